@@ -1,0 +1,82 @@
+//! What the trigger module costs: the searches run for every firing and for every schedule at
+//! start-up.
+//!
+//! `cargo bench --bench trigger`
+
+use std::hint::black_box;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+use criterion::{Criterion, criterion_group, criterion_main};
+use nats_scheduler::trigger::{CronTrigger, DstGap, DstOverlap, Trigger};
+
+fn cron(expression: &str, zone: Tz) -> Trigger {
+    let cron = CronTrigger::new(
+        expression,
+        zone,
+        DstGap::default(),
+        DstOverlap::default(),
+        0,
+    );
+    Trigger::Cron(cron.expect(expression))
+}
+
+/// Half an hour before the clocks go back in Europe, in the first pass of the overlap.
+fn start() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_761_438_600, 0).expect("26 October 2025")
+}
+
+fn searches(criterion: &mut Criterion) {
+    let triggers = [
+        ("every second", cron("* * * * * *", Tz::UTC)),
+        (
+            "every second, Berlin",
+            cron("* * * * * *", Tz::Europe__Berlin),
+        ),
+        (
+            "02:30 daily, Berlin",
+            cron("30 2 * * *", Tz::Europe__Berlin),
+        ),
+        ("29 February", cron("0 2 29 2 *", Tz::UTC)),
+        (
+            "Monday 29 February, Berlin",
+            cron("0 0 29 2 +MON", Tz::Europe__Berlin),
+        ),
+    ];
+    for (name, trigger) in &triggers {
+        criterion.bench_function(&format!("next_after/{name}"), |bencher| {
+            bencher.iter(|| trigger.next_after(black_box(start())));
+        });
+        criterion.bench_function(&format!("latest_at_or_before/{name}"), |bencher| {
+            bencher.iter(|| trigger.latest_at_or_before(black_box(start())));
+        });
+    }
+}
+
+/// Catching up after downtime: the latest due occurrence and the number missed, over growing gaps.
+fn catching_up(criterion: &mut Criterion) {
+    let trigger = cron("* * * * * *", Tz::Europe__Berlin);
+    let gaps = [
+        ("minute", TimeDelta::minutes(1)),
+        ("day", TimeDelta::days(1)),
+        ("year", TimeDelta::days(365)),
+    ];
+    for (name, gap) in gaps {
+        let until = start() + gap;
+        criterion.bench_function(&format!("catch up after a {name}/latest"), |bencher| {
+            bencher.iter(|| trigger.latest_at_or_before(black_box(until)));
+        });
+        criterion.bench_function(&format!("catch up after a {name}/count"), |bencher| {
+            bencher.iter(|| trigger.count_in(black_box(start()), black_box(until)));
+        });
+    }
+}
+
+fn parsing(criterion: &mut Criterion) {
+    criterion.bench_function("parse/30 2 * * MON-FRI", |bencher| {
+        bencher.iter(|| cron(black_box("30 2 * * MON-FRI"), Tz::Europe__Berlin));
+    });
+}
+
+criterion_group!(benches, searches, catching_up, parsing);
+criterion_main!(benches);

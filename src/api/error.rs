@@ -1,0 +1,116 @@
+//! Why a request was not done: few codes, one for each thing that a client would do next.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::jetstream::WriteError;
+use crate::jetstream::history::QueryError;
+use crate::schedule::FieldFault;
+
+/// The stable names of errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// The request is malformed; `details` name fields and reasons.
+    Invalid,
+    /// There is nothing by that id.
+    NotFound,
+    /// The name is taken.
+    AlreadyExists,
+    /// Somebody else changed it first.
+    Conflict,
+    /// A limit is reached; the message says which.
+    LimitExceeded,
+    /// The request is too large.
+    TooLarge,
+    /// The request is well formed, and not allowed in this state.
+    NotAllowed,
+    /// NATS is out of reach, or the service is starting: try again.
+    Unavailable,
+    /// A fault of the service.
+    Internal,
+}
+
+impl Code {
+    /// The HTTP status, and the `Nats-Service-Error-Code`.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Invalid => 400,
+            Self::NotFound => 404,
+            Self::AlreadyExists | Self::Conflict => 409,
+            Self::TooLarge => 413,
+            Self::NotAllowed => 422,
+            Self::LimitExceeded => 429,
+            Self::Internal => 500,
+            Self::Unavailable => 503,
+        }
+    }
+}
+
+/// Why a request was not done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    /// For programs.
+    pub code: Code,
+    /// For people, on one line.
+    pub message: String,
+    /// For `invalid`: each fault. For others: what helps to go on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<FieldFault>,
+}
+
+impl ApiError {
+    /// An error without details.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            details: Vec::new(),
+        }
+    }
+
+    /// `invalid`, with all faults; the message names them too, for those who only see that.
+    pub fn invalid(faults: Vec<FieldFault>) -> Self {
+        let text: Vec<_> = faults.iter().map(ToString::to_string).collect();
+        Self {
+            code: Code::Invalid,
+            message: text.join("; "),
+            details: faults,
+        }
+    }
+
+    /// `not_found` for a schedule.
+    pub fn no_schedule(id: impl std::fmt::Display) -> Self {
+        Self::new(Code::NotFound, format!("there is no schedule {id}"))
+    }
+}
+
+impl From<Vec<FieldFault>> for ApiError {
+    fn from(faults: Vec<FieldFault>) -> Self {
+        Self::invalid(faults)
+    }
+}
+
+impl From<WriteError> for ApiError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Conflict => Self::new(Code::Conflict, "somebody else changed it first"),
+            WriteError::Unknown(_) | WriteError::NoStream => {
+                let message = format!(
+                    "NATS JetStream does not answer ({error}); it may or may not have been done"
+                );
+                Self::new(Code::Unavailable, message)
+            }
+            WriteError::Refused(reason) => {
+                Self::new(Code::Internal, format!("NATS refused the write: {reason}"))
+            }
+        }
+    }
+}
+
+impl From<QueryError> for ApiError {
+    fn from(error: QueryError) -> Self {
+        Self::new(Code::Unavailable, error.to_string())
+    }
+}

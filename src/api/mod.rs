@@ -1,0 +1,69 @@
+//! What users can ask: one function per operation, the same whatever carries the request.
+//!
+//! The transports only translate: [`nats`] is the NATS service. Operations read the index, write
+//! the bucket by compare-and-swap, and never speak to the engine: the bucket is where they meet.
+
+pub mod error;
+pub mod executions;
+pub mod nats;
+pub mod reply;
+pub mod schedules;
+pub mod status;
+
+use std::sync::Arc;
+
+use async_nats::jetstream;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::index::Index;
+use crate::jetstream::history::History;
+use crate::jetstream::provision::Provisioned;
+use crate::jetstream::schedules::Store;
+use crate::schedule::{Rules, Writer};
+
+/// How often a change that lost to another is tried again from the new record.
+const CHANGE_TRIES: u32 = 50;
+/// How long a write whose outcome is unknown is pursued before the caller is told so.
+const WRITE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(8);
+
+/// Everything that operations need.
+#[derive(Clone)]
+pub struct Api {
+    /// For questions to JetStream itself.
+    pub js: jetstream::Context,
+    /// The bucket.
+    pub store: Store,
+    /// The history.
+    pub history: History,
+    /// The schedules in memory.
+    pub index: Arc<Index>,
+    /// What requests are checked against.
+    pub rules: Arc<Rules>,
+    /// The streams as they were found at start.
+    pub streams: Arc<Vec<Provisioned>>,
+    /// This instance.
+    pub instance: Uuid,
+    /// Since when it runs.
+    pub started_at: DateTime<Utc>,
+}
+
+impl Api {
+    fn writer(&self) -> Writer {
+        Writer {
+            instance: self.instance,
+            token: rand::random(),
+        }
+    }
+}
+
+/// Who asks, and how the request is found again.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Who acts, by header: `X-Created-By` and the like.
+    pub actor: Option<String>,
+    /// The request's `X-Correlation-ID`, or one drawn for it.
+    pub correlation_id: String,
+    /// The request's `X-Request-ID`, or one drawn for it.
+    pub request_id: String,
+}

@@ -1,0 +1,197 @@
+//! The operations as a NATS service named `scheduler`: `nats micro ls|info|stats` show it.
+
+mod endpoints;
+mod micro;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_nats::{Client, HeaderMap, Message};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::select_all;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, error, info};
+use uuid::Uuid;
+
+use super::error::{ApiError, Code};
+use super::reply::ErrorReply;
+use super::{Api, Caller};
+use crate::jetstream::names;
+use crate::schedule::FieldFault;
+pub use endpoints::{Endpoint, endpoints};
+use micro::Micro;
+
+/// Queue group of the endpoints: each request is answered by one instance.
+pub(crate) const QUEUE_GROUP: &str = "q";
+/// Requests worked on at once; more wait in the subscription.
+const MAX_CONCURRENT: usize = 256;
+/// Longest correlation or request id, and actor, in a header.
+const MAX_HEADER: usize = 255;
+
+/// Answers requests until `stop`, then those that are already there.
+///
+/// # Errors
+/// If NATS refuses a subscription.
+pub async fn serve(
+    api: Api,
+    client: Client,
+    stop: CancellationToken,
+) -> Result<(), async_nats::SubscribeError> {
+    let endpoints: Arc<[Endpoint]> = endpoints().into();
+    let micro = Arc::new(Micro::new(api.instance, &endpoints));
+    tokio::spawn(micro.clone().run(
+        client.clone(),
+        micro.subscribe(&client).await?,
+        stop.clone(),
+    ));
+    let mut requests = Vec::new();
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        let subject = endpoint.subject.clone();
+        let subscription = client
+            .queue_subscribe(subject, QUEUE_GROUP.to_owned())
+            .await?;
+        let stop = stop.clone();
+        requests.push(
+            subscription
+                .take_until(async move { stop.cancelled().await })
+                .map(move |message| (index, message))
+                .boxed(),
+        );
+    }
+    client.flush().await.ok();
+    info!(
+        endpoints = endpoints.len(),
+        "answering requests on cmd.scheduler.>"
+    );
+    let mut requests = select_all(requests);
+    let (permits, tasks) = (Arc::new(Semaphore::new(MAX_CONCURRENT)), TaskTracker::new());
+    while let Some((index, message)) = requests.next().await {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+            break;
+        };
+        let (api, client) = (api.clone(), client.clone());
+        let (endpoints, micro) = (Arc::clone(&endpoints), Arc::clone(&micro));
+        tasks.spawn(async move {
+            answer(
+                &api,
+                &client,
+                &endpoints[index],
+                &micro.stats[index],
+                message,
+            )
+            .await;
+            drop(permit);
+        });
+    }
+    tasks.close();
+    tasks.wait().await;
+    Ok(())
+}
+
+async fn answer(
+    api: &Api,
+    client: &Client,
+    endpoint: &Endpoint,
+    stats: &micro::Counters,
+    message: Message,
+) {
+    let started = Instant::now();
+    let caller = caller(endpoint, message.headers.as_ref());
+    let (caller, result) = match caller {
+        Ok(caller) => {
+            let result = (endpoint.handler)(api.clone(), caller.clone(), message.payload).await;
+            (caller, result)
+        }
+        Err(faults) => (anonymous(), Err(faults.into())),
+    };
+    let error = result
+        .as_ref()
+        .err()
+        .map(|error| format!("{} {}", error.code.status(), error.message));
+    stats.count(started.elapsed(), error);
+    let Some(reply) = message.reply else { return };
+    let (headers, body) = encode(result, &caller);
+    if let Err(error) = client.publish_with_headers(reply, headers, body).await {
+        error!(endpoint = endpoint.name, %error, "reply not sent");
+    }
+}
+
+fn encode(result: Result<Bytes, ApiError>, caller: &Caller) -> (HeaderMap, Bytes) {
+    let mut headers = HeaderMap::new();
+    headers.insert(names::CORRELATION_ID, caller.correlation_id.as_str());
+    headers.insert(names::REQUEST_ID, caller.request_id.as_str());
+    match result {
+        Ok(body) => (headers, body),
+        Err(error) => {
+            debug!(code = ?error.code, error = error.message, request_id = caller.request_id, "request refused");
+            // Headers are one line.
+            let text = error.message.replace(['\r', '\n'], " ");
+            headers.insert(names::SERVICE_ERROR, text);
+            headers.insert(names::SERVICE_ERROR_CODE, error.code.status().to_string());
+            let reply = ErrorReply {
+                error,
+                request_id: caller.request_id.clone(),
+                correlation_id: caller.correlation_id.clone(),
+            };
+            (
+                headers,
+                serde_json::to_vec(&reply).unwrap_or_default().into(),
+            )
+        }
+    }
+}
+
+fn caller(endpoint: &Endpoint, headers: Option<&HeaderMap>) -> Result<Caller, Vec<FieldFault>> {
+    let mut faults = Vec::new();
+    let mut header = |name: &str| {
+        let text = headers?.get(name)?.as_str();
+        if text.is_empty() {
+            return None;
+        }
+        if text.len() > MAX_HEADER {
+            faults.push(FieldFault::new(
+                name,
+                format!("must have at most {MAX_HEADER} bytes"),
+            ));
+        }
+        Some(text.to_owned())
+    };
+    let actor = header(endpoint.actor_header).or_else(|| header("X-Created-By"));
+    let correlation_id = header(names::CORRELATION_ID);
+    let request_id = header(names::REQUEST_ID);
+    if faults.is_empty() {
+        let fresh = anonymous();
+        Ok(Caller {
+            actor,
+            correlation_id: correlation_id.unwrap_or(fresh.correlation_id),
+            request_id: request_id.unwrap_or(fresh.request_id),
+        })
+    } else {
+        Err(faults)
+    }
+}
+
+fn anonymous() -> Caller {
+    Caller {
+        actor: None,
+        correlation_id: Uuid::new_v4().to_string(),
+        request_id: Uuid::new_v4().to_string(),
+    }
+}
+
+/// A reply as JSON.
+fn to_json(reply: &impl serde::Serialize, limit: usize) -> Result<Bytes, ApiError> {
+    let body = serde_json::to_vec(reply)
+        .map_err(|error| ApiError::new(Code::Internal, error.to_string()))?;
+    if body.len() > limit {
+        let message = format!(
+            "the reply has {} bytes, more than NATS takes: ask for fewer",
+            body.len()
+        );
+        return Err(ApiError::new(Code::TooLarge, message));
+    }
+    Ok(body.into())
+}

@@ -1,0 +1,279 @@
+//! The shapes of replies, the same over every transport.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::Caller;
+use super::error::ApiError;
+use crate::index::Entry;
+use crate::schedule::{Delivery, Payload, Schedule, ScheduleType, Status};
+use crate::trigger::{DstGap, DstOverlap};
+
+/// A reply: the data, where to go on, and how the request is found again.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Reply<T> {
+    /// What was asked for.
+    pub data: T,
+    /// Where related things are.
+    #[serde(default)]
+    pub links: Links,
+    /// For lists: which part this is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pagination: Option<Pagination>,
+    /// What the caller should know although the request was done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
+    /// The request's id.
+    #[serde(default)]
+    pub request_id: String,
+    /// The request's correlation id.
+    #[serde(default)]
+    pub correlation_id: String,
+}
+
+impl<T> Reply<T> {
+    /// A reply to `caller` with nothing but data.
+    pub fn new(data: T, caller: &Caller) -> Self {
+        Self {
+            data,
+            links: Links::default(),
+            pagination: None,
+            warnings: Vec::new(),
+            request_id: caller.request_id.clone(),
+            correlation_id: caller.correlation_id.clone(),
+        }
+    }
+
+    /// With links.
+    #[must_use]
+    pub fn links(mut self, links: Links) -> Self {
+        self.links = links;
+        self
+    }
+}
+
+/// An error reply.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ErrorReply {
+    /// What went wrong.
+    pub error: ApiError,
+    /// The request's id.
+    #[serde(default)]
+    pub request_id: String,
+    /// The request's correlation id.
+    #[serde(default)]
+    pub correlation_id: String,
+}
+
+/// Paths of the REST facade.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Links {
+    /// The thing itself.
+    #[serde(rename = "self", default, skip_serializing_if = "Option::is_none")]
+    pub itself: Option<String>,
+    /// Its executions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executions: Option<String>,
+    /// Its schedule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+}
+
+impl Links {
+    /// Of a schedule.
+    pub fn schedule(id: Uuid) -> Self {
+        let itself = format!("/api/v1/schedules/{id}");
+        let executions = Some(format!("{itself}/executions"));
+        Self {
+            itself: Some(itself),
+            executions,
+            schedule: None,
+        }
+    }
+
+    /// Of an execution.
+    pub fn execution(id: Uuid, schedule: Uuid) -> Self {
+        let itself = Some(format!("/api/v1/executions/{id}"));
+        Self {
+            itself,
+            executions: None,
+            schedule: Some(format!("/api/v1/schedules/{schedule}")),
+        }
+    }
+}
+
+/// Which part of a list a reply holds.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Pagination {
+    /// From 1.
+    pub page: usize,
+    /// Most items of a page.
+    pub limit: usize,
+    /// All that match.
+    pub total: u64,
+}
+
+/// Something to know although a request was done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Warning {
+    /// For programs.
+    pub code: String,
+    /// The field that it is about.
+    pub field: String,
+    /// What is the matter, and how to mend it.
+    pub message: String,
+}
+
+/// A schedule as replies show it: flat, with the revision to change it by.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[allow(
+    missing_docs,
+    reason = "the names are those of the request and of the record"
+)]
+pub struct ScheduleView {
+    pub id: Uuid,
+    pub name: String,
+    pub description: Option<String>,
+    pub schedule_type: ScheduleType,
+    pub cron_expression: Option<String>,
+    pub interval_seconds: Option<u32>,
+    pub scheduled_at: Option<DateTime<Utc>>,
+    pub start_at: Option<DateTime<Utc>>,
+    pub timezone: String,
+    pub dst_gap: DstGap,
+    pub dst_overlap: DstOverlap,
+    pub target_command: String,
+    pub command_payload: Payload,
+    pub tags: Vec<String>,
+    pub priority: u8,
+    pub max_retries: u8,
+    pub retry_delay_seconds: u32,
+    pub delivery: Delivery,
+    pub misfire_grace_seconds: u32,
+    pub status: Status,
+    pub is_active: bool,
+    pub is_paused: bool,
+    pub pause_reason: Option<String>,
+    pub next_run_at: Option<DateTime<Utc>>,
+    pub last_run_at: Option<DateTime<Utc>>,
+    pub run_count: u64,
+    pub success_count: u64,
+    pub failure_count: u64,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+    pub created_by: String,
+    pub updated_by: Option<String>,
+    pub deleted_at: Option<DateTime<Utc>>,
+    pub deleted_by: Option<String>,
+    pub correlation_id: String,
+    /// The revision of the record.
+    pub revision: u64,
+}
+
+impl ScheduleView {
+    /// A record at a revision.
+    pub fn new(schedule: &Schedule, revision: u64) -> Self {
+        let spec = &*schedule.spec;
+        let timing = &spec.timing;
+        Self {
+            id: schedule.id,
+            name: spec.name.clone(),
+            description: spec.description.clone(),
+            schedule_type: timing.schedule_type,
+            cron_expression: timing.cron_expression.clone(),
+            interval_seconds: timing.interval_seconds,
+            scheduled_at: timing.scheduled_at,
+            start_at: timing.start_at,
+            timezone: timing.timezone.to_string(),
+            dst_gap: timing.dst_gap,
+            dst_overlap: timing.dst_overlap,
+            target_command: spec.target_command.as_str().to_owned(),
+            command_payload: spec.command_payload.clone(),
+            tags: spec.tags.clone(),
+            priority: spec.priority,
+            max_retries: spec.max_retries,
+            retry_delay_seconds: spec.retry_delay_seconds,
+            delivery: spec.delivery.clone(),
+            misfire_grace_seconds: spec.misfire_grace_seconds,
+            status: schedule.status,
+            is_active: schedule.is_active,
+            is_paused: schedule.status == Status::Paused,
+            pause_reason: schedule.pause_reason.clone(),
+            next_run_at: schedule.next_run_at,
+            last_run_at: schedule.last_run_at,
+            run_count: schedule.run_count,
+            success_count: schedule.success_count,
+            failure_count: schedule.failure_count,
+            created_at: schedule.created_at,
+            updated_at: schedule.updated_at,
+            created_by: schedule.created_by.clone(),
+            updated_by: schedule.updated_by.clone(),
+            deleted_at: schedule.deleted_at,
+            deleted_by: schedule.deleted_by.clone(),
+            correlation_id: schedule.correlation_id.clone(),
+            revision,
+        }
+    }
+}
+
+/// A schedule in a list: without payload, tags, priority, retries and tracking fields.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[allow(
+    missing_docs,
+    reason = "the names are those of the request and of the record"
+)]
+pub struct ScheduleSummary {
+    pub id: Uuid,
+    pub name: String,
+    pub description: Option<String>,
+    pub schedule_type: ScheduleType,
+    pub cron_expression: Option<String>,
+    pub interval_seconds: Option<u32>,
+    pub scheduled_at: Option<DateTime<Utc>>,
+    pub timezone: String,
+    pub target_command: String,
+    pub status: Status,
+    pub is_active: bool,
+    pub is_paused: bool,
+    pub next_run_at: Option<DateTime<Utc>>,
+    pub last_run_at: Option<DateTime<Utc>>,
+    pub run_count: u64,
+    pub success_count: u64,
+    pub failure_count: u64,
+    pub created_at: DateTime<Utc>,
+    pub created_by: String,
+    /// The revision of the record.
+    pub revision: u64,
+}
+
+impl ScheduleSummary {
+    /// The summary of an entry of the index.
+    pub fn new(entry: &Entry) -> Self {
+        let schedule = &entry.schedule;
+        let timing = &schedule.spec.timing;
+        Self {
+            id: schedule.id,
+            name: schedule.spec.name.clone(),
+            description: schedule.spec.description.clone(),
+            schedule_type: timing.schedule_type,
+            cron_expression: timing.cron_expression.clone(),
+            interval_seconds: timing.interval_seconds,
+            scheduled_at: timing.scheduled_at,
+            timezone: timing.timezone.to_string(),
+            target_command: schedule.spec.target_command.as_str().to_owned(),
+            status: schedule.status,
+            is_active: schedule.is_active,
+            is_paused: schedule.status == Status::Paused,
+            next_run_at: schedule.next_run_at,
+            last_run_at: schedule.last_run_at,
+            run_count: schedule.run_count,
+            success_count: schedule.success_count,
+            failure_count: schedule.failure_count,
+            created_at: schedule.created_at,
+            created_by: schedule.created_by.clone(),
+            revision: entry.revision,
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Reserving names, so that no two schedules of one creator share one, even if two instances
+//! create them in the same moment.
+//!
+//! A name is a key that holds the id of its schedule. Creating a schedule is two writes:
+//!
+//! 1. the name is reserved by a compare-and-swap;
+//! 2. the record is written **on condition that the reservation's revision has not moved**.
+//!
+//! A crash between them leaves a reservation without a record. Whoever wants the name takes such a
+//! reservation over once it is [`ORPHAN_AFTER`] old. That moves its revision, so the record of a
+//! creator who was only slow is refused by step 2: the age is a guess, the condition is the proof.
+//! A crash after the second write loses only the reply.
+//!
+//! A reservation whose schedule is deleted is free as well, so a crash between deleting a schedule
+//! and freeing its name blocks nothing.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::super::Api;
+use super::super::error::{ApiError, Code};
+use crate::clock;
+use crate::index::read_record;
+use crate::jetstream::names::{name_key, schedule_key};
+use crate::jetstream::{WriteError, schedules};
+use crate::schedule::{FieldFault, Schedule, Status};
+
+/// Age at which a reservation without a record counts as left behind by a crash.
+const ORPHAN_AFTER: Duration = Duration::from_secs(10);
+/// How long to pursue a name or an unknown write.
+const PATIENCE: Duration = Duration::from_secs(12);
+/// Pause between looks at a name that somebody else is about to use.
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// What a name's key holds.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Reservation {
+    schedule_id: Uuid,
+    /// Drawn anew for each write, to recognise our own.
+    token: u64,
+}
+
+/// Who has a name.
+enum Holder {
+    /// Nobody; the key may be written at this revision.
+    Nobody(u64),
+    /// A schedule.
+    Schedule(Uuid),
+    /// A creation that is under way.
+    Pending,
+}
+
+impl Api {
+    /// Writes the record of a new schedule under its name; returns the revision.
+    pub(super) async fn store_new(&self, schedule: &Schedule) -> Result<u64, ApiError> {
+        let (creator, name) = (&schedule.created_by, &schedule.spec.name);
+        let name_key = name_key(creator, name);
+        let key = schedule_key(schedule.id);
+        let value = schedules::encode(schedule)?;
+        let mut reservation = self.reserve(&name_key, schedule).await?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self
+                .store
+                .put_while(&key, value.clone(), &name_key, reservation)
+                .await
+            {
+                Ok(revision) => return Ok(revision),
+                // We were slow and somebody took the name over.
+                Err(WriteError::Conflict) => return Err(WriteError::Conflict.into()),
+                Err(error @ WriteError::Refused(_)) => {
+                    let _ = self.store.delete(&name_key, reservation).await;
+                    return Err(error.into());
+                }
+                Err(error) if Instant::now() >= deadline => return Err(error.into()),
+                Err(_) => {}
+            }
+            // Unknown: it may still arrive. Moving the reservation on refuses it from now on, so
+            // what the leader shows afterwards is final.
+            let (next, _) = self.write_name(&name_key, schedule.id, reservation).await?;
+            reservation = next;
+            if let Some(stored) = self
+                .store
+                .read(&key)
+                .await?
+                .filter(|stored| stored.value.is_some())
+            {
+                return Ok(stored.revision);
+            }
+        }
+    }
+
+    /// Reserves a name for a schedule; returns the reservation's revision.
+    async fn reserve(&self, key: &str, schedule: &Schedule) -> Result<u64, ApiError> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut expected = 0;
+        loop {
+            match self.write_name(key, schedule.id, expected).await {
+                Ok((revision, _)) => return Ok(revision),
+                Err(WriteError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+            match self.holder(key, schedule).await? {
+                Holder::Nobody(revision) => expected = revision,
+                Holder::Schedule(id) => return Err(already_exists(&schedule.spec.name, id)),
+                Holder::Pending if Instant::now() >= deadline => {
+                    return Err(WriteError::Conflict.into());
+                }
+                Holder::Pending => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+
+    /// Writes a reservation at an expected revision and settles an unknown outcome: the token says
+    /// whether what is stored is ours.
+    async fn write_name(
+        &self,
+        key: &str,
+        id: Uuid,
+        expected: u64,
+    ) -> Result<(u64, u64), WriteError> {
+        let reservation = Reservation {
+            schedule_id: id,
+            token: rand::random(),
+        };
+        let value = serde_json::to_vec(&reservation)
+            .map(Bytes::from)
+            .map_err(|error| WriteError::Refused(error.to_string()))?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let error = match self.store.put(key, value.clone(), expected).await {
+                Ok(revision) => return Ok((revision, reservation.token)),
+                Err(error) => error,
+            };
+            if matches!(error, WriteError::Refused(_)) || Instant::now() >= deadline {
+                return Err(error);
+            }
+            match self.store.read(key).await {
+                Ok(Some(stored)) if stored.revision > expected => {
+                    let ours = stored.value.as_deref().is_some_and(|value| {
+                        serde_json::from_slice::<Reservation>(value).is_ok_and(|r| r == reservation)
+                    });
+                    return if ours {
+                        Ok((stored.revision, reservation.token))
+                    } else {
+                        Err(WriteError::Conflict)
+                    };
+                }
+                Ok(None) if expected > 0 => return Err(WriteError::Conflict),
+                // Not moved: a rival is being applied, or ours is lost or under way.
+                Ok(_) | Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+
+    async fn holder(&self, key: &str, schedule: &Schedule) -> Result<Holder, ApiError> {
+        let Some(stored) = self.store.read(key).await? else {
+            return Ok(Holder::Nobody(0));
+        };
+        let free = Holder::Nobody(stored.revision);
+        let Some(value) = stored.value else {
+            return Ok(free);
+        };
+        // Nobody but us writes these keys; what cannot be read reserves nothing.
+        let Ok(reservation) = serde_json::from_slice::<Reservation>(&value) else {
+            return Ok(free);
+        };
+        let id = reservation.schedule_id;
+        match self
+            .store
+            .read(&schedule_key(id))
+            .await?
+            .and_then(|stored| stored.value)
+        {
+            Some(record) => Ok(match read_record(Some(id), &record) {
+                Ok((held, _)) if held.status == Status::Deleted => free,
+                Ok((held, _)) if held.spec.name != schedule.spec.name => free,
+                // A record that cannot be read may be mended: it keeps its name.
+                _ => Holder::Schedule(id),
+            }),
+            None => {
+                let age_ms = clock::now().timestamp_millis() - stored.written_at_ms;
+                let orphan = u128::try_from(age_ms).is_ok_and(|age| age > ORPHAN_AFTER.as_millis());
+                Ok(if orphan { free } else { Holder::Pending })
+            }
+        }
+    }
+
+    /// Frees the name of a deleted schedule. Best effort: a name that stays is free all the same,
+    /// since its schedule is deleted.
+    pub(super) async fn free_name(&self, schedule: &Schedule) {
+        let key = name_key(&schedule.created_by, &schedule.spec.name);
+        let Ok(Some(stored)) = self.store.read(&key).await else {
+            return;
+        };
+        let ours = stored.value.as_deref().is_some_and(|value| {
+            serde_json::from_slice::<Reservation>(value)
+                .is_ok_and(|reservation| reservation.schedule_id == schedule.id)
+        });
+        if ours {
+            let _ = self.store.delete(&key, stored.revision).await;
+        }
+    }
+}
+
+fn already_exists(name: &str, id: Uuid) -> ApiError {
+    let mut error = ApiError::new(
+        Code::AlreadyExists,
+        format!("this creator has a schedule named {name:?} already: {id}"),
+    );
+    error.details = vec![
+        FieldFault::new("name", "is taken"),
+        FieldFault::new("schedule_id", id.to_string()),
+    ];
+    error
+}

@@ -1,0 +1,147 @@
+//! When a schedule would fire.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::super::error::ApiError;
+use super::super::reply::Reply;
+use super::super::{Api, Caller};
+use crate::clock;
+use crate::schedule::{FieldFault, ScheduleType, Timing, TimingFields};
+use crate::trigger::{self, DstGap, DstOverlap, Trigger};
+
+/// A request for the times of a schedule: an existing one by `schedule_id`, or timing fields as in
+/// a request to create one. Stores nothing.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs, reason = "the timing fields are those of CreateSchedule")]
+pub struct PreviewSchedule {
+    /// An existing schedule; else the timing fields.
+    pub schedule_id: Option<Uuid>,
+    pub schedule_type: Option<ScheduleType>,
+    pub cron_expression: Option<String>,
+    pub interval_seconds: Option<u64>,
+    pub scheduled_at: Option<DateTime<Utc>>,
+    pub timezone: Option<String>,
+    pub start_at: Option<DateTime<Utc>>,
+    pub dst_gap: Option<DstGap>,
+    pub dst_overlap: Option<DstOverlap>,
+    /// Times later than this; default now.
+    pub after: Option<DateTime<Utc>>,
+    /// How many: 1 to 1000, default 10.
+    #[schemars(range(min = 1, max = 1000))]
+    pub count: Option<u64>,
+}
+
+/// The times of a schedule.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Preview {
+    /// The nominal times, in order.
+    pub occurrences: Vec<DateTime<Utc>>,
+    /// Those of them that a clock change moved or added.
+    pub moved: Vec<Moved>,
+    /// The timing in plain English.
+    pub description: String,
+}
+
+/// A time that a clock change moved or added.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Moved {
+    /// The time.
+    pub at: DateTime<Utc>,
+    /// `dst_gap`: its local time was skipped, so it runs at the next valid instant.
+    /// `dst_overlap`: its local time was repeated, and this is the second.
+    pub cause: trigger::Moved,
+}
+
+impl Api {
+    /// When a schedule would fire.
+    ///
+    /// # Errors
+    /// `invalid`, `not_found`, `unavailable`.
+    pub async fn preview_schedule(
+        &self,
+        request: PreviewSchedule,
+        caller: &Caller,
+    ) -> Result<Reply<Preview>, ApiError> {
+        let mut faults = Vec::new();
+        let count = request.count.unwrap_or(10);
+        if !(1..=1000).contains(&count) {
+            faults.push(FieldFault::new("count", "must be 1 to 1000"));
+        }
+        let fields = TimingFields {
+            schedule_type: request.schedule_type,
+            cron_expression: request.cron_expression,
+            interval_seconds: request.interval_seconds,
+            scheduled_at: request.scheduled_at,
+            timezone: request.timezone,
+            start_at: request.start_at,
+            dst_gap: request.dst_gap,
+            dst_overlap: request.dst_overlap,
+        };
+        let now = clock::now();
+        let (timing, trigger) = match request.schedule_id {
+            Some(id) if fields == TimingFields::default() => self.timing_of(id).await?,
+            Some(_) => {
+                faults.push(FieldFault::new(
+                    "schedule_id",
+                    "cannot stand beside timing fields",
+                ));
+                return Err(faults.into());
+            }
+            None => {
+                let lookahead = self.rules.limits.lookahead;
+                let zone = self.rules.timezone;
+                match fields.check(Uuid::nil(), now, zone, lookahead, &mut faults) {
+                    Some(checked) if faults.is_empty() => checked,
+                    _ => return Err(faults.into()),
+                }
+            }
+        };
+        if !faults.is_empty() {
+            return Err(faults.into());
+        }
+        let mut preview = Preview {
+            occurrences: Vec::new(),
+            moved: Vec::new(),
+            description: describe(&timing, &trigger),
+        };
+        let count = usize::try_from(count).unwrap_or(1000);
+        for occurrence in trigger
+            .occurrences_after(request.after.unwrap_or(now))
+            .take(count)
+        {
+            preview.occurrences.push(occurrence.at);
+            if let Some(cause) = occurrence.moved {
+                preview.moved.push(Moved {
+                    at: occurrence.at,
+                    cause,
+                });
+            }
+        }
+        Ok(Reply::new(preview, caller))
+    }
+
+    async fn timing_of(&self, id: Uuid) -> Result<(Timing, Trigger), ApiError> {
+        let (schedule, _) = self.read_schedule(id).await?;
+        let timing = schedule.spec.timing.clone();
+        let trigger = timing.trigger(id).map_err(|fault| vec![fault])?;
+        Ok((timing, trigger))
+    }
+}
+
+fn describe(timing: &Timing, trigger: &Trigger) -> String {
+    match trigger {
+        Trigger::Cron(cron) => cron.description(),
+        Trigger::Interval(interval) => {
+            let start = interval.start.to_rfc3339();
+            format!("Every {} s, counted from {start}", interval.every_seconds)
+        }
+        Trigger::Once(_) if timing.schedule_type == ScheduleType::Immediate => {
+            "Once, at once".to_owned()
+        }
+        Trigger::Once(at) => format!("Once, at {}", at.to_rfc3339()),
+    }
+}

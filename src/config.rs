@@ -1,0 +1,417 @@
+//! Settings, from environment variables.
+//!
+//! Read through a lookup of strings, so tests pass a map. All faults are reported together, and a
+//! service with a faulty setting does not start.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::engine::EngineConfig;
+use crate::jetstream::connect::NatsConfig;
+use crate::jetstream::provision::StreamOptions;
+use crate::schedule::{FieldFault, Limits, Rules, TargetPattern};
+
+/// Settings of parts that are gone in this implementation; named in a warning where they are set.
+const OBSOLETE: [&str; 8] = [
+    "REDIS_URL",
+    "DATABASE_URL",
+    "POSTGRES_HOST",
+    "POSTGRES_USER",
+    "POSTGRES_PASSWORD",
+    "POSTGRES_DB",
+    "LOCK_RETRY_DELAY",
+    "LOCK_MAX_RETRIES",
+];
+
+/// One setting as the help and the documentation show it.
+pub struct Setting {
+    /// The environment variable.
+    pub name: &'static str,
+    /// Its default, as written.
+    pub default: &'static str,
+    /// What it does.
+    pub about: &'static str,
+}
+
+/// Every setting, in the order of the documentation.
+pub const SETTINGS: &[Setting] = &[
+    setting(
+        "SERVICE_NAME",
+        "nats-scheduler",
+        "Name of this service in NATS connections and logs",
+    ),
+    setting(
+        "NATS_URL",
+        "nats://localhost:4222",
+        "NATS servers, separated by commas",
+    ),
+    setting("NATS_USER", "", "User name, with NATS_PASSWORD"),
+    setting("NATS_PASSWORD", "", "Password, with NATS_USER"),
+    setting("NATS_TOKEN", "", "Token"),
+    setting("NATS_NKEY_SEED", "", "NKey seed"),
+    setting("NATS_CREDS", "", "Credentials file (JWT and seed)"),
+    setting(
+        "NATS_TLS_CA",
+        "",
+        "Root certificates to trust beside the system's (PEM file)",
+    ),
+    setting(
+        "NATS_TLS_CERT",
+        "",
+        "Client certificate (PEM file), with NATS_TLS_KEY",
+    ),
+    setting(
+        "NATS_TLS_KEY",
+        "",
+        "Key of the client certificate (PEM file)",
+    ),
+    setting(
+        "NATS_TLS_REQUIRED",
+        "false",
+        "Refuse connections without TLS",
+    ),
+    setting(
+        "NATS_TLS_FIRST",
+        "false",
+        "Start TLS before the server speaks",
+    ),
+    setting(
+        "NATS_INBOX_PREFIX",
+        "_INBOX",
+        "First tokens of our reply subjects",
+    ),
+    setting(
+        "STREAM_REPLICAS",
+        "1",
+        "Copies of each stream that is created: 1, 3 or 5",
+    ),
+    setting(
+        "ALLOWED_TARGET_COMMANDS",
+        "cmd.>",
+        "Targets that schedules may have: patterns separated by commas, wildcards allowed; cmd.scheduler.> never",
+    ),
+    setting(
+        "MAX_SCHEDULES_PER_CREATOR",
+        "1000",
+        "Schedules a creator may have",
+    ),
+    setting(
+        "MAX_SCHEDULE_LOOKAHEAD_DAYS",
+        "365",
+        "How far ahead a one_time may lie",
+    ),
+    setting(
+        "DEFAULT_MAX_RETRIES",
+        "3",
+        "max_retries of schedules that say none (0 to 10)",
+    ),
+    setting(
+        "DEFAULT_RETRY_DELAY",
+        "300",
+        "retry_delay_seconds of schedules that say none (0 to 3600)",
+    ),
+    setting(
+        "SCHEDULER_TIMEZONE",
+        "UTC",
+        "Time zone of schedules that name none",
+    ),
+    setting(
+        "SCHEDULER_MISFIRE_GRACE_TIME",
+        "300",
+        "misfire_grace_seconds of schedules that say none",
+    ),
+    setting(
+        "SCHEDULER_EXECUTOR_POOL_SIZE",
+        "10",
+        "request executions under way at once, on this instance",
+    ),
+    setting(
+        "SCHEDULER_MAX_IN_FLIGHT",
+        "2048",
+        "Other executions under way at once, on this instance",
+    ),
+    setting(
+        "LOCK_TIMEOUT_SECONDS",
+        "300",
+        "Least time that a claim holds against instances that are alive",
+    ),
+    setting(
+        "SHUTDOWN_GRACE_SECONDS",
+        "30",
+        "How long a stopping instance waits for what is in flight",
+    ),
+    setting(
+        "EXECUTION_HISTORY_RETENTION_DAYS",
+        "30",
+        "Days that executions are kept, for a history stream that is created",
+    ),
+    setting(
+        "LOG_LEVEL",
+        "INFO",
+        "ERROR, WARN, INFO, DEBUG or TRACE; or per target, as in info,async_nats=debug",
+    ),
+    setting("LOG_FORMAT", "json", "json or text"),
+];
+
+const fn setting(name: &'static str, default: &'static str, about: &'static str) -> Setting {
+    Setting {
+        name,
+        default,
+        about,
+    }
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// All settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Name of this service in NATS connections.
+    pub service_name: String,
+    /// How to reach NATS.
+    pub nats: NatsConfig,
+    /// What requests are checked against.
+    pub rules: Rules,
+    /// Bounds of the engine.
+    pub engine: EngineConfig,
+    /// How streams are created.
+    pub streams: StreamOptions,
+    /// Filter of logs.
+    pub log_level: String,
+    /// Form of logs.
+    pub log_format: LogFormat,
+    /// Settings that are set and mean nothing here.
+    pub obsolete: Vec<&'static str>,
+}
+
+impl Config {
+    /// Reads settings through `lookup`; an empty value is as good as none.
+    ///
+    /// # Errors
+    /// All faults, each with the setting's name.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<FieldFault>> {
+        let mut read = Reader {
+            lookup,
+            faults: Vec::new(),
+        };
+        let patterns: Vec<_> = read
+            .text("ALLOWED_TARGET_COMMANDS")
+            .split(',')
+            .map(str::trim)
+            .filter(|pattern| !pattern.is_empty())
+            .map(str::to_owned)
+            .collect();
+        let mut allowed_targets = Vec::new();
+        for pattern in patterns {
+            match TargetPattern::parse(&pattern) {
+                Ok(pattern) => allowed_targets.push(pattern),
+                Err(reason) => {
+                    read.fault("ALLOWED_TARGET_COMMANDS", format!("{pattern:?} {reason}"))
+                }
+            }
+        }
+        let replicas = read.number("STREAM_REPLICAS", 1, 5);
+        if !matches!(replicas, 1 | 3 | 5) {
+            read.fault("STREAM_REPLICAS", "must be 1, 3 or 5".to_owned());
+        }
+        let nats = read.nats();
+        let seconds = |n: u64| Duration::from_secs(n);
+        let config = Self {
+            service_name: read.text("SERVICE_NAME"),
+            nats,
+            rules: Rules {
+                limits: Limits {
+                    lookahead: chrono::Duration::days(
+                        i64::try_from(read.number("MAX_SCHEDULE_LOOKAHEAD_DAYS", 1, 36_500))
+                            .unwrap_or(365),
+                    ),
+                    schedules_per_creator: read.size("MAX_SCHEDULES_PER_CREATOR", 1, 10_000_000),
+                },
+                allowed_targets: allowed_targets.clone(),
+                timezone: read.parsed(
+                    "SCHEDULER_TIMEZONE",
+                    "is not an IANA time zone",
+                    chrono_tz::UTC,
+                ),
+                max_retries: u8::try_from(read.number("DEFAULT_MAX_RETRIES", 0, 10)).unwrap_or(3),
+                retry_delay_seconds: read.number32("DEFAULT_RETRY_DELAY", 0, 3600),
+                misfire_grace_seconds: read.number32("SCHEDULER_MISFIRE_GRACE_TIME", 1, 31_536_000),
+            },
+            engine: EngineConfig {
+                max_in_flight: read.size("SCHEDULER_MAX_IN_FLIGHT", 1, 100_000),
+                request_pool: read.size("SCHEDULER_EXECUTOR_POOL_SIZE", 1, 100_000),
+                lease: seconds(read.number("LOCK_TIMEOUT_SECONDS", 10, 86_400)),
+                drain: seconds(read.number("SHUTDOWN_GRACE_SECONDS", 0, 3600)),
+                allowed_targets,
+            },
+            streams: StreamOptions {
+                replicas: usize::try_from(replicas).unwrap_or(1),
+                history_days: read.number32("EXECUTION_HISTORY_RETENTION_DAYS", 1, 3650),
+            },
+            log_level: read.text("LOG_LEVEL"),
+            log_format: match read.text("LOG_FORMAT").to_ascii_lowercase().as_str() {
+                "json" => LogFormat::Json,
+                "text" => LogFormat::Text,
+                _ => {
+                    read.fault("LOG_FORMAT", "must be json or text".to_owned());
+                    LogFormat::Json
+                }
+            },
+            obsolete: OBSOLETE
+                .into_iter()
+                .filter(|name| read.optional(name).is_some())
+                .collect(),
+        };
+        if let Err(error) = config.log_level.parse::<tracing_subscriber::EnvFilter>() {
+            read.fault("LOG_LEVEL", error.to_string());
+        }
+        if read.faults.is_empty() {
+            Ok(config)
+        } else {
+            Err(read.faults)
+        }
+    }
+}
+
+struct Reader<F> {
+    lookup: F,
+    faults: Vec<FieldFault>,
+}
+
+impl<F: Fn(&str) -> Option<String>> Reader<F> {
+    fn nats(&mut self) -> NatsConfig {
+        for (one, other) in [
+            ("NATS_USER", "NATS_PASSWORD"),
+            ("NATS_TLS_CERT", "NATS_TLS_KEY"),
+        ] {
+            if self.optional(one).is_some() != self.optional(other).is_some() {
+                self.fault(one, format!("and {other} belong together"));
+            }
+        }
+        NatsConfig {
+            url: self.text("NATS_URL"),
+            user: self.optional("NATS_USER"),
+            password: self.optional("NATS_PASSWORD"),
+            token: self.optional("NATS_TOKEN"),
+            nkey_seed: self.optional("NATS_NKEY_SEED"),
+            credentials_file: self.optional("NATS_CREDS").map(PathBuf::from),
+            tls_ca: self.optional("NATS_TLS_CA").map(PathBuf::from),
+            tls_cert: self.optional("NATS_TLS_CERT").map(PathBuf::from),
+            tls_key: self.optional("NATS_TLS_KEY").map(PathBuf::from),
+            tls_required: self.parsed("NATS_TLS_REQUIRED", "must be true or false", false),
+            tls_first: self.parsed("NATS_TLS_FIRST", "must be true or false", false),
+            inbox_prefix: self.optional("NATS_INBOX_PREFIX"),
+        }
+    }
+
+    fn fault(&mut self, name: &str, reason: String) {
+        self.faults.push(FieldFault::new(name, reason));
+    }
+
+    fn optional(&self, name: &str) -> Option<String> {
+        (self.lookup)(name).filter(|value| !value.trim().is_empty())
+    }
+
+    fn text(&self, name: &str) -> String {
+        let default = || {
+            SETTINGS
+                .iter()
+                .find(|s| s.name == name)
+                .map_or("", |s| s.default)
+                .to_owned()
+        };
+        self.optional(name).unwrap_or_else(default)
+    }
+
+    fn parsed<T: FromStr>(&mut self, name: &str, reason: &str, fallback: T) -> T {
+        let text = self.text(name);
+        text.trim().parse().unwrap_or_else(|_| {
+            self.fault(name, format!("{reason}, not {text:?}"));
+            fallback
+        })
+    }
+
+    fn number(&mut self, name: &str, least: u64, most: u64) -> u64 {
+        let reason = format!("must be {least} to {most}");
+        let value = self.parsed(name, &reason, least);
+        if !(least..=most).contains(&value) {
+            self.fault(name, format!("{reason}, not {value}"));
+        }
+        value.clamp(least, most)
+    }
+
+    fn number32(&mut self, name: &str, least: u64, most: u64) -> u32 {
+        u32::try_from(self.number(name, least, most)).unwrap_or(u32::MAX)
+    }
+
+    fn size(&mut self, name: &str, least: u64, most: u64) -> usize {
+        usize::try_from(self.number(name, least, most)).unwrap_or(usize::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+        let lookup = |name: &str| {
+            pairs
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned())
+        };
+        Config::from_lookup(lookup)
+            .map_err(|faults| faults.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn every_setting_has_a_default_that_is_valid() {
+        let config = read(&[]).unwrap();
+        assert_eq!(config.nats.url, "nats://localhost:4222");
+        assert_eq!(config.rules.limits.schedules_per_creator, 1000);
+        assert_eq!(config.engine.lease, Duration::from_secs(300));
+    }
+
+    #[test]
+    fn all_faults_are_reported_together() {
+        let faults = read(&[
+            ("STREAM_REPLICAS", "2"),
+            ("LOG_FORMAT", "xml"),
+            ("DEFAULT_MAX_RETRIES", "many"),
+            ("ALLOWED_TARGET_COMMANDS", "cmd.a.>, evt.>"),
+            ("NATS_USER", "me"),
+            ("SCHEDULER_TIMEZONE", "Mars"),
+        ])
+        .unwrap_err();
+        for name in [
+            "STREAM_REPLICAS",
+            "LOG_FORMAT",
+            "DEFAULT_MAX_RETRIES",
+            "ALLOWED_TARGET_COMMANDS",
+            "NATS_USER",
+            "SCHEDULER_TIMEZONE",
+        ] {
+            assert!(
+                faults.iter().any(|fault| fault.starts_with(name)),
+                "{name}: {faults:?}"
+            );
+        }
+        assert_eq!(faults.len(), 6, "{faults:?}");
+    }
+
+    #[test]
+    fn settings_of_parts_that_are_gone_are_noticed() {
+        assert_eq!(
+            read(&[("REDIS_URL", "redis://x")]).unwrap().obsolete,
+            ["REDIS_URL"]
+        );
+    }
+}

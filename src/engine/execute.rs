@@ -1,0 +1,154 @@
+//! Acting on a claim: deliver, record.
+
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+
+use super::failpoint::failpoint;
+use super::work::Accepted;
+use super::{Shared, TRUST};
+use crate::clock;
+use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome};
+use crate::jetstream::deliver;
+use crate::plan::retry_at;
+use crate::schedule::{Attempt, DeliveryMode, Phase, Schedule};
+
+/// Makes one attempt under an accepted claim; returns its final event, which is in the history.
+///
+/// `None` if the claim may no longer be trusted: the attempt is then claimed again.
+pub(crate) async fn attempt(
+    shared: &Shared,
+    accepted: &Accepted,
+    attempt: &Attempt,
+    recovered: bool,
+) -> Option<Execution> {
+    let schedule = &accepted.plan.schedule;
+    let claim = Claim {
+        instance: shared.members.me(),
+        revision: accepted.written.revision,
+    };
+    if recovered && let Some(outcome) = known_outcome(shared, attempt).await {
+        info!(execution_id = %attempt.execution_id, "outcome found in the history");
+        return Some(outcome);
+    }
+    if !trusted(accepted.written.sent) {
+        warn!(execution_id = %attempt.execution_id, "claim too old to act on; claiming again");
+        return None;
+    }
+    let claimed_at = match attempt.phase {
+        Phase::Claimed { at, .. } => at,
+        _ => clock::now(),
+    };
+    let mut execution = Execution::started(schedule, attempt, claim, claimed_at);
+    execution.timings.claimed_at = Some(clock::now());
+    failpoint("after_claim");
+    let outcome = run(shared, schedule, &mut execution).await;
+    failpoint("after_deliver");
+    let now = clock::now();
+    let retry_at = match &outcome {
+        Outcome::Failed { error_type, .. } if *error_type != ErrorType::NotAllowed => {
+            retry_at(&schedule.spec, attempt.number, now)
+        }
+        _ => None,
+    };
+    let ended = execution.ended(outcome, retry_at, now);
+    shared.history.record(&ended).await;
+    failpoint("after_record");
+    log(&ended);
+    Some(ended)
+}
+
+/// Writes a skipped occurrence to the history.
+pub(crate) async fn skip(
+    shared: &Shared,
+    accepted: &Accepted,
+    attempt: &Attempt,
+    range: crate::schedule::SkippedRange,
+) -> Execution {
+    let schedule = &accepted.plan.schedule;
+    let claim = Claim {
+        instance: shared.members.me(),
+        revision: accepted.written.revision,
+    };
+    let skipped = Execution::skipped(schedule, attempt, range, claim, clock::now());
+    failpoint("after_skip");
+    shared.history.record(&skipped).await;
+    log(&skipped);
+    skipped
+}
+
+async fn run(shared: &Shared, schedule: &Schedule, execution: &mut Execution) -> Outcome {
+    let target = &schedule.spec.target_command;
+    if !shared
+        .config
+        .allowed_targets
+        .iter()
+        .any(|pattern| pattern.allows(target))
+    {
+        return Outcome::Failed {
+            error_type: ErrorType::NotAllowed,
+            message: format!("{} is not in the allow-list", target.as_str()),
+            response: None,
+        };
+    }
+    execution.timings.sent_at = Some(clock::now());
+    let execution = &*execution;
+    if schedule.spec.delivery.mode == DeliveryMode::Request {
+        // Only requests take long enough for anybody to see them running.
+        let (outcome, ()) = tokio::join!(
+            deliver::deliver(&shared.js, schedule, execution),
+            shared.history.record(execution)
+        );
+        outcome
+    } else {
+        deliver::deliver(&shared.js, schedule, execution).await
+    }
+}
+
+/// The outcome that an attempt's former instance recorded, if it got so far.
+async fn known_outcome(shared: &Shared, attempt: &Attempt) -> Option<Execution> {
+    loop {
+        match shared.history.outcome(attempt.execution_id).await {
+            Ok(outcome) => return outcome,
+            Err(error) => {
+                warn!(execution_id = %attempt.execution_id, %error, "waiting for the history");
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        }
+    }
+}
+
+fn trusted(claim_sent: Instant) -> bool {
+    claim_sent.elapsed() < TRUST
+}
+
+fn log(execution: &Execution) {
+    let (execution_id, schedule_id) = (execution.id, execution.schedule_id);
+    let correlation_id = &execution.correlation_id;
+    match execution.status {
+        ExecutionStatus::Failed => warn!(
+            %execution_id,
+            %schedule_id,
+            correlation_id,
+            attempt = execution.attempt_number,
+            error_type = ?execution.error_type,
+            error = execution.error_message,
+            retry_at = execution.retry_at.map(|at| at.to_rfc3339()),
+            "execution failed"
+        ),
+        ExecutionStatus::Skipped => info!(
+            %execution_id,
+            %schedule_id,
+            cause = ?execution.skipped.map(|range| range.cause),
+            count = execution.skipped.map(|range| range.count),
+            "occurrences skipped"
+        ),
+        ExecutionStatus::Success | ExecutionStatus::Running => tracing::debug!(
+            %execution_id,
+            %schedule_id,
+            correlation_id,
+            duration_ms = execution.duration_ms,
+            "execution succeeded"
+        ),
+    }
+}

@@ -1,0 +1,26 @@
+//! Named points at which a test makes the process die, to prove what the module comment promises.
+//! Builds without debug assertions, such as releases, do not contain them.
+
+/// Aborts the process if the environment variable `NATS_SCHEDULER_FAILPOINT` names this point, as
+/// `name` or `name:n` for its n-th passing.
+#[cfg(debug_assertions)]
+pub(crate) fn failpoint(name: &str) {
+    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    static POINT: LazyLock<Option<(String, u32)>> = LazyLock::new(|| {
+        let text = std::env::var("NATS_SCHEDULER_FAILPOINT").ok()?;
+        let (name, count) = text.split_once(':').unwrap_or((&text, "1"));
+        Some((name.to_owned(), count.parse().ok()?))
+    });
+    static PASSED: AtomicU32 = AtomicU32::new(0);
+    if let Some((point, count)) = &*POINT
+        && point == name
+        && PASSED.fetch_add(1, Ordering::SeqCst) + 1 == *count
+    {
+        std::process::abort();
+    }
+}
+
+#[cfg(not(debug_assertions))]
+pub(crate) fn failpoint(_name: &str) {}

@@ -1,0 +1,142 @@
+//! Firing schedules: one compare-and-swap per occurrence.
+//!
+//! # The protocol
+//!
+//! 1. **Decide.** [`plan`](crate::plan::plan) works out from the record and the time what is due
+//!    and how the record should look next.
+//! 2. **Claim.** The record is written at the revision that it was decided from, with the attempt
+//!    in flight under its execution id, our instance id and a lease. Of all who try, one is
+//!    accepted: safety is this write and nothing else.
+//! 3. **Deliver.** The command goes out with the execution id as `Nats-Msg-Id`, and only while the
+//!    claim can be trusted: [`TRUST`] after the moment *before* the claim was sent, by the
+//!    monotonic clock. After that another instance may have taken it over, and we must claim again.
+//! 4. **Record.** The outcome goes into the history, under one message id for all outcomes of the
+//!    execution.
+//! 5. **Settle.** The outcome is folded into the record by the next write: the next claim if one
+//!    is near, else a write of its own.
+//!
+//! # When an instance dies
+//!
+//! | after | what is left | what happens |
+//! |---|---|---|
+//! | decide | nothing | whoever is left claims the occurrence |
+//! | claim | a claimed attempt | it is taken over, and delivered under the same id |
+//! | deliver | the same, and the command | it is taken over and delivered again under the same id; the target stream drops the copy |
+//! | record | the same, and the outcome | it is taken over, the outcome is found in the history, and only settled |
+//! | settle | nothing | |
+//!
+//! Taking over is the same write as claiming, with the execution id unchanged. It happens when the
+//! attempt's instance has been silent for [`GONE_AFTER`](membership::GONE_AFTER), or its lease is
+//! over. A wrong guess costs a delivery that the stream drops, never a second command.
+//!
+//! # When NATS is out of reach
+//!
+//! A claim whose acknowledgement is lost is settled by reading the leader
+//! ([`Store::write`](crate::jetstream::schedules::Store::write)). A publish or a record whose
+//! acknowledgement is lost is repeated under the same id until it is acknowledged. What was due
+//! meanwhile is decided when NATS is back, by the schedule's misfire grace.
+//!
+//! # Many instances
+//!
+//! Everyone holds the same timers. A rendezvous hash over the instances that are heard gives each
+//! schedule an order of preference; the first fires at once, the others wait
+//! [`TAKEOVER_DELAY`](membership::TAKEOVER_DELAY) per rank. Liveness needs no agreement on it: with
+//! any view of the others, somebody tries, and the claim decides.
+
+mod execute;
+mod failpoint;
+pub mod membership;
+mod queue;
+mod run;
+mod work;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_nats::jetstream;
+use uuid::Uuid;
+
+use crate::index::Index;
+use crate::jetstream::history::History;
+use crate::jetstream::schedules::Store;
+use crate::plan::View;
+use crate::schedule::{Spec, TargetPattern};
+use membership::Members;
+pub use run::Engine;
+
+/// How long a claim is trusted. Shorter than [`GONE_AFTER`](membership::GONE_AFTER), after which
+/// others may take it over, by a margin for sending the command.
+pub const TRUST: Duration = Duration::from_secs(4);
+
+/// Settings of the engine.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Firings under way at once, from claim to record.
+    pub max_in_flight: usize,
+    /// `request` executions under way at once.
+    pub request_pool: usize,
+    /// Least time that a claim holds against instances that are alive.
+    pub lease: Duration,
+    /// How long a stopping instance waits for what is in flight.
+    pub drain: Duration,
+    /// Targets that commands may go to: a record written by hand may name any.
+    pub allowed_targets: Vec<TargetPattern>,
+}
+
+/// What every part of the engine uses.
+pub(crate) struct Shared {
+    pub(crate) js: jetstream::Context,
+    pub(crate) store: Store,
+    pub(crate) history: History,
+    pub(crate) index: Arc<Index>,
+    pub(crate) members: Members,
+    pub(crate) config: EngineConfig,
+    /// Executions that this instance acts on, from before their claim until they are settled.
+    running: Mutex<HashSet<Uuid>>,
+}
+
+impl Shared {
+    /// Marks executions as ours; call it before the write that says so.
+    pub(crate) fn begin(&self, executions: impl IntoIterator<Item = Uuid>) {
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(executions);
+    }
+
+    /// Lets go of executions.
+    pub(crate) fn end(&self, executions: impl IntoIterator<Item = Uuid>) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in executions {
+            running.remove(&id);
+        }
+    }
+
+    /// How long a claim on a schedule holds: at least as long as its command may take.
+    pub(crate) fn lease(&self, spec: &Spec) -> chrono::Duration {
+        let timeout = Duration::from_secs(u64::from(spec.delivery.timeout_seconds) + 30);
+        chrono::Duration::from_std(self.config.lease.max(timeout)).unwrap_or(chrono::Duration::MAX)
+    }
+}
+
+impl View for Shared {
+    fn me(&self) -> Uuid {
+        self.members.me()
+    }
+
+    fn is_running(&self, execution: Uuid) -> bool {
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&execution)
+    }
+
+    fn is_gone(&self, instance: Uuid) -> bool {
+        self.members.is_gone(instance)
+    }
+
+    fn delay(&self, schedule: Uuid) -> chrono::Duration {
+        self.members.delay(schedule)
+    }
+}

@@ -1,0 +1,143 @@
+//! When to look at which schedule, and in which order those whose time has come.
+
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+/// Which bound a piece of work counts against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Work that takes as long as NATS takes.
+    Fast,
+    /// Work that waits for a reply.
+    Request,
+}
+
+/// Work whose time has come; the greatest goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Ready {
+    priority: u8,
+    /// Earlier goes first within a priority.
+    due: std::cmp::Reverse<DateTime<Utc>>,
+    id: Uuid,
+}
+
+/// Timers, and the two queues of work whose time has come.
+#[derive(Default)]
+pub(crate) struct Queue {
+    timers: BTreeSet<(DateTime<Utc>, Uuid)>,
+    due: HashMap<Uuid, DateTime<Utc>>,
+    fast: BinaryHeap<Ready>,
+    request: BinaryHeap<Ready>,
+    waiting: HashSet<Uuid>,
+}
+
+impl Queue {
+    /// Sets, moves or removes the timer of a schedule.
+    pub(crate) fn set(&mut self, id: Uuid, due: Option<DateTime<Utc>>) {
+        let old = match due {
+            Some(due) => self.due.insert(id, due),
+            None => self.due.remove(&id),
+        };
+        if old != due {
+            if let Some(old) = old {
+                self.timers.remove(&(old, id));
+            }
+            if let Some(due) = due {
+                self.timers.insert((due, id));
+            }
+        }
+    }
+
+    /// When the next timer is due.
+    pub(crate) fn next(&self) -> Option<DateTime<Utc>> {
+        self.timers.first().map(|(due, _)| *due)
+    }
+
+    /// Takes the next schedule whose timer is due.
+    pub(crate) fn pop_due(&mut self, now: DateTime<Utc>) -> Option<(Uuid, DateTime<Utc>)> {
+        let &(due, id) = self.timers.first().filter(|(due, _)| *due <= now)?;
+        self.timers.pop_first();
+        self.due.remove(&id);
+        Some((id, due))
+    }
+
+    /// Queues work; a schedule waits at most once.
+    pub(crate) fn push(&mut self, lane: Lane, id: Uuid, priority: u8, due: DateTime<Utc>) {
+        if self.waiting.insert(id) {
+            let ready = Ready {
+                priority,
+                due: std::cmp::Reverse(due),
+                id,
+            };
+            match lane {
+                Lane::Fast => self.fast.push(ready),
+                Lane::Request => self.request.push(ready),
+            }
+        }
+    }
+
+    /// Takes the work to do next in a lane.
+    pub(crate) fn pop(&mut self, lane: Lane) -> Option<Uuid> {
+        let ready = match lane {
+            Lane::Fast => self.fast.pop(),
+            Lane::Request => self.request.pop(),
+        }?;
+        self.waiting.remove(&ready.id);
+        Some(ready.id)
+    }
+
+    /// Whether work waits in a lane.
+    pub(crate) fn has(&self, lane: Lane) -> bool {
+        match lane {
+            Lane::Fast => !self.fast.is_empty(),
+            Lane::Request => !self.request.is_empty(),
+        }
+    }
+
+    /// Whether a schedule waits for its turn.
+    pub(crate) fn is_waiting(&self, id: Uuid) -> bool {
+        self.waiting.contains(&id)
+    }
+
+    /// Drops all work that has not begun.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    #[test]
+    fn timers_come_in_order_and_once() {
+        let mut queue = Queue::default();
+        let (a, b) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        queue.set(a, Some(at(5)));
+        queue.set(b, Some(at(3)));
+        queue.set(a, Some(at(2)));
+        assert_eq!(queue.next(), Some(at(2)));
+        assert_eq!(queue.pop_due(at(10)), Some((a, at(2))));
+        queue.set(b, None);
+        assert_eq!(queue.pop_due(at(10)), None);
+    }
+
+    #[test]
+    fn priority_goes_before_age_and_age_before_nothing() {
+        let mut queue = Queue::default();
+        for (n, (priority, due)) in [(5, 1), (10, 3), (10, 2), (1, 0)].into_iter().enumerate() {
+            queue.push(Lane::Fast, Uuid::from_u128(n as u128), priority, at(due));
+        }
+        queue.push(Lane::Fast, Uuid::from_u128(3), 10, at(0));
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop(Lane::Fast))
+            .map(|id| id.as_u128())
+            .collect();
+        assert_eq!(order, [2, 1, 0, 3]);
+    }
+}

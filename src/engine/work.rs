@@ -1,0 +1,147 @@
+//! One piece of work on one schedule: fold in what ended, decide, write.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, warn};
+use uuid::Uuid;
+
+use super::Shared;
+use super::failpoint::failpoint;
+use crate::clock;
+use crate::execution::Execution;
+use crate::index::Entry;
+use crate::jetstream::schedules::Written;
+use crate::jetstream::{WriteError, names};
+use crate::plan::{Plan, plan, settle};
+use crate::schedule::{Schedule, Writer};
+
+/// How long an unknown write is pursued before the record is left for later.
+const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// An accepted plan.
+pub(crate) struct Accepted {
+    /// What may be done now.
+    pub(crate) plan: Plan,
+    /// The write that allows it.
+    pub(crate) written: Written,
+}
+
+/// How a piece of work ended.
+pub(crate) enum Worked {
+    /// A write was accepted.
+    Accepted(Box<Accepted>),
+    /// There was nothing to do, or nothing any more.
+    Nothing,
+    /// NATS is out of reach or refuses: to be tried later.
+    Later,
+}
+
+/// Folds `ended` into the record of schedule `id`, decides what else is due (if `claim`), and
+/// writes the record, until a write is accepted or there is nothing to write.
+pub(crate) async fn work(shared: &Shared, id: Uuid, ended: &[Execution], claim: bool) -> Worked {
+    let deadline = Instant::now() + WRITE_DEADLINE;
+    loop {
+        let Some(entry) = shared.index.get(id) else {
+            shared.end(ended.iter().map(|execution| execution.id));
+            return Worked::Nothing;
+        };
+        let Some(mut plan) = decide(shared, &entry, ended, claim) else {
+            shared.end(ended.iter().map(|execution| execution.id));
+            return Worked::Nothing;
+        };
+        plan.schedule.writer = Writer {
+            instance: shared.members.me(),
+            token: rand::random(),
+        };
+        let claimed = executions(&plan);
+        shared.begin(claimed.iter().copied());
+        failpoint("before_claim");
+        match shared
+            .store
+            .write(&plan.schedule, entry.revision, deadline)
+            .await
+        {
+            Ok(written) => {
+                shared.index.insert(Entry {
+                    revision: written.revision,
+                    schedule: plan.schedule.clone(),
+                    trigger: Arc::clone(&entry.trigger),
+                });
+                shared.end(ended.iter().map(|execution| execution.id));
+                return Worked::Accepted(Box::new(Accepted { plan, written }));
+            }
+            Err(WriteError::Conflict) => {
+                shared.end(claimed);
+                debug!(schedule_id = %id, "another write came first");
+                if !catch_up(shared, &entry).await {
+                    return Worked::Later;
+                }
+            }
+            Err(error) => {
+                shared.end(claimed);
+                warn!(schedule_id = %id, %error, "record not written; trying later");
+                return Worked::Later;
+            }
+        }
+    }
+}
+
+fn decide(shared: &Shared, entry: &Entry, ended: &[Execution], claim: bool) -> Option<Plan> {
+    let mut schedule: Schedule = entry.schedule.clone();
+    let mut settled = false;
+    for execution in ended {
+        settled |= settle(&mut schedule, execution);
+    }
+    let lease = shared.lease(&schedule.spec);
+    let planned = claim
+        .then(|| plan(&schedule, &entry.trigger, clock::now(), shared, lease))
+        .flatten();
+    planned.or_else(|| {
+        settled.then(|| Plan {
+            schedule,
+            fire: Vec::new(),
+            recover: Vec::new(),
+            skip: Vec::new(),
+        })
+    })
+}
+
+fn executions(plan: &Plan) -> Vec<Uuid> {
+    let attempts = plan.fire.iter().chain(&plan.recover);
+    let attempts = attempts.chain(plan.skip.iter().map(|(attempt, _)| attempt));
+    attempts.map(|attempt| attempt.execution_id).collect()
+}
+
+/// Waits until the index shows a newer revision than `entry`: the watch brings it within
+/// milliseconds, else the leader is asked.
+async fn catch_up(shared: &Shared, entry: &Entry) -> bool {
+    let id = entry.schedule.id;
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        if shared
+            .index
+            .get(id)
+            .is_none_or(|now| now.revision > entry.revision)
+        {
+            return true;
+        }
+    }
+    let key = names::schedule_key(id);
+    match shared.store.read(&key).await {
+        Ok(Some(stored)) => {
+            shared
+                .index
+                .apply(&key, stored.revision, stored.value.as_deref());
+            true
+        }
+        Ok(None) => {
+            shared.index.apply(&key, entry.revision, None);
+            true
+        }
+        Err(error) => {
+            warn!(schedule_id = %id, %error, "record not read; trying later");
+            false
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! What becomes of an attempt: its outcome, and the event that the history keeps of it.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::schedule::{Attempt, Payload, Schedule, SkippedRange};
+
+/// Largest payload or reply that the history keeps; a larger one is left out and marked so.
+pub const MAX_KEPT_BYTES: usize = 64 * 1024;
+
+/// Where an execution is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ExecutionStatus {
+    /// Claimed, its outcome not known yet.
+    Running,
+    /// It did what it should.
+    Success,
+    /// It did not.
+    Failed,
+    /// It was never made.
+    Skipped,
+}
+
+impl ExecutionStatus {
+    /// The last but one token of the event's subject.
+    pub fn event(self) -> &'static str {
+        match self {
+            Self::Running => "started",
+            Self::Success => "completed",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+        }
+    }
+
+    /// The status that an event reports.
+    pub fn from_event(event: &str) -> Option<Self> {
+        [Self::Running, Self::Success, Self::Failed, Self::Skipped]
+            .into_iter()
+            .find(|status| status.event() == event)
+    }
+
+    /// Whether nothing can follow it.
+    pub fn is_final(self) -> bool {
+        self != Self::Running
+    }
+}
+
+/// Why an attempt failed; the names are stable and may be matched on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorType {
+    /// No stream captures the target's subject.
+    NoStream,
+    /// Nobody listens on the target's subject.
+    NoResponders,
+    /// No acknowledgement or reply within the timeout.
+    Timeout,
+    /// The reply carried `Nats-Service-Error`.
+    ServiceError,
+    /// The stream refused the message, for instance because it is full.
+    Refused,
+    /// The target is not in the allow-list any more.
+    NotAllowed,
+    /// The connection to NATS failed.
+    Connection,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// It succeeded, perhaps with a reply.
+    Success {
+        /// The subject on which the reply came.
+        response_event: Option<String>,
+        /// The reply.
+        response: Option<Response>,
+    },
+    /// It failed.
+    Failed {
+        /// The kind of failure.
+        error_type: ErrorType,
+        /// What happened, for people.
+        message: String,
+        /// An error reply, where there was one.
+        response: Option<Response>,
+    },
+}
+
+/// A reply to a command, as far as it is kept.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// The reply: as it was if it is JSON, else as a JSON string.
+    pub payload: Option<Box<RawValue>>,
+    /// Whether it was larger than [`MAX_KEPT_BYTES`] and left out.
+    pub truncated: bool,
+}
+
+impl Response {
+    /// Keeps a reply.
+    pub fn keep(body: &[u8]) -> Self {
+        if body.len() > MAX_KEPT_BYTES {
+            return Self {
+                payload: None,
+                truncated: true,
+            };
+        }
+        let payload = serde_json::from_slice(body)
+            .or_else(|_| serde_json::value::to_raw_value(&String::from_utf8_lossy(body)))
+            .ok()
+            .filter(|_| !body.is_empty());
+        Self {
+            payload,
+            truncated: false,
+        }
+    }
+}
+
+/// The instants of an attempt's way, for the whole story of an execution.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Timings {
+    /// When the claim was acknowledged.
+    pub claimed_at: Option<DateTime<Utc>>,
+    /// When the command was handed to the connection.
+    pub sent_at: Option<DateTime<Utc>>,
+}
+
+/// The claim under which an attempt was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Claim {
+    /// The instance that made it.
+    pub instance: Uuid,
+    /// The revision of the schedule's record that says so: a fencing number.
+    pub revision: u64,
+}
+
+/// One event in an execution's life, and the whole state of the execution at that moment.
+///
+/// Stored on `evt.scheduler.execution.<event>.<schedule_id>`; the latest event of an execution is
+/// what `execution.get` answers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Execution {
+    /// The execution's id, the `Nats-Msg-Id` of its command.
+    pub id: Uuid,
+    /// Unique to this event.
+    pub event_id: String,
+    /// When the event was made.
+    pub time: DateTime<Utc>,
+    /// The schedule.
+    pub schedule_id: Uuid,
+    /// Its name at that time.
+    pub schedule_name: String,
+    /// Its creator.
+    pub created_by: String,
+    /// The nominal time of the occurrence.
+    pub scheduled_for: DateTime<Utc>,
+    /// Where the execution is in its life.
+    pub status: ExecutionStatus,
+    /// From 1.
+    pub attempt_number: u32,
+    /// The same for all attempts of one occurrence.
+    pub correlation_id: String,
+    /// The subject of the command.
+    pub command_sent: String,
+    /// The body of the command; absent where nothing was sent or it was too large to keep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command_payload: Option<Payload>,
+    /// True where the payload or the response was too large to keep.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+    /// When the attempt was claimed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<DateTime<Utc>>,
+    /// When its outcome was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<DateTime<Utc>>,
+    /// From `started_at` to `completed_at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<i64>,
+    /// The subject on which a reply came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_event: Option<String>,
+    /// The reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub response_payload: Option<Box<RawValue>>,
+    /// What went wrong, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_message: Option<String>,
+    /// What went wrong, for programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_type: Option<ErrorType>,
+    /// Whether another attempt follows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub will_retry: bool,
+    /// When it follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<DateTime<Utc>>,
+    /// What was skipped and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<SkippedRange>,
+    /// The schedule's next occurrence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_run_at: Option<DateTime<Utc>>,
+    /// Under which claim.
+    pub lock_id: Claim,
+    /// The instants of its way.
+    #[serde(default)]
+    pub timings: Timings,
+}
+
+impl Execution {
+    /// The start of an attempt under `claim`, made at `started_at`.
+    pub fn started(
+        schedule: &Schedule,
+        attempt: &Attempt,
+        claim: Claim,
+        started_at: DateTime<Utc>,
+    ) -> Self {
+        let payload = &schedule.spec.command_payload;
+        let fits = payload.as_str().len() <= MAX_KEPT_BYTES;
+        Self {
+            started_at: Some(started_at),
+            command_payload: fits.then(|| payload.clone()),
+            truncated: !fits,
+            ..Self::bare(
+                schedule,
+                attempt,
+                ExecutionStatus::Running,
+                claim,
+                started_at,
+            )
+        }
+    }
+
+    /// Occurrences that were not acted on.
+    pub fn skipped(
+        schedule: &Schedule,
+        attempt: &Attempt,
+        range: SkippedRange,
+        claim: Claim,
+        now: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            skipped: Some(range),
+            completed_at: Some(now),
+            ..Self::bare(schedule, attempt, ExecutionStatus::Skipped, claim, now)
+        }
+    }
+
+    /// The end of an execution that [`Execution::started`] began. `retry_at` says when a failed
+    /// one is tried again.
+    #[must_use]
+    pub fn ended(
+        mut self,
+        outcome: Outcome,
+        retry_at: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let response = match outcome {
+            Outcome::Success {
+                response_event,
+                response,
+            } => {
+                self.status = ExecutionStatus::Success;
+                self.response_event = response_event;
+                response
+            }
+            Outcome::Failed {
+                error_type,
+                message,
+                response,
+            } => {
+                self.status = ExecutionStatus::Failed;
+                self.error_type = Some(error_type);
+                self.error_message = Some(message);
+                self.will_retry = retry_at.is_some();
+                self.retry_at = retry_at;
+                response
+            }
+        };
+        if let Some(response) = response {
+            self.truncated |= response.truncated;
+            self.response_payload = response.payload;
+        }
+        self.completed_at = Some(now);
+        self.duration_ms = self
+            .started_at
+            .map(|started| (now - started).num_milliseconds());
+        self.time = now;
+        self.event_id = event_id(self.id, self.status);
+        self
+    }
+
+    fn bare(
+        schedule: &Schedule,
+        attempt: &Attempt,
+        status: ExecutionStatus,
+        claim: Claim,
+        now: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            id: attempt.execution_id,
+            event_id: event_id(attempt.execution_id, status),
+            time: now,
+            schedule_id: schedule.id,
+            schedule_name: schedule.spec.name.clone(),
+            created_by: schedule.created_by.clone(),
+            scheduled_for: attempt.scheduled_for,
+            status,
+            attempt_number: attempt.number,
+            correlation_id: correlation_id(schedule, attempt),
+            command_sent: schedule.spec.target_command.as_str().to_owned(),
+            command_payload: None,
+            truncated: false,
+            started_at: None,
+            completed_at: None,
+            duration_ms: None,
+            response_event: None,
+            response_payload: None,
+            error_message: None,
+            error_type: None,
+            will_retry: false,
+            retry_at: None,
+            skipped: None,
+            next_run_at: schedule.next_run_at,
+            lock_id: claim,
+            timings: Timings::default(),
+        }
+    }
+}
+
+/// One occurrence's correlation id: the id of its first attempt.
+pub fn correlation_id(schedule: &Schedule, attempt: &Attempt) -> String {
+    crate::schedule::execution_id(schedule.id, attempt.scheduled_for, 1).to_string()
+}
+
+/// The `Nats-Msg-Id` of an event in the history. All final events of an execution share one id, so
+/// the stream itself refuses a second outcome, whatever it is.
+pub fn event_id(execution: Uuid, status: ExecutionStatus) -> String {
+    let event = if status.is_final() {
+        "outcome"
+    } else {
+        "started"
+    };
+    format!("{execution}.{event}")
+}

@@ -1,0 +1,237 @@
+//! Every schedule in memory, as the watch last showed it.
+//!
+//! The index is where the engine and the API read. It is a hint: it may lag behind the bucket, so
+//! every decision taken from it is confirmed by a compare-and-swap at the revision it shows.
+//! Entries only move forward: what carries a revision that is not newer is ignored, so the watch,
+//! a leader read and our own accepted writes may arrive in any order.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use uuid::Uuid;
+
+use crate::jetstream::names::{NAME_KEY_PREFIX, SCHEDULE_KEY_PREFIX};
+use crate::schedule::{Schedule, Status};
+use crate::trigger::Trigger;
+
+/// One schedule at one revision.
+#[derive(Debug)]
+pub struct Entry {
+    /// The revision of the bucket.
+    pub revision: u64,
+    /// The record.
+    pub schedule: Schedule,
+    /// Its compiled timing.
+    pub trigger: Arc<Trigger>,
+}
+
+/// A record that could not be read: somebody wrote it by hand, or a newer version did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SetAside {
+    /// The key in the bucket.
+    pub key: String,
+    /// Its revision.
+    pub revision: u64,
+    /// Why it could not be read.
+    pub reason: String,
+}
+
+#[derive(Default)]
+struct State {
+    entries: HashMap<Uuid, Arc<Entry>>,
+    /// Revisions at which keys were deleted, so that an older read cannot bring them back.
+    deleted: HashMap<Uuid, u64>,
+    set_aside: BTreeMap<String, SetAside>,
+    per_creator: HashMap<String, usize>,
+}
+
+/// The schedules of a bucket in memory.
+pub struct Index {
+    state: RwLock<State>,
+    changes: UnboundedSender<Uuid>,
+}
+
+impl Index {
+    /// An empty index, and the ids of schedules as they change.
+    pub fn new() -> (Arc<Self>, UnboundedReceiver<Uuid>) {
+        let (changes, changed) = unbounded_channel();
+        (
+            Arc::new(Self {
+                state: RwLock::default(),
+                changes,
+            }),
+            changed,
+        )
+    }
+
+    /// A schedule.
+    pub fn get(&self, id: Uuid) -> Option<Arc<Entry>> {
+        self.read(|state| state.entries.get(&id).cloned())
+    }
+
+    /// All schedules, in no order.
+    pub fn all(&self) -> Vec<Arc<Entry>> {
+        self.read(|state| state.entries.values().cloned().collect())
+    }
+
+    /// How many schedules there are, deleted ones included.
+    pub fn len(&self) -> usize {
+        self.read(|state| state.entries.len())
+    }
+
+    /// Whether there is no schedule.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many schedules that are not deleted a creator has.
+    pub fn count_of(&self, creator: &str) -> usize {
+        self.read(|state| state.per_creator.get(creator).copied().unwrap_or(0))
+    }
+
+    /// Records that could not be read.
+    pub fn set_aside(&self) -> Vec<SetAside> {
+        self.read(|state| state.set_aside.values().cloned().collect())
+    }
+
+    /// Takes in the value of a key: a stored record, or nothing where the key was deleted.
+    pub fn apply(&self, key: &str, revision: u64, value: Option<&[u8]>) {
+        if key.starts_with(NAME_KEY_PREFIX) {
+            return;
+        }
+        let id = key
+            .strip_prefix(SCHEDULE_KEY_PREFIX)
+            .and_then(|id| Uuid::try_parse(id).ok());
+        match (id, value.map(|value| read_record(id, value))) {
+            (Some(id), None) => self.remove(id, revision),
+            (None, None) => {}
+            (Some(_), Some(Ok((schedule, trigger)))) => {
+                self.insert(Entry {
+                    revision,
+                    schedule,
+                    trigger: Arc::new(trigger),
+                });
+            }
+            (id, Some(Ok(_))) => self.refuse(id, key, revision, "the key is not schedule.<uuid>"),
+            (id, Some(Err(reason))) => self.refuse(id, key, revision, &reason),
+        }
+    }
+
+    /// Takes in a record, unless a newer one is known.
+    pub fn insert(&self, entry: Entry) {
+        let id = entry.schedule.id;
+        let changed = self.write(|state| {
+            let known = state.entries.get(&id).map(|known| known.revision);
+            if known
+                .max(state.deleted.get(&id).copied())
+                .is_some_and(|known| known >= entry.revision)
+            {
+                return false;
+            }
+            state
+                .set_aside
+                .remove(&format!("{SCHEDULE_KEY_PREFIX}{id}"));
+            state.count(&entry.schedule, 1);
+            if let Some(old) = state.entries.insert(id, Arc::new(entry)) {
+                state.count(&old.schedule, -1);
+            }
+            true
+        });
+        if changed {
+            let _ = self.changes.send(id);
+        }
+    }
+
+    /// Forgets what a complete replay of the bucket up to `revision` did not show.
+    pub fn retain(&self, seen: &HashSet<Uuid>, revision: u64) {
+        let stale: Vec<Uuid> = self.read(|state| {
+            let entries = state.entries.iter();
+            entries
+                .filter(|(id, e)| !seen.contains(*id) && e.revision <= revision)
+                .map(|(id, _)| *id)
+                .collect()
+        });
+        for id in stale {
+            self.remove(id, revision);
+        }
+        self.write(|state| state.deleted.clear());
+    }
+
+    /// Forgets everything: the bucket is not the one that it was.
+    pub fn clear(&self) {
+        let ids: Vec<Uuid> =
+            self.write(|state| std::mem::take(state).entries.into_keys().collect());
+        for id in ids {
+            let _ = self.changes.send(id);
+        }
+    }
+
+    fn remove(&self, id: Uuid, revision: u64) {
+        self.write(|state| {
+            state.deleted.insert(id, revision);
+            state
+                .set_aside
+                .remove(&format!("{SCHEDULE_KEY_PREFIX}{id}"));
+            if let Some(old) = state.entries.remove(&id) {
+                state.count(&old.schedule, -1);
+            }
+        });
+        let _ = self.changes.send(id);
+    }
+
+    /// Sets a record aside: it is shown to operators and not acted on.
+    fn refuse(&self, id: Option<Uuid>, key: &str, revision: u64, reason: &str) {
+        tracing::error!(key, revision, reason, "record set aside: it cannot be read");
+        if let Some(id) = id {
+            self.remove(id, revision);
+        }
+        let aside = SetAside {
+            key: key.to_owned(),
+            revision,
+            reason: reason.to_owned(),
+        };
+        self.write(|state| state.set_aside.insert(key.to_owned(), aside));
+    }
+
+    // A panic while the lock is held cannot leave the maps half changed in a way that matters:
+    // every decision is confirmed by the bucket.
+    fn read<T>(&self, f: impl FnOnce(&State) -> T) -> T {
+        f(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        f(&mut self.state.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl State {
+    fn count(&mut self, schedule: &Schedule, by: isize) {
+        if schedule.status != Status::Deleted {
+            let count = self
+                .per_creator
+                .entry(schedule.created_by.clone())
+                .or_default();
+            *count = count.saturating_add_signed(by);
+        }
+    }
+}
+
+/// Reads a stored record and compiles its timing; the error is for people.
+pub fn read_record(id: Option<Uuid>, value: &[u8]) -> Result<(Schedule, Trigger), String> {
+    let schedule: Schedule = serde_json::from_slice(value).map_err(|error| error.to_string())?;
+    if id.is_some_and(|id| id != schedule.id) {
+        return Err(format!("the record says id {}", schedule.id));
+    }
+    if let Err(reason) = crate::schedule::Target::parse(schedule.spec.target_command.as_str()) {
+        return Err(format!("target_command: {reason}"));
+    }
+    let trigger = schedule
+        .spec
+        .timing
+        .trigger(schedule.id)
+        .map_err(|fault| fault.to_string())?;
+    Ok((schedule, trigger))
+}

@@ -1,0 +1,146 @@
+//! Connecting to NATS.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, Event};
+use tracing::{error, info, warn};
+
+/// Where NATS is and who we are there.
+#[derive(Clone, Debug, Default)]
+pub struct NatsConfig {
+    /// One URL or several, separated by commas.
+    pub url: String,
+    /// User name, with `password`.
+    pub user: Option<String>,
+    /// Password, with `user`.
+    pub password: Option<String>,
+    /// Token.
+    pub token: Option<String>,
+    /// NKey seed.
+    pub nkey_seed: Option<String>,
+    /// Credentials file (JWT and seed).
+    pub credentials_file: Option<PathBuf>,
+    /// Root certificates to trust beside the system's.
+    pub tls_ca: Option<PathBuf>,
+    /// Client certificate, with `tls_key`.
+    pub tls_cert: Option<PathBuf>,
+    /// Key of the client certificate.
+    pub tls_key: Option<PathBuf>,
+    /// Whether to refuse connections without TLS.
+    pub tls_required: bool,
+    /// Whether to start TLS before the server speaks.
+    pub tls_first: bool,
+    /// First tokens of our reply subjects, default `_INBOX`.
+    pub inbox_prefix: Option<String>,
+}
+
+/// Why no connection could be made; more tries of the same will not help.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The credentials file cannot be used.
+    #[error("credentials file {path}: {source}")]
+    Credentials {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: std::io::Error,
+    },
+    /// The address is no NATS address.
+    #[error("NATS_URL {url}: {reason}")]
+    Url {
+        /// The address.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Pause between tries to connect at start.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Connects, waiting for NATS as long as it takes and saying what is wrong meanwhile.
+///
+/// # Errors
+/// Only what waiting cannot mend: an unusable credentials file or address.
+pub async fn connect(config: &NatsConfig, name: &str) -> Result<Client, ConnectError> {
+    let urls: Vec<&str> = config.url.split(',').map(str::trim).collect();
+    for url in &urls {
+        if let Err(error) = url.parse::<async_nats::ServerAddr>() {
+            return Err(ConnectError::Url {
+                url: (*url).to_owned(),
+                reason: error.to_string(),
+            });
+        }
+    }
+    let mut last = String::new();
+    loop {
+        match options(config, name).await?.connect(urls.as_slice()).await {
+            Ok(client) => return Ok(client),
+            Err(error) => {
+                let text = error.to_string();
+                // The same line every second helps nobody.
+                if text != last {
+                    warn!(url = %config.url, error = %text, "cannot connect to NATS; trying on");
+                    last = text;
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+async fn options(config: &NatsConfig, name: &str) -> Result<ConnectOptions, ConnectError> {
+    let mut options = ConnectOptions::new()
+        .name(name)
+        // Half-open connections are noticed within two pings.
+        .ping_interval(Duration::from_secs(5))
+        .connection_timeout(Duration::from_secs(5))
+        .request_timeout(Some(Duration::from_secs(5)))
+        .client_capacity(16_384)
+        .event_callback(|event| async move { log_event(&event) });
+    if let (Some(user), Some(password)) = (&config.user, &config.password) {
+        options = options.user_and_password(user.clone(), password.clone());
+    }
+    if let Some(token) = &config.token {
+        options = options.token(token.clone());
+    }
+    if let Some(seed) = &config.nkey_seed {
+        options = options.nkey(seed.clone());
+    }
+    if let Some(path) = &config.credentials_file {
+        options =
+            options
+                .credentials_file(path)
+                .await
+                .map_err(|source| ConnectError::Credentials {
+                    path: path.clone(),
+                    source,
+                })?;
+    }
+    if let Some(path) = &config.tls_ca {
+        options = options.add_root_certificates(path.clone());
+    }
+    if let (Some(cert), Some(key)) = (&config.tls_cert, &config.tls_key) {
+        options = options.add_client_certificate(cert.clone(), key.clone());
+    }
+    if config.tls_first {
+        options = options.tls_first();
+    }
+    if let Some(prefix) = &config.inbox_prefix {
+        options = options.custom_inbox_prefix(prefix);
+    }
+    Ok(options.require_tls(config.tls_required))
+}
+
+/// A refused permission reaches the caller only as a timeout; here is where it is said.
+fn log_event(event: &Event) {
+    match event {
+        Event::Connected => info!("connected to NATS"),
+        Event::Disconnected => warn!("connection to NATS lost; reconnecting"),
+        Event::LameDuckMode => warn!("NATS server is about to shut down"),
+        Event::SlowConsumer(sid) => error!(sid, "messages dropped: a subscription is too slow"),
+        Event::ServerError(error) => error!(%error, "NATS server refused something"),
+        other => info!(event = %other, "NATS connection"),
+    }
+}

@@ -1,0 +1,56 @@
+//! The rim that touches NATS: everything stored, watched, recorded or delivered goes through here.
+
+pub mod connect;
+pub mod deliver;
+pub mod history;
+pub mod names;
+pub mod provision;
+pub mod schedules;
+pub mod watch;
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::{self, ErrorCode};
+
+/// How long a write may go unacknowledged before its outcome counts as unknown.
+pub const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a write was not acknowledged, by what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// Another write came first: read again and decide again.
+    #[error("another write came first")]
+    Conflict,
+    /// It may be stored, may be lost, and may still be stored later.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+    /// No stream answered for the subject: there is none, or it is out of reach.
+    #[error("no stream answered for the subject")]
+    NoStream,
+    /// The server or the client refused it; the same write would be refused again.
+    #[error("refused: {0}")]
+    Refused(String),
+}
+
+impl From<PublishError> for WriteError {
+    fn from(error: PublishError) -> Self {
+        let code = error
+            .source()
+            .and_then(|source| source.downcast_ref::<jetstream::Error>())
+            .map(jetstream::Error::error_code);
+        match (error.kind(), code) {
+            (PublishErrorKind::WrongLastSequence, _)
+            | (_, Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)) => Self::Conflict,
+            (PublishErrorKind::StreamNotFound, _) => Self::NoStream,
+            (PublishErrorKind::MaxPayloadExceeded, _) | (PublishErrorKind::Other, Some(_)) => {
+                let text = error
+                    .source()
+                    .map_or_else(|| error.to_string(), ToString::to_string);
+                Self::Refused(text)
+            }
+            _ => Self::Unknown(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Every subject, stream, bucket, key and header of the project, in one place.
+//!
+//! | what | name |
+//! |---|---|
+//! | management requests | `cmd.scheduler.<noun>.<verb>` |
+//! | changes of schedules, kept in the audit stream | `evt.scheduler.schedule.<event>.<schedule_id>` |
+//! | executions, kept in the history stream | `evt.scheduler.execution.<event>.<schedule_id>` |
+//! | heartbeats of running instances, core NATS only | `evt.scheduler.instance.<instance_id>` |
+//! | schedules, one JSON record each | key `schedule.<uuid>` of bucket `scheduler_schedules` |
+//! | reserved names | key `name.<creator>.<name>`, both base64url without padding |
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use uuid::Uuid;
+
+/// Prefix of everything users ask of the scheduler. No stream may capture it.
+pub const COMMAND_PREFIX: &str = "cmd.scheduler";
+/// The subjects no stream may capture: it would answer each request with its own acknowledgement.
+pub const COMMAND_WILDCARD: &str = "cmd.scheduler.>";
+
+/// The bucket of schedules.
+pub const SCHEDULES_BUCKET: &str = "scheduler_schedules";
+/// The stream behind [`SCHEDULES_BUCKET`].
+pub const SCHEDULES_STREAM: &str = "KV_scheduler_schedules";
+/// The stream of executions.
+pub const EXECUTIONS_STREAM: &str = "SCHEDULER_EXECUTIONS";
+/// The stream of changes to schedules.
+pub const AUDIT_STREAM: &str = "SCHEDULER_AUDIT";
+/// The example stream of target commands that `dev` creates.
+pub const COMMANDS_STREAM: &str = "COMMANDS";
+
+/// Prefix of execution events; `.<event>.<schedule_id>` follows.
+pub const EXECUTION_EVENT_PREFIX: &str = "evt.scheduler.execution";
+/// Prefix of schedule events; `.<event>.<schedule_id>` follows.
+pub const SCHEDULE_EVENT_PREFIX: &str = "evt.scheduler.schedule";
+/// Prefix of instance heartbeats; `.<instance_id>` follows.
+pub const INSTANCE_PREFIX: &str = "evt.scheduler.instance";
+
+/// Prefix of the subjects of [`SCHEDULES_BUCKET`]'s keys.
+pub const SCHEDULES_SUBJECT_PREFIX: &str = "$KV.scheduler_schedules";
+/// First token of the keys that hold schedules.
+pub const SCHEDULE_KEY_PREFIX: &str = "schedule.";
+/// First token of the keys that reserve names.
+pub const NAME_KEY_PREFIX: &str = "name.";
+
+/// Header of every command: the schedule's id.
+pub const SCHEDULE_ID: &str = "Scheduler-Schedule-Id";
+/// Header of every command: the schedule's name (percent-encoded where it is not printable ASCII).
+pub const SCHEDULE_NAME: &str = "Scheduler-Schedule-Name";
+/// Header of every command and history message: the execution's id.
+pub const EXECUTION_ID: &str = "Scheduler-Execution-Id";
+/// Header of every command: the attempt's number, from 1.
+pub const ATTEMPT: &str = "Scheduler-Attempt";
+/// Header of every command and history message: the nominal time, RFC 3339.
+pub const SCHEDULED_FOR: &str = "Scheduler-Scheduled-For";
+/// Header of every command: the revision of the claim, a fencing number.
+pub const REVISION: &str = "Scheduler-Revision";
+/// Header of history messages: when the attempt was claimed, RFC 3339.
+pub const STARTED_AT: &str = "Scheduler-Started-At";
+/// Header of requests, replies, commands and history messages that ties them together.
+pub const CORRELATION_ID: &str = "X-Correlation-ID";
+/// Header of requests and replies: one request.
+pub const REQUEST_ID: &str = "X-Request-ID";
+/// W3C trace context.
+pub const TRACEPARENT: &str = "traceparent";
+/// JetStream's deduplication id.
+pub const MESSAGE_ID: &str = "Nats-Msg-Id";
+/// Makes a write conditional on the revision of another subject of the same stream.
+pub const EXPECTED_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
+/// Marks a deleted or purged key of a bucket.
+pub const KV_OPERATION: &str = "KV-Operation";
+/// Error text of the NATS Services API.
+pub const SERVICE_ERROR: &str = "Nats-Service-Error";
+/// Error number of the NATS Services API.
+pub const SERVICE_ERROR_CODE: &str = "Nats-Service-Error-Code";
+
+/// The key of a schedule's record.
+pub fn schedule_key(id: Uuid) -> String {
+    format!("{SCHEDULE_KEY_PREFIX}{id}")
+}
+
+/// The key that reserves a name for one schedule of one creator.
+///
+/// Both parts are encoded, because keys allow few characters and names allow all.
+pub fn name_key(creator: &str, name: &str) -> String {
+    format!(
+        "{NAME_KEY_PREFIX}{}.{}",
+        URL_SAFE_NO_PAD.encode(creator),
+        URL_SAFE_NO_PAD.encode(name)
+    )
+}
+
+/// The subject on which a key of the schedules bucket is stored.
+pub fn key_subject(key: &str) -> String {
+    format!("{SCHEDULES_SUBJECT_PREFIX}.{key}")
+}
+
+/// The subject of an execution event.
+pub fn execution_subject(event: &str, schedule_id: Uuid) -> String {
+    format!("{EXECUTION_EVENT_PREFIX}.{event}.{schedule_id}")
+}
+
+/// The subject of a schedule event.
+pub fn schedule_subject(event: &str, schedule_id: Uuid) -> String {
+    format!("{SCHEDULE_EVENT_PREFIX}.{event}.{schedule_id}")
+}
+
+/// The subject of an instance's heartbeats.
+pub fn instance_subject(instance: Uuid) -> String {
+    format!("{INSTANCE_PREFIX}.{instance}")
+}
+
+/// Makes any text safe as a header value: what is not printable ASCII, and `%`, is percent-encoded.
+pub fn header_text(text: &str) -> std::borrow::Cow<'_, str> {
+    let plain = |b: u8| (b' '..=b'~').contains(&b) && b != b'%';
+    if text.bytes().all(plain) {
+        return text.into();
+    }
+    let mut encoded = String::with_capacity(text.len() * 2);
+    for byte in text.bytes() {
+        if plain(byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded.into()
+}
+
+/// Whether a subject pattern (with NATS wildcards) covers a subject without wildcards.
+pub fn covers(pattern: &str, subject: &str) -> bool {
+    let mut tokens = subject.split('.');
+    for part in pattern.split('.') {
+        match (part, tokens.next()) {
+            (">", Some(_)) => return true,
+            ("*", Some(_)) => {}
+            (part, Some(token)) if part == token => {}
+            _ => return false,
+        }
+    }
+    tokens.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_cover_subjects_as_nats_does() {
+        for (pattern, subject, expected) in [
+            ("cmd.>", "cmd.a.b", true),
+            ("cmd.>", "cmd", false),
+            ("cmd.*.b", "cmd.a.b", true),
+            ("cmd.*", "cmd.a.b", false),
+            ("cmd.a", "cmd.a", true),
+            ("cmd.a.b", "cmd.a", false),
+        ] {
+            assert_eq!(covers(pattern, subject), expected, "{pattern} {subject}");
+        }
+    }
+
+    #[test]
+    fn header_text_keeps_plain_names_and_encodes_the_rest() {
+        assert_eq!(header_text("nightly report"), "nightly report");
+        assert_eq!(header_text("café\r\n"), "caf%C3%A9%0D%0A");
+        assert_eq!(header_text("50%"), "50%25");
+    }
+
+    #[test]
+    fn name_keys_separate_creator_and_name() {
+        assert_ne!(name_key("a", "b.c"), name_key("a.b", "c"));
+        assert_eq!(name_key("team", "job"), "name.dGVhbQ.am9i");
+    }
+}

@@ -1,0 +1,234 @@
+//! The streams: created where missing, never deleted, never silently changed.
+//!
+//! Their configurations are `streams/*.json`, the same files that `nats stream add --config` takes.
+
+use async_nats::jetstream::stream::{Config, Info};
+use async_nats::jetstream::{self, context::GetStreamErrorKind};
+use futures::TryStreamExt as _;
+use serde_json::Value;
+use tracing::{info, warn};
+
+use super::names;
+
+/// The configurations, by stream name.
+pub const STREAMS: [(&str, &str); 3] = [
+    (
+        names::SCHEDULES_STREAM,
+        include_str!("../../streams/KV_scheduler_schedules.json"),
+    ),
+    (
+        names::EXECUTIONS_STREAM,
+        include_str!("../../streams/SCHEDULER_EXECUTIONS.json"),
+    ),
+    (
+        names::AUDIT_STREAM,
+        include_str!("../../streams/SCHEDULER_AUDIT.json"),
+    ),
+];
+
+/// The example stream of `dev`.
+pub const EXAMPLE: (&str, &str) = (
+    names::COMMANDS_STREAM,
+    include_str!("../../streams/COMMANDS.json"),
+);
+
+/// What an operator may choose about our streams.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamOptions {
+    /// Copies of each stream: 1, 3 or 5.
+    pub replicas: usize,
+    /// Days that executions are kept.
+    pub history_days: u32,
+}
+
+/// Why the streams cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvisionError {
+    /// JetStream does not answer: it is off, starting, or we may not use it. Try again.
+    #[error("JetStream does not answer: {0}")]
+    Unavailable(String),
+    /// A stream would swallow our requests.
+    #[error(
+        "stream {stream} captures subjects of cmd.scheduler.>: it would answer every request with \
+         its own acknowledgement. Change its subjects, then start again"
+    )]
+    CapturesRequests {
+        /// The stream.
+        stream: String,
+    },
+    /// A stream cannot be created.
+    #[error("stream {stream} cannot be created: {reason}")]
+    Create {
+        /// The stream.
+        stream: String,
+        /// What the server says.
+        reason: String,
+    },
+}
+
+/// One stream as it stands.
+#[derive(Clone, Debug)]
+pub struct Provisioned {
+    /// Its name.
+    pub name: &'static str,
+    /// Settings that differ from ours, as `setting: is X, expected Y`.
+    pub drift: Vec<String>,
+}
+
+/// Checks that requests reach us, creates the streams that are missing, and reports drift.
+///
+/// # Errors
+/// See [`ProvisionError`]; only `Unavailable` is worth another try.
+pub async fn provision(
+    js: &jetstream::Context,
+    options: StreamOptions,
+    with_example: bool,
+) -> Result<Vec<Provisioned>, ProvisionError> {
+    refuse_captured_requests(js).await?;
+    let mut provisioned = Vec::new();
+    for (name, json) in STREAMS.into_iter().chain(with_example.then_some(EXAMPLE)) {
+        let config = config(json, options)?;
+        let drift = match js.get_stream(name).await {
+            Ok(stream) => drift(&config, stream.cached_info()),
+            Err(error) if not_found(error.kind()) => {
+                js.create_stream(config)
+                    .await
+                    .map_err(|error| ProvisionError::Create {
+                        stream: name.to_owned(),
+                        reason: error.to_string(),
+                    })?;
+                info!(stream = name, "stream created");
+                Vec::new()
+            }
+            Err(error) => return Err(ProvisionError::Unavailable(error.to_string())),
+        };
+        if !drift.is_empty() {
+            warn!(
+                stream = name,
+                drift = drift.join("; "),
+                "stream differs from our configuration"
+            );
+        }
+        provisioned.push(Provisioned { name, drift });
+    }
+    Ok(provisioned)
+}
+
+/// Finds a stream over `cmd.scheduler.>`: with one, callers would see success for every request.
+async fn refuse_captured_requests(js: &jetstream::Context) -> Result<(), ProvisionError> {
+    let unavailable =
+        |error: &dyn std::fmt::Display| ProvisionError::Unavailable(error.to_string());
+    js.query_account()
+        .await
+        .map_err(|error| unavailable(&error))?;
+    let streams: Vec<Info> = js
+        .streams()
+        .try_collect()
+        .await
+        .map_err(|error| unavailable(&error))?;
+    for stream in streams {
+        if stream
+            .config
+            .subjects
+            .iter()
+            .any(|subject| overlaps(subject, names::COMMAND_WILDCARD))
+        {
+            return Err(ProvisionError::CapturesRequests {
+                stream: stream.config.name,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Whether two subject patterns have a subject in common.
+fn overlaps(a: &str, b: &str) -> bool {
+    let (mut a, mut b) = (a.split('.'), b.split('.'));
+    loop {
+        match (a.next(), b.next()) {
+            (Some(">"), Some(_)) | (Some(_), Some(">")) | (None, None) => return true,
+            (Some(x), Some(y)) if x == y || x == "*" || y == "*" => {}
+            _ => return false,
+        }
+    }
+}
+
+fn config(json: &str, options: StreamOptions) -> Result<Config, ProvisionError> {
+    let mut config: Config =
+        serde_json::from_str(json).map_err(|error| ProvisionError::Create {
+            stream: "(embedded)".to_owned(),
+            reason: error.to_string(),
+        })?;
+    config.num_replicas = options.replicas;
+    if config.name == names::EXECUTIONS_STREAM {
+        config.max_age = std::time::Duration::from_secs(u64::from(options.history_days) * 86_400);
+    }
+    Ok(config)
+}
+
+fn not_found(kind: GetStreamErrorKind) -> bool {
+    match kind {
+        GetStreamErrorKind::JetStream(error) => {
+            error.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND
+        }
+        _ => false,
+    }
+}
+
+/// Settings of ours that the stream does not have.
+fn drift(expected: &Config, found: &Info) -> Vec<String> {
+    let as_map = |config: &Config| match serde_json::to_value(config) {
+        Ok(Value::Object(map)) => map,
+        _ => serde_json::Map::new(),
+    };
+    let found = as_map(&found.config);
+    as_map(expected)
+        .into_iter()
+        // Words for people, and where the stream lives, are the operator's.
+        .filter(|(key, _)| !matches!(key.as_str(), "description" | "metadata" | "placement"))
+        .filter_map(|(key, value)| {
+            let is = found.get(&key).cloned().unwrap_or(Value::Null);
+            (is != value).then(|| format!("{key}: is {is}, expected {value}"))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlapping_patterns_are_found() {
+        for (a, b, expected) in [
+            ("cmd.>", "cmd.scheduler.>", true),
+            ("cmd.scheduler.schedule.create", "cmd.scheduler.>", true),
+            ("cmd.*.*", "cmd.scheduler.>", true),
+            (">", "cmd.scheduler.>", true),
+            ("cmd.notification.>", "cmd.scheduler.>", false),
+            ("cmd.scheduler", "cmd.scheduler.>", false),
+            ("*.scheduler.x", "cmd.scheduler.>", true),
+        ] {
+            assert_eq!(overlaps(a, b), expected, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn the_embedded_configurations_parse_and_none_captures_requests() {
+        let options = StreamOptions {
+            replicas: 3,
+            history_days: 7,
+        };
+        for (name, json) in STREAMS.into_iter().chain([EXAMPLE]) {
+            let config = config(json, options).unwrap();
+            assert_eq!(config.name, name);
+            assert_eq!(config.num_replicas, 3);
+            assert!(config.description.is_some());
+            assert!(
+                !config
+                    .subjects
+                    .iter()
+                    .any(|s| overlaps(s, names::COMMAND_WILDCARD))
+            );
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Reading and writing schedule records.
+//!
+//! Every write is conditional on the revision that it was decided from. A write whose
+//! acknowledgement is lost is *unknown*: it may be stored, may be lost, and may be stored later,
+//! since the client sends what it buffered when it reconnects. [`Store::write`] settles that before
+//! it returns:
+//!
+//! - It reads the record from the stream's leader. If the record carries our writer token, the
+//!   write was stored. If its revision moved on, the write lost and can never be stored.
+//! - If the revision has not moved, the write may still be under way. The same write is then sent
+//!   again, at the same revision and with the same token: whichever copy arrives first wins, the
+//!   other is refused, and both mean the same record.
+//!
+//! A crash during any of this leaves a record that somebody wrote completely, or the one before.
+
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream;
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::{WriteError, names};
+use crate::schedule::Schedule;
+
+/// What a key holds, read from the leader.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The revision.
+    pub revision: u64,
+    /// The value; `None` where the key was deleted.
+    pub value: Option<Bytes>,
+    /// When it was written, by the server's clock, in Unix milliseconds.
+    pub written_at_ms: i64,
+}
+
+/// An accepted write.
+#[derive(Clone, Copy, Debug)]
+pub struct Written {
+    /// The new revision.
+    pub revision: u64,
+    /// When the write that was accepted was sent; trust in a claim counts from here.
+    pub sent: Instant,
+}
+
+/// The bucket of schedules.
+#[derive(Clone)]
+pub struct Store {
+    js: jetstream::Context,
+    stream: Stream,
+}
+
+impl Store {
+    /// The bucket behind `js`, which must exist.
+    ///
+    /// # Errors
+    /// If the stream cannot be found or reached.
+    pub async fn open(js: jetstream::Context) -> Result<Self, jetstream::context::GetStreamError> {
+        let stream = js.get_stream(names::SCHEDULES_STREAM).await?;
+        Ok(Self { js, stream })
+    }
+
+    /// The stream behind the bucket.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Reads a key from the stream's leader: direct reads of a replicated bucket may be stale.
+    ///
+    /// # Errors
+    /// If the leader does not answer.
+    pub async fn read(&self, key: &str) -> Result<Option<Stored>, WriteError> {
+        match self
+            .stream
+            .get_last_raw_message_by_subject(&names::key_subject(key))
+            .await
+        {
+            Ok(message) => Ok(Some(Stored {
+                revision: message.sequence,
+                written_at_ms: message.time.timestamp_millis(),
+                value: (message.headers.get(names::KV_OPERATION).is_none()
+                    && message.headers.get("Nats-Marker-Reason").is_none())
+                .then_some(message.payload),
+            })),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(WriteError::Unknown(error.to_string())),
+        }
+    }
+
+    /// Writes a key at an expected revision (0: it must not exist).
+    ///
+    /// # Errors
+    /// See [`WriteError`]; `Unknown` is not settled here.
+    pub async fn put(&self, key: &str, value: Bytes, expected: u64) -> Result<u64, WriteError> {
+        let message = PublishMessage::build()
+            .payload(value)
+            .expected_last_subject_sequence(expected);
+        self.send(key, message).await
+    }
+
+    /// Writes a key on condition that another key still has a given revision.
+    ///
+    /// # Errors
+    /// See [`WriteError`]; `Unknown` is not settled here.
+    pub async fn put_while(
+        &self,
+        key: &str,
+        value: Bytes,
+        other: &str,
+        other_revision: u64,
+    ) -> Result<u64, WriteError> {
+        let message = PublishMessage::build()
+            .payload(value)
+            .expected_last_subject_sequence(other_revision)
+            .header(names::EXPECTED_SUBJECT, names::key_subject(other).as_str());
+        self.send(key, message).await
+    }
+
+    /// Deletes a key at an expected revision, leaving a marker for those who watch.
+    ///
+    /// # Errors
+    /// See [`WriteError`]; `Unknown` is not settled here.
+    pub async fn delete(&self, key: &str, expected: u64) -> Result<u64, WriteError> {
+        let message = PublishMessage::build()
+            .expected_last_subject_sequence(expected)
+            .header(names::KV_OPERATION, "PURGE")
+            .header("Nats-Rollup", "sub")
+            // The marker outlives any outage during which a watcher could miss it.
+            .ttl(Duration::from_secs(86_400));
+        self.send(key, message).await
+    }
+
+    async fn send(&self, key: &str, message: PublishMessage) -> Result<u64, WriteError> {
+        Ok(self
+            .js
+            .send_publish(names::key_subject(key), message)
+            .await?
+            .await?
+            .sequence)
+    }
+
+    /// Writes a record at the revision it was decided from, and settles an unknown outcome.
+    ///
+    /// # Errors
+    /// `Conflict` if another write came first. `Unknown` only once NATS has been out of reach until
+    /// `deadline`: the record says then, to whoever reads it, whether the write was stored.
+    pub async fn write(
+        &self,
+        schedule: &Schedule,
+        expected: u64,
+        deadline: Instant,
+    ) -> Result<Written, WriteError> {
+        let key = names::schedule_key(schedule.id);
+        let value = encode(schedule)?;
+        let first_sent = Instant::now();
+        loop {
+            let sent = Instant::now();
+            let unknown = match self.put(&key, value.clone(), expected).await {
+                Ok(revision) => return Ok(Written { revision, sent }),
+                Err(WriteError::Conflict) => WriteError::Conflict,
+                Err(error @ WriteError::Refused(_)) => return Err(error),
+                Err(error) => error,
+            };
+            match self.read(&key).await {
+                Ok(Some(stored)) if stored.revision > expected => {
+                    // Ours can be stored and its acknowledgement lost, and then a repetition is
+                    // refused: the token tells.
+                    let ours = stored
+                        .value
+                        .as_deref()
+                        .is_some_and(|v| written_by(v, schedule));
+                    return if ours {
+                        Ok(Written {
+                            revision: stored.revision,
+                            sent: first_sent,
+                        })
+                    } else {
+                        Err(WriteError::Conflict)
+                    };
+                }
+                Ok(None) if expected > 0 => return Err(WriteError::Conflict),
+                Ok(_) | Err(_) if Instant::now() >= deadline => return Err(unknown),
+                // Not moved: send the same write again. Refused with the revision unmoved means
+                // that a rival is being applied, or that we asked a leader that is no more.
+                Ok(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+        }
+    }
+}
+
+/// The stored form of a record.
+///
+/// # Errors
+/// `Refused` if it cannot be encoded, which no valid record does.
+pub fn encode(schedule: &Schedule) -> Result<Bytes, WriteError> {
+    serde_json::to_vec(schedule)
+        .map(Bytes::from)
+        .map_err(|error| WriteError::Refused(error.to_string()))
+}
+
+/// Whether a stored record was written by the same write as `schedule`.
+fn written_by(stored: &[u8], schedule: &Schedule) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Token {
+        id: Uuid,
+        writer: crate::schedule::Writer,
+    }
+    serde_json::from_slice::<Token>(stored)
+        .is_ok_and(|token| token.id == schedule.id && token.writer == schedule.writer)
+}

@@ -1,0 +1,168 @@
+//! Keeping the index in step with the bucket.
+//!
+//! The watch is a hint. It can miss markers that expired while we were away, it stays silent after
+//! the bucket was recreated or its sequences went back, and on an empty bucket it never says that
+//! it has shown everything. So once a minute [`Follower::is_sound`] compares it with the stream's
+//! own account, and whenever they disagree the bucket is replayed from the start.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream;
+use async_nats::jetstream::kv::{Operation, Store as Bucket, Watch};
+use async_nats::jetstream::stream::Info;
+use chrono::{DateTime, Utc};
+use futures::StreamExt as _;
+use tokio::sync::watch as state;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::names;
+use crate::index::Index;
+
+/// How often the watch is compared with the stream.
+const RECONCILE: Duration = Duration::from_secs(60);
+/// How long a replay may be silent before the stream is asked whether there is more.
+const SILENCE: Duration = Duration::from_secs(2);
+/// Pause after a failure.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Feeds the index from the bucket until `stop`; `loaded` turns true once all that was there at the
+/// start is in the index.
+pub async fn follow(
+    js: jetstream::Context,
+    index: Arc<Index>,
+    loaded: state::Sender<bool>,
+    stop: CancellationToken,
+) {
+    let mut follower = Follower {
+        js,
+        index,
+        loaded,
+        created: None,
+        seen: 0,
+    };
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            error = follower.run() => warn!(error, "watch of the schedules restarts"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(RETRY) => {}
+        }
+    }
+}
+
+struct Follower {
+    js: jetstream::Context,
+    index: Arc<Index>,
+    loaded: state::Sender<bool>,
+    /// When the stream that we last saw was created.
+    created: Option<DateTime<Utc>>,
+    /// Highest revision that the watch showed.
+    seen: u64,
+}
+
+impl Follower {
+    /// Replays the bucket and follows it; returns why it must start over.
+    async fn run(&mut self) -> String {
+        let (bucket, mut watch) = match self.replay().await {
+            Ok(parts) => parts,
+            Err(error) => return error,
+        };
+        let _ = self.loaded.send_replace(true);
+        let mut reconcile = tokio::time::interval(RECONCILE);
+        reconcile.reset();
+        let mut last_check = self.seen;
+        loop {
+            tokio::select! {
+                item = watch.next() => match item {
+                    None => return "the watch ended".to_owned(),
+                    Some(Ok(entry)) => self.apply(&entry),
+                    // The watch mends itself and goes on: an error is not its end.
+                    Some(Err(error)) => debug!(%error, "watch"),
+                },
+                _ = reconcile.tick() => match bucket.stream.get_info().await {
+                    Ok(info) if !self.is_sound(&info, last_check) => {
+                        return "the watch and the stream disagree".to_owned();
+                    }
+                    Ok(info) => last_check = info.state.last_sequence,
+                    Err(error) => warn!(%error, "cannot compare the watch with the stream"),
+                },
+            }
+        }
+    }
+
+    /// Whether what the watch showed agrees with the stream: it is the same stream, its sequences
+    /// did not go back, and all that was stored a minute ago has been shown.
+    fn is_sound(&self, info: &Info, last_check: u64) -> bool {
+        self.created == Some(info.created)
+            && info.state.last_sequence >= self.seen
+            && self.seen >= last_check.min(info.state.last_sequence)
+    }
+
+    async fn replay(&mut self) -> Result<(Bucket, Watch), String> {
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let bucket = self
+            .js
+            .get_key_value(names::SCHEDULES_BUCKET)
+            .await
+            .map_err(|error| text(&error))?;
+        let info = bucket
+            .stream
+            .get_info()
+            .await
+            .map_err(|error| text(&error))?;
+        let changed = self.created.is_some_and(|created| created != info.created);
+        if changed || info.state.last_sequence < self.seen {
+            warn!("the bucket of schedules is not the one that it was; reading it anew");
+            self.index.clear();
+        }
+        self.created = Some(info.created);
+        self.seen = 0;
+        let mut watch = bucket
+            .watch_with_history(">")
+            .await
+            .map_err(|error| text(&error))?;
+        let mut keys = HashSet::new();
+        let started = std::time::Instant::now();
+        let mut remaining = info.state.messages;
+        while remaining > 0 {
+            match tokio::time::timeout(SILENCE, watch.next()).await {
+                Ok(Some(Ok(entry))) => {
+                    let id = entry.key.strip_prefix(names::SCHEDULE_KEY_PREFIX);
+                    if let Some(id) = id.and_then(|id| uuid::Uuid::try_parse(id).ok()) {
+                        keys.insert(id);
+                    }
+                    self.apply(&entry);
+                    remaining = entry.delta;
+                }
+                Ok(Some(Err(error))) => return Err(text(&error)),
+                Ok(None) => return Err("the watch ended".to_owned()),
+                // The last pending entry may have been removed before it was sent.
+                Err(_) => {
+                    let info = bucket
+                        .stream
+                        .get_info()
+                        .await
+                        .map_err(|error| text(&error))?;
+                    if info.state.messages == 0 || self.seen >= info.state.last_sequence {
+                        remaining = 0;
+                    }
+                }
+            }
+        }
+        self.index.retain(&keys, self.seen);
+        let (schedules, elapsed_ms) = (self.index.len(), started.elapsed().as_millis());
+        info!(schedules, elapsed_ms, "schedules loaded");
+        Ok((bucket, watch))
+    }
+
+    fn apply(&mut self, entry: &jetstream::kv::Entry) {
+        let value = (entry.operation == Operation::Put).then_some(&*entry.value);
+        self.index.apply(&entry.key, entry.revision, value);
+        self.seen = self.seen.max(entry.revision);
+    }
+}

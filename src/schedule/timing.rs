@@ -1,0 +1,342 @@
+//! When a schedule fires: the stored form of its timing fields, and their check.
+
+use chrono::{DateTime, Duration, SubsecRound as _, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{FieldFault, ScheduleType};
+use crate::trigger::{CronTrigger, DstGap, DstOverlap, IntervalTrigger, Trigger};
+
+/// Longest interval: 365 days.
+pub const MAX_INTERVAL_SECONDS: u32 = 31_536_000;
+
+/// The timing fields of a request, unchecked.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TimingFields {
+    /// Required: how the schedule yields its times.
+    pub schedule_type: Option<ScheduleType>,
+    /// Required for `cron`: 5 fields, 6 (seconds first), 7 (year last) or `@daily` and the like.
+    #[schemars(length(max = 255))]
+    pub cron_expression: Option<String>,
+    /// Required for `interval`.
+    #[schemars(range(min = 1, max = 31_536_000))]
+    pub interval_seconds: Option<u64>,
+    /// Required for `one_time`: RFC 3339, in the future.
+    pub scheduled_at: Option<DateTime<Utc>>,
+    /// IANA time zone of the cron expression; default the service's, which is `UTC` unless set.
+    #[schemars(length(max = 50))]
+    pub timezone: Option<String>,
+    /// For `interval`: when the first run is due; default at once.
+    pub start_at: Option<DateTime<Utc>>,
+    /// For `cron`: a local time that a clock change skips runs at the next valid instant
+    /// (`next_valid`, default) or not at all (`skip`).
+    pub dst_gap: Option<DstGap>,
+    /// For `cron`: a local time that a clock change repeats runs the `first` time (default) or
+    /// `both` times.
+    pub dst_overlap: Option<DstOverlap>,
+}
+
+/// When a schedule fires, checked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// How the schedule yields its times.
+    pub schedule_type: ScheduleType,
+    /// Set for `cron`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cron_expression: Option<String>,
+    /// Set for `interval`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_seconds: Option<u32>,
+    /// Set for `one_time`, and for `immediate`, where it is the time of creation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled_at: Option<DateTime<Utc>>,
+    /// IANA time zone.
+    pub timezone: chrono_tz::Tz,
+    /// The anchor of an interval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_at: Option<DateTime<Utc>>,
+    /// What becomes of skipped local times.
+    #[serde(default)]
+    pub dst_gap: DstGap,
+    /// What becomes of repeated local times.
+    #[serde(default)]
+    pub dst_overlap: DstOverlap,
+}
+
+impl Timing {
+    /// Compiles the timing of schedule `id`.
+    ///
+    /// # Errors
+    /// The fault of the field that cannot be used; only a record that was not written by
+    /// [`TimingFields::check`] has one.
+    pub fn trigger(&self, id: Uuid) -> Result<Trigger, FieldFault> {
+        let missing = |field: &str| FieldFault::new(field, "is missing");
+        match self.schedule_type {
+            ScheduleType::Cron => {
+                let expression = self
+                    .cron_expression
+                    .as_deref()
+                    .ok_or_else(|| missing("cron_expression"))?;
+                let seed = id.as_u64_pair().1;
+                CronTrigger::new(
+                    expression,
+                    self.timezone,
+                    self.dst_gap,
+                    self.dst_overlap,
+                    seed,
+                )
+                .map(Trigger::Cron)
+                .map_err(|error| FieldFault::new("cron_expression", error.to_string()))
+            }
+            ScheduleType::Interval => Ok(Trigger::Interval(IntervalTrigger {
+                start: self.start_at.ok_or_else(|| missing("start_at"))?,
+                every_seconds: self
+                    .interval_seconds
+                    .ok_or_else(|| missing("interval_seconds"))?,
+            })),
+            ScheduleType::OneTime | ScheduleType::Immediate => self
+                .scheduled_at
+                .map(Trigger::Once)
+                .ok_or_else(|| missing("scheduled_at")),
+        }
+    }
+}
+
+impl TimingFields {
+    /// Checks the fields of schedule `id` at `now`, adding what is wrong to `faults`.
+    ///
+    /// `zone` is the default time zone and `lookahead` how far ahead a `one_time` may lie.
+    /// Returns the timing where nothing was wrong with it.
+    pub fn check(
+        &self,
+        id: Uuid,
+        now: DateTime<Utc>,
+        zone: chrono_tz::Tz,
+        lookahead: Duration,
+        faults: &mut Vec<FieldFault>,
+    ) -> Option<(Timing, Trigger)> {
+        let before = faults.len();
+        let mut fault = |field: &str, reason: String| faults.push(FieldFault::new(field, reason));
+        let Some(schedule_type) = self.schedule_type else {
+            fault(
+                "schedule_type",
+                "is required: cron, interval, one_time or immediate".to_owned(),
+            );
+            return None;
+        };
+        let mut belongs = |field: &str, given: bool, to: ScheduleType| {
+            if given && schedule_type != to {
+                let (to, kind) = (to.as_str(), schedule_type.as_str());
+                fault(field, format!("belongs to schedule_type {to}, not {kind}"));
+            } else if !given
+                && schedule_type == to
+                && field != "start_at"
+                && !field.starts_with("dst")
+            {
+                fault(
+                    field,
+                    format!("is required for schedule_type {}", to.as_str()),
+                );
+            }
+        };
+        belongs(
+            "cron_expression",
+            self.cron_expression.is_some(),
+            ScheduleType::Cron,
+        );
+        belongs(
+            "interval_seconds",
+            self.interval_seconds.is_some(),
+            ScheduleType::Interval,
+        );
+        belongs(
+            "scheduled_at",
+            self.scheduled_at.is_some(),
+            ScheduleType::OneTime,
+        );
+        belongs("start_at", self.start_at.is_some(), ScheduleType::Interval);
+        belongs("dst_gap", self.dst_gap.is_some(), ScheduleType::Cron);
+        belongs(
+            "dst_overlap",
+            self.dst_overlap.is_some(),
+            ScheduleType::Cron,
+        );
+
+        if self
+            .cron_expression
+            .as_ref()
+            .is_some_and(|text| text.chars().count() > 255)
+        {
+            fault(
+                "cron_expression",
+                "must have at most 255 characters".to_owned(),
+            );
+        }
+        if let Some(seconds) = self.interval_seconds
+            && !(1..=u64::from(MAX_INTERVAL_SECONDS)).contains(&seconds)
+        {
+            fault(
+                "interval_seconds",
+                format!("must be 1 to {MAX_INTERVAL_SECONDS}"),
+            );
+        }
+        for (field, at) in [
+            ("scheduled_at", self.scheduled_at),
+            ("start_at", self.start_at),
+        ] {
+            let Some(at) = at else { continue };
+            if field == "scheduled_at" && at <= now {
+                fault(
+                    field,
+                    format!("must be in the future; it is now {}", now.to_rfc3339()),
+                );
+            }
+            if at > now + lookahead {
+                let days = lookahead.num_days();
+                fault(
+                    field,
+                    format!("must be within {days} days (MAX_SCHEDULE_LOOKAHEAD_DAYS)"),
+                );
+            }
+        }
+        let zone = match self.timezone.as_deref() {
+            None => Some(zone),
+            Some(text) => {
+                let known = (text.len() <= 50).then(|| text.parse().ok()).flatten();
+                if known.is_none() {
+                    fault(
+                        "timezone",
+                        "is not an IANA time zone, such as Europe/Berlin".to_owned(),
+                    );
+                }
+                known
+            }
+        };
+        let timezone = zone.filter(|_| faults.len() == before)?;
+        let timing = Timing {
+            schedule_type,
+            cron_expression: self.cron_expression.clone(),
+            interval_seconds: self
+                .interval_seconds
+                .and_then(|seconds| u32::try_from(seconds).ok()),
+            scheduled_at: match schedule_type {
+                ScheduleType::Immediate => Some(now),
+                _ => self.scheduled_at.map(whole_milliseconds),
+            },
+            timezone,
+            start_at: (schedule_type == ScheduleType::Interval)
+                .then(|| self.start_at.map_or(now, whole_milliseconds)),
+            dst_gap: self.dst_gap.unwrap_or_default(),
+            dst_overlap: self.dst_overlap.unwrap_or_default(),
+        };
+        match timing.trigger(id) {
+            Ok(trigger) => Some((timing, trigger)),
+            Err(found) => {
+                faults.push(found);
+                None
+            }
+        }
+    }
+}
+
+/// Rounds up to milliseconds, the precision of all times here, so that no run is early.
+fn whole_milliseconds(at: DateTime<Utc>) -> DateTime<Utc> {
+    let cut = at.trunc_subsecs(3);
+    if cut < at {
+        cut + Duration::milliseconds(1)
+    } else {
+        cut
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(json: &str) -> Result<(Timing, Trigger), Vec<String>> {
+        let fields: TimingFields = super::super::parse_fields(json.as_bytes()).unwrap();
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let mut faults = Vec::new();
+        fields
+            .check(
+                Uuid::nil(),
+                now,
+                chrono_tz::UTC,
+                Duration::days(365),
+                &mut faults,
+            )
+            .ok_or_else(|| faults.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn each_kind_takes_its_own_fields() {
+        for good in [
+            r#"{"schedule_type":"cron","cron_expression":"0 2 * * *","timezone":"Europe/Berlin"}"#,
+            r#"{"schedule_type":"interval","interval_seconds":60}"#,
+            r#"{"schedule_type":"one_time","scheduled_at":"2026-01-01T00:00:01+00:00"}"#,
+            r#"{"schedule_type":"immediate"}"#,
+        ] {
+            assert!(check(good).is_ok(), "{good}: {:?}", check(good));
+        }
+    }
+
+    #[test]
+    fn faults_name_the_field() {
+        for (json, field) in [
+            (r"{}", "schedule_type"),
+            (r#"{"schedule_type":"cron"}"#, "cron_expression"),
+            (
+                r#"{"schedule_type":"cron","cron_expression":"61 * * * *"}"#,
+                "cron_expression",
+            ),
+            (
+                r#"{"schedule_type":"cron","cron_expression":"0 0 30 2 *"}"#,
+                "cron_expression",
+            ),
+            (
+                r#"{"schedule_type":"interval","interval_seconds":0}"#,
+                "interval_seconds",
+            ),
+            (
+                r#"{"schedule_type":"interval","interval_seconds":31536001}"#,
+                "interval_seconds",
+            ),
+            (
+                r#"{"schedule_type":"one_time","scheduled_at":"2025-12-31T23:59:59Z"}"#,
+                "scheduled_at",
+            ),
+            (
+                r#"{"schedule_type":"one_time","scheduled_at":"2027-01-02T00:00:00Z"}"#,
+                "scheduled_at",
+            ),
+            (
+                r#"{"schedule_type":"immediate","interval_seconds":5}"#,
+                "interval_seconds",
+            ),
+            (
+                r#"{"schedule_type":"immediate","timezone":"Mars/Base"}"#,
+                "timezone",
+            ),
+            (
+                r#"{"schedule_type":"interval","interval_seconds":5,"dst_gap":"skip"}"#,
+                "dst_gap",
+            ),
+        ] {
+            let faults = check(json).unwrap_err();
+            assert_eq!(faults.len(), 1, "{json}: {faults:?}");
+            assert!(faults[0].starts_with(field), "{json}: {faults:?}");
+        }
+    }
+
+    #[test]
+    fn a_one_time_is_never_moved_earlier_by_rounding() {
+        let json = r#"{"schedule_type":"one_time","scheduled_at":"2026-01-01T00:00:01.0000001Z"}"#;
+        let (timing, _) = check(json).unwrap();
+        assert_eq!(
+            timing.scheduled_at.unwrap().to_rfc3339(),
+            "2026-01-01T00:00:01.001+00:00"
+        );
+    }
+}

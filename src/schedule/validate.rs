@@ -1,0 +1,340 @@
+//! From an unchecked request to a schedule that cannot be wrong.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Duration, Utc};
+use uuid::Uuid;
+
+use super::timing::MAX_INTERVAL_SECONDS;
+use super::{
+    CreateSchedule, FieldFault, MAX_PAYLOAD_BYTES, Schedule, Spec, Status, Target, TargetPattern,
+    Writer,
+};
+use crate::trigger::Trigger;
+
+/// Limits that an operator sets.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// How far ahead a `one_time` may lie.
+    pub lookahead: Duration,
+    /// Schedules a creator may have that are not deleted.
+    pub schedules_per_creator: usize,
+}
+
+/// What requests are checked against.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Operator's limits.
+    pub limits: Limits,
+    /// Which targets are allowed: any of these patterns.
+    pub allowed_targets: Vec<TargetPattern>,
+    /// Time zone of schedules that name none.
+    pub timezone: chrono_tz::Tz,
+    /// `max_retries` of schedules that say none.
+    pub max_retries: u8,
+    /// `retry_delay_seconds` of schedules that say none.
+    pub retry_delay_seconds: u32,
+    /// `misfire_grace_seconds` of schedules that say none.
+    pub misfire_grace_seconds: u32,
+}
+
+/// Checks a request to create schedule `id` at `now` and makes its record.
+///
+/// # Errors
+/// Every fault of every field.
+pub fn new_schedule(
+    request: &CreateSchedule,
+    rules: &Rules,
+    id: Uuid,
+    now: DateTime<Utc>,
+    created_by: &str,
+    correlation_id: &str,
+    writer: Writer,
+) -> Result<(Schedule, Trigger), Vec<FieldFault>> {
+    let mut faults = Vec::new();
+    let name = required_text("name", request.name.as_deref(), 255, &mut faults);
+    check_length(
+        "description",
+        request.description.as_deref(),
+        0,
+        1000,
+        &mut faults,
+    );
+    check_length("created_by", Some(created_by), 1, 255, &mut faults);
+    let target = check_target(request.target_command.as_deref(), rules, &mut faults);
+    let tags = check_tags(request.tags.clone().unwrap_or_default(), &mut faults);
+    let payload = request.command_payload.clone().unwrap_or_default();
+    if payload.as_str().len() > MAX_PAYLOAD_BYTES {
+        let reason = format!("must have at most {MAX_PAYLOAD_BYTES} bytes");
+        faults.push(FieldFault::new("command_payload", reason));
+    }
+    let delivery = request.delivery.clone().unwrap_or_default();
+    let timeout = u64::from(delivery.timeout_seconds);
+    check_number(
+        "delivery.timeout_seconds",
+        Some(timeout),
+        1,
+        3600,
+        30,
+        &mut faults,
+    );
+    let priority = check_number("priority", request.priority, 1, 10, 5, &mut faults);
+    let retries = u32::from(rules.max_retries);
+    let max_retries = check_number(
+        "max_retries",
+        request.max_retries,
+        0,
+        10,
+        retries,
+        &mut faults,
+    );
+    let retry_delay_seconds = check_number(
+        "retry_delay_seconds",
+        request.retry_delay_seconds,
+        0,
+        3600,
+        rules.retry_delay_seconds,
+        &mut faults,
+    );
+    let misfire_grace_seconds = check_number(
+        "misfire_grace_seconds",
+        request.misfire_grace_seconds,
+        1,
+        MAX_INTERVAL_SECONDS,
+        rules.misfire_grace_seconds,
+        &mut faults,
+    );
+    let timing =
+        request
+            .timing()
+            .check(id, now, rules.timezone, rules.limits.lookahead, &mut faults);
+    let (Some(name), Some(target_command), Some((timing, trigger)), true) =
+        (name, target, timing, faults.is_empty())
+    else {
+        return Err(faults);
+    };
+    // A first occurrence exactly now counts: `immediate` and intervals start with it.
+    let next_run_at = trigger.next_after(now - Duration::milliseconds(1));
+    if next_run_at.is_none() {
+        return Err(vec![FieldFault::new(
+            "cron_expression",
+            "has no time in the future",
+        )]);
+    }
+    let schedule = Schedule {
+        id,
+        spec: Arc::new(Spec {
+            name,
+            description: request.description.clone(),
+            timing,
+            target_command,
+            command_payload: payload,
+            tags,
+            priority: u8::try_from(priority).unwrap_or(5),
+            max_retries: u8::try_from(max_retries).unwrap_or(3),
+            retry_delay_seconds,
+            delivery,
+            misfire_grace_seconds,
+        }),
+        status: Status::Active,
+        is_active: true,
+        pause_reason: None,
+        next_run_at,
+        last_run_at: None,
+        run_count: 0,
+        success_count: 0,
+        failure_count: 0,
+        created_at: now,
+        updated_at: now,
+        created_by: created_by.to_owned(),
+        updated_by: None,
+        deleted_at: None,
+        deleted_by: None,
+        correlation_id: correlation_id.to_owned(),
+        attempts: Vec::new(),
+        writer,
+    };
+    Ok((schedule, trigger))
+}
+
+fn required_text(
+    field: &str,
+    text: Option<&str>,
+    most: usize,
+    faults: &mut Vec<FieldFault>,
+) -> Option<String> {
+    if text.is_none() {
+        faults.push(FieldFault::new(field, "is required"));
+    }
+    check_length(field, text, 1, most, faults);
+    text.map(str::to_owned)
+}
+
+fn check_length(
+    field: &str,
+    text: Option<&str>,
+    least: usize,
+    most: usize,
+    faults: &mut Vec<FieldFault>,
+) {
+    let Some(text) = text else { return };
+    if !(least..=most).contains(&text.chars().count()) {
+        faults.push(FieldFault::new(
+            field,
+            format!("must have {least} to {most} characters"),
+        ));
+    }
+    if text
+        .chars()
+        .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
+    {
+        faults.push(FieldFault::new(
+            field,
+            "must not contain control characters",
+        ));
+    }
+}
+
+fn check_number(
+    field: &str,
+    value: Option<u64>,
+    least: u32,
+    most: u32,
+    default: u32,
+    faults: &mut Vec<FieldFault>,
+) -> u32 {
+    let Some(value) = value else { return default };
+    match u32::try_from(value) {
+        Ok(value) if (least..=most).contains(&value) => value,
+        _ => {
+            faults.push(FieldFault::new(field, format!("must be {least} to {most}")));
+            default
+        }
+    }
+}
+
+fn check_target(text: Option<&str>, rules: &Rules, faults: &mut Vec<FieldFault>) -> Option<Target> {
+    const FIELD: &str = "target_command";
+    let Some(text) = text else {
+        faults.push(FieldFault::new(FIELD, "is required"));
+        return None;
+    };
+    match Target::parse(text) {
+        Err(reason) => {
+            faults.push(FieldFault::new(FIELD, reason));
+            None
+        }
+        Ok(target)
+            if !rules
+                .allowed_targets
+                .iter()
+                .any(|pattern| pattern.allows(&target)) =>
+        {
+            let patterns: Vec<_> = rules
+                .allowed_targets
+                .iter()
+                .map(TargetPattern::as_str)
+                .collect();
+            let reason = format!(
+                "is not in the allow-list (ALLOWED_TARGET_COMMANDS): {}",
+                patterns.join(", ")
+            );
+            faults.push(FieldFault::new(FIELD, reason));
+            None
+        }
+        Ok(target) => Some(target),
+    }
+}
+
+fn check_tags(tags: Vec<String>, faults: &mut Vec<FieldFault>) -> Vec<String> {
+    if tags.len() > 20 {
+        faults.push(FieldFault::new("tags", "must be at most 20"));
+    }
+    for (index, tag) in tags.iter().enumerate() {
+        check_length(&format!("tags[{index}]"), Some(tag), 1, 100, faults);
+        if tags[..index].contains(tag) {
+            faults.push(FieldFault::new(format!("tags[{index}]"), "is given twice"));
+        }
+    }
+    tags
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn create(json: &str) -> Result<Schedule, Vec<String>> {
+        let rules = Rules {
+            limits: Limits {
+                lookahead: Duration::days(365),
+                schedules_per_creator: 10,
+            },
+            allowed_targets: vec![TargetPattern::parse("cmd.report.>").unwrap()],
+            timezone: chrono_tz::UTC,
+            max_retries: 3,
+            retry_delay_seconds: 300,
+            misfire_grace_seconds: 300,
+        };
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let writer = Writer {
+            instance: Uuid::nil(),
+            token: 1,
+        };
+        let texts = |faults: Vec<FieldFault>| faults.iter().map(ToString::to_string).collect();
+        let request = super::super::parse_fields(json.as_bytes()).map_err(texts)?;
+        new_schedule(&request, &rules, Uuid::nil(), now, "me", "c", writer)
+            .map(|(schedule, _)| schedule)
+            .map_err(texts)
+    }
+
+    #[test]
+    fn the_smallest_request_gets_the_defaults() {
+        let schedule = create(
+            r#"{"name":"n","schedule_type":"cron","cron_expression":"@daily","target_command":"cmd.report.a"}"#,
+        )
+        .unwrap();
+        let spec = &schedule.spec;
+        assert_eq!(spec.priority, 5);
+        assert_eq!((spec.max_retries, spec.retry_delay_seconds), (3, 300));
+        assert_eq!(spec.misfire_grace_seconds, 300);
+        assert_eq!(spec.command_payload.as_str(), "{}");
+        assert_eq!(spec.delivery, super::super::Delivery::default());
+        // Midnight itself is the first occurrence of a schedule created at midnight.
+        assert_eq!(
+            schedule.next_run_at.unwrap().to_rfc3339(),
+            "2026-01-01T00:00:00+00:00"
+        );
+    }
+
+    #[test]
+    fn several_faults_are_reported_together() {
+        let faults = create(
+            r#"{"name":"","schedule_type":"cron","target_command":"cmd.other.a","priority":11,
+                "max_retries":11,"tags":["a","a"],"delivery":{"timeout_seconds":0}}"#,
+        )
+        .unwrap_err();
+        for field in [
+            "name",
+            "cron_expression",
+            "target_command",
+            "priority",
+            "max_retries",
+            "tags[1]",
+            "delivery.timeout_seconds",
+        ] {
+            assert!(
+                faults.iter().any(|f| f.starts_with(&format!("{field}: "))),
+                "{field}: {faults:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_cron_whose_last_year_is_over_is_refused() {
+        let faults = create(
+            r#"{"name":"n","schedule_type":"cron","cron_expression":"0 0 0 1 1 * 2020","target_command":"cmd.report.a"}"#,
+        )
+        .unwrap_err();
+        assert_eq!(faults, ["cron_expression: has no time in the future"]);
+    }
+}

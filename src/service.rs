@@ -1,0 +1,138 @@
+//! The service: connect, provision, load, then fire and answer until told to stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream;
+use tokio::sync::watch as state;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::api::{self, Api};
+use crate::clock;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::engine::membership::Members;
+use crate::index::Index;
+use crate::jetstream::connect::{ConnectError, connect};
+use crate::jetstream::history::History;
+use crate::jetstream::provision::{ProvisionError, Provisioned, provision};
+use crate::jetstream::schedules::Store;
+use crate::jetstream::{ACK_TIMEOUT, watch};
+
+/// Pause between tries at start.
+const RETRY: Duration = Duration::from_secs(1);
+/// Publishes that may wait for their acknowledgement: claims, commands and records together.
+const MAX_ACKS: usize = 16_384;
+
+/// Why the service cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// No connection is possible with these settings.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The streams cannot be used.
+    #[error(transparent)]
+    Provision(#[from] ProvisionError),
+    /// NATS refused a subscription.
+    #[error("cannot listen for requests: {0}")]
+    Subscribe(#[from] async_nats::SubscribeError),
+    /// A stream that was there a moment ago is not.
+    #[error("stream cannot be opened: {0}")]
+    Stream(#[from] jetstream::context::GetStreamError),
+}
+
+/// Runs an instance until `stop`. `ready` turns true once it fires and answers. `with_example`
+/// also creates the example stream of target commands.
+///
+/// # Errors
+/// See [`ServeError`]. NATS being out of reach is none: the service waits for it.
+pub async fn serve(
+    config: Config,
+    with_example: bool,
+    ready: state::Sender<bool>,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
+    let connecting = connect(&config.nats, &config.service_name);
+    let client = tokio::select! {
+        client = connecting => client?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let js = jetstream::context::ContextBuilder::new()
+        .timeout(ACK_TIMEOUT)
+        .ack_timeout(ACK_TIMEOUT)
+        .max_ack_inflight(MAX_ACKS)
+        .build(client.clone());
+    let Some(streams) = provisioned(&js, &config, with_example, &stop).await? else {
+        return Ok(());
+    };
+
+    // The engine goes on while it drains, so what it stands on stops after it.
+    let background = CancellationToken::new();
+    let _guard = background.clone().drop_guard();
+    let (index, changes) = Index::new();
+    let (loading, mut loaded) = state::channel(false);
+    tokio::spawn(watch::follow(
+        js.clone(),
+        Arc::clone(&index),
+        loading,
+        background.clone(),
+    ));
+    let store = Store::open(js.clone()).await?;
+    let history = History::open(js.clone(), background.clone()).await?;
+    let members = Members::new(Uuid::new_v4());
+    tokio::spawn(members.clone().run(client.clone(), background.clone()));
+    let api = Api {
+        js: js.clone(),
+        store: store.clone(),
+        history: history.clone(),
+        index: Arc::clone(&index),
+        rules: Arc::new(config.rules),
+        streams: Arc::new(streams),
+        instance: members.me(),
+        started_at: clock::now(),
+    };
+    tokio::select! {
+        _ = loaded.wait_for(|loaded| *loaded) => {}
+        () = stop.cancelled() => return Ok(()),
+    }
+    info!(instance = %members.me(), version = env!("CARGO_PKG_VERSION"), "ready");
+    let engine = Engine::new(js, store, history, index, members, config.engine);
+    let engine = tokio::spawn(engine.run(changes, stop.clone()));
+    let answering = tokio::spawn(api::nats::serve(api, client.clone(), stop.clone()));
+    let _ = ready.send_replace(true);
+    stop.cancelled().await;
+    let _ = ready.send_replace(false);
+    if let Ok(Err(error)) = answering.await {
+        return Err(error.into());
+    }
+    if engine.await.is_err() {
+        warn!("the engine did not stop cleanly");
+    }
+    background.cancel();
+    if let Err(error) = client.flush().await {
+        warn!(%error, "last messages may not have been sent");
+    }
+    Ok(())
+}
+
+/// Waits for JetStream and readies the streams; `None` if told to stop meanwhile.
+async fn provisioned(
+    js: &jetstream::Context,
+    config: &Config,
+    with_example: bool,
+    stop: &CancellationToken,
+) -> Result<Option<Vec<Provisioned>>, ProvisionError> {
+    loop {
+        match provision(js, config.streams, with_example).await {
+            Ok(streams) => return Ok(Some(streams)),
+            Err(error @ ProvisionError::Unavailable(_)) => warn!(%error, "waiting for JetStream"),
+            Err(error) => return Err(error),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            () = tokio::time::sleep(RETRY) => {}
+        }
+    }
+}

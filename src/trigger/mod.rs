@@ -1,0 +1,156 @@
+//! When a schedule is due: pure functions from a trigger and an instant to instants.
+//!
+//! A [`Trigger`] is a value. It knows no clock, holds no state and does no I/O; whoever asks brings
+//! the time along, so a test can ask about any year. Three questions are answered, each without
+//! walking the occurrences in between:
+//!
+//! * [`Trigger::next_after`]: when is it due next? (to set a timer)
+//! * [`Trigger::latest_at_or_before`]: which should have run last? (to catch up after downtime)
+//! * [`Trigger::count_in`]: how many were due in a span? (to report what was missed)
+//!
+//! Spans exclude their start and include their end, so that adjoining spans neither share an
+//! occurrence nor lose one. All answers are whole seconds, except that intervals and one-time
+//! triggers keep the fraction of a second of the instant they are anchored to.
+//!
+//! ```
+//! use chrono::{DateTime, Utc};
+//! use nats_scheduler::trigger::{CronTrigger, DstGap, DstOverlap, Trigger};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (gap, overlap) = (DstGap::NextValid, DstOverlap::First);
+//! let cron = CronTrigger::new("30 2 * * *", "Europe/Berlin".parse()?, gap, overlap, 0)?;
+//! assert_eq!(cron.description(), "At 02:30, every day (Europe/Berlin)");
+//!
+//! // On 30 March 2025 there is no 02:30 in Berlin: the clock goes from 02:00 to 03:00.
+//! let evening: DateTime<Utc> = "2025-03-29T20:00:00Z".parse()?;
+//! let next = Trigger::Cron(cron).next_after(evening);
+//! assert_eq!(next, Some("2025-03-30T01:00:00Z".parse()?));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `interval.rs` | `start + k * every` |
+//! | `cron/` | cron expressions: parsing, the calendar of local times they name, clock changes |
+//! | `zone.rs` | the UTC offsets of a time zone as a table of segments |
+
+pub mod cron;
+mod interval;
+mod zone;
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use cron::{CronError, CronField, CronTrigger};
+pub use interval::IntervalTrigger;
+
+/// What to do with a local time that a clock change skips, such as 02:30 on the night summer time
+/// starts.
+///
+/// It concerns only jobs at fixed times; [`CronTrigger`] says which those are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DstGap {
+    /// Run once, at the first instant after the gap.
+    #[default]
+    NextValid,
+    /// Do not run.
+    Skip,
+}
+
+/// What to do with a local time that a clock change repeats, such as 02:30 on the night summer time
+/// ends.
+///
+/// It concerns only jobs at fixed times; [`CronTrigger`] says which those are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DstOverlap {
+    /// Run the first time the clock shows it.
+    #[default]
+    First,
+    /// Run both times.
+    Both,
+}
+
+/// Why an occurrence is not simply at the local time its expression names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Moved {
+    /// Its local time was skipped; it runs at the first instant after the gap
+    /// ([`DstGap::NextValid`]).
+    DstGap,
+    /// Its local time came a second time ([`DstOverlap::Both`]).
+    DstOverlap,
+}
+
+/// One instant at which a trigger is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Occurrence {
+    /// The instant.
+    pub at: DateTime<Utc>,
+    /// Set where a clock change decided the instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<Moved>,
+}
+
+/// What yields the times of a schedule.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Trigger {
+    /// A cron expression in a time zone.
+    Cron(CronTrigger),
+    /// Every so many seconds, counted from a fixed start.
+    Interval(IntervalTrigger),
+    /// A single instant.
+    Once(DateTime<Utc>),
+}
+
+impl Trigger {
+    /// The first occurrence strictly after `after`, or `None` when there is none left.
+    pub fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.next_occurrence(after).map(|occurrence| occurrence.at)
+    }
+
+    /// The last occurrence at or before `at`, or `None` when the trigger had not begun by then.
+    ///
+    /// Searches backwards from `at`: the cost does not depend on how many occurrences were missed.
+    pub fn latest_at_or_before(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        match self {
+            Trigger::Cron(cron) => cron.latest_at_or_before(at).map(|occurrence| occurrence.at),
+            Trigger::Interval(interval) => interval.latest_at_or_before(at),
+            Trigger::Once(instant) => (*instant <= at).then_some(*instant),
+        }
+    }
+
+    /// How many occurrences lie in `(after, until]`; 0 when `until` is not later than `after`.
+    ///
+    /// Counted by arithmetic per month and per clock change, never one by one.
+    pub fn count_in(&self, after: DateTime<Utc>, until: DateTime<Utc>) -> u64 {
+        if until <= after {
+            return 0;
+        }
+        match self {
+            Trigger::Cron(cron) => cron.count_in(after, until),
+            Trigger::Interval(interval) => interval.count_in(after, until),
+            Trigger::Once(instant) => u64::from(after < *instant && *instant <= until),
+        }
+    }
+
+    /// All occurrences strictly after `after`, in order, each with the mark of a clock change it
+    /// may bear.
+    pub fn occurrences_after(&self, after: DateTime<Utc>) -> impl Iterator<Item = Occurrence> + '_ {
+        std::iter::successors(self.next_occurrence(after), |last| {
+            self.next_occurrence(last.at)
+        })
+    }
+
+    fn next_occurrence(&self, after: DateTime<Utc>) -> Option<Occurrence> {
+        let plain = |at| Occurrence { at, moved: None };
+        match self {
+            Trigger::Cron(cron) => cron.next_after(after),
+            Trigger::Interval(interval) => interval.next_after(after).map(plain),
+            Trigger::Once(instant) => (after < *instant).then_some(plain(*instant)),
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Tests of the trigger module from outside: it is pure, so none of them needs a server or a clock.
+//!
+//! * `conformance`: the test tables of other schedulers, see `tests/cron/`;
+//! * `properties`: laws that hold for any expression, zone and instant;
+//! * `walk`: a naive walk through real time, second by second, must fire where the trigger does;
+//! * `croner`: in UTC, croner's own search must find the same times.
+
+#[path = "trigger/conformance.rs"]
+mod conformance;
+#[path = "trigger/croner.rs"]
+mod croner;
+#[path = "trigger/expressions.rs"]
+mod expressions;
+#[path = "trigger/properties.rs"]
+mod properties;
+#[path = "trigger/walk.rs"]
+mod walk;
