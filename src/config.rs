@@ -13,13 +13,15 @@ use crate::jetstream::provision::StreamOptions;
 use crate::schedule::{FieldFault, Limits, Rules, TargetPattern};
 
 /// Settings of parts that are gone in this implementation; named in a warning where they are set.
-const OBSOLETE: [&str; 8] = [
+const OBSOLETE: [&str; 10] = [
     "REDIS_URL",
     "DATABASE_URL",
     "POSTGRES_HOST",
     "POSTGRES_USER",
     "POSTGRES_PASSWORD",
     "POSTGRES_DB",
+    "SCHEDULER_MAX_INSTANCES",
+    "SCHEDULER_JOB_DEFAULTS_MAX_INSTANCES",
     "LOCK_RETRY_DELAY",
     "LOCK_MAX_RETRIES",
 ];

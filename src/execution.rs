@@ -55,6 +55,8 @@ impl ExecutionStatus {
 pub enum ErrorType {
     /// No stream captures the target's subject.
     NoStream,
+    /// For `request`: a stream captures the subject, and its acknowledgement came as the reply.
+    Captured,
     /// Nobody listens on the target's subject.
     NoResponders,
     /// No acknowledgement or reply within the timeout.
@@ -67,6 +69,22 @@ pub enum ErrorType {
     NotAllowed,
     /// The connection to NATS failed.
     Connection,
+}
+
+impl ErrorType {
+    /// The name used in JSON and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoStream => "no_stream",
+            Self::Captured => "captured",
+            Self::NoResponders => "no_responders",
+            Self::Timeout => "timeout",
+            Self::ServiceError => "service_error",
+            Self::Refused => "refused",
+            Self::NotAllowed => "not_allowed",
+            Self::Connection => "connection",
+        }
+    }
 }
 
 /// How an attempt ended.
@@ -87,7 +105,40 @@ pub enum Outcome {
         message: String,
         /// An error reply, where there was one.
         response: Option<Response>,
+        /// Whether the command may have got through all the same; then it is not tried again, for
+        /// another attempt would be another message.
+        uncertain: bool,
     },
+}
+
+impl Outcome {
+    /// Success without a reply.
+    pub fn success() -> Self {
+        Self::Success {
+            response_event: None,
+            response: None,
+        }
+    }
+
+    /// A failure after which nothing was done.
+    pub fn failed(error_type: ErrorType, message: String) -> Self {
+        Self::failed_after(false, error_type, message)
+    }
+
+    /// A failure after which nobody knows whether anything was done.
+    pub fn uncertain(error_type: ErrorType, message: String) -> Self {
+        Self::failed_after(true, error_type, message)
+    }
+
+    /// A failure, uncertain if an earlier try may have got through.
+    pub fn failed_after(uncertain: bool, error_type: ErrorType, message: String) -> Self {
+        Self::Failed {
+            error_type,
+            message,
+            response: None,
+            uncertain,
+        }
+    }
 }
 
 /// A reply to a command, as far as it is kept.
@@ -193,6 +244,10 @@ pub struct Execution {
     /// What went wrong, for programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_type: Option<ErrorType>,
+    /// Whether the command may have got through although the attempt failed; it is not tried again
+    /// then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uncertain: bool,
     /// Whether another attempt follows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub will_retry: bool,
@@ -251,15 +306,20 @@ impl Execution {
         }
     }
 
-    /// The end of an execution that [`Execution::started`] began. `retry_at` says when a failed
-    /// one is tried again.
+    /// The same without payload and response.
     #[must_use]
-    pub fn ended(
-        mut self,
-        outcome: Outcome,
-        retry_at: Option<DateTime<Utc>>,
-        now: DateTime<Utc>,
-    ) -> Self {
+    pub fn without_bodies(&self) -> Self {
+        Self {
+            command_payload: None,
+            response_payload: None,
+            truncated: true,
+            ..self.clone()
+        }
+    }
+
+    /// The end of an execution that [`Execution::started`] began.
+    #[must_use]
+    pub fn ended(mut self, outcome: Outcome, now: DateTime<Utc>) -> Self {
         let response = match outcome {
             Outcome::Success {
                 response_event,
@@ -273,12 +333,12 @@ impl Execution {
                 error_type,
                 message,
                 response,
+                uncertain,
             } => {
+                self.uncertain = uncertain;
                 self.status = ExecutionStatus::Failed;
                 self.error_type = Some(error_type);
                 self.error_message = Some(message);
-                self.will_retry = retry_at.is_some();
-                self.retry_at = retry_at;
                 response
             }
         };
@@ -323,6 +383,7 @@ impl Execution {
             response_payload: None,
             error_message: None,
             error_type: None,
+            uncertain: false,
             will_retry: false,
             retry_at: None,
             skipped: None,

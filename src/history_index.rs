@@ -141,6 +141,7 @@ impl HistoryIndex {
 
     /// Forgets events before the stream's first.
     pub fn forget_before(&mut self, first: u64) {
+        self.seen = self.seen.max(first.saturating_sub(1));
         while let Some((&sequence, _)) = self.rows.first_key_value()
             && sequence < first
         {

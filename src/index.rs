@@ -102,9 +102,10 @@ impl Index {
         if key.starts_with(NAME_KEY_PREFIX) {
             return;
         }
-        let id = key
-            .strip_prefix(SCHEDULE_KEY_PREFIX)
-            .and_then(|id| Uuid::try_parse(id).ok());
+        let id = schedule_id(key);
+        if id.is_some_and(|id| self.knows(id, revision)) {
+            return;
+        }
         match (id, value.map(|value| read_record(id, value))) {
             (Some(id), None) => self.remove(id, revision),
             (None, None) => {}
@@ -118,6 +119,16 @@ impl Index {
             (id, Some(Ok(_))) => self.refuse(id, key, revision, "the key is not schedule.<uuid>"),
             (id, Some(Err(reason))) => self.refuse(id, key, revision, &reason),
         }
+    }
+
+    /// Whether what is known of a schedule is at least as new as a revision.
+    pub fn knows(&self, id: Uuid, revision: u64) -> bool {
+        self.read(|state| {
+            let known = state.entries.get(&id).map(|known| known.revision);
+            known
+                .max(state.deleted.get(&id).copied())
+                .is_some_and(|known| known >= revision)
+        })
     }
 
     /// Takes in a record, unless a newer one is known.
@@ -170,7 +181,14 @@ impl Index {
     }
 
     fn remove(&self, id: Uuid, revision: u64) {
-        self.write(|state| {
+        let removed = self.write(|state| {
+            if state
+                .entries
+                .get(&id)
+                .is_some_and(|known| known.revision > revision)
+            {
+                return false;
+            }
             state.deleted.insert(id, revision);
             state
                 .set_aside
@@ -178,8 +196,11 @@ impl Index {
             if let Some(old) = state.entries.remove(&id) {
                 state.count(&old.schedule, -1);
             }
+            true
         });
-        let _ = self.changes.send(id);
+        if removed {
+            let _ = self.changes.send(id);
+        }
     }
 
     /// Sets a record aside: it is shown to operators and not acted on.
@@ -215,8 +236,16 @@ impl State {
                 .entry(schedule.created_by.clone())
                 .or_default();
             *count = count.saturating_add_signed(by);
+            if *count == 0 {
+                self.per_creator.remove(&schedule.created_by);
+            }
         }
     }
+}
+
+/// The id in the key of a schedule's record.
+pub fn schedule_id(key: &str) -> Option<Uuid> {
+    Uuid::try_parse(key.strip_prefix(SCHEDULE_KEY_PREFIX)?).ok()
 }
 
 /// Reads a stored record and compiles its timing; the error is for people.
@@ -224,6 +253,13 @@ pub fn read_record(id: Option<Uuid>, value: &[u8]) -> Result<(Schedule, Trigger)
     let schedule: Schedule = serde_json::from_slice(value).map_err(|error| error.to_string())?;
     if id.is_some_and(|id| id != schedule.id) {
         return Err(format!("the record says id {}", schedule.id));
+    }
+    let years = 1970..=2200;
+    if schedule
+        .next_run_at
+        .is_some_and(|at| !years.contains(&chrono::Datelike::year(&at)))
+    {
+        return Err("next_run_at: must lie between 1970 and 2200".to_owned());
     }
     if let Err(reason) = crate::schedule::Target::parse(schedule.spec.target_command.as_str()) {
         return Err(format!("target_command: {reason}"));

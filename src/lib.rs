@@ -28,6 +28,7 @@ pub mod config;
 pub mod dev;
 pub mod engine;
 pub mod execution;
+mod failpoint;
 pub mod history_index;
 pub mod index;
 pub mod jetstream;

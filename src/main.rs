@@ -1,6 +1,7 @@
 //! Arguments and environment to a configuration, then run until a signal.
 
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -153,15 +154,20 @@ fn banner(url: &str, nats_version: &str, data_dir: Option<&str>) -> String {
         Some(dir) => format!("{url} (nats-server {nats_version}, data in {dir})"),
         None => format!("{url} (nats-server {nats_version}, which was already running)"),
     };
+    let nats_cli = if url.ends_with(":4222") {
+        "nats".to_owned()
+    } else {
+        format!("nats -s {url}")
+    };
     format!(
         r#"
 nats-scheduler {version} is ready
   NATS  {nats}
 
 Try, with the `nats` CLI:
-  nats sub 'cmd.example.>'
-  nats req cmd.scheduler.schedule.create '{{"name":"hello","schedule_type":"interval","interval_seconds":5,"target_command":"cmd.example.hello","command_payload":{{"text":"hi"}}}}'
-  nats req cmd.scheduler.execution.list '{{"limit":5}}'
+  {nats_cli} sub 'cmd.example.>'
+  {nats_cli} req cmd.scheduler.schedule.create '{{"name":"hello","schedule_type":"interval","interval_seconds":5,"target_command":"cmd.example.hello","command_payload":{{"text":"hi"}}}}'
+  {nats_cli} req cmd.scheduler.execution.list '{{"limit":5}}'
 
 Ctrl-C stops.
 "#
@@ -205,7 +211,8 @@ fn start_logging(config: &Config) {
         .unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match config.log_format {
         LogFormat::Json => builder.json().flatten_event(true).init(),
         LogFormat::Text => builder.init(),

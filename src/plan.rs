@@ -18,13 +18,15 @@ use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
 use crate::execution::{Execution, ExecutionStatus};
-use crate::schedule::{
-    Attempt, DeliveryMode, Phase, Schedule, SkipCause, SkippedRange, Spec, Status,
-};
+use crate::schedule::{Attempt, DeliveryMode, Phase, Schedule, SkipCause, SkippedRange, Status};
 use crate::trigger::Trigger;
 
-/// Most attempts that a record holds; further occurrences are skipped until some are settled.
-pub const MAX_ATTEMPTS: usize = 16;
+/// Executions of a schedule under way at once; a further occurrence is skipped.
+pub const MAX_CLAIMED: usize = 16;
+/// Retries of a schedule that wait at once; further failures are not tried again.
+pub const MAX_WAITING: usize = 16;
+/// Attempts that a record holds; beyond it occurrences wait until some are settled.
+pub const MAX_ATTEMPTS: usize = 64;
 /// Longest wait before a retry.
 const MAX_RETRY_DELAY_SECONDS: i64 = 3600;
 
@@ -74,20 +76,25 @@ pub fn plan(
         at: now,
         until: now + lease,
     };
+    let mut overlaps = overlaps(schedule);
     for attempt in &mut plan.schedule.attempts {
         match &mut attempt.phase {
-            Phase::Waiting { due_at } if schedule.fires() && *due_at <= now => {
+            Phase::Waiting { due_at } if schedule.fires() && !overlaps && *due_at <= now => {
                 attempt.phase = claimed.clone();
                 plan.fire.push(attempt.clone());
+                overlaps = schedule.spec.delivery.mode == DeliveryMode::Request;
             }
-            Phase::Claimed { by, until, .. }
-                if abandoned(*by, attempt.execution_id, view) || *until <= now =>
-            {
-                if *by == view.me() && view.is_running(attempt.execution_id) {
-                    continue;
+            Phase::Claimed { by, at, until } => {
+                let mine = *by == view.me() && view.is_running(attempt.execution_id);
+                if !mine && (abandoned(*by, attempt.execution_id, view) || *until <= now) {
+                    // The first claim's time stays: the command may have been sent since then.
+                    attempt.phase = Phase::Claimed {
+                        by: view.me(),
+                        at: *at,
+                        until: now + lease,
+                    };
+                    plan.recover.push(attempt.clone());
                 }
-                attempt.phase = claimed.clone();
-                plan.recover.push(attempt.clone());
             }
             Phase::Skipped { by, range } if abandoned(*by, attempt.execution_id, view) => {
                 *by = view.me();
@@ -97,14 +104,31 @@ pub fn plan(
             _ => {}
         }
     }
-    if let Some(due) = schedule
-        .next_run_at
-        .filter(|due| schedule.fires() && *due <= now)
-    {
+    if let Some(due) = next_occurrence(schedule).filter(|due| *due <= now) {
         plan.occurrences(trigger, due, now, view.me(), claimed);
     }
     let idle = plan.fire.is_empty() && plan.recover.is_empty() && plan.skip.is_empty();
     (!idle).then_some(plan)
+}
+
+/// The next occurrence to act on, unless the record is full.
+fn next_occurrence(schedule: &Schedule) -> Option<DateTime<Utc>> {
+    let acts = schedule.fires() && schedule.attempts.len() < MAX_ATTEMPTS;
+    schedule.next_run_at.filter(|_| acts)
+}
+
+/// Whether an execution is under way that a new one must not overlap. Only replies take time: a
+/// published command is done when its stream has it.
+fn overlaps(schedule: &Schedule) -> bool {
+    schedule.spec.delivery.mode == DeliveryMode::Request && claimed_count(schedule) > 0
+}
+
+fn claimed_count(schedule: &Schedule) -> usize {
+    schedule
+        .attempts
+        .iter()
+        .filter(|a| matches!(a.phase, Phase::Claimed { .. }))
+        .count()
 }
 
 impl Plan {
@@ -128,9 +152,9 @@ impl Plan {
         let grace = Duration::seconds(i64::from(self.schedule.spec.misfire_grace_seconds));
         let refusal = if now - latest > grace {
             Some(SkipCause::Missed)
-        } else if self.overlaps() {
+        } else if overlaps(&self.schedule) {
             Some(SkipCause::Overlap)
-        } else if self.schedule.attempts.len() >= MAX_ATTEMPTS {
+        } else if claimed_count(&self.schedule) >= MAX_CLAIMED {
             Some(SkipCause::Limit)
         } else {
             None
@@ -188,6 +212,7 @@ impl Plan {
                 }
             }
         }
+        self.schedule.last_scheduled_for = self.schedule.last_scheduled_for.max(Some(latest));
         self.schedule.next_run_at = trigger.next_after(now.max(latest));
     }
 
@@ -196,17 +221,6 @@ impl Plan {
         let attempt = Attempt::new(self.schedule.id, first, 1, phase);
         self.schedule.attempts.push(attempt.clone());
         self.skip.push((attempt, range));
-    }
-
-    /// Whether an execution is under way that a new one must not overlap. Only replies take time:
-    /// a published command is done when its stream has it.
-    fn overlaps(&self) -> bool {
-        self.schedule.spec.delivery.mode == DeliveryMode::Request
-            && self
-                .schedule
-                .attempts
-                .iter()
-                .any(|a| matches!(a.phase, Phase::Claimed { .. }))
     }
 }
 
@@ -222,12 +236,17 @@ fn abandoned(by: Uuid, execution: Uuid, view: &impl View) -> bool {
 
 /// When to call [`plan`] for a schedule: `None` if only a change of the record can bring work.
 pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
-    let polite = |at: DateTime<Utc>| at + view.delay(schedule.id);
+    // A date that somebody wrote by hand may lie at the end of time.
+    let polite = |at: DateTime<Utc>| {
+        at.checked_add_signed(view.delay(schedule.id))
+            .unwrap_or(DateTime::<Utc>::MAX_UTC)
+    };
+    let waits = schedule.fires() && !overlaps(schedule);
     let attempts = schedule
         .attempts
         .iter()
         .filter_map(|attempt| match &attempt.phase {
-            Phase::Waiting { due_at } => schedule.fires().then(|| polite(*due_at)),
+            Phase::Waiting { due_at } => waits.then(|| polite(*due_at)),
             Phase::Claimed { by, .. } | Phase::Skipped { by, .. }
                 if abandoned(*by, attempt.execution_id, view) =>
             {
@@ -241,16 +260,16 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
             Phase::Claimed { until, .. } => Some(polite(*until)),
             Phase::Skipped { .. } => None,
         });
-    let occurrence = schedule
-        .next_run_at
-        .filter(|_| schedule.fires())
-        .map(polite);
-    attempts.chain(occurrence).min()
+    attempts.chain(next_occurrence(schedule).map(polite)).min()
 }
 
 /// When an attempt that failed at `now` is tried again: exponential from `retry_delay_seconds`.
-pub fn retry_at(spec: &Spec, number: u32, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    if number > u32::from(spec.max_retries) {
+/// `None` if it is not: its retries are used up, or too many others wait already.
+pub fn retry_at(schedule: &Schedule, number: u32, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let spec = &schedule.spec;
+    let waiting = |attempt: &&Attempt| matches!(attempt.phase, Phase::Waiting { .. });
+    let too_many = schedule.attempts.iter().filter(waiting).count() >= MAX_WAITING;
+    if number > u32::from(spec.max_retries) || too_many {
         return None;
     }
     let doubled = i64::from(spec.retry_delay_seconds) << (number - 1).min(12);

@@ -1,1 +1,428 @@
+//! Time by hand: a record, a time, and what must be done.
 
+use std::collections::HashSet;
+
+use super::*;
+use crate::execution::{Claim, ErrorType, Outcome};
+use crate::schedule::{CreateSchedule, Limits, Rules, TargetPattern, Writer, new_schedule};
+
+/// What one instance knows, set by hand.
+struct Knows {
+    me: Uuid,
+    running: HashSet<Uuid>,
+    gone: HashSet<Uuid>,
+}
+
+impl View for Knows {
+    fn me(&self) -> Uuid {
+        self.me
+    }
+
+    fn is_running(&self, execution: Uuid) -> bool {
+        self.running.contains(&execution)
+    }
+
+    fn is_gone(&self, instance: Uuid) -> bool {
+        self.gone.contains(&instance)
+    }
+
+    fn delay(&self, _: Uuid) -> Duration {
+        Duration::zero()
+    }
+}
+
+const ME: Uuid = Uuid::from_u128(1);
+const OTHER: Uuid = Uuid::from_u128(2);
+
+fn knows() -> Knows {
+    Knows {
+        me: ME,
+        running: HashSet::new(),
+        gone: HashSet::new(),
+    }
+}
+
+fn at(text: &str) -> DateTime<Utc> {
+    format!("2026-01-01T{text}Z").parse().unwrap()
+}
+
+fn lease() -> Duration {
+    Duration::seconds(300)
+}
+
+fn schedule(json: &str) -> (Schedule, Trigger) {
+    let mut fields: serde_json::Value = serde_json::from_str(json).unwrap();
+    fields["name"] = "n".into();
+    fields["target_command"] = "cmd.a".into();
+    let request: CreateSchedule = serde_json::from_str(&fields.to_string()).unwrap();
+    let rules = Rules {
+        limits: Limits {
+            lookahead: Duration::days(365),
+            schedules_per_creator: 1,
+        },
+        allowed_targets: vec![TargetPattern::parse("cmd.>").unwrap()],
+        timezone: chrono_tz::UTC,
+        max_retries: 2,
+        retry_delay_seconds: 10,
+        misfire_grace_seconds: 300,
+    };
+    let writer = Writer {
+        instance: ME,
+        token: 0,
+    };
+    let id = Uuid::from_u128(9);
+    new_schedule(&request, &rules, id, at("00:00:00"), "me", "c", writer).unwrap()
+}
+
+fn minutely() -> (Schedule, Trigger) {
+    schedule(r#"{"schedule_type":"cron","cron_expression":"* * * * *"}"#)
+}
+
+fn end(schedule: &Schedule, attempt: &Attempt, outcome: Outcome, now: DateTime<Utc>) -> Execution {
+    let claim = Claim {
+        instance: ME,
+        revision: 1,
+    };
+    let mut ended = Execution::started(schedule, attempt, claim, now).ended(outcome, now);
+    if ended.status == ExecutionStatus::Failed && !ended.uncertain {
+        ended.retry_at = retry_at(schedule, attempt.number, now);
+    }
+    ended
+}
+
+fn failure() -> Outcome {
+    Outcome::failed(ErrorType::Timeout, "late".to_owned())
+}
+
+fn ranges(plan: &Plan) -> Vec<(SkipCause, DateTime<Utc>, DateTime<Utc>, u64)> {
+    let range = |(attempt, range): &(Attempt, SkippedRange)| {
+        (range.cause, attempt.scheduled_for, range.last, range.count)
+    };
+    plan.skip.iter().map(range).collect()
+}
+
+#[test]
+fn nothing_is_done_before_it_is_due() {
+    let (schedule, trigger) = minutely();
+    let before = schedule.next_run_at.unwrap() - Duration::milliseconds(1);
+    assert_eq!(plan(&schedule, &trigger, before, &knows(), lease()), None);
+    assert_eq!(wake_at(&schedule, &knows()), schedule.next_run_at);
+}
+
+#[test]
+fn what_is_due_is_claimed_and_the_next_time_set() {
+    let (schedule, trigger) = minutely();
+    let plan = plan(&schedule, &trigger, at("00:00:00.250"), &knows(), lease()).unwrap();
+    assert_eq!(plan.fire.len(), 1);
+    assert_eq!(plan.fire[0].scheduled_for, at("00:00:00"));
+    assert_eq!(plan.fire[0].number, 1);
+    assert_eq!(plan.schedule.attempts, plan.fire);
+    assert_eq!(plan.schedule.next_run_at, Some(at("00:01:00")));
+    assert_eq!(plan.schedule.last_scheduled_for, Some(at("00:00:00")));
+    assert!(plan.skip.is_empty() && plan.recover.is_empty());
+}
+
+#[test]
+fn of_a_backlog_the_latest_fires_and_the_rest_is_one_entry() {
+    let (schedule, trigger) = minutely();
+    let plan = plan(&schedule, &trigger, at("01:30:10"), &knows(), lease()).unwrap();
+    assert_eq!(plan.fire[0].scheduled_for, at("01:30:00"));
+    assert_eq!(
+        ranges(&plan),
+        [(SkipCause::Coalesced, at("00:00:00"), at("01:29:00"), 90)]
+    );
+    assert_eq!(plan.schedule.next_run_at, Some(at("01:31:00")));
+}
+
+#[test]
+fn what_is_later_than_its_grace_is_missed() {
+    let (schedule, trigger) = schedule(
+        r#"{"schedule_type":"cron","cron_expression":"0 * * * *","misfire_grace_seconds":60}"#,
+    );
+    let on_time = plan(&schedule, &trigger, at("00:01:00"), &knows(), lease()).unwrap();
+    assert_eq!(on_time.fire.len(), 1, "the grace includes its end");
+    let late = plan(&schedule, &trigger, at("02:01:00.001"), &knows(), lease()).unwrap();
+    assert_eq!(
+        ranges(&late),
+        [(SkipCause::Missed, at("00:00:00"), at("02:00:00"), 3)]
+    );
+    assert!(late.fire.is_empty());
+    assert_eq!(late.schedule.next_run_at, Some(at("03:00:00")));
+}
+
+#[test]
+fn a_year_of_seconds_is_decided_at_once() {
+    let (schedule, trigger) = schedule(r#"{"schedule_type":"interval","interval_seconds":1}"#);
+    let now = at("00:00:00") + Duration::days(365);
+    let plan = plan(&schedule, &trigger, now, &knows(), lease()).unwrap();
+    assert_eq!(ranges(&plan)[0].3, 365 * 86_400);
+    assert_eq!(plan.fire[0].scheduled_for, now);
+    assert_eq!(plan.schedule.attempts.len(), 2);
+}
+
+#[test]
+fn schedules_that_do_not_fire_do_nothing() {
+    for change in [
+        |s: &mut Schedule| s.status = Status::Paused,
+        |s: &mut Schedule| s.status = Status::Deleted,
+        |s: &mut Schedule| s.is_active = false,
+    ] {
+        let (mut schedule, trigger) = minutely();
+        change(&mut schedule);
+        assert_eq!(
+            plan(&schedule, &trigger, at("00:05:00"), &knows(), lease()),
+            None
+        );
+        assert_eq!(wake_at(&schedule, &knows()), None);
+    }
+}
+
+#[test]
+fn requests_do_not_overlap_and_publishes_may() {
+    for (mode, fires) in [("request", 0), ("publish", 1)] {
+        let (schedule, trigger) = schedule(&format!(
+            r#"{{"schedule_type":"interval","interval_seconds":1,"delivery":{{"mode":"{mode}"}}}}"#
+        ));
+        let first = plan(&schedule, &trigger, at("00:00:00"), &knows(), lease()).unwrap();
+        let mut view = knows();
+        view.running.insert(first.fire[0].execution_id);
+        let second = plan(&first.schedule, &trigger, at("00:00:01"), &view, lease()).unwrap();
+        assert_eq!(second.fire.len(), fires, "{mode}");
+        let causes: Vec<_> = ranges(&second).iter().map(|range| range.0).collect();
+        assert_eq!(causes, vec![SkipCause::Overlap; 1 - fires], "{mode}");
+    }
+}
+
+#[test]
+fn a_record_never_grows_without_bound() {
+    let (mut schedule, trigger) = schedule(r#"{"schedule_type":"interval","interval_seconds":1}"#);
+    let mut view = knows();
+    for second in 0..200 {
+        let now = at("00:00:00") + Duration::seconds(second);
+        if let Some(plan) = plan(&schedule, &trigger, now, &view, lease()) {
+            view.running
+                .extend(plan.schedule.attempts.iter().map(|a| a.execution_id));
+            schedule = plan.schedule;
+        }
+    }
+    assert_eq!(schedule.attempts.len(), MAX_ATTEMPTS);
+    let claimed = schedule
+        .attempts
+        .iter()
+        .filter(|a| matches!(a.phase, Phase::Claimed { .. }));
+    assert_eq!(claimed.count(), MAX_CLAIMED);
+    assert_eq!(
+        wake_at(&schedule, &view),
+        None,
+        "a full record waits for something to be settled"
+    );
+}
+
+#[test]
+fn success_is_counted_and_the_attempt_forgotten() {
+    let (schedule, trigger) = minutely();
+    let plan = plan(&schedule, &trigger, at("00:00:00"), &knows(), lease()).unwrap();
+    let mut record = plan.schedule;
+    let ended = end(&record, &plan.fire[0], Outcome::success(), at("00:00:01"));
+    assert!(settle(&mut record, &ended));
+    assert_eq!(
+        (record.run_count, record.success_count, record.failure_count),
+        (1, 1, 0)
+    );
+    assert_eq!(record.last_run_at, Some(at("00:00:01")));
+    assert!(record.attempts.is_empty());
+    let settled = record.clone();
+    assert!(
+        !settle(&mut record, &ended),
+        "settling twice is settling once"
+    );
+    assert_eq!(record, settled);
+}
+
+#[test]
+fn failures_are_tried_again_with_growing_waits_until_used_up() {
+    let (schedule, trigger) =
+        schedule(r#"{"schedule_type":"one_time","scheduled_at":"2026-01-01T00:00:01Z"}"#);
+    let mut record = schedule;
+    let mut now = at("00:00:01");
+    let mut waits = Vec::new();
+    let mut numbers = Vec::new();
+    while let Some(plan) = plan(&record, &trigger, now, &knows(), lease()) {
+        let attempt = plan.fire[0].clone();
+        numbers.push(attempt.number);
+        record = plan.schedule;
+        let ended = end(&record, &attempt, failure(), now);
+        settle(&mut record, &ended);
+        if let Some(wake) = wake_at(&record, &knows()) {
+            waits.push((wake - now).num_seconds());
+            assert_eq!(
+                super::plan(
+                    &record,
+                    &trigger,
+                    wake - Duration::milliseconds(1),
+                    &knows(),
+                    lease()
+                ),
+                None
+            );
+            now = wake;
+        }
+    }
+    assert_eq!(numbers, [1, 2, 3]);
+    assert_eq!(waits, [10, 20]);
+    assert_eq!(record.status, Status::Failed);
+    assert_eq!(record.failure_count, 3);
+}
+
+#[test]
+fn an_uncertain_failure_is_not_tried_again() {
+    let (schedule, trigger) = minutely();
+    let plan = plan(&schedule, &trigger, at("00:00:00"), &knows(), lease()).unwrap();
+    let mut record = plan.schedule;
+    let outcome = Outcome::uncertain(ErrorType::Timeout, "?".to_owned());
+    let ended = end(&record, &plan.fire[0], outcome, at("00:00:01"));
+    settle(&mut record, &ended);
+    assert!(record.attempts.is_empty());
+}
+
+#[test]
+fn one_time_schedules_end_as_their_execution_did() {
+    for (outcome, status) in [(Outcome::success(), Status::Completed)] {
+        let (schedule, trigger) = schedule(r#"{"schedule_type":"immediate"}"#);
+        let plan = plan(&schedule, &trigger, at("00:00:00"), &knows(), lease()).unwrap();
+        let mut record = plan.schedule;
+        assert_eq!(record.next_run_at, None);
+        assert_eq!(record.status, Status::Active);
+        let ended = end(&record, &plan.fire[0], outcome, at("00:00:00"));
+        settle(&mut record, &ended);
+        assert_eq!(record.status, status);
+    }
+}
+
+#[test]
+fn only_what_is_abandoned_is_taken_over_under_its_own_id() {
+    let (schedule, trigger) = minutely();
+    let mut theirs = knows();
+    theirs.me = OTHER;
+    let claimed = plan(&schedule, &trigger, at("00:00:00"), &theirs, lease()).unwrap();
+    let mut view = knows();
+    let now = at("00:00:30");
+    assert_eq!(
+        plan(&claimed.schedule, &trigger, now, &view, lease()),
+        None,
+        "it is alive"
+    );
+    assert_eq!(wake_at(&claimed.schedule, &view), Some(at("00:01:00")));
+    view.gone.insert(OTHER);
+    let taken = plan(&claimed.schedule, &trigger, now, &view, lease()).unwrap();
+    assert_eq!(taken.recover[0].execution_id, claimed.fire[0].execution_id);
+    assert!(taken.fire.is_empty());
+    let Phase::Claimed { by, at: since, .. } = taken.schedule.attempts[0].phase else {
+        panic!()
+    };
+    assert_eq!(
+        (by, since),
+        (ME, at("00:00:00")),
+        "since when it may have been sent is kept"
+    );
+}
+
+#[test]
+fn a_claim_whose_lease_is_over_is_taken_over_from_the_living() {
+    let (schedule, trigger) =
+        schedule(r#"{"schedule_type":"one_time","scheduled_at":"2026-01-01T00:00:01Z"}"#);
+    let mut theirs = knows();
+    theirs.me = OTHER;
+    let claimed = plan(&schedule, &trigger, at("00:00:01"), &theirs, lease()).unwrap();
+    assert_eq!(wake_at(&claimed.schedule, &knows()), Some(at("00:05:01")));
+    let taken = plan(
+        &claimed.schedule,
+        &trigger,
+        at("00:05:01"),
+        &knows(),
+        lease(),
+    )
+    .unwrap();
+    assert_eq!(taken.recover.len(), 1);
+}
+
+#[test]
+fn our_own_forgotten_claim_is_taken_up_at_once_and_a_running_one_never() {
+    let (schedule, trigger) = minutely();
+    let claimed = plan(&schedule, &trigger, at("00:00:00"), &knows(), lease()).unwrap();
+    let now = at("00:00:02");
+    assert_eq!(
+        plan(&claimed.schedule, &trigger, now, &knows(), lease())
+            .unwrap()
+            .recover
+            .len(),
+        1
+    );
+    let mut view = knows();
+    view.running.insert(claimed.fire[0].execution_id);
+    assert_eq!(plan(&claimed.schedule, &trigger, now, &view, lease()), None);
+    let after_lease = at("00:00:00") + lease() * 2;
+    let later = plan(&claimed.schedule, &trigger, after_lease, &view, lease()).unwrap();
+    assert!(
+        later.recover.is_empty(),
+        "we still act on it, however long it takes"
+    );
+}
+
+#[test]
+fn skipped_entries_of_the_gone_are_recorded_by_others() {
+    let (schedule, trigger) = minutely();
+    let mut theirs = knows();
+    theirs.me = OTHER;
+    let skipped = plan(&schedule, &trigger, at("01:00:00"), &theirs, lease()).unwrap();
+    let mut view = knows();
+    view.gone.insert(OTHER);
+    let taken = plan(&skipped.schedule, &trigger, at("01:00:05"), &view, lease()).unwrap();
+    assert_eq!(ranges(&taken), ranges(&skipped));
+    assert_eq!(taken.recover.len(), 1);
+}
+
+proptest::proptest! {
+    /// Whatever happens when, every occurrence is fired or skipped exactly once, in order.
+    #[test]
+    fn every_occurrence_is_accounted_for_exactly_once(
+        every in 1_u32..120,
+        steps in proptest::collection::vec((0_i64..400_000, proptest::bool::ANY), 1..60),
+        grace in 1_u32..400,
+    ) {
+        let (mut record, trigger) = schedule(&format!(
+            r#"{{"schedule_type":"interval","interval_seconds":{every},"misfire_grace_seconds":{grace}}}"#
+        ));
+        let mut now = at("00:00:00");
+        let mut expected = now;
+        let mut view = knows();
+        for (wait, fails) in steps {
+            now += Duration::milliseconds(wait);
+            let Some(plan) = plan(&record, &trigger, now, &view, lease()) else { continue };
+            record = plan.schedule.clone();
+            let mut acted: Vec<(DateTime<Utc>, u64)> = Vec::new();
+            for (attempt, range) in &plan.skip {
+                acted.push((attempt.scheduled_for, range.count));
+                let claim = Claim { instance: ME, revision: 1 };
+                let ended = Execution::skipped(&record, attempt, *range, claim, now);
+                settle(&mut record, &ended);
+            }
+            for attempt in &plan.fire {
+                if attempt.number == 1 {
+                    acted.push((attempt.scheduled_for, 1));
+                }
+                let outcome = if fails { failure() } else { Outcome::success() };
+                let ended = end(&record, attempt, outcome, now);
+                settle(&mut record, &ended);
+            }
+            acted.sort();
+            for (first, count) in acted {
+                proptest::prop_assert_eq!(first, expected);
+                expected += Duration::seconds(i64::from(every)) * i32::try_from(count).unwrap();
+            }
+            proptest::prop_assert!(expected > now, "all that was due is decided");
+            proptest::prop_assert_eq!(record.next_run_at, Some(expected));
+            view.running.clear();
+        }
+    }
+}

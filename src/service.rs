@@ -38,6 +38,14 @@ pub enum ServeError {
     /// NATS refused a subscription.
     #[error("cannot listen for requests: {0}")]
     Subscribe(#[from] async_nats::SubscribeError),
+    /// A part ended that runs as long as the service does.
+    #[error("the {part} ended by itself: {reason}")]
+    Ended {
+        /// The part.
+        part: &'static str,
+        /// Why.
+        reason: String,
+    },
     /// A stream that was there a moment ago is not.
     #[error("stream cannot be opened: {0}")]
     Stream(#[from] jetstream::context::GetStreamError),
@@ -82,7 +90,7 @@ pub async fn serve(
     let store = Store::open(js.clone()).await?;
     let history = History::open(js.clone(), background.clone()).await?;
     let members = Members::new(Uuid::new_v4());
-    tokio::spawn(members.clone().run(client.clone(), background.clone()));
+    tokio::spawn(members.clone().run(client.clone(), stop.clone()));
     let api = Api {
         js: js.clone(),
         store: store.clone(),
@@ -98,12 +106,34 @@ pub async fn serve(
         () = stop.cancelled() => return Ok(()),
     }
     info!(instance = %members.me(), version = env!("CARGO_PKG_VERSION"), "ready");
+    let drain = config.engine.drain;
     let engine = Engine::new(js, store, history, index, members, config.engine);
-    let engine = tokio::spawn(engine.run(changes, stop.clone()));
-    let answering = tokio::spawn(api::nats::serve(api, client.clone(), stop.clone()));
+    let mut engine = tokio::spawn(engine.run(changes, stop.clone()));
+    let mut answering = tokio::spawn(api::nats::serve(api, client.clone(), stop.clone()));
     let _ = ready.send_replace(true);
-    stop.cancelled().await;
+    let early = tokio::select! {
+        // Once told to stop, parts that end do what they should.
+        biased;
+        () = stop.cancelled() => None,
+        done = &mut engine => Some(ServeError::ended("engine", done.err())),
+        done = &mut answering => Some(match done {
+            Ok(Err(error)) => error.into(),
+            Ok(Ok(())) => ServeError::ended("service endpoint", None),
+            Err(error) => ServeError::ended("service endpoint", Some(error)),
+        }),
+    };
     let _ = ready.send_replace(false);
+    stop.cancel();
+    if let Some(error) = early {
+        // Whichever part is left finishes what it has begun.
+        let _ = tokio::time::timeout(drain, async {
+            if !engine.is_finished() {
+                let _ = engine.await;
+            }
+        })
+        .await;
+        return Err(error);
+    }
     if let Ok(Err(error)) = answering.await {
         return Err(error.into());
     }
@@ -115,6 +145,15 @@ pub async fn serve(
         warn!(%error, "last messages may not have been sent");
     }
     Ok(())
+}
+
+impl ServeError {
+    fn ended(part: &'static str, error: Option<tokio::task::JoinError>) -> Self {
+        Self::Ended {
+            part,
+            reason: error.map_or_else(|| "it returned".to_owned(), |e| e.to_string()),
+        }
+    }
 }
 
 /// Waits for JetStream and readies the streams; `None` if told to stop meanwhile.

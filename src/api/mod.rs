@@ -20,7 +20,7 @@ use crate::index::Index;
 use crate::jetstream::history::History;
 use crate::jetstream::provision::Provisioned;
 use crate::jetstream::schedules::Store;
-use crate::schedule::{Rules, Writer};
+use crate::schedule::{FieldFault, Rules, Writer};
 
 /// How often a change that lost to another is tried again from the new record.
 const CHANGE_TRIES: u32 = 50;
@@ -67,3 +67,21 @@ pub struct Caller {
     /// The request's `X-Request-ID`, or one drawn for it.
     pub request_id: String,
 }
+
+/// A request whose fields can be checked before anything is done.
+pub(crate) trait Checked {
+    /// What is wrong with the fields; for requests whose check is a part of the operation itself,
+    /// so that faults of form and of content are reported together.
+    fn faults(&self, api: &Api) -> Vec<FieldFault> {
+        let _ = api;
+        Vec::new()
+    }
+}
+
+impl Checked for schedules::GetSchedule {}
+impl Checked for schedules::ListSchedules {}
+impl Checked for schedules::DeleteSchedule {}
+impl Checked for schedules::PreviewSchedule {}
+impl Checked for executions::GetExecution {}
+impl Checked for executions::ListExecutions {}
+impl Checked for status::Nothing {}

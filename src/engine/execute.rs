@@ -2,14 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use tracing::{info, warn};
 
-use super::failpoint::failpoint;
 use super::work::Accepted;
 use super::{Shared, TRUST};
 use crate::clock;
 use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome};
+use crate::failpoint::failpoint;
 use crate::jetstream::deliver;
+use crate::jetstream::history::Recorded;
 use crate::plan::retry_at;
 use crate::schedule::{Attempt, DeliveryMode, Phase, Schedule};
 
@@ -42,20 +44,43 @@ pub(crate) async fn attempt(
     let mut execution = Execution::started(schedule, attempt, claim, claimed_at);
     execution.timings.claimed_at = Some(clock::now());
     failpoint("after_claim");
-    let outcome = run(shared, schedule, &mut execution).await;
+    let outcome = run(shared, schedule, &mut execution, recovered).await;
     failpoint("after_deliver");
     let now = clock::now();
-    let retry_at = match &outcome {
-        Outcome::Failed { error_type, .. } if *error_type != ErrorType::NotAllowed => {
-            retry_at(&schedule.spec, attempt.number, now)
-        }
-        _ => None,
-    };
-    let ended = execution.ended(outcome, retry_at, now);
-    shared.history.record(&ended).await;
+    let mut ended = execution.ended(outcome, now);
+    ended.retry_at = retry(shared, schedule, attempt, &ended, now);
+    ended.will_retry = ended.retry_at.is_some();
+    let ended = record(shared, attempt, ended).await;
     failpoint("after_record");
     log(&ended);
     Some(ended)
+}
+
+/// When a failed attempt is made again, by the record as it is now.
+fn retry(
+    shared: &Shared,
+    schedule: &Schedule,
+    attempt: &Attempt,
+    ended: &Execution,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let final_error = ended.uncertain || ended.error_type == Some(ErrorType::NotAllowed);
+    if ended.status != ExecutionStatus::Failed || final_error {
+        return None;
+    }
+    match shared.index.get(schedule.id) {
+        Some(entry) => retry_at(&entry.schedule, attempt.number, now),
+        None => retry_at(schedule, attempt.number, now),
+    }
+}
+
+/// Writes an outcome to the history; returns the outcome that counts. That is the first one written
+/// for the execution, which is another instance's where we and it both acted.
+async fn record(shared: &Shared, attempt: &Attempt, ended: Execution) -> Execution {
+    match shared.history.record(&ended).await {
+        Recorded::New => ended,
+        Recorded::Duplicate => known_outcome(shared, attempt).await.unwrap_or(ended),
+    }
 }
 
 /// Writes a skipped occurrence to the history.
@@ -72,12 +97,17 @@ pub(crate) async fn skip(
     };
     let skipped = Execution::skipped(schedule, attempt, range, claim, clock::now());
     failpoint("after_skip");
-    shared.history.record(&skipped).await;
+    let skipped = record(shared, attempt, skipped).await;
     log(&skipped);
     skipped
 }
 
-async fn run(shared: &Shared, schedule: &Schedule, execution: &mut Execution) -> Outcome {
+async fn run(
+    shared: &Shared,
+    schedule: &Schedule,
+    execution: &mut Execution,
+    earlier: bool,
+) -> Outcome {
     let target = &schedule.spec.target_command;
     if !shared
         .config
@@ -85,23 +115,20 @@ async fn run(shared: &Shared, schedule: &Schedule, execution: &mut Execution) ->
         .iter()
         .any(|pattern| pattern.allows(target))
     {
-        return Outcome::Failed {
-            error_type: ErrorType::NotAllowed,
-            message: format!("{} is not in the allow-list", target.as_str()),
-            response: None,
-        };
+        let text = format!("{} is not in the allow-list", target.as_str());
+        return Outcome::failed(ErrorType::NotAllowed, text);
     }
     execution.timings.sent_at = Some(clock::now());
     let execution = &*execution;
     if schedule.spec.delivery.mode == DeliveryMode::Request {
         // Only requests take long enough for anybody to see them running.
-        let (outcome, ()) = tokio::join!(
-            deliver::deliver(&shared.js, schedule, execution),
+        let (outcome, _) = tokio::join!(
+            deliver::deliver(&shared.js, schedule, execution, earlier),
             shared.history.record(execution)
         );
         outcome
     } else {
-        deliver::deliver(&shared.js, schedule, execution).await
+        deliver::deliver(&shared.js, schedule, execution, earlier).await
     }
 }
 
@@ -131,7 +158,7 @@ fn log(execution: &Execution) {
             %schedule_id,
             correlation_id,
             attempt = execution.attempt_number,
-            error_type = ?execution.error_type,
+            error_type = execution.error_type.map(ErrorType::as_str),
             error = execution.error_message,
             retry_at = execution.retry_at.map(|at| at.to_rfc3339()),
             "execution failed"
@@ -139,7 +166,7 @@ fn log(execution: &Execution) {
         ExecutionStatus::Skipped => info!(
             %execution_id,
             %schedule_id,
-            cause = ?execution.skipped.map(|range| range.cause),
+            cause = execution.skipped.map(|range| range.cause.as_str()),
             count = execution.skipped.map(|range| range.count),
             "occurrences skipped"
         ),

@@ -39,6 +39,8 @@ struct View {
     heard: HashMap<Uuid, Instant>,
     /// Since when we would have heard everybody.
     listening: Instant,
+    /// Whether that is long enough for the silence of those never heard to count.
+    settled: bool,
 }
 
 impl Members {
@@ -47,6 +49,7 @@ impl Members {
         let view = View {
             heard: HashMap::new(),
             listening: Instant::now(),
+            settled: false,
         };
         Self {
             me,
@@ -124,7 +127,7 @@ impl Members {
                         let _ = client.publish(names::instance_subject(self.me), "".into()).await;
                     } else {
                         // Beats that we could not hear say nothing about those who sent them.
-                        self.write(|view| view.listening = Instant::now());
+                        self.write(|view| (view.listening, view.settled) = (Instant::now(), false));
                     }
                     self.forget_silent();
                 }
@@ -155,12 +158,11 @@ impl Members {
     fn forget_silent(&self) {
         let (gone, settled) = self.write(|view| {
             let before = view.heard.len();
-            let listening = view.listening.elapsed();
-            if listening >= GONE_AFTER {
+            let long_enough = view.listening.elapsed() >= GONE_AFTER;
+            if long_enough {
                 view.heard.retain(|_, heard| heard.elapsed() < GONE_AFTER);
             }
-            // The moment from which the silence of those never heard counts.
-            let settled = listening >= GONE_AFTER && listening < GONE_AFTER + 2 * HEARTBEAT;
+            let settled = long_enough && !std::mem::replace(&mut view.settled, long_enough);
             (before - view.heard.len(), settled)
         });
         if gone > 0 {

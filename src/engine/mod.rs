@@ -44,7 +44,6 @@
 //! any view of the others, somebody tries, and the claim decides.
 
 mod execute;
-mod failpoint;
 pub mod membership;
 mod queue;
 mod run;
@@ -97,12 +96,14 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Marks executions as ours; call it before the write that says so.
-    pub(crate) fn begin(&self, executions: impl IntoIterator<Item = Uuid>) {
-        self.running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(executions);
+    /// Marks executions as ours; call it before the write that says so. Returns those that were
+    /// not ours already: on a refused write only these may be let go.
+    pub(crate) fn begin(&self, executions: Vec<Uuid>) -> Vec<Uuid> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        executions
+            .into_iter()
+            .filter(|id| running.insert(*id))
+            .collect()
     }
 
     /// Lets go of executions.

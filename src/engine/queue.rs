@@ -1,6 +1,6 @@
 //! When to look at which schedule, and in which order those whose time has come.
 
-use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -30,7 +30,7 @@ pub(crate) struct Queue {
     due: HashMap<Uuid, DateTime<Utc>>,
     fast: BinaryHeap<Ready>,
     request: BinaryHeap<Ready>,
-    waiting: HashSet<Uuid>,
+    waiting: HashMap<Uuid, Ready>,
 }
 
 impl Queue {
@@ -63,29 +63,40 @@ impl Queue {
         Some((id, due))
     }
 
-    /// Queues work; a schedule waits at most once.
+    /// Queues work. A schedule waits once: what is more urgent replaces what is less.
     pub(crate) fn push(&mut self, lane: Lane, id: Uuid, priority: u8, due: DateTime<Utc>) {
-        if self.waiting.insert(id) {
-            let ready = Ready {
-                priority,
-                due: std::cmp::Reverse(due),
-                id,
-            };
-            match lane {
-                Lane::Fast => self.fast.push(ready),
-                Lane::Request => self.request.push(ready),
-            }
+        let ready = Ready {
+            priority,
+            due: std::cmp::Reverse(due),
+            id,
+        };
+        if self
+            .waiting
+            .get(&id)
+            .is_some_and(|waiting| *waiting >= ready)
+        {
+            return;
+        }
+        self.waiting.insert(id, ready);
+        match lane {
+            Lane::Fast => self.fast.push(ready),
+            Lane::Request => self.request.push(ready),
         }
     }
 
     /// Takes the work to do next in a lane.
     pub(crate) fn pop(&mut self, lane: Lane) -> Option<Uuid> {
-        let ready = match lane {
-            Lane::Fast => self.fast.pop(),
-            Lane::Request => self.request.pop(),
-        }?;
-        self.waiting.remove(&ready.id);
-        Some(ready.id)
+        loop {
+            let ready = match lane {
+                Lane::Fast => self.fast.pop(),
+                Lane::Request => self.request.pop(),
+            }?;
+            // What was replaced is left in its queue until here.
+            if self.waiting.get(&ready.id) == Some(&ready) {
+                self.waiting.remove(&ready.id);
+                return Some(ready.id);
+            }
+        }
     }
 
     /// Whether work waits in a lane.
@@ -94,11 +105,6 @@ impl Queue {
             Lane::Fast => !self.fast.is_empty(),
             Lane::Request => !self.request.is_empty(),
         }
-    }
-
-    /// Whether a schedule waits for its turn.
-    pub(crate) fn is_waiting(&self, id: Uuid) -> bool {
-        self.waiting.contains(&id)
     }
 
     /// Drops all work that has not begun.
@@ -129,12 +135,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_more_urgent_replaces_what_is_less() {
+        let mut queue = Queue::default();
+        let id = Uuid::from_u128(1);
+        queue.push(Lane::Fast, id, 0, at(1));
+        queue.push(Lane::Request, id, 5, at(2));
+        queue.push(Lane::Fast, id, 0, at(3));
+        assert_eq!(queue.pop(Lane::Fast), None);
+        assert_eq!(queue.pop(Lane::Request), Some(id));
+        assert_eq!(queue.pop(Lane::Request), None);
+    }
+
+    #[test]
     fn priority_goes_before_age_and_age_before_nothing() {
         let mut queue = Queue::default();
         for (n, (priority, due)) in [(5, 1), (10, 3), (10, 2), (1, 0)].into_iter().enumerate() {
             queue.push(Lane::Fast, Uuid::from_u128(n as u128), priority, at(due));
         }
-        queue.push(Lane::Fast, Uuid::from_u128(3), 10, at(0));
         let order: Vec<_> = std::iter::from_fn(|| queue.pop(Lane::Fast))
             .map(|id| id.as_u128())
             .collect();

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use async_nats::jetstream;
 use chrono::{DateTime, Duration, Utc};
-use futures::future::join_all;
+use futures::StreamExt as _;
+use futures::future::{self, join_all};
+use futures::stream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -15,10 +17,11 @@ use uuid::Uuid;
 
 use super::membership::Members;
 use super::queue::{Lane, Queue};
-use super::work::{Accepted, Worked, work};
-use super::{EngineConfig, Shared, execute, failpoint};
+use super::work::{Accepted, Claiming, Worked, work};
+use super::{EngineConfig, Shared, execute};
 use crate::clock;
 use crate::execution::Execution;
+use crate::failpoint::failpoint;
 use crate::index::Index;
 use crate::jetstream::history::History;
 use crate::jetstream::schedules::Store;
@@ -32,6 +35,10 @@ const LINGER: Duration = Duration::milliseconds(50);
 /// When work that NATS did not let us do is tried again.
 const LATER: Duration = Duration::seconds(1);
 
+/// How long an action counts against the bound on those under way: one that takes longer waits for
+/// something that is not there.
+const PROMPT: std::time::Duration = std::time::Duration::from_secs(6);
+
 /// What a piece of work tells the loop.
 enum Event {
     /// The schedule's record is free for the next write.
@@ -42,6 +49,8 @@ enum Event {
     Ended(Box<Execution>),
     /// A permit was returned.
     Permit,
+    /// Something about the schedule changed that its record does not show.
+    Look(Uuid),
 }
 
 /// The engine of one instance.
@@ -102,7 +111,7 @@ impl Engine {
     /// says goodbye to the other instances.
     pub async fn run(mut self, mut changes: UnboundedReceiver<Uuid>, stop: CancellationToken) {
         loop {
-            self.start_due(true);
+            self.start_due();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -153,14 +162,13 @@ impl Engine {
                 .get(&id)
                 .map_or(due, |later| due.max(*later))
         });
-        if !self.queue.is_waiting(id) {
-            self.queue.set(id, due);
-        }
+        self.queue.set(id, due);
     }
 
     fn handle(&mut self, event: Event) {
         match event {
             Event::Permit => {}
+            Event::Look(id) => self.look_at(id),
             Event::Free(id) => {
                 self.busy.remove(&id);
                 self.not_before.remove(&id);
@@ -194,7 +202,7 @@ impl Engine {
     }
 
     /// Starts as much of what is due as the bounds allow, in the order of priority.
-    fn start_due(&mut self, claim: bool) {
+    fn start_due(&mut self) {
         let now = clock::now();
         while let Some((id, due)) = self.queue.pop_due(now) {
             if self.busy.contains(&id) {
@@ -226,37 +234,42 @@ impl Engine {
                 && let Ok(permit) = Arc::clone(&bound).try_acquire_owned()
                 && let Some(id) = self.queue.pop(lane)
             {
-                self.start(id, lane, Some(permit), claim);
+                self.start(id, lane, permit);
             }
         }
     }
 
-    fn start(&mut self, id: Uuid, lane: Lane, permit: Option<OwnedSemaphorePermit>, claim: bool) {
+    fn start(&mut self, id: Uuid, lane: Lane, permit: OwnedSemaphorePermit) {
         self.busy.insert(id);
         self.settle_at.remove(&id);
         let ended = self.unsettled.remove(&id).unwrap_or_default();
         let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
         self.tasks.spawn(async move {
+            let mut held = Held {
+                id,
+                events,
+                done: false,
+            };
             if !ended.is_empty() {
-                failpoint::failpoint("before_settle");
+                failpoint("before_settle");
             }
+            let claim = match lane {
+                Lane::Request => Claiming::All,
+                Lane::Fast => Claiming::Fast,
+            };
             match work(&shared, id, &ended, claim).await {
-                Worked::Nothing => {
-                    let _ = events.send(Event::Free(id));
-                }
+                Worked::Nothing => held.free(),
                 Worked::Later => {
                     for execution in ended {
-                        let _ = events.send(Event::Ended(Box::new(execution)));
+                        held.send(Event::Ended(Box::new(execution)));
                     }
-                    let _ = events.send(Event::Later(id));
                 }
                 Worked::Accepted(accepted) => {
-                    let _ = events.send(Event::Free(id));
-                    act(&shared, &accepted, lane, &events).await;
+                    held.free();
+                    act(&shared, &accepted, lane, &held.events, permit).await;
                 }
             }
-            drop(permit);
-            let _ = events.send(Event::Permit);
+            held.send(Event::Permit);
         });
     }
 
@@ -266,9 +279,12 @@ impl Engine {
         let in_flight = self.tasks.len();
         info!(in_flight, "stopping: finishing what is in flight");
         self.tasks.close();
-        let drain = self.shared.config.drain;
+        let deadline = tokio::time::Instant::now() + self.shared.config.drain;
         let tasks = self.tasks.clone();
-        if tokio::time::timeout(drain, tasks.wait()).await.is_err() {
+        if tokio::time::timeout_at(deadline, tasks.wait())
+            .await
+            .is_err()
+        {
             let left = self.tasks.len();
             warn!(
                 left,
@@ -283,14 +299,14 @@ impl Engine {
                     .push(*execution);
             }
         }
-        let settling = self
-            .unsettled
-            .iter()
-            .map(|(id, ended)| work(&self.shared, *id, ended, false));
-        if tokio::time::timeout(drain, join_all(settling))
-            .await
-            .is_err()
-        {
+        let shared = &self.shared;
+        let bound = shared.config.max_in_flight;
+        let unsettled = std::mem::take(&mut self.unsettled);
+        let settling =
+            stream::iter(unsettled).for_each_concurrent(bound, |(id, ended)| async move {
+                work(shared, id, &ended, Claiming::None).await;
+            });
+        if tokio::time::timeout_at(deadline, settling).await.is_err() {
             warn!("not all outcomes could be settled; the history has them");
         }
         self.shared.members.leave(&self.shared.js.client()).await;
@@ -298,8 +314,41 @@ impl Engine {
     }
 }
 
+/// A schedule whose record is being worked on. However the work ends, even by a panic, the loop
+/// hears of it.
+struct Held {
+    id: Uuid,
+    events: UnboundedSender<Event>,
+    done: bool,
+}
+
+impl Held {
+    fn send(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+
+    fn free(&mut self) {
+        self.done = true;
+        self.send(Event::Free(self.id));
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if !self.done {
+            self.send(Event::Later(self.id));
+        }
+    }
+}
+
 /// Makes the attempts of an accepted plan and reports their outcomes.
-async fn act(shared: &Shared, accepted: &Accepted, lane: Lane, events: &UnboundedSender<Event>) {
+async fn act(
+    shared: &Shared,
+    accepted: &Accepted,
+    lane: Lane,
+    events: &UnboundedSender<Event>,
+    permit: OwnedSemaphorePermit,
+) {
     let plan = &accepted.plan;
     let skips = plan.skip.iter().map(|(attempt, range)| async {
         let skipped = execute::skip(shared, accepted, attempt, *range).await;
@@ -314,20 +363,30 @@ async fn act(shared: &Shared, accepted: &Accepted, lane: Lane, events: &Unbounde
             }
             None => {
                 shared.end([attempt.execution_id]);
-                let _ = events.send(Event::Free(plan.schedule.id));
+                let _ = events.send(Event::Look(plan.schedule.id));
             }
         }
     });
-    join_all(skips).await;
     match lane {
         Lane::Fast => {
-            join_all(attempts).await;
+            let acting = future::join(join_all(skips), join_all(attempts));
+            let mut acting = std::pin::pin!(acting);
+            if tokio::time::timeout(PROMPT, &mut acting).await.is_err() {
+                // A stream that does not answer must not keep the others' commands waiting.
+                drop(permit);
+                let _ = events.send(Event::Permit);
+                acting.await;
+            }
         }
         // One permit is one request under way.
         Lane::Request => {
-            for attempt in attempts {
-                attempt.await;
-            }
+            let one_by_one = async {
+                for attempt in attempts {
+                    attempt.await;
+                }
+            };
+            future::join(join_all(skips), one_by_one).await;
+            drop(permit);
         }
     }
 }

@@ -7,14 +7,14 @@ use tracing::{debug, warn};
 use uuid::Uuid;
 
 use super::Shared;
-use super::failpoint::failpoint;
 use crate::clock;
 use crate::execution::Execution;
+use crate::failpoint::failpoint;
 use crate::index::Entry;
 use crate::jetstream::schedules::Written;
 use crate::jetstream::{WriteError, names};
 use crate::plan::{Plan, plan, settle};
-use crate::schedule::{Schedule, Writer};
+use crate::schedule::{DeliveryMode, Schedule, Writer};
 
 /// How long an unknown write is pursued before the record is left for later.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
@@ -27,6 +27,17 @@ pub(crate) struct Accepted {
     pub(crate) written: Written,
 }
 
+/// What a piece of work may claim beside settling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claiming {
+    /// Whatever is due.
+    All,
+    /// What does not wait for replies.
+    Fast,
+    /// Nothing.
+    None,
+}
+
 /// How a piece of work ended.
 pub(crate) enum Worked {
     /// A write was accepted.
@@ -37,9 +48,14 @@ pub(crate) enum Worked {
     Later,
 }
 
-/// Folds `ended` into the record of schedule `id`, decides what else is due (if `claim`), and
+/// Folds `ended` into the record of schedule `id`, decides what else is due, and
 /// writes the record, until a write is accepted or there is nothing to write.
-pub(crate) async fn work(shared: &Shared, id: Uuid, ended: &[Execution], claim: bool) -> Worked {
+pub(crate) async fn work(
+    shared: &Shared,
+    id: Uuid,
+    ended: &[Execution],
+    claim: Claiming,
+) -> Worked {
     let deadline = Instant::now() + WRITE_DEADLINE;
     loop {
         let Some(entry) = shared.index.get(id) else {
@@ -54,20 +70,10 @@ pub(crate) async fn work(shared: &Shared, id: Uuid, ended: &[Execution], claim: 
             instance: shared.members.me(),
             token: rand::random(),
         };
-        let claimed = executions(&plan);
-        shared.begin(claimed.iter().copied());
+        let claimed = shared.begin(executions(&plan));
         failpoint("before_claim");
-        match shared
-            .store
-            .write(&plan.schedule, entry.revision, deadline)
-            .await
-        {
+        match write(shared, &plan.schedule, &entry, deadline).await {
             Ok(written) => {
-                shared.index.insert(Entry {
-                    revision: written.revision,
-                    schedule: plan.schedule.clone(),
-                    trigger: Arc::clone(&entry.trigger),
-                });
                 shared.end(ended.iter().map(|execution| execution.id));
                 return Worked::Accepted(Box::new(Accepted { plan, written }));
             }
@@ -87,15 +93,44 @@ pub(crate) async fn work(shared: &Shared, id: Uuid, ended: &[Execution], claim: 
     }
 }
 
-fn decide(shared: &Shared, entry: &Entry, ended: &[Execution], claim: bool) -> Option<Plan> {
+/// Writes the record; or removes it, if it was deleted for good and this settles its last attempt.
+async fn write(
+    shared: &Shared,
+    schedule: &Schedule,
+    entry: &Entry,
+    deadline: Instant,
+) -> Result<Written, WriteError> {
+    if schedule.purge && schedule.attempts.is_empty() {
+        let (key, sent) = (names::schedule_key(schedule.id), Instant::now());
+        let revision = shared.store.delete(&key, entry.revision).await?;
+        shared.index.apply(&key, revision, None);
+        return Ok(Written { revision, sent });
+    }
+    let written = shared
+        .store
+        .write(schedule, entry.revision, deadline)
+        .await?;
+    let (schedule, trigger) = (schedule.clone(), Arc::clone(&entry.trigger));
+    shared.index.insert(Entry {
+        revision: written.revision,
+        schedule,
+        trigger,
+    });
+    Ok(written)
+}
+
+fn decide(shared: &Shared, entry: &Entry, ended: &[Execution], claim: Claiming) -> Option<Plan> {
     let mut schedule: Schedule = entry.schedule.clone();
     let mut settled = false;
     for execution in ended {
         settled |= settle(&mut schedule, execution);
     }
     let lease = shared.lease(&schedule.spec);
-    let planned = claim
-        .then(|| plan(&schedule, &entry.trigger, clock::now(), shared, lease))
+    let waits = schedule.spec.delivery.mode == DeliveryMode::Request;
+    let may_claim = claim == Claiming::All || (claim == Claiming::Fast && !waits);
+    let now = clock::now();
+    let planned = may_claim
+        .then(|| plan(&schedule, &entry.trigger, now, shared, lease))
         .flatten();
     planned.or_else(|| {
         settled.then(|| Plan {

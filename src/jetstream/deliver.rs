@@ -1,72 +1,214 @@
 //! Sending a command.
 //!
 //! Whatever the mode, the message is the same: the user's payload untouched, and headers that tell
-//! a receiver what it needs to drop what it has already seen.
+//! a receiver what it needs to drop what it has already seen. `request` and `core` are sent once.
+//!
+//! # Publishing until its fate is known
+//!
+//! A `publish` whose acknowledgement does not come may be stored, lost, or stored later. Reporting
+//! it as failed would be followed by another attempt under another id, and then both could be
+//! stored. So it is sent again under the same `Nats-Msg-Id`, and the stream drops what it has.
+//!
+//! The stream remembers ids only for its duplicate window. A message that may have been sent longer
+//! ago than half of that, by us or by the instance that we took the attempt over from, is first
+//! looked for in the stream itself. Nothing is sent while the connection is down: the client would
+//! queue it and send it whenever it comes back.
+//!
+//! Once one try has been of unknown fate, no later refusal proves that none was stored: the attempt
+//! then ends as a failure that is not retried, and says so.
 
 use std::time::Duration;
 
+use async_nats::connection::State;
 use async_nats::jetstream;
+use async_nats::jetstream::consumer::{DeliverPolicy, push};
 use async_nats::jetstream::context::GetStreamByNameErrorKind;
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::{HeaderMap, HeaderValue, RequestErrorKind};
-use chrono::SecondsFormat;
+use async_nats::jetstream::stream::Stream;
+use async_nats::{Client, HeaderMap, HeaderValue, RequestErrorKind};
+use chrono::{DateTime, SecondsFormat, Utc};
+use futures::StreamExt as _;
 use tracing::debug;
 
 use super::{WriteError, names};
+use crate::clock;
 use crate::execution::{ErrorType, Execution, Outcome, Response};
 use crate::schedule::{DeliveryMode, Schedule};
 
-/// Pause between tries to publish while NATS is out of reach.
+/// Pause between tries to publish.
 const RETRY: Duration = Duration::from_millis(250);
+/// Unanswered tries, each of which waits for an acknowledgement, after which a publish is given up.
+const MAX_UNANSWERED: u32 = 60;
+/// How long to search a stream for a message.
+const SEARCH: Duration = Duration::from_secs(30);
 
 /// Sends the command of an execution and reports what became of it.
 ///
-/// `publish` is repeated under the same `Nats-Msg-Id` for as long as its fate is unknown: the
-/// stream drops what it already has, and a failure reported too early would be followed by another
-/// attempt, under another id. `request` and `core` are sent once.
+/// `earlier` says that another instance, or this one under an older claim, may have sent it since
+/// the execution started.
 pub async fn deliver(
     js: &jetstream::Context,
     schedule: &Schedule,
     execution: &Execution,
+    earlier: bool,
 ) -> Outcome {
     let headers = headers(schedule, execution);
     match schedule.spec.delivery.mode {
-        DeliveryMode::Publish => publish(js, schedule, headers).await,
+        DeliveryMode::Publish => publish(js, schedule, execution, headers, earlier).await,
         DeliveryMode::Request => request(js, schedule, headers).await,
         DeliveryMode::Core => core(js, schedule, headers).await,
     }
 }
 
-async fn publish(js: &jetstream::Context, schedule: &Schedule, headers: HeaderMap) -> Outcome {
+async fn publish(
+    js: &jetstream::Context,
+    schedule: &Schedule,
+    execution: &Execution,
+    headers: HeaderMap,
+    earlier: bool,
+) -> Outcome {
     let subject = schedule.spec.target_command.as_str();
     let message = PublishMessage::build()
         .payload(schedule.spec.command_payload.to_bytes())
         .headers(headers);
+    let since = execution.started_at.unwrap_or(execution.scheduled_for);
+    let mut maybe_sent = earlier;
+    let mut unanswered = 0;
     loop {
+        connected(&js.client()).await;
+        if maybe_sent {
+            match earlier_copy(js, execution, since).await {
+                Earlier::Remembered => {}
+                Earlier::Stored => return Outcome::success(),
+                Earlier::NeverAcknowledged(stream) => {
+                    let text = format!("stream {stream} acknowledges nothing (no_ack)");
+                    return Outcome::uncertain(ErrorType::Refused, text);
+                }
+                Earlier::Unknown => {
+                    tokio::time::sleep(RETRY).await;
+                    continue;
+                }
+            }
+        }
         let sent = match js.send_publish(subject.to_owned(), message.clone()).await {
             Ok(ack) => ack.await,
             Err(error) => Err(error),
         };
-        match sent.map_err(WriteError::from) {
-            Ok(_) => {
-                return Outcome::Success {
-                    response_event: None,
-                    response: None,
-                };
-            }
+        let error = match sent.map_err(WriteError::from) {
+            Ok(_) => return Outcome::success(),
             // The same answer comes when JetStream is out of reach for a moment: only its own word
             // that no stream captures the subject is final.
-            Err(WriteError::NoStream) if captured(js, subject).await == Some(false) => {
-                return failed(ErrorType::NoStream, format!("no stream captures {subject}"));
+            Err(WriteError::NoStream) => {
+                if captured(js, subject).await == Some(false) {
+                    let text = format!("no stream captures {subject}");
+                    return Outcome::failed_after(maybe_sent, ErrorType::NoStream, text);
+                }
+                WriteError::NoStream
             }
             Err(error @ (WriteError::Refused(_) | WriteError::Conflict)) => {
-                return failed(ErrorType::Refused, error.to_string());
+                return Outcome::failed_after(maybe_sent, ErrorType::Refused, error.to_string());
             }
             Err(error) => {
-                debug!(subject, %error, "publishing again under the same id");
-                tokio::time::sleep(RETRY).await;
+                maybe_sent = true;
+                unanswered += 1;
+                error
             }
+        };
+        if unanswered >= MAX_UNANSWERED {
+            let text = format!("no acknowledgement in {unanswered} tries: {error}");
+            return Outcome::uncertain(ErrorType::Timeout, text);
         }
+        debug!(subject, %error, "publishing again under the same id");
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// What a stream says of a message that may have been sent before.
+enum Earlier {
+    /// The stream still remembers ids of that time: it drops a copy by itself.
+    Remembered,
+    /// It holds the message.
+    Stored,
+    /// It never acknowledges, so nobody can know.
+    NeverAcknowledged(String),
+    /// It does not answer.
+    Unknown,
+}
+
+async fn earlier_copy(
+    js: &jetstream::Context,
+    execution: &Execution,
+    since: DateTime<Utc>,
+) -> Earlier {
+    let subject = execution.command_sent.as_str();
+    let stream = match js.stream_by_subject(subject).await {
+        Ok(name) => js.get_stream(name).await,
+        Err(error) if error.kind() == GetStreamByNameErrorKind::NotFound => {
+            return Earlier::Remembered;
+        }
+        Err(_) => return Earlier::Unknown,
+    };
+    let Ok(stream) = stream else {
+        return Earlier::Unknown;
+    };
+    let config = &stream.cached_info().config;
+    if config.no_ack {
+        return Earlier::NeverAcknowledged(config.name.clone());
+    }
+    let age = (clock::now() - since).to_std().unwrap_or_default();
+    if age < config.duplicate_window / 2 {
+        return Earlier::Remembered;
+    }
+    match tokio::time::timeout(SEARCH, holds(js, &stream, execution, since)).await {
+        Ok(Some(true)) => Earlier::Stored,
+        Ok(Some(false)) => Earlier::Remembered,
+        Ok(None) | Err(_) => Earlier::Unknown,
+    }
+}
+
+/// Whether a stream holds the command of an execution that was claimed at `since`; `None` if it
+/// does not say.
+async fn holds(
+    js: &jetstream::Context,
+    stream: &Stream,
+    execution: &Execution,
+    since: DateTime<Utc>,
+) -> Option<bool> {
+    let id = execution.id.to_string();
+    // Clocks differ; half a minute more to read costs little.
+    let start = since - chrono::Duration::seconds(30);
+    let config = push::OrderedConfig {
+        deliver_subject: js.client().new_inbox(),
+        deliver_policy: DeliverPolicy::ByStartTime { start_time: start },
+        filter_subject: execution.command_sent.clone(),
+        headers_only: true,
+        ..Default::default()
+    };
+    let mut consumer = stream.create_consumer(config).await.ok()?;
+    if consumer.info().await.ok()?.num_pending == 0 {
+        return Some(false);
+    }
+    let mut messages = consumer.messages().await.ok()?;
+    while let Some(message) = messages.next().await {
+        let message = message.ok()?;
+        let found = message
+            .headers
+            .as_ref()
+            .and_then(|headers| headers.get(names::MESSAGE_ID));
+        if found.is_some_and(|found| found.as_str() == id) {
+            return Some(true);
+        }
+        if message.info().ok()?.pending == 0 {
+            return Some(false);
+        }
+    }
+    None
+}
+
+/// Waits until the connection is up.
+pub(super) async fn connected(client: &Client) {
+    while client.connection_state() != State::Connected {
+        tokio::time::sleep(RETRY).await;
     }
 }
 
@@ -87,53 +229,63 @@ async fn request(js: &jetstream::Context, schedule: &Schedule, headers: HeaderMa
                     .map_or("", |code| code.as_str());
                 Some(format!("{code} {text}").trim().to_owned())
             });
-            match error {
-                Some(message) => Outcome::Failed {
-                    error_type: ErrorType::ServiceError,
+            if let Some(message) = error {
+                let error_type = ErrorType::ServiceError;
+                return Outcome::Failed {
+                    error_type,
                     message,
                     response,
-                },
-                None => Outcome::Success {
-                    response_event: Some(reply.subject.to_string()),
-                    response,
-                },
+                    uncertain: false,
+                };
+            }
+            if is_stream_ack(&reply.payload) {
+                let text = format!("a stream captures {subject} and answered before any worker");
+                return Outcome::uncertain(ErrorType::Captured, text);
+            }
+            Outcome::Success {
+                response_event: Some(reply.subject.to_string()),
+                response,
             }
         }
         Err(error) => match error.kind() {
-            RequestErrorKind::NoResponders => failed(
+            RequestErrorKind::NoResponders => Outcome::failed(
                 ErrorType::NoResponders,
                 format!("nobody listens on {subject}"),
             ),
-            RequestErrorKind::TimedOut => failed(
-                ErrorType::Timeout,
-                format!("no reply within {} s", timeout.as_secs()),
-            ),
-            _ => failed(ErrorType::Connection, error.to_string()),
+            RequestErrorKind::TimedOut => {
+                let text = format!("no reply within {} s", timeout.as_secs());
+                Outcome::failed(ErrorType::Timeout, text)
+            }
+            _ => Outcome::failed(ErrorType::Connection, error.to_string()),
         },
     }
+}
+
+/// Whether a reply is the acknowledgement of a stream and not a worker's: nothing but its fields.
+fn is_stream_ack(body: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "only the shape matters")]
+    struct Ack {
+        stream: String,
+        seq: u64,
+        domain: Option<String>,
+        duplicate: Option<bool>,
+    }
+    serde_json::from_slice::<Ack>(body).is_ok()
 }
 
 async fn core(js: &jetstream::Context, schedule: &Schedule, headers: HeaderMap) -> Outcome {
     let subject = schedule.spec.target_command.as_str().to_owned();
     let payload = schedule.spec.command_payload.to_bytes();
+    connected(&js.client()).await;
     match js
         .client()
         .publish_with_headers(subject, headers, payload)
         .await
     {
-        Ok(()) => Outcome::Success {
-            response_event: None,
-            response: None,
-        },
-        Err(error) => failed(ErrorType::Connection, error.to_string()),
-    }
-}
-
-fn failed(error_type: ErrorType, message: String) -> Outcome {
-    Outcome::Failed {
-        error_type,
-        message,
-        response: None,
+        Ok(()) => Outcome::success(),
+        Err(error) => Outcome::failed(ErrorType::Connection, error.to_string()),
     }
 }
 
@@ -181,4 +333,22 @@ fn traceparent(execution: &Execution) -> String {
         .as_u128();
     let span = execution.id.as_u64_pair().1;
     format!("00-{trace:032x}-{span:016x}-01")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_bare_acknowledgement_is_taken_for_one() {
+        assert!(is_stream_ack(br#"{"stream":"COMMANDS","seq":11}"#));
+        assert!(is_stream_ack(
+            br#"{"stream":"C","seq":1,"domain":"hub","duplicate":true}"#
+        ));
+        assert!(!is_stream_ack(
+            br#"{"stream":"COMMANDS","seq":11,"rows":3}"#
+        ));
+        assert!(!is_stream_ack(br#"{"ok":true}"#));
+        assert!(!is_stream_ack(b""));
+    }
 }

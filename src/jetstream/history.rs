@@ -5,22 +5,23 @@
 //! bodies of one page are fetched. The index drops what the stream's own limits drop, in the same
 //! order: the oldest overall, and the oldest of a subject that has more than its share.
 
+use std::borrow::Cow;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::{DeliverPolicy, push};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::Stream;
-use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use futures::{StreamExt as _, stream};
 use tokio::sync::watch as state;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, info, warn};
 use uuid::Uuid;
 
+use super::deliver::connected;
 use super::{WriteError, names};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::history_index::{Event, Filter, HistoryIndex, Page};
@@ -31,6 +32,18 @@ const RETRY: Duration = Duration::from_millis(500);
 const RECONCILE: Duration = Duration::from_secs(30);
 /// Bodies fetched at once for one page.
 const FETCHES: usize = 32;
+
+/// How long the stream is sure to drop a copy by itself: half of its duplicate window.
+const REMEMBERED: Duration = Duration::from_secs(60);
+
+/// What became of an event that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// It is in the history.
+    New,
+    /// The history had one with its id already, ours or another instance's.
+    Duplicate,
+}
 
 /// The history of executions.
 #[derive(Clone)]
@@ -77,32 +90,46 @@ impl History {
 
     /// Writes an event; returns once the stream has it, however long that takes.
     ///
-    /// The event's id is its `Nats-Msg-Id`, so writing it again changes nothing. Cancelling leaves
-    /// it written or not.
-    pub async fn record(&self, execution: &Execution) {
-        let Ok(body) = serde_json::to_vec(execution).map(Bytes::from) else {
-            error!(execution_id = %execution.id, "an execution could not be encoded");
-            return;
-        };
+    /// The event's id is its `Nats-Msg-Id`, so writing it again within the stream's duplicate window
+    /// changes nothing; after a longer outage the stream is first searched for an outcome.
+    /// Cancelling leaves it written or not.
+    pub async fn record(&self, execution: &Execution) -> Recorded {
+        let mut event = Cow::Borrowed(execution);
         let subject = names::execution_subject(execution.status.event(), execution.schedule_id);
-        let message = PublishMessage::build()
-            .payload(body)
-            .headers(event_headers(execution));
-        let mut complained = false;
+        let (mut unknown_since, mut complained) = (None, false);
         loop {
-            let sent = match self.js.send_publish(subject.clone(), message.clone()).await {
+            connected(&self.js.client()).await;
+            let repeats_late =
+                unknown_since.is_some_and(|since: Instant| since.elapsed() > REMEMBERED);
+            let repeats_late = repeats_late && execution.status.is_final();
+            if repeats_late && matches!(self.outcome(execution.id).await, Ok(Some(_))) {
+                return Recorded::Duplicate;
+            }
+            let body = serde_json::to_vec(&*event).unwrap_or_default();
+            let message = PublishMessage::build()
+                .payload(body.into())
+                .headers(event_headers(execution));
+            let sent = match self.js.send_publish(subject.clone(), message).await {
                 Ok(ack) => ack.await,
                 Err(error) => Err(error),
             };
             match sent.map_err(WriteError::from) {
-                Ok(_) => return,
+                Ok(ack) if ack.duplicate => return Recorded::Duplicate,
+                Ok(_) => return Recorded::New,
+                // Perhaps it is too large: what became of it matters more than what was said.
+                Err(WriteError::Refused(reason)) if !event.truncated => {
+                    warn!(execution_id = %execution.id, reason, "history refuses an event; leaving out its bodies");
+                    event = Cow::Owned(execution.without_bodies());
+                    continue;
+                }
                 Err(error) => {
+                    unknown_since.get_or_insert_with(Instant::now);
                     if !std::mem::replace(&mut complained, true) {
                         warn!(execution_id = %execution.id, %error, "history cannot be written; trying on");
                     }
-                    tokio::time::sleep(RETRY).await;
                 }
             }
+            tokio::time::sleep(RETRY).await;
         }
     }
 
@@ -210,12 +237,16 @@ impl History {
 
     /// Reads the stream from its start and on; returns why it must start over.
     async fn read_on(&self, loaded: &state::Sender<bool>) -> String {
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let info = match self.stream.get_info().await {
             Ok(info) => info,
             Err(error) => return error.to_string(),
         };
-        self.write(HistoryIndex::clear);
+        loaded.send_replace(false);
+        self.write(|index| {
+            index.clear();
+            index.skip(info.state.first_sequence.saturating_sub(1));
+        });
         let config = push::OrderedConfig {
             deliver_subject: self.js.client().new_inbox(),
             deliver_policy: DeliverPolicy::All,
@@ -245,7 +276,8 @@ impl History {
             tokio::select! {
                 item = messages.next() => match item {
                     None => return "the consumer ended".to_owned(),
-                    Some(Err(error)) => return error.to_string(),
+                    // The consumer mends itself and goes on.
+                    Some(Err(error)) => debug!(%error, "history"),
                     Some(Ok(message)) => {
                         let Ok(position) = message.info() else { continue };
                         is_loaded = is_loaded || position.pending == 0;
@@ -262,7 +294,11 @@ impl History {
                     {
                         return "the stream is not the one that it was".to_owned();
                     }
-                    Ok(now) => self.write(|index| index.forget_before(now.state.first_sequence)),
+                    Ok(now) => {
+                        self.write(|index| index.forget_before(now.state.first_sequence));
+                        let seen = self.read(|index| index.seen());
+                        is_loaded = is_loaded || seen >= now.state.last_sequence;
+                    }
                     Err(error) => warn!(%error, "cannot compare the history with its stream"),
                 },
             }

@@ -44,6 +44,10 @@ impl From<PublishError> for WriteError {
             (PublishErrorKind::WrongLastSequence, _)
             | (_, Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)) => Self::Conflict,
             (PublishErrorKind::StreamNotFound, _) => Self::NoStream,
+            // A copy with the same id is being stored; whether it will be is not known yet.
+            (_, Some(ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT)) => {
+                Self::Unknown(error.to_string())
+            }
             (PublishErrorKind::MaxPayloadExceeded, _) | (PublishErrorKind::Other, Some(_)) => {
                 let text = error
                     .source()

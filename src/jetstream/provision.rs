@@ -2,8 +2,9 @@
 //!
 //! Their configurations are `streams/*.json`, the same files that `nats stream add --config` takes.
 
+use async_nats::jetstream;
+use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, Info};
-use async_nats::jetstream::{self, context::GetStreamErrorKind};
 use futures::TryStreamExt as _;
 use serde_json::Value;
 use tracing::{info, warn};
@@ -91,12 +92,7 @@ pub async fn provision(
         let drift = match js.get_stream(name).await {
             Ok(stream) => drift(&config, stream.cached_info()),
             Err(error) if not_found(error.kind()) => {
-                js.create_stream(config)
-                    .await
-                    .map_err(|error| ProvisionError::Create {
-                        stream: name.to_owned(),
-                        reason: error.to_string(),
-                    })?;
+                create(js, config).await?;
                 info!(stream = name, "stream created");
                 Vec::new()
             }
@@ -112,6 +108,27 @@ pub async fn provision(
         provisioned.push(Provisioned { name, drift });
     }
     Ok(provisioned)
+}
+
+/// Creates a stream. Only what the server says of the configuration is final: a cluster that is
+/// forming, a time-out, or another instance that is creating it too, is worth another try.
+async fn create(js: &jetstream::Context, config: Config) -> Result<(), ProvisionError> {
+    let stream = config.name.clone();
+    let Err(error) = js.create_stream(config).await else {
+        return Ok(());
+    };
+    let reason = error.to_string();
+    match error.kind() {
+        CreateStreamErrorKind::JetStream(error)
+            if error.code() == 400
+                && error.error_code() != jetstream::ErrorCode::STREAM_NAME_EXIST =>
+        {
+            Err(ProvisionError::Create { stream, reason })
+        }
+        _ => Err(ProvisionError::Unavailable(format!(
+            "stream {stream}: {reason}"
+        ))),
+    }
 }
 
 /// Finds a stream over `cmd.scheduler.>`: with one, callers would see success for every request.

@@ -143,17 +143,20 @@ impl Follower {
                 Ok(None) => return Err("the watch ended".to_owned()),
                 // The last pending entry may have been removed before it was sent.
                 Err(_) => {
-                    let info = bucket
+                    let now = bucket
                         .stream
                         .get_info()
                         .await
                         .map_err(|error| text(&error))?;
-                    if info.state.messages == 0 || self.seen >= info.state.last_sequence {
-                        remaining = 0;
+                    if now.state.messages > 0 && self.seen < now.state.last_sequence {
+                        return Err("the bucket is not shown whole".to_owned());
                     }
+                    remaining = 0;
                 }
             }
         }
+        // What was deleted, markers and all, before we came is not shown, and is seen all the same.
+        self.seen = self.seen.max(info.state.last_sequence);
         self.index.retain(&keys, self.seen);
         let (schedules, elapsed_ms) = (self.index.len(), started.elapsed().as_millis());
         info!(schedules, elapsed_ms, "schedules loaded");

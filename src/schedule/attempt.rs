@@ -20,6 +20,18 @@ pub enum SkipCause {
     Limit,
 }
 
+impl SkipCause {
+    /// The name used in JSON and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Missed => "missed",
+            Self::Coalesced => "coalesced",
+            Self::Overlap => "overlap",
+            Self::Limit => "limit",
+        }
+    }
+}
+
 /// Consecutive occurrences skipped for one cause, kept as one entry however many they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SkippedRange {

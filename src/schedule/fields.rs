@@ -36,43 +36,38 @@ impl fmt::Display for FieldFault {
 }
 
 /// Reads a request body into `T`, a struct whose fields are all optional
-/// (`#[serde(default, deny_unknown_fields)]`).
+/// (`#[serde(default, deny_unknown_fields)]`). No body at all means no fields.
 ///
 /// # Errors
-/// Every unknown, repeated or wrong-typed field; or one fault of `body` if it is no JSON object.
-pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Vec<FieldFault>> {
-    let object: Object = serde_json::from_slice(body).map_err(|error| {
-        vec![FieldFault::new(
-            "body",
-            format!("not a JSON object: {error}"),
-        )]
-    })?;
+/// Every unknown, repeated or wrong-typed field, with a `T` of all other fields so that those can
+/// be checked too; or one fault of `body` if it is no JSON object.
+pub fn parse<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, (T, Vec<FieldFault>)> {
+    let body = if body.iter().all(u8::is_ascii_whitespace) {
+        b"{}"
+    } else {
+        body
+    };
+    let body_fault = |reason: String| (T::default(), vec![FieldFault::new("body", reason)]);
+    let object: Object = serde_json::from_slice(body)
+        .map_err(|error| body_fault(format!("not a JSON object: {error}")))?;
     let mut faults = Vec::new();
     let mut seen = std::collections::HashSet::new();
+    let mut sound = Vec::new();
     for (key, value) in &object.0 {
         if !seen.insert(key.as_str()) {
             faults.push(FieldFault::new(key.as_str(), "is given more than once"));
         } else if let Err(error) = from_pairs::<T>([(key.as_str(), &**value)]) {
             faults.push(FieldFault::new(key.as_str(), reason(&error)));
+        } else {
+            sound.push((key.as_str(), &**value));
         }
     }
-    if !faults.is_empty() {
-        return Err(faults);
-    }
-    from_pairs(object.0.iter().map(|(key, value)| (key.as_str(), &**value)))
-        .map_err(|error| vec![FieldFault::new("body", reason(&error))])
-}
-
-/// As [`parse`], where no body at all means no fields.
-///
-/// # Errors
-/// As [`parse`].
-pub fn parse_or_empty<T: DeserializeOwned>(body: &[u8]) -> Result<T, Vec<FieldFault>> {
-    parse(if body.iter().all(u8::is_ascii_whitespace) {
-        b"{}"
+    let value = from_pairs(sound).map_err(|error| body_fault(reason(&error)))?;
+    if faults.is_empty() {
+        Ok(value)
     } else {
-        body
-    })
+        Err((value, faults))
+    }
 }
 
 fn from_pairs<'a, T: DeserializeOwned>(
@@ -150,6 +145,7 @@ mod tests {
     fn faults(body: &str) -> Vec<String> {
         parse::<Request>(body.as_bytes())
             .unwrap_err()
+            .1
             .iter()
             .map(ToString::to_string)
             .collect()
@@ -167,10 +163,17 @@ mod tests {
 
     #[test]
     fn bodies_that_are_no_object_are_one_fault() {
-        for body in ["", "[]", "null", "{", "{\"a\":1} x", "\u{0}"] {
+        for body in ["[]", "null", "{", "{\"a\":1} x", "\u{0}"] {
             assert!(faults(body)[0].starts_with("body: "), "{body}");
         }
-        assert_eq!(parse_or_empty::<Request>(b" ").unwrap(), Request::default());
+        assert_eq!(parse::<Request>(b" ").unwrap(), Request::default());
+    }
+
+    #[test]
+    fn sound_fields_survive_beside_faults() {
+        let (request, faults) = parse::<Request>(br#"{"name": "n", "count": -1}"#).unwrap_err();
+        assert_eq!(request.name.as_deref(), Some("n"));
+        assert_eq!(faults.len(), 1);
     }
 
     #[test]

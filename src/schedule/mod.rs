@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use attempt::{Attempt, Phase, SkipCause, SkippedRange, execution_id};
-pub use fields::{FieldFault, parse as parse_fields, parse_or_empty};
+pub use fields::{FieldFault, parse as parse_fields};
 pub use payload::{MAX_PAYLOAD_BYTES, Payload};
 pub use request::CreateSchedule;
 pub use target::{Target, TargetPattern};
@@ -163,6 +163,10 @@ pub struct Schedule {
     pub pause_reason: Option<String>,
     /// The nominal time of the next occurrence to act on.
     pub next_run_at: Option<DateTime<Utc>>,
+    /// The latest nominal time that was acted on. Ids of executions follow from nominal times, so
+    /// no time is ever acted on twice, whatever an update makes of the timing.
+    #[serde(default)]
+    pub last_scheduled_for: Option<DateTime<Utc>>,
     /// When the latest settled execution started.
     pub last_run_at: Option<DateTime<Utc>>,
     /// Settled executions: successes and failures of any attempt.
@@ -188,6 +192,9 @@ pub struct Schedule {
     /// Attempts that wait, are claimed, or are skipped but not yet in the history.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
+    /// Whether the record is to be removed once no attempt is left.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub purge: bool,
     /// Who wrote this revision.
     pub writer: Writer,
 }

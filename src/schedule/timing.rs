@@ -214,7 +214,22 @@ impl TimingFields {
                 known
             }
         };
-        let timezone = zone.filter(|_| faults.len() == before)?;
+        // Even where something else is wrong, say what is wrong with the expression.
+        if faults.len() > before {
+            let expression = self
+                .cron_expression
+                .as_deref()
+                .filter(|text| text.len() <= 255);
+            if let (ScheduleType::Cron, Some(expression)) = (schedule_type, expression) {
+                let zone = zone.unwrap_or(chrono_tz::UTC);
+                let (gap, overlap) = (DstGap::default(), DstOverlap::default());
+                if let Err(error) = CronTrigger::new(expression, zone, gap, overlap, 0) {
+                    faults.push(FieldFault::new("cron_expression", error.to_string()));
+                }
+            }
+            return None;
+        }
+        let timezone = zone?;
         let timing = Timing {
             schedule_type,
             cron_expression: self.cron_expression.clone(),

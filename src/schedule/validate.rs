@@ -140,6 +140,7 @@ pub fn new_schedule(
         is_active: true,
         pause_reason: None,
         next_run_at,
+        last_scheduled_for: None,
         last_run_at: None,
         run_count: 0,
         success_count: 0,
@@ -152,6 +153,7 @@ pub fn new_schedule(
         deleted_by: None,
         correlation_id: correlation_id.to_owned(),
         attempts: Vec::new(),
+        purge: false,
         writer,
     };
     Ok((schedule, trigger))
@@ -281,7 +283,8 @@ mod tests {
             token: 1,
         };
         let texts = |faults: Vec<FieldFault>| faults.iter().map(ToString::to_string).collect();
-        let request = super::super::parse_fields(json.as_bytes()).map_err(texts)?;
+        let request =
+            super::super::parse_fields(json.as_bytes()).map_err(|(_, faults)| texts(faults))?;
         new_schedule(&request, &rules, Uuid::nil(), now, "me", "c", writer)
             .map(|(schedule, _)| schedule)
             .map_err(texts)

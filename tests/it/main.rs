@@ -1,1 +1,11 @@
+//! The service against real nats-servers: one server per test, killed when the test ends.
 
+mod crashes;
+mod firing;
+mod harness;
+mod history;
+mod instances;
+mod safety;
+mod schedules;
+mod service_api;
+mod structure;

@@ -11,10 +11,10 @@ use serde::de::DeserializeOwned;
 
 use super::super::error::ApiError;
 use super::super::reply::Reply;
-use super::super::{Api, Caller};
+use super::super::{Api, Caller, Checked};
 use super::to_json;
 use crate::jetstream::names::COMMAND_PREFIX;
-use crate::schedule::parse_or_empty;
+use crate::schedule::parse_fields;
 
 /// What an endpoint does with a request's body.
 type Handler =
@@ -94,7 +94,7 @@ fn endpoint<Request, Data, F, Fut>(
     run: F,
 ) -> Endpoint
 where
-    Request: DeserializeOwned + JsonSchema + Send + 'static,
+    Request: Checked + DeserializeOwned + Default + JsonSchema + Send + 'static,
     Data: Serialize + JsonSchema + Send + 'static,
     F: Fn(Api, Request, Caller) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<Reply<Data>, ApiError>> + Send + 'static,
@@ -104,7 +104,16 @@ where
         let run = run.clone();
         Box::pin(async move {
             let limit = api.js.client().max_payload();
-            let request = parse_or_empty(&body)?;
+            let request = parse_fields::<Request>(&body).map_err(|(rest, faults)| {
+                // Whoever mends a request wants to hear of everything at once.
+                let mut all = faults;
+                for fault in rest.faults(&api) {
+                    if !all.iter().any(|known| known.field == fault.field) {
+                        all.push(fault);
+                    }
+                }
+                ApiError::invalid(all)
+            })?;
             to_json(&run(api, request, caller).await?, limit)
         })
     });

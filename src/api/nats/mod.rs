@@ -6,10 +6,10 @@ mod micro;
 use std::sync::Arc;
 use std::time::Instant;
 
-use async_nats::{Client, HeaderMap, Message};
+use async_nats::{Client, HeaderMap, Message, Subscriber};
 use bytes::Bytes;
-use futures::StreamExt as _;
-use futures::stream::select_all;
+use futures::stream::{self, select_all};
+use futures::{Stream, StreamExt as _};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -53,13 +53,8 @@ pub async fn serve(
         let subscription = client
             .queue_subscribe(subject, QUEUE_GROUP.to_owned())
             .await?;
-        let stop = stop.clone();
-        requests.push(
-            subscription
-                .take_until(async move { stop.cancelled().await })
-                .map(move |message| (index, message))
-                .boxed(),
-        );
+        let messages = until_drained(subscription, stop.clone());
+        requests.push(messages.map(move |message| (index, message)).boxed());
     }
     client.flush().await.ok();
     info!(
@@ -89,6 +84,26 @@ pub async fn serve(
     tasks.close();
     tasks.wait().await;
     Ok(())
+}
+
+/// The messages of a subscription; after `stop` those that are there already, and then no more.
+fn until_drained(subscription: Subscriber, stop: CancellationToken) -> impl Stream<Item = Message> {
+    stream::unfold(
+        (subscription, stop, false),
+        |(mut subscription, stop, mut draining)| async move {
+            loop {
+                tokio::select! {
+                    message = subscription.next() => {
+                        return message.map(|message| (message, (subscription, stop, draining)));
+                    }
+                    () = stop.cancelled(), if !draining => {
+                        draining = true;
+                        subscription.drain().await.ok()?;
+                    }
+                }
+            }
+        },
+    )
 }
 
 async fn answer(

@@ -6,11 +6,20 @@ use uuid::Uuid;
 
 use super::super::error::{ApiError, Code};
 use super::super::reply::{Links, Reply, ScheduleView, Warning};
-use super::super::{Api, Caller};
+use super::super::{Api, Caller, Checked};
 use crate::clock;
 use crate::index::Entry;
 use crate::jetstream::deliver;
-use crate::schedule::{CreateSchedule, DeliveryMode, Schedule, new_schedule};
+use crate::schedule::{CreateSchedule, DeliveryMode, FieldFault, Schedule, new_schedule};
+
+impl Checked for CreateSchedule {
+    fn faults(&self, api: &Api) -> Vec<FieldFault> {
+        let (id, now) = (Uuid::now_v7(), clock::now());
+        new_schedule(self, &api.rules, id, now, "unknown", "", api.writer())
+            .err()
+            .unwrap_or_default()
+    }
+}
 
 impl Api {
     /// Creates a schedule. Once the reply is sent the schedule survives everything that JetStream
@@ -38,7 +47,7 @@ impl Api {
             self.writer(),
         )?;
         self.check_limit(&created_by)?;
-        let revision = self.store_new(&schedule).await?;
+        let (schedule, revision) = self.store_new(schedule).await?;
         tracing::info!(
             schedule_id = %schedule.id,
             name = schedule.spec.name,
@@ -48,9 +57,7 @@ impl Api {
         );
         let mut reply = Reply::new(ScheduleView::new(&schedule, revision), caller)
             .links(Links::schedule(schedule.id));
-        reply
-            .warnings
-            .extend(self.no_stream_warning(&schedule).await);
+        reply.warnings.extend(self.target_warning(&schedule).await);
         self.index.insert(Entry {
             revision,
             schedule,
@@ -70,20 +77,34 @@ impl Api {
         Err(ApiError::new(Code::LimitExceeded, message))
     }
 
-    /// A target that no stream captures is allowed, since the stream may come later; it is said.
-    async fn no_stream_warning(&self, schedule: &Schedule) -> Option<Warning> {
+    /// A stream may be added or changed later, so a target that cannot work now is allowed, and said.
+    async fn target_warning(&self, schedule: &Schedule) -> Option<Warning> {
         let target = schedule.spec.target_command.as_str();
-        let publishes = schedule.spec.delivery.mode == DeliveryMode::Publish;
-        if !publishes || deliver::captured(&self.js, target).await != Some(false) {
-            return None;
-        }
-        Some(Warning {
-            code: "no_stream".to_owned(),
-            field: "target_command".to_owned(),
-            message: format!(
-                "no stream captures {target}, so its executions will fail with no_stream: add the \
-                 subject to a stream (nats stream add or edit), or use delivery mode request or core"
+        let captured = deliver::captured(&self.js, target).await?;
+        let (code, message) = match (schedule.spec.delivery.mode, captured) {
+            (DeliveryMode::Publish, false) => (
+                "no_stream",
+                format!(
+                    "no stream captures {target}, so its executions will fail with no_stream: add \
+                     the subject to a stream (nats stream add or edit), or use delivery mode \
+                     request or core"
+                ),
             ),
+            (DeliveryMode::Request, true) => (
+                "captured",
+                format!(
+                    "a stream captures {target} and will answer each request before any worker, so \
+                     its executions will fail with captured: use another subject, take this one \
+                     out of the stream, or use delivery mode publish"
+                ),
+            ),
+            _ => return None,
+        };
+        let (code, field) = (code.to_owned(), "target_command".to_owned());
+        Some(Warning {
+            code,
+            field,
+            message,
         })
     }
 }

@@ -1,7 +1,6 @@
 //! Deleting a schedule.
 
-use std::sync::Arc;
-
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -10,7 +9,6 @@ use super::super::error::ApiError;
 use super::super::reply::Reply;
 use super::super::{Api, Caller};
 use crate::clock;
-use crate::index::Entry;
 use crate::jetstream::WriteError;
 use crate::jetstream::names::schedule_key;
 use crate::schedule::{Phase, Schedule, Status};
@@ -56,64 +54,51 @@ impl Api {
             .clone()
             .or(request.deleted_by)
             .unwrap_or_else(|| "unknown".to_owned());
-        let mut result = Err(WriteError::Conflict);
+        let now = clock::now();
         for _ in 0..super::super::CHANGE_TRIES {
-            let (schedule, revision) = self.read_schedule(id).await?;
+            let (mut schedule, revision) = self.read_schedule(id).await?;
             if schedule.status == Status::Deleted && !hard_delete {
-                return Err(ApiError::no_schedule(id));
+                // Ours may have been stored, its acknowledgement lost, and the record changed since.
+                let ours = schedule.deleted_at == Some(now);
+                return if ours {
+                    Ok(self.deleted(&schedule, false, &actor, caller).await)
+                } else {
+                    Err(ApiError::no_schedule(id))
+                };
             }
-            result = if hard_delete {
+            mark_deleted(&mut schedule, now, &actor);
+            let written = if hard_delete && schedule.attempts.is_empty() {
                 self.erase(&schedule, revision).await
             } else {
-                self.mark_deleted(schedule.clone(), revision, &actor).await
+                schedule.purge = hard_delete;
+                self.rewrite(&mut schedule, revision).await
             };
-            match result {
-                Ok(()) => {
-                    self.free_name(&schedule).await;
-                    break;
-                }
+            match written {
+                Ok(()) => return Ok(self.deleted(&schedule, hard_delete, &actor, caller).await),
                 Err(WriteError::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        result?;
-        tracing::info!(schedule_id = %id, deleted_by = actor, hard_delete, "schedule deleted");
-        Ok(Reply::new(
+        Err(WriteError::Conflict.into())
+    }
+
+    async fn deleted(
+        &self,
+        schedule: &Schedule,
+        hard_delete: bool,
+        actor: &str,
+        caller: &Caller,
+    ) -> Reply<Deleted> {
+        self.free_name(schedule).await;
+        let schedule_id = schedule.id;
+        tracing::info!(%schedule_id, deleted_by = actor, hard_delete, "schedule deleted");
+        Reply::new(
             Deleted {
-                schedule_id: id,
+                schedule_id,
                 hard_delete,
             },
             caller,
-        ))
-    }
-
-    async fn mark_deleted(
-        &self,
-        mut schedule: Schedule,
-        revision: u64,
-        actor: &str,
-    ) -> Result<(), WriteError> {
-        let now = clock::now();
-        schedule.status = Status::Deleted;
-        schedule.deleted_at = Some(now);
-        schedule.deleted_by = Some(actor.to_owned());
-        schedule.updated_at = now;
-        schedule.next_run_at = None;
-        schedule
-            .attempts
-            .retain(|attempt| !matches!(attempt.phase, Phase::Waiting { .. }));
-        schedule.writer = self.writer();
-        let deadline = std::time::Instant::now() + super::super::WRITE_PATIENCE;
-        let written = self.store.write(&schedule, revision, deadline).await?;
-        if let Some(known) = self.index.get(schedule.id) {
-            let trigger = Arc::clone(&known.trigger);
-            self.index.insert(Entry {
-                revision: written.revision,
-                schedule,
-                trigger,
-            });
-        }
-        Ok(())
+        )
     }
 
     async fn erase(&self, schedule: &Schedule, revision: u64) -> Result<(), WriteError> {
@@ -122,4 +107,16 @@ impl Api {
         self.index.apply(&key, written, None);
         Ok(())
     }
+}
+
+/// What was claimed before is still delivered and recorded: those attempts stay until they are.
+fn mark_deleted(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str) {
+    schedule.status = Status::Deleted;
+    schedule.deleted_at = Some(now);
+    schedule.deleted_by = Some(actor.to_owned());
+    schedule.updated_at = now;
+    schedule.next_run_at = None;
+    schedule
+        .attempts
+        .retain(|attempt| !matches!(attempt.phase, Phase::Waiting { .. }));
 }

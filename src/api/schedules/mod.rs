@@ -10,12 +10,16 @@ pub use delete::{DeleteSchedule, Deleted};
 pub use preview::{Moved, Preview, PreviewSchedule};
 pub use read::{GetSchedule, ListSchedules};
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use uuid::Uuid;
 
 use super::Api;
 use super::error::{ApiError, Code};
 use crate::history_index::Page;
-use crate::index::read_record;
+use crate::index::{Entry, read_record};
+use crate::jetstream::WriteError;
 use crate::jetstream::names as subjects;
 use crate::schedule::{FieldFault, Schedule};
 
@@ -56,6 +60,22 @@ fn required_id(id: Option<Uuid>) -> Result<Uuid, ApiError> {
 }
 
 impl Api {
+    /// Writes a changed record at the revision that it was read at, and shows it to this instance.
+    async fn rewrite(&self, schedule: &mut Schedule, revision: u64) -> Result<(), WriteError> {
+        schedule.writer = self.writer();
+        let deadline = Instant::now() + super::WRITE_PATIENCE;
+        let written = self.store.write(schedule, revision, deadline).await?;
+        if let Ok(trigger) = schedule.spec.timing.trigger(schedule.id) {
+            let (schedule, trigger) = (schedule.clone(), Arc::new(trigger));
+            self.index.insert(Entry {
+                revision: written.revision,
+                schedule,
+                trigger,
+            });
+        }
+        Ok(())
+    }
+
     /// The record of a schedule and its revision, from the stream's leader.
     async fn read_schedule(&self, id: Uuid) -> Result<(Schedule, u64), ApiError> {
         let key = subjects::schedule_key(id);
@@ -72,6 +92,9 @@ impl Api {
             let message = format!("the record of schedule {id} cannot be read: {reason}");
             ApiError::new(Code::NotAllowed, message)
         })?;
+        if schedule.purge {
+            return Err(ApiError::no_schedule(id));
+        }
         Ok((schedule, stored.revision))
     }
 }

@@ -8,7 +8,8 @@
 //!
 //! A crash between them leaves a reservation without a record. Whoever wants the name takes such a
 //! reservation over once it is [`ORPHAN_AFTER`] old. That moves its revision, so the record of a
-//! creator who was only slow is refused by step 2: the age is a guess, the condition is the proof.
+//! creator who was only slow is refused by step 2; and once it is moved, a look for that record
+//! says for good whether the creator was only slow. The age is a guess, the condition is the proof.
 //! A crash after the second write loses only the reply.
 //!
 //! A reservation whose schedule is deleted is free as well, so a crash between deleting a schedule
@@ -23,6 +24,7 @@ use uuid::Uuid;
 use super::super::Api;
 use super::super::error::{ApiError, Code};
 use crate::clock;
+use crate::failpoint::failpoint;
 use crate::index::read_record;
 use crate::jetstream::names::{name_key, schedule_key};
 use crate::jetstream::{WriteError, schedules};
@@ -51,16 +53,19 @@ enum Holder {
     Schedule(Uuid),
     /// A creation that is under way.
     Pending,
+    /// A creation that seems to have died, of this schedule; the key may be written at this revision.
+    Orphan(u64, Uuid),
 }
 
 impl Api {
-    /// Writes the record of a new schedule under its name; returns the revision.
-    pub(super) async fn store_new(&self, schedule: &Schedule) -> Result<u64, ApiError> {
-        let (creator, name) = (&schedule.created_by, &schedule.spec.name);
-        let name_key = name_key(creator, name);
+    /// Writes the record of a new schedule under its name; returns it as it is stored, which may be
+    /// with its first claim already.
+    pub(super) async fn store_new(&self, schedule: Schedule) -> Result<(Schedule, u64), ApiError> {
+        let name_key = name_key(&schedule.created_by, &schedule.spec.name);
         let key = schedule_key(schedule.id);
-        let value = schedules::encode(schedule)?;
-        let mut reservation = self.reserve(&name_key, schedule).await?;
+        let value = schedules::encode(&schedule)?;
+        let mut reservation = self.reserve(&name_key, &schedule).await?;
+        failpoint("after_reserve");
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self
@@ -68,9 +73,21 @@ impl Api {
                 .put_while(&key, value.clone(), &name_key, reservation)
                 .await
             {
-                Ok(revision) => return Ok(revision),
-                // We were slow and somebody took the name over.
-                Err(WriteError::Conflict) => return Err(WriteError::Conflict.into()),
+                Ok(revision) => return Ok((schedule, revision)),
+                // Somebody took the name over because we were slow; or a replicated stream has not
+                // quite applied the reservation yet.
+                Err(WriteError::Conflict) => {
+                    let moved = self
+                        .store
+                        .read(&name_key)
+                        .await?
+                        .map(|stored| stored.revision);
+                    if moved != Some(reservation) || Instant::now() >= deadline {
+                        return Err(WriteError::Conflict.into());
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
                 Err(error @ WriteError::Refused(_)) => {
                     let _ = self.store.delete(&name_key, reservation).await;
                     return Err(error.into());
@@ -80,15 +97,9 @@ impl Api {
             }
             // Unknown: it may still arrive. Moving the reservation on refuses it from now on, so
             // what the leader shows afterwards is final.
-            let (next, _) = self.write_name(&name_key, schedule.id, reservation).await?;
-            reservation = next;
-            if let Some(stored) = self
-                .store
-                .read(&key)
-                .await?
-                .filter(|stored| stored.value.is_some())
-            {
-                return Ok(stored.revision);
+            reservation = self.write_name(&name_key, schedule.id, reservation).await?;
+            if let Some(stored) = self.live_record(schedule.id).await? {
+                return Ok(stored);
             }
         }
     }
@@ -96,15 +107,28 @@ impl Api {
     /// Reserves a name for a schedule; returns the reservation's revision.
     async fn reserve(&self, key: &str, schedule: &Schedule) -> Result<u64, ApiError> {
         let deadline = Instant::now() + PATIENCE;
-        let mut expected = 0;
+        let (mut expected, mut displaced) = (0, None);
         loop {
             match self.write_name(key, schedule.id, expected).await {
-                Ok((revision, _)) => return Ok(revision),
+                Ok(revision) => {
+                    // The creator whose reservation we took over is fenced from now on. If its
+                    // record made it before that, it has the name after all.
+                    let Some(id) = displaced else {
+                        return Ok(revision);
+                    };
+                    if self.live_record(id).await?.is_none() {
+                        return Ok(revision);
+                    }
+                    self.write_name(key, id, revision).await?;
+                    return Err(already_exists(&schedule.spec.name, id));
+                }
                 Err(WriteError::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }
+            displaced = None;
             match self.holder(key, schedule).await? {
                 Holder::Nobody(revision) => expected = revision,
+                Holder::Orphan(revision, id) => (expected, displaced) = (revision, Some(id)),
                 Holder::Schedule(id) => return Err(already_exists(&schedule.spec.name, id)),
                 Holder::Pending if Instant::now() >= deadline => {
                     return Err(WriteError::Conflict.into());
@@ -114,14 +138,20 @@ impl Api {
         }
     }
 
+    /// The record of a schedule that exists, from the leader.
+    async fn live_record(&self, id: Uuid) -> Result<Option<(Schedule, u64)>, ApiError> {
+        let Some(stored) = self.store.read(&schedule_key(id)).await? else {
+            return Ok(None);
+        };
+        let record = stored
+            .value
+            .and_then(|value| read_record(Some(id), &value).ok());
+        Ok(record.map(|(schedule, _)| (schedule, stored.revision)))
+    }
+
     /// Writes a reservation at an expected revision and settles an unknown outcome: the token says
     /// whether what is stored is ours.
-    async fn write_name(
-        &self,
-        key: &str,
-        id: Uuid,
-        expected: u64,
-    ) -> Result<(u64, u64), WriteError> {
+    async fn write_name(&self, key: &str, id: Uuid, expected: u64) -> Result<u64, WriteError> {
         let reservation = Reservation {
             schedule_id: id,
             token: rand::random(),
@@ -132,7 +162,7 @@ impl Api {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let error = match self.store.put(key, value.clone(), expected).await {
-                Ok(revision) => return Ok((revision, reservation.token)),
+                Ok(revision) => return Ok(revision),
                 Err(error) => error,
             };
             if matches!(error, WriteError::Refused(_)) || Instant::now() >= deadline {
@@ -144,7 +174,7 @@ impl Api {
                         serde_json::from_slice::<Reservation>(value).is_ok_and(|r| r == reservation)
                     });
                     return if ours {
-                        Ok((stored.revision, reservation.token))
+                        Ok(stored.revision)
                     } else {
                         Err(WriteError::Conflict)
                     };
@@ -184,7 +214,11 @@ impl Api {
             None => {
                 let age_ms = clock::now().timestamp_millis() - stored.written_at_ms;
                 let orphan = u128::try_from(age_ms).is_ok_and(|age| age > ORPHAN_AFTER.as_millis());
-                Ok(if orphan { free } else { Holder::Pending })
+                Ok(if orphan {
+                    Holder::Orphan(stored.revision, id)
+                } else {
+                    Holder::Pending
+                })
             }
         }
     }

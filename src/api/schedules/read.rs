@@ -65,14 +65,15 @@ impl Api {
         let mut entries: Vec<Arc<Entry>> = self.index.all();
         entries.retain(|entry| {
             let schedule = &entry.schedule;
-            request
+            let creator_fits = request
                 .creator
                 .as_ref()
-                .is_none_or(|creator| *creator == schedule.created_by)
-                && match request.status {
-                    Some(status) => status == schedule.status,
-                    None => schedule.status != Status::Deleted,
-                }
+                .is_none_or(|by| *by == schedule.created_by);
+            let status_fits = match request.status {
+                Some(status) => status == schedule.status,
+                None => schedule.status != Status::Deleted,
+            };
+            creator_fits && status_fits && !schedule.purge
         });
         entries.sort_unstable_by_key(|entry| entry.schedule.id);
         let total = entries.len() as u64;

@@ -1,0 +1,253 @@
+//! Real processes die, and connections break, at every step; nothing is lost and nothing doubled.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::firing::check_ledger;
+use crate::harness::{Nats, in_ms, wait_for};
+
+/// Kills the service at a named point, starts another, and checks the one occurrence.
+async fn dies_at(point: &str, request: bool) {
+    let nats = Nats::start().await;
+    let mut dying = nats
+        .service_with(&[("NATS_SCHEDULER_FAILPOINT", point)])
+        .await;
+    let mode = if request { "core" } else { "publish" };
+    let id = nats
+        .create(
+            json!({ "name": "one", "schedule_type": "one_time", "scheduled_at": in_ms(600),
+                        "target_command": "cmd.example.one", "delivery": { "mode": mode } }),
+        )
+        .await;
+    dying.exited().await;
+    let _service = nats.service().await;
+    let executions = nats
+        .wait_executions(json!({ "schedule_id": id, "status": "success" }), 1)
+        .await;
+    assert_eq!(executions.len(), 1);
+    let record = wait_for("the schedule to be completed", || async {
+        let data = nats.ask("schedule.get", json!({ "schedule_id": id })).await;
+        (data["status"] == "completed").then_some(data)
+    })
+    .await;
+    assert_eq!(record["run_count"], 1, "{point}");
+    assert_eq!(record["success_count"], 1, "{point}");
+    let all = nats
+        .request("execution.list", &json!({ "schedule_id": id }))
+        .await;
+    assert_eq!(all["pagination"]["total"], 1, "{point}: {all}");
+    if !request {
+        assert_eq!(nats.count("COMMANDS").await, 1, "{point}");
+    }
+    let outcomes = nats.messages("SCHEDULER_EXECUTIONS").await;
+    assert_eq!(outcomes.len(), 1, "{point}: one outcome");
+}
+
+#[tokio::test]
+async fn dying_before_the_claim_loses_nothing() {
+    dies_at("before_claim", false).await;
+}
+
+#[tokio::test]
+async fn dying_after_the_claim_loses_nothing() {
+    dies_at("after_claim", false).await;
+}
+
+#[tokio::test]
+async fn dying_after_delivery_doubles_nothing() {
+    dies_at("after_deliver", false).await;
+}
+
+#[tokio::test]
+async fn dying_after_the_record_doubles_nothing() {
+    dies_at("after_record", false).await;
+}
+
+#[tokio::test]
+async fn dying_before_settling_doubles_nothing() {
+    dies_at("before_settle", false).await;
+}
+
+#[tokio::test]
+async fn dying_after_a_core_delivery_still_ends_in_one_outcome() {
+    dies_at("after_deliver", true).await;
+}
+
+#[tokio::test]
+async fn dying_between_a_skip_and_its_record_keeps_the_entry() {
+    let nats = Nats::start().await;
+    let mut first = nats.service().await;
+    let id = nats
+        .create(
+            json!({ "name": "skips", "schedule_type": "interval", "interval_seconds": 1,
+                        "target_command": "cmd.example.skips" }),
+        )
+        .await;
+    nats.wait_count("COMMANDS", 1).await;
+    first.kill();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let mut dying = nats.spawn(&[("NATS_SCHEDULER_FAILPOINT", "after_skip")]);
+    dying.exited().await;
+    let _last = nats.service().await;
+    nats.wait_executions(json!({ "schedule_id": id, "status": "skipped" }), 1)
+        .await;
+    nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 4)
+        .await;
+    // Settled means that nothing of the dead instances is left to take over.
+    check_ledger(&nats, &id).await;
+}
+
+#[tokio::test]
+async fn a_command_is_not_doubled_after_its_stream_forgot_the_id() {
+    let nats = Nats::bare().await;
+    nats.add_stream(
+        r#"{"name":"COMMANDS","subjects":["cmd.example.>"],"retention":"limits","max_consumers":-1,
+            "max_msgs":-1,"max_bytes":-1,"max_age":0,"max_msg_size":-1,"storage":"file",
+            "discard":"old","num_replicas":1,"duplicate_window":1000000000}"#,
+    )
+    .await;
+    let mut dying = nats
+        .service_with(&[("NATS_SCHEDULER_FAILPOINT", "after_deliver")])
+        .await;
+    let id = nats
+        .create(
+            json!({ "name": "forgotten", "schedule_type": "one_time", "scheduled_at": in_ms(600),
+                        "target_command": "cmd.example.one" }),
+        )
+        .await;
+    dying.exited().await;
+    assert_eq!(nats.count("COMMANDS").await, 1);
+    // The instance counts as gone only after the stream's window is over.
+    let _service = nats.service().await;
+    nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1)
+        .await;
+    assert_eq!(nats.count("COMMANDS").await, 1);
+}
+
+#[tokio::test]
+async fn repeated_kills_of_a_busy_service_leave_a_whole_ledger() {
+    let nats = Nats::start().await;
+    let mut ids = Vec::new();
+    let mut service = nats.service().await;
+    for n in 0..20 {
+        ids.push(
+            nats.create(json!({ "name": n.to_string(), "schedule_type": "interval",
+                                "interval_seconds": 1, "target_command": "cmd.example.busy" }))
+                .await,
+        );
+    }
+    for round in 1..=3 {
+        nats.wait_count("COMMANDS", round * 50).await;
+        service.kill();
+        service = nats.service().await;
+    }
+    let before = nats.count("COMMANDS").await;
+    nats.wait_count("COMMANDS", before + 40).await;
+    settle_down(&nats, &ids).await;
+    for id in &ids {
+        check_ledger(&nats, id).await;
+    }
+}
+
+#[tokio::test]
+async fn a_restart_of_nats_loses_and_doubles_nothing() {
+    let mut nats = Nats::start().await;
+    let _service = nats.service().await;
+    let mut ids = Vec::new();
+    for n in 0..20 {
+        ids.push(
+            nats.create(json!({ "name": n.to_string(), "schedule_type": "interval",
+                                "interval_seconds": 1, "target_command": "cmd.example.restart" }))
+                .await,
+        );
+    }
+    for round in 1..=2 {
+        nats.wait_count("COMMANDS", round * 60).await;
+        nats.server.kill();
+        nats.server.restart().await.unwrap();
+        wait_for("NATS to answer again", || async {
+            nats.js.get_stream("COMMANDS").await.ok().map(|_| ())
+        })
+        .await;
+    }
+    let before = nats.count("COMMANDS").await;
+    nats.wait_count("COMMANDS", before + 60).await;
+    settle_down(&nats, &ids).await;
+    for id in &ids {
+        check_ledger(&nats, id).await;
+    }
+}
+
+#[tokio::test]
+async fn a_frozen_nats_only_delays() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let id = nats
+        .create(
+            json!({ "name": "frozen", "schedule_type": "interval", "interval_seconds": 1,
+                        "target_command": "cmd.example.frozen" }),
+        )
+        .await;
+    nats.wait_count("COMMANDS", 2).await;
+    nats.server.signal_stop().unwrap();
+    // Longer than an acknowledgement may take: claims and deliveries become unknown.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    nats.server.signal_cont().unwrap();
+    let before = wait_for("NATS to answer again", || async {
+        let stream = nats.js.get_stream("COMMANDS").await.ok()?;
+        Some(stream.cached_info().state.messages)
+    })
+    .await;
+    nats.wait_count("COMMANDS", before + 3).await;
+    settle_down(&nats, std::slice::from_ref(&id)).await;
+    check_ledger(&nats, &id).await;
+}
+
+#[tokio::test]
+async fn stopping_finishes_what_is_in_flight() {
+    use futures::StreamExt as _;
+    let nats = Nats::bare().await;
+    let mut service = nats.service().await;
+    let mut requests = nats.client.subscribe("cmd.slow.job").await.unwrap();
+    let id = nats
+        .create(
+            json!({ "name": "slow", "schedule_type": "immediate", "target_command": "cmd.slow.job",
+                        "delivery": { "mode": "request", "timeout_seconds": 20 } }),
+        )
+        .await;
+    let request = requests.next().await.unwrap();
+    service.signal("-TERM");
+    service.wait_log("stopping").await;
+    nats.client
+        .publish(request.reply.unwrap(), "{}".into())
+        .await
+        .unwrap();
+    assert!(service.exited().await.success());
+    let _next = nats.service().await;
+    let data = nats.ask("schedule.get", json!({ "schedule_id": id })).await;
+    assert_eq!(
+        data["status"], "completed",
+        "recorded and settled before it left"
+    );
+    let again = futures::FutureExt::now_or_never(requests.next());
+    assert!(again.is_none(), "and not sent again");
+}
+
+/// Deletes schedules and waits until nothing of them is in flight.
+pub async fn settle_down(nats: &Nats, ids: &[String]) {
+    for id in ids {
+        nats.ask("schedule.delete", json!({ "schedule_id": id }))
+            .await;
+    }
+    for id in ids {
+        let key = format!("$KV.scheduler_schedules.schedule.{id}");
+        wait_for("attempts to be settled", || async {
+            let bucket = nats.js.get_stream("KV_scheduler_schedules").await.ok()?;
+            let record = bucket.get_last_raw_message_by_subject(&key).await.ok()?;
+            let record: serde_json::Value = serde_json::from_slice(&record.payload).ok()?;
+            record.get("attempts").is_none().then_some(())
+        })
+        .await;
+    }
+}

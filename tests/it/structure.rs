@@ -1,0 +1,103 @@
+//! The shape of the source, and that documentation and code say the same.
+
+use std::path::{Path, PathBuf};
+
+fn sources(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The code of a file, without comments.
+fn code(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap();
+    let lines = text
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or_default());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_pure_modules_know_no_network_and_no_clock() {
+    for path in sources(&root().join("src")) {
+        let name = path
+            .strip_prefix(root().join("src"))
+            .unwrap()
+            .to_string_lossy()
+            .replace('\\', "/");
+        let pure = [
+            "trigger/",
+            "schedule/",
+            "plan",
+            "execution",
+            "history_index",
+        ];
+        if !pure.iter().any(|prefix| name.starts_with(prefix)) {
+            continue;
+        }
+        let code = code(&path);
+        for word in [
+            "async ",
+            "async_nats",
+            "tokio",
+            "Utc::now",
+            "Instant::now",
+            "crate::engine",
+            "crate::api",
+        ] {
+            assert!(!code.contains(word), "{name} uses {word:?}");
+        }
+    }
+}
+
+#[test]
+fn imports_point_one_way() {
+    for (dir, forbidden) in [
+        ("src/engine", &["crate::api", "crate::service"][..]),
+        ("src/api", &["crate::engine", "crate::service"][..]),
+        (
+            "src/jetstream",
+            &["crate::api", "crate::engine", "crate::service"][..],
+        ),
+        (
+            "src/trigger",
+            &["crate::schedule", "crate::plan", "crate::jetstream"][..],
+        ),
+    ] {
+        for path in sources(&root().join(dir)) {
+            let code = code(&path);
+            for import in forbidden {
+                assert!(
+                    !code.contains(import),
+                    "{} imports {import}",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_configuration_table_of_the_readme_is_the_code() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    for setting in nats_scheduler::config::SETTINGS {
+        let default = match setting.default {
+            "" => String::new(),
+            default => format!("`{default}`"),
+        };
+        let row = format!("| `{}` | {default} |", setting.name).replace("|  |", "| |");
+        let squeezed = readme.replace("|  |", "| |");
+        assert!(squeezed.contains(&row), "README.md lacks: {row}");
+    }
+}
