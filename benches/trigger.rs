@@ -11,13 +11,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use nats_scheduler::trigger::{CronTrigger, DstGap, DstOverlap, Trigger};
 
 fn cron(expression: &str, zone: Tz) -> Trigger {
-    let cron = CronTrigger::new(
-        expression,
-        zone,
-        DstGap::default(),
-        DstOverlap::default(),
-        0,
-    );
+    let cron = CronTrigger::new(expression, zone, DstGap::default(), DstOverlap::default(), 0);
     Trigger::Cron(cron.expect(expression))
 }
 
@@ -29,19 +23,10 @@ fn start() -> DateTime<Utc> {
 fn searches(criterion: &mut Criterion) {
     let triggers = [
         ("every second", cron("* * * * * *", Tz::UTC)),
-        (
-            "every second, Berlin",
-            cron("* * * * * *", Tz::Europe__Berlin),
-        ),
-        (
-            "02:30 daily, Berlin",
-            cron("30 2 * * *", Tz::Europe__Berlin),
-        ),
+        ("every second, Berlin", cron("* * * * * *", Tz::Europe__Berlin)),
+        ("02:30 daily, Berlin", cron("30 2 * * *", Tz::Europe__Berlin)),
         ("29 February", cron("0 2 29 2 *", Tz::UTC)),
-        (
-            "Monday 29 February, Berlin",
-            cron("0 0 29 2 +MON", Tz::Europe__Berlin),
-        ),
+        ("Monday 29 February, Berlin", cron("0 0 29 2 +MON", Tz::Europe__Berlin)),
     ];
     for (name, trigger) in &triggers {
         criterion.bench_function(&format!("next_after/{name}"), |bencher| {

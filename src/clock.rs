@@ -20,9 +20,6 @@ pub fn now() -> DateTime<Utc> {
 pub fn sleep_until(due: Option<DateTime<Utc>>) -> Duration {
     match due {
         None => MAX_SLEEP,
-        Some(due) => (due - Utc::now())
-            .to_std()
-            .unwrap_or_default()
-            .min(MAX_SLEEP),
+        Some(due) => (due - Utc::now()).to_std().unwrap_or_default().min(MAX_SLEEP),
     }
 }

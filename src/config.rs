@@ -38,86 +38,34 @@ pub struct Setting {
 
 /// Every setting, in the order of the documentation.
 pub const SETTINGS: &[Setting] = &[
-    setting(
-        "SERVICE_NAME",
-        "nats-scheduler",
-        "Name of this service in NATS connections and logs",
-    ),
-    setting(
-        "NATS_URL",
-        "nats://localhost:4222",
-        "NATS servers, separated by commas",
-    ),
+    setting("SERVICE_NAME", "nats-scheduler", "Name of this service in NATS connections and logs"),
+    setting("NATS_URL", "nats://localhost:4222", "NATS servers, separated by commas"),
     setting("NATS_USER", "", "User name, with NATS_PASSWORD"),
     setting("NATS_PASSWORD", "", "Password, with NATS_USER"),
     setting("NATS_TOKEN", "", "Token"),
     setting("NATS_NKEY_SEED", "", "NKey seed"),
     setting("NATS_CREDS", "", "Credentials file (JWT and seed)"),
-    setting(
-        "NATS_TLS_CA",
-        "",
-        "Root certificates to trust beside the system's (PEM file)",
-    ),
-    setting(
-        "NATS_TLS_CERT",
-        "",
-        "Client certificate (PEM file), with NATS_TLS_KEY",
-    ),
-    setting(
-        "NATS_TLS_KEY",
-        "",
-        "Key of the client certificate (PEM file)",
-    ),
-    setting(
-        "NATS_TLS_REQUIRED",
-        "false",
-        "Refuse connections without TLS",
-    ),
-    setting(
-        "NATS_TLS_FIRST",
-        "false",
-        "Start TLS before the server speaks",
-    ),
-    setting(
-        "NATS_INBOX_PREFIX",
-        "_INBOX",
-        "First tokens of our reply subjects",
-    ),
-    setting(
-        "STREAM_REPLICAS",
-        "1",
-        "Copies of each stream that is created: 1, 3 or 5",
-    ),
+    setting("NATS_TLS_CA", "", "Root certificates to trust beside the system's (PEM file)"),
+    setting("NATS_TLS_CERT", "", "Client certificate (PEM file), with NATS_TLS_KEY"),
+    setting("NATS_TLS_KEY", "", "Key of the client certificate (PEM file)"),
+    setting("NATS_TLS_REQUIRED", "false", "Refuse connections without TLS"),
+    setting("NATS_TLS_FIRST", "false", "Start TLS before the server speaks"),
+    setting("NATS_INBOX_PREFIX", "_INBOX", "First tokens of our reply subjects"),
+    setting("STREAM_REPLICAS", "1", "Copies of each stream that is created: 1, 3 or 5"),
     setting(
         "ALLOWED_TARGET_COMMANDS",
         "cmd.>",
         "Targets that schedules may have: patterns separated by commas, wildcards allowed; cmd.scheduler.> never",
     ),
-    setting(
-        "MAX_SCHEDULES_PER_CREATOR",
-        "1000",
-        "Schedules a creator may have",
-    ),
-    setting(
-        "MAX_SCHEDULE_LOOKAHEAD_DAYS",
-        "365",
-        "How far ahead a one_time may lie",
-    ),
-    setting(
-        "DEFAULT_MAX_RETRIES",
-        "3",
-        "max_retries of schedules that say none (0 to 10)",
-    ),
+    setting("MAX_SCHEDULES_PER_CREATOR", "1000", "Schedules a creator may have"),
+    setting("MAX_SCHEDULE_LOOKAHEAD_DAYS", "365", "How far ahead a one_time may lie"),
+    setting("DEFAULT_MAX_RETRIES", "3", "max_retries of schedules that say none (0 to 10)"),
     setting(
         "DEFAULT_RETRY_DELAY",
         "300",
         "retry_delay_seconds of schedules that say none (0 to 3600)",
     ),
-    setting(
-        "SCHEDULER_TIMEZONE",
-        "UTC",
-        "Time zone of schedules that name none",
-    ),
+    setting("SCHEDULER_TIMEZONE", "UTC", "Time zone of schedules that name none"),
     setting(
         "SCHEDULER_MISFIRE_GRACE_TIME",
         "300",
@@ -157,11 +105,7 @@ pub const SETTINGS: &[Setting] = &[
 ];
 
 const fn setting(name: &'static str, default: &'static str, about: &'static str) -> Setting {
-    Setting {
-        name,
-        default,
-        about,
-    }
+    Setting { name, default, about }
 }
 
 /// How logs are written.
@@ -200,10 +144,7 @@ impl Config {
     /// # Errors
     /// All faults, each with the setting's name.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<FieldFault>> {
-        let mut read = Reader {
-            lookup,
-            faults: Vec::new(),
-        };
+        let mut read = Reader { lookup, faults: Vec::new() };
         let patterns: Vec<_> = read
             .text("ALLOWED_TARGET_COMMANDS")
             .split(',')
@@ -267,19 +208,12 @@ impl Config {
                     LogFormat::Json
                 }
             },
-            obsolete: OBSOLETE
-                .into_iter()
-                .filter(|name| read.optional(name).is_some())
-                .collect(),
+            obsolete: OBSOLETE.into_iter().filter(|name| read.optional(name).is_some()).collect(),
         };
         if let Err(error) = config.log_level.parse::<tracing_subscriber::EnvFilter>() {
             read.fault("LOG_LEVEL", error.to_string());
         }
-        if read.faults.is_empty() {
-            Ok(config)
-        } else {
-            Err(read.faults)
-        }
+        if read.faults.is_empty() { Ok(config) } else { Err(read.faults) }
     }
 }
 
@@ -290,10 +224,7 @@ struct Reader<F> {
 
 impl<F: Fn(&str) -> Option<String>> Reader<F> {
     fn nats(&mut self) -> NatsConfig {
-        for (one, other) in [
-            ("NATS_USER", "NATS_PASSWORD"),
-            ("NATS_TLS_CERT", "NATS_TLS_KEY"),
-        ] {
+        for (one, other) in [("NATS_USER", "NATS_PASSWORD"), ("NATS_TLS_CERT", "NATS_TLS_KEY")] {
             if self.optional(one).is_some() != self.optional(other).is_some() {
                 self.fault(one, format!("and {other} belong together"));
             }
@@ -323,13 +254,8 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
     }
 
     fn text(&self, name: &str) -> String {
-        let default = || {
-            SETTINGS
-                .iter()
-                .find(|s| s.name == name)
-                .map_or("", |s| s.default)
-                .to_owned()
-        };
+        let default =
+            || SETTINGS.iter().find(|s| s.name == name).map_or("", |s| s.default).to_owned();
         self.optional(name).unwrap_or_else(default)
     }
 
@@ -365,10 +291,7 @@ mod tests {
 
     fn read(pairs: &[(&str, &str)]) -> Result<Config, Vec<String>> {
         let lookup = |name: &str| {
-            pairs
-                .iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| (*value).to_owned())
+            pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         };
         Config::from_lookup(lookup)
             .map_err(|faults| faults.iter().map(ToString::to_string).collect())
@@ -401,19 +324,13 @@ mod tests {
             "NATS_USER",
             "SCHEDULER_TIMEZONE",
         ] {
-            assert!(
-                faults.iter().any(|fault| fault.starts_with(name)),
-                "{name}: {faults:?}"
-            );
+            assert!(faults.iter().any(|fault| fault.starts_with(name)), "{name}: {faults:?}");
         }
         assert_eq!(faults.len(), 6, "{faults:?}");
     }
 
     #[test]
     fn settings_of_parts_that_are_gone_are_noticed() {
-        assert_eq!(
-            read(&[("REDIS_URL", "redis://x")]).unwrap().obsolete,
-            ["REDIS_URL"]
-        );
+        assert_eq!(read(&[("REDIS_URL", "redis://x")]).unwrap().obsolete, ["REDIS_URL"]);
     }
 }

@@ -114,10 +114,7 @@ pub enum Outcome {
 impl Outcome {
     /// Success without a reply.
     pub fn success() -> Self {
-        Self::Success {
-            response_event: None,
-            response: None,
-        }
+        Self::Success { response_event: None, response: None }
     }
 
     /// A failure after which nothing was done.
@@ -132,12 +129,7 @@ impl Outcome {
 
     /// A failure, uncertain if an earlier try may have got through.
     pub fn failed_after(uncertain: bool, error_type: ErrorType, message: String) -> Self {
-        Self::Failed {
-            error_type,
-            message,
-            response: None,
-            uncertain,
-        }
+        Self::Failed { error_type, message, response: None, uncertain }
     }
 }
 
@@ -154,19 +146,13 @@ impl Response {
     /// Keeps a reply.
     pub fn keep(body: &[u8]) -> Self {
         if body.len() > MAX_KEPT_BYTES {
-            return Self {
-                payload: None,
-                truncated: true,
-            };
+            return Self { payload: None, truncated: true };
         }
         let payload = serde_json::from_slice(body)
             .or_else(|_| serde_json::value::to_raw_value(&String::from_utf8_lossy(body)))
             .ok()
             .filter(|_| !body.is_empty());
-        Self {
-            payload,
-            truncated: false,
-        }
+        Self { payload, truncated: false }
     }
 }
 
@@ -281,13 +267,7 @@ impl Execution {
             started_at: Some(started_at),
             command_payload: fits.then(|| payload.clone()),
             truncated: !fits,
-            ..Self::bare(
-                schedule,
-                attempt,
-                ExecutionStatus::Running,
-                claim,
-                started_at,
-            )
+            ..Self::bare(schedule, attempt, ExecutionStatus::Running, claim, started_at)
         }
     }
 
@@ -309,32 +289,18 @@ impl Execution {
     /// The same without payload and response.
     #[must_use]
     pub fn without_bodies(&self) -> Self {
-        Self {
-            command_payload: None,
-            response_payload: None,
-            truncated: true,
-            ..self.clone()
-        }
+        Self { command_payload: None, response_payload: None, truncated: true, ..self.clone() }
     }
 
-    /// The end of an execution that [`Execution::started`] began.
-    #[must_use]
-    pub fn ended(mut self, outcome: Outcome, now: DateTime<Utc>) -> Self {
+    /// Ends an execution that [`Execution::started`] began.
+    pub fn end(&mut self, outcome: Outcome, now: DateTime<Utc>) {
         let response = match outcome {
-            Outcome::Success {
-                response_event,
-                response,
-            } => {
+            Outcome::Success { response_event, response } => {
                 self.status = ExecutionStatus::Success;
                 self.response_event = response_event;
                 response
             }
-            Outcome::Failed {
-                error_type,
-                message,
-                response,
-                uncertain,
-            } => {
+            Outcome::Failed { error_type, message, response, uncertain } => {
                 self.uncertain = uncertain;
                 self.status = ExecutionStatus::Failed;
                 self.error_type = Some(error_type);
@@ -347,12 +313,9 @@ impl Execution {
             self.response_payload = response.payload;
         }
         self.completed_at = Some(now);
-        self.duration_ms = self
-            .started_at
-            .map(|started| (now - started).num_milliseconds());
+        self.duration_ms = self.started_at.map(|started| (now - started).num_milliseconds());
         self.time = now;
         self.event_id = event_id(self.id, self.status);
-        self
     }
 
     fn bare(
@@ -402,10 +365,6 @@ pub fn correlation_id(schedule: &Schedule, attempt: &Attempt) -> String {
 /// The `Nats-Msg-Id` of an event in the history. All final events of an execution share one id, so
 /// the stream itself refuses a second outcome, whatever it is.
 pub fn event_id(execution: Uuid, status: ExecutionStatus) -> String {
-    let event = if status.is_final() {
-        "outcome"
-    } else {
-        "started"
-    };
+    let event = if status.is_final() { "outcome" } else { "started" };
     format!("{execution}.{event}")
 }

@@ -104,33 +104,22 @@ impl HistoryIndex {
             return;
         }
         self.seen = event.sequence;
-        let subject = self
-            .subjects
-            .entry((event.schedule, event.status))
-            .or_default();
+        let subject = self.subjects.entry((event.schedule, event.status)).or_default();
         subject.push_back(event.sequence);
-        let dropped = (subject.len() > self.per_subject)
-            .then(|| subject.pop_front())
-            .flatten();
+        let dropped = (subject.len() > self.per_subject).then(|| subject.pop_front()).flatten();
         if let Some(sequence) = dropped {
             self.remove(sequence);
         }
         if let Some(&known) = self.latest.get(&event.execution) {
             // A claim that was taken over may report its start after the outcome.
-            let is_final = self
-                .rows
-                .get(&known)
-                .is_some_and(|row| row.status.is_final());
+            let is_final = self.rows.get(&known).is_some_and(|row| row.status.is_final());
             if is_final && !event.status.is_final() {
                 return;
             }
             self.remove(known);
         }
         self.latest.insert(event.execution, event.sequence);
-        self.by_schedule
-            .entry(event.schedule)
-            .or_default()
-            .insert(event.sequence);
+        self.by_schedule.entry(event.schedule).or_default().insert(event.sequence);
         self.rows.insert(event.sequence, event);
     }
 
@@ -193,12 +182,8 @@ impl HistoryIndex {
 impl Filter {
     fn matches(&self, event: &Event) -> bool {
         self.status.is_none_or(|status| status == event.status)
-            && self
-                .started_after_ms
-                .is_none_or(|after| event.started_at_ms > after)
-            && self
-                .started_before_ms
-                .is_none_or(|before| event.started_at_ms < before)
+            && self.started_after_ms.is_none_or(|after| event.started_at_ms > after)
+            && self.started_before_ms.is_none_or(|before| event.started_at_ms < before)
     }
 }
 
@@ -210,35 +195,19 @@ mod tests {
     fn event(sequence: u64, execution: u128, schedule: u128, status: ExecutionStatus) -> Event {
         let started_at_ms = i64::try_from(sequence).unwrap();
         let (execution, schedule) = (Uuid::from_u128(execution), Uuid::from_u128(schedule));
-        Event {
-            sequence,
-            execution,
-            schedule,
-            status,
-            started_at_ms,
-        }
+        Event { sequence, execution, schedule, status, started_at_ms }
     }
 
-    const ALL: Page = Page {
-        offset: 0,
-        limit: 100,
-    };
+    const ALL: Page = Page { offset: 0, limit: 100 };
 
     #[test]
     fn an_execution_is_listed_once_at_its_latest_event() {
         let mut index = HistoryIndex::new(100);
-        for e in [
-            event(1, 1, 1, Running),
-            event(2, 2, 1, Running),
-            event(3, 1, 1, Success),
-        ] {
+        for e in [event(1, 1, 1, Running), event(2, 2, 1, Running), event(3, 1, 1, Success)] {
             index.apply(e);
         }
         assert_eq!(index.list(&Filter::default(), ALL), (vec![3, 2], 2));
-        let running = Filter {
-            status: Some(Running),
-            ..Filter::default()
-        };
+        let running = Filter { status: Some(Running), ..Filter::default() };
         assert_eq!(index.list(&running, ALL), (vec![2], 1));
         assert_eq!(index.latest(Uuid::from_u128(1)), Some(3));
     }
@@ -257,24 +226,9 @@ mod tests {
         for n in 1..=10 {
             index.apply(event(n, u128::from(n), u128::from(n % 2), Success));
         }
-        let odd = Filter {
-            schedule: Some(Uuid::from_u128(1)),
-            ..Filter::default()
-        };
-        assert_eq!(
-            index.list(
-                &odd,
-                Page {
-                    offset: 2,
-                    limit: 2
-                }
-            ),
-            (vec![5, 3], 5)
-        );
-        let late = Filter {
-            started_after_ms: Some(8),
-            ..Filter::default()
-        };
+        let odd = Filter { schedule: Some(Uuid::from_u128(1)), ..Filter::default() };
+        assert_eq!(index.list(&odd, Page { offset: 2, limit: 2 }), (vec![5, 3], 5));
+        let late = Filter { started_after_ms: Some(8), ..Filter::default() };
         assert_eq!(index.list(&late, ALL), (vec![10, 9], 2));
     }
 

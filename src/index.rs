@@ -23,7 +23,7 @@ pub struct Entry {
     /// The revision of the bucket.
     pub revision: u64,
     /// The record.
-    pub schedule: Schedule,
+    pub schedule: Arc<Schedule>,
     /// Its compiled timing.
     pub trigger: Arc<Trigger>,
 }
@@ -58,13 +58,7 @@ impl Index {
     /// An empty index, and the ids of schedules as they change.
     pub fn new() -> (Arc<Self>, UnboundedReceiver<Uuid>) {
         let (changes, changed) = unbounded_channel();
-        (
-            Arc::new(Self {
-                state: RwLock::default(),
-                changes,
-            }),
-            changed,
-        )
+        (Arc::new(Self { state: RwLock::default(), changes }), changed)
     }
 
     /// A schedule.
@@ -110,11 +104,8 @@ impl Index {
             (Some(id), None) => self.remove(id, revision),
             (None, None) => {}
             (Some(_), Some(Ok((schedule, trigger)))) => {
-                self.insert(Entry {
-                    revision,
-                    schedule,
-                    trigger: Arc::new(trigger),
-                });
+                let (schedule, trigger) = (Arc::new(schedule), Arc::new(trigger));
+                self.insert(Entry { revision, schedule, trigger });
             }
             (id, Some(Ok(_))) => self.refuse(id, key, revision, "the key is not schedule.<uuid>"),
             (id, Some(Err(reason))) => self.refuse(id, key, revision, &reason),
@@ -125,9 +116,7 @@ impl Index {
     pub fn knows(&self, id: Uuid, revision: u64) -> bool {
         self.read(|state| {
             let known = state.entries.get(&id).map(|known| known.revision);
-            known
-                .max(state.deleted.get(&id).copied())
-                .is_some_and(|known| known >= revision)
+            known.max(state.deleted.get(&id).copied()).is_some_and(|known| known >= revision)
         })
     }
 
@@ -142,9 +131,7 @@ impl Index {
             {
                 return false;
             }
-            state
-                .set_aside
-                .remove(&format!("{SCHEDULE_KEY_PREFIX}{id}"));
+            state.set_aside.remove(&format!("{SCHEDULE_KEY_PREFIX}{id}"));
             state.count(&entry.schedule, 1);
             if let Some(old) = state.entries.insert(id, Arc::new(entry)) {
                 state.count(&old.schedule, -1);
@@ -182,17 +169,11 @@ impl Index {
 
     fn remove(&self, id: Uuid, revision: u64) {
         let removed = self.write(|state| {
-            if state
-                .entries
-                .get(&id)
-                .is_some_and(|known| known.revision > revision)
-            {
+            if state.entries.get(&id).is_some_and(|known| known.revision > revision) {
                 return false;
             }
             state.deleted.insert(id, revision);
-            state
-                .set_aside
-                .remove(&format!("{SCHEDULE_KEY_PREFIX}{id}"));
+            state.set_aside.remove(&format!("{SCHEDULE_KEY_PREFIX}{id}"));
             if let Some(old) = state.entries.remove(&id) {
                 state.count(&old.schedule, -1);
             }
@@ -209,11 +190,7 @@ impl Index {
         if let Some(id) = id {
             self.remove(id, revision);
         }
-        let aside = SetAside {
-            key: key.to_owned(),
-            revision,
-            reason: reason.to_owned(),
-        };
+        let aside = SetAside { key: key.to_owned(), revision, reason: reason.to_owned() };
         self.write(|state| state.set_aside.insert(key.to_owned(), aside));
     }
 
@@ -231,10 +208,7 @@ impl Index {
 impl State {
     fn count(&mut self, schedule: &Schedule, by: isize) {
         if schedule.status != Status::Deleted {
-            let count = self
-                .per_creator
-                .entry(schedule.created_by.clone())
-                .or_default();
+            let count = self.per_creator.entry(schedule.created_by.clone()).or_default();
             *count = count.saturating_add_signed(by);
             if *count == 0 {
                 self.per_creator.remove(&schedule.created_by);
@@ -255,19 +229,12 @@ pub fn read_record(id: Option<Uuid>, value: &[u8]) -> Result<(Schedule, Trigger)
         return Err(format!("the record says id {}", schedule.id));
     }
     let years = 1970..=2200;
-    if schedule
-        .next_run_at
-        .is_some_and(|at| !years.contains(&chrono::Datelike::year(&at)))
-    {
+    if schedule.next_run_at.is_some_and(|at| !years.contains(&chrono::Datelike::year(&at))) {
         return Err("next_run_at: must lie between 1970 and 2200".to_owned());
     }
     if let Err(reason) = crate::schedule::Target::parse(schedule.spec.target_command.as_str()) {
         return Err(format!("target_command: {reason}"));
     }
-    let trigger = schedule
-        .spec
-        .timing
-        .trigger(schedule.id)
-        .map_err(|fault| fault.to_string())?;
+    let trigger = schedule.spec.timing.trigger(schedule.id).map_err(|fault| fault.to_string())?;
     Ok((schedule, trigger))
 }

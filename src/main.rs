@@ -12,6 +12,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+/// Firing is many small allocations on several threads, which the system's allocator serialises.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A job scheduler whose only dependency is NATS JetStream.
 #[derive(Parser)]
 #[command(
@@ -76,10 +80,7 @@ fn main() -> ExitCode {
     };
     start_logging(&config);
     for name in &config.obsolete {
-        tracing::warn!(
-            setting = name,
-            "setting has no meaning here: that part is gone"
-        );
+        tracing::warn!(setting = name, "setting has no meaning here: that part is gone");
     }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -154,11 +155,8 @@ fn banner(url: &str, nats_version: &str, data_dir: Option<&str>) -> String {
         Some(dir) => format!("{url} (nats-server {nats_version}, data in {dir})"),
         None => format!("{url} (nats-server {nats_version}, which was already running)"),
     };
-    let nats_cli = if url.ends_with(":4222") {
-        "nats".to_owned()
-    } else {
-        format!("nats -s {url}")
-    };
+    let nats_cli =
+        if url.ends_with(":4222") { "nats".to_owned() } else { format!("nats -s {url}") };
     format!(
         r#"
 nats-scheduler {version} is ready
@@ -205,10 +203,7 @@ async fn signalled() {
 }
 
 fn start_logging(config: &Config) {
-    let filter = config
-        .log_level
-        .parse()
-        .unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = config.log_level.parse().unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

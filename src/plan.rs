@@ -38,6 +38,8 @@ pub trait View {
     fn is_running(&self, execution: Uuid) -> bool;
     /// Whether an instance is known to run no more.
     fn is_gone(&self, instance: Uuid) -> bool;
+    /// How far ahead of its time an occurrence may be claimed.
+    fn lead(&self) -> Duration;
     /// How long this instance lets others go first with a schedule.
     fn delay(&self, schedule: Uuid) -> Duration;
 }
@@ -71,11 +73,7 @@ pub fn plan(
         recover: Vec::new(),
         skip: Vec::new(),
     };
-    let claimed = Phase::Claimed {
-        by: view.me(),
-        at: now,
-        until: now + lease,
-    };
+    let claimed = Phase::Claimed { by: view.me(), at: now, until: now + lease };
     let mut overlaps = overlaps(schedule);
     for attempt in &mut plan.schedule.attempts {
         match &mut attempt.phase {
@@ -88,11 +86,7 @@ pub fn plan(
                 let mine = *by == view.me() && view.is_running(attempt.execution_id);
                 if !mine && (abandoned(*by, attempt.execution_id, view) || *until <= now) {
                     // The first claim's time stays: the command may have been sent since then.
-                    attempt.phase = Phase::Claimed {
-                        by: view.me(),
-                        at: *at,
-                        until: now + lease,
-                    };
+                    attempt.phase = Phase::Claimed { by: view.me(), at: *at, until: now + lease };
                     plan.recover.push(attempt.clone());
                 }
             }
@@ -104,8 +98,10 @@ pub fn plan(
             _ => {}
         }
     }
-    if let Some(due) = next_occurrence(schedule).filter(|due| *due <= now) {
-        plan.occurrences(trigger, due, now, view.me(), claimed);
+    match next_occurrence(schedule) {
+        Some(due) if due <= now => plan.occurrences(trigger, due, now, view.me(), claimed),
+        Some(due) if due <= now + lead(schedule, view) => plan.ahead(trigger, due, claimed),
+        _ => {}
     }
     let idle = plan.fire.is_empty() && plan.recover.is_empty() && plan.skip.is_empty();
     (!idle).then_some(plan)
@@ -117,6 +113,17 @@ fn next_occurrence(schedule: &Schedule) -> Option<DateTime<Utc>> {
     schedule.next_run_at.filter(|_| acts)
 }
 
+/// How far ahead occurrences of a schedule are claimed. Not where an occurrence may have to give way
+/// to the one before, nor while too many are claimed: that is decided when its time has come.
+fn lead(schedule: &Schedule, view: &impl View) -> Duration {
+    match schedule.spec.delivery.mode {
+        DeliveryMode::Publish | DeliveryMode::Core if claimed_count(schedule) < MAX_CLAIMED => {
+            view.lead()
+        }
+        _ => Duration::zero(),
+    }
+}
+
 /// Whether an execution is under way that a new one must not overlap. Only replies take time: a
 /// published command is done when its stream has it.
 fn overlaps(schedule: &Schedule) -> bool {
@@ -124,11 +131,7 @@ fn overlaps(schedule: &Schedule) -> bool {
 }
 
 fn claimed_count(schedule: &Schedule) -> usize {
-    schedule
-        .attempts
-        .iter()
-        .filter(|a| matches!(a.phase, Phase::Claimed { .. }))
-        .count()
+    schedule.attempts.iter().filter(|a| matches!(a.phase, Phase::Claimed { .. })).count()
 }
 
 impl Plan {
@@ -145,10 +148,7 @@ impl Plan {
         let just_before = |at: DateTime<Utc>| at - Duration::milliseconds(1);
         // A record may name a time that the trigger no longer yields, after an update of the time
         // zone data: it was promised, so it counts.
-        let latest = trigger
-            .latest_at_or_before(now)
-            .filter(|at| *at > due)
-            .unwrap_or(due);
+        let latest = trigger.latest_at_or_before(now).filter(|at| *at > due).unwrap_or(due);
         let grace = Duration::seconds(i64::from(self.schedule.spec.misfire_grace_seconds));
         let refusal = if now - latest > grace {
             Some(SkipCause::Missed)
@@ -160,26 +160,15 @@ impl Plan {
             None
         };
         let (earlier, earlier_last) = if latest > due {
-            let last = trigger
-                .latest_at_or_before(just_before(latest))
-                .unwrap_or(due)
-                .max(due);
-            (
-                trigger
-                    .count_in(just_before(due), just_before(latest))
-                    .max(1),
-                last,
-            )
+            let last = trigger.latest_at_or_before(just_before(latest)).unwrap_or(due).max(due);
+            (trigger.count_in(just_before(due), just_before(latest)).max(1), last)
         } else {
             (0, due)
         };
         match refusal {
             Some(SkipCause::Missed) => {
-                let range = SkippedRange {
-                    cause: SkipCause::Missed,
-                    last: latest,
-                    count: earlier + 1,
-                };
+                let range =
+                    SkippedRange { cause: SkipCause::Missed, last: latest, count: earlier + 1 };
                 self.skip_range(due, range, me);
             }
             refusal => {
@@ -187,24 +176,12 @@ impl Plan {
                     let cause = SkipCause::Coalesced;
                     self.skip_range(
                         due,
-                        SkippedRange {
-                            cause,
-                            last: earlier_last,
-                            count: earlier,
-                        },
+                        SkippedRange { cause, last: earlier_last, count: earlier },
                         me,
                     );
                 }
                 if let Some(cause) = refusal {
-                    self.skip_range(
-                        latest,
-                        SkippedRange {
-                            cause,
-                            last: latest,
-                            count: 1,
-                        },
-                        me,
-                    );
+                    self.skip_range(latest, SkippedRange { cause, last: latest, count: 1 }, me);
                 } else {
                     let attempt = Attempt::new(self.schedule.id, latest, 1, claimed);
                     self.schedule.attempts.push(attempt.clone());
@@ -214,6 +191,15 @@ impl Plan {
         }
         self.schedule.last_scheduled_for = self.schedule.last_scheduled_for.max(Some(latest));
         self.schedule.next_run_at = trigger.next_after(now.max(latest));
+    }
+
+    /// Claims an occurrence whose time has not come.
+    fn ahead(&mut self, trigger: &Trigger, due: DateTime<Utc>, claimed: Phase) {
+        let attempt = Attempt::new(self.schedule.id, due, 1, claimed);
+        self.schedule.attempts.push(attempt.clone());
+        self.fire.push(attempt);
+        self.schedule.last_scheduled_for = self.schedule.last_scheduled_for.max(Some(due));
+        self.schedule.next_run_at = trigger.next_after(due);
     }
 
     fn skip_range(&mut self, first: DateTime<Utc>, range: SkippedRange, me: Uuid) {
@@ -227,40 +213,29 @@ impl Plan {
 /// Whether nobody acts on an attempt any more: its instance is gone, or it is ours and forgotten
 /// (we gave it up, or a write that we thought lost arrived late).
 fn abandoned(by: Uuid, execution: Uuid, view: &impl View) -> bool {
-    if by == view.me() {
-        !view.is_running(execution)
-    } else {
-        view.is_gone(by)
-    }
+    if by == view.me() { !view.is_running(execution) } else { view.is_gone(by) }
 }
 
 /// When to call [`plan`] for a schedule: `None` if only a change of the record can bring work.
 pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
     // A date that somebody wrote by hand may lie at the end of time.
     let polite = |at: DateTime<Utc>| {
-        at.checked_add_signed(view.delay(schedule.id))
-            .unwrap_or(DateTime::<Utc>::MAX_UTC)
+        at.checked_add_signed(view.delay(schedule.id)).unwrap_or(DateTime::<Utc>::MAX_UTC)
     };
     let waits = schedule.fires() && !overlaps(schedule);
-    let attempts = schedule
-        .attempts
-        .iter()
-        .filter_map(|attempt| match &attempt.phase {
-            Phase::Waiting { due_at } => waits.then(|| polite(*due_at)),
-            Phase::Claimed { by, .. } | Phase::Skipped { by, .. }
-                if abandoned(*by, attempt.execution_id, view) =>
-            {
-                Some(if *by == view.me() {
-                    DateTime::UNIX_EPOCH
-                } else {
-                    polite(DateTime::UNIX_EPOCH)
-                })
-            }
-            Phase::Claimed { by, .. } if *by == view.me() => None,
-            Phase::Claimed { until, .. } => Some(polite(*until)),
-            Phase::Skipped { .. } => None,
-        });
-    attempts.chain(next_occurrence(schedule).map(polite)).min()
+    let attempts = schedule.attempts.iter().filter_map(|attempt| match &attempt.phase {
+        Phase::Waiting { due_at } => waits.then(|| polite(*due_at)),
+        Phase::Claimed { by, .. } | Phase::Skipped { by, .. }
+            if abandoned(*by, attempt.execution_id, view) =>
+        {
+            Some(if *by == view.me() { DateTime::UNIX_EPOCH } else { polite(DateTime::UNIX_EPOCH) })
+        }
+        Phase::Claimed { by, .. } if *by == view.me() => None,
+        Phase::Claimed { until, .. } => Some(polite(*until)),
+        Phase::Skipped { .. } => None,
+    });
+    let occurrence = next_occurrence(schedule).map(|due| polite(due - lead(schedule, view)));
+    attempts.chain(occurrence).min()
 }
 
 /// When an attempt that failed at `now` is tried again: exponential from `retry_delay_seconds`.
@@ -279,11 +254,7 @@ pub fn retry_at(schedule: &Schedule, number: u32, now: DateTime<Utc>) -> Option<
 /// Folds a final event into the record. Does nothing, and returns false, if the record no longer
 /// holds the attempt: settling twice is settling once.
 pub fn settle(schedule: &mut Schedule, ended: &Execution) -> bool {
-    let Some(index) = schedule
-        .attempts
-        .iter()
-        .position(|a| a.execution_id == ended.id)
-    else {
+    let Some(index) = schedule.attempts.iter().position(|a| a.execution_id == ended.id) else {
         return false;
     };
     let attempt = schedule.attempts.remove(index);
@@ -300,23 +271,14 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution) -> bool {
         && schedule.status != Status::Deleted
     {
         let phase = Phase::Waiting { due_at };
-        let retry = Attempt::new(
-            schedule.id,
-            attempt.scheduled_for,
-            attempt.number + 1,
-            phase,
-        );
+        let retry = Attempt::new(schedule.id, attempt.scheduled_for, attempt.number + 1, phase);
         schedule.attempts.push(retry);
     }
     let over = schedule.next_run_at.is_none() && schedule.attempts.is_empty();
     if over && schedule.status == Status::Active {
         let recurs = schedule.spec.timing.schedule_type.recurs();
         let succeeded = ended.status == ExecutionStatus::Success;
-        schedule.status = if recurs || succeeded {
-            Status::Completed
-        } else {
-            Status::Failed
-        };
+        schedule.status = if recurs || succeeded { Status::Completed } else { Status::Failed };
     }
     true
 }

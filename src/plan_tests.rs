@@ -11,6 +11,7 @@ struct Knows {
     me: Uuid,
     running: HashSet<Uuid>,
     gone: HashSet<Uuid>,
+    lead: Duration,
 }
 
 impl View for Knows {
@@ -26,6 +27,10 @@ impl View for Knows {
         self.gone.contains(&instance)
     }
 
+    fn lead(&self) -> Duration {
+        self.lead
+    }
+
     fn delay(&self, _: Uuid) -> Duration {
         Duration::zero()
     }
@@ -35,11 +40,7 @@ const ME: Uuid = Uuid::from_u128(1);
 const OTHER: Uuid = Uuid::from_u128(2);
 
 fn knows() -> Knows {
-    Knows {
-        me: ME,
-        running: HashSet::new(),
-        gone: HashSet::new(),
-    }
+    Knows { me: ME, running: HashSet::new(), gone: HashSet::new(), lead: Duration::zero() }
 }
 
 fn at(text: &str) -> DateTime<Utc> {
@@ -56,20 +57,14 @@ fn schedule(json: &str) -> (Schedule, Trigger) {
     fields["target_command"] = "cmd.a".into();
     let request: CreateSchedule = serde_json::from_str(&fields.to_string()).unwrap();
     let rules = Rules {
-        limits: Limits {
-            lookahead: Duration::days(365),
-            schedules_per_creator: 1,
-        },
+        limits: Limits { lookahead: Duration::days(365), schedules_per_creator: 1 },
         allowed_targets: vec![TargetPattern::parse("cmd.>").unwrap()],
         timezone: chrono_tz::UTC,
         max_retries: 2,
         retry_delay_seconds: 10,
         misfire_grace_seconds: 300,
     };
-    let writer = Writer {
-        instance: ME,
-        token: 0,
-    };
+    let writer = Writer { instance: ME, token: 0 };
     let id = Uuid::from_u128(9);
     new_schedule(&request, &rules, id, at("00:00:00"), "me", "c", writer).unwrap()
 }
@@ -79,11 +74,9 @@ fn minutely() -> (Schedule, Trigger) {
 }
 
 fn end(schedule: &Schedule, attempt: &Attempt, outcome: Outcome, now: DateTime<Utc>) -> Execution {
-    let claim = Claim {
-        instance: ME,
-        revision: 1,
-    };
-    let mut ended = Execution::started(schedule, attempt, claim, now).ended(outcome, now);
+    let claim = Claim { instance: ME, revision: 1 };
+    let mut ended = Execution::started(schedule, attempt, claim, now);
+    ended.end(outcome, now);
     if ended.status == ExecutionStatus::Failed && !ended.uncertain {
         ended.retry_at = retry_at(schedule, attempt.number, now);
     }
@@ -123,14 +116,44 @@ fn what_is_due_is_claimed_and_the_next_time_set() {
 }
 
 #[test]
+fn an_occurrence_is_claimed_ahead_and_a_backlog_is_not() {
+    let (schedule, trigger) = minutely();
+    let mut view = knows();
+    view.lead = Duration::milliseconds(500);
+    let schedule = plan(&schedule, &trigger, at("00:00:00"), &view, lease()).unwrap().schedule;
+    view.running.extend(schedule.attempts.iter().map(|attempt| attempt.execution_id));
+    assert_eq!(wake_at(&schedule, &view), Some(at("00:00:59.500")));
+    assert_eq!(plan(&schedule, &trigger, at("00:00:59.499"), &view, lease()), None);
+    let ahead = plan(&schedule, &trigger, at("00:00:59.500"), &view, lease()).unwrap();
+    assert_eq!(ahead.fire[0].scheduled_for, at("00:01:00"));
+    assert_eq!(ahead.schedule.next_run_at, Some(at("00:02:00")));
+    // What is due already is never given up for what is not.
+    let late = plan(&schedule, &trigger, at("00:01:59.900"), &view, lease()).unwrap();
+    assert_eq!(late.fire[0].scheduled_for, at("00:01:00"));
+    assert_eq!(late.schedule.next_run_at, Some(at("00:02:00")));
+}
+
+#[test]
+fn withdrawing_gives_back_what_is_not_due_and_keeps_what_is() {
+    let (schedule, trigger) = schedule(r#"{"schedule_type":"interval","interval_seconds":1}"#);
+    let mut view = knows();
+    view.lead = Duration::milliseconds(500);
+    let mut record = plan(&schedule, &trigger, at("00:00:00"), &view, lease()).unwrap().schedule;
+    view.running.extend(record.attempts.iter().map(|attempt| attempt.execution_id));
+    record = plan(&record, &trigger, at("00:00:00.600"), &view, lease()).unwrap().schedule;
+    assert_eq!(record.attempts.len(), 2);
+    record.withdraw(at("00:00:00.700"));
+    assert_eq!(record.attempts.len(), 1);
+    assert_eq!(record.next_run_at, Some(at("00:00:01")));
+    assert!(record.last_scheduled_for < Some(at("00:00:01")));
+}
+
+#[test]
 fn of_a_backlog_the_latest_fires_and_the_rest_is_one_entry() {
     let (schedule, trigger) = minutely();
     let plan = plan(&schedule, &trigger, at("01:30:10"), &knows(), lease()).unwrap();
     assert_eq!(plan.fire[0].scheduled_for, at("01:30:00"));
-    assert_eq!(
-        ranges(&plan),
-        [(SkipCause::Coalesced, at("00:00:00"), at("01:29:00"), 90)]
-    );
+    assert_eq!(ranges(&plan), [(SkipCause::Coalesced, at("00:00:00"), at("01:29:00"), 90)]);
     assert_eq!(plan.schedule.next_run_at, Some(at("01:31:00")));
 }
 
@@ -142,10 +165,7 @@ fn what_is_later_than_its_grace_is_missed() {
     let on_time = plan(&schedule, &trigger, at("00:01:00"), &knows(), lease()).unwrap();
     assert_eq!(on_time.fire.len(), 1, "the grace includes its end");
     let late = plan(&schedule, &trigger, at("02:01:00.001"), &knows(), lease()).unwrap();
-    assert_eq!(
-        ranges(&late),
-        [(SkipCause::Missed, at("00:00:00"), at("02:00:00"), 3)]
-    );
+    assert_eq!(ranges(&late), [(SkipCause::Missed, at("00:00:00"), at("02:00:00"), 3)]);
     assert!(late.fire.is_empty());
     assert_eq!(late.schedule.next_run_at, Some(at("03:00:00")));
 }
@@ -169,10 +189,7 @@ fn schedules_that_do_not_fire_do_nothing() {
     ] {
         let (mut schedule, trigger) = minutely();
         change(&mut schedule);
-        assert_eq!(
-            plan(&schedule, &trigger, at("00:05:00"), &knows(), lease()),
-            None
-        );
+        assert_eq!(plan(&schedule, &trigger, at("00:05:00"), &knows(), lease()), None);
         assert_eq!(wake_at(&schedule, &knows()), None);
     }
 }
@@ -200,22 +217,14 @@ fn a_record_never_grows_without_bound() {
     for second in 0..200 {
         let now = at("00:00:00") + Duration::seconds(second);
         if let Some(plan) = plan(&schedule, &trigger, now, &view, lease()) {
-            view.running
-                .extend(plan.schedule.attempts.iter().map(|a| a.execution_id));
+            view.running.extend(plan.schedule.attempts.iter().map(|a| a.execution_id));
             schedule = plan.schedule;
         }
     }
     assert_eq!(schedule.attempts.len(), MAX_ATTEMPTS);
-    let claimed = schedule
-        .attempts
-        .iter()
-        .filter(|a| matches!(a.phase, Phase::Claimed { .. }));
+    let claimed = schedule.attempts.iter().filter(|a| matches!(a.phase, Phase::Claimed { .. }));
     assert_eq!(claimed.count(), MAX_CLAIMED);
-    assert_eq!(
-        wake_at(&schedule, &view),
-        None,
-        "a full record waits for something to be settled"
-    );
+    assert_eq!(wake_at(&schedule, &view), None, "a full record waits for something to be settled");
 }
 
 #[test]
@@ -225,17 +234,11 @@ fn success_is_counted_and_the_attempt_forgotten() {
     let mut record = plan.schedule;
     let ended = end(&record, &plan.fire[0], Outcome::success(), at("00:00:01"));
     assert!(settle(&mut record, &ended));
-    assert_eq!(
-        (record.run_count, record.success_count, record.failure_count),
-        (1, 1, 0)
-    );
+    assert_eq!((record.run_count, record.success_count, record.failure_count), (1, 1, 0));
     assert_eq!(record.last_run_at, Some(at("00:00:01")));
     assert!(record.attempts.is_empty());
     let settled = record.clone();
-    assert!(
-        !settle(&mut record, &ended),
-        "settling twice is settling once"
-    );
+    assert!(!settle(&mut record, &ended), "settling twice is settling once");
     assert_eq!(record, settled);
 }
 
@@ -256,13 +259,7 @@ fn failures_are_tried_again_with_growing_waits_until_used_up() {
         if let Some(wake) = wake_at(&record, &knows()) {
             waits.push((wake - now).num_seconds());
             assert_eq!(
-                super::plan(
-                    &record,
-                    &trigger,
-                    wake - Duration::milliseconds(1),
-                    &knows(),
-                    lease()
-                ),
+                super::plan(&record, &trigger, wake - Duration::milliseconds(1), &knows(), lease()),
                 None
             );
             now = wake;
@@ -307,24 +304,14 @@ fn only_what_is_abandoned_is_taken_over_under_its_own_id() {
     let claimed = plan(&schedule, &trigger, at("00:00:00"), &theirs, lease()).unwrap();
     let mut view = knows();
     let now = at("00:00:30");
-    assert_eq!(
-        plan(&claimed.schedule, &trigger, now, &view, lease()),
-        None,
-        "it is alive"
-    );
+    assert_eq!(plan(&claimed.schedule, &trigger, now, &view, lease()), None, "it is alive");
     assert_eq!(wake_at(&claimed.schedule, &view), Some(at("00:01:00")));
     view.gone.insert(OTHER);
     let taken = plan(&claimed.schedule, &trigger, now, &view, lease()).unwrap();
     assert_eq!(taken.recover[0].execution_id, claimed.fire[0].execution_id);
     assert!(taken.fire.is_empty());
-    let Phase::Claimed { by, at: since, .. } = taken.schedule.attempts[0].phase else {
-        panic!()
-    };
-    assert_eq!(
-        (by, since),
-        (ME, at("00:00:00")),
-        "since when it may have been sent is kept"
-    );
+    let Phase::Claimed { by, at: since, .. } = taken.schedule.attempts[0].phase else { panic!() };
+    assert_eq!((by, since), (ME, at("00:00:00")), "since when it may have been sent is kept");
 }
 
 #[test]
@@ -335,14 +322,7 @@ fn a_claim_whose_lease_is_over_is_taken_over_from_the_living() {
     theirs.me = OTHER;
     let claimed = plan(&schedule, &trigger, at("00:00:01"), &theirs, lease()).unwrap();
     assert_eq!(wake_at(&claimed.schedule, &knows()), Some(at("00:05:01")));
-    let taken = plan(
-        &claimed.schedule,
-        &trigger,
-        at("00:05:01"),
-        &knows(),
-        lease(),
-    )
-    .unwrap();
+    let taken = plan(&claimed.schedule, &trigger, at("00:05:01"), &knows(), lease()).unwrap();
     assert_eq!(taken.recover.len(), 1);
 }
 
@@ -351,22 +331,13 @@ fn our_own_forgotten_claim_is_taken_up_at_once_and_a_running_one_never() {
     let (schedule, trigger) = minutely();
     let claimed = plan(&schedule, &trigger, at("00:00:00"), &knows(), lease()).unwrap();
     let now = at("00:00:02");
-    assert_eq!(
-        plan(&claimed.schedule, &trigger, now, &knows(), lease())
-            .unwrap()
-            .recover
-            .len(),
-        1
-    );
+    assert_eq!(plan(&claimed.schedule, &trigger, now, &knows(), lease()).unwrap().recover.len(), 1);
     let mut view = knows();
     view.running.insert(claimed.fire[0].execution_id);
     assert_eq!(plan(&claimed.schedule, &trigger, now, &view, lease()), None);
     let after_lease = at("00:00:00") + lease() * 2;
     let later = plan(&claimed.schedule, &trigger, after_lease, &view, lease()).unwrap();
-    assert!(
-        later.recover.is_empty(),
-        "we still act on it, however long it takes"
-    );
+    assert!(later.recover.is_empty(), "we still act on it, however long it takes");
 }
 
 #[test]

@@ -81,12 +81,7 @@ pub async fn serve(
     let _guard = background.clone().drop_guard();
     let (index, changes) = Index::new();
     let (loading, mut loaded) = state::channel(false);
-    tokio::spawn(watch::follow(
-        js.clone(),
-        Arc::clone(&index),
-        loading,
-        background.clone(),
-    ));
+    tokio::spawn(watch::follow(js.clone(), Arc::clone(&index), loading, background.clone()));
     let store = Store::open(js.clone()).await?;
     let history = History::open(js.clone(), background.clone()).await?;
     let members = Members::new(Uuid::new_v4());

@@ -1,1 +1,174 @@
-fn main() {}
+//! The service driven by the real `nats` command-line client, as the README shows it.
+//!
+//! `NATS_CLI` names the client, else it is `nats` on the `PATH`. These tests are the only ones that
+//! need it, so they are behind the feature `cli-tests`.
+
+#[path = "it/harness.rs"]
+mod harness;
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use harness::{Nats, wait_for};
+use serde_json::Value;
+
+/// Runs the client against a server; its output, which must be that of success.
+fn nats_cli(nats: &Nats, arguments: &[&str]) -> String {
+    let output = run(nats, arguments);
+    let text = text(&output);
+    assert!(output.status.success(), "nats {arguments:?}: {text}");
+    text
+}
+
+fn run(nats: &Nats, arguments: &[&str]) -> Output {
+    let client = std::env::var("NATS_CLI").unwrap_or_else(|_| "nats".to_owned());
+    Command::new(&client)
+        .args(["--server", &nats.url(), "--no-context"])
+        .args(arguments)
+        .env("XDG_CONFIG_HOME", nats.dir())
+        .output()
+        .unwrap_or_else(|error| panic!("{client}: {error}; install the nats CLI or set NATS_CLI"))
+}
+
+fn text(output: &Output) -> String {
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    format!("{out}{err}")
+}
+
+/// Sends a request with `nats req`; the reply's JSON.
+fn req(nats: &Nats, operation: &str, body: &str, headers: &[&str]) -> Value {
+    let subject = format!("cmd.scheduler.{operation}");
+    let mut arguments = vec!["req", &subject, body, "--raw"];
+    for header in headers {
+        arguments.extend(["-H", header]);
+    }
+    let output = run(nats, &arguments);
+    assert!(output.status.success(), "{}", text(&output));
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)))
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[tokio::test]
+async fn every_stream_configuration_is_one_that_the_client_takes() {
+    let nats = Nats::bare().await;
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(root().join("streams")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        nats_cli(&nats, &["stream", "add", &name, "--config", path.to_str().unwrap()]);
+        names.push(name);
+    }
+    assert_eq!(names.len(), 4);
+    // What the client made is what the service wants.
+    let _service = nats.service().await;
+    let status = req(&nats, "status", "", &[]);
+    assert_eq!(status["data"]["status"], "ok", "{status}");
+}
+
+#[tokio::test]
+async fn a_schedule_lives_through_the_client() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let created = req(
+        &nats,
+        "schedule.create",
+        r#"{"name":"hello","schedule_type":"interval","interval_seconds":1,"target_command":"cmd.example.hello","command_payload":{"text":"hi"}}"#,
+        &["X-Created-By:alice"],
+    );
+    assert_eq!(created["data"]["created_by"], "alice");
+    let id = created["data"]["id"].as_str().unwrap().to_owned();
+    let by_id = format!(r#"{{"schedule_id":"{id}"}}"#);
+    assert_eq!(req(&nats, "schedule.get", &by_id, &[])["data"]["name"], "hello");
+    assert_eq!(req(&nats, "schedule.list", "", &[])["pagination"]["total"], 1);
+    wait_for("executions", || async {
+        let reply = req(&nats, "execution.list", &by_id, &[]);
+        (reply["pagination"]["total"].as_u64()? >= 2).then_some(())
+    })
+    .await;
+    let shown =
+        nats_cli(&nats, &["kv", "get", "scheduler_schedules", &format!("schedule.{id}"), "--raw"]);
+    assert!(shown.contains("cmd.example.hello"), "{shown}");
+    assert!(nats_cli(&nats, &["kv", "ls", "scheduler_schedules"]).contains(&id));
+    let stored = nats_cli(&nats, &["stream", "get", "COMMANDS", "1"]);
+    assert!(stored.contains("Scheduler-Execution-Id"), "{stored}");
+    req(&nats, "schedule.delete", &by_id, &[]);
+    assert_eq!(req(&nats, "schedule.get", &by_id, &[])["data"]["status"], "deleted");
+    let error = req(&nats, "schedule.create", r#"{"nam":"x"}"#, &[]);
+    assert_eq!(error["error"]["code"], "invalid");
+}
+
+#[tokio::test]
+async fn micro_shows_the_service_and_asks_it() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    assert!(nats_cli(&nats, &["micro", "ls"]).contains("scheduler"));
+    let info = nats_cli(&nats, &["micro", "info", "scheduler"]);
+    assert!(
+        info.contains("schedule-create") && info.contains("cmd.scheduler.schedule.create"),
+        "{info}"
+    );
+    let preview = nats_cli(
+        &nats,
+        &[
+            "micro",
+            "request",
+            "scheduler",
+            "schedule-preview",
+            r#"{"schedule_type":"cron","cron_expression":"@daily","count":2}"#,
+        ],
+    );
+    assert!(preview.contains("occurrences"), "{preview}");
+    let stats = nats_cli(&nats, &["micro", "stats", "scheduler"]);
+    assert!(stats.contains("schedule-preview"), "{stats}");
+}
+
+/// The `nats req` commands of a document, joined where they go over several lines.
+fn documented_requests(document: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut lines = document.lines();
+    while let Some(line) = lines.next() {
+        let line = line.trim().trim_start_matches("$ ");
+        if !line.starts_with("nats req cmd.scheduler") {
+            continue;
+        }
+        let mut command = line.to_owned();
+        while command.ends_with('\\') || command.matches('\'').count() % 2 == 1 {
+            let next = lines.next().expect("a command that ends").trim();
+            command = format!("{} {next}", command.trim_end_matches('\\'));
+        }
+        found.push(command);
+    }
+    found
+}
+
+/// Every request that the documents show is one that the service takes, or refuses for a reason of
+/// its own such as an id that is not there; never one that is malformed.
+#[tokio::test]
+async fn the_requests_of_the_documents_are_well_formed() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let mut tried = 0;
+    for file in ["README.md", "docs/api.md"] {
+        let document = std::fs::read_to_string(root().join(file)).unwrap();
+        for command in documented_requests(&document) {
+            let script =
+                command.replacen("nats req", "\"$NATS_CLI\" --server \"$URL\" req --raw", 1);
+            let client = std::env::var("NATS_CLI").unwrap_or_else(|_| "nats".to_owned());
+            let output = Command::new("sh")
+                .args(["-c", &script])
+                .envs([("NATS_CLI", client), ("URL", nats.url())])
+                .env("XDG_CONFIG_HOME", nats.dir())
+                .output()
+                .unwrap();
+            let reply: Value = serde_json::from_slice(&output.stdout)
+                .unwrap_or_else(|_| panic!("{file}: {command}\n{}", text(&output)));
+            assert_ne!(reply["error"]["code"], "invalid", "{file}: {command}\n{reply}");
+            tried += 1;
+        }
+    }
+    assert!(tried >= 12, "{tried} requests found");
+}

@@ -63,21 +63,13 @@ pub struct ApiError {
 impl ApiError {
     /// An error without details.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            details: Vec::new(),
-        }
+        Self { code, message: message.into(), details: Vec::new() }
     }
 
     /// `invalid`, with all faults; the message names them too, for those who only see that.
     pub fn invalid(faults: Vec<FieldFault>) -> Self {
         let text: Vec<_> = faults.iter().map(ToString::to_string).collect();
-        Self {
-            code: Code::Invalid,
-            message: text.join("; "),
-            details: faults,
-        }
+        Self { code: Code::Invalid, message: text.join("; "), details: faults }
     }
 
     /// `not_found` for a schedule.

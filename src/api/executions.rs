@@ -59,10 +59,7 @@ impl Api {
                 let links = Links::execution(id, execution.schedule_id);
                 Ok(Reply::new(execution, caller).links(links))
             }
-            None => Err(ApiError::new(
-                Code::NotFound,
-                format!("there is no execution {id}"),
-            )),
+            None => Err(ApiError::new(Code::NotFound, format!("there is no execution {id}"))),
         }
     }
 
@@ -84,11 +81,7 @@ impl Api {
         };
         let (executions, total) = self.history.list(&filter, page).await?;
         let mut reply = Reply::new(executions, caller);
-        reply.pagination = Some(Pagination {
-            page: number,
-            limit: page.limit,
-            total,
-        });
+        reply.pagination = Some(Pagination { page: number, limit: page.limit, total });
         Ok(reply)
     }
 }

@@ -50,10 +50,7 @@ pub struct Api {
 
 impl Api {
     fn writer(&self) -> Writer {
-        Writer {
-            instance: self.instance,
-            token: rand::random(),
-        }
+        Writer { instance: self.instance, token: rand::random() }
     }
 }
 

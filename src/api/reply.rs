@@ -86,21 +86,13 @@ impl Links {
     pub fn schedule(id: Uuid) -> Self {
         let itself = format!("/api/v1/schedules/{id}");
         let executions = Some(format!("{itself}/executions"));
-        Self {
-            itself: Some(itself),
-            executions,
-            schedule: None,
-        }
+        Self { itself: Some(itself), executions, schedule: None }
     }
 
     /// Of an execution.
     pub fn execution(id: Uuid, schedule: Uuid) -> Self {
         let itself = Some(format!("/api/v1/executions/{id}"));
-        Self {
-            itself,
-            executions: None,
-            schedule: Some(format!("/api/v1/schedules/{schedule}")),
-        }
+        Self { itself, executions: None, schedule: Some(format!("/api/v1/schedules/{schedule}")) }
     }
 }
 
@@ -128,10 +120,7 @@ pub struct Warning {
 
 /// A schedule as replies show it: flat, with the revision to change it by.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[allow(
-    missing_docs,
-    reason = "the names are those of the request and of the record"
-)]
+#[allow(missing_docs, reason = "the names are those of the request and of the record")]
 pub struct ScheduleView {
     pub id: Uuid,
     pub name: String,
@@ -220,10 +209,7 @@ impl ScheduleView {
 
 /// A schedule in a list: without payload, tags, priority, retries and tracking fields.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[allow(
-    missing_docs,
-    reason = "the names are those of the request and of the record"
-)]
+#[allow(missing_docs, reason = "the names are those of the request and of the record")]
 pub struct ScheduleSummary {
     pub id: Uuid,
     pub name: String,

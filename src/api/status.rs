@@ -60,9 +60,7 @@ impl Api {
     ) -> Result<Reply<ServiceStatus>, ApiError> {
         let mut schedules: BTreeMap<String, usize> = BTreeMap::new();
         for entry in self.index.all() {
-            *schedules
-                .entry(status_name(entry.schedule.status).to_owned())
-                .or_default() += 1;
+            *schedules.entry(status_name(entry.schedule.status).to_owned()).or_default() += 1;
         }
         let streams: Vec<_> = self
             .streams

@@ -50,10 +50,7 @@ impl ServerBinary {
         if numbers < MINIMUM_VERSION {
             return Err(BinaryError::TooOld(path.into(), version.to_owned()));
         }
-        Ok(Self {
-            path: path.to_owned(),
-            version: version.to_owned(),
-        })
+        Ok(Self { path: path.to_owned(), version: version.to_owned() })
     }
 }
 
@@ -65,10 +62,7 @@ impl ServerBinary {
 fn run_version(path: &Path) -> io::Result<String> {
     let mut tries = 0;
     loop {
-        let run = Command::new(path)
-            .arg("--version")
-            .stdin(Stdio::null())
-            .output();
+        let run = Command::new(path).arg("--version").stdin(Stdio::null()).output();
         match run {
             Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && tries < 100 => {
                 tries += 1;
@@ -100,14 +94,8 @@ mod tests {
             ("nats-server: v2.15.1", Some(("2.15.1", (2, 15, 1)))),
             ("nats-server: v2.9.25", Some(("2.9.25", (2, 9, 25)))),
             ("nats-server: v3.0.0", Some(("3.0.0", (3, 0, 0)))),
-            (
-                "nats-server: v2.14.0-RC.2",
-                Some(("2.14.0-RC.2", (2, 14, 0))),
-            ),
-            (
-                "nats-server: v2.15.0+dirty",
-                Some(("2.15.0+dirty", (2, 15, 0))),
-            ),
+            ("nats-server: v2.14.0-RC.2", Some(("2.14.0-RC.2", (2, 14, 0)))),
+            ("nats-server: v2.15.0+dirty", Some(("2.15.0+dirty", (2, 15, 0)))),
             ("nats-server: v2.15", None),
             ("nats-server: v2.15.1.7", None),
             ("nats-server: v2.x.1", None),

@@ -35,19 +35,12 @@ impl FakeWheel {
 
     pub(super) fn from_bytes(name: &'static str, bytes: Vec<u8>) -> Self {
         let sha256 = sha256_hex(&bytes);
-        Self {
-            name,
-            bytes,
-            sha256,
-        }
+        Self { name, bytes, sha256 }
     }
 
     /// The table entry under which this wheel is accepted.
     pub(super) fn entry(&self) -> Wheel<'_> {
-        Wheel {
-            name: self.name,
-            sha256: &self.sha256,
-        }
+        Wheel { name: self.name, sha256: &self.sha256 }
     }
 
     pub(super) fn write_to(&self, folder: &Path) -> PathBuf {

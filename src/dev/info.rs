@@ -29,9 +29,7 @@ impl ServerInfo {
         const LONGEST_GREETING: u64 = 64 * 1024;
         let stream = TcpStream::connect((host, port)).await?;
         let mut line = String::new();
-        BufReader::new(stream.take(LONGEST_GREETING))
-            .read_line(&mut line)
-            .await?;
+        BufReader::new(stream.take(LONGEST_GREETING)).read_line(&mut line).await?;
         if line.is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

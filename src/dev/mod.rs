@@ -73,21 +73,14 @@ pub async fn ensure_server(
             return Err(DevError::NoJetStream(port));
         }
         let url = format!("nats://{host}:{port}");
-        return Ok(DevServer {
-            url,
-            version: info.version,
-            process: None,
-        });
+        return Ok(DevServer { url, version: info.version, process: None });
     }
     let found = tokio::task::spawn_blocking(move || server::find(&mut progress)).await;
     let binary = match found {
         Ok(found) => found?,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     };
-    let data = |source| DevError::Data {
-        path: data_dir.clone(),
-        source,
-    };
+    let data = |source| DevError::Data { path: data_dir.clone(), source };
     std::fs::create_dir_all(&data_dir).map_err(data)?;
     let config = data_dir.join("nats-server.conf");
     std::fs::write(&config, SERVER_CONFIG).map_err(data)?;
@@ -96,9 +89,5 @@ pub async fn ensure_server(
     options.port = Some(port);
     options.start_deadline = START_DEADLINE;
     let server = RunningServer::start(&binary, options).await?;
-    Ok(DevServer {
-        url: server.url(),
-        version: binary.version,
-        process: Some(server),
-    })
+    Ok(DevServer { url: server.url(), version: binary.version, process: Some(server) })
 }

@@ -37,11 +37,7 @@ impl fmt::Display for Said {
 
 /// The last `count` lines of `text` that are not empty, on one line: where programs put the reason.
 pub(super) fn last_lines(text: &str, count: usize) -> String {
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(count)..].join(" | ")
 }
 

@@ -189,10 +189,7 @@ impl RunningServer {
     /// Starts the server again, on the same port and store. Kills it first if it still runs.
     pub async fn restart(&mut self) -> Result<(), StartError> {
         self.kill();
-        let options = ServerOptions {
-            port: Some(self.port),
-            ..self.options.clone()
-        };
+        let options = ServerOptions { port: Some(self.port), ..self.options.clone() };
         let binary = self.binary.clone();
         *self = Self::start(&binary, options).await?;
         Ok(())
@@ -228,10 +225,7 @@ impl RunningServer {
         use rustix::process::{Pid, kill_process};
         let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok());
         let Some(pid) = pid.and_then(Pid::from_raw) else {
-            return Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                "nats-server has ended",
-            ));
+            return Err(io::Error::new(io::ErrorKind::NotFound, "nats-server has ended"));
         };
         Ok(kill_process(pid, signal)?)
     }

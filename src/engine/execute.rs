@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use tracing::{info, warn};
 
+use super::urgency::Urgent;
 use super::work::Accepted;
 use super::{Shared, TRUST};
 use crate::clock;
@@ -23,34 +24,37 @@ pub(crate) async fn attempt(
     accepted: &Accepted,
     attempt: &Attempt,
     recovered: bool,
-) -> Option<Execution> {
-    let schedule = &accepted.plan.schedule;
-    let claim = Claim {
-        instance: shared.members.me(),
-        revision: accepted.written.revision,
-    };
-    if recovered && let Some(outcome) = known_outcome(shared, attempt).await {
+    urgent: Option<Urgent>,
+) -> Option<Box<Execution>> {
+    let schedule = &accepted.schedule;
+    let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
+    if recovered && let Some(outcome) = Box::pin(known_outcome(shared, attempt)).await {
         info!(execution_id = %attempt.execution_id, "outcome found in the history");
-        return Some(outcome);
+        return Some(Box::new(outcome));
     }
     if !trusted(accepted.written.sent) {
         warn!(execution_id = %attempt.execution_id, "claim too old to act on; claiming again");
         return None;
     }
-    let claimed_at = match attempt.phase {
-        Phase::Claimed { at, .. } => at,
+    // A command that may have been sent by others may have been sent since their claim.
+    let started_at = match attempt.phase {
+        Phase::Claimed { at, .. } if recovered => at,
         _ => clock::now(),
     };
-    let mut execution = Execution::started(schedule, attempt, claim, claimed_at);
-    execution.timings.claimed_at = Some(clock::now());
+    let mut execution = Box::new(Execution::started(schedule, attempt, claim, started_at));
+    if let Phase::Claimed { at, .. } = attempt.phase {
+        execution.timings.claimed_at = Some(at);
+    }
     failpoint("after_claim");
     let outcome = run(shared, schedule, &mut execution, recovered).await;
+    drop(urgent);
     failpoint("after_deliver");
     let now = clock::now();
-    let mut ended = execution.ended(outcome, now);
-    ended.retry_at = retry(shared, schedule, attempt, &ended, now);
-    ended.will_retry = ended.retry_at.is_some();
-    let ended = record(shared, attempt, ended).await;
+    execution.end(outcome, now);
+    execution.retry_at = retry(shared, schedule, attempt, &execution, now);
+    execution.will_retry = execution.retry_at.is_some();
+    shared.urgency.quiet().await;
+    let ended = record(shared, attempt, execution).await;
     failpoint("after_record");
     log(&ended);
     Some(ended)
@@ -76,10 +80,12 @@ fn retry(
 
 /// Writes an outcome to the history; returns the outcome that counts. That is the first one written
 /// for the execution, which is another instance's where we and it both acted.
-async fn record(shared: &Shared, attempt: &Attempt, ended: Execution) -> Execution {
+async fn record(shared: &Shared, attempt: &Attempt, ended: Box<Execution>) -> Box<Execution> {
     match shared.history.record(&ended).await {
         Recorded::New => ended,
-        Recorded::Duplicate => known_outcome(shared, attempt).await.unwrap_or(ended),
+        Recorded::Duplicate => {
+            Box::pin(known_outcome(shared, attempt)).await.map_or(ended, Box::new)
+        }
     }
 }
 
@@ -89,13 +95,10 @@ pub(crate) async fn skip(
     accepted: &Accepted,
     attempt: &Attempt,
     range: crate::schedule::SkippedRange,
-) -> Execution {
-    let schedule = &accepted.plan.schedule;
-    let claim = Claim {
-        instance: shared.members.me(),
-        revision: accepted.written.revision,
-    };
-    let skipped = Execution::skipped(schedule, attempt, range, claim, clock::now());
+) -> Box<Execution> {
+    let schedule = &accepted.schedule;
+    let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
+    let skipped = Box::new(Execution::skipped(schedule, attempt, range, claim, clock::now()));
     failpoint("after_skip");
     let skipped = record(shared, attempt, skipped).await;
     log(&skipped);
@@ -109,12 +112,7 @@ async fn run(
     earlier: bool,
 ) -> Outcome {
     let target = &schedule.spec.target_command;
-    if !shared
-        .config
-        .allowed_targets
-        .iter()
-        .any(|pattern| pattern.allows(target))
-    {
+    if !shared.config.allowed_targets.iter().any(|pattern| pattern.allows(target)) {
         let text = format!("{} is not in the allow-list", target.as_str());
         return Outcome::failed(ErrorType::NotAllowed, text);
     }

@@ -46,16 +46,8 @@ struct View {
 impl Members {
     /// This instance alone, under `me`.
     pub fn new(me: Uuid) -> Self {
-        let view = View {
-            heard: HashMap::new(),
-            listening: Instant::now(),
-            settled: false,
-        };
-        Self {
-            me,
-            state: Arc::new(RwLock::new(view)),
-            changed: Arc::new(Notify::new()),
-        }
+        let view = View { heard: HashMap::new(), listening: Instant::now(), settled: false };
+        Self { me, state: Arc::new(RwLock::new(view)), changed: Arc::new(Notify::new()) }
     }
 
     /// The id of this instance.
@@ -79,12 +71,8 @@ impl Members {
     /// How long to let others go first with a schedule.
     pub fn delay(&self, schedule: Uuid) -> chrono::Duration {
         let mine = score(self.me, schedule);
-        let before = self.read(|view| {
-            view.heard
-                .keys()
-                .filter(|other| score(**other, schedule) > mine)
-                .count()
-        });
+        let before = self
+            .read(|view| view.heard.keys().filter(|other| score(**other, schedule) > mine).count());
         let delay = TAKEOVER_DELAY * u32::try_from(before).unwrap_or(u32::MAX);
         chrono::Duration::from_std(delay).unwrap_or_default()
     }
@@ -107,10 +95,7 @@ impl Members {
         let mut tick = tokio::time::interval(HEARTBEAT);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut beats = loop {
-            match client
-                .subscribe(format!("{}.*", names::INSTANCE_PREFIX))
-                .await
-            {
+            match client.subscribe(format!("{}.*", names::INSTANCE_PREFIX)).await {
                 Ok(beats) => break beats,
                 Err(error) => warn!(%error, "cannot listen to the other instances"),
             }

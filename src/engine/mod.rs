@@ -7,6 +7,9 @@
 //! 2. **Claim.** The record is written at the revision that it was decided from, with the attempt
 //!    in flight under its execution id, our instance id and a lease. Of all who try, one is
 //!    accepted: safety is this write and nothing else.
+//!    An occurrence may be claimed up to [`LEAD`] before its time. The instance then holds the claim
+//!    until the time has come, and acts on it only if the record still asks for it: whoever deletes,
+//!    pauses or changes a schedule withdraws such claims in the same write.
 //! 3. **Deliver.** The command goes out with the execution id as `Nats-Msg-Id`, and only while the
 //!    claim can be trusted: [`TRUST`] after the moment *before* the claim was sent, by the
 //!    monotonic clock. After that another instance may have taken it over, and we must claim again.
@@ -43,13 +46,17 @@
 //! [`TAKEOVER_DELAY`](membership::TAKEOVER_DELAY) per rank. Liveness needs no agreement on it: with
 //! any view of the others, somebody tries, and the claim decides.
 
+mod act;
+mod armed;
 mod execute;
 pub mod membership;
 mod queue;
 mod run;
+mod urgency;
 mod work;
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -63,10 +70,18 @@ use crate::plan::View;
 use crate::schedule::{Spec, TargetPattern};
 use membership::Members;
 pub use run::Engine;
+use urgency::Urgency;
 
 /// How long a claim is trusted. Shorter than [`GONE_AFTER`](membership::GONE_AFTER), after which
 /// others may take it over, by a margin for sending the command.
 pub const TRUST: Duration = Duration::from_secs(4);
+
+/// How far ahead of its time an occurrence may be claimed, so that only its command is left to send
+/// when the time has come. An occurrence that is withdrawn meanwhile, because its schedule is
+/// deleted, paused or changed, is not sent.
+pub const LEAD: chrono::Duration = chrono::Duration::milliseconds(500);
+/// Claims that wait for their time at once; beyond it nothing is claimed ahead.
+const MAX_ARMED: usize = 50_000;
 
 /// Settings of the engine.
 #[derive(Clone, Debug)]
@@ -91,6 +106,10 @@ pub(crate) struct Shared {
     pub(crate) index: Arc<Index>,
     pub(crate) members: Members,
     pub(crate) config: EngineConfig,
+    /// Whether bookkeeping should wait.
+    pub(crate) urgency: Arc<Urgency>,
+    /// How many claims wait for their time.
+    pub(crate) armed: AtomicUsize,
     /// Executions that this instance acts on, from before their claim until they are settled.
     running: Mutex<HashSet<Uuid>>,
 }
@@ -100,10 +119,7 @@ impl Shared {
     /// not ours already: on a refused write only these may be let go.
     pub(crate) fn begin(&self, executions: Vec<Uuid>) -> Vec<Uuid> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        executions
-            .into_iter()
-            .filter(|id| running.insert(*id))
-            .collect()
+        executions.into_iter().filter(|id| running.insert(*id)).collect()
     }
 
     /// Lets go of executions.
@@ -127,14 +143,16 @@ impl View for Shared {
     }
 
     fn is_running(&self, execution: Uuid) -> bool {
-        self.running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(&execution)
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).contains(&execution)
     }
 
     fn is_gone(&self, instance: Uuid) -> bool {
         self.members.is_gone(instance)
+    }
+
+    fn lead(&self) -> chrono::Duration {
+        let full = self.armed.load(Ordering::Relaxed) >= MAX_ARMED;
+        if full { chrono::Duration::zero() } else { LEAD }
     }
 
     fn delay(&self, schedule: Uuid) -> chrono::Duration {

@@ -65,16 +65,8 @@ impl Queue {
 
     /// Queues work. A schedule waits once: what is more urgent replaces what is less.
     pub(crate) fn push(&mut self, lane: Lane, id: Uuid, priority: u8, due: DateTime<Utc>) {
-        let ready = Ready {
-            priority,
-            due: std::cmp::Reverse(due),
-            id,
-        };
-        if self
-            .waiting
-            .get(&id)
-            .is_some_and(|waiting| *waiting >= ready)
-        {
+        let ready = Ready { priority, due: std::cmp::Reverse(due), id };
+        if self.waiting.get(&id).is_some_and(|waiting| *waiting >= ready) {
             return;
         }
         self.waiting.insert(id, ready);
@@ -152,9 +144,8 @@ mod tests {
         for (n, (priority, due)) in [(5, 1), (10, 3), (10, 2), (1, 0)].into_iter().enumerate() {
             queue.push(Lane::Fast, Uuid::from_u128(n as u128), priority, at(due));
         }
-        let order: Vec<_> = std::iter::from_fn(|| queue.pop(Lane::Fast))
-            .map(|id| id.as_u128())
-            .collect();
+        let order: Vec<_> =
+            std::iter::from_fn(|| queue.pop(Lane::Fast)).map(|id| id.as_u128()).collect();
         assert_eq!(order, [2, 1, 0, 3]);
     }
 }

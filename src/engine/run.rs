@@ -1,12 +1,12 @@
 //! The loop: timers and changes in, bounded pieces of work out.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_nats::jetstream;
 use chrono::{DateTime, Duration, Utc};
 use futures::StreamExt as _;
-use futures::future::{self, join_all};
 use futures::stream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -15,10 +15,12 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use super::act::{Event, Held, act, release};
+use super::armed::Armory;
 use super::membership::Members;
 use super::queue::{Lane, Queue};
-use super::work::{Accepted, Claiming, Worked, work};
-use super::{EngineConfig, Shared, execute};
+use super::work::{Claiming, Worked, work};
+use super::{EngineConfig, Shared};
 use crate::clock;
 use crate::execution::Execution;
 use crate::failpoint::failpoint;
@@ -31,32 +33,15 @@ use crate::schedule::DeliveryMode;
 /// An outcome waits for the next claim of its schedule if that is no further away than this.
 const RIDE: Duration = Duration::seconds(2);
 /// Else it is settled after this: work that is due goes first.
-const LINGER: Duration = Duration::milliseconds(50);
+const LINGER: Duration = Duration::milliseconds(250);
 /// When work that NATS did not let us do is tried again.
 const LATER: Duration = Duration::seconds(1);
-
-/// How long an action counts against the bound on those under way: one that takes longer waits for
-/// something that is not there.
-const PROMPT: std::time::Duration = std::time::Duration::from_secs(6);
-
-/// What a piece of work tells the loop.
-enum Event {
-    /// The schedule's record is free for the next write.
-    Free(Uuid),
-    /// The same, but nothing came of it: look again later.
-    Later(Uuid),
-    /// An execution's outcome is in the history.
-    Ended(Box<Execution>),
-    /// A permit was returned.
-    Permit,
-    /// Something about the schedule changed that its record does not show.
-    Look(Uuid),
-}
 
 /// The engine of one instance.
 pub struct Engine {
     shared: Arc<Shared>,
     queue: Queue,
+    armory: Armory,
     /// Schedules whose record is being written: never two writes of ours at once.
     busy: HashSet<Uuid>,
     /// Outcomes in the history that are not yet folded into their record.
@@ -83,9 +68,9 @@ impl Engine {
         config: EngineConfig,
     ) -> Self {
         let (events, received) = unbounded_channel();
-        let running = Mutex::default();
         Self {
             queue: Queue::default(),
+            armory: Armory::default(),
             busy: HashSet::new(),
             unsettled: HashMap::new(),
             settle_at: HashMap::new(),
@@ -102,7 +87,9 @@ impl Engine {
                 index,
                 members,
                 config,
-                running,
+                urgency: Arc::default(),
+                armed: AtomicUsize::new(0),
+                running: Mutex::default(),
             }),
         }
     }
@@ -112,6 +99,7 @@ impl Engine {
     pub async fn run(mut self, mut changes: UnboundedReceiver<Uuid>, stop: CancellationToken) {
         loop {
             self.start_due();
+            let sleep = clock::sleep_until(self.next_due());
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -132,10 +120,14 @@ impl Engine {
                         self.look_at(entry.schedule.id);
                     }
                 }
-                () = tokio::time::sleep(clock::sleep_until(self.queue.next())) => {}
+                () = tokio::time::sleep(sleep) => {}
             }
         }
         self.drain().await;
+    }
+
+    fn next_due(&self) -> Option<DateTime<Utc>> {
+        self.queue.next().into_iter().chain(self.armory.next()).min()
     }
 
     /// Sets the timer of a schedule by its record and what is unsettled.
@@ -153,21 +145,15 @@ impl Engine {
             return;
         };
         let wake = wake_at(&entry.schedule, &*self.shared);
-        let due = wake
-            .into_iter()
-            .chain(self.settle_at.get(&id).copied())
-            .min();
-        let due = due.map(|due| {
-            self.not_before
-                .get(&id)
-                .map_or(due, |later| due.max(*later))
-        });
+        let due = wake.into_iter().chain(self.settle_at.get(&id).copied()).min();
+        let due = due.map(|due| self.not_before.get(&id).map_or(due, |later| due.max(*later)));
         self.queue.set(id, due);
     }
 
     fn handle(&mut self, event: Event) {
         match event {
             Event::Permit => {}
+            Event::Armed(armed) => self.armory.add(armed),
             Event::Look(id) => self.look_at(id),
             Event::Free(id) => {
                 self.busy.remove(&id);
@@ -213,23 +199,15 @@ impl Engine {
             };
             let wakes = wake_at(&entry.schedule, &*self.shared).is_some_and(|wake| wake <= now);
             let request = entry.schedule.spec.delivery.mode == DeliveryMode::Request;
-            let lane = if wakes && request {
-                Lane::Request
-            } else {
-                Lane::Fast
-            };
+            let lane = if wakes && request { Lane::Request } else { Lane::Fast };
             // Settling alone never goes before work that is due.
-            let priority = if wakes {
-                entry.schedule.spec.priority
-            } else {
-                0
-            };
+            let priority = if wakes { entry.schedule.spec.priority } else { 0 };
             self.queue.push(lane, id, priority, due);
         }
-        for (lane, bound) in [
-            (Lane::Fast, self.fast.clone()),
-            (Lane::Request, self.request.clone()),
-        ] {
+        self.release_due(now);
+        for (lane, bound) in
+            [(Lane::Fast, self.fast.clone()), (Lane::Request, self.request.clone())]
+        {
             while self.queue.has(lane)
                 && let Ok(permit) = Arc::clone(&bound).try_acquire_owned()
                 && let Some(id) = self.queue.pop(lane)
@@ -243,13 +221,10 @@ impl Engine {
         self.busy.insert(id);
         self.settle_at.remove(&id);
         let ended = self.unsettled.remove(&id).unwrap_or_default();
-        let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
+        let (shared, mut held) = (Arc::clone(&self.shared), Held::new(id, self.events.clone()));
+        // What only settles does not hurry.
+        let urgent = ended.is_empty().then(|| self.shared.urgency.begin());
         self.tasks.spawn(async move {
-            let mut held = Held {
-                id,
-                events,
-                done: false,
-            };
             if !ended.is_empty() {
                 failpoint("before_settle");
             }
@@ -266,11 +241,54 @@ impl Engine {
                 }
                 Worked::Accepted(accepted) => {
                     held.free();
-                    act(&shared, &accepted, lane, &held.events, permit).await;
+                    act(&shared, &accepted, lane, held.events(), permit, urgent).await;
                 }
             }
             held.send(Event::Permit);
         });
+    }
+
+    /// Lets armed attempts go whose time has come, in the order of priority.
+    fn release_due(&mut self, now: DateTime<Utc>) {
+        while self.armory.next().is_some_and(|due| due <= now)
+            && let Ok(permit) = Arc::clone(&self.fast).try_acquire_owned()
+            && let Some(armed) = self.armory.pop_due(now)
+        {
+            let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
+            let urgent = self.shared.urgency.begin();
+            self.tasks.spawn(async move {
+                release(&shared, &armed, &events, permit, urgent).await;
+                let _ = events.send(Event::Permit);
+            });
+        }
+        self.shared.armed.store(self.armory.len(), Ordering::Relaxed);
+    }
+
+    /// Waits for claims that are being written, and acts on those that were made ahead of their time.
+    async fn finish_claiming(&mut self, deadline: tokio::time::Instant) {
+        while !self.busy.is_empty() || self.armory.len() > 0 {
+            self.release_due(clock::now());
+            let sleep = clock::sleep_until(self.armory.next());
+            tokio::select! {
+                () = tokio::time::sleep_until(deadline) => return,
+                () = tokio::time::sleep(sleep) => {}
+                Some(event) = self.received.recv() => self.keep_outcome(event),
+            }
+        }
+    }
+
+    /// What still matters of an event once nothing new is claimed.
+    fn keep_outcome(&mut self, event: Event) {
+        match event {
+            Event::Ended(execution) => {
+                self.unsettled.entry(execution.schedule_id).or_default().push(*execution);
+            }
+            Event::Armed(armed) => self.armory.add(armed),
+            Event::Free(id) | Event::Later(id) => {
+                self.busy.remove(&id);
+            }
+            Event::Permit | Event::Look(_) => {}
+        }
     }
 
     /// Stops claiming; finishes, records and settles what is in flight; leaves.
@@ -278,13 +296,11 @@ impl Engine {
         self.queue.clear();
         let in_flight = self.tasks.len();
         info!(in_flight, "stopping: finishing what is in flight");
-        self.tasks.close();
         let deadline = tokio::time::Instant::now() + self.shared.config.drain;
+        self.finish_claiming(deadline).await;
+        self.tasks.close();
         let tasks = self.tasks.clone();
-        if tokio::time::timeout_at(deadline, tasks.wait())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout_at(deadline, tasks.wait()).await.is_err() {
             let left = self.tasks.len();
             warn!(
                 left,
@@ -292,12 +308,7 @@ impl Engine {
             );
         }
         while let Ok(event) = self.received.try_recv() {
-            if let Event::Ended(execution) = event {
-                self.unsettled
-                    .entry(execution.schedule_id)
-                    .or_default()
-                    .push(*execution);
-            }
+            self.keep_outcome(event);
         }
         let shared = &self.shared;
         let bound = shared.config.max_in_flight;
@@ -311,82 +322,5 @@ impl Engine {
         }
         self.shared.members.leave(&self.shared.js.client()).await;
         info!("stopped");
-    }
-}
-
-/// A schedule whose record is being worked on. However the work ends, even by a panic, the loop
-/// hears of it.
-struct Held {
-    id: Uuid,
-    events: UnboundedSender<Event>,
-    done: bool,
-}
-
-impl Held {
-    fn send(&self, event: Event) {
-        let _ = self.events.send(event);
-    }
-
-    fn free(&mut self) {
-        self.done = true;
-        self.send(Event::Free(self.id));
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if !self.done {
-            self.send(Event::Later(self.id));
-        }
-    }
-}
-
-/// Makes the attempts of an accepted plan and reports their outcomes.
-async fn act(
-    shared: &Shared,
-    accepted: &Accepted,
-    lane: Lane,
-    events: &UnboundedSender<Event>,
-    permit: OwnedSemaphorePermit,
-) {
-    let plan = &accepted.plan;
-    let skips = plan.skip.iter().map(|(attempt, range)| async {
-        let skipped = execute::skip(shared, accepted, attempt, *range).await;
-        let _ = events.send(Event::Ended(Box::new(skipped)));
-    });
-    let attempts = plan.fire.iter().map(|attempt| (attempt, false));
-    let attempts = attempts.chain(plan.recover.iter().map(|attempt| (attempt, true)));
-    let attempts = attempts.map(|(attempt, recovered)| async move {
-        match execute::attempt(shared, accepted, attempt, recovered).await {
-            Some(ended) => {
-                let _ = events.send(Event::Ended(Box::new(ended)));
-            }
-            None => {
-                shared.end([attempt.execution_id]);
-                let _ = events.send(Event::Look(plan.schedule.id));
-            }
-        }
-    });
-    match lane {
-        Lane::Fast => {
-            let acting = future::join(join_all(skips), join_all(attempts));
-            let mut acting = std::pin::pin!(acting);
-            if tokio::time::timeout(PROMPT, &mut acting).await.is_err() {
-                // A stream that does not answer must not keep the others' commands waiting.
-                drop(permit);
-                let _ = events.send(Event::Permit);
-                acting.await;
-            }
-        }
-        // One permit is one request under way.
-        Lane::Request => {
-            let one_by_one = async {
-                for attempt in attempts {
-                    attempt.await;
-                }
-            };
-            future::join(join_all(skips), one_by_one).await;
-            drop(permit);
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! One piece of work on one schedule: fold in what ended, decide, write.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,15 +15,21 @@ use crate::index::Entry;
 use crate::jetstream::schedules::Written;
 use crate::jetstream::{WriteError, names};
 use crate::plan::{Plan, plan, settle};
-use crate::schedule::{DeliveryMode, Schedule, Writer};
+use crate::schedule::{Attempt, DeliveryMode, Schedule, SkippedRange, Writer};
 
 /// How long an unknown write is pursued before the record is left for later.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// An accepted plan.
 pub(crate) struct Accepted {
-    /// What may be done now.
-    pub(crate) plan: Plan,
+    /// The record as it was written.
+    pub(crate) schedule: Arc<Schedule>,
+    /// Attempts to make.
+    pub(crate) fire: Vec<Attempt>,
+    /// Attempts of others to finish.
+    pub(crate) recover: Vec<Attempt>,
+    /// Skipped occurrences to write to the history.
+    pub(crate) skip: Vec<(Attempt, SkippedRange)>,
     /// The write that allows it.
     pub(crate) written: Written,
 }
@@ -41,7 +48,7 @@ pub(crate) enum Claiming {
 /// How a piece of work ended.
 pub(crate) enum Worked {
     /// A write was accepted.
-    Accepted(Box<Accepted>),
+    Accepted(Arc<Accepted>),
     /// There was nothing to do, or nothing any more.
     Nothing,
     /// NATS is out of reach or refuses: to be tried later.
@@ -66,21 +73,21 @@ pub(crate) async fn work(
             shared.end(ended.iter().map(|execution| execution.id));
             return Worked::Nothing;
         };
-        plan.schedule.writer = Writer {
-            instance: shared.members.me(),
-            token: rand::random(),
-        };
+        plan.schedule.writer = Writer { instance: shared.members.me(), token: rand::random() };
         let claimed = shared.begin(executions(&plan));
         failpoint("before_claim");
-        match write(shared, &plan.schedule, &entry, deadline).await {
+        let Plan { schedule, fire, recover, skip } = plan;
+        let schedule = Arc::new(schedule);
+        match write(shared, &schedule, &entry, deadline).await {
             Ok(written) => {
                 shared.end(ended.iter().map(|execution| execution.id));
-                return Worked::Accepted(Box::new(Accepted { plan, written }));
+                let accepted = Accepted { schedule, fire, recover, skip, written };
+                return Worked::Accepted(Arc::new(accepted));
             }
             Err(WriteError::Conflict) => {
                 shared.end(claimed);
                 debug!(schedule_id = %id, "another write came first");
-                if !catch_up(shared, &entry).await {
+                if !Box::pin(catch_up(shared, &entry)).await {
                     return Worked::Later;
                 }
             }
@@ -96,49 +103,36 @@ pub(crate) async fn work(
 /// Writes the record; or removes it, if it was deleted for good and this settles its last attempt.
 async fn write(
     shared: &Shared,
-    schedule: &Schedule,
+    schedule: &Arc<Schedule>,
     entry: &Entry,
     deadline: Instant,
 ) -> Result<Written, WriteError> {
     if schedule.purge && schedule.attempts.is_empty() {
         let (key, sent) = (names::schedule_key(schedule.id), Instant::now());
-        let revision = shared.store.delete(&key, entry.revision).await?;
+        let revision = Box::pin(shared.store.delete(&key, entry.revision)).await?;
         shared.index.apply(&key, revision, None);
         return Ok(Written { revision, sent });
     }
-    let written = shared
-        .store
-        .write(schedule, entry.revision, deadline)
-        .await?;
-    let (schedule, trigger) = (schedule.clone(), Arc::clone(&entry.trigger));
-    shared.index.insert(Entry {
-        revision: written.revision,
-        schedule,
-        trigger,
-    });
+    let written = shared.store.write(schedule, entry.revision, deadline).await?;
+    let (schedule, trigger) = (Arc::clone(schedule), Arc::clone(&entry.trigger));
+    shared.index.insert(Entry { revision: written.revision, schedule, trigger });
     Ok(written)
 }
 
 fn decide(shared: &Shared, entry: &Entry, ended: &[Execution], claim: Claiming) -> Option<Plan> {
-    let mut schedule: Schedule = entry.schedule.clone();
+    let mut schedule = Cow::Borrowed(&*entry.schedule);
     let mut settled = false;
     for execution in ended {
-        settled |= settle(&mut schedule, execution);
+        settled |= settle(schedule.to_mut(), execution);
     }
     let lease = shared.lease(&schedule.spec);
     let waits = schedule.spec.delivery.mode == DeliveryMode::Request;
     let may_claim = claim == Claiming::All || (claim == Claiming::Fast && !waits);
     let now = clock::now();
-    let planned = may_claim
-        .then(|| plan(&schedule, &entry.trigger, now, shared, lease))
-        .flatten();
+    let planned = may_claim.then(|| plan(&schedule, &entry.trigger, now, shared, lease)).flatten();
     planned.or_else(|| {
-        settled.then(|| Plan {
-            schedule,
-            fire: Vec::new(),
-            recover: Vec::new(),
-            skip: Vec::new(),
-        })
+        let schedule = settled.then(|| schedule.into_owned())?;
+        Some(Plan { schedule, fire: Vec::new(), recover: Vec::new(), skip: Vec::new() })
     })
 }
 
@@ -154,20 +148,14 @@ async fn catch_up(shared: &Shared, entry: &Entry) -> bool {
     let id = entry.schedule.id;
     for _ in 0..20 {
         tokio::time::sleep(Duration::from_millis(5)).await;
-        if shared
-            .index
-            .get(id)
-            .is_none_or(|now| now.revision > entry.revision)
-        {
+        if shared.index.get(id).is_none_or(|now| now.revision > entry.revision) {
             return true;
         }
     }
     let key = names::schedule_key(id);
     match shared.store.read(&key).await {
         Ok(Some(stored)) => {
-            shared
-                .index
-                .apply(&key, stored.revision, stored.value.as_deref());
+            shared.index.apply(&key, stored.revision, stored.value.as_deref());
             true
         }
         Ok(None) => {

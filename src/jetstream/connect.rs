@@ -67,10 +67,7 @@ pub async fn connect(config: &NatsConfig, name: &str) -> Result<Client, ConnectE
     let urls: Vec<&str> = config.url.split(',').map(str::trim).collect();
     for url in &urls {
         if let Err(error) = url.parse::<async_nats::ServerAddr>() {
-            return Err(ConnectError::Url {
-                url: (*url).to_owned(),
-                reason: error.to_string(),
-            });
+            return Err(ConnectError::Url { url: (*url).to_owned(), reason: error.to_string() });
         }
     }
     let mut last = String::new();
@@ -109,14 +106,10 @@ async fn options(config: &NatsConfig, name: &str) -> Result<ConnectOptions, Conn
         options = options.nkey(seed.clone());
     }
     if let Some(path) = &config.credentials_file {
-        options =
-            options
-                .credentials_file(path)
-                .await
-                .map_err(|source| ConnectError::Credentials {
-                    path: path.clone(),
-                    source,
-                })?;
+        options = options
+            .credentials_file(path)
+            .await
+            .map_err(|source| ConnectError::Credentials { path: path.clone(), source })?;
     }
     if let Some(path) = &config.tls_ca {
         options = options.add_root_certificates(path.clone());

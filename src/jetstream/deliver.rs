@@ -14,6 +14,9 @@
 //! looked for in the stream itself. Nothing is sent while the connection is down: the client would
 //! queue it and send it whenever it comes back.
 //!
+//! (What happens rarely is boxed: a firing is a future, thousands are under way at once, and each is
+//! as large as its largest step.)
+//!
 //! Once one try has been of unknown fate, no later refusal proves that none was stored: the attempt
 //! then ends as a failure that is not retried, and says so.
 
@@ -55,8 +58,8 @@ pub async fn deliver(
     let headers = headers(schedule, execution);
     match schedule.spec.delivery.mode {
         DeliveryMode::Publish => publish(js, schedule, execution, headers, earlier).await,
-        DeliveryMode::Request => request(js, schedule, headers).await,
-        DeliveryMode::Core => core(js, schedule, headers).await,
+        DeliveryMode::Request => Box::pin(request(js, schedule, headers)).await,
+        DeliveryMode::Core => Box::pin(core(js, schedule, headers)).await,
     }
 }
 
@@ -68,16 +71,15 @@ async fn publish(
     earlier: bool,
 ) -> Outcome {
     let subject = schedule.spec.target_command.as_str();
-    let message = PublishMessage::build()
-        .payload(schedule.spec.command_payload.to_bytes())
-        .headers(headers);
+    let message =
+        PublishMessage::build().payload(schedule.spec.command_payload.to_bytes()).headers(headers);
     let since = execution.started_at.unwrap_or(execution.scheduled_for);
     let mut maybe_sent = earlier;
     let mut unanswered = 0;
     loop {
         connected(&js.client()).await;
         if maybe_sent {
-            match earlier_copy(js, execution, since).await {
+            match Box::pin(earlier_copy(js, execution, since)).await {
                 Earlier::Remembered => {}
                 Earlier::Stored => return Outcome::success(),
                 Earlier::NeverAcknowledged(stream) => {
@@ -99,7 +101,7 @@ async fn publish(
             // The same answer comes when JetStream is out of reach for a moment: only its own word
             // that no stream captures the subject is final.
             Err(WriteError::NoStream) => {
-                if captured(js, subject).await == Some(false) {
+                if Box::pin(captured(js, subject)).await == Some(false) {
                     let text = format!("no stream captures {subject}");
                     return Outcome::failed_after(maybe_sent, ErrorType::NoStream, text);
                 }
@@ -191,10 +193,7 @@ async fn holds(
     let mut messages = consumer.messages().await.ok()?;
     while let Some(message) = messages.next().await {
         let message = message.ok()?;
-        let found = message
-            .headers
-            .as_ref()
-            .and_then(|headers| headers.get(names::MESSAGE_ID));
+        let found = message.headers.as_ref().and_then(|headers| headers.get(names::MESSAGE_ID));
         if found.is_some_and(|found| found.as_str() == id) {
             return Some(true);
         }
@@ -224,34 +223,23 @@ async fn request(js: &jetstream::Context, schedule: &Schedule, headers: HeaderMa
             let response = Some(Response::keep(&reply.payload));
             let error = reply.headers.as_ref().and_then(|headers| {
                 let text = headers.get(names::SERVICE_ERROR)?.as_str();
-                let code = headers
-                    .get(names::SERVICE_ERROR_CODE)
-                    .map_or("", |code| code.as_str());
+                let code = headers.get(names::SERVICE_ERROR_CODE).map_or("", |code| code.as_str());
                 Some(format!("{code} {text}").trim().to_owned())
             });
             if let Some(message) = error {
                 let error_type = ErrorType::ServiceError;
-                return Outcome::Failed {
-                    error_type,
-                    message,
-                    response,
-                    uncertain: false,
-                };
+                return Outcome::Failed { error_type, message, response, uncertain: false };
             }
             if is_stream_ack(&reply.payload) {
                 let text = format!("a stream captures {subject} and answered before any worker");
                 return Outcome::uncertain(ErrorType::Captured, text);
             }
-            Outcome::Success {
-                response_event: Some(reply.subject.to_string()),
-                response,
-            }
+            Outcome::Success { response_event: Some(reply.subject.to_string()), response }
         }
         Err(error) => match error.kind() {
-            RequestErrorKind::NoResponders => Outcome::failed(
-                ErrorType::NoResponders,
-                format!("nobody listens on {subject}"),
-            ),
+            RequestErrorKind::NoResponders => {
+                Outcome::failed(ErrorType::NoResponders, format!("nobody listens on {subject}"))
+            }
             RequestErrorKind::TimedOut => {
                 let text = format!("no reply within {} s", timeout.as_secs());
                 Outcome::failed(ErrorType::Timeout, text)
@@ -279,11 +267,7 @@ async fn core(js: &jetstream::Context, schedule: &Schedule, headers: HeaderMap) 
     let subject = schedule.spec.target_command.as_str().to_owned();
     let payload = schedule.spec.command_payload.to_bytes();
     connected(&js.client()).await;
-    match js
-        .client()
-        .publish_with_headers(subject, headers, payload)
-        .await
-    {
+    match js.client().publish_with_headers(subject, headers, payload).await {
         Ok(()) => Outcome::success(),
         Err(error) => Outcome::failed(ErrorType::Connection, error.to_string()),
     }
@@ -299,26 +283,15 @@ pub async fn captured(js: &jetstream::Context, subject: &str) -> Option<bool> {
 }
 
 fn headers(schedule: &Schedule, execution: &Execution) -> HeaderMap {
-    let scheduled_for = execution
-        .scheduled_for
-        .to_rfc3339_opts(SecondsFormat::Millis, true);
+    let scheduled_for = execution.scheduled_for.to_rfc3339_opts(SecondsFormat::Millis, true);
     let id = execution.id.to_string();
     let mut headers = HeaderMap::new();
     headers.insert(names::SCHEDULE_ID, schedule.id.to_string());
-    headers.insert(
-        names::SCHEDULE_NAME,
-        names::header_text(&schedule.spec.name).as_ref(),
-    );
+    headers.insert(names::SCHEDULE_NAME, names::header_text(&schedule.spec.name).as_ref());
     headers.insert(names::EXECUTION_ID, id.as_str());
-    headers.insert(
-        names::ATTEMPT,
-        HeaderValue::from(u64::from(execution.attempt_number)),
-    );
+    headers.insert(names::ATTEMPT, HeaderValue::from(u64::from(execution.attempt_number)));
     headers.insert(names::SCHEDULED_FOR, scheduled_for);
-    headers.insert(
-        names::REVISION,
-        HeaderValue::from(execution.lock_id.revision),
-    );
+    headers.insert(names::REVISION, HeaderValue::from(execution.lock_id.revision));
     headers.insert(names::CORRELATION_ID, execution.correlation_id.as_str());
     headers.insert(names::TRACEPARENT, traceparent(execution));
     headers.insert(names::MESSAGE_ID, id);
@@ -328,9 +301,7 @@ fn headers(schedule: &Schedule, execution: &Execution) -> HeaderMap {
 /// A W3C trace context of the execution's own: the trace is the occurrence's (its correlation id),
 /// the span the execution's id.
 fn traceparent(execution: &Execution) -> String {
-    let trace = uuid::Uuid::try_parse(&execution.correlation_id)
-        .unwrap_or(execution.id)
-        .as_u128();
+    let trace = uuid::Uuid::try_parse(&execution.correlation_id).unwrap_or(execution.id).as_u128();
     let span = execution.id.as_u64_pair().1;
     format!("00-{trace:032x}-{span:016x}-01")
 }
@@ -342,12 +313,8 @@ mod tests {
     #[test]
     fn only_a_bare_acknowledgement_is_taken_for_one() {
         assert!(is_stream_ack(br#"{"stream":"COMMANDS","seq":11}"#));
-        assert!(is_stream_ack(
-            br#"{"stream":"C","seq":1,"domain":"hub","duplicate":true}"#
-        ));
-        assert!(!is_stream_ack(
-            br#"{"stream":"COMMANDS","seq":11,"rows":3}"#
-        ));
+        assert!(is_stream_ack(br#"{"stream":"C","seq":1,"domain":"hub","duplicate":true}"#));
+        assert!(!is_stream_ack(br#"{"stream":"COMMANDS","seq":11,"rows":3}"#));
         assert!(!is_stream_ack(br#"{"ok":true}"#));
         assert!(!is_stream_ack(b""));
     }

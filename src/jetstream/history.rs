@@ -78,12 +78,7 @@ impl History {
         let per_subject = stream.cached_info().config.max_messages_per_subject;
         let index = HistoryIndex::new(usize::try_from(per_subject).unwrap_or(usize::MAX));
         let (sender, loaded) = state::channel(false);
-        let history = Self {
-            js,
-            stream,
-            index: Arc::new(RwLock::new(index)),
-            loaded,
-        };
+        let history = Self { js, stream, index: Arc::new(RwLock::new(index)), loaded };
         tokio::spawn(history.clone().follow(sender, stop));
         Ok(history)
     }
@@ -102,13 +97,12 @@ impl History {
             let repeats_late =
                 unknown_since.is_some_and(|since: Instant| since.elapsed() > REMEMBERED);
             let repeats_late = repeats_late && execution.status.is_final();
-            if repeats_late && matches!(self.outcome(execution.id).await, Ok(Some(_))) {
+            if repeats_late && matches!(Box::pin(self.outcome(execution.id)).await, Ok(Some(_))) {
                 return Recorded::Duplicate;
             }
             let body = serde_json::to_vec(&*event).unwrap_or_default();
-            let message = PublishMessage::build()
-                .payload(body.into())
-                .headers(event_headers(execution));
+            let message =
+                PublishMessage::build().payload(body.into()).headers(event_headers(execution));
             let sent = match self.js.send_publish(subject.clone(), message).await {
                 Ok(ack) => ack.await,
                 Err(error) => Err(error),
@@ -160,11 +154,8 @@ impl History {
             .map(|sequence| self.fetch(sequence))
             .buffered(FETCHES)
             .filter_map(|result| async move { result.transpose() });
-        let executions: Vec<_> = executions
-            .collect::<Vec<_>>()
-            .await
-            .into_iter()
-            .collect::<Result<_, _>>()?;
+        let executions: Vec<_> =
+            executions.collect::<Vec<_>>().await.into_iter().collect::<Result<_, _>>()?;
         Ok((executions, total))
     }
 
@@ -177,13 +168,7 @@ impl History {
         self.ready().await?;
         let unavailable =
             |error: &dyn std::fmt::Display| QueryError::Unavailable(error.to_string());
-        let last = self
-            .stream
-            .get_info()
-            .await
-            .map_err(|e| unavailable(&e))?
-            .state
-            .last_sequence;
+        let last = self.stream.get_info().await.map_err(|e| unavailable(&e))?.state.last_sequence;
         let caught_up = async {
             while self.read(|index| index.seen()) < last {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -192,10 +177,7 @@ impl History {
         tokio::time::timeout(Duration::from_secs(5), caught_up)
             .await
             .map_err(|_| QueryError::Loading)?;
-        Ok(self
-            .get(id)
-            .await?
-            .filter(|execution| execution.status.is_final()))
+        Ok(self.get(id).await?.filter(|execution| execution.status.is_final()))
     }
 
     async fn ready(&self) -> Result<(), QueryError> {
@@ -267,11 +249,7 @@ impl History {
         loop {
             if is_loaded && !loaded.send_replace(true) {
                 let executions = self.read(|index| index.len());
-                info!(
-                    executions,
-                    elapsed_ms = started.elapsed().as_millis(),
-                    "history read"
-                );
+                info!(executions, elapsed_ms = started.elapsed().as_millis(), "history read");
             }
             tokio::select! {
                 item = messages.next() => match item {
@@ -321,18 +299,13 @@ fn event_headers(execution: &Execution) -> HeaderMap {
     headers.insert(names::EXECUTION_ID, execution.id.to_string());
     headers.insert(names::SCHEDULED_FOR, text(execution.scheduled_for));
     headers.insert(names::CORRELATION_ID, execution.correlation_id.as_str());
-    headers.insert(
-        names::STARTED_AT,
-        text(execution.started_at.unwrap_or(execution.time)),
-    );
+    headers.insert(names::STARTED_AT, text(execution.started_at.unwrap_or(execution.time)));
     headers
 }
 
 /// Reads an event's place in the index from its subject and headers.
 fn event(sequence: u64, subject: &str, headers: Option<&HeaderMap>) -> Option<Event> {
-    let rest = subject
-        .strip_prefix(names::EXECUTION_EVENT_PREFIX)?
-        .strip_prefix('.')?;
+    let rest = subject.strip_prefix(names::EXECUTION_EVENT_PREFIX)?.strip_prefix('.')?;
     let (event, schedule) = rest.split_once('.')?;
     let headers = headers?;
     let started_at = DateTime::parse_from_rfc3339(headers.get(names::STARTED_AT)?.as_str()).ok()?;

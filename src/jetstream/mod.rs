@@ -49,9 +49,7 @@ impl From<PublishError> for WriteError {
                 Self::Unknown(error.to_string())
             }
             (PublishErrorKind::MaxPayloadExceeded, _) | (PublishErrorKind::Other, Some(_)) => {
-                let text = error
-                    .source()
-                    .map_or_else(|| error.to_string(), ToString::to_string);
+                let text = error.source().map_or_else(|| error.to_string(), ToString::to_string);
                 Self::Refused(text)
             }
             _ => Self::Unknown(error.to_string()),

@@ -83,11 +83,7 @@ pub fn schedule_key(id: Uuid) -> String {
 ///
 /// Both parts are encoded, because keys allow few characters and names allow all.
 pub fn name_key(creator: &str, name: &str) -> String {
-    format!(
-        "{NAME_KEY_PREFIX}{}.{}",
-        URL_SAFE_NO_PAD.encode(creator),
-        URL_SAFE_NO_PAD.encode(name)
-    )
+    format!("{NAME_KEY_PREFIX}{}.{}", URL_SAFE_NO_PAD.encode(creator), URL_SAFE_NO_PAD.encode(name))
 }
 
 /// The subject on which a key of the schedules bucket is stored.

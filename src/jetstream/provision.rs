@@ -13,25 +13,14 @@ use super::names;
 
 /// The configurations, by stream name.
 pub const STREAMS: [(&str, &str); 3] = [
-    (
-        names::SCHEDULES_STREAM,
-        include_str!("../../streams/KV_scheduler_schedules.json"),
-    ),
-    (
-        names::EXECUTIONS_STREAM,
-        include_str!("../../streams/SCHEDULER_EXECUTIONS.json"),
-    ),
-    (
-        names::AUDIT_STREAM,
-        include_str!("../../streams/SCHEDULER_AUDIT.json"),
-    ),
+    (names::SCHEDULES_STREAM, include_str!("../../streams/KV_scheduler_schedules.json")),
+    (names::EXECUTIONS_STREAM, include_str!("../../streams/SCHEDULER_EXECUTIONS.json")),
+    (names::AUDIT_STREAM, include_str!("../../streams/SCHEDULER_AUDIT.json")),
 ];
 
 /// The example stream of `dev`.
-pub const EXAMPLE: (&str, &str) = (
-    names::COMMANDS_STREAM,
-    include_str!("../../streams/COMMANDS.json"),
-);
+pub const EXAMPLE: (&str, &str) =
+    (names::COMMANDS_STREAM, include_str!("../../streams/COMMANDS.json"));
 
 /// What an operator may choose about our streams.
 #[derive(Clone, Copy, Debug)]
@@ -99,11 +88,7 @@ pub async fn provision(
             Err(error) => return Err(ProvisionError::Unavailable(error.to_string())),
         };
         if !drift.is_empty() {
-            warn!(
-                stream = name,
-                drift = drift.join("; "),
-                "stream differs from our configuration"
-            );
+            warn!(stream = name, drift = drift.join("; "), "stream differs from our configuration");
         }
         provisioned.push(Provisioned { name, drift });
     }
@@ -125,9 +110,7 @@ async fn create(js: &jetstream::Context, config: Config) -> Result<(), Provision
         {
             Err(ProvisionError::Create { stream, reason })
         }
-        _ => Err(ProvisionError::Unavailable(format!(
-            "stream {stream}: {reason}"
-        ))),
+        _ => Err(ProvisionError::Unavailable(format!("stream {stream}: {reason}"))),
     }
 }
 
@@ -135,24 +118,12 @@ async fn create(js: &jetstream::Context, config: Config) -> Result<(), Provision
 async fn refuse_captured_requests(js: &jetstream::Context) -> Result<(), ProvisionError> {
     let unavailable =
         |error: &dyn std::fmt::Display| ProvisionError::Unavailable(error.to_string());
-    js.query_account()
-        .await
-        .map_err(|error| unavailable(&error))?;
-    let streams: Vec<Info> = js
-        .streams()
-        .try_collect()
-        .await
-        .map_err(|error| unavailable(&error))?;
+    js.query_account().await.map_err(|error| unavailable(&error))?;
+    let streams: Vec<Info> =
+        js.streams().try_collect().await.map_err(|error| unavailable(&error))?;
     for stream in streams {
-        if stream
-            .config
-            .subjects
-            .iter()
-            .any(|subject| overlaps(subject, names::COMMAND_WILDCARD))
-        {
-            return Err(ProvisionError::CapturesRequests {
-                stream: stream.config.name,
-            });
+        if stream.config.subjects.iter().any(|subject| overlaps(subject, names::COMMAND_WILDCARD)) {
+            return Err(ProvisionError::CapturesRequests { stream: stream.config.name });
         }
     }
     Ok(())
@@ -171,11 +142,9 @@ fn overlaps(a: &str, b: &str) -> bool {
 }
 
 fn config(json: &str, options: StreamOptions) -> Result<Config, ProvisionError> {
-    let mut config: Config =
-        serde_json::from_str(json).map_err(|error| ProvisionError::Create {
-            stream: "(embedded)".to_owned(),
-            reason: error.to_string(),
-        })?;
+    let mut config: Config = serde_json::from_str(json).map_err(|error| {
+        ProvisionError::Create { stream: "(embedded)".to_owned(), reason: error.to_string() }
+    })?;
     config.num_replicas = options.replicas;
     if config.name == names::EXECUTIONS_STREAM {
         config.max_age = std::time::Duration::from_secs(u64::from(options.history_days) * 86_400);
@@ -231,21 +200,13 @@ mod tests {
 
     #[test]
     fn the_embedded_configurations_parse_and_none_captures_requests() {
-        let options = StreamOptions {
-            replicas: 3,
-            history_days: 7,
-        };
+        let options = StreamOptions { replicas: 3, history_days: 7 };
         for (name, json) in STREAMS.into_iter().chain([EXAMPLE]) {
             let config = config(json, options).unwrap();
             assert_eq!(config.name, name);
             assert_eq!(config.num_replicas, 3);
             assert!(config.description.is_some());
-            assert!(
-                !config
-                    .subjects
-                    .iter()
-                    .any(|s| overlaps(s, names::COMMAND_WILDCARD))
-            );
+            assert!(!config.subjects.iter().any(|s| overlaps(s, names::COMMAND_WILDCARD)));
         }
     }
 }

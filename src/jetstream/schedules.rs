@@ -71,11 +71,7 @@ impl Store {
     /// # Errors
     /// If the leader does not answer.
     pub async fn read(&self, key: &str) -> Result<Option<Stored>, WriteError> {
-        match self
-            .stream
-            .get_last_raw_message_by_subject(&names::key_subject(key))
-            .await
-        {
+        match self.stream.get_last_raw_message_by_subject(&names::key_subject(key)).await {
             Ok(message) => Ok(Some(Stored {
                 revision: message.sequence,
                 written_at_ms: message.time.timestamp_millis(),
@@ -93,9 +89,8 @@ impl Store {
     /// # Errors
     /// See [`WriteError`]; `Unknown` is not settled here.
     pub async fn put(&self, key: &str, value: Bytes, expected: u64) -> Result<u64, WriteError> {
-        let message = PublishMessage::build()
-            .payload(value)
-            .expected_last_subject_sequence(expected);
+        let message =
+            PublishMessage::build().payload(value).expected_last_subject_sequence(expected);
         self.send(key, message).await
     }
 
@@ -132,12 +127,7 @@ impl Store {
     }
 
     async fn send(&self, key: &str, message: PublishMessage) -> Result<u64, WriteError> {
-        Ok(self
-            .js
-            .send_publish(names::key_subject(key), message)
-            .await?
-            .await?
-            .sequence)
+        Ok(self.js.send_publish(names::key_subject(key), message).await?.await?.sequence)
     }
 
     /// Writes a record at the revision it was decided from, and settles an unknown outcome.
@@ -162,19 +152,13 @@ impl Store {
                 Err(error @ WriteError::Refused(_)) => return Err(error),
                 Err(error) => error,
             };
-            match self.read(&key).await {
+            match Box::pin(self.read(&key)).await {
                 Ok(Some(stored)) if stored.revision > expected => {
                     // Ours can be stored and its acknowledgement lost, and then a repetition is
                     // refused: the token tells.
-                    let ours = stored
-                        .value
-                        .as_deref()
-                        .is_some_and(|v| written_by(v, schedule));
+                    let ours = stored.value.as_deref().is_some_and(|v| written_by(v, schedule));
                     return if ours {
-                        Ok(Written {
-                            revision: stored.revision,
-                            sent: first_sent,
-                        })
+                        Ok(Written { revision: stored.revision, sent: first_sent })
                     } else {
                         Err(WriteError::Conflict)
                     };

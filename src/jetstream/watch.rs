@@ -36,13 +36,7 @@ pub async fn follow(
     loaded: state::Sender<bool>,
     stop: CancellationToken,
 ) {
-    let mut follower = Follower {
-        js,
-        index,
-        loaded,
-        created: None,
-        seen: 0,
-    };
+    let mut follower = Follower { js, index, loaded, created: None, seen: 0 };
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -105,16 +99,9 @@ impl Follower {
 
     async fn replay(&mut self) -> Result<(Bucket, Watch), String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
-        let bucket = self
-            .js
-            .get_key_value(names::SCHEDULES_BUCKET)
-            .await
-            .map_err(|error| text(&error))?;
-        let info = bucket
-            .stream
-            .get_info()
-            .await
-            .map_err(|error| text(&error))?;
+        let bucket =
+            self.js.get_key_value(names::SCHEDULES_BUCKET).await.map_err(|error| text(&error))?;
+        let info = bucket.stream.get_info().await.map_err(|error| text(&error))?;
         let changed = self.created.is_some_and(|created| created != info.created);
         if changed || info.state.last_sequence < self.seen {
             warn!("the bucket of schedules is not the one that it was; reading it anew");
@@ -122,10 +109,7 @@ impl Follower {
         }
         self.created = Some(info.created);
         self.seen = 0;
-        let mut watch = bucket
-            .watch_with_history(">")
-            .await
-            .map_err(|error| text(&error))?;
+        let mut watch = bucket.watch_with_history(">").await.map_err(|error| text(&error))?;
         let mut keys = HashSet::new();
         let started = std::time::Instant::now();
         let mut remaining = info.state.messages;
@@ -143,11 +127,7 @@ impl Follower {
                 Ok(None) => return Err("the watch ended".to_owned()),
                 // The last pending entry may have been removed before it was sent.
                 Err(_) => {
-                    let now = bucket
-                        .stream
-                        .get_info()
-                        .await
-                        .map_err(|error| text(&error))?;
+                    let now = bucket.stream.get_info().await.map_err(|error| text(&error))?;
                     if now.state.messages > 0 && self.seen < now.state.last_sequence {
                         return Err("the bucket is not shown whole".to_owned());
                     }

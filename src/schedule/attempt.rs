@@ -89,12 +89,7 @@ impl Attempt {
     /// Attempt `number` at the occurrence of `schedule` at `scheduled_for`.
     pub fn new(schedule: Uuid, scheduled_for: DateTime<Utc>, number: u32, phase: Phase) -> Self {
         let execution_id = execution_id(schedule, scheduled_for, number);
-        Self {
-            execution_id,
-            scheduled_for,
-            number,
-            phase,
-        }
+        Self { execution_id, scheduled_for, number, phase }
     }
 }
 
@@ -135,11 +130,7 @@ mod tests {
     fn attempts_read_back_as_written() {
         let at: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().unwrap();
         let by = Uuid::from_u128(7);
-        let range = SkippedRange {
-            cause: SkipCause::Missed,
-            last: at,
-            count: 3,
-        };
+        let range = SkippedRange { cause: SkipCause::Missed, last: at, count: 3 };
         for phase in [
             Phase::Waiting { due_at: at },
             Phase::Claimed { by, at, until: at },
@@ -147,11 +138,7 @@ mod tests {
         ] {
             let attempt = Attempt::new(by, at, 1, phase);
             let json = serde_json::to_string(&attempt).unwrap();
-            assert_eq!(
-                serde_json::from_str::<Attempt>(&json).unwrap(),
-                attempt,
-                "{json}"
-            );
+            assert_eq!(serde_json::from_str::<Attempt>(&json).unwrap(), attempt, "{json}");
         }
     }
 }

@@ -22,10 +22,7 @@ pub struct FieldFault {
 impl FieldFault {
     /// A fault of a field.
     pub fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            reason: reason.into(),
-        }
+        Self { field: field.into(), reason: reason.into() }
     }
 }
 
@@ -42,11 +39,7 @@ impl fmt::Display for FieldFault {
 /// Every unknown, repeated or wrong-typed field, with a `T` of all other fields so that those can
 /// be checked too; or one fault of `body` if it is no JSON object.
 pub fn parse<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, (T, Vec<FieldFault>)> {
-    let body = if body.iter().all(u8::is_ascii_whitespace) {
-        b"{}"
-    } else {
-        body
-    };
+    let body = if body.iter().all(u8::is_ascii_whitespace) { b"{}" } else { body };
     let body_fault = |reason: String| (T::default(), vec![FieldFault::new("body", reason)]);
     let object: Object = serde_json::from_slice(body)
         .map_err(|error| body_fault(format!("not a JSON object: {error}")))?;
@@ -63,11 +56,7 @@ pub fn parse<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, (T, Vec<Fi
         }
     }
     let value = from_pairs(sound).map_err(|error| body_fault(reason(&error)))?;
-    if faults.is_empty() {
-        Ok(value)
-    } else {
-        Err((value, faults))
-    }
+    if faults.is_empty() { Ok(value) } else { Err((value, faults)) }
 }
 
 fn from_pairs<'a, T: DeserializeOwned>(
@@ -89,9 +78,7 @@ fn from_pairs<'a, T: DeserializeOwned>(
 /// serde's message without the position, which would be that in our own rearranged text.
 fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let text = text
-        .rsplit_once(" at line ")
-        .map_or(text.as_str(), |(text, _)| text);
+    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
     if let Some((_, expected)) = text.split_once(", expected one of ")
         && text.starts_with("unknown field")
     {
@@ -143,12 +130,7 @@ mod tests {
     }
 
     fn faults(body: &str) -> Vec<String> {
-        parse::<Request>(body.as_bytes())
-            .unwrap_err()
-            .1
-            .iter()
-            .map(ToString::to_string)
-            .collect()
+        parse::<Request>(body.as_bytes()).unwrap_err().1.iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -178,11 +160,7 @@ mod tests {
 
     #[test]
     fn deep_nesting_is_refused_not_followed() {
-        let body = format!(
-            "{{\"name\":{}1{}}}",
-            "[".repeat(100_000),
-            "]".repeat(100_000)
-        );
+        let body = format!("{{\"name\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(parse::<Request>(body.as_bytes()).is_err());
     }
 }

@@ -105,10 +105,7 @@ fn default_timeout_seconds() -> u32 {
 
 impl Default for Delivery {
     fn default() -> Self {
-        Self {
-            mode: DeliveryMode::default(),
-            timeout_seconds: default_timeout_seconds(),
-        }
+        Self { mode: DeliveryMode::default(), timeout_seconds: default_timeout_seconds() }
     }
 }
 
@@ -200,6 +197,23 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// Takes back claims on occurrences later than `at`, which were made ahead of their time: they
+    /// are decided again by the record as it is then. Whoever holds such a claim looks, when the
+    /// time has come, whether it is still there.
+    pub fn withdraw(&mut self, at: DateTime<Utc>) {
+        let ahead = |attempt: &Attempt| {
+            matches!(attempt.phase, Phase::Claimed { .. })
+                && attempt.number == 1
+                && attempt.scheduled_for > at
+        };
+        let first = self.attempts.iter().filter(|a| ahead(a)).map(|a| a.scheduled_for).min();
+        if let Some(first) = first {
+            self.attempts.retain(|attempt| !ahead(attempt));
+            self.next_run_at = Some(self.next_run_at.map_or(first, |next| next.min(first)));
+            self.last_scheduled_for = Some(first - chrono::Duration::milliseconds(1));
+        }
+    }
+
     /// Whether occurrences of the schedule are acted on.
     pub fn fires(&self) -> bool {
         self.status == Status::Active && self.is_active

@@ -25,9 +25,7 @@ impl Target {
         };
         let token = |token: &str| {
             !token.is_empty()
-                && token
-                    .bytes()
-                    .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
+                && token.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
         };
         if !rest.split('.').all(token) {
             return Err("must be tokens of a-z 0-9 _ - separated by single dots");
@@ -87,12 +85,7 @@ mod tests {
 
     #[test]
     fn targets_are_plain_commands_outside_the_scheduler() {
-        for good in [
-            "cmd.a",
-            "cmd.notification.send-email",
-            "cmd.scheduler2.x",
-            "cmd.a_1.b.c",
-        ] {
+        for good in ["cmd.a", "cmd.notification.send-email", "cmd.scheduler2.x", "cmd.a_1.b.c"] {
             assert!(Target::parse(good).is_ok(), "{good}");
         }
         for bad in [

@@ -75,31 +75,20 @@ impl Timing {
         let missing = |field: &str| FieldFault::new(field, "is missing");
         match self.schedule_type {
             ScheduleType::Cron => {
-                let expression = self
-                    .cron_expression
-                    .as_deref()
-                    .ok_or_else(|| missing("cron_expression"))?;
+                let expression =
+                    self.cron_expression.as_deref().ok_or_else(|| missing("cron_expression"))?;
                 let seed = id.as_u64_pair().1;
-                CronTrigger::new(
-                    expression,
-                    self.timezone,
-                    self.dst_gap,
-                    self.dst_overlap,
-                    seed,
-                )
-                .map(Trigger::Cron)
-                .map_err(|error| FieldFault::new("cron_expression", error.to_string()))
+                CronTrigger::new(expression, self.timezone, self.dst_gap, self.dst_overlap, seed)
+                    .map(Trigger::Cron)
+                    .map_err(|error| FieldFault::new("cron_expression", error.to_string()))
             }
             ScheduleType::Interval => Ok(Trigger::Interval(IntervalTrigger {
                 start: self.start_at.ok_or_else(|| missing("start_at"))?,
-                every_seconds: self
-                    .interval_seconds
-                    .ok_or_else(|| missing("interval_seconds"))?,
+                every_seconds: self.interval_seconds.ok_or_else(|| missing("interval_seconds"))?,
             })),
-            ScheduleType::OneTime | ScheduleType::Immediate => self
-                .scheduled_at
-                .map(Trigger::Once)
-                .ok_or_else(|| missing("scheduled_at")),
+            ScheduleType::OneTime | ScheduleType::Immediate => {
+                self.scheduled_at.map(Trigger::Once).ok_or_else(|| missing("scheduled_at"))
+            }
         }
     }
 }
@@ -120,10 +109,7 @@ impl TimingFields {
         let before = faults.len();
         let mut fault = |field: &str, reason: String| faults.push(FieldFault::new(field, reason));
         let Some(schedule_type) = self.schedule_type else {
-            fault(
-                "schedule_type",
-                "is required: cron, interval, one_time or immediate".to_owned(),
-            );
+            fault("schedule_type", "is required: cron, interval, one_time or immediate".to_owned());
             return None;
         };
         let mut belongs = |field: &str, given: bool, to: ScheduleType| {
@@ -135,70 +121,32 @@ impl TimingFields {
                 && field != "start_at"
                 && !field.starts_with("dst")
             {
-                fault(
-                    field,
-                    format!("is required for schedule_type {}", to.as_str()),
-                );
+                fault(field, format!("is required for schedule_type {}", to.as_str()));
             }
         };
-        belongs(
-            "cron_expression",
-            self.cron_expression.is_some(),
-            ScheduleType::Cron,
-        );
-        belongs(
-            "interval_seconds",
-            self.interval_seconds.is_some(),
-            ScheduleType::Interval,
-        );
-        belongs(
-            "scheduled_at",
-            self.scheduled_at.is_some(),
-            ScheduleType::OneTime,
-        );
+        belongs("cron_expression", self.cron_expression.is_some(), ScheduleType::Cron);
+        belongs("interval_seconds", self.interval_seconds.is_some(), ScheduleType::Interval);
+        belongs("scheduled_at", self.scheduled_at.is_some(), ScheduleType::OneTime);
         belongs("start_at", self.start_at.is_some(), ScheduleType::Interval);
         belongs("dst_gap", self.dst_gap.is_some(), ScheduleType::Cron);
-        belongs(
-            "dst_overlap",
-            self.dst_overlap.is_some(),
-            ScheduleType::Cron,
-        );
+        belongs("dst_overlap", self.dst_overlap.is_some(), ScheduleType::Cron);
 
-        if self
-            .cron_expression
-            .as_ref()
-            .is_some_and(|text| text.chars().count() > 255)
-        {
-            fault(
-                "cron_expression",
-                "must have at most 255 characters".to_owned(),
-            );
+        if self.cron_expression.as_ref().is_some_and(|text| text.chars().count() > 255) {
+            fault("cron_expression", "must have at most 255 characters".to_owned());
         }
         if let Some(seconds) = self.interval_seconds
             && !(1..=u64::from(MAX_INTERVAL_SECONDS)).contains(&seconds)
         {
-            fault(
-                "interval_seconds",
-                format!("must be 1 to {MAX_INTERVAL_SECONDS}"),
-            );
+            fault("interval_seconds", format!("must be 1 to {MAX_INTERVAL_SECONDS}"));
         }
-        for (field, at) in [
-            ("scheduled_at", self.scheduled_at),
-            ("start_at", self.start_at),
-        ] {
+        for (field, at) in [("scheduled_at", self.scheduled_at), ("start_at", self.start_at)] {
             let Some(at) = at else { continue };
             if field == "scheduled_at" && at <= now {
-                fault(
-                    field,
-                    format!("must be in the future; it is now {}", now.to_rfc3339()),
-                );
+                fault(field, format!("must be in the future; it is now {}", now.to_rfc3339()));
             }
             if at > now + lookahead {
                 let days = lookahead.num_days();
-                fault(
-                    field,
-                    format!("must be within {days} days (MAX_SCHEDULE_LOOKAHEAD_DAYS)"),
-                );
+                fault(field, format!("must be within {days} days (MAX_SCHEDULE_LOOKAHEAD_DAYS)"));
             }
         }
         let zone = match self.timezone.as_deref() {
@@ -206,20 +154,14 @@ impl TimingFields {
             Some(text) => {
                 let known = (text.len() <= 50).then(|| text.parse().ok()).flatten();
                 if known.is_none() {
-                    fault(
-                        "timezone",
-                        "is not an IANA time zone, such as Europe/Berlin".to_owned(),
-                    );
+                    fault("timezone", "is not an IANA time zone, such as Europe/Berlin".to_owned());
                 }
                 known
             }
         };
         // Even where something else is wrong, say what is wrong with the expression.
         if faults.len() > before {
-            let expression = self
-                .cron_expression
-                .as_deref()
-                .filter(|text| text.len() <= 255);
+            let expression = self.cron_expression.as_deref().filter(|text| text.len() <= 255);
             if let (ScheduleType::Cron, Some(expression)) = (schedule_type, expression) {
                 let zone = zone.unwrap_or(chrono_tz::UTC);
                 let (gap, overlap) = (DstGap::default(), DstOverlap::default());
@@ -233,9 +175,7 @@ impl TimingFields {
         let timing = Timing {
             schedule_type,
             cron_expression: self.cron_expression.clone(),
-            interval_seconds: self
-                .interval_seconds
-                .and_then(|seconds| u32::try_from(seconds).ok()),
+            interval_seconds: self.interval_seconds.and_then(|seconds| u32::try_from(seconds).ok()),
             scheduled_at: match schedule_type {
                 ScheduleType::Immediate => Some(now),
                 _ => self.scheduled_at.map(whole_milliseconds),
@@ -259,11 +199,7 @@ impl TimingFields {
 /// Rounds up to milliseconds, the precision of all times here, so that no run is early.
 fn whole_milliseconds(at: DateTime<Utc>) -> DateTime<Utc> {
     let cut = at.trunc_subsecs(3);
-    if cut < at {
-        cut + Duration::milliseconds(1)
-    } else {
-        cut
-    }
+    if cut < at { cut + Duration::milliseconds(1) } else { cut }
 }
 
 #[cfg(test)]
@@ -275,13 +211,7 @@ mod tests {
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
         let mut faults = Vec::new();
         fields
-            .check(
-                Uuid::nil(),
-                now,
-                chrono_tz::UTC,
-                Duration::days(365),
-                &mut faults,
-            )
+            .check(Uuid::nil(), now, chrono_tz::UTC, Duration::days(365), &mut faults)
             .ok_or_else(|| faults.iter().map(ToString::to_string).collect())
     }
 
@@ -302,22 +232,10 @@ mod tests {
         for (json, field) in [
             (r"{}", "schedule_type"),
             (r#"{"schedule_type":"cron"}"#, "cron_expression"),
-            (
-                r#"{"schedule_type":"cron","cron_expression":"61 * * * *"}"#,
-                "cron_expression",
-            ),
-            (
-                r#"{"schedule_type":"cron","cron_expression":"0 0 30 2 *"}"#,
-                "cron_expression",
-            ),
-            (
-                r#"{"schedule_type":"interval","interval_seconds":0}"#,
-                "interval_seconds",
-            ),
-            (
-                r#"{"schedule_type":"interval","interval_seconds":31536001}"#,
-                "interval_seconds",
-            ),
+            (r#"{"schedule_type":"cron","cron_expression":"61 * * * *"}"#, "cron_expression"),
+            (r#"{"schedule_type":"cron","cron_expression":"0 0 30 2 *"}"#, "cron_expression"),
+            (r#"{"schedule_type":"interval","interval_seconds":0}"#, "interval_seconds"),
+            (r#"{"schedule_type":"interval","interval_seconds":31536001}"#, "interval_seconds"),
             (
                 r#"{"schedule_type":"one_time","scheduled_at":"2025-12-31T23:59:59Z"}"#,
                 "scheduled_at",
@@ -326,18 +244,9 @@ mod tests {
                 r#"{"schedule_type":"one_time","scheduled_at":"2027-01-02T00:00:00Z"}"#,
                 "scheduled_at",
             ),
-            (
-                r#"{"schedule_type":"immediate","interval_seconds":5}"#,
-                "interval_seconds",
-            ),
-            (
-                r#"{"schedule_type":"immediate","timezone":"Mars/Base"}"#,
-                "timezone",
-            ),
-            (
-                r#"{"schedule_type":"interval","interval_seconds":5,"dst_gap":"skip"}"#,
-                "dst_gap",
-            ),
+            (r#"{"schedule_type":"immediate","interval_seconds":5}"#, "interval_seconds"),
+            (r#"{"schedule_type":"immediate","timezone":"Mars/Base"}"#, "timezone"),
+            (r#"{"schedule_type":"interval","interval_seconds":5,"dst_gap":"skip"}"#, "dst_gap"),
         ] {
             let faults = check(json).unwrap_err();
             assert_eq!(faults.len(), 1, "{json}: {faults:?}");
@@ -349,9 +258,6 @@ mod tests {
     fn a_one_time_is_never_moved_earlier_by_rounding() {
         let json = r#"{"schedule_type":"one_time","scheduled_at":"2026-01-01T00:00:01.0000001Z"}"#;
         let (timing, _) = check(json).unwrap();
-        assert_eq!(
-            timing.scheduled_at.unwrap().to_rfc3339(),
-            "2026-01-01T00:00:01.001+00:00"
-        );
+        assert_eq!(timing.scheduled_at.unwrap().to_rfc3339(), "2026-01-01T00:00:01.001+00:00");
     }
 }

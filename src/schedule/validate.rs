@@ -53,13 +53,7 @@ pub fn new_schedule(
 ) -> Result<(Schedule, Trigger), Vec<FieldFault>> {
     let mut faults = Vec::new();
     let name = required_text("name", request.name.as_deref(), 255, &mut faults);
-    check_length(
-        "description",
-        request.description.as_deref(),
-        0,
-        1000,
-        &mut faults,
-    );
+    check_length("description", request.description.as_deref(), 0, 1000, &mut faults);
     check_length("created_by", Some(created_by), 1, 255, &mut faults);
     let target = check_target(request.target_command.as_deref(), rules, &mut faults);
     let tags = check_tags(request.tags.clone().unwrap_or_default(), &mut faults);
@@ -70,24 +64,10 @@ pub fn new_schedule(
     }
     let delivery = request.delivery.clone().unwrap_or_default();
     let timeout = u64::from(delivery.timeout_seconds);
-    check_number(
-        "delivery.timeout_seconds",
-        Some(timeout),
-        1,
-        3600,
-        30,
-        &mut faults,
-    );
+    check_number("delivery.timeout_seconds", Some(timeout), 1, 3600, 30, &mut faults);
     let priority = check_number("priority", request.priority, 1, 10, 5, &mut faults);
     let retries = u32::from(rules.max_retries);
-    let max_retries = check_number(
-        "max_retries",
-        request.max_retries,
-        0,
-        10,
-        retries,
-        &mut faults,
-    );
+    let max_retries = check_number("max_retries", request.max_retries, 0, 10, retries, &mut faults);
     let retry_delay_seconds = check_number(
         "retry_delay_seconds",
         request.retry_delay_seconds,
@@ -105,9 +85,7 @@ pub fn new_schedule(
         &mut faults,
     );
     let timing =
-        request
-            .timing()
-            .check(id, now, rules.timezone, rules.limits.lookahead, &mut faults);
+        request.timing().check(id, now, rules.timezone, rules.limits.lookahead, &mut faults);
     let (Some(name), Some(target_command), Some((timing, trigger)), true) =
         (name, target, timing, faults.is_empty())
     else {
@@ -116,10 +94,7 @@ pub fn new_schedule(
     // A first occurrence exactly now counts: `immediate` and intervals start with it.
     let next_run_at = trigger.next_after(now - Duration::milliseconds(1));
     if next_run_at.is_none() {
-        return Err(vec![FieldFault::new(
-            "cron_expression",
-            "has no time in the future",
-        )]);
+        return Err(vec![FieldFault::new("cron_expression", "has no time in the future")]);
     }
     let schedule = Schedule {
         id,
@@ -181,19 +156,10 @@ fn check_length(
 ) {
     let Some(text) = text else { return };
     if !(least..=most).contains(&text.chars().count()) {
-        faults.push(FieldFault::new(
-            field,
-            format!("must have {least} to {most} characters"),
-        ));
+        faults.push(FieldFault::new(field, format!("must have {least} to {most} characters")));
     }
-    if text
-        .chars()
-        .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
-    {
-        faults.push(FieldFault::new(
-            field,
-            "must not contain control characters",
-        ));
+    if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+        faults.push(FieldFault::new(field, "must not contain control characters"));
     }
 }
 
@@ -226,17 +192,9 @@ fn check_target(text: Option<&str>, rules: &Rules, faults: &mut Vec<FieldFault>)
             faults.push(FieldFault::new(FIELD, reason));
             None
         }
-        Ok(target)
-            if !rules
-                .allowed_targets
-                .iter()
-                .any(|pattern| pattern.allows(&target)) =>
-        {
-            let patterns: Vec<_> = rules
-                .allowed_targets
-                .iter()
-                .map(TargetPattern::as_str)
-                .collect();
+        Ok(target) if !rules.allowed_targets.iter().any(|pattern| pattern.allows(&target)) => {
+            let patterns: Vec<_> =
+                rules.allowed_targets.iter().map(TargetPattern::as_str).collect();
             let reason = format!(
                 "is not in the allow-list (ALLOWED_TARGET_COMMANDS): {}",
                 patterns.join(", ")
@@ -267,10 +225,7 @@ mod tests {
 
     fn create(json: &str) -> Result<Schedule, Vec<String>> {
         let rules = Rules {
-            limits: Limits {
-                lookahead: Duration::days(365),
-                schedules_per_creator: 10,
-            },
+            limits: Limits { lookahead: Duration::days(365), schedules_per_creator: 10 },
             allowed_targets: vec![TargetPattern::parse("cmd.report.>").unwrap()],
             timezone: chrono_tz::UTC,
             max_retries: 3,
@@ -278,10 +233,7 @@ mod tests {
             misfire_grace_seconds: 300,
         };
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
-        let writer = Writer {
-            instance: Uuid::nil(),
-            token: 1,
-        };
+        let writer = Writer { instance: Uuid::nil(), token: 1 };
         let texts = |faults: Vec<FieldFault>| faults.iter().map(ToString::to_string).collect();
         let request =
             super::super::parse_fields(json.as_bytes()).map_err(|(_, faults)| texts(faults))?;
@@ -303,10 +255,7 @@ mod tests {
         assert_eq!(spec.command_payload.as_str(), "{}");
         assert_eq!(spec.delivery, super::super::Delivery::default());
         // Midnight itself is the first occurrence of a schedule created at midnight.
-        assert_eq!(
-            schedule.next_run_at.unwrap().to_rfc3339(),
-            "2026-01-01T00:00:00+00:00"
-        );
+        assert_eq!(schedule.next_run_at.unwrap().to_rfc3339(), "2026-01-01T00:00:00+00:00");
     }
 
     #[test]

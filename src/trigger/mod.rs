@@ -140,9 +140,7 @@ impl Trigger {
     /// All occurrences strictly after `after`, in order, each with the mark of a clock change it
     /// may bear.
     pub fn occurrences_after(&self, after: DateTime<Utc>) -> impl Iterator<Item = Occurrence> + '_ {
-        std::iter::successors(self.next_occurrence(after), |last| {
-            self.next_occurrence(last.at)
-        })
+        std::iter::successors(self.next_occurrence(after), |last| self.next_occurrence(last.at))
     }
 
     fn next_occurrence(&self, after: DateTime<Utc>) -> Option<Occurrence> {

@@ -68,19 +68,12 @@ pub(super) fn segments(zone: Tz) -> &'static [Segment] {
 
 /// The index of the segment in which the UTC second `instant` lies.
 pub(super) fn index_at(segments: &[Segment], instant: i64) -> usize {
-    segments
-        .partition_point(|segment| segment.start <= instant)
-        .saturating_sub(1)
+    segments.partition_point(|segment| segment.start <= instant).saturating_sub(1)
 }
 
 fn build(offset_at: impl Fn(i64) -> i64) -> Box<[Segment]> {
     let mut offset = offset_at(SCAN_FROM);
-    let mut open = Segment {
-        start: -FOREVER,
-        end: FOREVER,
-        offset,
-        seen_until: offset - FOREVER,
-    };
+    let mut open = Segment { start: -FOREVER, end: FOREVER, offset, seen_until: offset - FOREVER };
     let mut segments = Vec::new();
     let mut at = SCAN_FROM;
     while at < SCAN_UNTIL {
@@ -96,12 +89,7 @@ fn build(offset_at: impl Fn(i64) -> i64) -> Box<[Segment]> {
         open.end = at;
         segments.push(open);
         let seen_until = open.seen_until.max(open.local_end());
-        open = Segment {
-            start: at,
-            end: FOREVER,
-            offset,
-            seen_until,
-        };
+        open = Segment { start: at, end: FOREVER, offset, seen_until };
     }
     segments.push(open);
     segments.into_boxed_slice()
@@ -122,14 +110,8 @@ fn first_change(offset_at: impl Fn(i64) -> i64, mut same: i64, mut other: i64) -
 }
 
 fn offset_at(zone: Tz, instant: i64) -> i64 {
-    let naive = DateTime::from_timestamp(instant, 0)
-        .unwrap_or_default()
-        .naive_utc();
-    i64::from(
-        zone.offset_from_utc_datetime(&naive)
-            .fix()
-            .local_minus_utc(),
-    )
+    let naive = DateTime::from_timestamp(instant, 0).unwrap_or_default().naive_utc();
+    i64::from(zone.offset_from_utc_datetime(&naive).fix().local_minus_utc())
 }
 
 #[cfg(test)]
@@ -194,11 +176,7 @@ mod tests {
         let starts: Vec<i64> = table.iter().map(|segment| segment.start).collect();
         assert_eq!(starts, [-FOREVER, 12 * HOUR, 13 * HOUR, 15 * HOUR]);
         // The clock showed noon before it was first put back, and has not got there again by three.
-        let seen: Vec<i64> = table
-            .iter()
-            .skip(1)
-            .map(|segment| segment.seen_until)
-            .collect();
+        let seen: Vec<i64> = table.iter().skip(1).map(|segment| segment.seen_until).collect();
         assert_eq!(seen, [12 * HOUR; 3]);
     }
 

@@ -10,21 +10,16 @@ use crate::harness::{Nats, in_ms, wait_for};
 /// Kills the service at a named point, starts another, and checks the one occurrence.
 async fn dies_at(point: &str, request: bool) {
     let nats = Nats::start().await;
-    let mut dying = nats
-        .service_with(&[("NATS_SCHEDULER_FAILPOINT", point)])
-        .await;
+    let mut dying = nats.service_with(&[("NATS_SCHEDULER_FAILPOINT", point)]).await;
     let mode = if request { "core" } else { "publish" };
     let id = nats
-        .create(
-            json!({ "name": "one", "schedule_type": "one_time", "scheduled_at": in_ms(600),
-                        "target_command": "cmd.example.one", "delivery": { "mode": mode } }),
-        )
+        .create(json!({ "name": "one", "schedule_type": "one_time", "scheduled_at": in_ms(600),
+                        "target_command": "cmd.example.one", "delivery": { "mode": mode } }))
         .await;
     dying.exited().await;
     let _service = nats.service().await;
-    let executions = nats
-        .wait_executions(json!({ "schedule_id": id, "status": "success" }), 1)
-        .await;
+    let executions =
+        nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1).await;
     assert_eq!(executions.len(), 1);
     let record = wait_for("the schedule to be completed", || async {
         let data = nats.ask("schedule.get", json!({ "schedule_id": id })).await;
@@ -33,9 +28,7 @@ async fn dies_at(point: &str, request: bool) {
     .await;
     assert_eq!(record["run_count"], 1, "{point}");
     assert_eq!(record["success_count"], 1, "{point}");
-    let all = nats
-        .request("execution.list", &json!({ "schedule_id": id }))
-        .await;
+    let all = nats.request("execution.list", &json!({ "schedule_id": id })).await;
     assert_eq!(all["pagination"]["total"], 1, "{point}: {all}");
     if !request {
         assert_eq!(nats.count("COMMANDS").await, 1, "{point}");
@@ -79,10 +72,8 @@ async fn dying_between_a_skip_and_its_record_keeps_the_entry() {
     let nats = Nats::start().await;
     let mut first = nats.service().await;
     let id = nats
-        .create(
-            json!({ "name": "skips", "schedule_type": "interval", "interval_seconds": 1,
-                        "target_command": "cmd.example.skips" }),
-        )
+        .create(json!({ "name": "skips", "schedule_type": "interval", "interval_seconds": 1,
+                        "target_command": "cmd.example.skips" }))
         .await;
     nats.wait_count("COMMANDS", 1).await;
     first.kill();
@@ -90,10 +81,8 @@ async fn dying_between_a_skip_and_its_record_keeps_the_entry() {
     let mut dying = nats.spawn(&[("NATS_SCHEDULER_FAILPOINT", "after_skip")]);
     dying.exited().await;
     let _last = nats.service().await;
-    nats.wait_executions(json!({ "schedule_id": id, "status": "skipped" }), 1)
-        .await;
-    nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 4)
-        .await;
+    nats.wait_executions(json!({ "schedule_id": id, "status": "skipped" }), 1).await;
+    nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 4).await;
     // Settled means that nothing of the dead instances is left to take over.
     check_ledger(&nats, &id).await;
 }
@@ -107,9 +96,7 @@ async fn a_command_is_not_doubled_after_its_stream_forgot_the_id() {
             "discard":"old","num_replicas":1,"duplicate_window":1000000000}"#,
     )
     .await;
-    let mut dying = nats
-        .service_with(&[("NATS_SCHEDULER_FAILPOINT", "after_deliver")])
-        .await;
+    let mut dying = nats.service_with(&[("NATS_SCHEDULER_FAILPOINT", "after_deliver")]).await;
     let id = nats
         .create(
             json!({ "name": "forgotten", "schedule_type": "one_time", "scheduled_at": in_ms(600),
@@ -120,8 +107,7 @@ async fn a_command_is_not_doubled_after_its_stream_forgot_the_id() {
     assert_eq!(nats.count("COMMANDS").await, 1);
     // The instance counts as gone only after the stream's window is over.
     let _service = nats.service().await;
-    nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1)
-        .await;
+    nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1).await;
     assert_eq!(nats.count("COMMANDS").await, 1);
 }
 
@@ -184,10 +170,8 @@ async fn a_frozen_nats_only_delays() {
     let nats = Nats::start().await;
     let _service = nats.service().await;
     let id = nats
-        .create(
-            json!({ "name": "frozen", "schedule_type": "interval", "interval_seconds": 1,
-                        "target_command": "cmd.example.frozen" }),
-        )
+        .create(json!({ "name": "frozen", "schedule_type": "interval", "interval_seconds": 1,
+                        "target_command": "cmd.example.frozen" }))
         .await;
     nats.wait_count("COMMANDS", 2).await;
     nats.server.signal_stop().unwrap();
@@ -219,17 +203,11 @@ async fn stopping_finishes_what_is_in_flight() {
     let request = requests.next().await.unwrap();
     service.signal("-TERM");
     service.wait_log("stopping").await;
-    nats.client
-        .publish(request.reply.unwrap(), "{}".into())
-        .await
-        .unwrap();
+    nats.client.publish(request.reply.unwrap(), "{}".into()).await.unwrap();
     assert!(service.exited().await.success());
     let _next = nats.service().await;
     let data = nats.ask("schedule.get", json!({ "schedule_id": id })).await;
-    assert_eq!(
-        data["status"], "completed",
-        "recorded and settled before it left"
-    );
+    assert_eq!(data["status"], "completed", "recorded and settled before it left");
     let again = futures::FutureExt::now_or_never(requests.next());
     assert!(again.is_none(), "and not sent again");
 }
@@ -237,8 +215,7 @@ async fn stopping_finishes_what_is_in_flight() {
 /// Deletes schedules and waits until nothing of them is in flight.
 pub async fn settle_down(nats: &Nats, ids: &[String]) {
     for id in ids {
-        nats.ask("schedule.delete", json!({ "schedule_id": id }))
-            .await;
+        nats.ask("schedule.delete", json!({ "schedule_id": id })).await;
     }
     for id in ids {
         let key = format!("$KV.scheduler_schedules.schedule.{id}");

@@ -11,7 +11,7 @@ use async_nats::jetstream::{self, stream};
 use async_nats::{Client, HeaderMap};
 use futures::StreamExt as _;
 use nats_scheduler::dev::server::{RunningServer, ServerBinary, ServerOptions, find};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// Time within which everything that a test waits for must happen.
@@ -32,8 +32,7 @@ impl Nats {
     /// Starts a server with the example stream `COMMANDS`.
     pub async fn start() -> Self {
         let nats = Self::bare().await;
-        nats.add_stream(include_str!("../../streams/COMMANDS.json"))
-            .await;
+        nats.add_stream(include_str!("../../streams/COMMANDS.json")).await;
         nats
     }
 
@@ -44,12 +43,7 @@ impl Nats {
         let server = RunningServer::start(&binary(), options).await.unwrap();
         let client = async_nats::connect(server.url()).await.unwrap();
         let js = jetstream::new(client.clone());
-        Self {
-            server,
-            client,
-            js,
-            dir,
-        }
+        Self { server, client, js, dir }
     }
 
     pub fn url(&self) -> String {
@@ -128,23 +122,13 @@ impl Nats {
         }
         let payload = serde_json::to_vec(&body).unwrap().into();
         let subject = format!("cmd.scheduler.{operation}");
-        let reply = self
-            .client
-            .request_with_headers(subject, map, payload)
-            .await
-            .unwrap();
-        (
-            reply.headers.unwrap_or_default(),
-            serde_json::from_slice(&reply.payload).unwrap(),
-        )
+        let reply = self.client.request_with_headers(subject, map, payload).await.unwrap();
+        (reply.headers.unwrap_or_default(), serde_json::from_slice(&reply.payload).unwrap())
     }
 
     /// Creates a schedule; its id.
     pub async fn create(&self, body: Value) -> String {
-        self.ask("schedule.create", body).await["id"]
-            .as_str()
-            .unwrap()
-            .to_owned()
+        self.ask("schedule.create", body).await["id"].as_str().unwrap().to_owned()
     }
 
     /// All messages of a stream.
@@ -238,10 +222,7 @@ impl Service {
     }
 
     pub fn signal(&self, signal: &str) {
-        let done = Command::new("kill")
-            .args([signal, &self.pid().to_string()])
-            .status()
-            .unwrap();
+        let done = Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap();
         assert!(done.success());
     }
 
@@ -276,9 +257,7 @@ impl Drop for Service {
 /// The nats-server that all tests use.
 pub fn binary() -> ServerBinary {
     static BINARY: std::sync::OnceLock<ServerBinary> = std::sync::OnceLock::new();
-    BINARY
-        .get_or_init(|| find(&mut |line| eprintln!("{line}")).unwrap())
-        .clone()
+    BINARY.get_or_init(|| find(&mut |line| eprintln!("{line}")).unwrap()).clone()
 }
 
 /// Waits until `look` finds something; fails after [`DEADLINE`].
@@ -297,10 +276,7 @@ pub async fn wait_within<T, F: Future<Output = Option<T>>>(
         if let Some(found) = look().await {
             return found;
         }
-        assert!(
-            started.elapsed() < deadline,
-            "waited {deadline:?} for {what}"
-        );
+        assert!(started.elapsed() < deadline, "waited {deadline:?} for {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -9,38 +9,22 @@ async fn executions_are_filtered_paged_and_counted() {
     let nats = Nats::start().await;
     let _service = nats.service().await;
     let good = nats
-        .create(
-            json!({ "name": "good", "schedule_type": "interval", "interval_seconds": 1,
-                        "target_command": "cmd.example.good" }),
-        )
+        .create(json!({ "name": "good", "schedule_type": "interval", "interval_seconds": 1,
+                        "target_command": "cmd.example.good" }))
         .await;
     let bad = nats
-        .create(
-            json!({ "name": "bad", "schedule_type": "immediate", "max_retries": 0,
-                        "target_command": "cmd.nowhere.bad" }),
-        )
+        .create(json!({ "name": "bad", "schedule_type": "immediate", "max_retries": 0,
+                        "target_command": "cmd.nowhere.bad" }))
         .await;
-    nats.wait_executions(json!({ "schedule_id": good }), 4)
-        .await;
-    nats.ask("schedule.delete", json!({ "schedule_id": good }))
-        .await;
+    nats.wait_executions(json!({ "schedule_id": good }), 4).await;
+    nats.ask("schedule.delete", json!({ "schedule_id": good })).await;
     let failed = nats.wait_executions(json!({ "status": "failed" }), 1).await;
     assert_eq!(failed[0]["schedule_id"], json!(bad));
     assert_eq!(failed[0]["error_type"], "no_stream");
 
-    let all = nats
-        .request(
-            "execution.list",
-            &json!({ "schedule_id": good, "limit": 100 }),
-        )
-        .await;
+    let all = nats.request("execution.list", &json!({ "schedule_id": good, "limit": 100 })).await;
     let total = all["pagination"]["total"].as_u64().unwrap();
-    let ids: Vec<_> = all["data"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|e| e["id"].clone())
-        .collect();
+    let ids: Vec<_> = all["data"].as_array().unwrap().iter().map(|e| e["id"].clone()).collect();
     assert_eq!(ids.len() as u64, total);
     let times: Vec<_> = all["data"]
         .as_array()
@@ -53,35 +37,20 @@ async fn executions_are_filtered_paged_and_counted() {
     let mut paged = Vec::new();
     for page in 1..=total.div_ceil(2) {
         let reply = nats
-            .request(
-                "execution.list",
-                &json!({ "schedule_id": good, "page": page, "limit": 2 }),
-            )
+            .request("execution.list", &json!({ "schedule_id": good, "page": page, "limit": 2 }))
             .await;
         assert_eq!(reply["pagination"]["total"], total);
-        paged.extend(
-            reply["data"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|e| e["id"].clone()),
-        );
+        paged.extend(reply["data"].as_array().unwrap().iter().map(|e| e["id"].clone()));
     }
     assert_eq!(paged, ids);
 
     let second = &all["data"][ids.len() - 2]["started_at"];
     let after = nats
-        .request(
-            "execution.list",
-            &json!({ "schedule_id": good, "started_after": second }),
-        )
+        .request("execution.list", &json!({ "schedule_id": good, "started_after": second }))
         .await;
     assert_eq!(after["pagination"]["total"], total - 2);
     let missing = nats
-        .refused(
-            "execution.get",
-            json!({ "execution_id": "018f0000-0000-8000-8000-000000000000" }),
-        )
+        .refused("execution.get", json!({ "execution_id": "018f0000-0000-8000-8000-000000000000" }))
         .await;
     assert_eq!(missing["code"], "not_found");
 }
@@ -99,22 +68,13 @@ async fn a_running_request_is_seen_running_and_then_ended_once() {
         )
         .await;
     let request = requests.next().await.unwrap();
-    let running = nats
-        .wait_executions(json!({ "schedule_id": id, "status": "running" }), 1)
-        .await;
+    let running = nats.wait_executions(json!({ "schedule_id": id, "status": "running" }), 1).await;
     assert_eq!(running[0]["completed_at"], json!(null));
-    nats.client
-        .publish(request.reply.unwrap(), "\"done\"".into())
-        .await
-        .unwrap();
-    let done = nats
-        .wait_executions(json!({ "schedule_id": id, "status": "success" }), 1)
-        .await;
+    nats.client.publish(request.reply.unwrap(), "\"done\"".into()).await.unwrap();
+    let done = nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1).await;
     assert_eq!(done[0]["id"], running[0]["id"]);
     assert_eq!(done[0]["response_payload"], "done");
-    let all = nats
-        .request("execution.list", &json!({ "schedule_id": id }))
-        .await;
+    let all = nats.request("execution.list", &json!({ "schedule_id": id })).await;
     assert_eq!(all["pagination"]["total"], 1, "two events, one execution");
 }
 
@@ -129,23 +89,14 @@ async fn the_history_survives_restarts_and_a_purge_blocks_nothing() {
     let mut service = nats.service().await;
     nats.wait_executions(json!({ "schedule_id": id }), 1).await;
 
-    nats.js
-        .get_stream("SCHEDULER_EXECUTIONS")
-        .await
-        .unwrap()
-        .purge()
-        .await
-        .unwrap();
+    nats.js.get_stream("SCHEDULER_EXECUTIONS").await.unwrap().purge().await.unwrap();
     service.kill();
     // A claim is left behind, and the history that might know its outcome is empty.
-    let mut dying = nats
-        .service_with(&[("NATS_SCHEDULER_FAILPOINT", "after_claim")])
-        .await;
+    let mut dying = nats.service_with(&[("NATS_SCHEDULER_FAILPOINT", "after_claim")]).await;
     let id = nats.create(create("after")).await;
     dying.exited().await;
     let _service = nats.service().await;
-    nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1)
-        .await;
+    nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1).await;
     wait_for("the old ones to be gone", || async {
         let reply = nats.request("execution.list", &json!({})).await;
         (reply["pagination"]["total"] == 1).then_some(())
@@ -161,9 +112,7 @@ async fn a_payload_too_large_to_keep_is_left_out_of_the_history_and_sent_whole()
         .create(json!({ "name": "large", "schedule_type": "immediate", "target_command": "cmd.example.x",
                         "command_payload": { "text": "x".repeat(300_000) } }))
         .await;
-    let found = nats
-        .wait_executions(json!({ "schedule_id": id, "status": "success" }), 1)
-        .await;
+    let found = nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1).await;
     assert_eq!(found[0]["truncated"], true);
     assert_eq!(found[0]["command_payload"], json!(null));
     assert!(nats.messages("COMMANDS").await[0].payload.len() > 300_000);

@@ -12,11 +12,7 @@ use crate::harness::{Nats, in_ms, wait_for};
 #[tokio::test]
 async fn three_instances_fire_a_thousand_occurrences_once_each() {
     let nats = Nats::start().await;
-    let _instances = (
-        nats.service().await,
-        nats.service().await,
-        nats.service().await,
-    );
+    let _instances = (nats.service().await, nats.service().await, nats.service().await);
     let due = in_ms(4000);
     let requests = (0..1000).map(|n| {
         json!({ "name": n.to_string(), "schedule_type": "one_time", "scheduled_at": due,
@@ -27,22 +23,17 @@ async fn three_instances_fire_a_thousand_occurrences_once_each() {
         futures::future::join_all(chunk.iter().map(|r| nats.ask("schedule.create", r.clone())))
             .await;
     }
-    nats.wait_executions(json!({ "status": "success" }), 1000)
-        .await;
+    nats.wait_executions(json!({ "status": "success" }), 1000).await;
     assert_eq!(nats.count("COMMANDS").await, 1000);
     assert_eq!(nats.count("SCHEDULER_EXECUTIONS").await, 1000);
     let mut by_instance: HashMap<String, usize> = HashMap::new();
     for message in nats.messages("SCHEDULER_EXECUTIONS").await {
         let execution: Value = serde_json::from_slice(&message.payload).unwrap();
-        *by_instance
-            .entry(execution["lock_id"]["instance"].to_string())
-            .or_default() += 1;
+        *by_instance.entry(execution["lock_id"]["instance"].to_string()).or_default() += 1;
     }
     assert_eq!(by_instance.len(), 3, "the work is shared: {by_instance:?}");
     let done = wait_for("all to be completed", || async {
-        let reply = nats
-            .request("schedule.list", &json!({ "status": "completed" }))
-            .await;
+        let reply = nats.request("schedule.list", &json!({ "status": "completed" })).await;
         (reply["pagination"]["total"] == 1000).then_some(())
     });
     done.await;
@@ -109,8 +100,7 @@ async fn a_deleted_schedule_fires_on_no_instance() {
     nats.wait_count("COMMANDS", 40).await;
     let mut revisions = HashMap::new();
     for id in &ids {
-        nats.ask("schedule.delete", json!({ "schedule_id": id }))
-            .await;
+        nats.ask("schedule.delete", json!({ "schedule_id": id })).await;
         let data = nats.ask("schedule.get", json!({ "schedule_id": id })).await;
         revisions.insert(id.clone(), data["revision"].as_u64().unwrap());
     }
@@ -119,10 +109,7 @@ async fn a_deleted_schedule_fires_on_no_instance() {
         let header = |name: &str| command.headers.get(name).unwrap().as_str();
         let claim: u64 = header("Scheduler-Revision").parse().unwrap();
         let id = header("Scheduler-Schedule-Id");
-        assert!(
-            claim < revisions[id],
-            "{id} was claimed at {claim}, after its deletion"
-        );
+        assert!(claim < revisions[id], "{id} was claimed at {claim}, after its deletion");
     }
 }
 
@@ -131,8 +118,5 @@ async fn settle_down_deleted(nats: &Nats) {
     let before = nats.count("COMMANDS").await;
     tokio::time::sleep(Duration::from_millis(2500)).await;
     let after = nats.count("COMMANDS").await;
-    assert!(
-        after <= before + 30,
-        "only what was in flight may still come"
-    );
+    assert!(after <= before + 30, "only what was in flight may still come");
 }

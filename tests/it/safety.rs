@@ -17,10 +17,7 @@ async fn it_refuses_to_serve_when_a_stream_captures_its_requests() {
         let mut service = nats.spawn(&[]);
         assert!(!service.exited().await.success());
         let log = service.log();
-        assert!(
-            log.contains("GREEDY") && log.contains("cmd.scheduler.>"),
-            "{log}"
-        );
+        assert!(log.contains("GREEDY") && log.contains("cmd.scheduler.>"), "{log}");
     }
 }
 
@@ -30,33 +27,19 @@ async fn a_record_that_cannot_be_read_is_set_aside_and_harms_nothing() {
     let service = nats.service().await;
     let bucket = nats.js.get_key_value("scheduler_schedules").await.unwrap();
     let id = nats
-        .create(
-            json!({ "name": "fine", "schedule_type": "interval", "interval_seconds": 1,
-                        "target_command": "cmd.example.fine" }),
-        )
+        .create(json!({ "name": "fine", "schedule_type": "interval", "interval_seconds": 1,
+                        "target_command": "cmd.example.fine" }))
         .await;
     let broken = "schedule.018f0000-0000-7000-8000-000000000000";
-    bucket
-        .put(broken, "{\"not\": \"ours\"}".into())
-        .await
-        .unwrap();
+    bucket.put(broken, "{\"not\": \"ours\"}".into()).await.unwrap();
     bucket.put("schedule.nonsense", "x".into()).await.unwrap();
     // A sound record, but at another's key, and one whose target nobody may send to.
     let record = bucket.get(format!("schedule.{id}")).await.unwrap().unwrap();
-    bucket
-        .put(
-            "schedule.018f0000-0000-7000-8000-000000000001",
-            record.clone(),
-        )
-        .await
-        .unwrap();
+    bucket.put("schedule.018f0000-0000-7000-8000-000000000001", record.clone()).await.unwrap();
     let evil = String::from_utf8(record.to_vec()).unwrap();
     let evil = evil.replace("cmd.example.fine", "cmd.scheduler.schedule.delete");
     let evil = evil.replace(&id, "018f0000-0000-7000-8000-000000000002");
-    bucket
-        .put("schedule.018f0000-0000-7000-8000-000000000002", evil.into())
-        .await
-        .unwrap();
+    bucket.put("schedule.018f0000-0000-7000-8000-000000000002", evil.into()).await.unwrap();
 
     let status = wait_for("four records to be set aside", || async {
         let status = nats.ask("status", json!({})).await;
@@ -69,10 +52,7 @@ async fn a_record_that_cannot_be_read_is_set_aside_and_harms_nothing() {
     nats.wait_count("COMMANDS", before + 2).await;
     assert!(service.log().contains("set aside"));
     let error = nats
-        .refused(
-            "schedule.get",
-            json!({ "schedule_id": "018f0000-0000-7000-8000-000000000000" }),
-        )
+        .refused("schedule.get", json!({ "schedule_id": "018f0000-0000-7000-8000-000000000000" }))
         .await;
     assert_eq!(error["code"], "not_allowed");
 
@@ -92,20 +72,14 @@ async fn a_target_outside_the_allow_list_is_refused_and_never_sent_to() {
     let nats = Nats::start().await;
     let mut service = nats.service().await;
     let id = nats
-        .create(
-            json!({ "name": "was allowed", "schedule_type": "interval", "interval_seconds": 1,
-                        "target_command": "cmd.example.narrowed", "max_retries": 0 }),
-        )
+        .create(json!({ "name": "was allowed", "schedule_type": "interval", "interval_seconds": 1,
+                        "target_command": "cmd.example.narrowed", "max_retries": 0 }))
         .await;
     nats.wait_count("COMMANDS", 1).await;
     service.stop().await;
     let before = nats.count("COMMANDS").await;
-    let _service = nats
-        .service_with(&[("ALLOWED_TARGET_COMMANDS", "cmd.report.>")])
-        .await;
-    let failed = nats
-        .wait_executions(json!({ "schedule_id": id, "status": "failed" }), 1)
-        .await;
+    let _service = nats.service_with(&[("ALLOWED_TARGET_COMMANDS", "cmd.report.>")]).await;
+    let failed = nats.wait_executions(json!({ "schedule_id": id, "status": "failed" }), 1).await;
     assert_eq!(failed[0]["error_type"], "not_allowed");
     assert_eq!(nats.count("COMMANDS").await, before);
     let error = nats
@@ -115,10 +89,7 @@ async fn a_target_outside_the_allow_list_is_refused_and_never_sent_to() {
         )
         .await;
     assert_eq!(error["details"][0]["field"], "target_command");
-    assert!(
-        error["message"].as_str().unwrap().contains("cmd.report.>"),
-        "{error}"
-    );
+    assert!(error["message"].as_str().unwrap().contains("cmd.report.>"), "{error}");
 }
 
 #[tokio::test]
@@ -141,10 +112,7 @@ async fn faulty_settings_are_all_named_and_nothing_starts() {
     );
     assert_eq!(service.exited().await.code(), Some(2));
     let log = service.log();
-    assert!(
-        log.contains("STREAM_REPLICAS") && log.contains("SCHEDULER_TIMEZONE"),
-        "{log}"
-    );
+    assert!(log.contains("STREAM_REPLICAS") && log.contains("SCHEDULER_TIMEZONE"), "{log}");
 }
 
 #[tokio::test]
@@ -160,15 +128,9 @@ async fn a_recreated_bucket_is_noticed() {
     }
     // The operator's doing, while the service is away.
     service.stop().await;
-    nats.js
-        .delete_stream("KV_scheduler_schedules")
-        .await
-        .unwrap();
+    nats.js.delete_stream("KV_scheduler_schedules").await.unwrap();
     let _service = nats.service().await;
-    assert_eq!(
-        nats.request("schedule.list", &json!({})).await["pagination"]["total"],
-        0
-    );
+    assert_eq!(nats.request("schedule.list", &json!({})).await["pagination"]["total"], 0);
     nats.create(
         json!({ "name": "0", "schedule_type": "immediate", "target_command": "cmd.example.x" }),
     )

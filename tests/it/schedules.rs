@@ -24,9 +24,7 @@ async fn each_kind_can_be_created_and_read_back() {
             "priority": 9, "description": "d", "max_retries": 1, "retry_delay_seconds": 7 });
         request[field] = value;
         let created = nats.ask("schedule.create", request).await;
-        let read = nats
-            .ask("schedule.get", json!({ "schedule_id": created["id"] }))
-            .await;
+        let read = nats.ask("schedule.get", json!({ "schedule_id": created["id"] })).await;
         assert_eq!(read["command_payload"], payload);
         assert_eq!(read["name"], kind);
         assert_eq!(read["timezone"], "Europe/Berlin");
@@ -50,27 +48,12 @@ async fn several_faults_of_form_and_content_are_reported_together() {
         )
         .await;
     assert_eq!(error["code"], "invalid");
-    let fields: Vec<_> = error["details"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|d| d["field"].as_str().unwrap())
-        .collect();
-    for field in [
-        "name",
-        "cron_expression",
-        "target_command",
-        "priority",
-        "colour",
-        "timezone",
-    ] {
+    let fields: Vec<_> =
+        error["details"].as_array().unwrap().iter().map(|d| d["field"].as_str().unwrap()).collect();
+    for field in ["name", "cron_expression", "target_command", "priority", "colour", "timezone"] {
         assert!(fields.contains(&field), "{field}: {error}");
     }
-    assert_eq!(
-        nats.count("KV_scheduler_schedules").await,
-        0,
-        "nothing was stored"
-    );
+    assert_eq!(nats.count("KV_scheduler_schedules").await, 0, "nothing was stored");
 }
 
 #[tokio::test]
@@ -81,10 +64,7 @@ async fn a_name_is_taken_once_even_by_two_instances_at_once() {
         let request = daily(&format!("unique {round}"));
         let tries = (0..8).map(|_| nats.request("schedule.create", &request));
         let replies = futures::future::join_all(tries).await;
-        let created: Vec<_> = replies
-            .iter()
-            .filter(|reply| reply.get("error").is_none())
-            .collect();
+        let created: Vec<_> = replies.iter().filter(|reply| reply.get("error").is_none()).collect();
         assert_eq!(created.len(), 1, "{replies:?}");
         for reply in replies.iter().filter(|reply| reply.get("error").is_some()) {
             assert_eq!(reply["error"]["code"], "already_exists", "{reply}");
@@ -99,48 +79,28 @@ async fn names_are_per_creator_and_free_again_after_deletion() {
     let nats = Nats::start().await;
     let _service = nats.service().await;
     let as_alice = [("X-Created-By", "alice")];
-    let (_, first) = nats
-        .request_with_headers("schedule.create", &as_alice, daily("n"))
-        .await;
+    let (_, first) = nats.request_with_headers("schedule.create", &as_alice, daily("n")).await;
     assert_eq!(first["data"]["created_by"], "alice");
-    let (_, again) = nats
-        .request_with_headers("schedule.create", &as_alice, daily("n"))
-        .await;
+    let (_, again) = nats.request_with_headers("schedule.create", &as_alice, daily("n")).await;
     assert_eq!(again["error"]["code"], "already_exists");
     assert!(
-        again["error"]["message"]
-            .as_str()
-            .unwrap()
-            .contains(first["data"]["id"].as_str().unwrap())
+        again["error"]["message"].as_str().unwrap().contains(first["data"]["id"].as_str().unwrap())
     );
     let mut by_bob = daily("n");
     by_bob["created_by"] = json!("bob");
-    assert_eq!(
-        nats.ask("schedule.create", by_bob).await["created_by"],
-        "bob"
-    );
+    assert_eq!(nats.ask("schedule.create", by_bob).await["created_by"], "bob");
 
     for hard in [false, true] {
-        let list = nats
-            .ask("schedule.list", json!({ "creator": "alice" }))
-            .await;
+        let list = nats.ask("schedule.list", json!({ "creator": "alice" })).await;
         let id = list[0]["id"].clone();
-        nats.ask(
-            "schedule.delete",
-            json!({ "schedule_id": id, "hard_delete": hard }),
-        )
-        .await;
-        let reply = nats
-            .request("schedule.get", &json!({ "schedule_id": id }))
-            .await;
+        nats.ask("schedule.delete", json!({ "schedule_id": id, "hard_delete": hard })).await;
+        let reply = nats.request("schedule.get", &json!({ "schedule_id": id })).await;
         if hard {
             assert_eq!(reply["error"]["code"], "not_found");
         } else {
             assert_eq!(reply["data"]["status"], "deleted");
         }
-        let (_, new) = nats
-            .request_with_headers("schedule.create", &as_alice, daily("n"))
-            .await;
+        let (_, new) = nats.request_with_headers("schedule.create", &as_alice, daily("n")).await;
         assert!(new.get("error").is_none(), "{new}");
     }
 }
@@ -148,13 +108,9 @@ async fn names_are_per_creator_and_free_again_after_deletion() {
 #[tokio::test]
 async fn a_name_left_by_a_creator_that_died_is_free_after_a_while() {
     let nats = Nats::start().await;
-    let mut dying = nats
-        .service_with(&[("NATS_SCHEDULER_FAILPOINT", "after_reserve")])
-        .await;
+    let mut dying = nats.service_with(&[("NATS_SCHEDULER_FAILPOINT", "after_reserve")]).await;
     let request = daily("orphan");
-    let lost = nats
-        .client
-        .request("cmd.scheduler.schedule.create", request.to_string().into());
+    let lost = nats.client.request("cmd.scheduler.schedule.create", request.to_string().into());
     let _ = tokio::join!(lost, dying.exited());
     let _service = nats.service().await;
     let reply = wait_for("the name to be free", || async {
@@ -163,10 +119,7 @@ async fn a_name_left_by_a_creator_that_died_is_free_after_a_while() {
     })
     .await;
     assert_eq!(reply["data"]["name"], "orphan");
-    assert_eq!(
-        nats.request("schedule.list", &json!({})).await["pagination"]["total"],
-        1
-    );
+    assert_eq!(nats.request("schedule.list", &json!({})).await["pagination"]["total"], 1);
 }
 
 #[tokio::test]
@@ -176,24 +129,12 @@ async fn a_soft_deleted_schedule_is_listed_on_request_and_cannot_be_deleted_twic
     let id = nats.create(daily("gone")).await;
     let deleted = [("X-Deleted-By", "carol")];
     let request = json!({ "schedule_id": id });
-    nats.request_with_headers("schedule.delete", &deleted, request.clone())
-        .await;
-    assert_eq!(
-        nats.request("schedule.list", &json!({})).await["pagination"]["total"],
-        0
-    );
-    let listed = nats
-        .ask("schedule.list", json!({ "status": "deleted" }))
-        .await;
+    nats.request_with_headers("schedule.delete", &deleted, request.clone()).await;
+    assert_eq!(nats.request("schedule.list", &json!({})).await["pagination"]["total"], 0);
+    let listed = nats.ask("schedule.list", json!({ "status": "deleted" })).await;
     assert_eq!(listed[0]["id"], json!(id));
-    assert_eq!(
-        nats.ask("schedule.get", request.clone()).await["deleted_by"],
-        "carol"
-    );
-    assert_eq!(
-        nats.refused("schedule.delete", request).await["code"],
-        "not_found"
-    );
+    assert_eq!(nats.ask("schedule.get", request.clone()).await["deleted_by"], "carol");
+    assert_eq!(nats.refused("schedule.delete", request).await["code"], "not_found");
 }
 
 #[tokio::test]
@@ -205,9 +146,7 @@ async fn lists_are_paged_with_exact_totals_in_order_of_creation() {
     }
     let mut names = Vec::new();
     for page in 1..=3 {
-        let reply = nats
-            .request("schedule.list", &json!({ "page": page, "limit": 10 }))
-            .await;
+        let reply = nats.request("schedule.list", &json!({ "page": page, "limit": 10 })).await;
         assert_eq!(reply["pagination"]["total"], 25);
         names.extend(
             reply["data"]
@@ -219,25 +158,20 @@ async fn lists_are_paged_with_exact_totals_in_order_of_creation() {
     }
     let expected: Vec<_> = (0..25).map(|n| format!("s{n:02}")).collect();
     assert_eq!(names, expected);
-    let error = nats
-        .refused("schedule.list", json!({ "page": 0, "limit": 101 }))
-        .await;
+    let error = nats.refused("schedule.list", json!({ "page": 0, "limit": 101 })).await;
     assert_eq!(error["details"].as_array().unwrap().len(), 2, "{error}");
 }
 
 #[tokio::test]
 async fn the_limit_per_creator_says_the_limit() {
     let nats = Nats::start().await;
-    let _service = nats
-        .service_with(&[("MAX_SCHEDULES_PER_CREATOR", "2")])
-        .await;
+    let _service = nats.service_with(&[("MAX_SCHEDULES_PER_CREATOR", "2")]).await;
     let id = nats.create(daily("one")).await;
     nats.create(daily("two")).await;
     let error = nats.refused("schedule.create", daily("three")).await;
     assert_eq!(error["code"], "limit_exceeded");
     assert!(error["message"].as_str().unwrap().contains('2'), "{error}");
-    nats.ask("schedule.delete", json!({ "schedule_id": id }))
-        .await;
+    nats.ask("schedule.delete", json!({ "schedule_id": id })).await;
     nats.create(daily("three")).await;
 }
 
@@ -254,20 +188,10 @@ async fn preview_lists_times_marks_moved_ones_and_stores_nothing() {
         .await;
     assert_eq!(
         preview["occurrences"],
-        json!([
-            "2026-03-28T01:30:00Z",
-            "2026-03-29T01:00:00Z",
-            "2026-03-30T00:30:00Z"
-        ])
+        json!(["2026-03-28T01:30:00Z", "2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"])
     );
-    assert_eq!(
-        preview["moved"],
-        json!([{ "at": "2026-03-29T01:00:00Z", "cause": "dst_gap" }])
-    );
-    assert!(
-        preview["description"].as_str().unwrap().contains("02:30"),
-        "{preview}"
-    );
+    assert_eq!(preview["moved"], json!([{ "at": "2026-03-29T01:00:00Z", "cause": "dst_gap" }]));
+    assert!(preview["description"].as_str().unwrap().contains("02:30"), "{preview}");
     assert_eq!(nats.count("KV_scheduler_schedules").await, 0);
 
     let id = nats.create(daily("shown")).await;
@@ -277,11 +201,7 @@ async fn preview_lists_times_marks_moved_ones_and_stores_nothing() {
             json!({ "schedule_id": id, "after": "2026-01-01T03:00:00Z", "count": 1 }),
         )
         .await;
-    assert_eq!(
-        of_existing["occurrences"],
-        json!(["2026-01-02T03:00:00Z"]),
-        "after is exclusive"
-    );
+    assert_eq!(of_existing["occurrences"], json!(["2026-01-02T03:00:00Z"]), "after is exclusive");
     for bad in [
         json!({ "schedule_id": id, "count": 1001 }),
         json!({ "schedule_id": id, "cron_expression": "* * * * *" }),
@@ -300,13 +220,7 @@ async fn a_target_without_a_stream_is_a_warning_and_not_an_error() {
     request["target_command"] = json!("cmd.nowhere.run");
     let reply = nats.request("schedule.create", &request).await;
     assert_eq!(reply["warnings"][0]["code"], "no_stream", "{reply}");
-    assert!(
-        reply["warnings"][0]["message"]
-            .as_str()
-            .unwrap()
-            .contains("nats stream"),
-        "{reply}"
-    );
+    assert!(reply["warnings"][0]["message"].as_str().unwrap().contains("nats stream"), "{reply}");
     let mut request = daily("captured");
     request["delivery"] = json!({ "mode": "request" });
     let reply = nats.request("schedule.create", &request).await;

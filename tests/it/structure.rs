@@ -22,27 +22,16 @@ fn root() -> PathBuf {
 /// The code of a file, without comments.
 fn code(path: &Path) -> String {
     let text = std::fs::read_to_string(path).unwrap();
-    let lines = text
-        .lines()
-        .map(|line| line.split("//").next().unwrap_or_default());
+    let lines = text.lines().map(|line| line.split("//").next().unwrap_or_default());
     lines.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
 fn the_pure_modules_know_no_network_and_no_clock() {
     for path in sources(&root().join("src")) {
-        let name = path
-            .strip_prefix(root().join("src"))
-            .unwrap()
-            .to_string_lossy()
-            .replace('\\', "/");
-        let pure = [
-            "trigger/",
-            "schedule/",
-            "plan",
-            "execution",
-            "history_index",
-        ];
+        let name =
+            path.strip_prefix(root().join("src")).unwrap().to_string_lossy().replace('\\', "/");
+        let pure = ["trigger/", "schedule/", "plan", "execution", "history_index"];
         if !pure.iter().any(|prefix| name.starts_with(prefix)) {
             continue;
         }
@@ -66,23 +55,13 @@ fn imports_point_one_way() {
     for (dir, forbidden) in [
         ("src/engine", &["crate::api", "crate::service"][..]),
         ("src/api", &["crate::engine", "crate::service"][..]),
-        (
-            "src/jetstream",
-            &["crate::api", "crate::engine", "crate::service"][..],
-        ),
-        (
-            "src/trigger",
-            &["crate::schedule", "crate::plan", "crate::jetstream"][..],
-        ),
+        ("src/jetstream", &["crate::api", "crate::engine", "crate::service"][..]),
+        ("src/trigger", &["crate::schedule", "crate::plan", "crate::jetstream"][..]),
     ] {
         for path in sources(&root().join(dir)) {
             let code = code(&path);
             for import in forbidden {
-                assert!(
-                    !code.contains(import),
-                    "{} imports {import}",
-                    path.display()
-                );
+                assert!(!code.contains(import), "{} imports {import}", path.display());
             }
         }
     }

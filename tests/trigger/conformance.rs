@@ -38,9 +38,7 @@ impl Case {
     fn holds_under(&self, policy: &str) -> bool {
         match &self.policies {
             Value::String(all) => all == "all",
-            list => list
-                .as_array()
-                .is_some_and(|list| list.iter().any(|name| name == policy)),
+            list => list.as_array().is_some_and(|list| list.iter().any(|name| name == policy)),
         }
     }
 
@@ -48,10 +46,7 @@ impl Case {
     fn is_fixed(&self) -> bool {
         let fields: Vec<&str> = self.expr.split_whitespace().collect();
         let times = if fields.len() == 5 { 2 } else { 3 };
-        fields
-            .iter()
-            .take(times)
-            .all(|field| !field.starts_with('*'))
+        fields.iter().take(times).all(|field| !field.starts_with('*'))
     }
 
     /// The expression in our syntax: `+` asks for both day fields.
@@ -87,11 +82,8 @@ impl Case {
     fn check(&self, line: usize, trigger: &Trigger) {
         let row = format!("line {line}: {} in {}", self.expr, self.tz);
         let count = self.expect.len();
-        let found: Vec<_> = trigger
-            .occurrences_after(self.from)
-            .take(count)
-            .map(|next| next.at)
-            .collect();
+        let found: Vec<_> =
+            trigger.occurrences_after(self.from).take(count).map(|next| next.at).collect();
         assert_eq!(found, self.expect, "{row}");
         let last = *self.expect.last().expect("a row that expects something");
         assert_eq!(trigger.count_in(self.from, last), count as u64, "{row}");
@@ -125,9 +117,8 @@ fn every_row_of_the_case_tables_holds_under_the_options_that_mean_its_policy() {
             let options = case.options();
             foreign += usize::from(options.is_empty());
             for (gap, overlap) in options {
-                let cron = case
-                    .parse(gap, overlap)
-                    .unwrap_or_else(|error| panic!("{row}: {error}"));
+                let cron =
+                    case.parse(gap, overlap).unwrap_or_else(|error| panic!("{row}: {error}"));
                 case.check(line, &Trigger::Cron(cron));
                 runs += 1;
             }
@@ -159,26 +150,11 @@ const ACCEPTED: [(&str, &str); 6] = [
         "* * * * * * *",
         "refused by the source as a 5-field expression; with 7 fields we take a year",
     ),
-    (
-        "0/10 * * * *",
-        "a number with a step: nearly all peers read it as `0-59/10`",
-    ),
-    (
-        "30/10 * * * *",
-        "a number with a step: nearly all peers read it as `30-59/10`",
-    ),
-    (
-        "0 0 4-6/3 * *",
-        "a step beyond the range leaves its start, as in the cron daemons",
-    ),
-    (
-        "0 0 * * * *",
-        "only Quartz demands a `?` in one of the day fields",
-    ),
-    (
-        "0 0 * 4 * *",
-        "only Quartz demands a `?` in one of the day fields",
-    ),
+    ("0/10 * * * *", "a number with a step: nearly all peers read it as `0-59/10`"),
+    ("30/10 * * * *", "a number with a step: nearly all peers read it as `30-59/10`"),
+    ("0 0 4-6/3 * *", "a step beyond the range leaves its start, as in the cron daemons"),
+    ("0 0 * * * *", "only Quartz demands a `?` in one of the day fields"),
+    ("0 0 * 4 * *", "only Quartz demands a `?` in one of the day fields"),
 ];
 
 /// Rows where the source names a field but the fault is the number of fields.
@@ -190,13 +166,8 @@ fn every_row_of_the_reject_tables_is_refused_and_the_field_at_fault_is_named() {
     for row in REJECTS.lines() {
         let reject: Reject = serde_json::from_str(row).expect(row);
         rows += 1;
-        let result = CronTrigger::new(
-            &reject.expr,
-            Tz::UTC,
-            DstGap::default(),
-            DstOverlap::default(),
-            0,
-        );
+        let result =
+            CronTrigger::new(&reject.expr, Tz::UTC, DstGap::default(), DstOverlap::default(), 0);
         if ACCEPTED.iter().any(|(expr, _)| *expr == reject.expr) {
             assert!(result.is_ok(), "{row}");
             accepted += 1;
@@ -212,10 +183,7 @@ fn every_row_of_the_reject_tables_is_refused_and_the_field_at_fault_is_named() {
             "Days of week" => Some(CronField::DayOfWeek),
             // The source's message for a step of 60 minutes.
             "between 1 and 59" => {
-                assert!(
-                    error.to_string().contains("between 1 and 59"),
-                    "{row}: {error}"
-                );
+                assert!(error.to_string().contains("between 1 and 59"), "{row}: {error}");
                 Some(CronField::Minute)
             }
             "" => continue,

@@ -9,9 +9,8 @@ use nats_scheduler::trigger::{CronError, CronTrigger, DstGap, DstOverlap, Trigge
 use proptest::prelude::*;
 use proptest::strategy::Union;
 
-const MONTHS: [&str; 12] = [
-    "JAN", "FEB", "MAR", "APR", "may", "JUN", "JUL", "Aug", "SEP", "OCT", "NOV", "DEC",
-];
+const MONTHS: [&str; 12] =
+    ["JAN", "FEB", "MAR", "APR", "may", "JUN", "JUL", "Aug", "SEP", "OCT", "NOV", "DEC"];
 const WEEKDAYS: [&str; 7] = ["SUN", "mon", "TUE", "WED", "Thu", "FRI", "SAT"];
 
 /// The syntax a test can cope with.
@@ -26,11 +25,7 @@ pub enum Syntax {
 
 /// A number of cases, all new in every run: failures are turned into tests, not into files of seeds.
 pub fn config(cases: u32) -> ProptestConfig {
-    ProptestConfig {
-        cases,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 /// The four combinations of options.
@@ -79,11 +74,7 @@ fn find_changes(zone: Tz) -> Vec<i64> {
         }
         while after - before > 1 {
             let middle = (before + after) / 2;
-            if offset(zone, middle) == old {
-                before = middle
-            } else {
-                after = middle
-            }
+            if offset(zone, middle) == old { before = middle } else { after = middle }
         }
         changes.push(after);
     }
@@ -92,9 +83,7 @@ fn find_changes(zone: Tz) -> Vec<i64> {
 
 /// Local time less UTC, in seconds.
 pub fn offset(zone: Tz, instant: i64) -> i64 {
-    let utc = DateTime::from_timestamp(instant, 0)
-        .expect("a sensible instant")
-        .naive_utc();
+    let utc = DateTime::from_timestamp(instant, 0).expect("a sensible instant").naive_utc();
     i64::from(zone.offset_from_utc_datetime(&utc).fix().local_minus_utc())
 }
 
@@ -176,31 +165,15 @@ fn item(
             // croner takes SUN-SUN for the whole week.
             Syntax::Common => format!("{start}-{end}"),
         };
-        if step > 10 {
-            range
-        } else {
-            format!("{range}/{step}")
-        }
+        if step > 10 { range } else { format!("{range}/{step}") }
     });
     let mut items = vec![value.clone().boxed(), value.boxed(), range.boxed()];
     if syntax == Syntax::Full {
-        items.push(
-            (min..=max, 1..=max)
-                .prop_map(|(a, step)| format!("{a}/{step}"))
-                .boxed(),
-        );
-        let last = if max == 31 {
-            28
-        } else {
-            max.min(max - max % 2).max(min)
-        };
+        items.push((min..=max, 1..=max).prop_map(|(a, step)| format!("{a}/{step}")).boxed());
+        let last = if max == 31 { 28 } else { max.min(max - max % 2).max(min) };
         items.push(Just("H".to_owned()).boxed());
         items.push((2..=max / 2).prop_map(|step| format!("H/{step}")).boxed());
-        items.push(
-            (min..=last)
-                .prop_map(move |end| format!("H({min}-{end})"))
-                .boxed(),
-        );
+        items.push((min..=last).prop_map(move |end| format!("H({min}-{end})")).boxed());
     }
     Union::new(items).boxed()
 }
@@ -216,18 +189,8 @@ fn days_of_month(syntax: Syntax) -> BoxedStrategy<String> {
     ];
     if syntax == Syntax::Full {
         days.push((1, (0..=30).prop_map(|back| format!("L-{back}")).boxed()));
-        days.push((
-            1,
-            (0..=30, 1..=31)
-                .prop_map(|(back, day)| format!("L-{back}W,{day}"))
-                .boxed(),
-        ));
-        days.push((
-            1,
-            (1..=31, 1..=31)
-                .prop_map(|(near, day)| format!("{near}W,{day},L"))
-                .boxed(),
-        ));
+        days.push((1, (0..=30, 1..=31).prop_map(|(back, day)| format!("L-{back}W,{day}")).boxed()));
+        days.push((1, (1..=31, 1..=31).prop_map(|(near, day)| format!("{near}W,{day},L")).boxed()));
         days.push((1, (2..=15).prop_map(|step| format!("*/{step}")).boxed()));
     }
     Union::new_weighted(days).boxed()
@@ -239,12 +202,7 @@ fn days_of_week(syntax: Syntax) -> BoxedStrategy<String> {
         (6, Just("*".to_owned()).boxed()),
         (1, Just("?".to_owned()).boxed()),
         (3, numbers_without_star_step(syntax, 0, 6, &WEEKDAYS)),
-        (
-            1,
-            (weekday(), 1..=5)
-                .prop_map(|(day, week)| format!("{day}#{week}"))
-                .boxed(),
-        ),
+        (1, (weekday(), 1..=5).prop_map(|(day, week)| format!("{day}#{week}")).boxed()),
         (1, weekday().prop_map(|day| format!("{day}L")).boxed()),
         (1, weekday().prop_map(|day| format!("{day}#L")).boxed()),
     ];
@@ -252,10 +210,7 @@ fn days_of_week(syntax: Syntax) -> BoxedStrategy<String> {
         days.push((1, Just("FRI-SUN".to_owned()).boxed()));
         days.push((1, Just("7-1".to_owned()).boxed()));
         days.push((1, Just("*/2".to_owned()).boxed()));
-        days.push((
-            2,
-            weekday().prop_map(|day| format!("+{day},{day}#2")).boxed(),
-        ));
+        days.push((2, weekday().prop_map(|day| format!("+{day},{day}#2")).boxed()));
     }
     Union::new_weighted(days).boxed()
 }

@@ -19,26 +19,17 @@ fn check(trigger: &Trigger, at: DateTime<Utc>) -> Result<(), TestCaseError> {
         prop_assert!(next > at);
         prop_assert_eq!(trigger.latest_at_or_before(next), Some(next));
         // Nothing lies in between.
-        prop_assert_eq!(
-            trigger.latest_at_or_before(next - TimeDelta::nanoseconds(1)),
-            latest
-        );
+        prop_assert_eq!(trigger.latest_at_or_before(next - TimeDelta::nanoseconds(1)), latest);
         prop_assert_eq!(trigger.count_in(at, next), 1);
     }
     if let Some(latest) = latest {
         prop_assert!(latest <= at);
         prop_assert_eq!(trigger.next_after(latest), next);
-        prop_assert_eq!(
-            trigger.next_after(latest - TimeDelta::nanoseconds(1)),
-            Some(latest)
-        );
+        prop_assert_eq!(trigger.next_after(latest - TimeDelta::nanoseconds(1)), Some(latest));
     }
 
-    let forward: Vec<_> = trigger
-        .occurrences_after(at)
-        .take(LISTED)
-        .map(|occurrence| occurrence.at)
-        .collect();
+    let forward: Vec<_> =
+        trigger.occurrences_after(at).take(LISTED).map(|occurrence| occurrence.at).collect();
     prop_assert!(forward.is_sorted_by(|a, b| a < b));
     let Some(last) = forward.last() else {
         return Ok(());

@@ -40,11 +40,7 @@ impl Naive {
     fn read(expression: &str) -> Naive {
         let limits = [(0, 59), (0, 59), (0, 23), (1, 31), (1, 12), (0, 6)];
         let texts: Vec<&str> = expression.split(' ').collect();
-        let fields = texts
-            .iter()
-            .zip(limits)
-            .map(|(text, limits)| values(text, limits))
-            .collect();
+        let fields = texts.iter().zip(limits).map(|(text, limits)| values(text, limits)).collect();
         Naive {
             fields,
             either_day: !texts[3].starts_with('*') && !texts[5].starts_with('*'),
@@ -60,11 +56,7 @@ impl Naive {
             && has(1, local.minute())
             && has(2, local.hour())
             && has(4, local.month())
-            && if self.either_day {
-                day || weekday
-            } else {
-                day && weekday
-            }
+            && if self.either_day { day || weekday } else { day && weekday }
     }
 }
 
@@ -93,9 +85,7 @@ fn walk(
 ) -> Vec<Occurrence> {
     let mut known = HashMap::new();
     let mut matches = |local: i64| {
-        let at = DateTime::from_timestamp(local, 0)
-            .expect("in range")
-            .naive_utc();
+        let at = DateTime::from_timestamp(local, 0).expect("in range").naive_utc();
         *known.entry(local).or_insert_with(|| naive.matches(at))
     };
     let mut occurrences = Vec::new();
@@ -149,12 +139,9 @@ fn check(
     let span = (change - before, change + after, step);
     // The walk begins with a clock that has not just been changed, and steps that meet whole
     // minutes.
-    let disturbed = changes
-        .iter()
-        .any(|other| (span.0 - 48 * HOUR..=span.0).contains(other));
-    let aligned = (span.0..=span.1)
-        .step_by(HOUR as usize)
-        .all(|at| (at + offset(zone, at)) % step == 0);
+    let disturbed = changes.iter().any(|other| (span.0 - 48 * HOUR..=span.0).contains(other));
+    let aligned =
+        (span.0..=span.1).step_by(HOUR as usize).all(|at| (at + offset(zone, at)) % step == 0);
     let Some(trigger) = expressions::trigger(expression, zone, policies) else {
         return Ok(());
     };

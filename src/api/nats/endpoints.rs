@@ -123,10 +123,7 @@ where
         metadata: BTreeMap::from([
             ("description".to_owned(), description.to_owned()),
             ("request_schema".to_owned(), schema(schema_for!(Request))),
-            (
-                "response_schema".to_owned(),
-                schema(schema_for!(Reply<Data>)),
-            ),
+            ("response_schema".to_owned(), schema(schema_for!(Reply<Data>))),
         ]),
         actor_header,
         handler,

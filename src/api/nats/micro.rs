@@ -64,10 +64,7 @@ impl Counters {
     }
 
     fn get(&self) -> Counts {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -137,16 +134,8 @@ impl Micro {
         client: &Client,
     ) -> Result<Vec<(Verb, Subscriber)>, async_nats::SubscribeError> {
         let mut subscriptions = Vec::new();
-        for (verb, word) in [
-            (Verb::Ping, "PING"),
-            (Verb::Info, "INFO"),
-            (Verb::Stats, "STATS"),
-        ] {
-            for scope in [
-                String::new(),
-                format!(".{NAME}"),
-                format!(".{NAME}.{}", self.id),
-            ] {
+        for (verb, word) in [(Verb::Ping, "PING"), (Verb::Info, "INFO"), (Verb::Stats, "STATS")] {
+            for scope in [String::new(), format!(".{NAME}"), format!(".{NAME}.{}", self.id)] {
                 subscriptions.push((verb, client.subscribe(format!("$SRV.{word}{scope}")).await?));
             }
         }
@@ -187,30 +176,26 @@ impl Micro {
             Verb::Info => ("io.nats.micro.v1.info_response", true, false),
             Verb::Stats => ("io.nats.micro.v1.stats_response", false, true),
         };
-        let endpoints = self
-            .endpoints
-            .iter()
-            .zip(&self.stats)
-            .map(|(about, counters)| {
-                let stats = with_stats.then(|| {
-                    let counts = counters.get();
-                    let total = counts.processing_time.as_nanos();
-                    StatsResponse {
-                        num_requests: counts.requests,
-                        num_errors: counts.errors,
-                        last_error: counts.last_error,
-                        processing_time: total,
-                        average_processing_time: total / u128::from(counts.requests.max(1)),
-                    }
-                });
-                EndpointResponse {
-                    name: &about.name,
-                    subject: &about.subject,
-                    queue_group: QUEUE_GROUP,
-                    metadata: with_info.then_some(&about.metadata),
-                    stats,
+        let endpoints = self.endpoints.iter().zip(&self.stats).map(|(about, counters)| {
+            let stats = with_stats.then(|| {
+                let counts = counters.get();
+                let total = counts.processing_time.as_nanos();
+                StatsResponse {
+                    num_requests: counts.requests,
+                    num_errors: counts.errors,
+                    last_error: counts.last_error,
+                    processing_time: total,
+                    average_processing_time: total / u128::from(counts.requests.max(1)),
                 }
             });
+            EndpointResponse {
+                name: &about.name,
+                subject: &about.subject,
+                queue_group: QUEUE_GROUP,
+                metadata: with_info.then_some(&about.metadata),
+                stats,
+            }
+        });
         Response {
             kind,
             name: NAME,

@@ -42,25 +42,16 @@ pub async fn serve(
 ) -> Result<(), async_nats::SubscribeError> {
     let endpoints: Arc<[Endpoint]> = endpoints().into();
     let micro = Arc::new(Micro::new(api.instance, &endpoints));
-    tokio::spawn(micro.clone().run(
-        client.clone(),
-        micro.subscribe(&client).await?,
-        stop.clone(),
-    ));
+    tokio::spawn(micro.clone().run(client.clone(), micro.subscribe(&client).await?, stop.clone()));
     let mut requests = Vec::new();
     for (index, endpoint) in endpoints.iter().enumerate() {
         let subject = endpoint.subject.clone();
-        let subscription = client
-            .queue_subscribe(subject, QUEUE_GROUP.to_owned())
-            .await?;
+        let subscription = client.queue_subscribe(subject, QUEUE_GROUP.to_owned()).await?;
         let messages = until_drained(subscription, stop.clone());
         requests.push(messages.map(move |message| (index, message)).boxed());
     }
     client.flush().await.ok();
-    info!(
-        endpoints = endpoints.len(),
-        "answering requests on cmd.scheduler.>"
-    );
+    info!(endpoints = endpoints.len(), "answering requests on cmd.scheduler.>");
     let mut requests = select_all(requests);
     let (permits, tasks) = (Arc::new(Semaphore::new(MAX_CONCURRENT)), TaskTracker::new());
     while let Some((index, message)) = requests.next().await {
@@ -70,14 +61,7 @@ pub async fn serve(
         let (api, client) = (api.clone(), client.clone());
         let (endpoints, micro) = (Arc::clone(&endpoints), Arc::clone(&micro));
         tasks.spawn(async move {
-            answer(
-                &api,
-                &client,
-                &endpoints[index],
-                &micro.stats[index],
-                message,
-            )
-            .await;
+            answer(&api, &client, &endpoints[index], &micro.stats[index], message).await;
             drop(permit);
         });
     }
@@ -122,10 +106,8 @@ async fn answer(
         }
         Err(faults) => (anonymous(), Err(faults.into())),
     };
-    let error = result
-        .as_ref()
-        .err()
-        .map(|error| format!("{} {}", error.code.status(), error.message));
+    let error =
+        result.as_ref().err().map(|error| format!("{} {}", error.code.status(), error.message));
     stats.count(started.elapsed(), error);
     let Some(reply) = message.reply else { return };
     let (headers, body) = encode(result, &caller);
@@ -151,10 +133,7 @@ fn encode(result: Result<Bytes, ApiError>, caller: &Caller) -> (HeaderMap, Bytes
                 request_id: caller.request_id.clone(),
                 correlation_id: caller.correlation_id.clone(),
             };
-            (
-                headers,
-                serde_json::to_vec(&reply).unwrap_or_default().into(),
-            )
+            (headers, serde_json::to_vec(&reply).unwrap_or_default().into())
         }
     }
 }
@@ -167,10 +146,7 @@ fn caller(endpoint: &Endpoint, headers: Option<&HeaderMap>) -> Result<Caller, Ve
             return None;
         }
         if text.len() > MAX_HEADER {
-            faults.push(FieldFault::new(
-                name,
-                format!("must have at most {MAX_HEADER} bytes"),
-            ));
+            faults.push(FieldFault::new(name, format!("must have at most {MAX_HEADER} bytes")));
         }
         Some(text.to_owned())
     };
@@ -202,10 +178,8 @@ fn to_json(reply: &impl serde::Serialize, limit: usize) -> Result<Bytes, ApiErro
     let body = serde_json::to_vec(reply)
         .map_err(|error| ApiError::new(Code::Internal, error.to_string()))?;
     if body.len() > limit {
-        let message = format!(
-            "the reply has {} bytes, more than NATS takes: ask for fewer",
-            body.len()
-        );
+        let message =
+            format!("the reply has {} bytes, more than NATS takes: ask for fewer", body.len());
         return Err(ApiError::new(Code::TooLarge, message));
     }
     Ok(body.into())

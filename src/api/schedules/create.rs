@@ -58,11 +58,8 @@ impl Api {
         let mut reply = Reply::new(ScheduleView::new(&schedule, revision), caller)
             .links(Links::schedule(schedule.id));
         reply.warnings.extend(self.target_warning(&schedule).await);
-        self.index.insert(Entry {
-            revision,
-            schedule,
-            trigger: Arc::new(trigger),
-        });
+        let (schedule, trigger) = (Arc::new(schedule), Arc::new(trigger));
+        self.index.insert(Entry { revision, schedule, trigger });
         Ok(reply)
     }
 
@@ -101,10 +98,6 @@ impl Api {
             _ => return None,
         };
         let (code, field) = (code.to_owned(), "target_command".to_owned());
-        Some(Warning {
-            code,
-            field,
-            message,
-        })
+        Some(Warning { code, field, message })
     }
 }

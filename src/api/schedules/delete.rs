@@ -49,11 +49,8 @@ impl Api {
     ) -> Result<Reply<Deleted>, ApiError> {
         let id = super::required_id(request.schedule_id)?;
         let hard_delete = request.hard_delete.unwrap_or(false);
-        let actor = caller
-            .actor
-            .clone()
-            .or(request.deleted_by)
-            .unwrap_or_else(|| "unknown".to_owned());
+        let actor =
+            caller.actor.clone().or(request.deleted_by).unwrap_or_else(|| "unknown".to_owned());
         let now = clock::now();
         for _ in 0..super::super::CHANGE_TRIES {
             let (mut schedule, revision) = self.read_schedule(id).await?;
@@ -92,13 +89,7 @@ impl Api {
         self.free_name(schedule).await;
         let schedule_id = schedule.id;
         tracing::info!(%schedule_id, deleted_by = actor, hard_delete, "schedule deleted");
-        Reply::new(
-            Deleted {
-                schedule_id,
-                hard_delete,
-            },
-            caller,
-        )
+        Reply::new(Deleted { schedule_id, hard_delete }, caller)
     }
 
     async fn erase(&self, schedule: &Schedule, revision: u64) -> Result<(), WriteError> {
@@ -115,8 +106,7 @@ fn mark_deleted(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str) {
     schedule.deleted_at = Some(now);
     schedule.deleted_by = Some(actor.to_owned());
     schedule.updated_at = now;
+    schedule.withdraw(now + super::WITHDRAW_MARGIN);
     schedule.next_run_at = None;
-    schedule
-        .attempts
-        .retain(|attempt| !matches!(attempt.phase, Phase::Waiting { .. }));
+    schedule.attempts.retain(|attempt| !matches!(attempt.phase, Phase::Waiting { .. }));
 }

@@ -68,20 +68,12 @@ impl Api {
         failpoint("after_reserve");
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match self
-                .store
-                .put_while(&key, value.clone(), &name_key, reservation)
-                .await
-            {
+            match self.store.put_while(&key, value.clone(), &name_key, reservation).await {
                 Ok(revision) => return Ok((schedule, revision)),
                 // Somebody took the name over because we were slow; or a replicated stream has not
                 // quite applied the reservation yet.
                 Err(WriteError::Conflict) => {
-                    let moved = self
-                        .store
-                        .read(&name_key)
-                        .await?
-                        .map(|stored| stored.revision);
+                    let moved = self.store.read(&name_key).await?.map(|stored| stored.revision);
                     if moved != Some(reservation) || Instant::now() >= deadline {
                         return Err(WriteError::Conflict.into());
                     }
@@ -143,19 +135,14 @@ impl Api {
         let Some(stored) = self.store.read(&schedule_key(id)).await? else {
             return Ok(None);
         };
-        let record = stored
-            .value
-            .and_then(|value| read_record(Some(id), &value).ok());
+        let record = stored.value.and_then(|value| read_record(Some(id), &value).ok());
         Ok(record.map(|(schedule, _)| (schedule, stored.revision)))
     }
 
     /// Writes a reservation at an expected revision and settles an unknown outcome: the token says
     /// whether what is stored is ours.
     async fn write_name(&self, key: &str, id: Uuid, expected: u64) -> Result<u64, WriteError> {
-        let reservation = Reservation {
-            schedule_id: id,
-            token: rand::random(),
-        };
+        let reservation = Reservation { schedule_id: id, token: rand::random() };
         let value = serde_json::to_vec(&reservation)
             .map(Bytes::from)
             .map_err(|error| WriteError::Refused(error.to_string()))?;
@@ -173,11 +160,7 @@ impl Api {
                     let ours = stored.value.as_deref().is_some_and(|value| {
                         serde_json::from_slice::<Reservation>(value).is_ok_and(|r| r == reservation)
                     });
-                    return if ours {
-                        Ok(stored.revision)
-                    } else {
-                        Err(WriteError::Conflict)
-                    };
+                    return if ours { Ok(stored.revision) } else { Err(WriteError::Conflict) };
                 }
                 Ok(None) if expected > 0 => return Err(WriteError::Conflict),
                 // Not moved: a rival is being applied, or ours is lost or under way.
@@ -199,12 +182,7 @@ impl Api {
             return Ok(free);
         };
         let id = reservation.schedule_id;
-        match self
-            .store
-            .read(&schedule_key(id))
-            .await?
-            .and_then(|stored| stored.value)
-        {
+        match self.store.read(&schedule_key(id)).await?.and_then(|stored| stored.value) {
             Some(record) => Ok(match read_record(Some(id), &record) {
                 Ok((held, _)) if held.status == Status::Deleted => free,
                 Ok((held, _)) if held.spec.name != schedule.spec.name => free,
@@ -214,11 +192,7 @@ impl Api {
             None => {
                 let age_ms = clock::now().timestamp_millis() - stored.written_at_ms;
                 let orphan = u128::try_from(age_ms).is_ok_and(|age| age > ORPHAN_AFTER.as_millis());
-                Ok(if orphan {
-                    Holder::Orphan(stored.revision, id)
-                } else {
-                    Holder::Pending
-                })
+                Ok(if orphan { Holder::Orphan(stored.revision, id) } else { Holder::Pending })
             }
         }
     }
@@ -245,9 +219,7 @@ fn already_exists(name: &str, id: Uuid) -> ApiError {
         Code::AlreadyExists,
         format!("this creator has a schedule named {name:?} already: {id}"),
     );
-    error.details = vec![
-        FieldFault::new("name", "is taken"),
-        FieldFault::new("schedule_id", id.to_string()),
-    ];
+    error.details =
+        vec![FieldFault::new("name", "is taken"), FieldFault::new("schedule_id", id.to_string())];
     error
 }

@@ -85,10 +85,7 @@ impl Api {
         let (timing, trigger) = match request.schedule_id {
             Some(id) if fields == TimingFields::default() => self.timing_of(id).await?,
             Some(_) => {
-                faults.push(FieldFault::new(
-                    "schedule_id",
-                    "cannot stand beside timing fields",
-                ));
+                faults.push(FieldFault::new("schedule_id", "cannot stand beside timing fields"));
                 return Err(faults.into());
             }
             None => {
@@ -109,16 +106,10 @@ impl Api {
             description: describe(&timing, &trigger),
         };
         let count = usize::try_from(count).unwrap_or(1000);
-        for occurrence in trigger
-            .occurrences_after(request.after.unwrap_or(now))
-            .take(count)
-        {
+        for occurrence in trigger.occurrences_after(request.after.unwrap_or(now)).take(count) {
             preview.occurrences.push(occurrence.at);
             if let Some(cause) = occurrence.moved {
-                preview.moved.push(Moved {
-                    at: occurrence.at,
-                    cause,
-                });
+                preview.moved.push(Moved { at: occurrence.at, cause });
             }
         }
         Ok(Reply::new(preview, caller))

@@ -65,10 +65,7 @@ impl Api {
         let mut entries: Vec<Arc<Entry>> = self.index.all();
         entries.retain(|entry| {
             let schedule = &entry.schedule;
-            let creator_fits = request
-                .creator
-                .as_ref()
-                .is_none_or(|by| *by == schedule.created_by);
+            let creator_fits = request.creator.as_ref().is_none_or(|by| *by == schedule.created_by);
             let status_fits = match request.status {
                 Some(status) => status == schedule.status,
                 None => schedule.status != Status::Deleted,
@@ -78,15 +75,9 @@ impl Api {
         entries.sort_unstable_by_key(|entry| entry.schedule.id);
         let total = entries.len() as u64;
         let found = entries.iter().skip(page.offset).take(page.limit);
-        let mut reply = Reply::new(
-            found.map(|entry| ScheduleSummary::new(entry)).collect(),
-            caller,
-        );
-        reply.pagination = Some(Pagination {
-            page: number,
-            limit: page.limit,
-            total,
-        });
+        let mut reply =
+            Reply::new(found.map(|entry| ScheduleSummary::new(entry)).collect(), caller);
+        reply.pagination = Some(Pagination { page: number, limit: page.limit, total });
         Ok(reply)
     }
 }

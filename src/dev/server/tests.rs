@@ -27,10 +27,8 @@ async fn answers(server: &RunningServer) -> bool {
 #[tokio::test]
 async fn a_started_server_greets_with_jetstream() {
     let store = tempfile::tempdir().unwrap();
-    let options = ServerOptions {
-        name: Some("greeter".to_owned()),
-        ..ServerOptions::new(store.path())
-    };
+    let options =
+        ServerOptions { name: Some("greeter".to_owned()), ..ServerOptions::new(store.path()) };
     let server = RunningServer::start(&binary(), options).await.unwrap();
     assert_eq!(server.url(), format!("nats://127.0.0.1:{}", server.port()));
     let info = ServerInfo::ask("127.0.0.1", server.port()).await.unwrap();
@@ -84,10 +82,7 @@ async fn a_dropped_server_is_gone() {
 async fn a_port_in_use_is_reported_with_the_servers_own_words() {
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let server = start(&first).await;
-    let options = ServerOptions {
-        port: Some(server.port()),
-        ..ServerOptions::new(second.path())
-    };
+    let options = ServerOptions { port: Some(server.port()), ..ServerOptions::new(second.path()) };
     let error = RunningServer::start(&binary(), options).await.unwrap_err();
     assert!(matches!(error, StartError::Ended(..)), "{error}");
     assert!(error.to_string().contains("in use"), "{error}");

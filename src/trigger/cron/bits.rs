@@ -35,10 +35,7 @@ mod tests {
     fn searches_stop_at_both_ends_of_the_word() {
         let set = 1 | 1 << 5 | 1 << 63;
         assert_eq!(members(set).collect::<Vec<_>>(), [0, 5, 63]);
-        assert_eq!(
-            (next(set, 6), next(set, 63), next(set, 64)),
-            (Some(63), Some(63), None)
-        );
+        assert_eq!((next(set, 6), next(set, 63), next(set, 64)), (Some(63), Some(63), None));
         assert_eq!(
             (previous(set, 64), previous(set, 62), previous(1 << 5, 4)),
             (Some(63), Some(5), None)

@@ -68,16 +68,8 @@ impl Calendar {
         let (last_day, until_time) = split(until);
         // Whole days up to the last, less the start of the first, plus the start of the last.
         let days = self.dates.count(first_day, last_day) * self.times.per_day();
-        let not_yet = if self.dates.has(first_day) {
-            self.times.before(from_time)
-        } else {
-            0
-        };
-        let more = if self.dates.has(last_day) {
-            self.times.before(until_time)
-        } else {
-            0
-        };
+        let not_yet = if self.dates.has(first_day) { self.times.before(from_time) } else { 0 };
+        let more = if self.dates.has(last_day) { self.times.before(until_time) } else { 0 };
         days + more - not_yet
     }
 }

@@ -101,11 +101,7 @@ impl Dates {
             // Bit d stands for day d, that is, for `start + d - 1`.
             let mask = self.month(year, month) & bits::below(end + 1) & !bits::below(day);
             count += u64::from(mask.count_ones());
-            at = if month == 12 {
-                start_of(year + 1, 1)
-            } else {
-                start_of(year, month + 1)
-            };
+            at = if month == 12 { start_of(year + 1, 1) } else { start_of(year, month + 1) };
         }
         count
     }
@@ -138,22 +134,18 @@ impl Years {
     pub fn next(&self, from: i32) -> Option<i32> {
         let (word, bit) = Self::place(from.max(FIRST_YEAR))?;
         let rest = (word + 1..self.0.len()).map(|word| (word, 0));
-        std::iter::once((word, bit))
-            .chain(rest)
-            .find_map(|(word, from)| {
-                bits::next(self.0[word], from).map(|bit| Self::year(word, bit))
-            })
+        std::iter::once((word, bit)).chain(rest).find_map(|(word, from)| {
+            bits::next(self.0[word], from).map(|bit| Self::year(word, bit))
+        })
     }
 
     /// The last member that is at most `to`.
     pub fn previous(&self, to: i32) -> Option<i32> {
         let (word, bit) = Self::place(to.min(LAST_YEAR))?;
         let rest = (0..word).rev().map(|word| (word, 63));
-        std::iter::once((word, bit))
-            .chain(rest)
-            .find_map(|(word, to)| {
-                bits::previous(self.0[word], to).map(|bit| Self::year(word, bit))
-            })
+        std::iter::once((word, bit)).chain(rest).find_map(|(word, to)| {
+            bits::previous(self.0[word], to).map(|bit| Self::year(word, bit))
+        })
     }
 
     fn place(year: i32) -> Option<(usize, u32)> {

@@ -67,10 +67,7 @@ impl Month {
             4 | 6 | 9 | 11 => 30,
             _ => 31,
         };
-        Month {
-            length,
-            first: (start + 4).rem_euclid(7) as u32,
-        }
+        Month { length, first: (start + 4).rem_euclid(7) as u32 }
     }
 
     /// The mask of all days.
@@ -117,9 +114,8 @@ impl DaysOfMonth {
         let back =
             |set: u32| bits::members(set.into()).filter_map(move |n| month.length.checked_sub(n));
         // `31W` names no day in a month of 30, just as `31` does.
-        for day in bits::members(self.nearest.into())
-            .chain(back(self.nearest_from_last))
-            .filter(exists)
+        for day in
+            bits::members(self.nearest.into()).chain(back(self.nearest_from_last)).filter(exists)
         {
             mask |= 1 << month.nearest_weekday(day);
         }
@@ -133,11 +129,7 @@ impl DaysOfMonth {
 impl DaysOfWeek {
     fn of(&self, month: Month) -> u64 {
         let mut mask = month.falling_on(self.every);
-        for (week, weekdays) in self
-            .nth
-            .iter()
-            .enumerate()
-            .filter(|(_, weekdays)| **weekdays != 0)
+        for (week, weekdays) in self.nth.iter().enumerate().filter(|(_, weekdays)| **weekdays != 0)
         {
             mask |= month.falling_on(*weekdays) & (0x7f << 1 << (7 * week));
         }
@@ -153,10 +145,7 @@ mod tests {
     use super::*;
 
     /// A month of 30 days that begins on a Saturday.
-    const MONTH: Month = Month {
-        length: 30,
-        first: 6,
-    };
+    const MONTH: Month = Month { length: 30, first: 6 };
 
     fn days(mask: u64) -> Vec<u32> {
         bits::members(mask).collect()
@@ -171,34 +160,22 @@ mod tests {
 
     #[test]
     fn nth_and_last_pick_one_weekday_of_the_month() {
-        let week = DaysOfWeek {
-            every: 0,
-            nth: [1 << 1, 0, 0, 0, 1 << 6 | 1 << 5],
-            last: 1 << 1,
-        };
+        let week = DaysOfWeek { every: 0, nth: [1 << 1, 0, 0, 0, 1 << 6 | 1 << 5], last: 1 << 1 };
         assert_eq!(days(week.of(MONTH)), [3, 24, 29]);
     }
 
     #[test]
     fn the_nearest_weekday_stays_in_the_month() {
-        let month = DaysOfMonth {
-            nearest: 1 << 1 | 1 << 15 | 1 << 16 | 1 << 31,
-            ..DaysOfMonth::default()
-        };
+        let month =
+            DaysOfMonth { nearest: 1 << 1 | 1 << 15 | 1 << 16 | 1 << 31, ..DaysOfMonth::default() };
         assert_eq!(days(month.of(MONTH)), [3, 14, 17]);
-        let last = DaysOfMonth {
-            nearest_from_last: 1,
-            ..DaysOfMonth::default()
-        };
+        let last = DaysOfMonth { nearest_from_last: 1, ..DaysOfMonth::default() };
         assert_eq!(days(last.of(MONTH)), [28]);
     }
 
     #[test]
     fn days_counted_back_beyond_the_first_do_not_exist() {
-        let month = DaysOfMonth {
-            from_last: 1 | 1 << 2 | 1 << 30,
-            ..DaysOfMonth::default()
-        };
+        let month = DaysOfMonth { from_last: 1 | 1 << 2 | 1 << 30, ..DaysOfMonth::default() };
         assert_eq!(days(month.of(MONTH)), [28, 30]);
     }
 }

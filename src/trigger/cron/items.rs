@@ -16,10 +16,7 @@ pub(super) struct Items {
 
 impl Items {
     pub fn new(field: CronField, hash_seed: u64) -> Items {
-        Items {
-            field,
-            hash: mix(hash_seed ^ mix(field as u64 + 1)),
-        }
+        Items { field, hash: mix(hash_seed ^ mix(field as u64 + 1)) }
     }
 
     /// The values an item such as `*/15`, `MON-FRI` or `H(0-29)/10` stands for, ascending.
@@ -76,25 +73,16 @@ impl Items {
             return Err(self.not_understood(text));
         }
         // Digits that do not fit a u16 are out of range too.
-        text.parse()
-            .ok()
-            .filter(|value| (min..=max).contains(value))
-            .ok_or_else(|| CronError::OutOfRange {
-                field: self.field,
-                value: text.to_owned(),
-                min,
-                max,
-            })
+        text.parse().ok().filter(|value| (min..=max).contains(value)).ok_or_else(|| {
+            CronError::OutOfRange { field: self.field, value: text.to_owned(), min, max }
+        })
     }
 
     pub fn not_understood(&self, item: &str) -> CronError {
         if item.is_empty() {
             return CronError::EmptyItem { field: self.field };
         }
-        CronError::NotUnderstood {
-            field: self.field,
-            item: item.to_owned(),
-        }
+        CronError::NotUnderstood { field: self.field, item: item.to_owned() }
     }
 
     /// What `*` stands for. Sunday counts once, as 0.
@@ -168,14 +156,11 @@ impl Items {
             return Err(self.not_understood(text));
         }
         let max = self.field.largest_step();
-        text.parse()
-            .ok()
-            .filter(|step| (1..=max).contains(step))
-            .ok_or_else(|| CronError::Step {
-                field: self.field,
-                step: text.to_owned(),
-                max,
-            })
+        text.parse().ok().filter(|step| (1..=max).contains(step)).ok_or_else(|| CronError::Step {
+            field: self.field,
+            step: text.to_owned(),
+            max,
+        })
     }
 }
 
@@ -225,20 +210,11 @@ mod tests {
 
     #[test]
     fn hashed_items_keep_to_their_limits_and_spread_over_them() {
-        let days = |seed| {
-            Items::new(CronField::DayOfMonth, seed)
-                .expand("H")
-                .expect("H")
-                .next()
-        };
+        let days = |seed| Items::new(CronField::DayOfMonth, seed).expand("H").expect("H").next();
         let seen: BTreeSet<_> = (0..1_000).filter_map(days).collect();
         assert!(seen.iter().eq(&(1..=28).collect::<Vec<_>>()), "{seen:?}");
-        let minutes = |seed| {
-            Items::new(CronField::Minute, seed)
-                .expand("H(10-20)/7")
-                .expect("H")
-                .next()
-        };
+        let minutes =
+            |seed| Items::new(CronField::Minute, seed).expand("H(10-20)/7").expect("H").next();
         let seen: BTreeSet<_> = (0..1_000).filter_map(minutes).collect();
         assert!(seen.iter().eq(&(10..=16).collect::<Vec<_>>()), "{seen:?}");
     }

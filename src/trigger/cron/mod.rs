@@ -93,12 +93,7 @@ impl CronTrigger {
         if !calendar.has_dates() {
             return Err(CronError::NeverMatches);
         }
-        Ok(CronTrigger {
-            calendar,
-            timezone,
-            gap,
-            overlap,
-        })
+        Ok(CronTrigger { calendar, timezone, gap, overlap })
     }
 
     /// Plain English, such as "At 02:30, every day (Europe/Berlin)".
@@ -111,35 +106,30 @@ impl CronTrigger {
         // `timestamp` rounds down, so this is the first whole second after `after`.
         let from = after.timestamp() + 1;
         let segments = zone::segments(self.timezone);
-        segments[zone::index_at(segments, from)..]
-            .iter()
-            .find_map(|segment| {
-                if from <= segment.start && self.makes_up_at_start(segment) {
-                    return occurrence(segment.start, Some(Moved::DstGap));
-                }
-                let first = self.first_local(segment).max(from + segment.offset);
-                let local = self.calendar.next(first, segment.local_end())?;
-                self.occurrence_in(segment, local)
-            })
+        segments[zone::index_at(segments, from)..].iter().find_map(|segment| {
+            if from <= segment.start && self.makes_up_at_start(segment) {
+                return occurrence(segment.start, Some(Moved::DstGap));
+            }
+            let first = self.first_local(segment).max(from + segment.offset);
+            let local = self.calendar.next(first, segment.local_end())?;
+            self.occurrence_in(segment, local)
+        })
     }
 
     /// The last occurrence at or before `at`.
     pub(super) fn latest_at_or_before(&self, at: DateTime<Utc>) -> Option<Occurrence> {
         let until = at.timestamp() + 1;
         let segments = zone::segments(self.timezone);
-        segments[..=zone::index_at(segments, until - 1)]
-            .iter()
-            .rev()
-            .find_map(|segment| {
-                let end = segment.local_end().min(until + segment.offset);
-                match self.calendar.previous(self.first_local(segment), end) {
-                    Some(local) => self.occurrence_in(segment, local),
-                    None if self.makes_up_at_start(segment) => {
-                        occurrence(segment.start, Some(Moved::DstGap))
-                    }
-                    None => None,
+        segments[..=zone::index_at(segments, until - 1)].iter().rev().find_map(|segment| {
+            let end = segment.local_end().min(until + segment.offset);
+            match self.calendar.previous(self.first_local(segment), end) {
+                Some(local) => self.occurrence_in(segment, local),
+                None if self.makes_up_at_start(segment) => {
+                    occurrence(segment.start, Some(Moved::DstGap))
                 }
-            })
+                None => None,
+            }
+        })
     }
 
     /// How many occurrences lie in `(after, until]`, for `after < until`.
@@ -153,11 +143,7 @@ impl CronTrigger {
             let end = segment.local_end().min(until + segment.offset);
             u64::from(made_up) + self.calendar.count(first, end)
         };
-        later
-            .iter()
-            .take_while(|segment| segment.start < until)
-            .map(count)
-            .sum()
+        later.iter().take_while(|segment| segment.start < until).map(count).sum()
     }
 
     /// The first local time of `segment` at which the job may run.
@@ -187,8 +173,5 @@ impl CronTrigger {
 }
 
 fn occurrence(at: i64, moved: Option<Moved>) -> Option<Occurrence> {
-    Some(Occurrence {
-        at: DateTime::from_timestamp(at, 0)?,
-        moved,
-    })
+    Some(Occurrence { at: DateTime::from_timestamp(at, 0)?, moved })
 }

@@ -57,21 +57,10 @@ pub(super) fn parse(expression: &str, hash_seed: u64) -> Result<Calendar, CronEr
     } else {
         DayRule::Either
     };
-    let dates = Dates {
-        years: years(year, hash_seed)?,
-        months,
-        days: Days {
-            of_month,
-            of_week,
-            rule,
-        },
-    };
+    let dates =
+        Dates { years: years(year, hash_seed)?, months, days: Days { of_month, of_week, rule } };
     let wildcard = is_star(second) || is_star(minute) || is_star(hour);
-    Ok(Calendar {
-        dates,
-        times,
-        wildcard,
-    })
+    Ok(Calendar { dates, times, wildcard })
 }
 
 fn named(nickname: &str) -> Result<&'static str, CronError> {
@@ -102,9 +91,7 @@ fn years(text: &str, hash_seed: u64) -> Result<Years, CronError> {
     let items = Items::new(CronField::Year, hash_seed);
     let mut years = Years::default();
     for item in text.split(',') {
-        items
-            .expand(item)?
-            .for_each(|year| years.insert(year.into()));
+        items.expand(item)?.for_each(|year| years.insert(year.into()));
     }
     Ok(years)
 }
@@ -125,11 +112,7 @@ fn days_of_month(text: &str, hash_seed: u64) -> Result<DaysOfMonth, CronError> {
                 None if back.is_empty() => 0,
                 None => return Err(items.not_understood(item)),
             };
-            let set = if nearest {
-                &mut days.nearest_from_last
-            } else {
-                &mut days.from_last
-            };
+            let set = if nearest { &mut days.nearest_from_last } else { &mut days.from_last };
             *set |= 1 << back;
         } else if nearest {
             if day.is_empty() || day.contains(['-', '/', '*', 'H']) {
@@ -137,9 +120,7 @@ fn days_of_month(text: &str, hash_seed: u64) -> Result<DaysOfMonth, CronError> {
             }
             let day = items.value(day)?;
             if days.plain != 0 {
-                return Err(CronError::NearestAfterPlain {
-                    item: item.to_owned(),
-                });
+                return Err(CronError::NearestAfterPlain { item: item.to_owned() });
             }
             days.nearest |= 1 << day;
         } else {
@@ -170,9 +151,7 @@ fn days_of_week(text: &str, hash_seed: u64) -> Result<DaysOfWeek, CronError> {
             };
             days.nth[week] |= weekday;
         } else {
-            items
-                .expand(item)?
-                .for_each(|weekday| days.every |= bit(weekday));
+            items.expand(item)?.for_each(|weekday| days.every |= bit(weekday));
         }
     }
     Ok(days)

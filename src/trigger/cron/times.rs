@@ -40,35 +40,24 @@ impl Times {
             {
                 return Some(join(hour, minute, second));
             }
-            if let Some(minute) = minute
-                .checked_sub(1)
-                .and_then(|to| bits::previous(self.minutes, to))
+            if let Some(minute) =
+                minute.checked_sub(1).and_then(|to| bits::previous(self.minutes, to))
             {
                 return Some(join(hour, minute, highest(self.seconds)));
             }
         }
-        let hour = hour
-            .checked_sub(1)
-            .and_then(|to| bits::previous(self.hours, to))?;
+        let hour = hour.checked_sub(1).and_then(|to| bits::previous(self.hours, to))?;
         Some(join(hour, highest(self.minutes), highest(self.seconds)))
     }
 
     /// The earliest time of a day.
     pub fn first(&self) -> i64 {
-        join(
-            lowest(self.hours),
-            lowest(self.minutes),
-            lowest(self.seconds),
-        )
+        join(lowest(self.hours), lowest(self.minutes), lowest(self.seconds))
     }
 
     /// The latest time of a day.
     pub fn last(&self) -> i64 {
-        join(
-            highest(self.hours),
-            highest(self.minutes),
-            highest(self.seconds),
-        )
+        join(highest(self.hours), highest(self.minutes), highest(self.seconds))
     }
 
     /// How many times a full day has.
@@ -132,19 +121,13 @@ mod tests {
         };
         let all: Vec<i64> = (0..86_400).filter(matches).collect();
         assert_eq!(all.len() as u64, times.per_day());
-        assert_eq!(
-            (all.first(), all.last()),
-            (Some(&times.first()), Some(&times.last()))
-        );
+        assert_eq!((all.first(), all.last()), (Some(&times.first()), Some(&times.last())));
         for time in 0..86_400 {
             let position = all.partition_point(|other| *other < time);
             assert_eq!(times.before(time), position as u64);
             assert_eq!(times.next(time).as_ref(), all.get(position));
             let upto = all.partition_point(|other| *other <= time);
-            assert_eq!(
-                times.previous(time).as_ref(),
-                upto.checked_sub(1).map(|last| &all[last])
-            );
+            assert_eq!(times.previous(time).as_ref(), upto.checked_sub(1).map(|last| &all[last]));
         }
     }
 }
