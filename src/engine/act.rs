@@ -15,6 +15,7 @@ use super::work::Accepted;
 use super::{Shared, execute};
 use crate::clock;
 use crate::execution::Execution;
+use crate::failpoint::failpoint;
 use crate::schedule::{Attempt, Phase};
 
 /// How long an action counts against the bound on those under way: one that takes longer waits for
@@ -88,6 +89,7 @@ pub(crate) async fn act(
     for attempt in ahead {
         let (accepted, attempt) = (Arc::clone(accepted), attempt.clone());
         let _ = events.send(Event::Armed(Armed { accepted, attempt }));
+        failpoint("after_arming");
     }
     let recover = accepted.recover.iter().map(|attempt| (attempt, true));
     let attempts: Vec<_> = due.into_iter().map(|attempt| (attempt, false)).chain(recover).collect();

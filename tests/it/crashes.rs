@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::firing::check_ledger;
-use crate::harness::{Nats, in_ms, wait_for};
+use crate::harness::{Nats, Service, in_ms, wait_for};
+use crate::proxy::Proxy;
 
 /// Kills the service at a named point, starts another, and checks the one occurrence.
 async fn dies_at(point: &str, request: bool) {
@@ -45,6 +46,11 @@ async fn dying_before_the_claim_loses_nothing() {
 #[tokio::test]
 async fn dying_after_the_claim_loses_nothing() {
     dies_at("after_claim", false).await;
+}
+
+#[tokio::test]
+async fn dying_with_a_claim_made_ahead_loses_nothing() {
+    dies_at("after_arming", false).await;
 }
 
 #[tokio::test]
@@ -186,6 +192,36 @@ async fn a_frozen_nats_only_delays() {
     nats.wait_count("COMMANDS", before + 3).await;
     settle_down(&nats, std::slice::from_ref(&id)).await;
     check_ledger(&nats, &id).await;
+}
+
+#[tokio::test]
+async fn a_lost_connection_loses_and_doubles_nothing() {
+    let nats = Nats::start().await;
+    let proxy = Proxy::start(nats.server.port()).await;
+    let service = Service::spawn(&proxy.url(), nats.dir(), &[]);
+    nats.wait_ready(&service).await;
+    let mut ids = Vec::new();
+    for n in 0..20 {
+        ids.push(
+            nats.create(json!({ "name": n.to_string(), "schedule_type": "interval",
+                                "interval_seconds": 1, "target_command": "cmd.example.cut" }))
+                .await,
+        );
+    }
+    // Once shorter and once longer than an acknowledgement may take.
+    for pause in [2, 7] {
+        let before = nats.count("COMMANDS").await;
+        nats.wait_count("COMMANDS", before + 50).await;
+        proxy.cut();
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+        proxy.restore();
+    }
+    let before = nats.count("COMMANDS").await;
+    nats.wait_count("COMMANDS", before + 60).await;
+    settle_down(&nats, &ids).await;
+    for id in &ids {
+        check_ledger(&nats, id).await;
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::crashes::settle_down;
 use crate::firing::check_ledger;
-use crate::harness::{Nats, in_ms, wait_for};
+use crate::harness::{Nats, Service, in_ms, wait_for};
+use crate::proxy::Proxy;
 
 #[tokio::test]
 async fn three_instances_fire_a_thousand_occurrences_once_each() {
@@ -83,6 +84,63 @@ async fn an_instance_that_slept_does_not_act_on_what_was_taken_over() {
     for id in &ids {
         check_ledger(&nats, id).await;
     }
+}
+
+#[tokio::test]
+async fn an_instance_that_was_cut_off_does_not_repeat_what_was_taken_over() {
+    let nats = Nats::start().await;
+    let proxy = Proxy::start(nats.server.port()).await;
+    let cut_off = Service::spawn(&proxy.url(), nats.dir(), &[]);
+    nats.wait_ready(&cut_off).await;
+    let _other = nats.service().await;
+    let mut ids = Vec::new();
+    for n in 0..20 {
+        ids.push(
+            nats.create(json!({ "name": n.to_string(), "schedule_type": "interval",
+                                "interval_seconds": 1, "target_command": "cmd.example.partition" }))
+                .await,
+        );
+    }
+    nats.wait_count("COMMANDS", 60).await;
+    proxy.cut();
+    let before = nats.count("COMMANDS").await;
+    nats.wait_count("COMMANDS", before + 160).await;
+    proxy.restore();
+    let before = nats.count("COMMANDS").await;
+    nats.wait_count("COMMANDS", before + 100).await;
+    settle_down(&nats, &ids).await;
+    for id in &ids {
+        check_ledger(&nats, id).await;
+    }
+}
+
+#[tokio::test]
+async fn a_claim_made_ahead_is_withdrawn_by_a_deletion_on_any_instance() {
+    let nats = Nats::start().await;
+    let _instances = (nats.service().await, nats.service().await);
+    let mut withdrawn = 0;
+    for n in 0..6 {
+        let id = nats
+            .create(json!({ "name": n.to_string(), "schedule_type": "one_time", "scheduled_at": in_ms(900),
+                            "target_command": "cmd.example.ahead" }))
+            .await;
+        let key = format!("$KV.scheduler_schedules.schedule.{id}");
+        let bucket = nats.js.get_stream("KV_scheduler_schedules").await.unwrap();
+        wait_for("the claim", || async {
+            let record = bucket.get_last_raw_message_by_subject(&key).await.ok()?;
+            let record: Value = serde_json::from_slice(&record.payload).ok()?;
+            record["attempts"][0]["phase"].is_string().then_some(())
+        })
+        .await;
+        nats.ask("schedule.delete", json!({ "schedule_id": id })).await;
+        let record = bucket.get_last_raw_message_by_subject(&key).await.unwrap();
+        let record: Value = serde_json::from_slice(&record.payload).unwrap();
+        withdrawn += usize::from(record.get("attempts").is_none());
+    }
+    assert!(withdrawn > 0, "the deletion came too late each time");
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let sent = nats.count("COMMANDS").await;
+    assert_eq!(sent, 6 - withdrawn as u64, "what was withdrawn was sent");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod firing;
 mod harness;
 mod history;
 mod instances;
+mod proxy;
 mod safety;
 mod schedules;
 mod service_api;

@@ -50,7 +50,8 @@ pub async fn serve(
         let messages = until_drained(subscription, stop.clone());
         requests.push(messages.map(move |message| (index, message)).boxed());
     }
-    client.flush().await.ok();
+    // A round trip on the same connection: when it is back, the server knows the subscriptions.
+    let _ = api.js.query_account().await;
     info!(endpoints = endpoints.len(), "answering requests on cmd.scheduler.>");
     let mut requests = select_all(requests);
     let (permits, tasks) = (Arc::new(Semaphore::new(MAX_CONCURRENT)), TaskTracker::new());
