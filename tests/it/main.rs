@@ -1,6 +1,8 @@
 //! The service against real nats-servers: one server per test, killed when the test ends.
 
+mod connecting;
 mod crashes;
+mod dev;
 mod firing;
 mod harness;
 mod history;

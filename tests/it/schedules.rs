@@ -228,3 +228,23 @@ async fn a_target_without_a_stream_is_a_warning_and_not_an_error() {
     let reply = nats.request("schedule.create", &daily("fine")).await;
     assert!(reply.get("warnings").is_none(), "{reply}");
 }
+
+#[tokio::test]
+async fn all_schedules_are_loaded_at_start_however_many() {
+    let nats = Nats::start().await;
+    let mut service = nats.service_with(&[("MAX_SCHEDULES_PER_CREATOR", "5000")]).await;
+    let requests: Vec<_> = (0..2500)
+        .map(|n| {
+            json!({ "name": n.to_string(), "schedule_type": "interval", "interval_seconds": 3600,
+                    "start_at": in_ms(3_600_000), "target_command": "cmd.example.x" })
+        })
+        .collect();
+    for chunk in requests.chunks(100) {
+        futures::future::join_all(chunk.iter().map(|r| nats.ask("schedule.create", r.clone())))
+            .await;
+    }
+    service.stop().await;
+    let _next = nats.service().await;
+    let status = nats.ask("status", json!({})).await;
+    assert_eq!(status["schedules"]["active"], 2500);
+}

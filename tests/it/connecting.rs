@@ -1,0 +1,111 @@
+//! Every way to say who we are, against servers that insist on it.
+
+use std::path::Path;
+
+use nats_scheduler::dev::server::{RunningServer, ServerOptions};
+
+use crate::harness::{Service, binary};
+
+/// A server with a configuration of its own; JetStream is on.
+async fn server(dir: &Path, config: &str) -> RunningServer {
+    let path = dir.join("server.conf");
+    std::fs::write(&path, format!("jetstream {{ store_dir: $NATS_STORE_DIR }}\n{config}")).unwrap();
+    let mut options = ServerOptions::new(dir.join("store"));
+    options.config = Some(path);
+    RunningServer::start(&binary(), options).await.unwrap()
+}
+
+/// The service gets in with the right settings and says why it does not without them.
+async fn gets_in(config: &str, settings: &[(&str, &str)]) {
+    let dir = tempfile::TempDir::new().unwrap();
+    let server = server(dir.path(), config).await;
+    let outside = Service::spawn(&server.url(), dir.path(), &[]);
+    outside.wait_log("cannot connect to NATS").await;
+    let inside = Service::spawn(&server.url(), dir.path(), settings);
+    inside.wait_log("answering requests").await;
+}
+
+#[tokio::test]
+async fn with_user_and_password() {
+    gets_in(
+        r#"authorization { user: "sam", password: "secret" }"#,
+        &[("NATS_USER", "sam"), ("NATS_PASSWORD", "secret")],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn with_a_token() {
+    gets_in(r#"authorization { token: "s3cr3t" }"#, &[("NATS_TOKEN", "s3cr3t")]).await;
+}
+
+#[tokio::test]
+async fn with_an_nkey() {
+    let user = nkeys::KeyPair::new_user();
+    gets_in(
+        &format!("authorization {{ users: [ {{ nkey: {} }} ] }}", user.public_key()),
+        &[("NATS_NKEY_SEED", &user.seed().unwrap())],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn with_a_credentials_file_that_is_not_there_it_says_so_and_ends() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let mut service =
+        Service::spawn("nats://127.0.0.1:1", dir.path(), &[("NATS_CREDS", "/nowhere/x.creds")]);
+    assert!(!service.exited().await.success());
+    assert!(service.log().contains("/nowhere/x.creds"), "{}", service.log());
+}
+
+#[tokio::test]
+async fn over_tls_with_a_client_certificate() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let authority_pem = authority.self_signed(&authority_key).unwrap().pem();
+    std::fs::write(path("ca.pem"), authority_pem).unwrap();
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+    for name in ["server", "client"] {
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let mut params = rcgen::CertificateParams::new(names).unwrap();
+        params.extended_key_usages = vec![
+            rcgen::ExtendedKeyUsagePurpose::ServerAuth,
+            rcgen::ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &issuer).unwrap();
+        std::fs::write(path(&format!("{name}.pem")), certificate.pem()).unwrap();
+        std::fs::write(path(&format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
+    let config = format!(
+        "tls {{ cert_file: {:?}, key_file: {:?}, ca_file: {:?}, verify: true }}",
+        path("server.pem"),
+        path("server.key"),
+        path("ca.pem")
+    );
+    let server = server(dir.path(), &config).await;
+    let (ca, cert, key) = (path("ca.pem"), path("client.pem"), path("client.key"));
+    let untrusting = Service::spawn(&server.url(), dir.path(), &[]);
+    untrusting.wait_log("cannot connect to NATS").await;
+    let settings = [
+        ("NATS_TLS_CA", ca.as_str()),
+        ("NATS_TLS_CERT", &cert),
+        ("NATS_TLS_KEY", &key),
+        ("NATS_TLS_REQUIRED", "true"),
+    ];
+    let service = Service::spawn(&server.url(), dir.path(), &settings);
+    service.wait_log("answering requests").await;
+}
+
+#[tokio::test]
+async fn with_an_inbox_prefix_of_its_own() {
+    gets_in(
+        r#"authorization { users: [ { user: sam, password: secret, permissions: {
+            publish: ">", subscribe: ["_INBOX_sched.>", "cmd.scheduler.>", "evt.scheduler.>", "$SRV.>"] } } ] }"#,
+        &[("NATS_USER", "sam"), ("NATS_PASSWORD", "secret"), ("NATS_INBOX_PREFIX", "_INBOX_sched")],
+    )
+    .await;
+}
