@@ -10,6 +10,9 @@
 //!
 //! Lateness is the time at which the stream stored the command, less the time at which it was due.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark fails by panicking")]
+#![allow(clippy::print_stdout, reason = "its output is its result")]
+
 #[path = "../tests/it/harness.rs"]
 mod harness;
 

@@ -3,6 +3,9 @@
 //! `cargo bench --bench startup` writes 100,000 daily schedules into the bucket, then starts the
 //! service and waits until it answers requests.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark fails by panicking")]
+#![allow(clippy::print_stdout, reason = "its output is its result")]
+
 #[path = "../tests/it/harness.rs"]
 mod harness;
 

@@ -3,6 +3,9 @@
 //!
 //! `cargo bench --bench trigger`
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark fails by panicking")]
+#![allow(clippy::print_stdout, reason = "its output is its result")]
+
 use std::hint::black_box;
 
 use chrono::{DateTime, TimeDelta, Utc};

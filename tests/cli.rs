@@ -3,6 +3,8 @@
 //! `NATS_CLI` names the client, else it is `nats` on the `PATH`. These tests are the only ones that
 //! need it, so they are behind the feature `cli-tests`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
 #[path = "it/harness.rs"]
 mod harness;
 

@@ -5,6 +5,8 @@
 //! * `walk`: a naive walk through real time, second by second, must fire where the trigger does;
 //! * `croner`: in UTC, croner's own search must find the same times.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
 #[path = "trigger/conformance.rs"]
 mod conformance;
 #[path = "trigger/croner.rs"]

@@ -1,7 +1,7 @@
 //! The history: writing events of executions, and an index of them in memory to answer queries.
 //!
-//! The stream is the truth. [`follow`] reads its headers (never its bodies) from the start and then
-//! as they come, so that lists, filters and exact totals are answered from memory and only the
+//! The stream is the truth. A reader takes its headers (never its bodies) from the start and then as
+//! they come, so that lists, filters and exact totals are answered from memory and only the
 //! bodies of one page are fetched. The index drops what the stream's own limits drop, in the same
 //! order: the oldest overall, and the oldest of a subject that has more than its share.
 

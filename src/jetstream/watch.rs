@@ -2,7 +2,7 @@
 //!
 //! The watch is a hint. It can miss markers that expired while we were away, it stays silent after
 //! the bucket was recreated or its sequences went back, and on an empty bucket it never says that
-//! it has shown everything. So once a minute [`Follower::is_sound`] compares it with the stream's
+//! it has shown everything. So once a minute it is compared with the stream's
 //! own account, and whenever they disagree the bucket is replayed from the start.
 
 use std::collections::HashSet;

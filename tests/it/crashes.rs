@@ -120,15 +120,8 @@ async fn a_command_is_not_doubled_after_its_stream_forgot_the_id() {
 #[tokio::test]
 async fn repeated_kills_of_a_busy_service_leave_a_whole_ledger() {
     let nats = Nats::start().await;
-    let mut ids = Vec::new();
     let mut service = nats.service().await;
-    for n in 0..20 {
-        ids.push(
-            nats.create(json!({ "name": n.to_string(), "schedule_type": "interval",
-                                "interval_seconds": 1, "target_command": "cmd.example.busy" }))
-                .await,
-        );
-    }
+    let ids = nats.create_beats(20, "cmd.example.busy").await;
     for round in 1..=3 {
         nats.wait_count("COMMANDS", round * 50).await;
         service.kill();
@@ -136,24 +129,14 @@ async fn repeated_kills_of_a_busy_service_leave_a_whole_ledger() {
     }
     let before = nats.count("COMMANDS").await;
     nats.wait_count("COMMANDS", before + 40).await;
-    settle_down(&nats, &ids).await;
-    for id in &ids {
-        check_ledger(&nats, id).await;
-    }
+    check_ledgers(&nats, &ids).await;
 }
 
 #[tokio::test]
 async fn a_restart_of_nats_loses_and_doubles_nothing() {
     let mut nats = Nats::start().await;
     let _service = nats.service().await;
-    let mut ids = Vec::new();
-    for n in 0..20 {
-        ids.push(
-            nats.create(json!({ "name": n.to_string(), "schedule_type": "interval",
-                                "interval_seconds": 1, "target_command": "cmd.example.restart" }))
-                .await,
-        );
-    }
+    let ids = nats.create_beats(20, "cmd.example.restart").await;
     for round in 1..=2 {
         nats.wait_count("COMMANDS", round * 60).await;
         nats.server.kill();
@@ -165,10 +148,7 @@ async fn a_restart_of_nats_loses_and_doubles_nothing() {
     }
     let before = nats.count("COMMANDS").await;
     nats.wait_count("COMMANDS", before + 60).await;
-    settle_down(&nats, &ids).await;
-    for id in &ids {
-        check_ledger(&nats, id).await;
-    }
+    check_ledgers(&nats, &ids).await;
 }
 
 #[tokio::test]
@@ -190,8 +170,7 @@ async fn a_frozen_nats_only_delays() {
     })
     .await;
     nats.wait_count("COMMANDS", before + 3).await;
-    settle_down(&nats, std::slice::from_ref(&id)).await;
-    check_ledger(&nats, &id).await;
+    check_ledgers(&nats, &[id]).await;
 }
 
 #[tokio::test]
@@ -200,14 +179,7 @@ async fn a_lost_connection_loses_and_doubles_nothing() {
     let proxy = Proxy::start(nats.server.port()).await;
     let service = Service::spawn(&proxy.url(), nats.dir(), &[]);
     nats.wait_ready(&service).await;
-    let mut ids = Vec::new();
-    for n in 0..20 {
-        ids.push(
-            nats.create(json!({ "name": n.to_string(), "schedule_type": "interval",
-                                "interval_seconds": 1, "target_command": "cmd.example.cut" }))
-                .await,
-        );
-    }
+    let ids = nats.create_beats(20, "cmd.example.cut").await;
     // Once shorter and once longer than an acknowledgement may take.
     for pause in [2, 7] {
         let before = nats.count("COMMANDS").await;
@@ -218,10 +190,7 @@ async fn a_lost_connection_loses_and_doubles_nothing() {
     }
     let before = nats.count("COMMANDS").await;
     nats.wait_count("COMMANDS", before + 60).await;
-    settle_down(&nats, &ids).await;
-    for id in &ids {
-        check_ledger(&nats, id).await;
-    }
+    check_ledgers(&nats, &ids).await;
 }
 
 #[tokio::test]
@@ -248,8 +217,16 @@ async fn stopping_finishes_what_is_in_flight() {
     assert!(again.is_none(), "and not sent again");
 }
 
+/// Stops schedules that fired every second and checks their ledgers.
+pub async fn check_ledgers(nats: &Nats, ids: &[String]) {
+    settle_down(nats, ids).await;
+    for id in ids {
+        check_ledger(nats, id).await;
+    }
+}
+
 /// Deletes schedules and waits until nothing of them is in flight.
-pub async fn settle_down(nats: &Nats, ids: &[String]) {
+async fn settle_down(nats: &Nats, ids: &[String]) {
     for id in ids {
         nats.ask("schedule.delete", json!({ "schedule_id": id })).await;
     }

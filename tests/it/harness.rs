@@ -11,7 +11,7 @@ use async_nats::jetstream::{self, stream};
 use async_nats::{Client, HeaderMap};
 use futures::StreamExt as _;
 use nats_scheduler::dev::server::{RunningServer, ServerBinary, ServerOptions, find};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Time within which everything that a test waits for must happen.
@@ -129,6 +129,20 @@ impl Nats {
     /// Creates a schedule; its id.
     pub async fn create(&self, body: Value) -> String {
         self.ask("schedule.create", body).await["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Creates schedules that fire every second; their ids.
+    pub async fn create_beats(&self, count: usize, target: &str) -> Vec<String> {
+        let mut ids = Vec::new();
+        for n in 0..count {
+            let name = format!("beat {n}");
+            ids.push(
+                self.create(json!({ "name": name, "schedule_type": "interval",
+                                    "interval_seconds": 1, "target_command": target }))
+                    .await,
+            );
+        }
+        ids
     }
 
     /// All messages of a stream.

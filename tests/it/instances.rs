@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::crashes::settle_down;
-use crate::firing::check_ledger;
+use crate::crashes::check_ledgers;
 use crate::harness::{Nats, Service, in_ms, wait_for};
 use crate::proxy::Proxy;
 
@@ -44,46 +43,26 @@ async fn three_instances_fire_a_thousand_occurrences_once_each() {
 async fn losing_an_instance_costs_a_moment_and_no_occurrence() {
     let nats = Nats::start().await;
     let (mut first, _second) = (nats.service().await, nats.service().await);
-    let mut ids = Vec::new();
-    for n in 0..20 {
-        ids.push(
-            nats.create(json!({ "name": n.to_string(), "schedule_type": "interval",
-                                "interval_seconds": 1, "target_command": "cmd.example.lost" }))
-                .await,
-        );
-    }
+    let ids = nats.create_beats(20, "cmd.example.lost").await;
     nats.wait_count("COMMANDS", 60).await;
     first.kill();
     let before = nats.count("COMMANDS").await;
     nats.wait_count("COMMANDS", before + 200).await;
-    settle_down(&nats, &ids).await;
-    for id in &ids {
-        check_ledger(&nats, id).await;
-    }
+    check_ledgers(&nats, &ids).await;
 }
 
 #[tokio::test]
 async fn an_instance_that_slept_does_not_act_on_what_was_taken_over() {
     let nats = Nats::start().await;
     let (sleeper, _other) = (nats.service().await, nats.service().await);
-    let mut ids = Vec::new();
-    for n in 0..10 {
-        ids.push(
-            nats.create(json!({ "name": n.to_string(), "schedule_type": "interval",
-                                "interval_seconds": 1, "target_command": "cmd.example.sleeper" }))
-                .await,
-        );
-    }
+    let ids = nats.create_beats(10, "cmd.example.sleeper").await;
     nats.wait_count("COMMANDS", 20).await;
     sleeper.signal("-STOP");
     tokio::time::sleep(Duration::from_secs(7)).await;
     sleeper.signal("-CONT");
     let before = nats.count("COMMANDS").await;
     nats.wait_count("COMMANDS", before + 50).await;
-    settle_down(&nats, &ids).await;
-    for id in &ids {
-        check_ledger(&nats, id).await;
-    }
+    check_ledgers(&nats, &ids).await;
 }
 
 #[tokio::test]
@@ -93,14 +72,7 @@ async fn an_instance_that_was_cut_off_does_not_repeat_what_was_taken_over() {
     let cut_off = Service::spawn(&proxy.url(), nats.dir(), &[]);
     nats.wait_ready(&cut_off).await;
     let _other = nats.service().await;
-    let mut ids = Vec::new();
-    for n in 0..20 {
-        ids.push(
-            nats.create(json!({ "name": n.to_string(), "schedule_type": "interval",
-                                "interval_seconds": 1, "target_command": "cmd.example.partition" }))
-                .await,
-        );
-    }
+    let ids = nats.create_beats(20, "cmd.example.partition").await;
     nats.wait_count("COMMANDS", 60).await;
     proxy.cut();
     let before = nats.count("COMMANDS").await;
@@ -108,10 +80,7 @@ async fn an_instance_that_was_cut_off_does_not_repeat_what_was_taken_over() {
     proxy.restore();
     let before = nats.count("COMMANDS").await;
     nats.wait_count("COMMANDS", before + 100).await;
-    settle_down(&nats, &ids).await;
-    for id in &ids {
-        check_ledger(&nats, id).await;
-    }
+    check_ledgers(&nats, &ids).await;
 }
 
 #[tokio::test]
@@ -147,14 +116,7 @@ async fn a_claim_made_ahead_is_withdrawn_by_a_deletion_on_any_instance() {
 async fn a_deleted_schedule_fires_on_no_instance() {
     let nats = Nats::start().await;
     let _instances = (nats.service().await, nats.service().await);
-    let mut ids = Vec::new();
-    for n in 0..30 {
-        ids.push(
-            nats.create(json!({ "name": n.to_string(), "schedule_type": "interval",
-                                "interval_seconds": 1, "target_command": "cmd.example.deleted" }))
-                .await,
-        );
-    }
+    let ids = nats.create_beats(30, "cmd.example.deleted").await;
     nats.wait_count("COMMANDS", 40).await;
     let mut revisions = HashMap::new();
     for id in &ids {

@@ -1,5 +1,7 @@
 //! The service against real nats-servers: one server per test, killed when the test ends.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
 mod connecting;
 mod crashes;
 mod dev;
