@@ -46,6 +46,11 @@ impl Nats {
         Self { server, client, js, dir }
     }
 
+    /// A server that was started in another way.
+    pub fn of(server: RunningServer, client: Client, js: jetstream::Context, dir: TempDir) -> Self {
+        Self { server, client, js, dir }
+    }
+
     pub fn url(&self) -> String {
         self.server.url()
     }
