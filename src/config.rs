@@ -191,7 +191,7 @@ impl Config {
             engine: EngineConfig {
                 max_in_flight: read.size("SCHEDULER_MAX_IN_FLIGHT", 1, 100_000),
                 request_pool: read.size("SCHEDULER_EXECUTOR_POOL_SIZE", 1, 100_000),
-                lease: seconds(read.number("LOCK_TIMEOUT_SECONDS", 10, 86_400)),
+                lease: seconds(read.number("LOCK_TIMEOUT_SECONDS", 300, 86_400)),
                 drain: seconds(read.number("SHUTDOWN_GRACE_SECONDS", 0, 3600)),
                 allowed_targets,
             },

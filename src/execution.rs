@@ -159,7 +159,7 @@ impl Response {
 /// The instants of an attempt's way, for the whole story of an execution.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Timings {
-    /// When the claim was acknowledged.
+    /// When it was first claimed: up to half a second before its time.
     pub claimed_at: Option<DateTime<Utc>>,
     /// When the command was handed to the connection.
     pub sent_at: Option<DateTime<Utc>>,
@@ -208,7 +208,7 @@ pub struct Execution {
     /// True where the payload or the response was too large to keep.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
-    /// When the attempt was claimed.
+    /// When the attempt began; of one that was taken over, when it was first claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<DateTime<Utc>>,
     /// When its outcome was known.
@@ -246,6 +246,9 @@ pub struct Execution {
     /// The schedule's next occurrence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_run_at: Option<DateTime<Utc>>,
+    /// Who asked for it, where a user did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub triggered_by: Option<String>,
     /// Under which claim.
     pub lock_id: Claim,
     /// The instants of its way.
@@ -254,14 +257,14 @@ pub struct Execution {
 }
 
 impl Execution {
-    /// The start of an attempt under `claim`, made at `started_at`.
+    /// The start of an attempt under `claim` at `started_at`.
     pub fn started(
         schedule: &Schedule,
         attempt: &Attempt,
         claim: Claim,
         started_at: DateTime<Utc>,
     ) -> Self {
-        let payload = &schedule.spec.command_payload;
+        let payload = payload(schedule, attempt);
         let fits = payload.as_str().len() <= MAX_KEPT_BYTES;
         Self {
             started_at: Some(started_at),
@@ -351,14 +354,24 @@ impl Execution {
             retry_at: None,
             skipped: None,
             next_run_at: schedule.next_run_at,
+            triggered_by: attempt.manual.as_ref().map(|manual| manual.by.clone()),
             lock_id: claim,
             timings: Timings::default(),
         }
     }
 }
 
-/// One occurrence's correlation id: the id of its first attempt.
+/// The body of an attempt's command.
+pub fn payload<'a>(schedule: &'a Schedule, attempt: &'a Attempt) -> &'a Payload {
+    let own = attempt.manual.as_ref().and_then(|manual| manual.payload.as_ref());
+    own.unwrap_or(&schedule.spec.command_payload)
+}
+
+/// One occurrence's correlation id: the id of its first attempt; of a run by hand, its request's.
 pub fn correlation_id(schedule: &Schedule, attempt: &Attempt) -> String {
+    if let Some(manual) = &attempt.manual {
+        return manual.correlation_id.clone();
+    }
     crate::schedule::execution_id(schedule.id, attempt.scheduled_for, 1).to_string()
 }
 

@@ -77,7 +77,11 @@ pub fn plan(
     let mut overlaps = overlaps(schedule);
     for attempt in &mut plan.schedule.attempts {
         match &mut attempt.phase {
-            Phase::Waiting { due_at } if schedule.fires() && !overlaps && *due_at <= now => {
+            Phase::Waiting { due_at }
+                if waits_for_its_time(schedule, attempt.manual.is_some())
+                    && !overlaps
+                    && *due_at <= now =>
+            {
                 attempt.phase = claimed.clone();
                 plan.fire.push(attempt.clone());
                 overlaps = schedule.spec.delivery.mode == DeliveryMode::Request;
@@ -105,6 +109,12 @@ pub fn plan(
     }
     let idle = plan.fire.is_empty() && plan.recover.is_empty() && plan.skip.is_empty();
     (!idle).then_some(plan)
+}
+
+/// Whether a waiting attempt is made when its time comes. A run by hand is, whatever the schedule
+/// itself does, unless it is deleted.
+fn waits_for_its_time(schedule: &Schedule, manual: bool) -> bool {
+    schedule.fires() || (manual && schedule.status != Status::Deleted)
 }
 
 /// The next occurrence to act on, unless the record is full.
@@ -222,9 +232,12 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
     let polite = |at: DateTime<Utc>| {
         at.checked_add_signed(view.delay(schedule.id)).unwrap_or(DateTime::<Utc>::MAX_UTC)
     };
-    let waits = schedule.fires() && !overlaps(schedule);
+    let overlaps = overlaps(schedule);
     let attempts = schedule.attempts.iter().filter_map(|attempt| match &attempt.phase {
-        Phase::Waiting { due_at } => waits.then(|| polite(*due_at)),
+        Phase::Waiting { due_at } => {
+            let waits = waits_for_its_time(schedule, attempt.manual.is_some()) && !overlaps;
+            waits.then(|| polite(*due_at))
+        }
         Phase::Claimed { by, .. } | Phase::Skipped { by, .. }
             if abandoned(*by, attempt.execution_id, view) =>
         {
@@ -270,9 +283,7 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution) -> bool {
     if let Some(due_at) = ended.retry_at
         && schedule.status != Status::Deleted
     {
-        let phase = Phase::Waiting { due_at };
-        let retry = Attempt::new(schedule.id, attempt.scheduled_for, attempt.number + 1, phase);
-        schedule.attempts.push(retry);
+        schedule.attempts.push(attempt.retry(schedule.id, due_at));
     }
     let over = schedule.next_run_at.is_none() && schedule.attempts.is_empty();
     if over && schedule.status == Status::Active {

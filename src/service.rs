@@ -85,7 +85,7 @@ pub async fn serve(
     let store = Store::open(js.clone()).await?;
     let history = History::open(js.clone(), background.clone()).await?;
     let members = Members::new(Uuid::new_v4());
-    tokio::spawn(members.clone().run(client.clone(), stop.clone()));
+    tokio::spawn(members.clone().run(client.clone(), background.clone()));
     let api = Api {
         js: js.clone(),
         store: store.clone(),
@@ -104,18 +104,15 @@ pub async fn serve(
     let drain = config.engine.drain;
     let engine = Engine::new(js, store, history, index, members, config.engine);
     let mut engine = tokio::spawn(engine.run(changes, stop.clone()));
-    let mut answering = tokio::spawn(api::nats::serve(api, client.clone(), stop.clone()));
+    let listening = api::nats::listen(api, client.clone()).await?;
+    let mut answering = tokio::spawn(listening.answer(stop.clone()));
     let _ = ready.send_replace(true);
     let early = tokio::select! {
         // Once told to stop, parts that end do what they should.
         biased;
         () = stop.cancelled() => None,
         done = &mut engine => Some(ServeError::ended("engine", done.err())),
-        done = &mut answering => Some(match done {
-            Ok(Err(error)) => error.into(),
-            Ok(Ok(())) => ServeError::ended("service endpoint", None),
-            Err(error) => ServeError::ended("service endpoint", Some(error)),
-        }),
+        done = &mut answering => Some(ServeError::ended("service endpoint", done.err())),
     };
     let _ = ready.send_replace(false);
     stop.cancel();
@@ -129,8 +126,8 @@ pub async fn serve(
         .await;
         return Err(error);
     }
-    if let Ok(Err(error)) = answering.await {
-        return Err(error.into());
+    if answering.await.is_err() {
+        warn!("the service endpoints did not stop cleanly");
     }
     if engine.await.is_err() {
         warn!("the engine did not stop cleanly");

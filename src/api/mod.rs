@@ -65,6 +65,13 @@ pub struct Caller {
     pub request_id: String,
 }
 
+impl Caller {
+    /// Who acts; `unknown` where nobody says.
+    pub fn actor(&self) -> String {
+        self.actor.clone().unwrap_or_else(|| "unknown".to_owned())
+    }
+}
+
 /// A request whose fields can be checked before anything is done.
 pub(crate) trait Checked {
     /// What is wrong with the fields; for requests whose check is a part of the operation itself,
@@ -79,6 +86,9 @@ impl Checked for schedules::GetSchedule {}
 impl Checked for schedules::ListSchedules {}
 impl Checked for schedules::DeleteSchedule {}
 impl Checked for schedules::PreviewSchedule {}
+impl Checked for schedules::PauseSchedule {}
+impl Checked for schedules::ResumeSchedule {}
+impl Checked for schedules::TriggerSchedule {}
 impl Checked for executions::GetExecution {}
 impl Checked for executions::ListExecutions {}
 impl Checked for status::Nothing {}

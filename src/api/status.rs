@@ -11,7 +11,6 @@ use super::error::ApiError;
 use super::reply::Reply;
 use super::{Api, Caller};
 use crate::index::SetAside;
-use crate::schedule::Status;
 
 /// A request without fields.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -60,7 +59,7 @@ impl Api {
     ) -> Result<Reply<ServiceStatus>, ApiError> {
         let mut schedules: BTreeMap<String, usize> = BTreeMap::new();
         for entry in self.index.all() {
-            *schedules.entry(status_name(entry.schedule.status).to_owned()).or_default() += 1;
+            *schedules.entry(entry.schedule.status.as_str().to_owned()).or_default() += 1;
         }
         let streams: Vec<_> = self
             .streams
@@ -84,15 +83,5 @@ impl Api {
             set_aside,
         };
         Ok(Reply::new(status, caller))
-    }
-}
-
-fn status_name(status: Status) -> &'static str {
-    match status {
-        Status::Active => "active",
-        Status::Paused => "paused",
-        Status::Completed => "completed",
-        Status::Failed => "failed",
-        Status::Deleted => "deleted",
     }
 }

@@ -9,12 +9,12 @@ use super::urgency::Urgent;
 use super::work::Accepted;
 use super::{Shared, TRUST};
 use crate::clock;
-use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome};
+use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome, payload};
 use crate::failpoint::failpoint;
 use crate::jetstream::deliver;
 use crate::jetstream::history::Recorded;
 use crate::plan::retry_at;
-use crate::schedule::{Attempt, DeliveryMode, Phase, Schedule};
+use crate::schedule::{Attempt, DeliveryMode, Phase, Schedule, Status};
 
 /// Makes one attempt under an accepted claim; returns its final event, which is in the history.
 ///
@@ -46,7 +46,7 @@ pub(crate) async fn attempt(
         execution.timings.claimed_at = Some(at);
     }
     failpoint("after_claim");
-    let outcome = run(shared, schedule, &mut execution, recovered).await;
+    let outcome = run(shared, schedule, attempt, &mut execution, recovered).await;
     drop(urgent);
     failpoint("after_deliver");
     let now = clock::now();
@@ -73,8 +73,10 @@ fn retry(
         return None;
     }
     match shared.index.get(schedule.id) {
-        Some(entry) => retry_at(&entry.schedule, attempt.number, now),
-        None => retry_at(schedule, attempt.number, now),
+        Some(entry) if entry.schedule.status != Status::Deleted => {
+            retry_at(&entry.schedule, attempt.number, now)
+        }
+        _ => None,
     }
 }
 
@@ -108,6 +110,7 @@ pub(crate) async fn skip(
 async fn run(
     shared: &Shared,
     schedule: &Schedule,
+    attempt: &Attempt,
     execution: &mut Execution,
     earlier: bool,
 ) -> Outcome {
@@ -118,15 +121,16 @@ async fn run(
     }
     execution.timings.sent_at = Some(clock::now());
     let execution = &*execution;
+    let payload = payload(schedule, attempt);
     if schedule.spec.delivery.mode == DeliveryMode::Request {
         // Only requests take long enough for anybody to see them running.
         let (outcome, _) = tokio::join!(
-            deliver::deliver(&shared.js, schedule, execution, earlier),
+            deliver::deliver(&shared.js, schedule, execution, payload, earlier),
             shared.history.record(execution)
         );
         outcome
     } else {
-        deliver::deliver(&shared.js, schedule, execution, earlier).await
+        deliver::deliver(&shared.js, schedule, execution, payload, earlier).await
     }
 }
 

@@ -33,6 +33,7 @@ pub struct Members {
     me: Uuid,
     state: Arc<RwLock<View>>,
     changed: Arc<Notify>,
+    left: CancellationToken,
 }
 
 struct View {
@@ -47,7 +48,12 @@ impl Members {
     /// This instance alone, under `me`.
     pub fn new(me: Uuid) -> Self {
         let view = View { heard: HashMap::new(), listening: Instant::now(), settled: false };
-        Self { me, state: Arc::new(RwLock::new(view)), changed: Arc::new(Notify::new()) }
+        Self {
+            me,
+            state: Arc::new(RwLock::new(view)),
+            changed: Arc::new(Notify::new()),
+            left: CancellationToken::new(),
+        }
     }
 
     /// The id of this instance.
@@ -82,15 +88,16 @@ impl Members {
         self.changed.notified().await;
     }
 
-    /// Says that this instance stops: others take over at once what it leaves.
+    /// Ends the heartbeats and says that this instance stops: others take over at once what it leaves.
     pub async fn leave(&self, client: &Client) {
+        self.left.cancel();
         let subject = names::instance_subject(self.me);
         if client.publish(subject, LEAVING.into()).await.is_err() || client.flush().await.is_err() {
             warn!("could not tell the other instances that this one stops");
         }
     }
 
-    /// Sends heartbeats and listens to those of others until `stop`.
+    /// Sends heartbeats, until this instance leaves, and listens to those of others, until `stop`.
     pub async fn run(self, client: Client, stop: CancellationToken) {
         let mut tick = tokio::time::interval(HEARTBEAT);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -108,6 +115,9 @@ impl Members {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = tick.tick() => {
+                    if self.left.is_cancelled() {
+                        return;
+                    }
                     if client.connection_state() == State::Connected {
                         let _ = client.publish(names::instance_subject(self.me), "".into()).await;
                     } else {

@@ -76,8 +76,8 @@ impl Queue {
         }
     }
 
-    /// Takes the work to do next in a lane.
-    pub(crate) fn pop(&mut self, lane: Lane) -> Option<Uuid> {
+    /// Takes the work to do next in a lane, with its priority.
+    pub(crate) fn pop(&mut self, lane: Lane) -> Option<(Uuid, u8)> {
         loop {
             let ready = match lane {
                 Lane::Fast => self.fast.pop(),
@@ -86,7 +86,7 @@ impl Queue {
             // What was replaced is left in its queue until here.
             if self.waiting.get(&ready.id) == Some(&ready) {
                 self.waiting.remove(&ready.id);
-                return Some(ready.id);
+                return Some((ready.id, ready.priority));
             }
         }
     }
@@ -134,7 +134,7 @@ mod tests {
         queue.push(Lane::Request, id, 5, at(2));
         queue.push(Lane::Fast, id, 0, at(3));
         assert_eq!(queue.pop(Lane::Fast), None);
-        assert_eq!(queue.pop(Lane::Request), Some(id));
+        assert_eq!(queue.pop(Lane::Request), Some((id, 5)));
         assert_eq!(queue.pop(Lane::Request), None);
     }
 
@@ -145,7 +145,7 @@ mod tests {
             queue.push(Lane::Fast, Uuid::from_u128(n as u128), priority, at(due));
         }
         let order: Vec<_> =
-            std::iter::from_fn(|| queue.pop(Lane::Fast)).map(|id| id.as_u128()).collect();
+            std::iter::from_fn(|| queue.pop(Lane::Fast)).map(|(id, _)| id.as_u128()).collect();
         assert_eq!(order, [2, 1, 0, 3]);
     }
 }

@@ -34,6 +34,8 @@ use crate::schedule::DeliveryMode;
 const RIDE: Duration = Duration::seconds(2);
 /// Else it is settled after this: work that is due goes first.
 const LINGER: Duration = Duration::milliseconds(250);
+/// Priority of work that only settles: below everything that is due.
+const SETTLING: u8 = 0;
 /// When work that NATS did not let us do is tried again.
 const LATER: Duration = Duration::seconds(1);
 
@@ -201,7 +203,7 @@ impl Engine {
             let request = entry.schedule.spec.delivery.mode == DeliveryMode::Request;
             let lane = if wakes && request { Lane::Request } else { Lane::Fast };
             // Settling alone never goes before work that is due.
-            let priority = if wakes { entry.schedule.spec.priority } else { 0 };
+            let priority = if wakes { entry.schedule.spec.priority } else { SETTLING };
             self.queue.push(lane, id, priority, due);
         }
         self.release_due(now);
@@ -210,20 +212,19 @@ impl Engine {
         {
             while self.queue.has(lane)
                 && let Ok(permit) = Arc::clone(&bound).try_acquire_owned()
-                && let Some(id) = self.queue.pop(lane)
+                && let Some((id, priority)) = self.queue.pop(lane)
             {
-                self.start(id, lane, permit);
+                self.start(id, lane, permit, priority > SETTLING);
             }
         }
     }
 
-    fn start(&mut self, id: Uuid, lane: Lane, permit: OwnedSemaphorePermit) {
+    fn start(&mut self, id: Uuid, lane: Lane, permit: OwnedSemaphorePermit, is_due: bool) {
         self.busy.insert(id);
         self.settle_at.remove(&id);
         let ended = self.unsettled.remove(&id).unwrap_or_default();
         let (shared, mut held) = (Arc::clone(&self.shared), Held::new(id, self.events.clone()));
-        // What only settles does not hurry.
-        let urgent = ended.is_empty().then(|| self.shared.urgency.begin());
+        let urgent = is_due.then(|| self.shared.urgency.begin());
         self.tasks.spawn(async move {
             if !ended.is_empty() {
                 failpoint("before_settle");

@@ -20,7 +20,7 @@
 //! Once one try has been of unknown fate, no later refusal proves that none was stored: the attempt
 //! then ends as a failure that is not retried, and says so.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::connection::State;
 use async_nats::jetstream;
@@ -29,6 +29,7 @@ use async_nats::jetstream::context::GetStreamByNameErrorKind;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::Stream;
 use async_nats::{Client, HeaderMap, HeaderValue, RequestErrorKind};
+use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use futures::StreamExt as _;
 use tracing::debug;
@@ -36,12 +37,13 @@ use tracing::debug;
 use super::{WriteError, names};
 use crate::clock;
 use crate::execution::{ErrorType, Execution, Outcome, Response};
-use crate::schedule::{DeliveryMode, Schedule};
+use crate::schedule::{DeliveryMode, Payload, Schedule};
 
 /// Pause between tries to publish.
 const RETRY: Duration = Duration::from_millis(250);
-/// Unanswered tries, each of which waits for an acknowledgement, after which a publish is given up.
-const MAX_UNANSWERED: u32 = 60;
+/// Time spent on unanswered tries, while connected, after which a publish is given up: less than the
+/// least lease, so that nobody takes over what is still tried.
+const MAX_UNANSWERED: Duration = Duration::from_secs(240);
 /// How long to search a stream for a message.
 const SEARCH: Duration = Duration::from_secs(30);
 
@@ -53,31 +55,33 @@ pub async fn deliver(
     js: &jetstream::Context,
     schedule: &Schedule,
     execution: &Execution,
+    payload: &Payload,
     earlier: bool,
 ) -> Outcome {
     let headers = headers(schedule, execution);
+    let body = payload.to_bytes();
     match schedule.spec.delivery.mode {
-        DeliveryMode::Publish => publish(js, schedule, execution, headers, earlier).await,
-        DeliveryMode::Request => Box::pin(request(js, schedule, headers)).await,
-        DeliveryMode::Core => Box::pin(core(js, schedule, headers)).await,
+        DeliveryMode::Publish => publish(js, execution, headers, body, earlier).await,
+        DeliveryMode::Request => Box::pin(request(js, schedule, headers, body)).await,
+        DeliveryMode::Core => Box::pin(core(js, schedule, headers, body)).await,
     }
 }
 
 async fn publish(
     js: &jetstream::Context,
-    schedule: &Schedule,
     execution: &Execution,
     headers: HeaderMap,
+    body: Bytes,
     earlier: bool,
 ) -> Outcome {
-    let subject = schedule.spec.target_command.as_str();
-    let message =
-        PublishMessage::build().payload(schedule.spec.command_payload.to_bytes()).headers(headers);
+    let subject = execution.command_sent.as_str();
+    let message = PublishMessage::build().payload(body).headers(headers);
     let since = execution.started_at.unwrap_or(execution.scheduled_for);
     let mut maybe_sent = earlier;
-    let mut unanswered = 0;
+    let mut unanswered = Duration::ZERO;
     loop {
         connected(&js.client()).await;
+        let tried = Instant::now();
         if maybe_sent {
             match Box::pin(earlier_copy(js, execution, since)).await {
                 Earlier::Remembered => {}
@@ -88,6 +92,10 @@ async fn publish(
                 }
                 Earlier::Unknown => {
                     tokio::time::sleep(RETRY).await;
+                    unanswered += tried.elapsed();
+                    if unanswered >= MAX_UNANSWERED {
+                        return given_up("the stream does not say whether it has the command");
+                    }
                     continue;
                 }
             }
@@ -112,17 +120,22 @@ async fn publish(
             }
             Err(error) => {
                 maybe_sent = true;
-                unanswered += 1;
                 error
             }
         };
-        if unanswered >= MAX_UNANSWERED {
-            let text = format!("no acknowledgement in {unanswered} tries: {error}");
-            return Outcome::uncertain(ErrorType::Timeout, text);
-        }
         debug!(subject, %error, "publishing again under the same id");
         tokio::time::sleep(RETRY).await;
+        unanswered += tried.elapsed();
+        if unanswered >= MAX_UNANSWERED {
+            return given_up(&error.to_string());
+        }
     }
+}
+
+fn given_up(reason: &str) -> Outcome {
+    let seconds = MAX_UNANSWERED.as_secs();
+    let text = format!("no acknowledgement in {seconds} s of trying: {reason}");
+    Outcome::uncertain(ErrorType::Timeout, text)
 }
 
 /// What a stream says of a message that may have been sent before.
@@ -211,12 +224,14 @@ pub(super) async fn connected(client: &Client) {
     }
 }
 
-async fn request(js: &jetstream::Context, schedule: &Schedule, headers: HeaderMap) -> Outcome {
+async fn request(
+    js: &jetstream::Context,
+    schedule: &Schedule,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Outcome {
     let timeout = Duration::from_secs(u64::from(schedule.spec.delivery.timeout_seconds));
-    let request = async_nats::Request::new()
-        .headers(headers)
-        .payload(schedule.spec.command_payload.to_bytes())
-        .timeout(Some(timeout));
+    let request = async_nats::Request::new().headers(headers).payload(body).timeout(Some(timeout));
     let subject = schedule.spec.target_command.as_str();
     match js.client().send_request(subject.to_owned(), request).await {
         Ok(reply) => {
@@ -263,11 +278,15 @@ fn is_stream_ack(body: &[u8]) -> bool {
     serde_json::from_slice::<Ack>(body).is_ok()
 }
 
-async fn core(js: &jetstream::Context, schedule: &Schedule, headers: HeaderMap) -> Outcome {
+async fn core(
+    js: &jetstream::Context,
+    schedule: &Schedule,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Outcome {
     let subject = schedule.spec.target_command.as_str().to_owned();
-    let payload = schedule.spec.command_payload.to_bytes();
     connected(&js.client()).await;
-    match js.client().publish_with_headers(subject, headers, payload).await {
+    match js.client().publish_with_headers(subject, headers, body).await {
         Ok(()) => Outcome::success(),
         Err(error) => Outcome::failed(ErrorType::Connection, error.to_string()),
     }

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use super::Payload;
+
 /// Why an occurrence was not acted on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -18,6 +20,10 @@ pub enum SkipCause {
     Overlap,
     /// Too many executions of the schedule were unsettled.
     Limit,
+    /// The schedule was paused.
+    Paused,
+    /// The schedule's timing was changed before they were acted on.
+    Changed,
 }
 
 impl SkipCause {
@@ -28,6 +34,8 @@ impl SkipCause {
             Self::Coalesced => "coalesced",
             Self::Overlap => "overlap",
             Self::Limit => "limit",
+            Self::Paused => "paused",
+            Self::Changed => "changed",
         }
     }
 }
@@ -83,13 +91,45 @@ pub struct Attempt {
     /// How far it has come.
     #[serde(flatten)]
     pub phase: Phase,
+    /// Set where a user asked for it, and no occurrence of the schedule did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manual: Option<Box<Manual>>,
+}
+
+/// What a user who runs a schedule by hand asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manual {
+    /// The body of the command, instead of the schedule's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Payload>,
+    /// The correlation id of the request.
+    pub correlation_id: String,
+    /// Who asked.
+    pub by: String,
 }
 
 impl Attempt {
     /// Attempt `number` at the occurrence of `schedule` at `scheduled_for`.
     pub fn new(schedule: Uuid, scheduled_for: DateTime<Utc>, number: u32, phase: Phase) -> Self {
         let execution_id = execution_id(schedule, scheduled_for, number);
-        Self { execution_id, scheduled_for, number, phase }
+        Self { execution_id, scheduled_for, number, phase, manual: None }
+    }
+
+    /// An attempt that a user asked for at `now`, to be made at once, under an id that the user knows.
+    pub fn manual(execution_id: Uuid, now: DateTime<Utc>, manual: Manual) -> Self {
+        let phase = Phase::Waiting { due_at: now };
+        let manual = Some(Box::new(manual));
+        Self { execution_id, scheduled_for: now, number: 1, phase, manual }
+    }
+
+    /// The attempt after this one, which failed.
+    pub fn retry(&self, schedule: Uuid, due_at: DateTime<Utc>) -> Self {
+        // The id of a run by hand was drawn, so that of its retry follows from it.
+        let origin = if self.manual.is_some() { self.execution_id } else { schedule };
+        let number = self.number + 1;
+        let execution_id = execution_id(origin, self.scheduled_for, number);
+        let (phase, manual) = (Phase::Waiting { due_at }, self.manual.clone());
+        Self { execution_id, scheduled_for: self.scheduled_for, number, phase, manual }
     }
 }
 

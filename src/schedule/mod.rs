@@ -9,6 +9,7 @@ mod payload;
 mod request;
 mod target;
 mod timing;
+mod update;
 mod validate;
 
 use std::sync::Arc;
@@ -18,13 +19,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use attempt::{Attempt, Phase, SkipCause, SkippedRange, execution_id};
+pub use attempt::{Attempt, Manual, Phase, SkipCause, SkippedRange, execution_id};
 pub use fields::{FieldFault, parse as parse_fields};
 pub use payload::{MAX_PAYLOAD_BYTES, Payload};
 pub use request::CreateSchedule;
 pub use target::{Target, TargetPattern};
 pub use timing::{Timing, TimingFields};
-pub use validate::{Limits, Rules, new_schedule};
+pub use update::UpdateSchedule;
+pub use validate::{Limits, Rules, apply_update, new_schedule};
 
 /// How a schedule yields its times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -71,6 +73,19 @@ pub enum Status {
     Failed,
     /// It was deleted and is kept for the record; its name is free again.
     Deleted,
+}
+
+impl Status {
+    /// The name used in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Paused => "paused",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Deleted => "deleted",
+        }
+    }
 }
 
 /// How a command is sent.
@@ -203,6 +218,7 @@ impl Schedule {
     pub fn withdraw(&mut self, at: DateTime<Utc>) {
         let ahead = |attempt: &Attempt| {
             matches!(attempt.phase, Phase::Claimed { .. })
+                && attempt.manual.is_none()
                 && attempt.number == 1
                 && attempt.scheduled_for > at
         };

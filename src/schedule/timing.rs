@@ -161,7 +161,8 @@ impl TimingFields {
         };
         // Even where something else is wrong, say what is wrong with the expression.
         if faults.len() > before {
-            let expression = self.cron_expression.as_deref().filter(|text| text.len() <= 255);
+            let expression =
+                self.cron_expression.as_deref().filter(|text| text.chars().count() <= 255);
             if let (ScheduleType::Cron, Some(expression)) = (schedule_type, expression) {
                 let zone = zone.unwrap_or(chrono_tz::UTC);
                 let (gap, overlap) = (DstGap::default(), DstOverlap::default());

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::timing::MAX_INTERVAL_SECONDS;
 use super::{
     CreateSchedule, FieldFault, MAX_PAYLOAD_BYTES, Schedule, Spec, Status, Target, TargetPattern,
-    Writer,
+    Timing, UpdateSchedule, Writer,
 };
 use crate::trigger::Trigger;
 
@@ -52,9 +52,91 @@ pub fn new_schedule(
     writer: Writer,
 ) -> Result<(Schedule, Trigger), Vec<FieldFault>> {
     let mut faults = Vec::new();
+    check_length("created_by", Some(created_by), 1, 255, &mut faults);
+    let checked = check_spec(request, rules, id, now, None);
+    let (spec, trigger) = match checked {
+        Ok(checked) if faults.is_empty() => checked,
+        Ok(_) => return Err(faults),
+        Err(found) => return Err(faults.into_iter().chain(found).collect()),
+    };
+    // A first occurrence exactly now counts: `immediate` and intervals start with it.
+    let next_run_at = trigger.next_after(now - Duration::milliseconds(1));
+    if next_run_at.is_none() {
+        return Err(vec![no_time_left()]);
+    }
+    let schedule = Schedule {
+        id,
+        spec: Arc::new(spec),
+        status: Status::Active,
+        is_active: true,
+        pause_reason: None,
+        next_run_at,
+        last_scheduled_for: None,
+        last_run_at: None,
+        run_count: 0,
+        success_count: 0,
+        failure_count: 0,
+        created_at: now,
+        updated_at: now,
+        created_by: created_by.to_owned(),
+        updated_by: None,
+        deleted_at: None,
+        deleted_by: None,
+        correlation_id: correlation_id.to_owned(),
+        attempts: Vec::new(),
+        purge: false,
+        writer,
+    };
+    Ok((schedule, trigger))
+}
+
+/// Checks an update of a schedule at `now` and applies it to the record: fields that are given
+/// change, all else stays, counters and history included. A new timing is planned at once.
+///
+/// # Errors
+/// Every fault of every field.
+pub fn apply_update(
+    update: &UpdateSchedule,
+    schedule: &mut Schedule,
+    rules: &Rules,
+    now: DateTime<Utc>,
+) -> Result<(), Vec<FieldFault>> {
+    let request = update.over(&schedule.spec);
+    let timing = &schedule.spec.timing;
+    let kept = if update.changes_timing() {
+        None
+    } else {
+        Some((timing.clone(), timing.trigger(schedule.id).map_err(|fault| vec![fault])?))
+    };
+    let (spec, trigger) = check_spec(&request, rules, schedule.id, now, kept)?;
+    schedule.spec = Arc::new(spec);
+    if update.changes_timing() {
+        let just_before = now - Duration::milliseconds(1);
+        let after = schedule.last_scheduled_for.map_or(just_before, |last| last.max(just_before));
+        schedule.next_run_at = Some(trigger.next_after(after).ok_or_else(|| vec![no_time_left()])?);
+        if matches!(schedule.status, Status::Completed | Status::Failed) {
+            schedule.status = Status::Active;
+        }
+    }
+    schedule.is_active = update.is_active.unwrap_or(schedule.is_active);
+    Ok(())
+}
+
+fn no_time_left() -> FieldFault {
+    FieldFault::new("cron_expression", "has no time in the future")
+}
+
+/// Checks all fields of a schedule; `kept` is its timing where that is not to be checked again.
+fn check_spec(
+    request: &CreateSchedule,
+    rules: &Rules,
+    id: Uuid,
+    now: DateTime<Utc>,
+    kept: Option<(Timing, Trigger)>,
+) -> Result<(Spec, Trigger), Vec<FieldFault>> {
+    let mut faults = Vec::new();
     let name = required_text("name", request.name.as_deref(), 255, &mut faults);
     check_length("description", request.description.as_deref(), 0, 1000, &mut faults);
-    check_length("created_by", Some(created_by), 1, 255, &mut faults);
     let target = check_target(request.target_command.as_deref(), rules, &mut faults);
     let tags = check_tags(request.tags.clone().unwrap_or_default(), &mut faults);
     let payload = request.command_payload.clone().unwrap_or_default();
@@ -84,54 +166,28 @@ pub fn new_schedule(
         rules.misfire_grace_seconds,
         &mut faults,
     );
-    let timing =
-        request.timing().check(id, now, rules.timezone, rules.limits.lookahead, &mut faults);
+    let timing = kept.or_else(|| {
+        request.timing().check(id, now, rules.timezone, rules.limits.lookahead, &mut faults)
+    });
     let (Some(name), Some(target_command), Some((timing, trigger)), true) =
         (name, target, timing, faults.is_empty())
     else {
         return Err(faults);
     };
-    // A first occurrence exactly now counts: `immediate` and intervals start with it.
-    let next_run_at = trigger.next_after(now - Duration::milliseconds(1));
-    if next_run_at.is_none() {
-        return Err(vec![FieldFault::new("cron_expression", "has no time in the future")]);
-    }
-    let schedule = Schedule {
-        id,
-        spec: Arc::new(Spec {
-            name,
-            description: request.description.clone(),
-            timing,
-            target_command,
-            command_payload: payload,
-            tags,
-            priority: u8::try_from(priority).unwrap_or(5),
-            max_retries: u8::try_from(max_retries).unwrap_or(3),
-            retry_delay_seconds,
-            delivery,
-            misfire_grace_seconds,
-        }),
-        status: Status::Active,
-        is_active: true,
-        pause_reason: None,
-        next_run_at,
-        last_scheduled_for: None,
-        last_run_at: None,
-        run_count: 0,
-        success_count: 0,
-        failure_count: 0,
-        created_at: now,
-        updated_at: now,
-        created_by: created_by.to_owned(),
-        updated_by: None,
-        deleted_at: None,
-        deleted_by: None,
-        correlation_id: correlation_id.to_owned(),
-        attempts: Vec::new(),
-        purge: false,
-        writer,
+    let spec = Spec {
+        name,
+        description: request.description.clone().filter(|text| !text.is_empty()),
+        timing,
+        target_command,
+        command_payload: payload,
+        tags,
+        priority: u8::try_from(priority).unwrap_or(5),
+        max_retries: u8::try_from(max_retries).unwrap_or(3),
+        retry_delay_seconds,
+        delivery,
+        misfire_grace_seconds,
     };
-    Ok((schedule, trigger))
+    Ok((spec, trigger))
 }
 
 fn required_text(

@@ -217,6 +217,29 @@ async fn stopping_finishes_what_is_in_flight() {
     assert!(again.is_none(), "and not sent again");
 }
 
+#[tokio::test]
+async fn a_stopping_instance_keeps_its_long_request_to_itself() {
+    use futures::StreamExt as _;
+    let nats = Nats::bare().await;
+    let mut service = nats.service().await;
+    let mut requests = nats.client.subscribe("cmd.long.job").await.unwrap();
+    let id = nats
+        .create(
+            json!({ "name": "long", "schedule_type": "immediate", "target_command": "cmd.long.job",
+                        "delivery": { "mode": "request", "timeout_seconds": 20 } }),
+        )
+        .await;
+    let request = requests.next().await.unwrap();
+    let _other = nats.service().await;
+    service.signal("-TERM");
+    // Longer than the silence after which an instance counts as gone.
+    let again = tokio::time::timeout(Duration::from_secs(8), requests.next()).await;
+    assert!(again.is_err(), "the request was sent again while it was waited for");
+    nats.client.publish(request.reply.unwrap(), "{}".into()).await.unwrap();
+    assert!(service.exited().await.success());
+    nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1).await;
+}
+
 /// Stops schedules that fired every second and checks their ledgers.
 pub async fn check_ledgers(nats: &Nats, ids: &[String]) {
     settle_down(nats, ids).await;

@@ -55,10 +55,34 @@ pub fn endpoints() -> Vec<Endpoint> {
             |api, request, caller| async move { api.list_schedules(request, &caller).await },
         ),
         endpoint(
+            "schedule.update",
+            "X-Updated-By",
+            "Change the fields that are given",
+            |api, request, caller| async move { api.update_schedule(request, &caller).await },
+        ),
+        endpoint(
             "schedule.delete",
             "X-Deleted-By",
             "Delete a schedule; its name is free again",
             |api, request, caller| async move { api.delete_schedule(request, &caller).await },
+        ),
+        endpoint(
+            "schedule.pause",
+            "X-Paused-By",
+            "Pause a schedule until it is resumed",
+            |api, request, caller| async move { api.pause_schedule(request, &caller).await },
+        ),
+        endpoint(
+            "schedule.resume",
+            "X-Resumed-By",
+            "Resume a paused schedule",
+            |api, request, caller| async move { api.resume_schedule(request, &caller).await },
+        ),
+        endpoint(
+            "schedule.trigger",
+            "X-Triggered-By",
+            "Run a schedule now, beside its own times",
+            |api, request, caller| async move { api.trigger_schedule(request, &caller).await },
         ),
         endpoint(
             "schedule.preview",

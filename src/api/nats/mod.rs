@@ -31,44 +31,58 @@ const MAX_CONCURRENT: usize = 256;
 /// Longest correlation or request id, and actor, in a header.
 const MAX_HEADER: usize = 255;
 
-/// Answers requests until `stop`, then those that are already there.
+/// The endpoints, subscribed: requests wait here until [`Listening::answer`].
+pub struct Listening {
+    api: Api,
+    client: Client,
+    endpoints: Arc<[Endpoint]>,
+    subscriptions: Vec<Subscriber>,
+    micro: Arc<Micro>,
+    questions: Vec<(micro::Verb, Subscriber)>,
+}
+
+/// Subscribes the endpoints; when it returns the server knows of them.
 ///
 /// # Errors
 /// If NATS refuses a subscription.
-pub async fn serve(
-    api: Api,
-    client: Client,
-    stop: CancellationToken,
-) -> Result<(), async_nats::SubscribeError> {
+pub async fn listen(api: Api, client: Client) -> Result<Listening, async_nats::SubscribeError> {
     let endpoints: Arc<[Endpoint]> = endpoints().into();
     let micro = Arc::new(Micro::new(api.instance, &endpoints));
-    tokio::spawn(micro.clone().run(client.clone(), micro.subscribe(&client).await?, stop.clone()));
-    let mut requests = Vec::new();
-    for (index, endpoint) in endpoints.iter().enumerate() {
+    let questions = micro.subscribe(&client).await?;
+    let mut subscriptions = Vec::new();
+    for endpoint in endpoints.iter() {
         let subject = endpoint.subject.clone();
-        let subscription = client.queue_subscribe(subject, QUEUE_GROUP.to_owned()).await?;
-        let messages = until_drained(subscription, stop.clone());
-        requests.push(messages.map(move |message| (index, message)).boxed());
+        subscriptions.push(client.queue_subscribe(subject, QUEUE_GROUP.to_owned()).await?);
     }
-    // A round trip on the same connection: when it is back, the server knows the subscriptions.
+    // A round trip on the same connection: when it is back, the server has seen the subscriptions.
     let _ = api.js.query_account().await;
     info!(endpoints = endpoints.len(), "answering requests on cmd.scheduler.>");
-    let mut requests = select_all(requests);
-    let (permits, tasks) = (Arc::new(Semaphore::new(MAX_CONCURRENT)), TaskTracker::new());
-    while let Some((index, message)) = requests.next().await {
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-            break;
-        };
-        let (api, client) = (api.clone(), client.clone());
-        let (endpoints, micro) = (Arc::clone(&endpoints), Arc::clone(&micro));
-        tasks.spawn(async move {
-            answer(&api, &client, &endpoints[index], &micro.stats[index], message).await;
-            drop(permit);
+    Ok(Listening { api, client, endpoints, subscriptions, micro, questions })
+}
+
+impl Listening {
+    /// Answers requests until `stop`, then those that are already there.
+    pub async fn answer(self, stop: CancellationToken) {
+        let Self { api, client, endpoints, subscriptions, micro, questions } = self;
+        tokio::spawn(Arc::clone(&micro).run(client.clone(), questions, stop.clone()));
+        let requests = subscriptions.into_iter().enumerate().map(|(index, subscription)| {
+            let messages = until_drained(subscription, stop.clone());
+            messages.map(move |message| (index, message)).boxed()
         });
+        let mut requests = select_all(requests);
+        let (permits, tasks) = (Arc::new(Semaphore::new(MAX_CONCURRENT)), TaskTracker::new());
+        while let Some((index, message)) = requests.next().await {
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
+            let (api, client) = (api.clone(), client.clone());
+            let (endpoints, micro) = (Arc::clone(&endpoints), Arc::clone(&micro));
+            tasks.spawn(async move {
+                answer(&api, &client, &endpoints[index], &micro.stats[index], message).await;
+                drop(permit);
+            });
+        }
+        tasks.close();
+        tasks.wait().await;
     }
-    tasks.close();
-    tasks.wait().await;
-    Ok(())
 }
 
 /// The messages of a subscription; after `stop` those that are there already, and then no more.

@@ -68,7 +68,7 @@ impl Api {
                 self.erase(&schedule, revision).await
             } else {
                 schedule.purge = hard_delete;
-                self.rewrite(&mut schedule, revision).await
+                self.rewrite(&mut schedule, revision).await.map(|_| ())
             };
             match written {
                 Ok(()) => return Ok(self.deleted(&schedule, hard_delete, &actor, caller).await),

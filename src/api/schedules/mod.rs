@@ -2,26 +2,31 @@
 
 mod create;
 mod delete;
+mod lifecycle;
 mod names;
 mod preview;
 mod read;
+mod update;
 
 pub use delete::{DeleteSchedule, Deleted};
+pub use lifecycle::{PauseSchedule, ResumeSchedule, TriggerSchedule, Triggered};
 pub use preview::{Moved, Preview, PreviewSchedule};
 pub use read::{GetSchedule, ListSchedules};
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::Api;
 use super::error::{ApiError, Code};
+use crate::clock;
 use crate::history_index::Page;
 use crate::index::{Entry, read_record};
 use crate::jetstream::WriteError;
 use crate::jetstream::names as subjects;
-use crate::schedule::{FieldFault, Schedule};
+use crate::schedule::{Attempt, FieldFault, Phase, Schedule, SkipCause, SkippedRange, Status};
 
 /// A claim made ahead is withdrawn by a change unless its time comes this soon: its holder may not
 /// hear of the change before, and then it counts as claimed before the change.
@@ -50,13 +55,26 @@ pub(crate) fn page(page: Option<u64>, limit: Option<u64>) -> Result<(usize, Page
     Ok((size(number), Page { offset: size((number - 1) * limit), limit: size(limit) }))
 }
 
+/// The error of a change that expected another revision.
+fn stale(id: Uuid, revision: u64) -> ApiError {
+    let message = format!("schedule {id} has been changed: its revision is {revision}");
+    let mut error = ApiError::new(Code::Conflict, message);
+    error.details = vec![FieldFault::new("revision", revision.to_string())];
+    error
+}
+
+fn touch(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str) {
+    schedule.updated_at = now;
+    schedule.updated_by = Some(actor.to_owned());
+}
+
 fn required_id(id: Option<Uuid>) -> Result<Uuid, ApiError> {
     id.ok_or_else(|| vec![FieldFault::new("schedule_id", "is required")].into())
 }
 
 impl Api {
     /// Writes a changed record at the revision that it was read at, and shows it to this instance.
-    async fn rewrite(&self, schedule: &mut Schedule, revision: u64) -> Result<(), WriteError> {
+    async fn rewrite(&self, schedule: &mut Schedule, revision: u64) -> Result<u64, WriteError> {
         schedule.writer = self.writer();
         let deadline = Instant::now() + super::WRITE_PATIENCE;
         let written = self.store.write(schedule, revision, deadline).await?;
@@ -64,6 +82,60 @@ impl Api {
             let (schedule, trigger) = (Arc::new(schedule.clone()), Arc::new(trigger));
             self.index.insert(Entry { revision: written.revision, schedule, trigger });
         }
+        Ok(written.revision)
+    }
+
+    /// Changes a schedule: `apply` makes of the record as it is now what it should be, and the write
+    /// is accepted only if nobody changed it meanwhile. Without `expected` a change that lost is
+    /// made again from the new record, so it must do no harm twice.
+    ///
+    /// Claims made ahead of their time are withdrawn first: after the reply no occurrence is acted
+    /// on under the old state but those that were due by then.
+    async fn change(
+        &self,
+        id: Uuid,
+        expected: Option<u64>,
+        apply: impl Fn(&mut Schedule, DateTime<Utc>) -> Result<(), ApiError>,
+    ) -> Result<(Schedule, u64), ApiError> {
+        for _ in 0..super::CHANGE_TRIES {
+            let (mut schedule, revision) = self.read_schedule(id).await?;
+            if schedule.status == Status::Deleted {
+                return Err(ApiError::no_schedule(id));
+            }
+            if expected.is_some_and(|expected| expected != revision) {
+                return Err(stale(id, revision));
+            }
+            let now = clock::now();
+            schedule.withdraw(now + WITHDRAW_MARGIN);
+            apply(&mut schedule, now)?;
+            match self.rewrite(&mut schedule, revision).await {
+                Ok(revision) => return Ok((schedule, revision)),
+                Err(WriteError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(WriteError::Conflict.into())
+    }
+
+    /// Makes one entry of the occurrences that are due and will not be acted on, and sets the next
+    /// time after them.
+    fn skip_due(
+        &self,
+        schedule: &mut Schedule,
+        now: DateTime<Utc>,
+        cause: SkipCause,
+    ) -> Result<(), ApiError> {
+        let Some(first) = schedule.next_run_at.filter(|first| *first <= now) else { return Ok(()) };
+        let trigger = schedule.spec.timing.trigger(schedule.id).map_err(|fault| vec![fault])?;
+        let last = trigger.latest_at_or_before(now).unwrap_or(first).max(first);
+        let just_before = first - chrono::Duration::milliseconds(1);
+        let count = trigger.count_in(just_before, last).max(1);
+        let range = SkippedRange { cause, last, count };
+        // Ours and not begun: the engine takes it up at once and writes it to the history.
+        let phase = Phase::Skipped { by: self.instance, range };
+        schedule.attempts.push(Attempt::new(schedule.id, first, 1, phase));
+        schedule.last_scheduled_for = schedule.last_scheduled_for.max(Some(last));
+        schedule.next_run_at = trigger.next_after(now);
         Ok(())
     }
 

@@ -12,6 +12,10 @@
 //! says for good whether the creator was only slow. The age is a guess, the condition is the proof.
 //! A crash after the second write loses only the reply.
 //!
+//! Renaming is the same: the new name is reserved, then the record is written at the revision that
+//! it had. Whoever takes such a reservation over moves the record's revision on before using the
+//! name, so a renaming that was only slow is refused and starts again, to find the name taken.
+//!
 //! A reservation whose schedule is deleted is free as well, so a crash between deleting a schedule
 //! and freeing its name blocks nothing.
 
@@ -47,13 +51,15 @@ struct Reservation {
 
 /// Who has a name.
 enum Holder {
+    /// The schedule that wants it; the key has this revision.
+    Us(u64),
     /// Nobody; the key may be written at this revision.
     Nobody(u64),
     /// A schedule.
     Schedule(Uuid),
-    /// A creation that is under way.
+    /// A creation or renaming that is under way.
     Pending,
-    /// A creation that seems to have died, of this schedule; the key may be written at this revision.
+    /// A creation or renaming that seems to have died, of this schedule; the key may be written at this revision.
     Orphan(u64, Uuid),
 }
 
@@ -64,7 +70,7 @@ impl Api {
         let name_key = name_key(&schedule.created_by, &schedule.spec.name);
         let key = schedule_key(schedule.id);
         let value = schedules::encode(&schedule)?;
-        let mut reservation = self.reserve(&name_key, &schedule).await?;
+        let mut reservation = self.reserve_name(&schedule).await?;
         failpoint("after_reserve");
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -96,19 +102,16 @@ impl Api {
         }
     }
 
-    /// Reserves a name for a schedule; returns the reservation's revision.
-    async fn reserve(&self, key: &str, schedule: &Schedule) -> Result<u64, ApiError> {
+    /// Reserves the name of a schedule that is about to have it; returns the reservation's revision.
+    pub(super) async fn reserve_name(&self, schedule: &Schedule) -> Result<u64, ApiError> {
+        let key = &name_key(&schedule.created_by, &schedule.spec.name);
         let deadline = Instant::now() + PATIENCE;
         let (mut expected, mut displaced) = (0, None);
         loop {
             match self.write_name(key, schedule.id, expected).await {
                 Ok(revision) => {
-                    // The creator whose reservation we took over is fenced from now on. If its
-                    // record made it before that, it has the name after all.
-                    let Some(id) = displaced else {
-                        return Ok(revision);
-                    };
-                    if self.live_record(id).await?.is_none() {
+                    let Some(id) = displaced else { return Ok(revision) };
+                    if !self.has_name(id, &schedule.spec.name).await? {
                         return Ok(revision);
                     }
                     self.write_name(key, id, revision).await?;
@@ -119,6 +122,7 @@ impl Api {
             }
             displaced = None;
             match self.holder(key, schedule).await? {
+                Holder::Us(revision) => return Ok(revision),
                 Holder::Nobody(revision) => expected = revision,
                 Holder::Orphan(revision, id) => (expected, displaced) = (revision, Some(id)),
                 Holder::Schedule(id) => return Err(already_exists(&schedule.spec.name, id)),
@@ -128,6 +132,28 @@ impl Api {
                 Holder::Pending => tokio::time::sleep(PAUSE).await,
             }
         }
+    }
+
+    /// Whether the schedule whose reservation we took over has the name after all, now and for good.
+    ///
+    /// A creator is fenced by the reservation that we moved: a look at its record is final. A schedule
+    /// that was being renamed is fenced by moving its record's revision on, for its new name is
+    /// written at the revision that it had.
+    async fn has_name(&self, id: Uuid, name: &str) -> Result<bool, ApiError> {
+        for _ in 0..super::super::CHANGE_TRIES {
+            let Some((mut holder, revision)) = self.live_record(id).await? else {
+                return Ok(false);
+            };
+            if holder.spec.name == name || holder.status == Status::Deleted {
+                return Ok(holder.status != Status::Deleted);
+            }
+            match self.rewrite(&mut holder, revision).await {
+                Ok(_) => return Ok(false),
+                Err(WriteError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(WriteError::Conflict.into())
     }
 
     /// The record of a schedule that exists, from the leader.
@@ -182,23 +208,25 @@ impl Api {
             return Ok(free);
         };
         let id = reservation.schedule_id;
-        match self.store.read(&schedule_key(id)).await?.and_then(|stored| stored.value) {
-            Some(record) => Ok(match read_record(Some(id), &record) {
+        if id == schedule.id {
+            return Ok(Holder::Us(stored.revision));
+        }
+        let age_ms = clock::now().timestamp_millis() - stored.written_at_ms;
+        let old = u128::try_from(age_ms).is_ok_and(|age| age > ORPHAN_AFTER.as_millis());
+        let unused = if old { Holder::Orphan(stored.revision, id) } else { Holder::Pending };
+        Ok(match self.store.read(&schedule_key(id)).await?.and_then(|stored| stored.value) {
+            Some(record) => match read_record(Some(id), &record) {
                 Ok((held, _)) if held.status == Status::Deleted => free,
-                Ok((held, _)) if held.spec.name != schedule.spec.name => free,
+                Ok((held, _)) if held.spec.name != schedule.spec.name => unused,
                 // A record that cannot be read may be mended: it keeps its name.
                 _ => Holder::Schedule(id),
-            }),
-            None => {
-                let age_ms = clock::now().timestamp_millis() - stored.written_at_ms;
-                let orphan = u128::try_from(age_ms).is_ok_and(|age| age > ORPHAN_AFTER.as_millis());
-                Ok(if orphan { Holder::Orphan(stored.revision, id) } else { Holder::Pending })
-            }
-        }
+            },
+            None => unused,
+        })
     }
 
-    /// Frees the name of a deleted schedule. Best effort: a name that stays is free all the same,
-    /// since its schedule is deleted.
+    /// Frees a name that its schedule has no more. Best effort: a name that stays is free all the
+    /// same, since its schedule is deleted or called otherwise.
     pub(super) async fn free_name(&self, schedule: &Schedule) {
         let key = name_key(&schedule.created_by, &schedule.spec.name);
         let Ok(Some(stored)) = self.store.read(&key).await else {

@@ -1,0 +1,194 @@
+//! Pausing, resuming, and running by hand.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::super::error::{ApiError, Code};
+use super::super::reply::{Links, Reply, ScheduleView};
+use super::super::{Api, Caller};
+use crate::execution::Execution;
+use crate::plan::MAX_WAITING;
+use crate::schedule::{
+    Attempt, FieldFault, MAX_PAYLOAD_BYTES, Manual, Payload, Phase, Schedule, SkipCause, Status,
+};
+
+/// Longest time to wait for the outcome of a run by hand.
+const MAX_WAIT_MS: u64 = 60_000;
+/// Pause between looks for it.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A request to pause a schedule.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PauseSchedule {
+    /// Required.
+    pub schedule_id: Option<Uuid>,
+    /// Why, for people; at most 500 characters.
+    #[schemars(length(max = 500))]
+    pub reason: Option<String>,
+    /// The revision that the schedule must have.
+    pub expected_revision: Option<u64>,
+}
+
+/// A request to resume a paused schedule.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ResumeSchedule {
+    /// Required.
+    pub schedule_id: Option<Uuid>,
+    /// The revision that the schedule must have.
+    pub expected_revision: Option<u64>,
+}
+
+/// A request to run a schedule now, beside its own times. Paused and completed ones can be run too.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TriggerSchedule {
+    /// Required.
+    pub schedule_id: Option<Uuid>,
+    /// The body of this command, instead of the schedule's.
+    pub override_payload: Option<Payload>,
+    /// How long to wait for the outcome, in milliseconds; default 0, at most 60000.
+    #[schemars(range(max = 60_000))]
+    pub wait_ms: Option<u64>,
+}
+
+/// A run by hand that will take place, whatever happens to the service.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Triggered {
+    /// The schedule.
+    pub schedule_id: Uuid,
+    /// The execution, to be found in the history.
+    pub execution_id: Uuid,
+    /// Its outcome, where the request waited for it and it came in time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution: Option<Execution>,
+}
+
+impl Api {
+    /// Pauses a schedule. After the reply no occurrence is claimed until it is resumed. Pausing
+    /// a paused schedule changes its reason.
+    ///
+    /// # Errors
+    /// `invalid`, `not_found`, `not_allowed` (it has ended), `conflict`, `unavailable`.
+    pub async fn pause_schedule(
+        &self,
+        request: PauseSchedule,
+        caller: &Caller,
+    ) -> Result<Reply<ScheduleView>, ApiError> {
+        let id = super::required_id(request.schedule_id)?;
+        if request.reason.as_ref().is_some_and(|reason| reason.chars().count() > 500) {
+            return Err(vec![FieldFault::new("reason", "must have at most 500 characters")].into());
+        }
+        let actor = caller.actor();
+        let change = |schedule: &mut Schedule, now: DateTime<Utc>| {
+            if !matches!(schedule.status, Status::Active | Status::Paused) {
+                return Err(has_ended(schedule));
+            }
+            schedule.status = Status::Paused;
+            schedule.pause_reason.clone_from(&request.reason);
+            super::touch(schedule, now, &actor);
+            Ok(())
+        };
+        let (schedule, revision) = self.change(id, request.expected_revision, change).await?;
+        tracing::info!(schedule_id = %id, paused_by = actor, reason = request.reason, "schedule paused");
+        Ok(Reply::new(ScheduleView::new(&schedule, revision), caller).links(Links::schedule(id)))
+    }
+
+    /// Resumes a paused schedule. Its next time is in the future; what was due meanwhile becomes one
+    /// entry of the history, skipped because it was paused.
+    ///
+    /// # Errors
+    /// `invalid`, `not_found`, `not_allowed` (it is not paused), `conflict`, `unavailable`.
+    pub async fn resume_schedule(
+        &self,
+        request: ResumeSchedule,
+        caller: &Caller,
+    ) -> Result<Reply<ScheduleView>, ApiError> {
+        let id = super::required_id(request.schedule_id)?;
+        let actor = caller.actor();
+        let change = |schedule: &mut Schedule, now: DateTime<Utc>| {
+            if schedule.status != Status::Paused {
+                let message = format!("schedule {id} is not paused");
+                return Err(ApiError::new(Code::NotAllowed, message));
+            }
+            schedule.status = Status::Active;
+            schedule.pause_reason = None;
+            self.skip_due(schedule, now, SkipCause::Paused)?;
+            super::touch(schedule, now, &actor);
+            Ok(())
+        };
+        let (schedule, revision) = self.change(id, request.expected_revision, change).await?;
+        tracing::info!(schedule_id = %id, resumed_by = actor, "schedule resumed");
+        Ok(Reply::new(ScheduleView::new(&schedule, revision), caller).links(Links::schedule(id)))
+    }
+
+    /// Runs a schedule now. Once the reply is sent the run takes place, even if every instance is
+    /// killed the next moment.
+    ///
+    /// # Errors
+    /// `invalid`, `not_found`, `limit_exceeded` (too many runs wait), `unavailable`.
+    pub async fn trigger_schedule(
+        &self,
+        request: TriggerSchedule,
+        caller: &Caller,
+    ) -> Result<Reply<Triggered>, ApiError> {
+        let mut faults = Vec::new();
+        let payload = request.override_payload;
+        if payload.as_ref().is_some_and(|payload| payload.as_str().len() > MAX_PAYLOAD_BYTES) {
+            let reason = format!("must have at most {MAX_PAYLOAD_BYTES} bytes");
+            faults.push(FieldFault::new("override_payload", reason));
+        }
+        let wait_ms = request.wait_ms.unwrap_or(0);
+        if wait_ms > MAX_WAIT_MS {
+            faults.push(FieldFault::new("wait_ms", format!("must be at most {MAX_WAIT_MS}")));
+        }
+        if !faults.is_empty() {
+            return Err(faults.into());
+        }
+        let id = super::required_id(request.schedule_id)?;
+        let execution_id = Uuid::now_v7();
+        let manual =
+            Manual { payload, correlation_id: caller.correlation_id.clone(), by: caller.actor() };
+        let change = |schedule: &mut Schedule, now: DateTime<Utc>| {
+            let known = |attempt: &Attempt| attempt.execution_id == execution_id;
+            if schedule.attempts.iter().any(known) {
+                return Ok(());
+            }
+            let waits = |attempt: &&Attempt| matches!(attempt.phase, Phase::Waiting { .. });
+            if schedule.attempts.iter().filter(waits).count() >= MAX_WAITING {
+                let message =
+                    format!("{MAX_WAITING} runs of schedule {id} wait, which is the limit");
+                return Err(ApiError::new(Code::LimitExceeded, message));
+            }
+            schedule.attempts.push(Attempt::manual(execution_id, now, manual.clone()));
+            Ok(())
+        };
+        self.change(id, None, change).await?;
+        tracing::info!(schedule_id = %id, %execution_id, triggered_by = manual.by, "schedule triggered");
+        let execution = self.outcome_within(execution_id, Duration::from_millis(wait_ms)).await;
+        let links = Links::execution(execution_id, id);
+        Ok(Reply::new(Triggered { schedule_id: id, execution_id, execution }, caller).links(links))
+    }
+
+    async fn outcome_within(&self, id: Uuid, wait: Duration) -> Option<Execution> {
+        let deadline = Instant::now() + wait;
+        while Instant::now() < deadline {
+            let found = self.history.get(id).await.ok().flatten();
+            if let Some(execution) = found.filter(|execution| execution.status.is_final()) {
+                return Some(execution);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        None
+    }
+}
+
+fn has_ended(schedule: &Schedule) -> ApiError {
+    let (id, status) = (schedule.id, schedule.status.as_str());
+    ApiError::new(Code::NotAllowed, format!("schedule {id} has ended: its status is {status}"))
+}

@@ -1,0 +1,90 @@
+//! Updating a schedule.
+
+use chrono::{DateTime, Utc};
+
+use super::super::error::ApiError;
+use super::super::reply::{Links, Reply, ScheduleView};
+use super::super::{Api, Caller, Checked};
+use crate::clock;
+use crate::jetstream::WriteError;
+use crate::schedule::{FieldFault, Schedule, SkipCause, Status, UpdateSchedule, apply_update};
+
+impl Checked for UpdateSchedule {
+    fn faults(&self, api: &Api) -> Vec<FieldFault> {
+        let Some(entry) = self.schedule_id.and_then(|id| api.index.get(id)) else {
+            return Vec::new();
+        };
+        let mut schedule = Schedule::clone(&entry.schedule);
+        apply_update(self, &mut schedule, &api.rules, clock::now()).err().unwrap_or_default()
+    }
+}
+
+impl Api {
+    /// Changes the fields that are given and no others. A new timing is planned at once; counters
+    /// and history stay. After the reply no occurrence is claimed under the old state.
+    ///
+    /// Without `expected_revision` an update that lost to another is made again from the new record,
+    /// so updates of different fields never undo each other.
+    ///
+    /// # Errors
+    /// `invalid`, `not_found`, `already_exists` (the new name is taken), `conflict`, `unavailable`.
+    pub async fn update_schedule(
+        &self,
+        request: UpdateSchedule,
+        caller: &Caller,
+    ) -> Result<Reply<ScheduleView>, ApiError> {
+        let id = super::required_id(request.schedule_id)?;
+        let actor = caller.actor();
+        for _ in 0..super::super::CHANGE_TRIES {
+            let (old, revision) = self.read_schedule(id).await?;
+            if old.status == Status::Deleted {
+                return Err(ApiError::no_schedule(id));
+            }
+            if request.expected_revision.is_some_and(|expected| expected != revision) {
+                return Err(super::stale(id, revision));
+            }
+            let mut schedule = old.clone();
+            self.apply(&request, &mut schedule, clock::now(), &actor)?;
+            let renamed = schedule.spec.name != old.spec.name;
+            if renamed {
+                // Before each try: the reservation may have been taken over since the last one.
+                self.reserve_name(&schedule).await?;
+            }
+            match self.rewrite(&mut schedule, revision).await {
+                Ok(revision) => {
+                    if renamed {
+                        self.free_name(&old).await;
+                    }
+                    tracing::info!(schedule_id = %id, updated_by = actor, "schedule updated");
+                    let view = ScheduleView::new(&schedule, revision);
+                    return Ok(Reply::new(view, caller).links(Links::schedule(id)));
+                }
+                Err(WriteError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(WriteError::Conflict.into())
+    }
+
+    fn apply(
+        &self,
+        request: &UpdateSchedule,
+        schedule: &mut Schedule,
+        now: DateTime<Utc>,
+        actor: &str,
+    ) -> Result<(), ApiError> {
+        schedule.withdraw(now + super::WITHDRAW_MARGIN);
+        if request.changes_timing() && schedule.fires() {
+            self.skip_due(schedule, now, SkipCause::Changed)?;
+        }
+        if request.is_active == Some(true)
+            && !schedule.is_active
+            && schedule.status == Status::Active
+        {
+            self.skip_due(schedule, now, SkipCause::Paused)?;
+        }
+        apply_update(request, schedule, &self.rules, now)?;
+        super::touch(schedule, now, actor);
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! The fields of a request to update a schedule, unchecked.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{CreateSchedule, Delivery, Payload, ScheduleType, Spec, TimingFields};
+use crate::trigger::{DstGap, DstOverlap};
+
+/// A request to update a schedule: fields that are given change, all others stay.
+///
+/// Another `schedule_type` takes the fields that belong to it from the request alone; else timing
+/// fields that are not given stay as they are.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct UpdateSchedule {
+    /// Required.
+    pub schedule_id: Option<Uuid>,
+    /// The revision that the schedule must have.
+    pub expected_revision: Option<u64>,
+    /// False switches the schedule off, true on again.
+    pub is_active: Option<bool>,
+    /// Unique per creator among schedules that are not deleted.
+    #[schemars(length(min = 1, max = 255))]
+    pub name: Option<String>,
+    /// For people; empty for none.
+    #[schemars(length(max = 1000))]
+    pub description: Option<String>,
+    /// How the schedule yields its times.
+    pub schedule_type: Option<ScheduleType>,
+    /// For `cron`: 5 fields, 6 (seconds first), 7 (year last) or `@daily` and the like.
+    #[schemars(length(max = 255))]
+    pub cron_expression: Option<String>,
+    /// For `interval`.
+    #[schemars(range(min = 1, max = 31_536_000))]
+    pub interval_seconds: Option<u64>,
+    /// For `one_time`: RFC 3339, in the future.
+    pub scheduled_at: Option<DateTime<Utc>>,
+    /// IANA time zone of the cron expression.
+    #[schemars(length(max = 50))]
+    pub timezone: Option<String>,
+    /// For `interval`: when the first run is due.
+    pub start_at: Option<DateTime<Utc>>,
+    /// For `cron`: a local time that a clock change skips runs at the next valid instant
+    /// (`next_valid`, default) or not at all (`skip`).
+    pub dst_gap: Option<DstGap>,
+    /// For `cron`: a local time that a clock change repeats runs the `first` time (default) or
+    /// `both` times.
+    pub dst_overlap: Option<DstOverlap>,
+    /// The subject commands go to, `cmd.domain.action`.
+    #[schemars(length(min = 1, max = 255))]
+    pub target_command: Option<String>,
+    /// The body of every command.
+    pub command_payload: Option<Payload>,
+    /// Labels to find the schedule by.
+    #[schemars(length(max = 20))]
+    pub tags: Option<Vec<String>>,
+    /// The higher goes first when many are due at once.
+    #[schemars(range(min = 1, max = 10))]
+    pub priority: Option<u64>,
+    /// Attempts after the first.
+    #[schemars(range(min = 0, max = 10))]
+    pub max_retries: Option<u64>,
+    /// Before the first retry; each further one waits twice as long.
+    #[schemars(range(min = 0, max = 3600))]
+    pub retry_delay_seconds: Option<u64>,
+    /// How commands are sent.
+    pub delivery: Option<Delivery>,
+    /// How late an occurrence may be and still be acted on.
+    #[schemars(range(min = 1, max = 31_536_000))]
+    pub misfire_grace_seconds: Option<u64>,
+}
+
+impl UpdateSchedule {
+    /// Whether it says anything of when the schedule fires.
+    pub fn changes_timing(&self) -> bool {
+        self.timing() != TimingFields::default()
+    }
+
+    /// The schedule as it should be, as a request to create it.
+    pub(super) fn over(&self, spec: &Spec) -> CreateSchedule {
+        let given = self.timing();
+        let timing = &spec.timing;
+        let kind = given.schedule_type.unwrap_or(timing.schedule_type);
+        let mut now =
+            TimingFields { timezone: Some(timing.timezone.to_string()), ..TimingFields::default() };
+        if kind == timing.schedule_type {
+            now.cron_expression.clone_from(&timing.cron_expression);
+            now.interval_seconds = timing.interval_seconds.map(u64::from);
+            now.scheduled_at = timing.scheduled_at.filter(|_| kind == ScheduleType::OneTime);
+            now.start_at = timing.start_at;
+            let cron = kind == ScheduleType::Cron;
+            now.dst_gap = cron.then_some(timing.dst_gap);
+            now.dst_overlap = cron.then_some(timing.dst_overlap);
+        }
+        CreateSchedule {
+            name: self.name.clone().or_else(|| Some(spec.name.clone())),
+            description: self.description.clone().or_else(|| spec.description.clone()),
+            schedule_type: Some(kind),
+            cron_expression: given.cron_expression.or(now.cron_expression),
+            interval_seconds: given.interval_seconds.or(now.interval_seconds),
+            scheduled_at: given.scheduled_at.or(now.scheduled_at),
+            timezone: given.timezone.or(now.timezone),
+            start_at: given.start_at.or(now.start_at),
+            dst_gap: given.dst_gap.or(now.dst_gap),
+            dst_overlap: given.dst_overlap.or(now.dst_overlap),
+            target_command: self
+                .target_command
+                .clone()
+                .or_else(|| Some(spec.target_command.as_str().to_owned())),
+            command_payload: self
+                .command_payload
+                .clone()
+                .or_else(|| Some(spec.command_payload.clone())),
+            tags: self.tags.clone().or_else(|| Some(spec.tags.clone())),
+            priority: self.priority.or(Some(u64::from(spec.priority))),
+            max_retries: self.max_retries.or(Some(u64::from(spec.max_retries))),
+            retry_delay_seconds: self
+                .retry_delay_seconds
+                .or(Some(u64::from(spec.retry_delay_seconds))),
+            delivery: self.delivery.clone().or_else(|| Some(spec.delivery.clone())),
+            misfire_grace_seconds: self
+                .misfire_grace_seconds
+                .or(Some(u64::from(spec.misfire_grace_seconds))),
+            created_by: None,
+        }
+    }
+
+    fn timing(&self) -> TimingFields {
+        TimingFields {
+            schedule_type: self.schedule_type,
+            cron_expression: self.cron_expression.clone(),
+            interval_seconds: self.interval_seconds,
+            scheduled_at: self.scheduled_at,
+            timezone: self.timezone.clone(),
+            start_at: self.start_at,
+            dst_gap: self.dst_gap,
+            dst_overlap: self.dst_overlap,
+        }
+    }
+}

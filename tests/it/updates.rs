@@ -1,0 +1,199 @@
+//! Updating schedules: any fields, at any time, by anybody at once.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use crate::crashes::check_ledgers;
+use crate::harness::{Nats, in_ms, wait_for};
+
+fn daily(name: &str) -> Value {
+    json!({ "name": name, "schedule_type": "cron", "cron_expression": "0 3 * * *",
+            "timezone": "Europe/Berlin", "target_command": "cmd.example.nightly", "description": "d",
+            "command_payload": { "a": 1.50 }, "tags": ["t"], "priority": 7, "max_retries": 1 })
+}
+
+#[tokio::test]
+async fn only_the_fields_that_are_given_change() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let id = nats.create(daily("n")).await;
+    let before = nats.ask("schedule.get", json!({ "schedule_id": id })).await;
+    for (field, value) in [
+        ("name", json!("renamed")),
+        ("description", json!("other")),
+        ("command_payload", json!({ "b": [2] })),
+        ("tags", json!(["x", "y"])),
+        ("priority", json!(1)),
+        ("max_retries", json!(9)),
+        ("retry_delay_seconds", json!(5)),
+        ("misfire_grace_seconds", json!(60)),
+        ("target_command", json!("cmd.report.nightly")),
+        ("delivery", json!({ "mode": "core", "timeout_seconds": 9 })),
+        ("cron_expression", json!("30 4 * * *")),
+        ("timezone", json!("Asia/Tokyo")),
+        ("dst_gap", json!("skip")),
+        ("is_active", json!(false)),
+    ] {
+        let old = nats.ask("schedule.get", json!({ "schedule_id": id })).await;
+        let headers = [("X-Updated-By", "eve")];
+        let mut request = json!({ "schedule_id": id });
+        request[field] = value.clone();
+        let (_, reply) = nats.request_with_headers("schedule.update", &headers, request).await;
+        let new = &reply["data"];
+        assert_eq!(new[field], value, "{reply}");
+        assert_eq!(new["updated_by"], "eve");
+        for (key, old) in old.as_object().unwrap() {
+            let moves = ["updated_at", "updated_by", "revision", "next_run_at"];
+            if key != field && !moves.contains(&key.as_str()) {
+                assert_eq!(&new[key], old, "{key} changed with {field}");
+            }
+        }
+    }
+    let after = nats.ask("schedule.get", json!({ "schedule_id": id })).await;
+    assert_eq!(after["created_at"], before["created_at"]);
+    assert_eq!(after["created_by"], before["created_by"]);
+}
+
+#[tokio::test]
+async fn a_new_timing_is_planned_at_once_and_kinds_can_change() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let id = nats.create(daily("n")).await;
+    let update = |fields: Value| {
+        let mut request = fields;
+        request["schedule_id"] = json!(id);
+        request
+    };
+    let soon = update(json!({ "schedule_type": "one_time", "scheduled_at": in_ms(300) }));
+    nats.ask("schedule.update", soon).await;
+    nats.wait_count("COMMANDS", 1).await;
+    wait_for("its end", || async {
+        let data = nats.ask("schedule.get", json!({ "schedule_id": id })).await;
+        (data["status"] == "completed" && data["run_count"] == 1).then_some(())
+    })
+    .await;
+    let again = update(json!({ "schedule_type": "interval", "interval_seconds": 1 }));
+    let revived = nats.ask("schedule.update", again).await;
+    assert_eq!(revived["status"], "active");
+    assert_eq!(revived["cron_expression"], json!(null));
+    assert_eq!(revived["run_count"], 1, "counters stay");
+    nats.wait_count("COMMANDS", 3).await;
+    let slower = nats.ask("schedule.update", update(json!({ "interval_seconds": 3600 }))).await;
+    assert_eq!(slower["start_at"], revived["start_at"], "the anchor stays");
+    let next: DateTime<Utc> = slower["next_run_at"].as_str().unwrap().parse().unwrap();
+    assert!(next > Utc::now() + chrono::Duration::seconds(1800), "{next}");
+}
+
+#[tokio::test]
+async fn faults_are_named_and_change_nothing() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let id = nats.create(daily("n")).await;
+    nats.create(daily("taken")).await;
+    let before = nats.ask("schedule.get", json!({ "schedule_id": id })).await;
+    for (fields, field) in [
+        (json!({ "priority": 0 }), "priority"),
+        (json!({ "cron_expression": "61 * * * *" }), "cron_expression"),
+        (json!({ "interval_seconds": 5 }), "interval_seconds"),
+        (json!({ "schedule_type": "interval" }), "interval_seconds"),
+        (json!({ "target_command": "cmd.scheduler.x" }), "target_command"),
+        (json!({ "created_by": "me" }), "created_by"),
+        (json!({ "name": "" }), "name"),
+    ] {
+        let mut request = fields;
+        request["schedule_id"] = json!(id);
+        let error = nats.refused("schedule.update", request.clone()).await;
+        assert_eq!(error["code"], "invalid", "{request}: {error}");
+        assert_eq!(error["details"][0]["field"], field, "{request}: {error}");
+    }
+    let taken = json!({ "schedule_id": id, "name": "taken" });
+    assert_eq!(nats.refused("schedule.update", taken).await["code"], "already_exists");
+    assert_eq!(nats.ask("schedule.get", json!({ "schedule_id": id })).await, before);
+}
+
+#[tokio::test]
+async fn concurrent_updates_of_different_fields_lose_none() {
+    let nats = Nats::start().await;
+    let _instances = (nats.service().await, nats.service().await);
+    // It fires meanwhile, so the engine writes the same record.
+    let id = nats.create_beats(1, "cmd.example.contended").await.remove(0);
+    for round in 1..=5_u64 {
+        let updates = [
+            json!({ "schedule_id": id, "description": format!("round {round}") }),
+            json!({ "schedule_id": id, "priority": round }),
+            json!({ "schedule_id": id, "max_retries": round }),
+            json!({ "schedule_id": id, "tags": [round.to_string()] }),
+            json!({ "schedule_id": id, "command_payload": { "round": round } }),
+        ];
+        let updates = updates.into_iter().map(|update| nats.ask("schedule.update", update));
+        futures::future::join_all(updates).await;
+        let now = nats.ask("schedule.get", json!({ "schedule_id": id })).await;
+        assert_eq!(now["description"], format!("round {round}"));
+        assert_eq!(now["priority"], round);
+        assert_eq!(now["max_retries"], round);
+        assert_eq!(now["tags"], json!([round.to_string()]));
+        assert_eq!(now["command_payload"], json!({ "round": round }));
+    }
+    nats.wait_count("COMMANDS", 3).await;
+    check_ledgers(&nats, &[id]).await;
+}
+
+#[tokio::test]
+async fn after_the_reply_no_occurrence_is_claimed_under_the_old_payload() {
+    let nats = Nats::start().await;
+    let _instances = (nats.service().await, nats.service().await);
+    let ids = nats.create_beats(20, "cmd.example.version").await;
+    nats.wait_count("COMMANDS", 40).await;
+    let mut updated = Vec::new();
+    for id in &ids {
+        let request = json!({ "schedule_id": id, "command_payload": { "version": 2 } });
+        let data = nats.ask("schedule.update", request).await;
+        updated.push((id.clone(), data["revision"].as_u64().unwrap()));
+    }
+    let before = nats.count("COMMANDS").await;
+    nats.wait_count("COMMANDS", before + 40).await;
+    for command in nats.messages("COMMANDS").await {
+        let header = |name: &str| command.headers.get(name).unwrap().as_str();
+        let (_, revision) =
+            updated.iter().find(|(id, _)| id == header("Scheduler-Schedule-Id")).unwrap();
+        let claim: u64 = header("Scheduler-Revision").parse().unwrap();
+        let new = &command.payload[..] == br#"{"version":2}"#;
+        assert_eq!(new, claim > *revision, "claimed at {claim}, updated at {revision}");
+    }
+    check_ledgers(&nats, &ids).await;
+}
+
+#[tokio::test]
+async fn a_name_goes_to_one_of_all_who_want_it_at_once() {
+    let nats = Nats::start().await;
+    let _instances = (nats.service().await, nats.service().await);
+    for round in 0..5 {
+        let name = format!("wanted {round}");
+        let mut renamed = Vec::new();
+        for n in 0..4 {
+            renamed.push(nats.create(daily(&format!("{round} {n}"))).await);
+        }
+        let renames = renamed.iter().map(|id| json!({ "schedule_id": id, "name": name }));
+        let renames: Vec<_> = renames.collect();
+        let renames = renames.iter().map(|request| nats.request("schedule.update", request));
+        let request = daily(&name);
+        let creates = (0..4).map(|_| nats.request("schedule.create", &request));
+        let (renames, creates) =
+            tokio::join!(futures::future::join_all(renames), futures::future::join_all(creates));
+        let replies: Vec<_> = renames.into_iter().chain(creates).collect();
+        let won = replies.iter().filter(|reply| reply.get("error").is_none()).count();
+        assert_eq!(won, 1, "{replies:?}");
+    }
+    // The old names of the renamed are free.
+    let list = nats.ask("schedule.list", json!({ "limit": 100 })).await;
+    let names: Vec<_> =
+        list.as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+    for round in 0..5 {
+        for n in 0..4 {
+            let name = format!("{round} {n}");
+            let free = !names.contains(&name.as_str());
+            let reply = nats.request("schedule.create", &daily(&name)).await;
+            assert_eq!(reply.get("error").is_none(), free, "{name}: {reply}");
+        }
+    }
+}
