@@ -367,10 +367,14 @@ pub fn payload<'a>(schedule: &'a Schedule, attempt: &'a Attempt) -> &'a Payload 
     own.unwrap_or(&schedule.spec.command_payload)
 }
 
-/// One occurrence's correlation id: the id of its first attempt; of a run by hand, its request's.
+/// One occurrence's correlation id: the id of its first attempt; of a run by hand, and of a command
+/// that has no schedule of its own, the request's.
 pub fn correlation_id(schedule: &Schedule, attempt: &Attempt) -> String {
     if let Some(manual) = &attempt.manual {
         return manual.correlation_id.clone();
+    }
+    if schedule.purge && schedule.status != crate::schedule::Status::Deleted {
+        return schedule.correlation_id.clone();
     }
     crate::schedule::execution_id(schedule.id, attempt.scheduled_for, 1).to_string()
 }

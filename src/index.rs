@@ -207,7 +207,7 @@ impl Index {
 
 impl State {
     fn count(&mut self, schedule: &Schedule, by: isize) {
-        if schedule.status != Status::Deleted {
+        if schedule.status != Status::Deleted && !schedule.purge {
             let count = self.per_creator.entry(schedule.created_by.clone()).or_default();
             *count = count.saturating_add_signed(by);
             if *count == 0 {

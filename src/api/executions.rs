@@ -81,7 +81,8 @@ impl Api {
         };
         let (executions, total) = self.history.list(&filter, page).await?;
         let mut reply = Reply::new(executions, caller);
-        reply.pagination = Some(Pagination { page: number, limit: page.limit, total });
+        reply.pagination =
+            Some(Pagination { page: number, limit: page.limit, total, next_cursor: None });
         Ok(reply)
     }
 }

@@ -4,6 +4,7 @@
 //! the bucket by compare-and-swap, and never speak to the engine: the bucket is where they meet.
 
 pub mod error;
+pub mod execute;
 pub mod executions;
 pub mod nats;
 pub mod reply;

@@ -105,6 +105,9 @@ pub struct Pagination {
     pub limit: usize,
     /// All that match.
     pub total: u64,
+    /// Where the next page begins, if there is one and the list has cursors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
 }
 
 /// Something to know although a request was done.

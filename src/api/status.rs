@@ -58,7 +58,7 @@ impl Api {
         caller: &Caller,
     ) -> Result<Reply<ServiceStatus>, ApiError> {
         let mut schedules: BTreeMap<String, usize> = BTreeMap::new();
-        for entry in self.index.all() {
+        for entry in self.index.all().iter().filter(|entry| !entry.schedule.purge) {
             *schedules.entry(entry.schedule.status.as_str().to_owned()).or_default() += 1;
         }
         let streams: Vec<_> = self

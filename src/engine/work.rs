@@ -107,7 +107,7 @@ async fn write(
     entry: &Entry,
     deadline: Instant,
 ) -> Result<Written, WriteError> {
-    if schedule.purge && schedule.attempts.is_empty() {
+    if schedule.is_over() {
         let (key, sent) = (names::schedule_key(schedule.id), Instant::now());
         let revision = Box::pin(shared.store.delete(&key, entry.revision)).await?;
         shared.index.apply(&key, revision, None);

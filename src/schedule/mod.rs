@@ -204,7 +204,8 @@ pub struct Schedule {
     /// Attempts that wait, are claimed, or are skipped but not yet in the history.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
-    /// Whether the record is to be removed once no attempt is left.
+    /// Whether the record is to be removed once nothing is left to do with it: it was deleted for
+    /// good, or it stands for one command only. Nobody but the engine sees it any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub purge: bool,
     /// Who wrote this revision.
@@ -228,6 +229,12 @@ impl Schedule {
             self.next_run_at = Some(self.next_run_at.map_or(first, |next| next.min(first)));
             self.last_scheduled_for = Some(first - chrono::Duration::milliseconds(1));
         }
+    }
+
+    /// Whether the record is to be removed and nothing is left to do with it.
+    pub fn is_over(&self) -> bool {
+        let waits = self.next_run_at.is_some() && self.status != Status::Deleted;
+        self.purge && self.attempts.is_empty() && !waits
     }
 
     /// Whether occurrences of the schedule are acted on.

@@ -11,6 +11,7 @@ mod harness;
 mod history;
 mod instances;
 mod lifecycle;
+mod lists;
 mod proxy;
 mod safety;
 mod schedules;

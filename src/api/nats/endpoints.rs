@@ -51,7 +51,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         endpoint(
             "schedule.list",
             "X-Created-By",
-            "Schedules in the order of their creation",
+            "Schedules that match, in order, page by page",
             |api, request, caller| async move { api.list_schedules(request, &caller).await },
         ),
         endpoint(
@@ -89,6 +89,12 @@ pub fn endpoints() -> Vec<Endpoint> {
             "X-Created-By",
             "When a schedule would fire; stores nothing",
             |api, request, caller| async move { api.preview_schedule(request, &caller).await },
+        ),
+        endpoint(
+            "execute.immediate",
+            "X-Created-By",
+            "Send one command at once, without a schedule",
+            |api, request, caller| async move { api.execute_immediate(request, &caller).await },
         ),
         endpoint(
             "execution.get",

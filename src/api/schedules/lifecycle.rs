@@ -17,7 +17,7 @@ use crate::schedule::{
 };
 
 /// Longest time to wait for the outcome of a run by hand.
-const MAX_WAIT_MS: u64 = 60_000;
+pub(crate) const MAX_WAIT_MS: u64 = 60_000;
 /// Pause between looks for it.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -175,7 +175,8 @@ impl Api {
         Ok(Reply::new(Triggered { schedule_id: id, execution_id, execution }, caller).links(links))
     }
 
-    async fn outcome_within(&self, id: Uuid, wait: Duration) -> Option<Execution> {
+    /// The outcome of an execution, if it comes in time.
+    pub(crate) async fn outcome_within(&self, id: Uuid, wait: Duration) -> Option<Execution> {
         let deadline = Instant::now() + wait;
         while Instant::now() < deadline {
             let found = self.history.get(id).await.ok().flatten();

@@ -3,15 +3,18 @@
 mod create;
 mod delete;
 mod lifecycle;
+mod list;
 mod names;
 mod preview;
 mod read;
 mod update;
 
 pub use delete::{DeleteSchedule, Deleted};
+pub(crate) use lifecycle::MAX_WAIT_MS;
 pub use lifecycle::{PauseSchedule, ResumeSchedule, TriggerSchedule, Triggered};
+pub use list::{ListSchedules, Sort, TagsMatch};
 pub use preview::{Moved, Preview, PreviewSchedule};
-pub use read::{GetSchedule, ListSchedules};
+pub use read::GetSchedule;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,0 +1,116 @@
+//! Sending one command at once, without a schedule of its own.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::error::ApiError;
+use super::reply::{Links, Reply};
+use super::schedules::{MAX_WAIT_MS, Triggered};
+use super::{Api, Caller, Checked};
+use crate::clock;
+use crate::index::Entry;
+use crate::schedule::{
+    CreateSchedule, Delivery, FieldFault, Payload, Schedule, ScheduleType, execution_id,
+    new_schedule,
+};
+use crate::trigger::Trigger;
+
+/// The name that such a command has in headers and in the history.
+const NAME: &str = "execute.immediate";
+
+/// A request to send one command at once. It is delivered, tried again and recorded like that of
+/// a schedule, but there is no schedule to be seen.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExecuteImmediate {
+    /// Required: the subject of the command, `cmd.domain.action`.
+    #[schemars(length(min = 1, max = 255))]
+    pub target_command: Option<String>,
+    /// The body of the command; default `{}`.
+    pub command_payload: Option<Payload>,
+    /// The higher goes first when many are due at once; default 5.
+    #[schemars(range(min = 1, max = 10))]
+    pub priority: Option<u64>,
+    /// Attempts after the first; default 3.
+    #[schemars(range(min = 0, max = 10))]
+    pub max_retries: Option<u64>,
+    /// Before the first retry; each further one waits twice as long; default 300.
+    #[schemars(range(min = 0, max = 3600))]
+    pub retry_delay_seconds: Option<u64>,
+    /// How the command is sent; default a JetStream publish.
+    pub delivery: Option<Delivery>,
+    /// How long to wait for the outcome, in milliseconds; default 0, at most 60000.
+    #[schemars(range(max = 60_000))]
+    pub wait_ms: Option<u64>,
+}
+
+impl Checked for ExecuteImmediate {
+    fn faults(&self, api: &Api) -> Vec<FieldFault> {
+        api.check_immediate(self, "unknown", "").err().unwrap_or_default()
+    }
+}
+
+impl Api {
+    /// Sends one command at once. Once the reply is sent the command will be, even if every instance
+    /// is killed the next moment.
+    ///
+    /// # Errors
+    /// `invalid`, `unavailable`.
+    pub async fn execute_immediate(
+        &self,
+        request: ExecuteImmediate,
+        caller: &Caller,
+    ) -> Result<Reply<Triggered>, ApiError> {
+        let actor = caller.actor();
+        let (schedule, trigger) = self.check_immediate(&request, &actor, &caller.correlation_id)?;
+        let deadline = Instant::now() + super::WRITE_PATIENCE;
+        let written = self.store.write(&schedule, 0, deadline).await?;
+        let schedule_id = schedule.id;
+        let due = schedule.next_run_at.unwrap_or(schedule.created_at);
+        let execution_id = execution_id(schedule_id, due, 1);
+        let target = schedule.spec.target_command.as_str();
+        tracing::info!(%execution_id, target, created_by = actor, "command accepted");
+        let (schedule, trigger) = (Arc::new(schedule), Arc::new(trigger));
+        self.index.insert(Entry { revision: written.revision, schedule, trigger });
+        let wait = Duration::from_millis(request.wait_ms.unwrap_or(0));
+        let execution = self.outcome_within(execution_id, wait).await;
+        let links = Links { schedule: None, ..Links::execution(execution_id, schedule_id) };
+        Ok(Reply::new(Triggered { schedule_id, execution_id, execution }, caller).links(links))
+    }
+
+    fn check_immediate(
+        &self,
+        request: &ExecuteImmediate,
+        actor: &str,
+        correlation_id: &str,
+    ) -> Result<(Schedule, Trigger), Vec<FieldFault>> {
+        let create = CreateSchedule {
+            name: Some(NAME.to_owned()),
+            schedule_type: Some(ScheduleType::Immediate),
+            target_command: request.target_command.clone(),
+            command_payload: request.command_payload.clone(),
+            priority: request.priority,
+            max_retries: request.max_retries,
+            retry_delay_seconds: request.retry_delay_seconds,
+            delivery: request.delivery.clone(),
+            ..CreateSchedule::default()
+        };
+        let (id, now, writer) = (Uuid::now_v7(), clock::now(), self.writer());
+        let checked = new_schedule(&create, &self.rules, id, now, actor, correlation_id, writer);
+        let mut faults = checked.as_ref().err().cloned().unwrap_or_default();
+        if request.wait_ms.is_some_and(|ms| ms > MAX_WAIT_MS) {
+            faults.push(FieldFault::new("wait_ms", format!("must be at most {MAX_WAIT_MS}")));
+        }
+        match checked {
+            Ok((mut schedule, trigger)) if faults.is_empty() => {
+                schedule.purge = true;
+                Ok((schedule, trigger))
+            }
+            _ => Err(faults),
+        }
+    }
+}

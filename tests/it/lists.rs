@@ -1,0 +1,195 @@
+//! Finding schedules, and commands that have none.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Nats, in_ms, wait_for};
+
+/// Schedules of two creators, with tags, types and times of many kinds.
+async fn some(nats: &Nats) {
+    for n in 0..24_i64 {
+        let kind = ["cron", "interval", "one_time"][usize::try_from(n % 3).unwrap()];
+        let mut request = json!({ "name": format!("Job {n:02}"), "schedule_type": kind,
+            "created_by": if n % 2 == 0 { "alice" } else { "bob" },
+            "target_command": if n % 4 == 0 { "cmd.report.x" } else { "cmd.example.x" },
+            "tags": [format!("t{}", n % 3), format!("u{}", n % 4)] });
+        match kind {
+            "cron" => request["cron_expression"] = json!("0 3 * * *"),
+            "interval" => {
+                request["interval_seconds"] = json!(3600);
+                request["start_at"] = json!(in_ms(3_600_000 + n * 1000));
+            }
+            _ => request["scheduled_at"] = json!(in_ms(7_200_000 - n * 1000)),
+        }
+        nats.create(request).await;
+    }
+}
+
+async fn names(nats: &Nats, filter: Value) -> Vec<String> {
+    let mut filter = filter;
+    filter["limit"] = json!(100);
+    let reply = nats.request("schedule.list", &filter).await;
+    let names: Vec<_> = reply["data"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{filter}: {reply}"))
+        .iter()
+        .map(|s| s["name"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(reply["pagination"]["total"], names.len(), "{filter}");
+    names
+}
+
+#[tokio::test]
+async fn filters_find_what_they_say_and_combine() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    some(&nats).await;
+    let all = nats.ask("schedule.list", json!({ "limit": 100 })).await;
+    let paused = all[5]["id"].clone();
+    nats.ask("schedule.pause", json!({ "schedule_id": paused })).await;
+    nats.ask("schedule.update", json!({ "schedule_id": all[6]["id"], "is_active": false })).await;
+    let expected = |keep: &dyn Fn(usize) -> bool| {
+        (0..24).filter(|n| keep(*n)).map(|n| format!("Job {n:02}")).collect::<Vec<_>>()
+    };
+    for (filter, wanted) in [
+        (json!({}), expected(&|_| true)),
+        (json!({ "creator": "alice" }), expected(&|n| n % 2 == 0)),
+        (json!({ "tags": ["t0", "u0"] }), expected(&|n| n % 3 == 0 || n % 4 == 0)),
+        (
+            json!({ "tags": ["t0", "u0"], "tags_match": "all" }),
+            expected(&|n| n % 3 == 0 && n % 4 == 0),
+        ),
+        (json!({ "status": "paused" }), expected(&|n| n == 5)),
+        (json!({ "schedule_type": "interval" }), expected(&|n| n % 3 == 1)),
+        (json!({ "is_active": false }), expected(&|n| n == 6)),
+        (json!({ "target_prefix": "cmd.report." }), expected(&|n| n % 4 == 0)),
+        (json!({ "name_contains": "JOB 1" }), expected(&|n| (10..20).contains(&n))),
+        (
+            json!({ "schedule_type": "one_time", "due_before": in_ms(7_200_000 - 11_500) }),
+            expected(&|n| n % 3 == 2 && n >= 12),
+        ),
+        (
+            json!({ "creator": "bob", "schedule_type": "interval", "name_contains": "0" }),
+            expected(&|n| n % 2 == 1 && n % 3 == 1 && n < 10),
+        ),
+        (json!({ "creator": "nobody" }), Vec::new()),
+    ] {
+        assert_eq!(names(&nats, filter.clone()).await, wanted, "{filter}");
+    }
+}
+
+#[tokio::test]
+async fn every_order_holds_over_pages_and_cursors() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    some(&nats).await;
+    for sort in ["created_at", "-created_at", "name", "-name", "next_run_at", "-next_run_at"] {
+        let whole = names(&nats, json!({ "sort": sort })).await;
+        assert_eq!(whole.len(), 24);
+        let key = sort.trim_start_matches('-');
+        let list = nats.ask("schedule.list", json!({ "sort": sort, "limit": 100 })).await;
+        let keys: Vec<_> =
+            list.as_array().unwrap().iter().map(|s| s[key].as_str().unwrap().to_owned()).collect();
+        let down = sort.starts_with('-');
+        assert!(keys.is_sorted_by(|a, b| if down { a >= b } else { a <= b }), "{sort}: {keys:?}");
+        let (mut by_page, mut by_cursor, mut cursor) = (Vec::new(), Vec::new(), Value::Null);
+        for page in 1..=4 {
+            let request = json!({ "sort": sort, "limit": 7, "page": page });
+            let reply = nats.request("schedule.list", &request).await;
+            by_page.extend(reply["data"].as_array().unwrap().clone());
+            let mut request = json!({ "sort": sort, "limit": 7 });
+            if page > 1 {
+                request["cursor"] = cursor;
+            }
+            let reply = nats.request("schedule.list", &request).await;
+            assert_eq!(reply["pagination"]["total"], 24);
+            by_cursor.extend(reply["data"].as_array().unwrap().clone());
+            cursor = reply["pagination"]["next_cursor"].clone();
+        }
+        assert_eq!(cursor, Value::Null, "the last page has no next");
+        let named = |list: Vec<Value>| {
+            list.iter().map(|s| s["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(named(by_page), whole, "{sort}");
+        assert_eq!(named(by_cursor), whole, "{sort}");
+    }
+    for bad in [
+        json!({ "cursor": "nonsense" }),
+        json!({ "cursor": "e30", "page": 1 }),
+        json!({ "sort": "x" }),
+    ] {
+        assert_eq!(nats.refused("schedule.list", bad).await["code"], "invalid");
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_neither_repeats_nor_misses_what_was_there_all_along() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    some(&nats).await;
+    let first = nats.request("schedule.list", &json!({ "sort": "name", "limit": 10 })).await;
+    let gone = first["data"][0]["id"].clone();
+    nats.ask("schedule.delete", json!({ "schedule_id": gone })).await;
+    nats.create(
+        json!({ "name": "A new one", "schedule_type": "interval", "interval_seconds": 3600,
+                        "start_at": in_ms(3_600_000), "target_command": "cmd.example.x" }),
+    )
+    .await;
+    let mut seen: Vec<_> = first["data"].as_array().unwrap().clone();
+    let mut cursor = first["pagination"]["next_cursor"].clone();
+    while cursor.is_string() {
+        let request = json!({ "sort": "name", "limit": 10, "cursor": cursor });
+        let reply = nats.request("schedule.list", &request).await;
+        seen.extend(reply["data"].as_array().unwrap().clone());
+        cursor = reply["pagination"]["next_cursor"].clone();
+    }
+    let names: Vec<_> = seen.iter().map(|s| s["name"].as_str().unwrap()).collect();
+    let once: BTreeSet<_> = names.iter().collect();
+    assert_eq!(once.len(), names.len(), "none twice: {names:?}");
+    for n in 0..24 {
+        assert!(names.contains(&format!("Job {n:02}").as_str()), "{n} is missing: {names:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_command_without_a_schedule_is_recorded_like_any_and_leaves_nothing() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let headers = [("X-Created-By", "carol"), ("X-Correlation-ID", "order-9")];
+    let request = json!({ "target_command": "cmd.example.now", "command_payload": { "n": 1 }, "wait_ms": 10_000 });
+    let (_, reply) = nats.request_with_headers("execute.immediate", &headers, request).await;
+    let execution = &reply["data"]["execution"];
+    assert_eq!(execution["status"], "success", "{reply}");
+    assert_eq!(execution["correlation_id"], "order-9");
+    assert_eq!(execution["created_by"], "carol");
+    assert_eq!(&nats.messages("COMMANDS").await[0].payload[..], br#"{"n":1}"#);
+    let id = json!({ "execution_id": reply["data"]["execution_id"] });
+    assert_eq!(nats.ask("execution.get", id).await["status"], "success");
+    assert_eq!(nats.request("schedule.list", &json!({})).await["pagination"]["total"], 0);
+    let key = format!("schedule.{}", reply["data"]["schedule_id"].as_str().unwrap());
+    let bucket = nats.js.get_key_value("scheduler_schedules").await.unwrap();
+    wait_for("its record to be gone", || async {
+        bucket.get(key.clone()).await.unwrap().is_none().then_some(())
+    })
+    .await;
+    let error =
+        nats.refused("execute.immediate", json!({ "wait_ms": 60_001, "priority": "x" })).await;
+    let fields: BTreeSet<_> =
+        error["details"].as_array().unwrap().iter().map(|d| d["field"].as_str().unwrap()).collect();
+    assert_eq!(fields, BTreeSet::from(["priority", "target_command", "wait_ms"]), "{error}");
+}
+
+#[tokio::test]
+async fn a_command_without_a_schedule_survives_the_death_of_every_instance() {
+    let nats = Nats::bare().await;
+    let mut service = nats.service().await;
+    let request = json!({ "target_command": "cmd.example.now", "retry_delay_seconds": 1 });
+    let run = nats.ask("execute.immediate", request).await;
+    service.kill();
+    nats.add_stream(include_str!("../../streams/COMMANDS.json")).await;
+    let _next = nats.service().await;
+    let filter = json!({ "schedule_id": run["schedule_id"], "status": "success" });
+    nats.wait_executions(filter, 1).await;
+    assert_eq!(nats.count("COMMANDS").await, 1);
+}
