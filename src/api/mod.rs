@@ -21,7 +21,7 @@ use crate::index::Index;
 use crate::jetstream::history::History;
 use crate::jetstream::provision::Provisioned;
 use crate::jetstream::schedules::Store;
-use crate::schedule::{FieldFault, Rules, Writer};
+use crate::schedule::{Author, FieldFault, Rules, Writer};
 
 /// How often a change that lost to another is tried again from the new record.
 const CHANGE_TRIES: u32 = 50;
@@ -70,6 +70,11 @@ impl Caller {
     /// Who acts; `unknown` where nobody says.
     pub fn actor(&self) -> String {
         self.actor.clone().unwrap_or_else(|| "unknown".to_owned())
+    }
+
+    /// The author of a change that this caller asked for, in the name of `actor`.
+    pub(crate) fn author<'a>(&'a self, actor: &'a str) -> Author<'a> {
+        Author { actor, correlation_id: &self.correlation_id }
     }
 }
 

@@ -160,13 +160,13 @@ pub struct ScheduleView {
     pub deleted_at: Option<DateTime<Utc>>,
     pub deleted_by: Option<String>,
     pub correlation_id: String,
-    /// The revision of the record.
+    /// How often users have changed it; `expected_revision` of a change.
     pub revision: u64,
 }
 
 impl ScheduleView {
-    /// A record at a revision.
-    pub fn new(schedule: &Schedule, revision: u64) -> Self {
+    /// A record.
+    pub fn new(schedule: &Schedule) -> Self {
         let spec = &*schedule.spec;
         let timing = &spec.timing;
         Self {
@@ -205,7 +205,7 @@ impl ScheduleView {
             deleted_at: schedule.deleted_at,
             deleted_by: schedule.deleted_by.clone(),
             correlation_id: schedule.correlation_id.clone(),
-            revision,
+            revision: schedule.revision,
         }
     }
 }
@@ -233,7 +233,7 @@ pub struct ScheduleSummary {
     pub failure_count: u64,
     pub created_at: DateTime<Utc>,
     pub created_by: String,
-    /// The revision of the record.
+    /// How often users have changed it; `expected_revision` of a change.
     pub revision: u64,
 }
 
@@ -262,7 +262,7 @@ impl ScheduleSummary {
             failure_count: schedule.failure_count,
             created_at: schedule.created_at,
             created_by: schedule.created_by.clone(),
-            revision: entry.revision,
+            revision: schedule.revision,
         }
     }
 }

@@ -32,6 +32,8 @@ pub(crate) enum Event {
     Armed(Armed),
     /// An execution's outcome is in the history.
     Ended(Box<Execution>),
+    /// Changes of the schedule are in the audit stream.
+    Announced(Uuid, Vec<Uuid>),
     /// A permit was returned.
     Permit,
     /// Something about the schedule changed that its record does not show.

@@ -47,6 +47,7 @@
 //! any view of the others, somebody tries, and the claim decides.
 
 mod act;
+mod announce;
 mod armed;
 mod execute;
 pub mod membership;

@@ -16,13 +16,13 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::act::{Event, Held, act, release};
+use super::announce::announce;
 use super::armed::Armory;
 use super::membership::Members;
 use super::queue::{Lane, Queue};
-use super::work::{Claiming, Worked, work};
+use super::work::{Claiming, Done, Worked, work};
 use super::{EngineConfig, Shared};
 use crate::clock;
-use crate::execution::Execution;
 use crate::failpoint::failpoint;
 use crate::index::Index;
 use crate::jetstream::history::History;
@@ -46,8 +46,10 @@ pub struct Engine {
     armory: Armory,
     /// Schedules whose record is being written: never two writes of ours at once.
     busy: HashSet<Uuid>,
-    /// Outcomes in the history that are not yet folded into their record.
-    unsettled: HashMap<Uuid, Vec<Execution>>,
+    /// What is done and not yet folded into its record.
+    unsettled: HashMap<Uuid, Done>,
+    /// Schedules whose changes are being announced.
+    announcing: HashSet<Uuid>,
     /// When unsettled outcomes are to be settled at the latest.
     settle_at: HashMap<Uuid, DateTime<Utc>>,
     /// Schedules not to be looked at before.
@@ -75,6 +77,7 @@ impl Engine {
             armory: Armory::default(),
             busy: HashSet::new(),
             unsettled: HashMap::new(),
+            announcing: HashSet::new(),
             settle_at: HashMap::new(),
             not_before: HashMap::new(),
             fast: Arc::new(Semaphore::new(config.max_in_flight)),
@@ -139,13 +142,26 @@ impl Engine {
         }
         let Some(entry) = self.shared.index.get(id) else {
             self.queue.set(id, None);
-            if let Some(ended) = self.unsettled.remove(&id) {
-                self.shared.end(ended.iter().map(|execution| execution.id));
+            if let Some(done) = self.unsettled.remove(&id) {
+                self.shared.end(done.executions());
             }
             self.settle_at.remove(&id);
             self.not_before.remove(&id);
             return;
         };
+        if !entry.schedule.events.is_empty()
+            && !self.tasks.is_closed()
+            && self.announcing.insert(id)
+        {
+            let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
+            self.tasks.spawn(async move {
+                let announced = announce(&shared, id).await;
+                let _ = events.send(Event::Announced(id, announced));
+            });
+        }
+        if entry.schedule.is_over() {
+            self.settle_at.entry(id).or_insert_with(clock::now);
+        }
         let wake = wake_at(&entry.schedule, &*self.shared);
         let due = wake.into_iter().chain(self.settle_at.get(&id).copied()).min();
         let due = due.map(|due| self.not_before.get(&id).map_or(due, |later| due.max(*later)));
@@ -167,9 +183,17 @@ impl Engine {
                 self.not_before.insert(id, clock::now() + LATER);
                 self.look_at(id);
             }
+            Event::Announced(id, announced) => {
+                self.announcing.remove(&id);
+                if !announced.is_empty() {
+                    self.unsettled.entry(id).or_default().announced.extend(announced);
+                    self.settle_at.entry(id).or_insert_with(|| clock::now() + LINGER);
+                }
+                self.look_at(id);
+            }
             Event::Ended(execution) => {
                 let id = execution.schedule_id;
-                self.unsettled.entry(id).or_default().push(*execution);
+                self.unsettled.entry(id).or_default().ended.push(*execution);
                 let now = clock::now();
                 let settle_at = self.shared.index.get(id).map_or(now, |entry| {
                     let schedule = &entry.schedule;
@@ -222,23 +246,24 @@ impl Engine {
     fn start(&mut self, id: Uuid, lane: Lane, permit: OwnedSemaphorePermit, is_due: bool) {
         self.busy.insert(id);
         self.settle_at.remove(&id);
-        let ended = self.unsettled.remove(&id).unwrap_or_default();
+        let done = self.unsettled.remove(&id).unwrap_or_default();
         let (shared, mut held) = (Arc::clone(&self.shared), Held::new(id, self.events.clone()));
         let urgent = is_due.then(|| self.shared.urgency.begin());
         self.tasks.spawn(async move {
-            if !ended.is_empty() {
+            if !done.ended.is_empty() {
                 failpoint("before_settle");
             }
             let claim = match lane {
                 Lane::Request => Claiming::All,
                 Lane::Fast => Claiming::Fast,
             };
-            match work(&shared, id, &ended, claim).await {
+            match work(&shared, id, &done, claim).await {
                 Worked::Nothing => held.free(),
                 Worked::Later => {
-                    for execution in ended {
+                    for execution in done.ended {
                         held.send(Event::Ended(Box::new(execution)));
                     }
+                    held.send(Event::Announced(id, done.announced));
                 }
                 Worked::Accepted(accepted) => {
                     held.free();
@@ -282,7 +307,10 @@ impl Engine {
     fn keep_outcome(&mut self, event: Event) {
         match event {
             Event::Ended(execution) => {
-                self.unsettled.entry(execution.schedule_id).or_default().push(*execution);
+                self.unsettled.entry(execution.schedule_id).or_default().ended.push(*execution);
+            }
+            Event::Announced(id, announced) => {
+                self.unsettled.entry(id).or_default().announced.extend(announced);
             }
             Event::Armed(armed) => self.armory.add(armed),
             Event::Free(id) | Event::Later(id) => {
@@ -315,8 +343,8 @@ impl Engine {
         let bound = shared.config.max_in_flight;
         let unsettled = std::mem::take(&mut self.unsettled);
         let settling =
-            stream::iter(unsettled).for_each_concurrent(bound, |(id, ended)| async move {
-                work(shared, id, &ended, Claiming::None).await;
+            stream::iter(unsettled).for_each_concurrent(bound, |(id, done)| async move {
+                work(shared, id, &done, Claiming::None).await;
             });
         if tokio::time::timeout_at(deadline, settling).await.is_err() {
             warn!("not all outcomes could be settled; the history has them");

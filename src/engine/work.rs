@@ -34,6 +34,21 @@ pub(crate) struct Accepted {
     pub(crate) written: Written,
 }
 
+/// What is done and not yet folded into a schedule's record.
+#[derive(Default)]
+pub(crate) struct Done {
+    /// Executions whose outcome is in the history.
+    pub(crate) ended: Vec<Execution>,
+    /// Events that are in the audit stream.
+    pub(crate) announced: Vec<Uuid>,
+}
+
+impl Done {
+    pub(crate) fn executions(&self) -> impl Iterator<Item = Uuid> {
+        self.ended.iter().map(|execution| execution.id)
+    }
+}
+
 /// What a piece of work may claim beside settling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claiming {
@@ -55,32 +70,29 @@ pub(crate) enum Worked {
     Later,
 }
 
-/// Folds `ended` into the record of schedule `id`, decides what else is due, and
+/// Folds `done` into the record of schedule `id`, decides what else is due, and
 /// writes the record, until a write is accepted or there is nothing to write.
-pub(crate) async fn work(
-    shared: &Shared,
-    id: Uuid,
-    ended: &[Execution],
-    claim: Claiming,
-) -> Worked {
+pub(crate) async fn work(shared: &Shared, id: Uuid, done: &Done, claim: Claiming) -> Worked {
     let deadline = Instant::now() + WRITE_DEADLINE;
     loop {
         let Some(entry) = shared.index.get(id) else {
-            shared.end(ended.iter().map(|execution| execution.id));
+            shared.end(done.executions());
             return Worked::Nothing;
         };
-        let Some(mut plan) = decide(shared, &entry, ended, claim) else {
-            shared.end(ended.iter().map(|execution| execution.id));
+        let Some(mut plan) = decide(shared, &entry, done, claim) else {
+            shared.end(done.executions());
             return Worked::Nothing;
         };
         plan.schedule.writer = Writer { instance: shared.members.me(), token: rand::random() };
         let claimed = shared.begin(executions(&plan));
-        failpoint("before_claim");
+        if !plan.fire.is_empty() {
+            failpoint("before_claim");
+        }
         let Plan { schedule, fire, recover, skip } = plan;
         let schedule = Arc::new(schedule);
         match write(shared, &schedule, &entry, deadline).await {
             Ok(written) => {
-                shared.end(ended.iter().map(|execution| execution.id));
+                shared.end(done.executions());
                 let accepted = Accepted { schedule, fire, recover, skip, written };
                 return Worked::Accepted(Arc::new(accepted));
             }
@@ -119,11 +131,15 @@ async fn write(
     Ok(written)
 }
 
-fn decide(shared: &Shared, entry: &Entry, ended: &[Execution], claim: Claiming) -> Option<Plan> {
+fn decide(shared: &Shared, entry: &Entry, done: &Done, claim: Claiming) -> Option<Plan> {
     let mut schedule = Cow::Borrowed(&*entry.schedule);
-    let mut settled = false;
-    for execution in ended {
+    let mut settled = schedule.is_over();
+    for execution in &done.ended {
         settled |= settle(schedule.to_mut(), execution);
+    }
+    if schedule.events.iter().any(|event| done.announced.contains(&event.event_id)) {
+        schedule.to_mut().events.retain(|event| !done.announced.contains(&event.event_id));
+        settled = true;
     }
     let lease = shared.lease(&schedule.spec);
     let waits = schedule.spec.delivery.mode == DeliveryMode::Request;

@@ -218,7 +218,7 @@ async fn holds(
 }
 
 /// Waits until the connection is up.
-pub(super) async fn connected(client: &Client) {
+pub(crate) async fn connected(client: &Client) {
     while client.connection_state() != State::Connected {
         tokio::time::sleep(RETRY).await;
     }

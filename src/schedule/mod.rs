@@ -4,6 +4,7 @@
 //! and a firing of the same schedule cannot both win.
 
 mod attempt;
+mod change;
 mod fields;
 mod payload;
 mod request;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use attempt::{Attempt, Manual, Phase, SkipCause, SkippedRange, execution_id};
+pub use change::{Author, Change, ChangeKind, differences};
 pub use fields::{FieldFault, parse as parse_fields};
 pub use payload::{MAX_PAYLOAD_BYTES, Payload};
 pub use request::CreateSchedule;
@@ -167,6 +169,9 @@ pub struct Schedule {
     pub id: Uuid,
     /// What the user wrote.
     pub spec: Arc<Spec>,
+    /// How often users have changed it: 1 when it is created. What the engine writes does not count,
+    /// so a schedule that fires every second can still be changed by who has seen it.
+    pub revision: u64,
     /// Where it is in its life.
     pub status: Status,
     /// False while a user has switched it off.
@@ -204,6 +209,9 @@ pub struct Schedule {
     /// Attempts that wait, are claimed, or are skipped but not yet in the history.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
+    /// Changes that are to be announced, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<Change>,
     /// Whether the record is to be removed once nothing is left to do with it: it was deleted for
     /// good, or it stands for one command only. Nobody but the engine sees it any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -234,7 +242,7 @@ impl Schedule {
     /// Whether the record is to be removed and nothing is left to do with it.
     pub fn is_over(&self) -> bool {
         let waits = self.next_run_at.is_some() && self.status != Status::Deleted;
-        self.purge && self.attempts.is_empty() && !waits
+        self.purge && self.attempts.is_empty() && self.events.is_empty() && !waits
     }
 
     /// Whether occurrences of the schedule are acted on.

@@ -67,6 +67,7 @@ pub fn new_schedule(
     let schedule = Schedule {
         id,
         spec: Arc::new(spec),
+        revision: 1,
         status: Status::Active,
         is_active: true,
         pause_reason: None,
@@ -84,6 +85,7 @@ pub fn new_schedule(
         deleted_by: None,
         correlation_id: correlation_id.to_owned(),
         attempts: Vec::new(),
+        events: Vec::new(),
         purge: false,
         writer,
     };

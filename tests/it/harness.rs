@@ -166,6 +166,13 @@ impl Nats {
             .await
     }
 
+    /// The revision of a schedule's record in the bucket, which the engine's writes move too.
+    pub async fn record_revision(&self, id: &str) -> u64 {
+        let bucket = self.js.get_stream("KV_scheduler_schedules").await.unwrap();
+        let key = format!("$KV.scheduler_schedules.schedule.{id}");
+        bucket.get_last_raw_message_by_subject(&key).await.unwrap().sequence
+    }
+
     /// How many messages a stream holds.
     pub async fn count(&self, stream: &str) -> u64 {
         let stream = self.js.get_stream(stream).await.unwrap();

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Nats, wait_for};
+use crate::harness::{Nats, in_ms, wait_for};
 
 #[tokio::test]
 async fn executions_are_filtered_paged_and_counted() {
@@ -93,7 +93,10 @@ async fn the_history_survives_restarts_and_a_purge_blocks_nothing() {
     service.kill();
     // A claim is left behind, and the history that might know its outcome is empty.
     let mut dying = nats.service_with(&[("NATS_SCHEDULER_FAILPOINT", "after_claim")]).await;
-    let id = nats.create(create("after")).await;
+    let id = nats
+        .create(json!({ "name": "after", "schedule_type": "one_time", "scheduled_at": in_ms(700),
+                        "target_command": "cmd.example.x" }))
+        .await;
     dying.exited().await;
     let _service = nats.service().await;
     nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1).await;

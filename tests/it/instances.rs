@@ -121,8 +121,7 @@ async fn a_deleted_schedule_fires_on_no_instance() {
     let mut revisions = HashMap::new();
     for id in &ids {
         nats.ask("schedule.delete", json!({ "schedule_id": id })).await;
-        let data = nats.ask("schedule.get", json!({ "schedule_id": id })).await;
-        revisions.insert(id.clone(), data["revision"].as_u64().unwrap());
+        revisions.insert(id.clone(), nats.record_revision(id).await);
     }
     settle_down_deleted(&nats).await;
     for command in nats.messages("COMMANDS").await {

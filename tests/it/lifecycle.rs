@@ -29,7 +29,8 @@ async fn after_the_reply_to_pause_nothing_is_claimed_on_any_instance() {
         assert_eq!(data["is_paused"], true);
         assert_eq!(data["pause_reason"], "maintenance");
         assert_eq!(data["updated_by"], "alice");
-        paused.push((id.clone(), data["revision"].as_u64().unwrap(), Utc::now()));
+        let at = Utc::now();
+        paused.push((id.clone(), nats.record_revision(id).await, at));
     }
     // What was due by then may still be on its way; the next beats must not come.
     tokio::time::sleep(Duration::from_millis(2500)).await;
@@ -146,21 +147,18 @@ async fn a_run_by_hand_carries_its_own_payload_and_the_requests_correlation() {
 
 #[tokio::test]
 async fn a_run_by_hand_survives_the_death_of_every_instance() {
-    let nats = Nats::start().await;
-    let mut service = nats.service_with(&[("NATS_SCHEDULER_FAILPOINT", "before_claim")]).await;
-    let id = nats.create(far("durable")).await;
+    let nats = Nats::bare().await;
+    let mut service = nats.service().await;
+    let mut request = far("durable");
+    request["retry_delay_seconds"] = json!(1);
+    let id = nats.create(request).await;
     let run = nats.ask("schedule.trigger", json!({ "schedule_id": id })).await;
-    service.exited().await;
-    assert_eq!(nats.count("COMMANDS").await, 0);
+    service.kill();
+    nats.add_stream(include_str!("../../streams/COMMANDS.json")).await;
     let _next = nats.service().await;
-    let found = wait_for("the execution", || async {
-        let reply =
-            nats.request("execution.get", &json!({ "execution_id": run["execution_id"] })).await;
-        reply.get("error").is_none().then(|| reply["data"].clone())
-    })
-    .await;
-    assert_eq!(found["status"], "success");
+    nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1).await;
     assert_eq!(nats.count("COMMANDS").await, 1);
+    nats.ask("execution.get", json!({ "execution_id": run["execution_id"] })).await;
 }
 
 #[tokio::test]

@@ -147,18 +147,22 @@ async fn after_the_reply_no_occurrence_is_claimed_under_the_old_payload() {
     let mut updated = Vec::new();
     for id in &ids {
         let request = json!({ "schedule_id": id, "command_payload": { "version": 2 } });
-        let data = nats.ask("schedule.update", request).await;
-        updated.push((id.clone(), data["revision"].as_u64().unwrap()));
+        nats.ask("schedule.update", request).await;
+        let at = Utc::now();
+        updated.push((id.clone(), nats.record_revision(id).await, at));
     }
     let before = nats.count("COMMANDS").await;
     nats.wait_count("COMMANDS", before + 40).await;
     for command in nats.messages("COMMANDS").await {
         let header = |name: &str| command.headers.get(name).unwrap().as_str();
-        let (_, revision) =
-            updated.iter().find(|(id, _)| id == header("Scheduler-Schedule-Id")).unwrap();
+        let (_, revision, at) =
+            updated.iter().find(|(id, ..)| id == header("Scheduler-Schedule-Id")).unwrap();
         let claim: u64 = header("Scheduler-Revision").parse().unwrap();
-        let new = &command.payload[..] == br#"{"version":2}"#;
-        assert_eq!(new, claim > *revision, "claimed at {claim}, updated at {revision}");
+        let due: DateTime<Utc> = header("Scheduler-Scheduled-For").parse().unwrap();
+        if &command.payload[..] != br#"{"version":2}"# {
+            assert!(claim < *revision, "claimed at {claim}, updated at {revision}");
+            assert!(due <= *at + chrono::Duration::milliseconds(50), "due {due}, updated {at}");
+        }
     }
     check_ledgers(&nats, &ids).await;
 }

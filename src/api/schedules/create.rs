@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
 use uuid::Uuid;
 
 use super::super::error::{ApiError, Code};
@@ -10,7 +11,9 @@ use super::super::{Api, Caller, Checked};
 use crate::clock;
 use crate::index::Entry;
 use crate::jetstream::deliver;
-use crate::schedule::{CreateSchedule, DeliveryMode, FieldFault, Schedule, new_schedule};
+use crate::schedule::{
+    Change, ChangeKind, CreateSchedule, DeliveryMode, FieldFault, Schedule, new_schedule,
+};
 
 impl Checked for CreateSchedule {
     fn faults(&self, api: &Api) -> Vec<FieldFault> {
@@ -47,6 +50,17 @@ impl Api {
             self.writer(),
         )?;
         self.check_limit(&created_by)?;
+        let mut schedule = schedule;
+        let details = json!({
+            "schedule_type": schedule.spec.timing.schedule_type,
+            "target_command": schedule.spec.target_command,
+            "next_run_at": schedule.next_run_at,
+            "created_by": created_by,
+            "created_at": schedule.created_at,
+        });
+        let (author, now) = (caller.author(&created_by), schedule.created_at);
+        let created = Change::new(ChangeKind::Created, &schedule, author, now, details);
+        schedule.events.push(created);
         let (schedule, revision) = self.store_new(schedule).await?;
         tracing::info!(
             schedule_id = %schedule.id,
@@ -55,8 +69,8 @@ impl Api {
             correlation_id = caller.correlation_id,
             "schedule created"
         );
-        let mut reply = Reply::new(ScheduleView::new(&schedule, revision), caller)
-            .links(Links::schedule(schedule.id));
+        let mut reply =
+            Reply::new(ScheduleView::new(&schedule), caller).links(Links::schedule(schedule.id));
         reply.warnings.extend(self.target_warning(&schedule).await);
         let (schedule, trigger) = (Arc::new(schedule), Arc::new(trigger));
         self.index.insert(Entry { revision, schedule, trigger });

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::super::error::ApiError;
@@ -10,8 +11,7 @@ use super::super::reply::Reply;
 use super::super::{Api, Caller};
 use crate::clock;
 use crate::jetstream::WriteError;
-use crate::jetstream::names::schedule_key;
-use crate::schedule::{Phase, Schedule, Status};
+use crate::schedule::{ChangeKind, Phase, Schedule, Status};
 
 /// A request to delete a schedule.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -19,7 +19,10 @@ use crate::schedule::{Phase, Schedule, Status};
 pub struct DeleteSchedule {
     /// Required.
     pub schedule_id: Option<Uuid>,
-    /// Whether its record goes too; default false: it is kept with status `deleted`.
+    /// Whether its record goes too, once what is in flight is recorded and the deletion announced;
+    /// default false: it is kept with status `deleted`.
+    ///
+    /// Nobody sees it any more meanwhile.
     pub hard_delete: Option<bool>,
     /// Who deletes it, where no `X-Deleted-By` header says so.
     pub deleted_by: Option<String>,
@@ -64,14 +67,18 @@ impl Api {
                 };
             }
             mark_deleted(&mut schedule, now, &actor);
-            let written = if hard_delete && schedule.attempts.is_empty() {
-                self.erase(&schedule, revision).await
-            } else {
-                schedule.purge = hard_delete;
-                self.rewrite(&mut schedule, revision).await.map(|_| ())
-            };
-            match written {
-                Ok(()) => return Ok(self.deleted(&schedule, hard_delete, &actor, caller).await),
+            let details =
+                json!({ "deleted_by": actor, "deleted_at": now, "hard_delete": hard_delete });
+            super::announce(
+                &mut schedule,
+                ChangeKind::Deleted,
+                caller.author(&actor),
+                now,
+                details,
+            );
+            schedule.purge = hard_delete;
+            match self.rewrite(&mut schedule, revision).await {
+                Ok(_) => return Ok(self.deleted(&schedule, hard_delete, &actor, caller).await),
                 Err(WriteError::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -90,13 +97,6 @@ impl Api {
         let schedule_id = schedule.id;
         tracing::info!(%schedule_id, deleted_by = actor, hard_delete, "schedule deleted");
         Reply::new(Deleted { schedule_id, hard_delete }, caller)
-    }
-
-    async fn erase(&self, schedule: &Schedule, revision: u64) -> Result<(), WriteError> {
-        let key = schedule_key(schedule.id);
-        let written = self.store.delete(&key, revision).await?;
-        self.index.apply(&key, written, None);
-        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::super::error::{ApiError, Code};
@@ -13,7 +14,8 @@ use super::super::{Api, Caller};
 use crate::execution::Execution;
 use crate::plan::MAX_WAITING;
 use crate::schedule::{
-    Attempt, FieldFault, MAX_PAYLOAD_BYTES, Manual, Payload, Phase, Schedule, SkipCause, Status,
+    Attempt, ChangeKind, FieldFault, MAX_PAYLOAD_BYTES, Manual, Payload, Phase, Schedule,
+    SkipCause, Status,
 };
 
 /// Longest time to wait for the outcome of a run by hand.
@@ -92,11 +94,13 @@ impl Api {
             schedule.status = Status::Paused;
             schedule.pause_reason.clone_from(&request.reason);
             super::touch(schedule, now, &actor);
-            Ok(())
+            let details = json!({ "reason": request.reason, "paused_by": actor, "paused_at": now });
+            Ok(Some((ChangeKind::Paused, details)))
         };
-        let (schedule, revision) = self.change(id, request.expected_revision, change).await?;
+        let author = caller.author(&actor);
+        let schedule = self.change(id, request.expected_revision, author, change).await?;
         tracing::info!(schedule_id = %id, paused_by = actor, reason = request.reason, "schedule paused");
-        Ok(Reply::new(ScheduleView::new(&schedule, revision), caller).links(Links::schedule(id)))
+        Ok(Reply::new(ScheduleView::new(&schedule), caller).links(Links::schedule(id)))
     }
 
     /// Resumes a paused schedule. Its next time is in the future; what was due meanwhile becomes one
@@ -120,11 +124,15 @@ impl Api {
             schedule.pause_reason = None;
             self.skip_due(schedule, now, SkipCause::Paused)?;
             super::touch(schedule, now, &actor);
-            Ok(())
+            let next_run_at = schedule.next_run_at;
+            let details =
+                json!({ "next_run_at": next_run_at, "resumed_by": actor, "resumed_at": now });
+            Ok(Some((ChangeKind::Resumed, details)))
         };
-        let (schedule, revision) = self.change(id, request.expected_revision, change).await?;
+        let author = caller.author(&actor);
+        let schedule = self.change(id, request.expected_revision, author, change).await?;
         tracing::info!(schedule_id = %id, resumed_by = actor, "schedule resumed");
-        Ok(Reply::new(ScheduleView::new(&schedule, revision), caller).links(Links::schedule(id)))
+        Ok(Reply::new(ScheduleView::new(&schedule), caller).links(Links::schedule(id)))
     }
 
     /// Runs a schedule now. Once the reply is sent the run takes place, even if every instance is
@@ -157,7 +165,7 @@ impl Api {
         let change = |schedule: &mut Schedule, now: DateTime<Utc>| {
             let known = |attempt: &Attempt| attempt.execution_id == execution_id;
             if schedule.attempts.iter().any(known) {
-                return Ok(());
+                return Ok(None);
             }
             let waits = |attempt: &&Attempt| matches!(attempt.phase, Phase::Waiting { .. });
             if schedule.attempts.iter().filter(waits).count() >= MAX_WAITING {
@@ -166,9 +174,12 @@ impl Api {
                 return Err(ApiError::new(Code::LimitExceeded, message));
             }
             schedule.attempts.push(Attempt::manual(execution_id, now, manual.clone()));
-            Ok(())
+            let by = &manual.by;
+            let details =
+                json!({ "execution_id": execution_id, "triggered_by": by, "triggered_at": now });
+            Ok(Some((ChangeKind::Triggered, details)))
         };
-        self.change(id, None, change).await?;
+        self.change(id, None, caller.author(&manual.by), change).await?;
         tracing::info!(schedule_id = %id, %execution_id, triggered_by = manual.by, "schedule triggered");
         let execution = self.outcome_within(execution_id, Duration::from_millis(wait_ms)).await;
         let links = Links::execution(execution_id, id);

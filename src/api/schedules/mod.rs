@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::Api;
@@ -29,7 +30,10 @@ use crate::history_index::Page;
 use crate::index::{Entry, read_record};
 use crate::jetstream::WriteError;
 use crate::jetstream::names as subjects;
-use crate::schedule::{Attempt, FieldFault, Phase, Schedule, SkipCause, SkippedRange, Status};
+use crate::schedule::{
+    Attempt, Author, Change, ChangeKind, FieldFault, Phase, Schedule, SkipCause, SkippedRange,
+    Status,
+};
 
 /// A claim made ahead is withdrawn by a change unless its time comes this soon: its holder may not
 /// hear of the change before, and then it counts as claimed before the change.
@@ -58,12 +62,28 @@ pub(crate) fn page(page: Option<u64>, limit: Option<u64>) -> Result<(usize, Page
     Ok((size(number), Page { offset: size((number - 1) * limit), limit: size(limit) }))
 }
 
-/// The error of a change that expected another revision.
-fn stale(id: Uuid, revision: u64) -> ApiError {
+/// Refuses a change that expected another revision, and says the current one.
+fn check_expected(expected: Option<u64>, schedule: &Schedule) -> Result<(), ApiError> {
+    let (id, revision) = (schedule.id, schedule.revision);
+    if expected.is_none_or(|expected| expected == revision) {
+        return Ok(());
+    }
     let message = format!("schedule {id} has been changed: its revision is {revision}");
     let mut error = ApiError::new(Code::Conflict, message);
     error.details = vec![FieldFault::new("revision", revision.to_string())];
-    error
+    Err(error)
+}
+
+/// Counts a change that is about to be written and puts its event into the record.
+fn announce(
+    schedule: &mut Schedule,
+    kind: ChangeKind,
+    author: Author<'_>,
+    now: DateTime<Utc>,
+    details: Value,
+) {
+    schedule.revision += 1;
+    schedule.events.push(Change::new(kind, schedule, author, now, details));
 }
 
 fn touch(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str) {
@@ -93,26 +113,27 @@ impl Api {
     /// made again from the new record, so it must do no harm twice.
     ///
     /// Claims made ahead of their time are withdrawn first: after the reply no occurrence is acted
-    /// on under the old state but those that were due by then.
+    /// on under the old state but those that were due by then. `apply` returns what is to be said
+    /// of the change, or nothing if there was nothing to change.
     async fn change(
         &self,
         id: Uuid,
         expected: Option<u64>,
-        apply: impl Fn(&mut Schedule, DateTime<Utc>) -> Result<(), ApiError>,
-    ) -> Result<(Schedule, u64), ApiError> {
+        author: Author<'_>,
+        apply: impl Fn(&mut Schedule, DateTime<Utc>) -> Result<Option<(ChangeKind, Value)>, ApiError>,
+    ) -> Result<Schedule, ApiError> {
         for _ in 0..super::CHANGE_TRIES {
             let (mut schedule, revision) = self.read_schedule(id).await?;
             if schedule.status == Status::Deleted {
                 return Err(ApiError::no_schedule(id));
             }
-            if expected.is_some_and(|expected| expected != revision) {
-                return Err(stale(id, revision));
-            }
+            check_expected(expected, &schedule)?;
             let now = clock::now();
             schedule.withdraw(now + WITHDRAW_MARGIN);
-            apply(&mut schedule, now)?;
+            let Some((kind, details)) = apply(&mut schedule, now)? else { return Ok(schedule) };
+            announce(&mut schedule, kind, author, now, details);
             match self.rewrite(&mut schedule, revision).await {
-                Ok(revision) => return Ok((schedule, revision)),
+                Ok(_) => return Ok(schedule),
                 Err(WriteError::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }

@@ -27,7 +27,7 @@ impl Api {
         caller: &Caller,
     ) -> Result<Reply<ScheduleView>, ApiError> {
         let id = super::required_id(request.schedule_id)?;
-        let (schedule, revision) = self.read_schedule(id).await?;
-        Ok(Reply::new(ScheduleView::new(&schedule, revision), caller).links(Links::schedule(id)))
+        let (schedule, _) = self.read_schedule(id).await?;
+        Ok(Reply::new(ScheduleView::new(&schedule), caller).links(Links::schedule(id)))
     }
 }

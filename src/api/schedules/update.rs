@@ -1,13 +1,16 @@
 //! Updating a schedule.
 
 use chrono::{DateTime, Utc};
+use serde_json::json;
 
 use super::super::error::ApiError;
 use super::super::reply::{Links, Reply, ScheduleView};
 use super::super::{Api, Caller, Checked};
 use crate::clock;
 use crate::jetstream::WriteError;
-use crate::schedule::{FieldFault, Schedule, SkipCause, Status, UpdateSchedule, apply_update};
+use crate::schedule::{
+    ChangeKind, FieldFault, Schedule, SkipCause, Status, UpdateSchedule, apply_update, differences,
+};
 
 impl Checked for UpdateSchedule {
     fn faults(&self, api: &Api) -> Vec<FieldFault> {
@@ -40,23 +43,29 @@ impl Api {
             if old.status == Status::Deleted {
                 return Err(ApiError::no_schedule(id));
             }
-            if request.expected_revision.is_some_and(|expected| expected != revision) {
-                return Err(super::stale(id, revision));
-            }
-            let mut schedule = old.clone();
-            self.apply(&request, &mut schedule, clock::now(), &actor)?;
+            super::check_expected(request.expected_revision, &old)?;
+            let (mut schedule, now) = (old.clone(), clock::now());
+            self.apply(&request, &mut schedule, now, &actor)?;
+            let changes = differences(&old, &schedule);
+            let fields: Vec<_> = changes.iter().map(|change| change["field"].clone()).collect();
+            let details = json!({
+                "updated_fields": fields, "changes": changes, "next_run_at": schedule.next_run_at,
+                "updated_by": actor, "updated_at": now,
+            });
+            let author = caller.author(&actor);
+            super::announce(&mut schedule, ChangeKind::Updated, author, now, details);
             let renamed = schedule.spec.name != old.spec.name;
             if renamed {
                 // Before each try: the reservation may have been taken over since the last one.
                 self.reserve_name(&schedule).await?;
             }
             match self.rewrite(&mut schedule, revision).await {
-                Ok(revision) => {
+                Ok(_) => {
                     if renamed {
                         self.free_name(&old).await;
                     }
                     tracing::info!(schedule_id = %id, updated_by = actor, "schedule updated");
-                    let view = ScheduleView::new(&schedule, revision);
+                    let view = ScheduleView::new(&schedule);
                     return Ok(Reply::new(view, caller).links(Links::schedule(id)));
                 }
                 Err(WriteError::Conflict) => {}

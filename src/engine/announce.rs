@@ -1,0 +1,59 @@
+//! Announcing changes of schedules: from the record into the audit stream.
+//!
+//! No claim is needed. An event's id is its `Nats-Msg-Id`, so an event that two instances announce, or
+//! one announces twice after a crash, is stored once. It leaves the record by a later write, and until
+//! then whoever sees it announces it.
+
+use std::time::Duration;
+
+use async_nats::jetstream::message::PublishMessage;
+use bytes::Bytes;
+use tracing::warn;
+use uuid::Uuid;
+
+use super::Shared;
+use crate::failpoint::failpoint;
+use crate::jetstream::deliver::connected;
+use crate::jetstream::{WriteError, names};
+use crate::plan::View as _;
+use crate::schedule::Change;
+
+/// Pause between tries.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Announces what a schedule's record holds, oldest first, and returns the ids of the events.
+///
+/// Others may go first; what they have announced meanwhile is not there any more.
+pub(crate) async fn announce(shared: &Shared, schedule: Uuid) -> Vec<Uuid> {
+    if let Ok(delay) = shared.delay(schedule).to_std() {
+        tokio::time::sleep(delay).await;
+    }
+    let Some(entry) = shared.index.get(schedule) else { return Vec::new() };
+    failpoint("before_announcing");
+    let mut announced = Vec::new();
+    for change in &entry.schedule.events {
+        publish(shared, schedule, change).await;
+        failpoint("after_announcing");
+        announced.push(change.event_id);
+    }
+    announced
+}
+
+async fn publish(shared: &Shared, schedule: Uuid, change: &Change) {
+    let subject = names::schedule_subject(change.kind.event(), schedule);
+    let body = Bytes::copy_from_slice(change.body.get().as_bytes());
+    let message = PublishMessage::build().payload(body).message_id(change.event_id.to_string());
+    let mut complained = false;
+    loop {
+        connected(&shared.js.client()).await;
+        let sent = match shared.js.send_publish(subject.clone(), message.clone()).await {
+            Ok(ack) => ack.await,
+            Err(error) => Err(error),
+        };
+        let Err(error) = sent.map_err(WriteError::from) else { return };
+        if !std::mem::replace(&mut complained, true) {
+            warn!(schedule_id = %schedule, event = change.kind.event(), %error, "change cannot be announced; trying on");
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}

@@ -1,0 +1,130 @@
+//! Changes of schedules, to be announced.
+//!
+//! A change and its announcement are one write: the record carries the event until it is in the audit
+//! stream. So no change goes unannounced, whatever dies when, and events of a schedule are announced
+//! in the order of its changes.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::Schedule;
+
+/// What was done to a schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    /// It was created.
+    Created,
+    /// Its fields were changed.
+    Updated,
+    /// It was deleted.
+    Deleted,
+    /// It was paused.
+    Paused,
+    /// It was resumed.
+    Resumed,
+    /// It was run by hand.
+    Triggered,
+}
+
+impl ChangeKind {
+    /// The last but one token of the event's subject.
+    pub fn event(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Updated => "updated",
+            Self::Deleted => "deleted",
+            Self::Paused => "paused",
+            Self::Resumed => "resumed",
+            Self::Triggered => "triggered",
+        }
+    }
+}
+
+/// An event that is not yet known to be in the audit stream.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Change {
+    /// The `Nats-Msg-Id` of the event.
+    pub event_id: Uuid,
+    /// What was done.
+    pub kind: ChangeKind,
+    /// The event as it will be stored.
+    pub body: Box<RawValue>,
+}
+
+impl PartialEq for Change {
+    fn eq(&self, other: &Self) -> bool {
+        self.event_id == other.event_id
+    }
+}
+
+/// Who changed a schedule, and in which request.
+#[derive(Clone, Copy, Debug)]
+pub struct Author<'a> {
+    /// Who.
+    pub actor: &'a str,
+    /// The request's correlation id.
+    pub correlation_id: &'a str,
+}
+
+impl Change {
+    /// A change of `schedule`, as it is now, at `time`; `details` are the fields of its kind.
+    pub fn new(
+        kind: ChangeKind,
+        schedule: &Schedule,
+        author: Author<'_>,
+        time: DateTime<Utc>,
+        details: Value,
+    ) -> Self {
+        let event_id = Uuid::now_v7();
+        let mut event = json!({
+            "event_id": event_id,
+            "event": kind.event(),
+            "time": time,
+            "schedule_id": schedule.id,
+            "name": schedule.spec.name,
+            "revision": schedule.revision,
+            "actor": author.actor,
+            "correlation_id": author.correlation_id,
+        });
+        if let (Some(event), Value::Object(details)) = (event.as_object_mut(), details) {
+            event.extend(details);
+        }
+        let body = serde_json::value::to_raw_value(&event).unwrap_or_default();
+        Self { event_id, kind, body }
+    }
+}
+
+/// The fields that differ between two schedules, with their old and new values; payloads, which may
+/// be large or secret, by their hashes.
+pub fn differences(old: &Schedule, new: &Schedule) -> Vec<Value> {
+    let (before, after) = (fields(old), fields(new));
+    let mut names: Vec<_> = before.keys().chain(after.keys()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+        .into_iter()
+        .filter_map(|name| {
+            let (old, new) = (before.get(name), after.get(name));
+            (old != new).then(|| json!({ "field": name, "old": old, "new": new }))
+        })
+        .collect()
+}
+
+fn fields(schedule: &Schedule) -> Map<String, Value> {
+    let Ok(Value::Object(mut fields)) = serde_json::to_value(&*schedule.spec) else {
+        return Map::new();
+    };
+    if let Some(Value::Object(timing)) = fields.remove("timing") {
+        fields.extend(timing);
+    }
+    let hash = Sha256::digest(schedule.spec.command_payload.as_str());
+    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    fields.insert("command_payload".to_owned(), json!(format!("sha256:{hash}")));
+    fields.insert("is_active".to_owned(), json!(schedule.is_active));
+    fields
+}
