@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -39,11 +40,14 @@ pub struct SetAside {
     pub reason: String,
 }
 
+/// How long an older read of a key that was deleted may still turn up.
+const STALE_READS: Duration = Duration::from_secs(60);
+
 #[derive(Default)]
 struct State {
     entries: HashMap<Uuid, Arc<Entry>>,
     /// Revisions at which keys were deleted, so that an older read cannot bring them back.
-    deleted: HashMap<Uuid, u64>,
+    deleted: HashMap<Uuid, (u64, Instant)>,
     set_aside: BTreeMap<String, SetAside>,
     per_creator: HashMap<String, usize>,
 }
@@ -116,7 +120,9 @@ impl Index {
     pub fn knows(&self, id: Uuid, revision: u64) -> bool {
         self.read(|state| {
             let known = state.entries.get(&id).map(|known| known.revision);
-            known.max(state.deleted.get(&id).copied()).is_some_and(|known| known >= revision)
+            known
+                .max(state.deleted.get(&id).map(|(revision, _)| *revision))
+                .is_some_and(|known| known >= revision)
         })
     }
 
@@ -126,7 +132,7 @@ impl Index {
         let changed = self.write(|state| {
             let known = state.entries.get(&id).map(|known| known.revision);
             if known
-                .max(state.deleted.get(&id).copied())
+                .max(state.deleted.get(&id).map(|(revision, _)| *revision))
                 .is_some_and(|known| known >= entry.revision)
             {
                 return false;
@@ -172,7 +178,10 @@ impl Index {
             if state.entries.get(&id).is_some_and(|known| known.revision > revision) {
                 return false;
             }
-            state.deleted.insert(id, revision);
+            state.deleted.insert(id, (revision, Instant::now()));
+            if state.deleted.len() % 1024 == 0 {
+                state.deleted.retain(|_, (_, since)| since.elapsed() < STALE_READS);
+            }
             state.set_aside.remove(&format!("{SCHEDULE_KEY_PREFIX}{id}"));
             if let Some(old) = state.entries.remove(&id) {
                 state.count(&old.schedule, -1);

@@ -134,21 +134,6 @@ fn an_occurrence_is_claimed_ahead_and_a_backlog_is_not() {
 }
 
 #[test]
-fn withdrawing_gives_back_what_is_not_due_and_keeps_what_is() {
-    let (schedule, trigger) = schedule(r#"{"schedule_type":"interval","interval_seconds":1}"#);
-    let mut view = knows();
-    view.lead = Duration::milliseconds(500);
-    let mut record = plan(&schedule, &trigger, at("00:00:00"), &view, lease()).unwrap().schedule;
-    view.running.extend(record.attempts.iter().map(|attempt| attempt.execution_id));
-    record = plan(&record, &trigger, at("00:00:00.600"), &view, lease()).unwrap().schedule;
-    assert_eq!(record.attempts.len(), 2);
-    record.withdraw(at("00:00:00.700"));
-    assert_eq!(record.attempts.len(), 1);
-    assert_eq!(record.next_run_at, Some(at("00:00:01")));
-    assert!(record.last_scheduled_for < Some(at("00:00:01")));
-}
-
-#[test]
 fn of_a_backlog_the_latest_fires_and_the_rest_is_one_entry() {
     let (schedule, trigger) = minutely();
     let plan = plan(&schedule, &trigger, at("01:30:10"), &knows(), lease()).unwrap();

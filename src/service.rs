@@ -23,6 +23,8 @@ use crate::jetstream::{ACK_TIMEOUT, watch};
 
 /// Pause between tries at start.
 const RETRY: Duration = Duration::from_secs(1);
+/// Time beyond the drain for saying goodbye.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Publishes that may wait for their acknowledgement: claims, commands and records together.
 const MAX_ACKS: usize = 16_384;
 
@@ -126,16 +128,22 @@ pub async fn serve(
         .await;
         return Err(error);
     }
-    if answering.await.is_err() {
-        warn!("the service endpoints did not stop cleanly");
-    }
-    if engine.await.is_err() {
-        warn!("the engine did not stop cleanly");
+    // The engine keeps its own deadline; nothing else may outlast it, even without a connection.
+    let finish = async {
+        if answering.await.is_err() {
+            warn!("the service endpoints did not stop cleanly");
+        }
+        if engine.await.is_err() {
+            warn!("the engine did not stop cleanly");
+        }
+        client.flush().await
+    };
+    match tokio::time::timeout(drain + LAST_WORDS, finish).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => warn!(%error, "last messages may not have been sent"),
+        Err(_) => warn!("stopped without NATS; the next start takes over what is left"),
     }
     background.cancel();
-    if let Err(error) = client.flush().await {
-        warn!(%error, "last messages may not have been sent");
-    }
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use super::schedules::{MAX_WAIT_MS, Triggered};
 use super::{Api, Caller, Checked};
 use crate::clock;
 use crate::index::Entry;
+use crate::jetstream::WriteError;
 use crate::schedule::{
     CreateSchedule, Delivery, FieldFault, Payload, Schedule, ScheduleType, execution_id,
     new_schedule,
@@ -68,14 +69,21 @@ impl Api {
         let actor = caller.actor();
         let (schedule, trigger) = self.check_immediate(&request, &actor, &caller.correlation_id)?;
         let deadline = Instant::now() + super::WRITE_PATIENCE;
-        let written = self.store.write(&schedule, 0, deadline).await?;
+        let written = match self.store.write(&schedule, 0, deadline).await {
+            Ok(written) => Some(written),
+            // Nobody else writes a fresh id: ours was stored, and the engine wrote since.
+            Err(WriteError::Conflict) => None,
+            Err(error) => return Err(error.into()),
+        };
         let schedule_id = schedule.id;
         let due = schedule.next_run_at.unwrap_or(schedule.created_at);
         let execution_id = execution_id(schedule_id, due, 1);
         let target = schedule.spec.target_command.as_str();
         tracing::info!(%execution_id, target, created_by = actor, "command accepted");
-        let (schedule, trigger) = (Arc::new(schedule), Arc::new(trigger));
-        self.index.insert(Entry { revision: written.revision, schedule, trigger });
+        if let Some(written) = written {
+            let (schedule, trigger) = (Arc::new(schedule), Arc::new(trigger));
+            self.index.insert(Entry { revision: written.revision, schedule, trigger });
+        }
         let wait = Duration::from_millis(request.wait_ms.unwrap_or(0));
         let execution = self.outcome_within(execution_id, wait).await;
         let links = Links { schedule: None, ..Links::execution(execution_id, schedule_id) };
@@ -97,6 +105,8 @@ impl Api {
             max_retries: request.max_retries,
             retry_delay_seconds: request.retry_delay_seconds,
             delivery: request.delivery.clone(),
+            // It is sent however long nobody ran.
+            misfire_grace_seconds: Some(31_536_000),
             ..CreateSchedule::default()
         };
         let (id, now, writer) = (Uuid::now_v7(), clock::now(), self.writer());

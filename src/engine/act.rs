@@ -3,20 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures::future::{self, join_all};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 use uuid::Uuid;
 
 use super::armed::Armed;
+use super::execute::Prepared;
 use super::queue::Lane;
 use super::urgency::Urgent;
-use super::work::Accepted;
+use super::work::{Accepted, Done};
 use super::{Shared, execute};
-use crate::clock;
 use crate::execution::Execution;
 use crate::failpoint::failpoint;
-use crate::schedule::{Attempt, Phase};
+use crate::schedule::Attempt;
 
 /// How long an action counts against the bound on those under way: one that takes longer waits for
 /// something that is not there.
@@ -34,6 +35,8 @@ pub(crate) enum Event {
     Ended(Box<Execution>),
     /// Changes of the schedule are in the audit stream.
     Announced(Uuid, Vec<Uuid>),
+    /// What was done could not be folded into the record.
+    Back(Uuid, Done),
     /// A permit was returned.
     Permit,
     /// Something about the schedule changed that its record does not show.
@@ -76,30 +79,40 @@ impl Drop for Held {
     }
 }
 
-/// Makes the attempts of an accepted plan, and arms those whose time has not come.
+/// Arms the attempts of an accepted plan whose time has not come. Before the record is free again, so
+/// that a loop that stops has heard of all of them.
+pub(crate) fn arm(
+    shared: &Shared,
+    accepted: &Arc<Accepted>,
+    now: DateTime<Utc>,
+    events: &UnboundedSender<Event>,
+) {
+    for (attempt, recovered) in accepted.attempts().filter(|(a, _)| a.scheduled_for > now) {
+        let prepared = execute::prepare(shared, accepted, attempt);
+        let (accepted, attempt) = (Arc::clone(accepted), attempt.clone());
+        let _ = events.send(Event::Armed(Armed { accepted, attempt, prepared, recovered }));
+        failpoint("after_arming");
+    }
+}
+
+/// Makes the attempts of an accepted plan that are not armed.
 pub(crate) async fn act(
     shared: &Shared,
     accepted: &Arc<Accepted>,
+    armed_at: DateTime<Utc>,
     lane: Lane,
     events: &UnboundedSender<Event>,
     permit: OwnedSemaphorePermit,
     urgent: Option<Urgent>,
 ) {
-    let now = clock::now();
-    let (due, ahead): (Vec<_>, Vec<_>) =
-        accepted.fire.iter().partition(|attempt| attempt.scheduled_for <= now);
-    for attempt in ahead {
-        let (accepted, attempt) = (Arc::clone(accepted), attempt.clone());
-        let _ = events.send(Event::Armed(Armed { accepted, attempt }));
-        failpoint("after_arming");
-    }
-    let recover = accepted.recover.iter().map(|attempt| (attempt, true));
-    let attempts: Vec<_> = due.into_iter().map(|attempt| (attempt, false)).chain(recover).collect();
+    let attempts: Vec<_> =
+        accepted.attempts().filter(|(attempt, _)| attempt.scheduled_for <= armed_at).collect();
     match (&attempts[..], &accepted.skip[..]) {
         ([], []) => {}
         // By far the most frequent: one attempt.
         ([(attempt, recovered)], []) => {
-            let making = make(shared, accepted, attempt, *recovered, events, urgent);
+            let prepared = execute::prepare(shared, accepted, attempt);
+            let making = make(shared, accepted, attempt, prepared, *recovered, events, urgent);
             within_permit(lane, permit, events, making).await;
         }
         (attempts, skips) => {
@@ -111,13 +124,15 @@ pub(crate) async fn act(
                 drop(urgent);
                 if lane == Lane::Fast {
                     join_all(attempts.iter().map(|(attempt, recovered)| {
-                        make(shared, accepted, attempt, *recovered, events, None)
+                        let prepared = execute::prepare(shared, accepted, attempt);
+                        make(shared, accepted, attempt, prepared, *recovered, events, None)
                     }))
                     .await;
                 } else {
                     // One permit is one request under way.
                     for (attempt, recovered) in attempts {
-                        make(shared, accepted, attempt, *recovered, events, None).await;
+                        let prepared = execute::prepare(shared, accepted, attempt);
+                        make(shared, accepted, attempt, prepared, *recovered, events, None).await;
                     }
                 }
             };
@@ -130,14 +145,14 @@ pub(crate) async fn act(
 /// Makes an armed attempt, now that it is due, if it still stands.
 pub(crate) async fn release(
     shared: &Shared,
-    armed: &Armed,
+    armed: Armed,
     events: &UnboundedSender<Event>,
     permit: OwnedSemaphorePermit,
     urgent: Urgent,
 ) {
-    if stands(shared, armed) {
-        let (accepted, attempt) = (&armed.accepted, &armed.attempt);
-        let making = make(shared, accepted, attempt, false, events, Some(urgent));
+    if stands(shared, &armed) {
+        let Armed { accepted, attempt, prepared, recovered } = armed;
+        let making = make(shared, &accepted, &attempt, prepared, recovered, events, Some(urgent));
         within_permit(Lane::Fast, permit, events, making).await;
     } else {
         shared.end([armed.attempt.execution_id]);
@@ -145,32 +160,25 @@ pub(crate) async fn release(
     }
 }
 
-/// Whether an armed attempt is still what the schedule's record asks for: a user may have deleted,
-/// paused or changed the schedule since it was claimed.
+/// Whether an armed attempt is still ours: another instance that thought us gone may have taken it.
 fn stands(shared: &Shared, armed: &Armed) -> bool {
-    let schedule = &armed.accepted.schedule;
     let same = |attempt: &Attempt| {
-        attempt.execution_id == armed.attempt.execution_id
-            && matches!((&attempt.phase, &armed.attempt.phase),
-                (Phase::Claimed { by, at, .. }, Phase::Claimed { by: b, at: a, .. })
-                    if by == b && at == a)
+        attempt.execution_id == armed.attempt.execution_id && attempt.phase == armed.attempt.phase
     };
-    shared.index.get(schedule.id).is_some_and(|entry| {
-        let spec = &entry.schedule.spec;
-        let unchanged = Arc::ptr_eq(spec, &schedule.spec) || *spec == schedule.spec;
-        unchanged && entry.schedule.attempts.iter().any(same)
-    })
+    let entry = shared.index.get(armed.accepted.schedule.id);
+    entry.is_some_and(|entry| entry.schedule.attempts.iter().any(same))
 }
 
 async fn make(
     shared: &Shared,
     accepted: &Accepted,
     attempt: &Attempt,
+    prepared: Prepared,
     recovered: bool,
     events: &UnboundedSender<Event>,
     urgent: Option<Urgent>,
 ) {
-    match execute::attempt(shared, accepted, attempt, recovered, urgent).await {
+    match execute::attempt(shared, accepted, attempt, prepared, recovered, urgent).await {
         Some(ended) => {
             let _ = events.send(Event::Ended(ended));
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::execute::Prepared;
 use super::work::Accepted;
 use crate::schedule::Attempt;
 
@@ -14,6 +15,9 @@ use crate::schedule::Attempt;
 pub(crate) struct Armed {
     pub(crate) accepted: Arc<Accepted>,
     pub(crate) attempt: Attempt,
+    pub(crate) prepared: Prepared,
+    /// Whether others may have acted on it.
+    pub(crate) recovered: bool,
 }
 
 /// Armed attempts by due time; of those due at once the higher priority comes first.

@@ -11,10 +11,28 @@ use super::{Shared, TRUST};
 use crate::clock;
 use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome, payload};
 use crate::failpoint::failpoint;
-use crate::jetstream::deliver;
+use crate::jetstream::deliver::{self, Command};
 use crate::jetstream::history::Recorded;
 use crate::plan::retry_at;
 use crate::schedule::{Attempt, DeliveryMode, Phase, Schedule, Status};
+
+/// An attempt whose command is ready to be sent: what can be done before it is due has been.
+pub(crate) struct Prepared {
+    execution: Box<Execution>,
+    command: Command,
+}
+
+/// Prepares an attempt under an accepted claim.
+pub(crate) fn prepare(shared: &Shared, accepted: &Accepted, attempt: &Attempt) -> Prepared {
+    let schedule = &accepted.schedule;
+    let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
+    let mut execution = Box::new(Execution::started(schedule, attempt, claim, clock::now()));
+    if let Phase::Claimed { at, .. } = attempt.phase {
+        execution.timings.claimed_at = Some(at);
+    }
+    let command = Command::new(schedule, &execution, payload(schedule, attempt));
+    Prepared { execution, command }
+}
 
 /// Makes one attempt under an accepted claim; returns its final event, which is in the history.
 ///
@@ -23,11 +41,11 @@ pub(crate) async fn attempt(
     shared: &Shared,
     accepted: &Accepted,
     attempt: &Attempt,
+    prepared: Prepared,
     recovered: bool,
     urgent: Option<Urgent>,
 ) -> Option<Box<Execution>> {
     let schedule = &accepted.schedule;
-    let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
     if recovered && let Some(outcome) = Box::pin(known_outcome(shared, attempt)).await {
         info!(execution_id = %attempt.execution_id, "outcome found in the history");
         return Some(Box::new(outcome));
@@ -36,17 +54,15 @@ pub(crate) async fn attempt(
         warn!(execution_id = %attempt.execution_id, "claim too old to act on; claiming again");
         return None;
     }
+    let Prepared { mut execution, command } = prepared;
     // A command that may have been sent by others may have been sent since their claim.
-    let started_at = match attempt.phase {
+    let began = match attempt.phase {
         Phase::Claimed { at, .. } if recovered => at,
         _ => clock::now(),
     };
-    let mut execution = Box::new(Execution::started(schedule, attempt, claim, started_at));
-    if let Phase::Claimed { at, .. } = attempt.phase {
-        execution.timings.claimed_at = Some(at);
-    }
+    (execution.started_at, execution.time) = (Some(began), began);
     failpoint("after_claim");
-    let outcome = run(shared, schedule, attempt, &mut execution, recovered).await;
+    let outcome = run(shared, schedule, &mut execution, command, recovered).await;
     drop(urgent);
     failpoint("after_deliver");
     let now = clock::now();
@@ -110,8 +126,8 @@ pub(crate) async fn skip(
 async fn run(
     shared: &Shared,
     schedule: &Schedule,
-    attempt: &Attempt,
     execution: &mut Execution,
+    command: Command,
     earlier: bool,
 ) -> Outcome {
     let target = &schedule.spec.target_command;
@@ -121,16 +137,15 @@ async fn run(
     }
     execution.timings.sent_at = Some(clock::now());
     let execution = &*execution;
-    let payload = payload(schedule, attempt);
     if schedule.spec.delivery.mode == DeliveryMode::Request {
         // Only requests take long enough for anybody to see them running.
         let (outcome, _) = tokio::join!(
-            deliver::deliver(&shared.js, schedule, execution, payload, earlier),
+            deliver::deliver(&shared.js, schedule, execution, command, earlier),
             shared.history.record(execution)
         );
         outcome
     } else {
-        deliver::deliver(&shared.js, schedule, execution, payload, earlier).await
+        deliver::deliver(&shared.js, schedule, execution, command, earlier).await
     }
 }
 

@@ -8,8 +8,8 @@
 //!    in flight under its execution id, our instance id and a lease. Of all who try, one is
 //!    accepted: safety is this write and nothing else.
 //!    An occurrence may be claimed up to [`LEAD`] before its time. The instance then holds the claim
-//!    until the time has come, and acts on it only if the record still asks for it: whoever deletes,
-//!    pauses or changes a schedule withdraws such claims in the same write.
+//!    until the time has come. It will be acted on under the state that it was claimed under, so the
+//!    reply to a pause, an update or a deletion waits until that time has passed.
 //! 3. **Deliver.** The command goes out with the execution id as `Nats-Msg-Id`, and only while the
 //!    claim can be trusted: [`TRUST`] after the moment *before* the claim was sent, by the
 //!    monotonic clock. After that another instance may have taken it over, and we must claim again.
@@ -78,8 +78,7 @@ use urgency::Urgency;
 pub const TRUST: Duration = Duration::from_secs(4);
 
 /// How far ahead of its time an occurrence may be claimed, so that only its command is left to send
-/// when the time has come. An occurrence that is withdrawn meanwhile, because its schedule is
-/// deleted, paused or changed, is not sent.
+/// when the time has come.
 pub const LEAD: chrono::Duration = chrono::Duration::milliseconds(500);
 /// Claims that wait for their time at once; beyond it nothing is claimed ahead.
 const MAX_ARMED: usize = 50_000;

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::act::{Event, Held, act, release};
+use super::act::{Event, Held, act, arm, release};
 use super::announce::announce;
 use super::armed::Armory;
 use super::membership::Members;
@@ -132,7 +132,12 @@ impl Engine {
     }
 
     fn next_due(&self) -> Option<DateTime<Utc>> {
-        self.queue.next().into_iter().chain(self.armory.next()).min()
+        self.queue.next().into_iter().chain(self.next_release()).min()
+    }
+
+    /// When the next armed attempt can go; the return of a permit wakes the loop by itself.
+    fn next_release(&self) -> Option<DateTime<Utc>> {
+        self.armory.next().filter(|_| self.fast.available_permits() > 0)
     }
 
     /// Sets the timer of a schedule by its record and what is unsettled.
@@ -149,10 +154,9 @@ impl Engine {
             self.not_before.remove(&id);
             return;
         };
-        if !entry.schedule.events.is_empty()
-            && !self.tasks.is_closed()
-            && self.announcing.insert(id)
-        {
+        let announced = self.unsettled.get(&id).map_or(&[][..], |done| &done.announced[..]);
+        let news = entry.schedule.events.iter().any(|event| !announced.contains(&event.event_id));
+        if news && !self.tasks.is_closed() && self.announcing.insert(id) {
             let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
             self.tasks.spawn(async move {
                 let announced = announce(&shared, id).await;
@@ -182,6 +186,10 @@ impl Engine {
                 self.busy.remove(&id);
                 self.not_before.insert(id, clock::now() + LATER);
                 self.look_at(id);
+            }
+            Event::Back(id, done) => {
+                self.unsettled.entry(id).or_default().merge(done);
+                self.settle_at.entry(id).or_insert_with(|| clock::now() + LATER);
             }
             Event::Announced(id, announced) => {
                 self.announcing.remove(&id);
@@ -259,15 +267,12 @@ impl Engine {
             };
             match work(&shared, id, &done, claim).await {
                 Worked::Nothing => held.free(),
-                Worked::Later => {
-                    for execution in done.ended {
-                        held.send(Event::Ended(Box::new(execution)));
-                    }
-                    held.send(Event::Announced(id, done.announced));
-                }
+                Worked::Later => held.send(Event::Back(id, done)),
                 Worked::Accepted(accepted) => {
+                    let now = clock::now();
+                    arm(&shared, &accepted, now, held.events());
                     held.free();
-                    act(&shared, &accepted, lane, held.events(), permit, urgent).await;
+                    act(&shared, &accepted, now, lane, held.events(), permit, urgent).await;
                 }
             }
             held.send(Event::Permit);
@@ -283,7 +288,7 @@ impl Engine {
             let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
             let urgent = self.shared.urgency.begin();
             self.tasks.spawn(async move {
-                release(&shared, &armed, &events, permit, urgent).await;
+                release(&shared, armed, &events, permit, urgent).await;
                 let _ = events.send(Event::Permit);
             });
         }
@@ -294,7 +299,7 @@ impl Engine {
     async fn finish_claiming(&mut self, deadline: tokio::time::Instant) {
         while !self.busy.is_empty() || self.armory.len() > 0 {
             self.release_due(clock::now());
-            let sleep = clock::sleep_until(self.armory.next());
+            let sleep = clock::sleep_until(self.next_release());
             tokio::select! {
                 () = tokio::time::sleep_until(deadline) => return,
                 () = tokio::time::sleep(sleep) => {}
@@ -309,6 +314,7 @@ impl Engine {
             Event::Ended(execution) => {
                 self.unsettled.entry(execution.schedule_id).or_default().ended.push(*execution);
             }
+            Event::Back(id, done) => self.unsettled.entry(id).or_default().merge(done),
             Event::Announced(id, announced) => {
                 self.unsettled.entry(id).or_default().announced.extend(announced);
             }

@@ -44,6 +44,11 @@ pub(crate) struct Done {
 }
 
 impl Done {
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.ended.extend(other.ended);
+        self.announced.extend(other.announced);
+    }
+
     pub(crate) fn executions(&self) -> impl Iterator<Item = Uuid> {
         self.ended.iter().map(|execution| execution.id)
     }
@@ -58,6 +63,14 @@ pub(crate) enum Claiming {
     Fast,
     /// Nothing.
     None,
+}
+
+impl Accepted {
+    /// The attempts to make, and whether others may have acted on them.
+    pub(crate) fn attempts(&self) -> impl Iterator<Item = (&Attempt, bool)> {
+        let recover = self.recover.iter().map(|attempt| (attempt, true));
+        self.fire.iter().map(|attempt| (attempt, false)).chain(recover)
+    }
 }
 
 /// How a piece of work ended.

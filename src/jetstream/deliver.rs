@@ -47,6 +47,19 @@ const MAX_UNANSWERED: Duration = Duration::from_secs(240);
 /// How long to search a stream for a message.
 const SEARCH: Duration = Duration::from_secs(30);
 
+/// A command, ready to be sent.
+pub struct Command {
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Command {
+    /// The command of an execution of a schedule.
+    pub fn new(schedule: &Schedule, execution: &Execution, payload: &Payload) -> Self {
+        Self { headers: headers(schedule, execution), body: payload.to_bytes() }
+    }
+}
+
 /// Sends the command of an execution and reports what became of it.
 ///
 /// `earlier` says that another instance, or this one under an older claim, may have sent it since
@@ -55,11 +68,10 @@ pub async fn deliver(
     js: &jetstream::Context,
     schedule: &Schedule,
     execution: &Execution,
-    payload: &Payload,
+    command: Command,
     earlier: bool,
 ) -> Outcome {
-    let headers = headers(schedule, execution);
-    let body = payload.to_bytes();
+    let Command { headers, body } = command;
     match schedule.spec.delivery.mode {
         DeliveryMode::Publish => publish(js, execution, headers, body, earlier).await,
         DeliveryMode::Request => Box::pin(request(js, schedule, headers, body)).await,

@@ -121,8 +121,9 @@ impl Store {
             .expected_last_subject_sequence(expected)
             .header(names::KV_OPERATION, "PURGE")
             .header("Nats-Rollup", "sub")
-            // The marker outlives any outage during which a watcher could miss it.
-            .ttl(Duration::from_secs(86_400));
+            // Long enough for a watcher that is cut off; one that misses it is put right by the first
+            // write that it tries.
+            .ttl(Duration::from_secs(3600));
         self.send(key, message).await
     }
 

@@ -74,13 +74,13 @@ pub struct Author<'a> {
 impl Change {
     /// A change of `schedule`, as it is now, at `time`; `details` are the fields of its kind.
     pub fn new(
+        event_id: Uuid,
         kind: ChangeKind,
         schedule: &Schedule,
         author: Author<'_>,
         time: DateTime<Utc>,
         details: Value,
     ) -> Self {
-        let event_id = Uuid::now_v7();
         let mut event = json!({
             "event_id": event_id,
             "event": kind.event(),

@@ -209,6 +209,9 @@ pub struct Schedule {
     /// Attempts that wait, are claimed, or are skipped but not yet in the history.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
+    /// The event of the latest change by a user, to recognise a change whose acknowledgement was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_change: Option<Uuid>,
     /// Changes that are to be announced, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Change>,
@@ -221,22 +224,10 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Takes back claims on occurrences later than `at`, which were made ahead of their time: they
-    /// are decided again by the record as it is then. Whoever holds such a claim looks, when the
-    /// time has come, whether it is still there.
-    pub fn withdraw(&mut self, at: DateTime<Utc>) {
-        let ahead = |attempt: &Attempt| {
-            matches!(attempt.phase, Phase::Claimed { .. })
-                && attempt.manual.is_none()
-                && attempt.number == 1
-                && attempt.scheduled_for > at
-        };
-        let first = self.attempts.iter().filter(|a| ahead(a)).map(|a| a.scheduled_for).min();
-        if let Some(first) = first {
-            self.attempts.retain(|attempt| !ahead(attempt));
-            self.next_run_at = Some(self.next_run_at.map_or(first, |next| next.min(first)));
-            self.last_scheduled_for = Some(first - chrono::Duration::milliseconds(1));
-        }
+    /// The latest time of an occurrence that was claimed ahead of its time and will be acted on.
+    pub fn claimed_until(&self) -> Option<DateTime<Utc>> {
+        let claimed = |attempt: &&Attempt| matches!(attempt.phase, Phase::Claimed { .. });
+        self.attempts.iter().filter(claimed).map(|attempt| attempt.scheduled_for).max()
     }
 
     /// Whether the record is to be removed and nothing is left to do with it.

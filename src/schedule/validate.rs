@@ -85,6 +85,7 @@ pub fn new_schedule(
         deleted_by: None,
         correlation_id: correlation_id.to_owned(),
         attempts: Vec::new(),
+        last_change: None,
         events: Vec::new(),
         purge: false,
         writer,
@@ -113,15 +114,28 @@ pub fn apply_update(
     let (spec, trigger) = check_spec(&request, rules, schedule.id, now, kept)?;
     schedule.spec = Arc::new(spec);
     if update.changes_timing() {
-        let just_before = now - Duration::milliseconds(1);
-        let after = schedule.last_scheduled_for.map_or(just_before, |last| last.max(just_before));
-        schedule.next_run_at = Some(trigger.next_after(after).ok_or_else(|| vec![no_time_left()])?);
+        schedule.next_run_at =
+            Some(first_free(schedule, &trigger, now).ok_or_else(|| vec![no_time_left()])?);
         if matches!(schedule.status, Status::Completed | Status::Failed) {
             schedule.status = Status::Active;
         }
     }
     schedule.is_active = update.is_active.unwrap_or(schedule.is_active);
     Ok(())
+}
+
+/// The first time of a trigger from `now` on that was not acted on yet: ids of executions follow from
+/// nominal times, so a time that an older timing had in common is not used again.
+fn first_free(schedule: &Schedule, trigger: &Trigger, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let used = |at: DateTime<Utc>| {
+        let attempts = &schedule.attempts;
+        schedule.last_scheduled_for == Some(at) || attempts.iter().any(|a| a.scheduled_for == at)
+    };
+    let mut next = trigger.next_after(now - Duration::milliseconds(1));
+    while let Some(at) = next.filter(|at| used(*at)) {
+        next = trigger.next_after(at);
+    }
+    next
 }
 
 fn no_time_left() -> FieldFault {

@@ -59,7 +59,8 @@ impl Api {
             "created_at": schedule.created_at,
         });
         let (author, now) = (caller.author(&created_by), schedule.created_at);
-        let created = Change::new(ChangeKind::Created, &schedule, author, now, details);
+        let created =
+            Change::new(Uuid::now_v7(), ChangeKind::Created, &schedule, author, now, details);
         schedule.events.push(created);
         let (schedule, revision) = self.store_new(schedule).await?;
         tracing::info!(

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::super::error::ApiError;
+use super::super::error::{ApiError, Code};
 use super::super::reply::Reply;
 use super::super::{Api, Caller};
 use crate::clock;
@@ -54,23 +54,29 @@ impl Api {
         let hard_delete = request.hard_delete.unwrap_or(false);
         let actor =
             caller.actor.clone().or(request.deleted_by).unwrap_or_else(|| "unknown".to_owned());
-        let now = clock::now();
+        let (event_id, now) = (Uuid::now_v7(), clock::now());
+        let mut tried = false;
         for _ in 0..super::super::CHANGE_TRIES {
-            let (mut schedule, revision) = self.read_schedule(id).await?;
-            if schedule.status == Status::Deleted && !hard_delete {
-                // Ours may have been stored, its acknowledgement lost, and the record changed since.
-                let ours = schedule.deleted_at == Some(now);
-                return if ours {
-                    Ok(self.deleted(&schedule, false, &actor, caller).await)
-                } else {
-                    Err(ApiError::no_schedule(id))
-                };
+            let (mut schedule, revision) = match self.read_schedule(id).await {
+                // Ours was stored, its acknowledgement lost, and the record is gone since.
+                Err(error) if tried && error.code == Code::NotFound => {
+                    return Ok(Reply::new(Deleted { schedule_id: id, hard_delete }, caller));
+                }
+                read => read?,
+            };
+            if super::is_made(&schedule, event_id) {
+                return Ok(self.deleted(&schedule, hard_delete, &actor, caller).await);
             }
+            if schedule.status == Status::Deleted && !hard_delete {
+                return Err(ApiError::no_schedule(id));
+            }
+            tried = true;
             mark_deleted(&mut schedule, now, &actor);
             let details =
                 json!({ "deleted_by": actor, "deleted_at": now, "hard_delete": hard_delete });
             super::announce(
                 &mut schedule,
+                event_id,
                 ChangeKind::Deleted,
                 caller.author(&actor),
                 now,
@@ -94,6 +100,7 @@ impl Api {
         caller: &Caller,
     ) -> Reply<Deleted> {
         self.free_name(schedule).await;
+        super::let_claims_pass(schedule).await;
         let schedule_id = schedule.id;
         tracing::info!(%schedule_id, deleted_by = actor, hard_delete, "schedule deleted");
         Reply::new(Deleted { schedule_id, hard_delete }, caller)
@@ -106,7 +113,6 @@ fn mark_deleted(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str) {
     schedule.deleted_at = Some(now);
     schedule.deleted_by = Some(actor.to_owned());
     schedule.updated_at = now;
-    schedule.withdraw(now + super::WITHDRAW_MARGIN);
     schedule.next_run_at = None;
     schedule.attempts.retain(|attempt| !matches!(attempt.phase, Phase::Waiting { .. }));
 }

@@ -12,10 +12,10 @@ use super::super::error::{ApiError, Code};
 use super::super::reply::{Links, Reply, ScheduleView};
 use super::super::{Api, Caller};
 use crate::execution::Execution;
-use crate::plan::MAX_WAITING;
+use crate::plan::MAX_ATTEMPTS;
 use crate::schedule::{
-    Attempt, ChangeKind, FieldFault, MAX_PAYLOAD_BYTES, Manual, Payload, Phase, Schedule,
-    SkipCause, Status,
+    Attempt, ChangeKind, FieldFault, MAX_PAYLOAD_BYTES, Manual, Payload, Schedule, SkipCause,
+    Status,
 };
 
 /// Longest time to wait for the outcome of a run by hand.
@@ -99,6 +99,7 @@ impl Api {
         };
         let author = caller.author(&actor);
         let schedule = self.change(id, request.expected_revision, author, change).await?;
+        super::let_claims_pass(&schedule).await;
         tracing::info!(schedule_id = %id, paused_by = actor, reason = request.reason, "schedule paused");
         Ok(Reply::new(ScheduleView::new(&schedule), caller).links(Links::schedule(id)))
     }
@@ -123,6 +124,10 @@ impl Api {
             schedule.status = Status::Active;
             schedule.pause_reason = None;
             self.skip_due(schedule, now, SkipCause::Paused)?;
+            if schedule.next_run_at.is_none() && schedule.attempts.is_empty() {
+                // Its last occurrence ended while it was paused.
+                schedule.status = Status::Completed;
+            }
             super::touch(schedule, now, &actor);
             let next_run_at = schedule.next_run_at;
             let details =
@@ -167,10 +172,9 @@ impl Api {
             if schedule.attempts.iter().any(known) {
                 return Ok(None);
             }
-            let waits = |attempt: &&Attempt| matches!(attempt.phase, Phase::Waiting { .. });
-            if schedule.attempts.iter().filter(waits).count() >= MAX_WAITING {
+            if schedule.attempts.len() >= MAX_ATTEMPTS {
                 let message =
-                    format!("{MAX_WAITING} runs of schedule {id} wait, which is the limit");
+                    format!("{MAX_ATTEMPTS} runs of schedule {id} wait, which is the limit");
                 return Err(ApiError::new(Code::LimitExceeded, message));
             }
             schedule.attempts.push(Attempt::manual(execution_id, now, manual.clone()));

@@ -17,7 +17,7 @@ pub use preview::{Moved, Preview, PreviewSchedule};
 pub use read::GetSchedule;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -28,16 +28,17 @@ use super::error::{ApiError, Code};
 use crate::clock;
 use crate::history_index::Page;
 use crate::index::{Entry, read_record};
-use crate::jetstream::WriteError;
 use crate::jetstream::names as subjects;
+use crate::jetstream::{WriteError, schedules};
 use crate::schedule::{
     Attempt, Author, Change, ChangeKind, FieldFault, Phase, Schedule, SkipCause, SkippedRange,
     Status,
 };
 
-/// A claim made ahead is withdrawn by a change unless its time comes this soon: its holder may not
-/// hear of the change before, and then it counts as claimed before the change.
-const WITHDRAW_MARGIN: chrono::Duration = chrono::Duration::milliseconds(50);
+/// Longest wait for occurrences that were claimed ahead: twice the engine's lead, for clocks differ.
+const MAX_WAIT_FOR_CLAIMS: Duration = Duration::from_secs(1);
+/// Room in a NATS message for what the engine adds to a record.
+const RESERVE: usize = 64 * 1024;
 
 /// Items of a page where the request does not say.
 const DEFAULT_LIMIT: u64 = 20;
@@ -74,16 +75,35 @@ fn check_expected(expected: Option<u64>, schedule: &Schedule) -> Result<(), ApiE
     Err(error)
 }
 
+/// Whether a change is in the record already: its write was accepted, the acknowledgement lost, and
+/// the engine wrote since.
+fn is_made(schedule: &Schedule, event_id: Uuid) -> bool {
+    let events = &schedule.events;
+    schedule.last_change == Some(event_id) || events.iter().any(|event| event.event_id == event_id)
+}
+
+/// Waits until what was claimed ahead of its time is due. An occurrence that an instance has claimed
+/// is acted on under the state that it was claimed under; this puts its time before the reply, so
+/// after the reply nothing is due any more under the old state. At most the engine's lead.
+async fn let_claims_pass(schedule: &Schedule) {
+    let Some(until) = schedule.claimed_until() else { return };
+    if let Ok(wait) = (until - clock::now()).to_std() {
+        tokio::time::sleep(wait.min(MAX_WAIT_FOR_CLAIMS)).await;
+    }
+}
+
 /// Counts a change that is about to be written and puts its event into the record.
 fn announce(
     schedule: &mut Schedule,
+    event_id: Uuid,
     kind: ChangeKind,
     author: Author<'_>,
     now: DateTime<Utc>,
     details: Value,
 ) {
     schedule.revision += 1;
-    schedule.events.push(Change::new(kind, schedule, author, now, details));
+    schedule.last_change = Some(event_id);
+    schedule.events.push(Change::new(event_id, kind, schedule, author, now, details));
 }
 
 fn touch(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str) {
@@ -99,6 +119,12 @@ impl Api {
     /// Writes a changed record at the revision that it was read at, and shows it to this instance.
     async fn rewrite(&self, schedule: &mut Schedule, revision: u64) -> Result<u64, WriteError> {
         schedule.writer = self.writer();
+        let size = schedules::encode(schedule)?.len();
+        if size + RESERVE > self.js.client().max_payload() {
+            return Err(WriteError::Refused(format!(
+                "the record would have {size} bytes, which is too many"
+            )));
+        }
         let deadline = Instant::now() + super::WRITE_PATIENCE;
         let written = self.store.write(schedule, revision, deadline).await?;
         if let Ok(trigger) = schedule.spec.timing.trigger(schedule.id) {
@@ -112,9 +138,7 @@ impl Api {
     /// is accepted only if nobody changed it meanwhile. Without `expected` a change that lost is
     /// made again from the new record, so it must do no harm twice.
     ///
-    /// Claims made ahead of their time are withdrawn first: after the reply no occurrence is acted
-    /// on under the old state but those that were due by then. `apply` returns what is to be said
-    /// of the change, or nothing if there was nothing to change.
+    /// `apply` returns what is to be said of the change, or nothing if there was nothing to change.
     async fn change(
         &self,
         id: Uuid,
@@ -122,16 +146,19 @@ impl Api {
         author: Author<'_>,
         apply: impl Fn(&mut Schedule, DateTime<Utc>) -> Result<Option<(ChangeKind, Value)>, ApiError>,
     ) -> Result<Schedule, ApiError> {
+        let event_id = Uuid::now_v7();
         for _ in 0..super::CHANGE_TRIES {
             let (mut schedule, revision) = self.read_schedule(id).await?;
+            if is_made(&schedule, event_id) {
+                return Ok(schedule);
+            }
             if schedule.status == Status::Deleted {
                 return Err(ApiError::no_schedule(id));
             }
             check_expected(expected, &schedule)?;
             let now = clock::now();
-            schedule.withdraw(now + WITHDRAW_MARGIN);
             let Some((kind, details)) = apply(&mut schedule, now)? else { return Ok(schedule) };
-            announce(&mut schedule, kind, author, now, details);
+            announce(&mut schedule, event_id, kind, author, now, details);
             match self.rewrite(&mut schedule, revision).await {
                 Ok(_) => return Ok(schedule),
                 Err(WriteError::Conflict) => {}

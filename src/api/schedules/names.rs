@@ -111,10 +111,12 @@ impl Api {
             match self.write_name(key, schedule.id, expected).await {
                 Ok(revision) => {
                     let Some(id) = displaced else { return Ok(revision) };
-                    if !self.has_name(id, &schedule.spec.name).await? {
+                    let has_name = self.has_name(id, &schedule.spec.name).await;
+                    if matches!(has_name, Ok(false)) {
                         return Ok(revision);
                     }
                     self.write_name(key, id, revision).await?;
+                    has_name?;
                     return Err(already_exists(&schedule.spec.name, id));
                 }
                 Err(WriteError::Conflict) => {}
@@ -122,7 +124,8 @@ impl Api {
             }
             displaced = None;
             match self.holder(key, schedule).await? {
-                Holder::Us(revision) => return Ok(revision),
+                // Written anew, so that whoever is about to free it for us sees that it moved.
+                Holder::Us(revision) => expected = revision,
                 Holder::Nobody(revision) => expected = revision,
                 Holder::Orphan(revision, id) => (expected, displaced) = (revision, Some(id)),
                 Holder::Schedule(id) => return Err(already_exists(&schedule.spec.name, id)),
@@ -225,19 +228,31 @@ impl Api {
         })
     }
 
-    /// Frees a name that its schedule has no more. Best effort: a name that stays is free all the
-    /// same, since its schedule is deleted or called otherwise.
-    pub(super) async fn free_name(&self, schedule: &Schedule) {
+    /// The revision of the reservation of a schedule's name, if it is that schedule's.
+    pub(super) async fn name_revision(&self, schedule: &Schedule) -> Result<Option<u64>, ApiError> {
         let key = name_key(&schedule.created_by, &schedule.spec.name);
-        let Ok(Some(stored)) = self.store.read(&key).await else {
-            return;
-        };
-        let ours = stored.value.as_deref().is_some_and(|value| {
-            serde_json::from_slice::<Reservation>(value)
-                .is_ok_and(|reservation| reservation.schedule_id == schedule.id)
-        });
-        if ours {
-            let _ = self.store.delete(&key, stored.revision).await;
+        let stored = self.store.read(&key).await?;
+        Ok(stored
+            .filter(|stored| {
+                stored.value.as_deref().is_some_and(|value| {
+                    serde_json::from_slice::<Reservation>(value)
+                        .is_ok_and(|reservation| reservation.schedule_id == schedule.id)
+                })
+            })
+            .map(|stored| stored.revision))
+    }
+
+    /// Frees a name that its schedule has no more, unless the reservation has moved since. Best
+    /// effort: a name that stays is free all the same, since its schedule is called otherwise.
+    pub(super) async fn free_name_at(&self, schedule: &Schedule, reservation: u64) {
+        let key = name_key(&schedule.created_by, &schedule.spec.name);
+        let _ = self.store.delete(&key, reservation).await;
+    }
+
+    /// Frees the name of a deleted schedule. Best effort, as above.
+    pub(super) async fn free_name(&self, schedule: &Schedule) {
+        if let Ok(Some(reservation)) = self.name_revision(schedule).await {
+            self.free_name_at(schedule, reservation).await;
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
+use uuid::Uuid;
 
 use super::super::error::ApiError;
 use super::super::reply::{Links, Reply, ScheduleView};
@@ -38,8 +39,12 @@ impl Api {
     ) -> Result<Reply<ScheduleView>, ApiError> {
         let id = super::required_id(request.schedule_id)?;
         let actor = caller.actor();
+        let event_id = Uuid::now_v7();
         for _ in 0..super::super::CHANGE_TRIES {
             let (old, revision) = self.read_schedule(id).await?;
+            if super::is_made(&old, event_id) {
+                return Ok(Reply::new(ScheduleView::new(&old), caller).links(Links::schedule(id)));
+            }
             if old.status == Status::Deleted {
                 return Err(ApiError::no_schedule(id));
             }
@@ -53,17 +58,19 @@ impl Api {
                 "updated_by": actor, "updated_at": now,
             });
             let author = caller.author(&actor);
-            super::announce(&mut schedule, ChangeKind::Updated, author, now, details);
+            super::announce(&mut schedule, event_id, ChangeKind::Updated, author, now, details);
             let renamed = schedule.spec.name != old.spec.name;
+            let old_name = if renamed { self.name_revision(&old).await? } else { None };
             if renamed {
                 // Before each try: the reservation may have been taken over since the last one.
                 self.reserve_name(&schedule).await?;
             }
             match self.rewrite(&mut schedule, revision).await {
                 Ok(_) => {
-                    if renamed {
-                        self.free_name(&old).await;
+                    if let Some(reservation) = old_name {
+                        self.free_name_at(&old, reservation).await;
                     }
+                    super::let_claims_pass(&schedule).await;
                     tracing::info!(schedule_id = %id, updated_by = actor, "schedule updated");
                     let view = ScheduleView::new(&schedule);
                     return Ok(Reply::new(view, caller).links(Links::schedule(id)));
@@ -82,9 +89,9 @@ impl Api {
         now: DateTime<Utc>,
         actor: &str,
     ) -> Result<(), ApiError> {
-        schedule.withdraw(now + super::WITHDRAW_MARGIN);
-        if request.changes_timing() && schedule.fires() {
-            self.skip_due(schedule, now, SkipCause::Changed)?;
+        if request.changes_timing() {
+            let cause = if schedule.fires() { SkipCause::Changed } else { SkipCause::Paused };
+            self.skip_due(schedule, now, cause)?;
         }
         if request.is_active == Some(true)
             && !schedule.is_active
