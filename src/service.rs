@@ -102,12 +102,13 @@ pub async fn serve(
         _ = loaded.wait_for(|loaded| *loaded) => {}
         () = stop.cancelled() => return Ok(()),
     }
-    info!(instance = %members.me(), version = env!("CARGO_PKG_VERSION"), "ready");
+    let instance = members.me();
     let drain = config.engine.drain;
     let engine = Engine::new(js, store, history, index, members, config.engine);
     let mut engine = tokio::spawn(engine.run(changes, stop.clone()));
     let listening = api::nats::listen(api, client.clone()).await?;
     let mut answering = tokio::spawn(listening.answer(stop.clone()));
+    info!(%instance, version = env!("CARGO_PKG_VERSION"), "ready");
     let _ = ready.send_replace(true);
     let early = tokio::select! {
         // Once told to stop, parts that end do what they should.

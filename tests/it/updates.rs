@@ -201,3 +201,28 @@ async fn a_name_goes_to_one_of_all_who_want_it_at_once() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_new_timing_while_paused_records_what_was_due_until_then() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let id = nats.create_beats(1, "cmd.example.slower").await.remove(0);
+    nats.wait_count("COMMANDS", 1).await;
+    nats.ask("schedule.pause", json!({ "schedule_id": id })).await;
+    let due: DateTime<Utc> =
+        nats.ask("schedule.get", json!({ "schedule_id": id })).await["next_run_at"]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap();
+    wait_for("an occurrence to be due", || async {
+        (Utc::now() > due + chrono::Duration::milliseconds(1100)).then_some(())
+    })
+    .await;
+    let slower = json!({ "schedule_id": id, "interval_seconds": 3600 });
+    assert_eq!(nats.ask("schedule.update", slower).await["status"], "paused");
+    let filter = json!({ "schedule_id": id, "status": "skipped" });
+    let skipped = nats.wait_executions(filter, 1).await;
+    assert_eq!(skipped[0]["skipped"]["cause"], "paused");
+    assert!(skipped[0]["skipped"]["count"].as_u64().unwrap() >= 2, "{}", skipped[0]);
+}
