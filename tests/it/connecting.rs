@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nats_scheduler::dev::server::{RunningServer, ServerOptions};
+
+use serde_json::{Value, json};
 
 use crate::harness::{Service, binary};
 
@@ -47,6 +51,50 @@ async fn with_an_nkey() {
         &[("NATS_NKEY_SEED", &user.seed().unwrap())],
     )
     .await;
+}
+
+/// A JWT as NATS signs them: the claims of `kind` for `subject`, by `issuer`.
+fn jwt(issuer: &nkeys::KeyPair, subject: &nkeys::KeyPair, kind: &str, limits: Value) -> String {
+    let mut nats = limits;
+    nats["type"] = json!(kind);
+    nats["version"] = json!(2);
+    let claims = json!({ "jti": subject.public_key(), "iat": 1_700_000_000, "name": kind,
+                         "iss": issuer.public_key(), "sub": subject.public_key(), "nats": nats });
+    let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let header = encode(br#"{"typ":"JWT","alg":"ed25519-nkey"}"#);
+    let signed = format!("{header}.{}", encode(claims.to_string().as_bytes()));
+    let signature = encode(&issuer.sign(signed.as_bytes()).unwrap());
+    format!("{signed}.{signature}")
+}
+
+#[tokio::test]
+async fn with_a_credentials_file() {
+    let (operator, system) = (nkeys::KeyPair::new_operator(), nkeys::KeyPair::new_account());
+    let (account, user) = (nkeys::KeyPair::new_account(), nkeys::KeyPair::new_user());
+    let all = json!({ "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1,
+        "wildcards": true, "conn": -1, "leaf": -1 });
+    let mut stored = all.clone();
+    for limit in ["mem_storage", "disk_storage", "streams", "consumer"] {
+        stored[limit] = json!(-1);
+    }
+    let config = format!(
+        "operator: {}\nsystem_account: {}\nresolver: MEMORY\nresolver_preload: {{ {}: {}, {}: {} }}",
+        jwt(&operator, &operator, "operator", json!({})),
+        system.public_key(),
+        system.public_key(),
+        jwt(&operator, &system, "account", json!({ "limits": all })),
+        account.public_key(),
+        jwt(&operator, &account, "account", json!({ "limits": stored })),
+    );
+    let token = jwt(&account, &user, "user", json!({ "subs": -1, "data": -1, "payload": -1 }));
+    let seed = user.seed().unwrap();
+    let credentials = tempfile::NamedTempFile::new().unwrap();
+    let text = format!(
+        "-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n\
+         -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+    );
+    std::fs::write(credentials.path(), text).unwrap();
+    gets_in(&config, &[("NATS_CREDS", credentials.path().to_str().unwrap())]).await;
 }
 
 #[tokio::test]
