@@ -52,7 +52,7 @@ async fn main() {
 
 async fn fill(nats: &Nats) {
     let rules = Rules {
-        limits: Limits { lookahead: chrono::Duration::days(365), schedules_per_creator: SCHEDULES },
+        limits: Limits { schedules_per_creator: SCHEDULES, ..Limits::default() },
         allowed_targets: vec![TargetPattern::parse("cmd.>").unwrap()],
         timezone: chrono_tz::UTC,
         max_retries: 3,

@@ -58,6 +58,12 @@ pub const SETTINGS: &[Setting] = &[
         "Targets that schedules may have: patterns separated by commas, wildcards allowed; cmd.scheduler.> never",
     ),
     setting("MAX_SCHEDULES_PER_CREATOR", "1000", "Schedules a creator may have"),
+    setting("MAX_BULK_OPERATIONS", "100", "Items of a bulk request; a filter may match more"),
+    setting(
+        "DELETED_RETENTION_SECONDS",
+        "2592000",
+        "How long a softly deleted schedule can be restored, before its record is removed",
+    ),
     setting("MAX_SCHEDULE_LOOKAHEAD_DAYS", "365", "How far ahead a one_time may lie"),
     setting("DEFAULT_MAX_RETRIES", "3", "max_retries of schedules that say none (0 to 10)"),
     setting(
@@ -167,6 +173,11 @@ impl Config {
         }
         let nats = read.nats();
         let seconds = |n: u64| Duration::from_secs(n);
+        let deleted_retention = chrono::Duration::seconds(i64::from(read.number32(
+            "DELETED_RETENTION_SECONDS",
+            1,
+            315_360_000,
+        )));
         let config = Self {
             service_name: read.text("SERVICE_NAME"),
             nats,
@@ -177,6 +188,8 @@ impl Config {
                             .unwrap_or(365),
                     ),
                     schedules_per_creator: read.size("MAX_SCHEDULES_PER_CREATOR", 1, 10_000_000),
+                    bulk_operations: read.size("MAX_BULK_OPERATIONS", 1, 1000),
+                    deleted_retention,
                 },
                 allowed_targets: allowed_targets.clone(),
                 timezone: read.parsed(
@@ -192,6 +205,7 @@ impl Config {
                 max_in_flight: read.size("SCHEDULER_MAX_IN_FLIGHT", 1, 100_000),
                 request_pool: read.size("SCHEDULER_EXECUTOR_POOL_SIZE", 1, 100_000),
                 lease: seconds(read.number("LOCK_TIMEOUT_SECONDS", 300, 86_400)),
+                deleted_retention,
                 drain: seconds(read.number("SHUTDOWN_GRACE_SECONDS", 0, 3600)),
                 allowed_targets,
             },

@@ -12,9 +12,12 @@ use std::time::{Duration, Instant};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::jetstream::names::{NAME_KEY_PREFIX, SCHEDULE_KEY_PREFIX};
+use crate::jetstream::names::{
+    NAME_KEY_PREFIX, ONCE_KEY_PREFIX, SCHEDULE_KEY_PREFIX, creator_prefix, name_key,
+};
 use crate::schedule::{Schedule, Status};
 use crate::trigger::Trigger;
 
@@ -40,8 +43,35 @@ pub struct SetAside {
     pub reason: String,
 }
 
+/// What a name's key holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reservation {
+    /// The schedule that has the name or is about to.
+    pub schedule_id: Uuid,
+    /// Drawn anew for each write, to recognise one's own.
+    pub token: u64,
+    /// The revision at which this schedule reserved the name first; none where that is this one's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<u64>,
+}
+
 /// How long an older read of a key that was deleted may still turn up.
 const STALE_READS: Duration = Duration::from_secs(60);
+
+/// A name that is reserved for a schedule that is not there yet: it is being created or restored.
+#[derive(Clone, Debug)]
+pub struct Reserved {
+    /// The key.
+    pub key: String,
+    /// Its revision.
+    pub revision: u64,
+    /// The revision at which it was reserved first: the order of those who create.
+    pub first: u64,
+    /// When we saw it.
+    pub since: Instant,
+    /// The schedule.
+    pub schedule: Uuid,
+}
 
 #[derive(Default)]
 struct State {
@@ -50,19 +80,22 @@ struct State {
     deleted: HashMap<Uuid, (u64, Instant)>,
     set_aside: BTreeMap<String, SetAside>,
     per_creator: HashMap<String, usize>,
+    reserved: HashMap<String, Reserved>,
 }
 
 /// The schedules of a bucket in memory.
 pub struct Index {
     state: RwLock<State>,
     changes: UnboundedSender<Uuid>,
+    /// All that the bucket holds up to this revision has been taken in.
+    seen: watch::Sender<u64>,
 }
 
 impl Index {
     /// An empty index, and the ids of schedules as they change.
     pub fn new() -> (Arc<Self>, UnboundedReceiver<Uuid>) {
         let (changes, changed) = unbounded_channel();
-        (Arc::new(Self { state: RwLock::default(), changes }), changed)
+        (Arc::new(Self { state: RwLock::default(), changes, seen: watch::Sender::new(0) }), changed)
     }
 
     /// A schedule.
@@ -73,6 +106,13 @@ impl Index {
     /// All schedules, in no order.
     pub fn all(&self) -> Vec<Arc<Entry>> {
         self.read(|state| state.entries.values().cloned().collect())
+    }
+
+    /// The schedules that are `wanted`, in no order.
+    pub fn select(&self, wanted: impl Fn(&Schedule) -> bool) -> Vec<Arc<Entry>> {
+        self.read(|state| {
+            state.entries.values().filter(|entry| wanted(&entry.schedule)).cloned().collect()
+        })
     }
 
     /// How many schedules there are, deleted ones included.
@@ -90,6 +130,38 @@ impl Index {
         self.read(|state| state.per_creator.get(creator).copied().unwrap_or(0))
     }
 
+    /// How many schedules a creator has or is about to have, not counting the one that reserved its
+    /// name at `first`, nor any that did so later; and the reservations among them.
+    pub fn occupied(&self, creator: &str, first: u64) -> (usize, Vec<Reserved>) {
+        let prefix = creator_prefix(creator);
+        self.read(|state| {
+            let coming: Vec<Reserved> = state
+                .reserved
+                .values()
+                .filter(|r| r.first < first && r.key.starts_with(&prefix))
+                .filter(|r| !state.entries.get(&r.schedule).is_some_and(|e| is_live(&e.schedule)))
+                .cloned()
+                .collect();
+            let there = state.per_creator.get(creator).copied().unwrap_or(0);
+            (there + coming.len(), coming)
+        })
+    }
+
+    /// Notes that the watch has shown everything up to a revision.
+    pub fn saw(&self, revision: u64) {
+        self.seen.send_if_modified(|seen| {
+            let newer = revision > *seen;
+            *seen = revision.max(*seen);
+            newer
+        });
+    }
+
+    /// Waits until the watch has shown everything up to a revision.
+    pub async fn until_seen(&self, revision: u64) {
+        // The sender is ours, so this cannot fail.
+        let _ = self.seen.subscribe().wait_for(|seen| *seen >= revision).await;
+    }
+
     /// Records that could not be read.
     pub fn set_aside(&self) -> Vec<SetAside> {
         self.read(|state| state.set_aside.values().cloned().collect())
@@ -98,6 +170,9 @@ impl Index {
     /// Takes in the value of a key: a stored record, or nothing where the key was deleted.
     pub fn apply(&self, key: &str, revision: u64, value: Option<&[u8]>) {
         if key.starts_with(NAME_KEY_PREFIX) {
+            return self.reserve(key, revision, value);
+        }
+        if key.starts_with(ONCE_KEY_PREFIX) {
             return;
         }
         let id = schedule_id(key);
@@ -139,6 +214,10 @@ impl Index {
             }
             state.set_aside.remove(&format!("{SCHEDULE_KEY_PREFIX}{id}"));
             state.count(&entry.schedule, 1);
+            if is_live(&entry.schedule) && !state.reserved.is_empty() {
+                let schedule = &entry.schedule;
+                state.reserved.remove(&name_key(&schedule.created_by, &schedule.spec.name));
+            }
             if let Some(old) = state.entries.insert(id, Arc::new(entry)) {
                 state.count(&old.schedule, -1);
             }
@@ -161,16 +240,48 @@ impl Index {
         for id in stale {
             self.remove(id, revision);
         }
-        self.write(|state| state.deleted.clear());
+        self.write(|state| {
+            state.deleted.clear();
+            state.reserved.shrink_to_fit();
+        });
     }
 
     /// Forgets everything: the bucket is not the one that it was.
     pub fn clear(&self) {
         let ids: Vec<Uuid> =
             self.write(|state| std::mem::take(state).entries.into_keys().collect());
+        self.seen.send_replace(0);
         for id in ids {
             let _ = self.changes.send(id);
         }
+    }
+
+    /// Takes in the key of a name.
+    fn reserve(&self, key: &str, revision: u64, value: Option<&[u8]>) {
+        let reservation = value.and_then(|value| serde_json::from_slice::<Reservation>(value).ok());
+        self.write(|state| {
+            let known = state.reserved.get(key);
+            if known.is_some_and(|known| known.revision >= revision) {
+                return;
+            }
+            let id = reservation.as_ref().map(|reservation| reservation.schedule_id);
+            let live = |id| state.entries.get(&id).is_some_and(|e| is_live(&e.schedule));
+            match (reservation, id) {
+                (Some(reservation), Some(schedule)) if !live(schedule) => {
+                    let reserved = Reserved {
+                        key: key.to_owned(),
+                        revision,
+                        first: reservation.first.unwrap_or(revision),
+                        since: Instant::now(),
+                        schedule,
+                    };
+                    state.reserved.insert(key.to_owned(), reserved);
+                }
+                _ => {
+                    state.reserved.remove(key);
+                }
+            }
+        });
     }
 
     fn remove(&self, id: Uuid, revision: u64) {
@@ -216,7 +327,7 @@ impl Index {
 
 impl State {
     fn count(&mut self, schedule: &Schedule, by: isize) {
-        if schedule.status != Status::Deleted && !schedule.purge {
+        if is_live(schedule) {
             let count = self.per_creator.entry(schedule.created_by.clone()).or_default();
             *count = count.saturating_add_signed(by);
             if *count == 0 {
@@ -224,6 +335,11 @@ impl State {
             }
         }
     }
+}
+
+/// Whether a schedule counts against its creator's limit.
+fn is_live(schedule: &Schedule) -> bool {
+    schedule.status != Status::Deleted && !schedule.purge
 }
 
 /// The id in the key of a schedule's record.

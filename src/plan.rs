@@ -42,6 +42,8 @@ pub trait View {
     fn lead(&self) -> Duration;
     /// How long this instance lets others go first with a schedule.
     fn delay(&self, schedule: Uuid) -> Duration;
+    /// How long schedules that were deleted softly are kept.
+    fn deleted_retention(&self) -> Duration;
 }
 
 /// A write and what may be done once it was accepted.
@@ -107,8 +109,16 @@ pub fn plan(
         Some(due) if due <= now + lead(schedule, view) => plan.ahead(trigger, due, claimed),
         _ => {}
     }
+    plan.schedule.purge |= purge_at(schedule, view).is_some_and(|at| at <= now);
     let idle = plan.fire.is_empty() && plan.recover.is_empty() && plan.skip.is_empty();
-    (!idle).then_some(plan)
+    (!idle || plan.schedule.purge != schedule.purge).then_some(plan)
+}
+
+/// When a schedule that was deleted softly is removed.
+fn purge_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
+    let kept = schedule.status == Status::Deleted && !schedule.purge;
+    let deleted_at = schedule.deleted_at.filter(|_| kept && schedule.attempts.is_empty())?;
+    deleted_at.checked_add_signed(view.deleted_retention())
 }
 
 /// Whether a waiting attempt is made when its time comes. A run by hand is, whatever the schedule
@@ -248,7 +258,7 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
         Phase::Skipped { .. } => None,
     });
     let occurrence = next_occurrence(schedule).map(|due| polite(due - lead(schedule, view)));
-    attempts.chain(occurrence).min()
+    attempts.chain(occurrence).chain(purge_at(schedule, view).map(polite)).min()
 }
 
 /// When an attempt that failed at `now` is tried again: exponential from `retry_delay_seconds`.

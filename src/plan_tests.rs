@@ -34,6 +34,10 @@ impl View for Knows {
     fn delay(&self, _: Uuid) -> Duration {
         Duration::zero()
     }
+
+    fn deleted_retention(&self) -> Duration {
+        Duration::days(30)
+    }
 }
 
 const ME: Uuid = Uuid::from_u128(1);
@@ -57,7 +61,7 @@ fn schedule(json: &str) -> (Schedule, Trigger) {
     fields["target_command"] = "cmd.a".into();
     let request: CreateSchedule = serde_json::from_str(&fields.to_string()).unwrap();
     let rules = Rules {
-        limits: Limits { lookahead: Duration::days(365), schedules_per_creator: 1 },
+        limits: Limits::default(),
         allowed_targets: vec![TargetPattern::parse("cmd.>").unwrap()],
         timezone: chrono_tz::UTC,
         max_retries: 2,

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Api, Checked};
 use crate::jetstream::WriteError;
 use crate::jetstream::history::QueryError;
 use crate::schedule::FieldFault;
@@ -70,6 +71,18 @@ impl ApiError {
     pub fn invalid(faults: Vec<FieldFault>) -> Self {
         let text: Vec<_> = faults.iter().map(ToString::to_string).collect();
         Self { code: Code::Invalid, message: text.join("; "), details: faults }
+    }
+
+    /// `invalid`, for a request with faults of form, of which `rest` could be read: whoever mends it
+    /// wants to hear of everything at once.
+    pub(crate) fn all_faults(api: &Api, faults: Vec<FieldFault>, rest: &impl Checked) -> Self {
+        let mut all = faults;
+        for fault in rest.faults(api) {
+            if !all.iter().any(|known| known.field == fault.field) {
+                all.push(fault);
+            }
+        }
+        Self::invalid(all)
     }
 
     /// `not_found` for a schedule.

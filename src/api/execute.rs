@@ -80,6 +80,7 @@ impl Api {
         let execution_id = execution_id(schedule_id, due, 1);
         let target = schedule.spec.target_command.as_str();
         tracing::info!(%execution_id, target, created_by = actor, "command accepted");
+        let warning = self.target_warning(&schedule).await;
         if let Some(written) = written {
             let (schedule, trigger) = (Arc::new(schedule), Arc::new(trigger));
             self.index.insert(Entry { revision: written.revision, schedule, trigger });
@@ -87,7 +88,10 @@ impl Api {
         let wait = Duration::from_millis(request.wait_ms.unwrap_or(0));
         let execution = self.outcome_within(execution_id, wait).await;
         let links = Links { schedule: None, ..Links::execution(execution_id, schedule_id) };
-        Ok(Reply::new(Triggered { schedule_id, execution_id, execution }, caller).links(links))
+        let mut reply =
+            Reply::new(Triggered { schedule_id, execution_id, execution }, caller).links(links);
+        reply.warnings.extend(warning);
+        Ok(reply)
     }
 
     fn check_immediate(

@@ -64,6 +64,8 @@ pub struct Caller {
     pub correlation_id: String,
     /// The request's `X-Request-ID`, or one drawn for it.
     pub request_id: String,
+    /// The request's `Nats-Msg-Id`: a repeated one is the same request.
+    pub message_id: Option<String>,
 }
 
 impl Caller {
@@ -92,6 +94,9 @@ impl Checked for schedules::GetSchedule {}
 impl Checked for schedules::ListSchedules {}
 impl Checked for schedules::DeleteSchedule {}
 impl Checked for schedules::PreviewSchedule {}
+impl Checked for schedules::RestoreSchedule {}
+impl Checked for schedules::BulkCreate {}
+impl Checked for schedules::BulkOperation {}
 impl Checked for schedules::PauseSchedule {}
 impl Checked for schedules::ResumeSchedule {}
 impl Checked for schedules::TriggerSchedule {}

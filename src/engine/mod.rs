@@ -94,6 +94,8 @@ pub struct EngineConfig {
     pub lease: Duration,
     /// How long a stopping instance waits for what is in flight.
     pub drain: Duration,
+    /// How long schedules that were deleted softly are kept.
+    pub deleted_retention: chrono::Duration,
     /// Targets that commands may go to: a record written by hand may name any.
     pub allowed_targets: Vec<TargetPattern>,
 }
@@ -157,5 +159,9 @@ impl View for Shared {
 
     fn delay(&self, schedule: Uuid) -> chrono::Duration {
         self.members.delay(schedule)
+    }
+
+    fn deleted_retention(&self) -> chrono::Duration {
+        self.config.deleted_retention
     }
 }

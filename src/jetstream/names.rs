@@ -8,6 +8,7 @@
 //! | heartbeats of running instances, core NATS only | `evt.scheduler.instance.<instance_id>` |
 //! | schedules, one JSON record each | key `schedule.<uuid>` of bucket `scheduler_schedules` |
 //! | reserved names | key `name.<creator>.<name>`, both base64url without padding |
+//! | requests that may be repeated | key `once.<creator>.<idempotency key>`, the same |
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -42,6 +43,8 @@ pub const SCHEDULES_SUBJECT_PREFIX: &str = "$KV.scheduler_schedules";
 pub const SCHEDULE_KEY_PREFIX: &str = "schedule.";
 /// First token of the keys that reserve names.
 pub const NAME_KEY_PREFIX: &str = "name.";
+/// First token of the keys that remember requests which may be repeated.
+pub const ONCE_KEY_PREFIX: &str = "once.";
 
 /// Header of every command: the schedule's id.
 pub const SCHEDULE_ID: &str = "Scheduler-Schedule-Id";
@@ -83,7 +86,17 @@ pub fn schedule_key(id: Uuid) -> String {
 ///
 /// Both parts are encoded, because keys allow few characters and names allow all.
 pub fn name_key(creator: &str, name: &str) -> String {
-    format!("{NAME_KEY_PREFIX}{}.{}", URL_SAFE_NO_PAD.encode(creator), URL_SAFE_NO_PAD.encode(name))
+    format!("{}{}", creator_prefix(creator), URL_SAFE_NO_PAD.encode(name))
+}
+
+/// What the keys of all names of a creator begin with.
+pub fn creator_prefix(creator: &str) -> String {
+    format!("{NAME_KEY_PREFIX}{}.", URL_SAFE_NO_PAD.encode(creator))
+}
+
+/// The key that remembers a creator's request by its idempotency key.
+pub fn once_key(creator: &str, key: &str) -> String {
+    format!("{ONCE_KEY_PREFIX}{}.{}", URL_SAFE_NO_PAD.encode(creator), URL_SAFE_NO_PAD.encode(key))
 }
 
 /// The subject on which a key of the schedules bucket is stored.

@@ -94,6 +94,21 @@ impl Store {
         self.send(key, message).await
     }
 
+    /// Writes a key at an expected revision, to be forgotten after `ttl` (whole seconds).
+    ///
+    /// # Errors
+    /// See [`WriteError`]; `Unknown` is not settled here.
+    pub async fn put_for(
+        &self,
+        key: &str,
+        value: Bytes,
+        expected: u64,
+        ttl: Duration,
+    ) -> Result<u64, WriteError> {
+        let message = PublishMessage::build().payload(value).ttl(ttl);
+        self.send(key, message.expected_last_subject_sequence(expected)).await
+    }
+
     /// Writes a key on condition that another key still has a given revision.
     ///
     /// # Errors

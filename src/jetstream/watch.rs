@@ -137,6 +137,7 @@ impl Follower {
         }
         // What was deleted, markers and all, before we came is not shown, and is seen all the same.
         self.seen = self.seen.max(info.state.last_sequence);
+        self.index.saw(self.seen);
         self.index.retain(&keys, self.seen);
         let (schedules, elapsed_ms) = (self.index.len(), started.elapsed().as_millis());
         info!(schedules, elapsed_ms, "schedules loaded");
@@ -147,5 +148,6 @@ impl Follower {
         let value = (entry.operation == Operation::Put).then_some(&*entry.value);
         self.index.apply(&entry.key, entry.revision, value);
         self.seen = self.seen.max(entry.revision);
+        self.index.saw(entry.revision);
     }
 }

@@ -23,6 +23,8 @@ pub enum ChangeKind {
     Updated,
     /// It was deleted.
     Deleted,
+    /// It was deleted softly, and is there again.
+    Restored,
     /// It was paused.
     Paused,
     /// It was resumed.
@@ -38,6 +40,7 @@ impl ChangeKind {
             Self::Created => "created",
             Self::Updated => "updated",
             Self::Deleted => "deleted",
+            Self::Restored => "restored",
             Self::Paused => "paused",
             Self::Resumed => "resumed",
             Self::Triggered => "triggered",

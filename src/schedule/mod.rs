@@ -28,7 +28,7 @@ pub use request::CreateSchedule;
 pub use target::{Target, TargetPattern};
 pub use timing::{Timing, TimingFields};
 pub use update::UpdateSchedule;
-pub use validate::{Limits, Rules, apply_update, new_schedule};
+pub use validate::{Limits, Rules, apply_update, new_schedule, restore};
 
 /// How a schedule yields its times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -204,6 +204,9 @@ pub struct Schedule {
     pub deleted_at: Option<DateTime<Utc>>,
     /// Who deleted it.
     pub deleted_by: Option<String>,
+    /// The status that it had before it was deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_from: Option<Status>,
     /// Correlation id of the request that created it.
     pub correlation_id: String,
     /// Attempts that wait, are claimed, or are skipped but not yet in the history.

@@ -64,6 +64,10 @@ pub struct CreateSchedule {
     /// Who creates it, where no `X-Created-By` header says so.
     #[schemars(length(min = 1, max = 255))]
     pub created_by: Option<String>,
+    /// Makes the request safe to repeat: within a day the same key of the same creator creates one
+    /// schedule. The header `Nats-Msg-Id` does the same.
+    #[schemars(length(min = 1, max = 255))]
+    pub idempotency_key: Option<String>,
 }
 
 impl CreateSchedule {

@@ -124,6 +124,7 @@ impl UpdateSchedule {
                 .misfire_grace_seconds
                 .or(Some(u64::from(spec.misfire_grace_seconds))),
             created_by: None,
+            idempotency_key: None,
         }
     }
 

@@ -19,6 +19,21 @@ pub struct Limits {
     pub lookahead: Duration,
     /// Schedules a creator may have that are not deleted.
     pub schedules_per_creator: usize,
+    /// Items of a bulk request.
+    pub bulk_operations: usize,
+    /// How long a schedule that was deleted softly can be restored.
+    pub deleted_retention: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            lookahead: Duration::days(365),
+            schedules_per_creator: 1000,
+            bulk_operations: 100,
+            deleted_retention: Duration::days(30),
+        }
+    }
 }
 
 /// What requests are checked against.
@@ -53,6 +68,7 @@ pub fn new_schedule(
 ) -> Result<(Schedule, Trigger), Vec<FieldFault>> {
     let mut faults = Vec::new();
     check_length("created_by", Some(created_by), 1, 255, &mut faults);
+    check_length("idempotency_key", request.idempotency_key.as_deref(), 1, 255, &mut faults);
     let checked = check_spec(request, rules, id, now, None);
     let (spec, trigger) = match checked {
         Ok(checked) if faults.is_empty() => checked,
@@ -83,6 +99,7 @@ pub fn new_schedule(
         updated_by: None,
         deleted_at: None,
         deleted_by: None,
+        deleted_from: None,
         correlation_id: correlation_id.to_owned(),
         attempts: Vec::new(),
         last_change: None,
@@ -122,6 +139,21 @@ pub fn apply_update(
     }
     schedule.is_active = update.is_active.unwrap_or(schedule.is_active);
     Ok(())
+}
+
+/// Makes a deleted schedule what it was before. Its next time is planned from `now` on; if there is none
+/// it has ended.
+pub fn restore(schedule: &mut Schedule, trigger: &Trigger, now: DateTime<Utc>) {
+    let before = schedule.deleted_from.take().unwrap_or(Status::Active);
+    (schedule.deleted_at, schedule.deleted_by) = (None, None);
+    schedule.status = before;
+    if matches!(before, Status::Active | Status::Paused) {
+        schedule.next_run_at = first_free(schedule, trigger, now);
+        if schedule.next_run_at.is_none() {
+            let ran = schedule.success_count > 0 || schedule.spec.timing.schedule_type.recurs();
+            schedule.status = if ran { Status::Completed } else { Status::Failed };
+        }
+    }
 }
 
 /// The first time of a trigger from `now` on that was not acted on yet: ids of executions follow from
@@ -297,7 +329,7 @@ mod tests {
 
     fn create(json: &str) -> Result<Schedule, Vec<String>> {
         let rules = Rules {
-            limits: Limits { lookahead: Duration::days(365), schedules_per_creator: 10 },
+            limits: Limits::default(),
             allowed_targets: vec![TargetPattern::parse("cmd.report.>").unwrap()],
             timezone: chrono_tz::UTC,
             max_retries: 3,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 mod audit;
+mod bulk;
 mod cluster;
 mod connecting;
 mod crashes;
@@ -12,8 +13,10 @@ mod harness;
 mod history;
 mod instances;
 mod lifecycle;
+mod limits;
 mod lists;
 mod proxy;
+mod restores;
 mod safety;
 mod schedules;
 mod service_api;

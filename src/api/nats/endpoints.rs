@@ -67,6 +67,12 @@ pub fn endpoints() -> Vec<Endpoint> {
             |api, request, caller| async move { api.delete_schedule(request, &caller).await },
         ),
         endpoint(
+            "schedule.restore",
+            "X-Restored-By",
+            "Restore a schedule that was deleted softly",
+            |api, request, caller| async move { api.restore_schedule(request, &caller).await },
+        ),
+        endpoint(
             "schedule.pause",
             "X-Paused-By",
             "Pause a schedule until it is resumed",
@@ -89,6 +95,18 @@ pub fn endpoints() -> Vec<Endpoint> {
             "X-Created-By",
             "When a schedule would fire; stores nothing",
             |api, request, caller| async move { api.preview_schedule(request, &caller).await },
+        ),
+        endpoint(
+            "bulk.create",
+            "X-Performed-By",
+            "Create many schedules",
+            |api, request, caller| async move { api.bulk_create(request, &caller).await },
+        ),
+        endpoint(
+            "bulk.operation",
+            "X-Performed-By",
+            "Pause, resume or delete many schedules, by ids or by filter",
+            |api, request, caller| async move { api.bulk_operation(request, &caller).await },
         ),
         endpoint(
             "execute.immediate",
@@ -134,16 +152,8 @@ where
         let run = run.clone();
         Box::pin(async move {
             let limit = api.js.client().max_payload();
-            let request = parse_fields::<Request>(&body).map_err(|(rest, faults)| {
-                // Whoever mends a request wants to hear of everything at once.
-                let mut all = faults;
-                for fault in rest.faults(&api) {
-                    if !all.iter().any(|known| known.field == fault.field) {
-                        all.push(fault);
-                    }
-                }
-                ApiError::invalid(all)
-            })?;
+            let request = parse_fields::<Request>(&body)
+                .map_err(|(rest, faults)| ApiError::all_faults(&api, faults, &rest))?;
             to_json(&run(api, request, caller).await?, limit)
         })
     });

@@ -168,12 +168,14 @@ fn caller(endpoint: &Endpoint, headers: Option<&HeaderMap>) -> Result<Caller, Ve
     let actor = header(endpoint.actor_header).or_else(|| header("X-Created-By"));
     let correlation_id = header(names::CORRELATION_ID);
     let request_id = header(names::REQUEST_ID);
+    let message_id = header(names::MESSAGE_ID);
     if faults.is_empty() {
         let fresh = anonymous();
         Ok(Caller {
             actor,
             correlation_id: correlation_id.unwrap_or(fresh.correlation_id),
             request_id: request_id.unwrap_or(fresh.request_id),
+            message_id,
         })
     } else {
         Err(faults)
@@ -185,6 +187,7 @@ fn anonymous() -> Caller {
         actor: None,
         correlation_id: Uuid::new_v4().to_string(),
         request_id: Uuid::new_v4().to_string(),
+        message_id: None,
     }
 }
 

@@ -1,15 +1,12 @@
 //! Creating a schedule.
 
-use std::sync::Arc;
-
 use serde_json::json;
 use uuid::Uuid;
 
-use super::super::error::{ApiError, Code};
+use super::super::error::ApiError;
 use super::super::reply::{Links, Reply, ScheduleView, Warning};
 use super::super::{Api, Caller, Checked};
 use crate::clock;
-use crate::index::Entry;
 use crate::jetstream::deliver;
 use crate::schedule::{
     Change, ChangeKind, CreateSchedule, DeliveryMode, FieldFault, Schedule, new_schedule,
@@ -28,8 +25,12 @@ impl Api {
     /// Creates a schedule. Once the reply is sent the schedule survives everything that JetStream
     /// survives.
     ///
+    /// A request with an `idempotency_key`, or a `Nats-Msg-Id`, that is repeated within a day creates
+    /// nothing more and returns the schedule of the first, with the warning `repeated`.
+    ///
     /// # Errors
-    /// `invalid`, `already_exists`, `limit_exceeded`, `conflict`, `unavailable`.
+    /// `invalid`, `already_exists`, `limit_exceeded`, `conflict`, `unavailable`; `not_allowed` if the
+    /// key was used for another request, `not_found` if its schedule was deleted for good.
     pub async fn create_schedule(
         &self,
         request: CreateSchedule,
@@ -40,17 +41,51 @@ impl Api {
             .clone()
             .or_else(|| request.created_by.clone())
             .unwrap_or_else(|| "unknown".to_owned());
-        let (schedule, trigger) = new_schedule(
-            &request,
-            &self.rules,
-            Uuid::now_v7(),
-            clock::now(),
-            &created_by,
-            &caller.correlation_id,
-            self.writer(),
-        )?;
-        self.check_limit(&created_by)?;
-        let mut schedule = schedule;
+        let new = |id| self.new_record(&request, id, &created_by, caller);
+        // Before anything is stored.
+        let schedule = new(Uuid::now_v7())?;
+        let key = request.idempotency_key.as_ref().or(caller.message_id.as_ref());
+        let (schedule, revision, repeated) = match key {
+            Some(key) => {
+                let once = self.store_once(&created_by, key, &request, new).await?;
+                (once.schedule, once.revision, once.repeated)
+            }
+            None => {
+                let (schedule, revision) = self.store_new(schedule).await?;
+                (schedule, revision, false)
+            }
+        };
+        tracing::info!(
+            schedule_id = %schedule.id,
+            name = schedule.spec.name,
+            created_by,
+            correlation_id = caller.correlation_id,
+            repeated,
+            "schedule created"
+        );
+        let mut reply =
+            Reply::new(ScheduleView::new(&schedule), caller).links(Links::schedule(schedule.id));
+        reply.warnings.extend(self.target_warning(&schedule).await);
+        if repeated {
+            let (code, field) = ("repeated".to_owned(), "idempotency_key".to_owned());
+            let message = "an earlier request with this key created the schedule".to_owned();
+            reply.warnings.push(Warning { code, field, message });
+        }
+        self.show(schedule, revision);
+        Ok(reply)
+    }
+
+    /// A record as a request asks for it, with the event that announces it.
+    fn new_record(
+        &self,
+        request: &CreateSchedule,
+        id: Uuid,
+        created_by: &str,
+        caller: &Caller,
+    ) -> Result<Schedule, ApiError> {
+        let (now, correlation_id) = (clock::now(), &caller.correlation_id);
+        let (mut schedule, _) =
+            new_schedule(request, &self.rules, id, now, created_by, correlation_id, self.writer())?;
         let details = json!({
             "schedule_type": schedule.spec.timing.schedule_type,
             "target_command": schedule.spec.target_command,
@@ -58,39 +93,15 @@ impl Api {
             "created_by": created_by,
             "created_at": schedule.created_at,
         });
-        let (author, now) = (caller.author(&created_by), schedule.created_at);
+        let author = caller.author(created_by);
         let created =
             Change::new(Uuid::now_v7(), ChangeKind::Created, &schedule, author, now, details);
         schedule.events.push(created);
-        let (schedule, revision) = self.store_new(schedule).await?;
-        tracing::info!(
-            schedule_id = %schedule.id,
-            name = schedule.spec.name,
-            created_by,
-            correlation_id = caller.correlation_id,
-            "schedule created"
-        );
-        let mut reply =
-            Reply::new(ScheduleView::new(&schedule), caller).links(Links::schedule(schedule.id));
-        reply.warnings.extend(self.target_warning(&schedule).await);
-        let (schedule, trigger) = (Arc::new(schedule), Arc::new(trigger));
-        self.index.insert(Entry { revision, schedule, trigger });
-        Ok(reply)
-    }
-
-    fn check_limit(&self, creator: &str) -> Result<(), ApiError> {
-        let limit = self.rules.limits.schedules_per_creator;
-        if self.index.count_of(creator) < limit {
-            return Ok(());
-        }
-        let message = format!(
-            "{creator} has {limit} schedules, which is the limit (MAX_SCHEDULES_PER_CREATOR)"
-        );
-        Err(ApiError::new(Code::LimitExceeded, message))
+        Ok(schedule)
     }
 
     /// A stream may be added or changed later, so a target that cannot work now is allowed, and said.
-    async fn target_warning(&self, schedule: &Schedule) -> Option<Warning> {
+    pub(crate) async fn target_warning(&self, schedule: &Schedule) -> Option<Warning> {
         let target = schedule.spec.target_command.as_str();
         let captured = deliver::captured(&self.js, target).await?;
         let (code, message) = match (schedule.spec.delivery.mode, captured) {

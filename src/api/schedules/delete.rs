@@ -1,5 +1,7 @@
 //! Deleting a schedule.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,8 +12,9 @@ use super::super::error::{ApiError, Code};
 use super::super::reply::Reply;
 use super::super::{Api, Caller};
 use crate::clock;
+use crate::index::Entry;
 use crate::jetstream::WriteError;
-use crate::schedule::{ChangeKind, Phase, Schedule, Status};
+use crate::schedule::{Author, ChangeKind, Phase, Schedule, Status};
 
 /// A request to delete a schedule.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -20,10 +23,13 @@ pub struct DeleteSchedule {
     /// Required.
     pub schedule_id: Option<Uuid>,
     /// Whether its record goes too, once what is in flight is recorded and the deletion announced;
-    /// default false: it is kept with status `deleted`.
+    /// default false: it is kept with status `deleted`, can be restored, and goes after
+    /// `DELETED_RETENTION_SECONDS`.
     ///
     /// Nobody sees it any more meanwhile.
     pub hard_delete: Option<bool>,
+    /// The revision that the schedule must have.
+    pub expected_revision: Option<u64>,
     /// Who deletes it, where no `X-Deleted-By` header says so.
     pub deleted_by: Option<String>,
 }
@@ -35,6 +41,9 @@ pub struct Deleted {
     pub schedule_id: Uuid,
     /// Whether its record is gone too.
     pub hard_delete: bool,
+    /// Until when it can be restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purge_at: Option<DateTime<Utc>>,
 }
 
 impl Api {
@@ -44,7 +53,7 @@ impl Api {
     /// A soft-deleted schedule can be deleted again only by `hard_delete`.
     ///
     /// # Errors
-    /// `invalid`, `not_found`, `conflict` (it changes too often), `unavailable`.
+    /// `invalid`, `not_found`, `conflict`, `unavailable`.
     pub async fn delete_schedule(
         &self,
         request: DeleteSchedule,
@@ -54,37 +63,63 @@ impl Api {
         let hard_delete = request.hard_delete.unwrap_or(false);
         let actor =
             caller.actor.clone().or(request.deleted_by).unwrap_or_else(|| "unknown".to_owned());
+        let (author, expected) = (caller.author(&actor), request.expected_revision);
+        let deleted = self.delete(id, hard_delete, expected, author, None).await?;
+        if let Some(schedule) = &deleted {
+            super::let_claims_pass(schedule).await;
+        }
+        tracing::info!(schedule_id = %id, deleted_by = actor, hard_delete, "schedule deleted");
+        let purge_at = deleted.filter(|_| !hard_delete).and_then(|s| self.purge_at(s.deleted_at));
+        Ok(Reply::new(Deleted { schedule_id: id, hard_delete, purge_at }, caller))
+    }
+
+    /// Deletes a schedule; returns its record as it was written, if that is known.
+    pub(super) async fn delete(
+        &self,
+        id: Uuid,
+        hard_delete: bool,
+        expected: Option<u64>,
+        author: Author<'_>,
+        mut known: Option<Arc<Entry>>,
+    ) -> Result<Option<Schedule>, ApiError> {
         let (event_id, now) = (Uuid::now_v7(), clock::now());
         let mut tried = false;
         for _ in 0..super::super::CHANGE_TRIES {
-            let (mut schedule, revision) = match self.read_schedule(id).await {
-                // Ours was stored, its acknowledgement lost, and the record is gone since.
-                Err(error) if tried && error.code == Code::NotFound => {
-                    return Ok(Reply::new(Deleted { schedule_id: id, hard_delete }, caller));
+            let (mut schedule, revision) = match known.take() {
+                Some(entry) if entry.schedule.status != Status::Deleted => {
+                    (Schedule::clone(&entry.schedule), entry.revision)
                 }
-                read => read?,
+                _ => match self.read_schedule(id).await {
+                    // Ours was stored, its acknowledgement lost, and the record is gone since.
+                    Err(error) if tried && error.code == Code::NotFound => return Ok(None),
+                    read => read?,
+                },
             };
             if super::is_made(&schedule, event_id) {
-                return Ok(self.deleted(&schedule, hard_delete, &actor, caller).await);
+                return Ok(Some(schedule));
             }
             if schedule.status == Status::Deleted && !hard_delete {
                 return Err(ApiError::no_schedule(id));
             }
+            super::check_expected(expected, &schedule)?;
+            // Known before the write: a reservation that is newer is that of a restoration.
+            let name = self.name_revision(&schedule).await?;
             tried = true;
-            mark_deleted(&mut schedule, now, &actor);
-            let details =
-                json!({ "deleted_by": actor, "deleted_at": now, "hard_delete": hard_delete });
-            super::announce(
-                &mut schedule,
-                event_id,
-                ChangeKind::Deleted,
-                caller.author(&actor),
-                now,
-                details,
-            );
+            mark_deleted(&mut schedule, now, author.actor);
+            let purge_at = self.purge_at(schedule.deleted_at).filter(|_| !hard_delete);
+            let details = json!({
+                "deleted_by": author.actor, "deleted_at": now, "hard_delete": hard_delete,
+                "purge_at": purge_at,
+            });
+            super::announce(&mut schedule, event_id, ChangeKind::Deleted, author, now, details);
             schedule.purge = hard_delete;
             match self.rewrite(&mut schedule, revision).await {
-                Ok(_) => return Ok(self.deleted(&schedule, hard_delete, &actor, caller).await),
+                Ok(_) => {
+                    if let Some(reservation) = name {
+                        self.free_name_at(&schedule, reservation).await;
+                    }
+                    return Ok(Some(schedule));
+                }
                 Err(WriteError::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -92,23 +127,16 @@ impl Api {
         Err(WriteError::Conflict.into())
     }
 
-    async fn deleted(
-        &self,
-        schedule: &Schedule,
-        hard_delete: bool,
-        actor: &str,
-        caller: &Caller,
-    ) -> Reply<Deleted> {
-        self.free_name(schedule).await;
-        super::let_claims_pass(schedule).await;
-        let schedule_id = schedule.id;
-        tracing::info!(%schedule_id, deleted_by = actor, hard_delete, "schedule deleted");
-        Reply::new(Deleted { schedule_id, hard_delete }, caller)
+    fn purge_at(&self, deleted_at: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
+        deleted_at?.checked_add_signed(self.rules.limits.deleted_retention)
     }
 }
 
 /// What was claimed before is still delivered and recorded: those attempts stay until they are.
 fn mark_deleted(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str) {
+    if schedule.status != Status::Deleted {
+        schedule.deleted_from = Some(schedule.status);
+    }
     schedule.status = Status::Deleted;
     schedule.deleted_at = Some(now);
     schedule.deleted_by = Some(actor.to_owned());

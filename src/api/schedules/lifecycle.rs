@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::super::error::{ApiError, Code};
@@ -83,24 +83,16 @@ impl Api {
         caller: &Caller,
     ) -> Result<Reply<ScheduleView>, ApiError> {
         let id = super::required_id(request.schedule_id)?;
-        if request.reason.as_ref().is_some_and(|reason| reason.chars().count() > 500) {
-            return Err(vec![FieldFault::new("reason", "must have at most 500 characters")].into());
-        }
-        let actor = caller.actor();
-        let change = |schedule: &mut Schedule, now: DateTime<Utc>| {
-            if !matches!(schedule.status, Status::Active | Status::Paused) {
-                return Err(has_ended(schedule));
-            }
-            schedule.status = Status::Paused;
-            schedule.pause_reason.clone_from(&request.reason);
-            super::touch(schedule, now, &actor);
-            let details = json!({ "reason": request.reason, "paused_by": actor, "paused_at": now });
-            Ok(Some((ChangeKind::Paused, details)))
-        };
-        let author = caller.author(&actor);
-        let schedule = self.change(id, request.expected_revision, author, change).await?;
+        check_reason(request.reason.as_deref())?;
+        let (actor, reason) = (caller.actor(), request.reason.as_deref());
+        let (author, expected) = (caller.author(&actor), request.expected_revision);
+        let schedule = self
+            .change(id, expected, author, None, |schedule, now| {
+                pause(schedule, now, reason, &actor)
+            })
+            .await?;
         super::let_claims_pass(&schedule).await;
-        tracing::info!(schedule_id = %id, paused_by = actor, reason = request.reason, "schedule paused");
+        tracing::info!(schedule_id = %id, paused_by = actor, reason, "schedule paused");
         Ok(Reply::new(ScheduleView::new(&schedule), caller).links(Links::schedule(id)))
     }
 
@@ -116,26 +108,10 @@ impl Api {
     ) -> Result<Reply<ScheduleView>, ApiError> {
         let id = super::required_id(request.schedule_id)?;
         let actor = caller.actor();
-        let change = |schedule: &mut Schedule, now: DateTime<Utc>| {
-            if schedule.status != Status::Paused {
-                let message = format!("schedule {id} is not paused");
-                return Err(ApiError::new(Code::NotAllowed, message));
-            }
-            schedule.status = Status::Active;
-            schedule.pause_reason = None;
-            self.skip_due(schedule, now, SkipCause::Paused)?;
-            if schedule.next_run_at.is_none() && schedule.attempts.is_empty() {
-                // Its last occurrence ended while it was paused.
-                schedule.status = Status::Completed;
-            }
-            super::touch(schedule, now, &actor);
-            let next_run_at = schedule.next_run_at;
-            let details =
-                json!({ "next_run_at": next_run_at, "resumed_by": actor, "resumed_at": now });
-            Ok(Some((ChangeKind::Resumed, details)))
-        };
-        let author = caller.author(&actor);
-        let schedule = self.change(id, request.expected_revision, author, change).await?;
+        let (author, expected) = (caller.author(&actor), request.expected_revision);
+        let schedule = self
+            .change(id, expected, author, None, |schedule, now| self.resume(schedule, now, &actor))
+            .await?;
         tracing::info!(schedule_id = %id, resumed_by = actor, "schedule resumed");
         Ok(Reply::new(ScheduleView::new(&schedule), caller).links(Links::schedule(id)))
     }
@@ -183,11 +159,35 @@ impl Api {
                 json!({ "execution_id": execution_id, "triggered_by": by, "triggered_at": now });
             Ok(Some((ChangeKind::Triggered, details)))
         };
-        self.change(id, None, caller.author(&manual.by), change).await?;
+        self.change(id, None, caller.author(&manual.by), None, change).await?;
         tracing::info!(schedule_id = %id, %execution_id, triggered_by = manual.by, "schedule triggered");
         let execution = self.outcome_within(execution_id, Duration::from_millis(wait_ms)).await;
         let links = Links::execution(execution_id, id);
         Ok(Reply::new(Triggered { schedule_id: id, execution_id, execution }, caller).links(links))
+    }
+
+    /// Makes a paused schedule active, and says so.
+    pub(super) fn resume(
+        &self,
+        schedule: &mut Schedule,
+        now: DateTime<Utc>,
+        actor: &str,
+    ) -> Result<Option<(ChangeKind, Value)>, ApiError> {
+        if schedule.status != Status::Paused {
+            let message = format!("schedule {} is not paused", schedule.id);
+            return Err(ApiError::new(Code::NotAllowed, message));
+        }
+        schedule.status = Status::Active;
+        schedule.pause_reason = None;
+        self.skip_due(schedule, now, SkipCause::Paused)?;
+        if schedule.next_run_at.is_none() && schedule.attempts.is_empty() {
+            // Its last occurrence ended while it was paused.
+            schedule.status = Status::Completed;
+        }
+        super::touch(schedule, now, actor);
+        let next_run_at = schedule.next_run_at;
+        let details = json!({ "next_run_at": next_run_at, "resumed_by": actor, "resumed_at": now });
+        Ok(Some((ChangeKind::Resumed, details)))
     }
 
     /// The outcome of an execution, if it comes in time.
@@ -202,6 +202,31 @@ impl Api {
         }
         None
     }
+}
+
+/// Refuses a reason that is too long.
+pub(super) fn check_reason(reason: Option<&str>) -> Result<(), ApiError> {
+    if reason.is_some_and(|reason| reason.chars().count() > 500) {
+        return Err(vec![FieldFault::new("reason", "must have at most 500 characters")].into());
+    }
+    Ok(())
+}
+
+/// Pauses a schedule that has not ended, and says so.
+pub(super) fn pause(
+    schedule: &mut Schedule,
+    now: DateTime<Utc>,
+    reason: Option<&str>,
+    actor: &str,
+) -> Result<Option<(ChangeKind, Value)>, ApiError> {
+    if !matches!(schedule.status, Status::Active | Status::Paused) {
+        return Err(has_ended(schedule));
+    }
+    schedule.status = Status::Paused;
+    schedule.pause_reason = reason.map(str::to_owned);
+    super::touch(schedule, now, actor);
+    let details = json!({ "reason": reason, "paused_by": actor, "paused_at": now });
+    Ok(Some((ChangeKind::Paused, details)))
 }
 
 fn has_ended(schedule: &Schedule) -> ApiError {

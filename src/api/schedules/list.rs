@@ -13,19 +13,9 @@ use uuid::Uuid;
 use super::super::error::ApiError;
 use super::super::reply::{Pagination, Reply, ScheduleSummary};
 use super::super::{Api, Caller};
+use super::filter::{ScheduleFilter, TagsMatch};
 use crate::index::Entry;
 use crate::schedule::{FieldFault, Schedule, ScheduleType, Status};
-
-/// How several tags are matched.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum TagsMatch {
-    /// At least one of them.
-    #[default]
-    Any,
-    /// Each of them.
-    All,
-}
 
 /// The order of a list; of two that are equal, the one created first comes first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -70,6 +60,8 @@ pub struct ListSchedules {
     pub is_active: Option<bool>,
     /// Whose target command begins so.
     pub target_prefix: Option<String>,
+    /// Whose name begins so.
+    pub name_prefix: Option<String>,
     /// Whose name contains this, in any case.
     pub name_contains: Option<String>,
     /// Next due at this time or later.
@@ -113,9 +105,7 @@ impl Api {
         if place.is_some() && request.page.is_some() {
             return Err(vec![FieldFault::new("cursor", "cannot stand beside page")].into());
         }
-        let name_contains = request.name_contains.as_ref().map(|text| text.to_lowercase());
-        let mut found: Vec<Arc<Entry>> = self.index.all();
-        found.retain(|entry| request.matches(&entry.schedule, name_contains.as_deref()));
+        let mut found = self.matching(&request.filter());
         let total = found.len() as u64;
         if let Some(place) = &place {
             found
@@ -145,34 +135,21 @@ impl Api {
 }
 
 impl ListSchedules {
-    /// Whether a schedule is one of those asked for.
-    fn matches(&self, schedule: &Schedule, name_contains: Option<&str>) -> bool {
-        let spec = &schedule.spec;
-        let status = match self.status {
-            Some(status) => status == schedule.status,
-            None => schedule.status != Status::Deleted,
-        };
-        let tags = self.tags.as_ref().is_none_or(|tags| {
-            let has = |tag: &String| spec.tags.contains(tag);
-            match self.tags_match.unwrap_or_default() {
-                TagsMatch::Any => tags.iter().any(has),
-                TagsMatch::All => tags.iter().all(has),
-            }
-        });
-        let due = |holds: &dyn Fn(DateTime<Utc>) -> bool| schedule.next_run_at.is_some_and(holds);
-        !schedule.purge
-            && status
-            && tags
-            && self.creator.as_ref().is_none_or(|creator| *creator == schedule.created_by)
-            && self.schedule_type.is_none_or(|kind| kind == spec.timing.schedule_type)
-            && self.is_active.is_none_or(|active| active == schedule.is_active)
-            && self
-                .target_prefix
-                .as_ref()
-                .is_none_or(|p| spec.target_command.as_str().starts_with(p))
-            && name_contains.is_none_or(|text| spec.name.to_lowercase().contains(text))
-            && self.due_after.is_none_or(|after| due(&|at| at >= after))
-            && self.due_before.is_none_or(|before| due(&|at| at < before))
+    fn filter(&self) -> ScheduleFilter {
+        let request = self.clone();
+        ScheduleFilter {
+            creator: request.creator,
+            tags: request.tags,
+            tags_match: request.tags_match,
+            status: request.status,
+            schedule_type: request.schedule_type,
+            is_active: request.is_active,
+            target_prefix: request.target_prefix,
+            name_prefix: request.name_prefix,
+            name_contains: request.name_contains,
+            due_after: request.due_after,
+            due_before: request.due_before,
+        }
     }
 }
 

@@ -1,20 +1,31 @@
 //! Operations on schedules.
 
+mod bulk;
 mod create;
 mod delete;
+mod filter;
 mod lifecycle;
+mod limit;
 mod list;
 mod names;
+mod once;
 mod preview;
 mod read;
+mod restore;
 mod update;
 
+pub use bulk::{
+    BulkCreate, BulkCreated, BulkItem, BulkOperated, BulkOperation, ItemRefused, ItemResult,
+    Operation,
+};
 pub use delete::{DeleteSchedule, Deleted};
+pub use filter::{ScheduleFilter, TagsMatch};
 pub(crate) use lifecycle::MAX_WAIT_MS;
 pub use lifecycle::{PauseSchedule, ResumeSchedule, TriggerSchedule, Triggered};
-pub use list::{ListSchedules, Sort, TagsMatch};
+pub use list::{ListSchedules, Sort};
 pub use preview::{Moved, Preview, PreviewSchedule};
 pub use read::GetSchedule;
+pub use restore::RestoreSchedule;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -86,7 +97,11 @@ fn is_made(schedule: &Schedule, event_id: Uuid) -> bool {
 /// is acted on under the state that it was claimed under; this puts its time before the reply, so
 /// after the reply nothing is due any more under the old state. At most the engine's lead.
 async fn let_claims_pass(schedule: &Schedule) {
-    let Some(until) = schedule.claimed_until() else { return };
+    let_pass(schedule.claimed_until()).await;
+}
+
+async fn let_pass(claimed_until: Option<DateTime<Utc>>) {
+    let Some(until) = claimed_until else { return };
     if let Ok(wait) = (until - clock::now()).to_std() {
         tokio::time::sleep(wait.min(MAX_WAIT_FOR_CLAIMS)).await;
     }
@@ -127,11 +142,16 @@ impl Api {
         }
         let deadline = Instant::now() + super::WRITE_PATIENCE;
         let written = self.store.write(schedule, revision, deadline).await?;
-        if let Ok(trigger) = schedule.spec.timing.trigger(schedule.id) {
-            let (schedule, trigger) = (Arc::new(schedule.clone()), Arc::new(trigger));
-            self.index.insert(Entry { revision: written.revision, schedule, trigger });
-        }
+        self.show(schedule.clone(), written.revision);
         Ok(written.revision)
+    }
+
+    /// Shows what was written to this instance.
+    fn show(&self, schedule: Schedule, revision: u64) {
+        if let Ok(trigger) = schedule.spec.timing.trigger(schedule.id) {
+            let (schedule, trigger) = (Arc::new(schedule), Arc::new(trigger));
+            self.index.insert(Entry { revision, schedule, trigger });
+        }
     }
 
     /// Changes a schedule: `apply` makes of the record as it is now what it should be, and the write
@@ -139,25 +159,40 @@ impl Api {
     /// made again from the new record, so it must do no harm twice.
     ///
     /// `apply` returns what is to be said of the change, or nothing if there was nothing to change.
+    /// The first try may start from what is `known`, which saves a read.
     async fn change(
         &self,
         id: Uuid,
         expected: Option<u64>,
         author: Author<'_>,
+        mut known: Option<Arc<Entry>>,
         apply: impl Fn(&mut Schedule, DateTime<Utc>) -> Result<Option<(ChangeKind, Value)>, ApiError>,
     ) -> Result<Schedule, ApiError> {
         let event_id = Uuid::now_v7();
         for _ in 0..super::CHANGE_TRIES {
-            let (mut schedule, revision) = self.read_schedule(id).await?;
+            let (mut schedule, revision, is_known) = match known.take() {
+                Some(entry) => (Schedule::clone(&entry.schedule), entry.revision, true),
+                None => {
+                    let (schedule, revision) = self.read_schedule(id).await?;
+                    (schedule, revision, false)
+                }
+            };
             if is_made(&schedule, event_id) {
                 return Ok(schedule);
             }
-            if schedule.status == Status::Deleted {
-                return Err(ApiError::no_schedule(id));
-            }
-            check_expected(expected, &schedule)?;
             let now = clock::now();
-            let Some((kind, details)) = apply(&mut schedule, now)? else { return Ok(schedule) };
+            let applied = if schedule.status == Status::Deleted {
+                Err(ApiError::no_schedule(id))
+            } else {
+                check_expected(expected, &schedule).and_then(|()| apply(&mut schedule, now))
+            };
+            let (kind, details) = match applied {
+                Ok(Some(change)) => change,
+                Ok(None) => return Ok(schedule),
+                // What was known may be old.
+                Err(_) if is_known => continue,
+                Err(error) => return Err(error),
+            };
             announce(&mut schedule, event_id, kind, author, now, details);
             match self.rewrite(&mut schedule, revision).await {
                 Ok(_) => return Ok(schedule),

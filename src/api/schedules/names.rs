@@ -16,62 +16,79 @@
 //! it had. Whoever takes such a reservation over moves the record's revision on before using the
 //! name, so a renaming that was only slow is refused and starts again, to find the name taken.
 //!
-//! A reservation whose schedule is deleted is free as well, so a crash between deleting a schedule
-//! and freeing its name blocks nothing.
+//! Restoring a deleted schedule is the same again: its name is reserved, then the record is written at
+//! the revision that it had. So a reservation whose schedule is deleted is one that may be taken over
+//! once it is old, like that of a renaming; a crash between deleting a schedule and freeing its name
+//! blocks nothing.
+//!
+//! A reservation also takes a place in the order of those who create, see [`super::limit`].
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::super::Api;
 use super::super::error::{ApiError, Code};
 use crate::clock;
 use crate::failpoint::failpoint;
-use crate::index::read_record;
+use crate::index::{Reservation, read_record};
 use crate::jetstream::names::{name_key, schedule_key};
 use crate::jetstream::{WriteError, schedules};
 use crate::schedule::{FieldFault, Schedule, Status};
 
 /// Age at which a reservation without a record counts as left behind by a crash.
-const ORPHAN_AFTER: Duration = Duration::from_secs(10);
+pub(super) const ORPHAN_AFTER: Duration = Duration::from_secs(10);
 /// How long to pursue a name or an unknown write.
-const PATIENCE: Duration = Duration::from_secs(12);
+pub(super) const PATIENCE: Duration = Duration::from_secs(12);
 /// Pause between looks at a name that somebody else is about to use.
-const PAUSE: Duration = Duration::from_millis(25);
+pub(super) const PAUSE: Duration = Duration::from_millis(25);
 
-/// What a name's key holds.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Reservation {
-    schedule_id: Uuid,
-    /// Drawn anew for each write, to recognise our own.
-    token: u64,
+/// A name that is ours.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reserved {
+    /// The revision of its key.
+    pub(super) revision: u64,
+    /// The revision at which the schedule reserved it first.
+    pub(super) first: u64,
 }
 
 /// Who has a name.
 enum Holder {
-    /// The schedule that wants it; the key has this revision.
-    Us(u64),
+    /// The schedule that wants it.
+    Us(Reserved),
     /// Nobody; the key may be written at this revision.
     Nobody(u64),
     /// A schedule.
     Schedule(Uuid),
     /// A creation or renaming that is under way.
     Pending,
-    /// A creation or renaming that seems to have died, of this schedule; the key may be written at this revision.
+    /// A creation or renaming of this schedule that seems to have died; the key may be written at this
+    /// revision.
     Orphan(u64, Uuid),
 }
 
 impl Api {
     /// Writes the record of a new schedule under its name; returns it as it is stored, which may be
-    /// with its first claim already.
+    /// with its first claim already, or as another request wrote it that creates the same schedule.
+    ///
+    /// # Errors
+    /// `already_exists`, `limit_exceeded`, `unavailable`; `conflict` if another request that creates
+    /// the same schedule, or wants its name, came between.
     pub(super) async fn store_new(&self, schedule: Schedule) -> Result<(Schedule, u64), ApiError> {
         let name_key = name_key(&schedule.created_by, &schedule.spec.name);
         let key = schedule_key(schedule.id);
         let value = schedules::encode(&schedule)?;
-        let mut reservation = self.reserve_name(&schedule).await?;
+        let reserved = self.reserve_name(&schedule).await?;
         failpoint("after_reserve");
+        // Whoever reserved it for the same schedule before us is fenced now.
+        if reserved.first != reserved.revision
+            && let Some(stored) = self.live_record(schedule.id).await?
+        {
+            return Ok(stored);
+        }
+        self.admit(&schedule, reserved).await?;
+        let mut reservation = reserved.revision;
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.store.put_while(&key, value.clone(), &name_key, reservation).await {
@@ -95,37 +112,39 @@ impl Api {
             }
             // Unknown: it may still arrive. Moving the reservation on refuses it from now on, so
             // what the leader shows afterwards is final.
-            reservation = self.write_name(&name_key, schedule.id, reservation).await?;
+            let first = Some(reserved.first);
+            reservation = self.write_name(&name_key, schedule.id, reservation, first).await?;
             if let Some(stored) = self.live_record(schedule.id).await? {
                 return Ok(stored);
             }
         }
     }
 
-    /// Reserves the name of a schedule that is about to have it; returns the reservation's revision.
-    pub(super) async fn reserve_name(&self, schedule: &Schedule) -> Result<u64, ApiError> {
+    /// Reserves the name of a schedule that is about to have it.
+    pub(super) async fn reserve_name(&self, schedule: &Schedule) -> Result<Reserved, ApiError> {
         let key = &name_key(&schedule.created_by, &schedule.spec.name);
         let deadline = Instant::now() + PATIENCE;
-        let (mut expected, mut displaced) = (0, None);
+        let (mut expected, mut first, mut displaced) = (0, None, None);
         loop {
-            match self.write_name(key, schedule.id, expected).await {
+            match self.write_name(key, schedule.id, expected, first).await {
                 Ok(revision) => {
-                    let Some(id) = displaced else { return Ok(revision) };
-                    let has_name = self.has_name(id, &schedule.spec.name).await;
+                    let reserved = Reserved { revision, first: first.unwrap_or(revision) };
+                    let Some(id) = displaced else { return Ok(reserved) };
+                    let has_name = self.has_name(id, Some(&schedule.spec.name)).await;
                     if matches!(has_name, Ok(false)) {
-                        return Ok(revision);
+                        return Ok(reserved);
                     }
-                    self.write_name(key, id, revision).await?;
+                    self.write_name(key, id, revision, None).await?;
                     has_name?;
                     return Err(already_exists(&schedule.spec.name, id));
                 }
                 Err(WriteError::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }
-            displaced = None;
+            (first, displaced) = (None, None);
             match self.holder(key, schedule).await? {
                 // Written anew, so that whoever is about to free it for us sees that it moved.
-                Holder::Us(revision) => expected = revision,
+                Holder::Us(known) => (expected, first) = (known.revision, Some(known.first)),
                 Holder::Nobody(revision) => expected = revision,
                 Holder::Orphan(revision, id) => (expected, displaced) = (revision, Some(id)),
                 Holder::Schedule(id) => return Err(already_exists(&schedule.spec.name, id)),
@@ -137,18 +156,20 @@ impl Api {
         }
     }
 
-    /// Whether the schedule whose reservation we took over has the name after all, now and for good.
+    /// Whether the schedule whose reservation we took over has the name (none: any) after all, now and
+    /// for good.
     ///
     /// A creator is fenced by the reservation that we moved: a look at its record is final. A schedule
-    /// that was being renamed is fenced by moving its record's revision on, for its new name is
-    /// written at the revision that it had.
-    async fn has_name(&self, id: Uuid, name: &str) -> Result<bool, ApiError> {
+    /// that was being renamed or restored is fenced by moving its record's revision on, for what it is
+    /// to become is written at the revision that it had.
+    pub(super) async fn has_name(&self, id: Uuid, name: Option<&str>) -> Result<bool, ApiError> {
         for _ in 0..super::super::CHANGE_TRIES {
             let Some((mut holder, revision)) = self.live_record(id).await? else {
                 return Ok(false);
             };
-            if holder.spec.name == name || holder.status == Status::Deleted {
-                return Ok(holder.status != Status::Deleted);
+            let named = name.is_none_or(|name| name == holder.spec.name);
+            if named && holder.status != Status::Deleted {
+                return Ok(true);
             }
             match self.rewrite(&mut holder, revision).await {
                 Ok(_) => return Ok(false),
@@ -160,7 +181,7 @@ impl Api {
     }
 
     /// The record of a schedule that exists, from the leader.
-    async fn live_record(&self, id: Uuid) -> Result<Option<(Schedule, u64)>, ApiError> {
+    pub(super) async fn live_record(&self, id: Uuid) -> Result<Option<(Schedule, u64)>, ApiError> {
         let Some(stored) = self.store.read(&schedule_key(id)).await? else {
             return Ok(None);
         };
@@ -170,8 +191,14 @@ impl Api {
 
     /// Writes a reservation at an expected revision and settles an unknown outcome: the token says
     /// whether what is stored is ours.
-    async fn write_name(&self, key: &str, id: Uuid, expected: u64) -> Result<u64, WriteError> {
-        let reservation = Reservation { schedule_id: id, token: rand::random() };
+    pub(super) async fn write_name(
+        &self,
+        key: &str,
+        id: Uuid,
+        expected: u64,
+        first: Option<u64>,
+    ) -> Result<u64, WriteError> {
+        let reservation = Reservation { schedule_id: id, token: rand::random(), first };
         let value = serde_json::to_vec(&reservation)
             .map(Bytes::from)
             .map_err(|error| WriteError::Refused(error.to_string()))?;
@@ -212,14 +239,15 @@ impl Api {
         };
         let id = reservation.schedule_id;
         if id == schedule.id {
-            return Ok(Holder::Us(stored.revision));
+            let (revision, first) = (stored.revision, reservation.first);
+            return Ok(Holder::Us(Reserved { revision, first: first.unwrap_or(revision) }));
         }
         let age_ms = clock::now().timestamp_millis() - stored.written_at_ms;
         let old = u128::try_from(age_ms).is_ok_and(|age| age > ORPHAN_AFTER.as_millis());
         let unused = if old { Holder::Orphan(stored.revision, id) } else { Holder::Pending };
         Ok(match self.store.read(&schedule_key(id)).await?.and_then(|stored| stored.value) {
             Some(record) => match read_record(Some(id), &record) {
-                Ok((held, _)) if held.status == Status::Deleted => free,
+                Ok((held, _)) if held.status == Status::Deleted => unused,
                 Ok((held, _)) if held.spec.name != schedule.spec.name => unused,
                 // A record that cannot be read may be mended: it keeps its name.
                 _ => Holder::Schedule(id),
@@ -247,13 +275,6 @@ impl Api {
     pub(super) async fn free_name_at(&self, schedule: &Schedule, reservation: u64) {
         let key = name_key(&schedule.created_by, &schedule.spec.name);
         let _ = self.store.delete(&key, reservation).await;
-    }
-
-    /// Frees the name of a deleted schedule. Best effort, as above.
-    pub(super) async fn free_name(&self, schedule: &Schedule) {
-        if let Ok(Some(reservation)) = self.name_revision(schedule).await {
-            self.free_name_at(schedule, reservation).await;
-        }
     }
 }
 

@@ -73,7 +73,14 @@ impl Api {
                     super::let_claims_pass(&schedule).await;
                     tracing::info!(schedule_id = %id, updated_by = actor, "schedule updated");
                     let view = ScheduleView::new(&schedule);
-                    return Ok(Reply::new(view, caller).links(Links::schedule(id)));
+                    let mut reply = Reply::new(view, caller).links(Links::schedule(id));
+                    let (spec, before) = (&schedule.spec, &old.spec);
+                    if spec.target_command != before.target_command
+                        || spec.delivery != before.delivery
+                    {
+                        reply.warnings.extend(self.target_warning(&schedule).await);
+                    }
+                    return Ok(reply);
                 }
                 Err(WriteError::Conflict) => {}
                 Err(error) => return Err(error.into()),
