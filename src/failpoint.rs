@@ -1,10 +1,18 @@
-//! Named points at which a test makes the process die, to prove what the module comment promises.
+//! Named points at which a test makes the process die, or lose an acknowledgement, to prove what the
+//! module comments promise.
 //! Builds without debug assertions, such as releases, do not contain them.
 
-/// Aborts the process if the environment variable `NATS_SCHEDULER_FAILPOINT` names this point, as
-/// `name` or `name:n` for its n-th passing.
-#[cfg(debug_assertions)]
+/// Aborts the process if [`reached`].
 pub(crate) fn failpoint(name: &str) {
+    if reached(name) {
+        std::process::abort();
+    }
+}
+
+/// Whether the environment variable `NATS_SCHEDULER_FAILPOINT` names this point, as `name` or `name:n`
+/// for its n-th passing.
+#[cfg(debug_assertions)]
+pub(crate) fn reached(name: &str) -> bool {
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -14,13 +22,12 @@ pub(crate) fn failpoint(name: &str) {
         Some((name.to_owned(), count.parse().ok()?))
     });
     static PASSED: AtomicU32 = AtomicU32::new(0);
-    if let Some((point, count)) = &*POINT
-        && point == name
-        && PASSED.fetch_add(1, Ordering::SeqCst) + 1 == *count
-    {
-        std::process::abort();
-    }
+    POINT.as_ref().is_some_and(|(point, count)| {
+        point == name && PASSED.fetch_add(1, Ordering::SeqCst) + 1 == *count
+    })
 }
 
 #[cfg(not(debug_assertions))]
-pub(crate) fn failpoint(_name: &str) {}
+pub(crate) fn reached(_name: &str) -> bool {
+    false
+}

@@ -20,9 +20,11 @@
 //! - [`index`], [`history_index`]: what the bucket and the history hold, in memory.
 //! - [`engine`]: the firing protocol. **Start here** to see how jobs run once.
 //! - [`api`]: what users can ask, over NATS.
+//! - [`client`]: the same from Rust, with typed requests, replies and errors.
 //! - [`service`]: puts it together. [`config`]: settings. [`dev`]: a server to try it on.
 
 pub mod api;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod dev;

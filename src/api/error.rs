@@ -77,6 +77,7 @@ impl ApiError {
     /// wants to hear of everything at once.
     pub(crate) fn all_faults(api: &Api, faults: Vec<FieldFault>, rest: &impl Checked) -> Self {
         let mut all = faults;
+        // Both kinds are few; see `parse_fields`.
         for fault in rest.faults(api) {
             if !all.iter().any(|known| known.field == fault.field) {
                 all.push(fault);

@@ -16,7 +16,7 @@ use crate::index::Entry;
 use crate::jetstream::WriteError;
 use crate::schedule::{
     CreateSchedule, Delivery, FieldFault, Payload, Schedule, ScheduleType, execution_id,
-    new_schedule,
+    new_schedule, object_field,
 };
 use crate::trigger::Trigger;
 
@@ -25,6 +25,7 @@ const NAME: &str = "execute.immediate";
 
 /// A request to send one command at once. It is delivered, tried again and recorded like that of
 /// a schedule, but there is no schedule to be seen.
+#[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ExecuteImmediate {
@@ -43,6 +44,7 @@ pub struct ExecuteImmediate {
     #[schemars(range(min = 0, max = 3600))]
     pub retry_delay_seconds: Option<u64>,
     /// How the command is sent; default a JetStream publish.
+    #[serde(deserialize_with = "object_field")]
     pub delivery: Option<Delivery>,
     /// How long to wait for the outcome, in milliseconds; default 0, at most 60000.
     #[schemars(range(max = 60_000))]

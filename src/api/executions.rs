@@ -14,6 +14,7 @@ use crate::history_index::Filter;
 use crate::schedule::FieldFault;
 
 /// A request for one execution.
+#[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GetExecution {
@@ -22,6 +23,7 @@ pub struct GetExecution {
 }
 
 /// A request for executions, newest first; filters that are absent match all.
+#[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ListExecutions {

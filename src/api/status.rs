@@ -13,6 +13,7 @@ use super::{Api, Caller};
 use crate::index::SetAside;
 
 /// A request without fields.
+#[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Nothing {}

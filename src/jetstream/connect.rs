@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Client, ConnectOptions, Event, ServerError};
 use tracing::{error, info, warn};
 
 /// Where NATS is and who we are there.
@@ -133,7 +133,73 @@ fn log_event(event: &Event) {
         Event::Disconnected => warn!("connection to NATS lost; reconnecting"),
         Event::LameDuckMode => warn!("NATS server is about to shut down"),
         Event::SlowConsumer(sid) => error!(sid, "messages dropped: a subscription is too slow"),
-        Event::ServerError(error) => error!(%error, "NATS server refused something"),
+        Event::ServerError(error) => match refusal(error) {
+            Some((operation, subject)) => error!(
+                operation,
+                subject,
+                "NATS refused a permission: the user of this service may not {operation} to this \
+                 subject; see docs/nats-permissions.md"
+            ),
+            None => error!(%error, "NATS server refused something"),
+        },
         other => info!(event = %other, "NATS connection"),
+    }
+}
+
+/// What a server says that we may not do, and the subject; `None` if it says something else.
+///
+/// Neither the protocol nor the client has a kind for it, so this reads the server's words:
+/// `Permissions Violation for Publish to "subject"` and `… for Subscription to "subject"`, which
+/// may go on, for instance with ` using queue "name"`.
+fn refusal(error: &ServerError) -> Option<(&'static str, &str)> {
+    let ServerError::Other(text) = error else {
+        return None;
+    };
+    let refused = text.strip_prefix("Permissions Violation for ")?;
+    let (operation, quoted) = match refused.split_once(" to \"")? {
+        ("Publish", quoted) => ("publish", quoted),
+        ("Subscription", quoted) => ("subscribe", quoted),
+        _ => return None,
+    };
+    let (subject, _) = quoted.split_once('"')?;
+    Some((operation, subject))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_permissions_are_told_from_other_errors() {
+        for (text, expected) in [
+            (
+                r#"Permissions Violation for Publish to "$KV.scheduler_schedules.schedule.1""#,
+                Some(("publish", "$KV.scheduler_schedules.schedule.1")),
+            ),
+            (
+                r#"Permissions Violation for Subscription to "cmd.scheduler.>""#,
+                Some(("subscribe", "cmd.scheduler.>")),
+            ),
+            (
+                r#"Permissions Violation for Subscription to "cmd.scheduler.status" using queue "q""#,
+                Some(("subscribe", "cmd.scheduler.status")),
+            ),
+            // After the server has read a configuration that permits less.
+            (
+                r#"Permissions Violation for Subscription to "evt.scheduler.instance.*" (sid "3")"#,
+                Some(("subscribe", "evt.scheduler.instance.*")),
+            ),
+            (r#"Permissions Violation for Publish with Reply of "_R_.x""#, None),
+            (r#"Permissions Violation for Publish to "a.b"#, None),
+            ("Permissions Violation for Publish to a.b", None),
+            ("Permissions Violation for ", None),
+            ("Permissions Violation", None),
+            ("Maximum Payload Violation", None),
+            ("", None),
+        ] {
+            assert_eq!(refusal(&ServerError::Other(text.to_owned())), expected, "{text}");
+        }
+        assert_eq!(refusal(&ServerError::AuthorizationViolation), None);
+        assert_eq!(refusal(&ServerError::SlowConsumer(1)), None);
     }
 }

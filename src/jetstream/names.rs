@@ -136,6 +136,12 @@ pub fn header_text(text: &str) -> std::borrow::Cow<'_, str> {
     encoded.into()
 }
 
+/// Whether an answer may be sent to a subject. NATS does not check which subject a request names for
+/// that, and we may write where those who ask may not: the bucket, events, commands.
+pub fn may_be_answered(reply: &str) -> bool {
+    !["$", "evt.", "cmd."].iter().any(|prefix| reply.starts_with(prefix))
+}
+
 /// Whether a subject pattern (with NATS wildcards) covers a subject without wildcards.
 pub fn covers(pattern: &str, subject: &str) -> bool {
     let mut tokens = subject.split('.');

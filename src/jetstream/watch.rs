@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use async_nats::jetstream::kv::{Operation, Store as Bucket, Watch};
@@ -23,6 +23,8 @@ use crate::index::Index;
 
 /// How often the watch is compared with the stream.
 const RECONCILE: Duration = Duration::from_secs(60);
+/// How long we may be cut off and still be shown what was deleted; markers last for an hour.
+const MARKERS_LAST: Duration = Duration::from_secs(45 * 60);
 /// How long a replay may be silent before the stream is asked whether there is more.
 const SILENCE: Duration = Duration::from_secs(2);
 /// Pause after a failure.
@@ -69,7 +71,7 @@ impl Follower {
         let _ = self.loaded.send_replace(true);
         let mut reconcile = tokio::time::interval(RECONCILE);
         reconcile.reset();
-        let mut last_check = self.seen;
+        let (mut last_check, mut cut_off) = (self.seen, None::<Instant>);
         loop {
             tokio::select! {
                 item = watch.next() => match item {
@@ -82,8 +84,14 @@ impl Follower {
                     Ok(info) if !self.is_sound(&info, last_check) => {
                         return "the watch and the stream disagree".to_owned();
                     }
-                    Ok(info) => last_check = info.state.last_sequence,
-                    Err(error) => warn!(%error, "cannot compare the watch with the stream"),
+                    Ok(_) if cut_off.is_some_and(|since| since.elapsed() > MARKERS_LAST) => {
+                        return "the stream was out of reach for long".to_owned();
+                    }
+                    Ok(info) => (last_check, cut_off) = (info.state.last_sequence, None),
+                    Err(error) => {
+                        cut_off.get_or_insert_with(Instant::now);
+                        warn!(%error, "cannot compare the watch with the stream");
+                    }
                 },
             }
         }
@@ -109,9 +117,10 @@ impl Follower {
         }
         self.created = Some(info.created);
         self.seen = 0;
+        self.index.begin_replay();
         let mut watch = bucket.watch_with_history(">").await.map_err(|error| text(&error))?;
         let mut keys = HashSet::new();
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let mut remaining = info.state.messages;
         while remaining > 0 {
             match tokio::time::timeout(SILENCE, watch.next()).await {

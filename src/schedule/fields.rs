@@ -22,7 +22,7 @@ pub struct FieldFault {
 impl FieldFault {
     /// A fault of a field.
     pub fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { field: field.into(), reason: reason.into() }
+        Self { field: shown(field.into()), reason: shown(reason.into()) }
     }
 }
 
@@ -30,6 +30,30 @@ impl fmt::Display for FieldFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.field, self.reason)
     }
+}
+
+/// Faults that are named at once; who made so many sends something else altogether.
+const MAX_FAULTS: usize = 32;
+/// Characters of a field's name, or a reason, in a fault.
+const MAX_TEXT: usize = 300;
+
+/// A text short enough to be shown.
+fn shown(text: String) -> String {
+    match text.char_indices().nth(MAX_TEXT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// Reads an optional object. A struct would take an array too, in the order of its fields.
+pub fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    let Some(raw) = Option::<Box<RawValue>>::deserialize(deserializer)? else { return Ok(None) };
+    if !raw.get().starts_with('{') {
+        return Err(serde::de::Error::custom("must be a JSON object"));
+    }
+    serde_json::from_str(raw.get()).map(Some).map_err(serde::de::Error::custom)
 }
 
 /// Reads a request body into `T`, a struct whose fields are all optional
@@ -47,6 +71,9 @@ pub fn parse<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, (T, Vec<Fi
     let mut seen = std::collections::HashSet::new();
     let mut sound = Vec::new();
     for (key, value) in &object.0 {
+        if faults.len() == MAX_FAULTS {
+            break;
+        }
         if !seen.insert(key.as_str()) {
             faults.push(FieldFault::new(key.as_str(), "is given more than once"));
         } else if let Err(error) = from_pairs::<T>([(key.as_str(), &**value)]) {
@@ -78,7 +105,8 @@ fn from_pairs<'a, T: DeserializeOwned>(
 /// serde's message without the position, which would be that in our own rearranged text.
 fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+    // Twice where an object in a field was read by itself.
+    let text = text.split_once(" at line ").map_or(text.as_str(), |(text, _)| text);
     if let Some((_, expected)) = text.split_once(", expected one of ")
         && text.starts_with("unknown field")
     {

@@ -22,13 +22,13 @@ use uuid::Uuid;
 
 pub use attempt::{Attempt, Manual, Phase, SkipCause, SkippedRange, execution_id};
 pub use change::{Author, Change, ChangeKind, differences};
-pub use fields::{FieldFault, parse as parse_fields};
+pub use fields::{FieldFault, object as object_field, parse as parse_fields};
 pub use payload::{MAX_PAYLOAD_BYTES, Payload};
 pub use request::CreateSchedule;
 pub use target::{Target, TargetPattern};
 pub use timing::{Timing, TimingFields};
 pub use update::UpdateSchedule;
-pub use validate::{Limits, Rules, apply_update, new_schedule, restore};
+pub use validate::{Limits, MAX_TAGS, Rules, apply_update, new_schedule, restore};
 
 /// How a schedule yields its times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

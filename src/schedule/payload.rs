@@ -19,6 +19,14 @@ const MAX_DEPTH: usize = 100;
 pub struct Payload(Box<RawValue>);
 
 impl Payload {
+    /// The JSON of anything that is an object: a struct, a map, a `serde_json::Value`.
+    ///
+    /// # Errors
+    /// If it cannot be written as JSON, is no object, or is nested too deeply.
+    pub fn from_object(object: &(impl Serialize + ?Sized)) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(&serde_json::to_string(object)?)
+    }
+
     /// The JSON text.
     pub fn as_str(&self) -> &str {
         self.0.get()
@@ -117,5 +125,8 @@ mod tests {
         for text in ["[]", "1", "\"x\"", "null"] {
             assert!(serde_json::from_str::<Payload>(text).is_err(), "{text}");
         }
+        assert!(Payload::from_object(&[1]).is_err());
+        let object = std::collections::BTreeMap::from([("text", "hi")]);
+        assert_eq!(Payload::from_object(&object).unwrap().as_str(), r#"{"text":"hi"}"#);
     }
 }

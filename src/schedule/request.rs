@@ -4,11 +4,12 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Delivery, Payload, ScheduleType, TimingFields};
+use super::{Delivery, Payload, ScheduleType, TimingFields, object_field};
 use crate::trigger::{DstGap, DstOverlap};
 
 /// A request to create a schedule. `name`, `schedule_type`, `target_command` and the field that
 /// belongs to the type are required; the rest has defaults.
+#[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CreateSchedule {
@@ -57,6 +58,7 @@ pub struct CreateSchedule {
     #[schemars(range(min = 0, max = 3600))]
     pub retry_delay_seconds: Option<u64>,
     /// How commands are sent; default a JetStream publish.
+    #[serde(deserialize_with = "object_field")]
     pub delivery: Option<Delivery>,
     /// How late an occurrence may be and still be acted on; default 300.
     #[schemars(range(min = 1, max = 31_536_000))]
@@ -83,5 +85,132 @@ impl CreateSchedule {
             dst_gap: self.dst_gap,
             dst_overlap: self.dst_overlap,
         }
+    }
+}
+
+/// Building a request in one expression. Nothing is checked here: the service does, and names every
+/// fault.
+impl CreateSchedule {
+    /// At the times of a cron expression.
+    pub fn cron(
+        name: impl Into<String>,
+        expression: impl Into<String>,
+        target_command: impl Into<String>,
+    ) -> Self {
+        let cron_expression = Some(expression.into());
+        Self { cron_expression, ..Self::of(ScheduleType::Cron, name, target_command) }
+    }
+
+    /// Every so many seconds, beginning at once or at `start_at`.
+    pub fn interval(
+        name: impl Into<String>,
+        seconds: u64,
+        target_command: impl Into<String>,
+    ) -> Self {
+        let interval_seconds = Some(seconds);
+        Self { interval_seconds, ..Self::of(ScheduleType::Interval, name, target_command) }
+    }
+
+    /// Once, at a time in the future.
+    pub fn one_time(
+        name: impl Into<String>,
+        at: DateTime<Utc>,
+        target_command: impl Into<String>,
+    ) -> Self {
+        Self { scheduled_at: Some(at), ..Self::of(ScheduleType::OneTime, name, target_command) }
+    }
+
+    /// Once, at once.
+    pub fn immediate(name: impl Into<String>, target_command: impl Into<String>) -> Self {
+        Self::of(ScheduleType::Immediate, name, target_command)
+    }
+
+    fn of(
+        schedule_type: ScheduleType,
+        name: impl Into<String>,
+        target_command: impl Into<String>,
+    ) -> Self {
+        Self {
+            name: Some(name.into()),
+            schedule_type: Some(schedule_type),
+            target_command: Some(target_command.into()),
+            ..Self::default()
+        }
+    }
+
+    /// With words for people.
+    #[must_use]
+    pub fn description(mut self, description: impl Into<String>) -> Self {
+        self.description = Some(description.into());
+        self
+    }
+
+    /// On the wall clock of an IANA time zone.
+    #[must_use]
+    pub fn timezone(mut self, zone: impl Into<String>) -> Self {
+        self.timezone = Some(zone.into());
+        self
+    }
+
+    /// An interval with its first run then.
+    #[must_use]
+    pub fn start_at(mut self, at: DateTime<Utc>) -> Self {
+        self.start_at = Some(at);
+        self
+    }
+
+    /// With an object as the body of every command.
+    ///
+    /// # Errors
+    /// Those of [`Payload::from_object`].
+    pub fn payload(
+        mut self,
+        object: &(impl Serialize + ?Sized),
+    ) -> Result<Self, serde_json::Error> {
+        self.command_payload = Some(Payload::from_object(object)?);
+        Ok(self)
+    }
+
+    /// With labels to find it by.
+    #[must_use]
+    pub fn tags(mut self, tags: impl IntoIterator<Item: Into<String>>) -> Self {
+        self.tags = Some(tags.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// With a priority of 1 to 10.
+    #[must_use]
+    pub fn priority(mut self, priority: u64) -> Self {
+        self.priority = Some(priority);
+        self
+    }
+
+    /// With so many attempts after the first, and so many seconds before the first of them.
+    #[must_use]
+    pub fn retries(mut self, max_retries: u64, delay_seconds: u64) -> Self {
+        self.max_retries = Some(max_retries);
+        self.retry_delay_seconds = Some(delay_seconds);
+        self
+    }
+
+    /// With commands sent another way.
+    #[must_use]
+    pub fn delivery(mut self, delivery: Delivery) -> Self {
+        self.delivery = Some(delivery);
+        self
+    }
+
+    /// Acted on while it is at most so many seconds late.
+    #[must_use]
+    pub fn misfire_grace_seconds(mut self, seconds: u64) -> Self {
+        self.misfire_grace_seconds = Some(seconds);
+        self
+    }
+
+    /// Safe to send again: within a day the same key creates one schedule.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
     }
 }

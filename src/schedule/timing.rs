@@ -12,6 +12,7 @@ use crate::trigger::{CronTrigger, DstGap, DstOverlap, IntervalTrigger, Trigger};
 pub const MAX_INTERVAL_SECONDS: u32 = 31_536_000;
 
 /// The timing fields of a request, unchecked.
+#[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TimingFields {

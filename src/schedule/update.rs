@@ -5,13 +5,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{CreateSchedule, Delivery, Payload, ScheduleType, Spec, TimingFields};
+use super::{CreateSchedule, Delivery, Payload, ScheduleType, Spec, TimingFields, object_field};
 use crate::trigger::{DstGap, DstOverlap};
 
 /// A request to update a schedule: fields that are given change, all others stay.
 ///
 /// Another `schedule_type` takes the fields that belong to it from the request alone; else timing
 /// fields that are not given stay as they are.
+#[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UpdateSchedule {
@@ -66,6 +67,7 @@ pub struct UpdateSchedule {
     #[schemars(range(min = 0, max = 3600))]
     pub retry_delay_seconds: Option<u64>,
     /// How commands are sent.
+    #[serde(deserialize_with = "object_field")]
     pub delivery: Option<Delivery>,
     /// How late an occurrence may be and still be acted on.
     #[schemars(range(min = 1, max = 31_536_000))]

@@ -12,6 +12,9 @@ use super::{
 };
 use crate::trigger::Trigger;
 
+/// Tags of a schedule, and of a filter.
+pub const MAX_TAGS: usize = 20;
+
 /// Limits that an operator sets.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -149,7 +152,7 @@ pub fn restore(schedule: &mut Schedule, trigger: &Trigger, now: DateTime<Utc>) {
     schedule.status = before;
     if matches!(before, Status::Active | Status::Paused) {
         schedule.next_run_at = first_free(schedule, trigger, now);
-        if schedule.next_run_at.is_none() {
+        if schedule.next_run_at.is_none() && schedule.attempts.is_empty() {
             let ran = schedule.success_count > 0 || schedule.spec.timing.schedule_type.recurs();
             schedule.status = if ran { Status::Completed } else { Status::Failed };
         }
@@ -311,8 +314,9 @@ fn check_target(text: Option<&str>, rules: &Rules, faults: &mut Vec<FieldFault>)
 }
 
 fn check_tags(tags: Vec<String>, faults: &mut Vec<FieldFault>) -> Vec<String> {
-    if tags.len() > 20 {
-        faults.push(FieldFault::new("tags", "must be at most 20"));
+    if tags.len() > MAX_TAGS {
+        faults.push(FieldFault::new("tags", format!("must be at most {MAX_TAGS}")));
+        return tags;
     }
     for (index, tag) in tags.iter().enumerate() {
         check_length(&format!("tags[{index}]"), Some(tag), 1, 100, faults);

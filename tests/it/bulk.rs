@@ -6,12 +6,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::crashes::check_ledgers;
-use crate::harness::{Nats, in_ms, wait_for};
-
-fn far(name: &str) -> Value {
-    json!({ "name": name, "schedule_type": "one_time", "scheduled_at": in_ms(3_600_000),
-            "target_command": "cmd.example.far" })
-}
+use crate::harness::{Nats, far, in_ms, wait_for};
 
 async fn total(nats: &Nats, filter: Value) -> u64 {
     nats.request("schedule.list", &filter).await["pagination"]["total"].as_u64().unwrap()

@@ -311,3 +311,9 @@ pub async fn wait_within<T, F: Future<Output = Option<T>>>(
 pub fn in_ms(ms: i64) -> String {
     (chrono::Utc::now() + chrono::Duration::milliseconds(ms)).to_rfc3339()
 }
+
+/// A request to create a schedule that does not fire during the test.
+pub fn far(name: &str) -> Value {
+    json!({ "name": name, "schedule_type": "one_time", "scheduled_at": in_ms(3_600_000),
+            "target_command": "cmd.example.far" })
+}

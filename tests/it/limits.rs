@@ -5,12 +5,7 @@ use std::collections::BTreeSet;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::harness::{Nats, in_ms, wait_for};
-
-fn far(name: &str) -> Value {
-    json!({ "name": name, "schedule_type": "one_time", "scheduled_at": in_ms(3_600_000),
-            "target_command": "cmd.example.far" })
-}
+use crate::harness::{Nats, far, in_ms, wait_for};
 
 #[tokio::test]
 async fn the_limit_of_a_creator_is_exact_whoever_creates_where() {
@@ -195,4 +190,45 @@ async fn a_refused_creation_forgets_its_key() {
     nats.ask("schedule.delete", json!({ "schedule_id": taken })).await;
     let created = nats.ask("schedule.create", request).await;
     assert_ne!(created["id"], json!(taken));
+}
+
+#[tokio::test]
+async fn a_repetition_finds_the_schedule_though_its_time_has_passed() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let mut request = far("soon");
+    request["scheduled_at"] = json!(in_ms(1000));
+    request["idempotency_key"] = json!("k");
+    let created = nats.ask("schedule.create", request.clone()).await;
+    nats.wait_count("COMMANDS", 1).await;
+    assert_eq!(nats.ask("schedule.create", request.clone()).await["id"], created["id"]);
+    request["idempotency_key"] = json!("another");
+    assert_eq!(nats.refused("schedule.create", request).await["code"], "invalid");
+}
+
+#[tokio::test]
+async fn an_array_is_no_object_wherever_it_stands() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let mut request = far("arrays");
+    for delivery in [json!([]), json!(["core", 5]), json!("core")] {
+        request["delivery"] = delivery;
+        let error = nats.refused("schedule.create", request.clone()).await;
+        assert_eq!(error["details"][0]["field"], "delivery", "{error}");
+        assert_eq!(error["details"][0]["reason"], "must be a JSON object", "{error}");
+    }
+    request["delivery"] = json!({ "mode": "cor" });
+    let error = nats.refused("schedule.create", request.clone()).await;
+    assert!(error["message"].as_str().unwrap().contains("unknown variant"), "{error}");
+    assert!(!error["message"].as_str().unwrap().contains("line"), "{error}");
+    let operation = json!({ "operation": "pause", "filter": [] });
+    assert_eq!(nats.refused("bulk.operation", operation).await["details"][0]["field"], "filter");
+    let many: Vec<_> = (0..21).map(|n| n.to_string()).collect();
+    for (operation, body) in [
+        ("schedule.list", json!({ "tags": many })),
+        ("bulk.operation", json!({ "operation": "pause", "filter": { "tags": many } })),
+    ] {
+        let error = nats.refused(operation, body).await;
+        assert!(error["message"].as_str().unwrap().contains("tags: must be at most 20"), "{error}");
+    }
 }

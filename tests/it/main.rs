@@ -4,6 +4,7 @@
 
 mod audit;
 mod bulk;
+mod client;
 mod cluster;
 mod connecting;
 mod crashes;
@@ -11,10 +12,12 @@ mod dev;
 mod firing;
 mod harness;
 mod history;
+mod hostile;
 mod instances;
 mod lifecycle;
 mod limits;
 mod lists;
+mod permissions;
 mod proxy;
 mod restores;
 mod safety;

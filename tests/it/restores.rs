@@ -1,14 +1,11 @@
 //! What becomes of schedules that are deleted softly.
 
 use chrono::{DateTime, Utc};
+use futures::StreamExt as _;
+use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::harness::{Nats, in_ms, wait_for};
-
-fn far(name: &str) -> Value {
-    json!({ "name": name, "schedule_type": "one_time", "scheduled_at": in_ms(3_600_000),
-            "target_command": "cmd.example.far" })
-}
+use crate::harness::{Nats, far, in_ms, wait_for};
 
 #[tokio::test]
 async fn a_restored_schedule_goes_on_as_it_was() {
@@ -129,4 +126,84 @@ async fn what_was_deleted_softly_is_removed_after_its_time() {
         "not_found"
     );
     assert_eq!(nats.ask("schedule.get", json!({ "schedule_id": back })).await["status"], "active");
+}
+
+#[tokio::test]
+async fn restoring_one_schedule_many_times_at_once_keeps_its_name() {
+    let nats = Nats::start().await;
+    let limit = [("MAX_SCHEDULES_PER_CREATOR", "2")];
+    let _instances = (nats.service_with(&limit).await, nats.service_with(&limit).await);
+    let other = nats.create(far("other")).await;
+    for round in 0..8 {
+        let name = format!("again {round}");
+        let id = nats.create(far(&name)).await;
+        let by_id = json!({ "schedule_id": id });
+        nats.ask("schedule.delete", by_id.clone()).await;
+        let replies = join_all((0..6).map(|_| nats.request("schedule.restore", &by_id))).await;
+        let done = replies.iter().filter(|reply| reply.get("data").is_some()).count();
+        assert_eq!(done, 1, "{replies:?}");
+        for reply in replies.iter().filter(|reply| reply.get("data").is_none()) {
+            assert_eq!(reply["error"]["code"], "not_allowed", "{reply}");
+        }
+        // There is room, and the name is taken all the same.
+        nats.ask("schedule.delete", json!({ "schedule_id": other })).await;
+        let error = nats.refused("schedule.create", far(&name)).await;
+        assert_eq!(error["code"], "already_exists", "{error}");
+        nats.ask("schedule.delete", json!({ "schedule_id": id, "hard_delete": true })).await;
+        nats.ask("schedule.restore", json!({ "schedule_id": other })).await;
+    }
+}
+
+#[tokio::test]
+async fn restoring_what_is_still_under_way_waits_for_its_outcome() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let mut worker = nats.client.subscribe("cmd.slow.answer").await.unwrap();
+    let mut soon = far("slow");
+    soon["scheduled_at"] = json!(in_ms(300));
+    soon["target_command"] = json!("cmd.slow.answer");
+    soon["delivery"] = json!({ "mode": "request" });
+    let id = nats.create(soon).await;
+    let by_id = json!({ "schedule_id": id });
+    let request = worker.next().await.unwrap();
+    nats.ask("schedule.delete", by_id.clone()).await;
+    assert_eq!(nats.ask("schedule.restore", by_id.clone()).await["status"], "active");
+    nats.client.publish(request.reply.unwrap(), "{}".into()).await.unwrap();
+    wait_for("the outcome", || async {
+        let schedule = nats.ask("schedule.get", by_id.clone()).await;
+        (schedule["status"] == "completed").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn dying_while_a_name_is_taken_over_leaves_it_to_one() {
+    let nats = Nats::start().await;
+    let die = async |point: &str, operation: &str, body: Value| {
+        let mut dying = nats.service_with(&[("NATS_SCHEDULER_FAILPOINT", point)]).await;
+        let subject = format!("cmd.scheduler.{operation}");
+        let client = nats.client.clone();
+        let asking = tokio::spawn(async move {
+            // It retries by itself until the reservation is old enough to be taken over.
+            loop {
+                let body = body.to_string().into();
+                let _ = client.request(subject.clone(), body).await;
+            }
+        });
+        dying.exited().await;
+        asking.abort();
+    };
+    // The first leaves a reservation behind, the second dies while it takes that over.
+    die("after_reserve", "schedule.create", far("contested")).await;
+    die("after_fence", "schedule.create", far("contested")).await;
+    let _next = nats.service().await;
+    let created = wait_for("the name", || async {
+        let reply = nats.request("schedule.create", &far("contested")).await;
+        reply["data"]["id"].as_str().map(str::to_owned)
+    })
+    .await;
+    assert_eq!(nats.refused("schedule.create", far("contested")).await["code"], "already_exists");
+    let list = nats.request("schedule.list", &json!({})).await;
+    assert_eq!(list["pagination"]["total"], 1);
+    assert_eq!(list["data"][0]["id"], json!(created));
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Nats, Service, wait_for};
+use crate::harness::{Nats, Service, far, wait_for};
 
 #[tokio::test]
 async fn it_refuses_to_serve_when_a_stream_captures_its_requests() {
@@ -135,4 +135,41 @@ async fn a_recreated_bucket_is_noticed() {
         json!({ "name": "0", "schedule_type": "immediate", "target_command": "cmd.example.x" }),
     )
     .await;
+}
+
+#[tokio::test]
+async fn no_answer_is_sent_where_the_caller_may_not_write() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let id = nats
+        .create(
+            json!({ "name": "mine", "schedule_type": "one_time", "scheduled_at": in_ms(3_600_000),
+                        "target_command": "cmd.example.far" }),
+        )
+        .await;
+    nats.wait_count("SCHEDULER_AUDIT", 1).await;
+    let record = format!("$KV.scheduler_schedules.schedule.{id}");
+    let event = format!("evt.scheduler.schedule.created.{id}");
+    let counts = || async {
+        let mut counts = Vec::new();
+        for stream in ["KV_scheduler_schedules", "SCHEDULER_AUDIT", "COMMANDS"] {
+            let stream = nats.js.get_stream(stream).await.unwrap();
+            counts.push(stream.get_info().await.unwrap().state.last_sequence);
+        }
+        counts
+    };
+    let before = counts().await;
+    for reply in [record.as_str(), &event, "cmd.example.stolen"] {
+        for subject in ["cmd.scheduler.status", "$SRV.INFO.scheduler", "cmd.scheduler.schedule.get"]
+        {
+            let (subject, reply) = (subject.to_owned(), reply.to_owned());
+            nats.client.publish_with_reply(subject, reply, "".into()).await.unwrap();
+        }
+    }
+    // Answered after those, so they have been dealt with.
+    nats.ask("status", json!({})).await;
+    let bulk = json!({ "operation": "pause", "filter": { "creator": "nobody" } });
+    nats.ask("bulk.operation", bulk).await;
+    assert_eq!(counts().await, before);
+    assert_eq!(nats.ask("schedule.get", json!({ "schedule_id": id })).await["name"], "mine");
 }

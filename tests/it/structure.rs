@@ -53,9 +53,19 @@ fn the_pure_modules_know_no_network_and_no_clock() {
 #[test]
 fn imports_point_one_way() {
     for (dir, forbidden) in [
-        ("src/engine", &["crate::api", "crate::service"][..]),
-        ("src/api", &["crate::engine", "crate::service"][..]),
-        ("src/jetstream", &["crate::api", "crate::engine", "crate::service"][..]),
+        ("src/engine", &["crate::api", "crate::client", "crate::service"][..]),
+        ("src/api", &["crate::client", "crate::engine", "crate::service"][..]),
+        ("src/jetstream", &["crate::api", "crate::client", "crate::engine", "crate::service"][..]),
+        (
+            "src/client",
+            &[
+                "crate::engine",
+                "crate::service",
+                "crate::index",
+                "crate::config",
+                "crate::api::Api",
+            ][..],
+        ),
         ("src/trigger", &["crate::schedule", "crate::plan", "crate::jetstream"][..]),
     ] {
         for path in sources(&root().join(dir)) {

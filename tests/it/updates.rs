@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use crate::crashes::check_ledgers;
-use crate::harness::{Nats, in_ms, wait_for};
+use crate::harness::{Nats, far, in_ms, wait_for};
 
 fn daily(name: &str) -> Value {
     json!({ "name": name, "schedule_type": "cron", "cron_expression": "0 3 * * *",
@@ -225,4 +225,60 @@ async fn a_new_timing_while_paused_records_what_was_due_until_then() {
     let skipped = nats.wait_executions(filter, 1).await;
     assert_eq!(skipped[0]["skipped"]["cause"], "paused");
     assert!(skipped[0]["skipped"]["count"].as_u64().unwrap() >= 2, "{}", skipped[0]);
+}
+
+/// A change whose acknowledgement is lost after it was stored.
+async fn lose_an_acknowledgement(operation: &str, more: Value) -> (Nats, String, Value) {
+    let nats = Nats::start().await;
+    let id = {
+        let _first = nats.service().await;
+        let id = nats.create(far("lost")).await;
+        if operation == "schedule.restore" {
+            nats.ask("schedule.delete", json!({ "schedule_id": id })).await;
+        }
+        id
+    };
+    let _service = nats.service_with(&[("NATS_SCHEDULER_FAILPOINT", "lost_ack")]).await;
+    let mut request = json!({ "schedule_id": id });
+    request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let reply = nats.ask(operation, request).await;
+    let event = match operation {
+        "schedule.pause" => "paused",
+        "schedule.update" => "updated",
+        "schedule.delete" => "deleted",
+        "schedule.restore" => "restored",
+        _ => "triggered",
+    };
+    let subject = format!(".{event}.{id}");
+    wait_for("its event", || async {
+        let messages = nats.messages("SCHEDULER_AUDIT").await;
+        let count = messages.iter().filter(|m| m.subject.ends_with(&subject)).count();
+        assert!(count <= 1, "announced {count} times");
+        (count == 1).then_some(())
+    })
+    .await;
+    (nats, id, reply)
+}
+
+#[tokio::test]
+async fn a_change_whose_acknowledgement_is_lost_is_made_once() {
+    let (_nats, _, reply) =
+        lose_an_acknowledgement("schedule.pause", json!({ "reason": "x" })).await;
+    assert_eq!((&reply["revision"], &reply["status"]), (&json!(2), &json!("paused")));
+    let update = json!({ "name": "renamed", "priority": 9, "expected_revision": 1 });
+    let (_nats, _, reply) = lose_an_acknowledgement("schedule.update", update).await;
+    assert_eq!((&reply["revision"], &reply["name"]), (&json!(2), &json!("renamed")));
+    let (_nats, _, reply) = lose_an_acknowledgement("schedule.restore", json!({})).await;
+    assert_eq!((&reply["revision"], &reply["status"]), (&json!(3), &json!("active")));
+    let (nats, _, _) = lose_an_acknowledgement("schedule.delete", json!({})).await;
+    let _service = nats.service().await;
+    nats.create(far("lost")).await;
+}
+
+#[tokio::test]
+async fn a_run_by_hand_whose_acknowledgement_is_lost_runs_once() {
+    let (nats, id, _) = lose_an_acknowledgement("schedule.trigger", json!({})).await;
+    let _service = nats.service().await;
+    nats.wait_executions(json!({ "schedule_id": id }), 1).await;
+    assert_eq!(nats.count("COMMANDS").await, 1);
 }

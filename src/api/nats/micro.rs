@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::{Endpoint, QUEUE_GROUP};
 use crate::clock;
+use crate::jetstream::names;
 
 const NAME: &str = "scheduler";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -163,7 +164,9 @@ impl Micro {
     }
 
     async fn answer(&self, client: &Client, verb: Verb, message: Message) {
-        let Some(reply) = message.reply else { return };
+        let Some(reply) = message.reply.filter(|reply| names::may_be_answered(reply)) else {
+            return;
+        };
         let body = serde_json::to_vec(&self.response(verb)).unwrap_or_default();
         if let Err(error) = client.publish(reply, body.into()).await {
             warn!(%error, "service discovery not answered");

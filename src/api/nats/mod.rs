@@ -125,6 +125,10 @@ async fn answer(
         result.as_ref().err().map(|error| format!("{} {}", error.code.status(), error.message));
     stats.count(started.elapsed(), error);
     let Some(reply) = message.reply else { return };
+    if !names::may_be_answered(&reply) {
+        debug!(%reply, endpoint = endpoint.name, "no answer to a subject that is no inbox");
+        return;
+    }
     let (headers, body) = encode(result, &caller);
     if let Err(error) = client.publish_with_headers(reply, headers, body).await {
         error!(endpoint = endpoint.name, %error, "reply not sent");

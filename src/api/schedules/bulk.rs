@@ -18,7 +18,7 @@ use super::filter::ScheduleFilter;
 use super::lifecycle::{check_reason, pause};
 use crate::clock;
 use crate::index::Entry;
-use crate::schedule::{CreateSchedule, FieldFault, Schedule, Status, parse_fields};
+use crate::schedule::{CreateSchedule, FieldFault, Schedule, Status, object_field, parse_fields};
 
 /// Schedules created at once.
 const CREATES: usize = 32;
@@ -32,6 +32,7 @@ const MAX_REFUSED: usize = 500;
 const PROGRESS: usize = 5_000;
 
 /// A request to create many schedules.
+#[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BulkCreate {
@@ -104,6 +105,7 @@ pub enum Operation {
 }
 
 /// A request to change many schedules: by their ids, or by what they have in common.
+#[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BulkOperation {
@@ -113,6 +115,7 @@ pub struct BulkOperation {
     pub schedule_ids: Option<Vec<Uuid>>,
     /// However many match. Without `status` only those that the operation can change: `pause` takes
     /// active ones, `resume` paused ones, `delete` all that are not deleted.
+    #[serde(deserialize_with = "object_field")]
     pub filter: Option<ScheduleFilter>,
     /// For `pause`: why, for people; at most 500 characters.
     #[schemars(length(max = 500))]
@@ -167,7 +170,7 @@ impl Api {
         let mut names = HashSet::new();
         for (index, item) in items.iter().enumerate() {
             match self.read_item(item, request.created_by.as_ref()) {
-                Ok(item) if names.insert((item.created_by.clone(), item.name.clone())) => {
+                Ok(item) if names.insert((creator(&item, caller), item.name.clone())) => {
                     requests.push((index, item));
                 }
                 // The name may be free all the same, if the first with it is refused.
@@ -285,8 +288,14 @@ impl Api {
             (None, Some(filter)) if *filter == ScheduleFilter::default() => {
                 fault("filter", "must name something that the schedules have in common");
             }
+            (None, Some(filter)) => faults.extend(
+                filter
+                    .faults()
+                    .map(|fault| FieldFault::new(format!("filter.{}", fault.field), fault.reason)),
+            ),
             _ => {}
         }
+        let mut fault = |field: &str, reason: &str| faults.push(FieldFault::new(field, reason));
         let operation = request.operation;
         if request.reason.is_some() && operation.is_some_and(|o| o != Operation::Pause) {
             fault("reason", "belongs to operation pause");
@@ -368,6 +377,10 @@ impl Api {
         };
         Ok(changed.filter(|_| operation != Operation::Resume).and_then(|s| s.claimed_until()))
     }
+}
+
+fn creator(item: &CreateSchedule, caller: &Caller) -> Option<String> {
+    caller.actor.clone().or_else(|| item.created_by.clone())
 }
 
 impl ItemResult {

@@ -42,16 +42,19 @@ impl Api {
             .or_else(|| request.created_by.clone())
             .unwrap_or_else(|| "unknown".to_owned());
         let new = |id| self.new_record(&request, id, &created_by, caller);
-        // Before anything is stored.
-        let schedule = new(Uuid::now_v7())?;
         let key = request.idempotency_key.as_ref().or(caller.message_id.as_ref());
         let (schedule, revision, repeated) = match key {
             Some(key) => {
+                let sound = |text: &str| (1..=255).contains(&text.chars().count());
+                if !sound(key) || !sound(&created_by) {
+                    // They are keys of the bucket.
+                    new(Uuid::now_v7())?;
+                }
                 let once = self.store_once(&created_by, key, &request, new).await?;
                 (once.schedule, once.revision, once.repeated)
             }
             None => {
-                let (schedule, revision) = self.store_new(schedule).await?;
+                let (schedule, revision) = self.store_new(new(Uuid::now_v7())?, false).await?;
                 (schedule, revision, false)
             }
         };

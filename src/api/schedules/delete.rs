@@ -14,9 +14,10 @@ use super::super::{Api, Caller};
 use crate::clock;
 use crate::index::Entry;
 use crate::jetstream::WriteError;
-use crate::schedule::{Author, ChangeKind, Phase, Schedule, Status};
+use crate::schedule::{Author, ChangeKind, FieldFault, Phase, Schedule, Status};
 
 /// A request to delete a schedule.
+#[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeleteSchedule {
@@ -61,6 +62,11 @@ impl Api {
     ) -> Result<Reply<Deleted>, ApiError> {
         let id = super::required_id(request.schedule_id)?;
         let hard_delete = request.hard_delete.unwrap_or(false);
+        let length = request.deleted_by.as_ref().map_or(1, |text| text.chars().count());
+        if !(1..=255).contains(&length) {
+            let fault = FieldFault::new("deleted_by", "must have 1 to 255 characters");
+            return Err(vec![fault].into());
+        }
         let actor =
             caller.actor.clone().or(request.deleted_by).unwrap_or_else(|| "unknown".to_owned());
         let (author, expected) = (caller.author(&actor), request.expected_revision);
@@ -83,7 +89,7 @@ impl Api {
         mut known: Option<Arc<Entry>>,
     ) -> Result<Option<Schedule>, ApiError> {
         let (event_id, now) = (Uuid::now_v7(), clock::now());
-        let mut tried = false;
+        let (mut tried, mut name) = (false, None);
         for _ in 0..super::super::CHANGE_TRIES {
             let (mut schedule, revision) = match known.take() {
                 Some(entry) if entry.schedule.status != Status::Deleted => {
@@ -91,11 +97,14 @@ impl Api {
                 }
                 _ => match self.read_schedule(id).await {
                     // Ours was stored, its acknowledgement lost, and the record is gone since.
-                    Err(error) if tried && error.code == Code::NotFound => return Ok(None),
+                    Err(error) if tried && hard_delete && error.code == Code::NotFound => {
+                        return Ok(None);
+                    }
                     read => read?,
                 },
             };
             if super::is_made(&schedule, event_id) {
+                self.free(&schedule, name).await;
                 return Ok(Some(schedule));
             }
             if schedule.status == Status::Deleted && !hard_delete {
@@ -103,7 +112,7 @@ impl Api {
             }
             super::check_expected(expected, &schedule)?;
             // Known before the write: a reservation that is newer is that of a restoration.
-            let name = self.name_revision(&schedule).await?;
+            name = self.name_revision(&schedule).await?;
             tried = true;
             mark_deleted(&mut schedule, now, author.actor);
             let purge_at = self.purge_at(schedule.deleted_at).filter(|_| !hard_delete);
@@ -115,9 +124,7 @@ impl Api {
             schedule.purge = hard_delete;
             match self.rewrite(&mut schedule, revision).await {
                 Ok(_) => {
-                    if let Some(reservation) = name {
-                        self.free_name_at(&schedule, reservation).await;
-                    }
+                    self.free(&schedule, name).await;
                     return Ok(Some(schedule));
                 }
                 Err(WriteError::Conflict) => {}
@@ -125,6 +132,12 @@ impl Api {
             }
         }
         Err(WriteError::Conflict.into())
+    }
+
+    async fn free(&self, schedule: &Schedule, reservation: Option<u64>) {
+        if let Some(reservation) = reservation {
+            self.free_name_at(schedule, reservation).await;
+        }
     }
 
     fn purge_at(&self, deleted_at: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::Api;
 use crate::index::Entry;
-use crate::schedule::{Schedule, ScheduleType, Status};
+use crate::schedule::{FieldFault, MAX_TAGS, Schedule, ScheduleType, Status};
 
 /// How several tags are matched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -23,6 +23,7 @@ pub enum TagsMatch {
 
 /// Schedules by what they have in common: all that are given must hold. What is absent matches all,
 /// and without `status` all that are not deleted match.
+#[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScheduleFilter {
@@ -53,12 +54,23 @@ pub struct ScheduleFilter {
 impl Api {
     /// The schedules that match, in no order.
     pub(super) fn matching(&self, filter: &ScheduleFilter) -> Vec<Arc<Entry>> {
-        let name_contains = filter.name_contains.as_ref().map(|text| text.to_lowercase());
-        self.index.select(|schedule| filter.matches(schedule, name_contains.as_deref()))
+        self.index.select(filter.matcher())
     }
 }
 
 impl ScheduleFilter {
+    /// What is wrong with it.
+    pub(super) fn faults(&self) -> impl Iterator<Item = FieldFault> {
+        let many = self.tags.as_ref().is_some_and(|tags| tags.len() > MAX_TAGS);
+        many.then(|| FieldFault::new("tags", format!("must be at most {MAX_TAGS}"))).into_iter()
+    }
+
+    /// Whether a schedule is meant.
+    pub(super) fn matcher(&self) -> impl Fn(&Schedule) -> bool {
+        let name_contains = self.name_contains.as_ref().map(|text| text.to_lowercase());
+        move |schedule| self.matches(schedule, name_contains.as_deref())
+    }
+
     fn matches(&self, schedule: &Schedule, name_contains: Option<&str>) -> bool {
         let spec = &schedule.spec;
         let status = match self.status {
@@ -84,8 +96,37 @@ impl ScheduleFilter {
             && self.is_active.is_none_or(|active| active == schedule.is_active)
             && begins(spec.target_command.as_str(), &self.target_prefix)
             && begins(&spec.name, &self.name_prefix)
-            && name_contains.is_none_or(|text| spec.name.to_lowercase().contains(text))
+            && name_contains.is_none_or(|text| contains(&spec.name, text))
             && self.due_after.is_none_or(|after| due(&|at| at >= after))
             && self.due_before.is_none_or(|before| due(&|at| at < before))
+    }
+}
+
+/// Whether a name contains a text, which is in lower case, in any case.
+fn contains(name: &str, text: &str) -> bool {
+    if !name.is_ascii() || text.is_empty() {
+        return name.to_lowercase().contains(text);
+    }
+    // Most names; a list looks at all of them.
+    name.as_bytes().windows(text.len()).any(|part| part.eq_ignore_ascii_case(text.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::contains;
+
+    #[test]
+    fn names_contain_texts_in_any_case() {
+        for (name, text, expected) in [
+            ("Nightly Report", "ly rep", true),
+            ("Nightly", "nightly!", false),
+            ("Nightly", "", true),
+            ("", "", true),
+            ("", "x", false),
+            ("Größe ÄNDERN", "ändern", true),
+            ("abc", "ä", false),
+        ] {
+            assert_eq!(contains(name, text), expected, "{name} {text}");
+        }
     }
 }

@@ -24,6 +24,7 @@ pub(crate) const MAX_WAIT_MS: u64 = 60_000;
 const LOOK: Duration = Duration::from_millis(20);
 
 /// A request to pause a schedule.
+#[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PauseSchedule {
@@ -37,6 +38,7 @@ pub struct PauseSchedule {
 }
 
 /// A request to resume a paused schedule.
+#[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ResumeSchedule {
@@ -47,6 +49,7 @@ pub struct ResumeSchedule {
 }
 
 /// A request to run a schedule now, beside its own times. Paused and completed ones can be run too.
+#[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TriggerSchedule {

@@ -8,68 +8,93 @@
 //!
 //! Of two that create at once the later one counts the earlier one, by its reservation or by its
 //! record, so together they never exceed the limit. A crash leaves a reservation that counts
-//! until it is [`ORPHAN_AFTER`] old. Whoever meets the limit then removes it, which also refuses the
-//! record of a creator that was only slow; should that record be there already, its name is put back.
+//! until it is [`ORPHAN_AFTER`] old. Whoever meets the limit then fences and removes it, as
+//! [`super::names`] has it.
 
-use std::time::Instant;
+use std::time::Duration;
 
 use super::super::Api;
 use super::super::error::{ApiError, Code};
-use super::names::{ORPHAN_AFTER, PATIENCE, PAUSE, Reserved};
+use super::names::{ORPHAN_AFTER, Reserved};
+use crate::index::ComingSchedule;
 use crate::jetstream::WriteError;
 use crate::jetstream::names::name_key;
 use crate::schedule::Schedule;
 
+/// How long to wait for the watch, which is milliseconds behind where nothing is wrong.
+const SEEN_WITHIN: Duration = Duration::from_secs(4);
+
 impl Api {
     /// Refuses a schedule whose name is reserved, if its creator has no room for it; the
     /// reservation is then given up.
+    ///
+    /// # Errors
+    /// `limit_exceeded`, `unavailable`; `conflict` if the schedule is there already, by another request.
     pub(super) async fn admit(
         &self,
         schedule: &Schedule,
         reserved: Reserved,
     ) -> Result<(), ApiError> {
-        let refused = match self.has_room(&schedule.created_by, reserved).await {
+        let refused = match self.has_room(schedule, reserved).await {
             Ok(true) => return Ok(()),
             Ok(false) => self.limit_exceeded(&schedule.created_by),
             Err(error) => error,
         };
+        if self.has_name(schedule.id, None).await? {
+            return Err(WriteError::Conflict.into());
+        }
         let key = name_key(&schedule.created_by, &schedule.spec.name);
         // Best effort: what stays is taken over by the next who wants the name.
         let _ = self.store.delete(&key, reserved.revision).await;
         Err(refused)
     }
 
-    async fn has_room(&self, creator: &str, reserved: Reserved) -> Result<bool, ApiError> {
-        let deadline = Instant::now() + PATIENCE;
-        let seen = tokio::time::timeout(PATIENCE, self.index.until_seen(reserved.revision));
+    async fn has_room(&self, schedule: &Schedule, reserved: Reserved) -> Result<bool, ApiError> {
+        let seen = tokio::time::timeout(SEEN_WITHIN, self.index.until_seen(reserved.revision));
         seen.await.map_err(|_| {
             let message = "this instance does not see new schedules in time; try again";
             ApiError::new(Code::Unavailable, message)
         })?;
         let limit = self.rules.limits.schedules_per_creator;
         loop {
-            let (count, coming) = self.index.occupied(creator, reserved.first);
+            let (count, coming) =
+                self.index.occupied(&schedule.created_by, schedule.id, reserved.first);
             if count < limit {
                 return Ok(true);
             }
-            let Some(orphan) = coming.iter().find(|r| r.since.elapsed() > ORPHAN_AFTER) else {
+            let mut removed = false;
+            for orphan in coming.iter().filter(|coming| coming.since.elapsed() > ORPHAN_AFTER) {
+                removed |= self.remove_orphan(orphan).await?;
+            }
+            if !removed {
                 return Ok(false);
-            };
-            match self.store.delete(&orphan.key, orphan.revision).await {
-                Ok(revision) => {
-                    if self.has_name(orphan.schedule, None).await? {
-                        self.write_name(&orphan.key, orphan.schedule, revision, None).await?;
-                    } else {
-                        self.index.apply(&orphan.key, revision, None);
-                    }
-                }
-                // It moved: the watch is about to show how.
-                Err(WriteError::Conflict) if Instant::now() < deadline => {
-                    tokio::time::sleep(PAUSE).await;
-                }
-                Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Removes a reservation that seems to be left behind; whether the index has changed by it.
+    async fn remove_orphan(&self, orphan: &ComingSchedule) -> Result<bool, ApiError> {
+        let key = &orphan.key;
+        let reserved = Reserved { revision: orphan.revision, first: orphan.first };
+        let revision = match self.fence(key, orphan.schedule, reserved, None).await {
+            Ok(Some(revision)) => revision,
+            Ok(None) => return Ok(false),
+            // It moved, or is gone, and the watch did not show it.
+            Err(error) if error.code == Code::Conflict => {
+                match self.store.read(key).await? {
+                    Some(now) => self.index.apply(key, now.revision, now.value.as_deref()),
+                    None => self.index.apply(key, orphan.revision + 1, None),
+                }
+                return Ok(true);
+            }
+            Err(error) => return Err(error),
+        };
+        match self.store.delete(key, revision).await {
+            Ok(revision) => self.index.apply(key, revision, None),
+            Err(WriteError::Conflict) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(true)
     }
 
     fn limit_exceeded(&self, creator: &str) -> ApiError {

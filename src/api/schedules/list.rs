@@ -1,48 +1,22 @@
 //! Listing schedules: filters, orders, pages.
 
-use std::cmp::Ordering;
-use std::sync::Arc;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use tokio::task::block_in_place;
 
 use super::super::error::ApiError;
 use super::super::reply::{Pagination, Reply, ScheduleSummary};
 use super::super::{Api, Caller};
 use super::filter::{ScheduleFilter, TagsMatch};
-use crate::index::Entry;
-use crate::schedule::{FieldFault, Schedule, ScheduleType, Status};
-
-/// The order of a list; of two that are equal, the one created first comes first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Sort {
-    /// Oldest first.
-    #[default]
-    #[serde(rename = "created_at")]
-    Created,
-    /// Newest first.
-    #[serde(rename = "-created_at")]
-    CreatedDown,
-    /// By name.
-    #[serde(rename = "name")]
-    Name,
-    /// By name, backwards.
-    #[serde(rename = "-name")]
-    NameDown,
-    /// Next due first; those that are never due come last.
-    #[serde(rename = "next_run_at")]
-    NextRun,
-    /// Last due first; those that are never due come first.
-    #[serde(rename = "-next_run_at")]
-    NextRunDown,
-}
+use crate::index::{Found, Listing, Place, Sort};
+use crate::schedule::{FieldFault, ScheduleType, Status};
 
 /// A request for schedules; filters that are absent match all, and without `status` all that are
 /// not deleted.
+#[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ListSchedules {
@@ -80,15 +54,6 @@ pub struct ListSchedules {
     pub cursor: Option<String>,
 }
 
-/// A place in a list: behind the schedule with this key and id.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Place {
-    sort: Sort,
-    name: Option<String>,
-    time: Option<DateTime<Utc>>,
-    id: Uuid,
-}
-
 impl Api {
     /// Schedules that match, one page of them, and how many there are.
     ///
@@ -101,34 +66,31 @@ impl Api {
     ) -> Result<Reply<Vec<ScheduleSummary>>, ApiError> {
         let (number, page) = super::page(request.page, request.limit)?;
         let sort = request.sort.unwrap_or_default();
-        let place = request.cursor.as_deref().map(|text| Place::read(text, sort)).transpose()?;
+        let place = request.cursor.as_deref().map(|text| read_place(text, sort)).transpose()?;
         if place.is_some() && request.page.is_some() {
             return Err(vec![FieldFault::new("cursor", "cannot stand beside page")].into());
         }
-        let mut found = self.matching(&request.filter());
-        let total = found.len() as u64;
-        if let Some(place) = &place {
-            found
-                .retain(|entry| place.compare(&Place::of(&entry.schedule, sort)) == Ordering::Less);
+        let filter = request.filter();
+        let faults: Vec<_> = filter.faults().collect();
+        if !faults.is_empty() {
+            return Err(faults.into());
         }
-        let order = |a: &Arc<Entry>, b: &Arc<Entry>| compare(&a.schedule, &b.schedule, sort);
-        let (start, end) =
-            (page.offset.min(found.len()), (page.offset + page.limit).min(found.len()));
-        let more = end < found.len();
-        // Only the page itself is put in order.
-        if more {
-            found.select_nth_unstable_by(end, order);
-        }
-        found.truncate(end);
-        if start > 0 && start < end {
-            found.select_nth_unstable_by(start, order);
-        }
-        let mut found = found.split_off(start);
-        found.sort_unstable_by(order);
-        let next_cursor =
-            found.last().filter(|_| more).map(|last| Place::of(&last.schedule, sort).text());
+        let matches = filter.matcher();
+        let listing = Listing {
+            deleted: filter.status == Some(Status::Deleted),
+            filter: (filter != ScheduleFilter::default()).then_some(&matches),
+            sort,
+            after: place.as_ref(),
+            offset: page.offset,
+            limit: page.limit,
+        };
+        // Many schedules take milliseconds, in which this thread does nothing else.
+        let Found { entries, total, more } = block_in_place(|| self.index.list(&listing));
+        let next = entries.last().filter(|_| more);
+        let next_cursor = next.map(|last| place_text(&Place::of(&last.schedule, sort)));
         let mut reply =
-            Reply::new(found.iter().map(|entry| ScheduleSummary::new(entry)).collect(), caller);
+            Reply::new(entries.iter().map(|entry| ScheduleSummary::new(entry)).collect(), caller);
+        let total = total as u64;
         reply.pagination = Some(Pagination { page: number, limit: page.limit, total, next_cursor });
         Ok(reply)
     }
@@ -153,50 +115,16 @@ impl ListSchedules {
     }
 }
 
-fn compare(a: &Schedule, b: &Schedule, sort: Sort) -> Ordering {
-    let never_last = |at: Option<DateTime<Utc>>| at.unwrap_or(DateTime::<Utc>::MAX_UTC);
-    let next = || never_last(a.next_run_at).cmp(&never_last(b.next_run_at));
-    let by_key = match sort {
-        Sort::Created => a.created_at.cmp(&b.created_at),
-        Sort::CreatedDown => b.created_at.cmp(&a.created_at),
-        Sort::Name => a.spec.name.cmp(&b.spec.name),
-        Sort::NameDown => b.spec.name.cmp(&a.spec.name),
-        Sort::NextRun => next(),
-        Sort::NextRunDown => next().reverse(),
-    };
-    by_key.then_with(|| a.id.cmp(&b.id))
+fn place_text(place: &Place) -> String {
+    URL_SAFE_NO_PAD.encode(serde_json::to_vec(place).unwrap_or_default())
 }
 
-impl Place {
-    fn of(schedule: &Schedule, sort: Sort) -> Self {
-        let (name, time) = match sort {
-            Sort::Created | Sort::CreatedDown => (None, Some(schedule.created_at)),
-            Sort::Name | Sort::NameDown => (Some(schedule.spec.name.clone()), None),
-            Sort::NextRun | Sort::NextRunDown => (None, schedule.next_run_at),
-        };
-        Self { sort, name, time, id: schedule.id }
-    }
-
-    /// The order of two places of one list.
-    fn compare(&self, other: &Self) -> Ordering {
-        let time = |place: &Self| place.time.unwrap_or(DateTime::<Utc>::MAX_UTC);
-        let by_key = self.name.cmp(&other.name).then_with(|| time(self).cmp(&time(other)));
-        let down = matches!(self.sort, Sort::CreatedDown | Sort::NameDown | Sort::NextRunDown);
-        let by_key = if down { by_key.reverse() } else { by_key };
-        by_key.then_with(|| self.id.cmp(&other.id))
-    }
-
-    fn text(&self) -> String {
-        URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
-    }
-
-    fn read(text: &str, sort: Sort) -> Result<Self, ApiError> {
-        let place = URL_SAFE_NO_PAD.decode(text).ok();
-        let place = place.and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
-        match place {
-            Some(place) if place.sort == sort => Ok(place),
-            Some(_) => Err(vec![FieldFault::new("cursor", "is of a list in another order")].into()),
-            None => Err(vec![FieldFault::new("cursor", "is not one that a list gave")].into()),
-        }
+fn read_place(text: &str, sort: Sort) -> Result<Place, ApiError> {
+    let place = URL_SAFE_NO_PAD.decode(text).ok();
+    let place = place.and_then(|bytes| serde_json::from_slice::<Place>(&bytes).ok());
+    match place {
+        Some(place) if place.sort == sort => Ok(place),
+        Some(_) => Err(vec![FieldFault::new("cursor", "is of a list in another order")].into()),
+        None => Err(vec![FieldFault::new("cursor", "is not one that a list gave")].into()),
     }
 }

@@ -14,6 +14,7 @@ mod read;
 mod restore;
 mod update;
 
+pub use crate::index::Sort;
 pub use bulk::{
     BulkCreate, BulkCreated, BulkItem, BulkOperated, BulkOperation, ItemRefused, ItemResult,
     Operation,
@@ -22,7 +23,7 @@ pub use delete::{DeleteSchedule, Deleted};
 pub use filter::{ScheduleFilter, TagsMatch};
 pub(crate) use lifecycle::MAX_WAIT_MS;
 pub use lifecycle::{PauseSchedule, ResumeSchedule, TriggerSchedule, Triggered};
-pub use list::{ListSchedules, Sort};
+pub use list::ListSchedules;
 pub use preview::{Moved, Preview, PreviewSchedule};
 pub use read::GetSchedule;
 pub use restore::RestoreSchedule;
@@ -37,6 +38,7 @@ use uuid::Uuid;
 use super::Api;
 use super::error::{ApiError, Code};
 use crate::clock;
+use crate::failpoint::reached;
 use crate::history_index::Page;
 use crate::index::{Entry, read_record};
 use crate::jetstream::names as subjects;
@@ -142,6 +144,9 @@ impl Api {
         }
         let deadline = Instant::now() + super::WRITE_PATIENCE;
         let written = self.store.write(schedule, revision, deadline).await?;
+        if reached("lost_ack") {
+            return Err(WriteError::Conflict);
+        }
         self.show(schedule.clone(), written.revision);
         Ok(written.revision)
     }
@@ -225,18 +230,22 @@ impl Api {
         Ok(())
     }
 
-    /// The record of a schedule and its revision, from the stream's leader.
+    /// The record of a schedule that users see, and its revision, from the stream's leader.
     async fn read_schedule(&self, id: Uuid) -> Result<(Schedule, u64), ApiError> {
-        let key = subjects::schedule_key(id);
-        let stored = self.store.read(&key).await?.ok_or_else(|| ApiError::no_schedule(id))?;
-        let value = stored.value.as_deref().ok_or_else(|| ApiError::no_schedule(id))?;
-        let (schedule, _) = read_record(Some(id), value).map_err(|reason| {
+        let stored = self.record(id).await?.filter(|(schedule, _)| !schedule.purge);
+        stored.ok_or_else(|| ApiError::no_schedule(id))
+    }
+
+    /// The record of a schedule, in whatever state, and its revision, from the stream's leader.
+    async fn record(&self, id: Uuid) -> Result<Option<(Schedule, u64)>, ApiError> {
+        let stored = self.store.read(&subjects::schedule_key(id)).await?;
+        let Some((revision, value)) = stored.and_then(|s| Some((s.revision, s.value?))) else {
+            return Ok(None);
+        };
+        let (schedule, _) = read_record(Some(id), &value).map_err(|reason| {
             let message = format!("the record of schedule {id} cannot be read: {reason}");
             ApiError::new(Code::NotAllowed, message)
         })?;
-        if schedule.purge {
-            return Err(ApiError::no_schedule(id));
-        }
-        Ok((schedule, stored.revision))
+        Ok(Some((schedule, revision)))
     }
 }

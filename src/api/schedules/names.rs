@@ -6,15 +6,16 @@
 //! 1. the name is reserved by a compare-and-swap;
 //! 2. the record is written **on condition that the reservation's revision has not moved**.
 //!
-//! A crash between them leaves a reservation without a record. Whoever wants the name takes such a
-//! reservation over once it is [`ORPHAN_AFTER`] old. That moves its revision, so the record of a
-//! creator who was only slow is refused by step 2; and once it is moved, a look for that record
-//! says for good whether the creator was only slow. The age is a guess, the condition is the proof.
-//! A crash after the second write loses only the reply.
+//! A crash between them leaves a reservation without a record. Whoever wants the name fences such a
+//! reservation once it is [`ORPHAN_AFTER`] old: it is written anew, still as its owner's. That moves
+//! its revision, so the record of a creator who was only slow is refused by step 2; and once it is
+//! moved, a look for that record says for good whether the creator was only slow. Only then is the
+//! name taken. The age is a guess, the condition is the proof; and a crash in between leaves the name
+//! with its owner. A crash after the second write loses only the reply.
 //!
 //! Renaming is the same: the new name is reserved, then the record is written at the revision that
-//! it had. Whoever takes such a reservation over moves the record's revision on before using the
-//! name, so a renaming that was only slow is refused and starts again, to find the name taken.
+//! it had. Whoever fences such a reservation also moves the record's revision on, so a renaming that
+//! was only slow is refused and starts again, to find the name taken.
 //!
 //! Restoring a deleted schedule is the same again: its name is reserved, then the record is written at
 //! the revision that it had. So a reservation whose schedule is deleted is one that may be taken over
@@ -61,31 +62,36 @@ enum Holder {
     Nobody(u64),
     /// A schedule.
     Schedule(Uuid),
-    /// A creation or renaming that is under way.
+    /// A creation, renaming or restoration that is under way.
     Pending,
-    /// A creation or renaming of this schedule that seems to have died; the key may be written at this
-    /// revision.
-    Orphan(u64, Uuid),
+    /// One that seems to have died, of this schedule.
+    Orphan(Reserved, Uuid),
 }
 
 impl Api {
     /// Writes the record of a new schedule under its name; returns it as it is stored, which may be
-    /// with its first claim already, or as another request wrote it that creates the same schedule.
+    /// with its first claim already. A schedule that is `shared` may be created by other requests too,
+    /// and is returned as they wrote it.
     ///
     /// # Errors
     /// `already_exists`, `limit_exceeded`, `unavailable`; `conflict` if another request that creates
     /// the same schedule, or wants its name, came between.
-    pub(super) async fn store_new(&self, schedule: Schedule) -> Result<(Schedule, u64), ApiError> {
+    pub(super) async fn store_new(
+        &self,
+        schedule: Schedule,
+        shared: bool,
+    ) -> Result<(Schedule, u64), ApiError> {
         let name_key = name_key(&schedule.created_by, &schedule.spec.name);
         let key = schedule_key(schedule.id);
         let value = schedules::encode(&schedule)?;
-        let reserved = self.reserve_name(&schedule).await?;
+        let reserved = self.reserve_name(&schedule, 0).await?;
         failpoint("after_reserve");
-        // Whoever reserved it for the same schedule before us is fenced now.
-        if reserved.first != reserved.revision
-            && let Some(stored) = self.live_record(schedule.id).await?
-        {
-            return Ok(stored);
+        // All others who create this schedule are fenced now: what is there is final.
+        if shared && let Some((stored, revision)) = self.record(schedule.id).await? {
+            if stored.status == Status::Deleted || stored.spec.name != schedule.spec.name {
+                self.free_name_at(&schedule, reserved.revision).await;
+            }
+            return Ok((stored, revision));
         }
         self.admit(&schedule, reserved).await?;
         let mut reservation = reserved.revision;
@@ -114,58 +120,85 @@ impl Api {
             // what the leader shows afterwards is final.
             let first = Some(reserved.first);
             reservation = self.write_name(&name_key, schedule.id, reservation, first).await?;
-            if let Some(stored) = self.live_record(schedule.id).await? {
+            if let Some(stored) = self.record(schedule.id).await? {
                 return Ok(stored);
             }
         }
     }
 
-    /// Reserves the name of a schedule that is about to have it.
-    pub(super) async fn reserve_name(&self, schedule: &Schedule) -> Result<Reserved, ApiError> {
+    /// Reserves the name of a schedule that is about to have it. A reservation of its own that is no
+    /// newer than `since` is left from an earlier life, and gives it no place in the order.
+    pub(super) async fn reserve_name(
+        &self,
+        schedule: &Schedule,
+        since: u64,
+    ) -> Result<Reserved, ApiError> {
         let key = &name_key(&schedule.created_by, &schedule.spec.name);
         let deadline = Instant::now() + PATIENCE;
-        let (mut expected, mut first, mut displaced) = (0, None, None);
+        let (mut expected, mut first) = (0, None);
         loop {
             match self.write_name(key, schedule.id, expected, first).await {
                 Ok(revision) => {
-                    let reserved = Reserved { revision, first: first.unwrap_or(revision) };
-                    let Some(id) = displaced else { return Ok(reserved) };
-                    let has_name = self.has_name(id, Some(&schedule.spec.name)).await;
-                    if matches!(has_name, Ok(false)) {
-                        return Ok(reserved);
-                    }
-                    self.write_name(key, id, revision, None).await?;
-                    has_name?;
-                    return Err(already_exists(&schedule.spec.name, id));
+                    return Ok(Reserved { revision, first: first.unwrap_or(revision) });
                 }
                 Err(WriteError::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }
-            (first, displaced) = (None, None);
-            match self.holder(key, schedule).await? {
+            (expected, first) = match self.holder(key, schedule).await? {
                 // Written anew, so that whoever is about to free it for us sees that it moved.
-                Holder::Us(known) => (expected, first) = (known.revision, Some(known.first)),
-                Holder::Nobody(revision) => expected = revision,
-                Holder::Orphan(revision, id) => (expected, displaced) = (revision, Some(id)),
+                Holder::Us(known) => {
+                    (known.revision, Some(known.first).filter(|first| *first > since))
+                }
+                Holder::Nobody(revision) => (revision, None),
+                Holder::Orphan(orphan, id) => {
+                    match self.fence(key, id, orphan, Some(&schedule.spec.name)).await? {
+                        Some(revision) => (revision, None),
+                        None => return Err(already_exists(&schedule.spec.name, id)),
+                    }
+                }
                 Holder::Schedule(id) => return Err(already_exists(&schedule.spec.name, id)),
                 Holder::Pending if Instant::now() >= deadline => {
                     return Err(WriteError::Conflict.into());
                 }
-                Holder::Pending => tokio::time::sleep(PAUSE).await,
-            }
+                Holder::Pending => {
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
         }
     }
 
-    /// Whether the schedule whose reservation we took over has the name (none: any) after all, now and
-    /// for good.
+    /// Fences a reservation that seems to be left behind; returns its revision, at which it may be
+    /// overwritten or deleted, or nothing if its schedule has the name (none: any) after all.
     ///
-    /// A creator is fenced by the reservation that we moved: a look at its record is final. A schedule
+    /// # Errors
+    /// `conflict` if the reservation has moved.
+    pub(super) async fn fence(
+        &self,
+        key: &str,
+        id: Uuid,
+        orphan: Reserved,
+        name: Option<&str>,
+    ) -> Result<Option<u64>, ApiError> {
+        let revision = self.write_name(key, id, orphan.revision, Some(orphan.first)).await?;
+        failpoint("after_fence");
+        Ok((!self.has_name(id, name).await?).then_some(revision))
+    }
+
+    /// Whether the schedule whose reservation was fenced has the name (none: any) after all, now and for
+    /// good.
+    ///
+    /// A creator is fenced by the reservation that was moved: a look at its record is final. A schedule
     /// that was being renamed or restored is fenced by moving its record's revision on, for what it is
     /// to become is written at the revision that it had.
     pub(super) async fn has_name(&self, id: Uuid, name: Option<&str>) -> Result<bool, ApiError> {
         for _ in 0..super::super::CHANGE_TRIES {
-            let Some((mut holder, revision)) = self.live_record(id).await? else {
-                return Ok(false);
+            let (mut holder, revision) = match self.record(id).await {
+                Ok(Some(stored)) => stored,
+                Ok(None) => return Ok(false),
+                // A record that cannot be read may be mended: it keeps its name.
+                Err(error) if error.code == Code::NotAllowed => return Ok(true),
+                Err(error) => return Err(error),
             };
             let named = name.is_none_or(|name| name == holder.spec.name);
             if named && holder.status != Status::Deleted {
@@ -178,15 +211,6 @@ impl Api {
             }
         }
         Err(WriteError::Conflict.into())
-    }
-
-    /// The record of a schedule that exists, from the leader.
-    pub(super) async fn live_record(&self, id: Uuid) -> Result<Option<(Schedule, u64)>, ApiError> {
-        let Some(stored) = self.store.read(&schedule_key(id)).await? else {
-            return Ok(None);
-        };
-        let record = stored.value.and_then(|value| read_record(Some(id), &value).ok());
-        Ok(record.map(|(schedule, _)| (schedule, stored.revision)))
     }
 
     /// Writes a reservation at an expected revision and settles an unknown outcome: the token says
@@ -213,9 +237,7 @@ impl Api {
             }
             match self.store.read(key).await {
                 Ok(Some(stored)) if stored.revision > expected => {
-                    let ours = stored.value.as_deref().is_some_and(|value| {
-                        serde_json::from_slice::<Reservation>(value).is_ok_and(|r| r == reservation)
-                    });
+                    let ours = Reservation::read(stored.value.as_deref()) == Some(reservation);
                     return if ours { Ok(stored.revision) } else { Err(WriteError::Conflict) };
                 }
                 Ok(None) if expected > 0 => return Err(WriteError::Conflict),
@@ -230,21 +252,18 @@ impl Api {
             return Ok(Holder::Nobody(0));
         };
         let free = Holder::Nobody(stored.revision);
-        let Some(value) = stored.value else {
-            return Ok(free);
-        };
         // Nobody but us writes these keys; what cannot be read reserves nothing.
-        let Ok(reservation) = serde_json::from_slice::<Reservation>(&value) else {
+        let Some(reservation) = Reservation::read(stored.value.as_deref()) else {
             return Ok(free);
         };
-        let id = reservation.schedule_id;
+        let (id, revision) = (reservation.schedule_id, stored.revision);
+        let reserved = Reserved { revision, first: reservation.first.unwrap_or(revision) };
         if id == schedule.id {
-            let (revision, first) = (stored.revision, reservation.first);
-            return Ok(Holder::Us(Reserved { revision, first: first.unwrap_or(revision) }));
+            return Ok(Holder::Us(reserved));
         }
         let age_ms = clock::now().timestamp_millis() - stored.written_at_ms;
         let old = u128::try_from(age_ms).is_ok_and(|age| age > ORPHAN_AFTER.as_millis());
-        let unused = if old { Holder::Orphan(stored.revision, id) } else { Holder::Pending };
+        let unused = if old { Holder::Orphan(reserved, id) } else { Holder::Pending };
         Ok(match self.store.read(&schedule_key(id)).await?.and_then(|stored| stored.value) {
             Some(record) => match read_record(Some(id), &record) {
                 Ok((held, _)) if held.status == Status::Deleted => unused,
@@ -262,16 +281,14 @@ impl Api {
         let stored = self.store.read(&key).await?;
         Ok(stored
             .filter(|stored| {
-                stored.value.as_deref().is_some_and(|value| {
-                    serde_json::from_slice::<Reservation>(value)
-                        .is_ok_and(|reservation| reservation.schedule_id == schedule.id)
-                })
+                Reservation::read(stored.value.as_deref())
+                    .is_some_and(|reservation| reservation.schedule_id == schedule.id)
             })
             .map(|stored| stored.revision))
     }
 
     /// Frees a name that its schedule has no more, unless the reservation has moved since. Best
-    /// effort: a name that stays is free all the same, since its schedule is called otherwise.
+    /// effort: a name that stays may be taken over, since its schedule is deleted or called otherwise.
     pub(super) async fn free_name_at(&self, schedule: &Schedule, reservation: u64) {
         let key = name_key(&schedule.created_by, &schedule.spec.name);
         let _ = self.store.delete(&key, reservation).await;

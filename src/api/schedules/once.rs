@@ -7,8 +7,8 @@
 //! 2. the schedule is created under that id, see [`super::names`];
 //! 3. the memo is marked as done, and the reply is sent.
 //!
-//! Whoever finds a memo that is done returns its schedule. Whoever finds one that is not goes on with
-//! step 2 under the same id, whether its author died, failed to hear of its success, or is still
+//! Whoever finds a memo whose schedule is there returns that. Whoever finds one whose is not, and that
+//! is not done, goes on with step 2 under the same id, whether its author died, failed to hear of its success, or is still
 //! at it: reserving the name of a schedule again fences all who did before, so of several who
 //! create the same schedule one writes its record and the others find it. A creation that is
 //! refused takes its memo with it, so that the same key can be used when the reason is gone.
@@ -62,12 +62,23 @@ impl Api {
         loop {
             let stored = self.store.read(&memo_key).await?;
             let mut revision = stored.as_ref().map_or(0, |stored| stored.revision);
-            let memo = stored.and_then(|stored| stored.value);
-            let memo = match memo.and_then(|memo| serde_json::from_slice::<Memo>(&memo).ok()) {
-                Some(memo) => memo,
+            let known = stored.and_then(|stored| Memo::read(stored.value.as_deref()));
+            let (memo, found, schedule) = match known {
+                Some(memo) if memo.request != hash => return Err(used_otherwise(key)),
+                Some(memo) => {
+                    let found = self.record(memo.schedule_id).await?;
+                    if memo.done && found.is_none() {
+                        return Err(gone(memo.schedule_id));
+                    }
+                    let schedule =
+                        if found.is_none() { Some(make(memo.schedule_id)) } else { None };
+                    (memo, found, schedule)
+                }
                 None => {
+                    // What cannot be created leaves no memo.
+                    let schedule = make(mine)?;
                     let memo = Memo { schedule_id: mine, request: hash.clone(), done: false };
-                    match self.store.put_for(&memo_key, encode(&memo)?, revision, REMEMBERED).await
+                    match self.store.put_for(&memo_key, memo.encode()?, revision, REMEMBERED).await
                     {
                         Ok(written) => revision = written,
                         Err(error @ WriteError::Refused(_)) => return Err(error.into()),
@@ -79,47 +90,80 @@ impl Api {
                         }
                     }
                     failpoint("after_memo");
-                    memo
+                    (memo, None, Some(Ok(schedule)))
                 }
             };
-            if memo.request != hash {
-                return Err(used_otherwise(key));
-            }
-            let repeated = memo.schedule_id != mine;
-            let found = if repeated { self.live_record(memo.schedule_id).await? } else { None };
-            let error = match found {
-                Some((schedule, _)) if schedule.purge => return Err(gone(memo.schedule_id)),
-                Some((schedule, revision)) => {
-                    return Ok(Once { schedule, revision, repeated });
-                }
-                None if memo.done => return Err(gone(memo.schedule_id)),
-                None => match self.store_new(make(memo.schedule_id)?).await {
-                    Ok((schedule, written)) => {
-                        failpoint("before_memo_done");
-                        let memo = encode(&Memo { done: true, ..memo })?;
-                        // Best effort: a memo that is not done leads to the same schedule.
-                        let _ = self.store.put_for(&memo_key, memo, revision, REMEMBERED).await;
-                        return Ok(Once { schedule, revision: written, repeated });
+            let stored = match (found, schedule) {
+                (Some(found), _) => Ok(found),
+                (None, Some(Ok(schedule))) => self.store_new(schedule, true).await,
+                (None, Some(Err(error))) => Err(error),
+                (None, None) => Err(gone(memo.schedule_id)),
+            };
+            match stored {
+                Ok((schedule, _)) if schedule.purge => return Err(gone(schedule.id)),
+                Ok((schedule, written)) => {
+                    failpoint("before_memo_done");
+                    if !memo.done {
+                        self.remember(&memo_key, &memo, revision, deadline).await?;
                     }
-                    Err(error) => error,
-                },
-            };
-            match error.code {
+                    let repeated = schedule.id != mine;
+                    return Ok(Once { schedule, revision: written, repeated });
+                }
                 // Somebody repeats this very request.
-                Code::Conflict if Instant::now() < deadline => tokio::time::sleep(PAUSE).await,
-                Code::Conflict | Code::Unavailable => return Err(error),
-                _ => {
+                Err(error) if error.code == Code::Conflict && Instant::now() < deadline => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) if matches!(error.code, Code::Conflict | Code::Unavailable) => {
+                    return Err(error);
+                }
+                Err(error) => {
                     let _ = self.store.delete(&memo_key, revision).await;
                     return Err(error);
                 }
             }
         }
     }
+
+    /// Marks a memo as done, whoever writes it meanwhile: a schedule that was created and then deleted
+    /// for good is not created again.
+    async fn remember(
+        &self,
+        key: &str,
+        memo: &Memo,
+        mut revision: u64,
+        deadline: Instant,
+    ) -> Result<(), ApiError> {
+        let done = Memo { done: true, request: memo.request.clone(), ..*memo }.encode()?;
+        loop {
+            let error = match self.store.put_for(key, done.clone(), revision, REMEMBERED).await {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() >= deadline => error,
+                Err(error @ WriteError::Refused(_)) => error,
+                Err(_) => {
+                    tokio::time::sleep(PAUSE).await;
+                    let stored = self.store.read(key).await?;
+                    revision = stored.as_ref().map_or(0, |stored| stored.revision);
+                    let now = stored.and_then(|stored| Memo::read(stored.value.as_deref()));
+                    if now.is_some_and(|now| now.done || now.schedule_id != memo.schedule_id) {
+                        return Ok(());
+                    }
+                    continue;
+                }
+            };
+            return Err(error.into());
+        }
+    }
 }
 
-fn encode(memo: &Memo) -> Result<Bytes, ApiError> {
-    let encoded = serde_json::to_vec(memo).map(Bytes::from);
-    encoded.map_err(|error| ApiError::new(Code::Internal, error.to_string()))
+impl Memo {
+    fn read(value: Option<&[u8]>) -> Option<Self> {
+        serde_json::from_slice(value?).ok()
+    }
+
+    fn encode(&self) -> Result<Bytes, ApiError> {
+        let encoded = serde_json::to_vec(self).map(Bytes::from);
+        encoded.map_err(|error| ApiError::new(Code::Internal, error.to_string()))
+    }
 }
 
 /// What a request asks for, whoever sends it under which key.

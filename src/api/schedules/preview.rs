@@ -14,6 +14,7 @@ use crate::trigger::{self, DstGap, DstOverlap, Trigger};
 
 /// A request for the times of a schedule: an existing one by `schedule_id`, or timing fields as in
 /// a request to create one. Stores nothing.
+#[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "the timing fields are those of CreateSchedule")]

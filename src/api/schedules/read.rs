@@ -9,6 +9,7 @@ use super::super::reply::{Links, Reply, ScheduleView};
 use super::super::{Api, Caller};
 
 /// A request for one schedule.
+#[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GetSchedule {

@@ -10,10 +10,12 @@ use super::super::error::{ApiError, Code};
 use super::super::reply::{Links, Reply, ScheduleView};
 use super::super::{Api, Caller};
 use crate::clock;
+use crate::failpoint::failpoint;
 use crate::jetstream::WriteError;
 use crate::schedule::{ChangeKind, Schedule, Status, restore};
 
 /// A request to restore a schedule that was deleted softly.
+#[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RestoreSchedule {
@@ -56,8 +58,14 @@ impl Api {
             let author = caller.author(&actor);
             super::announce(&mut schedule, event_id, ChangeKind::Restored, author, now, details);
             // Before each try: the reservation may have been taken over since the last one.
-            let reserved = self.reserve_name(&schedule).await?;
-            self.admit(&schedule, reserved).await?;
+            let reserved = self.reserve_name(&schedule, revision).await?;
+            failpoint("after_reserve");
+            match self.admit(&schedule, reserved).await {
+                Ok(()) => {}
+                // Another request restores it too.
+                Err(error) if error.code == Code::Conflict => continue,
+                Err(error) => return Err(error),
+            }
             match self.rewrite(&mut schedule, revision).await {
                 Ok(_) => {
                     tracing::info!(schedule_id = %id, restored_by = actor, "schedule restored");

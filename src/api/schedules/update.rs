@@ -63,7 +63,7 @@ impl Api {
             let old_name = if renamed { self.name_revision(&old).await? } else { None };
             if renamed {
                 // Before each try: the reservation may have been taken over since the last one.
-                self.reserve_name(&schedule).await?;
+                self.reserve_name(&schedule, 0).await?;
             }
             match self.rewrite(&mut schedule, revision).await {
                 Ok(_) => {

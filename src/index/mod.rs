@@ -5,6 +5,8 @@
 //! Entries only move forward: what carries a revision that is not newer is ignored, so the watch,
 //! a leader read and our own accepted writes may arrive in any order.
 
+mod orders;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -14,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use uuid::Uuid;
+
+pub use orders::{Place, Sort};
 
 use crate::jetstream::names::{
     NAME_KEY_PREFIX, ONCE_KEY_PREFIX, SCHEDULE_KEY_PREFIX, creator_prefix, name_key,
@@ -43,6 +47,9 @@ pub struct SetAside {
     pub reason: String,
 }
 
+/// A list walks along its order where at least one in so many matches.
+const WALK: usize = 8;
+
 /// What a name's key holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reservation {
@@ -60,7 +67,7 @@ const STALE_READS: Duration = Duration::from_secs(60);
 
 /// A name that is reserved for a schedule that is not there yet: it is being created or restored.
 #[derive(Clone, Debug)]
-pub struct Reserved {
+pub struct ComingSchedule {
     /// The key.
     pub key: String,
     /// Its revision.
@@ -71,6 +78,8 @@ pub struct Reserved {
     pub since: Instant,
     /// The schedule.
     pub schedule: Uuid,
+    /// The replay that showed it last.
+    replay: u64,
 }
 
 #[derive(Default)]
@@ -80,7 +89,40 @@ struct State {
     deleted: HashMap<Uuid, (u64, Instant)>,
     set_aside: BTreeMap<String, SetAside>,
     per_creator: HashMap<String, usize>,
-    reserved: HashMap<String, Reserved>,
+    /// By key.
+    coming: HashMap<String, ComingSchedule>,
+    /// How often the bucket has been replayed.
+    replay: u64,
+    /// Those that are not deleted, in every order.
+    live: orders::Orders,
+    /// Those that were deleted softly.
+    deleted_softly: orders::Orders,
+}
+
+/// Which schedules to list, and which part of them.
+pub struct Listing<'a> {
+    /// Those that were deleted softly, instead of those that were not.
+    pub deleted: bool,
+    /// What holds of them; nothing means all.
+    pub filter: Option<&'a (dyn Fn(&Schedule) -> bool + 'a)>,
+    /// Their order.
+    pub sort: Sort,
+    /// Only those behind this place.
+    pub after: Option<&'a Place>,
+    /// How many to leave out.
+    pub offset: usize,
+    /// How many to return at most.
+    pub limit: usize,
+}
+
+/// A part of a list.
+pub struct Found {
+    /// The schedules, in order.
+    pub entries: Vec<Arc<Entry>>,
+    /// How many match in all, wherever the part begins.
+    pub total: usize,
+    /// Whether more come after it.
+    pub more: bool,
 }
 
 /// The schedules of a bucket in memory.
@@ -108,6 +150,11 @@ impl Index {
         self.read(|state| state.entries.values().cloned().collect())
     }
 
+    /// A part of a list.
+    pub fn list(&self, listing: &Listing<'_>) -> Found {
+        self.read(|state| state.list(listing))
+    }
+
     /// The schedules that are `wanted`, in no order.
     pub fn select(&self, wanted: impl Fn(&Schedule) -> bool) -> Vec<Arc<Entry>> {
         self.read(|state| {
@@ -125,26 +172,26 @@ impl Index {
         self.len() == 0
     }
 
-    /// How many schedules that are not deleted a creator has.
-    pub fn count_of(&self, creator: &str) -> usize {
-        self.read(|state| state.per_creator.get(creator).copied().unwrap_or(0))
-    }
-
     /// How many schedules a creator has or is about to have, not counting the one that reserved its
-    /// name at `first`, nor any that did so later; and the reservations among them.
-    pub fn occupied(&self, creator: &str, first: u64) -> (usize, Vec<Reserved>) {
+    /// name at `first`, nor any that did so later; and those that are about to be.
+    pub fn occupied(&self, creator: &str, id: Uuid, first: u64) -> (usize, Vec<ComingSchedule>) {
         let prefix = creator_prefix(creator);
         self.read(|state| {
-            let coming: Vec<Reserved> = state
-                .reserved
+            let coming: Vec<ComingSchedule> = state
+                .coming
                 .values()
-                .filter(|r| r.first < first && r.key.starts_with(&prefix))
-                .filter(|r| !state.entries.get(&r.schedule).is_some_and(|e| is_live(&e.schedule)))
+                .filter(|coming| coming.first < first && coming.key.starts_with(&prefix))
+                .filter(|coming| coming.schedule != id && !state.has(coming.schedule))
                 .cloned()
                 .collect();
             let there = state.per_creator.get(creator).copied().unwrap_or(0);
-            (there + coming.len(), coming)
+            (there - usize::from(state.has(id)).min(there) + coming.len(), coming)
         })
+    }
+
+    /// Begins a replay of the bucket: what it does not show again is forgotten by [`Index::retain`].
+    pub fn begin_replay(&self) {
+        self.write(|state| state.replay += 1);
     }
 
     /// Notes that the watch has shown everything up to a revision.
@@ -212,11 +259,13 @@ impl Index {
             {
                 return false;
             }
+            let known_schedule = state.entries.get(&id).map(|known| Arc::clone(&known.schedule));
             state.set_aside.remove(&format!("{SCHEDULE_KEY_PREFIX}{id}"));
+            state.arrange(known_schedule.as_deref(), Some(&entry.schedule));
             state.count(&entry.schedule, 1);
-            if is_live(&entry.schedule) && !state.reserved.is_empty() {
+            if is_live(&entry.schedule) && !state.coming.is_empty() {
                 let schedule = &entry.schedule;
-                state.reserved.remove(&name_key(&schedule.created_by, &schedule.spec.name));
+                state.coming.remove(&name_key(&schedule.created_by, &schedule.spec.name));
             }
             if let Some(old) = state.entries.insert(id, Arc::new(entry)) {
                 state.count(&old.schedule, -1);
@@ -242,7 +291,9 @@ impl Index {
         }
         self.write(|state| {
             state.deleted.clear();
-            state.reserved.shrink_to_fit();
+            let replay = state.replay;
+            state.coming.retain(|_, coming| coming.replay == replay || coming.revision > revision);
+            state.coming.shrink_to_fit();
         });
     }
 
@@ -258,27 +309,29 @@ impl Index {
 
     /// Takes in the key of a name.
     fn reserve(&self, key: &str, revision: u64, value: Option<&[u8]>) {
-        let reservation = value.and_then(|value| serde_json::from_slice::<Reservation>(value).ok());
+        let reservation = Reservation::read(value);
         self.write(|state| {
-            let known = state.reserved.get(key);
-            if known.is_some_and(|known| known.revision >= revision) {
+            let replay = state.replay;
+            if let Some(known) = state.coming.get_mut(key)
+                && known.revision >= revision
+            {
+                known.replay = replay;
                 return;
             }
-            let id = reservation.as_ref().map(|reservation| reservation.schedule_id);
-            let live = |id| state.entries.get(&id).is_some_and(|e| is_live(&e.schedule));
-            match (reservation, id) {
-                (Some(reservation), Some(schedule)) if !live(schedule) => {
-                    let reserved = Reserved {
+            match reservation {
+                Some(reservation) if !state.has(reservation.schedule_id) => {
+                    let coming = ComingSchedule {
                         key: key.to_owned(),
                         revision,
                         first: reservation.first.unwrap_or(revision),
                         since: Instant::now(),
-                        schedule,
+                        schedule: reservation.schedule_id,
+                        replay,
                     };
-                    state.reserved.insert(key.to_owned(), reserved);
+                    state.coming.insert(key.to_owned(), coming);
                 }
                 _ => {
-                    state.reserved.remove(key);
+                    state.coming.remove(key);
                 }
             }
         });
@@ -295,6 +348,7 @@ impl Index {
             }
             state.set_aside.remove(&format!("{SCHEDULE_KEY_PREFIX}{id}"));
             if let Some(old) = state.entries.remove(&id) {
+                state.arrange(Some(&old.schedule), None);
                 state.count(&old.schedule, -1);
             }
             true
@@ -325,7 +379,64 @@ impl Index {
     }
 }
 
+impl Reservation {
+    /// Reads the value of a name's key.
+    pub fn read(value: Option<&[u8]>) -> Option<Self> {
+        serde_json::from_slice(value?).ok()
+    }
+}
+
 impl State {
+    /// Whether there is a schedule that counts against its creator's limit.
+    fn has(&self, id: Uuid) -> bool {
+        self.entries.get(&id).is_some_and(|entry| is_live(&entry.schedule))
+    }
+
+    /// Keeps the orders in step with a schedule that comes, changes or goes.
+    fn arrange(&mut self, old: Option<&Schedule>, new: Option<&Schedule>) {
+        let deleted = |schedule: &&Schedule| !is_live(schedule) && !schedule.purge;
+        for (orders, old, new) in [
+            (&mut self.live, old.filter(|s| is_live(s)), new.filter(|s| is_live(s))),
+            (&mut self.deleted_softly, old.filter(deleted), new.filter(deleted)),
+        ] {
+            match (old, new) {
+                (Some(old), Some(new)) => orders.change(old, new),
+                (Some(old), None) => orders.remove(old),
+                (None, Some(new)) => orders.insert(new),
+                (None, None) => {}
+            }
+        }
+    }
+
+    fn list(&self, listing: &Listing<'_>) -> Found {
+        let Listing { sort, after, offset, limit, .. } = *listing;
+        let orders = if listing.deleted { &self.deleted_softly } else { &self.live };
+        let mut ids = orders.walk(sort, after);
+        let Some(filter) = listing.filter else {
+            let mut page = ids.skip(offset).filter_map(|id| self.entries.get(&id).cloned());
+            let entries = page.by_ref().take(limit).collect();
+            return Found { entries, total: orders.len(), more: page.next().is_some() };
+        };
+        let wanted = |schedule: &Schedule| {
+            !schedule.purge && is_live(schedule) != listing.deleted && filter(schedule)
+        };
+        let mut found: Vec<&Arc<Entry>> =
+            self.entries.values().filter(|entry| wanted(&entry.schedule)).collect();
+        let total = found.len();
+        let (entries, more): (Vec<_>, _) = if total >= orders.len() / WALK {
+            // Much of what a walk meets is wanted.
+            let entries = ids.by_ref().filter_map(|id| self.entries.get(&id));
+            let mut page = entries.filter(|entry| filter(&entry.schedule)).skip(offset);
+            (page.by_ref().take(limit).cloned().collect(), page.next().is_some())
+        } else {
+            found.retain(|entry| after.is_none_or(|place| place.is_before(&entry.schedule)));
+            found.sort_unstable_by(|a, b| orders::compare(&a.schedule, &b.schedule, sort));
+            let more = found.len() > offset.saturating_add(limit);
+            (found.into_iter().skip(offset).take(limit).cloned().collect(), more)
+        };
+        Found { entries, total, more }
+    }
+
     fn count(&mut self, schedule: &Schedule, by: isize) {
         if is_live(schedule) {
             let count = self.per_creator.entry(schedule.created_by.clone()).or_default();

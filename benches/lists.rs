@@ -1,0 +1,84 @@
+//! How long a page of the list takes when there are many schedules.
+//!
+//! `cargo bench --bench lists` asks a service that holds 100,000 schedules for pages, by every order,
+//! with filters, by page number and by cursor, one request at a time and then eight at once. The bar: 99
+//! of 100 within 20 ms.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark fails by panicking")]
+#![allow(clippy::print_stdout, reason = "its output is its result")]
+
+#[path = "fill.rs"]
+mod fill;
+#[path = "../tests/it/harness.rs"]
+mod harness;
+
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt as _, stream};
+use harness::Nats;
+use serde_json::{Value, json};
+
+const SCHEDULES: usize = 100_000;
+const REQUESTS: usize = 400;
+
+#[tokio::main]
+async fn main() {
+    let nats = Nats::start().await;
+    // Creates the streams.
+    nats.service_with(&[]).await.stop().await;
+    fill::fill(&nats, SCHEDULES).await;
+    let _service = nats.service_with(&[("LOG_LEVEL", "info")]).await;
+    let mut worst = Duration::ZERO;
+    for (what, request) in [
+        ("first page", json!({ "limit": 100 })),
+        ("newest first", json!({ "sort": "-created_at", "limit": 100 })),
+        ("by name", json!({ "sort": "name", "limit": 100 })),
+        ("by next run", json!({ "sort": "next_run_at", "limit": 100 })),
+        ("page 500 by name", json!({ "sort": "name", "page": 500, "limit": 100 })),
+        ("one tag", json!({ "tags": ["bench"], "limit": 20 })),
+        ("name contains", json!({ "name_contains": "99", "limit": 20 })),
+        ("due before", json!({ "due_before": "2100-01-01T00:00:00Z", "limit": 20 })),
+        ("target prefix", json!({ "target_prefix": "cmd.example.d", "limit": 20 })),
+        ("nothing", json!({ "creator": "nobody" })),
+    ] {
+        let (p50, p99) = measure(&nats, &request, 1).await;
+        let (p50_8, p99_8) = measure(&nats, &request, 8).await;
+        println!(
+            "{what:18} p50 {p50:>8.2?} p99 {p99:>8.2?}   8 at once: p50 {p50_8:>8.2?} p99 {p99_8:>8.2?}"
+        );
+        worst = worst.max(p99);
+    }
+    let reply = nats.request("schedule.list", &json!({ "sort": "name", "limit": 100 })).await;
+    assert_eq!(reply["pagination"]["total"], SCHEDULES);
+    let (mut cursor, mut times) = (reply["pagination"]["next_cursor"].clone(), Vec::new());
+    while cursor.is_string() && times.len() < REQUESTS {
+        let request = json!({ "sort": "name", "limit": 100, "cursor": cursor });
+        let started = Instant::now();
+        let reply = nats.request("schedule.list", &request).await;
+        times.push(started.elapsed());
+        cursor = reply["pagination"]["next_cursor"].clone();
+    }
+    let (p50, p99) = quantiles(times);
+    println!("{:18} p50 {p50:>8.2?} p99 {p99:>8.2?}", "by cursor");
+    worst = worst.max(p99);
+    let bar = Duration::from_millis(20);
+    let ratio = worst.as_secs_f64() / bar.as_secs_f64();
+    println!("worst p99, one request at a time: {worst:.2?}; of the bar of {bar:?}: {ratio:.2}");
+}
+
+async fn measure(nats: &Nats, request: &Value, at_once: usize) -> (Duration, Duration) {
+    let times = stream::iter(0..REQUESTS)
+        .map(|_| async {
+            let started = Instant::now();
+            let reply = nats.request("schedule.list", request).await;
+            assert!(reply.get("error").is_none(), "{reply}");
+            started.elapsed()
+        })
+        .buffer_unordered(at_once);
+    quantiles(times.collect().await)
+}
+
+fn quantiles(mut times: Vec<Duration>) -> (Duration, Duration) {
+    times.sort_unstable();
+    (times[times.len() / 2], times[times.len() * 99 / 100])
+}

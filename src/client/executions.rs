@@ -1,0 +1,87 @@
+//! Commands without a schedule, what became of executions, and how the service is.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use super::{
+    Client, ClientError, Code, ExecuteImmediate, Execution, ListExecutions, Reply, ServiceStatus,
+    Triggered,
+};
+use crate::api::executions::GetExecution;
+use crate::api::status::Nothing;
+
+/// Pause between looks for an outcome.
+const LOOK: Duration = Duration::from_millis(100);
+
+impl Client {
+    /// Sends one command at once, without a schedule. `wait_ms` comes on top of the client's timeout.
+    /// Each request asks for a command of its own.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `invalid`.
+    pub async fn execute(
+        &self,
+        request: &ExecuteImmediate,
+    ) -> Result<Reply<Triggered>, ClientError> {
+        self.ask_and_wait("execute.immediate", request, request.wait_ms).await
+    }
+
+    /// One execution, as its latest event shows it.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `not_found`, also for one that has not begun.
+    pub async fn execution(&self, id: Uuid) -> Result<Reply<Execution>, ClientError> {
+        self.ask("execution.get", &GetExecution { execution_id: Some(id) }).await
+    }
+
+    /// One page of the executions that match, newest first.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `invalid`.
+    pub async fn executions(
+        &self,
+        request: &ListExecutions,
+    ) -> Result<Reply<Vec<Execution>>, ClientError> {
+        self.ask("execution.list", request).await
+    }
+
+    /// Waits until an execution has an outcome, by asking again and again; `None` if it has none within
+    /// `patience`. It is the outcome of one attempt: `will_retry` says whether another follows, as
+    /// an execution of its own.
+    ///
+    /// # Errors
+    /// What asking comes to. A service that does not answer is waited for, and an error only if it
+    /// is still away in the end.
+    pub async fn wait_for_outcome(
+        &self,
+        execution_id: Uuid,
+        patience: Duration,
+    ) -> Result<Option<Execution>, ClientError> {
+        let started = Instant::now();
+        loop {
+            let left = patience.saturating_sub(started.elapsed()).max(LOOK);
+            let client = self.clone().timeout(self.timeout.min(left));
+            let away = match client.execution(execution_id).await {
+                Ok(reply) if reply.data.status.is_final() => return Ok(Some(reply.data)),
+                Ok(_) => None,
+                Err(error) if error.code() == Some(Code::NotFound) => None,
+                Err(error) if error.may_pass() => Some(error),
+                Err(error) => return Err(error),
+            };
+            if started.elapsed().saturating_add(LOOK) >= patience {
+                return away.map_or(Ok(None), Err);
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// How the service is, as the instance that answers sees it.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn status(&self) -> Result<Reply<ServiceStatus>, ClientError> {
+        self.ask("status", &Nothing {}).await
+    }
+}

@@ -1,0 +1,205 @@
+//! The scheduler from Rust: one method per operation, with typed requests, replies and errors.
+//!
+//! Requests and replies are the very types that the service reads and writes; they are exported
+//! here again, so this module is all that a caller needs. What they mean is in `docs/api.md`.
+//!
+//! ```no_run
+//! use nats_scheduler::client::{Client, Code, CreateSchedule};
+//! use serde_json::json;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let nats = async_nats::connect("nats://localhost:4222").await?;
+//! let scheduler = Client::new(nats).actor("alice");
+//!
+//! let nightly = CreateSchedule::cron("nightly", "0 2 * * MON-FRI", "cmd.report.build")
+//!     .timezone("Europe/Berlin")
+//!     .payload(&json!({ "kind": "daily" }))?
+//!     .tags(["reports"]);
+//! match scheduler.create(&nightly).await {
+//!     Ok(reply) => println!("{}: next at {:?}", reply.data.id, reply.data.next_run_at),
+//!     Err(error) if error.code() == Some(Code::AlreadyExists) => println!("it is there"),
+//!     Err(error) => return Err(error.into()),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Asking again
+//!
+//! Nothing is repeated by itself. Reading may be. Of what writes, [`Client::create`] can be sent again
+//! safely if the request has an `idempotency_key`; for the rest see
+//! [`ClientError::may_have_been_done`]. Changes that must not undo another's take an
+//! `expected_revision` and are refused with [`Code::Conflict`]: read again, decide again.
+
+mod error;
+mod executions;
+mod schedules;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::{HeaderMap, HeaderValue, Request};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use crate::api::error::{ApiError, Code};
+pub use crate::api::execute::ExecuteImmediate;
+pub use crate::api::executions::ListExecutions;
+pub use crate::api::reply::{Pagination, Reply, ScheduleSummary, ScheduleView, Warning};
+pub use crate::api::schedules::{
+    BulkCreated, BulkOperated, BulkOperation, DeleteSchedule, Deleted, ItemRefused, ItemResult,
+    ListSchedules, Operation, PauseSchedule, Preview, PreviewSchedule, RestoreSchedule,
+    ResumeSchedule, ScheduleFilter, Sort, TagsMatch, TriggerSchedule, Triggered,
+};
+pub use crate::api::status::ServiceStatus;
+pub use crate::execution::{ErrorType, Execution, ExecutionStatus};
+pub use crate::schedule::{
+    CreateSchedule, Delivery, DeliveryMode, FieldFault, Payload, ScheduleType, Status,
+    UpdateSchedule,
+};
+pub use error::ClientError;
+
+use crate::api::reply::ErrorReply;
+use crate::jetstream::names;
+
+/// Says who acts, to every endpoint.
+const ACTOR: &str = "X-Created-By";
+/// Longer than the service pursues a write.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Asks the scheduler over one NATS connection. Clones share the connection and are cheap: one
+/// for each user that acts, or each request that is followed, is as it should be.
+#[derive(Clone, Debug)]
+pub struct Client {
+    nats: async_nats::Client,
+    actor: Option<Arc<str>>,
+    correlation_id: Option<Arc<str>>,
+    timeout: Duration,
+}
+
+impl Client {
+    /// Asks over a connection, in nobody's name and with a timeout of 10 seconds.
+    pub fn new(nats: async_nats::Client) -> Self {
+        Self { nats, actor: None, correlation_id: None, timeout: DEFAULT_TIMEOUT }
+    }
+
+    /// In whose name: who creates, updates, pauses and so on. One line, at most 255 bytes.
+    #[must_use]
+    pub fn actor(mut self, actor: impl Into<Arc<str>>) -> Self {
+        self.actor = Some(actor.into());
+        self
+    }
+
+    /// Ties requests, and the commands and events that follow from them, to what the caller does.
+    /// One line, at most 255 bytes; drawn at random for each request where none is set.
+    #[must_use]
+    pub fn correlation_id(mut self, id: impl Into<Arc<str>>) -> Self {
+        self.correlation_id = Some(id.into());
+        self
+    }
+
+    /// How long to wait for a reply, beside the `wait_ms` of a request.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        operation: &str,
+        request: &impl Serialize,
+    ) -> Result<Reply<T>, ClientError> {
+        self.ask_and_wait(operation, request, None).await
+    }
+
+    /// Asks for something that the service itself waits for, up to `wait_ms`.
+    async fn ask_and_wait<T: DeserializeOwned>(
+        &self,
+        operation: &str,
+        request: &impl Serialize,
+        wait_ms: Option<u64>,
+    ) -> Result<Reply<T>, ClientError> {
+        let subject = format!("{}.{operation}", names::COMMAND_PREFIX);
+        let body =
+            serde_json::to_vec(request).map_err(|error| invalid("body", &error.to_string()))?;
+        // The deadline is around all of it: also a full queue of a connection that is down.
+        let request = Request::new().headers(self.headers()?).payload(body.into()).timeout(None);
+        let within = self.timeout.saturating_add(Duration::from_millis(wait_ms.unwrap_or(0)));
+        match tokio::time::timeout(within, self.nats.send_request(subject.clone(), request)).await {
+            Ok(Ok(reply)) => read(subject, &reply.payload),
+            Ok(Err(error)) => Err(ClientError::unanswered(subject, within, error)),
+            Err(_) => Err(ClientError::Timeout { subject, within }),
+        }
+    }
+
+    fn headers(&self) -> Result<HeaderMap, ClientError> {
+        let mut headers = HeaderMap::new();
+        for (name, text) in [(ACTOR, &self.actor), (names::CORRELATION_ID, &self.correlation_id)] {
+            let Some(text) = text else { continue };
+            let value: HeaderValue = text.parse().map_err(|_| invalid(name, "must be one line"))?;
+            headers.insert(name, value);
+        }
+        Ok(headers)
+    }
+}
+
+/// The refusal of what cannot even be sent.
+fn invalid(field: &str, reason: &str) -> ClientError {
+    ClientError::Refused(ApiError::invalid(vec![FieldFault::new(field, reason)]))
+}
+
+/// What a reply says.
+fn read<T: DeserializeOwned>(subject: String, body: &[u8]) -> Result<Reply<T>, ClientError> {
+    /// What a stream answers to what it captures, stored or not.
+    #[derive(serde::Deserialize)]
+    struct Acknowledgement {
+        stream: String,
+        #[serde(rename = "seq")]
+        _seq: u64,
+    }
+
+    let fault = match serde_json::from_slice(body) {
+        Ok(reply) => return Ok(reply),
+        Err(fault) => fault,
+    };
+    if let Ok(refusal) = serde_json::from_slice::<ErrorReply>(body) {
+        return Err(ClientError::Refused(refusal.error));
+    }
+    match serde_json::from_slice::<Acknowledgement>(body) {
+        Ok(ack) => Err(ClientError::Captured { subject, stream: ack.stream }),
+        Err(_) => Err(ClientError::Malformed { subject, fault }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_list(body: &str) -> Result<Reply<Vec<u8>>, ClientError> {
+        read("cmd.scheduler.x".to_owned(), body.as_bytes())
+    }
+
+    #[test]
+    fn replies_are_told_apart_by_their_shape() {
+        assert_eq!(read_list(r#"{"data":[1,2]}"#).unwrap().data, [1, 2]);
+        let error = read_list(r#"{"error":{"code":"not_found","message":"m"}}"#).unwrap_err();
+        assert_eq!(error.code(), Some(Code::NotFound));
+        for ack in [
+            r#"{"stream":"ALL","seq":7}"#,
+            r#"{"stream":"ALL","seq":7,"domain":"hub","duplicate":true}"#,
+            r#"{"error":{"code":503,"err_code":10077,"description":"d"},"stream":"ALL","seq":0}"#,
+        ] {
+            let error = read_list(ack).unwrap_err();
+            assert!(
+                matches!(&error, ClientError::Captured { stream, .. } if stream == "ALL"),
+                "{error}"
+            );
+        }
+        for other in ["", "hello", "{}", r#"{"data":"x"}"#, r#"{"error":{"code":"new"}}"#] {
+            let error = read_list(other).unwrap_err();
+            assert!(matches!(error, ClientError::Malformed { .. }), "{other}: {error}");
+            assert!(error.may_have_been_done());
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Operations on schedules. Where a method takes only an id, its sibling `…_with` takes the whole
+//! request.
+
+use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+use uuid::Uuid;
+
+use super::{
+    BulkCreated, BulkOperated, BulkOperation, Client, ClientError, CreateSchedule, DeleteSchedule,
+    Deleted, ListSchedules, PauseSchedule, Preview, PreviewSchedule, Reply, RestoreSchedule,
+    ResumeSchedule, ScheduleSummary, ScheduleView, TriggerSchedule, Triggered, UpdateSchedule,
+};
+use crate::api::schedules::{BulkCreate, BulkItem, GetSchedule};
+
+/// Most items of a page.
+const MAX_LIMIT: u64 = 100;
+
+impl Client {
+    /// Creates a schedule. Look at the `warnings` of the reply: a target that cannot work now is
+    /// accepted, and said there.
+    ///
+    /// With an `idempotency_key` it may be sent again after any error, for a day: at most one schedule
+    /// is created, and the reply shows it, with the warning `repeated` if it was there.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; refused as `invalid`, `already_exists` (its `details` name the
+    /// `schedule_id`), `limit_exceeded`, `not_allowed` (the key was used for another request).
+    pub async fn create(
+        &self,
+        request: &CreateSchedule,
+    ) -> Result<Reply<ScheduleView>, ClientError> {
+        self.ask("schedule.create", request).await
+    }
+
+    /// Creates many schedules, at most the service's `MAX_BULK_OPERATIONS`. Each stands for itself:
+    /// look at the `results` of the reply for those that were refused.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `invalid` if there are none or too many.
+    pub async fn bulk_create<'a>(
+        &self,
+        requests: impl IntoIterator<Item = &'a CreateSchedule>,
+    ) -> Result<Reply<BulkCreated>, ClientError> {
+        let schedules = requests.into_iter().map(BulkItem::from).collect();
+        let request = BulkCreate { schedules: Some(schedules), ..BulkCreate::default() };
+        self.ask("bulk.create", &request).await
+    }
+
+    /// One schedule with all its fields, also one that was deleted softly.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `not_found`.
+    pub async fn get(&self, id: Uuid) -> Result<Reply<ScheduleView>, ClientError> {
+        self.ask("schedule.get", &GetSchedule { schedule_id: Some(id) }).await
+    }
+
+    /// One page of the schedules that match. [`Client::all_schedules`] has all pages.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `invalid`.
+    pub async fn list(
+        &self,
+        request: &ListSchedules,
+    ) -> Result<Reply<Vec<ScheduleSummary>>, ClientError> {
+        self.ask("schedule.list", request).await
+    }
+
+    /// All schedules that match, asked for page by page as they are taken. `limit` is the size of
+    /// a page (default here 100), and `page` is not looked at. A schedule that stays in its place
+    /// is neither left out nor shown twice, whatever comes and goes meanwhile.
+    ///
+    /// An error ends the stream.
+    pub fn all_schedules(
+        &self,
+        request: ListSchedules,
+    ) -> BoxStream<'static, Result<ScheduleSummary, ClientError>> {
+        let client = self.clone();
+        let limit = request.limit.or(Some(MAX_LIMIT));
+        let first = ListSchedules { page: None, limit, ..request };
+        let pages = stream::try_unfold(Some(first), move |next| {
+            let client = client.clone();
+            async move {
+                let Some(request) = next else { return Ok(None) };
+                let reply = client.list(&request).await?;
+                let cursor = reply.pagination.and_then(|pagination| pagination.next_cursor);
+                let next = cursor.map(|cursor| ListSchedules { cursor: Some(cursor), ..request });
+                let page = stream::iter(reply.data.into_iter().map(Ok::<_, ClientError>));
+                Ok::<_, ClientError>(Some((page, next)))
+            }
+        });
+        pages.try_flatten().boxed()
+    }
+
+    /// Changes the fields that are given and no others. With the `revision` that was seen as
+    /// `expected_revision` it undoes nobody's change.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `invalid`, `not_found`, `already_exists`, `conflict`.
+    pub async fn update(
+        &self,
+        request: &UpdateSchedule,
+    ) -> Result<Reply<ScheduleView>, ClientError> {
+        self.ask("schedule.update", request).await
+    }
+
+    /// Deletes a schedule softly: its name is free, and it can be restored for a while.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `not_found`.
+    pub async fn delete(&self, id: Uuid) -> Result<Reply<Deleted>, ClientError> {
+        let request = DeleteSchedule { schedule_id: Some(id), ..DeleteSchedule::default() };
+        self.delete_with(&request).await
+    }
+
+    /// The same, or for good.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `not_found`, `conflict`.
+    pub async fn delete_with(
+        &self,
+        request: &DeleteSchedule,
+    ) -> Result<Reply<Deleted>, ClientError> {
+        self.ask("schedule.delete", request).await
+    }
+
+    /// Restores a schedule that was deleted softly.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `not_found`, `not_allowed` (it is not deleted), `already_exists` (its
+    /// name is taken), `limit_exceeded`.
+    pub async fn restore(&self, id: Uuid) -> Result<Reply<ScheduleView>, ClientError> {
+        let request = RestoreSchedule { schedule_id: Some(id), ..RestoreSchedule::default() };
+        self.restore_with(&request).await
+    }
+
+    /// The same, if it still has a revision.
+    ///
+    /// # Errors
+    /// Those of [`Client::restore`], and `conflict`.
+    pub async fn restore_with(
+        &self,
+        request: &RestoreSchedule,
+    ) -> Result<Reply<ScheduleView>, ClientError> {
+        self.ask("schedule.restore", request).await
+    }
+
+    /// Pauses a schedule, for a reason that people read. After the reply it does not fire.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `not_found`, `not_allowed` (it has ended).
+    pub async fn pause(
+        &self,
+        id: Uuid,
+        reason: Option<&str>,
+    ) -> Result<Reply<ScheduleView>, ClientError> {
+        let request = PauseSchedule {
+            schedule_id: Some(id),
+            reason: reason.map(str::to_owned),
+            ..PauseSchedule::default()
+        };
+        self.pause_with(&request).await
+    }
+
+    /// The same, if it still has a revision.
+    ///
+    /// # Errors
+    /// Those of [`Client::pause`], and `conflict`.
+    pub async fn pause_with(
+        &self,
+        request: &PauseSchedule,
+    ) -> Result<Reply<ScheduleView>, ClientError> {
+        self.ask("schedule.pause", request).await
+    }
+
+    /// Resumes a paused schedule.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `not_found`, `not_allowed` (it is not paused).
+    pub async fn resume(&self, id: Uuid) -> Result<Reply<ScheduleView>, ClientError> {
+        let request = ResumeSchedule { schedule_id: Some(id), ..ResumeSchedule::default() };
+        self.resume_with(&request).await
+    }
+
+    /// The same, if it still has a revision.
+    ///
+    /// # Errors
+    /// Those of [`Client::resume`], and `conflict`.
+    pub async fn resume_with(
+        &self,
+        request: &ResumeSchedule,
+    ) -> Result<Reply<ScheduleView>, ClientError> {
+        self.ask("schedule.resume", request).await
+    }
+
+    /// Runs a schedule now, beside its own times. Each request asks for a run of its own.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `not_found`, `limit_exceeded` (too many runs wait).
+    pub async fn trigger(&self, id: Uuid) -> Result<Reply<Triggered>, ClientError> {
+        let request = TriggerSchedule { schedule_id: Some(id), ..TriggerSchedule::default() };
+        self.trigger_with(&request).await
+    }
+
+    /// The same, with another payload, or waiting for the outcome: `wait_ms` comes on top of the
+    /// client's timeout.
+    ///
+    /// # Errors
+    /// Those of [`Client::trigger`], and `invalid`.
+    pub async fn trigger_with(
+        &self,
+        request: &TriggerSchedule,
+    ) -> Result<Reply<Triggered>, ClientError> {
+        self.ask_and_wait("schedule.trigger", request, request.wait_ms).await
+    }
+
+    /// When a schedule fires, or would fire if it were created so. Stores nothing.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `invalid`, `not_found`.
+    pub async fn preview(&self, request: &PreviewSchedule) -> Result<Reply<Preview>, ClientError> {
+        self.ask("schedule.preview", request).await
+    }
+
+    /// Pauses, resumes or deletes many schedules, by ids or by filter; with `dry_run` it only says what
+    /// it would do. Thousands take seconds: give the client a longer timeout for them.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `invalid` for the request as a whole. Why a schedule was not changed is
+    /// in the reply.
+    pub async fn bulk_operation(
+        &self,
+        request: &BulkOperation,
+    ) -> Result<Reply<BulkOperated>, ClientError> {
+        self.ask("bulk.operation", request).await
+    }
+}
