@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::crashes::check_ledgers;
-use crate::harness::{Nats, far, in_ms, wait_for};
+use crate::harness::{Nats, far, wait_for};
 
 async fn total(nats: &Nats, filter: Value) -> u64 {
     nats.request("schedule.list", &filter).await["pagination"]["total"].as_u64().unwrap()

@@ -141,12 +141,7 @@ async fn a_recreated_bucket_is_noticed() {
 async fn no_answer_is_sent_where_the_caller_may_not_write() {
     let nats = Nats::start().await;
     let _service = nats.service().await;
-    let id = nats
-        .create(
-            json!({ "name": "mine", "schedule_type": "one_time", "scheduled_at": in_ms(3_600_000),
-                        "target_command": "cmd.example.far" }),
-        )
-        .await;
+    let id = nats.create(far("mine")).await;
     nats.wait_count("SCHEDULER_AUDIT", 1).await;
     let record = format!("$KV.scheduler_schedules.schedule.{id}");
     let event = format!("evt.scheduler.schedule.created.{id}");
