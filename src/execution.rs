@@ -23,6 +23,8 @@ pub enum ExecutionStatus {
     Failed,
     /// It was never made.
     Skipped,
+    /// It was stopped, or not made, because somebody asked for that.
+    Cancelled,
 }
 
 impl ExecutionStatus {
@@ -33,12 +35,13 @@ impl ExecutionStatus {
             Self::Success => "completed",
             Self::Failed => "failed",
             Self::Skipped => "skipped",
+            Self::Cancelled => "cancelled",
         }
     }
 
     /// The status that an event reports.
     pub fn from_event(event: &str) -> Option<Self> {
-        [Self::Running, Self::Success, Self::Failed, Self::Skipped]
+        [Self::Running, Self::Success, Self::Failed, Self::Skipped, Self::Cancelled]
             .into_iter()
             .find(|status| status.event() == event)
     }

@@ -284,7 +284,7 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution) -> bool {
     match ended.status {
         ExecutionStatus::Success => schedule.success_count += 1,
         ExecutionStatus::Failed => schedule.failure_count += 1,
-        ExecutionStatus::Skipped | ExecutionStatus::Running => {}
+        ExecutionStatus::Skipped | ExecutionStatus::Cancelled | ExecutionStatus::Running => {}
     }
     if ended.status != ExecutionStatus::Skipped {
         schedule.run_count += 1;

@@ -187,6 +187,13 @@ fn log(execution: &Execution) {
             count = execution.skipped.map(|range| range.count),
             "occurrences skipped"
         ),
+        ExecutionStatus::Cancelled => info!(
+            %execution_id,
+            %schedule_id,
+            correlation_id,
+            reason = execution.error_message,
+            "execution cancelled"
+        ),
         ExecutionStatus::Success | ExecutionStatus::Running => tracing::debug!(
             %execution_id,
             %schedule_id,

@@ -345,7 +345,7 @@ async fn worker_may_take_commands_answer_and_report_and_nothing_else() {
     nats.wait_executions(json!({ "schedule_id": asked, "status": "success" }), 1).await;
 
     nats.create(beat("sent", "cmd.notification.send", "publish")).await;
-    let js = jetstream::new(worker.client.clone());
+    let js = jetstream::with_domain(worker.client.clone(), "scheduler");
     let consumer: PullConsumer = js.get_consumer_from_stream("worker", "COMMANDS").await.unwrap();
     let mut commands = consumer.messages().await.unwrap();
     for _ in 0..2 {
@@ -464,16 +464,16 @@ async fn no_answer_can_be_had_sent_to_where_its_asker_may_not_publish() {
     for _ in 0..50 {
         viewer.has_answers_sent_to(&forged, "cmd.scheduler.status", "").await;
         viewer.has_answers_sent_to(&forged, "$SRV.INFO.scheduler", "").await;
-        let info = "$JS.API.CONSUMER.INFO.COMMANDS.worker";
+        let info = "$JS.scheduler.API.CONSUMER.INFO.COMMANDS.worker";
         worker.has_answers_sent_to(&forged[..2], info, "").await;
-        let next = "$JS.API.CONSUMER.MSG.NEXT.COMMANDS.worker";
+        let next = "$JS.scheduler.API.CONSUMER.MSG.NEXT.COMMANDS.worker";
         worker.has_answers_sent_to(&forged[..2], next, r#"{"batch":1,"no_wait":true}"#).await;
     }
     // Asked later on the same connections, and answered.
     for _ in 0..50 {
         viewer.may_ask("status").await.expect("status is there");
     }
-    let js = jetstream::new(worker.client.clone());
+    let js = jetstream::with_domain(worker.client.clone(), "scheduler");
     let _: PullConsumer = js.get_consumer_from_stream("worker", "COMMANDS").await.unwrap();
     assert_eq!(nats.count("KV_scheduler_schedules").await, 0);
     assert_eq!(nats.count("SCHEDULER_AUDIT").await, 0);
