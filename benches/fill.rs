@@ -7,9 +7,7 @@ use chrono::Utc;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use nats_scheduler::jetstream::names::{key_subject, name_key, schedule_key};
-use nats_scheduler::schedule::{
-    CreateSchedule, Limits, Rules, ScheduleType, TargetPattern, Writer, new_schedule,
-};
+use nats_scheduler::schedule::{CreateSchedule, Limits, Rules, ScheduleType, Writer, new_schedule};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -22,11 +20,7 @@ const ZONES: [&str; 4] = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Toky
 pub async fn fill(nats: &Nats, count: usize) {
     let rules = Rules {
         limits: Limits { schedules_per_creator: count, ..Limits::default() },
-        allowed_targets: vec![TargetPattern::parse("cmd.>").unwrap()],
-        timezone: chrono_tz::UTC,
-        max_retries: 3,
-        retry_delay_seconds: 300,
-        misfire_grace_seconds: 300,
+        ..Rules::default()
     };
     let payload = serde_json::from_str(&json!({ "text": "x".repeat(200) }).to_string()).unwrap();
     let mut request = CreateSchedule {

@@ -36,7 +36,11 @@ async fn main() -> Result<(), async_nats::Error> {
 
     let greet = CreateSchedule::one_time("greet", Utc::now() + TimeDelta::hours(1), TARGET)
         .payload(&json!({ "name": "Ada" }))?
-        .delivery(Delivery { mode: DeliveryMode::Request, timeout_seconds: 5 })
+        .delivery(Delivery {
+            mode: DeliveryMode::Request,
+            timeout_seconds: 5,
+            ..Delivery::default()
+        })
         .retries(0, 0);
     let id = scheduler.create(&greet).await?.data.id;
 

@@ -10,18 +10,16 @@ use std::time::Duration;
 use crate::engine::EngineConfig;
 use crate::jetstream::connect::NatsConfig;
 use crate::jetstream::provision::StreamOptions;
-use crate::schedule::{FieldFault, Limits, Rules, TargetPattern};
+use crate::schedule::{CatchUp, FieldFault, Limits, Rules, TargetPattern};
 
 /// Settings of parts that are gone in this implementation; named in a warning where they are set.
-const OBSOLETE: [&str; 10] = [
+const OBSOLETE: [&str; 8] = [
     "REDIS_URL",
     "DATABASE_URL",
     "POSTGRES_HOST",
     "POSTGRES_USER",
     "POSTGRES_PASSWORD",
     "POSTGRES_DB",
-    "SCHEDULER_MAX_INSTANCES",
-    "SCHEDULER_JOB_DEFAULTS_MAX_INSTANCES",
     "LOCK_RETRY_DELAY",
     "LOCK_MAX_RETRIES",
 ];
@@ -76,6 +74,22 @@ pub const SETTINGS: &[Setting] = &[
         "SCHEDULER_MISFIRE_GRACE_TIME",
         "300",
         "misfire_grace_seconds of schedules that say none",
+    ),
+    setting(
+        "SCHEDULER_COALESCE",
+        "true",
+        "catch_up of schedules that say none: latest where true, all where false",
+    ),
+    setting(
+        "SCHEDULER_JOB_DEFAULTS_MAX_INSTANCES",
+        "1",
+        "max_instances of schedules that say none",
+    ),
+    setting("SCHEDULER_MAX_INSTANCES", "3", "The largest max_instances of a schedule: 1 to 16"),
+    setting(
+        "TARGET_RATE_LIMITS",
+        "",
+        "Commands a second to targets, by pattern, as in cmd.mail.>=10,cmd.sms.send=0.5",
     ),
     setting(
         "SCHEDULER_EXECUTOR_POOL_SIZE",
@@ -171,6 +185,7 @@ impl Config {
         if !matches!(replicas, 1 | 3 | 5) {
             read.fault("STREAM_REPLICAS", "must be 1, 3 or 5".to_owned());
         }
+        let rates = read.rates();
         let nats = read.nats();
         let seconds = |n: u64| Duration::from_secs(n);
         let deleted_retention = chrono::Duration::seconds(i64::from(read.number32(
@@ -200,12 +215,20 @@ impl Config {
                 max_retries: u8::try_from(read.number("DEFAULT_MAX_RETRIES", 0, 10)).unwrap_or(3),
                 retry_delay_seconds: read.number32("DEFAULT_RETRY_DELAY", 0, 3600),
                 misfire_grace_seconds: read.number32("SCHEDULER_MISFIRE_GRACE_TIME", 1, 31_536_000),
+                catch_up: if read.parsed("SCHEDULER_COALESCE", "must be true or false", true) {
+                    CatchUp::Latest
+                } else {
+                    CatchUp::All
+                },
+                max_instances: read.number32("SCHEDULER_JOB_DEFAULTS_MAX_INSTANCES", 1, 16),
+                most_instances: read.number32("SCHEDULER_MAX_INSTANCES", 1, 16),
             },
             engine: EngineConfig {
                 max_in_flight: read.size("SCHEDULER_MAX_IN_FLIGHT", 1, 100_000),
                 request_pool: read.size("SCHEDULER_EXECUTOR_POOL_SIZE", 1, 100_000),
                 lease: seconds(read.number("LOCK_TIMEOUT_SECONDS", 300, 86_400)),
                 deleted_retention,
+                rates,
                 drain: seconds(read.number("SHUTDOWN_GRACE_SECONDS", 0, 3600)),
                 allowed_targets,
             },
@@ -237,6 +260,27 @@ struct Reader<F> {
 }
 
 impl<F: Fn(&str) -> Option<String>> Reader<F> {
+    fn rates(&mut self) -> Vec<(TargetPattern, f64)> {
+        const NAME: &str = "TARGET_RATE_LIMITS";
+        let text = self.text(NAME);
+        let mut rates = Vec::new();
+        for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+            let parsed = entry.split_once('=').and_then(|(pattern, rate)| {
+                let rate = rate.trim().parse::<f64>().ok();
+                let rate = rate.filter(|rate| (0.001..=1_000_000.0).contains(rate))?;
+                Some((TargetPattern::parse(pattern.trim()).ok()?, rate))
+            });
+            match parsed {
+                Some(rate) => rates.push(rate),
+                None => {
+                    let reason = "must be pattern=rate, with 0.001 to 1000000 commands a second";
+                    self.fault(NAME, format!("{entry:?} {reason}"));
+                }
+            }
+        }
+        rates
+    }
+
     fn nats(&mut self) -> NatsConfig {
         for (one, other) in [("NATS_USER", "NATS_PASSWORD"), ("NATS_TLS_CERT", "NATS_TLS_KEY")] {
             if self.optional(one).is_some() != self.optional(other).is_some() {

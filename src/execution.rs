@@ -1,12 +1,14 @@
 //! What becomes of an attempt: its outcome, and the event that the history keeps of it.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::schedule::{Attempt, Payload, Schedule, SkippedRange};
+use crate::schedule::{Attempt, Payload, Schedule, SkippedRange, Values, render};
 
 /// Largest payload or reply that the history keeps; a larger one is left out and marked so.
 pub const MAX_KEPT_BYTES: usize = 64 * 1024;
@@ -28,6 +30,17 @@ pub enum ExecutionStatus {
 }
 
 impl ExecutionStatus {
+    /// The name used in JSON and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Success => "success",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
     /// The last but one token of the event's subject.
     pub fn event(self) -> &'static str {
         match self {
@@ -53,8 +66,9 @@ impl ExecutionStatus {
 }
 
 /// Why an attempt failed; the names are stable and may be matched on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "String", into = "String")]
+#[schemars(with = "String")]
 pub enum ErrorType {
     /// No stream captures the target's subject.
     NoStream,
@@ -72,11 +86,15 @@ pub enum ErrorType {
     NotAllowed,
     /// The connection to NATS failed.
     Connection,
+    /// For `job`: nothing was heard of the worker for longer than its heartbeat.
+    WorkerLost,
+    /// For `job`: what the worker says.
+    Other(String),
 }
 
 impl ErrorType {
     /// The name used in JSON and logs.
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
             Self::NoStream => "no_stream",
             Self::Captured => "captured",
@@ -86,7 +104,32 @@ impl ErrorType {
             Self::Refused => "refused",
             Self::NotAllowed => "not_allowed",
             Self::Connection => "connection",
+            Self::WorkerLost => "worker_lost",
+            Self::Other(name) => name,
         }
+    }
+}
+
+impl From<String> for ErrorType {
+    fn from(name: String) -> Self {
+        let known = [
+            Self::NoStream,
+            Self::Captured,
+            Self::NoResponders,
+            Self::Timeout,
+            Self::ServiceError,
+            Self::Refused,
+            Self::NotAllowed,
+            Self::Connection,
+            Self::WorkerLost,
+        ];
+        known.into_iter().find(|known| known.as_str() == name).unwrap_or(Self::Other(name))
+    }
+}
+
+impl From<ErrorType> for String {
+    fn from(error_type: ErrorType) -> Self {
+        error_type.as_str().to_owned()
     }
 }
 
@@ -111,6 +154,15 @@ pub enum Outcome {
         /// Whether the command may have got through all the same; then it is not tried again, for
         /// another attempt would be another message.
         uncertain: bool,
+    },
+    /// A worker has the command and will report.
+    HandedOver,
+    /// It was stopped.
+    Cancelled {
+        /// Who wished it.
+        by: Option<String>,
+        /// Why, for people.
+        reason: Option<String>,
     },
 }
 
@@ -252,6 +304,9 @@ pub struct Execution {
     /// Who asked for it, where a user did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub triggered_by: Option<String>,
+    /// Who had it cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancelled_by: Option<String>,
     /// Under which claim.
     pub lock_id: Claim,
     /// The instants of its way.
@@ -271,7 +326,7 @@ impl Execution {
         let fits = payload.as_str().len() <= MAX_KEPT_BYTES;
         Self {
             started_at: Some(started_at),
-            command_payload: fits.then(|| payload.clone()),
+            command_payload: fits.then(|| payload.into_owned()),
             truncated: !fits,
             ..Self::bare(schedule, attempt, ExecutionStatus::Running, claim, started_at)
         }
@@ -312,6 +367,16 @@ impl Execution {
                 self.error_type = Some(error_type);
                 self.error_message = Some(message);
                 response
+            }
+            Outcome::HandedOver => {
+                self.time = now;
+                return;
+            }
+            Outcome::Cancelled { by, reason } => {
+                self.status = ExecutionStatus::Cancelled;
+                self.error_message = reason;
+                self.cancelled_by = by;
+                None
             }
         };
         if let Some(response) = response {
@@ -358,6 +423,7 @@ impl Execution {
             skipped: None,
             next_run_at: schedule.next_run_at,
             triggered_by: attempt.manual.as_ref().map(|manual| manual.by.clone()),
+            cancelled_by: None,
             lock_id: claim,
             timings: Timings::default(),
         }
@@ -365,9 +431,24 @@ impl Execution {
 }
 
 /// The body of an attempt's command.
-pub fn payload<'a>(schedule: &'a Schedule, attempt: &'a Attempt) -> &'a Payload {
+pub fn payload<'a>(schedule: &'a Schedule, attempt: &'a Attempt) -> Cow<'a, Payload> {
     let own = attempt.manual.as_ref().and_then(|manual| manual.payload.as_ref());
-    own.unwrap_or(&schedule.spec.command_payload)
+    let spec = &schedule.spec;
+    let payload = own.unwrap_or(&spec.command_payload);
+    if !spec.payload_template {
+        return Cow::Borrowed(payload);
+    }
+    let correlation_id = correlation_id(schedule, attempt);
+    let values = Values {
+        schedule_id: schedule.id,
+        schedule_name: &spec.name,
+        execution_id: attempt.execution_id,
+        correlation_id: &correlation_id,
+        attempt: attempt.number,
+        scheduled_for: attempt.scheduled_for,
+        zone: spec.timing.timezone,
+    };
+    Payload::from_text(render(payload, &values)).map_or(Cow::Borrowed(payload), Cow::Owned)
 }
 
 /// One occurrence's correlation id: the id of its first attempt; of a run by hand, and of a command

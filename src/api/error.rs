@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Api, Checked};
 use crate::jetstream::WriteError;
 use crate::jetstream::history::QueryError;
-use crate::schedule::FieldFault;
+use crate::schedule::{FieldFault, MAX_FAULTS};
 
 /// The stable names of errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -77,8 +77,9 @@ impl ApiError {
     /// wants to hear of everything at once.
     pub(crate) fn all_faults(api: &Api, faults: Vec<FieldFault>, rest: &impl Checked) -> Self {
         let mut all = faults;
-        // Both kinds are few; see `parse_fields`.
-        for fault in rest.faults(api) {
+        // Of more, not all fields were read.
+        let of_content = if all.len() < MAX_FAULTS { rest.faults(api) } else { Vec::new() };
+        for fault in of_content {
             if !all.iter().any(|known| known.field == fault.field) {
                 all.push(fault);
             }

@@ -1,5 +1,8 @@
 //! What became of executions.
 
+mod running;
+mod story;
+
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,6 +15,11 @@ use super::{Api, Caller};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::history_index::Filter;
 use crate::schedule::FieldFault;
+pub use running::{ListRunning, OpenStatus, RunningExecution};
+pub use story::ExecutionStory;
+
+/// Most bytes of a correlation id, which is those of a header.
+const MAX_CORRELATION_ID: usize = 255;
 
 /// A request for one execution.
 #[serde_with::skip_serializing_none]
@@ -43,8 +51,23 @@ pub struct ListExecutions {
     pub limit: Option<u64>,
 }
 
+/// A request for the executions with a correlation id, newest first.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListByCorrelation {
+    /// Required: 1 to 255 bytes.
+    pub correlation_id: Option<String>,
+    /// From 1, which is the default.
+    #[schemars(range(min = 1))]
+    pub page: Option<u64>,
+    /// Executions of a page: 1 to 100, default 20.
+    #[schemars(range(min = 1, max = 100))]
+    pub limit: Option<u64>,
+}
+
 impl Api {
-    /// One execution, as its latest event shows it.
+    /// One execution, as its latest event shows it, and all attempts at its occurrence.
     ///
     /// # Errors
     /// `invalid`, `not_found`, `unavailable`.
@@ -52,17 +75,18 @@ impl Api {
         &self,
         request: GetExecution,
         caller: &Caller,
-    ) -> Result<Reply<Execution>, ApiError> {
+    ) -> Result<Reply<ExecutionStory>, ApiError> {
         let id = request
             .execution_id
             .ok_or_else(|| vec![FieldFault::new("execution_id", "is required")])?;
-        match self.history.get(id).await? {
-            Some(execution) => {
-                let links = Links::execution(id, execution.schedule_id);
-                Ok(Reply::new(execution, caller).links(links))
-            }
-            None => Err(ApiError::new(Code::NotFound, format!("there is no execution {id}"))),
-        }
+        let Some(execution) = self.history.get(id).await? else {
+            return Err(ApiError::new(Code::NotFound, format!("there is no execution {id}")));
+        };
+        let attempts = self.history.attempts(&execution).await?;
+        let links = Links::execution(id, execution.schedule_id);
+        let max_payload = self.js.client().max_payload();
+        let story = ExecutionStory::new(execution, attempts, max_payload);
+        Ok(Reply::new(story, caller).links(links))
     }
 
     /// Executions, newest first.
@@ -79,12 +103,58 @@ impl Api {
             schedule: request.schedule_id,
             status: request.status,
             started_after_ms: request.started_after.map(|at| at.timestamp_millis()),
-            started_before_ms: request.started_before.map(|at| at.timestamp_millis()),
+            started_before_ms: request.started_before.map(millis_up),
         };
         let (executions, total) = self.history.list(&filter, page).await?;
         let mut reply = Reply::new(executions, caller);
         reply.pagination =
             Some(Pagination { page: number, limit: page.limit, total, next_cursor: None });
         Ok(reply)
+    }
+
+    /// Executions with a correlation id, whatever their schedule, newest first.
+    ///
+    /// # Errors
+    /// `invalid`, `unavailable`.
+    pub async fn executions_by_correlation(
+        &self,
+        request: ListByCorrelation,
+        caller: &Caller,
+    ) -> Result<Reply<Vec<Execution>>, ApiError> {
+        let paged = page(request.page, request.limit);
+        let correlation_id = request.correlation_id.unwrap_or_default();
+        if !(1..=MAX_CORRELATION_ID).contains(&correlation_id.len()) {
+            let reason = format!("must have 1 to {MAX_CORRELATION_ID} bytes");
+            let mut faults = vec![FieldFault::new("correlation_id", reason)];
+            faults.extend(paged.err().into_iter().flat_map(|error| error.details));
+            return Err(faults.into());
+        }
+        let (number, page) = paged?;
+        let (executions, total) = self.history.by_correlation(&correlation_id, page).await?;
+        let mut reply = Reply::new(executions, caller);
+        reply.pagination =
+            Some(Pagination { page: number, limit: page.limit, total, next_cursor: None });
+        Ok(reply)
+    }
+}
+
+/// Unix milliseconds, rounded up: what started in whole milliseconds before `at` started before these.
+fn millis_up(at: DateTime<Utc>) -> i64 {
+    at.timestamp_millis() + i64::from(!at.timestamp_subsec_nanos().is_multiple_of(1_000_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_millisecond_count() {
+        for (at, millis) in [
+            ("1970-01-01T00:00:00.005Z", 5),
+            ("1970-01-01T00:00:00.005000001Z", 6),
+            ("1969-12-31T23:59:59.9985Z", -1),
+        ] {
+            assert_eq!(millis_up(at.parse().unwrap()), millis, "{at}");
+        }
     }
 }

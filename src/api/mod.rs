@@ -8,7 +8,9 @@ pub mod execute;
 pub mod executions;
 pub mod nats;
 pub mod reply;
+pub mod reports;
 pub mod schedules;
+pub mod statistics;
 pub mod status;
 
 use std::sync::Arc;
@@ -94,6 +96,11 @@ impl Checked for schedules::GetSchedule {}
 impl Checked for schedules::ListSchedules {}
 impl Checked for schedules::DeleteSchedule {}
 impl Checked for schedules::PreviewSchedule {}
+impl Checked for schedules::BackfillSchedule {}
+impl Checked for reports::CompleteExecution {}
+impl Checked for reports::FailExecution {}
+impl Checked for reports::HeartbeatExecution {}
+impl Checked for reports::CancelExecution {}
 impl Checked for schedules::RestoreSchedule {}
 impl Checked for schedules::BulkCreate {}
 impl Checked for schedules::BulkOperation {}
@@ -102,4 +109,7 @@ impl Checked for schedules::ResumeSchedule {}
 impl Checked for schedules::TriggerSchedule {}
 impl Checked for executions::GetExecution {}
 impl Checked for executions::ListExecutions {}
+impl Checked for executions::ListRunning {}
+impl Checked for executions::ListByCorrelation {}
+impl Checked for statistics::GetStatistics {}
 impl Checked for status::Nothing {}

@@ -8,7 +8,9 @@ use uuid::Uuid;
 use super::Caller;
 use super::error::ApiError;
 use crate::index::Entry;
-use crate::schedule::{Delivery, Payload, Schedule, ScheduleType, Status};
+use crate::schedule::{
+    After, CatchUp, Delivery, Overlap, Payload, RetryPolicy, Schedule, ScheduleType, Status,
+};
 use crate::trigger::{DstGap, DstOverlap};
 
 /// A reply: the data, where to go on, and how the request is found again.
@@ -133,6 +135,10 @@ pub struct ScheduleView {
     pub interval_seconds: Option<u32>,
     pub scheduled_at: Option<DateTime<Utc>>,
     pub start_at: Option<DateTime<Utc>>,
+    pub end_at: Option<DateTime<Utc>>,
+    pub max_runs: Option<u64>,
+    pub jitter_seconds: u32,
+    pub after: Option<After>,
     pub timezone: String,
     pub dst_gap: DstGap,
     pub dst_overlap: DstOverlap,
@@ -144,6 +150,13 @@ pub struct ScheduleView {
     pub retry_delay_seconds: u32,
     pub delivery: Delivery,
     pub misfire_grace_seconds: u32,
+    pub catch_up: CatchUp,
+    pub overlap: Overlap,
+    pub max_instances: u8,
+    pub retry: RetryPolicy,
+    pub dead_letter: Option<String>,
+    pub pause_on_failure: Option<u32>,
+    pub payload_template: bool,
     pub status: Status,
     pub is_active: bool,
     pub is_paused: bool,
@@ -153,6 +166,10 @@ pub struct ScheduleView {
     pub run_count: u64,
     pub success_count: u64,
     pub failure_count: u64,
+    /// Occurrences that were acted on, retries and runs by hand not counted.
+    pub occurrence_count: u64,
+    /// Occurrences that failed since the last that succeeded.
+    pub consecutive_failures: u32,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
     pub created_by: String,
@@ -178,6 +195,10 @@ impl ScheduleView {
             interval_seconds: timing.interval_seconds,
             scheduled_at: timing.scheduled_at,
             start_at: timing.start_at,
+            end_at: timing.end_at,
+            max_runs: timing.max_runs,
+            jitter_seconds: timing.jitter_seconds,
+            after: timing.after,
             timezone: timing.timezone.to_string(),
             dst_gap: timing.dst_gap,
             dst_overlap: timing.dst_overlap,
@@ -189,6 +210,13 @@ impl ScheduleView {
             retry_delay_seconds: spec.retry_delay_seconds,
             delivery: spec.delivery.clone(),
             misfire_grace_seconds: spec.misfire_grace_seconds,
+            catch_up: spec.catch_up,
+            overlap: spec.overlap,
+            max_instances: spec.max_instances,
+            retry: spec.retry.clone(),
+            dead_letter: spec.dead_letter.as_ref().map(|target| target.as_str().to_owned()),
+            pause_on_failure: spec.pause_on_failure,
+            payload_template: spec.payload_template,
             status: schedule.status,
             is_active: schedule.is_active,
             is_paused: schedule.status == Status::Paused,
@@ -198,6 +226,8 @@ impl ScheduleView {
             run_count: schedule.run_count,
             success_count: schedule.success_count,
             failure_count: schedule.failure_count,
+            occurrence_count: schedule.occurrence_count,
+            consecutive_failures: schedule.consecutive_failures,
             created_at: schedule.created_at,
             updated_at: schedule.updated_at,
             created_by: schedule.created_by.clone(),

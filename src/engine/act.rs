@@ -14,7 +14,7 @@ use super::execute::Prepared;
 use super::queue::Lane;
 use super::urgency::Urgent;
 use super::work::{Accepted, Done};
-use super::{Shared, execute};
+use super::{Shared, execute, finish};
 use crate::execution::Execution;
 use crate::failpoint::failpoint;
 use crate::schedule::Attempt;
@@ -35,6 +35,8 @@ pub(crate) enum Event {
     Ended(Box<Execution>),
     /// Changes of the schedule are in the audit stream.
     Announced(Uuid, Vec<Uuid>),
+    /// Those that follow the schedule know of the ends of these executions.
+    Told(Uuid, Vec<Uuid>),
     /// What was done could not be folded into the record.
     Back(Uuid, Done),
     /// A permit was returned.
@@ -87,7 +89,8 @@ pub(crate) fn arm(
     now: DateTime<Utc>,
     events: &UnboundedSender<Event>,
 ) {
-    for (attempt, recovered) in accepted.attempts().filter(|(a, _)| a.scheduled_for > now) {
+    let due = |attempt: &Attempt| accepted.schedule.due_at(attempt);
+    for (attempt, recovered) in accepted.attempts().filter(|(attempt, _)| due(attempt) > now) {
         let prepared = execute::prepare(shared, accepted, attempt);
         let (accepted, attempt) = (Arc::clone(accepted), attempt.clone());
         let _ = events.send(Event::Armed(Armed { accepted, attempt, prepared, recovered }));
@@ -106,17 +109,22 @@ pub(crate) async fn act(
     urgent: Option<Urgent>,
 ) {
     let attempts: Vec<_> =
-        accepted.attempts().filter(|(attempt, _)| attempt.scheduled_for <= armed_at).collect();
-    match (&attempts[..], &accepted.skip[..]) {
-        ([], []) => {}
+        accepted.attempts().filter(|(a, _)| accepted.schedule.due_at(a) <= armed_at).collect();
+    let quiet = accepted.skip.is_empty() && accepted.finish.is_empty();
+    match &attempts[..] {
+        [] if quiet => {}
         // By far the most frequent: one attempt.
-        ([(attempt, recovered)], []) => {
+        [(attempt, recovered)] if quiet => {
             let prepared = execute::prepare(shared, accepted, attempt);
             let making = make(shared, accepted, attempt, prepared, *recovered, events, urgent);
             within_permit(lane, permit, events, making).await;
         }
-        (attempts, skips) => {
-            let skips = join_all(skips.iter().map(|(attempt, range)| async {
+        attempts => {
+            let finishes = join_all(accepted.finish.iter().map(|attempt| async {
+                let ended = finish::finish(shared, accepted, attempt).await;
+                let _ = events.send(Event::Ended(ended));
+            }));
+            let skips = join_all(accepted.skip.iter().map(|(attempt, range)| async {
                 let skipped = execute::skip(shared, accepted, attempt, *range).await;
                 let _ = events.send(Event::Ended(skipped));
             }));
@@ -136,8 +144,8 @@ pub(crate) async fn act(
                     }
                 }
             };
-            let both = async { drop(future::join(skips, making).await) };
-            Box::pin(within_permit(lane, permit, events, both)).await;
+            let all = async { drop(future::join3(skips, finishes, making).await) };
+            Box::pin(within_permit(lane, permit, events, all)).await;
         }
     }
 }

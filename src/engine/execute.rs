@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use super::urgency::Urgent;
 use super::work::Accepted;
-use super::{Shared, TRUST};
+use super::{Shared, TRUST, finish};
 use crate::clock;
 use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome, payload};
 use crate::failpoint::failpoint;
@@ -30,7 +30,8 @@ pub(crate) fn prepare(shared: &Shared, accepted: &Accepted, attempt: &Attempt) -
     if let Phase::Claimed { at, .. } = attempt.phase {
         execution.timings.claimed_at = Some(at);
     }
-    let command = Command::new(schedule, &execution, payload(schedule, attempt));
+    let token = attempt.token.as_deref();
+    let command = Command::new(schedule, &execution, &payload(schedule, attempt), token);
     Prepared { execution, command }
 }
 
@@ -48,6 +49,7 @@ pub(crate) async fn attempt(
     let schedule = &accepted.schedule;
     if recovered && let Some(outcome) = Box::pin(known_outcome(shared, attempt)).await {
         info!(execution_id = %attempt.execution_id, "outcome found in the history");
+        finish::dead_letter(shared, schedule, attempt, &outcome).await;
         return Some(Box::new(outcome));
     }
     if !trusted(accepted.written.sent) {
@@ -67,30 +69,40 @@ pub(crate) async fn attempt(
     failpoint("after_deliver");
     let now = clock::now();
     execution.end(outcome, now);
-    execution.retry_at = retry(shared, schedule, attempt, &execution, now);
-    execution.will_retry = execution.retry_at.is_some();
     shared.urgency.quiet().await;
-    let ended = record(shared, attempt, execution).await;
-    failpoint("after_record");
-    log(&ended);
-    Some(ended)
+    Some(conclude(shared, schedule, attempt, execution).await)
 }
 
-/// When a failed attempt is made again, by the record as it is now.
-fn retry(
+/// Records an event of an execution that says what came of it, with what follows from a failure.
+pub(super) async fn conclude(
     shared: &Shared,
     schedule: &Schedule,
     attempt: &Attempt,
-    ended: &Execution,
-    now: DateTime<Utc>,
-) -> Option<DateTime<Utc>> {
-    let final_error = ended.uncertain || ended.error_type == Some(ErrorType::NotAllowed);
+    mut execution: Box<Execution>,
+) -> Box<Execution> {
+    execution.retry_at = retry(shared, attempt, &execution);
+    execution.will_retry = execution.retry_at.is_some();
+    let ended = record(shared, attempt, execution).await;
+    failpoint("after_record");
+    if ended.status == ExecutionStatus::Failed {
+        Box::pin(finish::dead_letter(shared, schedule, attempt, &ended)).await;
+    }
+    log(&ended);
+    ended
+}
+
+/// When a failed attempt is made again, by the record as it is now.
+fn retry(shared: &Shared, attempt: &Attempt, ended: &Execution) -> Option<DateTime<Utc>> {
+    let final_error = ended.uncertain
+        || ended.error_type == Some(ErrorType::NotAllowed)
+        || matches!(&attempt.phase, Phase::Reported { report, .. } if report.is_final);
     if ended.status != ExecutionStatus::Failed || final_error {
         return None;
     }
-    match shared.index.get(schedule.id) {
+    match shared.index.get(ended.schedule_id) {
         Some(entry) if entry.schedule.status != Status::Deleted => {
-            retry_at(&entry.schedule, attempt.number, now)
+            let error_type = ended.error_type.as_ref().map(ErrorType::as_str);
+            retry_at(&entry.schedule, attempt.number, ended.id, error_type, ended.time)
         }
         _ => None,
     }
@@ -98,7 +110,11 @@ fn retry(
 
 /// Writes an outcome to the history; returns the outcome that counts. That is the first one written
 /// for the execution, which is another instance's where we and it both acted.
-async fn record(shared: &Shared, attempt: &Attempt, ended: Box<Execution>) -> Box<Execution> {
+pub(super) async fn record(
+    shared: &Shared,
+    attempt: &Attempt,
+    ended: Box<Execution>,
+) -> Box<Execution> {
     match shared.history.record(&ended).await {
         Recorded::New => ended,
         Recorded::Duplicate => {
@@ -137,16 +153,39 @@ async fn run(
     }
     execution.timings.sent_at = Some(clock::now());
     let execution = &*execution;
-    if schedule.spec.delivery.mode == DeliveryMode::Request {
-        // Only requests take long enough for anybody to see them running.
-        let (outcome, _) = tokio::join!(
-            deliver::deliver(&shared.js, schedule, execution, command, earlier),
-            shared.history.record(execution)
-        );
-        outcome
-    } else {
-        deliver::deliver(&shared.js, schedule, execution, command, earlier).await
+    let delivery = deliver::deliver(&shared.js, schedule, execution, command, earlier);
+    match schedule.spec.delivery.mode {
+        DeliveryMode::Publish | DeliveryMode::Core => delivery.await,
+        // Only these take long enough for anybody to see them running.
+        DeliveryMode::Request => {
+            let stopped = shared.stopped(execution.id);
+            let (outcome, _) = tokio::join!(
+                async {
+                    tokio::select! {
+                        outcome = delivery => outcome,
+                        () = stopped.cancelled() => cancelled(shared, execution),
+                    }
+                },
+                shared.history.record(execution)
+            );
+            outcome
+        }
+        DeliveryMode::Job => match delivery.await {
+            Outcome::Success { .. } => Outcome::HandedOver,
+            outcome => outcome,
+        },
     }
+}
+
+/// The end of an execution that is to be stopped, as its record says.
+fn cancelled(shared: &Shared, execution: &Execution) -> Outcome {
+    let entry = shared.index.get(execution.schedule_id);
+    let cancel = entry.and_then(|entry| {
+        let mut attempts = entry.schedule.attempts.iter();
+        attempts.find(|attempt| attempt.execution_id == execution.id)?.cancel.clone()
+    });
+    let (by, reason) = cancel.map_or((None, None), |cancel| (Some(cancel.by), cancel.reason));
+    Outcome::Cancelled { by, reason }
 }
 
 /// The outcome that an attempt's former instance recorded, if it got so far.
@@ -175,7 +214,7 @@ fn log(execution: &Execution) {
             %schedule_id,
             correlation_id,
             attempt = execution.attempt_number,
-            error_type = execution.error_type.map(ErrorType::as_str),
+            error_type = execution.error_type.as_ref().map(ErrorType::as_str),
             error = execution.error_message,
             retry_at = execution.retry_at.map(|at| at.to_rfc3339()),
             "execution failed"
@@ -194,7 +233,10 @@ fn log(execution: &Execution) {
             reason = execution.error_message,
             "execution cancelled"
         ),
-        ExecutionStatus::Success | ExecutionStatus::Running => tracing::debug!(
+        ExecutionStatus::Running => {
+            tracing::debug!(%execution_id, %schedule_id, correlation_id, "a worker has the command");
+        }
+        ExecutionStatus::Success => tracing::debug!(
             %execution_id,
             %schedule_id,
             correlation_id,

@@ -66,6 +66,11 @@ impl Members {
         self.read(|view| view.heard.keys().copied().collect())
     }
 
+    /// How many instances run, as far as they are heard.
+    pub fn count(&self) -> usize {
+        self.others().len() + 1
+    }
+
     /// Whether an instance has been silent for [`GONE_AFTER`] while we listened.
     pub fn is_gone(&self, instance: Uuid) -> bool {
         instance != self.me

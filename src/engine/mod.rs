@@ -50,25 +50,29 @@ mod act;
 mod announce;
 mod armed;
 mod execute;
+mod finish;
+mod follow;
 pub mod membership;
 mod queue;
+mod rates;
 mod run;
 mod urgency;
 mod work;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::index::Index;
 use crate::jetstream::history::History;
 use crate::jetstream::schedules::Store;
 use crate::plan::View;
-use crate::schedule::{Spec, TargetPattern};
+use crate::schedule::{DeliveryMode, Spec, TargetPattern};
 use membership::Members;
 pub use run::Engine;
 use urgency::Urgency;
@@ -96,6 +100,8 @@ pub struct EngineConfig {
     pub drain: Duration,
     /// How long schedules that were deleted softly are kept.
     pub deleted_retention: chrono::Duration,
+    /// How often commands may go to targets.
+    pub rates: Vec<(TargetPattern, f64)>,
     /// Targets that commands may go to: a record written by hand may name any.
     pub allowed_targets: Vec<TargetPattern>,
 }
@@ -108,12 +114,15 @@ pub(crate) struct Shared {
     pub(crate) index: Arc<Index>,
     pub(crate) members: Members,
     pub(crate) config: EngineConfig,
+    /// How often commands may go to targets.
+    pub(crate) rates: rates::Rates,
     /// Whether bookkeeping should wait.
     pub(crate) urgency: Arc<Urgency>,
     /// How many claims wait for their time.
     pub(crate) armed: AtomicUsize,
-    /// Executions that this instance acts on, from before their claim until they are settled.
-    running: Mutex<HashSet<Uuid>>,
+    /// Executions that this instance acts on, from before their claim until they are settled, and what
+    /// stops each.
+    running: Mutex<HashMap<Uuid, CancellationToken>>,
 }
 
 impl Shared {
@@ -121,7 +130,14 @@ impl Shared {
     /// not ours already: on a refused write only these may be let go.
     pub(crate) fn begin(&self, executions: Vec<Uuid>) -> Vec<Uuid> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        executions.into_iter().filter(|id| running.insert(*id)).collect()
+        let mut fresh = Vec::new();
+        for id in executions {
+            running.entry(id).or_insert_with(|| {
+                fresh.push(id);
+                CancellationToken::new()
+            });
+        }
+        fresh
     }
 
     /// Lets go of executions.
@@ -132,9 +148,27 @@ impl Shared {
         }
     }
 
+    /// What stops an execution of ours.
+    pub(crate) fn stopped(&self, execution: Uuid) -> CancellationToken {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.get(&execution).cloned().unwrap_or_default()
+    }
+
+    /// Stops an execution, if it is ours.
+    pub(crate) fn stop(&self, execution: Uuid) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stop) = running.get(&execution) {
+            stop.cancel();
+        }
+    }
+
     /// How long a claim on a schedule holds: at least as long as its command may take.
     pub(crate) fn lease(&self, spec: &Spec) -> chrono::Duration {
-        let timeout = Duration::from_secs(u64::from(spec.delivery.timeout_seconds) + 30);
+        let seconds = match spec.delivery.mode {
+            DeliveryMode::Request => spec.delivery.timeout_seconds,
+            DeliveryMode::Publish | DeliveryMode::Job | DeliveryMode::Core => 0,
+        };
+        let timeout = Duration::from_secs(u64::from(seconds) + 30);
         chrono::Duration::from_std(self.config.lease.max(timeout)).unwrap_or(chrono::Duration::MAX)
     }
 }
@@ -145,7 +179,7 @@ impl View for Shared {
     }
 
     fn is_running(&self, execution: Uuid) -> bool {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).contains(&execution)
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&execution)
     }
 
     fn is_gone(&self, instance: Uuid) -> bool {

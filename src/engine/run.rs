@@ -18,8 +18,10 @@ use uuid::Uuid;
 use super::act::{Event, Held, act, arm, release};
 use super::announce::announce;
 use super::armed::Armory;
+use super::follow::follow;
 use super::membership::Members;
 use super::queue::{Lane, Queue};
+use super::rates::Rates;
 use super::work::{Claiming, Done, Worked, work};
 use super::{EngineConfig, Shared};
 use crate::clock;
@@ -50,6 +52,8 @@ pub struct Engine {
     unsettled: HashMap<Uuid, Done>,
     /// Schedules whose changes are being announced.
     announcing: HashSet<Uuid>,
+    /// Schedules whose followers are being told of ends.
+    telling: HashSet<Uuid>,
     /// When unsettled outcomes are to be settled at the latest.
     settle_at: HashMap<Uuid, DateTime<Utc>>,
     /// Schedules not to be looked at before.
@@ -78,6 +82,7 @@ impl Engine {
             busy: HashSet::new(),
             unsettled: HashMap::new(),
             announcing: HashSet::new(),
+            telling: HashSet::new(),
             settle_at: HashMap::new(),
             not_before: HashMap::new(),
             fast: Arc::new(Semaphore::new(config.max_in_flight)),
@@ -91,6 +96,7 @@ impl Engine {
                 history,
                 index,
                 members,
+                rates: Rates::new(&config.rates, clock::now()),
                 config,
                 urgency: Arc::default(),
                 armed: AtomicUsize::new(0),
@@ -163,6 +169,18 @@ impl Engine {
                 let _ = events.send(Event::Announced(id, announced));
             });
         }
+        let told = self.unsettled.get(&id).map_or(&[][..], |done| &done.told[..]);
+        let ends = entry.schedule.ended.iter().any(|ended| !told.contains(&ended.execution_id));
+        if ends && !self.tasks.is_closed() && self.telling.insert(id) {
+            let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
+            self.tasks.spawn(async move {
+                let told = follow(&shared, id).await;
+                let _ = events.send(Event::Told(id, told));
+            });
+        }
+        for attempt in entry.schedule.attempts.iter().filter(|attempt| attempt.cancel.is_some()) {
+            self.shared.stop(attempt.execution_id);
+        }
         if entry.schedule.is_over() {
             self.settle_at.entry(id).or_insert_with(clock::now);
         }
@@ -199,6 +217,14 @@ impl Engine {
                 }
                 self.look_at(id);
             }
+            Event::Told(id, told) => {
+                self.telling.remove(&id);
+                if !told.is_empty() {
+                    self.unsettled.entry(id).or_default().told.extend(told);
+                    self.settle_at.entry(id).or_insert_with(|| clock::now() + LINGER);
+                }
+                self.look_at(id);
+            }
             Event::Ended(execution) => {
                 let id = execution.schedule_id;
                 self.unsettled.entry(id).or_default().ended.push(*execution);
@@ -206,7 +232,7 @@ impl Engine {
                 let settle_at = self.shared.index.get(id).map_or(now, |entry| {
                     let schedule = &entry.schedule;
                     // The other instances must not take a reply that came for one still awaited.
-                    if schedule.spec.delivery.mode == DeliveryMode::Request {
+                    if schedule.spec.delivery.mode.takes_time() {
                         return now;
                     }
                     let ride = schedule
@@ -246,12 +272,38 @@ impl Engine {
                 && let Ok(permit) = Arc::clone(&bound).try_acquire_owned()
                 && let Some((id, priority)) = self.queue.pop(lane)
             {
-                self.start(id, lane, permit, priority > SETTLING);
+                let is_due = priority > SETTLING;
+                if is_due && let Err(later) = self.may_send(id, now) {
+                    self.not_before.insert(id, later);
+                    // What has ended can be settled meanwhile.
+                    if self.unsettled.contains_key(&id) {
+                        self.start(id, lane, permit, Claiming::None);
+                    } else {
+                        self.look_at(id);
+                    }
+                    continue;
+                }
+                let claim = match lane {
+                    Lane::Request => Claiming::All,
+                    Lane::Fast => Claiming::Fast,
+                };
+                self.start(id, lane, permit, claim);
             }
         }
     }
 
-    fn start(&mut self, id: Uuid, lane: Lane, permit: OwnedSemaphorePermit, is_due: bool) {
+    /// Takes what a command of a schedule needs where its target is limited, or says when to come again.
+    fn may_send(&self, id: Uuid, now: DateTime<Utc>) -> Result<(), DateTime<Utc>> {
+        let Some(entry) = self.shared.index.get(id) else { return Ok(()) };
+        let target = &entry.schedule.spec.target_command;
+        if !self.shared.rates.limits(target) {
+            return Ok(());
+        }
+        self.shared.rates.take(target, now, self.shared.members.count())
+    }
+
+    fn start(&mut self, id: Uuid, lane: Lane, permit: OwnedSemaphorePermit, claim: Claiming) {
+        let is_due = claim != Claiming::None;
         self.busy.insert(id);
         self.settle_at.remove(&id);
         let done = self.unsettled.remove(&id).unwrap_or_default();
@@ -261,15 +313,13 @@ impl Engine {
             if !done.ended.is_empty() {
                 failpoint("before_settle");
             }
-            let claim = match lane {
-                Lane::Request => Claiming::All,
-                Lane::Fast => Claiming::Fast,
-            };
             match work(&shared, id, &done, claim).await {
                 Worked::Nothing => held.free(),
                 Worked::Later => held.send(Event::Back(id, done)),
                 Worked::Accepted(accepted) => {
                     let now = clock::now();
+                    let target = &accepted.schedule.spec.target_command;
+                    shared.rates.owe(target, accepted.fire.len().saturating_sub(1));
                     arm(&shared, &accepted, now, held.events());
                     held.free();
                     act(&shared, &accepted, now, lane, held.events(), permit, urgent).await;
@@ -318,6 +368,7 @@ impl Engine {
             Event::Announced(id, announced) => {
                 self.unsettled.entry(id).or_default().announced.extend(announced);
             }
+            Event::Told(id, told) => self.unsettled.entry(id).or_default().told.extend(told),
             Event::Armed(armed) => self.armory.add(armed),
             Event::Free(id) | Event::Later(id) => {
                 self.busy.remove(&id);

@@ -30,6 +30,8 @@ pub(crate) struct Accepted {
     pub(crate) recover: Vec<Attempt>,
     /// Skipped occurrences to write to the history.
     pub(crate) skip: Vec<(Attempt, SkippedRange)>,
+    /// Attempts whose end was reported, to write to the history.
+    pub(crate) finish: Vec<Attempt>,
     /// The write that allows it.
     pub(crate) written: Written,
 }
@@ -41,12 +43,15 @@ pub(crate) struct Done {
     pub(crate) ended: Vec<Execution>,
     /// Events that are in the audit stream.
     pub(crate) announced: Vec<Uuid>,
+    /// Executions of whose end those that follow have been told.
+    pub(crate) told: Vec<Uuid>,
 }
 
 impl Done {
     pub(crate) fn merge(&mut self, other: Self) {
         self.ended.extend(other.ended);
         self.announced.extend(other.announced);
+        self.told.extend(other.told);
     }
 
     pub(crate) fn executions(&self) -> impl Iterator<Item = Uuid> {
@@ -101,12 +106,12 @@ pub(crate) async fn work(shared: &Shared, id: Uuid, done: &Done, claim: Claiming
         if !plan.fire.is_empty() {
             failpoint("before_claim");
         }
-        let Plan { schedule, fire, recover, skip } = plan;
+        let Plan { schedule, fire, recover, skip, finish } = plan;
         let schedule = Arc::new(schedule);
         match write(shared, &schedule, &entry, deadline).await {
             Ok(written) => {
                 shared.end(done.executions());
-                let accepted = Accepted { schedule, fire, recover, skip, written };
+                let accepted = Accepted { schedule, fire, recover, skip, finish, written };
                 return Worked::Accepted(Arc::new(accepted));
             }
             Err(WriteError::Conflict) => {
@@ -147,11 +152,16 @@ async fn write(
 fn decide(shared: &Shared, entry: &Entry, done: &Done, claim: Claiming) -> Option<Plan> {
     let mut schedule = Cow::Borrowed(&*entry.schedule);
     let mut settled = schedule.is_over();
+    let followed = !done.ended.is_empty() && shared.index.is_followed(schedule.id);
     for execution in &done.ended {
-        settled |= settle(schedule.to_mut(), execution);
+        settled |= settle(schedule.to_mut(), execution, followed);
     }
     if schedule.events.iter().any(|event| done.announced.contains(&event.event_id)) {
         schedule.to_mut().events.retain(|event| !done.announced.contains(&event.event_id));
+        settled = true;
+    }
+    if schedule.ended.iter().any(|ended| done.told.contains(&ended.execution_id)) {
+        schedule.to_mut().ended.retain(|ended| !done.told.contains(&ended.execution_id));
         settled = true;
     }
     let lease = shared.lease(&schedule.spec);
@@ -161,19 +171,19 @@ fn decide(shared: &Shared, entry: &Entry, done: &Done, claim: Claiming) -> Optio
     let planned = may_claim.then(|| plan(&schedule, &entry.trigger, now, shared, lease)).flatten();
     planned.or_else(|| {
         let schedule = settled.then(|| schedule.into_owned())?;
-        Some(Plan { schedule, fire: Vec::new(), recover: Vec::new(), skip: Vec::new() })
+        Some(Plan::of(schedule))
     })
 }
 
 fn executions(plan: &Plan) -> Vec<Uuid> {
-    let attempts = plan.fire.iter().chain(&plan.recover);
+    let attempts = plan.fire.iter().chain(&plan.recover).chain(&plan.finish);
     let attempts = attempts.chain(plan.skip.iter().map(|(attempt, _)| attempt));
     attempts.map(|attempt| attempt.execution_id).collect()
 }
 
 /// Waits until the index shows a newer revision than `entry`: the watch brings it within
 /// milliseconds, else the leader is asked.
-async fn catch_up(shared: &Shared, entry: &Entry) -> bool {
+pub(super) async fn catch_up(shared: &Shared, entry: &Entry) -> bool {
     let id = entry.schedule.id;
     for _ in 0..20 {
         tokio::time::sleep(Duration::from_millis(5)).await;

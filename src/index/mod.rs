@@ -5,9 +5,22 @@
 //! Entries only move forward: what carries a revision that is not newer is ignored, so the watch,
 //! a leader read and our own accepted writes may arrive in any order.
 
+mod dependents;
+mod filter;
+mod intern;
+mod list;
 mod orders;
+mod page;
+mod pool;
+mod rows;
+#[cfg(test)]
+mod samples;
+mod state;
+#[cfg(test)]
+mod tests;
+mod wanted;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -17,12 +30,15 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+pub use filter::{ScheduleFilter, TagsMatch};
+pub use list::{Found, Listing};
 pub use orders::{Place, Sort};
+use state::{State, is_live};
 
 use crate::jetstream::names::{
     NAME_KEY_PREFIX, ONCE_KEY_PREFIX, SCHEDULE_KEY_PREFIX, creator_prefix, name_key,
 };
-use crate::schedule::{Schedule, Status};
+use crate::schedule::Schedule;
 use crate::trigger::Trigger;
 
 /// One schedule at one revision.
@@ -46,9 +62,6 @@ pub struct SetAside {
     /// Why it could not be read.
     pub reason: String,
 }
-
-/// A list walks along its order where at least one in so many matches.
-const WALK: usize = 8;
 
 /// What a name's key holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,49 +95,6 @@ pub struct ComingSchedule {
     replay: u64,
 }
 
-#[derive(Default)]
-struct State {
-    entries: HashMap<Uuid, Arc<Entry>>,
-    /// Revisions at which keys were deleted, so that an older read cannot bring them back.
-    deleted: HashMap<Uuid, (u64, Instant)>,
-    set_aside: BTreeMap<String, SetAside>,
-    per_creator: HashMap<String, usize>,
-    /// By key.
-    coming: HashMap<String, ComingSchedule>,
-    /// How often the bucket has been replayed.
-    replay: u64,
-    /// Those that are not deleted, in every order.
-    live: orders::Orders,
-    /// Those that were deleted softly.
-    deleted_softly: orders::Orders,
-}
-
-/// Which schedules to list, and which part of them.
-pub struct Listing<'a> {
-    /// Those that were deleted softly, instead of those that were not.
-    pub deleted: bool,
-    /// What holds of them; nothing means all.
-    pub filter: Option<&'a (dyn Fn(&Schedule) -> bool + 'a)>,
-    /// Their order.
-    pub sort: Sort,
-    /// Only those behind this place.
-    pub after: Option<&'a Place>,
-    /// How many to leave out.
-    pub offset: usize,
-    /// How many to return at most.
-    pub limit: usize,
-}
-
-/// A part of a list.
-pub struct Found {
-    /// The schedules, in order.
-    pub entries: Vec<Arc<Entry>>,
-    /// How many match in all, wherever the part begins.
-    pub total: usize,
-    /// Whether more come after it.
-    pub more: bool,
-}
-
 /// The schedules of a bucket in memory.
 pub struct Index {
     state: RwLock<State>,
@@ -150,16 +120,9 @@ impl Index {
         self.read(|state| state.entries.values().cloned().collect())
     }
 
-    /// A part of a list.
-    pub fn list(&self, listing: &Listing<'_>) -> Found {
-        self.read(|state| state.list(listing))
-    }
-
-    /// The schedules that are `wanted`, in no order.
-    pub fn select(&self, wanted: impl Fn(&Schedule) -> bool) -> Vec<Arc<Entry>> {
-        self.read(|state| {
-            state.entries.values().filter(|entry| wanted(&entry.schedule)).cloned().collect()
-        })
+    /// A schedule that is `wanted`.
+    pub fn find(&self, wanted: impl Fn(&Schedule) -> bool) -> Option<Arc<Entry>> {
+        self.read(|state| state.entries.values().find(|entry| wanted(&entry.schedule)).cloned())
     }
 
     /// How many schedules there are, deleted ones included.
@@ -384,73 +347,6 @@ impl Reservation {
     pub fn read(value: Option<&[u8]>) -> Option<Self> {
         serde_json::from_slice(value?).ok()
     }
-}
-
-impl State {
-    /// Whether there is a schedule that counts against its creator's limit.
-    fn has(&self, id: Uuid) -> bool {
-        self.entries.get(&id).is_some_and(|entry| is_live(&entry.schedule))
-    }
-
-    /// Keeps the orders in step with a schedule that comes, changes or goes.
-    fn arrange(&mut self, old: Option<&Schedule>, new: Option<&Schedule>) {
-        let deleted = |schedule: &&Schedule| !is_live(schedule) && !schedule.purge;
-        for (orders, old, new) in [
-            (&mut self.live, old.filter(|s| is_live(s)), new.filter(|s| is_live(s))),
-            (&mut self.deleted_softly, old.filter(deleted), new.filter(deleted)),
-        ] {
-            match (old, new) {
-                (Some(old), Some(new)) => orders.change(old, new),
-                (Some(old), None) => orders.remove(old),
-                (None, Some(new)) => orders.insert(new),
-                (None, None) => {}
-            }
-        }
-    }
-
-    fn list(&self, listing: &Listing<'_>) -> Found {
-        let Listing { sort, after, offset, limit, .. } = *listing;
-        let orders = if listing.deleted { &self.deleted_softly } else { &self.live };
-        let mut ids = orders.walk(sort, after);
-        let Some(filter) = listing.filter else {
-            let mut page = ids.skip(offset).filter_map(|id| self.entries.get(&id).cloned());
-            let entries = page.by_ref().take(limit).collect();
-            return Found { entries, total: orders.len(), more: page.next().is_some() };
-        };
-        let wanted = |schedule: &Schedule| {
-            !schedule.purge && is_live(schedule) != listing.deleted && filter(schedule)
-        };
-        let mut found: Vec<&Arc<Entry>> =
-            self.entries.values().filter(|entry| wanted(&entry.schedule)).collect();
-        let total = found.len();
-        let (entries, more): (Vec<_>, _) = if total >= orders.len() / WALK {
-            // Much of what a walk meets is wanted.
-            let entries = ids.by_ref().filter_map(|id| self.entries.get(&id));
-            let mut page = entries.filter(|entry| filter(&entry.schedule)).skip(offset);
-            (page.by_ref().take(limit).cloned().collect(), page.next().is_some())
-        } else {
-            found.retain(|entry| after.is_none_or(|place| place.is_before(&entry.schedule)));
-            found.sort_unstable_by(|a, b| orders::compare(&a.schedule, &b.schedule, sort));
-            let more = found.len() > offset.saturating_add(limit);
-            (found.into_iter().skip(offset).take(limit).cloned().collect(), more)
-        };
-        Found { entries, total, more }
-    }
-
-    fn count(&mut self, schedule: &Schedule, by: isize) {
-        if is_live(schedule) {
-            let count = self.per_creator.entry(schedule.created_by.clone()).or_default();
-            *count = count.saturating_add_signed(by);
-            if *count == 0 {
-                self.per_creator.remove(&schedule.created_by);
-            }
-        }
-    }
-}
-
-/// Whether a schedule counts against its creator's limit.
-fn is_live(schedule: &Schedule) -> bool {
-    schedule.status != Status::Deleted && !schedule.purge
 }
 
 /// The id in the key of a schedule's record.

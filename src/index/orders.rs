@@ -1,7 +1,6 @@
 //! The orders in which schedules are listed, kept sorted as they change.
 //!
-//! A page of a list without filters is then a walk along one order, and with filters that match
-//! much a short one. Only where few match are those sorted for the page.
+//! A page of a list without filters is then a walk along one order.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -12,6 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::page::name_rank;
+use super::rows::{NEVER, nanos};
 use crate::schedule::Schedule;
 
 /// The order of a list. Of two that are equal the one created first comes first, and last in the
@@ -40,8 +41,13 @@ pub enum Sort {
 }
 
 impl Sort {
-    fn is_down(self) -> bool {
+    pub(super) fn is_down(self) -> bool {
         matches!(self, Self::CreatedDown | Self::NameDown | Self::NextRunDown)
+    }
+
+    /// How what comes after a place compares with it.
+    pub(super) fn forward(self) -> Ordering {
+        if self.is_down() { Ordering::Less } else { Ordering::Greater }
     }
 }
 
@@ -69,17 +75,18 @@ impl Place {
         Self { sort, name, time, id: schedule.id }
     }
 
-    /// Whether a schedule comes after this place.
-    pub(super) fn is_before(&self, schedule: &Schedule) -> bool {
-        let by_key = match self.sort {
-            Sort::Created | Sort::CreatedDown => self.instant().cmp(&schedule.created_at),
-            Sort::Name | Sort::NameDown => {
-                self.name.as_deref().unwrap_or_default().cmp(&schedule.spec.name)
-            }
-            Sort::NextRun | Sort::NextRunDown => self.instant().cmp(&due(schedule)),
-        };
-        let order = by_key.then_with(|| self.id.cmp(&schedule.id));
-        order == if self.sort.is_down() { Ordering::Greater } else { Ordering::Less }
+    /// Where it stands in its order; of two that stand at the same place [`Place::tie`] decides.
+    pub(super) fn rank(&self) -> i64 {
+        match (self.sort, self.time) {
+            (Sort::Name | Sort::NameDown, _) => name_rank(self.tie().0),
+            (_, Some(time)) => nanos(time),
+            (_, None) => NEVER,
+        }
+    }
+
+    /// What decides between equal ranks.
+    pub(super) fn tie(&self) -> (&[u8], Uuid) {
+        (self.name.as_deref().unwrap_or_default().as_bytes(), self.id)
     }
 
     fn instant(&self) -> DateTime<Utc> {
@@ -90,17 +97,6 @@ impl Place {
 /// Never due comes last.
 fn due(schedule: &Schedule) -> DateTime<Utc> {
     schedule.next_run_at.unwrap_or(DateTime::<Utc>::MAX_UTC)
-}
-
-/// The order of two schedules.
-pub(super) fn compare(a: &Schedule, b: &Schedule, sort: Sort) -> Ordering {
-    let by_key = match sort {
-        Sort::Created | Sort::CreatedDown => a.created_at.cmp(&b.created_at),
-        Sort::Name | Sort::NameDown => a.spec.name.cmp(&b.spec.name),
-        Sort::NextRun | Sort::NextRunDown => due(a).cmp(&due(b)),
-    };
-    let order = by_key.then_with(|| a.id.cmp(&b.id));
-    if sort.is_down() { order.reverse() } else { order }
 }
 
 /// Some schedules in every order.

@@ -49,14 +49,26 @@ const SEARCH: Duration = Duration::from_secs(30);
 
 /// A command, ready to be sent.
 pub struct Command {
-    headers: HeaderMap,
-    body: Bytes,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
 }
 
 impl Command {
     /// The command of an execution of a schedule.
-    pub fn new(schedule: &Schedule, execution: &Execution, payload: &Payload) -> Self {
-        Self { headers: headers(schedule, execution), body: payload.to_bytes() }
+    pub fn new(
+        schedule: &Schedule,
+        execution: &Execution,
+        payload: &Payload,
+        token: Option<&str>,
+    ) -> Self {
+        let mut headers = headers(schedule, execution);
+        if let Some(token) = token {
+            headers.insert(names::TOKEN, token);
+            headers.insert(names::CANCEL_SUBJECT, names::cancel_subject(execution.id));
+        }
+        Self { headers, body: payload.to_bytes() }
     }
 }
 
@@ -73,7 +85,9 @@ pub async fn deliver(
 ) -> Outcome {
     let Command { headers, body } = command;
     match schedule.spec.delivery.mode {
-        DeliveryMode::Publish => publish(js, execution, headers, body, earlier).await,
+        DeliveryMode::Publish | DeliveryMode::Job => {
+            publish(js, execution, headers, body, earlier).await
+        }
         DeliveryMode::Request => Box::pin(request(js, schedule, headers, body)).await,
         DeliveryMode::Core => Box::pin(core(js, schedule, headers, body)).await,
     }

@@ -5,33 +5,35 @@
 //! bodies of one page are fetched. The index drops what the stream's own limits drop, in the same
 //! order: the oldest overall, and the oldest of a subject that has more than its share.
 
+mod headers;
+mod queries;
+
 use std::borrow::Cow;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use async_nats::HeaderMap;
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::{DeliverPolicy, push};
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::stream::Stream;
-use chrono::{DateTime, SecondsFormat, Utc};
-use futures::{StreamExt as _, stream};
+use async_nats::jetstream::stream::{self, Stream};
+use futures::StreamExt as _;
 use tokio::sync::watch as state;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
-use uuid::Uuid;
 
 use super::deliver::connected;
 use super::{WriteError, names};
-use crate::execution::{Execution, ExecutionStatus};
-use crate::history_index::{Event, Filter, HistoryIndex, Page};
+use crate::execution::Execution;
+use crate::history_index::{HistoryIndex, Limits};
+use headers::{event, event_headers};
+pub use queries::QueryError;
 
 /// Pause between tries to write while NATS is out of reach.
 const RETRY: Duration = Duration::from_millis(500);
 /// How often the index is compared with the stream.
-const RECONCILE: Duration = Duration::from_secs(30);
-/// Bodies fetched at once for one page.
-const FETCHES: usize = 32;
+const RECONCILE: Duration = Duration::from_secs(5);
+/// How often in a row it must differ before the stream is read again; after that more often.
+const DIFFERENCES: u32 = 2;
 
 /// How long the stream is sure to drop a copy by itself: half of its duplicate window.
 const REMEMBERED: Duration = Duration::from_secs(60);
@@ -54,17 +56,6 @@ pub struct History {
     loaded: state::Receiver<bool>,
 }
 
-/// Why a query has no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum QueryError {
-    /// The index is still being read from the stream.
-    #[error("the history is still being read")]
-    Loading,
-    /// The stream does not answer.
-    #[error("the history cannot be read: {0}")]
-    Unavailable(String),
-}
-
 impl History {
     /// Opens the history behind `js`, whose stream must exist, and follows it until `stop`.
     ///
@@ -75,8 +66,7 @@ impl History {
         stop: CancellationToken,
     ) -> Result<Self, jetstream::context::GetStreamError> {
         let stream = js.get_stream(names::EXECUTIONS_STREAM).await?;
-        let per_subject = stream.cached_info().config.max_messages_per_subject;
-        let index = HistoryIndex::new(usize::try_from(per_subject).unwrap_or(usize::MAX));
+        let index = HistoryIndex::new(limits(&stream.cached_info().config));
         let (sender, loaded) = state::channel(false);
         let history = Self { js, stream, index: Arc::new(RwLock::new(index)), loaded };
         tokio::spawn(history.clone().follow(sender, stop));
@@ -127,88 +117,14 @@ impl History {
         }
     }
 
-    /// The latest event of an execution.
-    ///
-    /// # Errors
-    /// See [`QueryError`].
-    pub async fn get(&self, id: Uuid) -> Result<Option<Execution>, QueryError> {
-        self.ready().await?;
-        let Some(sequence) = self.read(|index| index.latest(id)) else {
-            return Ok(None);
-        };
-        self.fetch(sequence).await
-    }
-
-    /// One page of executions, newest first.
-    ///
-    /// # Errors
-    /// See [`QueryError`].
-    pub async fn list(
-        &self,
-        filter: &Filter,
-        page: Page,
-    ) -> Result<(Vec<Execution>, u64), QueryError> {
-        self.ready().await?;
-        let (sequences, total) = self.read(|index| index.list(filter, page));
-        let executions = stream::iter(sequences)
-            .map(|sequence| self.fetch(sequence))
-            .buffered(FETCHES)
-            .filter_map(|result| async move { result.transpose() });
-        let executions: Vec<_> =
-            executions.collect::<Vec<_>>().await.into_iter().collect::<Result<_, _>>()?;
-        Ok((executions, total))
-    }
-
-    /// The final event of an execution, if the stream has one, after making sure that everything
-    /// stored until now has been looked at.
-    ///
-    /// # Errors
-    /// See [`QueryError`].
-    pub async fn outcome(&self, id: Uuid) -> Result<Option<Execution>, QueryError> {
-        self.ready().await?;
-        let unavailable =
-            |error: &dyn std::fmt::Display| QueryError::Unavailable(error.to_string());
-        let last = self.stream.get_info().await.map_err(|e| unavailable(&e))?.state.last_sequence;
-        let caught_up = async {
-            while self.read(|index| index.seen()) < last {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(5), caught_up)
-            .await
-            .map_err(|_| QueryError::Loading)?;
-        Ok(self.get(id).await?.filter(|execution| execution.status.is_final()))
-    }
-
-    async fn ready(&self) -> Result<(), QueryError> {
-        let mut loaded = self.loaded.clone();
-        let wait = loaded.wait_for(|loaded| *loaded);
-        match tokio::time::timeout(Duration::from_secs(2), wait).await {
-            Ok(Ok(_)) => Ok(()),
-            _ => Err(QueryError::Loading),
-        }
-    }
-
-    async fn fetch(&self, sequence: u64) -> Result<Option<Execution>, QueryError> {
-        match self.stream.get_raw_message(sequence).await {
-            Ok(message) => Ok(serde_json::from_slice(&message.payload)
-                .inspect_err(|error| warn!(sequence, %error, "history entry cannot be read"))
-                .ok()),
-            // Dropped by the stream's limits since the index looked.
-            Err(error)
-                if error.kind() == jetstream::stream::RawMessageErrorKind::NoMessageFound =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(QueryError::Unavailable(error.to_string())),
-        }
-    }
-
     async fn follow(self, loaded: state::Sender<bool>, stop: CancellationToken) {
+        let mut patience = DIFFERENCES;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                reason = self.read_on(&loaded) => warn!(reason, "reading of the history restarts"),
+                reason = self.read_on(&loaded, &mut patience) => {
+                    warn!(reason, "reading of the history restarts");
+                }
             }
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -218,17 +134,15 @@ impl History {
     }
 
     /// Reads the stream from its start and on; returns why it must start over.
-    async fn read_on(&self, loaded: &state::Sender<bool>) -> String {
+    async fn read_on(&self, loaded: &state::Sender<bool>, patience: &mut u32) -> String {
         let started = Instant::now();
         let info = match self.stream.get_info().await {
             Ok(info) => info,
             Err(error) => return error.to_string(),
         };
         loaded.send_replace(false);
-        self.write(|index| {
-            index.clear();
-            index.skip(info.state.first_sequence.saturating_sub(1));
-        });
+        let before_first = info.state.first_sequence.saturating_sub(1);
+        self.write(|index| index.restart(limits(&info.config), before_first));
         let config = push::OrderedConfig {
             deliver_subject: self.js.client().new_inbox(),
             deliver_policy: DeliverPolicy::All,
@@ -246,9 +160,10 @@ impl History {
         let mut reconcile = tokio::time::interval(RECONCILE);
         reconcile.reset();
         let mut is_loaded = info.state.messages == 0;
+        let mut differences = 0;
         loop {
             if is_loaded && !loaded.send_replace(true) {
-                let executions = self.read(|index| index.len());
+                let executions = self.read(HistoryIndex::len);
                 info!(executions, elapsed_ms = started.elapsed().as_millis(), "history read");
             }
             tokio::select! {
@@ -258,29 +173,59 @@ impl History {
                     Some(Err(error)) => debug!(%error, "history"),
                     Some(Ok(message)) => {
                         let Ok(position) = message.info() else { continue };
-                        is_loaded = is_loaded || position.pending == 0;
+                        if position.pending == 0 && !is_loaded {
+                            is_loaded = true;
+                            // What was dropped while it was read is forgotten at once.
+                            reconcile.reset_immediately();
+                        }
                         let sequence = position.stream_sequence;
-                        match event(sequence, &message.subject, message.headers.as_ref()) {
+                        let headers = message.headers.as_ref();
+                        match event(sequence, &message.subject, headers, position.published) {
                             Some(event) => self.write(|index| index.apply(event)),
-                            None => self.write(|index| index.skip(sequence)),
+                            None => self.write(|index| index.apply_foreign(sequence)),
                         }
                     }
                 },
                 _ = reconcile.tick() => match self.stream.get_info().await {
-                    Ok(now) if now.created != info.created
-                        || now.state.last_sequence < self.read(|index| index.seen()) =>
-                    {
-                        return "the stream is not the one that it was".to_owned();
-                    }
                     Ok(now) => {
-                        self.write(|index| index.forget_before(now.state.first_sequence));
-                        let seen = self.read(|index| index.seen());
-                        is_loaded = is_loaded || seen >= now.state.last_sequence;
+                        if let Some(reason) = self.compare(&info, &now, &mut differences) {
+                            return reason.to_owned();
+                        }
+                        if differences >= *patience {
+                            *patience = patience.saturating_mul(4);
+                            return "the stream lost entries from its middle".to_owned();
+                        }
+                        is_loaded |= self.read(HistoryIndex::seen) >= now.state.last_sequence;
                     }
                     Err(error) => warn!(%error, "cannot compare the history with its stream"),
                 },
             }
         }
+    }
+
+    /// Compares the index with the stream, as it was `then` and is `now`; returns why it must be read
+    /// again. `differences` counts how often in a row it held another number of entries: limits drop
+    /// the same here and there, but somebody may have purged a subject.
+    fn compare(
+        &self,
+        then: &stream::Info,
+        now: &stream::Info,
+        differences: &mut u32,
+    ) -> Option<&'static str> {
+        self.write(|index| {
+            if now.created != then.created || now.state.last_sequence < index.seen() {
+                return Some("the stream is not the one that it was");
+            }
+            if limits(&now.config) != index.limits() {
+                return Some("the limits of the stream were changed");
+            }
+            index.forget_before(now.state.first_sequence);
+            if index.seen() == now.state.last_sequence {
+                let differs = index.entries().is_some_and(|n| n as u64 != now.state.messages);
+                *differences = if differs { *differences + 1 } else { 0 };
+            }
+            None
+        })
     }
 
     fn read<T>(&self, f: impl FnOnce(&HistoryIndex) -> T) -> T {
@@ -292,28 +237,11 @@ impl History {
     }
 }
 
-fn event_headers(execution: &Execution) -> HeaderMap {
-    let text = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
-    let mut headers = HeaderMap::new();
-    headers.insert(names::MESSAGE_ID, execution.event_id.as_str());
-    headers.insert(names::EXECUTION_ID, execution.id.to_string());
-    headers.insert(names::SCHEDULED_FOR, text(execution.scheduled_for));
-    headers.insert(names::CORRELATION_ID, execution.correlation_id.as_str());
-    headers.insert(names::STARTED_AT, text(execution.started_at.unwrap_or(execution.time)));
-    headers
-}
-
-/// Reads an event's place in the index from its subject and headers.
-fn event(sequence: u64, subject: &str, headers: Option<&HeaderMap>) -> Option<Event> {
-    let rest = subject.strip_prefix(names::EXECUTION_EVENT_PREFIX)?.strip_prefix('.')?;
-    let (event, schedule) = rest.split_once('.')?;
-    let headers = headers?;
-    let started_at = DateTime::parse_from_rfc3339(headers.get(names::STARTED_AT)?.as_str()).ok()?;
-    Some(Event {
-        sequence,
-        execution: Uuid::try_parse(headers.get(names::EXECUTION_ID)?.as_str()).ok()?,
-        schedule: Uuid::try_parse(schedule).ok()?,
-        status: ExecutionStatus::from_event(event)?,
-        started_at_ms: started_at.timestamp_millis(),
-    })
+/// How many entries a stream keeps; limits that are not positive are none.
+fn limits(config: &stream::Config) -> Limits {
+    let limit = |n: i64| usize::try_from(n).ok().filter(|n| *n > 0).unwrap_or(usize::MAX);
+    Limits {
+        messages: limit(config.max_messages),
+        per_subject: limit(config.max_messages_per_subject),
+    }
 }

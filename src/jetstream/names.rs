@@ -6,6 +6,7 @@
 //! | changes of schedules, kept in the audit stream | `evt.scheduler.schedule.<event>.<schedule_id>` |
 //! | executions, kept in the history stream | `evt.scheduler.execution.<event>.<schedule_id>` |
 //! | heartbeats of running instances, core NATS only | `evt.scheduler.instance.<instance_id>` |
+//! | a worker is told to stop, core NATS only | `evt.scheduler.cancel.<execution_id>` |
 //! | schedules, one JSON record each | key `schedule.<uuid>` of bucket `scheduler_schedules` |
 //! | reserved names | key `name.<creator>.<name>`, both base64url without padding |
 //! | requests that may be repeated | key `once.<creator>.<idempotency key>`, the same |
@@ -37,6 +38,9 @@ pub const SCHEDULE_EVENT_PREFIX: &str = "evt.scheduler.schedule";
 /// Prefix of instance heartbeats; `.<instance_id>` follows.
 pub const INSTANCE_PREFIX: &str = "evt.scheduler.instance";
 
+/// Prefix of what tells workers to stop; `.<execution_id>` follows.
+pub const CANCEL_PREFIX: &str = "evt.scheduler.cancel";
+
 /// Prefix of the subjects of [`SCHEDULES_BUCKET`]'s keys.
 pub const SCHEDULES_SUBJECT_PREFIX: &str = "$KV.scheduler_schedules";
 /// First token of the keys that hold schedules.
@@ -56,6 +60,14 @@ pub const EXECUTION_ID: &str = "Scheduler-Execution-Id";
 pub const ATTEMPT: &str = "Scheduler-Attempt";
 /// Header of every command and history message: the nominal time, RFC 3339.
 pub const SCHEDULED_FOR: &str = "Scheduler-Scheduled-For";
+/// Header of `job` commands: what a worker must show to report.
+pub const TOKEN: &str = "Scheduler-Token";
+/// Header of `job` commands: where a worker is told to stop.
+pub const CANCEL_SUBJECT: &str = "Scheduler-Cancel-Subject";
+/// Header of dead letters: the kind of failure.
+pub const ERROR_TYPE: &str = "Scheduler-Error-Type";
+/// Header of dead letters: what happened, for people.
+pub const ERROR_MESSAGE: &str = "Scheduler-Error-Message";
 /// Header of every command: the revision of the claim, a fencing number.
 pub const REVISION: &str = "Scheduler-Revision";
 /// Header of history messages: when the attempt was claimed, RFC 3339.
@@ -76,6 +88,10 @@ pub const KV_OPERATION: &str = "KV-Operation";
 pub const SERVICE_ERROR: &str = "Nats-Service-Error";
 /// Error number of the NATS Services API.
 pub const SERVICE_ERROR_CODE: &str = "Nats-Service-Error-Code";
+/// Header of history messages: from start to outcome, in milliseconds.
+pub const DURATION_MS: &str = "Scheduler-Duration-Ms";
+/// Header of history messages: how many occurrences were skipped.
+pub const SKIPPED_COUNT: &str = "Scheduler-Skipped-Count";
 
 /// The key of a schedule's record.
 pub fn schedule_key(id: Uuid) -> String {
@@ -112,6 +128,11 @@ pub fn execution_subject(event: &str, schedule_id: Uuid) -> String {
 /// The subject of a schedule event.
 pub fn schedule_subject(event: &str, schedule_id: Uuid) -> String {
     format!("{SCHEDULE_EVENT_PREFIX}.{event}.{schedule_id}")
+}
+
+/// The subject on which a worker is told to stop an execution.
+pub fn cancel_subject(execution: Uuid) -> String {
+    format!("{CANCEL_PREFIX}.{execution}")
 }
 
 /// The subject of an instance's heartbeats.

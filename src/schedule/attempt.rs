@@ -69,6 +69,28 @@ pub enum Phase {
         /// When others may take it over.
         until: DateTime<Utc>,
     },
+    /// Its command is with a worker, who will report.
+    Running {
+        /// When the attempt began.
+        since: DateTime<Utc>,
+        /// Until when the worker must report.
+        deadline: DateTime<Utc>,
+        /// When the worker was heard last.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        heard_at: Option<DateTime<Utc>>,
+        /// How far the worker says it is, in percent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        progress: Option<u8>,
+    },
+    /// It has ended; an instance is writing that to the history.
+    Reported {
+        /// The instance.
+        by: Uuid,
+        /// When the attempt began.
+        since: DateTime<Utc>,
+        /// How it ended.
+        report: Box<Report>,
+    },
     /// It will not be made; an instance is writing that to the history.
     Skipped {
         /// The instance.
@@ -77,6 +99,71 @@ pub enum Phase {
         #[serde(flatten)]
         range: SkippedRange,
     },
+}
+
+/// How an attempt ended, by somebody's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// It succeeded.
+    Success,
+    /// It failed.
+    Failed,
+    /// It was stopped, or not made.
+    Cancelled,
+}
+
+/// What is said of an attempt that has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// How it ended.
+    pub ending: Ending,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Of a failure: its kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_type: Option<String>,
+    /// Of a failure or a cancellation: what happened, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Of a failure: whether trying again makes sense.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_final: bool,
+    /// What the worker returned, as JSON text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response: Option<String>,
+    /// Whether that was too large to keep.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+    /// Of a cancellation: who asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+/// A wish that an attempt be stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancel {
+    /// Who wishes it.
+    pub by: String,
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Cancel {
+    /// The end of an attempt that was stopped at `at`.
+    pub fn report(&self, at: DateTime<Utc>) -> Report {
+        Report {
+            ending: Ending::Cancelled,
+            at,
+            error_type: None,
+            message: self.reason.clone(),
+            is_final: true,
+            response: None,
+            truncated: false,
+            by: Some(self.by.clone()),
+        }
+    }
 }
 
 /// One attempt to act on one occurrence.
@@ -94,6 +181,25 @@ pub struct Attempt {
     /// Set where a user asked for it, and no occurrence of the schedule did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manual: Option<Box<Manual>>,
+    /// For `job`: what the worker must show to report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// Set where it is to be stopped by who makes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<Box<Cancel>>,
+}
+
+/// Who asked for a run beside a schedule's own times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A user, for now.
+    #[default]
+    User,
+    /// A user, for times of the past.
+    Backfill,
+    /// A schedule that this one depends on.
+    Upstream,
 }
 
 /// What a user who runs a schedule by hand asked for.
@@ -106,20 +212,24 @@ pub struct Manual {
     pub correlation_id: String,
     /// Who asked.
     pub by: String,
+    /// What kind of wish it is.
+    #[serde(default)]
+    pub origin: Origin,
 }
 
 impl Attempt {
     /// Attempt `number` at the occurrence of `schedule` at `scheduled_for`.
     pub fn new(schedule: Uuid, scheduled_for: DateTime<Utc>, number: u32, phase: Phase) -> Self {
         let execution_id = execution_id(schedule, scheduled_for, number);
-        Self { execution_id, scheduled_for, number, phase, manual: None }
+        Self { execution_id, scheduled_for, number, phase, manual: None, token: None, cancel: None }
     }
 
     /// An attempt that a user asked for at `now`, to be made at once, under an id that the user knows.
     pub fn manual(execution_id: Uuid, now: DateTime<Utc>, manual: Manual) -> Self {
         let phase = Phase::Waiting { due_at: now };
         let manual = Some(Box::new(manual));
-        Self { execution_id, scheduled_for: now, number: 1, phase, manual }
+        let scheduled_for = now;
+        Self { execution_id, scheduled_for, number: 1, phase, manual, token: None, cancel: None }
     }
 
     /// The attempt after this one, which failed.
@@ -129,7 +239,8 @@ impl Attempt {
         let number = self.number + 1;
         let execution_id = execution_id(origin, self.scheduled_for, number);
         let (phase, manual) = (Phase::Waiting { due_at }, self.manual.clone());
-        Self { execution_id, scheduled_for: self.scheduled_for, number, phase, manual }
+        let scheduled_for = self.scheduled_for;
+        Self { execution_id, scheduled_for, number, phase, manual, token: None, cancel: None }
     }
 }
 

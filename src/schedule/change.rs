@@ -31,6 +31,8 @@ pub enum ChangeKind {
     Resumed,
     /// It was run by hand.
     Triggered,
+    /// Occurrences of the past are run.
+    Backfilled,
 }
 
 impl ChangeKind {
@@ -44,6 +46,7 @@ impl ChangeKind {
             Self::Paused => "paused",
             Self::Resumed => "resumed",
             Self::Triggered => "triggered",
+            Self::Backfilled => "backfilled",
         }
     }
 }

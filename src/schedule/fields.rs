@@ -22,7 +22,7 @@ pub struct FieldFault {
 impl FieldFault {
     /// A fault of a field.
     pub fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { field: shown(field.into()), reason: shown(reason.into()) }
+        Self { field: shown(field.into(), MAX_NAME), reason: shown(reason.into(), MAX_REASON) }
     }
 }
 
@@ -33,13 +33,14 @@ impl fmt::Display for FieldFault {
 }
 
 /// Faults that are named at once; who made so many sends something else altogether.
-const MAX_FAULTS: usize = 32;
-/// Characters of a field's name, or a reason, in a fault.
-const MAX_TEXT: usize = 300;
+pub const MAX_FAULTS: usize = 32;
+/// Characters of a field's name, and of a reason, in a fault.
+const MAX_NAME: usize = 100;
+const MAX_REASON: usize = 1500;
 
 /// A text short enough to be shown.
-fn shown(text: String) -> String {
-    match text.char_indices().nth(MAX_TEXT) {
+fn shown(text: String, most: usize) -> String {
+    match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
     }
@@ -72,7 +73,8 @@ pub fn parse<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, (T, Vec<Fi
     let mut sound = Vec::new();
     for (key, value) in &object.0 {
         if faults.len() == MAX_FAULTS {
-            break;
+            // The rest is not read, so nothing can be said of it.
+            return Err((T::default(), faults));
         }
         if !seen.insert(key.as_str()) {
             faults.push(FieldFault::new(key.as_str(), "is given more than once"));

@@ -7,26 +7,32 @@ mod attempt;
 mod change;
 mod fields;
 mod payload;
+mod policy;
 mod request;
 mod target;
+mod template;
 mod timing;
 mod update;
 mod validate;
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use attempt::{Attempt, Manual, Phase, SkipCause, SkippedRange, execution_id};
+pub use attempt::{
+    Attempt, Cancel, Ending, Manual, Origin, Phase, Report, SkipCause, SkippedRange, execution_id,
+};
 pub use change::{Author, Change, ChangeKind, differences};
-pub use fields::{FieldFault, object as object_field, parse as parse_fields};
+pub use fields::{FieldFault, MAX_FAULTS, object as object_field, parse as parse_fields};
 pub use payload::{MAX_PAYLOAD_BYTES, Payload};
+pub use policy::{CatchUp, Overlap, RetryFields, RetryPolicy, jitter};
 pub use request::CreateSchedule;
 pub use target::{Target, TargetPattern};
-pub use timing::{Timing, TimingFields};
+pub use template::{Values, check as check_template, render};
+pub use timing::{After, On, Timing, TimingFields};
 pub use update::UpdateSchedule;
 pub use validate::{Limits, MAX_TAGS, Rules, apply_update, new_schedule, restore};
 
@@ -42,6 +48,8 @@ pub enum ScheduleType {
     OneTime,
     /// Once, at once.
     Immediate,
+    /// When an occurrence of another schedule has ended.
+    Dependent,
 }
 
 impl ScheduleType {
@@ -52,12 +60,13 @@ impl ScheduleType {
             Self::Interval => "interval",
             Self::OneTime => "one_time",
             Self::Immediate => "immediate",
+            Self::Dependent => "dependent",
         }
     }
 
     /// Whether the schedule can have more than one occurrence.
     pub fn recurs(self) -> bool {
-        matches!(self, Self::Cron | Self::Interval)
+        matches!(self, Self::Cron | Self::Interval | Self::Dependent)
     }
 }
 
@@ -99,6 +108,8 @@ pub enum DeliveryMode {
     Publish,
     /// As a request; success is a reply within the timeout that is no service error.
     Request,
+    /// Into a JetStream stream; success is what a worker reports within the timeout.
+    Job,
     /// As a core NATS message; success is that it was sent.
     Core,
 }
@@ -110,10 +121,23 @@ pub struct Delivery {
     /// The way of sending.
     #[serde(default)]
     pub mode: DeliveryMode,
-    /// For `request`: seconds to wait for the reply, 1 to 3600, default 30.
+    /// For `request`: seconds to wait for the reply, 1 to 3600; for `job`: for the worker's report, 1 to
+    /// 86400. Default 30.
     #[serde(default = "default_timeout_seconds")]
-    #[schemars(range(min = 1, max = 3600))]
+    #[schemars(range(min = 1, max = 86_400))]
     pub timeout_seconds: u32,
+    /// For `job`: seconds after which a worker that reports nothing counts as lost, 1 to 3600; default
+    /// none, so that only the timeout counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3600))]
+    pub heartbeat_seconds: Option<u32>,
+}
+
+impl DeliveryMode {
+    /// Whether executions take time, in which others may have to wait for them.
+    pub fn takes_time(self) -> bool {
+        matches!(self, Self::Request | Self::Job)
+    }
 }
 
 fn default_timeout_seconds() -> u32 {
@@ -122,7 +146,11 @@ fn default_timeout_seconds() -> u32 {
 
 impl Default for Delivery {
     fn default() -> Self {
-        Self { mode: DeliveryMode::default(), timeout_seconds: default_timeout_seconds() }
+        Self {
+            mode: DeliveryMode::default(),
+            timeout_seconds: default_timeout_seconds(),
+            heartbeat_seconds: None,
+        }
     }
 }
 
@@ -151,6 +179,59 @@ pub struct Spec {
     pub delivery: Delivery,
     /// Seconds an occurrence may be late and still be acted on.
     pub misfire_grace_seconds: u32,
+    /// What becomes of occurrences that are late.
+    #[serde(default)]
+    pub catch_up: CatchUp,
+    /// What becomes of an occurrence while an earlier execution is under way.
+    #[serde(default)]
+    pub overlap: Overlap,
+    /// With `overlap` `allow`: executions under way at once.
+    #[serde(default = "one")]
+    pub max_instances: u8,
+    /// How failed attempts are tried again.
+    #[serde(default)]
+    pub retry: RetryPolicy,
+    /// Where the command goes when its last attempt has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letter: Option<Target>,
+    /// How many occurrences must fail in a row for the schedule to be paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause_on_failure: Option<u32>,
+    /// Whether the payload has placeholders.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub payload_template: bool,
+}
+
+fn one() -> u8 {
+    1
+}
+
+/// Occurrences of the past that are to be run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backfill {
+    /// Ids of its executions follow from it.
+    pub id: Uuid,
+    /// The next time to run.
+    pub next: DateTime<Utc>,
+    /// The last time to run.
+    pub until: DateTime<Utc>,
+    /// Who asked for it.
+    pub by: String,
+    /// The correlation id of the request.
+    pub correlation_id: String,
+}
+
+/// An occurrence that has ended and that other schedules wait for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedOccurrence {
+    /// Its last execution.
+    pub execution_id: Uuid,
+    /// Whether it succeeded.
+    pub success: bool,
+    /// Its correlation id, which those that follow share.
+    pub correlation_id: String,
+    /// When it ended.
+    pub at: DateTime<Utc>,
 }
 
 /// Who wrote a record, to tell one's own write whose acknowledgement was lost from another's.
@@ -192,6 +273,12 @@ pub struct Schedule {
     pub success_count: u64,
     /// Executions that failed.
     pub failure_count: u64,
+    /// Occurrences that were acted on, retries and runs by hand not counted.
+    #[serde(default)]
+    pub occurrence_count: u64,
+    /// Occurrences that failed since the last that succeeded.
+    #[serde(default)]
+    pub consecutive_failures: u32,
     /// When it was created.
     pub created_at: DateTime<Utc>,
     /// When a user last changed it.
@@ -212,6 +299,12 @@ pub struct Schedule {
     /// Attempts that wait, are claimed, or are skipped but not yet in the history.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
+    /// Occurrences of the past that are to be run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backfill: Option<Box<Backfill>>,
+    /// Occurrences that have ended and that other schedules have not been told of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<EndedOccurrence>,
     /// The event of the latest change by a user, to recognise a change whose acknowledgement was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_change: Option<Uuid>,
@@ -230,13 +323,32 @@ impl Schedule {
     /// The latest time of an occurrence that was claimed ahead of its time and will be acted on.
     pub fn claimed_until(&self) -> Option<DateTime<Utc>> {
         let claimed = |attempt: &&Attempt| matches!(attempt.phase, Phase::Claimed { .. });
-        self.attempts.iter().filter(claimed).map(|attempt| attempt.scheduled_for).max()
+        self.attempts.iter().filter(claimed).map(|attempt| self.due_at(attempt)).max()
+    }
+
+    /// When an attempt at an occurrence is due: its nominal time, and the schedule's jitter.
+    pub fn due_at(&self, attempt: &Attempt) -> DateTime<Utc> {
+        let of_the_schedule = attempt.number == 1 && attempt.manual.is_none();
+        let jitter =
+            if of_the_schedule { self.jitter(attempt.scheduled_for) } else { Duration::zero() };
+        attempt.scheduled_for + jitter
+    }
+
+    /// How much later than its nominal time an occurrence is due.
+    pub fn jitter(&self, scheduled_for: DateTime<Utc>) -> Duration {
+        policy::jitter(self.spec.timing.jitter_seconds, self.id, scheduled_for)
+    }
+
+    /// Whether the schedule has had as many occurrences as it may.
+    pub fn has_had_all(&self) -> bool {
+        self.spec.timing.max_runs.is_some_and(|most| self.occurrence_count >= most)
     }
 
     /// Whether the record is to be removed and nothing is left to do with it.
     pub fn is_over(&self) -> bool {
         let waits = self.next_run_at.is_some() && self.status != Status::Deleted;
-        self.purge && self.attempts.is_empty() && self.events.is_empty() && !waits
+        let told = self.events.is_empty() && self.ended.is_empty();
+        self.purge && self.attempts.is_empty() && told && !waits
     }
 
     /// Whether occurrences of the schedule are acted on.

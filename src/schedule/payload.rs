@@ -27,6 +27,14 @@ impl Payload {
         serde_json::from_str(&serde_json::to_string(object)?)
     }
 
+    /// A payload of JSON text; none if it is not that of an object.
+    pub(crate) fn from_text(text: String) -> Option<Self> {
+        RawValue::from_string(text)
+            .ok()
+            .map(Self)
+            .filter(|payload| payload.as_str().starts_with('{'))
+    }
+
     /// The JSON text.
     pub fn as_str(&self) -> &str {
         self.0.get()
@@ -96,7 +104,7 @@ impl JsonSchema for Payload {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "object", "description": "sent as the command's body, untouched" })
+        json_schema!({ "type": "object", "description": "sent as the command's body, untouched unless `payload_template` is set" })
     }
 }
 

@@ -119,7 +119,8 @@ impl RetryFields {
         let non_retryable = self.non_retryable.clone().unwrap_or_default();
         let sound = |name: &String| (1..=100).contains(&name.chars().count());
         if non_retryable.len() > MAX_NON_RETRYABLE || !non_retryable.iter().all(sound) {
-            let reason = format!("must be at most {MAX_NON_RETRYABLE} names of 1 to 100 characters");
+            let reason =
+                format!("must be at most {MAX_NON_RETRYABLE} names of 1 to 100 characters");
             fault("non_retryable", reason);
         }
         RetryPolicy { initial_seconds, multiplier, max_seconds, jitter, non_retryable }
@@ -143,7 +144,8 @@ impl RetryPolicy {
     pub fn delay(&self, number: u32, id: Uuid) -> Duration {
         let initial = f64::from(self.initial_seconds) * 1000.0;
         let exponent = i32::try_from(number.saturating_sub(1)).unwrap_or(i32::MAX);
-        let base = (initial * self.multiplier.powi(exponent)).min(f64::from(self.max_seconds) * 1000.0);
+        let base =
+            (initial * self.multiplier.powi(exponent)).min(f64::from(self.max_seconds) * 1000.0);
         let delay = base * (1.0 + self.jitter * fraction(id.as_bytes()));
         #[allow(clippy::cast_possible_truncation, reason = "at most two days in milliseconds")]
         Duration::milliseconds(delay as i64)
@@ -214,7 +216,13 @@ mod tests {
         let names: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();
         assert_eq!(
             names,
-            ["retry.initial_seconds", "retry.max_seconds", "retry.multiplier", "retry.jitter", "retry.non_retryable"]
+            [
+                "retry.initial_seconds",
+                "retry.max_seconds",
+                "retry.multiplier",
+                "retry.jitter",
+                "retry.non_retryable"
+            ]
         );
     }
 }

@@ -4,7 +4,10 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Delivery, Payload, ScheduleType, TimingFields, object_field};
+use super::{
+    After, CatchUp, Delivery, Overlap, Payload, RetryFields, ScheduleType, TimingFields,
+    object_field,
+};
 use crate::trigger::{DstGap, DstOverlap};
 
 /// A request to create a schedule. `name`, `schedule_type`, `target_command` and the field that
@@ -32,8 +35,19 @@ pub struct CreateSchedule {
     /// IANA time zone of the cron expression; default the service's, which is `UTC` unless set.
     #[schemars(length(max = 50))]
     pub timezone: Option<String>,
-    /// For `interval`: when the first run is due; default at once.
+    /// For `interval`: the anchor and first run; default at once. For `cron`: none is earlier.
     pub start_at: Option<DateTime<Utc>>,
+    /// For `interval` and `cron`: none is later.
+    pub end_at: Option<DateTime<Utc>>,
+    /// How many occurrences it has at most; 0 for any number.
+    pub max_runs: Option<u64>,
+    /// For `interval` and `cron`: each occurrence is due up to so much later than its nominal time, the
+    /// same for whoever asks; default 0.
+    #[schemars(range(max = 3600))]
+    pub jitter_seconds: Option<u64>,
+    /// Required for `dependent`: whose occurrences it follows.
+    #[serde(deserialize_with = "object_field")]
+    pub after: Option<After>,
     /// For `cron`: a local time that a clock change skips runs at the next valid instant
     /// (`next_valid`, default) or not at all (`skip`).
     pub dst_gap: Option<DstGap>,
@@ -63,6 +77,26 @@ pub struct CreateSchedule {
     /// How late an occurrence may be and still be acted on; default 300.
     #[schemars(range(min = 1, max = 31_536_000))]
     pub misfire_grace_seconds: Option<u64>,
+    /// What becomes of occurrences that are late; default the service's, which is `latest` unless set.
+    pub catch_up: Option<CatchUp>,
+    /// What becomes of an occurrence while an earlier execution is under way; default `skip`.
+    pub overlap: Option<Overlap>,
+    /// With `overlap` `allow`: executions under way at once; default 1, at most
+    /// `SCHEDULER_MAX_INSTANCES`.
+    #[schemars(range(min = 1, max = 16))]
+    pub max_instances: Option<u64>,
+    /// How failed attempts are tried again; default from `retry_delay_seconds`.
+    #[serde(deserialize_with = "object_field")]
+    pub retry: Option<RetryFields>,
+    /// Where the command goes when its last attempt has failed; empty for nowhere, which is the default.
+    #[schemars(length(max = 255))]
+    pub dead_letter: Option<String>,
+    /// How many occurrences must fail in a row for the schedule to be paused; 0 for never, which is the
+    /// default.
+    #[schemars(range(max = 1000))]
+    pub pause_on_failure: Option<u64>,
+    /// Whether the payload has placeholders, such as `${scheduled_for}`; default false.
+    pub payload_template: Option<bool>,
     /// Who creates it, where no `X-Created-By` header says so.
     #[schemars(length(min = 1, max = 255))]
     pub created_by: Option<String>,
@@ -82,6 +116,10 @@ impl CreateSchedule {
             scheduled_at: self.scheduled_at,
             timezone: self.timezone.clone(),
             start_at: self.start_at,
+            end_at: self.end_at,
+            max_runs: self.max_runs,
+            jitter_seconds: self.jitter_seconds,
+            after: self.after,
             dst_gap: self.dst_gap,
             dst_overlap: self.dst_overlap,
         }

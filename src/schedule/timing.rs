@@ -11,6 +11,50 @@ use crate::trigger::{CronTrigger, DstGap, DstOverlap, IntervalTrigger, Trigger};
 /// Longest interval: 365 days.
 pub const MAX_INTERVAL_SECONDS: u32 = 31_536_000;
 
+/// Longest jitter.
+const MAX_JITTER_SECONDS: u64 = 3600;
+/// Occurrences between which the jitter must fit.
+const JITTER_LOOK: usize = 100;
+
+/// Which ends of an occurrence a dependent schedule follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum On {
+    /// Its success.
+    #[default]
+    Success,
+    /// Its failure, after the last attempt.
+    Failure,
+    /// Either.
+    Completion,
+}
+
+impl On {
+    /// Whether an end is one of those.
+    pub fn includes(self, success: bool) -> bool {
+        match self {
+            Self::Success => success,
+            Self::Failure => !success,
+            Self::Completion => true,
+        }
+    }
+}
+
+/// Whose occurrences a dependent schedule follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct After {
+    /// The other schedule.
+    pub schedule_id: Uuid,
+    /// Which ends count; default `success`.
+    #[serde(default)]
+    pub on: On,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 /// The timing fields of a request, unchecked.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -29,8 +73,18 @@ pub struct TimingFields {
     /// IANA time zone of the cron expression; default the service's, which is `UTC` unless set.
     #[schemars(length(max = 50))]
     pub timezone: Option<String>,
-    /// For `interval`: when the first run is due; default at once.
+    /// For `interval`: the anchor and first run; default at once. For `cron`: none is earlier.
     pub start_at: Option<DateTime<Utc>>,
+    /// For `interval` and `cron`: none is later.
+    pub end_at: Option<DateTime<Utc>>,
+    /// How many occurrences it has at most; 0 for any number.
+    pub max_runs: Option<u64>,
+    /// For `interval` and `cron`: each occurrence is due up to so much later than its nominal time, the
+    /// same for whoever asks; default 0.
+    #[schemars(range(max = 3600))]
+    pub jitter_seconds: Option<u64>,
+    /// Required for `dependent`: whose occurrences it follows.
+    pub after: Option<After>,
     /// For `cron`: a local time that a clock change skips runs at the next valid instant
     /// (`next_valid`, default) or not at all (`skip`).
     pub dst_gap: Option<DstGap>,
@@ -55,9 +109,21 @@ pub struct Timing {
     pub scheduled_at: Option<DateTime<Utc>>,
     /// IANA time zone.
     pub timezone: chrono_tz::Tz,
-    /// The anchor of an interval.
+    /// The anchor of an interval; of a cron, the time before which it has no occurrence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_at: Option<DateTime<Utc>>,
+    /// The time after which it has no occurrence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_at: Option<DateTime<Utc>>,
+    /// How many occurrences it has at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_runs: Option<u64>,
+    /// How much later than its nominal time an occurrence is due, at most.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub jitter_seconds: u32,
+    /// Whose occurrences a dependent schedule follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<After>,
     /// What becomes of skipped local times.
     #[serde(default)]
     pub dst_gap: DstGap,
@@ -73,8 +139,15 @@ impl Timing {
     /// The fault of the field that cannot be used; only a record that was not written by
     /// [`TimingFields::check`] has one.
     pub fn trigger(&self, id: Uuid) -> Result<Trigger, FieldFault> {
+        let trigger = self.unbounded(id)?;
+        let start = self.start_at.filter(|_| self.schedule_type == ScheduleType::Cron);
+        Ok(trigger.within(start, self.end_at))
+    }
+
+    fn unbounded(&self, id: Uuid) -> Result<Trigger, FieldFault> {
         let missing = |field: &str| FieldFault::new(field, "is missing");
         match self.schedule_type {
+            ScheduleType::Dependent => Ok(Trigger::Never),
             ScheduleType::Cron => {
                 let expression =
                     self.cron_expression.as_deref().ok_or_else(|| missing("cron_expression"))?;
@@ -110,7 +183,10 @@ impl TimingFields {
         let before = faults.len();
         let mut fault = |field: &str, reason: String| faults.push(FieldFault::new(field, reason));
         let Some(schedule_type) = self.schedule_type else {
-            fault("schedule_type", "is required: cron, interval, one_time or immediate".to_owned());
+            fault(
+                "schedule_type",
+                "is required: cron, interval, one_time, immediate or dependent".to_owned(),
+            );
             return None;
         };
         let mut belongs = |field: &str, given: bool, to: ScheduleType| {
@@ -128,10 +204,33 @@ impl TimingFields {
         belongs("cron_expression", self.cron_expression.is_some(), ScheduleType::Cron);
         belongs("interval_seconds", self.interval_seconds.is_some(), ScheduleType::Interval);
         belongs("scheduled_at", self.scheduled_at.is_some(), ScheduleType::OneTime);
-        belongs("start_at", self.start_at.is_some(), ScheduleType::Interval);
+        belongs("after", self.after.is_some(), ScheduleType::Dependent);
         belongs("dst_gap", self.dst_gap.is_some(), ScheduleType::Cron);
         belongs("dst_overlap", self.dst_overlap.is_some(), ScheduleType::Cron);
 
+        let timed = matches!(schedule_type, ScheduleType::Cron | ScheduleType::Interval);
+        for (field, given) in [
+            ("start_at", self.start_at.is_some()),
+            ("end_at", self.end_at.is_some()),
+            ("jitter_seconds", self.jitter_seconds.is_some_and(|seconds| seconds > 0)),
+        ] {
+            if given && !timed {
+                let kind = schedule_type.as_str();
+                fault(field, format!("belongs to schedule_type cron or interval, not {kind}"));
+            }
+        }
+        if self.max_runs.is_some_and(|most| most > 0) && !schedule_type.recurs() {
+            let kind = schedule_type.as_str();
+            fault("max_runs", format!("belongs to schedules that recur, not to {kind}"));
+        }
+        if self.jitter_seconds.is_some_and(|seconds| seconds > MAX_JITTER_SECONDS) {
+            fault("jitter_seconds", format!("must be at most {MAX_JITTER_SECONDS}"));
+        }
+        if let Some(end) = self.end_at
+            && end <= self.start_at.unwrap_or(now).max(now)
+        {
+            fault("end_at", "must be in the future, and later than start_at".to_owned());
+        }
         if self.cron_expression.as_ref().is_some_and(|text| text.chars().count() > 255) {
             fault("cron_expression", "must have at most 255 characters".to_owned());
         }
@@ -183,19 +282,39 @@ impl TimingFields {
                 _ => self.scheduled_at.map(whole_milliseconds),
             },
             timezone,
-            start_at: (schedule_type == ScheduleType::Interval)
-                .then(|| self.start_at.map_or(now, whole_milliseconds)),
+            start_at: match schedule_type {
+                ScheduleType::Interval => Some(self.start_at.map_or(now, whole_milliseconds)),
+                _ => self.start_at.map(whole_milliseconds),
+            },
+            end_at: self.end_at,
+            max_runs: self.max_runs.filter(|most| *most > 0),
+            jitter_seconds: u32::try_from(self.jitter_seconds.unwrap_or(0)).unwrap_or(0),
+            after: self.after,
             dst_gap: self.dst_gap.unwrap_or_default(),
             dst_overlap: self.dst_overlap.unwrap_or_default(),
         };
         match timing.trigger(id) {
-            Ok(trigger) => Some((timing, trigger)),
+            Ok(trigger) => {
+                let jitter = Duration::seconds(i64::from(timing.jitter_seconds));
+                if jitter > shortest_gap(&trigger, now) {
+                    let reason = "must be no longer than the time between two occurrences";
+                    faults.push(FieldFault::new("jitter_seconds", reason));
+                    return None;
+                }
+                Some((timing, trigger))
+            }
             Err(found) => {
                 faults.push(found);
                 None
             }
         }
     }
+}
+
+/// The shortest time between the next occurrences: jitter must not put one behind the next.
+fn shortest_gap(trigger: &Trigger, now: DateTime<Utc>) -> Duration {
+    let times: Vec<_> = trigger.occurrences_after(now).take(JITTER_LOOK).map(|o| o.at).collect();
+    times.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap_or(Duration::MAX)
 }
 
 /// Rounds up to milliseconds, the precision of all times here, so that no run is early.

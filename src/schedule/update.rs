@@ -5,7 +5,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{CreateSchedule, Delivery, Payload, ScheduleType, Spec, TimingFields, object_field};
+use super::{
+    After, CatchUp, CreateSchedule, Delivery, Overlap, Payload, RetryFields, ScheduleType, Spec,
+    TimingFields, object_field,
+};
 use crate::trigger::{DstGap, DstOverlap};
 
 /// A request to update a schedule: fields that are given change, all others stay.
@@ -41,8 +44,19 @@ pub struct UpdateSchedule {
     /// IANA time zone of the cron expression.
     #[schemars(length(max = 50))]
     pub timezone: Option<String>,
-    /// For `interval`: when the first run is due.
+    /// For `interval`: the anchor and first run; default at once. For `cron`: none is earlier.
     pub start_at: Option<DateTime<Utc>>,
+    /// For `interval` and `cron`: none is later.
+    pub end_at: Option<DateTime<Utc>>,
+    /// How many occurrences it has at most; 0 for any number.
+    pub max_runs: Option<u64>,
+    /// For `interval` and `cron`: each occurrence is due up to so much later than its nominal time, the
+    /// same for whoever asks; default 0.
+    #[schemars(range(max = 3600))]
+    pub jitter_seconds: Option<u64>,
+    /// Required for `dependent`: whose occurrences it follows.
+    #[serde(deserialize_with = "object_field")]
+    pub after: Option<After>,
     /// For `cron`: a local time that a clock change skips runs at the next valid instant
     /// (`next_valid`, default) or not at all (`skip`).
     pub dst_gap: Option<DstGap>,
@@ -72,6 +86,26 @@ pub struct UpdateSchedule {
     /// How late an occurrence may be and still be acted on.
     #[schemars(range(min = 1, max = 31_536_000))]
     pub misfire_grace_seconds: Option<u64>,
+    /// What becomes of occurrences that are late; default the service's, which is `latest` unless set.
+    pub catch_up: Option<CatchUp>,
+    /// What becomes of an occurrence while an earlier execution is under way; default `skip`.
+    pub overlap: Option<Overlap>,
+    /// With `overlap` `allow`: executions under way at once; default 1, at most
+    /// `SCHEDULER_MAX_INSTANCES`.
+    #[schemars(range(min = 1, max = 16))]
+    pub max_instances: Option<u64>,
+    /// How failed attempts are tried again; default from `retry_delay_seconds`.
+    #[serde(deserialize_with = "object_field")]
+    pub retry: Option<RetryFields>,
+    /// Where the command goes when its last attempt has failed; empty for nowhere, which is the default.
+    #[schemars(length(max = 255))]
+    pub dead_letter: Option<String>,
+    /// How many occurrences must fail in a row for the schedule to be paused; 0 for never, which is the
+    /// default.
+    #[schemars(range(max = 1000))]
+    pub pause_on_failure: Option<u64>,
+    /// Whether the payload has placeholders, such as `${scheduled_for}`; default false.
+    pub payload_template: Option<bool>,
 }
 
 impl UpdateSchedule {
@@ -92,6 +126,10 @@ impl UpdateSchedule {
             now.interval_seconds = timing.interval_seconds.map(u64::from);
             now.scheduled_at = timing.scheduled_at.filter(|_| kind == ScheduleType::OneTime);
             now.start_at = timing.start_at;
+            now.end_at = timing.end_at;
+            now.max_runs = timing.max_runs;
+            now.jitter_seconds = Some(u64::from(timing.jitter_seconds));
+            now.after = timing.after;
             let cron = kind == ScheduleType::Cron;
             now.dst_gap = cron.then_some(timing.dst_gap);
             now.dst_overlap = cron.then_some(timing.dst_overlap);
@@ -105,6 +143,10 @@ impl UpdateSchedule {
             scheduled_at: given.scheduled_at.or(now.scheduled_at),
             timezone: given.timezone.or(now.timezone),
             start_at: given.start_at.or(now.start_at),
+            end_at: given.end_at.or(now.end_at),
+            max_runs: given.max_runs.or(now.max_runs),
+            jitter_seconds: given.jitter_seconds.or(now.jitter_seconds),
+            after: given.after.or(now.after),
             dst_gap: given.dst_gap.or(now.dst_gap),
             dst_overlap: given.dst_overlap.or(now.dst_overlap),
             target_command: self
@@ -125,6 +167,23 @@ impl UpdateSchedule {
             misfire_grace_seconds: self
                 .misfire_grace_seconds
                 .or(Some(u64::from(spec.misfire_grace_seconds))),
+            catch_up: self.catch_up.or(Some(spec.catch_up)),
+            overlap: self.overlap.or(Some(spec.overlap)),
+            max_instances: self.max_instances.or(Some(u64::from(spec.max_instances))),
+            retry: self.retry.clone().or_else(|| {
+                let mut retry = spec.retry.fields();
+                // What followed from the delay goes on doing so.
+                if spec.retry.initial_seconds == spec.retry_delay_seconds {
+                    retry.initial_seconds = None;
+                }
+                Some(retry)
+            }),
+            dead_letter: self
+                .dead_letter
+                .clone()
+                .or_else(|| spec.dead_letter.as_ref().map(|target| target.as_str().to_owned())),
+            pause_on_failure: self.pause_on_failure.or(spec.pause_on_failure.map(u64::from)),
+            payload_template: self.payload_template.or(Some(spec.payload_template)),
             created_by: None,
             idempotency_key: None,
         }
@@ -138,6 +197,10 @@ impl UpdateSchedule {
             scheduled_at: self.scheduled_at,
             timezone: self.timezone.clone(),
             start_at: self.start_at,
+            end_at: self.end_at,
+            max_runs: self.max_runs,
+            jitter_seconds: self.jitter_seconds,
+            after: self.after,
             dst_gap: self.dst_gap,
             dst_overlap: self.dst_overlap,
         }

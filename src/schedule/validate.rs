@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::timing::MAX_INTERVAL_SECONDS;
 use super::{
-    CreateSchedule, FieldFault, MAX_PAYLOAD_BYTES, Schedule, Spec, Status, Target, TargetPattern,
-    Timing, UpdateSchedule, Writer,
+    CatchUp, CreateSchedule, Delivery, DeliveryMode, FieldFault, MAX_PAYLOAD_BYTES, Schedule,
+    ScheduleType, Spec, Status, Target, TargetPattern, Timing, UpdateSchedule, Writer, template,
 };
 use crate::trigger::Trigger;
 
@@ -54,6 +54,28 @@ pub struct Rules {
     pub retry_delay_seconds: u32,
     /// `misfire_grace_seconds` of schedules that say none.
     pub misfire_grace_seconds: u32,
+    /// `catch_up` of schedules that say none.
+    pub catch_up: CatchUp,
+    /// `max_instances` of schedules that say none.
+    pub max_instances: u32,
+    /// The largest `max_instances`.
+    pub most_instances: u32,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            allowed_targets: TargetPattern::parse("cmd.>").into_iter().collect(),
+            timezone: chrono_tz::UTC,
+            max_retries: 3,
+            retry_delay_seconds: 300,
+            misfire_grace_seconds: 300,
+            catch_up: CatchUp::Latest,
+            max_instances: 1,
+            most_instances: 3,
+        }
+    }
 }
 
 /// Checks a request to create schedule `id` at `now` and makes its record.
@@ -80,7 +102,7 @@ pub fn new_schedule(
     };
     // A first occurrence exactly now counts: `immediate` and intervals start with it.
     let next_run_at = trigger.next_after(now - Duration::milliseconds(1));
-    if next_run_at.is_none() {
+    if next_run_at.is_none() && spec.timing.schedule_type != ScheduleType::Dependent {
         return Err(vec![no_time_left()]);
     }
     let schedule = Schedule {
@@ -96,6 +118,8 @@ pub fn new_schedule(
         run_count: 0,
         success_count: 0,
         failure_count: 0,
+        occurrence_count: 0,
+        consecutive_failures: 0,
         created_at: now,
         updated_at: now,
         created_by: created_by.to_owned(),
@@ -105,6 +129,8 @@ pub fn new_schedule(
         deleted_from: None,
         correlation_id: correlation_id.to_owned(),
         attempts: Vec::new(),
+        backfill: None,
+        ended: Vec::new(),
         last_change: None,
         events: Vec::new(),
         purge: false,
@@ -134,8 +160,16 @@ pub fn apply_update(
     let (spec, trigger) = check_spec(&request, rules, schedule.id, now, kept)?;
     schedule.spec = Arc::new(spec);
     if update.changes_timing() {
-        schedule.next_run_at =
-            Some(first_free(schedule, &trigger, now).ok_or_else(|| vec![no_time_left()])?);
+        if schedule.has_had_all() {
+            let count = schedule.occurrence_count;
+            let reason = format!("is reached: there were {count} occurrences");
+            return Err(vec![FieldFault::new("max_runs", reason)]);
+        }
+        schedule.next_run_at = first_free(schedule, &trigger, now);
+        let dependent = schedule.spec.timing.schedule_type == ScheduleType::Dependent;
+        if schedule.next_run_at.is_none() && !dependent {
+            return Err(vec![no_time_left()]);
+        }
         if matches!(schedule.status, Status::Completed | Status::Failed) {
             schedule.status = Status::Active;
         }
@@ -152,7 +186,8 @@ pub fn restore(schedule: &mut Schedule, trigger: &Trigger, now: DateTime<Utc>) {
     schedule.status = before;
     if matches!(before, Status::Active | Status::Paused) {
         schedule.next_run_at = first_free(schedule, trigger, now);
-        if schedule.next_run_at.is_none() && schedule.attempts.is_empty() {
+        let over = schedule.next_run_at.is_none() && schedule.attempts.is_empty();
+        if over && schedule.spec.timing.schedule_type != ScheduleType::Dependent {
             let ran = schedule.success_count > 0 || schedule.spec.timing.schedule_type.recurs();
             schedule.status = if ran { Status::Completed } else { Status::Failed };
         }
@@ -188,16 +223,23 @@ fn check_spec(
     let mut faults = Vec::new();
     let name = required_text("name", request.name.as_deref(), 255, &mut faults);
     check_length("description", request.description.as_deref(), 0, 1000, &mut faults);
-    let target = check_target(request.target_command.as_deref(), rules, &mut faults);
+    let target =
+        check_target("target_command", request.target_command.as_deref(), rules, &mut faults);
+    let dead_letter = request.dead_letter.as_deref().filter(|text| !text.is_empty());
+    let dead_letter =
+        dead_letter.and_then(|text| check_target("dead_letter", Some(text), rules, &mut faults));
     let tags = check_tags(request.tags.clone().unwrap_or_default(), &mut faults);
     let payload = request.command_payload.clone().unwrap_or_default();
     if payload.as_str().len() > MAX_PAYLOAD_BYTES {
         let reason = format!("must have at most {MAX_PAYLOAD_BYTES} bytes");
         faults.push(FieldFault::new("command_payload", reason));
     }
+    let payload_template = request.payload_template.unwrap_or(false);
+    if payload_template && let Err(reason) = template::check(&payload) {
+        faults.push(FieldFault::new("command_payload", reason));
+    }
     let delivery = request.delivery.clone().unwrap_or_default();
-    let timeout = u64::from(delivery.timeout_seconds);
-    check_number("delivery.timeout_seconds", Some(timeout), 1, 3600, 30, &mut faults);
+    check_delivery(&delivery, &mut faults);
     let priority = check_number("priority", request.priority, 1, 10, 5, &mut faults);
     let retries = u32::from(rules.max_retries);
     let max_retries = check_number("max_retries", request.max_retries, 0, 10, retries, &mut faults);
@@ -217,6 +259,12 @@ fn check_spec(
         rules.misfire_grace_seconds,
         &mut faults,
     );
+    let retry = request.retry.clone().unwrap_or_default().check(retry_delay_seconds, &mut faults);
+    let (instances, most) = (rules.max_instances, rules.most_instances);
+    let max_instances =
+        check_number("max_instances", request.max_instances, 1, most, instances, &mut faults);
+    let pause_on_failure =
+        check_number("pause_on_failure", request.pause_on_failure, 0, 1000, 0, &mut faults);
     let timing = kept.or_else(|| {
         request.timing().check(id, now, rules.timezone, rules.limits.lookahead, &mut faults)
     });
@@ -237,8 +285,26 @@ fn check_spec(
         retry_delay_seconds,
         delivery,
         misfire_grace_seconds,
+        catch_up: request.catch_up.unwrap_or(rules.catch_up),
+        overlap: request.overlap.unwrap_or_default(),
+        max_instances: u8::try_from(max_instances).unwrap_or(1),
+        retry,
+        dead_letter,
+        pause_on_failure: Some(pause_on_failure).filter(|count| *count > 0),
+        payload_template,
     };
     Ok((spec, trigger))
+}
+
+fn check_delivery(delivery: &Delivery, faults: &mut Vec<FieldFault>) {
+    let is_job = delivery.mode == DeliveryMode::Job;
+    let (most, timeout) = (if is_job { 86_400 } else { 3600 }, delivery.timeout_seconds);
+    check_number("delivery.timeout_seconds", Some(timeout.into()), 1, most, 30, faults);
+    let heartbeat = delivery.heartbeat_seconds.map(u64::from);
+    check_number("delivery.heartbeat_seconds", heartbeat, 1, 3600, 1, faults);
+    if heartbeat.is_some() && !is_job {
+        faults.push(FieldFault::new("delivery.heartbeat_seconds", "belongs to mode job"));
+    }
 }
 
 fn required_text(
@@ -288,15 +354,19 @@ fn check_number(
     }
 }
 
-fn check_target(text: Option<&str>, rules: &Rules, faults: &mut Vec<FieldFault>) -> Option<Target> {
-    const FIELD: &str = "target_command";
+fn check_target(
+    field: &str,
+    text: Option<&str>,
+    rules: &Rules,
+    faults: &mut Vec<FieldFault>,
+) -> Option<Target> {
     let Some(text) = text else {
-        faults.push(FieldFault::new(FIELD, "is required"));
+        faults.push(FieldFault::new(field, "is required"));
         return None;
     };
     match Target::parse(text) {
         Err(reason) => {
-            faults.push(FieldFault::new(FIELD, reason));
+            faults.push(FieldFault::new(field, reason));
             None
         }
         Ok(target) if !rules.allowed_targets.iter().any(|pattern| pattern.allows(&target)) => {
@@ -306,7 +376,7 @@ fn check_target(text: Option<&str>, rules: &Rules, faults: &mut Vec<FieldFault>)
                 "is not in the allow-list (ALLOWED_TARGET_COMMANDS): {}",
                 patterns.join(", ")
             );
-            faults.push(FieldFault::new(FIELD, reason));
+            faults.push(FieldFault::new(field, reason));
             None
         }
         Ok(target) => Some(target),
@@ -333,12 +403,8 @@ mod tests {
 
     fn create(json: &str) -> Result<Schedule, Vec<String>> {
         let rules = Rules {
-            limits: Limits::default(),
             allowed_targets: vec![TargetPattern::parse("cmd.report.>").unwrap()],
-            timezone: chrono_tz::UTC,
-            max_retries: 3,
-            retry_delay_seconds: 300,
-            misfire_grace_seconds: 300,
+            ..Rules::default()
         };
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
         let writer = Writer { instance: Uuid::nil(), token: 1 };

@@ -104,9 +104,22 @@ pub enum Trigger {
     Interval(IntervalTrigger),
     /// A single instant.
     Once(DateTime<Utc>),
+    /// Those of another between two instants, each of which may be open.
+    Within(Box<Trigger>, Option<DateTime<Utc>>, Option<DateTime<Utc>>),
+    /// None: what decides is not the time.
+    Never,
 }
 
 impl Trigger {
+    /// Only the occurrences from `start` to `end`.
+    #[must_use]
+    pub fn within(self, start: Option<DateTime<Utc>>, end: Option<DateTime<Utc>>) -> Self {
+        if start.is_none() && end.is_none() {
+            return self;
+        }
+        Self::Within(Box::new(self), start, end)
+    }
+
     /// The first occurrence strictly after `after`, or `None` when there is none left.
     pub fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.next_occurrence(after).map(|occurrence| occurrence.at)
@@ -120,6 +133,11 @@ impl Trigger {
             Trigger::Cron(cron) => cron.latest_at_or_before(at).map(|occurrence| occurrence.at),
             Trigger::Interval(interval) => interval.latest_at_or_before(at),
             Trigger::Once(instant) => (*instant <= at).then_some(*instant),
+            Trigger::Within(inner, start, end) => {
+                let at = end.map_or(at, |end| end.min(at));
+                inner.latest_at_or_before(at).filter(|at| start.is_none_or(|start| *at >= start))
+            }
+            Trigger::Never => None,
         }
     }
 
@@ -134,6 +152,11 @@ impl Trigger {
             Trigger::Cron(cron) => cron.count_in(after, until),
             Trigger::Interval(interval) => interval.count_in(after, until),
             Trigger::Once(instant) => u64::from(after < *instant && *instant <= until),
+            Trigger::Within(inner, start, end) => {
+                let after = just_before(*start).map_or(after, |start| start.max(after));
+                inner.count_in(after, end.map_or(until, |end| end.min(until)))
+            }
+            Trigger::Never => 0,
         }
     }
 
@@ -149,6 +172,17 @@ impl Trigger {
             Trigger::Cron(cron) => cron.next_after(after),
             Trigger::Interval(interval) => interval.next_after(after).map(plain),
             Trigger::Once(instant) => (after < *instant).then_some(plain(*instant)),
+            Trigger::Within(inner, start, end) => {
+                let after = just_before(*start).map_or(after, |start| start.max(after));
+                let next = inner.next_occurrence(after);
+                next.filter(|next| end.is_none_or(|end| next.at <= end))
+            }
+            Trigger::Never => None,
         }
     }
+}
+
+/// Spans exclude their start; times are whole milliseconds.
+fn just_before(at: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
+    at?.checked_sub_signed(chrono::TimeDelta::milliseconds(1))
 }

@@ -35,7 +35,7 @@ fn full() -> CreateSchedule {
         .tags(["a", "b"])
         .priority(8)
         .retries(2, 7)
-        .delivery(Delivery { mode: DeliveryMode::Core, timeout_seconds: 9 })
+        .delivery(Delivery { mode: DeliveryMode::Core, timeout_seconds: 9, ..Delivery::default() })
         .misfire_grace_seconds(60)
         .idempotency_key("full-1")
 }
@@ -57,7 +57,10 @@ async fn what_is_built_is_what_is_stored_and_a_repeated_creation_creates_nothing
     assert_eq!(schedule.tags, ["a", "b"]);
     assert_eq!((schedule.priority, schedule.misfire_grace_seconds), (8, 60));
     assert_eq!((schedule.max_retries, schedule.retry_delay_seconds), (2, 7));
-    assert_eq!(schedule.delivery, Delivery { mode: DeliveryMode::Core, timeout_seconds: 9 });
+    assert_eq!(
+        schedule.delivery,
+        Delivery { mode: DeliveryMode::Core, timeout_seconds: 9, ..Delivery::default() }
+    );
     assert_eq!((schedule.created_by.as_str(), schedule.revision), ("alice", 1));
     let again = client.create(&full()).await.unwrap();
     assert_eq!(again.data.id, schedule.id);
@@ -172,7 +175,11 @@ async fn bulk_requests_previews_commands_at_once_and_the_status_are_typed_too() 
 
     let command = ExecuteImmediate {
         target_command: Some("cmd.nobody.listens".to_owned()),
-        delivery: Some(Delivery { mode: DeliveryMode::Request, timeout_seconds: 1 }),
+        delivery: Some(Delivery {
+            mode: DeliveryMode::Request,
+            timeout_seconds: 1,
+            ..Delivery::default()
+        }),
         max_retries: Some(0),
         wait_ms: Some(20_000),
         ..ExecuteImmediate::default()

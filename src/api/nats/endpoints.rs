@@ -97,6 +97,36 @@ pub fn endpoints() -> Vec<Endpoint> {
             |api, request, caller| async move { api.preview_schedule(request, &caller).await },
         ),
         endpoint(
+            "schedule.backfill",
+            "X-Triggered-By",
+            "Run the occurrences of a span of the past",
+            |api, request, caller| async move { api.backfill_schedule(request, &caller).await },
+        ),
+        endpoint(
+            "execution.complete",
+            "X-Created-By",
+            "A worker has done what a job command asked for",
+            |api, request, caller| async move { api.complete_execution(request, &caller).await },
+        ),
+        endpoint(
+            "execution.fail",
+            "X-Created-By",
+            "A worker has not done what a job command asked for",
+            |api, request, caller| async move { api.fail_execution(request, &caller).await },
+        ),
+        endpoint(
+            "execution.heartbeat",
+            "X-Created-By",
+            "A worker is still at it",
+            |api, request, caller| async move { api.heartbeat_execution(request, &caller).await },
+        ),
+        endpoint(
+            "execution.cancel",
+            "X-Cancelled-By",
+            "Stop an execution that is under way or waits",
+            |api, request, caller| async move { api.cancel_execution(request, &caller).await },
+        ),
+        endpoint(
             "bulk.create",
             "X-Performed-By",
             "Create many schedules",
@@ -117,7 +147,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         endpoint(
             "execution.get",
             "X-Created-By",
-            "One execution",
+            "One execution, with all attempts at its occurrence",
             |api, request, caller| async move { api.get_execution(request, &caller).await },
         ),
         endpoint(
@@ -125,6 +155,24 @@ pub fn endpoints() -> Vec<Endpoint> {
             "X-Created-By",
             "Executions, newest first",
             |api, request, caller| async move { api.list_executions(request, &caller).await },
+        ),
+        endpoint(
+            "execution.running",
+            "X-Created-By",
+            "Executions that are under way now",
+            |api, request, caller| async move { api.running_executions(request, &caller).await },
+        ),
+        endpoint(
+            "execution.by_correlation",
+            "X-Created-By",
+            "Executions with a correlation id, newest first",
+            |api, request, caller| async move { api.executions_by_correlation(request, &caller).await },
+        ),
+        endpoint(
+            "execution.stats",
+            "X-Created-By",
+            "Statistics of the executions of one schedule, or of all",
+            |api, request, caller| async move { api.execution_statistics(request, &caller).await },
         ),
         endpoint(
             "status",

@@ -9,7 +9,7 @@ use super::super::{Api, Caller, Checked};
 use crate::clock;
 use crate::jetstream::deliver;
 use crate::schedule::{
-    Change, ChangeKind, CreateSchedule, DeliveryMode, FieldFault, Schedule, new_schedule,
+    Change, ChangeKind, CreateSchedule, DeliveryMode, FieldFault, Schedule, Status, new_schedule,
 };
 
 impl Checked for CreateSchedule {
@@ -89,6 +89,7 @@ impl Api {
         let (now, correlation_id) = (clock::now(), &caller.correlation_id);
         let (mut schedule, _) =
             new_schedule(request, &self.rules, id, now, created_by, correlation_id, self.writer())?;
+        self.check_after(&schedule)?;
         let details = json!({
             "schedule_type": schedule.spec.timing.schedule_type,
             "target_command": schedule.spec.target_command,
@@ -103,12 +104,30 @@ impl Api {
         Ok(schedule)
     }
 
+    /// Refuses to follow a schedule that is not there, or that follows this one.
+    pub(super) fn check_after(&self, schedule: &Schedule) -> Result<(), ApiError> {
+        let Some(after) = schedule.spec.timing.after else { return Ok(()) };
+        let upstream = after.schedule_id;
+        let there = self
+            .index
+            .get(upstream)
+            .is_some_and(|entry| entry.schedule.status != Status::Deleted && !entry.schedule.purge);
+        let reason = if !there {
+            format!("there is no schedule {upstream}")
+        } else if self.index.leads_to(upstream, schedule.id) {
+            format!("schedule {upstream} follows this one, so this would be a circle")
+        } else {
+            return Ok(());
+        };
+        Err(vec![FieldFault::new("after.schedule_id", reason)].into())
+    }
+
     /// A stream may be added or changed later, so a target that cannot work now is allowed, and said.
     pub(crate) async fn target_warning(&self, schedule: &Schedule) -> Option<Warning> {
         let target = schedule.spec.target_command.as_str();
         let captured = deliver::captured(&self.js, target).await?;
         let (code, message) = match (schedule.spec.delivery.mode, captured) {
-            (DeliveryMode::Publish, false) => (
+            (DeliveryMode::Publish | DeliveryMode::Job, false) => (
                 "no_stream",
                 format!(
                     "no stream captures {target}, so its executions will fail with no_stream: add \

@@ -14,8 +14,8 @@ use super::super::{Api, Caller};
 use crate::execution::Execution;
 use crate::plan::MAX_ATTEMPTS;
 use crate::schedule::{
-    Attempt, ChangeKind, FieldFault, MAX_PAYLOAD_BYTES, Manual, Payload, Schedule, SkipCause,
-    Status,
+    Attempt, ChangeKind, FieldFault, MAX_PAYLOAD_BYTES, Manual, Origin, Payload, Schedule,
+    ScheduleType, SkipCause, Status, check_template,
 };
 
 /// Longest time to wait for the outcome of a run by hand.
@@ -144,8 +144,12 @@ impl Api {
         }
         let id = super::required_id(request.schedule_id)?;
         let execution_id = Uuid::now_v7();
-        let manual =
-            Manual { payload, correlation_id: caller.correlation_id.clone(), by: caller.actor() };
+        let manual = Manual {
+            payload,
+            correlation_id: caller.correlation_id.clone(),
+            by: caller.actor(),
+            origin: Origin::User,
+        };
         let change = |schedule: &mut Schedule, now: DateTime<Utc>| {
             let known = |attempt: &Attempt| attempt.execution_id == execution_id;
             if schedule.attempts.iter().any(known) {
@@ -155,6 +159,12 @@ impl Api {
                 let message =
                     format!("{MAX_ATTEMPTS} runs of schedule {id} wait, which is the limit");
                 return Err(ApiError::new(Code::LimitExceeded, message));
+            }
+            if let Some(payload) =
+                manual.payload.as_ref().filter(|_| schedule.spec.payload_template)
+                && let Err(reason) = check_template(payload)
+            {
+                return Err(vec![FieldFault::new("override_payload", reason)].into());
             }
             schedule.attempts.push(Attempt::manual(execution_id, now, manual.clone()));
             let by = &manual.by;
@@ -183,7 +193,9 @@ impl Api {
         schedule.status = Status::Active;
         schedule.pause_reason = None;
         self.skip_due(schedule, now, SkipCause::Paused)?;
-        if schedule.next_run_at.is_none() && schedule.attempts.is_empty() {
+        let dependent = schedule.spec.timing.schedule_type == ScheduleType::Dependent;
+        schedule.consecutive_failures = 0;
+        if schedule.next_run_at.is_none() && schedule.attempts.is_empty() && !dependent {
             // Its last occurrence ended while it was paused.
             schedule.status = Status::Completed;
         }

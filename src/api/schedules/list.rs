@@ -75,16 +75,14 @@ impl Api {
         if !faults.is_empty() {
             return Err(faults.into());
         }
-        let matches = filter.matcher();
         let listing = Listing {
-            deleted: filter.status == Some(Status::Deleted),
-            filter: (filter != ScheduleFilter::default()).then_some(&matches),
+            filter: &filter,
             sort,
             after: place.as_ref(),
             offset: page.offset,
             limit: page.limit,
         };
-        // Many schedules take milliseconds, in which this thread does nothing else.
+        // A filter looks at every schedule, in which time this thread does nothing else.
         let Found { entries, total, more } = block_in_place(|| self.index.list(&listing));
         let next = entries.last().filter(|_| more);
         let next_cursor = next.map(|last| place_text(&Place::of(&last.schedule, sort)));

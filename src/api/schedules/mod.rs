@@ -1,5 +1,6 @@
 //! Operations on schedules.
 
+mod backfill;
 mod bulk;
 mod create;
 mod delete;
@@ -15,6 +16,7 @@ mod restore;
 mod update;
 
 pub use crate::index::Sort;
+pub use backfill::{BackfillSchedule, Backfilled};
 pub use bulk::{
     BulkCreate, BulkCreated, BulkItem, BulkOperated, BulkOperation, ItemRefused, ItemResult,
     Operation,
@@ -134,7 +136,11 @@ fn required_id(id: Option<Uuid>) -> Result<Uuid, ApiError> {
 
 impl Api {
     /// Writes a changed record at the revision that it was read at, and shows it to this instance.
-    async fn rewrite(&self, schedule: &mut Schedule, revision: u64) -> Result<u64, WriteError> {
+    pub(in crate::api) async fn rewrite(
+        &self,
+        schedule: &mut Schedule,
+        revision: u64,
+    ) -> Result<u64, WriteError> {
         schedule.writer = self.writer();
         let size = schedules::encode(schedule)?.len();
         if size + RESERVE > self.js.client().max_payload() {
@@ -237,7 +243,10 @@ impl Api {
     }
 
     /// The record of a schedule, in whatever state, and its revision, from the stream's leader.
-    async fn record(&self, id: Uuid) -> Result<Option<(Schedule, u64)>, ApiError> {
+    pub(in crate::api) async fn record(
+        &self,
+        id: Uuid,
+    ) -> Result<Option<(Schedule, u64)>, ApiError> {
         let stored = self.store.read(&subjects::schedule_key(id)).await?;
         let Some((revision, value)) = stored.and_then(|s| Some((s.revision, s.value?))) else {
             return Ok(None);

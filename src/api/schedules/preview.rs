@@ -9,7 +9,7 @@ use super::super::error::ApiError;
 use super::super::reply::Reply;
 use super::super::{Api, Caller};
 use crate::clock;
-use crate::schedule::{FieldFault, ScheduleType, Timing, TimingFields};
+use crate::schedule::{FieldFault, On, ScheduleType, Timing, TimingFields, jitter};
 use crate::trigger::{self, DstGap, DstOverlap, Trigger};
 
 /// A request for the times of a schedule: an existing one by `schedule_id`, or timing fields as in
@@ -27,6 +27,9 @@ pub struct PreviewSchedule {
     pub scheduled_at: Option<DateTime<Utc>>,
     pub timezone: Option<String>,
     pub start_at: Option<DateTime<Utc>>,
+    pub end_at: Option<DateTime<Utc>>,
+    pub max_runs: Option<u64>,
+    pub jitter_seconds: Option<u64>,
     pub dst_gap: Option<DstGap>,
     pub dst_overlap: Option<DstOverlap>,
     /// Times later than this; default now.
@@ -41,6 +44,9 @@ pub struct PreviewSchedule {
 pub struct Preview {
     /// The nominal times, in order.
     pub occurrences: Vec<DateTime<Utc>>,
+    /// With `jitter_seconds`: when each is due.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub due: Vec<DateTime<Utc>>,
     /// Those of them that a clock change moved or added.
     pub moved: Vec<Moved>,
     /// The timing in plain English.
@@ -79,6 +85,10 @@ impl Api {
             scheduled_at: request.scheduled_at,
             timezone: request.timezone,
             start_at: request.start_at,
+            end_at: request.end_at,
+            max_runs: request.max_runs,
+            jitter_seconds: request.jitter_seconds,
+            after: None,
             dst_gap: request.dst_gap,
             dst_overlap: request.dst_overlap,
         };
@@ -103,12 +113,18 @@ impl Api {
         }
         let mut preview = Preview {
             occurrences: Vec::new(),
+            due: Vec::new(),
             moved: Vec::new(),
             description: describe(&timing, &trigger),
         };
         let count = usize::try_from(count).unwrap_or(1000);
         for occurrence in trigger.occurrences_after(request.after.unwrap_or(now)).take(count) {
             preview.occurrences.push(occurrence.at);
+            if timing.jitter_seconds > 0 {
+                // Of a schedule that is not there yet nobody knows the id that it follows from.
+                let id = request.schedule_id.unwrap_or_default();
+                preview.due.push(occurrence.at + jitter(timing.jitter_seconds, id, occurrence.at));
+            }
             if let Some(cause) = occurrence.moved {
                 preview.moved.push(Moved { at: occurrence.at, cause });
             }
@@ -135,5 +151,26 @@ fn describe(timing: &Timing, trigger: &Trigger) -> String {
             "Once, at once".to_owned()
         }
         Trigger::Once(at) => format!("Once, at {}", at.to_rfc3339()),
+        Trigger::Within(inner, start, end) => {
+            let mut text = describe(timing, inner);
+            if let Some(start) = start {
+                text.push_str(&format!(", from {}", start.to_rfc3339()));
+            }
+            if let Some(end) = end {
+                text.push_str(&format!(", until {}", end.to_rfc3339()));
+            }
+            text
+        }
+        Trigger::Never => match &timing.after {
+            Some(after) => {
+                let ends = match after.on {
+                    On::Success => "succeeded",
+                    On::Failure => "failed",
+                    On::Completion => "ended",
+                };
+                format!("When an occurrence of schedule {} has {ends}", after.schedule_id)
+            }
+            None => "Never".to_owned(),
+        },
     }
 }

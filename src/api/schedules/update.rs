@@ -39,11 +39,11 @@ impl Api {
     ) -> Result<Reply<ScheduleView>, ApiError> {
         let id = super::required_id(request.schedule_id)?;
         let actor = caller.actor();
-        let event_id = Uuid::now_v7();
+        let (event_id, mut before) = (Uuid::now_v7(), None);
         for _ in 0..super::super::CHANGE_TRIES {
             let (old, revision) = self.read_schedule(id).await?;
             if super::is_made(&old, event_id) {
-                return Ok(Reply::new(ScheduleView::new(&old), caller).links(Links::schedule(id)));
+                return Ok(self.updated(&old, before, caller).await);
             }
             if old.status == Status::Deleted {
                 return Err(ApiError::no_schedule(id));
@@ -65,28 +65,38 @@ impl Api {
                 // Before each try: the reservation may have been taken over since the last one.
                 self.reserve_name(&schedule, 0).await?;
             }
+            before = Some((old, old_name));
             match self.rewrite(&mut schedule, revision).await {
-                Ok(_) => {
-                    if let Some(reservation) = old_name {
-                        self.free_name_at(&old, reservation).await;
-                    }
-                    super::let_claims_pass(&schedule).await;
-                    tracing::info!(schedule_id = %id, updated_by = actor, "schedule updated");
-                    let view = ScheduleView::new(&schedule);
-                    let mut reply = Reply::new(view, caller).links(Links::schedule(id));
-                    let (spec, before) = (&schedule.spec, &old.spec);
-                    if spec.target_command != before.target_command
-                        || spec.delivery != before.delivery
-                    {
-                        reply.warnings.extend(self.target_warning(&schedule).await);
-                    }
-                    return Ok(reply);
-                }
+                Ok(_) => return Ok(self.updated(&schedule, before, caller).await),
                 Err(WriteError::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Err(WriteError::Conflict.into())
+    }
+
+    /// What follows an accepted update of what was there `before`, under the name whose reservation had
+    /// that revision.
+    async fn updated(
+        &self,
+        schedule: &Schedule,
+        before: Option<(Schedule, Option<u64>)>,
+        caller: &Caller,
+    ) -> Reply<ScheduleView> {
+        super::let_claims_pass(schedule).await;
+        let updated_by = schedule.updated_by.as_deref();
+        tracing::info!(schedule_id = %schedule.id, updated_by, "schedule updated");
+        let view = ScheduleView::new(schedule);
+        let mut reply = Reply::new(view, caller).links(Links::schedule(schedule.id));
+        let Some((old, old_name)) = before else { return reply };
+        if let Some(reservation) = old_name {
+            self.free_name_at(&old, reservation).await;
+        }
+        let (spec, before) = (&schedule.spec, &old.spec);
+        if spec.target_command != before.target_command || spec.delivery != before.delivery {
+            reply.warnings.extend(self.target_warning(schedule).await);
+        }
+        reply
     }
 
     fn apply(
@@ -107,6 +117,9 @@ impl Api {
             self.skip_due(schedule, now, SkipCause::Paused)?;
         }
         apply_update(request, schedule, &self.rules, now)?;
+        if request.after.is_some() {
+            self.check_after(schedule)?;
+        }
         super::touch(schedule, now, actor);
         Ok(())
     }

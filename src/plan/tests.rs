@@ -3,15 +3,15 @@
 use std::collections::HashSet;
 
 use super::*;
-use crate::execution::{Claim, ErrorType, Outcome};
-use crate::schedule::{CreateSchedule, Limits, Rules, TargetPattern, Writer, new_schedule};
+use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome};
+use crate::schedule::{CreateSchedule, Rules, SkipCause, Writer, new_schedule};
 
 /// What one instance knows, set by hand.
-struct Knows {
-    me: Uuid,
-    running: HashSet<Uuid>,
-    gone: HashSet<Uuid>,
-    lead: Duration,
+pub(super) struct Knows {
+    pub(super) me: Uuid,
+    pub(super) running: HashSet<Uuid>,
+    pub(super) gone: HashSet<Uuid>,
+    pub(super) lead: Duration,
 }
 
 impl View for Knows {
@@ -40,58 +40,60 @@ impl View for Knows {
     }
 }
 
-const ME: Uuid = Uuid::from_u128(1);
-const OTHER: Uuid = Uuid::from_u128(2);
+pub(super) const ME: Uuid = Uuid::from_u128(1);
+pub(super) const OTHER: Uuid = Uuid::from_u128(2);
 
-fn knows() -> Knows {
+pub(super) fn knows() -> Knows {
     Knows { me: ME, running: HashSet::new(), gone: HashSet::new(), lead: Duration::zero() }
 }
 
-fn at(text: &str) -> DateTime<Utc> {
+pub(super) fn at(text: &str) -> DateTime<Utc> {
     format!("2026-01-01T{text}Z").parse().unwrap()
 }
 
-fn lease() -> Duration {
+pub(super) fn lease() -> Duration {
     Duration::seconds(300)
 }
 
-fn schedule(json: &str) -> (Schedule, Trigger) {
+pub(super) fn schedule(json: &str) -> (Schedule, Trigger) {
     let mut fields: serde_json::Value = serde_json::from_str(json).unwrap();
     fields["name"] = "n".into();
     fields["target_command"] = "cmd.a".into();
+    if fields.get("retry").is_none() {
+        fields["retry"] = serde_json::json!({ "jitter": 0 });
+    }
     let request: CreateSchedule = serde_json::from_str(&fields.to_string()).unwrap();
-    let rules = Rules {
-        limits: Limits::default(),
-        allowed_targets: vec![TargetPattern::parse("cmd.>").unwrap()],
-        timezone: chrono_tz::UTC,
-        max_retries: 2,
-        retry_delay_seconds: 10,
-        misfire_grace_seconds: 300,
-    };
+    let rules = Rules { max_retries: 2, retry_delay_seconds: 10, ..Rules::default() };
     let writer = Writer { instance: ME, token: 0 };
     let id = Uuid::from_u128(9);
     new_schedule(&request, &rules, id, at("00:00:00"), "me", "c", writer).unwrap()
 }
 
-fn minutely() -> (Schedule, Trigger) {
+pub(super) fn minutely() -> (Schedule, Trigger) {
     schedule(r#"{"schedule_type":"cron","cron_expression":"* * * * *"}"#)
 }
 
-fn end(schedule: &Schedule, attempt: &Attempt, outcome: Outcome, now: DateTime<Utc>) -> Execution {
+pub(super) fn end(
+    schedule: &Schedule,
+    attempt: &Attempt,
+    outcome: Outcome,
+    now: DateTime<Utc>,
+) -> Execution {
     let claim = Claim { instance: ME, revision: 1 };
     let mut ended = Execution::started(schedule, attempt, claim, now);
     ended.end(outcome, now);
     if ended.status == ExecutionStatus::Failed && !ended.uncertain {
-        ended.retry_at = retry_at(schedule, attempt.number, now);
+        let error_type = ended.error_type.as_ref().map(ErrorType::as_str);
+        ended.retry_at = retry_at(schedule, attempt.number, ended.id, error_type, now);
     }
     ended
 }
 
-fn failure() -> Outcome {
+pub(super) fn failure() -> Outcome {
     Outcome::failed(ErrorType::Timeout, "late".to_owned())
 }
 
-fn ranges(plan: &Plan) -> Vec<(SkipCause, DateTime<Utc>, DateTime<Utc>, u64)> {
+pub(super) fn ranges(plan: &Plan) -> Vec<(SkipCause, DateTime<Utc>, DateTime<Utc>, u64)> {
     let range = |(attempt, range): &(Attempt, SkippedRange)| {
         (range.cause, attempt.scheduled_for, range.last, range.count)
     };
@@ -222,12 +224,12 @@ fn success_is_counted_and_the_attempt_forgotten() {
     let plan = plan(&schedule, &trigger, at("00:00:00"), &knows(), lease()).unwrap();
     let mut record = plan.schedule;
     let ended = end(&record, &plan.fire[0], Outcome::success(), at("00:00:01"));
-    assert!(settle(&mut record, &ended));
+    assert!(settle(&mut record, &ended, false));
     assert_eq!((record.run_count, record.success_count, record.failure_count), (1, 1, 0));
     assert_eq!(record.last_run_at, Some(at("00:00:01")));
     assert!(record.attempts.is_empty());
     let settled = record.clone();
-    assert!(!settle(&mut record, &ended), "settling twice is settling once");
+    assert!(!settle(&mut record, &ended, false), "settling twice is settling once");
     assert_eq!(record, settled);
 }
 
@@ -244,7 +246,7 @@ fn failures_are_tried_again_with_growing_waits_until_used_up() {
         numbers.push(attempt.number);
         record = plan.schedule;
         let ended = end(&record, &attempt, failure(), now);
-        settle(&mut record, &ended);
+        settle(&mut record, &ended, false);
         if let Some(wake) = wake_at(&record, &knows()) {
             waits.push((wake - now).num_seconds());
             assert_eq!(
@@ -267,7 +269,7 @@ fn an_uncertain_failure_is_not_tried_again() {
     let mut record = plan.schedule;
     let outcome = Outcome::uncertain(ErrorType::Timeout, "?".to_owned());
     let ended = end(&record, &plan.fire[0], outcome, at("00:00:01"));
-    settle(&mut record, &ended);
+    settle(&mut record, &ended, false);
     assert!(record.attempts.is_empty());
 }
 
@@ -278,7 +280,7 @@ fn an_immediate_schedule_is_completed_by_its_success() {
     let mut record = plan.schedule;
     assert_eq!((record.next_run_at, record.status), (None, Status::Active));
     let ended = end(&record, &plan.fire[0], Outcome::success(), at("00:00:00"));
-    settle(&mut record, &ended);
+    settle(&mut record, &ended, false);
     assert_eq!(record.status, Status::Completed);
 }
 
@@ -362,7 +364,7 @@ proptest::proptest! {
                 acted.push((attempt.scheduled_for, range.count));
                 let claim = Claim { instance: ME, revision: 1 };
                 let ended = Execution::skipped(&record, attempt, *range, claim, now);
-                settle(&mut record, &ended);
+                settle(&mut record, &ended, false);
             }
             for attempt in &plan.fire {
                 if attempt.number == 1 {
@@ -370,7 +372,7 @@ proptest::proptest! {
                 }
                 let outcome = if fails { failure() } else { Outcome::success() };
                 let ended = end(&record, attempt, outcome, now);
-                settle(&mut record, &ended);
+                settle(&mut record, &ended, false);
             }
             acted.sort();
             for (first, count) in acted {

@@ -1,0 +1,324 @@
+//! How long questions to the history take when it is full.
+//!
+//! `cargo bench --bench history` writes a million executions of 2,000 schedules into the stream, starts
+//! the service, and asks for lists under every kind of filter, single executions, executions by their
+//! correlation id, and statistics, one request at a time and then eight at once. The bar: 99 of 100
+//! within 20 ms.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark fails by panicking")]
+#![allow(clippy::print_stdout, reason = "its output is its result")]
+
+#[path = "fill.rs"]
+mod fill;
+#[path = "../tests/it/harness.rs"]
+mod harness;
+
+use std::time::{Duration, Instant};
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::message::PublishMessage;
+use chrono::{DateTime, SecondsFormat, SubsecRound as _, TimeDelta, Utc};
+use futures::stream::FuturesUnordered;
+use futures::{StreamExt as _, stream};
+use harness::{Nats, Service, wait_within};
+use nats_scheduler::execution::{ErrorType, Execution, ExecutionStatus};
+use nats_scheduler::jetstream::names;
+use nats_scheduler::schedule::{SkipCause, SkippedRange, execution_id};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+const EXECUTIONS: usize = 1_000_000;
+const SCHEDULES: usize = 2_000;
+const REQUESTS: usize = 400;
+const IN_FLIGHT: usize = 4_096;
+const BAR: Duration = Duration::from_millis(20);
+/// Every so many executions one belongs to a chain that shares a correlation id.
+const CHAIN: usize = 100;
+
+#[tokio::main]
+async fn main() {
+    let nats = Nats::start().await;
+    // Creates the streams.
+    nats.service_with(&[]).await.stop().await;
+    fill::fill(&nats, SCHEDULES).await;
+    let mut service = nats.service_with(&[("LOG_LEVEL", "info")]).await;
+    let schedules = schedules(&nats).await;
+    let before = resident(&service);
+    service.stop().await;
+
+    let started = Instant::now();
+    let now = Utc::now().trunc_subsecs(3);
+    fill_history(&nats, &schedules, now).await;
+    let rate = EXECUTIONS as f64 / started.elapsed().as_secs_f64();
+    println!("{EXECUTIONS} executions written at {rate:.0}/s");
+
+    let started = Instant::now();
+    let service = nats.service_with(&[("LOG_LEVEL", "info")]).await;
+    wait_within(Duration::from_secs(300), "the history to be read", || async {
+        service.log().contains("history read").then_some(())
+    })
+    .await;
+    let loaded = started.elapsed().as_secs_f64();
+    let after = resident(&service);
+    let each = after.saturating_sub(before) as f64 * 1024.0 / EXECUTIONS as f64;
+    println!(
+        "read {loaded:.1} s after the start; {} MiB resident, {} MiB without history: {each:.0} bytes \
+         an execution",
+        after / 1024,
+        before / 1024
+    );
+    let all = nats.request("execution.list", &json!({ "limit": 1 })).await;
+    assert_eq!(all["pagination"]["total"], EXECUTIONS);
+    let stats = nats.ask("execution.stats", json!({})).await;
+    println!("statistics of all: {stats}");
+
+    let mut worst = Duration::ZERO;
+    println!("{:40} {:>10} {:>10}   8 at once: {:>10} {:>10}", "", "p50", "p99", "p50", "p99");
+    for (what, operation, request) in questions(&schedules, now) {
+        let (p50, p99) = measure(&nats, operation, &*request, 1).await;
+        let (p50_8, p99_8) = measure(&nats, operation, &*request, 8).await;
+        println!("{what:40} {p50:>10.2?} {p99:>10.2?}              {p50_8:>10.2?} {p99_8:>10.2?}");
+        worst = worst.max(p99);
+    }
+    let ratio = worst.as_secs_f64() / BAR.as_secs_f64();
+    println!("worst p99, one request at a time: {worst:.2?}; of the bar of {BAR:?}: {ratio:.2}");
+    println!("{} MiB resident in the end", resident(&service) / 1024);
+}
+
+type Question = (&'static str, &'static str, Box<dyn Fn(usize) -> Value>);
+
+/// What is asked: the n-th request of each kind.
+fn questions(schedules: &[Uuid], now: DateTime<Utc>) -> Vec<Question> {
+    let ids = schedules.to_vec();
+    // The n-th execution of those that were tried twice, or of others.
+    let execution = {
+        let ids = ids.clone();
+        move |n: usize, is_retried: bool| {
+            let kind = if is_retried { 11 } else { 5 };
+            let place = n * 23 % (EXECUTIONS / CHAIN) * CHAIN + kind;
+            execution_id(ids[place % ids.len()], scheduled_for(place, now), 1)
+        }
+    };
+    let schedule = move |n: usize| ids[n * 7 % ids.len()];
+    let days_ago = move |days: i64| now - TimeDelta::days(days);
+    let list = "execution.list";
+    let (a, b, c, d, e) =
+        (schedule.clone(), schedule.clone(), schedule.clone(), schedule.clone(), schedule);
+    let (once, twice, chain) = (execution.clone(), execution.clone(), execution);
+    vec![
+        ("list, first page", list, Box::new(|_| json!({ "limit": 20 }))),
+        ("list, page of 100", list, Box::new(|_| json!({ "limit": 100 }))),
+        (
+            "list, somewhere in the middle",
+            list,
+            Box::new(|n| json!({ "limit": 20, "page": 10_000 + n })),
+        ),
+        ("list, last page", list, Box::new(|_| json!({ "limit": 20, "page": EXECUTIONS / 20 }))),
+        ("list by schedule", list, Box::new(move |n| json!({ "schedule_id": a(n) }))),
+        (
+            "list by schedule and status",
+            list,
+            Box::new(move |n| json!({ "schedule_id": b(n), "status": "failed" })),
+        ),
+        (
+            "list by schedule, status and time",
+            list,
+            Box::new(move |n| {
+                json!({ "schedule_id": c(n), "status": "success", "started_after": days_ago(20),
+                        "started_before": days_ago(10) })
+            }),
+        ),
+        ("list by status", list, Box::new(|_| json!({ "status": "failed" }))),
+        ("list by a rare status", list, Box::new(|_| json!({ "status": "running" }))),
+        ("list started after", list, Box::new(move |_| json!({ "started_after": days_ago(15) }))),
+        ("list started before", list, Box::new(move |_| json!({ "started_before": days_ago(15) }))),
+        (
+            "list by status and time",
+            list,
+            Box::new(move |n| {
+                let from = days_ago(20) + TimeDelta::minutes(i64::try_from(n).unwrap());
+                json!({ "status": "failed", "started_after": from, "started_before": days_ago(5) })
+            }),
+        ),
+        (
+            "list by status and time, page 500",
+            list,
+            Box::new(
+                move |_| json!({ "status": "failed", "started_after": days_ago(29), "page": 500 }),
+            ),
+        ),
+        ("get", "execution.get", Box::new(move |n| json!({ "execution_id": once(n, false) }))),
+        (
+            "get, with two attempts",
+            "execution.get",
+            Box::new(move |n| json!({ "execution_id": twice(n, true) })),
+        ),
+        (
+            "by correlation, two executions",
+            "execution.by_correlation",
+            Box::new(move |n| json!({ "correlation_id": chain(n, true) })),
+        ),
+        (
+            "by correlation, 10,000, page 250",
+            "execution.by_correlation",
+            Box::new(|_| json!({ "correlation_id": "chain", "page": 250 })),
+        ),
+        (
+            "statistics of a schedule",
+            "execution.stats",
+            Box::new(move |n| json!({ "schedule_id": d(n) })),
+        ),
+        (
+            "statistics of a schedule, a day",
+            "execution.stats",
+            Box::new(move |n| json!({ "schedule_id": e(n), "time_window_hours": 24 })),
+        ),
+        ("statistics of all", "execution.stats", Box::new(|_| json!({}))),
+        (
+            "statistics of all, a window",
+            "execution.stats",
+            Box::new(|n| json!({ "time_window_hours": 1 + n })),
+        ),
+        ("under way", "execution.running", Box::new(|_| json!({ "include_pending": true }))),
+    ]
+}
+
+async fn measure(
+    nats: &Nats,
+    operation: &str,
+    request: &dyn Fn(usize) -> Value,
+    at_once: usize,
+) -> (Duration, Duration) {
+    let times = stream::iter(0..REQUESTS)
+        .map(|n| {
+            let request = request(n);
+            async move {
+                let started = Instant::now();
+                let reply = nats.request(operation, &request).await;
+                let elapsed = started.elapsed();
+                assert!(reply.get("error").is_none(), "{operation} {request}: {reply}");
+                elapsed
+            }
+        })
+        .buffer_unordered(at_once);
+    let mut times: Vec<Duration> = times.collect().await;
+    times.sort_unstable();
+    (times[times.len() / 2], times[times.len() * 99 / 100])
+}
+
+/// The ids of all schedules.
+async fn schedules(nats: &Nats) -> Vec<Uuid> {
+    let mut ids = Vec::new();
+    for page in 1..=SCHEDULES / 100 {
+        let listed = nats.ask("schedule.list", json!({ "page": page, "limit": 100 })).await;
+        let listed = listed.as_array().unwrap().iter();
+        ids.extend(listed.map(|s| s["id"].as_str().unwrap().parse::<Uuid>().unwrap()));
+    }
+    assert_eq!(ids.len(), SCHEDULES);
+    ids
+}
+
+/// The n-th execution's time: spread over 30 days.
+fn scheduled_for(n: usize, now: DateTime<Utc>) -> DateTime<Utc> {
+    let step_ms = TimeDelta::days(30).num_milliseconds() / i64::try_from(EXECUTIONS).unwrap();
+    now - TimeDelta::milliseconds(step_ms * i64::try_from(EXECUTIONS - n).unwrap())
+}
+
+/// Writes executions into the stream, without the service.
+async fn fill_history(nats: &Nats, schedules: &[Uuid], now: DateTime<Utc>) {
+    let mut acks = FuturesUnordered::new();
+    for n in 0..EXECUTIONS {
+        let execution = execution(n, schedules, now);
+        let subject = names::execution_subject(execution.status.event(), execution.schedule_id);
+        let body = serde_json::to_vec(&execution).unwrap();
+        let message = PublishMessage::build().payload(body.into()).headers(headers(&execution));
+        acks.push(nats.js.send_publish(subject, message).await.unwrap().into_future());
+        while acks.len() >= IN_FLIGHT {
+            acks.next().await.unwrap().unwrap();
+        }
+    }
+    while let Some(ack) = acks.next().await {
+        ack.unwrap();
+    }
+}
+
+/// The n-th execution. Of each hundred one fails and is tried again, three fail for good, one is
+/// skipped, one is cancelled, one has a correlation id that ten thousand share, all others succeed;
+/// a few at the end are still running.
+fn execution(n: usize, schedules: &[Uuid], now: DateTime<Utc>) -> Execution {
+    use ExecutionStatus::{Cancelled, Failed, Running, Skipped, Success};
+    let kind = n % CHAIN;
+    // The second attempt at what failed a little earlier.
+    let (first, attempt) = if kind == 12 { (n - 1, 2) } else { (n, 1) };
+    let schedule = schedules[first % schedules.len()];
+    let occurrence = scheduled_for(first, now);
+    let started = scheduled_for(n, now) + TimeDelta::milliseconds(12);
+    let duration_ms = i64::try_from(n * 7_919 % 2_000).unwrap();
+    let status = match kind {
+        _ if n + 20 > EXECUTIONS => Running,
+        11 | 31 | 51 | 71 => Failed,
+        13 => Skipped,
+        14 => Cancelled,
+        _ => Success,
+    };
+    let id = execution_id(schedule, occurrence, attempt);
+    let correlation = execution_id(schedule, occurrence, 1).to_string();
+    let mut execution: Execution = serde_json::from_value(json!({
+        "id": id, "event_id": format!("{id}.outcome"), "time": started, "schedule_id": schedule,
+        "schedule_name": format!("daily {}", first % schedules.len()), "created_by": "bench",
+        "scheduled_for": occurrence, "status": status, "attempt_number": attempt,
+        "correlation_id": if kind == 21 { "chain".to_owned() } else { correlation },
+        "command_sent": "cmd.example.daily", "lock_id": { "instance": Uuid::nil(), "revision": n },
+    }))
+    .unwrap();
+    execution.started_at = (status != Skipped).then_some(started);
+    if status == Skipped {
+        execution.skipped =
+            Some(SkippedRange { cause: SkipCause::Missed, last: occurrence, count: 3 });
+    } else if status != Running {
+        execution.completed_at = Some(started + TimeDelta::milliseconds(duration_ms));
+        execution.duration_ms = Some(duration_ms);
+    }
+    if status == Failed {
+        let error_type = if kind == 31 { ErrorType::Timeout } else { ErrorType::NoStream };
+        execution.error_message = Some(format!("cmd.example.daily: {}", error_type.as_str()));
+        execution.error_type = Some(error_type);
+        execution.will_retry = kind == 11;
+    }
+    execution.command_payload =
+        (status != Skipped).then(|| serde_json::from_str(&payload()).unwrap());
+    execution
+}
+
+fn payload() -> String {
+    json!({ "text": "x".repeat(200) }).to_string()
+}
+
+/// What the service writes.
+fn headers(execution: &Execution) -> HeaderMap {
+    let text = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
+    let mut headers = HeaderMap::new();
+    // No message id: the server would remember a million of them.
+    headers.insert(names::EXECUTION_ID, execution.id.to_string());
+    headers.insert(names::SCHEDULED_FOR, text(execution.scheduled_for));
+    headers.insert(names::CORRELATION_ID, execution.correlation_id.as_str());
+    headers.insert(names::STARTED_AT, text(execution.started_at.unwrap_or(execution.time)));
+    if let Some(duration_ms) = execution.duration_ms {
+        headers.insert(names::DURATION_MS, duration_ms.to_string());
+    }
+    if let Some(error_type) = &execution.error_type {
+        headers.insert(names::ERROR_TYPE, error_type.as_str());
+    }
+    if let Some(range) = &execution.skipped {
+        headers.insert(names::SKIPPED_COUNT, range.count.to_string());
+    }
+    headers
+}
+
+/// Resident memory of the service in KiB; 0 where the system does not say it this way.
+fn resident(service: &Service) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", service.pid()));
+    let status = status.unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,174 @@
+//! What is under way now: as the records say, but for what the history knows to have ended.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::super::error::ApiError;
+use super::super::reply::{Pagination, Reply};
+use super::super::schedules::page;
+use super::super::{Api, Caller};
+use crate::execution::correlation_id;
+use crate::index::Entry;
+use crate::schedule::{Attempt, Phase, Schedule};
+
+/// A request for the executions that are under way now.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListRunning {
+    /// Of this schedule.
+    pub schedule_id: Option<Uuid>,
+    /// True: also attempts that wait for their time, such as retries; they come last. Default false.
+    pub include_pending: Option<bool>,
+    /// From 1, which is the default.
+    #[schemars(range(min = 1))]
+    pub page: Option<u64>,
+    /// Executions of a page: 1 to 100, default 20.
+    #[schemars(range(min = 1, max = 100))]
+    pub limit: Option<u64>,
+}
+
+/// How far an execution that has no outcome has come.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum OpenStatus {
+    /// It is claimed or with a worker.
+    Running,
+    /// It waits for its time.
+    Pending,
+}
+
+/// An execution that has no outcome yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunningExecution {
+    /// The execution.
+    pub execution_id: Uuid,
+    /// The schedule.
+    pub schedule_id: Uuid,
+    /// Its name.
+    pub schedule_name: String,
+    /// How far it has come.
+    pub status: OpenStatus,
+    /// The nominal time of the occurrence.
+    pub scheduled_for: DateTime<Utc>,
+    /// From 1.
+    pub attempt_number: u32,
+    /// The same for all attempts of one occurrence.
+    pub correlation_id: String,
+    /// The subject of the command.
+    pub target_command: String,
+    /// The instance that has claimed it; absent where a worker has it or nobody yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<Uuid>,
+    /// Since when it is claimed, up to half a second before its time, or with a worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<DateTime<Utc>>,
+    /// When another instance may take it over; until when the worker must report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<DateTime<Utc>>,
+    /// When the worker was heard last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard_at: Option<DateTime<Utc>>,
+    /// How far the worker says it is, in percent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<u8>,
+    /// Of a pending one: when it is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<DateTime<Utc>>,
+}
+
+impl RunningExecution {
+    /// An attempt; nothing for one that has ended or will not be made.
+    fn new(schedule: &Schedule, attempt: &Attempt) -> Option<Self> {
+        let mut running = Self {
+            execution_id: attempt.execution_id,
+            schedule_id: schedule.id,
+            schedule_name: schedule.spec.name.clone(),
+            status: OpenStatus::Running,
+            scheduled_for: attempt.scheduled_for,
+            attempt_number: attempt.number,
+            correlation_id: correlation_id(schedule, attempt),
+            target_command: schedule.spec.target_command.as_str().to_owned(),
+            instance: None,
+            since: None,
+            until: None,
+            heard_at: None,
+            progress: None,
+            due_at: None,
+        };
+        match attempt.phase {
+            Phase::Waiting { due_at } => {
+                running.status = OpenStatus::Pending;
+                running.due_at = Some(due_at);
+            }
+            Phase::Claimed { by, at, until } => {
+                running.instance = Some(by);
+                (running.since, running.until) = (Some(at), Some(until));
+            }
+            Phase::Running { since, deadline, heard_at, progress } => {
+                (running.since, running.until) = (Some(since), Some(deadline));
+                (running.heard_at, running.progress) = (heard_at, progress);
+            }
+            _ => return None,
+        }
+        Some(running)
+    }
+}
+
+/// Where an attempt comes in the list; nothing for one that is not in it.
+fn place(
+    attempt: &Attempt,
+    include_pending: bool,
+) -> Option<(OpenStatus, Reverse<DateTime<Utc>>, Uuid)> {
+    let (status, time) = match attempt.phase {
+        Phase::Waiting { due_at } if include_pending => (OpenStatus::Pending, due_at),
+        Phase::Claimed { at, .. } => (OpenStatus::Running, at),
+        Phase::Running { since, .. } => (OpenStatus::Running, since),
+        _ => return None,
+    };
+    Some((status, Reverse(time), attempt.execution_id))
+}
+
+impl Api {
+    /// Executions that are claimed or with a worker, newest first, and on request those that wait.
+    ///
+    /// # Errors
+    /// `invalid`, `unavailable`.
+    pub async fn running_executions(
+        &self,
+        request: ListRunning,
+        caller: &Caller,
+    ) -> Result<Reply<Vec<RunningExecution>>, ApiError> {
+        let (number, page) = page(request.page, request.limit)?;
+        let include_pending = request.include_pending.unwrap_or(false);
+        let entries: Vec<Arc<Entry>> = match request.schedule_id {
+            Some(id) => self.index.get(id).into_iter().collect(),
+            None => self.index.all(),
+        };
+        let mut found: Vec<_> = entries
+            .iter()
+            .flat_map(|entry| entry.schedule.attempts.iter().map(move |attempt| (entry, attempt)))
+            .filter_map(|(entry, attempt)| {
+                Some((place(attempt, include_pending)?, &entry.schedule, attempt))
+            })
+            .collect();
+        // Records learn of outcomes a little later.
+        self.history.retain_open(&mut found, |(.., attempt)| attempt.execution_id).await?;
+        found.sort_unstable_by_key(|(place, ..)| *place);
+        let total = found.len() as u64;
+        let part = found.into_iter().skip(page.offset).take(page.limit);
+        let running =
+            part.filter_map(|(_, schedule, attempt)| RunningExecution::new(schedule, attempt));
+        let mut reply = Reply::new(running.collect(), caller);
+        reply.pagination =
+            Some(Pagination { page: number, limit: page.limit, total, next_cursor: None });
+        Ok(reply)
+    }
+}

@@ -1,0 +1,90 @@
+//! One execution with all attempts at its occurrence.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use crate::execution::Execution;
+
+/// Room in a reply for what is around the executions.
+const RESERVE: usize = 16 * 1024;
+
+/// An execution, as its latest event shows it, and the attempts at the same occurrence.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ExecutionStory {
+    /// The execution.
+    #[serde(flatten)]
+    pub execution: Execution,
+    /// All attempts at its occurrence that the history holds, itself among them, by their numbers.
+    /// Without payloads and replies where the reply would be too large with them.
+    pub attempts: Vec<Execution>,
+}
+
+impl ExecutionStory {
+    /// A story that fits a reply of `max_bytes`, if the execution itself does.
+    pub(crate) fn new(
+        execution: Execution,
+        mut attempts: Vec<Execution>,
+        max_bytes: usize,
+    ) -> Self {
+        let size = |e: &Execution| serde_json::to_vec(e).map_or(0, |json| json.len() + 1);
+        let total: usize = size(&execution) + attempts.iter().map(size).sum::<usize>();
+        if total + RESERVE > max_bytes {
+            attempts = attempts.iter().map(Execution::without_bodies).collect();
+        }
+        Self { execution, attempts }
+    }
+}
+
+// Derived code would read raw JSON by way of values, and so not read it at all.
+impl<'de> Deserialize<'de> for ExecutionStory {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Attempts {
+            #[serde(default)]
+            attempts: Vec<Execution>,
+        }
+        let json = Box::<RawValue>::deserialize(deserializer)?;
+        let execution = serde_json::from_str(json.get()).map_err(serde::de::Error::custom)?;
+        let Attempts { attempts } =
+            serde_json::from_str(json.get()).map_err(serde::de::Error::custom)?;
+        Ok(Self { execution, attempts })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn execution(payload: &str) -> Execution {
+        let id = "01a20c7c-d0f8-89bf-ad19-85b2b92dabb2";
+        let execution = json!({
+            "id": id, "event_id": "e", "time": "2026-01-01T00:00:00Z", "schedule_id": id,
+            "schedule_name": "n", "created_by": "c", "scheduled_for": "2026-01-01T00:00:00Z",
+            "status": "success", "attempt_number": 1, "correlation_id": "c", "command_sent": "cmd.a",
+            "command_payload": { "text": payload }, "lock_id": { "instance": id, "revision": 1 },
+        });
+        serde_json::from_str(&execution.to_string()).unwrap()
+    }
+
+    #[test]
+    fn a_story_is_flat_and_read_back() {
+        let story = ExecutionStory::new(execution("x"), vec![execution("x")], 1_000_000);
+        let text = serde_json::to_string(&story).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["status"], "success");
+        assert_eq!(value["command_payload"], json!({ "text": "x" }));
+        assert_eq!(value["attempts"][0]["id"], value["id"]);
+        let read: ExecutionStory = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), text);
+    }
+
+    #[test]
+    fn attempts_lose_their_bodies_where_they_would_not_fit() {
+        let long = "x".repeat(50_000);
+        let story = ExecutionStory::new(execution(&long), vec![execution(&long)], 100_000);
+        assert!(story.execution.command_payload.is_some());
+        assert!(story.attempts[0].command_payload.is_none() && story.attempts[0].truncated);
+    }
+}

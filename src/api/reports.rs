@@ -1,0 +1,419 @@
+//! What is said of executions that are under way: workers report, users cancel.
+//!
+//! A report is a compare-and-swap on the schedule's record like any change: it is accepted only while
+//! the attempt is under way, so of a worker that is late and the service that gave it up one is
+//! heard. The record holds the report; the engine writes it to the history.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::error::{ApiError, Code};
+use super::reply::{Links, Reply};
+use super::{Api, Caller};
+use crate::clock;
+use crate::execution::{ExecutionStatus, MAX_KEPT_BYTES};
+use crate::jetstream::WriteError;
+use crate::schedule::{Attempt, Cancel, DeliveryMode, Ending, FieldFault, Phase, Report, Schedule};
+
+/// A worker's report that it has done what a `job` command asked for.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CompleteExecution {
+    /// Required: the command's header `Scheduler-Execution-Id`.
+    pub execution_id: Option<Uuid>,
+    /// Required: the command's header `Scheduler-Token`.
+    pub token: Option<String>,
+    /// What came of it: any JSON; more than 64 KiB is left out of the history.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub response: Option<Box<RawValue>>,
+}
+
+/// A worker's report that it has not done what a `job` command asked for.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FailExecution {
+    /// Required: the command's header `Scheduler-Execution-Id`.
+    pub execution_id: Option<Uuid>,
+    /// Required: the command's header `Scheduler-Token`.
+    pub token: Option<String>,
+    /// The kind of failure, for programs; default `failed`.
+    #[schemars(length(min = 1, max = 100))]
+    pub error_type: Option<String>,
+    /// What happened, for people.
+    #[schemars(length(max = 2000))]
+    pub error_message: Option<String>,
+    /// Whether trying again makes sense; default true.
+    pub retryable: Option<bool>,
+}
+
+/// A worker's sign of life.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HeartbeatExecution {
+    /// Required: the command's header `Scheduler-Execution-Id`.
+    pub execution_id: Option<Uuid>,
+    /// Required: the command's header `Scheduler-Token`.
+    pub token: Option<String>,
+    /// How far it is, in percent.
+    #[schemars(range(max = 100))]
+    pub progress: Option<u64>,
+}
+
+/// A request to stop an execution that is under way or waits.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CancelExecution {
+    /// Required.
+    pub execution_id: Option<Uuid>,
+    /// Its schedule, where that is known.
+    pub schedule_id: Option<Uuid>,
+    /// Why, for people.
+    #[schemars(length(max = 500))]
+    pub reason: Option<String>,
+}
+
+/// What became of a report.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Reported {
+    /// The execution.
+    pub execution_id: Uuid,
+    /// Its schedule.
+    pub schedule_id: Uuid,
+    /// Where the execution is in its life.
+    pub status: ExecutionStatus,
+    /// Until when the worker must report, where it has not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<DateTime<Utc>>,
+}
+
+/// What a report makes of an attempt.
+enum Change {
+    /// It ended.
+    Ends(Box<Report>),
+    /// It is under way.
+    Lives(Option<u8>),
+    /// It is to be stopped.
+    Stops(Cancel),
+}
+
+/// Whose report it is.
+enum From<'a> {
+    Worker(&'a str),
+    User,
+}
+
+impl Api {
+    /// A worker has done what it should. Reporting it again changes nothing.
+    ///
+    /// # Errors
+    /// `invalid`, `not_found`, `not_allowed` (the token is not that of this execution), `conflict` (it
+    /// has ended otherwise: it took too long, or was cancelled), `unavailable`.
+    pub async fn complete_execution(
+        &self,
+        request: CompleteExecution,
+        caller: &Caller,
+    ) -> Result<Reply<Reported>, ApiError> {
+        let worker = check_worker(request.execution_id, request.token.as_deref(), Vec::new())?;
+        let response = request.response.map(|response| response.get().to_owned());
+        let truncated = response.as_ref().is_some_and(|text| text.len() > MAX_KEPT_BYTES);
+        let report = Report {
+            ending: Ending::Success,
+            at: clock::now(),
+            error_type: None,
+            message: None,
+            is_final: true,
+            response: response.filter(|_| !truncated),
+            truncated,
+            by: None,
+        };
+        self.report_of(worker, &Change::Ends(Box::new(report)), caller).await
+    }
+
+    /// A worker has not done what it should. The attempt is tried again by the schedule's policy, unless
+    /// the worker says that this makes no sense.
+    ///
+    /// # Errors
+    /// As of [`Api::complete_execution`].
+    pub async fn fail_execution(
+        &self,
+        request: FailExecution,
+        caller: &Caller,
+    ) -> Result<Reply<Reported>, ApiError> {
+        let mut faults = Vec::new();
+        let error_type = request.error_type.unwrap_or_else(|| "failed".to_owned());
+        if !(1..=100).contains(&error_type.chars().count()) {
+            faults.push(FieldFault::new("error_type", "must have 1 to 100 characters"));
+        }
+        let message = request.error_message.unwrap_or_default();
+        if message.chars().count() > 2000 {
+            faults.push(FieldFault::new("error_message", "must have at most 2000 characters"));
+        }
+        let worker = check_worker(request.execution_id, request.token.as_deref(), faults)?;
+        let report = Report {
+            ending: Ending::Failed,
+            at: clock::now(),
+            error_type: Some(error_type),
+            message: Some(message),
+            is_final: !request.retryable.unwrap_or(true),
+            response: None,
+            truncated: false,
+            by: None,
+        };
+        self.report_of(worker, &Change::Ends(Box::new(report)), caller).await
+    }
+
+    /// A worker is still at it.
+    ///
+    /// # Errors
+    /// As of [`Api::complete_execution`]; `conflict` tells the worker to stop.
+    pub async fn heartbeat_execution(
+        &self,
+        request: HeartbeatExecution,
+        caller: &Caller,
+    ) -> Result<Reply<Reported>, ApiError> {
+        let progress = request.progress.map(|progress| u8::try_from(progress).unwrap_or(u8::MAX));
+        let mut faults = Vec::new();
+        if progress.is_some_and(|progress| progress > 100) {
+            faults.push(FieldFault::new("progress", "must be at most 100"));
+        }
+        let worker = check_worker(request.execution_id, request.token.as_deref(), faults)?;
+        self.report_of(worker, &Change::Lives(progress), caller).await
+    }
+
+    /// Stops an execution: one that waits is not made, a worker is told to stop, a reply is waited for no
+    /// longer. It is not tried again.
+    ///
+    /// # Errors
+    /// `invalid`, `not_found`, `not_allowed` (its command is being sent), `conflict` (it has ended),
+    /// `unavailable`.
+    pub async fn cancel_execution(
+        &self,
+        request: CancelExecution,
+        caller: &Caller,
+    ) -> Result<Reply<Reported>, ApiError> {
+        let mut faults = Vec::new();
+        if request.execution_id.is_none() {
+            faults.push(FieldFault::new("execution_id", "is required"));
+        }
+        if request.reason.as_ref().is_some_and(|reason| reason.chars().count() > 500) {
+            faults.push(FieldFault::new("reason", "must have at most 500 characters"));
+        }
+        let Some(execution_id) = request.execution_id.filter(|_| faults.is_empty()) else {
+            return Err(faults.into());
+        };
+        let schedule_id = match request.schedule_id {
+            Some(id) => id,
+            None => self.schedule_of(execution_id).await?,
+        };
+        let change = Change::Stops(Cancel { by: caller.actor(), reason: request.reason });
+        let reply = self.report(schedule_id, execution_id, &From::User, &change, caller).await?;
+        tracing::info!(%execution_id, %schedule_id, cancelled_by = caller.actor(), "execution cancelled");
+        Ok(reply)
+    }
+
+    async fn report_of(
+        &self,
+        (schedule_id, execution_id, token): (Uuid, Uuid, &str),
+        change: &Change,
+        caller: &Caller,
+    ) -> Result<Reply<Reported>, ApiError> {
+        self.report(schedule_id, execution_id, &From::Worker(token), change, caller).await
+    }
+
+    /// The schedule whose record holds an attempt, or whose history an execution.
+    async fn schedule_of(&self, execution_id: Uuid) -> Result<Uuid, ApiError> {
+        let holds = |schedule: &Schedule| {
+            schedule.attempts.iter().any(|attempt| attempt.execution_id == execution_id)
+        };
+        if let Some(entry) = self.index.find(holds) {
+            return Ok(entry.schedule.id);
+        }
+        match self.history.get(execution_id).await? {
+            Some(execution) => Ok(execution.schedule_id),
+            None => Err(no_execution(execution_id)),
+        }
+    }
+
+    async fn report(
+        &self,
+        schedule_id: Uuid,
+        execution_id: Uuid,
+        from: &From<'_>,
+        change: &Change,
+        caller: &Caller,
+    ) -> Result<Reply<Reported>, ApiError> {
+        for _ in 0..super::CHANGE_TRIES {
+            let Some((mut schedule, revision)) = self.record(schedule_id).await? else {
+                return Err(no_execution(execution_id));
+            };
+            let mode = schedule.spec.delivery.mode;
+            let known = |attempt: &&mut Attempt| attempt.execution_id == execution_id;
+            let Some(attempt) = schedule.attempts.iter_mut().find(known) else {
+                let status = self.ended(execution_id, change).await?;
+                return Ok(reported(schedule_id, execution_id, status, None, caller));
+            };
+            if let From::Worker(token) = from
+                && attempt.token.as_deref() != Some(*token)
+            {
+                let message = format!("the token is not that of execution {execution_id}");
+                return Err(ApiError::new(Code::NotAllowed, message));
+            }
+            let write = apply(attempt, change, mode, self.instance)?;
+            let (status, deadline) = status(attempt);
+            let written =
+                if write { self.rewrite(&mut schedule, revision).await } else { Ok(revision) };
+            match written {
+                Ok(_) => {
+                    return Ok(reported(schedule_id, execution_id, status, deadline, caller));
+                }
+                Err(WriteError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(WriteError::Conflict.into())
+    }
+
+    /// What is said to a report of an execution that the record does not hold any more.
+    async fn ended(&self, id: Uuid, change: &Change) -> Result<ExecutionStatus, ApiError> {
+        let Some(execution) = self.history.outcome(id).await? else {
+            return Err(no_execution(id));
+        };
+        match (execution.status, change) {
+            (ExecutionStatus::Success, Change::Ends(report))
+                if report.ending == Ending::Success =>
+            {
+                Ok(execution.status)
+            }
+            (ExecutionStatus::Failed, Change::Ends(report)) if report.ending == Ending::Failed => {
+                Ok(execution.status)
+            }
+            (ExecutionStatus::Cancelled, Change::Stops(_)) => Ok(execution.status),
+            (status, _) => Err(has_ended(id, status)),
+        }
+    }
+}
+
+/// Applies a change to an attempt; whether it is to be written.
+fn apply(
+    attempt: &mut Attempt,
+    change: &Change,
+    mode: DeliveryMode,
+    by: Uuid,
+) -> Result<bool, ApiError> {
+    let (id, now) = (attempt.execution_id, clock::now());
+    match (&mut attempt.phase, change) {
+        (Phase::Reported { report, .. }, Change::Ends(again)) if report.ending == again.ending => {
+            Ok(false)
+        }
+        (Phase::Reported { report, .. }, Change::Stops(_))
+            if report.ending == Ending::Cancelled =>
+        {
+            Ok(false)
+        }
+        (Phase::Reported { report, .. }, _) => Err(has_ended(id, status_of(report.ending))),
+        (Phase::Skipped { .. }, _) => Err(has_ended(id, ExecutionStatus::Skipped)),
+        (Phase::Waiting { .. }, Change::Stops(cancel)) => {
+            let report = Box::new(cancel.report(now));
+            attempt.phase = Phase::Reported { by, since: now, report };
+            Ok(true)
+        }
+        (Phase::Waiting { .. }, _) => {
+            Err(ApiError::new(Code::Conflict, format!("execution {id} has not begun")))
+        }
+        (Phase::Claimed { at: since, .. } | Phase::Running { since, .. }, Change::Ends(report)) => {
+            let (since, report) = (*since, report.clone());
+            attempt.phase = Phase::Reported { by, since, report };
+            Ok(true)
+        }
+        (Phase::Running { since, .. }, Change::Stops(cancel)) => {
+            let (since, report) = (*since, Box::new(cancel.report(now)));
+            attempt.phase = Phase::Reported { by, since, report };
+            Ok(true)
+        }
+        (Phase::Claimed { .. }, Change::Stops(cancel)) if mode.takes_time() => {
+            let asked = attempt.cancel.is_some();
+            attempt.cancel.get_or_insert_with(|| Box::new(cancel.clone()));
+            Ok(!asked)
+        }
+        (Phase::Claimed { .. }, Change::Stops(_)) => {
+            let message = format!("the command of execution {id} is being sent");
+            Err(ApiError::new(Code::NotAllowed, message))
+        }
+        (Phase::Running { heard_at, progress, .. }, Change::Lives(now_at)) => {
+            *heard_at = Some(now);
+            *progress = now_at.or(*progress);
+            Ok(true)
+        }
+        // Quicker than the service itself.
+        (Phase::Claimed { .. }, Change::Lives(_)) => Ok(false),
+    }
+}
+
+fn status(attempt: &Attempt) -> (ExecutionStatus, Option<DateTime<Utc>>) {
+    match &attempt.phase {
+        Phase::Reported { report, .. } => (status_of(report.ending), None),
+        Phase::Running { deadline, .. } => (ExecutionStatus::Running, Some(*deadline)),
+        Phase::Waiting { .. } | Phase::Claimed { .. } | Phase::Skipped { .. } => {
+            (ExecutionStatus::Running, None)
+        }
+    }
+}
+
+fn status_of(ending: Ending) -> ExecutionStatus {
+    match ending {
+        Ending::Success => ExecutionStatus::Success,
+        Ending::Failed => ExecutionStatus::Failed,
+        Ending::Cancelled => ExecutionStatus::Cancelled,
+    }
+}
+
+/// What a worker must show: its execution and token, in which the schedule is named.
+fn check_worker(
+    execution_id: Option<Uuid>,
+    token: Option<&str>,
+    mut faults: Vec<FieldFault>,
+) -> Result<(Uuid, Uuid, &str), ApiError> {
+    if execution_id.is_none() {
+        faults.push(FieldFault::new("execution_id", "is required"));
+    }
+    let schedule_id = token.and_then(|token| Uuid::try_parse(token.split_once('.')?.0).ok());
+    match (token, schedule_id) {
+        (None, _) => faults.push(FieldFault::new("token", "is required")),
+        (Some(_), None) => {
+            faults.push(FieldFault::new("token", "is not one that a command carries"));
+        }
+        _ => {}
+    }
+    match (schedule_id, execution_id, token) {
+        (Some(schedule), Some(execution), Some(token)) if faults.is_empty() => {
+            Ok((schedule, execution, token))
+        }
+        _ => Err(faults.into()),
+    }
+}
+
+fn reported(
+    schedule_id: Uuid,
+    execution_id: Uuid,
+    status: ExecutionStatus,
+    deadline: Option<DateTime<Utc>>,
+    caller: &Caller,
+) -> Reply<Reported> {
+    let links = Links::execution(execution_id, schedule_id);
+    Reply::new(Reported { execution_id, schedule_id, status, deadline }, caller).links(links)
+}
+
+fn no_execution(id: Uuid) -> ApiError {
+    ApiError::new(Code::NotFound, format!("there is no execution {id}"))
+}
+
+fn has_ended(id: Uuid, status: ExecutionStatus) -> ApiError {
+    ApiError::new(Code::Conflict, format!("execution {id} has ended: {}", status.as_str()))
+}

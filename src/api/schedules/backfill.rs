@@ -1,0 +1,144 @@
+//! Running occurrences of the past.
+
+use chrono::{DateTime, Duration, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::super::error::{ApiError, Code};
+use super::super::reply::{Links, Reply};
+use super::super::{Api, Caller};
+use crate::clock;
+use crate::schedule::{Backfill, ChangeKind, FieldFault, Schedule};
+
+/// Occurrences that one request may run.
+const MAX_OCCURRENCES: u64 = 1000;
+
+/// A request to run the occurrences that a schedule had, or would have had, in a span of the past.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BackfillSchedule {
+    /// Required.
+    pub schedule_id: Option<Uuid>,
+    /// Required: the first instant of the span.
+    pub from: Option<DateTime<Utc>>,
+    /// Required: its last instant, not in the future.
+    pub to: Option<DateTime<Utc>>,
+    /// Only say what would be run; default false.
+    pub dry_run: Option<bool>,
+}
+
+/// What is run.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Backfilled {
+    /// The schedule.
+    pub schedule_id: Uuid,
+    /// Whether it was only asked.
+    pub dry_run: bool,
+    /// How many occurrences lie in the span.
+    pub count: u64,
+    /// Their nominal times.
+    pub occurrences: Vec<DateTime<Utc>>,
+}
+
+impl Api {
+    /// Runs the occurrences of a span of the past, oldest first, as many at once as the schedule's
+    /// overlap policy allows. Each is an execution of its own, whether its time was acted on before or not,
+    /// and survives whatever an occurrence survives.
+    ///
+    /// # Errors
+    /// `invalid`, `not_found`, `not_allowed` (it does not fire, has no times, or is being backfilled),
+    /// `limit_exceeded` (more than 1000 occurrences), `conflict`, `unavailable`.
+    pub async fn backfill_schedule(
+        &self,
+        request: BackfillSchedule,
+        caller: &Caller,
+    ) -> Result<Reply<Backfilled>, ApiError> {
+        let id = super::required_id(request.schedule_id)?;
+        let (from, to) = check_span(&request)?;
+        let dry_run = request.dry_run.unwrap_or(false);
+        let (schedule, _) = self.read_schedule(id).await?;
+        let occurrences = occurrences(&schedule, from, to)?;
+        let (first, last) = (occurrences.first().copied(), occurrences.last().copied());
+        if let (Some(next), Some(until), false) = (first, last, dry_run) {
+            let actor = caller.actor();
+            let backfill = Backfill {
+                id: Uuid::now_v7(),
+                next,
+                until,
+                by: actor.clone(),
+                correlation_id: caller.correlation_id.clone(),
+            };
+            let count = occurrences.len();
+            let change = |schedule: &mut Schedule, now: DateTime<Utc>| {
+                may_backfill(schedule)?;
+                schedule.backfill = Some(Box::new(backfill.clone()));
+                let details = json!({
+                    "from": from, "to": to, "count": count,
+                    "backfilled_by": actor, "backfilled_at": now,
+                });
+                Ok(Some((ChangeKind::Backfilled, details)))
+            };
+            self.change(id, None, caller.author(&actor), None, change).await?;
+            tracing::info!(schedule_id = %id, count, backfilled_by = actor, "schedule backfilled");
+        }
+        let count = occurrences.len() as u64;
+        let data = Backfilled { schedule_id: id, dry_run, count, occurrences };
+        Ok(Reply::new(data, caller).links(Links::schedule(id)))
+    }
+}
+
+fn check_span(request: &BackfillSchedule) -> Result<(DateTime<Utc>, DateTime<Utc>), ApiError> {
+    let mut faults = Vec::new();
+    let mut fault = |field: &str, reason: &str| faults.push(FieldFault::new(field, reason));
+    let (Some(from), Some(to)) = (request.from, request.to) else {
+        for (field, given) in [("from", request.from), ("to", request.to)] {
+            if given.is_none() {
+                fault(field, "is required");
+            }
+        }
+        return Err(faults.into());
+    };
+    if to > clock::now() {
+        fault("to", "must not be in the future");
+    }
+    if from > to {
+        fault("from", "must not be later than to");
+    }
+    if faults.is_empty() { Ok((from, to)) } else { Err(faults.into()) }
+}
+
+/// The occurrences of a schedule in a span.
+fn occurrences(
+    schedule: &Schedule,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> Result<Vec<DateTime<Utc>>, ApiError> {
+    may_backfill(schedule)?;
+    let trigger = schedule.spec.timing.trigger(schedule.id).map_err(|fault| vec![fault])?;
+    let before = from.checked_sub_signed(Duration::milliseconds(1)).unwrap_or(from);
+    let count = trigger.count_in(before, to);
+    if count > MAX_OCCURRENCES {
+        let message = format!(
+            "{count} occurrences lie in that span; one request runs at most {MAX_OCCURRENCES}"
+        );
+        return Err(ApiError::new(Code::LimitExceeded, message));
+    }
+    let times = trigger.occurrences_after(before).map(|occurrence| occurrence.at);
+    Ok(times.take_while(|at| *at <= to).collect())
+}
+
+fn may_backfill(schedule: &Schedule) -> Result<(), ApiError> {
+    let id = schedule.id;
+    let refuse =
+        |reason: &str| Err(ApiError::new(Code::NotAllowed, format!("schedule {id} {reason}")));
+    if !schedule.fires() {
+        return refuse("does not fire: resume it first");
+    }
+    if schedule.backfill.is_some() {
+        return refuse("is being backfilled already");
+    }
+    Ok(())
+}

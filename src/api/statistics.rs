@@ -1,0 +1,250 @@
+//! What executions came to, counted.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::error::ApiError;
+use super::reply::{Links, Reply};
+use super::{Api, Caller};
+use crate::clock;
+use crate::execution::ExecutionStatus;
+use crate::history_index::{Ended, Statistics};
+use crate::index::{Listing, Place, ScheduleFilter, Sort, read_record};
+use crate::jetstream::names::schedule_key;
+use crate::schedule::{FieldFault, Schedule};
+
+/// Longest window: what the history keeps by default, 30 days.
+const MAX_WINDOW_HOURS: u32 = 720;
+/// Schedules looked at together for the next that fires.
+const LOOK: usize = 1_000;
+
+/// A request for statistics.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GetStatistics {
+    /// Of this schedule; default all.
+    pub schedule_id: Option<Uuid>,
+    /// Of what was completed within so many hours: 1 to 720; default all that the history holds.
+    #[schemars(range(min = 1, max = 720))]
+    pub time_window_hours: Option<u32>,
+}
+
+/// Statistics of the executions that the history holds. An execution is one attempt that has an
+/// outcome; occurrences that were skipped are counted apart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ExecutionStatistics {
+    /// The schedule; `null` for all.
+    pub schedule_id: Option<Uuid>,
+    /// The window; `null` for none.
+    pub time_window_hours: Option<u32>,
+    /// In the window: executions that succeeded, failed or were cancelled.
+    pub total_executions: u64,
+    /// In the window: executions that succeeded.
+    pub successful: u64,
+    /// In the window: executions that failed, each attempt counted.
+    pub failed: u64,
+    /// In the window: executions that were cancelled.
+    pub cancelled: u64,
+    /// In the window: occurrences that were skipped, each one of a range counted.
+    pub skipped: u64,
+    /// In the window: `successful` of `successful` and `failed`, 0 to 1; `null` if both are 0.
+    pub success_rate: Option<f64>,
+    /// In the window: mean milliseconds from start to outcome of what succeeded or failed.
+    pub average_duration_ms: Option<f64>,
+    /// In the window: the fewest.
+    pub min_duration_ms: Option<i64>,
+    /// In the window: the most.
+    pub max_duration_ms: Option<i64>,
+    /// In the window: the most common kind of failure.
+    pub most_common_error: Option<CommonError>,
+    /// Executions completed in the last hour.
+    pub executions_last_hour: u64,
+    /// Executions completed in the last 24 hours.
+    pub executions_last_24_hours: u64,
+    /// Executions completed in the last 7 days.
+    pub executions_last_7_days: u64,
+    /// Executions that failed since the last that succeeded.
+    pub consecutive_failures: u64,
+    /// The latest execution that failed.
+    pub last_error: Option<LastError>,
+    /// The latest execution.
+    pub last_execution: Option<LastExecution>,
+    /// The next occurrence of a schedule that fires.
+    pub next_execution: Option<NextExecution>,
+}
+
+/// A kind of failure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CommonError {
+    /// As in executions; of several equally common ones the first by name.
+    pub error_type: String,
+    /// How often it occurred.
+    pub count: u64,
+}
+
+/// A failure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LastError {
+    /// The execution.
+    pub execution_id: Uuid,
+    /// Its schedule.
+    pub schedule_id: Uuid,
+    /// What went wrong, for programs.
+    pub error_type: Option<String>,
+    /// What went wrong, for people.
+    pub error_message: Option<String>,
+    /// When its outcome was known.
+    pub at: DateTime<Utc>,
+}
+
+/// An execution with an outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LastExecution {
+    /// The execution.
+    pub execution_id: Uuid,
+    /// Its schedule.
+    pub schedule_id: Uuid,
+    /// Its outcome.
+    pub status: ExecutionStatus,
+    /// When it was known.
+    pub at: DateTime<Utc>,
+}
+
+/// An occurrence to come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NextExecution {
+    /// The schedule.
+    pub schedule_id: Uuid,
+    /// The nominal time.
+    pub at: DateTime<Utc>,
+}
+
+impl Api {
+    /// Statistics of one schedule, or of all.
+    ///
+    /// # Errors
+    /// `invalid`, `not_found` (neither such a schedule nor executions of it), `unavailable`.
+    pub async fn execution_statistics(
+        &self,
+        request: GetStatistics,
+        caller: &Caller,
+    ) -> Result<Reply<ExecutionStatistics>, ApiError> {
+        let hours = request.time_window_hours;
+        if hours.is_some_and(|hours| !(1..=MAX_WINDOW_HOURS).contains(&hours)) {
+            let reason = format!("must be 1 to {MAX_WINDOW_HOURS}");
+            return Err(vec![FieldFault::new("time_window_hours", reason)].into());
+        }
+        let window = hours.map(|hours| Duration::from_secs(u64::from(hours) * 3600));
+        let id = request.schedule_id;
+        let found = self.history.statistics(id, clock::now(), window).await?;
+        let next_execution = match id {
+            None => self.next_of_all(),
+            Some(id) => match self.index.get(id).filter(|entry| !entry.schedule.purge) {
+                Some(entry) => next_of(&entry.schedule),
+                None if found.is_some() => None,
+                // The index may be behind.
+                None => next_of(&self.stored_schedule(id).await?),
+            },
+        };
+        let (statistics, error_message) = found.unwrap_or_default();
+        let mut data = ExecutionStatistics::new(statistics, error_message);
+        (data.schedule_id, data.time_window_hours) = (id, hours);
+        data.next_execution = next_execution;
+        let links = id.map_or_else(Links::default, |id| {
+            let schedule = Links::schedule(id);
+            Links {
+                itself: Some(format!("/api/v1/executions/stats/{id}")),
+                executions: schedule.executions,
+                schedule: schedule.itself,
+            }
+        });
+        Ok(Reply::new(data, caller).links(links))
+    }
+
+    /// The record of a schedule that users see, from the stream's leader.
+    async fn stored_schedule(&self, id: Uuid) -> Result<Schedule, ApiError> {
+        let stored = self.store.read(&schedule_key(id)).await?;
+        let value = stored.and_then(|stored| stored.value);
+        let record = value.and_then(|value| read_record(Some(id), &value).ok());
+        let record = record.filter(|(schedule, _)| !schedule.purge);
+        record.map(|(schedule, _)| schedule).ok_or_else(|| ApiError::no_schedule(id))
+    }
+
+    /// The first occurrence of all schedules. Those that are paused or switched off have times too,
+    /// so it goes along the order until it meets one that fires.
+    fn next_of_all(&self) -> Option<NextExecution> {
+        let mut after: Option<Place> = None;
+        loop {
+            let found = self.index.list(&Listing {
+                filter: &ScheduleFilter::default(),
+                sort: Sort::NextRun,
+                after: after.as_ref(),
+                offset: 0,
+                limit: LOOK,
+            });
+            let mut schedules = found.entries.iter().map(|entry| &*entry.schedule);
+            if let Some(next) = schedules.clone().find_map(next_of) {
+                return Some(next);
+            }
+            // What has no time comes last.
+            let last = schedules.next_back().filter(|last| last.next_run_at.is_some())?;
+            after = found.more.then(|| Place::of(last, Sort::NextRun));
+            after.as_ref()?;
+        }
+    }
+}
+
+/// The next occurrence of a schedule, if it fires.
+fn next_of(schedule: &Schedule) -> Option<NextExecution> {
+    let at = schedule.next_run_at.filter(|_| schedule.fires())?;
+    Some(NextExecution { schedule_id: schedule.id, at })
+}
+
+impl ExecutionStatistics {
+    fn new(found: Statistics, error_message: Option<String>) -> Self {
+        let at = |ended: &Ended| {
+            DateTime::from_timestamp_millis(ended.completed_at_ms).unwrap_or_default()
+        };
+        let timed = found.successful + found.failed;
+        let share = |sum: f64| (timed > 0).then(|| sum / timed as f64);
+        Self {
+            schedule_id: None,
+            time_window_hours: None,
+            total_executions: timed + found.cancelled,
+            successful: found.successful,
+            failed: found.failed,
+            cancelled: found.cancelled,
+            skipped: found.skipped,
+            success_rate: share(found.successful as f64),
+            average_duration_ms: share(found.duration_sum_ms as f64),
+            min_duration_ms: found.duration_min_ms,
+            max_duration_ms: found.duration_max_ms,
+            most_common_error: found
+                .most_common_error
+                .map(|(error_type, count)| CommonError { error_type, count }),
+            executions_last_hour: found.last_hour,
+            executions_last_24_hours: found.last_day,
+            executions_last_7_days: found.last_week,
+            consecutive_failures: found.consecutive_failures,
+            last_error: found.last_failed.map(|failed| LastError {
+                execution_id: failed.execution,
+                schedule_id: failed.schedule,
+                error_type: found.last_error,
+                error_message,
+                at: at(&failed),
+            }),
+            last_execution: found.last.map(|last| LastExecution {
+                execution_id: last.execution,
+                schedule_id: last.schedule,
+                status: last.status,
+                at: at(&last),
+            }),
+            next_execution: None,
+        }
+    }
+}

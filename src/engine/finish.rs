@@ -1,0 +1,131 @@
+//! Ending attempts by somebody's word: a worker's report, a worker that is lost, a cancellation.
+//!
+//! The record holds the report; who takes it up writes it to the history and settles it, like an
+//! outcome of its own. A crash in between leaves the report, and whoever takes it up next writes the
+//! same outcome under the same id.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::message::PublishMessage;
+use tracing::warn;
+
+use super::Shared;
+use super::execute::conclude;
+use super::work::Accepted;
+use crate::clock;
+use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome, Response, payload};
+use crate::failpoint::failpoint;
+use crate::jetstream::deliver::{self, Command, connected};
+use crate::jetstream::{WriteError, names};
+use crate::schedule::{Attempt, DeliveryMode, Ending, Phase, Report, Schedule};
+
+/// Pause between tries.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Ends an attempt as its report says; returns its final event, which is in the history.
+pub(crate) async fn finish(
+    shared: &Shared,
+    accepted: &Accepted,
+    attempt: &Attempt,
+) -> Box<Execution> {
+    let schedule = &accepted.schedule;
+    let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
+    let Phase::Reported { since, report, .. } = &attempt.phase else {
+        // Nobody asks for that.
+        return Box::new(Execution::started(schedule, attempt, claim, clock::now()));
+    };
+    failpoint("before_finish");
+    let mut execution = Box::new(Execution::started(schedule, attempt, claim, *since));
+    execution.end(outcome(report), report.at);
+    if report.ending == Ending::Cancelled && schedule.spec.delivery.mode == DeliveryMode::Job {
+        tell_to_stop(shared, &execution).await;
+    }
+    conclude(shared, schedule, attempt, execution).await
+}
+
+fn outcome(report: &Report) -> Outcome {
+    let response = match &report.response {
+        Some(response) => Some(Response::keep(response.as_bytes())),
+        None => report.truncated.then_some(Response { payload: None, truncated: true }),
+    };
+    match report.ending {
+        Ending::Success => Outcome::Success { response_event: None, response },
+        Ending::Failed => Outcome::Failed {
+            error_type: ErrorType::from(report.error_type.clone().unwrap_or_default()),
+            message: report.message.clone().unwrap_or_default(),
+            response,
+            uncertain: false,
+        },
+        Ending::Cancelled => {
+            Outcome::Cancelled { by: report.by.clone(), reason: report.message.clone() }
+        }
+    }
+}
+
+/// Tells the worker. Best effort: a worker that misses it is refused when it reports.
+async fn tell_to_stop(shared: &Shared, execution: &Execution) {
+    let body = serde_json::json!({
+        "execution_id": execution.id,
+        "schedule_id": execution.schedule_id,
+        "cancelled_by": execution.cancelled_by,
+        "reason": execution.error_message,
+    });
+    let subject = names::cancel_subject(execution.id);
+    if let Err(error) = shared.js.client().publish(subject, body.to_string().into()).await {
+        warn!(execution_id = %execution.id, %error, "worker not told to stop");
+    }
+}
+
+/// Sends the command of an execution that failed for good to where the schedule wants it. After its
+/// outcome is recorded, and again if a crash came between: under an id of its own, so a stream keeps
+/// it once.
+pub(crate) async fn dead_letter(
+    shared: &Shared,
+    schedule: &Schedule,
+    attempt: &Attempt,
+    ended: &Execution,
+) {
+    let Some(target) = &schedule.spec.dead_letter else { return };
+    if ended.status != ExecutionStatus::Failed || ended.will_retry {
+        return;
+    }
+    let Command { mut headers, body } =
+        Command::new(schedule, ended, &payload(schedule, attempt), None);
+    let error_type = ended.error_type.as_ref().map_or("", ErrorType::as_str);
+    headers.insert(names::ERROR_TYPE, names::header_text(error_type).as_ref());
+    let message = ended.error_message.as_deref().unwrap_or_default();
+    headers.insert(names::ERROR_MESSAGE, names::header_text(message).as_ref());
+    headers.insert(names::MESSAGE_ID, format!("{}.dead", ended.id));
+    send(shared, target.as_str(), headers, body).await;
+}
+
+async fn send(shared: &Shared, subject: &str, headers: HeaderMap, body: bytes::Bytes) {
+    let message = PublishMessage::build().payload(body).headers(headers);
+    let mut complained = false;
+    loop {
+        connected(&shared.js.client()).await;
+        let sent = match shared.js.send_publish(subject.to_owned(), message.clone()).await {
+            Ok(ack) => ack.await,
+            Err(error) => Err(error),
+        };
+        let error = match sent.map_err(WriteError::from) {
+            Ok(_) => return,
+            Err(WriteError::NoStream)
+                if deliver::captured(&shared.js, subject).await == Some(false) =>
+            {
+                warn!(subject, "no stream keeps dead letters; whoever listens has it");
+                return;
+            }
+            Err(error @ WriteError::Refused(_)) => {
+                warn!(subject, %error, "dead letter refused");
+                return;
+            }
+            Err(error) => error,
+        };
+        if !std::mem::replace(&mut complained, true) {
+            warn!(subject, %error, "dead letter cannot be sent; trying on");
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}

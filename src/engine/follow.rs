@@ -1,0 +1,123 @@
+//! Schedules that follow others: when an occurrence has ended, those that wait for it run once.
+//!
+//! The write that settles an occurrence also notes its end in the record, if anybody follows the
+//! schedule. Whoever sees that note adds an attempt to each schedule that follows, by a compare-and-swap, under
+//! an id that follows from both; then the note leaves the record by a later write. A crash in between
+//! repeats it. An attempt that is in the record already, or whose outcome the history has, is not
+//! added again, and if that were missed its id would still be the same.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::DateTime;
+use chrono::Utc;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::Shared;
+use super::work::catch_up;
+use crate::clock;
+use crate::failpoint::failpoint;
+use crate::index::Entry;
+use crate::jetstream::WriteError;
+use crate::plan::{MAX_ATTEMPTS, View as _};
+use crate::schedule::{
+    Attempt, EndedOccurrence, Manual, Origin, Phase, Schedule, SkipCause, SkippedRange, Status,
+    Writer, execution_id,
+};
+
+/// Pause between tries.
+const RETRY: Duration = Duration::from_millis(500);
+/// How long an unknown write is pursued.
+const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Tells those that follow a schedule of what has ended; returns the executions of which all know.
+pub(crate) async fn follow(shared: &Shared, upstream: Uuid) -> Vec<Uuid> {
+    if let Ok(delay) = shared.delay(upstream).to_std() {
+        tokio::time::sleep(delay).await;
+    }
+    let Some(entry) = shared.index.get(upstream) else { return Vec::new() };
+    let mut told = Vec::new();
+    for ended in &entry.schedule.ended {
+        for (dependent, on) in shared.index.dependents(upstream) {
+            if on.includes(ended.success) {
+                add(shared, dependent, upstream, ended).await;
+                failpoint("after_follow");
+            }
+        }
+        told.push(ended.execution_id);
+    }
+    told
+}
+
+/// Adds an attempt to a schedule that follows, once.
+async fn add(shared: &Shared, dependent: Uuid, upstream: Uuid, ended: &EndedOccurrence) {
+    let origin = Uuid::from_u128(dependent.as_u128() ^ ended.execution_id.as_u128());
+    let id = execution_id(origin, ended.at, 1);
+    loop {
+        let Some(entry) = shared.index.get(dependent) else { return };
+        let schedule = &entry.schedule;
+        let known = schedule.attempts.iter().any(|attempt| attempt.execution_id == id);
+        let ends = matches!(schedule.status, Status::Deleted | Status::Completed | Status::Failed);
+        if known || ends || schedule.purge || schedule.has_had_all() {
+            return;
+        }
+        match shared.history.outcome(id).await {
+            Ok(None) if schedule.attempts.len() < MAX_ATTEMPTS => {}
+            Ok(Some(_)) => return,
+            Ok(None) | Err(_) => {
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+        }
+        let mut schedule = Schedule::clone(schedule);
+        let attempt = attempt(shared, &schedule, id, upstream, ended);
+        if matches!(attempt.phase, Phase::Waiting { .. }) {
+            schedule.occurrence_count += 1;
+        }
+        schedule.attempts.push(attempt);
+        schedule.last_scheduled_for = schedule.last_scheduled_for.max(Some(ended.at));
+        schedule.writer = Writer { instance: shared.members.me(), token: rand::random() };
+        let deadline = Instant::now() + WRITE_DEADLINE;
+        match shared.store.write(&schedule, entry.revision, deadline).await {
+            Ok(written) => {
+                info!(schedule_id = %dependent, after = %upstream, execution_id = %id, "dependent schedule runs");
+                let (schedule, trigger) = (Arc::new(schedule), Arc::clone(&entry.trigger));
+                shared.index.insert(Entry { revision: written.revision, schedule, trigger });
+                return;
+            }
+            Err(WriteError::Conflict) => {
+                catch_up(shared, &entry).await;
+            }
+            Err(error) => {
+                warn!(schedule_id = %dependent, %error, "dependent schedule not told; trying on");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+/// The attempt, or that it is skipped where the schedule is paused.
+fn attempt(
+    shared: &Shared,
+    schedule: &Schedule,
+    execution_id: Uuid,
+    upstream: Uuid,
+    ended: &EndedOccurrence,
+) -> Attempt {
+    let scheduled_for: DateTime<Utc> = ended.at;
+    let phase = if schedule.fires() {
+        Phase::Waiting { due_at: clock::now() }
+    } else {
+        let range = SkippedRange { cause: SkipCause::Paused, last: scheduled_for, count: 1 };
+        Phase::Skipped { by: shared.members.me(), range }
+    };
+    let manual = Manual {
+        payload: None,
+        correlation_id: ended.correlation_id.clone(),
+        by: format!("schedule {upstream}"),
+        origin: Origin::Upstream,
+    };
+    let (manual, token, cancel) = (Some(Box::new(manual)), None, None);
+    Attempt { execution_id, scheduled_for, number: 1, phase, manual, token, cancel }
+}

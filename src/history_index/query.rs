@@ -1,0 +1,111 @@
+//! Which executions match, newest first.
+//!
+//! Every query walks all chunks. Most are counted by what is known of them as a whole, the others by
+//! their columns, so a query over a million executions takes a millisecond or two.
+
+use std::hash::BuildHasher as _;
+
+use uuid::Uuid;
+
+use super::HistoryIndex;
+use super::chunk::{self, Chunk, Wanted};
+use crate::execution::ExecutionStatus;
+
+/// Attempts of one occurrence that are found at most; a schedule makes 11 at most.
+pub(super) const MAX_ATTEMPTS: usize = 64;
+
+/// Which executions to list; `None` matches all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Filter {
+    /// Of this schedule.
+    pub schedule: Option<Uuid>,
+    /// With this status.
+    pub status: Option<ExecutionStatus>,
+    /// Started later than this, in Unix milliseconds.
+    pub started_after_ms: Option<i64>,
+    /// Started before this, in Unix milliseconds.
+    pub started_before_ms: Option<i64>,
+}
+
+/// Which part of a list.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// How many to leave out.
+    pub offset: usize,
+    /// How many to return at most.
+    pub limit: usize,
+}
+
+impl HistoryIndex {
+    /// The places of one page, newest first, and how many match in all.
+    pub fn list(&self, filter: &Filter, page: Page) -> (Vec<u64>, u64) {
+        let schedule = filter.schedule.map(|schedule| self.schedules.number(schedule));
+        if schedule == Some(None) {
+            return (Vec::new(), 0);
+        }
+        let wanted = Wanted {
+            schedule: schedule.flatten(),
+            status: filter.status.map(chunk::code),
+            started: (
+                filter.started_after_ms.map_or(i64::MIN, |after| after.saturating_add(1)),
+                filter.started_before_ms.map_or(i64::MAX, |before| before.saturating_sub(1)),
+            ),
+        };
+        self.page(page, |chunk| chunk.count(&wanted), |chunk, at| chunk.is_wanted(at, &wanted))
+    }
+
+    /// The same of the executions with a correlation id; very rarely another is among them, so look
+    /// at what was fetched.
+    pub fn by_correlation(&self, correlation: &str, page: Page) -> (Vec<u64>, u64) {
+        let wanted = self.hasher.hash_one(correlation);
+        let is_wanted = |chunk: &Chunk, at: usize| {
+            chunk.correlations[at] == wanted && chunk.latest(at).is_some()
+        };
+        self.page(page, |chunk| count_by(chunk, wanted, is_wanted), is_wanted)
+    }
+
+    /// The places of all attempts at one occurrence, oldest first; the same holds for them.
+    pub fn attempts(&self, schedule: Uuid, scheduled_for_ms: i64, correlation: &str) -> Vec<u64> {
+        let Some(schedule) = self.schedules.number(schedule) else { return Vec::new() };
+        let wanted = self.hasher.hash_one(correlation);
+        let is_wanted = |chunk: &Chunk, at: usize| {
+            chunk.correlations[at] == wanted
+                && chunk.schedules[at] == schedule
+                && chunk.scheduled_for[at] == scheduled_for_ms
+                && chunk.latest(at).is_some()
+        };
+        let all = Page { offset: 0, limit: MAX_ATTEMPTS };
+        let (mut found, _) = self.page(all, |chunk| count_by(chunk, wanted, is_wanted), is_wanted);
+        found.reverse();
+        found
+    }
+
+    fn page(
+        &self,
+        page: Page,
+        count: impl Fn(&Chunk) -> usize,
+        is_wanted: impl Fn(&Chunk, usize) -> bool,
+    ) -> (Vec<u64>, u64) {
+        let (mut found, mut total) = (Vec::new(), 0);
+        for chunk in self.chunks.iter().rev() {
+            let matching = count(chunk);
+            if matching > 0 && total + matching > page.offset && found.len() < page.limit {
+                let slots = (0..chunk.len()).rev().filter(|at| is_wanted(chunk, *at));
+                let skipped = page.offset.saturating_sub(total);
+                let places = slots.skip(skipped).map(|at| chunk.sequences[at]);
+                found.extend(places.take(page.limit - found.len()));
+            }
+            total += matching;
+        }
+        (found, total as u64)
+    }
+}
+
+/// How many slots of a chunk are wanted; most have another correlation id, which is seen fast.
+fn count_by(chunk: &Chunk, wanted: u64, is_wanted: impl Fn(&Chunk, usize) -> bool) -> usize {
+    let with_it = chunk.correlations.iter().filter(|known| **known == wanted).count();
+    if with_it == 0 {
+        return 0;
+    }
+    (0..chunk.len()).filter(|at| is_wanted(chunk, *at)).count()
+}

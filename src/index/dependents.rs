@@ -1,0 +1,67 @@
+//! Which schedules follow which.
+
+use std::collections::{HashMap, HashSet};
+
+use uuid::Uuid;
+
+use super::Index;
+use crate::schedule::{On, Schedule};
+
+/// Dependent schedules that are not deleted, by the one that they follow.
+#[derive(Default)]
+pub(super) struct Dependents(HashMap<Uuid, HashSet<(Uuid, On)>>);
+
+impl Dependents {
+    /// Takes in a schedule that comes, changes or goes.
+    pub(super) fn arrange(&mut self, old: Option<&Schedule>, new: Option<&Schedule>) {
+        let (old, new) = (old.and_then(follows), new.and_then(follows));
+        if old == new {
+            return;
+        }
+        if let Some((upstream, dependent)) = old
+            && let Some(dependents) = self.0.get_mut(&upstream)
+        {
+            dependents.remove(&dependent);
+            if dependents.is_empty() {
+                self.0.remove(&upstream);
+            }
+        }
+        if let Some((upstream, dependent)) = new {
+            self.0.entry(upstream).or_default().insert(dependent);
+        }
+    }
+}
+
+fn follows(schedule: &Schedule) -> Option<(Uuid, (Uuid, On))> {
+    let after = schedule.spec.timing.after.filter(|_| super::is_live(schedule))?;
+    Some((after.schedule_id, (schedule.id, after.on)))
+}
+
+impl Index {
+    /// The schedules that follow another, and which of its ends they follow.
+    pub fn dependents(&self, upstream: Uuid) -> Vec<(Uuid, On)> {
+        self.read(|state| {
+            let found = state.dependents.0.get(&upstream);
+            found.map(|dependents| dependents.iter().copied().collect()).unwrap_or_default()
+        })
+    }
+
+    /// Whether a schedule is followed by others.
+    pub fn is_followed(&self, id: Uuid) -> bool {
+        self.read(|state| state.dependents.0.contains_key(&id))
+    }
+
+    /// Whether `start` follows `id`, at whatever distance.
+    pub fn leads_to(&self, start: Uuid, id: Uuid) -> bool {
+        let (mut at, mut seen) = (start, HashSet::new());
+        while seen.insert(at) {
+            if at == id {
+                return true;
+            }
+            let after = self.get(at).and_then(|entry| entry.schedule.spec.timing.after);
+            let Some(after) = after else { return false };
+            at = after.schedule_id;
+        }
+        false
+    }
+}

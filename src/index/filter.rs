@@ -1,0 +1,69 @@
+//! What a list or an operation on many schedules is limited to.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::schedule::{ScheduleType, Status};
+
+/// How several tags are matched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TagsMatch {
+    /// At least one of them.
+    #[default]
+    Any,
+    /// Each of them.
+    All,
+}
+
+/// Schedules by what they have in common: all that are given must hold. What is absent matches all,
+/// and without `status` all that are not deleted match.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScheduleFilter {
+    /// Created by.
+    pub creator: Option<String>,
+    /// With these tags.
+    pub tags: Option<Vec<String>>,
+    /// Whether with any of `tags` (default) or all of them.
+    pub tags_match: Option<TagsMatch>,
+    /// With this status.
+    pub status: Option<Status>,
+    /// Of this type.
+    pub schedule_type: Option<ScheduleType>,
+    /// Switched on, or off.
+    pub is_active: Option<bool>,
+    /// Whose target command begins so.
+    pub target_prefix: Option<String>,
+    /// Whose name begins so.
+    pub name_prefix: Option<String>,
+    /// Whose name contains this, in any case.
+    pub name_contains: Option<String>,
+    /// Next due at this time or later.
+    pub due_after: Option<DateTime<Utc>>,
+    /// Next due before this time.
+    pub due_before: Option<DateTime<Utc>>,
+}
+
+impl ScheduleFilter {
+    /// Whether it names something that schedules have in common: no tags and empty texts do not.
+    pub fn names_something(&self) -> bool {
+        let Self { target_prefix, name_prefix, name_contains, .. } = self;
+        let texts = [target_prefix, name_prefix, name_contains];
+        self.creator.is_some()
+            || self.tags.as_ref().is_some_and(|tags| !tags.is_empty())
+            || self.status.is_some()
+            || self.schedule_type.is_some()
+            || self.is_active.is_some()
+            || texts.into_iter().flatten().any(|text| !text.is_empty())
+            || self.due_after.is_some()
+            || self.due_before.is_some()
+    }
+
+    /// Whether nothing but the status is given, or nothing at all.
+    pub(super) fn is_by_status(&self) -> bool {
+        *self == Self { status: self.status, ..Self::default() }
+    }
+}

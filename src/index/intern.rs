@@ -1,0 +1,137 @@
+//! Texts that many schedules share, as small numbers.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// Numbers for texts. A number is given to another text once nobody holds it any more.
+#[derive(Default)]
+pub(super) struct Interner {
+    numbers: BTreeMap<Arc<str>, u32>,
+    /// By number.
+    held: Vec<Held>,
+    free: Vec<u32>,
+}
+
+struct Held {
+    text: Arc<str>,
+    count: usize,
+}
+
+/// A set of an interner's numbers.
+pub(super) struct Numbers(Vec<u64>);
+
+impl Interner {
+    /// The number of a text, held once more.
+    pub fn hold(&mut self, text: &str) -> u32 {
+        if let Some(number) = self.number(text) {
+            if let Some(held) = self.held.get_mut(number as usize) {
+                held.count += 1;
+            }
+            return number;
+        }
+        let held = Held { text: text.into(), count: 1 };
+        let text = Arc::clone(&held.text);
+        let number = match self.free.pop() {
+            Some(number) => {
+                self.held[number as usize] = held;
+                number
+            }
+            None => {
+                self.held.push(held);
+                super::pool::number(self.held.len() - 1)
+            }
+        };
+        self.numbers.insert(text, number);
+        number
+    }
+
+    /// Holds a number once less.
+    pub fn release(&mut self, number: u32) {
+        let Some(held) = self.held.get_mut(number as usize) else { return };
+        held.count = held.count.saturating_sub(1);
+        if held.count == 0 {
+            let text = std::mem::take(&mut held.text);
+            if self.numbers.remove(&text).is_some() {
+                self.free.push(number);
+            }
+        }
+    }
+
+    /// The number of a text that somebody holds.
+    pub fn number(&self, text: &str) -> Option<u32> {
+        self.numbers.get(text).copied()
+    }
+
+    /// The numbers of the texts that begin so.
+    pub fn beginning(&self, prefix: &str) -> Numbers {
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        let texts = self.numbers.range::<str, _>(from);
+        let mut numbers = self.none();
+        for (_, number) in texts.take_while(|(text, _)| text.starts_with(prefix)) {
+            numbers.add(*number);
+        }
+        numbers
+    }
+
+    /// No number, with room for each.
+    pub fn none(&self) -> Numbers {
+        Numbers(vec![0; self.held.len().div_ceil(64)])
+    }
+}
+
+impl Numbers {
+    /// Adds a number.
+    pub fn add(&mut self, number: u32) {
+        if let Some(word) = self.0.get_mut(number as usize / 64) {
+            *word |= 1 << (number % 64);
+        }
+    }
+
+    /// Whether a number is among them.
+    pub fn has(&self, number: u32) -> bool {
+        self.0.get(number as usize / 64).is_some_and(|word| word >> (number % 64) & 1 == 1)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Interner;
+
+    #[test]
+    fn numbers_are_shared_and_used_again() {
+        let mut texts = Interner::default();
+        let (a, b) = (texts.hold("a"), texts.hold("b"));
+        assert_eq!(texts.hold("a"), a);
+        assert_ne!(a, b);
+        texts.release(a);
+        assert_eq!(texts.number("a"), Some(a));
+        texts.release(a);
+        assert_eq!(texts.number("a"), None);
+        texts.release(a);
+        for n in 0..1000 {
+            let number = texts.hold(&n.to_string());
+            texts.release(number);
+        }
+        assert_eq!((texts.held.len(), texts.numbers.len(), texts.free.len()), (2, 1, 1));
+        assert_eq!(texts.number("b"), Some(b));
+    }
+
+    #[test]
+    fn texts_are_found_by_how_they_begin() {
+        let mut texts = Interner::default();
+        let numbers: Vec<_> = (0..200).map(|n| texts.hold(&format!("cmd.{n}"))).collect();
+        let found = texts.beginning("cmd.1");
+        assert_eq!(found.len(), 111);
+        for (n, number) in numbers.into_iter().enumerate() {
+            assert_eq!(found.has(number), n.to_string().starts_with('1'), "{n}");
+        }
+        assert_eq!(texts.beginning("").len(), 200);
+        assert_eq!(texts.beginning("cmd.x").len(), 0);
+    }
+}

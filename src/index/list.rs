@@ -1,0 +1,77 @@
+//! Lists of schedules, part by part.
+
+use std::sync::Arc;
+
+use super::filter::ScheduleFilter;
+use super::orders::{Place, Sort};
+use super::page::Selected;
+use super::state::State;
+use super::{Entry, Index};
+use crate::schedule::Status;
+
+/// So many schedules are collected before whoever writes gets a turn.
+const AT_ONCE: usize = 1024;
+
+/// Which schedules to list, and which part of them.
+pub struct Listing<'a> {
+    /// What holds of them.
+    pub filter: &'a ScheduleFilter,
+    /// Their order.
+    pub sort: Sort,
+    /// Only those behind this place.
+    pub after: Option<&'a Place>,
+    /// How many to leave out.
+    pub offset: usize,
+    /// How many to return at most.
+    pub limit: usize,
+}
+
+/// A part of a list.
+pub struct Found {
+    /// The schedules, in order.
+    pub entries: Vec<Arc<Entry>>,
+    /// How many match in all, wherever the part begins.
+    pub total: usize,
+    /// Whether more come after it.
+    pub more: bool,
+}
+
+impl Index {
+    /// A part of a list.
+    pub fn list(&self, listing: &Listing<'_>) -> Found {
+        self.read(|state| state.list(listing))
+    }
+
+    /// The schedules that match, in no order. One that changes meanwhile is returned as it is then.
+    pub fn select(&self, filter: &ScheduleFilter) -> Vec<Arc<Entry>> {
+        let ids = self.read(|state| state.rows.select(filter));
+        let mut found = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(AT_ONCE) {
+            self.read(|state| {
+                let entries = ids.iter().filter_map(|id| state.entries.get(id));
+                found.extend(entries.filter(|entry| !entry.schedule.purge).cloned());
+            });
+        }
+        found
+    }
+}
+
+impl State {
+    fn list(&self, listing: &Listing<'_>) -> Found {
+        let Listing { filter, sort, after, offset, limit } = *listing;
+        let orders = match filter.status {
+            None => Some(&self.live),
+            Some(Status::Deleted) => Some(&self.deleted_softly),
+            Some(_) => None,
+        };
+        if let Some(orders) = orders.filter(|_| filter.is_by_status()) {
+            let ids = orders.walk(sort, after).skip(offset);
+            let mut page = ids.filter_map(|id| self.entries.get(&id).cloned());
+            let entries = page.by_ref().take(limit).collect();
+            return Found { entries, total: orders.len(), more: page.next().is_some() };
+        }
+        let Selected { ids, total, more } = self.rows.page(listing);
+        let entries = ids.iter().filter_map(|id| self.entries.get(id).cloned()).collect();
+        Found { entries, total, more }
+    }
+}

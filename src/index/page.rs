@@ -1,0 +1,132 @@
+//! One page of the rows that match, without sorting all of them.
+
+use std::cmp::Ordering;
+
+use uuid::Uuid;
+
+use super::filter::ScheduleFilter;
+use super::list::Listing;
+use super::orders::Sort;
+use super::rows::Rows;
+use super::wanted::Wanted;
+
+/// So many rows are collected at least before those that are not on the page are dropped.
+const ROOM: usize = if cfg!(test) { 4 } else { 1024 };
+
+/// The ids of a page, how many match in all, and whether more come after the page.
+#[derive(Default)]
+pub(super) struct Selected {
+    pub(super) ids: Vec<Uuid>,
+    pub(super) total: usize,
+    pub(super) more: bool,
+}
+
+/// A row and where it stands in an order; of two that stand at the same place [`Rows::tie`] decides.
+#[derive(Clone, Copy)]
+struct Candidate {
+    rank: i64,
+    slot: usize,
+}
+
+impl Rows {
+    /// The ids of those that match, in no order.
+    pub fn select(&self, filter: &ScheduleFilter) -> Vec<Uuid> {
+        let Some(wanted) = Wanted::new(filter, self) else { return Vec::new() };
+        self.matching(&wanted).map(|slot| self.heads[slot].id).collect()
+    }
+
+    /// A page of those that match.
+    pub fn page(&self, listing: &Listing<'_>) -> Selected {
+        let Listing { filter, sort, after, offset, limit } = *listing;
+        let Some(wanted) = Wanted::new(filter, self) else { return Selected::default() };
+        let end = offset.saturating_add(limit);
+        let (keep, after) = (end.max(1), after.map(|place| (place.rank(), place.tie())));
+        let room = keep.saturating_mul(2).max(ROOM);
+        let (mut total, mut behind) = (0, 0);
+        let (mut best, mut worst) = (Vec::new(), None);
+        for slot in self.matching(&wanted) {
+            total += 1;
+            let candidate = Candidate { rank: self.rank(slot, sort), slot };
+            if after.is_some_and(|(rank, tie)| {
+                let order = candidate.rank.cmp(&rank);
+                order.then_with(|| self.tie(slot, sort).cmp(&tie)) != sort.forward()
+            }) {
+                continue;
+            }
+            behind += 1;
+            if worst.is_some_and(|worst| self.compare(&candidate, &worst, sort).is_gt()) {
+                continue;
+            }
+            best.push(candidate);
+            if best.len() == room {
+                worst = Some(self.first(&mut best, keep, sort));
+            }
+        }
+        if best.len() > keep {
+            self.first(&mut best, keep, sort);
+        }
+        let page = self.behind(&mut best, offset, sort);
+        page.sort_unstable_by(|a, b| self.compare(a, b, sort));
+        let ids = page.iter().take(limit).map(|candidate| self.heads[candidate.slot].id).collect();
+        Selected { ids, total, more: behind > end }
+    }
+
+    fn matching<'a>(&'a self, wanted: &'a Wanted<'_>) -> impl Iterator<Item = usize> + 'a {
+        let rows = self.rows.iter().enumerate();
+        rows.filter(|(_, row)| wanted.matches(row, self)).map(|(slot, _)| slot)
+    }
+
+    /// Leaves the first `keep` of more, in no order, and returns the last of them.
+    fn first(&self, best: &mut Vec<Candidate>, keep: usize, sort: Sort) -> Candidate {
+        let (_, last, _) = best.select_nth_unstable_by(keep - 1, |a, b| self.compare(a, b, sort));
+        let last = *last;
+        best.truncate(keep);
+        last
+    }
+
+    /// All but the first `offset`, in no order.
+    fn behind<'a>(
+        &self,
+        best: &'a mut [Candidate],
+        offset: usize,
+        sort: Sort,
+    ) -> &'a mut [Candidate] {
+        if offset >= best.len() {
+            return &mut [];
+        }
+        if offset > 0 {
+            best.select_nth_unstable_by(offset, |a, b| self.compare(a, b, sort));
+        }
+        &mut best[offset..]
+    }
+
+    fn compare(&self, a: &Candidate, b: &Candidate, sort: Sort) -> Ordering {
+        let order = a.rank.cmp(&b.rank);
+        let order = order.then_with(|| self.tie(a.slot, sort).cmp(&self.tie(b.slot, sort)));
+        if sort.is_down() { order.reverse() } else { order }
+    }
+
+    fn rank(&self, slot: usize, sort: Sort) -> i64 {
+        match sort {
+            Sort::Created | Sort::CreatedDown => self.heads[slot].created_at,
+            Sort::Name | Sort::NameDown => name_rank(self.name(&self.rows[slot])),
+            Sort::NextRun | Sort::NextRunDown => self.rows[slot].next_run_at,
+        }
+    }
+
+    /// What decides between equal ranks.
+    fn tie(&self, slot: usize, sort: Sort) -> (&[u8], Uuid) {
+        let by_name = matches!(sort, Sort::Name | Sort::NameDown);
+        let name = if by_name { self.name(&self.rows[slot]) } else { &[] };
+        (name, self.heads[slot].id)
+    }
+}
+
+/// The beginning of a name, as a number in the same order.
+pub(super) fn name_rank(name: &[u8]) -> i64 {
+    let mut first = [0; 8];
+    let len = name.len().min(8);
+    first[..len].copy_from_slice(&name[..len]);
+    // The sign is the highest bit.
+    i64::from_be_bytes(first) ^ i64::MIN
+}

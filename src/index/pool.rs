@@ -1,0 +1,93 @@
+//! Many short runs of values in one allocation, so that looking at all of them is reading on.
+
+/// Below so many unused values a pool is left as it is.
+const FEW: usize = if cfg!(test) { 64 } else { 16 * 1024 };
+
+/// Runs of values, one behind the other.
+#[derive(Default)]
+pub(super) struct Pool<T> {
+    items: Vec<T>,
+    /// How many belong to runs that are gone.
+    unused: usize,
+}
+
+impl<T: Copy> Pool<T> {
+    /// Where the next run will begin.
+    pub fn end(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Adds values to the run at the end.
+    pub fn extend(&mut self, values: &[T]) {
+        reserve(&mut self.items, values.len());
+        self.items.extend_from_slice(values);
+    }
+
+    /// A run.
+    pub fn run(&self, at: usize, len: u32) -> &[T] {
+        self.items.get(at..at + len as usize).unwrap_or_default()
+    }
+
+    /// Notes that a run is gone.
+    pub fn forget(&mut self, len: u32) {
+        self.unused += len as usize;
+    }
+
+    /// Whether most of it is unused.
+    pub fn is_wasteful(&self) -> bool {
+        self.unused > FEW && self.unused > self.items.len() / 2
+    }
+
+    /// Moves the runs that are left together: where each begins, and its length.
+    pub fn compact<'a>(&mut self, runs: impl Iterator<Item = (&'a mut usize, u32)>) {
+        let used = self.items.len().saturating_sub(self.unused);
+        let mut items = Vec::with_capacity(used + used / 8);
+        for (at, len) in runs {
+            let run = self.run(*at, len);
+            *at = items.len();
+            items.extend_from_slice(run);
+        }
+        *self = Self { items, unused: 0 };
+    }
+}
+
+/// Makes room by the eighth: doubling would leave half of a large index empty.
+pub(super) fn reserve<T>(items: &mut Vec<T>, more: usize) {
+    if items.capacity() - items.len() < more {
+        items.reserve_exact(more.max(items.len() / 8).max(64));
+    }
+}
+
+/// A length or place of what is far smaller than four billion.
+pub(super) fn number(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FEW, Pool};
+
+    #[test]
+    fn runs_survive_while_others_go() {
+        let mut pool = Pool::default();
+        let mut runs: Vec<(usize, u32, u32)> = Vec::new();
+        let mut most = 0;
+        for n in 0..20_000_u32 {
+            let at = pool.end();
+            pool.extend(&[n; 7]);
+            runs.push((at, 7, n));
+            if runs.len() > 10 {
+                pool.forget(7);
+                runs.swap_remove(n as usize % 10);
+            }
+            if pool.is_wasteful() {
+                pool.compact(runs.iter_mut().map(|(at, len, _)| (at, *len)));
+            }
+            most = most.max(pool.end());
+        }
+        assert!(most < 4 * FEW, "{most}");
+        for (at, len, n) in runs {
+            assert_eq!(pool.run(at, len), [n; 7]);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What the index holds, and how it is kept in step.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use uuid::Uuid;
+
+use super::dependents::Dependents;
+use super::orders::Orders;
+use super::rows::Rows;
+use super::{ComingSchedule, Entry, SetAside};
+use crate::schedule::{Schedule, Status};
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) entries: HashMap<Uuid, Arc<Entry>>,
+    /// Revisions at which keys were deleted, so that an older read cannot bring them back.
+    pub(super) deleted: HashMap<Uuid, (u64, Instant)>,
+    pub(super) set_aside: BTreeMap<String, SetAside>,
+    pub(super) per_creator: HashMap<String, usize>,
+    /// By key.
+    pub(super) coming: HashMap<String, ComingSchedule>,
+    /// How often the bucket has been replayed.
+    pub(super) replay: u64,
+    /// Who follows whom.
+    pub(super) dependents: Dependents,
+    /// Those that are not deleted, in every order.
+    pub(super) live: Orders,
+    /// Those that were deleted softly.
+    pub(super) deleted_softly: Orders,
+    /// Both, for filters.
+    pub(super) rows: Rows,
+}
+
+impl State {
+    /// Whether there is a schedule that counts against its creator's limit.
+    pub fn has(&self, id: Uuid) -> bool {
+        self.entries.get(&id).is_some_and(|entry| is_live(&entry.schedule))
+    }
+
+    /// Keeps all that follows from schedules in step with a schedule that comes, changes or goes.
+    pub fn arrange(&mut self, old: Option<&Schedule>, new: Option<&Schedule>) {
+        self.dependents.arrange(old, new);
+        // Nobody but the engine sees the others.
+        let (old, new) = (old.filter(|s| !s.purge), new.filter(|s| !s.purge));
+        match (old, new) {
+            (Some(old), Some(new)) => self.rows.change(old, new),
+            (Some(old), None) => self.rows.remove(old.id),
+            (None, Some(new)) => self.rows.insert(new),
+            (None, None) => {}
+        }
+        let deleted = |schedule: &&Schedule| !is_live(schedule);
+        for (orders, old, new) in [
+            (&mut self.live, old.filter(|s| is_live(s)), new.filter(|s| is_live(s))),
+            (&mut self.deleted_softly, old.filter(deleted), new.filter(deleted)),
+        ] {
+            match (old, new) {
+                (Some(old), Some(new)) => orders.change(old, new),
+                (Some(old), None) => orders.remove(old),
+                (None, Some(new)) => orders.insert(new),
+                (None, None) => {}
+            }
+        }
+    }
+
+    /// Counts a schedule for its creator.
+    pub fn count(&mut self, schedule: &Schedule, by: isize) {
+        if is_live(schedule) {
+            let count = self.per_creator.entry(schedule.created_by.clone()).or_default();
+            *count = count.saturating_add_signed(by);
+            if *count == 0 {
+                self.per_creator.remove(&schedule.created_by);
+            }
+        }
+    }
+}
+
+/// Whether a schedule counts against its creator's limit.
+pub(super) fn is_live(schedule: &Schedule) -> bool {
+    schedule.status != Status::Deleted && !schedule.purge
+}

@@ -1,0 +1,121 @@
+//! Lists against a model that looks at every schedule and sorts all that match.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use proptest::collection::vec;
+use proptest::option::weighted;
+use proptest::prelude::*;
+use proptest::sample::{Index as Any, select};
+use uuid::Uuid;
+
+use super::samples::{SORTS, Step, base, change, filter, schedule, step};
+use super::{Entry, Index, Listing, Place, ScheduleFilter, Sort, TagsMatch};
+use crate::jetstream::names::schedule_key;
+use crate::schedule::{Schedule, Status};
+
+fn matches(filter: &ScheduleFilter, schedule: &Schedule) -> bool {
+    let spec = &schedule.spec;
+    let status = match filter.status {
+        Some(status) => status == schedule.status,
+        None => schedule.status != Status::Deleted,
+    };
+    let tags = filter.tags.as_ref().is_none_or(|tags| {
+        let has = |tag: &String| spec.tags.contains(tag);
+        match filter.tags_match.unwrap_or_default() {
+            TagsMatch::Any => tags.iter().any(has),
+            TagsMatch::All => tags.iter().all(has),
+        }
+    });
+    let begins =
+        |text: &str, prefix: &Option<String>| prefix.iter().all(|prefix| text.starts_with(prefix));
+    let contains = |text: &String| spec.name.to_lowercase().contains(&text.to_lowercase());
+    !schedule.purge
+        && status
+        && tags
+        && filter.creator.as_ref().is_none_or(|creator| *creator == schedule.created_by)
+        && filter.schedule_type.is_none_or(|kind| kind == spec.timing.schedule_type)
+        && filter.is_active.is_none_or(|active| active == schedule.is_active)
+        && begins(spec.target_command.as_str(), &filter.target_prefix)
+        && begins(&spec.name, &filter.name_prefix)
+        && filter.name_contains.iter().all(contains)
+        && filter.due_after.is_none_or(|after| schedule.next_run_at.is_some_and(|at| at >= after))
+        && filter.due_before.is_none_or(|before| schedule.next_run_at.is_some_and(|at| at < before))
+}
+
+fn compare(a: &Schedule, b: &Schedule, sort: Sort) -> Ordering {
+    let due = |schedule: &Schedule| schedule.next_run_at.unwrap_or(DateTime::<Utc>::MAX_UTC);
+    let by_key = match sort {
+        Sort::Created | Sort::CreatedDown => a.created_at.cmp(&b.created_at),
+        Sort::Name | Sort::NameDown => a.spec.name.cmp(&b.spec.name),
+        Sort::NextRun | Sort::NextRunDown => due(a).cmp(&due(b)),
+    };
+    let order = by_key.then_with(|| a.id.cmp(&b.id));
+    if sort.is_down() { order.reverse() } else { order }
+}
+
+/// An index after some steps, and what it should hold.
+fn fill(steps: Vec<Step>) -> (Arc<Index>, BTreeMap<Uuid, Schedule>) {
+    let (index, _) = Index::new();
+    let trigger = Arc::new(base().1);
+    let mut model: BTreeMap<Uuid, Schedule> = BTreeMap::new();
+    for (step, revision) in steps.into_iter().zip(1..) {
+        let known = |at: Any| model.values().nth(at.index(model.len().max(1))).cloned();
+        let schedule = match step {
+            Step::Put(schedule) => *schedule,
+            Step::Change(at, field, other) => {
+                let Some(schedule) = known(at) else { continue };
+                change(schedule, field, *other)
+            }
+            Step::Remove(at) => {
+                let Some(schedule) = known(at) else { continue };
+                index.apply(&schedule_key(schedule.id), revision, None);
+                model.remove(&schedule.id);
+                continue;
+            }
+        };
+        model.insert(schedule.id, schedule.clone());
+        let (schedule, trigger) = (Arc::new(schedule), Arc::clone(&trigger));
+        index.insert(Entry { revision, schedule, trigger });
+    }
+    (index, model)
+}
+
+proptest! {
+    #[test]
+    fn lists_are_what_a_model_finds_and_sorts(
+        steps in vec(step(), 0..120),
+        listings in vec((filter(), select(&SORTS[..]), 0..12_usize, 1..12_usize), 8),
+        places in vec(weighted(0.4, any::<Any>()), 8),
+        gone in schedule(),
+    ) {
+        let (index, model) = fill(steps);
+        let shown: Vec<_> = model.values().filter(|schedule| !schedule.purge).collect();
+        let tags: BTreeSet<_> = shown.iter().flat_map(|schedule| &schedule.spec.tags).collect();
+        let creators: BTreeSet<_> = shown.iter().map(|schedule| &schedule.created_by).collect();
+        let targets: BTreeSet<_> =
+            shown.iter().map(|schedule| schedule.spec.target_command.as_str()).collect();
+        let counts = [shown.len(), creators.len(), targets.len(), tags.len()];
+        prop_assert_eq!(index.read(|state| state.rows.counts()), counts);
+        for ((filter, sort, offset, limit), place) in listings.into_iter().zip(places) {
+            let mut wanted: Vec<_> = model.values().filter(|s| matches(&filter, s)).collect();
+            let found: BTreeSet<_> = index.select(&filter).iter().map(|e| e.schedule.id).collect();
+            prop_assert_eq!(found, wanted.iter().map(|schedule| schedule.id).collect());
+            wanted.sort_by(|a, b| compare(a, b, sort));
+            let total = wanted.len();
+            // A cursor may be of a schedule that is gone, or that the filter does not find.
+            let last = place.map(|at| model.values().nth(at.index(model.len() + 1)).unwrap_or(&gone));
+            wanted.retain(|schedule| last.is_none_or(|last| compare(schedule, last, sort).is_gt()));
+            let after = last.map(|last| Place::of(last, sort));
+            let listing = Listing { filter: &filter, sort, after: after.as_ref(), offset, limit };
+            let found = index.list(&listing);
+            let page: Vec<_> = wanted.iter().skip(offset).take(limit).map(|s| s.id).collect();
+            let ids: Vec<_> = found.entries.iter().map(|entry| entry.schedule.id).collect();
+            prop_assert_eq!(ids, page, "{:?} {:?}", &filter, sort);
+            prop_assert_eq!(found.total, total);
+            prop_assert_eq!(found.more, wanted.len() > offset + limit);
+        }
+    }
+}

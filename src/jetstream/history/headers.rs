@@ -1,0 +1,126 @@
+//! What the headers of an event say: all that the index needs, so that it never reads a body.
+
+use async_nats::HeaderMap;
+use chrono::{DateTime, SecondsFormat, Utc};
+use uuid::Uuid;
+
+use crate::execution::{ErrorType, Execution, ExecutionStatus};
+use crate::history_index::Event;
+use crate::jetstream::names;
+
+/// Most bytes of an error type, which a worker may have made up.
+const MAX_ERROR_TYPE: usize = 255;
+
+pub(super) fn event_headers(execution: &Execution) -> HeaderMap {
+    let text = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
+    let mut headers = HeaderMap::new();
+    headers.insert(names::MESSAGE_ID, execution.event_id.as_str());
+    headers.insert(names::EXECUTION_ID, execution.id.to_string());
+    headers.insert(names::SCHEDULED_FOR, text(execution.scheduled_for));
+    headers.insert(names::CORRELATION_ID, execution.correlation_id.as_str());
+    headers.insert(names::STARTED_AT, text(execution.started_at.unwrap_or(execution.time)));
+    if let Some(duration_ms) = execution.duration_ms {
+        headers.insert(names::DURATION_MS, duration_ms.to_string());
+    }
+    if let Some(error_type) = execution.error_type.as_ref().map(ErrorType::as_str) {
+        let kept = &error_type[..error_type.floor_char_boundary(MAX_ERROR_TYPE)];
+        headers.insert(names::ERROR_TYPE, names::header_text(kept).as_ref());
+    }
+    if let Some(range) = &execution.skipped {
+        headers.insert(names::SKIPPED_COUNT, range.count.to_string());
+    }
+    headers
+}
+
+/// Reads an event from its subject and headers; it was stored at `stored_at`.
+///
+/// Events of earlier versions say no duration, error type or count: their duration is taken to last
+/// until they were stored, and the count to be one.
+pub(super) fn event<'a>(
+    sequence: u64,
+    subject: &str,
+    headers: Option<&'a HeaderMap>,
+    stored_at: DateTime<Utc>,
+) -> Option<Event<'a>> {
+    let rest = subject.strip_prefix(names::EXECUTION_EVENT_PREFIX)?.strip_prefix('.')?;
+    let (event, schedule) = rest.split_once('.')?;
+    let text = |name: &str| Some(headers?.get(name)?.as_str());
+    let time =
+        |name: &str| Some(DateTime::parse_from_rfc3339(text(name)?).ok()?.timestamp_millis());
+    let status = ExecutionStatus::from_event(event)?;
+    let started_at_ms = time(names::STARTED_AT)?;
+    let until_stored = match status {
+        ExecutionStatus::Success | ExecutionStatus::Failed => {
+            stored_at.timestamp_millis().saturating_sub(started_at_ms).max(0)
+        }
+        _ => 0,
+    };
+    Some(Event {
+        sequence,
+        execution: Uuid::try_parse(text(names::EXECUTION_ID)?).ok()?,
+        schedule: Uuid::try_parse(schedule).ok()?,
+        status,
+        correlation: text(names::CORRELATION_ID).unwrap_or_default(),
+        scheduled_for_ms: time(names::SCHEDULED_FOR).unwrap_or(started_at_ms),
+        started_at_ms,
+        duration_ms: text(names::DURATION_MS)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(until_stored),
+        error: text(names::ERROR_TYPE),
+        skipped: text(names::SKIPPED_COUNT).and_then(|text| text.parse().ok()).unwrap_or(1),
+    })
+}
+
+/// The text that [`names::header_text`] made a header value of.
+pub(super) fn plain_text(header: &str) -> String {
+    let hex = |digit: Option<&u8>| char::from(*digit?).to_digit(16);
+    let bytes = header.as_bytes();
+    let (mut plain, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while let Some(&byte) = bytes.get(at) {
+        let pair = hex(bytes.get(at + 1)).zip(hex(bytes.get(at + 2)));
+        match pair.and_then(|(high, low)| u8::try_from(high * 16 + low).ok()) {
+            Some(encoded) if byte == b'%' => {
+                plain.push(encoded);
+                at += 3;
+            }
+            _ => {
+                plain.push(byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&plain).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encoded_text_is_read_back() {
+        for text in ["timeout", "50 % größer", "a%", "%zz", "", "trailing %4"] {
+            assert_eq!(plain_text(&names::header_text(text)), text);
+        }
+        assert_eq!(plain_text("%4"), "%4");
+    }
+
+    #[test]
+    fn events_of_earlier_versions_are_read() {
+        let (execution, schedule) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let mut headers = HeaderMap::new();
+        headers.insert(names::EXECUTION_ID, execution.to_string());
+        headers.insert(names::STARTED_AT, "2026-01-01T00:00:00.500Z");
+        headers.insert(names::CORRELATION_ID, "c");
+        let stored_at = "2026-01-01T00:00:02Z".parse().unwrap();
+        let subject = names::execution_subject("failed", schedule);
+        let read = event(7, &subject, Some(&headers), stored_at).unwrap();
+        assert_eq!((read.sequence, read.execution, read.schedule), (7, execution, schedule));
+        assert_eq!((read.duration_ms, read.error, read.skipped), (1500, None, 1));
+        headers.insert(names::DURATION_MS, "30");
+        headers.insert(names::ERROR_TYPE, "timeout");
+        let read = event(7, &subject, Some(&headers), stored_at).unwrap();
+        assert_eq!((read.duration_ms, read.error), (30, Some("timeout")));
+        assert!(event(7, "evt.scheduler.execution.odd.x", Some(&headers), stored_at).is_none());
+        assert!(event(7, &subject, None, stored_at).is_none());
+    }
+}

@@ -1,0 +1,232 @@
+//! Questions to the history: the index says which and how many, the stream has the bodies.
+
+use std::time::Duration;
+
+use async_nats::jetstream::stream::RawMessageErrorKind;
+use chrono::{DateTime, Utc};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tracing::warn;
+use uuid::Uuid;
+
+use super::History;
+use super::headers::plain_text;
+use crate::execution::Execution;
+use crate::history_index::{Filter, HistoryIndex, Page, Statistics};
+
+/// Bodies fetched at once for one page.
+const FETCHES: usize = 64;
+/// How often a page is looked up anew because the stream has dropped a part of it.
+const LOOKS: usize = 4;
+
+/// Why a query has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The index is still being read from the stream.
+    #[error("the history is still being read")]
+    Loading,
+    /// The stream does not answer.
+    #[error("the history cannot be read: {0}")]
+    Unavailable(String),
+}
+
+/// What the stream holds at a place.
+enum Fetched {
+    Execution(Box<Execution>),
+    Unreadable,
+    /// Nothing: its limits dropped it since the index looked.
+    Gone,
+}
+
+impl Fetched {
+    fn execution(self) -> Option<Execution> {
+        match self {
+            Self::Execution(execution) => Some(*execution),
+            Self::Unreadable | Self::Gone => None,
+        }
+    }
+}
+
+impl History {
+    /// The latest event of an execution.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn get(&self, id: Uuid) -> Result<Option<Execution>, QueryError> {
+        self.ready().await?;
+        let Some(sequence) = self.read(|index| index.latest(id)) else {
+            return Ok(None);
+        };
+        Ok(self.fetch(sequence).await?.execution())
+    }
+
+    /// One page of executions, newest first, and how many match in all.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn list(
+        &self,
+        filter: &Filter,
+        page: Page,
+    ) -> Result<(Vec<Execution>, u64), QueryError> {
+        self.page(|index| index.list(filter, page)).await
+    }
+
+    /// One page of the executions with a correlation id, newest first, and how many there are.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn by_correlation(
+        &self,
+        correlation_id: &str,
+        page: Page,
+    ) -> Result<(Vec<Execution>, u64), QueryError> {
+        let (mut executions, total) =
+            self.page(|index| index.by_correlation(correlation_id, page)).await?;
+        // The index knows hashes.
+        let fetched = executions.len();
+        executions.retain(|execution| execution.correlation_id == correlation_id);
+        let others = (fetched - executions.len()) as u64;
+        Ok((executions, total.saturating_sub(others)))
+    }
+
+    /// Leaves out executions that have an outcome.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn retain_open<T>(
+        &self,
+        executions: &mut Vec<T>,
+        id: impl Fn(&T) -> Uuid,
+    ) -> Result<(), QueryError> {
+        self.ready().await?;
+        self.read(|index| executions.retain(|execution| !index.has_ended(id(execution))));
+        Ok(())
+    }
+
+    /// All attempts at the occurrence of an execution, itself included, by their numbers.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn attempts(&self, of: &Execution) -> Result<Vec<Execution>, QueryError> {
+        if of.attempt_number == 1 && !of.will_retry {
+            return Ok(vec![of.clone()]);
+        }
+        let (schedule, scheduled_for) = (of.schedule_id, of.scheduled_for);
+        let (mut attempts, _) = self
+            .page(|index| {
+                let scheduled_for_ms = scheduled_for.timestamp_millis();
+                let found = index.attempts(schedule, scheduled_for_ms, &of.correlation_id);
+                let total = found.len() as u64;
+                (found, total)
+            })
+            .await?;
+        attempts.retain(|other| other.correlation_id == of.correlation_id && other.id != of.id);
+        attempts.push(of.clone());
+        attempts.sort_by_key(|attempt| (attempt.attempt_number, attempt.time));
+        Ok(attempts)
+    }
+
+    /// Statistics at `now` of one schedule, or of all, and what the latest failure said; nothing if
+    /// the history has nothing of the schedule.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn statistics(
+        &self,
+        schedule: Option<Uuid>,
+        now: DateTime<Utc>,
+        window: Option<Duration>,
+    ) -> Result<Option<(Statistics, Option<String>)>, QueryError> {
+        self.ready().await?;
+        let window = window.map(|window| i64::try_from(window.as_millis()).unwrap_or(i64::MAX));
+        let found = self.read(|index| index.statistics(schedule, now.timestamp_millis(), window));
+        let Some(mut statistics) = found else { return Ok(None) };
+        statistics.last_error = statistics.last_error.as_deref().map(plain_text);
+        if let Some((error_type, _)) = &mut statistics.most_common_error {
+            *error_type = plain_text(error_type);
+        }
+        let message = match &statistics.last_failed {
+            Some(failed) => {
+                self.fetch(failed.sequence).await?.execution().and_then(|e| e.error_message)
+            }
+            None => None,
+        };
+        Ok(Some((statistics, message)))
+    }
+
+    /// The final event of an execution, if the stream has one, after making sure that everything
+    /// stored until now has been looked at.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn outcome(&self, id: Uuid) -> Result<Option<Execution>, QueryError> {
+        self.ready().await?;
+        let last = self.stream.get_info().await.map_err(unavailable)?.state.last_sequence;
+        let caught_up = async {
+            while self.read(HistoryIndex::seen) < last {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), caught_up)
+            .await
+            .map_err(|_| QueryError::Loading)?;
+        Ok(self.get(id).await?.filter(|execution| execution.status.is_final()))
+    }
+
+    async fn ready(&self) -> Result<(), QueryError> {
+        let mut loaded = self.loaded.clone();
+        let wait = loaded.wait_for(|loaded| *loaded);
+        match tokio::time::timeout(Duration::from_secs(2), wait).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(QueryError::Loading),
+        }
+    }
+
+    /// Fetches what `look` finds. Where the stream has dropped a part of it, the index is told, and
+    /// asked again.
+    async fn page(
+        &self,
+        look: impl Fn(&HistoryIndex) -> (Vec<u64>, u64),
+    ) -> Result<(Vec<Execution>, u64), QueryError> {
+        self.ready().await?;
+        let mut looks = 1;
+        loop {
+            let (sequences, total) = self.read(&look);
+            let fetched: Vec<Fetched> = stream::iter(sequences.clone())
+                .map(|sequence| self.fetch(sequence))
+                .buffered(FETCHES)
+                .try_collect()
+                .await?;
+            let places = sequences.iter().zip(&fetched);
+            let gone = places.filter(|(_, fetched)| matches!(fetched, Fetched::Gone));
+            let gone: Vec<u64> = gone.map(|(sequence, _)| *sequence).collect();
+            if gone.is_empty() || looks == LOOKS {
+                return Ok((fetched.into_iter().filter_map(Fetched::execution).collect(), total));
+            }
+            looks += 1;
+            let first = self.stream.get_info().await.map_err(unavailable)?.state.first_sequence;
+            self.write(|index| {
+                index.forget_before(first);
+                gone.iter().for_each(|sequence| index.forget(*sequence));
+            });
+        }
+    }
+
+    async fn fetch(&self, sequence: u64) -> Result<Fetched, QueryError> {
+        match self.stream.get_raw_message(sequence).await {
+            Ok(message) => match serde_json::from_slice(&message.payload) {
+                Ok(execution) => Ok(Fetched::Execution(execution)),
+                Err(error) => {
+                    warn!(sequence, %error, "history entry cannot be read");
+                    Ok(Fetched::Unreadable)
+                }
+            },
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(Fetched::Gone),
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+}
+
+fn unavailable(error: impl std::fmt::Display) -> QueryError {
+    QueryError::Unavailable(error.to_string())
+}

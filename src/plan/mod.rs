@@ -1,0 +1,309 @@
+//! What to do with a schedule now: a function from values to values.
+//!
+//! [`plan`] works out the record as it should be written next and the actions that are allowed
+//! once that write was accepted; [`settle`] folds an outcome into the record; [`wake_at`] says when
+//! to look again. None of them knows a clock, a network or another schedule, and none walks a
+//! backlog one occurrence at a time.
+//!
+//! An occurrence moves through the record like this; each arrow is one accepted write:
+//!
+//! ```text
+//! next_run_at --plan--> claimed --settle--> (gone; counted)
+//!      |                |  |  \--settle, failed--> waiting --plan--> claimed (next attempt)
+//!      |                |  \--plan, its instance gone or its lease over--> claimed (same attempt)
+//!      |                \--settle, with a worker--> running --report, or plan, late--> reported
+//!      |                                                        reported --settle--> (gone) or waiting
+//!      |--plan, one under way--> waiting (buffered) --plan--> claimed
+//!      \--plan-----> skipped --settle--> (gone)
+//! ```
+
+mod occurrences;
+mod settle;
+
+use chrono::{DateTime, Duration, Utc};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use crate::schedule::{
+    Attempt, CatchUp, DeliveryMode, Ending, Manual, Origin, Overlap, Phase, Report, Schedule,
+    SkippedRange, Status,
+};
+use crate::trigger::Trigger;
+pub use settle::{retry_at, settle};
+
+/// Executions of a schedule under way at once; a further occurrence is skipped.
+pub const MAX_CLAIMED: usize = 16;
+/// Retries of a schedule that wait at once; further failures are not tried again.
+pub const MAX_WAITING: usize = 16;
+/// Attempts that a record holds; beyond it occurrences wait until some are settled.
+pub const MAX_ATTEMPTS: usize = 64;
+/// Late occurrences that are made up for with `catch_up` `all`.
+pub const MAX_CATCH_UP: u64 = 1000;
+/// How late an occurrence may be with `catch_up` `none`.
+const ON_TIME: Duration = Duration::seconds(5);
+/// Who acts where no user does.
+const SCHEDULER: &str = "scheduler";
+
+/// What an instance knows of itself and the others.
+pub trait View {
+    /// The id of this instance.
+    fn me(&self) -> Uuid;
+    /// Whether this instance is acting on an execution right now.
+    fn is_running(&self, execution: Uuid) -> bool;
+    /// Whether an instance is known to run no more.
+    fn is_gone(&self, instance: Uuid) -> bool;
+    /// How far ahead of its time an occurrence may be claimed.
+    fn lead(&self) -> Duration;
+    /// How long this instance lets others go first with a schedule.
+    fn delay(&self, schedule: Uuid) -> Duration;
+    /// How long schedules that were deleted softly are kept.
+    fn deleted_retention(&self) -> Duration;
+}
+
+/// A write and what may be done once it was accepted.
+#[derive(Debug, PartialEq)]
+pub struct Plan {
+    /// The record to write.
+    pub schedule: Schedule,
+    /// Attempts to make.
+    pub fire: Vec<Attempt>,
+    /// Attempts of others to finish: their outcome may exist already.
+    pub recover: Vec<Attempt>,
+    /// Skipped occurrences to write to the history.
+    pub skip: Vec<(Attempt, SkippedRange)>,
+    /// Attempts whose end was reported, to write to the history.
+    pub finish: Vec<Attempt>,
+}
+
+/// Works out what to do at `now`; `None` if nothing is.
+///
+/// `lease` is how long the claims of this plan hold against instances that are alive.
+pub fn plan(
+    schedule: &Schedule,
+    trigger: &Trigger,
+    now: DateTime<Utc>,
+    view: &impl View,
+    lease: Duration,
+) -> Option<Plan> {
+    let mut plan = Plan::of(schedule.clone());
+    let me = view.me();
+    let claimed = Phase::Claimed { by: me, at: now, until: now + lease };
+    let mut room = room(schedule);
+    for attempt in &mut plan.schedule.attempts {
+        if let Some((since, report)) = overdue(schedule, attempt, now) {
+            attempt.phase = Phase::Reported { by: me, since, report: Box::new(report) };
+            room = room.saturating_add(1);
+        }
+        match &mut attempt.phase {
+            Phase::Waiting { due_at }
+                if waits_for_its_time(schedule, attempt.manual.as_deref())
+                    && room > 0
+                    && *due_at <= now =>
+            {
+                attempt.phase = claimed.clone();
+                attempt.token = token(schedule, attempt.execution_id);
+                plan.fire.push(attempt.clone());
+                room -= 1;
+            }
+            Phase::Claimed { by, at, until } => {
+                let mine = *by == me && view.is_running(attempt.execution_id);
+                if !mine && (abandoned(*by, attempt.execution_id, view) || *until <= now) {
+                    // The first claim's time stays: the command may have been sent since then.
+                    attempt.phase = Phase::Claimed { by: me, at: *at, until: now + lease };
+                    plan.recover.push(attempt.clone());
+                }
+            }
+            Phase::Skipped { by, range } if abandoned(*by, attempt.execution_id, view) => {
+                *by = me;
+                let range = *range;
+                plan.skip.push((attempt.clone(), range));
+            }
+            Phase::Reported { by, .. } if abandoned(*by, attempt.execution_id, view) => {
+                *by = me;
+                plan.finish.push(attempt.clone());
+            }
+            _ => {}
+        }
+    }
+    if let Some(next) = next_occurrence(&plan.schedule) {
+        let due = next + schedule.jitter(next);
+        if due <= now && schedule.spec.catch_up == CatchUp::All {
+            plan.each_occurrence(trigger, next, now, me, &claimed);
+        } else if due <= now {
+            plan.occurrences(trigger, next, now, me, &claimed);
+        } else if due <= now + lead(&plan.schedule, view) {
+            plan.fire_at(next, &claimed);
+            plan.go_on(trigger, next);
+        }
+    }
+    plan.backfill(trigger, &claimed);
+    plan.schedule.purge |= purge_at(schedule, view).is_some_and(|at| at <= now);
+    let idle = plan.fire.is_empty()
+        && plan.recover.is_empty()
+        && plan.skip.is_empty()
+        && plan.finish.is_empty()
+        && plan.schedule.attempts.len() == schedule.attempts.len();
+    (!idle || plan.schedule.purge != schedule.purge).then_some(plan)
+}
+
+/// When a schedule that was deleted softly is removed.
+fn purge_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
+    let kept = schedule.status == Status::Deleted && !schedule.purge;
+    let deleted_at = schedule.deleted_at.filter(|_| kept && schedule.attempts.is_empty())?;
+    deleted_at.checked_add_signed(view.deleted_retention())
+}
+
+/// Whether a waiting attempt is made when its time comes. A run by hand is, whatever the schedule
+/// itself does, unless it is deleted.
+fn waits_for_its_time(schedule: &Schedule, manual: Option<&Manual>) -> bool {
+    let by_hand = manual.is_some_and(|manual| manual.origin == Origin::User);
+    schedule.fires() || (by_hand && schedule.status != Status::Deleted)
+}
+
+/// The next occurrence to act on, unless the record is full, or it has to wait for those before.
+fn next_occurrence(schedule: &Schedule) -> Option<DateTime<Utc>> {
+    let acts = schedule.fires() && schedule.attempts.len() < MAX_ATTEMPTS;
+    let waits = schedule.spec.catch_up == CatchUp::All && capacity(schedule) == 0;
+    schedule.next_run_at.filter(|_| acts && !waits)
+}
+
+/// How far ahead occurrences of a schedule are claimed. Not where an occurrence may have to give way
+/// to the one before, nor while too many are claimed: that is decided when its time has come.
+fn lead(schedule: &Schedule, view: &impl View) -> Duration {
+    match schedule.spec.delivery.mode {
+        DeliveryMode::Publish | DeliveryMode::Core if claimed_count(schedule) < MAX_CLAIMED => {
+            view.lead()
+        }
+        _ => Duration::zero(),
+    }
+}
+
+/// How many more executions may be under way beside those that are, by the overlap policy. A
+/// published command is done when its stream has it; only replies and reports take time.
+fn room(schedule: &Schedule) -> usize {
+    if !schedule.spec.delivery.mode.takes_time() {
+        return usize::MAX;
+    }
+    let allowed = match schedule.spec.overlap {
+        Overlap::Allow => usize::from(schedule.spec.max_instances),
+        Overlap::Skip | Overlap::BufferOne | Overlap::CancelOther => 1,
+    };
+    let under_way = schedule.attempts.iter().filter(|attempt| is_under_way(attempt)).count();
+    allowed.saturating_sub(under_way)
+}
+
+fn is_under_way(attempt: &Attempt) -> bool {
+    matches!(attempt.phase, Phase::Claimed { .. } | Phase::Running { .. })
+}
+
+/// How many more occurrences may be claimed now.
+fn capacity(schedule: &Schedule) -> usize {
+    room(schedule).min(MAX_CLAIMED.saturating_sub(claimed_count(schedule)))
+}
+
+fn claimed_count(schedule: &Schedule) -> usize {
+    schedule.attempts.iter().filter(|a| matches!(a.phase, Phase::Claimed { .. })).count()
+}
+
+/// When a worker that has an attempt's command counts as lost.
+fn lost_at(schedule: &Schedule, attempt: &Attempt) -> Option<DateTime<Utc>> {
+    let Phase::Running { since, deadline, heard_at, .. } = attempt.phase else { return None };
+    let heartbeat = schedule.spec.delivery.heartbeat_seconds;
+    let silent =
+        heartbeat.map(|seconds| heard_at.unwrap_or(since) + Duration::seconds(i64::from(seconds)));
+    Some(silent.map_or(deadline, |silent| silent.min(deadline)))
+}
+
+/// The end of an attempt whose worker is late.
+fn overdue(
+    schedule: &Schedule,
+    attempt: &Attempt,
+    now: DateTime<Utc>,
+) -> Option<(DateTime<Utc>, Report)> {
+    let Phase::Running { since, deadline, .. } = attempt.phase else { return None };
+    lost_at(schedule, attempt).filter(|at| *at <= now)?;
+    let (error_type, message) = if deadline <= now {
+        let seconds = schedule.spec.delivery.timeout_seconds;
+        ("timeout", format!("no report within {seconds} s"))
+    } else {
+        let seconds = schedule.spec.delivery.heartbeat_seconds.unwrap_or(0);
+        ("worker_lost", format!("nothing was heard of the worker for {seconds} s"))
+    };
+    let report = Report {
+        ending: Ending::Failed,
+        at: now,
+        error_type: Some(error_type.to_owned()),
+        message: Some(message),
+        is_final: false,
+        response: None,
+        truncated: false,
+        by: None,
+    };
+    Some((since, report))
+}
+
+/// What a worker must show to report: the schedule, so that its record is found, and what cannot be
+/// guessed, since it follows from the random token of a write. It stays when an attempt is taken over,
+/// for the worker may have the command already.
+fn token(schedule: &Schedule, execution: Uuid) -> Option<String> {
+    if schedule.spec.delivery.mode != DeliveryMode::Job {
+        return None;
+    }
+    let mut hash = Sha256::new();
+    hash.update(execution.as_bytes());
+    hash.update(schedule.writer.token.to_be_bytes());
+    hash.update(schedule.writer.instance.as_bytes());
+    let secret: String = hash.finalize()[..12].iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(format!("{}.{secret}", schedule.id.simple()))
+}
+
+impl Plan {
+    /// A write that allows nothing.
+    pub(crate) fn of(schedule: Schedule) -> Self {
+        let (fire, recover, skip, finish) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { schedule, fire, recover, skip, finish }
+    }
+}
+
+/// Whether nobody acts on an attempt any more: its instance is gone, or it is ours and forgotten
+/// (we gave it up, or a write that we thought lost arrived late).
+fn abandoned(by: Uuid, execution: Uuid, view: &impl View) -> bool {
+    if by == view.me() { !view.is_running(execution) } else { view.is_gone(by) }
+}
+
+/// When to call [`plan`] for a schedule: `None` if only a change of the record can bring work.
+pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
+    // A date that somebody wrote by hand may lie at the end of time.
+    let polite = |at: DateTime<Utc>| {
+        at.checked_add_signed(view.delay(schedule.id)).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    };
+    let room = room(schedule);
+    let attempts = schedule.attempts.iter().filter_map(|attempt| match &attempt.phase {
+        Phase::Waiting { due_at } => {
+            let waits = waits_for_its_time(schedule, attempt.manual.as_deref()) && room > 0;
+            waits.then(|| polite(*due_at))
+        }
+        Phase::Claimed { by, .. } | Phase::Skipped { by, .. } | Phase::Reported { by, .. }
+            if abandoned(*by, attempt.execution_id, view) =>
+        {
+            Some(if *by == view.me() { DateTime::UNIX_EPOCH } else { polite(DateTime::UNIX_EPOCH) })
+        }
+        Phase::Claimed { by, .. } if *by == view.me() => None,
+        Phase::Claimed { until, .. } => Some(polite(*until)),
+        Phase::Running { .. } => lost_at(schedule, attempt).map(polite),
+        Phase::Skipped { .. } | Phase::Reported { .. } => None,
+    });
+    let occurrence = next_occurrence(schedule)
+        .map(|next| polite(next + schedule.jitter(next) - lead(schedule, view)));
+    let backfill = schedule.backfill.as_ref().filter(|_| {
+        schedule.fires() && schedule.attempts.len() < MAX_ATTEMPTS && capacity(schedule) > 0
+    });
+    let backfill = backfill.map(|_| polite(DateTime::UNIX_EPOCH));
+    let purge = purge_at(schedule, view).map(polite);
+    attempts.chain(occurrence).chain(backfill).chain(purge).min()
+}
+
+#[cfg(test)]
+mod policies;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+//! Which occurrences fire, wait or are skipped.
+
+use chrono::{DateTime, Duration, Utc};
+use uuid::Uuid;
+
+use super::{
+    MAX_ATTEMPTS, MAX_CATCH_UP, MAX_CLAIMED, ON_TIME, Plan, SCHEDULER, capacity, claimed_count,
+    is_under_way, room, token,
+};
+use crate::schedule::{
+    Attempt, Backfill, Cancel, CatchUp, Manual, Origin, Overlap, Phase, SkipCause, SkippedRange,
+};
+use crate::trigger::Trigger;
+
+impl Plan {
+    /// Acts on the occurrences from `next` to `now`: the latest one fires, if it can; the earlier
+    /// ones become one entry.
+    pub(super) fn occurrences(
+        &mut self,
+        trigger: &Trigger,
+        next: DateTime<Utc>,
+        now: DateTime<Utc>,
+        me: Uuid,
+        claimed: &Phase,
+    ) {
+        let due = |at: DateTime<Utc>| at + self.schedule.jitter(at);
+        // A record may name a time that the trigger no longer yields, after an update of the time
+        // zone data: it was promised, so it counts.
+        let latest_by =
+            |at| trigger.latest_at_or_before(at).filter(|at| *at > next).unwrap_or(next);
+        let mut latest = latest_by(now);
+        if due(latest) > now {
+            latest = latest_by(just_before(latest));
+        }
+        let late = now - due(latest);
+        let spec = &self.schedule.spec;
+        let none = spec.catch_up == CatchUp::None;
+        let grace = Duration::seconds(i64::from(spec.misfire_grace_seconds));
+        let grace = if none { grace.min(ON_TIME) } else { grace };
+        let (earlier, earlier_last) = if latest > next {
+            let last = trigger.latest_at_or_before(just_before(latest)).unwrap_or(next).max(next);
+            (trigger.count_in(just_before(next), just_before(latest)).max(1), last)
+        } else {
+            (0, next)
+        };
+        if late > grace {
+            let range = SkippedRange { cause: SkipCause::Missed, last: latest, count: earlier + 1 };
+            self.skip_range(next, range, me);
+        } else {
+            if earlier > 0 {
+                let cause = if none { SkipCause::Missed } else { SkipCause::Coalesced };
+                let range = SkippedRange { cause, last: earlier_last, count: earlier };
+                self.skip_range(next, range, me);
+            }
+            self.one_occurrence(latest, now, me, claimed);
+        }
+        self.go_on(trigger, latest);
+    }
+
+    /// Acts on one occurrence that is due, by the overlap policy.
+    fn one_occurrence(&mut self, at: DateTime<Utc>, now: DateTime<Utc>, me: Uuid, claimed: &Phase) {
+        let skip = |cause| SkippedRange { cause, last: at, count: 1 };
+        if room(&self.schedule) == 0 && self.schedule.spec.overlap == Overlap::CancelOther {
+            self.cancel_others(now, me);
+        }
+        if room(&self.schedule) > 0 {
+            if claimed_count(&self.schedule) < MAX_CLAIMED {
+                self.fire_at(at, claimed);
+            } else {
+                self.skip_range(at, skip(SkipCause::Limit), me);
+            }
+            return;
+        }
+        let buffered = |attempt: &Attempt| {
+            let waits = matches!(attempt.phase, Phase::Waiting { .. });
+            waits && attempt.number == 1 && attempt.manual.is_none()
+        };
+        let buffered = self.schedule.attempts.iter().position(buffered);
+        match (self.schedule.spec.overlap, buffered) {
+            (Overlap::BufferOne | Overlap::CancelOther, None) => self.buffer(at),
+            // The newest waits.
+            (Overlap::CancelOther, Some(older)) => {
+                let older = self.schedule.attempts.remove(older).scheduled_for;
+                self.schedule.occurrence_count -= 1;
+                let range = SkippedRange { cause: SkipCause::Overlap, last: older, count: 1 };
+                self.skip_range(older, range, me);
+                self.buffer(at);
+            }
+            _ => self.skip_range(at, skip(SkipCause::Overlap), me),
+        }
+    }
+
+    /// Acts on all occurrences from `next` to `now` that are within their grace, in order and as many as
+    /// may be under way; the others wait in `next_run_at`.
+    pub(super) fn each_occurrence(
+        &mut self,
+        trigger: &Trigger,
+        next: DateTime<Utc>,
+        now: DateTime<Utc>,
+        me: Uuid,
+        claimed: &Phase,
+    ) {
+        let grace = Duration::seconds(i64::from(self.schedule.spec.misfire_grace_seconds));
+        let mut next = Some(next);
+        if let Some(first) = next.filter(|first| *first < now - grace) {
+            let before = just_before(now - grace);
+            let last = trigger.latest_at_or_before(before).unwrap_or(first).max(first);
+            next = self.skip_to(trigger, first, last, SkipCause::Missed, me);
+        }
+        if let Some(first) = next {
+            let waiting = trigger.count_in(just_before(first), now);
+            if waiting > MAX_CATCH_UP {
+                let last = nth(trigger, first, now, waiting - MAX_CATCH_UP);
+                next = self.skip_to(trigger, first, last, SkipCause::Limit, me);
+            }
+        }
+        while let Some(at) = next.filter(|at| *at + self.schedule.jitter(*at) <= now) {
+            let full = self.schedule.attempts.len() >= MAX_ATTEMPTS;
+            if full || capacity(&self.schedule) == 0 || self.schedule.has_had_all() {
+                break;
+            }
+            self.fire_at(at, claimed);
+            self.go_on(trigger, at);
+            next = self.schedule.next_run_at;
+        }
+        self.schedule.next_run_at = next.filter(|_| !self.schedule.has_had_all());
+    }
+
+    /// Skips the occurrences from `first` to `last`; returns the next one.
+    fn skip_to(
+        &mut self,
+        trigger: &Trigger,
+        first: DateTime<Utc>,
+        last: DateTime<Utc>,
+        cause: SkipCause,
+        me: Uuid,
+    ) -> Option<DateTime<Utc>> {
+        let count = trigger.count_in(just_before(first), last).max(1);
+        self.skip_range(first, SkippedRange { cause, last, count }, me);
+        self.go_on(trigger, last);
+        self.schedule.next_run_at
+    }
+
+    /// Takes up occurrences of the past that a user asked for, as many as may be under way.
+    pub(super) fn backfill(&mut self, trigger: &Trigger, claimed: &Phase) {
+        while let Some(backfill) = self.schedule.backfill.clone()
+            && self.schedule.fires()
+            && self.schedule.attempts.len() < MAX_ATTEMPTS
+            && capacity(&self.schedule) > 0
+        {
+            let at = backfill.next;
+            let manual = Manual {
+                payload: None,
+                correlation_id: backfill.correlation_id.clone(),
+                by: backfill.by.clone(),
+                origin: Origin::Backfill,
+            };
+            let mut attempt = Attempt::new(backfill.id, at, 1, claimed.clone());
+            attempt.manual = Some(Box::new(manual));
+            attempt.token = token(&self.schedule, attempt.execution_id);
+            self.schedule.attempts.push(attempt.clone());
+            self.fire.push(attempt);
+            let next = trigger.next_after(at).filter(|next| *next <= backfill.until);
+            self.schedule.backfill = next.map(|next| Box::new(Backfill { next, ..*backfill }));
+        }
+    }
+
+    /// Claims an occurrence.
+    pub(super) fn fire_at(&mut self, at: DateTime<Utc>, claimed: &Phase) {
+        let mut attempt = Attempt::new(self.schedule.id, at, 1, claimed.clone());
+        attempt.token = token(&self.schedule, attempt.execution_id);
+        self.schedule.attempts.push(attempt.clone());
+        self.fire.push(attempt);
+        self.schedule.occurrence_count += 1;
+    }
+
+    /// Lets an occurrence wait until there is room.
+    fn buffer(&mut self, at: DateTime<Utc>) {
+        let phase = Phase::Waiting { due_at: at };
+        self.schedule.attempts.push(Attempt::new(self.schedule.id, at, 1, phase));
+        self.schedule.occurrence_count += 1;
+    }
+
+    /// Cancels what is under way: a worker's job has ended with this, others are told to stop.
+    fn cancel_others(&mut self, now: DateTime<Utc>, me: Uuid) {
+        let reason = Some("its next occurrence is due".to_owned());
+        let cancel = Cancel { by: SCHEDULER.to_owned(), reason };
+        for attempt in self.schedule.attempts.iter_mut().filter(|attempt| is_under_way(attempt)) {
+            if let Phase::Running { since, .. } = attempt.phase {
+                let report = Box::new(cancel.report(now));
+                attempt.phase = Phase::Reported { by: me, since, report };
+                self.finish.push(attempt.clone());
+            } else {
+                attempt.cancel = Some(Box::new(cancel.clone()));
+            }
+        }
+    }
+
+    /// Goes on behind an occurrence that was acted on.
+    pub(super) fn go_on(&mut self, trigger: &Trigger, at: DateTime<Utc>) {
+        let schedule = &mut self.schedule;
+        schedule.last_scheduled_for = schedule.last_scheduled_for.max(Some(at));
+        schedule.next_run_at = trigger.next_after(at).filter(|_| !schedule.has_had_all());
+    }
+
+    fn skip_range(&mut self, first: DateTime<Utc>, range: SkippedRange, me: Uuid) {
+        let phase = Phase::Skipped { by: me, range };
+        let attempt = Attempt::new(self.schedule.id, first, 1, phase);
+        self.schedule.attempts.push(attempt.clone());
+        self.skip.push((attempt, range));
+    }
+}
+
+/// The `count`-th occurrence from `first` on, which is no later than `until`: found by halving the span.
+fn nth(trigger: &Trigger, first: DateTime<Utc>, until: DateTime<Utc>, count: u64) -> DateTime<Utc> {
+    let (mut low, mut high) = (first, until);
+    while high - low > Duration::milliseconds(1) {
+        let middle = low + (high - low) / 2;
+        if trigger.count_in(just_before(first), middle) >= count {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    trigger.latest_at_or_before(high).unwrap_or(first).max(first)
+}
+
+fn just_before(at: DateTime<Utc>) -> DateTime<Utc> {
+    at - Duration::milliseconds(1)
+}

@@ -1,0 +1,127 @@
+//! Folding what became of an execution into the record.
+
+use chrono::{DateTime, Duration, Utc};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{MAX_WAITING, SCHEDULER};
+use crate::execution::{Execution, ExecutionStatus};
+use crate::schedule::{
+    Attempt, Author, Change, ChangeKind, EndedOccurrence, Phase, Schedule, ScheduleType, Status,
+    execution_id,
+};
+
+/// When an attempt whose execution `id` failed at `now` is tried again, by the schedule's policy.
+/// `None` if it is not: its retries are used up, its kind of failure is not to be tried again, or too
+/// many others wait already.
+pub fn retry_at(
+    schedule: &Schedule,
+    number: u32,
+    id: Uuid,
+    error_type: Option<&str>,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let spec = &schedule.spec;
+    let waiting = |attempt: &&Attempt| matches!(attempt.phase, Phase::Waiting { .. });
+    let too_many = schedule.attempts.iter().filter(waiting).count() >= MAX_WAITING;
+    let is_final = error_type.is_some_and(|t| spec.retry.non_retryable.iter().any(|n| n == t));
+    if number > u32::from(spec.max_retries) || too_many || is_final {
+        return None;
+    }
+    Some(now + spec.retry.delay(number, id))
+}
+
+/// Folds an event of an execution into the record; `followed` says whether other schedules wait for its
+/// end. Does nothing, and returns false, if the record no longer holds the attempt: settling twice
+/// is settling once.
+pub fn settle(schedule: &mut Schedule, ended: &Execution, followed: bool) -> bool {
+    let Some(index) = schedule.attempts.iter().position(|a| a.execution_id == ended.id) else {
+        return false;
+    };
+    if ended.status == ExecutionStatus::Running {
+        return hand_over(schedule, index, ended);
+    }
+    let attempt = schedule.attempts.remove(index);
+    let was_made = matches!(ended.status, ExecutionStatus::Success | ExecutionStatus::Failed);
+    if was_made {
+        schedule.run_count += 1;
+        schedule.last_run_at = schedule.last_run_at.max(ended.started_at);
+    }
+    let retry_at = ended.retry_at.filter(|_| schedule.status != Status::Deleted);
+    match ended.status {
+        ExecutionStatus::Success => {
+            schedule.success_count += 1;
+            schedule.consecutive_failures = 0;
+        }
+        ExecutionStatus::Failed => {
+            schedule.failure_count += 1;
+            if retry_at.is_none() {
+                schedule.consecutive_failures = schedule.consecutive_failures.saturating_add(1);
+                pause_on_failure(schedule, ended);
+            }
+        }
+        ExecutionStatus::Skipped | ExecutionStatus::Cancelled | ExecutionStatus::Running => {}
+    }
+    if let Some(due_at) = retry_at {
+        schedule.attempts.push(attempt.retry(schedule.id, due_at));
+    } else if was_made && followed {
+        schedule.ended.push(EndedOccurrence {
+            execution_id: ended.id,
+            success: ended.status == ExecutionStatus::Success,
+            correlation_id: ended.correlation_id.clone(),
+            at: ended.completed_at.unwrap_or(ended.time),
+        });
+    }
+    let kind = schedule.spec.timing.schedule_type;
+    let comes = schedule.next_run_at.is_some()
+        || (kind == ScheduleType::Dependent && !schedule.has_had_all());
+    let over = !comes && schedule.attempts.is_empty() && schedule.backfill.is_none();
+    if over && schedule.status == Status::Active {
+        let succeeded = ended.status == ExecutionStatus::Success;
+        schedule.status =
+            if kind.recurs() || succeeded { Status::Completed } else { Status::Failed };
+    }
+    true
+}
+
+/// A command is with a worker now, who will report; unless it was to be stopped meanwhile.
+fn hand_over(schedule: &mut Schedule, index: usize, started: &Execution) -> bool {
+    let timeout = Duration::seconds(i64::from(schedule.spec.delivery.timeout_seconds));
+    let attempt = &mut schedule.attempts[index];
+    if !matches!(attempt.phase, Phase::Claimed { .. }) {
+        return false;
+    }
+    let since = started.started_at.unwrap_or(started.time);
+    attempt.phase = match attempt.cancel.take() {
+        Some(cancel) => {
+            let (by, report) = (started.lock_id.instance, Box::new(cancel.report(started.time)));
+            Phase::Reported { by, since, report }
+        }
+        None => Phase::Running { since, deadline: since + timeout, heard_at: None, progress: None },
+    };
+    true
+}
+
+/// Pauses a schedule that recurs and has failed too often in a row, and says so.
+fn pause_on_failure(schedule: &mut Schedule, ended: &Execution) {
+    let failures = schedule.consecutive_failures;
+    let enough = schedule.spec.pause_on_failure.is_some_and(|most| failures >= most);
+    let recurs = schedule.spec.timing.schedule_type.recurs();
+    if !enough || !recurs || schedule.status != Status::Active {
+        return;
+    }
+    let now = ended.completed_at.unwrap_or(ended.time);
+    let reason = format!("{failures} occurrences failed in a row");
+    schedule.status = Status::Paused;
+    schedule.pause_reason = Some(reason.clone());
+    schedule.updated_at = now;
+    schedule.updated_by = Some(SCHEDULER.to_owned());
+    schedule.revision += 1;
+    // Worked out and not drawn: deciding again is deciding the same.
+    let event_id = execution_id(ended.id, now, 0);
+    let details = json!({ "reason": reason, "paused_by": SCHEDULER, "paused_at": now });
+    let author = Author { actor: SCHEDULER, correlation_id: &ended.correlation_id };
+    let paused = Change::new(event_id, ChangeKind::Paused, schedule, author, now, details);
+    schedule.last_change = Some(event_id);
+    schedule.events.push(paused);
+}
