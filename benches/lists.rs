@@ -39,6 +39,18 @@ async fn main() {
         ("name contains", json!({ "name_contains": "99", "limit": 20 })),
         ("due before", json!({ "due_before": "2100-01-01T00:00:00Z", "limit": 20 })),
         ("target prefix", json!({ "target_prefix": "cmd.example.d", "limit": 20 })),
+        ("name lacks", json!({ "name_contains": "weekly", "limit": 20 })),
+        ("name begins", json!({ "name_prefix": "daily 9", "sort": "-name", "limit": 100 })),
+        ("tag, newest first", json!({ "tags": ["bench"], "sort": "-created_at", "limit": 100 })),
+        ("tag, page 500", json!({ "tags": ["bench"], "sort": "name", "page": 500, "limit": 100 })),
+        ("tag and name", json!({ "tags": ["bench"], "name_contains": "99", "sort": "name" })),
+        (
+            "all filters",
+            json!({ "creator": "bench", "tags": ["bench", "x"], "status": "active",
+                "schedule_type": "cron", "is_active": true, "target_prefix": "cmd.example.",
+                "name_prefix": "daily", "name_contains": "7", "due_after": "2020-01-01T00:00:00Z",
+                "due_before": "2100-01-01T00:00:00Z", "sort": "-next_run_at", "limit": 100 }),
+        ),
         ("nothing", json!({ "creator": "nobody" })),
     ] {
         let (p50, p99) = measure(&nats, &request, 1).await;

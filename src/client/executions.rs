@@ -6,8 +6,9 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{
-    Client, ClientError, Code, ExecuteImmediate, Execution, ListExecutions, Reply, ServiceStatus,
-    Triggered,
+    BackfillSchedule, Backfilled, CancelExecution, Client, ClientError, Code, CompleteExecution,
+    ExecuteImmediate, Execution, FailExecution, HeartbeatExecution, ListExecutions, Reply,
+    Reported, ServiceStatus, Triggered,
 };
 use crate::api::executions::GetExecution;
 use crate::api::status::Nothing;
@@ -77,11 +78,87 @@ impl Client {
         }
     }
 
+    /// Stops an execution that is under way or waits, for a reason that people read. It is not tried again.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `not_found`, `conflict` (it has ended), `not_allowed` (its command is being
+    /// sent).
+    pub async fn cancel(
+        &self,
+        execution_id: Uuid,
+        reason: Option<&str>,
+    ) -> Result<Reply<Reported>, ClientError> {
+        let request = CancelExecution {
+            execution_id: Some(execution_id),
+            reason: reason.map(str::to_owned),
+            ..CancelExecution::default()
+        };
+        self.cancel_with(&request).await
+    }
+
+    /// The same, where the schedule is known.
+    ///
+    /// # Errors
+    /// Those of [`Client::cancel`].
+    pub async fn cancel_with(
+        &self,
+        request: &CancelExecution,
+    ) -> Result<Reply<Reported>, ClientError> {
+        self.ask("execution.cancel", request).await
+    }
+
+    /// Runs the occurrences of a span of the past; with `dry_run` it only says which.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `invalid`, `not_found`, `not_allowed` (it does not fire, or is being
+    /// backfilled), `limit_exceeded` (too many occurrences).
+    pub async fn backfill(
+        &self,
+        request: &BackfillSchedule,
+    ) -> Result<Reply<Backfilled>, ClientError> {
+        self.ask("schedule.backfill", request).await
+    }
+
     /// How the service is, as the instance that answers sees it.
     ///
     /// # Errors
     /// See [`ClientError`].
     pub async fn status(&self) -> Result<Reply<ServiceStatus>, ClientError> {
         self.ask("status", &Nothing {}).await
+    }
+}
+
+/// What workers report of `job` commands. Each report may be sent again: it counts once. Whatever code
+/// one is refused with but `unavailable` and `internal`, the job is not this worker's any more.
+impl Client {
+    /// Reports that a job is done.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `conflict` (it has ended otherwise), `not_found`, `not_allowed` (the token
+    /// is another's), `invalid`.
+    pub async fn complete(
+        &self,
+        request: &CompleteExecution,
+    ) -> Result<Reply<Reported>, ClientError> {
+        self.ask("execution.complete", request).await
+    }
+
+    /// Reports that a job has failed.
+    ///
+    /// # Errors
+    /// Those of [`Client::complete`].
+    pub async fn fail(&self, request: &FailExecution) -> Result<Reply<Reported>, ClientError> {
+        self.ask("execution.fail", request).await
+    }
+
+    /// Reports that a job is under way.
+    ///
+    /// # Errors
+    /// Those of [`Client::complete`].
+    pub async fn heartbeat(
+        &self,
+        request: &HeartbeatExecution,
+    ) -> Result<Reply<Reported>, ClientError> {
+        self.ask("execution.heartbeat", request).await
     }
 }

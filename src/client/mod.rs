@@ -46,10 +46,14 @@ pub use crate::api::error::{ApiError, Code};
 pub use crate::api::execute::ExecuteImmediate;
 pub use crate::api::executions::ListExecutions;
 pub use crate::api::reply::{Pagination, Reply, ScheduleSummary, ScheduleView, Warning};
+pub use crate::api::reports::{
+    CancelExecution, CompleteExecution, FailExecution, HeartbeatExecution, Reported,
+};
 pub use crate::api::schedules::{
-    BulkCreated, BulkOperated, BulkOperation, DeleteSchedule, Deleted, ItemRefused, ItemResult,
-    ListSchedules, Operation, PauseSchedule, Preview, PreviewSchedule, RestoreSchedule,
-    ResumeSchedule, ScheduleFilter, Sort, TagsMatch, TriggerSchedule, Triggered,
+    BackfillSchedule, Backfilled, BulkCreated, BulkOperated, BulkOperation, DeleteSchedule,
+    Deleted, ItemRefused, ItemResult, ListSchedules, Operation, PauseSchedule, Preview,
+    PreviewSchedule, RestoreSchedule, ResumeSchedule, ScheduleFilter, Sort, TagsMatch,
+    TriggerSchedule, Triggered,
 };
 pub use crate::api::status::ServiceStatus;
 pub use crate::execution::{ErrorType, Execution, ExecutionStatus};

@@ -67,3 +67,41 @@ impl ScheduleFilter {
         *self == Self { status: self.status, ..Self::default() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::ScheduleFilter;
+
+    #[test]
+    fn a_filter_may_name_nothing() {
+        let names_something = |filter: &Value| {
+            serde_json::from_value::<ScheduleFilter>(filter.clone()).unwrap().names_something()
+        };
+        for nothing in [
+            json!({}),
+            json!({ "tags": [] }),
+            json!({ "tags_match": "all" }),
+            json!({ "name_prefix": "" }),
+            json!({ "tags": [], "tags_match": "all", "name_prefix": "", "name_contains": "",
+                "target_prefix": "" }),
+        ] {
+            assert!(!names_something(&nothing), "{nothing}");
+        }
+        for something in [
+            json!({ "creator": "" }),
+            json!({ "tags": ["a"] }),
+            json!({ "status": "active" }),
+            json!({ "schedule_type": "cron" }),
+            json!({ "is_active": true }),
+            json!({ "target_prefix": "cmd.a" }),
+            json!({ "name_prefix": "", "name_contains": "a" }),
+            json!({ "name_prefix": "a", "tags": [] }),
+            json!({ "due_after": "2026-01-01T00:00:00Z" }),
+            json!({ "due_before": "2026-01-01T00:00:00Z" }),
+        ] {
+            assert!(names_something(&something), "{something}");
+        }
+    }
+}

@@ -125,6 +125,13 @@ impl Index {
         self.read(|state| state.entries.values().find(|entry| wanted(&entry.schedule)).cloned())
     }
 
+    /// The schedules for which something `holds`, in no order.
+    pub fn having(&self, holds: impl Fn(&Schedule) -> bool) -> Vec<Arc<Entry>> {
+        self.read(|state| {
+            state.entries.values().filter(|entry| holds(&entry.schedule)).cloned().collect()
+        })
+    }
+
     /// How many schedules there are, deleted ones included.
     pub fn len(&self) -> usize {
         self.read(|state| state.entries.len())

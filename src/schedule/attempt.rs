@@ -24,6 +24,8 @@ pub enum SkipCause {
     Paused,
     /// The schedule's timing was changed before they were acted on.
     Changed,
+    /// The schedule was deleted before they were acted on.
+    Deleted,
 }
 
 impl SkipCause {
@@ -36,6 +38,7 @@ impl SkipCause {
             Self::Limit => "limit",
             Self::Paused => "paused",
             Self::Changed => "changed",
+            Self::Deleted => "deleted",
         }
     }
 }

@@ -92,6 +92,28 @@ async fn bulk_requests_have_a_size() {
 }
 
 #[tokio::test]
+async fn a_filter_that_names_nothing_does_not_mean_all() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    nats.create(far("a")).await;
+    for filter in [
+        json!({}),
+        json!({ "tags": [] }),
+        json!({ "tags_match": "all" }),
+        json!({ "tags": [], "tags_match": "all" }),
+        json!({ "name_prefix": "" }),
+        json!({ "name_contains": "", "target_prefix": "", "tags": [], "tags_match": "any" }),
+    ] {
+        let request = json!({ "operation": "delete", "filter": filter });
+        let error = nats.refused("bulk.operation", request).await;
+        let fault = json!({ "field": "filter",
+            "reason": "must name something that the schedules have in common" });
+        assert_eq!(error["details"], json!([fault]), "{filter}");
+    }
+    assert_eq!(total(&nats, json!({})).await, 1);
+}
+
+#[tokio::test]
 async fn operations_by_id_say_for_each_what_became_of_it() {
     let nats = Nats::start().await;
     let _service = nats.service().await;

@@ -40,6 +40,15 @@ async fn names(nats: &Nats, filter: Value) -> Vec<String> {
     names
 }
 
+/// The names on a page of those that bob created, and the next cursor.
+async fn listed(nats: &Nats, request: &Value) -> (Vec<String>, Value) {
+    let reply = nats.request("schedule.list", request).await;
+    assert_eq!(reply["pagination"]["total"], 12, "{request} {reply}");
+    let list = reply["data"].as_array().unwrap();
+    let names = list.iter().map(|s| s["name"].as_str().unwrap().to_owned()).collect();
+    (names, reply["pagination"]["next_cursor"].clone())
+}
+
 #[tokio::test]
 async fn filters_find_what_they_say_and_combine() {
     let nats = Nats::start().await;
@@ -73,6 +82,19 @@ async fn filters_find_what_they_say_and_combine() {
             json!({ "creator": "bob", "schedule_type": "interval", "name_contains": "0" }),
             expected(&|n| n % 2 == 1 && n % 3 == 1 && n < 10),
         ),
+        (
+            json!({ "creator": "alice", "tags": ["u0", "t1"], "tags_match": "any", "is_active": true,
+                "status": "active", "target_prefix": "cmd.", "name_prefix": "Job ",
+                "name_contains": "b 0", "due_after": in_ms(0) }),
+            expected(&|n| n < 10 && n % 2 == 0 && (n % 4 == 0 || n % 3 == 1)),
+        ),
+        (json!({ "tags": ["t0", "unknown"] }), expected(&|n| n % 3 == 0)),
+        (json!({ "tags": ["t0", "unknown"], "tags_match": "all" }), Vec::new()),
+        (json!({ "tags": [] }), Vec::new()),
+        (json!({ "tags": [], "tags_match": "all" }), expected(&|_| true)),
+        (json!({ "name_prefix": "job" }), Vec::new()),
+        (json!({ "name_prefix": "", "target_prefix": "" }), expected(&|_| true)),
+        (json!({ "target_prefix": "cmd.other" }), Vec::new()),
         (json!({ "creator": "nobody" }), Vec::new()),
     ] {
         assert_eq!(names(&nats, filter.clone()).await, wanted, "{filter}");
@@ -113,6 +135,26 @@ async fn every_order_holds_over_pages_and_cursors() {
         };
         assert_eq!(named(by_page), whole, "{sort}");
         assert_eq!(named(by_cursor), whole, "{sort}");
+    }
+    // The same with a filter: what is found is what the whole list has of it.
+    let filter = json!({ "creator": "bob", "limit": 5 });
+    for sort in ["created_at", "-created_at", "name", "-name", "next_run_at", "-next_run_at"] {
+        let odd = |name: &String| name.as_bytes().last().unwrap() % 2 == 1;
+        let mut whole = names(&nats, json!({ "sort": sort })).await;
+        whole.retain(odd);
+        let (mut by_page, mut by_cursor, mut cursor) = (Vec::new(), Vec::new(), Value::Null);
+        for page in 1..=3 {
+            let mut request = filter.clone();
+            (request["sort"], request["page"]) = (json!(sort), json!(page));
+            by_page.extend(listed(&nats, &request).await.0);
+            request["page"] = Value::Null;
+            request["cursor"] = cursor;
+            let (part, next) = listed(&nats, &request).await;
+            by_cursor.extend(part);
+            cursor = next;
+        }
+        assert_eq!(cursor, Value::Null, "the last page has no next");
+        assert_eq!((&by_page, &by_cursor), (&whole, &whole), "{sort}");
     }
     for bad in [
         json!({ "cursor": "nonsense" }),

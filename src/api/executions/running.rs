@@ -150,7 +150,7 @@ impl Api {
         let include_pending = request.include_pending.unwrap_or(false);
         let entries: Vec<Arc<Entry>> = match request.schedule_id {
             Some(id) => self.index.get(id).into_iter().collect(),
-            None => self.index.all(),
+            None => self.index.having(|schedule| !schedule.attempts.is_empty()),
         };
         let mut found: Vec<_> = entries
             .iter()

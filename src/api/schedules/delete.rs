@@ -14,7 +14,7 @@ use super::super::{Api, Caller};
 use crate::clock;
 use crate::index::Entry;
 use crate::jetstream::WriteError;
-use crate::schedule::{Author, ChangeKind, FieldFault, Phase, Schedule, Status};
+use crate::schedule::{Author, Cancel, ChangeKind, FieldFault, Phase, Schedule, SkipCause, Status};
 
 /// A request to delete a schedule.
 #[serde_with::skip_serializing_none]
@@ -114,7 +114,9 @@ impl Api {
             // Known before the write: a reservation that is newer is that of a restoration.
             name = self.name_revision(&schedule).await?;
             tried = true;
-            mark_deleted(&mut schedule, now, author.actor);
+            let cause = if schedule.fires() { SkipCause::Deleted } else { SkipCause::Paused };
+            self.skip_due(&mut schedule, now, cause)?;
+            mark_deleted(&mut schedule, now, author.actor, self.instance);
             let purge_at = self.purge_at(schedule.deleted_at).filter(|_| !hard_delete);
             let details = json!({
                 "deleted_by": author.actor, "deleted_at": now, "hard_delete": hard_delete,
@@ -145,8 +147,9 @@ impl Api {
     }
 }
 
-/// What was claimed before is still delivered and recorded: those attempts stay until they are.
-fn mark_deleted(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str) {
+/// What was claimed before is still delivered and recorded, and what waits is recorded as cancelled:
+/// those attempts stay until they are.
+fn mark_deleted(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str, by: Uuid) {
     if schedule.status != Status::Deleted {
         schedule.deleted_from = Some(schedule.status);
     }
@@ -155,5 +158,13 @@ fn mark_deleted(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str) {
     schedule.deleted_by = Some(actor.to_owned());
     schedule.updated_at = now;
     schedule.next_run_at = None;
-    schedule.attempts.retain(|attempt| !matches!(attempt.phase, Phase::Waiting { .. }));
+    schedule.backfill = None;
+    let reason = Some("the schedule was deleted".to_owned());
+    let cancel = Cancel { by: actor.to_owned(), reason };
+    for attempt in &mut schedule.attempts {
+        if matches!(attempt.phase, Phase::Waiting { .. }) {
+            let report = Box::new(cancel.report(now));
+            attempt.phase = Phase::Reported { by, since: now, report };
+        }
+    }
 }
