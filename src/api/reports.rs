@@ -347,7 +347,7 @@ fn apply(
             Err(ApiError::new(Code::NotAllowed, message))
         }
         (Phase::Running { heard_at, progress, .. }, Change::Lives(now_at)) => {
-            *heard_at = Some(now);
+            *heard_at = now;
             *progress = now_at.or(*progress);
             Ok(true)
         }

@@ -14,7 +14,7 @@ use crate::failpoint::failpoint;
 use crate::jetstream::deliver::{self, Command};
 use crate::jetstream::history::Recorded;
 use crate::plan::retry_at;
-use crate::schedule::{Attempt, DeliveryMode, Phase, Schedule, Status};
+use crate::schedule::{Attempt, Cancel, DeliveryMode, Phase, Schedule, Status};
 
 /// An attempt whose command is ready to be sent: what can be done before it is due has been.
 pub(crate) struct Prepared {
@@ -157,6 +157,9 @@ async fn run(
     match schedule.spec.delivery.mode {
         DeliveryMode::Publish | DeliveryMode::Core => delivery.await,
         // Only these take long enough for anybody to see them running.
+        DeliveryMode::Request if cancel(shared, execution).is_some() => {
+            cancelled(shared, execution)
+        }
         DeliveryMode::Request => {
             let stopped = shared.stopped(execution.id);
             let (outcome, _) = tokio::join!(
@@ -177,19 +180,22 @@ async fn run(
     }
 }
 
-/// The end of an execution that is to be stopped, as its record says.
+/// The wish that an execution be stopped, as its record says.
+fn cancel(shared: &Shared, execution: &Execution) -> Option<Cancel> {
+    let entry = shared.index.get(execution.schedule_id)?;
+    let mut attempts = entry.schedule.attempts.iter();
+    attempts.find(|attempt| attempt.execution_id == execution.id)?.cancel.as_deref().cloned()
+}
+
+/// The end of an execution that is to be stopped.
 fn cancelled(shared: &Shared, execution: &Execution) -> Outcome {
-    let entry = shared.index.get(execution.schedule_id);
-    let cancel = entry.and_then(|entry| {
-        let mut attempts = entry.schedule.attempts.iter();
-        attempts.find(|attempt| attempt.execution_id == execution.id)?.cancel.clone()
-    });
+    let cancel = cancel(shared, execution);
     let (by, reason) = cancel.map_or((None, None), |cancel| (Some(cancel.by), cancel.reason));
     Outcome::Cancelled { by, reason }
 }
 
 /// The outcome that an attempt's former instance recorded, if it got so far.
-async fn known_outcome(shared: &Shared, attempt: &Attempt) -> Option<Execution> {
+pub(super) async fn known_outcome(shared: &Shared, attempt: &Attempt) -> Option<Execution> {
     loop {
         match shared.history.outcome(attempt.execution_id).await {
             Ok(outcome) => return outcome,

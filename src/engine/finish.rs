@@ -4,21 +4,22 @@
 //! outcome of its own. A crash in between leaves the report, and whoever takes it up next writes the
 //! same outcome under the same id.
 
-use std::time::Duration;
+use std::borrow::Cow;
+use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::message::PublishMessage;
 use tracing::warn;
 
 use super::Shared;
-use super::execute::conclude;
+use super::execute::{conclude, known_outcome, skip};
 use super::work::Accepted;
 use crate::clock;
 use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome, Response, payload};
 use crate::failpoint::failpoint;
 use crate::jetstream::deliver::{self, Command, connected};
 use crate::jetstream::{WriteError, names};
-use crate::schedule::{Attempt, DeliveryMode, Ending, Phase, Report, Schedule};
+use crate::schedule::{Attempt, Ending, Phase, Report, Schedule};
 
 /// Pause between tries.
 const RETRY: Duration = Duration::from_millis(500);
@@ -31,14 +32,24 @@ pub(crate) async fn finish(
 ) -> Box<Execution> {
     let schedule = &accepted.schedule;
     let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
-    let Phase::Reported { since, report, .. } = &attempt.phase else {
-        // Nobody asks for that.
-        return Box::new(Execution::started(schedule, attempt, claim, clock::now()));
+    // Whoever had it before may have got so far.
+    if let Some(known) = Box::pin(known_outcome(shared, attempt)).await {
+        dead_letter(shared, schedule, attempt, &known).await;
+        return Box::new(known);
+    }
+    let (since, report) = match &attempt.phase {
+        Phase::Reported { since, report, .. } => (since, report),
+        Phase::Skipped { range, .. } => return skip(shared, accepted, attempt, *range).await,
+        _ => return Box::new(Execution::started(schedule, attempt, claim, clock::now())),
     };
     failpoint("before_finish");
-    let mut execution = Box::new(Execution::started(schedule, attempt, claim, *since));
+    let mut execution = match shared.history.get(attempt.execution_id).await {
+        // What was sent, whatever the schedule says now.
+        Ok(Some(started)) => Box::new(Execution { lock_id: claim, ..started }),
+        _ => Box::new(Execution::started(schedule, attempt, claim, *since)),
+    };
     execution.end(outcome(report), report.at);
-    if report.ending == Ending::Cancelled && schedule.spec.delivery.mode == DeliveryMode::Job {
+    if report.ending == Ending::Cancelled && attempt.token.is_some() {
         tell_to_stop(shared, &execution).await;
     }
     conclude(shared, schedule, attempt, execution).await
@@ -90,8 +101,16 @@ pub(crate) async fn dead_letter(
     if ended.status != ExecutionStatus::Failed || ended.will_retry {
         return;
     }
-    let Command { mut headers, body } =
-        Command::new(schedule, ended, &payload(schedule, attempt), None);
+    if !shared.config.allowed_targets.iter().any(|pattern| pattern.allows(target)) {
+        warn!(
+            target = target.as_str(),
+            "dead letter not sent: its subject is not in the allow-list"
+        );
+        return;
+    }
+    let sent = ended.command_payload.as_ref().map(Cow::Borrowed);
+    let payload = sent.unwrap_or_else(|| payload(schedule, attempt));
+    let Command { mut headers, body } = Command::new(schedule, ended, &payload, None);
     let error_type = ended.error_type.as_ref().map_or("", ErrorType::as_str);
     headers.insert(names::ERROR_TYPE, names::header_text(error_type).as_ref());
     let message = ended.error_message.as_deref().unwrap_or_default();
@@ -102,9 +121,10 @@ pub(crate) async fn dead_letter(
 
 async fn send(shared: &Shared, subject: &str, headers: HeaderMap, body: bytes::Bytes) {
     let message = PublishMessage::build().payload(body).headers(headers);
-    let mut complained = false;
-    loop {
+    let (mut complained, mut unanswered) = (false, Duration::ZERO);
+    while unanswered < deliver::MAX_UNANSWERED {
         connected(&shared.js.client()).await;
+        let tried = Instant::now();
         let sent = match shared.js.send_publish(subject.to_owned(), message.clone()).await {
             Ok(ack) => ack.await,
             Err(error) => Err(error),
@@ -127,5 +147,7 @@ async fn send(shared: &Shared, subject: &str, headers: HeaderMap, body: bytes::B
             warn!(subject, %error, "dead letter cannot be sent; trying on");
         }
         tokio::time::sleep(RETRY).await;
+        unanswered += tried.elapsed();
     }
+    warn!(subject, "dead letter given up: no stream has acknowledged it");
 }

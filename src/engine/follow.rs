@@ -9,21 +9,22 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::DateTime;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
+use futures::future::join_all;
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::Shared;
 use super::work::catch_up;
 use crate::clock;
+use crate::execution::{Claim, Execution};
 use crate::failpoint::failpoint;
 use crate::index::Entry;
 use crate::jetstream::WriteError;
-use crate::plan::{MAX_ATTEMPTS, View as _};
+use crate::plan::{MAX_ATTEMPTS, View as _, room};
 use crate::schedule::{
-    Attempt, EndedOccurrence, Manual, Origin, Phase, Schedule, SkipCause, SkippedRange, Status,
-    Writer, execution_id,
+    Attempt, CatchUp, EndedOccurrence, Manual, Origin, Overlap, Phase, Schedule, SkipCause,
+    SkippedRange, Status, Writer, execution_id,
 };
 
 /// Pause between tries.
@@ -39,12 +40,13 @@ pub(crate) async fn follow(shared: &Shared, upstream: Uuid) -> Vec<Uuid> {
     let Some(entry) = shared.index.get(upstream) else { return Vec::new() };
     let mut told = Vec::new();
     for ended in &entry.schedule.ended {
-        for (dependent, on) in shared.index.dependents(upstream) {
-            if on.includes(ended.success) {
-                add(shared, dependent, upstream, ended).await;
-                failpoint("after_follow");
-            }
-        }
+        let dependents = shared.index.dependents(upstream).into_iter();
+        let dependents = dependents.filter(|(_, on)| on.includes(ended.success));
+        join_all(dependents.map(|(dependent, _)| async move {
+            add(shared, dependent, upstream, ended).await;
+            failpoint("after_follow");
+        }))
+        .await;
         told.push(ended.execution_id);
     }
     told
@@ -63,15 +65,23 @@ async fn add(shared: &Shared, dependent: Uuid, upstream: Uuid, ended: &EndedOccu
             return;
         }
         match shared.history.outcome(id).await {
-            Ok(None) if schedule.attempts.len() < MAX_ATTEMPTS => {}
+            Ok(None) => {}
             Ok(Some(_)) => return,
-            Ok(None) | Err(_) => {
+            Err(_) => {
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
         }
         let mut schedule = Schedule::clone(schedule);
         let attempt = attempt(shared, &schedule, id, upstream, ended);
+        if schedule.attempts.len() >= MAX_ATTEMPTS {
+            // The record has no room even to say that it is skipped: the history has.
+            let range = SkippedRange { cause: SkipCause::Limit, last: ended.at, count: 1 };
+            let claim = Claim { instance: shared.members.me(), revision: entry.revision };
+            let skipped = Execution::skipped(&schedule, &attempt, range, claim, clock::now());
+            shared.history.record(&skipped).await;
+            return;
+        }
         if matches!(attempt.phase, Phase::Waiting { .. }) {
             schedule.occurrence_count += 1;
         }
@@ -97,7 +107,7 @@ async fn add(shared: &Shared, dependent: Uuid, upstream: Uuid, ended: &EndedOccu
     }
 }
 
-/// The attempt, or that it is skipped where the schedule is paused.
+/// The attempt; or that it is skipped where the schedule is paused, or too slow for what it follows.
 fn attempt(
     shared: &Shared,
     schedule: &Schedule,
@@ -106,11 +116,24 @@ fn attempt(
     ended: &EndedOccurrence,
 ) -> Attempt {
     let scheduled_for: DateTime<Utc> = ended.at;
-    let phase = if schedule.fires() {
-        Phase::Waiting { due_at: clock::now() }
+    let waits = |attempt: &Attempt| matches!(attempt.phase, Phase::Waiting { .. });
+    let overlap = schedule.spec.overlap;
+    let may_wait = schedule.spec.catch_up == CatchUp::All
+        || (matches!(overlap, Overlap::BufferOne | Overlap::CancelOther)
+            && !schedule.attempts.iter().any(waits));
+    let refusal = if !schedule.fires() {
+        Some(SkipCause::Paused)
+    } else if room(schedule) == 0 && !may_wait {
+        Some(SkipCause::Overlap)
     } else {
-        let range = SkippedRange { cause: SkipCause::Paused, last: scheduled_for, count: 1 };
-        Phase::Skipped { by: shared.members.me(), range }
+        None
+    };
+    let phase = match refusal {
+        None => Phase::Waiting { due_at: clock::now() },
+        Some(cause) => {
+            let range = SkippedRange { cause, last: scheduled_for, count: 1 };
+            Phase::Skipped { by: shared.members.me(), range }
+        }
     };
     let manual = Manual {
         payload: None,

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use crate::clock;
 use crate::jetstream::names;
 
 /// Pause between heartbeats.
@@ -77,6 +78,12 @@ impl Members {
             && self.read(|view| {
                 view.listening.elapsed() >= GONE_AFTER && !view.heard.contains_key(&instance)
             })
+    }
+
+    /// Since when we would have heard everybody.
+    pub fn listening_since(&self) -> chrono::DateTime<chrono::Utc> {
+        let listening = self.read(|view| view.listening.elapsed());
+        clock::now() - chrono::Duration::from_std(listening).unwrap_or_default()
     }
 
     /// How long to let others go first with a schedule.

@@ -195,6 +195,10 @@ impl View for Shared {
         self.members.delay(schedule)
     }
 
+    fn listening_since(&self) -> chrono::DateTime<chrono::Utc> {
+        self.members.listening_since()
+    }
+
     fn deleted_retention(&self) -> chrono::Duration {
         self.config.deleted_retention
     }

@@ -37,48 +37,36 @@ impl Rates {
         buckets.iter().any(|bucket| bucket.pattern.allows(target))
     }
 
-    /// Takes tokens for commands that went beside the one that took its own.
-    pub(crate) fn owe(&self, target: &Target, commands: usize) {
-        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for bucket in buckets.iter_mut().filter(|bucket| bucket.pattern.allows(target)) {
-            #[allow(clippy::cast_precision_loss, reason = "a handful of commands")]
-            let taken = commands as f64;
-            bucket.tokens -= taken;
-        }
-    }
-
-    /// Takes a token for a command to `target` from each pattern that covers it; or says when to come
-    /// again. `instances` share the rate.
-    pub(crate) fn take(
+    /// Reserves `commands` sendings to a target, in the order of those who ask, and says when the first
+    /// may go. `instances` share the rate.
+    pub(crate) fn reserve(
         &self,
         target: &Target,
+        commands: usize,
         now: DateTime<Utc>,
         instances: usize,
-    ) -> Result<(), DateTime<Utc>> {
+    ) -> DateTime<Utc> {
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut later = None;
-        #[allow(clippy::cast_precision_loss, reason = "a handful of instances")]
-        let share = 1.0 / instances.max(1) as f64;
-        let covers = |bucket: &&mut Bucket| bucket.pattern.allows(target);
-        for bucket in buckets.iter_mut().filter(covers) {
+        let mut at = now;
+        #[allow(clippy::cast_precision_loss, reason = "a handful of instances and commands")]
+        let (share, commands) = (1.0 / instances.max(1) as f64, commands as f64);
+        for bucket in buckets.iter_mut().filter(|bucket| bucket.pattern.allows(target)) {
             let rate = bucket.per_second * share;
             #[allow(clippy::cast_precision_loss, reason = "milliseconds of a pause")]
             let elapsed = (now - bucket.filled_at).num_milliseconds().max(0) as f64 / 1000.0;
             bucket.tokens = (bucket.tokens + elapsed * rate).min(rate.max(1.0));
             bucket.filled_at = bucket.filled_at.max(now);
-            if bucket.tokens < 1.0 {
-                #[allow(clippy::cast_possible_truncation, reason = "rates are at least 0.001")]
-                let wait = ((1.0 - bucket.tokens) / rate * 1000.0).ceil() as i64;
-                later = later.max(Some(now + Duration::milliseconds(wait.max(1))));
+            let missing = 1.0 - bucket.tokens;
+            if missing > 0.0 {
+                // A day is as good as never: by then its time is over, or it asks again.
+                let wait = (missing / rate * 1000.0).ceil().min(86_400_000.0);
+                #[allow(clippy::cast_possible_truncation, reason = "at most a day")]
+                let wait = Duration::milliseconds(wait as i64);
+                at = at.max(now + wait);
             }
+            bucket.tokens -= commands;
         }
-        if let Some(later) = later {
-            return Err(later);
-        }
-        for bucket in buckets.iter_mut().filter(covers) {
-            bucket.tokens -= 1.0;
-        }
-        Ok(())
+        at
     }
 }
 
@@ -86,36 +74,38 @@ impl Rates {
 mod tests {
     use super::*;
 
-    #[test]
-    fn commands_pass_at_the_rate_and_never_in_bursts_above_a_second() {
+    fn rates(per_second: f64) -> (Rates, Target, DateTime<Utc>) {
         let pattern = TargetPattern::parse("cmd.mail.>").unwrap();
         let start = DateTime::from_timestamp(0, 0).unwrap();
-        let rates = Rates::new(&[(pattern, 10.0)], start);
-        let (mail, other) = (Target::parse("cmd.mail.a").unwrap(), Target::parse("cmd.b").unwrap());
-        let mut passed = 0;
-        for ms in 0..10_000 {
-            let now = start + Duration::milliseconds(ms);
-            match rates.take(&mail, now, 1) {
-                Ok(()) => passed += 1,
-                Err(later) => assert!(later > now && later <= now + Duration::seconds(1)),
-            }
-            assert!(rates.take(&other, now, 1).is_ok(), "no limit");
-        }
-        assert!((100..=101).contains(&passed), "{passed}");
-        let now = start + Duration::seconds(100);
-        let shared = (0..100).filter(|_| rates.take(&mail, now, 2).is_ok()).count();
-        assert_eq!(shared, 5, "two instances share the rate");
+        let target = Target::parse("cmd.mail.a").unwrap();
+        (Rates::new(&[(pattern, per_second)], start), target, start)
     }
 
     #[test]
-    fn a_slow_rate_lets_one_pass_at_a_time() {
-        let pattern = TargetPattern::parse("cmd.sms.send").unwrap();
-        let start = DateTime::from_timestamp(0, 0).unwrap();
-        let rates = Rates::new(&[(pattern, 0.5)], start);
-        let sms = Target::parse("cmd.sms.send").unwrap();
-        assert!(rates.take(&sms, start, 1).is_ok());
-        let later = rates.take(&sms, start, 1).unwrap_err();
-        assert_eq!(later, start + Duration::seconds(2));
-        assert!(rates.take(&sms, later, 1).is_ok());
+    fn commands_go_at_the_rate_in_the_order_in_which_they_were_asked_for() {
+        let (rates, mail, start) = rates(10.0);
+        let slots: Vec<_> = (0..50).map(|_| rates.reserve(&mail, 1, start, 1)).collect();
+        assert!(slots.is_sorted());
+        assert_eq!(slots[0], start);
+        assert_eq!(slots[1], start + Duration::milliseconds(100));
+        assert_eq!(slots[49], start + Duration::milliseconds(4900));
+        let other = Target::parse("cmd.b").unwrap();
+        assert!(!rates.limits(&other) && rates.limits(&mail));
+        assert_eq!(rates.reserve(&other, 1, start, 1), start, "no limit");
+    }
+
+    #[test]
+    fn what_was_not_used_is_kept_for_a_second_at_most_and_shared() {
+        let (rates, mail, start) = rates(10.0);
+        let now = start + Duration::seconds(100);
+        let at_once = (0..100).filter(|_| rates.reserve(&mail, 1, now, 2) == now).count();
+        assert_eq!(at_once, 5, "two instances share the rate");
+    }
+
+    #[test]
+    fn several_at_once_make_the_next_wait_for_all() {
+        let (rates, mail, start) = rates(0.5);
+        assert_eq!(rates.reserve(&mail, 3, start, 1), start);
+        assert_eq!(rates.reserve(&mail, 1, start, 1), start + Duration::seconds(6));
     }
 }

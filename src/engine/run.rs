@@ -26,10 +26,10 @@ use super::work::{Claiming, Done, Worked, work};
 use super::{EngineConfig, Shared};
 use crate::clock;
 use crate::failpoint::failpoint;
-use crate::index::Index;
+use crate::index::{Entry, Index};
 use crate::jetstream::history::History;
 use crate::jetstream::schedules::Store;
-use crate::plan::wake_at;
+use crate::plan::{plan, wake_at};
 use crate::schedule::DeliveryMode;
 
 /// An outcome waits for the next claim of its schedule if that is no further away than this.
@@ -56,8 +56,10 @@ pub struct Engine {
     telling: HashSet<Uuid>,
     /// When unsettled outcomes are to be settled at the latest.
     settle_at: HashMap<Uuid, DateTime<Utc>>,
-    /// Schedules not to be looked at before.
+    /// Schedules of which nothing that is due is to be done before.
     not_before: HashMap<Uuid, DateTime<Utc>>,
+    /// When schedules with limited targets may send, by the order in which they asked.
+    slots: HashMap<Uuid, DateTime<Utc>>,
     fast: Arc<Semaphore>,
     request: Arc<Semaphore>,
     events: UnboundedSender<Event>,
@@ -85,6 +87,7 @@ impl Engine {
             telling: HashSet::new(),
             settle_at: HashMap::new(),
             not_before: HashMap::new(),
+            slots: HashMap::new(),
             fast: Arc::new(Semaphore::new(config.max_in_flight)),
             request: Arc::new(Semaphore::new(config.request_pool)),
             events,
@@ -158,6 +161,7 @@ impl Engine {
             }
             self.settle_at.remove(&id);
             self.not_before.remove(&id);
+            self.slots.remove(&id);
             return;
         };
         let announced = self.unsettled.get(&id).map_or(&[][..], |done| &done.announced[..]);
@@ -185,8 +189,9 @@ impl Engine {
             self.settle_at.entry(id).or_insert_with(clock::now);
         }
         let wake = wake_at(&entry.schedule, &*self.shared);
+        // What cannot be done yet delays no settling.
+        let wake = wake.map(|wake| self.not_before.get(&id).map_or(wake, |later| wake.max(*later)));
         let due = wake.into_iter().chain(self.settle_at.get(&id).copied()).min();
-        let due = due.map(|due| self.not_before.get(&id).map_or(due, |later| due.max(*later)));
         self.queue.set(id, due);
     }
 
@@ -257,12 +262,23 @@ impl Engine {
             let Some(entry) = self.shared.index.get(id) else {
                 continue;
             };
-            let wakes = wake_at(&entry.schedule, &*self.shared).is_some_and(|wake| wake <= now);
-            let request = entry.schedule.spec.delivery.mode == DeliveryMode::Request;
-            let lane = if wakes && request { Lane::Request } else { Lane::Fast };
+            let held = self.not_before.get(&id).is_some_and(|later| *later > now);
+            let wake = wake_at(&entry.schedule, &*self.shared).filter(|wake| *wake <= now && !held);
+            let mut lane = Lane::Fast;
+            if wake.is_some() && self.is_special(&entry) {
+                let sends = self.sends(&entry, now);
+                if let Some(later) = self.must_wait(&entry, sends, now) {
+                    self.not_before.insert(id, later);
+                    self.look_at(id);
+                    continue;
+                }
+                if sends > 0 && entry.schedule.spec.delivery.mode == DeliveryMode::Request {
+                    lane = Lane::Request;
+                }
+            }
             // Settling alone never goes before work that is due.
-            let priority = if wakes { entry.schedule.spec.priority } else { SETTLING };
-            self.queue.push(lane, id, priority, due);
+            let priority = if wake.is_some() { entry.schedule.spec.priority } else { SETTLING };
+            self.queue.push(lane, id, priority, wake.unwrap_or(due));
         }
         self.release_due(now);
         for (lane, bound) in
@@ -272,38 +288,61 @@ impl Engine {
                 && let Ok(permit) = Arc::clone(&bound).try_acquire_owned()
                 && let Some((id, priority)) = self.queue.pop(lane)
             {
-                let is_due = priority > SETTLING;
-                if is_due && let Err(later) = self.may_send(id, now) {
-                    self.not_before.insert(id, later);
-                    // What has ended can be settled meanwhile.
-                    if self.unsettled.contains_key(&id) {
-                        self.start(id, lane, permit, Claiming::None);
-                    } else {
-                        self.look_at(id);
-                    }
-                    continue;
-                }
                 let claim = match lane {
                     Lane::Request => Claiming::All,
                     Lane::Fast => Claiming::Fast,
                 };
-                self.start(id, lane, permit, claim);
+                self.start(id, lane, permit, claim, priority > SETTLING);
             }
         }
     }
 
-    /// Takes what a command of a schedule needs where its target is limited, or says when to come again.
-    fn may_send(&self, id: Uuid, now: DateTime<Utc>) -> Result<(), DateTime<Utc>> {
-        let Some(entry) = self.shared.index.get(id) else { return Ok(()) };
-        let target = &entry.schedule.spec.target_command;
-        if !self.shared.rates.limits(target) {
-            return Ok(());
-        }
-        self.shared.rates.take(target, now, self.shared.members.count())
+    /// Whether what is due of a schedule must be known before it is started: it waits for replies, or
+    /// its target is limited.
+    fn is_special(&self, entry: &Entry) -> bool {
+        let spec = &entry.schedule.spec;
+        spec.delivery.mode == DeliveryMode::Request
+            || self.shared.rates.limits(&spec.target_command)
     }
 
-    fn start(&mut self, id: Uuid, lane: Lane, permit: OwnedSemaphorePermit, claim: Claiming) {
-        let is_due = claim != Claiming::None;
+    /// How many commands a schedule would send now.
+    fn sends(&self, entry: &Entry, now: DateTime<Utc>) -> usize {
+        let lease = self.shared.lease(&entry.schedule.spec);
+        let plan = plan(&entry.schedule, &entry.trigger, now, &*self.shared, lease);
+        plan.map_or(0, |plan| plan.fire.len() + plan.recover.len())
+    }
+
+    /// Until when a schedule must wait that would send so many commands; it has its place in the
+    /// order from when it asks first.
+    fn must_wait(
+        &mut self,
+        entry: &Entry,
+        sends: usize,
+        now: DateTime<Utc>,
+    ) -> Option<DateTime<Utc>> {
+        let (id, target) = (entry.schedule.id, &entry.schedule.spec.target_command);
+        if sends == 0 || !self.shared.rates.limits(target) {
+            return None;
+        }
+        let slot = match self.slots.remove(&id) {
+            Some(slot) => slot,
+            None => self.shared.rates.reserve(target, sends, now, self.shared.members.count()),
+        };
+        if slot <= now {
+            return None;
+        }
+        self.slots.insert(id, slot);
+        Some(slot)
+    }
+
+    fn start(
+        &mut self,
+        id: Uuid,
+        lane: Lane,
+        permit: OwnedSemaphorePermit,
+        claim: Claiming,
+        is_due: bool,
+    ) {
         self.busy.insert(id);
         self.settle_at.remove(&id);
         let done = self.unsettled.remove(&id).unwrap_or_default();
@@ -318,8 +357,6 @@ impl Engine {
                 Worked::Later => held.send(Event::Back(id, done)),
                 Worked::Accepted(accepted) => {
                     let now = clock::now();
-                    let target = &accepted.schedule.spec.target_command;
-                    shared.rates.owe(target, accepted.fire.len().saturating_sub(1));
                     arm(&shared, &accepted, now, held.events());
                     held.free();
                     act(&shared, &accepted, now, lane, held.events(), permit, urgent).await;

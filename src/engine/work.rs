@@ -166,9 +166,14 @@ fn decide(shared: &Shared, entry: &Entry, done: &Done, claim: Claiming) -> Optio
     }
     let lease = shared.lease(&schedule.spec);
     let waits = schedule.spec.delivery.mode == DeliveryMode::Request;
-    let may_claim = claim == Claiming::All || (claim == Claiming::Fast && !waits);
     let now = clock::now();
-    let planned = may_claim.then(|| plan(&schedule, &entry.trigger, now, shared, lease)).flatten();
+    let planned = (claim != Claiming::None)
+        .then(|| plan(&schedule, &entry.trigger, now, shared, lease))
+        .flatten()
+        .filter(|plan| {
+            let sends = !plan.fire.is_empty() || !plan.recover.is_empty();
+            claim == Claiming::All || !waits || !sends
+        });
     planned.or_else(|| {
         let schedule = settled.then(|| schedule.into_owned())?;
         Some(Plan::of(schedule))

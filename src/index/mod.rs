@@ -38,7 +38,7 @@ use state::{State, is_live};
 use crate::jetstream::names::{
     NAME_KEY_PREFIX, ONCE_KEY_PREFIX, SCHEDULE_KEY_PREFIX, creator_prefix, name_key,
 };
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, Target};
 use crate::trigger::Trigger;
 
 /// One schedule at one revision.
@@ -371,8 +371,11 @@ pub fn read_record(id: Option<Uuid>, value: &[u8]) -> Result<(Schedule, Trigger)
     if schedule.next_run_at.is_some_and(|at| !years.contains(&chrono::Datelike::year(&at))) {
         return Err("next_run_at: must lie between 1970 and 2200".to_owned());
     }
-    if let Err(reason) = crate::schedule::Target::parse(schedule.spec.target_command.as_str()) {
-        return Err(format!("target_command: {reason}"));
+    let dead_letter = schedule.spec.dead_letter.iter().map(|target| ("dead_letter", target));
+    for (field, target) in dead_letter.chain([("target_command", &schedule.spec.target_command)]) {
+        if let Err(reason) = Target::parse(target.as_str()) {
+            return Err(format!("{field}: {reason}"));
+        }
     }
     let trigger = schedule.spec.timing.trigger(schedule.id).map_err(|fault| fault.to_string())?;
     Ok((schedule, trigger))

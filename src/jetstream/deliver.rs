@@ -43,7 +43,7 @@ use crate::schedule::{DeliveryMode, Payload, Schedule};
 const RETRY: Duration = Duration::from_millis(250);
 /// Time spent on unanswered tries, while connected, after which a publish is given up: less than the
 /// least lease, so that nobody takes over what is still tried.
-const MAX_UNANSWERED: Duration = Duration::from_secs(240);
+pub(crate) const MAX_UNANSWERED: Duration = Duration::from_secs(240);
 /// How long to search a stream for a message.
 const SEARCH: Duration = Duration::from_secs(30);
 

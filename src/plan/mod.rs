@@ -41,6 +41,8 @@ pub const MAX_ATTEMPTS: usize = 64;
 pub const MAX_CATCH_UP: u64 = 1000;
 /// How late an occurrence may be with `catch_up` `none`.
 const ON_TIME: Duration = Duration::seconds(5);
+/// How long workers have at least to report again once they can.
+const RECONNECTING: Duration = Duration::seconds(5);
 /// Who acts where no user does.
 const SCHEDULER: &str = "scheduler";
 
@@ -56,6 +58,8 @@ pub trait View {
     fn lead(&self) -> Duration;
     /// How long this instance lets others go first with a schedule.
     fn delay(&self, schedule: Uuid) -> Duration;
+    /// Since when this instance would have heard everybody: silence before that says nothing.
+    fn listening_since(&self) -> DateTime<Utc>;
     /// How long schedules that were deleted softly are kept.
     fn deleted_retention(&self) -> Duration;
 }
@@ -71,7 +75,8 @@ pub struct Plan {
     pub recover: Vec<Attempt>,
     /// Skipped occurrences to write to the history.
     pub skip: Vec<(Attempt, SkippedRange)>,
-    /// Attempts whose end was reported, to write to the history.
+    /// Attempts whose end was reported, and skipped occurrences of others, to write to the history
+    /// unless it has their outcome.
     pub finish: Vec<Attempt>,
 }
 
@@ -88,17 +93,19 @@ pub fn plan(
     let mut plan = Plan::of(schedule.clone());
     let me = view.me();
     let claimed = Phase::Claimed { by: me, at: now, until: now + lease };
-    let mut room = room(schedule);
     for attempt in &mut plan.schedule.attempts {
-        if let Some((since, report)) = overdue(schedule, attempt, now) {
+        if let Some((since, report)) = overdue(schedule, attempt, now, view) {
             attempt.phase = Phase::Reported { by: me, since, report: Box::new(report) };
-            room = room.saturating_add(1);
         }
+    }
+    let mut room = room(&plan.schedule);
+    for attempt in &mut plan.schedule.attempts {
         match &mut attempt.phase {
             Phase::Waiting { due_at }
                 if waits_for_its_time(schedule, attempt.manual.as_deref())
                     && room > 0
-                    && *due_at <= now =>
+                    && *due_at <= now
+                    && may_fire(schedule, &plan.fire) =>
             {
                 attempt.phase = claimed.clone();
                 attempt.token = token(schedule, attempt.execution_id);
@@ -110,22 +117,23 @@ pub fn plan(
                 if !mine && (abandoned(*by, attempt.execution_id, view) || *until <= now) {
                     // The first claim's time stays: the command may have been sent since then.
                     attempt.phase = Phase::Claimed { by: me, at: *at, until: now + lease };
+                    attempt.token =
+                        attempt.token.take().or_else(|| token(schedule, attempt.execution_id));
                     plan.recover.push(attempt.clone());
                 }
             }
-            Phase::Skipped { by, range } if abandoned(*by, attempt.execution_id, view) => {
-                *by = me;
-                let range = *range;
-                plan.skip.push((attempt.clone(), range));
-            }
-            Phase::Reported { by, .. } if abandoned(*by, attempt.execution_id, view) => {
+            Phase::Skipped { by, .. } | Phase::Reported { by, .. }
+                if abandoned(*by, attempt.execution_id, view) =>
+            {
                 *by = me;
                 plan.finish.push(attempt.clone());
             }
             _ => {}
         }
     }
-    if let Some(next) = next_occurrence(&plan.schedule) {
+    if let Some(next) = next_occurrence(&plan.schedule)
+        && may_fire(schedule, &plan.fire)
+    {
         let due = next + schedule.jitter(next);
         if due <= now && schedule.spec.catch_up == CatchUp::All {
             plan.each_occurrence(trigger, next, now, me, &claimed);
@@ -142,8 +150,8 @@ pub fn plan(
         && plan.recover.is_empty()
         && plan.skip.is_empty()
         && plan.finish.is_empty()
-        && plan.schedule.attempts.len() == schedule.attempts.len();
-    (!idle || plan.schedule.purge != schedule.purge).then_some(plan)
+        && plan.schedule == *schedule;
+    (!idle).then_some(plan)
 }
 
 /// When a schedule that was deleted softly is removed.
@@ -180,7 +188,7 @@ fn lead(schedule: &Schedule, view: &impl View) -> Duration {
 
 /// How many more executions may be under way beside those that are, by the overlap policy. A
 /// published command is done when its stream has it; only replies and reports take time.
-fn room(schedule: &Schedule) -> usize {
+pub(crate) fn room(schedule: &Schedule) -> usize {
     if !schedule.spec.delivery.mode.takes_time() {
         return usize::MAX;
     }
@@ -205,13 +213,23 @@ fn claimed_count(schedule: &Schedule) -> usize {
     schedule.attempts.iter().filter(|a| matches!(a.phase, Phase::Claimed { .. })).count()
 }
 
-/// When a worker that has an attempt's command counts as lost.
-fn lost_at(schedule: &Schedule, attempt: &Attempt) -> Option<DateTime<Utc>> {
-    let Phase::Running { since, deadline, heard_at, .. } = attempt.phase else { return None };
-    let heartbeat = schedule.spec.delivery.heartbeat_seconds;
-    let silent =
-        heartbeat.map(|seconds| heard_at.unwrap_or(since) + Duration::seconds(i64::from(seconds)));
-    Some(silent.map_or(deadline, |silent| silent.min(deadline)))
+/// Whether one more execution may be claimed by the same write. Each request is claimed by itself, for
+/// it is made under a permit of its own.
+fn may_fire(schedule: &Schedule, fire: &[Attempt]) -> bool {
+    schedule.spec.delivery.mode != DeliveryMode::Request || fire.is_empty()
+}
+
+/// When a worker that has an attempt's command counts as lost, and whether that is because its time is
+/// over. While nobody could hear it, it was not silent.
+fn lost_at(attempt: &Attempt, view: &impl View) -> Option<(DateTime<Utc>, bool)> {
+    let Phase::Running { since, deadline, heartbeat_seconds, heard_at, .. } = attempt.phase else {
+        return None;
+    };
+    let listening = view.listening_since();
+    let deadline = deadline.max(listening + (deadline - since).min(RECONNECTING));
+    let silent = heartbeat_seconds
+        .map(|seconds| heard_at.max(listening) + Duration::seconds(i64::from(seconds)));
+    Some(silent.filter(|silent| *silent < deadline).map_or((deadline, true), |at| (at, false)))
 }
 
 /// The end of an attempt whose worker is late.
@@ -219,14 +237,15 @@ fn overdue(
     schedule: &Schedule,
     attempt: &Attempt,
     now: DateTime<Utc>,
+    view: &impl View,
 ) -> Option<(DateTime<Utc>, Report)> {
-    let Phase::Running { since, deadline, .. } = attempt.phase else { return None };
-    lost_at(schedule, attempt).filter(|at| *at <= now)?;
-    let (error_type, message) = if deadline <= now {
+    let Phase::Running { since, heartbeat_seconds, .. } = attempt.phase else { return None };
+    let (_, timed_out) = lost_at(attempt, view).filter(|(at, _)| *at <= now)?;
+    let (error_type, message) = if timed_out {
         let seconds = schedule.spec.delivery.timeout_seconds;
         ("timeout", format!("no report within {seconds} s"))
     } else {
-        let seconds = schedule.spec.delivery.heartbeat_seconds.unwrap_or(0);
+        let seconds = heartbeat_seconds.unwrap_or(0);
         ("worker_lost", format!("nothing was heard of the worker for {seconds} s"))
     };
     let report = Report {
@@ -286,11 +305,12 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
         Phase::Claimed { by, .. } | Phase::Skipped { by, .. } | Phase::Reported { by, .. }
             if abandoned(*by, attempt.execution_id, view) =>
         {
-            Some(if *by == view.me() { DateTime::UNIX_EPOCH } else { polite(DateTime::UNIX_EPOCH) })
+            // At once, whoever is first.
+            Some(DateTime::UNIX_EPOCH)
         }
         Phase::Claimed { by, .. } if *by == view.me() => None,
         Phase::Claimed { until, .. } => Some(polite(*until)),
-        Phase::Running { .. } => lost_at(schedule, attempt).map(polite),
+        Phase::Running { .. } => lost_at(attempt, view).map(|(at, _)| polite(at)),
         Phase::Skipped { .. } | Phase::Reported { .. } => None,
     });
     let occurrence = next_occurrence(schedule)
@@ -298,7 +318,7 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
     let backfill = schedule.backfill.as_ref().filter(|_| {
         schedule.fires() && schedule.attempts.len() < MAX_ATTEMPTS && capacity(schedule) > 0
     });
-    let backfill = backfill.map(|_| polite(DateTime::UNIX_EPOCH));
+    let backfill = backfill.map(|_| DateTime::UNIX_EPOCH);
     let purge = purge_at(schedule, view).map(polite);
     attempts.chain(occurrence).chain(backfill).chain(purge).min()
 }

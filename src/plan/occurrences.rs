@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{
     MAX_ATTEMPTS, MAX_CATCH_UP, MAX_CLAIMED, ON_TIME, Plan, SCHEDULER, capacity, claimed_count,
-    is_under_way, room, token,
+    is_under_way, may_fire, room, token,
 };
 use crate::schedule::{
     Attempt, Backfill, Cancel, CatchUp, Manual, Origin, Overlap, Phase, SkipCause, SkippedRange,
@@ -102,6 +102,9 @@ impl Plan {
     ) {
         let grace = Duration::seconds(i64::from(self.schedule.spec.misfire_grace_seconds));
         let mut next = Some(next);
+        // Due by the jitter, which is at most this.
+        let jitter = Duration::seconds(i64::from(self.schedule.spec.timing.jitter_seconds));
+        let grace = grace + jitter;
         if let Some(first) = next.filter(|first| *first < now - grace) {
             let before = just_before(now - grace);
             let last = trigger.latest_at_or_before(before).unwrap_or(first).max(first);
@@ -116,7 +119,8 @@ impl Plan {
         }
         while let Some(at) = next.filter(|at| *at + self.schedule.jitter(*at) <= now) {
             let full = self.schedule.attempts.len() >= MAX_ATTEMPTS;
-            if full || capacity(&self.schedule) == 0 || self.schedule.has_had_all() {
+            let room = capacity(&self.schedule) > 0 && may_fire(&self.schedule, &self.fire);
+            if full || !room || self.schedule.has_had_all() {
                 break;
             }
             self.fire_at(at, claimed);
@@ -147,6 +151,7 @@ impl Plan {
             && self.schedule.fires()
             && self.schedule.attempts.len() < MAX_ATTEMPTS
             && capacity(&self.schedule) > 0
+            && may_fire(&self.schedule, &self.fire)
         {
             let at = backfill.next;
             let manual = Manual {
@@ -191,7 +196,7 @@ impl Plan {
                 attempt.phase = Phase::Reported { by: me, since, report };
                 self.finish.push(attempt.clone());
             } else {
-                attempt.cancel = Some(Box::new(cancel.clone()));
+                attempt.cancel.get_or_insert_with(|| Box::new(cancel.clone()));
             }
         }
     }

@@ -69,6 +69,10 @@ impl View for KnowsAll {
     fn delay(&self, _: Uuid) -> Duration {
         Duration::zero()
     }
+    fn listening_since(&self) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH
+    }
+
     fn deleted_retention(&self) -> Duration {
         Duration::days(30)
     }
@@ -119,7 +123,7 @@ fn a_job_runs_until_its_worker_reports_and_the_next_is_skipped() {
     assert_eq!(wake_at(&record, &knows()), Some(at("00:00:31")), "the heartbeat");
     let mut heard = record.clone();
     if let Phase::Running { heard_at, .. } = &mut heard.attempts[0].phase {
-        *heard_at = Some(at("00:00:50"));
+        *heard_at = at("00:00:50");
     }
     let second = plan(&heard, &trigger, at("00:01:00"), &knows(), lease()).unwrap();
     assert_eq!(ranges(&second), [(SkipCause::Overlap, at("00:01:00"), at("00:01:00"), 1)]);
@@ -137,7 +141,7 @@ fn a_worker_that_is_silent_is_lost_and_one_that_is_late_times_out() {
     assert!(!report.is_final);
     let mut heard = record.clone();
     if let Phase::Running { heard_at, .. } = &mut heard.attempts[0].phase {
-        *heard_at = Some(at("00:10:00"));
+        *heard_at = at("00:10:00");
     }
     let late = plan(&heard, &trigger, at("00:10:01"), &knows(), lease()).unwrap();
     let Phase::Reported { report, .. } = &late.finish[0].phase else { panic!() };
@@ -154,7 +158,7 @@ fn overlap_policies_allow_buffer_or_cancel() {
     let mut record = handed_over(&second, at("00:01:50"));
     for attempt in &mut record.attempts {
         if let Phase::Running { heard_at, .. } = &mut attempt.phase {
-            *heard_at = Some(at("00:01:59"));
+            *heard_at = at("00:01:59");
         }
     }
     let third = plan(&record, &trigger, at("00:02:00"), &knows(), lease()).unwrap();
@@ -168,7 +172,7 @@ fn overlap_policies_allow_buffer_or_cancel() {
     assert!(matches!(buffered.schedule.attempts[1].phase, Phase::Waiting { .. }));
     let mut record = buffered.schedule;
     if let Phase::Running { heard_at, .. } = &mut record.attempts[0].phase {
-        *heard_at = Some(at("00:01:59"));
+        *heard_at = at("00:01:59");
     }
     let next = plan(&record, &trigger, at("00:02:00"), &knows(), lease()).unwrap();
     assert_eq!(ranges(&next)[0].0, SkipCause::Overlap, "one waits already");
@@ -312,5 +316,127 @@ fn ends_are_noted_for_those_that_follow() {
         settle(&mut record, &ended, true);
         assert_eq!(record.ended.len(), 1);
         assert_eq!(record.ended[0].success, success);
+    }
+}
+
+/// A schedule under random policies, its record and what became of each nominal time.
+struct World {
+    record: Schedule,
+    trigger: Trigger,
+    view: Knows,
+    now: DateTime<Utc>,
+    outcomes: Vec<(DateTime<Utc>, u64)>,
+}
+
+impl World {
+    /// Plans until nothing is due; each plan must do something, and none may be missing.
+    fn plan(&mut self, choices: &mut impl Iterator<Item = u8>) {
+        for _ in 0..2000 {
+            let wakes = wake_at(&self.record, &self.view).is_some_and(|wake| wake <= self.now);
+            let found = plan(&self.record, &self.trigger, self.now, &self.view, lease());
+            assert!(!wakes || found.is_some(), "woken for nothing: {:?}", self.record);
+            let Some(plan) = found else { return };
+            assert!(plan.schedule != self.record);
+            self.record = plan.schedule.clone();
+            let claim = Claim { instance: ME, revision: 1 };
+            for (attempt, range) in &plan.skip {
+                let ended = Execution::skipped(&self.record, attempt, *range, claim, self.now);
+                self.outcomes.push((attempt.scheduled_for, range.count));
+                settle(&mut self.record, &ended, false);
+            }
+            for attempt in &plan.finish {
+                let Phase::Reported { report, .. } = &attempt.phase else { panic!() };
+                let outcome = match report.ending {
+                    Ending::Failed => failure(),
+                    _ => Outcome::Cancelled { by: None, reason: None },
+                };
+                self.end(attempt, outcome);
+            }
+            for attempt in &plan.fire {
+                self.view.running.insert(attempt.execution_id);
+                if self.record.spec.delivery.mode == DeliveryMode::Job {
+                    self.view.running.remove(&attempt.execution_id);
+                    let started = Execution::started(&self.record, attempt, claim, self.now);
+                    settle(&mut self.record, &started, false);
+                } else if !self.record.spec.delivery.mode.takes_time() {
+                    let fails = choices.next().unwrap_or(0) % 4 == 0;
+                    self.end(attempt, if fails { failure() } else { Outcome::success() });
+                }
+            }
+        }
+        panic!("never done: {:?}", self.record);
+    }
+
+    fn end(&mut self, attempt: &Attempt, outcome: Outcome) {
+        self.view.running.remove(&attempt.execution_id);
+        let ended = end(&self.record, attempt, outcome, self.now);
+        if attempt.number == 1 {
+            self.outcomes.push((attempt.scheduled_for, 1));
+        }
+        settle(&mut self.record, &ended, false);
+    }
+
+    /// Ends some of what is under way.
+    fn end_some(&mut self, choices: &mut impl Iterator<Item = u8>, all: bool) {
+        for attempt in self.record.attempts.clone() {
+            if is_under_way(&attempt) && (all || choices.next().unwrap_or(0) % 2 == 0) {
+                let outcome = match (&attempt.cancel, choices.next().unwrap_or(0) % 3) {
+                    (Some(_), _) => Outcome::Cancelled { by: None, reason: None },
+                    (None, 0) => failure(),
+                    (None, _) => Outcome::success(),
+                };
+                self.end(&attempt, outcome);
+            }
+        }
+    }
+}
+
+proptest::proptest! {
+    /// Whatever the policies and whatever happens, nobody is woken for nothing, every wake leads
+    /// somewhere, and every occurrence ends in one outcome.
+    #[test]
+    fn under_all_policies_every_occurrence_ends_once(
+        mode in 0..3_usize,
+        overlap in 0..4_usize,
+        catch_up in 0..3_usize,
+        jitter in 0..2_u32,
+        max_runs in 0..20_u64,
+        grace in 1..100_u32,
+        steps in proptest::collection::vec((0_i64..60_000, proptest::num::u8::ANY), 1..40),
+    ) {
+        let mode = ["publish", "request", "job"][mode];
+        let overlap = ["skip", "allow", "buffer_one", "cancel_other"][overlap];
+        let catch_up = ["latest", "all", "none"][catch_up];
+        let heartbeat = if mode == "job" { r#","heartbeat_seconds":20"# } else { "" };
+        let (record, trigger) = schedule(&format!(
+            r#"{{"schedule_type":"interval","interval_seconds":3,"catch_up":"{catch_up}","overlap":"{overlap}",
+                "jitter_seconds":{},"max_runs":{max_runs},"misfire_grace_seconds":{grace},"max_instances":3,
+                "delivery":{{"mode":"{mode}","timeout_seconds":40{heartbeat}}}}}"#, jitter * 3
+        ));
+        let (view, now) = (knows(), at("00:00:00"));
+        let mut world = World { record, trigger, view, now, outcomes: Vec::new() };
+        let mut choices = steps.iter().map(|(_, choice)| *choice).cycle();
+        for (wait, _) in &steps {
+            world.now += Duration::milliseconds(*wait);
+            world.plan(&mut choices);
+            world.end_some(&mut choices, false);
+        }
+        // Nothing new, and what is there comes to its end.
+        world.record.next_run_at = None;
+        for _ in 0..200 {
+            world.now += Duration::seconds(100);
+            world.end_some(&mut choices, true);
+            world.plan(&mut choices);
+            world.record.next_run_at = None;
+        }
+        proptest::prop_assert!(world.record.attempts.is_empty(), "{:?}", world.record.attempts);
+        world.outcomes.sort_unstable();
+        let mut expected = at("00:00:00");
+        for (first, count) in &world.outcomes {
+            proptest::prop_assert_eq!(*first, expected, "{:?}", world.outcomes);
+            expected += Duration::seconds(3) * i32::try_from(*count).unwrap();
+        }
+        let most = world.record.spec.timing.max_runs.unwrap_or(u64::MAX);
+        proptest::prop_assert!(world.record.occurrence_count <= most);
     }
 }

@@ -7,8 +7,8 @@ use uuid::Uuid;
 use super::{MAX_WAITING, SCHEDULER};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::schedule::{
-    Attempt, Author, Change, ChangeKind, EndedOccurrence, Phase, Schedule, ScheduleType, Status,
-    execution_id,
+    Attempt, Author, Cancel, Change, ChangeKind, EndedOccurrence, Phase, Schedule, ScheduleType,
+    Status, execution_id,
 };
 
 /// When an attempt whose execution `id` failed at `now` is tried again, by the schedule's policy.
@@ -47,7 +47,11 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution, followed: bool) -> boo
         schedule.run_count += 1;
         schedule.last_run_at = schedule.last_run_at.max(ended.started_at);
     }
-    let retry_at = ended.retry_at.filter(|_| schedule.status != Status::Deleted);
+    let stopped = attempt.cancel.clone().or_else(|| {
+        let reason = Some("the schedule was deleted".to_owned());
+        let cancel = Cancel { by: SCHEDULER.to_owned(), reason };
+        (schedule.status == Status::Deleted).then(|| Box::new(cancel))
+    });
     match ended.status {
         ExecutionStatus::Success => {
             schedule.success_count += 1;
@@ -55,15 +59,21 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution, followed: bool) -> boo
         }
         ExecutionStatus::Failed => {
             schedule.failure_count += 1;
-            if retry_at.is_none() {
+            if ended.retry_at.is_none() {
                 schedule.consecutive_failures = schedule.consecutive_failures.saturating_add(1);
                 pause_on_failure(schedule, ended);
             }
         }
         ExecutionStatus::Skipped | ExecutionStatus::Cancelled | ExecutionStatus::Running => {}
     }
-    if let Some(due_at) = retry_at {
-        schedule.attempts.push(attempt.retry(schedule.id, due_at));
+    if let Some(due_at) = ended.retry_at {
+        let mut retry = attempt.retry(schedule.id, due_at);
+        // It was promised, so it is recorded too.
+        if let Some(cancel) = stopped {
+            let (by, report) = (ended.lock_id.instance, Box::new(cancel.report(ended.time)));
+            retry.phase = Phase::Reported { by, since: ended.time, report };
+        }
+        schedule.attempts.push(retry);
     } else if was_made && followed {
         schedule.ended.push(EndedOccurrence {
             execution_id: ended.id,
@@ -87,6 +97,7 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution, followed: bool) -> boo
 /// A command is with a worker now, who will report; unless it was to be stopped meanwhile.
 fn hand_over(schedule: &mut Schedule, index: usize, started: &Execution) -> bool {
     let timeout = Duration::seconds(i64::from(schedule.spec.delivery.timeout_seconds));
+    let heartbeat_seconds = schedule.spec.delivery.heartbeat_seconds;
     let attempt = &mut schedule.attempts[index];
     if !matches!(attempt.phase, Phase::Claimed { .. }) {
         return false;
@@ -97,7 +108,11 @@ fn hand_over(schedule: &mut Schedule, index: usize, started: &Execution) -> bool
             let (by, report) = (started.lock_id.instance, Box::new(cancel.report(started.time)));
             Phase::Reported { by, since, report }
         }
-        None => Phase::Running { since, deadline: since + timeout, heard_at: None, progress: None },
+        // From when the worker had it: an attempt that was taken over began long before.
+        None => {
+            let (heard_at, deadline) = (started.time, started.time + timeout);
+            Phase::Running { since, deadline, heartbeat_seconds, heard_at, progress: None }
+        }
     };
     true
 }

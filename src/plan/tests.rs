@@ -35,6 +35,10 @@ impl View for Knows {
         Duration::zero()
     }
 
+    fn listening_since(&self) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH
+    }
+
     fn deleted_retention(&self) -> Duration {
         Duration::days(30)
     }
@@ -337,7 +341,8 @@ fn skipped_entries_of_the_gone_are_recorded_by_others() {
     let mut view = knows();
     view.gone.insert(OTHER);
     let taken = plan(&skipped.schedule, &trigger, at("01:00:05"), &view, lease()).unwrap();
-    assert_eq!(ranges(&taken), ranges(&skipped));
+    assert_eq!(taken.finish.len(), skipped.skip.len());
+    assert_eq!(taken.finish[0].execution_id, skipped.skip[0].0.execution_id);
     assert_eq!(taken.recover.len(), 1);
 }
 

@@ -58,7 +58,7 @@ pub struct SkippedRange {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "snake_case")]
 pub enum Phase {
-    /// It is to be made at `due_at`: a retry.
+    /// It is to be made at `due_at`: a retry, a run by hand, an occurrence that has to wait.
     Waiting {
         /// When.
         due_at: DateTime<Utc>,
@@ -78,9 +78,11 @@ pub enum Phase {
         since: DateTime<Utc>,
         /// Until when the worker must report.
         deadline: DateTime<Utc>,
-        /// When the worker was heard last.
+        /// How long the worker may be silent, as it was told.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        heard_at: Option<DateTime<Utc>>,
+        heartbeat_seconds: Option<u32>,
+        /// When the worker was heard last, or given the command.
+        heard_at: DateTime<Utc>,
         /// How far the worker says it is, in percent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         progress: Option<u8>,

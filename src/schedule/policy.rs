@@ -36,7 +36,8 @@ pub enum CatchUp {
     /// The latest runs, if it is within its grace; those before it are skipped.
     #[default]
     Latest,
-    /// All that are within their grace run, one after the other, the last 1000 at most.
+    /// All that are within their grace run, in order, the last 1000 at most; none is skipped because
+    /// another is under way, it waits.
     All,
     /// None runs that is more than five seconds late.
     None,

@@ -185,7 +185,8 @@ pub fn restore(schedule: &mut Schedule, trigger: &Trigger, now: DateTime<Utc>) {
     (schedule.deleted_at, schedule.deleted_by) = (None, None);
     schedule.status = before;
     if matches!(before, Status::Active | Status::Paused) {
-        schedule.next_run_at = first_free(schedule, trigger, now);
+        schedule.next_run_at =
+            first_free(schedule, trigger, now).filter(|_| !schedule.has_had_all());
         let over = schedule.next_run_at.is_none() && schedule.attempts.is_empty();
         if over && schedule.spec.timing.schedule_type != ScheduleType::Dependent {
             let ran = schedule.success_count > 0 || schedule.spec.timing.schedule_type.recurs();

@@ -287,3 +287,57 @@ async fn cancelling_a_request_stops_waiting_for_its_reply() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_worker_is_not_lost_while_nobody_could_hear_it() {
+    let nats = Nats::start().await;
+    let mut service = nats.service().await;
+    let delivery = json!({ "mode": "job", "timeout_seconds": 60, "heartbeat_seconds": 2 });
+    nats.create(job("unheard", json!({ "delivery": delivery }))).await;
+    let command = command(&nats, 0).await;
+    execution(&nats, &command.execution_id, "running").await;
+    service.kill();
+    tokio::time::sleep(std::time::Duration::from_millis(3500)).await;
+    let _next = nats.service().await;
+    for _ in 0..5 {
+        nats.ask("execution.heartbeat", command.report(json!({}))).await;
+        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    }
+    nats.ask("execution.complete", command.report(json!({}))).await;
+    execution(&nats, &command.execution_id, "success").await;
+    assert_eq!(nats.count("COMMANDS").await, 1);
+}
+
+#[tokio::test]
+async fn what_is_cancelled_is_not_tried_again() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let id = nats.create(job("stopped", json!({ "max_retries": 3 }))).await;
+    let command = command(&nats, 0).await;
+    execution(&nats, &command.execution_id, "running").await;
+    nats.ask("execution.cancel", json!({ "execution_id": command.execution_id })).await;
+    execution(&nats, &command.execution_id, "cancelled").await;
+    let failed = nats.refused("execution.fail", command.report(json!({}))).await;
+    assert_eq!(failed["code"], "conflict");
+    wait_for("the schedule to have ended", || async {
+        let schedule = nats.ask("schedule.get", json!({ "schedule_id": id })).await;
+        (schedule["status"] == "failed").then_some(())
+    })
+    .await;
+    assert_eq!(nats.count("COMMANDS").await, 1);
+}
+
+#[tokio::test]
+async fn the_history_shows_what_was_sent_whatever_the_schedule_says_now() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let id = nats.create(job("changed", json!({ "command_payload": { "version": 1 } }))).await;
+    let command = command(&nats, 0).await;
+    execution(&nats, &command.execution_id, "running").await;
+    let update = json!({ "schedule_id": id, "command_payload": { "version": 2 } });
+    nats.ask("schedule.update", update).await;
+    nats.ask("execution.complete", command.report(json!({}))).await;
+    let ended = execution(&nats, &command.execution_id, "success").await;
+    assert_eq!(ended["command_payload"]["version"], 1);
+    assert!(ended["timings"]["sent_at"].is_string(), "{ended}");
+}

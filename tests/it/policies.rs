@@ -381,3 +381,60 @@ async fn a_schedule_has_a_beginning_an_end_a_number_of_runs_and_a_spread() {
     let error = nats.refused("schedule.create", too_wide).await;
     assert_eq!(error["details"][0]["field"], "jitter_seconds");
 }
+
+#[tokio::test]
+async fn a_follower_that_is_too_slow_holds_up_nobody() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let upstream = nats.create(far("busy")).await;
+    let follow = |name: &str, more: Value| {
+        let mut request = json!({ "name": name, "schedule_type": "dependent", "after": { "schedule_id": upstream } });
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        request
+    };
+    let job = json!({ "target_command": "cmd.example.slow", "delivery": { "mode": "job" } });
+    let slow = nats.create(follow("slow", job)).await;
+    let quick = nats.create(follow("quick", json!({ "target_command": "cmd.report.quick" }))).await;
+    for _ in 0..20 {
+        nats.ask("schedule.trigger", json!({ "schedule_id": upstream })).await;
+    }
+    nats.wait_executions(json!({ "schedule_id": quick, "status": "success" }), 20).await;
+    let skipped =
+        nats.wait_executions(json!({ "schedule_id": slow, "status": "skipped" }), 19).await;
+    assert_eq!(skipped[0]["skipped"]["cause"], "overlap");
+    wait_for("the notes to leave the record", || async {
+        let key = format!("$KV.scheduler_schedules.schedule.{upstream}");
+        let bucket = nats.js.get_stream("KV_scheduler_schedules").await.ok()?;
+        let record = bucket.get_last_raw_message_by_subject(&key).await.ok()?;
+        let record: Value = serde_json::from_slice(&record.payload).ok()?;
+        record.get("ended").is_none().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_backfill_goes_on_after_a_pause() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let _worker = slow_worker(&nats, "cmd.slow.backfill", Duration::from_millis(300)).await;
+    let request = json!({ "name": "backfill", "schedule_type": "cron", "cron_expression": "0 3 * * *", "max_runs": 100,
+                          "target_command": "cmd.slow.backfill", "delivery": { "mode": "request" } });
+    let id = nats.create(request).await;
+    let by_id = json!({ "schedule_id": id });
+    let span =
+        json!({ "schedule_id": id, "from": "2026-03-01T00:00:00Z", "to": "2026-03-08T23:00:00Z" });
+    nats.ask("schedule.backfill", span.clone()).await;
+    nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 2).await;
+    nats.ask("schedule.pause", by_id.clone()).await;
+    assert_eq!(nats.refused("schedule.backfill", span.clone()).await["code"], "not_allowed");
+    nats.ask("schedule.resume", by_id.clone()).await;
+    assert_eq!(
+        nats.refused("schedule.backfill", span).await["code"],
+        "not_allowed",
+        "one at a time"
+    );
+    let timing = json!({ "schedule_id": id, "cron_expression": "* * * * *" });
+    assert_eq!(nats.refused("schedule.update", timing).await["code"], "not_allowed");
+    let done = nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 8).await;
+    assert_eq!(done.len(), 8);
+}

@@ -112,9 +112,9 @@ impl RunningExecution {
                 running.instance = Some(by);
                 (running.since, running.until) = (Some(at), Some(until));
             }
-            Phase::Running { since, deadline, heard_at, progress } => {
+            Phase::Running { since, deadline, heard_at, progress, .. } => {
                 (running.since, running.until) = (Some(since), Some(deadline));
-                (running.heard_at, running.progress) = (heard_at, progress);
+                (running.heard_at, running.progress) = (Some(heard_at), progress);
             }
             _ => return None,
         }

@@ -195,7 +195,8 @@ impl Api {
         self.skip_due(schedule, now, SkipCause::Paused)?;
         let dependent = schedule.spec.timing.schedule_type == ScheduleType::Dependent;
         schedule.consecutive_failures = 0;
-        if schedule.next_run_at.is_none() && schedule.attempts.is_empty() && !dependent {
+        let idle = schedule.attempts.is_empty() && schedule.backfill.is_none();
+        if schedule.next_run_at.is_none() && idle && !dependent {
             // Its last occurrence ended while it was paused.
             schedule.status = Status::Completed;
         }

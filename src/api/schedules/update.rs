@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::super::error::ApiError;
+use super::super::error::{ApiError, Code};
 use super::super::reply::{Links, Reply, ScheduleView};
 use super::super::{Api, Caller, Checked};
 use crate::clock;
@@ -107,6 +107,10 @@ impl Api {
         actor: &str,
     ) -> Result<(), ApiError> {
         if request.changes_timing() {
+            if schedule.backfill.is_some() {
+                let message = format!("schedule {} is being backfilled", schedule.id);
+                return Err(ApiError::new(Code::NotAllowed, message));
+            }
             let cause = if schedule.fires() { SkipCause::Changed } else { SkipCause::Paused };
             self.skip_due(schedule, now, cause)?;
         }
