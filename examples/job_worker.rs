@@ -53,7 +53,7 @@ async fn main() -> Result<(), Error> {
     };
     let url = env("NATS_URL").unwrap_or_else(|| "nats://localhost:4222".to_owned());
     let nats = options.connect(url).await?;
-    let stream = jetstream::new(nats.clone()).get_stream(names::COMMANDS_STREAM).await?;
+    let stream = jetstream::new(nats.clone()).get_stream_no_info(names::COMMANDS_STREAM).await?;
     let config = pull::Config {
         durable_name: Some(CONSUMER.to_owned()),
         filter_subject: COMMANDS.to_owned(),

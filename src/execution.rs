@@ -214,10 +214,16 @@ impl Response {
 /// The instants of an attempt's way, for the whole story of an execution.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Timings {
+    /// When it was due: its nominal time and the schedule's jitter.
+    #[serde(default)]
+    pub due_at: Option<DateTime<Utc>>,
     /// When it was first claimed: up to half a second before its time.
     pub claimed_at: Option<DateTime<Utc>>,
     /// When the command was handed to the connection.
     pub sent_at: Option<DateTime<Utc>>,
+    /// When a stream had it. `completed_at` is when the outcome was known.
+    #[serde(default)]
+    pub acknowledged_at: Option<DateTime<Utc>>,
 }
 
 /// The claim under which an attempt was made.
@@ -425,7 +431,7 @@ impl Execution {
             triggered_by: attempt.manual.as_ref().map(|manual| manual.by.clone()),
             cancelled_by: None,
             lock_id: claim,
-            timings: Timings::default(),
+            timings: Timings { due_at: Some(schedule.due_at(attempt)), ..Timings::default() },
         }
     }
 }

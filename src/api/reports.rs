@@ -4,7 +4,7 @@
 //! the attempt is under way, so of a worker that is late and the service that gave it up one is
 //! heard. The record holds the report; the engine writes it to the history.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -16,7 +16,7 @@ use super::{Api, Caller};
 use crate::clock;
 use crate::execution::{ExecutionStatus, MAX_KEPT_BYTES};
 use crate::jetstream::WriteError;
-use crate::schedule::{Attempt, Cancel, DeliveryMode, Ending, FieldFault, Phase, Report, Schedule};
+use crate::schedule::{Attempt, Cancel, Delivery, Ending, FieldFault, Phase, Report, Schedule};
 
 /// A worker's report that it has done what a `job` command asked for.
 #[serde_with::skip_serializing_none]
@@ -251,9 +251,11 @@ impl Api {
     ) -> Result<Reply<Reported>, ApiError> {
         for _ in 0..super::CHANGE_TRIES {
             let Some((mut schedule, revision)) = self.record(schedule_id).await? else {
-                return Err(no_execution(execution_id));
+                // The record of a command without a schedule goes with its end.
+                let status = self.ended(execution_id, change).await?;
+                return Ok(reported(schedule_id, execution_id, status, None, caller));
             };
-            let mode = schedule.spec.delivery.mode;
+            let delivery = schedule.spec.delivery.clone();
             let known = |attempt: &&mut Attempt| attempt.execution_id == execution_id;
             let Some(attempt) = schedule.attempts.iter_mut().find(known) else {
                 let status = self.ended(execution_id, change).await?;
@@ -265,7 +267,7 @@ impl Api {
                 let message = format!("the token is not that of execution {execution_id}");
                 return Err(ApiError::new(Code::NotAllowed, message));
             }
-            let write = apply(attempt, change, mode, self.instance)?;
+            let write = apply(attempt, change, &delivery, self.instance)?;
             let (status, deadline) = status(attempt);
             let written =
                 if write { self.rewrite(&mut schedule, revision).await } else { Ok(revision) };
@@ -277,7 +279,8 @@ impl Api {
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(WriteError::Conflict.into())
+        // Not `conflict`, which says that the attempt has ended.
+        Err(ApiError::new(Code::Unavailable, "the schedule changes too often; try again"))
     }
 
     /// What is said to a report of an execution that the record does not hold any more.
@@ -304,7 +307,7 @@ impl Api {
 fn apply(
     attempt: &mut Attempt,
     change: &Change,
-    mode: DeliveryMode,
+    delivery: &Delivery,
     by: Uuid,
 ) -> Result<bool, ApiError> {
     let (id, now) = (attempt.execution_id, clock::now());
@@ -337,7 +340,7 @@ fn apply(
             attempt.phase = Phase::Reported { by, since, report };
             Ok(true)
         }
-        (Phase::Claimed { .. }, Change::Stops(cancel)) if mode.takes_time() => {
+        (Phase::Claimed { .. }, Change::Stops(cancel)) if delivery.mode.takes_time() => {
             let asked = attempt.cancel.is_some();
             attempt.cancel.get_or_insert_with(|| Box::new(cancel.clone()));
             Ok(!asked)
@@ -347,12 +350,22 @@ fn apply(
             Err(ApiError::new(Code::NotAllowed, message))
         }
         (Phase::Running { heard_at, progress, .. }, Change::Lives(now_at)) => {
-            *heard_at = now;
+            *heard_at = Some(now);
             *progress = now_at.or(*progress);
             Ok(true)
         }
-        // Quicker than the service itself.
-        (Phase::Claimed { .. }, Change::Lives(_)) => Ok(false),
+        // Quicker than the service itself: the command is out.
+        (Phase::Claimed { at: since, .. }, Change::Lives(progress)) => {
+            if attempt.cancel.is_some() {
+                return Ok(false);
+            }
+            let timeout = Duration::seconds(i64::from(delivery.timeout_seconds));
+            let (since, deadline, progress) = (*since, now + timeout, *progress);
+            let (heartbeat_seconds, heard_at) = (delivery.heartbeat_seconds, Some(now));
+            attempt.phase =
+                Phase::Running { since, deadline, heartbeat_seconds, heard_at, progress };
+            Ok(true)
+        }
     }
 }
 

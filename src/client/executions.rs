@@ -7,8 +7,9 @@ use uuid::Uuid;
 
 use super::{
     BackfillSchedule, Backfilled, CancelExecution, Client, ClientError, Code, CompleteExecution,
-    ExecuteImmediate, Execution, FailExecution, HeartbeatExecution, ListExecutions, Reply,
-    Reported, ServiceStatus, Triggered,
+    ExecuteImmediate, Execution, ExecutionStatistics, ExecutionStory, FailExecution, GetStatistics,
+    HeartbeatExecution, ListByCorrelation, ListExecutions, ListRunning, Reply, Reported,
+    RunningExecution, ServiceStatus, Triggered,
 };
 use crate::api::executions::GetExecution;
 use crate::api::status::Nothing;
@@ -29,11 +30,11 @@ impl Client {
         self.ask_and_wait("execute.immediate", request, request.wait_ms).await
     }
 
-    /// One execution, as its latest event shows it.
+    /// One execution, as its latest event shows it, with all attempts at its occurrence.
     ///
     /// # Errors
     /// See [`ClientError`]; `not_found`, also for one that has not begun.
-    pub async fn execution(&self, id: Uuid) -> Result<Reply<Execution>, ClientError> {
+    pub async fn execution(&self, id: Uuid) -> Result<Reply<ExecutionStory>, ClientError> {
         self.ask("execution.get", &GetExecution { execution_id: Some(id) }).await
     }
 
@@ -46,6 +47,39 @@ impl Client {
         request: &ListExecutions,
     ) -> Result<Reply<Vec<Execution>>, ClientError> {
         self.ask("execution.list", request).await
+    }
+
+    /// Executions that are under way, newest first, and on request those that wait.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `invalid`.
+    pub async fn running(
+        &self,
+        request: &ListRunning,
+    ) -> Result<Reply<Vec<RunningExecution>>, ClientError> {
+        self.ask("execution.running", request).await
+    }
+
+    /// Executions with a correlation id, newest first.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `invalid`.
+    pub async fn by_correlation(
+        &self,
+        request: &ListByCorrelation,
+    ) -> Result<Reply<Vec<Execution>>, ClientError> {
+        self.ask("execution.by_correlation", request).await
+    }
+
+    /// Statistics of a schedule, or of all.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `invalid`, `not_found`.
+    pub async fn statistics(
+        &self,
+        request: &GetStatistics,
+    ) -> Result<Reply<ExecutionStatistics>, ClientError> {
+        self.ask("execution.stats", request).await
     }
 
     /// Waits until an execution has an outcome, by asking again and again; `None` if it has none within
@@ -65,7 +99,9 @@ impl Client {
             let left = patience.saturating_sub(started.elapsed()).max(LOOK);
             let client = self.clone().timeout(self.timeout.min(left));
             let away = match client.execution(execution_id).await {
-                Ok(reply) if reply.data.status.is_final() => return Ok(Some(reply.data)),
+                Ok(reply) if reply.data.execution.status.is_final() => {
+                    return Ok(Some(reply.data.execution));
+                }
                 Ok(_) => None,
                 Err(error) if error.code() == Some(Code::NotFound) => None,
                 Err(error) if error.may_pass() => Some(error),

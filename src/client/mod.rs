@@ -44,7 +44,9 @@ use serde::de::DeserializeOwned;
 
 pub use crate::api::error::{ApiError, Code};
 pub use crate::api::execute::ExecuteImmediate;
-pub use crate::api::executions::ListExecutions;
+pub use crate::api::executions::{
+    ExecutionStory, ListByCorrelation, ListExecutions, ListRunning, RunningExecution,
+};
 pub use crate::api::reply::{Pagination, Reply, ScheduleSummary, ScheduleView, Warning};
 pub use crate::api::reports::{
     CancelExecution, CompleteExecution, FailExecution, HeartbeatExecution, Reported,
@@ -55,6 +57,7 @@ pub use crate::api::schedules::{
     PreviewSchedule, RestoreSchedule, ResumeSchedule, ScheduleFilter, Sort, TagsMatch,
     TriggerSchedule, Triggered,
 };
+pub use crate::api::statistics::{ExecutionStatistics, GetStatistics};
 pub use crate::api::status::ServiceStatus;
 pub use crate::execution::{ErrorType, Execution, ExecutionStatus};
 pub use crate::schedule::{

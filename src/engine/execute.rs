@@ -68,6 +68,12 @@ pub(crate) async fn attempt(
     drop(urgent);
     failpoint("after_deliver");
     let now = clock::now();
+    let acknowledged = match schedule.spec.delivery.mode {
+        DeliveryMode::Publish => matches!(outcome, Outcome::Success { .. }),
+        DeliveryMode::Job => matches!(outcome, Outcome::HandedOver),
+        DeliveryMode::Request | DeliveryMode::Core => false,
+    };
+    execution.timings.acknowledged_at = acknowledged.then_some(now);
     execution.end(outcome, now);
     shared.urgency.quiet().await;
     Some(conclude(shared, schedule, attempt, execution).await)

@@ -262,7 +262,7 @@ impl Engine {
             let Some(entry) = self.shared.index.get(id) else {
                 continue;
             };
-            let held = self.not_before.get(&id).is_some_and(|later| *later > now);
+            let held = self.is_held(id, now);
             let wake = wake_at(&entry.schedule, &*self.shared).filter(|wake| *wake <= now && !held);
             let mut lane = Lane::Fast;
             if wake.is_some() && self.is_special(&entry) {
@@ -289,12 +289,18 @@ impl Engine {
                 && let Some((id, priority)) = self.queue.pop(lane)
             {
                 let claim = match lane {
+                    _ if self.is_held(id, now) => Claiming::None,
                     Lane::Request => Claiming::All,
                     Lane::Fast => Claiming::Fast,
                 };
                 self.start(id, lane, permit, claim, priority > SETTLING);
             }
         }
+    }
+
+    /// Whether nothing that is due of a schedule is to be done yet.
+    fn is_held(&self, id: Uuid, now: DateTime<Utc>) -> bool {
+        self.not_before.get(&id).is_some_and(|later| *later > now)
     }
 
     /// Whether what is due of a schedule must be known before it is started: it waits for replies, or

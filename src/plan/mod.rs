@@ -228,7 +228,8 @@ fn lost_at(attempt: &Attempt, view: &impl View) -> Option<(DateTime<Utc>, bool)>
     let listening = view.listening_since();
     let deadline = deadline.max(listening + (deadline - since).min(RECONNECTING));
     let silent = heartbeat_seconds
-        .map(|seconds| heard_at.max(listening) + Duration::seconds(i64::from(seconds)));
+        .zip(heard_at)
+        .map(|(seconds, heard_at)| heard_at.max(listening) + Duration::seconds(i64::from(seconds)));
     Some(silent.filter(|silent| *silent < deadline).map_or((deadline, true), |at| (at, false)))
 }
 

@@ -120,10 +120,10 @@ fn a_job_runs_until_its_worker_reports_and_the_next_is_skipped() {
     let record = handed_over(&first, at("00:00:01"));
     let Phase::Running { deadline, .. } = record.attempts[0].phase else { panic!() };
     assert_eq!(deadline, at("00:10:01"));
-    assert_eq!(wake_at(&record, &knows()), Some(at("00:00:31")), "the heartbeat");
+    assert_eq!(wake_at(&record, &knows()), Some(at("00:01:00")), "it may wait in the stream");
     let mut heard = record.clone();
     if let Phase::Running { heard_at, .. } = &mut heard.attempts[0].phase {
-        *heard_at = at("00:00:50");
+        *heard_at = Some(at("00:00:50"));
     }
     let second = plan(&heard, &trigger, at("00:01:00"), &knows(), lease()).unwrap();
     assert_eq!(ranges(&second), [(SkipCause::Overlap, at("00:01:00"), at("00:01:00"), 1)]);
@@ -135,13 +135,18 @@ fn a_worker_that_is_silent_is_lost_and_one_that_is_late_times_out() {
     let (schedule, trigger) = job("");
     let first = plan(&schedule, &trigger, at("00:00:00"), &knows(), lease()).unwrap();
     let record = handed_over(&first, at("00:00:01"));
-    let lost = plan(&record, &trigger, at("00:00:31"), &knows(), lease()).unwrap();
+    let mut begun = record.clone();
+    if let Phase::Running { heard_at, .. } = &mut begun.attempts[0].phase {
+        *heard_at = Some(at("00:00:02"));
+    }
+    assert_eq!(wake_at(&begun, &knows()), Some(at("00:00:32")));
+    let lost = plan(&begun, &trigger, at("00:00:32"), &knows(), lease()).unwrap();
     let Phase::Reported { report, since, .. } = &lost.finish[0].phase else { panic!() };
     assert_eq!((report.error_type.as_deref(), *since), (Some("worker_lost"), at("00:00:01")));
     assert!(!report.is_final);
     let mut heard = record.clone();
     if let Phase::Running { heard_at, .. } = &mut heard.attempts[0].phase {
-        *heard_at = at("00:10:00");
+        *heard_at = Some(at("00:10:00"));
     }
     let late = plan(&heard, &trigger, at("00:10:01"), &knows(), lease()).unwrap();
     let Phase::Reported { report, .. } = &late.finish[0].phase else { panic!() };
@@ -158,7 +163,7 @@ fn overlap_policies_allow_buffer_or_cancel() {
     let mut record = handed_over(&second, at("00:01:50"));
     for attempt in &mut record.attempts {
         if let Phase::Running { heard_at, .. } = &mut attempt.phase {
-            *heard_at = at("00:01:59");
+            *heard_at = Some(at("00:01:59"));
         }
     }
     let third = plan(&record, &trigger, at("00:02:00"), &knows(), lease()).unwrap();
@@ -172,7 +177,7 @@ fn overlap_policies_allow_buffer_or_cancel() {
     assert!(matches!(buffered.schedule.attempts[1].phase, Phase::Waiting { .. }));
     let mut record = buffered.schedule;
     if let Phase::Running { heard_at, .. } = &mut record.attempts[0].phase {
-        *heard_at = at("00:01:59");
+        *heard_at = Some(at("00:01:59"));
     }
     let next = plan(&record, &trigger, at("00:02:00"), &knows(), lease()).unwrap();
     assert_eq!(ranges(&next)[0].0, SkipCause::Overlap, "one waits already");
@@ -359,7 +364,7 @@ impl World {
                     let started = Execution::started(&self.record, attempt, claim, self.now);
                     settle(&mut self.record, &started, false);
                 } else if !self.record.spec.delivery.mode.takes_time() {
-                    let fails = choices.next().unwrap_or(0) % 4 == 0;
+                    let fails = choices.next().unwrap_or(0).is_multiple_of(4);
                     self.end(attempt, if fails { failure() } else { Outcome::success() });
                 }
             }
@@ -379,7 +384,7 @@ impl World {
     /// Ends some of what is under way.
     fn end_some(&mut self, choices: &mut impl Iterator<Item = u8>, all: bool) {
         for attempt in self.record.attempts.clone() {
-            if is_under_way(&attempt) && (all || choices.next().unwrap_or(0) % 2 == 0) {
+            if is_under_way(&attempt) && (all || choices.next().unwrap_or(0).is_multiple_of(2)) {
                 let outcome = match (&attempt.cancel, choices.next().unwrap_or(0) % 3) {
                     (Some(_), _) => Outcome::Cancelled { by: None, reason: None },
                     (None, 0) => failure(),

@@ -110,8 +110,9 @@ fn hand_over(schedule: &mut Schedule, index: usize, started: &Execution) -> bool
         }
         // From when the worker had it: an attempt that was taken over began long before.
         None => {
-            let (heard_at, deadline) = (started.time, started.time + timeout);
-            Phase::Running { since, deadline, heartbeat_seconds, heard_at, progress: None }
+            let deadline = started.time + timeout;
+            let (heard_at, progress) = (None, None);
+            Phase::Running { since, deadline, heartbeat_seconds, heard_at, progress }
         }
     };
     true

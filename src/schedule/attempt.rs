@@ -81,8 +81,10 @@ pub enum Phase {
         /// How long the worker may be silent, as it was told.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         heartbeat_seconds: Option<u32>,
-        /// When the worker was heard last, or given the command.
-        heard_at: DateTime<Utc>,
+        /// When the worker was heard last. Its silence counts from when it is heard first: until then the
+        /// command may wait in the stream.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        heard_at: Option<DateTime<Utc>>,
         /// How far the worker says it is, in percent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         progress: Option<u8>,

@@ -128,7 +128,7 @@ async fn a_schedule_is_led_through_its_whole_life() {
         (executions.data.len() == 2).then_some(())
     })
     .await;
-    assert_eq!(client.execution(second.id).await.unwrap().data.id, second.id);
+    assert_eq!(client.execution(second.id).await.unwrap().data.execution.id, second.id);
 
     let deleted = client.delete(id).await.unwrap().data;
     assert!(!deleted.hard_delete && deleted.purge_at.is_some());

@@ -29,3 +29,4 @@ mod service_api;
 mod statistics;
 mod structure;
 mod updates;
+mod workers;

@@ -30,7 +30,7 @@ const READS: [&str; 9] = [
 /// Operations by which workers report: for `admin` and `worker`.
 const REPORTS: [&str; 3] = ["execution.complete", "execution.fail", "execution.heartbeat"];
 /// All others: for `admin`.
-const CHANGES: [&str; 11] = [
+const CHANGES: [&str; 12] = [
     "schedule.create",
     "schedule.update",
     "schedule.delete",
@@ -38,6 +38,7 @@ const CHANGES: [&str; 11] = [
     "schedule.pause",
     "schedule.resume",
     "schedule.trigger",
+    "schedule.backfill",
     "bulk.create",
     "bulk.operation",
     "execute.immediate",

@@ -66,7 +66,7 @@ fn javascript(dir: &Path) -> Command {
     if !folder.join("node_modules").exists() {
         let mut npm = Command::new("npm");
         npm.args(["ci", "--prefer-offline", "--ignore-scripts", "--no-audit", "--no-fund"]);
-        done(npm.current_dir(&folder));
+        succeed(npm.current_dir(&folder));
     }
     let mut command = Command::new("node");
     command.arg(folder.join("worker.mjs"));
@@ -104,7 +104,7 @@ fn packages() -> PathBuf {
         pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]);
         pip.args([OsStr::new("--target"), built.as_os_str()]);
         pip.args([OsStr::new("--requirement"), requirements.as_os_str()]);
-        done(&mut pip);
+        succeed(&mut pip);
         // It fails where another process was quicker, with the same.
         let moved = fs::rename(&built, &installed);
         assert!(installed.exists(), "{moved:?}");
@@ -122,7 +122,7 @@ fn cache() -> PathBuf {
         .unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")))
 }
 
-fn done(command: &mut Command) {
+fn succeed(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let said = [output.stdout, output.stderr].concat();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&said));
@@ -171,7 +171,7 @@ impl Worker {
     /// Asks it to end, as a supervisor does.
     async fn stop(&mut self) -> ExitStatus {
         let pid = self.child.id().to_string();
-        done(Command::new("kill").args(["-TERM", &pid]));
+        succeed(Command::new("kill").args(["-TERM", &pid]));
         wait_for("the worker to end", || {
             let exited = self.child.try_wait().unwrap();
             async move { exited }
@@ -399,18 +399,19 @@ async fn reports_and_backfills_are_typed_too() {
     let hourly = CreateSchedule::cron("hourly", "0 * * * *", "cmd.example.typed")
         .delivery(delivery(20))
         .retries(3, 0);
-    let schedule_id = Some(client.create(&hourly).await.unwrap().data.id);
+    let id = client.create(&hourly).await.unwrap().data.id;
+    let schedule_id = Some(id);
     let backfill = BackfillSchedule {
         schedule_id,
-        from: Some(Utc::now() - TimeDelta::hours(2)),
-        to: Some(Utc::now()),
+        from: Some(Utc::now() - TimeDelta::hours(3)),
+        to: Some(Utc::now() - TimeDelta::minutes(1)),
         dry_run: Some(true),
     };
     let backfilled = client.backfill(&backfill).await.unwrap().data;
     assert!(backfilled.dry_run && backfilled.count >= 2, "{backfilled:?}");
     assert_eq!(backfilled.occurrences.len() as u64, backfilled.count);
 
-    let run = client.trigger(schedule_id.unwrap()).await.unwrap().data;
+    let run = client.trigger(id).await.unwrap().data;
     let execution_id = Some(run.execution_id);
     let token = header(&command(&nats, &run.execution_id.to_string()).await, "Scheduler-Token");
     let alive = HeartbeatExecution { execution_id, token: token.clone(), progress: Some(101) };

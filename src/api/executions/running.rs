@@ -114,7 +114,7 @@ impl RunningExecution {
             }
             Phase::Running { since, deadline, heard_at, progress, .. } => {
                 (running.since, running.until) = (Some(since), Some(deadline));
-                (running.heard_at, running.progress) = (Some(heard_at), progress);
+                (running.heard_at, running.progress) = (heard_at, progress);
             }
             _ => return None,
         }
