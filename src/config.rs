@@ -186,6 +186,14 @@ impl Config {
             read.fault("STREAM_REPLICAS", "must be 1, 3 or 5".to_owned());
         }
         let rates = read.rates();
+        let (instances, most) = (
+            read.number32("SCHEDULER_JOB_DEFAULTS_MAX_INSTANCES", 1, 16),
+            read.number32("SCHEDULER_MAX_INSTANCES", 1, 16),
+        );
+        if instances > most {
+            let reason = "must not be more than SCHEDULER_MAX_INSTANCES";
+            read.fault("SCHEDULER_JOB_DEFAULTS_MAX_INSTANCES", reason.to_owned());
+        }
         let nats = read.nats();
         let seconds = |n: u64| Duration::from_secs(n);
         let deleted_retention = chrono::Duration::seconds(i64::from(read.number32(
@@ -220,8 +228,8 @@ impl Config {
                 } else {
                     CatchUp::All
                 },
-                max_instances: read.number32("SCHEDULER_JOB_DEFAULTS_MAX_INSTANCES", 1, 16),
-                most_instances: read.number32("SCHEDULER_MAX_INSTANCES", 1, 16),
+                max_instances: instances,
+                most_instances: most,
             },
             engine: EngineConfig {
                 max_in_flight: read.size("SCHEDULER_MAX_IN_FLIGHT", 1, 100_000),

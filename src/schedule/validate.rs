@@ -151,6 +151,12 @@ pub fn apply_update(
     now: DateTime<Utc>,
 ) -> Result<(), Vec<FieldFault>> {
     let request = update.over(&schedule.spec);
+    // What was allowed once stays, until it is changed.
+    let kept_instances = update.max_instances.map_or(schedule.spec.max_instances, |_| 0);
+    let rules = &Rules {
+        most_instances: rules.most_instances.max(u32::from(kept_instances)),
+        ..rules.clone()
+    };
     let timing = &schedule.spec.timing;
     let kept = if update.changes_timing() {
         None

@@ -10,7 +10,7 @@ use super::super::error::{ApiError, Code};
 use super::super::reply::{Links, Reply};
 use super::super::{Api, Caller};
 use crate::clock;
-use crate::schedule::{Backfill, ChangeKind, FieldFault, Schedule};
+use crate::schedule::{Backfill, ChangeKind, FieldFault, Schedule, ScheduleType};
 
 /// Occurrences that one request may run.
 const MAX_OCCURRENCES: u64 = 1000;
@@ -135,7 +135,14 @@ fn may_backfill(schedule: &Schedule) -> Result<(), ApiError> {
     let refuse =
         |reason: &str| Err(ApiError::new(Code::NotAllowed, format!("schedule {id} {reason}")));
     if !schedule.fires() {
-        return refuse("does not fire: resume it first");
+        let status = schedule.status.as_str();
+        return refuse(&format!(
+            "does not fire: its status is {status}, its is_active {}",
+            schedule.is_active
+        ));
+    }
+    if schedule.spec.timing.schedule_type == ScheduleType::Dependent {
+        return refuse("has no times of its own");
     }
     if schedule.backfill.is_some() {
         return refuse("is being backfilled already");

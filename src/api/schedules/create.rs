@@ -54,7 +54,9 @@ impl Api {
                 (once.schedule, once.revision, once.repeated)
             }
             None => {
-                let (schedule, revision) = self.store_new(new(Uuid::now_v7())?, false).await?;
+                let schedule = new(Uuid::now_v7())?;
+                self.check_after(&schedule).await?;
+                let (schedule, revision) = self.store_new(schedule, false).await?;
                 (schedule, revision, false)
             }
         };
@@ -89,7 +91,6 @@ impl Api {
         let (now, correlation_id) = (clock::now(), &caller.correlation_id);
         let (mut schedule, _) =
             new_schedule(request, &self.rules, id, now, created_by, correlation_id, self.writer())?;
-        self.check_after(&schedule)?;
         let details = json!({
             "schedule_type": schedule.spec.timing.schedule_type,
             "target_command": schedule.spec.target_command,
@@ -105,13 +106,11 @@ impl Api {
     }
 
     /// Refuses to follow a schedule that is not there, or that follows this one.
-    pub(super) fn check_after(&self, schedule: &Schedule) -> Result<(), ApiError> {
+    pub(super) async fn check_after(&self, schedule: &Schedule) -> Result<(), ApiError> {
         let Some(after) = schedule.spec.timing.after else { return Ok(()) };
         let upstream = after.schedule_id;
-        let there = self
-            .index
-            .get(upstream)
-            .is_some_and(|entry| entry.schedule.status != Status::Deleted && !entry.schedule.purge);
+        let stored = self.record(upstream).await?;
+        let there = stored.is_some_and(|(s, _)| s.status != Status::Deleted && !s.purge);
         let reason = if !there {
             format!("there is no schedule {upstream}")
         } else if self.index.leads_to(upstream, schedule.id) {

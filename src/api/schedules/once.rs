@@ -77,6 +77,7 @@ impl Api {
                 None => {
                     // What cannot be created leaves no memo.
                     let schedule = make(mine)?;
+                    self.check_after(&schedule).await?;
                     let memo = Memo { schedule_id: mine, request: hash.clone(), done: false };
                     match self.store.put_for(&memo_key, memo.encode()?, revision, REMEMBERED).await
                     {

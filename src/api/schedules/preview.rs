@@ -93,7 +93,7 @@ impl Api {
             dst_overlap: request.dst_overlap,
         };
         let now = clock::now();
-        let (timing, trigger) = match request.schedule_id {
+        let (timing, trigger, had) = match request.schedule_id {
             Some(id) if fields == TimingFields::default() => self.timing_of(id).await?,
             Some(_) => {
                 faults.push(FieldFault::new("schedule_id", "cannot stand beside timing fields"));
@@ -103,7 +103,7 @@ impl Api {
                 let lookahead = self.rules.limits.lookahead;
                 let zone = self.rules.timezone;
                 match fields.check(Uuid::nil(), now, zone, lookahead, &mut faults) {
-                    Some(checked) if faults.is_empty() => checked,
+                    Some((timing, trigger)) if faults.is_empty() => (timing, trigger, 0),
                     _ => return Err(faults.into()),
                 }
             }
@@ -117,7 +117,8 @@ impl Api {
             moved: Vec::new(),
             description: describe(&timing, &trigger),
         };
-        let count = usize::try_from(count).unwrap_or(1000);
+        let left = timing.max_runs.map_or(count, |most| most.saturating_sub(had).min(count));
+        let count = usize::try_from(left).unwrap_or(1000);
         for occurrence in trigger.occurrences_after(request.after.unwrap_or(now)).take(count) {
             preview.occurrences.push(occurrence.at);
             if timing.jitter_seconds > 0 {
@@ -132,11 +133,12 @@ impl Api {
         Ok(Reply::new(preview, caller))
     }
 
-    async fn timing_of(&self, id: Uuid) -> Result<(Timing, Trigger), ApiError> {
+    /// The timing of a schedule, and how many occurrences it has had.
+    async fn timing_of(&self, id: Uuid) -> Result<(Timing, Trigger, u64), ApiError> {
         let (schedule, _) = self.read_schedule(id).await?;
         let timing = schedule.spec.timing.clone();
         let trigger = timing.trigger(id).map_err(|fault| vec![fault])?;
-        Ok((timing, trigger))
+        Ok((timing, trigger, schedule.occurrence_count))
     }
 }
 

@@ -51,6 +51,9 @@ impl Api {
             super::check_expected(request.expected_revision, &old)?;
             let (mut schedule, now) = (old.clone(), clock::now());
             self.apply(&request, &mut schedule, now, &actor)?;
+            if request.after.is_some() {
+                self.check_after(&schedule).await?;
+            }
             let changes = differences(&old, &schedule);
             let fields: Vec<_> = changes.iter().map(|change| change["field"].clone()).collect();
             let details = json!({
@@ -121,9 +124,6 @@ impl Api {
             self.skip_due(schedule, now, SkipCause::Paused)?;
         }
         apply_update(request, schedule, &self.rules, now)?;
-        if request.after.is_some() {
-            self.check_after(schedule)?;
-        }
         super::touch(schedule, now, actor);
         Ok(())
     }
