@@ -56,6 +56,7 @@ pub mod membership;
 mod queue;
 mod rates;
 mod run;
+mod turns;
 mod urgency;
 mod work;
 

@@ -26,10 +26,10 @@ use super::work::{Claiming, Done, Worked, work};
 use super::{EngineConfig, Shared};
 use crate::clock;
 use crate::failpoint::failpoint;
-use crate::index::{Entry, Index};
+use crate::index::Index;
 use crate::jetstream::history::History;
 use crate::jetstream::schedules::Store;
-use crate::plan::{plan, wake_at};
+use crate::plan::wake_at;
 use crate::schedule::DeliveryMode;
 
 /// An outcome waits for the next claim of its schedule if that is no further away than this.
@@ -43,7 +43,7 @@ const LATER: Duration = Duration::seconds(1);
 
 /// The engine of one instance.
 pub struct Engine {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     queue: Queue,
     armory: Armory,
     /// Schedules whose record is being written: never two writes of ours at once.
@@ -57,9 +57,9 @@ pub struct Engine {
     /// When unsettled outcomes are to be settled at the latest.
     settle_at: HashMap<Uuid, DateTime<Utc>>,
     /// Schedules of which nothing that is due is to be done before.
-    not_before: HashMap<Uuid, DateTime<Utc>>,
+    pub(super) not_before: HashMap<Uuid, DateTime<Utc>>,
     /// When schedules with limited targets may send, by the order in which they asked.
-    slots: HashMap<Uuid, DateTime<Utc>>,
+    pub(super) slots: HashMap<Uuid, DateTime<Utc>>,
     fast: Arc<Semaphore>,
     request: Arc<Semaphore>,
     events: UnboundedSender<Event>,
@@ -296,49 +296,6 @@ impl Engine {
                 self.start(id, lane, permit, claim, priority > SETTLING);
             }
         }
-    }
-
-    /// Whether nothing that is due of a schedule is to be done yet.
-    fn is_held(&self, id: Uuid, now: DateTime<Utc>) -> bool {
-        self.not_before.get(&id).is_some_and(|later| *later > now)
-    }
-
-    /// Whether what is due of a schedule must be known before it is started: it waits for replies, or
-    /// its target is limited.
-    fn is_special(&self, entry: &Entry) -> bool {
-        let spec = &entry.schedule.spec;
-        spec.delivery.mode == DeliveryMode::Request
-            || self.shared.rates.limits(&spec.target_command)
-    }
-
-    /// How many commands a schedule would send now.
-    fn sends(&self, entry: &Entry, now: DateTime<Utc>) -> usize {
-        let lease = self.shared.lease(&entry.schedule.spec);
-        let plan = plan(&entry.schedule, &entry.trigger, now, &*self.shared, lease);
-        plan.map_or(0, |plan| plan.fire.len() + plan.recover.len())
-    }
-
-    /// Until when a schedule must wait that would send so many commands; it has its place in the
-    /// order from when it asks first.
-    fn must_wait(
-        &mut self,
-        entry: &Entry,
-        sends: usize,
-        now: DateTime<Utc>,
-    ) -> Option<DateTime<Utc>> {
-        let (id, target) = (entry.schedule.id, &entry.schedule.spec.target_command);
-        if sends == 0 || !self.shared.rates.limits(target) {
-            return None;
-        }
-        let slot = match self.slots.remove(&id) {
-            Some(slot) => slot,
-            None => self.shared.rates.reserve(target, sends, now, self.shared.members.count()),
-        };
-        if slot <= now {
-            return None;
-        }
-        self.slots.insert(id, slot);
-        Some(slot)
     }
 
     fn start(

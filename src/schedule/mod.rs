@@ -9,6 +9,7 @@ mod fields;
 mod payload;
 mod policy;
 mod request;
+mod rules;
 mod target;
 mod template;
 mod timing;
@@ -30,11 +31,12 @@ pub use fields::{FieldFault, MAX_FAULTS, object as object_field, parse as parse_
 pub use payload::{MAX_PAYLOAD_BYTES, Payload};
 pub use policy::{CatchUp, Overlap, RetryFields, RetryPolicy, jitter};
 pub use request::CreateSchedule;
+pub use rules::{Limits, MAX_TAGS, Rules};
 pub use target::{Target, TargetPattern};
 pub use template::{Values, check as check_template, render};
 pub use timing::{After, On, Timing, TimingFields};
 pub use update::UpdateSchedule;
-pub use validate::{Limits, MAX_TAGS, Rules, apply_update, new_schedule, restore};
+pub use validate::{apply_update, new_schedule, restore};
 
 /// How a schedule yields its times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

@@ -7,76 +7,11 @@ use uuid::Uuid;
 
 use super::timing::MAX_INTERVAL_SECONDS;
 use super::{
-    CatchUp, CreateSchedule, Delivery, DeliveryMode, FieldFault, MAX_PAYLOAD_BYTES, Schedule,
-    ScheduleType, Spec, Status, Target, TargetPattern, Timing, UpdateSchedule, Writer, template,
+    CreateSchedule, Delivery, DeliveryMode, FieldFault, MAX_PAYLOAD_BYTES, MAX_TAGS, Rules,
+    Schedule, ScheduleType, Spec, Status, Target, TargetPattern, Timing, UpdateSchedule, Writer,
+    template,
 };
 use crate::trigger::Trigger;
-
-/// Tags of a schedule, and of a filter.
-pub const MAX_TAGS: usize = 20;
-
-/// Limits that an operator sets.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// How far ahead a `one_time` may lie.
-    pub lookahead: Duration,
-    /// Schedules a creator may have that are not deleted.
-    pub schedules_per_creator: usize,
-    /// Items of a bulk request.
-    pub bulk_operations: usize,
-    /// How long a schedule that was deleted softly can be restored.
-    pub deleted_retention: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            lookahead: Duration::days(365),
-            schedules_per_creator: 1000,
-            bulk_operations: 100,
-            deleted_retention: Duration::days(30),
-        }
-    }
-}
-
-/// What requests are checked against.
-#[derive(Clone, Debug)]
-pub struct Rules {
-    /// Operator's limits.
-    pub limits: Limits,
-    /// Which targets are allowed: any of these patterns.
-    pub allowed_targets: Vec<TargetPattern>,
-    /// Time zone of schedules that name none.
-    pub timezone: chrono_tz::Tz,
-    /// `max_retries` of schedules that say none.
-    pub max_retries: u8,
-    /// `retry_delay_seconds` of schedules that say none.
-    pub retry_delay_seconds: u32,
-    /// `misfire_grace_seconds` of schedules that say none.
-    pub misfire_grace_seconds: u32,
-    /// `catch_up` of schedules that say none.
-    pub catch_up: CatchUp,
-    /// `max_instances` of schedules that say none.
-    pub max_instances: u32,
-    /// The largest `max_instances`.
-    pub most_instances: u32,
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Self {
-            limits: Limits::default(),
-            allowed_targets: TargetPattern::parse("cmd.>").into_iter().collect(),
-            timezone: chrono_tz::UTC,
-            max_retries: 3,
-            retry_delay_seconds: 300,
-            misfire_grace_seconds: 300,
-            catch_up: CatchUp::Latest,
-            max_instances: 1,
-            most_instances: 3,
-        }
-    }
-}
 
 /// Checks a request to create schedule `id` at `now` and makes its record.
 ///
@@ -405,69 +340,4 @@ fn check_tags(tags: Vec<String>, faults: &mut Vec<FieldFault>) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn create(json: &str) -> Result<Schedule, Vec<String>> {
-        let rules = Rules {
-            allowed_targets: vec![TargetPattern::parse("cmd.report.>").unwrap()],
-            ..Rules::default()
-        };
-        let now = "2026-01-01T00:00:00Z".parse().unwrap();
-        let writer = Writer { instance: Uuid::nil(), token: 1 };
-        let texts = |faults: Vec<FieldFault>| faults.iter().map(ToString::to_string).collect();
-        let request =
-            super::super::parse_fields(json.as_bytes()).map_err(|(_, faults)| texts(faults))?;
-        new_schedule(&request, &rules, Uuid::nil(), now, "me", "c", writer)
-            .map(|(schedule, _)| schedule)
-            .map_err(texts)
-    }
-
-    #[test]
-    fn the_smallest_request_gets_the_defaults() {
-        let schedule = create(
-            r#"{"name":"n","schedule_type":"cron","cron_expression":"@daily","target_command":"cmd.report.a"}"#,
-        )
-        .unwrap();
-        let spec = &schedule.spec;
-        assert_eq!(spec.priority, 5);
-        assert_eq!((spec.max_retries, spec.retry_delay_seconds), (3, 300));
-        assert_eq!(spec.misfire_grace_seconds, 300);
-        assert_eq!(spec.command_payload.as_str(), "{}");
-        assert_eq!(spec.delivery, super::super::Delivery::default());
-        // Midnight itself is the first occurrence of a schedule created at midnight.
-        assert_eq!(schedule.next_run_at.unwrap().to_rfc3339(), "2026-01-01T00:00:00+00:00");
-    }
-
-    #[test]
-    fn several_faults_are_reported_together() {
-        let faults = create(
-            r#"{"name":"","schedule_type":"cron","target_command":"cmd.other.a","priority":11,
-                "max_retries":11,"tags":["a","a"],"delivery":{"timeout_seconds":0}}"#,
-        )
-        .unwrap_err();
-        for field in [
-            "name",
-            "cron_expression",
-            "target_command",
-            "priority",
-            "max_retries",
-            "tags[1]",
-            "delivery.timeout_seconds",
-        ] {
-            assert!(
-                faults.iter().any(|f| f.starts_with(&format!("{field}: "))),
-                "{field}: {faults:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_cron_whose_last_year_is_over_is_refused() {
-        let faults = create(
-            r#"{"name":"n","schedule_type":"cron","cron_expression":"0 0 0 1 1 * 2020","target_command":"cmd.report.a"}"#,
-        )
-        .unwrap_err();
-        assert_eq!(faults, ["cron_expression: has no time in the future"]);
-    }
-}
+mod tests;

@@ -1,0 +1,61 @@
+use super::*;
+
+fn create(json: &str) -> Result<Schedule, Vec<String>> {
+    let rules = Rules {
+        allowed_targets: vec![TargetPattern::parse("cmd.report.>").unwrap()],
+        ..Rules::default()
+    };
+    let now = "2026-01-01T00:00:00Z".parse().unwrap();
+    let writer = Writer { instance: Uuid::nil(), token: 1 };
+    let texts = |faults: Vec<FieldFault>| faults.iter().map(ToString::to_string).collect();
+    let request =
+        super::super::parse_fields(json.as_bytes()).map_err(|(_, faults)| texts(faults))?;
+    new_schedule(&request, &rules, Uuid::nil(), now, "me", "c", writer)
+        .map(|(schedule, _)| schedule)
+        .map_err(texts)
+}
+
+#[test]
+fn the_smallest_request_gets_the_defaults() {
+    let schedule = create(
+        r#"{"name":"n","schedule_type":"cron","cron_expression":"@daily","target_command":"cmd.report.a"}"#,
+    )
+    .unwrap();
+    let spec = &schedule.spec;
+    assert_eq!(spec.priority, 5);
+    assert_eq!((spec.max_retries, spec.retry_delay_seconds), (3, 300));
+    assert_eq!(spec.misfire_grace_seconds, 300);
+    assert_eq!(spec.command_payload.as_str(), "{}");
+    assert_eq!(spec.delivery, super::super::Delivery::default());
+    // Midnight itself is the first occurrence of a schedule created at midnight.
+    assert_eq!(schedule.next_run_at.unwrap().to_rfc3339(), "2026-01-01T00:00:00+00:00");
+}
+
+#[test]
+fn several_faults_are_reported_together() {
+    let faults = create(
+        r#"{"name":"","schedule_type":"cron","target_command":"cmd.other.a","priority":11,
+            "max_retries":11,"tags":["a","a"],"delivery":{"timeout_seconds":0}}"#,
+    )
+    .unwrap_err();
+    for field in [
+        "name",
+        "cron_expression",
+        "target_command",
+        "priority",
+        "max_retries",
+        "tags[1]",
+        "delivery.timeout_seconds",
+    ] {
+        assert!(faults.iter().any(|f| f.starts_with(&format!("{field}: "))), "{field}: {faults:?}");
+    }
+}
+
+#[test]
+fn a_cron_whose_last_year_is_over_is_refused() {
+    let faults = create(
+        r#"{"name":"n","schedule_type":"cron","cron_expression":"0 0 0 1 1 * 2020","target_command":"cmd.report.a"}"#,
+    )
+    .unwrap_err();
+    assert_eq!(faults, ["cron_expression: has no time in the future"]);
+}
