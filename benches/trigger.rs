@@ -1,5 +1,5 @@
-//! What the trigger module costs: the searches run for every firing and for every schedule at
-//! start-up.
+//! What deciding costs: the searches run for every firing and for every schedule at start-up, and what
+//! to do after downtime.
 //!
 //! `cargo bench --bench trigger`
 
@@ -11,7 +11,10 @@ use std::hint::black_box;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use criterion::{Criterion, criterion_group, criterion_main};
+use nats_scheduler::plan::{View, plan};
+use nats_scheduler::schedule::{CatchUp, CreateSchedule, Rules, Writer, new_schedule};
 use nats_scheduler::trigger::{CronTrigger, DstGap, DstOverlap, Trigger};
+use uuid::Uuid;
 
 fn cron(expression: &str, zone: Tz) -> Trigger {
     let cron = CronTrigger::new(expression, zone, DstGap::default(), DstOverlap::default(), 0);
@@ -60,11 +63,59 @@ fn catching_up(criterion: &mut Criterion) {
     }
 }
 
+/// An instance that is alone.
+struct Alone;
+
+impl View for Alone {
+    fn me(&self) -> Uuid {
+        Uuid::from_u128(1)
+    }
+    fn is_running(&self, _: Uuid) -> bool {
+        false
+    }
+    fn is_gone(&self, _: Uuid) -> bool {
+        false
+    }
+    fn lead(&self) -> TimeDelta {
+        TimeDelta::zero()
+    }
+    fn delay(&self, _: Uuid) -> TimeDelta {
+        TimeDelta::zero()
+    }
+    fn listening_since(&self) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH
+    }
+    fn deleted_retention(&self) -> TimeDelta {
+        TimeDelta::days(30)
+    }
+}
+
+/// The whole decision after downtime of a schedule that is due every second.
+fn deciding(criterion: &mut Criterion) {
+    for catch_up in [CatchUp::Latest, CatchUp::All, CatchUp::None] {
+        for (name, gap) in [("minute", TimeDelta::minutes(1)), ("year", TimeDelta::days(365))] {
+            let request = CreateSchedule {
+                catch_up: Some(catch_up),
+                misfire_grace_seconds: Some(86_400),
+                ..CreateSchedule::interval("beat", 1, "cmd.example.beat")
+            };
+            let (id, writer) = (Uuid::from_u128(2), Writer { instance: Uuid::nil(), token: 0 });
+            let rules = Rules::default();
+            let (schedule, trigger) =
+                new_schedule(&request, &rules, id, start(), "bench", "c", writer).expect("sound");
+            let (now, lease) = (start() + gap, TimeDelta::seconds(300));
+            criterion.bench_function(&format!("decide after a {name}/{catch_up:?}"), |bencher| {
+                bencher.iter(|| plan(&schedule, &trigger, black_box(now), &Alone, lease));
+            });
+        }
+    }
+}
+
 fn parsing(criterion: &mut Criterion) {
     criterion.bench_function("parse/30 2 * * MON-FRI", |bencher| {
         bencher.iter(|| cron(black_box("30 2 * * MON-FRI"), Tz::Europe__Berlin));
     });
 }
 
-criterion_group!(benches, searches, catching_up, parsing);
+criterion_group!(benches, searches, catching_up, deciding, parsing);
 criterion_main!(benches);

@@ -289,3 +289,37 @@ async fn events_without_the_headers_of_today_are_counted() {
         assert_eq!(story["status"], "failed");
     }
 }
+
+#[tokio::test]
+async fn a_busy_schedule_does_not_push_out_the_others() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let (quiet, busy) = (nats.create(far("quiet")).await, nats.create(far("busy")).await);
+    let kept = run(&nats, &quiet).await;
+    run(&nats, &busy).await;
+    let stored = nats.messages("SCHEDULER_EXECUTIONS").await.remove(1);
+    let mut acknowledged = Vec::new();
+    for _ in 0..12_000 {
+        let mut headers = HeaderMap::new();
+        headers.insert("Scheduler-Execution-Id", Uuid::new_v4().to_string());
+        for name in ["Scheduler-Scheduled-For", "Scheduler-Started-At", "X-Correlation-ID"] {
+            headers.insert(name, stored.headers.get(name).unwrap().as_str());
+        }
+        let body = stored.payload.clone();
+        let publish = nats.js.publish_with_headers(stored.subject.clone(), headers, body);
+        acknowledged.push(publish.await.unwrap());
+    }
+    for acknowledgement in acknowledged {
+        acknowledgement.await.unwrap();
+    }
+    // The stream keeps ten thousand of a schedule and a kind of event, and so does the index.
+    wait_for("the busy one's share", || async {
+        (list_total(&nats, json!({ "schedule_id": busy })).await == 10_000).then_some(())
+    })
+    .await;
+    assert_eq!(nats.count("SCHEDULER_EXECUTIONS").await, 10_001);
+    let list = nats.ask("execution.list", json!({ "schedule_id": quiet })).await;
+    assert_eq!(list[0]["id"], json!(kept));
+    let stats = nats.ask("execution.stats", json!({ "schedule_id": quiet })).await;
+    assert_eq!(stats["successful"], 1);
+}
