@@ -298,8 +298,7 @@ async fn a_busy_schedule_does_not_push_out_the_others() {
     let kept = run(&nats, &quiet).await;
     run(&nats, &busy).await;
     let stored = nats.messages("SCHEDULER_EXECUTIONS").await.remove(1);
-    let mut acknowledged = Vec::new();
-    for _ in 0..12_000 {
+    let publish = |_| {
         let mut headers = HeaderMap::new();
         headers.insert("Scheduler-Execution-Id", Uuid::new_v4().to_string());
         for name in ["Scheduler-Scheduled-For", "Scheduler-Started-At", "X-Correlation-ID"] {
@@ -307,11 +306,10 @@ async fn a_busy_schedule_does_not_push_out_the_others() {
         }
         let body = stored.payload.clone();
         let publish = nats.js.publish_with_headers(stored.subject.clone(), headers, body);
-        acknowledged.push(publish.await.unwrap());
-    }
-    for acknowledgement in acknowledged {
-        acknowledgement.await.unwrap();
-    }
+        async move { publish.await.unwrap().await.unwrap() }
+    };
+    let published = futures::stream::iter(0..12_000).map(publish).buffer_unordered(1000);
+    assert_eq!(published.count().await, 12_000);
     // The stream keeps ten thousand of a schedule and a kind of event, and so does the index.
     wait_for("the busy one's share", || async {
         (list_total(&nats, json!({ "schedule_id": busy })).await == 10_000).then_some(())
