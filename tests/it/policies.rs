@@ -438,3 +438,31 @@ async fn a_backfill_goes_on_after_a_pause() {
     let done = nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 8).await;
     assert_eq!(done.len(), 8);
 }
+
+#[tokio::test]
+async fn the_pool_bounds_requests_and_delays_nothing_else() {
+    let nats = Nats::start().await;
+    let _service = nats.service_with(&[("SCHEDULER_EXECUTOR_POOL_SIZE", "2")]).await;
+    let most = slow_worker(&nats, "cmd.slow.pool", Duration::from_millis(1500)).await;
+    let immediate = |name: String, target: &str, mode: &str| {
+        json!({ "name": name, "schedule_type": "immediate", "target_command": target,
+                "delivery": { "mode": mode } })
+    };
+    for n in 0..6 {
+        nats.create(immediate(format!("slow {n}"), "cmd.slow.pool", "request")).await;
+    }
+    for n in 0..10 {
+        nats.create(immediate(format!("quick {n}"), "cmd.example.quick", "publish")).await;
+    }
+    nats.wait_count("COMMANDS", 10).await;
+    // Six at two a time take three rounds.
+    let requests = json!({ "status": "completed", "target_prefix": "cmd.slow." });
+    let done = nats.request("schedule.list", &requests).await["pagination"]["total"].clone();
+    assert!(done.as_u64().unwrap() < 6, "{done} requests went before");
+    wait_for("the requests", || async {
+        let reply = nats.request("schedule.list", &requests).await;
+        (reply["pagination"]["total"] == 6).then_some(())
+    })
+    .await;
+    assert_eq!(*most.borrow(), 2);
+}
