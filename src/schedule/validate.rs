@@ -93,10 +93,11 @@ pub fn apply_update(
         ..rules.clone()
     };
     let timing = &schedule.spec.timing;
+    let former = timing.trigger(schedule.id);
     let kept = if update.changes_timing() {
         None
     } else {
-        Some((timing.clone(), timing.trigger(schedule.id).map_err(|fault| vec![fault])?))
+        Some((timing.clone(), former.clone().map_err(|fault| vec![fault])?))
     };
     let (spec, trigger) = check_spec(&request, rules, schedule.id, now, kept)?;
     schedule.spec = Arc::new(spec);
@@ -106,7 +107,7 @@ pub fn apply_update(
             let reason = format!("is reached: there were {count} occurrences");
             return Err(vec![FieldFault::new("max_runs", reason)]);
         }
-        schedule.next_run_at = first_free(schedule, &trigger, now);
+        schedule.next_run_at = first_free(schedule, former.ok().as_ref(), &trigger, now);
         let dependent = schedule.spec.timing.schedule_type == ScheduleType::Dependent;
         if schedule.next_run_at.is_none() && !dependent {
             return Err(vec![no_time_left()]);
@@ -127,7 +128,7 @@ pub fn restore(schedule: &mut Schedule, trigger: &Trigger, now: DateTime<Utc>) {
     schedule.status = before;
     if matches!(before, Status::Active | Status::Paused) {
         schedule.next_run_at =
-            first_free(schedule, trigger, now).filter(|_| !schedule.has_had_all());
+            first_free(schedule, Some(trigger), trigger, now).filter(|_| !schedule.has_had_all());
         let over = schedule.next_run_at.is_none() && schedule.attempts.is_empty();
         if over && schedule.spec.timing.schedule_type != ScheduleType::Dependent {
             let ran = schedule.success_count > 0 || schedule.spec.timing.schedule_type.recurs();
@@ -137,11 +138,22 @@ pub fn restore(schedule: &mut Schedule, trigger: &Trigger, now: DateTime<Utc>) {
 }
 
 /// The first time of a trigger from `now` on that was not acted on yet: ids of executions follow from
-/// nominal times, so a time that an older timing had in common is not used again.
-fn first_free(schedule: &Schedule, trigger: &Trigger, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+/// nominal times, so a time that the former timing had in common is not used again. Such times may lie
+/// ahead: of the next one, which was claimed ahead of its time, or of all that an instance acted on whose
+/// clock was fast.
+fn first_free(
+    schedule: &Schedule,
+    former: Option<&Trigger>,
+    trigger: &Trigger,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
     let used = |at: DateTime<Utc>| {
+        let was_due = || former.is_some_and(|former| former.latest_at_or_before(at) == Some(at));
+        let is_past = schedule.last_scheduled_for.is_some_and(|last| at < last && was_due());
         let attempts = &schedule.attempts;
-        schedule.last_scheduled_for == Some(at) || attempts.iter().any(|a| a.scheduled_for == at)
+        is_past
+            || schedule.last_scheduled_for == Some(at)
+            || attempts.iter().any(|attempt| attempt.scheduled_for == at)
     };
     let mut next = trigger.next_after(now - Duration::milliseconds(1));
     while let Some(at) = next.filter(|at| used(*at)) {

@@ -260,6 +260,7 @@ async fn what_was_due_while_nobody_ran_is_made_up_for_once() {
 /// success of what goes into `COMMANDS` is one command.
 pub async fn check_ledger(nats: &Nats, id: &str) {
     let mut counts: HashMap<i64, u64> = HashMap::new();
+    let mut entries = Vec::new();
     let mut successes = HashSet::new();
     let mut page = 1;
     loop {
@@ -287,10 +288,14 @@ pub async fn check_ledger(nats: &Nats, id: &str) {
             let count = execution["skipped"]["count"].as_u64().unwrap_or(1);
             for k in 0..i64::try_from(count).unwrap() {
                 *counts.entry(first + k * 1000).or_default() += 1;
+                entries.push((first + k * 1000, execution.clone()));
             }
         }
     }
     let doubled: Vec<_> = counts.iter().filter(|(_, count)| **count != 1).collect();
+    for (at, _) in &doubled {
+        entries.iter().filter(|(time, _)| time == *at).for_each(|(_, entry)| eprintln!("{entry}"));
+    }
     assert!(doubled.is_empty(), "{doubled:?}");
     let (first, last) = (*counts.keys().min().unwrap(), *counts.keys().max().unwrap());
     let expected = u64::try_from((last - first) / 1000 + 1).unwrap();

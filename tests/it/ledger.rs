@@ -1,5 +1,9 @@
 //! One ledger: whatever happens, every nominal time ends in one recorded outcome.
+//!
+//! Whatever happens is: updates, pauses, resumes, runs by hand, cancellations, killed instances, clocks
+//! that are set, targets that are slow, fail, or do not answer.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
@@ -84,13 +88,31 @@ fn report(nats: &Nats, mut commands: async_nats::Subscriber, seed: u64) {
     });
 }
 
+/// Sets the clock of an instance to another time than it is, by so many milliseconds.
+fn set_clock(nats: &Nats, instance: usize, step_ms: i64) {
+    // Replaced as a whole: it is read all the time.
+    let written = nats.dir().join("clock");
+    std::fs::write(&written, step_ms.to_string()).unwrap();
+    std::fs::rename(&written, clock(nats, instance)).unwrap();
+}
+
+fn clock(nats: &Nats, instance: usize) -> PathBuf {
+    nats.dir().join(format!("clock-{instance}"))
+}
+
+/// Starts an instance whose clock can be set.
+fn spawn(nats: &Nats, instance: usize) -> Service {
+    let clock = clock(nats, instance);
+    nats.spawn(&[("NATS_SCHEDULER_CLOCK", clock.to_str().unwrap())])
+}
+
 async fn disturb(nats: &Nats, random: &mut StdRng, ids: &[String], services: &mut [Service; 2]) {
     let id = &ids[random.random_range(0..ids.len())];
     let ask = async |operation: &str, body: Value| {
         let subject = format!("cmd.scheduler.{operation}");
         let _ = nats.client.request(subject, body.to_string().into()).await;
     };
-    match random.random_range(0..10) {
+    match random.random_range(0..12) {
         0 | 1 => ask("schedule.pause", json!({ "schedule_id": id })).await,
         2..=4 => ask("schedule.resume", json!({ "schedule_id": id })).await,
         5 => ask("schedule.trigger", json!({ "schedule_id": id })).await,
@@ -108,10 +130,15 @@ async fn disturb(nats: &Nats, random: &mut StdRng, ids: &[String], services: &mu
             let execution = reply["data"][0]["execution_id"].clone();
             ask("execution.cancel", json!({ "execution_id": execution, "schedule_id": id })).await;
         }
+        9 | 10 => {
+            let step_ms =
+                if random.random_bool(0.3) { 0 } else { random.random_range(-6000..6000) };
+            set_clock(nats, random.random_range(0..2), step_ms);
+        }
         _ => {
             let victim = random.random_range(0..2);
             services[victim].kill();
-            services[victim] = nats.spawn(&[]);
+            services[victim] = spawn(nats, victim);
         }
     }
 }
@@ -122,7 +149,10 @@ async fn a_storm_leaves_one_outcome_for_every_time_of_every_schedule() {
     eprintln!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let nats = Nats::start().await;
-    let mut services = [nats.service().await, nats.service().await];
+    let mut services = [spawn(&nats, 0), spawn(&nats, 1)];
+    for service in &services {
+        nats.wait_ready(service).await;
+    }
     answer(&nats, nats.client.subscribe("cmd.slow.>").await.unwrap(), seed);
     report(&nats, nats.client.subscribe("cmd.example.>").await.unwrap(), seed);
     nats.client.flush().await.unwrap();
@@ -132,7 +162,8 @@ async fn a_storm_leaves_one_outcome_for_every_time_of_every_schedule() {
         disturb(&nats, &mut random, &ids, &mut services).await;
         tokio::time::sleep(Duration::from_millis(random.random_range(20..300))).await;
     }
-    for service in &services {
+    for (instance, service) in services.iter().enumerate() {
+        set_clock(&nats, instance, 0);
         nats.wait_ready(service).await;
     }
     check_ledgers(&nats, &ids).await;

@@ -59,3 +59,27 @@ fn a_cron_whose_last_year_is_over_is_refused() {
     .unwrap_err();
     assert_eq!(faults, ["cron_expression: has no time in the future"]);
 }
+
+#[test]
+fn times_that_a_fast_clock_has_acted_on_are_not_used_again() {
+    let mut schedule = create(
+        r#"{"name":"n","schedule_type":"interval","interval_seconds":10,"target_command":"cmd.report.a"}"#,
+    )
+    .unwrap();
+    let at = |time: &str| format!("2026-01-01T{time}Z").parse::<DateTime<Utc>>().unwrap();
+    schedule.last_scheduled_for = Some(at("00:01:00"));
+    let rules = Rules {
+        allowed_targets: vec![TargetPattern::parse("cmd.report.>").unwrap()],
+        ..Rules::default()
+    };
+    for (interval, next) in [(10, "00:01:10"), (15, "00:00:45"), (60, "00:02:00")] {
+        let update = UpdateSchedule { interval_seconds: Some(interval), ..Default::default() };
+        let mut schedule = schedule.clone();
+        apply_update(&update, &mut schedule, &rules, at("00:00:16")).unwrap();
+        assert_eq!(schedule.next_run_at, Some(at(next)), "every {interval} s");
+    }
+    let trigger = schedule.spec.timing.trigger(schedule.id).unwrap();
+    (schedule.status, schedule.deleted_from) = (Status::Deleted, Some(Status::Active));
+    restore(&mut schedule, &trigger, at("00:00:16"));
+    assert_eq!(schedule.next_run_at, Some(at("00:01:10")), "restored");
+}
