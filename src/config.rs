@@ -3,10 +3,13 @@
 //! Read through a lookup of strings, so tests pass a map. All faults are reported together, and a
 //! service with a faulty setting does not start.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::api::http::{HttpConfig, Tokens};
+use crate::api::operations::Access;
 use crate::engine::EngineConfig;
 use crate::jetstream::connect::NatsConfig;
 use crate::jetstream::provision::StreamOptions;
@@ -116,6 +119,38 @@ pub const SETTINGS: &[Setting] = &[
         "30",
         "Days that executions are kept, for a history stream that is created",
     ),
+    setting("API_HOST", "127.0.0.1", "Address that HTTP listens on"),
+    setting("API_PORT", "8008", "Port that HTTP listens on; 0 for any, off for no HTTP"),
+    setting(
+        "API_TOKENS",
+        "",
+        "Bearer tokens that may do everything, separated by commas; with none at all everybody may",
+    ),
+    setting("API_READ_TOKENS", "", "Bearer tokens that may only look, separated by commas"),
+    setting(
+        "API_TOKENS_FILE",
+        "",
+        "File with a token a line, as in full SECRET or read SECRET; # begins a comment",
+    ),
+    setting("API_TLS_CERT", "", "Certificate chain of HTTP (PEM file), with API_TLS_KEY"),
+    setting("API_TLS_KEY", "", "Key of that certificate (PEM file)"),
+    setting(
+        "API_INSECURE",
+        "false",
+        "Listen on an address other than this machine's without any token, as --insecure-http does",
+    ),
+    setting("API_MAX_BODY_BYTES", "1048576", "Longest body of a request over HTTP"),
+    setting(
+        "API_TIMEOUT_SECONDS",
+        "65",
+        "How long a request over HTTP may take; a change goes on after it",
+    ),
+    setting("API_MAX_CONCURRENT", "512", "Requests over HTTP under way at once"),
+    setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "",
+        "Where spans of executions go, in builds with the feature otlp, as in http://localhost:4318",
+    ),
     setting(
         "LOG_LEVEL",
         "INFO",
@@ -150,6 +185,10 @@ pub struct Config {
     pub engine: EngineConfig,
     /// How streams are created.
     pub streams: StreamOptions,
+    /// The HTTP facade, unless it is off.
+    pub http: Option<HttpConfig>,
+    /// Where spans go.
+    pub otlp_endpoint: Option<String>,
     /// Filter of logs.
     pub log_level: String,
     /// Form of logs.
@@ -195,6 +234,7 @@ impl Config {
             read.fault("SCHEDULER_JOB_DEFAULTS_MAX_INSTANCES", reason.to_owned());
         }
         let nats = read.nats();
+        let http = read.http();
         let seconds = |n: u64| Duration::from_secs(n);
         let deleted_retention = chrono::Duration::seconds(i64::from(read.number32(
             "DELETED_RETENTION_SECONDS",
@@ -244,6 +284,8 @@ impl Config {
                 replicas: usize::try_from(replicas).unwrap_or(1),
                 history_days: read.number32("EXECUTION_HISTORY_RETENTION_DAYS", 1, 3650),
             },
+            http,
+            otlp_endpoint: read.optional("OTEL_EXPORTER_OTLP_ENDPOINT"),
             log_level: read.text("LOG_LEVEL"),
             log_format: match read.text("LOG_FORMAT").to_ascii_lowercase().as_str() {
                 "json" => LogFormat::Json,
@@ -311,6 +353,52 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         }
     }
 
+    fn http(&mut self) -> Option<HttpConfig> {
+        if self.text("API_PORT").trim().eq_ignore_ascii_case("off") {
+            return None;
+        }
+        let any = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let host = match self.text("API_HOST").trim() {
+            "localhost" => any,
+            _ => self.parsed("API_HOST", "must be an IP address", any),
+        };
+        let port = self.parsed("API_PORT", "must be 0 to 65535, or off", 8008);
+        let mut tokens = Tokens::default();
+        for (name, access) in [("API_TOKENS", Access::Write), ("API_READ_TOKENS", Access::Read)] {
+            let text = self.text(name);
+            for token in text.split(',').map(str::trim).filter(|token| !token.is_empty()) {
+                tokens.add(token, access);
+            }
+        }
+        if let Some(path) = self.optional("API_TOKENS_FILE")
+            && let Err(reason) = read_tokens(&path, &mut tokens)
+        {
+            self.fault("API_TOKENS_FILE", reason);
+        }
+        let (certificate, key) = (self.optional("API_TLS_CERT"), self.optional("API_TLS_KEY"));
+        if certificate.is_some() != key.is_some() {
+            self.fault("API_TLS_CERT", "and API_TLS_KEY belong together".to_owned());
+        }
+        let insecure = self.parsed("API_INSECURE", "must be true or false", false);
+        if tokens.is_empty() && !host.is_loopback() && !insecure {
+            let reason = format!(
+                "{host} can be reached from elsewhere: set API_TOKENS, or say --insecure-http if \
+                 everybody there may do everything"
+            );
+            self.fault("API_HOST", reason);
+        }
+        let timeout = Duration::from_secs(self.number("API_TIMEOUT_SECONDS", 1, 3600));
+        Some(HttpConfig {
+            host,
+            port,
+            tokens,
+            tls: certificate.zip(key).map(|(cert, key)| (PathBuf::from(cert), PathBuf::from(key))),
+            max_body: self.size("API_MAX_BODY_BYTES", 1024, 64 << 20),
+            timeout,
+            max_concurrent: self.size("API_MAX_CONCURRENT", 1, 100_000),
+        })
+    }
+
     fn fault(&mut self, name: &str, reason: String) {
         self.faults.push(FieldFault::new(name, reason));
     }
@@ -349,6 +437,23 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
     fn size(&mut self, name: &str, least: u64, most: u64) -> usize {
         usize::try_from(self.number(name, least, most)).unwrap_or(usize::MAX)
     }
+}
+
+/// Reads a file with a token a line; what is wrong never shows a token.
+fn read_tokens(path: &str, tokens: &mut Tokens) -> Result<(), String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+    for (number, line) in (1..).zip(text.lines().map(str::trim)) {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (access, token) = match line.split_once(char::is_whitespace) {
+            Some(("full", token)) => (Access::Write, token.trim()),
+            Some(("read", token)) => (Access::Read, token.trim()),
+            _ => return Err(format!("{path}: line {number} must begin with full or read")),
+        };
+        tokens.add(token, access);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -19,8 +19,10 @@
 //! - [`jetstream`]: names, streams, reading, writing, watching, delivering.
 //! - [`index`], [`history_index`]: what the bucket and the history hold, in memory.
 //! - [`engine`]: the firing protocol. **Start here** to see how jobs run once.
-//! - [`api`]: what users can ask, over NATS.
+//! - [`api`]: what users can ask, over NATS and over HTTP.
 //! - [`client`]: the same from Rust, with typed requests, replies and errors.
+//! - [`health`], [`metrics`], [`load`]: how it is and what it does; [`trace_context`]: which trace that is a
+//!   part of.
 //! - [`service`]: puts it together. [`config`]: settings. [`dev`]: a server to try it on.
 
 pub mod api;
@@ -31,10 +33,16 @@ pub mod dev;
 pub mod engine;
 pub mod execution;
 mod failpoint;
+pub mod health;
 pub mod history_index;
 pub mod index;
 pub mod jetstream;
+pub mod load;
+pub mod metrics;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 pub mod plan;
 pub mod schedule;
 pub mod service;
+pub mod trace_context;
 pub mod trigger;

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use nats_scheduler::config::{Config, LogFormat, SETTINGS};
 use nats_scheduler::{dev, service};
 use tokio::sync::watch;
@@ -31,7 +32,10 @@ struct Arguments {
 enum Command {
     /// Run the service against the NATS of NATS_URL.
     #[command(after_long_help = settings_help())]
-    Serve,
+    Serve {
+        #[command(flatten)]
+        http: HttpArguments,
+    },
     /// Start a nats-server (installing one if there is none) and the service, to try things out.
     ///
     /// Uses the NATS that already listens on the port, if one does. Else the nats-server named by
@@ -45,7 +49,22 @@ enum Command {
         /// Where the server keeps its data; it survives restarts.
         #[arg(long, default_value = ".nats-scheduler-dev")]
         data_dir: PathBuf,
+        #[command(flatten)]
+        http: HttpArguments,
     },
+    /// Ask the instance on this machine whether it works; the exit code says so.
+    ///
+    /// Asks /live by API_HOST and API_PORT: for the health check of a container, which has no other
+    /// program to do it with.
+    Healthcheck,
+}
+
+#[derive(Args)]
+struct HttpArguments {
+    /// Listen on an address other than this machine's (API_HOST) without any token: everybody who
+    /// reaches it may do everything.
+    #[arg(long)]
+    insecure_http: bool,
 }
 
 fn settings_help() -> String {
@@ -63,10 +82,16 @@ fn settings_help() -> String {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let is_dev = matches!(arguments.command, Command::Dev { .. });
+    let insecure_http = match &arguments.command {
+        Command::Serve { http } | Command::Dev { http, .. } => http.insecure_http,
+        // It only asks.
+        Command::Healthcheck => true,
+    };
     let lookup = |name: &str| match (std::env::var(name), name) {
         // At a terminal, people read the log.
         (Err(_), "LOG_FORMAT") if is_dev => Some("text".to_owned()),
         (Err(_), "LOG_LEVEL") if is_dev => Some("warn".to_owned()),
+        (_, "API_INSECURE") if insecure_http => Some("true".to_owned()),
         (value, _) => value.ok(),
     };
     let config = match Config::from_lookup(lookup) {
@@ -91,8 +116,9 @@ fn main() -> ExitCode {
     };
     let done = runtime.block_on(async {
         match arguments.command {
-            Command::Serve => serve(config).await,
-            Command::Dev { port, data_dir } => run_dev(config, port, data_dir).await,
+            Command::Serve { .. } => serve(config).await,
+            Command::Dev { port, data_dir, .. } => run_dev(config, port, data_dir).await,
+            Command::Healthcheck => healthcheck(config).await,
         }
     });
     match done {
@@ -108,6 +134,16 @@ async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     let stop = stop_on_signal();
     let (ready, _) = watch::channel(false);
     Ok(service::serve(config, false, ready, stop).await?)
+}
+
+async fn healthcheck(config: Config) -> Result<(), Box<dyn std::error::Error>> {
+    let http = config.http.ok_or("there is no HTTP to ask: API_PORT is off")?;
+    let asking = nats_scheduler::api::http::ask_live(&http);
+    match tokio::time::timeout(Duration::from_secs(5), asking).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err("no answer within 5 s".into()),
+    }
 }
 
 async fn run_dev(

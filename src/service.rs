@@ -9,17 +9,20 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use crate::api::http::{Http, HttpError};
 use crate::api::{self, Api};
 use crate::clock;
 use crate::config::Config;
-use crate::engine::Engine;
 use crate::engine::membership::Members;
+use crate::engine::{Engine, Watched};
+use crate::health::{Health, Phase};
 use crate::index::Index;
 use crate::jetstream::connect::{ConnectError, connect};
 use crate::jetstream::history::History;
-use crate::jetstream::provision::{ProvisionError, Provisioned, provision};
+use crate::jetstream::provision::{ProvisionError, provision};
 use crate::jetstream::schedules::Store;
 use crate::jetstream::{ACK_TIMEOUT, watch};
+use crate::metrics::Metrics;
 
 /// Pause between tries at start.
 const RETRY: Duration = Duration::from_secs(1);
@@ -34,6 +37,9 @@ pub enum ServeError {
     /// No connection is possible with these settings.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// HTTP cannot be offered.
+    #[error(transparent)]
+    Http(#[from] HttpError),
     /// The streams cannot be used.
     #[error(transparent)]
     Provision(#[from] ProvisionError),
@@ -64,19 +70,30 @@ pub async fn serve(
     ready: state::Sender<bool>,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
+    let (health, counts) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
+    // Probes are answered from before NATS is reached until all is done.
+    let goodbye = CancellationToken::new();
+    let _goodbye_guard = goodbye.clone().drop_guard();
+    let http =
+        config.http.clone().map(|http| Http::new(http, Arc::clone(&health), Arc::clone(&counts)));
+    let mut facade = match &http {
+        Some(http) => Arc::clone(http).start(goodbye.clone()).await?,
+        None => tokio::spawn(std::future::pending()),
+    };
     let connecting = connect(&config.nats, &config.service_name);
     let client = tokio::select! {
         client = connecting => client?,
         () = stop.cancelled() => return Ok(()),
     };
+    health.connected(client.clone());
     let js = jetstream::context::ContextBuilder::new()
         .timeout(ACK_TIMEOUT)
         .ack_timeout(ACK_TIMEOUT)
         .max_ack_inflight(MAX_ACKS)
         .build(client.clone());
-    let Some(streams) = provisioned(&js, &config, with_example, &stop).await? else {
+    if !provisioned(&js, &config, with_example, &stop).await? {
         return Ok(());
-    };
+    }
 
     // The engine goes on while it drains, so what it stands on stops after it.
     let background = CancellationToken::new();
@@ -84,6 +101,13 @@ pub async fn serve(
     let (index, changes) = Index::new();
     let (loading, mut loaded) = state::channel(false);
     tokio::spawn(watch::follow(js.clone(), Arc::clone(&index), loading, background.clone()));
+    let watching = Arc::clone(&health).watch(
+        js.clone(),
+        Arc::clone(&index),
+        config.streams,
+        background.clone(),
+    );
+    tokio::spawn(watching);
     let store = Store::open(js.clone()).await?;
     let history = History::open(js.clone(), background.clone()).await?;
     let members = Members::new(Uuid::new_v4());
@@ -94,9 +118,10 @@ pub async fn serve(
         history: history.clone(),
         index: Arc::clone(&index),
         rules: Arc::new(config.rules),
-        streams: Arc::new(streams),
         instance: members.me(),
         started_at: clock::now(),
+        health: Arc::clone(&health),
+        metrics: Arc::clone(&counts),
     };
     tokio::select! {
         _ = loaded.wait_for(|loaded| *loaded) => {}
@@ -104,10 +129,15 @@ pub async fn serve(
     }
     let instance = members.me();
     let drain = config.engine.drain;
-    let engine = Engine::new(js, store, history, index, members, config.engine);
+    let watched = Watched { load: Arc::clone(&health.load), metrics: counts };
+    let engine = Engine::new(js, store, history, index, members, config.engine, watched);
     let mut engine = tokio::spawn(engine.run(changes, stop.clone()));
-    let listening = api::nats::listen(api, client.clone()).await?;
+    let listening = api::nats::listen(api.clone(), client.clone()).await?;
     let mut answering = tokio::spawn(listening.answer(stop.clone()));
+    if let Some(http) = &http {
+        http.open(api);
+    }
+    health.enter(Phase::Running);
     info!(%instance, version = env!("CARGO_PKG_VERSION"), "ready");
     let _ = ready.send_replace(true);
     let early = tokio::select! {
@@ -116,7 +146,10 @@ pub async fn serve(
         () = stop.cancelled() => None,
         done = &mut engine => Some(ServeError::ended("engine", done.err())),
         done = &mut answering => Some(ServeError::ended("service endpoint", done.err())),
+        done = &mut facade => Some(ServeError::ended("HTTP server", done.err())),
     };
+    // Whoever sends requests hears of it first.
+    health.enter(Phase::Stopping);
     let _ = ready.send_replace(false);
     stop.cancel();
     if let Some(error) = early {
@@ -131,6 +164,9 @@ pub async fn serve(
     }
     // The engine keeps its own deadline; nothing else may outlast it, even without a connection.
     let finish = async {
+        if let Some(http) = &http {
+            http.idle().await;
+        }
         if answering.await.is_err() {
             warn!("the service endpoints did not stop cleanly");
         }
@@ -145,6 +181,10 @@ pub async fn serve(
         Err(_) => warn!("stopped without NATS; the next start takes over what is left"),
     }
     background.cancel();
+    goodbye.cancel();
+    if http.is_some() {
+        let _ = tokio::time::timeout(LAST_WORDS, facade).await;
+    }
     Ok(())
 }
 
@@ -157,21 +197,21 @@ impl ServeError {
     }
 }
 
-/// Waits for JetStream and readies the streams; `None` if told to stop meanwhile.
+/// Waits for JetStream and readies the streams; false if told to stop meanwhile.
 async fn provisioned(
     js: &jetstream::Context,
     config: &Config,
     with_example: bool,
     stop: &CancellationToken,
-) -> Result<Option<Vec<Provisioned>>, ProvisionError> {
+) -> Result<bool, ProvisionError> {
     loop {
         match provision(js, config.streams, with_example).await {
-            Ok(streams) => return Ok(Some(streams)),
+            Ok(()) => return Ok(true),
             Err(error @ ProvisionError::Unavailable(_)) => warn!(%error, "waiting for JetStream"),
             Err(error) => return Err(error),
         }
         tokio::select! {
-            () = stop.cancelled() => return Ok(None),
+            () = stop.cancelled() => return Ok(false),
             () = tokio::time::sleep(RETRY) => {}
         }
     }

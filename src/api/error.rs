@@ -30,6 +30,16 @@ pub enum Code {
     Unavailable,
     /// A fault of the service.
     Internal,
+    /// Over HTTP: no token that is known was sent.
+    Unauthenticated,
+    /// Over HTTP: who asks may not do this.
+    Forbidden,
+    /// Over HTTP: the path cannot be asked with this method.
+    MethodNotAllowed,
+    /// Over HTTP: the body did not come in time.
+    Timeout,
+    /// Over HTTP: the body is not JSON by its `Content-Type`.
+    UnsupportedMediaType,
 }
 
 impl Code {
@@ -37,7 +47,12 @@ impl Code {
     pub fn status(self) -> u16 {
         match self {
             Self::Invalid => 400,
+            Self::Unauthenticated => 401,
+            Self::Forbidden => 403,
             Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::Timeout => 408,
+            Self::UnsupportedMediaType => 415,
             Self::AlreadyExists | Self::Conflict => 409,
             Self::TooLarge => 413,
             Self::NotAllowed => 422,

@@ -69,7 +69,9 @@ impl Api {
         caller: &Caller,
     ) -> Result<Reply<Triggered>, ApiError> {
         let actor = caller.actor();
-        let (schedule, trigger) = self.check_immediate(&request, &actor, &caller.correlation_id)?;
+        let (mut schedule, trigger) =
+            self.check_immediate(&request, &actor, &caller.correlation_id)?;
+        schedule.trace = caller.trace;
         let deadline = Instant::now() + super::WRITE_PATIENCE;
         let written = match self.store.write(&schedule, 0, deadline).await {
             Ok(written) => Some(written),

@@ -107,8 +107,7 @@ impl Api {
         };
         let (executions, total) = self.history.list(&filter, page).await?;
         let mut reply = Reply::new(executions, caller);
-        reply.pagination =
-            Some(Pagination { page: number, limit: page.limit, total, next_cursor: None });
+        reply.pagination = Some(Pagination::new(number, page.limit, total));
         Ok(reply)
     }
 
@@ -132,8 +131,7 @@ impl Api {
         let (number, page) = paged?;
         let (executions, total) = self.history.by_correlation(&correlation_id, page).await?;
         let mut reply = Reply::new(executions, caller);
-        reply.pagination =
-            Some(Pagination { page: number, limit: page.limit, total, next_cursor: None });
+        reply.pagination = Some(Pagination::new(number, page.limit, total));
         Ok(reply)
     }
 }

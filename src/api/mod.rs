@@ -1,12 +1,15 @@
 //! What users can ask: one function per operation, the same whatever carries the request.
 //!
-//! The transports only translate: [`nats`] is the NATS service. Operations read the index, write
+//! The transports only translate: [`nats`] is the NATS service, [`http`] the REST facade; both answer the
+//! [`operations`]. Operations read the index, write
 //! the bucket by compare-and-swap, and never speak to the engine: the bucket is where they meet.
 
 pub mod error;
 pub mod execute;
 pub mod executions;
+pub mod http;
 pub mod nats;
+pub mod operations;
 pub mod reply;
 pub mod reports;
 pub mod schedules;
@@ -19,12 +22,19 @@ use async_nats::jetstream;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::health::Health;
 use crate::index::Index;
 use crate::jetstream::history::History;
-use crate::jetstream::provision::Provisioned;
+use crate::jetstream::names;
 use crate::jetstream::schedules::Store;
+use crate::metrics::Metrics;
 use crate::schedule::{Author, FieldFault, Rules, Writer};
+use crate::trace_context::TraceContext;
 
+/// Longest correlation or request id, and actor, in a header.
+const MAX_HEADER: usize = 255;
+/// Makes a request safe to repeat, as `Nats-Msg-Id` does over NATS.
+const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 /// How often a change that lost to another is tried again from the new record.
 const CHANGE_TRIES: u32 = 50;
 /// How long a write whose outcome is unknown is pursued before the caller is told so.
@@ -43,12 +53,14 @@ pub struct Api {
     pub index: Arc<Index>,
     /// What requests are checked against.
     pub rules: Arc<Rules>,
-    /// The streams as they were found at start.
-    pub streams: Arc<Vec<Provisioned>>,
     /// This instance.
     pub instance: Uuid,
     /// Since when it runs.
     pub started_at: DateTime<Utc>,
+    /// How it is.
+    pub health: Arc<Health>,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Api {
@@ -66,11 +78,57 @@ pub struct Caller {
     pub correlation_id: String,
     /// The request's `X-Request-ID`, or one drawn for it.
     pub request_id: String,
-    /// The request's `Nats-Msg-Id`: a repeated one is the same request.
+    /// The request's `Nats-Msg-Id`, or its `Idempotency-Key`: a repeated one is the same request.
     pub message_id: Option<String>,
+    /// The request's `traceparent`.
+    pub trace: Option<TraceContext>,
 }
 
 impl Caller {
+    /// Who asks, by the headers of a request, which `get` finds.
+    ///
+    /// # Errors
+    /// Headers that are too long, and what `get` finds wrong with one.
+    pub fn from_headers<'a>(
+        actor_header: &str,
+        get: impl Fn(&str) -> Option<Result<&'a str, &'static str>>,
+    ) -> Result<Self, Vec<FieldFault>> {
+        let mut faults = Vec::new();
+        let mut header = |name: &str| match get(name)? {
+            Ok("") => None,
+            Ok(text) if text.len() <= MAX_HEADER => Some(text.to_owned()),
+            Ok(_) => {
+                let reason = format!("must have at most {MAX_HEADER} bytes");
+                faults.push(FieldFault::new(name, reason));
+                None
+            }
+            Err(reason) => {
+                faults.push(FieldFault::new(name, reason));
+                None
+            }
+        };
+        let fresh = Self::anonymous();
+        let caller = Self {
+            actor: header(actor_header).or_else(|| header("X-Created-By")),
+            correlation_id: header(names::CORRELATION_ID).unwrap_or(fresh.correlation_id),
+            request_id: header(names::REQUEST_ID).unwrap_or(fresh.request_id),
+            message_id: header(names::MESSAGE_ID).or_else(|| header(IDEMPOTENCY_KEY)),
+            trace: get(names::TRACEPARENT).and_then(Result::ok).and_then(TraceContext::parse),
+        };
+        if faults.is_empty() { Ok(caller) } else { Err(faults) }
+    }
+
+    /// Somebody of whom nothing is known.
+    pub fn anonymous() -> Self {
+        Self {
+            actor: None,
+            correlation_id: Uuid::new_v4().to_string(),
+            request_id: Uuid::new_v4().to_string(),
+            message_id: None,
+            trace: None,
+        }
+    }
+
     /// Who acts; `unknown` where nobody says.
     pub fn actor(&self) -> String {
         self.actor.clone().unwrap_or_else(|| "unknown".to_owned())

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::Caller;
@@ -33,6 +34,9 @@ pub struct Reply<T> {
     /// The request's correlation id.
     #[serde(default)]
     pub correlation_id: String,
+    /// The revision of the schedule in `data`, for transports that have a place of their own for it.
+    #[serde(skip)]
+    pub revision: Option<u64>,
 }
 
 impl<T> Reply<T> {
@@ -45,6 +49,7 @@ impl<T> Reply<T> {
             warnings: Vec::new(),
             request_id: caller.request_id.clone(),
             correlation_id: caller.correlation_id.clone(),
+            revision: None,
         }
     }
 
@@ -53,6 +58,15 @@ impl<T> Reply<T> {
     pub fn links(mut self, links: Links) -> Self {
         self.links = links;
         self
+    }
+}
+
+impl Reply<ScheduleView> {
+    /// A reply with one schedule.
+    pub fn schedule(schedule: &Schedule, caller: &Caller) -> Self {
+        let view = ScheduleView::new(schedule);
+        let revision = Some(view.revision);
+        Self { revision, ..Self::new(view, caller).links(Links::schedule(schedule.id)) }
     }
 }
 
@@ -110,6 +124,91 @@ pub struct Pagination {
     /// Where the next page begins, if there is one and the list has cursors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
+    /// The pages beside this one.
+    #[serde(default)]
+    pub links: Pages,
+}
+
+/// Paths of the pages beside a page.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Pages {
+    /// The page after it, unless it is the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// The page before it, unless it is the first or was found by a cursor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<String>,
+}
+
+impl Pagination {
+    /// A page by its number.
+    pub fn new(page: usize, limit: usize, total: u64) -> Self {
+        Self { page, limit, total, next_cursor: None, links: Pages::default() }
+    }
+}
+
+/// What a list was asked for, to ask for the pages beside it.
+pub(super) struct PageLinks {
+    path: String,
+    filters: Vec<(String, String)>,
+    by_cursor: bool,
+}
+
+impl PageLinks {
+    /// Those of a request, if it is one for a list.
+    pub(super) fn of(operation: &str, request: &impl Serialize) -> Option<Self> {
+        let mut path = match operation {
+            "schedule.list" => "/api/v1/schedules".to_owned(),
+            "execution.list" => "/api/v1/executions".to_owned(),
+            "execution.running" => "/api/v1/executions/running".to_owned(),
+            "execution.by_correlation" => "/api/v1/executions/by-correlation/".to_owned(),
+            _ => return None,
+        };
+        let Ok(Value::Object(fields)) = serde_json::to_value(request) else { return None };
+        let (mut filters, mut by_cursor) = (Vec::new(), false);
+        let text = |value: Value| match value {
+            Value::String(text) => text,
+            other => other.to_string(),
+        };
+        for (name, value) in fields {
+            match (name.as_str(), value) {
+                ("page", _) => {}
+                ("cursor", _) => by_cursor = true,
+                ("correlation_id", value) => {
+                    path.extend(form_urlencoded::byte_serialize(text(value).as_bytes()));
+                    // A plus is a space in a query only.
+                    path = path.replace('+', "%20");
+                }
+                (_, Value::Array(values)) => {
+                    filters.extend(values.into_iter().map(|value| (name.clone(), text(value))));
+                }
+                (_, value) => filters.push((name, text(value))),
+            }
+        }
+        Some(Self { path, filters, by_cursor })
+    }
+
+    pub(super) fn link(&self, pagination: &mut Pagination) {
+        let to = |name: &str, value: &str| {
+            let mut query = form_urlencoded::Serializer::new(String::new());
+            query.extend_pairs(&self.filters).append_pair(name, value);
+            Some(format!("{}?{}", self.path, query.finish()))
+        };
+        if self.by_cursor {
+            let next = pagination.next_cursor.as_deref();
+            pagination.links.next = next.and_then(|cursor| to("cursor", cursor));
+            return;
+        }
+        let (page, limit) = (pagination.page as u64, pagination.limit as u64);
+        if page.saturating_mul(limit) < pagination.total {
+            pagination.links.next = to("page", &(page + 1).to_string());
+        }
+        if page > 1 {
+            // Of a page beyond the end, the last one.
+            let last = pagination.total.div_ceil(limit).max(1);
+            pagination.links.previous = to("page", &(page - 1).min(last).to_string());
+        }
+    }
 }
 
 /// Something to know although a request was done.

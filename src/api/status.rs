@@ -1,6 +1,7 @@
 //! How the service is.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -10,6 +11,8 @@ use uuid::Uuid;
 use super::error::ApiError;
 use super::reply::Reply;
 use super::{Api, Caller};
+use crate::clock;
+use crate::health::Seen;
 use crate::index::SetAside;
 
 /// A request without fields.
@@ -23,14 +26,30 @@ pub struct Nothing {}
 pub struct ServiceStatus {
     /// `ok`, or `degraded` where something needs an operator.
     pub status: String,
+    /// What is the matter, each in a sentence for people.
+    pub problems: Vec<String>,
     /// The version of the service.
     pub version: String,
     /// The instance that answers.
     pub instance: Uuid,
     /// Since when it runs.
     pub started_at: DateTime<Utc>,
+    /// Instances that this one hears, itself included.
+    pub instances: usize,
     /// The server that it is connected to.
     pub nats_server: String,
+    /// Whether it is connected now.
+    pub nats_connected: bool,
+    /// How long a message takes to the server and back, in milliseconds.
+    pub nats_round_trip_ms: Option<f64>,
+    /// Why JetStream does not answer, if it does not.
+    pub jetstream_error: Option<String>,
+    /// By how much our clock is ahead of that of NATS, in milliseconds.
+    pub clock_offset_ms: Option<f64>,
+    /// Records that were written and that this instance has not seen.
+    pub watch_lag: Option<u64>,
+    /// How late the engine is with its next timer, in milliseconds.
+    pub timer_lag_ms: u64,
     /// Schedules by status.
     pub schedules: BTreeMap<String, usize>,
     /// Our streams.
@@ -44,12 +63,14 @@ pub struct ServiceStatus {
 pub struct StreamStatus {
     /// Its name.
     pub name: String,
+    /// Whether it is there, if that is known.
+    pub exists: Option<bool>,
     /// Settings that differ from ours.
     pub drift: Vec<String>,
 }
 
 impl Api {
-    /// How the service is.
+    /// How the service is. What NATS says of itself was asked a few seconds ago at most.
     ///
     /// # Errors
     /// None; the type is that of all operations.
@@ -59,28 +80,40 @@ impl Api {
         caller: &Caller,
     ) -> Result<Reply<ServiceStatus>, ApiError> {
         let mut schedules: BTreeMap<String, usize> = BTreeMap::new();
-        for entry in self.index.all().iter().filter(|entry| !entry.schedule.purge) {
-            *schedules.entry(entry.schedule.status.as_str().to_owned()).or_default() += 1;
+        for ((_, status), count) in self.index.counts() {
+            *schedules.entry(status.as_str().to_owned()).or_default() += count;
         }
-        let streams: Vec<_> = self
-            .streams
-            .iter()
-            .map(|stream| StreamStatus {
-                name: stream.name.to_owned(),
-                drift: stream.drift.clone(),
-            })
-            .collect();
         let set_aside = self.index.set_aside();
-        let healthy = set_aside.is_empty() && streams.iter().all(|stream| stream.drift.is_empty());
+        let mut problems = self.health.problems();
+        if !set_aside.is_empty() {
+            problems.push(format!("{} records cannot be read", set_aside.len()));
+        }
+        let Seen { nats, watch_lag } = self.health.seen();
+        let streams = nats.streams.into_iter().map(|stream| StreamStatus {
+            name: stream.name.to_owned(),
+            exists: stream.exists,
+            drift: stream.drift,
+        });
+        let load = &self.health.load;
+        let timer_lag = load.timer_lag(clock::now());
         let server = self.js.client().server_info();
+        let millis = |time: std::time::Duration| time.as_secs_f64() * 1000.0;
         let status = ServiceStatus {
-            status: if healthy { "ok" } else { "degraded" }.to_owned(),
+            status: if problems.is_empty() { "ok" } else { "degraded" }.to_owned(),
+            problems,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             instance: self.instance,
             started_at: self.started_at,
+            instances: load.instances.load(Ordering::Relaxed),
             nats_server: format!("{} {}", server.server_name, server.version),
+            nats_connected: self.health.is_connected(),
+            nats_round_trip_ms: nats.round_trip.map(millis),
+            jetstream_error: nats.jetstream_error,
+            clock_offset_ms: nats.clock_offset.map(|(offset, _)| offset.as_seconds_f64() * 1000.0),
+            watch_lag,
+            timer_lag_ms: u64::try_from(timer_lag.as_millis()).unwrap_or(u64::MAX),
             schedules,
-            streams,
+            streams: streams.collect(),
             set_aside,
         };
         Ok(Reply::new(status, caller))

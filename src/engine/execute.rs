@@ -13,8 +13,10 @@ use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome, pa
 use crate::failpoint::failpoint;
 use crate::jetstream::deliver::{self, Command};
 use crate::jetstream::history::Recorded;
+use crate::load::Stage;
+use crate::metrics::{Lock, LockFailure};
 use crate::plan::retry_at;
-use crate::schedule::{Attempt, Cancel, DeliveryMode, Phase, Schedule, Status};
+use crate::schedule::{Attempt, Cancel, DeliveryMode, Phase, Schedule, ScheduleType, Status};
 
 /// An attempt whose command is ready to be sent: what can be done before it is due has been.
 pub(crate) struct Prepared {
@@ -52,7 +54,9 @@ pub(crate) async fn attempt(
         finish::dead_letter(shared, schedule, attempt, &outcome).await;
         return Some(Box::new(outcome));
     }
+    let lock = if recovered { Lock::Takeover } else { Lock::Claim };
     if !trusted(accepted.written.sent) {
+        shared.metrics.claim_failed(lock, LockFailure::Expired);
         warn!(execution_id = %attempt.execution_id, "claim too old to act on; claiming again");
         return None;
     }
@@ -76,7 +80,9 @@ pub(crate) async fn attempt(
     execution.timings.acknowledged_at = acknowledged.then_some(now);
     execution.end(outcome, now);
     shared.urgency.quiet().await;
-    Some(conclude(shared, schedule, attempt, execution).await)
+    let ended = conclude(shared, schedule, attempt, execution).await;
+    shared.metrics.claim_held(lock, accepted.written.sent.elapsed());
+    Some(ended)
 }
 
 /// Records an event of an execution that says what came of it, with what follows from a failure.
@@ -88,7 +94,7 @@ pub(super) async fn conclude(
 ) -> Box<Execution> {
     execution.retry_at = retry(shared, attempt, &execution);
     execution.will_retry = execution.retry_at.is_some();
-    let ended = record(shared, attempt, execution).await;
+    let ended = record(shared, schedule.spec.timing.schedule_type, attempt, execution).await;
     failpoint("after_record");
     if ended.status == ExecutionStatus::Failed {
         Box::pin(finish::dead_letter(shared, schedule, attempt, &ended)).await;
@@ -118,14 +124,34 @@ fn retry(shared: &Shared, attempt: &Attempt, ended: &Execution) -> Option<DateTi
 /// for the execution, which is another instance's where we and it both acted.
 pub(super) async fn record(
     shared: &Shared,
+    kind: ScheduleType,
     attempt: &Attempt,
     ended: Box<Execution>,
 ) -> Box<Execution> {
-    match shared.history.record(&ended).await {
-        Recorded::New => ended,
+    let recording = shared.load.enter(Stage::Recording);
+    let recorded = shared.history.record(&ended).await;
+    drop(recording);
+    match recorded {
+        Recorded::New => {
+            count(shared, kind, &ended);
+            ended
+        }
         Recorded::Duplicate => {
             Box::pin(known_outcome(shared, attempt)).await.map_or(ended, Box::new)
         }
+    }
+}
+
+/// Counts an outcome, once for all instances: who wrote it counts it.
+fn count(shared: &Shared, kind: ScheduleType, ended: &Execution) {
+    if let Some(range) = ended.skipped {
+        shared.metrics.skipped(kind, range.cause, range.count);
+        return;
+    }
+    let duration = ended.duration_ms.and_then(|ms| u64::try_from(ms).ok());
+    shared.metrics.ended(kind, ended.status, duration.map(Duration::from_millis));
+    if ended.will_retry {
+        shared.metrics.retried(kind, ended.attempt_number + 1);
     }
 }
 
@@ -140,7 +166,7 @@ pub(crate) async fn skip(
     let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
     let skipped = Box::new(Execution::skipped(schedule, attempt, range, claim, clock::now()));
     failpoint("after_skip");
-    let skipped = record(shared, attempt, skipped).await;
+    let skipped = record(shared, schedule.spec.timing.schedule_type, attempt, skipped).await;
     log(&skipped);
     skipped
 }
@@ -157,7 +183,16 @@ async fn run(
         let text = format!("{} is not in the allow-list", target.as_str());
         return Outcome::failed(ErrorType::NotAllowed, text);
     }
-    execution.timings.sent_at = Some(clock::now());
+    let now = clock::now();
+    execution.timings.sent_at = Some(now);
+    let lateness = execution.timings.due_at.and_then(|due| (now - due).to_std().ok());
+    let kind = schedule.spec.timing.schedule_type;
+    shared.metrics.sent(kind, lateness.unwrap_or_default());
+    let stage = match schedule.spec.delivery.mode {
+        DeliveryMode::Request => Stage::WaitingReply,
+        DeliveryMode::Publish | DeliveryMode::Job | DeliveryMode::Core => Stage::Delivering,
+    };
+    let _in_stage = shared.load.enter(stage);
     let execution = &*execution;
     let delivery = deliver::deliver(&shared.js, schedule, execution, command, earlier);
     match schedule.spec.delivery.mode {

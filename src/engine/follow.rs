@@ -139,6 +139,7 @@ fn attempt(
         payload: None,
         correlation_id: ended.correlation_id.clone(),
         by: format!("schedule {upstream}"),
+        trace: None,
         origin: Origin::Upstream,
     };
     let (manual, token, cancel) = (Some(Box::new(manual)), None, None);

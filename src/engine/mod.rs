@@ -72,6 +72,8 @@ use uuid::Uuid;
 use crate::index::Index;
 use crate::jetstream::history::History;
 use crate::jetstream::schedules::Store;
+use crate::load::Load;
+use crate::metrics::Metrics;
 use crate::plan::View;
 use crate::schedule::{DeliveryMode, Spec, TargetPattern};
 use membership::Members;
@@ -107,6 +109,15 @@ pub struct EngineConfig {
     pub allowed_targets: Vec<TargetPattern>,
 }
 
+/// Where the engine says what it does.
+#[derive(Clone)]
+pub struct Watched {
+    /// How busy it is.
+    pub load: Arc<Load>,
+    /// What it has done.
+    pub metrics: Arc<Metrics>,
+}
+
 /// What every part of the engine uses.
 pub(crate) struct Shared {
     pub(crate) js: jetstream::Context,
@@ -115,6 +126,8 @@ pub(crate) struct Shared {
     pub(crate) index: Arc<Index>,
     pub(crate) members: Members,
     pub(crate) config: EngineConfig,
+    pub(crate) load: Arc<Load>,
+    pub(crate) metrics: Arc<Metrics>,
     /// How often commands may go to targets.
     pub(crate) rates: rates::Rates,
     /// Whether bookkeeping should wait.
@@ -138,6 +151,7 @@ impl Shared {
                 CancellationToken::new()
             });
         }
+        self.load.executions.store(running.len(), Ordering::Relaxed);
         fresh
     }
 
@@ -147,6 +161,7 @@ impl Shared {
         for id in executions {
             running.remove(&id);
         }
+        self.load.executions.store(running.len(), Ordering::Relaxed);
     }
 
     /// What stops an execution of ours.

@@ -50,6 +50,16 @@ impl Queue {
         }
     }
 
+    /// How many timers are set.
+    pub(crate) fn timers(&self) -> usize {
+        self.timers.len()
+    }
+
+    /// How many schedules wait whose time has come.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// When the next timer is due.
     pub(crate) fn next(&self) -> Option<DateTime<Utc>> {
         self.timers.first().map(|(due, _)| *due)

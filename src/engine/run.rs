@@ -23,7 +23,7 @@ use super::membership::Members;
 use super::queue::{Lane, Queue};
 use super::rates::Rates;
 use super::work::{Claiming, Done, Worked, work};
-use super::{EngineConfig, Shared};
+use super::{EngineConfig, Shared, Watched};
 use crate::clock;
 use crate::failpoint::failpoint;
 use crate::index::Index;
@@ -76,6 +76,7 @@ impl Engine {
         index: Arc<Index>,
         members: Members,
         config: EngineConfig,
+        watched: Watched,
     ) -> Self {
         let (events, received) = unbounded_channel();
         Self {
@@ -101,6 +102,8 @@ impl Engine {
                 members,
                 rates: Rates::new(&config.rates, clock::now()),
                 config,
+                load: watched.load,
+                metrics: watched.metrics,
                 urgency: Arc::default(),
                 armed: AtomicUsize::new(0),
                 running: Mutex::default(),
@@ -113,6 +116,7 @@ impl Engine {
     pub async fn run(mut self, mut changes: UnboundedReceiver<Uuid>, stop: CancellationToken) {
         loop {
             self.start_due();
+            self.say_load();
             let sleep = clock::sleep_until(self.next_due());
             tokio::select! {
                 biased;
@@ -138,6 +142,15 @@ impl Engine {
             }
         }
         self.drain().await;
+    }
+
+    fn say_load(&self) {
+        let load = &self.shared.load;
+        load.timers.store(self.queue.timers(), Ordering::Relaxed);
+        load.waiting.store(self.queue.waiting(), Ordering::Relaxed);
+        load.armed.store(self.armory.len(), Ordering::Relaxed);
+        load.instances.store(self.shared.members.count(), Ordering::Relaxed);
+        load.set_next_due(self.next_due());
     }
 
     fn next_due(&self) -> Option<DateTime<Utc>> {

@@ -14,6 +14,8 @@ use crate::failpoint::failpoint;
 use crate::index::Entry;
 use crate::jetstream::schedules::Written;
 use crate::jetstream::{WriteError, names};
+use crate::load::Stage;
+use crate::metrics::{Lock, LockFailure};
 use crate::plan::{Plan, plan, settle};
 use crate::schedule::{Attempt, DeliveryMode, Schedule, SkippedRange, Writer};
 
@@ -108,7 +110,11 @@ pub(crate) async fn work(shared: &Shared, id: Uuid, done: &Done, claim: Claiming
         }
         let Plan { schedule, fire, recover, skip, finish } = plan;
         let schedule = Arc::new(schedule);
-        match write(shared, &schedule, &entry, deadline).await {
+        let writing = shared.load.enter(Stage::Claiming);
+        let result = write(shared, &schedule, &entry, deadline).await;
+        drop(writing);
+        count(shared, &result, fire.len(), recover.len());
+        match result {
             Ok(written) => {
                 shared.end(done.executions());
                 let accepted = Accepted { schedule, fire, recover, skip, finish, written };
@@ -147,6 +153,21 @@ async fn write(
     let (schedule, trigger) = (Arc::clone(schedule), Arc::clone(&entry.trigger));
     shared.index.insert(Entry { revision: written.revision, schedule, trigger });
     Ok(written)
+}
+
+/// Counts the claims that a write was for.
+fn count(shared: &Shared, result: &Result<Written, WriteError>, fire: usize, recover: usize) {
+    for (lock, claims) in [(Lock::Claim, fire), (Lock::Takeover, recover)] {
+        for _ in 0..claims {
+            match result {
+                Ok(_) => shared.metrics.claimed(lock),
+                Err(WriteError::Conflict) => {
+                    shared.metrics.claim_failed(lock, LockFailure::Conflict);
+                }
+                Err(_) => shared.metrics.claim_failed(lock, LockFailure::Unavailable),
+            }
+        }
+    }
 }
 
 fn decide(shared: &Shared, entry: &Entry, done: &Done, claim: Claiming) -> Option<Plan> {

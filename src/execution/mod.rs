@@ -13,6 +13,7 @@ use uuid::Uuid;
 pub use outcome::{ErrorType, MAX_KEPT_BYTES, Outcome, Response};
 
 use crate::schedule::{Attempt, Payload, Schedule, SkippedRange, Values, render};
+use crate::trace_context::TraceContext;
 
 /// Where an execution is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -116,6 +117,9 @@ pub struct Execution {
     pub attempt_number: u32,
     /// The same for all attempts of one occurrence.
     pub correlation_id: String,
+    /// The trace that it is a part of, as its command says.
+    #[serde(rename = "traceparent", default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
     /// The subject of the command.
     pub command_sent: String,
     /// The body of the command; absent where nothing was sent or it was too large to keep.
@@ -267,6 +271,7 @@ impl Execution {
             scheduled_for: attempt.scheduled_for,
             status,
             attempt_number: attempt.number,
+            trace: Some(trace_context(schedule, attempt)),
             correlation_id: correlation_id(schedule, attempt),
             command_sent: schedule.spec.target_command.as_str().to_owned(),
             command_payload: None,
@@ -322,6 +327,19 @@ pub fn correlation_id(schedule: &Schedule, attempt: &Attempt) -> String {
         return schedule.correlation_id.clone();
     }
     crate::schedule::execution_id(schedule.id, attempt.scheduled_for, 1).to_string()
+}
+
+/// The trace of an attempt: that of the request that asked for it, or of the one that made the schedule
+/// what it is; else one of its occurrence.
+fn trace_context(schedule: &Schedule, attempt: &Attempt) -> TraceContext {
+    let id = attempt.execution_id;
+    let own = attempt.manual.as_ref().and_then(|manual| manual.trace);
+    let occurrence =
+        Uuid::try_parse(&correlation_id(schedule, attempt)).ok().filter(|id| !id.is_nil());
+    let first = occurrence
+        .unwrap_or_else(|| crate::schedule::execution_id(schedule.id, attempt.scheduled_for, 1));
+    // Whoever gets the command decides for itself what it records.
+    TraceContext::for_execution(id, first, own.or(schedule.trace), true)
 }
 
 /// The `Nats-Msg-Id` of an event in the history. All final events of an execution share one id, so

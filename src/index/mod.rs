@@ -20,7 +20,7 @@ mod state;
 mod tests;
 mod wanted;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ use state::{State, is_live};
 use crate::jetstream::names::{
     NAME_KEY_PREFIX, ONCE_KEY_PREFIX, SCHEDULE_KEY_PREFIX, creator_prefix, name_key,
 };
-use crate::schedule::{Schedule, Target};
+use crate::schedule::{Schedule, ScheduleType, Status, Target};
 use crate::trigger::Trigger;
 
 /// One schedule at one revision.
@@ -132,6 +132,19 @@ impl Index {
         })
     }
 
+    /// How many schedules there are of each type and status.
+    pub fn counts(&self) -> HashMap<(ScheduleType, Status), usize> {
+        self.read(|state| {
+            let mut counts = HashMap::new();
+            let schedules = state.entries.values().map(|entry| &entry.schedule);
+            for schedule in schedules.filter(|schedule| !schedule.purge) {
+                let kind = schedule.spec.timing.schedule_type;
+                *counts.entry((kind, schedule.status)).or_default() += 1;
+            }
+            counts
+        })
+    }
+
     /// How many schedules there are, deleted ones included.
     pub fn len(&self) -> usize {
         self.read(|state| state.entries.len())
@@ -171,6 +184,11 @@ impl Index {
             *seen = revision.max(*seen);
             newer
         });
+    }
+
+    /// Up to which revision the watch has shown everything.
+    pub fn seen(&self) -> u64 {
+        *self.seen.borrow()
     }
 
     /// Waits until the watch has shown everything up to a revision.

@@ -338,17 +338,11 @@ fn headers(schedule: &Schedule, execution: &Execution) -> HeaderMap {
     headers.insert(names::SCHEDULED_FOR, scheduled_for);
     headers.insert(names::REVISION, HeaderValue::from(execution.lock_id.revision));
     headers.insert(names::CORRELATION_ID, execution.correlation_id.as_str());
-    headers.insert(names::TRACEPARENT, traceparent(execution));
+    if let Some(trace) = execution.trace {
+        headers.insert(names::TRACEPARENT, trace.to_string());
+    }
     headers.insert(names::MESSAGE_ID, id);
     headers
-}
-
-/// A W3C trace context of the execution's own: the trace is the occurrence's (its correlation id),
-/// the span the execution's id.
-fn traceparent(execution: &Execution) -> String {
-    let trace = uuid::Uuid::try_parse(&execution.correlation_id).unwrap_or(execution.id).as_u128();
-    let span = execution.id.as_u64_pair().1;
-    format!("00-{trace:032x}-{span:016x}-01")
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub mod connect;
 pub mod deliver;
 pub mod history;
 pub mod names;
+pub mod observe;
 pub mod provision;
 pub mod schedules;
 pub mod watch;

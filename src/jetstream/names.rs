@@ -76,7 +76,7 @@ pub const STARTED_AT: &str = "Scheduler-Started-At";
 pub const CORRELATION_ID: &str = "X-Correlation-ID";
 /// Header of requests and replies: one request.
 pub const REQUEST_ID: &str = "X-Request-ID";
-/// W3C trace context.
+/// Which trace a request or a command belongs to: W3C Trace Context.
 pub const TRACEPARENT: &str = "traceparent";
 /// JetStream's deduplication id.
 pub const MESSAGE_ID: &str = "Nats-Msg-Id";

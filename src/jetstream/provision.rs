@@ -56,15 +56,6 @@ pub enum ProvisionError {
     },
 }
 
-/// One stream as it stands.
-#[derive(Clone, Debug)]
-pub struct Provisioned {
-    /// Its name.
-    pub name: &'static str,
-    /// Settings that differ from ours, as `setting: is X, expected Y`.
-    pub drift: Vec<String>,
-}
-
 /// Checks that requests reach us, creates the streams that are missing, and reports drift.
 ///
 /// # Errors
@@ -73,9 +64,8 @@ pub async fn provision(
     js: &jetstream::Context,
     options: StreamOptions,
     with_example: bool,
-) -> Result<Vec<Provisioned>, ProvisionError> {
+) -> Result<(), ProvisionError> {
     refuse_captured_requests(js).await?;
-    let mut provisioned = Vec::new();
     for (name, json) in STREAMS.into_iter().chain(with_example.then_some(EXAMPLE)) {
         let config = config(json, options)?;
         let drift = match js.get_stream(name).await {
@@ -90,9 +80,8 @@ pub async fn provision(
         if !drift.is_empty() {
             warn!(stream = name, drift = drift.join("; "), "stream differs from our configuration");
         }
-        provisioned.push(Provisioned { name, drift });
     }
-    Ok(provisioned)
+    Ok(())
 }
 
 /// Creates a stream. Only what the server says of the configuration is final: a cluster that is
@@ -159,6 +148,11 @@ fn not_found(kind: GetStreamErrorKind) -> bool {
         }
         _ => false,
     }
+}
+
+/// Settings of ours, as JSON, that a stream does not have.
+pub(super) fn differences(json: &str, options: StreamOptions, found: &Info) -> Vec<String> {
+    config(json, options).map(|config| drift(&config, found)).unwrap_or_default()
 }
 
 /// Settings of ours that the stream does not have.

@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::Payload;
+use crate::trace_context::TraceContext;
 
 /// Why an occurrence was not acted on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -219,6 +220,9 @@ pub struct Manual {
     pub correlation_id: String,
     /// Who asked.
     pub by: String,
+    /// The trace that the request is a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
     /// What kind of wish it is.
     #[serde(default)]
     pub origin: Origin,

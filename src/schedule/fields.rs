@@ -64,6 +64,17 @@ pub fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(
 /// Every unknown, repeated or wrong-typed field, with a `T` of all other fields so that those can
 /// be checked too; or one fault of `body` if it is no JSON object.
 pub fn parse<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, (T, Vec<FieldFault>)> {
+    parse_with(&[], body)
+}
+
+/// The same, of a request that has fields beside its body: their names, and their values as JSON.
+///
+/// # Errors
+/// See [`parse`]; a field that the body has too is repeated.
+pub fn parse_with<T: DeserializeOwned + Default>(
+    given: &[(String, Box<RawValue>)],
+    body: &[u8],
+) -> Result<T, (T, Vec<FieldFault>)> {
     let body = if body.iter().all(u8::is_ascii_whitespace) { b"{}" } else { body };
     let body_fault = |reason: String| (T::default(), vec![FieldFault::new("body", reason)]);
     let object: Object = serde_json::from_slice(body)
@@ -71,7 +82,7 @@ pub fn parse<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, (T, Vec<Fi
     let mut faults = Vec::new();
     let mut seen = std::collections::HashSet::new();
     let mut sound = Vec::new();
-    for (key, value) in &object.0 {
+    for (key, value) in given.iter().chain(&object.0) {
         if faults.len() == MAX_FAULTS {
             // The rest is not read, so nothing can be said of it.
             return Err((T::default(), faults));

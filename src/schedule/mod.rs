@@ -23,11 +23,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::trace_context::TraceContext;
+
 pub use attempt::{
     Attempt, Cancel, Ending, Manual, Origin, Phase, Report, SkipCause, SkippedRange, execution_id,
 };
 pub use change::{Author, Change, ChangeKind, differences};
-pub use fields::{FieldFault, MAX_FAULTS, object as object_field, parse as parse_fields};
+pub use fields::{
+    FieldFault, MAX_FAULTS, object as object_field, parse as parse_fields,
+    parse_with as parse_fields_with,
+};
 pub use payload::{MAX_PAYLOAD_BYTES, Payload};
 pub use policy::{CatchUp, Overlap, RetryFields, RetryPolicy, jitter};
 pub use request::CreateSchedule;
@@ -298,6 +303,9 @@ pub struct Schedule {
     pub deleted_from: Option<Status>,
     /// Correlation id of the request that created it.
     pub correlation_id: String,
+    /// The trace that the request that created it, or changed it last, was a part of: its runs are too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
     /// Attempts that wait, are claimed, or are skipped but not yet in the history.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,

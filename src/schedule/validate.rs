@@ -63,6 +63,7 @@ pub fn new_schedule(
         deleted_by: None,
         deleted_from: None,
         correlation_id: correlation_id.to_owned(),
+        trace: None,
         attempts: Vec::new(),
         backfill: None,
         ended: Vec::new(),

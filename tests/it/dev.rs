@@ -18,6 +18,7 @@ fn dev(port: u16, dir: &Path, log: &Path) -> Child {
         .args(["dev", "--port", &port.to_string(), "--data-dir"])
         .arg(dir.join("data"))
         .env("NATS_SERVER", binary().path)
+        .env("API_PORT", "0")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(output)

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -216,6 +217,7 @@ impl Service {
             .env("LOG_LEVEL", "nats_scheduler=debug,info")
             .env("LOG_FORMAT", "text")
             .env("NO_COLOR", "1")
+            .env("API_PORT", "0")
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
@@ -227,6 +229,17 @@ impl Service {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Where HTTP listens, once it does.
+    pub async fn http(&self) -> SocketAddr {
+        wait_for("HTTP", || async {
+            let log = self.log();
+            let (_, rest) = log.split_once("listening on http")?;
+            let address = rest.split_once("://")?.1.split_whitespace().next()?;
+            address.parse().ok()
+        })
+        .await
     }
 
     pub fn log(&self) -> String {

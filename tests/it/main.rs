@@ -13,6 +13,7 @@ mod firing;
 mod harness;
 mod history;
 mod hostile;
+mod http;
 mod instances;
 mod jobs;
 mod ledger;

@@ -167,8 +167,7 @@ impl Api {
         let running =
             part.filter_map(|(_, schedule, attempt)| RunningExecution::new(schedule, attempt));
         let mut reply = Reply::new(running.collect(), caller);
-        reply.pagination =
-            Some(Pagination { page: number, limit: page.limit, total, next_cursor: None });
+        reply.pagination = Some(Pagination::new(number, page.limit, total));
         Ok(reply)
     }
 }

@@ -14,9 +14,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info};
-use uuid::Uuid;
 
 use super::error::{ApiError, Code};
+use super::operations::Input;
 use super::reply::ErrorReply;
 use super::{Api, Caller};
 use crate::jetstream::names;
@@ -28,8 +28,6 @@ use micro::Micro;
 pub(crate) const QUEUE_GROUP: &str = "q";
 /// Requests worked on at once; more wait in the subscription.
 const MAX_CONCURRENT: usize = 256;
-/// Longest correlation or request id, and actor, in a header.
-const MAX_HEADER: usize = 255;
 
 /// The endpoints, subscribed: requests wait here until [`Listening::answer`].
 pub struct Listening {
@@ -116,13 +114,17 @@ async fn answer(
     let caller = caller(endpoint, message.headers.as_ref());
     let (caller, result) = match caller {
         Ok(caller) => {
-            let result = (endpoint.handler)(api.clone(), caller.clone(), message.payload).await;
-            (caller, result)
+            let input = Input { given: Vec::new(), body: message.payload };
+            let answer = endpoint.operation.run(api, &caller, input).await;
+            let limit = client.max_payload();
+            (caller, answer.and_then(|answer| within(limit, answer.body)))
         }
-        Err(faults) => (anonymous(), Err(faults.into())),
+        Err(faults) => (Caller::anonymous(), Err(faults.into())),
     };
     let error =
         result.as_ref().err().map(|error| format!("{} {}", error.code.status(), error.message));
+    let status = result.as_ref().map_or_else(|error| error.code.status(), |_| 200);
+    api.metrics.nats_request(endpoint.operation.name, status, started.elapsed());
     stats.count(started.elapsed(), error);
     let Some(reply) = message.reply else { return };
     if !names::may_be_answered(&reply) {
@@ -158,51 +160,17 @@ fn encode(result: Result<Bytes, ApiError>, caller: &Caller) -> (HeaderMap, Bytes
 }
 
 fn caller(endpoint: &Endpoint, headers: Option<&HeaderMap>) -> Result<Caller, Vec<FieldFault>> {
-    let mut faults = Vec::new();
-    let mut header = |name: &str| {
-        let text = headers?.get(name)?.as_str();
-        if text.is_empty() {
-            return None;
-        }
-        if text.len() > MAX_HEADER {
-            faults.push(FieldFault::new(name, format!("must have at most {MAX_HEADER} bytes")));
-        }
-        Some(text.to_owned())
-    };
-    let actor = header(endpoint.actor_header).or_else(|| header("X-Created-By"));
-    let correlation_id = header(names::CORRELATION_ID);
-    let request_id = header(names::REQUEST_ID);
-    let message_id = header(names::MESSAGE_ID);
-    if faults.is_empty() {
-        let fresh = anonymous();
-        Ok(Caller {
-            actor,
-            correlation_id: correlation_id.unwrap_or(fresh.correlation_id),
-            request_id: request_id.unwrap_or(fresh.request_id),
-            message_id,
-        })
-    } else {
-        Err(faults)
-    }
+    Caller::from_headers(endpoint.operation.actor_header, |name| {
+        Some(Ok(headers?.get(name)?.as_str()))
+    })
 }
 
-fn anonymous() -> Caller {
-    Caller {
-        actor: None,
-        correlation_id: Uuid::new_v4().to_string(),
-        request_id: Uuid::new_v4().to_string(),
-        message_id: None,
+/// A reply that NATS takes.
+fn within(limit: usize, body: Bytes) -> Result<Bytes, ApiError> {
+    if body.len() <= limit {
+        return Ok(body);
     }
-}
-
-/// A reply as JSON.
-fn to_json(reply: &impl serde::Serialize, limit: usize) -> Result<Bytes, ApiError> {
-    let body = serde_json::to_vec(reply)
-        .map_err(|error| ApiError::new(Code::Internal, error.to_string()))?;
-    if body.len() > limit {
-        let message =
-            format!("the reply has {} bytes, more than NATS takes: ask for fewer", body.len());
-        return Err(ApiError::new(Code::TooLarge, message));
-    }
-    Ok(body.into())
+    let message =
+        format!("the reply has {} bytes, more than NATS takes: ask for fewer", body.len());
+    Err(ApiError::new(Code::TooLarge, message))
 }

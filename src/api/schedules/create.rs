@@ -4,7 +4,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::super::error::ApiError;
-use super::super::reply::{Links, Reply, ScheduleView, Warning};
+use super::super::reply::{Reply, ScheduleView, Warning};
 use super::super::{Api, Caller, Checked};
 use crate::clock;
 use crate::jetstream::deliver;
@@ -68,8 +68,7 @@ impl Api {
             repeated,
             "schedule created"
         );
-        let mut reply =
-            Reply::new(ScheduleView::new(&schedule), caller).links(Links::schedule(schedule.id));
+        let mut reply = Reply::schedule(&schedule, caller);
         reply.warnings.extend(self.target_warning(&schedule).await);
         if repeated {
             let (code, field) = ("repeated".to_owned(), "idempotency_key".to_owned());
@@ -91,6 +90,7 @@ impl Api {
         let (now, correlation_id) = (clock::now(), &caller.correlation_id);
         let (mut schedule, _) =
             new_schedule(request, &self.rules, id, now, created_by, correlation_id, self.writer())?;
+        schedule.trace = caller.trace;
         let details = json!({
             "schedule_type": schedule.spec.timing.schedule_type,
             "target_command": schedule.spec.target_command,

@@ -126,6 +126,8 @@ impl Api {
             schedule.purge = hard_delete;
             match self.rewrite(&mut schedule, revision).await {
                 Ok(_) => {
+                    let kind = schedule.spec.timing.schedule_type;
+                    self.metrics.schedule_deleted(kind, hard_delete);
                     self.free(&schedule, name).await;
                     return Ok(Some(schedule));
                 }

@@ -96,7 +96,7 @@ impl Api {
             .await?;
         super::let_claims_pass(&schedule).await;
         tracing::info!(schedule_id = %id, paused_by = actor, reason, "schedule paused");
-        Ok(Reply::new(ScheduleView::new(&schedule), caller).links(Links::schedule(id)))
+        Ok(Reply::schedule(&schedule, caller))
     }
 
     /// Resumes a paused schedule. Its next time is in the future; what was due meanwhile becomes one
@@ -116,7 +116,7 @@ impl Api {
             .change(id, expected, author, None, |schedule, now| self.resume(schedule, now, &actor))
             .await?;
         tracing::info!(schedule_id = %id, resumed_by = actor, "schedule resumed");
-        Ok(Reply::new(ScheduleView::new(&schedule), caller).links(Links::schedule(id)))
+        Ok(Reply::schedule(&schedule, caller))
     }
 
     /// Runs a schedule now. Once the reply is sent the run takes place, even if every instance is
@@ -148,6 +148,7 @@ impl Api {
             payload,
             correlation_id: caller.correlation_id.clone(),
             by: caller.actor(),
+            trace: caller.trace,
             origin: Origin::User,
         };
         let change = |schedule: &mut Schedule, now: DateTime<Utc>| {

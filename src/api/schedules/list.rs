@@ -89,7 +89,8 @@ impl Api {
         let mut reply =
             Reply::new(entries.iter().map(|entry| ScheduleSummary::new(entry)).collect(), caller);
         let total = total as u64;
-        reply.pagination = Some(Pagination { page: number, limit: page.limit, total, next_cursor });
+        reply.pagination =
+            Some(Pagination { next_cursor, ..Pagination::new(number, page.limit, total) });
         Ok(reply)
     }
 }

@@ -36,6 +36,7 @@ use crate::failpoint::failpoint;
 use crate::index::{Reservation, read_record};
 use crate::jetstream::names::{name_key, schedule_key};
 use crate::jetstream::{WriteError, schedules};
+use crate::metrics::{Lock, LockFailure};
 use crate::schedule::{FieldFault, Schedule, Status};
 
 /// Age at which a reservation without a record counts as left behind by a crash.
@@ -98,7 +99,10 @@ impl Api {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.store.put_while(&key, value.clone(), &name_key, reservation).await {
-                Ok(revision) => return Ok((schedule, revision)),
+                Ok(revision) => {
+                    self.count_created(&schedule);
+                    return Ok((schedule, revision));
+                }
                 // Somebody took the name over because we were slow; or a replicated stream has not
                 // quite applied the reservation yet.
                 Err(WriteError::Conflict) => {
@@ -121,9 +125,15 @@ impl Api {
             let first = Some(reserved.first);
             reservation = self.write_name(&name_key, schedule.id, reservation, first).await?;
             if let Some(stored) = self.record(schedule.id).await? {
+                self.count_created(&schedule);
                 return Ok(stored);
             }
         }
+    }
+
+    fn count_created(&self, schedule: &Schedule) {
+        let kind = schedule.spec.timing.schedule_type;
+        self.metrics.schedule_created(kind, &schedule.created_by);
     }
 
     /// Reserves the name of a schedule that is about to have it. A reservation of its own that is no
@@ -139,10 +149,16 @@ impl Api {
         loop {
             match self.write_name(key, schedule.id, expected, first).await {
                 Ok(revision) => {
+                    self.metrics.claimed(Lock::Name);
                     return Ok(Reserved { revision, first: first.unwrap_or(revision) });
                 }
-                Err(WriteError::Conflict) => {}
-                Err(error) => return Err(error.into()),
+                Err(WriteError::Conflict) => {
+                    self.metrics.claim_failed(Lock::Name, LockFailure::Conflict);
+                }
+                Err(error) => {
+                    self.metrics.claim_failed(Lock::Name, LockFailure::Unavailable);
+                    return Err(error.into());
+                }
             }
             (expected, first) = match self.holder(key, schedule).await? {
                 // Written anew, so that whoever is about to free it for us sees that it moved.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::super::error::ApiError;
-use super::super::reply::{Links, Reply, ScheduleView};
+use super::super::reply::{Reply, ScheduleView};
 use super::super::{Api, Caller};
 
 /// A request for one schedule.
@@ -29,6 +29,6 @@ impl Api {
     ) -> Result<Reply<ScheduleView>, ApiError> {
         let id = super::required_id(request.schedule_id)?;
         let (schedule, _) = self.read_schedule(id).await?;
-        Ok(Reply::new(ScheduleView::new(&schedule), caller).links(Links::schedule(id)))
+        Ok(Reply::schedule(&schedule, caller))
     }
 }

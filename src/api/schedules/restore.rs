@@ -7,7 +7,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::super::error::{ApiError, Code};
-use super::super::reply::{Links, Reply, ScheduleView};
+use super::super::reply::{Reply, ScheduleView};
 use super::super::{Api, Caller};
 use crate::clock;
 use crate::failpoint::failpoint;
@@ -87,5 +87,5 @@ fn bring_back(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str) -> Resul
 }
 
 fn restored(schedule: &Schedule, caller: &Caller) -> Reply<ScheduleView> {
-    Reply::new(ScheduleView::new(schedule), caller).links(Links::schedule(schedule.id))
+    Reply::schedule(schedule, caller)
 }

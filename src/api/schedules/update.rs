@@ -5,7 +5,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::super::error::{ApiError, Code};
-use super::super::reply::{Links, Reply, ScheduleView};
+use super::super::reply::{Reply, ScheduleView};
 use super::super::{Api, Caller, Checked};
 use crate::clock;
 use crate::jetstream::WriteError;
@@ -54,6 +54,7 @@ impl Api {
             if request.after.is_some() {
                 self.check_after(&schedule).await?;
             }
+            schedule.trace = caller.trace.or(schedule.trace);
             let changes = differences(&old, &schedule);
             let fields: Vec<_> = changes.iter().map(|change| change["field"].clone()).collect();
             let details = json!({
@@ -89,8 +90,7 @@ impl Api {
         super::let_claims_pass(schedule).await;
         let updated_by = schedule.updated_by.as_deref();
         tracing::info!(schedule_id = %schedule.id, updated_by, "schedule updated");
-        let view = ScheduleView::new(schedule);
-        let mut reply = Reply::new(view, caller).links(Links::schedule(schedule.id));
+        let mut reply = Reply::schedule(schedule, caller);
         let Some((old, old_name)) = before else { return reply };
         if let Some(reservation) = old_name {
             self.free_name_at(&old, reservation).await;

@@ -47,6 +47,16 @@ impl Fetched {
 }
 
 impl History {
+    /// How many executions there are.
+    pub fn len(&self) -> usize {
+        self.read(HistoryIndex::len)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The latest event of an execution.
     ///
     /// # Errors

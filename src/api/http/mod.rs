@@ -1,0 +1,345 @@
+//! The operations over HTTP, with probes, metrics and a description of itself.
+//!
+//! A route is an operation and where its fields come from: the path, the query and the body are one
+//! JSON object, which is read and checked as a request over NATS is. The replies are the same too.
+//!
+//! The listener is up before NATS is reached and until what is in flight has ended, so that probes are
+//! always told the truth. A change goes on when its client hangs up or its time is over: it is done or
+//! not, never half.
+
+mod auth;
+mod openapi;
+mod probe_client;
+mod probes;
+mod request;
+mod respond;
+mod routes;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
+use axum::response::Response;
+use axum::routing::{MethodFilter, MethodRouter, get, on};
+use axum_server::Handle;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use chrono::{DateTime, Utc};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use super::error::{ApiError, Code};
+use super::operations::{Access, Operation, operations};
+use super::{Api, Caller};
+use crate::clock;
+use crate::health::{Health, Phase};
+use crate::metrics::Metrics;
+use auth::Grant;
+pub use auth::Tokens;
+pub use probe_client::ask_live;
+use respond::{failure, success};
+use routes::{NO_IDS, Route, routes};
+
+/// How long the head of a request may take.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the body of a request may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long connections have to end once nothing is in flight.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Settings of the HTTP facade.
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// The address that it listens on.
+    pub host: IpAddr,
+    /// The port; 0 for any.
+    pub port: u16,
+    /// Who may do what.
+    pub tokens: Tokens,
+    /// Certificate and key, as PEM files.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Longest body of a request, in bytes.
+    pub max_body: usize,
+    /// How long an operation may take.
+    pub timeout: Duration,
+    /// Operations under way at once.
+    pub max_concurrent: usize,
+}
+
+/// Why there is no HTTP.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address} (API_HOST, API_PORT): {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// The certificate or its key cannot be used.
+    #[error("API_TLS_CERT or API_TLS_KEY cannot be used: {0}")]
+    Tls(std::io::Error),
+}
+
+/// The HTTP facade of one instance.
+pub struct Http {
+    config: HttpConfig,
+    routes: Vec<(Route, usize)>,
+    operations: Vec<Operation>,
+    query_kinds: Vec<HashMap<String, request::Kind>>,
+    openapi: bytes::Bytes,
+    permits: Arc<Semaphore>,
+    api: OnceLock<Api>,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    started_at: DateTime<Utc>,
+}
+
+impl Http {
+    /// A facade that knows of no operation yet.
+    pub fn new(config: HttpConfig, health: Arc<Health>, metrics: Arc<Metrics>) -> Arc<Self> {
+        let operations = operations();
+        let place = |route: &Route| {
+            operations.iter().position(|operation| operation.name == route.operation)
+        };
+        let routes: Vec<_> =
+            routes().into_iter().filter_map(|route| place(&route).map(|n| (route, n))).collect();
+        let query_kinds = routes.iter().map(|(_, n)| request::kinds(&operations[*n])).collect();
+        let openapi = openapi::document(&routes, &operations, !config.tokens.is_empty());
+        Arc::new(Self {
+            permits: Arc::new(Semaphore::new(config.max_concurrent)),
+            config,
+            routes,
+            operations,
+            query_kinds,
+            openapi: serde_json::to_vec(&openapi).unwrap_or_default().into(),
+            api: OnceLock::new(),
+            health,
+            metrics,
+            started_at: clock::now(),
+        })
+    }
+
+    /// Answers operations from now on.
+    pub fn open(&self, api: Api) {
+        let _ = self.api.set(api);
+    }
+
+    /// Listens, and answers until `stop`, which should come when nothing is in flight any more.
+    ///
+    /// # Errors
+    /// See [`HttpError`].
+    pub async fn start(
+        self: Arc<Self>,
+        stop: CancellationToken,
+    ) -> Result<JoinHandle<std::io::Result<()>>, HttpError> {
+        let address = SocketAddr::new(self.config.host, self.config.port);
+        let listen = |error| HttpError::Listen { address, error };
+        let listener = std::net::TcpListener::bind(address).map_err(listen)?;
+        let local = listener.local_addr().map_err(listen)?;
+        let handle = Handle::new();
+        let server = axum_server::from_tcp(listener).map_err(listen)?.handle(handle.clone());
+        let scheme = if self.config.tls.is_some() { "https" } else { "http" };
+        let tls = self.config.tls.clone();
+        let service = self.router().into_make_service();
+        let serving = if let Some((certificate, key)) = tls {
+            // Whoever links another provider than ours has chosen it already.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            let tls =
+                RustlsConfig::from_pem_file(certificate, key).await.map_err(HttpError::Tls)?;
+            let server = bounded(server.acceptor(RustlsAcceptor::new(tls)));
+            tokio::spawn(server.serve(service))
+        } else {
+            tokio::spawn(bounded(server).serve(service))
+        };
+        tokio::spawn(async move {
+            stop.cancelled().await;
+            handle.graceful_shutdown(Some(GOODBYE));
+        });
+        info!("listening on {scheme}://{local}");
+        Ok(serving)
+    }
+
+    /// Waits until no operation is under way.
+    pub async fn idle(&self) {
+        let all = u32::try_from(self.config.max_concurrent).unwrap_or(u32::MAX);
+        let _ = self.permits.acquire_many(all).await;
+    }
+
+    fn router(self: Arc<Self>) -> Router {
+        let mut paths: HashMap<&'static str, MethodRouter<Arc<Self>>> = HashMap::new();
+        for (place, (route, _)) in self.routes.iter().enumerate() {
+            let Ok(filter) = MethodFilter::try_from(route.method.clone()) else { continue };
+            let handler = move |State(http): State<Arc<Self>>, request: Request| async move {
+                http.answer(place, request).await
+            };
+            let methods = paths.remove(route.path).unwrap_or_default();
+            paths.insert(route.path, methods.merge(on(filter, handler)));
+        }
+        let mut router = Router::new();
+        for (path, methods) in paths {
+            router = router.route(path, methods);
+        }
+        for path in NO_IDS {
+            // Another method of the same path may be a route.
+            if !self.routes.iter().any(|(route, _)| route.path == path) {
+                router = router.route(path, axum::routing::any(no_route));
+            }
+        }
+        router
+            .route("/live", get(probes::live))
+            .route("/ready", get(probes::ready))
+            .route("/health", get(probes::health))
+            .route("/metrics", get(probes::metrics))
+            .route("/openapi.json", get(openapi::json))
+            .route("/docs", get(openapi::page))
+            .fallback(no_route)
+            .method_not_allowed_fallback(no_method)
+            .with_state(self)
+    }
+
+    /// Answers a request to the route at a place of the table.
+    async fn answer(self: Arc<Self>, place: usize, request: Request) -> Response {
+        let started = Instant::now();
+        let _in_flight = self.metrics.http_in_flight();
+        let (route, operation) = &self.routes[place];
+        let operation = &self.operations[*operation];
+        let (caller, result) = match request::caller(operation.actor_header, request.headers()) {
+            Ok(caller) => {
+                let result = self.run(place, &caller, operation, request).await;
+                (caller, result)
+            }
+            Err(faults) => (Caller::anonymous(), Err(faults.into())),
+        };
+        let response = match result {
+            Ok(answer) => success(route.status, answer, &caller),
+            Err(error) => failure(error, &caller),
+        };
+        let (status, elapsed) = (response.status().as_u16(), started.elapsed());
+        let method = respond::name(&route.method);
+        self.metrics.http_request(method, route.path, status, elapsed);
+        debug!(
+            method,
+            route = route.path,
+            status,
+            elapsed_us = elapsed.as_micros(),
+            request_id = caller.request_id,
+            correlation_id = caller.correlation_id,
+            "request answered"
+        );
+        response
+    }
+
+    async fn run(
+        &self,
+        place: usize,
+        caller: &Caller,
+        operation: &Operation,
+        request: Request,
+    ) -> Result<super::operations::Answer, ApiError> {
+        self.admit(&request, operation.access)?;
+        if self.health.phase() == Phase::Stopping {
+            return Err(ApiError::new(Code::Unavailable, "the service is stopping"));
+        }
+        let Some(api) = self.api.get() else {
+            return Err(ApiError::new(Code::Unavailable, "the service is starting"));
+        };
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            let most = self.config.max_concurrent;
+            let message = format!("{most} requests are under way, which is the limit");
+            return Err(ApiError::new(Code::Unavailable, message));
+        };
+        let (route, _) = &self.routes[place];
+        let reading =
+            request::input(route, &self.query_kinds[place], self.config.max_body, request);
+        let input = tokio::time::timeout(BODY_TIMEOUT, reading).await.map_err(|_| {
+            let message = format!("the body did not come within {} s", BODY_TIMEOUT.as_secs());
+            ApiError::new(Code::Timeout, message)
+        })??;
+        let running = operation.run(api, caller, input);
+        let answer = match operation.access {
+            Access::Read => {
+                let answer = tokio::time::timeout(self.config.timeout, running).await;
+                drop(permit);
+                answer
+            }
+            Access::Write => {
+                let task = tokio::spawn(async move {
+                    let answer = running.await;
+                    drop(permit);
+                    answer
+                });
+                let answer = tokio::time::timeout(self.config.timeout, task).await;
+                answer.map(|joined| {
+                    joined.unwrap_or_else(|error| {
+                        Err(ApiError::new(
+                            Code::Internal,
+                            format!("the request broke off: {error}"),
+                        ))
+                    })
+                })
+            }
+        };
+        answer.unwrap_or_else(|_| {
+            let seconds = self.config.timeout.as_secs();
+            let message = format!("not done within {seconds} s; it may or may not be done yet");
+            Err(ApiError::new(Code::Unavailable, message))
+        })
+    }
+
+    /// Refuses who may not do what needs `access`.
+    fn admit(&self, request: &Request, access: Access) -> Result<(), ApiError> {
+        match self.config.tokens.grant(request.headers(), access) {
+            Grant::Granted => {}
+            Grant::Unknown => {
+                let message = "a bearer token is required, and none that is known was sent";
+                return Err(ApiError::new(Code::Unauthenticated, message));
+            }
+            Grant::ReadOnly => {
+                return Err(ApiError::new(Code::Forbidden, "the token is for reading only"));
+            }
+        }
+        let guarded = self.config.tokens.is_empty();
+        request::check_browser(request, access, guarded && self.config.host.is_loopback())
+    }
+
+    /// Counts a request to a path that is no operation.
+    fn count(&self, method: &Method, route: &'static str, status: StatusCode, started: Instant) {
+        let method = respond::name(method);
+        self.metrics.http_request(method, route, status.as_u16(), started.elapsed());
+    }
+}
+
+/// A server that does not wait forever for a request.
+fn bounded<A>(
+    mut server: axum_server::Server<SocketAddr, A>,
+) -> axum_server::Server<SocketAddr, A> {
+    server.http_builder().http1().header_read_timeout(HEAD_TIMEOUT);
+    server.first_request_timeout(HEAD_TIMEOUT)
+}
+
+async fn no_route(State(http): State<Arc<Http>>, request: Request) -> Response {
+    let message = format!("there is no {}: see /openapi.json", request.uri().path());
+    refuse(&http, &request, ApiError::new(Code::NotFound, message))
+}
+
+async fn no_method(State(http): State<Arc<Http>>, request: Request) -> Response {
+    let (method, path) = (request.method(), request.uri().path());
+    let message = format!("{path} cannot be asked with {method}");
+    refuse(&http, &request, ApiError::new(Code::MethodNotAllowed, message))
+}
+
+fn refuse(http: &Http, request: &Request, error: ApiError) -> Response {
+    let started = Instant::now();
+    let caller = request::caller("X-Created-By", request.headers());
+    let response = failure(error, &caller.unwrap_or_else(|_| Caller::anonymous()));
+    http.count(request.method(), "unmatched", response.status(), started);
+    response
+}

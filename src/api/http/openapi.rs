@@ -1,0 +1,315 @@
+//! The description of the facade: an OpenAPI 3.1 document made of the same tables and types, and a page
+//! to read it.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::http::{HeaderValue, Method};
+use axum::response::Response;
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use super::super::operations::{Access, Operation};
+use super::super::reply::ErrorReply;
+use super::Http;
+use super::probes::Probe;
+use super::request::properties;
+use super::respond::JSON;
+use super::routes::{Query, Route};
+
+/// The page: it shows the document and needs nothing from elsewhere.
+const PAGE: &str = include_str!("docs.html");
+
+/// `/openapi.json`.
+pub(super) async fn json(State(http): State<Arc<Http>>) -> Response {
+    let mut response = Response::new(http.openapi.clone().into());
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+/// `/docs`.
+pub(super) async fn page() -> Response {
+    let mut response = Response::new(PAGE.into());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+                  connect-src 'self'; base-uri 'none'; frame-ancestors 'none'";
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    response
+}
+
+/// The document.
+pub(super) fn document(routes: &[(Route, usize)], operations: &[Operation], tokens: bool) -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+    });
+    let mut generator = SchemaGenerator::new(settings);
+    let error = generator.subschema_for::<ErrorReply>().to_value();
+    let mut paths = Map::new();
+    for (route, place) in routes {
+        let described = describe(&mut generator, route, &operations[*place], &error);
+        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        path[route.method.as_str().to_ascii_lowercase()] = described;
+    }
+    let probe = generator.subschema_for::<Probe>().to_value();
+    for (path, summary, may_fail) in [
+        ("/live", "Whether the process works", false),
+        ("/ready", "Whether it can be asked: not while it loads, has no NATS, or stops", true),
+        ("/health", "Whether something is the matter with it", true),
+    ] {
+        let mut responses = json!({ "200": answer("It does.", &probe) });
+        if may_fail {
+            responses["503"] = answer("It is not.", &probe);
+        }
+        paths.insert(
+            path.to_owned(),
+            json!({ "get": { "operationId": path.trim_start_matches('/'), "tags": ["service"],
+                             "summary": summary, "security": [], "responses": responses } }),
+        );
+    }
+    paths.insert(
+        "/metrics".to_owned(),
+        json!({ "get": {
+            "operationId": "metrics", "tags": ["service"], "summary": "Metrics for Prometheus",
+            "responses": {
+                "200": { "description": "In the format of OpenMetrics.",
+                         "content": { "application/openmetrics-text": { "schema": { "type": "string" } } } },
+                "401": refusal("No token that is known was sent.", &error),
+                "403": refusal("Who asks may not do this.", &error),
+            },
+        } }),
+    );
+    let mut schemas = generator.take_definitions(true);
+    schemas.values_mut().for_each(plain);
+    paths.values_mut().for_each(plain);
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "nats-scheduler",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Runs jobs on time. The same operations are answered over NATS, on `cmd.scheduler.>`.",
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "servers": [{ "url": "/" }],
+        "security": if tokens { json!([{ "token": [] }]) } else { json!([]) },
+        "tags": [
+            { "name": "schedules" }, { "name": "executions" }, { "name": "service" },
+        ],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+        },
+    })
+}
+
+/// One route.
+fn describe(
+    generator: &mut SchemaGenerator,
+    route: &Route,
+    operation: &Operation,
+    error: &Value,
+) -> Value {
+    let mut fields = properties(generator, operation.request_schema);
+    let mut parameters = Vec::new();
+    for name in route.path_fields() {
+        if let Some(schema) = fields.remove(name) {
+            let mut parameter = parameter("path", name, schema);
+            if parameter["schema"]["type"] == "string"
+                && parameter["schema"].get("format").is_none()
+            {
+                parameter["schema"]["minLength"] = json!(1);
+                parameter["schema"]["maxLength"] = json!(255);
+            }
+            parameters.push(parameter);
+        }
+    }
+    let in_query: Vec<String> = match route.query {
+        Query::All => fields.keys().cloned().collect(),
+        Query::Only(names) => names.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    for name in in_query {
+        // What may stand in the query may stand in the body too.
+        let schema = if route.has_body { fields.get(&name).cloned() } else { fields.remove(&name) };
+        parameters.extend(schema.map(|schema| parameter("query", &name, schema)));
+    }
+    let mut described = json!({
+        "operationId": operation_id(&route.method, route.path),
+        "tags": [tag(route.path)],
+        "summary": route.summary,
+        "description": format!("Over NATS: `cmd.scheduler.{}`.", operation.name),
+    });
+    if operation.access == Access::Write {
+        parameters.push(header(operation.actor_header, "Who acts."));
+        if fields.contains_key("expected_revision")
+            || !route.has_body && route.method == Method::DELETE
+        {
+            let text = "The ETag of the schedule as it must be; else the answer is 409.";
+            parameters.push(json!({ "name": "If-Match", "in": "header", "description": text,
+                                    "schema": { "type": "string", "pattern": "^(\"[0-9]{1,15}\"|\\*)$" } }));
+        }
+    }
+    if route.has_body {
+        described["requestBody"] = body(fields);
+    }
+    described["parameters"] = Value::Array(parameters);
+    described["responses"] = responses(generator, route, operation, error);
+    described
+}
+
+/// The other fields, as a JSON object.
+fn body(mut fields: Map<String, Value>) -> Value {
+    let mut required = Vec::new();
+    for (name, schema) in &mut fields {
+        let text = schema["description"].as_str().unwrap_or_default();
+        if text.starts_with("Required:") || text == "Required." {
+            required.push(name.clone());
+            absent_is_all(schema);
+        }
+    }
+    let is_required = !required.is_empty();
+    let mut schema =
+        json!({ "type": "object", "properties": fields, "additionalProperties": false });
+    if is_required {
+        schema["required"] = json!(required);
+    }
+    json!({ "required": is_required, "content": { "application/json": { "schema": schema } } })
+}
+
+fn parameter(place: &str, name: &str, mut schema: Value) -> Value {
+    absent_is_all(&mut schema);
+    let description = schema.as_object_mut().and_then(|schema| schema.remove("description"));
+    let mut parameter = json!({ "name": name, "in": place, "schema": schema });
+    if let Some(description) = description {
+        parameter["description"] = description;
+    }
+    if place == "path" {
+        parameter["required"] = json!(true);
+    }
+    parameter
+}
+
+/// What cannot be null here: it is there or it is not.
+fn absent_is_all(schema: &mut Value) {
+    if let Some(types) = schema["type"].as_array() {
+        let types: Vec<_> = types.iter().filter(|one| *one != "null").cloned().collect();
+        schema["type"] = if types.len() == 1 { types[0].clone() } else { Value::Array(types) };
+    } else if let Some(any) = schema.get_mut("anyOf").and_then(Value::as_array_mut) {
+        any.retain(|one| one["type"] != "null");
+    }
+    if let Some(schema) = schema.as_object_mut()
+        && schema.get("default").is_some_and(Value::is_null)
+    {
+        schema.remove("default");
+    }
+}
+
+/// Without the keywords that say what is said already.
+fn plain(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            if map.get("type").is_some_and(Value::is_null) {
+                map.remove("type");
+            }
+            if map.get("default").is_some_and(Value::is_null) {
+                map.remove("default");
+            }
+            map.values_mut().for_each(plain);
+        }
+        Value::Array(values) => values.iter_mut().for_each(plain),
+        _ => {}
+    }
+}
+
+fn header(name: &str, description: &str) -> Value {
+    json!({ "name": name, "in": "header", "description": description,
+            "schema": { "type": "string", "maxLength": 255, "pattern": "^[ -~]*$" } })
+}
+
+fn responses(
+    generator: &mut SchemaGenerator,
+    route: &Route,
+    operation: &Operation,
+    error: &Value,
+) -> Value {
+    let status = route.status.as_u16();
+    let mut success = if status == 204 {
+        json!({ "description": "Done.", "headers": ids() })
+    } else {
+        answer("Done.", &(operation.reply_schema)(generator).to_value())
+    };
+    if status == 201 {
+        let schema = json!({ "type": "string", "format": "uri-reference" });
+        success["headers"]["Location"] =
+            json!({ "description": "What was made.", "required": true, "schema": schema });
+    }
+    let with_revision =
+        matches!(operation.name, "schedule.create" | "schedule.get" | "schedule.update");
+    if with_revision {
+        success["headers"]["ETag"] = json!({ "description": "The revision, for If-Match.",
+                                             "required": true, "schema": { "type": "string" } });
+    }
+    let mut responses = json!({ status.to_string(): success });
+    let mut may_be = |status: u16, text: &str| {
+        responses[status.to_string()] = refusal(text, error);
+    };
+    may_be(400, "The request is malformed; `details` name fields and reasons.");
+    may_be(401, "No token that is known was sent.");
+    may_be(403, "Who asks may not do this.");
+    may_be(404, "There is nothing by that id.");
+    may_be(500, "A fault of the service.");
+    may_be(503, "NATS is out of reach, or the service starts, stops or is overloaded: try again.");
+    if operation.access == Access::Write {
+        may_be(409, "The name is taken, or somebody else changed it first.");
+        may_be(422, "The request is well formed, and not allowed in this state.");
+        may_be(429, "A limit is reached; the message says which.");
+    }
+    if route.has_body {
+        may_be(408, "The body did not come in time.");
+        may_be(413, "The body is too large.");
+        may_be(415, "The body is not JSON by its Content-Type.");
+    }
+    for (status, name) in
+        [("401", "WWW-Authenticate"), ("429", "Retry-After"), ("503", "Retry-After")]
+    {
+        if responses.get(status).is_some() {
+            responses[status]["headers"][name] =
+                json!({ "required": true, "schema": { "type": "string" } });
+        }
+    }
+    responses
+}
+
+fn answer(description: &str, schema: &Value) -> Value {
+    json!({ "description": description, "headers": ids(),
+            "content": { "application/json": { "schema": schema } } })
+}
+
+fn refusal(description: &str, error: &Value) -> Value {
+    answer(description, error)
+}
+
+/// The headers that every answer has.
+fn ids() -> Value {
+    json!({
+        "X-Request-ID": { "required": true, "schema": { "type": "string" },
+                          "description": "That of the request, or one drawn for it." },
+        "X-Correlation-ID": { "required": true, "schema": { "type": "string" },
+                              "description": "That of the request, or one drawn for it." },
+    })
+}
+
+fn operation_id(method: &Method, path: &str) -> String {
+    let path = path.trim_start_matches("/api/v1").replace(['{', '}'], "").replace(['/', '-'], "_");
+    format!("{}{path}", method.as_str().to_ascii_lowercase())
+}
+
+fn tag(path: &str) -> &'static str {
+    match path.split('/').nth(3) {
+        Some("schedules") => "schedules",
+        Some("executions") => "executions",
+        _ => "service",
+    }
+}

@@ -1,0 +1,95 @@
+//! Asking an instance on this machine whether it works.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::HttpConfig;
+
+/// Asks `/live`.
+///
+/// # Errors
+/// If nobody answers, or not that it works.
+pub async fn ask_live(config: &HttpConfig) -> io::Result<()> {
+    let host = match config.host {
+        IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        host => host,
+    };
+    let stream = TcpStream::connect(SocketAddr::new(host, config.port)).await?;
+    if config.tls.is_none() {
+        return ask(stream, host).await;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(OwnInstance(provider)))
+        .with_no_client_auth();
+    let connector = TlsConnector::from(Arc::new(tls));
+    ask(connector.connect(ServerName::IpAddress(host.into()), stream).await?, host).await
+}
+
+async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin, host: IpAddr) -> io::Result<()> {
+    let host = SocketAddr::new(host, 0).to_string();
+    let host = host.trim_end_matches(":0");
+    let request = format!("GET /live HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    stream.flush().await?;
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).await?;
+    if &head == b"HTTP/1.1 200" {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("answered {:?}", String::from_utf8_lossy(&head))))
+}
+
+/// Takes any certificate: its name is another than that of this machine, and no secret is sent.
+#[derive(Debug)]
+struct OwnInstance(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for OwnInstance {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let schemes = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, schemes)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let schemes = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, schemes)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,128 @@
+//! Probes and metrics: they answer whatever NATS does.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::response::Response;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::super::Caller;
+use super::super::operations::{Access, Answer};
+use super::respond::{failure, success};
+use super::{Http, request};
+use crate::clock;
+use crate::metrics::{CONTENT_TYPE as METRICS_TYPE, Gauges, StreamGauges};
+
+/// What a probe answers.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Probe {
+    /// `ok`, `degraded` where something needs an operator, or `unavailable`.
+    pub(super) status: &'static str,
+    /// What is the matter, for people.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) problems: Vec<String>,
+    /// The version of the service.
+    pub(super) version: &'static str,
+}
+
+/// Whether the process works. That it answers says so.
+pub(super) async fn live(State(http): State<Arc<Http>>, request: Request) -> Response {
+    answer(&http, &request, "/live", StatusCode::OK, "ok", Vec::new())
+}
+
+/// Whether it can be asked: not while it loads, has no NATS, or stops.
+pub(super) async fn ready(State(http): State<Arc<Http>>, request: Request) -> Response {
+    match http.health.not_ready() {
+        None => answer(&http, &request, "/ready", StatusCode::OK, "ok", Vec::new()),
+        Some(reason) => unavailable(&http, &request, "/ready", reason),
+    }
+}
+
+/// Whether something is the matter with it.
+pub(super) async fn health(State(http): State<Arc<Http>>, request: Request) -> Response {
+    if let Some(reason) = http.health.not_ready() {
+        return unavailable(&http, &request, "/health", reason);
+    }
+    let set_aside = http.api.get().map_or(0, |api| api.index.set_aside().len());
+    let problems = http.health.problems();
+    let is_well = problems.is_empty() && set_aside == 0;
+    // The rest is for those who may see it: /health/detailed.
+    let status = if is_well { "ok" } else { "degraded" };
+    answer(&http, &request, "/health", StatusCode::OK, status, Vec::new())
+}
+
+fn unavailable(http: &Http, request: &Request, route: &'static str, reason: &str) -> Response {
+    let problems = vec![reason.to_owned()];
+    answer(http, request, route, StatusCode::SERVICE_UNAVAILABLE, "unavailable", problems)
+}
+
+fn answer(
+    http: &Http,
+    request: &Request,
+    route: &'static str,
+    code: StatusCode,
+    status: &'static str,
+    problems: Vec<String>,
+) -> Response {
+    let started = Instant::now();
+    let caller = request::caller("X-Created-By", request.headers());
+    let caller = caller.unwrap_or_else(|_| Caller::anonymous());
+    let probe = Probe { status, problems, version: env!("CARGO_PKG_VERSION") };
+    let body = serde_json::to_vec(&probe).unwrap_or_default().into();
+    let response = success(code, Answer { body, location: None, revision: None }, &caller);
+    http.count(request.method(), route, code, started);
+    response
+}
+
+/// What Prometheus reads.
+pub(super) async fn metrics(State(http): State<Arc<Http>>, request: Request) -> Response {
+    let started = Instant::now();
+    if let Err(error) = http.admit(&request, Access::Read) {
+        let response = failure(error, &Caller::anonymous());
+        http.count(&Method::GET, "/metrics", response.status(), started);
+        return response;
+    }
+    let mut response = Response::new(http.metrics.encode(&http.gauges()).into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(METRICS_TYPE));
+    http.count(&Method::GET, "/metrics", StatusCode::OK, started);
+    response
+}
+
+impl Http {
+    /// What is read at the moment of a scrape.
+    fn gauges(&self) -> Gauges {
+        use std::sync::atomic::Ordering::Relaxed;
+
+        let (health, load) = (&self.health, &self.health.load);
+        let (seen, api) = (health.seen(), self.api.get());
+        let stream = |stream: &crate::jetstream::observe::Stream| StreamGauges {
+            name: stream.name.to_owned(),
+            exists: stream.exists == Some(true),
+            drift: stream.drift.len(),
+        };
+        Gauges {
+            schedules: api.map_or_else(HashMap::new, |api| api.index.counts()),
+            queue_depth: load.waiting.load(Relaxed),
+            timers: load.timers.load(Relaxed),
+            timer_lag: load.timer_lag(clock::now()),
+            armed: load.armed.load(Relaxed),
+            active_executions: load.executions.load(Relaxed),
+            in_flight: load.stages(),
+            watch_lag: seen.watch_lag,
+            clock_offset: seen.nats.clock_offset.map(|(offset, _)| offset.as_seconds_f64()),
+            nats_rtt: seen.nats.round_trip.map(|time| time.as_secs_f64()),
+            nats_connected: health.is_connected(),
+            ready: health.not_ready().is_none(),
+            set_aside: api.map_or(0, |api| api.index.set_aside().len()),
+            history_entries: api.map_or(0, |api| api.history.len()),
+            instances: load.instances.load(Relaxed),
+            streams: seen.nats.streams.iter().map(stream).collect(),
+            started_at: self.started_at,
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! From a request over HTTP to the fields of an operation.
+
+use std::collections::HashMap;
+
+use axum::RequestExt as _;
+use axum::extract::{RawPathParams, Request};
+use axum::http::header::{CONTENT_TYPE, HOST, IF_MATCH, ORIGIN};
+use axum::http::{HeaderMap, Uri};
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
+use schemars::SchemaGenerator;
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::super::Caller;
+use super::super::error::{ApiError, Code};
+use super::super::operations::{Access, Input, Operation};
+use super::routes::{Query, Route};
+use crate::schedule::FieldFault;
+
+/// Bytes of a body that is too large that are read and thrown away.
+const MAX_IGNORED: usize = 8 << 20;
+
+/// How the text of a query becomes a JSON value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Number,
+    Bool,
+    /// Of texts: repeated, or separated by commas.
+    List,
+}
+
+/// The kinds of an operation's fields, by its schema.
+pub(super) fn kinds(operation: &Operation) -> HashMap<String, Kind> {
+    let mut generator = SchemaGenerator::default();
+    let properties = properties(&mut generator, operation.request_schema);
+    properties.into_iter().map(|(name, schema)| (name, kind(&schema))).collect()
+}
+
+/// The fields of a request, with their schemas.
+pub(super) fn properties(
+    generator: &mut SchemaGenerator,
+    of: fn(&mut SchemaGenerator) -> schemars::Schema,
+) -> serde_json::Map<String, Value> {
+    let schema = of(generator).to_value();
+    let name = schema["$ref"].as_str().and_then(|name| name.rsplit('/').next());
+    let whole = match name.and_then(|name| generator.definitions().get(name)) {
+        Some(definition) => definition.clone(),
+        None => schema,
+    };
+    whole["properties"].as_object().cloned().unwrap_or_default()
+}
+
+fn kind(schema: &Value) -> Kind {
+    let is = |name: &str| match &schema["type"] {
+        Value::String(only) => only == name,
+        Value::Array(any) => any.iter().any(|one| one == name),
+        _ => false,
+    };
+    match () {
+        () if is("integer") || is("number") => Kind::Number,
+        () if is("boolean") => Kind::Bool,
+        () if is("array") => Kind::List,
+        () => Kind::Text,
+    }
+}
+
+/// Who asks.
+pub(super) fn caller(actor_header: &str, headers: &HeaderMap) -> Result<Caller, Vec<FieldFault>> {
+    Caller::from_headers(actor_header, |name| {
+        let value = headers.get(name)?;
+        Some(value.to_str().map_err(|_| "must be printable ASCII"))
+    })
+}
+
+/// The fields of a request, from wherever they stand.
+pub(super) async fn input(
+    route: &Route,
+    kinds: &HashMap<String, Kind>,
+    max_body: usize,
+    mut request: Request,
+) -> Result<Input, ApiError> {
+    let params = request
+        .extract_parts::<RawPathParams>()
+        .await
+        .map_err(|error| ApiError::invalid(vec![FieldFault::new("path", error.body_text())]))?;
+    let mut given: Vec<_> =
+        params.iter().map(|(name, value)| (name.to_owned(), raw(value))).collect();
+    let mut faults = query(route, kinds, request.uri(), &mut given);
+    match if_match(request.headers()) {
+        Ok(None) => {}
+        Ok(Some(revision)) if kinds.contains_key("expected_revision") => {
+            given.push(("expected_revision".to_owned(), raw(&revision)));
+        }
+        Ok(Some(_)) => faults.push(FieldFault::new("If-Match", "has no meaning for this route")),
+        Err(fault) => faults.push(fault),
+    }
+    if !faults.is_empty() {
+        return Err(faults.into());
+    }
+    let body = if route.has_body { body(request, max_body).await? } else { Bytes::new() };
+    Ok(Input { given, body })
+}
+
+fn raw<T: serde::Serialize + ?Sized>(value: &T) -> Box<RawValue> {
+    to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+/// Reads the query into `given`; returns what is wrong with it.
+fn query(
+    route: &Route,
+    kinds: &HashMap<String, Kind>,
+    uri: &Uri,
+    given: &mut Vec<(String, Box<RawValue>)>,
+) -> Vec<FieldFault> {
+    let mut faults = Vec::new();
+    let mut lists: Vec<(String, Vec<String>)> = Vec::new();
+    let text = uri.query().unwrap_or_default();
+    for (name, text) in form_urlencoded::parse(text.as_bytes()) {
+        if let Query::Only(names) = route.query
+            && !names.contains(&&*name)
+        {
+            let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            let reason = format!("is not a parameter of this route; the parameters are {known}");
+            faults.push(FieldFault::new(name, reason));
+            continue;
+        }
+        match kinds.get(&*name).copied().unwrap_or(Kind::Text) {
+            Kind::List => {
+                let items = text.split(',').map(|item| item.trim().to_owned());
+                match lists.iter_mut().find(|(list, _)| *list == name) {
+                    Some((_, list)) => list.extend(items),
+                    None => lists.push((name.into_owned(), items.collect())),
+                }
+            }
+            // What is none is left a text: the operation says what is wrong with it.
+            Kind::Number if text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok() => {
+                let number = text
+                    .parse::<i64>()
+                    .map_or_else(|_| raw(&text.parse::<u64>().ok()), |n| raw(&n));
+                given.push((name.into_owned(), number));
+            }
+            Kind::Bool if matches!(&*text, "true" | "1") => {
+                given.push((name.into_owned(), raw(&true)))
+            }
+            Kind::Bool if matches!(&*text, "false" | "0") => {
+                given.push((name.into_owned(), raw(&false)));
+            }
+            Kind::Text | Kind::Number | Kind::Bool => given.push((name.into_owned(), raw(&*text))),
+        }
+    }
+    given.extend(lists.into_iter().map(|(name, items)| (name, raw(&items))));
+    faults
+}
+
+/// The revision that a change expects: that of an `ETag`. `*` expects nothing but that there is one.
+fn if_match(headers: &HeaderMap) -> Result<Option<u64>, FieldFault> {
+    let mut values = headers.get_all(IF_MATCH).iter();
+    let (Some(value), more) = (values.next(), values.next()) else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default().trim();
+    if text == "*" && more.is_none() {
+        return Ok(None);
+    }
+    let tag = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    match tag.parse() {
+        Ok(revision) if more.is_none() => Ok(Some(revision)),
+        _ => Err(FieldFault::new("If-Match", "must be the ETag of a schedule, such as \"3\"")),
+    }
+}
+
+async fn body(request: Request, max_body: usize) -> Result<Bytes, ApiError> {
+    let content_type = request.headers().get(CONTENT_TYPE).cloned();
+    let mut chunks = request.into_body().into_data_stream();
+    let (mut body, mut length) = (BytesMut::new(), 0);
+    // What is too much is read on for a while: who still sends does not look for an answer.
+    while length <= max_body + MAX_IGNORED
+        && let Some(chunk) = chunks.next().await
+    {
+        let chunk = chunk.map_err(|error| {
+            ApiError::invalid(vec![FieldFault::new("body", format!("broke off: {error}"))])
+        })?;
+        length += chunk.len();
+        if length <= max_body {
+            body.extend_from_slice(&chunk);
+        }
+    }
+    if length > max_body {
+        let message = format!("the body has more than {max_body} bytes (API_MAX_BODY_BYTES)");
+        return Err(ApiError::new(Code::TooLarge, message));
+    }
+    let body = body.freeze();
+    // A page of another site can send other types without asking first.
+    let essence = content_type.as_ref().and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = essence.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_json = essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"));
+    if body.is_empty() || is_json {
+        return Ok(body);
+    }
+    let message = "the body must have the Content-Type application/json";
+    Err(ApiError::new(Code::UnsupportedMediaType, message))
+}
+
+/// Refuses what a browser sends for a page of another site: a change from another origin; and, where
+/// everybody on this machine may do everything, any request by a name that is not this machine's, which is
+/// how a page elsewhere gets past the rule of the same origin.
+pub(super) fn check_browser(
+    request: &Request,
+    access: Access,
+    local_only: bool,
+) -> Result<(), ApiError> {
+    let text = |name| {
+        request.headers().get(name).and_then(|value: &axum::http::HeaderValue| value.to_str().ok())
+    };
+    let host = text(HOST).or_else(|| request.uri().authority().map(|host| host.as_str()));
+    if let Some(origin) = text(ORIGIN)
+        && access == Access::Write
+    {
+        let authority = origin.split_once("://").map(|(_, authority)| authority);
+        if authority.is_none() || authority != host {
+            let message = format!("a page of {origin} may not change anything here");
+            return Err(ApiError::new(Code::Forbidden, message));
+        }
+    }
+    if let Some(host) = host.filter(|_| local_only) {
+        let name = host.parse::<axum::http::uri::Authority>();
+        let name = name.as_ref().map_or(host, |authority| authority.host());
+        let bare = name.trim_start_matches('[').trim_end_matches(']');
+        let is_address = bare.parse::<std::net::IpAddr>().is_ok();
+        if !is_address && name != "localhost" && !name.ends_with(".localhost") {
+            let message =
+                format!("{name} is not a name of this machine: set API_TOKENS to be asked by it");
+            return Err(ApiError::new(Code::Forbidden, message));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! From what an operation answers to a response over HTTP.
+
+use axum::body::Body;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::response::Response;
+
+use super::super::Caller;
+use super::super::error::{ApiError, Code};
+use super::super::operations::Answer;
+use super::super::reply::ErrorReply;
+
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// When to try again after a limit: it is others who have to make room.
+const AFTER_LIMIT: HeaderValue = HeaderValue::from_static("60");
+/// When to try again while NATS is out of reach or the service starts, stops or is overloaded.
+const SOON: HeaderValue = HeaderValue::from_static("1");
+
+/// A success.
+pub(super) fn success(status: StatusCode, answer: Answer, caller: &Caller) -> Response {
+    let is_empty = status == StatusCode::NO_CONTENT;
+    let mut response =
+        whole(status, if is_empty { Body::empty() } else { answer.body.into() }, caller);
+    let headers = response.headers_mut();
+    if is_empty {
+        headers.remove(CONTENT_TYPE);
+    }
+    if let Some(revision) = answer.revision {
+        insert(headers, ETAG, &format!("\"{revision}\""));
+    }
+    if let Some(location) = answer.location.filter(|_| status == StatusCode::CREATED) {
+        insert(headers, LOCATION, &location);
+    }
+    response
+}
+
+/// A refusal.
+pub(super) fn failure(error: ApiError, caller: &Caller) -> Response {
+    let code = error.code;
+    let reply = ErrorReply {
+        error,
+        request_id: caller.request_id.clone(),
+        correlation_id: caller.correlation_id.clone(),
+    };
+    let body = serde_json::to_vec(&reply).unwrap_or_default();
+    let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = whole(status, body.into(), caller);
+    let headers = response.headers_mut();
+    match code {
+        Code::LimitExceeded => drop(headers.insert(RETRY_AFTER, AFTER_LIMIT)),
+        Code::Unavailable => drop(headers.insert(RETRY_AFTER, SOON)),
+        Code::Unauthenticated => {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        _ => {}
+    }
+    response
+}
+
+fn whole(status: StatusCode, body: Body, caller: &Caller) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, JSON);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    insert(headers, HeaderName::from_static("x-correlation-id"), &caller.correlation_id);
+    insert(headers, HeaderName::from_static("x-request-id"), &caller.request_id);
+    response
+}
+
+fn insert(headers: &mut axum::http::HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// The name of a method; there are not many, whatever is sent.
+pub(super) fn name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}

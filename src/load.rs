@@ -1,0 +1,76 @@
+//! How busy an engine is, for metrics and health.
+
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::metrics::Stages;
+
+/// What a piece of work waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// A write of the schedule's record.
+    Claiming,
+    /// The acknowledgement of a command.
+    Delivering,
+    /// The reply to a `request`.
+    WaitingReply,
+    /// The acknowledgement of the history.
+    Recording,
+}
+
+/// What the engine says of itself, as it goes.
+#[derive(Debug, Default)]
+pub struct Load {
+    /// Schedules with a timer.
+    pub timers: AtomicUsize,
+    /// Schedules that are due and wait for a permit.
+    pub waiting: AtomicUsize,
+    /// Claims made ahead that wait for their time.
+    pub armed: AtomicUsize,
+    /// Executions that this instance acts on.
+    pub executions: AtomicUsize,
+    /// Instances that are heard, this one included.
+    pub instances: AtomicUsize,
+    /// When the next timer is due, in Unix milliseconds; 0 for none.
+    next_due_ms: AtomicI64,
+    stages: [AtomicUsize; 4],
+}
+
+impl Load {
+    /// Says when the next timer is due.
+    pub fn set_next_due(&self, due: Option<DateTime<Utc>>) {
+        self.next_due_ms.store(due.map_or(0, |due| due.timestamp_millis()), Ordering::Relaxed);
+    }
+
+    /// How late the engine is with its next timer at `now`.
+    pub fn timer_lag(&self, now: DateTime<Utc>) -> Duration {
+        let due_ms = self.next_due_ms.load(Ordering::Relaxed);
+        let late_ms = if due_ms == 0 { 0 } else { now.timestamp_millis() - due_ms };
+        Duration::from_millis(u64::try_from(late_ms).unwrap_or_default())
+    }
+
+    /// Counts a piece of work until the guard is dropped.
+    pub fn enter(&self, stage: Stage) -> InStage<'_> {
+        let count = &self.stages[stage as usize];
+        count.fetch_add(1, Ordering::Relaxed);
+        InStage(count)
+    }
+
+    /// The pieces of work under way.
+    pub fn stages(&self) -> Stages {
+        let [claiming, delivering, waiting_reply, recording] =
+            [0, 1, 2, 3].map(|stage: usize| self.stages[stage].load(Ordering::Relaxed));
+        Stages { claiming, delivering, waiting_reply, recording }
+    }
+}
+
+/// A piece of work in a stage.
+pub struct InStage<'a>(&'a AtomicUsize);
+
+impl Drop for InStage<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,513 @@
+//! Sending spans to an OpenTelemetry collector: OTLP over HTTP, as protobuf.
+//!
+//! [`Exporter::export`] puts a span into a bounded queue and returns. A thread of its own takes them
+//! from there in batches, and sends them with a client that blocks: no part of this runs on the
+//! threads that fire schedules, and a collector that is slow or away costs spans, nothing else.
+//!
+//! The ids of a span are those of its [`TraceContext`], for they are in a command's headers before
+//! the span is known to the SDK. So finished spans are handed to the SDK's batch processor as they
+//! are, past its tracers, which would make ids.
+//!
+//! The usual variables of the environment apply to the rest: `OTEL_EXPORTER_OTLP_HEADERS`,
+//! `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_BSP_SCHEDULE_DELAY`, `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`; and for
+//! an `https` endpoint `HTTPS_PROXY`, `NO_PROXY`, and `SSL_CERT_FILE`, the certificates to trust.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use opentelemetry::trace::{
+    SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
+};
+use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
+use opentelemetry_otlp::{
+    ExporterBuildError, Protocol, RetryPolicy, WithExportConfig as _, WithHttpConfig as _,
+};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{
+    BatchConfigBuilder, BatchSpanProcessor, SpanData, SpanEvents, SpanExporter, SpanLinks,
+    SpanProcessor as _,
+};
+use tracing::{info, warn};
+use ureq::Agent;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use uuid::Uuid;
+
+use crate::trace_context::TraceContext;
+
+/// How many spans may wait or be under way.
+const QUEUE: usize = 8192;
+/// How long a request may take, and for how long a batch is tried again.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the last batches may take.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+/// How much of a collector's answer is read.
+const MAX_ANSWER: u64 = 64 * 1024;
+
+/// One finished piece of work.
+#[derive(Clone, Debug)]
+pub struct Span {
+    /// What was done: one of few.
+    pub name: &'static str,
+    /// The part that this side had in it.
+    pub kind: Kind,
+    /// The trace, and the span itself.
+    pub context: TraceContext,
+    /// The span that this one is a part or a consequence of.
+    pub parent: Option<[u8; 8]>,
+    /// When it began.
+    pub start: DateTime<Utc>,
+    /// When it ended.
+    pub end: DateTime<Utc>,
+    /// More about it.
+    pub attributes: Vec<(&'static str, String)>,
+    /// What went wrong, if something did.
+    pub error: Option<String>,
+}
+
+/// The part that this side had in a piece of work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// It answered a request.
+    Server,
+    /// It sent something that others work on later.
+    Producer,
+    /// Neither: a step within a span of the same process.
+    Internal,
+}
+
+/// Why there is no exporter.
+#[derive(Debug, thiserror::Error)]
+pub enum OtlpError {
+    /// The endpoint is not one.
+    #[error("not an http:// or https:// URL: {0}")]
+    Endpoint(String),
+    /// The settings are refused.
+    #[error(transparent)]
+    Settings(#[from] ExporterBuildError),
+}
+
+/// Sends spans to a collector. All clones share one queue.
+#[derive(Clone, Debug)]
+pub struct Exporter {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    processor: BatchSpanProcessor,
+    scope: InstrumentationScope,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// Spans that wait or are under way.
+    queued: AtomicUsize,
+    /// Spans that were given up.
+    lost: AtomicU64,
+}
+
+impl Exporter {
+    /// An exporter to the collector at `endpoint`, a base URL as in `OTEL_EXPORTER_OTLP_ENDPOINT`,
+    /// such as `http://localhost:4318`. The collector need not be there yet.
+    ///
+    /// Starts a thread, and for `https` reads the system's certificates.
+    pub fn new(endpoint: &str, service_name: &str, instance: Uuid) -> Result<Self, OtlpError> {
+        if !["http://", "https://"].iter().any(|scheme| endpoint.starts_with(scheme)) {
+            return Err(OtlpError::Endpoint(endpoint.to_owned()));
+        }
+        let mut exporter = opentelemetry_otlp::SpanExporter::builder()
+            .with_http()
+            .with_http_client(Client::new(endpoint))
+            .with_protocol(Protocol::HttpBinary)
+            .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
+            .with_timeout(TIMEOUT)
+            .with_retry_policy(RetryPolicy::default().with_max_retries(usize::MAX))
+            .build()?;
+        let version = env!("CARGO_PKG_VERSION");
+        let resource = Resource::builder()
+            .with_service_name(service_name.to_owned())
+            .with_attribute(KeyValue::new("service.version", version))
+            .with_attribute(KeyValue::new("service.instance.id", instance.to_string()))
+            .build();
+        exporter.set_resource(&resource);
+        let counts = Arc::new(Counts::default());
+        let counted = Counted { exporter, counts: Arc::clone(&counts) };
+        let processor = BatchSpanProcessor::builder(counted)
+            .with_batch_config(BatchConfigBuilder::default().with_max_queue_size(QUEUE).build())
+            .build();
+        let scope = InstrumentationScope::builder("nats-scheduler").with_version(version).build();
+        Ok(Self { inner: Arc::new(Inner { processor, scope, counts }) })
+    }
+
+    /// Queues a span, unless its trace is not sampled. Never waits: when the queue is full the span
+    /// is lost, and counted.
+    pub fn export(&self, span: Span) {
+        if !span.context.is_sampled() {
+            return;
+        }
+        let Counts { queued, lost } = &*self.inner.counts;
+        if queued.fetch_add(1, Ordering::Relaxed) >= QUEUE {
+            queued.fetch_sub(1, Ordering::Relaxed);
+            if lost.fetch_add(1, Ordering::Relaxed) == 0 {
+                warn!(queue = QUEUE, "spans are lost: the queue is full");
+            }
+            return;
+        }
+        self.inner.processor.on_end(span.into_data(self.inner.scope.clone()));
+    }
+
+    /// How many spans were lost: the queue was full, or the collector did not take them.
+    pub fn lost(&self) -> u64 {
+        self.inner.counts.lost.load(Ordering::Relaxed)
+    }
+
+    /// Sends what is queued, for five seconds at most, and ends the thread. Spans that come later are
+    /// not sent, and neither is what is queued when the last clone is dropped without this.
+    pub async fn shutdown(&self) {
+        let inner = Arc::clone(&self.inner);
+        let end = move || inner.processor.shutdown_with_timeout(SHUTDOWN);
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(end).await {
+            warn!(%error, "the last spans may not have been sent");
+        }
+        let lost = self.lost();
+        if lost > 0 {
+            warn!(lost, "not all spans were sent");
+        }
+    }
+}
+
+impl Span {
+    fn into_data(self, scope: InstrumentationScope) -> SpanData {
+        let context = SpanContext::new(
+            TraceId::from_bytes(self.context.trace_id()),
+            SpanId::from_bytes(self.context.span_id()),
+            TraceFlags::SAMPLED,
+            false,
+            TraceState::NONE,
+        );
+        SpanData {
+            span_context: context,
+            parent_span_id: self.parent.map_or(SpanId::INVALID, SpanId::from_bytes),
+            parent_span_is_remote: self.parent.is_some() && self.kind != Kind::Internal,
+            span_kind: match self.kind {
+                Kind::Server => SpanKind::Server,
+                Kind::Producer => SpanKind::Producer,
+                Kind::Internal => SpanKind::Internal,
+            },
+            name: self.name.into(),
+            start_time: self.start.into(),
+            end_time: self.end.into(),
+            attributes: self.attributes.into_iter().map(|(k, v)| KeyValue::new(k, v)).collect(),
+            dropped_attributes_count: 0,
+            events: SpanEvents::default(),
+            links: SpanLinks::default(),
+            status: self.error.map_or(Status::Unset, Status::error),
+            instrumentation_scope: scope,
+        }
+    }
+}
+
+/// An exporter that says what became of the spans.
+#[derive(Debug)]
+struct Counted {
+    exporter: opentelemetry_otlp::SpanExporter,
+    counts: Arc<Counts>,
+}
+
+impl SpanExporter for Counted {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let spans = batch.len();
+        let result = self.exporter.export(batch).await;
+        if result.is_err() {
+            self.counts.lost.fetch_add(spans as u64, Ordering::Relaxed);
+        }
+        self.counts.queued.fetch_sub(spans, Ordering::Relaxed);
+        result
+    }
+}
+
+/// A client that blocks the thread it is called on: the batch processor's.
+#[derive(Debug)]
+struct Client {
+    agent: Agent,
+    failing: AtomicBool,
+}
+
+impl Client {
+    fn new(endpoint: &str) -> Self {
+        let config = Agent::config_builder()
+            .timeout_global(Some(TIMEOUT))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false);
+        let config = if endpoint.starts_with("https:") {
+            config.tls_config(TlsConfig::builder().root_certs(roots()).build())
+        } else {
+            config.proxy(None)
+        };
+        Self { agent: config.build().new_agent(), failing: AtomicBool::new(false) }
+    }
+
+    fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, ureq::Error> {
+        let (parts, body) = request.into_parts();
+        let (parts, mut body) =
+            self.agent.run(Request::from_parts(parts, body.as_ref()))?.into_parts();
+        let answer = body.with_config().limit(MAX_ANSWER).read_to_vec()?;
+        Ok(Response::from_parts(parts, answer.into()))
+    }
+
+    fn failed(&self, error: &dyn fmt::Display) {
+        if !self.failing.swap(true, Ordering::Relaxed) {
+            warn!(%error, "the collector does not take spans");
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl HttpClient for Client {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let answer = self.send(request);
+        match &answer {
+            Ok(response) if response.status().is_success() => {
+                if self.failing.swap(false, Ordering::Relaxed) {
+                    info!("the collector takes spans again");
+                }
+            }
+            Ok(response) => self.failed(&response.status()),
+            Err(error) => self.failed(error),
+        }
+        Ok(answer?)
+    }
+}
+
+/// The system's root certificates, else Mozilla's.
+fn roots() -> RootCerts {
+    let system = rustls_native_certs::load_native_certs().certs;
+    if system.is_empty() {
+        return RootCerts::WebPki;
+    }
+    system.iter().map(|root| Certificate::from_der(root).to_owned()).collect::<Vec<_>>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const EXAMPLE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn span(header: &str) -> Span {
+        let start: DateTime<Utc> = "2026-01-01T00:00:00.25Z".parse().unwrap();
+        Span {
+            name: "execute",
+            kind: Kind::Producer,
+            context: TraceContext::parse(header).unwrap(),
+            parent: None,
+            start,
+            end: start + chrono::Duration::milliseconds(5),
+            attributes: Vec::new(),
+            error: None,
+        }
+    }
+
+    async fn collector() -> (TcpListener, Exporter, Uuid) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}/", listener.local_addr().unwrap());
+        let instance = Uuid::new_v4();
+        let exporter = Exporter::new(&endpoint, "reports", instance).unwrap();
+        (listener, exporter, instance)
+    }
+
+    /// Takes one request, answers with a status, and returns its head and body.
+    async fn answer(listener: &TcpListener, status: &str) -> (String, Vec<u8>) {
+        let connection = tokio::time::timeout(2 * TIMEOUT, listener.accept()).await;
+        let (mut stream, _) = connection.expect("no request").unwrap();
+        let (mut head, mut body) = (Vec::new(), Vec::new());
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        let head = String::from_utf8(head).unwrap().to_lowercase();
+        let (_, length) = head.split_once("content-length: ").unwrap();
+        body.resize(length.lines().next().unwrap().parse().unwrap(), 0);
+        stream.read_exact(&mut body).await.unwrap();
+        let reply = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        stream.write_all(reply.as_bytes()).await.unwrap();
+        (head, body)
+    }
+
+    /// A message in protobuf: its fields by number. Numbers are kept as their bytes.
+    struct Message(Vec<(u64, Vec<u8>)>);
+
+    impl Message {
+        fn read(mut bytes: &[u8]) -> Self {
+            let mut fields = Vec::new();
+            while !bytes.is_empty() {
+                let tag = varint(&mut bytes);
+                let length = match tag & 7 {
+                    0 => {
+                        fields.push((tag >> 3, varint(&mut bytes).to_le_bytes().to_vec()));
+                        continue;
+                    }
+                    1 => 8,
+                    2 => varint(&mut bytes),
+                    5 => 4,
+                    other => panic!("wire type {other}"),
+                };
+                let (field, rest) = bytes.split_at(usize::try_from(length).unwrap());
+                fields.push((tag >> 3, field.to_vec()));
+                bytes = rest;
+            }
+            Self(fields)
+        }
+
+        fn all(&self, number: u64) -> impl Iterator<Item = &[u8]> {
+            self.0.iter().filter(move |(n, _)| *n == number).map(|(_, field)| &field[..])
+        }
+
+        fn bytes(&self, number: u64) -> &[u8] {
+            self.all(number).next().unwrap_or_default()
+        }
+
+        fn message(&self, number: u64) -> Self {
+            Self::read(self.bytes(number))
+        }
+
+        fn text(&self, number: u64) -> String {
+            String::from_utf8(self.bytes(number).to_vec()).unwrap()
+        }
+
+        fn number(&self, number: u64) -> u64 {
+            self.bytes(number).iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte))
+        }
+
+        /// Attributes that are texts.
+        fn attributes(&self, number: u64) -> Vec<(String, String)> {
+            let read = |field| {
+                let attribute = Self::read(field);
+                (attribute.text(1), attribute.message(2).text(1))
+            };
+            self.all(number).map(read).collect()
+        }
+    }
+
+    fn varint(bytes: &mut &[u8]) -> u64 {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let (first, rest) = bytes.split_first().unwrap();
+            *bytes = rest;
+            value |= u64::from(first & 0x7f) << shift;
+            if first & 0x80 == 0 {
+                break;
+            }
+        }
+        value
+    }
+
+    #[tokio::test]
+    async fn a_collector_gets_what_was_exported() {
+        let (listener, exporter, instance) = collector().await;
+        let second = EXAMPLE.replace("b7-", "b8-");
+        let parent = 7_u64.to_be_bytes();
+        let attributes =
+            vec![("nats.subject", "cmd.report".to_owned()), ("attempt", "2".to_owned())];
+        let error = Some("no reply".to_owned());
+        exporter.export(Span { parent: Some(parent), attributes, error, ..span(EXAMPLE) });
+        exporter.export(Span { kind: Kind::Internal, parent: Some(parent), ..span(&second) });
+        exporter.export(span(&EXAMPLE.replace("-01", "-00")));
+        let ((head, body), ()) = tokio::join!(answer(&listener, "200 OK"), exporter.shutdown());
+
+        assert!(head.starts_with("post /v1/traces http/1.1\r\n"), "{head}");
+        assert!(head.contains("\r\ncontent-type: application/x-protobuf\r\n"), "{head}");
+        let resource_spans = Message::read(&body).message(1);
+        let resource = resource_spans.message(1).attributes(1);
+        for (name, value) in [
+            ("service.name", "reports"),
+            ("service.version", env!("CARGO_PKG_VERSION")),
+            ("service.instance.id", &instance.to_string()),
+        ] {
+            assert!(resource.contains(&(name.to_owned(), value.to_owned())), "{resource:?}");
+        }
+        let scope_spans = resource_spans.message(2);
+        assert_eq!(scope_spans.message(1).text(1), "nats-scheduler");
+        let spans: Vec<_> = scope_spans.all(2).map(Message::read).collect();
+        let [first, second] = &spans[..] else { panic!("{} spans", spans.len()) };
+
+        let context = TraceContext::parse(EXAMPLE).unwrap();
+        assert_eq!(first.bytes(1), context.trace_id());
+        assert_eq!(first.bytes(2), context.span_id());
+        assert_eq!(first.bytes(4), parent);
+        assert_eq!(first.text(5), "execute");
+        assert_eq!(first.number(6), 4, "producer");
+        assert_eq!(first.number(7), 1_767_225_600_250_000_000);
+        assert_eq!(first.number(8), 1_767_225_600_255_000_000);
+        let attribute = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let expected = [attribute("nats.subject", "cmd.report"), attribute("attempt", "2")];
+        assert_eq!(first.attributes(9), expected);
+        let status = first.message(15);
+        assert_eq!((status.text(2).as_str(), status.number(3)), ("no reply", 2));
+        assert_eq!(first.number(16), 0x301, "sampled, of a parent elsewhere");
+
+        assert_eq!(second.bytes(2)[7], 0xb8);
+        assert_eq!(second.number(6), 1, "internal");
+        assert_eq!(second.number(16), 0x101, "sampled, of a parent here");
+        assert_eq!(second.message(15).number(3), 0, "no error");
+        assert_eq!(exporter.lost(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_collector_that_is_busy_is_asked_again() {
+        let (listener, exporter, _) = collector().await;
+        exporter.export(span(EXAMPLE));
+        let answers = async {
+            let (_, first) = answer(&listener, "503 Service Unavailable").await;
+            for _ in 0..4 {
+                answer(&listener, "503 Service Unavailable").await;
+            }
+            let (_, last) = answer(&listener, "200 OK").await;
+            assert_eq!(first, last);
+        };
+        tokio::join!(answers, exporter.shutdown());
+        assert_eq!(exporter.lost(), 0);
+    }
+
+    #[tokio::test]
+    async fn spans_that_are_refused_are_counted() {
+        let (listener, exporter, _) = collector().await;
+        exporter.export(span(EXAMPLE));
+        exporter.export(span(EXAMPLE));
+        tokio::join!(answer(&listener, "400 Bad Request"), exporter.shutdown());
+        assert_eq!(exporter.lost(), 2);
+        assert_eq!(exporter.inner.counts.queued.load(Ordering::Relaxed), 0, "there is room again");
+    }
+
+    #[tokio::test]
+    async fn a_collector_that_hangs_costs_spans_only() {
+        let (_listener, exporter, _) = collector().await;
+        let began = Instant::now();
+        for _ in 0..QUEUE + 10 {
+            exporter.export(span(EXAMPLE));
+        }
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        assert_eq!(exporter.lost(), 10);
+        let began = Instant::now();
+        exporter.shutdown().await;
+        assert!(began.elapsed() < SHUTDOWN + Duration::from_secs(2), "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn an_endpoint_is_a_url() {
+        for endpoint in ["", "localhost:4318", "grpc://localhost:4317", "http://", "http://a b"] {
+            assert!(Exporter::new(endpoint, "s", Uuid::nil()).is_err(), "{endpoint}");
+        }
+    }
+}

@@ -1,0 +1,737 @@
+//! The REST facade: routes, headers, statuses, refusals, tokens, TLS, probes, metrics, stopping.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::harness::{Nats, Service, wait_for, wait_within};
+
+/// Somebody who asks over HTTP.
+#[derive(Clone)]
+pub struct Http {
+    client: reqwest::Client,
+    base: String,
+    token: Option<&'static str>,
+}
+
+/// An answer.
+#[derive(Debug)]
+struct Answer {
+    status: StatusCode,
+    headers: reqwest::header::HeaderMap,
+    body: Value,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {self:?}")).to_str().unwrap()
+    }
+
+    /// Asserts that it is a refusal of the right shape.
+    fn refused(&self, status: u16, code: &str) -> &Value {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.body["error"]["code"], code, "{self:?}");
+        assert!(!self.body["error"]["message"].as_str().unwrap().is_empty());
+        assert_eq!(self.header("content-type"), "application/json");
+        assert_eq!(self.body["request_id"], self.header("x-request-id"));
+        assert_eq!(self.body["correlation_id"], self.header("x-correlation-id"));
+        &self.body["error"]
+    }
+}
+
+impl Http {
+    pub async fn new(service: &Service) -> Self {
+        let base = format!("http://{}", service.http().await);
+        Self { client: client(None), base, token: None }
+    }
+
+    fn ask(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.client.request(method, format!("{}{path}", self.base));
+        match self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        answer(self.ask(Method::GET, path)).await
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Answer {
+        answer(self.ask(Method::POST, path).json(&body)).await
+    }
+}
+
+fn client(root: Option<&str>) -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = reqwest::Client::builder().no_proxy();
+    let builder = match root {
+        Some(pem) => {
+            let root = reqwest::Certificate::from_pem(pem.as_bytes()).unwrap();
+            builder.tls_certs_only([root])
+        }
+        None => builder.tls_certs_only([]),
+    };
+    builder.build().unwrap()
+}
+
+async fn answer(request: RequestBuilder) -> Answer {
+    let response = request.timeout(Duration::from_secs(30)).send().await.unwrap();
+    let (status, headers) = (response.status(), response.headers().clone());
+    let text = response.text().await.unwrap();
+    let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    Answer { status, headers, body }
+}
+
+fn schedule(name: &str) -> Value {
+    json!({ "name": name, "schedule_type": "cron", "cron_expression": "0 0 1 1 *",
+            "target_command": "cmd.example.http" })
+}
+
+#[tokio::test]
+async fn a_schedule_lives_over_http() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let http = Http::new(&service).await;
+    let create = http.ask(Method::POST, "/api/v1/schedules").json(&schedule("whole"));
+    let created = answer(
+        create
+            .header("X-Created-By", "anna")
+            .header("X-Correlation-ID", "c-1")
+            .header("X-Request-ID", "r-1"),
+    )
+    .await;
+    assert_eq!(created.status, 201, "{created:?}");
+    let id = created.body["data"]["id"].as_str().unwrap().to_owned();
+    let path = format!("/api/v1/schedules/{id}");
+    assert_eq!(created.header("location"), path);
+    assert_eq!(created.header("etag"), "\"1\"");
+    assert_eq!(created.header("x-correlation-id"), "c-1");
+    assert_eq!(created.header("x-request-id"), "r-1");
+    assert_eq!(created.body["correlation_id"], "c-1");
+    assert_eq!(created.body["data"]["created_by"], "anna");
+    assert_eq!(created.body["links"]["self"], path);
+    let over_nats = nats.ask("schedule.get", json!({ "schedule_id": id })).await;
+    let got = http.get(&path).await;
+    assert_eq!(got.body["data"], over_nats, "the same over both");
+
+    // Changes, each by whoever its header says, and only of the revision that is expected.
+    let change = |revision: &str, body: Value| {
+        let request = http.ask(Method::PUT, &path).header("If-Match", revision);
+        answer(request.header("X-Updated-By", "ben").json(&body))
+    };
+    let changed = change("\"1\"", json!({ "priority": 9 })).await;
+    assert_eq!((changed.status.as_u16(), changed.header("etag")), (200, "\"2\""));
+    assert_eq!(changed.body["data"]["updated_by"], "ben");
+    let stale = change("\"1\"", json!({ "priority": 8 })).await;
+    stale.refused(409, "conflict");
+    change("three", json!({})).await.refused(400, "invalid");
+    change("*", json!({ "priority": 7 })).await;
+    assert_eq!(http.get(&path).await.body["data"]["priority"], 7);
+    let patched = answer(http.ask(Method::PATCH, &path).json(&json!({ "tags": ["a,b"] }))).await;
+    assert_eq!(patched.body["data"]["priority"], 7, "only given fields change: {patched:?}");
+
+    let paused = answer(
+        http.ask(Method::POST, &format!("{path}/pause?reason=too%20loud"))
+            .header("X-Paused-By", "cora"),
+    )
+    .await;
+    assert_eq!(paused.body["data"]["pause_reason"], "too loud");
+    assert_eq!(paused.body["data"]["updated_by"], "cora");
+    let resumed = answer(http.ask(Method::POST, &format!("{path}/resume"))).await;
+    assert_eq!(resumed.body["data"]["status"], "active", "{resumed:?}");
+    answer(http.ask(Method::POST, &format!("{path}/resume"))).await.refused(422, "not_allowed");
+    let body = json!({ "override_payload": { "by": "hand" } });
+    let triggered = http.post(&format!("{path}/trigger?wait_ms=5000"), body).await;
+    let execution = triggered.body["data"]["execution_id"].as_str().unwrap();
+    assert_eq!(triggered.body["data"]["execution"]["command_payload"]["by"], "hand");
+
+    let one = http.get(&format!("/api/v1/executions/{execution}")).await;
+    assert_eq!(one.body["data"]["status"], "success", "{one:?}");
+    let executions = http.get(&format!("{path}/executions?status=success&limit=5")).await;
+    assert_eq!(executions.body["pagination"]["total"], 1, "{executions:?}");
+    let correlation = triggered.body["correlation_id"].as_str().unwrap();
+    let found = http.get(&format!("/api/v1/executions/by-correlation/{correlation}")).await;
+    assert_eq!(found.body["data"][0]["id"], execution);
+    let stats = http.get(&format!("/api/v1/executions/stats/{id}?time_window_hours=1")).await;
+    assert_eq!(stats.body["data"]["successful"], 1, "{stats:?}");
+    let all = http.get("/api/v1/executions/stats").await;
+    assert_eq!(all.body["data"]["total_executions"], 1);
+    assert_eq!(http.get("/api/v1/executions/running").await.body["data"], json!([]));
+
+    let deleted = answer(http.ask(Method::DELETE, &format!("{path}?hard_delete=false"))).await;
+    assert_eq!((deleted.status.as_u16(), &deleted.body), (204, &json!("")));
+    let restored = answer(http.ask(Method::POST, &format!("{path}/restore"))).await;
+    assert_eq!(restored.status, 200, "{restored:?}");
+    let deleted = answer(http.ask(Method::DELETE, &format!("{path}?hard_delete=true"))).await;
+    assert_eq!(deleted.status, 204);
+    http.get(&path).await.refused(404, "not_found");
+    let again = answer(http.ask(Method::DELETE, &path)).await;
+    again.refused(404, "not_found");
+}
+
+#[tokio::test]
+async fn every_refusal_is_json_and_names_the_field() {
+    let nats = Nats::start().await;
+    let service = nats
+        .service_with(&[("API_MAX_BODY_BYTES", "2000"), ("MAX_SCHEDULES_PER_CREATOR", "1")])
+        .await;
+    let http = Http::new(&service).await;
+    let faults = |answer: &Answer| {
+        let details = answer.refused(400, "invalid")["details"].clone();
+        let fields = details.as_array().unwrap().iter();
+        fields.map(|fault| fault["field"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let wrong =
+        http.post("/api/v1/schedules", json!({ "name": 5, "nme": "x", "priority": 11 })).await;
+    assert_eq!(faults(&wrong).len(), 5, "all at once: {wrong:?}");
+    for (path, field) in [
+        ("/api/v1/schedules?limit=many", "limit"),
+        ("/api/v1/schedules?limit=0", "limit"),
+        ("/api/v1/schedules?status=odd", "status"),
+        ("/api/v1/schedules?is_active=maybe", "is_active"),
+        ("/api/v1/schedules?colour=red", "colour"),
+        ("/api/v1/schedules?page=1&page=2", "page"),
+        ("/api/v1/schedules/running", "schedule_id"),
+        ("/api/v1/executions/1", "execution_id"),
+        ("/api/v1/executions?started_after=yesterday", "started_after"),
+        ("/api/v1/executions/stats/x", "schedule_id"),
+    ] {
+        assert_eq!(faults(&http.get(path).await), [field], "{path}");
+    }
+    let id = uuid::Uuid::new_v4();
+    let odd =
+        answer(http.ask(Method::POST, &format!("/api/v1/schedules/{id}/resume?reason=x"))).await;
+    assert_eq!(faults(&odd), ["reason"]);
+    let both =
+        http.post(&format!("/api/v1/schedules/{id}/pause"), json!({ "schedule_id": id })).await;
+    assert_eq!(faults(&both), ["schedule_id"], "an id is given once");
+    let text = http
+        .ask(Method::POST, "/api/v1/schedules")
+        .body("{")
+        .header("Content-Type", "application/json");
+    assert!(faults(&answer(text).await).contains(&"body".to_owned()));
+    let long =
+        http.ask(Method::GET, "/api/v1/schedules").header("X-Correlation-ID", "x".repeat(300));
+    assert_eq!(faults(&answer(long).await), ["X-Correlation-ID"]);
+
+    let form = http
+        .ask(Method::POST, "/api/v1/schedules")
+        .body("name=x")
+        .header("Content-Type", "text/plain");
+    answer(form).await.refused(415, "unsupported_media_type");
+    let mut large = schedule("large");
+    large["description"] = json!("x".repeat(3000));
+    http.post("/api/v1/schedules", large).await.refused(413, "too_large");
+    // Not only by what the head says.
+    let chunks = futures::stream::iter((0..10).map(|_| Ok::<_, std::io::Error>("x".repeat(500))));
+    let chunked = http
+        .ask(Method::POST, "/api/v1/schedules")
+        .header("Content-Type", "application/json")
+        .body(reqwest::Body::wrap_stream(chunks));
+    answer(chunked).await.refused(413, "too_large");
+
+    assert_eq!(http.post("/api/v1/schedules", schedule("first")).await.status, 201);
+    http.post("/api/v1/schedules", schedule("first")).await.refused(409, "already_exists");
+    let limited = http.post("/api/v1/schedules", schedule("second")).await;
+    let message = limited.refused(429, "limit_exceeded")["message"].as_str().unwrap();
+    assert!(message.contains('1'), "the limit: {message}");
+    assert!(limited.header("retry-after").parse::<u32>().unwrap() > 0);
+
+    for path in [
+        "/",
+        "/api/v1",
+        "/api/v1/nothing",
+        "/api/v1/executions/by-correlation",
+        "/api/v1/schedules/bulk",
+    ] {
+        http.get(path).await.refused(404, "not_found");
+    }
+    let wrong = answer(http.ask(Method::DELETE, "/api/v1/schedules")).await;
+    wrong.refused(405, "method_not_allowed");
+    assert!(wrong.header("allow").contains("POST"), "{wrong:?}");
+    answer(http.ask(Method::POST, "/ready")).await.refused(405, "method_not_allowed");
+    answer(http.ask(Method::GET, "/api/v1/schedules/bulk/create"))
+        .await
+        .refused(405, "method_not_allowed");
+}
+
+#[tokio::test]
+async fn lists_page_by_links_and_filter() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let http = Http::new(&service).await;
+    let items: Vec<_> = (0..7)
+        .map(|n| {
+            let mut item = schedule(&format!("n {n}"));
+            item["tags"] = json!([if n % 2 == 0 { "even" } else { "odd" }, "all"]);
+            item
+        })
+        .collect();
+    let created = http.post("/api/v1/schedules/bulk/create", json!({ "schedules": items })).await;
+    assert_eq!((created.status.as_u16(), &created.body["data"]["created"]), (200, &json!(7)));
+
+    let mut seen = Vec::new();
+    let mut next =
+        Some("/api/v1/schedules?tags=even,odd&tags=none&limit=3&sort=name&page=1".to_owned());
+    let mut back = Vec::new();
+    while let Some(path) = next {
+        let page = http.get(&path).await;
+        assert_eq!(page.body["pagination"]["total"], 7, "{page:?}");
+        let names = page.body["data"].as_array().unwrap();
+        seen.extend(names.iter().map(|s| s["name"].as_str().unwrap().to_owned()));
+        let link = |side: &str| page.body["pagination"]["links"][side].as_str().map(str::to_owned);
+        back.extend(link("previous"));
+        next = link("next");
+    }
+    assert_eq!(seen, (0..7).map(|n| format!("n {n}")).collect::<Vec<_>>());
+    let first = http.get(&back[0]).await;
+    assert_eq!(first.body["data"][0]["name"], "n 0", "{back:?}");
+    let both = http.get("/api/v1/schedules?tags=even,all&tags_match=all&is_active=true").await;
+    assert_eq!(both.body["pagination"]["total"], 4);
+    let by_cursor = http.get("/api/v1/schedules?limit=3&sort=name").await;
+    let cursor = by_cursor.body["pagination"]["next_cursor"].as_str().unwrap();
+    let more = http.get(&format!("/api/v1/schedules?limit=3&sort=name&cursor={cursor}")).await;
+    assert_eq!(more.body["data"][0]["name"], "n 3", "{more:?}");
+    let next = more.body["pagination"]["links"]["next"].as_str().unwrap();
+    assert_eq!(http.get(next).await.body["data"][0]["name"], "n 6", "{next}");
+
+    let operation = json!({ "operation": "pause", "filter": { "tags": ["odd"] }, "reason": "odd" });
+    let paused = http.post("/api/v1/schedules/bulk/operation", operation).await;
+    assert_eq!(paused.body["data"]["succeeded"], 3, "{paused:?}");
+    let paused = http.get("/api/v1/schedules?status=paused").await;
+    assert_eq!(paused.body["pagination"]["total"], 3);
+    let preview = http.post(
+        "/api/v1/schedules/preview",
+        json!({ "schedule_type": "cron", "cron_expression": "0 12 * * *", "count": 2 }),
+    );
+    assert_eq!(preview.await.body["data"]["occurrences"].as_array().unwrap().len(), 2);
+    let id = created.body["data"]["schedule_ids"][0].as_str().unwrap();
+    let preview = http.get(&format!("/api/v1/schedules/{id}/preview?count=3")).await;
+    assert_eq!(preview.body["data"]["occurrences"].as_array().unwrap().len(), 3, "{preview:?}");
+}
+
+#[tokio::test]
+async fn tokens_say_who_may_do_what() {
+    let nats = Nats::start().await;
+    let file = nats.dir().join("tokens");
+    std::fs::write(&file, "# people\nfull file-token-of-ops\nread  file-token-of-a-dashboard\n")
+        .unwrap();
+    let service = nats
+        .service_with(&[
+            ("API_TOKENS", "token-one, token-two"),
+            ("API_READ_TOKENS", "token-reader"),
+            ("API_TOKENS_FILE", file.to_str().unwrap()),
+        ])
+        .await;
+    let http = Http::new(&service).await;
+    for path in ["/live", "/ready", "/health", "/openapi.json", "/docs"] {
+        assert_eq!(http.get(path).await.status, 200, "{path} needs none");
+    }
+    for path in ["/api/v1/schedules", "/api/v1/executions", "/health/detailed", "/metrics"] {
+        let refused = http.get(path).await;
+        assert_eq!(refused.status, 401, "{path}");
+        refused.refused(401, "unauthenticated");
+        assert_eq!(refused.header("www-authenticate"), "Bearer");
+        let unknown = Http { token: Some("token-three"), ..http.clone() };
+        assert_eq!(unknown.get(path).await.status, 401, "{path}");
+        for reader in
+            ["token-reader", "file-token-of-a-dashboard", "token-two", "file-token-of-ops"]
+        {
+            let http = Http { token: Some(reader), ..http.clone() };
+            assert_eq!(http.get(path).await.status, 200, "{path} {reader}");
+        }
+    }
+    let reader = Http { token: Some("token-reader"), ..http.clone() };
+    reader.post("/api/v1/schedules", schedule("a")).await.refused(403, "forbidden");
+    let preview = json!({ "schedule_type": "cron", "cron_expression": "0 0 * * *" });
+    assert_eq!(
+        reader.post("/api/v1/schedules/preview", preview).await.status,
+        200,
+        "it only looks"
+    );
+    for (n, writer) in ["token-one", "token-two", "file-token-of-ops"].into_iter().enumerate() {
+        let http = Http { token: Some(writer), ..http.clone() };
+        assert_eq!(http.post("/api/v1/schedules", schedule(&n.to_string())).await.status, 201);
+    }
+    let log = service.log();
+    for secret in ["token-one", "token-two", "token-reader", "file-token"] {
+        assert!(!log.contains(secret), "{secret} is in the log");
+    }
+}
+
+#[tokio::test]
+async fn public_addresses_need_a_token_or_an_explicit_word() {
+    let nats = Nats::start().await;
+    let public = ("API_HOST", "0.0.0.0");
+    let mut refused = nats.spawn(&[public]);
+    assert!(!refused.exited().await.success());
+    let log = refused.log();
+    assert!(log.contains("API_HOST") && log.contains("--insecure-http"), "{log}");
+    for settings in [&[public, ("API_TOKENS", "a-token")][..], &[public, ("API_INSECURE", "true")]]
+    {
+        let service = nats.service_with(settings).await;
+        let address = SocketAddr::new([127, 0, 0, 1].into(), service.http().await.port());
+        let live = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+        let live = live.get(format!("http://{address}/live")).send().await.unwrap();
+        assert_eq!(live.status(), 200);
+    }
+    let file = nats.dir().join("odd-tokens");
+    std::fs::write(&file, "my-secret-token\n").unwrap();
+    let mut odd = nats.spawn(&[("API_TOKENS_FILE", file.to_str().unwrap())]);
+    assert!(!odd.exited().await.success());
+    let log = odd.log();
+    assert!(
+        log.contains("API_TOKENS_FILE") && log.contains("line 1") && !log.contains("my-secret"),
+        "{log}"
+    );
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_change_nothing() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let http = Http::new(&service).await;
+    let of = |origin: &str| {
+        answer(
+            http.ask(Method::POST, "/api/v1/schedules")
+                .header("Origin", origin)
+                .json(&schedule(origin)),
+        )
+    };
+    of("https://elsewhere.example").await.refused(403, "forbidden");
+    of("null").await.refused(403, "forbidden");
+    let own = of(&http.base).await;
+    assert_eq!(own.status, 201, "{own:?}");
+    // A name that somebody made point here.
+    let rebound =
+        http.ask(Method::GET, "/api/v1/schedules").header("Host", "elsewhere.example:8008");
+    answer(rebound).await.refused(403, "forbidden");
+    let named = http.ask(Method::GET, "/api/v1/schedules").header("Host", "localhost:8008");
+    assert_eq!(answer(named).await.status, 200);
+}
+
+#[tokio::test]
+async fn tls_is_spoken_where_there_is_a_certificate() {
+    let nats = Nats::start().await;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names = vec!["127.0.0.1".to_owned()];
+    let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+    let (cert_file, key_file) = (nats.dir().join("http.pem"), nats.dir().join("http.key"));
+    std::fs::write(&cert_file, certificate.pem()).unwrap();
+    std::fs::write(&key_file, key.serialize_pem()).unwrap();
+    let tls = [
+        ("API_TLS_CERT", cert_file.to_str().unwrap()),
+        ("API_TLS_KEY", key_file.to_str().unwrap()),
+    ];
+    let service = nats.service_with(&tls).await;
+    let address = service.http().await;
+    let http = Http {
+        client: client(Some(&certificate.pem())),
+        base: format!("https://{address}"),
+        token: None,
+    };
+    assert_eq!(http.post("/api/v1/schedules", schedule("secret")).await.status, 201);
+    let port = address.port().to_string();
+    let asked = healthcheck(&[&tls[..], &[("API_PORT", &port)]].concat());
+    assert!(asked.status.success(), "{asked:?}");
+    let mut odd = nats.spawn(&[tls[0], ("API_TLS_KEY", tls[0].1)]);
+    assert!(!odd.exited().await.success());
+    assert!(odd.log().contains("API_TLS_KEY"), "{}", odd.log());
+}
+
+fn healthcheck(settings: &[(&str, &str)]) -> std::process::Output {
+    std::process::Command::new(env!("CARGO_BIN_EXE_nats-scheduler"))
+        .arg("healthcheck")
+        .env_clear()
+        .envs(settings.iter().copied())
+        .output()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn probes_tell_the_truth_at_every_moment() {
+    let mut nats = Nats::start().await;
+    // Before NATS is reached.
+    let waiting = Service::spawn("nats://127.0.0.1:1", nats.dir(), &[]);
+    let http = Http::new(&waiting).await;
+    assert_eq!(http.get("/live").await.status, 200);
+    let ready = http.get("/ready").await;
+    assert_eq!((ready.status.as_u16(), &ready.body["status"]), (503, &json!("unavailable")));
+    assert_eq!(http.get("/health").await.status, 503);
+    let early = http.get("/api/v1/schedules").await;
+    early.refused(503, "unavailable");
+    assert_eq!(early.header("retry-after"), "1");
+    assert!(http.get("/metrics").await.body.as_str().unwrap().contains("scheduler_ready 0"));
+    let port = waiting.http().await.port().to_string();
+    assert!(healthcheck(&[("API_PORT", &port)]).status.success(), "it lives");
+    drop(waiting);
+    assert!(!healthcheck(&[("API_PORT", &port)]).status.success(), "nobody is there");
+
+    let service = nats.service().await;
+    let http = Http::new(&service).await;
+    assert_eq!(http.get("/ready").await.status, 200);
+    wait_for("NATS to be looked at", || async {
+        let health = http.get("/health/detailed").await.body["data"].clone();
+        let round_trip = health["nats_round_trip_ms"].as_f64()?;
+        let offset = health["clock_offset_ms"].as_f64()?;
+        assert!(round_trip < 2000.0 && offset.abs() < 500.0, "{health}");
+        assert_eq!(health["status"], "ok", "{health}");
+        assert_eq!(health["streams"].as_array().unwrap().len(), 3);
+        assert!(health["streams"].as_array().unwrap().iter().all(|s| s["exists"] == true));
+        (health["watch_lag"] == 0).then_some(())
+    })
+    .await;
+
+    // A stream that somebody changes, or deletes, while the service runs.
+    let mut audit = nats.js.get_stream("SCHEDULER_AUDIT").await.unwrap();
+    let mut config = audit.info().await.unwrap().config.clone();
+    config.max_messages = 5;
+    nats.js.update_stream(config).await.unwrap();
+    wait_for("drift to be seen", || async {
+        let health = http.get("/health").await;
+        (health.status == 200 && health.body["status"] == "degraded").then_some(())
+    })
+    .await;
+    let status = nats.ask("status", json!({})).await;
+    assert_eq!(status["status"], "degraded");
+    assert!(status["problems"][0].as_str().unwrap().contains("SCHEDULER_AUDIT"), "{status}");
+    nats.js.delete_stream("SCHEDULER_AUDIT").await.unwrap();
+    wait_for("the loss to be seen", || async {
+        let status = http.get("/health/detailed").await.body["data"].clone();
+        status["problems"][0].as_str()?.contains("does not exist").then_some(())
+    })
+    .await;
+
+    // Without NATS.
+    nats.server.kill();
+    wait_for("the loss of NATS", || async {
+        let ready = http.get("/ready").await;
+        (ready.status == 503 && http.get("/live").await.status == 200).then_some(())
+    })
+    .await;
+    assert_eq!(http.get("/health").await.status, 503);
+    nats.server.restart().await.unwrap();
+    wait_within(Duration::from_secs(30), "NATS to be back", || async {
+        (http.get("/ready").await.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_off_is_said() {
+    let nats = Nats::start().await;
+    let clock = nats.dir().join("clock");
+    std::fs::write(&clock, "2000").unwrap();
+    let service = nats.service_with(&[("NATS_SCHEDULER_CLOCK", clock.to_str().unwrap())]).await;
+    let http = Http::new(&service).await;
+    wait_for("the offset to be seen", || async {
+        let health = http.get("/health/detailed").await.body["data"].clone();
+        let offset = health["clock_offset_ms"].as_f64()?;
+        assert!((1500.0..2500.0).contains(&offset), "{health}");
+        assert_eq!(health["status"], "degraded");
+        assert!(health["problems"][0].as_str().unwrap().contains("ahead of"), "{health}");
+        Some(())
+    })
+    .await;
+    let metrics = http.get("/metrics").await.body;
+    assert!(
+        metrics.as_str().unwrap().contains("scheduler_clock_offset_seconds 2.0")
+            || metrics.as_str().unwrap().contains("scheduler_clock_offset_seconds 1.9"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn what_happens_is_counted() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let http = Http::new(&service).await;
+    let ask = async |body: Value| {
+        let created = answer(
+            http.ask(Method::POST, "/api/v1/schedules").header("X-Created-By", "anna").json(&body),
+        )
+        .await;
+        assert_eq!(created.status, 201, "{created:?}");
+        created.body["data"]["id"].as_str().unwrap().to_owned()
+    };
+    let mut failing = schedule("failing");
+    failing["target_command"] = json!("cmd.nobody.there");
+    failing["max_retries"] = json!(1);
+    failing["retry"] = json!({ "initial_seconds": 1, "jitter": 0 });
+    let failing = ask(failing).await;
+    let good = ask(schedule("good")).await;
+    http.post(&format!("/api/v1/schedules/{good}/trigger?wait_ms=5000"), json!({})).await;
+    http.post(&format!("/api/v1/schedules/{failing}/trigger"), json!({})).await;
+    nats.wait_executions(json!({ "schedule_id": failing, "status": "failed" }), 2).await;
+    answer(http.ask(Method::DELETE, &format!("/api/v1/schedules/{good}"))).await;
+    let text = wait_for("the counters", || async {
+        let metrics = http.get("/metrics").await;
+        assert!(metrics.header("content-type").starts_with("application/openmetrics-text"));
+        let text = metrics.body.as_str().unwrap().to_owned();
+        text.contains("schedule_executions_total{schedule_type=\"cron\",status=\"failed\"} 2")
+            .then_some(text)
+    })
+    .await;
+    for line in [
+        "schedules_created_total{type=\"cron\",creator=\"anna\"} 2",
+        "schedules_deleted_total{type=\"cron\",hard_delete=\"false\"} 1",
+        "schedules_total{type=\"cron\",status=\"active\"} 1",
+        "schedule_executions_total{schedule_type=\"cron\",status=\"success\"} 1",
+        "schedule_retries_total{schedule_type=\"cron\",attempt=\"2\"} 1",
+        "distributed_locks_acquired_total{lock_type=\"claim\"} 3",
+        "distributed_locks_acquired_total{lock_type=\"name\"} 2",
+        "schedule_lateness_seconds_count{schedule_type=\"cron\"} 3",
+        "schedule_execution_duration_seconds_count{schedule_type=\"cron\",status=\"success\"} 1",
+        "distributed_lock_hold_duration_seconds_count{lock_type=\"claim\"} 3",
+        "http_requests_total{method=\"POST\",route=\"/api/v1/schedules\",status=\"201\"} 2",
+        "scheduler_ready 1",
+        "scheduler_instances 1",
+        "schedule_queue_depth 0",
+        "scheduler_stream_up{stream=\"SCHEDULER_EXECUTIONS\"} 1",
+    ] {
+        assert!(text.lines().any(|have| have == line), "no {line} in\n{text}");
+    }
+    assert!(
+        text.contains("nats_requests_total{operation=\"execution.list\",status=\"200\"}"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn stopping_refuses_first_and_finishes_what_is_in_flight() {
+    let nats = Nats::bare().await;
+    let mut service = nats.service().await;
+    let http = Http::new(&service).await;
+    let mut requests = nats.client.subscribe("cmd.slow.job").await.unwrap();
+    let mut slow = schedule("slow");
+    slow["target_command"] = json!("cmd.slow.job");
+    slow["delivery"] = json!({ "mode": "request", "timeout_seconds": 20 });
+    let id =
+        http.post("/api/v1/schedules", slow).await.body["data"]["id"].as_str().unwrap().to_owned();
+    let asking = http.clone();
+    let path = format!("/api/v1/schedules/{id}/trigger?wait_ms=20000");
+    let waiting = tokio::spawn(async move { asking.post(&path, json!({})).await });
+    let request = requests.next().await.unwrap();
+    service.signal("-TERM");
+    let ready = wait_for("it to be not ready", || async {
+        let ready = http.get("/ready").await;
+        (ready.status == 503).then_some(ready)
+    })
+    .await;
+    assert!(ready.body["problems"][0].as_str().unwrap().contains("stopping"), "{ready:?}");
+    assert_eq!(http.get("/live").await.status, 200);
+    http.get("/api/v1/schedules").await.refused(503, "unavailable");
+    nats.client.publish(request.reply.unwrap(), "{}".into()).await.unwrap();
+    let triggered = waiting.await.unwrap();
+    assert_eq!(triggered.body["data"]["execution"]["status"], "success", "{triggered:?}");
+    assert!(service.exited().await.success());
+}
+
+#[tokio::test]
+async fn a_change_goes_on_when_its_client_hangs_up() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let address = service.http().await;
+    let items: Vec<_> = (0..100).map(|n| schedule(&n.to_string())).collect();
+    let body = json!({ "schedules": items }).to_string();
+    let head = format!(
+        "POST /api/v1/schedules/bulk/create HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(body.as_bytes()).await.unwrap();
+    wait_for("it to begin", || async {
+        let listed = nats.request("schedule.list", &json!({ "limit": 1 })).await;
+        (listed["pagination"]["total"] != 0).then_some(())
+    })
+    .await;
+    drop(stream);
+    wait_for("all to be created", || async {
+        let listed = nats.request("schedule.list", &json!({ "limit": 1 })).await;
+        (listed["pagination"]["total"] == 100).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn idle_and_slow_connections_are_ended() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let address = service.http().await;
+    let mut slow = tokio::net::TcpStream::connect(address).await.unwrap();
+    slow.write_all(b"GET /live HTTP/1.1\r\nHost:").await.unwrap();
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(20), slow.read_to_end(&mut rest)).await;
+    assert!(ended.is_ok(), "a head that never ends holds a connection forever");
+}
+
+#[tokio::test]
+async fn too_many_requests_at_once_are_refused() {
+    let nats = Nats::bare().await;
+    let service = nats.service_with(&[("API_MAX_CONCURRENT", "1")]).await;
+    let http = Http::new(&service).await;
+    let mut requests = nats.client.subscribe("cmd.slow.job").await.unwrap();
+    let body = json!({ "target_command": "cmd.slow.job", "wait_ms": 20000,
+                       "delivery": { "mode": "request", "timeout_seconds": 20 } });
+    let asking = http.clone();
+    let waiting = tokio::spawn(async move { asking.post("/api/v1/executions", body).await });
+    let request = requests.next().await.unwrap();
+    let refused = http.get("/api/v1/schedules").await;
+    refused.refused(503, "unavailable");
+    assert_eq!(refused.header("retry-after"), "1");
+    assert_eq!(http.get("/ready").await.status, 200, "probes are not counted");
+    nats.client.publish(request.reply.unwrap(), "{}".into()).await.unwrap();
+    let sent = waiting.await.unwrap();
+    assert_eq!(
+        (sent.status.as_u16(), &sent.body["data"]["execution"]["status"]),
+        (201, &json!("success"))
+    );
+    let link = sent.header("location").to_owned();
+    assert_eq!(http.get(&link).await.body["data"]["status"], "success");
+}
+
+#[tokio::test]
+async fn traces_go_from_requests_to_commands() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let http = Http::new(&service).await;
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let other = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+    let mut commands = nats.client.subscribe("cmd.example.>").await.unwrap();
+    let mut body = schedule("traced");
+    body["schedule_type"] = json!("interval");
+    body["interval_seconds"] = json!(1);
+    body.as_object_mut().unwrap().remove("cron_expression");
+    let create =
+        http.ask(Method::POST, "/api/v1/schedules").header("traceparent", parent).json(&body);
+    let id = answer(create).await.body["data"]["id"].as_str().unwrap().to_owned();
+    let mut spans = std::collections::HashSet::new();
+    for _ in 0..2 {
+        let command = commands.next().await.unwrap();
+        let trace = command.headers.unwrap().get("traceparent").unwrap().to_string();
+        assert!(trace.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"), "{trace}");
+        assert!(trace.ends_with("-01") && spans.insert(trace), "a span of its own");
+    }
+    http.post(&format!("/api/v1/schedules/{id}/pause"), json!({})).await;
+    // A run by hand is a part of the trace of whoever asked for it.
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("traceparent", other);
+    let subject = "cmd.scheduler.schedule.trigger";
+    let request = json!({ "schedule_id": id, "wait_ms": 5000 }).to_string();
+    let reply = nats.client.request_with_headers(subject, headers, request.into()).await.unwrap();
+    let reply: Value = serde_json::from_slice(&reply.payload).unwrap();
+    let execution = reply["data"]["execution_id"].as_str().unwrap();
+    let story = nats.ask("execution.get", json!({ "execution_id": execution })).await;
+    let trace = story["traceparent"].as_str().unwrap();
+    assert!(
+        trace.starts_with("00-0af7651916cd43dd8448eb211c80319c-") && trace.ends_with("-00"),
+        "{story}"
+    );
+}
