@@ -23,6 +23,8 @@ use crate::jetstream::provision::{ProvisionError, provision};
 use crate::jetstream::schedules::Store;
 use crate::jetstream::{ACK_TIMEOUT, watch};
 use crate::metrics::Metrics;
+#[cfg(feature = "otlp")]
+use crate::otlp::Exporter;
 
 /// Pause between tries at start.
 const RETRY: Duration = Duration::from_secs(1);
@@ -40,6 +42,10 @@ pub enum ServeError {
     /// HTTP cannot be offered.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// Spans cannot be sent.
+    #[cfg(feature = "otlp")]
+    #[error("OTEL_EXPORTER_OTLP_ENDPOINT: {0}")]
+    Spans(#[from] crate::otlp::OtlpError),
     /// The streams cannot be used.
     #[error(transparent)]
     Provision(#[from] ProvisionError),
@@ -112,7 +118,7 @@ pub async fn serve(
     let history = History::open(js.clone(), background.clone()).await?;
     let members = Members::new(Uuid::new_v4());
     tokio::spawn(members.clone().run(client.clone(), background.clone()));
-    let api = Api {
+    let api = Arc::new(Api {
         js: js.clone(),
         store: store.clone(),
         history: history.clone(),
@@ -122,17 +128,31 @@ pub async fn serve(
         started_at: clock::now(),
         health: Arc::clone(&health),
         metrics: Arc::clone(&counts),
-    };
+    });
     tokio::select! {
         _ = loaded.wait_for(|loaded| *loaded) => {}
         () = stop.cancelled() => return Ok(()),
     }
     let instance = members.me();
     let drain = config.engine.drain;
-    let watched = Watched { load: Arc::clone(&health.load), metrics: counts };
+    #[cfg(feature = "otlp")]
+    let spans = match &config.otlp_endpoint {
+        Some(endpoint) => Some(Exporter::new(endpoint, &config.service_name, instance)?),
+        None => None,
+    };
+    #[cfg(not(feature = "otlp"))]
+    if config.otlp_endpoint.is_some() {
+        warn!("OTEL_EXPORTER_OTLP_ENDPOINT is set, and this build is without the feature otlp");
+    }
+    let watched = Watched {
+        load: Arc::clone(&health.load),
+        metrics: counts,
+        #[cfg(feature = "otlp")]
+        spans: spans.clone(),
+    };
     let engine = Engine::new(js, store, history, index, members, config.engine, watched);
     let mut engine = tokio::spawn(engine.run(changes, stop.clone()));
-    let listening = api::nats::listen(api.clone(), client.clone()).await?;
+    let listening = api::nats::listen(Arc::clone(&api), client.clone()).await?;
     let mut answering = tokio::spawn(listening.answer(stop.clone()));
     if let Some(http) = &http {
         http.open(api);
@@ -179,6 +199,10 @@ pub async fn serve(
         Ok(Ok(())) => {}
         Ok(Err(error)) => warn!(%error, "last messages may not have been sent"),
         Err(_) => warn!("stopped without NATS; the next start takes over what is left"),
+    }
+    #[cfg(feature = "otlp")]
+    if let Some(spans) = spans {
+        spans.shutdown().await;
     }
     background.cancel();
     goodbye.cancel();

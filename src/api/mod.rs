@@ -41,7 +41,6 @@ const CHANGE_TRIES: u32 = 50;
 const WRITE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(8);
 
 /// Everything that operations need.
-#[derive(Clone)]
 pub struct Api {
     /// For questions to JetStream itself.
     pub js: jetstream::Context,
@@ -107,11 +106,10 @@ impl Caller {
                 None
             }
         };
-        let fresh = Self::anonymous();
         let caller = Self {
             actor: header(actor_header).or_else(|| header("X-Created-By")),
-            correlation_id: header(names::CORRELATION_ID).unwrap_or(fresh.correlation_id),
-            request_id: header(names::REQUEST_ID).unwrap_or(fresh.request_id),
+            correlation_id: header(names::CORRELATION_ID).unwrap_or_else(fresh_id),
+            request_id: header(names::REQUEST_ID).unwrap_or_else(fresh_id),
             message_id: header(names::MESSAGE_ID).or_else(|| header(IDEMPOTENCY_KEY)),
             trace: get(names::TRACEPARENT).and_then(Result::ok).and_then(TraceContext::parse),
         };
@@ -122,8 +120,8 @@ impl Caller {
     pub fn anonymous() -> Self {
         Self {
             actor: None,
-            correlation_id: Uuid::new_v4().to_string(),
-            request_id: Uuid::new_v4().to_string(),
+            correlation_id: fresh_id(),
+            request_id: fresh_id(),
             message_id: None,
             trace: None,
         }
@@ -138,6 +136,12 @@ impl Caller {
     pub(crate) fn author<'a>(&'a self, actor: &'a str) -> Author<'a> {
         Author { actor, correlation_id: &self.correlation_id }
     }
+}
+
+/// An id for a request that has none. Its only purpose is to be told from others: a random number that need
+/// not be fetched from the system each time.
+fn fresh_id() -> String {
+    uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string()
 }
 
 /// A request whose fields can be checked before anything is done.

@@ -1,6 +1,7 @@
 //! The operations: one function each, whatever carries the request.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -13,6 +14,9 @@ use super::error::{ApiError, Code};
 use super::reply::{PageLinks, Reply};
 use super::{Api, Caller, Checked};
 use crate::schedule::parse_fields_with;
+
+/// Bytes that most replies have at most.
+const USUAL_REPLY: usize = 2048;
 
 /// A request as a transport hands it over.
 #[derive(Debug, Default)]
@@ -43,8 +47,11 @@ pub enum Access {
     Write,
 }
 
-type Handler =
-    Box<dyn Fn(Api, Caller, Input) -> BoxFuture<'static, Result<Answer, ApiError>> + Send + Sync>;
+type Handler = Box<
+    dyn Fn(Arc<Api>, Arc<Caller>, Input) -> BoxFuture<'static, Result<Answer, ApiError>>
+        + Send
+        + Sync,
+>;
 
 /// One operation.
 pub struct Operation {
@@ -70,11 +77,11 @@ impl Operation {
     /// Those of the operation.
     pub fn run(
         &self,
-        api: &Api,
-        caller: &Caller,
+        api: &Arc<Api>,
+        caller: &Arc<Caller>,
         input: Input,
     ) -> BoxFuture<'static, Result<Answer, ApiError>> {
-        (self.handler)(api.clone(), caller.clone(), input)
+        (self.handler)(Arc::clone(api), Arc::clone(caller), input)
     }
 }
 
@@ -262,7 +269,7 @@ fn operation<Request, Data, F, Fut>(
 where
     Request: Checked + DeserializeOwned + Default + JsonSchema + Serialize + Send + 'static,
     Data: Serialize + JsonSchema + Send + 'static,
-    F: Fn(Api, Request, Caller) -> Fut + Clone + Send + Sync + 'static,
+    F: Fn(Arc<Api>, Request, Arc<Caller>) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<Reply<Data>, ApiError>> + Send + 'static,
 {
     let handler: Handler = Box::new(move |api, caller, input| {
@@ -275,7 +282,8 @@ where
             if let (Some(pages), Some(pagination)) = (pages, &mut reply.pagination) {
                 pages.link(pagination);
             }
-            let body = serde_json::to_vec(&reply)
+            let mut body = Vec::with_capacity(USUAL_REPLY);
+            serde_json::to_writer(&mut body, &reply)
                 .map_err(|error| ApiError::new(Code::Internal, error.to_string()))?;
             let Reply { links, revision, .. } = reply;
             Ok(Answer { body: body.into(), location: links.itself, revision })

@@ -94,7 +94,7 @@ pub(super) async fn conclude(
 ) -> Box<Execution> {
     execution.retry_at = retry(shared, attempt, &execution);
     execution.will_retry = execution.retry_at.is_some();
-    let ended = record(shared, schedule.spec.timing.schedule_type, attempt, execution).await;
+    let ended = record(shared, schedule, attempt, execution).await;
     failpoint("after_record");
     if ended.status == ExecutionStatus::Failed {
         Box::pin(finish::dead_letter(shared, schedule, attempt, &ended)).await;
@@ -124,7 +124,7 @@ fn retry(shared: &Shared, attempt: &Attempt, ended: &Execution) -> Option<DateTi
 /// for the execution, which is another instance's where we and it both acted.
 pub(super) async fn record(
     shared: &Shared,
-    kind: ScheduleType,
+    schedule: &Schedule,
     attempt: &Attempt,
     ended: Box<Execution>,
 ) -> Box<Execution> {
@@ -133,7 +133,13 @@ pub(super) async fn record(
     drop(recording);
     match recorded {
         Recorded::New => {
-            count(shared, kind, &ended);
+            count(shared, schedule.spec.timing.schedule_type, &ended);
+            #[cfg(feature = "otlp")]
+            if let Some(exporter) = &shared.spans
+                && let Some(span) = super::spans::span(schedule, attempt, &ended)
+            {
+                exporter.export(span);
+            }
             ended
         }
         Recorded::Duplicate => {
@@ -166,7 +172,7 @@ pub(crate) async fn skip(
     let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
     let skipped = Box::new(Execution::skipped(schedule, attempt, range, claim, clock::now()));
     failpoint("after_skip");
-    let skipped = record(shared, schedule.spec.timing.schedule_type, attempt, skipped).await;
+    let skipped = record(shared, schedule, attempt, skipped).await;
     log(&skipped);
     skipped
 }

@@ -56,6 +56,8 @@ pub mod membership;
 mod queue;
 mod rates;
 mod run;
+#[cfg(feature = "otlp")]
+mod spans;
 mod turns;
 mod urgency;
 mod work;
@@ -116,6 +118,9 @@ pub struct Watched {
     pub load: Arc<Load>,
     /// What it has done.
     pub metrics: Arc<Metrics>,
+    /// Where spans go, if anywhere.
+    #[cfg(feature = "otlp")]
+    pub spans: Option<crate::otlp::Exporter>,
 }
 
 /// What every part of the engine uses.
@@ -128,6 +133,8 @@ pub(crate) struct Shared {
     pub(crate) config: EngineConfig,
     pub(crate) load: Arc<Load>,
     pub(crate) metrics: Arc<Metrics>,
+    #[cfg(feature = "otlp")]
+    pub(crate) spans: Option<crate::otlp::Exporter>,
     /// How often commands may go to targets.
     pub(crate) rates: rates::Rates,
     /// Whether bookkeeping should wait.

@@ -104,6 +104,8 @@ impl Engine {
                 config,
                 load: watched.load,
                 metrics: watched.metrics,
+                #[cfg(feature = "otlp")]
+                spans: watched.spans,
                 urgency: Arc::default(),
                 armed: AtomicUsize::new(0),
                 running: Mutex::default(),

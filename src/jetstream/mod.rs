@@ -2,6 +2,7 @@
 
 pub mod connect;
 pub mod deliver;
+pub mod frontier;
 pub mod history;
 pub mod names;
 pub mod observe;

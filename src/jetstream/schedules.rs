@@ -21,6 +21,7 @@ use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::frontier::Frontier;
 use super::{WriteError, names};
 use crate::schedule::Schedule;
 
@@ -49,6 +50,7 @@ pub struct Written {
 pub struct Store {
     js: jetstream::Context,
     stream: Stream,
+    frontier: Frontier,
 }
 
 impl Store {
@@ -58,12 +60,18 @@ impl Store {
     /// If the stream cannot be found or reached.
     pub async fn open(js: jetstream::Context) -> Result<Self, jetstream::context::GetStreamError> {
         let stream = js.get_stream(names::SCHEDULES_STREAM).await?;
-        Ok(Self { js, stream })
+        let frontier = Frontier::new(stream.clone());
+        Ok(Self { js, stream, frontier })
     }
 
     /// The stream behind the bucket.
     pub fn stream(&self) -> &Stream {
         &self.stream
+    }
+
+    /// How far the bucket has been written.
+    pub fn frontier(&self) -> &Frontier {
+        &self.frontier
     }
 
     /// Reads a key from the stream's leader: direct reads of a replicated bucket may be stale.

@@ -735,3 +735,23 @@ async fn traces_go_from_requests_to_commands() {
         "{story}"
     );
 }
+
+#[tokio::test]
+async fn a_read_shows_every_change_that_was_answered() {
+    let nats = Nats::start().await;
+    let (writer, reader) = (nats.service().await, nats.service().await);
+    let (writer, reader) = (Http::new(&writer).await, Http::new(&reader).await);
+    for n in 0..100 {
+        let created = writer.post("/api/v1/schedules", schedule(&n.to_string())).await;
+        let path = created.header("location");
+        assert_eq!(reader.get(path).await.header("etag"), "\"1\"", "created");
+        let change = writer.ask(Method::PUT, path).json(&json!({ "priority": 9 }));
+        assert_eq!(answer(change).await.status, 200);
+        assert_eq!(reader.get(path).await.header("etag"), "\"2\"", "changed");
+        assert_eq!(
+            answer(writer.ask(Method::DELETE, &format!("{path}?hard_delete=true"))).await.status,
+            204
+        );
+        reader.get(path).await.refused(404, "not_found");
+    }
+}

@@ -96,7 +96,7 @@ pub struct Http {
     query_kinds: Vec<HashMap<String, request::Kind>>,
     openapi: bytes::Bytes,
     permits: Arc<Semaphore>,
-    api: OnceLock<Api>,
+    api: OnceLock<Arc<Api>>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     started_at: DateTime<Utc>,
@@ -128,7 +128,7 @@ impl Http {
     }
 
     /// Answers operations from now on.
-    pub fn open(&self, api: Api) {
+    pub fn open(&self, api: Arc<Api>) {
         let _ = self.api.set(api);
     }
 
@@ -213,10 +213,11 @@ impl Http {
         let operation = &self.operations[*operation];
         let (caller, result) = match request::caller(operation.actor_header, request.headers()) {
             Ok(caller) => {
+                let caller = Arc::new(caller);
                 let result = self.run(place, &caller, operation, request).await;
                 (caller, result)
             }
-            Err(faults) => (Caller::anonymous(), Err(faults.into())),
+            Err(faults) => (Arc::new(Caller::anonymous()), Err(faults.into())),
         };
         let response = match result {
             Ok(answer) => success(route.status, answer, &caller),
@@ -240,7 +241,7 @@ impl Http {
     async fn run(
         &self,
         place: usize,
-        caller: &Caller,
+        caller: &Arc<Caller>,
         operation: &Operation,
         request: Request,
     ) -> Result<super::operations::Answer, ApiError> {
@@ -259,10 +260,14 @@ impl Http {
         let (route, _) = &self.routes[place];
         let reading =
             request::input(route, &self.query_kinds[place], self.config.max_body, request);
-        let input = tokio::time::timeout(BODY_TIMEOUT, reading).await.map_err(|_| {
-            let message = format!("the body did not come within {} s", BODY_TIMEOUT.as_secs());
-            ApiError::new(Code::Timeout, message)
-        })??;
+        let input = if route.has_body {
+            tokio::time::timeout(BODY_TIMEOUT, reading).await.map_err(|_| {
+                let message = format!("the body did not come within {} s", BODY_TIMEOUT.as_secs());
+                ApiError::new(Code::Timeout, message)
+            })??
+        } else {
+            reading.await?
+        };
         let running = operation.run(api, caller, input);
         let answer = match operation.access {
             Access::Read => {

@@ -31,7 +31,7 @@ const MAX_CONCURRENT: usize = 256;
 
 /// The endpoints, subscribed: requests wait here until [`Listening::answer`].
 pub struct Listening {
-    api: Api,
+    api: Arc<Api>,
     client: Client,
     endpoints: Arc<[Endpoint]>,
     subscriptions: Vec<Subscriber>,
@@ -43,7 +43,10 @@ pub struct Listening {
 ///
 /// # Errors
 /// If NATS refuses a subscription.
-pub async fn listen(api: Api, client: Client) -> Result<Listening, async_nats::SubscribeError> {
+pub async fn listen(
+    api: Arc<Api>,
+    client: Client,
+) -> Result<Listening, async_nats::SubscribeError> {
     let endpoints: Arc<[Endpoint]> = endpoints().into();
     let micro = Arc::new(Micro::new(api.instance, &endpoints));
     let questions = micro.subscribe(&client).await?;
@@ -71,7 +74,7 @@ impl Listening {
         let (permits, tasks) = (Arc::new(Semaphore::new(MAX_CONCURRENT)), TaskTracker::new());
         while let Some((index, message)) = requests.next().await {
             let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
-            let (api, client) = (api.clone(), client.clone());
+            let (api, client) = (Arc::clone(&api), client.clone());
             let (endpoints, micro) = (Arc::clone(&endpoints), Arc::clone(&micro));
             tasks.spawn(async move {
                 answer(&api, &client, &endpoints[index], &micro.stats[index], message).await;
@@ -104,7 +107,7 @@ fn until_drained(subscription: Subscriber, stop: CancellationToken) -> impl Stre
 }
 
 async fn answer(
-    api: &Api,
+    api: &Arc<Api>,
     client: &Client,
     endpoint: &Endpoint,
     stats: &micro::Counters,
@@ -114,12 +117,13 @@ async fn answer(
     let caller = caller(endpoint, message.headers.as_ref());
     let (caller, result) = match caller {
         Ok(caller) => {
+            let caller = Arc::new(caller);
             let input = Input { given: Vec::new(), body: message.payload };
             let answer = endpoint.operation.run(api, &caller, input).await;
             let limit = client.max_payload();
             (caller, answer.and_then(|answer| within(limit, answer.body)))
         }
-        Err(faults) => (Caller::anonymous(), Err(faults.into())),
+        Err(faults) => (Arc::new(Caller::anonymous()), Err(faults.into())),
     };
     let error =
         result.as_ref().err().map(|error| format!("{} {}", error.code.status(), error.message));
