@@ -375,6 +375,12 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         {
             self.fault("API_TOKENS_FILE", reason);
         }
+        let names = ["API_TOKENS", "API_READ_TOKENS", "API_TOKENS_FILE"];
+        let meant = names.into_iter().find(|name| self.optional(name).is_some());
+        if let Some(name) = meant.filter(|_| tokens.is_empty()) {
+            // Everybody could do everything, which is not what was meant.
+            self.fault(name, "has no token".to_owned());
+        }
         let (certificate, key) = (self.optional("API_TLS_CERT"), self.optional("API_TLS_KEY"));
         if certificate.is_some() != key.is_some() {
             self.fault("API_TLS_CERT", "and API_TLS_KEY belong together".to_owned());

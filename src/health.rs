@@ -5,26 +5,28 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::connection::State;
 use async_nats::{Client, jetstream};
 use chrono::TimeDelta;
+use tokio::sync::watch as state;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::clock;
 use crate::index::Index;
+use crate::jetstream::names;
 use crate::jetstream::observe::{Observation, last_revision, observe};
 use crate::jetstream::provision::StreamOptions;
 use crate::load::Load;
 
+/// How long before the end of the grace period what waits is answered.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// How often NATS is asked.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Beyond this offset between our clock and the server's, commands are early or late by too much.
 pub const MAX_CLOCK_OFFSET: TimeDelta = TimeDelta::milliseconds(500);
-/// Beyond so many records that were written and not seen, this instance acts on old state.
-pub const MAX_WATCH_LAG: u64 = 10_000;
 /// Beyond this the engine is late.
 pub const MAX_TIMER_LAG: Duration = Duration::from_secs(5);
 
@@ -43,7 +45,11 @@ pub enum Phase {
 #[derive(Debug, Default)]
 pub struct Health {
     phase: AtomicU8,
+    /// When what is under way has to be answered.
+    ends_at: OnceLock<Instant>,
     client: OnceLock<Client>,
+    /// Whether the index follows the bucket, and whether the history has been read.
+    following: OnceLock<[state::Receiver<bool>; 2]>,
     seen: RwLock<Seen>,
     /// What the engine says.
     pub load: Arc<Load>,
@@ -56,6 +62,8 @@ pub struct Seen {
     pub nats: Observation,
     /// Records that were written and not seen by this instance.
     pub watch_lag: Option<u64>,
+    /// Whether what was written by the time of the look before has not been seen yet.
+    pub is_behind: bool,
 }
 
 impl Health {
@@ -68,9 +76,30 @@ impl Health {
         }
     }
 
-    /// Says where the instance is in its life; it never goes back.
-    pub fn enter(&self, phase: Phase) {
-        self.phase.fetch_max(phase as u8, Ordering::SeqCst);
+    /// Says that the instance fires and answers.
+    pub fn runs(&self) {
+        self.phase.fetch_max(Phase::Running as u8, Ordering::SeqCst);
+    }
+
+    /// Says that the instance stops, and how long it waits for what is under way.
+    pub fn stops(&self, grace: Duration) {
+        let _ = self.ends_at.set(Instant::now() + grace.saturating_sub(LAST_ANSWERS));
+        self.phase.store(Phase::Stopping as u8, Ordering::SeqCst);
+    }
+
+    /// When what is under way has to be answered, if the instance stops.
+    pub fn ends_at(&self) -> Option<Instant> {
+        self.ends_at.get().copied()
+    }
+
+    /// Says what is loaded and followed: the schedules, and the history.
+    pub fn follows(&self, schedules: state::Receiver<bool>, history: state::Receiver<bool>) {
+        let _ = self.following.set([schedules, history]);
+    }
+
+    fn is_following(&self) -> [bool; 2] {
+        let following = self.following.get();
+        following.map_or([false; 2], |parts| [*parts[0].borrow(), *parts[1].borrow()])
     }
 
     /// Whether there is a connection to NATS.
@@ -84,8 +113,22 @@ impl Health {
             Phase::Stopping => Some("the service is stopping"),
             Phase::Starting => Some("the service is starting"),
             Phase::Running if !self.is_connected() => Some("NATS is out of reach"),
+            Phase::Running if !self.is_following()[0] => Some("the schedules are being read anew"),
+            Phase::Running if self.is_missing(names::SCHEDULES_STREAM) => {
+                Some("the bucket of schedules does not exist")
+            }
+            Phase::Running if self.is_behind() => Some("changes of schedules are not seen"),
             Phase::Running => None,
         }
+    }
+
+    fn is_missing(&self, stream: &str) -> bool {
+        let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
+        seen.nats.streams.iter().any(|one| one.name == stream && one.exists == Some(false))
+    }
+
+    fn is_behind(&self) -> bool {
+        self.seen.read().unwrap_or_else(PoisonError::into_inner).is_behind
     }
 
     /// What was seen of NATS last.
@@ -95,7 +138,7 @@ impl Health {
 
     /// What is the matter, each in a sentence for people; nothing if all is well.
     pub fn problems(&self) -> Vec<String> {
-        let Seen { nats, watch_lag } = self.seen();
+        let Seen { nats, is_behind, .. } = self.seen();
         let mut problems = Vec::new();
         if !self.is_connected() {
             problems.push("NATS is out of reach".to_owned());
@@ -121,8 +164,17 @@ impl Health {
             );
             problems.push(format!("the clock is {} ms {side} that of NATS", ms.abs()));
         }
-        if let Some(lag) = watch_lag.filter(|lag| *lag > MAX_WATCH_LAG) {
-            problems.push(format!("{lag} records were written and not seen yet"));
+        if self.phase() == Phase::Running {
+            let [schedules, history] = self.is_following();
+            if !schedules {
+                problems.push("the schedules are being read anew".to_owned());
+            } else if is_behind {
+                let seconds = INTERVAL.as_secs();
+                problems.push(format!("changes of {seconds} s ago and more are not seen"));
+            }
+            if !history {
+                problems.push("the history is being read".to_owned());
+            }
         }
         let timer_lag = self.load.timer_lag(clock::now());
         if timer_lag > MAX_TIMER_LAG {
@@ -144,15 +196,23 @@ impl Health {
         options: StreamOptions,
         stop: CancellationToken,
     ) {
-        let mut known = Vec::new();
+        let (mut known, mut before) = (Vec::new(), None);
         loop {
-            let nats = observe(&js, options).await;
-            let watch_lag =
-                last_revision(&nats.streams).map(|last| last.saturating_sub(index.seen()));
-            *self.seen.write().unwrap_or_else(PoisonError::into_inner) = Seen { nats, watch_lag };
+            if self.is_connected() {
+                let nats = observe(&js, options).await;
+                let seen = index.seen();
+                let last = last_revision(&nats.streams);
+                let watch_lag = last.map(|last| last.saturating_sub(seen));
+                // A bucket that was made anew counts from the start.
+                let is_behind =
+                    before.zip(last).is_some_and(|(before, last)| seen < last.min(before));
+                before = last;
+                *self.seen.write().unwrap_or_else(PoisonError::into_inner) =
+                    Seen { nats, watch_lag, is_behind };
+            }
             let problems = self.problems();
             // What is the matter changes in its numbers all the time; a line each time it begins or ends.
-            if problems.len() != known.len() {
+            if problems.len() != known.len() && self.phase() != Phase::Stopping {
                 if problems.is_empty() {
                     info!("healthy again");
                 } else {

@@ -15,7 +15,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::engine::membership::Members;
 use crate::engine::{Engine, Watched};
-use crate::health::{Health, Phase};
+use crate::health::Health;
 use crate::index::Index;
 use crate::jetstream::connect::{ConnectError, connect};
 use crate::jetstream::history::History;
@@ -116,6 +116,7 @@ pub async fn serve(
     tokio::spawn(watching);
     let store = Store::open(js.clone()).await?;
     let history = History::open(js.clone(), background.clone()).await?;
+    health.follows(loaded.clone(), history.loaded());
     let members = Members::new(Uuid::new_v4());
     tokio::spawn(members.clone().run(client.clone(), background.clone()));
     let api = Arc::new(Api {
@@ -157,7 +158,7 @@ pub async fn serve(
     if let Some(http) = &http {
         http.open(api);
     }
-    health.enter(Phase::Running);
+    health.runs();
     info!(%instance, version = env!("CARGO_PKG_VERSION"), "ready");
     let _ = ready.send_replace(true);
     let early = tokio::select! {
@@ -166,10 +167,10 @@ pub async fn serve(
         () = stop.cancelled() => None,
         done = &mut engine => Some(ServeError::ended("engine", done.err())),
         done = &mut answering => Some(ServeError::ended("service endpoint", done.err())),
-        done = &mut facade => Some(ServeError::ended("HTTP server", done.err())),
+        done = &mut facade => Some(facade_ended(done)),
     };
     // Whoever sends requests hears of it first.
-    health.enter(Phase::Stopping);
+    health.stops(drain);
     let _ = ready.send_replace(false);
     stop.cancel();
     if let Some(error) = early {
@@ -184,9 +185,6 @@ pub async fn serve(
     }
     // The engine keeps its own deadline; nothing else may outlast it, even without a connection.
     let finish = async {
-        if let Some(http) = &http {
-            http.idle().await;
-        }
         if answering.await.is_err() {
             warn!("the service endpoints did not stop cleanly");
         }
@@ -195,7 +193,15 @@ pub async fn serve(
         }
         client.flush().await
     };
-    match tokio::time::timeout(drain + LAST_WORDS, finish).await {
+    let asked = async {
+        if let Some(http) = &http
+            && tokio::time::timeout(drain, http.idle()).await.is_err()
+        {
+            warn!("requests over HTTP were still under way");
+        }
+    };
+    let (_, finished) = tokio::join!(asked, tokio::time::timeout(drain + LAST_WORDS, finish));
+    match finished {
         Ok(Ok(())) => {}
         Ok(Err(error)) => warn!(%error, "last messages may not have been sent"),
         Err(_) => warn!("stopped without NATS; the next start takes over what is left"),
@@ -210,6 +216,15 @@ pub async fn serve(
         let _ = tokio::time::timeout(LAST_WORDS, facade).await;
     }
     Ok(())
+}
+
+fn facade_ended(done: Result<std::io::Result<()>, tokio::task::JoinError>) -> ServeError {
+    let reason = match done {
+        Ok(Ok(())) => "it returned".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    };
+    ServeError::Ended { part: "HTTP server", reason }
 }
 
 impl ServeError {

@@ -44,7 +44,7 @@ pub struct ListExecutions {
     /// Started before this.
     pub started_before: Option<DateTime<Utc>>,
     /// From 1, which is the default.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub page: Option<u64>,
     /// Executions of a page: 1 to 100, default 20.
     #[schemars(range(min = 1, max = 100))]
@@ -59,7 +59,7 @@ pub struct ListByCorrelation {
     /// Required: 1 to 255 bytes.
     pub correlation_id: Option<String>,
     /// From 1, which is the default.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub page: Option<u64>,
     /// Executions of a page: 1 to 100, default 20.
     #[schemars(range(min = 1, max = 100))]

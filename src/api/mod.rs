@@ -33,6 +33,8 @@ use crate::trace_context::TraceContext;
 
 /// Longest correlation or request id, and actor, in a header.
 const MAX_HEADER: usize = 255;
+/// Who acts, where the operation's own header does not say.
+const CREATED_BY: &str = "X-Created-By";
 /// Makes a request safe to repeat, as `Nats-Msg-Id` does over NATS.
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 /// How often a change that lost to another is tried again from the new record.
@@ -107,7 +109,10 @@ impl Caller {
             }
         };
         let caller = Self {
-            actor: header(actor_header).or_else(|| header("X-Created-By")),
+            actor: match header(actor_header) {
+                None if actor_header != CREATED_BY => header(CREATED_BY),
+                actor => actor,
+            },
             correlation_id: header(names::CORRELATION_ID).unwrap_or_else(fresh_id),
             request_id: header(names::REQUEST_ID).unwrap_or_else(fresh_id),
             message_id: header(names::MESSAGE_ID).or_else(|| header(IDEMPOTENCY_KEY)),

@@ -88,7 +88,7 @@ impl Api {
         if !set_aside.is_empty() {
             problems.push(format!("{} records cannot be read", set_aside.len()));
         }
-        let Seen { nats, watch_lag } = self.health.seen();
+        let Seen { nats, watch_lag, .. } = self.health.seen();
         let streams = nats.streams.into_iter().map(|stream| StreamStatus {
             name: stream.name.to_owned(),
             exists: stream.exists,

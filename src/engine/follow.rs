@@ -139,7 +139,7 @@ fn attempt(
         payload: None,
         correlation_id: ended.correlation_id.clone(),
         by: format!("schedule {upstream}"),
-        trace: None,
+        trace: ended.trace,
         origin: Origin::Upstream,
     };
     let (manual, token, cancel) = (Some(Box::new(manual)), None, None);

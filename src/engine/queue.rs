@@ -60,6 +60,11 @@ impl Queue {
         self.waiting.len()
     }
 
+    /// Since when the one waits that has waited longest; looks at all of them.
+    pub(crate) fn oldest_waiting(&self) -> Option<DateTime<Utc>> {
+        self.waiting.values().map(|ready| ready.due.0).min()
+    }
+
     /// When the next timer is due.
     pub(crate) fn next(&self) -> Option<DateTime<Utc>> {
         self.timers.first().map(|(due, _)| *due)

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use async_nats::jetstream;
 use chrono::{DateTime, Duration, Utc};
@@ -38,6 +39,8 @@ const RIDE: Duration = Duration::seconds(2);
 const LINGER: Duration = Duration::milliseconds(250);
 /// Priority of work that only settles: below everything that is due.
 const SETTLING: u8 = 0;
+/// How often it is said how late the engine is.
+const SAY: std::time::Duration = std::time::Duration::from_millis(500);
 /// When work that NATS did not let us do is tried again.
 const LATER: Duration = Duration::seconds(1);
 
@@ -65,6 +68,8 @@ pub struct Engine {
     events: UnboundedSender<Event>,
     received: UnboundedReceiver<Event>,
     tasks: TaskTracker,
+    /// When it was last said how late it is.
+    said_at: Instant,
 }
 
 impl Engine {
@@ -94,6 +99,7 @@ impl Engine {
             events,
             received,
             tasks: TaskTracker::new(),
+            said_at: Instant::now(),
             shared: Arc::new(Shared {
                 js,
                 store,
@@ -146,13 +152,18 @@ impl Engine {
         self.drain().await;
     }
 
-    fn say_load(&self) {
+    fn say_load(&mut self) {
         let load = &self.shared.load;
         load.timers.store(self.queue.timers(), Ordering::Relaxed);
         load.waiting.store(self.queue.waiting(), Ordering::Relaxed);
         load.armed.store(self.armory.len(), Ordering::Relaxed);
         load.instances.store(self.shared.members.count(), Ordering::Relaxed);
-        load.set_next_due(self.next_due());
+        // To look at all that waits takes a while if much does.
+        if self.said_at.elapsed() >= SAY {
+            self.said_at = Instant::now();
+            let next = self.queue.next().into_iter().chain(self.armory.next());
+            load.set_next_due(next.chain(self.queue.oldest_waiting()).min());
+        }
     }
 
     fn next_due(&self) -> Option<DateTime<Utc>> {
@@ -395,6 +406,7 @@ impl Engine {
     /// Stops claiming; finishes, records and settles what is in flight; leaves.
     async fn drain(mut self) {
         self.queue.clear();
+        self.shared.load.set_next_due(None);
         let in_flight = self.tasks.len();
         info!(in_flight, "stopping: finishing what is in flight");
         let deadline = tokio::time::Instant::now() + self.shared.config.drain;

@@ -7,7 +7,7 @@ use async_nats::{Client, ConnectOptions, Event, ServerError};
 use tracing::{error, info, warn};
 
 /// Where NATS is and who we are there.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct NatsConfig {
     /// One URL or several, separated by commas.
     pub url: String,
@@ -33,6 +33,24 @@ pub struct NatsConfig {
     pub tls_first: bool,
     /// First tokens of our reply subjects, default `_INBOX`.
     pub inbox_prefix: Option<String>,
+}
+
+/// Without what is secret.
+impl std::fmt::Debug for NatsConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NatsConfig").field("url", &shown(&self.url)).finish_non_exhaustive()
+    }
+}
+
+/// Addresses without the users and passwords that they may hold.
+fn shown(urls: &str) -> String {
+    let bare = |url: &str| {
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }
+    };
+    let bare: Vec<_> = urls.split(',').map(|url| bare(url.trim())).collect();
+    bare.join(",")
 }
 
 /// Why no connection could be made; more tries of the same will not help.
@@ -67,7 +85,7 @@ pub async fn connect(config: &NatsConfig, name: &str) -> Result<Client, ConnectE
     let urls: Vec<&str> = config.url.split(',').map(str::trim).collect();
     for url in &urls {
         if let Err(error) = url.parse::<async_nats::ServerAddr>() {
-            return Err(ConnectError::Url { url: (*url).to_owned(), reason: error.to_string() });
+            return Err(ConnectError::Url { url: shown(url), reason: error.to_string() });
         }
     }
     let mut last = String::new();
@@ -78,7 +96,7 @@ pub async fn connect(config: &NatsConfig, name: &str) -> Result<Client, ConnectE
                 let text = error.to_string();
                 // The same line every second helps nobody.
                 if text != last {
-                    warn!(url = %config.url, error = %text, "cannot connect to NATS; trying on");
+                    warn!(url = shown(&config.url), error = %text, "cannot connect to NATS; trying on");
                     last = text;
                 }
                 tokio::time::sleep(RETRY).await;
@@ -201,5 +219,14 @@ mod tests {
         }
         assert_eq!(refusal(&ServerError::AuthorizationViolation), None);
         assert_eq!(refusal(&ServerError::SlowConsumer(1)), None);
+    }
+
+    #[test]
+    fn addresses_are_shown_without_secrets() {
+        let url = "nats://me:pa@ss@one:4222, two:4222,tls://token@three".to_owned();
+        assert_eq!(shown(&url), "nats://one:4222,two:4222,tls://three");
+        let config = NatsConfig { url, password: Some("hidden".to_owned()), ..Default::default() };
+        let text = format!("{config:?}");
+        assert!(!text.contains("hidden") && !text.contains("pa@ss"), "{text}");
     }
 }

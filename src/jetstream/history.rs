@@ -73,6 +73,11 @@ impl History {
         Ok(history)
     }
 
+    /// Whether it has been read.
+    pub fn loaded(&self) -> state::Receiver<bool> {
+        self.loaded.clone()
+    }
+
     /// Writes an event; returns once the stream has it, however long that takes.
     ///
     /// The event's id is its `Nats-Msg-Id`, so writing it again within the stream's duplicate window

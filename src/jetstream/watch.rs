@@ -42,7 +42,10 @@ pub async fn follow(
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            error = follower.run() => warn!(error, "watch of the schedules restarts"),
+            error = follower.run() => {
+                let _ = follower.loaded.send_replace(false);
+                warn!(error, "watch of the schedules restarts");
+            }
         }
         tokio::select! {
             () = stop.cancelled() => return,

@@ -158,7 +158,7 @@ impl Plan {
                 payload: None,
                 correlation_id: backfill.correlation_id.clone(),
                 by: backfill.by.clone(),
-                trace: None,
+                trace: backfill.trace,
                 origin: Origin::Backfill,
             };
             let mut attempt = Attempt::new(backfill.id, at, 1, claimed.clone());

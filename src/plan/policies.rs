@@ -290,6 +290,7 @@ fn a_backfill_runs_each_time_of_its_span_once_beside_the_others() {
         next: at("00:00:00") - Duration::minutes(40),
         until: at("00:00:00") - Duration::minutes(1),
         by: "me".to_owned(),
+        trace: None,
         correlation_id: "c".to_owned(),
     }));
     let mut ran = Vec::new();

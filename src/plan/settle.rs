@@ -78,6 +78,7 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution, followed: bool) -> boo
         schedule.ended.push(EndedOccurrence {
             execution_id: ended.id,
             success: ended.status == ExecutionStatus::Success,
+            trace: ended.trace,
             correlation_id: ended.correlation_id.clone(),
             at: ended.completed_at.unwrap_or(ended.time),
         });

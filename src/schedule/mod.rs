@@ -226,6 +226,9 @@ pub struct Backfill {
     pub by: String,
     /// The correlation id of the request.
     pub correlation_id: String,
+    /// The trace that the request is a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
 }
 
 /// An occurrence that has ended and that other schedules wait for.
@@ -237,6 +240,9 @@ pub struct EndedOccurrence {
     pub success: bool,
     /// Its correlation id, which those that follow share.
     pub correlation_id: String,
+    /// Its span, which those that follow are consequences of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
     /// When it ended.
     pub at: DateTime<Utc>,
 }

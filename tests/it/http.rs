@@ -359,6 +359,11 @@ async fn tokens_say_who_may_do_what() {
         assert_eq!(http.post("/api/v1/schedules", schedule(&n.to_string())).await.status, 201);
     }
     let log = service.log();
+    // A page of another site cannot send a token, so who has one may come from anywhere.
+    let from_page = Http { token: Some("token-one"), ..http.clone() };
+    let from_page =
+        from_page.ask(Method::POST, "/api/v1/schedules").header("Origin", "https://ui.example");
+    assert_eq!(answer(from_page.json(&schedule("page"))).await.status, 201);
     for secret in ["token-one", "token-two", "token-reader", "file-token"] {
         assert!(!log.contains(secret), "{secret} is in the log");
     }
@@ -442,6 +447,18 @@ async fn tls_is_spoken_where_there_is_a_certificate() {
     let mut odd = nats.spawn(&[tls[0], ("API_TLS_KEY", tls[0].1)]);
     assert!(!odd.exited().await.success());
     assert!(odd.log().contains("API_TLS_KEY"), "{}", odd.log());
+}
+
+#[tokio::test]
+async fn token_settings_without_a_token_are_no_open_door() {
+    let nats = Nats::start().await;
+    let file = nats.dir().join("no-tokens");
+    std::fs::write(&file, "# to be filled in\n").unwrap();
+    for (name, value) in [("API_TOKENS_FILE", file.to_str().unwrap()), ("API_TOKENS", " , ")] {
+        let mut service = nats.spawn(&[(name, value)]);
+        assert!(!service.exited().await.success());
+        assert!(service.log().contains(name), "{}", service.log());
+    }
 }
 
 fn healthcheck(settings: &[(&str, &str)]) -> std::process::Output {
@@ -633,6 +650,77 @@ async fn stopping_refuses_first_and_finishes_what_is_in_flight() {
 }
 
 #[tokio::test]
+async fn who_waits_for_an_outcome_is_answered_before_the_end() {
+    let nats = Nats::start().await;
+    let mut service = nats.service_with(&[("SHUTDOWN_GRACE_SECONDS", "4")]).await;
+    let http = Http::new(&service).await;
+    let body = json!({ "target_command": "cmd.example.job", "wait_ms": 60000,
+                       "delivery": { "mode": "job", "timeout_seconds": 60 } });
+    let mut commands = nats.client.subscribe("cmd.example.job").await.unwrap();
+    let (asking, over_http) = (http.clone(), body.clone());
+    let waiting = tokio::spawn(async move { asking.post("/api/v1/executions", over_http).await });
+    commands.next().await.unwrap();
+    let over_nats = nats.client.clone();
+    let also = tokio::spawn(async move {
+        let request = async_nats::Request::new().payload(body.to_string().into()).timeout(None);
+        over_nats.send_request("cmd.scheduler.execute.immediate", request).await.unwrap()
+    });
+    commands.next().await.unwrap();
+    // A body that never ends holds nothing up.
+    let mut slow = tokio::net::TcpStream::connect(service.http().await).await.unwrap();
+    let head = "POST /api/v1/schedules HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{";
+    slow.write_all(head.as_bytes()).await.unwrap();
+    service.signal("-TERM");
+    let answered = waiting.await.unwrap();
+    assert_eq!(answered.status, 201, "{answered:?}");
+    assert!(answered.body["data"]["execution_id"].is_string(), "what was sent can be found");
+    let also: Value = serde_json::from_slice(&also.await.unwrap().payload).unwrap();
+    assert!(also["data"]["execution_id"].is_string(), "{also}");
+    assert!(service.exited().await.success());
+    assert!(!service.log().contains("stopped without NATS"), "{}", service.log());
+}
+
+#[tokio::test]
+async fn work_that_waits_for_a_permit_is_late_and_said_to_be() {
+    let nats = Nats::bare().await;
+    let service = nats.service_with(&[("SCHEDULER_EXECUTOR_POOL_SIZE", "1")]).await;
+    let http = Http::new(&service).await;
+    let _silent = nats.client.subscribe("cmd.slow.job").await.unwrap();
+    for n in 0..3 {
+        let mut slow = schedule(&format!("slow {n}"));
+        slow["schedule_type"] = json!("immediate");
+        slow.as_object_mut().unwrap().remove("cron_expression");
+        slow["target_command"] = json!("cmd.slow.job");
+        slow["delivery"] = json!({ "mode": "request", "timeout_seconds": 60 });
+        assert_eq!(http.post("/api/v1/schedules", slow).await.status, 201);
+    }
+    wait_for("the engine to be late", || async {
+        let text = http.get("/metrics").await.body.as_str().unwrap().to_owned();
+        let value = |name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+            line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
+        };
+        let lag = value("scheduler_timer_lag_seconds");
+        (value("schedule_queue_depth") == 2.0 && lag > 1.0 && lag < 60.0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_its_bucket_it_is_not_ready() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let http = Http::new(&service).await;
+    assert_eq!(http.get("/ready").await.status, 200);
+    nats.js.delete_stream("KV_scheduler_schedules").await.unwrap();
+    wait_for("it to be not ready", || async {
+        let ready = http.get("/ready").await;
+        (ready.status == 503 && http.get("/live").await.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_change_goes_on_when_its_client_hangs_up() {
     let nats = Nats::start().await;
     let service = nats.service().await;
@@ -734,6 +822,19 @@ async fn traces_go_from_requests_to_commands() {
         trace.starts_with("00-0af7651916cd43dd8448eb211c80319c-") && trace.ends_with("-00"),
         "{story}"
     );
+    // What follows is a consequence.
+    let upstream = nats.create(schedule("upstream")).await;
+    let mut follower = schedule("follower");
+    follower["schedule_type"] = json!("dependent");
+    follower["after"] = json!({ "schedule_id": upstream, "on": "completion" });
+    follower.as_object_mut().unwrap().remove("cron_expression");
+    let follower = nats.create(follower).await;
+    let trigger = http.ask(Method::POST, &format!("/api/v1/schedules/{upstream}/trigger"));
+    assert_eq!(answer(trigger.header("traceparent", other)).await.status, 200);
+    let followed =
+        nats.wait_executions(json!({ "schedule_id": follower, "status": "success" }), 1).await;
+    let trace = followed[0]["traceparent"].as_str().unwrap();
+    assert!(trace.starts_with("00-0af7651916cd43dd8448eb211c80319c-"), "{followed:?}");
 }
 
 #[tokio::test]

@@ -27,6 +27,8 @@ mod restores;
 mod safety;
 mod schedules;
 mod service_api;
+#[cfg(feature = "otlp")]
+mod spans;
 mod statistics;
 mod structure;
 mod updates;

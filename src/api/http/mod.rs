@@ -46,8 +46,11 @@ pub use probe_client::ask_live;
 use respond::{failure, success};
 use routes::{NO_IDS, Route, routes};
 
-/// How long the head of a request may take.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the first request of a connection may take to come.
+const FIRST_REQUEST: Duration = Duration::from_secs(10);
+/// How long a connection may be idle, and the head of a further request may take: longer than proxies keep
+/// their connections, so that they end them and not we, while a request is on its way.
+const IDLE: Duration = Duration::from_secs(75);
 /// How long the body of a request may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long connections have to end once nothing is in flight.
@@ -94,7 +97,7 @@ pub struct Http {
     routes: Vec<(Route, usize)>,
     operations: Vec<Operation>,
     query_kinds: Vec<HashMap<String, request::Kind>>,
-    openapi: bytes::Bytes,
+    openapi: String,
     permits: Arc<Semaphore>,
     api: OnceLock<Arc<Api>>,
     health: Arc<Health>,
@@ -119,7 +122,7 @@ impl Http {
             routes,
             operations,
             query_kinds,
-            openapi: serde_json::to_vec(&openapi).unwrap_or_default().into(),
+            openapi: openapi.to_string(),
             api: OnceLock::new(),
             health,
             metrics,
@@ -157,7 +160,8 @@ impl Http {
             let server = bounded(server.acceptor(RustlsAcceptor::new(tls)));
             tokio::spawn(server.serve(service))
         } else {
-            tokio::spawn(bounded(server).serve(service))
+            // Without TLS nobody can say that he speaks another.
+            tokio::spawn(bounded(server.http1_only()).serve(service))
         };
         tokio::spawn(async move {
             stop.cancelled().await;
@@ -247,15 +251,10 @@ impl Http {
     ) -> Result<super::operations::Answer, ApiError> {
         self.admit(&request, operation.access)?;
         if self.health.phase() == Phase::Stopping {
-            return Err(ApiError::new(Code::Unavailable, "the service is stopping"));
+            return Err(stopping());
         }
         let Some(api) = self.api.get() else {
             return Err(ApiError::new(Code::Unavailable, "the service is starting"));
-        };
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
-            let most = self.config.max_concurrent;
-            let message = format!("{most} requests are under way, which is the limit");
-            return Err(ApiError::new(Code::Unavailable, message));
         };
         let (route, _) = &self.routes[place];
         let reading =
@@ -268,6 +267,14 @@ impl Http {
         } else {
             reading.await?
         };
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            let most = self.config.max_concurrent;
+            let message = format!("{most} requests are under way, which is the limit");
+            return Err(ApiError::new(Code::Unavailable, message));
+        };
+        if self.health.phase() == Phase::Stopping {
+            return Err(stopping());
+        }
         let running = operation.run(api, caller, input);
         let answer = match operation.access {
             Access::Read => {
@@ -311,8 +318,11 @@ impl Http {
                 return Err(ApiError::new(Code::Forbidden, "the token is for reading only"));
             }
         }
-        let guarded = self.config.tokens.is_empty();
-        request::check_browser(request, access, guarded && self.config.host.is_loopback())
+        // Whoever has shown a token is no page of another site: those cannot send one.
+        if self.config.tokens.is_empty() {
+            request::check_browser(request, access, self.config.host.is_loopback())?;
+        }
+        Ok(())
     }
 
     /// Counts a request to a path that is no operation.
@@ -322,12 +332,18 @@ impl Http {
     }
 }
 
+fn stopping() -> ApiError {
+    ApiError::new(Code::Unavailable, "the service is stopping")
+}
+
 /// A server that does not wait forever for a request.
 fn bounded<A>(
     mut server: axum_server::Server<SocketAddr, A>,
 ) -> axum_server::Server<SocketAddr, A> {
-    server.http_builder().http1().header_read_timeout(HEAD_TIMEOUT);
-    server.first_request_timeout(HEAD_TIMEOUT)
+    server.http_builder().http1().header_read_timeout(IDLE);
+    // A peer that does not answer is gone.
+    server.http_builder().http2().keep_alive_interval(IDLE / 3).keep_alive_timeout(FIRST_REQUEST);
+    server.first_request_timeout(FIRST_REQUEST)
 }
 
 async fn no_route(State(http): State<Arc<Http>>, request: Request) -> Response {

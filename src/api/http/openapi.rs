@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
-use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::extract::{Request, State};
+use axum::http::header::CONTENT_SECURITY_POLICY;
 use axum::http::{HeaderValue, Method};
 use axum::response::Response;
 use schemars::SchemaGenerator;
@@ -12,31 +12,27 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::super::operations::{Access, Operation};
-use super::super::reply::ErrorReply;
+use super::super::reply::{ErrorReply, Reply, ScheduleView};
 use super::Http;
 use super::probes::Probe;
 use super::request::properties;
-use super::respond::JSON;
 use super::routes::{Query, Route};
 
 /// The page: it shows the document and needs nothing from elsewhere.
 const PAGE: &str = include_str!("docs.html");
 
 /// `/openapi.json`.
-pub(super) async fn json(State(http): State<Arc<Http>>) -> Response {
-    let mut response = Response::new(http.openapi.clone().into());
-    response.headers_mut().insert(CONTENT_TYPE, JSON);
-    response
+pub(super) async fn json(State(http): State<Arc<Http>>, request: Request) -> Response {
+    http.page(&request, "/openapi.json", "application/json", None, || http.openapi.clone())
 }
 
 /// `/docs`.
-pub(super) async fn page() -> Response {
-    let mut response = Response::new(PAGE.into());
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+pub(super) async fn page(State(http): State<Arc<Http>>, request: Request) -> Response {
+    let mut response =
+        http.page(&request, "/docs", "text/html; charset=utf-8", None, || PAGE.to_owned());
     let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
                   connect-src 'self'; base-uri 'none'; frame-ancestors 'none'";
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     response
 }
 
@@ -151,6 +147,26 @@ fn describe(
                                     "schema": { "type": "string", "pattern": "^(\"[0-9]{1,15}\"|\\*)$" } }));
         }
     }
+    for (name, text) in [
+        (
+            "X-Correlation-ID",
+            "Carried into commands, events, history and logs; drawn where it is absent.",
+        ),
+        ("X-Request-ID", "Sent back; drawn where it is absent."),
+    ] {
+        parameters.push(header(name, text));
+    }
+    if operation.access == Access::Write {
+        let schema = json!({ "type": "string" });
+        let text = "W3C Trace Context: passed on to commands. What is no such context is ignored.";
+        parameters.push(
+            json!({ "name": "traceparent", "in": "header", "description": text, "schema": schema }),
+        );
+    }
+    if operation.name == "schedule.create" {
+        let text = "The same key of the same creator creates one schedule within a day.";
+        parameters.push(header("Idempotency-Key", text));
+    }
     if route.has_body {
         described["requestBody"] = body(fields);
     }
@@ -225,7 +241,7 @@ fn plain(value: &mut Value) {
 
 fn header(name: &str, description: &str) -> Value {
     json!({ "name": name, "in": "header", "description": description,
-            "schema": { "type": "string", "maxLength": 255, "pattern": "^[ -~]*$" } })
+            "schema": { "type": "string", "maxLength": 255, "pattern": "^[\\t -~]*$" } })
 }
 
 fn responses(
@@ -246,7 +262,7 @@ fn responses(
             json!({ "description": "What was made.", "required": true, "schema": schema });
     }
     let with_revision =
-        matches!(operation.name, "schedule.create" | "schedule.get" | "schedule.update");
+        (operation.reply_schema)(generator) == generator.subschema_for::<Reply<ScheduleView>>();
     if with_revision {
         success["headers"]["ETag"] = json!({ "description": "The revision, for If-Match.",
                                              "required": true, "schema": { "type": "string" } });

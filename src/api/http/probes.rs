@@ -6,14 +6,15 @@ use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::super::Caller;
+use super::super::error::ApiError;
 use super::super::operations::{Access, Answer};
-use super::respond::{failure, success};
+use super::respond::{failure, marked, success};
 use super::{Http, request};
 use crate::clock;
 use crate::metrics::{CONTENT_TYPE as METRICS_TYPE, Gauges, StreamGauges};
@@ -24,7 +25,6 @@ pub(super) struct Probe {
     /// `ok`, `degraded` where something needs an operator, or `unavailable`.
     pub(super) status: &'static str,
     /// What is the matter, for people.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) problems: Vec<String>,
     /// The version of the service.
     pub(super) version: &'static str,
@@ -81,19 +81,36 @@ fn answer(
 
 /// What Prometheus reads.
 pub(super) async fn metrics(State(http): State<Arc<Http>>, request: Request) -> Response {
-    let started = Instant::now();
-    if let Err(error) = http.admit(&request, Access::Read) {
-        let response = failure(error, &Caller::anonymous());
-        http.count(&Method::GET, "/metrics", response.status(), started);
-        return response;
-    }
-    let mut response = Response::new(http.metrics.encode(&http.gauges()).into());
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(METRICS_TYPE));
-    http.count(&Method::GET, "/metrics", StatusCode::OK, started);
-    response
+    let refused = http.admit(&request, Access::Read).err();
+    http.page(&request, "/metrics", METRICS_TYPE, refused, || http.metrics.encode(&http.gauges()))
 }
 
 impl Http {
+    /// Answers with a text, unless it is `refused`.
+    pub(super) fn page(
+        &self,
+        request: &Request,
+        route: &'static str,
+        content_type: &'static str,
+        refused: Option<ApiError>,
+        text: impl FnOnce() -> String,
+    ) -> Response {
+        let started = Instant::now();
+        let caller = request::caller("X-Created-By", request.headers());
+        let caller = caller.unwrap_or_else(|_| Caller::anonymous());
+        let response = match refused {
+            Some(error) => failure(error, &caller),
+            None => {
+                let mut response = Response::new(text().into());
+                let content_type = HeaderValue::from_static(content_type);
+                response.headers_mut().insert(CONTENT_TYPE, content_type);
+                marked(response, &caller)
+            }
+        };
+        self.count(request.method(), route, response.status(), started);
+        response
+    }
+
     /// What is read at the moment of a scrape.
     fn gauges(&self) -> Gauges {
         use std::sync::atomic::Ordering::Relaxed;

@@ -16,7 +16,7 @@ use super::super::Caller;
 use super::super::error::{ApiError, Code};
 use super::super::operations::{Access, Input, Operation};
 use super::routes::{Query, Route};
-use crate::schedule::FieldFault;
+use crate::schedule::{FieldFault, MAX_FAULTS};
 
 /// Bytes of a body that is too large that are read and thrown away.
 const MAX_IGNORED: usize = 8 << 20;
@@ -70,7 +70,7 @@ fn kind(schema: &Value) -> Kind {
 pub(super) fn caller(actor_header: &str, headers: &HeaderMap) -> Result<Caller, Vec<FieldFault>> {
     Caller::from_headers(actor_header, |name| {
         let value = headers.get(name)?;
-        Some(value.to_str().map_err(|_| "must be printable ASCII"))
+        Some(std::str::from_utf8(value.as_bytes()).map_err(|_| "must be UTF-8"))
     })
 }
 
@@ -118,6 +118,9 @@ fn query(
     let mut lists: Vec<(String, Vec<String>)> = Vec::new();
     let text = uri.query().unwrap_or_default();
     for (name, text) in form_urlencoded::parse(text.as_bytes()) {
+        if faults.len() == MAX_FAULTS {
+            break;
+        }
         if let Query::Only(names) = route.query
             && !names.contains(&&*name)
         {
@@ -162,6 +165,8 @@ fn if_match(headers: &HeaderMap) -> Result<Option<u64>, FieldFault> {
     if text == "*" && more.is_none() {
         return Ok(None);
     }
+    // A proxy that compresses makes a tag weak; the revision is the same.
+    let text = text.strip_prefix("W/").unwrap_or(text);
     let tag = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
     match tag.parse() {
         Ok(revision) if more.is_none() => Ok(Some(revision)),
@@ -213,7 +218,8 @@ pub(super) fn check_browser(
     let text = |name| {
         request.headers().get(name).and_then(|value: &axum::http::HeaderValue| value.to_str().ok())
     };
-    let host = text(HOST).or_else(|| request.uri().authority().map(|host| host.as_str()));
+    let authority = request.uri().authority().map(|host| host.as_str());
+    let host = authority.or_else(|| text(HOST));
     if let Some(origin) = text(ORIGIN)
         && access == Access::Write
     {

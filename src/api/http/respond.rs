@@ -13,7 +13,7 @@ use super::super::error::{ApiError, Code};
 use super::super::operations::Answer;
 use super::super::reply::ErrorReply;
 
-pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// When to try again after a limit: it is others who have to make room.
 const AFTER_LIMIT: HeaderValue = HeaderValue::from_static("60");
 /// When to try again while NATS is out of reach or the service starts, stops or is overloaded.
@@ -63,8 +63,13 @@ pub(super) fn failure(error: ApiError, caller: &Caller) -> Response {
 fn whole(status: StatusCode, body: Body, caller: &Caller) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    marked(response, caller)
+}
+
+/// A response with the headers that all have.
+pub(super) fn marked(mut response: Response, caller: &Caller) -> Response {
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, JSON);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     insert(headers, HeaderName::from_static("x-correlation-id"), &caller.correlation_id);
@@ -73,7 +78,7 @@ fn whole(status: StatusCode, body: Body, caller: &Caller) -> Response {
 }
 
 fn insert(headers: &mut axum::http::HeaderMap, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
+    if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
         headers.insert(name, value);
     }
 }

@@ -69,6 +69,7 @@ impl Api {
                 next,
                 until,
                 by: actor.clone(),
+                trace: caller.trace,
                 correlation_id: caller.correlation_id.clone(),
             };
             let count = occurrences.len();

@@ -54,13 +54,18 @@ impl From<&CreateSchedule> for BulkItem {
     }
 }
 
+/// A request to create one schedule; whatever else it is fails by itself.
 impl JsonSchema for BulkItem {
+    fn inline_schema() -> bool {
+        true
+    }
+
     fn schema_name() -> std::borrow::Cow<'static, str> {
-        CreateSchedule::schema_name()
+        "BulkItem".into()
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        CreateSchedule::json_schema(generator)
+        schemars::json_schema!({ "anyOf": [generator.subschema_for::<CreateSchedule>(), true] })
     }
 }
 

@@ -65,7 +65,7 @@ pub(crate) fn page(page: Option<u64>, limit: Option<u64>) -> Result<(usize, Page
     let mut faults = Vec::new();
     let number = page.unwrap_or(1);
     if !(1..=1_000_000_000).contains(&number) {
-        faults.push(FieldFault::new("page", "must be 1 or more"));
+        faults.push(FieldFault::new("page", "must be 1 to 1000000000"));
     }
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
