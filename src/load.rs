@@ -33,18 +33,18 @@ pub struct Load {
     pub executions: AtomicUsize,
     /// Instances that are heard, this one included.
     pub instances: AtomicUsize,
-    /// When the next timer is due, in Unix milliseconds; 0 for none.
+    /// When the next timer is due, or what has waited longest was, in Unix milliseconds; 0 for none.
     next_due_ms: AtomicI64,
     stages: [AtomicUsize; 4],
 }
 
 impl Load {
-    /// Says when the next timer is due.
+    /// Says when the next timer is due, or what has waited longest was.
     pub fn set_next_due(&self, due: Option<DateTime<Utc>>) {
         self.next_due_ms.store(due.map_or(0, |due| due.timestamp_millis()), Ordering::Relaxed);
     }
 
-    /// How late the engine is with its next timer at `now`.
+    /// How long that is overdue at `now`.
     pub fn timer_lag(&self, now: DateTime<Utc>) -> Duration {
         let due_ms = self.next_due_ms.load(Ordering::Relaxed);
         let late_ms = if due_ms == 0 { 0 } else { now.timestamp_millis() - due_ms };

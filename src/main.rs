@@ -158,12 +158,16 @@ async fn run_dev(
         () = stop.cancelled() => return Ok(()),
     };
     config.nats.url.clone_from(&server.url);
+    let http = config.http.as_ref().filter(|http| http.port != 0).map(|http| {
+        let scheme = if http.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", std::net::SocketAddr::new(http.host, http.port))
+    });
     let (ready, mut is_ready) = watch::channel(false);
     let mut serving = tokio::spawn(service::serve(config, true, ready, stop.clone()));
     tokio::select! {
         _ = is_ready.wait_for(|ready| *ready) => {
             let data = server.process.is_some().then_some(shown_dir.as_str());
-            eprint!("{}", banner(&server.url, &server.version, data));
+            eprint!("{}", banner(&server.url, &server.version, data, http.as_deref()));
         }
         done = &mut serving => return Ok(done??),
     }
@@ -185,19 +189,21 @@ async fn run_dev(
     Ok(())
 }
 
-fn banner(url: &str, nats_version: &str, data_dir: Option<&str>) -> String {
+fn banner(url: &str, nats_version: &str, data_dir: Option<&str>, http: Option<&str>) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let nats = match data_dir {
         Some(dir) => format!("{url} (nats-server {nats_version}, data in {dir})"),
         None => format!("{url} (nats-server {nats_version}, which was already running)"),
     };
+    let http =
+        http.map_or_else(String::new, |http| format!("  HTTP  {http}, described at {http}/docs\n"));
     let nats_cli =
         if url.ends_with(":4222") { "nats".to_owned() } else { format!("nats -s {url}") };
     format!(
         r#"
 nats-scheduler {version} is ready
   NATS  {nats}
-
+{http}
 Try, with the `nats` CLI:
   {nats_cli} sub 'cmd.example.>'
   {nats_cli} req cmd.scheduler.schedule.create '{{"name":"hello","schedule_type":"interval","interval_seconds":5,"target_command":"cmd.example.hello","command_payload":{{"text":"hi"}}}}'

@@ -478,7 +478,7 @@ impl Gauges {
         gauge(
             to,
             "scheduler_timer_lag_seconds",
-            "How long the most overdue timer waits",
+            "How long what has waited longest is overdue",
             self.timer_lag.as_secs_f64(),
         );
         gauge(

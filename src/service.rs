@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::api::http::{Http, HttpError};
+use crate::api::schedules::RecentlyShown;
 use crate::api::{self, Api};
 use crate::clock;
 use crate::config::Config;
@@ -129,6 +130,7 @@ pub async fn serve(
         started_at: clock::now(),
         health: Arc::clone(&health),
         metrics: Arc::clone(&counts),
+        recent: RecentlyShown::default(),
     });
     tokio::select! {
         _ = loaded.wait_for(|loaded| *loaded) => {}

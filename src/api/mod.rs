@@ -22,6 +22,7 @@ use async_nats::jetstream;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use self::schedules::RecentlyShown;
 use crate::health::Health;
 use crate::index::Index;
 use crate::jetstream::history::History;
@@ -62,6 +63,8 @@ pub struct Api {
     pub health: Arc<Health>,
     /// What it counts.
     pub metrics: Arc<Metrics>,
+    /// How schedules are shown that were asked for lately.
+    pub recent: RecentlyShown,
 }
 
 impl Api {

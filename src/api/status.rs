@@ -48,7 +48,7 @@ pub struct ServiceStatus {
     pub clock_offset_ms: Option<f64>,
     /// Records that were written and that this instance has not seen.
     pub watch_lag: Option<u64>,
-    /// How late the engine is with its next timer, in milliseconds.
+    /// How long what has waited longest is overdue, be it for the engine or for a permit, in milliseconds.
     pub timer_lag_ms: u64,
     /// Schedules by status.
     pub schedules: BTreeMap<String, usize>,

@@ -91,6 +91,11 @@ impl Queue {
         }
     }
 
+    /// Takes a schedule out of those whose time has come.
+    pub(crate) fn unqueue(&mut self, id: Uuid) {
+        self.waiting.remove(&id);
+    }
+
     /// Takes the work to do next in a lane, with its priority.
     pub(crate) fn pop(&mut self, lane: Lane) -> Option<(Uuid, u8)> {
         loop {

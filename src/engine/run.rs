@@ -219,6 +219,10 @@ impl Engine {
         let wake = wake.map(|wake| self.not_before.get(&id).map_or(wake, |later| wake.max(*later)));
         let due = wake.into_iter().chain(self.settle_at.get(&id).copied()).min();
         self.queue.set(id, due);
+        if due.is_none_or(|due| due > clock::now()) {
+            // Another instance was quicker.
+            self.queue.unqueue(id);
+        }
     }
 
     fn handle(&mut self, event: Event) {

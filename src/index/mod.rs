@@ -193,9 +193,6 @@ impl Index {
 
     /// Waits until the watch has shown everything up to a revision.
     pub async fn until_seen(&self, revision: u64) {
-        if self.seen() >= revision {
-            return;
-        }
         // The sender is ours, so this cannot fail.
         let _ = self.seen.subscribe().wait_for(|seen| *seen >= revision).await;
     }

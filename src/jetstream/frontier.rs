@@ -5,15 +5,16 @@
 //! while one question is under way share the next one, so reading costs the leader the same however many
 //! read.
 
-use async_nats::jetstream::stream::Stream;
+use async_nats::{Client, jetstream};
+use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
-use super::WriteError;
+use super::{WriteError, names};
 
 /// Those who are taken up at once.
 const MOST: usize = 1024;
 /// How often all others that are ready may run before a question is sent.
-const YIELDS: usize = 8;
+const YIELDS: usize = 4;
 
 /// Who waits for an answer.
 type Waiting = oneshot::Sender<Result<u64, String>>;
@@ -25,10 +26,10 @@ pub struct Frontier {
 }
 
 impl Frontier {
-    /// That of a stream. A task asks for as long as one of the clones is there.
-    pub fn new(stream: Stream) -> Self {
+    /// That of the bucket of schedules. A task asks for as long as one of the clones is there.
+    pub fn new(client: Client) -> Self {
         let (ask, asked) = mpsc::unbounded_channel();
-        tokio::spawn(answer(stream, asked));
+        tokio::spawn(answer(client, asked));
         Self { ask }
     }
 
@@ -44,7 +45,7 @@ impl Frontier {
     }
 }
 
-async fn answer(stream: Stream, mut asked: mpsc::UnboundedReceiver<Waiting>) {
+async fn answer(client: Client, mut asked: mpsc::UnboundedReceiver<Waiting>) {
     let mut waiting = Vec::new();
     while asked.recv_many(&mut waiting, MOST).await > 0 {
         // Whoever is about to ask joins in: under load few questions serve many.
@@ -55,10 +56,31 @@ async fn answer(stream: Stream, mut asked: mpsc::UnboundedReceiver<Waiting>) {
         while let Ok(one) = asked.try_recv() {
             waiting.push(one);
         }
-        let info = stream.get_info().await;
-        let reached = info.map(|info| info.state.last_sequence).map_err(|error| error.to_string());
+        let reached = last_sequence(&client).await;
         for waiting in waiting.drain(..) {
             let _ = waiting.send(reached.clone());
         }
+    }
+}
+
+/// Of what the leader says of a stream, what is needed here: most of the rest is its configuration.
+#[derive(Deserialize)]
+struct Info {
+    state: Option<State>,
+    error: Option<jetstream::Error>,
+}
+
+#[derive(Deserialize)]
+struct State {
+    last_seq: u64,
+}
+
+async fn last_sequence(client: &Client) -> Result<u64, String> {
+    let subject = format!("$JS.API.STREAM.INFO.{}", names::SCHEDULES_STREAM);
+    let reply = client.request(subject, "".into()).await.map_err(|error| error.to_string())?;
+    match serde_json::from_slice(&reply.payload).map_err(|error| error.to_string())? {
+        Info { error: Some(error), .. } => Err(error.to_string()),
+        Info { state: Some(state), .. } => Ok(state.last_seq),
+        Info { .. } => Err("the leader says nothing of the stream's state".to_owned()),
     }
 }

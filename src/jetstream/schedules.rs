@@ -60,7 +60,7 @@ impl Store {
     /// If the stream cannot be found or reached.
     pub async fn open(js: jetstream::Context) -> Result<Self, jetstream::context::GetStreamError> {
         let stream = js.get_stream(names::SCHEDULES_STREAM).await?;
-        let frontier = Frontier::new(stream.clone());
+        let frontier = Frontier::new(js.client());
         Ok(Self { js, stream, frontier })
     }
 

@@ -1,5 +1,6 @@
 //! In UTC no clock ever changes, so croner's search and ours must agree wherever the syntax does.
 
+use chrono::Datelike as _;
 use chrono_tz::Tz;
 use croner::parser::{CronParser, Seconds, Year};
 use proptest::prelude::*;
@@ -25,6 +26,10 @@ proptest! {
         for _ in 0..4 {
             // croner gives up on dates too far away; ours may still find them.
             let Ok(expected) = croner.find_next_occurrence(&at, false) else { break };
+            // And on others than ours, which are those after 2199.
+            if expected.year() > 2199 {
+                break;
+            }
             prop_assert_eq!(trigger.next_after(at), Some(expected), "{}", expression);
             at = expected;
         }

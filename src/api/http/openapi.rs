@@ -52,7 +52,11 @@ pub(super) fn document(routes: &[(Route, usize)], operations: &[Operation], toke
     let probe = generator.subschema_for::<Probe>().to_value();
     for (path, summary, may_fail) in [
         ("/live", "Whether the process works", false),
-        ("/ready", "Whether it can be asked: not while it loads, has no NATS, or stops", true),
+        (
+            "/ready",
+            "Whether it can be asked: not while it loads, stops, or cannot follow the schedules in NATS",
+            true,
+        ),
         ("/health", "Whether something is the matter with it", true),
     ] {
         let mut responses = json!({ "200": answer("It does.", &probe) });
@@ -144,7 +148,7 @@ fn describe(
         {
             let text = "The ETag of the schedule as it must be; else the answer is 409.";
             parameters.push(json!({ "name": "If-Match", "in": "header", "description": text,
-                                    "schema": { "type": "string", "pattern": "^(\"[0-9]{1,15}\"|\\*)$" } }));
+                                    "schema": { "type": "string", "pattern": "^((W/)?\"[0-9]{1,15}\"|\\*)$" } }));
         }
     }
     for (name, text) in [

@@ -35,7 +35,7 @@ pub(super) async fn live(State(http): State<Arc<Http>>, request: Request) -> Res
     answer(&http, &request, "/live", StatusCode::OK, "ok", Vec::new())
 }
 
-/// Whether it can be asked: not while it loads, has no NATS, or stops.
+/// Whether it can be asked: not while it loads, stops, or cannot follow the schedules in NATS.
 pub(super) async fn ready(State(http): State<Arc<Http>>, request: Request) -> Response {
     match http.health.not_ready() {
         None => answer(&http, &request, "/ready", StatusCode::OK, "ok", Vec::new()),

@@ -19,6 +19,9 @@ const AFTER_LIMIT: HeaderValue = HeaderValue::from_static("60");
 /// When to try again while NATS is out of reach or the service starts, stops or is overloaded.
 const SOON: HeaderValue = HeaderValue::from_static("1");
 
+/// Headers that a response has at most.
+const MOST_HEADERS: usize = 10;
+
 /// A success.
 pub(super) fn success(status: StatusCode, answer: Answer, caller: &Caller) -> Response {
     let is_empty = status == StatusCode::NO_CONTENT;
@@ -63,6 +66,7 @@ pub(super) fn failure(error: ApiError, caller: &Caller) -> Response {
 fn whole(status: StatusCode, body: Body, caller: &Caller) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;
+    response.headers_mut().reserve(MOST_HEADERS);
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     marked(response, caller)
 }

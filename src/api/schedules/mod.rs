@@ -27,7 +27,7 @@ pub(crate) use lifecycle::MAX_WAIT_MS;
 pub use lifecycle::{PauseSchedule, ResumeSchedule, TriggerSchedule, Triggered};
 pub use list::ListSchedules;
 pub use preview::{Moved, Preview, PreviewSchedule};
-pub use read::GetSchedule;
+pub use read::{GetSchedule, RecentlyShown, ShownSchedule};
 pub use restore::RestoreSchedule;
 
 use std::sync::Arc;

@@ -1,19 +1,86 @@
 //! Reading one schedule.
 
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 
-use super::super::error::ApiError;
-use super::super::reply::{Reply, ScheduleView};
+use super::super::error::{ApiError, Code};
+use super::super::reply::{Links, Reply, ScheduleView};
 use super::super::{Api, Caller};
 use crate::index::Entry;
+use crate::schedule::Schedule;
 
 /// How long the memory may take to catch up.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// Schedules of which it is kept how they are shown.
+const KEPT: usize = 1024;
+
+/// A schedule as [`ScheduleView`] shows it, as JSON.
+#[derive(Clone, Debug, Serialize)]
+pub struct ShownSchedule(Arc<RawValue>);
+
+impl ShownSchedule {
+    fn new(schedule: &Schedule) -> Result<Self, ApiError> {
+        let shown = to_raw_value(&ScheduleView::new(schedule));
+        let shown = shown.map_err(|error| ApiError::new(Code::Internal, error.to_string()))?;
+        Ok(Self(shown.into()))
+    }
+}
+
+impl JsonSchema for ShownSchedule {
+    fn schema_name() -> Cow<'static, str> {
+        ScheduleView::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        ScheduleView::schema_id()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        ScheduleView::json_schema(generator)
+    }
+}
+
+/// How schedules are shown that were asked for lately: who watches one asks for it again and again, and
+/// most of the work of an answer is to write it down. Of two in the same place the later one stays.
+#[derive(Debug)]
+pub struct RecentlyShown(Box<[Mutex<Option<Kept>>]>);
+
+#[derive(Debug)]
+struct Kept {
+    id: Uuid,
+    /// Of the bucket: every write of the record moves it.
+    revision: u64,
+    shown: ShownSchedule,
+}
+
+impl Default for RecentlyShown {
+    fn default() -> Self {
+        Self((0..KEPT).map(|_| Mutex::default()).collect())
+    }
+}
+
+impl RecentlyShown {
+    fn show(&self, entry: &Entry) -> Result<ShownSchedule, ApiError> {
+        let (id, revision) = (entry.schedule.id, entry.revision);
+        // The last bits of an id are random.
+        let place = usize::try_from(id.as_u64_pair().1 % KEPT as u64).unwrap_or_default();
+        let place = || self.0[place].lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) =
+            place().as_ref().filter(|kept| (kept.id, kept.revision) == (id, revision))
+        {
+            return Ok(kept.shown.clone());
+        }
+        let shown = ShownSchedule::new(&entry.schedule)?;
+        *place() = Some(Kept { id, revision, shown: shown.clone() });
+        Ok(shown)
+    }
+}
 
 /// A request for one schedule.
 #[serde_with::skip_serializing_none]
@@ -33,13 +100,16 @@ impl Api {
         &self,
         request: GetSchedule,
         caller: &Caller,
-    ) -> Result<Reply<ScheduleView>, ApiError> {
+    ) -> Result<Reply<ShownSchedule>, ApiError> {
         let id = super::required_id(request.schedule_id)?;
-        if let Some(entry) = self.current(id).await? {
-            return Ok(Reply::schedule(&entry.schedule, caller));
-        }
-        let (schedule, _) = self.read_schedule(id).await?;
-        Ok(Reply::schedule(&schedule, caller))
+        let (shown, revision) = if let Some(entry) = self.current(id).await? {
+            (self.recent.show(&entry)?, entry.schedule.revision)
+        } else {
+            let (schedule, _) = self.read_schedule(id).await?;
+            (ShownSchedule::new(&schedule)?, schedule.revision)
+        };
+        let links = Links::schedule(id);
+        Ok(Reply { revision: Some(revision), ..Reply::new(shown, caller).links(links) })
     }
 
     /// A schedule from memory, once that has caught up with the stream's leader; nothing if the leader had
@@ -51,8 +121,12 @@ impl Api {
         if reached < seen {
             return Ok(None);
         }
-        let caught_up = tokio::time::timeout(PATIENCE, self.index.until_seen(reached)).await;
-        let entry = self.index.get(id).filter(|entry| !entry.schedule.purge);
-        Ok(entry.filter(|_| caught_up.is_ok()))
+        if self.index.seen() < reached {
+            let caught_up = tokio::time::timeout(PATIENCE, self.index.until_seen(reached)).await;
+            if caught_up.is_err() {
+                return Ok(None);
+            }
+        }
+        Ok(self.index.get(id).filter(|entry| !entry.schedule.purge))
     }
 }
