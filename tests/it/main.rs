@@ -20,6 +20,7 @@ mod ledger;
 mod lifecycle;
 mod limits;
 mod lists;
+mod logs;
 mod permissions;
 mod policies;
 mod proxy;
