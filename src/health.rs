@@ -204,8 +204,8 @@ impl Health {
                 let last = last_revision(&nats.streams);
                 let watch_lag = last.map(|last| last.saturating_sub(seen));
                 // A bucket that was made anew counts from the start.
-                let is_behind =
-                    before.zip(last).is_some_and(|(before, last)| seen < last.min(before));
+                let is_behind = self.is_following()[0]
+                    && before.zip(last).is_some_and(|(before, last)| seen < last.min(before));
                 before = last;
                 *self.seen.write().unwrap_or_else(PoisonError::into_inner) =
                     Seen { nats, watch_lag, is_behind };

@@ -133,19 +133,32 @@ pub(super) async fn record(
     drop(recording);
     match recorded {
         Recorded::New => {
-            count(shared, schedule.spec.timing.schedule_type, &ended);
-            #[cfg(feature = "otlp")]
-            if let Some(exporter) = &shared.spans
-                && let Some(span) = super::spans::span(schedule, attempt, &ended)
-            {
-                exporter.export(span);
-            }
+            tell(shared, schedule, attempt, &ended);
             ended
         }
         Recorded::Duplicate => {
-            Box::pin(known_outcome(shared, attempt)).await.map_or(ended, Box::new)
+            let known = Box::pin(known_outcome(shared, attempt)).await;
+            // Ours, whose acknowledgement was lost.
+            let is_ours = known.as_ref().is_some_and(|known| known.lock_id == ended.lock_id);
+            if is_ours && ended.status.is_final() {
+                tell(shared, schedule, attempt, &ended);
+            }
+            known.map_or(ended, Box::new)
         }
     }
+}
+
+/// Counts an outcome, and makes a span of it.
+fn tell(shared: &Shared, schedule: &Schedule, attempt: &Attempt, ended: &Execution) {
+    count(shared, schedule.spec.timing.schedule_type, ended);
+    #[cfg(feature = "otlp")]
+    if let Some(exporter) = &shared.spans
+        && let Some(span) = super::spans::span(schedule, attempt, ended)
+    {
+        exporter.export(span);
+    }
+    #[cfg(not(feature = "otlp"))]
+    let _ = attempt;
 }
 
 /// Counts an outcome, once for all instances: who wrote it counts it.

@@ -5,6 +5,9 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+/// Entries of a queue that may be void, beside as many as are not.
+const MANY: usize = 1024;
+
 /// Which bound a piece of work counts against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lane {
@@ -62,7 +65,9 @@ impl Queue {
 
     /// Since when the one waits that has waited longest; looks at all of them.
     pub(crate) fn oldest_waiting(&self) -> Option<DateTime<Utc>> {
-        self.waiting.values().map(|ready| ready.due.0).min()
+        // What is to be done at once, whenever that was, has no time to be late by.
+        let due = self.waiting.values().map(|ready| ready.due.0);
+        due.filter(|due| *due > DateTime::UNIX_EPOCH).min()
     }
 
     /// When the next timer is due.
@@ -85,9 +90,14 @@ impl Queue {
             return;
         }
         self.waiting.insert(id, ready);
-        match lane {
-            Lane::Fast => self.fast.push(ready),
-            Lane::Request => self.request.push(ready),
+        let (waiting, queue) = match lane {
+            Lane::Fast => (&self.waiting, &mut self.fast),
+            Lane::Request => (&self.waiting, &mut self.request),
+        };
+        queue.push(ready);
+        // What was replaced or taken out stays in its queue until it is popped, which may be long.
+        if queue.len() > 2 * waiting.len() + MANY {
+            queue.retain(|ready| waiting.get(&ready.id) == Some(ready));
         }
     }
 

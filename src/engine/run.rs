@@ -182,6 +182,7 @@ impl Engine {
         }
         let Some(entry) = self.shared.index.get(id) else {
             self.queue.set(id, None);
+            self.queue.unqueue(id);
             if let Some(done) = self.unsettled.remove(&id) {
                 self.shared.end(done.executions());
             }
@@ -215,14 +216,14 @@ impl Engine {
             self.settle_at.entry(id).or_insert_with(clock::now);
         }
         let wake = wake_at(&entry.schedule, &*self.shared);
-        // What cannot be done yet delays no settling.
-        let wake = wake.map(|wake| self.not_before.get(&id).map_or(wake, |later| wake.max(*later)));
-        let due = wake.into_iter().chain(self.settle_at.get(&id).copied()).min();
-        self.queue.set(id, due);
-        if due.is_none_or(|due| due > clock::now()) {
+        let settle_at = self.settle_at.get(&id).copied();
+        if wake.into_iter().chain(settle_at).all(|at| at > clock::now()) {
             // Another instance was quicker.
             self.queue.unqueue(id);
         }
+        // What cannot be done yet delays no settling.
+        let wake = wake.map(|wake| self.not_before.get(&id).map_or(wake, |later| wake.max(*later)));
+        self.queue.set(id, wake.into_iter().chain(settle_at).min());
     }
 
     fn handle(&mut self, event: Event) {
@@ -346,8 +347,14 @@ impl Engine {
                 failpoint("before_settle");
             }
             match work(&shared, id, &done, claim).await {
-                Worked::Nothing => held.free(),
-                Worked::Later => held.send(Event::Back(id, done)),
+                Worked::Nothing => {
+                    drop(permit);
+                    held.free();
+                }
+                Worked::Later => {
+                    drop(permit);
+                    held.send(Event::Back(id, done));
+                }
                 Worked::Accepted(accepted) => {
                     let now = clock::now();
                     arm(&shared, &accepted, now, held.events());

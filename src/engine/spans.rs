@@ -10,7 +10,10 @@ pub(super) fn span(schedule: &Schedule, attempt: &Attempt, ended: &Execution) ->
         return None;
     }
     let own = attempt.manual.as_ref().and_then(|manual| manual.trace);
-    let parent = own.or(schedule.trace).map(|parent| parent.span_id());
+    let context = ended.trace?;
+    // The schedule may have been changed since, in another trace.
+    let parent = own.or(schedule.trace).filter(|one| one.trace_id() == context.trace_id());
+    let parent = parent.map(|parent| parent.span_id());
     let text = |value: &dyn std::fmt::Display| value.to_string();
     let mut attributes = vec![
         ("messaging.system", "nats".to_owned()),
@@ -30,7 +33,7 @@ pub(super) fn span(schedule: &Schedule, attempt: &Attempt, ended: &Execution) ->
     Some(Span {
         name: "execution",
         kind: Kind::Producer,
-        context: ended.trace?,
+        context,
         parent,
         start: ended.started_at.unwrap_or(ended.time),
         end: ended.completed_at.unwrap_or(ended.time),

@@ -5,6 +5,8 @@
 //! while one question is under way share the next one, so reading costs the leader the same however many
 //! read.
 
+use std::time::Duration;
+
 use async_nats::{Client, jetstream};
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
@@ -15,6 +17,9 @@ use super::{WriteError, names};
 const MOST: usize = 1024;
 /// How often all others that are ready may run before a question is sent.
 const YIELDS: usize = 4;
+
+/// How long an answer is waited for, and with it all who read.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Who waits for an answer.
 type Waiting = oneshot::Sender<Result<u64, String>>;
@@ -56,11 +61,20 @@ async fn answer(client: Client, mut asked: mpsc::UnboundedReceiver<Waiting>) {
         while let Ok(one) = asked.try_recv() {
             waiting.push(one);
         }
-        let reached = last_sequence(&client).await;
+        let mut reached = within(last_sequence(&client)).await;
+        if reached.is_err() {
+            // One lost answer, as when the leader changes, is not yet the end of reading.
+            reached = within(last_sequence(&client)).await;
+        }
         for waiting in waiting.drain(..) {
             let _ = waiting.send(reached.clone());
         }
     }
+}
+
+async fn within(asking: impl Future<Output = Result<u64, String>>) -> Result<u64, String> {
+    let answer = tokio::time::timeout(PATIENCE, asking).await;
+    answer.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")))
 }
 
 /// Of what the leader says of a stream, what is needed here: most of the rest is its configuration.

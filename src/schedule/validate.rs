@@ -138,6 +138,9 @@ pub fn restore(schedule: &mut Schedule, trigger: &Trigger, now: DateTime<Utc>) {
     }
 }
 
+/// Times that were acted on ahead of now that are looked at one by one.
+const MAX_STEPS: u32 = 10_000;
+
 /// The first time of a trigger from `now` on that was not acted on yet: ids of executions follow from
 /// nominal times, so a time that the former timing had in common is not used again. Such times may lie
 /// ahead: of the next one, which was claimed ahead of its time, or of all that an instance acted on whose
@@ -157,8 +160,12 @@ fn first_free(
             || attempts.iter().any(|attempt| attempt.scheduled_for == at)
     };
     let mut next = trigger.next_after(now - Duration::milliseconds(1));
+    let mut steps = 0;
     while let Some(at) = next.filter(|at| used(*at)) {
-        next = trigger.next_after(at);
+        // Behind the latest there is no other. A clock may have been fast by years.
+        let far = schedule.last_scheduled_for.filter(|last| steps == MAX_STEPS && *last > at);
+        next = trigger.next_after(far.unwrap_or(at));
+        steps += 1;
     }
     next
 }

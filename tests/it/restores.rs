@@ -76,7 +76,9 @@ async fn a_one_time_whose_time_has_passed_is_restored_as_ended() {
     let id = nats.create(soon.clone()).await;
     nats.ask("schedule.delete", json!({ "schedule_id": id })).await;
     let at: DateTime<Utc> = soon["scheduled_at"].as_str().unwrap().parse().unwrap();
-    tokio::time::sleep((at - Utc::now()).to_std().unwrap_or_default()).await;
+    // Its own millisecond is not past yet.
+    let past = at + chrono::Duration::milliseconds(50);
+    tokio::time::sleep((past - Utc::now()).to_std().unwrap_or_default()).await;
     let restored = nats.ask("schedule.restore", json!({ "schedule_id": id })).await;
     assert_eq!(restored["status"], "failed", "{restored}");
     assert_eq!(restored["next_run_at"], Value::Null);

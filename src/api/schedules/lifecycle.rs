@@ -211,8 +211,13 @@ impl Api {
     pub(crate) async fn outcome_within(&self, id: Uuid, wait: Duration) -> Option<Execution> {
         let deadline = Instant::now() + wait;
         // Who stops answers what it can while there is somebody to hear it.
-        while Instant::now() < self.health.ends_at().map_or(deadline, |end| end.min(deadline)) {
-            let found = self.history.get(id).await.ok().flatten();
+        let left = || {
+            let end = self.health.ends_at().map_or(deadline, |end| end.min(deadline));
+            end.saturating_duration_since(Instant::now())
+        };
+        while !left().is_zero() {
+            let found = tokio::time::timeout(left(), self.history.get(id)).await;
+            let found = found.ok().and_then(Result::ok).flatten();
             if let Some(execution) = found.filter(|execution| execution.status.is_final()) {
                 return Some(execution);
             }
