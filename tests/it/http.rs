@@ -856,3 +856,74 @@ async fn a_read_shows_every_change_that_was_answered() {
         reader.get(path).await.refused(404, "not_found");
     }
 }
+
+#[tokio::test]
+async fn workers_report_and_users_cancel_and_backfill() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let http = Http::new(&service).await;
+    let mut commands = nats.client.subscribe("cmd.example.job").await.unwrap();
+    let body = json!({ "target_command": "cmd.example.job", "max_retries": 0,
+                       "delivery": { "mode": "job", "timeout_seconds": 60 } });
+    let mut begin = async || {
+        let sent = http.post("/api/v1/executions", body.clone()).await;
+        assert_eq!(sent.status, 201, "{sent:?}");
+        let headers = commands.next().await.unwrap().headers.unwrap();
+        let token = headers.get("Scheduler-Token").unwrap().to_string();
+        (sent.body["data"]["execution_id"].as_str().unwrap().to_owned(), token)
+    };
+    let ends = async |id: &str, status: &str| {
+        wait_for(status, || async {
+            let one = http.get(&format!("/api/v1/executions/{id}")).await;
+            (one.body["data"]["status"] == status).then_some(one)
+        })
+        .await
+    };
+    let (id, token) = begin().await;
+    let path = format!("/api/v1/executions/{id}");
+    // Once the record says that a worker has it.
+    wait_for("the heartbeat to be taken", || async {
+        let beat = json!({ "token": token, "progress": 40 });
+        let beat = http.post(&format!("{path}/heartbeat"), beat).await;
+        (beat.status == 200).then_some(())
+    })
+    .await;
+    let running = http.get("/api/v1/executions/running").await;
+    assert_eq!(running.body["data"][0]["progress"], 40, "{running:?}");
+    let forged = json!({ "token": format!("{token}0") });
+    let forged = http.post(&format!("{path}/complete"), forged).await;
+    assert!(forged.status.is_client_error(), "{forged:?}");
+    let complete = json!({ "token": token, "response": { "rows": 3 } });
+    assert_eq!(http.post(&format!("{path}/complete"), complete).await.status, 200);
+    let done = ends(&id, "success").await;
+    assert_eq!(done.body["data"]["response_payload"]["rows"], 3, "{done:?}");
+
+    let (id, token) = begin().await;
+    let fail = json!({ "token": token, "error_type": "odd", "error_message": "it was odd" });
+    wait_for("the failure to be taken", || async {
+        let failed = http.post(&format!("/api/v1/executions/{id}/fail"), fail.clone()).await;
+        (failed.status == 200).then_some(())
+    })
+    .await;
+    assert_eq!(ends(&id, "failed").await.body["data"]["error_type"], "odd");
+
+    let (id, _) = begin().await;
+    wait_for("the cancellation to be taken", || async {
+        let path = format!("/api/v1/executions/{id}/cancel");
+        let cancel = http.ask(Method::POST, &path).header("X-Cancelled-By", "dora");
+        (answer(cancel.json(&json!({ "reason": "enough" }))).await.status == 200).then_some(())
+    })
+    .await;
+    assert_eq!(ends(&id, "cancelled").await.body["data"]["cancelled_by"], "dora");
+
+    let created = http.post("/api/v1/schedules", schedule("yearly")).await;
+    let path = format!("{}/backfill", created.header("location"));
+    let span =
+        json!({ "from": "2020-01-01T00:00:00Z", "to": "2023-01-01T00:00:00Z", "dry_run": true });
+    let planned = http.post(&path, span).await;
+    assert_eq!(
+        (planned.status.as_u16(), &planned.body["data"]["count"]),
+        (200, &json!(4)),
+        "{planned:?}"
+    );
+}
