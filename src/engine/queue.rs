@@ -178,4 +178,22 @@ mod tests {
             std::iter::from_fn(|| queue.pop(Lane::Fast)).map(|(id, _)| id.as_u128()).collect();
         assert_eq!(order, [2, 1, 0, 3]);
     }
+
+    #[test]
+    fn what_is_taken_out_waits_no_more_and_does_not_pile_up() {
+        let mut queue = Queue::default();
+        let stays = Uuid::from_u128(1);
+        queue.push(Lane::Request, stays, 5, at(10));
+        queue.push(Lane::Fast, Uuid::from_u128(2), 5, DateTime::UNIX_EPOCH);
+        for n in 0..10_000 {
+            let id = Uuid::from_u128(100 + n);
+            queue.push(Lane::Request, id, 5, at(1));
+            queue.unqueue(id);
+        }
+        assert_eq!(queue.waiting(), 2);
+        assert_eq!(queue.oldest_waiting(), Some(at(10)), "the other is for at once");
+        assert!(queue.request.len() <= 2 * 3 + MANY, "{}", queue.request.len());
+        assert_eq!(queue.pop(Lane::Request), Some((stays, 5)));
+        assert_eq!(queue.pop(Lane::Request), None);
+    }
 }

@@ -140,11 +140,8 @@ fn query(
                 }
             }
             // What is none is left a text: the operation says what is wrong with it.
-            Kind::Number if text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok() => {
-                let number = text
-                    .parse::<i64>()
-                    .map_or_else(|_| raw(&text.parse::<u64>().ok()), |n| raw(&n));
-                given.push((name.into_owned(), number));
+            Kind::Number if text.parse::<u64>().is_ok() => {
+                given.push((name.into_owned(), raw(&text.parse::<u64>().ok())));
             }
             Kind::Bool if matches!(&*text, "true" | "1") => {
                 given.push((name.into_owned(), raw(&true)))
