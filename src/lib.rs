@@ -12,6 +12,7 @@
 //! - [`trigger`]: cron, interval, once; when they are due.
 //! - [`schedule`]: the record and the check of what users write.
 //! - [`execution`]: outcomes and events.
+//! - [`stored`]: how stored values outlive versions.
 //! - [`plan`]: from a record and a time to what must be done and how the record should look.
 //!
 //! The rim acts:
@@ -44,5 +45,6 @@ pub mod otlp;
 pub mod plan;
 pub mod schedule;
 pub mod service;
+pub mod stored;
 pub mod trace_context;
 pub mod trigger;

@@ -143,6 +143,8 @@ pub struct Gauges {
     pub ready: bool,
     /// Records that cannot be read.
     pub set_aside: usize,
+    /// Records that need a newer version.
+    pub left_to_newer: usize,
     /// Executions that the index of the history holds.
     pub history_entries: usize,
     /// Instances that are heard, this one included.
@@ -542,6 +544,12 @@ impl Gauges {
             "scheduler_set_aside_records",
             "Records that cannot be read and are not acted on",
             self.set_aside,
+        );
+        gauge(
+            to,
+            "scheduler_left_to_newer_records",
+            "Records that need a newer version of the service and are left to it",
+            self.left_to_newer,
         );
         gauge(
             to,

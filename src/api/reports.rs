@@ -21,6 +21,7 @@ use crate::clock;
 use crate::execution::{ExecutionStatus, MAX_KEPT_BYTES};
 use crate::jetstream::WriteError;
 use crate::schedule::{Attempt, Cancel, Ending, FieldFault, Report, Schedule};
+use crate::stored::Unknown;
 
 /// A worker's report that it has done what a `job` command asked for.
 #[serde_with::skip_serializing_none]
@@ -126,6 +127,7 @@ impl Api {
             response: response.filter(|_| !truncated),
             truncated,
             by: None,
+            unknown: Unknown::default(),
         };
         self.report_of(worker, &Change::Ends(Box::new(report)), caller).await
     }
@@ -159,6 +161,7 @@ impl Api {
             response: None,
             truncated: false,
             by: None,
+            unknown: Unknown::default(),
         };
         self.report_of(worker, &Change::Ends(Box::new(report)), caller).await
     }
@@ -206,7 +209,7 @@ impl Api {
             Some(id) => id,
             None => self.schedule_of(execution_id).await?,
         };
-        let change = Change::Stops(Cancel { by: caller.actor(), reason: request.reason });
+        let change = Change::Stops(Cancel::new(caller.actor(), request.reason));
         let reply = self.report(schedule_id, execution_id, &From::User, &change, caller).await?;
         tracing::info!(%execution_id, %schedule_id, cancelled_by = caller.actor(), "execution cancelled");
         Ok(reply)

@@ -13,8 +13,7 @@ use super::{Api, Caller};
 use crate::clock;
 use crate::execution::ExecutionStatus;
 use crate::history_index::{Ended, Statistics};
-use crate::index::{Listing, Place, ScheduleFilter, Sort, read_record};
-use crate::jetstream::names::schedule_key;
+use crate::index::{Listing, Place, ScheduleFilter, Sort};
 use crate::schedule::{FieldFault, Schedule};
 
 /// Longest window: what the history keeps by default, 30 days.
@@ -168,10 +167,7 @@ impl Api {
 
     /// The record of a schedule that users see, from the stream's leader.
     async fn stored_schedule(&self, id: Uuid) -> Result<Schedule, ApiError> {
-        let stored = self.store.read(&schedule_key(id)).await?;
-        let value = stored.and_then(|stored| stored.value);
-        let record = value.and_then(|value| read_record(Some(id), &value).ok());
-        let record = record.filter(|(schedule, _)| !schedule.purge);
+        let record = self.record(id).await?.filter(|(schedule, _)| !schedule.purge);
         record.map(|(schedule, _)| schedule).ok_or_else(|| ApiError::no_schedule(id))
     }
 

@@ -14,6 +14,7 @@ use super::{Api, Caller};
 use crate::clock;
 use crate::health::Seen;
 use crate::index::SetAside;
+use crate::stored::format;
 
 /// A request without fields.
 #[serde_with::skip_serializing_none]
@@ -56,6 +57,19 @@ pub struct ServiceStatus {
     pub streams: Vec<StreamStatus>,
     /// Records that cannot be read: they are not acted on and harm nothing else.
     pub set_aside: Vec<SetAside>,
+    /// Records that need a newer version of the service: this instance leaves them to such.
+    pub left_to_newer: LeftToNewer,
+}
+
+/// Records that an instance leaves to those of a newer version.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LeftToNewer {
+    /// How many.
+    pub count: usize,
+    /// The most that one needs, as a format.
+    pub needs: u16,
+    /// The format that this instance knows.
+    pub supported: u16,
 }
 
 /// One of our streams.
@@ -88,6 +102,8 @@ impl Api {
         if !set_aside.is_empty() {
             problems.push(format!("{} records cannot be read", set_aside.len()));
         }
+        let (count, needs) = self.index.left_to_newer();
+        let left_to_newer = LeftToNewer { count, needs, supported: format::supported() };
         let Seen { nats, watch_lag, .. } = self.health.seen();
         let streams = nats.streams.into_iter().map(|stream| StreamStatus {
             name: stream.name.to_owned(),
@@ -115,6 +131,7 @@ impl Api {
             schedules,
             streams: streams.collect(),
             set_aside,
+            left_to_newer,
         };
         Ok(Reply::new(status, caller))
     }

@@ -173,8 +173,13 @@ fn stands(shared: &Shared, armed: &Armed) -> bool {
     let same = |attempt: &Attempt| {
         attempt.execution_id == armed.attempt.execution_id && attempt.phase == armed.attempt.phase
     };
-    let entry = shared.index.get(armed.accepted.schedule.id);
-    entry.is_some_and(|entry| entry.schedule.attempts.iter().any(same))
+    let id = armed.accepted.schedule.id;
+    match shared.index.get(id) {
+        Some(entry) => entry.schedule.attempts.iter().any(same),
+        // A change made it one that needs a newer version; what was claimed before is acted on, as long
+        // as the claim is trusted.
+        None => shared.index.is_left(id),
+    }
 }
 
 async fn make(

@@ -92,7 +92,7 @@ pub(super) async fn conclude(
     attempt: &Attempt,
     mut execution: Box<Execution>,
 ) -> Box<Execution> {
-    execution.retry_at = retry(shared, attempt, &execution);
+    execution.retry_at = retry(shared, schedule, attempt, &execution);
     execution.will_retry = execution.retry_at.is_some();
     let ended = record(shared, schedule, attempt, execution).await;
     failpoint("after_record");
@@ -103,21 +103,31 @@ pub(super) async fn conclude(
     ended
 }
 
-/// When a failed attempt is made again, by the record as it is now.
-fn retry(shared: &Shared, attempt: &Attempt, ended: &Execution) -> Option<DateTime<Utc>> {
+/// When a failed attempt is made again, by the record as it is now; by that which it was `claimed` under
+/// where the record is left to newer versions since.
+fn retry(
+    shared: &Shared,
+    claimed: &Schedule,
+    attempt: &Attempt,
+    ended: &Execution,
+) -> Option<DateTime<Utc>> {
     let final_error = ended.uncertain
         || ended.error_type == Some(ErrorType::NotAllowed)
         || matches!(&attempt.phase, Phase::Reported { report, .. } if report.is_final);
     if ended.status != ExecutionStatus::Failed || final_error {
         return None;
     }
-    match shared.index.get(ended.schedule_id) {
-        Some(entry) if entry.schedule.status != Status::Deleted => {
-            let error_type = ended.error_type.as_ref().map(ErrorType::as_str);
-            retry_at(&entry.schedule, attempt.number, ended.id, error_type, ended.time)
-        }
-        _ => None,
+    let entry = shared.index.get(ended.schedule_id);
+    let schedule = match &entry {
+        Some(entry) => &*entry.schedule,
+        None if shared.index.is_left(ended.schedule_id) => claimed,
+        None => return None,
+    };
+    if schedule.status == Status::Deleted {
+        return None;
     }
+    let error_type = ended.error_type.as_ref().map(ErrorType::as_str);
+    retry_at(schedule, attempt.number, ended.id, error_type, ended.time)
 }
 
 /// Writes an outcome to the history; returns the outcome that counts. That is the first one written

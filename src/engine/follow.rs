@@ -26,9 +26,12 @@ use crate::schedule::{
     Attempt, CatchUp, EndedOccurrence, Manual, Origin, Overlap, Phase, Schedule, SkipCause,
     SkippedRange, Status, Writer, execution_id,
 };
+use crate::stored::Unknown;
 
 /// Pause between tries.
 const RETRY: Duration = Duration::from_millis(500);
+/// Pause before it is seen whether an instance of a newer version has told one that we may not.
+const LEFT: Duration = Duration::from_secs(2);
 /// How long an unknown write is pursued.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -47,7 +50,18 @@ pub(crate) async fn follow(shared: &Shared, upstream: Uuid) -> Vec<Uuid> {
             failpoint("after_follow");
         }))
         .await;
-        told.push(ended.execution_id);
+        let left = |id: Uuid| shared.index.is_left(id);
+        if shared
+            .index
+            .dependents(upstream)
+            .iter()
+            .any(|(id, on)| on.includes(ended.success) && left(*id))
+        {
+            // The note stays for an instance of a newer version, which may write that record.
+            tokio::time::sleep(LEFT).await;
+        } else {
+            told.push(ended.execution_id);
+        }
     }
     told
 }
@@ -87,7 +101,7 @@ async fn add(shared: &Shared, dependent: Uuid, upstream: Uuid, ended: &EndedOccu
         }
         schedule.attempts.push(attempt);
         schedule.last_scheduled_for = schedule.last_scheduled_for.max(Some(ended.at));
-        schedule.writer = Writer { instance: shared.members.me(), token: rand::random() };
+        schedule.sign(Writer { instance: shared.members.me(), token: rand::random() });
         let deadline = Instant::now() + WRITE_DEADLINE;
         match shared.store.write(&schedule, entry.revision, deadline).await {
             Ok(written) => {
@@ -141,7 +155,7 @@ fn attempt(
         by: format!("schedule {upstream}"),
         trace: ended.trace,
         origin: Origin::Upstream,
+        unknown: Unknown::default(),
     };
-    let (manual, token, cancel) = (Some(Box::new(manual)), None, None);
-    Attempt { execution_id, scheduled_for, number: 1, phase, manual, token, cancel }
+    Attempt::beside(execution_id, scheduled_for, phase, manual)
 }

@@ -103,7 +103,7 @@ pub(crate) async fn work(shared: &Shared, id: Uuid, done: &Done, claim: Claiming
             shared.end(done.executions());
             return Worked::Nothing;
         };
-        plan.schedule.writer = Writer { instance: shared.members.me(), token: rand::random() };
+        plan.schedule.sign(Writer { instance: shared.members.me(), token: rand::random() });
         let claimed = shared.begin(executions(&plan));
         if !plan.fire.is_empty() {
             failpoint("before_claim");

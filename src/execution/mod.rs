@@ -13,6 +13,7 @@ use uuid::Uuid;
 pub use outcome::{ErrorType, MAX_KEPT_BYTES, Outcome, Response};
 
 use crate::schedule::{Attempt, Payload, Schedule, SkippedRange, Values, render};
+use crate::stored::{Kept, Unknown, format, keeps_unknown};
 use crate::trace_context::TraceContext;
 
 /// Where an execution is in its life.
@@ -96,9 +97,13 @@ pub struct Claim {
 /// Stored on `evt.scheduler.execution.<event>.<schedule_id>`; the latest event of an execution is
 /// what `execution.get` answers.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(remote = "Self")]
 pub struct Execution {
     /// The execution's id, the `Nats-Msg-Id` of its command.
     pub id: Uuid,
+    /// The format of the event; 0 before formats had numbers.
+    #[serde(default)]
+    pub format: u16,
     /// Unique to this event.
     pub event_id: String,
     /// When the event was made.
@@ -176,8 +181,13 @@ pub struct Execution {
     pub lock_id: Claim,
     /// The instants of its way.
     #[serde(default)]
-    pub timings: Timings,
+    pub timings: Kept<Timings>,
+    /// What a newer version has added.
+    #[serde(skip)]
+    pub unknown: Unknown,
 }
+
+keeps_unknown!(Execution);
 
 impl Execution {
     /// The start of an attempt under `claim` at `started_at`.
@@ -263,6 +273,7 @@ impl Execution {
     ) -> Self {
         Self {
             id: attempt.execution_id,
+            format: format::of_events(),
             event_id: event_id(attempt.execution_id, status),
             time: now,
             schedule_id: schedule.id,
@@ -291,7 +302,9 @@ impl Execution {
             triggered_by: attempt.manual.as_ref().map(|manual| manual.by.clone()),
             cancelled_by: None,
             lock_id: claim,
-            timings: Timings { due_at: Some(schedule.due_at(attempt)), ..Timings::default() },
+            timings: Timings { due_at: Some(schedule.due_at(attempt)), ..Timings::default() }
+                .into(),
+            unknown: Unknown::default(),
         }
     }
 }

@@ -14,7 +14,11 @@ pub(super) struct Dependents(HashMap<Uuid, HashSet<(Uuid, On)>>);
 impl Dependents {
     /// Takes in a schedule that comes, changes or goes.
     pub(super) fn arrange(&mut self, old: Option<&Schedule>, new: Option<&Schedule>) {
-        let (old, new) = (old.and_then(follows), new.and_then(follows));
+        self.change(old.and_then(follows), new.and_then(follows));
+    }
+
+    /// Takes in whom a schedule followed before, and whom it follows now.
+    pub(super) fn change(&mut self, old: Option<Following>, new: Option<Following>) {
         if old == new {
             return;
         }
@@ -32,8 +36,11 @@ impl Dependents {
     }
 }
 
-fn follows(schedule: &Schedule) -> Option<(Uuid, (Uuid, On))> {
-    let after = schedule.spec.timing.after.filter(|_| super::is_live(schedule))?;
+/// A schedule, and one that follows it.
+type Following = (Uuid, (Uuid, On));
+
+fn follows(schedule: &Schedule) -> Option<Following> {
+    let after = schedule.spec.timing.follows().filter(|_| super::is_live(schedule))?;
     Some((after.schedule_id, (schedule.id, after.on)))
 }
 
@@ -58,7 +65,7 @@ impl Index {
             if at == id {
                 return true;
             }
-            let after = self.get(at).and_then(|entry| entry.schedule.spec.timing.after);
+            let after = self.get(at).and_then(|entry| entry.schedule.spec.timing.follows());
             let Some(after) = after else { return false };
             at = after.schedule_id;
         }

@@ -9,9 +9,11 @@ mod dependents;
 mod filter;
 mod intern;
 mod list;
+mod newer;
 mod orders;
 mod page;
 mod pool;
+mod record;
 mod rows;
 #[cfg(test)]
 mod samples;
@@ -33,12 +35,12 @@ use uuid::Uuid;
 pub use filter::{ScheduleFilter, TagsMatch};
 pub use list::{Found, Listing};
 pub use orders::{Place, Sort};
+pub use record::{Newer, Unreadable, read_record};
 use state::{State, is_live};
 
-use crate::jetstream::names::{
-    NAME_KEY_PREFIX, ONCE_KEY_PREFIX, SCHEDULE_KEY_PREFIX, creator_prefix, name_key,
-};
-use crate::schedule::{Schedule, ScheduleType, Status, Target};
+use crate::jetstream::names::{NAME_KEY_PREFIX, SCHEDULE_KEY_PREFIX, creator_prefix, name_key};
+use crate::schedule::{Schedule, ScheduleType, Status};
+use crate::stored::{Unknown, keeps_unknown};
 use crate::trigger::Trigger;
 
 /// One schedule at one revision.
@@ -52,7 +54,7 @@ pub struct Entry {
     pub trigger: Arc<Trigger>,
 }
 
-/// A record that could not be read: somebody wrote it by hand, or a newer version did.
+/// A record that could not be read: somebody wrote it by hand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SetAside {
     /// The key in the bucket.
@@ -65,6 +67,7 @@ pub struct SetAside {
 
 /// What a name's key holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Reservation {
     /// The schedule that has the name or is about to.
     pub schedule_id: Uuid,
@@ -73,7 +76,12 @@ pub struct Reservation {
     /// The revision at which this schedule reserved the name first; none where that is this one's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<u64>,
+    /// What a newer version has added.
+    #[serde(skip)]
+    pub unknown: Unknown,
 }
+
+keeps_unknown!(Reservation);
 
 /// How long an older read of a key that was deleted may still turn up.
 const STALE_READS: Duration = Duration::from_secs(60);
@@ -91,6 +99,8 @@ pub struct ComingSchedule {
     pub since: Instant,
     /// The schedule.
     pub schedule: Uuid,
+    /// What a newer version has added.
+    pub unknown: Unknown,
     /// The replay that showed it last.
     replay: u64,
 }
@@ -207,7 +217,8 @@ impl Index {
         if key.starts_with(NAME_KEY_PREFIX) {
             return self.reserve(key, revision, value);
         }
-        if key.starts_with(ONCE_KEY_PREFIX) {
+        // Memos are read when they are needed, and what a newer version keeps here is its own.
+        if !key.starts_with(SCHEDULE_KEY_PREFIX) {
             return;
         }
         let id = schedule_id(key);
@@ -222,31 +233,27 @@ impl Index {
                 self.insert(Entry { revision, schedule, trigger });
             }
             (id, Some(Ok(_))) => self.refuse(id, key, revision, "the key is not schedule.<uuid>"),
-            (id, Some(Err(reason))) => self.refuse(id, key, revision, &reason),
+            (Some(_), Some(Err(Unreadable::Newer(newer)))) => self.leave(revision, *newer),
+            (id, Some(Err(Unreadable::Broken(reason)))) => self.refuse(id, key, revision, &reason),
+            (None, Some(Err(Unreadable::Newer(newer)))) => {
+                self.refuse(None, key, revision, &newer.reason);
+            }
         }
     }
 
     /// Whether what is known of a schedule is at least as new as a revision.
     pub fn knows(&self, id: Uuid, revision: u64) -> bool {
-        self.read(|state| {
-            let known = state.entries.get(&id).map(|known| known.revision);
-            known
-                .max(state.deleted.get(&id).map(|(revision, _)| *revision))
-                .is_some_and(|known| known >= revision)
-        })
+        self.read(|state| state.revision(id).is_some_and(|known| known >= revision))
     }
 
     /// Takes in a record, unless a newer one is known.
     pub fn insert(&self, entry: Entry) {
         let id = entry.schedule.id;
         let changed = self.write(|state| {
-            let known = state.entries.get(&id).map(|known| known.revision);
-            if known
-                .max(state.deleted.get(&id).map(|(revision, _)| *revision))
-                .is_some_and(|known| known >= entry.revision)
-            {
+            if state.revision(id).is_some_and(|known| known >= entry.revision) {
                 return false;
             }
+            state.forget_newer(id);
             let known_schedule = state.entries.get(&id).map(|known| Arc::clone(&known.schedule));
             state.set_aside.remove(&format!("{SCHEDULE_KEY_PREFIX}{id}"));
             state.arrange(known_schedule.as_deref(), Some(&entry.schedule));
@@ -268,9 +275,10 @@ impl Index {
     /// Forgets what a complete replay of the bucket up to `revision` did not show.
     pub fn retain(&self, seen: &HashSet<Uuid>, revision: u64) {
         let stale: Vec<Uuid> = self.read(|state| {
-            let entries = state.entries.iter();
-            entries
-                .filter(|(id, e)| !seen.contains(*id) && e.revision <= revision)
+            let entries = state.entries.iter().map(|(id, entry)| (id, entry.revision));
+            let newer = state.newer.iter().map(|(id, left)| (id, left.revision));
+            let all = entries.chain(newer);
+            all.filter(|(id, known)| !seen.contains(*id) && *known <= revision)
                 .map(|(id, _)| *id)
                 .collect()
         });
@@ -314,6 +322,7 @@ impl Index {
                         first: reservation.first.unwrap_or(revision),
                         since: Instant::now(),
                         schedule: reservation.schedule_id,
+                        unknown: reservation.unknown,
                         replay,
                     };
                     state.coming.insert(key.to_owned(), coming);
@@ -327,7 +336,7 @@ impl Index {
 
     fn remove(&self, id: Uuid, revision: u64) {
         let removed = self.write(|state| {
-            if state.entries.get(&id).is_some_and(|known| known.revision > revision) {
+            if state.there(id).is_some_and(|known| known > revision) {
                 return false;
             }
             state.deleted.insert(id, (revision, Instant::now()));
@@ -335,10 +344,7 @@ impl Index {
                 state.deleted.retain(|_, (_, since)| since.elapsed() < STALE_READS);
             }
             state.set_aside.remove(&format!("{SCHEDULE_KEY_PREFIX}{id}"));
-            if let Some(old) = state.entries.remove(&id) {
-                state.arrange(Some(&old.schedule), None);
-                state.count(&old.schedule, -1);
-            }
+            state.forget(id);
             true
         });
         if removed {
@@ -377,24 +383,4 @@ impl Reservation {
 /// The id in the key of a schedule's record.
 pub fn schedule_id(key: &str) -> Option<Uuid> {
     Uuid::try_parse(key.strip_prefix(SCHEDULE_KEY_PREFIX)?).ok()
-}
-
-/// Reads a stored record and compiles its timing; the error is for people.
-pub fn read_record(id: Option<Uuid>, value: &[u8]) -> Result<(Schedule, Trigger), String> {
-    let schedule: Schedule = serde_json::from_slice(value).map_err(|error| error.to_string())?;
-    if id.is_some_and(|id| id != schedule.id) {
-        return Err(format!("the record says id {}", schedule.id));
-    }
-    let years = 1970..=2200;
-    if schedule.next_run_at.is_some_and(|at| !years.contains(&chrono::Datelike::year(&at))) {
-        return Err("next_run_at: must lie between 1970 and 2200".to_owned());
-    }
-    let dead_letter = schedule.spec.dead_letter.iter().map(|target| ("dead_letter", target));
-    for (field, target) in dead_letter.chain([("target_command", &schedule.spec.target_command)]) {
-        if let Err(reason) = Target::parse(target.as_str()) {
-            return Err(format!("{field}: {reason}"));
-        }
-    }
-    let trigger = schedule.spec.timing.trigger(schedule.id).map_err(|fault| fault.to_string())?;
-    Ok((schedule, trigger))
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::dependents::Dependents;
+use super::newer::Left;
 use super::orders::Orders;
 use super::rows::Rows;
 use super::{ComingSchedule, Entry, SetAside};
@@ -15,6 +16,8 @@ use crate::schedule::{Schedule, Status};
 #[derive(Default)]
 pub(super) struct State {
     pub(super) entries: HashMap<Uuid, Arc<Entry>>,
+    /// Records that are left to newer versions.
+    pub(super) newer: HashMap<Uuid, Left>,
     /// Revisions at which keys were deleted, so that an older read cannot bring them back.
     pub(super) deleted: HashMap<Uuid, (u64, Instant)>,
     pub(super) set_aside: BTreeMap<String, SetAside>,
@@ -37,6 +40,27 @@ impl State {
     /// Whether there is a schedule that counts against its creator's limit.
     pub fn has(&self, id: Uuid) -> bool {
         self.entries.get(&id).is_some_and(|entry| is_live(&entry.schedule))
+            || self.newer.get(&id).is_some_and(|left| left.record.is_live)
+    }
+
+    /// The revision of the record that is known, if there is one.
+    pub fn there(&self, id: Uuid) -> Option<u64> {
+        let entry = self.entries.get(&id).map(|entry| entry.revision);
+        entry.or_else(|| self.newer.get(&id).map(|left| left.revision))
+    }
+
+    /// The latest revision that is known of a record, be it that of its deletion.
+    pub fn revision(&self, id: Uuid) -> Option<u64> {
+        self.there(id).max(self.deleted.get(&id).map(|(revision, _)| *revision))
+    }
+
+    /// Forgets the record of a schedule.
+    pub fn forget(&mut self, id: Uuid) {
+        if let Some(old) = self.entries.remove(&id) {
+            self.arrange(Some(&old.schedule), None);
+            self.count(&old.schedule, -1);
+        }
+        self.forget_newer(id);
     }
 
     /// Keeps all that follows from schedules in step with a schedule that comes, changes or goes.
@@ -67,11 +91,15 @@ impl State {
     /// Counts a schedule for its creator.
     pub fn count(&mut self, schedule: &Schedule, by: isize) {
         if is_live(schedule) {
-            let count = self.per_creator.entry(schedule.created_by.clone()).or_default();
-            *count = count.saturating_add_signed(by);
-            if *count == 0 {
-                self.per_creator.remove(&schedule.created_by);
-            }
+            self.count_for(&schedule.created_by, by);
+        }
+    }
+
+    pub(super) fn count_for(&mut self, creator: &str, by: isize) {
+        let count = self.per_creator.entry(creator.to_owned()).or_default();
+        *count = count.saturating_add_signed(by);
+        if *count == 0 {
+            self.per_creator.remove(creator);
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::schedule::{
     Attempt, CatchUp, DeliveryMode, Ending, Manual, Origin, Overlap, Phase, Report, Schedule,
     SkippedRange, Status,
 };
+use crate::stored::Unknown;
 use crate::trigger::Trigger;
 pub use settle::{retry_at, settle};
 
@@ -37,6 +38,8 @@ pub const MAX_CLAIMED: usize = 16;
 pub const MAX_WAITING: usize = 16;
 /// Attempts that a record holds; beyond it occurrences wait until some are settled.
 pub const MAX_ATTEMPTS: usize = 64;
+/// Ends that a record holds of which those that follow have not been told.
+pub const MAX_ENDED: usize = 64;
 /// Late occurrences that are made up for with `catch_up` `all`.
 pub const MAX_CATCH_UP: u64 = 1000;
 /// How late an occurrence may be with `catch_up` `none`.
@@ -258,6 +261,7 @@ fn overdue(
         response: None,
         truncated: false,
         by: None,
+        unknown: Unknown::default(),
     };
     Some((since, report))
 }

@@ -10,6 +10,7 @@ use super::{
 use crate::schedule::{
     Attempt, Backfill, Cancel, CatchUp, Manual, Origin, Overlap, Phase, SkipCause, SkippedRange,
 };
+use crate::stored::Unknown;
 use crate::trigger::Trigger;
 
 impl Plan {
@@ -160,6 +161,7 @@ impl Plan {
                 by: backfill.by.clone(),
                 trace: backfill.trace,
                 origin: Origin::Backfill,
+                unknown: Unknown::default(),
             };
             let mut attempt = Attempt::new(backfill.id, at, 1, claimed.clone());
             attempt.manual = Some(Box::new(manual));
@@ -190,7 +192,7 @@ impl Plan {
     /// Cancels what is under way: a worker's job has ended with this, others are told to stop.
     fn cancel_others(&mut self, now: DateTime<Utc>, me: Uuid) {
         let reason = Some("its next occurrence is due".to_owned());
-        let cancel = Cancel { by: SCHEDULER.to_owned(), reason };
+        let cancel = Cancel::new(SCHEDULER.to_owned(), reason);
         for attempt in self.schedule.attempts.iter_mut().filter(|attempt| is_under_way(attempt)) {
             if let Phase::Running { since, .. } = attempt.phase {
                 let report = Box::new(cancel.report(now));

@@ -4,6 +4,7 @@ use super::tests::*;
 use super::*;
 use crate::execution::{Claim, Execution, ExecutionStatus, Outcome};
 use crate::schedule::{Backfill, SkipCause, execution_id};
+use crate::stored::Unknown;
 
 fn times(plan: &Plan) -> Vec<DateTime<Utc>> {
     plan.fire.iter().map(|attempt| attempt.scheduled_for).collect()
@@ -292,6 +293,7 @@ fn a_backfill_runs_each_time_of_its_span_once_beside_the_others() {
         by: "me".to_owned(),
         trace: None,
         correlation_id: "c".to_owned(),
+        unknown: Unknown::default(),
     }));
     let mut ran = Vec::new();
     let now = at("00:00:00");

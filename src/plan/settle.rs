@@ -4,12 +4,13 @@ use chrono::{DateTime, Duration, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{MAX_WAITING, SCHEDULER};
+use super::{MAX_ENDED, MAX_WAITING, SCHEDULER};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::schedule::{
     Attempt, Author, Cancel, Change, ChangeKind, EndedOccurrence, Phase, Schedule, ScheduleType,
     Status, execution_id,
 };
+use crate::stored::Unknown;
 
 /// When an attempt whose execution `id` failed at `now` is tried again, by the schedule's policy.
 /// `None` if it is not: its retries are used up, its kind of failure is not to be tried again, or too
@@ -49,7 +50,7 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution, followed: bool) -> boo
     }
     let stopped = attempt.cancel.clone().or_else(|| {
         let reason = Some("the schedule was deleted".to_owned());
-        let cancel = Cancel { by: SCHEDULER.to_owned(), reason };
+        let cancel = Cancel::new(SCHEDULER.to_owned(), reason);
         (schedule.status == Status::Deleted).then(|| Box::new(cancel))
     });
     match ended.status {
@@ -75,12 +76,17 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution, followed: bool) -> boo
         }
         schedule.attempts.push(retry);
     } else if was_made && followed {
+        // Those that nobody here may tell wait for a newer version, but not without bound.
+        if schedule.ended.len() >= MAX_ENDED {
+            schedule.ended.remove(0);
+        }
         schedule.ended.push(EndedOccurrence {
             execution_id: ended.id,
             success: ended.status == ExecutionStatus::Success,
             trace: ended.trace,
             correlation_id: ended.correlation_id.clone(),
             at: ended.completed_at.unwrap_or(ended.time),
+            unknown: Unknown::default(),
         });
     }
     let kind = schedule.spec.timing.schedule_type;

@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::Payload;
+use crate::stored::{Unknown, Word, keeps_unknown};
 use crate::trace_context::TraceContext;
 
 /// Why an occurrence was not acted on.
@@ -27,6 +28,9 @@ pub enum SkipCause {
     Changed,
     /// The schedule was deleted before they were acted on.
     Deleted,
+    /// What a newer version says.
+    #[serde(untagged)]
+    Other(Word),
 }
 
 impl SkipCause {
@@ -40,6 +44,7 @@ impl SkipCause {
             Self::Paused => "paused",
             Self::Changed => "changed",
             Self::Deleted => "deleted",
+            Self::Other(word) => word.as_str(),
         }
     }
 }
@@ -56,7 +61,7 @@ pub struct SkippedRange {
 }
 
 /// How far an attempt has come.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "phase", rename_all = "snake_case")]
 pub enum Phase {
     /// It is to be made at `due_at`: a retry, a run by hand, an occurrence that has to wait.
@@ -80,14 +85,14 @@ pub enum Phase {
         /// Until when the worker must report.
         deadline: DateTime<Utc>,
         /// How long the worker may be silent, as it was told.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         heartbeat_seconds: Option<u32>,
         /// When the worker was heard last. Its silence counts from when it is heard first: until then the
         /// command may wait in the stream.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         heard_at: Option<DateTime<Utc>>,
         /// How far the worker says it is, in percent.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         progress: Option<u8>,
     },
     /// It has ended; an instance is writing that to the history.
@@ -123,6 +128,7 @@ pub enum Ending {
 
 /// What is said of an attempt that has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Report {
     /// How it ended.
     pub ending: Ending,
@@ -146,19 +152,31 @@ pub struct Report {
     /// Of a cancellation: who asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+    /// What a newer version has added.
+    #[serde(skip)]
+    pub unknown: Unknown,
 }
 
 /// A wish that an attempt be stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Cancel {
     /// Who wishes it.
     pub by: String,
     /// Why, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What a newer version has added.
+    #[serde(skip)]
+    pub unknown: Unknown,
 }
 
 impl Cancel {
+    /// The wish of `by`.
+    pub fn new(by: String, reason: Option<String>) -> Self {
+        Self { by, reason, unknown: Unknown::default() }
+    }
+
     /// The end of an attempt that was stopped at `at`.
     pub fn report(&self, at: DateTime<Utc>) -> Report {
         Report {
@@ -170,12 +188,14 @@ impl Cancel {
             response: None,
             truncated: false,
             by: Some(self.by.clone()),
+            unknown: Unknown::default(),
         }
     }
 }
 
 /// One attempt to act on one occurrence.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(remote = "Self")]
 pub struct Attempt {
     /// Worked out from schedule, nominal time and number, see [`execution_id`].
     pub execution_id: Uuid,
@@ -187,15 +207,20 @@ pub struct Attempt {
     #[serde(flatten)]
     pub phase: Phase,
     /// Set where a user asked for it, and no occurrence of the schedule did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub manual: Option<Box<Manual>>,
     /// For `job`: what the worker must show to report.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// Set where it is to be stopped by who makes it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cancel: Option<Box<Cancel>>,
+    /// What a newer version has added.
+    #[serde(skip)]
+    pub unknown: Unknown,
 }
+
+keeps_unknown!(Report, Cancel, Manual);
 
 /// Who asked for a run beside a schedule's own times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -208,10 +233,14 @@ pub enum Origin {
     Backfill,
     /// A schedule that this one depends on.
     Upstream,
+    /// What a newer version says.
+    #[serde(untagged)]
+    Other(Word),
 }
 
 /// What a user who runs a schedule by hand asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Manual {
     /// The body of the command, instead of the schedule's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -226,21 +255,42 @@ pub struct Manual {
     /// What kind of wish it is.
     #[serde(default)]
     pub origin: Origin,
+    /// What a newer version has added.
+    #[serde(skip)]
+    pub unknown: Unknown,
 }
 
 impl Attempt {
     /// Attempt `number` at the occurrence of `schedule` at `scheduled_for`.
     pub fn new(schedule: Uuid, scheduled_for: DateTime<Utc>, number: u32, phase: Phase) -> Self {
         let execution_id = execution_id(schedule, scheduled_for, number);
-        Self { execution_id, scheduled_for, number, phase, manual: None, token: None, cancel: None }
+        Self::bare(execution_id, scheduled_for, number, phase, None)
+    }
+
+    /// An attempt beside the schedule's own times.
+    pub fn beside(
+        execution_id: Uuid,
+        scheduled_for: DateTime<Utc>,
+        phase: Phase,
+        manual: Manual,
+    ) -> Self {
+        Self::bare(execution_id, scheduled_for, 1, phase, Some(Box::new(manual)))
+    }
+
+    fn bare(
+        execution_id: Uuid,
+        scheduled_for: DateTime<Utc>,
+        number: u32,
+        phase: Phase,
+        manual: Option<Box<Manual>>,
+    ) -> Self {
+        let (token, cancel, unknown) = (None, None, Unknown::default());
+        Self { execution_id, scheduled_for, number, phase, manual, token, cancel, unknown }
     }
 
     /// An attempt that a user asked for at `now`, to be made at once, under an id that the user knows.
     pub fn manual(execution_id: Uuid, now: DateTime<Utc>, manual: Manual) -> Self {
-        let phase = Phase::Waiting { due_at: now };
-        let manual = Some(Box::new(manual));
-        let scheduled_for = now;
-        Self { execution_id, scheduled_for, number: 1, phase, manual, token: None, cancel: None }
+        Self::beside(execution_id, now, Phase::Waiting { due_at: now }, manual)
     }
 
     /// The attempt after this one, which failed.
@@ -249,9 +299,8 @@ impl Attempt {
         let origin = if self.manual.is_some() { self.execution_id } else { schedule };
         let number = self.number + 1;
         let execution_id = execution_id(origin, self.scheduled_for, number);
-        let (phase, manual) = (Phase::Waiting { due_at }, self.manual.clone());
-        let scheduled_for = self.scheduled_for;
-        Self { execution_id, scheduled_for, number, phase, manual, token: None, cancel: None }
+        let phase = Phase::Waiting { due_at };
+        Self::bare(execution_id, self.scheduled_for, number, phase, self.manual.clone())
     }
 }
 
@@ -286,21 +335,5 @@ mod tests {
         assert_ne!(id, execution_id(schedule, at, 2));
         assert_ne!(id, execution_id(Uuid::from_u128(2), at, 1));
         assert!(id < execution_id(schedule, at + chrono::Duration::milliseconds(1), 1));
-    }
-
-    #[test]
-    fn attempts_read_back_as_written() {
-        let at: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().unwrap();
-        let by = Uuid::from_u128(7);
-        let range = SkippedRange { cause: SkipCause::Missed, last: at, count: 3 };
-        for phase in [
-            Phase::Waiting { due_at: at },
-            Phase::Claimed { by, at, until: at },
-            Phase::Skipped { by, range },
-        ] {
-            let attempt = Attempt::new(by, at, 1, phase);
-            let json = serde_json::to_string(&attempt).unwrap();
-            assert_eq!(serde_json::from_str::<Attempt>(&json).unwrap(), attempt, "{json}");
-        }
     }
 }

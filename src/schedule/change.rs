@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::Schedule;
+use crate::stored::{Unknown, Word, format, keeps_unknown};
 
 /// What was done to a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,9 @@ pub enum ChangeKind {
     Triggered,
     /// Occurrences of the past are run.
     Backfilled,
+    /// What a newer version did.
+    #[serde(untagged)]
+    Other(Word),
 }
 
 impl ChangeKind {
@@ -47,12 +51,14 @@ impl ChangeKind {
             Self::Resumed => "resumed",
             Self::Triggered => "triggered",
             Self::Backfilled => "backfilled",
+            Self::Other(word) => word.as_str(),
         }
     }
 }
 
 /// An event that is not yet known to be in the audit stream.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Change {
     /// The `Nats-Msg-Id` of the event.
     pub event_id: Uuid,
@@ -60,7 +66,12 @@ pub struct Change {
     pub kind: ChangeKind,
     /// The event as it will be stored.
     pub body: Box<RawValue>,
+    /// What a newer version has added.
+    #[serde(skip)]
+    pub unknown: Unknown,
 }
+
+keeps_unknown!(Change);
 
 impl PartialEq for Change {
     fn eq(&self, other: &Self) -> bool {
@@ -89,6 +100,7 @@ impl Change {
     ) -> Self {
         let mut event = json!({
             "event_id": event_id,
+            "format": format::of_events(),
             "event": kind.event(),
             "time": time,
             "schedule_id": schedule.id,
@@ -101,7 +113,7 @@ impl Change {
             event.extend(details);
         }
         let body = serde_json::value::to_raw_value(&event).unwrap_or_default();
-        Self { event_id, kind, body }
+        Self { event_id, kind, body, unknown: Unknown::default() }
     }
 }
 

@@ -4,6 +4,7 @@
 //! and a firing of the same schedule cannot both win.
 
 mod attempt;
+mod attempt_form;
 mod change;
 mod fields;
 mod payload;
@@ -23,11 +24,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::stored::{Kept, Unknown, format, keeps_unknown};
 use crate::trace_context::TraceContext;
 
 pub use attempt::{
     Attempt, Cancel, Ending, Manual, Origin, Phase, Report, SkipCause, SkippedRange, execution_id,
 };
+pub use attempt_form::PhaseName;
 pub use change::{Author, Change, ChangeKind, differences};
 pub use fields::{
     FieldFault, MAX_FAULTS, object as object_field, parse as parse_fields,
@@ -163,6 +166,7 @@ impl Default for Delivery {
 
 /// What the user wrote, checked and with defaults filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Spec {
     /// 1 to 255 characters, unique per creator among schedules that are not deleted.
     pub name: String,
@@ -183,7 +187,7 @@ pub struct Spec {
     /// Seconds before the first retry; each further one waits twice as long.
     pub retry_delay_seconds: u32,
     /// How commands are sent.
-    pub delivery: Delivery,
+    pub delivery: Kept<Delivery>,
     /// Seconds an occurrence may be late and still be acted on.
     pub misfire_grace_seconds: u32,
     /// What becomes of occurrences that are late.
@@ -197,7 +201,7 @@ pub struct Spec {
     pub max_instances: u8,
     /// How failed attempts are tried again.
     #[serde(default)]
-    pub retry: RetryPolicy,
+    pub retry: Kept<RetryPolicy>,
     /// Where the command goes when its last attempt has failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letter: Option<Target>,
@@ -207,14 +211,31 @@ pub struct Spec {
     /// Whether the payload has placeholders.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub payload_template: bool,
+    /// What a newer version has added.
+    #[serde(skip)]
+    pub unknown: Unknown,
 }
 
 fn one() -> u8 {
     1
 }
 
+impl Spec {
+    /// Keeps what `old`, which this is to replace, has of a newer version.
+    fn keep_unknown(&mut self, old: &Self) {
+        self.unknown.clone_from(&old.unknown);
+        self.delivery.unknown.clone_from(&old.delivery.unknown);
+        self.retry.unknown.clone_from(&old.retry.unknown);
+        self.timing.unknown.clone_from(&old.timing.unknown);
+        if let (Some(after), Some(old)) = (&mut self.timing.after, &old.timing.after) {
+            after.unknown.clone_from(&old.unknown);
+        }
+    }
+}
+
 /// Occurrences of the past that are to be run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Backfill {
     /// Ids of its executions follow from it.
     pub id: Uuid,
@@ -229,10 +250,14 @@ pub struct Backfill {
     /// The trace that the request is a part of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceContext>,
+    /// What a newer version has added.
+    #[serde(skip)]
+    pub unknown: Unknown,
 }
 
 /// An occurrence that has ended and that other schedules wait for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct EndedOccurrence {
     /// Its last execution.
     pub execution_id: Uuid,
@@ -245,6 +270,9 @@ pub struct EndedOccurrence {
     pub trace: Option<TraceContext>,
     /// When it ended.
     pub at: DateTime<Utc>,
+    /// What a newer version has added.
+    #[serde(skip)]
+    pub unknown: Unknown,
 }
 
 /// Who wrote a record, to tell one's own write whose acknowledgement was lost from another's.
@@ -258,9 +286,16 @@ pub struct Writer {
 
 /// The record of one schedule, as stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Schedule {
     /// A UUIDv7, so ids sort by creation.
     pub id: Uuid,
+    /// The highest format of those that wrote it; 0 before formats had numbers.
+    #[serde(default)]
+    pub format: u16,
+    /// The least format that may act on it.
+    #[serde(default)]
+    pub needs: u16,
     /// What the user wrote.
     pub spec: Arc<Spec>,
     /// How often users have changed it: 1 when it is created. What the engine writes does not count,
@@ -333,9 +368,29 @@ pub struct Schedule {
     pub purge: bool,
     /// Who wrote this revision.
     pub writer: Writer,
+    /// What a newer version has added.
+    #[serde(skip)]
+    pub unknown: Unknown,
 }
 
+keeps_unknown!(Spec, Backfill, EndedOccurrence, Schedule);
+
 impl Schedule {
+    /// Says who writes the record next, and in which format.
+    pub fn sign(&mut self, writer: Writer) {
+        self.writer = writer;
+        // What a newer version put there it alone can judge.
+        let asked = if self.format > format::FORMAT { self.needs } else { 0 };
+        self.needs = asked.max(self.least_format());
+        self.format = self.format.max(format::FORMAT);
+    }
+
+    /// The least format that knows all features that the record uses. A feature that older versions
+    /// would get wrong raises it here, and raises [`format::FORMAT`].
+    fn least_format(&self) -> u16 {
+        1
+    }
+
     /// The latest time of an occurrence that was claimed ahead of its time and will be acted on.
     pub fn claimed_until(&self) -> Option<DateTime<Utc>> {
         let claimed = |attempt: &&Attempt| matches!(attempt.phase, Phase::Claimed { .. });

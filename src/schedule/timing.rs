@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{FieldFault, ScheduleType};
+use crate::stored::{Kept, Unknown, keeps_unknown};
 use crate::trigger::{CronTrigger, DstGap, DstOverlap, IntervalTrigger, Trigger};
 
 /// Longest interval: 365 days.
@@ -95,6 +96,7 @@ pub struct TimingFields {
 
 /// When a schedule fires, checked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Timing {
     /// How the schedule yields its times.
     pub schedule_type: ScheduleType,
@@ -123,16 +125,26 @@ pub struct Timing {
     pub jitter_seconds: u32,
     /// Whose occurrences a dependent schedule follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<After>,
+    pub after: Option<Kept<After>>,
     /// What becomes of skipped local times.
     #[serde(default)]
     pub dst_gap: DstGap,
     /// What becomes of repeated local times.
     #[serde(default)]
     pub dst_overlap: DstOverlap,
+    /// What a newer version has added.
+    #[serde(skip)]
+    pub unknown: Unknown,
 }
 
+keeps_unknown!(Timing);
+
 impl Timing {
+    /// Whose occurrences it follows.
+    pub fn follows(&self) -> Option<After> {
+        self.after.as_deref().copied()
+    }
+
     /// Compiles the timing of schedule `id`.
     ///
     /// # Errors
@@ -289,9 +301,10 @@ impl TimingFields {
             end_at: self.end_at,
             max_runs: self.max_runs.filter(|most| *most > 0),
             jitter_seconds: u32::try_from(self.jitter_seconds.unwrap_or(0)).unwrap_or(0),
-            after: self.after,
+            after: self.after.map(Kept::from),
             dst_gap: self.dst_gap.unwrap_or_default(),
             dst_overlap: self.dst_overlap.unwrap_or_default(),
+            unknown: Unknown::default(),
         };
         match timing.trigger(id) {
             Ok(trigger) => {

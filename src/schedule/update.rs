@@ -129,7 +129,7 @@ impl UpdateSchedule {
             now.end_at = timing.end_at;
             now.max_runs = timing.max_runs;
             now.jitter_seconds = Some(u64::from(timing.jitter_seconds));
-            now.after = timing.after;
+            now.after = timing.follows();
             let cron = kind == ScheduleType::Cron;
             now.dst_gap = cron.then_some(timing.dst_gap);
             now.dst_overlap = cron.then_some(timing.dst_overlap);
@@ -163,7 +163,7 @@ impl UpdateSchedule {
             retry_delay_seconds: self
                 .retry_delay_seconds
                 .or(Some(u64::from(spec.retry_delay_seconds))),
-            delivery: self.delivery.clone().or_else(|| Some(spec.delivery.clone())),
+            delivery: self.delivery.clone().or_else(|| Some(spec.delivery.known.clone())),
             misfire_grace_seconds: self
                 .misfire_grace_seconds
                 .or(Some(u64::from(spec.misfire_grace_seconds))),

@@ -11,6 +11,7 @@ use super::{
     Schedule, ScheduleType, Spec, Status, Target, TargetPattern, Timing, UpdateSchedule, Writer,
     template,
 };
+use crate::stored::Unknown;
 use crate::trigger::Trigger;
 
 /// Checks a request to create schedule `id` at `now` and makes its record.
@@ -40,8 +41,10 @@ pub fn new_schedule(
     if next_run_at.is_none() && spec.timing.schedule_type != ScheduleType::Dependent {
         return Err(vec![no_time_left()]);
     }
-    let schedule = Schedule {
+    let mut schedule = Schedule {
         id,
+        format: 0,
+        needs: 0,
         spec: Arc::new(spec),
         revision: 1,
         status: Status::Active,
@@ -71,7 +74,9 @@ pub fn new_schedule(
         events: Vec::new(),
         purge: false,
         writer,
+        unknown: Unknown::default(),
     };
+    schedule.sign(writer);
     Ok((schedule, trigger))
 }
 
@@ -100,7 +105,8 @@ pub fn apply_update(
     } else {
         Some((timing.clone(), former.clone().map_err(|fault| vec![fault])?))
     };
-    let (spec, trigger) = check_spec(&request, rules, schedule.id, now, kept)?;
+    let (mut spec, trigger) = check_spec(&request, rules, schedule.id, now, kept)?;
+    spec.keep_unknown(&schedule.spec);
     schedule.spec = Arc::new(spec);
     if update.changes_timing() {
         if schedule.has_had_all() {
@@ -245,15 +251,16 @@ fn check_spec(
         priority: u8::try_from(priority).unwrap_or(5),
         max_retries: u8::try_from(max_retries).unwrap_or(3),
         retry_delay_seconds,
-        delivery,
+        delivery: delivery.into(),
         misfire_grace_seconds,
         catch_up: request.catch_up.unwrap_or(rules.catch_up),
         overlap: request.overlap.unwrap_or_default(),
         max_instances: u8::try_from(max_instances).unwrap_or(1),
-        retry,
+        retry: retry.into(),
         dead_letter,
         pause_on_failure: Some(pause_on_failure).filter(|count| *count > 0),
         payload_template,
+        unknown: Unknown::default(),
     };
     Ok((spec, trigger))
 }

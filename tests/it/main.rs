@@ -10,6 +10,7 @@ mod connecting;
 mod crashes;
 mod dev;
 mod firing;
+mod formats;
 mod harness;
 mod history;
 mod hostile;

@@ -1,16 +1,18 @@
 //! One execution with all attempts at its occurrence.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::execution::Execution;
+use crate::stored::write_behind;
 
 /// Room in a reply for what is around the executions.
 const RESERVE: usize = 16 * 1024;
+/// The field beside those of an execution.
+const ATTEMPTS: &str = "attempts";
 
 /// An execution, as its latest event shows it, and the attempts at the same occurrence.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, JsonSchema)]
 pub struct ExecutionStory {
     /// The execution.
     #[serde(flatten)]
@@ -36,18 +38,22 @@ impl ExecutionStory {
     }
 }
 
-// Derived code would read raw JSON by way of values, and so not read it at all.
+// Derived code would take raw JSON by way of values, and so neither read nor write it.
+impl Serialize for ExecutionStory {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let attempts =
+            serde_json::value::to_raw_value(&self.attempts).map_err(serde::ser::Error::custom)?;
+        write_behind(&self.execution, std::iter::once((ATTEMPTS, &*attempts)), serializer)
+    }
+}
+
 impl<'de> Deserialize<'de> for ExecutionStory {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Attempts {
-            #[serde(default)]
-            attempts: Vec<Execution>,
-        }
-        let json = Box::<RawValue>::deserialize(deserializer)?;
-        let execution = serde_json::from_str(json.get()).map_err(serde::de::Error::custom)?;
-        let Attempts { attempts } =
-            serde_json::from_str(json.get()).map_err(serde::de::Error::custom)?;
+        let mut execution = Execution::deserialize(deserializer)?;
+        let attempts = match execution.unknown.take(ATTEMPTS) {
+            Some(json) => serde_json::from_str(json.get()).map_err(serde::de::Error::custom)?,
+            None => Vec::new(),
+        };
         Ok(Self { execution, attempts })
     }
 }

@@ -136,6 +136,7 @@ impl Http {
             nats_connected: health.is_connected(),
             ready: health.not_ready().is_none(),
             set_aside: api.map_or(0, |api| api.index.set_aside().len()),
+            left_to_newer: api.map_or(0, |api| api.index.left_to_newer().0),
             history_entries: api.map_or(0, |api| api.history.len()),
             instances: load.instances.load(Relaxed),
             streams: seen.nats.streams.iter().map(stream).collect(),

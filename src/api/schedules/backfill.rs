@@ -11,6 +11,7 @@ use super::super::reply::{Links, Reply};
 use super::super::{Api, Caller};
 use crate::clock;
 use crate::schedule::{Backfill, ChangeKind, FieldFault, Schedule, ScheduleType};
+use crate::stored::Unknown;
 
 /// Occurrences that one request may run.
 const MAX_OCCURRENCES: u64 = 1000;
@@ -71,6 +72,7 @@ impl Api {
                 by: actor.clone(),
                 trace: caller.trace,
                 correlation_id: caller.correlation_id.clone(),
+                unknown: Unknown::default(),
             };
             let count = occurrences.len();
             let change = |schedule: &mut Schedule, now: DateTime<Utc>| {

@@ -107,7 +107,7 @@ impl Api {
 
     /// Refuses to follow a schedule that is not there, or that follows this one.
     pub(super) async fn check_after(&self, schedule: &Schedule) -> Result<(), ApiError> {
-        let Some(after) = schedule.spec.timing.after else { return Ok(()) };
+        let Some(after) = schedule.spec.timing.follows() else { return Ok(()) };
         let upstream = after.schedule_id;
         let stored = self.record(upstream).await?;
         let there = stored.is_some_and(|(s, _)| s.status != Status::Deleted && !s.purge);

@@ -162,7 +162,7 @@ fn mark_deleted(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str, by: Uu
     schedule.next_run_at = None;
     schedule.backfill = None;
     let reason = Some("the schedule was deleted".to_owned());
-    let cancel = Cancel { by: actor.to_owned(), reason };
+    let cancel = Cancel::new(actor.to_owned(), reason);
     for attempt in &mut schedule.attempts {
         if matches!(attempt.phase, Phase::Waiting { .. }) {
             let report = Box::new(cancel.report(now));

@@ -17,6 +17,7 @@ use crate::schedule::{
     Attempt, ChangeKind, FieldFault, MAX_PAYLOAD_BYTES, Manual, Origin, Payload, Schedule,
     ScheduleType, SkipCause, Status, check_template,
 };
+use crate::stored::Unknown;
 
 /// Longest time to wait for the outcome of a run by hand.
 pub(crate) const MAX_WAIT_MS: u64 = 60_000;
@@ -150,6 +151,7 @@ impl Api {
             by: caller.actor(),
             trace: caller.trace,
             origin: Origin::User,
+            unknown: Unknown::default(),
         };
         let change = |schedule: &mut Schedule, now: DateTime<Utc>| {
             let known = |attempt: &Attempt| attempt.execution_id == execution_id;

@@ -33,7 +33,7 @@ impl Api {
     pub(super) async fn admit(
         &self,
         schedule: &Schedule,
-        reserved: Reserved,
+        reserved: &Reserved,
     ) -> Result<(), ApiError> {
         let refused = match self.has_room(schedule, reserved).await {
             Ok(true) => return Ok(()),
@@ -49,7 +49,7 @@ impl Api {
         Err(refused)
     }
 
-    async fn has_room(&self, schedule: &Schedule, reserved: Reserved) -> Result<bool, ApiError> {
+    async fn has_room(&self, schedule: &Schedule, reserved: &Reserved) -> Result<bool, ApiError> {
         let seen = tokio::time::timeout(SEEN_WITHIN, self.index.until_seen(reserved.revision));
         seen.await.map_err(|_| {
             let message = "this instance does not see new schedules in time; try again";
@@ -75,8 +75,9 @@ impl Api {
     /// Removes a reservation that seems to be left behind; whether the index has changed by it.
     async fn remove_orphan(&self, orphan: &ComingSchedule) -> Result<bool, ApiError> {
         let key = &orphan.key;
-        let reserved = Reserved { revision: orphan.revision, first: orphan.first };
-        let revision = match self.fence(key, orphan.schedule, reserved, None).await {
+        let ComingSchedule { revision, first, ref unknown, .. } = *orphan;
+        let reserved = Reserved { revision, first, unknown: unknown.clone() };
+        let revision = match self.fence(key, orphan.schedule, &reserved, None).await {
             Ok(Some(revision)) => revision,
             Ok(None) => return Ok(false),
             // It moved, or is gone, and the watch did not show it.

@@ -42,7 +42,7 @@ use super::error::{ApiError, Code};
 use crate::clock;
 use crate::failpoint::reached;
 use crate::history_index::Page;
-use crate::index::{Entry, read_record};
+use crate::index::{Entry, Unreadable, read_record};
 use crate::jetstream::names as subjects;
 use crate::jetstream::{WriteError, schedules};
 use crate::schedule::{
@@ -130,6 +130,24 @@ fn touch(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str) {
     schedule.updated_by = Some(actor.to_owned());
 }
 
+/// What is said of a record that this instance does not act on. One that needs a newer version is
+/// `unavailable`: where such an instance runs, it answers when the request is sent again.
+fn unreadable(id: Uuid, error: &Unreadable) -> ApiError {
+    match error {
+        Unreadable::Newer(newer) => {
+            let reason = &newer.reason;
+            let message = format!(
+                "schedule {id} is left to instances of a newer version: {reason}; try again"
+            );
+            ApiError::new(Code::Unavailable, message)
+        }
+        Unreadable::Broken(reason) => {
+            let message = format!("the record of schedule {id} cannot be read: {reason}");
+            ApiError::new(Code::NotAllowed, message)
+        }
+    }
+}
+
 fn required_id(id: Option<Uuid>) -> Result<Uuid, ApiError> {
     id.ok_or_else(|| vec![FieldFault::new("schedule_id", "is required")].into())
 }
@@ -141,7 +159,7 @@ impl Api {
         schedule: &mut Schedule,
         revision: u64,
     ) -> Result<u64, WriteError> {
-        schedule.writer = self.writer();
+        schedule.sign(self.writer());
         let size = schedules::encode(schedule)?.len();
         if size + RESERVE > self.js.client().max_payload() {
             return Err(WriteError::Refused(format!(
@@ -251,10 +269,8 @@ impl Api {
         let Some((revision, value)) = stored.and_then(|s| Some((s.revision, s.value?))) else {
             return Ok(None);
         };
-        let (schedule, _) = read_record(Some(id), &value).map_err(|reason| {
-            let message = format!("the record of schedule {id} cannot be read: {reason}");
-            ApiError::new(Code::NotAllowed, message)
-        })?;
+        let (schedule, _) =
+            read_record(Some(id), &value).map_err(|error| unreadable(id, &error))?;
         Ok(Some((schedule, revision)))
     }
 }

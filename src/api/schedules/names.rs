@@ -33,11 +33,12 @@ use super::super::Api;
 use super::super::error::{ApiError, Code};
 use crate::clock;
 use crate::failpoint::failpoint;
-use crate::index::{Reservation, read_record};
+use crate::index::{Reservation, Unreadable, read_record};
 use crate::jetstream::names::{name_key, schedule_key};
 use crate::jetstream::{WriteError, schedules};
 use crate::metrics::{Lock, LockFailure};
 use crate::schedule::{FieldFault, Schedule, Status};
+use crate::stored::Unknown;
 
 /// Age at which a reservation without a record counts as left behind by a crash.
 pub(super) const ORPHAN_AFTER: Duration = Duration::from_secs(10);
@@ -47,12 +48,14 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(12);
 pub(super) const PAUSE: Duration = Duration::from_millis(25);
 
 /// A name that is ours.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Reserved {
     /// The revision of its key.
     pub(super) revision: u64,
     /// The revision at which the schedule reserved it first.
     pub(super) first: u64,
+    /// What a newer version has added.
+    pub(super) unknown: Unknown,
 }
 
 /// Who has a name.
@@ -94,7 +97,7 @@ impl Api {
             }
             return Ok((stored, revision));
         }
-        self.admit(&schedule, reserved).await?;
+        self.admit(&schedule, &reserved).await?;
         let mut reservation = reserved.revision;
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -122,8 +125,8 @@ impl Api {
             }
             // Unknown: it may still arrive. Moving the reservation on refuses it from now on, so
             // what the leader shows afterwards is final.
-            let first = Some(reserved.first);
-            reservation = self.write_name(&name_key, schedule.id, reservation, first).await?;
+            let moved = Reserved { revision: reservation, ..reserved.clone() };
+            reservation = self.move_name(&name_key, schedule.id, &moved).await?;
             if let Some(stored) = self.record(schedule.id).await? {
                 self.count_created(&schedule);
                 return Ok(stored);
@@ -145,12 +148,13 @@ impl Api {
     ) -> Result<Reserved, ApiError> {
         let key = &name_key(&schedule.created_by, &schedule.spec.name);
         let deadline = Instant::now() + PATIENCE;
-        let (mut expected, mut first) = (0, None);
+        let (mut expected, mut first, mut unknown) = (0, None, Unknown::default());
         loop {
-            match self.write_name(key, schedule.id, expected, first).await {
+            match self.write_name(key, schedule.id, expected, first, &unknown).await {
                 Ok(revision) => {
                     self.metrics.claimed(Lock::Name);
-                    return Ok(Reserved { revision, first: first.unwrap_or(revision) });
+                    let first = first.unwrap_or(revision);
+                    return Ok(Reserved { revision, first, unknown });
                 }
                 Err(WriteError::Conflict) => {
                     self.metrics.claim_failed(Lock::Name, LockFailure::Conflict);
@@ -160,15 +164,16 @@ impl Api {
                     return Err(error.into());
                 }
             }
-            (expected, first) = match self.holder(key, schedule).await? {
+            (expected, first, unknown) = match self.holder(key, schedule).await? {
                 // Written anew, so that whoever is about to free it for us sees that it moved.
                 Holder::Us(known) => {
-                    (known.revision, Some(known.first).filter(|first| *first > since))
+                    let first = Some(known.first).filter(|first| *first > since);
+                    (known.revision, first, known.unknown)
                 }
-                Holder::Nobody(revision) => (revision, None),
+                Holder::Nobody(revision) => (revision, None, Unknown::default()),
                 Holder::Orphan(orphan, id) => {
-                    match self.fence(key, id, orphan, Some(&schedule.spec.name)).await? {
-                        Some(revision) => (revision, None),
+                    match self.fence(key, id, &orphan, Some(&schedule.spec.name)).await? {
+                        Some(revision) => (revision, None, Unknown::default()),
                         None => return Err(already_exists(&schedule.spec.name, id)),
                     }
                 }
@@ -193,10 +198,10 @@ impl Api {
         &self,
         key: &str,
         id: Uuid,
-        orphan: Reserved,
+        orphan: &Reserved,
         name: Option<&str>,
     ) -> Result<Option<u64>, ApiError> {
-        let revision = self.write_name(key, id, orphan.revision, Some(orphan.first)).await?;
+        let revision = self.move_name(key, id, orphan).await?;
         failpoint("after_fence");
         Ok((!self.has_name(id, name).await?).then_some(revision))
     }
@@ -229,16 +234,24 @@ impl Api {
         Err(WriteError::Conflict.into())
     }
 
+    /// Writes a reservation anew, which moves its revision.
+    async fn move_name(&self, key: &str, id: Uuid, reserved: &Reserved) -> Result<u64, WriteError> {
+        let Reserved { revision, first, unknown } = reserved;
+        self.write_name(key, id, *revision, Some(*first), unknown).await
+    }
+
     /// Writes a reservation at an expected revision and settles an unknown outcome: the token says
     /// whether what is stored is ours.
-    pub(super) async fn write_name(
+    async fn write_name(
         &self,
         key: &str,
         id: Uuid,
         expected: u64,
         first: Option<u64>,
+        unknown: &Unknown,
     ) -> Result<u64, WriteError> {
-        let reservation = Reservation { schedule_id: id, token: rand::random(), first };
+        let (token, unknown) = (rand::random(), unknown.clone());
+        let reservation = Reservation { schedule_id: id, token, first, unknown };
         let value = serde_json::to_vec(&reservation)
             .map(Bytes::from)
             .map_err(|error| WriteError::Refused(error.to_string()))?;
@@ -253,7 +266,8 @@ impl Api {
             }
             match self.store.read(key).await {
                 Ok(Some(stored)) if stored.revision > expected => {
-                    let ours = Reservation::read(stored.value.as_deref()) == Some(reservation);
+                    let ours = Reservation::read(stored.value.as_deref())
+                        .is_some_and(|now| now == reservation);
                     return if ours { Ok(stored.revision) } else { Err(WriteError::Conflict) };
                 }
                 Ok(None) if expected > 0 => return Err(WriteError::Conflict),
@@ -273,7 +287,8 @@ impl Api {
             return Ok(free);
         };
         let (id, revision) = (reservation.schedule_id, stored.revision);
-        let reserved = Reserved { revision, first: reservation.first.unwrap_or(revision) };
+        let (first, unknown) = (reservation.first.unwrap_or(revision), reservation.unknown);
+        let reserved = Reserved { revision, first, unknown };
         if id == schedule.id {
             return Ok(Holder::Us(reserved));
         }
@@ -284,6 +299,9 @@ impl Api {
             Some(record) => match read_record(Some(id), &record) {
                 Ok((held, _)) if held.status == Status::Deleted => unused,
                 Ok((held, _)) if held.spec.name != schedule.spec.name => unused,
+                // Whether it was only slow, those can tell that may write it.
+                Err(Unreadable::Newer(held)) if !held.is_live => unused,
+                Err(Unreadable::Newer(held)) if held.name != schedule.spec.name => unused,
                 // A record that cannot be read may be mended: it keeps its name.
                 _ => Holder::Schedule(id),
             },

@@ -27,19 +27,26 @@ use crate::failpoint::failpoint;
 use crate::jetstream::WriteError;
 use crate::jetstream::names::once_key;
 use crate::schedule::{CreateSchedule, FieldFault, Schedule};
+use crate::stored::{Unknown, keeps_unknown};
 
 /// How long a request is remembered.
 const REMEMBERED: Duration = Duration::from_secs(86_400);
 
 /// A request that may be repeated.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 struct Memo {
     schedule_id: Uuid,
     /// SHA-256 of what was asked for.
     request: String,
     /// Whether the schedule was created.
     done: bool,
+    /// What a newer version has added.
+    #[serde(skip)]
+    unknown: Unknown,
 }
+
+keeps_unknown!(Memo);
 
 /// A schedule as it is stored, and whether an earlier request created it.
 pub(super) struct Once {
@@ -78,7 +85,8 @@ impl Api {
                     // What cannot be created leaves no memo.
                     let schedule = make(mine)?;
                     self.check_after(&schedule).await?;
-                    let memo = Memo { schedule_id: mine, request: hash.clone(), done: false };
+                    let (request, unknown) = (hash.clone(), Unknown::default());
+                    let memo = Memo { schedule_id: mine, request, done: false, unknown };
                     match self.store.put_for(&memo_key, memo.encode()?, revision, REMEMBERED).await
                     {
                         Ok(written) => revision = written,
@@ -134,7 +142,7 @@ impl Api {
         mut revision: u64,
         deadline: Instant,
     ) -> Result<(), ApiError> {
-        let done = Memo { done: true, request: memo.request.clone(), ..*memo }.encode()?;
+        let done = Memo { done: true, ..memo.clone() }.encode()?;
         loop {
             let error = match self.store.put_for(key, done.clone(), revision, REMEMBERED).await {
                 Ok(_) => return Ok(()),

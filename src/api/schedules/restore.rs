@@ -60,7 +60,7 @@ impl Api {
             // Before each try: the reservation may have been taken over since the last one.
             let reserved = self.reserve_name(&schedule, revision).await?;
             failpoint("after_reserve");
-            match self.admit(&schedule, reserved).await {
+            match self.admit(&schedule, &reserved).await {
                 Ok(()) => {}
                 // Another request restores it too.
                 Err(error) if error.code == Code::Conflict => continue,

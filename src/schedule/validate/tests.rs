@@ -26,7 +26,7 @@ fn the_smallest_request_gets_the_defaults() {
     assert_eq!((spec.max_retries, spec.retry_delay_seconds), (3, 300));
     assert_eq!(spec.misfire_grace_seconds, 300);
     assert_eq!(spec.command_payload.as_str(), "{}");
-    assert_eq!(spec.delivery, super::super::Delivery::default());
+    assert_eq!(spec.delivery.known, super::super::Delivery::default());
     // Midnight itself is the first occurrence of a schedule created at midnight.
     assert_eq!(schedule.next_run_at.unwrap().to_rfc3339(), "2026-01-01T00:00:00+00:00");
 }

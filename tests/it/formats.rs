@@ -1,0 +1,386 @@
+//! Stored values outlive versions: what earlier versions wrote is read and acted on, and what newer ones
+//! wrote is kept or left to them.
+//!
+//! `tests/formats/<n>.json` is all that a service of format n stored, frozen: it must be read for ever. A
+//! new format gets a file of its own.
+
+use std::time::Duration;
+
+use nats_scheduler::index::read_record;
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+use crate::harness::{Nats, far, in_ms, wait_for};
+
+const FROZEN: [&str; 2] = [include_str!("../formats/0.json"), include_str!("../formats/1.json")];
+const BUCKET: &str = "KV_scheduler_schedules";
+
+struct Row {
+    stream: &'static str,
+    subject: String,
+    headers: Map<String, Value>,
+    body: String,
+}
+
+fn rows(frozen: &str) -> Vec<Row> {
+    let all: Value = serde_json::from_str(frozen).unwrap();
+    let streams = [BUCKET, "SCHEDULER_EXECUTIONS", "SCHEDULER_AUDIT"];
+    let of = |stream: &'static str| {
+        let rows = all[stream].as_array().unwrap().clone();
+        rows.into_iter().map(move |row| Row {
+            stream,
+            subject: row["subject"].as_str().unwrap().to_owned(),
+            headers: row["headers"].as_object().unwrap().clone(),
+            body: row["body"].as_str().unwrap().to_owned(),
+        })
+    };
+    streams.into_iter().flat_map(of).collect()
+}
+
+/// The records of schedules in a frozen store.
+fn records(frozen: &str) -> Vec<Value> {
+    let rows = rows(frozen).into_iter().filter(|row| row.subject.contains(".schedule."));
+    let rows = rows.filter(|row| row.stream == BUCKET);
+    rows.map(|row| serde_json::from_str(&row.body).unwrap()).collect()
+}
+
+/// A server that holds what a service stored, each value as `change` makes it.
+async fn restored(frozen: &str, change: impl Fn(&Row, Value) -> Value) -> Nats {
+    let nats = Nats::start().await;
+    // Makes the streams as this version has them.
+    let mut service = nats.service().await;
+    assert!(service.stop().await.success());
+    for row in rows(frozen) {
+        let mut headers = async_nats::HeaderMap::new();
+        for (name, value) in &row.headers {
+            headers.insert(name.as_str(), value.as_str().unwrap());
+        }
+        // Raw, so that numbers stay as they were written.
+        let body = match change(&row, Value::Null) {
+            Value::Null => row.body.clone(),
+            fields => with_fields(&row.body, &fields),
+        };
+        let ack = nats.js.publish_with_headers(row.subject, headers, body.into()).await.unwrap();
+        ack.await.unwrap();
+    }
+    nats
+}
+
+/// An object of JSON text with more fields.
+fn with_fields(object: &str, fields: &Value) -> String {
+    let fields = fields.to_string();
+    format!("{},{}", &object[..object.len() - 1], &fields[1..])
+}
+
+async fn stored_text(nats: &Nats, key: &str) -> String {
+    let bucket = nats.js.get_stream(BUCKET).await.unwrap();
+    let subject = format!("$KV.scheduler_schedules.{key}");
+    let message = bucket.get_last_raw_message_by_subject(&subject).await.unwrap();
+    String::from_utf8(message.payload.to_vec()).unwrap()
+}
+
+async fn stored(nats: &Nats, key: &str) -> Value {
+    serde_json::from_str(&stored_text(nats, key).await).unwrap()
+}
+
+async fn id_of(nats: &Nats, name: &str) -> String {
+    let request = json!({ "name": name });
+    let reply = nats.request("schedule.list", &json!({})).await;
+    let found = reply["data"].as_array().unwrap().iter().find(|one| one["name"] == name);
+    found.unwrap_or_else(|| panic!("no {request} in {reply}"))["id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn what_every_format_stored_is_read_fired_and_rewritten() {
+    for frozen in FROZEN {
+        let nats = restored(frozen, |_, nothing| nothing).await;
+        let history = nats.count("SCHEDULER_EXECUTIONS").await;
+        let _service = nats.service().await;
+        let status = nats.ask("status", json!({})).await;
+        assert_eq!(status["set_aside"], json!([]));
+        assert_eq!(status["left_to_newer"]["count"], 0);
+        // It fires, also what was claimed by an instance that is no more, and what follows it.
+        nats.wait_executions(json!({ "status": "success" }), history + 3).await;
+        for name in ["cron", "follower"] {
+            let id = id_of(&nats, name).await;
+            let filter = json!({ "schedule_id": id, "status": "success" });
+            let shown = nats.wait_executions(filter, 3).await;
+            let story = nats.ask("execution.get", json!({ "execution_id": shown[0]["id"] })).await;
+            assert_eq!(story["schedule_name"], name);
+            assert_eq!(stored(&nats, &format!("schedule.{id}")).await["format"], 1);
+        }
+        // What was stored of executions is shown as it was.
+        let skipped = nats.wait_executions(json!({ "status": "skipped" }), 1).await;
+        assert!(skipped.iter().any(|one| one["skipped"]["cause"] == "overlap"), "{skipped:?}");
+        // Names are taken, and users can change what is there.
+        let taken = json!({ "name": "paused", "created_by": "bob" });
+        let mut again = far("paused");
+        again.as_object_mut().unwrap().extend(taken.as_object().unwrap().clone());
+        assert_eq!(nats.refused("schedule.create", again).await["code"], "already_exists");
+        let paused = id_of(&nats, "paused").await;
+        let resumed = nats.ask("schedule.resume", json!({ "schedule_id": paused })).await;
+        assert_eq!((&resumed["status"], &resumed["revision"]), (&json!("active"), &json!(3)));
+        let worked = id_of(&nats, "every field").await;
+        let update = json!({ "schedule_id": worked, "priority": 2 });
+        nats.ask("schedule.update", update).await;
+        let text = stored_text(&nats, &format!("schedule.{worked}")).await;
+        assert!(text.contains("12345678901234567890123"), "{text}");
+    }
+}
+
+/// Fields of a newer version.
+fn newer() -> Value {
+    json!({ "zz_new": { "a": [1, null, "x"] }, "zz_more": 2.5 })
+}
+
+fn has_newer(value: &Value) -> bool {
+    let new = newer();
+    new.as_object().unwrap().iter().all(|(name, new)| &value[name] == new)
+}
+
+#[tokio::test]
+async fn fields_of_newer_versions_survive_what_older_ones_do() {
+    let nats = restored(FROZEN[1], |row, _| {
+        if row.subject.contains(".schedule.") && row.stream == BUCKET {
+            Value::Null
+        } else {
+            newer()
+        }
+    })
+    .await;
+    // And within the records, at every level.
+    for mut record in records(FROZEN[1]) {
+        // Numbers that a reader of JSON would change are not what this is about.
+        if record["spec"]["name"] == "every field" {
+            record["spec"]["command_payload"] = json!({});
+        }
+        add_everywhere(&mut record, &newer());
+        let id = record["id"].as_str().unwrap();
+        let subject = format!("$KV.scheduler_schedules.schedule.{id}");
+        nats.js.publish(subject, record.to_string().into()).await.unwrap().await.unwrap();
+    }
+    let history = nats.count("SCHEDULER_EXECUTIONS").await;
+    let _service = nats.service().await;
+    nats.wait_executions(json!({ "status": "success" }), history + 4).await;
+    let id = id_of(&nats, "cron").await;
+    for (operation, more) in [
+        ("schedule.pause", json!({ "reason": "r" })),
+        ("schedule.resume", json!({})),
+        ("schedule.trigger", json!({})),
+        ("schedule.update", json!({ "priority": 9, "name": "cron 2" })),
+        (
+            "schedule.update",
+            json!({ "cron_expression": "*/3 * * * * *", "delivery": { "mode": "core" } }),
+        ),
+        ("schedule.update", json!({ "retry": { "max_seconds": 9 } })),
+        ("schedule.delete", json!({})),
+        ("schedule.restore", json!({})),
+    ] {
+        let mut request = json!({ "schedule_id": id });
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        nats.ask(operation, request).await;
+    }
+    let record = stored(&nats, &format!("schedule.{id}")).await;
+    for place in ["", "/spec", "/spec/timing", "/spec/delivery", "/spec/retry"] {
+        assert!(has_newer(record.pointer(place).unwrap()), "{place}: {record}");
+    }
+    let follower = stored(&nats, &format!("schedule.{}", id_of(&nats, "follower").await)).await;
+    assert!(has_newer(&follower["spec"]["timing"]["after"]), "{follower}");
+    // An attempt that a worker has, through a heartbeat.
+    let id = id_of(&nats, "every field").await;
+    let record = stored(&nats, &format!("schedule.{id}")).await;
+    let attempts = record["attempts"].as_array().unwrap();
+    let running = attempts.iter().find(|attempt| attempt["phase"] == "running").unwrap();
+    let request = json!({ "execution_id": running["execution_id"], "token": running["token"] });
+    nats.ask("execution.heartbeat", request).await;
+    let record = stored(&nats, &format!("schedule.{id}")).await;
+    let attempts = record["attempts"].as_array().unwrap();
+    let heard = attempts.iter().find(|attempt| attempt["heard_at"].is_string()).unwrap();
+    assert!(has_newer(heard), "{heard}");
+    // What it ends with starts from what was said when it began.
+    let request = json!({ "execution_id": running["execution_id"], "token": running["token"] });
+    nats.ask("execution.complete", request).await;
+    let done = json!({ "schedule_id": id, "status": "success" });
+    let done = nats.wait_executions(done, 1).await;
+    let story = nats.ask("execution.get", json!({ "execution_id": done[0]["id"] })).await;
+    assert!(has_newer(&story) && story["attempts"].is_array(), "{story}");
+}
+
+/// Adds fields to every object of a record that is ours, and not a user's.
+fn add_everywhere(value: &mut Value, fields: &Value) {
+    match value {
+        Value::Object(object) => {
+            for (name, value) in object.iter_mut() {
+                if !["command_payload", "payload", "body", "writer"].contains(&name.as_str()) {
+                    add_everywhere(value, fields);
+                }
+            }
+            object.extend(fields.as_object().unwrap().clone());
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| add_everywhere(value, fields)),
+        _ => {}
+    }
+}
+
+/// A record with everything that a record can hold.
+fn full_record() -> Value {
+    let mut all = records(FROZEN[1]).into_iter();
+    let mut record = all.find(|record| record["spec"]["name"] == "every field").unwrap();
+    let (at, id) = ("2026-01-01T00:00:00Z", "018f0000-0000-7000-8000-000000000001");
+    record["spec"]["command_payload"] = json!({});
+    record["backfill"] =
+        json!({ "id": id, "next": at, "until": at, "by": "b", "correlation_id": "c" });
+    record["ended"] =
+        json!([{ "execution_id": id, "success": true, "correlation_id": "c", "at": at }]);
+    record["spec"]["timing"]["after"] = json!({ "schedule_id": id, "on": "failure" });
+    record["deleted_from"] = json!("paused");
+    let attempt = |more: Value| {
+        let mut attempt = json!({ "execution_id": id, "scheduled_for": at, "number": 1 });
+        attempt.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        attempt
+    };
+    let report = json!({ "ending": "failed", "at": at, "error_type": "e", "is_final": true });
+    let cancel = json!({ "by": "ops", "reason": "r" });
+    record["attempts"].as_array_mut().unwrap().extend([
+        attempt(json!({ "phase": "claimed", "by": id, "at": at, "until": at, "cancel": cancel })),
+        attempt(json!({ "phase": "reported", "by": id, "since": at, "report": report })),
+        attempt(json!({ "phase": "skipped", "by": id, "cause": "bank_holiday", "last": at, "count": 3 })),
+    ]);
+    record["events"][0]["kind"] = json!("applied");
+    record
+}
+
+fn field() -> impl Strategy<Value = (String, Value)> {
+    let value = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        ".{0,8}".prop_map(Value::from),
+        prop::collection::vec(any::<u8>(), 0..3).prop_map(Value::from),
+        Just(json!({ "a": { "b": [] } })),
+    ];
+    ("zz_.{0,6}", value)
+}
+
+proptest! {
+    #[test]
+    fn a_record_with_any_unknown_fields_is_rewritten_with_all_of_them(
+        fields in prop::collection::btree_map(field().prop_map(|(name, _)| name), field(), 1..5),
+    ) {
+        let fields: Map<String, Value> =
+            fields.into_iter().map(|(name, (_, value))| (name, value)).collect();
+        let mut record = full_record();
+        add_everywhere(&mut record, &Value::Object(fields));
+        let (mut schedule, _) = read_record(None, record.to_string().as_bytes()).unwrap();
+        let written = serde_json::to_value(&schedule).unwrap();
+        prop_assert_eq!(&written, &record);
+        // Who writes it next changes nothing but who wrote it.
+        let writer = schedule.writer;
+        schedule.sign(writer);
+        prop_assert_eq!(&serde_json::to_value(&schedule).unwrap(), &record);
+    }
+}
+
+#[tokio::test]
+async fn keys_of_kinds_that_are_not_known_are_ignored() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let bucket = nats.js.get_key_value("scheduler_schedules").await.unwrap();
+    for key in ["calendar.holidays", "plain", "schedules.x", "template.018f"] {
+        bucket.put(key, "{\"a\":1}".into()).await.unwrap();
+    }
+    let id = nats.create(far("after them")).await;
+    nats.ask("schedule.get", json!({ "schedule_id": id })).await;
+    assert_eq!(nats.ask("status", json!({})).await["set_aside"], json!([]));
+}
+
+/// Makes a record one that needs format 2, as a newer version would.
+async fn make_newer(nats: &Nats, id: &str) {
+    wait_for("the record to be written", || async {
+        let bucket = nats.js.get_key_value("scheduler_schedules").await.unwrap();
+        let key = format!("schedule.{id}");
+        let entry = bucket.entry(&key).await.unwrap().unwrap();
+        let mut record: Value = serde_json::from_slice(&entry.value).unwrap();
+        (record["format"], record["needs"]) = (json!(2), json!(2));
+        record["spec"]["overlap"] = json!("skip");
+        bucket.update(key, record.to_string().into(), entry.revision).await.ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_record_that_needs_more_is_left_alone_and_not_lost() {
+    let nats = Nats::start().await;
+    let settings = [("MAX_SCHEDULES_PER_CREATOR", "2")];
+    let _service = nats.service_with(&settings).await;
+    let mut later = far("soon");
+    later["scheduled_at"] = json!(in_ms(4000));
+    let id = nats.create(later.clone()).await;
+    make_newer(&nats, &id).await;
+    let left = wait_for("it to be left", || async {
+        let status = nats.ask("status", json!({})).await;
+        (status["left_to_newer"]["count"] == 1).then(|| status.clone())
+    })
+    .await;
+    assert_eq!(left["left_to_newer"], json!({ "count": 1, "needs": 2, "supported": 1 }));
+    assert_eq!(left["set_aside"], json!([]));
+    let before = nats.record_revision(&id).await;
+    for (operation, more) in [
+        ("schedule.get", json!({})),
+        ("schedule.update", json!({ "priority": 9 })),
+        ("schedule.pause", json!({ "reason": "r" })),
+        ("schedule.trigger", json!({})),
+        ("schedule.delete", json!({})),
+        ("schedule.delete", json!({ "hard_delete": true })),
+    ] {
+        let mut request = json!({ "schedule_id": id });
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let error = nats.refused(operation, request).await;
+        assert_eq!(error["code"], "unavailable", "{operation}: {error}");
+    }
+    // It keeps its name and its place among its creator's.
+    assert_eq!(nats.refused("schedule.create", later).await["code"], "already_exists");
+    nats.create(far("second")).await;
+    assert_eq!(nats.refused("schedule.create", far("third")).await["code"], "limit_exceeded");
+    // Its time passes.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(nats.count("COMMANDS").await, 0);
+    assert_eq!(nats.record_revision(&id).await, before);
+    // A newer instance acts on it.
+    let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "2")]).await;
+    nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1).await;
+    assert_eq!(nats.count("COMMANDS").await, 1);
+}
+
+#[tokio::test]
+async fn a_record_that_needs_more_is_on_time_where_newer_instances_run() {
+    let nats = Nats::start().await;
+    let _older = (nats.service().await, nats.service().await, nats.service().await);
+    let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "2")]).await;
+    let ids = nats.create_beats(8, "cmd.example.newer").await;
+    // In full swing: what older ones have claimed by then is acted on.
+    nats.wait_count("COMMANDS", 24).await;
+    for id in &ids {
+        make_newer(&nats, id).await;
+    }
+    let before = nats.count("COMMANDS").await;
+    nats.wait_count("COMMANDS", before + 48).await;
+    let mut late = Vec::new();
+    for message in nats.messages("COMMANDS").await {
+        let due = message.headers.get("Scheduler-Scheduled-For").unwrap().as_str();
+        let due = due.parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+        late.push((message.time - due).num_milliseconds());
+    }
+    late.sort_unstable();
+    // The first in order is asked first, whichever version it is of.
+    assert!(late[late.len() / 2] < 250, "{late:?}");
+    let mut seen = std::collections::HashMap::new();
+    for message in nats.messages("COMMANDS").await {
+        let (id, at) = (
+            message.headers.get("Scheduler-Schedule-Id").unwrap().to_string(),
+            message.headers.get("Scheduler-Scheduled-For").unwrap().to_string(),
+        );
+        *seen.entry((id, at)).or_insert(0) += 1;
+    }
+    assert!(seen.values().all(|times| *times == 1), "{seen:?}");
+}
