@@ -25,7 +25,8 @@ use crate::load::Load;
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// How often NATS is asked.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Beyond this offset between our clock and the server's, commands are early or late by too much.
+/// Beyond this offset between the clock of the host and NATS's, somebody should mend the former; what is due
+/// goes by the latter.
 pub const MAX_CLOCK_OFFSET: TimeDelta = TimeDelta::milliseconds(500);
 /// Beyond this the engine is late.
 pub const MAX_TIMER_LAG: Duration = Duration::from_secs(5);
@@ -155,14 +156,23 @@ impl Health {
                 problems.push(format!("stream {} differs from ours: {drift}", stream.name));
             }
         }
-        if let Some((offset, error)) = nats.clock_offset
+        if self.phase() == Phase::Running && !clock::is_sure() {
+            let text = "the time of NATS is not known: nothing is claimed until it is";
+            problems.push(text.to_owned());
+        }
+        if let Some((by, since)) = clock::nats_jumped() {
+            let (ms, since) = (by.num_milliseconds(), since.as_secs());
+            problems.push(format!("the clock of NATS jumped by {ms} ms, {since} s ago"));
+        }
+        if let Some((offset, error)) = clock::host_offset()
             && offset.abs() - error > MAX_CLOCK_OFFSET
         {
             let (ms, side) = (
                 offset.num_milliseconds(),
                 if offset > TimeDelta::zero() { "ahead of" } else { "behind" },
             );
-            problems.push(format!("the clock is {} ms {side} that of NATS", ms.abs()));
+            let ms = ms.abs();
+            problems.push(format!("the clock of this host is {ms} ms {side} that of NATS"));
         }
         if self.phase() == Phase::Running {
             let [schedules, history] = self.is_following();
@@ -222,6 +232,7 @@ impl Health {
             known = problems;
             tokio::select! {
                 () = stop.cancelled() => return,
+                () = clock::wants_asking() => {}
                 () = tokio::time::sleep(INTERVAL) => {}
             }
         }

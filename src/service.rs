@@ -29,6 +29,8 @@ use crate::otlp::Exporter;
 
 /// Pause between tries at start.
 const RETRY: Duration = Duration::from_secs(1);
+/// Pause between looks at the clock at start.
+const LOOK: Duration = Duration::from_millis(10);
 /// Time beyond the drain for saying goodbye.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Publishes that may wait for their acknowledgement: claims, commands and records together.
@@ -133,7 +135,10 @@ pub async fn serve(
         recent: RecentlyShown::default(),
     });
     tokio::select! {
-        _ = loaded.wait_for(|loaded| *loaded) => {}
+        () = async {
+            let _ = loaded.wait_for(|loaded| *loaded).await;
+            time_known().await;
+        } => {}
         () = stop.cancelled() => return Ok(()),
     }
     let instance = members.me();
@@ -218,6 +223,18 @@ pub async fn serve(
         let _ = tokio::time::timeout(LAST_WORDS, facade).await;
     }
     Ok(())
+}
+
+/// Waits until NATS has said what time it is.
+async fn time_known() {
+    let mut tries = 0_u32;
+    while !clock::is_sure() {
+        tries += 1;
+        if tries.is_multiple_of(500) {
+            warn!("waiting for NATS to say what time it is");
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 fn facade_ended(done: Result<std::io::Result<()>, tokio::task::JoinError>) -> ServeError {

@@ -45,7 +45,7 @@ pub struct ServiceStatus {
     pub nats_round_trip_ms: Option<f64>,
     /// Why JetStream does not answer, if it does not.
     pub jetstream_error: Option<String>,
-    /// By how much our clock is ahead of that of NATS, in milliseconds.
+    /// By how much the clock of the host is ahead of that of NATS, by which everything goes, in milliseconds.
     pub clock_offset_ms: Option<f64>,
     /// Records that were written and that this instance has not seen.
     pub watch_lag: Option<u64>,
@@ -125,7 +125,8 @@ impl Api {
             nats_connected: self.health.is_connected(),
             nats_round_trip_ms: nats.round_trip.map(millis),
             jetstream_error: nats.jetstream_error,
-            clock_offset_ms: nats.clock_offset.map(|(offset, _)| offset.as_seconds_f64() * 1000.0),
+            clock_offset_ms: clock::host_offset()
+                .map(|(offset, _)| offset.as_seconds_f64() * 1000.0),
             watch_lag,
             timer_lag_ms: u64::try_from(timer_lag.as_millis()).unwrap_or(u64::MAX),
             schedules,

@@ -278,7 +278,7 @@ pub(super) async fn known_outcome(shared: &Shared, attempt: &Attempt) -> Option<
 }
 
 fn trusted(claim_sent: Instant) -> bool {
-    claim_sent.elapsed() < TRUST
+    claim_sent.elapsed() < TRUST && !clock::stepped_since(claim_sent)
 }
 
 fn log(execution: &Execution) {

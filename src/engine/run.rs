@@ -41,6 +41,8 @@ const LINGER: Duration = Duration::milliseconds(250);
 const SETTLING: u8 = 0;
 /// How often it is said how late the engine is.
 const SAY: std::time::Duration = std::time::Duration::from_millis(500);
+/// When it is looked again whether the time is known.
+const UNSURE: Duration = Duration::milliseconds(250);
 /// When work that NATS did not let us do is tried again.
 const LATER: Duration = Duration::seconds(1);
 
@@ -285,7 +287,7 @@ impl Engine {
 
     /// Starts as much of what is due as the bounds allow, in the order of priority.
     fn start_due(&mut self) {
-        let now = clock::now();
+        let (now, sure) = (clock::now(), clock::is_sure());
         while let Some((id, due)) = self.queue.pop_due(now) {
             if self.busy.contains(&id) {
                 continue;
@@ -296,6 +298,11 @@ impl Engine {
             let held = self.is_held(id, now);
             let wake = wake_at(&entry.schedule, &*self.shared).filter(|wake| *wake <= now && !held);
             let mut lane = Lane::Fast;
+            if wake.is_some() && !sure {
+                self.not_before.insert(id, now + UNSURE);
+                self.look_at(id);
+                continue;
+            }
             if wake.is_some() && self.is_special(&entry) {
                 let sends = self.sends(&entry, now);
                 if let Some(later) = self.must_wait(&entry, sends, now) {

@@ -1,15 +1,16 @@
-//! How NATS is, as we see it: how long it takes, what its clock says, and how our streams stand.
+//! How NATS is, as we see it: how long it takes, and how our streams stand. What it says of the time goes
+//! to the [clock](crate::clock).
 
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use async_nats::jetstream::stream::Info;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 use super::names;
 use super::provision::{STREAMS, StreamOptions, differences};
-use crate::clock;
+use crate::clock::{self, Sample};
 
 /// Longest time that an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -34,8 +35,6 @@ pub struct Observation {
     pub round_trip: Option<Duration>,
     /// Why JetStream does not answer, if it does not.
     pub jetstream_error: Option<String>,
-    /// By how much our clock is ahead of that of the JetStream server, and how far that may be wrong.
-    pub clock_offset: Option<(TimeDelta, TimeDelta)>,
     /// Our streams.
     pub streams: Vec<Stream>,
 }
@@ -53,7 +52,7 @@ pub async fn observe(js: &jetstream::Context, options: StreamOptions) -> Observa
     let mut seen = Observation { round_trip: round_trip(js).await, ..Observation::default() };
     for (name, json) in STREAMS {
         let mut stream = Stream { name, exists: None, drift: Vec::new(), last_sequence: 0 };
-        let (asked, began) = (clock::now(), Instant::now());
+        let asked = Instant::now();
         let client = js.client();
         let request = client.request(format!("$JS.API.STREAM.INFO.{name}"), "".into());
         let body = match tokio::time::timeout(PATIENCE, request).await {
@@ -69,7 +68,7 @@ pub async fn observe(js: &jetstream::Context, options: StreamOptions) -> Observa
                 continue;
             }
         };
-        let took = began.elapsed();
+        let answered = Instant::now();
         match serde_json::from_slice::<Answer>(&body) {
             Ok(Answer { error: Some(error), .. }) => {
                 let missing = error.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND;
@@ -85,29 +84,16 @@ pub async fn observe(js: &jetstream::Context, options: StreamOptions) -> Observa
                     stream.drift = differences(json, options, &info);
                     stream.last_sequence = info.state.last_sequence;
                 }
-                seen.clock_offset =
-                    closest(seen.clock_offset, ts.map(|ts| offset(asked, took, ts)));
+                // One clock for all: that of the leader that decides who may act.
+                if let Some(theirs) = ts.filter(|_| name == names::SCHEDULES_STREAM) {
+                    clock::hear(Sample { asked, answered, theirs });
+                }
             }
             Err(error) => seen.jetstream_error = Some(error.to_string()),
         }
         seen.streams.push(stream);
     }
     seen
-}
-
-/// By how much a clock that said `asked`, and waited for so long, is ahead of one that said `theirs`
-/// somewhere in between; and how far that may be wrong.
-fn offset(asked: DateTime<Utc>, took: Duration, theirs: DateTime<Utc>) -> (TimeDelta, TimeDelta) {
-    let half = TimeDelta::from_std(took / 2).unwrap_or(TimeDelta::MAX);
-    (asked + half - theirs, half)
-}
-
-/// The offset that is known best.
-fn closest(
-    one: Option<(TimeDelta, TimeDelta)>,
-    other: Option<(TimeDelta, TimeDelta)>,
-) -> Option<(TimeDelta, TimeDelta)> {
-    one.into_iter().chain(other).min_by_key(|(_, error)| *error)
 }
 
 async fn round_trip(js: &jetstream::Context) -> Option<Duration> {
@@ -132,21 +118,4 @@ async fn round_trip(js: &jetstream::Context) -> Option<Duration> {
 pub fn last_revision(streams: &[Stream]) -> Option<u64> {
     let bucket = streams.iter().find(|stream| stream.name == names::SCHEDULES_STREAM)?;
     bucket.exists.filter(|exists| *exists).map(|_| bucket.last_sequence)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_offset_is_that_of_the_middle_and_of_the_shortest_wait() {
-        let at = |ms: i64| DateTime::from_timestamp_millis(1_800_000_000_000 + ms).unwrap();
-        let ms = TimeDelta::milliseconds;
-        let slow = offset(at(0), Duration::from_millis(100), at(20));
-        assert_eq!(slow, (ms(30), ms(50)));
-        let quick = offset(at(0), Duration::from_millis(2), at(-9));
-        assert_eq!(quick, (ms(10), ms(1)));
-        assert_eq!(closest(Some(slow), Some(quick)), Some(quick));
-        assert_eq!(closest(None, Some(slow)), Some(slow));
-    }
 }

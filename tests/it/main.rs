@@ -5,6 +5,7 @@
 mod audit;
 mod bulk;
 mod client;
+mod clocks;
 mod cluster;
 mod connecting;
 mod crashes;

@@ -131,7 +131,7 @@ impl Http {
             active_executions: load.executions.load(Relaxed),
             in_flight: load.stages(),
             watch_lag: seen.watch_lag,
-            clock_offset: seen.nats.clock_offset.map(|(offset, _)| offset.as_seconds_f64()),
+            clock_offset: clock::host_offset().map(|(offset, _)| offset.as_seconds_f64()),
             nats_rtt: seen.nats.round_trip.map(|time| time.as_secs_f64()),
             nats_connected: health.is_connected(),
             ready: health.not_ready().is_none(),

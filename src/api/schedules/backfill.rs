@@ -66,7 +66,7 @@ impl Api {
         if let (Some(next), Some(until), false) = (first, last, dry_run) {
             let actor = caller.actor();
             let backfill = Backfill {
-                id: Uuid::now_v7(),
+                id: clock::new_id(),
                 next,
                 until,
                 by: actor.clone(),

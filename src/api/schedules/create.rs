@@ -14,7 +14,7 @@ use crate::schedule::{
 
 impl Checked for CreateSchedule {
     fn faults(&self, api: &Api) -> Vec<FieldFault> {
-        let (id, now) = (Uuid::now_v7(), clock::now());
+        let (id, now) = (clock::new_id(), clock::now());
         new_schedule(self, &api.rules, id, now, "unknown", "", api.writer())
             .err()
             .unwrap_or_default()
@@ -48,13 +48,13 @@ impl Api {
                 let sound = |text: &str| (1..=255).contains(&text.chars().count());
                 if !sound(key) || !sound(&created_by) {
                     // They are keys of the bucket.
-                    new(Uuid::now_v7())?;
+                    new(clock::new_id())?;
                 }
                 let once = self.store_once(&created_by, key, &request, new).await?;
                 (once.schedule, once.revision, once.repeated)
             }
             None => {
-                let schedule = new(Uuid::now_v7())?;
+                let schedule = new(clock::new_id())?;
                 self.check_after(&schedule).await?;
                 let (schedule, revision) = self.store_new(schedule, false).await?;
                 (schedule, revision, false)
@@ -100,7 +100,7 @@ impl Api {
         });
         let author = caller.author(created_by);
         let created =
-            Change::new(Uuid::now_v7(), ChangeKind::Created, &schedule, author, now, details);
+            Change::new(clock::new_id(), ChangeKind::Created, &schedule, author, now, details);
         schedule.events.push(created);
         Ok(schedule)
     }

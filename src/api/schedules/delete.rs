@@ -88,7 +88,7 @@ impl Api {
         author: Author<'_>,
         mut known: Option<Arc<Entry>>,
     ) -> Result<Option<Schedule>, ApiError> {
-        let (event_id, now) = (Uuid::now_v7(), clock::now());
+        let (event_id, now) = (clock::new_id(), clock::now());
         let (mut tried, mut name) = (false, None);
         for _ in 0..super::super::CHANGE_TRIES {
             let (mut schedule, revision) = match known.take() {

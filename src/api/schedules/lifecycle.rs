@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::super::error::{ApiError, Code};
 use super::super::reply::{Links, Reply, ScheduleView};
 use super::super::{Api, Caller};
+use crate::clock;
 use crate::execution::Execution;
 use crate::plan::MAX_ATTEMPTS;
 use crate::schedule::{
@@ -144,7 +145,7 @@ impl Api {
             return Err(faults.into());
         }
         let id = super::required_id(request.schedule_id)?;
-        let execution_id = Uuid::now_v7();
+        let execution_id = clock::new_id();
         let manual = Manual {
             payload,
             correlation_id: caller.correlation_id.clone(),

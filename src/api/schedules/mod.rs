@@ -197,7 +197,7 @@ impl Api {
         mut known: Option<Arc<Entry>>,
         apply: impl Fn(&mut Schedule, DateTime<Utc>) -> Result<Option<(ChangeKind, Value)>, ApiError>,
     ) -> Result<Schedule, ApiError> {
-        let event_id = Uuid::now_v7();
+        let event_id = clock::new_id();
         for _ in 0..super::CHANGE_TRIES {
             let (mut schedule, revision, is_known) = match known.take() {
                 Some(entry) => (Schedule::clone(&entry.schedule), entry.revision, true),

@@ -38,7 +38,7 @@ impl Api {
         caller: &Caller,
     ) -> Result<Reply<ScheduleView>, ApiError> {
         let id = super::required_id(request.schedule_id)?;
-        let (actor, event_id) = (caller.actor(), Uuid::now_v7());
+        let (actor, event_id) = (caller.actor(), clock::new_id());
         for _ in 0..super::super::CHANGE_TRIES {
             let (old, revision) = self.read_schedule(id).await?;
             if super::is_made(&old, event_id) {

@@ -2,7 +2,6 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
-use uuid::Uuid;
 
 use super::super::error::{ApiError, Code};
 use super::super::reply::{Reply, ScheduleView};
@@ -39,7 +38,7 @@ impl Api {
     ) -> Result<Reply<ScheduleView>, ApiError> {
         let id = super::required_id(request.schedule_id)?;
         let actor = caller.actor();
-        let (event_id, mut before) = (Uuid::now_v7(), None);
+        let (event_id, mut before) = (clock::new_id(), None);
         for _ in 0..super::super::CHANGE_TRIES {
             let (old, revision) = self.read_schedule(id).await?;
             if super::is_made(&old, event_id) {
