@@ -275,7 +275,8 @@ impl Engine {
                     }
                     let ride = schedule
                         .next_run_at
-                        .filter(|next| schedule.fires() && *next <= now + RIDE && *next > now);
+                        .map(|next| schedule.due(next))
+                        .filter(|due| schedule.fires() && *due <= now + RIDE && *due > now);
                     ride.unwrap_or(now + LINGER)
                 });
                 let at = self.settle_at.entry(id).or_insert(settle_at);

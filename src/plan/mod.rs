@@ -137,7 +137,7 @@ pub fn plan(
     if let Some(next) = next_occurrence(&plan.schedule)
         && may_fire(schedule, &plan.fire)
     {
-        let due = next + schedule.jitter(next);
+        let due = schedule.due(next);
         if due <= now && schedule.spec.catch_up == CatchUp::All {
             plan.each_occurrence(trigger, next, now, me, &claimed);
         } else if due <= now {
@@ -318,8 +318,8 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
         Phase::Running { .. } => lost_at(attempt, view).map(|(at, _)| polite(at)),
         Phase::Skipped { .. } | Phase::Reported { .. } => None,
     });
-    let occurrence = next_occurrence(schedule)
-        .map(|next| polite(next + schedule.jitter(next) - lead(schedule, view)));
+    let occurrence =
+        next_occurrence(schedule).map(|next| polite(schedule.due(next) - lead(schedule, view)));
     let backfill = schedule.backfill.as_ref().filter(|_| {
         schedule.fires() && schedule.attempts.len() < MAX_ATTEMPTS && capacity(schedule) > 0
     });
@@ -328,6 +328,8 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
     attempts.chain(occurrence).chain(backfill).chain(purge).min()
 }
 
+#[cfg(test)]
+mod jitter;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]

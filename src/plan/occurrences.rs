@@ -24,16 +24,8 @@ impl Plan {
         me: Uuid,
         claimed: &Phase,
     ) {
-        let due = |at: DateTime<Utc>| at + self.schedule.jitter(at);
-        // A record may name a time that the trigger no longer yields, after an update of the time
-        // zone data: it was promised, so it counts.
-        let latest_by =
-            |at| trigger.latest_at_or_before(at).filter(|at| *at > next).unwrap_or(next);
-        let mut latest = latest_by(now);
-        if due(latest) > now {
-            latest = latest_by(just_before(latest));
-        }
-        let late = now - due(latest);
+        let latest = self.schedule.latest_due(trigger, next, now);
+        let late = now - self.schedule.due(latest);
         let spec = &self.schedule.spec;
         let none = spec.catch_up == CatchUp::None;
         let grace = Duration::seconds(i64::from(spec.misfire_grace_seconds));
@@ -118,7 +110,7 @@ impl Plan {
                 next = self.skip_to(trigger, first, last, SkipCause::Limit, me);
             }
         }
-        while let Some(at) = next.filter(|at| *at + self.schedule.jitter(*at) <= now) {
+        while let Some(at) = next.filter(|at| self.schedule.due(*at) <= now) {
             let full = self.schedule.attempts.len() >= MAX_ATTEMPTS;
             let room = capacity(&self.schedule) > 0 && may_fire(&self.schedule, &self.fire);
             if full || !room || self.schedule.has_had_all() {

@@ -6,6 +6,7 @@
 mod attempt;
 mod attempt_form;
 mod change;
+mod due;
 mod fields;
 mod payload;
 mod policy;
@@ -19,7 +20,7 @@ mod validate;
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Duration, Utc};
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -389,25 +390,6 @@ impl Schedule {
     /// would get wrong raises it here, and raises [`format::FORMAT`].
     fn least_format(&self) -> u16 {
         1
-    }
-
-    /// The latest time of an occurrence that was claimed ahead of its time and will be acted on.
-    pub fn claimed_until(&self) -> Option<DateTime<Utc>> {
-        let claimed = |attempt: &&Attempt| matches!(attempt.phase, Phase::Claimed { .. });
-        self.attempts.iter().filter(claimed).map(|attempt| self.due_at(attempt)).max()
-    }
-
-    /// When an attempt at an occurrence is due: its nominal time, and the schedule's jitter.
-    pub fn due_at(&self, attempt: &Attempt) -> DateTime<Utc> {
-        let of_the_schedule = attempt.number == 1 && attempt.manual.is_none();
-        let jitter =
-            if of_the_schedule { self.jitter(attempt.scheduled_for) } else { Duration::zero() };
-        attempt.scheduled_for + jitter
-    }
-
-    /// How much later than its nominal time an occurrence is due.
-    pub fn jitter(&self, scheduled_for: DateTime<Utc>) -> Duration {
-        policy::jitter(self.spec.timing.jitter_seconds, self.id, scheduled_for)
     }
 
     /// Whether the schedule has had as many occurrences as it may.

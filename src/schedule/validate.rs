@@ -81,7 +81,8 @@ pub fn new_schedule(
 }
 
 /// Checks an update of a schedule at `now` and applies it to the record: fields that are given
-/// change, all else stays, counters and history included. A new timing is planned at once.
+/// change, all else stays, counters and history included. A new timing is planned at once: from `now`
+/// on, and from an occurrence in its jitter on where the new timing has that too.
 ///
 /// # Errors
 /// Every fault of every field.
@@ -107,6 +108,9 @@ pub fn apply_update(
     };
     let (mut spec, trigger) = check_spec(&request, rules, schedule.id, now, kept)?;
     spec.keep_unknown(&schedule.spec);
+    // By the former jitter: what is not due yet lies ahead, and stays where the new timing has it too.
+    let has = |at: &DateTime<Utc>| trigger.latest_at_or_before(*at) == Some(*at);
+    let from = schedule.in_jitter(now).filter(has).unwrap_or(now);
     schedule.spec = Arc::new(spec);
     if update.changes_timing() {
         if schedule.has_had_all() {
@@ -114,7 +118,7 @@ pub fn apply_update(
             let reason = format!("is reached: there were {count} occurrences");
             return Err(vec![FieldFault::new("max_runs", reason)]);
         }
-        schedule.next_run_at = first_free(schedule, former.ok().as_ref(), &trigger, now);
+        schedule.next_run_at = first_free(schedule, former.ok().as_ref(), &trigger, from);
         let dependent = schedule.spec.timing.schedule_type == ScheduleType::Dependent;
         if schedule.next_run_at.is_none() && !dependent {
             return Err(vec![no_time_left()]);
@@ -127,15 +131,17 @@ pub fn apply_update(
     Ok(())
 }
 
-/// Makes a deleted schedule what it was before. Its next time is planned from `now` on; if there is none
-/// it has ended.
+/// Makes a deleted schedule what it was before. Its next time is the first that is not due by `now`; if
+/// there is none it has ended.
 pub fn restore(schedule: &mut Schedule, trigger: &Trigger, now: DateTime<Utc>) {
     let before = schedule.deleted_from.take().unwrap_or(Status::Active);
     (schedule.deleted_at, schedule.deleted_by) = (None, None);
     schedule.status = before;
     if matches!(before, Status::Active | Status::Paused) {
-        schedule.next_run_at =
-            first_free(schedule, Some(trigger), trigger, now).filter(|_| !schedule.has_had_all());
+        schedule.next_run_at = schedule
+            .first_not_due(trigger, schedule.created_at, now)
+            .and_then(|from| first_free(schedule, Some(trigger), trigger, from))
+            .filter(|_| !schedule.has_had_all());
         let over = schedule.next_run_at.is_none() && schedule.attempts.is_empty();
         if over && schedule.spec.timing.schedule_type != ScheduleType::Dependent {
             let ran = schedule.success_count > 0 || schedule.spec.timing.schedule_type.recurs();
@@ -147,7 +153,7 @@ pub fn restore(schedule: &mut Schedule, trigger: &Trigger, now: DateTime<Utc>) {
 /// Times that were acted on ahead of now that are looked at one by one.
 const MAX_STEPS: u32 = 10_000;
 
-/// The first time of a trigger from `now` on that was not acted on yet: ids of executions follow from
+/// The first time of a trigger from `from` on that was not acted on yet: ids of executions follow from
 /// nominal times, so a time that the former timing had in common is not used again. Such times may lie
 /// ahead: of the next one, which was claimed ahead of its time, or of all that an instance acted on whose
 /// clock was fast.
@@ -155,7 +161,7 @@ fn first_free(
     schedule: &Schedule,
     former: Option<&Trigger>,
     trigger: &Trigger,
-    now: DateTime<Utc>,
+    from: DateTime<Utc>,
 ) -> Option<DateTime<Utc>> {
     let used = |at: DateTime<Utc>| {
         let was_due = || former.is_some_and(|former| former.latest_at_or_before(at) == Some(at));
@@ -165,7 +171,7 @@ fn first_free(
             || schedule.last_scheduled_for == Some(at)
             || attempts.iter().any(|attempt| attempt.scheduled_for == at)
     };
-    let mut next = trigger.next_after(now - Duration::milliseconds(1));
+    let mut next = trigger.next_after(from - Duration::milliseconds(1));
     let mut steps = 0;
     while let Some(at) = next.filter(|at| used(*at)) {
         // Behind the latest there is no other. A clock may have been fast by years.

@@ -242,6 +242,69 @@ async fn a_new_timing_while_paused_records_what_was_due_until_then() {
     assert!(skipped[0]["skipped"]["count"].as_u64().unwrap() >= 2, "{}", skipped[0]);
 }
 
+/// Creates schedules of every half minute until one of them waits for its jitter, for some seconds; returns
+/// its nominal time too.
+async fn waiting_for_its_jitter(nats: &Nats, name: &str) -> (String, DateTime<Utc>) {
+    for n in 0..200 {
+        let request = json!({ "name": format!("{name} {n}"), "schedule_type": "interval",
+                              "interval_seconds": 30, "jitter_seconds": 25, "start_at": in_ms(400),
+                              "target_command": "cmd.example.spread" });
+        let id = nats.create(request).await;
+        let preview = json!({ "schedule_id": id, "count": 1 });
+        let preview = nats.ask("schedule.preview", preview).await;
+        let time =
+            |field: &str| preview[field][0].as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
+        let (nominal, due) = (time("occurrences"), time("due"));
+        if (4..12).contains(&(due - nominal).num_seconds()) {
+            wait_for("its nominal time", || async {
+                (Utc::now() > nominal + chrono::Duration::milliseconds(10)).then_some(())
+            })
+            .await;
+            return (id, nominal);
+        }
+        nats.ask("schedule.delete", json!({ "schedule_id": id, "hard_delete": true })).await;
+    }
+    panic!("no jitter of some seconds");
+}
+
+#[tokio::test]
+async fn a_change_while_an_occurrence_waits_for_its_jitter_does_not_drop_it() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let mut changed = Vec::new();
+    for (name, changes) in [
+        ("timing", vec![("schedule.update", json!({ "interval_seconds": 30 }))]),
+        ("paused", vec![("schedule.pause", json!({})), ("schedule.resume", json!({}))]),
+        ("off", [false, true].map(|on| ("schedule.update", json!({ "is_active": on }))).to_vec()),
+        ("deleted", vec![("schedule.delete", json!({})), ("schedule.restore", json!({}))]),
+    ] {
+        let (id, nominal) = waiting_for_its_jitter(&nats, name).await;
+        for (operation, mut request) in changes {
+            request["schedule_id"] = json!(id);
+            nats.ask(operation, request).await;
+        }
+        let shown = nats.ask("schedule.get", json!({ "schedule_id": id })).await;
+        let next: DateTime<Utc> = shown["next_run_at"].as_str().unwrap().parse().unwrap();
+        assert_eq!(next, nominal, "{name}");
+        let preview = json!({ "schedule_id": id, "count": 1 });
+        let preview = nats.ask("schedule.preview", preview).await;
+        assert_eq!(preview["occurrences"][0], shown["next_run_at"], "{name}");
+        let past =
+            json!({ "schedule_id": id, "from": in_ms(-20_000), "to": in_ms(-5), "dry_run": true });
+        assert_eq!(nats.ask("schedule.backfill", past).await["count"], 0, "{name}");
+        changed.push((name, id, shown["next_run_at"].clone()));
+    }
+    for (name, id, nominal) in changed {
+        let ran = nats.wait_executions(json!({ "schedule_id": id }), 1).await;
+        let first = ran.last().unwrap();
+        assert_eq!(
+            (&first["status"], &first["scheduled_for"]),
+            (&json!("success"), &nominal),
+            "{name}"
+        );
+    }
+}
+
 /// A change whose acknowledgement is lost after it was stored.
 async fn lose_an_acknowledgement(operation: &str, more: Value) -> (Nats, String, Value) {
     let nats = Nats::start().await;

@@ -61,7 +61,7 @@ impl Api {
         let (from, to) = check_span(&request)?;
         let dry_run = request.dry_run.unwrap_or(false);
         let (schedule, _) = self.read_schedule(id).await?;
-        let occurrences = occurrences(&schedule, from, to)?;
+        let occurrences = occurrences(&schedule, from, to, clock::now())?;
         let (first, last) = (occurrences.first().copied(), occurrences.last().copied());
         if let (Some(next), Some(until), false) = (first, last, dry_run) {
             let actor = caller.actor();
@@ -118,9 +118,13 @@ fn occurrences(
     schedule: &Schedule,
     from: DateTime<Utc>,
     to: DateTime<Utc>,
+    now: DateTime<Utc>,
 ) -> Result<Vec<DateTime<Utc>>, ApiError> {
     may_backfill(schedule)?;
     let trigger = schedule.spec.timing.trigger(schedule.id).map_err(|fault| vec![fault])?;
+    // What is not due yet is not of the past: it will run by itself.
+    let ahead = schedule.in_jitter(now).map(|next| next - Duration::milliseconds(1));
+    let to = ahead.map_or(to, |ahead| ahead.min(to));
     let before = from.checked_sub_signed(Duration::milliseconds(1)).unwrap_or(from);
     let count = trigger.count_in(before, to);
     if count > MAX_OCCURRENCES {

@@ -101,7 +101,7 @@ impl Api {
         Ok(Reply::schedule(&schedule, caller))
     }
 
-    /// Resumes a paused schedule. Its next time is in the future; what was due meanwhile becomes one
+    /// Resumes a paused schedule. Its next time is the first that is not due yet; what was due becomes one
     /// entry of the history, skipped because it was paused.
     ///
     /// # Errors

@@ -45,10 +45,7 @@ use crate::history_index::Page;
 use crate::index::{Entry, Unreadable, read_record};
 use crate::jetstream::names as subjects;
 use crate::jetstream::{WriteError, schedules};
-use crate::schedule::{
-    Attempt, Author, Change, ChangeKind, FieldFault, Phase, Schedule, SkipCause, SkippedRange,
-    Status,
-};
+use crate::schedule::{Author, Change, ChangeKind, FieldFault, Schedule, SkipCause, Status};
 
 /// Longest wait for occurrences that were claimed ahead: twice the engine's lead, for clocks differ.
 const MAX_WAIT_FOR_CLAIMS: Duration = Duration::from_secs(1);
@@ -240,17 +237,9 @@ impl Api {
         now: DateTime<Utc>,
         cause: SkipCause,
     ) -> Result<(), ApiError> {
-        let Some(first) = schedule.next_run_at.filter(|first| *first <= now) else { return Ok(()) };
         let trigger = schedule.spec.timing.trigger(schedule.id).map_err(|fault| vec![fault])?;
-        let last = trigger.latest_at_or_before(now).unwrap_or(first).max(first);
-        let just_before = first - chrono::Duration::milliseconds(1);
-        let count = trigger.count_in(just_before, last).max(1);
-        let range = SkippedRange { cause, last, count };
         // Ours and not begun: the engine takes it up at once and writes it to the history.
-        let phase = Phase::Skipped { by: self.instance, range };
-        schedule.attempts.push(Attempt::new(schedule.id, first, 1, phase));
-        schedule.last_scheduled_for = schedule.last_scheduled_for.max(Some(last));
-        schedule.next_run_at = trigger.next_after(now);
+        schedule.skip_due(&trigger, now, cause, self.instance);
         Ok(())
     }
 

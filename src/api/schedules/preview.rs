@@ -1,6 +1,6 @@
 //! When a schedule would fire.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -32,7 +32,7 @@ pub struct PreviewSchedule {
     pub jitter_seconds: Option<u64>,
     pub dst_gap: Option<DstGap>,
     pub dst_overlap: Option<DstOverlap>,
-    /// Times later than this; default now.
+    /// Nominal times later than this; default now, and for an existing schedule all that are not due yet.
     pub after: Option<DateTime<Utc>>,
     /// How many: 1 to 1000, default 10.
     #[schemars(range(min = 1, max = 1000))]
@@ -93,8 +93,8 @@ impl Api {
             dst_overlap: request.dst_overlap,
         };
         let now = clock::now();
-        let (timing, trigger, had) = match request.schedule_id {
-            Some(id) if fields == TimingFields::default() => self.timing_of(id).await?,
+        let (timing, trigger, had, from) = match request.schedule_id {
+            Some(id) if fields == TimingFields::default() => self.timing_of(id, now).await?,
             Some(_) => {
                 faults.push(FieldFault::new("schedule_id", "cannot stand beside timing fields"));
                 return Err(faults.into());
@@ -103,7 +103,7 @@ impl Api {
                 let lookahead = self.rules.limits.lookahead;
                 let zone = self.rules.timezone;
                 match fields.check(Uuid::nil(), now, zone, lookahead, &mut faults) {
-                    Some((timing, trigger)) if faults.is_empty() => (timing, trigger, 0),
+                    Some((timing, trigger)) if faults.is_empty() => (timing, trigger, 0, now),
                     _ => return Err(faults.into()),
                 }
             }
@@ -119,7 +119,7 @@ impl Api {
         };
         let left = timing.max_runs.map_or(count, |most| most.saturating_sub(had).min(count));
         let count = usize::try_from(left).unwrap_or(1000);
-        for occurrence in trigger.occurrences_after(request.after.unwrap_or(now)).take(count) {
+        for occurrence in trigger.occurrences_after(request.after.unwrap_or(from)).take(count) {
             preview.occurrences.push(occurrence.at);
             if timing.jitter_seconds > 0 {
                 // Of a schedule that is not there yet nobody knows the id that it follows from.
@@ -133,12 +133,18 @@ impl Api {
         Ok(Reply::new(preview, caller))
     }
 
-    /// The timing of a schedule, and how many occurrences it has had.
-    async fn timing_of(&self, id: Uuid) -> Result<(Timing, Trigger, u64), ApiError> {
+    /// The timing of a schedule, how many occurrences it has had, and after when others lie ahead: what
+    /// is in its jitter does too.
+    async fn timing_of(
+        &self,
+        id: Uuid,
+        now: DateTime<Utc>,
+    ) -> Result<(Timing, Trigger, u64, DateTime<Utc>), ApiError> {
         let (schedule, _) = self.read_schedule(id).await?;
         let timing = schedule.spec.timing.clone();
         let trigger = timing.trigger(id).map_err(|fault| vec![fault])?;
-        Ok((timing, trigger, schedule.occurrence_count))
+        let from = schedule.in_jitter(now).map_or(now, |next| next - Duration::milliseconds(1));
+        Ok((timing, trigger, schedule.occurrence_count, from))
     }
 }
 

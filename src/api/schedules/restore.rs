@@ -27,7 +27,8 @@ pub struct RestoreSchedule {
 
 impl Api {
     /// Restores a schedule that was deleted softly, with the status that it had, its counters and its
-    /// history. Its next time is in the future; what would have been due meanwhile is not made up for.
+    /// history. Its next time is the first that is not due yet; what would have been due meanwhile is not made
+    /// up for.
     ///
     /// # Errors
     /// `invalid`, `not_found`, `not_allowed` (it is not deleted), `already_exists` (its name is taken),

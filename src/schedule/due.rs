@@ -1,0 +1,94 @@
+//! What is due: by the nominal time of an occurrence and its jitter.
+//!
+//! An occurrence whose nominal time has passed and whose jitter has not is not due yet: it lies ahead
+//! like any later one. All that asks whether an occurrence is due, or late, asks here.
+
+use chrono::{DateTime, Duration, Utc};
+
+use super::{Attempt, Phase, Schedule, SkipCause, SkippedRange, policy};
+use crate::trigger::Trigger;
+
+impl Schedule {
+    /// How much later than its nominal time an occurrence is due.
+    pub fn jitter(&self, scheduled_for: DateTime<Utc>) -> Duration {
+        policy::jitter(self.spec.timing.jitter_seconds, self.id, scheduled_for)
+    }
+
+    /// When an occurrence is due: its nominal time and the schedule's jitter.
+    pub fn due(&self, scheduled_for: DateTime<Utc>) -> DateTime<Utc> {
+        // A time that somebody wrote by hand may lie at the end of time.
+        let due = scheduled_for.checked_add_signed(self.jitter(scheduled_for));
+        due.unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+
+    /// When an attempt at an occurrence is due. Only the first of the schedule's own waits for the
+    /// jitter.
+    pub fn due_at(&self, attempt: &Attempt) -> DateTime<Utc> {
+        let of_the_schedule = attempt.number == 1 && attempt.manual.is_none();
+        if of_the_schedule { self.due(attempt.scheduled_for) } else { attempt.scheduled_for }
+    }
+
+    /// The latest time of an occurrence that was claimed ahead of its time and will be acted on.
+    pub fn claimed_until(&self) -> Option<DateTime<Utc>> {
+        let claimed = |attempt: &&Attempt| matches!(attempt.phase, Phase::Claimed { .. });
+        self.attempts.iter().filter(claimed).map(|attempt| self.due_at(attempt)).max()
+    }
+
+    /// The next occurrence, if its nominal time has passed and it is not due yet.
+    pub fn in_jitter(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.next_run_at.filter(|next| *next <= now && self.due(*next) > now)
+    }
+
+    /// The latest occurrence that is due by `now`, from `first` on, which is.
+    pub fn latest_due(
+        &self,
+        trigger: &Trigger,
+        first: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> DateTime<Utc> {
+        let mut latest = trigger.latest_at_or_before(now);
+        // One step, where occurrences lie further apart than the jitter is long.
+        while let Some(at) = latest.filter(|at| *at > first && self.due(*at) > now) {
+            latest = trigger.latest_at_or_before(just_before(at));
+        }
+        // A record may name a time that the trigger no longer yields, after an update of the time
+        // zone data: it was promised, so it counts.
+        latest.filter(|at| *at > first).unwrap_or(first)
+    }
+
+    /// The first occurrence from `since` on that is not due by `now`.
+    pub fn first_not_due(
+        &self,
+        trigger: &Trigger,
+        since: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Option<DateTime<Utc>> {
+        let longest = Duration::seconds(i64::from(self.spec.timing.jitter_seconds));
+        let since = since.max(now - longest);
+        let mut times = trigger.occurrences_after(just_before(since)).map(|next| next.at);
+        times.find(|at| self.due(*at) > now || *at == now)
+    }
+
+    /// Makes one entry, to be written to the history by instance `by`, of the occurrences that are due
+    /// at `now` and will not be acted on, and sets the next time after them.
+    pub fn skip_due(
+        &mut self,
+        trigger: &Trigger,
+        now: DateTime<Utc>,
+        cause: SkipCause,
+        by: uuid::Uuid,
+    ) {
+        let Some(first) = self.next_run_at.filter(|first| self.due(*first) <= now) else { return };
+        let last = self.latest_due(trigger, first, now);
+        let count = trigger.count_in(just_before(first), last).max(1);
+        let phase = Phase::Skipped { by, range: SkippedRange { cause, last, count } };
+        self.attempts.push(Attempt::new(self.id, first, 1, phase));
+        self.last_scheduled_for = self.last_scheduled_for.max(Some(last));
+        self.next_run_at = trigger.next_after(last);
+    }
+}
+
+/// Spans exclude their start; times are whole milliseconds.
+fn just_before(at: DateTime<Utc>) -> DateTime<Utc> {
+    at.checked_sub_signed(Duration::milliseconds(1)).unwrap_or(at)
+}
