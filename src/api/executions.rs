@@ -14,7 +14,7 @@ use super::schedules::page;
 use super::{Api, Caller};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::history_index::Filter;
-use crate::schedule::FieldFault;
+use crate::schedule::{FieldFault, instant_field};
 pub use running::{ListRunning, OpenStatus, RunningExecution};
 pub use story::ExecutionStory;
 
@@ -40,8 +40,10 @@ pub struct ListExecutions {
     /// With this status.
     pub status: Option<ExecutionStatus>,
     /// Started later than this.
+    #[serde(deserialize_with = "instant_field")]
     pub started_after: Option<DateTime<Utc>>,
     /// Started before this.
+    #[serde(deserialize_with = "instant_field")]
     pub started_before: Option<DateTime<Utc>>,
     /// From 1, which is the default.
     #[schemars(range(min = 1, max = 1_000_000_000))]

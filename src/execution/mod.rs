@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 pub use outcome::{ErrorType, MAX_KEPT_BYTES, Outcome, Response};
 
-use crate::schedule::{Attempt, Payload, Schedule, SkippedRange, Values, render};
+use crate::schedule::{Attempt, Payload, Schedule, SkippedRange, Values, mend_instant, render};
 use crate::stored::{Kept, Unknown, format, keeps_unknown};
 use crate::trace_context::TraceContext;
 
@@ -226,6 +226,14 @@ impl Execution {
     #[must_use]
     pub fn without_bodies(&self) -> Self {
         Self { command_payload: None, response_payload: None, truncated: true, ..self.clone() }
+    }
+
+    /// Puts the times of a schedule in an event right that an earlier version wrote.
+    pub fn mend_instants(&mut self) {
+        let skipped = self.skipped.as_mut().map(|range| &mut range.last);
+        let of_the_schedule = [skipped, self.next_run_at.as_mut(), self.timings.due_at.as_mut()];
+        of_the_schedule.into_iter().flatten().for_each(mend_instant);
+        mend_instant(&mut self.scheduled_for);
     }
 
     /// Ends an execution that [`Execution::started`] began.

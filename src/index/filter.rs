@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::schedule::{ScheduleType, Status};
+use crate::schedule::{ScheduleType, Status, instant_field};
 
 /// How several tags are matched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -42,8 +42,10 @@ pub struct ScheduleFilter {
     /// Whose name contains this, in any case.
     pub name_contains: Option<String>,
     /// Next due at this time or later.
+    #[serde(deserialize_with = "instant_field")]
     pub due_after: Option<DateTime<Utc>>,
     /// Next due before this time.
+    #[serde(deserialize_with = "instant_field")]
     pub due_before: Option<DateTime<Utc>>,
 }
 

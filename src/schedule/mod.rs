@@ -8,6 +8,7 @@ mod attempt_form;
 mod change;
 mod due;
 mod fields;
+mod instant;
 mod payload;
 mod policy;
 mod request;
@@ -37,6 +38,7 @@ pub use fields::{
     FieldFault, MAX_FAULTS, object as object_field, parse as parse_fields,
     parse_with as parse_fields_with,
 };
+pub use instant::{field as instant_field, last as last_instant, mend as mend_instant};
 pub use payload::{MAX_PAYLOAD_BYTES, Payload};
 pub use policy::{CatchUp, Overlap, RetryFields, RetryPolicy, jitter};
 pub use request::CreateSchedule;

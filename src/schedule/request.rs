@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     After, CatchUp, Delivery, Overlap, Payload, RetryFields, ScheduleType, TimingFields,
-    object_field,
+    instant_field, object_field,
 };
 use crate::trigger::{DstGap, DstOverlap};
 
@@ -31,13 +31,16 @@ pub struct CreateSchedule {
     #[schemars(range(min = 1, max = 31_536_000))]
     pub interval_seconds: Option<u64>,
     /// Required for `one_time`: RFC 3339, in the future.
+    #[serde(deserialize_with = "instant_field")]
     pub scheduled_at: Option<DateTime<Utc>>,
     /// IANA time zone of the cron expression; default the service's, which is `UTC` unless set.
     #[schemars(length(max = 50))]
     pub timezone: Option<String>,
     /// For `interval`: the anchor and first run; default at once. For `cron`: none is earlier.
+    #[serde(deserialize_with = "instant_field")]
     pub start_at: Option<DateTime<Utc>>,
     /// For `interval` and `cron`: none is later.
+    #[serde(deserialize_with = "instant_field")]
     pub end_at: Option<DateTime<Utc>>,
     /// How many occurrences it has at most; 0 for any number.
     pub max_runs: Option<u64>,

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{FieldFault, ScheduleType};
+use super::{FieldFault, ScheduleType, instant, instant_field};
 use crate::stored::{Kept, Unknown, keeps_unknown};
 use crate::trigger::{CronTrigger, DstGap, DstOverlap, IntervalTrigger, Trigger};
 
@@ -70,13 +70,16 @@ pub struct TimingFields {
     #[schemars(range(min = 1, max = 31_536_000))]
     pub interval_seconds: Option<u64>,
     /// Required for `one_time`: RFC 3339, in the future.
+    #[serde(deserialize_with = "instant_field")]
     pub scheduled_at: Option<DateTime<Utc>>,
     /// IANA time zone of the cron expression; default the service's, which is `UTC` unless set.
     #[schemars(length(max = 50))]
     pub timezone: Option<String>,
     /// For `interval`: the anchor and first run; default at once. For `cron`: none is earlier.
+    #[serde(deserialize_with = "instant_field")]
     pub start_at: Option<DateTime<Utc>>,
     /// For `interval` and `cron`: none is later.
+    #[serde(deserialize_with = "instant_field")]
     pub end_at: Option<DateTime<Utc>>,
     /// How many occurrences it has at most; 0 for any number.
     pub max_runs: Option<u64>,
@@ -333,7 +336,7 @@ fn shortest_gap(trigger: &Trigger, now: DateTime<Utc>) -> Duration {
 /// Rounds up to milliseconds, the precision of all times here, so that no run is early.
 fn whole_milliseconds(at: DateTime<Utc>) -> DateTime<Utc> {
     let cut = at.trunc_subsecs(3);
-    if cut < at { cut + Duration::milliseconds(1) } else { cut }
+    if cut < at { (cut + Duration::milliseconds(1)).min(instant::last()) } else { cut }
 }
 
 #[cfg(test)]

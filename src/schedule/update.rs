@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     After, CatchUp, CreateSchedule, Delivery, Overlap, Payload, RetryFields, ScheduleType, Spec,
-    TimingFields, object_field,
+    TimingFields, instant_field, object_field,
 };
 use crate::trigger::{DstGap, DstOverlap};
 
@@ -40,13 +40,16 @@ pub struct UpdateSchedule {
     #[schemars(range(min = 1, max = 31_536_000))]
     pub interval_seconds: Option<u64>,
     /// For `one_time`: RFC 3339, in the future.
+    #[serde(deserialize_with = "instant_field")]
     pub scheduled_at: Option<DateTime<Utc>>,
     /// IANA time zone of the cron expression.
     #[schemars(length(max = 50))]
     pub timezone: Option<String>,
     /// For `interval`: the anchor and first run; default at once. For `cron`: none is earlier.
+    #[serde(deserialize_with = "instant_field")]
     pub start_at: Option<DateTime<Utc>>,
     /// For `interval` and `cron`: none is later.
+    #[serde(deserialize_with = "instant_field")]
     pub end_at: Option<DateTime<Utc>>,
     /// How many occurrences it has at most; 0 for any number.
     pub max_runs: Option<u64>,

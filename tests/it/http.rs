@@ -20,8 +20,8 @@ pub struct Http {
 
 /// An answer.
 #[derive(Debug)]
-struct Answer {
-    status: StatusCode,
+pub struct Answer {
+    pub status: StatusCode,
     headers: reqwest::header::HeaderMap,
     body: Value,
 }
@@ -57,7 +57,7 @@ impl Http {
         }
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> Answer {
         answer(self.ask(Method::GET, path)).await
     }
 

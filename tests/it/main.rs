@@ -17,6 +17,7 @@ mod history;
 mod hostile;
 mod http;
 mod instances;
+mod instants;
 mod jobs;
 mod ledger;
 mod lifecycle;

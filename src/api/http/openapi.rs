@@ -89,7 +89,9 @@ pub(super) fn document(routes: &[(Route, usize)], operations: &[Operation], toke
         "info": {
             "title": "nats-scheduler",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Runs jobs on time. The same operations are answered over NATS, on `cmd.scheduler.>`.",
+            "description": "Runs jobs on time. The same operations are answered over NATS, on `cmd.scheduler.>`.\n\n\
+                            Instants (`date-time`) are RFC 3339 in the years 0000 to 9999, by UTC. Second 60 is \
+                            read as second 0 of the next minute. Those in replies are in UTC, with `Z`.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "servers": [{ "url": "/" }],

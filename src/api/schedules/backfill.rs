@@ -10,7 +10,7 @@ use super::super::error::{ApiError, Code};
 use super::super::reply::{Links, Reply};
 use super::super::{Api, Caller};
 use crate::clock;
-use crate::schedule::{Backfill, ChangeKind, FieldFault, Schedule, ScheduleType};
+use crate::schedule::{Backfill, ChangeKind, FieldFault, Schedule, ScheduleType, instant_field};
 use crate::stored::Unknown;
 
 /// Occurrences that one request may run.
@@ -24,8 +24,10 @@ pub struct BackfillSchedule {
     /// Required.
     pub schedule_id: Option<Uuid>,
     /// Required: the first instant of the span.
+    #[serde(deserialize_with = "instant_field")]
     pub from: Option<DateTime<Utc>>,
     /// Required: its last instant, not in the future.
+    #[serde(deserialize_with = "instant_field")]
     pub to: Option<DateTime<Utc>>,
     /// Only say what would be run; default false.
     pub dry_run: Option<bool>,

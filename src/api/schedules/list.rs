@@ -12,7 +12,7 @@ use super::super::reply::{Pagination, Reply, ScheduleSummary};
 use super::super::{Api, Caller};
 use super::filter::{ScheduleFilter, TagsMatch};
 use crate::index::{Found, Listing, Place, Sort};
-use crate::schedule::{FieldFault, ScheduleType, Status};
+use crate::schedule::{FieldFault, ScheduleType, Status, instant_field};
 
 /// A request for schedules; filters that are absent match all, and without `status` all that are
 /// not deleted.
@@ -39,8 +39,10 @@ pub struct ListSchedules {
     /// Whose name contains this, in any case.
     pub name_contains: Option<String>,
     /// Next due at this time or later.
+    #[serde(deserialize_with = "instant_field")]
     pub due_after: Option<DateTime<Utc>>,
     /// Next due before this time.
+    #[serde(deserialize_with = "instant_field")]
     pub due_before: Option<DateTime<Utc>>,
     /// The order; default `created_at`.
     pub sort: Option<Sort>,

@@ -9,7 +9,9 @@ use super::super::error::ApiError;
 use super::super::reply::Reply;
 use super::super::{Api, Caller};
 use crate::clock;
-use crate::schedule::{FieldFault, On, ScheduleType, Timing, TimingFields, jitter};
+use crate::schedule::{
+    FieldFault, On, ScheduleType, Timing, TimingFields, instant_field, jitter, last_instant,
+};
 use crate::trigger::{self, DstGap, DstOverlap, Trigger};
 
 /// A request for the times of a schedule: an existing one by `schedule_id`, or timing fields as in
@@ -24,15 +26,19 @@ pub struct PreviewSchedule {
     pub schedule_type: Option<ScheduleType>,
     pub cron_expression: Option<String>,
     pub interval_seconds: Option<u64>,
+    #[serde(deserialize_with = "instant_field")]
     pub scheduled_at: Option<DateTime<Utc>>,
     pub timezone: Option<String>,
+    #[serde(deserialize_with = "instant_field")]
     pub start_at: Option<DateTime<Utc>>,
+    #[serde(deserialize_with = "instant_field")]
     pub end_at: Option<DateTime<Utc>>,
     pub max_runs: Option<u64>,
     pub jitter_seconds: Option<u64>,
     pub dst_gap: Option<DstGap>,
     pub dst_overlap: Option<DstOverlap>,
     /// Nominal times later than this; default now, and for an existing schedule all that are not due yet.
+    #[serde(deserialize_with = "instant_field")]
     pub after: Option<DateTime<Utc>>,
     /// How many: 1 to 1000, default 10.
     #[schemars(range(min = 1, max = 1000))]
@@ -120,11 +126,15 @@ impl Api {
         let left = timing.max_runs.map_or(count, |most| most.saturating_sub(had).min(count));
         let count = usize::try_from(left).unwrap_or(1000);
         for occurrence in trigger.occurrences_after(request.after.unwrap_or(from)).take(count) {
+            // Of a schedule that is not there yet nobody knows the id that it follows from.
+            let id = request.schedule_id.unwrap_or_default();
+            let due = occurrence.at + jitter(timing.jitter_seconds, id, occurrence.at);
+            if due > last_instant() {
+                break;
+            }
             preview.occurrences.push(occurrence.at);
             if timing.jitter_seconds > 0 {
-                // Of a schedule that is not there yet nobody knows the id that it follows from.
-                let id = request.schedule_id.unwrap_or_default();
-                preview.due.push(occurrence.at + jitter(timing.jitter_seconds, id, occurrence.at));
+                preview.due.push(due);
             }
             if let Some(cause) = occurrence.moved {
                 preview.moved.push(Moved { at: occurrence.at, cause });

@@ -239,8 +239,11 @@ impl History {
 }
 
 fn read(sequence: u64, body: &[u8]) -> Fetched {
-    match serde_json::from_slice(body) {
-        Ok(execution) => Fetched::Execution(execution),
+    match serde_json::from_slice::<Box<Execution>>(body) {
+        Ok(mut execution) => {
+            execution.mend_instants();
+            Fetched::Execution(execution)
+        }
         Err(error) => {
             warn!(sequence, %error, "history entry cannot be read");
             Fetched::Unreadable

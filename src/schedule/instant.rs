@@ -1,0 +1,255 @@
+//! Instants as users write them, and as records hold them.
+//!
+//! One rule for all that users write, in requests, filters and queries: RFC 3339, and what is accepted
+//! is shown as text that is accepted again and means the same instant. So second 60, which RFC 3339 has
+//! for leap seconds, is read as what follows it on clocks that have none: second 0 of the next minute.
+//! Records and events that were written by hand, or by earlier versions, are put right when they are
+//! read.
+
+use std::fmt;
+
+use chrono::{DateTime, Datelike as _, Duration, Utc};
+use serde::Deserializer;
+use serde::de::{Error, Visitor};
+
+use super::{Phase, Schedule, ScheduleType};
+use crate::trigger::IntervalTrigger;
+
+/// The years that RFC 3339 can write.
+const YEARS: std::ops::RangeInclusive<i32> = 0..=9999;
+
+/// Reads an instant: RFC 3339, in the years 0000 to 9999 by UTC. A space may stand for the `T`.
+///
+/// # Errors
+/// What it must be, for people.
+pub fn parse(text: &str) -> Result<DateTime<Utc>, &'static str> {
+    const FORM: &str = "must be an RFC 3339 instant, such as 2026-01-31T09:00:00Z";
+    const RANGE: &str = "must lie in the years 0000 to 9999, by UTC";
+    // chrono takes the minus sign of typographers too.
+    let given = text.is_ascii().then(|| DateTime::parse_from_rfc3339(text).ok()).flatten();
+    let at = real(given.ok_or(FORM)?.to_utc());
+    // chrono cuts what is less than a nanosecond; no instant here is earlier than it was written.
+    let digits = text.split_once('.').map_or("", |(_, rest)| rest);
+    let mut cut = digits.bytes().take_while(u8::is_ascii_digit).skip(9);
+    let at = if cut.any(|digit| digit != b'0') { at + Duration::nanoseconds(1) } else { at };
+    if YEARS.contains(&at.year()) { Ok(at) } else { Err(RANGE) }
+}
+
+/// Reads an optional field that is an instant.
+///
+/// # Errors
+/// Those of [`parse`].
+pub fn field<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<DateTime<Utc>>, D::Error> {
+    struct Instant;
+    impl<'de> Visitor<'de> for Instant {
+        type Value = Option<DateTime<Utc>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an RFC 3339 instant, such as \"2026-01-31T09:00:00Z\"")
+        }
+
+        fn visit_none<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_some<D: Deserializer<'de>>(self, some: D) -> Result<Self::Value, D::Error> {
+            some.deserialize_str(self)
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+            parse(text).map(Some).map_err(E::custom)
+        }
+    }
+    deserializer.deserialize_option(Instant)
+}
+
+/// Second 60, which chrono keeps as such, as the second that follows it.
+fn real(at: DateTime<Utc>) -> DateTime<Utc> {
+    const SECOND: u32 = 1_000_000_000;
+    match at.timestamp_subsec_nanos() {
+        nanos if nanos < SECOND => at,
+        nanos => DateTime::from_timestamp(at.timestamp() + 1, nanos - SECOND).unwrap_or(at),
+    }
+}
+
+/// Makes a stored instant one that can be shown and worked with.
+pub fn mend(at: &mut DateTime<Utc>) {
+    *at = real(*at);
+    if !YEARS.contains(&at.year()) {
+        *at = (*at).clamp(first(), last());
+    }
+}
+
+/// The first instant that can be shown.
+fn first() -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(-62_167_219_200_000).unwrap_or_default()
+}
+
+/// The last instant that can be shown, in whole milliseconds.
+pub fn last() -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(253_402_300_799_999).unwrap_or_default()
+}
+
+impl Schedule {
+    /// Puts the instants of a record right that was written by hand or by an earlier version.
+    pub fn mend_instants(&mut self) {
+        let timing = &self.spec.timing;
+        let mut mended = timing.clone();
+        for at in [&mut mended.scheduled_at, &mut mended.start_at, &mut mended.end_at] {
+            at.iter_mut().for_each(mend);
+        }
+        if let (ScheduleType::Interval, Some(start), Some(every_seconds)) =
+            (timing.schedule_type, timing.start_at, timing.interval_seconds)
+            && start < first()
+        {
+            // A later anchor of the same occurrences.
+            let interval =
+                crate::trigger::Trigger::Interval(IntervalTrigger { start, every_seconds });
+            mended.start_at = interval.next_after(first());
+        }
+        if mended != *timing {
+            std::sync::Arc::make_mut(&mut self.spec).timing = mended;
+        }
+        for at in [
+            &mut self.next_run_at,
+            &mut self.last_scheduled_for,
+            &mut self.last_run_at,
+            &mut self.deleted_at,
+        ] {
+            at.iter_mut().for_each(mend);
+        }
+        for at in [&mut self.created_at, &mut self.updated_at] {
+            mend(at);
+        }
+        for attempt in &mut self.attempts {
+            mend(&mut attempt.scheduled_for);
+            match &mut attempt.phase {
+                Phase::Waiting { due_at } => mend(due_at),
+                Phase::Claimed { at, until, .. } => [at, until].into_iter().for_each(mend),
+                Phase::Running { since, deadline, heard_at, .. } => {
+                    [since, deadline].into_iter().chain(heard_at).for_each(mend);
+                }
+                Phase::Reported { since, report, .. } => {
+                    [since, &mut report.at].into_iter().for_each(mend);
+                }
+                Phase::Skipped { range, .. } => mend(&mut range.last),
+            }
+        }
+        if let Some(backfill) = &mut self.backfill {
+            [&mut backfill.next, &mut backfill.until].into_iter().for_each(mend);
+        }
+        self.ended.iter_mut().for_each(|ended| mend(&mut ended.at));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::trigger::Trigger;
+
+    fn shown(at: DateTime<Utc>) -> String {
+        let json = serde_json::to_string(&at).unwrap();
+        json.trim_matches('"').to_owned()
+    }
+
+    #[test]
+    fn what_is_rfc_3339_is_read_and_shown_by_utc() {
+        for (text, expected) in [
+            ("2026-01-31T09:00:00Z", "2026-01-31T09:00:00Z"),
+            ("2026-01-31t09:00:00.25z", "2026-01-31T09:00:00.250Z"),
+            ("2026-01-31 09:00:00+01:30", "2026-01-31T07:30:00Z"),
+            ("2026-01-31T09:00:00-00:00", "2026-01-31T09:00:00Z"),
+            ("0000-01-01T00:00:00Z", "0000-01-01T00:00:00Z"),
+            ("9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59.999Z"),
+            ("2016-12-31T23:59:60Z", "2017-01-01T00:00:00Z"),
+            ("2026-11-25T23:59:60.5Z", "2026-11-26T00:00:00.500Z"),
+            ("2026-11-25T10:29:60+05:30", "2026-11-25T05:00:00Z"),
+            ("2026-01-31T09:00:00.0000000001Z", "2026-01-31T09:00:00.000000001Z"),
+            ("2026-01-31T09:00:00.0000000000Z", "2026-01-31T09:00:00Z"),
+            ("2026-01-31T09:00:00.9999999999Z", "2026-01-31T09:00:01Z"),
+        ] {
+            assert_eq!(parse(text).map(shown).as_deref(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_rfc_3339_is_refused() {
+        for text in [
+            "",
+            " 2026-01-31T09:00:00Z",
+            "2026-01-31T09:00:00Z ",
+            "2026-01-31T09:00:00Z\n",
+            "2026-01-31T09:00:00 Z",
+            "2026-01-31T09:00:00+0100",
+            "2026-01-31T09:00:00+01",
+            "2026-01-31T09:00:00 +01:00",
+            "2026-01-31T09:00:00\u{2212}01:00",
+            "2026-01-31T09:00:00+24:00",
+            "2026-01-31T09:00:00 UTC",
+            "2026-01-31T09:00:00",
+            "2026-01-31T09:00Z",
+            "2026-01-31",
+            "2026-1-31T9:00:00Z",
+            "2026-01-31  09:00:00Z",
+            "2026-02-29T09:00:00Z",
+            "2026-01-31T24:00:00Z",
+            "2026-01-31T09:00:61Z",
+            "2026-01-31T09:00:00.Z",
+            "+2026-01-31T09:00:00Z",
+            "+10000-01-01T00:00:00Z",
+            "-0001-01-01T00:00:00Z",
+            "1767225600",
+        ] {
+            let reason = parse(text).unwrap_err();
+            assert_eq!(
+                reason, "must be an RFC 3339 instant, such as 2026-01-31T09:00:00Z",
+                "{text:?}"
+            );
+        }
+        for text in [
+            "9999-12-31T23:59:59.999-23:59",
+            "9999-12-31T23:59:60Z",
+            "9999-12-31T23:59:59.9999999999Z",
+            "0000-01-01T00:00:00+00:01",
+        ] {
+            assert_eq!(parse(text), Err("must lie in the years 0000 to 9999, by UTC"), "{text}");
+        }
+    }
+
+    proptest! {
+        /// What is accepted is shown as text that is accepted and means the same; it is never earlier
+        /// than it was written; and intervals that are anchored at it go on.
+        #[test]
+        fn what_is_accepted_is_shown_as_what_is_accepted(
+            (date, hour, minute) in ("(0000|1969|1970|2026|9999)-(01|06|12)-(01|30|31)", 0..24, 0..60),
+            second in prop_oneof![0_i64..60, Just(60)],
+            fraction in "(\\.[0-9]{1,12})?",
+            offset in "(Z|z|[+-](00|01|13|23):(00|30|59))",
+            every_seconds in prop_oneof![Just(1_u32), 1_u32..100_000],
+        ) {
+            let text = format!("{date}T{hour:02}:{minute:02}:{second:02}{fraction}{offset}");
+            let Ok(at) = parse(&text) else { return Ok(()) };
+            prop_assert_eq!(parse(&shown(at)), Ok(at), "{}", shown(at));
+            let whole = format!("{date}T{hour:02}:{minute:02}:00{offset}");
+            let seconds = (at - DateTime::parse_from_rfc3339(&whole).unwrap().to_utc()).num_seconds();
+            prop_assert!(seconds == second || seconds == second + 1, "{} {}", text, shown(at));
+            for trigger in [
+                Trigger::Interval(IntervalTrigger { start: at, every_seconds }),
+                Trigger::Once(at),
+            ] {
+                let before = at - Duration::milliseconds(1);
+                let times: Vec<_> = trigger.occurrences_after(before).take(3).map(|o| o.at).collect();
+                prop_assert_eq!(times[0], at);
+                prop_assert!(times.is_sorted_by(|a, b| a < b), "{:?}", times);
+            }
+        }
+    }
+}
