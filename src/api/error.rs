@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Api, Checked};
 use crate::jetstream::WriteError;
 use crate::jetstream::history::QueryError;
-use crate::schedule::{FieldFault, MAX_FAULTS};
+use crate::schedule::{FieldFault, MAX_FAULTS, TooLarge};
 
 /// The stable names of errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -127,7 +127,24 @@ impl From<WriteError> for ApiError {
             WriteError::Refused(reason) => {
                 Self::new(Code::Internal, format!("NATS refused the write: {reason}"))
             }
+            WriteError::TooLarge(too_large) => too_large.into(),
         }
+    }
+}
+
+impl From<TooLarge> for ApiError {
+    fn from(error: TooLarge) -> Self {
+        let mut refusal = Self::new(Code::TooLarge, error.to_string());
+        if error.what == "the record" {
+            let help = "give it a smaller command_payload, or delete it with hard_delete";
+            refusal.message = format!("{error}: {help}");
+        }
+        if error.what.ends_with("payload") {
+            let TooLarge { bytes, most, .. } = error;
+            let reason = format!("must have at most {most} bytes, and has {bytes}");
+            refusal.details = vec![FieldFault::new(error.what, reason)];
+        }
+        refusal
     }
 }
 

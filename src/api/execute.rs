@@ -61,7 +61,7 @@ impl Api {
     /// is killed the next moment.
     ///
     /// # Errors
-    /// `invalid`, `unavailable`.
+    /// `invalid`, `too_large`, `unavailable`.
     pub async fn execute_immediate(
         &self,
         request: ExecuteImmediate,
@@ -71,6 +71,7 @@ impl Api {
         let (mut schedule, trigger) =
             self.check_immediate(&request, &actor, &caller.correlation_id)?;
         schedule.trace = caller.trace;
+        self.store.room().admits(None, &schedule)?;
         let deadline = Instant::now() + super::WRITE_PATIENCE;
         let written = match self.store.write(&schedule, 0, deadline).await {
             Ok(written) => Some(written),

@@ -71,7 +71,7 @@ impl ClientError {
     /// harm: a schedule that is created with an `idempotency_key` need not be looked for.
     pub fn may_have_been_done(&self) -> bool {
         match self {
-            // `too_large` is said of the reply, when all is done.
+            // `too_large` can be said of the reply, when all is done.
             Self::Refused(error) => {
                 matches!(error.code, Code::Unavailable | Code::Internal | Code::TooLarge)
             }

@@ -41,9 +41,11 @@ pub(crate) async fn announce(shared: &Shared, schedule: Uuid) -> Vec<Uuid> {
 
 async fn publish(shared: &Shared, schedule: Uuid, change: &Change) {
     let subject = names::schedule_subject(change.kind.event(), schedule);
-    let body = Bytes::copy_from_slice(change.body.get().as_bytes());
-    let message = PublishMessage::build().payload(body).message_id(change.event_id.to_string());
-    let mut complained = false;
+    let message = |change: &Change| {
+        let body = Bytes::copy_from_slice(change.body.get().as_bytes());
+        PublishMessage::build().payload(body).message_id(change.event_id.to_string())
+    };
+    let (mut message, mut complained, mut is_bare) = (message(change), false, false);
     loop {
         connected(&shared.js.client()).await;
         let sent = match shared.js.send_publish(subject.clone(), message.clone()).await {
@@ -51,6 +53,12 @@ async fn publish(shared: &Shared, schedule: Uuid, change: &Change) {
             Err(error) => Err(error),
         };
         let Err(error) = sent.map_err(WriteError::from) else { return };
+        // Perhaps it is too large: that it was done matters more than all that was said of it.
+        if matches!(error, WriteError::Refused(_)) && !std::mem::replace(&mut is_bare, true) {
+            let bare = Bytes::copy_from_slice(change.bare().body.get().as_bytes());
+            message = message.payload(bare);
+            continue;
+        }
         if !std::mem::replace(&mut complained, true) {
             warn!(schedule_id = %schedule, event = change.kind.event(), %error, "change cannot be announced; trying on");
         }

@@ -88,7 +88,8 @@ async fn add(shared: &Shared, dependent: Uuid, upstream: Uuid, ended: &EndedOccu
         }
         let mut schedule = Schedule::clone(schedule);
         let attempt = attempt(shared, &schedule, id, upstream, ended);
-        if schedule.attempts.len() >= MAX_ATTEMPTS {
+        let full = schedule.attempts.len() >= MAX_ATTEMPTS;
+        if full || !has_room(shared, &schedule, &attempt) {
             // The record has no room even to say that it is skipped: the history has.
             let range = SkippedRange { cause: SkipCause::Limit, last: ended.at, count: 1 };
             let claim = Claim { instance: shared.members.me(), revision: entry.revision };
@@ -119,6 +120,13 @@ async fn add(shared: &Shared, dependent: Uuid, upstream: Uuid, ended: &EndedOccu
             }
         }
     }
+}
+
+/// Whether the record can take another attempt.
+fn has_room(shared: &Shared, schedule: &Schedule, attempt: &Attempt) -> bool {
+    let mut with = schedule.clone();
+    with.attempts.push(attempt.clone());
+    shared.store.room().admits_run(&with).is_ok()
 }
 
 /// The attempt; or that it is skipped where the schedule is paused, or too slow for what it follows.

@@ -94,12 +94,16 @@ pub(crate) enum Worked {
 /// writes the record, until a write is accepted or there is nothing to write.
 pub(crate) async fn work(shared: &Shared, id: Uuid, done: &Done, claim: Claiming) -> Worked {
     let deadline = Instant::now() + WRITE_DEADLINE;
+    let (mut claim, mut no_room) = (claim, false);
     loop {
         let Some(entry) = shared.index.get(id) else {
             shared.end(done.executions());
             return Worked::Nothing;
         };
         let Some(mut plan) = decide(shared, &entry, done, claim) else {
+            if no_room {
+                return Worked::Later;
+            }
             shared.end(done.executions());
             return Worked::Nothing;
         };
@@ -126,6 +130,12 @@ pub(crate) async fn work(shared: &Shared, id: Uuid, done: &Done, claim: Claiming
                 if !Box::pin(catch_up(shared, &entry)).await {
                     return Worked::Later;
                 }
+            }
+            // What has ended makes room for what is to be begun.
+            Err(WriteError::TooLarge(error)) if claim != Claiming::None => {
+                shared.end(claimed);
+                warn!(schedule_id = %id, %error, "no room to claim; only settling");
+                (claim, no_room) = (Claiming::None, true);
             }
             Err(error) => {
                 shared.end(claimed);

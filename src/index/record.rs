@@ -66,14 +66,13 @@ struct Glimpse {
 /// # Errors
 /// See [`Unreadable`].
 pub fn read_record(id: Option<Uuid>, value: &[u8]) -> Result<(Schedule, Trigger), Unreadable> {
-    let mut schedule: Schedule = match serde_json::from_slice(value) {
+    let schedule = match Schedule::read(value) {
         Ok(schedule) => schedule,
         Err(error) => {
             let newer = glimpse(id, value).map(Unreadable::Newer);
             return Err(newer.unwrap_or_else(|| Unreadable::Broken(error.to_string())));
         }
     };
-    schedule.mend_instants();
     if id.is_some_and(|id| id != schedule.id) {
         return Err(Unreadable::Broken(format!("the record says id {}", schedule.id)));
     }

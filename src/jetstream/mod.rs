@@ -16,6 +16,8 @@ use std::time::Duration;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::{self, ErrorCode};
 
+use crate::schedule::TooLarge;
+
 /// How long a write may go unacknowledged before its outcome counts as unknown.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -34,6 +36,9 @@ pub enum WriteError {
     /// The server or the client refused it; the same write would be refused again.
     #[error("refused: {0}")]
     Refused(String),
+    /// The record does not fit a message of the server; it was not sent.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
 }
 
 impl From<PublishError> for WriteError {

@@ -15,6 +15,7 @@
 
 use std::time::{Duration, Instant};
 
+use async_nats::Client;
 use async_nats::jetstream;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
@@ -23,7 +24,7 @@ use uuid::Uuid;
 
 use super::frontier::Frontier;
 use super::{WriteError, names};
-use crate::schedule::Schedule;
+use crate::schedule::{Room, Schedule};
 
 /// What a key holds, read from the leader.
 #[derive(Clone, Debug)]
@@ -49,6 +50,7 @@ pub struct Written {
 #[derive(Clone)]
 pub struct Store {
     js: jetstream::Context,
+    client: Client,
     stream: Stream,
     frontier: Frontier,
 }
@@ -60,8 +62,8 @@ impl Store {
     /// If the stream cannot be found or reached.
     pub async fn open(js: jetstream::Context) -> Result<Self, jetstream::context::GetStreamError> {
         let stream = js.get_stream(names::SCHEDULES_STREAM).await?;
-        let frontier = Frontier::new(js.client());
-        Ok(Self { js, stream, frontier })
+        let (client, frontier) = (js.client(), Frontier::new(js.client()));
+        Ok(Self { js, client, stream, frontier })
     }
 
     /// The stream behind the bucket.
@@ -72,6 +74,22 @@ impl Store {
     /// How far the bucket has been written.
     pub fn frontier(&self) -> &Frontier {
         &self.frontier
+    }
+
+    /// How large records may be, by the server that we are connected to now and the bucket.
+    pub fn room(&self) -> Room {
+        let limit = usize::try_from(self.stream.cached_info().config.max_message_size).ok();
+        let limit = limit.filter(|bytes| *bytes > 0).unwrap_or(usize::MAX);
+        Room::of(self.client.max_payload().min(limit))
+    }
+
+    /// The stored form of a record, with less in it if it would be too large.
+    ///
+    /// # Errors
+    /// `TooLarge` if it is so with the least in it.
+    pub fn encode(&self, schedule: &Schedule) -> Result<Bytes, WriteError> {
+        let whole = encode(schedule)?;
+        Ok(self.room().fit(schedule, whole)?.into())
     }
 
     /// Reads a key from the stream's leader: direct reads of a replicated bucket may be stale.
@@ -157,7 +175,8 @@ impl Store {
     /// Writes a record at the revision it was decided from, and settles an unknown outcome.
     ///
     /// # Errors
-    /// `Conflict` if another write came first. `Unknown` only once NATS has been out of reach until
+    /// `Conflict` if another write came first. `TooLarge` if the server takes no record of that size.
+    /// `Unknown` only once NATS has been out of reach until
     /// `deadline`: the record says then, to whoever reads it, whether the write was stored.
     pub async fn write(
         &self,
@@ -166,7 +185,7 @@ impl Store {
         deadline: Instant,
     ) -> Result<Written, WriteError> {
         let key = names::schedule_key(schedule.id);
-        let value = encode(schedule)?;
+        let value = self.encode(schedule)?;
         let first_sent = Instant::now();
         loop {
             let sent = Instant::now();
@@ -202,10 +221,8 @@ impl Store {
 ///
 /// # Errors
 /// `Refused` if it cannot be encoded, which no valid record does.
-pub fn encode(schedule: &Schedule) -> Result<Bytes, WriteError> {
-    serde_json::to_vec(schedule)
-        .map(Bytes::from)
-        .map_err(|error| WriteError::Refused(error.to_string()))
+fn encode(schedule: &Schedule) -> Result<Vec<u8>, WriteError> {
+    serde_json::to_vec(schedule).map_err(|error| WriteError::Refused(error.to_string()))
 }
 
 /// Whether a stored record was written by the same write as `schedule`.

@@ -117,6 +117,37 @@ impl Change {
     }
 }
 
+/// What every event says.
+const COMMON: [&str; 8] =
+    ["event_id", "event", "time", "schedule_id", "name", "revision", "actor", "correlation_id"];
+
+impl Change {
+    /// The same without the old and new values of what was changed.
+    #[must_use]
+    pub fn without_values(&self) -> Self {
+        self.keeping(|field| field != "changes")
+    }
+
+    /// The same with nothing but what every event says.
+    #[must_use]
+    pub fn bare(&self) -> Self {
+        self.keeping(|field| COMMON.contains(&field) || field == "truncated")
+    }
+
+    fn keeping(&self, keeps: impl Fn(&str) -> bool) -> Self {
+        let Ok(mut event) = serde_json::from_str::<Map<String, Value>>(self.body.get()) else {
+            return self.clone();
+        };
+        let before = event.len();
+        event.retain(|field, _| keeps(field));
+        if event.len() < before {
+            event.insert("truncated".to_owned(), json!(true));
+        }
+        let body = serde_json::value::to_raw_value(&event).unwrap_or_default();
+        Self { body, ..self.clone() }
+    }
+}
+
 /// The fields that differ between two schedules, with their old and new values; payloads, which may
 /// be large or secret, by their hashes.
 pub fn differences(old: &Schedule, new: &Schedule) -> Vec<Value> {

@@ -97,13 +97,20 @@ pub fn last() -> DateTime<Utc> {
 }
 
 impl Schedule {
+    /// Reads a stored record, with its instants put right.
+    ///
+    /// # Errors
+    /// What cannot be read of it.
+    pub fn read(stored: &[u8]) -> Result<Self, serde_json::Error> {
+        let mut schedule: Self = serde_json::from_slice(stored)?;
+        schedule.mend_instants();
+        Ok(schedule)
+    }
+
     /// Puts the instants of a record right that was written by hand or by an earlier version.
-    pub fn mend_instants(&mut self) {
-        let timing = &self.spec.timing;
-        let mut mended = timing.clone();
-        for at in [&mut mended.scheduled_at, &mut mended.start_at, &mut mended.end_at] {
-            at.iter_mut().for_each(mend);
-        }
+    fn mend_instants(&mut self) {
+        // Nobody else has it yet, so this copies nothing.
+        let timing = &mut std::sync::Arc::make_mut(&mut self.spec).timing;
         if let (ScheduleType::Interval, Some(start), Some(every_seconds)) =
             (timing.schedule_type, timing.start_at, timing.interval_seconds)
             && start < first()
@@ -111,10 +118,10 @@ impl Schedule {
             // A later anchor of the same occurrences.
             let interval =
                 crate::trigger::Trigger::Interval(IntervalTrigger { start, every_seconds });
-            mended.start_at = interval.next_after(first());
+            timing.start_at = interval.next_after(first());
         }
-        if mended != *timing {
-            std::sync::Arc::make_mut(&mut self.spec).timing = mended;
+        for at in [&mut timing.scheduled_at, &mut timing.start_at, &mut timing.end_at] {
+            at.iter_mut().for_each(mend);
         }
         for at in [
             &mut self.next_run_at,

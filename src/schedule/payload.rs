@@ -7,8 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// Largest payload. A record, and its history entry, must fit a NATS message (1 MiB by default)
-/// beside everything else they hold.
+/// Largest payload, whatever the server takes; see [`Room::payload`](super::Room::payload).
 pub const MAX_PAYLOAD_BYTES: usize = 512 * 1024;
 
 /// Deepest nesting, counting the object itself: the limit of most JSON readers is not far above.

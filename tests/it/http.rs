@@ -61,7 +61,7 @@ impl Http {
         answer(self.ask(Method::GET, path)).await
     }
 
-    async fn post(&self, path: &str, body: Value) -> Answer {
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
         answer(self.ask(Method::POST, path).json(&body)).await
     }
 }

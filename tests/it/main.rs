@@ -31,6 +31,7 @@ mod restores;
 mod safety;
 mod schedules;
 mod service_api;
+mod sizes;
 #[cfg(feature = "otlp")]
 mod spans;
 mod statistics;

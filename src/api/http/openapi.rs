@@ -288,9 +288,11 @@ fn responses(
         may_be(422, "The request is well formed, and not allowed in this state.");
         may_be(429, "A limit is reached; the message says which.");
     }
+    if route.has_body || operation.access == Access::Write {
+        may_be(413, "The body is too large, or the record that would follow from it.");
+    }
     if route.has_body {
         may_be(408, "The body did not come in time.");
-        may_be(413, "The body is too large.");
         may_be(415, "The body is not JSON by its Content-Type.");
     }
     for (status, name) in

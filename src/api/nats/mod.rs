@@ -169,9 +169,12 @@ fn caller(endpoint: &Endpoint, headers: Option<&HeaderMap>) -> Result<Caller, Ve
     })
 }
 
+/// Room for the headers of a reply.
+const HEADERS: usize = 1024;
+
 /// A reply that NATS takes.
 fn within(limit: usize, body: Bytes) -> Result<Bytes, ApiError> {
-    if body.len() <= limit {
+    if body.len() + HEADERS <= limit {
         return Ok(body);
     }
     let message =

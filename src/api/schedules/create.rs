@@ -29,7 +29,7 @@ impl Api {
     /// nothing more and returns the schedule of the first, with the warning `repeated`.
     ///
     /// # Errors
-    /// `invalid`, `already_exists`, `limit_exceeded`, `conflict`, `unavailable`; `not_allowed` if the
+    /// `invalid`, `too_large`, `already_exists`, `limit_exceeded`, `conflict`, `unavailable`; `not_allowed` if the
     /// key was used for another request, `not_found` if its schedule was deleted for good.
     pub async fn create_schedule(
         &self,
@@ -91,6 +91,7 @@ impl Api {
         let (mut schedule, _) =
             new_schedule(request, &self.rules, id, now, created_by, correlation_id, self.writer())?;
         schedule.trace = caller.trace;
+        self.store.room().admits(None, &schedule)?;
         let details = json!({
             "schedule_type": schedule.spec.timing.schedule_type,
             "target_command": schedule.spec.target_command,

@@ -125,7 +125,8 @@ impl Api {
     /// killed the next moment.
     ///
     /// # Errors
-    /// `invalid`, `not_found`, `limit_exceeded` (too many runs wait), `unavailable`.
+    /// `invalid`, `not_found`, `limit_exceeded` (too many runs wait), `too_large` (the payload, beside what
+    /// the record holds already), `unavailable`.
     pub async fn trigger_schedule(
         &self,
         request: TriggerSchedule,
@@ -171,6 +172,7 @@ impl Api {
                 return Err(vec![FieldFault::new("override_payload", reason)].into());
             }
             schedule.attempts.push(Attempt::manual(execution_id, now, manual.clone()));
+            self.store.room().admits_run(schedule)?;
             let by = &manual.by;
             let details =
                 json!({ "execution_id": execution_id, "triggered_by": by, "triggered_at": now });

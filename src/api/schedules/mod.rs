@@ -43,14 +43,12 @@ use crate::clock;
 use crate::failpoint::reached;
 use crate::history_index::Page;
 use crate::index::{Entry, Unreadable, read_record};
+use crate::jetstream::WriteError;
 use crate::jetstream::names as subjects;
-use crate::jetstream::{WriteError, schedules};
 use crate::schedule::{Author, Change, ChangeKind, FieldFault, Schedule, SkipCause, Status};
 
 /// Longest wait for occurrences that were claimed ahead: twice the engine's lead, for clocks differ.
 const MAX_WAIT_FOR_CLAIMS: Duration = Duration::from_secs(1);
-/// Room in a NATS message for what the engine adds to a record.
-const RESERVE: usize = 64 * 1024;
 
 /// Items of a page where the request does not say.
 const DEFAULT_LIMIT: u64 = 20;
@@ -157,12 +155,6 @@ impl Api {
         revision: u64,
     ) -> Result<u64, WriteError> {
         schedule.sign(self.writer());
-        let size = schedules::encode(schedule)?.len();
-        if size + RESERVE > self.js.client().max_payload() {
-            return Err(WriteError::Refused(format!(
-                "the record would have {size} bytes, which is too many"
-            )));
-        }
         let deadline = Instant::now() + super::WRITE_PATIENCE;
         let written = self.store.write(schedule, revision, deadline).await?;
         if reached("lost_ack") {

@@ -34,8 +34,8 @@ use super::super::error::{ApiError, Code};
 use crate::clock;
 use crate::failpoint::failpoint;
 use crate::index::{Reservation, Unreadable, read_record};
+use crate::jetstream::WriteError;
 use crate::jetstream::names::{name_key, schedule_key};
-use crate::jetstream::{WriteError, schedules};
 use crate::metrics::{Lock, LockFailure};
 use crate::schedule::{FieldFault, Schedule, Status};
 use crate::stored::Unknown;
@@ -87,7 +87,7 @@ impl Api {
     ) -> Result<(Schedule, u64), ApiError> {
         let name_key = name_key(&schedule.created_by, &schedule.spec.name);
         let key = schedule_key(schedule.id);
-        let value = schedules::encode(&schedule)?;
+        let value = self.store.encode(&schedule)?;
         let reserved = self.reserve_name(&schedule, 0).await?;
         failpoint("after_reserve");
         // All others who create this schedule are fenced now: what is there is final.

@@ -30,7 +30,8 @@ impl Api {
     /// so updates of different fields never undo each other.
     ///
     /// # Errors
-    /// `invalid`, `not_found`, `already_exists` (the new name is taken), `conflict`, `unavailable`.
+    /// `invalid`, `too_large`, `not_found`, `already_exists` (the new name is taken), `conflict`,
+    /// `unavailable`.
     pub async fn update_schedule(
         &self,
         request: UpdateSchedule,
@@ -54,6 +55,7 @@ impl Api {
                 self.check_after(&schedule).await?;
             }
             schedule.trace = caller.trace.or(schedule.trace);
+            self.store.room().admits(Some(&old), &schedule)?;
             let changes = differences(&old, &schedule);
             let fields: Vec<_> = changes.iter().map(|change| change["field"].clone()).collect();
             let details = json!({

@@ -1,0 +1,186 @@
+//! How large a record may be, so that what can be created can be changed and stopped.
+//!
+//! A record is one NATS message, and a server takes messages up to its `max_payload`. What users write
+//! is refused where it would leave no room for what comes later: what the engine writes (attempts), the
+//! changes that are not announced yet, and runs by hand with payloads of their own. A record that is
+//! too large all the same, since it is older or the server takes less than it did, gives up what it can
+//! do without when it is written.
+
+use super::{Attempt, Change, MAX_PAYLOAD_BYTES, Payload, Phase, Schedule, Status};
+
+/// Room for the headers of a write, with the longest names of keys in them.
+const HEADERS: usize = 4 * 1024;
+/// Room that what users write leaves to the engine and to changes: some 64 attempts, and events.
+const RESERVE: usize = 40 * 1024;
+/// Room that runs by hand leave to the changes that follow, and to occurrences that are claimed.
+const CHANGES: usize = 12 * 1024;
+/// What an attempt grows by at most, unless a worker reports: claimed, or cancelled, it says by whom.
+const GROWTH: usize = 400;
+/// Bytes of texts that are cut when nothing else is left to give up.
+const SHORT: usize = 200;
+
+/// The sizes that a server allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    max_payload: usize,
+}
+
+/// What is too large, and by how much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} has {bytes} bytes; this NATS server (max_payload {max_payload}) allows {most}")]
+pub struct TooLarge {
+    /// What: a field of a request, or the record.
+    pub what: &'static str,
+    /// How many bytes it has.
+    pub bytes: usize,
+    /// How many it may have.
+    pub most: usize,
+    /// What the server takes.
+    pub max_payload: usize,
+}
+
+impl Room {
+    /// The room that messages of at most `max_payload` bytes give.
+    pub fn of(max_payload: usize) -> Self {
+        Self { max_payload }
+    }
+
+    /// The largest record that can be written.
+    pub fn record(self) -> usize {
+        self.max_payload - HEADERS.min(self.max_payload / 4)
+    }
+
+    /// The largest definition of a schedule.
+    fn definition(self) -> usize {
+        self.record().saturating_sub(RESERVE.min(self.max_payload / 2))
+    }
+
+    /// The largest payload: beside it there is room for that of a run by hand, and for one more, which
+    /// was replaced while it was about to be sent.
+    pub fn payload(self) -> usize {
+        (self.definition() / 3).min(MAX_PAYLOAD_BYTES)
+    }
+
+    /// Checks that a record leaves room for what comes later. What was too large before, in `old`, may
+    /// stay so.
+    ///
+    /// # Errors
+    /// What is too large.
+    pub fn admits(self, old: Option<&Schedule>, new: &Schedule) -> Result<(), TooLarge> {
+        let payload = |schedule: &Schedule| schedule.spec.command_payload.as_str().len();
+        self.check("command_payload", old.map(payload), payload(new), self.payload())?;
+        let grown = old.map(definition);
+        self.check("the schedule", grown, definition(new), self.definition())?;
+        // Runs by hand may wait in it.
+        let grows = grown.is_some_and(|old| definition(new) > old);
+        if grows { self.leaves_room(new) } else { Ok(()) }
+    }
+
+    /// Checks that a record to which a run was added leaves room for the changes to come.
+    ///
+    /// # Errors
+    /// The run's own payload is too large, or the record with the run.
+    pub fn admits_run(self, new: &Schedule) -> Result<(), TooLarge> {
+        self.leaves_room(new).map_err(|record| {
+            let own = new.attempts.last().and_then(|run| run.manual.as_ref()?.payload.as_ref());
+            own.map_or(record, |own| {
+                let (what, bytes) = ("override_payload", own.as_str().len());
+                let most = bytes.saturating_sub(record.bytes - record.most);
+                TooLarge { what, bytes, most, ..record }
+            })
+        })
+    }
+
+    /// Checks that a record can still be changed, its attempts claimed or cancelled.
+    fn leaves_room(self, new: &Schedule) -> Result<(), TooLarge> {
+        let changes = CHANGES.min(self.max_payload / 6);
+        let most = self.record().saturating_sub(changes + GROWTH * new.attempts.len());
+        // Events can be made small.
+        let bytes = encode(&Schedule { events: Vec::new(), ..new.clone() }).len();
+        self.check("the schedule with what waits", None, bytes, most)
+    }
+
+    fn check(
+        self,
+        what: &'static str,
+        old: Option<usize>,
+        bytes: usize,
+        most: usize,
+    ) -> Result<(), TooLarge> {
+        if bytes <= most || old.is_some_and(|old| bytes <= old) {
+            return Ok(());
+        }
+        Err(TooLarge { what, bytes, most, max_payload: self.max_payload })
+    }
+
+    /// The stored form of a record, with less in it if it would be too large.
+    ///
+    /// # Errors
+    /// It is too large with the least in it.
+    pub fn fit(self, schedule: &Schedule, whole: Vec<u8>) -> Result<Vec<u8>, TooLarge> {
+        let most = self.record();
+        if whole.len() <= most {
+            return Ok(whole);
+        }
+        let (mut bytes, mut less) = (whole.len(), schedule.clone());
+        for step in [without_values, without_responses, with_short_texts, without_unused_payload] {
+            step(&mut less);
+            let written = encode(&less);
+            if written.len() <= most {
+                return Ok(written);
+            }
+            bytes = written.len();
+        }
+        Err(TooLarge { what: "the record", bytes, most, max_payload: self.max_payload })
+    }
+}
+
+/// Pending events lose the values of what was changed.
+fn without_values(schedule: &mut Schedule) {
+    schedule.events.iter_mut().for_each(|event| *event = event.without_values());
+}
+
+/// Reports lose what workers returned.
+fn without_responses(schedule: &mut Schedule) {
+    for attempt in &mut schedule.attempts {
+        if let Phase::Reported { report, .. } = &mut attempt.phase {
+            report.truncated |= report.response.take().is_some();
+        }
+    }
+}
+
+/// Events keep what was done to what by whom, and texts of people are cut.
+fn with_short_texts(schedule: &mut Schedule) {
+    schedule.events.iter_mut().for_each(|event| *event = Change::bare(event));
+    for attempt in &mut schedule.attempts {
+        if let Phase::Reported { report, .. } = &mut attempt.phase
+            && let Some(message) = &mut report.message
+            && message.len() > SHORT
+        {
+            message.truncate(message.floor_char_boundary(SHORT));
+            message.push('…');
+        }
+    }
+}
+
+/// Of what was deleted for good, and is not under way, nobody sends the payload any more.
+fn without_unused_payload(schedule: &mut Schedule) {
+    let ended =
+        |attempt: &Attempt| matches!(attempt.phase, Phase::Reported { .. } | Phase::Skipped { .. });
+    let is_gone = schedule.purge && schedule.status == Status::Deleted;
+    if is_gone && schedule.attempts.iter().all(ended) {
+        std::sync::Arc::make_mut(&mut schedule.spec).command_payload = Payload::default();
+    }
+}
+
+/// The size of what users wrote.
+fn definition(schedule: &Schedule) -> usize {
+    serde_json::to_vec(&*schedule.spec).map_or(0, |json| json.len())
+}
+
+fn encode(schedule: &Schedule) -> Vec<u8> {
+    serde_json::to_vec(schedule).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;
