@@ -1,6 +1,8 @@
 //! Intervals anchored at a start, so that no delay ever accumulates into drift.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+
+use super::words::every;
 
 /// Due at `start + k * every_seconds` for k = 0, 1, 2, …; the first occurrence is `start` itself.
 ///
@@ -16,6 +18,16 @@ pub struct IntervalTrigger {
 }
 
 impl IntervalTrigger {
+    /// Plain English, such as "every 5 minutes from 2026-01-01T00:00:00Z".
+    pub fn description(&self) -> String {
+        let seconds = self.every_seconds.max(1);
+        let units = [(604_800, "week"), (86_400, "day"), (3600, "hour"), (60, "minute")];
+        let unit = units.into_iter().find(|(length, _)| seconds.is_multiple_of(*length));
+        let (length, unit) = unit.unwrap_or((1, "second"));
+        let start = self.start.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        format!("{} from {start}", every(seconds / length, unit))
+    }
+
     /// The first occurrence strictly after `after`; `None` only past the end of representable time.
     pub(super) fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         match self.index_at(after) {
@@ -48,5 +60,35 @@ impl IntervalTrigger {
 
     fn every(&self) -> i64 {
         i64::from(self.every_seconds.max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptions_use_the_largest_unit_that_fits() {
+        for (every_seconds, expected) in [
+            (1, "every second"),
+            (90, "every 90 seconds"),
+            (60, "every minute"),
+            (300, "every 5 minutes"),
+            (5400, "every 90 minutes"),
+            (3600, "every hour"),
+            (7200, "every 2 hours"),
+            (86_400, "every day"),
+            (129_600, "every 36 hours"),
+            (604_800, "every week"),
+            (1_209_600, "every 2 weeks"),
+            (31_536_000, "every 365 days"),
+        ] {
+            let start = DateTime::UNIX_EPOCH;
+            let said = IntervalTrigger { start, every_seconds }.description();
+            assert_eq!(said, format!("{expected} from 1970-01-01T00:00:00Z"));
+        }
+        let start = DateTime::UNIX_EPOCH + TimeDelta::milliseconds(1500);
+        let said = IntervalTrigger { start, every_seconds: 5 }.description();
+        assert_eq!(said, "every 5 seconds from 1970-01-01T00:00:01.500Z");
     }
 }

@@ -19,7 +19,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let (gap, overlap) = (DstGap::NextValid, DstOverlap::First);
 //! let cron = CronTrigger::new("30 2 * * *", "Europe/Berlin".parse()?, gap, overlap, 0)?;
-//! assert_eq!(cron.description(), "At 02:30, every day (Europe/Berlin)");
+//! assert_eq!(cron.description(), "at 02:30 every day (Europe/Berlin)");
 //!
 //! // On 30 March 2025 there is no 02:30 in Berlin: the clock goes from 02:00 to 03:00.
 //! let evening: DateTime<Utc> = "2025-03-29T20:00:00Z".parse()?;
@@ -33,10 +33,12 @@
 //! |---|---|
 //! | `interval.rs` | `start + k * every` |
 //! | `cron/` | cron expressions: parsing, the calendar of local times they name, clock changes |
+//! | `words.rs` | English, for descriptions |
 //! | `zone.rs` | the UTC offsets of a time zone as a table of segments |
 
 pub mod cron;
 mod interval;
+mod words;
 mod zone;
 
 use chrono::{DateTime, Utc};

@@ -1,6 +1,6 @@
 //! When a schedule would fire.
 
-use chrono::{DateTime, Duration, Utc};
+use chrono::{DateTime, Duration, SecondsFormat, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -55,7 +55,7 @@ pub struct Preview {
     pub due: Vec<DateTime<Utc>>,
     /// Those of them that a clock change moved or added.
     pub moved: Vec<Moved>,
-    /// The timing in plain English.
+    /// The timing in plain English, as it stands in a sentence: "at 09:00, Monday to Friday (UTC)".
     pub description: String,
 }
 
@@ -161,34 +161,69 @@ impl Api {
 fn describe(timing: &Timing, trigger: &Trigger) -> String {
     match trigger {
         Trigger::Cron(cron) => cron.description(),
-        Trigger::Interval(interval) => {
-            let start = interval.start.to_rfc3339();
-            format!("Every {} s, counted from {start}", interval.every_seconds)
-        }
+        Trigger::Interval(interval) => interval.description(),
         Trigger::Once(_) if timing.schedule_type == ScheduleType::Immediate => {
-            "Once, at once".to_owned()
+            "once, at once".to_owned()
         }
-        Trigger::Once(at) => format!("Once, at {}", at.to_rfc3339()),
+        Trigger::Once(at) => format!("once, at {}", shown(*at)),
         Trigger::Within(inner, start, end) => {
-            let mut text = describe(timing, inner);
-            if let Some(start) = start {
-                text.push_str(&format!(", from {}", start.to_rfc3339()));
-            }
-            if let Some(end) = end {
-                text.push_str(&format!(", until {}", end.to_rfc3339()));
-            }
-            text
+            let start = start.map(|start| format!(", from {}", shown(start))).unwrap_or_default();
+            let end = end.map(|end| format!(", until {}", shown(end))).unwrap_or_default();
+            format!("{}{start}{end}", describe(timing, inner))
         }
         Trigger::Never => match &timing.after {
             Some(after) => {
                 let ends = match after.on {
-                    On::Success => "succeeded",
-                    On::Failure => "failed",
-                    On::Completion => "ended",
+                    On::Success => "has succeeded",
+                    On::Failure => "has failed",
+                    On::Completion => "has succeeded or failed",
                 };
-                format!("When an occurrence of schedule {} has {ends}", after.schedule_id)
+                format!("when an occurrence of schedule {} {ends}", after.schedule_id)
             }
-            None => "Never".to_owned(),
+            None => "never".to_owned(),
         },
+    }
+}
+
+fn shown(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timings_are_described_as_people_say_them() {
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        for (fields, expected) in [
+            (
+                r#"{"schedule_type":"interval","interval_seconds":604800,"start_at":"2026-01-05T08:00:00+01:00"}"#,
+                "every week from 2026-01-05T07:00:00Z",
+            ),
+            (
+                r#"{"schedule_type":"interval","interval_seconds":300,"end_at":"2026-02-01T00:00:00Z"}"#,
+                "every 5 minutes from 2026-01-01T00:00:00Z, until 2026-02-01T00:00:00Z",
+            ),
+            (
+                r#"{"schedule_type":"cron","cron_expression":"0 2,14 * * *","start_at":"2026-02-01T00:00:00Z"}"#,
+                "at 02:00 and 14:00 every day (UTC), from 2026-02-01T00:00:00Z",
+            ),
+            (
+                r#"{"schedule_type":"one_time","scheduled_at":"2026-02-01T00:00:00.5Z"}"#,
+                "once, at 2026-02-01T00:00:00.500Z",
+            ),
+            (r#"{"schedule_type":"immediate"}"#, "once, at once"),
+            (
+                r#"{"schedule_type":"dependent","after":{"schedule_id":"00000000-0000-0000-0000-000000000000","on":"failure"}}"#,
+                "when an occurrence of schedule 00000000-0000-0000-0000-000000000000 has failed",
+            ),
+        ] {
+            let fields: TimingFields = serde_json::from_str(fields).unwrap();
+            let year = chrono::Duration::days(365);
+            let (timing, trigger) =
+                fields.check(Uuid::nil(), now, chrono_tz::UTC, year, &mut Vec::new()).unwrap();
+            assert_eq!(describe(&timing, &trigger), expected);
+        }
     }
 }

@@ -96,7 +96,7 @@ impl CronTrigger {
         Ok(CronTrigger { calendar, timezone, gap, overlap })
     }
 
-    /// Plain English, such as "At 02:30, every day (Europe/Berlin)".
+    /// Plain English, such as "at 02:30 every day (Europe/Berlin)".
     pub fn description(&self) -> String {
         format!("{} ({})", describe::describe(&self.calendar), self.timezone)
     }
