@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Api, Checked};
 use crate::jetstream::WriteError;
 use crate::jetstream::history::QueryError;
-use crate::schedule::{FieldFault, MAX_FAULTS, TooLarge};
+use crate::schedule::{FieldFault, TooLarge, Unread};
 
 /// The stable names of errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -88,14 +88,18 @@ impl ApiError {
         Self { code: Code::Invalid, message: text.join("; "), details: faults }
     }
 
-    /// `invalid`, for a request with faults of form, of which `rest` could be read: whoever mends it
-    /// wants to hear of everything at once.
-    pub(crate) fn all_faults(api: &Api, faults: Vec<FieldFault>, rest: &impl Checked) -> Self {
-        let mut all = faults;
-        // Of more, not all fields were read.
-        let of_content = if all.len() < MAX_FAULTS { rest.faults(api) } else { Vec::new() };
+    /// `invalid`, for a request that could not be read as a whole: whoever mends it wants to hear of
+    /// everything at once, so what could be read is checked too.
+    pub(crate) fn unread<T: Checked>(api: &Api, unread: Unread<T>) -> Self {
+        let mut all = unread.faults;
+        let of_content = unread.rest.map_or_else(Vec::new, |rest| rest.faults(api));
         for fault in of_content {
-            if !all.iter().any(|known| known.field == fault.field) {
+            // A field that could not be read, or of which a part could not, only seems to be missing.
+            let is_of = |known: &FieldFault| {
+                let rest = known.field.strip_prefix(&fault.field);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+            };
+            if !all.iter().any(is_of) {
                 all.push(fault);
             }
         }

@@ -46,10 +46,10 @@ pub struct ListExecutions {
     #[serde(deserialize_with = "instant_field")]
     pub started_before: Option<DateTime<Utc>>,
     /// From 1, which is the default.
-    #[schemars(range(min = 1, max = 1_000_000_000))]
+    #[schemars(range(min = 1, max = 1_000_000_000), example = 2)]
     pub page: Option<u64>,
     /// Executions of a page: 1 to 100, default 20.
-    #[schemars(range(min = 1, max = 100))]
+    #[schemars(range(min = 1, max = 100), example = 20)]
     pub limit: Option<u64>,
 }
 
@@ -61,10 +61,10 @@ pub struct ListByCorrelation {
     /// Required: 1 to 255 bytes.
     pub correlation_id: Option<String>,
     /// From 1, which is the default.
-    #[schemars(range(min = 1, max = 1_000_000_000))]
+    #[schemars(range(min = 1, max = 1_000_000_000), example = 2)]
     pub page: Option<u64>,
     /// Executions of a page: 1 to 100, default 20.
-    #[schemars(range(min = 1, max = 100))]
+    #[schemars(range(min = 1, max = 100), example = 20)]
     pub limit: Option<u64>,
 }
 

@@ -276,7 +276,7 @@ where
         let run = run.clone();
         Box::pin(async move {
             let request = parse_fields_with::<Request>(&input.given, &input.body)
-                .map_err(|(rest, faults)| ApiError::all_faults(&api, faults, &rest))?;
+                .map_err(|unread| ApiError::unread(&api, unread))?;
             let pages = PageLinks::of(name, &request);
             let mut reply = run(api, request, caller).await?;
             if let (Some(pages), Some(pagination)) = (pages, &mut reply.pagination) {

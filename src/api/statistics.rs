@@ -29,7 +29,7 @@ pub struct GetStatistics {
     /// Of this schedule; default all.
     pub schedule_id: Option<Uuid>,
     /// Of what was completed within so many hours: 1 to 720; default all that the history holds.
-    #[schemars(range(min = 1, max = 720))]
+    #[schemars(range(min = 1, max = 720), example = 24)]
     pub time_window_hours: Option<u32>,
 }
 

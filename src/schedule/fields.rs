@@ -1,14 +1,28 @@
 //! Reading a JSON request so that every fault is named: field and reason, all of them at once.
 //!
-//! Each field is read by itself with the type's own `Deserialize`, so the request types stay
-//! plain structs and still report several faults together.
+//! A request without faults is read in one go. Else each field is read by itself with the type's own
+//! `Deserialize`, so the request types stay plain structs and still report several faults together; what
+//! is wrong with a field that cannot be read is worked out from the schema of the request. No text of the
+//! libraries that read it reaches the caller.
 
+mod body;
+mod explain;
+mod near;
+mod shape;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
+
+pub(crate) use explain::unknown as unknown_name;
+pub(crate) use shape::MAX_DEPTH as DEPTH_KEYWORD;
+use shape::Shape;
 
 /// One thing wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +51,10 @@ pub const MAX_FAULTS: usize = 32;
 /// Characters of a field's name, and of a reason, in a fault.
 const MAX_NAME: usize = 100;
 const MAX_REASON: usize = 1500;
+/// Said of a field that is there twice.
+const REPEATED: &str = "is given more than once";
+/// What the names of a request are: one of them, and all.
+const FIELD: (&str, &str) = ("field of this request", "fields");
 
 /// A text short enough to be shown.
 fn shown(text: String, most: usize) -> String {
@@ -57,13 +75,25 @@ pub fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(
     serde_json::from_str(raw.get()).map(Some).map_err(serde::de::Error::custom)
 }
 
+/// What could not be read.
+#[derive(Clone, Debug)]
+pub struct Unread<T> {
+    /// The request without the fields at fault, so that its other fields can be checked too; `None` if
+    /// hardly anything could be read.
+    pub rest: Option<T>,
+    /// What is wrong with the form of it.
+    pub faults: Vec<FieldFault>,
+}
+
 /// Reads a request body into `T`, a struct whose fields are all optional
 /// (`#[serde(default, deny_unknown_fields)]`). No body at all means no fields.
 ///
 /// # Errors
-/// Every unknown, repeated or wrong-typed field, with a `T` of all other fields so that those can
-/// be checked too; or one fault of `body` if it is no JSON object.
-pub fn parse<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, (T, Vec<FieldFault>)> {
+/// Every unknown, repeated or wrong-typed field; or one fault of `body` if it is no JSON object.
+pub fn parse<T>(body: &[u8]) -> Result<T, Unread<T>>
+where
+    T: DeserializeOwned + Default + JsonSchema + 'static,
+{
     parse_with(&[], body)
 }
 
@@ -71,41 +101,61 @@ pub fn parse<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, (T, Vec<Fi
 ///
 /// # Errors
 /// See [`parse`]; a field that the body has too is repeated.
-pub fn parse_with<T: DeserializeOwned + Default>(
-    given: &[(String, Box<RawValue>)],
-    body: &[u8],
-) -> Result<T, (T, Vec<FieldFault>)> {
+pub fn parse_with<T>(given: &[(String, Box<RawValue>)], body: &[u8]) -> Result<T, Unread<T>>
+where
+    T: DeserializeOwned + Default + JsonSchema + 'static,
+{
     let body = if body.iter().all(u8::is_ascii_whitespace) { b"{}" } else { body };
-    let body_fault = |reason: String| (T::default(), vec![FieldFault::new("body", reason)]);
-    let object: Object = serde_json::from_slice(body)
-        .map_err(|error| body_fault(format!("not a JSON object: {error}")))?;
+    let Ok(object) = serde_json::from_slice::<Object>(body) else {
+        let faults = vec![FieldFault::new("body", body::fault(body))];
+        return Err(Unread { rest: None, faults });
+    };
     let pairs = || given.iter().chain(&object.0).map(|(key, value)| (key.as_str(), &**value));
     // By far the most frequent: there is nothing wrong. A repeated key is found here as well.
     if let Ok(value) = from_pairs(pairs()) {
         return Ok(value);
     }
-    let mut faults = Vec::new();
-    let mut seen = std::collections::HashSet::new();
-    let mut sound = Vec::new();
-    for (key, value) in pairs() {
-        if faults.len() == MAX_FAULTS {
-            // The rest is not read, so nothing can be said of it.
-            return Err((T::default(), faults));
-        }
+    let (faults, sound) = sift::<T>(pairs());
+    // Of more faults than are named, not all fields were looked at.
+    let rest = if faults.len() < MAX_FAULTS { from_pairs(sound).ok() } else { None };
+    match rest {
+        Some(value) if faults.is_empty() => Ok(value),
+        rest => Err(Unread { rest, faults }),
+    }
+}
+
+type Pair<'a> = (&'a str, &'a RawValue);
+
+/// What is wrong with the fields of a request, and the fields with which nothing is.
+fn sift<'a, T>(pairs: impl Iterator<Item = Pair<'a>>) -> (Vec<FieldFault>, Vec<Pair<'a>>)
+where
+    T: DeserializeOwned + JsonSchema + 'static,
+{
+    let shape = Shape::of::<T>();
+    let (mut faults, mut sound) = (Vec::new(), Vec::new());
+    let (mut seen, mut listed) = (HashSet::new(), false);
+    for (key, value) in pairs {
+        let known = shape.fields().and_then(|fields| fields.get(key));
         if !seen.insert(key) {
-            faults.push(FieldFault::new(key, "is given more than once"));
-        } else if let Err(error) = from_pairs::<T>([(key, value)]) {
-            faults.push(FieldFault::new(key, reason(&error)));
-        } else {
+            faults.push(FieldFault::new(key, REPEATED));
+        } else if from_pairs::<T>([(key, value)]).is_ok() {
             sound.push((key, value));
+        } else if let Some(field) = known {
+            explain::explain(field, key, value, &mut faults);
+        } else {
+            let names = shape.fields().into_iter().flat_map(shape::Fields::names);
+            let all = !std::mem::replace(&mut listed, true);
+            faults.push(FieldFault::new(key, unknown_name(key, FIELD, names, all)));
+        }
+        if faults.len() >= MAX_FAULTS {
+            break;
         }
     }
-    let value = from_pairs(sound).map_err(|error| body_fault(reason(&error)))?;
-    if faults.is_empty() { Ok(value) } else { Err((value, faults)) }
+    (faults, sound)
 }
 
 fn from_pairs<'a, T: DeserializeOwned>(
-    pairs: impl IntoIterator<Item = (&'a str, &'a RawValue)>,
+    pairs: impl IntoIterator<Item = Pair<'a>>,
 ) -> Result<T, serde_json::Error> {
     let mut text = String::from("{");
     for (index, (key, value)) in pairs.into_iter().enumerate() {
@@ -118,25 +168,6 @@ fn from_pairs<'a, T: DeserializeOwned>(
     }
     text.push('}');
     serde_json::from_str(&text)
-}
-
-/// serde's message without the position, which would be that in our own rearranged text.
-fn reason(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    // Twice where an object in a field was read by itself.
-    let text = text.split_once(" at line ").map_or(text.as_str(), |(text, _)| text);
-    if let Some((_, expected)) = text.split_once(", expected one of ")
-        && text.starts_with("unknown field")
-    {
-        return format!(
-            "is not a field of this request; the fields are {}",
-            expected.replace('`', "")
-        );
-    }
-    if text.starts_with("unknown field") {
-        return "is not a field of this request".to_owned();
-    }
-    text.replace('`', "\"")
 }
 
 /// A JSON object as its pairs in order, repeated keys included.
@@ -161,52 +192,5 @@ impl<'de> Deserialize<'de> for Object {
             }
         }
         deserializer.deserialize_map(Pairs)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, Default, Deserialize, PartialEq)]
-    #[serde(default, deny_unknown_fields)]
-    struct Request {
-        name: Option<String>,
-        count: Option<u8>,
-    }
-
-    fn faults(body: &str) -> Vec<String> {
-        parse::<Request>(body.as_bytes()).unwrap_err().1.iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn all_faults_are_named_together() {
-        let faults = faults(r#"{"name": 7, "count": 300, "nam": "x", "count": 1}"#);
-        assert_eq!(faults.len(), 4, "{faults:?}");
-        assert!(faults[0].starts_with("name: invalid type"), "{faults:?}");
-        assert!(faults[1].starts_with("count: invalid value"), "{faults:?}");
-        assert!(faults[2].starts_with("nam: is not a field"), "{faults:?}");
-        assert_eq!(faults[3], "count: is given more than once");
-    }
-
-    #[test]
-    fn bodies_that_are_no_object_are_one_fault() {
-        for body in ["[]", "null", "{", "{\"a\":1} x", "\u{0}"] {
-            assert!(faults(body)[0].starts_with("body: "), "{body}");
-        }
-        assert_eq!(parse::<Request>(b" ").unwrap(), Request::default());
-    }
-
-    #[test]
-    fn sound_fields_survive_beside_faults() {
-        let (request, faults) = parse::<Request>(br#"{"name": "n", "count": -1}"#).unwrap_err();
-        assert_eq!(request.name.as_deref(), Some("n"));
-        assert_eq!(faults.len(), 1);
-    }
-
-    #[test]
-    fn deep_nesting_is_refused_not_followed() {
-        let body = format!("{{\"name\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
-        assert!(parse::<Request>(body.as_bytes()).is_err());
     }
 }

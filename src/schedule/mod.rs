@@ -35,8 +35,9 @@ pub use attempt::{
 };
 pub use attempt_form::PhaseName;
 pub use change::{Author, Change, ChangeKind, differences};
+pub(crate) use fields::unknown_name;
 pub use fields::{
-    FieldFault, MAX_FAULTS, object as object_field, parse as parse_fields,
+    FieldFault, MAX_FAULTS, Unread, object as object_field, parse as parse_fields,
     parse_with as parse_fields_with,
 };
 pub use instant::{field as instant_field, last as last_instant, mend as mend_instant};

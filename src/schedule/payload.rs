@@ -7,6 +7,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::fields::DEPTH_KEYWORD;
+
 /// Largest payload, whatever the server takes; see [`Room::payload`](super::Room::payload).
 pub const MAX_PAYLOAD_BYTES: usize = 512 * 1024;
 
@@ -79,7 +81,7 @@ impl<'de> Deserialize<'de> for Payload {
 }
 
 /// How deep well-formed JSON text nests.
-fn depth(json: &str) -> usize {
+pub(super) fn depth(json: &str) -> usize {
     let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
     for byte in json.bytes() {
         match byte {
@@ -103,7 +105,8 @@ impl JsonSchema for Payload {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "object", "description": "sent as the command's body, untouched unless `payload_template` is set" })
+        let description = "sent as the command's body, untouched unless `payload_template` is set";
+        json_schema!({ "type": "object", "description": description, DEPTH_KEYWORD: MAX_DEPTH })
     }
 }
 

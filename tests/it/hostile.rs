@@ -455,8 +455,16 @@ fn refusal(reply: &Message) -> Result<(), String> {
     if number != Some(code.status().to_string()) {
         return Err(format!("has the number {number:?}"));
     }
-    if body["error"]["message"].as_str().is_none_or(str::is_empty) {
+    let message = body["error"]["message"].as_str().unwrap_or_default();
+    if message.is_empty() {
         return Err("says nothing".to_owned());
+    }
+    // Names and values of the request may stand in it, and none of those has such words.
+    if ["invalid type", "unknown variant", "missing field", "premature", "parsing failed"]
+        .iter()
+        .any(|text| message.contains(text))
+    {
+        return Err("says what a library says".to_owned());
     }
     // Two ids and two of the error: nothing in a request becomes a header.
     if headers.len() != 4 {

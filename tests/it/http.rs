@@ -61,6 +61,11 @@ impl Http {
         answer(self.ask(Method::GET, path)).await
     }
 
+    /// Why a path is refused.
+    pub async fn error(&self, path: &str) -> Value {
+        self.get(path).await.body["error"].clone()
+    }
+
     pub async fn post(&self, path: &str, body: Value) -> Answer {
         answer(self.ask(Method::POST, path).json(&body)).await
     }
@@ -214,7 +219,7 @@ async fn every_refusal_is_json_and_names_the_field() {
         .ask(Method::POST, "/api/v1/schedules")
         .body("{")
         .header("Content-Type", "application/json");
-    assert!(faults(&answer(text).await).contains(&"body".to_owned()));
+    assert_eq!(faults(&answer(text).await), ["body"], "and nothing else");
     let long =
         http.ask(Method::GET, "/api/v1/schedules").header("X-Correlation-ID", "x".repeat(300));
     assert_eq!(faults(&answer(long).await), ["X-Correlation-ID"]);

@@ -215,12 +215,13 @@ async fn an_array_is_no_object_wherever_it_stands() {
         request["delivery"] = delivery;
         let error = nats.refused("schedule.create", request.clone()).await;
         assert_eq!(error["details"][0]["field"], "delivery", "{error}");
-        assert_eq!(error["details"][0]["reason"], "must be a JSON object", "{error}");
+        let reason = error["details"][0]["reason"].as_str().unwrap();
+        assert!(reason.starts_with("must be a JSON object"), "{error}");
     }
     request["delivery"] = json!({ "mode": "cor" });
     let error = nats.refused("schedule.create", request.clone()).await;
-    assert!(error["message"].as_str().unwrap().contains("unknown variant"), "{error}");
-    assert!(!error["message"].as_str().unwrap().contains("line"), "{error}");
+    let expected = "delivery.mode: must be one of publish, request, job, core; did you mean core?";
+    assert_eq!(error["message"], expected);
     let operation = json!({ "operation": "pause", "filter": [] });
     assert_eq!(nats.refused("bulk.operation", operation).await["details"][0]["field"], "filter");
     let many: Vec<_> = (0..21).map(|n| n.to_string()).collect();

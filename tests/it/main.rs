@@ -24,6 +24,7 @@ mod lifecycle;
 mod limits;
 mod lists;
 mod logs;
+mod messages;
 mod permissions;
 mod policies;
 mod proxy;

@@ -26,10 +26,10 @@ pub struct ListRunning {
     /// True: also attempts that wait for their time, such as retries; they come last. Default false.
     pub include_pending: Option<bool>,
     /// From 1, which is the default.
-    #[schemars(range(min = 1, max = 1_000_000_000))]
+    #[schemars(range(min = 1, max = 1_000_000_000), example = 2)]
     pub page: Option<u64>,
     /// Executions of a page: 1 to 100, default 20.
-    #[schemars(range(min = 1, max = 100))]
+    #[schemars(range(min = 1, max = 100), example = 20)]
     pub limit: Option<u64>,
 }
 

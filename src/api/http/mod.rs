@@ -291,10 +291,8 @@ impl Http {
                 let answer = tokio::time::timeout(self.config.timeout, task).await;
                 answer.map(|joined| {
                     joined.unwrap_or_else(|error| {
-                        Err(ApiError::new(
-                            Code::Internal,
-                            format!("the request broke off: {error}"),
-                        ))
+                        tracing::error!(%error, "a request broke off");
+                        Err(ApiError::new(Code::Internal, "the request broke off: see the log"))
                     })
                 })
             }

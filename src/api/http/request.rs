@@ -16,8 +16,10 @@ use super::super::Caller;
 use super::super::error::{ApiError, Code};
 use super::super::operations::{Access, Input, Operation};
 use super::routes::{Query, Route};
-use crate::schedule::{FieldFault, MAX_FAULTS};
+use crate::schedule::{FieldFault, MAX_FAULTS, unknown_name};
 
+/// What the names in a query are: one of them, and all.
+const PARAMETER: (&str, &str) = ("parameter of this route", "parameters");
 /// Bytes of a body that is too large that are read and thrown away.
 const MAX_IGNORED: usize = 8 << 20;
 
@@ -86,7 +88,7 @@ pub(super) async fn input(
     let params = request
         .extract_parts::<RawPathParams>()
         .await
-        .map_err(|error| ApiError::invalid(vec![FieldFault::new("path", error.body_text())]))?;
+        .map_err(|_| ApiError::invalid(vec![FieldFault::new("path", "must be UTF-8")]))?;
     let mut given: Vec<_> =
         params.iter().map(|(name, value)| (name.to_owned(), raw(value))).collect();
     let mut faults = query(route, kinds, request.uri(), &mut given);
@@ -116,7 +118,7 @@ fn query(
     uri: &Uri,
     given: &mut Vec<(String, Box<RawValue>)>,
 ) -> Vec<FieldFault> {
-    let mut faults = Vec::new();
+    let (mut faults, mut listed) = (Vec::new(), false);
     let mut lists: Vec<(String, Vec<String>)> = Vec::new();
     let text = uri.query().unwrap_or_default();
     for (name, text) in form_urlencoded::parse(text.as_bytes()) {
@@ -126,8 +128,8 @@ fn query(
         if let Query::Only(names) = route.query
             && !names.contains(&&*name)
         {
-            let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            let reason = format!("is not a parameter of this route; the parameters are {known}");
+            let all = !std::mem::replace(&mut listed, true);
+            let reason = unknown_name(&name, PARAMETER, names.iter().copied(), all);
             faults.push(FieldFault::new(name, reason));
             continue;
         }
@@ -182,7 +184,8 @@ async fn body(request: Request, max_body: usize) -> Result<Bytes, ApiError> {
         && let Some(chunk) = chunks.next().await
     {
         let chunk = chunk.map_err(|error| {
-            ApiError::invalid(vec![FieldFault::new("body", format!("broke off: {error}"))])
+            tracing::debug!(%error, "the body of a request broke off");
+            ApiError::invalid(vec![FieldFault::new("body", "broke off before it was complete")])
         })?;
         length += chunk.len();
         if length <= max_body {

@@ -277,7 +277,7 @@ impl Api {
         created_by: Option<&String>,
     ) -> Result<CreateSchedule, ApiError> {
         let mut request = parse_fields::<CreateSchedule>(item.0.get().as_bytes())
-            .map_err(|(rest, faults)| ApiError::all_faults(self, faults, &rest))?;
+            .map_err(|unread| ApiError::unread(self, unread))?;
         request.created_by = request.created_by.or_else(|| created_by.cloned());
         Ok(request)
     }

@@ -47,10 +47,10 @@ pub struct ListSchedules {
     /// The order; default `created_at`.
     pub sort: Option<Sort>,
     /// From 1, which is the default. Pages shift when schedules come and go; a cursor does not.
-    #[schemars(range(min = 1, max = 1_000_000_000))]
+    #[schemars(range(min = 1, max = 1_000_000_000), example = 2)]
     pub page: Option<u64>,
     /// Schedules of a page: 1 to 100, default 20.
-    #[schemars(range(min = 1, max = 100))]
+    #[schemars(range(min = 1, max = 100), example = 20)]
     pub limit: Option<u64>,
     /// `next_cursor` of the page before, with the same filters and order; instead of `page`.
     pub cursor: Option<String>,

@@ -9,7 +9,7 @@ fn create(json: &str) -> Result<Schedule, Vec<String>> {
     let writer = Writer { instance: Uuid::nil(), token: 1 };
     let texts = |faults: Vec<FieldFault>| faults.iter().map(ToString::to_string).collect();
     let request =
-        super::super::parse_fields(json.as_bytes()).map_err(|(_, faults)| texts(faults))?;
+        super::super::parse_fields(json.as_bytes()).map_err(|unread| texts(unread.faults))?;
     new_schedule(&request, &rules, Uuid::nil(), now, "me", "c", writer)
         .map(|(schedule, _)| schedule)
         .map_err(texts)

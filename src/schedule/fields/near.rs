@@ -1,0 +1,66 @@
+//! Which name was meant.
+
+/// Longer words than any of ours are not compared: that costs the product of both lengths.
+const MAX_LENGTH: usize = 64;
+
+/// Which of `known` was probably meant by `given`: the one that differs by the fewest letters, and by few;
+/// else the only one that `given` is the beginning or the end of, as `cron` is of `cron_expression`.
+pub(super) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    if given.len() > MAX_LENGTH {
+        return None;
+    }
+    let given = given.trim().to_ascii_lowercase();
+    let known: Vec<_> = known.collect();
+    let distance = |word: &str| strsim::osa_distance(&given, word);
+    let most = |word: &str| (given.len().max(word.len()) / 3).max(1);
+    let close = known.iter().map(|word| (distance(word), *word));
+    let close = close.filter(|(distance, word)| *distance <= most(word));
+    if let Some((_, word)) = close.min_by_key(|(distance, _)| *distance) {
+        return Some(word);
+    }
+    let is_part = |word: &&&str| {
+        let end = word.strip_suffix(given.as_str()).is_some_and(|start| start.ends_with('_'));
+        let start = word.strip_prefix(given.as_str()).is_some_and(|end| end.starts_with('_'));
+        !given.is_empty() && (start || end)
+    };
+    let mut parts = known.iter().filter(is_part);
+    parts.next().filter(|_| parts.next().is_none()).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_and_halves_of_names_are_recognised_and_nothing_else() {
+        let known = [
+            "name",
+            "cron_expression",
+            "interval_seconds",
+            "schedule_id",
+            "command_payload",
+            "payload_template",
+            "on",
+        ];
+        for (given, meant) in [
+            ("nme", Some("name")),
+            ("NAME", Some("name")),
+            (" name", Some("name")),
+            ("no", Some("on")),
+            ("scheduleId", Some("schedule_id")),
+            ("cron_expresion", Some("cron_expression")),
+            ("interval_sceonds", Some("interval_seconds")),
+            ("cron", Some("cron_expression")),
+            ("interval", Some("interval_seconds")),
+            ("id", Some("schedule_id")),
+            // It could be either.
+            ("payload", None),
+            ("colour", None),
+            ("", None),
+            ("é", None),
+        ] {
+            assert_eq!(nearest(given, known.into_iter()), meant, "{given}");
+        }
+        assert_eq!(nearest(&"name".repeat(10_000), known.into_iter()), None);
+    }
+}
