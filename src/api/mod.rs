@@ -89,27 +89,30 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Who asks, by the headers of a request, which `get` finds.
+    /// Who asks, by the headers of a request, which `get` finds. White space around a value is none of it.
     ///
     /// # Errors
-    /// Headers that are too long, and what `get` finds wrong with one.
+    /// Headers that are too long or have control characters, which do not survive in other headers, and
+    /// what `get` finds wrong with one.
     pub fn from_headers<'a>(
         actor_header: &str,
         get: impl Fn(&str) -> Option<Result<&'a str, &'static str>>,
     ) -> Result<Self, Vec<FieldFault>> {
         let mut faults = Vec::new();
-        let mut header = |name: &str| match get(name)? {
-            Ok("") => None,
-            Ok(text) if text.len() <= MAX_HEADER => Some(text.to_owned()),
-            Ok(_) => {
-                let reason = format!("must have at most {MAX_HEADER} bytes");
-                faults.push(FieldFault::new(name, reason));
-                None
-            }
-            Err(reason) => {
-                faults.push(FieldFault::new(name, reason));
-                None
-            }
+        let mut header = |name: &str| {
+            let reason = match get(name)?.map(str::trim) {
+                Ok("") => return None,
+                Ok(text) if text.len() > MAX_HEADER => {
+                    format!("must have at most {MAX_HEADER} bytes")
+                }
+                Ok(text) if text.contains(char::is_control) => {
+                    "must not contain control characters".to_owned()
+                }
+                Ok(text) => return Some(text.to_owned()),
+                Err(reason) => reason.to_owned(),
+            };
+            faults.push(FieldFault::new(name, reason));
+            None
         };
         let caller = Self {
             actor: match header(actor_header) {

@@ -90,7 +90,8 @@ impl Client {
         Self { nats, actor: None, correlation_id: None, timeout: DEFAULT_TIMEOUT }
     }
 
-    /// In whose name: who creates, updates, pauses and so on. One line, at most 255 bytes.
+    /// In whose name: who creates, updates, pauses and so on. One line, at most 255 bytes; white space
+    /// around it is none of it.
     #[must_use]
     pub fn actor(mut self, actor: impl Into<Arc<str>>) -> Self {
         self.actor = Some(actor.into());

@@ -11,6 +11,8 @@
 //! | reserved names | key `name.<creator>.<name>`, both base64url without padding |
 //! | requests that may be repeated | key `once.<creator>.<idempotency key>`, the same |
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
@@ -52,7 +54,7 @@ pub const ONCE_KEY_PREFIX: &str = "once.";
 
 /// Header of every command: the schedule's id.
 pub const SCHEDULE_ID: &str = "Scheduler-Schedule-Id";
-/// Header of every command: the schedule's name (percent-encoded where it is not printable ASCII).
+/// Header of every command: the schedule's name, as [`header_text`] writes it.
 pub const SCHEDULE_NAME: &str = "Scheduler-Schedule-Name";
 /// Header of every command and history message: the execution's id.
 pub const EXECUTION_ID: &str = "Scheduler-Execution-Id";
@@ -140,21 +142,49 @@ pub fn instance_subject(instance: Uuid) -> String {
     format!("{INSTANCE_PREFIX}.{instance}")
 }
 
-/// Makes any text safe as a header value: what is not printable ASCII, and `%`, is percent-encoded.
-pub fn header_text(text: &str) -> std::borrow::Cow<'_, str> {
+/// Makes any text a header value that arrives as it was sent; [`plain_text`] reads it.
+///
+/// Servers pass values on untouched, but clients cut white space at both ends, end the value, or the
+/// connection, at control characters, and disagree about what is not ASCII. So all of that is
+/// percent-encoded, and `%` itself.
+pub fn header_text(text: &str) -> Cow<'_, str> {
     let plain = |b: u8| (b' '..=b'~').contains(&b) && b != b'%';
-    if text.bytes().all(plain) {
+    let inner = text.trim_matches(' ');
+    if inner.len() == text.len() && text.bytes().all(plain) {
         return text.into();
     }
+    let start = text.len() - text.trim_start_matches(' ').len();
     let mut encoded = String::with_capacity(text.len() * 2);
-    for byte in text.bytes() {
-        if plain(byte) {
+    for (at, byte) in text.bytes().enumerate() {
+        let is_inside = at >= start && at < start + inner.len();
+        if plain(byte) && is_inside {
             encoded.push(char::from(byte));
         } else {
             encoded.push_str(&format!("%{byte:02X}"));
         }
     }
     encoded.into()
+}
+
+/// The text that [`header_text`] made a header value of. What is no encoding stands for itself.
+pub fn plain_text(header: &str) -> String {
+    let hex = |digit: Option<&u8>| char::from(*digit?).to_digit(16);
+    let bytes = header.as_bytes();
+    let (mut plain, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while let Some(&byte) = bytes.get(at) {
+        let pair = hex(bytes.get(at + 1)).zip(hex(bytes.get(at + 2)));
+        match pair.and_then(|(high, low)| u8::try_from(high * 16 + low).ok()) {
+            Some(encoded) if byte == b'%' => {
+                plain.push(encoded);
+                at += 3;
+            }
+            _ => {
+                plain.push(byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&plain).into_owned()
 }
 
 /// Whether an answer may be sent to a subject. NATS does not check which subject a request names for
@@ -200,6 +230,33 @@ mod tests {
         assert_eq!(header_text("nightly report"), "nightly report");
         assert_eq!(header_text("café\r\n"), "caf%C3%A9%0D%0A");
         assert_eq!(header_text("50%"), "50%25");
+        assert_eq!(header_text("  a  b "), "%20%20a  b%20");
+        assert_eq!(header_text("   "), "%20%20%20");
+    }
+
+    #[test]
+    fn header_text_is_read_back_and_has_nothing_that_clients_change() {
+        for text in [
+            "timeout",
+            "50 % größer",
+            "a%",
+            "%zz",
+            "%20",
+            "",
+            "trailing %4",
+            " ",
+            "  a ",
+            " %",
+            "\u{a0}a\u{2003}",
+            "a\tb\r\n c\0",
+            "名前\u{1f600}",
+        ] {
+            let header = header_text(text);
+            assert_eq!(plain_text(&header), text);
+            assert_eq!(header.trim(), header, "{text:?}");
+            assert!(header.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{text:?}");
+        }
+        assert_eq!(plain_text("%4"), "%4");
     }
 
     #[test]

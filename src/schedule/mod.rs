@@ -50,6 +50,7 @@ pub use target::{Target, TargetPattern};
 pub use template::{Values, check as check_template, render};
 pub use timing::{After, On, Timing, TimingFields};
 pub use update::UpdateSchedule;
+pub(crate) use validate::check_edges;
 pub use validate::{apply_update, new_schedule, restore};
 
 /// How a schedule yields its times.

@@ -1,9 +1,14 @@
 //! From an unchecked request to a schedule that cannot be wrong.
 
+mod edges;
+
 use std::sync::Arc;
 
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
+
+pub(crate) use edges::check_edges;
+use edges::check_tag_edges;
 
 use super::timing::MAX_INTERVAL_SECONDS;
 use super::{
@@ -30,6 +35,10 @@ pub fn new_schedule(
     let mut faults = Vec::new();
     check_length("created_by", Some(created_by), 1, 255, &mut faults);
     check_length("idempotency_key", request.idempotency_key.as_deref(), 1, 255, &mut faults);
+    check_edges("created_by", Some(created_by), &mut faults);
+    check_edges("idempotency_key", request.idempotency_key.as_deref(), &mut faults);
+    check_edges("name", request.name.as_deref(), &mut faults);
+    check_tag_edges(request.tags.as_deref().unwrap_or_default(), &[], &mut faults);
     let checked = check_spec(request, rules, id, now, None);
     let (spec, trigger) = match checked {
         Ok(checked) if faults.is_empty() => checked,
@@ -106,7 +115,15 @@ pub fn apply_update(
     } else {
         Some((timing.clone(), former.clone().map_err(|fault| vec![fault])?))
     };
-    let (mut spec, trigger) = check_spec(&request, rules, schedule.id, now, kept)?;
+    let (mut faults, old) = (Vec::new(), &schedule.spec);
+    check_edges("name", update.name.as_deref().filter(|name| *name != old.name), &mut faults);
+    check_tag_edges(update.tags.as_deref().unwrap_or_default(), &old.tags, &mut faults);
+    let (mut spec, trigger) = match check_spec(&request, rules, schedule.id, now, kept) {
+        Ok(checked) if faults.is_empty() => checked,
+        checked => {
+            return Err(faults.into_iter().chain(checked.err().unwrap_or_default()).collect());
+        }
+    };
     spec.keep_unknown(&schedule.spec);
     // By the former jitter: what is not due yet lies ahead, and stays where the new timing has it too.
     let has = |at: &DateTime<Utc>| trigger.latest_at_or_before(*at) == Some(*at);

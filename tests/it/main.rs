@@ -13,6 +13,7 @@ mod dev;
 mod firing;
 mod formats;
 mod harness;
+mod header_values;
 mod history;
 mod hostile;
 mod http;

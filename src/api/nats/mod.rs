@@ -149,8 +149,8 @@ fn encode(result: Result<Bytes, ApiError>, caller: &Caller) -> (HeaderMap, Bytes
         Ok(body) => (headers, body),
         Err(error) => {
             debug!(code = ?error.code, error = error.message, request_id = caller.request_id, "request refused");
-            // Headers are one line.
-            let text = error.message.replace(['\r', '\n'], " ");
+            // Headers are one line of text.
+            let text = error.message.replace(char::is_control, " ");
             headers.insert(names::SERVICE_ERROR, text);
             headers.insert(names::SERVICE_ERROR_CODE, error.code.status().to_string());
             let reply = ErrorReply {

@@ -14,7 +14,9 @@ use super::super::{Api, Caller};
 use crate::clock;
 use crate::index::Entry;
 use crate::jetstream::WriteError;
-use crate::schedule::{Author, Cancel, ChangeKind, FieldFault, Phase, Schedule, SkipCause, Status};
+use crate::schedule::{
+    Author, Cancel, ChangeKind, FieldFault, Phase, Schedule, SkipCause, Status, check_edges,
+};
 
 /// A request to delete a schedule.
 #[serde_with::skip_serializing_none]
@@ -62,10 +64,14 @@ impl Api {
     ) -> Result<Reply<Deleted>, ApiError> {
         let id = super::required_id(request.schedule_id)?;
         let hard_delete = request.hard_delete.unwrap_or(false);
+        let mut faults = Vec::new();
         let length = request.deleted_by.as_ref().map_or(1, |text| text.chars().count());
         if !(1..=255).contains(&length) {
-            let fault = FieldFault::new("deleted_by", "must have 1 to 255 characters");
-            return Err(vec![fault].into());
+            faults.push(FieldFault::new("deleted_by", "must have 1 to 255 characters"));
+        }
+        check_edges("deleted_by", request.deleted_by.as_deref(), &mut faults);
+        if !faults.is_empty() {
+            return Err(faults.into());
         }
         let actor =
             caller.actor.clone().or(request.deleted_by).unwrap_or_else(|| "unknown".to_owned());

@@ -71,38 +71,9 @@ pub(super) fn event<'a>(
     })
 }
 
-/// The text that [`names::header_text`] made a header value of.
-pub(super) fn plain_text(header: &str) -> String {
-    let hex = |digit: Option<&u8>| char::from(*digit?).to_digit(16);
-    let bytes = header.as_bytes();
-    let (mut plain, mut at) = (Vec::with_capacity(bytes.len()), 0);
-    while let Some(&byte) = bytes.get(at) {
-        let pair = hex(bytes.get(at + 1)).zip(hex(bytes.get(at + 2)));
-        match pair.and_then(|(high, low)| u8::try_from(high * 16 + low).ok()) {
-            Some(encoded) if byte == b'%' => {
-                plain.push(encoded);
-                at += 3;
-            }
-            _ => {
-                plain.push(byte);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&plain).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn encoded_text_is_read_back() {
-        for text in ["timeout", "50 % größer", "a%", "%zz", "", "trailing %4"] {
-            assert_eq!(plain_text(&names::header_text(text)), text);
-        }
-        assert_eq!(plain_text("%4"), "%4");
-    }
 
     #[test]
     fn events_of_earlier_versions_are_read() {

@@ -9,9 +9,9 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::History;
-use super::headers::plain_text;
 use crate::execution::Execution;
 use crate::history_index::{Filter, HistoryIndex, Page, Statistics};
+use crate::jetstream::names::plain_text;
 
 /// Bodies fetched at once for one page.
 const FETCHES: usize = 64;
