@@ -18,7 +18,9 @@ use crate::engine::membership::Members;
 use crate::engine::{Engine, Watched};
 use crate::health::Health;
 use crate::index::Index;
+use crate::jetstream::answers::Answers;
 use crate::jetstream::connect::{ConnectError, connect};
+use crate::jetstream::deliver::Delivery;
 use crate::jetstream::history::History;
 use crate::jetstream::provision::{ProvisionError, provision};
 use crate::jetstream::schedules::Store;
@@ -89,7 +91,8 @@ pub async fn serve(
         Some(http) => Arc::clone(http).start(goodbye.clone()).await?,
         None => tokio::spawn(std::future::pending()),
     };
-    let connecting = connect(&config.nats, &config.service_name);
+    let answers = Answers::default();
+    let connecting = connect(&config.nats, &config.service_name, &answers);
     let client = tokio::select! {
         client = connecting => client?,
         () = stop.cancelled() => return Ok(()),
@@ -120,10 +123,12 @@ pub async fn serve(
     let store = Store::open(js.clone()).await?;
     let history = History::open(js.clone(), background.clone()).await?;
     health.follows(loaded.clone(), history.loaded());
+    let delivery = Delivery::open(js.clone(), answers, background.clone()).await?;
     let members = Members::new(Uuid::new_v4());
     tokio::spawn(members.clone().run(client.clone(), background.clone()));
     let api = Arc::new(Api {
-        js: js.clone(),
+        js,
+        delivery: delivery.clone(),
         store: store.clone(),
         history: history.clone(),
         index: Arc::clone(&index),
@@ -158,7 +163,7 @@ pub async fn serve(
         #[cfg(feature = "otlp")]
         spans: spans.clone(),
     };
-    let engine = Engine::new(js, store, history, index, members, config.engine, watched);
+    let engine = Engine::new(delivery, store, history, index, members, config.engine, watched);
     let mut engine = tokio::spawn(engine.run(changes, stop.clone()));
     let listening = api::nats::listen(Arc::clone(&api), client.clone()).await?;
     let mut answering = tokio::spawn(listening.answer(stop.clone()));

@@ -25,6 +25,7 @@ use uuid::Uuid;
 use self::schedules::RecentlyShown;
 use crate::health::Health;
 use crate::index::Index;
+use crate::jetstream::deliver::Delivery;
 use crate::jetstream::history::History;
 use crate::jetstream::names;
 use crate::jetstream::schedules::Store;
@@ -47,6 +48,8 @@ const WRITE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(8);
 pub struct Api {
     /// For questions to JetStream itself.
     pub js: jetstream::Context,
+    /// Where commands go, for questions about targets.
+    pub delivery: Delivery,
     /// The bucket.
     pub store: Store,
     /// The history.

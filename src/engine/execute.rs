@@ -11,7 +11,7 @@ use super::{Shared, TRUST, finish};
 use crate::clock;
 use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome, payload};
 use crate::failpoint::failpoint;
-use crate::jetstream::deliver::{self, Command};
+use crate::jetstream::deliver::Command;
 use crate::jetstream::history::Recorded;
 use crate::load::Stage;
 use crate::metrics::{Lock, LockFailure};
@@ -51,7 +51,7 @@ pub(crate) async fn attempt(
     let schedule = &accepted.schedule;
     if recovered && let Some(outcome) = Box::pin(known_outcome(shared, attempt)).await {
         info!(execution_id = %attempt.execution_id, "outcome found in the history");
-        finish::dead_letter(shared, schedule, attempt, &outcome).await;
+        Box::pin(finish::dead_letter(shared, schedule, attempt, &outcome, true)).await;
         return Some(Box::new(outcome));
     }
     let lock = if recovered { Lock::Takeover } else { Lock::Claim };
@@ -97,7 +97,7 @@ pub(super) async fn conclude(
     let ended = record(shared, schedule, attempt, execution).await;
     failpoint("after_record");
     if ended.status == ExecutionStatus::Failed {
-        Box::pin(finish::dead_letter(shared, schedule, attempt, &ended)).await;
+        Box::pin(finish::dead_letter(shared, schedule, attempt, &ended, false)).await;
     }
     log(&ended);
     ended
@@ -223,7 +223,7 @@ async fn run(
     };
     let _in_stage = shared.load.enter(stage);
     let execution = &*execution;
-    let delivery = deliver::deliver(&shared.js, schedule, execution, command, earlier);
+    let delivery = shared.delivery.deliver(schedule, execution, command, earlier);
     match schedule.spec.delivery.mode {
         DeliveryMode::Publish | DeliveryMode::Core => delivery.await,
         // Only these take long enough for anybody to see them running.

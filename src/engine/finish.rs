@@ -5,10 +5,7 @@
 //! same outcome under the same id.
 
 use std::borrow::Cow;
-use std::time::{Duration, Instant};
 
-use async_nats::HeaderMap;
-use async_nats::jetstream::message::PublishMessage;
 use tracing::warn;
 
 use super::Shared;
@@ -17,12 +14,9 @@ use super::work::Accepted;
 use crate::clock;
 use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome, Response, payload};
 use crate::failpoint::failpoint;
-use crate::jetstream::deliver::{self, Command, connected};
-use crate::jetstream::{WriteError, names};
+use crate::jetstream::deliver::{Command, Publication};
+use crate::jetstream::names;
 use crate::schedule::{Attempt, Ending, Phase, Report, Schedule};
-
-/// Pause between tries.
-const RETRY: Duration = Duration::from_millis(500);
 
 /// Ends an attempt as its report says; returns its final event, which is in the history.
 pub(crate) async fn finish(
@@ -34,7 +28,7 @@ pub(crate) async fn finish(
     let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
     // Whoever had it before may have got so far.
     if let Some(known) = Box::pin(known_outcome(shared, attempt)).await {
-        dead_letter(shared, schedule, attempt, &known).await;
+        Box::pin(dead_letter(shared, schedule, attempt, &known, true)).await;
         return Box::new(known);
     }
     let (since, report) = match &attempt.phase {
@@ -89,13 +83,14 @@ async fn tell_to_stop(shared: &Shared, execution: &Execution) {
 }
 
 /// Sends the command of an execution that failed for good to where the schedule wants it. After its
-/// outcome is recorded, and again if a crash came between: under an id of its own, so a stream keeps
+/// outcome is recorded, and `again` if a crash came between: under an id of its own, so a stream keeps
 /// it once.
 pub(crate) async fn dead_letter(
     shared: &Shared,
     schedule: &Schedule,
     attempt: &Attempt,
     ended: &Execution,
+    again: bool,
 ) {
     let Some(target) = &schedule.spec.dead_letter else { return };
     if ended.status != ExecutionStatus::Failed || ended.will_retry {
@@ -115,39 +110,21 @@ pub(crate) async fn dead_letter(
     headers.insert(names::ERROR_TYPE, names::header_text(error_type).as_ref());
     let message = ended.error_message.as_deref().unwrap_or_default();
     headers.insert(names::ERROR_MESSAGE, names::header_text(message).as_ref());
-    headers.insert(names::MESSAGE_ID, format!("{}.dead", ended.id));
-    send(shared, target.as_str(), headers, body).await;
-}
-
-async fn send(shared: &Shared, subject: &str, headers: HeaderMap, body: bytes::Bytes) {
-    let message = PublishMessage::build().payload(body).headers(headers);
-    let (mut complained, mut unanswered) = (false, Duration::ZERO);
-    while unanswered < deliver::MAX_UNANSWERED {
-        connected(&shared.js.client()).await;
-        let tried = Instant::now();
-        let sent = match shared.js.send_publish(subject.to_owned(), message.clone()).await {
-            Ok(ack) => ack.await,
-            Err(error) => Err(error),
-        };
-        let error = match sent.map_err(WriteError::from) {
-            Ok(_) => return,
-            Err(WriteError::NoStream)
-                if deliver::captured(&shared.js, subject).await == Some(false) =>
-            {
-                warn!(subject, "no stream keeps dead letters; whoever listens has it");
-                return;
-            }
-            Err(error @ WriteError::Refused(_)) => {
-                warn!(subject, %error, "dead letter refused");
-                return;
-            }
-            Err(error) => error,
-        };
-        if !std::mem::replace(&mut complained, true) {
-            warn!(subject, %error, "dead letter cannot be sent; trying on");
-        }
-        tokio::time::sleep(RETRY).await;
-        unanswered += tried.elapsed();
+    let id = format!("{}.dead", ended.id);
+    headers.insert(names::MESSAGE_ID, id.as_str());
+    let subject = target.as_str();
+    // It is sent after the outcome, whoever does it.
+    let since = ended.time;
+    let publication = Publication { subject, id, headers, body, since, earlier: again };
+    let Outcome::Failed { error_type, message, uncertain, .. } =
+        shared.delivery.publish(publication).await
+    else {
+        return;
+    };
+    if error_type == ErrorType::NoStream {
+        warn!(subject, "no stream keeps dead letters; whoever listens has it");
+    } else {
+        let error_type = error_type.as_str();
+        warn!(subject, error_type, error = message, uncertain, "dead letter not sent");
     }
-    warn!(subject, "dead letter given up: no stream has acknowledged it");
 }

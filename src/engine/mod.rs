@@ -72,6 +72,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::index::Index;
+use crate::jetstream::deliver::Delivery;
 use crate::jetstream::history::History;
 use crate::jetstream::schedules::Store;
 use crate::load::Load;
@@ -126,6 +127,7 @@ pub struct Watched {
 /// What every part of the engine uses.
 pub(crate) struct Shared {
     pub(crate) js: jetstream::Context,
+    pub(crate) delivery: Delivery,
     pub(crate) store: Store,
     pub(crate) history: History,
     pub(crate) index: Arc<Index>,

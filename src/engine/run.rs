@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use async_nats::jetstream;
 use chrono::{DateTime, Duration, Utc};
 use futures::StreamExt as _;
 use futures::stream;
@@ -28,6 +27,7 @@ use super::{EngineConfig, Shared, Watched};
 use crate::clock;
 use crate::failpoint::failpoint;
 use crate::index::Index;
+use crate::jetstream::deliver::Delivery;
 use crate::jetstream::history::History;
 use crate::jetstream::schedules::Store;
 use crate::plan::wake_at;
@@ -77,7 +77,7 @@ pub struct Engine {
 impl Engine {
     /// An engine over what the other parts provide.
     pub fn new(
-        js: jetstream::Context,
+        delivery: Delivery,
         store: Store,
         history: History,
         index: Arc<Index>,
@@ -103,7 +103,8 @@ impl Engine {
             tasks: TaskTracker::new(),
             said_at: Instant::now(),
             shared: Arc::new(Shared {
-                js,
+                js: delivery.js().clone(),
+                delivery,
                 store,
                 history,
                 index,

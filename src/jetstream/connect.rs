@@ -6,6 +6,8 @@ use std::time::Duration;
 use async_nats::{Client, ConnectOptions, Event, ServerError};
 use tracing::{error, info, warn};
 
+use super::answers::Answers;
+
 /// Where NATS is and who we are there.
 #[derive(Clone, Default)]
 pub struct NatsConfig {
@@ -77,11 +79,16 @@ pub enum ConnectError {
 /// Pause between tries to connect at start.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Connects, waiting for NATS as long as it takes and saying what is wrong meanwhile.
+/// Connects, waiting for NATS as long as it takes and saying what is wrong meanwhile. `answers` hears
+/// which subjects we may not publish to.
 ///
 /// # Errors
 /// Only what waiting cannot mend: an unusable credentials file or address.
-pub async fn connect(config: &NatsConfig, name: &str) -> Result<Client, ConnectError> {
+pub async fn connect(
+    config: &NatsConfig,
+    name: &str,
+    answers: &Answers,
+) -> Result<Client, ConnectError> {
     let urls: Vec<&str> = config.url.split(',').map(str::trim).collect();
     for url in &urls {
         if let Err(error) = url.parse::<async_nats::ServerAddr>() {
@@ -90,7 +97,7 @@ pub async fn connect(config: &NatsConfig, name: &str) -> Result<Client, ConnectE
     }
     let mut last = String::new();
     loop {
-        match options(config, name).await?.connect(urls.as_slice()).await {
+        match options(config, name, answers.clone()).await?.connect(urls.as_slice()).await {
             Ok(client) => return Ok(client),
             Err(error) => {
                 let text = error.to_string();
@@ -105,7 +112,11 @@ pub async fn connect(config: &NatsConfig, name: &str) -> Result<Client, ConnectE
     }
 }
 
-async fn options(config: &NatsConfig, name: &str) -> Result<ConnectOptions, ConnectError> {
+async fn options(
+    config: &NatsConfig,
+    name: &str,
+    answers: Answers,
+) -> Result<ConnectOptions, ConnectError> {
     let mut options = ConnectOptions::new()
         .name(name)
         // Half-open connections are noticed within two pings.
@@ -113,7 +124,10 @@ async fn options(config: &NatsConfig, name: &str) -> Result<ConnectOptions, Conn
         .connection_timeout(Duration::from_secs(5))
         .request_timeout(Some(Duration::from_secs(5)))
         .client_capacity(16_384)
-        .event_callback(|event| async move { log_event(&event) });
+        .event_callback(move |event| {
+            tell_event(&event, &answers);
+            async {}
+        });
     if let (Some(user), Some(password)) = (&config.user, &config.password) {
         options = options.user_and_password(user.clone(), password.clone());
     }
@@ -144,20 +158,25 @@ async fn options(config: &NatsConfig, name: &str) -> Result<ConnectOptions, Conn
     Ok(options.require_tls(config.tls_required))
 }
 
-/// A refused permission reaches the caller only as a timeout; here is where it is said.
-fn log_event(event: &Event) {
+/// A refused permission is no answer to what was refused; here is where it is said.
+fn tell_event(event: &Event, answers: &Answers) {
     match event {
         Event::Connected => info!("connected to NATS"),
         Event::Disconnected => warn!("connection to NATS lost; reconnecting"),
         Event::LameDuckMode => warn!("NATS server is about to shut down"),
         Event::SlowConsumer(sid) => error!(sid, "messages dropped: a subscription is too slow"),
         Event::ServerError(error) => match refusal(error) {
-            Some((operation, subject)) => error!(
-                operation,
-                subject,
-                "NATS refused a permission: the user of this service may not {operation} to this \
-                 subject; see docs/nats-permissions.md"
-            ),
+            Some((operation, subject)) => {
+                if operation == "publish" {
+                    answers.denied(subject);
+                }
+                error!(
+                    operation,
+                    subject,
+                    "NATS refused a permission: the user of this service may not {operation} to \
+                     this subject; see docs/nats-permissions.md"
+                );
+            }
             None => error!(%error, "NATS server refused something"),
         },
         other => info!(event = %other, "NATS connection"),

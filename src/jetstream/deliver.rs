@@ -8,44 +8,57 @@
 //! A `publish` whose acknowledgement does not come may be stored, lost, or stored later. Reporting
 //! it as failed would be followed by another attempt under another id, and then both could be
 //! stored. So it is sent again under the same `Nats-Msg-Id`, and the stream drops what it has.
+//! Whose an answer is and what it proves: [`send`].
 //!
 //! The stream remembers ids only for its duplicate window. A message that may have been sent longer
 //! ago than half of that, by us or by the instance that we took the attempt over from, is first
-//! looked for in the stream itself. Nothing is sent while the connection is down: the client would
-//! queue it and send it whenever it comes back.
+//! looked for in the stream itself, under the subject that the stream keeps it by. Nothing is sent
+//! while the connection is down: the client would queue it and send it whenever it comes back.
 //!
 //! (What happens rarely is boxed: a firing is a future, thousands are under way at once, and each is
 //! as large as its largest step.)
 //!
 //! Once one try has been of unknown fate, no later refusal proves that none was stored: the attempt
-//! then ends as a failure that is not retried, and says so.
+//! then ends as a failure that is not retried, and says so. The same where no stream captures the
+//! target and somebody else answered or listens: they have the command.
+//!
+//! # Subjects that we may not publish to
+//!
+//! NATS drops such a message and says so beside it, of the subject. That is the outcome in every
+//! mode, at once: `not_allowed`. Where the account maps the subject, NATS names the other one; then
+//! the server is asked where ours goes, as soon as that can be what happened.
 
+mod earlier;
+mod reply;
+mod send;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use async_nats::connection::State;
 use async_nats::jetstream;
-use async_nats::jetstream::consumer::{DeliverPolicy, push};
-use async_nats::jetstream::context::GetStreamByNameErrorKind;
-use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::stream::Stream;
-use async_nats::{Client, HeaderMap, HeaderValue, RequestErrorKind};
+use async_nats::{Client, HeaderMap, HeaderValue, RequestErrorKind, SubscribeError};
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
-use futures::StreamExt as _;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{WriteError, names};
-use crate::clock;
-use crate::execution::{ErrorType, Execution, Outcome, Response};
+use super::answers::{Answers, Awaited};
+use super::inbox::Inbox;
+use super::names;
+use super::route::{Route, Routes};
+use crate::execution::{ErrorType, Execution, Outcome};
 use crate::schedule::{DeliveryMode, Payload, Schedule};
+use earlier::Earlier;
+use reply::replied;
+use send::{Letter, Sent};
 
 /// Pause between tries to publish.
 const RETRY: Duration = Duration::from_millis(250);
 /// Time spent on unanswered tries, while connected, after which a publish is given up: less than the
 /// least lease, so that nobody takes over what is still tried.
-pub(crate) const MAX_UNANSWERED: Duration = Duration::from_secs(240);
-/// How long to search a stream for a message.
-const SEARCH: Duration = Duration::from_secs(30);
+const MAX_UNANSWERED: Duration = Duration::from_secs(240);
 
 /// A command, ready to be sent.
 pub struct Command {
@@ -72,90 +85,219 @@ impl Command {
     }
 }
 
-/// Sends the command of an execution and reports what became of it.
-///
-/// `earlier` says that another instance, or this one under an older claim, may have sent it since
-/// the execution started.
-pub async fn deliver(
-    js: &jetstream::Context,
-    schedule: &Schedule,
-    execution: &Execution,
-    command: Command,
-    earlier: bool,
-) -> Outcome {
-    let Command { headers, body } = command;
-    match schedule.spec.delivery.mode {
-        DeliveryMode::Publish | DeliveryMode::Job => {
-            publish(js, execution, headers, body, earlier).await
-        }
-        DeliveryMode::Request => Box::pin(request(js, schedule, headers, body)).await,
-        DeliveryMode::Core => Box::pin(core(js, schedule, headers, body)).await,
-    }
+/// Sends commands, and finds out what becomes of them.
+#[derive(Clone)]
+pub struct Delivery(Arc<Parts>);
+
+struct Parts {
+    js: jetstream::Context,
+    inbox: Arc<Inbox>,
+    routes: Routes,
 }
 
-async fn publish(
-    js: &jetstream::Context,
-    execution: &Execution,
-    headers: HeaderMap,
-    body: Bytes,
-    earlier: bool,
-) -> Outcome {
-    let subject = execution.command_sent.as_str();
-    let message = PublishMessage::build().payload(body).headers(headers);
-    let since = execution.started_at.unwrap_or(execution.scheduled_for);
-    let mut maybe_sent = earlier;
-    let mut unanswered = Duration::ZERO;
-    loop {
-        connected(&js.client()).await;
-        let tried = Instant::now();
-        if maybe_sent {
-            match Box::pin(earlier_copy(js, execution, since)).await {
-                Earlier::Remembered => {}
+/// Whether what is published to a target is kept, as far as NATS says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// By a stream.
+    Yes,
+    /// By none.
+    No,
+    /// NATS does not say, or not now.
+    Unknown,
+}
+
+/// What is published until its fate is known.
+pub(crate) struct Publication<'a> {
+    /// Where it goes.
+    pub(crate) subject: &'a str,
+    /// Its `Nats-Msg-Id`, which is in its headers too.
+    pub(crate) id: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// Since when it may have been sent before, by whoever had the attempt then.
+    pub(crate) since: DateTime<Utc>,
+    /// Whether it may have been.
+    pub(crate) earlier: bool,
+}
+
+impl Delivery {
+    /// Listens for answers until `stop`. `answers` must be those that the connection of `js` tells of
+    /// refused permissions.
+    ///
+    /// # Errors
+    /// If the connection is closed.
+    pub async fn open(
+        js: jetstream::Context,
+        answers: Answers,
+        stop: CancellationToken,
+    ) -> Result<Self, SubscribeError> {
+        let inbox = Arc::new(Inbox::open(js.client(), answers, stop).await?);
+        let routes = Routes::new(js.clone(), Arc::clone(&inbox));
+        Ok(Self(Arc::new(Parts { js, inbox, routes })))
+    }
+
+    /// The connection that commands are sent on.
+    pub(crate) fn js(&self) -> &jetstream::Context {
+        &self.0.js
+    }
+
+    /// Whether a stream keeps what is published to a target.
+    pub async fn kept(&self, target: &str) -> Kept {
+        match self.0.routes.ask(target).await {
+            Route::Stream { .. } => Kept::Yes,
+            Route::Nowhere if self.0.routes.is_trusted(target) => Kept::Yes,
+            Route::Nowhere => Kept::No,
+            Route::Elsewhere | Route::Denied | Route::MayNotAsk | Route::Unknown => Kept::Unknown,
+        }
+    }
+
+    /// Sends the command of an execution and reports what became of it.
+    ///
+    /// `earlier` says that another instance, or this one under an older claim, may have sent it since
+    /// the execution started.
+    pub async fn deliver(
+        &self,
+        schedule: &Schedule,
+        execution: &Execution,
+        command: Command,
+        earlier: bool,
+    ) -> Outcome {
+        match schedule.spec.delivery.mode {
+            DeliveryMode::Publish | DeliveryMode::Job => {
+                let Command { headers, body } = command;
+                let publication = Publication {
+                    subject: &execution.command_sent,
+                    id: execution.id.to_string(),
+                    headers,
+                    body,
+                    since: execution.started_at.unwrap_or(execution.scheduled_for),
+                    earlier,
+                };
+                self.publish(publication).await
+            }
+            DeliveryMode::Request => Box::pin(self.request(schedule, command)).await,
+            DeliveryMode::Core => Box::pin(self.core(schedule, command)).await,
+        }
+    }
+
+    /// Publishes a message until a stream has it or refuses it, or it is known that none will.
+    pub(crate) async fn publish(&self, publication: Publication<'_>) -> Outcome {
+        let Publication { subject, id, headers, body, since, earlier } = publication;
+        let letter = Letter { subject, id: &id, headers, body };
+        // Of all tries: an answer to an earlier one says as much.
+        let awaited = self.0.inbox.await_for(subject);
+        let mut maybe_sent = earlier;
+        let mut unanswered = Duration::ZERO;
+        loop {
+            connected(&self.0.js.client()).await;
+            let tried = Instant::now();
+            let copy = match maybe_sent {
+                true => Box::pin(self.earlier_copy(&letter, since)).await,
+                false => Earlier::Remembered,
+            };
+            let sent = match copy {
+                Earlier::Remembered => self.send(&letter, &awaited).await,
                 Earlier::Stored => return Outcome::success(),
                 Earlier::NeverAcknowledged(stream) => {
                     let text = format!("stream {stream} acknowledges nothing (no_ack)");
                     return Outcome::uncertain(ErrorType::Refused, text);
                 }
                 Earlier::Unknown => {
-                    tokio::time::sleep(RETRY).await;
-                    unanswered += tried.elapsed();
-                    if unanswered >= MAX_UNANSWERED {
-                        return given_up("the stream does not say whether it has the command");
-                    }
-                    continue;
+                    Sent::Unknown("the stream does not say whether it has the command".to_owned())
                 }
-            }
-        }
-        let sent = match js.send_publish(subject.to_owned(), message.clone()).await {
-            Ok(ack) => ack.await,
-            Err(error) => Err(error),
-        };
-        let error = match sent.map_err(WriteError::from) {
-            Ok(_) => return Outcome::success(),
-            // The same answer comes when JetStream is out of reach for a moment: only its own word
-            // that no stream captures the subject is final.
-            Err(WriteError::NoStream) => {
-                if Box::pin(captured(js, subject)).await == Some(false) {
-                    let text = format!("no stream captures {subject}");
-                    return Outcome::failed_after(maybe_sent, ErrorType::NoStream, text);
+            };
+            let reason = match sent {
+                Sent::Stored => return Outcome::success(),
+                Sent::NoStream { heard } => return no_stream(subject, heard, maybe_sent),
+                Sent::Denied => return not_allowed(subject, maybe_sent),
+                Sent::Refused(reason) => {
+                    return Outcome::failed_after(maybe_sent, ErrorType::Refused, reason);
                 }
-                WriteError::NoStream
+                Sent::OutOfReach => "no stream answered for the subject".to_owned(),
+                Sent::Unknown(reason) => {
+                    maybe_sent = true;
+                    reason
+                }
+            };
+            debug!(subject, reason, "publishing again under the same id");
+            tokio::time::sleep(RETRY).await;
+            unanswered += tried.elapsed();
+            if unanswered >= MAX_UNANSWERED {
+                return given_up(&reason);
             }
-            Err(error @ (WriteError::Refused(_) | WriteError::Conflict)) => {
-                return Outcome::failed_after(maybe_sent, ErrorType::Refused, error.to_string());
-            }
-            Err(error) => {
-                maybe_sent = true;
-                error
-            }
-        };
-        debug!(subject, %error, "publishing again under the same id");
-        tokio::time::sleep(RETRY).await;
-        unanswered += tried.elapsed();
-        if unanswered >= MAX_UNANSWERED {
-            return given_up(&error.to_string());
         }
     }
+
+    async fn request(&self, schedule: &Schedule, command: Command) -> Outcome {
+        let timeout = Duration::from_secs(u64::from(schedule.spec.delivery.timeout_seconds));
+        let request = async_nats::Request::new()
+            .headers(command.headers)
+            .payload(command.body)
+            .timeout(Some(timeout));
+        let subject = schedule.spec.target_command.as_str();
+        let (client, awaited) = (self.0.js.client(), self.0.inbox.await_for(subject));
+        let reply = tokio::select! {
+            reply = client.send_request(subject.to_owned(), request) => reply,
+            () = awaited.denied() => return not_allowed(subject, false),
+        };
+        match reply {
+            Ok(reply) => replied(subject, &reply),
+            Err(error) => match error.kind() {
+                RequestErrorKind::NoResponders => {
+                    Outcome::failed(ErrorType::NoResponders, format!("nobody listens on {subject}"))
+                }
+                RequestErrorKind::TimedOut if self.is_denied(subject, &awaited).await => {
+                    not_allowed(subject, false)
+                }
+                RequestErrorKind::TimedOut => {
+                    let text = format!("no reply within {} s", timeout.as_secs());
+                    Outcome::failed(ErrorType::Timeout, text)
+                }
+                _ => Outcome::failed(ErrorType::Connection, error.to_string()),
+            },
+        }
+    }
+
+    async fn core(&self, schedule: &Schedule, command: Command) -> Outcome {
+        let subject = schedule.spec.target_command.as_str();
+        let client = self.0.js.client();
+        connected(&client).await;
+        let awaited = self.0.inbox.await_for(subject);
+        let connects = || client.statistics().connects.load(Ordering::Relaxed);
+        let before = connects();
+        let sent = client.publish_with_headers(subject.to_owned(), command.headers, command.body);
+        if let Err(error) = sent.await {
+            return Outcome::failed(ErrorType::Connection, error.to_string());
+        }
+        let answered = self.0.inbox.round_trip().await;
+        if awaited.was_denied() || self.is_denied(subject, &awaited).await {
+            return not_allowed(subject, false);
+        }
+        // What a connection held when it broke is lost, though another one answers.
+        if !answered || connects() != before {
+            let text = "NATS does not say that it has the command".to_owned();
+            return Outcome::uncertain(ErrorType::Connection, text);
+        }
+        Outcome::success()
+    }
+
+    /// Whether NATS refuses us a subject under another name, if it has refused anything since.
+    async fn is_denied(&self, subject: &str, awaited: &Awaited) -> bool {
+        awaited.strays() && Box::pin(self.0.routes.ask(subject)).await == Route::Denied
+    }
+}
+
+fn no_stream(subject: &str, heard: bool, maybe_sent: bool) -> Outcome {
+    let mut text = format!("no stream captures {subject}");
+    if heard {
+        text.push_str("; somebody else listens there and may have the command");
+    }
+    Outcome::failed_after(maybe_sent || heard, ErrorType::NoStream, text)
+}
+
+fn not_allowed(subject: &str, maybe_sent: bool) -> Outcome {
+    let text = format!("NATS does not let the service publish to {subject} (permissions)");
+    Outcome::failed_after(maybe_sent, ErrorType::NotAllowed, text)
 }
 
 fn given_up(reason: &str) -> Outcome {
@@ -164,166 +306,10 @@ fn given_up(reason: &str) -> Outcome {
     Outcome::uncertain(ErrorType::Timeout, text)
 }
 
-/// What a stream says of a message that may have been sent before.
-enum Earlier {
-    /// The stream still remembers ids of that time: it drops a copy by itself.
-    Remembered,
-    /// It holds the message.
-    Stored,
-    /// It never acknowledges, so nobody can know.
-    NeverAcknowledged(String),
-    /// It does not answer.
-    Unknown,
-}
-
-async fn earlier_copy(
-    js: &jetstream::Context,
-    execution: &Execution,
-    since: DateTime<Utc>,
-) -> Earlier {
-    let subject = execution.command_sent.as_str();
-    let stream = match js.stream_by_subject(subject).await {
-        Ok(name) => js.get_stream(name).await,
-        Err(error) if error.kind() == GetStreamByNameErrorKind::NotFound => {
-            return Earlier::Remembered;
-        }
-        Err(_) => return Earlier::Unknown,
-    };
-    let Ok(stream) = stream else {
-        return Earlier::Unknown;
-    };
-    let config = &stream.cached_info().config;
-    if config.no_ack {
-        return Earlier::NeverAcknowledged(config.name.clone());
-    }
-    let age = (clock::now() - since).to_std().unwrap_or_default();
-    if age < config.duplicate_window / 2 {
-        return Earlier::Remembered;
-    }
-    match tokio::time::timeout(SEARCH, holds(js, &stream, execution, since)).await {
-        Ok(Some(true)) => Earlier::Stored,
-        Ok(Some(false)) => Earlier::Remembered,
-        Ok(None) | Err(_) => Earlier::Unknown,
-    }
-}
-
-/// Whether a stream holds the command of an execution that was claimed at `since`; `None` if it
-/// does not say.
-async fn holds(
-    js: &jetstream::Context,
-    stream: &Stream,
-    execution: &Execution,
-    since: DateTime<Utc>,
-) -> Option<bool> {
-    let id = execution.id.to_string();
-    // Clocks differ; half a minute more to read costs little.
-    let start = since - chrono::Duration::seconds(30);
-    let config = push::OrderedConfig {
-        deliver_subject: js.client().new_inbox(),
-        deliver_policy: DeliverPolicy::ByStartTime { start_time: start },
-        filter_subject: execution.command_sent.clone(),
-        headers_only: true,
-        ..Default::default()
-    };
-    let mut consumer = stream.create_consumer(config).await.ok()?;
-    if consumer.info().await.ok()?.num_pending == 0 {
-        return Some(false);
-    }
-    let mut messages = consumer.messages().await.ok()?;
-    while let Some(message) = messages.next().await {
-        let message = message.ok()?;
-        let found = message.headers.as_ref().and_then(|headers| headers.get(names::MESSAGE_ID));
-        if found.is_some_and(|found| found.as_str() == id) {
-            return Some(true);
-        }
-        if message.info().ok()?.pending == 0 {
-            return Some(false);
-        }
-    }
-    None
-}
-
 /// Waits until the connection is up.
 pub(crate) async fn connected(client: &Client) {
     while client.connection_state() != State::Connected {
         tokio::time::sleep(RETRY).await;
-    }
-}
-
-async fn request(
-    js: &jetstream::Context,
-    schedule: &Schedule,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Outcome {
-    let timeout = Duration::from_secs(u64::from(schedule.spec.delivery.timeout_seconds));
-    let request = async_nats::Request::new().headers(headers).payload(body).timeout(Some(timeout));
-    let subject = schedule.spec.target_command.as_str();
-    match js.client().send_request(subject.to_owned(), request).await {
-        Ok(reply) => {
-            let response = Some(Response::keep(&reply.payload));
-            let error = reply.headers.as_ref().and_then(|headers| {
-                let text = headers.get(names::SERVICE_ERROR)?.as_str();
-                let code = headers.get(names::SERVICE_ERROR_CODE).map_or("", |code| code.as_str());
-                Some(format!("{code} {text}").trim().to_owned())
-            });
-            if let Some(message) = error {
-                let error_type = ErrorType::ServiceError;
-                return Outcome::Failed { error_type, message, response, uncertain: false };
-            }
-            if is_stream_ack(&reply.payload) {
-                let text = format!("a stream captures {subject} and answered before any worker");
-                return Outcome::uncertain(ErrorType::Captured, text);
-            }
-            Outcome::Success { response_event: Some(reply.subject.to_string()), response }
-        }
-        Err(error) => match error.kind() {
-            RequestErrorKind::NoResponders => {
-                Outcome::failed(ErrorType::NoResponders, format!("nobody listens on {subject}"))
-            }
-            RequestErrorKind::TimedOut => {
-                let text = format!("no reply within {} s", timeout.as_secs());
-                Outcome::failed(ErrorType::Timeout, text)
-            }
-            _ => Outcome::failed(ErrorType::Connection, error.to_string()),
-        },
-    }
-}
-
-/// Whether a reply is the acknowledgement of a stream and not a worker's: nothing but its fields.
-fn is_stream_ack(body: &[u8]) -> bool {
-    #[derive(serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    #[allow(dead_code, reason = "only the shape matters")]
-    struct Ack {
-        stream: String,
-        seq: u64,
-        domain: Option<String>,
-        duplicate: Option<bool>,
-    }
-    serde_json::from_slice::<Ack>(body).is_ok()
-}
-
-async fn core(
-    js: &jetstream::Context,
-    schedule: &Schedule,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Outcome {
-    let subject = schedule.spec.target_command.as_str().to_owned();
-    connected(&js.client()).await;
-    match js.client().publish_with_headers(subject, headers, body).await {
-        Ok(()) => Outcome::success(),
-        Err(error) => Outcome::failed(ErrorType::Connection, error.to_string()),
-    }
-}
-
-/// Whether a stream captures a subject; `None` if JetStream does not say.
-pub async fn captured(js: &jetstream::Context, subject: &str) -> Option<bool> {
-    match js.stream_by_subject(subject).await {
-        Ok(_) => Some(true),
-        Err(error) if error.kind() == GetStreamByNameErrorKind::NotFound => Some(false),
-        Err(_) => None,
     }
 }
 
@@ -343,18 +329,4 @@ fn headers(schedule: &Schedule, execution: &Execution) -> HeaderMap {
     }
     headers.insert(names::MESSAGE_ID, id);
     headers
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_bare_acknowledgement_is_taken_for_one() {
-        assert!(is_stream_ack(br#"{"stream":"COMMANDS","seq":11}"#));
-        assert!(is_stream_ack(br#"{"stream":"C","seq":1,"domain":"hub","duplicate":true}"#));
-        assert!(!is_stream_ack(br#"{"stream":"COMMANDS","seq":11,"rows":3}"#));
-        assert!(!is_stream_ack(br#"{"ok":true}"#));
-        assert!(!is_stream_ack(b""));
-    }
 }

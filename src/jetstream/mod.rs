@@ -1,13 +1,17 @@
 //! The rim that touches NATS: everything stored, watched, recorded or delivered goes through here.
 
+pub mod answers;
 pub mod connect;
 pub mod deliver;
 pub mod frontier;
 pub mod history;
+mod inbox;
 pub mod names;
 pub mod observe;
 pub mod provision;
+mod route;
 pub mod schedules;
+mod trace;
 pub mod watch;
 
 use std::error::Error as _;

@@ -82,6 +82,10 @@ pub const REQUEST_ID: &str = "X-Request-ID";
 pub const TRACEPARENT: &str = "traceparent";
 /// JetStream's deduplication id.
 pub const MESSAGE_ID: &str = "Nats-Msg-Id";
+/// Where servers report on the way of a message.
+pub const TRACE_DEST: &str = "Nats-Trace-Dest";
+/// Delivers a message to nobody: it is only reported on.
+pub const TRACE_ONLY: &str = "Nats-Trace-Only";
 /// Makes a write conditional on the revision of another subject of the same stream.
 pub const EXPECTED_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 /// Marks a deleted or purged key of a bucket.

@@ -7,7 +7,7 @@ use super::super::error::ApiError;
 use super::super::reply::{Reply, ScheduleView, Warning};
 use super::super::{Api, Caller, Checked};
 use crate::clock;
-use crate::jetstream::deliver;
+use crate::jetstream::deliver::Kept;
 use crate::schedule::{
     Change, ChangeKind, CreateSchedule, DeliveryMode, FieldFault, Schedule, Status, new_schedule,
 };
@@ -125,9 +125,9 @@ impl Api {
     /// A stream may be added or changed later, so a target that cannot work now is allowed, and said.
     pub(crate) async fn target_warning(&self, schedule: &Schedule) -> Option<Warning> {
         let target = schedule.spec.target_command.as_str();
-        let captured = deliver::captured(&self.js, target).await?;
-        let (code, message) = match (schedule.spec.delivery.mode, captured) {
-            (DeliveryMode::Publish | DeliveryMode::Job, false) => (
+        let kept = self.delivery.kept(target).await;
+        let (code, message) = match (schedule.spec.delivery.mode, kept) {
+            (DeliveryMode::Publish | DeliveryMode::Job, Kept::No) => (
                 "no_stream",
                 format!(
                     "no stream captures {target}, so its executions will fail with no_stream: add \
@@ -135,7 +135,7 @@ impl Api {
                      request or core"
                 ),
             ),
-            (DeliveryMode::Request, true) => (
+            (DeliveryMode::Request, Kept::Yes) => (
                 "captured",
                 format!(
                     "a stream captures {target} and will answer each request before any worker, so \

@@ -1,0 +1,237 @@
+//! What is heard of messages that are under way: their answers, and that NATS refuses them.
+//!
+//! An answer finds its message by the token in its reply subject, a refusal by the subject that it
+//! names. Whoever waits holds an [`Awaited`]; when it is dropped, in whatever way the waiting ends,
+//! nothing of it is left here.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_nats::{Message, StatusCode};
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+/// Largest answer that can be a stream's: names of streams and domains and the text of an error are
+/// far shorter.
+const MAX_ACK_BYTES: usize = 4096;
+/// Answers kept until who waits has read them; strangers' take one place together.
+const MAX_UNREAD: usize = 64;
+
+/// Something heard of a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// NATS: we may not publish to its subject.
+    Denied,
+    /// NATS: nobody listens to its subject.
+    NoResponders,
+    /// An answer that may be a stream's.
+    Likely(Bytes),
+    /// An answer that is none of a stream, once for all that came since one was read.
+    Stranger,
+}
+
+impl Heard {
+    fn of(message: &Message) -> Self {
+        let body = &message.payload;
+        if message.status == Some(StatusCode::NO_RESPONDERS) {
+            Self::NoResponders
+        } else if body.len() <= MAX_ACK_BYTES && body.windows(8).any(|part| part == b"\"stream\"") {
+            Self::Likely(body.clone())
+        } else {
+            Self::Stranger
+        }
+    }
+}
+
+/// All messages of one connection that somebody waits for.
+#[derive(Clone, Default)]
+pub struct Answers(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    waiting: Mutex<HashMap<u64, Arc<Slot>>>,
+    next: AtomicU64,
+    /// Refusals of subjects that nobody waited for. A subject mapping is one reason: the server names
+    /// the subject after it.
+    strays: AtomicU64,
+}
+
+struct Slot {
+    subject: String,
+    unread: Mutex<Vec<Heard>>,
+    news: Notify,
+}
+
+impl Slot {
+    fn hear(&self, heard: Heard) {
+        let mut unread = lock(&self.unread);
+        let known = !matches!(heard, Heard::Likely(_)) && unread.contains(&heard);
+        if !known && unread.len() < MAX_UNREAD {
+            unread.push(heard);
+            self.news.notify_one();
+        }
+    }
+
+    fn read(&self) -> Option<Heard> {
+        let mut unread = lock(&self.unread);
+        (!unread.is_empty()).then(|| unread.remove(0))
+    }
+}
+
+impl Answers {
+    /// Waits for what is heard of messages to a subject from now on; call it before sending.
+    pub(crate) fn await_for(&self, subject: &str) -> Awaited {
+        let token = self.0.next.fetch_add(1, Ordering::Relaxed);
+        self.await_as(token, subject.to_owned())
+    }
+
+    /// The same for a message that we send to its own reply subject.
+    pub(crate) fn await_echo(&self, prefix: &str) -> Awaited {
+        let token = self.0.next.fetch_add(1, Ordering::Relaxed);
+        self.await_as(token, format!("{prefix}{token}"))
+    }
+
+    fn await_as(&self, token: u64, subject: String) -> Awaited {
+        let slot = Slot { subject, unread: Mutex::default(), news: Notify::new() };
+        let slot = Arc::new(slot);
+        lock(&self.0.waiting).insert(token, Arc::clone(&slot));
+        let strays = self.0.strays.load(Ordering::Relaxed);
+        Awaited { answers: self.clone(), token, slot, strays }
+    }
+
+    /// An answer came.
+    pub(crate) fn answered(&self, token: u64, message: &Message) {
+        let slot = lock(&self.0.waiting).get(&token).cloned();
+        if let Some(slot) = slot {
+            slot.hear(Heard::of(message));
+        }
+    }
+
+    /// NATS has refused us to publish to a subject. It says that of the subject, not of a message, so
+    /// it holds for every message that is under way to it.
+    pub(crate) fn denied(&self, subject: &str) {
+        let waiting = lock(&self.0.waiting);
+        let mut known = false;
+        for slot in waiting.values().filter(|slot| slot.subject == subject) {
+            known = true;
+            slot.hear(Heard::Denied);
+        }
+        if !known {
+            self.0.strays.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A place for what is heard of one message.
+pub(crate) struct Awaited {
+    answers: Answers,
+    token: u64,
+    slot: Arc<Slot>,
+    strays: u64,
+}
+
+impl Awaited {
+    /// The subject that answers must be sent to, behind the inbox's prefix.
+    pub(crate) fn reply(&self, prefix: &str) -> String {
+        format!("{prefix}{}", self.token)
+    }
+
+    /// The next thing heard.
+    pub(crate) async fn next(&self) -> Heard {
+        loop {
+            if let Some(heard) = self.slot.read() {
+                return heard;
+            }
+            self.slot.news.notified().await;
+        }
+    }
+
+    /// Waits until NATS refuses the message.
+    pub(crate) async fn denied(&self) {
+        while self.next().await != Heard::Denied {}
+    }
+
+    /// Whether NATS has refused the message; of what was heard, nothing else is left to read.
+    pub(crate) fn was_denied(&self) -> bool {
+        std::iter::from_fn(|| self.slot.read()).any(|heard| heard == Heard::Denied)
+    }
+
+    /// Whether NATS has refused something since that nobody waited for.
+    pub(crate) fn strays(&self) -> bool {
+        self.answers.0.strays.load(Ordering::Relaxed) != self.strays
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        lock(&self.answers.0.waiting).remove(&self.token);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(body: &'static str) -> Message {
+        Message {
+            subject: "_INBOX.x.0".into(),
+            reply: None,
+            payload: Bytes::from_static(body.as_bytes()),
+            headers: None,
+            status: None,
+            description: None,
+            length: body.len(),
+        }
+    }
+
+    #[test]
+    fn an_answer_finds_its_message_and_a_refusal_all_of_its_subject() {
+        let answers = Answers::default();
+        let (one, two) = (answers.await_for("cmd.a"), answers.await_for("cmd.a"));
+        let other = answers.await_for("cmd.b");
+        answers.answered(two.token, &message(r#"{"stream":"S","seq":1}"#));
+        answers.denied("cmd.a");
+        assert_eq!(one.slot.read(), Some(Heard::Denied));
+        assert!(matches!(two.slot.read(), Some(Heard::Likely(_))));
+        assert_eq!(two.slot.read(), Some(Heard::Denied));
+        assert_eq!(other.slot.read(), None);
+        assert!(!other.strays());
+        answers.denied("after.a.mapping");
+        assert!(other.strays());
+    }
+
+    #[test]
+    fn strangers_however_many_leave_room_for_the_stream() {
+        let answers = Answers::default();
+        let awaited = answers.await_for("cmd.a");
+        for _ in 0..1000 {
+            answers.answered(awaited.token, &message(r#"{"error":"no"}"#));
+        }
+        answers.answered(awaited.token, &message(r#"{"stream":"S","seq":1}"#));
+        assert_eq!(awaited.slot.read(), Some(Heard::Stranger));
+        assert!(matches!(awaited.slot.read(), Some(Heard::Likely(_))));
+        for _ in 0..1000 {
+            answers.answered(awaited.token, &message(r#"{"stream":"forged"}"#));
+        }
+        assert_eq!(lock(&awaited.slot.unread).len(), MAX_UNREAD);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_of_who_waits_no_more() {
+        let answers = Answers::default();
+        for _ in 0..100 {
+            let awaited = answers.await_for("cmd.a");
+            let patience = std::time::Duration::from_micros(1);
+            assert!(tokio::time::timeout(patience, awaited.next()).await.is_err());
+            let waiting = async move { awaited.next().await };
+            drop(waiting);
+        }
+        assert!(lock(&answers.0.waiting).is_empty());
+        answers.answered(0, &message("late"));
+    }
+}

@@ -1,0 +1,155 @@
+//! One inbox for the answers to everything that is published to targets.
+//!
+//! The client's own requests give the first answer only, whoever sent it. Here all answers to a
+//! message are heard, until who waits has the one that it needs. It is one subscription for the
+//! whole process, with a token for each message behind its prefix.
+//!
+//! # Round trips
+//!
+//! A message to ourselves proves, when it is back, that the server has dealt with all that was sent
+//! before it; a refusal of an earlier message came before it on the same connection. Inside the
+//! client refusals and messages go different ways, though, so the answer is "not refused" only
+//! [`SETTLE`] later. All who wait share a round trip: those who come while one is under way share
+//! the next.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_nats::{Client, HeaderMap, PublishError, PublishErrorKind, SubscribeError, Subscriber};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::ACK_TIMEOUT;
+use super::answers::{Answers, Awaited};
+
+/// Messages that may wait for an answer at once: what servers hold of unanswered ones is limited.
+const MAX_WAITING: usize = 16_384;
+/// How long a refusal may take through the client after a message that came behind it: it has to
+/// pass one queue and one task.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// Publishes, and hears all answers.
+pub(crate) struct Inbox {
+    client: Client,
+    answers: Answers,
+    /// Ends in a dot.
+    prefix: String,
+    places: Semaphore,
+    /// Round trips begun.
+    begun: AtomicU64,
+    /// The last round trip made, and whether it came back.
+    made: Mutex<(u64, bool)>,
+}
+
+/// Why a message was not sent.
+pub(crate) enum Unsent {
+    /// The client refuses it.
+    Refused(String),
+    /// The connection takes nothing now. It may be sent all the same, later.
+    Stuck(String),
+}
+
+impl Inbox {
+    /// Listens until `stop`. `answers` must be those of the client's connection.
+    pub(crate) async fn open(
+        client: Client,
+        answers: Answers,
+        stop: CancellationToken,
+    ) -> Result<Self, SubscribeError> {
+        let prefix = format!("{}.", client.new_inbox());
+        let heard = client.subscribe(format!("{prefix}*")).await?;
+        tokio::spawn(listen(heard, prefix.len(), answers.clone(), stop));
+        Ok(Self {
+            client,
+            answers,
+            prefix,
+            places: Semaphore::new(MAX_WAITING),
+            begun: AtomicU64::new(0),
+            made: Mutex::default(),
+        })
+    }
+
+    /// Waits for what is heard of messages to a subject from now on.
+    pub(crate) fn await_for(&self, subject: &str) -> Awaited {
+        self.answers.await_for(subject)
+    }
+
+    /// A place among those who wait for an answer.
+    pub(crate) async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        self.places.acquire().await.ok()
+    }
+
+    /// Publishes a message whose answers are awaited.
+    pub(crate) async fn publish(
+        &self,
+        subject: &str,
+        awaited: &Awaited,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<(), Unsent> {
+        let reply = awaited.reply(&self.prefix);
+        let sending =
+            self.client.publish_with_reply_and_headers(subject.to_owned(), reply, headers, body);
+        match timeout(ACK_TIMEOUT, sending).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(unsent(&error)),
+            Err(_) => Err(Unsent::Stuck("the connection takes nothing".to_owned())),
+        }
+    }
+
+    /// Waits until the server has dealt with all that we have published so far, and until a refusal
+    /// of any of it is known; false if it does not answer.
+    pub(crate) async fn round_trip(&self) -> bool {
+        // One that begins from now on has our message before it.
+        let before = self.begun.load(Ordering::Acquire);
+        let mut made = self.made.lock().await;
+        if made.0 > before {
+            return made.1;
+        }
+        let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        let answered = self.echo().await;
+        if answered {
+            tokio::time::sleep(SETTLE).await;
+        }
+        *made = (number, answered);
+        answered
+    }
+
+    async fn echo(&self) -> bool {
+        let awaited = self.answers.await_echo(&self.prefix);
+        let echo = async {
+            self.client.publish(awaited.reply(&self.prefix), Bytes::new()).await.ok()?;
+            // Also that we may not publish to ourselves has come after what we sent before.
+            Some(awaited.next().await)
+        };
+        matches!(timeout(ACK_TIMEOUT, echo).await, Ok(Some(_)))
+    }
+}
+
+/// Hands answers to who waits for them.
+async fn listen(mut heard: Subscriber, prefix: usize, answers: Answers, stop: CancellationToken) {
+    let listening = async {
+        while let Some(message) = heard.next().await {
+            let token = message.subject.get(prefix..).and_then(|token| token.parse().ok());
+            if let Some(token) = token {
+                answers.answered(token, &message);
+            }
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = listening => {}
+    }
+}
+
+fn unsent(error: &PublishError) -> Unsent {
+    match error.kind() {
+        PublishErrorKind::MaxPayloadExceeded | PublishErrorKind::InvalidSubject => {
+            Unsent::Refused(error.to_string())
+        }
+        PublishErrorKind::Send => Unsent::Stuck(error.to_string()),
+    }
+}

@@ -1,0 +1,288 @@
+//! Which stream keeps what is published to a subject.
+//!
+//! It proves whose an acknowledgement is: the stream's that the server leads the subject to. The
+//! server is asked when an answer is in doubt, and what it says is remembered with the subjects of
+//! the stream, so that an acknowledgement proves itself without a question in all but the first
+//! case. An acknowledgement that names another stream is in doubt again.
+//!
+//! What the server does not know, since the stream is in another account, the acknowledgement itself
+//! has to prove: by the message that the stream holds where it says.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream;
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::GetStreamByNameErrorKind;
+use async_nats::jetstream::stream::RawMessageErrorKind;
+use tokio::sync::Mutex;
+use tracing::warn;
+
+use super::inbox::Inbox;
+use super::names;
+use super::trace::{Traced, trace};
+
+/// For how long an answer of the server that names a stream spares others the question.
+const FRESH: Duration = Duration::from_secs(1);
+/// For how long one that did not come does.
+const AWAY: Duration = Duration::from_millis(200);
+/// Most subjects of which a stream is remembered that its own subjects do not cover.
+const MAX_EXACT: usize = 10_000;
+
+/// Where what is published to a subject goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// Into this stream; under which subject, if the server says so.
+    Stream { name: String, stored: Option<String> },
+    /// Into another account; what is there is not to be seen.
+    Elsewhere,
+    /// To no stream.
+    Nowhere,
+    /// We may not publish to it.
+    Denied,
+    /// We may not ask.
+    MayNotAsk,
+    /// The server does not say now.
+    Unknown,
+}
+
+/// Whether a stream holds a message where it says.
+pub(crate) enum Held {
+    /// It does.
+    Yes,
+    /// It holds another one there.
+    No,
+    /// We cannot look: not allowed, not in this account, or gone already.
+    Unreadable,
+    /// It does not say now.
+    Unknown,
+}
+
+/// Which streams keep what.
+pub(crate) struct Routes {
+    js: jetstream::Context,
+    inbox: Arc<Inbox>,
+    known: RwLock<Known>,
+    /// Answers of the last moments. Who asks holds it, so that all who are in doubt about the same
+    /// share one question.
+    recent: Mutex<HashMap<String, Asked>>,
+}
+
+struct Asked {
+    route: Route,
+    asked: Instant,
+    answered: Instant,
+}
+
+impl Asked {
+    /// Whether it says where a message goes that was sent at `sent`.
+    ///
+    /// What was asked before counts only if it names a stream and is fresh: one may have been created
+    /// since.
+    fn holds(&self, sent: Instant) -> bool {
+        match self.route {
+            Route::Stream { .. } => self.asked > sent || self.asked.elapsed() < FRESH,
+            Route::Unknown => self.asked > sent && self.answered.elapsed() < AWAY,
+            _ => self.asked > sent,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Known {
+    /// Subjects of streams, with wildcards.
+    streams: HashMap<String, Vec<String>>,
+    /// Streams of subjects that those do not cover: mapped or imported ones.
+    exact: HashMap<String, String>,
+}
+
+impl Known {
+    fn proves(&self, subject: &str, stream: &str) -> bool {
+        let covered = |patterns: &Vec<String>| patterns.iter().any(|p| names::covers(p, subject));
+        self.streams.get(stream).is_some_and(covered)
+            || self.exact.get(subject).is_some_and(|known| known == stream)
+    }
+
+    /// Remembers which stream a subject goes to, and the subjects of that stream.
+    fn learn(&mut self, subject: &str, stream: &str, patterns: Vec<String>) {
+        self.streams.retain(|_, patterns| !patterns.iter().any(|p| names::covers(p, subject)));
+        self.exact.remove(subject);
+        self.streams.insert(stream.to_owned(), patterns);
+        if !self.proves(subject, stream) {
+            if self.exact.len() >= MAX_EXACT {
+                self.exact.clear();
+            }
+            self.exact.insert(subject.to_owned(), stream.to_owned());
+        }
+    }
+}
+
+impl Routes {
+    pub(crate) fn new(js: jetstream::Context, inbox: Arc<Inbox>) -> Self {
+        Self { js, inbox, known: RwLock::default(), recent: Mutex::default() }
+    }
+
+    /// Whether an acknowledgement of a stream is one for a message to a subject, as far as is known
+    /// without a question.
+    pub(crate) fn proves(&self, subject: &str, stream: &str) -> bool {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).proves(subject, stream)
+    }
+
+    /// Where a message goes that was sent at `sent`, and that `by` says to have stored.
+    pub(crate) async fn of(&self, subject: &str, sent: Instant, by: Option<&str>) -> Route {
+        let mut recent = self.recent.lock().await;
+        // Who asked before us may have learnt it.
+        if let Some(name) = by.filter(|name| self.proves(subject, name)) {
+            return Route::Stream { name: name.to_owned(), stored: None };
+        }
+        if let Some(known) = recent.get(subject).filter(|known| known.holds(sent)) {
+            return known.route.clone();
+        }
+        let asked = Instant::now();
+        let route = self.ask(subject).await;
+        if let Route::Stream { name, .. } = &route {
+            self.learn(subject, name).await;
+        }
+        let known = Asked { route: route.clone(), asked, answered: Instant::now() };
+        recent.retain(|_, known| known.answered.elapsed() < FRESH);
+        recent.insert(subject.to_owned(), known);
+        route
+    }
+
+    /// Asks where a message goes.
+    pub(crate) async fn ask(&self, subject: &str) -> Route {
+        match self.trace(subject).await {
+            Traced::Stream { name, stored } => Route::Stream { name, stored: Some(stored) },
+            Traced::Elsewhere => Route::Elsewhere,
+            Traced::Denied => Route::Denied,
+            // A trace sees no stream also while the stream is out of reach: JetStream has the last
+            // word.
+            Traced::To(mapped) => match self.named(&mapped).await {
+                Route::Stream { name, .. } => Route::Stream { name, stored: None },
+                other => other,
+            },
+            Traced::Nowhere | Traced::Unknown => self.named(subject).await,
+        }
+    }
+
+    /// Where the server says that it goes.
+    pub(crate) async fn trace(&self, subject: &str) -> Traced {
+        trace(&self.js.client(), &self.inbox, subject).await
+    }
+
+    /// The stream that JetStream names for a subject.
+    async fn named(&self, subject: &str) -> Route {
+        let awaited = self.inbox.await_for("$JS.API.STREAM.NAMES");
+        let named = tokio::select! {
+            named = self.js.stream_by_subject(subject) => named,
+            () = awaited.denied() => return Route::MayNotAsk,
+        };
+        match named {
+            Ok(name) => Route::Stream { name, stored: None },
+            Err(error) if error.kind() == GetStreamByNameErrorKind::NotFound => Route::Nowhere,
+            Err(_) => Route::Unknown,
+        }
+    }
+
+    async fn learn(&self, subject: &str, stream: &str) {
+        let awaited = self.inbox.await_for(&format!("$JS.API.STREAM.INFO.{stream}"));
+        let found = tokio::select! {
+            found = self.js.get_stream(stream) => found.ok(),
+            () = awaited.denied() => None,
+        };
+        let patterns = found.map(|found| found.cached_info().config.subjects.clone());
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.learn(subject, stream, patterns.unwrap_or_default());
+    }
+
+    /// Whether a stream holds, at a sequence, the message with an id.
+    pub(crate) async fn holds(&self, stream: &str, sequence: u64, id: &str) -> Held {
+        let awaited = self.inbox.await_for(&format!("$JS.API.STREAM.MSG.GET.{stream}"));
+        let Ok(stream) = self.js.get_stream_no_info(stream).await else {
+            // No name of a stream.
+            return Held::No;
+        };
+        let message = tokio::select! {
+            message = stream.get_raw_message(sequence) => message,
+            () = awaited.denied() => return Held::Unreadable,
+        };
+        match message {
+            Ok(message) => {
+                let found = message.headers.get(names::MESSAGE_ID);
+                if found.is_some_and(|found| found.as_str() == id) { Held::Yes } else { Held::No }
+            }
+            Err(error) => match error.kind() {
+                RawMessageErrorKind::NoMessageFound => Held::Unreadable,
+                RawMessageErrorKind::JetStream(error)
+                    if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+                {
+                    Held::Unreadable
+                }
+                _ => Held::Unknown,
+            },
+        }
+    }
+
+    /// Remembers that acknowledgements of a stream count for a subject for which the server names
+    /// none.
+    pub(crate) fn trust(&self, subject: &str, stream: &str, verified: bool) {
+        if !verified {
+            warn!(
+                subject,
+                stream,
+                "acknowledgements of this stream count unverified: NATS names no stream for the \
+                 subject, and this service cannot read that one"
+            );
+        }
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let patterns = known.streams.remove(stream).unwrap_or_default();
+        known.learn(subject, stream, patterns);
+    }
+
+    /// Whether acknowledgements for a subject have counted for which the server names no stream.
+    pub(crate) fn is_trusted(&self, subject: &str) -> bool {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.exact.contains_key(subject)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_of_the_server_holds_for_what_was_sent_before_it_and_a_stream_for_a_moment() {
+        let now = Instant::now();
+        let ago = |ms| now.checked_sub(Duration::from_millis(ms)).unwrap();
+        let stream = || Route::Stream { name: "S".to_owned(), stored: None };
+        for (route, asked, sent, expected) in [
+            (stream(), 500, 0, true),
+            (stream(), 2000, 1000, false),
+            (stream(), 2000, 3000, true),
+            (Route::Nowhere, 500, 0, false),
+            (Route::Nowhere, 500, 600, true),
+            (Route::Unknown, 500, 600, false),
+            (Route::Unknown, 50, 600, true),
+            (Route::Unknown, 50, 0, false),
+        ] {
+            let known = Asked { route, asked: ago(asked), answered: ago(asked) };
+            assert_eq!(known.holds(ago(sent)), expected, "{:?} {asked} {sent}", known.route);
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_a_stream_holds_until_another_is_named() {
+        let mut known = Known::default();
+        assert!(!known.proves("cmd.a.x", "A"));
+        known.learn("cmd.a.x", "A", vec!["cmd.a.*".to_owned()]);
+        assert!(known.proves("cmd.a.y", "A"));
+        assert!(!known.proves("cmd.a.y", "B"));
+        known.learn("cmd.a.y", "B", vec!["cmd.>".to_owned()]);
+        assert!(known.proves("cmd.a.y", "B"));
+        assert!(!known.proves("cmd.a.y", "A"));
+        known.learn("cmd.mapped", "C", vec!["elsewhere".to_owned()]);
+        assert!(known.proves("cmd.mapped", "C"));
+        assert!(!known.proves("cmd.other", "C"));
+    }
+}
