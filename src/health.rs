@@ -49,6 +49,8 @@ pub struct Health {
     /// When what is under way has to be answered.
     ends_at: OnceLock<Instant>,
     client: OnceLock<Client>,
+    /// Over which requests come; none while that connection is made anew.
+    requests: RwLock<Option<Client>>,
     /// Whether the index follows the bucket, and whether the history has been read.
     following: OnceLock<[state::Receiver<bool>; 2]>,
     seen: RwLock<Seen>,
@@ -108,12 +110,24 @@ impl Health {
         self.client.get().is_some_and(|client| client.connection_state() == State::Connected)
     }
 
+    /// Says over which connection requests are heard, or that they are not.
+    pub fn hears_requests(&self, over: Option<Client>) {
+        *self.requests.write().unwrap_or_else(PoisonError::into_inner) = over;
+    }
+
+    /// Whether requests over NATS are heard.
+    pub fn is_hearing(&self) -> bool {
+        let requests = self.requests.read().unwrap_or_else(PoisonError::into_inner);
+        requests.as_ref().is_some_and(|client| client.connection_state() == State::Connected)
+    }
+
     /// Why the instance is not ready, if it is not.
     pub fn not_ready(&self) -> Option<&'static str> {
         match self.phase() {
             Phase::Stopping => Some("the service is stopping"),
             Phase::Starting => Some("the service is starting"),
             Phase::Running if !self.is_connected() => Some("NATS is out of reach"),
+            Phase::Running if !self.is_hearing() => Some("requests over NATS are not heard"),
             Phase::Running if !self.is_following()[0] => Some("the schedules are being read anew"),
             Phase::Running if self.is_missing(names::SCHEDULES_STREAM) => {
                 Some("the bucket of schedules does not exist")
@@ -143,7 +157,10 @@ impl Health {
         let mut problems = Vec::new();
         if !self.is_connected() {
             problems.push("NATS is out of reach".to_owned());
+        } else if self.phase() == Phase::Running && !self.is_hearing() {
+            problems.push("requests over NATS are not heard: their connection is lost".to_owned());
         }
+        problems.extend(self.heartbeat_problem());
         if let Some(error) = &nats.jetstream_error {
             problems.push(format!("JetStream does not answer: {error}"));
         }
@@ -191,6 +208,19 @@ impl Health {
             problems.push(format!("timers are late by {} s", timer_lag.as_secs()));
         }
         problems
+    }
+
+    fn heartbeat_problem(&self) -> Option<String> {
+        let (present, old) = (names::INSTANCE_WILDCARD, names::OLD_INSTANCE_WILDCARD);
+        if self.load.deaf.load(Ordering::Relaxed) {
+            let text = "its own heartbeats do not come back, so it takes nothing over from other instances: let the \
+                        user of the service publish and subscribe to";
+            return Some(format!("{text} {present}, see docs/nats-permissions.md"));
+        }
+        self.load.old_heartbeats.load(Ordering::Relaxed).then(|| {
+            let text = "let the user of the service publish and subscribe to it, see docs/nats-permissions.md";
+            format!("NATS refuses heartbeats on {present}, and they go by {old} meanwhile: {text}")
+        })
     }
 
     /// Says how NATS is reached.

@@ -1,6 +1,6 @@
 //! How busy an engine is, for metrics and health.
 
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -33,6 +33,12 @@ pub struct Load {
     pub executions: AtomicUsize,
     /// Instances that are heard, this one included.
     pub instances: AtomicUsize,
+    /// Whether heartbeats go by the old subject because NATS refuses the present one.
+    pub old_heartbeats: AtomicBool,
+    /// Whether this instance does not hear its own heartbeats, and so takes nothing over from others.
+    pub deaf: AtomicBool,
+    /// Since when requests over NATS have been heard without a break, in Unix milliseconds.
+    heard_since_ms: AtomicI64,
     /// When the next timer is due, or what has waited longest was, in Unix milliseconds; 0 for none.
     next_due_ms: AtomicI64,
     stages: [AtomicUsize; 4],
@@ -49,6 +55,17 @@ impl Load {
         let due_ms = self.next_due_ms.load(Ordering::Relaxed);
         let late_ms = if due_ms == 0 { 0 } else { now.timestamp_millis() - due_ms };
         Duration::from_millis(u64::try_from(late_ms).unwrap_or_default())
+    }
+
+    /// Says that up to `now` requests over NATS were not heard.
+    pub fn set_unheard(&self, now: DateTime<Utc>) {
+        self.heard_since_ms.store(now.timestamp_millis(), Ordering::Relaxed);
+    }
+
+    /// Since when they have been heard without a break.
+    pub fn heard_since(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(self.heard_since_ms.load(Ordering::Relaxed))
+            .unwrap_or_default()
     }
 
     /// Counts a piece of work until the guard is dropped.

@@ -254,4 +254,15 @@ fn start_logging(config: &Config) {
         LogFormat::Json => builder.json().flatten_event(true).init(),
         LogFormat::Text => builder.init(),
     }
+    std::panic::set_hook(Box::new(log_panic));
+}
+
+/// A panic ends a task and not the process, so it is a line of the log like all others.
+fn log_panic(panic: &std::panic::PanicHookInfo) {
+    let message = panic.payload_as_str().unwrap_or("of an unknown kind");
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let backtrace = std::backtrace::Backtrace::capture();
+    let is_there = backtrace.status() == std::backtrace::BacktraceStatus::Captured;
+    let backtrace = is_there.then(|| backtrace.to_string());
+    tracing::error!(panic = message, place, backtrace, "a task panicked");
 }

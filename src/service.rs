@@ -9,9 +9,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use crate::api::Api;
 use crate::api::http::{Http, HttpError};
+use crate::api::nats::Requests;
 use crate::api::schedules::RecentlyShown;
-use crate::api::{self, Api};
 use crate::clock;
 use crate::config::Config;
 use crate::engine::membership::Members;
@@ -92,11 +93,18 @@ pub async fn serve(
         None => tokio::spawn(std::future::pending()),
     };
     let answers = Answers::default();
-    let connecting = connect(&config.nats, &config.service_name, &answers);
-    let client = tokio::select! {
-        client = connecting => client?,
+    let requests_name = format!("{} requests", config.service_name);
+    let connecting = async {
+        let connection = connect(&config.nats, &config.service_name, &answers).await?;
+        // Nothing is delivered over the other.
+        let for_requests = connect(&config.nats, &requests_name, &Answers::default()).await?;
+        Ok::<_, ConnectError>((connection, for_requests))
+    };
+    let (connection, for_requests) = tokio::select! {
+        both = connecting => both?,
         () = stop.cancelled() => return Ok(()),
     };
+    let client = connection.client.clone();
     health.connected(client.clone());
     let js = jetstream::context::ContextBuilder::new()
         .timeout(ACK_TIMEOUT)
@@ -124,8 +132,8 @@ pub async fn serve(
     let history = History::open(js.clone(), background.clone()).await?;
     health.follows(loaded.clone(), history.loaded());
     let delivery = Delivery::open(js.clone(), answers, background.clone()).await?;
-    let members = Members::new(Uuid::new_v4());
-    tokio::spawn(members.clone().run(client.clone(), background.clone()));
+    let members = Members::new(Uuid::new_v4(), Arc::clone(&health.load));
+    tokio::spawn(members.clone().run(connection.clone(), background.clone()));
     let api = Arc::new(Api {
         js,
         delivery: delivery.clone(),
@@ -145,6 +153,7 @@ pub async fn serve(
             time_known().await;
         } => {}
         () = stop.cancelled() => return Ok(()),
+        () = connection.gone() => return Err(ServeError::connection_gone()),
     }
     let instance = members.me();
     let drain = config.engine.drain;
@@ -165,8 +174,8 @@ pub async fn serve(
     };
     let engine = Engine::new(delivery, store, history, index, members, config.engine, watched);
     let mut engine = tokio::spawn(engine.run(changes, stop.clone()));
-    let listening = api::nats::listen(Arc::clone(&api), client.clone()).await?;
-    let mut answering = tokio::spawn(listening.answer(stop.clone()));
+    let requests = Requests::listen(Arc::clone(&api), for_requests.client).await?;
+    let mut answering = tokio::spawn(requests.answer(config.nats, requests_name, stop.clone()));
     if let Some(http) = &http {
         http.open(api);
     }
@@ -180,6 +189,7 @@ pub async fn serve(
         done = &mut engine => Some(ServeError::ended("engine", done.err())),
         done = &mut answering => Some(ServeError::ended("service endpoint", done.err())),
         done = &mut facade => Some(facade_ended(done)),
+        () = connection.gone() => Some(ServeError::connection_gone()),
     };
     // Whoever sends requests hears of it first.
     health.stops(drain);
@@ -252,6 +262,11 @@ fn facade_ended(done: Result<std::io::Result<()>, tokio::task::JoinError>) -> Se
 }
 
 impl ServeError {
+    fn connection_gone() -> Self {
+        let reason = "nothing can be sent or heard over it any more".to_owned();
+        Self::Ended { part: "connection to NATS", reason }
+    }
+
     fn ended(part: &'static str, error: Option<tokio::task::JoinError>) -> Self {
         Self::Ended {
             part,

@@ -2,13 +2,23 @@
 //!
 //! Nothing here is needed for safety. A wrong view of the others makes an instance try a claim too
 //! early (it is refused, or the target stream drops a copy) or too late (by a takeover delay).
+//!
+//! Silence of others means something only while we hear ourselves: a connection that is up may be
+//! without our subscription, and a process that was suspended finds minutes of beats unread.
+//!
+//! [`paths`] says by which subjects heartbeats go.
+
+mod paths;
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use async_nats::{Client, connection::State};
+use async_nats::{Client, Message, Subscriber, connection::State};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +26,10 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::clock;
+use crate::jetstream::connect::{Connection, Refusal};
 use crate::jetstream::names;
+use crate::load::Load;
+use paths::{Beat, Heard, OLD_GOODBYE, Paths};
 
 /// Pause between heartbeats.
 pub const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -25,13 +38,12 @@ pub const GONE_AFTER: Duration = Duration::from_secs(5);
 /// How long each instance lets the one before it in a schedule's order go first.
 pub const TAKEOVER_DELAY: Duration = Duration::from_millis(250);
 
-/// The body of the heartbeat of an instance that stops.
-const LEAVING: &[u8] = b"leaving";
-
 /// The instances that are heard.
 #[derive(Clone)]
 pub struct Members {
     me: Uuid,
+    started_at: DateTime<Utc>,
+    load: Arc<Load>,
     state: Arc<RwLock<View>>,
     changed: Arc<Notify>,
     left: CancellationToken,
@@ -39,18 +51,26 @@ pub struct Members {
 
 struct View {
     heard: HashMap<Uuid, Instant>,
+    /// Since when there has been a connection.
+    connected: Instant,
     /// Since when we would have heard everybody.
     listening: Instant,
     /// Whether that is long enough for the silence of those never heard to count.
     settled: bool,
+    paths: Paths,
 }
 
 impl Members {
-    /// This instance alone, under `me`.
-    pub fn new(me: Uuid) -> Self {
-        let view = View { heard: HashMap::new(), listening: Instant::now(), settled: false };
+    /// This instance alone, under `me`. Its heartbeats tell of its `load`.
+    pub fn new(me: Uuid, load: Arc<Load>) -> Self {
+        let now = Instant::now();
+        let paths = Paths::new(now);
+        let (heard, settled) = (HashMap::new(), false);
+        let view = View { heard, connected: now, listening: now, settled, paths };
         Self {
             me,
+            started_at: clock::now(),
+            load,
             state: Arc::new(RwLock::new(view)),
             changed: Arc::new(Notify::new()),
             left: CancellationToken::new(),
@@ -80,10 +100,10 @@ impl Members {
             })
     }
 
-    /// Since when we would have heard everybody.
-    pub fn listening_since(&self) -> chrono::DateTime<chrono::Utc> {
-        let listening = self.read(|view| view.listening.elapsed());
-        clock::now() - chrono::Duration::from_std(listening).unwrap_or_default()
+    /// Since when there has been a connection.
+    pub fn connected_since(&self) -> DateTime<Utc> {
+        let connected = self.read(|view| view.connected.elapsed());
+        clock::now() - chrono::Duration::from_std(connected).unwrap_or_default()
     }
 
     /// How long to let others go first with a schedule.
@@ -103,25 +123,36 @@ impl Members {
     /// Ends the heartbeats and says that this instance stops: others take over at once what it leaves.
     pub async fn leave(&self, client: &Client) {
         self.left.cancel();
-        let subject = names::instance_subject(self.me);
-        if client.publish(subject, LEAVING.into()).await.is_err() || client.flush().await.is_err() {
+        let way = self.write(|view| view.paths.next(Instant::now()));
+        let mut goodbyes = Vec::new();
+        if way.present {
+            goodbyes.push((names::instance_subject(self.me), self.beat().leaving().to_bytes()));
+        }
+        if way.old {
+            goodbyes.push((names::old_instance_subject(self.me), Bytes::from_static(OLD_GOODBYE)));
+        }
+        let mut said = true;
+        for (subject, body) in goodbyes {
+            said &= client.publish(subject, body).await.is_ok();
+        }
+        if !said || client.flush().await.is_err() {
             warn!("could not tell the other instances that this one stops");
         }
     }
 
     /// Sends heartbeats, until this instance leaves, and listens to those of others, until `stop`.
-    pub async fn run(self, client: Client, stop: CancellationToken) {
+    pub async fn run(self, connection: Connection, stop: CancellationToken) {
+        let client = &connection.client;
+        let mut refusals = connection.refusals();
         let mut tick = tokio::time::interval(HEARTBEAT);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut beats = loop {
-            match client.subscribe(format!("{}.*", names::INSTANCE_PREFIX)).await {
-                Ok(beats) => break beats,
-                Err(error) => warn!(%error, "cannot listen to the other instances"),
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = tick.tick() => {}
-            }
+        let listening = async {
+            let present = subscribe(client, names::INSTANCE_WILDCARD).await;
+            (present, subscribe(client, names::OLD_INSTANCE_WILDCARD).await)
+        };
+        let (mut present, mut old) = tokio::select! {
+            () = stop.cancelled() => return,
+            both = listening => both,
         };
         loop {
             tokio::select! {
@@ -130,35 +161,90 @@ impl Members {
                     if self.left.is_cancelled() {
                         return;
                     }
-                    if client.connection_state() == State::Connected {
-                        let _ = client.publish(names::instance_subject(self.me), "".into()).await;
-                    } else {
-                        // Beats that we could not hear say nothing about those who sent them.
-                        self.write(|view| (view.listening, view.settled) = (Instant::now(), false));
-                    }
+                    self.speak(client, &mut present).await;
                     self.forget_silent();
                 }
-                Some(beat) = beats.next() => {
-                    let id = beat.subject.rsplit('.').next().and_then(|id| Uuid::try_parse(id).ok());
-                    if let Some(id) = id.filter(|id| *id != self.me) {
-                        self.heard(id, beat.payload.as_ref() == LEAVING);
-                    }
-                }
+                Ok(refusal) = refusals.recv() => self.refused(&refusal),
+                Some(beat) = present.next() => self.hear(&beat, false),
+                Some(beat) = old.next() => self.hear(&beat, true),
             }
         }
     }
 
-    fn heard(&self, id: Uuid, leaving: bool) {
+    /// Sends a heartbeat by the subjects where it is needed.
+    async fn speak(&self, client: &Client, present: &mut Subscriber) {
+        let now = Instant::now();
+        let is_connected = client.connection_state() == State::Connected;
+        let (way, deaf_for) = self.write(|view| {
+            if !is_connected {
+                view.connected = now;
+                view.paths.disconnect(now);
+            }
+            if view.paths.is_deaf(now) {
+                (view.listening, view.settled) = (now, false);
+            }
+            (is_connected.then(|| view.paths.next(now)), view.paths.deaf_for(now))
+        });
+        self.load.deaf.store(deaf_for >= GONE_AFTER, Ordering::Relaxed);
+        let Some(way) = way else { return };
+        if way.again {
+            *present = subscribe(client, names::INSTANCE_WILDCARD).await;
+        }
+        if way.present {
+            let _ = client.publish(names::instance_subject(self.me), self.beat().to_bytes()).await;
+        }
+        if way.old {
+            let body = self.beat().old_subject_only(way.old_only).to_bytes();
+            let _ = client.publish(names::old_instance_subject(self.me), body).await;
+        }
+    }
+
+    fn beat(&self) -> Beat {
+        let [schedules, in_flight] =
+            [&self.load.timers, &self.load.executions].map(|count| count.load(Ordering::Relaxed));
+        Beat::new(self.started_at, schedules, in_flight)
+    }
+
+    fn hear(&self, beat: &Message, by_old: bool) {
+        let id = beat.subject.rsplit('.').next().and_then(|id| Uuid::try_parse(id).ok());
+        let (Some(id), now) = (id, Instant::now()) else { return };
+        if id == self.me {
+            if self.write(|view| view.paths.hear_ourselves(by_old, now)) {
+                self.load.old_heartbeats.store(false, Ordering::Relaxed);
+                info!(subject = names::INSTANCE_WILDCARD, "heartbeats are permitted now");
+            }
+            return;
+        }
+        let heard = Heard::read(&beat.payload, by_old);
         let changed = self.write(|view| {
-            if leaving {
+            view.paths.hear(id, &heard, now);
+            if heard.leaving {
                 view.heard.remove(&id).is_some()
             } else {
-                view.heard.insert(id, Instant::now()).is_none()
+                view.heard.insert(id, now).is_none()
             }
         });
         if changed {
-            info!(instance = %id, leaving, "another instance");
+            info!(instance = %id, leaving = heard.leaving, "another instance");
             self.changed.notify_one();
+        }
+    }
+
+    fn refused(&self, refusal: &Refusal) {
+        let subject = refusal.subject.as_str();
+        if subject != names::INSTANCE_WILDCARD && subject != names::instance_subject(self.me) {
+            return;
+        }
+        if self.write(|view| view.paths.refuse(Instant::now())) {
+            self.load.old_heartbeats.store(true, Ordering::Relaxed);
+            warn!(
+                operation = refusal.operation.as_str(),
+                subject,
+                "NATS refuses heartbeats on their subject; they go by {} meanwhile: let the user of this service \
+                 publish and subscribe to {}, see docs/nats-permissions.md",
+                names::OLD_INSTANCE_WILDCARD,
+                names::INSTANCE_WILDCARD,
+            );
         }
     }
 
@@ -186,6 +272,17 @@ impl Members {
 
     fn write<T>(&self, f: impl FnOnce(&mut View) -> T) -> T {
         f(&mut self.state.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Subscribes, however long it takes.
+async fn subscribe(client: &Client, subject: &'static str) -> Subscriber {
+    loop {
+        match client.subscribe(subject).await {
+            Ok(beats) => return beats,
+            Err(error) => warn!(%error, "cannot listen to the other instances"),
+        }
+        tokio::time::sleep(HEARTBEAT).await;
     }
 }
 

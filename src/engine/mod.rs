@@ -221,7 +221,8 @@ impl View for Shared {
     }
 
     fn listening_since(&self) -> chrono::DateTime<chrono::Utc> {
-        self.members.listening_since()
+        // Workers report by requests, and what others were told comes with the records.
+        self.members.connected_since().max(self.load.heard_since())
     }
 
     fn deleted_retention(&self) -> chrono::Duration {

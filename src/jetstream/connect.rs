@@ -1,12 +1,16 @@
 //! Connecting to NATS.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, ServerError};
-use tracing::{error, info, warn};
+use tokio::sync::broadcast;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::{debug, error, info, warn};
 
 use super::answers::Answers;
+use super::names;
 
 /// Where NATS is and who we are there.
 #[derive(Clone, Default)]
@@ -78,9 +82,62 @@ pub enum ConnectError {
 
 /// Pause between tries to connect at start.
 const RETRY: Duration = Duration::from_secs(1);
+/// Refusals that wait to be looked at.
+const MAX_REFUSALS: usize = 256;
 
-/// Connects, waiting for NATS as long as it takes and saying what is wrong meanwhile. `answers` hears
-/// which subjects we may not publish to.
+/// A connection, and what its client does not tell.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Its client.
+    pub client: Client,
+    refusals: broadcast::Sender<Refusal>,
+    gone: CancellationToken,
+}
+
+/// What the server says that we may not do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What was tried.
+    pub operation: Operation,
+    /// The subject that it was tried on, as we wrote it.
+    pub subject: String,
+}
+
+/// What permissions are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Sending to a subject.
+    Publish,
+    /// Listening to subjects.
+    Subscribe,
+}
+
+impl Operation {
+    /// As people read it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::Subscribe => "subscribe",
+        }
+    }
+}
+
+impl Connection {
+    /// What is refused from now on.
+    pub fn refusals(&self) -> broadcast::Receiver<Refusal> {
+        self.refusals.subscribe()
+    }
+
+    /// Waits until the connection is gone and does not come back. A lost connection is made anew by
+    /// the client; but where the client's task panics, nothing can be sent or heard any more, while
+    /// [`Client::connection_state`] goes on showing what it was last.
+    pub async fn gone(&self) {
+        self.gone.cancelled().await;
+    }
+}
+
+/// Connects, waiting for NATS as long as it takes and saying what is wrong meanwhile. The server
+/// knows the connection by `name`. `answers` hears which subjects we may not publish to.
 ///
 /// # Errors
 /// Only what waiting cannot mend: an unusable credentials file or address.
@@ -88,7 +145,7 @@ pub async fn connect(
     config: &NatsConfig,
     name: &str,
     answers: &Answers,
-) -> Result<Client, ConnectError> {
+) -> Result<Connection, ConnectError> {
     let urls: Vec<&str> = config.url.split(',').map(str::trim).collect();
     for url in &urls {
         if let Err(error) = url.parse::<async_nats::ServerAddr>() {
@@ -97,8 +154,20 @@ pub async fn connect(
     }
     let mut last = String::new();
     loop {
-        match options(config, name, answers.clone()).await?.connect(urls.as_slice()).await {
-            Ok(client) => return Ok(client),
+        let (refusals, _) = broadcast::channel(MAX_REFUSALS);
+        let gone = CancellationToken::new();
+        let ear = Arc::new(Ear {
+            connection: name.to_owned(),
+            refusals: refusals.clone(),
+            answers: answers.clone(),
+            _gone: gone.clone().drop_guard(),
+        });
+        let options = options(config, name).await?.event_callback(move |event| {
+            let ear = Arc::clone(&ear);
+            async move { ear.hear(&event) }
+        });
+        match options.connect(urls.as_slice()).await {
+            Ok(client) => return Ok(Connection { client, refusals, gone }),
             Err(error) => {
                 let text = error.to_string();
                 // The same line every second helps nobody.
@@ -112,22 +181,14 @@ pub async fn connect(
     }
 }
 
-async fn options(
-    config: &NatsConfig,
-    name: &str,
-    answers: Answers,
-) -> Result<ConnectOptions, ConnectError> {
+async fn options(config: &NatsConfig, name: &str) -> Result<ConnectOptions, ConnectError> {
     let mut options = ConnectOptions::new()
         .name(name)
         // Half-open connections are noticed within two pings.
         .ping_interval(Duration::from_secs(5))
         .connection_timeout(Duration::from_secs(5))
         .request_timeout(Some(Duration::from_secs(5)))
-        .client_capacity(16_384)
-        .event_callback(move |event| {
-            tell_event(&event, &answers);
-            async {}
-        });
+        .client_capacity(16_384);
     if let (Some(user), Some(password)) = (&config.user, &config.password) {
         options = options.user_and_password(user.clone(), password.clone());
     }
@@ -158,28 +219,51 @@ async fn options(
     Ok(options.require_tls(config.tls_required))
 }
 
-/// A refused permission is no answer to what was refused; here is where it is said.
-fn tell_event(event: &Event, answers: &Answers) {
-    match event {
-        Event::Connected => info!("connected to NATS"),
-        Event::Disconnected => warn!("connection to NATS lost; reconnecting"),
-        Event::LameDuckMode => warn!("NATS server is about to shut down"),
-        Event::SlowConsumer(sid) => error!(sid, "messages dropped: a subscription is too slow"),
-        Event::ServerError(error) => match refusal(error) {
-            Some((operation, subject)) => {
-                if operation == "publish" {
-                    answers.denied(subject);
-                }
-                error!(
-                    operation,
-                    subject,
-                    "NATS refused a permission: the user of this service may not {operation} to \
-                     this subject; see docs/nats-permissions.md"
-                );
+/// What hears the events of one connection. The client keeps it exactly as long as the connection.
+struct Ear {
+    connection: String,
+    refusals: broadcast::Sender<Refusal>,
+    answers: Answers,
+    _gone: DropGuard,
+}
+
+impl Ear {
+    fn hear(&self, event: &Event) {
+        let connection = self.connection.as_str();
+        match event {
+            Event::Connected => info!(connection, "connected to NATS"),
+            Event::Disconnected => warn!(connection, "connection to NATS lost; reconnecting"),
+            Event::LameDuckMode => warn!(connection, "NATS server is about to shut down"),
+            Event::SlowConsumer(sid) => {
+                error!(connection, sid, "messages dropped: a subscription is too slow");
             }
-            None => error!(%error, "NATS server refused something"),
-        },
-        other => info!(event = %other, "NATS connection"),
+            Event::ServerError(error) => match refusal(error) {
+                Some(refusal) => self.refused(refusal),
+                None => error!(connection, %error, "NATS server refused something"),
+            },
+            other => info!(connection, event = %other, "NATS connection"),
+        }
+    }
+
+    /// A refused permission is no answer to what was refused; here is where it is said.
+    fn refused(&self, refusal: Refusal) {
+        let (operation, subject) = (refusal.operation.as_str(), refusal.subject.as_str());
+        if subject.starts_with(names::INSTANCE_PREFIX) {
+            // Tried again and again; who sends heartbeats says what follows from it, once.
+            debug!(operation, subject, "NATS refused a heartbeat");
+        } else {
+            error!(
+                operation,
+                subject,
+                "NATS refused a permission: the user of this service may not {operation} to this \
+                 subject; see docs/nats-permissions.md"
+            );
+        }
+        if refusal.operation == Operation::Publish {
+            self.answers.denied(subject);
+        }
+        // Fails where nobody listens.
+        let _ = self.refusals.send(refusal);
     }
 }
 
@@ -188,18 +272,18 @@ fn tell_event(event: &Event, answers: &Answers) {
 /// Neither the protocol nor the client has a kind for it, so this reads the server's words:
 /// `Permissions Violation for Publish to "subject"` and `… for Subscription to "subject"`, which
 /// may go on, for instance with ` using queue "name"`.
-fn refusal(error: &ServerError) -> Option<(&'static str, &str)> {
+fn refusal(error: &ServerError) -> Option<Refusal> {
     let ServerError::Other(text) = error else {
         return None;
     };
     let refused = text.strip_prefix("Permissions Violation for ")?;
     let (operation, quoted) = match refused.split_once(" to \"")? {
-        ("Publish", quoted) => ("publish", quoted),
-        ("Subscription", quoted) => ("subscribe", quoted),
+        ("Publish", quoted) => (Operation::Publish, quoted),
+        ("Subscription", quoted) => (Operation::Subscribe, quoted),
         _ => return None,
     };
     let (subject, _) = quoted.split_once('"')?;
-    Some((operation, subject))
+    Some(Refusal { operation, subject: subject.to_owned() })
 }
 
 #[cfg(test)]
@@ -211,20 +295,20 @@ mod tests {
         for (text, expected) in [
             (
                 r#"Permissions Violation for Publish to "$KV.scheduler_schedules.schedule.1""#,
-                Some(("publish", "$KV.scheduler_schedules.schedule.1")),
+                Some((Operation::Publish, "$KV.scheduler_schedules.schedule.1")),
             ),
             (
                 r#"Permissions Violation for Subscription to "cmd.scheduler.>""#,
-                Some(("subscribe", "cmd.scheduler.>")),
+                Some((Operation::Subscribe, "cmd.scheduler.>")),
             ),
             (
                 r#"Permissions Violation for Subscription to "cmd.scheduler.status" using queue "q""#,
-                Some(("subscribe", "cmd.scheduler.status")),
+                Some((Operation::Subscribe, "cmd.scheduler.status")),
             ),
             // After the server has read a configuration that permits less.
             (
                 r#"Permissions Violation for Subscription to "evt.scheduler.instance.*" (sid "3")"#,
-                Some(("subscribe", "evt.scheduler.instance.*")),
+                Some((Operation::Subscribe, "evt.scheduler.instance.*")),
             ),
             (r#"Permissions Violation for Publish with Reply of "_R_.x""#, None),
             (r#"Permissions Violation for Publish to "a.b"#, None),
@@ -234,6 +318,10 @@ mod tests {
             ("Maximum Payload Violation", None),
             ("", None),
         ] {
+            let expected = expected.map(|(operation, subject): (_, &str)| Refusal {
+                operation,
+                subject: subject.to_owned(),
+            });
             assert_eq!(refusal(&ServerError::Other(text.to_owned())), expected, "{text}");
         }
         assert_eq!(refusal(&ServerError::AuthorizationViolation), None);

@@ -5,7 +5,8 @@
 //! | management requests | `cmd.scheduler.<noun>.<verb>` |
 //! | changes of schedules, kept in the audit stream | `evt.scheduler.schedule.<event>.<schedule_id>` |
 //! | executions, kept in the history stream | `evt.scheduler.execution.<event>.<schedule_id>` |
-//! | heartbeats of running instances, core NATS only | `evt.scheduler.instance.<instance_id>` |
+//! | heartbeats of running instances, core NATS only | `scheduler.instance.<instance_id>` |
+//! | the same, where somebody needs them there | `evt.scheduler.instance.<instance_id>` |
 //! | a worker is told to stop, core NATS only | `evt.scheduler.cancel.<execution_id>` |
 //! | schedules, one JSON record each | key `schedule.<uuid>` of bucket `scheduler_schedules` |
 //! | reserved names | key `name.<creator>.<name>`, both base64url without padding |
@@ -38,7 +39,13 @@ pub const EXECUTION_EVENT_PREFIX: &str = "evt.scheduler.execution";
 /// Prefix of schedule events; `.<event>.<schedule_id>` follows.
 pub const SCHEDULE_EVENT_PREFIX: &str = "evt.scheduler.schedule";
 /// Prefix of instance heartbeats; `.<instance_id>` follows.
-pub const INSTANCE_PREFIX: &str = "evt.scheduler.instance";
+pub const INSTANCE_PREFIX: &str = "scheduler.instance";
+/// The heartbeats of all instances.
+pub const INSTANCE_WILDCARD: &str = "scheduler.instance.*";
+/// Prefix of heartbeats as earlier instances send and hear them; `.<instance_id>` follows.
+pub const OLD_INSTANCE_PREFIX: &str = "evt.scheduler.instance";
+/// The heartbeats of all instances that use the old subject.
+pub const OLD_INSTANCE_WILDCARD: &str = "evt.scheduler.instance.*";
 
 /// Prefix of what tells workers to stop; `.<execution_id>` follows.
 pub const CANCEL_PREFIX: &str = "evt.scheduler.cancel";
@@ -146,6 +153,11 @@ pub fn instance_subject(instance: Uuid) -> String {
     format!("{INSTANCE_PREFIX}.{instance}")
 }
 
+/// The subject of the same where [`instance_subject`] is not enough.
+pub fn old_instance_subject(instance: Uuid) -> String {
+    format!("{OLD_INSTANCE_PREFIX}.{instance}")
+}
+
 /// Makes any text a header value that arrives as it was sent; [`plain_text`] reads it.
 ///
 /// Servers pass values on untouched, but clients cut white space at both ends, end the value, or the
@@ -192,9 +204,9 @@ pub fn plain_text(header: &str) -> String {
 }
 
 /// Whether an answer may be sent to a subject. NATS does not check which subject a request names for
-/// that, and we may write where those who ask may not: the bucket, events, commands.
+/// that, and we may write where those who ask may not: the bucket, events, commands, heartbeats.
 pub fn may_be_answered(reply: &str) -> bool {
-    !["$", "evt.", "cmd."].iter().any(|prefix| reply.starts_with(prefix))
+    !["$", "evt.", "cmd.", "scheduler."].iter().any(|prefix| reply.starts_with(prefix))
 }
 
 /// Whether a subject pattern (with NATS wildcards) covers a subject without wildcards.

@@ -143,7 +143,7 @@ impl Micro {
         Ok(subscriptions)
     }
 
-    /// Answers until `stop`.
+    /// Answers until `stop`, or until the subscriptions end.
     pub(super) async fn run(
         self: Arc<Self>,
         client: Client,
@@ -158,7 +158,10 @@ impl Micro {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                Some((verb, message)) = questions.next() => self.answer(&client, verb, message).await,
+                question = questions.next() => match question {
+                    Some((verb, message)) => self.answer(&client, verb, message).await,
+                    None => return,
+                },
             }
         }
     }

@@ -2,18 +2,14 @@
 
 mod endpoints;
 mod micro;
+mod requests;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use async_nats::{Client, HeaderMap, Message, Subscriber};
+use async_nats::{Client, HeaderMap, Message};
 use bytes::Bytes;
-use futures::stream::{self, select_all};
-use futures::{Stream, StreamExt as _};
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tracing::{debug, error, info};
+use tracing::{debug, error};
 
 use super::error::{ApiError, Code};
 use super::operations::Input;
@@ -22,90 +18,12 @@ use super::{Api, Caller};
 use crate::jetstream::names;
 use crate::schedule::FieldFault;
 pub use endpoints::{Endpoint, endpoints};
-use micro::Micro;
+pub use requests::Requests;
 
 /// Queue group of the endpoints: each request is answered by one instance.
 pub(crate) const QUEUE_GROUP: &str = "q";
-/// Requests worked on at once; more wait in the subscription.
-const MAX_CONCURRENT: usize = 256;
 
-/// The endpoints, subscribed: requests wait here until [`Listening::answer`].
-pub struct Listening {
-    api: Arc<Api>,
-    client: Client,
-    endpoints: Arc<[Endpoint]>,
-    subscriptions: Vec<Subscriber>,
-    micro: Arc<Micro>,
-    questions: Vec<(micro::Verb, Subscriber)>,
-}
-
-/// Subscribes the endpoints; when it returns the server knows of them.
-///
-/// # Errors
-/// If NATS refuses a subscription.
-pub async fn listen(
-    api: Arc<Api>,
-    client: Client,
-) -> Result<Listening, async_nats::SubscribeError> {
-    let endpoints: Arc<[Endpoint]> = endpoints().into();
-    let micro = Arc::new(Micro::new(api.instance, &endpoints));
-    let questions = micro.subscribe(&client).await?;
-    let mut subscriptions = Vec::new();
-    for endpoint in endpoints.iter() {
-        let subject = endpoint.subject.clone();
-        subscriptions.push(client.queue_subscribe(subject, QUEUE_GROUP.to_owned()).await?);
-    }
-    // A round trip on the same connection: when it is back, the server has seen the subscriptions.
-    let _ = api.js.query_account().await;
-    info!(endpoints = endpoints.len(), "answering requests on cmd.scheduler.>");
-    Ok(Listening { api, client, endpoints, subscriptions, micro, questions })
-}
-
-impl Listening {
-    /// Answers requests until `stop`, then those that are already there.
-    pub async fn answer(self, stop: CancellationToken) {
-        let Self { api, client, endpoints, subscriptions, micro, questions } = self;
-        tokio::spawn(Arc::clone(&micro).run(client.clone(), questions, stop.clone()));
-        let requests = subscriptions.into_iter().enumerate().map(|(index, subscription)| {
-            let messages = until_drained(subscription, stop.clone());
-            messages.map(move |message| (index, message)).boxed()
-        });
-        let mut requests = select_all(requests);
-        let (permits, tasks) = (Arc::new(Semaphore::new(MAX_CONCURRENT)), TaskTracker::new());
-        while let Some((index, message)) = requests.next().await {
-            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
-            let (api, client) = (Arc::clone(&api), client.clone());
-            let (endpoints, micro) = (Arc::clone(&endpoints), Arc::clone(&micro));
-            tasks.spawn(async move {
-                answer(&api, &client, &endpoints[index], &micro.stats[index], message).await;
-                drop(permit);
-            });
-        }
-        tasks.close();
-        tasks.wait().await;
-    }
-}
-
-/// The messages of a subscription; after `stop` those that are there already, and then no more.
-fn until_drained(subscription: Subscriber, stop: CancellationToken) -> impl Stream<Item = Message> {
-    stream::unfold(
-        (subscription, stop, false),
-        |(mut subscription, stop, mut draining)| async move {
-            loop {
-                tokio::select! {
-                    message = subscription.next() => {
-                        return message.map(|message| (message, (subscription, stop, draining)));
-                    }
-                    () = stop.cancelled(), if !draining => {
-                        draining = true;
-                        subscription.drain().await.ok()?;
-                    }
-                }
-            }
-        },
-    )
-}
-
+/// Does what a request asks for, and answers it.
 async fn answer(
     api: &Arc<Api>,
     client: &Client,

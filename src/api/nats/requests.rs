@@ -1,0 +1,202 @@
+//! The connection over which requests come.
+//!
+//! Whoever may send a request decides what bytes the server hands to our client, and some of them cost the client its
+//! connection (docs/design.md says which). So requests, and questions of discovery, have a connection of their own:
+//! what one caller sends costs others the requests that are in that socket, and costs nothing that fires, records or
+//! is heard from other instances.
+//!
+//! - **A connection that is lost** is made anew by the client, with its subscriptions.
+//! - **A connection whose task has panicked** takes its subscriptions with it. They end, which is how it is noticed
+//!   here, and the connection is made anew with the same endpoints, counters and bound. Requests that were being worked
+//!   on are finished; their answers have no way to go.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_nats::{Client, Message, SubscribeError, Subscriber, jetstream};
+use futures::stream::{self, select_all};
+use futures::{Stream, StreamExt as _};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tracing::{error, info, warn};
+
+use super::super::Api;
+use super::micro::{self, Micro};
+use super::{Endpoint, QUEUE_GROUP, answer, endpoints};
+use crate::clock;
+use crate::health::Health;
+use crate::jetstream::answers::Answers;
+use crate::jetstream::connect::{NatsConfig, connect};
+
+/// Requests worked on at once; more wait in the subscription.
+const MAX_CONCURRENT: usize = 256;
+/// A connection that did not last for so long is not made anew at once, but after [`PAUSE`].
+const LASTING: Duration = Duration::from_secs(10);
+/// Pause before another connection.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How often it is looked whether requests are heard.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Requests, as they come over a connection of their own.
+pub struct Requests {
+    api: Arc<Api>,
+    endpoints: Arc<[Endpoint]>,
+    micro: Arc<Micro>,
+    permits: Arc<Semaphore>,
+    tasks: TaskTracker,
+    heard: Heard,
+}
+
+/// What is subscribed over one connection.
+struct Heard {
+    client: Client,
+    requests: Vec<Subscriber>,
+    questions: Vec<(micro::Verb, Subscriber)>,
+}
+
+impl Requests {
+    /// Subscribes the endpoints over a connection; when it returns, the server knows of them, and requests wait until
+    /// [`Requests::answer`].
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    pub async fn listen(api: Arc<Api>, client: Client) -> Result<Self, SubscribeError> {
+        let endpoints: Arc<[Endpoint]> = endpoints().into();
+        let micro = Arc::new(Micro::new(api.instance, &endpoints));
+        let heard = Heard::subscribe(client, &endpoints, &micro).await?;
+        heard.tell(&api.health);
+        info!(endpoints = endpoints.len(), "answering requests on cmd.scheduler.>");
+        let permits = Arc::new(Semaphore::new(MAX_CONCURRENT));
+        Ok(Self { api, endpoints, micro, permits, tasks: TaskTracker::new(), heard })
+    }
+
+    /// Answers requests until `stop`, then those that are already there. A connection that is gone for good is made
+    /// anew, by `name`.
+    pub async fn answer(mut self, nats: NatsConfig, name: String, stop: CancellationToken) {
+        let _looking =
+            AbortOnDropHandle::new(tokio::spawn(note_silence(Arc::clone(&self.api.health))));
+        loop {
+            let since = Instant::now();
+            self.answer_over(&stop).await;
+            if stop.is_cancelled() {
+                break;
+            }
+            self.api.health.hears_requests(None);
+            error!(connection = name, "the connection for requests is gone; making it anew");
+            let again = async {
+                if since.elapsed() < LASTING {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                self.listen_again(&nats, &name).await
+            };
+            let heard = tokio::select! {
+                heard = again => heard,
+                () = stop.cancelled() => break,
+            };
+            heard.tell(&self.api.health);
+            self.heard = heard;
+            info!(connection = name, "requests are heard again");
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+        if self.heard.client.flush().await.is_err() {
+            warn!("last answers may not have been sent");
+        }
+    }
+
+    /// Answers what comes over the present connection, until it is gone or drained.
+    async fn answer_over(&mut self, stop: &CancellationToken) {
+        let client = self.heard.client.clone();
+        let questions = std::mem::take(&mut self.heard.questions);
+        tokio::spawn(Arc::clone(&self.micro).run(client.clone(), questions, stop.clone()));
+        let subscriptions = std::mem::take(&mut self.heard.requests);
+        let requests = subscriptions.into_iter().enumerate().map(|(index, subscription)| {
+            let messages = until_drained(subscription, stop.clone());
+            messages.map(move |message| (index, message)).boxed()
+        });
+        let mut requests = select_all(requests);
+        while let Some((index, message)) = requests.next().await {
+            let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else { break };
+            let (api, client) = (Arc::clone(&self.api), client.clone());
+            let (endpoints, micro) = (Arc::clone(&self.endpoints), Arc::clone(&self.micro));
+            self.tasks.spawn(async move {
+                answer(&api, &client, &endpoints[index], &micro.stats[index], message).await;
+                drop(permit);
+            });
+        }
+    }
+
+    async fn listen_again(&self, nats: &NatsConfig, name: &str) -> Heard {
+        loop {
+            match connect(nats, name, &Answers::default()).await {
+                Ok(connection) => {
+                    let client = connection.client;
+                    match Heard::subscribe(client, &self.endpoints, &self.micro).await {
+                        Ok(heard) => return heard,
+                        Err(error) => warn!(%error, "cannot listen for requests; trying on"),
+                    }
+                }
+                // A file that is being replaced, for instance: it was good at the start.
+                Err(error) => warn!(%error, "cannot connect for requests; trying on"),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+impl Heard {
+    async fn subscribe(
+        client: Client,
+        endpoints: &[Endpoint],
+        micro: &Micro,
+    ) -> Result<Self, SubscribeError> {
+        let questions = micro.subscribe(&client).await?;
+        let mut requests = Vec::new();
+        for endpoint in endpoints {
+            let subject = endpoint.subject.clone();
+            requests.push(client.queue_subscribe(subject, QUEUE_GROUP.to_owned()).await?);
+        }
+        // A round trip on the same connection: when it is back, the server has seen the subscriptions.
+        let _ = jetstream::new(client.clone()).query_account().await;
+        Ok(Self { client, requests, questions })
+    }
+
+    /// Says that requests are heard from now on.
+    fn tell(&self, health: &Health) {
+        health.load.set_unheard(clock::now());
+        health.hears_requests(Some(self.client.clone()));
+    }
+}
+
+/// Notes while requests are not heard: workers report by requests, and then their silence is ours.
+async fn note_silence(health: Arc<Health>) {
+    loop {
+        let began = Instant::now();
+        tokio::time::sleep(LOOK).await;
+        // A process that was suspended has heard nothing either.
+        if !health.is_hearing() || began.elapsed() > LOOK * 3 {
+            health.load.set_unheard(clock::now());
+        }
+    }
+}
+
+/// The messages of a subscription; after `stop` those that are there already, and then no more.
+fn until_drained(subscription: Subscriber, stop: CancellationToken) -> impl Stream<Item = Message> {
+    stream::unfold(
+        (subscription, stop, false),
+        |(mut subscription, stop, mut draining)| async move {
+            loop {
+                tokio::select! {
+                    message = subscription.next() => {
+                        return message.map(|message| (message, (subscription, stop, draining)));
+                    }
+                    () = stop.cancelled(), if !draining => {
+                        draining = true;
+                        subscription.drain().await.ok()?;
+                    }
+                }
+            }
+        },
+    )
+}

@@ -1,0 +1,344 @@
+//! By which subjects an instance speaks, and what it says there.
+//!
+//! Earlier instances hear each other on `evt.scheduler.instance.<id>`, among the events that users listen to. Now
+//! heartbeats go to `scheduler.instance.<id>`, and to the old subject only while somebody needs them there:
+//!
+//! | who | speaks by | hears |
+//! |---|---|---|
+//! | an earlier instance | the old subject, with an empty body | the old subject |
+//! | an instance alone, or among its like | the present subject | both |
+//! | an instance in [`COMPANY`] of an earlier one | both | both |
+//! | an instance that NATS refuses the present subject | the old subject, with [`old_subject_only`](Beat) | both, as far as it may |
+//!
+//! Two rules make this out, and neither needs to know a version or a permission:
+//!
+//! - **We speak by the old subject until we hear ourselves by the present one.** At the start, and after a lost
+//!   connection, that is one beat, and it comes before anything is claimed: an earlier instance, to which a claim of
+//!   somebody unheard is one of the dead, has heard of us by then. Where publishing or subscribing is refused, it is
+//!   every beat.
+//! - **We speak by the old subject to whoever is heard on it and does not say that it hears the present one.** That is
+//!   everybody whose body is not ours, and those who say `old_subject_only`. We do so for [`COMPANY`] after its last
+//!   beat, far longer than silence takes to count, so that one that was suspended or cut off finds us there when it
+//!   comes back; a goodbye ends it at once.
+//!
+//! Beats by both subjects do not keep each other alive: those to the company of an earlier instance say that their
+//! sender hears the present subject.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// How long after its last beat an instance that needs the old subject is spoken to by it.
+pub(super) const COMPANY: Duration = Duration::from_secs(30);
+/// How long we may go without hearing ourselves before we count as deaf: two beats, and half a one for their way.
+const DEAF_AFTER: Duration = Duration::from_millis(2500);
+/// Pause after a refusal before the present subject is tried again: permissions may have been granted since.
+const TRY_AGAIN: Duration = Duration::from_secs(20);
+
+/// The format of [`Beat`].
+const FORMAT: u32 = 1;
+/// The whole body of a goodbye on the old subject.
+pub(super) const OLD_GOODBYE: &[u8] = b"leaving";
+
+/// The body of a heartbeat. Fields may be added; whoever reads it ignores what it does not know.
+#[derive(Debug, Serialize)]
+pub(super) struct Beat {
+    format: u32,
+    version: &'static str,
+    started_at: DateTime<Utc>,
+    /// Whether this is the last one.
+    leaving: bool,
+    /// Schedules with a next time, as this instance sees them.
+    schedules: usize,
+    /// Executions that this instance acts on.
+    in_flight: usize,
+    /// Whether the sender cannot use the present subject. Only then it is there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    old_subject_only: bool,
+}
+
+impl Beat {
+    pub(super) fn new(started_at: DateTime<Utc>, schedules: usize, in_flight: usize) -> Self {
+        let (leaving, old_subject_only) = (false, false);
+        let version = env!("CARGO_PKG_VERSION");
+        Self {
+            format: FORMAT,
+            version,
+            started_at,
+            leaving,
+            schedules,
+            in_flight,
+            old_subject_only,
+        }
+    }
+
+    pub(super) fn leaving(self) -> Self {
+        Self { leaving: true, ..self }
+    }
+
+    pub(super) fn old_subject_only(self, old_subject_only: bool) -> Self {
+        Self { old_subject_only, ..self }
+    }
+
+    pub(super) fn to_bytes(&self) -> bytes::Bytes {
+        serde_json::to_vec(self).unwrap_or_default().into()
+    }
+}
+
+/// What others' beats are read for. A body that says none of it, or is no JSON, is a heartbeat all the same.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Heard {
+    /// Whether it was a goodbye.
+    pub(super) leaving: bool,
+    /// Whether the sender has to be spoken to by the old subject.
+    pub(super) needs_old: bool,
+}
+
+impl Heard {
+    /// Reads a beat that came by the present subject, or by the old one.
+    pub(super) fn read(body: &[u8], by_old: bool) -> Self {
+        #[derive(Deserialize)]
+        struct Said {
+            #[serde(rename = "format")]
+            _is_ours: IgnoredAny,
+            #[serde(default)]
+            leaving: bool,
+            #[serde(default)]
+            old_subject_only: bool,
+        }
+        match serde_json::from_slice::<Said>(body) {
+            Ok(said) => Self { leaving: said.leaving, needs_old: by_old && said.old_subject_only },
+            Err(_) => {
+                let leaving = by_old && body == OLD_GOODBYE;
+                Self { leaving, needs_old: by_old && !leaving }
+            }
+        }
+    }
+}
+
+/// What is known of the subjects.
+#[derive(Debug)]
+pub(super) struct Paths {
+    /// Since when we try to hear ourselves by the present subject.
+    trying: Instant,
+    /// When we last did.
+    present: Option<Instant>,
+    /// When we last heard ourselves by either.
+    any: Option<Instant>,
+    /// When NATS last refused the present subject, or we last tried it again; `None` once we hear ourselves.
+    refused: Option<Instant>,
+    /// When those who need the old subject were last heard.
+    company: HashMap<Uuid, Instant>,
+}
+
+/// What to do about a beat.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Way {
+    /// Whether it goes by the present subject.
+    pub(super) present: bool,
+    /// Whether the present subject has to be subscribed again first, since it was refused.
+    pub(super) again: bool,
+    /// Whether it goes by the old subject.
+    pub(super) old: bool,
+    /// Whether it says there that we cannot use the present one.
+    pub(super) old_only: bool,
+}
+
+impl Paths {
+    pub(super) fn new(now: Instant) -> Self {
+        let company = HashMap::new();
+        Self { trying: now, present: None, any: None, refused: None, company }
+    }
+
+    /// Which way the next beat goes.
+    pub(super) fn next(&mut self, now: Instant) -> Way {
+        self.company.retain(|_, heard| now.duration_since(*heard) < COMPANY);
+        let again = self.refused.is_some_and(|at| now.duration_since(at) >= TRY_AGAIN);
+        if again {
+            self.refused = Some(now);
+        }
+        let heard = self.refused.is_none() && is_fresh(self.present, now);
+        // Until then the answer may only be on its way.
+        let unheard = now.duration_since(self.present.unwrap_or(self.trying));
+        let old_only = self.refused.is_some() || unheard > DEAF_AFTER;
+        Way {
+            present: self.refused.is_none() || again,
+            again,
+            old: !heard || !self.company.is_empty(),
+            old_only,
+        }
+    }
+
+    /// Notes that we heard ourselves; true if that ends a refusal.
+    pub(super) fn hear_ourselves(&mut self, by_old: bool, now: Instant) -> bool {
+        self.any = Some(now);
+        if by_old {
+            return false;
+        }
+        self.present = Some(now);
+        self.refused.take().is_some()
+    }
+
+    /// Notes what another instance needs.
+    pub(super) fn hear(&mut self, id: Uuid, heard: &Heard, now: Instant) {
+        if heard.leaving {
+            self.company.remove(&id);
+        } else if heard.needs_old {
+            self.company.insert(id, now);
+        }
+    }
+
+    /// Notes that NATS refused the present subject; true if that is news.
+    pub(super) fn refuse(&mut self, now: Instant) -> bool {
+        self.present = None;
+        self.refused.replace(now).is_none()
+    }
+
+    /// Notes that there is no connection: what was heard before it says nothing of the next.
+    pub(super) fn disconnect(&mut self, now: Instant) {
+        (self.trying, self.present, self.any) = (now, None, None);
+    }
+
+    /// Whether we do not hear what we say ourselves.
+    pub(super) fn is_deaf(&self, now: Instant) -> bool {
+        !is_fresh(self.any, now)
+    }
+
+    /// For how long we have not heard ourselves, while there was a connection.
+    pub(super) fn deaf_for(&self, now: Instant) -> Duration {
+        now.duration_since(self.any.unwrap_or(self.trying))
+    }
+}
+
+fn is_fresh(heard: Option<Instant>, now: Instant) -> bool {
+    heard.is_some_and(|heard| now.duration_since(heard) <= DEAF_AFTER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Heard = Heard { leaving: false, needs_old: false };
+    const OLD: Heard = Heard { leaving: false, needs_old: true };
+    const GOODBYE: Heard = Heard { leaving: true, needs_old: false };
+
+    fn after(start: Instant, seconds: f64) -> Instant {
+        start + Duration::from_secs_f64(seconds)
+    }
+
+    /// `present again old old_only` of the next beat, by their initials.
+    fn way(paths: &mut Paths, now: Instant) -> String {
+        let Way { present, again, old, old_only } = paths.next(now);
+        let words = [("p", present), ("a", again), ("o", old), ("!", old_only)];
+        words.into_iter().filter(|(_, is)| *is).map(|(word, _)| word).collect()
+    }
+
+    #[test]
+    fn every_body_is_a_heartbeat_and_says_what_it_can() {
+        for (body, by_present, by_old) in [
+            ("", PLAIN, OLD),
+            ("leaving", PLAIN, GOODBYE),
+            ("\u{fffd}{", PLAIN, OLD),
+            ("[]", PLAIN, OLD),
+            ("null", PLAIN, OLD),
+            (r#"{"leaving":true}"#, PLAIN, OLD),
+            (r#"{"format":1,"leaving":false,"old_subject_only":true}"#, PLAIN, OLD),
+            (r#"{"format":1,"leaving":false,"schedules":3}"#, PLAIN, PLAIN),
+            (r#"{"format":1,"leaving":true}"#, GOODBYE, GOODBYE),
+            // Of a version to come.
+            (r#"{"format":9,"leaving":true,"schedules":{"active":3},"mood":[]}"#, GOODBYE, GOODBYE),
+            (r#"{"format":{"major":2},"leaving":"at noon"}"#, PLAIN, OLD),
+        ] {
+            assert_eq!(Heard::read(body.as_bytes(), false), by_present, "{body}");
+            assert_eq!(Heard::read(body.as_bytes(), true), by_old, "{body}, by the old subject");
+        }
+    }
+
+    #[test]
+    fn a_beat_is_short_and_read_as_it_was_meant() {
+        let beat = Beat::new(DateTime::UNIX_EPOCH, 1_000_000, 200_000);
+        let bytes = beat.old_subject_only(true).leaving().to_bytes();
+        assert!(bytes.len() < 256, "{} bytes", bytes.len());
+        assert_eq!(Heard::read(&bytes, true), Heard { leaving: true, needs_old: true });
+        let plain = Beat::new(DateTime::UNIX_EPOCH, 0, 0).to_bytes();
+        assert_eq!(Heard::read(&plain, true), PLAIN);
+    }
+
+    #[test]
+    fn alone_only_the_first_beat_goes_by_the_old_subject() {
+        let start = Instant::now();
+        let mut paths = Paths::new(start);
+        assert!(paths.is_deaf(start));
+        assert_eq!(way(&mut paths, start), "po");
+        for second in 1..100 {
+            assert!(!paths.hear_ourselves(false, after(start, f64::from(second) - 0.9)));
+            assert_eq!(way(&mut paths, after(start, f64::from(second))), "p");
+            assert!(!paths.is_deaf(after(start, f64::from(second))));
+        }
+        paths.disconnect(after(start, 100.0));
+        assert_eq!(way(&mut paths, after(start, 101.0)), "po");
+    }
+
+    #[test]
+    fn who_does_not_hear_itself_speaks_by_the_old_subject_and_says_so() {
+        let start = Instant::now();
+        let mut paths = Paths::new(start);
+        for (second, expected) in
+            [(0.0, "po"), (1.0, "po"), (2.0, "po"), (3.0, "po!"), (4.0, "po!")]
+        {
+            assert_eq!(way(&mut paths, after(start, second)), expected, "{second}");
+        }
+        assert_eq!(paths.deaf_for(after(start, 4.0)), Duration::from_secs(4));
+        paths.hear_ourselves(true, after(start, 4.0));
+        assert!(!paths.is_deaf(after(start, 5.0)));
+        assert_eq!(way(&mut paths, after(start, 5.0)), "po!");
+        paths.hear_ourselves(false, after(start, 5.0));
+        assert_eq!(way(&mut paths, after(start, 6.0)), "p");
+        // Its own subscription went, as where a server reads a configuration that permits less.
+        assert_eq!(way(&mut paths, after(start, 8.0)), "po!");
+    }
+
+    #[test]
+    fn a_refused_subject_is_tried_again_until_it_is_heard() {
+        let start = Instant::now();
+        let mut paths = Paths::new(start);
+        paths.next(start);
+        assert!(paths.refuse(start));
+        assert_eq!(way(&mut paths, after(start, 1.0)), "o!");
+        assert_eq!(way(&mut paths, after(start, 20.0)), "pao!");
+        assert!(!paths.refuse(after(start, 20.0)), "no news");
+        assert_eq!(way(&mut paths, after(start, 21.0)), "o!");
+        assert_eq!(way(&mut paths, after(start, 41.0)), "pao!");
+        assert!(paths.hear_ourselves(false, after(start, 41.0)));
+        assert_eq!(way(&mut paths, after(start, 42.0)), "p");
+    }
+
+    #[test]
+    fn an_earlier_instance_is_spoken_to_until_its_goodbye_or_long_after_its_last_beat() {
+        let start = Instant::now();
+        let mut paths = Paths::new(start);
+        let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let hears_itself = |paths: &mut Paths, seconds: f64| {
+            paths.hear_ourselves(false, after(start, seconds));
+            way(paths, after(start, seconds))
+        };
+        assert_eq!(hears_itself(&mut paths, 0.0), "p");
+        paths.hear(one, &OLD, after(start, 1.0));
+        paths.hear(other, &OLD, after(start, 1.0));
+        assert_eq!(hears_itself(&mut paths, 1.0), "po", "it does not say that it could not");
+        paths.hear(one, &GOODBYE, after(start, 2.0));
+        assert_eq!(hears_itself(&mut paths, 2.0), "po");
+        assert_eq!(hears_itself(&mut paths, 30.0), "po", "after half a minute of silence");
+        assert_eq!(hears_itself(&mut paths, 31.0), "p");
+        paths.hear(other, &OLD, after(start, 32.0));
+        assert_eq!(hears_itself(&mut paths, 32.0), "po", "it is back");
+        // An instance that speaks by both for the other's sake needs neither.
+        paths.hear(other, &GOODBYE, after(start, 33.0));
+        paths.hear(one, &PLAIN, after(start, 33.0));
+        assert_eq!(hears_itself(&mut paths, 33.0), "p");
+    }
+}
