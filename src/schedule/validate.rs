@@ -33,10 +33,11 @@ pub fn new_schedule(
     writer: Writer,
 ) -> Result<(Schedule, Trigger), Vec<FieldFault>> {
     let mut faults = Vec::new();
-    check_length("created_by", Some(created_by), 1, 255, &mut faults);
-    check_length("idempotency_key", request.idempotency_key.as_deref(), 1, 255, &mut faults);
-    check_edges("created_by", Some(created_by), &mut faults);
-    check_edges("idempotency_key", request.idempotency_key.as_deref(), &mut faults);
+    let key = request.idempotency_key.as_deref();
+    for (field, text) in [("created_by", Some(created_by)), ("idempotency_key", key)] {
+        check_length(field, text, 1, 255, &mut faults);
+        check_edges(field, text, &mut faults);
+    }
     check_edges("name", request.name.as_deref(), &mut faults);
     check_tag_edges(request.tags.as_deref().unwrap_or_default(), &[], &mut faults);
     let checked = check_spec(request, rules, id, now, None);
