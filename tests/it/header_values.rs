@@ -155,7 +155,8 @@ async fn ids_and_actors_come_back_without_the_white_space_around_them() {
     {
         let subject = format!("cmd.example.ids{n}");
         let headers = [("X-Correlation-ID", sent), ("X-Request-ID", sent), ("X-Created-By", sent)];
-        let body = on(&format!("ids {n}"), &subject);
+        let mut body = far(&format!("ids {n}"));
+        body["target_command"] = json!(subject);
         let (answered, reply) = nats.request_with_headers("schedule.create", &headers, body).await;
         assert_eq!(reply["data"]["created_by"], kept, "{reply}");
         assert_eq!((&reply["correlation_id"], &reply["request_id"]), (&json!(kept), &json!(kept)));

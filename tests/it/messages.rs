@@ -13,7 +13,7 @@ const FOREIGN: [&str; 21] = [
     "invalid length",
     "invalid number",
     "invalid escape",
-    ", expected",
+    ", expected ",
     "expected value",
     "unknown variant",
     "unknown field",
