@@ -29,8 +29,8 @@ impl Api {
     /// nothing more and returns the schedule of the first, with the warning `repeated`.
     ///
     /// # Errors
-    /// `invalid`, `too_large`, `already_exists`, `limit_exceeded`, `conflict`, `unavailable`; `not_allowed` if the
-    /// key was used for another request, `not_found` if its schedule was deleted for good.
+    /// `invalid`, `too_large`, `already_exists`, `limit_exceeded`, `conflict`, `unavailable`; `not_allowed`
+    /// if the key was used for another request, `not_found` if its schedule was deleted for good.
     pub async fn create_schedule(
         &self,
         request: CreateSchedule,
