@@ -101,11 +101,8 @@ pub(crate) async fn work(shared: &Shared, id: Uuid, done: &Done, claim: Claiming
             return Worked::Nothing;
         };
         let Some(mut plan) = decide(shared, &entry, done, claim) else {
-            if no_room {
-                return Worked::Later;
-            }
             shared.end(done.executions());
-            return Worked::Nothing;
+            return if no_room { Worked::Later } else { Worked::Nothing };
         };
         plan.schedule.sign(Writer { instance: shared.members.me(), token: rand::random() });
         let claimed = shared.begin(executions(&plan));

@@ -176,8 +176,8 @@ impl Store {
     ///
     /// # Errors
     /// `Conflict` if another write came first. `TooLarge` if the server takes no record of that size.
-    /// `Unknown` only once NATS has been out of reach until
-    /// `deadline`: the record says then, to whoever reads it, whether the write was stored.
+    /// `Unknown` only once NATS has been out of reach until `deadline`: the record says then, to whoever
+    /// reads it, whether the write was stored.
     pub async fn write(
         &self,
         schedule: &Schedule,
@@ -185,13 +185,18 @@ impl Store {
         deadline: Instant,
     ) -> Result<Written, WriteError> {
         let key = names::schedule_key(schedule.id);
-        let value = self.encode(schedule)?;
+        let mut value = self.encode(schedule)?;
         let first_sent = Instant::now();
         loop {
             let sent = Instant::now();
             let unknown = match self.put(&key, value.clone(), expected).await {
                 Ok(revision) => return Ok(Written { revision, sent }),
                 Err(WriteError::Conflict) => WriteError::Conflict,
+                // The server that we are connected to now takes less.
+                Err(WriteError::Refused(_)) if value.len() > self.room().record() => {
+                    value = self.encode(schedule)?;
+                    continue;
+                }
                 Err(error @ WriteError::Refused(_)) => return Err(error),
                 Err(error) => error,
             };
