@@ -3,13 +3,13 @@
 //! Read through a lookup of strings, so tests pass a map. All faults are reported together, and a
 //! service with a faulty setting does not start.
 
-use std::net::{IpAddr, Ipv4Addr};
+mod http;
+
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::api::http::{HttpConfig, Tokens};
-use crate::api::operations::Access;
+use crate::api::http::HttpConfig;
 use crate::engine::EngineConfig;
 use crate::jetstream::connect::NatsConfig;
 use crate::jetstream::provision::StreamOptions;
@@ -128,16 +128,30 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("API_READ_TOKENS", "", "Bearer tokens that may only look, separated by commas"),
     setting(
+        "API_WORKER_TOKENS",
+        "",
+        "Bearer tokens that may only send heartbeats and reports of jobs, separated by commas",
+    ),
+    setting(
         "API_TOKENS_FILE",
         "",
-        "File with a token a line, as in full SECRET or read SECRET; # begins a comment",
+        "File with a token a line, as in full SECRET, read SECRET or worker SECRET; # begins a comment; read again when it changes",
     ),
-    setting("API_TLS_CERT", "", "Certificate chain of HTTP (PEM file), with API_TLS_KEY"),
+    setting(
+        "API_TLS_CERT",
+        "",
+        "Certificate chain of HTTP (PEM file), with API_TLS_KEY; both are read again when they change",
+    ),
     setting("API_TLS_KEY", "", "Key of that certificate (PEM file)"),
     setting(
         "API_INSECURE",
         "false",
         "Listen on an address other than this machine's without any token, as --insecure-http does",
+    ),
+    setting(
+        "API_MAX_CONNECTIONS",
+        "1024",
+        "HTTP connections at once; one more takes the place of the idlest",
     ),
     setting("API_MAX_BODY_BYTES", "1048576", "Longest body of a request over HTTP"),
     setting(
@@ -353,58 +367,6 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         }
     }
 
-    fn http(&mut self) -> Option<HttpConfig> {
-        if self.text("API_PORT").trim().eq_ignore_ascii_case("off") {
-            return None;
-        }
-        let any = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let host = match self.text("API_HOST").trim() {
-            "localhost" => any,
-            _ => self.parsed("API_HOST", "must be an IP address", any),
-        };
-        let port = self.parsed("API_PORT", "must be 0 to 65535, or off", 8008);
-        let mut tokens = Tokens::default();
-        for (name, access) in [("API_TOKENS", Access::Write), ("API_READ_TOKENS", Access::Read)] {
-            let text = self.text(name);
-            for token in text.split(',').map(str::trim).filter(|token| !token.is_empty()) {
-                tokens.add(token, access);
-            }
-        }
-        if let Some(path) = self.optional("API_TOKENS_FILE")
-            && let Err(reason) = read_tokens(&path, &mut tokens)
-        {
-            self.fault("API_TOKENS_FILE", reason);
-        }
-        let names = ["API_TOKENS", "API_READ_TOKENS", "API_TOKENS_FILE"];
-        let meant = names.into_iter().find(|name| self.optional(name).is_some());
-        if let Some(name) = meant.filter(|_| tokens.is_empty()) {
-            // Everybody could do everything, which is not what was meant.
-            self.fault(name, "has no token".to_owned());
-        }
-        let (certificate, key) = (self.optional("API_TLS_CERT"), self.optional("API_TLS_KEY"));
-        if certificate.is_some() != key.is_some() {
-            self.fault("API_TLS_CERT", "and API_TLS_KEY belong together".to_owned());
-        }
-        let insecure = self.parsed("API_INSECURE", "must be true or false", false);
-        if tokens.is_empty() && !host.is_loopback() && !insecure {
-            let reason = format!(
-                "{host} can be reached from elsewhere: set API_TOKENS, or say --insecure-http if \
-                 everybody there may do everything"
-            );
-            self.fault("API_HOST", reason);
-        }
-        let timeout = Duration::from_secs(self.number("API_TIMEOUT_SECONDS", 1, 3600));
-        Some(HttpConfig {
-            host,
-            port,
-            tokens,
-            tls: certificate.zip(key).map(|(cert, key)| (PathBuf::from(cert), PathBuf::from(key))),
-            max_body: self.size("API_MAX_BODY_BYTES", 1024, 64 << 20),
-            timeout,
-            max_concurrent: self.size("API_MAX_CONCURRENT", 1, 100_000),
-        })
-    }
-
     fn fault(&mut self, name: &str, reason: String) {
         self.faults.push(FieldFault::new(name, reason));
     }
@@ -443,23 +405,6 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
     fn size(&mut self, name: &str, least: u64, most: u64) -> usize {
         usize::try_from(self.number(name, least, most)).unwrap_or(usize::MAX)
     }
-}
-
-/// Reads a file with a token a line; what is wrong never shows a token.
-fn read_tokens(path: &str, tokens: &mut Tokens) -> Result<(), String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
-    for (number, line) in (1..).zip(text.lines().map(str::trim)) {
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let (access, token) = match line.split_once(char::is_whitespace) {
-            Some(("full", token)) => (Access::Write, token.trim()),
-            Some(("read", token)) => (Access::Read, token.trim()),
-            _ => return Err(format!("{path}: line {number} must begin with full or read")),
-        };
-        tokens.add(token, access);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

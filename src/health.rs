@@ -3,8 +3,9 @@
 //! A task asks NATS every few seconds and keeps what it saw; whoever wants to know gets that at once,
 //! together with what is known without asking.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use async_nats::connection::State;
@@ -54,6 +55,8 @@ pub struct Health {
     /// Whether the index follows the bucket, and whether the history has been read.
     following: OnceLock<[state::Receiver<bool>; 2]>,
     seen: RwLock<Seen>,
+    /// Settings whose files cannot be used as they are now, each with a sentence about it.
+    broken: Mutex<BTreeMap<&'static str, String>>,
     /// What the engine says.
     pub load: Arc<Load>,
 }
@@ -207,6 +210,8 @@ impl Health {
         if timer_lag > MAX_TIMER_LAG {
             problems.push(format!("timers are late by {} s", timer_lag.as_secs()));
         }
+        let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        problems.extend(broken.values().cloned());
         problems
     }
 
@@ -221,6 +226,16 @@ impl Health {
             let text = "let the user of the service publish and subscribe to it, see docs/nats-permissions.md";
             format!("NATS refuses heartbeats on {present}, and they go by {old} meanwhile: {text}")
         })
+    }
+
+    /// Says that the files of a setting cannot be used as they are now; the sentence is for people.
+    pub fn broken(&self, setting: &'static str, sentence: String) {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).insert(setting, sentence);
+    }
+
+    /// Says that the files of a setting can be used.
+    pub fn mended(&self, setting: &'static str) {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).remove(setting);
     }
 
     /// Says how NATS is reached.

@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use nats_scheduler::api::http::Probed;
 use nats_scheduler::config::{Config, LogFormat, SETTINGS};
+use nats_scheduler::schedule::FieldFault;
 use nats_scheduler::{dev, service};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -84,8 +86,7 @@ fn main() -> ExitCode {
     let is_dev = matches!(arguments.command, Command::Dev { .. });
     let insecure_http = match &arguments.command {
         Command::Serve { http } | Command::Dev { http, .. } => http.insecure_http,
-        // It only asks.
-        Command::Healthcheck => true,
+        Command::Healthcheck => false,
     };
     let lookup = |name: &str| match (std::env::var(name), name) {
         // At a terminal, people read the log.
@@ -94,19 +95,36 @@ fn main() -> ExitCode {
         (_, "API_INSECURE") if insecure_http => Some("true".to_owned()),
         (value, _) => value.ok(),
     };
-    let config = match Config::from_lookup(lookup) {
-        Ok(config) => config,
-        Err(faults) => {
-            for fault in faults {
-                eprintln!("error: {fault}");
-            }
-            return ExitCode::from(2);
+    let done = match arguments.command {
+        // It asks an instance that has its settings already.
+        Command::Healthcheck => Config::probed(lookup).map(|probed| run(healthcheck(probed))),
+        Command::Serve { .. } => configured(lookup).map(|config| run(serve(config))),
+        Command::Dev { port, data_dir, .. } => {
+            configured(lookup).map(|config| run(run_dev(config, port, data_dir)))
         }
     };
+    done.unwrap_or_else(unusable)
+}
+
+/// Reads the settings, and logs as they say from then on.
+fn configured(lookup: impl Fn(&str) -> Option<String>) -> Result<Config, Vec<FieldFault>> {
+    let config = Config::from_lookup(lookup)?;
     start_logging(&config);
     for name in &config.obsolete {
         tracing::warn!(setting = name, "setting has no meaning here: that part is gone");
     }
+    Ok(config)
+}
+
+/// Says what is wrong with settings.
+fn unusable(faults: Vec<FieldFault>) -> ExitCode {
+    for fault in faults {
+        eprintln!("error: {fault}");
+    }
+    ExitCode::from(2)
+}
+
+fn run(command: impl Future<Output = Result<(), Box<dyn std::error::Error>>>) -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -114,14 +132,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let done = runtime.block_on(async {
-        match arguments.command {
-            Command::Serve { .. } => serve(config).await,
-            Command::Dev { port, data_dir, .. } => run_dev(config, port, data_dir).await,
-            Command::Healthcheck => healthcheck(config).await,
-        }
-    });
-    match done {
+    match runtime.block_on(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -130,15 +141,19 @@ fn main() -> ExitCode {
     }
 }
 
-async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
+async fn serve(mut config: Config) -> Result<(), Box<dyn std::error::Error>> {
     let stop = stop_on_signal();
+    if let Some(http) = &mut config.http {
+        // Not for `dev`: there a SIGHUP means that the terminal is gone.
+        http.rereads_on_hangup = true;
+    }
     let (ready, _) = watch::channel(false);
     Ok(service::serve(config, false, ready, stop).await?)
 }
 
-async fn healthcheck(config: Config) -> Result<(), Box<dyn std::error::Error>> {
-    let http = config.http.ok_or("there is no HTTP to ask: API_PORT is off")?;
-    let asking = nats_scheduler::api::http::ask_live(&http);
+async fn healthcheck(probed: Option<Probed>) -> Result<(), Box<dyn std::error::Error>> {
+    let probed = probed.ok_or("there is no HTTP to ask: API_PORT is off")?;
+    let asking = nats_scheduler::api::http::ask_live(probed);
     match tokio::time::timeout(Duration::from_secs(5), asking).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(error.into()),

@@ -198,6 +198,8 @@ pub struct Metrics {
     http_requests: Family<HttpRequest, Counter>,
     http_seconds: Histograms<HttpRoute>,
     http_in_flight: Gauge,
+    http_connections: Gauge,
+    http_cuts: Family<HttpCut, Counter>,
     nats_requests: Family<NatsRequest, Counter>,
     nats_seconds: Histograms<Operation>,
 }
@@ -283,6 +285,18 @@ impl Metrics {
                 "http_requests_in_flight",
                 "HTTP requests that are being answered",
                 Gauge::default(),
+            ),
+            http_connections: add(
+                to,
+                "http_connections",
+                "HTTP connections that are open",
+                Gauge::default(),
+            ),
+            http_cuts: add(
+                to,
+                "http_connections_cut",
+                "HTTP connections that were ended for their clients' slowness or for want of room",
+                Family::default(),
             ),
             nats_requests: add(to, "nats_requests", "NATS requests", Family::default()),
             nats_seconds: add(
@@ -386,9 +400,18 @@ impl Metrics {
     }
 
     /// An HTTP request is being answered until what this returns is dropped.
-    pub fn http_in_flight(&self) -> HttpInFlight {
-        self.http_in_flight.inc();
-        HttpInFlight(self.http_in_flight.clone())
+    pub fn http_in_flight(&self) -> Counted {
+        Counted::new(&self.http_in_flight)
+    }
+
+    /// An HTTP connection is open until what this returns is dropped.
+    pub fn http_connection(&self) -> Counted {
+        Counted::new(&self.http_connections)
+    }
+
+    /// So many HTTP connections were cut for a reason.
+    pub fn http_cut(&self, reason: &'static str, count: u64) {
+        self.http_cuts.get_or_create(&HttpCut { reason }).inc_by(count);
     }
 
     /// A NATS request was answered, with 200 or the code of an error.
@@ -449,11 +472,18 @@ impl Default for Metrics {
     }
 }
 
-/// An HTTP request that is being answered; over when dropped.
+/// Counts in a gauge until it is dropped.
 #[must_use]
-pub struct HttpInFlight(Gauge);
+pub struct Counted(Gauge);
 
-impl Drop for HttpInFlight {
+impl Counted {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -718,6 +748,11 @@ struct HttpRequest {
     method: &'static str,
     route: &'static str,
     status: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HttpCut {
+    reason: &'static str,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

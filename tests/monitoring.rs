@@ -48,6 +48,7 @@ fn exposition() -> String {
     metrics.skipped(kind, SkipCause::Missed, 1);
     metrics.retried(kind, 2);
     metrics.http_request("GET", "/metrics", 200, second);
+    metrics.http_cut("idle", 1);
     metrics.nats_request("schedule.get", 200, second);
     metrics.encode(&Gauges {
         watch_lag: Some(1),

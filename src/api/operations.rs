@@ -38,13 +38,22 @@ pub struct Answer {
     pub revision: Option<u64>,
 }
 
-/// Whether an operation changes anything.
+/// What an operation does, as those see it who say who may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// It only looks.
     Read,
-    /// It changes something.
+    /// A worker says what becomes of the job that it has.
+    Report,
+    /// It changes something else.
     Write,
+}
+
+impl Access {
+    /// Whether anything may be different afterwards.
+    pub fn changes(self) -> bool {
+        self != Self::Read
+    }
 }
 
 type Handler = Box<
@@ -57,7 +66,7 @@ type Handler = Box<
 pub struct Operation {
     /// `noun.verb`: the end of its subject.
     pub name: &'static str,
-    /// Whether it changes anything.
+    /// Whether it looks, reports or changes.
     pub access: Access,
     /// The header that says who acts.
     pub actor_header: &'static str,
@@ -167,21 +176,21 @@ pub fn operations() -> Vec<Operation> {
         ),
         operation(
             "execution.complete",
-            Access::Write,
+            Access::Report,
             "X-Created-By",
             "A worker has done what a job command asked for",
             |api, request, caller| async move { api.complete_execution(request, &caller).await },
         ),
         operation(
             "execution.fail",
-            Access::Write,
+            Access::Report,
             "X-Created-By",
             "A worker has not done what a job command asked for",
             |api, request, caller| async move { api.fail_execution(request, &caller).await },
         ),
         operation(
             "execution.heartbeat",
-            Access::Write,
+            Access::Report,
             "X-Created-By",
             "A worker is still at it",
             |api, request, caller| async move { api.heartbeat_execution(request, &caller).await },

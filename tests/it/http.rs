@@ -13,9 +13,9 @@ use crate::harness::{Nats, Service, wait_for, wait_within};
 /// Somebody who asks over HTTP.
 #[derive(Clone)]
 pub struct Http {
-    client: reqwest::Client,
-    base: String,
-    token: Option<&'static str>,
+    pub client: reqwest::Client,
+    pub base: String,
+    pub token: Option<&'static str>,
 }
 
 /// An answer.
@@ -23,7 +23,7 @@ pub struct Http {
 pub struct Answer {
     pub status: StatusCode,
     headers: reqwest::header::HeaderMap,
-    body: Value,
+    pub body: Value,
 }
 
 impl Answer {
@@ -32,7 +32,7 @@ impl Answer {
     }
 
     /// Asserts that it is a refusal of the right shape.
-    fn refused(&self, status: u16, code: &str) -> &Value {
+    pub fn refused(&self, status: u16, code: &str) -> &Value {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.body["error"]["code"], code, "{self:?}");
         assert!(!self.body["error"]["message"].as_str().unwrap().is_empty());
@@ -49,7 +49,7 @@ impl Http {
         Self { client: client(None), base, token: None }
     }
 
-    fn ask(&self, method: Method, path: &str) -> RequestBuilder {
+    pub fn ask(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.base));
         match self.token {
             Some(token) => request.bearer_auth(token),
@@ -71,7 +71,7 @@ impl Http {
     }
 }
 
-fn client(root: Option<&str>) -> reqwest::Client {
+pub fn client(root: Option<&str>) -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder().no_proxy();
     let builder = match root {
@@ -84,7 +84,7 @@ fn client(root: Option<&str>) -> reqwest::Client {
     builder.build().unwrap()
 }
 
-async fn answer(request: RequestBuilder) -> Answer {
+pub async fn answer(request: RequestBuilder) -> Answer {
     let response = request.timeout(Duration::from_secs(30)).send().await.unwrap();
     let (status, headers) = (response.status(), response.headers().clone());
     let text = response.text().await.unwrap();
@@ -92,7 +92,7 @@ async fn answer(request: RequestBuilder) -> Answer {
     Answer { status, headers, body }
 }
 
-fn schedule(name: &str) -> Value {
+pub fn schedule(name: &str) -> Value {
     json!({ "name": name, "schedule_type": "cron", "cron_expression": "0 0 1 1 *",
             "target_command": "cmd.example.http" })
 }
@@ -466,7 +466,7 @@ async fn token_settings_without_a_token_are_no_open_door() {
     }
 }
 
-fn healthcheck(settings: &[(&str, &str)]) -> std::process::Output {
+pub fn healthcheck(settings: &[(&str, &str)]) -> std::process::Output {
     std::process::Command::new(env!("CARGO_BIN_EXE_nats-scheduler"))
         .arg("healthcheck")
         .env_clear()

@@ -19,6 +19,8 @@ mod heartbeats;
 mod history;
 mod hostile;
 mod http;
+mod http_limits;
+mod http_tokens;
 mod instances;
 mod instants;
 mod jobs;

@@ -6,19 +6,29 @@
 //! The listener is up before NATS is reached and until what is in flight has ended, so that probes are
 //! always told the truth. A change goes on when its client hangs up or its time is over: it is done or
 //! not, never half.
+//!
+//! From the outside inwards: `server` listens; `door` gives each connection a place among the
+//! `connections`, which cut whoever keeps them waiting longer than its `turn` allows; `auth` says who may do
+//! what, by files that `reread` looks at; then a route answers.
 
 mod auth;
+mod connections;
+mod door;
+mod files;
 mod openapi;
 mod probe_client;
 mod probes;
 mod request;
+mod reread;
 mod respond;
 mod routes;
+mod server;
+mod tls;
+mod turn;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -26,13 +36,10 @@ use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, get, on};
-use axum_server::Handle;
-use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::error::{ApiError, Code};
 use super::operations::{Access, Operation, operations};
@@ -41,20 +48,12 @@ use crate::clock;
 use crate::health::{Health, Phase};
 use crate::metrics::Metrics;
 use auth::Grant;
-pub use auth::Tokens;
-pub use probe_client::ask_live;
+pub use auth::{Role, Tokens};
+use connections::Connection;
+pub use probe_client::{Probed, ask_live};
 use respond::{failure, success};
 use routes::{NO_IDS, Route, routes};
-
-/// How long the first request of a connection may take to come.
-const FIRST_REQUEST: Duration = Duration::from_secs(10);
-/// How long a connection may be idle, and the head of a further request may take: longer than proxies keep
-/// their connections, so that they end them and not we, while a request is on its way.
-const IDLE: Duration = Duration::from_secs(75);
-/// How long the body of a request may take.
-const BODY_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long connections have to end once nothing is in flight.
-const GOODBYE: Duration = Duration::from_secs(1);
+pub use tls::Certificate;
 
 /// Settings of the HTTP facade.
 #[derive(Clone, Debug)]
@@ -63,10 +62,14 @@ pub struct HttpConfig {
     pub host: IpAddr,
     /// The port; 0 for any.
     pub port: u16,
-    /// Who may do what.
+    /// Who may do what, until their file changes.
     pub tokens: Tokens,
-    /// Certificate and key, as PEM files.
-    pub tls: Option<(PathBuf, PathBuf)>,
+    /// What TLS is spoken with, until its files change.
+    pub tls: Option<Certificate>,
+    /// Whether SIGHUP makes it read those files again at once; else it ends the process, as it does by default.
+    pub rereads_on_hangup: bool,
+    /// Connections at once.
+    pub max_connections: usize,
     /// Longest body of a request, in bytes.
     pub max_body: usize,
     /// How long an operation may take.
@@ -86,18 +89,16 @@ pub enum HttpError {
         /// Why not.
         error: std::io::Error,
     },
-    /// The certificate or its key cannot be used.
-    #[error("API_TLS_CERT or API_TLS_KEY cannot be used: {0}")]
-    Tls(std::io::Error),
 }
 
 /// The HTTP facade of one instance.
 pub struct Http {
     config: HttpConfig,
+    tokens: RwLock<Arc<Tokens>>,
     routes: Vec<(Route, usize)>,
     operations: Vec<Operation>,
     query_kinds: Vec<HashMap<String, request::Kind>>,
-    openapi: String,
+    openapi: Bytes,
     permits: Arc<Semaphore>,
     api: OnceLock<Arc<Api>>,
     health: Arc<Health>,
@@ -118,11 +119,12 @@ impl Http {
         let openapi = openapi::document(&routes, &operations, !config.tokens.is_empty());
         Arc::new(Self {
             permits: Arc::new(Semaphore::new(config.max_concurrent)),
+            tokens: RwLock::new(Arc::new(config.tokens.clone())),
             config,
             routes,
             operations,
             query_kinds,
-            openapi: openapi.to_string(),
+            openapi: openapi.to_string().into(),
             api: OnceLock::new(),
             health,
             metrics,
@@ -135,40 +137,13 @@ impl Http {
         let _ = self.api.set(api);
     }
 
-    /// Listens, and answers until `stop`, which should come when nothing is in flight any more.
-    ///
-    /// # Errors
-    /// See [`HttpError`].
-    pub async fn start(
-        self: Arc<Self>,
-        stop: CancellationToken,
-    ) -> Result<JoinHandle<std::io::Result<()>>, HttpError> {
-        let address = SocketAddr::new(self.config.host, self.config.port);
-        let listen = |error| HttpError::Listen { address, error };
-        let listener = std::net::TcpListener::bind(address).map_err(listen)?;
-        let local = listener.local_addr().map_err(listen)?;
-        let handle = Handle::new();
-        let server = axum_server::from_tcp(listener).map_err(listen)?.handle(handle.clone());
-        let scheme = if self.config.tls.is_some() { "https" } else { "http" };
-        let tls = self.config.tls.clone();
-        let service = self.router().into_make_service();
-        let serving = if let Some((certificate, key)) = tls {
-            // Whoever links another provider than ours has chosen it already.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-            let tls =
-                RustlsConfig::from_pem_file(certificate, key).await.map_err(HttpError::Tls)?;
-            let server = bounded(server.acceptor(RustlsAcceptor::new(tls)));
-            tokio::spawn(server.serve(service))
-        } else {
-            // Without TLS nobody can say that he speaks another.
-            tokio::spawn(bounded(server.http1_only()).serve(service))
-        };
-        tokio::spawn(async move {
-            stop.cancelled().await;
-            handle.graceful_shutdown(Some(GOODBYE));
-        });
-        info!("listening on {scheme}://{local}");
-        Ok(serving)
+    /// The tokens that are accepted now.
+    fn tokens(&self) -> Arc<Tokens> {
+        Arc::clone(&self.tokens.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set_tokens(&self, tokens: Tokens) {
+        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tokens);
     }
 
     /// Waits until no operation is under way.
@@ -257,16 +232,10 @@ impl Http {
             return Err(ApiError::new(Code::Unavailable, "the service is starting"));
         };
         let (route, _) = &self.routes[place];
-        let reading =
-            request::input(route, &self.query_kinds[place], self.config.max_body, request);
-        let input = if route.has_body {
-            tokio::time::timeout(BODY_TIMEOUT, reading).await.map_err(|_| {
-                let message = format!("the body did not come within {} s", BODY_TIMEOUT.as_secs());
-                ApiError::new(Code::Timeout, message)
-            })??
-        } else {
-            reading.await?
-        };
+        let connection = request.extensions().get::<Arc<Connection>>().cloned();
+        let input =
+            request::input(route, &self.query_kinds[place], self.config.max_body, request).await?;
+        let _working = connection.map(|connection| connection.works());
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             let most = self.config.max_concurrent;
             let message = format!("{most} requests are under way, which is the limit");
@@ -276,26 +245,23 @@ impl Http {
             return Err(stopping());
         }
         let running = operation.run(api, caller, input);
-        let answer = match operation.access {
-            Access::Read => {
-                let answer = tokio::time::timeout(self.config.timeout, running).await;
+        let answer = if operation.access.changes() {
+            let task = tokio::spawn(async move {
+                let answer = running.await;
                 drop(permit);
                 answer
-            }
-            Access::Write => {
-                let task = tokio::spawn(async move {
-                    let answer = running.await;
-                    drop(permit);
-                    answer
-                });
-                let answer = tokio::time::timeout(self.config.timeout, task).await;
-                answer.map(|joined| {
-                    joined.unwrap_or_else(|error| {
-                        tracing::error!(%error, "a request broke off");
-                        Err(ApiError::new(Code::Internal, "the request broke off: see the log"))
-                    })
+            });
+            let answer = tokio::time::timeout(self.config.timeout, task).await;
+            answer.map(|joined| {
+                joined.unwrap_or_else(|error| {
+                    tracing::error!(%error, "a request broke off");
+                    Err(ApiError::new(Code::Internal, "the request broke off: see the log"))
                 })
-            }
+            })
+        } else {
+            let answer = tokio::time::timeout(self.config.timeout, running).await;
+            drop(permit);
+            answer
         };
         answer.unwrap_or_else(|_| {
             let seconds = self.config.timeout.as_secs();
@@ -306,18 +272,17 @@ impl Http {
 
     /// Refuses who may not do what needs `access`.
     fn admit(&self, request: &Request, access: Access) -> Result<(), ApiError> {
-        match self.config.tokens.grant(request.headers(), access) {
+        let tokens = self.tokens();
+        match tokens.grant(request.headers(), access) {
             Grant::Granted => {}
             Grant::Unknown => {
                 let message = "a bearer token is required, and none that is known was sent";
                 return Err(ApiError::new(Code::Unauthenticated, message));
             }
-            Grant::ReadOnly => {
-                return Err(ApiError::new(Code::Forbidden, "the token is for reading only"));
-            }
+            Grant::Refused(what) => return Err(ApiError::new(Code::Forbidden, what)),
         }
         // Whoever has shown a token is no page of another site: those cannot send one.
-        if self.config.tokens.is_empty() {
+        if tokens.is_empty() {
             request::check_browser(request, access, self.config.host.is_loopback())?;
         }
         Ok(())
@@ -332,16 +297,6 @@ impl Http {
 
 fn stopping() -> ApiError {
     ApiError::new(Code::Unavailable, "the service is stopping")
-}
-
-/// A server that does not wait forever for a request.
-fn bounded<A>(
-    mut server: axum_server::Server<SocketAddr, A>,
-) -> axum_server::Server<SocketAddr, A> {
-    server.http_builder().http1().header_read_timeout(IDLE);
-    // A peer that does not answer is gone.
-    server.http_builder().http2().keep_alive_interval(IDLE / 3).keep_alive_timeout(FIRST_REQUEST);
-    server.first_request_timeout(FIRST_REQUEST)
 }
 
 async fn no_route(State(http): State<Arc<Http>>, request: Request) -> Response {

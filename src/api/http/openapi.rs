@@ -13,30 +13,30 @@ use serde_json::{Map, Value, json};
 
 use super::super::operations::{Access, Operation};
 use super::super::reply::{ErrorReply, Reply, ScheduleView};
-use super::Http;
 use super::probes::Probe;
 use super::request::properties;
 use super::routes::{Query, Route};
+use super::{Http, Role};
 
 /// The page: it shows the document and needs nothing from elsewhere.
 const PAGE: &str = include_str!("docs.html");
 
 /// `/openapi.json`.
 pub(super) async fn json(State(http): State<Arc<Http>>, request: Request) -> Response {
-    http.page(&request, "/openapi.json", "application/json", None, || http.openapi.clone())
+    http.page(&request, "/openapi.json", "application/json", None, || http.openapi.clone().into())
 }
 
 /// `/docs`.
 pub(super) async fn page(State(http): State<Arc<Http>>, request: Request) -> Response {
     let mut response =
-        http.page(&request, "/docs", "text/html; charset=utf-8", None, || PAGE.to_owned());
+        http.page(&request, "/docs", "text/html; charset=utf-8", None, || PAGE.into());
     let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
                   connect-src 'self'; base-uri 'none'; frame-ancestors 'none'";
     response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     response
 }
 
-/// The document.
+/// The document; with `tokens`, it says which each route needs.
 pub(super) fn document(routes: &[(Route, usize)], operations: &[Operation], tokens: bool) -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
@@ -45,7 +45,10 @@ pub(super) fn document(routes: &[(Route, usize)], operations: &[Operation], toke
     let error = generator.subschema_for::<ErrorReply>().to_value();
     let mut paths = Map::new();
     for (route, place) in routes {
-        let described = describe(&mut generator, route, &operations[*place], &error);
+        let mut described = describe(&mut generator, route, &operations[*place], &error);
+        if tokens {
+            described["security"] = security(operations[*place].access);
+        }
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
         path[route.method.as_str().to_ascii_lowercase()] = described;
     }
@@ -69,9 +72,11 @@ pub(super) fn document(routes: &[(Route, usize)], operations: &[Operation], toke
                              "summary": summary, "security": [], "responses": responses } }),
         );
     }
+    let security_of_metrics = if tokens { security(Access::Read) } else { json!([]) };
     paths.insert(
         "/metrics".to_owned(),
         json!({ "get": {
+            "security": security_of_metrics,
             "operationId": "metrics", "tags": ["service"], "summary": "Metrics for Prometheus",
             "responses": {
                 "200": { "description": "In the format of OpenMetrics.",
@@ -102,9 +107,22 @@ pub(super) fn document(routes: &[(Route, usize)], operations: &[Operation], toke
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+            "securitySchemes": { "token": {
+                "type": "http", "scheme": "bearer",
+                "description": "A token is `full`, `read` or `worker`; any of those that a route names will do.",
+            } },
         },
     })
+}
+
+/// The roles of tokens that may do what needs `access`.
+fn roles(access: Access) -> Vec<&'static str> {
+    Role::ALL.into_iter().filter(|role| role.may(access)).map(Role::word).collect()
+}
+
+/// A token of any of these roles.
+fn security(access: Access) -> Value {
+    roles(access).into_iter().map(|role| json!({ "token": [role] })).collect()
 }
 
 /// One route.
@@ -141,9 +159,13 @@ fn describe(
         "operationId": operation_id(&route.method, route.path),
         "tags": [tag(route.path)],
         "summary": route.summary,
-        "description": format!("Over NATS: `cmd.scheduler.{}`.", operation.name),
+        "description": format!(
+            "Over NATS: `cmd.scheduler.{}`. Where there are tokens: one that is {}.",
+            operation.name,
+            roles(operation.access).join(" or ")
+        ),
     });
-    if operation.access == Access::Write {
+    if operation.access.changes() {
         parameters.push(header(operation.actor_header, "Who acts."));
         if fields.contains_key("expected_revision")
             || !route.has_body && route.method == Method::DELETE
@@ -162,7 +184,7 @@ fn describe(
     ] {
         parameters.push(header(name, text));
     }
-    if operation.access == Access::Write {
+    if operation.access.changes() {
         let schema = json!({ "type": "string" });
         let text = "W3C Trace Context: passed on to commands. What is no such context is ignored.";
         parameters.push(
@@ -283,7 +305,7 @@ fn responses(
     may_be(404, "There is nothing by that id.");
     may_be(500, "A fault of the service.");
     may_be(503, "NATS is out of reach, or the service starts, stops or is overloaded: try again.");
-    if operation.access == Access::Write {
+    if operation.access.changes() {
         may_be(409, "The name is taken, or somebody else changed it first.");
         may_be(422, "The request is well formed, and not allowed in this state.");
         may_be(429, "A limit is reached; the message says which.");

@@ -12,20 +12,29 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::HttpConfig;
+/// Where an instance is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probed {
+    /// The address that it listens on.
+    pub host: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Whether it speaks TLS.
+    pub over_tls: bool,
+}
 
 /// Asks `/live`.
 ///
 /// # Errors
 /// If nobody answers, or not that it works.
-pub async fn ask_live(config: &HttpConfig) -> io::Result<()> {
-    let host = match config.host {
+pub async fn ask_live(probed: Probed) -> io::Result<()> {
+    let host = match probed.host {
         IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         host => host,
     };
-    let stream = TcpStream::connect(SocketAddr::new(host, config.port)).await?;
-    if config.tls.is_none() {
+    let stream = TcpStream::connect(SocketAddr::new(host, probed.port)).await?;
+    if !probed.over_tls {
         return ask(stream, host).await;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
@@ -82,7 +83,8 @@ fn answer(
 /// What Prometheus reads.
 pub(super) async fn metrics(State(http): State<Arc<Http>>, request: Request) -> Response {
     let refused = http.admit(&request, Access::Read).err();
-    http.page(&request, "/metrics", METRICS_TYPE, refused, || http.metrics.encode(&http.gauges()))
+    let text = || http.metrics.encode(&http.gauges()).into();
+    http.page(&request, "/metrics", METRICS_TYPE, refused, text)
 }
 
 impl Http {
@@ -93,7 +95,7 @@ impl Http {
         route: &'static str,
         content_type: &'static str,
         refused: Option<ApiError>,
-        text: impl FnOnce() -> String,
+        text: impl FnOnce() -> Body,
     ) -> Response {
         let started = Instant::now();
         let caller = request::caller("X-Created-By", request.headers());
@@ -101,7 +103,7 @@ impl Http {
         let response = match refused {
             Some(error) => failure(error, &caller),
             None => {
-                let mut response = Response::new(text().into());
+                let mut response = Response::new(text());
                 let content_type = HeaderValue::from_static(content_type);
                 response.headers_mut().insert(CONTENT_TYPE, content_type);
                 marked(response, &caller)

@@ -1,6 +1,7 @@
 //! From a request over HTTP to the fields of an operation.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use axum::RequestExt as _;
 use axum::extract::{RawPathParams, Request};
@@ -16,6 +17,7 @@ use super::super::Caller;
 use super::super::error::{ApiError, Code};
 use super::super::operations::{Access, Input, Operation};
 use super::routes::{Query, Route};
+use super::turn::{BYTES_A_SECOND, PATIENCE, Pace};
 use crate::schedule::{FieldFault, MAX_FAULTS, unknown_name};
 
 /// What the names in a query are: one of them, and all.
@@ -178,16 +180,19 @@ fn if_match(headers: &HeaderMap) -> Result<Option<u64>, FieldFault> {
 async fn body(request: Request, max_body: usize) -> Result<Bytes, ApiError> {
     let content_type = request.headers().get(CONTENT_TYPE).cloned();
     let mut chunks = request.into_body().into_data_stream();
-    let (mut body, mut length) = (BytesMut::new(), 0);
+    let (mut body, mut length, mut pace) = (BytesMut::new(), 0, Pace::new(Instant::now()));
     // What is too much is read on for a while: who still sends does not look for an answer.
     while length <= max_body + MAX_IGNORED
-        && let Some(chunk) = chunks.next().await
+        && let Some(chunk) = tokio::time::timeout_at(pace.deadline().into(), chunks.next())
+            .await
+            .map_err(|_| too_slow())?
     {
         let chunk = chunk.map_err(|error| {
             tracing::debug!(%error, "the body of a request broke off");
             ApiError::invalid(vec![FieldFault::new("body", "broke off before it was complete")])
         })?;
         length += chunk.len();
+        pace.moved(chunk.len());
         if length <= max_body {
             body.extend_from_slice(&chunk);
         }
@@ -209,6 +214,15 @@ async fn body(request: Request, max_body: usize) -> Result<Bytes, ApiError> {
     Err(ApiError::new(Code::UnsupportedMediaType, message))
 }
 
+fn too_slow() -> ApiError {
+    let message = format!(
+        "the body came too slowly: it has {} s, and one more for each {} KiB of it",
+        PATIENCE.as_secs(),
+        BYTES_A_SECOND >> 10
+    );
+    ApiError::new(Code::Timeout, message)
+}
+
 /// Refuses what a browser sends for a page of another site: a change from another origin; and, where
 /// everybody on this machine may do everything, any request by a name that is not this machine's, which is
 /// how a page elsewhere gets past the rule of the same origin.
@@ -223,7 +237,7 @@ pub(super) fn check_browser(
     let authority = request.uri().authority().map(|host| host.as_str());
     let host = authority.or_else(|| text(HOST));
     if let Some(origin) = text(ORIGIN)
-        && access == Access::Write
+        && access.changes()
     {
         let authority = origin.split_once("://").map(|(_, authority)| authority);
         if authority.is_none() || authority != host {

@@ -1,0 +1,73 @@
+//! How many files the process may have open: connections are files, and so is the one to NATS.
+
+use tracing::warn;
+
+/// Files beside the connections that have a place: those to NATS, of the runtime, of the log; and, when many
+/// connect at the same moment, connections that have no place yet and those that have none any more and
+/// are about to be closed, a few hundred together.
+const OTHERS: u64 = 512;
+
+/// Asks the system for room for so many connections; how many there is room for.
+#[cfg(unix)]
+pub(super) fn room(wanted: usize) -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = raised(current, maximum, wanted);
+    if raised != current && setrlimit(Resource::Nofile, Rlimit { current: raised, maximum }).is_ok()
+    {
+        return said(wanted, raised);
+    }
+    said(wanted, current)
+}
+
+/// Asks for nothing: there is no such limit.
+#[cfg(not(unix))]
+pub(super) fn room(wanted: usize) -> usize {
+    said(wanted, None)
+}
+
+fn said(wanted: usize, files: Option<u64>) -> usize {
+    let room = within(files, wanted);
+    if room < wanted {
+        warn!(files, wanted, room, "too few files may be open (ulimit -n) for API_MAX_CONNECTIONS");
+    }
+    room
+}
+
+/// The limit that is enough, as far as it may be raised.
+fn raised(current: Option<u64>, maximum: Option<u64>, wanted: usize) -> Option<u64> {
+    let enough = u64::try_from(wanted).unwrap_or(u64::MAX).saturating_add(OTHERS);
+    let may_be = maximum.unwrap_or(u64::MAX);
+    current.map(|current| current.max(enough.min(may_be)))
+}
+
+/// How many connections fit. Of few files, half.
+fn within(files: Option<u64>, wanted: usize) -> usize {
+    let Some(files) = files else { return wanted };
+    let room = files.saturating_sub(OTHERS).max(files / 2);
+    usize::try_from(room).unwrap_or(usize::MAX).clamp(1, wanted.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_raised_to_what_is_enough_and_no_further() {
+        for (current, maximum, expected, room) in [
+            (Some(1024), None, Some(1512), 1000),
+            (Some(1024), Some(4096), Some(1512), 1000),
+            (Some(256), Some(1300), Some(1300), 788),
+            (Some(256), Some(1024), Some(1024), 512),
+            (Some(256), Some(256), Some(256), 128),
+            (Some(65_536), Some(65_536), Some(65_536), 1000),
+            (Some(2), Some(2), Some(2), 1),
+            (None, None, None, 1000),
+        ] {
+            let raised = raised(current, maximum, 1000);
+            assert_eq!(raised, expected, "{current:?} {maximum:?}");
+            assert_eq!(within(raised, 1000), room, "{current:?} {maximum:?}");
+        }
+    }
+}
