@@ -79,7 +79,7 @@ impl View for Alone {
     fn lead(&self) -> TimeDelta {
         TimeDelta::zero()
     }
-    fn delay(&self, _: Uuid) -> TimeDelta {
+    fn delay(&self, _: Uuid, _: u16) -> TimeDelta {
         TimeDelta::zero()
     }
     fn listening_since(&self) -> DateTime<Utc> {

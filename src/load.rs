@@ -33,6 +33,8 @@ pub struct Load {
     pub executions: AtomicUsize,
     /// Instances that are heard, this one included.
     pub instances: AtomicUsize,
+    /// The format up to which one of the others may act on records.
+    pub others_act_on: AtomicUsize,
     /// Whether heartbeats go by the old subject because NATS refuses the present one.
     pub old_heartbeats: AtomicBool,
     /// Whether this instance does not hear its own heartbeats, and so takes nothing over from others.

@@ -84,6 +84,23 @@ pub struct StreamStatus {
 }
 
 impl Api {
+    /// What is the matter, each in a sentence for people, with what is known of records.
+    pub(in crate::api) fn problems(&self) -> Vec<String> {
+        let mut problems = self.health.problems();
+        let set_aside = self.index.set_aside().len();
+        if set_aside > 0 {
+            problems.push(format!("{set_aside} records cannot be read"));
+        }
+        let (count, needs) = self.index.left_to_newer();
+        let others = self.health.load.others_act_on.load(Ordering::Relaxed);
+        if count > 0 && others < usize::from(needs) {
+            problems.push(format!(
+                "{count} schedules need a newer version of the service, and none is heard: they do not fire"
+            ));
+        }
+        problems
+    }
+
     /// How the service is. What NATS says of itself was asked a few seconds ago at most.
     ///
     /// # Errors
@@ -98,10 +115,7 @@ impl Api {
             *schedules.entry(status.as_str().to_owned()).or_default() += count;
         }
         let set_aside = self.index.set_aside();
-        let mut problems = self.health.problems();
-        if !set_aside.is_empty() {
-            problems.push(format!("{} records cannot be read", set_aside.len()));
-        }
+        let problems = self.problems();
         let (count, needs) = self.index.left_to_newer();
         let left_to_newer = LeftToNewer { count, needs, supported: format::supported() };
         let Seen { nats, watch_lag, .. } = self.health.seen();

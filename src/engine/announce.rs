@@ -25,7 +25,7 @@ const RETRY: Duration = Duration::from_millis(500);
 ///
 /// Others may go first; what they have announced meanwhile is not there any more.
 pub(crate) async fn announce(shared: &Shared, schedule: Uuid) -> Vec<Uuid> {
-    if let Ok(delay) = shared.delay(schedule).to_std() {
+    if let Ok(delay) = shared.delay(schedule, 0).to_std() {
         tokio::time::sleep(delay).await;
     }
     let Some(entry) = shared.index.get(schedule) else { return Vec::new() };

@@ -37,7 +37,7 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Tells those that follow a schedule of what has ended; returns the executions of which all know.
 pub(crate) async fn follow(shared: &Shared, upstream: Uuid) -> Vec<Uuid> {
-    if let Ok(delay) = shared.delay(upstream).to_std() {
+    if let Ok(delay) = shared.delay(upstream, 0).to_std() {
         tokio::time::sleep(delay).await;
     }
     let Some(entry) = shared.index.get(upstream) else { return Vec::new() };

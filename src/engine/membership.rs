@@ -6,7 +6,7 @@
 //! Silence of others means something only while we hear ourselves: a connection that is up may be
 //! without our subscription, and a process that was suspended finds minutes of beats unread.
 //!
-//! [`paths`] says by which subjects heartbeats go.
+//! `paths` says by which subjects heartbeats go.
 
 mod paths;
 
@@ -50,7 +50,7 @@ pub struct Members {
 }
 
 struct View {
-    heard: HashMap<Uuid, Instant>,
+    heard: HashMap<Uuid, Peer>,
     /// Since when there has been a connection.
     connected: Instant,
     /// Since when we would have heard everybody.
@@ -58,6 +58,15 @@ struct View {
     /// Whether that is long enough for the silence of those never heard to count.
     settled: bool,
     paths: Paths,
+}
+
+/// Another instance.
+#[derive(Clone, Copy)]
+struct Peer {
+    /// When it was heard last.
+    heard_at: Instant,
+    /// The format up to which it may act on records.
+    acts_on: u16,
 }
 
 impl Members {
@@ -106,11 +115,13 @@ impl Members {
         clock::now() - chrono::Duration::from_std(connected).unwrap_or_default()
     }
 
-    /// How long to let others go first with a schedule.
-    pub fn delay(&self, schedule: Uuid) -> chrono::Duration {
+    /// How long to let others go first with a schedule: those that may act on it by what its record needs.
+    pub fn delay(&self, schedule: Uuid, needs: u16) -> chrono::Duration {
         let mine = score(self.me, schedule);
-        let before = self
-            .read(|view| view.heard.keys().filter(|other| score(**other, schedule) > mine).count());
+        let before = self.read(|view| {
+            let able = view.heard.iter().filter(|(_, peer)| peer.acts_on >= needs || needs <= 1);
+            able.filter(|(other, _)| score(**other, schedule) > mine).count()
+        });
         let delay = TAKEOVER_DELAY * u32::try_from(before).unwrap_or(u32::MAX);
         chrono::Duration::from_std(delay).unwrap_or_default()
     }
@@ -221,7 +232,10 @@ impl Members {
             if heard.leaving {
                 view.heard.remove(&id).is_some()
             } else {
-                view.heard.insert(id, now).is_none()
+                // Those of before say nothing by the old subject that they do not say by the present one.
+                let known = view.heard.get(&id).map_or(0, |peer| peer.acts_on);
+                let acts_on = heard.acts_on.max(known);
+                view.heard.insert(id, Peer { heard_at: now, acts_on }).is_none()
             }
         });
         if changed {
@@ -253,7 +267,7 @@ impl Members {
             let before = view.heard.len();
             let long_enough = view.listening.elapsed() >= GONE_AFTER;
             if long_enough {
-                view.heard.retain(|_, heard| heard.elapsed() < GONE_AFTER);
+                view.heard.retain(|_, peer| peer.heard_at.elapsed() < GONE_AFTER);
             }
             let settled = long_enough && !std::mem::replace(&mut view.settled, long_enough);
             (before - view.heard.len(), settled)
@@ -261,6 +275,8 @@ impl Members {
         if gone > 0 {
             warn!(gone, "instances silent; taking over what they left");
         }
+        let most = self.read(|view| view.heard.values().map(|peer| peer.acts_on).max());
+        self.load.others_act_on.store(usize::from(most.unwrap_or(0)), Ordering::Relaxed);
         if gone > 0 || settled {
             self.changed.notify_one();
         }

@@ -216,8 +216,8 @@ impl View for Shared {
         if full { chrono::Duration::zero() } else { LEAD }
     }
 
-    fn delay(&self, schedule: Uuid) -> chrono::Duration {
-        self.members.delay(schedule)
+    fn delay(&self, schedule: Uuid, needs: u16) -> chrono::Duration {
+        self.members.delay(schedule, needs)
     }
 
     fn listening_since(&self) -> chrono::DateTime<chrono::Utc> {

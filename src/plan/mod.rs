@@ -59,8 +59,8 @@ pub trait View {
     fn is_gone(&self, instance: Uuid) -> bool;
     /// How far ahead of its time an occurrence may be claimed.
     fn lead(&self) -> Duration;
-    /// How long this instance lets others go first with a schedule.
-    fn delay(&self, schedule: Uuid) -> Duration;
+    /// How long this instance lets others go first with a schedule whose record needs a format.
+    fn delay(&self, schedule: Uuid, needs: u16) -> Duration;
     /// Since when this instance would have heard everybody: silence before that says nothing.
     fn listening_since(&self) -> DateTime<Utc>;
     /// How long schedules that were deleted softly are kept.
@@ -299,7 +299,8 @@ fn abandoned(by: Uuid, execution: Uuid, view: &impl View) -> bool {
 pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
     // A date that somebody wrote by hand may lie at the end of time.
     let polite = |at: DateTime<Utc>| {
-        at.checked_add_signed(view.delay(schedule.id)).unwrap_or(DateTime::<Utc>::MAX_UTC)
+        at.checked_add_signed(view.delay(schedule.id, schedule.needs))
+            .unwrap_or(DateTime::<Utc>::MAX_UTC)
     };
     let room = room(schedule);
     let attempts = schedule.attempts.iter().filter_map(|attempt| match &attempt.phase {

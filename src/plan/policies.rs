@@ -67,7 +67,7 @@ impl View for KnowsAll {
     fn lead(&self) -> Duration {
         Duration::zero()
     }
-    fn delay(&self, _: Uuid) -> Duration {
+    fn delay(&self, _: Uuid, _: u16) -> Duration {
         Duration::zero()
     }
     fn listening_since(&self) -> DateTime<Utc> {

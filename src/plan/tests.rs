@@ -31,7 +31,7 @@ impl View for Knows {
         self.lead
     }
 
-    fn delay(&self, _: Uuid) -> Duration {
+    fn delay(&self, _: Uuid, _: u16) -> Duration {
         Duration::zero()
     }
 

@@ -324,6 +324,8 @@ async fn a_record_that_needs_more_is_left_alone_and_not_lost() {
     .await;
     assert_eq!(left["left_to_newer"], json!({ "count": 1, "needs": 2, "supported": 1 }));
     assert_eq!(left["set_aside"], json!([]));
+    // Nobody acts on it, and that is said.
+    assert!(left["problems"].to_string().contains("need a newer version"), "{left}");
     let before = nats.record_revision(&id).await;
     for (operation, more) in [
         ("schedule.get", json!({})),
@@ -350,6 +352,11 @@ async fn a_record_that_needs_more_is_left_alone_and_not_lost() {
     let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "2")]).await;
     nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1).await;
     assert_eq!(nats.count("COMMANDS").await, 1);
+    wait_for("both to be content", || async {
+        let status = nats.ask("status", json!({})).await;
+        (status["instances"] == 2 && status["status"] == "ok").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -372,8 +379,8 @@ async fn a_record_that_needs_more_is_on_time_where_newer_instances_run() {
         late.push((message.time - due).num_milliseconds());
     }
     late.sort_unstable();
-    // The first in order is asked first, whichever version it is of.
-    assert!(late[late.len() / 2] < 250, "{late:?}");
+    // Those that may not act on it are not waited for.
+    assert!(late[late.len() * 9 / 10] < 200, "{late:?}");
     let mut seen = std::collections::HashMap::new();
     for message in nats.messages("COMMANDS").await {
         let (id, at) = (

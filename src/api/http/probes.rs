@@ -49,11 +49,9 @@ pub(super) async fn health(State(http): State<Arc<Http>>, request: Request) -> R
     if let Some(reason) = http.health.not_ready() {
         return unavailable(&http, &request, "/health", reason);
     }
-    let set_aside = http.api.get().map_or(0, |api| api.index.set_aside().len());
-    let problems = http.health.problems();
-    let is_well = problems.is_empty() && set_aside == 0;
-    // The rest is for those who may see it: /health/detailed.
-    let status = if is_well { "ok" } else { "degraded" };
+    let problems = http.api.get().map_or_else(|| http.health.problems(), |api| api.problems());
+    // What they are is for those who may see it: /health/detailed.
+    let status = if problems.is_empty() { "ok" } else { "degraded" };
     answer(&http, &request, "/health", StatusCode::OK, status, Vec::new())
 }
 

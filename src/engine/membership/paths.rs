@@ -32,6 +32,8 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::stored::format;
+
 /// How long after its last beat an instance that needs the old subject is spoken to by it.
 pub(super) const COMPANY: Duration = Duration::from_secs(30);
 /// How long we may go without hearing ourselves before we count as deaf: two beats, and half a one for their way.
@@ -56,6 +58,8 @@ pub(super) struct Beat {
     schedules: usize,
     /// Executions that this instance acts on.
     in_flight: usize,
+    /// The format up to which the sender may act on records.
+    acts_on: u16,
     /// Whether the sender cannot use the present subject. Only then it is there.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     old_subject_only: bool,
@@ -72,6 +76,7 @@ impl Beat {
             leaving,
             schedules,
             in_flight,
+            acts_on: format::supported(),
             old_subject_only,
         }
     }
@@ -96,6 +101,8 @@ pub(super) struct Heard {
     pub(super) leaving: bool,
     /// Whether the sender has to be spoken to by the old subject.
     pub(super) needs_old: bool,
+    /// The format up to which the sender may act on records.
+    pub(super) acts_on: u16,
 }
 
 impl Heard {
@@ -109,12 +116,16 @@ impl Heard {
             leaving: bool,
             #[serde(default)]
             old_subject_only: bool,
+            #[serde(default)]
+            acts_on: u16,
         }
         match serde_json::from_slice::<Said>(body) {
-            Ok(said) => Self { leaving: said.leaving, needs_old: by_old && said.old_subject_only },
+            Ok(Said { leaving, old_subject_only, acts_on, .. }) => {
+                Self { leaving, needs_old: by_old && old_subject_only, acts_on }
+            }
             Err(_) => {
                 let leaving = by_old && body == OLD_GOODBYE;
-                Self { leaving, needs_old: by_old && !leaving }
+                Self { leaving, needs_old: by_old && !leaving, acts_on: 0 }
             }
         }
     }
@@ -222,9 +233,9 @@ fn is_fresh(heard: Option<Instant>, now: Instant) -> bool {
 mod tests {
     use super::*;
 
-    const PLAIN: Heard = Heard { leaving: false, needs_old: false };
-    const OLD: Heard = Heard { leaving: false, needs_old: true };
-    const GOODBYE: Heard = Heard { leaving: true, needs_old: false };
+    const PLAIN: Heard = Heard { leaving: false, needs_old: false, acts_on: 0 };
+    const OLD: Heard = Heard { leaving: false, needs_old: true, acts_on: 0 };
+    const GOODBYE: Heard = Heard { leaving: true, needs_old: false, acts_on: 0 };
 
     fn after(start: Instant, seconds: f64) -> Instant {
         start + Duration::from_secs_f64(seconds)
@@ -263,7 +274,10 @@ mod tests {
         let beat = Beat::new(DateTime::UNIX_EPOCH, 1_000_000, 200_000);
         let bytes = beat.old_subject_only(true).leaving().to_bytes();
         assert!(bytes.len() < 256, "{} bytes", bytes.len());
-        assert_eq!(Heard::read(&bytes, true), Heard { leaving: true, needs_old: true });
+        assert_eq!(
+            Heard::read(&bytes, true),
+            Heard { leaving: true, needs_old: true, acts_on: format::supported() }
+        );
         let plain = Beat::new(DateTime::UNIX_EPOCH, 0, 0).to_bytes();
         assert_eq!(Heard::read(&plain, true), PLAIN);
     }
