@@ -1,7 +1,7 @@
 //! What is heard of messages that are under way: their answers, and that NATS refuses them.
 //!
 //! An answer finds its message by the token in its reply subject, a refusal by the subject that it
-//! names. Whoever waits holds an [`Awaited`]; when it is dropped, in whatever way the waiting ends,
+//! names. Whoever waits holds an `Awaited`; when it is dropped, in whatever way the waiting ends,
 //! nothing of it is left here.
 
 use std::collections::HashMap;

@@ -8,7 +8,7 @@
 //! A `publish` whose acknowledgement does not come may be stored, lost, or stored later. Reporting
 //! it as failed would be followed by another attempt under another id, and then both could be
 //! stored. So it is sent again under the same `Nats-Msg-Id`, and the stream drops what it has.
-//! Whose an answer is and what it proves: [`send`].
+//! Whose an answer is and what it proves: `deliver/send.rs`.
 //!
 //! The stream remembers ids only for its duplicate window. A message that may have been sent longer
 //! ago than half of that, by us or by the instance that we took the attempt over from, is first
