@@ -38,7 +38,7 @@ pub fn parse(text: &str) -> Result<DateTime<Utc>, &'static str> {
 /// Reads an optional field that is an instant.
 ///
 /// # Errors
-/// Those of [`parse`].
+/// What it must be: RFC 3339, in the years 0000 to 9999 by UTC.
 pub fn field<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<DateTime<Utc>>, D::Error> {
