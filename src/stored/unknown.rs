@@ -98,7 +98,8 @@ impl PartialEq for Unknown {
 
 impl Eq for Unknown {}
 
-/// Reads and writes structs that have a field `unknown`, and derive both with `#[serde(remote = "Self")]`.
+/// Reads and writes structs that have a field `unknown`, and derive both with `#[serde(remote = "Self")]`. What
+/// is derived becomes inherent functions, which know nothing of that field: always go by the trait.
 macro_rules! keeps_unknown {
     ($($type:ty),+ $(,)?) => {$(
         impl<'de> serde::Deserialize<'de> for $type {

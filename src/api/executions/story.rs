@@ -49,7 +49,7 @@ impl Serialize for ExecutionStory {
 
 impl<'de> Deserialize<'de> for ExecutionStory {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut execution = Execution::deserialize(deserializer)?;
+        let mut execution: Execution = Deserialize::deserialize(deserializer)?;
         let attempts = match execution.unknown.take(ATTEMPTS) {
             Some(json) => serde_json::from_str(json.get()).map_err(serde::de::Error::custom)?,
             None => Vec::new(),
