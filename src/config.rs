@@ -4,16 +4,22 @@
 //! service with a faulty setting does not start.
 
 mod http;
+mod log_filter;
+mod nats;
+mod reader;
+mod targets;
 
-use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
+
+use axum::http::Uri;
+use tracing_subscriber::filter::Targets;
 
 use crate::api::http::HttpConfig;
 use crate::engine::EngineConfig;
 use crate::jetstream::connect::NatsConfig;
 use crate::jetstream::provision::StreamOptions;
-use crate::schedule::{CatchUp, FieldFault, Limits, Rules, TargetPattern};
+use crate::schedule::{CatchUp, FieldFault, Limits, Rules};
+use reader::Reader;
 
 /// Settings of parts that are gone in this implementation; named in a warning where they are set.
 const OBSOLETE: [&str; 8] = [
@@ -168,7 +174,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "LOG_LEVEL",
         "INFO",
-        "ERROR, WARN, INFO, DEBUG or TRACE; or per target, as in info,async_nats=debug",
+        "ERROR, WARN, INFO, DEBUG, TRACE or OFF; or per target, as in info,async_nats=debug",
     ),
     setting("LOG_FORMAT", "json", "json or text"),
 ];
@@ -203,8 +209,8 @@ pub struct Config {
     pub http: Option<HttpConfig>,
     /// Where spans go.
     pub otlp_endpoint: Option<String>,
-    /// Filter of logs.
-    pub log_level: String,
+    /// Which lines of the log are written.
+    pub log_filter: Targets,
     /// Form of logs.
     pub log_format: LogFormat,
     /// Settings that are set and mean nothing here.
@@ -217,35 +223,19 @@ impl Config {
     /// # Errors
     /// All faults, each with the setting's name.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<FieldFault>> {
-        let mut read = Reader { lookup, faults: Vec::new() };
-        let patterns: Vec<_> = read
-            .text("ALLOWED_TARGET_COMMANDS")
-            .split(',')
-            .map(str::trim)
-            .filter(|pattern| !pattern.is_empty())
-            .map(str::to_owned)
-            .collect();
-        let mut allowed_targets = Vec::new();
-        for pattern in patterns {
-            match TargetPattern::parse(&pattern) {
-                Ok(pattern) => allowed_targets.push(pattern),
-                Err(reason) => {
-                    read.fault("ALLOWED_TARGET_COMMANDS", format!("{pattern:?} {reason}"))
-                }
-            }
-        }
-        let replicas = read.number("STREAM_REPLICAS", 1, 5);
-        if !matches!(replicas, 1 | 3 | 5) {
-            read.fault("STREAM_REPLICAS", "must be 1, 3 or 5".to_owned());
-        }
+        let mut read = Reader::new(lookup);
+        let allowed_targets = read.targets();
+        let replicas = read.checked("STREAM_REPLICAS", "must be 1, 3 or 5", |text| {
+            text.parse().ok().filter(|replicas| matches!(replicas, 1 | 3 | 5))
+        });
         let rates = read.rates();
         let (instances, most) = (
             read.number32("SCHEDULER_JOB_DEFAULTS_MAX_INSTANCES", 1, 16),
             read.number32("SCHEDULER_MAX_INSTANCES", 1, 16),
         );
         if instances > most {
-            let reason = "must not be more than SCHEDULER_MAX_INSTANCES";
-            read.fault("SCHEDULER_JOB_DEFAULTS_MAX_INSTANCES", reason.to_owned());
+            let reason = format!("must not be more than SCHEDULER_MAX_INSTANCES, which is {most}");
+            read.fault("SCHEDULER_JOB_DEFAULTS_MAX_INSTANCES", reason);
         }
         let nats = read.nats();
         let http = read.http();
@@ -271,7 +261,7 @@ impl Config {
                 allowed_targets: allowed_targets.clone(),
                 timezone: read.parsed(
                     "SCHEDULER_TIMEZONE",
-                    "is not an IANA time zone",
+                    "must be an IANA time zone, such as Europe/Berlin",
                     chrono_tz::UTC,
                 ),
                 max_retries: u8::try_from(read.number("DEFAULT_MAX_RETRIES", 0, 10)).unwrap_or(3),
@@ -295,164 +285,40 @@ impl Config {
                 allowed_targets,
             },
             streams: StreamOptions {
-                replicas: usize::try_from(replicas).unwrap_or(1),
+                replicas: replicas.unwrap_or(1),
                 history_days: read.number32("EXECUTION_HISTORY_RETENTION_DAYS", 1, 3650),
             },
             http,
-            otlp_endpoint: read.optional("OTEL_EXPORTER_OTLP_ENDPOINT"),
-            log_level: read.text("LOG_LEVEL"),
-            log_format: match read.text("LOG_FORMAT").to_ascii_lowercase().as_str() {
-                "json" => LogFormat::Json,
-                "text" => LogFormat::Text,
-                _ => {
-                    read.fault("LOG_FORMAT", "must be json or text".to_owned());
-                    LogFormat::Json
-                }
-            },
+            otlp_endpoint: read.endpoint(),
+            log_filter: read
+                .checked("LOG_LEVEL", log_filter::EXPECTED, log_filter::parse)
+                .unwrap_or_default(),
+            log_format: read
+                .checked("LOG_FORMAT", "must be json or text", |text| {
+                    match text.to_ascii_lowercase().as_str() {
+                        "json" => Some(LogFormat::Json),
+                        "text" => Some(LogFormat::Text),
+                        _ => None,
+                    }
+                })
+                .unwrap_or(LogFormat::Json),
             obsolete: OBSOLETE.into_iter().filter(|name| read.optional(name).is_some()).collect(),
         };
-        if let Err(error) = config.log_level.parse::<tracing_subscriber::EnvFilter>() {
-            read.fault("LOG_LEVEL", error.to_string());
-        }
         if read.faults.is_empty() { Ok(config) } else { Err(read.faults) }
     }
 }
 
-struct Reader<F> {
-    lookup: F,
-    faults: Vec<FieldFault>,
-}
-
 impl<F: Fn(&str) -> Option<String>> Reader<F> {
-    fn rates(&mut self) -> Vec<(TargetPattern, f64)> {
-        const NAME: &str = "TARGET_RATE_LIMITS";
-        let text = self.text(NAME);
-        let mut rates = Vec::new();
-        for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
-            let parsed = entry.split_once('=').and_then(|(pattern, rate)| {
-                let rate = rate.trim().parse::<f64>().ok();
-                let rate = rate.filter(|rate| (0.001..=1_000_000.0).contains(rate))?;
-                Some((TargetPattern::parse(pattern.trim()).ok()?, rate))
-            });
-            match parsed {
-                Some(rate) => rates.push(rate),
-                None => {
-                    let reason = "must be pattern=rate, with 0.001 to 1000000 commands a second";
-                    self.fault(NAME, format!("{entry:?} {reason}"));
-                }
-            }
-        }
-        rates
-    }
-
-    fn nats(&mut self) -> NatsConfig {
-        for (one, other) in [("NATS_USER", "NATS_PASSWORD"), ("NATS_TLS_CERT", "NATS_TLS_KEY")] {
-            if self.optional(one).is_some() != self.optional(other).is_some() {
-                self.fault(one, format!("and {other} belong together"));
-            }
-        }
-        NatsConfig {
-            url: self.text("NATS_URL"),
-            user: self.optional("NATS_USER"),
-            password: self.optional("NATS_PASSWORD"),
-            token: self.optional("NATS_TOKEN"),
-            nkey_seed: self.optional("NATS_NKEY_SEED"),
-            credentials_file: self.optional("NATS_CREDS").map(PathBuf::from),
-            tls_ca: self.optional("NATS_TLS_CA").map(PathBuf::from),
-            tls_cert: self.optional("NATS_TLS_CERT").map(PathBuf::from),
-            tls_key: self.optional("NATS_TLS_KEY").map(PathBuf::from),
-            tls_required: self.parsed("NATS_TLS_REQUIRED", "must be true or false", false),
-            tls_first: self.parsed("NATS_TLS_FIRST", "must be true or false", false),
-            inbox_prefix: self.optional("NATS_INBOX_PREFIX"),
-        }
-    }
-
-    fn fault(&mut self, name: &str, reason: String) {
-        self.faults.push(FieldFault::new(name, reason));
-    }
-
-    fn optional(&self, name: &str) -> Option<String> {
-        (self.lookup)(name).filter(|value| !value.trim().is_empty())
-    }
-
-    fn text(&self, name: &str) -> String {
-        let default =
-            || SETTINGS.iter().find(|s| s.name == name).map_or("", |s| s.default).to_owned();
-        self.optional(name).unwrap_or_else(default)
-    }
-
-    fn parsed<T: FromStr>(&mut self, name: &str, reason: &str, fallback: T) -> T {
-        let text = self.text(name);
-        text.trim().parse().unwrap_or_else(|_| {
-            self.fault(name, format!("{reason}, not {text:?}"));
-            fallback
+    fn endpoint(&mut self) -> Option<String> {
+        const NAME: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+        self.optional(NAME)?;
+        self.checked(NAME, "must be a URL, as in http://localhost:4318", |text| {
+            let uri = text.parse::<Uri>().ok()?;
+            let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
+            is_http.then(|| text.to_owned())
         })
-    }
-
-    fn number(&mut self, name: &str, least: u64, most: u64) -> u64 {
-        let reason = format!("must be {least} to {most}");
-        let value = self.parsed(name, &reason, least);
-        if !(least..=most).contains(&value) {
-            self.fault(name, format!("{reason}, not {value}"));
-        }
-        value.clamp(least, most)
-    }
-
-    fn number32(&mut self, name: &str, least: u64, most: u64) -> u32 {
-        u32::try_from(self.number(name, least, most)).unwrap_or(u32::MAX)
-    }
-
-    fn size(&mut self, name: &str, least: u64, most: u64) -> usize {
-        usize::try_from(self.number(name, least, most)).unwrap_or(usize::MAX)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(pairs: &[(&str, &str)]) -> Result<Config, Vec<String>> {
-        let lookup = |name: &str| {
-            pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
-        };
-        Config::from_lookup(lookup)
-            .map_err(|faults| faults.iter().map(ToString::to_string).collect())
-    }
-
-    #[test]
-    fn every_setting_has_a_default_that_is_valid() {
-        let config = read(&[]).unwrap();
-        assert_eq!(config.nats.url, "nats://localhost:4222");
-        assert_eq!(config.rules.limits.schedules_per_creator, 1000);
-        assert_eq!(config.engine.lease, Duration::from_secs(300));
-    }
-
-    #[test]
-    fn all_faults_are_reported_together() {
-        let faults = read(&[
-            ("STREAM_REPLICAS", "2"),
-            ("LOG_FORMAT", "xml"),
-            ("DEFAULT_MAX_RETRIES", "many"),
-            ("ALLOWED_TARGET_COMMANDS", "cmd.a.>, evt.>"),
-            ("NATS_USER", "me"),
-            ("SCHEDULER_TIMEZONE", "Mars"),
-        ])
-        .unwrap_err();
-        for name in [
-            "STREAM_REPLICAS",
-            "LOG_FORMAT",
-            "DEFAULT_MAX_RETRIES",
-            "ALLOWED_TARGET_COMMANDS",
-            "NATS_USER",
-            "SCHEDULER_TIMEZONE",
-        ] {
-            assert!(faults.iter().any(|fault| fault.starts_with(name)), "{name}: {faults:?}");
-        }
-        assert_eq!(faults.len(), 6, "{faults:?}");
-    }
-
-    #[test]
-    fn settings_of_parts_that_are_gone_are_noticed() {
-        assert_eq!(read(&[("REDIS_URL", "redis://x")]).unwrap().obsolete, ["REDIS_URL"]);
-    }
-}
+mod tests;

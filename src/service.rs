@@ -1,7 +1,8 @@
 //! The service: connect, provision, load, then fire and answer until told to stop.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use tokio::sync::watch as state;
@@ -24,8 +25,10 @@ use crate::jetstream::connect::{ConnectError, connect};
 use crate::jetstream::deliver::Delivery;
 use crate::jetstream::history::History;
 use crate::jetstream::provision::{ProvisionError, provision};
+use crate::jetstream::reminder::Reminder;
 use crate::jetstream::schedules::Store;
 use crate::jetstream::{ACK_TIMEOUT, watch};
+use crate::load::Load;
 use crate::metrics::Metrics;
 #[cfg(feature = "otlp")]
 use crate::otlp::Exporter;
@@ -71,15 +74,30 @@ pub enum ServeError {
     Stream(#[from] jetstream::context::GetStreamError),
 }
 
-/// Runs an instance until `stop`. `ready` turns true once it fires and answers. `with_example`
-/// also creates the example stream of target commands.
+/// An instance that fires and answers.
+#[derive(Debug)]
+pub struct Running {
+    /// Where HTTP listens, as a URL, unless it is off.
+    pub http: Option<String>,
+    load: Arc<Load>,
+}
+
+impl Running {
+    /// How many executions it acts on at this moment.
+    pub fn executions(&self) -> usize {
+        self.load.executions.load(Ordering::Relaxed)
+    }
+}
+
+/// Runs an instance until `stop`. `running` is set once it fires and answers, over everything that it was told to
+/// listen on. `with_example` also creates the example stream of target commands.
 ///
 /// # Errors
 /// See [`ServeError`]. NATS being out of reach is none: the service waits for it.
 pub async fn serve(
     config: Config,
     with_example: bool,
-    ready: state::Sender<bool>,
+    running: state::Sender<Option<Running>>,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let (health, counts) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
@@ -88,9 +106,12 @@ pub async fn serve(
     let _goodbye_guard = goodbye.clone().drop_guard();
     let http =
         config.http.clone().map(|http| Http::new(http, Arc::clone(&health), Arc::clone(&counts)));
-    let mut facade = match &http {
-        Some(http) => Arc::clone(http).start(goodbye.clone()).await?,
-        None => tokio::spawn(std::future::pending()),
+    let (mut facade, http_url) = match &http {
+        Some(http) => {
+            let listening = Arc::clone(http).start(goodbye.clone()).await?;
+            (listening.serving, Some(listening.url))
+        }
+        None => (tokio::spawn(std::future::pending()), None),
     };
     let answers = Answers::default();
     let requests_name = format!("{} requests", config.service_name);
@@ -181,7 +202,7 @@ pub async fn serve(
     }
     health.runs();
     info!(%instance, version = env!("CARGO_PKG_VERSION"), "ready");
-    let _ = ready.send_replace(true);
+    running.send_replace(Some(Running { http: http_url, load: Arc::clone(&health.load) }));
     let early = tokio::select! {
         // Once told to stop, parts that end do what they should.
         biased;
@@ -193,7 +214,6 @@ pub async fn serve(
     };
     // Whoever sends requests hears of it first.
     health.stops(drain);
-    let _ = ready.send_replace(false);
     stop.cancel();
     if let Some(error) = early {
         // Whichever part is left finishes what it has begun.
@@ -282,10 +302,16 @@ async fn provisioned(
     with_example: bool,
     stop: &CancellationToken,
 ) -> Result<bool, ProvisionError> {
+    let mut said = Reminder::default();
     loop {
         match provision(js, config.streams, with_example).await {
             Ok(()) => return Ok(true),
-            Err(error @ ProvisionError::Unavailable(_)) => warn!(%error, "waiting for JetStream"),
+            Err(error) if error.may_pass() => {
+                let error = error.to_string();
+                if said.is_due(&error, Instant::now()) {
+                    warn!(error, "waiting for JetStream");
+                }
+            }
             Err(error) => return Err(error),
         }
         tokio::select! {

@@ -134,7 +134,7 @@ fn documented_requests(document: &str) -> Vec<String> {
     let mut lines = document.lines();
     while let Some(line) = lines.next() {
         let line = line.trim().trim_start_matches("$ ");
-        if !line.starts_with("nats req cmd.scheduler") {
+        if !line.starts_with("nats req ") || !line.contains("cmd.scheduler.") {
             continue;
         }
         let mut command = line.to_owned();
@@ -157,8 +157,11 @@ async fn the_requests_of_the_documents_are_well_formed() {
     for file in ["README.md", "docs/api.md"] {
         let document = std::fs::read_to_string(root().join(file)).unwrap();
         for command in documented_requests(&document) {
+            // The whole reply, not what a document picks from it.
+            let request = command.replacen(" --raw", "", 1);
+            let request = request.split(" | jq ").next().unwrap();
             let script =
-                command.replacen("nats req", "\"$NATS_CLI\" --server \"$URL\" req --raw", 1);
+                request.replacen("nats req", "\"$NATS_CLI\" --server \"$URL\" req --raw", 1);
             let client = std::env::var("NATS_CLI").unwrap_or_else(|_| "nats".to_owned());
             let output = Command::new("sh")
                 .args(["-c", &script])

@@ -469,7 +469,7 @@ mod kubernetes {
         assert!(!container(&manifests).args.as_ref().unwrap().join(" ").contains("insecure"));
         let config = configured(&variables).unwrap();
         assert_eq!(config.streams.replicas, 3);
-        assert_eq!(config.nats.url.split(',').count(), 3, "three nats-servers");
+        assert_eq!(config.nats.servers.len(), 3, "three nats-servers");
         // As it is, with its placeholders, nothing starts.
         variables.insert("NATS_PASSWORD".to_owned(), String::new());
         assert!(configured(&variables).is_err());

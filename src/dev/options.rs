@@ -1,7 +1,7 @@
 //! How a nats-server is to be started.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The settings of one nats-server process. Begin with [`ServerOptions::new`] and change fields.
@@ -14,7 +14,7 @@ pub struct ServerOptions {
     /// from the variable `$NATS_STORE_DIR`, as this project's `nats-server.conf` does: the server refuses
     /// to start when both its file and its command line name a store.
     pub config: Option<PathBuf>,
-    /// Where JetStream keeps its data; created when missing. Only one server at a time may have it.
+    /// Where JetStream keeps its data; created when missing. A second server on it is refused.
     pub store_dir: PathBuf,
     /// The address to bind.
     pub host: String,
@@ -50,6 +50,11 @@ impl ServerOptions {
     pub(super) fn log_path(&self) -> PathBuf {
         let default = || self.store_dir.join("nats-server.log");
         self.log_file.clone().unwrap_or_else(default)
+    }
+
+    /// The file whose lock says that a server has the store.
+    pub(super) fn lock_path(&self) -> PathBuf {
+        store_lock(&self.store_dir)
     }
 
     /// Where the server writes down which port it got.
@@ -93,6 +98,11 @@ impl ServerOptions {
         args.extend(self.extra_args.iter().cloned());
         args
     }
+}
+
+/// The file whose lock says that a server has the store in this folder.
+pub(super) fn store_lock(store_dir: &Path) -> PathBuf {
+    store_dir.join("nats-server.lock")
 }
 
 #[cfg(test)]

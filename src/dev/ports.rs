@@ -1,10 +1,27 @@
-//! The file in which a nats-server writes down the ports it got.
+//! Ports: whether one is free, and the file in which a nats-server writes down those it got.
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use tokio::net::TcpSocket;
+
+/// Whether a server that starts now could listen on `address`; the error says why not.
+///
+/// It binds as a server does, and does not listen, so nobody takes it for one.
+pub(super) fn check_free(address: SocketAddr) -> io::Result<()> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // As servers on Unix do, so that connections of an earlier one do not count. Elsewhere it would take the
+    // port away from whoever has it.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)
+}
 
 /// Makes `folder` ready for a server about to start: there, and without the file of an earlier server,
 /// since one that was killed leaves it behind.

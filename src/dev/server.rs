@@ -8,11 +8,14 @@
 //! - The server has a process group of its own. Ctrl-C in a terminal goes to the whole foreground group,
 //!   and would otherwise end the server while the service is still settling its last executions.
 //! - A guard, a small process beside it, stops the server when this process is killed.
+//!
+//! Two servers on one store would destroy it, so the server holds a lock on its store for as long as its process lives,
+//! even if it outlives this one: the file is its standard input.
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,6 +28,8 @@ pub use super::find::{FindError, find};
 use super::guard::Guard;
 pub use super::info::ServerInfo;
 pub use super::install::InstallError;
+pub use super::lock::Holder;
+use super::lock::{FileLock, LockError};
 pub use super::options::ServerOptions;
 use super::ports;
 pub use super::said::Said;
@@ -41,6 +46,12 @@ pub enum StartError {
     /// The store, the ports file or the log cannot be used.
     #[error("{path}: {1}", path = .0.display())]
     File(PathBuf, io::Error),
+    /// Another server has the store.
+    #[error(
+        "the data in {path} is in use by a nats-server, {1}: stop it, or take another folder",
+        path = .0.display()
+    )]
+    StoreInUse(PathBuf, Holder),
     /// The executable cannot be run.
     #[error("{path} could not be started: {1}", path = .0.display())]
     Spawn(PathBuf, io::Error),
@@ -60,6 +71,8 @@ pub enum StartError {
 pub struct RunningServer {
     child: Child,
     guard: Option<Guard>,
+    /// Held here as well, for systems where a child cannot.
+    lock: Option<FileLock>,
     binary: ServerBinary,
     options: ServerOptions,
     log: PathBuf,
@@ -73,7 +86,8 @@ impl RunningServer {
     /// Starts `binary` and waits until it accepts connections.
     pub async fn start(binary: &ServerBinary, options: ServerOptions) -> Result<Self, StartError> {
         let deadline = options.start_deadline;
-        let mut server = Self::spawn(binary, options)?;
+        let lock = lock_store(&options).await?;
+        let mut server = Self::spawn(binary, options, lock)?;
         match timeout(deadline, server.ready()).await {
             Ok(Ok(port)) => server.port = port,
             Ok(Err(error)) => return Err(error),
@@ -82,7 +96,11 @@ impl RunningServer {
         Ok(server)
     }
 
-    fn spawn(binary: &ServerBinary, options: ServerOptions) -> Result<Self, StartError> {
+    fn spawn(
+        binary: &ServerBinary,
+        options: ServerOptions,
+        lock: FileLock,
+    ) -> Result<Self, StartError> {
         let ports = options.ports_dir();
         ports::clear(&ports).map_err(at(&ports))?;
         let log = options.log_path();
@@ -94,7 +112,7 @@ impl RunningServer {
         command
             .args(options.args())
             .env("NATS_STORE_DIR", options.store_variable())
-            .stdin(Stdio::null())
+            .stdin(lock.share().map_err(at(&options.store_dir))?)
             .stdout(output.try_clone().map_err(at(&log))?)
             .stderr(output);
         #[cfg(unix)]
@@ -104,10 +122,13 @@ impl RunningServer {
         let spawned = command.spawn();
         let child = spawned.map_err(|error| StartError::Spawn(binary.path.clone(), error))?;
         let pid = child.id().unwrap_or_default();
+        // Only the message to whoever finds the store in use is poorer without it.
+        let _ = lock.name_holder(pid);
         Ok(Self {
             child,
             // Without a shell there is no guard, and all else works.
             guard: Guard::over(pid).ok(),
+            lock: Some(lock),
             binary: binary.clone(),
             port: options.port.unwrap_or_default(),
             options,
@@ -184,6 +205,7 @@ impl RunningServer {
             thread::sleep(Duration::from_millis(1));
         }
         self.guard = None;
+        self.lock = None;
     }
 
     /// Starts the server again, on the same port and store. Kills it first if it still runs.
@@ -239,6 +261,16 @@ impl Drop for RunningServer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Takes the store for the server that is about to start.
+async fn lock_store(options: &ServerOptions) -> Result<FileLock, StartError> {
+    let store = &options.store_dir;
+    std::fs::create_dir_all(store).map_err(at(store))?;
+    FileLock::take(&options.lock_path()).await.map_err(|error| match error {
+        LockError::Held(holder) => StartError::StoreInUse(store.clone(), holder),
+        LockError::File(error) => StartError::File(options.lock_path(), error),
+    })
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> StartError {

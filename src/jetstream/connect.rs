@@ -2,21 +2,22 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use async_nats::{Client, ConnectOptions, Event, ServerError};
+use async_nats::{Client, ConnectOptions, Event, ServerAddr, ServerError};
 use tokio::sync::broadcast;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, error, info, warn};
 
 use super::answers::Answers;
 use super::names;
+use super::reminder::Reminder;
 
 /// Where NATS is and who we are there.
 #[derive(Clone, Default)]
 pub struct NatsConfig {
-    /// One URL or several, separated by commas.
-    pub url: String,
+    /// Where servers are: one or several of a cluster.
+    pub servers: Vec<ServerAddr>,
     /// User name, with `password`.
     pub user: Option<String>,
     /// Password, with `user`.
@@ -44,19 +45,33 @@ pub struct NatsConfig {
 /// Without what is secret.
 impl std::fmt::Debug for NatsConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NatsConfig").field("url", &shown(&self.url)).finish_non_exhaustive()
+        f.debug_struct("NatsConfig").field("servers", &shown(&self.servers)).finish_non_exhaustive()
     }
 }
 
-/// Addresses without the users and passwords that they may hold.
-fn shown(urls: &str) -> String {
-    let bare = |url: &str| {
-        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-        if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }
+/// Reads addresses that are separated by commas.
+///
+/// # Errors
+/// The one that is none, as it may be shown: without user and password.
+pub fn parse_servers(text: &str) -> Result<Vec<ServerAddr>, String> {
+    let parse = |text: &str| {
+        let address = text.parse::<ServerAddr>().ok();
+        // It takes any path after the scheme for an address.
+        address.filter(|address| !address.host().is_empty()).ok_or_else(|| bare(text))
     };
-    let bare: Vec<_> = urls.split(',').map(|url| bare(url.trim())).collect();
+    text.split(',').map(str::trim).map(parse).collect()
+}
+
+/// Addresses without the users and passwords that they may hold.
+fn shown(servers: &[ServerAddr]) -> String {
+    let bare: Vec<_> = servers.iter().map(|server| bare(server.as_url_str())).collect();
     bare.join(",")
+}
+
+fn bare(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }
 }
 
 /// Why no connection could be made; more tries of the same will not help.
@@ -69,14 +84,6 @@ pub enum ConnectError {
         path: PathBuf,
         /// What is wrong with it.
         source: std::io::Error,
-    },
-    /// The address is no NATS address.
-    #[error("NATS_URL {url}: {reason}")]
-    Url {
-        /// The address.
-        url: String,
-        /// What is wrong with it.
-        reason: String,
     },
 }
 
@@ -140,19 +147,13 @@ impl Connection {
 /// knows the connection by `name`. `answers` hears which subjects we may not publish to.
 ///
 /// # Errors
-/// Only what waiting cannot mend: an unusable credentials file or address.
+/// Only what waiting cannot mend: an unusable credentials file.
 pub async fn connect(
     config: &NatsConfig,
     name: &str,
     answers: &Answers,
 ) -> Result<Connection, ConnectError> {
-    let urls: Vec<&str> = config.url.split(',').map(str::trim).collect();
-    for url in &urls {
-        if let Err(error) = url.parse::<async_nats::ServerAddr>() {
-            return Err(ConnectError::Url { url: shown(url), reason: error.to_string() });
-        }
-    }
-    let mut last = String::new();
+    let mut said = Reminder::default();
     loop {
         let (refusals, _) = broadcast::channel(MAX_REFUSALS);
         let gone = CancellationToken::new();
@@ -166,14 +167,13 @@ pub async fn connect(
             let ear = Arc::clone(&ear);
             async move { ear.hear(&event) }
         });
-        match options.connect(urls.as_slice()).await {
+        match options.connect(config.servers.as_slice()).await {
             Ok(client) => return Ok(Connection { client, refusals, gone }),
             Err(error) => {
-                let text = error.to_string();
-                // The same line every second helps nobody.
-                if text != last {
-                    warn!(url = shown(&config.url), error = %text, "cannot connect to NATS; trying on");
-                    last = text;
+                let error = error.to_string();
+                if said.is_due(&error, Instant::now()) {
+                    let servers = shown(&config.servers);
+                    warn!(url = servers, error, "cannot connect to NATS; trying on");
                 }
                 tokio::time::sleep(RETRY).await;
             }
@@ -330,10 +330,25 @@ mod tests {
 
     #[test]
     fn addresses_are_shown_without_secrets() {
-        let url = "nats://me:pa@ss@one:4222, two:4222,tls://token@three".to_owned();
-        assert_eq!(shown(&url), "nats://one:4222,two:4222,tls://three");
-        let config = NatsConfig { url, password: Some("hidden".to_owned()), ..Default::default() };
+        let urls = "nats://me:pa@ss@one:4222, two:4222,tls://token@three";
+        let servers = parse_servers(urls).unwrap();
+        assert_eq!(shown(&servers), "nats://one:4222,nats://two:4222,tls://three");
+        let config =
+            NatsConfig { servers, password: Some("hidden".to_owned()), ..Default::default() };
         let text = format!("{config:?}");
         assert!(!text.contains("hidden") && !text.contains("pa@ss"), "{text}");
+        assert_eq!(parse_servers("one,xyz://me:secret@two").unwrap_err(), "xyz://two");
+    }
+
+    #[test]
+    fn what_is_no_address_of_nats_is_refused() {
+        for text in
+            ["xyz://", "xyz://a:4222", "nats://", "nats:///x", "a,,b", ",", "a:b:c", "a:99999"]
+        {
+            assert!(parse_servers(text).is_err(), "{text:?}");
+        }
+        for text in ["localhost", "a:4222", "nats://[::1]:4222", "tls://a, nats://b:1", "me@a"] {
+            assert!(parse_servers(text).is_ok(), "{text:?}");
+        }
     }
 }

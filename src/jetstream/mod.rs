@@ -9,6 +9,7 @@ mod inbox;
 pub mod names;
 pub mod observe;
 pub mod provision;
+pub mod reminder;
 mod route;
 pub mod schedules;
 mod trace;

@@ -3,7 +3,9 @@
 //! Their configurations are `streams/*.json`, the same files that `nats stream add --config` takes.
 
 use async_nats::jetstream;
-use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
+use async_nats::jetstream::context::{
+    AccountError, AccountErrorKind, CreateStreamErrorKind, GetStreamErrorKind,
+};
 use async_nats::jetstream::stream::{Config, Info};
 use futures::TryStreamExt as _;
 use serde_json::Value;
@@ -34,7 +36,13 @@ pub struct StreamOptions {
 /// Why the streams cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvisionError {
-    /// JetStream does not answer: it is off, starting, or we may not use it. Try again.
+    /// NATS has no JetStream for us. Try again: somebody may switch it on.
+    #[error(
+        "{0}: the scheduler keeps everything in JetStream. Switch it on, with -js or a jetstream block \
+         in the configuration of nats-server"
+    )]
+    NoJetStream(&'static str),
+    /// JetStream does not answer: it is starting, or we may not use it. Try again.
     #[error("JetStream does not answer: {0}")]
     Unavailable(String),
     /// A stream would swallow our requests.
@@ -56,10 +64,17 @@ pub enum ProvisionError {
     },
 }
 
+impl ProvisionError {
+    /// Whether another try may go better.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::NoJetStream(_) | Self::Unavailable(_))
+    }
+}
+
 /// Checks that requests reach us, creates the streams that are missing, and reports drift.
 ///
 /// # Errors
-/// See [`ProvisionError`]; only `Unavailable` is worth another try.
+/// See [`ProvisionError`], and [`ProvisionError::may_pass`].
 pub async fn provision(
     js: &jetstream::Context,
     options: StreamOptions,
@@ -103,13 +118,36 @@ async fn create(js: &jetstream::Context, config: Config) -> Result<(), Provision
     }
 }
 
+/// Tells JetStream that is not there from one that does not answer.
+fn unavailable(error: AccountError) -> ProvisionError {
+    use jetstream::ErrorCode;
+    match error.kind() {
+        // Nobody listens on the subjects of JetStream.
+        AccountErrorKind::JetStreamUnavailable => {
+            ProvisionError::NoJetStream("NATS runs without JetStream")
+        }
+        AccountErrorKind::JetStream(error)
+            if error.error_code() == ErrorCode::JETSTREAM_NOT_ENABLED =>
+        {
+            ProvisionError::NoJetStream("NATS runs without JetStream")
+        }
+        AccountErrorKind::JetStream(error)
+            if error.error_code() == ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT =>
+        {
+            ProvisionError::NoJetStream("our account in NATS has no JetStream")
+        }
+        _ => ProvisionError::Unavailable(error.to_string()),
+    }
+}
+
 /// Finds a stream over `cmd.scheduler.>`: with one, callers would see success for every request.
 async fn refuse_captured_requests(js: &jetstream::Context) -> Result<(), ProvisionError> {
-    let unavailable =
-        |error: &dyn std::fmt::Display| ProvisionError::Unavailable(error.to_string());
-    js.query_account().await.map_err(|error| unavailable(&error))?;
-    let streams: Vec<Info> =
-        js.streams().try_collect().await.map_err(|error| unavailable(&error))?;
+    js.query_account().await.map_err(unavailable)?;
+    let streams: Vec<Info> = js
+        .streams()
+        .try_collect()
+        .await
+        .map_err(|error| ProvisionError::Unavailable(error.to_string()))?;
     for stream in streams {
         if stream.config.subjects.iter().any(|subject| overlaps(subject, names::COMMAND_WILDCARD)) {
             return Err(ProvisionError::CapturesRequests { stream: stream.config.name });

@@ -41,6 +41,7 @@ mod service_api;
 mod sizes;
 #[cfg(feature = "otlp")]
 mod spans;
+mod starting;
 mod statistics;
 mod structure;
 mod updates;

@@ -39,6 +39,7 @@ use axum::routing::{MethodFilter, MethodRouter, get, on};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tracing::debug;
 
 use super::error::{ApiError, Code};
@@ -50,7 +51,7 @@ use crate::metrics::Metrics;
 use auth::Grant;
 pub use auth::{Role, Tokens};
 use connections::Connection;
-pub use probe_client::{Probed, ask_live};
+pub use probe_client::{ProbeError, Probed, ask_live};
 use respond::{failure, success};
 use routes::{NO_IDS, Route, routes};
 pub use tls::Certificate;
@@ -78,11 +79,19 @@ pub struct HttpConfig {
     pub max_concurrent: usize,
 }
 
+/// The facade once it listens.
+pub struct Listening {
+    /// Where, with the port that it got, as in `http://127.0.0.1:8008`.
+    pub url: String,
+    /// Ends when the server does.
+    pub serving: JoinHandle<std::io::Result<()>>,
+}
+
 /// Why there is no HTTP.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address} (API_HOST, API_PORT): {error}")]
+    #[error("HTTP cannot listen on {address}: {}", why_not(error))]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -292,6 +301,20 @@ impl Http {
     fn count(&self, method: &Method, route: &'static str, status: StatusCode, started: Instant) {
         let method = respond::name(method);
         self.metrics.http_request(method, route, status.as_u16(), started.elapsed());
+    }
+}
+
+/// Why an address cannot be listened on, and what to do about it.
+fn why_not(error: &std::io::Error) -> String {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::AddrInUse => {
+            "another program does. Stop it, or choose another port with API_PORT \
+            (dev: --http-port), or no HTTP with `off`"
+                .to_owned()
+        }
+        ErrorKind::AddrNotAvailable => "it is no address of this machine; see API_HOST".to_owned(),
+        _ => format!("{error}; see API_HOST and API_PORT"),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -10,6 +11,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 /// Where an instance is asked.
@@ -23,18 +25,53 @@ pub struct Probed {
     pub over_tls: bool,
 }
 
-/// Asks `/live`.
+/// How long the answer may take.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Why an instance is not known to work.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// Nobody knows which port it listens on.
+    #[error("API_PORT is 0, which is any: there is no address to ask. Set API_PORT to a port")]
+    AnyPort,
+    /// Nobody answers, or not that it works.
+    #[error("{url}: {error}")]
+    Failed {
+        /// What was asked.
+        url: String,
+        /// What came of it.
+        error: io::Error,
+    },
+}
+
+/// Asks `/live`, and waits up to 5 seconds for the answer.
 ///
 /// # Errors
 /// If nobody answers, or not that it works.
-pub async fn ask_live(probed: Probed) -> io::Result<()> {
+pub async fn ask_live(probed: Probed) -> Result<(), ProbeError> {
+    if probed.port == 0 {
+        return Err(ProbeError::AnyPort);
+    }
     let host = match probed.host {
         IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         host => host,
     };
-    let stream = TcpStream::connect(SocketAddr::new(host, probed.port)).await?;
-    if !probed.over_tls {
+    let address = SocketAddr::new(host, probed.port);
+    let asked = timeout(DEADLINE, ask_at(address, probed.over_tls)).await;
+    let late = || {
+        let message = format!("no answer within {} s", DEADLINE.as_secs());
+        Err(io::Error::new(io::ErrorKind::TimedOut, message))
+    };
+    let scheme = if probed.over_tls { "https" } else { "http" };
+    let url = format!("{scheme}://{address}/live");
+    asked.unwrap_or_else(|_| late()).map_err(|error| ProbeError::Failed { url, error })
+}
+
+async fn ask_at(address: SocketAddr, over_tls: bool) -> io::Result<()> {
+    let host = address.ip();
+    let stream = TcpStream::connect(address).await?;
+    if !over_tls {
         return ask(stream, host).await;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use axum_server::Handle;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use tokio::net::TcpSocket;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -16,7 +15,7 @@ use super::door::Door;
 use super::reread::{Hangups, Source, follow};
 use super::tls;
 use super::turn::{HEAD, IDLE};
-use super::{Http, HttpError, files};
+use super::{Http, HttpError, Listening, files};
 
 /// Connections that may wait to be accepted; the system may allow fewer.
 const BACKLOG: u32 = 1024;
@@ -28,10 +27,7 @@ impl Http {
     ///
     /// # Errors
     /// See [`HttpError`].
-    pub async fn start(
-        self: Arc<Self>,
-        stop: CancellationToken,
-    ) -> Result<JoinHandle<std::io::Result<()>>, HttpError> {
+    pub async fn start(self: Arc<Self>, stop: CancellationToken) -> Result<Listening, HttpError> {
         let address = SocketAddr::new(self.config.host, self.config.port);
         let listen = |error| HttpError::Listen { address, error };
         let listener = bind(address).map_err(listen)?;
@@ -67,8 +63,9 @@ impl Http {
             stop.cancelled().await;
             handle.graceful_shutdown(Some(GOODBYE));
         });
-        info!("listening on {scheme}://{local}");
-        Ok(serving)
+        let url = format!("{scheme}://{local}");
+        info!("listening on {url}");
+        Ok(Listening { url, serving })
     }
 
     /// The files that are read again.

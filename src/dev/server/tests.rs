@@ -121,3 +121,28 @@ async fn the_example_configuration_gives_way_to_the_options() {
     assert_ne!(server.port(), 4222);
     assert!(folder.join("jetstream").is_dir());
 }
+
+#[tokio::test]
+async fn a_store_that_a_server_has_is_refused_to_a_second_one() {
+    let store = tempfile::tempdir().unwrap();
+    let mut server = start(&store).await;
+    let error = RunningServer::start(&binary(), ServerOptions::new(store.path())).await;
+    let error = error.unwrap_err();
+    let StartError::StoreInUse(_, holder) = error else { panic!("{error}") };
+    assert_eq!(holder.pid(), Some(server.pid()));
+    assert!(answers(&server).await, "the first one goes on");
+    server.stop().await;
+    start(&store).await;
+}
+
+/// As if this process had been killed, and the guard with it.
+#[tokio::test]
+async fn a_server_that_outlives_its_owner_keeps_its_store() {
+    let store = tempfile::tempdir().unwrap();
+    let mut server = start(&store).await;
+    server.lock = None;
+    let error = RunningServer::start(&binary(), ServerOptions::new(store.path())).await;
+    assert!(matches!(error, Err(StartError::StoreInUse(..))), "{error:?}");
+    server.kill();
+    start(&store).await;
+}

@@ -1,0 +1,76 @@
+//! Which lines of the log are written.
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+
+/// What a filter must be.
+pub(super) const EXPECTED: &str = "must be ERROR, WARN, INFO, DEBUG, TRACE or OFF, or such levels per target, as in \
+     info,async_nats=debug";
+
+/// Reads levels separated by commas: one for everything, by default INFO, and others by target.
+///
+/// The library would take any other word for a target, and then write nothing else.
+pub(super) fn parse(text: &str) -> Option<Targets> {
+    let mut targets = Targets::new().with_default(LevelFilter::INFO);
+    for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+        targets = match entry.rsplit_once('=') {
+            Some((target, word)) => targets.with_target(name(target.trim())?, level(word.trim())?),
+            None => targets.with_default(level(entry)?),
+        };
+    }
+    Some(targets)
+}
+
+/// A target, which is the path of a module or the beginning of one.
+fn name(text: &str) -> Option<&str> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
+    (!text.is_empty() && text.chars().all(is_part)).then_some(text)
+}
+
+fn level(word: &str) -> Option<LevelFilter> {
+    Some(match word.to_ascii_lowercase().as_str() {
+        "error" => LevelFilter::ERROR,
+        "warn" => LevelFilter::WARN,
+        "info" => LevelFilter::INFO,
+        "debug" => LevelFilter::DEBUG,
+        "trace" => LevelFilter::TRACE,
+        "off" => LevelFilter::OFF,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn levels_are_for_all_or_for_a_target() {
+        for (text, ours, nats) in [
+            ("INFO", Level::INFO, Level::INFO),
+            ("warn", Level::WARN, Level::WARN),
+            ("info,async_nats=debug", Level::INFO, Level::DEBUG),
+            ("async_nats=error", Level::INFO, Level::ERROR),
+            ("nats_scheduler=debug, ERROR", Level::DEBUG, Level::ERROR),
+        ] {
+            let targets = parse(text).expect(text);
+            for (target, level) in [("nats_scheduler::engine", ours), ("async_nats", nats)] {
+                assert!(targets.would_enable(target, &level), "{text}: {target}");
+                let more = [Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE]
+                    .into_iter()
+                    .find(|more| *more > level);
+                let more = more.expect("no row is about TRACE");
+                assert!(!targets.would_enable(target, &more), "{text}: {target}");
+            }
+        }
+        assert!(!parse("off").unwrap().would_enable("nats_scheduler", &Level::ERROR));
+    }
+
+    #[test]
+    fn other_words_are_refused() {
+        for text in ["loud", "info,loud", "a=loud", "=debug", "a=", "WARNING", "a[b]=info", "3"] {
+            assert!(parse(text).is_none(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What is said of a fault that lasts: at once, and again every 30 seconds; not at each of the tries.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// How long a fault is not said again.
+const INTERVAL: Duration = Duration::from_secs(30);
+/// Different texts that are remembered: those of a few servers that fail in turn.
+const MOST: usize = 16;
+
+/// Remembers what was said, and when.
+#[derive(Debug, Default)]
+pub struct Reminder {
+    said: HashMap<String, Instant>,
+}
+
+impl Reminder {
+    /// Whether `text` is to be said `now`; if so, it counts as said.
+    pub fn is_due(&mut self, text: &str, now: Instant) -> bool {
+        if self.said.get(text).is_some_and(|said| now.duration_since(*said) < INTERVAL) {
+            return false;
+        }
+        if self.said.len() >= MOST {
+            self.said.clear();
+        }
+        self.said.insert(text.to_owned(), now);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_said_at_once_and_then_every_half_minute() {
+        let start = Instant::now();
+        let mut reminder = Reminder::default();
+        let said: Vec<u64> = (0..70)
+            .filter(|second| reminder.is_due("refused", start + Duration::from_secs(*second)))
+            .collect();
+        assert_eq!(said, [0, 30, 60]);
+    }
+
+    #[test]
+    fn faults_that_take_turns_are_each_said_once() {
+        let start = Instant::now();
+        let mut reminder = Reminder::default();
+        let texts = ["refused", "timed out", "refused", "timed out"];
+        let said = texts.map(|text| reminder.is_due(text, start));
+        assert_eq!(said, [true, true, false, false]);
+    }
+}
