@@ -20,6 +20,7 @@ use crate::index::Index;
 use crate::jetstream::names;
 use crate::jetstream::observe::{Observation, last_revision, observe};
 use crate::jetstream::provision::StreamOptions;
+use crate::jetstream::writes::{Place, Writes};
 use crate::load::Load;
 
 /// How long before the end of the grace period what waits is answered.
@@ -31,6 +32,9 @@ const INTERVAL: Duration = Duration::from_secs(5);
 pub const MAX_CLOCK_OFFSET: TimeDelta = TimeDelta::milliseconds(500);
 /// Beyond this the engine is late.
 pub const MAX_TIMER_LAG: Duration = Duration::from_secs(5);
+/// How long nothing can have been written to the bucket for the instance to be ready: longer than it takes
+/// to elect a leader.
+pub const MAX_UNWRITTEN: Duration = Duration::from_secs(10);
 
 /// Where an instance is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +63,8 @@ pub struct Health {
     broken: Mutex<BTreeMap<&'static str, String>>,
     /// What the engine says.
     pub load: Arc<Load>,
+    /// How writing to our streams goes.
+    pub writes: Arc<Writes>,
 }
 
 /// What was seen of NATS last.
@@ -136,6 +142,9 @@ impl Health {
                 Some("the bucket of schedules does not exist")
             }
             Phase::Running if self.is_behind() => Some("changes of schedules are not seen"),
+            Phase::Running if self.is_unwritten() => {
+                Some("nothing can be written to the bucket of schedules")
+            }
             Phase::Running => None,
         }
     }
@@ -143,6 +152,13 @@ impl Health {
     fn is_missing(&self, stream: &str) -> bool {
         let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
         seen.nats.streams.iter().any(|one| one.name == stream && one.exists == Some(false))
+    }
+
+    /// Whether nothing could be written to the bucket for long, so that the instance neither fires nor
+    /// changes anything.
+    fn is_unwritten(&self) -> bool {
+        let trouble = self.writes.trouble(Place::Schedules);
+        trouble.is_some_and(|trouble| trouble.lasting >= MAX_UNWRITTEN)
     }
 
     fn is_behind(&self) -> bool {
@@ -208,7 +224,15 @@ impl Health {
         }
         let timer_lag = self.load.timer_lag(clock::now());
         if timer_lag > MAX_TIMER_LAG {
-            problems.push(format!("timers are late by {} s", timer_lag.as_secs()));
+            let seconds = timer_lag.as_secs();
+            problems.push(format!("what is due has not been acted on for {seconds} s"));
+        }
+        for place in Place::ALL {
+            if let Some(trouble) = self.writes.trouble(place) {
+                let (stream, error) = (place.stream(), trouble.error);
+                let seconds = trouble.lasting.as_secs();
+                problems.push(format!("writes to stream {stream} fail, for {seconds} s: {error}"));
+            }
         }
         let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
         problems.extend(broken.values().cloned());

@@ -41,13 +41,13 @@ pub struct Load {
     pub deaf: AtomicBool,
     /// Since when requests over NATS have been heard without a break, in Unix milliseconds.
     heard_since_ms: AtomicI64,
-    /// When the next timer is due, or what has waited longest was, in Unix milliseconds; 0 for none.
+    /// When the next timer is due, or since when what is due longest is, in Unix milliseconds; 0 for none.
     next_due_ms: AtomicI64,
     stages: [AtomicUsize; 4],
 }
 
 impl Load {
-    /// Says when the next timer is due, or what has waited longest was.
+    /// Says when the next timer is due, or since when what is due longest is.
     pub fn set_next_due(&self, due: Option<DateTime<Utc>>) {
         self.next_due_ms.store(due.map_or(0, |due| due.timestamp_millis()), Ordering::Relaxed);
     }

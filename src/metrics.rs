@@ -7,15 +7,18 @@
 //! Label values that are known beforehand exist at zero from the start, so that a rate counts the
 //! first event too. No label has values without end: users choose only `creator`, which is bounded.
 
+mod format;
+
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+pub use format::Format;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{EncodeGaugeValue, EncodeLabelSet};
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
@@ -23,9 +26,6 @@ use prometheus_client::registry::{Metric, Registry};
 
 use crate::execution::ExecutionStatus;
 use crate::schedule::{ScheduleType, SkipCause, Status};
-
-/// The content type of [`Metrics::encode`]: OpenMetrics.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Creators that are counted by their names; all later ones are counted as [`OTHER`].
 const MAX_CREATORS: usize = 100;
@@ -123,7 +123,7 @@ pub struct Gauges {
     pub queue_depth: usize,
     /// Schedules with a timer.
     pub timers: usize,
-    /// How long the most overdue timer waits.
+    /// How long what is due longest has not been acted on.
     pub timer_lag: Duration,
     /// Claims made ahead that wait for their time.
     pub armed: usize,
@@ -145,6 +145,8 @@ pub struct Gauges {
     pub set_aside: usize,
     /// Records that need a newer version.
     pub left_to_newer: usize,
+    /// Schedules that vanished from the bucket although nobody deleted them.
+    pub vanished: usize,
     /// Executions that the index of the history holds.
     pub history_entries: usize,
     /// Instances that are heard, this one included.
@@ -177,6 +179,8 @@ pub struct StreamGauges {
     pub exists: bool,
     /// How many of its settings differ from ours.
     pub drift: usize,
+    /// Whether what is written to it fails.
+    pub writes_fail: bool,
 }
 
 /// The counters and histograms of one instance.
@@ -312,13 +316,16 @@ impl Metrics {
     }
 
     /// The text of `/metrics`: counters and histograms, and what is read at the moment.
-    pub fn encode(&self, now: &Gauges) -> String {
+    pub fn encode(&self, now: &Gauges, format: Format) -> String {
         let mut text = String::with_capacity(64 * 1024);
         // Writing to a string does not fail.
         let _ = encode_registry(&mut text, &self.registry);
         let _ = encode_registry(&mut text, &now.registry());
         let _ = encode_eof(&mut text);
-        text
+        match format {
+            Format::OpenMetrics => text,
+            Format::Classic => format::classic(&text),
+        }
     }
 
     /// A schedule was created.
@@ -499,7 +506,9 @@ impl Gauges {
                 (labels, self.schedules.get(&(kind, status)).copied().unwrap_or(0))
             })
         });
-        family(to, "schedules_total", "Schedules, as this instance sees them", schedules);
+        family(to, "schedules", "Schedules, as this instance sees them", schedules.clone());
+        // Its name is that of a counter. It stays for those who query it.
+        family(to, "schedules_total", "The same as schedules, by its former name", schedules);
         gauge(
             to,
             "schedule_queue_depth",
@@ -510,7 +519,7 @@ impl Gauges {
         gauge(
             to,
             "scheduler_timer_lag_seconds",
-            "How long what has waited longest is overdue",
+            "How long what is due longest has not been acted on",
             self.timer_lag.as_secs_f64(),
         );
         gauge(
@@ -575,6 +584,11 @@ impl Gauges {
             "Records that cannot be read and are not acted on",
             self.set_aside,
         );
+        to.register(
+            "scheduler_schedules_vanished",
+            "Schedules that vanished from the bucket although nobody deleted them",
+            ConstCounter::new(self.vanished as u64),
+        );
         gauge(
             to,
             "scheduler_left_to_newer_records",
@@ -598,6 +612,9 @@ impl Gauges {
         family(to, "scheduler_stream_up", "Whether the stream is there", up);
         let drift = self.streams.iter().map(|row| (stream(row), row.drift));
         family(to, "scheduler_stream_drift", "Settings of the stream that differ from ours", drift);
+        let failing = self.streams.iter().map(|row| (stream(row), usize::from(row.writes_fail)));
+        let help = "Whether what this instance writes to the stream fails";
+        family(to, "scheduler_stream_writes_failing", help, failing);
         let version = Build { version: env!("CARGO_PKG_VERSION") };
         family(to, "scheduler_build_info", "The version of the service; always 1", [(version, 1)]);
         #[allow(clippy::cast_precision_loss, reason = "exact for the next 280,000 years")]
@@ -612,8 +629,6 @@ impl Gauges {
 /// What Linux says of the process; left out where `/proc` is not mounted.
 #[cfg(target_os = "linux")]
 fn process(registry: &mut Registry) {
-    use prometheus_client::metrics::counter::ConstCounter;
-
     if let Ok(stat) = std::fs::read_to_string("/proc/self/stat")
         // The name of the program comes before, and may hold anything.
         && let Some((_, stat)) = stat.rsplit_once(')')
@@ -805,7 +820,7 @@ mod tests {
     }
 
     fn now(metrics: &Metrics, sample: &str) -> Option<f64> {
-        value(&metrics.encode(&Gauges::default()), sample)
+        value(&metrics.encode(&Gauges::default(), Format::OpenMetrics), sample)
     }
 
     #[test]
@@ -813,7 +828,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.http_request("GET", "/metrics", 200, Duration::from_millis(1));
         metrics.nats_request("schedule.get", 404, Duration::from_millis(1));
-        let text = metrics.encode(&Gauges::default());
+        let text = metrics.encode(&Gauges::default(), Format::OpenMetrics);
         assert!(text.ends_with("\n# EOF\n") && text.matches("# EOF").count() == 1);
         let mut described = HashSet::new();
         for line in text.lines().filter(|line| line.starts_with("# ") && *line != "# EOF") {
@@ -871,7 +886,7 @@ mod tests {
         ] {
             assert_eq!(now(&metrics, sample), Some(expected), "{sample}");
         }
-        let text = metrics.encode(&Gauges::default());
+        let text = metrics.encode(&Gauges::default(), Format::OpenMetrics);
         assert!(!text.contains(r#"status="running""#), "it has not ended");
     }
 
@@ -925,7 +940,7 @@ mod tests {
         }
         metrics.schedule_created(ScheduleType::Cron, "creator-0");
         metrics.schedule_deleted(ScheduleType::Cron, true);
-        let text = metrics.encode(&Gauges::default());
+        let text = metrics.encode(&Gauges::default(), Format::OpenMetrics);
         assert_eq!(text.matches("schedules_created_total{").count(), MAX_CREATORS + 1);
         for (creator, expected) in [("creator-0", 2.0), ("creator-99", 1.0), (OTHER, 900.0)] {
             let sample = format!(r#"schedules_created_total{{type="cron",creator="{creator}"}}"#);
@@ -934,7 +949,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.schedule_created(ScheduleType::Cron, &"ü".repeat(300));
         metrics.schedule_created(ScheduleType::Cron, "a \"b\"\\\n");
-        let text = metrics.encode(&Gauges::default());
+        let text = metrics.encode(&Gauges::default(), Format::OpenMetrics);
         let cut = format!(r#"creator="{}""#, "ü".repeat(MAX_CREATOR));
         assert!(text.contains(&cut) && text.contains(r#"creator="a \"b\"\\\n""#), "{text}");
     }
@@ -954,7 +969,7 @@ mod tests {
     #[test]
     fn what_is_read_at_the_scrape_is_shown_and_what_is_unknown_is_left_out() {
         let metrics = Metrics::new();
-        let unknown = metrics.encode(&Gauges::default());
+        let unknown = metrics.encode(&Gauges::default(), Format::OpenMetrics);
         let gauges = Gauges {
             schedules: [((ScheduleType::Cron, Status::Paused), 4)].into(),
             timer_lag: Duration::from_millis(1500),
@@ -963,12 +978,19 @@ mod tests {
             clock_offset: Some(-0.25),
             nats_rtt: Some(0.002),
             ready: true,
-            streams: vec![StreamGauges { name: "S".to_owned(), exists: true, drift: 2 }],
+            vanished: 3,
+            streams: vec![StreamGauges {
+                name: "S".to_owned(),
+                exists: true,
+                drift: 2,
+                writes_fail: true,
+            }],
             started_at: DateTime::from_timestamp_millis(1_700_000_000_500).unwrap(),
             ..Gauges::default()
         };
-        let text = metrics.encode(&gauges);
+        let text = metrics.encode(&gauges, Format::OpenMetrics);
         for (sample, expected) in [
+            (r#"schedules{type="cron",status="paused"}"#, 4.0),
             (r#"schedules_total{type="cron",status="paused"}"#, 4.0),
             (r#"scheduler_in_flight{stage="delivering"}"#, 3.0),
             ("scheduler_timer_lag_seconds", 1.5),
@@ -976,8 +998,10 @@ mod tests {
             ("scheduler_clock_offset_seconds", -0.25),
             ("scheduler_nats_rtt_seconds", 0.002),
             ("scheduler_ready", 1.0),
+            ("scheduler_schedules_vanished_total", 3.0),
             (r#"scheduler_stream_up{stream="S"}"#, 1.0),
             (r#"scheduler_stream_drift{stream="S"}"#, 2.0),
+            (r#"scheduler_stream_writes_failing{stream="S"}"#, 1.0),
             ("process_start_time_seconds", 1_700_000_000.5),
         ] {
             assert_eq!(value(&text, sample), Some(expected), "{sample}");
@@ -992,7 +1016,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn the_process_is_measured() {
-        let text = Metrics::new().encode(&Gauges::default());
+        let text = Metrics::new().encode(&Gauges::default(), Format::OpenMetrics);
         let of = |sample| value(&text, sample).unwrap();
         assert!(of("process_resident_memory_bytes") > 500_000.0);
         assert!(of("process_open_fds") >= 3.0);

@@ -149,8 +149,9 @@ pub async fn serve(
         background.clone(),
     );
     tokio::spawn(watching);
-    let store = Store::open(js.clone()).await?;
-    let history = History::open(js.clone(), background.clone()).await?;
+    let store = Store::open(js.clone(), Arc::clone(&health.writes)).await?;
+    let writes = Arc::clone(&health.writes);
+    let history = History::open(js.clone(), writes, background.clone()).await?;
     health.follows(loaded.clone(), history.loaded());
     let delivery = Delivery::open(js.clone(), answers, background.clone()).await?;
     let members = Members::new(Uuid::new_v4(), Arc::clone(&health.load));

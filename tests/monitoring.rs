@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use nats_scheduler::execution::ExecutionStatus;
-use nats_scheduler::metrics::{Gauges, Lock, LockFailure, Metrics, StreamGauges};
+use nats_scheduler::metrics::{Format, Gauges, Lock, LockFailure, Metrics, StreamGauges};
 use nats_scheduler::schedule::{ScheduleType, SkipCause};
 use promql_parser::label::Matchers;
 use promql_parser::parser::value::ValueType;
@@ -36,6 +36,10 @@ fn read(name: &str) -> String {
 
 /// The text of an instance at which everything has happened once.
 fn exposition() -> String {
+    exposition_in(Format::OpenMetrics)
+}
+
+fn exposition_in(format: Format) -> String {
     let (kind, second) = (ScheduleType::Cron, Duration::from_secs(1));
     let metrics = Metrics::new();
     metrics.schedule_created(kind, "alice");
@@ -50,13 +54,19 @@ fn exposition() -> String {
     metrics.http_request("GET", "/metrics", 200, second);
     metrics.http_cut("idle", 1);
     metrics.nats_request("schedule.get", 200, second);
-    metrics.encode(&Gauges {
+    let gauges = Gauges {
         watch_lag: Some(1),
         clock_offset: Some(0.1),
         nats_rtt: Some(0.1),
-        streams: vec![StreamGauges { name: "S".to_owned(), exists: true, drift: 0 }],
+        streams: vec![StreamGauges {
+            name: "S".to_owned(),
+            exists: true,
+            drift: 0,
+            writes_fail: false,
+        }],
         ..Gauges::default()
-    })
+    };
+    metrics.encode(&gauges, format)
 }
 
 /// A metric as it is exposed.
@@ -319,5 +329,47 @@ fn the_table_of_the_readme_is_what_is_exposed() {
     }
     for name in table.keys() {
         assert!(exposed.contains_key(name), "README.md has {name}, which is not exposed");
+    }
+}
+
+/// Prometheus's own tool on the metrics, the alerts and their tests. `PROMTOOL` names it, else it is
+/// `promtool` on the `PATH`; these tests are the only ones here that need it.
+#[cfg(feature = "cli-tests")]
+mod promtool {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
+    use nats_scheduler::metrics::Format;
+
+    /// Runs it in the folder of the rules; whether it succeeded, and what it said.
+    fn promtool(arguments: &[&str], input: &str) -> (bool, String) {
+        let tool = std::env::var("PROMTOOL").unwrap_or_else(|_| "promtool".to_owned());
+        let mut child = Command::new(&tool)
+            .args(arguments)
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/monitoring"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{tool}: {error}; install it or set PROMTOOL"));
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let texts = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        (output.status.success(), texts.concat())
+    }
+
+    #[test]
+    fn it_finds_nothing_in_the_metrics_but_the_one_name_that_stays() {
+        let (_, said) = promtool(&["check", "metrics"], &super::exposition_in(Format::Classic));
+        let expected = r#"schedules_total non-counter metrics should not have "_total" suffix"#;
+        assert_eq!(said.trim(), expected);
+    }
+
+    #[test]
+    fn it_takes_the_alerts_and_their_tests_pass() {
+        for arguments in [["check", "rules", "alerts.yml"], ["test", "rules", "alerts_test.yml"]] {
+            let (is_well, said) = promtool(&arguments, "");
+            assert!(is_well, "{arguments:?}: {said}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -13,7 +13,8 @@ use super::reply::Reply;
 use super::{Api, Caller};
 use crate::clock;
 use crate::health::Seen;
-use crate::index::SetAside;
+use crate::index::{SetAside, Vanished};
+use crate::jetstream::writes::Place;
 use crate::stored::format;
 
 /// A request without fields.
@@ -49,7 +50,7 @@ pub struct ServiceStatus {
     pub clock_offset_ms: Option<f64>,
     /// Records that were written and that this instance has not seen.
     pub watch_lag: Option<u64>,
-    /// How long what has waited longest is overdue, be it for the engine or for a permit, in milliseconds.
+    /// How long what is due longest has not been acted on, in milliseconds.
     pub timer_lag_ms: u64,
     /// Schedules by status.
     pub schedules: BTreeMap<String, usize>,
@@ -57,6 +58,8 @@ pub struct ServiceStatus {
     pub streams: Vec<StreamStatus>,
     /// Records that cannot be read: they are not acted on and harm nothing else.
     pub set_aside: Vec<SetAside>,
+    /// Schedules that vanished from the bucket although nobody deleted them, since the instance runs.
+    pub vanished: Option<Vanished>,
     /// Records that need a newer version of the service: this instance leaves them to such.
     pub left_to_newer: LeftToNewer,
 }
@@ -72,6 +75,9 @@ pub struct LeftToNewer {
     pub supported: u16,
 }
 
+/// How long schedules that vanished are a problem: somebody has to know, and nothing mends it.
+const VANISHED_LATELY: TimeDelta = TimeDelta::hours(1);
+
 /// One of our streams.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct StreamStatus {
@@ -81,21 +87,31 @@ pub struct StreamStatus {
     pub exists: Option<bool>,
     /// Settings that differ from ours.
     pub drift: Vec<String>,
+    /// Why what is written to it fails, if it does.
+    pub write_error: Option<String>,
 }
 
 impl Api {
-    /// What is the matter, each in a sentence for people, with what is known of records.
-    pub(in crate::api) fn problems(&self) -> Vec<String> {
+    /// What is the matter, each in a sentence for people; nothing if all is well.
+    pub fn problems(&self) -> Vec<String> {
         let mut problems = self.health.problems();
-        let set_aside = self.index.set_aside().len();
-        if set_aside > 0 {
-            problems.push(format!("{set_aside} records cannot be read"));
+        let unreadable = self.index.set_aside().len();
+        if unreadable > 0 {
+            problems.push(format!("{unreadable} records cannot be read"));
         }
         let (count, needs) = self.index.left_to_newer();
         let others = self.health.load.others_act_on.load(Ordering::Relaxed);
         if count > 0 && others < usize::from(needs) {
             problems.push(format!(
                 "{count} schedules need a newer version of the service, and none is heard: they do not fire"
+            ));
+        }
+        if let Some(Vanished { schedules, at }) = self.index.vanished()
+            && clock::now() - at < VANISHED_LATELY
+        {
+            let at = at.to_rfc3339_opts(SecondsFormat::Millis, true);
+            problems.push(format!(
+                "{schedules} schedules vanished from the bucket although nobody deleted them, the last at {at}"
             ));
         }
         problems
@@ -114,15 +130,19 @@ impl Api {
         for ((_, status), count) in self.index.counts() {
             *schedules.entry(status.as_str().to_owned()).or_default() += count;
         }
-        let set_aside = self.index.set_aside();
         let problems = self.problems();
         let (count, needs) = self.index.left_to_newer();
         let left_to_newer = LeftToNewer { count, needs, supported: format::supported() };
         let Seen { nats, watch_lag, .. } = self.health.seen();
+        let write_error = |stream: &str| {
+            let place = Place::ALL.into_iter().find(|place| place.stream() == stream)?;
+            self.health.writes.trouble(place).map(|trouble| trouble.error)
+        };
         let streams = nats.streams.into_iter().map(|stream| StreamStatus {
             name: stream.name.to_owned(),
             exists: stream.exists,
             drift: stream.drift,
+            write_error: write_error(stream.name),
         });
         let load = &self.health.load;
         let timer_lag = load.timer_lag(clock::now());
@@ -145,7 +165,8 @@ impl Api {
             timer_lag_ms: u64::try_from(timer_lag.as_millis()).unwrap_or(u64::MAX),
             schedules,
             streams: streams.collect(),
-            set_aside,
+            set_aside: self.index.set_aside(),
+            vanished: self.index.vanished(),
             left_to_newer,
         };
         Ok(Reply::new(status, caller))

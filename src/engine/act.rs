@@ -89,8 +89,7 @@ pub(crate) fn arm(
     now: DateTime<Utc>,
     events: &UnboundedSender<Event>,
 ) {
-    let due = |attempt: &Attempt| accepted.schedule.due_at(attempt);
-    for (attempt, recovered) in accepted.attempts().filter(|(attempt, _)| due(attempt) > now) {
+    for (attempt, recovered) in accepted.attempts().filter(|(a, _)| accepted.due_at(a) > now) {
         let prepared = execute::prepare(shared, accepted, attempt);
         let (accepted, attempt) = (Arc::clone(accepted), attempt.clone());
         let _ = events.send(Event::Armed(Armed { accepted, attempt, prepared, recovered }));
@@ -109,7 +108,7 @@ pub(crate) async fn act(
     urgent: Option<Urgent>,
 ) {
     let attempts: Vec<_> =
-        accepted.attempts().filter(|(a, _)| accepted.schedule.due_at(a) <= armed_at).collect();
+        accepted.attempts().filter(|(a, _)| accepted.due_at(a) <= armed_at).collect();
     let quiet = accepted.skip.is_empty() && accepted.finish.is_empty();
     match &attempts[..] {
         [] if quiet => {}

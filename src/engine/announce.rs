@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::Shared;
 use crate::failpoint::failpoint;
 use crate::jetstream::deliver::connected;
+use crate::jetstream::writes::Place;
 use crate::jetstream::{WriteError, names};
 use crate::plan::View as _;
 use crate::schedule::Change;
@@ -46,6 +47,7 @@ async fn publish(shared: &Shared, schedule: Uuid, change: &Change) {
         PublishMessage::build().payload(body).message_id(change.event_id.to_string())
     };
     let (mut message, mut complained, mut is_bare) = (message(change), false, false);
+    let mut insistent = shared.store.writes().insist(Place::Audit);
     loop {
         connected(&shared.js.client()).await;
         let sent = match shared.js.send_publish(subject.clone(), message.clone()).await {
@@ -59,6 +61,7 @@ async fn publish(shared: &Shared, schedule: Uuid, change: &Change) {
             message = message.payload(bare);
             continue;
         }
+        insistent.failed(&error);
         if !std::mem::replace(&mut complained, true) {
             warn!(schedule_id = %schedule, event = change.kind.event(), %error, "change cannot be announced; trying on");
         }

@@ -30,7 +30,7 @@ impl Armory {
     /// Adds an attempt.
     pub(crate) fn add(&mut self, armed: Armed) {
         let priority = armed.accepted.schedule.spec.priority;
-        let due = armed.accepted.schedule.due_at(&armed.attempt);
+        let due = armed.accepted.due_at(&armed.attempt);
         let id = armed.attempt.execution_id;
         self.waiting.insert((due, Reverse(priority), id), armed);
     }

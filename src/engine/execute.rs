@@ -29,6 +29,7 @@ pub(crate) fn prepare(shared: &Shared, accepted: &Accepted, attempt: &Attempt) -
     let schedule = &accepted.schedule;
     let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
     let mut execution = Box::new(Execution::started(schedule, attempt, claim, clock::now()));
+    execution.timings.due_at = Some(accepted.due_at(attempt));
     if let Phase::Claimed { at, .. } = attempt.phase {
         execution.timings.claimed_at = Some(at);
     }

@@ -53,6 +53,7 @@ mod execute;
 mod finish;
 mod follow;
 pub mod membership;
+mod overdue;
 mod queue;
 mod rates;
 mod run;

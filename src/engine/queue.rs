@@ -63,13 +63,6 @@ impl Queue {
         self.waiting.len()
     }
 
-    /// Since when the one waits that has waited longest; looks at all of them.
-    pub(crate) fn oldest_waiting(&self) -> Option<DateTime<Utc>> {
-        // What is to be done at once, whenever that was, has no time to be late by.
-        let due = self.waiting.values().map(|ready| ready.due.0);
-        due.filter(|due| *due > DateTime::UNIX_EPOCH).min()
-    }
-
     /// When the next timer is due.
     pub(crate) fn next(&self) -> Option<DateTime<Utc>> {
         self.timers.first().map(|(due, _)| *due)
@@ -191,7 +184,6 @@ mod tests {
             queue.unqueue(id);
         }
         assert_eq!(queue.waiting(), 2);
-        assert_eq!(queue.oldest_waiting(), Some(at(10)), "the other is for at once");
         assert!(queue.request.len() <= 2 * 3 + MANY, "{}", queue.request.len());
         assert_eq!(queue.pop(Lane::Request), Some((stays, 5)));
         assert_eq!(queue.pop(Lane::Request), None);

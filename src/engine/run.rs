@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use chrono::{DateTime, Duration, Utc};
 use futures::StreamExt as _;
@@ -20,6 +19,7 @@ use super::announce::announce;
 use super::armed::Armory;
 use super::follow::follow;
 use super::membership::Members;
+use super::overdue::Overdue;
 use super::queue::{Lane, Queue};
 use super::rates::Rates;
 use super::work::{Claiming, Done, Worked, work};
@@ -39,8 +39,6 @@ const RIDE: Duration = Duration::seconds(2);
 const LINGER: Duration = Duration::milliseconds(250);
 /// Priority of work that only settles: below everything that is due.
 const SETTLING: u8 = 0;
-/// How often it is said how late the engine is.
-const SAY: std::time::Duration = std::time::Duration::from_millis(500);
 /// When it is looked again whether the time is known.
 const UNSURE: Duration = Duration::milliseconds(250);
 /// When work that NATS did not let us do is tried again.
@@ -49,8 +47,10 @@ const LATER: Duration = Duration::seconds(1);
 /// The engine of one instance.
 pub struct Engine {
     pub(super) shared: Arc<Shared>,
-    queue: Queue,
-    armory: Armory,
+    pub(super) queue: Queue,
+    pub(super) armory: Armory,
+    /// What is due and not acted on.
+    pub(super) overdue: Overdue,
     /// Schedules whose record is being written: never two writes of ours at once.
     busy: HashSet<Uuid>,
     /// What is done and not yet folded into its record.
@@ -70,8 +70,6 @@ pub struct Engine {
     events: UnboundedSender<Event>,
     received: UnboundedReceiver<Event>,
     tasks: TaskTracker,
-    /// When it was last said how late it is.
-    said_at: Instant,
 }
 
 impl Engine {
@@ -89,6 +87,7 @@ impl Engine {
         Self {
             queue: Queue::default(),
             armory: Armory::default(),
+            overdue: Overdue::default(),
             busy: HashSet::new(),
             unsettled: HashMap::new(),
             announcing: HashSet::new(),
@@ -101,7 +100,6 @@ impl Engine {
             events,
             received,
             tasks: TaskTracker::new(),
-            said_at: Instant::now(),
             shared: Arc::new(Shared {
                 js: delivery.js().clone(),
                 delivery,
@@ -155,20 +153,6 @@ impl Engine {
         self.drain().await;
     }
 
-    fn say_load(&mut self) {
-        let load = &self.shared.load;
-        load.timers.store(self.queue.timers(), Ordering::Relaxed);
-        load.waiting.store(self.queue.waiting(), Ordering::Relaxed);
-        load.armed.store(self.armory.len(), Ordering::Relaxed);
-        load.instances.store(self.shared.members.count(), Ordering::Relaxed);
-        // To look at all that waits takes a while if much does.
-        if self.said_at.elapsed() >= SAY {
-            self.said_at = Instant::now();
-            let next = self.queue.next().into_iter().chain(self.armory.next());
-            load.set_next_due(next.chain(self.queue.oldest_waiting()).min());
-        }
-    }
-
     fn next_due(&self) -> Option<DateTime<Utc>> {
         self.queue.next().into_iter().chain(self.next_release()).min()
     }
@@ -186,6 +170,7 @@ impl Engine {
         let Some(entry) = self.shared.index.get(id) else {
             self.queue.set(id, None);
             self.queue.unqueue(id);
+            self.overdue.clear(id);
             if let Some(done) = self.unsettled.remove(&id) {
                 self.shared.end(done.executions());
             }
@@ -220,6 +205,9 @@ impl Engine {
         }
         let wake = wake_at(&entry.schedule, &*self.shared);
         let settle_at = self.settle_at.get(&id).copied();
+        if wake.is_none_or(|wake| wake > clock::now()) {
+            self.overdue.clear(id);
+        }
         if wake.into_iter().chain(settle_at).all(|at| at > clock::now()) {
             // Another instance was quicker.
             self.queue.unqueue(id);
@@ -236,6 +224,7 @@ impl Engine {
             Event::Look(id) => self.look_at(id),
             Event::Free(id) => {
                 self.busy.remove(&id);
+                self.overdue.clear(id);
                 self.not_before.remove(&id);
                 self.look_at(id);
             }
@@ -309,12 +298,16 @@ impl Engine {
                 let sends = self.sends(&entry, now);
                 if let Some(later) = self.must_wait(&entry, sends, now) {
                     self.not_before.insert(id, later);
+                    self.overdue.clear(id);
                     self.look_at(id);
                     continue;
                 }
                 if sends > 0 && entry.schedule.spec.delivery.mode == DeliveryMode::Request {
                     lane = Lane::Request;
                 }
+            }
+            if let Some(wake) = wake {
+                self.note_due(&entry, wake, now);
             }
             // Settling alone never goes before work that is due.
             let priority = if wake.is_some() { entry.schedule.spec.priority } else { SETTLING };

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use tracing::{debug, warn};
 use uuid::Uuid;
 
@@ -34,6 +35,8 @@ pub(crate) struct Accepted {
     pub(crate) skip: Vec<(Attempt, SkippedRange)>,
     /// Attempts whose end was reported, to write to the history.
     pub(crate) finish: Vec<Attempt>,
+    /// When those that had waited were due.
+    due: Vec<(Uuid, DateTime<Utc>)>,
     /// The write that allows it.
     pub(crate) written: Written,
 }
@@ -78,6 +81,12 @@ impl Accepted {
         let recover = self.recover.iter().map(|attempt| (attempt, true));
         self.fire.iter().map(|attempt| (attempt, false)).chain(recover)
     }
+
+    /// When an attempt is due.
+    pub(crate) fn due_at(&self, attempt: &Attempt) -> DateTime<Utc> {
+        let waited = self.due.iter().find(|(id, _)| *id == attempt.execution_id);
+        waited.map_or_else(|| self.schedule.due_at(attempt), |(_, due_at)| *due_at)
+    }
 }
 
 /// How a piece of work ended.
@@ -109,7 +118,7 @@ pub(crate) async fn work(shared: &Shared, id: Uuid, done: &Done, claim: Claiming
         if !plan.fire.is_empty() {
             failpoint("before_claim");
         }
-        let Plan { schedule, fire, recover, skip, finish } = plan;
+        let Plan { schedule, fire, recover, skip, finish, due } = plan;
         let schedule = Arc::new(schedule);
         let writing = shared.load.enter(Stage::Claiming);
         let result = write(shared, &schedule, &entry, deadline).await;
@@ -118,7 +127,7 @@ pub(crate) async fn work(shared: &Shared, id: Uuid, done: &Done, claim: Claiming
         match result {
             Ok(written) => {
                 shared.end(done.executions());
-                let accepted = Accepted { schedule, fire, recover, skip, finish, written };
+                let accepted = Accepted { schedule, fire, recover, skip, finish, due, written };
                 return Worked::Accepted(Arc::new(accepted));
             }
             Err(WriteError::Conflict) => {

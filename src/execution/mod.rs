@@ -71,7 +71,8 @@ impl ExecutionStatus {
 /// The instants of an attempt's way, for the whole story of an execution.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Timings {
-    /// When it was due: its nominal time and the schedule's jitter.
+    /// When it was due: an occurrence at its nominal time and the schedule's jitter, a retry when it was
+    /// promised, and what had to wait for something else when it could be made.
     #[serde(default)]
     pub due_at: Option<DateTime<Utc>>,
     /// When it was first claimed: up to half a second before its time.

@@ -5,6 +5,7 @@
 //! Entries only move forward: what carries a revision that is not newer is ignored, so the watch,
 //! a leader read and our own accepted writes may arrive in any order.
 
+mod aside;
 mod dependents;
 mod filter;
 mod intern;
@@ -22,16 +23,16 @@ mod state;
 mod tests;
 mod wanted;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+pub use aside::{SetAside, Shown, Vanished};
 pub use filter::{ScheduleFilter, TagsMatch};
 pub use list::{Found, Listing};
 pub use orders::{Place, Sort};
@@ -52,17 +53,6 @@ pub struct Entry {
     pub schedule: Arc<Schedule>,
     /// Its compiled timing.
     pub trigger: Arc<Trigger>,
-}
-
-/// A record that could not be read: somebody wrote it by hand.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct SetAside {
-    /// The key in the bucket.
-    pub key: String,
-    /// Its revision.
-    pub revision: u64,
-    /// Why it could not be read.
-    pub reason: String,
 }
 
 /// What a name's key holds.
@@ -207,11 +197,6 @@ impl Index {
         let _ = self.seen.subscribe().wait_for(|seen| *seen >= revision).await;
     }
 
-    /// Records that could not be read.
-    pub fn set_aside(&self) -> Vec<SetAside> {
-        self.read(|state| state.set_aside.values().cloned().collect())
-    }
-
     /// Takes in the value of a key: a stored record, or nothing where the key was deleted.
     pub fn apply(&self, key: &str, revision: u64, value: Option<&[u8]>) {
         if key.starts_with(NAME_KEY_PREFIX) {
@@ -227,7 +212,7 @@ impl Index {
         }
         match (id, value.map(|value| read_record(id, value))) {
             (Some(id), None) => self.remove(id, revision),
-            (None, None) => {}
+            (None, None) => self.forget_aside(key, revision),
             (Some(_), Some(Ok((schedule, trigger)))) => {
                 let (schedule, trigger) = (Arc::new(schedule), Arc::new(trigger));
                 self.insert(Entry { revision, schedule, trigger });
@@ -273,12 +258,12 @@ impl Index {
     }
 
     /// Forgets what a complete replay of the bucket up to `revision` did not show.
-    pub fn retain(&self, seen: &HashSet<Uuid>, revision: u64) {
+    pub fn retain(&self, shown: &Shown, revision: u64) {
         let stale: Vec<Uuid> = self.read(|state| {
             let entries = state.entries.iter().map(|(id, entry)| (id, entry.revision));
             let newer = state.newer.iter().map(|(id, left)| (id, left.revision));
             let all = entries.chain(newer);
-            all.filter(|(id, known)| !seen.contains(*id) && *known <= revision)
+            all.filter(|(id, known)| !shown.has(**id) && *known <= revision)
                 .map(|(id, _)| *id)
                 .collect()
         });
@@ -287,6 +272,7 @@ impl Index {
         }
         self.write(|state| {
             state.deleted.clear();
+            state.set_aside.retain(|key, aside| aside.revision > revision || shown.has_aside(key));
             let replay = state.replay;
             state.coming.retain(|_, coming| coming.replay == replay || coming.revision > revision);
             state.coming.shrink_to_fit();
@@ -295,8 +281,10 @@ impl Index {
 
     /// Forgets everything: the bucket is not the one that it was.
     pub fn clear(&self) {
-        let ids: Vec<Uuid> =
-            self.write(|state| std::mem::take(state).entries.into_keys().collect());
+        let ids: Vec<Uuid> = self.write(|state| {
+            let fresh = State { vanished: state.vanished, ..State::default() };
+            std::mem::replace(state, fresh).entries.into_keys().collect()
+        });
         self.seen.send_replace(0);
         for id in ids {
             let _ = self.changes.send(id);
@@ -352,16 +340,6 @@ impl Index {
         }
     }
 
-    /// Sets a record aside: it is shown to operators and not acted on.
-    fn refuse(&self, id: Option<Uuid>, key: &str, revision: u64, reason: &str) {
-        tracing::error!(key, revision, reason, "record set aside: it cannot be read");
-        if let Some(id) = id {
-            self.remove(id, revision);
-        }
-        let aside = SetAside { key: key.to_owned(), revision, reason: reason.to_owned() };
-        self.write(|state| state.set_aside.insert(key.to_owned(), aside));
-    }
-
     // A panic while the lock is held cannot leave the maps half changed in a way that matters:
     // every decision is confirmed by the bucket.
     fn read<T>(&self, f: impl FnOnce(&State) -> T) -> T {
@@ -380,7 +358,9 @@ impl Reservation {
     }
 }
 
-/// The id in the key of a schedule's record.
+/// The id in the key of a schedule's record. In another spelling it is another key, and no schedule's.
 pub fn schedule_id(key: &str) -> Option<Uuid> {
-    Uuid::try_parse(key.strip_prefix(SCHEDULE_KEY_PREFIX)?).ok()
+    let text = key.strip_prefix(SCHEDULE_KEY_PREFIX)?;
+    let id = Uuid::try_parse(text).ok()?;
+    (id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == text).then_some(id)
 }

@@ -10,7 +10,7 @@ use super::dependents::Dependents;
 use super::newer::Left;
 use super::orders::Orders;
 use super::rows::Rows;
-use super::{ComingSchedule, Entry, SetAside};
+use super::{ComingSchedule, Entry, SetAside, Vanished};
 use crate::schedule::{Schedule, Status};
 
 #[derive(Default)]
@@ -21,6 +21,8 @@ pub(super) struct State {
     /// Revisions at which keys were deleted, so that an older read cannot bring them back.
     pub(super) deleted: HashMap<Uuid, (u64, Instant)>,
     pub(super) set_aside: BTreeMap<String, SetAside>,
+    /// Schedules that vanished from the bucket.
+    pub(super) vanished: Option<Vanished>,
     pub(super) per_creator: HashMap<String, usize>,
     /// By key.
     pub(super) coming: HashMap<String, ComingSchedule>,

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::deliver::connected;
+use super::writes::{Place, Writes};
 use super::{WriteError, names};
 use crate::execution::Execution;
 use crate::history_index::{HistoryIndex, Limits};
@@ -54,21 +55,24 @@ pub struct History {
     stream: Stream,
     index: Arc<RwLock<HistoryIndex>>,
     loaded: state::Receiver<bool>,
+    writes: Arc<Writes>,
 }
 
 impl History {
-    /// Opens the history behind `js`, whose stream must exist, and follows it until `stop`.
+    /// Opens the history behind `js`, whose stream must exist, and follows it until `stop`; how writing to
+    /// it goes is noted in `writes`.
     ///
     /// # Errors
     /// If the stream cannot be found or reached.
     pub async fn open(
         js: jetstream::Context,
+        writes: Arc<Writes>,
         stop: CancellationToken,
     ) -> Result<Self, jetstream::context::GetStreamError> {
         let stream = js.get_stream(names::EXECUTIONS_STREAM).await?;
         let index = HistoryIndex::new(limits(&stream.cached_info().config));
         let (sender, loaded) = state::channel(false);
-        let history = Self { js, stream, index: Arc::new(RwLock::new(index)), loaded };
+        let history = Self { js, stream, index: Arc::new(RwLock::new(index)), loaded, writes };
         tokio::spawn(history.clone().follow(sender, stop));
         Ok(history)
     }
@@ -87,6 +91,7 @@ impl History {
         let mut event = Cow::Borrowed(execution);
         let subject = names::execution_subject(execution.status.event(), execution.schedule_id);
         let (mut unknown_since, mut complained) = (None, false);
+        let mut insistent = self.writes.insist(Place::Executions);
         loop {
             connected(&self.js.client()).await;
             let repeats_late =
@@ -112,6 +117,7 @@ impl History {
                     continue;
                 }
                 Err(error) => {
+                    insistent.failed(&error);
                     unknown_since.get_or_insert_with(Instant::now);
                     if !std::mem::replace(&mut complained, true) {
                         warn!(execution_id = %execution.id, %error, "history cannot be written; trying on");

@@ -1,5 +1,6 @@
 //! The rim that touches NATS: everything stored, watched, recorded or delivered goes through here.
 
+mod account;
 pub mod answers;
 pub mod connect;
 pub mod deliver;
@@ -14,6 +15,7 @@ mod route;
 pub mod schedules;
 mod trace;
 pub mod watch;
+pub mod writes;
 
 use std::error::Error as _;
 use std::time::Duration;

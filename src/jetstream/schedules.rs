@@ -13,16 +13,19 @@
 //!
 //! A crash during any of this leaves a record that somebody wrote completely, or the one before.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use async_nats::jetstream;
+use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use bytes::Bytes;
 use uuid::Uuid;
 
 use super::frontier::Frontier;
+use super::writes::{Place, Writes};
 use super::{WriteError, names};
 use crate::schedule::{Room, Schedule};
 
@@ -53,22 +56,31 @@ pub struct Store {
     client: Client,
     stream: Stream,
     frontier: Frontier,
+    writes: Arc<Writes>,
 }
 
 impl Store {
-    /// The bucket behind `js`, which must exist.
+    /// The bucket behind `js`, which must exist; how writing to it goes is noted in `writes`.
     ///
     /// # Errors
     /// If the stream cannot be found or reached.
-    pub async fn open(js: jetstream::Context) -> Result<Self, jetstream::context::GetStreamError> {
+    pub async fn open(
+        js: jetstream::Context,
+        writes: Arc<Writes>,
+    ) -> Result<Self, jetstream::context::GetStreamError> {
         let stream = js.get_stream(names::SCHEDULES_STREAM).await?;
         let (client, frontier) = (js.client(), Frontier::new(js.client()));
-        Ok(Self { js, client, stream, frontier })
+        Ok(Self { js, client, stream, frontier, writes })
     }
 
     /// The stream behind the bucket.
     pub fn stream(&self) -> &Stream {
         &self.stream
+    }
+
+    /// How writing to our streams goes.
+    pub fn writes(&self) -> &Writes {
+        &self.writes
     }
 
     /// How far the bucket has been written.
@@ -169,7 +181,20 @@ impl Store {
     }
 
     async fn send(&self, key: &str, message: PublishMessage) -> Result<u64, WriteError> {
-        Ok(self.js.send_publish(names::key_subject(key), message).await?.await?.sequence)
+        let sent = match self.js.send_publish(names::key_subject(key), message).await {
+            Ok(ack) => ack.await,
+            Err(error) => Err(error),
+        };
+        // Then it is not the bucket that refuses.
+        let is_too_large =
+            sent.as_ref().is_err_and(|error| error.kind() == PublishErrorKind::MaxPayloadExceeded);
+        let sent = sent.map_err(WriteError::from);
+        match &sent {
+            Ok(_) => self.writes.done(Place::Schedules),
+            Err(error) if !is_too_large => self.writes.failed(Place::Schedules, error),
+            Err(_) => {}
+        }
+        Ok(sent?.sequence)
     }
 
     /// Writes a record at the revision it was decided from, and settles an unknown outcome.

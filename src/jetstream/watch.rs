@@ -1,28 +1,34 @@
 //! Keeping the index in step with the bucket.
 //!
 //! The watch is a hint. It can miss markers that expired while we were away, it stays silent after
-//! the bucket was recreated or its sequences went back, and on an empty bucket it never says that
-//! it has shown everything. So once a minute it is compared with the stream's
-//! own account, and whenever they disagree the bucket is replayed from the start.
+//! the bucket was recreated, its sequences went back or it was purged, and on an empty bucket it never says
+//! that it has shown everything. So every five seconds it is compared with the stream's own account, and
+//! whenever they disagree the bucket is replayed from the start. Schedules that are not there then, and of
+//! whose deletion nothing is shown, have vanished: what is gone is gone, and is said.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use async_nats::jetstream::kv::{Operation, Store as Bucket, Watch};
-use async_nats::jetstream::stream::Info;
+use async_nats::jetstream::stream::{Info, State};
 use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
 use tokio::sync::watch as state;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
+use super::account::Account;
 use super::names;
-use crate::index::Index;
+use crate::clock;
+use crate::index::{Index, Shown};
 
 /// How often the watch is compared with the stream.
-const RECONCILE: Duration = Duration::from_secs(60);
+const RECONCILE: Duration = Duration::from_secs(5);
+/// What was stored so long ago must have been shown.
+const SHOWN_WITHIN: Duration = Duration::from_secs(60);
+/// How often in a row the stream must hold too little: what expires is replaced by a marker a moment later.
+const DIFFERENCES: u32 = 2;
 /// How long we may be cut off and still be shown what was deleted; markers last for an hour.
 const MARKERS_LAST: Duration = Duration::from_secs(45 * 60);
 /// How long a replay may be silent before the stream is asked whether there is more.
@@ -38,7 +44,15 @@ pub async fn follow(
     loaded: state::Sender<bool>,
     stop: CancellationToken,
 ) {
-    let mut follower = Follower { js, index, loaded, created: None, seen: 0 };
+    let mut follower = Follower {
+        js,
+        index,
+        loaded,
+        created: None,
+        seen: 0,
+        account: Account::default(),
+        was_cut_off: false,
+    };
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -62,6 +76,10 @@ struct Follower {
     created: Option<DateTime<Utc>>,
     /// Highest revision that the watch showed.
     seen: u64,
+    /// All that it showed.
+    account: Account,
+    /// Whether deletions may have been missed, markers and all.
+    was_cut_off: bool,
 }
 
 impl Follower {
@@ -74,12 +92,20 @@ impl Follower {
         let _ = self.loaded.send_replace(true);
         let mut reconcile = tokio::time::interval(RECONCILE);
         reconcile.reset();
-        let (mut last_check, mut cut_off) = (self.seen, None::<Instant>);
+        let (mut last_check, mut cut_off) = ((Instant::now(), self.seen), None::<Instant>);
+        // What the stream said of itself, until all has been shown that it had by then.
+        let (mut said, mut differences) = (None::<State>, 0);
         loop {
             tokio::select! {
                 item = watch.next() => match item {
                     None => return "the watch ended".to_owned(),
-                    Some(Ok(entry)) => self.apply(&entry),
+                    Some(Ok(entry)) => {
+                        // The next one comes after all that the stream had by then.
+                        self.compare(&mut said, entry.revision - 1, &mut differences);
+                        self.apply(&entry);
+                        account_for(&mut self.account, &entry);
+                        self.compare(&mut said, self.seen, &mut differences);
+                    }
                     // The watch mends itself and goes on: an error is not its end.
                     Some(Err(error)) => debug!(%error, "watch"),
                 },
@@ -88,24 +114,45 @@ impl Follower {
                         return "the watch and the stream disagree".to_owned();
                     }
                     Ok(_) if cut_off.is_some_and(|since| since.elapsed() > MARKERS_LAST) => {
+                        self.was_cut_off = true;
                         return "the stream was out of reach for long".to_owned();
                     }
-                    Ok(info) => (last_check, cut_off) = (info.state.last_sequence, None),
+                    Ok(info) => {
+                        cut_off = None;
+                        if last_check.0.elapsed() >= SHOWN_WITHIN {
+                            last_check = (Instant::now(), info.state.last_sequence);
+                        }
+                        said = Some(info.state);
+                        self.compare(&mut said, self.seen, &mut differences);
+                    }
                     Err(error) => {
                         cut_off.get_or_insert_with(Instant::now);
                         warn!(%error, "cannot compare the watch with the stream");
                     }
                 },
             }
+            if differences >= DIFFERENCES {
+                return "the bucket does not hold all that was in it".to_owned();
+            }
+        }
+    }
+
+    /// Compares the account with what the stream said, once all `shown` is what it had by then. Counts how
+    /// often in a row it held too little.
+    fn compare(&mut self, said: &mut Option<State>, shown: u64, differences: &mut u32) {
+        if let Some(state) = said.take_if(|state| state.last_sequence <= shown) {
+            let agrees = self.account.agrees(&state, clock::now());
+            *differences = if agrees { 0 } else { *differences + 1 };
         }
     }
 
     /// Whether what the watch showed agrees with the stream: it is the same stream, its sequences
-    /// did not go back, and all that was stored a minute ago has been shown.
-    fn is_sound(&self, info: &Info, last_check: u64) -> bool {
+    /// did not go back, and all that was stored by a check long ago has been shown.
+    fn is_sound(&self, info: &Info, (checked, last): (Instant, u64)) -> bool {
+        let must_be_shown = if checked.elapsed() >= SHOWN_WITHIN { last } else { 0 };
         self.created == Some(info.created)
             && info.state.last_sequence >= self.seen
-            && self.seen >= last_check.min(info.state.last_sequence)
+            && self.seen >= must_be_shown.min(info.state.last_sequence)
     }
 
     async fn replay(&mut self) -> Result<(Bucket, Watch), String> {
@@ -122,16 +169,14 @@ impl Follower {
         self.seen = 0;
         self.index.begin_replay();
         let mut watch = bucket.watch_with_history(">").await.map_err(|error| text(&error))?;
-        let mut keys = HashSet::new();
+        let (mut shown, mut account) = (Shown::default(), Account::default());
         let started = Instant::now();
         let mut remaining = info.state.messages;
         while remaining > 0 {
             match tokio::time::timeout(SILENCE, watch.next()).await {
                 Ok(Some(Ok(entry))) => {
-                    let id = entry.key.strip_prefix(names::SCHEDULE_KEY_PREFIX);
-                    if let Some(id) = id.and_then(|id| uuid::Uuid::try_parse(id).ok()) {
-                        keys.insert(id);
-                    }
+                    shown.add(&entry.key);
+                    account_for(&mut account, &entry);
                     self.apply(&entry);
                     remaining = entry.delta;
                 }
@@ -150,7 +195,14 @@ impl Follower {
         // What was deleted, markers and all, before we came is not shown, and is seen all the same.
         self.seen = self.seen.max(info.state.last_sequence);
         self.index.saw(self.seen);
-        self.index.retain(&keys, self.seen);
+        self.index.retain(&shown, self.seen);
+        let before = std::mem::replace(&mut self.account, account);
+        let vanished = before.schedules_unknown_to(&self.account);
+        let was_cut_off = std::mem::take(&mut self.was_cut_off);
+        if vanished > 0 && !was_cut_off {
+            error!(vanished, "schedules are not in the bucket any more, and nobody deleted them");
+            self.index.note_vanished(vanished);
+        }
         let (schedules, elapsed_ms) = (self.index.len(), started.elapsed().as_millis());
         info!(schedules, elapsed_ms, "schedules loaded");
         Ok((bucket, watch))
@@ -162,4 +214,9 @@ impl Follower {
         self.seen = self.seen.max(entry.revision);
         self.index.saw(entry.revision);
     }
+}
+
+fn account_for(account: &mut Account, entry: &jetstream::kv::Entry) {
+    let has_value = entry.operation == Operation::Put;
+    account.take(&entry.key, entry.revision, has_value, entry.created);
 }

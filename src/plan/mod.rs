@@ -81,6 +81,8 @@ pub struct Plan {
     /// Attempts whose end was reported, and skipped occurrences of others, to write to the history
     /// unless it has their outcome.
     pub finish: Vec<Attempt>,
+    /// When those of them were due that had waited: once they are claimed, the record does not say.
+    pub due: Vec<(Uuid, DateTime<Utc>)>,
 }
 
 /// Works out what to do at `now`; `None` if nothing is.
@@ -102,6 +104,7 @@ pub fn plan(
         }
     }
     let mut room = room(&plan.schedule);
+    let room_since = room_since(&plan.schedule);
     for attempt in &mut plan.schedule.attempts {
         match &mut attempt.phase {
             Phase::Waiting { due_at }
@@ -110,6 +113,8 @@ pub fn plan(
                     && *due_at <= now
                     && may_fire(schedule, &plan.fire) =>
             {
+                plan.due
+                    .push((attempt.execution_id, room_since.map_or(*due_at, |at| at.max(*due_at))));
                 attempt.phase = claimed.clone();
                 attempt.token = token(schedule, attempt.execution_id);
                 plan.fire.push(attempt.clone());
@@ -203,6 +208,15 @@ pub(crate) fn room(schedule: &Schedule) -> usize {
     allowed.saturating_sub(under_way)
 }
 
+/// When what has ended and is not settled yet made room, if something had to.
+fn room_since(schedule: &Schedule) -> Option<DateTime<Utc>> {
+    let reported = schedule.attempts.iter().filter_map(|attempt| match &attempt.phase {
+        Phase::Reported { report, .. } => Some(report.at),
+        _ => None,
+    });
+    reported.max().filter(|_| schedule.spec.delivery.mode.takes_time())
+}
+
 fn is_under_way(attempt: &Attempt) -> bool {
     matches!(attempt.phase, Phase::Claimed { .. } | Phase::Running { .. })
 }
@@ -285,7 +299,7 @@ impl Plan {
     /// A write that allows nothing.
     pub(crate) fn of(schedule: Schedule) -> Self {
         let (fire, recover, skip, finish) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { schedule, fire, recover, skip, finish }
+        Self { schedule, fire, recover, skip, finish, due: Vec::new() }
     }
 }
 
@@ -331,6 +345,8 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
 
 #[cfg(test)]
 mod jitter;
+#[cfg(test)]
+mod lateness;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]

@@ -176,7 +176,7 @@ impl Plan {
 
     /// Lets an occurrence wait until there is room.
     fn buffer(&mut self, at: DateTime<Utc>) {
-        let phase = Phase::Waiting { due_at: at };
+        let phase = Phase::Waiting { due_at: at + self.schedule.jitter(at) };
         self.schedule.attempts.push(Attempt::new(self.schedule.id, at, 1, phase));
         self.schedule.occurrence_count += 1;
     }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Duration, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{MAX_ENDED, MAX_WAITING, SCHEDULER};
+use super::{MAX_ENDED, MAX_WAITING, SCHEDULER, room};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::schedule::{
     Attempt, Author, Cancel, Change, ChangeKind, EndedOccurrence, Phase, Schedule, ScheduleType,
@@ -43,6 +43,10 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution, followed: bool) -> boo
         return hand_over(schedule, index, ended);
     }
     let attempt = schedule.attempts.remove(index);
+    // It was what the others waited for.
+    if room(schedule) == 1 {
+        schedule.let_go(ended.time);
+    }
     let was_made = matches!(ended.status, ExecutionStatus::Success | ExecutionStatus::Failed);
     if was_made {
         schedule.run_count += 1;

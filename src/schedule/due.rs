@@ -21,11 +21,27 @@ impl Schedule {
         due.unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
 
-    /// When an attempt at an occurrence is due. Only the first of the schedule's own waits for the
-    /// jitter.
+    /// When an attempt is due, as far as the record says: one that waits knows it; an occurrence is due
+    /// at its nominal time and the schedule's jitter. A retry, or a run beside the schedule's own times,
+    /// is claimed when it is due, and then only the time of that is left.
     pub fn due_at(&self, attempt: &Attempt) -> DateTime<Utc> {
-        let of_the_schedule = attempt.number == 1 && attempt.manual.is_none();
-        if of_the_schedule { self.due(attempt.scheduled_for) } else { attempt.scheduled_for }
+        let is_occurrence = attempt.number == 1 && attempt.manual.is_none();
+        match attempt.phase {
+            Phase::Waiting { due_at } => due_at,
+            _ if is_occurrence => self.due(attempt.scheduled_for),
+            Phase::Claimed { at, .. } => at,
+            Phase::Running { since, .. } | Phase::Reported { since, .. } => since,
+            Phase::Skipped { .. } => attempt.scheduled_for,
+        }
+    }
+
+    /// Notes that what waits may be made from `at` on. It had to wait until then, so it was not late.
+    pub fn let_go(&mut self, at: DateTime<Utc>) {
+        for attempt in &mut self.attempts {
+            if let Phase::Waiting { due_at } = &mut attempt.phase {
+                *due_at = at.max(*due_at);
+            }
+        }
     }
 
     /// The latest time of an occurrence that was claimed ahead of its time and will be acted on.

@@ -145,7 +145,11 @@ pub fn apply_update(
             schedule.status = Status::Active;
         }
     }
-    schedule.is_active = update.is_active.unwrap_or(schedule.is_active);
+    let is_active = update.is_active.unwrap_or(schedule.is_active);
+    if is_active && !schedule.is_active {
+        schedule.let_go(now);
+    }
+    schedule.is_active = is_active;
     Ok(())
 }
 

@@ -593,7 +593,8 @@ async fn what_happens_is_counted() {
     answer(http.ask(Method::DELETE, &format!("/api/v1/schedules/{good}"))).await;
     let text = wait_for("the counters", || async {
         let metrics = http.get("/metrics").await;
-        assert!(metrics.header("content-type").starts_with("application/openmetrics-text"));
+        assert_eq!(metrics.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+        assert_eq!(metrics.header("vary"), "accept");
         let text = metrics.body.as_str().unwrap().to_owned();
         text.contains("schedule_executions_total{schedule_type=\"cron\",status=\"failed\"} 2")
             .then_some(text)
@@ -602,6 +603,7 @@ async fn what_happens_is_counted() {
     for line in [
         "schedules_created_total{type=\"cron\",creator=\"anna\"} 2",
         "schedules_deleted_total{type=\"cron\",hard_delete=\"false\"} 1",
+        "schedules{type=\"cron\",status=\"active\"} 1",
         "schedules_total{type=\"cron\",status=\"active\"} 1",
         "schedule_executions_total{schedule_type=\"cron\",status=\"success\"} 1",
         "schedule_retries_total{schedule_type=\"cron\",attempt=\"2\"} 1",
@@ -618,6 +620,12 @@ async fn what_happens_is_counted() {
     ] {
         assert!(text.lines().any(|have| have == line), "no {line} in\n{text}");
     }
+    assert!(text.contains("# TYPE schedules_created_total counter\n") && !text.contains("# EOF"));
+    let asks = http.ask(Method::GET, "/metrics").header("Accept", "application/openmetrics-text");
+    let open = answer(asks).await;
+    assert!(open.header("content-type").starts_with("application/openmetrics-text; version=1.0.0"));
+    let open = open.body.as_str().unwrap();
+    assert!(open.contains("# TYPE schedules_created counter\n") && open.ends_with("# EOF\n"));
     assert!(
         text.contains("nats_requests_total{operation=\"execution.list\",status=\"200\"}"),
         "{text}"

@@ -15,6 +15,7 @@ mod firing;
 mod formats;
 mod harness;
 mod header_values;
+mod health;
 mod heartbeats;
 mod history;
 mod hostile;

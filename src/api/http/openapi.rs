@@ -79,8 +79,9 @@ pub(super) fn document(routes: &[(Route, usize)], operations: &[Operation], toke
             "security": security_of_metrics,
             "operationId": "metrics", "tags": ["service"], "summary": "Metrics for Prometheus",
             "responses": {
-                "200": { "description": "In the format of OpenMetrics.",
-                         "content": { "application/openmetrics-text": { "schema": { "type": "string" } } } },
+                "200": { "description": "In Prometheus's text format, or in that of OpenMetrics where `Accept` names it.",
+                         "content": { "text/plain": { "schema": { "type": "string" } },
+                                      "application/openmetrics-text": { "schema": { "type": "string" } } } },
                 "401": refusal("No token that is known was sent.", &error),
                 "403": refusal("Who asks may not do this.", &error),
             },

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use schemars::JsonSchema;
@@ -18,7 +18,8 @@ use super::super::operations::{Access, Answer};
 use super::respond::{failure, marked, success};
 use super::{Http, request};
 use crate::clock;
-use crate::metrics::{CONTENT_TYPE as METRICS_TYPE, Gauges, StreamGauges};
+use crate::jetstream::writes::Place;
+use crate::metrics::{Format, Gauges, StreamGauges};
 
 /// What a probe answers.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -78,11 +79,15 @@ fn answer(
     response
 }
 
-/// What Prometheus reads.
+/// What Prometheus reads, in the format that it asks for.
 pub(super) async fn metrics(State(http): State<Arc<Http>>, request: Request) -> Response {
     let refused = http.admit(&request, Access::Read).err();
-    let text = || http.metrics.encode(&http.gauges()).into();
-    http.page(&request, "/metrics", METRICS_TYPE, refused, text)
+    let accept = request.headers().get_all(ACCEPT).iter();
+    let format = Format::accepted(accept.filter_map(|header| header.to_str().ok()));
+    let text = || http.metrics.encode(&http.gauges(), format).into();
+    let mut response = http.page(&request, "/metrics", format.content_type(), refused, text);
+    response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
+    response
 }
 
 impl Http {
@@ -121,6 +126,9 @@ impl Http {
             name: stream.name.to_owned(),
             exists: stream.exists == Some(true),
             drift: stream.drift.len(),
+            writes_fail: Place::ALL.into_iter().any(|place| {
+                place.stream() == stream.name && health.writes.trouble(place).is_some()
+            }),
         };
         Gauges {
             schedules: api.map_or_else(HashMap::new, |api| api.index.counts()),
@@ -137,6 +145,7 @@ impl Http {
             ready: health.not_ready().is_none(),
             set_aside: api.map_or(0, |api| api.index.set_aside().len()),
             left_to_newer: api.map_or(0, |api| api.index.left_to_newer().0),
+            vanished: api.and_then(|api| api.index.vanished()).map_or(0, |one| one.schedules),
             history_entries: api.map_or(0, |api| api.history.len()),
             instances: load.instances.load(Relaxed),
             streams: seen.nats.streams.iter().map(stream).collect(),

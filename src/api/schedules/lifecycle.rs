@@ -198,6 +198,7 @@ impl Api {
         }
         schedule.status = Status::Active;
         schedule.pause_reason = None;
+        schedule.let_go(now);
         self.skip_due(schedule, now, SkipCause::Paused)?;
         let dependent = schedule.spec.timing.schedule_type == ScheduleType::Dependent;
         schedule.consecutive_failures = 0;

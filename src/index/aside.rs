@@ -1,0 +1,151 @@
+//! What is in the bucket and cannot be shown as a schedule, and what is not there any more.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Index, schedule_id};
+use crate::clock;
+use crate::jetstream::names::SCHEDULE_KEY_PREFIX;
+
+/// A record that could not be read: somebody wrote it by hand.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SetAside {
+    /// The key in the bucket.
+    pub key: String,
+    /// Its revision.
+    pub revision: u64,
+    /// Why it could not be read.
+    pub reason: String,
+}
+
+/// Schedules that are not in the bucket any more although nobody deleted them: it was purged or replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Vanished {
+    /// How many, since the instance runs.
+    pub schedules: usize,
+    /// When that was noticed last.
+    pub at: DateTime<Utc>,
+}
+
+/// The keys that a replay of the bucket has shown.
+#[derive(Debug, Default)]
+pub struct Shown {
+    ids: HashSet<Uuid>,
+    /// Keys that would be those of schedules, and name none.
+    strange: HashSet<String>,
+}
+
+impl Shown {
+    /// Takes in a key.
+    pub fn add(&mut self, key: &str) {
+        if let Some(id) = schedule_id(key) {
+            self.ids.insert(id);
+        } else if key.starts_with(SCHEDULE_KEY_PREFIX) {
+            self.strange.insert(key.to_owned());
+        }
+    }
+
+    /// Whether the record of a schedule was shown.
+    pub fn has(&self, id: Uuid) -> bool {
+        self.ids.contains(&id)
+    }
+
+    /// Whether a key that was set aside was shown.
+    pub(super) fn has_aside(&self, key: &str) -> bool {
+        schedule_id(key).map_or_else(|| self.strange.contains(key), |id| self.has(id))
+    }
+}
+
+impl Index {
+    /// Records that could not be read.
+    pub fn set_aside(&self) -> Vec<SetAside> {
+        self.read(|state| state.set_aside.values().cloned().collect())
+    }
+
+    /// Sets a record aside: it is shown to operators and not acted on.
+    pub(super) fn refuse(&self, id: Option<Uuid>, key: &str, revision: u64, reason: &str) {
+        tracing::error!(key, revision, reason, "record set aside: it cannot be read");
+        if let Some(id) = id {
+            self.remove(id, revision);
+        }
+        let aside = SetAside { key: key.to_owned(), revision, reason: reason.to_owned() };
+        self.write(|state| state.set_aside.insert(key.to_owned(), aside));
+    }
+
+    /// Forgets a record that was set aside: its key was deleted at a revision.
+    pub(super) fn forget_aside(&self, key: &str, revision: u64) {
+        self.write(|state| {
+            if state.set_aside.get(key).is_some_and(|aside| aside.revision <= revision) {
+                state.set_aside.remove(key);
+            }
+        });
+    }
+
+    /// Notes that schedules vanished from the bucket.
+    pub fn note_vanished(&self, schedules: usize) {
+        self.write(|state| {
+            let before = state.vanished.map_or(0, |vanished| vanished.schedules);
+            state.vanished = Some(Vanished { schedules: before + schedules, at: clock::now() });
+        });
+    }
+
+    /// Schedules that vanished from the bucket, if any did.
+    pub fn vanished(&self) -> Option<Vanished> {
+        self.read(|state| state.vanished)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jetstream::names::schedule_key;
+
+    fn aside(index: &Index) -> Vec<String> {
+        index.set_aside().into_iter().map(|aside| aside.key).collect()
+    }
+
+    #[test]
+    fn a_key_that_is_no_schedule_s_clears_when_it_is_deleted() {
+        let (index, _) = Index::new();
+        index.apply("schedule.nonsense", 5, Some(b"x"));
+        index.apply("schedule.other", 6, Some(b"x"));
+        index.apply("schedule.nonsense", 4, None);
+        assert_eq!(aside(&index), ["schedule.nonsense", "schedule.other"], "an older marker");
+        index.apply("schedule.nonsense", 7, None);
+        assert_eq!(aside(&index), ["schedule.other"]);
+    }
+
+    #[test]
+    fn what_a_replay_does_not_show_again_clears() {
+        let (index, _) = Index::new();
+        let keys = [1, 2].map(|n| schedule_key(Uuid::from_u128(n)));
+        let [first, second] = keys.each_ref().map(String::as_str);
+        for (key, revision) in
+            [("schedule.gone", 1), ("schedule.stays", 2), ("new", 9), (first, 3), (second, 4)]
+        {
+            index.apply(key, revision, Some(b"x"));
+        }
+        let mut shown = Shown::default();
+        index.begin_replay();
+        for key in ["schedule.stays", second] {
+            shown.add(key);
+            index.apply(key, 8, Some(b"x"));
+        }
+        index.retain(&shown, 8);
+        assert_eq!(aside(&index), ["new", second, "schedule.stays"]);
+    }
+
+    #[test]
+    fn an_id_in_another_spelling_is_another_key() {
+        let id = Uuid::from_u128(0xabc);
+        assert_eq!(schedule_id(&schedule_key(id)), Some(id));
+        let upper = format!("schedule.{}", id.to_string().to_uppercase());
+        for key in [upper, format!("schedule.{}", id.simple()), format!("schedule.{{{id}}}")] {
+            assert_eq!(schedule_id(&key), None, "{key}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What the bucket must hold, by what the watch has shown of it.
+//!
+//! Somebody may purge the bucket, or a part of it: nothing is shown then. But the stream says how many
+//! messages it holds and which is the first, and one that holds fewer than were shown has lost some. It may
+//! hold more: markers of deletions, which go without a word when their time is over. Only young ones, which
+//! must still be there, are counted; so a loss of few keys can be hidden by as many old markers, and shows
+//! when these are gone.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use async_nats::jetstream::stream::State;
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::index::schedule_id;
+
+/// A marker of this age is still there: those of the service last for an hour, others for longer.
+const YOUNG: TimeDelta = TimeDelta::minutes(50);
+
+/// What was shown last of a key.
+#[derive(Clone, Copy, Debug)]
+struct Shown {
+    revision: u64,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Schedule,
+    Other,
+    Marker,
+}
+
+/// The keys that were shown, by hash: some 50 bytes each.
+#[derive(Debug, Default)]
+pub(super) struct Account {
+    keys: HashMap<u64, Shown>,
+    /// Markers, in the order of their ages.
+    markers: VecDeque<(DateTime<Utc>, u64, u64)>,
+    /// The stream's first message when it was last sure that none of the keys lies before it.
+    first: u64,
+}
+
+impl Account {
+    /// Takes in what was shown: a value, or that there is none any more.
+    pub(super) fn take(&mut self, key: &str, revision: u64, has_value: bool, at: DateTime<Utc>) {
+        let hash = hash(key);
+        let kind = match has_value {
+            true if schedule_id(key).is_some() => Kind::Schedule,
+            true => Kind::Other,
+            false => Kind::Marker,
+        };
+        self.keys.insert(hash, Shown { revision, kind });
+        if kind == Kind::Marker {
+            self.markers.push_back((at, hash, revision));
+        }
+    }
+
+    /// Whether a stream that stands so at `now` can hold all that was shown by its last sequence.
+    pub(super) fn agrees(&mut self, stream: &State, now: DateTime<Utc>) -> bool {
+        while let Some(&(at, hash, revision)) = self.markers.front()
+            && now - at >= YOUNG
+        {
+            self.markers.pop_front();
+            if self.keys.get(&hash).is_some_and(|shown| shown.revision == revision) {
+                self.keys.remove(&hash);
+            }
+        }
+        let first = stream.first_sequence;
+        let is_gone = |shown: &Shown| shown.kind != Kind::Marker && shown.revision < first;
+        if first != self.first {
+            if self.keys.values().any(is_gone) {
+                return false;
+            }
+            self.first = first;
+        }
+        stream.messages >= self.keys.len() as u64
+    }
+
+    /// How many schedules this account has of which the other one knows nothing, not even that they were
+    /// deleted.
+    pub(super) fn schedules_unknown_to(&self, other: &Self) -> usize {
+        let schedules = self.keys.iter().filter(|(_, shown)| shown.kind == Kind::Schedule);
+        schedules.filter(|(hash, _)| !other.keys.contains_key(hash)).count()
+    }
+}
+
+/// The same for each account, so that two can be compared.
+fn hash(key: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jetstream::names::schedule_key;
+
+    fn stream(messages: u64, first: u64, last: u64) -> State {
+        let state = serde_json::json!({
+            "messages": messages, "bytes": 0, "first_seq": first, "last_seq": last,
+            "first_ts": at(0), "last_ts": at(0), "consumer_count": 0,
+        });
+        serde_json::from_value(state).unwrap()
+    }
+
+    fn at(minutes: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(minutes * 60, 0).unwrap()
+    }
+
+    fn schedule(n: u128) -> String {
+        schedule_key(uuid::Uuid::from_u128(n))
+    }
+
+    fn account(keys: &[(&str, u64, bool)]) -> Account {
+        let mut account = Account::default();
+        for (key, revision, has_value) in keys {
+            account.take(key, *revision, *has_value, at(0));
+        }
+        account
+    }
+
+    #[test]
+    fn a_stream_that_holds_fewer_messages_has_lost_some() {
+        let mut three = account(&[("a", 1, true), ("b", 2, true), ("a", 3, true), ("c", 4, true)]);
+        assert!(three.agrees(&stream(3, 2, 4), at(0)));
+        assert!(three.agrees(&stream(4, 2, 4), at(0)), "an old marker");
+        assert!(!three.agrees(&stream(2, 2, 4), at(0)), "b or another is gone");
+        assert!(!three.agrees(&stream(0, 5, 4), at(0)), "all are gone");
+    }
+
+    #[test]
+    fn what_lies_before_the_first_message_is_gone_however_many_there_are() {
+        let mut two = account(&[("a", 7, true), ("b", 9, true)]);
+        assert!(two.agrees(&stream(2, 7, 9), at(0)));
+        assert!(!two.agrees(&stream(5, 8, 9), at(0)));
+        assert!(!two.agrees(&stream(5, 8, 9), at(0)), "nor when it is looked at again");
+    }
+
+    #[test]
+    fn young_markers_hide_nothing_and_old_ones_may_be_gone() {
+        let mut deleted = account(&[("a", 1, true), ("b", 2, true), ("a", 3, false)]);
+        assert!(deleted.agrees(&stream(2, 2, 3), at(49)));
+        assert!(!deleted.agrees(&stream(1, 3, 3), at(49)), "the marker is there and b is not");
+        assert!(deleted.agrees(&stream(1, 2, 3), at(50)), "the marker is gone");
+        deleted.take("a", 4, true, at(51));
+        assert!(!deleted.agrees(&stream(1, 4, 4), at(51)));
+        let mut again = account(&[("a", 1, false), ("a", 2, true)]);
+        assert!(again.agrees(&stream(1, 2, 2), at(60)), "it was put again");
+        assert!(!again.agrees(&stream(0, 3, 2), at(60)));
+    }
+
+    #[test]
+    fn schedules_vanish_and_what_was_deleted_or_is_none_does_not() {
+        let keys = [1, 2, 3].map(schedule);
+        let [one, two, three] = keys.each_ref().map(String::as_str);
+        let before =
+            account(&[(one, 1, true), (two, 2, true), (three, 3, true), ("name.x", 4, true)]);
+        let after = account(&[(two, 9, true), (three, 10, false)]);
+        assert_eq!(before.schedules_unknown_to(&after), 1);
+        assert_eq!(before.schedules_unknown_to(&Account::default()), 3);
+        assert_eq!(after.schedules_unknown_to(&before), 0);
+    }
+}

@@ -1,0 +1,197 @@
+//! How writing to our streams goes: what fails, and for how long.
+//!
+//! A write that fails is repeated, or told to whoever asked for it. Here it is kept for those who ask how
+//! the service is. A write to the bucket is one try, and the next one that succeeds clears the stream. An
+//! event of the history or of the audit is repeated until the stream has it, and may be the only one that
+//! the stream does not take: it counts as failing until then, whatever becomes of others.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{WriteError, names};
+
+/// How long a refusal counts that nobody has tried again since.
+const REFUSED_LATELY: Duration = Duration::from_secs(60);
+/// The same of a write that was not acknowledged.
+const LOST_LATELY: Duration = Duration::from_secs(15);
+/// A lost acknowledgement, or an election of a leader, is over by then.
+const TRANSIENT: Duration = Duration::from_secs(2);
+
+/// What we write to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The bucket of schedules.
+    Schedules,
+    /// The history of executions.
+    Executions,
+    /// The changes of schedules.
+    Audit,
+}
+
+impl Place {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Schedules, Self::Executions, Self::Audit];
+
+    /// The stream behind it.
+    pub fn stream(self) -> &'static str {
+        match self {
+            Self::Schedules => names::SCHEDULES_STREAM,
+            Self::Executions => names::EXECUTIONS_STREAM,
+            Self::Audit => names::AUDIT_STREAM,
+        }
+    }
+}
+
+/// What fails of what is written to a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// From the first failure to the latest, or until now where the same write is being repeated.
+    pub lasting: Duration,
+    /// The latest error, for people.
+    pub error: String,
+}
+
+/// How writing to each of our streams goes.
+#[derive(Debug, Default)]
+pub struct Writes([Mutex<State>; 3]);
+
+#[derive(Debug, Default)]
+struct State {
+    /// Writes that are being repeated.
+    stuck: usize,
+    failing: Option<Failing>,
+}
+
+#[derive(Debug)]
+struct Failing {
+    first: Instant,
+    latest: Instant,
+    is_refused: bool,
+    error: String,
+}
+
+impl Failing {
+    fn counts_for(&self) -> Duration {
+        if self.is_refused { REFUSED_LATELY } else { LOST_LATELY }
+    }
+}
+
+impl Writes {
+    /// A write was acknowledged.
+    pub fn done(&self, place: Place) {
+        let mut state = self.state(place);
+        if state.stuck == 0 {
+            state.failing = None;
+        }
+    }
+
+    /// A write failed. To lose against another write is no failure, and what is too large is its author's.
+    pub fn failed(&self, place: Place, error: &WriteError) {
+        if !matches!(error, WriteError::Conflict | WriteError::TooLarge(_)) {
+            self.state(place).fail(error);
+        }
+    }
+
+    /// A write that is repeated until it succeeds; it is over when dropped.
+    pub fn insist(&self, place: Place) -> Insistent<'_> {
+        Insistent { writes: self, place, has_failed: false }
+    }
+
+    /// What fails, unless that may be a matter of moments.
+    pub fn trouble(&self, place: Place) -> Option<Trouble> {
+        let state = self.state(place);
+        let failing = state.failing.as_ref()?;
+        let is_stuck = state.stuck > 0;
+        if !is_stuck && failing.latest.elapsed() > failing.counts_for() {
+            return None;
+        }
+        let until = if is_stuck { Instant::now() } else { failing.latest };
+        let lasting = until.duration_since(failing.first);
+        let counts = failing.is_refused || lasting >= TRANSIENT;
+        counts.then(|| Trouble { lasting, error: failing.error.clone() })
+    }
+
+    fn state(&self, place: Place) -> MutexGuard<'_, State> {
+        self.0[place as usize].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn fail(&mut self, error: &WriteError) {
+        let now = Instant::now();
+        let goes_on = |f: &Failing| self.stuck > 0 || f.latest.elapsed() <= f.counts_for();
+        let first = self.failing.as_ref().filter(|f| goes_on(f)).map_or(now, |f| f.first);
+        let is_refused = matches!(error, WriteError::Refused(_));
+        self.failing = Some(Failing { first, latest: now, is_refused, error: error.to_string() });
+    }
+}
+
+/// A write that is repeated until it succeeds.
+pub struct Insistent<'a> {
+    writes: &'a Writes,
+    place: Place,
+    has_failed: bool,
+}
+
+impl Insistent<'_> {
+    /// A try failed.
+    pub fn failed(&mut self, error: &WriteError) {
+        let mut state = self.writes.state(self.place);
+        state.fail(error);
+        if !std::mem::replace(&mut self.has_failed, true) {
+            state.stuck += 1;
+        }
+    }
+}
+
+impl Drop for Insistent<'_> {
+    fn drop(&mut self) {
+        if self.has_failed {
+            self.writes.state(self.place).stuck -= 1;
+            self.writes.done(self.place);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused() -> WriteError {
+        WriteError::Refused("insufficient resources".to_owned())
+    }
+
+    #[test]
+    fn a_refusal_counts_until_a_write_succeeds() {
+        let writes = Writes::default();
+        writes.failed(Place::Schedules, &WriteError::Conflict);
+        assert_eq!(writes.trouble(Place::Schedules), None, "another write was stored");
+        writes.failed(Place::Schedules, &refused());
+        let trouble = writes.trouble(Place::Schedules).unwrap();
+        assert!(trouble.error.contains("insufficient resources"), "{trouble:?}");
+        assert_eq!(writes.trouble(Place::Audit), None);
+        writes.done(Place::Schedules);
+        assert_eq!(writes.trouble(Place::Schedules), None);
+    }
+
+    #[test]
+    fn one_lost_acknowledgement_is_no_trouble() {
+        let writes = Writes::default();
+        writes.failed(Place::Schedules, &WriteError::NoStream);
+        assert_eq!(writes.trouble(Place::Schedules), None);
+    }
+
+    #[test]
+    fn an_event_that_is_repeated_counts_whatever_becomes_of_others() {
+        let writes = Writes::default();
+        let (mut one, mut other) = (writes.insist(Place::Audit), writes.insist(Place::Audit));
+        one.failed(&refused());
+        one.failed(&refused());
+        other.failed(&refused());
+        drop(other);
+        writes.done(Place::Audit);
+        assert!(writes.trouble(Place::Audit).is_some());
+        drop(one);
+        assert_eq!(writes.trouble(Place::Audit), None);
+    }
+}
