@@ -199,6 +199,7 @@ pub struct Metrics {
     lock_failures: Family<LockFailed, Counter>,
     lock_seconds: Histograms<ByLock>,
     claim_conflicts: Counter,
+    corrected: Counter,
     http_requests: Family<HttpRequest, Counter>,
     http_seconds: Histograms<HttpRoute>,
     http_in_flight: Gauge,
@@ -275,6 +276,12 @@ impl Metrics {
                 to,
                 "scheduler_claim_conflicts",
                 "Claims of attempts that lost against another write",
+                Counter::default(),
+            ),
+            corrected: add(
+                to,
+                "scheduler_records_corrected",
+                "Schedules whose times lay ahead of the time and that were planned again",
                 Counter::default(),
             ),
             http_requests: add(to, "http_requests", "HTTP requests", Family::default()),
@@ -391,6 +398,11 @@ impl Metrics {
     pub fn retried(&self, kind: ScheduleType, attempt: u32) {
         let attempt = attempt.min(LAST_ATTEMPT);
         self.retries.get_or_create(&Retry { schedule_type: kind.as_str(), attempt }).inc();
+    }
+
+    /// A schedule whose times lay ahead was planned again.
+    pub fn corrected(&self) {
+        self.corrected.inc();
     }
 
     /// An HTTP request was answered. The route is the pattern that it matched, not its path.

@@ -148,7 +148,7 @@ mod tests {
             ),
             (&[("API_HOST", "0.0.0.0")], &["API_HOST: "]),
             (&[("API_TOKENS", "a"), ("API_READ_TOKENS", " , ")], &["API_READ_TOKENS: "]),
-            (&[("API_TLS_KEY", "/nowhere/key.pem")], &["API_TLS_CERT: and API_TLS_KEY"]),
+            (&[("API_TLS_KEY", "/nowhere/key.pem")], &["API_TLS_CERT: must be set"]),
             (&[("API_MAX_CONNECTIONS", "512")], &["API_MAX_CONNECTIONS: must be more than"]),
             (&[("API_MAX_CONCURRENT", "5000")], &["API_MAX_CONNECTIONS: must be more than"]),
         ] {

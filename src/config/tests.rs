@@ -133,6 +133,8 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("API_PORT", "65536", r#"API_PORT: must be 0 to 65535, or off, not "65536""#),
     ("API_TOKENS", ",", "API_TOKENS: has no token"),
     ("API_READ_TOKENS", ",", "API_READ_TOKENS: has no token"),
+    ("API_WORKER_TOKENS", ",", "API_WORKER_TOKENS: has no token"),
+    ("API_MAX_CONNECTIONS", "1", r#"API_MAX_CONNECTIONS: must be 2 to 1000000, not "1""#),
     (
         "API_TOKENS_FILE",
         "/nowhere/x",

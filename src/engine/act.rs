@@ -41,6 +41,8 @@ pub(crate) enum Event {
     Back(Uuid, Done),
     /// A permit was returned.
     Permit,
+    /// A record whose times lay ahead has been looked at.
+    Corrected(Uuid),
     /// Something about the schedule changed that its record does not show.
     Look(Uuid),
 }

@@ -296,7 +296,7 @@ fn log(execution: &Execution) {
             retry_at = execution.retry_at.map(|at| at.to_rfc3339()),
             "execution failed"
         ),
-        ExecutionStatus::Skipped => info!(
+        ExecutionStatus::Skipped | ExecutionStatus::Corrected => info!(
             %execution_id,
             %schedule_id,
             cause = execution.skipped.map(|range| range.cause.as_str()),

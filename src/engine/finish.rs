@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use tracing::warn;
 
 use super::Shared;
-use super::execute::{conclude, known_outcome, skip};
+use super::execute::{conclude, known_outcome, record, skip};
 use super::work::Accepted;
 use crate::clock;
 use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome, Response, payload};
@@ -26,6 +26,10 @@ pub(crate) async fn finish(
 ) -> Box<Execution> {
     let schedule = &accepted.schedule;
     let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
+    if let Phase::Corrected { range, .. } = &attempt.phase {
+        let corrected = Execution::corrected(schedule, attempt, *range, claim, clock::now());
+        return record(shared, schedule, attempt, Box::new(corrected)).await;
+    }
     // Whoever had it before may have got so far.
     if let Some(known) = Box::pin(known_outcome(shared, attempt)).await {
         Box::pin(dead_letter(shared, schedule, attempt, &known, true)).await;

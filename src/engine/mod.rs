@@ -49,6 +49,7 @@
 mod act;
 mod announce;
 mod armed;
+mod correct;
 mod execute;
 mod finish;
 mod follow;

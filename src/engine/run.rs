@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::act::{Event, Held, act, arm, release};
 use super::announce::announce;
 use super::armed::Armory;
+use super::correct::correct;
 use super::follow::follow;
 use super::membership::Members;
 use super::overdue::Overdue;
@@ -26,10 +27,11 @@ use super::work::{Claiming, Done, Worked, work};
 use super::{EngineConfig, Shared, Watched};
 use crate::clock;
 use crate::failpoint::failpoint;
-use crate::index::Index;
+use crate::index::{Entry, Index};
 use crate::jetstream::deliver::Delivery;
 use crate::jetstream::history::History;
 use crate::jetstream::schedules::Store;
+use crate::plan::ahead::is_ahead;
 use crate::plan::wake_at;
 use crate::schedule::DeliveryMode;
 
@@ -59,6 +61,8 @@ pub struct Engine {
     announcing: HashSet<Uuid>,
     /// Schedules whose followers are being told of ends.
     telling: HashSet<Uuid>,
+    /// Schedules that are being planned again, since their times lay ahead.
+    correcting: HashSet<Uuid>,
     /// When unsettled outcomes are to be settled at the latest.
     settle_at: HashMap<Uuid, DateTime<Utc>>,
     /// Schedules of which nothing that is due is to be done before.
@@ -92,6 +96,7 @@ impl Engine {
             unsettled: HashMap::new(),
             announcing: HashSet::new(),
             telling: HashSet::new(),
+            correcting: HashSet::new(),
             settle_at: HashMap::new(),
             not_before: HashMap::new(),
             slots: HashMap::new(),
@@ -203,7 +208,8 @@ impl Engine {
         if entry.schedule.is_over() {
             self.settle_at.entry(id).or_insert_with(clock::now);
         }
-        let wake = wake_at(&entry.schedule, &*self.shared);
+        let wake = self.plan_again(&entry);
+        let wake = wake.unwrap_or_else(|| wake_at(&entry.schedule, &*self.shared));
         let settle_at = self.settle_at.get(&id).copied();
         if wake.is_none_or(|wake| wake > clock::now()) {
             self.overdue.clear(id);
@@ -217,11 +223,34 @@ impl Engine {
         self.queue.set(id, wake.into_iter().chain(settle_at).min());
     }
 
+    /// Has a schedule planned again whose times lie ahead; says when to look at it then.
+    fn plan_again(&mut self, entry: &Entry) -> Option<Option<DateTime<Utc>>> {
+        let (id, now) = (entry.schedule.id, clock::now());
+        if !is_ahead(&entry.schedule, now) {
+            return None;
+        }
+        if !clock::is_sure() {
+            return Some(Some(now + UNSURE));
+        }
+        if !self.tasks.is_closed() && self.correcting.insert(id) {
+            let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
+            self.tasks.spawn(async move {
+                correct(&shared, id).await;
+                let _ = events.send(Event::Corrected(id));
+            });
+        }
+        Some(None)
+    }
+
     fn handle(&mut self, event: Event) {
         match event {
             Event::Permit => {}
             Event::Armed(armed) => self.armory.add(armed),
             Event::Look(id) => self.look_at(id),
+            Event::Corrected(id) => {
+                self.correcting.remove(&id);
+                self.look_at(id);
+            }
             Event::Free(id) => {
                 self.busy.remove(&id);
                 self.overdue.clear(id);
@@ -412,7 +441,7 @@ impl Engine {
             Event::Free(id) | Event::Later(id) => {
                 self.busy.remove(&id);
             }
-            Event::Permit | Event::Look(_) => {}
+            Event::Permit | Event::Look(_) | Event::Corrected(_) => {}
         }
     }
 

@@ -30,6 +30,8 @@ pub enum ExecutionStatus {
     Skipped,
     /// It was stopped, or not made, because somebody asked for that.
     Cancelled,
+    /// It was said to be skipped, ahead of its time; `skipped` is what was really due.
+    Corrected,
 }
 
 impl ExecutionStatus {
@@ -41,6 +43,7 @@ impl ExecutionStatus {
             Self::Failed => "failed",
             Self::Skipped => "skipped",
             Self::Cancelled => "cancelled",
+            Self::Corrected => "corrected",
         }
     }
 
@@ -52,14 +55,14 @@ impl ExecutionStatus {
             Self::Failed => "failed",
             Self::Skipped => "skipped",
             Self::Cancelled => "cancelled",
+            Self::Corrected => "corrected",
         }
     }
 
     /// The status that an event reports.
     pub fn from_event(event: &str) -> Option<Self> {
-        [Self::Running, Self::Success, Self::Failed, Self::Skipped, Self::Cancelled]
-            .into_iter()
-            .find(|status| status.event() == event)
+        let ended = [Self::Success, Self::Failed, Self::Skipped, Self::Cancelled, Self::Corrected];
+        ended.into_iter().chain([Self::Running]).find(|status| status.event() == event)
     }
 
     /// Whether nothing can follow it.
@@ -223,6 +226,21 @@ impl Execution {
         }
     }
 
+    /// What is true of occurrences that the history says were skipped.
+    pub fn corrected(
+        schedule: &Schedule,
+        attempt: &Attempt,
+        range: SkippedRange,
+        claim: Claim,
+        now: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            skipped: Some(range),
+            completed_at: Some(now),
+            ..Self::bare(schedule, attempt, ExecutionStatus::Corrected, claim, now)
+        }
+    }
+
     /// The same without payload and response.
     #[must_use]
     pub fn without_bodies(&self) -> Self {
@@ -367,6 +385,11 @@ fn trace_context(schedule: &Schedule, attempt: &Attempt) -> TraceContext {
 /// The `Nats-Msg-Id` of an event in the history. All final events of an execution share one id, so
 /// the stream itself refuses a second outcome, whatever it is.
 pub fn event_id(execution: Uuid, status: ExecutionStatus) -> String {
-    let event = if status.is_final() { "outcome" } else { "started" };
+    let event = match status {
+        ExecutionStatus::Running => "started",
+        // Beside the outcome that it corrects.
+        ExecutionStatus::Corrected => "corrected",
+        _ => "outcome",
+    };
     format!("{execution}.{event}")
 }

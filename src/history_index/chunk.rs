@@ -14,7 +14,7 @@ use crate::execution::ExecutionStatus;
 pub(super) const SLOTS: usize = if cfg!(test) { 8 } else { 1024 };
 
 /// How many statuses there are.
-pub(super) const STATUSES: usize = 5;
+pub(super) const STATUSES: usize = 6;
 
 /// The number of no schedule: that of entries which are no events.
 pub(super) const NO_SCHEDULE: u32 = u32::MAX;
@@ -33,6 +33,7 @@ const ORDER: [ExecutionStatus; STATUSES] = [
     ExecutionStatus::Failed,
     ExecutionStatus::Skipped,
     ExecutionStatus::Cancelled,
+    ExecutionStatus::Corrected,
 ];
 
 /// A status as a column holds it.
@@ -43,6 +44,7 @@ pub(super) fn code(status: ExecutionStatus) -> u8 {
         ExecutionStatus::Failed => 2,
         ExecutionStatus::Skipped => 3,
         ExecutionStatus::Cancelled => 4,
+        ExecutionStatus::Corrected => 5,
     }
 }
 
@@ -163,7 +165,8 @@ impl Chunk {
 
     /// When an execution's outcome was known, in Unix milliseconds.
     pub(super) fn completed(&self, at: usize) -> i64 {
-        if self.kinds[at] == code(ExecutionStatus::Skipped) {
+        let counts = [ExecutionStatus::Skipped, ExecutionStatus::Corrected].map(code);
+        if counts.contains(&self.kinds[at]) {
             self.started[at]
         } else {
             self.started[at].saturating_add(self.measures[at])

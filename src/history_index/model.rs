@@ -6,12 +6,13 @@ use super::query::MAX_ATTEMPTS;
 use super::*;
 
 /// Statuses, by number.
-const STATUSES: [ExecutionStatus; 5] = [
+const STATUSES: [ExecutionStatus; 6] = [
     ExecutionStatus::Running,
     ExecutionStatus::Success,
     ExecutionStatus::Failed,
     ExecutionStatus::Skipped,
     ExecutionStatus::Cancelled,
+    ExecutionStatus::Corrected,
 ];
 const CORRELATIONS: [&str; 3] = ["a", "b", "c"];
 const ERRORS: [&str; 3] = ["timeout", "refused", "no_stream"];
@@ -74,10 +75,10 @@ impl Model {
     }
 
     fn statistics(&self, schedule: Option<Uuid>, now: i64, window: Option<i64>) -> Statistics {
-        use ExecutionStatus::{Cancelled, Failed, Skipped, Success};
+        use ExecutionStatus::{Cancelled, Corrected, Failed, Skipped, Success};
         let own = self.matching(|event| schedule.is_none_or(|s| s == event.schedule));
         let done = |event: &Event<'_>| match event.status {
-            Skipped => event.started_at_ms,
+            Skipped | Corrected => event.started_at_ms,
             _ => event.started_at_ms + event.duration_ms,
         };
         let recent = |e: &Event<'_>| window.is_none_or(|window| done(e) >= now - window);
@@ -113,7 +114,7 @@ impl Model {
             cancelled: count(Cancelled),
             skipped: own
                 .iter()
-                .filter(|event| event.status == Skipped && recent(event))
+                .filter(|event| matches!(event.status, Skipped | Corrected) && recent(event))
                 .map(|event| event.skipped)
                 .sum(),
             duration_sum_ms: times.iter().map(|time| i128::from(*time)).sum(),
@@ -140,7 +141,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let event = (
         0..40_u128,
         0..4_u128,
-        0..5_usize,
+        0..6_usize,
         0..3_usize,
         0..4_usize,
         hours,

@@ -163,7 +163,7 @@ impl Sums {
         self.completed = (self.completed.0.min(completed), self.completed.1.max(completed));
         match status {
             ExecutionStatus::Running => return,
-            ExecutionStatus::Skipped => {
+            ExecutionStatus::Skipped | ExecutionStatus::Corrected => {
                 self.skipped = self.skipped.saturating_add_signed(measure);
                 return;
             }

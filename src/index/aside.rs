@@ -124,9 +124,13 @@ mod tests {
         let (index, _) = Index::new();
         let keys = [1, 2].map(|n| schedule_key(Uuid::from_u128(n)));
         let [first, second] = keys.each_ref().map(String::as_str);
-        for (key, revision) in
-            [("schedule.gone", 1), ("schedule.stays", 2), ("new", 9), (first, 3), (second, 4)]
-        {
+        for (key, revision) in [
+            ("schedule.gone", 1),
+            ("schedule.stays", 2),
+            ("schedule.new", 9),
+            (first, 3),
+            (second, 4),
+        ] {
             index.apply(key, revision, Some(b"x"));
         }
         let mut shown = Shown::default();
@@ -136,7 +140,7 @@ mod tests {
             index.apply(key, 8, Some(b"x"));
         }
         index.retain(&shown, 8);
-        assert_eq!(aside(&index), ["new", second, "schedule.stays"]);
+        assert_eq!(aside(&index), [second, "schedule.new", "schedule.stays"]);
     }
 
     #[test]

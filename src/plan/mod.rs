@@ -17,6 +17,7 @@
 //!      \--plan-----> skipped --settle--> (gone)
 //! ```
 
+pub mod ahead;
 mod occurrences;
 mod settle;
 
@@ -130,7 +131,9 @@ pub fn plan(
                     plan.recover.push(attempt.clone());
                 }
             }
-            Phase::Skipped { by, .. } | Phase::Reported { by, .. }
+            Phase::Skipped { by, .. }
+            | Phase::Corrected { by, .. }
+            | Phase::Reported { by, .. }
                 if abandoned(*by, attempt.execution_id, view) =>
             {
                 *by = me;
@@ -322,7 +325,10 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
             let waits = waits_for_its_time(schedule, attempt.manual.as_deref()) && room > 0;
             waits.then(|| polite(*due_at))
         }
-        Phase::Claimed { by, .. } | Phase::Skipped { by, .. } | Phase::Reported { by, .. }
+        Phase::Claimed { by, .. }
+        | Phase::Skipped { by, .. }
+        | Phase::Corrected { by, .. }
+        | Phase::Reported { by, .. }
             if abandoned(*by, attempt.execution_id, view) =>
         {
             // At once, whoever is first.
@@ -331,7 +337,7 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
         Phase::Claimed { by, .. } if *by == view.me() => None,
         Phase::Claimed { until, .. } => Some(polite(*until)),
         Phase::Running { .. } => lost_at(attempt, view).map(|(at, _)| polite(at)),
-        Phase::Skipped { .. } | Phase::Reported { .. } => None,
+        Phase::Skipped { .. } | Phase::Corrected { .. } | Phase::Reported { .. } => None,
     });
     let occurrence =
         next_occurrence(schedule).map(|next| polite(schedule.due(next) - lead(schedule, view)));

@@ -200,7 +200,10 @@ impl Plan {
     pub(super) fn go_on(&mut self, trigger: &Trigger, at: DateTime<Utc>) {
         let schedule = &mut self.schedule;
         schedule.last_scheduled_for = schedule.last_scheduled_for.max(Some(at));
-        schedule.next_run_at = trigger.next_after(at).filter(|_| !schedule.has_had_all());
+        if schedule.acted_ahead.first().is_some_and(|first| *first <= at) {
+            schedule.acted_ahead.retain(|acted| *acted > at);
+        }
+        schedule.next_run_at = schedule.next_free(trigger, at).filter(|_| !schedule.has_had_all());
     }
 
     fn skip_range(&mut self, first: DateTime<Utc>, range: SkippedRange, me: Uuid) {

@@ -69,7 +69,10 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution, followed: bool) -> boo
                 pause_on_failure(schedule, ended);
             }
         }
-        ExecutionStatus::Skipped | ExecutionStatus::Cancelled | ExecutionStatus::Running => {}
+        ExecutionStatus::Skipped
+        | ExecutionStatus::Corrected
+        | ExecutionStatus::Cancelled
+        | ExecutionStatus::Running => {}
     }
     if let Some(due_at) = ended.retry_at {
         let mut retry = attempt.retry(schedule.id, due_at);

@@ -104,6 +104,15 @@ pub enum Phase {
         /// How it ended.
         report: Box<Report>,
     },
+    /// It was skipped, says the history, by an instance whose clock was fast; an instance is writing what is
+    /// true of that.
+    Corrected {
+        /// The instance.
+        by: Uuid,
+        /// What was really due and skipped; a count of 0 for nothing.
+        #[serde(flatten)]
+        range: SkippedRange,
+    },
     /// It will not be made; an instance is writing that to the history.
     Skipped {
         /// The instance.

@@ -17,6 +17,7 @@ pub enum PhaseName {
     Claimed,
     Running,
     Reported,
+    Corrected,
     Skipped,
 }
 
@@ -68,14 +69,18 @@ impl Form {
                 since: self.since.ok_or("since")?,
                 report: self.report.take().ok_or("report")?,
             },
-            PhaseName::Skipped => Phase::Skipped {
-                by: self.by.ok_or("by")?,
-                range: SkippedRange {
-                    cause: self.cause.ok_or("cause")?,
-                    last: self.last.ok_or("last")?,
-                    count: self.count.ok_or("count")?,
-                },
-            },
+            PhaseName::Corrected => {
+                Phase::Corrected { by: self.by.ok_or("by")?, range: self.range()? }
+            }
+            PhaseName::Skipped => Phase::Skipped { by: self.by.ok_or("by")?, range: self.range()? },
+        })
+    }
+
+    fn range(&self) -> Result<SkippedRange, &'static str> {
+        Ok(SkippedRange {
+            cause: self.cause.ok_or("cause")?,
+            last: self.last.ok_or("last")?,
+            count: self.count.ok_or("count")?,
         })
     }
 }
@@ -127,6 +132,7 @@ mod tests {
                 progress: Some(5),
             },
             Phase::Reported { by, since: at, report },
+            Phase::Corrected { by, range },
             Phase::Skipped { by, range },
         ] {
             let attempt = Attempt::new(by, at, 1, phase);

@@ -31,7 +31,7 @@ impl Schedule {
             _ if is_occurrence => self.due(attempt.scheduled_for),
             Phase::Claimed { at, .. } => at,
             Phase::Running { since, .. } | Phase::Reported { since, .. } => since,
-            Phase::Skipped { .. } => attempt.scheduled_for,
+            Phase::Skipped { .. } | Phase::Corrected { .. } => attempt.scheduled_for,
         }
     }
 
@@ -64,12 +64,23 @@ impl Schedule {
     ) -> DateTime<Utc> {
         let mut latest = trigger.latest_at_or_before(now);
         // One step, where occurrences lie further apart than the jitter is long.
-        while let Some(at) = latest.filter(|at| *at > first && self.due(*at) > now) {
+        while let Some(at) = latest
+            .filter(|at| *at > first && (self.due(*at) > now || self.acted_ahead.contains(at)))
+        {
             latest = trigger.latest_at_or_before(just_before(at));
         }
         // A record may name a time that the trigger no longer yields, after an update of the time
         // zone data: it was promised, so it counts.
         latest.filter(|at| *at > first).unwrap_or(first)
+    }
+
+    /// The next occurrence after `after` that was not acted on ahead of its time.
+    pub fn next_free(&self, trigger: &Trigger, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let mut next = trigger.next_after(after);
+        while let Some(at) = next.filter(|at| self.acted_ahead.contains(at)) {
+            next = trigger.next_after(at);
+        }
+        next
     }
 
     /// The first occurrence from `since` on that is not due by `now`.
@@ -100,7 +111,7 @@ impl Schedule {
         let phase = Phase::Skipped { by, range: SkippedRange { cause, last, count } };
         self.attempts.push(Attempt::new(self.id, first, 1, phase));
         self.last_scheduled_for = self.last_scheduled_for.max(Some(last));
-        self.next_run_at = trigger.next_after(last);
+        self.next_run_at = self.next_free(trigger, last);
     }
 }
 

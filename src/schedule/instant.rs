@@ -145,12 +145,15 @@ impl Schedule {
                 Phase::Reported { since, report, .. } => {
                     [since, &mut report.at].into_iter().for_each(mend);
                 }
-                Phase::Skipped { range, .. } => mend(&mut range.last),
+                Phase::Skipped { range, .. } | Phase::Corrected { range, .. } => {
+                    mend(&mut range.last);
+                }
             }
         }
         if let Some(backfill) = &mut self.backfill {
             [&mut backfill.next, &mut backfill.until].into_iter().for_each(mend);
         }
+        self.acted_ahead.iter_mut().for_each(mend);
         self.ended.iter_mut().for_each(|ended| mend(&mut ended.at));
     }
 }

@@ -320,6 +320,10 @@ pub struct Schedule {
     /// no time is ever acted on twice, whatever an update makes of the timing.
     #[serde(default)]
     pub last_scheduled_for: Option<DateTime<Utc>>,
+    /// Times ahead that were acted on all the same, by an instance whose clock was fast; sorted, and gone once
+    /// they have passed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub acted_ahead: Vec<DateTime<Utc>>,
     /// When the latest settled execution started.
     pub last_run_at: Option<DateTime<Utc>>,
     /// Settled executions: successes and failures of any attempt.

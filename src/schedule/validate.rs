@@ -62,6 +62,7 @@ pub fn new_schedule(
         pause_reason: None,
         next_run_at,
         last_scheduled_for: None,
+        acted_ahead: Vec::new(),
         last_run_at: None,
         run_count: 0,
         success_count: 0,
@@ -191,6 +192,7 @@ fn first_free(
         let attempts = &schedule.attempts;
         is_past
             || schedule.last_scheduled_for == Some(at)
+            || schedule.acted_ahead.contains(&at)
             || attempts.iter().any(|attempt| attempt.scheduled_for == at)
     };
     let mut next = trigger.next_after(from - Duration::milliseconds(1));

@@ -193,3 +193,98 @@ async fn while_the_time_cannot_be_measured_nothing_is_claimed() {
     assert!(lateness(&nats).await.into_iter().all(|late| late >= 0));
     drop(service);
 }
+
+/// Stores an event of an execution as an instance would whose clock is fast.
+async fn foretell(nats: &Nats, template: &Value, event: &str, change: &Value, at: &str) {
+    let mut body = template.clone();
+    body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Nats-Msg-Id", text(&body["event_id"]));
+    headers.insert("Scheduler-Execution-Id", text(&body["id"]));
+    headers.insert("Scheduler-Scheduled-For", text(&body["scheduled_for"]));
+    headers.insert("X-Correlation-ID", text(&body["id"]));
+    headers.insert("Scheduler-Started-At", at);
+    if let Some(count) = body["skipped"]["count"].as_u64() {
+        headers.insert("Scheduler-Skipped-Count", count.to_string());
+    }
+    let subject = format!("evt.scheduler.execution.{event}.{}", text(&body["schedule_id"]));
+    let ack = nats.js.publish_with_headers(subject, headers, body.to_string().into()).await;
+    ack.unwrap().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_fast_clock_wrote_into_a_record_is_planned_again() {
+    let nats = Nats::start().await;
+    let mut service = nats.service().await;
+    let id = nats.create_beats(1, "cmd.example.beat").await.remove(0);
+    nats.wait_count("COMMANDS", 3).await;
+    assert!(service.stop().await.success());
+    // As an instance leaves it whose clock is forty days ahead: it ran one occurrence of then and one of
+    // soon, and skipped all others.
+    let bucket = nats.js.get_key_value("scheduler_schedules").await.unwrap();
+    let key = format!("schedule.{id}");
+    let entry = bucket.entry(&key).await.unwrap().unwrap();
+    let mut record: Value = serde_json::from_slice(&entry.value).unwrap();
+    let last: DateTime<Utc> = record["last_scheduled_for"].as_str().unwrap().parse().unwrap();
+    let far = last + chrono::Duration::milliseconds(FORTY_DAYS_MS);
+    let soon = last + chrono::Duration::seconds(15);
+    let text = |at: DateTime<Utc>| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+    let second = chrono::Duration::seconds(1);
+    record["last_scheduled_for"] = json!(text(far));
+    record["next_run_at"] = json!(text(far + second));
+    bucket.update(&key, record.to_string().into(), entry.revision).await.unwrap();
+    let history = nats.messages("SCHEDULER_EXECUTIONS").await;
+    let template: Value = serde_json::from_slice(&history.last().unwrap().payload).unwrap();
+    let ids = ["018f0000-0000-8000-8000-00000000000a", "018f0000-0000-8000-8000-00000000000b"];
+    for (made, at) in ids.into_iter().zip([soon, far]) {
+        let event = json!({ "id": made, "event_id": format!("{made}.outcome"),
+                            "scheduled_for": text(at), "started_at": text(far) });
+        foretell(&nats, &template, "completed", &event, &text(far)).await;
+    }
+    let skipped = "018f0000-0000-8000-8000-00000000000c";
+    let count = FORTY_DAYS_MS / 1000 - 1;
+    let event = json!({ "id": skipped, "event_id": format!("{skipped}.outcome"), "status": "skipped",
+                        "scheduled_for": text(last + second), "started_at": null,
+                        "skipped": { "cause": "coalesced", "last": text(far - second), "count": count } });
+    foretell(&nats, &template, "skipped", &event, &text(far)).await;
+
+    let service = nats.service().await;
+    service.wait_log("planned again from now").await;
+    // It fires again, every second but that one; and the history says what is true.
+    let until = soon + chrono::Duration::seconds(4);
+    wait_for("a later occurrence to have run", || async {
+        (next_run_at(&nats, &id).await > until).then_some(())
+    })
+    .await;
+    let of_soon = text(soon);
+    for message in nats.messages("COMMANDS").await {
+        let at = message.headers.get("Scheduler-Scheduled-For").unwrap().as_str();
+        assert_ne!(at, of_soon, "it was acted on already");
+    }
+    let filter = json!({ "schedule_id": id, "status": "corrected" });
+    let corrected = nats.wait_executions(filter, 1).await.remove(0);
+    assert_eq!(corrected["id"], skipped);
+    let really = corrected["skipped"]["count"].as_i64().unwrap();
+    assert!((0..60).contains(&really), "{corrected}");
+    let nothing = nats.request("execution.list", &json!({ "status": "skipped" })).await;
+    assert_eq!(nothing["pagination"]["total"], 0, "{nothing}");
+    let statistics = nats.ask("execution.stats", json!({ "schedule_id": id })).await;
+    assert_eq!(statistics["skipped"], really, "{statistics}");
+    // Each second up to now has a run, or is inside what was really skipped.
+    let mut times: std::collections::BTreeSet<i64> =
+        (1..=really).map(|k| (last + chrono::Duration::seconds(k)).timestamp_millis()).collect();
+    let runs = json!({ "schedule_id": id, "status": "success", "limit": 100 });
+    for run in nats.wait_executions(runs, 10).await {
+        let at: DateTime<Utc> = run["scheduled_for"].as_str().unwrap().parse().unwrap();
+        assert!(times.insert(at.timestamp_millis()), "{run}");
+    }
+    let missing: Vec<_> = (1..=18)
+        .map(|k| (last + chrono::Duration::seconds(k)).timestamp_millis())
+        .filter(|at| !times.contains(at))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?} after {last}");
+    let record = bucket.get(&key).await.unwrap().unwrap();
+    let record: Value = serde_json::from_slice(&record).unwrap();
+    assert_eq!(record["acted_ahead"].as_array().unwrap().len(), 1, "{record}");
+}

@@ -36,7 +36,9 @@ pub(super) fn apply(
             Ok(false)
         }
         (Phase::Reported { report, .. }, _) => Err(has_ended(id, status_of(report.ending))),
-        (Phase::Skipped { .. }, _) => Err(has_ended(id, ExecutionStatus::Skipped)),
+        (Phase::Skipped { .. } | Phase::Corrected { .. }, _) => {
+            Err(has_ended(id, ExecutionStatus::Skipped))
+        }
         (Phase::Waiting { .. }, Change::Stops(cancel)) => {
             let report = Box::new(cancel.report(now));
             attempt.phase = Phase::Reported { by, since: now, report };
@@ -88,9 +90,10 @@ pub(super) fn status(attempt: &Attempt) -> (ExecutionStatus, Option<DateTime<Utc
     match &attempt.phase {
         Phase::Reported { report, .. } => (status_of(report.ending), None),
         Phase::Running { deadline, .. } => (ExecutionStatus::Running, Some(*deadline)),
-        Phase::Waiting { .. } | Phase::Claimed { .. } | Phase::Skipped { .. } => {
-            (ExecutionStatus::Running, None)
-        }
+        Phase::Waiting { .. }
+        | Phase::Claimed { .. }
+        | Phase::Skipped { .. }
+        | Phase::Corrected { .. } => (ExecutionStatus::Running, None),
     }
 }
 

@@ -1,0 +1,105 @@
+//! Records whose times lie ahead are planned again, see [`ahead`].
+//!
+//! One write says it all: where the schedule goes on, which times have been acted on, and what the history
+//! must be told. A crash before it leaves the record as it was, for whoever looks next; one after it leaves
+//! attempts in the phase `corrected`, which are taken over like any that were reported.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use tracing::warn;
+use uuid::Uuid;
+
+use super::Shared;
+use super::work::catch_up;
+use crate::clock;
+use crate::execution::ExecutionStatus;
+use crate::history_index::{Filter, Page};
+use crate::index::Entry;
+use crate::jetstream::WriteError;
+use crate::jetstream::history::QueryError;
+use crate::plan::View as _;
+use crate::plan::ahead::{self, ActedAhead, MAX_AHEAD};
+use crate::schedule::{Schedule, Writer};
+
+/// Pause after a failure.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long an unknown write is pursued.
+const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+/// Executions ahead of their time that are looked at, the latest.
+const LOOK: usize = 1000;
+
+/// Plans a schedule again from now, if its times lie ahead.
+pub(crate) async fn correct(shared: &Shared, id: Uuid) {
+    if let Ok(delay) = shared.delay(id, 0).to_std() {
+        tokio::time::sleep(delay).await;
+    }
+    loop {
+        let (Some(entry), now) = (shared.index.get(id), clock::now()) else { return };
+        if !ahead::is_ahead(&entry.schedule, now) {
+            return;
+        }
+        let acted = match acted_ahead(shared, id, now).await {
+            Ok(acted) => acted,
+            Err(error) => {
+                warn!(schedule_id = %id, %error, "its times lie ahead, and the history is needed to plan it again");
+                return tokio::time::sleep(RETRY).await;
+            }
+        };
+        let mut schedule = Schedule::clone(&entry.schedule);
+        let me = shared.members.me();
+        ahead::correct(&mut schedule, &entry.trigger, &acted, now, me);
+        schedule.sign(Writer { instance: me, token: rand::random() });
+        let deadline = Instant::now() + WRITE_DEADLINE;
+        match shared.store.write(&schedule, entry.revision, deadline).await {
+            Ok(written) => {
+                shared.metrics.corrected();
+                warn!(
+                    schedule_id = %id,
+                    said = entry.schedule.last_scheduled_for.map(|at| at.to_rfc3339()),
+                    next_run_at = schedule.next_run_at.map(|at| at.to_rfc3339()),
+                    acted_on_ahead = schedule.acted_ahead.len(),
+                    "the times of this schedule lay ahead of the time: it is planned again from now"
+                );
+                let (schedule, trigger) = (Arc::new(schedule), Arc::clone(&entry.trigger));
+                shared.index.insert(Entry { revision: written.revision, schedule, trigger });
+                return;
+            }
+            Err(WriteError::Conflict) => {
+                catch_up(shared, &entry).await;
+            }
+            Err(error) => {
+                warn!(schedule_id = %id, %error, "its times lie ahead, and it cannot be planned again; trying on");
+                return tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+/// What the history says of occurrences that were acted on ahead of their time.
+async fn acted_ahead(
+    shared: &Shared,
+    id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<ActedAhead, QueryError> {
+    // Whoever wrote them went by the same time.
+    let later = Filter {
+        schedule: Some(id),
+        started_after_ms: Some((now + MAX_AHEAD).timestamp_millis()),
+        ..Filter::default()
+    };
+    let (executions, _) = shared.history.list(&later, Page { offset: 0, limit: LOOK }).await?;
+    let mut acted = ActedAhead::default();
+    for execution in executions.into_iter().rev() {
+        match (execution.status, execution.skipped) {
+            (ExecutionStatus::Skipped, Some(range)) => {
+                acted.skipped.push((execution.id, execution.scheduled_for, range));
+            }
+            (ExecutionStatus::Skipped | ExecutionStatus::Corrected, _) => {}
+            _ if execution.triggered_by.is_none() => acted.made.push(execution.scheduled_for),
+            _ => {}
+        }
+    }
+    Ok(acted)
+}

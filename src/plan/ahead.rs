@@ -1,0 +1,115 @@
+//! Records whose times lie ahead of the time: an instance whose clock was fast wrote them, or the clock of
+//! NATS was set back.
+//!
+//! Such a record says that occurrences have been acted on that are not due yet, and so the schedule is
+//! silent until then. [`correct`] plans it again from now. What was really acted on keeps its times
+//! ([`Schedule::acted_ahead`]), so that none of them runs twice; what was only skipped was never due, and
+//! the history is told so: the attempt of a skipped range is put back, in the phase `corrected`.
+
+use chrono::{DateTime, Duration, Utc};
+use uuid::Uuid;
+
+use crate::schedule::{Attempt, Phase, Schedule, SkippedRange};
+use crate::trigger::Trigger;
+
+/// How far ahead the times of a record may lie: an occurrence is claimed half a second before its time, by
+/// an instance whose time may be off by as much.
+pub const MAX_AHEAD: Duration = Duration::seconds(2);
+/// Times ahead that are kept as acted on, the nearest ones. By the time that the others come, the history
+/// has their outcome.
+pub const MAX_KEPT: usize = 64;
+
+/// What the history says of the occurrences of a schedule that were acted on ahead of their time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ActedAhead {
+    /// Nominal times of which executions were made.
+    pub made: Vec<DateTime<Utc>>,
+    /// Ranges that were skipped: the id of their entry, their first time, and the rest.
+    pub skipped: Vec<(Uuid, DateTime<Utc>, SkippedRange)>,
+}
+
+/// Whether a record has times that nobody can have acted on at `now`.
+pub fn is_ahead(schedule: &Schedule, now: DateTime<Utc>) -> bool {
+    let limit = now + MAX_AHEAD;
+    let recurs = schedule.spec.timing.schedule_type.recurs();
+    recurs
+        && (schedule.last_scheduled_for.is_some_and(|at| at > limit)
+            || schedule.updated_at > limit
+            || schedule.last_run_at.is_some_and(|at| at > limit))
+}
+
+/// Plans a record that [`is_ahead`] again from `now` on, by what the history knows of it. `me` is to write
+/// to the history what is void.
+pub fn correct(
+    schedule: &mut Schedule,
+    trigger: &Trigger,
+    acted: &ActedAhead,
+    now: DateTime<Utc>,
+    me: Uuid,
+) {
+    let mut void = Vec::new();
+    for attempt in &mut schedule.attempts {
+        put_back(attempt, trigger, now, &mut void);
+    }
+    schedule.attempts.retain(|attempt| !void.contains(&attempt.execution_id));
+    let ahead = |at: &DateTime<Utc>| *at > now;
+    let under_way = schedule.attempts.iter().map(|attempt| attempt.scheduled_for);
+    let mut kept: Vec<_> = under_way
+        .chain(acted.made.iter().copied())
+        .chain(schedule.acted_ahead.iter().copied())
+        .filter(ahead)
+        .collect();
+    kept.sort_unstable();
+    kept.dedup();
+    kept.truncate(MAX_KEPT);
+    schedule.acted_ahead = kept;
+    let void = acted.skipped.iter().filter(|(_, _, range)| range.last > now);
+    for (id, first, range) in void.take(MAX_KEPT) {
+        let phase = Phase::Corrected { by: me, range: due_by(trigger, *first, *range, now) };
+        let mut attempt = Attempt::new(schedule.id, *first, 1, phase);
+        attempt.execution_id = *id;
+        schedule.attempts.push(attempt);
+    }
+    schedule.last_scheduled_for = schedule.last_scheduled_for.min(Some(now));
+    schedule.last_run_at = schedule.last_run_at.min(Some(now));
+    schedule.updated_at = schedule.updated_at.min(now);
+    schedule.next_run_at = schedule.next_free(trigger, now).filter(|_| !schedule.has_had_all());
+}
+
+/// What is really due of a range by `now`.
+fn due_by(
+    trigger: &Trigger,
+    first: DateTime<Utc>,
+    range: SkippedRange,
+    now: DateTime<Utc>,
+) -> SkippedRange {
+    let last = trigger.latest_at_or_before(now).filter(|last| *last >= first);
+    let count = last.map_or(0, |last| trigger.count_in(first - Duration::milliseconds(1), last));
+    SkippedRange { last: last.unwrap_or(first), count, ..range }
+}
+
+/// Puts the times of an attempt back that lie ahead; one that is void goes to `void`.
+fn put_back(attempt: &mut Attempt, trigger: &Trigger, now: DateTime<Utc>, void: &mut Vec<Uuid>) {
+    let first = attempt.scheduled_for;
+    match &mut attempt.phase {
+        // How long it was to wait is not known any more: it has waited enough.
+        Phase::Waiting { due_at } if first > now => *due_at = now.min(*due_at),
+        Phase::Running { since, deadline, heard_at, .. } if *since > now => {
+            *deadline = now + (*deadline - *since);
+            *since = now;
+            *heard_at = heard_at.map(|at| at.min(now));
+        }
+        // Not in the history yet.
+        Phase::Skipped { range, .. } if range.last > now => {
+            let due = due_by(trigger, first, *range, now);
+            if due.count == 0 {
+                void.push(attempt.execution_id);
+            }
+            *range = due;
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;
