@@ -134,7 +134,12 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("API_TOKENS", ",", "API_TOKENS: has no token"),
     ("API_READ_TOKENS", ",", "API_READ_TOKENS: has no token"),
     ("API_WORKER_TOKENS", ",", "API_WORKER_TOKENS: has no token"),
-    ("API_MAX_CONNECTIONS", "1", r#"API_MAX_CONNECTIONS: must be 2 to 1000000, not "1""#),
+    (
+        "API_MAX_CONNECTIONS",
+        "512",
+        "API_MAX_CONNECTIONS: must be more than API_MAX_CONCURRENT, 512, so that probes are answered \
+         while so many requests are under way",
+    ),
     (
         "API_TOKENS_FILE",
         "/nowhere/x",

@@ -68,7 +68,7 @@ async fn bulk_requests_have_a_size() {
         (json!({ "operation": "pause", "schedule_ids": [] }), "schedule_ids"),
         (json!({ "operation": "pause" }), "schedule_ids"),
         (json!({ "operation": "pause", "filter": {} }), "filter"),
-        (json!({ "operation": "pause", "filter": { "colour": "red" } }), "filter"),
+        (json!({ "operation": "pause", "filter": { "colour": "red" } }), "filter.colour"),
         (
             json!({ "operation": "pause", "filter": { "tags": ["a"] }, "schedule_ids": [ids[0]] }),
             "filter",

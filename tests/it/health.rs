@@ -277,7 +277,8 @@ async fn what_was_set_aside_clears_when_it_is_deleted() {
     let nats = Nats::start().await;
     let _service = nats.service().await;
     let bucket = nats.js.get_key_value("scheduler_schedules").await.unwrap();
-    let strange = ["schedule.nonsense", "other", "schedule.018F0000-0000-7000-8000-00000000000A"];
+    let strange =
+        ["schedule.nonsense", "schedule.other", "schedule.018F0000-0000-7000-8000-00000000000A"];
     let keys = [&strange[..], &["schedule.018f0000-0000-7000-8000-000000000000"]].concat();
     for key in &keys {
         bucket.put(*key, "x".into()).await.unwrap();
