@@ -18,13 +18,15 @@ use crate::trigger::IntervalTrigger;
 /// The years that RFC 3339 can write.
 const YEARS: std::ops::RangeInclusive<i32> = 0..=9999;
 
+/// What is said of an instant that lies in no such year.
+pub(super) const RANGE: &str = "must lie in the years 0000 to 9999, by UTC";
+
 /// Reads an instant: RFC 3339, in the years 0000 to 9999 by UTC. A space may stand for the `T`.
 ///
 /// # Errors
 /// What it must be, for people.
 pub fn parse(text: &str) -> Result<DateTime<Utc>, &'static str> {
     const FORM: &str = "must be an RFC 3339 instant, such as 2026-01-31T09:00:00Z";
-    const RANGE: &str = "must lie in the years 0000 to 9999, by UTC";
     // chrono takes the minus sign of typographers too.
     let given = text.is_ascii().then(|| DateTime::parse_from_rfc3339(text).ok()).flatten();
     let at = real(given.ok_or(FORM)?.to_utc());

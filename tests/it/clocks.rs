@@ -127,7 +127,8 @@ async fn setting_the_clock_back_or_forth_costs_no_occurrence_and_doubles_none() 
 fn config(may_ask: bool) -> String {
     let denied = if may_ask { "no.such" } else { "$JS.API.STREAM.INFO.KV_scheduler_schedules" };
     format!(
-        r#"authorization: {{ users: [
+        r#"jetstream {{ store_dir: $NATS_STORE_DIR }}
+        authorization: {{ users: [
             {{ user: test, password: test }}
             {{ user: service, password: service, permissions: {{
                 publish: {{ deny: ["{denied}"] }}, subscribe: {{ allow: [">"] }} }} }}

@@ -128,7 +128,7 @@ async fn every_field_that_is_an_instant_takes_rfc_3339_and_nothing_else() {
                 let reply = nats.request(operation.name, &request).await;
                 let details = reply["error"]["details"].as_array().cloned().unwrap_or_default();
                 let refused = details.iter().any(|fault| {
-                    fault["field"] == path[0]
+                    fault["field"] == path.join(".")
                         && ["RFC 3339", "0000 to 9999"]
                             .iter()
                             .any(|text| fault["reason"].as_str().unwrap().contains(text))

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::near::nearest;
 use super::shape::{Bounds, Fields, Shape, Takes};
 use super::{FieldFault, MAX_FAULTS, Object, REPEATED};
+use crate::schedule::instant;
 use crate::schedule::payload::depth;
 
 /// Said of a text that cannot be decoded.
@@ -63,7 +64,7 @@ fn look(shape: &Shape, path: &str, raw: &RawValue, faults: &mut Vec<FieldFault>)
         }
         Takes::Text => text(raw).is_some(),
         Takes::Id => text(raw).is_some_and(|text| Uuid::try_parse(&text).is_ok()),
-        Takes::Instant => decoded::<chrono::DateTime<chrono::Utc>>(raw).is_some(),
+        Takes::Instant => text(raw).is_some_and(|text| instant::parse(&text).is_ok()),
         Takes::Words(words) => text(raw).is_some_and(|text| words.contains(&text)),
         Takes::List(items) => match decoded::<Vec<Box<RawValue>>>(raw) {
             Some(values) => {
@@ -141,6 +142,11 @@ fn expected(shape: &Shape, raw: &RawValue) -> String {
             reason
         }
         Takes::Id => format!("must be a UUID, such as {}", bare(shape)),
+        Takes::Instant
+            if text(raw).map(|text| instant::parse(&text)) == Some(Err(instant::RANGE)) =>
+        {
+            instant::RANGE.to_owned()
+        }
         Takes::Instant => format!("must be a time in RFC 3339, such as {}", bare(shape)),
         // A number or a word without quotes is what was meant.
         Takes::Text if !raw.get().starts_with(['{', '[', 'n']) => {
