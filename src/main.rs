@@ -5,13 +5,14 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use nats_scheduler::api::http::ask_live;
 use nats_scheduler::config::{Config, LogFormat, SETTINGS};
 use nats_scheduler::dev::{self, DevOptions};
 use nats_scheduler::schedule::FieldFault;
-use nats_scheduler::service::{self, Running};
+use nats_scheduler::service::{self, Running, ServeError};
 use nats_scheduler::stop::Stop;
 use tokio::sync::watch;
 use tracing::info;
@@ -21,6 +22,11 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 /// Firing is many small allocations on several threads, which the system's allocator serialises.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Pause before a command is run again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long a command that is over may take to let go of what it holds.
+const LET_GO: Duration = Duration::from_secs(2);
 
 /// The exit code of a program that SIGINT ended, as shells count.
 const INTERRUPTED: u8 = 130;
@@ -138,13 +144,13 @@ fn main() -> ExitCode {
     let done = match &command {
         // It asks an instance that has its settings already.
         Command::Healthcheck => Config::probed(|name| command.setting(name)).map(|probed| {
-            block_on(async {
+            exit_code(block_on(async {
                 ask_live(probed.ok_or("there is no HTTP to ask: API_PORT is off")?).await?;
                 Ok(ExitCode::SUCCESS)
-            })
+            }))
         }),
         Command::Serve { .. } | Command::Dev { .. } => {
-            configured(&command).map(|config| block_on(run(command, config)))
+            configured(&command).map(|config| supervise(&command, &config))
         }
     };
     done.unwrap_or_else(unusable)
@@ -182,30 +188,52 @@ fn unusable(faults: Vec<FieldFault>) -> ExitCode {
 
 type Failure = Box<dyn std::error::Error>;
 
-fn block_on(command: impl Future<Output = Result<ExitCode, Failure>>) -> ExitCode {
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
+fn block_on(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Runtime::new()?;
     let done = runtime.block_on(command);
-    // A download that goes on is not waited for.
-    runtime.shutdown_background();
+    if is_connection_gone(&done) {
+        // What is left of it holds the port of HTTP.
+        runtime.shutdown_timeout(LET_GO);
+    } else {
+        // A download that goes on is not waited for.
+        runtime.shutdown_background();
+    }
+    done
+}
+
+fn is_connection_gone(done: &Result<ExitCode, Failure>) -> bool {
+    let error = done.as_ref().err().and_then(|error| error.downcast_ref::<ServeError>());
+    matches!(error, Some(ServeError::ConnectionGone))
+}
+
+fn exit_code(done: Result<ExitCode, Failure>) -> ExitCode {
     done.unwrap_or_else(|error| {
         eprintln!("error: {error}");
         ExitCode::FAILURE
     })
 }
 
-async fn run(command: Command, config: Config) -> Result<ExitCode, Failure> {
+/// Runs a command, and again where its connection is gone for good: as after a crash, but without one. All
+/// that the first run left under way ends with its runtime; what it had claimed is taken over.
+fn supervise(command: &Command, config: &Config) -> ExitCode {
+    loop {
+        let done = block_on(run(command, config.clone()));
+        if !is_connection_gone(&done) {
+            return exit_code(done);
+        }
+        tracing::error!("starting again, over a new connection to NATS");
+        std::thread::sleep(AGAIN);
+    }
+}
+
+async fn run(command: &Command, config: Config) -> Result<ExitCode, Failure> {
     let stop = Stop::on_signals()?;
     let asked = stop.asked.clone();
     let running = async {
         match command {
             Command::Dev { port, data_dir, .. } => {
-                dev::run(config, DevOptions { port, data_dir }, asked).await?;
+                let options = DevOptions { port: *port, data_dir: data_dir.clone() };
+                dev::run(config, options, asked).await?;
             }
             _ => serve(config, stop.clone()).await?,
         }

@@ -69,6 +69,9 @@ pub enum ServeError {
         /// Why.
         reason: String,
     },
+    /// The client's task panicked over what came: nothing can be sent or heard over the connection any more.
+    #[error("the connection to NATS is gone for good")]
+    ConnectionGone,
     /// A stream that was there a moment ago is not.
     #[error("stream cannot be opened: {0}")]
     Stream(#[from] jetstream::context::GetStreamError),
@@ -175,7 +178,7 @@ pub async fn serve(
             time_known().await;
         } => {}
         () = stop.cancelled() => return Ok(()),
-        () = connection.gone() => return Err(ServeError::connection_gone()),
+        () = connection.gone() => return Err(ServeError::ConnectionGone),
     }
     let instance = members.me();
     let drain = config.engine.drain;
@@ -211,11 +214,15 @@ pub async fn serve(
         done = &mut engine => Some(ServeError::ended("engine", done.err())),
         done = &mut answering => Some(ServeError::ended("service endpoint", done.err())),
         done = &mut facade => Some(facade_ended(done)),
-        () = connection.gone() => Some(ServeError::connection_gone()),
+        () = connection.gone() => Some(ServeError::ConnectionGone),
     };
     // Whoever sends requests hears of it first.
     health.stops(drain);
     stop.cancel();
+    if let Some(error @ ServeError::ConnectionGone) = early {
+        // Nothing that is under way can be finished.
+        return Err(error);
+    }
     if let Some(error) = early {
         // Whichever part is left finishes what it has begun.
         let _ = tokio::time::timeout(drain, async {
@@ -283,11 +290,6 @@ fn facade_ended(done: Result<std::io::Result<()>, tokio::task::JoinError>) -> Se
 }
 
 impl ServeError {
-    fn connection_gone() -> Self {
-        let reason = "nothing can be sent or heard over it any more".to_owned();
-        Self::Ended { part: "connection to NATS", reason }
-    }
-
     fn ended(part: &'static str, error: Option<tokio::task::JoinError>) -> Self {
         Self::Ended {
             part,

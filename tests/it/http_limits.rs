@@ -158,7 +158,8 @@ async fn two_thousand_slow_clients_cost_others_nothing() {
         }
     }
     assert!(slowest < Duration::from_secs(5), "an answer took {slowest:?}");
-    assert!(most_files < 1024 + 500, "{most_files} files were open");
+    // Those that are cut are closed when there is a processor for it.
+    assert!(most_files < 2 * 1024 + 500, "{most_files} files were open");
     let seconds = started.elapsed().as_secs();
     let filter = json!({ "schedule_id": beat, "status": "success" });
     let beats = nats.wait_executions(filter, seconds.saturating_sub(3)).await;

@@ -32,6 +32,8 @@ pub(super) struct Connections {
 struct Open {
     /// Those that have a place. One that is cut has none from that moment on.
     places: HashMap<u64, Arc<Connection>>,
+    /// Those, and those that are cut and not closed yet: so many files are open.
+    held: usize,
     next: u64,
     /// Cut for want of room since it was said, and when it was.
     crowded: u64,
@@ -62,9 +64,14 @@ impl Connections {
         Arc::new(Self { most, metrics, open: Mutex::default() })
     }
 
-    /// A place for one more; none if all are being worked on.
+    /// A place for one more; none if all are being worked on, or if as many as there may be are cut and
+    /// not closed yet, for want of a processor.
     pub(super) fn admit(self: &Arc<Self>, peer: Option<SocketAddr>) -> Option<Place> {
         let mut open = self.open();
+        if open.held >= self.most.saturating_mul(2) {
+            self.metrics.http_cut(Cut::Full.as_str(), 1);
+            return None;
+        }
         if open.places.len() >= self.most {
             open.crowded += 1;
             let ranked = open.places.iter();
@@ -75,7 +82,7 @@ impl Connections {
             };
             self.cut(&connection, Cut::Crowded);
         }
-        open.next += 1;
+        (open.next, open.held) = (open.next + 1, open.held + 1);
         let connection = Arc::new(Connection {
             peer,
             turn: Mutex::new(Turn::new(Instant::now())),
@@ -153,7 +160,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.connections.open().places.remove(&self.id);
+        let mut open = self.connections.open();
+        open.held -= 1;
+        open.places.remove(&self.id);
     }
 }
 
@@ -191,6 +200,16 @@ mod tests {
         drop(working);
         drop((busy, asked, fourth, fifth));
         assert_eq!(connections.open().places.len(), 0, "places are given back");
+    }
+
+    #[test]
+    fn those_that_are_cut_and_not_closed_yet_are_bounded_too() {
+        let connections = Connections::new(2, Arc::new(Metrics::new()));
+        let mut held: Vec<_> = (0..4).map(|_| connections.admit(None).unwrap()).collect();
+        assert!(held[0].is_cut().is_cancelled() && held[1].is_cut().is_cancelled());
+        assert!(connections.admit(None).is_none(), "two are to be closed first");
+        held.remove(0);
+        assert!(connections.admit(None).is_some());
     }
 
     #[test]

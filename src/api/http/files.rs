@@ -2,9 +2,8 @@
 
 use tracing::warn;
 
-/// Files beside the connections that have a place: those to NATS, of the runtime, of the log; and, when many
-/// connect at the same moment, connections that have no place yet and those that have none any more and
-/// are about to be closed, a few hundred together.
+/// Files beside the connections: those to NATS, of the runtime, of the log; and, when many connect at the
+/// same moment, connections that have no place yet.
 const OTHERS: u64 = 512;
 
 /// Asks the system for room for so many connections; how many there is room for.
@@ -37,7 +36,8 @@ fn said(wanted: usize, files: Option<u64>) -> usize {
 
 /// The limit that is enough, as far as it may be raised.
 fn raised(current: Option<u64>, maximum: Option<u64>, wanted: usize) -> Option<u64> {
-    let enough = u64::try_from(wanted).unwrap_or(u64::MAX).saturating_add(OTHERS);
+    // As many again may be cut and not closed yet.
+    let enough = u64::try_from(wanted).unwrap_or(u64::MAX).saturating_mul(2).saturating_add(OTHERS);
     let may_be = maximum.unwrap_or(u64::MAX);
     current.map(|current| current.max(enough.min(may_be)))
 }
@@ -56,8 +56,8 @@ mod tests {
     #[test]
     fn the_limit_is_raised_to_what_is_enough_and_no_further() {
         for (current, maximum, expected, room) in [
-            (Some(1024), None, Some(1512), 1000),
-            (Some(1024), Some(4096), Some(1512), 1000),
+            (Some(1024), None, Some(2512), 1000),
+            (Some(1024), Some(4096), Some(2512), 1000),
             (Some(256), Some(1300), Some(1300), 788),
             (Some(256), Some(1024), Some(1024), 512),
             (Some(256), Some(256), Some(256), 128),
