@@ -1,7 +1,7 @@
 //! The only place that reads a clock to tell the time.
 //!
 //! The time here is that of NATS, so that all instances mean the same by "due": our own monotonic clock,
-//! and what the leader of the bucket said its time was ([`estimate`]). Before the first answer it is that
+//! and what the leader of the bucket said its time was (`estimate`). Before the first answer it is that
 //! of the host. The clock of the host is not believed: it only shows, where it moves against the
 //! monotonic clock, that one of the two was set or that the machine slept. From then on the time is not
 //! [sure](is_sure), and nothing is claimed, until NATS has been asked again.

@@ -4,7 +4,7 @@
 //! back. So whoever rewrites a value keeps the fields that it does not know, at every level
 //! ([`Unknown`], [`Kept`]); reads words that were added since as they are ([`Word`]); and leaves alone
 //! what it may not act on: a record says the format that it was written in and the least one that may
-//! act on it ([`format`]).
+//! act on it ([`mod@format`]).
 //!
 //! A value without unknown fields costs nothing but a comparison of each name with the one that is
 //! expected next.
