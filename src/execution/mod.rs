@@ -219,11 +219,7 @@ impl Execution {
         claim: Claim,
         now: DateTime<Utc>,
     ) -> Self {
-        Self {
-            skipped: Some(range),
-            completed_at: Some(now),
-            ..Self::bare(schedule, attempt, ExecutionStatus::Skipped, claim, now)
-        }
+        Self::unmade(schedule, attempt, ExecutionStatus::Skipped, range, claim, now)
     }
 
     /// What is true of occurrences that the history says were skipped.
@@ -234,10 +230,21 @@ impl Execution {
         claim: Claim,
         now: DateTime<Utc>,
     ) -> Self {
+        Self::unmade(schedule, attempt, ExecutionStatus::Corrected, range, claim, now)
+    }
+
+    fn unmade(
+        schedule: &Schedule,
+        attempt: &Attempt,
+        status: ExecutionStatus,
+        range: SkippedRange,
+        claim: Claim,
+        now: DateTime<Utc>,
+    ) -> Self {
         Self {
             skipped: Some(range),
             completed_at: Some(now),
-            ..Self::bare(schedule, attempt, ExecutionStatus::Corrected, claim, now)
+            ..Self::bare(schedule, attempt, status, claim, now)
         }
     }
 

@@ -4,15 +4,8 @@ use uuid::Uuid;
 
 use super::Index;
 use super::record::Newer;
-use super::state::State;
+use super::state::Left;
 use crate::jetstream::names::{SCHEDULE_KEY_PREFIX, name_key};
-
-/// A record that is left to newer versions, at one revision.
-#[derive(Debug)]
-pub(super) struct Left {
-    pub(super) revision: u64,
-    pub(super) record: Newer,
-}
 
 impl Index {
     /// Leaves a record to newer versions: it is counted, keeps its name and is told of by no other
@@ -30,7 +23,7 @@ impl Index {
                 state.coming.remove(&name_key(&record.created_by, &record.name));
                 state.count_for(&record.created_by, 1);
             }
-            state.dependents.change(None, follows(&record));
+            state.dependents.change(None, record.following());
             state.newer.insert(id, Left { revision, record });
             true
         });
@@ -51,20 +44,4 @@ impl Index {
             (state.newer.len(), needs.unwrap_or(0))
         })
     }
-}
-
-impl State {
-    /// Forgets a record that was left to newer versions.
-    pub(super) fn forget_newer(&mut self, id: Uuid) {
-        let Some(Left { record, .. }) = self.newer.remove(&id) else { return };
-        if record.is_live {
-            self.count_for(&record.created_by, -1);
-        }
-        self.dependents.change(follows(&record), None);
-    }
-}
-
-fn follows(record: &Newer) -> Option<(Uuid, (Uuid, crate::schedule::On))> {
-    let (upstream, on) = record.follows.filter(|_| record.is_live)?;
-    Some((upstream, (record.id, on)))
 }

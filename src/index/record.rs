@@ -43,6 +43,14 @@ pub struct Newer {
     pub follows: Option<(Uuid, On)>,
 }
 
+impl Newer {
+    /// The schedule that it follows as long as it is there, and itself.
+    pub(super) fn following(&self) -> Option<(Uuid, (Uuid, On))> {
+        let (upstream, on) = self.follows.filter(|_| self.is_live)?;
+        Some((upstream, (self.id, on)))
+    }
+}
+
 /// What every format has in common.
 #[derive(Deserialize)]
 struct Glimpse {

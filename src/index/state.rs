@@ -7,11 +7,18 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::dependents::Dependents;
-use super::newer::Left;
 use super::orders::Orders;
+use super::record::Newer;
 use super::rows::Rows;
 use super::{ComingSchedule, Entry, SetAside, Vanished};
 use crate::schedule::{Schedule, Status};
+
+/// A record that is left to newer versions, at one revision.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub(super) revision: u64,
+    pub(super) record: Newer,
+}
 
 #[derive(Default)]
 pub(super) struct State {
@@ -63,6 +70,15 @@ impl State {
             self.count(&old.schedule, -1);
         }
         self.forget_newer(id);
+    }
+
+    /// Forgets a record that was left to newer versions.
+    pub fn forget_newer(&mut self, id: Uuid) {
+        let Some(Left { record, .. }) = self.newer.remove(&id) else { return };
+        if record.is_live {
+            self.count_for(&record.created_by, -1);
+        }
+        self.dependents.change(record.following(), None);
     }
 
     /// Keeps all that follows from schedules in step with a schedule that comes, changes or goes.

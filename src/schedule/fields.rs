@@ -21,7 +21,6 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 pub(crate) use explain::unknown as unknown_name;
-pub(crate) use shape::MAX_DEPTH as DEPTH_KEYWORD;
 use shape::Shape;
 
 /// One thing wrong with a request.

@@ -8,6 +8,7 @@ mod attempt_form;
 mod change;
 mod due;
 mod fields;
+mod format;
 mod instant;
 mod payload;
 mod policy;
@@ -27,7 +28,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::stored::{Kept, Unknown, format, keeps_unknown};
+use crate::stored::{Kept, Unknown, keeps_unknown};
 use crate::trace_context::TraceContext;
 
 pub use attempt::{
@@ -227,19 +228,6 @@ fn one() -> u8 {
     1
 }
 
-impl Spec {
-    /// Keeps what `old`, which this is to replace, has of a newer version.
-    fn keep_unknown(&mut self, old: &Self) {
-        self.unknown.clone_from(&old.unknown);
-        self.delivery.unknown.clone_from(&old.delivery.unknown);
-        self.retry.unknown.clone_from(&old.retry.unknown);
-        self.timing.unknown.clone_from(&old.timing.unknown);
-        if let (Some(after), Some(old)) = (&mut self.timing.after, &old.timing.after) {
-            after.unknown.clone_from(&old.unknown);
-        }
-    }
-}
-
 /// Occurrences of the past that are to be run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
@@ -387,21 +375,6 @@ pub struct Schedule {
 keeps_unknown!(Spec, Backfill, EndedOccurrence, Schedule);
 
 impl Schedule {
-    /// Says who writes the record next, and in which format.
-    pub fn sign(&mut self, writer: Writer) {
-        self.writer = writer;
-        // What a newer version put there it alone can judge.
-        let asked = if self.format > format::FORMAT { self.needs } else { 0 };
-        self.needs = asked.max(self.least_format());
-        self.format = self.format.max(format::FORMAT);
-    }
-
-    /// The least format that knows all features that the record uses. A feature that older versions
-    /// would get wrong raises it here, and raises [`format::FORMAT`].
-    fn least_format(&self) -> u16 {
-        1
-    }
-
     /// Whether the schedule has had as many occurrences as it may.
     pub fn has_had_all(&self) -> bool {
         self.spec.timing.max_runs.is_some_and(|most| self.occurrence_count >= most)

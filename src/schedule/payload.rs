@@ -7,8 +7,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::fields::DEPTH_KEYWORD;
-
+/// Keyword of our own in a schema: how deep an object may nest, itself counted.
+pub(super) const DEPTH_KEYWORD: &str = "x-max-depth";
 /// Largest payload, whatever the server takes; see [`Room::payload`](super::Room::payload).
 pub const MAX_PAYLOAD_BYTES: usize = 512 * 1024;
 

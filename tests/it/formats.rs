@@ -243,10 +243,12 @@ fn full_record() -> Value {
     let cancel = json!({ "by": "ops", "reason": "r" });
     record["attempts"].as_array_mut().unwrap().extend([
         attempt(json!({ "phase": "claimed", "by": id, "at": at, "until": at, "cancel": cancel })),
+        attempt(json!({ "phase": "corrected", "by": id, "cause": "missed", "last": at, "count": 0 })),
         attempt(json!({ "phase": "reported", "by": id, "since": at, "report": report })),
         attempt(json!({ "phase": "skipped", "by": id, "cause": "bank_holiday", "last": at, "count": 3 })),
     ]);
     record["events"][0]["kind"] = json!("applied");
+    record["acted_ahead"] = json!([at]);
     record
 }
 

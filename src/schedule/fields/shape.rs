@@ -8,8 +8,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 
-/// Keyword of our own in a schema: how deep an object may nest, itself counted.
-pub(crate) const MAX_DEPTH: &str = "x-max-depth";
+use crate::schedule::payload::DEPTH_KEYWORD;
 
 /// Examples of what has no better one.
 const ID: &str = "018f3c5e-7b1a-7cc3-9a4e-5d2f8b6a1c0e";
@@ -138,7 +137,8 @@ impl Shape {
                     required: texts(&schema["required"]).map(str::to_owned).collect(),
                 }),
                 None => {
-                    let deepest = schema[MAX_DEPTH].as_u64().and_then(|n| usize::try_from(n).ok());
+                    let deepest =
+                        schema[DEPTH_KEYWORD].as_u64().and_then(|n| usize::try_from(n).ok());
                     Takes::Open { deepest }
                 }
             },
