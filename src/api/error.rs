@@ -118,6 +118,13 @@ impl From<Vec<FieldFault>> for ApiError {
     }
 }
 
+impl ApiError {
+    /// The instance does not follow the bucket closely enough to answer.
+    pub(crate) fn behind() -> Self {
+        Self::new(Code::Unavailable, "this instance does not see changes in time; try again")
+    }
+}
+
 impl From<WriteError> for ApiError {
     fn from(error: WriteError) -> Self {
         match error {

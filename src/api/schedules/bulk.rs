@@ -17,6 +17,7 @@ use super::super::reply::{Reply, ScheduleView, Warning};
 use super::super::{Api, Caller};
 use super::filter::ScheduleFilter;
 use super::lifecycle::{check_reason, pause};
+use super::limit::SEEN_WITHIN;
 use crate::clock;
 use crate::index::Entry;
 use crate::schedule::{CreateSchedule, FieldFault, Schedule, Status, object_field, parse_fields};
@@ -215,7 +216,7 @@ impl Api {
         caller: &Caller,
     ) -> Result<Reply<BulkOperated>, ApiError> {
         let operation = self.check_operation(&request)?;
-        let chosen = self.chosen(operation, &request);
+        let chosen = self.chosen(operation, &request).await?;
         let (matched, dry_run) = (chosen.len(), request.dry_run.unwrap_or(false));
         let actor = caller.actor();
         tracing::info!(?operation, matched, dry_run, performed_by = actor, "bulk operation");
@@ -322,15 +323,19 @@ impl Api {
         operation.filter(|_| faults.is_empty()).ok_or_else(|| ApiError::invalid(faults))
     }
 
-    /// The schedules that are meant, each once, with what is known of those that a filter found.
-    fn chosen(
+    /// The schedules that are meant, each once, with what is known of those that a filter found: by every
+    /// change that was answered before.
+    async fn chosen(
         &self,
         operation: Operation,
         request: &BulkOperation,
-    ) -> Vec<(Uuid, Option<Arc<Entry>>)> {
+    ) -> Result<Vec<(Uuid, Option<Arc<Entry>>)>, ApiError> {
         if let Some(ids) = &request.schedule_ids {
             let mut seen = HashSet::new();
-            return ids.iter().filter(|id| seen.insert(**id)).map(|id| (*id, None)).collect();
+            return Ok(ids.iter().filter(|id| seen.insert(**id)).map(|id| (*id, None)).collect());
+        }
+        if !self.has_caught_up(SEEN_WITHIN).await? {
+            return Err(ApiError::behind());
         }
         let mut filter = request.filter.clone().unwrap_or_default();
         filter.status = filter.status.or(match operation {
@@ -341,7 +346,7 @@ impl Api {
         // A filter looks at every schedule, in which time this thread does nothing else.
         let mut found = block_in_place(|| self.index.select(&filter));
         found.sort_unstable_by_key(|entry| entry.schedule.id);
-        found.into_iter().map(|entry| (entry.schedule.id, Some(entry))).collect()
+        Ok(found.into_iter().map(|entry| (entry.schedule.id, Some(entry))).collect())
     }
 
     /// Changes one schedule; returns until when occurrences of it are claimed.

@@ -22,7 +22,7 @@ use crate::jetstream::names::name_key;
 use crate::schedule::Schedule;
 
 /// How long to wait for the watch, which is milliseconds behind where nothing is wrong.
-const SEEN_WITHIN: Duration = Duration::from_secs(4);
+pub(super) const SEEN_WITHIN: Duration = Duration::from_secs(4);
 
 impl Api {
     /// Refuses a schedule whose name is reserved, if its creator has no room for it; the
@@ -51,10 +51,7 @@ impl Api {
 
     async fn has_room(&self, schedule: &Schedule, reserved: &Reserved) -> Result<bool, ApiError> {
         let seen = tokio::time::timeout(SEEN_WITHIN, self.index.until_seen(reserved.revision));
-        seen.await.map_err(|_| {
-            let message = "this instance does not see new schedules in time; try again";
-            ApiError::new(Code::Unavailable, message)
-        })?;
+        seen.await.map_err(|_| ApiError::behind())?;
         let limit = self.rules.limits.schedules_per_creator;
         loop {
             let (count, coming) =

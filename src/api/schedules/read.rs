@@ -115,18 +115,21 @@ impl Api {
     /// A schedule from memory, once that has caught up with the stream's leader; nothing if the leader had
     /// better be asked itself.
     async fn current(&self, id: Uuid) -> Result<Option<Arc<Entry>>, ApiError> {
+        if !self.has_caught_up(PATIENCE).await? {
+            return Ok(None);
+        }
+        Ok(self.index.get(id).filter(|entry| !entry.schedule.purge))
+    }
+
+    /// Waits until memory shows every change that was answered before; false if it takes too long.
+    pub(super) async fn has_caught_up(&self, within: Duration) -> Result<bool, ApiError> {
         let seen = self.index.seen();
         let reached = self.store.frontier().reached().await?;
         // The bucket may be another one than that which the watch has shown.
         if reached < seen {
-            return Ok(None);
+            return Ok(false);
         }
-        if self.index.seen() < reached {
-            let caught_up = tokio::time::timeout(PATIENCE, self.index.until_seen(reached)).await;
-            if caught_up.is_err() {
-                return Ok(None);
-            }
-        }
-        Ok(self.index.get(id).filter(|entry| !entry.schedule.purge))
+        let caught_up = tokio::time::timeout(within, self.index.until_seen(reached)).await;
+        Ok(caught_up.is_ok())
     }
 }
