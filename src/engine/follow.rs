@@ -138,14 +138,16 @@ fn attempt(
     ended: &EndedOccurrence,
 ) -> Attempt {
     let scheduled_for: DateTime<Utc> = ended.at;
-    let waits = |attempt: &Attempt| matches!(attempt.phase, Phase::Waiting { .. });
-    let overlap = schedule.spec.overlap;
+    let waits = |attempt: &&Attempt| matches!(attempt.phase, Phase::Waiting { .. });
+    let (overlap, room) = (schedule.spec.overlap, room(schedule));
+    // What came just before has its room already, though nobody has claimed it yet.
+    let before = schedule.attempts.iter().filter(waits).filter(|one| one.number == 1).count();
     let may_wait = schedule.spec.catch_up == CatchUp::All
         || (matches!(overlap, Overlap::BufferOne | Overlap::CancelOther)
-            && !schedule.attempts.iter().any(waits));
+            && schedule.attempts.iter().filter(waits).count() <= room);
     let refusal = if !schedule.fires() {
         Some(SkipCause::Paused)
-    } else if room(schedule) == 0 && !may_wait {
+    } else if room <= before && !may_wait {
         Some(SkipCause::Overlap)
     } else {
         None
