@@ -270,7 +270,7 @@ fn plain(value: &mut Value) {
 
 fn header(name: &str, description: &str) -> Value {
     json!({ "name": name, "in": "header", "description": description,
-            "schema": { "type": "string", "maxLength": 255, "pattern": "^[\\t -~]*$" } })
+            "schema": { "type": "string", "maxLength": 255, "pattern": "^[ -~]*$" } })
 }
 
 fn responses(
