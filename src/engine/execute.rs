@@ -174,6 +174,10 @@ fn tell(shared: &Shared, schedule: &Schedule, attempt: &Attempt, ended: &Executi
 
 /// Counts an outcome, once for all instances: who wrote it counts it.
 fn count(shared: &Shared, kind: ScheduleType, ended: &Execution) {
+    // What it corrects was counted when it was skipped, and counters do not go back.
+    if ended.status == ExecutionStatus::Corrected {
+        return;
+    }
     if let Some(range) = ended.skipped {
         shared.metrics.skipped(kind, range.cause, range.count);
         return;
