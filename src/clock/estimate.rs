@@ -8,9 +8,10 @@
 //! set, or that another server leads now. It counts once a second answer agrees with it.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use tokio::time::Instant;
 
 /// Answers that count: those of the last minute, at one every five seconds. Clocks drift apart by less
 /// than a millisecond in that time.

@@ -15,10 +15,11 @@
 mod estimate;
 
 use std::sync::{LazyLock, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tracing::{info, warn};
 use uuid::{ContextV7, Timestamp, Uuid};
 

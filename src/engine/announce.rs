@@ -12,11 +12,11 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::Shared;
+use super::core::Sight as _;
 use crate::failpoint::failpoint;
 use crate::jetstream::deliver::connected;
 use crate::jetstream::writes::Place;
 use crate::jetstream::{WriteError, names};
-use crate::plan::View as _;
 use crate::schedule::Change;
 
 /// Pause between tries.

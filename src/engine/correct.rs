@@ -12,14 +12,14 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::Shared;
-use super::work::catch_up;
+use super::claim::catch_up;
+use super::core::Sight as _;
 use crate::clock;
 use crate::execution::ExecutionStatus;
 use crate::history_index::{Filter, Page};
 use crate::index::Entry;
 use crate::jetstream::WriteError;
 use crate::jetstream::history::QueryError;
-use crate::plan::View as _;
 use crate::plan::ahead::{self, ActedAhead, MAX_AHEAD};
 use crate::schedule::{Schedule, Writer};
 

@@ -1,13 +1,13 @@
 //! Acting on a claim: deliver, record.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tracing::{info, warn};
 
+use super::claim::Accepted;
 use super::urgency::Urgent;
-use super::work::Accepted;
-use super::{Shared, TRUST, finish};
+use super::{Shared, finish};
 use crate::clock;
 use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome, payload};
 use crate::failpoint::failpoint;
@@ -56,7 +56,7 @@ pub(crate) async fn attempt(
         return Some(Box::new(outcome));
     }
     let lock = if recovered { Lock::Takeover } else { Lock::Claim };
-    if !trusted(accepted.written.sent) {
+    if !shared.trusts(accepted, attempt) {
         shared.metrics.claim_failed(lock, LockFailure::Expired);
         warn!(execution_id = %attempt.execution_id, "claim too old to act on; claiming again");
         return None;
@@ -280,10 +280,6 @@ pub(super) async fn known_outcome(shared: &Shared, attempt: &Attempt) -> Option<
             }
         }
     }
-}
-
-fn trusted(claim_sent: Instant) -> bool {
-    claim_sent.elapsed() < TRUST && !clock::stepped_since(claim_sent)
 }
 
 fn log(execution: &Execution) {

@@ -9,8 +9,8 @@ use std::borrow::Cow;
 use tracing::warn;
 
 use super::Shared;
+use super::claim::Accepted;
 use super::execute::{conclude, known_outcome, record, skip};
-use super::work::Accepted;
 use crate::clock;
 use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome, Response, payload};
 use crate::failpoint::failpoint;

@@ -15,13 +15,14 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::Shared;
-use super::work::catch_up;
+use super::claim::catch_up;
+use super::core::Sight as _;
 use crate::clock;
 use crate::execution::{Claim, Execution};
 use crate::failpoint::failpoint;
 use crate::index::Entry;
 use crate::jetstream::WriteError;
-use crate::plan::{MAX_ATTEMPTS, View as _, room};
+use crate::plan::{MAX_ATTEMPTS, room};
 use crate::schedule::{
     Attempt, CatchUp, EndedOccurrence, Manual, Origin, Overlap, Phase, Schedule, SkipCause,
     SkippedRange, Status, Writer, execution_id,

@@ -6,21 +6,24 @@
 //! Silence of others means something only while we hear ourselves: a connection that is up may be
 //! without our subscription, and a process that was suspended finds minutes of beats unread.
 //!
-//! `paths` says by which subjects heartbeats go.
+//! `hearing` says how an echo proves that we hear, and what follows for claims; `paths`, by which subjects
+//! heartbeats go.
 
+mod hearing;
 mod paths;
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_nats::{Client, Message, Subscriber, connection::State};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -29,7 +32,8 @@ use crate::clock;
 use crate::jetstream::connect::{Connection, Refusal};
 use crate::jetstream::names;
 use crate::load::Load;
-use paths::{Beat, Heard, OLD_GOODBYE, Paths};
+use hearing::Hearing;
+use paths::{Beat, Heard, OLD_GOODBYE, Paths, Way};
 
 /// Pause between heartbeats.
 pub const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -51,13 +55,21 @@ pub struct Members {
 
 struct View {
     heard: HashMap<Uuid, Peer>,
-    /// Since when there has been a connection.
-    connected: Instant,
     /// Since when we would have heard everybody.
     listening: Instant,
     /// Whether that is long enough for the silence of those never heard to count.
     settled: bool,
+    hearing: Hearing,
     paths: Paths,
+}
+
+impl View {
+    /// While we do not hear ourselves, the silence of others does not count.
+    fn note_deafness(&mut self, now: Instant) {
+        if self.paths.is_deaf(now) || !self.hearing.is_young(now) {
+            (self.listening, self.settled) = (now, false);
+        }
+    }
 }
 
 /// Another instance.
@@ -75,7 +87,8 @@ impl Members {
         let now = Instant::now();
         let paths = Paths::new(now);
         let (heard, settled) = (HashMap::new(), false);
-        let view = View { heard, connected: now, listening: now, settled, paths };
+        let hearing = Hearing::default();
+        let view = View { heard, listening: now, settled, hearing, paths };
         Self {
             me,
             started_at: clock::now(),
@@ -109,10 +122,33 @@ impl Members {
             })
     }
 
-    /// Since when there has been a connection.
-    pub fn connected_since(&self) -> DateTime<Utc> {
-        let connected = self.read(|view| view.connected.elapsed());
-        clock::now() - chrono::Duration::from_std(connected).unwrap_or_default()
+    /// Whether this instance hears itself, so that claims may be made.
+    pub fn hears(&self) -> bool {
+        self.read(|view| {
+            let is_young = view.hearing.is_young(Instant::now());
+            is_young && view.hearing.heard().is_some_and(|heard| !clock::stepped_since(heard))
+        })
+    }
+
+    /// Since when it has heard itself without a break.
+    pub fn hears_since(&self) -> Option<Instant> {
+        self.read(|view| view.hearing.since())
+    }
+
+    /// Whether a claim that was sent at an instant may be acted on: this instance has heard itself ever since, so
+    /// nobody counts it as gone.
+    pub fn trusts(&self, claimed: Instant) -> bool {
+        self.read(|view| {
+            let heard = view.hearing.heard().map_or(claimed, |heard| heard.min(claimed));
+            view.hearing.trusts(claimed, Instant::now()) && !clock::stepped_since(heard)
+        })
+    }
+
+    /// Since when this instance would have heard whatever others said.
+    pub fn listening_since(&self) -> DateTime<Utc> {
+        let now = Instant::now();
+        let since = self.read(|view| view.hearing.listening_since(now));
+        clock::now() - chrono::Duration::from_std(now.duration_since(since)).unwrap_or_default()
     }
 
     /// How long to let others go first with a schedule: those that may act on it by what its record needs.
@@ -126,7 +162,7 @@ impl Members {
         chrono::Duration::from_std(delay).unwrap_or_default()
     }
 
-    /// Waits until an instance came or went.
+    /// Waits until an instance came or went, or this one hears itself again.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
@@ -157,49 +193,65 @@ impl Members {
         let mut refusals = connection.refusals();
         let mut tick = tokio::time::interval(HEARTBEAT);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let inbox = client.new_inbox();
         let listening = async {
-            let present = subscribe(client, names::INSTANCE_WILDCARD).await;
-            (present, subscribe(client, names::OLD_INSTANCE_WILDCARD).await)
+            let echoes = subscribe(client, inbox.clone()).await;
+            let present = subscribe(client, names::INSTANCE_WILDCARD.to_owned()).await;
+            (echoes, present, subscribe(client, names::OLD_INSTANCE_WILDCARD.to_owned()).await)
         };
-        let (mut present, mut old) = tokio::select! {
+        let (mut echoes, mut present, mut old) = tokio::select! {
             () = stop.cancelled() => return,
-            both = listening => both,
+            all = listening => all,
         };
         loop {
+            let next_silent = self.next_silent();
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = tick.tick() => {
                     if self.left.is_cancelled() {
                         return;
                     }
-                    self.speak(client, &mut present).await;
-                    self.forget_silent();
+                    self.speak(client, &inbox, &mut present).await;
                 }
+                () = tokio::time::sleep_until(next_silent) => {}
                 Ok(refusal) = refusals.recv() => self.refused(&refusal),
+                Some(echo) = echoes.next() => {
+                    if self.hear_echo(&echo) && !self.left.is_cancelled() {
+                        self.speak(client, &inbox, &mut present).await;
+                    }
+                }
                 Some(beat) = present.next() => self.hear(&beat, false),
                 Some(beat) = old.next() => self.hear(&beat, true),
             }
+            self.forget_silent();
         }
     }
 
-    /// Sends a heartbeat by the subjects where it is needed.
-    async fn speak(&self, client: &Client, present: &mut Subscriber) {
+    /// Sends a heartbeat by the subjects where it is needed, if it counts, and an echo behind it.
+    async fn speak(&self, client: &Client, inbox: &str, present: &mut Subscriber) {
         let now = Instant::now();
         let is_connected = client.connection_state() == State::Connected;
         let (way, deaf_for) = self.write(|view| {
             if !is_connected {
-                view.connected = now;
                 view.paths.disconnect(now);
             }
-            if view.paths.is_deaf(now) {
-                (view.listening, view.settled) = (now, false);
-            }
-            (is_connected.then(|| view.paths.next(now)), view.paths.deaf_for(now))
+            view.note_deafness(now);
+            let hears = view.hearing.is_young(now);
+            ((is_connected && hears).then(|| view.paths.next(now)), view.paths.deaf_for(now))
         });
         self.load.deaf.store(deaf_for >= GONE_AFTER, Ordering::Relaxed);
-        let Some(way) = way else { return };
+        if let Some(way) = way {
+            self.beat_by(client, &way, present).await;
+        }
+        if is_connected {
+            let number = self.write(|view| view.hearing.send(now));
+            let _ = client.publish(inbox.to_owned(), number.to_string().into()).await;
+        }
+    }
+
+    async fn beat_by(&self, client: &Client, way: &Way, present: &mut Subscriber) {
         if way.again {
-            *present = subscribe(client, names::INSTANCE_WILDCARD).await;
+            *present = subscribe(client, names::INSTANCE_WILDCARD.to_owned()).await;
         }
         if way.present {
             let _ = client.publish(names::instance_subject(self.me), self.beat().to_bytes()).await;
@@ -208,6 +260,27 @@ impl Members {
             let body = self.beat().old_subject_only(way.old_only).to_bytes();
             let _ = client.publish(names::old_instance_subject(self.me), body).await;
         }
+    }
+
+    /// Takes in an echo; true if we did not hear before.
+    fn hear_echo(&self, echo: &Message) -> bool {
+        let number = std::str::from_utf8(&echo.payload).ok().and_then(|text| text.parse().ok());
+        let Some(number) = number else { return false };
+        let hears_again = self.write(|view| view.hearing.hear(number, Instant::now()));
+        if hears_again {
+            self.changed.notify_one();
+        }
+        hears_again
+    }
+
+    /// When the next of the others counts as gone, unless it is heard.
+    fn next_silent(&self) -> Instant {
+        self.read(|view| {
+            let heard = view.heard.values().map(|peer| peer.heard_at.max(view.listening));
+            let unsettled = (!view.settled).then_some(view.listening);
+            let first = heard.chain(unsettled).min();
+            first.map_or_else(|| Instant::now() + GONE_AFTER, |heard| heard + GONE_AFTER)
+        })
     }
 
     fn beat(&self) -> Beat {
@@ -264,10 +337,11 @@ impl Members {
 
     fn forget_silent(&self) {
         let (gone, settled) = self.write(|view| {
-            let before = view.heard.len();
-            let long_enough = view.listening.elapsed() >= GONE_AFTER;
+            let (before, now) = (view.heard.len(), Instant::now());
+            view.note_deafness(now);
+            let long_enough = now.duration_since(view.listening) >= GONE_AFTER;
             if long_enough {
-                view.heard.retain(|_, peer| peer.heard_at.elapsed() < GONE_AFTER);
+                view.heard.retain(|_, peer| now.duration_since(peer.heard_at) < GONE_AFTER);
             }
             let settled = long_enough && !std::mem::replace(&mut view.settled, long_enough);
             (before - view.heard.len(), settled)
@@ -292,9 +366,9 @@ impl Members {
 }
 
 /// Subscribes, however long it takes.
-async fn subscribe(client: &Client, subject: &'static str) -> Subscriber {
+async fn subscribe(client: &Client, subject: String) -> Subscriber {
     loop {
-        match client.subscribe(subject).await {
+        match client.subscribe(subject.clone()).await {
             Ok(beats) => return beats,
             Err(error) => warn!(%error, "cannot listen to the other instances"),
         }

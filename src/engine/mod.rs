@@ -46,52 +46,50 @@
 //! [`TAKEOVER_DELAY`](membership::TAKEOVER_DELAY) per rank. Liveness needs no agreement on it: with
 //! any view of the others, somebody tries, and the claim decides.
 
-mod act;
 mod announce;
-mod armed;
+mod claim;
+mod core;
 mod correct;
 mod execute;
 mod finish;
 mod follow;
 pub mod membership;
-mod overdue;
-mod queue;
-mod rates;
 mod run;
 #[cfg(feature = "otlp")]
 mod spans;
-mod turns;
+mod tasks;
 mod urgency;
-mod work;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::index::Index;
+use crate::clock;
+use crate::index::{Entry, Index};
 use crate::jetstream::deliver::Delivery;
 use crate::jetstream::history::History;
 use crate::jetstream::schedules::Store;
 use crate::load::Load;
 use crate::metrics::Metrics;
 use crate::plan::View;
-use crate::schedule::{DeliveryMode, Spec, TargetPattern};
+use crate::schedule::{Attempt, DeliveryMode, Phase, Spec, TargetPattern};
+use claim::Accepted;
+use core::Sight;
 use membership::Members;
 pub use run::Engine;
 use urgency::Urgency;
 
-/// How long a claim is trusted. Shorter than [`GONE_AFTER`](membership::GONE_AFTER), after which
-/// others may take it over, by a margin for sending the command.
-pub const TRUST: Duration = Duration::from_secs(4);
-
 /// How far ahead of its time an occurrence may be claimed, so that only its command is left to send
 /// when the time has come.
 pub const LEAD: chrono::Duration = chrono::Duration::milliseconds(500);
+/// Nothing is sent so shortly before its lease is over: it takes time, and clocks differ.
+const MARGIN: chrono::Duration = chrono::Duration::seconds(2);
 /// Claims that wait for their time at once; beyond it nothing is claimed ahead.
 const MAX_ARMED: usize = 50_000;
 
@@ -139,12 +137,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     #[cfg(feature = "otlp")]
     pub(crate) spans: Option<crate::otlp::Exporter>,
-    /// How often commands may go to targets.
-    pub(crate) rates: rates::Rates,
     /// Whether bookkeeping should wait.
     pub(crate) urgency: Arc<Urgency>,
-    /// How many claims wait for their time.
-    pub(crate) armed: AtomicUsize,
     /// Executions that this instance acts on, from before their claim until they are settled, and what
     /// stops each.
     running: Mutex<HashMap<Uuid, CancellationToken>>,
@@ -189,8 +183,21 @@ impl Shared {
         }
     }
 
-    /// How long a claim on a schedule holds: at least as long as its command may take.
-    pub(crate) fn lease(&self, spec: &Spec) -> chrono::Duration {
+    /// Whether an attempt may be acted on: this instance has heard itself ever since the claim was sent, and its
+    /// lease is not over, so nobody else has taken it.
+    pub(crate) fn trusts(&self, accepted: &Accepted, attempt: &Attempt) -> bool {
+        let Phase::Claimed { until, .. } = attempt.phase else { return true };
+        let sent = Instant::from_std(accepted.written.sent);
+        clock::now() + MARGIN < until && self.members.trusts(sent)
+    }
+
+    /// Whether all is seen that was stored before this instance heard itself last after a break.
+    pub(crate) fn sees(&self) -> bool {
+        self.members.hears_since().is_some_and(|since| self.index.is_fresh_since(since))
+    }
+
+    /// At least as long as a command may take.
+    fn least_lease(&self, spec: &Spec) -> chrono::Duration {
         let seconds = match spec.delivery.mode {
             DeliveryMode::Request => spec.delivery.timeout_seconds,
             DeliveryMode::Publish | DeliveryMode::Job | DeliveryMode::Core => 0,
@@ -214,20 +221,75 @@ impl View for Shared {
     }
 
     fn lead(&self) -> chrono::Duration {
-        let full = self.armed.load(Ordering::Relaxed) >= MAX_ARMED;
+        let full = self.load.armed.load(Ordering::Relaxed) >= MAX_ARMED;
         if full { chrono::Duration::zero() } else { LEAD }
+    }
+
+    fn listening_since(&self) -> chrono::DateTime<chrono::Utc> {
+        // Workers report by requests, and what others were told comes with the records.
+        self.members.listening_since().max(self.load.heard_since())
+    }
+
+    fn deleted_retention(&self) -> chrono::Duration {
+        self.config.deleted_retention
+    }
+}
+
+impl Sight for Shared {
+    fn entry(&self, id: Uuid) -> Option<Arc<Entry>> {
+        self.index.get(id)
+    }
+
+    fn all(&self) -> Vec<Uuid> {
+        self.index.all().iter().map(|entry| entry.schedule.id).collect()
+    }
+
+    fn may_claim(&self) -> bool {
+        self.members.hears() && clock::is_sure() && self.sees()
+    }
+
+    fn is_time_sure(&self) -> bool {
+        clock::is_sure()
     }
 
     fn delay(&self, schedule: Uuid, needs: u16) -> chrono::Duration {
         self.members.delay(schedule, needs)
     }
 
-    fn listening_since(&self) -> chrono::DateTime<chrono::Utc> {
-        // Workers report by requests, and what others were told comes with the records.
-        self.members.connected_since().max(self.load.heard_since())
+    fn lease(&self, spec: &Spec) -> chrono::Duration {
+        self.least_lease(spec)
     }
 
-    fn deleted_retention(&self) -> chrono::Duration {
-        self.config.deleted_retention
+    fn instances(&self) -> usize {
+        self.members.count()
+    }
+}
+
+impl Engine {
+    /// An engine over what the other parts provide.
+    pub fn new(
+        delivery: Delivery,
+        store: Store,
+        history: History,
+        index: Arc<Index>,
+        members: Members,
+        config: EngineConfig,
+        watched: Watched,
+    ) -> Self {
+        Self::over(Arc::new(Shared {
+            js: delivery.js().clone(),
+            delivery,
+            store,
+            history,
+            index,
+            members,
+            config,
+            load: watched.load,
+            metrics: watched.metrics,
+            #[cfg(feature = "otlp")]
+            spans: watched.spans,
+            urgency: Arc::default(),
+            running: Mutex::default(),
+        }))
     }
 }

@@ -8,6 +8,7 @@
 mod aside;
 mod dependents;
 mod filter;
+mod fresh;
 mod intern;
 mod list;
 mod newer;
@@ -101,13 +102,15 @@ pub struct Index {
     changes: UnboundedSender<Uuid>,
     /// All that the bucket holds up to this revision has been taken in.
     seen: watch::Sender<u64>,
+    fresh: fresh::Fresh,
 }
 
 impl Index {
     /// An empty index, and the ids of schedules as they change.
     pub fn new() -> (Arc<Self>, UnboundedReceiver<Uuid>) {
         let (changes, changed) = unbounded_channel();
-        (Arc::new(Self { state: RwLock::default(), changes, seen: watch::Sender::new(0) }), changed)
+        let (state, seen) = (RwLock::default(), watch::Sender::new(0));
+        (Arc::new(Self { state, changes, seen, fresh: fresh::Fresh::default() }), changed)
     }
 
     /// A schedule.

@@ -1,12 +1,13 @@
 //! How NATS is, as we see it: how long it takes, and how our streams stand. What it says of the time goes
 //! to the [clock].
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_nats::jetstream;
 use async_nats::jetstream::stream::Info;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::names;
 use super::provision::{STREAMS, StreamOptions, differences};

@@ -7,7 +7,7 @@
 //! whose deletion nothing is shown, have vanished: what is gone is gone, and is said.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_nats::jetstream;
 use async_nats::jetstream::kv::{Operation, Store as Bucket, Watch};
@@ -15,6 +15,7 @@ use async_nats::jetstream::stream::{Info, State};
 use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
 use tokio::sync::watch as state;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -33,6 +34,8 @@ const DIFFERENCES: u32 = 2;
 const MARKERS_LAST: Duration = Duration::from_secs(45 * 60);
 /// How long a replay may be silent before the stream is asked whether there is more.
 const SILENCE: Duration = Duration::from_secs(2);
+/// How long the watch may take to show what the stream had when somebody wanted to know whether all is seen.
+const BEHIND: Duration = Duration::from_secs(1);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -93,9 +96,18 @@ impl Follower {
         let mut reconcile = tokio::time::interval(RECONCILE);
         reconcile.reset();
         let (mut last_check, mut cut_off) = ((Instant::now(), self.seen), None::<Instant>);
-        // What the stream said of itself, until all has been shown that it had by then.
-        let (mut said, mut differences) = (None::<State>, 0);
+        // What the stream said of itself, and when it was asked, until all has been shown that it had by then.
+        let (mut said, mut differences) = (None::<(State, Instant)>, 0);
+        // Until when that must be.
+        let mut behind = None::<Instant>;
         loop {
+            let index = Arc::clone(&self.index);
+            let check = async {
+                tokio::select! {
+                    _ = reconcile.tick() => (false, Instant::now()),
+                    () = index.freshness_wanted(), if behind.is_none() => (true, Instant::now()),
+                }
+            };
             tokio::select! {
                 item = watch.next() => match item {
                     None => return "the watch ended".to_owned(),
@@ -109,7 +121,8 @@ impl Follower {
                     // The watch mends itself and goes on: an error is not its end.
                     Some(Err(error)) => debug!(%error, "watch"),
                 },
-                _ = reconcile.tick() => match bucket.stream.get_info().await {
+                () = sleep_until(behind) => return "the watch is behind after a break".to_owned(),
+                (is_wanted, asked) = check => match bucket.stream.get_info().await {
                     Ok(info) if !self.is_sound(&info, last_check) => {
                         return "the watch and the stream disagree".to_owned();
                     }
@@ -122,14 +135,20 @@ impl Follower {
                         if last_check.0.elapsed() >= SHOWN_WITHIN {
                             last_check = (Instant::now(), info.state.last_sequence);
                         }
-                        said = Some(info.state);
+                        said = Some((info.state, asked));
                         self.compare(&mut said, self.seen, &mut differences);
+                        if is_wanted && said.is_some() {
+                            behind.get_or_insert(asked + BEHIND);
+                        }
                     }
                     Err(error) => {
                         cut_off.get_or_insert_with(Instant::now);
                         warn!(%error, "cannot compare the watch with the stream");
                     }
                 },
+            }
+            if said.is_none() {
+                behind = None;
             }
             if differences >= DIFFERENCES {
                 return "the bucket does not hold all that was in it".to_owned();
@@ -139,8 +158,9 @@ impl Follower {
 
     /// Compares the account with what the stream said, once all `shown` is what it had by then. Counts how
     /// often in a row it held too little.
-    fn compare(&mut self, said: &mut Option<State>, shown: u64, differences: &mut u32) {
-        if let Some(state) = said.take_if(|state| state.last_sequence <= shown) {
+    fn compare(&mut self, said: &mut Option<(State, Instant)>, shown: u64, differences: &mut u32) {
+        if let Some((state, asked)) = said.take_if(|(state, _)| state.last_sequence <= shown) {
+            self.index.is_fresh_at(asked);
             let agrees = self.account.agrees(&state, clock::now());
             *differences = if agrees { 0 } else { *differences + 1 };
         }
@@ -157,6 +177,7 @@ impl Follower {
 
     async fn replay(&mut self) -> Result<(Bucket, Watch), String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
+        let started = Instant::now();
         let bucket =
             self.js.get_key_value(names::SCHEDULES_BUCKET).await.map_err(|error| text(&error))?;
         let info = bucket.stream.get_info().await.map_err(|error| text(&error))?;
@@ -170,7 +191,6 @@ impl Follower {
         self.index.begin_replay();
         let mut watch = bucket.watch_with_history(">").await.map_err(|error| text(&error))?;
         let (mut shown, mut account) = (Shown::default(), Account::default());
-        let started = Instant::now();
         let mut remaining = info.state.messages;
         while remaining > 0 {
             match tokio::time::timeout(SILENCE, watch.next()).await {
@@ -196,6 +216,7 @@ impl Follower {
         self.seen = self.seen.max(info.state.last_sequence);
         self.index.saw(self.seen);
         self.index.retain(&shown, self.seen);
+        self.index.is_fresh_at(started);
         let before = std::mem::replace(&mut self.account, account);
         let vanished = before.schedules_unknown_to(&self.account);
         let was_cut_off = std::mem::take(&mut self.was_cut_off);
@@ -219,4 +240,12 @@ impl Follower {
 fn account_for(account: &mut Account, entry: &jetstream::kv::Entry) {
     let has_value = entry.operation == Operation::Put;
     account.take(&entry.key, entry.revision, has_value, entry.created);
+}
+
+/// Waits until a moment, or for ever.
+async fn sleep_until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
 }

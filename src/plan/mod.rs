@@ -60,8 +60,6 @@ pub trait View {
     fn is_gone(&self, instance: Uuid) -> bool;
     /// How far ahead of its time an occurrence may be claimed.
     fn lead(&self) -> Duration;
-    /// How long this instance lets others go first with a schedule whose record needs a format.
-    fn delay(&self, schedule: Uuid, needs: u16) -> Duration;
     /// Since when this instance would have heard everybody: silence before that says nothing.
     fn listening_since(&self) -> DateTime<Utc>;
     /// How long schedules that were deleted softly are kept.
@@ -312,18 +310,14 @@ fn abandoned(by: Uuid, execution: Uuid, view: &impl View) -> bool {
     if by == view.me() { !view.is_running(execution) } else { view.is_gone(by) }
 }
 
-/// When to call [`plan`] for a schedule: `None` if only a change of the record can bring work.
+/// When [`plan`] finds something to do with a schedule: [`UNIX_EPOCH`](DateTime::UNIX_EPOCH) for what is for at
+/// once, `None` if only a change of the record can bring work.
 pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
-    // A date that somebody wrote by hand may lie at the end of time.
-    let polite = |at: DateTime<Utc>| {
-        at.checked_add_signed(view.delay(schedule.id, schedule.needs))
-            .unwrap_or(DateTime::<Utc>::MAX_UTC)
-    };
     let room = room(schedule);
     let attempts = schedule.attempts.iter().filter_map(|attempt| match &attempt.phase {
         Phase::Waiting { due_at } => {
             let waits = waits_for_its_time(schedule, attempt.manual.as_deref()) && room > 0;
-            waits.then(|| polite(*due_at))
+            waits.then_some(*due_at)
         }
         Phase::Claimed { by, .. }
         | Phase::Skipped { by, .. }
@@ -331,21 +325,20 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
         | Phase::Reported { by, .. }
             if abandoned(*by, attempt.execution_id, view) =>
         {
-            // At once, whoever is first.
             Some(DateTime::UNIX_EPOCH)
         }
         Phase::Claimed { by, .. } if *by == view.me() => None,
-        Phase::Claimed { until, .. } => Some(polite(*until)),
-        Phase::Running { .. } => lost_at(attempt, view).map(|(at, _)| polite(at)),
+        Phase::Claimed { until, .. } => Some(*until),
+        Phase::Running { .. } => lost_at(attempt, view).map(|(at, _)| at),
         Phase::Skipped { .. } | Phase::Corrected { .. } | Phase::Reported { .. } => None,
     });
     let occurrence =
-        next_occurrence(schedule).map(|next| polite(schedule.due(next) - lead(schedule, view)));
+        next_occurrence(schedule).map(|next| schedule.due(next) - lead(schedule, view));
     let backfill = schedule.backfill.as_ref().filter(|_| {
         schedule.fires() && schedule.attempts.len() < MAX_ATTEMPTS && capacity(schedule) > 0
     });
     let backfill = backfill.map(|_| DateTime::UNIX_EPOCH);
-    let purge = purge_at(schedule, view).map(polite);
+    let purge = purge_at(schedule, view);
     attempts.chain(occurrence).chain(backfill).chain(purge).min()
 }
 

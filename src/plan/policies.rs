@@ -67,9 +67,6 @@ impl View for KnowsAll {
     fn lead(&self) -> Duration {
         Duration::zero()
     }
-    fn delay(&self, _: Uuid, _: u16) -> Duration {
-        Duration::zero()
-    }
     fn listening_since(&self) -> DateTime<Utc> {
         DateTime::UNIX_EPOCH
     }

@@ -31,10 +31,6 @@ impl View for Knows {
         self.lead
     }
 
-    fn delay(&self, _: Uuid, _: u16) -> Duration {
-        Duration::zero()
-    }
-
     fn listening_since(&self) -> DateTime<Utc> {
         DateTime::UNIX_EPOCH
     }

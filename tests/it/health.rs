@@ -46,7 +46,7 @@ fn says(status: &Value, text: &str) -> bool {
     status["status"] == "degraded" && problems.iter().any(|p| p.as_str().unwrap().contains(text))
 }
 
-async fn get(service: &Service, path: &str) -> (u16, String) {
+pub async fn get(service: &Service, path: &str) -> (u16, String) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
     let url = format!("http://{}{path}", service.http().await);

@@ -1,4 +1,4 @@
-//! One piece of work on one schedule: fold in what ended, decide, write.
+//! Claiming: fold what ended into a record, decide what is due, write.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use tracing::{debug, warn};
 use uuid::Uuid;
 
 use super::Shared;
+use super::core::{Claiming, Done, Sight as _};
 use crate::clock;
-use crate::execution::Execution;
 use crate::failpoint::failpoint;
 use crate::index::Entry;
 use crate::jetstream::schedules::Written;
@@ -41,45 +41,18 @@ pub(crate) struct Accepted {
     pub(crate) written: Written,
 }
 
-/// What is done and not yet folded into a schedule's record.
-#[derive(Default)]
-pub(crate) struct Done {
-    /// Executions whose outcome is in the history.
-    pub(crate) ended: Vec<Execution>,
-    /// Events that are in the audit stream.
-    pub(crate) announced: Vec<Uuid>,
-    /// Executions of whose end those that follow have been told.
-    pub(crate) told: Vec<Uuid>,
-}
-
-impl Done {
-    pub(crate) fn merge(&mut self, other: Self) {
-        self.ended.extend(other.ended);
-        self.announced.extend(other.announced);
-        self.told.extend(other.told);
-    }
-
-    pub(crate) fn executions(&self) -> impl Iterator<Item = Uuid> {
-        self.ended.iter().map(|execution| execution.id)
-    }
-}
-
-/// What a piece of work may claim beside settling.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Claiming {
-    /// Whatever is due.
-    All,
-    /// What does not wait for replies.
-    Fast,
-    /// Nothing.
-    None,
-}
-
 impl Accepted {
     /// The attempts to make, and whether others may have acted on them.
     pub(crate) fn attempts(&self) -> impl Iterator<Item = (&Attempt, bool)> {
         let recover = self.recover.iter().map(|attempt| (attempt, true));
         self.fire.iter().map(|attempt| (attempt, false)).chain(recover)
+    }
+
+    /// All executions that it is about.
+    pub(crate) fn executions(&self) -> impl Iterator<Item = Uuid> {
+        let attempts = self.attempts().map(|(attempt, _)| attempt).chain(&self.finish);
+        let attempts = attempts.chain(self.skip.iter().map(|(attempt, _)| attempt));
+        attempts.map(|attempt| attempt.execution_id)
     }
 
     /// When an attempt is due.
@@ -89,8 +62,8 @@ impl Accepted {
     }
 }
 
-/// How a piece of work ended.
-pub(crate) enum Worked {
+/// What came of it.
+pub(crate) enum Claimed {
     /// A write was accepted.
     Accepted(Arc<Accepted>),
     /// There was nothing to do, or nothing any more.
@@ -101,17 +74,17 @@ pub(crate) enum Worked {
 
 /// Folds `done` into the record of schedule `id`, decides what else is due, and
 /// writes the record, until a write is accepted or there is nothing to write.
-pub(crate) async fn work(shared: &Shared, id: Uuid, done: &Done, claim: Claiming) -> Worked {
+pub(crate) async fn claim(shared: &Shared, id: Uuid, done: &Done, claiming: Claiming) -> Claimed {
     let deadline = Instant::now() + WRITE_DEADLINE;
-    let (mut claim, mut no_room) = (claim, false);
+    let (mut claiming, mut no_room) = (claiming, false);
     loop {
         let Some(entry) = shared.index.get(id) else {
             shared.end(done.executions());
-            return Worked::Nothing;
+            return Claimed::Nothing;
         };
-        let Some(mut plan) = decide(shared, &entry, done, claim) else {
+        let Some(mut plan) = decide(shared, &entry, done, claiming) else {
             shared.end(done.executions());
-            return if no_room { Worked::Later } else { Worked::Nothing };
+            return if no_room { Claimed::Later } else { Claimed::Nothing };
         };
         plan.schedule.sign(Writer { instance: shared.members.me(), token: rand::random() });
         let claimed = shared.begin(executions(&plan));
@@ -128,25 +101,25 @@ pub(crate) async fn work(shared: &Shared, id: Uuid, done: &Done, claim: Claiming
             Ok(written) => {
                 shared.end(done.executions());
                 let accepted = Accepted { schedule, fire, recover, skip, finish, due, written };
-                return Worked::Accepted(Arc::new(accepted));
+                return Claimed::Accepted(Arc::new(accepted));
             }
             Err(WriteError::Conflict) => {
                 shared.end(claimed);
                 debug!(schedule_id = %id, "another write came first");
                 if !Box::pin(catch_up(shared, &entry)).await {
-                    return Worked::Later;
+                    return Claimed::Later;
                 }
             }
             // What has ended makes room for what is to be begun.
-            Err(WriteError::TooLarge(error)) if claim != Claiming::None => {
+            Err(WriteError::TooLarge(error)) if claiming != Claiming::None => {
                 shared.end(claimed);
                 warn!(schedule_id = %id, %error, "no room to claim; only settling");
-                (claim, no_room) = (Claiming::None, true);
+                (claiming, no_room) = (Claiming::None, true);
             }
             Err(error) => {
                 shared.end(claimed);
                 warn!(schedule_id = %id, %error, "record not written; trying later");
-                return Worked::Later;
+                return Claimed::Later;
             }
         }
     }
@@ -186,7 +159,8 @@ fn count(shared: &Shared, result: &Result<Written, WriteError>, fire: usize, rec
     }
 }
 
-fn decide(shared: &Shared, entry: &Entry, done: &Done, claim: Claiming) -> Option<Plan> {
+/// Works out how the record should look next, and what that allows; none if nothing is to be written.
+fn decide(shared: &Shared, entry: &Entry, done: &Done, claiming: Claiming) -> Option<Plan> {
     let mut schedule = Cow::Borrowed(&*entry.schedule);
     let mut settled = schedule.is_over();
     let followed = !done.ended.is_empty() && shared.index.is_followed(schedule.id);
@@ -204,12 +178,12 @@ fn decide(shared: &Shared, entry: &Entry, done: &Done, claim: Claiming) -> Optio
     let lease = shared.lease(&schedule.spec);
     let waits = schedule.spec.delivery.mode == DeliveryMode::Request;
     let now = clock::now();
-    let planned = (claim != Claiming::None)
+    let planned = (claiming != Claiming::None)
         .then(|| plan(&schedule, &entry.trigger, now, shared, lease))
         .flatten()
         .filter(|plan| {
             let sends = !plan.fire.is_empty() || !plan.recover.is_empty();
-            claim == Claiming::All || !waits || !sends
+            claiming == Claiming::All || !waits || !sends
         });
     planned.or_else(|| {
         let schedule = settled.then(|| schedule.into_owned())?;

@@ -3,8 +3,6 @@
 //! A bucket of tokens per pattern: it fills at the rate, holds at most one second's worth, and each
 //! command takes one. The rate is that of all instances together, so each has its share of it.
 
-use std::sync::{Mutex, PoisonError};
-
 use chrono::{DateTime, Duration, Utc};
 
 use crate::schedule::{Target, TargetPattern};
@@ -17,10 +15,10 @@ struct Bucket {
 }
 
 /// The limits of one instance.
-pub(crate) struct Rates(Mutex<Vec<Bucket>>);
+pub(super) struct Rates(Vec<Bucket>);
 
 impl Rates {
-    pub(crate) fn new(rates: &[(TargetPattern, f64)], now: DateTime<Utc>) -> Self {
+    pub(super) fn new(rates: &[(TargetPattern, f64)], now: DateTime<Utc>) -> Self {
         let bucket = |(pattern, per_second): &(TargetPattern, f64)| Bucket {
             pattern: pattern.clone(),
             per_second: *per_second,
@@ -28,29 +26,27 @@ impl Rates {
             tokens: 1.0,
             filled_at: now,
         };
-        Self(Mutex::new(rates.iter().map(bucket).collect()))
+        Self(rates.iter().map(bucket).collect())
     }
 
     /// Whether any limit applies to a target.
-    pub(crate) fn limits(&self, target: &Target) -> bool {
-        let buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        buckets.iter().any(|bucket| bucket.pattern.allows(target))
+    pub(super) fn limits(&self, target: &Target) -> bool {
+        self.0.iter().any(|bucket| bucket.pattern.allows(target))
     }
 
     /// Reserves `commands` sendings to a target, in the order of those who ask, and says when the first
     /// may go. `instances` share the rate.
-    pub(crate) fn reserve(
-        &self,
+    pub(super) fn reserve(
+        &mut self,
         target: &Target,
         commands: usize,
         now: DateTime<Utc>,
         instances: usize,
     ) -> DateTime<Utc> {
-        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut at = now;
         #[allow(clippy::cast_precision_loss, reason = "a handful of instances and commands")]
         let (share, commands) = (1.0 / instances.max(1) as f64, commands as f64);
-        for bucket in buckets.iter_mut().filter(|bucket| bucket.pattern.allows(target)) {
+        for bucket in self.0.iter_mut().filter(|bucket| bucket.pattern.allows(target)) {
             let rate = bucket.per_second * share;
             #[allow(clippy::cast_precision_loss, reason = "milliseconds of a pause")]
             let elapsed = (now - bucket.filled_at).num_milliseconds().max(0) as f64 / 1000.0;
@@ -83,7 +79,7 @@ mod tests {
 
     #[test]
     fn commands_go_at_the_rate_in_the_order_in_which_they_were_asked_for() {
-        let (rates, mail, start) = rates(10.0);
+        let (mut rates, mail, start) = rates(10.0);
         let slots: Vec<_> = (0..50).map(|_| rates.reserve(&mail, 1, start, 1)).collect();
         assert!(slots.is_sorted());
         assert_eq!(slots[0], start);
@@ -96,7 +92,7 @@ mod tests {
 
     #[test]
     fn what_was_not_used_is_kept_for_a_second_at_most_and_shared() {
-        let (rates, mail, start) = rates(10.0);
+        let (mut rates, mail, start) = rates(10.0);
         let now = start + Duration::seconds(100);
         let at_once = (0..100).filter(|_| rates.reserve(&mail, 1, now, 2) == now).count();
         assert_eq!(at_once, 5, "two instances share the rate");
@@ -104,7 +100,7 @@ mod tests {
 
     #[test]
     fn several_at_once_make_the_next_wait_for_all() {
-        let (rates, mail, start) = rates(0.5);
+        let (mut rates, mail, start) = rates(0.5);
         assert_eq!(rates.reserve(&mail, 3, start, 1), start);
         assert_eq!(rates.reserve(&mail, 1, start, 1), start + Duration::seconds(6));
     }

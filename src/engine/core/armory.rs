@@ -1,0 +1,51 @@
+//! Claims made ahead of their time, waiting for it.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+/// An attempt under an accepted claim that is not due yet, and when it is.
+pub(crate) struct Armed<A> {
+    /// When its command may go out.
+    pub(crate) due: DateTime<Utc>,
+    /// Of those due at once the higher goes first.
+    pub(crate) priority: u8,
+    pub(crate) execution: Uuid,
+    /// What is needed to make it.
+    pub(crate) attempt: A,
+}
+
+/// Armed attempts by due time; of those due at once the higher priority comes first.
+pub(super) struct Armory<A> {
+    waiting: BTreeMap<(DateTime<Utc>, Reverse<u8>, Uuid), A>,
+}
+
+impl<A> Armory<A> {
+    pub(super) fn new() -> Self {
+        Self { waiting: BTreeMap::new() }
+    }
+
+    /// Adds an attempt.
+    pub(super) fn add(&mut self, armed: Armed<A>) {
+        let Armed { due, priority, execution, attempt } = armed;
+        self.waiting.insert((due, Reverse(priority), execution), attempt);
+    }
+
+    /// When the next one is due.
+    pub(super) fn next(&self) -> Option<DateTime<Utc>> {
+        self.waiting.first_key_value().map(|((due, ..), _)| *due)
+    }
+
+    /// Takes the next one that is due.
+    pub(super) fn pop_due(&mut self, now: DateTime<Utc>) -> Option<A> {
+        self.next().filter(|due| *due <= now)?;
+        self.waiting.pop_first().map(|(_, armed)| armed)
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+}

@@ -1,0 +1,143 @@
+//! Work whose time has come, in the order in which it is started, and how much may be under way.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+/// Entries of a queue that may be void, beside as many as are not.
+const MANY: usize = 1024;
+
+/// Which bound a piece of work counts against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Work that takes as long as NATS takes.
+    Fast,
+    /// Work that waits for a reply.
+    Request,
+}
+
+impl Lane {
+    pub(crate) const ALL: [Self; 2] = [Self::Fast, Self::Request];
+}
+
+/// Work whose time has come; the greatest goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Ready {
+    pub(super) priority: u8,
+    /// Earlier goes first within a priority.
+    pub(super) due: Reverse<DateTime<Utc>>,
+    pub(super) id: Uuid,
+}
+
+struct Bounded {
+    queue: BinaryHeap<Ready>,
+    /// Pieces of work under way.
+    under_way: usize,
+    most: usize,
+}
+
+/// The two lanes. Which entry of a queue stands is for the schedule to say; what it has replaced or taken
+/// back stays until it is popped.
+pub(super) struct Lanes([Bounded; 2]);
+
+impl Lanes {
+    /// Lanes in which so much may be under way at once.
+    pub(super) fn new(fast: usize, request: usize) -> Self {
+        Self([fast, request].map(|most| Bounded { queue: BinaryHeap::new(), under_way: 0, most }))
+    }
+
+    /// Queues work; `stands` tells which entries still do, of which there are `waiting`.
+    pub(super) fn push(
+        &mut self,
+        lane: Lane,
+        ready: Ready,
+        waiting: usize,
+        stands: impl Fn(&Ready) -> bool,
+    ) {
+        let queue = &mut self.lane(lane).queue;
+        queue.push(ready);
+        if queue.len() > 2 * waiting + MANY {
+            queue.retain(stands);
+        }
+    }
+
+    /// Takes the greatest entry of a lane, if something more may be under way there; it may be void.
+    pub(super) fn pop(&mut self, lane: Lane) -> Option<Ready> {
+        let lane = self.lane(lane);
+        (lane.under_way < lane.most).then(|| lane.queue.pop()).flatten()
+    }
+
+    /// Takes a permit of a lane.
+    pub(super) fn begin(&mut self, lane: Lane) {
+        self.lane(lane).under_way += 1;
+    }
+
+    /// Whether something more may be under way in a lane.
+    pub(super) fn has_room(&self, lane: Lane) -> bool {
+        let lane = &self.0[lane as usize];
+        lane.under_way < lane.most
+    }
+
+    /// Gives a permit back.
+    pub(super) fn end(&mut self, lane: Lane) {
+        let lane = self.lane(lane);
+        lane.under_way = lane.under_way.saturating_sub(1);
+    }
+
+    /// Drops all work that has not begun.
+    pub(super) fn clear(&mut self) {
+        self.0.iter_mut().for_each(|lane| lane.queue.clear());
+    }
+
+    fn lane(&mut self, lane: Lane) -> &mut Bounded {
+        &mut self.0[lane as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ready(id: u128, priority: u8, due: i64) -> Ready {
+        let due = Reverse(DateTime::from_timestamp(due, 0).unwrap());
+        Ready { priority, due, id: Uuid::from_u128(id) }
+    }
+
+    #[test]
+    fn priority_goes_before_age_and_age_before_nothing() {
+        let mut lanes = Lanes::new(10, 1);
+        for (n, (priority, due)) in [(5, 1), (10, 3), (10, 2), (1, 0)].into_iter().enumerate() {
+            lanes.push(Lane::Fast, ready(n as u128, priority, due), 4, |_| true);
+        }
+        let order: Vec<_> =
+            std::iter::from_fn(|| lanes.pop(Lane::Fast)).map(|ready| ready.id.as_u128()).collect();
+        assert_eq!(order, [2, 1, 0, 3]);
+    }
+
+    #[test]
+    fn no_more_is_under_way_than_may_be() {
+        let mut lanes = Lanes::new(1, 1);
+        for n in 0..2 {
+            lanes.push(Lane::Request, ready(n, 5, 0), 2, |_| true);
+        }
+        assert!(lanes.pop(Lane::Request).is_some());
+        lanes.begin(Lane::Request);
+        assert_eq!(lanes.pop(Lane::Request), None);
+        assert!(lanes.has_room(Lane::Fast));
+        lanes.end(Lane::Request);
+        assert!(lanes.pop(Lane::Request).is_some());
+    }
+
+    #[test]
+    fn void_entries_do_not_pile_up() {
+        let mut lanes = Lanes::new(1, 1);
+        let stays = ready(1, 5, 10);
+        lanes.push(Lane::Fast, stays, 1, |_| true);
+        for n in 0..10_000 {
+            lanes.push(Lane::Fast, ready(100 + n, 5, 1), 1, |ready| ready.id == stays.id);
+        }
+        assert!(lanes.0[0].queue.len() <= 2 + MANY, "{}", lanes.0[0].queue.len());
+    }
+}

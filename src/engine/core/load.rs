@@ -1,0 +1,65 @@
+//! How busy and how late the engine is, worked out from what was to be done.
+//!
+//! A schedule is overdue from when its time has come until a write was accepted that acts on it, ours or
+//! another instance's, or its record says that nothing is due any more. A claim that fails, or is not
+//! answered, leaves it overdue. What a rate limit holds back is not late by that.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Core, Sight};
+use crate::index::Entry;
+
+/// How much there is to do, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CoreLoad {
+    /// Schedules with a timer.
+    pub(crate) timers: usize,
+    /// Schedules that are due and wait for a permit.
+    pub(crate) waiting: usize,
+    /// Claims made ahead that wait for their time.
+    pub(crate) armed: usize,
+    /// When the next timer is due, or since when what is due longest is. The next timer too: if the loop does
+    /// not turn, it is late by that.
+    pub(crate) next_due: Option<DateTime<Utc>>,
+}
+
+impl<A> Core<A> {
+    /// How busy and how late it is.
+    pub(crate) fn load(&self) -> CoreLoad {
+        let timer = self.timers.first().map(|(due, _)| *due);
+        let oldest = self.overdue.first().map(|(since, _)| *since);
+        CoreLoad {
+            timers: self.timers.len(),
+            waiting: self.ready,
+            armed: self.armory.len(),
+            next_due: timer.into_iter().chain(self.armory.next()).chain(oldest).min(),
+        }
+    }
+
+    /// Notes that a schedule is to be acted on, which is so since `due`.
+    pub(super) fn note_due(
+        &mut self,
+        entry: &Entry,
+        due: DateTime<Utc>,
+        now: DateTime<Utc>,
+        sight: &impl Sight,
+    ) {
+        // What waited for room, or is for at once, has been due since there is nothing to wait for. An
+        // occurrence that is claimed ahead is not due yet.
+        let waits = entry.schedule.spec.delivery.mode.takes_time();
+        let is_for_at_once = waits || due == DateTime::UNIX_EPOCH;
+        let since = if is_for_at_once { now } else { due + sight.lead() };
+        let id = entry.schedule.id;
+        let since = *self.state(id).overdue_since.get_or_insert(since);
+        self.overdue.insert((since, id));
+    }
+
+    /// Nothing of a schedule is due, or it was acted on.
+    pub(super) fn clear_overdue(&mut self, id: Uuid) {
+        let state = self.slots.get_mut(&id).and_then(|slot| slot.state.as_mut());
+        if let Some(since) = state.and_then(|state| state.overdue_since.take()) {
+            self.overdue.remove(&(since, id));
+        }
+    }
+}

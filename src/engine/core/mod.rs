@@ -1,0 +1,621 @@
+//! What the engine decides: events and the time in, actions out.
+//!
+//! [`Core`] holds one value per schedule, and orders over them: timers, work whose time has come, claims
+//! that wait for their time, what is overdue. It knows no clock, task, channel or connection, so a test, or
+//! a simulator, sets the time by hand and repeats a run event by event. The loop around it (`run.rs`) only
+//! waits, hands over what came, and starts what [`Core::step`] answers.
+//!
+//! A schedule goes round like this:
+//!
+//! ```text
+//! Changed -> timer -> due -> lane -> Action::Work ----> Free | Later       (its record was written)
+//!                                       |  \---------> Armed -> Action::Release
+//!                                       \-----------> Ended, ... Returned  (its attempts were made)
+//! Ended -> settle_at -> lane -> Action::Work, which folds the outcome into the record
+//! ```
+//!
+//! # Who goes first
+//!
+//! All instances see the same work, and one is to do it. Each lets those before it in the schedule's order
+//! of preference go first, by [`Sight::delay`], counted from when the work *became visible*: when it was due, or, if
+//! that was earlier, when this instance first saw that it was. So what piled up while nobody could act is
+//! taken in turn, as what comes due one by one is.
+
+mod armory;
+mod lanes;
+mod load;
+mod rates;
+mod slot;
+#[cfg(test)]
+mod tests;
+mod turns;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use chrono::{DateTime, Duration, Utc};
+use uuid::Uuid;
+
+pub(crate) use armory::Armed;
+use armory::Armory;
+pub(crate) use lanes::Lane;
+use lanes::{Lanes, Ready};
+
+use rates::Rates;
+pub(crate) use slot::Done;
+use slot::{Slot, State, Visible};
+
+use crate::execution::Execution;
+use crate::index::Entry;
+use crate::plan::ahead::is_ahead;
+use crate::plan::{View, wake_at};
+use crate::schedule::{DeliveryMode, Schedule, Spec, TargetPattern};
+
+/// An outcome waits for the next claim of its schedule if that is no further away than this.
+const RIDE: Duration = Duration::seconds(2);
+/// Else it is settled after this: work that is due goes first.
+const LINGER: Duration = Duration::milliseconds(250);
+/// Priority of work that only settles: below everything that is due.
+const SETTLING: u8 = 0;
+/// When it is looked again whether claims may be made.
+const UNSURE: Duration = Duration::milliseconds(250);
+/// When work that NATS did not let us do is tried again.
+const LATER: Duration = Duration::seconds(1);
+
+/// What the core sees of the schedules and of the other instances.
+pub(crate) trait Sight: View {
+    /// A schedule as it is known here.
+    fn entry(&self, id: Uuid) -> Option<Arc<Entry>>;
+    /// All of them.
+    fn all(&self) -> Vec<Uuid>;
+    /// Whether claims may be made: the time is known, and this instance hears itself.
+    fn may_claim(&self) -> bool;
+    /// Whether the time is known well enough to plan a schedule again by it.
+    fn is_time_sure(&self) -> bool;
+    /// How long this instance lets others go first with a schedule whose record needs a format.
+    fn delay(&self, schedule: Uuid, needs: u16) -> Duration;
+    /// How long a claim on a schedule holds.
+    fn lease(&self, spec: &Spec) -> Duration;
+    /// How many instances run.
+    fn instances(&self) -> usize;
+}
+
+/// What has happened.
+pub(crate) enum Event<A> {
+    /// A schedule's record changed, or something about it that the record does not show.
+    Changed(Uuid),
+    /// Instances came or went.
+    Members,
+    /// Everything is seen again after a time in which it was not.
+    Sees,
+    /// The schedule's record is free for the next write.
+    Free(Uuid),
+    /// The same, but nothing came of it: look again later.
+    Later(Uuid),
+    /// What was done could not be folded into the record.
+    Back(Uuid, Done),
+    /// A claim made ahead was accepted.
+    Armed(Armed<A>),
+    /// An execution's outcome is in the history.
+    Ended(Box<Execution>),
+    /// Changes of the schedule are in the audit stream.
+    Announced(Uuid, Vec<Uuid>),
+    /// Those that follow the schedule know of the ends of these executions.
+    Told(Uuid, Vec<Uuid>),
+    /// A record whose times lay ahead has been looked at.
+    Corrected(Uuid),
+    /// Nothing is under way any more under a permit.
+    Returned(Lane),
+    /// No new work is to be begun.
+    Drain,
+}
+
+/// What to do now.
+pub(crate) enum Action<A> {
+    /// Fold `done` into a schedule's record, and claim what is due.
+    Work {
+        id: Uuid,
+        done: Done,
+        claim: Claiming,
+        lane: Lane,
+        /// Whether something is due.
+        is_due: bool,
+    },
+    /// Make an attempt that was armed, now that its time has come.
+    Release(A),
+    /// Announce a schedule's changes.
+    Announce(Uuid),
+    /// Tell those that follow a schedule of what has ended.
+    Tell(Uuid),
+    /// Plan a schedule again whose times lie ahead.
+    Correct(Uuid),
+    /// Stop an execution, if it is ours.
+    Stop(Uuid),
+    /// Let go of executions whose record is gone.
+    Forget(Vec<Uuid>),
+}
+
+/// What a piece of work may claim beside settling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claiming {
+    /// Whatever is due.
+    All,
+    /// What does not wait for replies.
+    Fast,
+    /// Nothing.
+    None,
+}
+
+/// What comes next of a schedule.
+#[derive(Clone, Copy)]
+struct Turn {
+    /// Since when it is due.
+    due: DateTime<Utc>,
+    /// When this instance does it, unless another one was quicker.
+    at: DateTime<Utc>,
+}
+
+/// The state of one instance's engine. `A` is what an armed attempt needs to be made.
+pub(crate) struct Core<A> {
+    slots: HashMap<Uuid, Slot>,
+    timers: BTreeSet<(DateTime<Utc>, Uuid)>,
+    lanes: Lanes,
+    /// How many slots are ready.
+    ready: usize,
+    armory: Armory<A>,
+    overdue: BTreeSet<(DateTime<Utc>, Uuid)>,
+    rates: Rates,
+    /// How many records are being written.
+    busy: usize,
+    /// Since when everything is seen.
+    sees_since: DateTime<Utc>,
+    is_draining: bool,
+    actions: Vec<Action<A>>,
+}
+
+impl<A> Core<A> {
+    /// A core at `now`, with the most firings and requests under way, and limits of targets.
+    pub(crate) fn new(
+        firings: usize,
+        requests: usize,
+        rates: &[(TargetPattern, f64)],
+        now: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            slots: HashMap::new(),
+            timers: BTreeSet::new(),
+            lanes: Lanes::new(firings, requests),
+            ready: 0,
+            armory: Armory::new(),
+            overdue: BTreeSet::new(),
+            rates: Rates::new(rates, now),
+            busy: 0,
+            sees_since: now,
+            is_draining: false,
+            actions: Vec::new(),
+        }
+    }
+
+    /// Takes in what has happened, and says what to do at `now`.
+    pub(crate) fn step(
+        &mut self,
+        events: impl IntoIterator<Item = Event<A>>,
+        now: DateTime<Utc>,
+        sight: &impl Sight,
+    ) -> Vec<Action<A>> {
+        for event in events {
+            self.take_in(event, now, sight);
+        }
+        if !self.is_draining {
+            self.ready_due(now, sight);
+        }
+        self.release_due(now);
+        self.start_ready(now);
+        std::mem::take(&mut self.actions)
+    }
+
+    /// When to call [`Core::step`] though nothing has happened.
+    pub(crate) fn next(&self) -> Option<DateTime<Utc>> {
+        // The return of a permit is an event of its own.
+        let release = self.armory.next().filter(|_| self.lanes.has_room(Lane::Fast));
+        self.timers.first().map(|(due, _)| *due).into_iter().chain(release).min()
+    }
+
+    /// Whether no record is being written and no claim waits for its time.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.busy == 0 && self.armory.len() == 0
+    }
+
+    /// Takes what is done and not folded into records.
+    pub(crate) fn take_done(&mut self) -> Vec<(Uuid, Done)> {
+        let slots = self.slots.drain();
+        let done = slots.filter_map(|(id, slot)| Some((id, slot.state?.done)));
+        let mut done: Vec<_> = done.collect();
+        done.sort_unstable_by_key(|(id, _)| *id);
+        done
+    }
+
+    fn take_in(&mut self, event: Event<A>, now: DateTime<Utc>, sight: &impl Sight) {
+        match event {
+            Event::Changed(id) => self.look(id, now, sight),
+            Event::Members => sight.all().into_iter().for_each(|id| self.look(id, now, sight)),
+            Event::Sees => {
+                self.sees_since = now;
+                sight.all().into_iter().for_each(|id| self.look(id, now, sight));
+            }
+            Event::Free(id) => {
+                self.free(id);
+                self.clear_overdue(id);
+                self.state(id).not_before = None;
+                self.look(id, now, sight);
+            }
+            Event::Later(id) => {
+                self.free(id);
+                self.state(id).not_before = Some(now + LATER);
+                self.look(id, now, sight);
+            }
+            Event::Back(id, done) => {
+                let state = self.state(id);
+                state.done.merge(done);
+                state.settle_at.get_or_insert(now + LATER);
+            }
+            Event::Armed(armed) => self.armory.add(armed),
+            Event::Ended(execution) => {
+                let id = execution.schedule_id;
+                let settle_at =
+                    sight.entry(id).map_or(now, |entry| settle_at(&entry.schedule, now));
+                let state = self.state(id);
+                state.done.ended.push(*execution);
+                let at = state.settle_at.get_or_insert(settle_at);
+                *at = settle_at.min(*at);
+                self.look(id, now, sight);
+            }
+            Event::Announced(id, announced) => {
+                let state = self.state(id);
+                state.is_announcing = false;
+                if !announced.is_empty() {
+                    state.done.announced.extend(announced);
+                    state.settle_at.get_or_insert(now + LINGER);
+                }
+                self.look(id, now, sight);
+            }
+            Event::Told(id, told) => {
+                let state = self.state(id);
+                state.is_telling = false;
+                if !told.is_empty() {
+                    state.done.told.extend(told);
+                    state.settle_at.get_or_insert(now + LINGER);
+                }
+                self.look(id, now, sight);
+            }
+            Event::Corrected(id) => {
+                self.state(id).is_correcting = false;
+                self.look(id, now, sight);
+            }
+            Event::Returned(lane) => self.lanes.end(lane),
+            Event::Drain => self.drain(),
+        }
+    }
+
+    /// Works out when to look at a schedule again, by its record and what is not settled.
+    fn look(&mut self, id: Uuid, now: DateTime<Utc>, sight: &impl Sight) {
+        if self.is_draining || self.slots.get(&id).is_some_and(Slot::is_busy) {
+            return;
+        }
+        let Some(entry) = sight.entry(id) else { return self.forget(id) };
+        self.tell(&entry);
+        let wake = match self.plan_again(&entry, now, sight) {
+            Some(wake) => wake,
+            None => self.turn(&entry, now, now, sight).map(|turn| turn.at),
+        };
+        if entry.schedule.is_over() {
+            self.state(id).settle_at.get_or_insert(now);
+        }
+        if wake.is_none_or(|wake| wake > now) {
+            self.clear_overdue(id);
+        }
+        let state = self.slots.get(&id).and_then(|slot| slot.state.as_deref());
+        let settle_at = state.and_then(|state| state.settle_at);
+        if wake.into_iter().chain(settle_at).all(|at| at > now) {
+            // Another instance was quicker.
+            self.unqueue(id);
+        }
+        // What cannot be done yet delays no settling.
+        let held = self.held_until(id, now);
+        let wake = wake.map(|wake| held.map_or(wake, |later| wake.max(later)));
+        self.set_timer(id, wake.into_iter().chain(settle_at).min());
+        self.tidy(id);
+    }
+
+    /// Has told what a record says that others are to hear of.
+    fn tell(&mut self, entry: &Entry) {
+        let (id, schedule) = (entry.schedule.id, &entry.schedule);
+        if !schedule.events.is_empty() {
+            let state = self.state(id);
+            let known = |id: &Uuid| state.done.announced.contains(id);
+            let has_news = schedule.events.iter().any(|event| !known(&event.event_id));
+            if has_news && !std::mem::replace(&mut state.is_announcing, true) {
+                self.actions.push(Action::Announce(id));
+            }
+        }
+        if !schedule.ended.is_empty() {
+            let state = self.state(id);
+            let known = |id: &Uuid| state.done.told.contains(id);
+            let has_ends = schedule.ended.iter().any(|ended| !known(&ended.execution_id));
+            if has_ends && !std::mem::replace(&mut state.is_telling, true) {
+                self.actions.push(Action::Tell(id));
+            }
+        }
+        let stopped = schedule.attempts.iter().filter(|attempt| attempt.cancel.is_some());
+        self.actions.extend(stopped.map(|attempt| Action::Stop(attempt.execution_id)));
+    }
+
+    /// Has a schedule planned again whose times lie ahead; says when to look at it then.
+    fn plan_again(
+        &mut self,
+        entry: &Entry,
+        now: DateTime<Utc>,
+        sight: &impl Sight,
+    ) -> Option<Option<DateTime<Utc>>> {
+        if !is_ahead(&entry.schedule, now) {
+            return None;
+        }
+        if !sight.is_time_sure() {
+            return Some(Some(now + UNSURE));
+        }
+        let id = entry.schedule.id;
+        if !std::mem::replace(&mut self.state(id).is_correcting, true) {
+            self.actions.push(Action::Correct(id));
+        }
+        Some(None)
+    }
+
+    /// When it is our turn to do what comes next of a schedule. `seen` is when what is due by now was first
+    /// seen at the latest.
+    fn turn(
+        &mut self,
+        entry: &Entry,
+        now: DateTime<Utc>,
+        seen: DateTime<Utc>,
+        sight: &impl Sight,
+    ) -> Option<Turn> {
+        let (id, schedule) = (entry.schedule.id, &entry.schedule);
+        let Some(due) = wake_at(schedule, sight) else {
+            self.slots.get_mut(&id).and_then(|slot| slot.state.as_mut()?.visible.take());
+            return None;
+        };
+        let delay = sight.delay(id, schedule.needs);
+        if due > now {
+            self.slots.get_mut(&id).and_then(|slot| slot.state.as_mut()?.visible.take());
+            return Some(Turn { due, at: later(due, delay) });
+        }
+        if delay.is_zero() {
+            return Some(Turn { due, at: due });
+        }
+        let (work, sees_since) = ((due, entry.revision), self.sees_since);
+        let visible = &mut self.state(id).visible;
+        let known = visible.filter(|known| known.work == work);
+        let at = known.map_or(due.max(seen), |known| known.at);
+        *visible = Some(Visible { work, at });
+        Some(Turn { due, at: later(at.max(sees_since), delay) })
+    }
+
+    /// Queues schedules whose timers are due.
+    fn ready_due(&mut self, now: DateTime<Utc>, sight: &impl Sight) {
+        while let Some((id, due)) = self.pop_timer(now) {
+            let Some(entry) = sight.entry(id) else { continue };
+            if self.slots.get(&id).is_some_and(Slot::is_busy) {
+                continue;
+            }
+            self.ready_one(&entry, due, now, sight);
+            self.tidy(id);
+        }
+    }
+
+    fn ready_one(
+        &mut self,
+        entry: &Entry,
+        timer: DateTime<Utc>,
+        now: DateTime<Utc>,
+        sight: &impl Sight,
+    ) {
+        let (id, spec) = (entry.schedule.id, &entry.schedule.spec);
+        // The timer was set for what was not due yet.
+        let seen = timer.checked_sub_signed(sight.delay(id, entry.schedule.needs)).unwrap_or(timer);
+        let is_held = self.held_until(id, now).is_some();
+        let turn = self.turn(entry, now, seen, sight).filter(|turn| turn.at <= now && !is_held);
+        let mut lane = Lane::Fast;
+        if let Some(turn) = turn {
+            if !sight.may_claim() {
+                self.state(id).not_before = Some(now + UNSURE);
+                return self.look(id, now, sight);
+            }
+            if self.is_special(spec) {
+                let sends = sends(entry, now, sight);
+                if let Some(later) = self.must_wait(entry, sends, now, sight) {
+                    self.state(id).not_before = Some(later);
+                    self.clear_overdue(id);
+                    return self.look(id, now, sight);
+                }
+                if sends > 0 && spec.delivery.mode == DeliveryMode::Request {
+                    lane = Lane::Request;
+                }
+            }
+            self.note_due(entry, turn.due, now, sight);
+        } else if self.settle_at(id).is_none_or(|at| at > now) {
+            // Another instance was quicker.
+            return self.look(id, now, sight);
+        }
+        // Settling alone never goes before work that is due.
+        let priority = if turn.is_some() { spec.priority } else { SETTLING };
+        self.queue(lane, Ready { priority, due: Reverse(turn.map_or(timer, |turn| turn.at)), id });
+    }
+
+    /// Queues work. A schedule waits once: what is more urgent replaces what is less.
+    fn queue(&mut self, lane: Lane, ready: Ready) {
+        let place = &mut self.slots.entry(ready.id).or_default().state().ready;
+        if place.is_some_and(|waiting| waiting >= ready) {
+            return;
+        }
+        self.ready += usize::from(place.replace(ready).is_none());
+        let slots = &self.slots;
+        self.lanes.push(lane, ready, self.ready, |ready| stands(slots, ready));
+    }
+
+    fn unqueue(&mut self, id: Uuid) {
+        let place = self.slots.get_mut(&id).and_then(|slot| slot.state.as_mut()?.ready.take());
+        self.ready -= usize::from(place.is_some());
+    }
+
+    /// Lets armed attempts go whose time has come, in the order of priority.
+    fn release_due(&mut self, now: DateTime<Utc>) {
+        while self.lanes.has_room(Lane::Fast)
+            && let Some(attempt) = self.armory.pop_due(now)
+        {
+            self.lanes.begin(Lane::Fast);
+            self.actions.push(Action::Release(attempt));
+        }
+    }
+
+    /// Starts as much of what is ready as the bounds allow, in the order of priority.
+    fn start_ready(&mut self, now: DateTime<Utc>) {
+        for lane in Lane::ALL {
+            while let Some(ready) = self.lanes.pop(lane) {
+                if !stands(&self.slots, &ready) {
+                    continue;
+                }
+                self.unqueue(ready.id);
+                self.lanes.begin(lane);
+                self.start(ready, lane, now);
+            }
+        }
+    }
+
+    fn start(&mut self, ready: Ready, lane: Lane, now: DateTime<Utc>) {
+        let Ready { id, priority, .. } = ready;
+        let claim = match lane {
+            _ if self.held_until(id, now).is_some() => Claiming::None,
+            Lane::Request => Claiming::All,
+            Lane::Fast => Claiming::Fast,
+        };
+        self.busy += 1;
+        let state = self.state(id);
+        state.is_busy = true;
+        state.settle_at = None;
+        let done = std::mem::take(&mut state.done);
+        let is_due = priority > SETTLING;
+        self.actions.push(Action::Work { id, done, claim, lane, is_due });
+    }
+
+    fn free(&mut self, id: Uuid) {
+        let was_busy = std::mem::take(&mut self.state(id).is_busy);
+        self.busy -= usize::from(was_busy);
+    }
+
+    /// Forgets a schedule whose record is gone.
+    fn forget(&mut self, id: Uuid) {
+        self.set_timer(id, None);
+        self.unqueue(id);
+        self.clear_overdue(id);
+        let Some(state) = self.slots.get_mut(&id).and_then(|slot| slot.state.as_mut()) else {
+            return self.tidy(id);
+        };
+        let State { is_announcing, is_telling, is_correcting, .. } = **state;
+        let under_way = State { is_announcing, is_telling, is_correcting, ..State::default() };
+        let before = std::mem::replace(&mut **state, under_way);
+        let executions: Vec<_> = before.done.executions().collect();
+        if !executions.is_empty() {
+            self.actions.push(Action::Forget(executions));
+        }
+        self.tidy(id);
+    }
+
+    fn drain(&mut self) {
+        self.is_draining = true;
+        self.timers.clear();
+        self.lanes.clear();
+        self.overdue.clear();
+        self.ready = 0;
+        for slot in self.slots.values_mut() {
+            slot.timer = None;
+            if let Some(state) = &mut slot.state {
+                state.ready = None;
+            }
+        }
+    }
+
+    fn set_timer(&mut self, id: Uuid, at: Option<DateTime<Utc>>) {
+        if at.is_none() && !self.slots.contains_key(&id) {
+            return;
+        }
+        let old = std::mem::replace(&mut self.slots.entry(id).or_default().timer, at);
+        if old != at {
+            if let Some(old) = old {
+                self.timers.remove(&(old, id));
+            }
+            if let Some(at) = at {
+                self.timers.insert((at, id));
+            }
+        }
+    }
+
+    fn pop_timer(&mut self, now: DateTime<Utc>) -> Option<(Uuid, DateTime<Utc>)> {
+        let &(due, id) = self.timers.first().filter(|(due, _)| *due <= now)?;
+        self.timers.pop_first();
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.timer = None;
+        }
+        Some((id, due))
+    }
+
+    fn state(&mut self, id: Uuid) -> &mut State {
+        self.slots.entry(id).or_default().state()
+    }
+
+    fn settle_at(&self, id: Uuid) -> Option<DateTime<Utc>> {
+        self.slots.get(&id)?.state.as_ref()?.settle_at
+    }
+
+    /// Until when nothing that is due of a schedule is to be done, if that lies ahead.
+    fn held_until(&mut self, id: Uuid, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let held = &mut self.slots.get_mut(&id)?.state.as_mut()?.not_before;
+        *held = held.filter(|later| *later > now);
+        *held
+    }
+
+    /// Lets go of what says nothing about a schedule.
+    fn tidy(&mut self, id: Uuid) {
+        if self.slots.get_mut(&id).is_some_and(Slot::tidy) {
+            self.slots.remove(&id);
+        }
+    }
+}
+
+/// Whether an entry of a lane is still what its schedule waits for.
+fn stands(slots: &HashMap<Uuid, Slot>, ready: &Ready) -> bool {
+    let place = slots.get(&ready.id).and_then(|slot| slot.state.as_ref()?.ready);
+    place == Some(*ready)
+}
+
+/// When an outcome that came at `now` is folded into its schedule's record at the latest.
+fn settle_at(schedule: &Schedule, now: DateTime<Utc>) -> DateTime<Utc> {
+    // The other instances must not take a reply that came for one still awaited.
+    if schedule.spec.delivery.mode.takes_time() {
+        return now;
+    }
+    let next = schedule.next_run_at.filter(|_| schedule.fires()).map(|next| schedule.due(next));
+    next.filter(|due| *due > now && *due <= now + RIDE).unwrap_or(now + LINGER)
+}
+
+/// How many commands a schedule would send now.
+fn sends(entry: &Entry, now: DateTime<Utc>, sight: &impl Sight) -> usize {
+    let lease = sight.lease(&entry.schedule.spec);
+    let plan = crate::plan::plan(&entry.schedule, &entry.trigger, now, sight, lease);
+    plan.map_or(0, |plan| plan.fire.len() + plan.recover.len())
+}
+
+/// A date that somebody wrote by hand may lie at the end of time.
+fn later(at: DateTime<Utc>, delay: Duration) -> DateTime<Utc> {
+    at.checked_add_signed(delay).unwrap_or(DateTime::<Utc>::MAX_UTC)
+}

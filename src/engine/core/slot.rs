@@ -1,0 +1,108 @@
+//! What the engine knows of one schedule, beside its record.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::lanes::Ready;
+use crate::execution::Execution;
+
+/// All that the engine knows of one schedule. Most have only a timer.
+#[derive(Default)]
+pub(super) struct Slot {
+    /// When to look at the schedule.
+    pub(super) timer: Option<DateTime<Utc>>,
+    /// The rest, while there is any.
+    pub(super) state: Option<Box<State>>,
+}
+
+/// What goes on with a schedule.
+#[derive(Default)]
+pub(super) struct State {
+    /// Its record is being written: never two writes of ours at once.
+    pub(super) is_busy: bool,
+    /// Its changes are being announced.
+    pub(super) is_announcing: bool,
+    /// Those that follow it are being told of ends.
+    pub(super) is_telling: bool,
+    /// It is being planned again, since its times lay ahead.
+    pub(super) is_correcting: bool,
+    /// What is done and not yet folded into its record.
+    pub(super) done: Done,
+    /// When that is to be settled at the latest.
+    pub(super) settle_at: Option<DateTime<Utc>>,
+    /// Nothing that is due is to be done before.
+    pub(super) not_before: Option<DateTime<Utc>>,
+    /// When it may send, by the order in which those with limited targets asked.
+    pub(super) turn: Option<DateTime<Utc>>,
+    /// Since when something of it is due and not acted on.
+    pub(super) overdue_since: Option<DateTime<Utc>>,
+    /// Work that was due when it was first seen.
+    pub(super) visible: Option<Visible>,
+    /// Its place among the work whose time has come.
+    pub(super) ready: Option<Ready>,
+}
+
+/// Work that was due when it was first seen: its turn counts from then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Visible {
+    /// Which work: since when it is due, by which revision of the record.
+    pub(super) work: (DateTime<Utc>, u64),
+    /// Since when it is seen.
+    pub(super) at: DateTime<Utc>,
+}
+
+/// What is done and not yet folded into a schedule's record.
+#[derive(Default)]
+pub(crate) struct Done {
+    /// Executions whose outcome is in the history.
+    pub(crate) ended: Vec<Execution>,
+    /// Events that are in the audit stream.
+    pub(crate) announced: Vec<Uuid>,
+    /// Executions of whose end those that follow have been told.
+    pub(crate) told: Vec<Uuid>,
+}
+
+impl Done {
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.ended.extend(other.ended);
+        self.announced.extend(other.announced);
+        self.told.extend(other.told);
+    }
+
+    pub(crate) fn executions(&self) -> impl Iterator<Item = Uuid> {
+        self.ended.iter().map(|execution| execution.id)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.ended.is_empty() && self.announced.is_empty() && self.told.is_empty()
+    }
+}
+
+impl State {
+    fn is_idle(&self) -> bool {
+        let Self { is_busy, is_announcing, is_telling, is_correcting, done, .. } = self;
+        let Self { settle_at, not_before, turn, overdue_since, visible, ready, .. } = self;
+        let goes_on = *is_busy || *is_announcing || *is_telling || *is_correcting;
+        let times = [settle_at, not_before, turn, overdue_since];
+        let waits = times.iter().any(|time| time.is_some()) || visible.is_some();
+        !goes_on && !waits && done.is_empty() && ready.is_none()
+    }
+}
+
+impl Slot {
+    /// The rest, to be changed.
+    pub(super) fn state(&mut self) -> &mut State {
+        self.state.get_or_insert_default()
+    }
+
+    /// Whether its record is being written.
+    pub(super) fn is_busy(&self) -> bool {
+        self.state.as_ref().is_some_and(|state| state.is_busy)
+    }
+
+    /// Lets go of what says nothing; whether nothing is left.
+    pub(super) fn tidy(&mut self) -> bool {
+        self.state = self.state.take().filter(|state| !state.is_idle());
+        self.state.is_none() && self.timer.is_none()
+    }
+}

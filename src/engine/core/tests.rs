@@ -1,0 +1,249 @@
+//! The engine by hand: events and times in, actions out.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+
+use super::*;
+use crate::execution::{Claim, Outcome};
+use crate::plan::plan;
+use crate::schedule::{CreateSchedule, Phase, Rules, Writer, new_schedule};
+
+const ME: Uuid = Uuid::from_u128(1);
+const OTHER: Uuid = Uuid::from_u128(2);
+
+/// One instance's view of some schedules, set by hand.
+#[derive(Default)]
+struct World {
+    entries: RefCell<HashMap<Uuid, Arc<Entry>>>,
+    running: RefCell<HashSet<Uuid>>,
+    gone: bool,
+    cannot_claim: bool,
+    delay_ms: i64,
+}
+
+impl View for World {
+    fn me(&self) -> Uuid {
+        ME
+    }
+    fn is_running(&self, execution: Uuid) -> bool {
+        self.running.borrow().contains(&execution)
+    }
+    fn is_gone(&self, _: Uuid) -> bool {
+        self.gone
+    }
+    fn lead(&self) -> Duration {
+        Duration::zero()
+    }
+    fn listening_since(&self) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH
+    }
+    fn deleted_retention(&self) -> Duration {
+        Duration::days(30)
+    }
+}
+
+impl Sight for World {
+    fn entry(&self, id: Uuid) -> Option<Arc<Entry>> {
+        self.entries.borrow().get(&id).cloned()
+    }
+    fn all(&self) -> Vec<Uuid> {
+        self.entries.borrow().keys().copied().collect()
+    }
+    fn may_claim(&self) -> bool {
+        !self.cannot_claim
+    }
+    fn is_time_sure(&self) -> bool {
+        true
+    }
+    fn delay(&self, _: Uuid, _: u16) -> Duration {
+        Duration::milliseconds(self.delay_ms)
+    }
+    fn lease(&self, _: &Spec) -> Duration {
+        Duration::seconds(300)
+    }
+    fn instances(&self) -> usize {
+        1
+    }
+}
+
+fn at(text: &str) -> DateTime<Utc> {
+    format!("2026-01-01T{text}Z").parse().unwrap()
+}
+
+impl World {
+    /// Adds a minutely schedule with further fields, first due at midnight.
+    fn add(&self, n: u128, fields: &str) -> Uuid {
+        let text = format!(
+            r#"{{"name":"n","target_command":"cmd.a","schedule_type":"cron",
+                 "cron_expression":"* * * * *"{fields}}}"#
+        );
+        let request: CreateSchedule = serde_json::from_str(&text).unwrap();
+        let writer = Writer { instance: ME, token: 0 };
+        let (id, now) = (Uuid::from_u128(n), at("00:00:00"));
+        let made = new_schedule(&request, &Rules::default(), id, now, "me", "c", writer);
+        let (schedule, trigger) = made.unwrap();
+        self.put(schedule, Arc::new(trigger), 1);
+        id
+    }
+
+    fn put(&self, schedule: Schedule, trigger: Arc<crate::trigger::Trigger>, revision: u64) {
+        let id = schedule.id;
+        let entry = Entry { revision, schedule: Arc::new(schedule), trigger };
+        self.entries.borrow_mut().insert(id, Arc::new(entry));
+    }
+
+    /// What an accepted write makes of a record: what is due is claimed, by whoever.
+    fn claim(&self, id: Uuid, by: Uuid, now: DateTime<Utc>) -> Vec<crate::schedule::Attempt> {
+        let entry = self.entry(id).unwrap();
+        let lease = Duration::seconds(300);
+        let mut plan = plan(&entry.schedule, &entry.trigger, now, self, lease).unwrap();
+        for attempt in &mut plan.schedule.attempts {
+            if let Phase::Claimed { by: holder, .. } = &mut attempt.phase {
+                *holder = by;
+            }
+        }
+        self.put(plan.schedule, Arc::clone(&entry.trigger), entry.revision + 1);
+        plan.fire
+    }
+}
+
+fn core() -> Core<&'static str> {
+    Core::new(2, 1, &[], at("00:00:00"))
+}
+
+fn working(actions: &[Action<&str>]) -> Vec<Uuid> {
+    let id = |action: &Action<&str>| match action {
+        Action::Work { id, .. } => Some(*id),
+        _ => None,
+    };
+    actions.iter().filter_map(id).collect()
+}
+
+#[test]
+fn a_schedule_is_worked_on_when_it_is_due_once_at_a_time_and_leaves_nothing_when_it_is_gone() {
+    let (world, mut core) = (World::default(), core());
+    let id = world.add(9, "");
+    let due = world.entry(id).unwrap().schedule.next_run_at.unwrap();
+    assert!(core.step([Event::Changed(id)], due - Duration::seconds(30), &world).is_empty());
+    assert_eq!(core.next(), Some(due));
+    assert!(core.step([], due - Duration::milliseconds(1), &world).is_empty());
+    assert_eq!(working(&core.step([], due, &world)), [id]);
+    let again = core.step([Event::Changed(id)], due, &world);
+    assert!(working(&again).is_empty(), "it is busy");
+    assert_eq!(core.load().next_due, Some(due), "it is overdue until it was acted on");
+    world.claim(id, ME, due);
+    let running = world.entry(id).unwrap().schedule.attempts[0].execution_id;
+    world.running.borrow_mut().insert(running);
+    core.step([Event::Free(id), Event::Returned(Lane::Fast)], due, &world);
+    assert_eq!(core.next(), Some(due + Duration::minutes(1)));
+    world.entries.borrow_mut().clear();
+    core.step([Event::Changed(id)], due, &world);
+    assert!(core.slots.is_empty() && core.timers.is_empty() && core.overdue.is_empty());
+    assert!(core.is_quiet());
+}
+
+#[test]
+fn no_more_is_under_way_than_permits_allow_and_priority_goes_first() {
+    let (world, mut core) = (World::default(), core());
+    let ids =
+        [world.add(9, r#","priority":1"#), world.add(10, ""), world.add(11, r#","priority":9"#)];
+    let due = world.entry(ids[0]).unwrap().schedule.next_run_at.unwrap();
+    let events = ids.map(Event::Changed);
+    assert_eq!(working(&core.step(events, due, &world)), [ids[2], ids[1]]);
+    assert!(core.step([], due, &world).is_empty());
+    assert_eq!(working(&core.step([Event::Returned(Lane::Fast)], due, &world)), [ids[0]]);
+}
+
+#[test]
+fn an_outcome_rides_on_the_next_claim_or_is_settled_soon() {
+    let (world, mut core) = (World::default(), core());
+    let id = world.add(9, "");
+    let due = world.entry(id).unwrap().schedule.next_run_at.unwrap();
+    core.step([Event::Changed(id)], due, &world);
+    let attempt = world.claim(id, ME, due).remove(0);
+    world.running.borrow_mut().insert(attempt.execution_id);
+    core.step([Event::Free(id), Event::Returned(Lane::Fast)], due, &world);
+    let schedule = Arc::clone(&world.entry(id).unwrap().schedule);
+    let claim = Claim { instance: ME, revision: 2 };
+    let mut ended = Execution::started(&schedule, &attempt, claim, due);
+    ended.end(Outcome::success(), due);
+    assert!(working(&core.step([Event::Ended(Box::new(ended))], due, &world)).is_empty());
+    assert_eq!(core.next(), Some(due + LINGER), "the next claim is a minute away");
+    let actions = core.step([], due + LINGER, &world);
+    let [Action::Work { done, is_due: false, .. }] = &actions[..] else { panic!() };
+    assert_eq!(done.executions().collect::<Vec<_>>(), [attempt.execution_id]);
+}
+
+#[test]
+fn what_could_not_be_settled_is_kept_and_handed_over_at_the_end() {
+    let (world, mut core) = (World::default(), core());
+    let id = world.add(9, "");
+    let due = world.entry(id).unwrap().schedule.next_run_at.unwrap();
+    core.step([Event::Changed(id)], due, &world);
+    let done = Done { told: vec![OTHER], ..Done::default() };
+    core.step([Event::Back(id, done), Event::Later(id), Event::Returned(Lane::Fast)], due, &world);
+    assert_eq!(core.next(), Some(due + LATER));
+    core.step([Event::Drain], due, &world);
+    let left = core.take_done();
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].1.told, [OTHER]);
+}
+
+#[test]
+fn nothing_is_claimed_while_we_do_not_hear_ourselves() {
+    let (mut world, mut core) = (World::default(), core());
+    let id = world.add(9, "");
+    let due = world.entry(id).unwrap().schedule.next_run_at.unwrap();
+    world.cannot_claim = true;
+    assert!(core.step([Event::Changed(id)], due, &world).is_empty());
+    assert_eq!(core.next(), Some(due + UNSURE));
+    world.cannot_claim = false;
+    assert_eq!(working(&core.step([], due + UNSURE, &world)), [id]);
+}
+
+#[test]
+fn what_became_visible_late_is_taken_in_the_order_of_preference_too() {
+    let (mut world, mut core) = (World::default(), core());
+    world.delay_ms = 250;
+    let id = world.add(9, "");
+    let due = world.entry(id).unwrap().schedule.next_run_at.unwrap();
+    let delay = Duration::milliseconds(250);
+    core.step([Event::Changed(id)], due - delay, &world);
+    assert_eq!(core.next(), Some(due + delay), "the other one goes first");
+    // It was out of reach for a minute.
+    let later = due + Duration::minutes(1);
+    assert!(core.step([Event::Sees], later, &world).is_empty());
+    assert_eq!(core.next(), Some(later + delay));
+    assert!(core.step([Event::Changed(id)], later + delay / 2, &world).is_empty());
+    assert_eq!(core.next(), Some(later + delay), "looking again does not begin anew");
+    assert_eq!(working(&core.step([], later + delay, &world)), [id]);
+}
+
+#[test]
+fn what_a_dead_instance_left_is_taken_by_the_first_in_the_order() {
+    let (mut world, mut core) = (World::default(), core());
+    let id = world.add(9, "");
+    let due = world.entry(id).unwrap().schedule.next_run_at.unwrap();
+    world.claim(id, OTHER, due);
+    core.step([Event::Changed(id)], due, &world);
+    (world.gone, world.delay_ms) = (true, 500);
+    let gone = due + Duration::seconds(5);
+    assert!(core.step([Event::Members], gone, &world).is_empty());
+    assert_eq!(core.next(), Some(gone + Duration::milliseconds(500)));
+    assert_eq!(working(&core.step([], gone + Duration::milliseconds(500), &world)), [id]);
+}
+
+#[test]
+fn armed_attempts_go_when_their_time_has_come_also_while_draining() {
+    let (world, mut core) = (World::default(), core());
+    let armed = |n, second| {
+        let due = at("00:00:00") + Duration::seconds(second);
+        Event::Armed(Armed { due, priority: 5, execution: Uuid::from_u128(n), attempt: "go" })
+    };
+    core.step([armed(1, 2), armed(2, 1)], at("00:00:00"), &world);
+    assert_eq!(core.next(), Some(at("00:00:01")));
+    assert_eq!(core.step([Event::Drain], at("00:00:01"), &world).len(), 1);
+    assert!(!core.is_quiet());
+    assert_eq!(core.step([], at("00:00:02"), &world).len(), 1);
+    assert!(core.is_quiet());
+}

@@ -1,0 +1,170 @@
+//! Whether we hear, proved by an echo: a message to an inbox of our own, which nobody counts as a heartbeat.
+//!
+//! A connection that is up may be cut in one direction, or be without our subscriptions; NATS may stand still,
+//! and so may this process. In all of that the echo does not come back. From it follow, for this instance:
+//!
+//! - **Heartbeats that count are sent, and claims made, only while the last echo is [young](Hearing::is_young).**
+//! - **A claim is acted on only while it is [trusted](Hearing::trusts):** since it was sent there has always been an
+//!   echo younger than [`TRUST`].
+//!
+//! An echo goes out right behind a heartbeat, on the same connection. So when it has come back, the server has
+//! dealt with a heartbeat sent no earlier than it, and the others count us as gone no sooner than
+//! [`GONE_AFTER`](super::GONE_AFTER) after that. [`TRUST`] is shorter, by the time that sending a command takes.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long after an echo was sent that came back claims are acted on.
+pub(super) const TRUST: Duration = Duration::from_secs(4);
+/// How long after it heartbeats are sent and claims made: two ticks, and half a one for the way.
+pub(super) const YOUNG: Duration = Duration::from_millis(2500);
+/// An echo that takes longer shows that something stood still, and what others said meanwhile may come yet.
+const PROMPT: Duration = Duration::from_millis(500);
+/// How long after the last echo came silence of others says nothing: a tick, and half a one.
+const CURRENT: Duration = Duration::from_millis(1500);
+/// Echoes that may be under way: more have been lost.
+const MAX_UNDER_WAY: usize = 16;
+
+/// When we last heard ourselves.
+#[derive(Debug, Default)]
+pub(super) struct Hearing {
+    next: u64,
+    under_way: VecDeque<(u64, Instant)>,
+    /// When the latest echo was sent that came back.
+    heard: Option<Instant>,
+    /// Since when there has always been one within [`TRUST`].
+    since: Option<Instant>,
+    /// When the latest echo came.
+    came: Option<Instant>,
+    /// Since when all echoes have come promptly.
+    prompt_since: Option<Instant>,
+}
+
+impl Hearing {
+    /// The number of an echo that is sent now.
+    pub(super) fn send(&mut self, now: Instant) -> u64 {
+        if self.under_way.len() == MAX_UNDER_WAY {
+            self.under_way.pop_front();
+        }
+        self.next += 1;
+        self.under_way.push_back((self.next, now));
+        self.next
+    }
+
+    /// Takes in an echo; true if we did not hear before.
+    pub(super) fn hear(&mut self, number: u64, now: Instant) -> bool {
+        let Some(index) = self.under_way.iter().position(|(sent, _)| *sent == number) else {
+            return false;
+        };
+        let sent = self.under_way[index].1;
+        self.under_way.drain(..=index);
+        let is_unbroken = self.heard.is_some_and(|heard| now.duration_since(heard) < TRUST);
+        let was_young = self.is_young(now);
+        if !self.is_current(now) || now.duration_since(sent) > PROMPT {
+            self.prompt_since = Some(now);
+        }
+        self.came = Some(now);
+        self.heard = self.heard.max(Some(sent));
+        if !is_unbroken {
+            self.since = Some(sent);
+        }
+        !was_young && self.is_young(now)
+    }
+
+    /// Whether the last echo is young enough to claim and to be counted on.
+    pub(super) fn is_young(&self, now: Instant) -> bool {
+        self.heard.is_some_and(|heard| now.duration_since(heard) <= YOUNG)
+    }
+
+    /// Whether a claim sent at an instant may be acted on.
+    pub(super) fn trusts(&self, claimed: Instant, now: Instant) -> bool {
+        let is_heard = self.heard.is_some_and(|heard| now.duration_since(heard) < TRUST);
+        is_heard && self.since.is_some_and(|since| since <= claimed)
+    }
+
+    /// Since when we would have heard whatever others said: their silence before that says nothing.
+    pub(super) fn listening_since(&self, now: Instant) -> Instant {
+        self.prompt_since.filter(|_| self.is_current(now)).unwrap_or(now)
+    }
+
+    fn is_current(&self, now: Instant) -> bool {
+        self.came.is_some_and(|came| now.duration_since(came) <= CURRENT)
+    }
+
+    /// Since when there has always been an echo within [`TRUST`].
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.since
+    }
+
+    /// When the latest echo was sent that came back.
+    pub(super) fn heard(&self) -> Option<Instant> {
+        self.heard
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(start: Instant, seconds: f64) -> Instant {
+        start + Duration::from_secs_f64(seconds)
+    }
+
+    #[test]
+    fn a_claim_is_trusted_as_long_as_echoes_come_back() {
+        let (start, mut hearing) = (Instant::now(), Hearing::default());
+        assert!(!hearing.is_young(start) && !hearing.trusts(start, start));
+        for second in 0..60 {
+            let sent = after(start, f64::from(second));
+            let number = hearing.send(sent);
+            let came = after(start, f64::from(second) + 0.01);
+            assert_eq!(hearing.hear(number, came), second == 0);
+            assert!(hearing.trusts(start, came));
+        }
+        let claimed = after(start, 30.0);
+        assert!(hearing.is_young(after(start, 61.5)) && !hearing.is_young(after(start, 61.6)));
+        assert!(hearing.trusts(claimed, after(start, 62.9)));
+        assert!(!hearing.trusts(claimed, after(start, 63.0)));
+    }
+
+    #[test]
+    fn a_break_ends_trust_in_what_was_claimed_before_for_good() {
+        let (start, mut hearing) = (Instant::now(), Hearing::default());
+        let first = hearing.send(start);
+        hearing.hear(first, after(start, 0.1));
+        let (claimed, lost) = (after(start, 0.5), hearing.send(after(start, 1.0)));
+        let later = hearing.send(after(start, 9.0));
+        assert!(hearing.hear(later, after(start, 9.1)), "it hears again");
+        assert!(!hearing.trusts(claimed, after(start, 9.2)));
+        assert!(hearing.trusts(after(start, 9.0), after(start, 9.2)));
+        assert!(!hearing.hear(lost, after(start, 9.3)), "one that comes too late says nothing");
+    }
+
+    #[test]
+    fn an_echo_that_was_long_under_way_proves_only_that_it_was_heard_when_it_was_sent() {
+        let (start, mut hearing) = (Instant::now(), Hearing::default());
+        let first = hearing.send(start);
+        assert!(!hearing.hear(first, after(start, 3.0)), "NATS stood still for three seconds");
+        assert!(!hearing.is_young(after(start, 3.0)));
+        assert!(hearing.trusts(start, after(start, 3.9)));
+        assert!(!hearing.trusts(start, after(start, 4.0)));
+    }
+
+    #[test]
+    fn the_silence_of_others_counts_only_while_echoes_come_promptly() {
+        let (start, mut hearing) = (Instant::now(), Hearing::default());
+        assert_eq!(hearing.listening_since(start), start);
+        let first = hearing.send(start);
+        hearing.hear(first, after(start, 0.1));
+        assert_eq!(hearing.listening_since(after(start, 1.0)), after(start, 0.1));
+        let second = hearing.send(after(start, 1.0));
+        assert_eq!(hearing.listening_since(after(start, 2.0)), after(start, 2.0), "it is late");
+        hearing.hear(second, after(start, 2.1));
+        assert_eq!(hearing.listening_since(after(start, 2.2)), after(start, 2.1));
+        let third = hearing.send(after(start, 3.0));
+        hearing.hear(third, after(start, 3.1));
+        assert_eq!(hearing.listening_since(after(start, 3.2)), after(start, 2.1));
+    }
+}

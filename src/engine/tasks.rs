@@ -1,0 +1,291 @@
+//! The tasks that carry out what the core decides, and what they tell it.
+//!
+//! A task tells the core what came of it however it ends, also by a panic: each thing that it holds (a record,
+//! a permit, an execution) is given back where it is dropped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures::future::{self, join_all};
+use tokio::sync::mpsc::UnboundedSender;
+use uuid::Uuid;
+
+use super::claim::{Accepted, Claimed, claim};
+use super::core::{self, Claiming, Done, Event, Lane};
+use super::execute::Prepared;
+use super::urgency::Urgent;
+use super::{Shared, execute, finish};
+use crate::clock;
+use crate::failpoint::failpoint;
+use crate::schedule::Attempt;
+
+/// How long an action counts against the bound on those under way: one that takes longer waits for
+/// something that is not there.
+const PROMPT: Duration = Duration::from_secs(6);
+
+/// An attempt under an accepted claim that waits for its time.
+pub(crate) struct Armed {
+    accepted: Arc<Accepted>,
+    attempt: Attempt,
+    prepared: Prepared,
+    /// Whether others may have acted on it.
+    recovered: bool,
+}
+
+/// The way to the core.
+#[derive(Clone)]
+pub(crate) struct Events(UnboundedSender<Event<Armed>>);
+
+impl Events {
+    pub(crate) fn new(sender: UnboundedSender<Event<Armed>>) -> Self {
+        Self(sender)
+    }
+
+    fn send(&self, event: Event<Armed>) {
+        // A core that is gone has nothing left to decide.
+        let _ = self.0.send(event);
+    }
+
+    /// A permit that the core has counted.
+    pub(crate) fn permit(&self, lane: Lane) -> Permit {
+        Permit { lane, events: self.clone() }
+    }
+
+    /// A record that the core has reserved.
+    pub(crate) fn hold(&self, id: Uuid) -> Held {
+        Held { id, events: self.clone(), is_free: false }
+    }
+}
+
+/// The right to have a piece of work under way; given back when dropped.
+pub(crate) struct Permit {
+    lane: Lane,
+    events: Events,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.events.send(Event::Returned(self.lane));
+    }
+}
+
+/// A schedule whose record is being written.
+pub(crate) struct Held {
+    id: Uuid,
+    events: Events,
+    is_free: bool,
+}
+
+impl Held {
+    /// The record is free again.
+    fn free(&mut self) {
+        self.is_free = true;
+        self.events.send(Event::Free(self.id));
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if !self.is_free {
+            self.events.send(Event::Later(self.id));
+        }
+    }
+}
+
+/// Something that the core believes to be under way, and what it is told when that has ended.
+pub(crate) struct Telling {
+    events: Events,
+    end: Option<Event<Armed>>,
+}
+
+impl Telling {
+    /// What is told unless something better is known.
+    pub(crate) fn new(events: Events, otherwise: Event<Armed>) -> Self {
+        Self { events, end: Some(otherwise) }
+    }
+
+    /// What came of it.
+    pub(crate) fn end(mut self, event: Event<Armed>) {
+        self.end = Some(event);
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        if let Some(event) = self.end.take() {
+            self.events.send(event);
+        }
+    }
+}
+
+/// Executions of ours that nobody would let go of if their task panicked: they are claimed again then.
+struct Ours<'a> {
+    shared: &'a Shared,
+    events: &'a Events,
+    accepted: &'a Accepted,
+}
+
+impl Drop for Ours<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.end(self.accepted.executions());
+            self.events.send(Event::Changed(self.accepted.schedule.id));
+        }
+    }
+}
+
+/// Folds what is done into a record, claims what is due, and makes what is not armed.
+pub(crate) async fn work(
+    shared: Arc<Shared>,
+    mut held: Held,
+    done: Done,
+    claiming: Claiming,
+    permit: Permit,
+    urgent: Option<Urgent>,
+) {
+    if !done.ended.is_empty() {
+        failpoint("before_settle");
+    }
+    match claim(&shared, held.id, &done, claiming).await {
+        Claimed::Nothing => held.free(),
+        Claimed::Later => held.events.send(Event::Back(held.id, done)),
+        Claimed::Accepted(accepted) => {
+            let (now, events) = (clock::now(), held.events.clone());
+            let _ours = Ours { shared: &shared, events: &events, accepted: &accepted };
+            arm(&shared, &accepted, now, &events);
+            held.free();
+            make_due(&shared, &accepted, now, &events, permit, urgent).await;
+        }
+    }
+}
+
+/// Arms the attempts of an accepted plan whose time has not come. Before the record is free again, so
+/// that a core that drains has heard of all of them.
+fn arm(shared: &Shared, accepted: &Arc<Accepted>, now: DateTime<Utc>, events: &Events) {
+    for (attempt, recovered) in accepted.attempts().filter(|(a, _)| accepted.due_at(a) > now) {
+        let prepared = execute::prepare(shared, accepted, attempt);
+        let (due, priority) = (accepted.due_at(attempt), accepted.schedule.spec.priority);
+        let execution = attempt.execution_id;
+        let (accepted, attempt) = (Arc::clone(accepted), attempt.clone());
+        let attempt = Armed { accepted, attempt, prepared, recovered };
+        events.send(Event::Armed(core::Armed { due, priority, execution, attempt }));
+        failpoint("after_arming");
+    }
+}
+
+/// Makes the attempts of an accepted plan that were due when the others were armed.
+async fn make_due(
+    shared: &Shared,
+    accepted: &Arc<Accepted>,
+    armed_at: DateTime<Utc>,
+    events: &Events,
+    permit: Permit,
+    urgent: Option<Urgent>,
+) {
+    let attempts: Vec<_> =
+        accepted.attempts().filter(|(a, _)| accepted.due_at(a) <= armed_at).collect();
+    let quiet = accepted.skip.is_empty() && accepted.finish.is_empty();
+    match &attempts[..] {
+        [] if quiet => {}
+        // By far the most frequent: one attempt.
+        [(attempt, recovered)] if quiet => {
+            let prepared = execute::prepare(shared, accepted, attempt);
+            let making = make(shared, accepted, attempt, prepared, *recovered, events, urgent);
+            within_permit(permit, making).await;
+        }
+        attempts => {
+            let finishes = join_all(accepted.finish.iter().map(|attempt| async {
+                events.send(Event::Ended(finish::finish(shared, accepted, attempt).await));
+            }));
+            let skips = join_all(accepted.skip.iter().map(|(attempt, range)| async {
+                let skipped = execute::skip(shared, accepted, attempt, *range).await;
+                events.send(Event::Ended(skipped));
+            }));
+            let lane = permit.lane;
+            let making = async {
+                drop(urgent);
+                let made = attempts.iter().map(|(attempt, recovered)| {
+                    let prepared = execute::prepare(shared, accepted, attempt);
+                    make(shared, accepted, attempt, prepared, *recovered, events, None)
+                });
+                if lane == Lane::Fast {
+                    join_all(made).await;
+                } else {
+                    // One permit is one request under way.
+                    for making in made {
+                        making.await;
+                    }
+                }
+            };
+            let all = async { drop(future::join3(skips, finishes, making).await) };
+            Box::pin(within_permit(permit, all)).await;
+        }
+    }
+}
+
+/// Makes an armed attempt, now that it is due, if it still stands.
+pub(crate) async fn release(
+    shared: Arc<Shared>,
+    armed: Armed,
+    events: Events,
+    permit: Permit,
+    urgent: Urgent,
+) {
+    let Armed { accepted, attempt, prepared, recovered } = armed;
+    let _ours = Ours { shared: &shared, events: &events, accepted: &accepted };
+    if !stands(&shared, &accepted, &attempt) {
+        return let_go(&shared, &accepted, &attempt, &events);
+    }
+    let urgent = Some(urgent);
+    let making = make(&shared, &accepted, &attempt, prepared, recovered, &events, urgent);
+    within_permit(permit, making).await;
+}
+
+/// Whether an armed attempt is still ours: another instance that thought us gone may have taken it.
+fn stands(shared: &Shared, accepted: &Accepted, armed: &Attempt) -> bool {
+    let same = |attempt: &Attempt| {
+        attempt.execution_id == armed.execution_id && attempt.phase == armed.phase
+    };
+    let id = accepted.schedule.id;
+    match shared.index.get(id) {
+        Some(entry) => entry.schedule.attempts.iter().any(same),
+        // A change made it one that needs a newer version; what was claimed before is acted on, as long
+        // as the claim is trusted.
+        None => shared.index.is_left(id),
+    }
+}
+
+/// Lets go of an attempt of which nothing came: it is claimed again.
+fn let_go(shared: &Shared, accepted: &Accepted, attempt: &Attempt, events: &Events) {
+    shared.end([attempt.execution_id]);
+    events.send(Event::Changed(accepted.schedule.id));
+}
+
+async fn make(
+    shared: &Shared,
+    accepted: &Accepted,
+    attempt: &Attempt,
+    prepared: Prepared,
+    recovered: bool,
+    events: &Events,
+    urgent: Option<Urgent>,
+) {
+    match execute::attempt(shared, accepted, attempt, prepared, recovered, urgent).await {
+        Some(ended) => events.send(Event::Ended(ended)),
+        None => let_go(shared, accepted, attempt, events),
+    }
+}
+
+/// Runs an action under a permit; in the fast lane the permit goes back early if the action is not
+/// prompt, since a stream that does not answer must not keep the others' commands waiting.
+async fn within_permit(permit: Permit, action: impl Future<Output = ()>) {
+    let mut action = std::pin::pin!(action);
+    if permit.lane == Lane::Fast {
+        if tokio::time::timeout(PROMPT, &mut action).await.is_ok() {
+            return;
+        }
+        drop(permit);
+    }
+    action.await;
+}

@@ -1,0 +1,47 @@
+//! Whether the index has taken in all that was stored by a moment.
+//!
+//! A watch that was cut off shows nothing for a while and says nothing of it. Who needs to know asks, and who
+//! follows the bucket answers by comparing what was shown with what the stream holds.
+
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::Index;
+
+/// How fresh the index is.
+#[derive(Default)]
+pub(super) struct Fresh {
+    wanted: Notify,
+    /// All that was stored by this moment has been taken in.
+    at: watch::Sender<Option<Instant>>,
+}
+
+impl Index {
+    /// Whether all that was stored by a moment has been taken in; if not, has that found out.
+    pub fn is_fresh_since(&self, moment: Instant) -> bool {
+        let is_fresh = self.fresh.at.borrow().is_some_and(|at| at >= moment);
+        if !is_fresh {
+            self.fresh.wanted.notify_one();
+        }
+        is_fresh
+    }
+
+    /// Waits until somebody wants to know whether it is fresh.
+    pub async fn freshness_wanted(&self) {
+        self.fresh.wanted.notified().await;
+    }
+
+    /// Says that all that was stored by a moment has been taken in.
+    pub fn is_fresh_at(&self, moment: Instant) {
+        self.fresh.at.send_if_modified(|at| {
+            let is_later = at.is_none_or(|at| moment > at);
+            *at = (*at).max(Some(moment));
+            is_later
+        });
+    }
+
+    /// How fresh it is, as that changes.
+    pub fn freshness(&self) -> watch::Receiver<Option<Instant>> {
+        self.fresh.at.subscribe()
+    }
+}
