@@ -99,6 +99,11 @@ pub fn stepped_since(moment: Instant) -> bool {
     read(|clock| clock.stepped_at.is_some_and(|at| at >= moment))
 }
 
+/// By how much the time here may be behind NATS's.
+pub fn error() -> TimeDelta {
+    read(|clock| clock.estimate.error()).unwrap_or_default()
+}
+
 /// By how much the clock of the host is ahead of NATS's, and how far that may be wrong; none if it is not
 /// known.
 pub fn host_offset() -> Option<(TimeDelta, TimeDelta)> {

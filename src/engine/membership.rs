@@ -79,6 +79,8 @@ struct Peer {
     heard_at: Instant,
     /// The format up to which it may act on records.
     acts_on: u16,
+    /// By how much its time may be behind that of NATS, in milliseconds.
+    time_error_ms: u32,
 }
 
 impl Members {
@@ -286,7 +288,9 @@ impl Members {
     fn beat(&self) -> Beat {
         let [schedules, in_flight] =
             [&self.load.timers, &self.load.executions].map(|count| count.load(Ordering::Relaxed));
-        Beat::new(self.started_at, schedules, in_flight)
+        let time_error_ms = clock::error().num_milliseconds().clamp(0, i64::from(u32::MAX));
+        let time_error_ms = u32::try_from(time_error_ms).unwrap_or_default();
+        Beat::new(self.started_at, schedules, in_flight, time_error_ms)
     }
 
     fn hear(&self, beat: &Message, by_old: bool) {
@@ -308,7 +312,8 @@ impl Members {
                 // Those of before say nothing by the old subject that they do not say by the present one.
                 let known = view.heard.get(&id).map_or(0, |peer| peer.acts_on);
                 let acts_on = heard.acts_on.max(known);
-                view.heard.insert(id, Peer { heard_at: now, acts_on }).is_none()
+                let peer = Peer { heard_at: now, acts_on, time_error_ms: heard.time_error_ms };
+                view.heard.insert(id, peer).is_none()
             }
         });
         if changed {
@@ -349,8 +354,15 @@ impl Members {
         if gone > 0 {
             warn!(gone, "instances silent; taking over what they left");
         }
-        let most = self.read(|view| view.heard.values().map(|peer| peer.acts_on).max());
-        self.load.others_act_on.store(usize::from(most.unwrap_or(0)), Ordering::Relaxed);
+        let (acts_on, time_error_ms) = self.read(|view| {
+            let peers = view.heard.values();
+            (
+                peers.clone().map(|peer| peer.acts_on).max(),
+                peers.map(|peer| peer.time_error_ms).max(),
+            )
+        });
+        self.load.others_act_on.store(usize::from(acts_on.unwrap_or(0)), Ordering::Relaxed);
+        self.load.time_error_ms.store(i64::from(time_error_ms.unwrap_or(0)), Ordering::Relaxed);
         if gone > 0 || settled {
             self.changed.notify_one();
         }

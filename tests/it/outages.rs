@@ -8,8 +8,8 @@ use futures::StreamExt as _;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::health::get;
 use crate::harness::{Nats, Service, in_ms, wait_for, wait_within};
+use crate::health::get;
 
 /// Answers requests on a subject after a while; returns how often each execution was asked for.
 async fn answer_after(

@@ -24,13 +24,14 @@
 mod armory;
 mod lanes;
 mod load;
+mod look;
 mod rates;
 mod slot;
+mod start;
 #[cfg(test)]
 mod tests;
 mod turns;
 
-use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -40,24 +41,21 @@ use uuid::Uuid;
 pub(crate) use armory::Armed;
 use armory::Armory;
 pub(crate) use lanes::Lane;
-use lanes::{Lanes, Ready};
+use lanes::Lanes;
 
 use rates::Rates;
 pub(crate) use slot::Done;
-use slot::{Slot, State, Visible};
+use slot::{Slot, State};
 
 use crate::execution::Execution;
 use crate::index::Entry;
-use crate::plan::ahead::is_ahead;
-use crate::plan::{View, wake_at};
-use crate::schedule::{DeliveryMode, Schedule, Spec, TargetPattern};
+use crate::plan::View;
+use crate::schedule::{Schedule, Spec, TargetPattern};
 
 /// An outcome waits for the next claim of its schedule if that is no further away than this.
 const RIDE: Duration = Duration::seconds(2);
 /// Else it is settled after this: work that is due goes first.
 const LINGER: Duration = Duration::milliseconds(250);
-/// Priority of work that only settles: below everything that is due.
-const SETTLING: u8 = 0;
 /// When it is looked again whether claims may be made.
 const UNSURE: Duration = Duration::milliseconds(250);
 /// When work that NATS did not let us do is tried again.
@@ -145,15 +143,6 @@ pub(crate) enum Claiming {
     Fast,
     /// Nothing.
     None,
-}
-
-/// What comes next of a schedule.
-#[derive(Clone, Copy)]
-struct Turn {
-    /// Since when it is due.
-    due: DateTime<Utc>,
-    /// When this instance does it, unless another one was quicker.
-    at: DateTime<Utc>,
 }
 
 /// The state of one instance's engine. `A` is what an armed attempt needs to be made.
@@ -298,216 +287,6 @@ impl<A> Core<A> {
         }
     }
 
-    /// Works out when to look at a schedule again, by its record and what is not settled.
-    fn look(&mut self, id: Uuid, now: DateTime<Utc>, sight: &impl Sight) {
-        if self.is_draining || self.slots.get(&id).is_some_and(Slot::is_busy) {
-            return;
-        }
-        let Some(entry) = sight.entry(id) else { return self.forget(id) };
-        self.tell(&entry);
-        let wake = match self.plan_again(&entry, now, sight) {
-            Some(wake) => wake,
-            None => self.turn(&entry, now, now, sight).map(|turn| turn.at),
-        };
-        if entry.schedule.is_over() {
-            self.state(id).settle_at.get_or_insert(now);
-        }
-        if wake.is_none_or(|wake| wake > now) {
-            self.clear_overdue(id);
-        }
-        let state = self.slots.get(&id).and_then(|slot| slot.state.as_deref());
-        let settle_at = state.and_then(|state| state.settle_at);
-        if wake.into_iter().chain(settle_at).all(|at| at > now) {
-            // Another instance was quicker.
-            self.unqueue(id);
-        }
-        // What cannot be done yet delays no settling.
-        let held = self.held_until(id, now);
-        let wake = wake.map(|wake| held.map_or(wake, |later| wake.max(later)));
-        self.set_timer(id, wake.into_iter().chain(settle_at).min());
-        self.tidy(id);
-    }
-
-    /// Has told what a record says that others are to hear of.
-    fn tell(&mut self, entry: &Entry) {
-        let (id, schedule) = (entry.schedule.id, &entry.schedule);
-        if !schedule.events.is_empty() {
-            let state = self.state(id);
-            let known = |id: &Uuid| state.done.announced.contains(id);
-            let has_news = schedule.events.iter().any(|event| !known(&event.event_id));
-            if has_news && !std::mem::replace(&mut state.is_announcing, true) {
-                self.actions.push(Action::Announce(id));
-            }
-        }
-        if !schedule.ended.is_empty() {
-            let state = self.state(id);
-            let known = |id: &Uuid| state.done.told.contains(id);
-            let has_ends = schedule.ended.iter().any(|ended| !known(&ended.execution_id));
-            if has_ends && !std::mem::replace(&mut state.is_telling, true) {
-                self.actions.push(Action::Tell(id));
-            }
-        }
-        let stopped = schedule.attempts.iter().filter(|attempt| attempt.cancel.is_some());
-        self.actions.extend(stopped.map(|attempt| Action::Stop(attempt.execution_id)));
-    }
-
-    /// Has a schedule planned again whose times lie ahead; says when to look at it then.
-    fn plan_again(
-        &mut self,
-        entry: &Entry,
-        now: DateTime<Utc>,
-        sight: &impl Sight,
-    ) -> Option<Option<DateTime<Utc>>> {
-        if !is_ahead(&entry.schedule, now) {
-            return None;
-        }
-        if !sight.is_time_sure() {
-            return Some(Some(now + UNSURE));
-        }
-        let id = entry.schedule.id;
-        if !std::mem::replace(&mut self.state(id).is_correcting, true) {
-            self.actions.push(Action::Correct(id));
-        }
-        Some(None)
-    }
-
-    /// When it is our turn to do what comes next of a schedule. `seen` is when what is due by now was first
-    /// seen at the latest.
-    fn turn(
-        &mut self,
-        entry: &Entry,
-        now: DateTime<Utc>,
-        seen: DateTime<Utc>,
-        sight: &impl Sight,
-    ) -> Option<Turn> {
-        let (id, schedule) = (entry.schedule.id, &entry.schedule);
-        let Some(due) = wake_at(schedule, sight) else {
-            self.slots.get_mut(&id).and_then(|slot| slot.state.as_mut()?.visible.take());
-            return None;
-        };
-        let delay = sight.delay(id, schedule.needs);
-        if due > now {
-            self.slots.get_mut(&id).and_then(|slot| slot.state.as_mut()?.visible.take());
-            return Some(Turn { due, at: later(due, delay) });
-        }
-        if delay.is_zero() {
-            return Some(Turn { due, at: due });
-        }
-        let (work, sees_since) = ((due, entry.revision), self.sees_since);
-        let visible = &mut self.state(id).visible;
-        let known = visible.filter(|known| known.work == work);
-        let at = known.map_or(due.max(seen), |known| known.at);
-        *visible = Some(Visible { work, at });
-        Some(Turn { due, at: later(at.max(sees_since), delay) })
-    }
-
-    /// Queues schedules whose timers are due.
-    fn ready_due(&mut self, now: DateTime<Utc>, sight: &impl Sight) {
-        while let Some((id, due)) = self.pop_timer(now) {
-            let Some(entry) = sight.entry(id) else { continue };
-            if self.slots.get(&id).is_some_and(Slot::is_busy) {
-                continue;
-            }
-            self.ready_one(&entry, due, now, sight);
-            self.tidy(id);
-        }
-    }
-
-    fn ready_one(
-        &mut self,
-        entry: &Entry,
-        timer: DateTime<Utc>,
-        now: DateTime<Utc>,
-        sight: &impl Sight,
-    ) {
-        let (id, spec) = (entry.schedule.id, &entry.schedule.spec);
-        // The timer was set for what was not due yet.
-        let seen = timer.checked_sub_signed(sight.delay(id, entry.schedule.needs)).unwrap_or(timer);
-        let is_held = self.held_until(id, now).is_some();
-        let turn = self.turn(entry, now, seen, sight).filter(|turn| turn.at <= now && !is_held);
-        let mut lane = Lane::Fast;
-        if let Some(turn) = turn {
-            if !sight.may_claim() {
-                self.state(id).not_before = Some(now + UNSURE);
-                return self.look(id, now, sight);
-            }
-            if self.is_special(spec) {
-                let sends = sends(entry, now, sight);
-                if let Some(later) = self.must_wait(entry, sends, now, sight) {
-                    self.state(id).not_before = Some(later);
-                    self.clear_overdue(id);
-                    return self.look(id, now, sight);
-                }
-                if sends > 0 && spec.delivery.mode == DeliveryMode::Request {
-                    lane = Lane::Request;
-                }
-            }
-            self.note_due(entry, turn.due, now, sight);
-        } else if self.settle_at(id).is_none_or(|at| at > now) {
-            // Another instance was quicker.
-            return self.look(id, now, sight);
-        }
-        // Settling alone never goes before work that is due.
-        let priority = if turn.is_some() { spec.priority } else { SETTLING };
-        self.queue(lane, Ready { priority, due: Reverse(turn.map_or(timer, |turn| turn.at)), id });
-    }
-
-    /// Queues work. A schedule waits once: what is more urgent replaces what is less.
-    fn queue(&mut self, lane: Lane, ready: Ready) {
-        let place = &mut self.slots.entry(ready.id).or_default().state().ready;
-        if place.is_some_and(|waiting| waiting >= ready) {
-            return;
-        }
-        self.ready += usize::from(place.replace(ready).is_none());
-        let slots = &self.slots;
-        self.lanes.push(lane, ready, self.ready, |ready| stands(slots, ready));
-    }
-
-    fn unqueue(&mut self, id: Uuid) {
-        let place = self.slots.get_mut(&id).and_then(|slot| slot.state.as_mut()?.ready.take());
-        self.ready -= usize::from(place.is_some());
-    }
-
-    /// Lets armed attempts go whose time has come, in the order of priority.
-    fn release_due(&mut self, now: DateTime<Utc>) {
-        while self.lanes.has_room(Lane::Fast)
-            && let Some(attempt) = self.armory.pop_due(now)
-        {
-            self.lanes.begin(Lane::Fast);
-            self.actions.push(Action::Release(attempt));
-        }
-    }
-
-    /// Starts as much of what is ready as the bounds allow, in the order of priority.
-    fn start_ready(&mut self, now: DateTime<Utc>) {
-        for lane in Lane::ALL {
-            while let Some(ready) = self.lanes.pop(lane) {
-                if !stands(&self.slots, &ready) {
-                    continue;
-                }
-                self.unqueue(ready.id);
-                self.lanes.begin(lane);
-                self.start(ready, lane, now);
-            }
-        }
-    }
-
-    fn start(&mut self, ready: Ready, lane: Lane, now: DateTime<Utc>) {
-        let Ready { id, priority, .. } = ready;
-        let claim = match lane {
-            _ if self.held_until(id, now).is_some() => Claiming::None,
-            Lane::Request => Claiming::All,
-            Lane::Fast => Claiming::Fast,
-        };
-        self.busy += 1;
-        let state = self.state(id);
-        state.is_busy = true;
-        state.settle_at = None;
-        let done = std::mem::take(&mut state.done);
-        let is_due = priority > SETTLING;
-        self.actions.push(Action::Work { id, done, claim, lane, is_due });
-    }
-
     fn free(&mut self, id: Uuid) {
         let was_busy = std::mem::take(&mut self.state(id).is_busy);
         self.busy -= usize::from(was_busy);
@@ -592,12 +371,6 @@ impl<A> Core<A> {
     }
 }
 
-/// Whether an entry of a lane is still what its schedule waits for.
-fn stands(slots: &HashMap<Uuid, Slot>, ready: &Ready) -> bool {
-    let place = slots.get(&ready.id).and_then(|slot| slot.state.as_ref()?.ready);
-    place == Some(*ready)
-}
-
 /// When an outcome that came at `now` is folded into its schedule's record at the latest.
 fn settle_at(schedule: &Schedule, now: DateTime<Utc>) -> DateTime<Utc> {
     // The other instances must not take a reply that came for one still awaited.
@@ -606,16 +379,4 @@ fn settle_at(schedule: &Schedule, now: DateTime<Utc>) -> DateTime<Utc> {
     }
     let next = schedule.next_run_at.filter(|_| schedule.fires()).map(|next| schedule.due(next));
     next.filter(|due| *due > now && *due <= now + RIDE).unwrap_or(now + LINGER)
-}
-
-/// How many commands a schedule would send now.
-fn sends(entry: &Entry, now: DateTime<Utc>, sight: &impl Sight) -> usize {
-    let lease = sight.lease(&entry.schedule.spec);
-    let plan = crate::plan::plan(&entry.schedule, &entry.trigger, now, sight, lease);
-    plan.map_or(0, |plan| plan.fire.len() + plan.recover.len())
-}
-
-/// A date that somebody wrote by hand may lie at the end of time.
-fn later(at: DateTime<Utc>, delay: Duration) -> DateTime<Utc> {
-    at.checked_add_signed(delay).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }

@@ -61,13 +61,20 @@ pub(super) struct Beat {
     in_flight: usize,
     /// The format up to which the sender may act on records.
     acts_on: u16,
+    /// By how much the sender's time may be behind that of NATS, in milliseconds.
+    time_error_ms: u32,
     /// Whether the sender cannot use the present subject. Only then it is there.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     old_subject_only: bool,
 }
 
 impl Beat {
-    pub(super) fn new(started_at: DateTime<Utc>, schedules: usize, in_flight: usize) -> Self {
+    pub(super) fn new(
+        started_at: DateTime<Utc>,
+        schedules: usize,
+        in_flight: usize,
+        time_error_ms: u32,
+    ) -> Self {
         let (leaving, old_subject_only) = (false, false);
         let version = env!("CARGO_PKG_VERSION");
         Self {
@@ -78,6 +85,7 @@ impl Beat {
             schedules,
             in_flight,
             acts_on: format::supported(),
+            time_error_ms,
             old_subject_only,
         }
     }
@@ -104,6 +112,8 @@ pub(super) struct Heard {
     pub(super) needs_old: bool,
     /// The format up to which the sender may act on records.
     pub(super) acts_on: u16,
+    /// By how much the sender's time may be behind that of NATS, in milliseconds.
+    pub(super) time_error_ms: u32,
 }
 
 impl Heard {
@@ -119,14 +129,16 @@ impl Heard {
             old_subject_only: bool,
             #[serde(default)]
             acts_on: u16,
+            #[serde(default)]
+            time_error_ms: u32,
         }
         match serde_json::from_slice::<Said>(body) {
-            Ok(Said { leaving, old_subject_only, acts_on, .. }) => {
-                Self { leaving, needs_old: by_old && old_subject_only, acts_on }
+            Ok(Said { leaving, old_subject_only, acts_on, time_error_ms, .. }) => {
+                Self { leaving, needs_old: by_old && old_subject_only, acts_on, time_error_ms }
             }
             Err(_) => {
                 let leaving = by_old && body == OLD_GOODBYE;
-                Self { leaving, needs_old: by_old && !leaving, acts_on: 0 }
+                Self { leaving, needs_old: by_old && !leaving, acts_on: 0, time_error_ms: 0 }
             }
         }
     }
@@ -234,9 +246,9 @@ fn is_fresh(heard: Option<Instant>, now: Instant) -> bool {
 mod tests {
     use super::*;
 
-    const PLAIN: Heard = Heard { leaving: false, needs_old: false, acts_on: 0 };
-    const OLD: Heard = Heard { leaving: false, needs_old: true, acts_on: 0 };
-    const GOODBYE: Heard = Heard { leaving: true, needs_old: false, acts_on: 0 };
+    const PLAIN: Heard = Heard { leaving: false, needs_old: false, acts_on: 0, time_error_ms: 0 };
+    const OLD: Heard = Heard { leaving: false, needs_old: true, acts_on: 0, time_error_ms: 0 };
+    const GOODBYE: Heard = Heard { leaving: true, needs_old: false, acts_on: 0, time_error_ms: 0 };
 
     fn after(start: Instant, seconds: f64) -> Instant {
         start + Duration::from_secs_f64(seconds)
@@ -272,14 +284,19 @@ mod tests {
 
     #[test]
     fn a_beat_is_short_and_read_as_it_was_meant() {
-        let beat = Beat::new(DateTime::UNIX_EPOCH, 1_000_000, 200_000);
+        let beat = Beat::new(DateTime::UNIX_EPOCH, 1_000_000, 200_000, 1500);
         let bytes = beat.old_subject_only(true).leaving().to_bytes();
         assert!(bytes.len() < 256, "{} bytes", bytes.len());
         assert_eq!(
             Heard::read(&bytes, true),
-            Heard { leaving: true, needs_old: true, acts_on: format::supported() }
+            Heard {
+                leaving: true,
+                needs_old: true,
+                acts_on: format::supported(),
+                time_error_ms: 1500
+            }
         );
-        let plain = Beat::new(DateTime::UNIX_EPOCH, 0, 0).to_bytes();
+        let plain = Beat::new(DateTime::UNIX_EPOCH, 0, 0, 0).to_bytes();
         assert_eq!(Heard::read(&plain, true), Heard { acts_on: format::supported(), ..PLAIN });
     }
 

@@ -1,0 +1,129 @@
+//! Looking at one schedule: what is to be told of it, and when it is our turn to do what comes next.
+
+use chrono::{DateTime, Duration, Utc};
+use uuid::Uuid;
+
+use super::slot::{Slot, Visible};
+use super::{Action, Core, Sight, UNSURE};
+use crate::index::Entry;
+use crate::plan::ahead::is_ahead;
+use crate::plan::wake_at;
+
+/// What comes next of a schedule.
+#[derive(Clone, Copy)]
+pub(super) struct Turn {
+    /// Since when it is due.
+    pub(super) due: DateTime<Utc>,
+    /// When this instance does it, unless another one was quicker.
+    pub(super) at: DateTime<Utc>,
+}
+
+impl<A> Core<A> {
+    /// Works out when to look at a schedule again, by its record and what is not settled.
+    pub(super) fn look(&mut self, id: Uuid, now: DateTime<Utc>, sight: &impl Sight) {
+        if self.is_draining || self.slots.get(&id).is_some_and(Slot::is_busy) {
+            return;
+        }
+        let Some(entry) = sight.entry(id) else { return self.forget(id) };
+        self.tell(&entry);
+        let wake = match self.plan_again(&entry, now, sight) {
+            Some(wake) => wake,
+            None => self.turn(&entry, now, now, sight).map(|turn| turn.at),
+        };
+        if entry.schedule.is_over() {
+            self.state(id).settle_at.get_or_insert(now);
+        }
+        if wake.is_none_or(|wake| wake > now) {
+            self.clear_overdue(id);
+        }
+        let state = self.slots.get(&id).and_then(|slot| slot.state.as_deref());
+        let settle_at = state.and_then(|state| state.settle_at);
+        if wake.into_iter().chain(settle_at).all(|at| at > now) {
+            // Another instance was quicker.
+            self.unqueue(id);
+        }
+        // What cannot be done yet delays no settling.
+        let held = self.held_until(id, now);
+        let wake = wake.map(|wake| held.map_or(wake, |later| wake.max(later)));
+        self.set_timer(id, wake.into_iter().chain(settle_at).min());
+        self.tidy(id);
+    }
+
+    /// Has told what a record says that others are to hear of.
+    fn tell(&mut self, entry: &Entry) {
+        let (id, schedule) = (entry.schedule.id, &entry.schedule);
+        if !schedule.events.is_empty() {
+            let state = self.state(id);
+            let known = |id: &Uuid| state.done.announced.contains(id);
+            let has_news = schedule.events.iter().any(|event| !known(&event.event_id));
+            if has_news && !std::mem::replace(&mut state.is_announcing, true) {
+                self.actions.push(Action::Announce(id));
+            }
+        }
+        if !schedule.ended.is_empty() {
+            let state = self.state(id);
+            let known = |id: &Uuid| state.done.told.contains(id);
+            let has_ends = schedule.ended.iter().any(|ended| !known(&ended.execution_id));
+            if has_ends && !std::mem::replace(&mut state.is_telling, true) {
+                self.actions.push(Action::Tell(id));
+            }
+        }
+        let stopped = schedule.attempts.iter().filter(|attempt| attempt.cancel.is_some());
+        self.actions.extend(stopped.map(|attempt| Action::Stop(attempt.execution_id)));
+    }
+
+    /// Has a schedule planned again whose times lie ahead; says when to look at it then.
+    fn plan_again(
+        &mut self,
+        entry: &Entry,
+        now: DateTime<Utc>,
+        sight: &impl Sight,
+    ) -> Option<Option<DateTime<Utc>>> {
+        if !is_ahead(&entry.schedule, now) {
+            return None;
+        }
+        if !sight.is_time_sure() {
+            return Some(Some(now + UNSURE));
+        }
+        let id = entry.schedule.id;
+        if !std::mem::replace(&mut self.state(id).is_correcting, true) {
+            self.actions.push(Action::Correct(id));
+        }
+        Some(None)
+    }
+
+    /// When it is our turn to do what comes next of a schedule. `seen` is when what is due by now was first
+    /// seen at the latest.
+    pub(super) fn turn(
+        &mut self,
+        entry: &Entry,
+        now: DateTime<Utc>,
+        seen: DateTime<Utc>,
+        sight: &impl Sight,
+    ) -> Option<Turn> {
+        let (id, schedule) = (entry.schedule.id, &entry.schedule);
+        let Some(due) = wake_at(schedule, sight) else {
+            self.slots.get_mut(&id).and_then(|slot| slot.state.as_mut()?.visible.take());
+            return None;
+        };
+        let delay = sight.delay(id, schedule.needs);
+        if due > now {
+            self.slots.get_mut(&id).and_then(|slot| slot.state.as_mut()?.visible.take());
+            return Some(Turn { due, at: later(due, delay) });
+        }
+        if delay.is_zero() {
+            return Some(Turn { due, at: due });
+        }
+        let (work, sees_since) = ((due, entry.revision), self.sees_since);
+        let visible = &mut self.state(id).visible;
+        let known = visible.filter(|known| known.work == work);
+        let at = known.map_or(due.max(seen), |known| known.at);
+        *visible = Some(Visible { work, at });
+        Some(Turn { due, at: later(at.max(sees_since), delay) })
+    }
+}
+
+/// A date that somebody wrote by hand may lie at the end of time.
+fn later(at: DateTime<Utc>, delay: Duration) -> DateTime<Utc> {
+    at.checked_add_signed(delay).unwrap_or(DateTime::<Utc>::MAX_UTC)
+}

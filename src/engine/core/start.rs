@@ -1,0 +1,138 @@
+//! Starting what is due, as far as the bounds allow, in the order of priority.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::lanes::{Lane, Ready};
+use super::slot::Slot;
+use super::{Action, Claiming, Core, Sight, UNSURE};
+use crate::index::Entry;
+use crate::schedule::DeliveryMode;
+
+/// Priority of work that only settles: below everything that is due.
+const SETTLING: u8 = 0;
+
+impl<A> Core<A> {
+    /// Queues schedules whose timers are due.
+    pub(super) fn ready_due(&mut self, now: DateTime<Utc>, sight: &impl Sight) {
+        while let Some((id, due)) = self.pop_timer(now) {
+            let Some(entry) = sight.entry(id) else { continue };
+            if self.slots.get(&id).is_some_and(Slot::is_busy) {
+                continue;
+            }
+            self.ready_one(&entry, due, now, sight);
+            self.tidy(id);
+        }
+    }
+
+    fn ready_one(
+        &mut self,
+        entry: &Entry,
+        timer: DateTime<Utc>,
+        now: DateTime<Utc>,
+        sight: &impl Sight,
+    ) {
+        let (id, spec) = (entry.schedule.id, &entry.schedule.spec);
+        // The timer was set for what was not due yet.
+        let seen = timer.checked_sub_signed(sight.delay(id, entry.schedule.needs)).unwrap_or(timer);
+        let is_held = self.held_until(id, now).is_some();
+        let turn = self.turn(entry, now, seen, sight).filter(|turn| turn.at <= now && !is_held);
+        let mut lane = Lane::Fast;
+        if let Some(turn) = turn {
+            if !sight.may_claim() {
+                self.state(id).not_before = Some(now + UNSURE);
+                return self.look(id, now, sight);
+            }
+            if self.is_special(spec) {
+                let sends = sends(entry, now, sight);
+                if let Some(later) = self.must_wait(entry, sends, now, sight) {
+                    self.state(id).not_before = Some(later);
+                    self.clear_overdue(id);
+                    return self.look(id, now, sight);
+                }
+                if sends > 0 && spec.delivery.mode == DeliveryMode::Request {
+                    lane = Lane::Request;
+                }
+            }
+            self.note_due(entry, turn.due, now, sight);
+        } else if self.settle_at(id).is_none_or(|at| at > now) {
+            // Another instance was quicker.
+            return self.look(id, now, sight);
+        }
+        // Settling alone never goes before work that is due.
+        let priority = if turn.is_some() { spec.priority } else { SETTLING };
+        self.queue(lane, Ready { priority, due: Reverse(turn.map_or(timer, |turn| turn.at)), id });
+    }
+
+    /// Queues work. A schedule waits once: what is more urgent replaces what is less.
+    fn queue(&mut self, lane: Lane, ready: Ready) {
+        let place = &mut self.slots.entry(ready.id).or_default().state().ready;
+        if place.is_some_and(|waiting| waiting >= ready) {
+            return;
+        }
+        self.ready += usize::from(place.replace(ready).is_none());
+        let slots = &self.slots;
+        self.lanes.push(lane, ready, self.ready, |ready| stands(slots, ready));
+    }
+
+    pub(super) fn unqueue(&mut self, id: Uuid) {
+        let place = self.slots.get_mut(&id).and_then(|slot| slot.state.as_mut()?.ready.take());
+        self.ready -= usize::from(place.is_some());
+    }
+
+    /// Lets armed attempts go whose time has come, in the order of priority.
+    pub(super) fn release_due(&mut self, now: DateTime<Utc>) {
+        while self.lanes.has_room(Lane::Fast)
+            && let Some(attempt) = self.armory.pop_due(now)
+        {
+            self.lanes.begin(Lane::Fast);
+            self.actions.push(Action::Release(attempt));
+        }
+    }
+
+    /// Starts as much of what is ready as the bounds allow, in the order of priority.
+    pub(super) fn start_ready(&mut self, now: DateTime<Utc>) {
+        for lane in Lane::ALL {
+            while let Some(ready) = self.lanes.pop(lane) {
+                if !stands(&self.slots, &ready) {
+                    continue;
+                }
+                self.unqueue(ready.id);
+                self.lanes.begin(lane);
+                self.start(ready, lane, now);
+            }
+        }
+    }
+
+    fn start(&mut self, ready: Ready, lane: Lane, now: DateTime<Utc>) {
+        let Ready { id, priority, .. } = ready;
+        let claim = match lane {
+            _ if self.held_until(id, now).is_some() => Claiming::None,
+            Lane::Request => Claiming::All,
+            Lane::Fast => Claiming::Fast,
+        };
+        self.busy += 1;
+        let state = self.state(id);
+        state.is_busy = true;
+        state.settle_at = None;
+        let done = std::mem::take(&mut state.done);
+        let is_due = priority > SETTLING;
+        self.actions.push(Action::Work { id, done, claim, lane, is_due });
+    }
+}
+
+/// Whether an entry of a lane is still what its schedule waits for.
+fn stands(slots: &HashMap<Uuid, Slot>, ready: &Ready) -> bool {
+    let place = slots.get(&ready.id).and_then(|slot| slot.state.as_ref()?.ready);
+    place == Some(*ready)
+}
+
+/// How many commands a schedule would send now.
+fn sends(entry: &Entry, now: DateTime<Utc>, sight: &impl Sight) -> usize {
+    let lease = sight.lease(&entry.schedule.spec);
+    let plan = crate::plan::plan(&entry.schedule, &entry.trigger, now, sight, lease);
+    plan.map_or(0, |plan| plan.fire.len() + plan.recover.len())
+}
