@@ -124,7 +124,8 @@ fn a_schedule_is_worked_on_when_it_is_due_once_at_a_time_and_leaves_nothing_when
     let (world, mut core) = (World::default(), core());
     let id = world.add(9, "");
     let due = world.entry(id).unwrap().schedule.next_run_at.unwrap();
-    assert!(core.step([Event::Changed(id)], due - Duration::seconds(30), &world).is_empty());
+    let before = core.step([Event::Changed(id)], due - Duration::seconds(30), &world);
+    assert!(matches!(before[..], [Action::Announce(announced)] if announced == id));
     assert_eq!(core.next(), Some(due));
     assert!(core.step([], due - Duration::milliseconds(1), &world).is_empty());
     assert_eq!(working(&core.step([], due, &world)), [id]);
@@ -137,7 +138,7 @@ fn a_schedule_is_worked_on_when_it_is_due_once_at_a_time_and_leaves_nothing_when
     core.step([Event::Free(id), Event::Returned(Lane::Fast)], due, &world);
     assert_eq!(core.next(), Some(due + Duration::minutes(1)));
     world.entries.borrow_mut().clear();
-    core.step([Event::Changed(id)], due, &world);
+    core.step([Event::Changed(id), Event::Announced(id, Vec::new())], due, &world);
     assert!(core.slots.is_empty() && core.timers.is_empty() && core.overdue.is_empty());
     assert!(core.is_quiet());
 }
