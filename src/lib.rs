@@ -28,6 +28,7 @@
 //!   nats-server to try it on.
 
 pub mod api;
+pub mod chance;
 pub mod client;
 pub mod clock;
 pub mod config;

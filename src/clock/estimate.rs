@@ -70,10 +70,6 @@ pub(super) struct Estimate {
 }
 
 impl Estimate {
-    pub(super) const fn new() -> Self {
-        Self { samples: VecDeque::new(), best: None, doubtful: None }
-    }
-
     /// NATS's time at an instant; none before the first answer.
     pub(super) fn at(&self, instant: Instant) -> Option<DateTime<Utc>> {
         self.best.map(|best| best.at(instant))
@@ -164,7 +160,7 @@ mod tests {
 
     impl World {
         fn new() -> Self {
-            Self { estimate: Estimate::new(), start: Instant::now() }
+            Self { estimate: Estimate::default(), start: Instant::now() }
         }
 
         fn instant(&self, ms: u64) -> Instant {

@@ -1,4 +1,4 @@
-//! The only place that reads a clock to tell the time.
+//! The only place that reads a clock to tell the time. Each instance has one [`Clock`], which all its parts share.
 //!
 //! The time here is that of NATS, so that all instances mean the same by "due": our own monotonic clock,
 //! and what the leader of the bucket said its time was (`estimate`). Before the first answer it is that
@@ -14,17 +14,21 @@
 
 mod estimate;
 
-use std::sync::{LazyLock, Mutex, PoisonError, RwLock};
+#[cfg(debug_assertions)]
+use std::sync::LazyLock;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{info, warn};
-use uuid::{ContextV7, Timestamp, Uuid};
+use uuid::Uuid;
 
 pub use estimate::Sample;
 use estimate::{Estimate, Heard};
+
+use crate::chance::Chance;
 
 /// Longest time to sleep without looking at the clock again: a machine that was suspended is noticed within
 /// this time.
@@ -37,17 +41,25 @@ const STEP: TimeDelta = TimeDelta::milliseconds(100);
 const COMPARE: Duration = Duration::from_secs(5);
 /// How long it is said that NATS's clock has jumped.
 const TELL: Duration = Duration::from_secs(300);
+/// The bits of a UUIDv7 that are neither time, version nor variant.
+const RANDOM_BITS: u128 = (1 << 74) - 1;
 
-static CLOCK: RwLock<Clock> = RwLock::new(Clock {
-    estimate: Estimate::new(),
-    compared: None,
-    stepped_at: None,
-    jumped: None,
-});
-/// Rings when the time has to be measured at once.
-static ASK: LazyLock<Notify> = LazyLock::new(Notify::new);
+/// The time of one instance. Clones tell the same.
+#[derive(Clone, Debug)]
+pub struct Clock(Arc<Shared>);
 
-struct Clock {
+#[derive(Debug)]
+struct Shared {
+    known: RwLock<Known>,
+    /// Rings when the time has to be measured at once.
+    ask: Notify,
+    chance: Chance,
+    /// The last id that was made.
+    last_id: Mutex<(i64, u128)>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
     estimate: Estimate,
     /// What the two clocks of the host said at one moment.
     compared: Option<(Instant, DateTime<Utc>)>,
@@ -57,134 +69,207 @@ struct Clock {
     jumped: Option<(Instant, TimeDelta)>,
 }
 
-/// The time, cut to milliseconds.
-pub fn now() -> DateTime<Utc> {
-    precise().trunc_subsecs(3)
-}
-
-fn precise() -> DateTime<Utc> {
-    read(|clock| clock.estimate.at(Instant::now())).unwrap_or_else(host)
-}
-
-/// How long to sleep before asking the clock again whether `due` has come; at most [`MAX_SLEEP`].
-pub fn sleep_until(due: Option<DateTime<Utc>>) -> Duration {
-    match due {
-        None => MAX_SLEEP,
-        Some(due) => (due - precise()).to_std().unwrap_or_default().min(MAX_SLEEP),
+impl Clock {
+    /// A clock that has not heard of NATS's time yet; its ids are drawn from `chance`.
+    pub fn new(chance: Chance) -> Self {
+        let (known, ask, last_id) = (RwLock::default(), Notify::new(), Mutex::default());
+        Self(Arc::new(Shared { known, ask, chance, last_id }))
     }
-}
 
-/// A fresh UUIDv7 of the time here, so that ids sort whatever the clock of the host says.
-pub fn new_id() -> Uuid {
-    /// Those of one millisecond sort too.
-    static ORDER: Mutex<ContextV7> = Mutex::new(ContextV7::new());
-    let now = precise();
-    let seconds = u64::try_from(now.timestamp()).unwrap_or_default();
-    Uuid::new_v7(Timestamp::from_unix(&ORDER, seconds, now.timestamp_subsec_nanos()))
-}
+    /// The time, cut to milliseconds.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.precise().trunc_subsecs(3)
+    }
 
-/// Whether the time may be acted on: it was measured within the last minute, and no clock was set since.
-pub fn is_sure() -> bool {
-    look();
-    read(|clock| {
-        let heard_at = clock.estimate.heard_at();
-        heard_at.is_some_and(|at| at.elapsed() < VALID) && !clock.estimate.is_doubtful()
-    })
-}
+    fn precise(&self) -> DateTime<Utc> {
+        self.read(|known| known.estimate.at(Instant::now())).unwrap_or_else(host)
+    }
 
-/// Whether a clock of the host has been set, or the machine slept, since a moment: what was waited for then
-/// may have taken longer than it seems.
-pub fn stepped_since(moment: Instant) -> bool {
-    look();
-    read(|clock| clock.stepped_at.is_some_and(|at| at >= moment))
-}
-
-/// By how much the time here may be behind NATS's.
-pub fn error() -> TimeDelta {
-    read(|clock| clock.estimate.error()).unwrap_or_default()
-}
-
-/// By how much the clock of the host is ahead of NATS's, and how far that may be wrong; none if it is not
-/// known.
-pub fn host_offset() -> Option<(TimeDelta, TimeDelta)> {
-    read(|clock| {
-        let theirs = clock.estimate.at(Instant::now())?;
-        // Theirs may be later by as much.
-        Some((host() - theirs, clock.estimate.error()?))
-    })
-}
-
-/// By how much NATS's own clock has jumped within the last minutes, and how long ago.
-pub fn nats_jumped() -> Option<(TimeDelta, Duration)> {
-    read(|clock| clock.jumped).map(|(at, by)| (by, at.elapsed())).filter(|(_, since)| *since < TELL)
-}
-
-/// Takes in what NATS said its time was.
-pub fn hear(sample: Sample) {
-    look();
-    match write(|clock| clock.estimate.hear(sample)) {
-        Heard::Fits => {}
-        Heard::Doubtful => {
-            info!("NATS says another time than before: asking again");
-            ASK.notify_one();
+    /// How long to sleep before asking again whether `due` has come; at most [`MAX_SLEEP`].
+    pub fn sleep_until(&self, due: Option<DateTime<Utc>>) -> Duration {
+        match due {
+            None => MAX_SLEEP,
+            Some(due) => (due - self.precise()).to_std().unwrap_or_default().min(MAX_SLEEP),
         }
-        Heard::Jumped(by) => {
-            let by_ms = by.num_milliseconds();
+    }
+
+    /// A fresh UUIDv7 of the time here, so that ids sort whatever the clock of the host says; those of one
+    /// millisecond sort too.
+    pub fn new_id(&self) -> Uuid {
+        let drawn = u128::from_be_bytes(self.0.chance.bytes()) & RANDOM_BITS;
+        let mut last = self.0.last_id.lock().unwrap_or_else(PoisonError::into_inner);
+        let ms = self.now().timestamp_millis().max(0);
+        *last = match *last {
+            (last_ms, last) if last_ms >= ms && last < RANDOM_BITS => (last_ms, last + 1),
+            (last_ms, _) if last_ms >= ms => (last_ms + 1, drawn / 2),
+            // Half the room is left for those that follow.
+            _ => (ms, drawn / 2),
+        };
+        let (ms, random) = *last;
+        let mut bytes = [0; 10];
+        bytes[..2]
+            .copy_from_slice(&(u16::try_from(random >> 62).unwrap_or_default()).to_be_bytes());
+        bytes[2..].copy_from_slice(
+            &(u64::try_from(random & (u128::MAX >> 66)).unwrap_or_default()).to_be_bytes(),
+        );
+        uuid::Builder::from_unix_timestamp_millis(u64::try_from(ms).unwrap_or_default(), &bytes)
+            .into_uuid()
+    }
+
+    /// Whether the time may be acted on: it was measured within the last minute, and no clock was set since.
+    pub fn is_sure(&self) -> bool {
+        self.look();
+        self.read(|known| {
+            let heard_at = known.estimate.heard_at();
+            heard_at.is_some_and(|at| at.elapsed() < VALID) && !known.estimate.is_doubtful()
+        })
+    }
+
+    /// Whether a clock of the host has been set, or the machine slept, since a moment: what was waited for then
+    /// may have taken longer than it seems.
+    pub fn stepped_since(&self, moment: Instant) -> bool {
+        self.look();
+        self.read(|known| known.stepped_at.is_some_and(|at| at >= moment))
+    }
+
+    /// By how much the time here may be behind NATS's.
+    pub fn error(&self) -> TimeDelta {
+        self.read(|known| known.estimate.error()).unwrap_or_default()
+    }
+
+    /// By how much the clock of the host is ahead of NATS's, and how far that may be wrong; none if it is not
+    /// known.
+    pub fn host_offset(&self) -> Option<(TimeDelta, TimeDelta)> {
+        self.read(|known| {
+            let theirs = known.estimate.at(Instant::now())?;
+            // Theirs may be later by as much.
+            Some((host() - theirs, known.estimate.error()?))
+        })
+    }
+
+    /// By how much NATS's own clock has jumped within the last minutes, and how long ago.
+    pub fn nats_jumped(&self) -> Option<(TimeDelta, Duration)> {
+        let jumped = self.read(|known| known.jumped);
+        jumped.map(|(at, by)| (by, at.elapsed())).filter(|(_, since)| *since < TELL)
+    }
+
+    /// Takes in what NATS said its time was.
+    pub fn hear(&self, sample: Sample) {
+        self.look();
+        match self.write(|known| known.estimate.hear(sample)) {
+            Heard::Fits => {}
+            Heard::Doubtful => {
+                info!("NATS says another time than before: asking again");
+                self.0.ask.notify_one();
+            }
+            Heard::Jumped(by) => {
+                let by_ms = by.num_milliseconds();
+                warn!(
+                    by_ms,
+                    "the clock of NATS, or this machine's sense of time, has jumped; going by NATS's"
+                );
+                self.write(|known| known.jumped = Some((Instant::now(), by)));
+            }
+        }
+    }
+
+    /// Waits until the time has to be measured at once.
+    pub async fn wants_asking(&self) {
+        self.0.ask.notified().await;
+    }
+
+    /// Looks whether the two clocks of the host still go together.
+    fn look(&self) {
+        // A pause between the two readings would look like a step.
+        let (mono, wall) = (Instant::now(), host());
+        if mono.elapsed() > Duration::from_millis(10) {
+            return;
+        }
+        let compared = self.read(|known| known.compared);
+        let Some((mono_then, wall_then)) = compared else {
+            return self.write(|known| known.compared = Some((mono, wall)));
+        };
+        let went = mono.saturating_duration_since(mono_then);
+        let moved = (wall - wall_then) - TimeDelta::from_std(went).unwrap_or(TimeDelta::MAX);
+        if moved.abs() > STEP {
+            self.write(|known| {
+                known.compared = Some((mono, wall));
+                known.stepped_at = Some(mono);
+                known.estimate.restart();
+            });
+            let by_ms = moved.num_milliseconds();
             warn!(
                 by_ms,
-                "the clock of NATS, or this machine's sense of time, has jumped; going by NATS's"
+                "the clock of this host was set, or the machine slept: asking NATS for the time"
             );
-            write(|clock| clock.jumped = Some((Instant::now(), by)));
+            self.0.ask.notify_one();
+        } else if went > COMPARE {
+            self.write(|known| known.compared = Some((mono, wall)));
         }
     }
+
+    fn read<T>(&self, f: impl FnOnce(&Known) -> T) -> T {
+        f(&self.0.known.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write<T>(&self, f: impl FnOnce(&mut Known) -> T) -> T {
+        f(&mut self.0.known.write().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
-/// Waits until the time has to be measured at once.
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new(Chance::new())
+    }
+}
+
+// SHIM
+static GLOBAL: std::sync::LazyLock<Clock> = std::sync::LazyLock::new(Clock::default);
+#[allow(missing_docs)]
+pub fn now() -> DateTime<Utc> {
+    GLOBAL.now()
+}
+#[allow(missing_docs)]
+pub fn new_id() -> Uuid {
+    GLOBAL.new_id()
+}
+#[allow(missing_docs)]
+pub fn error() -> TimeDelta {
+    GLOBAL.error()
+}
+#[allow(missing_docs)]
+pub fn hear(s: Sample) {
+    GLOBAL.hear(s)
+}
+#[allow(missing_docs)]
+pub fn is_sure() -> bool {
+    GLOBAL.is_sure()
+}
+#[allow(missing_docs)]
+pub fn host_offset() -> Option<(TimeDelta, TimeDelta)> {
+    GLOBAL.host_offset()
+}
+#[allow(missing_docs)]
+pub fn nats_jumped() -> Option<(TimeDelta, Duration)> {
+    GLOBAL.nats_jumped()
+}
+#[allow(missing_docs)]
+pub fn sleep_until(d: Option<DateTime<Utc>>) -> Duration {
+    GLOBAL.sleep_until(d)
+}
+#[allow(missing_docs)]
+pub fn stepped_since(m: Instant) -> bool {
+    GLOBAL.stepped_since(m)
+}
+#[allow(missing_docs)]
 pub async fn wants_asking() {
-    ASK.notified().await;
+    GLOBAL.wants_asking().await
 }
-
-/// Looks whether the two clocks of the host still go together.
-fn look() {
-    // A pause between the two readings would look like a step.
-    let (mono, wall) = (Instant::now(), host());
-    if mono.elapsed() > Duration::from_millis(10) {
-        return;
-    }
-    let compared = read(|clock| clock.compared);
-    let Some((mono_then, wall_then)) = compared else {
-        return write(|clock| clock.compared = Some((mono, wall)));
-    };
-    let went = mono.saturating_duration_since(mono_then);
-    let moved = (wall - wall_then) - TimeDelta::from_std(went).unwrap_or(TimeDelta::MAX);
-    if moved.abs() > STEP {
-        write(|clock| {
-            clock.compared = Some((mono, wall));
-            clock.stepped_at = Some(mono);
-            clock.estimate.restart();
-        });
-        let by_ms = moved.num_milliseconds();
-        warn!(
-            by_ms,
-            "the clock of this host was set, or the machine slept: asking NATS for the time"
-        );
-        ASK.notify_one();
-    } else if went > COMPARE {
-        write(|clock| clock.compared = Some((mono, wall)));
-    }
-}
+// END SHIM
 
 /// The clock of the host.
 fn host() -> DateTime<Utc> {
     Utc::now() + step()
-}
-
-fn read<T>(f: impl FnOnce(&Clock) -> T) -> T {
-    f(&CLOCK.read().unwrap_or_else(PoisonError::into_inner))
-}
-
-fn write<T>(f: impl FnOnce(&mut Clock) -> T) -> T {
-    f(&mut CLOCK.write().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// By how much a test has set the clock of the host.
@@ -213,4 +298,20 @@ fn step() -> TimeDelta {
 #[cfg(not(debug_assertions))]
 const fn step() -> TimeDelta {
     TimeDelta::zero()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_sort_in_the_order_in_which_they_were_made() {
+        let clock = Clock::new(Chance::seeded(1));
+        let ids: Vec<_> = (0..10_000).map(|_| clock.new_id()).collect();
+        assert!(ids.is_sorted_by(|a, b| a < b));
+        assert!(ids.iter().all(|id| id.get_version_num() == 7));
+        let ms = clock.now().timestamp_millis().cast_unsigned();
+        let (seconds, nanos) = ids[0].get_timestamp().unwrap().to_unix();
+        assert!(ms.abs_diff(seconds * 1000 + u64::from(nanos) / 1_000_000) < 10_000);
+    }
 }

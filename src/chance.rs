@@ -1,0 +1,59 @@
+//! The one source of chance of an instance: whoever draws something draws it here, so that a simulated run is
+//! the same for the same seed.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use uuid::Uuid;
+
+/// A source of random numbers that all parts of an instance share.
+#[derive(Clone, Debug)]
+pub struct Chance(Arc<Mutex<StdRng>>);
+
+impl Chance {
+    /// One that nobody can foretell.
+    pub fn new() -> Self {
+        Self(Arc::new(Mutex::new(StdRng::from_rng(&mut rand::rng()))))
+    }
+
+    /// One that draws the same each time.
+    pub fn seeded(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(StdRng::seed_from_u64(seed))))
+    }
+
+    /// A number.
+    pub fn number(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).random()
+    }
+
+    /// Sixteen bytes.
+    pub fn bytes(&self) -> [u8; 16] {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).random()
+    }
+
+    /// A UUIDv4.
+    pub fn id(&self) -> Uuid {
+        uuid::Builder::from_random_bytes(self.bytes()).into_uuid()
+    }
+}
+
+impl Default for Chance {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_draws_the_same() {
+        let (one, other) = (Chance::seeded(7), Chance::seeded(7));
+        assert_eq!((one.number(), one.id()), (other.number(), other.id()));
+        assert_ne!(one.id(), one.id());
+        assert_ne!(Chance::new().id(), Chance::new().id());
+        assert_eq!(one.id().get_version_num(), 4);
+    }
+}
