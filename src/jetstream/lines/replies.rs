@@ -1,0 +1,78 @@
+//! Replies to requests over one connection: one subscription, with a token for each request behind
+//! its prefix. The first reply is the one that counts.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_nats::{Client, Message, SubscribeError, Subscriber};
+use futures::StreamExt as _;
+use tokio::sync::oneshot;
+
+type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Message>>>>;
+
+/// Hears replies.
+pub(super) struct Replies {
+    /// Ends in a dot.
+    prefix: String,
+    next: AtomicU64,
+    waiting: Waiting,
+}
+
+/// A reply that is to come. Nothing is left of it when this is dropped.
+pub(crate) struct Reply {
+    token: u64,
+    waiting: Waiting,
+    coming: oneshot::Receiver<Message>,
+}
+
+impl Replies {
+    /// Listens as long as the connection lasts.
+    pub(super) async fn open(client: &Client) -> Result<Self, SubscribeError> {
+        let prefix = format!("{}.", client.new_inbox());
+        let heard = client.subscribe(format!("{prefix}*")).await?;
+        let waiting = Waiting::default();
+        tokio::spawn(listen(heard, prefix.len(), Arc::clone(&waiting)));
+        Ok(Self { prefix, next: AtomicU64::new(0), waiting })
+    }
+
+    /// Waits for the reply to a request; and the subject that it must be sent to.
+    pub(super) fn expect(&self) -> (Reply, String) {
+        let token = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, coming) = oneshot::channel();
+        lock(&self.waiting).insert(token, sender);
+        let waiting = Arc::clone(&self.waiting);
+        (Reply { token, waiting, coming }, format!("{}{token}", self.prefix))
+    }
+}
+
+impl Reply {
+    /// The reply; never, if the connection breaks first.
+    pub(crate) async fn come(&mut self) -> Message {
+        match (&mut self.coming).await {
+            Ok(message) => message,
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        lock(&self.waiting).remove(&self.token);
+    }
+}
+
+async fn listen(mut heard: Subscriber, prefix: usize, waiting: Waiting) {
+    while let Some(message) = heard.next().await {
+        let token = message.subject.get(prefix..).and_then(|token| token.parse().ok());
+        let sender = token.and_then(|token: u64| lock(&waiting).remove(&token));
+        if let Some(sender) = sender {
+            // Fails where nobody waits any more.
+            let _ = sender.send(message);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
