@@ -148,7 +148,7 @@ impl Handed {
         };
         // Watches that the request leaves while the claim is trusted, or never does.
         let watching = async {
-            line.arrived(trusted).await;
+            while !line.arrived(trusted).await && !line.is_broken() {}
             line.broken().await;
         };
         tokio::select! {

@@ -172,6 +172,9 @@ impl Line {
             if !trusted() {
                 return Poll::Ready(Err(Unhanded::TrustLost));
             }
+            if self.is_broken() {
+                return Poll::Ready(Err(Unhanded::Broken));
+            }
             failpoint::pause("look_and_hand_over");
             publishing.as_mut().poll(context).map(|published| {
                 published.map_err(|error| match error.kind() {

@@ -31,6 +31,8 @@
 
 mod line;
 mod replies;
+#[cfg(test)]
+mod tests;
 mod trust;
 
 use std::sync::Arc;
