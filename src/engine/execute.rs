@@ -246,16 +246,17 @@ async fn run(
         }
         DeliveryMode::Request => {
             let stopped = shared.stopped(execution.id);
-            let (outcome, _) = tokio::join!(
+            let (outcome, _) = tokio::try_join!(
                 async {
                     tokio::select! {
                         outcome = delivery => outcome,
                         () = stopped.cancelled() => Ok(cancelled(shared, execution)),
                     }
                 },
-                shared.history.record(execution)
-            );
-            outcome
+                // What is not sent need not be known to have been begun.
+                async { Ok(shared.history.record(execution).await) }
+            )?;
+            Ok(outcome)
         }
         DeliveryMode::Job => delivery.await.map(|outcome| match outcome {
             Outcome::Success { .. } => Outcome::HandedOver,

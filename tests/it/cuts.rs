@@ -5,7 +5,8 @@
 //! | of one of two instances, for longer than it takes to be given up | each occurrence once |
 //! | between the last look at the claim and the socket | what was handed over is not sent when the network is back |
 //! | in one direction, while a claim is held | nothing of it when the bytes go on: who took it over has sent it |
-//! | while a reply is awaited | the execution is uncertain at once, not only after its timeout |
+//! | before a request has arrived | it is uncertain at once, not only after its timeout |
+//! | while a reply is awaited | the reply, over the next connection |
 //! | a restart of NATS | commands again, over a new connection |
 
 use std::collections::HashMap;
@@ -228,8 +229,11 @@ async fn a_line_that_carries_nothing_is_given_nothing() {
     nats.create(soon("held", "cmd.once.held", "core")).await;
     deaf.wait_log("standing still").await;
     proxy.hold();
-    // Its heartbeats, one a second: what it heard of the line before is old by then.
-    wait_for("something to be held up", || async { (proxy.held() > 0).then_some(()) }).await;
+    let began = Instant::now();
+    wait_for("what it last heard over the line to be old", || async {
+        (began.elapsed() >= Duration::from_millis(500)).then_some(())
+    })
+    .await;
     halt.go_on();
     deaf.wait_log("claiming again").await;
     let _other = nats.service().await;
@@ -241,29 +245,72 @@ async fn a_line_that_carries_nothing_is_given_nothing() {
     ears.check_once();
 }
 
+/// A request whose worker is slow.
+fn slow(target: &str) -> Value {
+    let mut request = soon("slow", target, "request");
+    request["delivery"]["timeout_seconds"] = json!(600);
+    request["max_retries"] = json!(3);
+    request
+}
+
 #[tokio::test]
-async fn a_request_whose_connection_breaks_is_uncertain_at_once() {
+async fn a_request_that_is_lost_with_its_connection_is_uncertain_at_once() {
+    let nats = Nats::bare().await;
+    let ears = Ears::on(&nats.client, "cmd.once.*").await;
+    let proxy = Proxy::start(nats.server.port()).await;
+    let halt = Halt::new(&nats);
+    let service = halt.spawn("look_and_hand_over", &proxy.url(), &nats);
+    nats.wait_ready(&service).await;
+    let id = nats.create(slow("cmd.once.slow")).await;
+    service.wait_log("standing still").await;
+    proxy.hold();
+    halt.go_on();
+    wait_for("the request to be on its way", || async {
+        proxy.holds("cmd.once.slow").then_some(())
+    })
+    .await;
+    proxy.cut();
+    service.wait_log("connection to NATS lost").await;
+    proxy.release();
+    proxy.restore();
+    // Somebody to ask while the first comes back; alive, the first keeps its request.
+    let _other = nats.service().await;
+    let failed = json!({ "schedule_id": id, "status": "failed" });
+    let failed = nats.wait_executions(failed, 1).await.remove(0);
+    assert_eq!(failed["error_type"], "connection", "{failed}");
+    assert_eq!(failed["uncertain"], true, "{failed}");
+    assert_ne!(failed["will_retry"], true, "{failed}");
+    assert_eq!(ears.count(), 0);
+}
+
+#[tokio::test]
+async fn the_reply_to_a_request_that_has_arrived_may_come_over_the_next_connection() {
     let nats = Nats::bare().await;
     let mut requests = nats.client.subscribe("cmd.once.slow").await.unwrap();
     nats.client.flush().await.unwrap();
     let proxy = Proxy::start(nats.server.port()).await;
     let service = Service::spawn(&proxy.url(), nats.dir(), &[]);
     nats.wait_ready(&service).await;
-    let mut request = soon("slow", "cmd.once.slow", "request");
-    request["delivery"]["timeout_seconds"] = json!(600);
-    request["max_retries"] = json!(3);
-    let id = nats.create(request).await;
-    requests.next().await.unwrap();
-    // Somebody to ask while the first comes back; alive, the first keeps its request.
+    let id = nats.create(slow("cmd.once.slow")).await;
+    let request = requests.next().await.unwrap();
+    // Far longer than the round trip behind the request.
     let _other = nats.service().await;
     proxy.cut();
     service.wait_log("connection to NATS lost").await;
     proxy.restore();
-    let failed = json!({ "schedule_id": id, "status": "failed" });
-    let failed = nats.wait_executions(failed, 1).await.remove(0);
-    assert_eq!(failed["error_type"], "connection", "{failed}");
-    assert_eq!(failed["uncertain"], true, "{failed}");
-    assert_ne!(failed["will_retry"], true, "{failed}");
+    wait_for("its connections", || async {
+        (service.log().matches("connected to NATS").count() >= 6).then_some(())
+    })
+    .await;
+    // Its subscriptions go out with the connection; the first reply that is heard counts.
+    let reply = request.reply.unwrap();
+    wait_for("the outcome", || async {
+        nats.client.publish(reply.clone(), r#"{"late":true}"#.into()).await.unwrap();
+        let success = json!({ "schedule_id": id, "status": "success" });
+        let found = nats.request("execution.list", &success).await;
+        (found["pagination"]["total"] == 1).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

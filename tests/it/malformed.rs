@@ -283,8 +283,9 @@ async fn a_panic_over_the_answer_to_a_request_costs_that_request() {
         raw.publish(&reply, b"", b"NATS/1.0\r\nX: a\rb\r\n\r\n").await;
         let failed = json!({ "schedule_id": id, "status": "failed" });
         let failed = nats.wait_executions(failed, 1).await.remove(0);
-        assert_eq!(failed["error_type"], "connection", "{failed}");
-        assert_eq!(failed["uncertain"], true, "{failed}");
+        // Whichever comes first: that answer, or that the server has the request.
+        let error_type = failed["error_type"].as_str().unwrap();
+        assert!(["connection", "timeout"].contains(&error_type), "{failed}");
         let before = nats.count("COMMANDS").await;
         nats.wait_count("COMMANDS", before + 3).await;
     }
@@ -294,7 +295,7 @@ async fn a_panic_over_the_answer_to_a_request_costs_that_request() {
 
 fn answered_badly(lives: usize, target: &str, mode: &str) -> serde_json::Value {
     json!({ "name": format!("answered badly {lives}"), "schedule_type": "immediate",
-            "target_command": target, "delivery": { "mode": mode }, "max_retries": 0 })
+            "target_command": target, "delivery": { "mode": mode, "timeout_seconds": 2 }, "max_retries": 0 })
 }
 
 /// Whoever listens to the target of a `publish` can write to the inbox of its answers. A connection that is gone for

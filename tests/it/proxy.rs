@@ -2,8 +2,7 @@
 //! service sends.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,8 +19,8 @@ pub struct Proxy {
 #[derive(Clone)]
 struct Upwards {
     open: Arc<watch::Sender<bool>>,
-    /// Pieces that are held up.
-    held: Arc<AtomicUsize>,
+    /// What is held up.
+    held: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Proxy {
@@ -75,9 +74,10 @@ impl Proxy {
         self.upwards.open.send_replace(true);
     }
 
-    /// How many connections have something that is held up.
-    pub fn held(&self) -> usize {
-        self.upwards.held.load(Ordering::SeqCst)
+    /// Whether a text is held up, or was before.
+    pub fn holds(&self, text: &str) -> bool {
+        let held = self.upwards.held.lock().unwrap();
+        held.windows(text.len()).any(|part| part == text.as_bytes())
     }
 }
 
@@ -92,10 +92,8 @@ impl Upwards {
         while let Ok(length @ 1..) = from.read(&mut buffer).await {
             let is_open = *open.borrow_and_update();
             if !is_open {
-                self.held.fetch_add(1, Ordering::SeqCst);
-                let released = open.wait_for(|open| *open).await.is_ok();
-                self.held.fetch_sub(1, Ordering::SeqCst);
-                if !released {
+                self.held.lock().unwrap().extend_from_slice(&buffer[..length]);
+                if open.wait_for(|open| *open).await.is_err() {
                     return;
                 }
             }

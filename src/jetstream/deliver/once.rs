@@ -6,8 +6,8 @@
 //! | when the line breaks, or trust ends | outcome |
 //! |---|---|
 //! | before the command was handed over | none: the claim is renewed, and the command sent under that |
-//! | after that, and the server is not known to have it; or a reply is still to come | `connection`, `uncertain`, at once |
-//! | after a `core` command is known to have arrived | success |
+//! | after that, before the server is known to have it | `connection`, `uncertain`, at once |
+//! | after that | of a `core` command, success; of a `request`, what the reply says, which may come over the next line. One that comes while there is none is lost: `timeout` |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +50,7 @@ impl NotHanded {
 enum Came {
     Reply(Answer),
     Denied,
+    /// The line broke before the request is known to have arrived.
     Broken,
     Nothing,
 }
@@ -74,7 +75,7 @@ impl Delivery {
             Came::Reply(reply) => replied(subject, &reply),
             Came::Denied => not_allowed(subject, false),
             Came::Broken => {
-                let text = "the connection broke before the reply".to_owned();
+                let text = "NATS does not say that it has the request".to_owned();
                 Outcome::uncertain(ErrorType::Connection, text)
             }
             Came::Nothing if self.is_denied(subject, &handed.awaited).await => {
@@ -147,15 +148,19 @@ impl Handed {
             }
         };
         // Watches that the request leaves while the claim is trusted, or never does.
-        let watching = async {
-            while !line.arrived(trusted).await && !line.is_broken() {}
-            line.broken().await;
+        let lost = async {
+            while !line.arrived(trusted).await {
+                if line.is_broken() {
+                    return;
+                }
+            }
+            std::future::pending().await
         };
         tokio::select! {
             biased;
             reply = reply => Came::Reply(reply),
             () = awaited.denied() => Came::Denied,
-            () = watching => Came::Broken,
+            () = lost => Came::Broken,
             () = tokio::time::sleep(timeout) => Came::Nothing,
         }
     }

@@ -79,6 +79,7 @@ impl Line {
     pub(super) async fn open(
         config: NatsConfig,
         name: String,
+        replies: Replies,
         broken: CancellationToken,
     ) -> Result<Arc<Self>, LineError> {
         let (sender, opened) = oneshot::channel();
@@ -86,7 +87,7 @@ impl Line {
         let unwanted = broken.clone().drop_guard();
         std::thread::Builder::new()
             .name("commands".to_owned())
-            .spawn(move || run(&config, &name, broken, sender))?;
+            .spawn(move || run(&config, &name, replies, broken, sender))?;
         let line = opened.await.map_err(|_| LineError::Ended)??;
         unwanted.disarm();
         Ok(line)
@@ -95,12 +96,13 @@ impl Line {
     async fn connect(
         config: &NatsConfig,
         name: &str,
+        replies: Replies,
         broken: CancellationToken,
     ) -> Result<Arc<Self>, LineError> {
         let answers = Answers::default();
         let client = connect_once(config, name, &answers, &broken).await?;
         let inbox = Inbox::open(client.clone(), answers, broken.clone()).await?;
-        let replies = Replies::open(&client).await?;
+        replies.listen(&client).await?;
         Ok(Arc::new(Self { client, inbox, replies, heard: Mutex::default(), broken }))
     }
 
@@ -218,6 +220,7 @@ impl Line {
 fn run(
     config: &NatsConfig,
     name: &str,
+    replies: Replies,
     broken: CancellationToken,
     opened: oneshot::Sender<Result<Arc<Line>, LineError>>,
 ) {
@@ -230,7 +233,7 @@ fn run(
     };
     let _ended = broken.clone().drop_guard();
     runtime.block_on(async {
-        let connecting = Line::connect(config, name, broken.clone());
+        let connecting = Line::connect(config, name, replies, broken.clone());
         let line = tokio::select! {
             line = connecting => line,
             () = broken.cancelled() => Err(LineError::Ended),

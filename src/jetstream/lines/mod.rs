@@ -5,7 +5,7 @@
 //! taken over meanwhile. So commands of which no second copy can be told from the first go over a
 //! [`Line`]: a connection that is never made good again. When it breaks it is thrown away with all
 //! that it holds, what was handed to it and is not known to have arrived is uncertain at once, and
-//! the next command waits for a new one.
+//! the next command waits for a new one. The reply to a request that has arrived may come over that.
 //!
 //! # Handing over
 //!
@@ -47,6 +47,7 @@ use tracing::warn;
 use super::connect::NatsConfig;
 use super::reminder::Reminder;
 pub(crate) use line::{Line, Message, Unhanded};
+use replies::Replies;
 pub(crate) use replies::Reply;
 pub(crate) use trust::while_trusted;
 
@@ -73,7 +74,8 @@ impl Lines {
         stop: CancellationToken,
     ) -> Self {
         let (sender, mut present) = watch::channel(None);
-        let maker = Maker { config, name, main, stop };
+        let replies = Replies::new(&main.new_inbox());
+        let maker = Maker { config, name, replies, main, stop };
         tokio::spawn(maker.run(sender));
         // Fails where `stop` came first.
         let _ = present.wait_for(Option::is_some).await;
@@ -103,6 +105,7 @@ impl Lines {
 struct Maker {
     config: NatsConfig,
     name: String,
+    replies: Replies,
     main: Client,
     stop: CancellationToken,
 }
@@ -123,7 +126,8 @@ impl Maker {
             let servers = self.servers().await;
             let config = NatsConfig { servers, ..self.config.clone() };
             let opened = Instant::now();
-            match Line::open(config, self.name.clone(), self.stop.child_token()).await {
+            let (name, replies) = (self.name.clone(), self.replies.clone());
+            match Line::open(config, name, replies, self.stop.child_token()).await {
                 Ok(line) => {
                     present.send_replace(Some(Arc::clone(&line)));
                     line.broken().await;

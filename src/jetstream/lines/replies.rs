@@ -1,5 +1,6 @@
-//! Replies to requests over one connection: one subscription, with a token for each request behind
-//! its prefix. The first reply is the one that counts.
+//! Replies to requests: one subscription of each line in turn, with a token for each request behind
+//! a prefix that stays the same. So a reply finds its request over a later line than the one that the
+//! request went by. The first reply is the one that counts.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,10 +13,11 @@ use tokio::sync::oneshot;
 type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Message>>>>;
 
 /// Hears replies.
+#[derive(Clone)]
 pub(super) struct Replies {
     /// Ends in a dot.
-    prefix: String,
-    next: AtomicU64,
+    prefix: Arc<str>,
+    next: Arc<AtomicU64>,
     waiting: Waiting,
 }
 
@@ -27,13 +29,17 @@ pub(crate) struct Reply {
 }
 
 impl Replies {
-    /// Listens as long as the connection lasts.
-    pub(super) async fn open(client: &Client) -> Result<Self, SubscribeError> {
-        let prefix = format!("{}.", client.new_inbox());
-        let heard = client.subscribe(format!("{prefix}*")).await?;
-        let waiting = Waiting::default();
-        tokio::spawn(listen(heard, prefix.len(), Arc::clone(&waiting)));
-        Ok(Self { prefix, next: AtomicU64::new(0), waiting })
+    /// Replies to subjects behind an inbox's name.
+    pub(super) fn new(inbox: &str) -> Self {
+        let prefix = format!("{inbox}.").into();
+        Self { prefix, next: Arc::default(), waiting: Waiting::default() }
+    }
+
+    /// Listens as long as a connection lasts.
+    pub(super) async fn listen(&self, client: &Client) -> Result<(), SubscribeError> {
+        let heard = client.subscribe(format!("{}*", self.prefix)).await?;
+        tokio::spawn(listen(heard, self.prefix.len(), Arc::clone(&self.waiting)));
+        Ok(())
     }
 
     /// Waits for the reply to a request; and the subject that it must be sent to.
@@ -47,7 +53,7 @@ impl Replies {
 }
 
 impl Reply {
-    /// The reply; never, if the connection breaks first.
+    /// The reply.
     pub(crate) async fn come(&mut self) -> Message {
         match (&mut self.coming).await {
             Ok(message) => message,

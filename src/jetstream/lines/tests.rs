@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Line, Message, Unhanded};
+use super::{Line, Message, Replies, Unhanded};
 use crate::jetstream::connect::{NatsConfig, parse_servers};
 
 const INFO: &str = r#"INFO {"server_id":"S","server_name":"S","version":"2.15.0","proto":1,"go":"","host":"127.0.0.1","port":1,"headers":true,"max_payload":2000000}"#;
@@ -26,7 +26,8 @@ async fn line() -> (Arc<Line>, TcpListener, TcpStream) {
     let url = format!("nats://{}", listener.local_addr().unwrap());
     let servers = parse_servers(&url).unwrap();
     let config = NatsConfig { servers, ..NatsConfig::default() };
-    let opening = Line::open(config, "test".to_owned(), CancellationToken::new());
+    let replies = Replies::new("_INBOX.test");
+    let opening = Line::open(config, "test".to_owned(), replies, CancellationToken::new());
     let greeting = async {
         let (mut socket, _) = listener.accept().await.unwrap();
         socket.write_all(format!("{INFO}\r\n").as_bytes()).await.unwrap();
