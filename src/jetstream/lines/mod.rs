@@ -28,6 +28,9 @@
 //! back after the trust has ended, the kernel may deliver then what it was given before, though the
 //! line is long closed. It takes a command that was handed over after the cut: within [`FRESH`] of
 //! the last sign of life, and under a claim that was made before it.
+//!
+//! A command that has arrived, and whose outcome could not be recorded before the cut, is sent again
+//! by whoever takes the attempt over, as after a death: nobody else knows of it.
 
 mod line;
 mod replies;

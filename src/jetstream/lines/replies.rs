@@ -82,3 +82,19 @@ async fn listen(mut heard: Subscriber, prefix: usize, waiting: Waiting) {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_left_of_who_waits_no_more() {
+        let replies = Replies::new("_INBOX.x");
+        let (one, subject) = replies.expect();
+        let (two, other) = replies.expect();
+        assert_eq!((subject.as_str(), other.as_str()), ("_INBOX.x.0", "_INBOX.x.1"));
+        assert_eq!(lock(&replies.waiting).len(), 2);
+        drop((one, two));
+        assert!(lock(&replies.waiting).is_empty());
+    }
+}
