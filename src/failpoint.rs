@@ -1,11 +1,26 @@
-//! Named points at which a test makes the process die, or lose an acknowledgement, to prove what the
-//! module comments promise.
+//! Named points at which a test makes the process die, stand still, or lose an acknowledgement, to prove
+//! what the module comments promise.
 //! Builds without debug assertions, such as releases, do not contain them.
 
 /// Aborts the process if [`reached`].
 pub(crate) fn failpoint(name: &str) {
     if reached(name) {
         std::process::abort();
+    }
+}
+
+/// Holds the thread up if [`reached`], until the file exists that `NATS_SCHEDULER_FAILPOINT_UNTIL` names.
+pub(crate) fn pause(name: &str) {
+    if reached(name)
+        && let Some(file) = std::env::var_os("NATS_SCHEDULER_FAILPOINT_UNTIL")
+    {
+        tracing::info!(name, "standing still");
+        let file = std::path::PathBuf::from(file);
+        tokio::task::block_in_place(|| {
+            while !file.exists() {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        });
     }
 }
 

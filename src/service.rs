@@ -24,6 +24,7 @@ use crate::jetstream::answers::Answers;
 use crate::jetstream::connect::{ConnectError, connect};
 use crate::jetstream::deliver::Delivery;
 use crate::jetstream::history::History;
+use crate::jetstream::lines::Lines;
 use crate::jetstream::provision::{ProvisionError, provision};
 use crate::jetstream::reminder::Reminder;
 use crate::jetstream::schedules::Store;
@@ -118,14 +119,20 @@ pub async fn serve(
     };
     let answers = Answers::default();
     let requests_name = format!("{} requests", config.service_name);
+    // The engine goes on while it drains, so what it stands on stops after it.
+    let background = CancellationToken::new();
+    let _guard = background.clone().drop_guard();
     let connecting = async {
         let connection = connect(&config.nats, &config.service_name, &answers).await?;
-        // Nothing is delivered over the other.
+        // Nothing is delivered over this one.
         let for_requests = connect(&config.nats, &requests_name, &Answers::default()).await?;
-        Ok::<_, ConnectError>((connection, for_requests))
+        let name = format!("{} commands", config.service_name);
+        let (settings, main) = (config.nats.clone(), connection.client.clone());
+        let lines = Lines::open(settings, name, main, background.clone()).await;
+        Ok::<_, ConnectError>((connection, for_requests, lines))
     };
-    let (connection, for_requests) = tokio::select! {
-        both = connecting => both?,
+    let (connection, for_requests, lines) = tokio::select! {
+        all = connecting => all?,
         () = stop.cancelled() => return Ok(()),
     };
     let client = connection.client.clone();
@@ -139,9 +146,6 @@ pub async fn serve(
         return Ok(());
     }
 
-    // The engine goes on while it drains, so what it stands on stops after it.
-    let background = CancellationToken::new();
-    let _guard = background.clone().drop_guard();
     let (index, changes) = Index::new();
     let (loading, mut loaded) = state::channel(false);
     tokio::spawn(watch::follow(js.clone(), Arc::clone(&index), loading, background.clone()));
@@ -156,7 +160,7 @@ pub async fn serve(
     let writes = Arc::clone(&health.writes);
     let history = History::open(js.clone(), writes, background.clone()).await?;
     health.follows(loaded.clone(), history.loaded());
-    let delivery = Delivery::open(js.clone(), answers, background.clone()).await?;
+    let delivery = Delivery::open(js.clone(), answers, lines, background.clone()).await?;
     let members = Members::new(Uuid::new_v4(), Arc::clone(&health.load));
     tokio::spawn(members.clone().run(connection.clone(), background.clone()));
     let api = Arc::new(Api {

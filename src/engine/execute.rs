@@ -11,7 +11,7 @@ use super::{Shared, finish};
 use crate::clock;
 use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome, payload};
 use crate::failpoint::failpoint;
-use crate::jetstream::deliver::Command;
+use crate::jetstream::deliver::{Command, TrustLost};
 use crate::jetstream::history::Recorded;
 use crate::load::Stage;
 use crate::metrics::{Lock, LockFailure};
@@ -57,9 +57,7 @@ pub(crate) async fn attempt(
     }
     let lock = if recovered { Lock::Takeover } else { Lock::Claim };
     if !shared.trusts(accepted, attempt) {
-        shared.metrics.claim_failed(lock, LockFailure::Expired);
-        warn!(execution_id = %attempt.execution_id, "claim too old to act on; claiming again");
-        return None;
+        return expired(shared, attempt, lock);
     }
     let Prepared { mut execution, command } = prepared;
     // A command that may have been sent by others may have been sent since their claim.
@@ -69,7 +67,10 @@ pub(crate) async fn attempt(
     };
     (execution.started_at, execution.time) = (Some(began), began);
     failpoint("after_claim");
-    let outcome = run(shared, schedule, &mut execution, command, recovered).await;
+    let Ok(outcome) = run(shared, accepted, attempt, &mut execution, command, recovered).await
+    else {
+        return expired(shared, attempt, lock);
+    };
     drop(urgent);
     failpoint("after_deliver");
     let now = clock::now();
@@ -84,6 +85,13 @@ pub(crate) async fn attempt(
     let ended = conclude(shared, schedule, attempt, execution).await;
     shared.metrics.claim_held(lock, accepted.written.sent.elapsed());
     Some(ended)
+}
+
+/// Lets go of an attempt whose claim may no longer be trusted.
+fn expired(shared: &Shared, attempt: &Attempt, lock: Lock) -> Option<Box<Execution>> {
+    shared.metrics.claim_failed(lock, LockFailure::Expired);
+    warn!(execution_id = %attempt.execution_id, "claim too old to act on; claiming again");
+    None
 }
 
 /// Records an event of an execution that says what came of it, with what follows from a failure.
@@ -207,15 +215,17 @@ pub(crate) async fn skip(
 
 async fn run(
     shared: &Shared,
-    schedule: &Schedule,
+    accepted: &Accepted,
+    attempt: &Attempt,
     execution: &mut Execution,
     command: Command,
     earlier: bool,
-) -> Outcome {
+) -> Result<Outcome, TrustLost> {
+    let schedule = &accepted.schedule;
     let target = &schedule.spec.target_command;
     if !shared.config.allowed_targets.iter().any(|pattern| pattern.allows(target)) {
         let text = format!("{} is not in the allow-list", target.as_str());
-        return Outcome::failed(ErrorType::NotAllowed, text);
+        return Ok(Outcome::failed(ErrorType::NotAllowed, text));
     }
     let now = clock::now();
     execution.timings.sent_at = Some(now);
@@ -228,30 +238,32 @@ async fn run(
     };
     let _in_stage = shared.load.enter(stage);
     let execution = &*execution;
-    let delivery = shared.delivery.deliver(schedule, execution, command, earlier);
+    let trusted = || shared.trusts(accepted, attempt);
+    let delivery = shared.delivery.deliver(schedule, execution, command, earlier, trusted);
     match schedule.spec.delivery.mode {
         DeliveryMode::Publish | DeliveryMode::Core => delivery.await,
         // Only these take long enough for anybody to see them running.
         DeliveryMode::Request if cancel(shared, execution).is_some() => {
-            cancelled(shared, execution)
+            Ok(cancelled(shared, execution))
         }
         DeliveryMode::Request => {
             let stopped = shared.stopped(execution.id);
-            let (outcome, _) = tokio::join!(
+            let (outcome, _) = tokio::try_join!(
                 async {
                     tokio::select! {
                         outcome = delivery => outcome,
-                        () = stopped.cancelled() => cancelled(shared, execution),
+                        () = stopped.cancelled() => Ok(cancelled(shared, execution)),
                     }
                 },
-                shared.history.record(execution)
-            );
-            outcome
+                // What is not sent need not be known to have been begun.
+                async { Ok(shared.history.record(execution).await) }
+            )?;
+            Ok(outcome)
         }
-        DeliveryMode::Job => match delivery.await {
+        DeliveryMode::Job => delivery.await.map(|outcome| match outcome {
             Outcome::Success { .. } => Outcome::HandedOver,
             outcome => outcome,
-        },
+        }),
     }
 }
 

@@ -26,7 +26,7 @@ pub enum ErrorType {
     Refused,
     /// The target is not in the allow-list any more.
     NotAllowed,
-    /// The connection to NATS failed.
+    /// The connection to NATS broke, or the client refused the command.
     Connection,
     /// For `job`: nothing was heard of the worker for longer than its heartbeat.
     WorkerLost,

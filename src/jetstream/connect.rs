@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, ServerError};
@@ -87,6 +88,17 @@ pub enum ConnectError {
     },
 }
 
+/// Why a connection that is to be used once could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OnceError {
+    /// The settings cannot be used.
+    #[error(transparent)]
+    Settings(#[from] ConnectError),
+    /// NATS is out of reach, or refuses us.
+    #[error(transparent)]
+    Nats(#[from] async_nats::ConnectError),
+}
+
 /// Pause between tries to connect at start.
 const RETRY: Duration = Duration::from_secs(1);
 /// Refusals that wait to be looked at.
@@ -157,16 +169,14 @@ pub async fn connect(
     loop {
         let (refusals, _) = broadcast::channel(MAX_REFUSALS);
         let gone = CancellationToken::new();
-        let ear = Arc::new(Ear {
+        let ear = Ear {
             connection: name.to_owned(),
             refusals: refusals.clone(),
             answers: answers.clone(),
+            broken: None,
             _gone: gone.clone().drop_guard(),
-        });
-        let options = options(config, name).await?.event_callback(move |event| {
-            let ear = Arc::clone(&ear);
-            async move { ear.hear(&event) }
-        });
+        };
+        let options = ear.listen(options(config, name).await?);
         match options.connect(config.servers.as_slice()).await {
             Ok(client) => return Ok(Connection { client, refusals, gone }),
             Err(error) => {
@@ -179,6 +189,34 @@ pub async fn connect(
             }
         }
     }
+}
+
+/// Connects once: the client never reconnects, so that nothing it was given before a break is sent
+/// behind it. `broken` is cancelled when the connection is lost; the client's tasks are then to be
+/// dropped with the runtime that this was called on, for they wait for ever.
+///
+/// # Errors
+/// If this try fails.
+pub(super) async fn connect_once(
+    config: &NatsConfig,
+    name: &str,
+    answers: &Answers,
+    broken: &CancellationToken,
+) -> Result<Client, OnceError> {
+    let ear = Ear {
+        connection: name.to_owned(),
+        refusals: broadcast::channel(1).0,
+        answers: answers.clone(),
+        broken: Some(broken.clone()),
+        _gone: broken.clone().drop_guard(),
+    };
+    // The client asks where to connect before every try; there is one.
+    let tried = AtomicBool::new(false);
+    let options = options(config, name).await?.reconnect_to_server_callback(move |_, _| {
+        let again = tried.swap(true, Ordering::Relaxed);
+        async move { if again { std::future::pending().await } else { None } }
+    });
+    Ok(ear.listen(options).connect(config.servers.as_slice()).await?)
 }
 
 async fn options(config: &NatsConfig, name: &str) -> Result<ConnectOptions, ConnectError> {
@@ -224,15 +262,30 @@ struct Ear {
     connection: String,
     refusals: broadcast::Sender<Refusal>,
     answers: Answers,
+    /// Of a connection that is not made again: cancelled when it is lost.
+    broken: Option<CancellationToken>,
     _gone: DropGuard,
 }
 
 impl Ear {
+    fn listen(self, options: ConnectOptions) -> ConnectOptions {
+        let ear = Arc::new(self);
+        options.event_callback(move |event| {
+            let ear = Arc::clone(&ear);
+            async move { ear.hear(&event) }
+        })
+    }
+
     fn hear(&self, event: &Event) {
         let connection = self.connection.as_str();
         match event {
             Event::Connected => info!(connection, "connected to NATS"),
-            Event::Disconnected => warn!(connection, "connection to NATS lost; reconnecting"),
+            Event::Disconnected => {
+                warn!(connection, "connection to NATS lost; reconnecting");
+                if let Some(broken) = &self.broken {
+                    broken.cancel();
+                }
+            }
             Event::LameDuckMode => warn!(connection, "NATS server is about to shut down"),
             Event::SlowConsumer(sid) => {
                 error!(connection, sid, "messages dropped: a subscription is too slow");

@@ -1,7 +1,8 @@
 //! Sending a command.
 //!
 //! Whatever the mode, the message is the same: the user's payload untouched, and headers that tell
-//! a receiver what it needs to drop what it has already seen. `request` and `core` are sent once.
+//! a receiver what it needs to drop what it has already seen. `request` and `core` are sent once, over
+//! connections of their own: `deliver/once.rs`.
 //!
 //! # Publishing until its fate is known
 //!
@@ -29,16 +30,16 @@
 //! the server is asked where ours goes, as soon as that can be what happened.
 
 mod earlier;
+mod once;
 mod reply;
 mod send;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use async_nats::connection::State;
 use async_nats::jetstream;
-use async_nats::{Client, HeaderMap, HeaderValue, RequestErrorKind, SubscribeError};
+use async_nats::{Client, HeaderMap, HeaderValue, SubscribeError};
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use tokio_util::sync::CancellationToken;
@@ -46,12 +47,12 @@ use tracing::debug;
 
 use super::answers::{Answers, Awaited};
 use super::inbox::Inbox;
+use super::lines::Lines;
 use super::names;
 use super::route::{Route, Routes};
 use crate::execution::{ErrorType, Execution, Outcome};
 use crate::schedule::{DeliveryMode, Payload, Schedule};
 use earlier::Earlier;
-use reply::replied;
 use send::{Letter, Sent};
 
 /// Pause between tries to publish.
@@ -93,6 +94,14 @@ struct Parts {
     js: jetstream::Context,
     inbox: Arc<Inbox>,
     routes: Routes,
+    lines: Lines,
+}
+
+/// The claim that a command was to be sent under is trusted no more, so it is not sent by us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrustLost {
+    /// Whether it may have been sent before that.
+    pub maybe_sent: bool,
 }
 
 /// Whether what is published to a target is kept, as far as NATS says.
@@ -122,18 +131,19 @@ pub(crate) struct Publication<'a> {
 
 impl Delivery {
     /// Listens for answers until `stop`. `answers` must be those that the connection of `js` tells of
-    /// refused permissions.
+    /// refused permissions. What is sent once goes over `lines`.
     ///
     /// # Errors
     /// If the connection is closed.
     pub async fn open(
         js: jetstream::Context,
         answers: Answers,
+        lines: Lines,
         stop: CancellationToken,
     ) -> Result<Self, SubscribeError> {
         let inbox = Arc::new(Inbox::open(js.client(), answers, stop).await?);
         let routes = Routes::new(js.clone(), Arc::clone(&inbox));
-        Ok(Self(Arc::new(Parts { js, inbox, routes })))
+        Ok(Self(Arc::new(Parts { js, inbox, routes, lines })))
     }
 
     /// The connection that commands are sent on.
@@ -154,14 +164,18 @@ impl Delivery {
     /// Sends the command of an execution and reports what became of it.
     ///
     /// `earlier` says that another instance, or this one under an older claim, may have sent it since
-    /// the execution started.
+    /// the execution started. `trusted` says whether the claim is; it is asked again after every wait.
+    ///
+    /// # Errors
+    /// If the claim was trusted no more when the command could have been sent.
     pub async fn deliver(
         &self,
         schedule: &Schedule,
         execution: &Execution,
         command: Command,
         earlier: bool,
-    ) -> Outcome {
+        trusted: impl Fn() -> bool + Send + Sync,
+    ) -> Result<Outcome, TrustLost> {
         match schedule.spec.delivery.mode {
             DeliveryMode::Publish | DeliveryMode::Job => {
                 let Command { headers, body } = command;
@@ -173,10 +187,10 @@ impl Delivery {
                     since: execution.started_at.unwrap_or(execution.scheduled_for),
                     earlier,
                 };
-                self.publish(publication).await
+                Ok(self.publish(publication).await)
             }
-            DeliveryMode::Request => Box::pin(self.request(schedule, command)).await,
-            DeliveryMode::Core => Box::pin(self.core(schedule, command)).await,
+            DeliveryMode::Request => Box::pin(self.request(schedule, command, &trusted)).await,
+            DeliveryMode::Core => Box::pin(self.core(schedule, command, &trusted)).await,
         }
     }
 
@@ -226,59 +240,6 @@ impl Delivery {
                 return given_up(&reason);
             }
         }
-    }
-
-    async fn request(&self, schedule: &Schedule, command: Command) -> Outcome {
-        let timeout = Duration::from_secs(u64::from(schedule.spec.delivery.timeout_seconds));
-        let request = async_nats::Request::new()
-            .headers(command.headers)
-            .payload(command.body)
-            .timeout(Some(timeout));
-        let subject = schedule.spec.target_command.as_str();
-        let (client, awaited) = (self.0.js.client(), self.0.inbox.await_for(subject));
-        let reply = tokio::select! {
-            reply = client.send_request(subject.to_owned(), request) => reply,
-            () = awaited.denied() => return not_allowed(subject, false),
-        };
-        match reply {
-            Ok(reply) => replied(subject, &reply),
-            Err(error) => match error.kind() {
-                RequestErrorKind::NoResponders => {
-                    Outcome::failed(ErrorType::NoResponders, format!("nobody listens on {subject}"))
-                }
-                RequestErrorKind::TimedOut if self.is_denied(subject, &awaited).await => {
-                    not_allowed(subject, false)
-                }
-                RequestErrorKind::TimedOut => {
-                    let text = format!("no reply within {} s", timeout.as_secs());
-                    Outcome::failed(ErrorType::Timeout, text)
-                }
-                _ => Outcome::failed(ErrorType::Connection, error.to_string()),
-            },
-        }
-    }
-
-    async fn core(&self, schedule: &Schedule, command: Command) -> Outcome {
-        let subject = schedule.spec.target_command.as_str();
-        let client = self.0.js.client();
-        connected(&client).await;
-        let awaited = self.0.inbox.await_for(subject);
-        let connects = || client.statistics().connects.load(Ordering::Relaxed);
-        let before = connects();
-        let sent = client.publish_with_headers(subject.to_owned(), command.headers, command.body);
-        if let Err(error) = sent.await {
-            return Outcome::failed(ErrorType::Connection, error.to_string());
-        }
-        let answered = self.0.inbox.round_trip().await;
-        if awaited.was_denied() || self.is_denied(subject, &awaited).await {
-            return not_allowed(subject, false);
-        }
-        // What a connection held when it broke is lost, though another one answers.
-        if !answered || connects() != before {
-            let text = "NATS does not say that it has the command".to_owned();
-            return Outcome::uncertain(ErrorType::Connection, text);
-        }
-        Outcome::success()
     }
 
     /// Whether NATS refuses us a subject under another name, if it has refused anything since.

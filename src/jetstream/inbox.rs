@@ -118,7 +118,8 @@ impl Inbox {
         answered
     }
 
-    async fn echo(&self) -> bool {
+    /// Sends a message to ourselves; whether the server has dealt with it in time.
+    pub(crate) async fn echo(&self) -> bool {
         let awaited = self.answers.await_echo(&self.prefix);
         let echo = async {
             self.client.publish(awaited.reply(&self.prefix), Bytes::new()).await.ok()?;

@@ -7,6 +7,7 @@ pub mod deliver;
 pub mod frontier;
 pub mod history;
 mod inbox;
+pub mod lines;
 pub mod names;
 pub mod observe;
 pub mod provision;

@@ -10,6 +10,7 @@ mod clocks;
 mod cluster;
 mod connecting;
 mod crashes;
+mod cuts;
 mod dev;
 mod firing;
 mod formats;

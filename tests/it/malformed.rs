@@ -269,21 +269,46 @@ async fn a_worker_that_could_not_be_heard_is_not_taken_for_lost() {
     assert_eq!(nats.ask("execution.complete", report).await["status"], "success");
 }
 
-/// Whoever answers a `request` writes to the engine's own inbox. A connection that is gone for good must not linger.
+/// Whoever answers a `request` writes to an inbox of the engine, but of a connection that costs nothing to lose.
 #[tokio::test]
-async fn a_panic_over_an_answer_costs_seconds_and_not_the_process() {
+async fn a_panic_over_the_answer_to_a_request_costs_that_request() {
     let nats = Nats::start().await;
     let service = nats.service().await;
     let beat = nats.create_beats(1, "cmd.example.beat").await;
     let mut raw = Raw::connect(&nats).await;
     for lives in 1..=2 {
         let (reply, id) = tokio::join!(raw.hear("cmd.evil.answer"), async {
-            nats.create(
-                json!({ "name": format!("answered badly {lives}"), "schedule_type": "immediate",
-                                "target_command": "cmd.evil.answer",
-                                "delivery": { "mode": "request" }, "max_retries": 0 }),
-            )
-            .await
+            nats.create(answered_badly(lives, "cmd.evil.answer", "request")).await
+        });
+        raw.publish(&reply, b"", b"NATS/1.0\r\nX: a\rb\r\n\r\n").await;
+        let failed = json!({ "schedule_id": id, "status": "failed" });
+        let failed = nats.wait_executions(failed, 1).await.remove(0);
+        // Whichever comes first: that answer, or that the server has the request.
+        let error_type = failed["error_type"].as_str().unwrap();
+        assert!(["connection", "timeout"].contains(&error_type), "{failed}");
+        let before = nats.count("COMMANDS").await;
+        nats.wait_count("COMMANDS", before + 3).await;
+    }
+    assert_eq!(service.log().matches("answering requests").count(), 1, "it did not start again");
+    check_ledgers(&nats, &beat).await;
+}
+
+fn answered_badly(lives: usize, target: &str, mode: &str) -> serde_json::Value {
+    json!({ "name": format!("answered badly {lives}"), "schedule_type": "immediate",
+            "target_command": target, "delivery": { "mode": mode, "timeout_seconds": 2 }, "max_retries": 0 })
+}
+
+/// Whoever listens to the target of a `publish` can write to the inbox of its answers. A connection that is gone for
+/// good must not linger.
+#[tokio::test]
+async fn a_panic_over_the_answer_to_a_publish_costs_seconds_and_not_the_process() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let beat = nats.create_beats(1, "cmd.example.beat").await;
+    let mut raw = Raw::connect(&nats).await;
+    for lives in 1..=2 {
+        let (reply, id) = tokio::join!(raw.hear("cmd.example.answer"), async {
+            nats.create(answered_badly(lives, "cmd.example.answer", "publish")).await
         });
         raw.publish(&reply, b"", b"NATS/1.0\r\nX: a\rb\r\n\r\n").await;
         // The same process answers again and goes on firing; what it had claimed is taken over.

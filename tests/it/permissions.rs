@@ -245,8 +245,8 @@ async fn the_service_fires_records_announces_and_is_refused_nothing() {
     first.wait_log("connection to NATS lost").await;
     proxy.restore();
     wait_for("the first instance to be back", || async {
-        // Each of its two connections, twice.
-        (first.log().matches("connected to NATS").count() >= 4).then_some(())
+        // Each of its three connections, twice.
+        (first.log().matches("connected to NATS").count() >= 6).then_some(())
     })
     .await;
     second.kill();

@@ -1,9 +1,10 @@
-//! A TCP proxy between a service and its NATS that can be cut and restored.
+//! A TCP proxy between a service and its NATS that can be cut and restored, and can hold up what the
+//! service sends.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -11,6 +12,15 @@ use tokio::sync::watch;
 pub struct Proxy {
     address: SocketAddr,
     open: Arc<watch::Sender<bool>>,
+    upwards: Upwards,
+}
+
+/// The way from the service to NATS.
+#[derive(Clone)]
+struct Upwards {
+    open: Arc<watch::Sender<bool>>,
+    /// What is held up.
+    held: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Proxy {
@@ -18,23 +28,27 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let open = Arc::new(watch::Sender::new(true));
-        let gate = Arc::clone(&open);
+        let upwards = Upwards { open: Arc::new(watch::Sender::new(true)), held: Arc::default() };
+        let (gate, way) = (Arc::clone(&open), upwards.clone());
         tokio::spawn(async move {
-            while let Ok((mut near, _)) = listener.accept().await {
+            while let Ok((near, _)) = listener.accept().await {
                 let mut is_open = gate.subscribe();
                 if !*is_open.borrow() {
                     continue;
                 }
+                let way = way.clone();
                 tokio::spawn(async move {
-                    let Ok(mut far) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+                    let Ok(far) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+                    let (mut near, mut far) = (near.into_split(), far.into_split());
                     tokio::select! {
-                        _ = copy_bidirectional(&mut near, &mut far) => {}
+                        () = way.forward(&mut near.0, &mut far.1) => {}
+                        _ = copy(&mut far.0, &mut near.1) => {}
                         _ = is_open.wait_for(|open| !open) => {}
                     }
                 });
             }
         });
-        Self { address, open }
+        Self { address, open, upwards }
     }
 
     pub fn url(&self) -> String {
@@ -48,5 +62,44 @@ impl Proxy {
 
     pub fn restore(&self) {
         self.open.send_replace(true);
+    }
+
+    /// Holds up what the service sends from now on. What NATS sends goes through.
+    pub fn hold(&self) {
+        self.upwards.open.send_replace(false);
+    }
+
+    /// Lets go of what was held up.
+    pub fn release(&self) {
+        self.upwards.open.send_replace(true);
+    }
+
+    /// Whether a text is held up, or was before.
+    pub fn holds(&self, text: &str) -> bool {
+        let held = self.upwards.held.lock().unwrap();
+        held.windows(text.len()).any(|part| part == text.as_bytes())
+    }
+}
+
+impl Upwards {
+    async fn forward(
+        &self,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
+    ) {
+        let mut open = self.open.subscribe();
+        let mut buffer = vec![0; 16 * 1024];
+        while let Ok(length @ 1..) = from.read(&mut buffer).await {
+            let is_open = *open.borrow_and_update();
+            if !is_open {
+                self.held.lock().unwrap().extend_from_slice(&buffer[..length]);
+                if open.wait_for(|open| *open).await.is_err() {
+                    return;
+                }
+            }
+            if to.write_all(&buffer[..length]).await.is_err() {
+                return;
+            }
+        }
     }
 }

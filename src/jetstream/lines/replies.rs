@@ -1,0 +1,100 @@
+//! Replies to requests: one subscription of each line in turn, with a token for each request behind
+//! a prefix that stays the same. So a reply finds its request over a later line than the one that the
+//! request went by. The first reply is the one that counts.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_nats::{Client, Message, SubscribeError, Subscriber};
+use futures::StreamExt as _;
+use tokio::sync::oneshot;
+
+type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Message>>>>;
+
+/// Hears replies.
+#[derive(Clone)]
+pub(super) struct Replies {
+    /// Ends in a dot.
+    prefix: Arc<str>,
+    next: Arc<AtomicU64>,
+    waiting: Waiting,
+}
+
+/// A reply that is to come. Nothing is left of it when this is dropped.
+pub(crate) struct Reply {
+    token: u64,
+    waiting: Waiting,
+    coming: oneshot::Receiver<Message>,
+}
+
+impl Replies {
+    /// Replies to subjects behind an inbox's name.
+    pub(super) fn new(inbox: &str) -> Self {
+        let prefix = format!("{inbox}.").into();
+        Self { prefix, next: Arc::default(), waiting: Waiting::default() }
+    }
+
+    /// Listens as long as a connection lasts.
+    pub(super) async fn listen(&self, client: &Client) -> Result<(), SubscribeError> {
+        let heard = client.subscribe(format!("{}*", self.prefix)).await?;
+        tokio::spawn(listen(heard, self.prefix.len(), Arc::clone(&self.waiting)));
+        Ok(())
+    }
+
+    /// Waits for the reply to a request; and the subject that it must be sent to.
+    pub(super) fn expect(&self) -> (Reply, String) {
+        let token = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, coming) = oneshot::channel();
+        lock(&self.waiting).insert(token, sender);
+        let waiting = Arc::clone(&self.waiting);
+        (Reply { token, waiting, coming }, format!("{}{token}", self.prefix))
+    }
+}
+
+impl Reply {
+    /// The reply.
+    pub(crate) async fn come(&mut self) -> Message {
+        match (&mut self.coming).await {
+            Ok(message) => message,
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        lock(&self.waiting).remove(&self.token);
+    }
+}
+
+async fn listen(mut heard: Subscriber, prefix: usize, waiting: Waiting) {
+    while let Some(message) = heard.next().await {
+        let token = message.subject.get(prefix..).and_then(|token| token.parse().ok());
+        let sender = token.and_then(|token: u64| lock(&waiting).remove(&token));
+        if let Some(sender) = sender {
+            // Fails where nobody waits any more.
+            let _ = sender.send(message);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_left_of_who_waits_no_more() {
+        let replies = Replies::new("_INBOX.x");
+        let (one, subject) = replies.expect();
+        let (two, other) = replies.expect();
+        assert_eq!((subject.as_str(), other.as_str()), ("_INBOX.x.0", "_INBOX.x.1"));
+        assert_eq!(lock(&replies.waiting).len(), 2);
+        drop((one, two));
+        assert!(lock(&replies.waiting).is_empty());
+    }
+}
