@@ -3,13 +3,13 @@
 //! A client that reconnects keeps what it was given, in its queue and in its buffer, and sends it
 //! when it is back: after a cut of more than five seconds that is a command which somebody else has
 //! taken over meanwhile. So commands of which no second copy can be told from the first go over a
-//! [`Line`]: a connection that is never made good again. When it breaks it is thrown away with all
+//! `Line`: a connection that is never made good again. When it breaks it is thrown away with all
 //! that it holds, what was handed to it and is not known to have arrived is uncertain at once, and
 //! the next command waits for a new one. The reply to a request that has arrived may come over that.
 //!
 //! # Handing over
 //!
-//! 1. **Wait for a line that carries messages both ways**: one that was heard within [`FRESH`], or
+//! 1. **Wait for a line that carries messages both ways**: one that was heard within `FRESH`, or
 //!    that answers now. A line whose other end is gone takes bytes for seconds before it breaks.
 //! 2. **Look at the trust in the claim**, the moment before the client's queue takes the message, in
 //!    the same step of the program. Whatever had to be waited for is behind us then.
@@ -26,7 +26,7 @@
 //!
 //! What the kernel has taken, nobody can take back. If the network stops in one direction and comes
 //! back after the trust has ended, the kernel may deliver then what it was given before, though the
-//! line is long closed. It takes a command that was handed over after the cut: within [`FRESH`] of
+//! line is long closed. It takes a command that was handed over after the cut: within `FRESH` of
 //! the last sign of life, and under a claim that was made before it.
 //!
 //! A command that has arrived, and whose outcome could not be recorded before the cut, is sent again
