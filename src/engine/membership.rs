@@ -238,15 +238,15 @@ impl Members {
                 view.paths.disconnect(now);
             }
             view.note_deafness(now);
-            let hears = view.hearing.is_young(now);
+            let hears = view.hearing.may_beat(now);
             ((is_connected && hears).then(|| view.paths.next(now)), view.paths.deaf_for(now))
         });
         self.load.deaf.store(deaf_for >= GONE_AFTER, Ordering::Relaxed);
-        if let Some(way) = way {
-            self.beat_by(client, &way, present).await;
+        if let Some(way) = &way {
+            self.beat_by(client, way, present).await;
         }
         if is_connected {
-            let number = self.write(|view| view.hearing.send(now));
+            let number = self.write(|view| view.hearing.send(way.is_some(), now));
             let _ = client.publish(inbox.to_owned(), number.to_string().into()).await;
         }
     }
@@ -264,7 +264,7 @@ impl Members {
         }
     }
 
-    /// Takes in an echo; true if we did not hear before.
+    /// Takes in an echo; true if more may be done than before.
     fn hear_echo(&self, echo: &Message) -> bool {
         let number = std::str::from_utf8(&echo.payload).ok().and_then(|text| text.parse().ok());
         let Some(number) = number else { return false };

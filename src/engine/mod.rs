@@ -65,6 +65,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_nats::connection::State;
 use async_nats::jetstream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -191,9 +192,11 @@ impl Shared {
         clock::now() + MARGIN < until && self.members.trusts(sent)
     }
 
-    /// Whether all is seen that was stored before this instance heard itself last after a break.
-    pub(crate) fn sees(&self) -> bool {
-        self.members.hears_since().is_some_and(|since| self.index.is_fresh_since(since))
+    /// Whether there is a connection, and how often it was made.
+    pub(crate) fn connection(&self) -> (bool, u64) {
+        let client = self.js.client();
+        let is_connected = client.connection_state() == State::Connected;
+        (is_connected, client.statistics().connects.load(Ordering::Relaxed))
     }
 
     /// At least as long as a command may take.
@@ -242,10 +245,6 @@ impl Sight for Shared {
 
     fn all(&self) -> Vec<Uuid> {
         self.index.all().iter().map(|entry| entry.schedule.id).collect()
-    }
-
-    fn may_claim(&self) -> bool {
-        self.members.hears() && clock::is_sure() && self.sees()
     }
 
     fn is_time_sure(&self) -> bool {

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use super::core::{Action, Claiming, Core, Event, Lane};
@@ -26,6 +26,11 @@ pub struct Engine {
     events: Events,
     received: UnboundedReceiver<Event<Armed>>,
     tasks: TaskTracker,
+    /// How often there was a connection, and since when there is this one.
+    connects: u64,
+    connected_at: Instant,
+    /// Since when all is seen, as the core was told.
+    sees_since: Option<Instant>,
 }
 
 impl Engine {
@@ -34,13 +39,15 @@ impl Engine {
         let config = &shared.config;
         let (firings, requests) = (config.max_in_flight, config.request_pool);
         let core = Core::new(firings, requests, &config.rates, clock::now());
-        Self { core, events: Events::new(events), received, tasks: TaskTracker::new(), shared }
+        let (events, tasks) = (Events::new(events), TaskTracker::new());
+        let (connects, connected_at) = (shared.connection().1, Instant::now());
+        Self { core, events, received, tasks, shared, connects, connected_at, sees_since: None }
     }
 
     /// Fires schedules until `stop`, then finishes what is in flight, within the drain time, and
     /// says goodbye to the other instances.
     pub async fn run(mut self, mut changes: UnboundedReceiver<Uuid>, stop: CancellationToken) {
-        let (mut came, mut sees) = (Vec::new(), false);
+        let mut came = Vec::new();
         let mut freshness = self.shared.index.freshness();
         loop {
             // Each source in turn, and never more of one than the others can wait for.
@@ -51,10 +58,6 @@ impl Engine {
             for _ in 0..BATCH {
                 let Ok(id) = changes.try_recv() else { break };
                 came.push(Event::Changed(id));
-            }
-            // All that others did in the meantime is to be seen before anything is claimed.
-            if !std::mem::replace(&mut sees, self.shared.sees()) && sees {
-                came.push(Event::Sees);
             }
             let is_idle = came.is_empty();
             self.step(came.drain(..));
@@ -79,9 +82,31 @@ impl Engine {
     }
 
     fn step(&mut self, events: impl IntoIterator<Item = Event<Armed>>) {
-        let actions = self.core.step(events, clock::now(), &*self.shared);
+        let standing = self.standing();
+        let actions =
+            self.core.step(standing.into_iter().chain(events), clock::now(), &*self.shared);
         actions.into_iter().for_each(|action| self.start(action));
         self.say_load();
+    }
+
+    /// Whether claims may be made: the time is known, there is a connection, this instance hears itself, and all
+    /// is seen that others did while it did not.
+    fn standing(&mut self) -> Vec<Event<Armed>> {
+        let (is_connected, connects) = self.shared.connection();
+        if std::mem::replace(&mut self.connects, connects) != connects {
+            self.connected_at = Instant::now();
+        }
+        let hears = is_connected && self.shared.members.hears() && clock::is_sure();
+        // Read last: then it belongs to the hearing, or to a later one.
+        let since = self.shared.members.hears_since().map(|since| since.max(self.connected_at));
+        let since = since.filter(|since| self.shared.index.is_fresh_since(*since));
+        let may_claim = Event::MayClaim(hears && since.is_some());
+        if since.is_none() || self.sees_since == since {
+            return vec![may_claim];
+        }
+        self.sees_since = since;
+        debug!("all is seen that others have written");
+        vec![Event::Sees, may_claim]
     }
 
     /// Starts what the core has decided.

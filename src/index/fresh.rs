@@ -21,9 +21,14 @@ impl Index {
     pub fn is_fresh_since(&self, moment: Instant) -> bool {
         let is_fresh = self.fresh.at.borrow().is_some_and(|at| at >= moment);
         if !is_fresh {
-            self.fresh.wanted.notify_one();
+            self.want_freshness();
         }
         is_fresh
+    }
+
+    /// Has it found out whether it is fresh.
+    pub fn want_freshness(&self) {
+        self.fresh.wanted.notify_one();
     }
 
     /// Waits until somebody wants to know whether it is fresh.

@@ -7,8 +7,10 @@
 //! whose deletion nothing is shown, have vanished: what is gone is gone, and is said.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use async_nats::Client;
 use async_nats::jetstream;
 use async_nats::jetstream::kv::{Operation, Store as Bucket, Watch};
 use async_nats::jetstream::stream::{Info, State};
@@ -36,6 +38,8 @@ const MARKERS_LAST: Duration = Duration::from_secs(45 * 60);
 const SILENCE: Duration = Duration::from_secs(2);
 /// How long the watch may take to show what the stream had when somebody wanted to know whether all is seen.
 const BEHIND: Duration = Duration::from_secs(1);
+/// How often it is looked whether the connection has been made anew.
+const LOOK: Duration = Duration::from_millis(100);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -47,6 +51,7 @@ pub async fn follow(
     loaded: state::Sender<bool>,
     stop: CancellationToken,
 ) {
+    let client = js.client();
     let mut follower = Follower {
         js,
         index,
@@ -55,6 +60,7 @@ pub async fn follow(
         seen: 0,
         account: Account::default(),
         was_cut_off: false,
+        connection: Reconnections::of(&client),
     };
     loop {
         tokio::select! {
@@ -83,6 +89,31 @@ struct Follower {
     account: Account,
     /// Whether deletions may have been missed, markers and all.
     was_cut_off: bool,
+    connection: Reconnections,
+}
+
+/// How often the connection has been made.
+struct Reconnections {
+    client: Client,
+    known: AtomicU64,
+}
+
+impl Reconnections {
+    fn of(client: &Client) -> Self {
+        let known = client.statistics().connects.load(Ordering::Relaxed).into();
+        Self { client: client.clone(), known }
+    }
+
+    /// Waits until it has been made anew.
+    async fn reconnected(&self) {
+        loop {
+            let connects = self.client.statistics().connects.load(Ordering::Relaxed);
+            if self.known.swap(connects, Ordering::Relaxed) != connects {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
 }
 
 impl Follower {
@@ -104,8 +135,9 @@ impl Follower {
             let index = Arc::clone(&self.index);
             let check = async {
                 tokio::select! {
-                    _ = reconcile.tick() => (false, Instant::now()),
-                    () = index.freshness_wanted(), if behind.is_none() => (true, Instant::now()),
+                    _ = reconcile.tick() => false,
+                    () = index.freshness_wanted(), if behind.is_none() => true,
+                    () = self.connection.reconnected() => true,
                 }
             };
             tokio::select! {
@@ -122,15 +154,15 @@ impl Follower {
                     Some(Err(error)) => debug!(%error, "watch"),
                 },
                 () = sleep_until(behind) => return "the watch is behind after a break".to_owned(),
-                (is_wanted, asked) = check => match bucket.stream.get_info().await {
-                    Ok(info) if !self.is_sound(&info, last_check) => {
+                is_wanted = check => match self.look(&bucket, is_wanted, &mut watch).await {
+                    Ok((info, _)) if !self.is_sound(&info, last_check) => {
                         return "the watch and the stream disagree".to_owned();
                     }
                     Ok(_) if cut_off.is_some_and(|since| since.elapsed() > MARKERS_LAST) => {
                         self.was_cut_off = true;
                         return "the stream was out of reach for long".to_owned();
                     }
-                    Ok(info) => {
+                    Ok((info, asked)) => {
                         cut_off = None;
                         if last_check.0.elapsed() >= SHOWN_WITHIN {
                             last_check = (Instant::now(), info.state.last_sequence);
@@ -142,6 +174,9 @@ impl Follower {
                         }
                     }
                     Err(error) => {
+                        if is_wanted {
+                            index.want_freshness();
+                        }
                         cut_off.get_or_insert_with(Instant::now);
                         warn!(%error, "cannot compare the watch with the stream");
                     }
@@ -154,6 +189,23 @@ impl Follower {
                 return "the bucket does not hold all that was in it".to_owned();
             }
         }
+    }
+
+    /// Asks the stream for its account of itself, and when it was asked; has the watch go on behind what was seen
+    /// before that, if it may not be alive.
+    async fn look(
+        &self,
+        bucket: &Bucket,
+        begins_anew: bool,
+        watch: &mut Watch,
+    ) -> Result<(Info, Instant), String> {
+        let asked = Instant::now();
+        if begins_anew {
+            let next = bucket.watch_all_from_revision(self.seen + 1).await;
+            *watch = next.map_err(|error| error.to_string())?;
+        }
+        let info = bucket.stream.get_info().await.map_err(|error| error.to_string())?;
+        Ok((info, asked))
     }
 
     /// Compares the account with what the stream said, once all `shown` is what it had by then. Counts how

@@ -1,10 +1,10 @@
-//! A TCP proxy between a service and its NATS that can be cut and restored, and can hold up what the
-//! service sends.
+//! A TCP proxy between a service and its NATS that can be cut and restored, and can hold up what one of
+//! them sends.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -12,15 +12,22 @@ use tokio::sync::watch;
 pub struct Proxy {
     address: SocketAddr,
     open: Arc<watch::Sender<bool>>,
-    upwards: Upwards,
+    upwards: Way,
+    downwards: Way,
 }
 
-/// The way from the service to NATS.
+/// One direction.
 #[derive(Clone)]
-struct Upwards {
+struct Way {
     open: Arc<watch::Sender<bool>>,
     /// What is held up.
     held: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Default for Way {
+    fn default() -> Self {
+        Self { open: Arc::new(watch::Sender::new(true)), held: Arc::default() }
+    }
 }
 
 impl Proxy {
@@ -28,27 +35,27 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let open = Arc::new(watch::Sender::new(true));
-        let upwards = Upwards { open: Arc::new(watch::Sender::new(true)), held: Arc::default() };
-        let (gate, way) = (Arc::clone(&open), upwards.clone());
+        let (upwards, downwards) = (Way::default(), Way::default());
+        let (gate, ways) = (Arc::clone(&open), (upwards.clone(), downwards.clone()));
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 let mut is_open = gate.subscribe();
                 if !*is_open.borrow() {
                     continue;
                 }
-                let way = way.clone();
+                let (up, down) = ways.clone();
                 tokio::spawn(async move {
                     let Ok(far) = TcpStream::connect(("127.0.0.1", port)).await else { return };
                     let (mut near, mut far) = (near.into_split(), far.into_split());
                     tokio::select! {
-                        () = way.forward(&mut near.0, &mut far.1) => {}
-                        _ = copy(&mut far.0, &mut near.1) => {}
+                        () = up.forward(&mut near.0, &mut far.1) => {}
+                        () = down.forward(&mut far.0, &mut near.1) => {}
                         _ = is_open.wait_for(|open| !open) => {}
                     }
                 });
             }
         });
-        Self { address, open, upwards }
+        Self { address, open, upwards, downwards }
     }
 
     pub fn url(&self) -> String {
@@ -74,6 +81,16 @@ impl Proxy {
         self.upwards.open.send_replace(true);
     }
 
+    /// Holds up what NATS sends from now on. What the service sends goes through.
+    pub fn deafen(&self) {
+        self.downwards.open.send_replace(false);
+    }
+
+    /// Lets go of what NATS has sent.
+    pub fn let_hear(&self) {
+        self.downwards.open.send_replace(true);
+    }
+
     /// Whether a text is held up, or was before.
     pub fn holds(&self, text: &str) -> bool {
         let held = self.upwards.held.lock().unwrap();
@@ -81,7 +98,7 @@ impl Proxy {
     }
 }
 
-impl Upwards {
+impl Way {
     async fn forward(
         &self,
         from: &mut (impl AsyncRead + Unpin),

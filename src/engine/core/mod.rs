@@ -67,8 +67,6 @@ pub(crate) trait Sight: View {
     fn entry(&self, id: Uuid) -> Option<Arc<Entry>>;
     /// All of them.
     fn all(&self) -> Vec<Uuid>;
-    /// Whether claims may be made: the time is known, and this instance hears itself.
-    fn may_claim(&self) -> bool;
     /// Whether the time is known well enough to plan a schedule again by it.
     fn is_time_sure(&self) -> bool;
     /// How long this instance lets others go first with a schedule whose record needs a format.
@@ -87,6 +85,8 @@ pub(crate) enum Event<A> {
     Members,
     /// Everything is seen again after a time in which it was not.
     Sees,
+    /// Whether claims may be made from now on.
+    MayClaim(bool),
     /// The schedule's record is free for the next write.
     Free(Uuid),
     /// The same, but nothing came of it: look again later.
@@ -159,6 +159,7 @@ pub(crate) struct Core<A> {
     busy: usize,
     /// Since when everything is seen.
     sees_since: DateTime<Utc>,
+    may_claim: bool,
     is_draining: bool,
     actions: Vec<Action<A>>,
 }
@@ -181,6 +182,7 @@ impl<A> Core<A> {
             rates: Rates::new(rates, now),
             busy: 0,
             sees_since: now,
+            may_claim: false,
             is_draining: false,
             actions: Vec::new(),
         }
@@ -233,6 +235,7 @@ impl<A> Core<A> {
                 self.sees_since = now;
                 sight.all().into_iter().for_each(|id| self.look(id, now, sight));
             }
+            Event::MayClaim(may_claim) => self.may_claim = may_claim,
             Event::Free(id) => {
                 self.free(id);
                 self.clear_overdue(id);

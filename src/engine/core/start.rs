@@ -42,7 +42,7 @@ impl<A> Core<A> {
         let turn = self.turn(entry, now, seen, sight).filter(|turn| turn.at <= now && !is_held);
         let mut lane = Lane::Fast;
         if let Some(turn) = turn {
-            if !sight.may_claim() {
+            if !self.may_claim {
                 self.state(id).not_before = Some(now + UNSURE);
                 return self.look(id, now, sight);
             }

@@ -17,7 +17,6 @@ struct World {
     entries: RefCell<HashMap<Uuid, Arc<Entry>>>,
     running: RefCell<HashSet<Uuid>>,
     gone: bool,
-    cannot_claim: bool,
     delay_ms: i64,
 }
 
@@ -48,9 +47,6 @@ impl Sight for World {
     }
     fn all(&self) -> Vec<Uuid> {
         self.entries.borrow().keys().copied().collect()
-    }
-    fn may_claim(&self) -> bool {
-        !self.cannot_claim
     }
     fn is_time_sure(&self) -> bool {
         true
@@ -108,7 +104,9 @@ impl World {
 }
 
 fn core() -> Core<&'static str> {
-    Core::new(2, 1, &[], at("00:00:00"))
+    let mut core = Core::new(2, 1, &[], at("00:00:00"));
+    core.step([Event::MayClaim(true)], at("00:00:00"), &World::default());
+    core
 }
 
 fn working(actions: &[Action<&str>]) -> Vec<Uuid> {
@@ -124,8 +122,7 @@ fn a_schedule_is_worked_on_when_it_is_due_once_at_a_time_and_leaves_nothing_when
     let (world, mut core) = (World::default(), core());
     let id = world.add(9, "");
     let due = world.entry(id).unwrap().schedule.next_run_at.unwrap();
-    let before = core.step([Event::Changed(id)], due - Duration::seconds(30), &world);
-    assert!(matches!(before[..], [Action::Announce(announced)] if announced == id));
+    assert!(core.step([Event::Changed(id)], due - Duration::seconds(1), &world).is_empty());
     assert_eq!(core.next(), Some(due));
     assert!(core.step([], due - Duration::milliseconds(1), &world).is_empty());
     assert_eq!(working(&core.step([], due, &world)), [id]);
@@ -138,7 +135,7 @@ fn a_schedule_is_worked_on_when_it_is_due_once_at_a_time_and_leaves_nothing_when
     core.step([Event::Free(id), Event::Returned(Lane::Fast)], due, &world);
     assert_eq!(core.next(), Some(due + Duration::minutes(1)));
     world.entries.borrow_mut().clear();
-    core.step([Event::Changed(id), Event::Announced(id, Vec::new())], due, &world);
+    core.step([Event::Changed(id)], due, &world);
     assert!(core.slots.is_empty() && core.timers.is_empty() && core.overdue.is_empty());
     assert!(core.is_quiet());
 }
@@ -192,14 +189,12 @@ fn what_could_not_be_settled_is_kept_and_handed_over_at_the_end() {
 
 #[test]
 fn nothing_is_claimed_while_we_do_not_hear_ourselves() {
-    let (mut world, mut core) = (World::default(), core());
+    let (world, mut core) = (World::default(), core());
     let id = world.add(9, "");
     let due = world.entry(id).unwrap().schedule.next_run_at.unwrap();
-    world.cannot_claim = true;
-    assert!(core.step([Event::Changed(id)], due, &world).is_empty());
+    assert!(core.step([Event::MayClaim(false), Event::Changed(id)], due, &world).is_empty());
     assert_eq!(core.next(), Some(due + UNSURE));
-    world.cannot_claim = false;
-    assert_eq!(working(&core.step([], due + UNSURE, &world)), [id]);
+    assert_eq!(working(&core.step([Event::MayClaim(true)], due + UNSURE, &world)), [id]);
 }
 
 #[test]

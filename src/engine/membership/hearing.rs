@@ -10,6 +10,7 @@
 //! An echo goes out right behind a heartbeat, on the same connection. So when it has come back, the server has
 //! dealt with a heartbeat sent no earlier than it, and the others count us as gone no sooner than
 //! [`GONE_AFTER`](super::GONE_AFTER) after that. [`TRUST`] is shorter, by the time that sending a command takes.
+//! After a break the first echo goes alone; it allows the next heartbeat, and only the echo behind that counts.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -31,8 +32,10 @@ const MAX_UNDER_WAY: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Hearing {
     next: u64,
-    under_way: VecDeque<(u64, Instant)>,
+    under_way: VecDeque<Echo>,
     /// When the latest echo was sent that came back.
+    proved: Option<Instant>,
+    /// The same of those behind a heartbeat.
     heard: Option<Instant>,
     /// Since when there has always been one within [`TRUST`].
     since: Option<Instant>,
@@ -42,38 +45,56 @@ pub(super) struct Hearing {
     prompt_since: Option<Instant>,
 }
 
+#[derive(Debug)]
+struct Echo {
+    number: u64,
+    sent: Instant,
+    /// Whether it is behind a heartbeat.
+    is_behind_beat: bool,
+}
+
 impl Hearing {
-    /// The number of an echo that is sent now.
-    pub(super) fn send(&mut self, now: Instant) -> u64 {
+    /// The number of an echo that is sent now, behind a heartbeat or alone.
+    pub(super) fn send(&mut self, is_behind_beat: bool, now: Instant) -> u64 {
         if self.under_way.len() == MAX_UNDER_WAY {
             self.under_way.pop_front();
         }
         self.next += 1;
-        self.under_way.push_back((self.next, now));
+        self.under_way.push_back(Echo { number: self.next, sent: now, is_behind_beat });
         self.next
     }
 
-    /// Takes in an echo; true if we did not hear before.
+    /// Takes in an echo; true if more may be done than before.
     pub(super) fn hear(&mut self, number: u64, now: Instant) -> bool {
-        let Some(index) = self.under_way.iter().position(|(sent, _)| *sent == number) else {
+        let Some(index) = self.under_way.iter().position(|echo| echo.number == number) else {
             return false;
         };
-        let sent = self.under_way[index].1;
-        self.under_way.drain(..=index);
-        let is_unbroken = self.heard.is_some_and(|heard| now.duration_since(heard) < TRUST);
-        let was_young = self.is_young(now);
+        let Some(Echo { sent, is_behind_beat, .. }) = self.under_way.drain(..=index).next_back()
+        else {
+            return false;
+        };
+        let before = (self.may_beat(now), self.is_young(now));
         if !self.is_current(now) || now.duration_since(sent) > PROMPT {
             self.prompt_since = Some(now);
         }
         self.came = Some(now);
-        self.heard = self.heard.max(Some(sent));
-        if !is_unbroken {
-            self.since = Some(sent);
+        self.proved = self.proved.max(Some(sent));
+        if is_behind_beat {
+            let is_unbroken = self.heard.is_some_and(|heard| now.duration_since(heard) < TRUST);
+            self.heard = self.heard.max(Some(sent));
+            if !is_unbroken {
+                self.since = Some(sent);
+            }
         }
-        !was_young && self.is_young(now)
+        before != (self.may_beat(now), self.is_young(now))
     }
 
-    /// Whether the last echo is young enough to claim and to be counted on.
+    /// Whether a heartbeat would count: we hear.
+    pub(super) fn may_beat(&self, now: Instant) -> bool {
+        self.proved.is_some_and(|proved| now.duration_since(proved) <= YOUNG)
+    }
+
+    /// Whether we hear, and the others have heard of it: claims may be made.
     pub(super) fn is_young(&self, now: Instant) -> bool {
         self.heard.is_some_and(|heard| now.duration_since(heard) <= YOUNG)
     }
@@ -98,7 +119,7 @@ impl Hearing {
         self.since
     }
 
-    /// When the latest echo was sent that came back.
+    /// When the latest echo behind a heartbeat was sent that came back.
     pub(super) fn heard(&self) -> Option<Instant> {
         self.heard
     }
@@ -118,7 +139,7 @@ mod tests {
         assert!(!hearing.is_young(start) && !hearing.trusts(start, start));
         for second in 0..60 {
             let sent = after(start, f64::from(second));
-            let number = hearing.send(sent);
+            let number = hearing.send(true, sent);
             let came = after(start, f64::from(second) + 0.01);
             assert_eq!(hearing.hear(number, came), second == 0);
             assert!(hearing.trusts(start, came));
@@ -132,10 +153,10 @@ mod tests {
     #[test]
     fn a_break_ends_trust_in_what_was_claimed_before_for_good() {
         let (start, mut hearing) = (Instant::now(), Hearing::default());
-        let first = hearing.send(start);
+        let first = hearing.send(true, start);
         hearing.hear(first, after(start, 0.1));
-        let (claimed, lost) = (after(start, 0.5), hearing.send(after(start, 1.0)));
-        let later = hearing.send(after(start, 9.0));
+        let (claimed, lost) = (after(start, 0.5), hearing.send(true, after(start, 1.0)));
+        let later = hearing.send(true, after(start, 9.0));
         assert!(hearing.hear(later, after(start, 9.1)), "it hears again");
         assert!(!hearing.trusts(claimed, after(start, 9.2)));
         assert!(hearing.trusts(after(start, 9.0), after(start, 9.2)));
@@ -145,7 +166,7 @@ mod tests {
     #[test]
     fn an_echo_that_was_long_under_way_proves_only_that_it_was_heard_when_it_was_sent() {
         let (start, mut hearing) = (Instant::now(), Hearing::default());
-        let first = hearing.send(start);
+        let first = hearing.send(true, start);
         assert!(!hearing.hear(first, after(start, 3.0)), "NATS stood still for three seconds");
         assert!(!hearing.is_young(after(start, 3.0)));
         assert!(hearing.trusts(start, after(start, 3.9)));
@@ -156,15 +177,27 @@ mod tests {
     fn the_silence_of_others_counts_only_while_echoes_come_promptly() {
         let (start, mut hearing) = (Instant::now(), Hearing::default());
         assert_eq!(hearing.listening_since(start), start);
-        let first = hearing.send(start);
+        let first = hearing.send(true, start);
         hearing.hear(first, after(start, 0.1));
         assert_eq!(hearing.listening_since(after(start, 1.0)), after(start, 0.1));
-        let second = hearing.send(after(start, 1.0));
+        let second = hearing.send(true, after(start, 1.0));
         assert_eq!(hearing.listening_since(after(start, 2.0)), after(start, 2.0), "it is late");
         hearing.hear(second, after(start, 2.1));
         assert_eq!(hearing.listening_since(after(start, 2.2)), after(start, 2.1));
-        let third = hearing.send(after(start, 3.0));
+        let third = hearing.send(true, after(start, 3.0));
         hearing.hear(third, after(start, 3.1));
         assert_eq!(hearing.listening_since(after(start, 3.2)), after(start, 2.1));
+    }
+
+    #[test]
+    fn after_a_break_a_heartbeat_comes_before_any_claim() {
+        let (start, mut hearing) = (Instant::now(), Hearing::default());
+        assert!(!hearing.may_beat(start));
+        let alone = hearing.send(false, start);
+        assert!(hearing.hear(alone, after(start, 0.1)));
+        assert!(hearing.may_beat(after(start, 0.1)) && !hearing.is_young(after(start, 0.1)));
+        let behind = hearing.send(true, after(start, 0.1));
+        assert!(hearing.hear(behind, after(start, 0.2)));
+        assert!(hearing.is_young(after(start, 0.2)));
     }
 }
