@@ -22,6 +22,8 @@ use crate::schedule::Attempt;
 /// How long an action counts against the bound on those under way: one that takes longer waits for
 /// something that is not there.
 const PROMPT: Duration = Duration::from_secs(6);
+/// How often it is looked meanwhile whether its target's stream is silent, and it would wait in vain.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// What work tells the loop.
 pub(crate) enum Event {
@@ -118,7 +120,7 @@ pub(crate) async fn act(
         [(attempt, recovered)] if quiet => {
             let prepared = execute::prepare(shared, accepted, attempt);
             let making = make(shared, accepted, attempt, prepared, *recovered, events, urgent);
-            within_permit(lane, permit, events, making).await;
+            within_permit(shared, accepted, lane, permit, events, making).await;
         }
         attempts => {
             let finishes = join_all(accepted.finish.iter().map(|attempt| async {
@@ -146,7 +148,7 @@ pub(crate) async fn act(
                 }
             };
             let all = async { drop(future::join3(skips, finishes, making).await) };
-            Box::pin(within_permit(lane, permit, events, all)).await;
+            Box::pin(within_permit(shared, accepted, lane, permit, events, all)).await;
         }
     }
 }
@@ -162,7 +164,7 @@ pub(crate) async fn release(
     if stands(shared, &armed) {
         let Armed { accepted, attempt, prepared, recovered } = armed;
         let making = make(shared, &accepted, &attempt, prepared, recovered, events, Some(urgent));
-        within_permit(Lane::Fast, permit, events, making).await;
+        within_permit(shared, &accepted, Lane::Fast, permit, events, making).await;
     } else {
         shared.end([armed.attempt.execution_id]);
         let _ = events.send(Event::Look(armed.accepted.schedule.id));
@@ -206,6 +208,8 @@ async fn make(
 /// Runs an action under a permit; in the fast lane the permit goes back early if the action is not
 /// prompt, since a stream that does not answer must not keep the others' commands waiting.
 async fn within_permit(
+    shared: &Shared,
+    accepted: &Accepted,
     lane: Lane,
     permit: OwnedSemaphorePermit,
     events: &UnboundedSender<Event>,
@@ -213,8 +217,10 @@ async fn within_permit(
 ) {
     let mut action = std::pin::pin!(action);
     if lane == Lane::Fast {
-        if tokio::time::timeout(PROMPT, &mut action).await.is_ok() {
-            return;
+        tokio::select! {
+            biased;
+            () = &mut action => return,
+            () = no_longer_prompt(shared, accepted) => {}
         }
         drop(permit);
         let _ = events.send(Event::Permit);
@@ -222,5 +228,16 @@ async fn within_permit(
     } else {
         action.await;
         drop(permit);
+    }
+}
+
+/// Waits until an action has had its time, or until its target's stream is known to be silent, which it is
+/// as a rule from the start.
+async fn no_longer_prompt(shared: &Shared, accepted: &Accepted) {
+    let target = accepted.schedule.spec.target_command.as_str();
+    let mut waited = Duration::ZERO;
+    while waited < PROMPT && !shared.delivery.is_silent(target) {
+        tokio::time::sleep(LOOK).await;
+        waited += LOOK;
     }
 }

@@ -13,6 +13,7 @@ use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome, pa
 use crate::failpoint::failpoint;
 use crate::jetstream::deliver::Command;
 use crate::jetstream::history::Recorded;
+use crate::jetstream::publish::TrustLost;
 use crate::load::Stage;
 use crate::metrics::{Lock, LockFailure};
 use crate::plan::retry_at;
@@ -56,9 +57,13 @@ pub(crate) async fn attempt(
         return Some(Box::new(outcome));
     }
     let lock = if recovered { Lock::Takeover } else { Lock::Claim };
-    if !trusted(accepted.written.sent) {
+    let trusted = || trusted(accepted.written.sent);
+    let lost = |maybe_sent| {
         shared.metrics.claim_failed(lock, LockFailure::Expired);
-        warn!(execution_id = %attempt.execution_id, "claim too old to act on; claiming again");
+        warn!(execution_id = %attempt.execution_id, maybe_sent, "claim too old to act on; claiming again");
+    };
+    if !trusted() {
+        lost(recovered);
         return None;
     }
     let Prepared { mut execution, command } = prepared;
@@ -69,8 +74,15 @@ pub(crate) async fn attempt(
     };
     (execution.started_at, execution.time) = (Some(began), began);
     failpoint("after_claim");
-    let outcome = run(shared, schedule, &mut execution, command, recovered).await;
+    let outcome = run(shared, schedule, &mut execution, command, recovered, trusted).await;
     drop(urgent);
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(TrustLost { maybe_sent }) => {
+            lost(maybe_sent);
+            return None;
+        }
+    };
     failpoint("after_deliver");
     let now = clock::now();
     let acknowledged = match schedule.spec.delivery.mode {
@@ -143,7 +155,7 @@ pub(super) async fn record(
     let recorded = shared.history.record(&ended).await;
     drop(recording);
     match recorded {
-        Recorded::New => {
+        Recorded::New | Recorded::Lost => {
             tell(shared, schedule, attempt, &ended);
             ended
         }
@@ -211,11 +223,12 @@ async fn run(
     execution: &mut Execution,
     command: Command,
     earlier: bool,
-) -> Outcome {
+    trusted: impl Fn() -> bool + Sync,
+) -> Result<Outcome, TrustLost> {
     let target = &schedule.spec.target_command;
     if !shared.config.allowed_targets.iter().any(|pattern| pattern.allows(target)) {
         let text = format!("{} is not in the allow-list", target.as_str());
-        return Outcome::failed(ErrorType::NotAllowed, text);
+        return Ok(Outcome::failed(ErrorType::NotAllowed, text));
     }
     let now = clock::now();
     execution.timings.sent_at = Some(now);
@@ -228,12 +241,12 @@ async fn run(
     };
     let _in_stage = shared.load.enter(stage);
     let execution = &*execution;
-    let delivery = shared.delivery.deliver(schedule, execution, command, earlier);
+    let delivery = shared.delivery.deliver(schedule, execution, command, earlier, trusted);
     match schedule.spec.delivery.mode {
         DeliveryMode::Publish | DeliveryMode::Core => delivery.await,
         // Only these take long enough for anybody to see them running.
         DeliveryMode::Request if cancel(shared, execution).is_some() => {
-            cancelled(shared, execution)
+            Ok(cancelled(shared, execution))
         }
         DeliveryMode::Request => {
             let stopped = shared.stopped(execution.id);
@@ -241,17 +254,17 @@ async fn run(
                 async {
                     tokio::select! {
                         outcome = delivery => outcome,
-                        () = stopped.cancelled() => cancelled(shared, execution),
+                        () = stopped.cancelled() => Ok(cancelled(shared, execution)),
                     }
                 },
                 shared.history.record(execution)
             );
             outcome
         }
-        DeliveryMode::Job => match delivery.await {
+        DeliveryMode::Job => Ok(match delivery.await? {
             Outcome::Success { .. } => Outcome::HandedOver,
             outcome => outcome,
-        },
+        }),
     }
 }
 
