@@ -117,7 +117,7 @@ impl Api {
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 }
-                Err(error @ WriteError::Refused(_)) => {
+                Err(error @ (WriteError::Refused(_) | WriteError::Passing(_))) => {
                     let _ = self.store.delete(&name_key, reservation).await;
                     return Err(error.into());
                 }
