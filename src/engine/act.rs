@@ -25,6 +25,10 @@ const PROMPT: Duration = Duration::from_secs(6);
 /// How often it is looked meanwhile whether its target's stream is silent, and it would wait in vain.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// How long an attempt that may not be sent any more is kept from being claimed again, while there is no
+/// room at its target's stream.
+const CROWDED: Duration = Duration::from_secs(10);
+
 /// What work tells the loop.
 pub(crate) enum Event {
     /// The schedule's record is free for the next write.
@@ -199,9 +203,21 @@ async fn make(
             let _ = events.send(Event::Ended(ended));
         }
         None => {
+            room(shared, accepted).await;
             shared.end([attempt.execution_id]);
             let _ = events.send(Event::Look(accepted.schedule.id));
         }
+    }
+}
+
+/// Waits, before an attempt is claimed again, while too many others wait for its target's stream already:
+/// they would be claimed again and again, and not sent.
+async fn room(shared: &Shared, accepted: &Accepted) {
+    let target = accepted.schedule.spec.target_command.as_str();
+    let mut waited = Duration::ZERO;
+    while waited < CROWDED && shared.delivery.is_crowded(target) {
+        tokio::time::sleep(LOOK).await;
+        waited += LOOK;
     }
 }
 

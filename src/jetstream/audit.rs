@@ -69,8 +69,14 @@ fn body(change: &Change) -> Bytes {
 }
 
 impl Publishing for Announcing<'_> {
+    type Place = ();
+
     fn is_connected(&self) -> bool {
         self.event.is_connected()
+    }
+
+    async fn enter(&self, _: &(impl Fn() -> bool + Sync)) -> Option<()> {
+        Some(())
     }
 
     async fn search(&self, _: DateTime<Utc>) -> Earlier {

@@ -33,7 +33,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use tokio_util::sync::CancellationToken;
 
 use super::answers::{Answers, Awaited};
-use super::gates::Gates;
+use super::gates::{Gate, Gates, Pass};
 use super::inbox::Inbox;
 use super::names;
 use super::publish::{Earlier, Fate, Known, Policy, Publishing, Sent, TrustLost, until_known};
@@ -116,8 +116,14 @@ struct ToTarget<'a> {
 }
 
 impl Publishing for ToTarget<'_> {
+    type Place = Pass;
+
     fn is_connected(&self) -> bool {
         self.delivery.inbox.is_connected()
+    }
+
+    async fn enter(&self, may: &(impl Fn() -> bool + Sync)) -> Option<Pass> {
+        self.gate().enter_while(may).await
     }
 
     async fn search(&self, since: DateTime<Utc>) -> Earlier {
@@ -133,6 +139,13 @@ impl Publishing for ToTarget<'_> {
     }
 
     fn failed(&mut self, _: &Sent) {}
+}
+
+impl ToTarget<'_> {
+    /// The gate to the stream, as far as it is known which one it is.
+    fn gate(&self) -> Arc<Gate> {
+        self.delivery.gates.of(&self.delivery.gate_name(self.publication.subject))
+    }
 }
 
 impl Delivery {
@@ -170,6 +183,11 @@ impl Delivery {
     /// command to it waits, and for longer than others should for it.
     pub fn is_silent(&self, target: &str) -> bool {
         self.0.gates.is_silent(&self.0.gate_name(target))
+    }
+
+    /// Whether, beside that, as many wait for it as may.
+    pub fn is_crowded(&self, target: &str) -> bool {
+        self.0.gates.is_crowded(&self.0.gate_name(target))
     }
 
     /// Sends the command of an execution and reports what became of it; only while it is `trusted`, which

@@ -57,11 +57,7 @@ impl<'a> Event<'a> {
     /// Notes that a try failed; returns why where that is to be said: once, and not of a copy that is
     /// being stored.
     pub(crate) fn failed(&mut self, sent: &Sent) -> Option<String> {
-        let error = match sent {
-            Sent::Passing(reason) => WriteError::Passing(reason.clone()),
-            Sent::Unknown(reason) => WriteError::Unknown(reason.clone()),
-            _ => return None,
-        };
+        let error = trouble(sent)?;
         self.insistent.failed(&error);
         (!std::mem::replace(&mut self.said, true)).then(|| error.to_string())
     }
@@ -72,6 +68,16 @@ impl<'a> Event<'a> {
         // Its end would count as a success.
         drop(insistent);
         writes.failed(place, &WriteError::Refused(reason.to_owned()));
+    }
+}
+
+/// What is wrong with the stream, if a try says so. That a copy is being stored is ordinary: another instance
+/// writes the same.
+fn trouble(sent: &Sent) -> Option<WriteError> {
+    match sent {
+        Sent::Passing(reason) => Some(WriteError::Passing(reason.clone())),
+        Sent::Unknown(reason) => Some(WriteError::Unknown(reason.clone())),
+        _ => None,
     }
 }
 
@@ -89,4 +95,17 @@ fn refused(error: WriteError) -> Sent {
 /// How events are published: for as long as it takes.
 pub(crate) fn policy(since: Option<chrono::DateTime<chrono::Utc>>) -> Policy<fn() -> bool> {
     Policy { trusted: || true, since, patience: None, pause: RETRY }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_that_is_being_stored_is_no_trouble() {
+        let reason = || "said".to_owned();
+        assert!(trouble(&Sent::Doubled(reason())).is_none());
+        assert!(matches!(trouble(&Sent::Passing(reason())), Some(WriteError::Passing(_))));
+        assert!(matches!(trouble(&Sent::Unknown(reason())), Some(WriteError::Unknown(_))));
+    }
 }

@@ -1,4 +1,4 @@
-//! How many commands may wait for the answer of each target's stream.
+//! How many commands may wait for each target's stream: for its answer, or for what a search of it says.
 //!
 //! Every stream has a bound of its own, so that one that answers nothing costs only those who send to it.
 //! A stream that has had a command for [`SILENT`] without taking any is *silent*: then only a few commands
@@ -12,14 +12,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
-/// Commands that may wait for the answer of one stream at once: what servers hold of unanswered ones is
+/// Commands that may wait for one stream at once: what servers hold of unanswered ones is
 /// limited.
 const MOST: usize = 4096;
 /// The same while it is silent.
 const FEW: usize = 64;
 /// How long a stream may take nothing of what it is sent.
 const SILENT: Duration = Duration::from_secs(1);
+/// How long a wait at a gate may put off a look at whether it still makes sense.
+const LOOK: Duration = Duration::from_secs(1);
 /// Gates that are remembered though nobody uses them.
 const MOST_IDLE: usize = 10_000;
 
@@ -36,7 +39,7 @@ pub(crate) struct Gate {
 
 #[derive(Default)]
 struct State {
-    /// Commands that wait for an answer.
+    /// Commands that have a place.
     inside: usize,
     /// Since when the stream has had a command and taken none.
     untaken_since: Option<Instant>,
@@ -65,11 +68,32 @@ impl Gates {
     pub(crate) fn is_silent(&self, name: &str) -> bool {
         lock(&self.0).get(name).is_some_and(|gate| gate.is_silent())
     }
+
+    /// Whether a stream takes nothing and as many wait for it as may.
+    pub(crate) fn is_crowded(&self, name: &str) -> bool {
+        lock(&self.0).get(name).is_some_and(|gate| {
+            let state = lock(&gate.state);
+            state.is_silent(Instant::now()) && state.inside >= FEW
+        })
+    }
 }
 
 impl Gate {
-    /// Waits until one more command may be sent.
-    pub(crate) async fn enter(self: &Arc<Self>) -> Pass {
+    /// Waits for a place while a condition holds.
+    pub(crate) async fn enter_while(self: &Arc<Self>, may: &impl Fn() -> bool) -> Option<Pass> {
+        let mut entering = std::pin::pin!(self.enter());
+        loop {
+            if let Ok(pass) = timeout(LOOK, &mut entering).await {
+                return Some(pass);
+            }
+            if !may() {
+                return None;
+            }
+        }
+    }
+
+    /// Waits for a place.
+    async fn enter(self: &Arc<Self>) -> Pass {
         loop {
             // Registered before the look, so that no change is missed.
             let mut changed = std::pin::pin!(self.changed.notified());
@@ -115,7 +139,7 @@ impl Gate {
     }
 }
 
-/// A command that waits for an answer; not any more when dropped.
+/// A place for a command; given back when dropped.
 pub(crate) struct Pass {
     gate: Arc<Gate>,
 }
@@ -148,8 +172,10 @@ mod tests {
         dead.sent(long_ago());
         alive.sent(Instant::now());
         assert!(gates.is_silent("DEAD") && !gates.is_silent("ALIVE"));
+        assert!(!gates.is_crowded("DEAD"));
         let inside: Vec<Pass> = std::iter::from_fn(|| dead.try_enter()).collect();
         assert_eq!(inside.len(), FEW);
+        assert!(gates.is_crowded("DEAD") && !gates.is_crowded("ALIVE"));
         let others: Vec<Pass> = std::iter::from_fn(|| alive.try_enter()).take(FEW + 1).collect();
         assert_eq!(others.len(), FEW + 1);
         // Further commands do not make it any younger.

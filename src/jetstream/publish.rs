@@ -75,8 +75,17 @@ pub(crate) enum Earlier {
 
 /// A message on its way, and the steps to get it there.
 pub(crate) trait Publishing: Sync {
+    /// A place among those who ask one stream for something; given back when dropped.
+    type Place: Send;
+
     /// Whether the connection is up.
     fn is_connected(&self) -> bool;
+
+    /// Waits for a place to search and to send, as long as it `may` be sent.
+    fn enter(
+        &self,
+        may: &(impl Fn() -> bool + Sync),
+    ) -> impl Future<Output = Option<Self::Place>> + Send;
 
     /// Looks for a copy that may have been sent since a time.
     fn search(&self, since: DateTime<Utc>) -> impl Future<Output = Earlier> + Send;
@@ -142,21 +151,10 @@ pub(crate) async fn until_known<T: Fn() -> bool + Sync>(
             return Err(TrustLost { maybe_sent });
         }
         let (tried, tried_at) = (Instant::now(), clock::now());
-        let found = match since {
-            Some(since) => Box::pin(message.search(since)).await,
-            None => Earlier::Remembered,
-        };
-        if !trusted() {
-            return Err(TrustLost { maybe_sent });
-        }
-        let sent = match found {
-            Earlier::Remembered => {
-                let may = || message.is_connected() && trusted();
-                message.send(&may).await
-            }
-            Earlier::Stored => return known(Fate::Stored { duplicate: true }),
-            Earlier::NeverAcknowledged(stream) => return known(Fate::NeverAcknowledged(stream)),
-            Earlier::Unknown(reason) => Sent::Unknown(reason),
+        let sent = match try_once(message, since, &trusted).await {
+            Ok(Tried::Sent(sent)) => sent,
+            Ok(Tried::Found(fate)) => return known(fate),
+            Err(Withdrawn) => return Err(TrustLost { maybe_sent }),
         };
         let reason = match &sent {
             Sent::Stored { duplicate } => return known(Fate::Stored { duplicate: *duplicate }),
@@ -180,6 +178,42 @@ pub(crate) async fn until_known<T: Fn() -> bool + Sync>(
             return Ok(Known { fate, maybe_sent });
         }
     }
+}
+
+/// What came of one try.
+enum Tried {
+    /// It was sent, or not.
+    Sent(Sent),
+    /// There was no need to.
+    Found(Fate),
+}
+
+/// The trust is lost.
+struct Withdrawn;
+
+/// Looks for an earlier copy, if there may be one, and sends the message unless there is.
+async fn try_once(
+    message: &impl Publishing,
+    since: Option<DateTime<Utc>>,
+    trusted: &(impl Fn() -> bool + Sync),
+) -> Result<Tried, Withdrawn> {
+    let may = || message.is_connected() && trusted();
+    let Some(_place) = message.enter(&may).await else {
+        return Ok(Tried::Sent(Sent::Withheld));
+    };
+    let found = match since {
+        Some(since) => Box::pin(message.search(since)).await,
+        None => Earlier::Remembered,
+    };
+    if !trusted() {
+        return Err(Withdrawn);
+    }
+    Ok(match found {
+        Earlier::Remembered => Tried::Sent(message.send(&may).await),
+        Earlier::Stored => Tried::Found(Fate::Stored { duplicate: true }),
+        Earlier::NeverAcknowledged(stream) => Tried::Found(Fate::NeverAcknowledged(stream)),
+        Earlier::Unknown(reason) => Tried::Sent(Sent::Unknown(reason)),
+    })
 }
 
 /// Waits until the connection is up; false if the trust is lost before.

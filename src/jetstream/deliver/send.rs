@@ -13,24 +13,20 @@
 //! | that the stream cannot take it now | nobody has it: the next try may go better |
 //! | nothing, for five seconds | the fate is unknown; unless no stream captures the target, or the server refuses it under the name that a mapping gave it |
 
-use std::pin::pin;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_nats::jetstream::{self, ErrorCode};
 use serde::Deserialize;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout_at;
 
 use super::{RETRY, ToTarget};
 use crate::jetstream::ACK_TIMEOUT;
 use crate::jetstream::answers::Heard;
-use crate::jetstream::gates::{Gate, Pass};
+use crate::jetstream::gates::Gate;
 use crate::jetstream::inbox::Unsent;
 use crate::jetstream::publish::Sent;
 use crate::jetstream::refusal::{Class, class};
 use crate::jetstream::route::{Held, Route};
-
-/// How long a wait at a gate may put off a look at whether the message may still be sent.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// An acknowledgement or a refusal, as streams send them.
 #[derive(Deserialize)]
@@ -68,16 +64,11 @@ impl Ack {
 impl ToTarget<'_> {
     /// Sends the message once. Answers to earlier tries of the same count too: they have its id.
     pub(super) async fn send_once(&self, may: &(impl Fn() -> bool + Sync)) -> Sent {
-        let subject = self.publication.subject;
-        let gate = self.delivery.gates.of(&self.delivery.gate_name(subject));
-        let Some(_pass) = enter(&gate, may).await else { return Sent::Withheld };
-        let sent_at = Instant::now();
+        let (gate, sent_at) = (self.gate(), Instant::now());
         let sent = self.try_once(&gate, sent_at, may).await;
         match &sent {
-            Sent::Unknown(_) => {
-                // Meanwhile it may have become known which stream it is.
-                self.delivery.gates.of(&self.delivery.gate_name(subject)).sent(sent_at);
-            }
+            // Meanwhile it may have become known which stream it is.
+            Sent::Unknown(_) => self.gate().sent(sent_at),
             Sent::Withheld | Sent::Passing(_) => {}
             _ => gate.answered(),
         }
@@ -185,19 +176,6 @@ impl ToTarget<'_> {
             Route::Nowhere => Sent::NoStream { heard: true },
             Route::Elsewhere if heard_others => Sent::NoStream { heard: true },
             _ => Sent::Unknown(format!("no acknowledgement within {} s", ACK_TIMEOUT.as_secs())),
-        }
-    }
-}
-
-/// Waits at a gate as long as the message may be sent.
-async fn enter(gate: &std::sync::Arc<Gate>, may: &impl Fn() -> bool) -> Option<Pass> {
-    let mut entering = pin!(gate.enter());
-    loop {
-        if let Ok(pass) = timeout(LOOK, &mut entering).await {
-            return Some(pass);
-        }
-        if !may() {
-            return None;
         }
     }
 }

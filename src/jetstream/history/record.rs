@@ -110,8 +110,14 @@ fn encode(execution: &Execution) -> (HeaderMap, Bytes) {
 }
 
 impl Publishing for Recording<'_> {
+    type Place = ();
+
     fn is_connected(&self) -> bool {
         self.event.is_connected()
+    }
+
+    async fn enter(&self, _: &(impl Fn() -> bool + Sync)) -> Option<()> {
+        Some(())
     }
 
     async fn search(&self, since: DateTime<Utc>) -> Earlier {

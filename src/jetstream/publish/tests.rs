@@ -19,6 +19,12 @@ struct Script {
 }
 
 impl Publishing for Script {
+    type Place = ();
+
+    async fn enter(&self, _: &(impl Fn() -> bool + Sync)) -> Option<()> {
+        Some(())
+    }
+
     fn is_connected(&self) -> bool {
         self.down.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_err()
     }
@@ -127,6 +133,12 @@ async fn trust_that_is_lost_while_the_connection_is_down_ends_the_wait() {
 struct GoneAtHandOver(Script, AtomicUsize);
 
 impl Publishing for GoneAtHandOver {
+    type Place = ();
+
+    async fn enter(&self, _: &(impl Fn() -> bool + Sync)) -> Option<()> {
+        Some(())
+    }
+
     fn is_connected(&self) -> bool {
         self.1.fetch_add(1, Ordering::SeqCst) != 1
     }
