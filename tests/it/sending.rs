@@ -279,11 +279,12 @@ async fn targets_whose_stream_answers_nothing_cost_the_others_nothing() {
     stream(&nats, "COMMANDS", "cmd.example.>", json!({})).await;
     let settings = [
         ("LOG_LEVEL", "warn,nats_scheduler::api::nats=info"),
-        ("MAX_SCHEDULES_PER_CREATOR", "10000"),
+        // Fewer than the dead ones would hold for as long as an acknowledgement is waited for.
+        ("SCHEDULER_MAX_IN_FLIGHT", "100"),
     ];
     let _service = nats.service_with(&settings).await;
     create_many(&nats, 50, |_| "cmd.example.beat".to_owned()).await;
-    create_many(&nats, 1500, |n| format!("cmd.dead.{n}")).await;
+    create_many(&nats, 400, |n| format!("cmd.dead.{n}")).await;
     let since = Utc::now();
     let began = Instant::now();
     nats.wait_count("COMMANDS", nats.count("COMMANDS").await + 600).await;
@@ -291,7 +292,7 @@ async fn targets_whose_stream_answers_nothing_cost_the_others_nothing() {
     let late = lateness(&nats, "COMMANDS", since).await;
     assert!(late.len() >= 500, "{}", late.len());
     let p99 = late[late.len() * 99 / 100];
-    assert!(p99 < Duration::from_millis(2500), "p99 {p99:?}, most {:?}", late.last());
+    assert!(p99 < Duration::from_millis(1500), "p99 {p99:?}, most {:?}", late.last());
     let dead = nats.messages("DEAD").await;
     let sent: HashSet<_> = dead.iter().map(|message| message.subject.to_string()).collect();
     assert!(sent.len() > 100, "the others are sent too: {}", sent.len());
