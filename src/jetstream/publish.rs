@@ -6,7 +6,7 @@
 //! duplicate window; so a message that may have been sent before, by us or by whoever had it before us,
 //! is first looked for in the stream, unless that is sure to remember it still.
 //!
-//! What differs is who waits for it, and that is the [`Policy`]:
+//! What differs is who waits for it, and that is the `Policy`:
 //!
 //! - *until when trusted*: a command may be sent only while the claim on it is trusted. That is looked at
 //!   after every wait, and again by whoever hands the bytes to the client, in the same moment. Nothing is
@@ -15,7 +15,7 @@
 //! - *when to give up*: a command after a time of unanswered tries, an event of ours never.
 //!
 //! Where to search, how to send once, and which lesser form of the message is left to try when one is
-//! refused for good, are the steps of the [`Publishing`].
+//! refused for good, are the steps of a `Publishing`.
 //!
 //! | when it dies | then |
 //! |---|---|

@@ -159,3 +159,57 @@ impl Publishing for Recording<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn event(text: &str) -> Execution {
+        let (id, at) = (Uuid::from_u128(1), "2026-01-01T00:00:05Z");
+        let event = json!({
+            "id": id, "event_id": "e", "time": at, "schedule_id": id, "schedule_name": text,
+            "created_by": text, "scheduled_for": at, "status": "failed", "attempt_number": 1,
+            "correlation_id": text, "command_sent": text, "command_payload": { "text": text },
+            "response_payload": text, "response_event": text, "error_message": text,
+            "error_type": text, "cancelled_by": text, "triggered_by": text, "unheard_of": text,
+            "started_at": "2026-01-01T00:00:03Z",
+            "timings": { "claimed_at": "2026-01-01T00:00:02Z", "unheard_of": text },
+            "lock_id": { "instance": id, "revision": 1 },
+        });
+        serde_json::from_str(&event.to_string()).unwrap()
+    }
+
+    #[test]
+    fn the_least_form_is_small_however_long_its_texts_are() {
+        for text in ["x".repeat(100_000), "\u{1}é".repeat(100_000)] {
+            let (headers, body) = encode(&event(&text).least());
+            let headers: usize =
+                headers.iter().flat_map(|(_, values)| values).map(|v| v.as_str().len()).sum();
+            assert!(body.len() + headers < 16_384, "{} {headers}", body.len());
+            let read: Execution = serde_json::from_slice(&body).unwrap();
+            assert!(read.truncated && read.error_message.unwrap().ends_with('…'));
+        }
+        let short = event("short");
+        assert_eq!(short.least().error_message, short.error_message);
+    }
+
+    #[test]
+    fn an_event_may_have_been_sent_since_its_execution_was_claimed() {
+        assert_eq!(first_sent(&event("")).to_rfc3339(), "2026-01-01T00:00:02+00:00");
+    }
+
+    #[test]
+    fn a_correction_is_not_there_because_what_it_corrects_is() {
+        let skipped = event("");
+        let corrected = Execution {
+            status: ExecutionStatus::Corrected,
+            event_id: "c".to_owned(),
+            ..skipped.clone()
+        };
+        assert!(is_there(&skipped, &skipped) && is_there(&corrected, &corrected));
+        assert!(is_there(&skipped, &corrected) && !is_there(&corrected, &skipped));
+    }
+}
