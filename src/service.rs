@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream;
+use async_nats::{Client, jetstream};
 use tokio::sync::watch as state;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -40,7 +40,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(10);
 /// Time beyond the drain for saying goodbye.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// Publishes that may wait for their acknowledgement: claims, commands and records together.
+/// Publishes that may wait for their acknowledgement, each of what has a context of its own: the bucket
+/// must not wait for the history. Commands have bounds by their targets.
 const MAX_ACKS: usize = 16_384;
 
 /// Why the service cannot run.
@@ -137,11 +138,7 @@ pub async fn serve(
     };
     let client = connection.client.clone();
     health.connected(client.clone());
-    let js = jetstream::context::ContextBuilder::new()
-        .timeout(ACK_TIMEOUT)
-        .ack_timeout(ACK_TIMEOUT)
-        .max_ack_inflight(MAX_ACKS)
-        .build(client.clone());
+    let js = context(&client);
     if !provisioned(&js, &config, with_example, &stop).await? {
         return Ok(());
     }
@@ -156,9 +153,9 @@ pub async fn serve(
         background.clone(),
     );
     tokio::spawn(watching);
-    let store = Store::open(js.clone(), Arc::clone(&health.writes)).await?;
+    let store = Store::open(context(&client), Arc::clone(&health.writes)).await?;
     let writes = Arc::clone(&health.writes);
-    let history = History::open(js.clone(), writes, background.clone()).await?;
+    let history = History::open(context(&client), writes, background.clone()).await?;
     health.follows(loaded.clone(), history.loaded());
     let delivery = Delivery::open(js.clone(), answers, lines, background.clone()).await?;
     let members = Members::new(Uuid::new_v4(), Arc::clone(&health.load));
@@ -270,6 +267,15 @@ pub async fn serve(
         let _ = tokio::time::timeout(LAST_WORDS, facade).await;
     }
     Ok(())
+}
+
+/// A context with a bound of its own for what waits to be acknowledged.
+fn context(client: &Client) -> jetstream::Context {
+    jetstream::context::ContextBuilder::new()
+        .timeout(ACK_TIMEOUT)
+        .ack_timeout(ACK_TIMEOUT)
+        .max_ack_inflight(MAX_ACKS)
+        .build(client.clone())
 }
 
 /// Waits until NATS has said what time it is.

@@ -135,6 +135,10 @@ impl From<WriteError> for ApiError {
                 );
                 Self::new(Code::Unavailable, message)
             }
+            WriteError::Passing(_) => {
+                let message = format!("NATS JetStream cannot take it now ({error}); try again");
+                Self::new(Code::Unavailable, message)
+            }
             WriteError::Refused(reason) => {
                 Self::new(Code::Internal, format!("NATS refused the write: {reason}"))
             }

@@ -7,14 +7,27 @@ use tracing_subscriber::filter::Targets;
 pub(super) const EXPECTED: &str = "must be ERROR, WARN, INFO, DEBUG, TRACE or OFF, or such levels per target, as in \
      info,async_nats=debug";
 
+/// Where the client says at ERROR that a server hung up before it said hello, which servers do that restart;
+/// and at INFO what we say too. The events of the connection tell the same at the right levels.
+const CONNECTOR: &str = "async_nats::connector";
+
 /// Reads levels separated by commas: one for everything, by default INFO, and others by target.
 ///
 /// The library would take any other word for a target, and then write nothing else.
 pub(super) fn parse(text: &str) -> Option<Targets> {
-    let mut targets = Targets::new().with_default(LevelFilter::INFO);
+    let mut targets =
+        Targets::new().with_default(LevelFilter::INFO).with_target(CONNECTOR, LevelFilter::OFF);
     for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
         targets = match entry.rsplit_once('=') {
-            Some((target, word)) => targets.with_target(name(target.trim())?, level(word.trim())?),
+            Some((target, word)) => {
+                let (target, level) = (name(target.trim())?, level(word.trim())?);
+                // Who asks for the client's lines means all of them.
+                let targets = match CONNECTOR.starts_with(target) {
+                    true => targets.with_target(CONNECTOR, level),
+                    false => targets,
+                };
+                targets.with_target(target, level)
+            }
             None => targets.with_default(level(entry)?),
         };
     }
@@ -65,6 +78,21 @@ mod tests {
             }
         }
         assert!(!parse("off").unwrap().would_enable("nats_scheduler", &Level::ERROR));
+    }
+
+    #[test]
+    fn what_the_client_says_of_connecting_is_shown_to_who_asks_for_its_lines() {
+        for (text, expected) in [
+            ("debug", false),
+            ("", false),
+            ("nats_scheduler=debug", false),
+            ("info,async_nats=info", true),
+            ("info,async_nats::connector=error", true),
+            ("async_nats::connection=info", false),
+        ] {
+            let targets = parse(text).unwrap();
+            assert_eq!(targets.would_enable(CONNECTOR, &Level::ERROR), expected, "{text}");
+        }
     }
 
     #[test]

@@ -11,8 +11,9 @@ use super::{Shared, finish};
 use crate::clock;
 use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome, payload};
 use crate::failpoint::failpoint;
-use crate::jetstream::deliver::{Command, TrustLost};
+use crate::jetstream::deliver::Command;
 use crate::jetstream::history::Recorded;
+use crate::jetstream::publish::TrustLost;
 use crate::load::Stage;
 use crate::metrics::{Lock, LockFailure};
 use crate::plan::retry_at;
@@ -57,7 +58,7 @@ pub(crate) async fn attempt(
     }
     let lock = if recovered { Lock::Takeover } else { Lock::Claim };
     if !shared.trusts(accepted, attempt) {
-        return expired(shared, attempt, lock);
+        return expired(shared, attempt, lock, recovered);
     }
     let Prepared { mut execution, command } = prepared;
     // A command that may have been sent by others may have been sent since their claim.
@@ -67,11 +68,12 @@ pub(crate) async fn attempt(
     };
     (execution.started_at, execution.time) = (Some(began), began);
     failpoint("after_claim");
-    let Ok(outcome) = run(shared, accepted, attempt, &mut execution, command, recovered).await
-    else {
-        return expired(shared, attempt, lock);
-    };
+    let outcome = run(shared, accepted, attempt, &mut execution, command, recovered).await;
     drop(urgent);
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(TrustLost { maybe_sent }) => return expired(shared, attempt, lock, maybe_sent),
+    };
     failpoint("after_deliver");
     let now = clock::now();
     let acknowledged = match schedule.spec.delivery.mode {
@@ -88,9 +90,14 @@ pub(crate) async fn attempt(
 }
 
 /// Lets go of an attempt whose claim may no longer be trusted.
-fn expired(shared: &Shared, attempt: &Attempt, lock: Lock) -> Option<Box<Execution>> {
+fn expired(
+    shared: &Shared,
+    attempt: &Attempt,
+    lock: Lock,
+    maybe_sent: bool,
+) -> Option<Box<Execution>> {
     shared.metrics.claim_failed(lock, LockFailure::Expired);
-    warn!(execution_id = %attempt.execution_id, "claim too old to act on; claiming again");
+    warn!(execution_id = %attempt.execution_id, maybe_sent, "claim not trusted any more; claiming again");
     None
 }
 
@@ -151,7 +158,7 @@ pub(super) async fn record(
     let recorded = shared.history.record(&ended).await;
     drop(recording);
     match recorded {
-        Recorded::New => {
+        Recorded::New | Recorded::Lost => {
             tell(shared, schedule, attempt, &ended);
             ended
         }
@@ -260,7 +267,7 @@ async fn run(
             )?;
             Ok(outcome)
         }
-        DeliveryMode::Job => delivery.await.map(|outcome| match outcome {
+        DeliveryMode::Job => Ok(match delivery.await? {
             Outcome::Success { .. } => Outcome::HandedOver,
             outcome => outcome,
         }),

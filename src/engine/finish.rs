@@ -118,10 +118,11 @@ pub(crate) async fn dead_letter(
     headers.insert(names::MESSAGE_ID, id.as_str());
     let subject = target.as_str();
     // It is sent after the outcome, whoever does it.
-    let since = ended.time;
-    let publication = Publication { subject, id, headers, body, since, earlier: again };
-    let Outcome::Failed { error_type, message, uncertain, .. } =
-        shared.delivery.publish(publication).await
+    let since = again.then_some(ended.time);
+    let publication = Publication { subject, id, headers, body, since };
+    // No claim is needed: whoever sends it sends the same.
+    let Ok(Outcome::Failed { error_type, message, uncertain, .. }) =
+        shared.delivery.publish(publication, || true).await
     else {
         return;
     };

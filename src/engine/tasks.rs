@@ -23,6 +23,8 @@ use crate::schedule::Attempt;
 /// How long an action counts against the bound on those under way: one that takes longer waits for
 /// something that is not there.
 const PROMPT: Duration = Duration::from_secs(6);
+/// How often it is looked meanwhile whether its target's stream is silent, and it would wait in vain.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// An attempt under an accepted claim that waits for its time.
 pub(crate) struct Armed {
@@ -192,7 +194,7 @@ async fn make_due(
         [(attempt, recovered)] if quiet => {
             let prepared = execute::prepare(shared, accepted, attempt);
             let making = make(shared, accepted, attempt, prepared, *recovered, events, urgent);
-            within_permit(permit, making).await;
+            within_permit(shared, accepted, permit, making).await;
         }
         attempts => {
             let finishes = join_all(accepted.finish.iter().map(|attempt| async {
@@ -219,7 +221,7 @@ async fn make_due(
                 }
             };
             let all = async { drop(future::join3(skips, finishes, making).await) };
-            Box::pin(within_permit(permit, all)).await;
+            Box::pin(within_permit(shared, accepted, permit, all)).await;
         }
     }
 }
@@ -239,7 +241,7 @@ pub(crate) async fn release(
     }
     let urgent = Some(urgent);
     let making = make(&shared, &accepted, &attempt, prepared, recovered, &events, urgent);
-    within_permit(permit, making).await;
+    within_permit(&shared, &accepted, permit, making).await;
 }
 
 /// Whether an armed attempt is still ours: another instance that thought us gone may have taken it.
@@ -279,13 +281,31 @@ async fn make(
 
 /// Runs an action under a permit; in the fast lane the permit goes back early if the action is not
 /// prompt, since a stream that does not answer must not keep the others' commands waiting.
-async fn within_permit(permit: Permit, action: impl Future<Output = ()>) {
+async fn within_permit(
+    shared: &Shared,
+    accepted: &Accepted,
+    permit: Permit,
+    action: impl Future<Output = ()>,
+) {
     let mut action = std::pin::pin!(action);
     if permit.lane == Lane::Fast {
-        if tokio::time::timeout(PROMPT, &mut action).await.is_ok() {
-            return;
+        tokio::select! {
+            biased;
+            () = &mut action => return,
+            () = no_longer_prompt(shared, accepted) => {}
         }
         drop(permit);
     }
     action.await;
+}
+
+/// Waits until an action has had its time, or until its target's stream is known to be silent, which it is
+/// as a rule from the start.
+async fn no_longer_prompt(shared: &Shared, accepted: &Accepted) {
+    let target = accepted.schedule.spec.target_command.as_str();
+    let mut waited = Duration::ZERO;
+    while waited < PROMPT && !shared.delivery.is_silent(target) {
+        tokio::time::sleep(LOOK).await;
+        waited += LOOK;
+    }
 }

@@ -254,6 +254,26 @@ impl Execution {
         Self { command_payload: None, response_payload: None, truncated: true, ..self.clone() }
     }
 
+    /// The least that says what became of it: which execution, when, and how it ended, with texts cut to
+    /// their beginnings. It fits every message.
+    #[must_use]
+    pub fn least(&self) -> Self {
+        Self {
+            schedule_name: beginning(&self.schedule_name),
+            created_by: beginning(&self.created_by),
+            correlation_id: beginning(&self.correlation_id),
+            command_sent: beginning(&self.command_sent),
+            response_event: None,
+            error_message: self.error_message.as_deref().map(beginning),
+            error_type: self.error_type.as_ref().map(|kind| beginning(kind.as_str()).into()),
+            triggered_by: self.triggered_by.as_deref().map(beginning),
+            cancelled_by: self.cancelled_by.as_deref().map(beginning),
+            timings: Kept::from(*self.timings),
+            unknown: Unknown::default(),
+            ..self.without_bodies()
+        }
+    }
+
     /// Puts the times of a schedule in an event right that an earlier version wrote.
     pub fn mend_instants(&mut self) {
         let skipped = self.skipped.as_mut().map(|range| &mut range.last);
@@ -341,6 +361,18 @@ impl Execution {
             unknown: Unknown::default(),
         }
     }
+}
+
+/// Most bytes of a text in an event of the least form.
+const LEAST_TEXT: usize = 255;
+
+/// The beginning of a text, marked where more came.
+fn beginning(text: &str) -> String {
+    const MARK: &str = "…";
+    if text.len() <= LEAST_TEXT {
+        return text.to_owned();
+    }
+    format!("{}{MARK}", &text[..text.floor_char_boundary(LEAST_TEXT - MARK.len())])
 }
 
 /// The body of an attempt's command.

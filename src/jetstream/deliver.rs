@@ -4,24 +4,13 @@
 //! a receiver what it needs to drop what it has already seen. `request` and `core` are sent once, over
 //! connections of their own: `deliver/once.rs`.
 //!
-//! # Publishing until its fate is known
-//!
-//! A `publish` whose acknowledgement does not come may be stored, lost, or stored later. Reporting
-//! it as failed would be followed by another attempt under another id, and then both could be
-//! stored. So it is sent again under the same `Nats-Msg-Id`, and the stream drops what it has.
-//! Whose an answer is and what it proves: `deliver/send.rs`.
-//!
-//! The stream remembers ids only for its duplicate window. A message that may have been sent longer
-//! ago than half of that, by us or by the instance that we took the attempt over from, is first
-//! looked for in the stream itself, under the subject that the stream keeps it by. Nothing is sent
-//! while the connection is down: the client would queue it and send it whenever it comes back.
+//! A `publish` goes until its fate is known ([`publish`](super::publish)), since reporting it as failed
+//! would be followed by another attempt under another id, and then both could be stored. Whose an answer
+//! is and what it proves: `deliver/send.rs`. Where an earlier copy is looked for: `deliver/earlier.rs`.
+//! How many wait for one stream: `gates.rs`.
 //!
 //! (What happens rarely is boxed: a firing is a future, thousands are under way at once, and each is
 //! as large as its largest step.)
-//!
-//! Once one try has been of unknown fate, no later refusal proves that none was stored: the attempt
-//! then ends as a failure that is not retried, and says so. The same where no stream captures the
-//! target and somebody else answered or listens: they have the command.
 //!
 //! # Subjects that we may not publish to
 //!
@@ -35,25 +24,23 @@ mod reply;
 mod send;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use async_nats::connection::State;
 use async_nats::jetstream;
-use async_nats::{Client, HeaderMap, HeaderValue, SubscribeError};
+use async_nats::{HeaderMap, HeaderValue, SubscribeError};
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
 
 use super::answers::{Answers, Awaited};
+use super::gates::{Gate, Gates, Pass};
 use super::inbox::Inbox;
 use super::lines::Lines;
 use super::names;
+use super::publish::{Earlier, Fate, Known, Policy, Publishing, Sent, TrustLost, until_known};
 use super::route::{Route, Routes};
 use crate::execution::{ErrorType, Execution, Outcome};
 use crate::schedule::{DeliveryMode, Payload, Schedule};
-use earlier::Earlier;
-use send::{Letter, Sent};
 
 /// Pause between tries to publish.
 const RETRY: Duration = Duration::from_millis(250);
@@ -95,13 +82,7 @@ struct Parts {
     inbox: Arc<Inbox>,
     routes: Routes,
     lines: Lines,
-}
-
-/// The claim that a command was to be sent under is trusted no more, so it is not sent by us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TrustLost {
-    /// Whether it may have been sent before that.
-    pub maybe_sent: bool,
+    gates: Gates,
 }
 
 /// Whether what is published to a target is kept, as far as NATS says.
@@ -123,10 +104,49 @@ pub(crate) struct Publication<'a> {
     pub(crate) id: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-    /// Since when it may have been sent before, by whoever had the attempt then.
-    pub(crate) since: DateTime<Utc>,
-    /// Whether it may have been.
-    pub(crate) earlier: bool,
+    /// Since when it may have been sent before, by whoever had it then.
+    pub(crate) since: Option<DateTime<Utc>>,
+}
+
+/// A publication on its way to a target.
+struct ToTarget<'a> {
+    delivery: &'a Parts,
+    publication: &'a Publication<'a>,
+    /// What is heard of all tries: an answer to an earlier one says as much.
+    awaited: Awaited,
+}
+
+impl Publishing for ToTarget<'_> {
+    type Place = Pass;
+
+    fn is_connected(&self) -> bool {
+        self.delivery.inbox.is_connected()
+    }
+
+    async fn enter(&self, may: &(impl Fn() -> bool + Sync)) -> Option<Pass> {
+        self.gate().enter_while(may).await
+    }
+
+    async fn search(&self, since: DateTime<Utc>) -> Earlier {
+        self.earlier_copy(since).await
+    }
+
+    async fn send(&self, may: &(impl Fn() -> bool + Sync)) -> Sent {
+        self.send_once(may).await
+    }
+
+    fn reduce(&mut self, _: &str) -> bool {
+        false
+    }
+
+    fn failed(&mut self, _: &Sent) {}
+}
+
+impl ToTarget<'_> {
+    /// The gate to the stream, as far as it is known which one it is.
+    fn gate(&self) -> Arc<Gate> {
+        self.delivery.gates.of(&self.delivery.gate_name(self.publication.subject))
+    }
 }
 
 impl Delivery {
@@ -143,7 +163,7 @@ impl Delivery {
     ) -> Result<Self, SubscribeError> {
         let inbox = Arc::new(Inbox::open(js.client(), answers, stop).await?);
         let routes = Routes::new(js.clone(), Arc::clone(&inbox));
-        Ok(Self(Arc::new(Parts { js, inbox, routes, lines })))
+        Ok(Self(Arc::new(Parts { js, inbox, routes, lines, gates: Gates::default() })))
     }
 
     /// The connection that commands are sent on.
@@ -161,33 +181,40 @@ impl Delivery {
         }
     }
 
-    /// Sends the command of an execution and reports what became of it.
+    /// Whether the stream behind a target has taken nothing for a while of what it was sent. Then a
+    /// command to it waits, and for longer than others should for it.
+    pub fn is_silent(&self, target: &str) -> bool {
+        self.0.gates.is_silent(&self.0.gate_name(target))
+    }
+
+    /// Sends the command of an execution and reports what became of it; only while it is `trusted`, which
+    /// is looked at again after every wait.
     ///
     /// `earlier` says that another instance, or this one under an older claim, may have sent it since
-    /// the execution started. `trusted` says whether the claim is; it is asked again after every wait.
+    /// the execution started.
     ///
     /// # Errors
-    /// If the claim was trusted no more when the command could have been sent.
+    /// If the trust is lost before the fate of the command is known.
     pub async fn deliver(
         &self,
         schedule: &Schedule,
         execution: &Execution,
         command: Command,
         earlier: bool,
-        trusted: impl Fn() -> bool + Send + Sync,
+        trusted: impl Fn() -> bool + Sync,
     ) -> Result<Outcome, TrustLost> {
         match schedule.spec.delivery.mode {
             DeliveryMode::Publish | DeliveryMode::Job => {
                 let Command { headers, body } = command;
+                let started = execution.started_at.unwrap_or(execution.scheduled_for);
                 let publication = Publication {
                     subject: &execution.command_sent,
                     id: execution.id.to_string(),
                     headers,
                     body,
-                    since: execution.started_at.unwrap_or(execution.scheduled_for),
-                    earlier,
+                    since: earlier.then_some(started),
                 };
-                Ok(self.publish(publication).await)
+                self.publish(publication, trusted).await
             }
             DeliveryMode::Request => Box::pin(self.request(schedule, command, &trusted)).await,
             DeliveryMode::Core => Box::pin(self.core(schedule, command, &trusted)).await,
@@ -195,56 +222,60 @@ impl Delivery {
     }
 
     /// Publishes a message until a stream has it or refuses it, or it is known that none will.
-    pub(crate) async fn publish(&self, publication: Publication<'_>) -> Outcome {
-        let Publication { subject, id, headers, body, since, earlier } = publication;
-        let letter = Letter { subject, id: &id, headers, body };
-        // Of all tries: an answer to an earlier one says as much.
-        let awaited = self.0.inbox.await_for(subject);
-        let mut maybe_sent = earlier;
-        let mut unanswered = Duration::ZERO;
-        loop {
-            connected(&self.0.js.client()).await;
-            let tried = Instant::now();
-            let copy = match maybe_sent {
-                true => Box::pin(self.earlier_copy(&letter, since)).await,
-                false => Earlier::Remembered,
-            };
-            let sent = match copy {
-                Earlier::Remembered => self.send(&letter, &awaited).await,
-                Earlier::Stored => return Outcome::success(),
-                Earlier::NeverAcknowledged(stream) => {
-                    let text = format!("stream {stream} acknowledges nothing (no_ack)");
-                    return Outcome::uncertain(ErrorType::Refused, text);
-                }
-                Earlier::Unknown => {
-                    Sent::Unknown("the stream does not say whether it has the command".to_owned())
-                }
-            };
-            let reason = match sent {
-                Sent::Stored => return Outcome::success(),
-                Sent::NoStream { heard } => return no_stream(subject, heard, maybe_sent),
-                Sent::Denied => return not_allowed(subject, maybe_sent),
-                Sent::Refused(reason) => {
-                    return Outcome::failed_after(maybe_sent, ErrorType::Refused, reason);
-                }
-                Sent::OutOfReach => "no stream answered for the subject".to_owned(),
-                Sent::Unknown(reason) => {
-                    maybe_sent = true;
-                    reason
-                }
-            };
-            debug!(subject, reason, "publishing again under the same id");
-            tokio::time::sleep(RETRY).await;
-            unanswered += tried.elapsed();
-            if unanswered >= MAX_UNANSWERED {
-                return given_up(&reason);
-            }
-        }
+    ///
+    /// # Errors
+    /// If the trust is lost before.
+    pub(crate) async fn publish(
+        &self,
+        publication: Publication<'_>,
+        trusted: impl Fn() -> bool + Sync,
+    ) -> Result<Outcome, TrustLost> {
+        let policy = Policy {
+            trusted,
+            since: publication.since,
+            patience: Some(MAX_UNANSWERED),
+            pause: RETRY,
+        };
+        let awaited = self.0.inbox.await_for(publication.subject);
+        let mut message = ToTarget { delivery: &self.0, publication: &publication, awaited };
+        let known = until_known(&mut message, policy).await?;
+        Ok(outcome(publication.subject, known))
     }
 
     /// Whether NATS refuses us a subject under another name, if it has refused anything since.
     async fn is_denied(&self, subject: &str, awaited: &Awaited) -> bool {
         awaited.strays() && Box::pin(self.0.routes.ask(subject)).await == Route::Denied
+    }
+}
+
+impl Parts {
+    /// The name of the gate that a target's commands go through: that of its stream, where it is known.
+    fn gate_name(&self, target: &str) -> String {
+        self.routes.stream_of(target).unwrap_or_else(|| target.to_owned())
+    }
+}
+
+/// What a message's fate is for its execution. Once a try has been of unknown fate, no later refusal
+/// proves that none was stored: it is not sent again under another id then. The same where no stream
+/// captures the target and somebody else answered or listens: they have the command.
+fn outcome(subject: &str, known: Known) -> Outcome {
+    let Known { fate, maybe_sent } = known;
+    match fate {
+        Fate::Stored { .. } => Outcome::success(),
+        Fate::NoStream { heard } => no_stream(subject, heard, maybe_sent),
+        Fate::Denied => not_allowed(subject, maybe_sent),
+        Fate::Refused(reason) => {
+            Outcome::failed_after(maybe_sent, ErrorType::Refused, format!("refused: {reason}"))
+        }
+        Fate::NeverAcknowledged(stream) => {
+            let text = format!("stream {stream} acknowledges nothing (no_ack)");
+            Outcome::uncertain(ErrorType::Refused, text)
+        }
+        Fate::GivenUp(reason) => {
+            let seconds = MAX_UNANSWERED.as_secs();
+            let text = format!("no acknowledgement in {seconds} s of trying: {reason}");
+            Outcome::failed_after(maybe_sent, ErrorType::Timeout, text)
+        }
     }
 }
 
@@ -259,19 +290,6 @@ fn no_stream(subject: &str, heard: bool, maybe_sent: bool) -> Outcome {
 fn not_allowed(subject: &str, maybe_sent: bool) -> Outcome {
     let text = format!("NATS does not let the service publish to {subject} (permissions)");
     Outcome::failed_after(maybe_sent, ErrorType::NotAllowed, text)
-}
-
-fn given_up(reason: &str) -> Outcome {
-    let seconds = MAX_UNANSWERED.as_secs();
-    let text = format!("no acknowledgement in {seconds} s of trying: {reason}");
-    Outcome::uncertain(ErrorType::Timeout, text)
-}
-
-/// Waits until the connection is up.
-pub(crate) async fn connected(client: &Client) {
-    while client.connection_state() != State::Connected {
-        tokio::time::sleep(RETRY).await;
-    }
 }
 
 fn headers(schedule: &Schedule, execution: &Execution) -> HeaderMap {

@@ -7,48 +7,36 @@
 
 mod headers;
 mod queries;
+mod record;
 
-use std::borrow::Cow;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::{DeliverPolicy, push};
-use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{self, Stream};
 use futures::StreamExt as _;
 use tokio::sync::watch as state;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::deliver::connected;
-use super::writes::{Place, Writes};
-use super::{WriteError, names};
-use crate::execution::Execution;
+use super::audit::Audit;
+use super::names;
+use super::writes::Writes;
 use crate::history_index::{HistoryIndex, Limits};
-use headers::{event, event_headers};
+use headers::event;
 pub use queries::QueryError;
+pub use record::Recorded;
 
-/// Pause between tries to write while NATS is out of reach.
+/// Pause before the stream is read again.
 const RETRY: Duration = Duration::from_millis(500);
 /// How often the index is compared with the stream.
 const RECONCILE: Duration = Duration::from_secs(5);
 /// How often in a row it must differ before the stream is read again; after that more often.
 const DIFFERENCES: u32 = 2;
 
-/// How long the stream is sure to drop a copy by itself: half of its duplicate window.
-const REMEMBERED: Duration = Duration::from_secs(60);
-
-/// What became of an event that was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recorded {
-    /// It is in the history.
-    New,
-    /// The history had one with its id already, ours or another instance's.
-    Duplicate,
-}
-
-/// The history of executions.
+/// The history of executions, and beside it what changed schedules.
 #[derive(Clone)]
 pub struct History {
     js: jetstream::Context,
@@ -56,6 +44,9 @@ pub struct History {
     index: Arc<RwLock<HistoryIndex>>,
     loaded: state::Receiver<bool>,
     writes: Arc<Writes>,
+    /// How long the stream remembers the ids of events, as it is set up now.
+    window_ms: Arc<AtomicU64>,
+    audit: Audit,
 }
 
 impl History {
@@ -72,7 +63,10 @@ impl History {
         let stream = js.get_stream(names::EXECUTIONS_STREAM).await?;
         let index = HistoryIndex::new(limits(&stream.cached_info().config));
         let (sender, loaded) = state::channel(false);
-        let history = Self { js, stream, index: Arc::new(RwLock::new(index)), loaded, writes };
+        let audit = Audit::new(js.clone(), Arc::clone(&writes));
+        let (index, window_ms) = (Arc::new(RwLock::new(index)), Arc::default());
+        let history = Self { js, stream, index, loaded, writes, window_ms, audit };
+        history.note_window(&history.stream.cached_info().config);
         tokio::spawn(history.clone().follow(sender, stop));
         Ok(history)
     }
@@ -82,50 +76,9 @@ impl History {
         self.loaded.clone()
     }
 
-    /// Writes an event; returns once the stream has it, however long that takes.
-    ///
-    /// The event's id is its `Nats-Msg-Id`, so writing it again within the stream's duplicate window
-    /// changes nothing; after a longer outage the stream is first searched for an outcome.
-    /// Cancelling leaves it written or not.
-    pub async fn record(&self, execution: &Execution) -> Recorded {
-        let mut event = Cow::Borrowed(execution);
-        let subject = names::execution_subject(execution.status.event(), execution.schedule_id);
-        let (mut unknown_since, mut complained) = (None, false);
-        let mut insistent = self.writes.insist(Place::Executions);
-        loop {
-            connected(&self.js.client()).await;
-            let repeats_late =
-                unknown_since.is_some_and(|since: Instant| since.elapsed() > REMEMBERED);
-            let repeats_late = repeats_late && execution.status.is_final();
-            if repeats_late && matches!(Box::pin(self.outcome(execution.id)).await, Ok(Some(_))) {
-                return Recorded::Duplicate;
-            }
-            let body = serde_json::to_vec(&*event).unwrap_or_default();
-            let message =
-                PublishMessage::build().payload(body.into()).headers(event_headers(execution));
-            let sent = match self.js.send_publish(subject.clone(), message).await {
-                Ok(ack) => ack.await,
-                Err(error) => Err(error),
-            };
-            match sent.map_err(WriteError::from) {
-                Ok(ack) if ack.duplicate => return Recorded::Duplicate,
-                Ok(_) => return Recorded::New,
-                // Perhaps it is too large: what became of it matters more than what was said.
-                Err(WriteError::Refused(reason)) if !event.truncated => {
-                    warn!(execution_id = %execution.id, reason, "history refuses an event; leaving out its bodies");
-                    event = Cow::Owned(execution.without_bodies());
-                    continue;
-                }
-                Err(error) => {
-                    insistent.failed(&error);
-                    unknown_since.get_or_insert_with(Instant::now);
-                    if !std::mem::replace(&mut complained, true) {
-                        warn!(execution_id = %execution.id, %error, "history cannot be written; trying on");
-                    }
-                }
-            }
-            tokio::time::sleep(RETRY).await;
-        }
+    /// Where changes of schedules are announced.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     async fn follow(self, loaded: state::Sender<bool>, stop: CancellationToken) {
@@ -152,6 +105,7 @@ impl History {
             Err(error) => return error.to_string(),
         };
         loaded.send_replace(false);
+        self.note_window(&info.config);
         let before_first = info.state.first_sequence.saturating_sub(1);
         self.write(|index| index.restart(limits(&info.config), before_first));
         let config = push::OrderedConfig {
@@ -199,6 +153,7 @@ impl History {
                 },
                 _ = reconcile.tick() => match self.stream.get_info().await {
                     Ok(now) => {
+                        self.note_window(&now.config);
                         if let Some(reason) = self.compare(&info, &now, &mut differences) {
                             return reason.to_owned();
                         }
@@ -237,6 +192,11 @@ impl History {
             }
             None
         })
+    }
+
+    fn note_window(&self, config: &stream::Config) {
+        let window_ms = u64::try_from(config.duplicate_window.as_millis()).unwrap_or(u64::MAX);
+        self.window_ms.store(window_ms, Ordering::Relaxed);
     }
 
     fn read<T>(&self, f: impl FnOnce(&HistoryIndex) -> T) -> T {

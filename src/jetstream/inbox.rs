@@ -12,21 +12,23 @@
 //! [`SETTLE`] later. All who wait share a round trip: those who come while one is under way share
 //! the next.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
+use async_nats::connection::State;
 use async_nats::{Client, HeaderMap, PublishError, PublishErrorKind, SubscribeError, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt as _;
-use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::ACK_TIMEOUT;
 use super::answers::{Answers, Awaited};
 
-/// Messages that may wait for an answer at once: what servers hold of unanswered ones is limited.
-const MAX_WAITING: usize = 16_384;
 /// How long a refusal may take through the client after a message that came behind it: it has to
 /// pass one queue and one task.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -37,7 +39,6 @@ pub(crate) struct Inbox {
     answers: Answers,
     /// Ends in a dot.
     prefix: String,
-    places: Semaphore,
     /// Round trips begun.
     begun: AtomicU64,
     /// The last round trip made, and whether it came back.
@@ -48,8 +49,12 @@ pub(crate) struct Inbox {
 pub(crate) enum Unsent {
     /// The client refuses it.
     Refused(String),
-    /// The connection takes nothing now. It may be sent all the same, later.
+    /// The client takes nothing any more. It may be sent all the same.
     Stuck(String),
+    /// The client had no room for it, for too long.
+    NoRoom,
+    /// It may not be sent now.
+    Withheld,
 }
 
 impl Inbox {
@@ -62,14 +67,7 @@ impl Inbox {
         let prefix = format!("{}.", client.new_inbox());
         let heard = client.subscribe(format!("{prefix}*")).await?;
         tokio::spawn(listen(heard, prefix.len(), answers.clone(), stop));
-        Ok(Self {
-            client,
-            answers,
-            prefix,
-            places: Semaphore::new(MAX_WAITING),
-            begun: AtomicU64::new(0),
-            made: Mutex::default(),
-        })
+        Ok(Self { client, answers, prefix, begun: AtomicU64::new(0), made: Mutex::default() })
     }
 
     /// Waits for what is heard of messages to a subject from now on.
@@ -77,27 +75,34 @@ impl Inbox {
         self.answers.await_for(subject)
     }
 
-    /// A place among those who wait for an answer.
-    pub(crate) async fn place(&self) -> Option<SemaphorePermit<'_>> {
-        self.places.acquire().await.ok()
+    /// Whether the connection is up.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
     }
 
-    /// Publishes a message whose answers are awaited.
+    /// Publishes a message whose answers are awaited, if it `may` be sent at the moment when the client
+    /// takes it: it may have to wait for room there.
     pub(crate) async fn publish(
         &self,
         subject: &str,
         awaited: &Awaited,
         headers: HeaderMap,
         body: Bytes,
+        may: &(impl Fn() -> bool + Sync),
     ) -> Result<(), Unsent> {
         let reply = awaited.reply(&self.prefix);
         let sending =
             self.client.publish_with_reply_and_headers(subject.to_owned(), reply, headers, body);
-        match timeout(ACK_TIMEOUT, sending).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(unsent(&error)),
-            Err(_) => Err(Unsent::Stuck("the connection takes nothing".to_owned())),
-        }
+        let mut sending = pin!(sending);
+        // The client takes it in one of these polls, or not at all.
+        let sending = poll_fn(|cx| {
+            if !may() {
+                return Poll::Ready(Err(Unsent::Withheld));
+            }
+            sending.as_mut().poll(cx).map_err(|error| unsent(&error))
+        });
+        // One that is dropped was not taken.
+        timeout(ACK_TIMEOUT, sending).await.unwrap_or(Err(Unsent::NoRoom))
     }
 
     /// Waits until the server has dealt with all that we have published so far, and until a refusal

@@ -2,15 +2,20 @@
 
 mod account;
 pub mod answers;
+pub mod audit;
 pub mod connect;
 pub mod deliver;
+mod event;
 pub mod frontier;
+mod gates;
 pub mod history;
 mod inbox;
 pub mod lines;
 pub mod names;
 pub mod observe;
 pub mod provision;
+pub mod publish;
+mod refusal;
 pub mod reminder;
 mod route;
 pub mod schedules;
@@ -21,10 +26,11 @@ pub mod writes;
 use std::error::Error as _;
 use std::time::Duration;
 
+use async_nats::jetstream;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
-use async_nats::jetstream::{self, ErrorCode};
 
 use crate::schedule::TooLarge;
+use refusal::{Class, class};
 
 /// How long a write may go unacknowledged before its outcome counts as unknown.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,6 +47,9 @@ pub enum WriteError {
     /// No stream answered for the subject: there is none, or it is out of reach.
     #[error("no stream answered for the subject")]
     NoStream,
+    /// The server refused it for now: too much to do, no room, a stream that moves. It is not stored.
+    #[error("refused for now: {0}")]
+    Passing(String),
     /// The server or the client refused it; the same write would be refused again.
     #[error("refused: {0}")]
     Refused(String),
@@ -51,23 +60,20 @@ pub enum WriteError {
 
 impl From<PublishError> for WriteError {
     fn from(error: PublishError) -> Self {
-        let code = error
-            .source()
-            .and_then(|source| source.downcast_ref::<jetstream::Error>())
-            .map(jetstream::Error::error_code);
-        match (error.kind(), code) {
-            (PublishErrorKind::WrongLastSequence, _)
-            | (_, Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)) => Self::Conflict,
+        let text = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        match (error.kind(), refusal_class(&error)) {
             (PublishErrorKind::StreamNotFound, _) => Self::NoStream,
-            // A copy with the same id is being stored; whether it will be is not known yet.
-            (_, Some(ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT)) => {
-                Self::Unknown(error.to_string())
-            }
-            (PublishErrorKind::MaxPayloadExceeded, _) | (PublishErrorKind::Other, Some(_)) => {
-                let text = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            (PublishErrorKind::MaxPayloadExceeded, _) | (_, Some(Class::Final)) => {
                 Self::Refused(text)
             }
-            _ => Self::Unknown(error.to_string()),
+            (_, Some(Class::Rival)) => Self::Conflict,
+            (_, Some(Class::Passing | Class::Full)) => Self::Passing(text),
+            (_, Some(Class::Doubled) | None) => Self::Unknown(text),
         }
     }
+}
+
+/// What the refusal of a stream means, if it is one.
+fn refusal_class(error: &PublishError) -> Option<Class> {
+    error.source()?.downcast_ref::<jetstream::Error>().map(class)
 }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tracing::{info, warn};
 
 use super::names;
+use super::refusal::{Class, class};
 
 /// The configurations, by stream name.
 pub const STREAMS: [(&str, &str); 3] = [
@@ -109,7 +110,7 @@ async fn create(js: &jetstream::Context, config: Config) -> Result<(), Provision
     let reason = error.to_string();
     match error.kind() {
         CreateStreamErrorKind::JetStream(error)
-            if error.code() == 400
+            if class(&error) == Class::Final
                 && error.error_code() != jetstream::ErrorCode::STREAM_NAME_EXIST =>
         {
             Err(ProvisionError::Create { stream, reason })

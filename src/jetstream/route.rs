@@ -104,6 +104,15 @@ impl Known {
             || self.exact.get(subject).is_some_and(|known| known == stream)
     }
 
+    fn stream_of(&self, subject: &str) -> Option<&String> {
+        let covered = |patterns: &[String]| patterns.iter().any(|p| names::covers(p, subject));
+        let known = self.exact.get(subject);
+        known.or_else(|| {
+            let mut streams = self.streams.iter();
+            streams.find(|(_, patterns)| covered(patterns)).map(|(name, _)| name)
+        })
+    }
+
     /// Remembers which stream a subject goes to, and the subjects of that stream.
     fn learn(&mut self, subject: &str, stream: &str, patterns: Vec<String>) {
         self.streams.retain(|_, patterns| !patterns.iter().any(|p| names::covers(p, subject)));
@@ -127,6 +136,12 @@ impl Routes {
     /// without a question.
     pub(crate) fn proves(&self, subject: &str, stream: &str) -> bool {
         self.known.read().unwrap_or_else(PoisonError::into_inner).proves(subject, stream)
+    }
+
+    /// The stream that a subject goes to, as far as is known without a question.
+    pub(crate) fn stream_of(&self, subject: &str) -> Option<String> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.stream_of(subject).cloned()
     }
 
     /// Where a message goes that was sent at `sent`, and that `by` says to have stored.

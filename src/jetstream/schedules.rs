@@ -2,16 +2,17 @@
 //!
 //! Every write is conditional on the revision that it was decided from. A write whose
 //! acknowledgement is lost is *unknown*: it may be stored, may be lost, and may be stored later,
-//! since the client sends what it buffered when it reconnects. [`Store::write`] settles that before
-//! it returns:
+//! since the client sends what it buffered when it reconnects. [`Store::write_key`] settles that before
+//! it returns, for records, names and memos alike:
 //!
-//! - It reads the record from the stream's leader. If the record carries our writer token, the
+//! - It reads the key from the stream's leader. If the value carries the token of this write, the
 //!   write was stored. If its revision moved on, the write lost and can never be stored.
 //! - If the revision has not moved, the write may still be under way. The same write is then sent
 //!   again, at the same revision and with the same token: whichever copy arrives first wins, the
-//!   other is refused, and both mean the same record.
+//!   other is refused, and both mean the same value.
+//! - A refusal that passes is tried again for a moment, in case it is over by then.
 //!
-//! A crash during any of this leaves a record that somebody wrote completely, or the one before.
+//! A crash during any of this leaves a value that somebody wrote completely, or the one before.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,7 +26,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::frontier::Frontier;
-use super::writes::{Place, Writes};
+use super::writes::{self, Writes};
 use super::{WriteError, names};
 use crate::schedule::{Room, Schedule};
 
@@ -48,6 +49,24 @@ pub struct Written {
     /// When the write that was accepted was sent; trust in a claim counts from here.
     pub sent: Instant,
 }
+
+/// A key, and the condition under which it may be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The key.
+    pub key: &'a str,
+    /// The revision that it must still have; 0: it must not exist.
+    pub revision: u64,
+    /// After how long it is forgotten (whole seconds), if ever.
+    pub ttl: Option<Duration>,
+}
+
+/// How long a refusal that passes is waited for.
+const PASSING: Duration = Duration::from_secs(2);
+/// Pause before a write is sent again that a rival's may be overtaking.
+const SOON: Duration = Duration::from_millis(10);
+/// Pause before the next try where the server does not answer or takes nothing.
+const LATER: Duration = Duration::from_millis(200);
 
 /// The bucket of schedules.
 #[derive(Clone)]
@@ -122,29 +141,13 @@ impl Store {
         }
     }
 
-    /// Writes a key at an expected revision (0: it must not exist).
-    ///
-    /// # Errors
-    /// See [`WriteError`]; `Unknown` is not settled here.
-    pub async fn put(&self, key: &str, value: Bytes, expected: u64) -> Result<u64, WriteError> {
-        let message =
-            PublishMessage::build().payload(value).expected_last_subject_sequence(expected);
-        self.send(key, message).await
-    }
-
-    /// Writes a key at an expected revision, to be forgotten after `ttl` (whole seconds).
-    ///
-    /// # Errors
-    /// See [`WriteError`]; `Unknown` is not settled here.
-    pub async fn put_for(
-        &self,
-        key: &str,
-        value: Bytes,
-        expected: u64,
-        ttl: Duration,
-    ) -> Result<u64, WriteError> {
-        let message = PublishMessage::build().payload(value).ttl(ttl);
-        self.send(key, message.expected_last_subject_sequence(expected)).await
+    async fn put(&self, at: Place<'_>, value: Bytes) -> Result<u64, WriteError> {
+        let message = PublishMessage::build().payload(value);
+        let message = match at.ttl {
+            Some(ttl) => message.ttl(ttl),
+            None => message,
+        };
+        self.send(at.key, message.expected_last_subject_sequence(at.revision)).await
     }
 
     /// Writes a key on condition that another key still has a given revision.
@@ -190,8 +193,8 @@ impl Store {
             sent.as_ref().is_err_and(|error| error.kind() == PublishErrorKind::MaxPayloadExceeded);
         let sent = sent.map_err(WriteError::from);
         match &sent {
-            Ok(_) => self.writes.done(Place::Schedules),
-            Err(error) if !is_too_large => self.writes.failed(Place::Schedules, error),
+            Ok(_) => self.writes.done(writes::Place::Schedules),
+            Err(error) if !is_too_large => self.writes.failed(writes::Place::Schedules, error),
             Err(_) => {}
         }
         Ok(sent?.sequence)
@@ -200,9 +203,7 @@ impl Store {
     /// Writes a record at the revision it was decided from, and settles an unknown outcome.
     ///
     /// # Errors
-    /// `Conflict` if another write came first. `TooLarge` if the server takes no record of that size.
-    /// `Unknown` only once NATS has been out of reach until `deadline`: the record says then, to whoever
-    /// reads it, whether the write was stored.
+    /// See [`Store::write_key`]. `TooLarge` if the server takes no record of that size.
     pub async fn write(
         &self,
         schedule: &Schedule,
@@ -210,38 +211,69 @@ impl Store {
         deadline: Instant,
     ) -> Result<Written, WriteError> {
         let key = names::schedule_key(schedule.id);
-        let mut value = self.encode(schedule)?;
+        let at = Place { key: &key, revision: expected, ttl: None };
+        let is_ours = |stored: &[u8]| written_by(stored, schedule);
+        self.write_key(at, || self.encode(schedule), is_ours, deadline).await
+    }
+
+    /// Writes a key at an expected revision, and settles an unknown outcome: `is_ours` knows a value of
+    /// this write by its token. `value` is asked again where it is refused: the server that we are
+    /// connected to then may take less.
+    ///
+    /// # Errors
+    /// `Conflict` if another write came first. `Passing` and `Refused` only if nothing was stored.
+    /// `Unknown` and `NoStream` only once NATS has been out of reach until `deadline`: the key says then,
+    /// to whoever reads it, whether the write was stored.
+    pub async fn write_key(
+        &self,
+        at: Place<'_>,
+        value: impl Fn() -> Result<Bytes, WriteError>,
+        is_ours: impl Fn(&[u8]) -> bool,
+        deadline: Instant,
+    ) -> Result<Written, WriteError> {
+        let mut body = value()?;
+        let mut doubt = None;
         let first_sent = Instant::now();
         loop {
             let sent = Instant::now();
-            let unknown = match self.put(&key, value.clone(), expected).await {
+            let error = match self.put(at, body.clone()).await {
                 Ok(revision) => return Ok(Written { revision, sent }),
-                Err(WriteError::Conflict) => WriteError::Conflict,
-                // The server that we are connected to now takes less.
-                Err(WriteError::Refused(_)) if value.len() > self.room().record() => {
-                    value = self.encode(schedule)?;
-                    continue;
-                }
-                Err(error @ WriteError::Refused(_)) => return Err(error),
                 Err(error) => error,
             };
-            match Box::pin(self.read(&key)).await {
-                Ok(Some(stored)) if stored.revision > expected => {
+            let mut pause = SOON;
+            match &error {
+                WriteError::Unknown(reason) => doubt = Some(reason.clone()),
+                WriteError::Refused(_) if doubt.is_none() => {
+                    let lesser = value()?;
+                    if lesser.len() >= body.len() {
+                        return Err(error);
+                    }
+                    body = lesser;
+                    continue;
+                }
+                WriteError::Passing(_) if doubt.is_none() && first_sent.elapsed() >= PASSING => {
+                    return Err(error);
+                }
+                WriteError::Passing(_) | WriteError::Refused(_) => pause = LATER,
+                WriteError::Conflict | WriteError::NoStream | WriteError::TooLarge(_) => {}
+            }
+            match Box::pin(self.read(at.key)).await {
+                Ok(Some(stored)) if stored.revision > at.revision => {
                     // Ours can be stored and its acknowledgement lost, and then a repetition is
                     // refused: the token tells.
-                    let ours = stored.value.as_deref().is_some_and(|v| written_by(v, schedule));
-                    return if ours {
-                        Ok(Written { revision: stored.revision, sent: first_sent })
-                    } else {
-                        Err(WriteError::Conflict)
+                    return match stored.value.as_deref().is_some_and(&is_ours) {
+                        true => Ok(Written { revision: stored.revision, sent: first_sent }),
+                        false => Err(WriteError::Conflict),
                     };
                 }
-                Ok(None) if expected > 0 => return Err(WriteError::Conflict),
-                Ok(_) | Err(_) if Instant::now() >= deadline => return Err(unknown),
+                Ok(None) if at.revision > 0 => return Err(WriteError::Conflict),
+                Ok(_) | Err(_) if Instant::now() >= deadline => {
+                    return Err(doubt.map_or(error, WriteError::Unknown));
+                }
                 // Not moved: send the same write again. Refused with the revision unmoved means
                 // that a rival is being applied, or that we asked a leader that is no more.
-                Ok(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+                Ok(_) => tokio::time::sleep(pause).await,
+                Err(_) => tokio::time::sleep(LATER).await,
             }
         }
     }

@@ -121,7 +121,7 @@ impl State {
         let now = Instant::now();
         let goes_on = |f: &Failing| self.stuck > 0 || f.latest.elapsed() <= f.counts_for();
         let first = self.failing.as_ref().filter(|f| goes_on(f)).map_or(now, |f| f.first);
-        let is_refused = matches!(error, WriteError::Refused(_));
+        let is_refused = matches!(error, WriteError::Refused(_) | WriteError::Passing(_));
         self.failing = Some(Failing { first, latest: now, is_refused, error: error.to_string() });
     }
 }

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Nats, wait_for};
+use crate::harness::{Nats, Service, wait_for};
+use crate::proxy::Proxy;
 
 #[tokio::test]
 async fn lines_are_objects_with_ids_and_without_payloads() {
@@ -47,4 +48,21 @@ async fn lines_are_objects_with_ids_and_without_payloads() {
     assert_eq!(line["correlation_id"], failed["correlation_id"]);
     assert_eq!(of("schedule created").len(), 2);
     assert!(of("execution succeeded")[0]["correlation_id"].is_string());
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_up_while_it_restarts_is_no_error() {
+    let nats = Nats::start().await;
+    let proxy = Proxy::start(nats.server.port()).await;
+    let service = Service::spawn(&proxy.url(), nats.dir(), &[]);
+    nats.wait_ready(&service).await;
+    // It takes connections and ends them at once.
+    proxy.cut();
+    service.wait_log("client error").await;
+    proxy.restore();
+    let connected = || service.log().matches("connected to NATS connection").count();
+    wait_for("the connections to be back", || async { (connected() >= 4).then_some(()) }).await;
+    let log = service.log();
+    let errors: Vec<_> = log.lines().filter(|line| line.contains(" ERROR ")).collect();
+    assert!(errors.is_empty(), "{errors:?}");
 }

@@ -40,6 +40,7 @@ mod proxy;
 mod restores;
 mod safety;
 mod schedules;
+mod sending;
 mod service_api;
 mod sizes;
 #[cfg(feature = "otlp")]

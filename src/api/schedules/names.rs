@@ -36,6 +36,7 @@ use crate::failpoint::failpoint;
 use crate::index::{Reservation, Unreadable, read_record};
 use crate::jetstream::WriteError;
 use crate::jetstream::names::{name_key, schedule_key};
+use crate::jetstream::schedules::Place;
 use crate::metrics::{Lock, LockFailure};
 use crate::schedule::{FieldFault, Schedule, Status};
 use crate::stored::Unknown;
@@ -116,7 +117,7 @@ impl Api {
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 }
-                Err(error @ WriteError::Refused(_)) => {
+                Err(error @ (WriteError::Refused(_) | WriteError::Passing(_))) => {
                     let _ = self.store.delete(&name_key, reservation).await;
                     return Err(error.into());
                 }
@@ -255,26 +256,12 @@ impl Api {
         let value = serde_json::to_vec(&reservation)
             .map(Bytes::from)
             .map_err(|error| WriteError::Refused(error.to_string()))?;
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let error = match self.store.put(key, value.clone(), expected).await {
-                Ok(revision) => return Ok(revision),
-                Err(error) => error,
-            };
-            if matches!(error, WriteError::Refused(_)) || Instant::now() >= deadline {
-                return Err(error);
-            }
-            match self.store.read(key).await {
-                Ok(Some(stored)) if stored.revision > expected => {
-                    let ours = Reservation::read(stored.value.as_deref())
-                        .is_some_and(|now| now == reservation);
-                    return if ours { Ok(stored.revision) } else { Err(WriteError::Conflict) };
-                }
-                Ok(None) if expected > 0 => return Err(WriteError::Conflict),
-                // Not moved: a rival is being applied, or ours is lost or under way.
-                Ok(_) | Err(_) => tokio::time::sleep(PAUSE).await,
-            }
-        }
+        let is_ours =
+            |stored: &[u8]| Reservation::read(Some(stored)).is_some_and(|now| now == reservation);
+        let (at, deadline) =
+            (Place { key, revision: expected, ttl: None }, Instant::now() + PATIENCE);
+        let written = self.store.write_key(at, || Ok(value.clone()), is_ours, deadline).await?;
+        Ok(written.revision)
     }
 
     async fn holder(&self, key: &str, schedule: &Schedule) -> Result<Holder, ApiError> {

@@ -27,6 +27,7 @@ use crate::clock;
 use crate::failpoint::failpoint;
 use crate::jetstream::WriteError;
 use crate::jetstream::names::once_key;
+use crate::jetstream::schedules::Place;
 use crate::schedule::{CreateSchedule, FieldFault, Schedule};
 use crate::stored::{Unknown, keeps_unknown};
 
@@ -88,16 +89,14 @@ impl Api {
                     self.check_after(&schedule).await?;
                     let (request, unknown) = (hash.clone(), Unknown::default());
                     let memo = Memo { schedule_id: mine, request, done: false, unknown };
-                    match self.store.put_for(&memo_key, memo.encode()?, revision, REMEMBERED).await
-                    {
+                    match self.write_memo(&memo_key, &memo, revision, deadline).await {
                         Ok(written) => revision = written,
-                        Err(error @ WriteError::Refused(_)) => return Err(error.into()),
-                        Err(error) if Instant::now() >= deadline => return Err(error.into()),
-                        // Another was first, or ours is stored and we did not hear of it: look.
-                        Err(_) => {
+                        // Another was first: look.
+                        Err(WriteError::Conflict) if Instant::now() < deadline => {
                             tokio::time::sleep(PAUSE).await;
                             continue;
                         }
+                        Err(error) => return Err(error.into()),
                     }
                     failpoint("after_memo");
                     (memo, None, Some(Ok(schedule)))
@@ -143,25 +142,40 @@ impl Api {
         mut revision: u64,
         deadline: Instant,
     ) -> Result<(), ApiError> {
-        let done = Memo { done: true, ..memo.clone() }.encode()?;
+        let done = Memo { done: true, ..memo.clone() };
         loop {
-            let error = match self.store.put_for(key, done.clone(), revision, REMEMBERED).await {
+            match self.write_memo(key, &done, revision, deadline).await {
                 Ok(_) => return Ok(()),
-                Err(error) if Instant::now() >= deadline => error,
-                Err(error @ WriteError::Refused(_)) => error,
-                Err(_) => {
-                    tokio::time::sleep(PAUSE).await;
-                    let stored = self.store.read(key).await?;
-                    revision = stored.as_ref().map_or(0, |stored| stored.revision);
-                    let now = stored.and_then(|stored| Memo::read(stored.value.as_deref()));
-                    if now.is_some_and(|now| now.done || now.schedule_id != memo.schedule_id) {
-                        return Ok(());
-                    }
-                    continue;
-                }
-            };
-            return Err(error.into());
+                Err(WriteError::Conflict) if Instant::now() < deadline => {}
+                Err(error) => return Err(error.into()),
+            }
+            tokio::time::sleep(PAUSE).await;
+            let stored = self.store.read(key).await?;
+            revision = stored.as_ref().map_or(0, |stored| stored.revision);
+            let now = stored.and_then(|stored| Memo::read(stored.value.as_deref()));
+            if now.is_some_and(|now| now.done || now.schedule_id != memo.schedule_id) {
+                return Ok(());
+            }
         }
+    }
+
+    /// Writes a memo at an expected revision.
+    async fn write_memo(
+        &self,
+        key: &str,
+        memo: &Memo,
+        revision: u64,
+        deadline: Instant,
+    ) -> Result<u64, WriteError> {
+        let value = memo.encode()?;
+        // Whoever writes it for the same schedule with the same end means the same.
+        let is_ours = |stored: &[u8]| {
+            Memo::read(Some(stored))
+                .is_some_and(|now| (now.schedule_id, now.done) == (memo.schedule_id, memo.done))
+        };
+        let at = Place { key, revision, ttl: Some(REMEMBERED) };
+        let written = self.store.write_key(at, || Ok(value.clone()), is_ours, deadline).await?;
+        Ok(written.revision)
     }
 }
 
@@ -170,9 +184,9 @@ impl Memo {
         serde_json::from_slice(value?).ok()
     }
 
-    fn encode(&self) -> Result<Bytes, ApiError> {
+    fn encode(&self) -> Result<Bytes, WriteError> {
         let encoded = serde_json::to_vec(self).map(Bytes::from);
-        encoded.map_err(|error| ApiError::new(Code::Internal, error.to_string()))
+        encoded.map_err(|error| WriteError::Refused(error.to_string()))
     }
 }
 

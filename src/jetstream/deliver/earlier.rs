@@ -7,39 +7,29 @@ use async_nats::jetstream::stream::Stream;
 use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
 
-use super::Delivery;
-use super::send::Letter;
+use super::ToTarget;
 use crate::clock;
 use crate::jetstream::names;
+use crate::jetstream::publish::Earlier;
 use crate::jetstream::route::Route;
 use crate::jetstream::trace::Traced;
 
 /// How long to search a stream for a message.
 const SEARCH: Duration = Duration::from_secs(30);
 
-/// What a stream says of a message that may have been sent before.
-pub(super) enum Earlier {
-    /// The stream still remembers ids of that time: it drops a copy by itself. Or there is none.
-    Remembered,
-    /// It holds the message.
-    Stored,
-    /// It never acknowledges, so nobody can know.
-    NeverAcknowledged(String),
-    /// It does not answer.
-    Unknown,
-}
-
-impl Delivery {
-    /// Looks for a copy of a message that may have been sent since a time.
-    pub(super) async fn earlier_copy(&self, letter: &Letter<'_>, since: DateTime<Utc>) -> Earlier {
-        let route = self.0.routes.of(letter.subject, Instant::now(), None).await;
+impl ToTarget<'_> {
+    /// Looks for a copy that may have been sent since a time.
+    pub(super) async fn earlier_copy(&self, since: DateTime<Utc>) -> Earlier {
+        let unknown = || Earlier::Unknown("the stream does not say whether it has it".to_owned());
+        let subject = self.publication.subject;
+        let route = self.delivery.routes.of(subject, Instant::now(), None).await;
         let (name, stored) = match route {
             Route::Stream { name, stored } => (name, stored),
             Route::Nowhere | Route::Elsewhere | Route::Denied => return Earlier::Remembered,
-            Route::MayNotAsk | Route::Unknown => return Earlier::Unknown,
+            Route::MayNotAsk | Route::Unknown => return unknown(),
         };
-        let Ok(stream) = self.0.js.get_stream(name).await else {
-            return Earlier::Unknown;
+        let Ok(stream) = self.delivery.js.get_stream(name).await else {
+            return unknown();
         };
         let config = &stream.cached_info().config;
         if config.no_ack {
@@ -51,44 +41,43 @@ impl Delivery {
         }
         let stored = match stored {
             Some(stored) => Some(stored),
-            None => self.stored_as(letter.subject, &stream).await,
+            None => self.stored_as(&stream).await,
         };
-        let searched = self.holds_since(&stream, stored, letter.id, since);
-        match tokio::time::timeout(SEARCH, searched).await {
+        match tokio::time::timeout(SEARCH, self.holds_since(&stream, stored, since)).await {
             Ok(Some(true)) => Earlier::Stored,
             Ok(Some(false)) => Earlier::Remembered,
-            Ok(None) | Err(_) => Earlier::Unknown,
+            Ok(None) | Err(_) => unknown(),
         }
     }
 
     /// The subject under which a stream stores what is published to a target; `None` if nobody says,
     /// and the whole stream is to be searched.
-    async fn stored_as(&self, subject: &str, stream: &Stream) -> Option<String> {
+    async fn stored_as(&self, stream: &Stream) -> Option<String> {
+        let subject = self.publication.subject;
         let config = &stream.cached_info().config;
         if config.subject_transform.is_none()
             && config.subjects.iter().any(|pattern| names::covers(pattern, subject))
         {
             return Some(subject.to_owned());
         }
-        match self.0.routes.trace(subject).await {
+        match self.delivery.routes.trace(subject).await {
             Traced::Stream { name, stored } if name == config.name => Some(stored),
             _ => None,
         }
     }
 
-    /// Whether a stream holds a message with an id that was sent after `since`; `None` if it does not
+    /// Whether a stream holds a message with our id that was sent after `since`; `None` if it does not
     /// say.
     async fn holds_since(
         &self,
         stream: &Stream,
         subject: Option<String>,
-        id: &str,
         since: DateTime<Utc>,
     ) -> Option<bool> {
         // Clocks differ; half a minute more to read costs little.
         let start = since - chrono::Duration::seconds(30);
         let config = push::OrderedConfig {
-            deliver_subject: self.0.js.client().new_inbox(),
+            deliver_subject: self.delivery.js.client().new_inbox(),
             deliver_policy: DeliverPolicy::ByStartTime { start_time: start },
             filter_subject: subject.unwrap_or_default(),
             headers_only: true,
@@ -102,7 +91,7 @@ impl Delivery {
         while let Some(message) = messages.next().await {
             let message = message.ok()?;
             let found = message.headers.as_ref().and_then(|headers| headers.get(names::MESSAGE_ID));
-            if found.is_some_and(|found| found.as_str() == id) {
+            if found.is_some_and(|found| found.as_str() == self.publication.id) {
                 return Some(true);
             }
             if message.info().ok()?.pending == 0 {

@@ -10,37 +10,23 @@
 //! | anything else: a stranger's | the server is asked at once: none captures the target, then nothing else will come; one does, then its answer is waited for. Nothing is sent again meanwhile |
 //! | nobody listens (503) | the server is asked: a stream that is out of reach looks the same |
 //! | NATS refuses us the subject | final at once |
+//! | that the stream cannot take it now | nobody has it: the next try may go better |
 //! | nothing, for five seconds | the fate is unknown; unless no stream captures the target, or the server refuses it under the name that a mapping gave it |
 
 use std::time::Instant;
 
-use async_nats::HeaderMap;
 use async_nats::jetstream::{self, ErrorCode};
-use bytes::Bytes;
 use serde::Deserialize;
 use tokio::time::timeout_at;
 
-use super::{Delivery, RETRY};
+use super::{RETRY, ToTarget};
 use crate::jetstream::ACK_TIMEOUT;
-use crate::jetstream::answers::{Awaited, Heard};
+use crate::jetstream::answers::Heard;
+use crate::jetstream::gates::Gate;
 use crate::jetstream::inbox::Unsent;
+use crate::jetstream::publish::Sent;
+use crate::jetstream::refusal::{Class, class};
 use crate::jetstream::route::{Held, Route};
-
-/// What became of a message that was sent once.
-pub(super) enum Sent {
-    /// A stream has it.
-    Stored,
-    /// No stream captures the target; whether somebody else has the message.
-    NoStream { heard: bool },
-    /// The user of the service may not publish to the target.
-    Denied,
-    /// The stream or the client refused it.
-    Refused(String),
-    /// Nobody has it: the stream that captures the target is out of reach.
-    OutOfReach,
-    /// It may be stored, or may be yet.
-    Unknown(String),
-}
 
 /// An acknowledgement or a refusal, as streams send them.
 #[derive(Deserialize)]
@@ -63,67 +49,76 @@ impl Ack {
     }
 
     fn verdict(&self) -> Sent {
-        match &self.error {
-            None => Sent::Stored,
-            // A copy with the same id is being stored; whether it will be is not known yet.
-            Some(error) if error.error_code() == ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT => {
-                Sent::Unknown(error.to_string())
-            }
-            Some(error) => Sent::Refused(format!("refused: {error}")),
+        let Some(error) = &self.error else {
+            return Sent::Stored { duplicate: false };
+        };
+        match class(error) {
+            Class::Doubled => Sent::Doubled(error.to_string()),
+            Class::Passing => Sent::Passing(error.to_string()),
+            // A target that is full fails this attempt: when there is room is not ours to say.
+            Class::Full | Class::Final | Class::Rival => Sent::Refused(error.to_string()),
         }
     }
 }
 
-/// A message, and where it goes.
-pub(super) struct Letter<'a> {
-    pub(super) subject: &'a str,
-    /// Its `Nats-Msg-Id`.
-    pub(super) id: &'a str,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
-}
+impl ToTarget<'_> {
+    /// Sends the message once. Answers to earlier tries of the same count too: they have its id.
+    pub(super) async fn send_once(&self, may: &(impl Fn() -> bool + Sync)) -> Sent {
+        let (gate, sent_at) = (self.gate(), Instant::now());
+        let sent = self.try_once(&gate, sent_at, may).await;
+        match &sent {
+            // Meanwhile it may have become known which stream it is.
+            Sent::Unknown(_) => self.gate().sent(sent_at),
+            Sent::Withheld | Sent::Passing(_) => {}
+            _ => gate.answered(),
+        }
+        sent
+    }
 
-impl Delivery {
-    /// Sends a message once. Answers to earlier tries of the same count too: they have its id.
-    pub(super) async fn send(&self, letter: &Letter<'_>, awaited: &Awaited) -> Sent {
-        let _place = self.0.inbox.place().await;
-        let (headers, body) = (letter.headers.clone(), letter.body.clone());
-        let sent = Instant::now();
-        match self.0.inbox.publish(letter.subject, awaited, headers, body).await {
-            Ok(()) => {}
-            Err(Unsent::Refused(reason)) => return Sent::Refused(format!("refused: {reason}")),
+    async fn try_once(&self, gate: &Gate, sent: Instant, may: &(impl Fn() -> bool + Sync)) -> Sent {
+        let publication = self.publication;
+        let (headers, body) = (publication.headers.clone(), publication.body.clone());
+        let handed =
+            self.delivery.inbox.publish(publication.subject, &self.awaited, headers, body, may);
+        match handed.await {
+            Ok(()) => gate.sent(sent),
+            Err(Unsent::Refused(reason)) => return Sent::Refused(reason),
             Err(Unsent::Stuck(reason)) => return Sent::Unknown(reason),
+            Err(Unsent::NoRoom) => {
+                return Sent::Passing("the connection takes nothing".to_owned());
+            }
+            Err(Unsent::Withheld) => return Sent::Withheld,
         }
         let until = tokio::time::Instant::now() + ACK_TIMEOUT;
         let mut heard_others = false;
-        while let Ok(heard) = timeout_at(until, awaited.next()).await {
+        while let Ok(heard) = timeout_at(until, self.awaited.next()).await {
             let ack = match heard {
                 Heard::Denied => return Sent::Denied,
-                Heard::NoResponders => return Box::pin(self.nobody(letter, sent)).await,
+                Heard::NoResponders => return Box::pin(self.nobody(sent)).await,
                 Heard::Likely(body) => Ack::read(&body),
                 Heard::Stranger => None,
             };
             if let Some(ack) = &ack
-                && self.0.routes.proves(letter.subject, &ack.stream)
+                && self.delivery.routes.proves(publication.subject, &ack.stream)
             {
                 return ack.verdict();
             }
-            let doubt = Box::pin(self.doubt(letter, sent, ack.as_ref()));
+            let doubt = Box::pin(self.doubt(sent, ack.as_ref()));
             match timeout_at(until, doubt).await {
                 Ok(Some(sent)) => return sent,
                 Ok(None) => heard_others = true,
                 Err(_) => break,
             }
         }
-        Box::pin(self.unanswered(letter, sent, heard_others)).await
+        Box::pin(self.unanswered(sent, heard_others)).await
     }
 
     /// Asks the server about an answer that does not prove itself; `None` if it is a stranger's, and
     /// the stream's is still to come.
-    async fn doubt(&self, letter: &Letter<'_>, sent: Instant, ack: Option<&Ack>) -> Option<Sent> {
+    async fn doubt(&self, sent: Instant, ack: Option<&Ack>) -> Option<Sent> {
         let by = ack.map(|ack| ack.stream.as_str());
         loop {
-            let route = self.0.routes.of(letter.subject, sent, by).await;
+            let route = self.delivery.routes.of(self.publication.subject, sent, by).await;
             match (&route, ack) {
                 (Route::Stream { name, .. }, Some(ack)) if *name == ack.stream => {
                     return Some(ack.verdict());
@@ -136,8 +131,8 @@ impl Delivery {
                     return Some(Sent::NoStream { heard: true });
                 }
                 (_, Some(ack)) if ack.error.is_some() => return None,
-                (_, Some(ack)) => match self.holds(letter, ack, &route).await {
-                    Held::Yes => return Some(Sent::Stored),
+                (_, Some(ack)) => match self.holds(ack, &route).await {
+                    Held::Yes => return Some(Sent::Stored { duplicate: false }),
                     Held::No if route == Route::Nowhere => {
                         return Some(Sent::NoStream { heard: true });
                     }
@@ -150,29 +145,32 @@ impl Delivery {
     }
 
     /// Whether a stream that the server does not name for the target has the message all the same.
-    async fn holds(&self, letter: &Letter<'_>, ack: &Ack, route: &Route) -> Held {
-        let held = self.0.routes.holds(&ack.stream, ack.sequence, letter.id).await;
+    async fn holds(&self, ack: &Ack, route: &Route) -> Held {
+        let Self { delivery, publication, .. } = self;
+        let held = delivery.routes.holds(&ack.stream, ack.sequence, &publication.id).await;
         // Where the server names another stream, a stranger's word alone is not enough.
         let unverified = matches!(held, Held::Unreadable) && !matches!(route, Route::Stream { .. });
         if matches!(held, Held::Yes) || unverified {
-            self.0.routes.trust(letter.subject, &ack.stream, !unverified);
+            delivery.routes.trust(publication.subject, &ack.stream, !unverified);
             return Held::Yes;
         }
         held
     }
 
     /// Nobody listens to the target, no stream either.
-    async fn nobody(&self, letter: &Letter<'_>, sent: Instant) -> Sent {
-        match self.0.routes.of(letter.subject, sent, None).await {
+    async fn nobody(&self, sent: Instant) -> Sent {
+        match self.delivery.routes.of(self.publication.subject, sent, None).await {
             Route::Nowhere | Route::Elsewhere => Sent::NoStream { heard: false },
             Route::Denied => Sent::Denied,
-            Route::Stream { .. } | Route::MayNotAsk | Route::Unknown => Sent::OutOfReach,
+            Route::Stream { .. } | Route::MayNotAsk | Route::Unknown => {
+                Sent::Passing("no stream answered for the subject".to_owned())
+            }
         }
     }
 
     /// The answer of a stream did not come.
-    async fn unanswered(&self, letter: &Letter<'_>, sent: Instant, heard_others: bool) -> Sent {
-        match self.0.routes.of(letter.subject, sent, None).await {
+    async fn unanswered(&self, sent: Instant, heard_others: bool) -> Sent {
+        match self.delivery.routes.of(self.publication.subject, sent, None).await {
             // The server names the subject after a mapping, so nothing tied it to ours.
             Route::Denied => Sent::Denied,
             Route::Nowhere => Sent::NoStream { heard: true },

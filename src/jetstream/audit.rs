@@ -1,0 +1,109 @@
+//! The audit: what was done to schedules, by whom.
+//!
+//! A change is in its schedule's record until it is here, so it may be sent by several, and by one again
+//! after a crash: its id is its `Nats-Msg-Id`, and the stream stores it once. It is not searched for; what
+//! the stream has forgotten the id of after its duplicate window, an hour, may be there twice, under the
+//! same `event_id`.
+
+use std::sync::Arc;
+
+use async_nats::jetstream;
+use async_nats::jetstream::message::PublishMessage;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use tracing::{error, warn};
+use uuid::Uuid;
+
+use super::event::{Event, policy};
+use super::names;
+use super::publish::{Earlier, Fate, Publishing, Sent, until_known};
+use super::writes::{Place, Writes};
+use crate::schedule::Change;
+
+/// The audit stream.
+#[derive(Clone)]
+pub struct Audit {
+    js: jetstream::Context,
+    writes: Arc<Writes>,
+}
+
+/// A change on its way.
+struct Announcing<'a> {
+    schedule: Uuid,
+    change: &'a Change,
+    event: Event<'a>,
+    body: Bytes,
+    is_bare: bool,
+}
+
+impl Audit {
+    /// The audit behind `js`; how writing to it goes is noted in `writes`.
+    pub(crate) fn new(js: jetstream::Context, writes: Arc<Writes>) -> Self {
+        Self { js, writes }
+    }
+
+    /// Announces a change; returns once the stream has it, however long that takes, or refuses even that
+    /// it was made.
+    pub async fn announce(&self, schedule: Uuid, change: &Change) {
+        let subject = names::schedule_subject(change.kind.event(), schedule);
+        let mut announcing = Announcing {
+            schedule,
+            change,
+            event: Event::new(&self.js, &self.writes, Place::Audit, subject),
+            body: body(change),
+            is_bare: false,
+        };
+        let known = until_known(&mut announcing, policy(None)).await;
+        if let Ok(known) = known
+            && !matches!(known.fate, Fate::Stored { .. })
+        {
+            let (event, reason) = (change.kind.event(), format!("{:?}", known.fate));
+            error!(schedule_id = %schedule, event, reason, "audit refuses a change in its least form: it is lost");
+            announcing.event.lost(&reason);
+        }
+    }
+}
+
+fn body(change: &Change) -> Bytes {
+    Bytes::copy_from_slice(change.body.get().as_bytes())
+}
+
+impl Publishing for Announcing<'_> {
+    type Place = ();
+
+    fn is_connected(&self) -> bool {
+        self.event.is_connected()
+    }
+
+    async fn enter(&self, _: &(impl Fn() -> bool + Sync)) -> Option<()> {
+        Some(())
+    }
+
+    async fn search(&self, _: DateTime<Utc>) -> Earlier {
+        Earlier::Remembered
+    }
+
+    async fn send(&self, may: &(impl Fn() -> bool + Sync)) -> Sent {
+        if !may() {
+            return Sent::Withheld;
+        }
+        let message = PublishMessage::build().payload(self.body.clone());
+        self.event.send(message.message_id(self.change.event_id.to_string())).await
+    }
+
+    /// That it was done matters more than all that was said of it.
+    fn reduce(&mut self, _: &str) -> bool {
+        if !std::mem::replace(&mut self.is_bare, true) {
+            self.body = body(&self.change.bare());
+            return true;
+        }
+        false
+    }
+
+    fn failed(&mut self, sent: &Sent) {
+        if let Some(error) = self.event.failed(sent) {
+            let (schedule_id, event) = (self.schedule, self.change.kind.event());
+            warn!(%schedule_id, event, error, "change cannot be announced; trying on");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What events of the history and of the audit have in common on their way: streams of ours, whose
+//! acknowledgements the client hears, and which must have them in the end.
+
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::jetstream;
+use async_nats::jetstream::message::PublishMessage;
+
+use super::publish::{Policy, Sent};
+use super::refusal::Class;
+use super::writes::{Insistent, Place, Writes};
+use super::{WriteError, refusal_class};
+
+/// Pause between tries.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// An event under way to a stream of ours.
+pub(crate) struct Event<'a> {
+    js: &'a jetstream::Context,
+    writes: &'a Writes,
+    place: Place,
+    subject: String,
+    insistent: Insistent<'a>,
+    said: bool,
+}
+
+impl<'a> Event<'a> {
+    pub(crate) fn new(
+        js: &'a jetstream::Context,
+        writes: &'a Writes,
+        place: Place,
+        subject: String,
+    ) -> Self {
+        Self { js, writes, place, subject, insistent: writes.insist(place), said: false }
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.js.client().connection_state() == State::Connected
+    }
+
+    /// Sends it once.
+    pub(crate) async fn send(&self, message: PublishMessage) -> Sent {
+        let sent = match self.js.send_publish(self.subject.clone(), message).await {
+            Ok(ack) => ack.await,
+            Err(error) => Err(error),
+        };
+        match sent {
+            Ok(ack) => Sent::Stored { duplicate: ack.duplicate },
+            Err(error) if refusal_class(&error) == Some(Class::Doubled) => {
+                Sent::Doubled(error.to_string())
+            }
+            Err(error) => refused(error.into()),
+        }
+    }
+
+    /// Notes that a try failed; returns why where that is to be said: once, and not of a copy that is
+    /// being stored.
+    pub(crate) fn failed(&mut self, sent: &Sent) -> Option<String> {
+        let error = trouble(sent)?;
+        self.insistent.failed(&error);
+        (!std::mem::replace(&mut self.said, true)).then(|| error.to_string())
+    }
+
+    /// Notes that the stream will never have it.
+    pub(crate) fn lost(self, reason: &str) {
+        let Self { writes, place, insistent, .. } = self;
+        // Its end would count as a success.
+        drop(insistent);
+        writes.failed(place, &WriteError::Refused(reason.to_owned()));
+    }
+}
+
+/// What is wrong with the stream, if a try says so. That a copy is being stored is ordinary: another instance
+/// writes the same.
+fn trouble(sent: &Sent) -> Option<WriteError> {
+    match sent {
+        Sent::Passing(reason) => Some(WriteError::Passing(reason.clone())),
+        Sent::Unknown(reason) => Some(WriteError::Unknown(reason.clone())),
+        _ => None,
+    }
+}
+
+fn refused(error: WriteError) -> Sent {
+    match error {
+        WriteError::Refused(reason) => Sent::Refused(reason),
+        WriteError::Passing(reason) => Sent::Passing(reason),
+        WriteError::NoStream => Sent::Passing(error.to_string()),
+        WriteError::Conflict | WriteError::Unknown(_) | WriteError::TooLarge(_) => {
+            Sent::Unknown(error.to_string())
+        }
+    }
+}
+
+/// How events are published: for as long as it takes.
+pub(crate) fn policy(since: Option<chrono::DateTime<chrono::Utc>>) -> Policy<fn() -> bool> {
+    Policy { trusted: || true, since, patience: None, pause: RETRY }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_that_is_being_stored_is_no_trouble() {
+        let reason = || "said".to_owned();
+        assert!(trouble(&Sent::Doubled(reason())).is_none());
+        assert!(matches!(trouble(&Sent::Passing(reason())), Some(WriteError::Passing(_))));
+        assert!(matches!(trouble(&Sent::Unknown(reason())), Some(WriteError::Unknown(_))));
+    }
+}

@@ -1,0 +1,204 @@
+//! How many commands may wait for each target's stream: for its answer, or for what a search of it says.
+//!
+//! Every stream has a bound of its own, so that one that answers nothing costs only those who send to it.
+//! A stream that has had a command for [`SILENT`] without taking any is *silent*: then only a few commands
+//! at once find out whether it is back, and the others wait at its gate, which costs nobody else anything.
+//! The first that it takes opens the gate again.
+//!
+//! As long as nobody knows which stream a subject goes to, it has a gate of its own.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+/// Commands that may wait for one stream at once: what servers hold of unanswered ones is
+/// limited.
+const MOST: usize = 4096;
+/// The same while it is silent.
+const FEW: usize = 64;
+/// How long a stream may take nothing of what it is sent.
+const SILENT: Duration = Duration::from_secs(1);
+/// How long a wait at a gate may put off a look at whether it still makes sense.
+const LOOK: Duration = Duration::from_secs(1);
+/// Gates that are remembered though nobody uses them.
+const MOST_IDLE: usize = 10_000;
+
+/// The gates of all streams.
+#[derive(Default)]
+pub(crate) struct Gates(Mutex<HashMap<String, Arc<Gate>>>);
+
+/// The gate of one stream.
+#[derive(Default)]
+pub(crate) struct Gate {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// Commands that have a place.
+    inside: usize,
+    /// Since when the stream has had a command and taken none.
+    untaken_since: Option<Instant>,
+}
+
+impl State {
+    fn is_silent(&self, now: Instant) -> bool {
+        self.untaken_since.is_some_and(|since| now.duration_since(since) >= SILENT)
+    }
+}
+
+impl Gates {
+    /// The gate of a stream, or of a subject whose stream is not known.
+    pub(crate) fn of(&self, name: &str) -> Arc<Gate> {
+        let mut gates = lock(&self.0);
+        if let Some(gate) = gates.get(name) {
+            return Arc::clone(gate);
+        }
+        if gates.len() >= MOST_IDLE {
+            gates.retain(|_, gate| Arc::strong_count(gate) > 1);
+        }
+        Arc::clone(gates.entry(name.to_owned()).or_default())
+    }
+
+    /// Whether a stream takes nothing.
+    pub(crate) fn is_silent(&self, name: &str) -> bool {
+        lock(&self.0).get(name).is_some_and(|gate| gate.is_silent())
+    }
+}
+
+impl Gate {
+    /// Waits for a place while a condition holds.
+    pub(crate) async fn enter_while(self: &Arc<Self>, may: &impl Fn() -> bool) -> Option<Pass> {
+        let mut entering = std::pin::pin!(self.enter());
+        loop {
+            if let Ok(pass) = timeout(LOOK, &mut entering).await {
+                return Some(pass);
+            }
+            if !may() {
+                return None;
+            }
+        }
+    }
+
+    /// Waits for a place.
+    async fn enter(self: &Arc<Self>) -> Pass {
+        loop {
+            // Registered before the look, so that no change is missed.
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if let Some(pass) = self.try_enter() {
+                return pass;
+            }
+            changed.await;
+        }
+    }
+
+    fn try_enter(self: &Arc<Self>) -> Option<Pass> {
+        let mut state = lock(&self.state);
+        let most = if state.is_silent(Instant::now()) { FEW } else { MOST };
+        (state.inside < most).then(|| {
+            state.inside += 1;
+            Pass { gate: Arc::clone(self) }
+        })
+    }
+
+    fn is_silent(&self) -> bool {
+        lock(&self.state).is_silent(Instant::now())
+    }
+
+    /// It was sent a command.
+    pub(crate) fn sent(&self, at: Instant) {
+        let mut state = lock(&self.state);
+        let since = state.untaken_since.get_or_insert(at);
+        *since = at.min(*since);
+    }
+
+    /// It has taken or refused one.
+    pub(crate) fn answered(&self) {
+        let was_silent = {
+            let mut state = lock(&self.state);
+            let was_silent = state.is_silent(Instant::now());
+            state.untaken_since = None;
+            was_silent
+        };
+        if was_silent {
+            self.changed.notify_waiters();
+        }
+    }
+}
+
+/// A place for a command; given back when dropped.
+pub(crate) struct Pass {
+    gate: Arc<Gate>,
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        lock(&self.gate.state).inside -= 1;
+        self.gate.changed.notify_one();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    fn long_ago() -> Instant {
+        Instant::now().checked_sub(SILENT).unwrap()
+    }
+
+    #[test]
+    fn a_stream_that_takes_nothing_lets_few_in_and_the_others_as_before() {
+        let gates = Gates::default();
+        let (dead, alive) = (gates.of("DEAD"), gates.of("ALIVE"));
+        dead.sent(long_ago());
+        alive.sent(Instant::now());
+        assert!(gates.is_silent("DEAD") && !gates.is_silent("ALIVE"));
+        let inside: Vec<Pass> = std::iter::from_fn(|| dead.try_enter()).collect();
+        assert_eq!(inside.len(), FEW);
+        let others: Vec<Pass> = std::iter::from_fn(|| alive.try_enter()).take(FEW + 1).collect();
+        assert_eq!(others.len(), FEW + 1);
+        // Further commands do not make it any younger.
+        dead.sent(Instant::now());
+        assert!(gates.is_silent("DEAD"));
+    }
+
+    #[test]
+    fn the_first_answer_lets_all_in_who_wait() {
+        let gate = Gates::default().of("BACK");
+        gate.sent(long_ago());
+        let mut inside: Vec<Pass> = std::iter::from_fn(|| gate.try_enter()).collect();
+        let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(gate.enter())).collect();
+        assert!(waiting.iter_mut().all(|waiting| waiting.now_or_never().is_none()));
+        inside.pop();
+        let entered = waiting.iter_mut().filter_map(|waiting| waiting.now_or_never());
+        let entered: Vec<Pass> = entered.collect();
+        assert_eq!(entered.len(), 1, "one left");
+        gate.answered();
+        assert!(!gate.is_silent());
+        let entered: Vec<Pass> =
+            waiting[1..].iter_mut().filter_map(|waiting| waiting.now_or_never()).collect();
+        assert_eq!(entered.len(), 2);
+    }
+
+    #[test]
+    fn gates_that_nobody_uses_are_forgotten() {
+        let gates = Gates::default();
+        let used = gates.of("used");
+        for n in 0..2 * MOST_IDLE {
+            gates.of(&n.to_string());
+        }
+        assert!(lock(&gates.0).len() <= MOST_IDLE);
+        assert!(Arc::ptr_eq(&used, &gates.of("used")));
+    }
+}

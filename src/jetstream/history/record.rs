@@ -1,0 +1,215 @@
+//! Writing events to the history.
+//!
+//! An event's id is its `Nats-Msg-Id`, and all outcomes of an execution share one, so the stream itself
+//! refuses a second. It remembers ids for its duplicate window only. An outcome may have been sent by
+//! whoever had the execution before us, from its claim on; once that is longer ago than the stream is sure
+//! to remember, the history is first searched for one.
+//!
+//! An event that the stream refuses for good is written without its bodies, and then in its least form. If
+//! the stream refuses that too, nothing is left that could be written: the event is given up, said, and
+//! counted as trouble.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::message::PublishMessage;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use tracing::{error, warn};
+
+use super::History;
+use super::headers::event_headers;
+use crate::clock;
+use crate::execution::{Execution, ExecutionStatus};
+use crate::jetstream::event::{Event, policy};
+use crate::jetstream::names;
+use crate::jetstream::publish::{Earlier, Fate, Publishing, Sent, until_known};
+use crate::jetstream::writes::Place;
+
+/// What became of an event that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// It is in the history.
+    New,
+    /// The history had one with its id already, ours or another instance's.
+    Duplicate,
+    /// The stream refuses it even in its least form: it is in nobody's history.
+    Lost,
+}
+
+/// An event under way.
+struct Recording<'a> {
+    history: &'a History,
+    execution: &'a Execution,
+    event: Event<'a>,
+    headers: HeaderMap,
+    body: Bytes,
+    form: Form,
+}
+
+/// How much of an event is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Whole,
+    WithoutBodies,
+    Least,
+}
+
+impl History {
+    /// Writes an event; returns once the stream has it, however long that takes, or refuses its least
+    /// form. Cancelling leaves it written or not.
+    pub async fn record(&self, execution: &Execution) -> Recorded {
+        let subject = names::execution_subject(execution.status.event(), execution.schedule_id);
+        let (headers, body) = encode(execution);
+        let mut recording = Recording {
+            history: self,
+            execution,
+            event: Event::new(&self.js, &self.writes, Place::Executions, subject),
+            headers,
+            body,
+            form: Form::Whole,
+        };
+        let known = until_known(&mut recording, policy(Some(first_sent(execution)))).await;
+        match known.map(|known| known.fate) {
+            Ok(Fate::Stored { duplicate: false }) => Recorded::New,
+            Ok(Fate::Stored { duplicate: true }) => Recorded::Duplicate,
+            Ok(fate) => {
+                let (execution_id, reason) = (execution.id, format!("{fate:?}"));
+                error!(%execution_id, reason, "history refuses an event in its least form: it is lost");
+                recording.event.lost(&reason);
+                Recorded::Lost
+            }
+            // Whom it is trusted to does not matter: it is the same event whoever writes it.
+            Err(_) => Recorded::Lost,
+        }
+    }
+
+    /// How long the stream is sure to drop a copy by itself: half of its duplicate window, for the rest
+    /// is on the way.
+    fn remembered(&self) -> Duration {
+        Duration::from_millis(self.window_ms.load(Ordering::Relaxed)) / 2
+    }
+}
+
+/// Since when anybody may have sent an event: not before the execution was claimed.
+fn first_sent(execution: &Execution) -> DateTime<Utc> {
+    let times = [execution.timings.claimed_at, execution.started_at];
+    times.into_iter().flatten().fold(execution.time, DateTime::min)
+}
+
+/// Whether a final event is in the history whose execution has this one as its latest: a correction comes
+/// behind the outcome that it corrects.
+fn is_there(event: &Execution, latest: &Execution) -> bool {
+    latest.event_id == event.event_id || event.status != ExecutionStatus::Corrected
+}
+
+fn encode(execution: &Execution) -> (HeaderMap, Bytes) {
+    let body = serde_json::to_vec(execution).unwrap_or_default();
+    (event_headers(execution), body.into())
+}
+
+impl Publishing for Recording<'_> {
+    type Place = ();
+
+    fn is_connected(&self) -> bool {
+        self.event.is_connected()
+    }
+
+    async fn enter(&self, _: &(impl Fn() -> bool + Sync)) -> Option<()> {
+        Some(())
+    }
+
+    async fn search(&self, since: DateTime<Utc>) -> Earlier {
+        // A second event that says no outcome changes nothing.
+        let age = (clock::now() - since).to_std().unwrap_or_default();
+        if !self.execution.status.is_final() || age < self.history.remembered() {
+            return Earlier::Remembered;
+        }
+        match self.history.outcome(self.execution.id).await {
+            Ok(Some(latest)) if is_there(self.execution, &latest) => Earlier::Stored,
+            Ok(_) => Earlier::Remembered,
+            Err(error) => Earlier::Unknown(error.to_string()),
+        }
+    }
+
+    async fn send(&self, may: &(impl Fn() -> bool + Sync)) -> Sent {
+        if !may() {
+            return Sent::Withheld;
+        }
+        let message = PublishMessage::build().payload(self.body.clone());
+        self.event.send(message.headers(self.headers.clone())).await
+    }
+
+    fn reduce(&mut self, reason: &str) -> bool {
+        let (form, lesser) = match self.form {
+            Form::Whole => (Form::WithoutBodies, self.execution.without_bodies()),
+            Form::WithoutBodies => (Form::Least, self.execution.least()),
+            Form::Least => return false,
+        };
+        warn!(execution_id = %self.execution.id, reason, ?form, "history refuses an event; trying a lesser form");
+        self.form = form;
+        (self.headers, self.body) = encode(&lesser);
+        true
+    }
+
+    fn failed(&mut self, sent: &Sent) {
+        if let Some(error) = self.event.failed(sent) {
+            warn!(execution_id = %self.execution.id, error, "history cannot be written; trying on");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn event(text: &str) -> Execution {
+        let (id, at) = (Uuid::from_u128(1), "2026-01-01T00:00:05Z");
+        let event = json!({
+            "id": id, "event_id": "e", "time": at, "schedule_id": id, "schedule_name": text,
+            "created_by": text, "scheduled_for": at, "status": "failed", "attempt_number": 1,
+            "correlation_id": text, "command_sent": text, "command_payload": { "text": text },
+            "response_payload": text, "response_event": text, "error_message": text,
+            "error_type": text, "cancelled_by": text, "triggered_by": text, "unheard_of": text,
+            "started_at": "2026-01-01T00:00:03Z",
+            "timings": { "claimed_at": "2026-01-01T00:00:02Z", "unheard_of": text },
+            "lock_id": { "instance": id, "revision": 1 },
+        });
+        serde_json::from_str(&event.to_string()).unwrap()
+    }
+
+    #[test]
+    fn the_least_form_is_small_however_long_its_texts_are() {
+        for text in ["x".repeat(100_000), "\u{1}é".repeat(100_000)] {
+            let (headers, body) = encode(&event(&text).least());
+            let headers: usize =
+                headers.iter().flat_map(|(_, values)| values).map(|v| v.as_str().len()).sum();
+            assert!(body.len() + headers < 16_384, "{} {headers}", body.len());
+            let read: Execution = serde_json::from_slice(&body).unwrap();
+            assert!(read.truncated && read.error_message.unwrap().ends_with('…'));
+        }
+        let short = event("short");
+        assert_eq!(short.least().error_message, short.error_message);
+    }
+
+    #[test]
+    fn an_event_may_have_been_sent_since_its_execution_was_claimed() {
+        assert_eq!(first_sent(&event("")).to_rfc3339(), "2026-01-01T00:00:02+00:00");
+    }
+
+    #[test]
+    fn a_correction_is_not_there_because_what_it_corrects_is() {
+        let skipped = event("");
+        let corrected = Execution {
+            status: ExecutionStatus::Corrected,
+            event_id: "c".to_owned(),
+            ..skipped.clone()
+        };
+        assert!(is_there(&skipped, &skipped) && is_there(&corrected, &corrected));
+        assert!(is_there(&skipped, &corrected) && !is_there(&corrected, &skipped));
+    }
+}
