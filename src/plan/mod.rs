@@ -25,6 +25,7 @@ use chrono::{DateTime, Duration, Utc};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use crate::moment::Moment as _;
 use crate::schedule::{
     Attempt, CatchUp, DeliveryMode, Ending, Manual, Origin, Overlap, Phase, Report, Schedule,
     SkippedRange, Status,
@@ -98,7 +99,7 @@ pub fn plan(
 ) -> Option<Plan> {
     let mut plan = Plan::of(schedule.clone());
     let me = view.me();
-    let claimed = Phase::Claimed { by: me, at: now, until: now + lease };
+    let claimed = Phase::Claimed { by: me, at: now, until: now.later(lease) };
     for attempt in &mut plan.schedule.attempts {
         if let Some((since, report)) = overdue(schedule, attempt, now, view) {
             attempt.phase = Phase::Reported { by: me, since, report: Box::new(report) };
@@ -125,7 +126,7 @@ pub fn plan(
                 let mine = *by == me && view.is_running(attempt.execution_id);
                 if !mine && (abandoned(*by, attempt.execution_id, view) || *until <= now) {
                     // The first claim's time stays: the command may have been sent since then.
-                    attempt.phase = Phase::Claimed { by: me, at: *at, until: now + lease };
+                    attempt.phase = Phase::Claimed { by: me, at: *at, until: now.later(lease) };
                     attempt.token =
                         attempt.token.take().or_else(|| token(schedule, attempt.execution_id));
                     plan.recover.push(attempt.clone());
@@ -150,7 +151,7 @@ pub fn plan(
             plan.each_occurrence(trigger, next, now, me, &claimed);
         } else if due <= now {
             plan.occurrences(trigger, next, now, me, &claimed);
-        } else if due <= now + lead(&plan.schedule, view) {
+        } else if due <= now.later(lead(&plan.schedule, view)) {
             plan.fire_at(next, &claimed);
             plan.go_on(trigger, next);
         }
@@ -169,7 +170,7 @@ pub fn plan(
 fn purge_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
     let kept = schedule.status == Status::Deleted && !schedule.purge;
     let deleted_at = schedule.deleted_at.filter(|_| kept && schedule.attempts.is_empty())?;
-    deleted_at.checked_add_signed(view.deleted_retention())
+    Some(deleted_at.later(view.deleted_retention()))
 }
 
 /// Whether a waiting attempt is made when its time comes. A run by hand is, whatever the schedule
@@ -246,10 +247,10 @@ fn lost_at(attempt: &Attempt, view: &impl View) -> Option<(DateTime<Utc>, bool)>
         return None;
     };
     let listening = view.listening_since();
-    let deadline = deadline.max(listening + (deadline - since).min(RECONNECTING));
-    let silent = heartbeat_seconds
-        .zip(heard_at)
-        .map(|(seconds, heard_at)| heard_at.max(listening) + Duration::seconds(i64::from(seconds)));
+    let deadline = deadline.max(listening.later((deadline - since).min(RECONNECTING)));
+    let silent = heartbeat_seconds.zip(heard_at).map(|(seconds, heard_at)| {
+        heard_at.max(listening).later(Duration::seconds(i64::from(seconds)))
+    });
     Some(silent.filter(|silent| *silent < deadline).map_or((deadline, true), |at| (at, false)))
 }
 
@@ -314,11 +315,7 @@ fn abandoned(by: Uuid, execution: Uuid, view: &impl View) -> bool {
 
 /// When to call [`plan`] for a schedule: `None` if only a change of the record can bring work.
 pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
-    // A date that somebody wrote by hand may lie at the end of time.
-    let polite = |at: DateTime<Utc>| {
-        at.checked_add_signed(view.delay(schedule.id, schedule.needs))
-            .unwrap_or(DateTime::<Utc>::MAX_UTC)
-    };
+    let polite = |at: DateTime<Utc>| at.later(view.delay(schedule.id, schedule.needs));
     let room = room(schedule);
     let attempts = schedule.attempts.iter().filter_map(|attempt| match &attempt.phase {
         Phase::Waiting { due_at } => {
@@ -339,8 +336,8 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
         Phase::Running { .. } => lost_at(attempt, view).map(|(at, _)| polite(at)),
         Phase::Skipped { .. } | Phase::Corrected { .. } | Phase::Reported { .. } => None,
     });
-    let occurrence =
-        next_occurrence(schedule).map(|next| polite(schedule.due(next) - lead(schedule, view)));
+    let occurrence = next_occurrence(schedule)
+        .map(|next| polite(schedule.due(next).earlier(lead(schedule, view))));
     let backfill = schedule.backfill.as_ref().filter(|_| {
         schedule.fires() && schedule.attempts.len() < MAX_ATTEMPTS && capacity(schedule) > 0
     });
@@ -349,6 +346,8 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
     attempts.chain(occurrence).chain(backfill).chain(purge).min()
 }
 
+#[cfg(test)]
+mod extremes;
 #[cfg(test)]
 mod jitter;
 #[cfg(test)]
