@@ -50,5 +50,6 @@ pub mod schedule;
 pub mod service;
 pub mod stop;
 pub mod stored;
+mod text;
 pub mod trace_context;
 pub mod trigger;
