@@ -22,6 +22,7 @@ use async_nats::jetstream;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use self::error::Complaints;
 use self::schedules::RecentlyShown;
 use crate::health::Health;
 use crate::index::Index;
@@ -66,6 +67,8 @@ pub struct Api {
     pub health: Arc<Health>,
     /// What it counts.
     pub metrics: Arc<Metrics>,
+    /// What the log has been told lately of requests that were not done.
+    pub complaints: Complaints,
     /// How schedules are shown that were asked for lately.
     pub recent: RecentlyShown,
 }

@@ -263,8 +263,8 @@ impl Http {
             let answer = tokio::time::timeout(self.config.timeout, task).await;
             answer.map(|joined| {
                 joined.unwrap_or_else(|error| {
-                    tracing::error!(%error, "a request broke off");
-                    Err(ApiError::new(Code::Internal, "the request broke off: see the log"))
+                    let error = ApiError::internal(format!("the request broke off: {error}"));
+                    Err(error.told(operation.name, caller, &api.complaints))
                 })
             })
         } else {

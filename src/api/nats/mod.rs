@@ -17,6 +17,7 @@ use super::reply::ErrorReply;
 use super::{Api, Caller};
 use crate::jetstream::names;
 use crate::schedule::FieldFault;
+use crate::text::short;
 pub use endpoints::{Endpoint, endpoints};
 pub use requests::Requests;
 
@@ -67,8 +68,8 @@ fn encode(result: Result<Bytes, ApiError>, caller: &Caller) -> (HeaderMap, Bytes
         Ok(body) => (headers, body),
         Err(error) => {
             debug!(code = ?error.code, error = error.message, request_id = caller.request_id, "request refused");
-            // Headers are one line of text.
-            let text = error.message.replace(char::is_control, " ");
+            // Headers are one line of text, and the body has all of it.
+            let text = short(error.message.replace(char::is_control, " "));
             headers.insert(names::SERVICE_ERROR, text);
             headers.insert(names::SERVICE_ERROR_CODE, error.code.status().to_string());
             let reply = ErrorReply {

@@ -172,7 +172,7 @@ impl Memo {
 
     fn encode(&self) -> Result<Bytes, ApiError> {
         let encoded = serde_json::to_vec(self).map(Bytes::from);
-        encoded.map_err(|error| ApiError::new(Code::Internal, error.to_string()))
+        encoded.map_err(ApiError::internal)
     }
 }
 
