@@ -13,12 +13,14 @@
 //!
 //! A crash during any of this leaves a record that somebody wrote completely, or the one before.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use async_nats::jetstream;
-use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use bytes::Bytes;
@@ -27,7 +29,7 @@ use uuid::Uuid;
 use super::frontier::Frontier;
 use super::writes::{Place, Writes};
 use super::{WriteError, names};
-use crate::schedule::{Room, Schedule};
+use crate::schedule::{Room, Schedule, TooLarge};
 
 /// What a key holds, read from the leader.
 #[derive(Clone, Debug)]
@@ -127,9 +129,10 @@ impl Store {
     /// # Errors
     /// See [`WriteError`]; `Unknown` is not settled here.
     pub async fn put(&self, key: &str, value: Bytes, expected: u64) -> Result<u64, WriteError> {
+        let bytes = value.len();
         let message =
             PublishMessage::build().payload(value).expected_last_subject_sequence(expected);
-        self.send(key, message).await
+        self.send(key, bytes, message).await
     }
 
     /// Writes a key at an expected revision, to be forgotten after `ttl` (whole seconds).
@@ -143,8 +146,9 @@ impl Store {
         expected: u64,
         ttl: Duration,
     ) -> Result<u64, WriteError> {
+        let bytes = value.len();
         let message = PublishMessage::build().payload(value).ttl(ttl);
-        self.send(key, message.expected_last_subject_sequence(expected)).await
+        self.send(key, bytes, message.expected_last_subject_sequence(expected)).await
     }
 
     /// Writes a key on condition that another key still has a given revision.
@@ -158,11 +162,12 @@ impl Store {
         other: &str,
         other_revision: u64,
     ) -> Result<u64, WriteError> {
+        let bytes = value.len();
         let message = PublishMessage::build()
             .payload(value)
             .expected_last_subject_sequence(other_revision)
             .header(names::EXPECTED_SUBJECT, names::key_subject(other).as_str());
-        self.send(key, message).await
+        self.send(key, bytes, message).await
     }
 
     /// Deletes a key at an expected revision, leaving a marker for those who watch.
@@ -177,24 +182,40 @@ impl Store {
             // Long enough for a watcher that is cut off; one that misses it is put right by the first
             // write that it tries.
             .ttl(Duration::from_secs(3600));
-        self.send(key, message).await
+        self.send(key, 0, message).await
     }
 
-    async fn send(&self, key: &str, message: PublishMessage) -> Result<u64, WriteError> {
+    async fn send(
+        &self,
+        key: &str,
+        bytes: usize,
+        message: PublishMessage,
+    ) -> Result<u64, WriteError> {
         let sent = match self.js.send_publish(names::key_subject(key), message).await {
             Ok(ack) => ack.await,
             Err(error) => Err(error),
         };
-        // Then it is not the bucket that refuses.
-        let is_too_large =
-            sent.as_ref().is_err_and(|error| error.kind() == PublishErrorKind::MaxPayloadExceeded);
-        let sent = sent.map_err(WriteError::from);
+        let sent = match sent {
+            // Its author can mend that, whoever refuses it.
+            Err(error) if is_too_large(&error) => Err(self.too_large(bytes).await.into()),
+            sent => sent.map_err(WriteError::from),
+        };
         match &sent {
             Ok(_) => self.writes.done(Place::Schedules),
-            Err(error) if !is_too_large => self.writes.failed(Place::Schedules, error),
-            Err(_) => {}
+            Err(error) => self.writes.failed(Place::Schedules, error),
         }
         Ok(sent?.sequence)
+    }
+
+    /// What is said of a value that the server, or the bucket as it is configured now, does not take.
+    async fn too_large(&self, bytes: usize) -> TooLarge {
+        let limit = match self.stream.get_info().await {
+            Ok(info) => usize::try_from(info.config.max_message_size).ok().filter(|most| *most > 0),
+            Err(_) => None,
+        };
+        let max_payload = limit.unwrap_or(usize::MAX).min(self.client.max_payload());
+        let most = Room::of(max_payload).record();
+        TooLarge { what: "the record", bytes, most, max_payload }
     }
 
     /// Writes a record at the revision it was decided from, and settles an unknown outcome.
@@ -217,12 +238,14 @@ impl Store {
             let unknown = match self.put(&key, value.clone(), expected).await {
                 Ok(revision) => return Ok(Written { revision, sent }),
                 Err(WriteError::Conflict) => WriteError::Conflict,
-                // The server that we are connected to now takes less.
-                Err(WriteError::Refused(_)) if value.len() > self.room().record() => {
-                    value = self.encode(schedule)?;
+                // The server that we are connected to now takes less, or the bucket does.
+                Err(WriteError::TooLarge(found)) if value.len() > found.most => {
+                    value = Room::of(found.max_payload).fit(schedule, encode(schedule)?)?.into();
                     continue;
                 }
-                Err(error @ WriteError::Refused(_)) => return Err(error),
+                Err(error @ (WriteError::Refused(_) | WriteError::TooLarge(_))) => {
+                    return Err(error);
+                }
                 Err(error) => error,
             };
             match Box::pin(self.read(&key)).await {
@@ -253,6 +276,14 @@ impl Store {
 /// `Refused` if it cannot be encoded, which no valid record does.
 fn encode(schedule: &Schedule) -> Result<Vec<u8>, WriteError> {
     serde_json::to_vec(schedule).map_err(|error| WriteError::Refused(error.to_string()))
+}
+
+/// Whether a write was refused for its size.
+fn is_too_large(error: &PublishError) -> bool {
+    let refused = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
+    error.kind() == PublishErrorKind::MaxPayloadExceeded
+        || refused.map(jetstream::Error::error_code)
+            == Some(ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM)
 }
 
 /// Whether a stored record was written by the same write as `schedule`.
