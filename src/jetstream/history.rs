@@ -5,6 +5,7 @@
 //! bodies of one page are fetched. The index drops what the stream's own limits drop, in the same
 //! order: the oldest overall, and the oldest of a subject that has more than its share.
 
+mod awaited;
 mod headers;
 mod queries;
 
@@ -26,6 +27,8 @@ use super::writes::{Place, Writes};
 use super::{WriteError, names};
 use crate::execution::Execution;
 use crate::history_index::{HistoryIndex, Limits};
+use awaited::Awaited;
+pub use awaited::{MAX_WAITING, Waiter};
 use headers::{event, event_headers};
 pub use queries::QueryError;
 
@@ -56,6 +59,7 @@ pub struct History {
     index: Arc<RwLock<HistoryIndex>>,
     loaded: state::Receiver<bool>,
     writes: Arc<Writes>,
+    awaited: Arc<Awaited>,
 }
 
 impl History {
@@ -72,7 +76,8 @@ impl History {
         let stream = js.get_stream(names::EXECUTIONS_STREAM).await?;
         let index = HistoryIndex::new(limits(&stream.cached_info().config));
         let (sender, loaded) = state::channel(false);
-        let history = Self { js, stream, index: Arc::new(RwLock::new(index)), loaded, writes };
+        let (index, awaited) = (Arc::new(RwLock::new(index)), Awaited::new());
+        let history = Self { js, stream, index, loaded, writes, awaited };
         tokio::spawn(history.clone().follow(sender, stop));
         Ok(history)
     }
@@ -192,7 +197,12 @@ impl History {
                         let sequence = position.stream_sequence;
                         let headers = message.headers.as_ref();
                         match event(sequence, &message.subject, headers, position.published) {
-                            Some(event) => self.write(|index| index.apply(event)),
+                            Some(event) => {
+                                self.write(|index| index.apply(event));
+                                if event.status.is_final() {
+                                    self.awaited.tell(event.execution);
+                                }
+                            }
                             None => self.write(|index| index.apply_foreign(sequence)),
                         }
                     }

@@ -46,4 +46,5 @@ mod starting;
 mod statistics;
 mod structure;
 mod updates;
+mod waiting;
 mod workers;

@@ -40,6 +40,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::error::{ApiError, Code};
@@ -109,6 +110,8 @@ pub struct Http {
     query_kinds: Vec<HashMap<String, request::Kind>>,
     openapi: Bytes,
     permits: Arc<Semaphore>,
+    /// Requests that are not answered, whether they are worked on or wait.
+    under_way: TaskTracker,
     api: OnceLock<Arc<Api>>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
@@ -128,6 +131,7 @@ impl Http {
         let openapi = openapi::document(&routes, &operations, !config.tokens.is_empty());
         Arc::new(Self {
             permits: Arc::new(Semaphore::new(config.max_concurrent)),
+            under_way: TaskTracker::new(),
             tokens: RwLock::new(Arc::new(config.tokens.clone())),
             config,
             routes,
@@ -157,8 +161,8 @@ impl Http {
 
     /// Waits until no operation is under way.
     pub async fn idle(&self) {
-        let all = u32::try_from(self.config.max_concurrent).unwrap_or(u32::MAX);
-        let _ = self.permits.acquire_many(all).await;
+        self.under_way.close();
+        self.under_way.wait().await;
     }
 
     fn router(self: Arc<Self>) -> Router {
@@ -250,14 +254,19 @@ impl Http {
             let message = format!("{most} requests are under way, which is the limit");
             return Err(ApiError::new(Code::Unavailable, message));
         };
+        caller.permit.hold(permit);
+        let under_way = self.under_way.token();
+        // Whoever waits for those under way has said before that it stops.
         if self.health.phase() == Phase::Stopping {
             return Err(stopping());
         }
         let running = operation.run(api, caller, input);
         let answer = if operation.access.changes() {
+            let permit = caller.permit.clone();
             let task = tokio::spawn(async move {
                 let answer = running.await;
-                drop(permit);
+                permit.give_back();
+                drop(under_way);
                 answer
             });
             let answer = tokio::time::timeout(self.config.timeout, task).await;
@@ -269,7 +278,7 @@ impl Http {
             })
         } else {
             let answer = tokio::time::timeout(self.config.timeout, running).await;
-            drop(permit);
+            caller.permit.give_back();
             answer
         };
         answer.unwrap_or_else(|_| {

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use async_nats::{Client, HeaderMap, Message};
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::{debug, error};
 
 use super::error::{ApiError, Code};
@@ -30,12 +31,14 @@ async fn answer(
     client: &Client,
     endpoint: &Endpoint,
     stats: &micro::Counters,
+    permit: OwnedSemaphorePermit,
     message: Message,
 ) {
     let started = Instant::now();
     let caller = caller(endpoint, message.headers.as_ref());
     let (caller, result) = match caller {
         Ok(caller) => {
+            caller.permit.hold(permit);
             let caller = Arc::new(caller);
             let input = Input { given: Vec::new(), body: message.payload };
             let answer = endpoint.operation.run(api, &caller, input).await;
