@@ -116,7 +116,7 @@ impl Api {
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 }
-                Err(error @ WriteError::Refused(_)) => {
+                Err(error @ (WriteError::Refused(_) | WriteError::TooLarge(_))) => {
                     let _ = self.store.delete(&name_key, reservation).await;
                     return Err(error.into());
                 }
@@ -261,7 +261,9 @@ impl Api {
                 Ok(revision) => return Ok(revision),
                 Err(error) => error,
             };
-            if matches!(error, WriteError::Refused(_)) || Instant::now() >= deadline {
+            if matches!(error, WriteError::Refused(_) | WriteError::TooLarge(_))
+                || Instant::now() >= deadline
+            {
                 return Err(error);
             }
             match self.store.read(key).await {

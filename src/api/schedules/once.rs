@@ -91,7 +91,9 @@ impl Api {
                     match self.store.put_for(&memo_key, memo.encode()?, revision, REMEMBERED).await
                     {
                         Ok(written) => revision = written,
-                        Err(error @ WriteError::Refused(_)) => return Err(error.into()),
+                        Err(error @ (WriteError::Refused(_) | WriteError::TooLarge(_))) => {
+                            return Err(error.into());
+                        }
                         Err(error) if Instant::now() >= deadline => return Err(error.into()),
                         // Another was first, or ours is stored and we did not hear of it: look.
                         Err(_) => {
@@ -148,7 +150,7 @@ impl Api {
             let error = match self.store.put_for(key, done.clone(), revision, REMEMBERED).await {
                 Ok(_) => return Ok(()),
                 Err(error) if Instant::now() >= deadline => error,
-                Err(error @ WriteError::Refused(_)) => error,
+                Err(error @ (WriteError::Refused(_) | WriteError::TooLarge(_))) => error,
                 Err(_) => {
                     tokio::time::sleep(PAUSE).await;
                     let stored = self.store.read(key).await?;
