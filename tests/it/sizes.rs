@@ -218,6 +218,22 @@ async fn a_worker_s_report_is_taken_however_full_the_record_is() {
             bytes /= 2;
         }
     }
+    // Nor is there for further changes, which nobody can announce.
+    let audit = nats.js.get_stream("SCHEDULER_AUDIT").await.unwrap();
+    let mut config = audit.cached_info().config.clone();
+    config.sealed = true;
+    nats.js.update_stream(config).await.unwrap();
+    let pause = json!({ "schedule_id": id, "reason": "\u{1}".repeat(500) });
+    let mut pauses = 0;
+    let refused = loop {
+        let reply = nats.request("schedule.pause", &pause).await;
+        pauses += 1;
+        if reply.get("error").is_some() {
+            break reply["error"].clone();
+        }
+        assert!(pauses < 1000, "each adds to the record");
+    };
+    assert_eq!(refused["code"], "too_large", "{refused}");
     let stands = |expected: u64| {
         let nats = &nats;
         async move {
