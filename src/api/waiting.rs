@@ -39,11 +39,11 @@ impl Api {
         Ok(Some(Wait { waiter, deadline: Duration::from_millis(ms) }))
     }
 
-    /// The outcome, if it comes in time. While a caller waits, its request holds no permit and asks NATS for nothing.
+    /// The outcome, if it comes in time. While a caller waits, its request is not worked on and asks NATS for nothing.
     pub(super) async fn outcome(&self, wait: Option<Wait>, caller: &Caller) -> Option<Execution> {
         let Wait { waiter, deadline } = wait?;
         let deadline = Instant::now() + deadline;
-        caller.permit.give_back();
+        caller.permit.waits();
         tokio::select! {
             found = self.fetched(waiter) => Some(found),
             () = tokio::time::sleep_until(deadline) => None,

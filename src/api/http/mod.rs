@@ -110,6 +110,8 @@ pub struct Http {
     query_kinds: Vec<HashMap<String, request::Kind>>,
     openapi: Bytes,
     permits: Arc<Semaphore>,
+    /// Requests that wait, each of which keeps a connection from making room for a probe.
+    waiting: Arc<Semaphore>,
     /// Requests that are not answered, whether they are worked on or wait.
     under_way: TaskTracker,
     api: OnceLock<Arc<Api>>,
@@ -131,6 +133,9 @@ impl Http {
         let openapi = openapi::document(&routes, &operations, !config.tokens.is_empty());
         Arc::new(Self {
             permits: Arc::new(Semaphore::new(config.max_concurrent)),
+            waiting: Arc::new(Semaphore::new(
+                config.max_connections.saturating_sub(config.max_concurrent + 1),
+            )),
             under_way: TaskTracker::new(),
             tokens: RwLock::new(Arc::new(config.tokens.clone())),
             config,
@@ -254,7 +259,7 @@ impl Http {
             let message = format!("{most} requests are under way, which is the limit");
             return Err(ApiError::new(Code::Unavailable, message));
         };
-        caller.permit.hold(permit);
+        caller.permit.hold(permit, Some(Arc::clone(&self.waiting)));
         let under_way = self.under_way.token();
         // Whoever waits for those under way has said before that it stops.
         if self.health.phase() == Phase::Stopping {
@@ -265,7 +270,7 @@ impl Http {
             let permit = caller.permit.clone();
             let task = tokio::spawn(async move {
                 let answer = running.await;
-                permit.give_back();
+                permit.end();
                 drop(under_way);
                 answer
             });
@@ -278,7 +283,7 @@ impl Http {
             })
         } else {
             let answer = tokio::time::timeout(self.config.timeout, running).await;
-            caller.permit.give_back();
+            caller.permit.end();
             answer
         };
         answer.unwrap_or_else(|_| {

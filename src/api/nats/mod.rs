@@ -38,7 +38,7 @@ async fn answer(
     let caller = caller(endpoint, message.headers.as_ref());
     let (caller, result) = match caller {
         Ok(caller) => {
-            caller.permit.hold(permit);
+            caller.permit.hold(permit, None);
             let caller = Arc::new(caller);
             let input = Input { given: Vec::new(), body: message.payload };
             let answer = endpoint.operation.run(api, &caller, input).await;

@@ -258,7 +258,7 @@ impl Api {
                 tracing::info!(?operation, so_far, matched, "bulk operation under way");
             }
         }
-        caller.permit.give_back();
+        caller.permit.waits();
         super::let_pass(claimed_until).await;
         let (succeeded, refused) = (result.succeeded, result.refused);
         tracing::info!(?operation, succeeded, refused, dry_run, "bulk operation done");

@@ -92,7 +92,7 @@ impl Api {
                 pause(schedule, now, reason, &actor)
             })
             .await?;
-        caller.permit.give_back();
+        caller.permit.waits();
         super::let_claims_pass(&schedule).await;
         tracing::info!(schedule_id = %id, paused_by = actor, reason, "schedule paused");
         Ok(Reply::schedule(&schedule, caller))
