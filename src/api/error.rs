@@ -1,7 +1,7 @@
 //! Why a request was not done: few codes, one for each thing that a client would do next.
 //!
 //! An error has a message that everybody may read, and may have a private cause: what NATS said, what broke. The cause
-//! goes to the log, where the request's id finds it, and nowhere else. [`ApiError::told`] is where the two part, once
+//! goes to the log, where the request's id finds it, and nowhere else. `ApiError::told` is where the two part, once
 //! for each error, whatever carries the reply.
 
 use std::fmt::Display;

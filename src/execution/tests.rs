@@ -108,3 +108,21 @@ fn the_cut_of_a_message_is_marked() {
     assert_eq!(event.error_message.as_deref(), Some(message.as_str()));
     assert!(message.ends_with("... (200000 bytes)"), "{message}");
 }
+
+#[test]
+fn the_times_of_an_event_that_was_written_by_hand_can_be_shown_and_moved() {
+    let claim = Claim { instance: Uuid::max(), revision: 1 };
+    let mut event = Execution::started(&schedule("n"), &attempt("c"), claim, now());
+    let (first, last) = (DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC);
+    (event.time, event.scheduled_for) = (first, last);
+    (event.started_at, event.completed_at, event.retry_at) = (Some(first), Some(last), Some(last));
+    event.timings.sent_at = Some(first);
+    event.mend_instants();
+    let json = serde_json::to_string(&event).unwrap();
+    assert!(!json.contains("\"+") && !json.contains("\"-"), "{json}");
+    // The sum of any two spans that settings allow.
+    let _ = (
+        event.time - chrono::Duration::days(400),
+        event.scheduled_for + chrono::Duration::days(400),
+    );
+}

@@ -162,7 +162,7 @@ async fn those_who_wait_are_answered_before_the_service_ends() {
 }
 
 #[tokio::test]
-async fn an_outcome_that_is_there_already_is_not_waited_for() {
+async fn an_outcome_that_comes_in_time_is_in_the_reply_at_once() {
     let nats = Nats::start().await;
     let _service = nats.service().await;
     let id = nats.create(far("quick")).await;
