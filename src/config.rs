@@ -165,7 +165,11 @@ pub const SETTINGS: &[Setting] = &[
         "65",
         "How long a request over HTTP may take; a change goes on after it",
     ),
-    setting("API_MAX_CONCURRENT", "512", "Requests over HTTP under way at once"),
+    setting(
+        "API_MAX_CONCURRENT",
+        "512",
+        "Requests over HTTP worked on at once, without those that only wait",
+    ),
     setting(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "",

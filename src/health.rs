@@ -52,7 +52,7 @@ pub enum Phase {
 pub struct Health {
     phase: AtomicU8,
     /// When what is under way has to be answered.
-    ends_at: OnceLock<Instant>,
+    ends_at: state::Sender<Option<Instant>>,
     client: OnceLock<Client>,
     /// Over which requests come; none while that connection is made anew.
     requests: RwLock<Option<Client>>,
@@ -95,13 +95,19 @@ impl Health {
 
     /// Says that the instance stops, and how long it waits for what is under way.
     pub fn stops(&self, grace: Duration) {
-        let _ = self.ends_at.set(Instant::now() + grace.saturating_sub(LAST_ANSWERS));
+        let ends_at = Instant::now() + grace.saturating_sub(LAST_ANSWERS);
+        self.ends_at.send_if_modified(|known| known.replace(ends_at).is_none());
         self.phase.store(Phase::Stopping as u8, Ordering::SeqCst);
     }
 
-    /// When what is under way has to be answered, if the instance stops.
-    pub fn ends_at(&self) -> Option<Instant> {
-        self.ends_at.get().copied()
+    /// Returns when what is under way has to be answered, since the instance stops.
+    pub async fn last_answers(&self) {
+        let mut ends_at = self.ends_at.subscribe();
+        let stopping = ends_at.wait_for(Option::is_some).await.ok().and_then(|at| *at);
+        match stopping {
+            Some(at) => tokio::time::sleep_until(at.into()).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Says what is loaded and followed: the schedules, and the history.

@@ -12,7 +12,8 @@
 //! - [`trigger`]: cron, interval, once; when they are due.
 //! - [`schedule`]: the record and the check of what users write.
 //! - [`execution`]: outcomes and events.
-//! - [`stored`]: how stored values outlive versions.
+//! - [`stored`]: how stored values outlive versions; `text`: how what others make long is cut;
+//!   `moment`: moving an instant, past the end of time too.
 //! - [`plan`]: from a record and a time to what must be done and how the record should look.
 //!
 //! The rim acts:
@@ -42,6 +43,7 @@ pub mod index;
 pub mod jetstream;
 pub mod load;
 pub mod metrics;
+mod moment;
 #[cfg(feature = "otlp")]
 pub mod otlp;
 pub mod plan;
@@ -49,5 +51,6 @@ pub mod schedule;
 pub mod service;
 pub mod stop;
 pub mod stored;
+mod text;
 pub mod trace_context;
 pub mod trigger;

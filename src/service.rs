@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::api::Api;
+use crate::api::error::Complaints;
 use crate::api::http::{Http, HttpError};
 use crate::api::nats::Requests;
 use crate::api::schedules::RecentlyShown;
@@ -171,6 +172,7 @@ pub async fn serve(
         started_at: clock::now(),
         health: Arc::clone(&health),
         metrics: Arc::clone(&counts),
+        complaints: Complaints::default(),
         recent: RecentlyShown::default(),
     });
     tokio::select! {

@@ -1,12 +1,23 @@
 //! Why a request was not done: few codes, one for each thing that a client would do next.
+//!
+//! An error has a message that everybody may read, and may have a private cause: what NATS said, what broke. The cause
+//! goes to the log, where the request's id finds it, and nowhere else. `ApiError::told` is where the two part, once
+//! for each error, whatever carries the reply.
+
+use std::fmt::Display;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tracing::{debug, error, warn};
 
-use super::{Api, Checked};
+use super::{Api, Caller, Checked};
 use crate::jetstream::WriteError;
 use crate::jetstream::history::QueryError;
+use crate::jetstream::reminder::Reminder;
 use crate::schedule::{FieldFault, TooLarge, Unread};
+use crate::text::short;
 
 /// The stable names of errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -74,18 +85,67 @@ pub struct ApiError {
     /// For `invalid`: each fault. For others: what helps to go on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<FieldFault>,
+    /// For the log.
+    #[serde(skip)]
+    cause: Option<Box<str>>,
+}
+
+/// Which errors the log has had lately: what fails for a while fails for everybody who asks.
+#[derive(Debug, Default)]
+pub struct Complaints(Mutex<Reminder>);
+
+impl Complaints {
+    fn is_due(&self, message: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_due(message, Instant::now())
+    }
 }
 
 impl ApiError {
     /// An error without details.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: Vec::new() }
+        Self { code, message: message.into(), details: Vec::new(), cause: None }
+    }
+
+    /// `internal`: the service broke over `cause`.
+    pub(crate) fn internal(cause: impl Display) -> Self {
+        let message = "the service has failed at this; its log says why";
+        Self::new(Code::Internal, message).because(cause)
+    }
+
+    /// The same with a private cause.
+    fn because(mut self, cause: impl Display) -> Self {
+        self.cause = Some(short(cause.to_string()).into());
+        self
+    }
+
+    /// What `caller` is told, without the private cause, which goes to the log: every `internal` one, others once in a
+    /// while.
+    #[must_use]
+    pub(crate) fn told(
+        mut self,
+        operation: &str,
+        caller: &Caller,
+        complaints: &Complaints,
+    ) -> Self {
+        let Some(cause) = self.cause.take() else { return self };
+        let (request_id, message) = (&caller.request_id, &self.message);
+        if self.code == Code::Internal {
+            let correlation_id = &caller.correlation_id;
+            error!(operation, request_id, correlation_id, cause, "request failed");
+            self.message = format!("{message}, under request id {request_id}");
+        } else if complaints.is_due(message) {
+            warn!(operation, request_id, cause, error = message, "request not done");
+        } else {
+            debug!(operation, request_id, cause, error = message, "request not done");
+        }
+        self
     }
 
     /// `invalid`, with all faults; the message names them too, for those who only see that.
     pub fn invalid(faults: Vec<FieldFault>) -> Self {
         let text: Vec<_> = faults.iter().map(ToString::to_string).collect();
-        Self { code: Code::Invalid, message: text.join("; "), details: faults }
+        let message = text.join("; ");
+        Self { details: faults, ..Self::new(Code::Invalid, message) }
     }
 
     /// `invalid`, for a request that could not be read as a whole: whoever mends it wants to hear of
@@ -130,18 +190,14 @@ impl From<WriteError> for ApiError {
         match error {
             WriteError::Conflict => Self::new(Code::Conflict, "somebody else changed it first"),
             WriteError::Unknown(_) | WriteError::NoStream => {
-                let message = format!(
-                    "NATS JetStream does not answer ({error}); it may or may not have been done"
-                );
-                Self::new(Code::Unavailable, message)
+                let message = "NATS JetStream does not answer; it may or may not have been done";
+                Self::new(Code::Unavailable, message).because(error)
             }
             WriteError::Passing(_) => {
-                let message = format!("NATS JetStream cannot take it now ({error}); try again");
-                Self::new(Code::Unavailable, message)
+                let message = "NATS JetStream cannot take it now; try again";
+                Self::new(Code::Unavailable, message).because(error)
             }
-            WriteError::Refused(reason) => {
-                Self::new(Code::Internal, format!("NATS refused the write: {reason}"))
-            }
+            WriteError::Refused(_) => Self::internal(format!("NATS: {error}")),
             WriteError::TooLarge(too_large) => too_large.into(),
         }
     }
@@ -165,6 +221,12 @@ impl From<TooLarge> for ApiError {
 
 impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
-        Self::new(Code::Unavailable, error.to_string())
+        match error {
+            QueryError::Loading => Self::new(Code::Unavailable, error.to_string()),
+            QueryError::Unavailable(cause) => {
+                let message = "NATS JetStream does not answer for the history; try again";
+                Self::new(Code::Unavailable, message).because(cause)
+            }
+        }
     }
 }

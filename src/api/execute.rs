@@ -1,7 +1,7 @@
 //! Sending one command at once, without a schedule of its own.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -61,7 +61,7 @@ impl Api {
     /// is killed the next moment.
     ///
     /// # Errors
-    /// `invalid`, `too_large`, `unavailable`.
+    /// `invalid`, `too_large`, `limit_exceeded` (too many callers wait), `unavailable`.
     pub async fn execute_immediate(
         &self,
         request: ExecuteImmediate,
@@ -71,6 +71,10 @@ impl Api {
         let (mut schedule, trigger) =
             self.check_immediate(&request, &actor, &caller.correlation_id)?;
         schedule.trace = caller.trace;
+        let schedule_id = schedule.id;
+        let due = schedule.next_run_at.unwrap_or(schedule.created_at);
+        let execution_id = execution_id(schedule_id, due, 1);
+        let wait = self.wait_for(execution_id, request.wait_ms.unwrap_or(0))?;
         self.store.room().admits(None, &schedule)?;
         let deadline = Instant::now() + super::WRITE_PATIENCE;
         let written = match self.store.write(&schedule, 0, deadline).await {
@@ -79,9 +83,6 @@ impl Api {
             Err(WriteError::Conflict) => None,
             Err(error) => return Err(error.into()),
         };
-        let schedule_id = schedule.id;
-        let due = schedule.next_run_at.unwrap_or(schedule.created_at);
-        let execution_id = execution_id(schedule_id, due, 1);
         let target = schedule.spec.target_command.as_str();
         tracing::info!(%execution_id, target, created_by = actor, "command accepted");
         let warning = self.target_warning(&schedule).await;
@@ -89,8 +90,7 @@ impl Api {
             let (schedule, trigger) = (Arc::new(schedule), Arc::new(trigger));
             self.index.insert(Entry { revision: written.revision, schedule, trigger });
         }
-        let wait = Duration::from_millis(request.wait_ms.unwrap_or(0));
-        let execution = self.outcome_within(execution_id, wait).await;
+        let execution = self.outcome(wait, caller).await;
         let links = Links { schedule: None, ..Links::execution(execution_id, schedule_id) };
         let mut reply =
             Reply::new(Triggered { schedule_id, execution_id, execution }, caller).links(links);

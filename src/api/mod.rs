@@ -10,11 +10,13 @@ pub mod executions;
 pub mod http;
 pub mod nats;
 pub mod operations;
+pub mod permit;
 pub mod reply;
 pub mod reports;
 pub mod schedules;
 pub mod statistics;
 pub mod status;
+mod waiting;
 
 use std::sync::Arc;
 
@@ -22,6 +24,8 @@ use async_nats::jetstream;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use self::error::Complaints;
+use self::permit::Permit;
 use self::schedules::RecentlyShown;
 use crate::health::Health;
 use crate::index::Index;
@@ -66,6 +70,8 @@ pub struct Api {
     pub health: Arc<Health>,
     /// What it counts.
     pub metrics: Arc<Metrics>,
+    /// What the log has been told lately of requests that were not done.
+    pub complaints: Complaints,
     /// How schedules are shown that were asked for lately.
     pub recent: RecentlyShown,
 }
@@ -89,6 +95,8 @@ pub struct Caller {
     pub message_id: Option<String>,
     /// The request's `traceparent`.
     pub trace: Option<TraceContext>,
+    /// Under which the request is worked on.
+    pub permit: Permit,
 }
 
 impl Caller {
@@ -126,6 +134,7 @@ impl Caller {
             request_id: header(names::REQUEST_ID).unwrap_or_else(fresh_id),
             message_id: header(names::MESSAGE_ID).or_else(|| header(IDEMPOTENCY_KEY)),
             trace: get(names::TRACEPARENT).and_then(Result::ok).and_then(TraceContext::parse),
+            permit: Permit::default(),
         };
         if faults.is_empty() { Ok(caller) } else { Err(faults) }
     }
@@ -138,6 +147,7 @@ impl Caller {
             request_id: fresh_id(),
             message_id: None,
             trace: None,
+            permit: Permit::default(),
         }
     }
 

@@ -1,16 +1,19 @@
 //! The operations: one function each, whatever carries the request.
 
+use std::any::Any;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::error::{ApiError, Code};
+use super::error::ApiError;
 use super::reply::{PageLinks, Reply};
 use super::{Api, Caller, Checked};
 use crate::schedule::parse_fields_with;
@@ -90,8 +93,21 @@ impl Operation {
         caller: &Arc<Caller>,
         input: Input,
     ) -> BoxFuture<'static, Result<Answer, ApiError>> {
-        (self.handler)(Arc::clone(api), Arc::clone(caller), input)
+        let (api, caller, name) = (Arc::clone(api), Arc::clone(caller), self.name);
+        let running = (self.handler)(Arc::clone(&api), Arc::clone(&caller), input);
+        Box::pin(async move {
+            let ended = AssertUnwindSafe(running).catch_unwind().await;
+            let answer = ended.unwrap_or_else(|panic| Err(ApiError::internal(panicked(&*panic))));
+            answer.map_err(|error| error.told(name, &caller, &api.complaints))
+        })
     }
+}
+
+/// What a panic said.
+fn panicked(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panic: {}", text.unwrap_or("of an unknown kind"))
 }
 
 /// All operations.
@@ -292,8 +308,7 @@ where
                 pages.link(pagination);
             }
             let mut body = Vec::with_capacity(USUAL_REPLY);
-            serde_json::to_writer(&mut body, &reply)
-                .map_err(|error| ApiError::new(Code::Internal, error.to_string()))?;
+            serde_json::to_writer(&mut body, &reply).map_err(ApiError::internal)?;
             let Reply { links, revision, .. } = reply;
             Ok(Answer { body: body.into(), location: links.itself, revision })
         })

@@ -14,7 +14,11 @@ pub use outcome::{ErrorType, MAX_KEPT_BYTES, Outcome, Response};
 
 use crate::schedule::{Attempt, Payload, Schedule, SkippedRange, Values, mend_instant, render};
 use crate::stored::{Kept, Unknown, format, keeps_unknown};
+use crate::text::{LONG, SHORT, cut};
 use crate::trace_context::TraceContext;
+
+/// Most bytes of an event: two bodies, a long text, and short ones.
+pub const MAX_EVENT_BYTES: usize = 2 * MAX_KEPT_BYTES + LONG + 8 * SHORT + 4 * 1024;
 
 /// Where an execution is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -274,12 +278,15 @@ impl Execution {
         }
     }
 
-    /// Puts the times of a schedule in an event right that an earlier version wrote.
+    /// Puts the times in an event right that was written by hand or by an earlier version.
     pub fn mend_instants(&mut self) {
         let skipped = self.skipped.as_mut().map(|range| &mut range.last);
-        let of_the_schedule = [skipped, self.next_run_at.as_mut(), self.timings.due_at.as_mut()];
-        of_the_schedule.into_iter().flatten().for_each(mend_instant);
-        mend_instant(&mut self.scheduled_for);
+        let own = [&mut self.next_run_at, &mut self.started_at, &mut self.completed_at];
+        own.into_iter().chain([&mut self.retry_at]).flatten().chain(skipped).for_each(mend_instant);
+        let Timings { due_at, claimed_at, sent_at, acknowledged_at } = &mut *self.timings;
+        let way = [due_at, claimed_at, sent_at, acknowledged_at];
+        way.into_iter().flatten().for_each(mend_instant);
+        [&mut self.time, &mut self.scheduled_for].into_iter().for_each(mend_instant);
     }
 
     /// Ends an execution that [`Execution::started`] began.
@@ -316,6 +323,22 @@ impl Execution {
         self.duration_ms = self.started_at.map(|started| (now - started).num_milliseconds());
         self.time = now;
         self.event_id = event_id(self.id, self.status);
+        self.cut_texts();
+    }
+
+    /// Cuts what others may have made long, so that whatever they do the event can be stored: with its bodies it takes
+    /// at most [`MAX_EVENT_BYTES`].
+    fn cut_texts(&mut self) {
+        if let Some(ErrorType::Other(name)) = &mut self.error_type {
+            cut(name, SHORT);
+        }
+        if let Some(message) = &mut self.error_message {
+            cut(message, LONG);
+        }
+        let names = [&mut self.schedule_name, &mut self.created_by, &mut self.correlation_id];
+        let others = [&mut self.response_event, &mut self.triggered_by, &mut self.cancelled_by];
+        let others = others.into_iter().filter_map(Option::as_mut);
+        names.into_iter().chain(others).for_each(|text| cut(text, SHORT));
     }
 
     fn bare(
@@ -325,7 +348,7 @@ impl Execution {
         claim: Claim,
         now: DateTime<Utc>,
     ) -> Self {
-        Self {
+        let mut event = Self {
             id: attempt.execution_id,
             format: format::of_events(),
             event_id: event_id(attempt.execution_id, status),
@@ -359,7 +382,9 @@ impl Execution {
             timings: Timings { due_at: Some(schedule.due_at(attempt)), ..Timings::default() }
                 .into(),
             unknown: Unknown::default(),
-        }
+        };
+        event.cut_texts();
+        event
     }
 }
 
@@ -432,3 +457,6 @@ pub fn event_id(execution: Uuid, status: ExecutionStatus) -> String {
     };
     format!("{execution}.{event}")
 }
+
+#[cfg(test)]
+mod tests;

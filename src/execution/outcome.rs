@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// Largest payload or reply that the history keeps; a larger one is left out and marked so.
+use crate::text::short;
+
+/// Largest payload or reply that the history keeps, as JSON; a larger one is left out and marked so.
 pub const MAX_KEPT_BYTES: usize = 64 * 1024;
 
 /// Why an attempt failed; the names are stable and may be matched on.
@@ -126,6 +128,8 @@ impl Outcome {
 
     /// A failure, uncertain if an earlier try may have got through.
     pub fn failed_after(uncertain: bool, error_type: ErrorType, message: String) -> Self {
+        // It may say what a server said.
+        let message = short(message);
         Self::Failed { error_type, message, response: None, uncertain }
     }
 }
@@ -145,10 +149,12 @@ impl Response {
         if body.len() > MAX_KEPT_BYTES {
             return Self { payload: None, truncated: true };
         }
-        let payload = serde_json::from_slice(body)
+        let payload: Option<Box<RawValue>> = serde_json::from_slice(body)
             .or_else(|_| serde_json::value::to_raw_value(&String::from_utf8_lossy(body)))
             .ok()
             .filter(|_| !body.is_empty());
-        Self { payload, truncated: false }
+        // Bytes that are no JSON are more as a string.
+        let truncated = payload.as_ref().is_some_and(|json| json.get().len() > MAX_KEPT_BYTES);
+        Self { payload: payload.filter(|_| !truncated), truncated }
     }
 }

@@ -5,6 +5,7 @@
 //! bodies of one page are fetched. The index drops what the stream's own limits drop, in the same
 //! order: the oldest overall, and the oldest of a subject that has more than its share.
 
+mod awaited;
 mod headers;
 mod queries;
 mod record;
@@ -25,6 +26,8 @@ use super::audit::Audit;
 use super::names;
 use super::writes::Writes;
 use crate::history_index::{HistoryIndex, Limits};
+use awaited::Awaited;
+pub use awaited::{MAX_WAITING, Waiter};
 use headers::event;
 pub use queries::QueryError;
 pub use record::Recorded;
@@ -47,6 +50,7 @@ pub struct History {
     /// How long the stream remembers the ids of events, as it is set up now.
     window_ms: Arc<AtomicU64>,
     audit: Audit,
+    awaited: Arc<Awaited>,
 }
 
 impl History {
@@ -64,8 +68,9 @@ impl History {
         let index = HistoryIndex::new(limits(&stream.cached_info().config));
         let (sender, loaded) = state::channel(false);
         let audit = Audit::new(js.clone(), Arc::clone(&writes));
-        let (index, window_ms) = (Arc::new(RwLock::new(index)), Arc::default());
-        let history = Self { js, stream, index, loaded, writes, window_ms, audit };
+        let (index, awaited) = (Arc::new(RwLock::new(index)), Awaited::new());
+        let window_ms = Arc::default();
+        let history = Self { js, stream, index, loaded, writes, window_ms, audit, awaited };
         history.note_window(&history.stream.cached_info().config);
         tokio::spawn(history.clone().follow(sender, stop));
         Ok(history)
@@ -146,7 +151,12 @@ impl History {
                         let sequence = position.stream_sequence;
                         let headers = message.headers.as_ref();
                         match event(sequence, &message.subject, headers, position.published) {
-                            Some(event) => self.write(|index| index.apply(event)),
+                            Some(event) => {
+                                self.write(|index| index.apply(event));
+                                if event.status.is_final() {
+                                    self.awaited.tell(event.execution);
+                                }
+                            }
                             None => self.write(|index| index.apply_foreign(sequence)),
                         }
                     }

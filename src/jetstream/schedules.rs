@@ -14,12 +14,14 @@
 //!
 //! A crash during any of this leaves a value that somebody wrote completely, or the one before.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use async_nats::jetstream;
-use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use bytes::Bytes;
@@ -28,7 +30,7 @@ use uuid::Uuid;
 use super::frontier::Frontier;
 use super::writes::{self, Writes};
 use super::{WriteError, names};
-use crate::schedule::{Room, Schedule};
+use crate::schedule::{Room, Schedule, TooLarge};
 
 /// What a key holds, read from the leader.
 #[derive(Clone, Debug)]
@@ -142,12 +144,13 @@ impl Store {
     }
 
     async fn put(&self, at: Place<'_>, value: Bytes) -> Result<u64, WriteError> {
+        let bytes = value.len();
         let message = PublishMessage::build().payload(value);
         let message = match at.ttl {
             Some(ttl) => message.ttl(ttl),
             None => message,
         };
-        self.send(at.key, message.expected_last_subject_sequence(at.revision)).await
+        self.send(at.key, bytes, message.expected_last_subject_sequence(at.revision)).await
     }
 
     /// Writes a key on condition that another key still has a given revision.
@@ -161,11 +164,12 @@ impl Store {
         other: &str,
         other_revision: u64,
     ) -> Result<u64, WriteError> {
+        let bytes = value.len();
         let message = PublishMessage::build()
             .payload(value)
             .expected_last_subject_sequence(other_revision)
             .header(names::EXPECTED_SUBJECT, names::key_subject(other).as_str());
-        self.send(key, message).await
+        self.send(key, bytes, message).await
     }
 
     /// Deletes a key at an expected revision, leaving a marker for those who watch.
@@ -180,24 +184,40 @@ impl Store {
             // Long enough for a watcher that is cut off; one that misses it is put right by the first
             // write that it tries.
             .ttl(Duration::from_secs(3600));
-        self.send(key, message).await
+        self.send(key, 0, message).await
     }
 
-    async fn send(&self, key: &str, message: PublishMessage) -> Result<u64, WriteError> {
+    async fn send(
+        &self,
+        key: &str,
+        bytes: usize,
+        message: PublishMessage,
+    ) -> Result<u64, WriteError> {
         let sent = match self.js.send_publish(names::key_subject(key), message).await {
             Ok(ack) => ack.await,
             Err(error) => Err(error),
         };
-        // Then it is not the bucket that refuses.
-        let is_too_large =
-            sent.as_ref().is_err_and(|error| error.kind() == PublishErrorKind::MaxPayloadExceeded);
-        let sent = sent.map_err(WriteError::from);
+        let sent = match sent {
+            // Its author can mend that, whoever refuses it.
+            Err(error) if is_too_large(&error) => Err(self.too_large(bytes).await.into()),
+            sent => sent.map_err(WriteError::from),
+        };
         match &sent {
             Ok(_) => self.writes.done(writes::Place::Schedules),
-            Err(error) if !is_too_large => self.writes.failed(writes::Place::Schedules, error),
-            Err(_) => {}
+            Err(error) => self.writes.failed(writes::Place::Schedules, error),
         }
         Ok(sent?.sequence)
+    }
+
+    /// What is said of a value that the server, or the bucket as it is configured now, does not take.
+    async fn too_large(&self, bytes: usize) -> TooLarge {
+        let limit = match self.stream.get_info().await {
+            Ok(info) => usize::try_from(info.config.max_message_size).ok().filter(|most| *most > 0),
+            Err(_) => None,
+        };
+        let max_payload = limit.unwrap_or(usize::MAX).min(self.client.max_payload());
+        let most = Room::of(max_payload).record();
+        TooLarge { what: "the record", bytes, most, max_payload }
     }
 
     /// Writes a record at the revision it was decided from, and settles an unknown outcome.
@@ -213,11 +233,12 @@ impl Store {
         let key = names::schedule_key(schedule.id);
         let at = Place { key: &key, revision: expected, ttl: None };
         let is_ours = |stored: &[u8]| written_by(stored, schedule);
-        self.write_key(at, || self.encode(schedule), is_ours, deadline).await
+        let value = |room: Room| Ok(room.fit(schedule, encode(schedule)?)?.into());
+        self.write_key(at, value, is_ours, deadline).await
     }
 
     /// Writes a key at an expected revision, and settles an unknown outcome: `is_ours` knows a value of
-    /// this write by its token. `value` is asked again where it is refused: the server that we are
+    /// this write by its token. `value` is asked again where it is too large: the server that we are
     /// connected to then may take less.
     ///
     /// # Errors
@@ -227,11 +248,11 @@ impl Store {
     pub async fn write_key(
         &self,
         at: Place<'_>,
-        value: impl Fn() -> Result<Bytes, WriteError>,
+        value: impl Fn(Room) -> Result<Bytes, WriteError>,
         is_ours: impl Fn(&[u8]) -> bool,
         deadline: Instant,
     ) -> Result<Written, WriteError> {
-        let mut body = value()?;
+        let mut body = value(self.room())?;
         let mut doubt = None;
         let first_sent = Instant::now();
         loop {
@@ -243,19 +264,23 @@ impl Store {
             let mut pause = SOON;
             match &error {
                 WriteError::Unknown(reason) => doubt = Some(reason.clone()),
-                WriteError::Refused(_) if doubt.is_none() => {
-                    let lesser = value()?;
+                // The server that we are connected to now takes less, or the bucket does.
+                WriteError::TooLarge(found) if doubt.is_none() => {
+                    let lesser = value(Room::of(found.max_payload))?;
                     if lesser.len() >= body.len() {
                         return Err(error);
                     }
                     body = lesser;
                     continue;
                 }
+                WriteError::Refused(_) if doubt.is_none() => return Err(error),
                 WriteError::Passing(_) if doubt.is_none() && first_sent.elapsed() >= PASSING => {
                     return Err(error);
                 }
-                WriteError::Passing(_) | WriteError::Refused(_) => pause = LATER,
-                WriteError::Conflict | WriteError::NoStream | WriteError::TooLarge(_) => {}
+                WriteError::Passing(_) | WriteError::Refused(_) | WriteError::TooLarge(_) => {
+                    pause = LATER;
+                }
+                WriteError::Conflict | WriteError::NoStream => {}
             }
             match Box::pin(self.read(at.key)).await {
                 Ok(Some(stored)) if stored.revision > at.revision => {
@@ -285,6 +310,14 @@ impl Store {
 /// `Refused` if it cannot be encoded, which no valid record does.
 fn encode(schedule: &Schedule) -> Result<Vec<u8>, WriteError> {
     serde_json::to_vec(schedule).map_err(|error| WriteError::Refused(error.to_string()))
+}
+
+/// Whether a write was refused for its size.
+fn is_too_large(error: &PublishError) -> bool {
+    let refused = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
+    error.kind() == PublishErrorKind::MaxPayloadExceeded
+        || refused.map(jetstream::Error::error_code)
+            == Some(ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM)
 }
 
 /// Whether a stored record was written by the same write as `schedule`.

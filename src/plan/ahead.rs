@@ -9,6 +9,7 @@
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
+use crate::moment::Moment as _;
 use crate::schedule::{Attempt, Phase, Schedule, SkippedRange};
 use crate::trigger::Trigger;
 
@@ -30,7 +31,7 @@ pub struct ActedAhead {
 
 /// Whether a record has times that nobody can have acted on at `now`.
 pub fn is_ahead(schedule: &Schedule, now: DateTime<Utc>) -> bool {
-    let limit = now + MAX_AHEAD;
+    let limit = now.later(MAX_AHEAD);
     let recurs = schedule.spec.timing.schedule_type.recurs();
     recurs
         && (schedule.last_scheduled_for.is_some_and(|at| at > limit)
@@ -84,7 +85,7 @@ fn due_by(
     now: DateTime<Utc>,
 ) -> SkippedRange {
     let last = trigger.latest_at_or_before(now).filter(|last| *last >= first);
-    let count = last.map_or(0, |last| trigger.count_in(first - Duration::milliseconds(1), last));
+    let count = last.map_or(0, |last| trigger.count_in(first.just_before(), last));
     SkippedRange { last: last.unwrap_or(first), count, ..range }
 }
 
@@ -95,7 +96,7 @@ fn put_back(attempt: &mut Attempt, trigger: &Trigger, now: DateTime<Utc>, void: 
         // How long it was to wait is not known any more: it has waited enough.
         Phase::Waiting { due_at } if first > now => *due_at = now.min(*due_at),
         Phase::Running { since, deadline, heard_at, .. } if *since > now => {
-            *deadline = now + (*deadline - *since);
+            *deadline = now.later(*deadline - *since);
             *since = now;
             *heard_at = heard_at.map(|at| at.min(now));
         }

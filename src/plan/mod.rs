@@ -25,6 +25,7 @@ use chrono::{DateTime, Duration, Utc};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use crate::moment::Moment as _;
 use crate::schedule::{
     Attempt, CatchUp, DeliveryMode, Ending, Manual, Origin, Overlap, Phase, Report, Schedule,
     SkippedRange, Status,
@@ -96,7 +97,7 @@ pub fn plan(
 ) -> Option<Plan> {
     let mut plan = Plan::of(schedule.clone());
     let me = view.me();
-    let claimed = Phase::Claimed { by: me, at: now, until: now + lease };
+    let claimed = Phase::Claimed { by: me, at: now, until: now.later(lease) };
     for attempt in &mut plan.schedule.attempts {
         if let Some((since, report)) = overdue(schedule, attempt, now, view) {
             attempt.phase = Phase::Reported { by: me, since, report: Box::new(report) };
@@ -123,7 +124,7 @@ pub fn plan(
                 let mine = *by == me && view.is_running(attempt.execution_id);
                 if !mine && (abandoned(*by, attempt.execution_id, view) || *until <= now) {
                     // The first claim's time stays: the command may have been sent since then.
-                    attempt.phase = Phase::Claimed { by: me, at: *at, until: now + lease };
+                    attempt.phase = Phase::Claimed { by: me, at: *at, until: now.later(lease) };
                     attempt.token =
                         attempt.token.take().or_else(|| token(schedule, attempt.execution_id));
                     plan.recover.push(attempt.clone());
@@ -148,7 +149,7 @@ pub fn plan(
             plan.each_occurrence(trigger, next, now, me, &claimed);
         } else if due <= now {
             plan.occurrences(trigger, next, now, me, &claimed);
-        } else if due <= now + lead(&plan.schedule, view) {
+        } else if due <= now.later(lead(&plan.schedule, view)) {
             plan.fire_at(next, &claimed);
             plan.go_on(trigger, next);
         }
@@ -167,7 +168,7 @@ pub fn plan(
 fn purge_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
     let kept = schedule.status == Status::Deleted && !schedule.purge;
     let deleted_at = schedule.deleted_at.filter(|_| kept && schedule.attempts.is_empty())?;
-    deleted_at.checked_add_signed(view.deleted_retention())
+    Some(deleted_at.later(view.deleted_retention()))
 }
 
 /// Whether a waiting attempt is made when its time comes. A run by hand is, whatever the schedule
@@ -244,10 +245,10 @@ fn lost_at(attempt: &Attempt, view: &impl View) -> Option<(DateTime<Utc>, bool)>
         return None;
     };
     let listening = view.listening_since();
-    let deadline = deadline.max(listening + (deadline - since).min(RECONNECTING));
-    let silent = heartbeat_seconds
-        .zip(heard_at)
-        .map(|(seconds, heard_at)| heard_at.max(listening) + Duration::seconds(i64::from(seconds)));
+    let deadline = deadline.max(listening.later((deadline - since).min(RECONNECTING)));
+    let silent = heartbeat_seconds.zip(heard_at).map(|(seconds, heard_at)| {
+        heard_at.max(listening).later(Duration::seconds(i64::from(seconds)))
+    });
     Some(silent.filter(|silent| *silent < deadline).map_or((deadline, true), |at| (at, false)))
 }
 
@@ -333,7 +334,7 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
         Phase::Skipped { .. } | Phase::Corrected { .. } | Phase::Reported { .. } => None,
     });
     let occurrence =
-        next_occurrence(schedule).map(|next| schedule.due(next) - lead(schedule, view));
+        next_occurrence(schedule).map(|next| schedule.due(next).earlier(lead(schedule, view)));
     let backfill = schedule.backfill.as_ref().filter(|_| {
         schedule.fires() && schedule.attempts.len() < MAX_ATTEMPTS && capacity(schedule) > 0
     });
@@ -342,6 +343,8 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
     attempts.chain(occurrence).chain(backfill).chain(purge).min()
 }
 
+#[cfg(test)]
+mod extremes;
 #[cfg(test)]
 mod jitter;
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::{
     MAX_ATTEMPTS, MAX_CATCH_UP, MAX_CLAIMED, ON_TIME, Plan, SCHEDULER, capacity, claimed_count,
     is_under_way, may_fire, room, token,
 };
+use crate::moment::Moment as _;
 use crate::schedule::{
     Attempt, Backfill, Cancel, CatchUp, Manual, Origin, Overlap, Phase, SkipCause, SkippedRange,
 };
@@ -31,8 +32,8 @@ impl Plan {
         let grace = Duration::seconds(i64::from(spec.misfire_grace_seconds));
         let grace = if none { grace.min(ON_TIME) } else { grace };
         let (earlier, earlier_last) = if latest > next {
-            let last = trigger.latest_at_or_before(just_before(latest)).unwrap_or(next).max(next);
-            (trigger.count_in(just_before(next), just_before(latest)).max(1), last)
+            let last = trigger.latest_at_or_before(latest.just_before()).unwrap_or(next).max(next);
+            (trigger.count_in(next.just_before(), latest.just_before()).max(1), last)
         } else {
             (0, next)
         };
@@ -98,13 +99,13 @@ impl Plan {
         // Due by the jitter, which is at most this.
         let jitter = Duration::seconds(i64::from(self.schedule.spec.timing.jitter_seconds));
         let grace = grace + jitter;
-        if let Some(first) = next.filter(|first| *first < now - grace) {
-            let before = just_before(now - grace);
+        if let Some(first) = next.filter(|first| *first < now.earlier(grace)) {
+            let before = now.earlier(grace).just_before();
             let last = trigger.latest_at_or_before(before).unwrap_or(first).max(first);
             next = self.skip_to(trigger, first, last, SkipCause::Missed, me);
         }
         if let Some(first) = next {
-            let waiting = trigger.count_in(just_before(first), now);
+            let waiting = trigger.count_in(first.just_before(), now);
             if waiting > MAX_CATCH_UP {
                 let last = nth(trigger, first, now, waiting - MAX_CATCH_UP);
                 next = self.skip_to(trigger, first, last, SkipCause::Limit, me);
@@ -132,7 +133,7 @@ impl Plan {
         cause: SkipCause,
         me: Uuid,
     ) -> Option<DateTime<Utc>> {
-        let count = trigger.count_in(just_before(first), last).max(1);
+        let count = trigger.count_in(first.just_before(), last).max(1);
         self.skip_range(first, SkippedRange { cause, last, count }, me);
         self.go_on(trigger, last);
         self.schedule.next_run_at
@@ -176,7 +177,7 @@ impl Plan {
 
     /// Lets an occurrence wait until there is room.
     fn buffer(&mut self, at: DateTime<Utc>) {
-        let phase = Phase::Waiting { due_at: at + self.schedule.jitter(at) };
+        let phase = Phase::Waiting { due_at: self.schedule.due(at) };
         self.schedule.attempts.push(Attempt::new(self.schedule.id, at, 1, phase));
         self.schedule.occurrence_count += 1;
     }
@@ -218,16 +219,12 @@ impl Plan {
 fn nth(trigger: &Trigger, first: DateTime<Utc>, until: DateTime<Utc>, count: u64) -> DateTime<Utc> {
     let (mut low, mut high) = (first, until);
     while high - low > Duration::milliseconds(1) {
-        let middle = low + (high - low) / 2;
-        if trigger.count_in(just_before(first), middle) >= count {
+        let middle = low.later((high - low) / 2);
+        if trigger.count_in(first.just_before(), middle) >= count {
             high = middle;
         } else {
             low = middle;
         }
     }
     trigger.latest_at_or_before(high).unwrap_or(first).max(first)
-}
-
-fn just_before(at: DateTime<Utc>) -> DateTime<Utc> {
-    at - Duration::milliseconds(1)
 }

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{MAX_ENDED, MAX_WAITING, SCHEDULER, room};
 use crate::execution::{Execution, ExecutionStatus};
+use crate::moment::Moment as _;
 use crate::schedule::{
     Attempt, Author, Cancel, Change, ChangeKind, EndedOccurrence, Phase, Schedule, ScheduleType,
     Status, execution_id,
@@ -29,7 +30,7 @@ pub fn retry_at(
     if number > u32::from(spec.max_retries) || too_many || is_final {
         return None;
     }
-    Some(now + spec.retry.delay(number, id))
+    Some(now.later(spec.retry.delay(number, id)))
 }
 
 /// Folds an event of an execution into the record; `followed` says whether other schedules wait for its
@@ -124,7 +125,7 @@ fn hand_over(schedule: &mut Schedule, index: usize, started: &Execution) -> bool
         }
         // From when the worker had it: an attempt that was taken over began long before.
         None => {
-            let deadline = started.time + timeout;
+            let deadline = started.time.later(timeout);
             let (heard_at, progress) = (None, None);
             Phase::Running { since, deadline, heartbeat_seconds, heard_at, progress }
         }

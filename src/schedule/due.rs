@@ -6,6 +6,7 @@
 use chrono::{DateTime, Duration, Utc};
 
 use super::{Attempt, Phase, Schedule, SkipCause, SkippedRange, policy};
+use crate::moment::Moment as _;
 use crate::trigger::Trigger;
 
 impl Schedule {
@@ -16,9 +17,7 @@ impl Schedule {
 
     /// When an occurrence is due: its nominal time and the schedule's jitter.
     pub fn due(&self, scheduled_for: DateTime<Utc>) -> DateTime<Utc> {
-        // A time that somebody wrote by hand may lie at the end of time.
-        let due = scheduled_for.checked_add_signed(self.jitter(scheduled_for));
-        due.unwrap_or(DateTime::<Utc>::MAX_UTC)
+        scheduled_for.later(self.jitter(scheduled_for))
     }
 
     /// When an attempt is due, as far as the record says: one that waits knows it; an occurrence is due
@@ -67,7 +66,7 @@ impl Schedule {
         while let Some(at) = latest
             .filter(|at| *at > first && (self.due(*at) > now || self.acted_ahead.contains(at)))
         {
-            latest = trigger.latest_at_or_before(just_before(at));
+            latest = trigger.latest_at_or_before(at.just_before());
         }
         // A record may name a time that the trigger no longer yields, after an update of the time
         // zone data: it was promised, so it counts.
@@ -91,8 +90,8 @@ impl Schedule {
         now: DateTime<Utc>,
     ) -> Option<DateTime<Utc>> {
         let longest = Duration::seconds(i64::from(self.spec.timing.jitter_seconds));
-        let since = since.max(now - longest);
-        let mut times = trigger.occurrences_after(just_before(since)).map(|next| next.at);
+        let since = since.max(now.earlier(longest));
+        let mut times = trigger.occurrences_after(since.just_before()).map(|next| next.at);
         times.find(|at| self.due(*at) > now || *at == now)
     }
 
@@ -107,15 +106,10 @@ impl Schedule {
     ) {
         let Some(first) = self.next_run_at.filter(|first| self.due(*first) <= now) else { return };
         let last = self.latest_due(trigger, first, now);
-        let count = trigger.count_in(just_before(first), last).max(1);
+        let count = trigger.count_in(first.just_before(), last).max(1);
         let phase = Phase::Skipped { by, range: SkippedRange { cause, last, count } };
         self.attempts.push(Attempt::new(self.id, first, 1, phase));
         self.last_scheduled_for = self.last_scheduled_for.max(Some(last));
         self.next_run_at = self.next_free(trigger, last);
     }
-}
-
-/// Spans exclude their start; times are whole milliseconds.
-fn just_before(at: DateTime<Utc>) -> DateTime<Utc> {
-    at.checked_sub_signed(Duration::milliseconds(1)).unwrap_or(at)
 }

@@ -13,6 +13,7 @@ use serde::Deserializer;
 use serde::de::{Error, Visitor};
 
 use super::{Phase, Schedule, ScheduleType};
+use crate::moment::Moment as _;
 use crate::trigger::IntervalTrigger;
 
 /// The years that RFC 3339 can write.
@@ -33,7 +34,7 @@ pub fn parse(text: &str) -> Result<DateTime<Utc>, &'static str> {
     // chrono cuts what is less than a nanosecond; no instant here is earlier than it was written.
     let digits = text.split_once('.').map_or("", |(_, rest)| rest);
     let mut cut = digits.bytes().take_while(u8::is_ascii_digit).skip(9);
-    let at = if cut.any(|digit| digit != b'0') { at + Duration::nanoseconds(1) } else { at };
+    let at = if cut.any(|digit| digit != b'0') { at.later(Duration::nanoseconds(1)) } else { at };
     if YEARS.contains(&at.year()) { Ok(at) } else { Err(RANGE) }
 }
 

@@ -10,6 +10,8 @@ use super::FieldFault;
 
 /// Longest wait before a retry, in seconds.
 pub const MAX_RETRY_SECONDS: u32 = 86_400;
+/// Longest wait with the most jitter, in milliseconds.
+const LONGEST_DELAY_MS: f64 = 2.0 * 1000.0 * MAX_RETRY_SECONDS as f64;
 /// Error types that are not tried again, at most.
 const MAX_NON_RETRYABLE: usize = 20;
 
@@ -148,6 +150,8 @@ impl RetryPolicy {
         let base =
             (initial * self.multiplier.powi(exponent)).min(f64::from(self.max_seconds) * 1000.0);
         let delay = base * (1.0 + self.jitter * fraction(id.as_bytes()));
+        // A policy that was written by hand may say anything.
+        let delay = delay.clamp(0.0, LONGEST_DELAY_MS);
         #[allow(clippy::cast_possible_truncation, reason = "at most two days in milliseconds")]
         Duration::milliseconds(delay as i64)
     }

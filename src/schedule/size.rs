@@ -7,6 +7,7 @@
 //! do without when it is written.
 
 use super::{Attempt, Change, MAX_PAYLOAD_BYTES, Payload, Phase, Schedule, Status};
+use crate::text::cut;
 
 /// Room for the headers of a write, with the longest names of keys in them.
 const HEADERS: usize = 4 * 1024;
@@ -14,10 +15,14 @@ const HEADERS: usize = 4 * 1024;
 const RESERVE: usize = 40 * 1024;
 /// Room that runs by hand leave to the changes that follow, and to occurrences that are claimed.
 const CHANGES: usize = 12 * 1024;
-/// What an attempt grows by at most, unless a worker reports: claimed, or cancelled, it says by whom.
-const GROWTH: usize = 400;
-/// Bytes of texts that are cut when nothing else is left to give up.
-const SHORT: usize = 200;
+/// What an attempt grows by at most: claimed, or cancelled, it says by whom; reported, what its worker said, with the
+/// least of that where more does not fit. So whatever others put into the record, no report is refused.
+const GROWTH: usize = 512;
+/// Bytes of texts that are cut when nothing else is left to give up, and of those that are cut even then.
+const SHORT: usize = 400;
+const LEAST: usize = 80;
+/// Changes that are not announced yet for which there is always room.
+const FEW_CHANGES: usize = 16;
 
 /// The sizes that a server allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +96,22 @@ impl Room {
         })
     }
 
+    /// Checks that a record to which a change was added leaves room for the reports of what is under way: where the
+    /// audit stream takes nothing for long, changes that are not announced fill it.
+    ///
+    /// # Errors
+    /// The record with the change.
+    pub fn admits_change(self, new: &Schedule) -> Result<(), TooLarge> {
+        if new.events.len() <= FEW_CHANGES {
+            return Ok(());
+        }
+        let mut least = new.clone();
+        STEPS.iter().for_each(|step| step(&mut least));
+        let most = self.record().saturating_sub(GROWTH * new.attempts.len());
+        let what = "the schedule with changes that are not announced yet";
+        self.check(what, None, encode(&least).len(), most)
+    }
+
     /// Checks that a record can still be changed, its attempts claimed or cancelled.
     fn leaves_room(self, new: &Schedule) -> Result<(), TooLarge> {
         let changes = CHANGES.min(self.max_payload / 6);
@@ -123,7 +144,7 @@ impl Room {
             return Ok(whole);
         }
         let (mut bytes, mut less) = (whole.len(), schedule.clone());
-        for step in [without_values, without_responses, with_short_texts, without_unused_payload] {
+        for step in STEPS {
             step(&mut less);
             let written = encode(&less);
             if written.len() <= most {
@@ -134,6 +155,10 @@ impl Room {
         Err(TooLarge { what: "the record", bytes, most, max_payload: self.max_payload })
     }
 }
+
+/// What a record that is too large gives up, one after the other.
+const STEPS: [fn(&mut Schedule); 5] =
+    [without_values, without_responses, with_short_texts, with_least_texts, without_unused_payload];
 
 /// Pending events lose the values of what was changed.
 fn without_values(schedule: &mut Schedule) {
@@ -155,10 +180,22 @@ fn with_short_texts(schedule: &mut Schedule) {
     for attempt in &mut schedule.attempts {
         if let Phase::Reported { report, .. } = &mut attempt.phase
             && let Some(message) = &mut report.message
-            && message.len() > SHORT
         {
-            message.truncate(message.floor_char_boundary(SHORT));
-            message.push('…');
+            cut(message, SHORT);
+        }
+    }
+}
+
+/// Of what workers and those who cancel say, a line is left.
+fn with_least_texts(schedule: &mut Schedule) {
+    for attempt in &mut schedule.attempts {
+        if let Some(cancel) = &mut attempt.cancel {
+            cut(&mut cancel.by, LEAST);
+            cancel.reason.iter_mut().for_each(|reason| cut(reason, LEAST));
+        }
+        if let Phase::Reported { report, .. } = &mut attempt.phase {
+            let texts = [&mut report.message, &mut report.error_type, &mut report.by];
+            texts.into_iter().flatten().for_each(|text| cut(text, LEAST));
         }
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{FieldFault, ScheduleType, instant, instant_field};
+use crate::moment::Moment as _;
 use crate::stored::{Kept, Unknown, keeps_unknown};
 use crate::trigger::{CronTrigger, DstGap, DstOverlap, IntervalTrigger, Trigger};
 
@@ -259,7 +260,7 @@ impl TimingFields {
             if field == "scheduled_at" && at <= now {
                 fault(field, format!("must be in the future; it is now {}", now.to_rfc3339()));
             }
-            if at > now + lookahead {
+            if at > now.later(lookahead) {
                 let days = lookahead.num_days();
                 fault(field, format!("must be within {days} days (MAX_SCHEDULE_LOOKAHEAD_DAYS)"));
             }
@@ -336,7 +337,7 @@ fn shortest_gap(trigger: &Trigger, now: DateTime<Utc>) -> Duration {
 /// Rounds up to milliseconds, the precision of all times here, so that no run is early.
 fn whole_milliseconds(at: DateTime<Utc>) -> DateTime<Utc> {
     let cut = at.trunc_subsecs(3);
-    if cut < at { (cut + Duration::milliseconds(1)).min(instant::last()) } else { cut }
+    if cut < at { cut.later(Duration::milliseconds(1)).min(instant::last()) } else { cut }
 }
 
 #[cfg(test)]

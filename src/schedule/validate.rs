@@ -4,7 +4,7 @@ mod edges;
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Duration, Utc};
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 pub(crate) use edges::check_edges;
@@ -16,6 +16,7 @@ use super::{
     Schedule, ScheduleType, Spec, Status, Target, TargetPattern, Timing, UpdateSchedule, Writer,
     template,
 };
+use crate::moment::Moment as _;
 use crate::stored::Unknown;
 use crate::trigger::Trigger;
 
@@ -47,7 +48,7 @@ pub fn new_schedule(
         Err(found) => return Err(faults.into_iter().chain(found).collect()),
     };
     // A first occurrence exactly now counts: `immediate` and intervals start with it.
-    let next_run_at = trigger.next_after(now - Duration::milliseconds(1));
+    let next_run_at = trigger.next_after(now.just_before());
     if next_run_at.is_none() && spec.timing.schedule_type != ScheduleType::Dependent {
         return Err(vec![no_time_left()]);
     }
@@ -195,7 +196,7 @@ fn first_free(
             || schedule.acted_ahead.contains(&at)
             || attempts.iter().any(|attempt| attempt.scheduled_for == at)
     };
-    let mut next = trigger.next_after(from - Duration::milliseconds(1));
+    let mut next = trigger.next_after(from.just_before());
     let mut steps = 0;
     while let Some(at) = next.filter(|at| used(*at)) {
         // Behind the latest there is no other. A clock may have been fast by years.

@@ -32,7 +32,7 @@ impl IntervalTrigger {
     pub(super) fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         match self.index_at(after) {
             None => Some(self.start),
-            Some(index) => self.occurrence(index + 1),
+            Some(index) => self.occurrence(index.checked_add(1)?),
         }
     }
 

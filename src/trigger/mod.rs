@@ -45,6 +45,8 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::moment::Moment as _;
+
 pub use cron::{CronError, CronField, CronTrigger};
 pub use interval::IntervalTrigger;
 
@@ -155,7 +157,7 @@ impl Trigger {
             Trigger::Interval(interval) => interval.count_in(after, until),
             Trigger::Once(instant) => u64::from(after < *instant && *instant <= until),
             Trigger::Within(inner, start, end) => {
-                let after = just_before(*start).map_or(after, |start| start.max(after));
+                let after = start.map_or(after, |start| start.just_before().max(after));
                 inner.count_in(after, end.map_or(until, |end| end.min(until)))
             }
             Trigger::Never => 0,
@@ -175,16 +177,11 @@ impl Trigger {
             Trigger::Interval(interval) => interval.next_after(after).map(plain),
             Trigger::Once(instant) => (after < *instant).then_some(plain(*instant)),
             Trigger::Within(inner, start, end) => {
-                let after = just_before(*start).map_or(after, |start| start.max(after));
+                let after = start.map_or(after, |start| start.just_before().max(after));
                 let next = inner.next_occurrence(after);
                 next.filter(|next| end.is_none_or(|end| next.at <= end))
             }
             Trigger::Never => None,
         }
     }
-}
-
-/// Spans exclude their start; times are whole milliseconds.
-fn just_before(at: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
-    at?.checked_sub_signed(chrono::TimeDelta::milliseconds(1))
 }

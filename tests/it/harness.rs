@@ -236,7 +236,8 @@ impl Service {
         wait_for("HTTP", || async {
             let log = self.log();
             let (_, rest) = log.split_once("listening on http")?;
-            let address = rest.split_once("://")?.1.split_whitespace().next()?;
+            let end = |letter: char| letter.is_whitespace() || letter == '"';
+            let address = rest.split_once("://")?.1.split(end).next()?;
             address.parse().ok()
         })
         .await

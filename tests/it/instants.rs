@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use crate::harness::{Nats, far};
+use crate::harness::{Nats, far, in_ms};
 use crate::http::Http;
 
 /// The last second of yesterday, and the one after it that no clock shows.
@@ -147,4 +147,77 @@ async fn every_field_that_is_an_instant_takes_rfc_3339_and_nothing_else() {
         let answer = http.get(&format!("/api/v1/executions?started_after={text}")).await;
         assert_eq!(answer.status, status, "{text}: {answer:?}");
     }
+}
+
+/// Near the end of what a clock can say.
+const LAST: &str = "+262142-12-31T23:59:59.999Z";
+/// And near its beginning.
+const FIRST: &str = "-262143-01-01T00:00:00Z";
+
+#[tokio::test]
+async fn records_of_the_end_of_time_stop_nothing() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let bucket = nats.js.get_key_value("scheduler_schedules").await.unwrap();
+    let waiting = |at: &str| {
+        json!([{ "execution_id": uuid::Uuid::new_v4(), "scheduled_for": at, "number": 1,
+                 "phase": "waiting", "due_at": at }])
+    };
+    let running = |at: &str| {
+        json!([{ "execution_id": uuid::Uuid::new_v4(), "scheduled_for": at, "number": 1,
+                 "phase": "running", "since": at, "deadline": at, "heartbeat_seconds": u32::MAX,
+                 "heard_at": at }])
+    };
+    let soon = in_ms(0);
+    let retry = json!({ "initial_seconds": u32::MAX, "multiplier": 1e300, "max_seconds": u32::MAX,
+                        "jitter": 1e300, "non_retryable": [] });
+    let mut ids = Vec::new();
+    for at in [FIRST, LAST] {
+        for (n, changes) in [
+            vec![("/next_run_at", json!(at))],
+            vec![("/next_run_at", json!(soon)), ("/spec/timing/start_at", json!(at))],
+            vec![("/spec/timing/start_at", json!(at)), ("/spec/timing/end_at", json!(at))],
+            vec![("/last_scheduled_for", json!(at)), ("/updated_at", json!(at))],
+            vec![("/attempts", waiting(at))],
+            vec![("/attempts", running(at))],
+            vec![("/spec/timing/interval_seconds", json!(u32::MAX)), ("/next_run_at", json!(soon))],
+            vec![("/spec/retry", retry.clone()), ("/spec/timing/jitter_seconds", json!(u32::MAX))],
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let target = if n % 2 == 0 { "cmd.example.end" } else { "cmd.nobody.end" };
+            let id = nats
+                .create(json!({ "name": format!("{at} {n}"), "schedule_type": "interval",
+                                "interval_seconds": 1, "target_command": target }))
+                .await;
+            let key = format!("schedule.{id}");
+            let record = bucket.get(&key).await.unwrap().unwrap();
+            let mut record: Value = serde_json::from_slice(&record).unwrap();
+            for (pointer, value) in changes {
+                let (parent, field) = pointer.rsplit_once('/').unwrap();
+                record.pointer_mut(parent).unwrap()[field] = value;
+            }
+            bucket.put(&key, record.to_string().into()).await.unwrap();
+            ids.push(id);
+        }
+    }
+    for id in &ids {
+        for after in [json!(null), json!("9999-12-31T23:59:59Z"), json!("0000-01-01T00:00:00Z")] {
+            let preview = json!({ "schedule_id": id, "after": after, "count": 1000 });
+            let reply = nats.request("schedule.preview", &preview).await;
+            assert_ne!(reply["error"]["code"], "internal", "{reply}");
+        }
+        for operation in ["schedule.get", "schedule.pause", "schedule.resume", "schedule.trigger"] {
+            let reply = nats.request(operation, &json!({ "schedule_id": id })).await;
+            assert_ne!(reply["error"]["code"], "internal", "{operation}: {reply}");
+        }
+    }
+    let beat = nats.create_beats(1, "cmd.example.beat").await.remove(0);
+    nats.wait_executions(json!({ "schedule_id": beat, "status": "success" }), 3).await;
+    for id in &ids {
+        let reply = nats.request("schedule.delete", &json!({ "schedule_id": id })).await;
+        assert_ne!(reply["error"]["code"], "internal", "{reply}");
+    }
+    assert!(!service.log().contains("panicked"), "a part of the service has panicked");
 }

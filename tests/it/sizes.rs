@@ -198,3 +198,60 @@ async fn what_has_become_too_large_can_still_be_stopped() {
     .await;
     drop(service);
 }
+
+#[tokio::test]
+async fn a_worker_s_report_is_taken_however_full_the_record_is() {
+    let nats = start(65_536).await;
+    let _service = nats.service().await;
+    let mut job = schedule("full", "job", 9_000);
+    job["start_at"] = json!(crate::harness::in_ms(3_600_000));
+    job["max_retries"] = json!(3);
+    let id = nats.create(job).await;
+    // One is with a worker; others wait behind it until there is no room for another.
+    let run = |bytes: usize| json!({ "schedule_id": id, "override_payload": json!({ "a": "\"".repeat(bytes / 2) }) });
+    nats.ask("schedule.trigger", json!({ "schedule_id": id })).await;
+    let mut bytes = 16_384;
+    while bytes > 16 {
+        let reply = nats.request("schedule.trigger", &run(bytes)).await;
+        if reply.get("error").is_some() {
+            assert!(reply["error"]["code"] != "internal", "{reply}");
+            bytes /= 2;
+        }
+    }
+    // Nor is there for further changes, which nobody can announce.
+    let audit = nats.js.get_stream("SCHEDULER_AUDIT").await.unwrap();
+    let mut config = audit.cached_info().config.clone();
+    config.sealed = true;
+    nats.js.update_stream(config).await.unwrap();
+    let pause = json!({ "schedule_id": id, "reason": "\u{1}".repeat(500) });
+    let mut pauses = 0;
+    let refused = loop {
+        let reply = nats.request("schedule.pause", &pause).await;
+        pauses += 1;
+        if reply.get("error").is_some() {
+            break reply["error"].clone();
+        }
+        assert!(pauses < 1000, "each adds to the record");
+    };
+    assert_eq!(refused["code"], "too_large", "{refused}");
+    let stands = |expected: u64| {
+        let nats = &nats;
+        async move {
+            nats.wait_count("COMMANDS", expected).await;
+            let stream = nats.js.get_stream("COMMANDS").await.unwrap();
+            let command = stream.get_raw_message(expected).await.unwrap();
+            let header = |name: &str| command.headers.get(name).unwrap().to_string();
+            (header("Scheduler-Execution-Id"), header("Scheduler-Token"))
+        }
+    };
+    let (execution, token) = stands(1).await;
+    let report = json!({ "execution_id": execution, "token": token, "retryable": false,
+                         "error_type": "\u{1}".repeat(100), "error_message": "\u{1}".repeat(2000) });
+    assert_eq!(nats.ask("execution.fail", report).await["status"], "failed");
+    let (execution, token) = stands(2).await;
+    let report = json!({ "execution_id": execution, "token": token,
+                         "response": "\"".repeat(16_000) });
+    assert_eq!(nats.ask("execution.complete", report).await["status"], "success");
+    nats.wait_executions(json!({ "schedule_id": id, "status": "failed" }), 1).await;
+    nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1).await;
+}

@@ -50,6 +50,25 @@ fn the_pure_modules_know_no_network_and_no_clock() {
     }
 }
 
+/// Past the end of time chrono panics, and records are written by hand too.
+#[test]
+fn the_pure_modules_move_instants_by_later_and_earlier() {
+    for path in ["trigger", "schedule", "plan", "execution"]
+        .iter()
+        .flat_map(|dir| sources(&root().join("src").join(dir)))
+    {
+        let code = code(&path);
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        if name == "tests" || code.contains("use super::tests::*") {
+            continue;
+        }
+        let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for sum in ["+ Duration::", "- Duration::", "+ TimeDelta::", "- TimeDelta::", "now + "] {
+            assert!(!code.contains(sum), "{} has {sum:?}", path.display());
+        }
+    }
+}
+
 #[test]
 fn imports_point_one_way() {
     for (dir, forbidden) in [

@@ -40,6 +40,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::error::{ApiError, Code};
@@ -109,6 +110,10 @@ pub struct Http {
     query_kinds: Vec<HashMap<String, request::Kind>>,
     openapi: Bytes,
     permits: Arc<Semaphore>,
+    /// Requests that wait, each of which keeps a connection from making room for a probe.
+    waiting: Arc<Semaphore>,
+    /// Requests that are not answered, whether they are worked on or wait.
+    under_way: TaskTracker,
     api: OnceLock<Arc<Api>>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
@@ -128,6 +133,10 @@ impl Http {
         let openapi = openapi::document(&routes, &operations, !config.tokens.is_empty());
         Arc::new(Self {
             permits: Arc::new(Semaphore::new(config.max_concurrent)),
+            waiting: Arc::new(Semaphore::new(
+                config.max_connections.saturating_sub(config.max_concurrent + 1),
+            )),
+            under_way: TaskTracker::new(),
             tokens: RwLock::new(Arc::new(config.tokens.clone())),
             config,
             routes,
@@ -157,8 +166,8 @@ impl Http {
 
     /// Waits until no operation is under way.
     pub async fn idle(&self) {
-        let all = u32::try_from(self.config.max_concurrent).unwrap_or(u32::MAX);
-        let _ = self.permits.acquire_many(all).await;
+        self.under_way.close();
+        self.under_way.wait().await;
     }
 
     fn router(self: Arc<Self>) -> Router {
@@ -250,26 +259,31 @@ impl Http {
             let message = format!("{most} requests are under way, which is the limit");
             return Err(ApiError::new(Code::Unavailable, message));
         };
+        caller.permit.hold(permit, Some(Arc::clone(&self.waiting)));
+        let under_way = self.under_way.token();
+        // Whoever waits for those under way has said before that it stops.
         if self.health.phase() == Phase::Stopping {
             return Err(stopping());
         }
         let running = operation.run(api, caller, input);
         let answer = if operation.access.changes() {
+            let permit = caller.permit.clone();
             let task = tokio::spawn(async move {
                 let answer = running.await;
-                drop(permit);
+                permit.end();
+                drop(under_way);
                 answer
             });
             let answer = tokio::time::timeout(self.config.timeout, task).await;
             answer.map(|joined| {
                 joined.unwrap_or_else(|error| {
-                    tracing::error!(%error, "a request broke off");
-                    Err(ApiError::new(Code::Internal, "the request broke off: see the log"))
+                    let error = ApiError::internal(format!("the request broke off: {error}"));
+                    Err(error.told(operation.name, caller, &api.complaints))
                 })
             })
         } else {
             let answer = tokio::time::timeout(self.config.timeout, running).await;
-            drop(permit);
+            caller.permit.end();
             answer
         };
         answer.unwrap_or_else(|_| {

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::{Endpoint, QUEUE_GROUP};
 use crate::clock;
 use crate::jetstream::names;
+use crate::text::short;
 
 const NAME: &str = "scheduler";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -60,7 +61,8 @@ impl Counters {
         counts.processing_time += took;
         if let Some(error) = error {
             counts.errors += 1;
-            counts.last_error = error;
+            // All endpoints answer in one message.
+            counts.last_error = short(error);
         }
     }
 

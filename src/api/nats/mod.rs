@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use async_nats::{Client, HeaderMap, Message};
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::{debug, error};
 
 use super::error::{ApiError, Code};
@@ -17,6 +18,7 @@ use super::reply::ErrorReply;
 use super::{Api, Caller};
 use crate::jetstream::names;
 use crate::schedule::FieldFault;
+use crate::text::short;
 pub use endpoints::{Endpoint, endpoints};
 pub use requests::Requests;
 
@@ -29,12 +31,14 @@ async fn answer(
     client: &Client,
     endpoint: &Endpoint,
     stats: &micro::Counters,
+    permit: OwnedSemaphorePermit,
     message: Message,
 ) {
     let started = Instant::now();
     let caller = caller(endpoint, message.headers.as_ref());
     let (caller, result) = match caller {
         Ok(caller) => {
+            caller.permit.hold(permit, None);
             let caller = Arc::new(caller);
             let input = Input { given: Vec::new(), body: message.payload };
             let answer = endpoint.operation.run(api, &caller, input).await;
@@ -67,8 +71,8 @@ fn encode(result: Result<Bytes, ApiError>, caller: &Caller) -> (HeaderMap, Bytes
         Ok(body) => (headers, body),
         Err(error) => {
             debug!(code = ?error.code, error = error.message, request_id = caller.request_id, "request refused");
-            // Headers are one line of text.
-            let text = error.message.replace(char::is_control, " ");
+            // Headers are one line of text, and the body has all of it.
+            let text = short(error.message.replace(char::is_control, " "));
             headers.insert(names::SERVICE_ERROR, text);
             headers.insert(names::SERVICE_ERROR_CODE, error.code.status().to_string());
             let reply = ErrorReply {

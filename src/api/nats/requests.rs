@@ -29,7 +29,7 @@ use crate::health::Health;
 use crate::jetstream::answers::Answers;
 use crate::jetstream::connect::{NatsConfig, connect};
 
-/// Requests worked on at once; more wait in the subscription.
+/// Requests worked on at once; more wait in the subscription. Callers that wait for an outcome are not among them.
 const MAX_CONCURRENT: usize = 256;
 /// A connection that did not last for so long is not made anew at once, but after [`PAUSE`].
 const LASTING: Duration = Duration::from_secs(10);
@@ -121,8 +121,8 @@ impl Requests {
             let (api, client) = (Arc::clone(&self.api), client.clone());
             let (endpoints, micro) = (Arc::clone(&self.endpoints), Arc::clone(&self.micro));
             self.tasks.spawn(async move {
-                answer(&api, &client, &endpoints[index], &micro.stats[index], message).await;
-                drop(permit);
+                answer(&api, &client, &endpoints[index], &micro.stats[index], permit, message)
+                    .await;
             });
         }
     }

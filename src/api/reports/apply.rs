@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::super::error::{ApiError, Code};
 use crate::clock;
 use crate::execution::ExecutionStatus;
+use crate::moment::Moment as _;
 use crate::schedule::{Attempt, Cancel, Delivery, Ending, Phase, Report};
 
 /// What a report makes of an attempt.
@@ -77,7 +78,7 @@ pub(super) fn apply(
                 return Ok(false);
             }
             let timeout = Duration::seconds(i64::from(delivery.timeout_seconds));
-            let (since, deadline, progress) = (*since, now + timeout, *progress);
+            let (since, deadline, progress) = (*since, now.later(timeout), *progress);
             let (heartbeat_seconds, heard_at) = (delivery.heartbeat_seconds, Some(now));
             attempt.phase =
                 Phase::Running { since, deadline, heartbeat_seconds, heard_at, progress };

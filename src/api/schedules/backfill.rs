@@ -1,6 +1,6 @@
 //! Running occurrences of the past.
 
-use chrono::{DateTime, Duration, Utc};
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -10,6 +10,7 @@ use super::super::error::{ApiError, Code};
 use super::super::reply::{Links, Reply};
 use super::super::{Api, Caller};
 use crate::clock;
+use crate::moment::Moment;
 use crate::schedule::{Backfill, ChangeKind, FieldFault, Schedule, ScheduleType, instant_field};
 use crate::stored::Unknown;
 
@@ -125,9 +126,9 @@ fn occurrences(
     may_backfill(schedule)?;
     let trigger = schedule.spec.timing.trigger(schedule.id).map_err(|fault| vec![fault])?;
     // What is not due yet is not of the past: it will run by itself.
-    let ahead = schedule.in_jitter(now).map(|next| next - Duration::milliseconds(1));
+    let ahead = schedule.in_jitter(now).map(Moment::just_before);
     let to = ahead.map_or(to, |ahead| ahead.min(to));
-    let before = from.checked_sub_signed(Duration::milliseconds(1)).unwrap_or(from);
+    let before = from.just_before();
     let count = trigger.count_in(before, to);
     if count > MAX_OCCURRENCES {
         let message = format!(

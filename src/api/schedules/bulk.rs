@@ -182,16 +182,16 @@ impl Api {
                 }
                 // The name may be free all the same, if the first with it is refused.
                 Ok(item) => again.push((index, item)),
-                Err(error) => results.push(ItemResult::refused(index, error)),
+                Err(error) => results.push(self.refused_item(index, error, caller)),
             }
         }
         let create = |(index, item): (usize, CreateSchedule)| async move {
             // Each item of a request that is repeated is a repeated request.
             let message_id = caller.message_id.as_ref().map(|id| format!("{id}/{index}"));
-            let caller = Caller { message_id, ..caller.clone() };
-            match self.create_schedule(item, &caller).await {
+            let of_item = Caller { message_id, ..caller.clone() };
+            match self.create_schedule(item, &of_item).await {
                 Ok(reply) => ItemResult::created(index, reply),
-                Err(error) => ItemResult::refused(index, error),
+                Err(error) => self.refused_item(index, error, caller),
             }
         };
         let created = stream::iter(requests).map(create).buffer_unordered(CREATES);
@@ -248,6 +248,7 @@ impl Api {
                 Err(error) => {
                     result.refused += 1;
                     if result.failed.len() < MAX_REFUSED {
+                        let error = error.told("bulk.operation", caller, &self.complaints);
                         result.failed.push(ItemRefused { schedule_id, error });
                     }
                 }
@@ -257,10 +258,16 @@ impl Api {
                 tracing::info!(?operation, so_far, matched, "bulk operation under way");
             }
         }
+        caller.permit.waits();
         super::let_pass(claimed_until).await;
         let (succeeded, refused) = (result.succeeded, result.refused);
         tracing::info!(?operation, succeeded, refused, dry_run, "bulk operation done");
         Ok(Reply::new(result, caller))
+    }
+
+    fn refused_item(&self, index: usize, error: ApiError, caller: &Caller) -> ItemResult {
+        let error = Some(error.told("bulk.create", caller, &self.complaints));
+        ItemResult { index, schedule_id: None, error, warnings: Vec::new() }
     }
 
     fn check_count(&self, field: &str, count: usize) -> Result<(), ApiError> {
@@ -399,9 +406,5 @@ impl ItemResult {
     fn created(index: usize, reply: Reply<ScheduleView>) -> Self {
         let (schedule_id, warnings) = (Some(reply.data.id), reply.warnings);
         Self { index, schedule_id, error: None, warnings }
-    }
-
-    fn refused(index: usize, error: ApiError) -> Self {
-        Self { index, schedule_id: None, error: Some(error), warnings: Vec::new() }
     }
 }

@@ -78,6 +78,7 @@ impl Api {
         let (author, expected) = (caller.author(&actor), request.expected_revision);
         let deleted = self.delete(id, hard_delete, expected, author, None).await?;
         if let Some(schedule) = &deleted {
+            caller.permit.waits();
             super::let_claims_pass(schedule).await;
         }
         tracing::info!(schedule_id = %id, deleted_by = actor, hard_delete, "schedule deleted");

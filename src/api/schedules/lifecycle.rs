@@ -1,7 +1,5 @@
 //! Pausing, resuming, and running by hand.
 
-use std::time::{Duration, Instant};
-
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,8 +20,6 @@ use crate::stored::Unknown;
 
 /// Longest time to wait for the outcome of a run by hand.
 pub(crate) const MAX_WAIT_MS: u64 = 60_000;
-/// Pause between looks for it.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// A request to pause a schedule.
 #[serde_with::skip_serializing_none]
@@ -96,6 +92,7 @@ impl Api {
                 pause(schedule, now, reason, &actor)
             })
             .await?;
+        caller.permit.waits();
         super::let_claims_pass(&schedule).await;
         tracing::info!(schedule_id = %id, paused_by = actor, reason, "schedule paused");
         Ok(Reply::schedule(&schedule, caller))
@@ -125,7 +122,7 @@ impl Api {
     /// killed the next moment.
     ///
     /// # Errors
-    /// `invalid`, `not_found`, `limit_exceeded` (too many runs wait), `too_large` (the payload, beside what
+    /// `invalid`, `not_found`, `limit_exceeded` (too many runs, or callers, wait), `too_large` (the payload, beside what
     /// the record holds already), `unavailable`.
     pub async fn trigger_schedule(
         &self,
@@ -147,6 +144,7 @@ impl Api {
         }
         let id = super::required_id(request.schedule_id)?;
         let execution_id = clock::new_id();
+        let wait = self.wait_for(execution_id, wait_ms)?;
         let manual = Manual {
             payload,
             correlation_id: caller.correlation_id.clone(),
@@ -180,7 +178,7 @@ impl Api {
         };
         self.change(id, None, caller.author(&manual.by), None, change).await?;
         tracing::info!(schedule_id = %id, %execution_id, triggered_by = manual.by, "schedule triggered");
-        let execution = self.outcome_within(execution_id, Duration::from_millis(wait_ms)).await;
+        let execution = self.outcome(wait, caller).await;
         let links = Links::execution(execution_id, id);
         Ok(Reply::new(Triggered { schedule_id: id, execution_id, execution }, caller).links(links))
     }
@@ -211,25 +209,6 @@ impl Api {
         let next_run_at = schedule.next_run_at;
         let details = json!({ "next_run_at": next_run_at, "resumed_by": actor, "resumed_at": now });
         Ok(Some((ChangeKind::Resumed, details)))
-    }
-
-    /// The outcome of an execution, if it comes in time.
-    pub(crate) async fn outcome_within(&self, id: Uuid, wait: Duration) -> Option<Execution> {
-        let deadline = Instant::now() + wait;
-        // Who stops answers what it can while there is somebody to hear it.
-        let left = || {
-            let end = self.health.ends_at().map_or(deadline, |end| end.min(deadline));
-            end.saturating_duration_since(Instant::now())
-        };
-        while !left().is_zero() {
-            let found = tokio::time::timeout(left(), self.history.get(id)).await;
-            let found = found.ok().and_then(Result::ok).flatten();
-            if let Some(execution) = found.filter(|execution| execution.status.is_final()) {
-                return Some(execution);
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-        None
     }
 }
 

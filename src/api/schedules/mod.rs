@@ -212,6 +212,7 @@ impl Api {
                 Err(error) => return Err(error),
             };
             announce(&mut schedule, event_id, kind, author, now, details);
+            self.store.room().admits_change(&schedule)?;
             match self.rewrite(&mut schedule, revision).await {
                 Ok(_) => return Ok(schedule),
                 Err(WriteError::Conflict) => {}

@@ -117,7 +117,11 @@ impl Api {
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 }
-                Err(error @ (WriteError::Refused(_) | WriteError::Passing(_))) => {
+                Err(
+                    error @ (WriteError::Refused(_)
+                    | WriteError::Passing(_)
+                    | WriteError::TooLarge(_)),
+                ) => {
                     let _ = self.store.delete(&name_key, reservation).await;
                     return Err(error.into());
                 }
@@ -260,7 +264,7 @@ impl Api {
             |stored: &[u8]| Reservation::read(Some(stored)).is_some_and(|now| now == reservation);
         let (at, deadline) =
             (Place { key, revision: expected, ttl: None }, Instant::now() + PATIENCE);
-        let written = self.store.write_key(at, || Ok(value.clone()), is_ours, deadline).await?;
+        let written = self.store.write_key(at, |_| Ok(value.clone()), is_ours, deadline).await?;
         Ok(written.revision)
     }
 

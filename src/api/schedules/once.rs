@@ -174,7 +174,7 @@ impl Api {
                 .is_some_and(|now| (now.schedule_id, now.done) == (memo.schedule_id, memo.done))
         };
         let at = Place { key, revision, ttl: Some(REMEMBERED) };
-        let written = self.store.write_key(at, || Ok(value.clone()), is_ours, deadline).await?;
+        let written = self.store.write_key(at, |_| Ok(value.clone()), is_ours, deadline).await?;
         Ok(written.revision)
     }
 }

@@ -1,6 +1,6 @@
 //! When a schedule would fire.
 
-use chrono::{DateTime, Duration, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -9,6 +9,7 @@ use super::super::error::ApiError;
 use super::super::reply::Reply;
 use super::super::{Api, Caller};
 use crate::clock;
+use crate::moment::Moment;
 use crate::schedule::{
     FieldFault, On, ScheduleType, Timing, TimingFields, instant_field, jitter, last_instant,
 };
@@ -128,7 +129,7 @@ impl Api {
         for occurrence in trigger.occurrences_after(request.after.unwrap_or(from)).take(count) {
             // Of a schedule that is not there yet nobody knows the id that it follows from.
             let id = request.schedule_id.unwrap_or_default();
-            let due = occurrence.at + jitter(timing.jitter_seconds, id, occurrence.at);
+            let due = occurrence.at.later(jitter(timing.jitter_seconds, id, occurrence.at));
             if due > last_instant() {
                 break;
             }
@@ -153,7 +154,7 @@ impl Api {
         let (schedule, _) = self.read_schedule(id).await?;
         let timing = schedule.spec.timing.clone();
         let trigger = timing.trigger(id).map_err(|fault| vec![fault])?;
-        let from = schedule.in_jitter(now).map_or(now, |next| next - Duration::milliseconds(1));
+        let from = schedule.in_jitter(now).map_or(now, Moment::just_before);
         Ok((timing, trigger, schedule.occurrence_count, from))
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 
-use super::super::error::{ApiError, Code};
+use super::super::error::ApiError;
 use super::super::reply::{Links, Reply, ScheduleView};
 use super::super::{Api, Caller};
 use crate::index::Entry;
@@ -27,7 +27,7 @@ pub struct ShownSchedule(Arc<RawValue>);
 impl ShownSchedule {
     fn new(schedule: &Schedule) -> Result<Self, ApiError> {
         let shown = to_raw_value(&ScheduleView::new(schedule));
-        let shown = shown.map_err(|error| ApiError::new(Code::Internal, error.to_string()))?;
+        let shown = shown.map_err(ApiError::internal)?;
         Ok(Self(shown.into()))
     }
 }

@@ -88,6 +88,7 @@ impl Api {
         before: Option<(Schedule, Option<u64>)>,
         caller: &Caller,
     ) -> Reply<ScheduleView> {
+        caller.permit.waits();
         super::let_claims_pass(schedule).await;
         let updated_by = schedule.updated_by.as_deref();
         tracing::info!(schedule_id = %schedule.id, updated_by, "schedule updated");

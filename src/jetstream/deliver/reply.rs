@@ -5,6 +5,7 @@ use async_nats::{HeaderMap, HeaderValue, Message, jetstream};
 
 use crate::execution::{ErrorType, Outcome, Response};
 use crate::jetstream::names;
+use crate::text::short;
 
 /// What a reply to a request says.
 pub(super) fn replied(subject: &str, reply: &Message) -> Outcome {
@@ -14,13 +15,16 @@ pub(super) fn replied(subject: &str, reply: &Message) -> Outcome {
         return Outcome::Failed { error_type, message, response, uncertain: false };
     }
     match stream_answer(&reply.payload) {
-        None => Outcome::Success { response_event: Some(reply.subject.to_string()), response },
+        None => {
+            Outcome::Success { response_event: Some(short(reply.subject.to_string())), response }
+        }
         Some(refusal) => {
             let what = refusal.map_or_else(
                 || "answered".to_owned(),
                 |error| format!("refused the command ({error})"),
             );
-            let message = format!("a stream captures {subject} and {what} before any worker");
+            let message =
+                short(format!("a stream captures {subject} and {what} before any worker"));
             let error_type = ErrorType::Captured;
             Outcome::Failed { error_type, message, response, uncertain: true }
         }
@@ -34,7 +38,8 @@ fn service_error(headers: Option<&HeaderMap>) -> Option<String> {
     if code.is_none() && text.is_none() {
         return None;
     }
-    Some(format!("{} {}", code.unwrap_or_default(), text.unwrap_or_default()).trim().to_owned())
+    let error = format!("{} {}", code.unwrap_or_default(), text.unwrap_or_default());
+    Some(short(error.trim().to_owned()))
 }
 
 /// Whether a reply is that of a stream and not a worker's, nothing but its fields; and why the stream

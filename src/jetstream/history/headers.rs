@@ -7,9 +7,10 @@ use uuid::Uuid;
 use crate::execution::{ErrorType, Execution, ExecutionStatus};
 use crate::history_index::Event;
 use crate::jetstream::names;
+use crate::text::cut;
 
-/// Most bytes of an error type, which a worker may have made up.
-const MAX_ERROR_TYPE: usize = 255;
+/// Most bytes of an error type, which a worker may have made up, as it is encoded.
+const MAX_ERROR_TYPE: usize = 1536;
 
 pub(super) fn event_headers(execution: &Execution) -> HeaderMap {
     let text = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
@@ -23,8 +24,9 @@ pub(super) fn event_headers(execution: &Execution) -> HeaderMap {
         headers.insert(names::DURATION_MS, duration_ms.to_string());
     }
     if let Some(error_type) = execution.error_type.as_ref().map(ErrorType::as_str) {
-        let kept = &error_type[..error_type.floor_char_boundary(MAX_ERROR_TYPE)];
-        headers.insert(names::ERROR_TYPE, names::header_text(kept).as_ref());
+        let mut kept = error_type.to_owned();
+        cut(&mut kept, MAX_ERROR_TYPE);
+        headers.insert(names::ERROR_TYPE, names::header_text(&kept).as_ref());
     }
     if let Some(range) = &execution.skipped {
         headers.insert(names::SKIPPED_COUNT, range.count.to_string());

@@ -8,7 +8,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::History;
+use super::{History, Waiter};
 use crate::execution::Execution;
 use crate::history_index::{Filter, HistoryIndex, Page, Statistics};
 use crate::jetstream::names::plain_text;
@@ -180,6 +180,26 @@ impl History {
         tokio::time::timeout(Duration::from_secs(5), caught_up)
             .await
             .map_err(|_| QueryError::Loading)?;
+        Ok(self.get(id).await?.filter(|execution| execution.status.is_final()))
+    }
+
+    /// A place among those who wait for the outcome of an execution; nothing where too many do.
+    pub fn await_outcome(&self, execution: Uuid) -> Option<Waiter> {
+        self.awaited.join(execution)
+    }
+
+    /// The final event of an execution, once there is one: until then, nothing is asked of NATS. Nothing where the
+    /// stream has dropped it.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn ended(&self, waiter: &mut Waiter) -> Result<Option<Execution>, QueryError> {
+        let id = waiter.execution;
+        if !self.read(|index| index.has_ended(id)) {
+            waiter.told().await;
+        }
+        // Many may be woken at once. (It is never closed.)
+        let _fetch = self.awaited.fetches.acquire().await;
         Ok(self.get(id).await?.filter(|execution| execution.status.is_final()))
     }
 

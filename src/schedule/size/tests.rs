@@ -233,3 +233,57 @@ proptest! {
         prop_assert!(fits(room, &record).is_ok());
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever is admitted, every report on what is under way is kept, with less in it where it must be.
+    #[test]
+    fn no_report_is_refused_for_what_others_wrote(
+        server in 1..5_usize,
+        part in 0..=100_usize,
+        long: bool,
+        runs in proptest::collection::vec((0..=100_usize, any::<bool>()), 0..70),
+        occurrences in 0..16_i64,
+        changes in 0..200_usize,
+        letter in prop_oneof![Just("\u{1}"), Just("\u{10348}"), Just("x")],
+    ) {
+        let room = Room::of(SERVERS[server]);
+        let mut record = schedule(room.payload() * part / 100, long);
+        prop_assert_eq!(room.admits(None, &record), Ok(()));
+        for (part, own) in runs {
+            record.attempts.push(run(own.then(|| payload(room.payload() * part / 100))));
+            if record.attempts.len() > 64 || room.admits_run(&record).is_err() {
+                record.attempts.pop();
+            }
+        }
+        let room_left = 64 - record.attempts.len();
+        record.attempts.extend((0..occurrences).take(room_left).map(|n| claimed(Uuid::max(), n)));
+        for _ in 0..changes {
+            change(&mut record, ChangeKind::Paused, json!({ "reason": letter.repeat(500) }));
+            if room.admits_change(&record).is_err() {
+                record.events.pop();
+            }
+        }
+        prop_assert!(fits(room, &record).is_ok());
+        for place in 0..record.attempts.len() {
+            let cancel = Cancel::new(letter.repeat(60), Some(letter.repeat(500)));
+            let mut report = cancel.report(now());
+            if place % 3 > 0 {
+                report.ending = crate::schedule::Ending::Failed;
+                report.error_type = Some(letter.repeat(100));
+                report.message = Some(letter.repeat(2000));
+                report.response = Some(format!("\"{}\"", "x".repeat(64 * 1024 - 2)));
+                report.by = None;
+            }
+            let attempt = &mut record.attempts[place];
+            attempt.cancel = (place % 2 > 0).then(|| Box::new(cancel));
+            let report = Box::new(report);
+            attempt.phase = Phase::Reported { by: Uuid::max(), since: now(), report };
+            if place % 8 == 0 || place + 1 == record.attempts.len() {
+                let fitting = fits(room, &record);
+                prop_assert!(fitting.is_ok(), "report {}: {:?}", place, fitting);
+            }
+        }
+    }
+}

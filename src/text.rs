@@ -1,0 +1,105 @@
+//! Texts that others make: cut, with a mark, before they are kept.
+//!
+//! A text is kept as JSON, sent in headers percent-encoded, or both, and either makes it longer: a control
+//! character has six bytes in JSON, a letter of four bytes has twelve in a header. So bounds count what a text takes in
+//! the worse of the two, and whatever holds texts that were cut has a size that is known beforehand.
+
+/// Most bytes of a name, an id, a subject, or what another system says of an error.
+pub const SHORT: usize = 4 * 1024;
+/// Most bytes of what people and workers may write: 2,000 characters of any kind fit.
+pub const LONG: usize = 24 * 1024;
+
+/// What one byte takes at most.
+const WORST: usize = 6;
+/// Most bytes of the mark.
+const MARK: usize = 48;
+
+/// Cuts a text to what takes `most` bytes when it is encoded, a mark with its former length included.
+pub fn cut(text: &mut String, most: usize) {
+    if text.len().saturating_mul(WORST) <= most {
+        return;
+    }
+    let (mut taken, mut kept, mut fits) = (0, 0, true);
+    for (at, letter) in text.char_indices() {
+        taken += encoded(letter);
+        if taken <= most.saturating_sub(MARK) {
+            kept = at + letter.len_utf8();
+        }
+        if taken > most {
+            fits = false;
+            break;
+        }
+    }
+    if !fits {
+        let bytes = text.len();
+        text.truncate(kept);
+        text.push_str(&format!("... ({bytes} bytes)"));
+    }
+}
+
+/// The same of a text that is given away.
+#[must_use]
+pub fn short(mut text: String) -> String {
+    cut(&mut text, SHORT);
+    text
+}
+
+/// Bytes of a character in JSON or in a header, whichever are more.
+fn encoded(letter: char) -> usize {
+    match letter {
+        '\u{8}' | '\t' | '\n' | '\u{c}' | '\r' => 3,
+        '\0'..='\u{1f}' => WORST,
+        '"' | '\\' => 2,
+        // White space at the ends is encoded too.
+        ' ' | '%' | '\u{7f}' => 3,
+        '!'..='~' => 1,
+        _ => 3 * letter.len_utf8(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::jetstream::names::header_text;
+
+    #[test]
+    fn a_cut_says_how_long_it_was() {
+        let mut text = "x".repeat(200_000);
+        cut(&mut text, 100);
+        assert_eq!(text, format!("{}... (200000 bytes)", "x".repeat(52)));
+        let mut again = text.clone();
+        cut(&mut again, 100);
+        assert_eq!(again, text, "what was cut stays as it is");
+    }
+
+    #[test]
+    fn what_users_may_write_is_kept_whole() {
+        for letter in ["\u{10348}", "\u{1}", "a", "\""] {
+            let text = letter.repeat(2000);
+            let mut kept = text.clone();
+            cut(&mut kept, LONG);
+            assert_eq!(kept, text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_cut_fits_however_it_is_encoded(
+            letters in proptest::collection::vec(any::<char>(), 0..400),
+            control in 0..300_usize,
+            most in MARK..2000_usize,
+        ) {
+            let whole: String = "\u{1}".repeat(control) + &letters.iter().collect::<String>();
+            let mut text = whole.clone();
+            cut(&mut text, most);
+            let json = serde_json::to_string(&text).unwrap();
+            prop_assert!(json.len() <= most + 2, "{} bytes of JSON", json.len());
+            let header = header_text(&text);
+            prop_assert!(header.len() <= most, "{} bytes of a header", header.len());
+            let is_cut = text != whole;
+            prop_assert_eq!(is_cut, text.ends_with(&format!("... ({} bytes)", whole.len())));
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What callers are told when something breaks, and what the log is told.
+
+use async_nats::jetstream::stream::Config;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{Nats, Service, far, wait_for};
+use crate::http::{Http, answer};
+
+const BUCKET: &str = "KV_scheduler_schedules";
+
+/// Changes the configuration of a stream behind the service's back.
+async fn reconfigure(nats: &Nats, stream: &str, change: impl FnOnce(&mut Config)) {
+    let mut config = nats.js.get_stream(stream).await.unwrap().cached_info().config.clone();
+    change(&mut config);
+    nats.js.update_stream(config).await.unwrap();
+}
+
+async fn json_service(nats: &Nats) -> Service {
+    nats.service_with(&[("LOG_FORMAT", "json"), ("LOG_LEVEL", "info")]).await
+}
+
+/// The lines of the log with a message.
+fn lines(service: &Service, message: &str) -> Vec<Value> {
+    let log = service.log();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(|line| line["message"] == message).collect()
+}
+
+/// Checks that an error keeps its cause, and that the log has it once, under the request's id.
+async fn check(service: &Service, error: &Value, request_id: &str, operation: &str) {
+    assert_eq!(error["code"], "internal", "{error}");
+    let text = error.to_string();
+    assert!(!text.contains("sealed") && !text.contains("NATS"), "{error}");
+    assert!(error["message"].as_str().unwrap().contains(request_id), "{error}");
+    let of_request = || {
+        let mut found = lines(service, "request failed");
+        found.retain(|line| line["request_id"] == request_id);
+        found
+    };
+    let found = wait_for("the line in the log", || async {
+        Some(of_request()).filter(|found| !found.is_empty())
+    })
+    .await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    let line = &found[0];
+    assert_eq!((&line["level"], &line["operation"]), (&json!("ERROR"), &json!(operation)));
+    assert!(line["cause"].as_str().unwrap().contains("sealed"), "{line}");
+}
+
+#[tokio::test]
+async fn the_cause_of_an_internal_error_goes_to_the_log_and_to_nobody_else() {
+    let nats = Nats::start().await;
+    let service = json_service(&nats).await;
+    let id = nats.create(far("sealed")).await;
+    reconfigure(&nats, BUCKET, |config| config.sealed = true).await;
+    let (one, bulk) =
+        (json!({ "schedule_id": id }), json!({ "operation": "pause", "schedule_ids": [id] }));
+    let over_nats = |operation, request_id, body: &Value| {
+        let (nats, body) = (&nats, body.clone());
+        async move {
+            let headers = [("X-Request-ID", request_id)];
+            nats.request_with_headers(operation, &headers, body).await
+        }
+    };
+    let (headers, reply) = over_nats("schedule.pause", "r-nats", &one).await;
+    check(&service, &reply["error"], "r-nats", "schedule.pause").await;
+    let header = headers.get("Nats-Service-Error").unwrap().as_str();
+    assert_eq!(reply["error"]["message"], header);
+    let (_, reply) = over_nats("bulk.operation", "r-bulk", &bulk).await;
+    check(&service, &reply["data"]["failed"][0]["error"], "r-bulk", "bulk.operation").await;
+    let (_, reply) =
+        over_nats("bulk.create", "r-create", &json!({ "schedules": [far("another")] })).await;
+    check(&service, &reply["data"]["results"][0]["error"], "r-create", "bulk.create").await;
+
+    let http = Http::new(&service).await;
+    let path = format!("/api/v1/schedules/{id}/pause");
+    let asked = http.ask(Method::POST, &path).header("X-Request-ID", "r-http").json(&json!({}));
+    let answered = answer(asked).await;
+    check(&service, answered.refused(500, "internal"), "r-http", "schedule.pause").await;
+}
+
+#[tokio::test]
+async fn what_nats_does_not_answer_is_said_without_its_words_and_logged_once_in_a_while() {
+    let nats = Nats::start().await;
+    let service = json_service(&nats).await;
+    let run = json!({ "target_command": "cmd.example.gone", "wait_ms": 20_000 });
+    let id = nats.ask("execute.immediate", run).await["execution_id"].clone();
+    nats.js.delete_stream("SCHEDULER_EXECUTIONS").await.unwrap();
+    for _ in 0..3 {
+        let error = nats.refused("execution.get", json!({ "execution_id": id })).await;
+        assert_eq!(error["code"], "unavailable", "{error}");
+        let expected = "NATS JetStream does not answer for the history; try again";
+        assert_eq!(error["message"], expected);
+    }
+    let found = lines(&service, "request not done");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0]["level"], "WARN");
+    assert!(found[0]["cause"].is_string() && found[0]["request_id"].is_string(), "{}", found[0]);
+}
+
+#[tokio::test]
+async fn what_the_bucket_takes_no_more_is_too_large() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let mut large = far("large");
+    large["command_payload"] = json!({ "a": "x".repeat(20_000) });
+    let id = nats.create(large.clone()).await;
+    reconfigure(&nats, BUCKET, |config| config.max_message_size = 16 * 1024).await;
+    let error = nats.refused("schedule.pause", json!({ "schedule_id": id })).await;
+    assert_eq!(error["code"], "too_large", "{error}");
+    assert!(error["message"].as_str().unwrap().contains("16384"), "{error}");
+    large["name"] = json!("another");
+    assert_eq!(nats.refused("schedule.create", large).await["code"], "too_large");
+    let http = Http::new(&service).await;
+    let path = format!("/api/v1/schedules/{id}/pause");
+    http.post(&path, json!({})).await.refused(413, "too_large");
+    let bulk = json!({ "operation": "pause", "schedule_ids": [id] });
+    let refused = nats.ask("bulk.operation", bulk).await;
+    assert_eq!(refused["failed"][0]["error"]["code"], "too_large", "{refused}");
+    // It can be made small enough.
+    let update = json!({ "schedule_id": id, "command_payload": { "a": 1 } });
+    nats.ask("schedule.update", update).await;
+    nats.ask("schedule.pause", json!({ "schedule_id": id })).await;
+}
