@@ -146,12 +146,11 @@ fn pause_on_failure(schedule: &mut Schedule, ended: &Execution) {
     schedule.pause_reason = Some(reason.clone());
     schedule.updated_at = now;
     schedule.updated_by = Some(SCHEDULER.to_owned());
-    schedule.revision += 1;
     // Worked out and not drawn: deciding again is deciding the same.
     let event_id = execution_id(ended.id, now, 0);
+    schedule.note_change(event_id);
     let details = json!({ "reason": reason, "paused_by": SCHEDULER, "paused_at": now });
     let author = Author { actor: SCHEDULER, correlation_id: &ended.correlation_id };
     let paused = Change::new(event_id, ChangeKind::Paused, schedule, author, now, details);
-    schedule.last_change = Some(event_id);
     schedule.events.push(paused);
 }

@@ -12,6 +12,7 @@ mod format;
 mod instant;
 mod payload;
 mod policy;
+mod recent;
 mod request;
 mod rules;
 mod size;
@@ -44,6 +45,7 @@ pub use fields::{
 pub use instant::{field as instant_field, last as last_instant, mend as mend_instant};
 pub use payload::{MAX_PAYLOAD_BYTES, Payload};
 pub use policy::{CatchUp, Overlap, RetryFields, RetryPolicy, jitter};
+pub use recent::{Fate, RecentChanges};
 pub use request::CreateSchedule;
 pub use rules::{Limits, MAX_TAGS, Rules};
 pub use size::{Room, TooLarge};
@@ -355,9 +357,12 @@ pub struct Schedule {
     /// Occurrences that have ended and that other schedules have not been told of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ended: Vec<EndedOccurrence>,
-    /// The event of the latest change by a user, to recognise a change whose acknowledgement was lost.
+    /// The event of the latest change, for versions that know no others; see [`RecentChanges`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_change: Option<Uuid>,
+    /// The latest changes, to recognise one whose acknowledgement was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recent: Option<RecentChanges>,
     /// Changes that are to be announced, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Change>,

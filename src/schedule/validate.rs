@@ -82,6 +82,7 @@ pub fn new_schedule(
         backfill: None,
         ended: Vec::new(),
         last_change: None,
+        recent: None,
         events: Vec::new(),
         purge: false,
         writer,

@@ -32,6 +32,7 @@ mod lists;
 mod logs;
 mod malformed;
 mod messages;
+mod overtaken;
 mod permissions;
 mod policies;
 mod proxy;

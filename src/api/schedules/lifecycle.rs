@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
+use super::super::change::Applied;
 use super::super::error::{ApiError, Code};
 use super::super::reply::{Links, Reply, ScheduleView};
 use super::super::{Api, Caller};
@@ -191,7 +192,7 @@ impl Api {
         schedule: &mut Schedule,
         now: DateTime<Utc>,
         actor: &str,
-    ) -> Result<Option<(ChangeKind, Value)>, ApiError> {
+    ) -> Applied {
         if schedule.status != Status::Paused {
             let message = format!("schedule {} is not paused", schedule.id);
             return Err(ApiError::new(Code::NotAllowed, message));
@@ -247,7 +248,7 @@ pub(super) fn pause(
     now: DateTime<Utc>,
     reason: Option<&str>,
     actor: &str,
-) -> Result<Option<(ChangeKind, Value)>, ApiError> {
+) -> Applied {
     if !matches!(schedule.status, Status::Active | Status::Paused) {
         return Err(has_ended(schedule));
     }
