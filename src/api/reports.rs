@@ -256,7 +256,7 @@ impl Api {
                 let status = self.ended(execution_id, change).await?;
                 return Ok(Step::Done(None, Some((status, None))));
             };
-            let delivery = schedule.spec.delivery.clone();
+            let delivery = schedule.sends(&schedule.attempts[index]).delivery.clone();
             let attempt = &mut schedule.attempts[index];
             if let From::Worker(token) = from
                 && attempt.token.as_deref() != Some(*token)

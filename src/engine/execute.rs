@@ -16,7 +16,9 @@ use crate::jetstream::history::Recorded;
 use crate::load::Stage;
 use crate::metrics::{Lock, LockFailure};
 use crate::plan::retry_at;
-use crate::schedule::{Attempt, Cancel, DeliveryMode, Phase, Schedule, ScheduleType, Status};
+use crate::schedule::{
+    Attempt, Cancel, DeliveryMode, Phase, Schedule, ScheduleType, Sends, Status,
+};
 
 /// An attempt whose command is ready to be sent: what can be done before it is due has been.
 pub(crate) struct Prepared {
@@ -69,11 +71,11 @@ pub(crate) async fn attempt(
     };
     (execution.started_at, execution.time) = (Some(began), began);
     failpoint("after_claim");
-    let outcome = run(shared, schedule, &mut execution, command, recovered).await;
+    let outcome = run(shared, schedule, attempt, &mut execution, command, recovered).await;
     drop(urgent);
     failpoint("after_deliver");
     let now = clock::now();
-    let acknowledged = match schedule.spec.delivery.mode {
+    let acknowledged = match schedule.sends(attempt).delivery.mode {
         DeliveryMode::Publish => matches!(outcome, Outcome::Success { .. }),
         DeliveryMode::Job => matches!(outcome, Outcome::HandedOver),
         DeliveryMode::Request | DeliveryMode::Core => false,
@@ -208,11 +210,12 @@ pub(crate) async fn skip(
 async fn run(
     shared: &Shared,
     schedule: &Schedule,
+    attempt: &Attempt,
     execution: &mut Execution,
     command: Command,
     earlier: bool,
 ) -> Outcome {
-    let target = &schedule.spec.target_command;
+    let Sends { target, delivery: how, .. } = schedule.sends(attempt);
     if !shared.config.allowed_targets.iter().any(|pattern| pattern.allows(target)) {
         let text = format!("{} is not in the allow-list", target.as_str());
         return Outcome::failed(ErrorType::NotAllowed, text);
@@ -222,14 +225,14 @@ async fn run(
     let lateness = execution.timings.due_at.and_then(|due| (now - due).to_std().ok());
     let kind = schedule.spec.timing.schedule_type;
     shared.metrics.sent(kind, lateness.unwrap_or_default());
-    let stage = match schedule.spec.delivery.mode {
+    let stage = match how.mode {
         DeliveryMode::Request => Stage::WaitingReply,
         DeliveryMode::Publish | DeliveryMode::Job | DeliveryMode::Core => Stage::Delivering,
     };
     let _in_stage = shared.load.enter(stage);
     let execution = &*execution;
-    let delivery = shared.delivery.deliver(schedule, execution, command, earlier);
-    match schedule.spec.delivery.mode {
+    let delivery = shared.delivery.deliver(how, execution, command, earlier);
+    match how.mode {
         DeliveryMode::Publish | DeliveryMode::Core => delivery.await,
         // Only these take long enough for anybody to see them running.
         DeliveryMode::Request if cancel(shared, execution).is_some() => {

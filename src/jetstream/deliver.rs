@@ -157,16 +157,17 @@ impl Delivery {
     /// the execution started.
     pub async fn deliver(
         &self,
-        schedule: &Schedule,
+        how: &crate::schedule::Delivery,
         execution: &Execution,
         command: Command,
         earlier: bool,
     ) -> Outcome {
-        match schedule.spec.delivery.mode {
+        let subject = &execution.command_sent;
+        match how.mode {
             DeliveryMode::Publish | DeliveryMode::Job => {
                 let Command { headers, body } = command;
                 let publication = Publication {
-                    subject: &execution.command_sent,
+                    subject,
                     id: execution.id.to_string(),
                     headers,
                     body,
@@ -175,8 +176,8 @@ impl Delivery {
                 };
                 self.publish(publication).await
             }
-            DeliveryMode::Request => Box::pin(self.request(schedule, command)).await,
-            DeliveryMode::Core => Box::pin(self.core(schedule, command)).await,
+            DeliveryMode::Request => Box::pin(self.request(how, subject, command)).await,
+            DeliveryMode::Core => Box::pin(self.core(subject, command)).await,
         }
     }
 
@@ -228,13 +229,17 @@ impl Delivery {
         }
     }
 
-    async fn request(&self, schedule: &Schedule, command: Command) -> Outcome {
-        let timeout = Duration::from_secs(u64::from(schedule.spec.delivery.timeout_seconds));
+    async fn request(
+        &self,
+        how: &crate::schedule::Delivery,
+        subject: &str,
+        command: Command,
+    ) -> Outcome {
+        let timeout = Duration::from_secs(u64::from(how.timeout_seconds));
         let request = async_nats::Request::new()
             .headers(command.headers)
             .payload(command.body)
             .timeout(Some(timeout));
-        let subject = schedule.spec.target_command.as_str();
         let (client, awaited) = (self.0.js.client(), self.0.inbox.await_for(subject));
         let reply = tokio::select! {
             reply = client.send_request(subject.to_owned(), request) => reply,
@@ -258,8 +263,7 @@ impl Delivery {
         }
     }
 
-    async fn core(&self, schedule: &Schedule, command: Command) -> Outcome {
-        let subject = schedule.spec.target_command.as_str();
+    async fn core(&self, subject: &str, command: Command) -> Outcome {
         let client = self.0.js.client();
         connected(&client).await;
         let awaited = self.0.inbox.await_for(subject);
@@ -318,7 +322,7 @@ fn headers(schedule: &Schedule, execution: &Execution) -> HeaderMap {
     let id = execution.id.to_string();
     let mut headers = HeaderMap::new();
     headers.insert(names::SCHEDULE_ID, schedule.id.to_string());
-    headers.insert(names::SCHEDULE_NAME, names::header_text(&schedule.spec.name).as_ref());
+    headers.insert(names::SCHEDULE_NAME, names::header_text(&execution.schedule_name).as_ref());
     headers.insert(names::EXECUTION_ID, id.as_str());
     headers.insert(names::ATTEMPT, HeaderValue::from(u64::from(execution.attempt_number)));
     headers.insert(names::SCHEDULED_FOR, scheduled_for);

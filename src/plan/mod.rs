@@ -26,8 +26,8 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::schedule::{
-    Attempt, CatchUp, DeliveryMode, Ending, Manual, Origin, Overlap, Phase, Report, Schedule,
-    SkippedRange, Status,
+    Attempt, CatchUp, Delivery, DeliveryMode, Ending, Manual, Origin, Overlap, Phase, Report,
+    Schedule, SkippedRange, Status,
 };
 use crate::stored::Unknown;
 use crate::trigger::Trigger;
@@ -47,6 +47,8 @@ pub const MAX_CATCH_UP: u64 = 1000;
 const ON_TIME: Duration = Duration::seconds(5);
 /// How long workers have at least to report again once they can.
 const RECONNECTING: Duration = Duration::seconds(5);
+/// How much longer than a reply may take a claim holds at least.
+const REPLY_MARGIN: Duration = Duration::seconds(30);
 /// Who acts where no user does.
 const SCHEDULER: &str = "scheduler";
 
@@ -117,7 +119,7 @@ pub fn plan(
                 plan.due
                     .push((attempt.execution_id, room_since.map_or(*due_at, |at| at.max(*due_at))));
                 attempt.phase = claimed.clone();
-                attempt.token = token(schedule, attempt.execution_id);
+                attempt.token = token(schedule, attempt);
                 plan.fire.push(attempt.clone());
                 room -= 1;
             }
@@ -125,9 +127,9 @@ pub fn plan(
                 let mine = *by == me && view.is_running(attempt.execution_id);
                 if !mine && (abandoned(*by, attempt.execution_id, view) || *until <= now) {
                     // The first claim's time stays: the command may have been sent since then.
-                    attempt.phase = Phase::Claimed { by: me, at: *at, until: now + lease };
-                    attempt.token =
-                        attempt.token.take().or_else(|| token(schedule, attempt.execution_id));
+                    let (at, until) = (*at, now + lease_of(schedule, attempt, lease));
+                    attempt.phase = Phase::Claimed { by: me, at, until };
+                    attempt.token = attempt.token.take().or_else(|| token(schedule, attempt));
                     plan.recover.push(attempt.clone());
                 }
             }
@@ -207,7 +209,9 @@ pub(crate) fn room(schedule: &Schedule) -> usize {
         Overlap::Allow => usize::from(schedule.spec.max_instances),
         Overlap::Skip | Overlap::BufferOne | Overlap::CancelOther => 1,
     };
-    let under_way = schedule.attempts.iter().filter(|attempt| is_under_way(attempt)).count();
+    let takes_time = |attempt: &&Attempt| schedule.sends(attempt).delivery.mode.takes_time();
+    let under_way = schedule.attempts.iter().filter(|attempt| is_under_way(attempt));
+    let under_way = under_way.filter(takes_time).count();
     allowed.saturating_sub(under_way)
 }
 
@@ -263,7 +267,7 @@ fn overdue(
     let Phase::Running { since, heartbeat_seconds, .. } = attempt.phase else { return None };
     let (_, timed_out) = lost_at(attempt, view).filter(|(at, _)| *at <= now)?;
     let (error_type, message) = if timed_out {
-        let seconds = schedule.spec.delivery.timeout_seconds;
+        let seconds = schedule.sends(attempt).delivery.timeout_seconds;
         ("timeout", format!("no report within {seconds} s"))
     } else {
         let seconds = heartbeat_seconds.unwrap_or(0);
@@ -286,16 +290,26 @@ fn overdue(
 /// What a worker must show to report: the schedule, so that its record is found, and what cannot be
 /// guessed, since it follows from the random token of a write. It stays when an attempt is taken over,
 /// for the worker may have the command already.
-fn token(schedule: &Schedule, execution: Uuid) -> Option<String> {
-    if schedule.spec.delivery.mode != DeliveryMode::Job {
+fn token(schedule: &Schedule, attempt: &Attempt) -> Option<String> {
+    if schedule.sends(attempt).delivery.mode != DeliveryMode::Job {
         return None;
     }
     let mut hash = Sha256::new();
-    hash.update(execution.as_bytes());
+    hash.update(attempt.execution_id.as_bytes());
     hash.update(schedule.writer.token.to_be_bytes());
     hash.update(schedule.writer.instance.as_bytes());
     let secret: String = hash.finalize()[..12].iter().map(|byte| format!("{byte:02x}")).collect();
     Some(format!("{}.{secret}", schedule.id.simple()))
+}
+
+/// How long a takeover holds: at least as long as a reply may take that was waited for before an update.
+fn lease_of(schedule: &Schedule, attempt: &Attempt, lease: Duration) -> Duration {
+    match schedule.sends(attempt).delivery {
+        Delivery { mode: DeliveryMode::Request, timeout_seconds, .. } => {
+            lease.max(Duration::seconds(i64::from(*timeout_seconds)) + REPLY_MARGIN)
+        }
+        _ => lease,
+    }
 }
 
 impl Plan {
@@ -353,6 +367,8 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
 mod jitter;
 #[cfg(test)]
 mod lateness;
+#[cfg(test)]
+mod pinned;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]

@@ -157,7 +157,7 @@ impl Plan {
             };
             let mut attempt = Attempt::new(backfill.id, at, 1, claimed.clone());
             attempt.manual = Some(Box::new(manual));
-            attempt.token = token(&self.schedule, attempt.execution_id);
+            attempt.token = token(&self.schedule, &attempt);
             self.schedule.attempts.push(attempt.clone());
             self.fire.push(attempt);
             let next = trigger.next_after(at).filter(|next| *next <= backfill.until);
@@ -168,7 +168,7 @@ impl Plan {
     /// Claims an occurrence.
     pub(super) fn fire_at(&mut self, at: DateTime<Utc>, claimed: &Phase) {
         let mut attempt = Attempt::new(self.schedule.id, at, 1, claimed.clone());
-        attempt.token = token(&self.schedule, attempt.execution_id);
+        attempt.token = token(&self.schedule, &attempt);
         self.schedule.attempts.push(attempt.clone());
         self.fire.push(attempt);
         self.schedule.occurrence_count += 1;

@@ -110,12 +110,14 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution, followed: bool) -> boo
 
 /// A command is with a worker now, who will report; unless it was to be stopped meanwhile.
 fn hand_over(schedule: &mut Schedule, index: usize, started: &Execution) -> bool {
-    let timeout = Duration::seconds(i64::from(schedule.spec.delivery.timeout_seconds));
-    let heartbeat_seconds = schedule.spec.delivery.heartbeat_seconds;
+    let delivery = schedule.sends(&schedule.attempts[index]).delivery;
+    let timeout = Duration::seconds(i64::from(delivery.timeout_seconds));
+    let heartbeat_seconds = delivery.heartbeat_seconds;
     let attempt = &mut schedule.attempts[index];
     if !matches!(attempt.phase, Phase::Claimed { .. }) {
         return false;
     }
+    attempt.unpin_payload();
     let since = started.started_at.unwrap_or(started.time);
     attempt.phase = match attempt.cancel.take() {
         Some(cancel) => {

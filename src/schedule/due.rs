@@ -16,9 +16,13 @@ impl Schedule {
 
     /// When an occurrence is due: its nominal time and the schedule's jitter.
     pub fn due(&self, scheduled_for: DateTime<Utc>) -> DateTime<Utc> {
+        self.due_within(scheduled_for, self.spec.timing.jitter_seconds)
+    }
+
+    fn due_within(&self, scheduled_for: DateTime<Utc>, jitter_seconds: u32) -> DateTime<Utc> {
+        let jitter = policy::jitter(jitter_seconds, self.id, scheduled_for);
         // A time that somebody wrote by hand may lie at the end of time.
-        let due = scheduled_for.checked_add_signed(self.jitter(scheduled_for));
-        due.unwrap_or(DateTime::<Utc>::MAX_UTC)
+        scheduled_for.checked_add_signed(jitter).unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
 
     /// When an attempt is due, as far as the record says: one that waits knows it; an occurrence is due
@@ -28,7 +32,11 @@ impl Schedule {
         let is_occurrence = attempt.number == 1 && attempt.manual.is_none();
         match attempt.phase {
             Phase::Waiting { due_at } => due_at,
-            _ if is_occurrence => self.due(attempt.scheduled_for),
+            _ if is_occurrence => {
+                // As it was when the attempt was claimed.
+                let most = self.sends(attempt).jitter_seconds;
+                self.due_within(attempt.scheduled_for, most)
+            }
             Phase::Claimed { at, .. } => at,
             Phase::Running { since, .. } | Phase::Reported { since, .. } => since,
             Phase::Skipped { .. } | Phase::Corrected { .. } => attempt.scheduled_for,

@@ -11,6 +11,7 @@ mod fields;
 mod format;
 mod instant;
 mod payload;
+mod pinned;
 mod policy;
 mod recent;
 mod request;
@@ -44,6 +45,7 @@ pub use fields::{
 };
 pub use instant::{field as instant_field, last as last_instant, mend as mend_instant};
 pub use payload::{MAX_PAYLOAD_BYTES, Payload};
+pub use pinned::{Pinned, Sends};
 pub use policy::{CatchUp, Overlap, RetryFields, RetryPolicy, jitter};
 pub use recent::{Fate, RecentChanges};
 pub use request::CreateSchedule;

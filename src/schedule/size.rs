@@ -91,6 +91,19 @@ impl Room {
         })
     }
 
+    /// Checks that a record to which an update added a payload for what is about to be sent leaves room for
+    /// the changes to come.
+    ///
+    /// # Errors
+    /// The payloads that were replaced are too large.
+    pub fn admits_pinned(self, new: &Schedule) -> Result<(), TooLarge> {
+        self.leaves_room(new).map_err(|record| {
+            let (what, bytes) = ("command_payload", new.spec.command_payload.as_str().len());
+            let most = bytes.saturating_sub(record.bytes - record.most);
+            TooLarge { what, bytes, most, ..record }
+        })
+    }
+
     /// Checks that a record can still be changed, its attempts claimed or cancelled.
     fn leaves_room(self, new: &Schedule) -> Result<(), TooLarge> {
         let changes = CHANGES.min(self.max_payload / 6);

@@ -34,6 +34,7 @@ mod malformed;
 mod messages;
 mod overtaken;
 mod permissions;
+mod pinned;
 mod policies;
 mod proxy;
 mod restores;

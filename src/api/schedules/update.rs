@@ -9,7 +9,8 @@ use super::super::reply::{Reply, ScheduleView};
 use super::super::{Api, Caller, Checked};
 use crate::clock;
 use crate::schedule::{
-    ChangeKind, FieldFault, Schedule, SkipCause, Status, UpdateSchedule, apply_update, differences,
+    ChangeKind, FieldFault, Schedule, SkipCause, Status, TooLarge, UpdateSchedule, apply_update,
+    differences,
 };
 
 impl Checked for UpdateSchedule {
@@ -74,6 +75,9 @@ impl Api {
         }
         schedule.trace = caller.trace.or(schedule.trace);
         self.store.room().admits(Some(&old), &schedule)?;
+        if schedule.pin(&old) {
+            self.store.room().admits_pinned(&schedule).map_err(still_to_be_sent)?;
+        }
         let changes = differences(&old, &schedule);
         let fields: Vec<_> = changes.iter().map(|change| change["field"].clone()).collect();
         let details = json!({
@@ -137,4 +141,12 @@ impl Api {
         super::touch(schedule, now, actor);
         Ok(())
     }
+}
+
+/// What is said where there is no room for the payloads that an update replaces.
+fn still_to_be_sent(error: TooLarge) -> ApiError {
+    let mut refusal = ApiError::from(error);
+    refusal.message =
+        format!("{error} beside what it replaces, which is about to be sent; try again then");
+    refusal
 }

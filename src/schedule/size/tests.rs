@@ -59,13 +59,30 @@ fn fits(room: Room, schedule: &Schedule) -> Result<usize, TooLarge> {
 
 /// Adds a change with its event, as the API does.
 fn change(schedule: &mut Schedule, kind: ChangeKind, details: serde_json::Value) {
-    schedule.revision += 1;
+    schedule.note_change(Uuid::max());
     let (actor, correlation_id) = ("somebody", Uuid::max().to_string());
     schedule.updated_by = Some(actor.to_owned());
-    schedule.last_change = Some(Uuid::max());
     let author = Author { actor, correlation_id: &correlation_id };
     let event = Change::new(Uuid::max(), kind, schedule, author, now(), details);
     schedule.events.push(event);
+}
+
+#[test]
+fn payloads_that_are_about_to_be_sent_leave_room_for_one_more_and_no_number_of_them() {
+    let room = Room::of(1_048_576);
+    let mut record = schedule(room.payload(), true);
+    record.attempts.push(claimed(Uuid::max(), 0));
+    let update = |old: &Schedule| {
+        let mut new = old.clone();
+        std::sync::Arc::make_mut(&mut new.spec).command_payload = payload(room.payload() - 1);
+        assert!(new.pin(old));
+        room.admits_pinned(&new).map(|()| new)
+    };
+    assert!(fits(room, &update(&record).unwrap()).is_ok());
+    record.attempts.extend((1..4).map(|n| claimed(Uuid::max(), n)));
+    let refused = update(&record).unwrap_err();
+    assert_eq!(refused.what, "command_payload");
+    assert!(refused.most < refused.bytes, "{refused}");
 }
 
 /// A run by hand.
@@ -224,6 +241,8 @@ proptest! {
         }
         let room_left = 64 - record.attempts.len();
         record.attempts.extend((0..occurrences).take(room_left).map(|n| claimed(Uuid::max(), n)));
+        // Its latest changes are remembered.
+        (0..40).for_each(|n| record.note_change(Uuid::from_u128(u128::MAX - n)));
         change(&mut record, ChangeKind::Updated, json!({ "changes": "x".repeat(30_000) }));
         prop_assert_eq!(room.admits(Some(&record), &record), Ok(()));
         prop_assert!(fits(room, &record).is_ok());
