@@ -39,6 +39,8 @@ pub struct Load {
     pub old_heartbeats: AtomicBool,
     /// Whether this instance does not hear its own heartbeats, and so takes nothing over from others.
     pub deaf: AtomicBool,
+    /// By how much the time of the slowest instance that is heard may be behind ours, in milliseconds.
+    pub time_error_ms: AtomicI64,
     /// Since when requests over NATS have been heard without a break, in Unix milliseconds.
     heard_since_ms: AtomicI64,
     /// When the next timer is due, or since when what is due longest is, in Unix milliseconds; 0 for none.
@@ -68,6 +70,12 @@ impl Load {
     pub fn heard_since(&self) -> DateTime<Utc> {
         DateTime::from_timestamp_millis(self.heard_since_ms.load(Ordering::Relaxed))
             .unwrap_or_default()
+    }
+
+    /// By how much the time of the slowest instance that is heard may be behind ours: what is past for us may
+    /// lie ahead for it by that.
+    pub fn time_error(&self) -> chrono::Duration {
+        chrono::Duration::milliseconds(self.time_error_ms.load(Ordering::Relaxed).max(0))
     }
 
     /// Counts a piece of work until the guard is dropped.

@@ -79,6 +79,7 @@ use crate::jetstream::history::History;
 use crate::jetstream::schedules::Store;
 use crate::load::Load;
 use crate::metrics::Metrics;
+pub use crate::plan::LEAD;
 use crate::plan::View;
 use crate::schedule::{DeliveryMode, Spec, TargetPattern};
 use membership::Members;
@@ -89,9 +90,6 @@ use urgency::Urgency;
 /// others may take it over, by a margin for sending the command.
 pub const TRUST: Duration = Duration::from_secs(4);
 
-/// How far ahead of its time an occurrence may be claimed, so that only its command is left to send
-/// when the time has come.
-pub const LEAD: chrono::Duration = chrono::Duration::milliseconds(500);
 /// Claims that wait for their time at once; beyond it nothing is claimed ahead.
 const MAX_ARMED: usize = 50_000;
 

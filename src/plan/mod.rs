@@ -33,6 +33,9 @@ use crate::stored::Unknown;
 use crate::trigger::Trigger;
 pub use settle::{retry_at, settle};
 
+/// How far ahead of its time an occurrence may be claimed, so that only its command is left to send when the
+/// time has come.
+pub const LEAD: Duration = Duration::milliseconds(500);
 /// Executions of a schedule under way at once; a further occurrence is skipped.
 pub const MAX_CLAIMED: usize = 16;
 /// Retries of a schedule that wait at once; further failures are not tried again.

@@ -84,12 +84,14 @@ impl Api {
             caller.actor.clone().or(request.deleted_by).unwrap_or_else(|| "unknown".to_owned());
         let (author, expected) = (caller.author(&actor), request.expected_revision);
         let deleted = self.delete(id, hard_delete, expected, author, None).await?;
-        if let Some(schedule) = &deleted {
-            super::let_claims_pass(schedule).await;
-        }
+        let waited_ms = match &deleted {
+            Some(schedule) => self.let_claims_pass(schedule).await,
+            None => 0,
+        };
         tracing::info!(schedule_id = %id, deleted_by = actor, hard_delete, "schedule deleted");
         let purge_at = deleted.filter(|_| !hard_delete).and_then(|s| self.purge_at(s.deleted_at));
-        Ok(Reply::new(Deleted { schedule_id: id, hard_delete, purge_at }, caller))
+        let data = Deleted { schedule_id: id, hard_delete, purge_at };
+        Ok(Reply::new(data, caller).waited(waited_ms))
     }
 
     /// Deletes a schedule; returns its record as it was written, if that is known.

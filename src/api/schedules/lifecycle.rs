@@ -97,9 +97,9 @@ impl Api {
                 pause(schedule, now, reason, &actor)
             })
             .await?;
-        super::let_claims_pass(&schedule).await;
+        let waited_ms = self.let_claims_pass(&schedule).await;
         tracing::info!(schedule_id = %id, paused_by = actor, reason, "schedule paused");
-        Ok(Reply::schedule(&schedule, caller))
+        Ok(Reply::schedule(&schedule, caller).waited(waited_ms))
     }
 
     /// Resumes a paused schedule. Its next time is the first that is not due yet; what was due becomes one

@@ -14,6 +14,7 @@ mod preview;
 mod read;
 mod restore;
 mod update;
+mod wait;
 
 pub use crate::index::Sort;
 pub use backfill::{BackfillSchedule, Backfilled};
@@ -30,22 +31,16 @@ pub use preview::{Moved, Preview, PreviewSchedule};
 pub use read::{GetSchedule, RecentlyShown, ShownSchedule};
 pub use restore::RestoreSchedule;
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::Api;
 use super::change::check_expected;
 use super::error::{ApiError, Code};
-use crate::clock;
 use crate::history_index::Page;
 use crate::index::{Unreadable, read_record};
 use crate::jetstream::names as subjects;
 use crate::schedule::{FieldFault, Schedule, SkipCause};
-
-/// Longest wait for occurrences that were claimed ahead: twice the engine's lead, for clocks differ.
-const MAX_WAIT_FOR_CLAIMS: Duration = Duration::from_secs(1);
 
 /// Items of a page where the request does not say.
 const DEFAULT_LIMIT: u64 = 20;
@@ -68,20 +63,6 @@ pub(crate) fn page(page: Option<u64>, limit: Option<u64>) -> Result<(usize, Page
     }
     let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     Ok((size(number), Page { offset: size((number - 1) * limit), limit: size(limit) }))
-}
-
-/// Waits until what was claimed ahead of its time is due. An occurrence that an instance has claimed
-/// is acted on under the state that it was claimed under; this puts its time before the reply, so
-/// after the reply nothing is due any more under the old state. At most the engine's lead.
-async fn let_claims_pass(schedule: &Schedule) {
-    let_pass(schedule.claimed_until()).await;
-}
-
-async fn let_pass(claimed_until: Option<DateTime<Utc>>) {
-    let Some(until) = claimed_until else { return };
-    if let Ok(wait) = (until - clock::now()).to_std() {
-        tokio::time::sleep(wait.min(MAX_WAIT_FOR_CLAIMS)).await;
-    }
 }
 
 fn touch(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str) {

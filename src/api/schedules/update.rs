@@ -101,10 +101,10 @@ impl Api {
         before: Option<Before>,
         caller: &Caller,
     ) -> Reply<ScheduleView> {
-        super::let_claims_pass(schedule).await;
+        let waited_ms = self.let_claims_pass(schedule).await;
         let updated_by = schedule.updated_by.as_deref();
         tracing::info!(schedule_id = %schedule.id, updated_by, "schedule updated");
-        let mut reply = Reply::schedule(schedule, caller);
+        let mut reply = Reply::schedule(schedule, caller).waited(waited_ms);
         let Some(Before { old, reservation }) = before else { return reply };
         if let Some(reservation) = reservation {
             self.free_name_at(&old, reservation).await;
