@@ -34,7 +34,7 @@ pub(in crate::api) struct Read {
 /// What one try comes to.
 pub(in crate::api) enum Step<T> {
     /// Nothing is to be written.
-    Done(Option<Schedule>, Option<T>),
+    Done(Option<Box<Schedule>>, Option<T>),
     /// This is, and then so much is known of it.
     Write(Box<Schedule>, T),
     /// The record must be read again.
@@ -43,7 +43,7 @@ pub(in crate::api) enum Step<T> {
 
 /// A record as it was found or written, if it is there, and what is known of the write.
 pub(in crate::api) struct Rewritten<T> {
-    pub(in crate::api) schedule: Option<Schedule>,
+    pub(in crate::api) schedule: Option<Box<Schedule>>,
     pub(in crate::api) with: Option<T>,
 }
 
@@ -64,7 +64,7 @@ pub(in crate::api) enum Decision<T> {
     /// This, which is announced with these details.
     Change { schedule: Box<Schedule>, kind: ChangeKind, details: Value, with: T },
     /// Nothing: it is as it should be.
-    Nothing(Schedule),
+    Nothing(Box<Schedule>),
     /// Somebody else is about to change it.
     Again,
 }
@@ -131,7 +131,7 @@ impl Api {
             };
             match self.rewrite(&mut schedule, revision).await {
                 Ok(_) => {
-                    let (schedule, with) = (Some(*schedule), Some(with));
+                    let (schedule, with) = (Some(schedule), Some(with));
                     return Ok(Some(Rewritten { schedule, with }));
                 }
                 Err(WriteError::Conflict) => last = Some(with),
@@ -161,7 +161,9 @@ impl Api {
             });
             let mut deciding = None;
             let done = match (read, fate) {
-                (Some(read), Some(Fate::Made)) => Ok(Step::Done(Some(read.schedule), last)),
+                (Some(read), Some(Fate::Made)) => {
+                    Ok(Step::Done(Some(Box::new(read.schedule)), last))
+                }
                 (_, Some(Fate::Forgotten)) => Err(forgotten(id)),
                 (Some(read), _) if !read.schedule.purge => {
                     deciding = Some((read.is_known, decide(read.schedule, read.revision, now)));
@@ -210,10 +212,11 @@ impl Api {
                 Some((kind, details)) => {
                     Decision::Change { schedule: Box::new(schedule), kind, details, with: () }
                 }
-                None => Decision::Nothing(schedule),
+                None => Decision::Nothing(Box::new(schedule)),
             }))
         });
-        made.await?.schedule.ok_or_else(|| ApiError::no_schedule(id))
+        let schedule = made.await?.schedule.ok_or_else(|| ApiError::no_schedule(id))?;
+        Ok(*schedule)
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn prepare(shared: &Shared, accepted: &Accepted, attempt: &Attempt) -
     let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
     let mut execution = Box::new(Execution::started(schedule, attempt, claim, clock::now()));
     execution.timings.due_at = Some(accepted.due_at(attempt));
-    if let Phase::Claimed { at, .. } = attempt.phase {
+    if let Phase::Claimed { at, .. } = *attempt.phase {
         execution.timings.claimed_at = Some(at);
     }
     let token = attempt.token.as_deref();
@@ -65,7 +65,7 @@ pub(crate) async fn attempt(
     }
     let Prepared { mut execution, command } = prepared;
     // A command that may have been sent by others may have been sent since their claim.
-    let began = match attempt.phase {
+    let began = match *attempt.phase {
         Phase::Claimed { at, .. } if recovered => at,
         _ => clock::now(),
     };
@@ -116,7 +116,7 @@ fn retry(
 ) -> Option<DateTime<Utc>> {
     let final_error = ended.uncertain
         || ended.error_type == Some(ErrorType::NotAllowed)
-        || matches!(&attempt.phase, Phase::Reported { report, .. } if report.is_final);
+        || matches!(&*attempt.phase, Phase::Reported { report, .. } if report.is_final);
     if ended.status != ExecutionStatus::Failed || final_error {
         return None;
     }

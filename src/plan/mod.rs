@@ -26,8 +26,8 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::schedule::{
-    Attempt, CatchUp, Delivery, DeliveryMode, Ending, Manual, Origin, Overlap, Phase, Report,
-    Schedule, SkippedRange, Status,
+    Attempt, AttemptEvent, CatchUp, Delivery, DeliveryMode, Ending, Manual, Origin, Overlap, Phase,
+    Report, Schedule, SkippedRange, Status,
 };
 use crate::stored::Unknown;
 use crate::trigger::Trigger;
@@ -105,46 +105,49 @@ pub fn plan(
     let me = view.me();
     let claimed = Phase::Claimed { by: me, at: now, until: now + lease };
     for attempt in &mut plan.schedule.attempts {
-        if let Some((since, report)) = overdue(schedule, attempt, now, view) {
-            attempt.phase = Phase::Reported { by: me, since, report: Box::new(report) };
+        if let Some(report) = overdue(schedule, attempt, now, view) {
+            // Only what runs can be overdue.
+            let _ = attempt.on(AttemptEvent::End { by: me, report: Box::new(report) });
         }
     }
     let mut room = room(&plan.schedule);
     let room_since = room_since(&plan.schedule);
     for attempt in &mut plan.schedule.attempts {
-        match &mut attempt.phase {
-            Phase::Waiting { due_at }
-                if waits_for_its_time(schedule, attempt.manual.as_deref())
+        match &*attempt.phase {
+            Phase::Waiting { due_at } => {
+                let due_at = *due_at;
+                let fires = waits_for_its_time(schedule, attempt.manual.as_deref())
                     && room > 0
-                    && *due_at <= now
-                    && may_fire(schedule, &plan.fire) =>
-            {
-                plan.due
-                    .push((attempt.execution_id, room_since.map_or(*due_at, |at| at.max(*due_at))));
-                attempt.phase = claimed.clone();
-                attempt.token = token(schedule, attempt);
-                plan.fire.push(attempt.clone());
-                room -= 1;
+                    && due_at <= now
+                    && may_fire(schedule, &plan.fire);
+                let claim = AttemptEvent::Claim { by: me, at: now, until: now + lease };
+                if fires && attempt.on(claim).is_ok() {
+                    let due_at = room_since.map_or(due_at, |at| at.max(due_at));
+                    plan.due.push((attempt.execution_id, due_at));
+                    attempt.token = token(schedule, attempt);
+                    plan.fire.push(attempt.clone());
+                    room -= 1;
+                }
             }
-            Phase::Claimed { by, at, until } => {
+            Phase::Claimed { by, until, .. } => {
                 let mine = *by == me && view.is_running(attempt.execution_id);
-                if !mine && (abandoned(*by, attempt.execution_id, view) || *until <= now) {
-                    // The first claim's time stays: the command may have been sent since then.
-                    let (at, until) = (*at, now + lease_of(schedule, attempt, lease));
-                    attempt.phase = Phase::Claimed { by: me, at, until };
+                let free = abandoned(*by, attempt.execution_id, view) || *until <= now;
+                let until = now + lease_of(schedule, attempt, lease);
+                if !mine && free && attempt.on(AttemptEvent::TakeOver { by: me, until }).is_ok() {
                     attempt.token = attempt.token.take().or_else(|| token(schedule, attempt));
                     plan.recover.push(attempt.clone());
                 }
             }
             Phase::Skipped { by, .. }
             | Phase::Corrected { by, .. }
-            | Phase::Reported { by, .. }
-                if abandoned(*by, attempt.execution_id, view) =>
-            {
-                *by = me;
-                plan.finish.push(attempt.clone());
+            | Phase::Reported { by, .. } => {
+                let free = abandoned(*by, attempt.execution_id, view);
+                let take_over = AttemptEvent::TakeOver { by: me, until: now + lease };
+                if free && attempt.on(take_over).is_ok() {
+                    plan.finish.push(attempt.clone());
+                }
             }
-            _ => {}
+            Phase::Running { .. } => {}
         }
     }
     if let Some(next) = next_occurrence(&plan.schedule)
@@ -220,7 +223,7 @@ pub(crate) fn room(schedule: &Schedule) -> usize {
 
 /// When what has ended and is not settled yet made room, if something had to.
 fn room_since(schedule: &Schedule) -> Option<DateTime<Utc>> {
-    let reported = schedule.attempts.iter().filter_map(|attempt| match &attempt.phase {
+    let reported = schedule.attempts.iter().filter_map(|attempt| match &*attempt.phase {
         Phase::Reported { report, .. } => Some(report.at),
         _ => None,
     });
@@ -228,7 +231,7 @@ fn room_since(schedule: &Schedule) -> Option<DateTime<Utc>> {
 }
 
 fn is_under_way(attempt: &Attempt) -> bool {
-    matches!(attempt.phase, Phase::Claimed { .. } | Phase::Running { .. })
+    matches!(*attempt.phase, Phase::Claimed { .. } | Phase::Running { .. })
 }
 
 /// How many more occurrences may be claimed now.
@@ -237,7 +240,7 @@ fn capacity(schedule: &Schedule) -> usize {
 }
 
 fn claimed_count(schedule: &Schedule) -> usize {
-    schedule.attempts.iter().filter(|a| matches!(a.phase, Phase::Claimed { .. })).count()
+    schedule.attempts.iter().filter(|a| matches!(*a.phase, Phase::Claimed { .. })).count()
 }
 
 /// Whether one more execution may be claimed by the same write. Each request is claimed by itself, for
@@ -249,7 +252,7 @@ fn may_fire(schedule: &Schedule, fire: &[Attempt]) -> bool {
 /// When a worker that has an attempt's command counts as lost, and whether that is because its time is
 /// over. While nobody could hear it, it was not silent.
 fn lost_at(attempt: &Attempt, view: &impl View) -> Option<(DateTime<Utc>, bool)> {
-    let Phase::Running { since, deadline, heartbeat_seconds, heard_at, .. } = attempt.phase else {
+    let Phase::Running { since, deadline, heartbeat_seconds, heard_at, .. } = *attempt.phase else {
         return None;
     };
     let listening = view.listening_since();
@@ -266,8 +269,8 @@ fn overdue(
     attempt: &Attempt,
     now: DateTime<Utc>,
     view: &impl View,
-) -> Option<(DateTime<Utc>, Report)> {
-    let Phase::Running { since, heartbeat_seconds, .. } = attempt.phase else { return None };
+) -> Option<Report> {
+    let Phase::Running { heartbeat_seconds, .. } = *attempt.phase else { return None };
     let (_, timed_out) = lost_at(attempt, view).filter(|(at, _)| *at <= now)?;
     let (error_type, message) = if timed_out {
         let seconds = schedule.sends(attempt).delivery.timeout_seconds;
@@ -276,7 +279,7 @@ fn overdue(
         let seconds = heartbeat_seconds.unwrap_or(0);
         ("worker_lost", format!("nothing was heard of the worker for {seconds} s"))
     };
-    let report = Report {
+    Some(Report {
         ending: Ending::Failed,
         at: now,
         error_type: Some(error_type.to_owned()),
@@ -286,8 +289,7 @@ fn overdue(
         truncated: false,
         by: None,
         unknown: Unknown::default(),
-    };
-    Some((since, report))
+    })
 }
 
 /// What a worker must show to report: the schedule, so that its record is found, and what cannot be
@@ -337,7 +339,7 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
             .unwrap_or(DateTime::<Utc>::MAX_UTC)
     };
     let room = room(schedule);
-    let attempts = schedule.attempts.iter().filter_map(|attempt| match &attempt.phase {
+    let attempts = schedule.attempts.iter().filter_map(|attempt| match &*attempt.phase {
         Phase::Waiting { due_at } => {
             let waits = waits_for_its_time(schedule, attempt.manual.as_deref()) && room > 0;
             waits.then(|| polite(*due_at))

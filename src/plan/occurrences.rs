@@ -8,7 +8,8 @@ use super::{
     is_under_way, may_fire, room, token,
 };
 use crate::schedule::{
-    Attempt, Backfill, Cancel, CatchUp, Manual, Origin, Overlap, Phase, SkipCause, SkippedRange,
+    Attempt, AttemptEvent, Backfill, Cancel, CatchUp, Manual, Origin, Overlap, Phase, Refused,
+    SkipCause, SkippedRange,
 };
 use crate::stored::Unknown;
 use crate::trigger::Trigger;
@@ -65,7 +66,7 @@ impl Plan {
             return;
         }
         let buffered = |attempt: &Attempt| {
-            let waits = matches!(attempt.phase, Phase::Waiting { .. });
+            let waits = matches!(*attempt.phase, Phase::Waiting { .. });
             waits && attempt.number == 1 && attempt.manual.is_none()
         };
         let buffered = self.schedule.attempts.iter().position(buffered);
@@ -186,12 +187,13 @@ impl Plan {
         let reason = Some("its next occurrence is due".to_owned());
         let cancel = Cancel::new(SCHEDULER.to_owned(), reason);
         for attempt in self.schedule.attempts.iter_mut().filter(|attempt| is_under_way(attempt)) {
-            if let Phase::Running { since, .. } = attempt.phase {
-                let report = Box::new(cancel.report(now));
-                attempt.phase = Phase::Reported { by: me, since, report };
-                self.finish.push(attempt.clone());
-            } else {
-                attempt.cancel.get_or_insert_with(|| Box::new(cancel.clone()));
+            let report = Box::new(cancel.report(now));
+            match attempt.on(AttemptEvent::Stop { by: me, report }) {
+                Ok(()) => self.finish.push(attempt.clone()),
+                Err(Refused::IsBeingSent) => {
+                    attempt.cancel.get_or_insert_with(|| Box::new(cancel.clone()));
+                }
+                Err(_) => {}
             }
         }
     }

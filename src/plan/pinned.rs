@@ -62,7 +62,7 @@ fn who_takes_an_attempt_over_sends_what_it_was_claimed_with_and_a_retry_what_is_
     let started = Execution::started(&plan.schedule, attempt, claim(), now);
     assert_eq!((started.command_sent.as_str(), started.schedule_name.as_str()), ("cmd.a", "n"));
     // Nobody takes a reply over that is waited for.
-    let Phase::Claimed { until, .. } = attempt.phase else { panic!("{attempt:?}") };
+    let Phase::Claimed { until, .. } = *attempt.phase else { panic!("{attempt:?}") };
     assert!(until >= now + Duration::seconds(3000), "{until}");
 
     let mut record = plan.schedule.clone();
@@ -136,7 +136,7 @@ fn what_a_worker_has_is_in_the_history_and_keeps_its_times_but_no_payload() {
     started.end(Outcome::HandedOver, at("00:00:01"));
     assert!(settle(&mut record, &started, false));
     let attempt = &record.attempts[0];
-    let Phase::Running { deadline, .. } = attempt.phase else { panic!("{attempt:?}") };
+    let Phase::Running { deadline, .. } = *attempt.phase else { panic!("{attempt:?}") };
     assert_eq!(deadline, at("00:10:01"));
     assert_eq!(attempt.pinned.as_ref().unwrap().command_payload, None);
     // Whoever does not find it in the history says nothing of the payload.
@@ -146,7 +146,7 @@ fn what_a_worker_has_is_in_the_history_and_keeps_its_times_but_no_payload() {
         ("cmd.a", &None, true)
     );
     let late = taken_over(&record, &trigger, at("00:10:01"));
-    let Phase::Reported { report, .. } = &late.finish[0].phase else { panic!() };
+    let Phase::Reported { report, .. } = &*late.finish[0].phase else { panic!() };
     assert_eq!(report.message.as_deref(), Some("no report within 600 s"));
 
     // And where it comes after.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::{Payload, Pinned};
+use super::{Guarded, Payload, Pinned};
 use crate::stored::{Unknown, Word, keeps_unknown};
 use crate::trace_context::TraceContext;
 
@@ -214,7 +214,7 @@ pub struct Attempt {
     pub number: u32,
     /// How far it has come.
     #[serde(flatten)]
-    pub phase: Phase,
+    pub phase: Guarded<Phase>,
     /// Set where a user asked for it, and no occurrence of the schedule did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manual: Option<Box<Manual>>,
@@ -300,7 +300,7 @@ impl Attempt {
             execution_id,
             scheduled_for,
             number,
-            phase,
+            phase: Guarded::first(phase),
             manual,
             token: None,
             cancel: None,

@@ -5,7 +5,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-use super::{Attempt, Cancel, Manual, Phase, Pinned, Report, SkipCause, SkippedRange};
+use super::{Attempt, Cancel, Guarded, Manual, Phase, Pinned, Report, SkipCause, SkippedRange};
 use crate::stored::{Capture, Unknown};
 
 /// The words for the phases of an attempt.
@@ -96,7 +96,7 @@ impl<'de> Deserialize<'de> for Attempt {
             execution_id,
             scheduled_for,
             number,
-            phase,
+            phase: Guarded::first(phase),
             manual,
             token,
             cancel,

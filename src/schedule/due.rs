@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, Duration, Utc};
 
-use super::{Attempt, Phase, Schedule, SkipCause, SkippedRange, policy};
+use super::{Attempt, AttemptEvent, Phase, Schedule, SkipCause, SkippedRange, policy};
 use crate::trigger::Trigger;
 
 impl Schedule {
@@ -30,7 +30,7 @@ impl Schedule {
     /// is claimed when it is due, and then only the time of that is left.
     pub fn due_at(&self, attempt: &Attempt) -> DateTime<Utc> {
         let is_occurrence = attempt.number == 1 && attempt.manual.is_none();
-        match attempt.phase {
+        match *attempt.phase {
             Phase::Waiting { due_at } => due_at,
             _ if is_occurrence => {
                 // As it was when the attempt was claimed.
@@ -46,15 +46,14 @@ impl Schedule {
     /// Notes that what waits may be made from `at` on. It had to wait until then, so it was not late.
     pub fn let_go(&mut self, at: DateTime<Utc>) {
         for attempt in &mut self.attempts {
-            if let Phase::Waiting { due_at } = &mut attempt.phase {
-                *due_at = at.max(*due_at);
-            }
+            // What does not wait is not held by anything.
+            let _ = attempt.on(AttemptEvent::LetGo { at });
         }
     }
 
     /// The latest time of an occurrence that was claimed ahead of its time and will be acted on.
     pub fn claimed_until(&self) -> Option<DateTime<Utc>> {
-        let claimed = |attempt: &&Attempt| matches!(attempt.phase, Phase::Claimed { .. });
+        let claimed = |attempt: &&Attempt| matches!(*attempt.phase, Phase::Claimed { .. });
         self.attempts.iter().filter(claimed).map(|attempt| self.due_at(attempt)).max()
     }
 

@@ -10,6 +10,7 @@ mod due;
 mod fields;
 mod format;
 mod instant;
+mod life;
 mod payload;
 mod pinned;
 mod policy;
@@ -44,6 +45,7 @@ pub use fields::{
     parse_with as parse_fields_with,
 };
 pub use instant::{field as instant_field, last as last_instant, mend as mend_instant};
+pub use life::{AttemptEvent, Finish, Guarded, NotNow, Refused, ScheduleEvent};
 pub use payload::{MAX_PAYLOAD_BYTES, Payload};
 pub use pinned::{Pinned, Sends};
 pub use policy::{CatchUp, Overlap, RetryFields, RetryPolicy, jitter};
@@ -301,7 +303,7 @@ pub struct Schedule {
     /// so a schedule that fires every second can still be changed by who has seen it.
     pub revision: u64,
     /// Where it is in its life.
-    pub status: Status,
+    pub status: Guarded<Status>,
     /// False while a user has switched it off.
     pub is_active: bool,
     /// Why it is paused.

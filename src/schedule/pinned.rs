@@ -115,8 +115,8 @@ impl Schedule {
         }
         let mut keeps_payload = false;
         for attempt in &mut self.attempts {
-            let is_claimed = matches!(attempt.phase, Phase::Claimed { .. });
-            let was_sent = matches!(attempt.phase, Phase::Running { .. } | Phase::Reported { .. });
+            let is_claimed = matches!(*attempt.phase, Phase::Claimed { .. });
+            let was_sent = matches!(*attempt.phase, Phase::Running { .. } | Phase::Reported { .. });
             if is_claimed || was_sent {
                 let own = attempt.manual.as_ref().is_some_and(|manual| manual.payload.is_some());
                 let pinned = attempt.pinned.get_or_insert_default();

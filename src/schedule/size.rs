@@ -156,7 +156,7 @@ fn without_values(schedule: &mut Schedule) {
 /// Reports lose what workers returned.
 fn without_responses(schedule: &mut Schedule) {
     for attempt in &mut schedule.attempts {
-        if let Phase::Reported { report, .. } = &mut attempt.phase {
+        if let Phase::Reported { report, .. } = attempt.phase.within() {
             report.truncated |= report.response.take().is_some();
         }
     }
@@ -166,7 +166,7 @@ fn without_responses(schedule: &mut Schedule) {
 fn with_short_texts(schedule: &mut Schedule) {
     schedule.events.iter_mut().for_each(|event| *event = Change::bare(event));
     for attempt in &mut schedule.attempts {
-        if let Phase::Reported { report, .. } = &mut attempt.phase
+        if let Phase::Reported { report, .. } = attempt.phase.within()
             && let Some(message) = &mut report.message
             && message.len() > SHORT
         {
@@ -178,8 +178,9 @@ fn with_short_texts(schedule: &mut Schedule) {
 
 /// Of what was deleted for good, and is not under way, nobody sends the payload any more.
 fn without_unused_payload(schedule: &mut Schedule) {
-    let ended =
-        |attempt: &Attempt| matches!(attempt.phase, Phase::Reported { .. } | Phase::Skipped { .. });
+    let ended = |attempt: &Attempt| {
+        matches!(*attempt.phase, Phase::Reported { .. } | Phase::Skipped { .. })
+    };
     let is_gone = schedule.purge && schedule.status == Status::Deleted;
     if is_gone && schedule.attempts.iter().all(ended) {
         std::sync::Arc::make_mut(&mut schedule.spec).command_payload = Payload::default();

@@ -104,7 +104,7 @@ impl RunningExecution {
             progress: None,
             due_at: None,
         };
-        match attempt.phase {
+        match *attempt.phase {
             Phase::Waiting { due_at } => {
                 running.status = OpenStatus::Pending;
                 running.due_at = Some(due_at);
@@ -128,7 +128,7 @@ fn place(
     attempt: &Attempt,
     include_pending: bool,
 ) -> Option<(OpenStatus, Reverse<DateTime<Utc>>, Uuid)> {
-    let (status, time) = match attempt.phase {
+    let (status, time) = match *attempt.phase {
         Phase::Waiting { due_at } if include_pending => (OpenStatus::Pending, due_at),
         Phase::Claimed { at, .. } => (OpenStatus::Running, at),
         Phase::Running { since, .. } => (OpenStatus::Running, since),

@@ -14,8 +14,8 @@ use super::super::reply::Reply;
 use super::super::{Api, Caller};
 use crate::index::Entry;
 use crate::schedule::{
-    Author, Cancel, ChangeKind, FieldFault, Phase, Schedule, ScheduleType, SkipCause, Status,
-    check_edges,
+    AttemptEvent, Author, Cancel, ChangeKind, FieldFault, Phase, Schedule, ScheduleEvent,
+    ScheduleType, SkipCause, Status, check_edges,
 };
 
 /// A request to delete a schedule.
@@ -115,7 +115,7 @@ impl Api {
                 self.free_name_at(&named, reservation).await;
             }
         }
-        Ok(schedule)
+        Ok(schedule.map(|schedule| *schedule))
     }
 
     /// What a deletion makes of a record.
@@ -158,10 +158,8 @@ impl Api {
 /// What was claimed before is still delivered and recorded, and what waits is recorded as cancelled:
 /// those attempts stay until they are.
 fn mark_deleted(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str, by: Uuid) {
-    if schedule.status != Status::Deleted {
-        schedule.deleted_from = Some(schedule.status);
-    }
-    schedule.status = Status::Deleted;
+    // Whatever it is, it can be deleted.
+    let _ = schedule.on(ScheduleEvent::Delete);
     schedule.deleted_at = Some(now);
     schedule.deleted_by = Some(actor.to_owned());
     schedule.updated_at = now;
@@ -170,9 +168,9 @@ fn mark_deleted(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str, by: Uu
     let reason = Some("the schedule was deleted".to_owned());
     let cancel = Cancel::new(actor.to_owned(), reason);
     for attempt in &mut schedule.attempts {
-        if matches!(attempt.phase, Phase::Waiting { .. }) {
+        if matches!(*attempt.phase, Phase::Waiting { .. }) {
             let report = Box::new(cancel.report(now));
-            attempt.phase = Phase::Reported { by, since: now, report };
+            let _ = attempt.on(AttemptEvent::Stop { by, report });
         }
     }
 }

@@ -16,8 +16,8 @@ use crate::clock;
 use crate::execution::Execution;
 use crate::plan::MAX_ATTEMPTS;
 use crate::schedule::{
-    Attempt, ChangeKind, FieldFault, MAX_PAYLOAD_BYTES, Manual, Origin, Payload, Schedule,
-    ScheduleType, SkipCause, Status, check_template,
+    Attempt, ChangeKind, FieldFault, Finish, MAX_PAYLOAD_BYTES, Manual, Origin, Payload, Schedule,
+    ScheduleEvent, ScheduleType, SkipCause, check_template,
 };
 use crate::stored::Unknown;
 
@@ -193,11 +193,7 @@ impl Api {
         now: DateTime<Utc>,
         actor: &str,
     ) -> Applied {
-        if schedule.status != Status::Paused {
-            let message = format!("schedule {} is not paused", schedule.id);
-            return Err(ApiError::new(Code::NotAllowed, message));
-        }
-        schedule.status = Status::Active;
+        schedule.on(ScheduleEvent::Resume).map_err(|refused| super::refused(schedule, refused))?;
         schedule.pause_reason = None;
         schedule.let_go(now);
         self.skip_due(schedule, now, SkipCause::Paused)?;
@@ -206,7 +202,7 @@ impl Api {
         let idle = schedule.attempts.is_empty() && schedule.backfill.is_none();
         if schedule.next_run_at.is_none() && idle && !dependent {
             // Its last occurrence ended while it was paused.
-            schedule.status = Status::Completed;
+            let _ = schedule.on(ScheduleEvent::Finish(Finish::Completed));
         }
         super::touch(schedule, now, actor);
         let next_run_at = schedule.next_run_at;
@@ -249,17 +245,9 @@ pub(super) fn pause(
     reason: Option<&str>,
     actor: &str,
 ) -> Applied {
-    if !matches!(schedule.status, Status::Active | Status::Paused) {
-        return Err(has_ended(schedule));
-    }
-    schedule.status = Status::Paused;
+    schedule.on(ScheduleEvent::Pause).map_err(|refused| super::refused(schedule, refused))?;
     schedule.pause_reason = reason.map(str::to_owned);
     super::touch(schedule, now, actor);
     let details = json!({ "reason": reason, "paused_by": actor, "paused_at": now });
     Ok(Some((ChangeKind::Paused, details)))
-}
-
-fn has_ended(schedule: &Schedule) -> ApiError {
-    let (id, status) = (schedule.id, schedule.status.as_str());
-    ApiError::new(Code::NotAllowed, format!("schedule {id} has ended: its status is {status}"))
 }

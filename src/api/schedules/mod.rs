@@ -40,7 +40,7 @@ use super::error::{ApiError, Code};
 use crate::history_index::Page;
 use crate::index::{Unreadable, read_record};
 use crate::jetstream::names as subjects;
-use crate::schedule::{FieldFault, Schedule, SkipCause};
+use crate::schedule::{FieldFault, NotNow, Schedule, SkipCause};
 
 /// Items of a page where the request does not say.
 const DEFAULT_LIMIT: u64 = 20;
@@ -63,6 +63,19 @@ pub(crate) fn page(page: Option<u64>, limit: Option<u64>) -> Result<(usize, Page
     }
     let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     Ok((size(number), Page { offset: size((number - 1) * limit), limit: size(limit) }))
+}
+
+/// What is said of a change that does not happen in a schedule's status.
+fn refused(schedule: &Schedule, refused: NotNow) -> ApiError {
+    let (id, status) = (schedule.id, schedule.status.as_str());
+    let message = match refused {
+        NotNow::IsDeleted => return ApiError::no_schedule(id),
+        NotNow::HasEnded => format!("schedule {id} has ended: its status is {status}"),
+        NotNow::IsPaused => format!("schedule {id} is paused"),
+        NotNow::NotPaused => format!("schedule {id} is not paused"),
+        NotNow::NotDeleted => format!("schedule {id} is not deleted"),
+    };
+    ApiError::new(Code::NotAllowed, message)
 }
 
 fn touch(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str) {

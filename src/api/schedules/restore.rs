@@ -11,7 +11,7 @@ use super::super::error::{ApiError, Code};
 use super::super::reply::{Reply, ScheduleView};
 use super::super::{Api, Caller};
 use crate::failpoint::failpoint;
-use crate::schedule::{ChangeKind, Schedule, Status, restore};
+use crate::schedule::{ChangeKind, NotNow, Schedule, Status, restore};
 
 /// A request to restore a schedule that was deleted softly.
 #[serde_with::skip_serializing_none]
@@ -59,8 +59,7 @@ impl Api {
         actor: &str,
     ) -> Result<Decision<()>, ApiError> {
         if schedule.status != Status::Deleted {
-            let message = format!("schedule {} is not deleted", schedule.id);
-            return Err(ApiError::new(Code::NotAllowed, message));
+            return Err(super::refused(&schedule, NotNow::NotDeleted));
         }
         super::check_expected(expected, &schedule)?;
         bring_back(&mut schedule, now, actor)?;
@@ -84,7 +83,7 @@ impl Api {
 
 fn bring_back(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str) -> Result<(), ApiError> {
     let trigger = schedule.spec.timing.trigger(schedule.id).map_err(|fault| vec![fault])?;
-    restore(schedule, &trigger, now);
+    restore(schedule, &trigger, now).map_err(|refused| super::refused(schedule, refused))?;
     super::touch(schedule, now, actor);
     Ok(())
 }

@@ -111,12 +111,12 @@ fn claimed(schedule: Uuid, n: i64) -> Attempt {
 fn delete(schedule: &mut Schedule) {
     let cancel = Cancel::new("somebody".to_owned(), Some("the schedule was deleted".to_owned()));
     for attempt in &mut schedule.attempts {
-        if matches!(attempt.phase, Phase::Waiting { .. }) {
+        if matches!(*attempt.phase, Phase::Waiting { .. }) {
             let report = Box::new(cancel.report(now()));
-            attempt.phase = Phase::Reported { by: Uuid::max(), since: now(), report };
+            attempt.phase = Phase::Reported { by: Uuid::max(), since: now(), report }.into();
         }
     }
-    schedule.status = Status::Deleted;
+    schedule.status = Status::Deleted.into();
     (schedule.deleted_at, schedule.deleted_by) = (Some(now()), Some("somebody".to_owned()));
     change(
         schedule,
