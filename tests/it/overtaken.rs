@@ -19,10 +19,20 @@ struct Held {
 
 /// Makes a change of a schedule and holds its acknowledgement back, once it is stored.
 async fn hold(schedule: Value, deleted: bool, operation: &'static str, more: Value) -> Held {
-    let nats = Nats::start().await;
+    let (nats, mut request) = (Nats::start().await, more);
     let id = {
         let _first = nats.service().await;
         let id = nats.create(schedule).await;
+        if operation == "execution.cancel" {
+            let run = nats.ask("schedule.trigger", json!({ "schedule_id": id })).await;
+            request["execution_id"] = run["execution_id"].clone();
+            wait_for("a worker to have it", || async {
+                let open = nats.ask("execution.running", json!({ "schedule_id": id })).await;
+                let instance = open[0].get("instance");
+                (instance.is_none() && open[0].get("until").is_some()).then_some(())
+            })
+            .await;
+        }
         if deleted {
             nats.ask("schedule.delete", json!({ "schedule_id": id })).await;
         }
@@ -35,9 +45,8 @@ async fn hold(schedule: Value, deleted: bool, operation: &'static str, more: Val
             ("NATS_SCHEDULER_FAILPOINT_UNTIL", gate.to_str().unwrap()),
         ])
         .await;
-    let commands = nats.client.subscribe("cmd.example.far").await.unwrap();
-    let mut request = more;
     request["schedule_id"] = json!(id);
+    let commands = nats.client.subscribe("cmd.example.far").await.unwrap();
     let (client, payload) = (nats.client.clone(), serde_json::to_vec(&request).unwrap());
     let reply = tokio::spawn(async move {
         let subject = format!("cmd.scheduler.{operation}");
@@ -209,4 +218,17 @@ async fn who_cannot_know_whether_its_change_was_made_says_so_and_does_not_repeat
     assert_eq!(reply["error"]["code"], "unavailable", "{reply}");
     assert_eq!((&record["status"], &record["revision"]), (&json!("active"), &json!(43)));
     assert_eq!(announced(&nats, "paused").await, 1);
+}
+
+#[tokio::test]
+async fn a_cancellation_that_is_overtaken_by_its_own_end_is_done() {
+    let mut job = far("job");
+    job["delivery"] = json!({ "mode": "job", "timeout_seconds": 600 });
+    let held = hold(job, false, "execution.cancel", json!({ "reason": "enough" })).await;
+    held.other("schedule.update", json!({ "priority": 7 })).await;
+    let Released { reply, record, nats, _service, .. } = held.let_go().await;
+    assert_eq!(reply["data"]["status"], "cancelled", "{reply}");
+    let filter = json!({ "schedule_id": record["id"] });
+    let all = nats.wait_executions(filter, 1).await;
+    assert_eq!((all.len(), &all[0]["status"]), (1, &json!("cancelled")));
 }
