@@ -63,15 +63,12 @@ pub(in crate::api) struct Wish<'a> {
 pub(in crate::api) enum Decision<T> {
     /// This, which is announced with these details.
     Change { schedule: Box<Schedule>, kind: ChangeKind, details: Value, with: T },
-    /// Nothing: it is as it should be.
-    Nothing(Box<Schedule>),
     /// Somebody else is about to change it.
     Again,
 }
 
-/// How a schedule is changed where nothing has to be awaited: what is to be said of the change, or nothing
-/// if there was nothing to change.
-pub(in crate::api) type Applied = Result<Option<(ChangeKind, Value)>, ApiError>;
+/// How a schedule is changed where nothing has to be awaited: what is to be said of the change.
+pub(in crate::api) type Applied = Result<(ChangeKind, Value), ApiError>;
 
 impl Api {
     /// Writes a changed record at the revision that it was read at, and shows it to this instance.
@@ -180,7 +177,6 @@ impl Api {
                         announce(&mut schedule, event_id, kind, author, now, details);
                         Ok(Step::Write(schedule, with))
                     }
-                    Ok(Decision::Nothing(schedule)) => Ok(Step::Done(Some(schedule), None)),
                     Ok(Decision::Again) => Ok(Step::Again),
                     // What was known may be old.
                     Err(_) if is_known => Ok(Step::Again),
@@ -208,11 +204,11 @@ impl Api {
             } else {
                 check_expected(expected, &schedule).and_then(|()| apply(&mut schedule, now))
             };
-            std::future::ready(applied.map(|said| match said {
-                Some((kind, details)) => {
-                    Decision::Change { schedule: Box::new(schedule), kind, details, with: () }
-                }
-                None => Decision::Nothing(Box::new(schedule)),
+            std::future::ready(applied.map(|(kind, details)| Decision::Change {
+                schedule: Box::new(schedule),
+                kind,
+                details,
+                with: (),
             }))
         });
         let schedule = made.await?.schedule.ok_or_else(|| ApiError::no_schedule(id))?;

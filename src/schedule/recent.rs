@@ -14,7 +14,7 @@ use crate::stored::{Unknown, keeps_unknown};
 
 /// Ids that a record keeps: more changes than one schedule sees while somebody waits for an acknowledgement.
 const MAX_KEPT: usize = 32;
-/// How much older than the latest change the others may be: a writer tries for less than half of that.
+/// How much older than the latest change the others may be: longer than a writer tries.
 const KEPT_MS: u64 = 15 * 60 * 1000;
 
 /// The latest changes of a schedule, without a gap.

@@ -164,7 +164,9 @@ pub fn restore(
     trigger: &Trigger,
     now: DateTime<Utc>,
 ) -> Result<(), NotNow> {
-    let before = schedule.deleted_from.unwrap_or(Status::Active);
+    // A record that somebody wrote by hand may not say what it was.
+    let before = schedule.deleted_from.filter(|status| *status != Status::Deleted);
+    let before = before.unwrap_or(Status::Active);
     schedule.status.after(ScheduleEvent::Restore { to: before, finish: None })?;
     (schedule.deleted_at, schedule.deleted_by) = (None, None);
     let mut finish = None;

@@ -157,10 +157,6 @@ impl Api {
             unknown: Unknown::default(),
         };
         let change = |schedule: &mut Schedule, now: DateTime<Utc>| {
-            let known = |attempt: &Attempt| attempt.execution_id == execution_id;
-            if schedule.attempts.iter().any(known) {
-                return Ok(None);
-            }
             if schedule.attempts.len() >= MAX_ATTEMPTS {
                 let message =
                     format!("{MAX_ATTEMPTS} runs of schedule {id} wait, which is the limit");
@@ -177,7 +173,7 @@ impl Api {
             let by = &manual.by;
             let details =
                 json!({ "execution_id": execution_id, "triggered_by": by, "triggered_at": now });
-            Ok(Some((ChangeKind::Triggered, details)))
+            Ok((ChangeKind::Triggered, details))
         };
         self.change(id, None, caller.author(&manual.by), None, change).await?;
         tracing::info!(schedule_id = %id, %execution_id, triggered_by = manual.by, "schedule triggered");
@@ -207,7 +203,7 @@ impl Api {
         super::touch(schedule, now, actor);
         let next_run_at = schedule.next_run_at;
         let details = json!({ "next_run_at": next_run_at, "resumed_by": actor, "resumed_at": now });
-        Ok(Some((ChangeKind::Resumed, details)))
+        Ok((ChangeKind::Resumed, details))
     }
 
     /// The outcome of an execution, if it comes in time.
@@ -249,5 +245,5 @@ pub(super) fn pause(
     schedule.pause_reason = reason.map(str::to_owned);
     super::touch(schedule, now, actor);
     let details = json!({ "reason": reason, "paused_by": actor, "paused_at": now });
-    Ok(Some((ChangeKind::Paused, details)))
+    Ok((ChangeKind::Paused, details))
 }
