@@ -47,7 +47,7 @@ pub use fields::{
 pub use instant::{field as instant_field, last as last_instant, mend as mend_instant};
 pub use life::{AttemptEvent, Finish, Guarded, NotNow, Refused, ScheduleEvent};
 pub use payload::{MAX_PAYLOAD_BYTES, Payload};
-pub use pinned::{Pinned, Sends};
+pub use pinned::{Pinned, Pins, Sends};
 pub use policy::{CatchUp, Overlap, RetryFields, RetryPolicy, jitter};
 pub use recent::{Fate, RecentChanges};
 pub use request::CreateSchedule;

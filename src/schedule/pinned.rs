@@ -81,6 +81,17 @@ pub struct Sends<'a> {
     pub trace: Option<TraceContext>,
 }
 
+/// What an update adds to a record for the attempts that are about to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pins {
+    /// Nothing.
+    None,
+    /// Short fields.
+    Fields,
+    /// A payload.
+    Payload,
+}
+
 impl Schedule {
     /// What an attempt sends: what the schedule says, or said when the attempt was claimed.
     pub fn sends<'a>(&'a self, attempt: &'a Attempt) -> Sends<'a> {
@@ -107,23 +118,23 @@ impl Schedule {
     }
 
     /// Has the attempts that are claimed, or with a worker, send what `old`, which this replaces, said.
-    /// Returns whether a payload is kept for that.
-    pub fn pin(&mut self, old: &Self) -> bool {
+    /// Returns what that adds to the record.
+    pub fn pin(&mut self, old: &Self) -> Pins {
         let changed = Pinned::changed(old, self);
+        let mut pins = Pins::None;
         if changed == Pinned::default() {
-            return false;
+            return pins;
         }
-        let mut keeps_payload = false;
         for attempt in &mut self.attempts {
             let is_claimed = matches!(*attempt.phase, Phase::Claimed { .. });
             let was_sent = matches!(*attempt.phase, Phase::Running { .. } | Phase::Reported { .. });
             if is_claimed || was_sent {
                 let own = attempt.manual.as_ref().is_some_and(|manual| manual.payload.is_some());
                 let pinned = attempt.pinned.get_or_insert_default();
-                keeps_payload |= pinned.fill(&changed, is_claimed && !own);
+                pins = pins.max(pinned.fill(&changed, is_claimed && !own));
             }
         }
-        keeps_payload
+        pins
     }
 }
 
@@ -157,29 +168,30 @@ impl Pinned {
         }
     }
 
-    /// Takes what it lacks; returns whether that is a payload.
-    fn fill(&mut self, changed: &Self, keeps_payload: bool) -> bool {
-        fn lack<T: Clone>(field: &mut Option<T>, value: &Option<T>) {
-            if field.is_none() {
+    /// Takes what it lacks.
+    fn fill(&mut self, changed: &Self, keeps_payload: bool) -> Pins {
+        fn lack<T: Clone>(field: &mut Option<T>, value: &Option<T>) -> bool {
+            let lacks = field.is_none() && value.is_some();
+            if lacks {
                 field.clone_from(value);
             }
+            lacks
         }
-        lack(&mut self.name, &changed.name);
-        lack(&mut self.target_command, &changed.target_command);
-        lack(&mut self.delivery, &changed.delivery);
-        lack(&mut self.payload_template, &changed.payload_template);
-        lack(&mut self.timezone, &changed.timezone);
-        lack(&mut self.jitter_seconds, &changed.jitter_seconds);
-        lack(&mut self.trace, &changed.trace);
-        if changed.command_payload.is_none() || self.command_payload.is_some() || self.other_payload
-        {
-            return false;
+        let mut adds = lack(&mut self.name, &changed.name);
+        adds |= lack(&mut self.target_command, &changed.target_command);
+        adds |= lack(&mut self.delivery, &changed.delivery);
+        adds |= lack(&mut self.payload_template, &changed.payload_template);
+        adds |= lack(&mut self.timezone, &changed.timezone);
+        adds |= lack(&mut self.jitter_seconds, &changed.jitter_seconds);
+        adds |= lack(&mut self.trace, &changed.trace);
+        let known = self.command_payload.is_some() || self.other_payload;
+        if changed.command_payload.is_some() && !known {
+            if keeps_payload {
+                self.command_payload.clone_from(&changed.command_payload);
+                return Pins::Payload;
+            }
+            (self.other_payload, adds) = (true, true);
         }
-        if keeps_payload {
-            self.command_payload.clone_from(&changed.command_payload);
-        } else {
-            self.other_payload = true;
-        }
-        keeps_payload
+        if adds { Pins::Fields } else { Pins::None }
     }
 }

@@ -6,7 +6,7 @@
 //! too large all the same, since it is older or the server takes less than it did, gives up what it can
 //! do without when it is written.
 
-use super::{Attempt, Change, MAX_PAYLOAD_BYTES, Payload, Phase, Schedule, Status};
+use super::{Attempt, Change, MAX_PAYLOAD_BYTES, Payload, Phase, Pins, Schedule, Status};
 
 /// Room for the headers of a write, with the longest names of keys in them.
 const HEADERS: usize = 4 * 1024;
@@ -91,17 +91,21 @@ impl Room {
         })
     }
 
-    /// Checks that a record to which an update added a payload for what is about to be sent leaves room for
-    /// the changes to come.
+    /// Checks that a record to which an update added something for what is about to be sent leaves room for the
+    /// changes to come.
     ///
     /// # Errors
-    /// The payloads that were replaced are too large.
-    pub fn admits_pinned(self, new: &Schedule) -> Result<(), TooLarge> {
-        self.leaves_room(new).map_err(|record| {
-            let (what, bytes) = ("command_payload", new.spec.command_payload.as_str().len());
-            let most = bytes.saturating_sub(record.bytes - record.most);
-            TooLarge { what, bytes, most, ..record }
-        })
+    /// The payload, beside those that it replaces, or the record.
+    pub fn admits_pins(self, new: &Schedule, pins: Pins) -> Result<(), TooLarge> {
+        match (pins, self.leaves_room(new)) {
+            (Pins::None, _) | (_, Ok(())) => Ok(()),
+            (Pins::Fields, Err(record)) => Err(record),
+            (Pins::Payload, Err(record)) => {
+                let (what, bytes) = ("command_payload", new.spec.command_payload.as_str().len());
+                let most = bytes.saturating_sub(record.bytes - record.most);
+                Err(TooLarge { what, bytes, most, ..record })
+            }
+        }
     }
 
     /// Checks that a record can still be changed, its attempts claimed or cancelled.

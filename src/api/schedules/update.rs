@@ -9,8 +9,8 @@ use super::super::reply::{Reply, ScheduleView};
 use super::super::{Api, Caller, Checked};
 use crate::clock;
 use crate::schedule::{
-    ChangeKind, FieldFault, Schedule, SkipCause, Status, TooLarge, UpdateSchedule, apply_update,
-    differences,
+    ChangeKind, FieldFault, Pins, Schedule, SkipCause, Status, TooLarge, UpdateSchedule,
+    apply_update, differences,
 };
 
 impl Checked for UpdateSchedule {
@@ -75,8 +75,9 @@ impl Api {
         }
         schedule.trace = caller.trace.or(schedule.trace);
         self.store.room().admits(Some(&old), &schedule)?;
-        if schedule.pin(&old) {
-            self.store.room().admits_pinned(&schedule).map_err(still_to_be_sent)?;
+        let pins = schedule.pin(&old);
+        if pins != Pins::None {
+            self.store.room().admits_pins(&schedule, pins).map_err(still_to_be_sent)?;
         }
         let changes = differences(&old, &schedule);
         let fields: Vec<_> = changes.iter().map(|change| change["field"].clone()).collect();

@@ -49,7 +49,11 @@ fn schedule(bytes: usize, long: bool) -> Schedule {
     )
     .unwrap()
     .0;
-    std::sync::Arc::make_mut(&mut schedule.spec).command_payload = payload(bytes);
+    let spec = std::sync::Arc::make_mut(&mut schedule.spec);
+    spec.command_payload = payload(bytes);
+    if long {
+        spec.name = "\u{10348}".repeat(255);
+    }
     schedule
 }
 
@@ -75,8 +79,9 @@ fn payloads_that_are_about_to_be_sent_leave_room_for_one_more_and_no_number_of_t
     let update = |old: &Schedule| {
         let mut new = old.clone();
         std::sync::Arc::make_mut(&mut new.spec).command_payload = payload(room.payload() - 1);
-        assert!(new.pin(old));
-        room.admits_pinned(&new).map(|()| new)
+        let pins = new.pin(old);
+        assert_eq!(pins, Pins::Payload);
+        room.admits_pins(&new, pins).map(|()| new)
     };
     assert!(fits(room, &update(&record).unwrap()).is_ok());
     record.attempts.extend((1..4).map(|n| claimed(Uuid::max(), n)));
@@ -241,6 +246,14 @@ proptest! {
         }
         let room_left = 64 - record.attempts.len();
         record.attempts.extend((0..occurrences).take(room_left).map(|n| claimed(Uuid::max(), n)));
+        // What is claimed keeps what an update replaces.
+        let mut updated = record.clone();
+        let spec = std::sync::Arc::make_mut(&mut updated.spec);
+        (spec.name, spec.command_payload) = ("other".to_owned(), payload(0));
+        let pins = updated.pin(&record);
+        if room.admits_pins(&updated, pins).is_ok() {
+            record = updated;
+        }
         // Its latest changes are remembered.
         (0..40).for_each(|n| record.note_change(Uuid::from_u128(u128::MAX - n)));
         change(&mut record, ChangeKind::Updated, json!({ "changes": "x".repeat(30_000) }));
