@@ -46,3 +46,17 @@ pub(crate) fn reached(name: &str) -> bool {
 pub(crate) fn reached(_name: &str) -> bool {
     false
 }
+
+/// Waits until the file is there that the environment variable `NATS_SCHEDULER_FAILPOINT_UNTIL` names, so that
+/// a test can act while somebody stands at a point.
+#[cfg(debug_assertions)]
+pub(crate) async fn held(name: &str) {
+    let Ok(file) = std::env::var("NATS_SCHEDULER_FAILPOINT_UNTIL") else { return };
+    tracing::info!("held at {name}");
+    while !std::path::Path::new(&file).exists() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+#[cfg(not(debug_assertions))]
+pub(crate) async fn held(_name: &str) {}

@@ -72,6 +72,12 @@ impl Load {
             .unwrap_or_default()
     }
 
+    /// By how much the time of the slowest instance that is heard may be behind ours: what is past for us may
+    /// lie ahead for it by that.
+    pub fn time_error(&self) -> chrono::Duration {
+        chrono::Duration::milliseconds(self.time_error_ms.load(Ordering::Relaxed).max(0))
+    }
+
     /// Counts a piece of work until the guard is dropped.
     pub fn enter(&self, stage: Stage) -> InStage<'_> {
         let count = &self.stages[stage as usize];

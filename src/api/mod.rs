@@ -4,6 +4,7 @@
 //! [`operations`]. Operations read the index, write
 //! the bucket by compare-and-swap, and never speak to the engine: the bucket is where they meet.
 
+mod change;
 pub mod error;
 pub mod execute;
 pub mod executions;

@@ -28,6 +28,10 @@ pub struct Reply<T> {
     /// What the caller should know although the request was done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
+    /// Of a pause, an update or a deletion: how many milliseconds the reply waited for what was claimed ahead
+    /// of its time to be due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waited_ms: Option<u64>,
     /// The request's id.
     #[serde(default)]
     pub request_id: String,
@@ -47,10 +51,18 @@ impl<T> Reply<T> {
             links: Links::default(),
             pagination: None,
             warnings: Vec::new(),
+            waited_ms: None,
             request_id: caller.request_id.clone(),
             correlation_id: caller.correlation_id.clone(),
             revision: None,
         }
+    }
+
+    /// With how long it waited.
+    #[must_use]
+    pub(super) fn waited(mut self, ms: u64) -> Self {
+        self.waited_ms = Some(ms);
+        self
     }
 
     /// With links.
@@ -316,7 +328,7 @@ impl ScheduleView {
             dead_letter: spec.dead_letter.as_ref().map(|target| target.as_str().to_owned()),
             pause_on_failure: spec.pause_on_failure,
             payload_template: spec.payload_template,
-            status: schedule.status,
+            status: *schedule.status,
             is_active: schedule.is_active,
             is_paused: schedule.status == Status::Paused,
             pause_reason: schedule.pause_reason.clone(),
@@ -381,7 +393,7 @@ impl ScheduleSummary {
             scheduled_at: timing.scheduled_at,
             timezone: timing.timezone.to_string(),
             target_command: schedule.spec.target_command.as_str().to_owned(),
-            status: schedule.status,
+            status: *schedule.status,
             is_active: schedule.is_active,
             is_paused: schedule.status == Status::Paused,
             next_run_at: schedule.next_run_at,

@@ -14,13 +14,13 @@ use uuid::Uuid;
 
 use apply::{Change, apply, has_ended, status};
 
+use super::change::{Read, Step};
 use super::error::{ApiError, Code};
 use super::reply::{Links, Reply};
 use super::{Api, Caller};
 use crate::clock;
 use crate::execution::{ExecutionStatus, MAX_KEPT_BYTES};
-use crate::jetstream::WriteError;
-use crate::schedule::{Attempt, Cancel, Ending, FieldFault, Report, Schedule};
+use crate::schedule::{Cancel, Ending, FieldFault, Report, Schedule};
 use crate::stored::Unknown;
 
 /// A worker's report that it has done what a `job` command asked for.
@@ -246,18 +246,18 @@ impl Api {
         change: &Change,
         caller: &Caller,
     ) -> Result<Reply<Reported>, ApiError> {
-        for _ in 0..super::CHANGE_TRIES {
-            let Some((mut schedule, revision)) = self.record(schedule_id).await? else {
-                // The record of a command without a schedule goes with its end.
-                let status = self.ended(execution_id, change).await?;
-                return Ok(reported(schedule_id, execution_id, status, None, caller));
+        let step = |read: Option<Read>, _| async move {
+            let attempt = |schedule: &Schedule| {
+                schedule.attempts.iter().position(|attempt| attempt.execution_id == execution_id)
             };
-            let delivery = schedule.spec.delivery.clone();
-            let known = |attempt: &&mut Attempt| attempt.execution_id == execution_id;
-            let Some(attempt) = schedule.attempts.iter_mut().find(known) else {
+            let found = read.and_then(|read| Some((attempt(&read.schedule)?, read.schedule)));
+            let Some((index, mut schedule)) = found else {
+                // Settled; the record of a command without a schedule goes with its end.
                 let status = self.ended(execution_id, change).await?;
-                return Ok(reported(schedule_id, execution_id, status, None, caller));
+                return Ok(Step::Done(None, Some((status, None))));
             };
+            let delivery = schedule.sends(&schedule.attempts[index]).delivery.clone();
+            let attempt = &mut schedule.attempts[index];
             if let From::Worker(token) = from
                 && attempt.token.as_deref() != Some(*token)
             {
@@ -265,19 +265,22 @@ impl Api {
                 return Err(ApiError::new(Code::NotAllowed, message));
             }
             let write = apply(attempt, change, &delivery, self.instance)?;
-            let (status, deadline) = status(attempt);
-            let written =
-                if write { self.rewrite(&mut schedule, revision).await } else { Ok(revision) };
-            match written {
-                Ok(_) => {
-                    return Ok(reported(schedule_id, execution_id, status, deadline, caller));
-                }
-                Err(WriteError::Conflict) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        // Not `conflict`, which says that the attempt has ended.
-        Err(ApiError::new(Code::Unavailable, "the schedule changes too often; try again"))
+            let status = status(attempt);
+            Ok(match write {
+                true => Step::Write(Box::new(schedule), status),
+                false => Step::Done(None, Some(status)),
+            })
+        };
+        // The attempt itself says whether its report was made.
+        let reported_as = self.rewriting(schedule_id, None, step).await?;
+        let Some((status, deadline)) = reported_as.and_then(|rewritten| rewritten.with) else {
+            // Not `conflict`, which says that the attempt has ended.
+            return Err(ApiError::new(
+                Code::Unavailable,
+                "the schedule changes too often; try again",
+            ));
+        };
+        Ok(reported(schedule_id, execution_id, status, deadline, caller))
     }
 
     /// What is said to a report of an execution that the record does not hold any more.

@@ -17,7 +17,9 @@ use crate::jetstream::publish::TrustLost;
 use crate::load::Stage;
 use crate::metrics::{Lock, LockFailure};
 use crate::plan::retry_at;
-use crate::schedule::{Attempt, Cancel, DeliveryMode, Phase, Schedule, ScheduleType, Status};
+use crate::schedule::{
+    Attempt, Cancel, DeliveryMode, Phase, Schedule, ScheduleType, Sends, Status,
+};
 
 /// An attempt whose command is ready to be sent: what can be done before it is due has been.
 pub(crate) struct Prepared {
@@ -31,7 +33,7 @@ pub(crate) fn prepare(shared: &Shared, accepted: &Accepted, attempt: &Attempt) -
     let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
     let mut execution = Box::new(Execution::started(schedule, attempt, claim, clock::now()));
     execution.timings.due_at = Some(accepted.due_at(attempt));
-    if let Phase::Claimed { at, .. } = attempt.phase {
+    if let Phase::Claimed { at, .. } = *attempt.phase {
         execution.timings.claimed_at = Some(at);
     }
     let token = attempt.token.as_deref();
@@ -62,7 +64,7 @@ pub(crate) async fn attempt(
     }
     let Prepared { mut execution, command } = prepared;
     // A command that may have been sent by others may have been sent since their claim.
-    let began = match attempt.phase {
+    let began = match *attempt.phase {
         Phase::Claimed { at, .. } if recovered => at,
         _ => clock::now(),
     };
@@ -76,7 +78,7 @@ pub(crate) async fn attempt(
     };
     failpoint("after_deliver");
     let now = clock::now();
-    let acknowledged = match schedule.spec.delivery.mode {
+    let acknowledged = match schedule.sends(attempt).delivery.mode {
         DeliveryMode::Publish => matches!(outcome, Outcome::Success { .. }),
         DeliveryMode::Job => matches!(outcome, Outcome::HandedOver),
         DeliveryMode::Request | DeliveryMode::Core => false,
@@ -129,7 +131,7 @@ fn retry(
 ) -> Option<DateTime<Utc>> {
     let final_error = ended.uncertain
         || ended.error_type == Some(ErrorType::NotAllowed)
-        || matches!(&attempt.phase, Phase::Reported { report, .. } if report.is_final);
+        || matches!(&*attempt.phase, Phase::Reported { report, .. } if report.is_final);
     if ended.status != ExecutionStatus::Failed || final_error {
         return None;
     }
@@ -229,7 +231,7 @@ async fn run(
     earlier: bool,
 ) -> Result<Outcome, TrustLost> {
     let schedule = &accepted.schedule;
-    let target = &schedule.spec.target_command;
+    let Sends { target, delivery: how, .. } = schedule.sends(attempt);
     if !shared.config.allowed_targets.iter().any(|pattern| pattern.allows(target)) {
         let text = format!("{} is not in the allow-list", target.as_str());
         return Ok(Outcome::failed(ErrorType::NotAllowed, text));
@@ -239,15 +241,15 @@ async fn run(
     let lateness = execution.timings.due_at.and_then(|due| (now - due).to_std().ok());
     let kind = schedule.spec.timing.schedule_type;
     shared.metrics.sent(kind, lateness.unwrap_or_default());
-    let stage = match schedule.spec.delivery.mode {
+    let stage = match how.mode {
         DeliveryMode::Request => Stage::WaitingReply,
         DeliveryMode::Publish | DeliveryMode::Job | DeliveryMode::Core => Stage::Delivering,
     };
     let _in_stage = shared.load.enter(stage);
     let execution = &*execution;
     let trusted = || shared.trusts(accepted, attempt);
-    let delivery = shared.delivery.deliver(schedule, execution, command, earlier, trusted);
-    match schedule.spec.delivery.mode {
+    let delivery = shared.delivery.deliver(how, execution, command, earlier, trusted);
+    match how.mode {
         DeliveryMode::Publish | DeliveryMode::Core => delivery.await,
         // Only these take long enough for anybody to see them running.
         DeliveryMode::Request if cancel(shared, execution).is_some() => {

@@ -26,7 +26,7 @@ pub(crate) async fn finish(
 ) -> Box<Execution> {
     let schedule = &accepted.schedule;
     let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
-    if let Phase::Corrected { range, .. } = &attempt.phase {
+    if let Phase::Corrected { range, .. } = &*attempt.phase {
         let corrected = Execution::corrected(schedule, attempt, *range, claim, clock::now());
         return record(shared, schedule, attempt, Box::new(corrected)).await;
     }
@@ -35,7 +35,7 @@ pub(crate) async fn finish(
         Box::pin(dead_letter(shared, schedule, attempt, &known, true)).await;
         return Box::new(known);
     }
-    let (since, report) = match &attempt.phase {
+    let (since, report) = match &*attempt.phase {
         Phase::Reported { since, report, .. } => (since, report),
         Phase::Skipped { range, .. } => return skip(shared, accepted, attempt, *range).await,
         _ => return Box::new(Execution::started(schedule, attempt, claim, clock::now())),

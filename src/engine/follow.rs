@@ -75,7 +75,7 @@ async fn add(shared: &Shared, dependent: Uuid, upstream: Uuid, ended: &EndedOccu
         let Some(entry) = shared.index.get(dependent) else { return };
         let schedule = &entry.schedule;
         let known = schedule.attempts.iter().any(|attempt| attempt.execution_id == id);
-        let ends = matches!(schedule.status, Status::Deleted | Status::Completed | Status::Failed);
+        let ends = matches!(*schedule.status, Status::Deleted | Status::Completed | Status::Failed);
         if known || ends || schedule.purge || schedule.has_had_all() {
             return;
         }
@@ -98,7 +98,7 @@ async fn add(shared: &Shared, dependent: Uuid, upstream: Uuid, ended: &EndedOccu
             shared.history.record(&skipped).await;
             return;
         }
-        if matches!(attempt.phase, Phase::Waiting { .. }) {
+        if matches!(*attempt.phase, Phase::Waiting { .. }) {
             schedule.occurrence_count += 1;
         }
         schedule.attempts.push(attempt);
@@ -139,7 +139,7 @@ fn attempt(
     ended: &EndedOccurrence,
 ) -> Attempt {
     let scheduled_for: DateTime<Utc> = ended.at;
-    let waits = |attempt: &&Attempt| matches!(attempt.phase, Phase::Waiting { .. });
+    let waits = |attempt: &&Attempt| matches!(*attempt.phase, Phase::Waiting { .. });
     let (overlap, room) = (schedule.spec.overlap, room(schedule));
     // What came just before has its room already, though nobody has claimed it yet.
     let before = schedule.attempts.iter().filter(waits).filter(|one| one.number == 1).count();

@@ -78,6 +78,7 @@ use crate::jetstream::history::History;
 use crate::jetstream::schedules::Store;
 use crate::load::Load;
 use crate::metrics::Metrics;
+pub use crate::plan::LEAD;
 use crate::plan::View;
 use crate::schedule::{Attempt, DeliveryMode, Phase, Spec, TargetPattern};
 use claim::Accepted;
@@ -86,9 +87,6 @@ use membership::Members;
 pub use run::Engine;
 use urgency::Urgency;
 
-/// How far ahead of its time an occurrence may be claimed, so that only its command is left to send
-/// when the time has come.
-pub const LEAD: chrono::Duration = chrono::Duration::milliseconds(500);
 /// Nothing is sent so shortly before its lease is over: it takes time, and clocks differ.
 const MARGIN: chrono::Duration = chrono::Duration::seconds(2);
 /// Claims that wait for their time at once; beyond it nothing is claimed ahead.
@@ -187,7 +185,7 @@ impl Shared {
     /// Whether an attempt may be acted on: this instance has heard itself ever since the claim was sent, and its
     /// lease is not over, so nobody else has taken it.
     pub(crate) fn trusts(&self, accepted: &Accepted, attempt: &Attempt) -> bool {
-        let Phase::Claimed { until, .. } = attempt.phase else { return true };
+        let Phase::Claimed { until, .. } = *attempt.phase else { return true };
         let sent = Instant::from_std(accepted.written.sent);
         clock::now() + MARGIN < until && self.members.trusts(sent)
     }

@@ -302,9 +302,12 @@ async fn within_permit(
 /// Waits until an action has had its time, or until its target's stream is known to be silent, which it is
 /// as a rule from the start.
 async fn no_longer_prompt(shared: &Shared, accepted: &Accepted) {
-    let target = accepted.schedule.spec.target_command.as_str();
+    let target =
+        accepted.attempts().next().map_or(&accepted.schedule.spec.target_command, |(one, _)| {
+            accepted.schedule.sends(one).target
+        });
     let mut waited = Duration::ZERO;
-    while waited < PROMPT && !shared.delivery.is_silent(target) {
+    while waited < PROMPT && !shared.delivery.is_silent(target.as_str()) {
         tokio::time::sleep(LOOK).await;
         waited += LOOK;
     }

@@ -12,7 +12,9 @@ use uuid::Uuid;
 
 pub use outcome::{ErrorType, MAX_KEPT_BYTES, Outcome, Response};
 
-use crate::schedule::{Attempt, Payload, Schedule, SkippedRange, Values, mend_instant, render};
+use crate::schedule::{
+    Attempt, Payload, Schedule, Sends, SkippedRange, Values, mend_instant, render,
+};
 use crate::stored::{Kept, Unknown, format, keeps_unknown};
 use crate::text::{LONG, SHORT, cut};
 use crate::trace_context::TraceContext;
@@ -206,7 +208,8 @@ impl Execution {
         started_at: DateTime<Utc>,
     ) -> Self {
         let payload = payload(schedule, attempt);
-        let fits = payload.as_str().len() <= MAX_KEPT_BYTES;
+        let is_known = schedule.sends(attempt).is_payload_known;
+        let fits = is_known && payload.as_str().len() <= MAX_KEPT_BYTES;
         Self {
             started_at: Some(started_at),
             command_payload: fits.then(|| payload.into_owned()),
@@ -348,20 +351,21 @@ impl Execution {
         claim: Claim,
         now: DateTime<Utc>,
     ) -> Self {
+        let sends = schedule.sends(attempt);
         let mut event = Self {
             id: attempt.execution_id,
             format: format::of_events(),
             event_id: event_id(attempt.execution_id, status),
             time: now,
             schedule_id: schedule.id,
-            schedule_name: schedule.spec.name.clone(),
+            schedule_name: sends.name.to_owned(),
             created_by: schedule.created_by.clone(),
             scheduled_for: attempt.scheduled_for,
             status,
             attempt_number: attempt.number,
             trace: Some(trace_context(schedule, attempt)),
             correlation_id: correlation_id(schedule, attempt),
-            command_sent: schedule.spec.target_command.as_str().to_owned(),
+            command_sent: sends.target.as_str().to_owned(),
             command_payload: None,
             truncated: false,
             started_at: None,
@@ -402,21 +406,19 @@ fn beginning(text: &str) -> String {
 
 /// The body of an attempt's command.
 pub fn payload<'a>(schedule: &'a Schedule, attempt: &'a Attempt) -> Cow<'a, Payload> {
-    let own = attempt.manual.as_ref().and_then(|manual| manual.payload.as_ref());
-    let spec = &schedule.spec;
-    let payload = own.unwrap_or(&spec.command_payload);
-    if !spec.payload_template {
+    let Sends { name, payload, is_template, zone, .. } = schedule.sends(attempt);
+    if !is_template {
         return Cow::Borrowed(payload);
     }
     let correlation_id = correlation_id(schedule, attempt);
     let values = Values {
         schedule_id: schedule.id,
-        schedule_name: &spec.name,
+        schedule_name: name,
         execution_id: attempt.execution_id,
         correlation_id: &correlation_id,
         attempt: attempt.number,
         scheduled_for: attempt.scheduled_for,
-        zone: spec.timing.timezone,
+        zone,
     };
     Payload::from_text(render(payload, &values)).map_or(Cow::Borrowed(payload), Cow::Owned)
 }
@@ -443,7 +445,7 @@ fn trace_context(schedule: &Schedule, attempt: &Attempt) -> TraceContext {
     let first = occurrence
         .unwrap_or_else(|| crate::schedule::execution_id(schedule.id, attempt.scheduled_for, 1));
     // Whoever gets the command decides for itself what it records.
-    TraceContext::for_execution(id, first, own.or(schedule.trace), true)
+    TraceContext::for_execution(id, first, own.or(schedule.sends(attempt).trace), true)
 }
 
 /// The `Nats-Msg-Id` of an event in the history. All final events of an execution share one id, so

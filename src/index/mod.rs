@@ -142,7 +142,7 @@ impl Index {
             let schedules = state.entries.values().map(|entry| &entry.schedule);
             for schedule in schedules.filter(|schedule| !schedule.purge) {
                 let kind = schedule.spec.timing.schedule_type;
-                *counts.entry((kind, schedule.status)).or_default() += 1;
+                *counts.entry((kind, *schedule.status)).or_default() += 1;
             }
             counts
         })

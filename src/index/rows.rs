@@ -162,7 +162,7 @@ pub(super) fn nanos(at: DateTime<Utc>) -> i64 {
 }
 
 fn kind(schedule: &Schedule) -> u32 {
-    status_bit(schedule.status)
+    status_bit(*schedule.status)
         | type_bit(schedule.spec.timing.schedule_type)
         | active_bit(schedule.is_active)
 }

@@ -80,7 +80,8 @@ pub(super) fn schedule() -> impl Strategy<Value = Schedule> {
         schedule.id = Uuid::from_u128(id);
         (spec.name, schedule.created_by, spec.tags) = (texts.0, texts.1, texts.3);
         spec.target_command = Target::parse(texts.2).unwrap();
-        (schedule.status, spec.timing.schedule_type, schedule.is_active) = (kind.0, kind.1, kind.2);
+        (schedule.status, spec.timing.schedule_type, schedule.is_active) =
+            (kind.0.into(), kind.1, kind.2);
         schedule.purge = kind.3.is_some();
         (schedule.next_run_at, schedule.created_at) = (next.map(time), time(created));
         schedule

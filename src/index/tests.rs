@@ -19,7 +19,7 @@ use crate::schedule::{Schedule, Status};
 fn matches(filter: &ScheduleFilter, schedule: &Schedule) -> bool {
     let spec = &schedule.spec;
     let status = match filter.status {
-        Some(status) => status == schedule.status,
+        Some(status) => status == *schedule.status,
         None => schedule.status != Status::Deleted,
     };
     let tags = filter.tags.as_ref().is_none_or(|tags| {

@@ -197,18 +197,19 @@ impl Delivery {
     /// If the trust is lost before the fate of the command is known.
     pub async fn deliver(
         &self,
-        schedule: &Schedule,
+        how: &crate::schedule::Delivery,
         execution: &Execution,
         command: Command,
         earlier: bool,
         trusted: impl Fn() -> bool + Sync,
     ) -> Result<Outcome, TrustLost> {
-        match schedule.spec.delivery.mode {
+        let subject = &execution.command_sent;
+        match how.mode {
             DeliveryMode::Publish | DeliveryMode::Job => {
                 let Command { headers, body } = command;
                 let started = execution.started_at.unwrap_or(execution.scheduled_for);
                 let publication = Publication {
-                    subject: &execution.command_sent,
+                    subject,
                     id: execution.id.to_string(),
                     headers,
                     body,
@@ -216,8 +217,8 @@ impl Delivery {
                 };
                 self.publish(publication, trusted).await
             }
-            DeliveryMode::Request => Box::pin(self.request(schedule, command, &trusted)).await,
-            DeliveryMode::Core => Box::pin(self.core(schedule, command, &trusted)).await,
+            DeliveryMode::Request => Box::pin(self.request(how, subject, command, &trusted)).await,
+            DeliveryMode::Core => Box::pin(self.core(subject, command, &trusted)).await,
         }
     }
 
@@ -297,7 +298,7 @@ fn headers(schedule: &Schedule, execution: &Execution) -> HeaderMap {
     let id = execution.id.to_string();
     let mut headers = HeaderMap::new();
     headers.insert(names::SCHEDULE_ID, schedule.id.to_string());
-    headers.insert(names::SCHEDULE_NAME, names::header_text(&schedule.spec.name).as_ref());
+    headers.insert(names::SCHEDULE_NAME, names::header_text(&execution.schedule_name).as_ref());
     headers.insert(names::EXECUTION_ID, id.as_str());
     headers.insert(names::ATTEMPT, HeaderValue::from(u64::from(execution.attempt_number)));
     headers.insert(names::SCHEDULED_FOR, scheduled_for);

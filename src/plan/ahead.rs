@@ -10,7 +10,7 @@ use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
 use crate::moment::Moment as _;
-use crate::schedule::{Attempt, Phase, Schedule, SkippedRange};
+use crate::schedule::{Attempt, AttemptEvent, Phase, Schedule, SkippedRange};
 use crate::trigger::Trigger;
 
 /// How far ahead the times of a record may lie: an occurrence is claimed half a second before its time, by
@@ -92,24 +92,22 @@ fn due_by(
 /// Puts the times of an attempt back that lie ahead; one that is void goes to `void`.
 fn put_back(attempt: &mut Attempt, trigger: &Trigger, now: DateTime<Utc>, void: &mut Vec<Uuid>) {
     let first = attempt.scheduled_for;
-    match &mut attempt.phase {
+    let event = match *attempt.phase {
         // How long it was to wait is not known any more: it has waited enough.
-        Phase::Waiting { due_at } if first > now => *due_at = now.min(*due_at),
-        Phase::Running { since, deadline, heard_at, .. } if *since > now => {
-            *deadline = now.later(*deadline - *since);
-            *since = now;
-            *heard_at = heard_at.map(|at| at.min(now));
-        }
+        Phase::Waiting { .. } if first > now => AttemptEvent::PutBack { now },
+        Phase::Running { .. } => AttemptEvent::PutBack { now },
         // Not in the history yet.
         Phase::Skipped { range, .. } if range.last > now => {
-            let due = due_by(trigger, first, *range, now);
-            if due.count == 0 {
+            let range = due_by(trigger, first, range, now);
+            if range.count == 0 {
                 void.push(attempt.execution_id);
             }
-            *range = due;
+            AttemptEvent::Narrow { range }
         }
-        _ => {}
-    }
+        _ => return,
+    };
+    // What runs since a time that has passed stays as it is.
+    let _ = attempt.on(event);
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::tests::*;
 use super::*;
 use crate::execution::Outcome;
-use crate::schedule::{Rules, SkipCause, UpdateSchedule, apply_update, restore};
+use crate::schedule::{Rules, ScheduleEvent, SkipCause, UpdateSchedule, apply_update, restore};
 
 /// Every 30 s, each up to 25 s later.
 fn spread() -> (Schedule, Trigger) {
@@ -28,9 +28,9 @@ fn change(record: &mut Schedule, trigger: &Trigger, changing: Changing, now: Dat
     };
     match changing {
         Changing::Pausing => {
-            record.status = Status::Paused;
+            record.on(ScheduleEvent::Pause).unwrap();
             record.skip_due(trigger, now, SkipCause::Paused, ME);
-            record.status = Status::Active;
+            record.on(ScheduleEvent::Resume).unwrap();
         }
         Changing::SwitchingOff => {
             for is_active in [Some(false), Some(true)] {
@@ -48,9 +48,9 @@ fn change(record: &mut Schedule, trigger: &Trigger, changing: Changing, now: Dat
         }
         Changing::Deleting => {
             record.skip_due(trigger, now, SkipCause::Deleted, ME);
-            (record.deleted_from, record.status) = (Some(record.status), Status::Deleted);
+            record.on(ScheduleEvent::Delete).unwrap();
             record.next_run_at = None;
-            restore(record, trigger, now);
+            restore(record, trigger, now).unwrap();
         }
     }
 }
@@ -113,7 +113,7 @@ fn what_is_due_is_skipped_by_a_change_and_what_waits_for_its_jitter_is_not() {
         .take_while(|at| record.due(*at) <= now)
         .collect();
     record.skip_due(&trigger, now, SkipCause::Paused, ME);
-    let Phase::Skipped { range, .. } = record.attempts[0].phase else { panic!() };
+    let Phase::Skipped { range, .. } = *record.attempts[0].phase else { panic!() };
     assert_eq!(range.count, due.len() as u64);
     assert_eq!(Some(&range.last), due.last());
     assert!(record.due(record.next_run_at.unwrap()) > now);

@@ -27,13 +27,16 @@ use uuid::Uuid;
 
 use crate::moment::Moment as _;
 use crate::schedule::{
-    Attempt, CatchUp, DeliveryMode, Ending, Manual, Origin, Overlap, Phase, Report, Schedule,
-    SkippedRange, Status,
+    Attempt, AttemptEvent, CatchUp, Delivery, DeliveryMode, Ending, Manual, Origin, Overlap, Phase,
+    Report, Schedule, SkippedRange, Status,
 };
 use crate::stored::Unknown;
 use crate::trigger::Trigger;
 pub use settle::{retry_at, settle};
 
+/// How far ahead of its time an occurrence may be claimed, so that only its command is left to send when the
+/// time has come.
+pub const LEAD: Duration = Duration::milliseconds(500);
 /// Executions of a schedule under way at once; a further occurrence is skipped.
 pub const MAX_CLAIMED: usize = 16;
 /// Retries of a schedule that wait at once; further failures are not tried again.
@@ -48,6 +51,8 @@ pub const MAX_CATCH_UP: u64 = 1000;
 const ON_TIME: Duration = Duration::seconds(5);
 /// How long workers have at least to report again once they can.
 const RECONNECTING: Duration = Duration::seconds(5);
+/// How much longer than a reply may take a claim holds at least.
+const REPLY_MARGIN: Duration = Duration::seconds(30);
 /// Who acts where no user does.
 const SCHEDULER: &str = "scheduler";
 
@@ -99,46 +104,49 @@ pub fn plan(
     let me = view.me();
     let claimed = Phase::Claimed { by: me, at: now, until: now.later(lease) };
     for attempt in &mut plan.schedule.attempts {
-        if let Some((since, report)) = overdue(schedule, attempt, now, view) {
-            attempt.phase = Phase::Reported { by: me, since, report: Box::new(report) };
+        if let Some(report) = overdue(schedule, attempt, now, view) {
+            // Only what runs can be overdue.
+            let _ = attempt.on(AttemptEvent::End { by: me, report: Box::new(report) });
         }
     }
     let mut room = room(&plan.schedule);
     let room_since = room_since(&plan.schedule);
     for attempt in &mut plan.schedule.attempts {
-        match &mut attempt.phase {
-            Phase::Waiting { due_at }
-                if waits_for_its_time(schedule, attempt.manual.as_deref())
+        match &*attempt.phase {
+            Phase::Waiting { due_at } => {
+                let due_at = *due_at;
+                let fires = waits_for_its_time(schedule, attempt.manual.as_deref())
                     && room > 0
-                    && *due_at <= now
-                    && may_fire(schedule, &plan.fire) =>
-            {
-                plan.due
-                    .push((attempt.execution_id, room_since.map_or(*due_at, |at| at.max(*due_at))));
-                attempt.phase = claimed.clone();
-                attempt.token = token(schedule, attempt.execution_id);
-                plan.fire.push(attempt.clone());
-                room -= 1;
+                    && due_at <= now
+                    && may_fire(schedule, &plan.fire);
+                let claim = AttemptEvent::Claim { by: me, at: now, until: now.later(lease) };
+                if fires && attempt.on(claim).is_ok() {
+                    let due_at = room_since.map_or(due_at, |at| at.max(due_at));
+                    plan.due.push((attempt.execution_id, due_at));
+                    attempt.token = token(schedule, attempt);
+                    plan.fire.push(attempt.clone());
+                    room -= 1;
+                }
             }
-            Phase::Claimed { by, at, until } => {
+            Phase::Claimed { by, until, .. } => {
                 let mine = *by == me && view.is_running(attempt.execution_id);
-                if !mine && (abandoned(*by, attempt.execution_id, view) || *until <= now) {
-                    // The first claim's time stays: the command may have been sent since then.
-                    attempt.phase = Phase::Claimed { by: me, at: *at, until: now.later(lease) };
-                    attempt.token =
-                        attempt.token.take().or_else(|| token(schedule, attempt.execution_id));
+                let free = abandoned(*by, attempt.execution_id, view) || *until <= now;
+                let until = now.later(lease_of(schedule, attempt, lease));
+                if !mine && free && attempt.on(AttemptEvent::TakeOver { by: me, until }).is_ok() {
+                    attempt.token = attempt.token.take().or_else(|| token(schedule, attempt));
                     plan.recover.push(attempt.clone());
                 }
             }
             Phase::Skipped { by, .. }
             | Phase::Corrected { by, .. }
-            | Phase::Reported { by, .. }
-                if abandoned(*by, attempt.execution_id, view) =>
-            {
-                *by = me;
-                plan.finish.push(attempt.clone());
+            | Phase::Reported { by, .. } => {
+                let free = abandoned(*by, attempt.execution_id, view);
+                let take_over = AttemptEvent::TakeOver { by: me, until: now.later(lease) };
+                if free && attempt.on(take_over).is_ok() {
+                    plan.finish.push(attempt.clone());
+                }
             }
-            _ => {}
+            Phase::Running { .. } => {}
         }
     }
     if let Some(next) = next_occurrence(&plan.schedule)
@@ -206,13 +214,15 @@ pub(crate) fn room(schedule: &Schedule) -> usize {
         Overlap::Allow => usize::from(schedule.spec.max_instances),
         Overlap::Skip | Overlap::BufferOne | Overlap::CancelOther => 1,
     };
-    let under_way = schedule.attempts.iter().filter(|attempt| is_under_way(attempt)).count();
+    let takes_time = |attempt: &&Attempt| schedule.sends(attempt).delivery.mode.takes_time();
+    let under_way = schedule.attempts.iter().filter(|attempt| is_under_way(attempt));
+    let under_way = under_way.filter(takes_time).count();
     allowed.saturating_sub(under_way)
 }
 
 /// When what has ended and is not settled yet made room, if something had to.
 fn room_since(schedule: &Schedule) -> Option<DateTime<Utc>> {
-    let reported = schedule.attempts.iter().filter_map(|attempt| match &attempt.phase {
+    let reported = schedule.attempts.iter().filter_map(|attempt| match &*attempt.phase {
         Phase::Reported { report, .. } => Some(report.at),
         _ => None,
     });
@@ -220,7 +230,7 @@ fn room_since(schedule: &Schedule) -> Option<DateTime<Utc>> {
 }
 
 fn is_under_way(attempt: &Attempt) -> bool {
-    matches!(attempt.phase, Phase::Claimed { .. } | Phase::Running { .. })
+    matches!(*attempt.phase, Phase::Claimed { .. } | Phase::Running { .. })
 }
 
 /// How many more occurrences may be claimed now.
@@ -229,7 +239,7 @@ fn capacity(schedule: &Schedule) -> usize {
 }
 
 fn claimed_count(schedule: &Schedule) -> usize {
-    schedule.attempts.iter().filter(|a| matches!(a.phase, Phase::Claimed { .. })).count()
+    schedule.attempts.iter().filter(|a| matches!(*a.phase, Phase::Claimed { .. })).count()
 }
 
 /// Whether one more execution may be claimed by the same write. Each request is claimed by itself, for
@@ -241,7 +251,7 @@ fn may_fire(schedule: &Schedule, fire: &[Attempt]) -> bool {
 /// When a worker that has an attempt's command counts as lost, and whether that is because its time is
 /// over. While nobody could hear it, it was not silent.
 fn lost_at(attempt: &Attempt, view: &impl View) -> Option<(DateTime<Utc>, bool)> {
-    let Phase::Running { since, deadline, heartbeat_seconds, heard_at, .. } = attempt.phase else {
+    let Phase::Running { since, deadline, heartbeat_seconds, heard_at, .. } = *attempt.phase else {
         return None;
     };
     let listening = view.listening_since();
@@ -258,17 +268,17 @@ fn overdue(
     attempt: &Attempt,
     now: DateTime<Utc>,
     view: &impl View,
-) -> Option<(DateTime<Utc>, Report)> {
-    let Phase::Running { since, heartbeat_seconds, .. } = attempt.phase else { return None };
+) -> Option<Report> {
+    let Phase::Running { heartbeat_seconds, .. } = *attempt.phase else { return None };
     let (_, timed_out) = lost_at(attempt, view).filter(|(at, _)| *at <= now)?;
     let (error_type, message) = if timed_out {
-        let seconds = schedule.spec.delivery.timeout_seconds;
+        let seconds = schedule.sends(attempt).delivery.timeout_seconds;
         ("timeout", format!("no report within {seconds} s"))
     } else {
         let seconds = heartbeat_seconds.unwrap_or(0);
         ("worker_lost", format!("nothing was heard of the worker for {seconds} s"))
     };
-    let report = Report {
+    Some(Report {
         ending: Ending::Failed,
         at: now,
         error_type: Some(error_type.to_owned()),
@@ -278,23 +288,32 @@ fn overdue(
         truncated: false,
         by: None,
         unknown: Unknown::default(),
-    };
-    Some((since, report))
+    })
 }
 
 /// What a worker must show to report: the schedule, so that its record is found, and what cannot be
 /// guessed, since it follows from the random token of a write. It stays when an attempt is taken over,
 /// for the worker may have the command already.
-fn token(schedule: &Schedule, execution: Uuid) -> Option<String> {
-    if schedule.spec.delivery.mode != DeliveryMode::Job {
+fn token(schedule: &Schedule, attempt: &Attempt) -> Option<String> {
+    if schedule.sends(attempt).delivery.mode != DeliveryMode::Job {
         return None;
     }
     let mut hash = Sha256::new();
-    hash.update(execution.as_bytes());
+    hash.update(attempt.execution_id.as_bytes());
     hash.update(schedule.writer.token.to_be_bytes());
     hash.update(schedule.writer.instance.as_bytes());
     let secret: String = hash.finalize()[..12].iter().map(|byte| format!("{byte:02x}")).collect();
     Some(format!("{}.{secret}", schedule.id.simple()))
+}
+
+/// How long a takeover holds: at least as long as a reply may take that was waited for before an update.
+fn lease_of(schedule: &Schedule, attempt: &Attempt, lease: Duration) -> Duration {
+    match schedule.sends(attempt).delivery {
+        Delivery { mode: DeliveryMode::Request, timeout_seconds, .. } => {
+            lease.max(Duration::seconds(i64::from(*timeout_seconds)) + REPLY_MARGIN)
+        }
+        _ => lease,
+    }
 }
 
 impl Plan {
@@ -315,7 +334,7 @@ fn abandoned(by: Uuid, execution: Uuid, view: &impl View) -> bool {
 /// once, `None` if only a change of the record can bring work.
 pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
     let room = room(schedule);
-    let attempts = schedule.attempts.iter().filter_map(|attempt| match &attempt.phase {
+    let attempts = schedule.attempts.iter().filter_map(|attempt| match &*attempt.phase {
         Phase::Waiting { due_at } => {
             let waits = waits_for_its_time(schedule, attempt.manual.as_deref()) && room > 0;
             waits.then_some(*due_at)
@@ -349,6 +368,8 @@ mod extremes;
 mod jitter;
 #[cfg(test)]
 mod lateness;
+#[cfg(test)]
+mod pinned;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]

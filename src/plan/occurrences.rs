@@ -9,7 +9,8 @@ use super::{
 };
 use crate::moment::Moment as _;
 use crate::schedule::{
-    Attempt, Backfill, Cancel, CatchUp, Manual, Origin, Overlap, Phase, SkipCause, SkippedRange,
+    Attempt, AttemptEvent, Backfill, Cancel, CatchUp, Manual, Origin, Overlap, Phase, Refused,
+    SkipCause, SkippedRange,
 };
 use crate::stored::Unknown;
 use crate::trigger::Trigger;
@@ -66,7 +67,7 @@ impl Plan {
             return;
         }
         let buffered = |attempt: &Attempt| {
-            let waits = matches!(attempt.phase, Phase::Waiting { .. });
+            let waits = matches!(*attempt.phase, Phase::Waiting { .. });
             waits && attempt.number == 1 && attempt.manual.is_none()
         };
         let buffered = self.schedule.attempts.iter().position(buffered);
@@ -158,7 +159,7 @@ impl Plan {
             };
             let mut attempt = Attempt::new(backfill.id, at, 1, claimed.clone());
             attempt.manual = Some(Box::new(manual));
-            attempt.token = token(&self.schedule, attempt.execution_id);
+            attempt.token = token(&self.schedule, &attempt);
             self.schedule.attempts.push(attempt.clone());
             self.fire.push(attempt);
             let next = trigger.next_after(at).filter(|next| *next <= backfill.until);
@@ -169,7 +170,7 @@ impl Plan {
     /// Claims an occurrence.
     pub(super) fn fire_at(&mut self, at: DateTime<Utc>, claimed: &Phase) {
         let mut attempt = Attempt::new(self.schedule.id, at, 1, claimed.clone());
-        attempt.token = token(&self.schedule, attempt.execution_id);
+        attempt.token = token(&self.schedule, &attempt);
         self.schedule.attempts.push(attempt.clone());
         self.fire.push(attempt);
         self.schedule.occurrence_count += 1;
@@ -187,12 +188,13 @@ impl Plan {
         let reason = Some("its next occurrence is due".to_owned());
         let cancel = Cancel::new(SCHEDULER.to_owned(), reason);
         for attempt in self.schedule.attempts.iter_mut().filter(|attempt| is_under_way(attempt)) {
-            if let Phase::Running { since, .. } = attempt.phase {
-                let report = Box::new(cancel.report(now));
-                attempt.phase = Phase::Reported { by: me, since, report };
-                self.finish.push(attempt.clone());
-            } else {
-                attempt.cancel.get_or_insert_with(|| Box::new(cancel.clone()));
+            let report = Box::new(cancel.report(now));
+            match attempt.on(AttemptEvent::Stop { by: me, report }) {
+                Ok(()) => self.finish.push(attempt.clone()),
+                Err(Refused::IsBeingSent) => {
+                    attempt.cancel.get_or_insert_with(|| Box::new(cancel.clone()));
+                }
+                Err(_) => {}
             }
         }
     }

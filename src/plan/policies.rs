@@ -116,11 +116,11 @@ fn a_job_runs_until_its_worker_reports_and_the_next_is_skipped() {
     let token = first.fire[0].token.clone().unwrap();
     assert!(token.starts_with(&schedule.id.simple().to_string()), "{token}");
     let record = handed_over(&first, at("00:00:01"));
-    let Phase::Running { deadline, .. } = record.attempts[0].phase else { panic!() };
+    let Phase::Running { deadline, .. } = *record.attempts[0].phase else { panic!() };
     assert_eq!(deadline, at("00:10:01"));
     assert_eq!(wake_at(&record, &knows()), Some(at("00:01:00")), "it may wait in the stream");
     let mut heard = record.clone();
-    if let Phase::Running { heard_at, .. } = &mut heard.attempts[0].phase {
+    if let Phase::Running { heard_at, .. } = &mut *heard.attempts[0].phase {
         *heard_at = Some(at("00:00:50"));
     }
     let second = plan(&heard, &trigger, at("00:01:00"), &knows(), lease()).unwrap();
@@ -134,20 +134,20 @@ fn a_worker_that_is_silent_is_lost_and_one_that_is_late_times_out() {
     let first = plan(&schedule, &trigger, at("00:00:00"), &knows(), lease()).unwrap();
     let record = handed_over(&first, at("00:00:01"));
     let mut begun = record.clone();
-    if let Phase::Running { heard_at, .. } = &mut begun.attempts[0].phase {
+    if let Phase::Running { heard_at, .. } = &mut *begun.attempts[0].phase {
         *heard_at = Some(at("00:00:02"));
     }
     assert_eq!(wake_at(&begun, &knows()), Some(at("00:00:32")));
     let lost = plan(&begun, &trigger, at("00:00:32"), &knows(), lease()).unwrap();
-    let Phase::Reported { report, since, .. } = &lost.finish[0].phase else { panic!() };
+    let Phase::Reported { report, since, .. } = &*lost.finish[0].phase else { panic!() };
     assert_eq!((report.error_type.as_deref(), *since), (Some("worker_lost"), at("00:00:01")));
     assert!(!report.is_final);
     let mut heard = record.clone();
-    if let Phase::Running { heard_at, .. } = &mut heard.attempts[0].phase {
+    if let Phase::Running { heard_at, .. } = &mut *heard.attempts[0].phase {
         *heard_at = Some(at("00:10:00"));
     }
     let late = plan(&heard, &trigger, at("00:10:01"), &knows(), lease()).unwrap();
-    let Phase::Reported { report, .. } = &late.finish[0].phase else { panic!() };
+    let Phase::Reported { report, .. } = &*late.finish[0].phase else { panic!() };
     assert_eq!(report.error_type.as_deref(), Some("timeout"));
 }
 
@@ -160,7 +160,7 @@ fn overlap_policies_allow_buffer_or_cancel() {
     assert_eq!(times(&second), [at("00:01:00")]);
     let mut record = handed_over(&second, at("00:01:50"));
     for attempt in &mut record.attempts {
-        if let Phase::Running { heard_at, .. } = &mut attempt.phase {
+        if let Phase::Running { heard_at, .. } = &mut *attempt.phase {
             *heard_at = Some(at("00:01:59"));
         }
     }
@@ -172,9 +172,9 @@ fn overlap_policies_allow_buffer_or_cancel() {
     let record = handed_over(&first, at("00:00:59"));
     let buffered = plan(&record, &trigger, at("00:01:00"), &knows(), lease()).unwrap();
     assert!(buffered.fire.is_empty() && buffered.skip.is_empty());
-    assert!(matches!(buffered.schedule.attempts[1].phase, Phase::Waiting { .. }));
+    assert!(matches!(*buffered.schedule.attempts[1].phase, Phase::Waiting { .. }));
     let mut record = buffered.schedule;
-    if let Phase::Running { heard_at, .. } = &mut record.attempts[0].phase {
+    if let Phase::Running { heard_at, .. } = &mut *record.attempts[0].phase {
         *heard_at = Some(at("00:01:59"));
     }
     let next = plan(&record, &trigger, at("00:02:00"), &knows(), lease()).unwrap();
@@ -191,7 +191,7 @@ fn overlap_policies_allow_buffer_or_cancel() {
     let record = handed_over(&first, at("00:00:59"));
     let other = plan(&record, &trigger, at("00:01:00"), &knows(), lease()).unwrap();
     assert_eq!(times(&other), [at("00:01:00")]);
-    let Phase::Reported { report, .. } = &other.finish[0].phase else { panic!() };
+    let Phase::Reported { report, .. } = &*other.finish[0].phase else { panic!() };
     assert_eq!(report.ending, Ending::Cancelled);
     assert_eq!(report.by.as_deref(), Some("scheduler"));
 }
@@ -227,7 +227,7 @@ fn occurrences_end_with_end_at_and_max_runs() {
         let ended = end(&record, &plan.fire[0], Outcome::success(), now);
         settle(&mut record, &ended, false);
     }
-    assert_eq!((record.next_run_at, record.status), (None, Status::Completed));
+    assert_eq!((record.next_run_at, *record.status), (None, Status::Completed));
     let (record, trigger) = minutely_with(r#""end_at":"2026-01-01T00:02:30Z""#);
     let last = plan(&record, &trigger, at("00:02:20"), &knows(), lease()).unwrap();
     assert_eq!(times(&last), [at("00:02:00")]);
@@ -350,7 +350,7 @@ impl World {
                 settle(&mut self.record, &ended, false);
             }
             for attempt in &plan.finish {
-                let Phase::Reported { report, .. } = &attempt.phase else { panic!() };
+                let Phase::Reported { report, .. } = &*attempt.phase else { panic!() };
                 let outcome = match report.ending {
                     Ending::Failed => failure(),
                     _ => Outcome::Cancelled { by: None, reason: None },

@@ -8,8 +8,8 @@ use super::{MAX_ENDED, MAX_WAITING, SCHEDULER, room};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::moment::Moment as _;
 use crate::schedule::{
-    Attempt, Author, Cancel, Change, ChangeKind, EndedOccurrence, Phase, Schedule, ScheduleType,
-    Status, execution_id,
+    Attempt, AttemptEvent, Author, Cancel, Change, ChangeKind, EndedOccurrence, Finish, Phase,
+    Schedule, ScheduleEvent, ScheduleType, Status, execution_id,
 };
 use crate::stored::Unknown;
 
@@ -24,7 +24,7 @@ pub fn retry_at(
     now: DateTime<Utc>,
 ) -> Option<DateTime<Utc>> {
     let spec = &schedule.spec;
-    let waiting = |attempt: &&Attempt| matches!(attempt.phase, Phase::Waiting { .. });
+    let waiting = |attempt: &&Attempt| matches!(*attempt.phase, Phase::Waiting { .. });
     let too_many = schedule.attempts.iter().filter(waiting).count() >= MAX_WAITING;
     let is_final = error_type.is_some_and(|t| spec.retry.non_retryable.iter().any(|n| n == t));
     if number > u32::from(spec.max_retries) || too_many || is_final {
@@ -80,7 +80,8 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution, followed: bool) -> boo
         // It was promised, so it is recorded too.
         if let Some(cancel) = stopped {
             let (by, report) = (ended.lock_id.instance, Box::new(cancel.report(ended.time)));
-            retry.phase = Phase::Reported { by, since: ended.time, report };
+            // It waits.
+            let _ = retry.on(AttemptEvent::Stop { by, report });
         }
         schedule.attempts.push(retry);
     } else if was_made && followed {
@@ -101,35 +102,33 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution, followed: bool) -> boo
     let comes = schedule.next_run_at.is_some()
         || (kind == ScheduleType::Dependent && !schedule.has_had_all());
     let over = !comes && schedule.attempts.is_empty() && schedule.backfill.is_none();
-    if over && schedule.status == Status::Active {
-        let succeeded = ended.status == ExecutionStatus::Success;
-        schedule.status =
-            if kind.recurs() || succeeded { Status::Completed } else { Status::Failed };
+    if over {
+        let completed = kind.recurs() || ended.status == ExecutionStatus::Success;
+        let how = if completed { Finish::Completed } else { Finish::Failed };
+        // One that is paused ends when it is resumed.
+        let _ = schedule.on(ScheduleEvent::Finish(how));
     }
     true
 }
 
 /// A command is with a worker now, who will report; unless it was to be stopped meanwhile.
 fn hand_over(schedule: &mut Schedule, index: usize, started: &Execution) -> bool {
-    let timeout = Duration::seconds(i64::from(schedule.spec.delivery.timeout_seconds));
-    let heartbeat_seconds = schedule.spec.delivery.heartbeat_seconds;
+    let delivery = schedule.sends(&schedule.attempts[index]).delivery;
+    let timeout = Duration::seconds(i64::from(delivery.timeout_seconds));
+    let heartbeat_seconds = delivery.heartbeat_seconds;
     let attempt = &mut schedule.attempts[index];
-    if !matches!(attempt.phase, Phase::Claimed { .. }) {
+    let since = started.started_at.unwrap_or(started.time);
+    // From when the worker had it: an attempt that was taken over began long before.
+    let deadline = started.time.later(timeout);
+    if attempt.on(AttemptEvent::HandOver { since, deadline, heartbeat_seconds }).is_err() {
         return false;
     }
-    let since = started.started_at.unwrap_or(started.time);
-    attempt.phase = match attempt.cancel.take() {
-        Some(cancel) => {
-            let (by, report) = (started.lock_id.instance, Box::new(cancel.report(started.time)));
-            Phase::Reported { by, since, report }
-        }
-        // From when the worker had it: an attempt that was taken over began long before.
-        None => {
-            let deadline = started.time.later(timeout);
-            let (heard_at, progress) = (None, None);
-            Phase::Running { since, deadline, heartbeat_seconds, heard_at, progress }
-        }
-    };
+    attempt.unpin_payload();
+    if let Some(cancel) = attempt.cancel.take() {
+        let (by, report) = (started.lock_id.instance, Box::new(cancel.report(started.time)));
+        // What runs can be stopped.
+        let _ = attempt.on(AttemptEvent::Stop { by, report });
+    }
     true
 }
 
@@ -138,21 +137,20 @@ fn pause_on_failure(schedule: &mut Schedule, ended: &Execution) {
     let failures = schedule.consecutive_failures;
     let enough = schedule.spec.pause_on_failure.is_some_and(|most| failures >= most);
     let recurs = schedule.spec.timing.schedule_type.recurs();
-    if !enough || !recurs || schedule.status != Status::Active {
+    let acts = enough && recurs && schedule.status == Status::Active;
+    if !acts || schedule.on(ScheduleEvent::Pause).is_err() {
         return;
     }
     let now = ended.completed_at.unwrap_or(ended.time);
     let reason = format!("{failures} occurrences failed in a row");
-    schedule.status = Status::Paused;
     schedule.pause_reason = Some(reason.clone());
     schedule.updated_at = now;
     schedule.updated_by = Some(SCHEDULER.to_owned());
-    schedule.revision += 1;
     // Worked out and not drawn: deciding again is deciding the same.
     let event_id = execution_id(ended.id, now, 0);
+    schedule.note_change(event_id);
     let details = json!({ "reason": reason, "paused_by": SCHEDULER, "paused_at": now });
     let author = Author { actor: SCHEDULER, correlation_id: &ended.correlation_id };
     let paused = Change::new(event_id, ChangeKind::Paused, schedule, author, now, details);
-    schedule.last_change = Some(event_id);
     schedule.events.push(paused);
 }

@@ -174,8 +174,8 @@ fn a_year_of_seconds_is_decided_at_once() {
 #[test]
 fn schedules_that_do_not_fire_do_nothing() {
     for change in [
-        |s: &mut Schedule| s.status = Status::Paused,
-        |s: &mut Schedule| s.status = Status::Deleted,
+        |s: &mut Schedule| s.status = Status::Paused.into(),
+        |s: &mut Schedule| s.status = Status::Deleted.into(),
         |s: &mut Schedule| s.is_active = false,
     ] {
         let (mut schedule, trigger) = minutely();
@@ -213,7 +213,7 @@ fn a_record_never_grows_without_bound() {
         }
     }
     assert_eq!(schedule.attempts.len(), MAX_ATTEMPTS);
-    let claimed = schedule.attempts.iter().filter(|a| matches!(a.phase, Phase::Claimed { .. }));
+    let claimed = schedule.attempts.iter().filter(|a| matches!(*a.phase, Phase::Claimed { .. }));
     assert_eq!(claimed.count(), MAX_CLAIMED);
     assert_eq!(wake_at(&schedule, &view), None, "a full record waits for something to be settled");
 }
@@ -278,7 +278,7 @@ fn an_immediate_schedule_is_completed_by_its_success() {
     let (schedule, trigger) = schedule(r#"{"schedule_type":"immediate"}"#);
     let plan = plan(&schedule, &trigger, at("00:00:00"), &knows(), lease()).unwrap();
     let mut record = plan.schedule;
-    assert_eq!((record.next_run_at, record.status), (None, Status::Active));
+    assert_eq!((record.next_run_at, *record.status), (None, Status::Active));
     let ended = end(&record, &plan.fire[0], Outcome::success(), at("00:00:00"));
     settle(&mut record, &ended, false);
     assert_eq!(record.status, Status::Completed);
@@ -298,7 +298,7 @@ fn only_what_is_abandoned_is_taken_over_under_its_own_id() {
     let taken = plan(&claimed.schedule, &trigger, now, &view, lease()).unwrap();
     assert_eq!(taken.recover[0].execution_id, claimed.fire[0].execution_id);
     assert!(taken.fire.is_empty());
-    let Phase::Claimed { by, at: since, .. } = taken.schedule.attempts[0].phase else { panic!() };
+    let Phase::Claimed { by, at: since, .. } = *taken.schedule.attempts[0].phase else { panic!() };
     assert_eq!((by, since), (ME, at("00:00:00")), "since when it may have been sent is kept");
 }
 

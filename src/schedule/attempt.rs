@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::Payload;
+use super::{Guarded, Payload, Pinned};
 use crate::stored::{Unknown, Word, keeps_unknown};
 use crate::trace_context::TraceContext;
 
@@ -214,7 +214,7 @@ pub struct Attempt {
     pub number: u32,
     /// How far it has come.
     #[serde(flatten)]
-    pub phase: Phase,
+    pub phase: Guarded<Phase>,
     /// Set where a user asked for it, and no occurrence of the schedule did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manual: Option<Box<Manual>>,
@@ -224,6 +224,9 @@ pub struct Attempt {
     /// Set where it is to be stopped by who makes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancel: Option<Box<Cancel>>,
+    /// What it sends that the schedule says no more, see [`Schedule::sends`](super::Schedule::sends).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<Box<Pinned>>,
     /// What a newer version has added.
     #[serde(skip)]
     pub unknown: Unknown,
@@ -293,8 +296,17 @@ impl Attempt {
         phase: Phase,
         manual: Option<Box<Manual>>,
     ) -> Self {
-        let (token, cancel, unknown) = (None, None, Unknown::default());
-        Self { execution_id, scheduled_for, number, phase, manual, token, cancel, unknown }
+        Self {
+            execution_id,
+            scheduled_for,
+            number,
+            phase: Guarded::first(phase),
+            manual,
+            token: None,
+            cancel: None,
+            pinned: None,
+            unknown: Unknown::default(),
+        }
     }
 
     /// An attempt that a user asked for at `now`, to be made at once, under an id that the user knows.
@@ -302,7 +314,7 @@ impl Attempt {
         Self::beside(execution_id, now, Phase::Waiting { due_at: now }, manual)
     }
 
-    /// The attempt after this one, which failed.
+    /// The attempt after this one, which failed. It sends what the schedule says when it is claimed.
     pub fn retry(&self, schedule: Uuid, due_at: DateTime<Utc>) -> Self {
         // The id of a run by hand was drawn, so that of its retry follows from it.
         let origin = if self.manual.is_some() { self.execution_id } else { schedule };

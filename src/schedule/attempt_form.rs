@@ -5,7 +5,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-use super::{Attempt, Cancel, Manual, Phase, Report, SkipCause, SkippedRange};
+use super::{Attempt, Cancel, Guarded, Manual, Phase, Pinned, Report, SkipCause, SkippedRange};
 use crate::stored::{Capture, Unknown};
 
 /// The words for the phases of an attempt.
@@ -45,6 +45,7 @@ struct Form {
     manual: Option<Box<Manual>>,
     token: Option<String>,
     cancel: Option<Box<Cancel>>,
+    pinned: Option<Box<Pinned>>,
 }
 
 impl Form {
@@ -90,8 +91,18 @@ impl<'de> Deserialize<'de> for Attempt {
         let mut unknown = Unknown::default();
         let mut form = Form::deserialize(Capture::new(deserializer, &mut unknown))?;
         let phase = form.phase().map_err(D::Error::missing_field)?;
-        let Form { execution_id, scheduled_for, number, manual, token, cancel, .. } = form;
-        Ok(Self { execution_id, scheduled_for, number, phase, manual, token, cancel, unknown })
+        let Form { execution_id, scheduled_for, number, manual, token, cancel, pinned, .. } = form;
+        Ok(Self {
+            execution_id,
+            scheduled_for,
+            number,
+            phase: Guarded::first(phase),
+            manual,
+            token,
+            cancel,
+            pinned,
+            unknown,
+        })
     }
 }
 

@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, Duration, Utc};
 
-use super::{Attempt, Phase, Schedule, SkipCause, SkippedRange, policy};
+use super::{Attempt, AttemptEvent, Phase, Schedule, SkipCause, SkippedRange, policy};
 use crate::moment::Moment as _;
 use crate::trigger::Trigger;
 
@@ -17,7 +17,11 @@ impl Schedule {
 
     /// When an occurrence is due: its nominal time and the schedule's jitter.
     pub fn due(&self, scheduled_for: DateTime<Utc>) -> DateTime<Utc> {
-        scheduled_for.later(self.jitter(scheduled_for))
+        self.due_within(scheduled_for, self.spec.timing.jitter_seconds)
+    }
+
+    fn due_within(&self, scheduled_for: DateTime<Utc>, jitter_seconds: u32) -> DateTime<Utc> {
+        scheduled_for.later(policy::jitter(jitter_seconds, self.id, scheduled_for))
     }
 
     /// When an attempt is due, as far as the record says: one that waits knows it; an occurrence is due
@@ -25,9 +29,13 @@ impl Schedule {
     /// is claimed when it is due, and then only the time of that is left.
     pub fn due_at(&self, attempt: &Attempt) -> DateTime<Utc> {
         let is_occurrence = attempt.number == 1 && attempt.manual.is_none();
-        match attempt.phase {
+        match *attempt.phase {
             Phase::Waiting { due_at } => due_at,
-            _ if is_occurrence => self.due(attempt.scheduled_for),
+            _ if is_occurrence => {
+                // As it was when the attempt was claimed.
+                let most = self.sends(attempt).jitter_seconds;
+                self.due_within(attempt.scheduled_for, most)
+            }
             Phase::Claimed { at, .. } => at,
             Phase::Running { since, .. } | Phase::Reported { since, .. } => since,
             Phase::Skipped { .. } | Phase::Corrected { .. } => attempt.scheduled_for,
@@ -37,15 +45,14 @@ impl Schedule {
     /// Notes that what waits may be made from `at` on. It had to wait until then, so it was not late.
     pub fn let_go(&mut self, at: DateTime<Utc>) {
         for attempt in &mut self.attempts {
-            if let Phase::Waiting { due_at } = &mut attempt.phase {
-                *due_at = at.max(*due_at);
-            }
+            // What does not wait is not held by anything.
+            let _ = attempt.on(AttemptEvent::LetGo { at });
         }
     }
 
     /// The latest time of an occurrence that was claimed ahead of its time and will be acted on.
     pub fn claimed_until(&self) -> Option<DateTime<Utc>> {
-        let claimed = |attempt: &&Attempt| matches!(attempt.phase, Phase::Claimed { .. });
+        let claimed = |attempt: &&Attempt| matches!(*attempt.phase, Phase::Claimed { .. });
         self.attempts.iter().filter(claimed).map(|attempt| self.due_at(attempt)).max()
     }
 

@@ -139,7 +139,7 @@ impl Schedule {
         }
         for attempt in &mut self.attempts {
             mend(&mut attempt.scheduled_for);
-            match &mut attempt.phase {
+            match attempt.phase.within() {
                 Phase::Waiting { due_at } => mend(due_at),
                 Phase::Claimed { at, until, .. } => [at, until].into_iter().for_each(mend),
                 Phase::Running { since, deadline, heard_at, .. } => {

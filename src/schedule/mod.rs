@@ -10,8 +10,11 @@ mod due;
 mod fields;
 mod format;
 mod instant;
+mod life;
 mod payload;
+mod pinned;
 mod policy;
+mod recent;
 mod request;
 mod rules;
 mod size;
@@ -42,8 +45,11 @@ pub use fields::{
     parse_with as parse_fields_with,
 };
 pub use instant::{field as instant_field, last as last_instant, mend as mend_instant};
+pub use life::{AttemptEvent, Finish, Guarded, NotNow, Refused, ScheduleEvent};
 pub use payload::{MAX_PAYLOAD_BYTES, Payload};
+pub use pinned::{Pinned, Pins, Sends};
 pub use policy::{CatchUp, Overlap, RetryFields, RetryPolicy, jitter};
+pub use recent::{Fate, RecentChanges};
 pub use request::CreateSchedule;
 pub use rules::{Limits, MAX_TAGS, Rules};
 pub use size::{Room, TooLarge};
@@ -297,7 +303,7 @@ pub struct Schedule {
     /// so a schedule that fires every second can still be changed by who has seen it.
     pub revision: u64,
     /// Where it is in its life.
-    pub status: Status,
+    pub status: Guarded<Status>,
     /// False while a user has switched it off.
     pub is_active: bool,
     /// Why it is paused.
@@ -355,9 +361,12 @@ pub struct Schedule {
     /// Occurrences that have ended and that other schedules have not been told of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ended: Vec<EndedOccurrence>,
-    /// The event of the latest change by a user, to recognise a change whose acknowledgement was lost.
+    /// The event of the latest change, for versions that know no others; see [`RecentChanges`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_change: Option<Uuid>,
+    /// The latest changes, to recognise one whose acknowledgement was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recent: Option<RecentChanges>,
     /// Changes that are to be announced, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Change>,

@@ -6,7 +6,7 @@
 //! too large all the same, since it is older or the server takes less than it did, gives up what it can
 //! do without when it is written.
 
-use super::{Attempt, Change, MAX_PAYLOAD_BYTES, Payload, Phase, Schedule, Status};
+use super::{Attempt, Change, MAX_PAYLOAD_BYTES, Payload, Phase, Pins, Schedule, Status};
 use crate::text::cut;
 
 /// Room for the headers of a write, with the longest names of keys in them.
@@ -112,6 +112,23 @@ impl Room {
         self.check(what, None, encode(&least).len(), most)
     }
 
+    /// Checks that a record to which an update added something for what is about to be sent leaves room for the
+    /// changes to come.
+    ///
+    /// # Errors
+    /// The payload, beside those that it replaces, or the record.
+    pub fn admits_pins(self, new: &Schedule, pins: Pins) -> Result<(), TooLarge> {
+        match (pins, self.leaves_room(new)) {
+            (Pins::None, _) | (_, Ok(())) => Ok(()),
+            (Pins::Fields, Err(record)) => Err(record),
+            (Pins::Payload, Err(record)) => {
+                let (what, bytes) = ("command_payload", new.spec.command_payload.as_str().len());
+                let most = bytes.saturating_sub(record.bytes - record.most);
+                Err(TooLarge { what, bytes, most, ..record })
+            }
+        }
+    }
+
     /// Checks that a record can still be changed, its attempts claimed or cancelled.
     fn leaves_room(self, new: &Schedule) -> Result<(), TooLarge> {
         let changes = CHANGES.min(self.max_payload / 6);
@@ -168,7 +185,7 @@ fn without_values(schedule: &mut Schedule) {
 /// Reports lose what workers returned.
 fn without_responses(schedule: &mut Schedule) {
     for attempt in &mut schedule.attempts {
-        if let Phase::Reported { report, .. } = &mut attempt.phase {
+        if let Phase::Reported { report, .. } = attempt.phase.within() {
             report.truncated |= report.response.take().is_some();
         }
     }
@@ -178,7 +195,7 @@ fn without_responses(schedule: &mut Schedule) {
 fn with_short_texts(schedule: &mut Schedule) {
     schedule.events.iter_mut().for_each(|event| *event = Change::bare(event));
     for attempt in &mut schedule.attempts {
-        if let Phase::Reported { report, .. } = &mut attempt.phase
+        if let Phase::Reported { report, .. } = attempt.phase.within()
             && let Some(message) = &mut report.message
         {
             cut(message, SHORT);
@@ -193,7 +210,7 @@ fn with_least_texts(schedule: &mut Schedule) {
             cut(&mut cancel.by, LEAST);
             cancel.reason.iter_mut().for_each(|reason| cut(reason, LEAST));
         }
-        if let Phase::Reported { report, .. } = &mut attempt.phase {
+        if let Phase::Reported { report, .. } = attempt.phase.within() {
             let texts = [&mut report.message, &mut report.error_type, &mut report.by];
             texts.into_iter().flatten().for_each(|text| cut(text, LEAST));
         }
@@ -202,8 +219,9 @@ fn with_least_texts(schedule: &mut Schedule) {
 
 /// Of what was deleted for good, and is not under way, nobody sends the payload any more.
 fn without_unused_payload(schedule: &mut Schedule) {
-    let ended =
-        |attempt: &Attempt| matches!(attempt.phase, Phase::Reported { .. } | Phase::Skipped { .. });
+    let ended = |attempt: &Attempt| {
+        matches!(*attempt.phase, Phase::Reported { .. } | Phase::Skipped { .. })
+    };
     let is_gone = schedule.purge && schedule.status == Status::Deleted;
     if is_gone && schedule.attempts.iter().all(ended) {
         std::sync::Arc::make_mut(&mut schedule.spec).command_payload = Payload::default();

@@ -12,9 +12,9 @@ use edges::check_tag_edges;
 
 use super::timing::MAX_INTERVAL_SECONDS;
 use super::{
-    CreateSchedule, Delivery, DeliveryMode, FieldFault, MAX_PAYLOAD_BYTES, MAX_TAGS, Rules,
-    Schedule, ScheduleType, Spec, Status, Target, TargetPattern, Timing, UpdateSchedule, Writer,
-    template,
+    CreateSchedule, Delivery, DeliveryMode, FieldFault, Finish, Guarded, MAX_PAYLOAD_BYTES,
+    MAX_TAGS, NotNow, Rules, Schedule, ScheduleEvent, ScheduleType, Spec, Status, Target,
+    TargetPattern, Timing, UpdateSchedule, Writer, template,
 };
 use crate::moment::Moment as _;
 use crate::stored::Unknown;
@@ -58,7 +58,7 @@ pub fn new_schedule(
         needs: 0,
         spec: Arc::new(spec),
         revision: 1,
-        status: Status::Active,
+        status: Guarded::first(Status::Active),
         is_active: true,
         pause_reason: None,
         next_run_at,
@@ -83,6 +83,7 @@ pub fn new_schedule(
         backfill: None,
         ended: Vec::new(),
         last_change: None,
+        recent: None,
         events: Vec::new(),
         purge: false,
         writer,
@@ -143,9 +144,8 @@ pub fn apply_update(
         if schedule.next_run_at.is_none() && !dependent {
             return Err(vec![no_time_left()]);
         }
-        if matches!(schedule.status, Status::Completed | Status::Failed) {
-            schedule.status = Status::Active;
-        }
+        // One that is deleted is planned when it is restored.
+        let _ = schedule.on(ScheduleEvent::Plan);
     }
     let is_active = update.is_active.unwrap_or(schedule.is_active);
     if is_active && !schedule.is_active {
@@ -157,10 +157,20 @@ pub fn apply_update(
 
 /// Makes a deleted schedule what it was before. Its next time is the first that is not due by `now`; if
 /// there is none it has ended.
-pub fn restore(schedule: &mut Schedule, trigger: &Trigger, now: DateTime<Utc>) {
-    let before = schedule.deleted_from.take().unwrap_or(Status::Active);
+///
+/// # Errors
+/// It is not deleted; nothing is changed then.
+pub fn restore(
+    schedule: &mut Schedule,
+    trigger: &Trigger,
+    now: DateTime<Utc>,
+) -> Result<(), NotNow> {
+    // A record that somebody wrote by hand may not say what it was.
+    let before = schedule.deleted_from.filter(|status| *status != Status::Deleted);
+    let before = before.unwrap_or(Status::Active);
+    schedule.status.after(ScheduleEvent::Restore { to: before, finish: None })?;
     (schedule.deleted_at, schedule.deleted_by) = (None, None);
-    schedule.status = before;
+    let mut finish = None;
     if matches!(before, Status::Active | Status::Paused) {
         schedule.next_run_at = schedule
             .first_not_due(trigger, schedule.created_at, now)
@@ -169,9 +179,10 @@ pub fn restore(schedule: &mut Schedule, trigger: &Trigger, now: DateTime<Utc>) {
         let over = schedule.next_run_at.is_none() && schedule.attempts.is_empty();
         if over && schedule.spec.timing.schedule_type != ScheduleType::Dependent {
             let ran = schedule.success_count > 0 || schedule.spec.timing.schedule_type.recurs();
-            schedule.status = if ran { Status::Completed } else { Status::Failed };
+            finish = Some(if ran { Finish::Completed } else { Finish::Failed });
         }
     }
+    schedule.on(ScheduleEvent::Restore { to: before, finish })
 }
 
 /// Times that were acted on ahead of now that are looked at one by one.

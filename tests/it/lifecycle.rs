@@ -180,3 +180,47 @@ async fn a_failed_run_by_hand_is_tried_again_as_itself() {
     let numbers: Vec<_> = failed.iter().map(|e| e["attempt_number"].as_u64().unwrap()).collect();
     assert_eq!(numbers, [3, 2, 1]);
 }
+
+#[tokio::test]
+async fn the_reply_to_a_change_says_how_long_it_waited_for_what_was_claimed_ahead() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    for (operation, more) in [
+        ("schedule.pause", json!({})),
+        ("schedule.update", json!({ "command_payload": { "n": 2 } })),
+        ("schedule.delete", json!({})),
+    ] {
+        // It is claimed at once, for a time that is near.
+        let (name, at) = (operation, in_ms(450));
+        let request = json!({ "name": name, "schedule_type": "one_time", "scheduled_at": at,
+                              "target_command": "cmd.example.near", "command_payload": { "n": 1 } });
+        let id = nats.create(request).await;
+        wait_for("it to be claimed", || async {
+            let open = nats.ask("execution.running", json!({ "schedule_id": id })).await;
+            (!open.as_array().unwrap().is_empty()).then_some(())
+        })
+        .await;
+        let (mut request, asked) = (more, Utc::now());
+        request["schedule_id"] = json!(id);
+        let reply = nats.request(operation, &request).await;
+        let (answered, due) = (Utc::now(), at.parse::<DateTime<Utc>>().unwrap());
+        let waited_ms = reply["waited_ms"].as_i64().unwrap();
+        assert!(answered >= due, "{operation}: due {due}, answered {answered}");
+        assert!((1..=500).contains(&waited_ms), "{operation}: {reply}");
+        assert!(waited_ms <= (answered - asked).num_milliseconds() + 1, "{operation}: {reply}");
+        let sent = nats.wait_executions(json!({ "schedule_id": id }), 1).await;
+        assert_eq!(sent[0]["status"], "success", "{operation}");
+    }
+    for command in nats.messages("COMMANDS").await {
+        assert_eq!(command.payload, r#"{"n":1}"#, "what was claimed is sent as it was claimed");
+    }
+    let id = nats.create(far("waits for nothing")).await;
+    let by_id = json!({ "schedule_id": id });
+    let paused = nats.request("schedule.pause", &by_id).await;
+    assert_eq!(paused["waited_ms"], 0, "{paused}");
+    let resumed = nats.request("schedule.resume", &by_id).await;
+    assert_eq!(resumed.get("waited_ms"), None, "{resumed}");
+    let bulk = json!({ "operation": "pause", "schedule_ids": [id] });
+    let paused = nats.request("bulk.operation", &bulk).await;
+    assert_eq!(paused["waited_ms"], 0, "{paused}");
+}

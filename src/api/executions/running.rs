@@ -87,15 +87,16 @@ pub struct RunningExecution {
 impl RunningExecution {
     /// An attempt; nothing for one that has ended or will not be made.
     fn new(schedule: &Schedule, attempt: &Attempt) -> Option<Self> {
+        let sends = schedule.sends(attempt);
         let mut running = Self {
             execution_id: attempt.execution_id,
             schedule_id: schedule.id,
-            schedule_name: schedule.spec.name.clone(),
+            schedule_name: sends.name.to_owned(),
             status: OpenStatus::Running,
             scheduled_for: attempt.scheduled_for,
             attempt_number: attempt.number,
             correlation_id: correlation_id(schedule, attempt),
-            target_command: schedule.spec.target_command.as_str().to_owned(),
+            target_command: sends.target.as_str().to_owned(),
             instance: None,
             since: None,
             until: None,
@@ -103,7 +104,7 @@ impl RunningExecution {
             progress: None,
             due_at: None,
         };
-        match attempt.phase {
+        match *attempt.phase {
             Phase::Waiting { due_at } => {
                 running.status = OpenStatus::Pending;
                 running.due_at = Some(due_at);
@@ -127,7 +128,7 @@ fn place(
     attempt: &Attempt,
     include_pending: bool,
 ) -> Option<(OpenStatus, Reverse<DateTime<Utc>>, Uuid)> {
-    let (status, time) = match attempt.phase {
+    let (status, time) = match *attempt.phase {
         Phase::Waiting { due_at } if include_pending => (OpenStatus::Pending, due_at),
         Phase::Claimed { at, .. } => (OpenStatus::Running, at),
         Phase::Running { since, .. } => (OpenStatus::Running, since),

@@ -7,7 +7,7 @@ use super::super::error::{ApiError, Code};
 use crate::clock;
 use crate::execution::ExecutionStatus;
 use crate::moment::Moment as _;
-use crate::schedule::{Attempt, Cancel, Delivery, Ending, Phase, Report};
+use crate::schedule::{Attempt, AttemptEvent, Cancel, Delivery, Ending, Phase, Refused, Report};
 
 /// What a report makes of an attempt.
 pub(super) enum Change {
@@ -19,6 +19,17 @@ pub(super) enum Change {
     Stops(Cancel),
 }
 
+impl Change {
+    /// How an attempt has ended after it.
+    fn ending(&self) -> Option<Ending> {
+        match self {
+            Self::Ends(report) => Some(report.ending),
+            Self::Stops(_) => Some(Ending::Cancelled),
+            Self::Lives(_) => None,
+        }
+    }
+}
+
 /// Applies a change to an attempt; whether it is to be written.
 pub(super) fn apply(
     attempt: &mut Attempt,
@@ -27,68 +38,48 @@ pub(super) fn apply(
     by: Uuid,
 ) -> Result<bool, ApiError> {
     let (id, now) = (attempt.execution_id, clock::now());
-    match (&mut attempt.phase, change) {
-        (Phase::Reported { report, .. }, Change::Ends(again)) if report.ending == again.ending => {
-            Ok(false)
-        }
-        (Phase::Reported { report, .. }, Change::Stops(_))
-            if report.ending == Ending::Cancelled =>
+    let event = match change {
+        Change::Ends(report) => AttemptEvent::End { by, report: report.clone() },
+        Change::Stops(cancel) => AttemptEvent::Stop { by, report: Box::new(cancel.report(now)) },
+        // It is about to be told to stop.
+        Change::Lives(_)
+            if matches!(*attempt.phase, Phase::Claimed { .. }) && attempt.cancel.is_some() =>
         {
-            Ok(false)
+            return Ok(false);
         }
-        (Phase::Reported { report, .. }, _) => Err(has_ended(id, status_of(report.ending))),
-        (Phase::Skipped { .. } | Phase::Corrected { .. }, _) => {
-            Err(has_ended(id, ExecutionStatus::Skipped))
-        }
-        (Phase::Waiting { .. }, Change::Stops(cancel)) => {
-            let report = Box::new(cancel.report(now));
-            attempt.phase = Phase::Reported { by, since: now, report };
-            Ok(true)
-        }
-        (Phase::Waiting { .. }, _) => {
-            Err(ApiError::new(Code::Conflict, format!("execution {id} has not begun")))
-        }
-        (Phase::Claimed { at: since, .. } | Phase::Running { since, .. }, Change::Ends(report)) => {
-            let (since, report) = (*since, report.clone());
-            attempt.phase = Phase::Reported { by, since, report };
-            Ok(true)
-        }
-        (Phase::Running { since, .. }, Change::Stops(cancel)) => {
-            let (since, report) = (*since, Box::new(cancel.report(now)));
-            attempt.phase = Phase::Reported { by, since, report };
-            Ok(true)
-        }
-        (Phase::Claimed { .. }, Change::Stops(cancel)) if delivery.mode.takes_time() => {
+        Change::Lives(progress) => AttemptEvent::Hear {
+            at: now,
+            progress: *progress,
+            // Where it is quicker than the service itself.
+            deadline: now.later(Duration::seconds(i64::from(delivery.timeout_seconds))),
+            heartbeat_seconds: delivery.heartbeat_seconds,
+        },
+    };
+    let refused = match attempt.on(event) {
+        Ok(()) => return Ok(true),
+        Err(refused) => refused,
+    };
+    match (refused, change) {
+        (Refused::HasEnded(Some(ending)), change) if change.ending() == Some(ending) => Ok(false),
+        (Refused::HasEnded(Some(ending)), _) => Err(has_ended(id, status_of(ending))),
+        (Refused::HasEnded(None), _) => Err(has_ended(id, ExecutionStatus::Skipped)),
+        (Refused::IsBeingSent, Change::Stops(cancel)) if delivery.mode.takes_time() => {
             let asked = attempt.cancel.is_some();
             attempt.cancel.get_or_insert_with(|| Box::new(cancel.clone()));
             Ok(!asked)
         }
-        (Phase::Claimed { .. }, Change::Stops(_)) => {
+        (Refused::IsBeingSent, _) => {
             let message = format!("the command of execution {id} is being sent");
             Err(ApiError::new(Code::NotAllowed, message))
         }
-        (Phase::Running { heard_at, progress, .. }, Change::Lives(now_at)) => {
-            *heard_at = Some(now);
-            *progress = now_at.or(*progress);
-            Ok(true)
-        }
-        // Quicker than the service itself: the command is out.
-        (Phase::Claimed { at: since, .. }, Change::Lives(progress)) => {
-            if attempt.cancel.is_some() {
-                return Ok(false);
-            }
-            let timeout = Duration::seconds(i64::from(delivery.timeout_seconds));
-            let (since, deadline, progress) = (*since, now.later(timeout), *progress);
-            let (heartbeat_seconds, heard_at) = (delivery.heartbeat_seconds, Some(now));
-            attempt.phase =
-                Phase::Running { since, deadline, heartbeat_seconds, heard_at, progress };
-            Ok(true)
+        (Refused::NotBegun | Refused::OutOfTurn, _) => {
+            Err(ApiError::new(Code::Conflict, format!("execution {id} has not begun")))
         }
     }
 }
 
 pub(super) fn status(attempt: &Attempt) -> (ExecutionStatus, Option<DateTime<Utc>>) {
-    match &attempt.phase {
+    match &*attempt.phase {
         Phase::Reported { report, .. } => (status_of(report.ending), None),
         Phase::Running { deadline, .. } => (ExecutionStatus::Running, Some(*deadline)),
         Phase::Waiting { .. }

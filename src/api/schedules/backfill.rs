@@ -85,7 +85,7 @@ impl Api {
                     "from": from, "to": to, "count": count,
                     "backfilled_by": actor, "backfilled_at": now,
                 });
-                Ok(Some((ChangeKind::Backfilled, details)))
+                Ok((ChangeKind::Backfilled, details))
             };
             self.change(id, None, caller.author(&actor), None, change).await?;
             tracing::info!(schedule_id = %id, count, backfilled_by = actor, "schedule backfilled");

@@ -258,11 +258,16 @@ impl Api {
                 tracing::info!(?operation, so_far, matched, "bulk operation under way");
             }
         }
-        caller.permit.waits();
-        super::let_pass(claimed_until).await;
+        let waits = operation != Operation::Resume && !dry_run;
+        let waited_ms = if waits {
+            caller.permit.waits();
+            Some(self.let_pass(claimed_until).await)
+        } else {
+            None
+        };
         let (succeeded, refused) = (result.succeeded, result.refused);
         tracing::info!(?operation, succeeded, refused, dry_run, "bulk operation done");
-        Ok(Reply::new(result, caller))
+        Ok(Reply { waited_ms, ..Reply::new(result, caller) })
     }
 
     fn refused_item(&self, index: usize, error: ApiError, caller: &Caller) -> ItemResult {

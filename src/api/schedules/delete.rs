@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::super::error::{ApiError, Code};
+use super::super::change::{Decision, Rewritten, Wish};
+use super::super::error::ApiError;
 use super::super::reply::Reply;
 use super::super::{Api, Caller};
-use crate::clock;
 use crate::index::Entry;
-use crate::jetstream::WriteError;
 use crate::schedule::{
-    Author, Cancel, ChangeKind, FieldFault, Phase, Schedule, SkipCause, Status, check_edges,
+    AttemptEvent, Author, Cancel, ChangeKind, FieldFault, Phase, Schedule, ScheduleEvent,
+    ScheduleType, SkipCause, Status, check_edges,
 };
 
 /// A request to delete a schedule.
@@ -49,6 +49,13 @@ pub struct Deleted {
     pub purge_at: Option<DateTime<Utc>>,
 }
 
+/// What a deletion ends.
+struct Before {
+    kind: ScheduleType,
+    /// The schedule under its name, and the revision of the name's reservation, if it has one.
+    name: Option<(Schedule, u64)>,
+}
+
 impl Api {
     /// Deletes a schedule and frees its name. After the reply no occurrence is claimed any more;
     /// one that was claimed before is still delivered and recorded.
@@ -77,13 +84,17 @@ impl Api {
             caller.actor.clone().or(request.deleted_by).unwrap_or_else(|| "unknown".to_owned());
         let (author, expected) = (caller.author(&actor), request.expected_revision);
         let deleted = self.delete(id, hard_delete, expected, author, None).await?;
-        if let Some(schedule) = &deleted {
-            caller.permit.waits();
-            super::let_claims_pass(schedule).await;
-        }
+        let waited_ms = match &deleted {
+            Some(schedule) => {
+                caller.permit.waits();
+                self.let_claims_pass(schedule).await
+            }
+            None => 0,
+        };
         tracing::info!(schedule_id = %id, deleted_by = actor, hard_delete, "schedule deleted");
         let purge_at = deleted.filter(|_| !hard_delete).and_then(|s| self.purge_at(s.deleted_at));
-        Ok(Reply::new(Deleted { schedule_id: id, hard_delete, purge_at }, caller))
+        let data = Deleted { schedule_id: id, hard_delete, purge_at };
+        Ok(Reply::new(data, caller).waited(waited_ms))
     }
 
     /// Deletes a schedule; returns its record as it was written, if that is known.
@@ -93,62 +104,53 @@ impl Api {
         hard_delete: bool,
         expected: Option<u64>,
         author: Author<'_>,
-        mut known: Option<Arc<Entry>>,
+        known: Option<Arc<Entry>>,
     ) -> Result<Option<Schedule>, ApiError> {
-        let (event_id, now) = (clock::new_id(), clock::now());
-        let (mut tried, mut name) = (false, None);
-        for _ in 0..super::super::CHANGE_TRIES {
-            let (mut schedule, revision) = match known.take() {
-                Some(entry) if entry.schedule.status != Status::Deleted => {
-                    (Schedule::clone(&entry.schedule), entry.revision)
-                }
-                _ => match self.read_schedule(id).await {
-                    // Ours was stored, its acknowledgement lost, and the record is gone since.
-                    Err(error) if tried && hard_delete && error.code == Code::NotFound => {
-                        return Ok(None);
-                    }
-                    read => read?,
-                },
-            };
-            if super::is_made(&schedule, event_id) {
-                self.free(&schedule, name).await;
-                return Ok(Some(schedule));
-            }
-            if schedule.status == Status::Deleted && !hard_delete {
-                return Err(ApiError::no_schedule(id));
-            }
-            super::check_expected(expected, &schedule)?;
-            // Known before the write: a reservation that is newer is that of a restoration.
-            name = self.name_revision(&schedule).await?;
-            tried = true;
-            let cause = if schedule.fires() { SkipCause::Deleted } else { SkipCause::Paused };
-            self.skip_due(&mut schedule, now, cause)?;
-            mark_deleted(&mut schedule, now, author.actor, self.instance);
-            let purge_at = self.purge_at(schedule.deleted_at).filter(|_| !hard_delete);
-            let details = json!({
-                "deleted_by": author.actor, "deleted_at": now, "hard_delete": hard_delete,
-                "purge_at": purge_at,
-            });
-            super::announce(&mut schedule, event_id, ChangeKind::Deleted, author, now, details);
-            schedule.purge = hard_delete;
-            match self.rewrite(&mut schedule, revision).await {
-                Ok(_) => {
-                    let kind = schedule.spec.timing.schedule_type;
-                    self.metrics.schedule_deleted(kind, hard_delete);
-                    self.free(&schedule, name).await;
-                    return Ok(Some(schedule));
-                }
-                Err(WriteError::Conflict) => {}
-                Err(error) => return Err(error.into()),
+        let known = known.filter(|entry| entry.schedule.status != Status::Deleted);
+        let wish = Wish { id, author, known, removes: true };
+        let deleting = |schedule, _, now| {
+            self.decide_delete(schedule, now, hard_delete, expected, author.actor)
+        };
+        let Rewritten { schedule, with } = self.change_by(wish, deleting).await?;
+        if let Some(Before { kind, name }) = with {
+            self.metrics.schedule_deleted(kind, hard_delete);
+            if let Some((named, reservation)) = name {
+                self.free_name_at(&named, reservation).await;
             }
         }
-        Err(WriteError::Conflict.into())
+        Ok(schedule.map(|schedule| *schedule))
     }
 
-    async fn free(&self, schedule: &Schedule, reservation: Option<u64>) {
-        if let Some(reservation) = reservation {
-            self.free_name_at(schedule, reservation).await;
+    /// What a deletion makes of a record.
+    async fn decide_delete(
+        &self,
+        mut schedule: Schedule,
+        now: DateTime<Utc>,
+        hard_delete: bool,
+        expected: Option<u64>,
+        actor: &str,
+    ) -> Result<Decision<Before>, ApiError> {
+        if schedule.status == Status::Deleted && !hard_delete {
+            return Err(ApiError::no_schedule(schedule.id));
         }
+        super::check_expected(expected, &schedule)?;
+        // Known before the write: a reservation that is newer is that of a restoration.
+        let reservation = self.name_revision(&schedule).await?;
+        let before = Before {
+            kind: schedule.spec.timing.schedule_type,
+            name: reservation.map(|at| (schedule.clone(), at)),
+        };
+        let cause = if schedule.fires() { SkipCause::Deleted } else { SkipCause::Paused };
+        self.skip_due(&mut schedule, now, cause)?;
+        mark_deleted(&mut schedule, now, actor, self.instance);
+        schedule.purge = hard_delete;
+        let purge_at = self.purge_at(schedule.deleted_at).filter(|_| !hard_delete);
+        let details = json!({
+            "deleted_by": actor, "deleted_at": now, "hard_delete": hard_delete,
+            "purge_at": purge_at,
+        });
+        let (schedule, kind) = (Box::new(schedule), ChangeKind::Deleted);
+        Ok(Decision::Change { schedule, kind, details, with: before })
     }
 
     fn purge_at(&self, deleted_at: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
@@ -159,10 +161,8 @@ impl Api {
 /// What was claimed before is still delivered and recorded, and what waits is recorded as cancelled:
 /// those attempts stay until they are.
 fn mark_deleted(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str, by: Uuid) {
-    if schedule.status != Status::Deleted {
-        schedule.deleted_from = Some(schedule.status);
-    }
-    schedule.status = Status::Deleted;
+    // Whatever it is, it can be deleted.
+    let _ = schedule.on(ScheduleEvent::Delete);
     schedule.deleted_at = Some(now);
     schedule.deleted_by = Some(actor.to_owned());
     schedule.updated_at = now;
@@ -171,9 +171,9 @@ fn mark_deleted(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str, by: Uu
     let reason = Some("the schedule was deleted".to_owned());
     let cancel = Cancel::new(actor.to_owned(), reason);
     for attempt in &mut schedule.attempts {
-        if matches!(attempt.phase, Phase::Waiting { .. }) {
+        if matches!(*attempt.phase, Phase::Waiting { .. }) {
             let report = Box::new(cancel.report(now));
-            attempt.phase = Phase::Reported { by, since: now, report };
+            let _ = attempt.on(AttemptEvent::Stop { by, report });
         }
     }
 }

@@ -3,9 +3,10 @@
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
+use super::super::change::Applied;
 use super::super::error::{ApiError, Code};
 use super::super::reply::{Links, Reply, ScheduleView};
 use super::super::{Api, Caller};
@@ -13,8 +14,8 @@ use crate::clock;
 use crate::execution::Execution;
 use crate::plan::MAX_ATTEMPTS;
 use crate::schedule::{
-    Attempt, ChangeKind, FieldFault, MAX_PAYLOAD_BYTES, Manual, Origin, Payload, Schedule,
-    ScheduleType, SkipCause, Status, check_template,
+    Attempt, ChangeKind, FieldFault, Finish, MAX_PAYLOAD_BYTES, Manual, Origin, Payload, Schedule,
+    ScheduleEvent, ScheduleType, SkipCause, check_template,
 };
 use crate::stored::Unknown;
 
@@ -93,9 +94,9 @@ impl Api {
             })
             .await?;
         caller.permit.waits();
-        super::let_claims_pass(&schedule).await;
+        let waited_ms = self.let_claims_pass(&schedule).await;
         tracing::info!(schedule_id = %id, paused_by = actor, reason, "schedule paused");
-        Ok(Reply::schedule(&schedule, caller))
+        Ok(Reply::schedule(&schedule, caller).waited(waited_ms))
     }
 
     /// Resumes a paused schedule. Its next time is the first that is not due yet; what was due becomes one
@@ -154,10 +155,6 @@ impl Api {
             unknown: Unknown::default(),
         };
         let change = |schedule: &mut Schedule, now: DateTime<Utc>| {
-            let known = |attempt: &Attempt| attempt.execution_id == execution_id;
-            if schedule.attempts.iter().any(known) {
-                return Ok(None);
-            }
             if schedule.attempts.len() >= MAX_ATTEMPTS {
                 let message =
                     format!("{MAX_ATTEMPTS} runs of schedule {id} wait, which is the limit");
@@ -174,7 +171,7 @@ impl Api {
             let by = &manual.by;
             let details =
                 json!({ "execution_id": execution_id, "triggered_by": by, "triggered_at": now });
-            Ok(Some((ChangeKind::Triggered, details)))
+            Ok((ChangeKind::Triggered, details))
         };
         self.change(id, None, caller.author(&manual.by), None, change).await?;
         tracing::info!(schedule_id = %id, %execution_id, triggered_by = manual.by, "schedule triggered");
@@ -189,12 +186,8 @@ impl Api {
         schedule: &mut Schedule,
         now: DateTime<Utc>,
         actor: &str,
-    ) -> Result<Option<(ChangeKind, Value)>, ApiError> {
-        if schedule.status != Status::Paused {
-            let message = format!("schedule {} is not paused", schedule.id);
-            return Err(ApiError::new(Code::NotAllowed, message));
-        }
-        schedule.status = Status::Active;
+    ) -> Applied {
+        schedule.on(ScheduleEvent::Resume).map_err(|refused| super::refused(schedule, refused))?;
         schedule.pause_reason = None;
         schedule.let_go(now);
         self.skip_due(schedule, now, SkipCause::Paused)?;
@@ -203,12 +196,12 @@ impl Api {
         let idle = schedule.attempts.is_empty() && schedule.backfill.is_none();
         if schedule.next_run_at.is_none() && idle && !dependent {
             // Its last occurrence ended while it was paused.
-            schedule.status = Status::Completed;
+            let _ = schedule.on(ScheduleEvent::Finish(Finish::Completed));
         }
         super::touch(schedule, now, actor);
         let next_run_at = schedule.next_run_at;
         let details = json!({ "next_run_at": next_run_at, "resumed_by": actor, "resumed_at": now });
-        Ok(Some((ChangeKind::Resumed, details)))
+        Ok((ChangeKind::Resumed, details))
     }
 }
 
@@ -226,18 +219,10 @@ pub(super) fn pause(
     now: DateTime<Utc>,
     reason: Option<&str>,
     actor: &str,
-) -> Result<Option<(ChangeKind, Value)>, ApiError> {
-    if !matches!(schedule.status, Status::Active | Status::Paused) {
-        return Err(has_ended(schedule));
-    }
-    schedule.status = Status::Paused;
+) -> Applied {
+    schedule.on(ScheduleEvent::Pause).map_err(|refused| super::refused(schedule, refused))?;
     schedule.pause_reason = reason.map(str::to_owned);
     super::touch(schedule, now, actor);
     let details = json!({ "reason": reason, "paused_by": actor, "paused_at": now });
-    Ok(Some((ChangeKind::Paused, details)))
-}
-
-fn has_ended(schedule: &Schedule) -> ApiError {
-    let (id, status) = (schedule.id, schedule.status.as_str());
-    ApiError::new(Code::NotAllowed, format!("schedule {id} has ended: its status is {status}"))
+    Ok((ChangeKind::Paused, details))
 }

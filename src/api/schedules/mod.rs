@@ -14,6 +14,7 @@ mod preview;
 mod read;
 mod restore;
 mod update;
+mod wait;
 
 pub use crate::index::Sort;
 pub use backfill::{BackfillSchedule, Backfilled};
@@ -30,25 +31,16 @@ pub use preview::{Moved, Preview, PreviewSchedule};
 pub use read::{GetSchedule, RecentlyShown, ShownSchedule};
 pub use restore::RestoreSchedule;
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::Api;
+use super::change::check_expected;
 use super::error::{ApiError, Code};
-use crate::clock;
-use crate::failpoint::reached;
 use crate::history_index::Page;
-use crate::index::{Entry, Unreadable, read_record};
-use crate::jetstream::WriteError;
+use crate::index::{Unreadable, read_record};
 use crate::jetstream::names as subjects;
-use crate::schedule::{Author, Change, ChangeKind, FieldFault, Schedule, SkipCause, Status};
-
-/// Longest wait for occurrences that were claimed ahead: twice the engine's lead, for clocks differ.
-const MAX_WAIT_FOR_CLAIMS: Duration = Duration::from_secs(1);
+use crate::schedule::{FieldFault, NotNow, Schedule, SkipCause};
 
 /// Items of a page where the request does not say.
 const DEFAULT_LIMIT: u64 = 20;
@@ -73,51 +65,17 @@ pub(crate) fn page(page: Option<u64>, limit: Option<u64>) -> Result<(usize, Page
     Ok((size(number), Page { offset: size((number - 1) * limit), limit: size(limit) }))
 }
 
-/// Refuses a change that expected another revision, and says the current one.
-fn check_expected(expected: Option<u64>, schedule: &Schedule) -> Result<(), ApiError> {
-    let (id, revision) = (schedule.id, schedule.revision);
-    if expected.is_none_or(|expected| expected == revision) {
-        return Ok(());
-    }
-    let message = format!("schedule {id} has been changed: its revision is {revision}");
-    let mut error = ApiError::new(Code::Conflict, message);
-    error.details = vec![FieldFault::new("revision", revision.to_string())];
-    Err(error)
-}
-
-/// Whether a change is in the record already: its write was accepted, the acknowledgement lost, and
-/// the engine wrote since.
-fn is_made(schedule: &Schedule, event_id: Uuid) -> bool {
-    let events = &schedule.events;
-    schedule.last_change == Some(event_id) || events.iter().any(|event| event.event_id == event_id)
-}
-
-/// Waits until what was claimed ahead of its time is due. An occurrence that an instance has claimed
-/// is acted on under the state that it was claimed under; this puts its time before the reply, so
-/// after the reply nothing is due any more under the old state. At most the engine's lead.
-async fn let_claims_pass(schedule: &Schedule) {
-    let_pass(schedule.claimed_until()).await;
-}
-
-async fn let_pass(claimed_until: Option<DateTime<Utc>>) {
-    let Some(until) = claimed_until else { return };
-    if let Ok(wait) = (until - clock::now()).to_std() {
-        tokio::time::sleep(wait.min(MAX_WAIT_FOR_CLAIMS)).await;
-    }
-}
-
-/// Counts a change that is about to be written and puts its event into the record.
-fn announce(
-    schedule: &mut Schedule,
-    event_id: Uuid,
-    kind: ChangeKind,
-    author: Author<'_>,
-    now: DateTime<Utc>,
-    details: Value,
-) {
-    schedule.revision += 1;
-    schedule.last_change = Some(event_id);
-    schedule.events.push(Change::new(event_id, kind, schedule, author, now, details));
+/// What is said of a change that does not happen in a schedule's status.
+fn refused(schedule: &Schedule, refused: NotNow) -> ApiError {
+    let (id, status) = (schedule.id, schedule.status.as_str());
+    let message = match refused {
+        NotNow::IsDeleted => return ApiError::no_schedule(id),
+        NotNow::HasEnded => format!("schedule {id} has ended: its status is {status}"),
+        NotNow::IsPaused => format!("schedule {id} is paused"),
+        NotNow::NotPaused => format!("schedule {id} is not paused"),
+        NotNow::NotDeleted => format!("schedule {id} is not deleted"),
+    };
+    ApiError::new(Code::NotAllowed, message)
 }
 
 fn touch(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str) {
@@ -148,80 +106,6 @@ fn required_id(id: Option<Uuid>) -> Result<Uuid, ApiError> {
 }
 
 impl Api {
-    /// Writes a changed record at the revision that it was read at, and shows it to this instance.
-    pub(in crate::api) async fn rewrite(
-        &self,
-        schedule: &mut Schedule,
-        revision: u64,
-    ) -> Result<u64, WriteError> {
-        schedule.sign(self.writer());
-        let deadline = Instant::now() + super::WRITE_PATIENCE;
-        let written = self.store.write(schedule, revision, deadline).await?;
-        if reached("lost_ack") {
-            return Err(WriteError::Conflict);
-        }
-        self.show(schedule.clone(), written.revision);
-        Ok(written.revision)
-    }
-
-    /// Shows what was written to this instance.
-    fn show(&self, schedule: Schedule, revision: u64) {
-        if let Ok(trigger) = schedule.spec.timing.trigger(schedule.id) {
-            let (schedule, trigger) = (Arc::new(schedule), Arc::new(trigger));
-            self.index.insert(Entry { revision, schedule, trigger });
-        }
-    }
-
-    /// Changes a schedule: `apply` makes of the record as it is now what it should be, and the write
-    /// is accepted only if nobody changed it meanwhile. Without `expected` a change that lost is
-    /// made again from the new record, so it must do no harm twice.
-    ///
-    /// `apply` returns what is to be said of the change, or nothing if there was nothing to change.
-    /// The first try may start from what is `known`, which saves a read.
-    async fn change(
-        &self,
-        id: Uuid,
-        expected: Option<u64>,
-        author: Author<'_>,
-        mut known: Option<Arc<Entry>>,
-        apply: impl Fn(&mut Schedule, DateTime<Utc>) -> Result<Option<(ChangeKind, Value)>, ApiError>,
-    ) -> Result<Schedule, ApiError> {
-        let event_id = clock::new_id();
-        for _ in 0..super::CHANGE_TRIES {
-            let (mut schedule, revision, is_known) = match known.take() {
-                Some(entry) => (Schedule::clone(&entry.schedule), entry.revision, true),
-                None => {
-                    let (schedule, revision) = self.read_schedule(id).await?;
-                    (schedule, revision, false)
-                }
-            };
-            if is_made(&schedule, event_id) {
-                return Ok(schedule);
-            }
-            let now = clock::now();
-            let applied = if schedule.status == Status::Deleted {
-                Err(ApiError::no_schedule(id))
-            } else {
-                check_expected(expected, &schedule).and_then(|()| apply(&mut schedule, now))
-            };
-            let (kind, details) = match applied {
-                Ok(Some(change)) => change,
-                Ok(None) => return Ok(schedule),
-                // What was known may be old.
-                Err(_) if is_known => continue,
-                Err(error) => return Err(error),
-            };
-            announce(&mut schedule, event_id, kind, author, now, details);
-            self.store.room().admits_change(&schedule)?;
-            match self.rewrite(&mut schedule, revision).await {
-                Ok(_) => return Ok(schedule),
-                Err(WriteError::Conflict) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(WriteError::Conflict.into())
-    }
-
     /// Makes one entry of the occurrences that are due and will not be acted on, and sets the next
     /// time after them.
     fn skip_due(

@@ -6,13 +6,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::super::change::{Decision, Wish};
 use super::super::error::{ApiError, Code};
 use super::super::reply::{Reply, ScheduleView};
 use super::super::{Api, Caller};
-use crate::clock;
 use crate::failpoint::failpoint;
-use crate::jetstream::WriteError;
-use crate::schedule::{ChangeKind, Schedule, Status, restore};
+use crate::schedule::{ChangeKind, NotNow, Schedule, Status, restore};
 
 /// A request to restore a schedule that was deleted softly.
 #[serde_with::skip_serializing_none]
@@ -39,54 +38,52 @@ impl Api {
         caller: &Caller,
     ) -> Result<Reply<ScheduleView>, ApiError> {
         let id = super::required_id(request.schedule_id)?;
-        let (actor, event_id) = (caller.actor(), clock::new_id());
-        for _ in 0..super::super::CHANGE_TRIES {
-            let (old, revision) = self.read_schedule(id).await?;
-            if super::is_made(&old, event_id) {
-                return Ok(restored(&old, caller));
-            }
-            if old.status != Status::Deleted {
-                let message = format!("schedule {id} is not deleted");
-                return Err(ApiError::new(Code::NotAllowed, message));
-            }
-            super::check_expected(request.expected_revision, &old)?;
-            let (mut schedule, now) = (old, clock::now());
-            bring_back(&mut schedule, now, &actor)?;
-            let details = json!({
-                "status": schedule.status, "next_run_at": schedule.next_run_at,
-                "restored_by": actor, "restored_at": now,
-            });
-            let author = caller.author(&actor);
-            super::announce(&mut schedule, event_id, ChangeKind::Restored, author, now, details);
-            // Before each try: the reservation may have been taken over since the last one.
-            let reserved = self.reserve_name(&schedule, revision).await?;
-            failpoint("after_reserve");
-            match self.admit(&schedule, &reserved).await {
-                Ok(()) => {}
-                // Another request restores it too.
-                Err(error) if error.code == Code::Conflict => continue,
-                Err(error) => return Err(error),
-            }
-            match self.rewrite(&mut schedule, revision).await {
-                Ok(_) => {
-                    tracing::info!(schedule_id = %id, restored_by = actor, "schedule restored");
-                    return Ok(restored(&schedule, caller));
-                }
-                Err(WriteError::Conflict) => {}
-                Err(error) => return Err(error.into()),
-            }
+        let (actor, expected) = (caller.actor(), request.expected_revision);
+        let wish = Wish { id, author: caller.author(&actor), known: None, removes: false };
+        let actor = actor.as_str();
+        let restoring =
+            |schedule, revision, now| self.decide_restore(schedule, revision, now, expected, actor);
+        let made = self.change_by(wish, restoring).await?;
+        let schedule = made.schedule.ok_or_else(|| ApiError::no_schedule(id))?;
+        tracing::info!(schedule_id = %id, restored_by = actor, "schedule restored");
+        Ok(Reply::schedule(&schedule, caller))
+    }
+
+    /// What a restoration makes of a record.
+    async fn decide_restore(
+        &self,
+        mut schedule: Schedule,
+        revision: u64,
+        now: DateTime<Utc>,
+        expected: Option<u64>,
+        actor: &str,
+    ) -> Result<Decision<()>, ApiError> {
+        if schedule.status != Status::Deleted {
+            return Err(super::refused(&schedule, NotNow::NotDeleted));
         }
-        Err(WriteError::Conflict.into())
+        super::check_expected(expected, &schedule)?;
+        bring_back(&mut schedule, now, actor)?;
+        // Before each try: the reservation may have been taken over since the last one.
+        let reserved = self.reserve_name(&schedule, revision).await?;
+        failpoint("after_reserve");
+        match self.admit(&schedule, &reserved).await {
+            Ok(()) => {}
+            // Another request restores it too.
+            Err(error) if error.code == Code::Conflict => return Ok(Decision::Again),
+            Err(error) => return Err(error),
+        }
+        let details = json!({
+            "status": schedule.status, "next_run_at": schedule.next_run_at,
+            "restored_by": actor, "restored_at": now,
+        });
+        let (schedule, kind) = (Box::new(schedule), ChangeKind::Restored);
+        Ok(Decision::Change { schedule, kind, details, with: () })
     }
 }
 
 fn bring_back(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str) -> Result<(), ApiError> {
     let trigger = schedule.spec.timing.trigger(schedule.id).map_err(|fault| vec![fault])?;
-    restore(schedule, &trigger, now);
+    restore(schedule, &trigger, now).map_err(|refused| super::refused(schedule, refused))?;
     super::touch(schedule, now, actor);
     Ok(())
-}
-
-fn restored(schedule: &Schedule, caller: &Caller) -> Reply<ScheduleView> {
-    Reply::schedule(schedule, caller)
 }

@@ -3,13 +3,14 @@
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
+use super::super::change::{Decision, Rewritten, Wish};
 use super::super::error::{ApiError, Code};
 use super::super::reply::{Reply, ScheduleView};
 use super::super::{Api, Caller, Checked};
 use crate::clock;
-use crate::jetstream::WriteError;
 use crate::schedule::{
-    ChangeKind, FieldFault, Schedule, SkipCause, Status, UpdateSchedule, apply_update, differences,
+    ChangeKind, FieldFault, Pins, Schedule, SkipCause, Status, TooLarge, UpdateSchedule,
+    apply_update, differences,
 };
 
 impl Checked for UpdateSchedule {
@@ -20,6 +21,13 @@ impl Checked for UpdateSchedule {
         let mut schedule = Schedule::clone(&entry.schedule);
         apply_update(self, &mut schedule, &api.rules, clock::now()).err().unwrap_or_default()
     }
+}
+
+/// What an update replaces.
+struct Before {
+    old: Schedule,
+    /// The revision of the name's reservation, where the schedule gets another name.
+    reservation: Option<u64>,
 }
 
 impl Api {
@@ -39,62 +47,68 @@ impl Api {
     ) -> Result<Reply<ScheduleView>, ApiError> {
         let id = super::required_id(request.schedule_id)?;
         let actor = caller.actor();
-        let (event_id, mut before) = (clock::new_id(), None);
-        for _ in 0..super::super::CHANGE_TRIES {
-            let (old, revision) = self.read_schedule(id).await?;
-            if super::is_made(&old, event_id) {
-                return Ok(self.updated(&old, before, caller).await);
-            }
-            if old.status == Status::Deleted {
-                return Err(ApiError::no_schedule(id));
-            }
-            super::check_expected(request.expected_revision, &old)?;
-            let (mut schedule, now) = (old.clone(), clock::now());
-            self.apply(&request, &mut schedule, now, &actor)?;
-            if request.after.is_some() {
-                self.check_after(&schedule).await?;
-            }
-            schedule.trace = caller.trace.or(schedule.trace);
-            self.store.room().admits(Some(&old), &schedule)?;
-            let changes = differences(&old, &schedule);
-            let fields: Vec<_> = changes.iter().map(|change| change["field"].clone()).collect();
-            let details = json!({
-                "updated_fields": fields, "changes": changes, "next_run_at": schedule.next_run_at,
-                "updated_by": actor, "updated_at": now,
-            });
-            let author = caller.author(&actor);
-            super::announce(&mut schedule, event_id, ChangeKind::Updated, author, now, details);
-            let renamed = schedule.spec.name != old.spec.name;
-            let old_name = if renamed { self.name_revision(&old).await? } else { None };
-            if renamed {
-                // Before each try: the reservation may have been taken over since the last one.
-                self.reserve_name(&schedule, 0).await?;
-            }
-            before = Some((old, old_name));
-            match self.rewrite(&mut schedule, revision).await {
-                Ok(_) => return Ok(self.updated(&schedule, before, caller).await),
-                Err(WriteError::Conflict) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(WriteError::Conflict.into())
+        let (request, author) = (&request, caller.author(&actor));
+        let wish = Wish { id, author, known: None, removes: false };
+        let updating = |old, _, now| self.decide_update(request, old, now, author.actor, caller);
+        let Rewritten { schedule, with: before } = self.change_by(wish, updating).await?;
+        let schedule = schedule.ok_or_else(|| ApiError::no_schedule(id))?;
+        Ok(self.updated(&schedule, before, caller).await)
     }
 
-    /// What follows an accepted update of what was there `before`, under the name whose reservation had
-    /// that revision.
+    /// What an update makes of a record.
+    async fn decide_update(
+        &self,
+        request: &UpdateSchedule,
+        old: Schedule,
+        now: DateTime<Utc>,
+        actor: &str,
+        caller: &Caller,
+    ) -> Result<Decision<Before>, ApiError> {
+        if old.status == Status::Deleted {
+            return Err(ApiError::no_schedule(old.id));
+        }
+        super::check_expected(request.expected_revision, &old)?;
+        let mut schedule = old.clone();
+        self.apply(request, &mut schedule, now, actor)?;
+        if request.after.is_some() {
+            self.check_after(&schedule).await?;
+        }
+        schedule.trace = caller.trace.or(schedule.trace);
+        self.store.room().admits(Some(&old), &schedule)?;
+        let pins = schedule.pin(&old);
+        if pins != Pins::None {
+            self.store.room().admits_pins(&schedule, pins).map_err(still_to_be_sent)?;
+        }
+        let changes = differences(&old, &schedule);
+        let fields: Vec<_> = changes.iter().map(|change| change["field"].clone()).collect();
+        let details = json!({
+            "updated_fields": fields, "changes": changes, "next_run_at": schedule.next_run_at,
+            "updated_by": actor, "updated_at": now,
+        });
+        let renamed = schedule.spec.name != old.spec.name;
+        let reservation = if renamed { self.name_revision(&old).await? } else { None };
+        if renamed {
+            // Before each try: the reservation may have been taken over since the last one.
+            self.reserve_name(&schedule, 0).await?;
+        }
+        let (schedule, kind) = (Box::new(schedule), ChangeKind::Updated);
+        Ok(Decision::Change { schedule, kind, details, with: Before { old, reservation } })
+    }
+
+    /// What follows an accepted update of what was there before.
     async fn updated(
         &self,
         schedule: &Schedule,
-        before: Option<(Schedule, Option<u64>)>,
+        before: Option<Before>,
         caller: &Caller,
     ) -> Reply<ScheduleView> {
         caller.permit.waits();
-        super::let_claims_pass(schedule).await;
+        let waited_ms = self.let_claims_pass(schedule).await;
         let updated_by = schedule.updated_by.as_deref();
         tracing::info!(schedule_id = %schedule.id, updated_by, "schedule updated");
-        let mut reply = Reply::schedule(schedule, caller);
-        let Some((old, old_name)) = before else { return reply };
-        if let Some(reservation) = old_name {
+        let mut reply = Reply::schedule(schedule, caller).waited(waited_ms);
+        let Some(Before { old, reservation }) = before else { return reply };
+        if let Some(reservation) = reservation {
             self.free_name_at(&old, reservation).await;
         }
         let (spec, before) = (&schedule.spec, &old.spec);
@@ -129,4 +143,12 @@ impl Api {
         super::touch(schedule, now, actor);
         Ok(())
     }
+}
+
+/// What is said where there is no room for the payloads that an update replaces.
+fn still_to_be_sent(error: TooLarge) -> ApiError {
+    let mut refusal = ApiError::from(error);
+    refusal.message =
+        format!("{error} beside what it replaces, which is about to be sent; try again then");
+    refusal
 }

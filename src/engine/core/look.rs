@@ -1,11 +1,12 @@
 //! Looking at one schedule: what is to be told of it, and when it is our turn to do what comes next.
 
-use chrono::{DateTime, Duration, Utc};
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::slot::{Slot, Visible};
 use super::{Action, Core, Sight, UNSURE};
 use crate::index::Entry;
+use crate::moment::Moment as _;
 use crate::plan::ahead::is_ahead;
 use crate::plan::wake_at;
 
@@ -109,7 +110,7 @@ impl<A> Core<A> {
         let delay = sight.delay(id, schedule.needs);
         if due > now {
             self.slots.get_mut(&id).and_then(|slot| slot.state.as_mut()?.visible.take());
-            return Some(Turn { due, at: later(due, delay) });
+            return Some(Turn { due, at: due.later(delay) });
         }
         if delay.is_zero() {
             return Some(Turn { due, at: due });
@@ -119,11 +120,6 @@ impl<A> Core<A> {
         let known = visible.filter(|known| known.work == work);
         let at = known.map_or(due.max(seen), |known| known.at);
         *visible = Some(Visible { work, at });
-        Some(Turn { due, at: later(at.max(sees_since), delay) })
+        Some(Turn { due, at: at.max(sees_since).later(delay) })
     }
-}
-
-/// A date that somebody wrote by hand may lie at the end of time.
-fn later(at: DateTime<Utc>, delay: Duration) -> DateTime<Utc> {
-    at.checked_add_signed(delay).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }

@@ -10,6 +10,7 @@ use super::lanes::{Lane, Ready};
 use super::slot::Slot;
 use super::{Action, Claiming, Core, Sight, UNSURE};
 use crate::index::Entry;
+use crate::moment::Moment as _;
 use crate::schedule::DeliveryMode;
 
 /// Priority of work that only settles: below everything that is due.
@@ -37,7 +38,7 @@ impl<A> Core<A> {
     ) {
         let (id, spec) = (entry.schedule.id, &entry.schedule.spec);
         // The timer was set for what was not due yet.
-        let seen = timer.checked_sub_signed(sight.delay(id, entry.schedule.needs)).unwrap_or(timer);
+        let seen = timer.earlier(sight.delay(id, entry.schedule.needs));
         let is_held = self.held_until(id, now).is_some();
         let turn = self.turn(entry, now, seen, sight).filter(|turn| turn.at <= now && !is_held);
         let mut lane = Lane::Fast;

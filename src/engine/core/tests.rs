@@ -94,7 +94,7 @@ impl World {
         let lease = Duration::seconds(300);
         let mut plan = plan(&entry.schedule, &entry.trigger, now, self, lease).unwrap();
         for attempt in &mut plan.schedule.attempts {
-            if let Phase::Claimed { by: holder, .. } = &mut attempt.phase {
+            if let Phase::Claimed { by: holder, .. } = &mut *attempt.phase {
                 *holder = by;
             }
         }

@@ -20,7 +20,7 @@ use crate::execution::{ErrorType, Outcome};
 use crate::failpoint;
 use crate::jetstream::answers::Awaited;
 use crate::jetstream::lines::{Line, Message, Reply, Unhanded, while_trusted};
-use crate::schedule::Schedule;
+use crate::schedule;
 
 /// A command that was handed over.
 struct Handed {
@@ -58,12 +58,12 @@ enum Came {
 impl Delivery {
     pub(super) async fn request(
         &self,
-        schedule: &Schedule,
+        how: &schedule::Delivery,
+        subject: &str,
         command: Command,
         trusted: &(impl Fn() -> bool + Sync),
     ) -> Result<Outcome, TrustLost> {
-        let subject = schedule.spec.target_command.as_str();
-        let timeout = Duration::from_secs(u64::from(schedule.spec.delivery.timeout_seconds));
+        let timeout = Duration::from_secs(u64::from(how.timeout_seconds));
         let mut handed = match self.hand_over(subject, command, true, trusted).await {
             Ok(handed) => handed,
             Err(not) => return not.outcome(),
@@ -90,11 +90,10 @@ impl Delivery {
 
     pub(super) async fn core(
         &self,
-        schedule: &Schedule,
+        subject: &str,
         command: Command,
         trusted: &(impl Fn() -> bool + Sync),
     ) -> Result<Outcome, TrustLost> {
-        let subject = schedule.spec.target_command.as_str();
         let handed = match self.hand_over(subject, command, false, trusted).await {
             Ok(handed) => handed,
             Err(not) => return not.outcome(),

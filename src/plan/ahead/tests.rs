@@ -85,7 +85,7 @@ fn a_range_that_is_not_in_the_history_yet_is_cut_and_one_that_was_never_due_goes
     record.last_scheduled_for = Some(far);
     correct(&mut record, &trigger, &ActedAhead::default(), now, ME);
     assert_eq!(record.attempts.len(), 2);
-    let Phase::Skipped { range, .. } = record.attempts[0].phase else { panic!() };
+    let Phase::Skipped { range, .. } = *record.attempts[0].phase else { panic!() };
     assert_eq!((range.last, range.count), (at("00:00:50"), 2));
     assert_eq!(record.attempts[1].phase, Phase::Waiting { due_at: now }, "a retry does not wait");
     assert_eq!(record.next_run_at, Some(at("00:01:00")));

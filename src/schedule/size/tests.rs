@@ -49,7 +49,11 @@ fn schedule(bytes: usize, long: bool) -> Schedule {
     )
     .unwrap()
     .0;
-    std::sync::Arc::make_mut(&mut schedule.spec).command_payload = payload(bytes);
+    let spec = std::sync::Arc::make_mut(&mut schedule.spec);
+    spec.command_payload = payload(bytes);
+    if long {
+        spec.name = "\u{10348}".repeat(255);
+    }
     schedule
 }
 
@@ -59,13 +63,31 @@ fn fits(room: Room, schedule: &Schedule) -> Result<usize, TooLarge> {
 
 /// Adds a change with its event, as the API does.
 fn change(schedule: &mut Schedule, kind: ChangeKind, details: serde_json::Value) {
-    schedule.revision += 1;
+    schedule.note_change(Uuid::max());
     let (actor, correlation_id) = ("somebody", Uuid::max().to_string());
     schedule.updated_by = Some(actor.to_owned());
-    schedule.last_change = Some(Uuid::max());
     let author = Author { actor, correlation_id: &correlation_id };
     let event = Change::new(Uuid::max(), kind, schedule, author, now(), details);
     schedule.events.push(event);
+}
+
+#[test]
+fn payloads_that_are_about_to_be_sent_leave_room_for_one_more_and_no_number_of_them() {
+    let room = Room::of(1_048_576);
+    let mut record = schedule(room.payload(), true);
+    record.attempts.push(claimed(Uuid::max(), 0));
+    let update = |old: &Schedule| {
+        let mut new = old.clone();
+        std::sync::Arc::make_mut(&mut new.spec).command_payload = payload(room.payload() - 1);
+        let pins = new.pin(old);
+        assert_eq!(pins, Pins::Payload);
+        room.admits_pins(&new, pins).map(|()| new)
+    };
+    assert!(fits(room, &update(&record).unwrap()).is_ok());
+    record.attempts.extend((1..4).map(|n| claimed(Uuid::max(), n)));
+    let refused = update(&record).unwrap_err();
+    assert_eq!(refused.what, "command_payload");
+    assert!(refused.most < refused.bytes, "{refused}");
 }
 
 /// A run by hand.
@@ -94,12 +116,12 @@ fn claimed(schedule: Uuid, n: i64) -> Attempt {
 fn delete(schedule: &mut Schedule) {
     let cancel = Cancel::new("somebody".to_owned(), Some("the schedule was deleted".to_owned()));
     for attempt in &mut schedule.attempts {
-        if matches!(attempt.phase, Phase::Waiting { .. }) {
+        if matches!(*attempt.phase, Phase::Waiting { .. }) {
             let report = Box::new(cancel.report(now()));
-            attempt.phase = Phase::Reported { by: Uuid::max(), since: now(), report };
+            attempt.phase = Phase::Reported { by: Uuid::max(), since: now(), report }.into();
         }
     }
-    schedule.status = Status::Deleted;
+    schedule.status = Status::Deleted.into();
     (schedule.deleted_at, schedule.deleted_by) = (Some(now()), Some("somebody".to_owned()));
     change(
         schedule,
@@ -224,6 +246,16 @@ proptest! {
         }
         let room_left = 64 - record.attempts.len();
         record.attempts.extend((0..occurrences).take(room_left).map(|n| claimed(Uuid::max(), n)));
+        // What is claimed keeps what an update replaces.
+        let mut updated = record.clone();
+        let spec = std::sync::Arc::make_mut(&mut updated.spec);
+        (spec.name, spec.command_payload) = ("other".to_owned(), payload(0));
+        let pins = updated.pin(&record);
+        if room.admits_pins(&updated, pins).is_ok() {
+            record = updated;
+        }
+        // Its latest changes are remembered.
+        (0..40).for_each(|n| record.note_change(Uuid::from_u128(u128::MAX - n)));
         change(&mut record, ChangeKind::Updated, json!({ "changes": "x".repeat(30_000) }));
         prop_assert_eq!(room.admits(Some(&record), &record), Ok(()));
         prop_assert!(fits(room, &record).is_ok());
@@ -279,7 +311,7 @@ proptest! {
             let attempt = &mut record.attempts[place];
             attempt.cancel = (place % 2 > 0).then(|| Box::new(cancel));
             let report = Box::new(report);
-            attempt.phase = Phase::Reported { by: Uuid::max(), since: now(), report };
+            attempt.phase = Phase::Reported { by: Uuid::max(), since: now(), report }.into();
             if place % 8 == 0 || place + 1 == record.attempts.len() {
                 let fitting = fits(room, &record);
                 prop_assert!(fitting.is_ok(), "report {}: {:?}", place, fitting);

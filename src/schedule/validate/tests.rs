@@ -85,7 +85,7 @@ fn times_that_a_fast_clock_has_acted_on_are_not_used_again() {
     apply_update(&update, &mut far, &rules, at("00:00:16")).unwrap();
     assert_eq!(far.next_run_at, Some("2031-01-01T00:00:10Z".parse().unwrap()));
     let trigger = schedule.spec.timing.trigger(schedule.id).unwrap();
-    (schedule.status, schedule.deleted_from) = (Status::Deleted, Some(Status::Active));
-    restore(&mut schedule, &trigger, at("00:00:16"));
+    (schedule.status, schedule.deleted_from) = (Status::Deleted.into(), Some(Status::Active));
+    restore(&mut schedule, &trigger, at("00:00:16")).unwrap();
     assert_eq!(schedule.next_run_at, Some(at("00:01:10")), "restored");
 }

@@ -1,0 +1,364 @@
+//! The lives of schedules and of attempts: all changes of [`Schedule::status`] and of [`Attempt::phase`].
+//!
+//! Each life is one table, state and event in, state out: [`Status::after`] and [`Phase::after`]. Engine and
+//! service go by them alike, in living and in recovering. A pair that is not in the table is a typed refusal
+//! and changes nothing; who asked decides what that means. Nobody else can set either field ([`Guarded`]).
+//!
+//! New attempts begin in the phase that they are made with. What a record was read with stands.
+
+use std::ops::Deref;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Attempt, Ending, Phase, Report, Schedule, SkippedRange, Status};
+use crate::moment::Moment as _;
+
+/// A state that everybody reads and only this module sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Guarded<T>(T);
+
+impl<T> Guarded<T> {
+    /// The state that something begins with, or was read with.
+    pub(super) fn first(state: T) -> Self {
+        Self(state)
+    }
+
+    /// For what leaves the state as it is: texts that are cut, times of older versions that are mended.
+    pub(super) fn within(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
+impl<T> Deref for Guarded<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: PartialEq> PartialEq<T> for Guarded<T> {
+    fn eq(&self, other: &T) -> bool {
+        self.0 == *other
+    }
+}
+
+/// Tests begin in the middle of a life.
+#[cfg(test)]
+impl<T> From<T> for Guarded<T> {
+    fn from(state: T) -> Self {
+        Self(state)
+    }
+}
+
+#[cfg(test)]
+impl<T> std::ops::DerefMut for Guarded<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
+/// What happens to a schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScheduleEvent {
+    /// It is to rest.
+    Pause,
+    /// It is to go on.
+    Resume,
+    /// It gets a new timing.
+    Plan,
+    /// Nothing of it is left to do.
+    Finish(Finish),
+    /// It is deleted, softly or for good.
+    Delete,
+    /// It is to be as it was before it was deleted, but with nothing left to do it has finished.
+    Restore {
+        /// As what.
+        to: Status,
+        /// How, if so.
+        finish: Option<Finish>,
+    },
+}
+
+/// How a schedule ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// It has had its last occurrence.
+    Completed,
+    /// Its only occurrence failed for good.
+    Failed,
+}
+
+impl Finish {
+    fn status(self) -> Status {
+        match self {
+            Self::Completed => Status::Completed,
+            Self::Failed => Status::Failed,
+        }
+    }
+}
+
+/// Why an event does not happen to a schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotNow {
+    /// It has ended.
+    HasEnded,
+    /// It is paused, and ends when it is resumed.
+    IsPaused,
+    /// It is not paused.
+    NotPaused,
+    /// It is deleted.
+    IsDeleted,
+    /// It is not deleted.
+    NotDeleted,
+}
+
+impl Status {
+    /// The status after an event.
+    ///
+    /// # Errors
+    /// The event does not happen in this status.
+    pub fn after(self, event: ScheduleEvent) -> Result<Self, NotNow> {
+        use ScheduleEvent::{Delete, Finish, Pause, Plan, Restore, Resume};
+        match (self, event) {
+            (_, Delete) => Ok(Self::Deleted),
+
+            (Self::Active | Self::Paused, Pause) => Ok(Self::Paused),
+            (Self::Completed | Self::Failed, Pause) => Err(NotNow::HasEnded),
+
+            (Self::Paused, Resume) => Ok(Self::Active),
+            (Self::Active | Self::Completed | Self::Failed, Resume) => Err(NotNow::NotPaused),
+
+            (Self::Active | Self::Completed | Self::Failed, Plan) => Ok(Self::Active),
+            (Self::Paused, Plan) => Ok(Self::Paused),
+
+            (Self::Active, Finish(how)) => Ok(how.status()),
+            (Self::Paused, Finish(_)) => Err(NotNow::IsPaused),
+            (Self::Completed | Self::Failed, Finish(_)) => Err(NotNow::HasEnded),
+
+            (Self::Deleted, Pause | Resume | Plan | Finish(_)) => Err(NotNow::IsDeleted),
+
+            (Self::Deleted, Restore { to: Self::Active | Self::Paused, finish: Some(how) }) => {
+                Ok(how.status())
+            }
+            // A record that does not say what it was.
+            (Self::Deleted, Restore { to: Self::Deleted, .. }) => Ok(Self::Active),
+            (Self::Deleted, Restore { to, .. }) => Ok(to),
+            (_, Restore { .. }) => Err(NotNow::NotDeleted),
+        }
+    }
+}
+
+impl Schedule {
+    /// Has an event happen.
+    ///
+    /// # Errors
+    /// It does not happen in this status; nothing is changed then.
+    pub fn on(&mut self, event: ScheduleEvent) -> Result<(), NotNow> {
+        let before = *self.status;
+        self.status.0 = before.after(event)?;
+        match event {
+            ScheduleEvent::Delete if before != Status::Deleted => self.deleted_from = Some(before),
+            ScheduleEvent::Restore { .. } => self.deleted_from = None,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// What happens to an attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AttemptEvent {
+    /// An instance takes it on.
+    Claim {
+        /// The instance.
+        by: Uuid,
+        /// When.
+        at: DateTime<Utc>,
+        /// When others may take it over.
+        until: DateTime<Utc>,
+    },
+    /// An instance goes on with what another has begun.
+    TakeOver {
+        /// The instance.
+        by: Uuid,
+        /// When others may take it over again, where it is still to be made.
+        until: DateTime<Utc>,
+    },
+    /// A worker has its command.
+    HandOver {
+        /// When the attempt began.
+        since: DateTime<Utc>,
+        /// Until when the worker must report.
+        deadline: DateTime<Utc>,
+        /// How long the worker may be silent.
+        heartbeat_seconds: Option<u32>,
+    },
+    /// Its worker is heard. That can be before it is known that it has the command.
+    Hear {
+        /// When.
+        at: DateTime<Utc>,
+        /// How far the worker is, in percent.
+        progress: Option<u8>,
+        /// Until when the worker must report, if that is not known yet.
+        deadline: DateTime<Utc>,
+        /// How long the worker may be silent, if that is not known yet.
+        heartbeat_seconds: Option<u32>,
+    },
+    /// It has ended, by its worker's word or for its silence.
+    End {
+        /// Who writes that to the history.
+        by: Uuid,
+        /// How.
+        report: Box<Report>,
+    },
+    /// It is to be stopped.
+    Stop {
+        /// Who writes that to the history.
+        by: Uuid,
+        /// What is said of it then.
+        report: Box<Report>,
+    },
+    /// What it waited for is over.
+    LetGo {
+        /// Since when.
+        at: DateTime<Utc>,
+    },
+    /// Its times lay ahead of the time.
+    PutBack {
+        /// The time.
+        now: DateTime<Utc>,
+    },
+    /// Less was skipped than was said.
+    Narrow {
+        /// What was.
+        range: SkippedRange,
+    },
+}
+
+/// Why an event does not happen to an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// It has not begun.
+    NotBegun,
+    /// Its command is being sent.
+    IsBeingSent,
+    /// It has ended: so, or it was not made.
+    HasEnded(Option<Ending>),
+    /// Nothing of the kind can happen in its phase.
+    OutOfTurn,
+}
+
+impl Phase {
+    /// The phase after an event.
+    ///
+    /// # Errors
+    /// The event does not happen in this phase.
+    pub fn after(&self, event: AttemptEvent) -> Result<Self, Refused> {
+        use AttemptEvent::{Claim, End, HandOver, Hear, LetGo, Narrow, PutBack, Stop, TakeOver};
+        Ok(match (self, event) {
+            (Self::Waiting { .. }, Claim { by, at, until }) => Self::Claimed { by, at, until },
+            (Self::Waiting { .. }, Stop { by, report }) => {
+                Self::Reported { by, since: report.at, report }
+            }
+            (Self::Waiting { due_at }, LetGo { at }) => Self::Waiting { due_at: at.max(*due_at) },
+            (Self::Waiting { due_at }, PutBack { now }) => {
+                Self::Waiting { due_at: now.min(*due_at) }
+            }
+
+            // The first claim's time stays: the command may have been sent since then.
+            (Self::Claimed { at, .. }, TakeOver { by, until }) => {
+                Self::Claimed { by, at: *at, until }
+            }
+            (Self::Claimed { .. }, HandOver { since, deadline, heartbeat_seconds }) => {
+                let (heard_at, progress) = (None, None);
+                Self::Running { since, deadline, heartbeat_seconds, heard_at, progress }
+            }
+            (
+                Self::Claimed { at: since, .. },
+                Hear { at, progress, deadline, heartbeat_seconds },
+            ) => {
+                let (since, heard_at) = (*since, Some(at));
+                Self::Running { since, deadline, heartbeat_seconds, heard_at, progress }
+            }
+            (
+                Self::Running { since, deadline, heartbeat_seconds, progress: before, .. },
+                Hear { at, progress, .. },
+            ) => Self::Running {
+                since: *since,
+                deadline: *deadline,
+                heartbeat_seconds: *heartbeat_seconds,
+                heard_at: Some(at),
+                progress: progress.or(*before),
+            },
+            (Self::Claimed { at: since, .. } | Self::Running { since, .. }, End { by, report }) => {
+                Self::Reported { by, since: *since, report }
+            }
+            (Self::Running { since, .. }, Stop { by, report }) => {
+                Self::Reported { by, since: *since, report }
+            }
+            (Self::Claimed { .. }, Stop { .. }) => return Err(Refused::IsBeingSent),
+            (
+                Self::Running { since, deadline, heartbeat_seconds, heard_at, progress },
+                PutBack { now },
+            ) if *since > now => Self::Running {
+                since: now,
+                deadline: now.later(*deadline - *since),
+                heartbeat_seconds: *heartbeat_seconds,
+                heard_at: heard_at.map(|at| at.min(now)),
+                progress: *progress,
+            },
+
+            (Self::Reported { since, report, .. }, TakeOver { by, .. }) => {
+                Self::Reported { by, since: *since, report: report.clone() }
+            }
+            (Self::Skipped { range, .. }, TakeOver { by, .. }) => {
+                Self::Skipped { by, range: *range }
+            }
+            (Self::Corrected { range, .. }, TakeOver { by, .. }) => {
+                Self::Corrected { by, range: *range }
+            }
+            (Self::Skipped { by, .. }, Narrow { range }) => Self::Skipped { by: *by, range },
+
+            (
+                Self::Waiting { .. },
+                End { .. } | Hear { .. } | HandOver { .. } | TakeOver { .. },
+            ) => {
+                return Err(Refused::NotBegun);
+            }
+            (Self::Reported { report, .. }, End { .. } | Stop { .. } | Hear { .. }) => {
+                return Err(Refused::HasEnded(Some(report.ending)));
+            }
+            (
+                Self::Skipped { .. } | Self::Corrected { .. },
+                End { .. } | Stop { .. } | Hear { .. },
+            ) => return Err(Refused::HasEnded(None)),
+            (
+                _,
+                Claim { .. }
+                | TakeOver { .. }
+                | HandOver { .. }
+                | LetGo { .. }
+                | PutBack { .. }
+                | Narrow { .. },
+            ) => return Err(Refused::OutOfTurn),
+        })
+    }
+}
+
+impl Attempt {
+    /// Has an event happen.
+    ///
+    /// # Errors
+    /// It does not happen in this phase; nothing is changed then.
+    pub fn on(&mut self, event: AttemptEvent) -> Result<(), Refused> {
+        self.phase.0 = self.phase.after(event)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! What a claimed attempt sends, whatever becomes of the schedule meanwhile.
+//!
+//! An attempt sends what the schedule said when it was claimed. Nothing of that is stored as long as the
+//! schedule still says it. The write that changes it first copies the old values into the attempts that are
+//! claimed ([`Schedule::pin`]): so whoever takes one over sends the same command to the same place, and
+//! looks for it there. A retry is a new attempt, and sends what the schedule says then.
+//!
+//! Versions that do not know pins keep them, and send what the schedule says, as they always did: that is no
+//! reason to have them leave the record alone, which could then rest for as long as none but they run.
+
+use chrono_tz::Tz;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::{Attempt, Delivery, Payload, Phase, Schedule, Target};
+use crate::stored::{Kept, Unknown, keeps_unknown};
+use crate::trace_context::TraceContext;
+
+/// What the schedule said when an attempt was claimed and says no more.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self", default)]
+pub struct Pinned {
+    /// The schedule's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Where the command goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_command: Option<Target>,
+    /// How.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<Kept<Delivery>>,
+    /// Its body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command_payload: Option<Payload>,
+    /// Whether its body was another one that is not kept here: a worker had it already.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub other_payload: bool,
+    /// Whether the body has placeholders.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload_template: Option<bool>,
+    /// The time zone of placeholders.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<Tz>,
+    /// The most that an occurrence was due later than its nominal time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jitter_seconds: Option<u32>,
+    /// The trace of the request that made the schedule what it was, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    pub trace: Option<Option<TraceContext>>,
+    /// What a newer version has added.
+    #[serde(skip)]
+    pub unknown: Unknown,
+}
+
+keeps_unknown!(Pinned);
+
+/// A field that is there, if only to say that there was nothing.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}
+
+/// What an attempt sends, where, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Sends<'a> {
+    /// The schedule's name.
+    pub name: &'a str,
+    /// Where the command goes.
+    pub target: &'a Target,
+    /// How.
+    pub delivery: &'a Delivery,
+    /// Its body, before placeholders are replaced.
+    pub payload: &'a Payload,
+    /// Whether that is what was sent. Else only the history knows it.
+    pub is_payload_known: bool,
+    /// Whether the body has placeholders.
+    pub is_template: bool,
+    /// The time zone of placeholders.
+    pub zone: Tz,
+    /// The most that an occurrence is due later than its nominal time.
+    pub jitter_seconds: u32,
+    /// The trace of the request behind the schedule.
+    pub trace: Option<TraceContext>,
+}
+
+/// What an update adds to a record for the attempts that are about to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pins {
+    /// Nothing.
+    None,
+    /// Short fields.
+    Fields,
+    /// A payload.
+    Payload,
+}
+
+impl Schedule {
+    /// What an attempt sends: what the schedule says, or said when the attempt was claimed.
+    pub fn sends<'a>(&'a self, attempt: &'a Attempt) -> Sends<'a> {
+        let (spec, pinned) = (&*self.spec, attempt.pinned.as_deref());
+        let own = attempt.manual.as_ref().and_then(|manual| manual.payload.as_ref());
+        let kept = own.or_else(|| pinned?.command_payload.as_ref());
+        Sends {
+            name: pinned.and_then(|pinned| pinned.name.as_deref()).unwrap_or(&spec.name),
+            target: pinned
+                .and_then(|pinned| pinned.target_command.as_ref())
+                .unwrap_or(&spec.target_command),
+            delivery: pinned.and_then(|pinned| pinned.delivery.as_ref()).unwrap_or(&spec.delivery),
+            payload: kept.unwrap_or(&spec.command_payload),
+            is_payload_known: kept.is_some() || !pinned.is_some_and(|pinned| pinned.other_payload),
+            is_template: pinned
+                .and_then(|pinned| pinned.payload_template)
+                .unwrap_or(spec.payload_template),
+            zone: pinned.and_then(|pinned| pinned.timezone).unwrap_or(spec.timing.timezone),
+            jitter_seconds: pinned
+                .and_then(|pinned| pinned.jitter_seconds)
+                .unwrap_or(spec.timing.jitter_seconds),
+            trace: pinned.and_then(|pinned| pinned.trace).unwrap_or(self.trace),
+        }
+    }
+
+    /// Has the attempts that are claimed, or with a worker, send what `old`, which this replaces, said.
+    /// Returns what that adds to the record.
+    pub fn pin(&mut self, old: &Self) -> Pins {
+        let changed = Pinned::changed(old, self);
+        let mut pins = Pins::None;
+        if changed == Pinned::default() {
+            return pins;
+        }
+        for attempt in &mut self.attempts {
+            let is_claimed = matches!(*attempt.phase, Phase::Claimed { .. });
+            let was_sent = matches!(*attempt.phase, Phase::Running { .. } | Phase::Reported { .. });
+            if is_claimed || was_sent {
+                let own = attempt.manual.as_ref().is_some_and(|manual| manual.payload.is_some());
+                let pinned = attempt.pinned.get_or_insert_default();
+                pins = pins.max(pinned.fill(&changed, is_claimed && !own));
+            }
+        }
+        pins
+    }
+}
+
+impl Attempt {
+    /// Its command is with a worker, and in the history: the payload is not needed here any more.
+    pub fn unpin_payload(&mut self) {
+        if let Some(pinned) = &mut self.pinned {
+            pinned.other_payload |= pinned.command_payload.take().is_some();
+        }
+    }
+}
+
+impl Pinned {
+    /// What `old` says and `new` does not.
+    fn changed(old: &Schedule, new: &Schedule) -> Self {
+        let (before, after) = (&*old.spec, &*new.spec);
+        let (zone, jitter) = (before.timing.timezone, before.timing.jitter_seconds);
+        Self {
+            name: (before.name != after.name).then(|| before.name.clone()),
+            target_command: (before.target_command != after.target_command)
+                .then(|| before.target_command.clone()),
+            delivery: (before.delivery != after.delivery).then(|| before.delivery.clone()),
+            command_payload: (before.command_payload != after.command_payload)
+                .then(|| before.command_payload.clone()),
+            payload_template: (before.payload_template != after.payload_template)
+                .then_some(before.payload_template),
+            timezone: (zone != after.timing.timezone).then_some(zone),
+            jitter_seconds: (jitter != after.timing.jitter_seconds).then_some(jitter),
+            trace: (old.trace != new.trace).then_some(old.trace),
+            ..Self::default()
+        }
+    }
+
+    /// Takes what it lacks.
+    fn fill(&mut self, changed: &Self, keeps_payload: bool) -> Pins {
+        fn lack<T: Clone>(field: &mut Option<T>, value: &Option<T>) -> bool {
+            let lacks = field.is_none() && value.is_some();
+            if lacks {
+                field.clone_from(value);
+            }
+            lacks
+        }
+        let mut adds = lack(&mut self.name, &changed.name);
+        adds |= lack(&mut self.target_command, &changed.target_command);
+        adds |= lack(&mut self.delivery, &changed.delivery);
+        adds |= lack(&mut self.payload_template, &changed.payload_template);
+        adds |= lack(&mut self.timezone, &changed.timezone);
+        adds |= lack(&mut self.jitter_seconds, &changed.jitter_seconds);
+        adds |= lack(&mut self.trace, &changed.trace);
+        let known = self.command_payload.is_some() || self.other_payload;
+        if changed.command_payload.is_some() && !known {
+            if keeps_payload {
+                self.command_payload.clone_from(&changed.command_payload);
+                return Pins::Payload;
+            }
+            (self.other_payload, adds) = (true, true);
+        }
+        if adds { Pins::Fields } else { Pins::None }
+    }
+}

@@ -1,0 +1,184 @@
+//! Which changes by users a record remembers, so that who lost the acknowledgement of one can ask.
+//!
+//! A change is told by its id. A record keeps the ids of its latest changes, the service's own among them, each
+//! with the revision that it made, which follows from its place. So there is always an answer: who wrote a
+//! change from revision `since` finds its id among those behind it, or finds all of them and not its own, or
+//! finds that some are forgotten; then nobody may say that it was not made. No clock decides that. Time only
+//! keeps records small: what is older than anybody tries is dropped by the next change.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::Schedule;
+use crate::stored::{Unknown, keeps_unknown};
+
+/// Ids that a record keeps: more changes than one schedule sees while somebody waits for an acknowledgement.
+const MAX_KEPT: usize = 32;
+/// How much older than the latest change the others may be: longer than a writer tries.
+const KEPT_MS: u64 = 15 * 60 * 1000;
+
+/// The latest changes of a schedule, without a gap.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
+pub struct RecentChanges {
+    /// The revision that the last of them made.
+    pub revision: u64,
+    /// Their ids, oldest first.
+    pub ids: Vec<Uuid>,
+    /// What a newer version has added.
+    #[serde(skip)]
+    pub unknown: Unknown,
+}
+
+keeps_unknown!(RecentChanges);
+
+/// What a record says of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It was made.
+    Made,
+    /// It was not.
+    NotMade,
+    /// It may have been made: the record does not remember as far back.
+    Forgotten,
+}
+
+impl Schedule {
+    /// Counts a change that is about to be written.
+    pub fn note_change(&mut self, id: Uuid) {
+        let mut recent = self.recent.take().unwrap_or_default();
+        if recent.revision != self.revision {
+            // An older version made changes, of which it notes only the last.
+            if recent.revision + 1 != self.revision {
+                recent.ids.clear();
+            }
+            recent.ids.extend(self.last_change);
+        }
+        self.revision += 1;
+        self.last_change = Some(id);
+        recent.revision = self.revision;
+        recent.ids.push(id);
+        let too_many = recent.ids.len().saturating_sub(MAX_KEPT);
+        let is_old = |old: &Uuid| made_at_ms(id).saturating_sub(made_at_ms(*old)) > KEPT_MS;
+        let old = recent.ids.iter().take_while(|old| is_old(old)).count();
+        recent.ids.drain(..too_many.max(old));
+        self.recent = Some(recent);
+    }
+
+    /// Whether a change was made whose first write was decided from revision `since`.
+    pub fn fate_of(&self, id: Uuid, since: u64) -> Fate {
+        let ids = self.recent.as_ref().map_or(&[][..], |recent| &recent.ids);
+        let waits = self.events.iter().any(|event| event.event_id == id);
+        if self.last_change == Some(id) || waits || ids.contains(&id) {
+            return Fate::Made;
+        }
+        match since + self.remembered() >= self.revision {
+            true => Fate::NotMade,
+            false => Fate::Forgotten,
+        }
+    }
+
+    /// How many of the latest changes are known, without a gap.
+    fn remembered(&self) -> u64 {
+        let last = u64::from(self.last_change.is_some());
+        let Some(recent) = &self.recent else { return last };
+        let ids = recent.ids.len() as u64;
+        match self.revision.checked_sub(recent.revision) {
+            Some(0) => ids,
+            // The latest is an older version's.
+            Some(1) => ids + last,
+            _ => last,
+        }
+    }
+}
+
+/// When a change was made: its id begins with the time, whether it was drawn or worked out.
+fn made_at_ms(id: Uuid) -> u64 {
+    u64::try_from(id.as_u128() >> 80).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::{
+        CreateSchedule, Rules, TargetPattern, Writer, new_schedule, parse_fields,
+    };
+
+    fn record() -> Schedule {
+        let request: CreateSchedule = parse_fields(
+            br#"{"name":"n","schedule_type":"cron","cron_expression":"@daily","target_command":"cmd.a.b"}"#,
+        )
+        .unwrap();
+        let allowed_targets = vec![TargetPattern::parse("cmd.a.>").unwrap()];
+        let rules = Rules { allowed_targets, ..Rules::default() };
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let writer = Writer { instance: Uuid::nil(), token: 1 };
+        new_schedule(&request, &rules, Uuid::nil(), now, "me", "c", writer).unwrap().0
+    }
+
+    /// The id of a change at some second.
+    fn id(second: u64, number: u128) -> Uuid {
+        Uuid::from_u128((u128::from(second * 1000) << 80) | number)
+    }
+
+    #[test]
+    fn a_change_is_known_until_others_have_pushed_it_out_and_then_nobody_says_that_it_was_not_made()
+    {
+        let (mine, never) = (id(1, 1), id(1, 2));
+        let mut record = record();
+        let since = record.revision;
+        assert_eq!(record.fate_of(mine, since), Fate::NotMade);
+        record.note_change(mine);
+        for other in 0..40_u128 {
+            let kept = other < MAX_KEPT as u128;
+            let (mine, never) = (record.fate_of(mine, since), record.fate_of(never, since));
+            assert_eq!(mine, if kept { Fate::Made } else { Fate::Forgotten }, "{other}");
+            assert_eq!(never, if kept { Fate::NotMade } else { Fate::Forgotten }, "{other}");
+            record.note_change(id(2, 100 + other));
+        }
+        let latest = record.revision - MAX_KEPT as u64;
+        assert_eq!(record.fate_of(never, latest), Fate::NotMade);
+        assert_eq!(record.fate_of(never, latest - 1), Fate::Forgotten);
+        assert_eq!(record.recent.unwrap().ids.len(), MAX_KEPT);
+    }
+
+    #[test]
+    fn what_is_older_than_anybody_tries_is_dropped() {
+        let mut record = record();
+        record.note_change(id(0, 1));
+        record.note_change(id(100, 2));
+        record.note_change(id(1000, 3));
+        assert_eq!(record.recent.as_ref().unwrap().ids, [id(100, 2), id(1000, 3)]);
+        assert_eq!(record.fate_of(id(1, 9), 1), Fate::Forgotten);
+        assert_eq!(record.fate_of(id(1, 9), 2), Fate::NotMade);
+    }
+
+    #[test]
+    fn a_change_by_a_version_that_notes_only_the_last_leaves_no_gap_unseen() {
+        let older = |record: &mut Schedule, change: Uuid| {
+            record.revision += 1;
+            record.last_change = Some(change);
+        };
+        let (mine, other) = (id(1, 1), id(1, 2));
+        let mut record = record();
+        older(&mut record, id(1, 10));
+        assert_eq!(
+            (record.fate_of(id(1, 10), 1), record.fate_of(other, 1)),
+            (Fate::Made, Fate::NotMade)
+        );
+        record.note_change(mine);
+        older(&mut record, id(1, 11));
+        assert_eq!(
+            (record.fate_of(mine, 2), record.fate_of(other, 2)),
+            (Fate::Made, Fate::NotMade)
+        );
+        older(&mut record, id(1, 12));
+        assert_eq!(record.fate_of(other, 2), Fate::Forgotten);
+        record.note_change(id(1, 13));
+        assert_eq!(
+            (record.fate_of(mine, 2), record.fate_of(other, 2)),
+            (Fate::Forgotten, Fate::Forgotten)
+        );
+        assert_eq!(record.fate_of(other, record.revision - 2), Fate::NotMade);
+    }
+}
