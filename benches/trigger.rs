@@ -79,9 +79,6 @@ impl View for Alone {
     fn lead(&self) -> TimeDelta {
         TimeDelta::zero()
     }
-    fn delay(&self, _: Uuid, _: u16) -> TimeDelta {
-        TimeDelta::zero()
-    }
     fn listening_since(&self) -> DateTime<Utc> {
         DateTime::UNIX_EPOCH
     }

@@ -15,7 +15,7 @@ use tokio::sync::watch as state;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::clock;
+use crate::clock::Clock;
 use crate::index::Index;
 use crate::jetstream::names;
 use crate::jetstream::observe::{Observation, last_revision, observe};
@@ -61,6 +61,8 @@ pub struct Health {
     seen: RwLock<Seen>,
     /// Settings whose files cannot be used as they are now, each with a sentence about it.
     broken: Mutex<BTreeMap<&'static str, String>>,
+    /// What time it is.
+    pub clock: Clock,
     /// What the engine says.
     pub load: Arc<Load>,
     /// How writing to our streams goes.
@@ -79,6 +81,11 @@ pub struct Seen {
 }
 
 impl Health {
+    /// Of an instance that starts, by its clock.
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, ..Self::default() }
+    }
+
     /// Where the instance is in its life.
     pub fn phase(&self) -> Phase {
         match self.phase.load(Ordering::SeqCst) {
@@ -198,15 +205,15 @@ impl Health {
                 problems.push(format!("stream {} differs from ours: {drift}", stream.name));
             }
         }
-        if self.phase() == Phase::Running && !clock::is_sure() {
+        if self.phase() == Phase::Running && !self.clock.is_sure() {
             let text = "the time of NATS is not known: nothing is claimed until it is";
             problems.push(text.to_owned());
         }
-        if let Some((by, since)) = clock::nats_jumped() {
+        if let Some((by, since)) = self.clock.nats_jumped() {
             let (ms, since) = (by.num_milliseconds(), since.as_secs());
             problems.push(format!("the clock of NATS jumped by {ms} ms, {since} s ago"));
         }
-        if let Some((offset, error)) = clock::host_offset()
+        if let Some((offset, error)) = self.clock.host_offset()
             && offset.abs() - error > MAX_CLOCK_OFFSET
         {
             let (ms, side) = (
@@ -228,7 +235,7 @@ impl Health {
                 problems.push("the history is being read".to_owned());
             }
         }
-        let timer_lag = self.load.timer_lag(clock::now());
+        let timer_lag = self.load.timer_lag(self.clock.now());
         if timer_lag > MAX_TIMER_LAG {
             let seconds = timer_lag.as_secs();
             problems.push(format!("what is due has not been acted on for {seconds} s"));
@@ -284,7 +291,7 @@ impl Health {
         let (mut known, mut before) = (Vec::new(), None);
         loop {
             if self.is_connected() {
-                let nats = observe(&js, options).await;
+                let nats = observe(&js, options, &self.clock).await;
                 let seen = index.seen();
                 let last = last_revision(&nats.streams);
                 let watch_lag = last.map(|last| last.saturating_sub(seen));
@@ -307,7 +314,7 @@ impl Health {
             known = problems;
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = clock::wants_asking() => {}
+                () = self.clock.wants_asking() => {}
                 () = tokio::time::sleep(INTERVAL) => {}
             }
         }

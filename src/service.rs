@@ -8,14 +8,14 @@ use async_nats::{Client, jetstream};
 use tokio::sync::watch as state;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use uuid::Uuid;
 
 use crate::api::Api;
 use crate::api::error::Complaints;
 use crate::api::http::{Http, HttpError};
 use crate::api::nats::Requests;
 use crate::api::schedules::RecentlyShown;
-use crate::clock;
+use crate::chance::Chance;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::membership::Members;
 use crate::engine::{Engine, Watched};
@@ -106,7 +106,9 @@ pub async fn serve(
     running: state::Sender<Option<Running>>,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
-    let (health, counts) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
+    let chance = Chance::new();
+    let clock = Clock::new(chance.clone());
+    let (health, counts) = (Arc::new(Health::new(clock.clone())), Arc::new(Metrics::new()));
     // Probes are answered from before NATS is reached until all is done.
     let goodbye = CancellationToken::new();
     let _goodbye_guard = goodbye.clone().drop_guard();
@@ -146,7 +148,13 @@ pub async fn serve(
 
     let (index, changes) = Index::new();
     let (loading, mut loaded) = state::channel(false);
-    tokio::spawn(watch::follow(js.clone(), Arc::clone(&index), loading, background.clone()));
+    tokio::spawn(watch::follow(
+        js.clone(),
+        Arc::clone(&index),
+        loading,
+        clock.clone(),
+        background.clone(),
+    ));
     let watching = Arc::clone(&health).watch(
         js.clone(),
         Arc::clone(&index),
@@ -156,10 +164,12 @@ pub async fn serve(
     tokio::spawn(watching);
     let store = Store::open(context(&client), Arc::clone(&health.writes)).await?;
     let writes = Arc::clone(&health.writes);
-    let history = History::open(context(&client), writes, background.clone()).await?;
+    let history =
+        History::open(context(&client), writes, clock.clone(), background.clone()).await?;
     health.follows(loaded.clone(), history.loaded());
-    let delivery = Delivery::open(js.clone(), answers, lines, background.clone()).await?;
-    let members = Members::new(Uuid::new_v4(), Arc::clone(&health.load));
+    let delivery =
+        Delivery::open(js.clone(), answers, lines, clock.clone(), background.clone()).await?;
+    let members = Members::new(chance.id(), Arc::clone(&health.load), clock.clone());
     tokio::spawn(members.clone().run(connection.clone(), background.clone()));
     let api = Arc::new(Api {
         js,
@@ -169,7 +179,9 @@ pub async fn serve(
         index: Arc::clone(&index),
         rules: Arc::new(config.rules),
         instance: members.me(),
-        started_at: clock::now(),
+        started_at: clock.now(),
+        clock: clock.clone(),
+        chance: chance.clone(),
         health: Arc::clone(&health),
         metrics: Arc::clone(&counts),
         complaints: Complaints::default(),
@@ -178,7 +190,7 @@ pub async fn serve(
     tokio::select! {
         () = async {
             let _ = loaded.wait_for(|loaded| *loaded).await;
-            time_known().await;
+            time_known(&clock).await;
         } => {}
         () = stop.cancelled() => return Ok(()),
         () = connection.gone() => return Err(ServeError::ConnectionGone),
@@ -200,7 +212,16 @@ pub async fn serve(
         #[cfg(feature = "otlp")]
         spans: spans.clone(),
     };
-    let engine = Engine::new(delivery, store, history, index, members, config.engine, watched);
+    let engine = Engine::new(
+        delivery,
+        store,
+        history,
+        index,
+        members,
+        config.engine,
+        watched,
+        (clock, chance),
+    );
     let mut engine = tokio::spawn(engine.run(changes, stop.clone()));
     let requests = Requests::listen(Arc::clone(&api), for_requests.client).await?;
     let mut answering = tokio::spawn(requests.answer(config.nats, requests_name, stop.clone()));
@@ -281,9 +302,9 @@ fn context(client: &Client) -> jetstream::Context {
 }
 
 /// Waits until NATS has said what time it is.
-async fn time_known() {
+async fn time_known(clock: &Clock) {
     let mut tries = 0_u32;
-    while !clock::is_sure() {
+    while !clock.is_sure() {
         tries += 1;
         if tries.is_multiple_of(500) {
             warn!("waiting for NATS to say what time it is");

@@ -16,7 +16,6 @@ use uuid::Uuid;
 
 use super::error::{ApiError, Code};
 use super::{Api, CHANGE_TRIES, WRITE_PATIENCE};
-use crate::clock;
 use crate::failpoint::{held, reached};
 use crate::index::Entry;
 use crate::jetstream::WriteError;
@@ -149,9 +148,9 @@ impl Api {
         F: Future<Output = Result<Decision<T>, ApiError>>,
     {
         let (id, author, removes) = (wish.id, wish.author, wish.removes);
-        let (event_id, mut since) = (clock::new_id(), None);
+        let (event_id, mut since) = (self.clock.new_id(), None);
         let step = |read: Option<Read>, last: Option<T>| {
-            let now = clock::now();
+            let now = self.clock.now();
             let fate = read.as_ref().map(|read| {
                 let since = *since.get_or_insert(read.schedule.revision);
                 read.schedule.fate_of(event_id, since)

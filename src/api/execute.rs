@@ -10,7 +10,6 @@ use super::error::ApiError;
 use super::reply::{Links, Reply};
 use super::schedules::{MAX_WAIT_MS, Triggered};
 use super::{Api, Caller, Checked};
-use crate::clock;
 use crate::index::Entry;
 use crate::jetstream::WriteError;
 use crate::schedule::{
@@ -117,7 +116,7 @@ impl Api {
             misfire_grace_seconds: Some(31_536_000),
             ..CreateSchedule::default()
         };
-        let (id, now, writer) = (clock::new_id(), clock::now(), self.writer());
+        let (id, now, writer) = (self.clock.new_id(), self.clock.now(), self.writer());
         let checked = new_schedule(&create, &self.rules, id, now, actor, correlation_id, writer);
         let mut faults = checked.as_ref().err().cloned().unwrap_or_default();
         if request.wait_ms.is_some_and(|ms| ms > MAX_WAIT_MS) {

@@ -28,6 +28,8 @@ use uuid::Uuid;
 use self::error::Complaints;
 use self::permit::Permit;
 use self::schedules::RecentlyShown;
+use crate::chance::Chance;
+use crate::clock::Clock;
 use crate::health::Health;
 use crate::index::Index;
 use crate::jetstream::deliver::Delivery;
@@ -63,6 +65,10 @@ pub struct Api {
     pub index: Arc<Index>,
     /// What requests are checked against.
     pub rules: Arc<Rules>,
+    /// What time it is.
+    pub clock: Clock,
+    /// What is drawn.
+    pub chance: Chance,
     /// This instance.
     pub instance: Uuid,
     /// Since when it runs.
@@ -79,7 +85,7 @@ pub struct Api {
 
 impl Api {
     fn writer(&self) -> Writer {
-        Writer { instance: self.instance, token: rand::random() }
+        Writer { instance: self.instance, token: self.chance.number() }
     }
 }
 

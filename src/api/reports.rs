@@ -18,7 +18,6 @@ use super::change::{Read, Step};
 use super::error::{ApiError, Code};
 use super::reply::{Links, Reply};
 use super::{Api, Caller};
-use crate::clock;
 use crate::execution::{ExecutionStatus, MAX_KEPT_BYTES};
 use crate::schedule::{Cancel, Ending, FieldFault, Report, Schedule};
 use crate::stored::Unknown;
@@ -120,7 +119,7 @@ impl Api {
         let truncated = response.as_ref().is_some_and(|text| text.len() > MAX_KEPT_BYTES);
         let report = Report {
             ending: Ending::Success,
-            at: clock::now(),
+            at: self.clock.now(),
             error_type: None,
             message: None,
             is_final: true,
@@ -154,7 +153,7 @@ impl Api {
         let worker = check_worker(request.execution_id, request.token.as_deref(), faults)?;
         let report = Report {
             ending: Ending::Failed,
-            at: clock::now(),
+            at: self.clock.now(),
             error_type: Some(error_type),
             message: Some(message),
             is_final: !request.retryable.unwrap_or(true),
@@ -264,7 +263,7 @@ impl Api {
                 let message = format!("the token is not that of execution {execution_id}");
                 return Err(ApiError::new(Code::NotAllowed, message));
             }
-            let write = apply(attempt, change, &delivery, self.instance)?;
+            let write = apply(attempt, change, &delivery, self.instance, self.clock.now())?;
             let status = status(attempt);
             Ok(match write {
                 true => Step::Write(Box::new(schedule), status),

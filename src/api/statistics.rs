@@ -10,7 +10,6 @@ use uuid::Uuid;
 use super::error::ApiError;
 use super::reply::{Links, Reply};
 use super::{Api, Caller};
-use crate::clock;
 use crate::execution::ExecutionStatus;
 use crate::history_index::{Ended, Statistics};
 use crate::index::{Listing, Place, ScheduleFilter, Sort};
@@ -140,7 +139,7 @@ impl Api {
         }
         let window = hours.map(|hours| Duration::from_secs(u64::from(hours) * 3600));
         let id = request.schedule_id;
-        let found = self.history.statistics(id, clock::now(), window).await?;
+        let found = self.history.statistics(id, self.clock.now(), window).await?;
         let next_execution = match id {
             None => self.next_of_all(),
             Some(id) => match self.index.get(id).filter(|entry| !entry.schedule.purge) {

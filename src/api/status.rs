@@ -11,7 +11,6 @@ use uuid::Uuid;
 use super::error::ApiError;
 use super::reply::Reply;
 use super::{Api, Caller};
-use crate::clock;
 use crate::health::Seen;
 use crate::index::{SetAside, Vanished};
 use crate::jetstream::writes::Place;
@@ -107,7 +106,7 @@ impl Api {
             ));
         }
         if let Some(Vanished { schedules, at }) = self.index.vanished()
-            && clock::now() - at < VANISHED_LATELY
+            && self.clock.now() - at < VANISHED_LATELY
         {
             let at = at.to_rfc3339_opts(SecondsFormat::Millis, true);
             problems.push(format!(
@@ -145,7 +144,7 @@ impl Api {
             write_error: write_error(stream.name),
         });
         let load = &self.health.load;
-        let timer_lag = load.timer_lag(clock::now());
+        let timer_lag = load.timer_lag(self.clock.now());
         let server = self.js.client().server_info();
         let millis = |time: std::time::Duration| time.as_secs_f64() * 1000.0;
         let status = ServiceStatus {
@@ -159,7 +158,9 @@ impl Api {
             nats_connected: self.health.is_connected(),
             nats_round_trip_ms: nats.round_trip.map(millis),
             jetstream_error: nats.jetstream_error,
-            clock_offset_ms: clock::host_offset()
+            clock_offset_ms: self
+                .clock
+                .host_offset()
                 .map(|(offset, _)| offset.as_seconds_f64() * 1000.0),
             watch_lag,
             timer_lag_ms: u64::try_from(timer_lag.as_millis()).unwrap_or(u64::MAX),

@@ -223,50 +223,6 @@ impl Default for Clock {
     }
 }
 
-// SHIM
-static GLOBAL: std::sync::LazyLock<Clock> = std::sync::LazyLock::new(Clock::default);
-#[allow(missing_docs)]
-pub fn now() -> DateTime<Utc> {
-    GLOBAL.now()
-}
-#[allow(missing_docs)]
-pub fn new_id() -> Uuid {
-    GLOBAL.new_id()
-}
-#[allow(missing_docs)]
-pub fn error() -> TimeDelta {
-    GLOBAL.error()
-}
-#[allow(missing_docs)]
-pub fn hear(s: Sample) {
-    GLOBAL.hear(s)
-}
-#[allow(missing_docs)]
-pub fn is_sure() -> bool {
-    GLOBAL.is_sure()
-}
-#[allow(missing_docs)]
-pub fn host_offset() -> Option<(TimeDelta, TimeDelta)> {
-    GLOBAL.host_offset()
-}
-#[allow(missing_docs)]
-pub fn nats_jumped() -> Option<(TimeDelta, Duration)> {
-    GLOBAL.nats_jumped()
-}
-#[allow(missing_docs)]
-pub fn sleep_until(d: Option<DateTime<Utc>>) -> Duration {
-    GLOBAL.sleep_until(d)
-}
-#[allow(missing_docs)]
-pub fn stepped_since(m: Instant) -> bool {
-    GLOBAL.stepped_since(m)
-}
-#[allow(missing_docs)]
-pub async fn wants_asking() {
-    GLOBAL.wants_asking().await
-}
-// END SHIM
-
 /// The clock of the host.
 fn host() -> DateTime<Utc> {
     Utc::now() + step()

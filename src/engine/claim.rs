@@ -10,7 +10,6 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::core::{Claiming, Done, Sight as _};
-use crate::clock;
 use crate::failpoint::failpoint;
 use crate::index::Entry;
 use crate::jetstream::schedules::Written;
@@ -18,7 +17,7 @@ use crate::jetstream::{WriteError, names};
 use crate::load::Stage;
 use crate::metrics::{Lock, LockFailure};
 use crate::plan::{Plan, plan, settle};
-use crate::schedule::{Attempt, DeliveryMode, Schedule, SkippedRange, Writer};
+use crate::schedule::{Attempt, DeliveryMode, Schedule, SkippedRange};
 
 /// How long an unknown write is pursued before the record is left for later.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
@@ -86,7 +85,17 @@ pub(crate) async fn claim(shared: &Shared, id: Uuid, done: &Done, claiming: Clai
             shared.end(done.executions());
             return if no_room { Claimed::Later } else { Claimed::Nothing };
         };
-        plan.schedule.sign(Writer { instance: shared.members.me(), token: rand::random() });
+        let claims = !plan.fire.is_empty();
+        if claims
+            && claiming != Claiming::None
+            && !shared.store.room().admits_claims(&plan.schedule)
+        {
+            // What has ended makes room for what is to be begun.
+            warn!(schedule_id = %id, "no room to claim; only settling");
+            (claiming, no_room) = (Claiming::None, true);
+            continue;
+        }
+        plan.schedule.sign(shared.writer());
         let claimed = shared.begin(executions(&plan));
         if !plan.fire.is_empty() {
             failpoint("before_claim");
@@ -177,7 +186,7 @@ fn decide(shared: &Shared, entry: &Entry, done: &Done, claiming: Claiming) -> Op
     }
     let lease = shared.lease(&schedule.spec);
     let waits = schedule.spec.delivery.mode == DeliveryMode::Request;
-    let now = clock::now();
+    let now = shared.clock.now();
     let planned = (claiming != Claiming::None)
         .then(|| plan(&schedule, &entry.trigger, now, shared, lease))
         .flatten()

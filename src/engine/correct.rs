@@ -14,14 +14,13 @@ use uuid::Uuid;
 use super::Shared;
 use super::claim::catch_up;
 use super::core::Sight as _;
-use crate::clock;
 use crate::execution::ExecutionStatus;
 use crate::history_index::{Filter, Page};
 use crate::index::Entry;
 use crate::jetstream::WriteError;
 use crate::jetstream::history::QueryError;
 use crate::plan::ahead::{self, ActedAhead, MAX_AHEAD};
-use crate::schedule::{Schedule, Writer};
+use crate::schedule::Schedule;
 
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(1);
@@ -36,7 +35,7 @@ pub(crate) async fn correct(shared: &Shared, id: Uuid) {
         tokio::time::sleep(delay).await;
     }
     loop {
-        let (Some(entry), now) = (shared.index.get(id), clock::now()) else { return };
+        let (Some(entry), now) = (shared.index.get(id), shared.clock.now()) else { return };
         if !ahead::is_ahead(&entry.schedule, now) {
             return;
         }
@@ -50,7 +49,7 @@ pub(crate) async fn correct(shared: &Shared, id: Uuid) {
         let mut schedule = Schedule::clone(&entry.schedule);
         let me = shared.members.me();
         ahead::correct(&mut schedule, &entry.trigger, &acted, now, me);
-        schedule.sign(Writer { instance: me, token: rand::random() });
+        schedule.sign(shared.writer());
         let deadline = Instant::now() + WRITE_DEADLINE;
         match shared.store.write(&schedule, entry.revision, deadline).await {
             Ok(written) => {

@@ -8,7 +8,6 @@ use tracing::{info, warn};
 use super::claim::Accepted;
 use super::urgency::Urgent;
 use super::{Shared, finish};
-use crate::clock;
 use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome, payload};
 use crate::failpoint::failpoint;
 use crate::jetstream::deliver::Command;
@@ -31,7 +30,7 @@ pub(crate) struct Prepared {
 pub(crate) fn prepare(shared: &Shared, accepted: &Accepted, attempt: &Attempt) -> Prepared {
     let schedule = &accepted.schedule;
     let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
-    let mut execution = Box::new(Execution::started(schedule, attempt, claim, clock::now()));
+    let mut execution = Box::new(Execution::started(schedule, attempt, claim, shared.clock.now()));
     execution.timings.due_at = Some(accepted.due_at(attempt));
     if let Phase::Claimed { at, .. } = *attempt.phase {
         execution.timings.claimed_at = Some(at);
@@ -66,7 +65,7 @@ pub(crate) async fn attempt(
     // A command that may have been sent by others may have been sent since their claim.
     let began = match *attempt.phase {
         Phase::Claimed { at, .. } if recovered => at,
-        _ => clock::now(),
+        _ => shared.clock.now(),
     };
     (execution.started_at, execution.time) = (Some(began), began);
     failpoint("after_claim");
@@ -77,7 +76,7 @@ pub(crate) async fn attempt(
         Err(TrustLost { maybe_sent }) => return expired(shared, attempt, lock, maybe_sent),
     };
     failpoint("after_deliver");
-    let now = clock::now();
+    let now = shared.clock.now();
     let acknowledged = match schedule.sends(attempt).delivery.mode {
         DeliveryMode::Publish => matches!(outcome, Outcome::Success { .. }),
         DeliveryMode::Job => matches!(outcome, Outcome::HandedOver),
@@ -215,7 +214,7 @@ pub(crate) async fn skip(
 ) -> Box<Execution> {
     let schedule = &accepted.schedule;
     let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
-    let skipped = Box::new(Execution::skipped(schedule, attempt, range, claim, clock::now()));
+    let skipped = Box::new(Execution::skipped(schedule, attempt, range, claim, shared.clock.now()));
     failpoint("after_skip");
     let skipped = record(shared, schedule, attempt, skipped).await;
     log(&skipped);
@@ -236,7 +235,7 @@ async fn run(
         let text = format!("{} is not in the allow-list", target.as_str());
         return Ok(Outcome::failed(ErrorType::NotAllowed, text));
     }
-    let now = clock::now();
+    let now = shared.clock.now();
     execution.timings.sent_at = Some(now);
     let lateness = execution.timings.due_at.and_then(|due| (now - due).to_std().ok());
     let kind = schedule.spec.timing.schedule_type;

@@ -11,7 +11,6 @@ use tracing::warn;
 use super::Shared;
 use super::claim::Accepted;
 use super::execute::{conclude, known_outcome, record, skip};
-use crate::clock;
 use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome, Response, payload};
 use crate::failpoint::failpoint;
 use crate::jetstream::deliver::{Command, Publication};
@@ -27,7 +26,7 @@ pub(crate) async fn finish(
     let schedule = &accepted.schedule;
     let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
     if let Phase::Corrected { range, .. } = &*attempt.phase {
-        let corrected = Execution::corrected(schedule, attempt, *range, claim, clock::now());
+        let corrected = Execution::corrected(schedule, attempt, *range, claim, shared.clock.now());
         return record(shared, schedule, attempt, Box::new(corrected)).await;
     }
     // Whoever had it before may have got so far.
@@ -38,7 +37,7 @@ pub(crate) async fn finish(
     let (since, report) = match &*attempt.phase {
         Phase::Reported { since, report, .. } => (since, report),
         Phase::Skipped { range, .. } => return skip(shared, accepted, attempt, *range).await,
-        _ => return Box::new(Execution::started(schedule, attempt, claim, clock::now())),
+        _ => return Box::new(Execution::started(schedule, attempt, claim, shared.clock.now())),
     };
     failpoint("before_finish");
     let mut execution = match shared.history.get(attempt.execution_id).await {

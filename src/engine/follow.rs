@@ -17,7 +17,6 @@ use uuid::Uuid;
 use super::Shared;
 use super::claim::catch_up;
 use super::core::Sight as _;
-use crate::clock;
 use crate::execution::{Claim, Execution};
 use crate::failpoint::failpoint;
 use crate::index::Entry;
@@ -25,7 +24,7 @@ use crate::jetstream::WriteError;
 use crate::plan::{MAX_ATTEMPTS, room};
 use crate::schedule::{
     Attempt, CatchUp, EndedOccurrence, Manual, Origin, Overlap, Phase, Schedule, SkipCause,
-    SkippedRange, Status, Writer, execution_id,
+    SkippedRange, Status, execution_id,
 };
 use crate::stored::Unknown;
 
@@ -94,7 +93,7 @@ async fn add(shared: &Shared, dependent: Uuid, upstream: Uuid, ended: &EndedOccu
             // The record has no room even to say that it is skipped: the history has.
             let range = SkippedRange { cause: SkipCause::Limit, last: ended.at, count: 1 };
             let claim = Claim { instance: shared.members.me(), revision: entry.revision };
-            let skipped = Execution::skipped(&schedule, &attempt, range, claim, clock::now());
+            let skipped = Execution::skipped(&schedule, &attempt, range, claim, shared.clock.now());
             shared.history.record(&skipped).await;
             return;
         }
@@ -103,7 +102,7 @@ async fn add(shared: &Shared, dependent: Uuid, upstream: Uuid, ended: &EndedOccu
         }
         schedule.attempts.push(attempt);
         schedule.last_scheduled_for = schedule.last_scheduled_for.max(Some(ended.at));
-        schedule.sign(Writer { instance: shared.members.me(), token: rand::random() });
+        schedule.sign(shared.writer());
         let deadline = Instant::now() + WRITE_DEADLINE;
         match shared.store.write(&schedule, entry.revision, deadline).await {
             Ok(written) => {
@@ -154,7 +153,7 @@ fn attempt(
         None
     };
     let phase = match refusal {
-        None => Phase::Waiting { due_at: clock::now() },
+        None => Phase::Waiting { due_at: shared.clock.now() },
         Some(cause) => {
             let range = SkippedRange { cause, last: scheduled_for, count: 1 };
             Phase::Skipped { by: shared.members.me(), range }

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::clock;
+use crate::clock::Clock;
 use crate::jetstream::connect::{Connection, Refusal};
 use crate::jetstream::names;
 use crate::load::Load;
@@ -47,6 +47,7 @@ pub const TAKEOVER_DELAY: Duration = Duration::from_millis(250);
 pub struct Members {
     me: Uuid,
     started_at: DateTime<Utc>,
+    clock: Clock,
     load: Arc<Load>,
     state: Arc<RwLock<View>>,
     changed: Arc<Notify>,
@@ -85,7 +86,7 @@ struct Peer {
 
 impl Members {
     /// This instance alone, under `me`. Its heartbeats tell of its `load`.
-    pub fn new(me: Uuid, load: Arc<Load>) -> Self {
+    pub fn new(me: Uuid, load: Arc<Load>, clock: Clock) -> Self {
         let now = Instant::now();
         let paths = Paths::new(now);
         let (heard, settled) = (HashMap::new(), false);
@@ -93,7 +94,8 @@ impl Members {
         let view = View { heard, listening: now, settled, hearing, paths };
         Self {
             me,
-            started_at: clock::now(),
+            started_at: clock.now(),
+            clock,
             load,
             state: Arc::new(RwLock::new(view)),
             changed: Arc::new(Notify::new()),
@@ -128,7 +130,7 @@ impl Members {
     pub fn hears(&self) -> bool {
         self.read(|view| {
             let is_young = view.hearing.is_young(Instant::now());
-            is_young && view.hearing.heard().is_some_and(|heard| !clock::stepped_since(heard))
+            is_young && view.hearing.heard().is_some_and(|heard| !self.clock.stepped_since(heard))
         })
     }
 
@@ -142,7 +144,7 @@ impl Members {
     pub fn trusts(&self, claimed: Instant) -> bool {
         self.read(|view| {
             let heard = view.hearing.heard().map_or(claimed, |heard| heard.min(claimed));
-            view.hearing.trusts(claimed, Instant::now()) && !clock::stepped_since(heard)
+            view.hearing.trusts(claimed, Instant::now()) && !self.clock.stepped_since(heard)
         })
     }
 
@@ -150,7 +152,7 @@ impl Members {
     pub fn listening_since(&self) -> DateTime<Utc> {
         let now = Instant::now();
         let since = self.read(|view| view.hearing.listening_since(now));
-        clock::now() - chrono::Duration::from_std(now.duration_since(since)).unwrap_or_default()
+        self.clock.now() - chrono::Duration::from_std(now.duration_since(since)).unwrap_or_default()
     }
 
     /// How long to let others go first with a schedule: those that may act on it by what its record needs.
@@ -288,7 +290,7 @@ impl Members {
     fn beat(&self) -> Beat {
         let [schedules, in_flight] =
             [&self.load.timers, &self.load.executions].map(|count| count.load(Ordering::Relaxed));
-        let time_error_ms = clock::error().num_milliseconds().clamp(0, i64::from(u32::MAX));
+        let time_error_ms = self.clock.error().num_milliseconds().clamp(0, i64::from(u32::MAX));
         let time_error_ms = u32::try_from(time_error_ms).unwrap_or_default();
         Beat::new(self.started_at, schedules, in_flight, time_error_ms)
     }

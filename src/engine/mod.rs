@@ -71,7 +71,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::clock;
+use crate::chance::Chance;
+use crate::clock::Clock;
 use crate::index::{Entry, Index};
 use crate::jetstream::deliver::Delivery;
 use crate::jetstream::history::History;
@@ -80,7 +81,7 @@ use crate::load::Load;
 use crate::metrics::Metrics;
 pub use crate::plan::LEAD;
 use crate::plan::View;
-use crate::schedule::{Attempt, DeliveryMode, Phase, Spec, TargetPattern};
+use crate::schedule::{Attempt, DeliveryMode, Phase, Spec, TargetPattern, Writer};
 use claim::Accepted;
 use core::Sight;
 use membership::Members;
@@ -126,6 +127,8 @@ pub struct Watched {
 /// What every part of the engine uses.
 pub(crate) struct Shared {
     pub(crate) js: jetstream::Context,
+    pub(crate) clock: Clock,
+    pub(crate) chance: Chance,
     pub(crate) delivery: Delivery,
     pub(crate) store: Store,
     pub(crate) history: History,
@@ -144,6 +147,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Who writes a record now.
+    pub(crate) fn writer(&self) -> Writer {
+        Writer { instance: self.members.me(), token: self.chance.number() }
+    }
+
     /// Marks executions as ours; call it before the write that says so. Returns those that were
     /// not ours already: on a refused write only these may be let go.
     pub(crate) fn begin(&self, executions: Vec<Uuid>) -> Vec<Uuid> {
@@ -187,7 +195,7 @@ impl Shared {
     pub(crate) fn trusts(&self, accepted: &Accepted, attempt: &Attempt) -> bool {
         let Phase::Claimed { until, .. } = *attempt.phase else { return true };
         let sent = Instant::from_std(accepted.written.sent);
-        clock::now() + MARGIN < until && self.members.trusts(sent)
+        self.clock.now() + MARGIN < until && self.members.trusts(sent)
     }
 
     /// Whether there is a connection, and how often it was made.
@@ -246,7 +254,7 @@ impl Sight for Shared {
     }
 
     fn is_time_sure(&self) -> bool {
-        clock::is_sure()
+        self.clock.is_sure()
     }
 
     fn delay(&self, schedule: Uuid, needs: u16) -> chrono::Duration {
@@ -272,9 +280,12 @@ impl Engine {
         members: Members,
         config: EngineConfig,
         watched: Watched,
+        (clock, chance): (Clock, Chance),
     ) -> Self {
         Self::over(Arc::new(Shared {
             js: delivery.js().clone(),
+            clock,
+            chance,
             delivery,
             store,
             history,

@@ -14,7 +14,6 @@ use uuid::Uuid;
 use super::core::{Action, Claiming, Core, Event, Lane};
 use super::tasks::{Armed, Events, Telling, release, work};
 use super::{Shared, announce, claim, correct, follow};
-use crate::clock;
 
 /// What is taken from one source before the others have their turn.
 const BATCH: usize = 256;
@@ -38,7 +37,7 @@ impl Engine {
         let (events, received) = unbounded_channel();
         let config = &shared.config;
         let (firings, requests) = (config.max_in_flight, config.request_pool);
-        let core = Core::new(firings, requests, &config.rates, clock::now());
+        let core = Core::new(firings, requests, &config.rates, shared.clock.now());
         let (events, tasks) = (Events::new(events), TaskTracker::new());
         let (connects, connected_at) = (shared.connection().1, Instant::now());
         Self { core, events, received, tasks, shared, connects, connected_at, sees_since: None }
@@ -68,7 +67,7 @@ impl Engine {
                 tokio::task::yield_now().await;
                 continue;
             }
-            let sleep = clock::sleep_until(self.core.next());
+            let sleep = self.shared.clock.sleep_until(self.core.next());
             tokio::select! {
                 () = stop.cancelled() => {}
                 Some(event) = self.received.recv() => came.push(event),
@@ -83,8 +82,11 @@ impl Engine {
 
     fn step(&mut self, events: impl IntoIterator<Item = Event<Armed>>) {
         let standing = self.standing();
-        let actions =
-            self.core.step(standing.into_iter().chain(events), clock::now(), &*self.shared);
+        let actions = self.core.step(
+            standing.into_iter().chain(events),
+            self.shared.clock.now(),
+            &*self.shared,
+        );
         actions.into_iter().for_each(|action| self.start(action));
         self.say_load();
     }
@@ -96,7 +98,7 @@ impl Engine {
         if std::mem::replace(&mut self.connects, connects) != connects {
             self.connected_at = Instant::now();
         }
-        let hears = is_connected && self.shared.members.hears() && clock::is_sure();
+        let hears = is_connected && self.shared.members.hears() && self.shared.clock.is_sure();
         // Read last: then it belongs to the hearing, or to a later one.
         let since = self.shared.members.hears_since().map(|since| since.max(self.connected_at));
         let since = since.filter(|since| self.shared.index.is_fresh_since(*since));
@@ -186,7 +188,7 @@ impl Engine {
     /// Waits for claims that are being written, and acts on those that were made ahead of their time.
     async fn finish_claiming(&mut self, deadline: Instant) {
         while !self.core.is_quiet() {
-            let sleep = clock::sleep_until(self.core.next());
+            let sleep = self.shared.clock.sleep_until(self.core.next());
             tokio::select! {
                 () = tokio::time::sleep_until(deadline) => return,
                 () = tokio::time::sleep(sleep) => self.step([]),

@@ -16,7 +16,6 @@ use super::core::{self, Claiming, Done, Event, Lane};
 use super::execute::Prepared;
 use super::urgency::Urgent;
 use super::{Shared, execute, finish};
-use crate::clock;
 use crate::failpoint::failpoint;
 use crate::schedule::Attempt;
 
@@ -153,7 +152,7 @@ pub(crate) async fn work(
         Claimed::Nothing => held.free(),
         Claimed::Later => held.events.send(Event::Back(held.id, done)),
         Claimed::Accepted(accepted) => {
-            let (now, events) = (clock::now(), held.events.clone());
+            let (now, events) = (shared.clock.now(), held.events.clone());
             let _ours = Ours { shared: &shared, events: &events, accepted: &accepted };
             arm(&shared, &accepted, now, &events);
             held.free();

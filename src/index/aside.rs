@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Index, schedule_id};
-use crate::clock;
 use crate::jetstream::names::SCHEDULE_KEY_PREFIX;
 
 /// A record that could not be read: somebody wrote it by hand.
@@ -86,10 +85,10 @@ impl Index {
     }
 
     /// Notes that schedules vanished from the bucket.
-    pub fn note_vanished(&self, schedules: usize) {
+    pub fn note_vanished(&self, schedules: usize, at: DateTime<Utc>) {
         self.write(|state| {
             let before = state.vanished.map_or(0, |vanished| vanished.schedules);
-            state.vanished = Some(Vanished { schedules: before + schedules, at: clock::now() });
+            state.vanished = Some(Vanished { schedules: before + schedules, at });
         });
     }
 

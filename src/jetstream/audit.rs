@@ -18,6 +18,7 @@ use super::event::{Event, policy};
 use super::names;
 use super::publish::{Earlier, Fate, Publishing, Sent, until_known};
 use super::writes::{Place, Writes};
+use crate::clock::Clock;
 use crate::schedule::Change;
 
 /// The audit stream.
@@ -25,6 +26,7 @@ use crate::schedule::Change;
 pub struct Audit {
     js: jetstream::Context,
     writes: Arc<Writes>,
+    clock: Clock,
 }
 
 /// A change on its way.
@@ -34,12 +36,13 @@ struct Announcing<'a> {
     event: Event<'a>,
     body: Bytes,
     is_bare: bool,
+    clock: &'a Clock,
 }
 
 impl Audit {
     /// The audit behind `js`; how writing to it goes is noted in `writes`.
-    pub(crate) fn new(js: jetstream::Context, writes: Arc<Writes>) -> Self {
-        Self { js, writes }
+    pub(crate) fn new(js: jetstream::Context, writes: Arc<Writes>, clock: Clock) -> Self {
+        Self { js, writes, clock }
     }
 
     /// Announces a change; returns once the stream has it, however long that takes, or refuses even that
@@ -52,6 +55,7 @@ impl Audit {
             event: Event::new(&self.js, &self.writes, Place::Audit, subject),
             body: body(change),
             is_bare: false,
+            clock: &self.clock,
         };
         let known = until_known(&mut announcing, policy(None)).await;
         if let Ok(known) = known
@@ -70,6 +74,10 @@ fn body(change: &Change) -> Bytes {
 
 impl Publishing for Announcing<'_> {
     type Place = ();
+
+    fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
 
     fn is_connected(&self) -> bool {
         self.event.is_connected()

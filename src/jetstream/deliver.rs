@@ -39,6 +39,7 @@ use super::lines::Lines;
 use super::names;
 use super::publish::{Earlier, Fate, Known, Policy, Publishing, Sent, TrustLost, until_known};
 use super::route::{Route, Routes};
+use crate::clock::Clock;
 use crate::execution::{ErrorType, Execution, Outcome};
 use crate::schedule::{DeliveryMode, Payload, Schedule};
 
@@ -83,6 +84,7 @@ struct Parts {
     routes: Routes,
     lines: Lines,
     gates: Gates,
+    clock: Clock,
 }
 
 /// Whether what is published to a target is kept, as far as NATS says.
@@ -118,6 +120,10 @@ struct ToTarget<'a> {
 
 impl Publishing for ToTarget<'_> {
     type Place = Pass;
+
+    fn now(&self) -> DateTime<Utc> {
+        self.delivery.clock.now()
+    }
 
     fn is_connected(&self) -> bool {
         self.delivery.inbox.is_connected()
@@ -159,11 +165,12 @@ impl Delivery {
         js: jetstream::Context,
         answers: Answers,
         lines: Lines,
+        clock: Clock,
         stop: CancellationToken,
     ) -> Result<Self, SubscribeError> {
         let inbox = Arc::new(Inbox::open(js.client(), answers, stop).await?);
         let routes = Routes::new(js.clone(), Arc::clone(&inbox));
-        Ok(Self(Arc::new(Parts { js, inbox, routes, lines, gates: Gates::default() })))
+        Ok(Self(Arc::new(Parts { js, inbox, routes, lines, gates: Gates::default(), clock })))
     }
 
     /// The connection that commands are sent on.

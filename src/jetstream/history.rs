@@ -25,6 +25,7 @@ use tracing::{debug, info, warn};
 use super::audit::Audit;
 use super::names;
 use super::writes::Writes;
+use crate::clock::Clock;
 use crate::history_index::{HistoryIndex, Limits};
 use awaited::Awaited;
 pub use awaited::{MAX_WAITING, Waiter};
@@ -51,6 +52,7 @@ pub struct History {
     window_ms: Arc<AtomicU64>,
     audit: Audit,
     awaited: Arc<Awaited>,
+    clock: Clock,
 }
 
 impl History {
@@ -62,15 +64,16 @@ impl History {
     pub async fn open(
         js: jetstream::Context,
         writes: Arc<Writes>,
+        clock: Clock,
         stop: CancellationToken,
     ) -> Result<Self, jetstream::context::GetStreamError> {
         let stream = js.get_stream(names::EXECUTIONS_STREAM).await?;
         let index = HistoryIndex::new(limits(&stream.cached_info().config));
         let (sender, loaded) = state::channel(false);
-        let audit = Audit::new(js.clone(), Arc::clone(&writes));
+        let audit = Audit::new(js.clone(), Arc::clone(&writes), clock.clone());
         let (index, awaited) = (Arc::new(RwLock::new(index)), Awaited::new());
         let window_ms = Arc::default();
-        let history = Self { js, stream, index, loaded, writes, window_ms, audit, awaited };
+        let history = Self { js, stream, index, loaded, writes, window_ms, audit, awaited, clock };
         history.note_window(&history.stream.cached_info().config);
         tokio::spawn(history.clone().follow(sender, stop));
         Ok(history)

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::names;
 use super::provision::{STREAMS, StreamOptions, differences};
-use crate::clock::{self, Sample};
+use crate::clock::{Clock, Sample};
 
 /// Longest time that an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -49,7 +49,11 @@ struct Answer {
 }
 
 /// Looks once; takes as long as NATS, and a few seconds at most.
-pub async fn observe(js: &jetstream::Context, options: StreamOptions) -> Observation {
+pub async fn observe(
+    js: &jetstream::Context,
+    options: StreamOptions,
+    clock: &Clock,
+) -> Observation {
     let mut seen = Observation { round_trip: round_trip(js).await, ..Observation::default() };
     for (name, json) in STREAMS {
         let mut stream = Stream { name, exists: None, drift: Vec::new(), last_sequence: 0 };
@@ -87,7 +91,7 @@ pub async fn observe(js: &jetstream::Context, options: StreamOptions) -> Observa
                 }
                 // One clock for all: that of the leader that decides who may act.
                 if let Some(theirs) = ts.filter(|_| name == names::SCHEDULES_STREAM) {
-                    clock::hear(Sample { asked, answered, theirs });
+                    clock.hear(Sample { asked, answered, theirs });
                 }
             }
             Err(error) => seen.jetstream_error = Some(error.to_string()),

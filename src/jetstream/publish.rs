@@ -27,8 +27,6 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use tracing::debug;
 
-use crate::clock;
-
 /// How long a look at a standing condition may be put off by a wait.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -77,6 +75,9 @@ pub(crate) enum Earlier {
 pub(crate) trait Publishing: Sync {
     /// A place among those who ask one stream for something; given back when dropped.
     type Place: Send;
+
+    /// The time.
+    fn now(&self) -> DateTime<Utc>;
 
     /// Whether the connection is up.
     fn is_connected(&self) -> bool;
@@ -150,7 +151,7 @@ pub(crate) async fn until_known<T: Fn() -> bool + Sync>(
         if !connected_while(message, &trusted).await {
             return Err(TrustLost { maybe_sent });
         }
-        let (tried, tried_at) = (Instant::now(), clock::now());
+        let (tried, tried_at) = (Instant::now(), message.now());
         let sent = match try_once(message, since, &trusted).await {
             Ok(Tried::Sent(sent)) => sent,
             Ok(Tried::Found(fate)) => return known(fate),

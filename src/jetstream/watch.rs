@@ -23,7 +23,7 @@ use tracing::{debug, error, info, warn};
 
 use super::account::Account;
 use super::names;
-use crate::clock;
+use crate::clock::Clock;
 use crate::index::{Index, Shown};
 
 /// How often the watch is compared with the stream.
@@ -49,12 +49,14 @@ pub async fn follow(
     js: jetstream::Context,
     index: Arc<Index>,
     loaded: state::Sender<bool>,
+    clock: Clock,
     stop: CancellationToken,
 ) {
     let client = js.client();
     let mut follower = Follower {
         js,
         index,
+        clock,
         loaded,
         created: None,
         seen: 0,
@@ -80,6 +82,7 @@ pub async fn follow(
 struct Follower {
     js: jetstream::Context,
     index: Arc<Index>,
+    clock: Clock,
     loaded: state::Sender<bool>,
     /// When the stream that we last saw was created.
     created: Option<DateTime<Utc>>,
@@ -213,7 +216,7 @@ impl Follower {
     fn compare(&mut self, said: &mut Option<(State, Instant)>, shown: u64, differences: &mut u32) {
         if let Some((state, asked)) = said.take_if(|(state, _)| state.last_sequence <= shown) {
             self.index.is_fresh_at(asked);
-            let agrees = self.account.agrees(&state, clock::now());
+            let agrees = self.account.agrees(&state, self.clock.now());
             *differences = if agrees { 0 } else { *differences + 1 };
         }
     }
@@ -274,7 +277,7 @@ impl Follower {
         let was_cut_off = std::mem::take(&mut self.was_cut_off);
         if vanished > 0 && !was_cut_off {
             error!(vanished, "schedules are not in the bucket any more, and nobody deleted them");
-            self.index.note_vanished(vanished);
+            self.index.note_vanished(vanished, self.clock.now());
         }
         let (schedules, elapsed_ms) = (self.index.len(), started.elapsed().as_millis());
         info!(schedules, elapsed_ms, "schedules loaded");

@@ -14,6 +14,9 @@ use crate::stored::{Unknown, keeps_unknown};
 
 /// Ids that a record keeps: more changes than one schedule sees while somebody waits for an acknowledgement.
 const MAX_KEPT: usize = 32;
+/// Bytes of one, as JSON, and of the rest that the first change adds to a record.
+const ID: usize = 39;
+const FIELD: usize = 256;
 /// How much older than the latest change the others may be: longer than a writer tries.
 const KEPT_MS: u64 = 15 * 60 * 1000;
 
@@ -44,6 +47,12 @@ pub enum Fate {
 }
 
 impl Schedule {
+    /// Bytes by which the record grows until it remembers as many changes as it may.
+    pub(super) fn recent_growth(&self) -> usize {
+        let kept = self.recent.as_ref().map_or(0, |recent| recent.ids.len());
+        (MAX_KEPT - kept.min(MAX_KEPT)) * ID + if kept == 0 { FIELD } else { 0 }
+    }
+
     /// Counts a change that is about to be written.
     pub fn note_change(&mut self, id: Uuid) {
         let mut recent = self.recent.take().unwrap_or_default();

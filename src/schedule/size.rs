@@ -22,7 +22,7 @@ const GROWTH: usize = 512;
 const SHORT: usize = 400;
 const LEAST: usize = 80;
 /// Changes that are not announced yet for which there is always room.
-const FEW_CHANGES: usize = 16;
+const FEW_CHANGES: usize = 3;
 
 /// The sizes that a server allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,9 +107,25 @@ impl Room {
         }
         let mut least = new.clone();
         STEPS.iter().for_each(|step| step(&mut least));
-        let most = self.record().saturating_sub(GROWTH * new.attempts.len());
+        let growth = GROWTH * new.attempts.len() + new.recent_growth();
+        let most = self.record().saturating_sub(growth);
         let what = "the schedule with changes that are not announced yet";
         self.check(what, None, encode(&least).len(), most)
+    }
+
+    /// Whether a record in which occurrences are claimed leaves room for what is reported of all that is under way.
+    pub fn admits_claims(self, new: &Schedule) -> bool {
+        let most = self.record();
+        // Nearly always there is plenty, and this is looked at for each firing.
+        if rough(new) <= most / 2 {
+            return true;
+        }
+        let mut least = new.clone();
+        STEPS.iter().for_each(|step| step(&mut least));
+        // Half of what runs by hand leave is for occurrences, half for changes that come yet.
+        let changes = CHANGES.min(self.max_payload / 6) / 2;
+        let growth = GROWTH * new.attempts.len() + new.recent_growth();
+        encode(&least).len() + growth + changes <= most
     }
 
     /// Checks that a record to which an update added something for what is about to be sent leaves room for the
@@ -132,7 +148,9 @@ impl Room {
     /// Checks that a record can still be changed, its attempts claimed or cancelled.
     fn leaves_room(self, new: &Schedule) -> Result<(), TooLarge> {
         let changes = CHANGES.min(self.max_payload / 6);
-        let most = self.record().saturating_sub(changes + GROWTH * new.attempts.len());
+        let most = self
+            .record()
+            .saturating_sub(changes + GROWTH * new.attempts.len() + new.recent_growth());
         // Events can be made small.
         let bytes = encode(&Schedule { events: Vec::new(), ..new.clone() }).len();
         self.check("the schedule with what waits", None, bytes, most)
@@ -231,6 +249,18 @@ fn without_unused_payload(schedule: &mut Schedule) {
 /// The size of what users wrote.
 fn definition(schedule: &Schedule) -> usize {
     serde_json::to_vec(&*schedule.spec).map_or(0, |json| json.len())
+}
+
+/// About how large a record is, and no less than half of it.
+fn rough(schedule: &Schedule) -> usize {
+    let run = |attempt: &Attempt| {
+        let payload = attempt.manual.as_ref().and_then(|manual| manual.payload.as_ref());
+        payload.map_or(0, |payload| payload.as_str().len()) + 2048
+    };
+    let attempts: usize = schedule.attempts.iter().map(run).sum();
+    let events: usize = schedule.events.iter().map(|event| event.body.get().len() + 256).sum();
+    let payload = schedule.spec.command_payload.as_str().len();
+    payload + attempts + events + schedule.ended.len() * 512 + 8192
 }
 
 fn encode(schedule: &Schedule) -> Vec<u8> {

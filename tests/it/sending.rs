@@ -9,6 +9,7 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::stream;
 use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
+use nats_scheduler::clock::Clock;
 use nats_scheduler::dev::server::{RunningServer, ServerOptions};
 use nats_scheduler::execution::Execution;
 use nats_scheduler::jetstream::history::{History, Recorded};
@@ -212,7 +213,8 @@ async fn an_outcome_is_not_recorded_again_after_the_stream_forgot_its_id() {
     let execution: Execution = serde_json::from_slice(&stored[0].payload).unwrap();
     let stop = CancellationToken::new();
     let writes = Arc::new(Writes::default());
-    let history = History::open(nats.js.clone(), writes, stop.clone()).await.unwrap();
+    let history =
+        History::open(nats.js.clone(), writes, Clock::default(), stop.clone()).await.unwrap();
     // As a takeover does that did not see the outcome in time.
     assert_eq!(history.record(&execution).await, Recorded::Duplicate);
     assert_eq!(nats.count(HISTORY).await, stored.len() as u64);

@@ -46,7 +46,6 @@ use tracing::debug;
 use super::error::{ApiError, Code};
 use super::operations::{Access, Operation, operations};
 use super::{Api, Caller};
-use crate::clock;
 use crate::health::{Health, Phase};
 use crate::metrics::Metrics;
 use auth::Grant;
@@ -144,9 +143,9 @@ impl Http {
             query_kinds,
             openapi: openapi.to_string().into(),
             api: OnceLock::new(),
+            started_at: health.clock.now(),
             health,
             metrics,
-            started_at: clock::now(),
         })
     }
 

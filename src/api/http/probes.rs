@@ -17,7 +17,6 @@ use super::super::error::ApiError;
 use super::super::operations::{Access, Answer};
 use super::respond::{failure, marked, success};
 use super::{Http, request};
-use crate::clock;
 use crate::jetstream::writes::Place;
 use crate::metrics::{Format, Gauges, StreamGauges};
 
@@ -134,12 +133,12 @@ impl Http {
             schedules: api.map_or_else(HashMap::new, |api| api.index.counts()),
             queue_depth: load.waiting.load(Relaxed),
             timers: load.timers.load(Relaxed),
-            timer_lag: load.timer_lag(clock::now()),
+            timer_lag: load.timer_lag(health.clock.now()),
             armed: load.armed.load(Relaxed),
             active_executions: load.executions.load(Relaxed),
             in_flight: load.stages(),
             watch_lag: seen.watch_lag,
-            clock_offset: clock::host_offset().map(|(offset, _)| offset.as_seconds_f64()),
+            clock_offset: health.clock.host_offset().map(|(offset, _)| offset.as_seconds_f64()),
             nats_rtt: seen.nats.round_trip.map(|time| time.as_secs_f64()),
             nats_connected: health.is_connected(),
             ready: health.not_ready().is_none(),

@@ -18,7 +18,6 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::{Endpoint, QUEUE_GROUP};
-use crate::clock;
 use crate::jetstream::names;
 use crate::text::short;
 
@@ -117,7 +116,7 @@ struct StatsResponse {
 }
 
 impl Micro {
-    pub(super) fn new(instance: Uuid, endpoints: &[Endpoint]) -> Self {
+    pub(super) fn new(instance: Uuid, endpoints: &[Endpoint], started: DateTime<Utc>) -> Self {
         let about = |endpoint: &Endpoint| About {
             name: endpoint.name.clone(),
             subject: endpoint.subject.clone(),
@@ -125,7 +124,7 @@ impl Micro {
         };
         Self {
             id: instance.simple().to_string(),
-            started: clock::now(),
+            started,
             endpoints: endpoints.iter().map(about).collect(),
             stats: endpoints.iter().map(|_| Counters::default()).collect(),
         }

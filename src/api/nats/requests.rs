@@ -24,7 +24,6 @@ use tracing::{error, info, warn};
 use super::super::Api;
 use super::micro::{self, Micro};
 use super::{Endpoint, QUEUE_GROUP, answer, endpoints};
-use crate::clock;
 use crate::health::Health;
 use crate::jetstream::answers::Answers;
 use crate::jetstream::connect::{NatsConfig, connect};
@@ -63,7 +62,7 @@ impl Requests {
     /// If the connection is gone.
     pub async fn listen(api: Arc<Api>, client: Client) -> Result<Self, SubscribeError> {
         let endpoints: Arc<[Endpoint]> = endpoints().into();
-        let micro = Arc::new(Micro::new(api.instance, &endpoints));
+        let micro = Arc::new(Micro::new(api.instance, &endpoints, api.clock.now()));
         let heard = Heard::subscribe(client, &endpoints, &micro).await?;
         heard.tell(&api.health);
         info!(endpoints = endpoints.len(), "answering requests on cmd.scheduler.>");
@@ -164,7 +163,7 @@ impl Heard {
 
     /// Says that requests are heard from now on.
     fn tell(&self, health: &Health) {
-        health.load.set_unheard(clock::now());
+        health.load.set_unheard(health.clock.now());
         health.hears_requests(Some(self.client.clone()));
     }
 }
@@ -176,7 +175,7 @@ async fn note_silence(health: Arc<Health>) {
         tokio::time::sleep(LOOK).await;
         // A process that was suspended has heard nothing either.
         if !health.is_hearing() || began.elapsed() > LOOK * 3 {
-            health.load.set_unheard(clock::now());
+            health.load.set_unheard(health.clock.now());
         }
     }
 }

@@ -4,7 +4,6 @@ use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
 use super::super::error::{ApiError, Code};
-use crate::clock;
 use crate::execution::ExecutionStatus;
 use crate::moment::Moment as _;
 use crate::schedule::{Attempt, AttemptEvent, Cancel, Delivery, Ending, Phase, Refused, Report};
@@ -36,8 +35,9 @@ pub(super) fn apply(
     change: &Change,
     delivery: &Delivery,
     by: Uuid,
+    now: DateTime<Utc>,
 ) -> Result<bool, ApiError> {
-    let (id, now) = (attempt.execution_id, clock::now());
+    let id = attempt.execution_id;
     let event = match change {
         Change::Ends(report) => AttemptEvent::End { by, report: report.clone() },
         Change::Stops(cancel) => AttemptEvent::Stop { by, report: Box::new(cancel.report(now)) },

@@ -9,7 +9,6 @@ use uuid::Uuid;
 use super::super::error::{ApiError, Code};
 use super::super::reply::{Links, Reply};
 use super::super::{Api, Caller};
-use crate::clock;
 use crate::moment::Moment;
 use crate::schedule::{Backfill, ChangeKind, FieldFault, Schedule, ScheduleType, instant_field};
 use crate::stored::Unknown;
@@ -61,15 +60,15 @@ impl Api {
         caller: &Caller,
     ) -> Result<Reply<Backfilled>, ApiError> {
         let id = super::required_id(request.schedule_id)?;
-        let (from, to) = check_span(&request)?;
+        let (from, to) = check_span(&request, self.clock.now())?;
         let dry_run = request.dry_run.unwrap_or(false);
         let (schedule, _) = self.read_schedule(id).await?;
-        let occurrences = occurrences(&schedule, from, to, clock::now())?;
+        let occurrences = occurrences(&schedule, from, to, self.clock.now())?;
         let (first, last) = (occurrences.first().copied(), occurrences.last().copied());
         if let (Some(next), Some(until), false) = (first, last, dry_run) {
             let actor = caller.actor();
             let backfill = Backfill {
-                id: clock::new_id(),
+                id: self.clock.new_id(),
                 next,
                 until,
                 by: actor.clone(),
@@ -96,7 +95,10 @@ impl Api {
     }
 }
 
-fn check_span(request: &BackfillSchedule) -> Result<(DateTime<Utc>, DateTime<Utc>), ApiError> {
+fn check_span(
+    request: &BackfillSchedule,
+    now: DateTime<Utc>,
+) -> Result<(DateTime<Utc>, DateTime<Utc>), ApiError> {
     let mut faults = Vec::new();
     let mut fault = |field: &str, reason: &str| faults.push(FieldFault::new(field, reason));
     let (Some(from), Some(to)) = (request.from, request.to) else {
@@ -107,7 +109,7 @@ fn check_span(request: &BackfillSchedule) -> Result<(DateTime<Utc>, DateTime<Utc
         }
         return Err(faults.into());
     };
-    if to > clock::now() {
+    if to > now {
         fault("to", "must not be in the future");
     }
     if from > to {

@@ -18,7 +18,6 @@ use super::super::{Api, Caller};
 use super::filter::ScheduleFilter;
 use super::lifecycle::{check_reason, pause};
 use super::limit::SEEN_WITHIN;
-use crate::clock;
 use crate::index::Entry;
 use crate::schedule::{CreateSchedule, FieldFault, Schedule, Status, object_field, parse_fields};
 
@@ -382,8 +381,8 @@ impl Api {
                 return Err(ApiError::no_schedule(id));
             }
             match operation {
-                Operation::Pause => drop(pause(&mut schedule, clock::now(), reason, actor)?),
-                Operation::Resume => drop(self.resume(&mut schedule, clock::now(), actor)?),
+                Operation::Pause => drop(pause(&mut schedule, self.clock.now(), reason, actor)?),
+                Operation::Resume => drop(self.resume(&mut schedule, self.clock.now(), actor)?),
                 Operation::Delete => {}
             }
             return Ok(None);

@@ -6,7 +6,6 @@ use uuid::Uuid;
 use super::super::error::ApiError;
 use super::super::reply::{Reply, ScheduleView, Warning};
 use super::super::{Api, Caller, Checked};
-use crate::clock;
 use crate::jetstream::deliver::Kept;
 use crate::schedule::{
     Change, ChangeKind, CreateSchedule, DeliveryMode, FieldFault, Schedule, Status, new_schedule,
@@ -14,7 +13,7 @@ use crate::schedule::{
 
 impl Checked for CreateSchedule {
     fn faults(&self, api: &Api) -> Vec<FieldFault> {
-        let (id, now) = (clock::new_id(), clock::now());
+        let (id, now) = (api.clock.new_id(), api.clock.now());
         new_schedule(self, &api.rules, id, now, "unknown", "", api.writer())
             .err()
             .unwrap_or_default()
@@ -48,13 +47,13 @@ impl Api {
                 let sound = |text: &str| (1..=255).contains(&text.chars().count());
                 if !sound(key) || !sound(&created_by) {
                     // They are keys of the bucket.
-                    new(clock::new_id())?;
+                    new(self.clock.new_id())?;
                 }
                 let once = self.store_once(&created_by, key, &request, new).await?;
                 (once.schedule, once.revision, once.repeated)
             }
             None => {
-                let schedule = new(clock::new_id())?;
+                let schedule = new(self.clock.new_id())?;
                 self.check_after(&schedule).await?;
                 let (schedule, revision) = self.store_new(schedule, false).await?;
                 (schedule, revision, false)
@@ -87,7 +86,7 @@ impl Api {
         created_by: &str,
         caller: &Caller,
     ) -> Result<Schedule, ApiError> {
-        let (now, correlation_id) = (clock::now(), &caller.correlation_id);
+        let (now, correlation_id) = (self.clock.now(), &caller.correlation_id);
         let (mut schedule, _) =
             new_schedule(request, &self.rules, id, now, created_by, correlation_id, self.writer())?;
         schedule.trace = caller.trace;
@@ -101,7 +100,7 @@ impl Api {
         });
         let author = caller.author(created_by);
         let created =
-            Change::new(clock::new_id(), ChangeKind::Created, &schedule, author, now, details);
+            Change::new(self.clock.new_id(), ChangeKind::Created, &schedule, author, now, details);
         schedule.events.push(created);
         Ok(schedule)
     }

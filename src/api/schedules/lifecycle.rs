@@ -10,7 +10,6 @@ use super::super::change::Applied;
 use super::super::error::{ApiError, Code};
 use super::super::reply::{Links, Reply, ScheduleView};
 use super::super::{Api, Caller};
-use crate::clock;
 use crate::execution::Execution;
 use crate::plan::MAX_ATTEMPTS;
 use crate::schedule::{
@@ -144,7 +143,7 @@ impl Api {
             return Err(faults.into());
         }
         let id = super::required_id(request.schedule_id)?;
-        let execution_id = clock::new_id();
+        let execution_id = self.clock.new_id();
         let wait = self.wait_for(execution_id, wait_ms)?;
         let manual = Manual {
             payload,

@@ -31,7 +31,6 @@ use uuid::Uuid;
 
 use super::super::Api;
 use super::super::error::{ApiError, Code};
-use crate::clock;
 use crate::failpoint::failpoint;
 use crate::index::{Reservation, Unreadable, read_record};
 use crate::jetstream::WriteError;
@@ -255,7 +254,7 @@ impl Api {
         first: Option<u64>,
         unknown: &Unknown,
     ) -> Result<u64, WriteError> {
-        let (token, unknown) = (rand::random(), unknown.clone());
+        let (token, unknown) = (self.chance.number(), unknown.clone());
         let reservation = Reservation { schedule_id: id, token, first, unknown };
         let value = serde_json::to_vec(&reservation)
             .map(Bytes::from)
@@ -283,7 +282,7 @@ impl Api {
         if id == schedule.id {
             return Ok(Holder::Us(reserved));
         }
-        let age_ms = clock::now().timestamp_millis() - stored.written_at_ms;
+        let age_ms = self.clock.now().timestamp_millis() - stored.written_at_ms;
         let old = u128::try_from(age_ms).is_ok_and(|age| age > ORPHAN_AFTER.as_millis());
         let unused = if old { Holder::Orphan(reserved, id) } else { Holder::Pending };
         Ok(match self.store.read(&schedule_key(id)).await?.and_then(|stored| stored.value) {

@@ -23,7 +23,6 @@ use uuid::Uuid;
 use super::super::Api;
 use super::super::error::{ApiError, Code};
 use super::names::{PATIENCE, PAUSE};
-use crate::clock;
 use crate::failpoint::failpoint;
 use crate::jetstream::WriteError;
 use crate::jetstream::names::once_key;
@@ -66,7 +65,7 @@ impl Api {
         request: &CreateSchedule,
         make: impl Fn(Uuid) -> Result<Schedule, ApiError>,
     ) -> Result<Once, ApiError> {
-        let (memo_key, mine, hash) = (once_key(creator, key), clock::new_id(), hash(request));
+        let (memo_key, mine, hash) = (once_key(creator, key), self.clock.new_id(), hash(request));
         let deadline = Instant::now() + PATIENCE;
         loop {
             let stored = self.store.read(&memo_key).await?;

@@ -8,7 +8,6 @@ use uuid::Uuid;
 use super::super::error::ApiError;
 use super::super::reply::Reply;
 use super::super::{Api, Caller};
-use crate::clock;
 use crate::moment::Moment;
 use crate::schedule::{
     FieldFault, On, ScheduleType, Timing, TimingFields, instant_field, jitter, last_instant,
@@ -99,7 +98,7 @@ impl Api {
             dst_gap: request.dst_gap,
             dst_overlap: request.dst_overlap,
         };
-        let now = clock::now();
+        let now = self.clock.now();
         let (timing, trigger, had, from) = match request.schedule_id {
             Some(id) if fields == TimingFields::default() => self.timing_of(id, now).await?,
             Some(_) => {

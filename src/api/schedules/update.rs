@@ -7,7 +7,6 @@ use super::super::change::{Decision, Rewritten, Wish};
 use super::super::error::{ApiError, Code};
 use super::super::reply::{Reply, ScheduleView};
 use super::super::{Api, Caller, Checked};
-use crate::clock;
 use crate::schedule::{
     ChangeKind, FieldFault, Pins, Schedule, SkipCause, Status, TooLarge, UpdateSchedule,
     apply_update, differences,
@@ -19,7 +18,7 @@ impl Checked for UpdateSchedule {
             return Vec::new();
         };
         let mut schedule = Schedule::clone(&entry.schedule);
-        apply_update(self, &mut schedule, &api.rules, clock::now()).err().unwrap_or_default()
+        apply_update(self, &mut schedule, &api.rules, api.clock.now()).err().unwrap_or_default()
     }
 }
 

@@ -10,7 +10,6 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::super::Api;
-use crate::clock;
 use crate::plan::LEAD;
 use crate::schedule::Schedule;
 
@@ -26,7 +25,7 @@ impl Api {
 
     /// The same of what is claimed until some time.
     pub(super) async fn let_pass(&self, claimed_until: Option<DateTime<Utc>>) -> u64 {
-        let wait = wait(claimed_until, self.health.load.time_error(), clock::now());
+        let wait = wait(claimed_until, self.health.load.time_error(), self.clock.now());
         tokio::time::sleep(wait).await;
         u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
     }

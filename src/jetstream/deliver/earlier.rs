@@ -8,7 +8,6 @@ use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
 
 use super::ToTarget;
-use crate::clock;
 use crate::jetstream::names;
 use crate::jetstream::publish::Earlier;
 use crate::jetstream::route::Route;
@@ -35,7 +34,7 @@ impl ToTarget<'_> {
         if config.no_ack {
             return Earlier::NeverAcknowledged(config.name.clone());
         }
-        let age = (clock::now() - since).to_std().unwrap_or_default();
+        let age = (self.delivery.clock.now() - since).to_std().unwrap_or_default();
         if age < config.duplicate_window / 2 {
             return Earlier::Remembered;
         }

@@ -20,7 +20,6 @@ use tracing::{error, warn};
 
 use super::History;
 use super::headers::event_headers;
-use crate::clock;
 use crate::execution::{Execution, ExecutionStatus};
 use crate::jetstream::event::{Event, policy};
 use crate::jetstream::names;
@@ -112,6 +111,10 @@ fn encode(execution: &Execution) -> (HeaderMap, Bytes) {
 impl Publishing for Recording<'_> {
     type Place = ();
 
+    fn now(&self) -> DateTime<Utc> {
+        self.history.clock.now()
+    }
+
     fn is_connected(&self) -> bool {
         self.event.is_connected()
     }
@@ -122,7 +125,7 @@ impl Publishing for Recording<'_> {
 
     async fn search(&self, since: DateTime<Utc>) -> Earlier {
         // A second event that says no outcome changes nothing.
-        let age = (clock::now() - since).to_std().unwrap_or_default();
+        let age = (self.history.clock.now() - since).to_std().unwrap_or_default();
         if !self.execution.status.is_final() || age < self.history.remembered() {
             return Earlier::Remembered;
         }

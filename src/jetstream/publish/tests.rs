@@ -21,6 +21,10 @@ struct Script {
 impl Publishing for Script {
     type Place = ();
 
+    fn now(&self) -> DateTime<Utc> {
+        Utc::now()
+    }
+
     async fn enter(&self, _: &(impl Fn() -> bool + Sync)) -> Option<()> {
         Some(())
     }
@@ -72,7 +76,7 @@ const STORED: Sent = Sent::Stored { duplicate: false };
 #[tokio::test]
 async fn it_is_searched_before_every_try_after_one_of_unknown_fate() {
     let mut message = script([passing(), unknown(), unknown(), STORED]);
-    let before = clock::now();
+    let before = Utc::now();
     let known = until_known(&mut message, policy()).await.unwrap();
     assert_eq!(known, Known { fate: Fate::Stored { duplicate: false }, maybe_sent: true });
     let searched = message.searched.into_inner().unwrap();
@@ -83,7 +87,7 @@ async fn it_is_searched_before_every_try_after_one_of_unknown_fate() {
 
 #[tokio::test]
 async fn what_others_may_have_sent_is_searched_from_then_before_the_first_try() {
-    let since = clock::now() - chrono::Duration::hours(1);
+    let since = Utc::now() - chrono::Duration::hours(1);
     let mut message = Script::default();
     message.found.get_mut().unwrap().push_back(Earlier::Stored);
     let policy = Policy { since: Some(since), ..policy() };
@@ -98,7 +102,7 @@ async fn while_a_search_has_no_answer_nothing_is_sent() {
     let mut message = script([STORED]);
     let silent = || Earlier::Unknown("no answer".to_owned());
     message.found.get_mut().unwrap().extend([silent(), silent()]);
-    let policy = Policy { since: Some(clock::now()), ..policy() };
+    let policy = Policy { since: Some(Utc::now()), ..policy() };
     until_known(&mut message, policy).await.unwrap();
     assert_eq!((message.handed.into_inner(), message.failures), (1, 2));
 }
@@ -134,6 +138,10 @@ struct GoneAtHandOver(Script, AtomicUsize);
 
 impl Publishing for GoneAtHandOver {
     type Place = ();
+
+    fn now(&self) -> DateTime<Utc> {
+        Utc::now()
+    }
 
     async fn enter(&self, _: &(impl Fn() -> bool + Sync)) -> Option<()> {
         Some(())

@@ -245,7 +245,12 @@ proptest! {
             }
         }
         let room_left = 64 - record.attempts.len();
-        record.attempts.extend((0..occurrences).take(room_left).map(|n| claimed(Uuid::max(), n)));
+        for n in (0..occurrences).take(room_left) {
+            record.attempts.push(claimed(Uuid::max(), n));
+            if !room.admits_claims(&record) {
+                record.attempts.pop();
+            }
+        }
         // What is claimed keeps what an update replaces.
         let mut updated = record.clone();
         let spec = std::sync::Arc::make_mut(&mut updated.spec);
@@ -290,7 +295,12 @@ proptest! {
             }
         }
         let room_left = 64 - record.attempts.len();
-        record.attempts.extend((0..occurrences).take(room_left).map(|n| claimed(Uuid::max(), n)));
+        for n in (0..occurrences).take(room_left) {
+            record.attempts.push(claimed(Uuid::max(), n));
+            if !room.admits_claims(&record) {
+                record.attempts.pop();
+            }
+        }
         for _ in 0..changes {
             change(&mut record, ChangeKind::Paused, json!({ "reason": letter.repeat(500) }));
             if room.admits_change(&record).is_err() {
