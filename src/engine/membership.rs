@@ -29,7 +29,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::jetstream::connect::{Connection, Refusal};
+use crate::jetstream::connect::{Connection, Operation, Refusal};
 use crate::jetstream::names;
 use crate::load::Load;
 use hearing::Hearing;
@@ -61,6 +61,8 @@ struct View {
     /// Whether that is long enough for the silence of those never heard to count.
     settled: bool,
     hearing: Hearing,
+    /// Whether NATS refuses us our own inbox.
+    echoes_by_asking: bool,
     paths: Paths,
 }
 
@@ -91,7 +93,7 @@ impl Members {
         let paths = Paths::new(now);
         let (heard, settled) = (HashMap::new(), false);
         let hearing = Hearing::default();
-        let view = View { heard, listening: now, settled, hearing, paths };
+        let view = View { heard, listening: now, settled, hearing, echoes_by_asking: false, paths };
         Self {
             me,
             started_at: clock.now(),
@@ -197,9 +199,9 @@ impl Members {
         let mut refusals = connection.refusals();
         let mut tick = tokio::time::interval(HEARTBEAT);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let inbox = client.new_inbox();
+        let inbox = format!("{}.", client.new_inbox());
         let listening = async {
-            let echoes = subscribe(client, inbox.clone()).await;
+            let echoes = subscribe(client, format!("{inbox}*")).await;
             let present = subscribe(client, names::INSTANCE_WILDCARD.to_owned()).await;
             (echoes, present, subscribe(client, names::OLD_INSTANCE_WILDCARD.to_owned()).await)
         };
@@ -218,7 +220,7 @@ impl Members {
                     self.speak(client, &inbox, &mut present).await;
                 }
                 () = tokio::time::sleep_until(next_silent) => {}
-                Ok(refusal) = refusals.recv() => self.refused(&refusal),
+                Ok(refusal) = refusals.recv() => self.refused(&refusal, &inbox),
                 Some(echo) = echoes.next() => {
                     if self.hear_echo(&echo) && !self.left.is_cancelled() {
                         self.speak(client, &inbox, &mut present).await;
@@ -248,9 +250,20 @@ impl Members {
             self.beat_by(client, way, present).await;
         }
         if is_connected {
-            let number = self.write(|view| view.hearing.send(way.is_some(), now));
-            let _ = client.publish(inbox.to_owned(), number.to_string().into()).await;
+            self.echo(client, inbox, way.is_some()).await;
         }
+    }
+
+    /// Sends an echo. Where we may not publish to our own inbox, it is the answer to a question that we may ask.
+    async fn echo(&self, client: &Client, inbox: &str, is_behind_beat: bool) {
+        let (number, asks) = self.write(|view| {
+            (view.hearing.send(is_behind_beat, Instant::now()), view.echoes_by_asking)
+        });
+        let echo = format!("{inbox}{number}");
+        let _ = match asks {
+            true => client.publish_with_reply(names::SCHEDULES_INFO, echo, Bytes::new()).await,
+            false => client.publish(echo, Bytes::new()).await,
+        };
     }
 
     async fn beat_by(&self, client: &Client, way: &Way, present: &mut Subscriber) {
@@ -268,7 +281,7 @@ impl Members {
 
     /// Takes in an echo; true if more may be done than before.
     fn hear_echo(&self, echo: &Message) -> bool {
-        let number = std::str::from_utf8(&echo.payload).ok().and_then(|text| text.parse().ok());
+        let number = echo.subject.rsplit('.').next().and_then(|number| number.parse().ok());
         let Some(number) = number else { return false };
         let hears_again = self.write(|view| view.hearing.hear(number, Instant::now()));
         if hears_again {
@@ -324,8 +337,11 @@ impl Members {
         }
     }
 
-    fn refused(&self, refusal: &Refusal) {
+    fn refused(&self, refusal: &Refusal, inbox: &str) {
         let subject = refusal.subject.as_str();
+        if refusal.operation == Operation::Publish && subject.starts_with(inbox) {
+            self.write(|view| view.echoes_by_asking = true);
+        }
         if subject != names::INSTANCE_WILDCARD && subject != names::instance_subject(self.me) {
             return;
         }

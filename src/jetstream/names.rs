@@ -27,6 +27,8 @@ pub const COMMAND_WILDCARD: &str = "cmd.scheduler.>";
 pub const SCHEDULES_BUCKET: &str = "scheduler_schedules";
 /// The stream behind [`SCHEDULES_BUCKET`].
 pub const SCHEDULES_STREAM: &str = "KV_scheduler_schedules";
+/// The question for the state of [`SCHEDULES_STREAM`].
+pub const SCHEDULES_INFO: &str = "$JS.API.STREAM.INFO.KV_scheduler_schedules";
 /// The stream of executions.
 pub const EXECUTIONS_STREAM: &str = "SCHEDULER_EXECUTIONS";
 /// The stream of changes to schedules.

@@ -279,7 +279,11 @@ async fn targets_whose_stream_answers_nothing_cost_the_others_nothing() {
     let nats = Nats::bare().await;
     stream(&nats, "DEAD", "cmd.dead.>", json!({ "no_ack": true })).await;
     stream(&nats, "COMMANDS", "cmd.example.>", json!({})).await;
-    let _service = nats.service_with(&[("LOG_LEVEL", "warn,nats_scheduler::api::nats=info")]).await;
+    let settings = [
+        ("LOG_LEVEL", "warn,nats_scheduler::api::nats=info"),
+        ("MAX_SCHEDULES_PER_CREATOR", "2000"),
+    ];
+    let _service = nats.service_with(&settings).await;
     create_many(&nats, 50, |_| "cmd.example.beat".to_owned()).await;
     create_many(&nats, 1500, |n| format!("cmd.dead.{n}")).await;
     let since = Utc::now();
