@@ -9,6 +9,11 @@ pub(crate) fn failpoint(name: &str) {
     }
 }
 
+/// Panics if [`reached`].
+pub(crate) fn panic_at(name: &str) {
+    assert!(!reached(name), "told to panic at {name}");
+}
+
 /// Holds the thread up if [`reached`], until the file exists that `NATS_SCHEDULER_FAILPOINT_UNTIL` names.
 pub(crate) fn pause(name: &str) {
     if reached(name)

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::connection::State;
 use async_nats::{Client, jetstream};
+use bytes::Bytes;
 use chrono::TimeDelta;
 use tokio::sync::watch as state;
 use tokio_util::sync::CancellationToken;
@@ -141,6 +142,13 @@ impl Health {
     pub fn is_hearing(&self) -> bool {
         let requests = self.requests.read().unwrap_or_else(PoisonError::into_inner);
         requests.as_ref().is_some_and(|client| client.connection_state() == State::Connected)
+    }
+
+    /// Whether NATS answers over the connection over which requests come.
+    pub async fn asks_as_requests_come(&self) -> bool {
+        let client = self.requests.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(client) = client.filter(|_| self.is_hearing()) else { return false };
+        client.request(names::SCHEDULES_INFO, Bytes::new()).await.is_ok()
     }
 
     /// Why the instance is not ready, if it is not.

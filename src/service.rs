@@ -18,7 +18,7 @@ use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::membership::Members;
-use crate::engine::{Engine, Watched};
+use crate::engine::{Engine, Parts, Watched};
 use crate::health::Health;
 use crate::index::Index;
 use crate::jetstream::answers::Answers;
@@ -212,16 +212,8 @@ pub async fn serve(
         #[cfg(feature = "otlp")]
         spans: spans.clone(),
     };
-    let engine = Engine::new(
-        delivery,
-        store,
-        history,
-        index,
-        members,
-        config.engine,
-        watched,
-        (clock, chance),
-    );
+    let parts = Parts { delivery, store, history, index, members, clock, chance };
+    let engine = Engine::new(parts, config.engine, watched);
     let mut engine = tokio::spawn(engine.run(changes, stop.clone()));
     let requests = Requests::listen(Arc::clone(&api), for_requests.client).await?;
     let mut answering = tokio::spawn(requests.answer(config.nats, requests_name, stop.clone()));

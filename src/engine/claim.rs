@@ -74,7 +74,6 @@ pub(crate) enum Claimed {
 /// Folds `done` into the record of schedule `id`, decides what else is due, and
 /// writes the record, until a write is accepted or there is nothing to write.
 pub(crate) async fn claim(shared: &Shared, id: Uuid, done: &Done, claiming: Claiming) -> Claimed {
-    let deadline = Instant::now() + WRITE_DEADLINE;
     let (mut claiming, mut no_room) = (claiming, false);
     loop {
         let Some(entry) = shared.index.get(id) else {
@@ -103,7 +102,7 @@ pub(crate) async fn claim(shared: &Shared, id: Uuid, done: &Done, claiming: Clai
         let Plan { schedule, fire, recover, skip, finish, due } = plan;
         let schedule = Arc::new(schedule);
         let writing = shared.load.enter(Stage::Claiming);
-        let result = write(shared, &schedule, &entry, deadline).await;
+        let result = write(shared, &schedule, &entry).await;
         drop(writing);
         count(shared, &result, fire.len(), recover.len());
         match result {
@@ -139,7 +138,6 @@ async fn write(
     shared: &Shared,
     schedule: &Arc<Schedule>,
     entry: &Entry,
-    deadline: Instant,
 ) -> Result<Written, WriteError> {
     if schedule.is_over() {
         let (key, sent) = (names::schedule_key(schedule.id), Instant::now());
@@ -147,8 +145,18 @@ async fn write(
         shared.index.apply(&key, revision, None);
         return Ok(Written { revision, sent });
     }
-    let written = shared.store.write(schedule, entry.revision, deadline).await?;
-    let (schedule, trigger) = (Arc::clone(schedule), Arc::clone(&entry.trigger));
+    rewrite(shared, entry, Arc::clone(schedule)).await
+}
+
+/// Writes a record that was decided from an entry, at its revision, and shows it to this instance.
+pub(super) async fn rewrite(
+    shared: &Shared,
+    entry: &Entry,
+    schedule: Arc<Schedule>,
+) -> Result<Written, WriteError> {
+    let deadline = Instant::now() + WRITE_DEADLINE;
+    let written = shared.store.write(&schedule, entry.revision, deadline).await?;
+    let trigger = Arc::clone(&entry.trigger);
     shared.index.insert(Entry { revision: written.revision, schedule, trigger });
     Ok(written)
 }

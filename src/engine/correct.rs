@@ -5,18 +5,17 @@
 //! attempts in the phase `corrected`, which are taken over like any that were reported.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tracing::warn;
 use uuid::Uuid;
 
 use super::Shared;
-use super::claim::catch_up;
+use super::claim::{catch_up, rewrite};
 use super::core::Sight as _;
 use crate::execution::ExecutionStatus;
 use crate::history_index::{Filter, Page};
-use crate::index::Entry;
 use crate::jetstream::WriteError;
 use crate::jetstream::history::QueryError;
 use crate::plan::ahead::{self, ActedAhead, MAX_AHEAD};
@@ -24,8 +23,6 @@ use crate::schedule::Schedule;
 
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(1);
-/// How long an unknown write is pursued.
-const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 /// Executions ahead of their time that are looked at, the latest.
 const LOOK: usize = 1000;
 
@@ -50,9 +47,9 @@ pub(crate) async fn correct(shared: &Shared, id: Uuid) {
         let me = shared.members.me();
         ahead::correct(&mut schedule, &entry.trigger, &acted, now, me);
         schedule.sign(shared.writer());
-        let deadline = Instant::now() + WRITE_DEADLINE;
-        match shared.store.write(&schedule, entry.revision, deadline).await {
-            Ok(written) => {
+        let schedule = Arc::new(schedule);
+        match rewrite(shared, &entry, Arc::clone(&schedule)).await {
+            Ok(_) => {
                 shared.metrics.corrected();
                 warn!(
                     schedule_id = %id,
@@ -61,8 +58,6 @@ pub(crate) async fn correct(shared: &Shared, id: Uuid) {
                     acted_on_ahead = schedule.acted_ahead.len(),
                     "the times of this schedule lay ahead of the time: it is planned again from now"
                 );
-                let (schedule, trigger) = (Arc::new(schedule), Arc::clone(&entry.trigger));
-                shared.index.insert(Entry { revision: written.revision, schedule, trigger });
                 return;
             }
             Err(WriteError::Conflict) => {

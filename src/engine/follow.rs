@@ -7,7 +7,7 @@
 //! added again, and if that were missed its id would still be the same.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::future::join_all;
@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::Shared;
-use super::claim::catch_up;
+use super::claim::{catch_up, rewrite};
 use super::core::Sight as _;
 use crate::execution::{Claim, Execution};
 use crate::failpoint::failpoint;
@@ -32,8 +32,6 @@ use crate::stored::Unknown;
 const RETRY: Duration = Duration::from_millis(500);
 /// Pause before it is seen whether an instance of a newer version has told one that we may not.
 const LEFT: Duration = Duration::from_secs(2);
-/// How long an unknown write is pursued.
-const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Tells those that follow a schedule of what has ended; returns the executions of which all know.
 pub(crate) async fn follow(shared: &Shared, upstream: Uuid) -> Vec<Uuid> {
@@ -90,12 +88,15 @@ async fn add(shared: &Shared, dependent: Uuid, upstream: Uuid, ended: &EndedOccu
         let attempt = attempt(shared, &schedule, id, upstream, ended);
         let full = schedule.attempts.len() >= MAX_ATTEMPTS;
         if full || !has_room(shared, &schedule, &attempt) {
-            // The record has no room even to say that it is skipped: the history has.
-            let range = SkippedRange { cause: SkipCause::Limit, last: ended.at, count: 1 };
-            let claim = Claim { instance: shared.members.me(), revision: entry.revision };
-            let skipped = Execution::skipped(&schedule, &attempt, range, claim, shared.clock.now());
-            shared.history.record(&skipped).await;
-            return;
+            if let Some(claim) = fence(shared, &entry, schedule).await {
+                // The record has no room even to say that it is skipped: the history has.
+                let range = SkippedRange { cause: SkipCause::Limit, last: ended.at, count: 1 };
+                let (schedule, now) = (&entry.schedule, shared.clock.now());
+                let skipped = Execution::skipped(schedule, &attempt, range, claim, now);
+                shared.history.record(&skipped).await;
+                return;
+            }
+            continue;
         }
         if matches!(*attempt.phase, Phase::Waiting { .. }) {
             schedule.occurrence_count += 1;
@@ -103,12 +104,10 @@ async fn add(shared: &Shared, dependent: Uuid, upstream: Uuid, ended: &EndedOccu
         schedule.attempts.push(attempt);
         schedule.last_scheduled_for = schedule.last_scheduled_for.max(Some(ended.at));
         schedule.sign(shared.writer());
-        let deadline = Instant::now() + WRITE_DEADLINE;
-        match shared.store.write(&schedule, entry.revision, deadline).await {
-            Ok(written) => {
+        let schedule = Arc::new(schedule);
+        match rewrite(shared, &entry, Arc::clone(&schedule)).await {
+            Ok(_) => {
                 info!(schedule_id = %dependent, after = %upstream, execution_id = %id, "dependent schedule runs");
-                let (schedule, trigger) = (Arc::new(schedule), Arc::clone(&entry.trigger));
-                shared.index.insert(Entry { revision: written.revision, schedule, trigger });
                 return;
             }
             Err(WriteError::Conflict) => {
@@ -118,6 +117,24 @@ async fn add(shared: &Shared, dependent: Uuid, upstream: Uuid, ended: &EndedOccu
                 warn!(schedule_id = %dependent, %error, "dependent schedule not told; trying on");
                 tokio::time::sleep(RETRY).await;
             }
+        }
+    }
+}
+
+/// Writes a record as it is, so that nobody who decided from what it was can write any more; nothing if somebody
+/// was quicker, or it cannot be written now.
+async fn fence(shared: &Shared, entry: &Entry, mut schedule: Schedule) -> Option<Claim> {
+    schedule.sign(shared.writer());
+    match rewrite(shared, entry, Arc::new(schedule)).await {
+        Ok(written) => Some(Claim { instance: shared.members.me(), revision: written.revision }),
+        Err(WriteError::Conflict) => {
+            catch_up(shared, entry).await;
+            None
+        }
+        Err(error) => {
+            warn!(schedule_id = %entry.schedule.id, %error, "dependent schedule not told; trying on");
+            tokio::time::sleep(RETRY).await;
+            None
         }
     }
 }

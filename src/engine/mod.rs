@@ -50,10 +50,12 @@ mod announce;
 mod claim;
 mod core;
 mod correct;
-mod execute;
+mod dead_letter;
+mod deliver;
 mod finish;
 mod follow;
 pub mod membership;
+mod record;
 mod run;
 #[cfg(feature = "otlp")]
 mod spans;
@@ -110,6 +112,24 @@ pub struct EngineConfig {
     pub rates: Vec<(TargetPattern, f64)>,
     /// Targets that commands may go to: a record written by hand may name any.
     pub allowed_targets: Vec<TargetPattern>,
+}
+
+/// What the engine stands on.
+pub struct Parts {
+    /// Sends commands.
+    pub delivery: Delivery,
+    /// The bucket.
+    pub store: Store,
+    /// The history.
+    pub history: History,
+    /// The schedules in memory.
+    pub index: Arc<Index>,
+    /// The other instances.
+    pub members: Members,
+    /// What time it is.
+    pub clock: Clock,
+    /// What is drawn.
+    pub chance: Chance,
 }
 
 /// Where the engine says what it does.
@@ -272,16 +292,8 @@ impl Sight for Shared {
 
 impl Engine {
     /// An engine over what the other parts provide.
-    pub fn new(
-        delivery: Delivery,
-        store: Store,
-        history: History,
-        index: Arc<Index>,
-        members: Members,
-        config: EngineConfig,
-        watched: Watched,
-        (clock, chance): (Clock, Chance),
-    ) -> Self {
+    pub fn new(parts: Parts, config: EngineConfig, watched: Watched) -> Self {
+        let Parts { delivery, store, history, index, members, clock, chance } = parts;
         Self::over(Arc::new(Shared {
             js: delivery.js().clone(),
             clock,

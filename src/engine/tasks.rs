@@ -13,9 +13,9 @@ use uuid::Uuid;
 
 use super::claim::{Accepted, Claimed, claim};
 use super::core::{self, Claiming, Done, Event, Lane};
-use super::execute::Prepared;
+use super::deliver::Prepared;
 use super::urgency::Urgent;
-use super::{Shared, execute, finish};
+use super::{Shared, deliver, finish, record};
 use crate::failpoint::failpoint;
 use crate::schedule::Attempt;
 
@@ -165,7 +165,7 @@ pub(crate) async fn work(
 /// that a core that drains has heard of all of them.
 fn arm(shared: &Shared, accepted: &Arc<Accepted>, now: DateTime<Utc>, events: &Events) {
     for (attempt, recovered) in accepted.attempts().filter(|(a, _)| accepted.due_at(a) > now) {
-        let prepared = execute::prepare(shared, accepted, attempt);
+        let prepared = deliver::prepare(shared, accepted, attempt);
         let (due, priority) = (accepted.due_at(attempt), accepted.schedule.spec.priority);
         let execution = attempt.execution_id;
         let (accepted, attempt) = (Arc::clone(accepted), attempt.clone());
@@ -191,7 +191,7 @@ async fn make_due(
         [] if quiet => {}
         // By far the most frequent: one attempt.
         [(attempt, recovered)] if quiet => {
-            let prepared = execute::prepare(shared, accepted, attempt);
+            let prepared = deliver::prepare(shared, accepted, attempt);
             let making = make(shared, accepted, attempt, prepared, *recovered, events, urgent);
             within_permit(shared, accepted, permit, making).await;
         }
@@ -200,14 +200,14 @@ async fn make_due(
                 events.send(Event::Ended(finish::finish(shared, accepted, attempt).await));
             }));
             let skips = join_all(accepted.skip.iter().map(|(attempt, range)| async {
-                let skipped = execute::skip(shared, accepted, attempt, *range).await;
+                let skipped = record::skip(shared, accepted, attempt, *range).await;
                 events.send(Event::Ended(skipped));
             }));
             let lane = permit.lane;
             let making = async {
                 drop(urgent);
                 let made = attempts.iter().map(|(attempt, recovered)| {
-                    let prepared = execute::prepare(shared, accepted, attempt);
+                    let prepared = deliver::prepare(shared, accepted, attempt);
                     make(shared, accepted, attempt, prepared, *recovered, events, None)
                 });
                 if lane == Lane::Fast {
@@ -272,7 +272,7 @@ async fn make(
     events: &Events,
     urgent: Option<Urgent>,
 ) {
-    match execute::attempt(shared, accepted, attempt, prepared, recovered, urgent).await {
+    match deliver::attempt(shared, accepted, attempt, prepared, recovered, urgent).await {
         Some(ended) => events.send(Event::Ended(ended)),
         None => let_go(shared, accepted, attempt, events),
     }

@@ -87,6 +87,20 @@ struct Parts {
     clock: Clock,
 }
 
+/// What became of a command.
+pub struct Delivered {
+    /// For its execution.
+    pub outcome: Outcome,
+    /// Whether its stream had it before this was sent.
+    pub was_there: bool,
+}
+
+impl From<Outcome> for Delivered {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, was_there: false }
+    }
+}
+
 /// Whether what is published to a target is kept, as far as NATS says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
@@ -209,7 +223,7 @@ impl Delivery {
         command: Command,
         earlier: bool,
         trusted: impl Fn() -> bool + Sync,
-    ) -> Result<Outcome, TrustLost> {
+    ) -> Result<Delivered, TrustLost> {
         let subject = &execution.command_sent;
         match how.mode {
             DeliveryMode::Publish | DeliveryMode::Job => {
@@ -224,8 +238,10 @@ impl Delivery {
                 };
                 self.publish(publication, trusted).await
             }
-            DeliveryMode::Request => Box::pin(self.request(how, subject, command, &trusted)).await,
-            DeliveryMode::Core => Box::pin(self.core(subject, command, &trusted)).await,
+            DeliveryMode::Request => {
+                Ok(Box::pin(self.request(how, subject, command, &trusted)).await?.into())
+            }
+            DeliveryMode::Core => Ok(Box::pin(self.core(subject, command, &trusted)).await?.into()),
         }
     }
 
@@ -237,7 +253,7 @@ impl Delivery {
         &self,
         publication: Publication<'_>,
         trusted: impl Fn() -> bool + Sync,
-    ) -> Result<Outcome, TrustLost> {
+    ) -> Result<Delivered, TrustLost> {
         let policy = Policy {
             trusted,
             since: publication.since,
@@ -247,7 +263,8 @@ impl Delivery {
         let awaited = self.0.inbox.await_for(publication.subject);
         let mut message = ToTarget { delivery: &self.0, publication: &publication, awaited };
         let known = until_known(&mut message, policy).await?;
-        Ok(outcome(publication.subject, known))
+        let was_there = matches!(known.fate, Fate::Stored { duplicate: true });
+        Ok(Delivered { outcome: outcome(publication.subject, known), was_there })
     }
 
     /// Whether NATS refuses us a subject under another name, if it has refused anything since.

@@ -36,6 +36,27 @@ async fn dies_at(point: &str, request: bool) {
     }
     let outcomes = nats.messages("SCHEDULER_EXECUTIONS").await;
     assert_eq!(outcomes.len(), 1, "{point}: one outcome");
+    // Who takes over what was sent does not know when that was.
+    let sent_at = &executions[0]["timings"]["sent_at"];
+    match (point, request) {
+        ("after_deliver", false) => assert!(sent_at.is_null(), "{sent_at}"),
+        ("before_claim" | "after_claim", _) => assert!(sent_at.is_string(), "{sent_at}"),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn a_panic_while_an_attempt_is_made_costs_that_try_and_leaves_nothing_running() {
+    let nats = Nats::start().await;
+    let _service = nats.service_with(&[("NATS_SCHEDULER_FAILPOINT", "while_making:2")]).await;
+    let ids = nats.create_beats(3, "cmd.example.panics").await;
+    nats.wait_count("COMMANDS", 15).await;
+    check_ledgers(&nats, &ids).await;
+    wait_for("nothing to be running", || async {
+        let running = nats.ask("execution.running", json!({})).await;
+        running.as_array().unwrap().is_empty().then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

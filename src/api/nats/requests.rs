@@ -34,6 +34,8 @@ const MAX_CONCURRENT: usize = 256;
 const LASTING: Duration = Duration::from_secs(10);
 /// Pause before another connection.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long an answer may take over a connection that is not stuck.
+const PROMPT: Duration = Duration::from_millis(500);
 /// How often it is looked whether requests are heard.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -168,13 +170,15 @@ impl Heard {
     }
 }
 
-/// Notes while requests are not heard: workers report by requests, and then their silence is ours.
+/// Notes while requests are not heard: workers report by requests, and then their silence is ours. A connection
+/// that is up may be stuck, so a question over it has to be answered promptly.
 async fn note_silence(health: Arc<Health>) {
     loop {
         let began = Instant::now();
         tokio::time::sleep(LOOK).await;
+        let is_answered = tokio::time::timeout(PROMPT, health.asks_as_requests_come()).await;
         // A process that was suspended has heard nothing either.
-        if !health.is_hearing() || began.elapsed() > LOOK * 3 {
+        if is_answered != Ok(true) || began.elapsed() > LOOK * 3 {
             health.load.set_unheard(health.clock.now());
         }
     }

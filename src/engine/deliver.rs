@@ -1,0 +1,193 @@
+//! Delivering under a claim, while it is trusted.
+
+use chrono::{DateTime, Utc};
+use tracing::{info, warn};
+
+use super::claim::Accepted;
+use super::urgency::Urgent;
+use super::{Shared, dead_letter, record};
+use crate::execution::{Claim, ErrorType, Execution, Outcome, payload};
+use crate::failpoint::{failpoint, panic_at};
+use crate::jetstream::deliver::{Command, Delivered};
+use crate::jetstream::publish::TrustLost;
+use crate::load::Stage;
+use crate::metrics::{Lock, LockFailure};
+use crate::schedule::{Attempt, Cancel, DeliveryMode, Phase, Sends};
+
+/// An attempt whose command is ready to be sent: what can be done before it is due has been.
+pub(crate) struct Prepared {
+    execution: Box<Execution>,
+    command: Command,
+}
+
+/// Prepares an attempt under an accepted claim.
+pub(crate) fn prepare(shared: &Shared, accepted: &Accepted, attempt: &Attempt) -> Prepared {
+    let schedule = &accepted.schedule;
+    let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
+    let mut execution = Box::new(Execution::started(schedule, attempt, claim, shared.clock.now()));
+    execution.timings.due_at = Some(accepted.due_at(attempt));
+    if let Phase::Claimed { at, .. } = *attempt.phase {
+        execution.timings.claimed_at = Some(at);
+    }
+    let token = attempt.token.as_deref();
+    let command = Command::new(schedule, &execution, &payload(schedule, attempt), token);
+    Prepared { execution, command }
+}
+
+/// Makes one attempt under an accepted claim; returns its final event, which is in the history.
+///
+/// `None` if the claim may no longer be trusted: the attempt is then claimed again.
+pub(crate) async fn attempt(
+    shared: &Shared,
+    accepted: &Accepted,
+    attempt: &Attempt,
+    prepared: Prepared,
+    recovered: bool,
+    urgent: Option<Urgent>,
+) -> Option<Box<Execution>> {
+    let schedule = &accepted.schedule;
+    if recovered && let Some(outcome) = Box::pin(record::known_outcome(shared, attempt)).await {
+        info!(execution_id = %attempt.execution_id, "outcome found in the history");
+        Box::pin(dead_letter::deliver(shared, schedule, attempt, &outcome, true)).await;
+        return Some(Box::new(outcome));
+    }
+    let lock = if recovered { Lock::Takeover } else { Lock::Claim };
+    if !shared.trusts(accepted, attempt) {
+        return expired(shared, attempt, lock, recovered);
+    }
+    let Prepared { mut execution, command } = prepared;
+    // A command that may have been sent by others may have been sent since their claim.
+    let began = match *attempt.phase {
+        Phase::Claimed { at, .. } if recovered => at,
+        _ => shared.clock.now(),
+    };
+    (execution.started_at, execution.time) = (Some(began), began);
+    failpoint("after_claim");
+    panic_at("while_making");
+    let outcome = run(shared, accepted, attempt, &mut execution, command, recovered).await;
+    drop(urgent);
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(TrustLost { maybe_sent }) => return expired(shared, attempt, lock, maybe_sent),
+    };
+    failpoint("after_deliver");
+    let now = shared.clock.now();
+    let acknowledged = match schedule.sends(attempt).delivery.mode {
+        DeliveryMode::Publish => matches!(outcome, Outcome::Success { .. }),
+        DeliveryMode::Job => matches!(outcome, Outcome::HandedOver),
+        DeliveryMode::Request | DeliveryMode::Core => false,
+    };
+    execution.timings.acknowledged_at = acknowledged.then_some(now);
+    execution.end(outcome, now);
+    shared.urgency.quiet().await;
+    let ended = record::conclude(shared, schedule, attempt, execution).await;
+    shared.metrics.claim_held(lock, accepted.written.sent.elapsed());
+    Some(ended)
+}
+
+/// Lets go of an attempt whose claim may no longer be trusted.
+fn expired(
+    shared: &Shared,
+    attempt: &Attempt,
+    lock: Lock,
+    maybe_sent: bool,
+) -> Option<Box<Execution>> {
+    shared.metrics.claim_failed(lock, LockFailure::Expired);
+    warn!(execution_id = %attempt.execution_id, maybe_sent, "claim not trusted any more; claiming again");
+    None
+}
+
+/// Sends the command, unless its target is not allowed, and notes when.
+async fn run(
+    shared: &Shared,
+    accepted: &Accepted,
+    attempt: &Attempt,
+    execution: &mut Execution,
+    command: Command,
+    earlier: bool,
+) -> Result<Outcome, TrustLost> {
+    let schedule = &accepted.schedule;
+    let Sends { target, delivery: how, .. } = schedule.sends(attempt);
+    if !shared.config.allowed_targets.iter().any(|pattern| pattern.allows(target)) {
+        let text = format!("{} is not in the allow-list", target.as_str());
+        return Ok(Outcome::failed(ErrorType::NotAllowed, text));
+    }
+    // What another instance has sent was sent then.
+    let first = if earlier { Box::pin(first_sent(shared, attempt)).await } else { None };
+    execution.timings.sent_at = first.or_else(|| Some(shared.clock.now()));
+    let stage = match how.mode {
+        DeliveryMode::Request => Stage::WaitingReply,
+        DeliveryMode::Publish | DeliveryMode::Job | DeliveryMode::Core => Stage::Delivering,
+    };
+    let in_stage = shared.load.enter(stage);
+    let delivered = deliver(shared, accepted, attempt, execution, command, earlier).await?;
+    drop(in_stage);
+    if earlier && delivered.was_there {
+        execution.timings.sent_at = first;
+    } else if first.is_none() {
+        let due_and_sent = execution.timings.due_at.zip(execution.timings.sent_at);
+        let lateness = due_and_sent.and_then(|(due, sent)| (sent - due).to_std().ok());
+        shared.metrics.sent(schedule.spec.timing.schedule_type, lateness.unwrap_or_default());
+    }
+    Ok(delivered.outcome)
+}
+
+/// Delivers the command, and waits for what becomes of it as long as it is not to be stopped.
+async fn deliver(
+    shared: &Shared,
+    accepted: &Accepted,
+    attempt: &Attempt,
+    execution: &Execution,
+    command: Command,
+    earlier: bool,
+) -> Result<Delivered, TrustLost> {
+    let how = accepted.schedule.sends(attempt).delivery;
+    let trusted = || shared.trusts(accepted, attempt);
+    let delivery = shared.delivery.deliver(how, execution, command, earlier, trusted);
+    Ok(match how.mode {
+        DeliveryMode::Publish | DeliveryMode::Core => delivery.await?,
+        // Only these take long enough for anybody to see them running.
+        DeliveryMode::Request if cancel(shared, execution).is_some() => {
+            cancelled(shared, execution).into()
+        }
+        DeliveryMode::Request => {
+            let stopped = shared.stopped(execution.id);
+            let (delivered, _) = tokio::try_join!(
+                async {
+                    tokio::select! {
+                        delivered = delivery => delivered,
+                        () = stopped.cancelled() => Ok(cancelled(shared, execution).into()),
+                    }
+                },
+                // What is not sent need not be known to have been begun.
+                async { Ok(shared.history.record(execution).await) }
+            )?;
+            delivered
+        }
+        DeliveryMode::Job => match delivery.await? {
+            Delivered { outcome: Outcome::Success { .. }, was_there } => {
+                Delivered { outcome: Outcome::HandedOver, was_there }
+            }
+            delivered => delivered,
+        },
+    })
+}
+
+/// When another instance has sent the command of an attempt that was taken over, as far as it said so.
+async fn first_sent(shared: &Shared, attempt: &Attempt) -> Option<DateTime<Utc>> {
+    shared.history.get(attempt.execution_id).await.ok().flatten()?.timings.sent_at
+}
+
+/// The wish that an execution be stopped, as its record says.
+fn cancel(shared: &Shared, execution: &Execution) -> Option<Cancel> {
+    let entry = shared.index.get(execution.schedule_id)?;
+    let mut attempts = entry.schedule.attempts.iter();
+    attempts.find(|attempt| attempt.execution_id == execution.id)?.cancel.as_deref().cloned()
+}
+
+/// The end of an execution that is to be stopped.
+fn cancelled(shared: &Shared, execution: &Execution) -> Outcome {
+    let cancel = cancel(shared, execution);
+    let (by, reason) = cancel.map_or((None, None), |cancel| (Some(cancel.by), cancel.reason));
+    Outcome::Cancelled { by, reason }
+}

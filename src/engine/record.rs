@@ -1,0 +1,188 @@
+//! Recording what came of an attempt, and what follows from it: a retry, a dead letter, counters, a span.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tracing::{info, warn};
+
+use super::claim::Accepted;
+use super::{Shared, dead_letter};
+use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus};
+use crate::failpoint::failpoint;
+use crate::jetstream::history::Recorded;
+use crate::load::Stage;
+use crate::plan::retry_at;
+use crate::schedule::{Attempt, Phase, Schedule, ScheduleType, Status};
+
+/// Records an event of an execution that says what came of it, with what follows from a failure.
+pub(super) async fn conclude(
+    shared: &Shared,
+    schedule: &Schedule,
+    attempt: &Attempt,
+    mut execution: Box<Execution>,
+) -> Box<Execution> {
+    execution.retry_at = retry(shared, schedule, attempt, &execution);
+    execution.will_retry = execution.retry_at.is_some();
+    let ended = record(shared, schedule, attempt, execution).await;
+    failpoint("after_record");
+    if ended.status == ExecutionStatus::Failed {
+        Box::pin(dead_letter::deliver(shared, schedule, attempt, &ended, false)).await;
+    }
+    log(&ended);
+    ended
+}
+
+/// When a failed attempt is made again, by the record as it is now; by that which it was `claimed` under
+/// where the record is left to newer versions since.
+fn retry(
+    shared: &Shared,
+    claimed: &Schedule,
+    attempt: &Attempt,
+    ended: &Execution,
+) -> Option<DateTime<Utc>> {
+    let final_error = ended.uncertain
+        || ended.error_type == Some(ErrorType::NotAllowed)
+        || matches!(&*attempt.phase, Phase::Reported { report, .. } if report.is_final);
+    if ended.status != ExecutionStatus::Failed || final_error {
+        return None;
+    }
+    let entry = shared.index.get(ended.schedule_id);
+    let schedule = match &entry {
+        Some(entry) => &*entry.schedule,
+        None if shared.index.is_left(ended.schedule_id) => claimed,
+        None => return None,
+    };
+    if schedule.status == Status::Deleted {
+        return None;
+    }
+    let error_type = ended.error_type.as_ref().map(ErrorType::as_str);
+    retry_at(schedule, attempt.number, ended.id, error_type, ended.time)
+}
+
+/// Writes an outcome to the history; returns the outcome that counts. That is the first one written
+/// for the execution, which is another instance's where we and it both acted.
+pub(super) async fn record(
+    shared: &Shared,
+    schedule: &Schedule,
+    attempt: &Attempt,
+    ended: Box<Execution>,
+) -> Box<Execution> {
+    let recording = shared.load.enter(Stage::Recording);
+    let recorded = shared.history.record(&ended).await;
+    drop(recording);
+    match recorded {
+        Recorded::New | Recorded::Lost => {
+            tell(shared, schedule, attempt, &ended);
+            ended
+        }
+        Recorded::Duplicate => {
+            let known = Box::pin(known_outcome(shared, attempt)).await;
+            // Ours, whose acknowledgement was lost.
+            let is_ours = known.as_ref().is_some_and(|known| known.lock_id == ended.lock_id);
+            if is_ours && ended.status.is_final() {
+                tell(shared, schedule, attempt, &ended);
+            }
+            known.map_or(ended, Box::new)
+        }
+    }
+}
+
+/// Counts an outcome, and makes a span of it.
+fn tell(shared: &Shared, schedule: &Schedule, attempt: &Attempt, ended: &Execution) {
+    count(shared, schedule.spec.timing.schedule_type, ended);
+    #[cfg(feature = "otlp")]
+    if let Some(exporter) = &shared.spans
+        && let Some(span) = super::spans::span(schedule, attempt, ended)
+    {
+        exporter.export(span);
+    }
+    #[cfg(not(feature = "otlp"))]
+    let _ = attempt;
+}
+
+/// Counts an outcome, once for all instances: who wrote it counts it.
+fn count(shared: &Shared, kind: ScheduleType, ended: &Execution) {
+    // What it corrects was counted when it was skipped, and counters do not go back.
+    if ended.status == ExecutionStatus::Corrected {
+        return;
+    }
+    if let Some(range) = ended.skipped {
+        shared.metrics.skipped(kind, range.cause, range.count);
+        return;
+    }
+    let duration = ended.duration_ms.and_then(|ms| u64::try_from(ms).ok());
+    shared.metrics.ended(kind, ended.status, duration.map(Duration::from_millis));
+    if ended.will_retry {
+        shared.metrics.retried(kind, ended.attempt_number + 1);
+    }
+}
+
+/// Writes a skipped occurrence to the history.
+pub(crate) async fn skip(
+    shared: &Shared,
+    accepted: &Accepted,
+    attempt: &Attempt,
+    range: crate::schedule::SkippedRange,
+) -> Box<Execution> {
+    let schedule = &accepted.schedule;
+    let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
+    let skipped = Box::new(Execution::skipped(schedule, attempt, range, claim, shared.clock.now()));
+    failpoint("after_skip");
+    let skipped = record(shared, schedule, attempt, skipped).await;
+    log(&skipped);
+    skipped
+}
+
+/// The outcome that an attempt's former instance recorded, if it got so far.
+pub(super) async fn known_outcome(shared: &Shared, attempt: &Attempt) -> Option<Execution> {
+    loop {
+        match shared.history.outcome(attempt.execution_id).await {
+            Ok(outcome) => return outcome,
+            Err(error) => {
+                warn!(execution_id = %attempt.execution_id, %error, "waiting for the history");
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        }
+    }
+}
+
+fn log(execution: &Execution) {
+    let (execution_id, schedule_id) = (execution.id, execution.schedule_id);
+    let correlation_id = &execution.correlation_id;
+    match execution.status {
+        ExecutionStatus::Failed => warn!(
+            %execution_id,
+            %schedule_id,
+            correlation_id,
+            attempt = execution.attempt_number,
+            error_type = execution.error_type.as_ref().map(ErrorType::as_str),
+            error = execution.error_message,
+            retry_at = execution.retry_at.map(|at| at.to_rfc3339()),
+            "execution failed"
+        ),
+        ExecutionStatus::Skipped | ExecutionStatus::Corrected => info!(
+            %execution_id,
+            %schedule_id,
+            cause = execution.skipped.map(|range| range.cause.as_str()),
+            count = execution.skipped.map(|range| range.count),
+            "occurrences skipped"
+        ),
+        ExecutionStatus::Cancelled => info!(
+            %execution_id,
+            %schedule_id,
+            correlation_id,
+            reason = execution.error_message,
+            "execution cancelled"
+        ),
+        ExecutionStatus::Running => {
+            tracing::debug!(%execution_id, %schedule_id, correlation_id, "a worker has the command");
+        }
+        ExecutionStatus::Success => tracing::debug!(
+            %execution_id,
+            %schedule_id,
+            correlation_id,
+            duration_ms = execution.duration_ms,
+            "execution succeeded"
+        ),
+    }
+}
