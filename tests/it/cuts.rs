@@ -283,8 +283,9 @@ async fn the_reply_to_a_request_that_has_arrived_may_come_over_the_next_connecti
     nats.wait_ready(&service).await;
     let id = nats.create(slow("cmd.once.slow")).await;
     let request = requests.next().await.unwrap();
-    // Far longer than the round trip behind the request.
     let _other = nats.service().await;
+    // Far longer than the round trip behind the request.
+    tokio::time::sleep(Duration::from_millis(500)).await;
     proxy.cut();
     service.wait_log("connection to NATS lost").await;
     proxy.restore();

@@ -778,24 +778,21 @@ async fn too_many_requests_at_once_are_refused() {
     let nats = Nats::bare().await;
     let service = nats.service_with(&[("API_MAX_CONCURRENT", "1")]).await;
     let http = Http::new(&service).await;
-    let mut requests = nats.client.subscribe("cmd.slow.job").await.unwrap();
-    let body = json!({ "target_command": "cmd.slow.job", "wait_ms": 20000,
-                       "delivery": { "mode": "request", "timeout_seconds": 20 } });
+    nats.server.signal_stop().unwrap();
     let asking = http.clone();
-    let waiting = tokio::spawn(async move { asking.post("/api/v1/executions", body).await });
-    let request = requests.next().await.unwrap();
-    let refused = http.get("/api/v1/schedules").await;
+    let creating =
+        tokio::spawn(async move { asking.post("/api/v1/schedules", schedule("slow")).await });
+    let refused = wait_for("the first to be worked on", || async {
+        let answer = http.get("/api/v1/schedules").await;
+        (answer.status != 200).then_some(answer)
+    })
+    .await;
     refused.refused(503, "unavailable");
     assert_eq!(refused.header("retry-after"), "1");
     assert_eq!(http.get("/ready").await.status, 200, "probes are not counted");
-    nats.client.publish(request.reply.unwrap(), "{}".into()).await.unwrap();
-    let sent = waiting.await.unwrap();
-    assert_eq!(
-        (sent.status.as_u16(), &sent.body["data"]["execution"]["status"]),
-        (201, &json!("success"))
-    );
-    let link = sent.header("location").to_owned();
-    assert_eq!(http.get(&link).await.body["data"]["status"], "success");
+    nats.server.signal_cont().unwrap();
+    assert_eq!(creating.await.unwrap().status, 201);
+    assert_eq!(http.get("/api/v1/schedules").await.body["pagination"]["total"], 1);
 }
 
 #[tokio::test]

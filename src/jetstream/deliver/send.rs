@@ -35,6 +35,8 @@ struct Ack {
     #[serde(rename = "seq")]
     sequence: u64,
     error: Option<jetstream::Error>,
+    #[serde(default)]
+    duplicate: bool,
 }
 
 impl Ack {
@@ -50,7 +52,7 @@ impl Ack {
 
     fn verdict(&self) -> Sent {
         let Some(error) = &self.error else {
-            return Sent::Stored { duplicate: false };
+            return Sent::Stored { duplicate: self.duplicate };
         };
         match class(error) {
             Class::Doubled => Sent::Doubled(error.to_string()),
@@ -132,7 +134,7 @@ impl ToTarget<'_> {
                 }
                 (_, Some(ack)) if ack.error.is_some() => return None,
                 (_, Some(ack)) => match self.holds(ack, &route).await {
-                    Held::Yes => return Some(Sent::Stored { duplicate: false }),
+                    Held::Yes => return Some(Sent::Stored { duplicate: ack.duplicate }),
                     Held::No if route == Route::Nowhere => {
                         return Some(Sent::NoStream { heard: true });
                     }
