@@ -4,7 +4,7 @@
 //! and what the leader of the bucket said its time was (`estimate`). Before the first answer it is that
 //! of the host. The clock of the host is not believed: it only shows, where it moves against the
 //! monotonic clock, that one of the two was set or that the machine slept. From then on the time is not
-//! [sure](is_sure), and nothing is claimed, until NATS has been asked again.
+//! [sure](Clock::is_sure), and nothing is claimed, until NATS has been asked again.
 //!
 //! Times are whole milliseconds, cut and never rounded up: a moment that `now` has reached is
 //! really over, so nothing that waits for `now() >= due` can be early.

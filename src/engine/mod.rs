@@ -11,8 +11,9 @@
 //!    until the time has come. It will be acted on under the state that it was claimed under, so the
 //!    reply to a pause, an update or a deletion waits until that time has passed.
 //! 3. **Deliver.** The command goes out with the execution id as `Nats-Msg-Id`, and only while the
-//!    claim can be trusted: [`TRUST`] after the moment *before* the claim was sent, by the
-//!    monotonic clock. After that another instance may have taken it over, and we must claim again.
+//!    claim is trusted: this instance has heard itself ever since the claim was sent
+//!    ([`membership`]), and the lease is not over. Else another instance may have taken it over, and
+//!    it is claimed again.
 //! 4. **Record.** The outcome goes into the history, under one message id for all outcomes of the
 //!    execution.
 //! 5. **Settle.** The outcome is folded into the record by the next write: the next claim if one
@@ -43,8 +44,15 @@
 //!
 //! Everyone holds the same timers. A rendezvous hash over the instances that are heard gives each
 //! schedule an order of preference; the first fires at once, the others wait
-//! [`TAKEOVER_DELAY`](membership::TAKEOVER_DELAY) per rank. Liveness needs no agreement on it: with
-//! any view of the others, somebody tries, and the claim decides.
+//! [`TAKEOVER_DELAY`](membership::TAKEOVER_DELAY) per rank, from when the work became visible.
+//! Liveness needs no agreement on it: with any view of the others, somebody tries, and the claim
+//! decides.
+//!
+//! # How it is made
+//!
+//! `core` decides, `run` waits and starts what it decides, `tasks` carries that out: `claim`,
+//! `deliver`, `record`, or `finish` for what has ended by somebody's word. `announce`, `follow` and
+//! `correct` do what a record says beside its times.
 
 mod announce;
 mod claim;

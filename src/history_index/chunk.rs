@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use uuid::Uuid;
 
-use super::statistics::Sums;
+use super::sums::{Latest, Sums};
 use crate::execution::ExecutionStatus;
 
 /// Slots of a full chunk. Few in tests, so that these cross the borders of chunks.
@@ -184,7 +184,19 @@ impl Chunk {
 
     /// What all executions in it came to, worked out once and kept until it changes.
     pub(super) fn sums(&self) -> &Sums {
-        self.sums.get_or_init(|| Sums::of(self, (0..self.len()).rev()))
+        self.sums.get_or_init(|| self.sums_of((0..self.len()).rev()))
+    }
+
+    /// What the executions came to whose latest events are in these slots, which come newest first.
+    pub(super) fn sums_of(&self, slots: impl Iterator<Item = usize>) -> Sums {
+        let mut sums = Sums::default();
+        for at in slots {
+            if let Some(status) = self.latest_status(at).filter(|status| status.is_final()) {
+                let (measure, completed) = (self.measures[at], self.completed(at));
+                sums.add(&Latest { at, status, measure, completed, error: self.errors[at] });
+            }
+        }
+        sums
     }
 
     /// The first slot from `from` on that the stream still holds.

@@ -15,6 +15,7 @@ mod model;
 mod query;
 mod schedules;
 mod statistics;
+mod sums;
 #[cfg(test)]
 mod tests;
 

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::HistoryIndex;
 use super::chunk::Chunk;
+use super::sums::Sums;
 use crate::execution::ExecutionStatus;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -86,7 +87,7 @@ impl HistoryIndex {
                 None => tally.add(chunk, chunk.sums(), (0..chunk.len()).rev()),
                 Some(number) => {
                     let slots = chunk.of_schedule(number).rev();
-                    tally.add(chunk, &Sums::of(chunk, slots.clone()), slots);
+                    tally.add(chunk, &chunk.sums_of(slots.clone()), slots);
                 }
             }
         }
@@ -113,77 +114,6 @@ impl HistoryIndex {
     }
 }
 
-/// What some executions of a chunk came to.
-#[derive(Debug)]
-pub(super) struct Sums {
-    successful: u64,
-    failed: u64,
-    cancelled: u64,
-    skipped: u64,
-    duration_sum: i128,
-    /// The shortest and the longest.
-    durations: (i64, i64),
-    /// The first and the last completion.
-    completed: (i64, i64),
-    /// Failures after the last success.
-    failures: u64,
-    /// The slots of the newest execution and of the newest failure.
-    last: Option<usize>,
-    last_failed: Option<usize>,
-    /// How often each error type occurs.
-    errors: HashMap<u16, u64>,
-}
-
-impl Sums {
-    /// Sums of the latest events in these slots, which come newest first.
-    pub(super) fn of(chunk: &Chunk, slots: impl Iterator<Item = usize>) -> Self {
-        let mut sums = Self {
-            successful: 0,
-            failed: 0,
-            cancelled: 0,
-            skipped: 0,
-            duration_sum: 0,
-            durations: (i64::MAX, i64::MIN),
-            completed: (i64::MAX, i64::MIN),
-            failures: 0,
-            last: None,
-            last_failed: None,
-            errors: HashMap::new(),
-        };
-        for at in slots {
-            if let Some(status) = chunk.latest_status(at).filter(|status| status.is_final()) {
-                sums.add(chunk, at, status);
-            }
-        }
-        sums
-    }
-
-    fn add(&mut self, chunk: &Chunk, at: usize, status: ExecutionStatus) {
-        let (measure, completed) = (chunk.measures[at], chunk.completed(at));
-        self.completed = (self.completed.0.min(completed), self.completed.1.max(completed));
-        match status {
-            ExecutionStatus::Running => return,
-            ExecutionStatus::Skipped | ExecutionStatus::Corrected => {
-                self.skipped = self.skipped.saturating_add_signed(measure);
-                return;
-            }
-            ExecutionStatus::Cancelled => self.cancelled += 1,
-            ExecutionStatus::Success => self.successful += 1,
-            ExecutionStatus::Failed => {
-                self.failed += 1;
-                self.failures += u64::from(self.successful == 0);
-                self.last_failed.get_or_insert(at);
-                *self.errors.entry(chunk.errors[at]).or_default() += 1;
-            }
-        }
-        self.last.get_or_insert(at);
-        if status != ExecutionStatus::Cancelled {
-            self.duration_sum += i128::from(measure);
-            self.durations = (self.durations.0.min(measure), self.durations.1.max(measure));
-        }
-    }
-}
-
 /// What has been counted, from the newest event backwards.
 #[derive(Default)]
 struct Tally<'a> {
@@ -205,7 +135,7 @@ impl<'a> Tally<'a> {
         let is_cut = |from: &i64| first < *from && *from <= last;
         if periods.iter().chain([&self.window_from_ms]).any(is_cut) {
             for at in slots {
-                self.add_whole(chunk, &Sums::of(chunk, [at].into_iter()), periods);
+                self.add_whole(chunk, &chunk.sums_of([at].into_iter()), periods);
             }
         } else {
             self.add_whole(chunk, sums, periods);

@@ -3,28 +3,13 @@
 use std::sync::Arc;
 
 use super::filter::ScheduleFilter;
-use super::orders::{Place, Sort};
-use super::page::Selected;
+use super::page::{Listing, Selected};
 use super::state::State;
 use super::{Entry, Index};
 use crate::schedule::Status;
 
 /// So many schedules are collected before whoever writes gets a turn.
 const AT_ONCE: usize = 1024;
-
-/// Which schedules to list, and which part of them.
-pub struct Listing<'a> {
-    /// What holds of them.
-    pub filter: &'a ScheduleFilter,
-    /// Their order.
-    pub sort: Sort,
-    /// Only those behind this place.
-    pub after: Option<&'a Place>,
-    /// How many to leave out.
-    pub offset: usize,
-    /// How many to return at most.
-    pub limit: usize,
-}
 
 /// A part of a list.
 pub struct Found {

@@ -35,8 +35,9 @@ use uuid::Uuid;
 
 pub use aside::{SetAside, Shown, Vanished};
 pub use filter::{ScheduleFilter, TagsMatch};
-pub use list::{Found, Listing};
+pub use list::Found;
 pub use orders::{Place, Sort};
+pub use page::Listing;
 pub use record::{Newer, Unreadable, read_record};
 use state::{State, is_live};
 

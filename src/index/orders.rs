@@ -11,7 +11,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::page::name_rank;
 use super::rows::{NEVER, nanos};
 use crate::schedule::Schedule;
 
@@ -171,4 +170,13 @@ fn walk<'a, K: Ord>(
     } else {
         Box::new(set.range((edge, Bound::Unbounded)).map(|(_, id)| *id))
     }
+}
+
+/// The beginning of a name, as a number in the same order.
+pub(super) fn name_rank(name: &[u8]) -> i64 {
+    let mut first = [0; 8];
+    let len = name.len().min(8);
+    first[..len].copy_from_slice(&name[..len]);
+    // The sign is the highest bit.
+    i64::from_be_bytes(first) ^ i64::MIN
 }

@@ -5,13 +5,26 @@ use std::cmp::Ordering;
 use uuid::Uuid;
 
 use super::filter::ScheduleFilter;
-use super::list::Listing;
-use super::orders::Sort;
+use super::orders::{Place, Sort, name_rank};
 use super::rows::Rows;
 use super::wanted::Wanted;
 
 /// So many rows are collected at least before those that are not on the page are dropped.
 const ROOM: usize = if cfg!(test) { 4 } else { 1024 };
+
+/// Which schedules to list, and which part of them.
+pub struct Listing<'a> {
+    /// What holds of them.
+    pub filter: &'a ScheduleFilter,
+    /// Their order.
+    pub sort: Sort,
+    /// Only those behind this place.
+    pub after: Option<&'a Place>,
+    /// How many to leave out.
+    pub offset: usize,
+    /// How many to return at most.
+    pub limit: usize,
+}
 
 /// The ids of a page, how many match in all, and whether more come after the page.
 #[derive(Default)]
@@ -120,13 +133,4 @@ impl Rows {
         let name = if by_name { self.name(&self.rows[slot]) } else { &[] };
         (name, self.heads[slot].id)
     }
-}
-
-/// The beginning of a name, as a number in the same order.
-pub(super) fn name_rank(name: &[u8]) -> i64 {
-    let mut first = [0; 8];
-    let len = name.len().min(8);
-    first[..len].copy_from_slice(&name[..len]);
-    // The sign is the highest bit.
-    i64::from_be_bytes(first) ^ i64::MIN
 }

@@ -1,5 +1,5 @@
 //! How NATS is, as we see it: how long it takes, and how our streams stand. What it says of the time goes
-//! to the [clock].
+//! to the [clock](crate::clock).
 
 use std::time::Duration;
 
