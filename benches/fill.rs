@@ -6,7 +6,7 @@ use async_nats::jetstream::message::PublishMessage;
 use chrono::Utc;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use nats_scheduler::jetstream::names::{key_subject, name_key, schedule_key};
+use nats_scheduler::names::{key_subject, name_key, schedule_key};
 use nats_scheduler::schedule::{CreateSchedule, Limits, Rules, ScheduleType, Writer, new_schedule};
 use serde_json::json;
 use uuid::Uuid;

@@ -22,7 +22,7 @@ use futures::stream::FuturesUnordered;
 use futures::{StreamExt as _, stream};
 use harness::{Nats, Service, wait_within};
 use nats_scheduler::execution::{ErrorType, Execution, ExecutionStatus};
-use nats_scheduler::jetstream::names;
+use nats_scheduler::names;
 use nats_scheduler::schedule::{SkipCause, SkippedRange, execution_id};
 use serde_json::{Value, json};
 use uuid::Uuid;

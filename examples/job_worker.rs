@@ -23,7 +23,7 @@ use futures::StreamExt as _;
 use nats_scheduler::client::{
     Client, ClientError, CompleteExecution, FailExecution, HeartbeatExecution, Reply, Reported,
 };
-use nats_scheduler::jetstream::names;
+use nats_scheduler::names;
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 use tokio::time::sleep;

@@ -14,7 +14,7 @@ use nats_scheduler::client::{
     BulkOperation, Client, ClientError, CreateSchedule, DeleteSchedule, ListExecutions, Operation,
     ScheduleFilter,
 };
-use nats_scheduler::jetstream::names;
+use nats_scheduler::names;
 use serde_json::json;
 
 /// Who this example acts as; names of schedules are unique per creator.

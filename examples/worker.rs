@@ -15,7 +15,7 @@ use nats_scheduler::client::{
     BulkOperation, Client, ClientError, CreateSchedule, Delivery, DeliveryMode, ExecutionStatus,
     Operation, ScheduleFilter, TriggerSchedule,
 };
-use nats_scheduler::jetstream::names;
+use nats_scheduler::names;
 use serde_json::{Value, json};
 
 /// Who this example acts as; names of schedules are unique per creator.

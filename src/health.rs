@@ -18,11 +18,11 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::index::Index;
-use crate::jetstream::names;
 use crate::jetstream::observe::{Observation, last_revision, observe};
 use crate::jetstream::provision::StreamOptions;
 use crate::jetstream::writes::{Place, Writes};
 use crate::load::Load;
+use crate::names;
 
 /// How long before the end of the grace period what waits is answered.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);

@@ -18,7 +18,7 @@
 //!
 //! The rim acts:
 //!
-//! - [`jetstream`]: names, streams, reading, writing, watching, delivering.
+//! - [`jetstream`]: streams, reading, writing, watching, delivering; [`names`] of all that is there.
 //! - [`index`], [`history_index`]: what the bucket and the history hold, in memory.
 //! - [`engine`]: the firing protocol. **Start here** to see how jobs run once.
 //! - [`api`]: what users can ask, over NATS and over HTTP.
@@ -44,6 +44,7 @@ pub mod jetstream;
 pub mod load;
 pub mod metrics;
 mod moment;
+pub mod names;
 #[cfg(feature = "otlp")]
 pub mod otlp;
 pub mod plan;

@@ -62,7 +62,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::jetstream::names::header_text;
+    use crate::names::header_text;
 
     #[test]
     fn a_cut_says_how_long_it_was() {

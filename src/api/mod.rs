@@ -34,9 +34,9 @@ use crate::health::Health;
 use crate::index::Index;
 use crate::jetstream::deliver::Delivery;
 use crate::jetstream::history::History;
-use crate::jetstream::names;
 use crate::jetstream::schedules::Store;
 use crate::metrics::Metrics;
+use crate::names;
 use crate::schedule::{Author, FieldFault, Rules, Writer};
 use crate::trace_context::TraceContext;
 

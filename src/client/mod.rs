@@ -67,7 +67,7 @@ pub use crate::schedule::{
 pub use error::ClientError;
 
 use crate::api::reply::ErrorReply;
-use crate::jetstream::names;
+use crate::names;
 
 /// Says who acts, to every endpoint.
 const ACTOR: &str = "X-Created-By";

@@ -12,10 +12,11 @@ use super::Shared;
 use super::core::{Claiming, Done, Sight as _};
 use crate::failpoint::failpoint;
 use crate::index::Entry;
+use crate::jetstream::WriteError;
 use crate::jetstream::schedules::Written;
-use crate::jetstream::{WriteError, names};
 use crate::load::Stage;
 use crate::metrics::{Lock, LockFailure};
+use crate::names;
 use crate::plan::{Plan, plan, settle};
 use crate::schedule::{Attempt, DeliveryMode, Schedule, SkippedRange};
 

@@ -7,7 +7,7 @@ use tracing::warn;
 use super::Shared;
 use crate::execution::{ErrorType, Execution, ExecutionStatus, Outcome, payload};
 use crate::jetstream::deliver::{Command, Publication};
-use crate::jetstream::names;
+use crate::names;
 use crate::schedule::{Attempt, Schedule};
 
 /// Sends the command of an execution that failed for good to where the schedule wants it. After its

@@ -12,7 +12,7 @@ use super::dead_letter;
 use super::record::{conclude, known_outcome, record, skip};
 use crate::execution::{Claim, ErrorType, Execution, Outcome, Response};
 use crate::failpoint::failpoint;
-use crate::jetstream::names;
+use crate::names;
 use crate::schedule::{Attempt, Ending, Phase, Report};
 
 /// Ends an attempt as its report says; returns its final event, which is in the history.

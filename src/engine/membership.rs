@@ -30,8 +30,8 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::jetstream::connect::{Connection, Operation, Refusal};
-use crate::jetstream::names;
 use crate::load::Load;
+use crate::names;
 use hearing::Hearing;
 use paths::{Beat, Heard, OLD_GOODBYE, Paths, Way};
 

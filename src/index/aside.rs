@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Index, schedule_id};
-use crate::jetstream::names::SCHEDULE_KEY_PREFIX;
+use crate::names::SCHEDULE_KEY_PREFIX;
 
 /// A record that could not be read: somebody wrote it by hand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -101,7 +101,7 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jetstream::names::schedule_key;
+    use crate::names::schedule_key;
 
     fn aside(index: &Index) -> Vec<String> {
         index.set_aside().into_iter().map(|aside| aside.key).collect()

@@ -41,7 +41,7 @@ pub use page::Listing;
 pub use record::{Newer, Unreadable, read_record};
 use state::{State, is_live};
 
-use crate::jetstream::names::{NAME_KEY_PREFIX, SCHEDULE_KEY_PREFIX, creator_prefix, name_key};
+use crate::names::{NAME_KEY_PREFIX, SCHEDULE_KEY_PREFIX, creator_prefix, name_key};
 use crate::schedule::{Schedule, ScheduleType, Status};
 use crate::stored::{Unknown, keeps_unknown};
 use crate::trigger::Trigger;

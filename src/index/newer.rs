@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::Index;
 use super::record::Newer;
 use super::state::Left;
-use crate::jetstream::names::{SCHEDULE_KEY_PREFIX, name_key};
+use crate::names::{SCHEDULE_KEY_PREFIX, name_key};
 
 impl Index {
     /// Leaves a record to newer versions: it is counted, keeps its name and is told of by no other

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::samples::{SORTS, Step, base, change, filter, schedule, step};
 use super::{Entry, Index, Listing, Place, ScheduleFilter, Sort, TagsMatch};
-use crate::jetstream::names::schedule_key;
+use crate::names::schedule_key;
 use crate::schedule::{Schedule, Status};
 
 fn matches(filter: &ScheduleFilter, schedule: &Schedule) -> bool {

@@ -95,7 +95,7 @@ fn hash(key: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jetstream::names::schedule_key;
+    use crate::names::schedule_key;
 
     fn stream(messages: u64, first: u64, last: u64) -> State {
         let state = serde_json::json!({

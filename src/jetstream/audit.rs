@@ -15,10 +15,10 @@ use tracing::{error, warn};
 use uuid::Uuid;
 
 use super::event::{Event, policy};
-use super::names;
 use super::publish::{Earlier, Fate, Publishing, Sent, until_known};
 use super::writes::{Place, Writes};
 use crate::clock::Clock;
+use crate::names;
 use crate::schedule::Change;
 
 /// The audit stream.

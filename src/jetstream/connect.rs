@@ -11,8 +11,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, error, info, warn};
 
 use super::answers::Answers;
-use super::names;
 use super::reminder::Reminder;
+use crate::names;
 
 /// Where NATS is and who we are there.
 #[derive(Clone, Default)]

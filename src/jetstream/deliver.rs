@@ -36,11 +36,11 @@ use super::answers::{Answers, Awaited};
 use super::gates::{Gate, Gates, Pass};
 use super::inbox::Inbox;
 use super::lines::Lines;
-use super::names;
 use super::publish::{Earlier, Fate, Known, Policy, Publishing, Sent, TrustLost, until_known};
 use super::route::{Route, Routes};
 use crate::clock::Clock;
 use crate::execution::{ErrorType, Execution, Outcome};
+use crate::names;
 use crate::schedule::{DeliveryMode, Payload, Schedule};
 
 /// Pause between tries to publish.

@@ -11,7 +11,8 @@ use async_nats::{Client, jetstream};
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{WriteError, names};
+use super::WriteError;
+use crate::names;
 
 /// Those who are taken up at once.
 const MOST: usize = 1024;

@@ -23,10 +23,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::audit::Audit;
-use super::names;
 use super::writes::Writes;
 use crate::clock::Clock;
 use crate::history_index::{HistoryIndex, Limits};
+use crate::names;
 use awaited::Awaited;
 pub use awaited::{MAX_WAITING, Waiter};
 use headers::event;

@@ -11,7 +11,6 @@ mod gates;
 pub mod history;
 mod inbox;
 pub mod lines;
-pub mod names;
 pub mod observe;
 pub mod provision;
 pub mod publish;

@@ -9,9 +9,9 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::names;
 use super::provision::{STREAMS, StreamOptions, differences};
 use crate::clock::{Clock, Sample};
+use crate::names;
 
 /// Longest time that an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);

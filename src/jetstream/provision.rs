@@ -11,8 +11,8 @@ use futures::TryStreamExt as _;
 use serde_json::Value;
 use tracing::{info, warn};
 
-use super::names;
 use super::refusal::{Class, class};
+use crate::names;
 
 /// The configurations, by stream name.
 pub const STREAMS: [(&str, &str); 3] = [

@@ -20,8 +20,8 @@ use tokio::sync::Mutex;
 use tracing::warn;
 
 use super::inbox::Inbox;
-use super::names;
 use super::trace::{Traced, trace};
+use crate::names;
 
 /// For how long an answer of the server that names a stream spares others the question.
 const FRESH: Duration = Duration::from_secs(1);

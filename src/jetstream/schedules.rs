@@ -27,9 +27,10 @@ use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::WriteError;
 use super::frontier::Frontier;
 use super::writes::{self, Writes};
-use super::{WriteError, names};
+use crate::names;
 use crate::schedule::{Room, Schedule, TooLarge};
 
 /// What a key holds, read from the leader.

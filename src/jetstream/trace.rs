@@ -19,7 +19,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
 
 use super::inbox::Inbox;
-use super::names;
+use crate::names;
 
 /// How long the servers on the way are waited for.
 const PATIENCE: Duration = Duration::from_secs(2);

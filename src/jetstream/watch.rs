@@ -22,9 +22,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::account::Account;
-use super::names;
 use crate::clock::Clock;
 use crate::index::{Index, Shown};
+use crate::names;
 
 /// How often the watch is compared with the stream.
 const RECONCILE: Duration = Duration::from_secs(5);

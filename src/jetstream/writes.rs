@@ -8,7 +8,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{WriteError, names};
+use super::WriteError;
+use crate::names;
 
 /// How long a refusal counts that nobody has tried again since.
 const REFUSED_LATELY: Duration = Duration::from_secs(60);

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::jetstream::names;
+use crate::names;
 
 /// A subject that a schedule may send to: `cmd.` and one or more further tokens of
 /// `a-z 0-9 _ -`, outside `cmd.scheduler`, at most 255 characters, no wildcard.

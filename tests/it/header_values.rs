@@ -1,6 +1,6 @@
 //! What stands in a header arrives as it was sent, whatever it is.
 
-use nats_scheduler::jetstream::names::plain_text;
+use nats_scheduler::names::plain_text;
 use serde_json::{Value, json};
 
 use crate::harness::{Nats, far, wait_for};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::{Schema, SchemaGenerator};
 
 use super::super::operations::{Operation, operations};
-use crate::jetstream::names::COMMAND_PREFIX;
+use crate::names::COMMAND_PREFIX;
 
 /// One endpoint of the service.
 pub struct Endpoint {

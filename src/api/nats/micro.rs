@@ -18,7 +18,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::{Endpoint, QUEUE_GROUP};
-use crate::jetstream::names;
+use crate::names;
 use crate::text::short;
 
 const NAME: &str = "scheduler";

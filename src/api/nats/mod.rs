@@ -16,7 +16,7 @@ use super::error::{ApiError, Code};
 use super::operations::Input;
 use super::reply::ErrorReply;
 use super::{Api, Caller};
-use crate::jetstream::names;
+use crate::names;
 use crate::schedule::FieldFault;
 use crate::text::short;
 pub use endpoints::{Endpoint, endpoints};

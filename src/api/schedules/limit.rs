@@ -18,7 +18,7 @@ use super::super::error::{ApiError, Code};
 use super::names::{ORPHAN_AFTER, Reserved};
 use crate::index::ComingSchedule;
 use crate::jetstream::WriteError;
-use crate::jetstream::names::name_key;
+use crate::names::name_key;
 use crate::schedule::Schedule;
 
 /// How long to wait for the watch, which is milliseconds behind where nothing is wrong.

@@ -39,7 +39,7 @@ use super::change::check_expected;
 use super::error::{ApiError, Code};
 use crate::history_index::Page;
 use crate::index::{Unreadable, read_record};
-use crate::jetstream::names as subjects;
+use crate::names as subjects;
 use crate::schedule::{FieldFault, NotNow, Schedule, SkipCause};
 
 /// Items of a page where the request does not say.

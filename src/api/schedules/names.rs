@@ -34,9 +34,9 @@ use super::super::error::{ApiError, Code};
 use crate::failpoint::failpoint;
 use crate::index::{Reservation, Unreadable, read_record};
 use crate::jetstream::WriteError;
-use crate::jetstream::names::{name_key, schedule_key};
 use crate::jetstream::schedules::Place;
 use crate::metrics::{Lock, LockFailure};
+use crate::names::{name_key, schedule_key};
 use crate::schedule::{FieldFault, Schedule, Status};
 use crate::stored::Unknown;
 

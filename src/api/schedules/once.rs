@@ -25,8 +25,8 @@ use super::super::error::{ApiError, Code};
 use super::names::{PATIENCE, PAUSE};
 use crate::failpoint::failpoint;
 use crate::jetstream::WriteError;
-use crate::jetstream::names::once_key;
 use crate::jetstream::schedules::Place;
+use crate::names::once_key;
 use crate::schedule::{CreateSchedule, FieldFault, Schedule};
 use crate::stored::{Unknown, keeps_unknown};
 

@@ -8,10 +8,10 @@ use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
 
 use super::ToTarget;
-use crate::jetstream::names;
 use crate::jetstream::publish::Earlier;
 use crate::jetstream::route::Route;
 use crate::jetstream::trace::Traced;
+use crate::names;
 
 /// How long to search a stream for a message.
 const SEARCH: Duration = Duration::from_secs(30);

@@ -4,7 +4,7 @@
 use async_nats::{HeaderMap, HeaderValue, Message, jetstream};
 
 use crate::execution::{ErrorType, Outcome, Response};
-use crate::jetstream::names;
+use crate::names;
 use crate::text::short;
 
 /// What a reply to a request says.

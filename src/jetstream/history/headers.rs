@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::execution::{ErrorType, Execution, ExecutionStatus};
 use crate::history_index::Event;
-use crate::jetstream::names;
+use crate::names;
 use crate::text::cut;
 
 /// Most bytes of an error type, which a worker may have made up, as it is encoded.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{History, Waiter};
 use crate::execution::Execution;
 use crate::history_index::{Filter, HistoryIndex, Page, Statistics};
-use crate::jetstream::names::plain_text;
+use crate::names::plain_text;
 
 /// Bodies fetched at once for one page.
 const FETCHES: usize = 64;

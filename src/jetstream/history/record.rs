@@ -22,9 +22,9 @@ use super::History;
 use super::headers::event_headers;
 use crate::execution::{Execution, ExecutionStatus};
 use crate::jetstream::event::{Event, policy};
-use crate::jetstream::names;
 use crate::jetstream::publish::{Earlier, Fate, Publishing, Sent, until_known};
 use crate::jetstream::writes::Place;
+use crate::names;
 
 /// What became of an event that was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
