@@ -21,14 +21,9 @@ impl Index {
     pub fn is_fresh_since(&self, moment: Instant) -> bool {
         let is_fresh = self.fresh.at.borrow().is_some_and(|at| at >= moment);
         if !is_fresh {
-            self.want_freshness();
+            self.fresh.wanted.notify_one();
         }
         is_fresh
-    }
-
-    /// Has it found out whether it is fresh.
-    pub fn want_freshness(&self) {
-        self.fresh.wanted.notify_one();
     }
 
     /// Waits until somebody wants to know whether it is fresh.

@@ -38,7 +38,7 @@ const MARKERS_LAST: Duration = Duration::from_secs(45 * 60);
 const SILENCE: Duration = Duration::from_secs(2);
 /// How long the watch may take to show what the stream had when somebody wanted to know whether all is seen.
 const BEHIND: Duration = Duration::from_secs(1);
-/// How often it is looked whether the connection has been made anew.
+/// How often it is looked whether the connection has been made anew, and pause between looks at the stream.
 const LOOK: Duration = Duration::from_millis(100);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(1);
@@ -134,12 +134,14 @@ impl Follower {
         let (mut said, mut differences) = (None::<(State, Instant)>, 0);
         // Until when that must be.
         let mut behind = None::<Instant>;
+        let mut looked_at = None::<Instant>;
         loop {
             let index = Arc::clone(&self.index);
             let check = async {
                 tokio::select! {
                     _ = reconcile.tick() => false,
-                    () = index.freshness_wanted(), if behind.is_none() => true,
+                    // Whoever wants it asks again until it is so.
+                    () = wanted(&index, looked_at), if behind.is_none() => true,
                     () = self.connection.reconnected() => true,
                 }
             };
@@ -166,7 +168,7 @@ impl Follower {
                         return "the stream was out of reach for long".to_owned();
                     }
                     Ok((info, asked)) => {
-                        cut_off = None;
+                        (cut_off, looked_at) = (None, Some(asked));
                         if last_check.0.elapsed() >= SHOWN_WITHIN {
                             last_check = (Instant::now(), info.state.last_sequence);
                         }
@@ -177,10 +179,8 @@ impl Follower {
                         }
                     }
                     Err(error) => {
-                        if is_wanted {
-                            index.want_freshness();
-                        }
-                        cut_off.get_or_insert_with(Instant::now);
+                        looked_at = Some(Instant::now());
+                        cut_off = cut_off.or(looked_at);
                         warn!(%error, "cannot compare the watch with the stream");
                     }
                 },
@@ -295,6 +295,14 @@ impl Follower {
 fn account_for(account: &mut Account, entry: &jetstream::kv::Entry) {
     let has_value = entry.operation == Operation::Put;
     account.take(&entry.key, entry.revision, has_value, entry.created);
+}
+
+/// Waits until somebody wants to know whether all is seen, but not at once after the last look.
+async fn wanted(index: &Index, looked_at: Option<Instant>) {
+    index.freshness_wanted().await;
+    if let Some(looked_at) = looked_at {
+        tokio::time::sleep_until(looked_at + LOOK).await;
+    }
 }
 
 /// Waits until a moment, or for ever.
