@@ -196,7 +196,7 @@ impl Members {
     /// Sends heartbeats, until this instance leaves, and listens to those of others, until `stop`.
     pub async fn run(self, connection: Connection, stop: CancellationToken) {
         let client = &connection.client;
-        let mut refusals = connection.refusals();
+        let (mut refusals, mut connects) = (connection.refusals(), connection.connects());
         let mut tick = tokio::time::interval(HEARTBEAT);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let inbox = format!("{}.", client.new_inbox());
@@ -213,6 +213,8 @@ impl Members {
             let next_silent = self.next_silent();
             tokio::select! {
                 () = stop.cancelled() => return,
+                // As soon as there is a connection again, so that it is soon known whether we hear.
+                Ok(()) = connects.changed() => tick.reset_immediately(),
                 _ = tick.tick() => {
                     if self.left.is_cancelled() {
                         return;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, ServerError};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, error, info, warn};
 
@@ -110,6 +110,7 @@ pub struct Connection {
     /// Its client.
     pub client: Client,
     refusals: broadcast::Sender<Refusal>,
+    connects: watch::Receiver<u64>,
     gone: CancellationToken,
 }
 
@@ -147,6 +148,11 @@ impl Connection {
         self.refusals.subscribe()
     }
 
+    /// How often it has been made, as that changes.
+    pub fn connects(&self) -> watch::Receiver<u64> {
+        self.connects.clone()
+    }
+
     /// Waits until the connection is gone and does not come back. A lost connection is made anew by
     /// the client; but where the client's task panics, nothing can be sent or heard any more, while
     /// [`Client::connection_state`] goes on showing what it was last.
@@ -168,17 +174,19 @@ pub async fn connect(
     let mut said = Reminder::default();
     loop {
         let (refusals, _) = broadcast::channel(MAX_REFUSALS);
+        let (connects_now, connects) = watch::channel(0);
         let gone = CancellationToken::new();
         let ear = Ear {
             connection: name.to_owned(),
             refusals: refusals.clone(),
             answers: answers.clone(),
+            connects: connects_now,
             broken: None,
             _gone: gone.clone().drop_guard(),
         };
         let options = ear.listen(options(config, name).await?);
         match options.connect(config.servers.as_slice()).await {
-            Ok(client) => return Ok(Connection { client, refusals, gone }),
+            Ok(client) => return Ok(Connection { client, refusals, connects, gone }),
             Err(error) => {
                 let error = error.to_string();
                 if said.is_due(&error, Instant::now()) {
@@ -207,6 +215,7 @@ pub(super) async fn connect_once(
         connection: name.to_owned(),
         refusals: broadcast::channel(1).0,
         answers: answers.clone(),
+        connects: watch::Sender::default(),
         broken: Some(broken.clone()),
         _gone: broken.clone().drop_guard(),
     };
@@ -262,6 +271,7 @@ struct Ear {
     connection: String,
     refusals: broadcast::Sender<Refusal>,
     answers: Answers,
+    connects: watch::Sender<u64>,
     /// Of a connection that is not made again: cancelled when it is lost.
     broken: Option<CancellationToken>,
     _gone: DropGuard,
@@ -279,7 +289,10 @@ impl Ear {
     fn hear(&self, event: &Event) {
         let connection = self.connection.as_str();
         match event {
-            Event::Connected => info!(connection, "connected to NATS"),
+            Event::Connected => {
+                info!(connection, "connected to NATS");
+                self.connects.send_modify(|times| *times += 1);
+            }
             Event::Disconnected => {
                 warn!(connection, "connection to NATS lost; reconnecting");
                 if let Some(broken) = &self.broken {

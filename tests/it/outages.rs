@@ -93,8 +93,7 @@ async fn what_fell_due_while_nats_was_away_is_shared_out_and_not_fought_over() {
     nats.wait_count("COMMANDS", count as u64).await;
     nats.wait_executions(json!({ "status": "success" }), count as u64).await;
     let after = counted(&[&one, &two, &three], "distributed_locks_failed", "conflict").await;
-    // Those that come back at the same moment may meet.
-    assert!(after - before < count as u64 / 2, "{} refused claims", after - before);
+    assert!(after - before < count as u64 / 10, "{} refused claims", after - before);
     assert_eq!(nats.count("COMMANDS").await, count as u64);
 }
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::slot::{Slot, Visible};
-use super::{Action, Core, Sight, UNSURE};
+use super::{Action, COMING_BACK, Core, Sight, UNSURE};
 use crate::index::Entry;
 use crate::moment::Moment as _;
 use crate::plan::ahead::is_ahead;
@@ -120,6 +120,6 @@ impl<A> Core<A> {
         let known = visible.filter(|known| known.work == work);
         let at = known.map_or(due.max(seen), |known| known.at);
         *visible = Some(Visible { work, at });
-        Some(Turn { due, at: at.max(sees_since).later(delay) })
+        Some(Turn { due, at: at.max(sees_since.later(COMING_BACK)).later(delay) })
     }
 }

@@ -19,7 +19,8 @@
 //! All instances see the same work, and one is to do it. Each lets those before it in the schedule's order
 //! of preference go first, by [`Sight::delay`], counted from when the work *became visible*: when it was due, or, if
 //! that was earlier, when this instance first saw that it was. So what piled up while nobody could act is
-//! taken in turn, as what comes due one by one is.
+//! taken in turn, as what comes due one by one is. After a break that others may have had too they get
+//! [`COMING_BACK`] to be there again: whoever is first does its own part at once and leaves them theirs.
 
 mod armory;
 mod lanes;
@@ -58,6 +59,9 @@ const RIDE: Duration = Duration::seconds(2);
 const LINGER: Duration = Duration::milliseconds(250);
 /// When it is looked again whether claims may be made.
 const UNSURE: Duration = Duration::milliseconds(250);
+/// How long after a break those who go before us may need to be back: a server tells its clients one by one, and
+/// each of them tries to connect at times of its own.
+const COMING_BACK: Duration = Duration::milliseconds(1500);
 /// When work that NATS did not let us do is tried again.
 const LATER: Duration = Duration::seconds(1);
 

@@ -110,8 +110,11 @@ impl<A> Core<A> {
 
     fn start(&mut self, ready: Ready, lane: Lane, now: DateTime<Utc>) {
         let Ready { id, priority, .. } = ready;
+        let is_due = priority > SETTLING;
+        // What is due by the time of the write may be another instance's turn.
+        let may_claim = is_due && self.may_claim && self.held_until(id, now).is_none();
         let claim = match lane {
-            _ if self.held_until(id, now).is_some() => Claiming::None,
+            _ if !may_claim => Claiming::None,
             Lane::Request => Claiming::All,
             Lane::Fast => Claiming::Fast,
         };
@@ -120,7 +123,6 @@ impl<A> Core<A> {
         state.is_busy = true;
         state.settle_at = None;
         let done = std::mem::take(&mut state.done);
-        let is_due = priority > SETTLING;
         self.actions.push(Action::Work { id, done, claim, lane, is_due });
     }
 }

@@ -206,13 +206,33 @@ fn what_became_visible_late_is_taken_in_the_order_of_preference_too() {
     let delay = Duration::milliseconds(250);
     core.step([Event::Changed(id)], due - delay, &world);
     assert_eq!(core.next(), Some(due + delay), "the other one goes first");
-    // It was out of reach for a minute.
-    let later = due + Duration::minutes(1);
-    assert!(core.step([Event::Sees], later, &world).is_empty());
+    // It was out of reach for a minute, and so may the other one have been, which needs a while to be back.
+    let seen = due + Duration::minutes(1);
+    assert!(core.step([Event::Sees], seen, &world).is_empty());
+    let later = seen + COMING_BACK;
     assert_eq!(core.next(), Some(later + delay));
     assert!(core.step([Event::Changed(id)], later + delay / 2, &world).is_empty());
     assert_eq!(core.next(), Some(later + delay), "looking again does not begin anew");
     assert_eq!(working(&core.step([], later + delay, &world)), [id]);
+}
+
+#[test]
+fn what_only_settles_claims_nothing_that_is_anothers_turn_or_that_we_may_not_claim() {
+    let (mut world, mut core) = (World::default(), core());
+    let id = world.add(9, "");
+    let due = world.entry(id).unwrap().schedule.next_run_at.unwrap();
+    let claims = |actions: &[Action<&str>]| match actions {
+        [Action::Work { claim, is_due, .. }] => (*is_due, *claim),
+        _ => panic!("{} actions", actions.len()),
+    };
+    core.step([Event::MayClaim(false), Event::Changed(id)], due - LINGER, &world);
+    core.step([Event::Announced(id, vec![OTHER])], due - LINGER, &world);
+    assert_eq!(claims(&core.step([], due, &world)), (false, Claiming::None), "we do not hear");
+    world.delay_ms = 250;
+    let events = [Event::Free(id), Event::Returned(Lane::Fast), Event::MayClaim(true)];
+    core.step(events, due, &world);
+    core.step([Event::Announced(id, vec![OTHER])], due - LINGER, &world);
+    assert_eq!(claims(&core.step([], due, &world)), (false, Claiming::None), "another goes first");
 }
 
 #[test]
