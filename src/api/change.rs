@@ -8,10 +8,10 @@
 //! A crash at any point leaves the change made, with its event to be announced, or not made.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::error::{ApiError, Code};

@@ -6,10 +6,10 @@
 
 use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
 use super::{Api, Caller, Checked};

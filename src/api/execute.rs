@@ -1,10 +1,10 @@
 //! Sending one command at once, without a schedule of its own.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::error::ApiError;
 use super::reply::{Links, Reply};

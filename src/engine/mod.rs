@@ -77,7 +77,6 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -222,8 +221,7 @@ impl Shared {
     /// lease is not over, so nobody else has taken it.
     pub(crate) fn trusts(&self, accepted: &Accepted, attempt: &Attempt) -> bool {
         let Phase::Claimed { until, .. } = *attempt.phase else { return true };
-        let sent = Instant::from_std(accepted.written.sent);
-        self.clock.now() + MARGIN < until && self.members.trusts(sent)
+        self.clock.now() + MARGIN < until && self.members.trusts(accepted.written.sent)
     }
 
     /// Whether there is a connection, and how often it was made.

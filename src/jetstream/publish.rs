@@ -22,9 +22,10 @@
 //! | before the bytes are handed over | nothing was sent |
 //! | after that | whoever has the message next says since when it may have been sent, and it is searched first |
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tokio::time::Instant;
 use tracing::debug;
 
 /// How long a look at a standing condition may be put off by a wait.

@@ -1,7 +1,9 @@
 //! What is said of a fault that lasts: at once, and again every 30 seconds; not at each of the tries.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// How long a fault is not said again.
 const INTERVAL: Duration = Duration::from_secs(30);

@@ -6,7 +6,9 @@
 //! the stream does not take: it counts as failing until then, whatever becomes of others.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::WriteError;
 use crate::names;

@@ -51,6 +51,22 @@ fn the_pure_modules_know_no_network_and_no_clock() {
     }
 }
 
+/// Then a paused runtime moves all of it, and a test can put hours into a moment.
+#[test]
+fn engine_and_operations_measure_time_by_the_runtime() {
+    for dir in ["src/engine", "src/jetstream", "src/index", "src/api", "src/clock"] {
+        for path in sources(&root().join(dir)) {
+            // HTTP is a transport over real sockets.
+            if path.starts_with(root().join("src/api/http")) {
+                continue;
+            }
+            let code = code(&path);
+            let is_std = code.contains("std::time::Instant") || code.contains("{Duration, Instant}");
+            assert!(!is_std, "{} uses the Instant of std", path.display());
+        }
+    }
+}
+
 /// Past the end of time chrono panics, and records are written by hand too.
 #[test]
 fn the_pure_modules_move_instants_by_later_and_earlier() {

@@ -5,11 +5,11 @@ mod micro;
 mod requests;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use async_nats::{Client, HeaderMap, Message};
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use tracing::{debug, error};
 
 use super::error::{ApiError, Code};

@@ -11,12 +11,13 @@
 //!   on are finished; their answers have no way to go.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_nats::{Client, Message, SubscribeError, Subscriber, jetstream};
 use futures::stream::{self, select_all};
 use futures::{Stream, StreamExt as _};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{error, info, warn};

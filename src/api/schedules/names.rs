@@ -24,9 +24,10 @@
 //!
 //! A reservation also takes a place in the order of those who create, see [`super::limit`].
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::super::Api;

@@ -13,11 +13,12 @@
 //! create the same schedule one writes its record and the others find it. A creation that is
 //! refused takes its memo with it, so that the same key can be used when the reason is gone.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::super::Api;

@@ -1,11 +1,12 @@
 //! Looking for a copy of a message that may have been sent before.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_nats::jetstream::consumer::{DeliverPolicy, push};
 use async_nats::jetstream::stream::Stream;
 use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
+use tokio::time::Instant;
 
 use super::ToTarget;
 use crate::jetstream::publish::Earlier;

@@ -13,7 +13,7 @@
 //! | that the stream cannot take it now | nobody has it: the next try may go better |
 //! | nothing, for five seconds | the fate is unknown; unless no stream captures the target, or the server refuses it under the name that a mapping gave it |
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use async_nats::jetstream::{self, ErrorCode};
 use serde::Deserialize;
@@ -91,7 +91,7 @@ impl ToTarget<'_> {
             }
             Err(Unsent::Withheld) => return Sent::Withheld,
         }
-        let until = tokio::time::Instant::now() + ACK_TIMEOUT;
+        let until = Instant::now() + ACK_TIMEOUT;
         let mut heard_others = false;
         while let Ok(heard) = timeout_at(until, self.awaited.next()).await {
             let ack = match heard {
