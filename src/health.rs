@@ -8,9 +8,6 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use async_nats::connection::State;
-use async_nats::{Client, jetstream};
-use bytes::Bytes;
 use chrono::TimeDelta;
 use tokio::sync::watch as state;
 use tokio::time::Instant;
@@ -19,11 +16,13 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::index::Index;
+use crate::jetstream::adapter::JetStream;
 use crate::jetstream::observe::{Observation, last_revision, observe};
 use crate::jetstream::provision::StreamOptions;
 use crate::jetstream::writes::{Place, Writes};
 use crate::load::Load;
 use crate::names;
+use crate::port::Nats;
 
 /// How long before the end of the grace period what waits is answered.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -50,14 +49,14 @@ pub enum Phase {
 }
 
 /// What is known of how the service is.
-#[derive(Debug, Default)]
-pub struct Health {
+#[derive(Debug)]
+pub struct Health<N = JetStream> {
     phase: AtomicU8,
     /// When what is under way has to be answered.
     ends_at: state::Sender<Option<Instant>>,
-    client: OnceLock<Client>,
+    nats: OnceLock<N>,
     /// Over which requests come; none while that connection is made anew.
-    requests: RwLock<Option<Client>>,
+    requests: RwLock<Option<N>>,
     /// Whether the index follows the bucket, and whether the history has been read.
     following: OnceLock<[state::Receiver<bool>; 2]>,
     seen: RwLock<Seen>,
@@ -82,10 +81,21 @@ pub struct Seen {
     pub is_behind: bool,
 }
 
-impl Health {
+impl<N: Nats> Health<N> {
     /// Of an instance that starts, by its clock.
     pub fn new(clock: Clock) -> Self {
-        Self { clock, ..Self::default() }
+        Self {
+            phase: AtomicU8::default(),
+            ends_at: state::Sender::default(),
+            nats: OnceLock::new(),
+            requests: RwLock::default(),
+            following: OnceLock::new(),
+            seen: RwLock::default(),
+            broken: Mutex::default(),
+            clock,
+            load: Arc::default(),
+            writes: Arc::default(),
+        }
     }
 
     /// Where the instance is in its life.
@@ -131,25 +141,25 @@ impl Health {
 
     /// Whether there is a connection to NATS.
     pub fn is_connected(&self) -> bool {
-        self.client.get().is_some_and(|client| client.connection_state() == State::Connected)
+        self.nats.get().is_some_and(N::is_connected)
     }
 
     /// Says over which connection requests are heard, or that they are not.
-    pub fn hears_requests(&self, over: Option<Client>) {
+    pub fn hears_requests(&self, over: Option<N>) {
         *self.requests.write().unwrap_or_else(PoisonError::into_inner) = over;
     }
 
     /// Whether requests over NATS are heard.
     pub fn is_hearing(&self) -> bool {
         let requests = self.requests.read().unwrap_or_else(PoisonError::into_inner);
-        requests.as_ref().is_some_and(|client| client.connection_state() == State::Connected)
+        requests.as_ref().is_some_and(N::is_connected)
     }
 
     /// Whether NATS answers over the connection over which requests come.
     pub async fn asks_as_requests_come(&self) -> bool {
-        let client = self.requests.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(client) = client.filter(|_| self.is_hearing()) else { return false };
-        client.request(names::SCHEDULES_INFO, Bytes::new()).await.is_ok()
+        let nats = self.requests.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(nats) = nats.filter(|_| self.is_hearing()) else { return false };
+        nats.request(names::SCHEDULES_INFO.to_owned()).await.is_ok()
     }
 
     /// Why the instance is not ready, if it is not.
@@ -285,14 +295,14 @@ impl Health {
     }
 
     /// Says how NATS is reached.
-    pub fn connected(&self, client: Client) {
-        let _ = self.client.set(client);
+    pub fn connected(&self, nats: N) {
+        let _ = self.nats.set(nats);
     }
 
     /// Asks NATS every few seconds, until `stop`.
     pub async fn watch(
         self: Arc<Self>,
-        js: jetstream::Context,
+        nats: N,
         index: Arc<Index>,
         options: StreamOptions,
         stop: CancellationToken,
@@ -300,7 +310,7 @@ impl Health {
         let (mut known, mut before) = (Vec::new(), None);
         loop {
             if self.is_connected() {
-                let nats = observe(&js, options, &self.clock).await;
+                let nats = observe(&nats, options, &self.clock).await;
                 let seen = index.seen();
                 let last = last_revision(&nats.streams);
                 let watch_lag = last.map(|last| last.saturating_sub(seen));

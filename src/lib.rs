@@ -48,6 +48,7 @@ pub mod names;
 #[cfg(feature = "otlp")]
 pub mod otlp;
 pub mod plan;
+pub mod port;
 pub mod schedule;
 pub mod service;
 pub mod stop;

@@ -99,6 +99,8 @@ pub const TRACE_ONLY: &str = "Nats-Trace-Only";
 pub const EXPECTED_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 /// Marks a deleted or purged key of a bucket.
 pub const KV_OPERATION: &str = "KV-Operation";
+/// Marks a key of a bucket that expired.
+pub const MARKER_REASON: &str = "Nats-Marker-Reason";
 /// Error text of the NATS Services API.
 pub const SERVICE_ERROR: &str = "Nats-Service-Error";
 /// Error number of the NATS Services API.
@@ -133,6 +135,12 @@ pub fn once_key(creator: &str, key: &str) -> String {
 /// The subject on which a key of the schedules bucket is stored.
 pub fn key_subject(key: &str) -> String {
     format!("{SCHEDULES_SUBJECT_PREFIX}.{key}")
+}
+
+/// The key of the schedules bucket that is stored on a subject.
+pub fn subject_key(subject: &str) -> &str {
+    let key = subject.strip_prefix(SCHEDULES_SUBJECT_PREFIX);
+    key.and_then(|key| key.strip_prefix('.')).unwrap_or(subject)
 }
 
 /// The subject of an execution event.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_nats::{Client, jetstream};
+use async_nats::jetstream;
 use tokio::sync::watch as state;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ use crate::engine::membership::Members;
 use crate::engine::{Engine, Parts, Watched};
 use crate::health::Health;
 use crate::index::Index;
+use crate::jetstream::adapter::JetStream;
 use crate::jetstream::answers::Answers;
 use crate::jetstream::connect::{ConnectError, connect};
 use crate::jetstream::deliver::Delivery;
@@ -30,11 +31,12 @@ use crate::jetstream::lines::Lines;
 use crate::jetstream::provision::{ProvisionError, provision};
 use crate::jetstream::reminder::Reminder;
 use crate::jetstream::schedules::Store;
-use crate::jetstream::{ACK_TIMEOUT, watch};
+use crate::jetstream::watch;
 use crate::load::Load;
 use crate::metrics::Metrics;
 #[cfg(feature = "otlp")]
 use crate::otlp::Exporter;
+use crate::port::{Deaf, Nats, Unanswered};
 
 /// Pause between tries at start.
 const RETRY: Duration = Duration::from_secs(1);
@@ -42,9 +44,6 @@ const RETRY: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(10);
 /// Time beyond the drain for saying goodbye.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// Publishes that may wait for their acknowledgement, each of what has a context of its own: the bucket
-/// must not wait for the history. Commands have bounds by their targets.
-const MAX_ACKS: usize = 16_384;
 
 /// Why the service cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -62,9 +61,9 @@ pub enum ServeError {
     /// The streams cannot be used.
     #[error(transparent)]
     Provision(#[from] ProvisionError),
-    /// NATS refused a subscription.
-    #[error("cannot listen for requests: {0}")]
-    Subscribe(#[from] async_nats::SubscribeError),
+    /// The connection is gone for good.
+    #[error("cannot listen: {0}")]
+    Deaf(#[from] Deaf),
     /// A part ended that runs as long as the service does.
     #[error("the {part} ended by itself: {reason}")]
     Ended {
@@ -78,7 +77,7 @@ pub enum ServeError {
     ConnectionGone,
     /// A stream that was there a moment ago is not.
     #[error("stream cannot be opened: {0}")]
-    Stream(#[from] jetstream::context::GetStreamError),
+    Stream(#[from] Unanswered),
 }
 
 /// An instance that fires and answers.
@@ -129,51 +128,50 @@ pub async fn serve(
     let _guard = background.clone().drop_guard();
     let connecting = async {
         let connection = connect(&config.nats, &config.service_name, &answers).await?;
+        let nats = JetStream::new(connection.clone(), config.nats.clone());
         // Nothing is delivered over this one.
         let for_requests = connect(&config.nats, &requests_name, &Answers::default()).await?;
+        let for_requests = JetStream::new(for_requests, config.nats.clone());
         let name = format!("{} commands", config.service_name);
-        let (settings, main) = (config.nats.clone(), connection.client.clone());
-        let lines = Lines::open(settings, name, main, background.clone()).await;
-        Ok::<_, ConnectError>((connection, for_requests, lines))
+        let lines = Lines::open(nats.clone(), name, background.clone()).await;
+        Ok::<_, ConnectError>((connection, nats, for_requests, lines))
     };
-    let (connection, for_requests, lines) = tokio::select! {
+    let (connection, nats, for_requests, lines) = tokio::select! {
         all = connecting => all?,
         () = stop.cancelled() => return Ok(()),
     };
-    let client = connection.client.clone();
-    health.connected(client.clone());
-    let js = context(&client);
-    if !provisioned(&js, &config, with_example, &stop).await? {
+    health.connected(nats.clone());
+    if !provisioned(nats.context(), &config, with_example, &stop).await? {
         return Ok(());
     }
 
     let (index, changes) = Index::new();
     let (loading, mut loaded) = state::channel(false);
     tokio::spawn(watch::follow(
-        js.clone(),
+        nats.clone(),
         Arc::clone(&index),
         loading,
         clock.clone(),
         background.clone(),
     ));
     let watching = Arc::clone(&health).watch(
-        js.clone(),
+        nats.clone(),
         Arc::clone(&index),
         config.streams,
         background.clone(),
     );
     tokio::spawn(watching);
-    let store = Store::open(context(&client), Arc::clone(&health.writes)).await?;
+    // Each with a bound of its own for what waits to be acknowledged: the bucket must not wait for the history.
+    let store = Store::open(nats.beside(), Arc::clone(&health.writes)).await?;
     let writes = Arc::clone(&health.writes);
-    let history =
-        History::open(context(&client), writes, clock.clone(), background.clone()).await?;
+    let history = History::open(nats.beside(), writes, clock.clone(), background.clone()).await?;
     health.follows(loaded.clone(), history.loaded());
     let delivery =
-        Delivery::open(js.clone(), answers, lines, clock.clone(), background.clone()).await?;
+        Delivery::open(nats.clone(), answers, lines, clock.clone(), background.clone()).await?;
     let members = Members::new(chance.id(), Arc::clone(&health.load), clock.clone());
-    tokio::spawn(members.clone().run(connection.clone(), background.clone()));
+    tokio::spawn(members.clone().run(nats.clone(), background.clone()));
     let api = Arc::new(Api {
-        js,
+        nats: nats.clone(),
         delivery: delivery.clone(),
         store: store.clone(),
         history: history.clone(),
@@ -216,7 +214,7 @@ pub async fn serve(
     let parts = Parts { delivery, store, history, index, members, clock, chance };
     let engine = Engine::new(parts, config.engine, watched);
     let mut engine = tokio::spawn(engine.run(changes, stop.clone()));
-    let requests = Requests::listen(Arc::clone(&api), for_requests.client).await?;
+    let requests = Requests::listen(Arc::clone(&api), for_requests).await?;
     let mut answering = tokio::spawn(requests.answer(config.nats, requests_name, stop.clone()));
     if let Some(http) = &http {
         http.open(api);
@@ -258,7 +256,7 @@ pub async fn serve(
         if engine.await.is_err() {
             warn!("the engine did not stop cleanly");
         }
-        client.flush().await
+        nats.flush().await
     };
     let asked = async {
         if let Some(http) = &http
@@ -283,15 +281,6 @@ pub async fn serve(
         let _ = tokio::time::timeout(LAST_WORDS, facade).await;
     }
     Ok(())
-}
-
-/// A context with a bound of its own for what waits to be acknowledged.
-fn context(client: &Client) -> jetstream::Context {
-    jetstream::context::ContextBuilder::new()
-        .timeout(ACK_TIMEOUT)
-        .ack_timeout(ACK_TIMEOUT)
-        .max_ack_inflight(MAX_ACKS)
-        .build(client.clone())
 }
 
 /// Waits until NATS has said what time it is.

@@ -19,6 +19,7 @@ use super::{Api, CHANGE_TRIES, WRITE_PATIENCE};
 use crate::failpoint::{held, reached};
 use crate::index::Entry;
 use crate::jetstream::WriteError;
+use crate::port::Nats;
 use crate::schedule::{Author, Change, ChangeKind, Fate, FieldFault, Schedule, Status};
 
 /// A record as it is now, as far as is known.
@@ -69,7 +70,7 @@ pub(in crate::api) enum Decision<T> {
 /// How a schedule is changed where nothing has to be awaited: what is to be said of the change.
 pub(in crate::api) type Applied = Result<(ChangeKind, Value), ApiError>;
 
-impl Api {
+impl<N: Nats> Api<N> {
     /// Writes a changed record at the revision that it was read at, and shows it to this instance.
     pub(in crate::api) async fn rewrite(
         &self,

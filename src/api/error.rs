@@ -16,6 +16,7 @@ use super::{Api, Caller, Checked};
 use crate::jetstream::WriteError;
 use crate::jetstream::history::QueryError;
 use crate::jetstream::reminder::Reminder;
+use crate::port::Nats;
 use crate::schedule::{FieldFault, TooLarge, Unread};
 use crate::text::short;
 
@@ -150,7 +151,7 @@ impl ApiError {
 
     /// `invalid`, for a request that could not be read as a whole: whoever mends it wants to hear of
     /// everything at once, so what could be read is checked too.
-    pub(crate) fn unread<T: Checked>(api: &Api, unread: Unread<T>) -> Self {
+    pub(crate) fn unread<T: Checked>(api: &Api<impl Nats>, unread: Unread<T>) -> Self {
         let mut all = unread.faults;
         let of_content = unread.rest.map_or_else(Vec::new, |rest| rest.faults(api));
         for fault in of_content {

@@ -12,6 +12,7 @@ use super::schedules::{MAX_WAIT_MS, Triggered};
 use super::{Api, Caller, Checked};
 use crate::index::Entry;
 use crate::jetstream::WriteError;
+use crate::port::Nats;
 use crate::schedule::{
     CreateSchedule, Delivery, FieldFault, Payload, Schedule, ScheduleType, execution_id,
     new_schedule, object_field,
@@ -50,12 +51,12 @@ pub struct ExecuteImmediate {
 }
 
 impl Checked for ExecuteImmediate {
-    fn faults(&self, api: &Api) -> Vec<FieldFault> {
+    fn faults(&self, api: &Api<impl Nats>) -> Vec<FieldFault> {
         api.check_immediate(self, "unknown", "").err().unwrap_or_default()
     }
 }
 
-impl Api {
+impl<N: Nats> Api<N> {
     /// Sends one command at once. Once the reply is sent the command will be, even if every instance
     /// is killed the next moment.
     ///

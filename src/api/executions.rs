@@ -14,6 +14,7 @@ use super::schedules::page;
 use super::{Api, Caller};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::history_index::Filter;
+use crate::port::Nats;
 use crate::schedule::{FieldFault, instant_field};
 pub use running::{ListRunning, OpenStatus, RunningExecution};
 pub use story::ExecutionStory;
@@ -68,7 +69,7 @@ pub struct ListByCorrelation {
     pub limit: Option<u64>,
 }
 
-impl Api {
+impl<N: Nats> Api<N> {
     /// One execution, as its latest event shows it, and all attempts at its occurrence.
     ///
     /// # Errors
@@ -86,7 +87,7 @@ impl Api {
         };
         let attempts = self.history.attempts(&execution).await?;
         let links = Links::execution(id, execution.schedule_id);
-        let max_payload = self.js.client().max_payload();
+        let max_payload = self.nats.max_payload();
         let story = ExecutionStory::new(execution, attempts, max_payload);
         Ok(Reply::new(story, caller).links(links))
     }

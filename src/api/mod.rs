@@ -21,7 +21,6 @@ mod waiting;
 
 use std::sync::Arc;
 
-use async_nats::jetstream;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -32,11 +31,13 @@ use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::health::Health;
 use crate::index::Index;
+use crate::jetstream::adapter::JetStream;
 use crate::jetstream::deliver::Delivery;
 use crate::jetstream::history::History;
 use crate::jetstream::schedules::Store;
 use crate::metrics::Metrics;
 use crate::names;
+use crate::port::Nats;
 use crate::schedule::{Author, FieldFault, Rules, Writer};
 use crate::trace_context::TraceContext;
 
@@ -52,15 +53,15 @@ const CHANGE_TRIES: u32 = 50;
 const WRITE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(8);
 
 /// Everything that operations need.
-pub struct Api {
-    /// For questions to JetStream itself.
-    pub js: jetstream::Context,
+pub struct Api<N: Nats = JetStream> {
+    /// For questions to NATS itself.
+    pub nats: N,
     /// Where commands go, for questions about targets.
-    pub delivery: Delivery,
+    pub delivery: Delivery<N>,
     /// The bucket.
-    pub store: Store,
+    pub store: Store<N>,
     /// The history.
-    pub history: History,
+    pub history: History<N>,
     /// The schedules in memory.
     pub index: Arc<Index>,
     /// What requests are checked against.
@@ -74,7 +75,7 @@ pub struct Api {
     /// Since when it runs.
     pub started_at: DateTime<Utc>,
     /// How it is.
-    pub health: Arc<Health>,
+    pub health: Arc<Health<N>>,
     /// What it counts.
     pub metrics: Arc<Metrics>,
     /// What the log has been told lately of requests that were not done.
@@ -83,7 +84,7 @@ pub struct Api {
     pub recent: RecentlyShown,
 }
 
-impl Api {
+impl<N: Nats> Api<N> {
     fn writer(&self) -> Writer {
         Writer { instance: self.instance, token: self.chance.number() }
     }
@@ -179,7 +180,7 @@ fn fresh_id() -> String {
 pub(crate) trait Checked {
     /// What is wrong with the fields; for requests whose check is a part of the operation itself,
     /// so that faults of form and of content are reported together.
-    fn faults(&self, api: &Api) -> Vec<FieldFault> {
+    fn faults(&self, api: &Api<impl Nats>) -> Vec<FieldFault> {
         let _ = api;
         Vec::new()
     }

@@ -19,6 +19,7 @@ use super::error::{ApiError, Code};
 use super::reply::{Links, Reply};
 use super::{Api, Caller};
 use crate::execution::{ExecutionStatus, MAX_KEPT_BYTES};
+use crate::port::Nats;
 use crate::schedule::{Cancel, Ending, FieldFault, Report, Schedule};
 use crate::stored::Unknown;
 
@@ -103,7 +104,7 @@ enum From<'a> {
     User,
 }
 
-impl Api {
+impl<N: Nats> Api<N> {
     /// A worker has done what it should. Reporting it again changes nothing.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use super::{Api, Caller};
 use crate::execution::ExecutionStatus;
 use crate::history_index::{Ended, Statistics};
 use crate::index::{Listing, Place, ScheduleFilter, Sort};
+use crate::port::Nats;
 use crate::schedule::{FieldFault, Schedule};
 
 /// Longest window: what the history keeps by default, 30 days.
@@ -122,7 +123,7 @@ pub struct NextExecution {
     pub at: DateTime<Utc>,
 }
 
-impl Api {
+impl<N: Nats> Api<N> {
     /// Statistics of one schedule, or of all.
     ///
     /// # Errors

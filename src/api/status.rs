@@ -14,6 +14,7 @@ use super::{Api, Caller};
 use crate::health::Seen;
 use crate::index::{SetAside, Vanished};
 use crate::jetstream::writes::Place;
+use crate::port::Nats;
 use crate::stored::format;
 
 /// A request without fields.
@@ -90,7 +91,7 @@ pub struct StreamStatus {
     pub write_error: Option<String>,
 }
 
-impl Api {
+impl<N: Nats> Api<N> {
     /// What is the matter, each in a sentence for people; nothing if all is well.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = self.health.problems();
@@ -145,7 +146,7 @@ impl Api {
         });
         let load = &self.health.load;
         let timer_lag = load.timer_lag(self.clock.now());
-        let server = self.js.client().server_info();
+        let server = self.nats.server();
         let millis = |time: std::time::Duration| time.as_secs_f64() * 1000.0;
         let status = ServiceStatus {
             status: if problems.is_empty() { "ok" } else { "degraded" }.to_owned(),
@@ -154,7 +155,7 @@ impl Api {
             instance: self.instance,
             started_at: self.started_at,
             instances: load.instances.load(Ordering::Relaxed),
-            nats_server: format!("{} {}", server.server_name, server.version),
+            nats_server: format!("{} {}", server.name, server.version),
             nats_connected: self.health.is_connected(),
             nats_round_trip_ms: nats.round_trip.map(millis),
             jetstream_error: nats.jetstream_error,

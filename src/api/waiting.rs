@@ -9,6 +9,7 @@ use super::error::{ApiError, Code};
 use super::{Api, Caller};
 use crate::execution::Execution;
 use crate::jetstream::history::{MAX_WAITING, Waiter};
+use crate::port::Nats;
 
 /// Pause before an outcome that could not be fetched is fetched again.
 const RETRY: Duration = Duration::from_millis(250);
@@ -19,7 +20,7 @@ pub(super) struct Wait {
     deadline: Duration,
 }
 
-impl Api {
+impl<N: Nats> Api<N> {
     /// A place among those who wait for an execution, if its caller wants to. To be taken before anything is done: a
     /// request that is refused for it must not be half done.
     ///

@@ -9,11 +9,12 @@ use uuid::Uuid;
 use super::Shared;
 use super::core::Sight as _;
 use crate::failpoint::failpoint;
+use crate::port::Nats;
 
 /// Announces what a schedule's record holds, oldest first, and returns the ids of the events.
 ///
 /// Others may go first; what they have announced meanwhile is not there any more.
-pub(crate) async fn announce(shared: &Shared, schedule: Uuid) -> Vec<Uuid> {
+pub(crate) async fn announce(shared: &Shared<impl Nats>, schedule: Uuid) -> Vec<Uuid> {
     if let Ok(delay) = shared.delay(schedule, 0).to_std() {
         tokio::time::sleep(delay).await;
     }

@@ -19,6 +19,7 @@ use crate::load::Stage;
 use crate::metrics::{Lock, LockFailure};
 use crate::names;
 use crate::plan::{Plan, plan, settle};
+use crate::port::Nats;
 use crate::schedule::{Attempt, DeliveryMode, Schedule, SkippedRange};
 
 /// How long an unknown write is pursued before the record is left for later.
@@ -75,7 +76,12 @@ pub(crate) enum Claimed {
 
 /// Folds `done` into the record of schedule `id`, decides what else is due, and
 /// writes the record, until a write is accepted or there is nothing to write.
-pub(crate) async fn claim(shared: &Shared, id: Uuid, done: &Done, claiming: Claiming) -> Claimed {
+pub(crate) async fn claim(
+    shared: &Shared<impl Nats>,
+    id: Uuid,
+    done: &Done,
+    claiming: Claiming,
+) -> Claimed {
     let (mut claiming, mut no_room) = (claiming, false);
     loop {
         let Some(entry) = shared.index.get(id) else {
@@ -137,7 +143,7 @@ pub(crate) async fn claim(shared: &Shared, id: Uuid, done: &Done, claiming: Clai
 
 /// Writes the record; or removes it, if it was deleted for good and this settles its last attempt.
 async fn write(
-    shared: &Shared,
+    shared: &Shared<impl Nats>,
     schedule: &Arc<Schedule>,
     entry: &Entry,
 ) -> Result<Written, WriteError> {
@@ -152,7 +158,7 @@ async fn write(
 
 /// Writes a record that was decided from an entry, at its revision, and shows it to this instance.
 pub(super) async fn rewrite(
-    shared: &Shared,
+    shared: &Shared<impl Nats>,
     entry: &Entry,
     schedule: Arc<Schedule>,
 ) -> Result<Written, WriteError> {
@@ -164,7 +170,12 @@ pub(super) async fn rewrite(
 }
 
 /// Counts the claims that a write was for.
-fn count(shared: &Shared, result: &Result<Written, WriteError>, fire: usize, recover: usize) {
+fn count(
+    shared: &Shared<impl Nats>,
+    result: &Result<Written, WriteError>,
+    fire: usize,
+    recover: usize,
+) {
     for (lock, claims) in [(Lock::Claim, fire), (Lock::Takeover, recover)] {
         for _ in 0..claims {
             match result {
@@ -179,7 +190,12 @@ fn count(shared: &Shared, result: &Result<Written, WriteError>, fire: usize, rec
 }
 
 /// Works out how the record should look next, and what that allows; none if nothing is to be written.
-fn decide(shared: &Shared, entry: &Entry, done: &Done, claiming: Claiming) -> Option<Plan> {
+fn decide(
+    shared: &Shared<impl Nats>,
+    entry: &Entry,
+    done: &Done,
+    claiming: Claiming,
+) -> Option<Plan> {
     let mut schedule = Cow::Borrowed(&*entry.schedule);
     let mut settled = schedule.is_over();
     let followed = !done.ended.is_empty() && shared.index.is_followed(schedule.id);
@@ -218,7 +234,7 @@ fn executions(plan: &Plan) -> Vec<Uuid> {
 
 /// Waits until the index shows a newer revision than `entry`: the watch brings it within
 /// milliseconds, else the leader is asked.
-pub(super) async fn catch_up(shared: &Shared, entry: &Entry) -> bool {
+pub(super) async fn catch_up(shared: &Shared<impl Nats>, entry: &Entry) -> bool {
     let id = entry.schedule.id;
     for _ in 0..20 {
         tokio::time::sleep(Duration::from_millis(5)).await;

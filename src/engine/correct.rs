@@ -19,6 +19,7 @@ use crate::history_index::{Filter, Page};
 use crate::jetstream::WriteError;
 use crate::jetstream::history::QueryError;
 use crate::plan::ahead::{self, ActedAhead, MAX_AHEAD};
+use crate::port::Nats;
 use crate::schedule::Schedule;
 
 /// Pause after a failure.
@@ -27,7 +28,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const LOOK: usize = 1000;
 
 /// Plans a schedule again from now, if its times lie ahead.
-pub(crate) async fn correct(shared: &Shared, id: Uuid) {
+pub(crate) async fn correct(shared: &Shared<impl Nats>, id: Uuid) {
     if let Ok(delay) = shared.delay(id, 0).to_std() {
         tokio::time::sleep(delay).await;
     }
@@ -73,7 +74,7 @@ pub(crate) async fn correct(shared: &Shared, id: Uuid) {
 
 /// What the history says of occurrences that were acted on ahead of their time.
 async fn acted_ahead(
-    shared: &Shared,
+    shared: &Shared<impl Nats>,
     id: Uuid,
     now: DateTime<Utc>,
 ) -> Result<ActedAhead, QueryError> {

@@ -8,13 +8,14 @@ use super::Shared;
 use crate::execution::{ErrorType, Execution, ExecutionStatus, Outcome, payload};
 use crate::jetstream::deliver::{Command, Publication};
 use crate::names;
+use crate::port::Nats;
 use crate::schedule::{Attempt, Schedule};
 
 /// Sends the command of an execution that failed for good to where the schedule wants it. After its
 /// outcome is recorded, and `again` if a crash came between: under an id of its own, so a stream keeps
 /// it once.
 pub(super) async fn deliver(
-    shared: &Shared,
+    shared: &Shared<impl Nats>,
     schedule: &Schedule,
     attempt: &Attempt,
     ended: &Execution,

@@ -12,6 +12,7 @@ use crate::jetstream::deliver::{Command, Delivered};
 use crate::jetstream::publish::TrustLost;
 use crate::load::Stage;
 use crate::metrics::{Lock, LockFailure};
+use crate::port::Nats;
 use crate::schedule::{Attempt, Cancel, DeliveryMode, Phase, Sends};
 
 /// An attempt whose command is ready to be sent: what can be done before it is due has been.
@@ -21,7 +22,11 @@ pub(crate) struct Prepared {
 }
 
 /// Prepares an attempt under an accepted claim.
-pub(crate) fn prepare(shared: &Shared, accepted: &Accepted, attempt: &Attempt) -> Prepared {
+pub(crate) fn prepare(
+    shared: &Shared<impl Nats>,
+    accepted: &Accepted,
+    attempt: &Attempt,
+) -> Prepared {
     let schedule = &accepted.schedule;
     let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
     let mut execution = Box::new(Execution::started(schedule, attempt, claim, shared.clock.now()));
@@ -38,7 +43,7 @@ pub(crate) fn prepare(shared: &Shared, accepted: &Accepted, attempt: &Attempt) -
 ///
 /// `None` if the claim may no longer be trusted: the attempt is then claimed again.
 pub(crate) async fn attempt(
-    shared: &Shared,
+    shared: &Shared<impl Nats>,
     accepted: &Accepted,
     attempt: &Attempt,
     prepared: Prepared,
@@ -87,7 +92,7 @@ pub(crate) async fn attempt(
 
 /// Lets go of an attempt whose claim may no longer be trusted.
 fn expired(
-    shared: &Shared,
+    shared: &Shared<impl Nats>,
     attempt: &Attempt,
     lock: Lock,
     maybe_sent: bool,
@@ -99,7 +104,7 @@ fn expired(
 
 /// Sends the command, unless its target is not allowed, and notes when.
 async fn run(
-    shared: &Shared,
+    shared: &Shared<impl Nats>,
     accepted: &Accepted,
     attempt: &Attempt,
     execution: &mut Execution,
@@ -134,7 +139,7 @@ async fn run(
 
 /// Delivers the command, and waits for what becomes of it as long as it is not to be stopped.
 async fn deliver(
-    shared: &Shared,
+    shared: &Shared<impl Nats>,
     accepted: &Accepted,
     attempt: &Attempt,
     execution: &Execution,
@@ -174,19 +179,19 @@ async fn deliver(
 }
 
 /// When another instance has sent the command of an attempt that was taken over, as far as it said so.
-async fn first_sent(shared: &Shared, attempt: &Attempt) -> Option<DateTime<Utc>> {
+async fn first_sent(shared: &Shared<impl Nats>, attempt: &Attempt) -> Option<DateTime<Utc>> {
     shared.history.get(attempt.execution_id).await.ok().flatten()?.timings.sent_at
 }
 
 /// The wish that an execution be stopped, as its record says.
-fn cancel(shared: &Shared, execution: &Execution) -> Option<Cancel> {
+fn cancel(shared: &Shared<impl Nats>, execution: &Execution) -> Option<Cancel> {
     let entry = shared.index.get(execution.schedule_id)?;
     let mut attempts = entry.schedule.attempts.iter();
     attempts.find(|attempt| attempt.execution_id == execution.id)?.cancel.as_deref().cloned()
 }
 
 /// The end of an execution that is to be stopped.
-fn cancelled(shared: &Shared, execution: &Execution) -> Outcome {
+fn cancelled(shared: &Shared<impl Nats>, execution: &Execution) -> Outcome {
     let cancel = cancel(shared, execution);
     let (by, reason) = cancel.map_or((None, None), |cancel| (Some(cancel.by), cancel.reason));
     Outcome::Cancelled { by, reason }

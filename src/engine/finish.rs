@@ -13,11 +13,12 @@ use super::record::{conclude, known_outcome, record, skip};
 use crate::execution::{Claim, ErrorType, Execution, Outcome, Response};
 use crate::failpoint::failpoint;
 use crate::names;
+use crate::port::{Nats, Outgoing};
 use crate::schedule::{Attempt, Ending, Phase, Report};
 
 /// Ends an attempt as its report says; returns its final event, which is in the history.
 pub(crate) async fn finish(
-    shared: &Shared,
+    shared: &Shared<impl Nats>,
     accepted: &Accepted,
     attempt: &Attempt,
 ) -> Box<Execution> {
@@ -70,15 +71,16 @@ fn outcome(report: &Report) -> Outcome {
 }
 
 /// Tells the worker. Best effort: a worker that misses it is refused when it reports.
-async fn tell_to_stop(shared: &Shared, execution: &Execution) {
+async fn tell_to_stop(shared: &Shared<impl Nats>, execution: &Execution) {
     let body = serde_json::json!({
         "execution_id": execution.id,
         "schedule_id": execution.schedule_id,
         "cancelled_by": execution.cancelled_by,
         "reason": execution.error_message,
     });
-    let subject = names::cancel_subject(execution.id);
-    if let Err(error) = shared.js.client().publish(subject, body.to_string().into()).await {
+    let (subject, body) = (names::cancel_subject(execution.id), body.to_string().into());
+    let message = Outgoing { subject, body, ..Outgoing::default() };
+    if let Err(error) = shared.nats.publish(message).await {
         warn!(execution_id = %execution.id, %error, "worker not told to stop");
     }
 }

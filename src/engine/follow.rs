@@ -22,6 +22,7 @@ use crate::failpoint::failpoint;
 use crate::index::Entry;
 use crate::jetstream::WriteError;
 use crate::plan::{MAX_ATTEMPTS, room};
+use crate::port::Nats;
 use crate::schedule::{
     Attempt, CatchUp, EndedOccurrence, Manual, Origin, Overlap, Phase, Schedule, SkipCause,
     SkippedRange, Status, execution_id,
@@ -34,7 +35,7 @@ const RETRY: Duration = Duration::from_millis(500);
 const LEFT: Duration = Duration::from_secs(2);
 
 /// Tells those that follow a schedule of what has ended; returns the executions of which all know.
-pub(crate) async fn follow(shared: &Shared, upstream: Uuid) -> Vec<Uuid> {
+pub(crate) async fn follow(shared: &Shared<impl Nats>, upstream: Uuid) -> Vec<Uuid> {
     if let Ok(delay) = shared.delay(upstream, 0).to_std() {
         tokio::time::sleep(delay).await;
     }
@@ -65,7 +66,7 @@ pub(crate) async fn follow(shared: &Shared, upstream: Uuid) -> Vec<Uuid> {
 }
 
 /// Adds an attempt to a schedule that follows, once.
-async fn add(shared: &Shared, dependent: Uuid, upstream: Uuid, ended: &EndedOccurrence) {
+async fn add(shared: &Shared<impl Nats>, dependent: Uuid, upstream: Uuid, ended: &EndedOccurrence) {
     let origin = Uuid::from_u128(dependent.as_u128() ^ ended.execution_id.as_u128());
     let id = execution_id(origin, ended.at, 1);
     loop {
@@ -123,7 +124,7 @@ async fn add(shared: &Shared, dependent: Uuid, upstream: Uuid, ended: &EndedOccu
 
 /// Writes a record as it is, so that nobody who decided from what it was can write any more; nothing if somebody
 /// was quicker, or it cannot be written now.
-async fn fence(shared: &Shared, entry: &Entry, mut schedule: Schedule) -> Option<Claim> {
+async fn fence(shared: &Shared<impl Nats>, entry: &Entry, mut schedule: Schedule) -> Option<Claim> {
     schedule.sign(shared.writer());
     match rewrite(shared, entry, Arc::new(schedule)).await {
         Ok(written) => Some(Claim { instance: shared.members.me(), revision: written.revision }),
@@ -140,7 +141,7 @@ async fn fence(shared: &Shared, entry: &Entry, mut schedule: Schedule) -> Option
 }
 
 /// Whether the record can take another attempt.
-fn has_room(shared: &Shared, schedule: &Schedule, attempt: &Attempt) -> bool {
+fn has_room(shared: &Shared<impl Nats>, schedule: &Schedule, attempt: &Attempt) -> bool {
     let mut with = schedule.clone();
     with.attempts.push(attempt.clone());
     shared.store.room().admits_run(&with).is_ok()
@@ -148,7 +149,7 @@ fn has_room(shared: &Shared, schedule: &Schedule, attempt: &Attempt) -> bool {
 
 /// The attempt; or that it is skipped where the schedule is paused, or too slow for what it follows.
 fn attempt(
-    shared: &Shared,
+    shared: &Shared<impl Nats>,
     schedule: &Schedule,
     execution_id: Uuid,
     upstream: Uuid,

@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use async_nats::{Client, Message, Subscriber, connection::State};
+use async_nats::Message;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
@@ -29,9 +29,10 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::jetstream::connect::{Connection, Operation, Refusal};
+use crate::jetstream::reconnections::Reconnections;
 use crate::load::Load;
 use crate::names;
+use crate::port::{Nats, Outgoing, Permission, Refusal, Wire};
 use hearing::Hearing;
 use paths::{Beat, Heard, OLD_GOODBYE, Paths, Way};
 
@@ -174,7 +175,7 @@ impl Members {
     }
 
     /// Ends the heartbeats and says that this instance stops: others take over at once what it leaves.
-    pub async fn leave(&self, client: &Client) {
+    pub async fn leave(&self, nats: &impl Nats) {
         self.left.cancel();
         let way = self.write(|view| view.paths.next(Instant::now()));
         let mut goodbyes = Vec::new();
@@ -186,24 +187,24 @@ impl Members {
         }
         let mut said = true;
         for (subject, body) in goodbyes {
-            said &= client.publish(subject, body).await.is_ok();
+            said &= publish(nats, subject, body).await;
         }
-        if !said || client.flush().await.is_err() {
+        if !said || nats.flush().await.is_err() {
             warn!("could not tell the other instances that this one stops");
         }
     }
 
     /// Sends heartbeats, until this instance leaves, and listens to those of others, until `stop`.
-    pub async fn run(self, connection: Connection, stop: CancellationToken) {
-        let client = &connection.client;
-        let (mut refusals, mut connects) = (connection.refusals(), connection.connects());
+    pub async fn run(self, nats: impl Nats, stop: CancellationToken) {
+        let nats = &nats;
+        let (mut refusals, mut connects) = (nats.refusals(), Reconnections::of(nats.clone()));
         let mut tick = tokio::time::interval(HEARTBEAT);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let inbox = format!("{}.", client.new_inbox());
+        let inbox = format!("{}.", nats.new_inbox());
         let listening = async {
-            let echoes = subscribe(client, format!("{inbox}*")).await;
-            let present = subscribe(client, names::INSTANCE_WILDCARD.to_owned()).await;
-            (echoes, present, subscribe(client, names::OLD_INSTANCE_WILDCARD.to_owned()).await)
+            let echoes = subscribe(nats, format!("{inbox}*")).await;
+            let present = subscribe(nats, names::INSTANCE_WILDCARD.to_owned()).await;
+            (echoes, present, subscribe(nats, names::OLD_INSTANCE_WILDCARD.to_owned()).await)
         };
         let (mut echoes, mut present, mut old) = tokio::select! {
             () = stop.cancelled() => return,
@@ -214,18 +215,18 @@ impl Members {
             tokio::select! {
                 () = stop.cancelled() => return,
                 // As soon as there is a connection again, so that it is soon known whether we hear.
-                Ok(()) = connects.changed() => tick.reset_immediately(),
+                () = connects.reconnected() => tick.reset_immediately(),
                 _ = tick.tick() => {
                     if self.left.is_cancelled() {
                         return;
                     }
-                    self.speak(client, &inbox, &mut present).await;
+                    self.speak(nats, &inbox, &mut present).await;
                 }
                 () = tokio::time::sleep_until(next_silent) => {}
                 Ok(refusal) = refusals.recv() => self.refused(&refusal, &inbox),
                 Some(echo) = echoes.next() => {
                     if self.hear_echo(&echo) && !self.left.is_cancelled() {
-                        self.speak(client, &inbox, &mut present).await;
+                        self.speak(nats, &inbox, &mut present).await;
                     }
                 }
                 Some(beat) = present.next() => self.hear(&beat, false),
@@ -236,9 +237,9 @@ impl Members {
     }
 
     /// Sends a heartbeat by the subjects where it is needed, if it counts, and an echo behind it.
-    async fn speak(&self, client: &Client, inbox: &str, present: &mut Subscriber) {
+    async fn speak<W: Wire>(&self, nats: &W, inbox: &str, present: &mut W::Messages) {
         let now = Instant::now();
-        let is_connected = client.connection_state() == State::Connected;
+        let is_connected = nats.is_connected();
         let (way, deaf_for) = self.write(|view| {
             if !is_connected {
                 view.paths.disconnect(now);
@@ -249,35 +250,36 @@ impl Members {
         });
         self.load.deaf.store(deaf_for >= GONE_AFTER, Ordering::Relaxed);
         if let Some(way) = &way {
-            self.beat_by(client, way, present).await;
+            self.beat_by(nats, way, present).await;
         }
         if is_connected {
-            self.echo(client, inbox, way.is_some()).await;
+            self.echo(nats, inbox, way.is_some()).await;
         }
     }
 
     /// Sends an echo. Where we may not publish to our own inbox, it is the answer to a question that we may ask.
-    async fn echo(&self, client: &Client, inbox: &str, is_behind_beat: bool) {
+    async fn echo(&self, nats: &impl Wire, inbox: &str, is_behind_beat: bool) {
         let (number, asks) = self.write(|view| {
             (view.hearing.send(is_behind_beat, Instant::now()), view.echoes_by_asking)
         });
         let echo = format!("{inbox}{number}");
-        let _ = match asks {
-            true => client.publish_with_reply(names::SCHEDULES_INFO, echo, Bytes::new()).await,
-            false => client.publish(echo, Bytes::new()).await,
+        let (subject, reply) = match asks {
+            true => (names::SCHEDULES_INFO.to_owned(), Some(echo)),
+            false => (echo, None),
         };
+        let _ = nats.publish(Outgoing { subject, reply, ..Outgoing::default() }).await;
     }
 
-    async fn beat_by(&self, client: &Client, way: &Way, present: &mut Subscriber) {
+    async fn beat_by<W: Wire>(&self, nats: &W, way: &Way, present: &mut W::Messages) {
         if way.again {
-            *present = subscribe(client, names::INSTANCE_WILDCARD.to_owned()).await;
+            *present = subscribe(nats, names::INSTANCE_WILDCARD.to_owned()).await;
         }
         if way.present {
-            let _ = client.publish(names::instance_subject(self.me), self.beat().to_bytes()).await;
+            publish(nats, names::instance_subject(self.me), self.beat().to_bytes()).await;
         }
         if way.old {
             let body = self.beat().old_subject_only(way.old_only).to_bytes();
-            let _ = client.publish(names::old_instance_subject(self.me), body).await;
+            publish(nats, names::old_instance_subject(self.me), body).await;
         }
     }
 
@@ -341,7 +343,7 @@ impl Members {
 
     fn refused(&self, refusal: &Refusal, inbox: &str) {
         let subject = refusal.subject.as_str();
-        if refusal.operation == Operation::Publish && subject.starts_with(inbox) {
+        if refusal.operation == Permission::Publish && subject.starts_with(inbox) {
             self.write(|view| view.echoes_by_asking = true);
         }
         if subject != names::INSTANCE_WILDCARD && subject != names::instance_subject(self.me) {
@@ -397,10 +399,15 @@ impl Members {
     }
 }
 
+/// Publishes a heartbeat; false if the connection is gone for good.
+async fn publish(nats: &impl Wire, subject: String, body: Bytes) -> bool {
+    nats.publish(Outgoing { subject, body, ..Outgoing::default() }).await.is_ok()
+}
+
 /// Subscribes, however long it takes.
-async fn subscribe(client: &Client, subject: String) -> Subscriber {
+async fn subscribe<W: Wire>(nats: &W, subject: String) -> W::Messages {
     loop {
-        match client.subscribe(subject.clone()).await {
+        match nats.subscribe(subject.clone()).await {
             Ok(beats) => return beats,
             Err(error) => warn!(%error, "cannot listen to the other instances"),
         }

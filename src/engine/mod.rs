@@ -75,14 +75,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::connection::State;
-use async_nats::jetstream;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::index::{Entry, Index};
+use crate::jetstream::adapter::JetStream;
 use crate::jetstream::deliver::Delivery;
 use crate::jetstream::history::History;
 use crate::jetstream::schedules::Store;
@@ -90,6 +89,7 @@ use crate::load::Load;
 use crate::metrics::Metrics;
 pub use crate::plan::LEAD;
 use crate::plan::View;
+use crate::port::Nats;
 use crate::schedule::{Attempt, DeliveryMode, Phase, Spec, TargetPattern, Writer};
 use claim::Accepted;
 use core::Sight;
@@ -122,13 +122,13 @@ pub struct EngineConfig {
 }
 
 /// What the engine stands on.
-pub struct Parts {
+pub struct Parts<N: Nats = JetStream> {
     /// Sends commands.
-    pub delivery: Delivery,
+    pub delivery: Delivery<N>,
     /// The bucket.
-    pub store: Store,
+    pub store: Store<N>,
     /// The history.
-    pub history: History,
+    pub history: History<N>,
     /// The schedules in memory.
     pub index: Arc<Index>,
     /// The other instances.
@@ -152,13 +152,13 @@ pub struct Watched {
 }
 
 /// What every part of the engine uses.
-pub(crate) struct Shared {
-    pub(crate) js: jetstream::Context,
+pub(crate) struct Shared<N: Nats> {
+    pub(crate) nats: N,
     pub(crate) clock: Clock,
     pub(crate) chance: Chance,
-    pub(crate) delivery: Delivery,
-    pub(crate) store: Store,
-    pub(crate) history: History,
+    pub(crate) delivery: Delivery<N>,
+    pub(crate) store: Store<N>,
+    pub(crate) history: History<N>,
     pub(crate) index: Arc<Index>,
     pub(crate) members: Members,
     pub(crate) config: EngineConfig,
@@ -173,7 +173,7 @@ pub(crate) struct Shared {
     running: Mutex<HashMap<Uuid, CancellationToken>>,
 }
 
-impl Shared {
+impl<N: Nats> Shared<N> {
     /// Who writes a record now.
     pub(crate) fn writer(&self) -> Writer {
         Writer { instance: self.members.me(), token: self.chance.number() }
@@ -226,9 +226,9 @@ impl Shared {
 
     /// Whether there is a connection, and how often it was made.
     pub(crate) fn connection(&self) -> (bool, u64) {
-        let client = self.js.client();
-        let is_connected = client.connection_state() == State::Connected;
-        (is_connected, client.statistics().connects.load(Ordering::Relaxed))
+        // In this order: a connection that is there has been counted.
+        let is_connected = self.nats.is_connected();
+        (is_connected, self.nats.connects())
     }
 
     /// At least as long as a command may take.
@@ -242,7 +242,7 @@ impl Shared {
     }
 }
 
-impl View for Shared {
+impl<N: Nats> View for Shared<N> {
     fn me(&self) -> Uuid {
         self.members.me()
     }
@@ -270,7 +270,7 @@ impl View for Shared {
     }
 }
 
-impl Sight for Shared {
+impl<N: Nats> Sight for Shared<N> {
     fn entry(&self, id: Uuid) -> Option<Arc<Entry>> {
         self.index.get(id)
     }
@@ -296,12 +296,12 @@ impl Sight for Shared {
     }
 }
 
-impl Engine {
+impl<N: Nats> Engine<N> {
     /// An engine over what the other parts provide.
-    pub fn new(parts: Parts, config: EngineConfig, watched: Watched) -> Self {
+    pub fn new(parts: Parts<N>, config: EngineConfig, watched: Watched) -> Self {
         let Parts { delivery, store, history, index, members, clock, chance } = parts;
         Self::over(Arc::new(Shared {
-            js: delivery.js().clone(),
+            nats: delivery.nats().clone(),
             clock,
             chance,
             delivery,

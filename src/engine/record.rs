@@ -12,11 +12,12 @@ use crate::failpoint::failpoint;
 use crate::jetstream::history::Recorded;
 use crate::load::Stage;
 use crate::plan::retry_at;
+use crate::port::Nats;
 use crate::schedule::{Attempt, Phase, Schedule, ScheduleType, Status};
 
 /// Records an event of an execution that says what came of it, with what follows from a failure.
 pub(super) async fn conclude(
-    shared: &Shared,
+    shared: &Shared<impl Nats>,
     schedule: &Schedule,
     attempt: &Attempt,
     mut execution: Box<Execution>,
@@ -35,7 +36,7 @@ pub(super) async fn conclude(
 /// When a failed attempt is made again, by the record as it is now; by that which it was `claimed` under
 /// where the record is left to newer versions since.
 fn retry(
-    shared: &Shared,
+    shared: &Shared<impl Nats>,
     claimed: &Schedule,
     attempt: &Attempt,
     ended: &Execution,
@@ -62,7 +63,7 @@ fn retry(
 /// Writes an outcome to the history; returns the outcome that counts. That is the first one written
 /// for the execution, which is another instance's where we and it both acted.
 pub(super) async fn record(
-    shared: &Shared,
+    shared: &Shared<impl Nats>,
     schedule: &Schedule,
     attempt: &Attempt,
     ended: Box<Execution>,
@@ -88,7 +89,7 @@ pub(super) async fn record(
 }
 
 /// Counts an outcome, and makes a span of it.
-fn tell(shared: &Shared, schedule: &Schedule, attempt: &Attempt, ended: &Execution) {
+fn tell(shared: &Shared<impl Nats>, schedule: &Schedule, attempt: &Attempt, ended: &Execution) {
     count(shared, schedule.spec.timing.schedule_type, ended);
     #[cfg(feature = "otlp")]
     if let Some(exporter) = &shared.spans
@@ -101,7 +102,7 @@ fn tell(shared: &Shared, schedule: &Schedule, attempt: &Attempt, ended: &Executi
 }
 
 /// Counts an outcome, once for all instances: who wrote it counts it.
-fn count(shared: &Shared, kind: ScheduleType, ended: &Execution) {
+fn count(shared: &Shared<impl Nats>, kind: ScheduleType, ended: &Execution) {
     // What it corrects was counted when it was skipped, and counters do not go back.
     if ended.status == ExecutionStatus::Corrected {
         return;
@@ -119,7 +120,7 @@ fn count(shared: &Shared, kind: ScheduleType, ended: &Execution) {
 
 /// Writes a skipped occurrence to the history.
 pub(crate) async fn skip(
-    shared: &Shared,
+    shared: &Shared<impl Nats>,
     accepted: &Accepted,
     attempt: &Attempt,
     range: crate::schedule::SkippedRange,
@@ -134,7 +135,10 @@ pub(crate) async fn skip(
 }
 
 /// The outcome that an attempt's former instance recorded, if it got so far.
-pub(super) async fn known_outcome(shared: &Shared, attempt: &Attempt) -> Option<Execution> {
+pub(super) async fn known_outcome(
+    shared: &Shared<impl Nats>,
+    attempt: &Attempt,
+) -> Option<Execution> {
     loop {
         match shared.history.outcome(attempt.execution_id).await {
             Ok(outcome) => return outcome,

@@ -14,13 +14,14 @@ use uuid::Uuid;
 use super::core::{Action, Claiming, Core, Event, Lane};
 use super::tasks::{Armed, Events, Telling, release, work};
 use super::{Shared, announce, claim, correct, follow};
+use crate::port::Nats;
 
 /// What is taken from one source before the others have their turn.
 const BATCH: usize = 256;
 
 /// The engine of one instance.
-pub struct Engine {
-    shared: Arc<Shared>,
+pub struct Engine<N: Nats> {
+    shared: Arc<Shared<N>>,
     core: Core<Armed>,
     events: Events,
     received: UnboundedReceiver<Event<Armed>>,
@@ -32,8 +33,8 @@ pub struct Engine {
     sees_since: Option<Instant>,
 }
 
-impl Engine {
-    pub(super) fn over(shared: Arc<Shared>) -> Self {
+impl<N: Nats> Engine<N> {
+    pub(super) fn over(shared: Arc<Shared<N>>) -> Self {
         let (events, received) = unbounded_channel();
         let config = &shared.config;
         let (firings, requests) = (config.max_in_flight, config.request_pool);
@@ -181,7 +182,7 @@ impl Engine {
             self.step([event]);
         }
         self.settle(deadline).await;
-        self.shared.members.leave(&self.shared.js.client()).await;
+        self.shared.members.leave(&self.shared.nats).await;
         info!("stopped");
     }
 

@@ -17,6 +17,7 @@ use super::deliver::Prepared;
 use super::urgency::Urgent;
 use super::{Shared, deliver, finish, record};
 use crate::failpoint::failpoint;
+use crate::port::Nats;
 use crate::schedule::Attempt;
 
 /// How long an action counts against the bound on those under way: one that takes longer waits for
@@ -121,13 +122,13 @@ impl Drop for Telling {
 }
 
 /// Executions of ours that nobody would let go of if their task panicked: they are claimed again then.
-struct Ours<'a> {
-    shared: &'a Shared,
+struct Ours<'a, N: Nats> {
+    shared: &'a Shared<N>,
     events: &'a Events,
     accepted: &'a Accepted,
 }
 
-impl Drop for Ours<'_> {
+impl<N: Nats> Drop for Ours<'_, N> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.shared.end(self.accepted.executions());
@@ -138,7 +139,7 @@ impl Drop for Ours<'_> {
 
 /// Folds what is done into a record, claims what is due, and makes what is not armed.
 pub(crate) async fn work(
-    shared: Arc<Shared>,
+    shared: Arc<Shared<impl Nats>>,
     mut held: Held,
     done: Done,
     claiming: Claiming,
@@ -163,7 +164,7 @@ pub(crate) async fn work(
 
 /// Arms the attempts of an accepted plan whose time has not come. Before the record is free again, so
 /// that a core that drains has heard of all of them.
-fn arm(shared: &Shared, accepted: &Arc<Accepted>, now: DateTime<Utc>, events: &Events) {
+fn arm(shared: &Shared<impl Nats>, accepted: &Arc<Accepted>, now: DateTime<Utc>, events: &Events) {
     for (attempt, recovered) in accepted.attempts().filter(|(a, _)| accepted.due_at(a) > now) {
         let prepared = deliver::prepare(shared, accepted, attempt);
         let (due, priority) = (accepted.due_at(attempt), accepted.schedule.spec.priority);
@@ -177,7 +178,7 @@ fn arm(shared: &Shared, accepted: &Arc<Accepted>, now: DateTime<Utc>, events: &E
 
 /// Makes the attempts of an accepted plan that were due when the others were armed.
 async fn make_due(
-    shared: &Shared,
+    shared: &Shared<impl Nats>,
     accepted: &Arc<Accepted>,
     armed_at: DateTime<Utc>,
     events: &Events,
@@ -227,7 +228,7 @@ async fn make_due(
 
 /// Makes an armed attempt, now that it is due, if it still stands.
 pub(crate) async fn release(
-    shared: Arc<Shared>,
+    shared: Arc<Shared<impl Nats>>,
     armed: Armed,
     events: Events,
     permit: Permit,
@@ -244,7 +245,7 @@ pub(crate) async fn release(
 }
 
 /// Whether an armed attempt is still ours: another instance that thought us gone may have taken it.
-fn stands(shared: &Shared, accepted: &Accepted, armed: &Attempt) -> bool {
+fn stands(shared: &Shared<impl Nats>, accepted: &Accepted, armed: &Attempt) -> bool {
     let same = |attempt: &Attempt| {
         attempt.execution_id == armed.execution_id && attempt.phase == armed.phase
     };
@@ -258,13 +259,13 @@ fn stands(shared: &Shared, accepted: &Accepted, armed: &Attempt) -> bool {
 }
 
 /// Lets go of an attempt of which nothing came: it is claimed again.
-fn let_go(shared: &Shared, accepted: &Accepted, attempt: &Attempt, events: &Events) {
+fn let_go(shared: &Shared<impl Nats>, accepted: &Accepted, attempt: &Attempt, events: &Events) {
     shared.end([attempt.execution_id]);
     events.send(Event::Changed(accepted.schedule.id));
 }
 
 async fn make(
-    shared: &Shared,
+    shared: &Shared<impl Nats>,
     accepted: &Accepted,
     attempt: &Attempt,
     prepared: Prepared,
@@ -281,7 +282,7 @@ async fn make(
 /// Runs an action under a permit; in the fast lane the permit goes back early if the action is not
 /// prompt, since a stream that does not answer must not keep the others' commands waiting.
 async fn within_permit(
-    shared: &Shared,
+    shared: &Shared<impl Nats>,
     accepted: &Accepted,
     permit: Permit,
     action: impl Future<Output = ()>,
@@ -300,7 +301,7 @@ async fn within_permit(
 
 /// Waits until an action has had its time, or until its target's stream is known to be silent, which it is
 /// as a rule from the start.
-async fn no_longer_prompt(shared: &Shared, accepted: &Accepted) {
+async fn no_longer_prompt(shared: &Shared<impl Nats>, accepted: &Accepted) {
     let target =
         accepted.attempts().next().map_or(&accepted.schedule.spec.target_command, |(one, _)| {
             accepted.schedule.sends(one).target

@@ -7,8 +7,6 @@
 
 use std::sync::Arc;
 
-use async_nats::jetstream;
-use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tracing::{error, warn};
@@ -19,30 +17,32 @@ use super::publish::{Earlier, Fate, Publishing, Sent, until_known};
 use super::writes::{Place, Writes};
 use crate::clock::Clock;
 use crate::names;
+use crate::port::{Append, Nats};
 use crate::schedule::Change;
 
 /// The audit stream.
 #[derive(Clone)]
-pub struct Audit {
-    js: jetstream::Context,
+pub struct Audit<N> {
+    nats: N,
     writes: Arc<Writes>,
     clock: Clock,
 }
 
 /// A change on its way.
-struct Announcing<'a> {
+struct Announcing<'a, N> {
     schedule: Uuid,
     change: &'a Change,
-    event: Event<'a>,
+    subject: String,
+    event: Event<'a, N>,
     body: Bytes,
     is_bare: bool,
     clock: &'a Clock,
 }
 
-impl Audit {
-    /// The audit behind `js`; how writing to it goes is noted in `writes`.
-    pub(crate) fn new(js: jetstream::Context, writes: Arc<Writes>, clock: Clock) -> Self {
-        Self { js, writes, clock }
+impl<N: Nats> Audit<N> {
+    /// The audit in `nats`; how writing to it goes is noted in `writes`.
+    pub(crate) fn new(nats: N, writes: Arc<Writes>, clock: Clock) -> Self {
+        Self { nats, writes, clock }
     }
 
     /// Announces a change; returns once the stream has it, however long that takes, or refuses even that
@@ -52,7 +52,8 @@ impl Audit {
         let mut announcing = Announcing {
             schedule,
             change,
-            event: Event::new(&self.js, &self.writes, Place::Audit, subject),
+            subject,
+            event: Event::new(&self.nats, &self.writes, Place::Audit),
             body: body(change),
             is_bare: false,
             clock: &self.clock,
@@ -72,7 +73,7 @@ fn body(change: &Change) -> Bytes {
     Bytes::copy_from_slice(change.body.get().as_bytes())
 }
 
-impl Publishing for Announcing<'_> {
+impl<N: Nats> Publishing for Announcing<'_, N> {
     type Place = ();
 
     fn now(&self) -> DateTime<Utc> {
@@ -95,8 +96,9 @@ impl Publishing for Announcing<'_> {
         if !may() {
             return Sent::Withheld;
         }
-        let message = PublishMessage::build().payload(self.body.clone());
-        self.event.send(message.message_id(self.change.event_id.to_string())).await
+        let message = Append::new(self.subject.clone(), self.body.clone());
+        let id = self.change.event_id.to_string();
+        self.event.send(message.header(names::MESSAGE_ID, &id)).await
     }
 
     /// That it was done matters more than all that was said of it.

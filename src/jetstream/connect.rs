@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, ServerError};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::broadcast;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, error, info, warn};
@@ -14,6 +14,7 @@ use tracing::{debug, error, info, warn};
 use super::answers::Answers;
 use super::reminder::Reminder;
 use crate::names;
+use crate::port::{Permission, Refusal};
 
 /// Where NATS is and who we are there.
 #[derive(Clone, Default)]
@@ -91,7 +92,7 @@ pub enum ConnectError {
 
 /// Why a connection that is to be used once could not be made.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum OnceError {
+pub(crate) enum OnceError {
     /// The settings cannot be used.
     #[error(transparent)]
     Settings(#[from] ConnectError),
@@ -111,47 +112,13 @@ pub struct Connection {
     /// Its client.
     pub client: Client,
     refusals: broadcast::Sender<Refusal>,
-    connects: watch::Receiver<u64>,
     gone: CancellationToken,
-}
-
-/// What the server says that we may not do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// What was tried.
-    pub operation: Operation,
-    /// The subject that it was tried on, as we wrote it.
-    pub subject: String,
-}
-
-/// What permissions are for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// Sending to a subject.
-    Publish,
-    /// Listening to subjects.
-    Subscribe,
-}
-
-impl Operation {
-    /// As people read it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Publish => "publish",
-            Self::Subscribe => "subscribe",
-        }
-    }
 }
 
 impl Connection {
     /// What is refused from now on.
     pub fn refusals(&self) -> broadcast::Receiver<Refusal> {
         self.refusals.subscribe()
-    }
-
-    /// How often it has been made, as that changes.
-    pub fn connects(&self) -> watch::Receiver<u64> {
-        self.connects.clone()
     }
 
     /// Waits until the connection is gone and does not come back. A lost connection is made anew by
@@ -175,19 +142,17 @@ pub async fn connect(
     let mut said = Reminder::default();
     loop {
         let (refusals, _) = broadcast::channel(MAX_REFUSALS);
-        let (connects_now, connects) = watch::channel(0);
         let gone = CancellationToken::new();
         let ear = Ear {
             connection: name.to_owned(),
             refusals: refusals.clone(),
             answers: answers.clone(),
-            connects: connects_now,
             broken: None,
             _gone: gone.clone().drop_guard(),
         };
         let options = ear.listen(options(config, name).await?);
         match options.connect(config.servers.as_slice()).await {
-            Ok(client) => return Ok(Connection { client, refusals, connects, gone }),
+            Ok(client) => return Ok(Connection { client, refusals, gone }),
             Err(error) => {
                 let error = error.to_string();
                 if said.is_due(&error, Instant::now()) {
@@ -206,7 +171,7 @@ pub async fn connect(
 ///
 /// # Errors
 /// If this try fails.
-pub(super) async fn connect_once(
+pub(crate) async fn connect_once(
     config: &NatsConfig,
     name: &str,
     answers: &Answers,
@@ -216,7 +181,6 @@ pub(super) async fn connect_once(
         connection: name.to_owned(),
         refusals: broadcast::channel(1).0,
         answers: answers.clone(),
-        connects: watch::Sender::default(),
         broken: Some(broken.clone()),
         _gone: broken.clone().drop_guard(),
     };
@@ -272,7 +236,6 @@ struct Ear {
     connection: String,
     refusals: broadcast::Sender<Refusal>,
     answers: Answers,
-    connects: watch::Sender<u64>,
     /// Of a connection that is not made again: cancelled when it is lost.
     broken: Option<CancellationToken>,
     _gone: DropGuard,
@@ -290,10 +253,7 @@ impl Ear {
     fn hear(&self, event: &Event) {
         let connection = self.connection.as_str();
         match event {
-            Event::Connected => {
-                info!(connection, "connected to NATS");
-                self.connects.send_modify(|times| *times += 1);
-            }
+            Event::Connected => info!(connection, "connected to NATS"),
             Event::Disconnected => {
                 warn!(connection, "connection to NATS lost; reconnecting");
                 if let Some(broken) = &self.broken {
@@ -326,7 +286,7 @@ impl Ear {
                  subject; see docs/nats-permissions.md"
             );
         }
-        if refusal.operation == Operation::Publish {
+        if refusal.operation == Permission::Publish {
             self.answers.denied(subject);
         }
         // Fails where nobody listens.
@@ -345,8 +305,8 @@ fn refusal(error: &ServerError) -> Option<Refusal> {
     };
     let refused = text.strip_prefix("Permissions Violation for ")?;
     let (operation, quoted) = match refused.split_once(" to \"")? {
-        ("Publish", quoted) => (Operation::Publish, quoted),
-        ("Subscription", quoted) => (Operation::Subscribe, quoted),
+        ("Publish", quoted) => (Permission::Publish, quoted),
+        ("Subscription", quoted) => (Permission::Subscribe, quoted),
         _ => return None,
     };
     let (subject, _) = quoted.split_once('"')?;
@@ -362,20 +322,20 @@ mod tests {
         for (text, expected) in [
             (
                 r#"Permissions Violation for Publish to "$KV.scheduler_schedules.schedule.1""#,
-                Some((Operation::Publish, "$KV.scheduler_schedules.schedule.1")),
+                Some((Permission::Publish, "$KV.scheduler_schedules.schedule.1")),
             ),
             (
                 r#"Permissions Violation for Subscription to "cmd.scheduler.>""#,
-                Some((Operation::Subscribe, "cmd.scheduler.>")),
+                Some((Permission::Subscribe, "cmd.scheduler.>")),
             ),
             (
                 r#"Permissions Violation for Subscription to "cmd.scheduler.status" using queue "q""#,
-                Some((Operation::Subscribe, "cmd.scheduler.status")),
+                Some((Permission::Subscribe, "cmd.scheduler.status")),
             ),
             // After the server has read a configuration that permits less.
             (
                 r#"Permissions Violation for Subscription to "evt.scheduler.instance.*" (sid "3")"#,
-                Some((Operation::Subscribe, "evt.scheduler.instance.*")),
+                Some((Permission::Subscribe, "evt.scheduler.instance.*")),
             ),
             (r#"Permissions Violation for Publish with Reply of "_R_.x""#, None),
             (r#"Permissions Violation for Publish to "a.b"#, None),

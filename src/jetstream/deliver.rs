@@ -26,12 +26,12 @@ mod send;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream;
-use async_nats::{HeaderMap, HeaderValue, SubscribeError};
+use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use tokio_util::sync::CancellationToken;
 
+use super::adapter::JetStream;
 use super::answers::{Answers, Awaited};
 use super::gates::{Gate, Gates, Pass};
 use super::inbox::Inbox;
@@ -41,6 +41,7 @@ use super::route::{Route, Routes};
 use crate::clock::Clock;
 use crate::execution::{ErrorType, Execution, Outcome};
 use crate::names;
+use crate::port::{Deaf, Nats};
 use crate::schedule::{DeliveryMode, Payload, Schedule};
 
 /// Pause between tries to publish.
@@ -76,13 +77,13 @@ impl Command {
 
 /// Sends commands, and finds out what becomes of them.
 #[derive(Clone)]
-pub struct Delivery(Arc<Parts>);
+pub struct Delivery<N: Nats = JetStream>(Arc<Parts<N>>);
 
-struct Parts {
-    js: jetstream::Context,
-    inbox: Arc<Inbox>,
-    routes: Routes,
-    lines: Lines,
+struct Parts<N: Nats> {
+    nats: N,
+    inbox: Arc<Inbox<N>>,
+    routes: Routes<N>,
+    lines: Lines<N>,
     gates: Gates,
     clock: Clock,
 }
@@ -125,14 +126,14 @@ pub(crate) struct Publication<'a> {
 }
 
 /// A publication on its way to a target.
-struct ToTarget<'a> {
-    delivery: &'a Parts,
+struct ToTarget<'a, N: Nats> {
+    delivery: &'a Parts<N>,
     publication: &'a Publication<'a>,
     /// What is heard of all tries: an answer to an earlier one says as much.
     awaited: Awaited,
 }
 
-impl Publishing for ToTarget<'_> {
+impl<N: Nats> Publishing for ToTarget<'_, N> {
     type Place = Pass;
 
     fn now(&self) -> DateTime<Utc> {
@@ -162,34 +163,34 @@ impl Publishing for ToTarget<'_> {
     fn failed(&mut self, _: &Sent) {}
 }
 
-impl ToTarget<'_> {
+impl<N: Nats> ToTarget<'_, N> {
     /// The gate to the stream, as far as it is known which one it is.
     fn gate(&self) -> Arc<Gate> {
         self.delivery.gates.of(&self.delivery.gate_name(self.publication.subject))
     }
 }
 
-impl Delivery {
-    /// Listens for answers until `stop`. `answers` must be those that the connection of `js` tells of
+impl<N: Nats> Delivery<N> {
+    /// Listens for answers until `stop`. `answers` must be those that the connection of `nats` tells of
     /// refused permissions. What is sent once goes over `lines`.
     ///
     /// # Errors
     /// If the connection is closed.
     pub async fn open(
-        js: jetstream::Context,
+        nats: N,
         answers: Answers,
-        lines: Lines,
+        lines: Lines<N>,
         clock: Clock,
         stop: CancellationToken,
-    ) -> Result<Self, SubscribeError> {
-        let inbox = Arc::new(Inbox::open(js.client(), answers, stop).await?);
-        let routes = Routes::new(js.clone(), Arc::clone(&inbox));
-        Ok(Self(Arc::new(Parts { js, inbox, routes, lines, gates: Gates::default(), clock })))
+    ) -> Result<Self, Deaf> {
+        let inbox = Arc::new(Inbox::open(nats.clone(), answers, stop).await?);
+        let routes = Routes::new(nats.clone(), Arc::clone(&inbox));
+        Ok(Self(Arc::new(Parts { nats, inbox, routes, lines, gates: Gates::default(), clock })))
     }
 
-    /// The connection that commands are sent on.
-    pub(crate) fn js(&self) -> &jetstream::Context {
-        &self.0.js
+    /// What commands go over.
+    pub(crate) fn nats(&self) -> &N {
+        &self.0.nats
     }
 
     /// Whether a stream keeps what is published to a target.
@@ -273,7 +274,7 @@ impl Delivery {
     }
 }
 
-impl Parts {
+impl<N: Nats> Parts<N> {
     /// The name of the gate that a target's commands go through: that of its stream, where it is known.
     fn gate_name(&self, target: &str) -> String {
         self.routes.stream_of(target).unwrap_or_else(|| target.to_owned())

@@ -3,51 +3,38 @@
 
 use std::time::Duration;
 
-use async_nats::connection::State;
-use async_nats::jetstream;
-use async_nats::jetstream::message::PublishMessage;
-
+use super::WriteError;
 use super::publish::{Policy, Sent};
-use super::refusal::Class;
+use super::refusal::{Class, class};
 use super::writes::{Insistent, Place, Writes};
-use super::{WriteError, refusal_class};
+use crate::port::{Append, Nats, Unstored};
 
 /// Pause between tries.
 const RETRY: Duration = Duration::from_millis(500);
 
 /// An event under way to a stream of ours.
-pub(crate) struct Event<'a> {
-    js: &'a jetstream::Context,
+pub(crate) struct Event<'a, N> {
+    nats: &'a N,
     writes: &'a Writes,
     place: Place,
-    subject: String,
     insistent: Insistent<'a>,
     said: bool,
 }
 
-impl<'a> Event<'a> {
-    pub(crate) fn new(
-        js: &'a jetstream::Context,
-        writes: &'a Writes,
-        place: Place,
-        subject: String,
-    ) -> Self {
-        Self { js, writes, place, subject, insistent: writes.insist(place), said: false }
+impl<'a, N: Nats> Event<'a, N> {
+    pub(crate) fn new(nats: &'a N, writes: &'a Writes, place: Place) -> Self {
+        Self { nats, writes, place, insistent: writes.insist(place), said: false }
     }
 
     pub(crate) fn is_connected(&self) -> bool {
-        self.js.client().connection_state() == State::Connected
+        self.nats.is_connected()
     }
 
     /// Sends it once.
-    pub(crate) async fn send(&self, message: PublishMessage) -> Sent {
-        let sent = match self.js.send_publish(self.subject.clone(), message).await {
-            Ok(ack) => ack.await,
-            Err(error) => Err(error),
-        };
-        match sent {
-            Ok(ack) => Sent::Stored { duplicate: ack.duplicate },
-            Err(error) if refusal_class(&error) == Some(Class::Doubled) => {
+    pub(crate) async fn send(&self, message: Append) -> Sent {
+        match self.nats.append(message).await {
+            Ok(appended) => Sent::Stored { duplicate: appended.duplicate },
+            Err(Unstored::Refused(error)) if class(&error) == Class::Doubled => {
                 Sent::Doubled(error.to_string())
             }
             Err(error) => refused(error.into()),

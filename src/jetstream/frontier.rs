@@ -7,12 +7,11 @@
 
 use std::time::Duration;
 
-use async_nats::{Client, jetstream};
-use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::WriteError;
 use crate::names;
+use crate::port::{Nats, Unanswered};
 
 /// Those who are taken up at once.
 const MOST: usize = 1024;
@@ -33,9 +32,9 @@ pub struct Frontier {
 
 impl Frontier {
     /// That of the bucket of schedules. A task asks for as long as one of the clones is there.
-    pub fn new(client: Client) -> Self {
+    pub fn new(nats: impl Nats) -> Self {
         let (ask, asked) = mpsc::unbounded_channel();
-        tokio::spawn(answer(client, asked));
+        tokio::spawn(answer(nats, asked));
         Self { ask }
     }
 
@@ -51,7 +50,7 @@ impl Frontier {
     }
 }
 
-async fn answer(client: Client, mut asked: mpsc::UnboundedReceiver<Waiting>) {
+async fn answer(nats: impl Nats, mut asked: mpsc::UnboundedReceiver<Waiting>) {
     let mut waiting = Vec::new();
     while asked.recv_many(&mut waiting, MOST).await > 0 {
         // Whoever is about to ask joins in: under load few questions serve many.
@@ -62,10 +61,10 @@ async fn answer(client: Client, mut asked: mpsc::UnboundedReceiver<Waiting>) {
         while let Ok(one) = asked.try_recv() {
             waiting.push(one);
         }
-        let mut reached = within(last_sequence(&client)).await;
+        let mut reached = within(nats.last_sequence(names::SCHEDULES_STREAM)).await;
         if reached.is_err() {
             // One lost answer, as when the leader changes, is not yet the end of reading.
-            reached = within(last_sequence(&client)).await;
+            reached = within(nats.last_sequence(names::SCHEDULES_STREAM)).await;
         }
         for waiting in waiting.drain(..) {
             let _ = waiting.send(reached.clone());
@@ -73,29 +72,9 @@ async fn answer(client: Client, mut asked: mpsc::UnboundedReceiver<Waiting>) {
     }
 }
 
-async fn within(asking: impl Future<Output = Result<u64, String>>) -> Result<u64, String> {
-    let answer = tokio::time::timeout(PATIENCE, asking).await;
-    answer.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")))
-}
-
-/// Of what the leader says of a stream, what is needed here: most of the rest is its configuration.
-#[derive(Deserialize)]
-struct Info {
-    state: Option<State>,
-    error: Option<jetstream::Error>,
-}
-
-#[derive(Deserialize)]
-struct State {
-    last_seq: u64,
-}
-
-async fn last_sequence(client: &Client) -> Result<u64, String> {
-    let subject = format!("$JS.API.STREAM.INFO.{}", names::SCHEDULES_STREAM);
-    let reply = client.request(subject, "".into()).await.map_err(|error| error.to_string())?;
-    match serde_json::from_slice(&reply.payload).map_err(|error| error.to_string())? {
-        Info { error: Some(error), .. } => Err(error.to_string()),
-        Info { state: Some(state), .. } => Ok(state.last_seq),
-        Info { .. } => Err("the leader says nothing of the stream's state".to_owned()),
+async fn within(asking: impl Future<Output = Result<u64, Unanswered>>) -> Result<u64, String> {
+    match tokio::time::timeout(PATIENCE, asking).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {PATIENCE:?}")),
     }
 }

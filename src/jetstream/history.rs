@@ -14,20 +14,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use async_nats::jetstream;
-use async_nats::jetstream::consumer::{DeliverPolicy, push};
-use async_nats::jetstream::stream::{self, Stream};
+use async_nats::jetstream::stream::Config;
 use futures::StreamExt as _;
 use tokio::sync::watch as state;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::adapter::JetStream;
 use super::audit::Audit;
 use super::writes::Writes;
 use crate::clock::Clock;
 use crate::history_index::{HistoryIndex, Limits};
 use crate::names;
+use crate::port::{Entry, From, Info, Nats, Reading, Unanswered};
 use awaited::Awaited;
 pub use awaited::{MAX_WAITING, Waiter};
 use headers::event;
@@ -43,39 +43,41 @@ const DIFFERENCES: u32 = 2;
 
 /// The history of executions, and beside it what changed schedules.
 #[derive(Clone)]
-pub struct History {
-    js: jetstream::Context,
-    stream: Stream,
+pub struct History<N: Nats = JetStream> {
+    nats: N,
+    /// Whether any replica may be asked for a message.
+    allows_direct: bool,
     index: Arc<RwLock<HistoryIndex>>,
     loaded: state::Receiver<bool>,
     writes: Arc<Writes>,
     /// How long the stream remembers the ids of events, as it is set up now.
     window_ms: Arc<AtomicU64>,
-    audit: Audit,
+    audit: Audit<N>,
     awaited: Arc<Awaited>,
     clock: Clock,
 }
 
-impl History {
-    /// Opens the history behind `js`, whose stream must exist, and follows it until `stop`; how writing to
+impl<N: Nats> History<N> {
+    /// Opens the history in `nats`, whose stream must exist, and follows it until `stop`; how writing to
     /// it goes is noted in `writes`.
     ///
     /// # Errors
     /// If the stream cannot be found or reached.
     pub async fn open(
-        js: jetstream::Context,
+        nats: N,
         writes: Arc<Writes>,
         clock: Clock,
         stop: CancellationToken,
-    ) -> Result<Self, jetstream::context::GetStreamError> {
-        let stream = js.get_stream(names::EXECUTIONS_STREAM).await?;
-        let index = HistoryIndex::new(limits(&stream.cached_info().config));
+    ) -> Result<Self, Unanswered> {
+        let Info { config, .. } = nats.info(names::EXECUTIONS_STREAM).await?;
+        let index = HistoryIndex::new(limits(&config));
         let (sender, loaded) = state::channel(false);
-        let audit = Audit::new(js.clone(), Arc::clone(&writes), clock.clone());
+        let audit = Audit::new(nats.clone(), Arc::clone(&writes), clock.clone());
         let (index, awaited) = (Arc::new(RwLock::new(index)), Awaited::new());
-        let window_ms = Arc::default();
-        let history = Self { js, stream, index, loaded, writes, window_ms, audit, awaited, clock };
-        history.note_window(&history.stream.cached_info().config);
+        let (window_ms, allows_direct) = (Arc::default(), config.allow_direct);
+        let history =
+            Self { nats, allows_direct, index, loaded, writes, window_ms, audit, awaited, clock };
+        history.note_window(&config);
         tokio::spawn(history.clone().follow(sender, stop));
         Ok(history)
     }
@@ -86,7 +88,7 @@ impl History {
     }
 
     /// Where changes of schedules are announced.
-    pub fn audit(&self) -> &Audit {
+    pub fn audit(&self) -> &Audit<N> {
         &self.audit
     }
 
@@ -109,7 +111,7 @@ impl History {
     /// Reads the stream from its start and on; returns why it must start over.
     async fn read_on(&self, loaded: &state::Sender<bool>, patience: &mut u32) -> String {
         let started = Instant::now();
-        let info = match self.stream.get_info().await {
+        let info = match self.info().await {
             Ok(info) => info,
             Err(error) => return error.to_string(),
         };
@@ -117,19 +119,10 @@ impl History {
         self.note_window(&info.config);
         let before_first = info.state.first_sequence.saturating_sub(1);
         self.write(|index| index.restart(limits(&info.config), before_first));
-        let config = push::OrderedConfig {
-            deliver_subject: self.js.client().new_inbox(),
-            deliver_policy: DeliverPolicy::All,
-            headers_only: true,
-            ..Default::default()
-        };
-        let consumer = match self.stream.create_consumer(config).await {
-            Ok(consumer) => consumer,
-            Err(error) => return error.to_string(),
-        };
-        let mut messages = match consumer.messages().await {
-            Ok(messages) => messages,
-            Err(error) => return error.to_string(),
+        let what = Reading { from: From::Start, filter: String::new(), headers_only: true };
+        let mut entries = match self.nats.read(names::EXECUTIONS_STREAM, what).await {
+            Ok((entries, _)) => entries,
+            Err(error) => return error,
         };
         let mut reconcile = tokio::time::interval(RECONCILE);
         reconcile.reset();
@@ -141,20 +134,18 @@ impl History {
                 info!(executions, elapsed_ms = started.elapsed().as_millis(), "history read");
             }
             tokio::select! {
-                item = messages.next() => match item {
+                item = entries.next() => match item {
                     None => return "the consumer ended".to_owned(),
                     // The consumer mends itself and goes on.
                     Some(Err(error)) => debug!(%error, "history"),
-                    Some(Ok(message)) => {
-                        let Ok(position) = message.info() else { continue };
-                        if position.pending == 0 && !is_loaded {
+                    Some(Ok(entry)) => {
+                        if entry.pending == 0 && !is_loaded {
                             is_loaded = true;
                             // What was dropped while it was read is forgotten at once.
                             reconcile.reset_immediately();
                         }
-                        let sequence = position.stream_sequence;
-                        let headers = message.headers.as_ref();
-                        match event(sequence, &message.subject, headers, position.published) {
+                        let Entry { sequence, subject, headers, stored_at, .. } = entry;
+                        match event(sequence, &subject, &headers, stored_at) {
                             Some(event) => {
                                 self.write(|index| index.apply(event));
                                 if event.status.is_final() {
@@ -165,7 +156,7 @@ impl History {
                         }
                     }
                 },
-                _ = reconcile.tick() => match self.stream.get_info().await {
+                _ = reconcile.tick() => match self.info().await {
                     Ok(now) => {
                         self.note_window(&now.config);
                         if let Some(reason) = self.compare(&info, &now, &mut differences) {
@@ -186,12 +177,7 @@ impl History {
     /// Compares the index with the stream, as it was `then` and is `now`; returns why it must be read
     /// again. `differences` counts how often in a row it held another number of entries: limits drop
     /// the same here and there, but somebody may have purged a subject.
-    fn compare(
-        &self,
-        then: &stream::Info,
-        now: &stream::Info,
-        differences: &mut u32,
-    ) -> Option<&'static str> {
+    fn compare(&self, then: &Info, now: &Info, differences: &mut u32) -> Option<&'static str> {
         self.write(|index| {
             if now.created != then.created || now.state.last_sequence < index.seen() {
                 return Some("the stream is not the one that it was");
@@ -208,9 +194,13 @@ impl History {
         })
     }
 
-    fn note_window(&self, config: &stream::Config) {
+    fn note_window(&self, config: &Config) {
         let window_ms = u64::try_from(config.duplicate_window.as_millis()).unwrap_or(u64::MAX);
         self.window_ms.store(window_ms, Ordering::Relaxed);
+    }
+
+    async fn info(&self) -> Result<Info, Unanswered> {
+        self.nats.info(names::EXECUTIONS_STREAM).await
     }
 
     fn read<T>(&self, f: impl FnOnce(&HistoryIndex) -> T) -> T {
@@ -223,7 +213,7 @@ impl History {
 }
 
 /// How many entries a stream keeps; limits that are not positive are none.
-fn limits(config: &stream::Config) -> Limits {
+fn limits(config: &Config) -> Limits {
     let limit = |n: i64| usize::try_from(n).ok().filter(|n| *n > 0).unwrap_or(usize::MAX);
     Limits {
         messages: limit(config.max_messages),

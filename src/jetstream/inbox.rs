@@ -18,24 +18,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use async_nats::connection::State;
-use async_nats::{Client, HeaderMap, PublishError, PublishErrorKind, SubscribeError, Subscriber};
+use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::ACK_TIMEOUT;
 use super::answers::{Answers, Awaited};
+use crate::port::{Deaf, Outgoing, Unpublished, Wire};
 
 /// How long a refusal may take through the client after a message that came behind it: it has to
 /// pass one queue and one task.
 const SETTLE: Duration = Duration::from_millis(20);
 
 /// Publishes, and hears all answers.
-pub(crate) struct Inbox {
-    client: Client,
+pub(crate) struct Inbox<W> {
+    wire: W,
     answers: Answers,
     /// Ends in a dot.
     prefix: String,
@@ -57,17 +57,17 @@ pub(crate) enum Unsent {
     Withheld,
 }
 
-impl Inbox {
-    /// Listens until `stop`. `answers` must be those of the client's connection.
+impl<W: Wire> Inbox<W> {
+    /// Listens until `stop`. `answers` must be those of the connection.
     pub(crate) async fn open(
-        client: Client,
+        wire: W,
         answers: Answers,
         stop: CancellationToken,
-    ) -> Result<Self, SubscribeError> {
-        let prefix = format!("{}.", client.new_inbox());
-        let heard = client.subscribe(format!("{prefix}*")).await?;
+    ) -> Result<Self, Deaf> {
+        let prefix = format!("{}.", wire.new_inbox());
+        let heard = wire.subscribe(format!("{prefix}*")).await?;
         tokio::spawn(listen(heard, prefix.len(), answers.clone(), stop));
-        Ok(Self { client, answers, prefix, begun: AtomicU64::new(0), made: Mutex::default() })
+        Ok(Self { wire, answers, prefix, begun: AtomicU64::new(0), made: Mutex::default() })
     }
 
     /// Waits for what is heard of messages to a subject from now on.
@@ -77,7 +77,7 @@ impl Inbox {
 
     /// Whether the connection is up.
     pub(crate) fn is_connected(&self) -> bool {
-        self.client.connection_state() == State::Connected
+        self.wire.is_connected()
     }
 
     /// Publishes a message whose answers are awaited, if it `may` be sent at the moment when the client
@@ -91,15 +91,18 @@ impl Inbox {
         may: &(impl Fn() -> bool + Sync),
     ) -> Result<(), Unsent> {
         let reply = awaited.reply(&self.prefix);
-        let sending =
-            self.client.publish_with_reply_and_headers(subject.to_owned(), reply, headers, body);
-        let mut sending = pin!(sending);
+        let subject = subject.to_owned();
+        let message = Outgoing { subject, reply: Some(reply), headers, body };
+        let mut sending = pin!(self.wire.publish(message));
         // The client takes it in one of these polls, or not at all.
         let sending = poll_fn(|cx| {
             if !may() {
                 return Poll::Ready(Err(Unsent::Withheld));
             }
-            sending.as_mut().poll(cx).map_err(|error| unsent(&error))
+            sending.as_mut().poll(cx).map_err(|error| match error {
+                Unpublished::Refused(reason) => Unsent::Refused(reason),
+                Unpublished::Gone(reason) => Unsent::Stuck(reason),
+            })
         });
         // One that is dropped was not taken.
         timeout(ACK_TIMEOUT, sending).await.unwrap_or(Err(Unsent::NoRoom))
@@ -127,7 +130,8 @@ impl Inbox {
     pub(crate) async fn echo(&self) -> bool {
         let awaited = self.answers.await_echo(&self.prefix);
         let echo = async {
-            self.client.publish(awaited.reply(&self.prefix), Bytes::new()).await.ok()?;
+            let subject = awaited.reply(&self.prefix);
+            self.wire.publish(Outgoing { subject, ..Outgoing::default() }).await.ok()?;
             // Also that we may not publish to ourselves has come after what we sent before.
             Some(awaited.next().await)
         };
@@ -136,7 +140,12 @@ impl Inbox {
 }
 
 /// Hands answers to who waits for them.
-async fn listen(mut heard: Subscriber, prefix: usize, answers: Answers, stop: CancellationToken) {
+async fn listen(
+    mut heard: impl Stream<Item = Message> + Unpin,
+    prefix: usize,
+    answers: Answers,
+    stop: CancellationToken,
+) {
     let listening = async {
         while let Some(message) = heard.next().await {
             let token = message.subject.get(prefix..).and_then(|token| token.parse().ok());
@@ -148,14 +157,5 @@ async fn listen(mut heard: Subscriber, prefix: usize, answers: Answers, stop: Ca
     tokio::select! {
         () = stop.cancelled() => {}
         () = listening => {}
-    }
-}
-
-fn unsent(error: &PublishError) -> Unsent {
-    match error.kind() {
-        PublishErrorKind::MaxPayloadExceeded | PublishErrorKind::InvalidSubject => {
-            Unsent::Refused(error.to_string())
-        }
-        PublishErrorKind::Send => Unsent::Stuck(error.to_string()),
     }
 }

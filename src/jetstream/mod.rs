@@ -1,6 +1,7 @@
 //! The rim that touches NATS: everything stored, watched, recorded or delivered goes through here.
 
 mod account;
+pub mod adapter;
 pub mod answers;
 pub mod audit;
 pub mod connect;
@@ -14,6 +15,7 @@ pub mod lines;
 pub mod observe;
 pub mod provision;
 pub mod publish;
+pub mod reconnections;
 mod refusal;
 pub mod reminder;
 mod route;
@@ -22,12 +24,9 @@ mod trace;
 pub mod watch;
 pub mod writes;
 
-use std::error::Error as _;
 use std::time::Duration;
 
-use async_nats::jetstream;
-use async_nats::jetstream::context::{PublishError, PublishErrorKind};
-
+use crate::port::Unstored;
 use crate::schedule::TooLarge;
 use refusal::{Class, class};
 
@@ -57,22 +56,18 @@ pub enum WriteError {
     TooLarge(#[from] TooLarge),
 }
 
-impl From<PublishError> for WriteError {
-    fn from(error: PublishError) -> Self {
-        let text = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-        match (error.kind(), refusal_class(&error)) {
-            (PublishErrorKind::StreamNotFound, _) => Self::NoStream,
-            (PublishErrorKind::MaxPayloadExceeded, _) | (_, Some(Class::Final)) => {
-                Self::Refused(text)
-            }
-            (_, Some(Class::Rival)) => Self::Conflict,
-            (_, Some(Class::Passing | Class::Full)) => Self::Passing(text),
-            (_, Some(Class::Doubled) | None) => Self::Unknown(text),
+impl From<Unstored> for WriteError {
+    fn from(error: Unstored) -> Self {
+        match error {
+            Unstored::NoStream => Self::NoStream,
+            Unstored::TooLarge(text) => Self::Refused(text),
+            Unstored::Unknown(text) => Self::Unknown(text),
+            Unstored::Refused(error) => match class(&error) {
+                Class::Final => Self::Refused(error.to_string()),
+                Class::Rival => Self::Conflict,
+                Class::Passing | Class::Full => Self::Passing(error.to_string()),
+                Class::Doubled => Self::Unknown(error.to_string()),
+            },
         }
     }
-}
-
-/// What the refusal of a stream means, if it is one.
-fn refusal_class(error: &PublishError) -> Option<Class> {
-    error.source()?.downcast_ref::<jetstream::Error>().map(class)
 }

@@ -3,15 +3,13 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream;
-use async_nats::jetstream::stream::Info;
-use chrono::{DateTime, Utc};
-use serde::Deserialize;
+use futures::StreamExt as _;
 use tokio::time::Instant;
 
 use super::provision::{STREAMS, StreamOptions, differences};
 use crate::clock::{Clock, Sample};
 use crate::names;
+use crate::port::{Info, Nats, Outgoing};
 
 /// Longest time that an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -40,79 +38,42 @@ pub struct Observation {
     pub streams: Vec<Stream>,
 }
 
-/// What the server says of a stream.
-#[derive(Deserialize)]
-struct Answer {
-    /// Its clock when it answered.
-    ts: Option<DateTime<Utc>>,
-    error: Option<jetstream::Error>,
-}
-
 /// Looks once; takes as long as NATS, and a few seconds at most.
-pub async fn observe(
-    js: &jetstream::Context,
-    options: StreamOptions,
-    clock: &Clock,
-) -> Observation {
-    let mut seen = Observation { round_trip: round_trip(js).await, ..Observation::default() };
+pub async fn observe(nats: &impl Nats, options: StreamOptions, clock: &Clock) -> Observation {
+    let mut seen = Observation { round_trip: round_trip(nats).await, ..Observation::default() };
     for (name, json) in STREAMS {
         let mut stream = Stream { name, exists: None, drift: Vec::new(), last_sequence: 0 };
         let asked = Instant::now();
-        let client = js.client();
-        let request = client.request(format!("$JS.API.STREAM.INFO.{name}"), "".into());
-        let body = match tokio::time::timeout(PATIENCE, request).await {
-            Ok(Ok(reply)) => reply.payload,
-            Ok(Err(error)) => {
-                seen.jetstream_error = Some(error.to_string());
-                seen.streams.push(stream);
-                continue;
-            }
-            Err(_) => {
-                seen.jetstream_error = Some(format!("no answer within {PATIENCE:?}"));
-                seen.streams.push(stream);
-                continue;
-            }
-        };
+        let answer = tokio::time::timeout(PATIENCE, nats.info(name)).await;
         let answered = Instant::now();
-        match serde_json::from_slice::<Answer>(&body) {
-            Ok(Answer { error: Some(error), .. }) => {
-                let missing = error.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND;
-                if missing {
-                    stream.exists = Some(false);
-                } else {
-                    seen.jetstream_error = Some(error.to_string());
-                }
-            }
-            Ok(Answer { ts, error: None }) => {
-                if let Ok(info) = serde_json::from_slice::<Info>(&body) {
-                    stream.exists = Some(true);
-                    stream.drift = differences(json, options, &info);
-                    stream.last_sequence = info.state.last_sequence;
-                }
+        match answer {
+            Ok(Ok(Info { config, state, said_at, .. })) => {
+                stream.exists = Some(true);
+                stream.drift = differences(json, options, &config);
+                stream.last_sequence = state.last_sequence;
                 // One clock for all: that of the leader that decides who may act.
-                if let Some(theirs) = ts.filter(|_| name == names::SCHEDULES_STREAM) {
+                if let Some(theirs) = said_at.filter(|_| name == names::SCHEDULES_STREAM) {
                     clock.hear(Sample { asked, answered, theirs });
                 }
             }
-            Err(error) => seen.jetstream_error = Some(error.to_string()),
+            Ok(Err(error)) if error.is_no_stream() => stream.exists = Some(false),
+            Ok(Err(error)) => seen.jetstream_error = Some(error.to_string()),
+            Err(_) => seen.jetstream_error = Some(format!("no answer within {PATIENCE:?}")),
         }
         seen.streams.push(stream);
     }
     seen
 }
 
-async fn round_trip(js: &jetstream::Context) -> Option<Duration> {
-    use futures::StreamExt as _;
-
-    let client = js.client();
+async fn round_trip(nats: &impl Nats) -> Option<Duration> {
     let echo = async {
-        let inbox = client.new_inbox();
-        let mut messages = client.subscribe(inbox.clone()).await.ok()?;
+        let inbox = nats.new_inbox();
+        let mut messages = nats.subscribe(inbox.clone()).await.ok()?;
         // The subscription goes ahead of this on the same connection.
-        client.publish(inbox.clone(), "".into()).await.ok()?;
+        nats.publish(Outgoing { subject: inbox.clone(), ..Outgoing::default() }).await.ok()?;
         messages.next().await?;
         let began = Instant::now();
-        client.publish(inbox, "".into()).await.ok()?;
+        nats.publish(Outgoing { subject: inbox, ..Outgoing::default() }).await.ok()?;
         messages.next().await?;
         Some(began.elapsed())
     };

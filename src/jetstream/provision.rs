@@ -85,7 +85,7 @@ pub async fn provision(
     for (name, json) in STREAMS.into_iter().chain(with_example.then_some(EXAMPLE)) {
         let config = config(json, options)?;
         let drift = match js.get_stream(name).await {
-            Ok(stream) => drift(&config, stream.cached_info()),
+            Ok(stream) => drift(&config, &stream.cached_info().config),
             Err(error) if not_found(error.kind()) => {
                 create(js, config).await?;
                 info!(stream = name, "stream created");
@@ -190,17 +190,17 @@ fn not_found(kind: GetStreamErrorKind) -> bool {
 }
 
 /// Settings of ours, as JSON, that a stream does not have.
-pub(super) fn differences(json: &str, options: StreamOptions, found: &Info) -> Vec<String> {
+pub(super) fn differences(json: &str, options: StreamOptions, found: &Config) -> Vec<String> {
     config(json, options).map(|config| drift(&config, found)).unwrap_or_default()
 }
 
 /// Settings of ours that the stream does not have.
-fn drift(expected: &Config, found: &Info) -> Vec<String> {
+fn drift(expected: &Config, found: &Config) -> Vec<String> {
     let as_map = |config: &Config| match serde_json::to_value(config) {
         Ok(Value::Object(map)) => map,
         _ => serde_json::Map::new(),
     };
-    let found = as_map(&found.config);
+    let found = as_map(found);
     as_map(expected)
         .into_iter()
         // Words for people, and where the stream lives, are the operator's.

@@ -12,10 +12,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use async_nats::jetstream;
-use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::context::GetStreamByNameErrorKind;
-use async_nats::jetstream::stream::RawMessageErrorKind;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tracing::warn;
@@ -23,6 +19,7 @@ use tracing::warn;
 use super::inbox::Inbox;
 use super::trace::{Traced, trace};
 use crate::names;
+use crate::port::{Nats, Unanswered};
 
 /// For how long an answer of the server that names a stream spares others the question.
 const FRESH: Duration = Duration::from_secs(1);
@@ -61,9 +58,9 @@ pub(crate) enum Held {
 }
 
 /// Which streams keep what.
-pub(crate) struct Routes {
-    js: jetstream::Context,
-    inbox: Arc<Inbox>,
+pub(crate) struct Routes<N> {
+    nats: N,
+    inbox: Arc<Inbox<N>>,
     known: RwLock<Known>,
     /// Answers of the last moments. Who asks holds it, so that all who are in doubt about the same
     /// share one question.
@@ -128,9 +125,9 @@ impl Known {
     }
 }
 
-impl Routes {
-    pub(crate) fn new(js: jetstream::Context, inbox: Arc<Inbox>) -> Self {
-        Self { js, inbox, known: RwLock::default(), recent: Mutex::default() }
+impl<N: Nats> Routes<N> {
+    pub(crate) fn new(nats: N, inbox: Arc<Inbox<N>>) -> Self {
+        Self { nats, inbox, known: RwLock::default(), recent: Mutex::default() }
     }
 
     /// Whether an acknowledgement of a stream is one for a message to a subject, as far as is known
@@ -184,19 +181,19 @@ impl Routes {
 
     /// Where the server says that it goes.
     pub(crate) async fn trace(&self, subject: &str) -> Traced {
-        trace(&self.js.client(), &self.inbox, subject).await
+        trace(&self.nats, &self.inbox, subject).await
     }
 
     /// The stream that JetStream names for a subject.
     async fn named(&self, subject: &str) -> Route {
         let awaited = self.inbox.await_for("$JS.API.STREAM.NAMES");
         let named = tokio::select! {
-            named = self.js.stream_by_subject(subject) => named,
+            named = self.nats.stream_of(subject) => named,
             () = awaited.denied() => return Route::MayNotAsk,
         };
         match named {
-            Ok(name) => Route::Stream { name, stored: None },
-            Err(error) if error.kind() == GetStreamByNameErrorKind::NotFound => Route::Nowhere,
+            Ok(Some(name)) => Route::Stream { name, stored: None },
+            Ok(None) => Route::Nowhere,
             Err(_) => Route::Unknown,
         }
     }
@@ -204,10 +201,10 @@ impl Routes {
     async fn learn(&self, subject: &str, stream: &str) {
         let awaited = self.inbox.await_for(&format!("$JS.API.STREAM.INFO.{stream}"));
         let found = tokio::select! {
-            found = self.js.get_stream(stream) => found.ok(),
+            found = self.nats.info(stream) => found.ok(),
             () = awaited.denied() => None,
         };
-        let patterns = found.map(|found| found.cached_info().config.subjects.clone());
+        let patterns = found.map(|found| found.config.subjects);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.learn(subject, stream, patterns.unwrap_or_default());
     }
@@ -215,28 +212,20 @@ impl Routes {
     /// Whether a stream holds, at a sequence, the message with an id.
     pub(crate) async fn holds(&self, stream: &str, sequence: u64, id: &str) -> Held {
         let awaited = self.inbox.await_for(&format!("$JS.API.STREAM.MSG.GET.{stream}"));
-        let Ok(stream) = self.js.get_stream_no_info(stream).await else {
-            // No name of a stream.
-            return Held::No;
-        };
         let message = tokio::select! {
-            message = stream.get_raw_message(sequence) => message,
+            message = self.nats.message(stream, sequence) => message,
             () = awaited.denied() => return Held::Unreadable,
         };
         match message {
-            Ok(message) => {
+            Ok(Some(message)) => {
                 let found = message.headers.get(names::MESSAGE_ID);
                 if found.is_some_and(|found| found.as_str() == id) { Held::Yes } else { Held::No }
             }
-            Err(error) => match error.kind() {
-                RawMessageErrorKind::NoMessageFound => Held::Unreadable,
-                RawMessageErrorKind::JetStream(error)
-                    if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
-                {
-                    Held::Unreadable
-                }
-                _ => Held::Unknown,
-            },
+            Ok(None) => Held::Unreadable,
+            Err(error) if error.is_no_stream() => Held::Unreadable,
+            // No name of a stream.
+            Err(Unanswered::Invalid(_)) => Held::No,
+            Err(_) => Held::Unknown,
         }
     }
 

@@ -14,24 +14,21 @@
 //!
 //! A crash during any of this leaves a value that somebody wrote completely, or the one before.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Client;
-use async_nats::jetstream;
 use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::context::{PublishError, PublishErrorKind};
-use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use async_nats::jetstream::stream::Config;
 use bytes::Bytes;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::WriteError;
+use super::adapter::JetStream;
 use super::frontier::Frontier;
 use super::writes::{self, Writes};
 use crate::names;
+use crate::port::{Append, Nats, Unanswered, Unstored};
 use crate::schedule::{Room, Schedule, TooLarge};
 
 /// What a key holds, read from the leader.
@@ -65,6 +62,9 @@ pub struct Place<'a> {
     pub ttl: Option<Duration>,
 }
 
+/// How long the marker of a deletion lasts: long enough for a watcher that is cut off. One that misses it is put
+/// right by the first write that it tries.
+const MARKER: Duration = Duration::from_secs(3600);
 /// How long a refusal that passes is waited for.
 const PASSING: Duration = Duration::from_secs(2);
 /// Pause before a write is sent again that a rival's may be overtaking.
@@ -74,31 +74,23 @@ const LATER: Duration = Duration::from_millis(200);
 
 /// The bucket of schedules.
 #[derive(Clone)]
-pub struct Store {
-    js: jetstream::Context,
-    client: Client,
-    stream: Stream,
+pub struct Store<N = JetStream> {
+    nats: N,
+    /// The largest message that the bucket took when it was opened.
+    largest: usize,
     frontier: Frontier,
     writes: Arc<Writes>,
 }
 
-impl Store {
-    /// The bucket behind `js`, which must exist; how writing to it goes is noted in `writes`.
+impl<N: Nats> Store<N> {
+    /// The bucket in `nats`, which must exist; how writing to it goes is noted in `writes`.
     ///
     /// # Errors
     /// If the stream cannot be found or reached.
-    pub async fn open(
-        js: jetstream::Context,
-        writes: Arc<Writes>,
-    ) -> Result<Self, jetstream::context::GetStreamError> {
-        let stream = js.get_stream(names::SCHEDULES_STREAM).await?;
-        let (client, frontier) = (js.client(), Frontier::new(js.client()));
-        Ok(Self { js, client, stream, frontier, writes })
-    }
-
-    /// The stream behind the bucket.
-    pub fn stream(&self) -> &Stream {
-        &self.stream
+    pub async fn open(nats: N, writes: Arc<Writes>) -> Result<Self, Unanswered> {
+        let largest = largest(&nats.info(names::SCHEDULES_STREAM).await?.config);
+        let frontier = Frontier::new(nats.clone());
+        Ok(Self { nats, largest, frontier, writes })
     }
 
     /// How writing to our streams goes.
@@ -113,9 +105,7 @@ impl Store {
 
     /// How large records may be, by the server that we are connected to now and the bucket.
     pub fn room(&self) -> Room {
-        let limit = usize::try_from(self.stream.cached_info().config.max_message_size).ok();
-        let limit = limit.filter(|bytes| *bytes > 0).unwrap_or(usize::MAX);
-        Room::of(self.client.max_payload().min(limit))
+        Room::of(self.nats.max_payload().min(self.largest))
     }
 
     /// The stored form of a record, with less in it if it would be too large.
@@ -132,27 +122,18 @@ impl Store {
     /// # Errors
     /// If the leader does not answer.
     pub async fn read(&self, key: &str) -> Result<Option<Stored>, WriteError> {
-        match self.stream.get_last_raw_message_by_subject(&names::key_subject(key)).await {
-            Ok(message) => Ok(Some(Stored {
-                revision: message.sequence,
-                written_at_ms: message.time.timestamp_millis(),
-                value: (message.headers.get(names::KV_OPERATION).is_none()
-                    && message.headers.get("Nats-Marker-Reason").is_none())
-                .then_some(message.payload),
-            })),
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(WriteError::Unknown(error.to_string())),
-        }
+        let last = self.nats.last(names::SCHEDULES_STREAM, &names::key_subject(key)).await;
+        let last = last.map_err(|error| WriteError::Unknown(error.to_string()))?;
+        Ok(last.map(|entry| Stored {
+            revision: entry.sequence,
+            written_at_ms: entry.stored_at.timestamp_millis(),
+            value: entry.is_value().then_some(entry.body),
+        }))
     }
 
     async fn put(&self, at: Place<'_>, value: Bytes) -> Result<u64, WriteError> {
-        let bytes = value.len();
-        let message = PublishMessage::build().payload(value);
-        let message = match at.ttl {
-            Some(ttl) => message.ttl(ttl),
-            None => message,
-        };
-        self.send(at.key, bytes, message.expected_last_subject_sequence(at.revision)).await
+        let message = Append::new(names::key_subject(at.key), value);
+        self.send(message.expecting(at.revision).lasting(at.ttl)).await
     }
 
     /// Writes a key on condition that another key still has a given revision.
@@ -166,12 +147,8 @@ impl Store {
         other: &str,
         other_revision: u64,
     ) -> Result<u64, WriteError> {
-        let bytes = value.len();
-        let message = PublishMessage::build()
-            .payload(value)
-            .expected_last_subject_sequence(other_revision)
-            .header(names::EXPECTED_SUBJECT, names::key_subject(other).as_str());
-        self.send(key, bytes, message).await
+        let message = Append::new(names::key_subject(key), value).expecting(other_revision);
+        self.send(message.header(names::EXPECTED_SUBJECT, &names::key_subject(other))).await
     }
 
     /// Deletes a key at an expected revision, leaving a marker for those who watch.
@@ -179,27 +156,17 @@ impl Store {
     /// # Errors
     /// See [`WriteError`]; `Unknown` is not settled here.
     pub async fn delete(&self, key: &str, expected: u64) -> Result<u64, WriteError> {
-        let message = PublishMessage::build()
-            .expected_last_subject_sequence(expected)
+        let message = Append::new(names::key_subject(key), Bytes::new())
+            .expecting(expected)
             .header(names::KV_OPERATION, "PURGE")
             .header("Nats-Rollup", "sub")
-            // Long enough for a watcher that is cut off; one that misses it is put right by the first
-            // write that it tries.
-            .ttl(Duration::from_secs(3600));
-        self.send(key, 0, message).await
+            .lasting(Some(MARKER));
+        self.send(message).await
     }
 
-    async fn send(
-        &self,
-        key: &str,
-        bytes: usize,
-        message: PublishMessage,
-    ) -> Result<u64, WriteError> {
-        let sent = match self.js.send_publish(names::key_subject(key), message).await {
-            Ok(ack) => ack.await,
-            Err(error) => Err(error),
-        };
-        let sent = match sent {
+    async fn send(&self, message: Append) -> Result<u64, WriteError> {
+        let bytes = message.body.len();
+        let sent = match self.nats.append(message).await {
             // Its author can mend that, whoever refuses it.
             Err(error) if is_too_large(&error) => Err(self.too_large(bytes).await.into()),
             sent => sent.map_err(WriteError::from),
@@ -213,11 +180,9 @@ impl Store {
 
     /// What is said of a value that the server, or the bucket as it is configured now, does not take.
     async fn too_large(&self, bytes: usize) -> TooLarge {
-        let limit = match self.stream.get_info().await {
-            Ok(info) => usize::try_from(info.config.max_message_size).ok().filter(|most| *most > 0),
-            Err(_) => None,
-        };
-        let max_payload = limit.unwrap_or(usize::MAX).min(self.client.max_payload());
+        let info = self.nats.info(names::SCHEDULES_STREAM).await;
+        let limit = info.map_or(usize::MAX, |info| largest(&info.config));
+        let max_payload = limit.min(self.nats.max_payload());
         let most = Room::of(max_payload).record();
         TooLarge { what: "the record", bytes, most, max_payload }
     }
@@ -314,12 +279,18 @@ fn encode(schedule: &Schedule) -> Result<Vec<u8>, WriteError> {
     serde_json::to_vec(schedule).map_err(|error| WriteError::Refused(error.to_string()))
 }
 
+/// The largest message that a stream takes.
+fn largest(config: &Config) -> usize {
+    usize::try_from(config.max_message_size).ok().filter(|most| *most > 0).unwrap_or(usize::MAX)
+}
+
 /// Whether a write was refused for its size.
-fn is_too_large(error: &PublishError) -> bool {
-    let refused = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
-    error.kind() == PublishErrorKind::MaxPayloadExceeded
-        || refused.map(jetstream::Error::error_code)
-            == Some(ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM)
+fn is_too_large(error: &Unstored) -> bool {
+    match error {
+        Unstored::TooLarge(_) => true,
+        Unstored::Refused(error) => error.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM,
+        Unstored::NoStream | Unstored::Unknown(_) => false,
+    }
 }
 
 /// Whether a stored record was written by the same write as `schedule`.

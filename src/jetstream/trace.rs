@@ -12,14 +12,14 @@
 
 use std::time::Duration;
 
-use async_nats::{Client, HeaderMap};
-use bytes::Bytes;
+use async_nats::HeaderMap;
 use futures::StreamExt as _;
 use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
 
 use super::inbox::Inbox;
 use crate::names;
+use crate::port::{Nats, Outgoing};
 
 /// How long the servers on the way are waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -42,19 +42,20 @@ pub(crate) enum Traced {
 }
 
 /// Traces a subject.
-pub(crate) async fn trace(client: &Client, inbox: &Inbox, subject: &str) -> Traced {
-    if !traces(&client.server_info().version) {
+pub(crate) async fn trace<N: Nats>(nats: &N, inbox: &Inbox<N>, subject: &str) -> Traced {
+    if !traces(&nats.server().version) {
         return Traced::Unknown;
     }
-    let to = client.new_inbox();
-    let Ok(mut reports) = client.subscribe(to.clone()).await else {
+    let to = nats.new_inbox();
+    let Ok(mut reports) = nats.subscribe(to.clone()).await else {
         return Traced::Unknown;
     };
     let awaited = inbox.await_for(&to);
     let mut headers = HeaderMap::new();
     headers.insert(names::TRACE_DEST, to.as_str());
     headers.insert(names::TRACE_ONLY, "true");
-    if client.publish_with_headers(subject.to_owned(), headers, Bytes::new()).await.is_err() {
+    let question = Outgoing { subject: subject.to_owned(), headers, ..Outgoing::default() };
+    if nats.publish(question).await.is_err() {
         return Traced::Unknown;
     }
     let until = Instant::now() + PATIENCE;

@@ -7,13 +7,9 @@
 //! whose deletion nothing is shown, have vanished: what is gone is gone, and is said.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_nats::Client;
-use async_nats::jetstream;
-use async_nats::jetstream::kv::{Operation, Store as Bucket, Watch};
-use async_nats::jetstream::stream::{Info, State};
+use async_nats::jetstream::stream::State;
 use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
 use tokio::sync::watch as state;
@@ -22,9 +18,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::account::Account;
+use super::reconnections::Reconnections;
 use crate::clock::Clock;
 use crate::index::{Index, Shown};
 use crate::names;
+use crate::port::{Entry, From, Info, Nats, Reading, Unanswered};
 
 /// How often the watch is compared with the stream.
 const RECONCILE: Duration = Duration::from_secs(5);
@@ -38,7 +36,7 @@ const MARKERS_LAST: Duration = Duration::from_secs(45 * 60);
 const SILENCE: Duration = Duration::from_secs(2);
 /// How long the watch may take to show what the stream had when somebody wanted to know whether all is seen.
 const BEHIND: Duration = Duration::from_secs(1);
-/// How often it is looked whether the connection has been made anew, and pause between looks at the stream.
+/// Pause between looks at the stream.
 const LOOK: Duration = Duration::from_millis(100);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(1);
@@ -46,15 +44,15 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Feeds the index from the bucket until `stop`; `loaded` turns true once all that was there at the
 /// start is in the index.
 pub async fn follow(
-    js: jetstream::Context,
+    nats: impl Nats,
     index: Arc<Index>,
     loaded: state::Sender<bool>,
     clock: Clock,
     stop: CancellationToken,
 ) {
-    let client = js.client();
     let mut follower = Follower {
-        js,
+        connection: Reconnections::of(nats.clone()),
+        nats,
         index,
         clock,
         loaded,
@@ -62,7 +60,6 @@ pub async fn follow(
         seen: 0,
         account: Account::default(),
         was_cut_off: false,
-        connection: Reconnections::of(&client),
     };
     loop {
         tokio::select! {
@@ -79,8 +76,8 @@ pub async fn follow(
     }
 }
 
-struct Follower {
-    js: jetstream::Context,
+struct Follower<N> {
+    nats: N,
     index: Arc<Index>,
     clock: Clock,
     loaded: state::Sender<bool>,
@@ -92,38 +89,14 @@ struct Follower {
     account: Account,
     /// Whether deletions may have been missed, markers and all.
     was_cut_off: bool,
-    connection: Reconnections,
+    connection: Reconnections<N>,
 }
 
-/// How often the connection has been made.
-struct Reconnections {
-    client: Client,
-    known: AtomicU64,
-}
-
-impl Reconnections {
-    fn of(client: &Client) -> Self {
-        let known = client.statistics().connects.load(Ordering::Relaxed).into();
-        Self { client: client.clone(), known }
-    }
-
-    /// Waits until it has been made anew.
-    async fn reconnected(&self) {
-        loop {
-            let connects = self.client.statistics().connects.load(Ordering::Relaxed);
-            if self.known.swap(connects, Ordering::Relaxed) != connects {
-                return;
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-}
-
-impl Follower {
+impl<N: Nats> Follower<N> {
     /// Replays the bucket and follows it; returns why it must start over.
     async fn run(&mut self) -> String {
-        let (bucket, mut watch) = match self.replay().await {
-            Ok(parts) => parts,
+        let mut watch = match self.replay().await {
+            Ok(watch) => watch,
             Err(error) => return error,
         };
         let _ = self.loaded.send_replace(true);
@@ -150,7 +123,7 @@ impl Follower {
                     None => return "the watch ended".to_owned(),
                     Some(Ok(entry)) => {
                         // The next one comes after all that the stream had by then.
-                        self.compare(&mut said, entry.revision - 1, &mut differences);
+                        self.compare(&mut said, entry.sequence - 1, &mut differences);
                         self.apply(&entry);
                         account_for(&mut self.account, &entry);
                         self.compare(&mut said, self.seen, &mut differences);
@@ -159,7 +132,7 @@ impl Follower {
                     Some(Err(error)) => debug!(%error, "watch"),
                 },
                 () = sleep_until(behind) => return "the watch is behind after a break".to_owned(),
-                is_wanted = check => match self.look(&bucket, is_wanted, &mut watch).await {
+                is_wanted = check => match self.look(is_wanted, &mut watch).await {
                     Ok((info, _)) if !self.is_sound(&info, last_check) => {
                         return "the watch and the stream disagree".to_owned();
                     }
@@ -198,16 +171,14 @@ impl Follower {
     /// before that, if it may not be alive.
     async fn look(
         &self,
-        bucket: &Bucket,
         begins_anew: bool,
-        watch: &mut Watch,
+        watch: &mut N::Entries,
     ) -> Result<(Info, Instant), String> {
         let asked = Instant::now();
         if begins_anew {
-            let next = bucket.watch_all_from_revision(self.seen + 1).await;
-            *watch = next.map_err(|error| error.to_string())?;
+            *watch = self.read(From::Sequence(self.seen + 1)).await?;
         }
-        let info = bucket.stream.get_info().await.map_err(|error| error.to_string())?;
+        let info = self.info().await.map_err(|error| error.to_string())?;
         Ok((info, asked))
     }
 
@@ -230,12 +201,9 @@ impl Follower {
             && self.seen >= must_be_shown.min(info.state.last_sequence)
     }
 
-    async fn replay(&mut self) -> Result<(Bucket, Watch), String> {
-        let text = |error: &dyn std::fmt::Display| error.to_string();
+    async fn replay(&mut self) -> Result<N::Entries, String> {
         let started = Instant::now();
-        let bucket =
-            self.js.get_key_value(names::SCHEDULES_BUCKET).await.map_err(|error| text(&error))?;
-        let info = bucket.stream.get_info().await.map_err(|error| text(&error))?;
+        let info = self.info().await.map_err(|error| error.to_string())?;
         let changed = self.created.is_some_and(|created| created != info.created);
         if changed || info.state.last_sequence < self.seen {
             warn!("the bucket of schedules is not the one that it was; reading it anew");
@@ -244,22 +212,22 @@ impl Follower {
         self.created = Some(info.created);
         self.seen = 0;
         self.index.begin_replay();
-        let mut watch = bucket.watch_with_history(">").await.map_err(|error| text(&error))?;
+        let mut watch = self.read(From::LastOfEach).await?;
         let (mut shown, mut account) = (Shown::default(), Account::default());
         let mut remaining = info.state.messages;
         while remaining > 0 {
             match tokio::time::timeout(SILENCE, watch.next()).await {
                 Ok(Some(Ok(entry))) => {
-                    shown.add(&entry.key);
+                    shown.add(names::subject_key(&entry.subject));
                     account_for(&mut account, &entry);
                     self.apply(&entry);
-                    remaining = entry.delta;
+                    remaining = entry.pending;
                 }
-                Ok(Some(Err(error))) => return Err(text(&error)),
+                Ok(Some(Err(error))) => return Err(error),
                 Ok(None) => return Err("the watch ended".to_owned()),
                 // The last pending entry may have been removed before it was sent.
                 Err(_) => {
-                    let now = bucket.stream.get_info().await.map_err(|error| text(&error))?;
+                    let now = self.info().await.map_err(|error| error.to_string())?;
                     if now.state.messages > 0 && self.seen < now.state.last_sequence {
                         return Err("the bucket is not shown whole".to_owned());
                     }
@@ -281,20 +249,29 @@ impl Follower {
         }
         let (schedules, elapsed_ms) = (self.index.len(), started.elapsed().as_millis());
         info!(schedules, elapsed_ms, "schedules loaded");
-        Ok((bucket, watch))
+        Ok(watch)
     }
 
-    fn apply(&mut self, entry: &jetstream::kv::Entry) {
-        let value = (entry.operation == Operation::Put).then_some(&*entry.value);
-        self.index.apply(&entry.key, entry.revision, value);
-        self.seen = self.seen.max(entry.revision);
-        self.index.saw(entry.revision);
+    fn apply(&mut self, entry: &Entry) {
+        let value = entry.is_value().then_some(&*entry.body);
+        self.index.apply(names::subject_key(&entry.subject), entry.sequence, value);
+        self.seen = self.seen.max(entry.sequence);
+        self.index.saw(entry.sequence);
+    }
+
+    async fn info(&self) -> Result<Info, Unanswered> {
+        self.nats.info(names::SCHEDULES_STREAM).await
+    }
+
+    async fn read(&self, from: From) -> Result<N::Entries, String> {
+        let what = Reading { from, filter: names::key_subject(">"), headers_only: false };
+        Ok(self.nats.read(names::SCHEDULES_STREAM, what).await?.0)
     }
 }
 
-fn account_for(account: &mut Account, entry: &jetstream::kv::Entry) {
-    let has_value = entry.operation == Operation::Put;
-    account.take(&entry.key, entry.revision, has_value, entry.created);
+fn account_for(account: &mut Account, entry: &Entry) {
+    let key = names::subject_key(&entry.subject);
+    account.take(key, entry.sequence, entry.is_value(), entry.stored_at);
 }
 
 /// Waits until somebody wants to know whether all is seen, but not at once after the last look.

@@ -12,6 +12,9 @@ use futures::StreamExt as _;
 use nats_scheduler::clock::Clock;
 use nats_scheduler::dev::server::{RunningServer, ServerOptions};
 use nats_scheduler::execution::Execution;
+use nats_scheduler::jetstream::adapter::JetStream;
+use nats_scheduler::jetstream::answers::Answers;
+use nats_scheduler::jetstream::connect::{NatsConfig, connect, parse_servers};
 use nats_scheduler::jetstream::history::{History, Recorded};
 use nats_scheduler::jetstream::writes::Writes;
 use serde_json::{Value, json};
@@ -213,8 +216,11 @@ async fn an_outcome_is_not_recorded_again_after_the_stream_forgot_its_id() {
     let execution: Execution = serde_json::from_slice(&stored[0].payload).unwrap();
     let stop = CancellationToken::new();
     let writes = Arc::new(Writes::default());
-    let history =
-        History::open(nats.js.clone(), writes, Clock::default(), stop.clone()).await.unwrap();
+    let config =
+        NatsConfig { servers: parse_servers(&nats.url()).unwrap(), ..NatsConfig::default() };
+    let connection = connect(&config, "test", &Answers::default()).await.unwrap();
+    let port = JetStream::new(connection, config);
+    let history = History::open(port, writes, Clock::default(), stop.clone()).await.unwrap();
     // As a takeover does that did not see the outcome in time.
     assert_eq!(history.record(&execution).await, Recorded::Duplicate);
     assert_eq!(nats.count(HISTORY).await, stored.len() as u64);

@@ -51,6 +51,26 @@ fn the_pure_modules_know_no_network_and_no_clock() {
     }
 }
 
+/// What stands behind the port can then be replaced, and all of the protocol runs over it.
+#[test]
+fn engine_and_operations_reach_nats_by_its_port() {
+    let rim = ["jetstream/adapter", "jetstream/connect.rs", "jetstream/provision.rs", "api/nats/"];
+    for dir in ["engine", "jetstream", "index", "clock", "api", "history_index"] {
+        for path in sources(&root().join("src").join(dir)) {
+            let name = path.strip_prefix(root().join("src")).unwrap().to_string_lossy();
+            let name = name.replace('\\', "/");
+            if rim.iter().any(|rim| name.starts_with(rim)) {
+                continue;
+            }
+            for word in
+                ["async_nats::Client", "Client,", "::Context", "Subscriber", "connection_state"]
+            {
+                assert!(!code(&path).contains(word), "{name} uses {word:?}");
+            }
+        }
+    }
+}
+
 /// Then a paused runtime moves all of it, and a test can put hours into a moment.
 #[test]
 fn engine_and_operations_measure_time_by_the_runtime() {
@@ -61,7 +81,8 @@ fn engine_and_operations_measure_time_by_the_runtime() {
                 continue;
             }
             let code = code(&path);
-            let is_std = code.contains("std::time::Instant") || code.contains("{Duration, Instant}");
+            let is_std =
+                code.contains("std::time::Instant") || code.contains("{Duration, Instant}");
             assert!(!is_std, "{} uses the Instant of std", path.display());
         }
     }

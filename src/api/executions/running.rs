@@ -14,6 +14,7 @@ use super::super::schedules::page;
 use super::super::{Api, Caller};
 use crate::execution::correlation_id;
 use crate::index::Entry;
+use crate::port::Nats;
 use crate::schedule::{Attempt, Phase, Schedule};
 
 /// A request for the executions that are under way now.
@@ -137,7 +138,7 @@ fn place(
     Some((status, Reverse(time), attempt.execution_id))
 }
 
-impl Api {
+impl<N: Nats> Api<N> {
     /// Executions that are claimed or with a worker, newest first, and on request those that wait.
     ///
     /// # Errors

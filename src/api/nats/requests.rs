@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Client, Message, SubscribeError, Subscriber, jetstream};
+use async_nats::{Message, SubscribeError, Subscriber};
 use futures::stream::{self, select_all};
 use futures::{Stream, StreamExt as _};
 use tokio::sync::Semaphore;
@@ -26,8 +26,10 @@ use super::super::Api;
 use super::micro::{self, Micro};
 use super::{Endpoint, QUEUE_GROUP, answer, endpoints};
 use crate::health::Health;
+use crate::jetstream::adapter::JetStream;
 use crate::jetstream::answers::Answers;
 use crate::jetstream::connect::{NatsConfig, connect};
+use crate::port::{Deaf, Nats as _};
 
 /// Requests worked on at once; more wait in the subscription. Callers that wait for an outcome are not among them.
 const MAX_CONCURRENT: usize = 256;
@@ -52,7 +54,7 @@ pub struct Requests {
 
 /// What is subscribed over one connection.
 struct Heard {
-    client: Client,
+    nats: JetStream,
     requests: Vec<Subscriber>,
     questions: Vec<(micro::Verb, Subscriber)>,
 }
@@ -63,10 +65,10 @@ impl Requests {
     ///
     /// # Errors
     /// If the connection is gone.
-    pub async fn listen(api: Arc<Api>, client: Client) -> Result<Self, SubscribeError> {
+    pub async fn listen(api: Arc<Api>, nats: JetStream) -> Result<Self, Deaf> {
         let endpoints: Arc<[Endpoint]> = endpoints().into();
         let micro = Arc::new(Micro::new(api.instance, &endpoints, api.clock.now()));
-        let heard = Heard::subscribe(client, &endpoints, &micro).await?;
+        let heard = Heard::subscribe(nats, &endpoints, &micro).await?;
         heard.tell(&api.health);
         info!(endpoints = endpoints.len(), "answering requests on cmd.scheduler.>");
         let permits = Arc::new(Semaphore::new(MAX_CONCURRENT));
@@ -102,14 +104,14 @@ impl Requests {
         }
         self.tasks.close();
         self.tasks.wait().await;
-        if self.heard.client.flush().await.is_err() {
+        if self.heard.nats.flush().await.is_err() {
             warn!("last answers may not have been sent");
         }
     }
 
     /// Answers what comes over the present connection, until it is gone or drained.
     async fn answer_over(&mut self, stop: &CancellationToken) {
-        let client = self.heard.client.clone();
+        let client = self.heard.nats.client().clone();
         let questions = std::mem::take(&mut self.heard.questions);
         tokio::spawn(Arc::clone(&self.micro).run(client.clone(), questions, stop.clone()));
         let subscriptions = std::mem::take(&mut self.heard.requests);
@@ -129,12 +131,12 @@ impl Requests {
         }
     }
 
-    async fn listen_again(&self, nats: &NatsConfig, name: &str) -> Heard {
+    async fn listen_again(&self, config: &NatsConfig, name: &str) -> Heard {
         loop {
-            match connect(nats, name, &Answers::default()).await {
+            match connect(config, name, &Answers::default()).await {
                 Ok(connection) => {
-                    let client = connection.client;
-                    match Heard::subscribe(client, &self.endpoints, &self.micro).await {
+                    let nats = JetStream::new(connection, config.clone());
+                    match Heard::subscribe(nats, &self.endpoints, &self.micro).await {
                         Ok(heard) => return heard,
                         Err(error) => warn!(%error, "cannot listen for requests; trying on"),
                     }
@@ -149,26 +151,32 @@ impl Requests {
 
 impl Heard {
     async fn subscribe(
-        client: Client,
+        nats: JetStream,
         endpoints: &[Endpoint],
         micro: &Micro,
-    ) -> Result<Self, SubscribeError> {
-        let questions = micro.subscribe(&client).await?;
+    ) -> Result<Self, Deaf> {
+        let client = nats.client();
+        let questions = micro.subscribe(client).await.map_err(|error| deaf(&error))?;
         let mut requests = Vec::new();
         for endpoint in endpoints {
             let subject = endpoint.subject.clone();
-            requests.push(client.queue_subscribe(subject, QUEUE_GROUP.to_owned()).await?);
+            let subscribed = client.queue_subscribe(subject, QUEUE_GROUP.to_owned()).await;
+            requests.push(subscribed.map_err(|error| deaf(&error))?);
         }
         // A round trip on the same connection: when it is back, the server has seen the subscriptions.
-        let _ = jetstream::new(client.clone()).query_account().await;
-        Ok(Self { client, requests, questions })
+        let _ = nats.context().query_account().await;
+        Ok(Self { nats, requests, questions })
     }
 
     /// Says that requests are heard from now on.
     fn tell(&self, health: &Health) {
         health.load.set_unheard(health.clock.now());
-        health.hears_requests(Some(self.client.clone()));
+        health.hears_requests(Some(self.nats.clone()));
     }
+}
+
+fn deaf(error: &SubscribeError) -> Deaf {
+    Deaf(error.to_string())
 }
 
 /// Notes while requests are not heard: workers report by requests, and then their silence is ours. A connection

@@ -10,6 +10,7 @@ use super::super::error::{ApiError, Code};
 use super::super::reply::{Links, Reply};
 use super::super::{Api, Caller};
 use crate::moment::Moment;
+use crate::port::Nats;
 use crate::schedule::{Backfill, ChangeKind, FieldFault, Schedule, ScheduleType, instant_field};
 use crate::stored::Unknown;
 
@@ -46,7 +47,7 @@ pub struct Backfilled {
     pub occurrences: Vec<DateTime<Utc>>,
 }
 
-impl Api {
+impl<N: Nats> Api<N> {
     /// Runs the occurrences of a span of the past, oldest first, as many at once as the schedule's
     /// overlap policy allows. Each is an execution of its own, whether its time was acted on before or not,
     /// and survives whatever an occurrence survives.

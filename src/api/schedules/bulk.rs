@@ -19,6 +19,7 @@ use super::filter::ScheduleFilter;
 use super::lifecycle::{check_reason, pause};
 use super::limit::SEEN_WITHIN;
 use crate::index::Entry;
+use crate::port::Nats;
 use crate::schedule::{CreateSchedule, FieldFault, Schedule, Status, object_field, parse_fields};
 
 /// Schedules created at once.
@@ -160,7 +161,7 @@ pub struct ItemRefused {
     pub error: ApiError,
 }
 
-impl Api {
+impl<N: Nats> Api<N> {
     /// Creates many schedules; each by itself, in no order but that of equal names.
     ///
     /// # Errors

@@ -7,12 +7,13 @@ use super::super::error::ApiError;
 use super::super::reply::{Reply, ScheduleView, Warning};
 use super::super::{Api, Caller, Checked};
 use crate::jetstream::deliver::Kept;
+use crate::port::Nats;
 use crate::schedule::{
     Change, ChangeKind, CreateSchedule, DeliveryMode, FieldFault, Schedule, Status, new_schedule,
 };
 
 impl Checked for CreateSchedule {
-    fn faults(&self, api: &Api) -> Vec<FieldFault> {
+    fn faults(&self, api: &Api<impl Nats>) -> Vec<FieldFault> {
         let (id, now) = (api.clock.new_id(), api.clock.now());
         new_schedule(self, &api.rules, id, now, "unknown", "", api.writer())
             .err()
@@ -20,7 +21,7 @@ impl Checked for CreateSchedule {
     }
 }
 
-impl Api {
+impl<N: Nats> Api<N> {
     /// Creates a schedule. Once the reply is sent the schedule survives everything that JetStream
     /// survives.
     ///

@@ -13,6 +13,7 @@ use super::super::error::ApiError;
 use super::super::reply::Reply;
 use super::super::{Api, Caller};
 use crate::index::Entry;
+use crate::port::Nats;
 use crate::schedule::{
     AttemptEvent, Author, Cancel, ChangeKind, FieldFault, Phase, Schedule, ScheduleEvent,
     ScheduleType, SkipCause, Status, check_edges,
@@ -56,7 +57,7 @@ struct Before {
     name: Option<(Schedule, u64)>,
 }
 
-impl Api {
+impl<N: Nats> Api<N> {
     /// Deletes a schedule and frees its name. After the reply no occurrence is claimed any more;
     /// one that was claimed before is still delivered and recorded.
     ///

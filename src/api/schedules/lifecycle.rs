@@ -12,6 +12,7 @@ use super::super::reply::{Links, Reply, ScheduleView};
 use super::super::{Api, Caller};
 use crate::execution::Execution;
 use crate::plan::MAX_ATTEMPTS;
+use crate::port::Nats;
 use crate::schedule::{
     Attempt, ChangeKind, FieldFault, Finish, MAX_PAYLOAD_BYTES, Manual, Origin, Payload, Schedule,
     ScheduleEvent, ScheduleType, SkipCause, check_template,
@@ -72,7 +73,7 @@ pub struct Triggered {
     pub execution: Option<Execution>,
 }
 
-impl Api {
+impl<N: Nats> Api<N> {
     /// Pauses a schedule. After the reply no occurrence is claimed until it is resumed. Pausing
     /// a paused schedule changes its reason.
     ///

@@ -19,12 +19,13 @@ use super::names::{ORPHAN_AFTER, Reserved};
 use crate::index::ComingSchedule;
 use crate::jetstream::WriteError;
 use crate::names::name_key;
+use crate::port::Nats;
 use crate::schedule::Schedule;
 
 /// How long to wait for the watch, which is milliseconds behind where nothing is wrong.
 pub(super) const SEEN_WITHIN: Duration = Duration::from_secs(4);
 
-impl Api {
+impl<N: Nats> Api<N> {
     /// Refuses a schedule whose name is reserved, if its creator has no room for it; the
     /// reservation is then given up.
     ///

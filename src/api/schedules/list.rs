@@ -12,6 +12,7 @@ use super::super::reply::{Pagination, Reply, ScheduleSummary};
 use super::super::{Api, Caller};
 use super::filter::{ScheduleFilter, TagsMatch};
 use crate::index::{Found, Listing, Place, Sort};
+use crate::port::Nats;
 use crate::schedule::{FieldFault, ScheduleType, Status, instant_field};
 
 /// A request for schedules; filters that are absent match all, and without `status` all that are
@@ -56,7 +57,7 @@ pub struct ListSchedules {
     pub cursor: Option<String>,
 }
 
-impl Api {
+impl<N: Nats> Api<N> {
     /// Schedules that match, one page of them, and how many there are.
     ///
     /// # Errors

@@ -40,6 +40,7 @@ use super::error::{ApiError, Code};
 use crate::history_index::Page;
 use crate::index::{Unreadable, read_record};
 use crate::names as subjects;
+use crate::port::Nats;
 use crate::schedule::{FieldFault, NotNow, Schedule, SkipCause};
 
 /// Items of a page where the request does not say.
@@ -105,7 +106,7 @@ fn required_id(id: Option<Uuid>) -> Result<Uuid, ApiError> {
     id.ok_or_else(|| vec![FieldFault::new("schedule_id", "is required")].into())
 }
 
-impl Api {
+impl<N: Nats> Api<N> {
     /// Makes one entry of the occurrences that are due and will not be acted on, and sets the next
     /// time after them.
     fn skip_due(

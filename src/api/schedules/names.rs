@@ -38,6 +38,7 @@ use crate::jetstream::WriteError;
 use crate::jetstream::schedules::Place;
 use crate::metrics::{Lock, LockFailure};
 use crate::names::{name_key, schedule_key};
+use crate::port::Nats;
 use crate::schedule::{FieldFault, Schedule, Status};
 use crate::stored::Unknown;
 
@@ -73,7 +74,7 @@ enum Holder {
     Orphan(Reserved, Uuid),
 }
 
-impl Api {
+impl<N: Nats> Api<N> {
     /// Writes the record of a new schedule under its name; returns it as it is stored, which may be
     /// with its first claim already. A schedule that is `shared` may be created by other requests too,
     /// and is returned as they wrote it.

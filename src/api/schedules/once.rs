@@ -28,6 +28,7 @@ use crate::failpoint::failpoint;
 use crate::jetstream::WriteError;
 use crate::jetstream::schedules::Place;
 use crate::names::once_key;
+use crate::port::Nats;
 use crate::schedule::{CreateSchedule, FieldFault, Schedule};
 use crate::stored::{Unknown, keeps_unknown};
 
@@ -57,7 +58,7 @@ pub(super) struct Once {
     pub(super) repeated: bool,
 }
 
-impl Api {
+impl<N: Nats> Api<N> {
     /// Creates the schedule that `make` makes of an id, unless a request with the same `key` did.
     pub(super) async fn store_once(
         &self,

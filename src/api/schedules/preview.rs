@@ -9,6 +9,7 @@ use super::super::error::ApiError;
 use super::super::reply::Reply;
 use super::super::{Api, Caller};
 use crate::moment::Moment;
+use crate::port::Nats;
 use crate::schedule::{
     FieldFault, On, ScheduleType, Timing, TimingFields, instant_field, jitter, last_instant,
 };
@@ -69,7 +70,7 @@ pub struct Moved {
     pub cause: trigger::Moved,
 }
 
-impl Api {
+impl<N: Nats> Api<N> {
     /// When a schedule would fire.
     ///
     /// # Errors

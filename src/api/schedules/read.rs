@@ -13,6 +13,7 @@ use super::super::error::ApiError;
 use super::super::reply::{Links, Reply, ScheduleView};
 use super::super::{Api, Caller};
 use crate::index::Entry;
+use crate::port::Nats;
 use crate::schedule::Schedule;
 
 /// How long the memory may take to catch up.
@@ -91,7 +92,7 @@ pub struct GetSchedule {
     pub schedule_id: Option<Uuid>,
 }
 
-impl Api {
+impl<N: Nats> Api<N> {
     /// One schedule with all its fields, with every change that was answered before.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use super::super::error::{ApiError, Code};
 use super::super::reply::{Reply, ScheduleView};
 use super::super::{Api, Caller};
 use crate::failpoint::failpoint;
+use crate::port::Nats;
 use crate::schedule::{ChangeKind, NotNow, Schedule, Status, restore};
 
 /// A request to restore a schedule that was deleted softly.
@@ -24,7 +25,7 @@ pub struct RestoreSchedule {
     pub expected_revision: Option<u64>,
 }
 
-impl Api {
+impl<N: Nats> Api<N> {
     /// Restores a schedule that was deleted softly, with the status that it had, its counters and its
     /// history. Its next time is the first that is not due yet; what would have been due meanwhile is not made
     /// up for.

@@ -7,13 +7,14 @@ use super::super::change::{Decision, Rewritten, Wish};
 use super::super::error::{ApiError, Code};
 use super::super::reply::{Reply, ScheduleView};
 use super::super::{Api, Caller, Checked};
+use crate::port::Nats;
 use crate::schedule::{
     ChangeKind, FieldFault, Pins, Schedule, SkipCause, Status, TooLarge, UpdateSchedule,
     apply_update, differences,
 };
 
 impl Checked for UpdateSchedule {
-    fn faults(&self, api: &Api) -> Vec<FieldFault> {
+    fn faults(&self, api: &Api<impl Nats>) -> Vec<FieldFault> {
         let Some(entry) = self.schedule_id.and_then(|id| api.index.get(id)) else {
             return Vec::new();
         };
@@ -29,7 +30,7 @@ struct Before {
     reservation: Option<u64>,
 }
 
-impl Api {
+impl<N: Nats> Api<N> {
     /// Changes the fields that are given and no others. A new timing is planned at once; counters
     /// and history stay. After the reply no occurrence is claimed under the old state.
     ///

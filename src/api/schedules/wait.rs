@@ -11,12 +11,13 @@ use chrono::{DateTime, Utc};
 
 use super::super::Api;
 use crate::plan::LEAD;
+use crate::port::Nats;
 use crate::schedule::Schedule;
 
 /// Most that is waited for a clock that is behind: one that is further off is not waited for.
 const MAX_TIME_ERROR: chrono::Duration = chrono::Duration::seconds(5);
 
-impl Api {
+impl<N: Nats> Api<N> {
     /// Waits until what is claimed of a schedule is due for whoever has claimed it; returns for how many
     /// milliseconds.
     pub(super) async fn let_claims_pass(&self, schedule: &Schedule) -> u64 {

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{DeliverPolicy, push};
-use async_nats::jetstream::stream::Stream;
+use async_nats::jetstream::stream::Config;
 use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
 use tokio::time::Instant;
@@ -13,11 +12,12 @@ use crate::jetstream::publish::Earlier;
 use crate::jetstream::route::Route;
 use crate::jetstream::trace::Traced;
 use crate::names;
+use crate::port::{From, Nats, Reading};
 
 /// How long to search a stream for a message.
 const SEARCH: Duration = Duration::from_secs(30);
 
-impl ToTarget<'_> {
+impl<N: Nats> ToTarget<'_, N> {
     /// Looks for a copy that may have been sent since a time.
     pub(super) async fn earlier_copy(&self, since: DateTime<Utc>) -> Earlier {
         let unknown = || Earlier::Unknown("the stream does not say whether it has it".to_owned());
@@ -28,10 +28,10 @@ impl ToTarget<'_> {
             Route::Nowhere | Route::Elsewhere | Route::Denied => return Earlier::Remembered,
             Route::MayNotAsk | Route::Unknown => return unknown(),
         };
-        let Ok(stream) = self.delivery.js.get_stream(name).await else {
+        let Ok(info) = self.delivery.nats.info(&name).await else {
             return unknown();
         };
-        let config = &stream.cached_info().config;
+        let config = &info.config;
         if config.no_ack {
             return Earlier::NeverAcknowledged(config.name.clone());
         }
@@ -41,9 +41,9 @@ impl ToTarget<'_> {
         }
         let stored = match stored {
             Some(stored) => Some(stored),
-            None => self.stored_as(&stream).await,
+            None => self.stored_as(config).await,
         };
-        match tokio::time::timeout(SEARCH, self.holds_since(&stream, stored, since)).await {
+        match tokio::time::timeout(SEARCH, self.holds_since(&name, stored, since)).await {
             Ok(Some(true)) => Earlier::Stored,
             Ok(Some(false)) => Earlier::Remembered,
             Ok(None) | Err(_) => unknown(),
@@ -52,9 +52,8 @@ impl ToTarget<'_> {
 
     /// The subject under which a stream stores what is published to a target; `None` if nobody says,
     /// and the whole stream is to be searched.
-    async fn stored_as(&self, stream: &Stream) -> Option<String> {
+    async fn stored_as(&self, config: &Config) -> Option<String> {
         let subject = self.publication.subject;
-        let config = &stream.cached_info().config;
         if config.subject_transform.is_none()
             && config.subjects.iter().any(|pattern| names::covers(pattern, subject))
         {
@@ -70,31 +69,25 @@ impl ToTarget<'_> {
     /// say.
     async fn holds_since(
         &self,
-        stream: &Stream,
+        stream: &str,
         subject: Option<String>,
         since: DateTime<Utc>,
     ) -> Option<bool> {
         // Clocks differ; half a minute more to read costs little.
         let start = since - chrono::Duration::seconds(30);
-        let config = push::OrderedConfig {
-            deliver_subject: self.delivery.js.client().new_inbox(),
-            deliver_policy: DeliverPolicy::ByStartTime { start_time: start },
-            filter_subject: subject.unwrap_or_default(),
-            headers_only: true,
-            ..Default::default()
-        };
-        let mut consumer = stream.create_consumer(config).await.ok()?;
-        if consumer.info().await.ok()?.num_pending == 0 {
+        let (from, filter) = (From::Time(start), subject.unwrap_or_default());
+        let what = Reading { from, filter, headers_only: true };
+        let (mut entries, pending) = self.delivery.nats.read(stream, what).await.ok()?;
+        if pending == 0 {
             return Some(false);
         }
-        let mut messages = consumer.messages().await.ok()?;
-        while let Some(message) = messages.next().await {
-            let message = message.ok()?;
-            let found = message.headers.as_ref().and_then(|headers| headers.get(names::MESSAGE_ID));
+        while let Some(entry) = entries.next().await {
+            let entry = entry.ok()?;
+            let found = entry.headers.get(names::MESSAGE_ID);
             if found.is_some_and(|found| found.as_str() == self.publication.id) {
                 return Some(true);
             }
-            if message.info().ok()?.pending == 0 {
+            if entry.pending == 0 {
                 return Some(false);
             }
         }

@@ -20,11 +20,12 @@ use crate::execution::{ErrorType, Outcome};
 use crate::failpoint;
 use crate::jetstream::answers::Awaited;
 use crate::jetstream::lines::{Line, Message, Reply, Unhanded, while_trusted};
+use crate::port::{Nats, Wire};
 use crate::schedule;
 
 /// A command that was handed over.
-struct Handed {
-    line: Arc<Line>,
+struct Handed<W> {
+    line: Arc<Line<W>>,
     awaited: Awaited,
     /// The reply, if one was asked for.
     reply: Option<Reply>,
@@ -55,7 +56,7 @@ enum Came {
     Nothing,
 }
 
-impl Delivery {
+impl<N: Nats> Delivery<N> {
     pub(super) async fn request(
         &self,
         how: &schedule::Delivery,
@@ -117,7 +118,7 @@ impl Delivery {
         command: Command,
         asks: bool,
         trusted: &(impl Fn() -> bool + Sync),
-    ) -> Result<Handed, NotHanded> {
+    ) -> Result<Handed<N::Line>, NotHanded> {
         let Command { headers, body } = command;
         failpoint::pause("before_line");
         loop {
@@ -136,7 +137,7 @@ impl Delivery {
     }
 }
 
-impl Handed {
+impl<W: Wire> Handed<W> {
     /// Waits for what comes first: the reply, or that there will be none.
     async fn first(&mut self, timeout: Duration, trusted: &(impl Fn() -> bool + Sync)) -> Came {
         let Self { line, awaited, reply } = self;

@@ -27,6 +27,7 @@ use crate::jetstream::inbox::Unsent;
 use crate::jetstream::publish::Sent;
 use crate::jetstream::refusal::{Class, class};
 use crate::jetstream::route::{Held, Route};
+use crate::port::Nats;
 
 /// An acknowledgement or a refusal, as streams send them.
 #[derive(Deserialize)]
@@ -63,7 +64,7 @@ impl Ack {
     }
 }
 
-impl ToTarget<'_> {
+impl<N: Nats> ToTarget<'_, N> {
     /// Sends the message once. Answers to earlier tries of the same count too: they have its id.
     pub(super) async fn send_once(&self, may: &(impl Fn() -> bool + Sync)) -> Sent {
         let (gate, sent_at) = (self.gate(), Instant::now());

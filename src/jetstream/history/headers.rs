@@ -41,12 +41,12 @@ pub(super) fn event_headers(execution: &Execution) -> HeaderMap {
 pub(super) fn event<'a>(
     sequence: u64,
     subject: &str,
-    headers: Option<&'a HeaderMap>,
+    headers: &'a HeaderMap,
     stored_at: DateTime<Utc>,
 ) -> Option<Event<'a>> {
     let rest = subject.strip_prefix(names::EXECUTION_EVENT_PREFIX)?.strip_prefix('.')?;
     let (event, schedule) = rest.split_once('.')?;
-    let text = |name: &str| Some(headers?.get(name)?.as_str());
+    let text = |name: &str| Some(headers.get(name)?.as_str());
     let time =
         |name: &str| Some(DateTime::parse_from_rfc3339(text(name)?).ok()?.timestamp_millis());
     let status = ExecutionStatus::from_event(event)?;
@@ -86,14 +86,14 @@ mod tests {
         headers.insert(names::CORRELATION_ID, "c");
         let stored_at = "2026-01-01T00:00:02Z".parse().unwrap();
         let subject = names::execution_subject("failed", schedule);
-        let read = event(7, &subject, Some(&headers), stored_at).unwrap();
+        let read = event(7, &subject, &headers, stored_at).unwrap();
         assert_eq!((read.sequence, read.execution, read.schedule), (7, execution, schedule));
         assert_eq!((read.duration_ms, read.error, read.skipped), (1500, None, 1));
         headers.insert(names::DURATION_MS, "30");
         headers.insert(names::ERROR_TYPE, "timeout");
-        let read = event(7, &subject, Some(&headers), stored_at).unwrap();
+        let read = event(7, &subject, &headers, stored_at).unwrap();
         assert_eq!((read.duration_ms, read.error), (30, Some("timeout")));
-        assert!(event(7, "evt.scheduler.execution.odd.x", Some(&headers), stored_at).is_none());
-        assert!(event(7, &subject, None, stored_at).is_none());
+        assert!(event(7, "evt.scheduler.execution.odd.x", &headers, stored_at).is_none());
+        assert!(event(7, &subject, &HeaderMap::new(), stored_at).is_none());
     }
 }

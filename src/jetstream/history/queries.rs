@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::stream::RawMessageErrorKind;
 use chrono::{DateTime, Utc};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tracing::warn;
@@ -11,7 +10,8 @@ use uuid::Uuid;
 use super::{History, Waiter};
 use crate::execution::Execution;
 use crate::history_index::{Filter, HistoryIndex, Page, Statistics};
-use crate::names::plain_text;
+use crate::names::{self, plain_text};
+use crate::port::Nats;
 
 /// Bodies fetched at once for one page.
 const FETCHES: usize = 64;
@@ -46,7 +46,7 @@ impl Fetched {
     }
 }
 
-impl History {
+impl<N: Nats> History<N> {
     /// How many executions there are.
     pub fn len(&self) -> usize {
         self.read(HistoryIndex::len)
@@ -171,7 +171,7 @@ impl History {
     /// See [`QueryError`].
     pub async fn outcome(&self, id: Uuid) -> Result<Option<Execution>, QueryError> {
         self.ready().await?;
-        let last = self.stream.get_info().await.map_err(unavailable)?.state.last_sequence;
+        let last = self.nats.last_sequence(names::EXECUTIONS_STREAM).await.map_err(unavailable)?;
         let caught_up = async {
             while self.read(HistoryIndex::seen) < last {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -234,7 +234,7 @@ impl History {
                 return Ok((fetched.into_iter().filter_map(Fetched::execution).collect(), total));
             }
             looks += 1;
-            let first = self.stream.get_info().await.map_err(unavailable)?.state.first_sequence;
+            let first = self.info().await.map_err(unavailable)?.state.first_sequence;
             self.write(|index| {
                 index.forget_before(first);
                 gone.iter().for_each(|sequence| index.forget(*sequence));
@@ -245,14 +245,15 @@ impl History {
     async fn fetch(&self, sequence: u64) -> Result<Fetched, QueryError> {
         // What is stored never changes, so any replica will do, and answers at half the cost. Only one
         // that has it not, or not yet, is not the last word.
-        if self.stream.cached_info().config.allow_direct
-            && let Ok(message) = self.stream.direct_get(sequence).await
+        if self.allows_direct
+            && let Ok(Some(message)) =
+                self.nats.message_of_any(names::EXECUTIONS_STREAM, sequence).await
         {
-            return Ok(read(sequence, &message.payload));
+            return Ok(read(sequence, &message.body));
         }
-        match self.stream.get_raw_message(sequence).await {
-            Ok(message) => Ok(read(sequence, &message.payload)),
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(Fetched::Gone),
+        match self.nats.message(names::EXECUTIONS_STREAM, sequence).await {
+            Ok(Some(message)) => Ok(read(sequence, &message.body)),
+            Ok(None) => Ok(Fetched::Gone),
             Err(error) => Err(unavailable(error)),
         }
     }

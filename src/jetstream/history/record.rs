@@ -13,7 +13,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tracing::{error, warn};
@@ -25,6 +24,7 @@ use crate::jetstream::event::{Event, policy};
 use crate::jetstream::publish::{Earlier, Fate, Publishing, Sent, until_known};
 use crate::jetstream::writes::Place;
 use crate::names;
+use crate::port::{Append, Nats};
 
 /// What became of an event that was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,10 +38,11 @@ pub enum Recorded {
 }
 
 /// An event under way.
-struct Recording<'a> {
-    history: &'a History,
+struct Recording<'a, N: Nats> {
+    history: &'a History<N>,
     execution: &'a Execution,
-    event: Event<'a>,
+    subject: String,
+    event: Event<'a, N>,
     headers: HeaderMap,
     body: Bytes,
     form: Form,
@@ -55,7 +56,7 @@ enum Form {
     Least,
 }
 
-impl History {
+impl<N: Nats> History<N> {
     /// Writes an event; returns once the stream has it, however long that takes, or refuses its least
     /// form. Cancelling leaves it written or not.
     pub async fn record(&self, execution: &Execution) -> Recorded {
@@ -64,7 +65,8 @@ impl History {
         let mut recording = Recording {
             history: self,
             execution,
-            event: Event::new(&self.js, &self.writes, Place::Executions, subject),
+            subject,
+            event: Event::new(&self.nats, &self.writes, Place::Executions),
             headers,
             body,
             form: Form::Whole,
@@ -108,7 +110,7 @@ fn encode(execution: &Execution) -> (HeaderMap, Bytes) {
     (event_headers(execution), body.into())
 }
 
-impl Publishing for Recording<'_> {
+impl<N: Nats> Publishing for Recording<'_, N> {
     type Place = ();
 
     fn now(&self) -> DateTime<Utc> {
@@ -140,8 +142,8 @@ impl Publishing for Recording<'_> {
         if !may() {
             return Sent::Withheld;
         }
-        let message = PublishMessage::build().payload(self.body.clone());
-        self.event.send(message.headers(self.headers.clone())).await
+        let (subject, headers) = (self.subject.clone(), self.headers.clone());
+        self.event.send(Append { subject, headers, body: self.body.clone() }).await
     }
 
     fn reduce(&mut self, reason: &str) -> bool {

@@ -41,15 +41,14 @@ mod trust;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::connection::State;
-use async_nats::{Client, ServerAddr};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::connect::NatsConfig;
+use super::answers::Answers;
 use super::reminder::Reminder;
+use crate::port::Nats;
 pub(crate) use line::{Line, Message, Unhanded};
 use replies::Replies;
 pub(crate) use replies::Reply;
@@ -61,25 +60,17 @@ const FRESH: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(50);
 /// Longest pause, and how long a line must have lasted for the first one to do again.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
-/// How long the first connection may take to say where servers are.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The present line, and those to come.
 #[derive(Clone)]
-pub struct Lines(watch::Receiver<Option<Arc<Line>>>);
+pub struct Lines<N: Nats>(watch::Receiver<Option<Arc<Line<N::Line>>>>);
 
-impl Lines {
+impl<N: Nats> Lines<N> {
     /// Keeps one line open until `stop`; returns once the first is. The server knows it by `name`.
-    /// `main` is a connection with the same settings, which learns where servers are.
-    pub async fn open(
-        config: NatsConfig,
-        name: String,
-        main: Client,
-        stop: CancellationToken,
-    ) -> Self {
+    pub async fn open(nats: N, name: String, stop: CancellationToken) -> Self {
         let (sender, mut present) = watch::channel(None);
-        let replies = Replies::new(&main.new_inbox());
-        let maker = Maker { config, name, replies, main, stop };
+        let replies = Replies::new(&nats.new_inbox());
+        let maker = Maker { nats, name, replies, stop };
         tokio::spawn(maker.run(sender));
         // Fails where `stop` came first.
         let _ = present.wait_for(Option::is_some).await;
@@ -87,11 +78,12 @@ impl Lines {
     }
 
     /// Waits for a line that carries messages both ways.
-    pub(crate) async fn proven(&self) -> Arc<Line> {
+    pub(crate) async fn proven(&self) -> Arc<Line<N::Line>> {
         let mut present = self.0.clone();
         loop {
-            let whole =
-                |line: &Option<Arc<Line>>| line.as_ref().is_some_and(|line| !line.is_broken());
+            let whole = |line: &Option<Arc<Line<N::Line>>>| {
+                line.as_ref().is_some_and(|line| !line.is_broken())
+            };
             let line = present.wait_for(whole).await.ok().and_then(|line| line.clone());
             let Some(line) = line else {
                 // The service is ending.
@@ -106,16 +98,15 @@ impl Lines {
 }
 
 /// What makes lines.
-struct Maker {
-    config: NatsConfig,
+struct Maker<N> {
+    nats: N,
     name: String,
     replies: Replies,
-    main: Client,
     stop: CancellationToken,
 }
 
-impl Maker {
-    async fn run(self, present: watch::Sender<Option<Arc<Line>>>) {
+impl<N: Nats> Maker<N> {
+    async fn run(self, present: watch::Sender<Option<Arc<Line<N::Line>>>>) {
         let stop = self.stop.clone();
         tokio::select! {
             () = stop.cancelled() => {}
@@ -123,15 +114,12 @@ impl Maker {
         }
     }
 
-    async fn keep(self, present: &watch::Sender<Option<Arc<Line>>>) {
+    async fn keep(self, present: &watch::Sender<Option<Arc<Line<N::Line>>>>) {
         let mut said = Reminder::default();
         let mut pause = PAUSE;
         loop {
-            let servers = self.servers().await;
-            let config = NatsConfig { servers, ..self.config.clone() };
             let opened = Instant::now();
-            let (name, replies) = (self.name.clone(), self.replies.clone());
-            match Line::open(config, name, replies, self.stop.child_token()).await {
+            match self.line().await {
                 Ok(line) => {
                     present.send_replace(Some(Arc::clone(&line)));
                     line.broken().await;
@@ -141,7 +129,6 @@ impl Maker {
                     }
                 }
                 Err(error) => {
-                    let error = error.to_string();
                     if said.is_due(&error, Instant::now()) {
                         let connection = self.name.as_str();
                         warn!(connection, error, "no connection for commands; trying on");
@@ -153,19 +140,10 @@ impl Maker {
         }
     }
 
-    /// Where servers are: also those that servers have told of, since the ones that we were told of
-    /// may be gone.
-    async fn servers(&self) -> Vec<ServerAddr> {
-        let mut servers = self.config.servers.clone();
-        if self.main.connection_state() == State::Connected
-            && let Ok(Ok(pool)) = tokio::time::timeout(PATIENCE, self.main.server_pool()).await
-        {
-            for server in pool {
-                if !servers.contains(&server.addr) {
-                    servers.push(server.addr);
-                }
-            }
-        }
-        servers
+    async fn line(&self) -> Result<Arc<Line<N::Line>>, String> {
+        let (answers, broken) = (Answers::default(), self.stop.child_token());
+        let wire = self.nats.line(&self.name, answers.clone(), broken.clone()).await?;
+        let line = Line::over(wire, answers, self.replies.clone(), broken).await;
+        line.map_err(|error| error.to_string())
     }
 }

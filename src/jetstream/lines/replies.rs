@@ -6,9 +6,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use async_nats::{Client, Message, SubscribeError, Subscriber};
-use futures::StreamExt as _;
+use async_nats::Message;
+use futures::{Stream, StreamExt as _};
 use tokio::sync::oneshot;
+
+use crate::port::{Deaf, Wire};
 
 type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Message>>>>;
 
@@ -36,8 +38,8 @@ impl Replies {
     }
 
     /// Listens as long as a connection lasts.
-    pub(super) async fn listen(&self, client: &Client) -> Result<(), SubscribeError> {
-        let heard = client.subscribe(format!("{}*", self.prefix)).await?;
+    pub(super) async fn listen(&self, wire: &impl Wire) -> Result<(), Deaf> {
+        let heard = wire.subscribe(format!("{}*", self.prefix)).await?;
         tokio::spawn(listen(heard, self.prefix.len(), Arc::clone(&self.waiting)));
         Ok(())
     }
@@ -68,7 +70,7 @@ impl Drop for Reply {
     }
 }
 
-async fn listen(mut heard: Subscriber, prefix: usize, waiting: Waiting) {
+async fn listen(mut heard: impl Stream<Item = Message> + Unpin, prefix: usize, waiting: Waiting) {
     while let Some(message) = heard.next().await {
         let token = message.subject.get(prefix..).and_then(|token| token.parse().ok());
         let sender = token.and_then(|token: u64| lock(&waiting).remove(&token));

@@ -13,7 +13,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{Line, Message, Replies, Unhanded};
+use crate::jetstream::adapter::throwaway;
+use crate::jetstream::answers::Answers;
 use crate::jetstream::connect::{NatsConfig, parse_servers};
+use crate::port::Wire;
 
 const INFO: &str = r#"INFO {"server_id":"S","server_name":"S","version":"2.15.0","proto":1,"go":"","host":"127.0.0.1","port":1,"headers":true,"max_payload":2000000}"#;
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -22,13 +25,17 @@ const MESSAGES: usize = 64;
 const BODY: usize = 1_000_000;
 
 /// A line to a server that has greeted it and reads no more.
-async fn line() -> (Arc<Line>, TcpListener, TcpStream) {
+async fn line() -> (Arc<Line<impl Wire>>, TcpListener, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("nats://{}", listener.local_addr().unwrap());
     let servers = parse_servers(&url).unwrap();
     let config = NatsConfig { servers, ..NatsConfig::default() };
-    let replies = Replies::new("_INBOX.test");
-    let opening = Line::open(config, "test".to_owned(), replies, CancellationToken::new());
+    let (answers, broken) = (Answers::default(), CancellationToken::new());
+    let opening = async {
+        let name = "test".to_owned();
+        let wire = throwaway(config, name, answers.clone(), broken.clone()).await.unwrap();
+        Line::over(wire, answers, Replies::new("_INBOX.test"), broken).await
+    };
     let greeting = async {
         let (mut socket, _) = listener.accept().await.unwrap();
         socket.write_all(format!("{INFO}\r\n").as_bytes()).await.unwrap();
@@ -43,7 +50,10 @@ async fn line() -> (Arc<Line>, TcpListener, TcpStream) {
     (line.unwrap(), listener, socket)
 }
 
-async fn hand_over(line: &Line, trusted: &(impl Fn() -> bool + Sync)) -> Result<(), Unhanded> {
+async fn hand_over(
+    line: &Line<impl Wire>,
+    trusted: &(impl Fn() -> bool + Sync),
+) -> Result<(), Unhanded> {
     let body = Bytes::from(vec![b'x'; BODY]);
     let message = Message { subject: "cmd.stuck", headers: HeaderMap::new(), body };
     line.hand_over(message, None, trusted).await
