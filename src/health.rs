@@ -124,7 +124,7 @@ impl<N: Nats> Health<N> {
         let mut ends_at = self.ends_at.subscribe();
         let stopping = ends_at.wait_for(Option::is_some).await.ok().and_then(|at| *at);
         match stopping {
-            Some(at) => tokio::time::sleep_until(at.into()).await,
+            Some(at) => tokio::time::sleep_until(at).await,
             None => std::future::pending().await,
         }
     }
