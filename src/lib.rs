@@ -18,7 +18,8 @@
 //!
 //! The rim acts:
 //!
-//! - [`jetstream`]: streams, reading, writing, watching, delivering; [`names`] of all that is there.
+//! - [`port`]: NATS as a trait. [`jetstream`]: streams, reading, writing, watching, delivering over it, and the client
+//!   behind it; [`names`] of all that is there.
 //! - [`index`], [`history_index`]: what the bucket and the history hold, in memory.
 //! - [`engine`]: the firing protocol. **Start here** to see how jobs run once.
 //! - [`api`]: what users can ask, over NATS and over HTTP.
