@@ -332,6 +332,7 @@ impl<N: Nats> Health<N> {
             }
             known = problems;
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = self.clock.wants_asking() => {}
                 () = tokio::time::sleep(INTERVAL) => {}

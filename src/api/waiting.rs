@@ -46,6 +46,7 @@ impl<N: Nats> Api<N> {
         let deadline = Instant::now() + deadline;
         caller.permit.waits();
         tokio::select! {
+            biased;
             found = self.fetched(waiter) => Some(found),
             () = tokio::time::sleep_until(deadline) => None,
             // Who stops answers what it can while there is somebody to hear it.

@@ -44,12 +44,15 @@ const TELL: Duration = Duration::from_secs(300);
 /// The bits of a UUIDv7 that are neither time, version nor variant.
 const RANDOM_BITS: u128 = (1 << 74) - 1;
 
+/// What tells the time of a host.
+type Host = Box<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+
 /// The time of one instance. Clones tell the same.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Clock(Arc<Shared>);
 
-#[derive(Debug)]
 struct Shared {
+    host: Host,
     known: RwLock<Known>,
     /// Rings when the time has to be measured at once.
     ask: Notify,
@@ -72,8 +75,13 @@ struct Known {
 impl Clock {
     /// A clock that has not heard of NATS's time yet; its ids are drawn from `chance`.
     pub fn new(chance: Chance) -> Self {
+        Self::of(chance, host)
+    }
+
+    /// The same on a host whose clock is told by `host`.
+    pub fn of(chance: Chance, host: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
         let (known, ask, last_id) = (RwLock::default(), Notify::new(), Mutex::default());
-        Self(Arc::new(Shared { known, ask, chance, last_id }))
+        Self(Arc::new(Shared { host: Box::new(host), known, ask, chance, last_id }))
     }
 
     /// The time, cut to milliseconds.
@@ -82,7 +90,7 @@ impl Clock {
     }
 
     fn precise(&self) -> DateTime<Utc> {
-        self.read(|known| known.estimate.at(Instant::now())).unwrap_or_else(host)
+        self.read(|known| known.estimate.at(Instant::now())).unwrap_or_else(&self.0.host)
     }
 
     /// How long to sleep before asking again whether `due` has come; at most [`MAX_SLEEP`].
@@ -143,7 +151,7 @@ impl Clock {
         self.read(|known| {
             let theirs = known.estimate.at(Instant::now())?;
             // Theirs may be later by as much.
-            Some((host() - theirs, known.estimate.error()?))
+            Some(((self.0.host)() - theirs, known.estimate.error()?))
         })
     }
 
@@ -181,7 +189,7 @@ impl Clock {
     /// Looks whether the two clocks of the host still go together.
     fn look(&self) {
         // A pause between the two readings would look like a step.
-        let (mono, wall) = (Instant::now(), host());
+        let (mono, wall) = (Instant::now(), (self.0.host)());
         if mono.elapsed() > Duration::from_millis(10) {
             return;
         }
@@ -214,6 +222,12 @@ impl Clock {
 
     fn write<T>(&self, f: impl FnOnce(&mut Known) -> T) -> T {
         f(&mut self.0.known.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl std::fmt::Debug for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Clock").field(&self.0.known).finish()
     }
 }
 

@@ -160,6 +160,7 @@ async fn deliver(
             let (delivered, _) = tokio::try_join!(
                 async {
                     tokio::select! {
+                        biased;
                         delivered = delivery => delivered,
                         () = stopped.cancelled() => Ok(cancelled(shared, execution).into()),
                     }

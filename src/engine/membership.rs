@@ -207,22 +207,23 @@ impl Members {
             (echoes, present, subscribe(nats, names::OLD_INSTANCE_WILDCARD.to_owned()).await)
         };
         let (mut echoes, mut present, mut old) = tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             all = listening => all,
         };
         loop {
             let next_silent = self.next_silent();
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
-                // As soon as there is a connection again, so that it is soon known whether we hear.
-                () = connects.reconnected() => tick.reset_immediately(),
                 _ = tick.tick() => {
                     if self.left.is_cancelled() {
                         return;
                     }
                     self.speak(nats, &inbox, &mut present).await;
                 }
-                () = tokio::time::sleep_until(next_silent) => {}
+                // As soon as there is a connection again, so that it is soon known whether we hear.
+                () = connects.reconnected() => tick.reset_immediately(),
                 Ok(refusal) = refusals.recv() => self.refused(&refusal, &inbox),
                 Some(echo) = echoes.next() => {
                     if self.hear_echo(&echo) && !self.left.is_cancelled() {
@@ -231,6 +232,7 @@ impl Members {
                 }
                 Some(beat) = present.next() => self.hear(&beat, false),
                 Some(beat) = old.next() => self.hear(&beat, true),
+                () = tokio::time::sleep_until(next_silent) => {}
             }
             self.forget_silent();
         }
@@ -312,7 +314,8 @@ impl Members {
         Beat::new(self.started_at, schedules, in_flight, time_error_ms)
     }
 
-    fn hear(&self, beat: &Message, by_old: bool) {
+    /// Takes in a heartbeat that came by the present subject, or by the old one.
+    pub(super) fn hear(&self, beat: &Message, by_old: bool) {
         let id = beat.subject.rsplit('.').next().and_then(|id| Uuid::try_parse(id).ok());
         let (Some(id), now) = (id, Instant::now()) else { return };
         if id == self.me {

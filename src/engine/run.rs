@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use futures::FutureExt as _;
 use futures::stream::{self, StreamExt as _};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
@@ -12,6 +13,7 @@ use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use super::core::{Action, Claiming, Core, Event, Lane};
+use super::membership::Members;
 use super::tasks::{Armed, Events, Telling, release, work};
 use super::{Shared, announce, claim, correct, follow};
 use crate::port::Nats;
@@ -50,15 +52,7 @@ impl<N: Nats> Engine<N> {
         let mut came = Vec::new();
         let mut freshness = self.shared.index.freshness();
         loop {
-            // Each source in turn, and never more of one than the others can wait for.
-            for _ in 0..BATCH {
-                let Ok(event) = self.received.try_recv() else { break };
-                came.push(event);
-            }
-            for _ in 0..BATCH {
-                let Ok(id) = changes.try_recv() else { break };
-                came.push(Event::Changed(id));
-            }
+            take(&mut self.received, &mut changes, &self.shared.members, &mut came);
             let is_idle = came.is_empty();
             self.step(came.drain(..));
             if stop.is_cancelled() {
@@ -70,6 +64,7 @@ impl<N: Nats> Engine<N> {
             }
             let sleep = self.shared.clock.sleep_until(self.core.next());
             tokio::select! {
+                biased;
                 () = stop.cancelled() => {}
                 Some(event) = self.received.recv() => came.push(event),
                 Some(id) = changes.recv() => came.push(Event::Changed(id)),
@@ -191,9 +186,10 @@ impl<N: Nats> Engine<N> {
         while !self.core.is_quiet() {
             let sleep = self.shared.clock.sleep_until(self.core.next());
             tokio::select! {
+                biased;
                 () = tokio::time::sleep_until(deadline) => return,
-                () = tokio::time::sleep(sleep) => self.step([]),
                 Some(event) = self.received.recv() => self.step([event]),
+                () = tokio::time::sleep(sleep) => self.step([]),
             }
         }
     }
@@ -210,5 +206,56 @@ impl<N: Nats> Engine<N> {
         if tokio::time::timeout_at(deadline, settling).await.is_err() {
             warn!("not all outcomes could be settled; the history has them");
         }
+    }
+}
+
+/// Takes what is there already: of each source in turn, and never more of one than the others can wait for.
+fn take(
+    received: &mut UnboundedReceiver<Event<Armed>>,
+    changes: &mut UnboundedReceiver<Uuid>,
+    members: &Members,
+    came: &mut Vec<Event<Armed>>,
+) {
+    came.extend(members.changed().now_or_never().map(|()| Event::Members));
+    came.extend(std::iter::from_fn(|| received.try_recv().ok()).take(BATCH));
+    let changed = std::iter::from_fn(|| changes.try_recv().ok()).take(BATCH);
+    came.extend(changed.map(Event::Changed));
+}
+
+#[cfg(test)]
+mod tests {
+    use async_nats::Message;
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::names;
+
+    #[tokio::test]
+    async fn no_source_keeps_another_waiting() {
+        let (events, mut received) = unbounded_channel();
+        let (changed, mut changes) = unbounded_channel();
+        let members = Members::new(Uuid::from_u128(1), Arc::default(), Clock::default());
+        let other = Uuid::from_u128(2);
+        for _ in 0..10 * BATCH {
+            events.send(Event::Returned(Lane::Fast)).unwrap();
+            changed.send(other).unwrap();
+        }
+        let beat = Message {
+            subject: names::instance_subject(other).into(),
+            reply: None,
+            payload: Bytes::new(),
+            headers: None,
+            status: None,
+            description: None,
+            length: 0,
+        };
+        members.hear(&beat, false);
+        let mut came = Vec::new();
+        take(&mut received, &mut changes, &members, &mut came);
+        let count = |is: fn(&Event<Armed>) -> bool| came.iter().filter(|event| is(event)).count();
+        assert_eq!(count(|event| matches!(event, Event::Members)), 1);
+        assert_eq!(count(|event| matches!(event, Event::Returned(_))), BATCH);
+        assert_eq!(count(|event| matches!(event, Event::Changed(_))), BATCH);
     }
 }

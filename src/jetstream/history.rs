@@ -96,12 +96,14 @@ impl<N: Nats> History<N> {
         let mut patience = DIFFERENCES;
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 reason = self.read_on(&loaded, &mut patience) => {
                     warn!(reason, "reading of the history restarts");
                 }
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(RETRY) => {}
             }
@@ -134,6 +136,21 @@ impl<N: Nats> History<N> {
                 info!(executions, elapsed_ms = started.elapsed().as_millis(), "history read");
             }
             tokio::select! {
+                biased;
+                _ = reconcile.tick() => match self.info().await {
+                    Ok(now) => {
+                        self.note_window(&now.config);
+                        if let Some(reason) = self.compare(&info, &now, &mut differences) {
+                            return reason.to_owned();
+                        }
+                        if differences >= *patience {
+                            *patience = patience.saturating_mul(4);
+                            return "the stream lost entries from its middle".to_owned();
+                        }
+                        is_loaded |= self.read(HistoryIndex::seen) >= now.state.last_sequence;
+                    }
+                    Err(error) => warn!(%error, "cannot compare the history with its stream"),
+                },
                 item = entries.next() => match item {
                     None => return "the consumer ended".to_owned(),
                     // The consumer mends itself and goes on.
@@ -155,20 +172,6 @@ impl<N: Nats> History<N> {
                             None => self.write(|index| index.apply_foreign(sequence)),
                         }
                     }
-                },
-                _ = reconcile.tick() => match self.info().await {
-                    Ok(now) => {
-                        self.note_window(&now.config);
-                        if let Some(reason) = self.compare(&info, &now, &mut differences) {
-                            return reason.to_owned();
-                        }
-                        if differences >= *patience {
-                            *patience = patience.saturating_mul(4);
-                            return "the stream lost entries from its middle".to_owned();
-                        }
-                        is_loaded |= self.read(HistoryIndex::seen) >= now.state.last_sequence;
-                    }
-                    Err(error) => warn!(%error, "cannot compare the history with its stream"),
                 },
             }
         }

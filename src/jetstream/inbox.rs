@@ -155,6 +155,7 @@ async fn listen(
         }
     };
     tokio::select! {
+        biased;
         () = stop.cancelled() => {}
         () = listening => {}
     }

@@ -188,6 +188,7 @@ impl<N: Nats> Routes<N> {
     async fn named(&self, subject: &str) -> Route {
         let awaited = self.inbox.await_for("$JS.API.STREAM.NAMES");
         let named = tokio::select! {
+            biased;
             named = self.nats.stream_of(subject) => named,
             () = awaited.denied() => return Route::MayNotAsk,
         };
@@ -201,6 +202,7 @@ impl<N: Nats> Routes<N> {
     async fn learn(&self, subject: &str, stream: &str) {
         let awaited = self.inbox.await_for(&format!("$JS.API.STREAM.INFO.{stream}"));
         let found = tokio::select! {
+            biased;
             found = self.nats.info(stream) => found.ok(),
             () = awaited.denied() => None,
         };
@@ -213,6 +215,7 @@ impl<N: Nats> Routes<N> {
     pub(crate) async fn holds(&self, stream: &str, sequence: u64, id: &str) -> Held {
         let awaited = self.inbox.await_for(&format!("$JS.API.STREAM.MSG.GET.{stream}"));
         let message = tokio::select! {
+            biased;
             message = self.nats.message(stream, sequence) => message,
             () = awaited.denied() => return Held::Unreadable,
         };

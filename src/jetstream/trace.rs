@@ -62,11 +62,12 @@ pub(crate) async fn trace<N: Nats>(nats: &N, inbox: &Inbox<N>, subject: &str) ->
     let mut way = Way::default();
     loop {
         tokio::select! {
+            biased;
+            () = awaited.denied() => return Traced::Unknown,
             report = reports.next() => match report {
                 Some(report) => way.add(&report.payload),
                 None => return Traced::Unknown,
             },
-            () = awaited.denied() => return Traced::Unknown,
             () = sleep_until(until) => return Traced::Unknown,
         }
         if let Some(traced) = way.end() {

@@ -63,6 +63,7 @@ pub async fn follow(
     };
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             error = follower.run() => {
                 let _ = follower.loaded.send_replace(false);
@@ -70,6 +71,7 @@ pub async fn follow(
             }
         }
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = tokio::time::sleep(RETRY) => {}
         }
@@ -112,26 +114,15 @@ impl<N: Nats> Follower<N> {
             let index = Arc::clone(&self.index);
             let check = async {
                 tokio::select! {
+                    biased;
                     _ = reconcile.tick() => false,
+                    () = self.connection.reconnected() => true,
                     // Whoever wants it asks again until it is so.
                     () = wanted(&index, looked_at), if behind.is_none() => true,
-                    () = self.connection.reconnected() => true,
                 }
             };
             tokio::select! {
-                item = watch.next() => match item {
-                    None => return "the watch ended".to_owned(),
-                    Some(Ok(entry)) => {
-                        // The next one comes after all that the stream had by then.
-                        self.compare(&mut said, entry.sequence - 1, &mut differences);
-                        self.apply(&entry);
-                        account_for(&mut self.account, &entry);
-                        self.compare(&mut said, self.seen, &mut differences);
-                    }
-                    // The watch mends itself and goes on: an error is not its end.
-                    Some(Err(error)) => debug!(%error, "watch"),
-                },
-                () = sleep_until(behind) => return "the watch is behind after a break".to_owned(),
+                biased;
                 is_wanted = check => match self.look(is_wanted, &mut watch).await {
                     Ok((info, _)) if !self.is_sound(&info, last_check) => {
                         return "the watch and the stream disagree".to_owned();
@@ -157,6 +148,19 @@ impl<N: Nats> Follower<N> {
                         warn!(%error, "cannot compare the watch with the stream");
                     }
                 },
+                item = watch.next() => match item {
+                    None => return "the watch ended".to_owned(),
+                    Some(Ok(entry)) => {
+                        // The next one comes after all that the stream had by then.
+                        self.compare(&mut said, entry.sequence - 1, &mut differences);
+                        self.apply(&entry);
+                        account_for(&mut self.account, &entry);
+                        self.compare(&mut said, self.seen, &mut differences);
+                    }
+                    // The watch mends itself and goes on: an error is not its end.
+                    Some(Err(error)) => debug!(%error, "watch"),
+                },
+                () = sleep_until(behind) => return "the watch is behind after a break".to_owned(),
             }
             if said.is_none() {
                 behind = None;

@@ -71,6 +71,25 @@ fn engine_and_operations_reach_nats_by_its_port() {
     }
 }
 
+/// The runtime draws where several are ready at once, and nobody can tell it what.
+#[test]
+fn the_protocol_says_what_goes_first() {
+    for dir in ["engine", "jetstream", "index", "clock", "api"] {
+        for path in sources(&root().join("src").join(dir)) {
+            let rim = ["src/api/http", "src/api/nats", "src/jetstream/adapter"];
+            if rim.iter().any(|rim| path.starts_with(root().join(rim))) {
+                continue;
+            }
+            let code = code(&path).split_whitespace().collect::<Vec<_>>().join(" ");
+            for (at, _) in code.match_indices("select! {") {
+                let first = &code[at + "select! {".len()..];
+                let name = path.display();
+                assert!(first.trim_start().starts_with("biased;"), "{name} lets the runtime draw");
+            }
+        }
+    }
+}
+
 /// Then a paused runtime moves all of it, and a test can put hours into a moment.
 #[test]
 fn engine_and_operations_measure_time_by_the_runtime() {

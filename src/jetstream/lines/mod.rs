@@ -109,6 +109,7 @@ impl<N: Nats> Maker<N> {
     async fn run(self, present: watch::Sender<Option<Arc<Line<N::Line>>>>) {
         let stop = self.stop.clone();
         tokio::select! {
+            biased;
             () = stop.cancelled() => {}
             () = self.keep(&present) => {}
         }
