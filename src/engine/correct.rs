@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tracing::warn;
+use tracing::{debug, warn};
 use uuid::Uuid;
 
 use super::Shared;
 use super::claim::{catch_up, rewrite};
 use super::core::Sight as _;
 use crate::execution::ExecutionStatus;
+use crate::failpoint::{failpoint, pause};
 use crate::history_index::{Filter, Page};
 use crate::jetstream::WriteError;
 use crate::jetstream::history::QueryError;
@@ -49,8 +50,10 @@ pub(crate) async fn correct(shared: &Shared<impl Nats>, id: Uuid) {
         ahead::correct(&mut schedule, &entry.trigger, &acted, now, me);
         schedule.sign(shared.writer());
         let schedule = Arc::new(schedule);
+        pause("before_correcting");
         match rewrite(shared, &entry, Arc::clone(&schedule)).await {
             Ok(_) => {
+                failpoint("after_correcting");
                 shared.metrics.corrected();
                 warn!(
                     schedule_id = %id,
@@ -62,6 +65,7 @@ pub(crate) async fn correct(shared: &Shared<impl Nats>, id: Uuid) {
                 return;
             }
             Err(WriteError::Conflict) => {
+                debug!(schedule_id = %id, "another write came first; looking again whether its times lie ahead");
                 catch_up(shared, &entry).await;
             }
             Err(error) => {

@@ -11,7 +11,7 @@ use super::claim::Accepted;
 use super::dead_letter;
 use super::record::{conclude, known_outcome, record, skip};
 use crate::execution::{Claim, ErrorType, Execution, Outcome, Response};
-use crate::failpoint::failpoint;
+use crate::failpoint::{failpoint, pause};
 use crate::names;
 use crate::port::{Nats, Outgoing};
 use crate::schedule::{Attempt, Ending, Phase, Report};
@@ -26,7 +26,10 @@ pub(crate) async fn finish(
     let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
     if let Phase::Corrected { range, .. } = &*attempt.phase {
         let corrected = Execution::corrected(schedule, attempt, *range, claim, shared.clock.now());
-        return record(shared, schedule, attempt, Box::new(corrected)).await;
+        pause("before_corrected");
+        let corrected = record(shared, schedule, attempt, Box::new(corrected)).await;
+        failpoint("after_corrected");
+        return corrected;
     }
     // Whoever had it before may have got so far.
     if let Some(known) = Box::pin(known_outcome(shared, attempt)).await {

@@ -196,7 +196,7 @@ async fn while_the_time_cannot_be_measured_nothing_is_claimed() {
 }
 
 /// Stores an event of an execution as an instance would whose clock is fast.
-async fn foretell(nats: &Nats, template: &Value, event: &str, change: &Value, at: &str) {
+pub async fn foretell(nats: &Nats, template: &Value, event: &str, change: &Value, at: &str) {
     let mut body = template.clone();
     body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
     let text = |value: &Value| value.as_str().unwrap().to_owned();

@@ -9,6 +9,7 @@ mod client;
 mod clocks;
 mod cluster;
 mod connecting;
+mod corrections;
 mod crashes;
 mod cuts;
 mod dev;
