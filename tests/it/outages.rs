@@ -66,12 +66,15 @@ async fn create_due(nats: &Nats, count: usize, due: &str, target: &str, mode: &s
 #[tokio::test]
 async fn requests_that_are_awaited_while_nats_stands_still_are_sent_once() {
     let nats = Nats::start().await;
-    let _instances = (nats.service().await, nats.service().await);
+    let instances = [nats.service().await, nats.service().await];
     let asked = answer_after(&nats, "cmd.slow", Duration::from_secs(12)).await;
     create_due(&nats, 6, &in_ms(1500), "cmd.slow", "request").await;
     nats.wait_executions(json!({ "status": "running" }), 6).await;
-    // The service knows that they have arrived.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    wait_for("the service to know that they have arrived", || async {
+        let known = |service: &Service| service.log().matches("NATS has the request").count();
+        (instances.iter().map(known).sum::<usize>() == 6).then_some(())
+    })
+    .await;
     nats.server.signal_stop().unwrap();
     tokio::time::sleep(Duration::from_secs(8)).await;
     nats.server.signal_cont().unwrap();

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Message as Answer, StatusCode};
+use tracing::debug;
 
 use super::reply::replied;
 use super::{Command, Delivery, TrustLost, not_allowed};
@@ -154,6 +155,7 @@ impl<W: Wire> Handed<W> {
                     return;
                 }
             }
+            debug!("NATS has the request");
             std::future::pending().await
         };
         tokio::select! {
