@@ -83,8 +83,7 @@ async fn dies(point: &str) {
     let nats = Nats::start().await;
     let mut dying = nats.service_with(&[("NATS_SCHEDULER_FAILPOINT", point)]).await;
     // It may die before it can reply; the change is made all the same.
-    let create = far("announced").to_string();
-    let _ = nats.client.request("cmd.scheduler.schedule.create", create.into()).await;
+    nats.ask_the_dying("schedule.create", &far("announced")).await;
     dying.exited().await;
     let _next = nats.service().await;
     let list = nats.ask("schedule.list", json!({})).await;

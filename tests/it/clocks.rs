@@ -41,27 +41,30 @@ async fn next_run_at(nats: &Nats, id: &str) -> DateTime<Utc> {
     schedule["next_run_at"].as_str().unwrap().parse().unwrap()
 }
 
+/// Beside a good instance one comes and goes whose clock is off by so many milliseconds.
+async fn is_silenced_by_nothing(ms: i64) {
+    let nats = Nats::start().await;
+    let good = nats.service().await;
+    let ids = nats.create_beats(4, "cmd.example.beat").await;
+    let hourly = json!({ "name": "hourly", "schedule_type": "cron", "cron_expression": "0 * * * *",
+                         "target_command": "cmd.example.hourly" });
+    let hourly = nats.create(hourly).await;
+    let (mut bad, _) = off_by(&nats, "clock", ms).await;
+    let before = nats.count("COMMANDS").await;
+    nats.wait_count("COMMANDS", before + 16).await;
+    bad.kill();
+    let before = nats.count("COMMANDS").await;
+    nats.wait_count("COMMANDS", before + 16).await;
+    let hour = chrono::Duration::hours(1);
+    assert!(next_run_at(&nats, &hourly).await <= Utc::now() + hour);
+    check_ledgers(&nats, &ids).await;
+    assert!(lateness(&nats).await.into_iter().all(|late| late >= 0));
+    drop(good);
+}
+
 #[tokio::test]
 async fn an_instance_whose_clock_is_off_by_weeks_silences_nothing() {
-    for ms in [FORTY_DAYS_MS, -FORTY_DAYS_MS] {
-        let nats = Nats::start().await;
-        let good = nats.service().await;
-        let ids = nats.create_beats(4, "cmd.example.beat").await;
-        let hourly = json!({ "name": "hourly", "schedule_type": "cron", "cron_expression": "0 * * * *",
-                             "target_command": "cmd.example.hourly" });
-        let hourly = nats.create(hourly).await;
-        let (mut bad, _) = off_by(&nats, "clock", ms).await;
-        let before = nats.count("COMMANDS").await;
-        nats.wait_count("COMMANDS", before + 16).await;
-        bad.kill();
-        let before = nats.count("COMMANDS").await;
-        nats.wait_count("COMMANDS", before + 16).await;
-        let hour = chrono::Duration::hours(1);
-        assert!(next_run_at(&nats, &hourly).await <= Utc::now() + hour);
-        check_ledgers(&nats, &ids).await;
-        assert!(lateness(&nats).await.into_iter().all(|late| late >= 0));
-        drop(good);
-    }
+    tokio::join!(is_silenced_by_nothing(FORTY_DAYS_MS), is_silenced_by_nothing(-FORTY_DAYS_MS));
 }
 
 #[tokio::test]

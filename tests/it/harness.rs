@@ -101,6 +101,14 @@ impl Nats {
         Some(serde_json::from_slice(&reply.payload).unwrap())
     }
 
+    /// Sends a request to who dies of it, and does not wait for the reply.
+    pub async fn ask_the_dying(&self, operation: &str, body: &Value) {
+        let (subject, inbox) = (format!("cmd.scheduler.{operation}"), self.client.new_inbox());
+        let payload = serde_json::to_vec(body).unwrap().into();
+        self.client.publish_with_reply(subject, inbox, payload).await.unwrap();
+        self.client.flush().await.unwrap();
+    }
+
     /// Sends a request that must be done; its data.
     pub async fn ask(&self, operation: &str, body: Value) -> Value {
         let reply = self.request(operation, &body).await;

@@ -76,8 +76,7 @@ async fn a_creation_that_died_does_not_take_a_place_for_good() {
     let limit = ("MAX_SCHEDULES_PER_CREATOR", "1");
     let dies = [limit, ("NATS_SCHEDULER_FAILPOINT", "after_reserve")];
     let mut dying = nats.service_with(&dies).await;
-    let body = far("dead").to_string();
-    let _ = nats.client.request("cmd.scheduler.schedule.create", body.into()).await;
+    nats.ask_the_dying("schedule.create", &far("dead")).await;
     dying.exited().await;
     let _next = nats.service_with(&[limit]).await;
     let created = wait_for("room for another", || async {
