@@ -1,0 +1,132 @@
+//! One instance of the service over the simulated NATS: the same parts as in a process, without its transports.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nats_scheduler::api::error::Complaints;
+use nats_scheduler::api::permit::Permit;
+use nats_scheduler::api::schedules::RecentlyShown;
+use nats_scheduler::api::{Api, Caller};
+use nats_scheduler::chance::Chance;
+use nats_scheduler::clock::Clock;
+use nats_scheduler::engine::membership::Members;
+use nats_scheduler::engine::{Engine, EngineConfig, Parts, Watched};
+use nats_scheduler::health::Health;
+use nats_scheduler::index::Index;
+use nats_scheduler::jetstream::answers::Answers;
+use nats_scheduler::jetstream::deliver::Delivery;
+use nats_scheduler::jetstream::history::History;
+use nats_scheduler::jetstream::lines::Lines;
+use nats_scheduler::jetstream::provision::StreamOptions;
+use nats_scheduler::jetstream::schedules::Store;
+use nats_scheduler::jetstream::watch;
+use nats_scheduler::metrics::Metrics;
+use nats_scheduler::schedule::{Rules, TargetPattern};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::nats::{Server, Simulated};
+
+/// A running instance.
+pub struct Instance {
+    pub api: Arc<Api<Simulated>>,
+    stop: CancellationToken,
+    background: CancellationToken,
+    engine: JoinHandle<()>,
+}
+
+impl Instance {
+    /// Starts one; returns once it fires.
+    pub async fn start(server: &Server, seed: u64) -> Self {
+        let chance = Chance::seeded(seed);
+        let there = server.clone();
+        let clock = Clock::of(chance.clone(), move || there.now());
+        let (health, metrics) = (Arc::new(Health::new(clock.clone())), Arc::new(Metrics::new()));
+        let (nats, background) = (server.connect(), CancellationToken::new());
+        let lines = Lines::open(nats.clone(), "commands".to_owned(), background.clone()).await;
+        health.connected(nats.clone());
+        let (index, changes) = Index::new();
+        let (loading, mut loaded) = tokio::sync::watch::channel(false);
+        let (follows, until) = (Arc::clone(&index), background.clone());
+        tokio::spawn(watch::follow(nats.clone(), follows, loading, clock.clone(), until));
+        let options = StreamOptions { replicas: 1, history_days: 30 };
+        let (watched, until) = (Arc::clone(&index), background.clone());
+        tokio::spawn(Arc::clone(&health).watch(nats.clone(), watched, options, until));
+        let store = Store::open(nats.clone(), Arc::clone(&health.writes)).await.unwrap();
+        let (writes, until) = (Arc::clone(&health.writes), background.clone());
+        let history = History::open(nats.clone(), writes, clock.clone(), until).await.unwrap();
+        health.follows(loaded.clone(), history.loaded());
+        let (answers, until) = (Answers::default(), background.clone());
+        let delivery =
+            Delivery::open(nats.clone(), answers, lines, clock.clone(), until).await.unwrap();
+        let members = Members::new(chance.id(), Arc::clone(&health.load), clock.clone());
+        tokio::spawn(members.clone().run(nats.clone(), background.clone()));
+        let api = Arc::new(Api {
+            nats: nats.clone(),
+            delivery: delivery.clone(),
+            store: store.clone(),
+            history: history.clone(),
+            index: Arc::clone(&index),
+            rules: Arc::new(Rules::default()),
+            clock: clock.clone(),
+            chance: chance.clone(),
+            instance: members.me(),
+            started_at: clock.now(),
+            health: Arc::clone(&health),
+            metrics: Arc::clone(&metrics),
+            complaints: Complaints::default(),
+            recent: RecentlyShown::default(),
+        });
+        loaded.wait_for(|loaded| *loaded).await.unwrap();
+        while !clock.is_sure() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let load = Arc::clone(&health.load);
+        let watched = Watched {
+            load,
+            metrics,
+            #[cfg(feature = "otlp")]
+            spans: None,
+        };
+        let parts = Parts { delivery, store, history, index, members, clock, chance };
+        let stop = CancellationToken::new();
+        let engine = Engine::new(parts, config(), watched);
+        let engine = tokio::spawn(engine.run(changes, stop.clone()));
+        // Requests are heard from the start: nothing here is a transport.
+        api.health.hears_requests(Some(nats));
+        api.health.runs();
+        Self { api, stop, background, engine }
+    }
+
+    /// Who asks.
+    pub fn caller(&self) -> Caller {
+        let drawn = self.api.chance.id().to_string();
+        Caller {
+            actor: None,
+            correlation_id: drawn.clone(),
+            request_id: drawn,
+            message_id: None,
+            trace: None,
+            permit: Permit::default(),
+        }
+    }
+
+    /// Stops it, as SIGTERM does.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.engine.await.unwrap();
+        self.background.cancel();
+    }
+}
+
+fn config() -> EngineConfig {
+    EngineConfig {
+        max_in_flight: 2048,
+        request_pool: 100,
+        lease: Duration::from_secs(300),
+        drain: Duration::from_secs(30),
+        deleted_retention: chrono::Duration::days(30),
+        rates: Vec::new(),
+        allowed_targets: TargetPattern::parse("cmd.>").into_iter().collect(),
+    }
+}
