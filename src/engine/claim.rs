@@ -20,7 +20,7 @@ use crate::metrics::{Lock, LockFailure};
 use crate::names;
 use crate::plan::{Plan, plan, settle};
 use crate::port::Nats;
-use crate::schedule::{Attempt, DeliveryMode, Schedule, SkippedRange};
+use crate::schedule::{Attempt, Schedule, SkippedRange};
 
 /// How long an unknown write is pursued before the record is left for later.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
@@ -211,15 +211,11 @@ fn decide(
         settled = true;
     }
     let lease = shared.lease(&schedule.spec);
-    let waits = schedule.spec.delivery.mode == DeliveryMode::Request;
     let now = shared.clock.now();
     let planned = (claiming != Claiming::None)
         .then(|| plan(&schedule, &entry.trigger, now, shared, lease))
         .flatten()
-        .filter(|plan| {
-            let sends = !plan.fire.is_empty() || !plan.recover.is_empty();
-            claiming == Claiming::All || !waits || !sends
-        });
+        .filter(|plan| claiming == Claiming::All || !plan.asks());
     planned.or_else(|| {
         let schedule = settled.then(|| schedule.into_owned())?;
         Some(Plan::of(schedule))

@@ -18,7 +18,7 @@ use super::urgency::Urgent;
 use super::{Shared, deliver, finish, record};
 use crate::failpoint::failpoint;
 use crate::port::Nats;
-use crate::schedule::Attempt;
+use crate::schedule::{Attempt, DeliveryMode};
 
 /// How long an action counts against the bound on those under way: one that takes longer waits for
 /// something that is not there.
@@ -204,21 +204,24 @@ async fn make_due(
                 let skipped = record::skip(shared, accepted, attempt, *range).await;
                 events.send(Event::Ended(skipped));
             }));
-            let lane = permit.lane;
+            let asks = |attempt: &Attempt| {
+                accepted.schedule.sends(attempt).delivery.mode == DeliveryMode::Request
+            };
             let making = async {
                 drop(urgent);
-                let made = attempts.iter().map(|(attempt, recovered)| {
+                let (asking, others): (Vec<_>, Vec<_>) =
+                    attempts.iter().copied().partition(|(attempt, _)| asks(attempt));
+                let made = |(attempt, recovered)| {
                     let prepared = deliver::prepare(shared, accepted, attempt);
-                    make(shared, accepted, attempt, prepared, *recovered, events, None)
-                });
-                if lane == Lane::Fast {
-                    join_all(made).await;
-                } else {
-                    // One permit is one request under way.
-                    for making in made {
-                        making.await;
+                    make(shared, accepted, attempt, prepared, recovered, events, None)
+                };
+                // One permit is one request under way; what asks nobody need not wait for it.
+                let asking = async {
+                    for attempt in asking {
+                        made(attempt).await;
                     }
-                }
+                };
+                future::join(join_all(others.into_iter().map(made)), asking).await;
             };
             let all = async { drop(future::join3(skips, finishes, making).await) };
             Box::pin(within_permit(shared, accepted, permit, all)).await;

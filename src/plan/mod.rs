@@ -28,7 +28,7 @@ use uuid::Uuid;
 use crate::moment::Moment as _;
 use crate::schedule::{
     Attempt, AttemptEvent, CatchUp, Delivery, DeliveryMode, Ending, Manual, Origin, Overlap, Phase,
-    Report, Schedule, SkippedRange, Status,
+    Report, Schedule, Sends, SkippedRange, Status,
 };
 use crate::stored::Unknown;
 use crate::trigger::Trigger;
@@ -317,6 +317,16 @@ fn lease_of(schedule: &Schedule, attempt: &Attempt, lease: Duration) -> Duration
 }
 
 impl Plan {
+    /// What the attempts to make send: those that are taken over what they were claimed with.
+    pub(crate) fn sends(&self) -> impl Iterator<Item = Sends<'_>> {
+        self.fire.iter().chain(&self.recover).map(|attempt| self.schedule.sends(attempt))
+    }
+
+    /// Whether any of them waits for a reply.
+    pub(crate) fn asks(&self) -> bool {
+        self.sends().any(|sends| sends.delivery.mode == DeliveryMode::Request)
+    }
+
     /// A write that allows nothing.
     pub(crate) fn of(schedule: Schedule) -> Self {
         let (fire, recover, skip, finish) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());

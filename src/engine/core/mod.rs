@@ -259,8 +259,9 @@ impl<A> Core<A> {
             Event::Armed(armed) => self.armory.add(armed),
             Event::Ended(execution) => {
                 let id = execution.schedule_id;
-                let settle_at =
-                    sight.entry(id).map_or(now, |entry| settle_at(&entry.schedule, now));
+                let settle_at = sight
+                    .entry(id)
+                    .map_or(now, |entry| settle_at(&entry.schedule, &execution, now));
                 let state = self.state(id);
                 state.done.ended.push(*execution);
                 let at = state.settle_at.get_or_insert(settle_at);
@@ -379,9 +380,11 @@ impl<A> Core<A> {
 }
 
 /// When an outcome that came at `now` is folded into its schedule's record at the latest.
-fn settle_at(schedule: &Schedule, now: DateTime<Utc>) -> DateTime<Utc> {
+fn settle_at(schedule: &Schedule, ended: &Execution, now: DateTime<Utc>) -> DateTime<Utc> {
     // The other instances must not take a reply that came for one still awaited.
-    if schedule.spec.delivery.mode.takes_time() {
+    let attempt = schedule.attempts.iter().find(|attempt| attempt.execution_id == ended.id);
+    let delivery = attempt.map_or(&*schedule.spec.delivery, |one| schedule.sends(one).delivery);
+    if delivery.mode.takes_time() {
         return now;
     }
     let next = schedule.next_run_at.filter(|_| schedule.fires()).map(|next| schedule.due(next));

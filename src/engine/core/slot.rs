@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::lanes::Ready;
+use super::turns::Reserved;
 use crate::execution::Execution;
 
 /// All that the engine knows of one schedule. Most have only a timer.
@@ -33,7 +34,7 @@ pub(super) struct State {
     /// Nothing that is due is to be done before.
     pub(super) not_before: Option<DateTime<Utc>>,
     /// When it may send, by the order in which those with limited targets asked.
-    pub(super) turn: Option<DateTime<Utc>>,
+    pub(super) turn: Option<Reserved>,
     /// Since when something of it is due and not acted on.
     pub(super) overdue_since: Option<DateTime<Utc>>,
     /// Work that was due when it was first seen.
@@ -83,8 +84,8 @@ impl State {
         let Self { is_busy, is_announcing, is_telling, is_correcting, done, .. } = self;
         let Self { settle_at, not_before, turn, overdue_since, visible, ready, .. } = self;
         let goes_on = *is_busy || *is_announcing || *is_telling || *is_correcting;
-        let times = [settle_at, not_before, turn, overdue_since];
-        let waits = times.iter().any(|time| time.is_some()) || visible.is_some();
+        let times = [settle_at, not_before, overdue_since];
+        let waits = times.iter().any(|time| time.is_some()) || visible.is_some() || turn.is_some();
         !goes_on && !waits && done.is_empty() && ready.is_none()
     }
 }

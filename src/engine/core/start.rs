@@ -8,10 +8,10 @@ use uuid::Uuid;
 
 use super::lanes::{Lane, Ready};
 use super::slot::Slot;
+use super::turns::Sendings;
 use super::{Action, Claiming, Core, Sight, UNSURE};
 use crate::index::Entry;
 use crate::moment::Moment as _;
-use crate::schedule::DeliveryMode;
 
 /// Priority of work that only settles: below everything that is due.
 const SETTLING: u8 = 0;
@@ -47,14 +47,14 @@ impl<A> Core<A> {
                 self.state(id).not_before = Some(now + UNSURE);
                 return self.look(id, now, sight);
             }
-            if self.is_special(spec) {
-                let sends = sends(entry, now, sight);
-                if let Some(later) = self.must_wait(entry, sends, now, sight) {
+            if self.is_special(&entry.schedule) {
+                let sendings = Sendings::of(entry, now, sight);
+                if let Some(later) = self.must_wait(entry, &sendings, now, sight) {
                     self.state(id).not_before = Some(later);
                     self.clear_overdue(id);
                     return self.look(id, now, sight);
                 }
-                if sends > 0 && spec.delivery.mode == DeliveryMode::Request {
+                if sendings.asks {
                     lane = Lane::Request;
                 }
             }
@@ -131,11 +131,4 @@ impl<A> Core<A> {
 fn stands(slots: &HashMap<Uuid, Slot>, ready: &Ready) -> bool {
     let place = slots.get(&ready.id).and_then(|slot| slot.state.as_ref()?.ready);
     place == Some(*ready)
-}
-
-/// How many commands a schedule would send now.
-fn sends(entry: &Entry, now: DateTime<Utc>, sight: &impl Sight) -> usize {
-    let lease = sight.lease(&entry.schedule.spec);
-    let plan = crate::plan::plan(&entry.schedule, &entry.trigger, now, sight, lease);
-    plan.map_or(0, |plan| plan.fire.len() + plan.recover.len())
 }
