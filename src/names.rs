@@ -174,19 +174,33 @@ pub fn old_instance_subject(instance: Uuid) -> String {
 /// connection, at control characters, and disagree about what is not ASCII. So all of that is
 /// percent-encoded, and `%` itself.
 pub fn header_text(text: &str) -> Cow<'_, str> {
-    let plain = |b: u8| (b' '..=b'~').contains(&b) && b != b'%';
-    let inner = text.trim_matches(' ');
-    if inner.len() == text.len() && text.bytes().all(plain) {
+    let is_plain = |letter: char| (' '..='~').contains(&letter) && letter != '%';
+    encode(text, |letter| letter == ' ', is_plain)
+}
+
+/// Makes any text a header value of one line, for ids: what can come in a header is as it was, and there is
+/// no way back from what cannot. Control characters, and white space at the ends, are percent-encoded.
+pub fn header_line(text: &str) -> Cow<'_, str> {
+    encode(text, char::is_whitespace, |letter| !letter.is_control())
+}
+
+/// Percent-encodes what is not plain, and what is cut off at the ends.
+fn encode(text: &str, is_cut: fn(char) -> bool, is_plain: fn(char) -> bool) -> Cow<'_, str> {
+    let inner = text.trim_matches(is_cut);
+    if inner.len() == text.len() && text.chars().all(is_plain) {
         return text.into();
     }
-    let start = text.len() - text.trim_start_matches(' ').len();
+    let start = text.len() - text.trim_start_matches(is_cut).len();
+    let inside = start..start + inner.len();
     let mut encoded = String::with_capacity(text.len() * 2);
-    for (at, byte) in text.bytes().enumerate() {
-        let is_inside = at >= start && at < start + inner.len();
-        if plain(byte) && is_inside {
-            encoded.push(char::from(byte));
+    for (at, letter) in text.char_indices() {
+        if is_plain(letter) && inside.contains(&at) {
+            encoded.push(letter);
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            let mut bytes = [0; 4];
+            for byte in letter.encode_utf8(&mut bytes).bytes() {
+                encoded.push_str(&format!("%{byte:02X}"));
+            }
         }
     }
     encoded.into()
@@ -283,6 +297,22 @@ mod tests {
             assert!(header.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{text:?}");
         }
         assert_eq!(plain_text("%4"), "%4");
+    }
+
+    #[test]
+    fn a_header_line_keeps_what_headers_can_have_and_is_made_once() {
+        for sound in ["", "a b", "50%20", "café \u{1f600}", "a\u{a0}b"] {
+            assert_eq!(header_line(sound), sound);
+        }
+        for (odd, line) in [
+            ("a\r\nX: y", "a%0D%0AX: y"),
+            (" a\u{2003}", "%20a%E2%80%83"),
+            ("\u{85}50%\0", "%C2%8550%%00"),
+            ("\t \n", "%09%20%0A"),
+        ] {
+            assert_eq!(header_line(odd), line);
+            assert_eq!(header_line(line), line);
+        }
     }
 
     #[test]

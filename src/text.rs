@@ -4,6 +4,8 @@
 //! character has six bytes in JSON, a letter of four bytes has twelve in a header. So bounds count what a text takes in
 //! the worse of the two, and whatever holds texts that were cut has a size that is known beforehand.
 
+use std::borrow::Cow;
+
 /// Most bytes of a name, an id, a subject, or what another system says of an error.
 pub const SHORT: usize = 4 * 1024;
 /// Most bytes of what people and workers may write: 2,000 characters of any kind fit.
@@ -35,6 +37,16 @@ pub fn cut(text: &mut String, most: usize) {
         text.truncate(kept);
         text.push_str(&format!("... ({bytes} bytes)"));
     }
+}
+
+/// The same of a text that somebody else keeps.
+pub fn within(text: &str, most: usize) -> Cow<'_, str> {
+    if text.len().saturating_mul(WORST) <= most {
+        return text.into();
+    }
+    let mut kept = text.to_owned();
+    cut(&mut kept, most);
+    kept.into()
 }
 
 /// The same of a text that is given away.

@@ -36,11 +36,11 @@ pub(super) async fn deliver(
     let payload = sent.unwrap_or_else(|| payload(schedule, attempt));
     let Command { mut headers, body } = Command::new(schedule, ended, &payload, None);
     let error_type = ended.error_type.as_ref().map_or("", ErrorType::as_str);
-    headers.insert(names::ERROR_TYPE, names::header_text(error_type).as_ref());
+    headers.text(names::ERROR_TYPE, error_type);
     let message = ended.error_message.as_deref().unwrap_or_default();
-    headers.insert(names::ERROR_MESSAGE, names::header_text(message).as_ref());
+    headers.text(names::ERROR_MESSAGE, message);
     let id = format!("{}.dead", ended.id);
-    headers.insert(names::MESSAGE_ID, id.as_str());
+    headers.line(names::MESSAGE_ID, &id);
     let subject = target.as_str();
     // It is sent after the outcome, whoever does it.
     let since = again.then_some(ended.time);

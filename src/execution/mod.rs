@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 pub use outcome::{ErrorType, MAX_KEPT_BYTES, Outcome, Response};
 
+use crate::names::header_line;
 use crate::schedule::{
     Attempt, Payload, Schedule, Sends, SkippedRange, Values, mend_instant, render,
 };
@@ -424,13 +425,14 @@ pub fn payload<'a>(schedule: &'a Schedule, attempt: &'a Attempt) -> Cow<'a, Payl
 }
 
 /// One occurrence's correlation id: the id of its first attempt; of a run by hand, and of a command
-/// that has no schedule of its own, the request's.
+/// that has no schedule of its own, the request's. It is as headers have it, so that commands, events and
+/// whoever looks for it agree, whatever was written into the record.
 pub fn correlation_id(schedule: &Schedule, attempt: &Attempt) -> String {
     if let Some(manual) = &attempt.manual {
-        return manual.correlation_id.clone();
+        return header_line(&manual.correlation_id).into_owned();
     }
     if schedule.purge && schedule.status != crate::schedule::Status::Deleted {
-        return schedule.correlation_id.clone();
+        return header_line(&schedule.correlation_id).into_owned();
     }
     crate::schedule::execution_id(schedule.id, attempt.scheduled_for, 1).to_string()
 }

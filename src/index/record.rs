@@ -98,7 +98,12 @@ fn check(schedule: &Schedule) -> Result<Trigger, String> {
         return Err("next_run_at: must lie between 1970 and 2200".to_owned());
     }
     let dead_letter = schedule.spec.dead_letter.iter().map(|target| ("dead_letter", target));
-    for (field, target) in dead_letter.chain([("target_command", &schedule.spec.target_command)]) {
+    // What an attempt was claimed with is sent before what the schedule says.
+    let pinned = schedule.attempts.iter().filter_map(|attempt| attempt.pinned.as_ref());
+    let pinned = pinned.filter_map(|pinned| pinned.target_command.as_ref());
+    let pinned = pinned.map(|target| ("attempts.pinned.target_command", target));
+    let target = ("target_command", &schedule.spec.target_command);
+    for (field, target) in dead_letter.chain(pinned).chain([target]) {
         if let Err(reason) = Target::parse(target.as_str()) {
             return Err(format!("{field}: {reason}"));
         }
@@ -158,8 +163,11 @@ fn unknown_word(record: &Value) -> Option<(String, String)> {
         ("/spec/timing/dst_gap", is_new::<DstGap>),
         ("/spec/timing/dst_overlap", is_new::<DstOverlap>),
     ];
-    let in_attempts: [(&str, Check); 2] =
-        [("/phase", is_new::<PhaseName>), ("/report/ending", is_new::<Ending>)];
+    let in_attempts: [(&str, Check); 3] = [
+        ("/phase", is_new::<PhaseName>),
+        ("/report/ending", is_new::<Ending>),
+        ("/pinned/delivery/mode", is_new::<DeliveryMode>),
+    ];
     let find = |value: &Value, base: &str, words: &[(&str, Check)]| {
         words.iter().find_map(|(place, is_new)| {
             let word = value.pointer(place).filter(|word| is_new(word))?.as_str()?;
@@ -219,5 +227,25 @@ mod tests {
         let mut broken = record();
         broken["spec"]["overlap"] = json!(7);
         assert!(matches!(read_value(&broken), Err(Unreadable::Broken(_))));
+    }
+
+    #[test]
+    fn what_an_attempt_was_claimed_with_is_read_as_strictly_as_what_the_schedule_says() {
+        let with = |pinned: Value| {
+            let at = "2026-01-01T00:00:00Z";
+            let mut record = record();
+            record["attempts"] = json!([{ "execution_id": Uuid::nil(), "scheduled_for": at, "number": 1,
+                "phase": "claimed", "by": Uuid::nil(), "at": at, "until": at, "pinned": pinned }]);
+            read_value(&record)
+        };
+        assert!(with(json!({ "target_command": "cmd.b" })).is_ok());
+        for odd in ["cmd.scheduler.schedule.delete", "cmd.a\r\nPUB x 0", "$JS.API.INFO"] {
+            let Err(Unreadable::Broken(reason)) = with(json!({ "target_command": odd })) else {
+                panic!("{odd}")
+            };
+            assert!(reason.starts_with("attempts.pinned.target_command: must"), "{reason}");
+        }
+        let newer = json!({ "delivery": { "mode": "from_the_future", "timeout_seconds": 1 } });
+        assert!(matches!(with(newer), Err(Unreadable::Newer(_))));
     }
 }

@@ -26,7 +26,6 @@ mod send;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use tokio_util::sync::CancellationToken;
@@ -34,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use super::adapter::JetStream;
 use super::answers::{Answers, Awaited};
 use super::gates::{Gate, Gates, Pass};
+use super::headers::Headers;
 use super::inbox::Inbox;
 use super::lines::Lines;
 use super::publish::{Earlier, Fate, Known, Policy, Publishing, Sent, TrustLost, until_known};
@@ -53,7 +53,7 @@ const MAX_UNANSWERED: Duration = Duration::from_secs(240);
 /// A command, ready to be sent.
 pub struct Command {
     /// Its headers.
-    pub headers: HeaderMap,
+    pub headers: Headers,
     /// Its body.
     pub body: Bytes,
 }
@@ -68,8 +68,8 @@ impl Command {
     ) -> Self {
         let mut headers = headers(schedule, execution);
         if let Some(token) = token {
-            headers.insert(names::TOKEN, token);
-            headers.insert(names::CANCEL_SUBJECT, names::cancel_subject(execution.id));
+            headers.line(names::TOKEN, token);
+            headers.line(names::CANCEL_SUBJECT, &names::cancel_subject(execution.id));
         }
         Self { headers, body: payload.to_bytes() }
     }
@@ -119,7 +119,7 @@ pub(crate) struct Publication<'a> {
     pub(crate) subject: &'a str,
     /// Its `Nats-Msg-Id`, which is in its headers too.
     pub(crate) id: String,
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Headers,
     pub(crate) body: Bytes,
     /// Since when it may have been sent before, by whoever had it then.
     pub(crate) since: Option<DateTime<Utc>>,
@@ -318,20 +318,20 @@ fn not_allowed(subject: &str, maybe_sent: bool) -> Outcome {
     Outcome::failed_after(maybe_sent, ErrorType::NotAllowed, text)
 }
 
-fn headers(schedule: &Schedule, execution: &Execution) -> HeaderMap {
+fn headers(schedule: &Schedule, execution: &Execution) -> Headers {
     let scheduled_for = execution.scheduled_for.to_rfc3339_opts(SecondsFormat::Millis, true);
     let id = execution.id.to_string();
-    let mut headers = HeaderMap::new();
-    headers.insert(names::SCHEDULE_ID, schedule.id.to_string());
-    headers.insert(names::SCHEDULE_NAME, names::header_text(&execution.schedule_name).as_ref());
-    headers.insert(names::EXECUTION_ID, id.as_str());
-    headers.insert(names::ATTEMPT, HeaderValue::from(u64::from(execution.attempt_number)));
-    headers.insert(names::SCHEDULED_FOR, scheduled_for);
-    headers.insert(names::REVISION, HeaderValue::from(execution.lock_id.revision));
-    headers.insert(names::CORRELATION_ID, execution.correlation_id.as_str());
+    let mut headers = Headers::default();
+    headers.line(names::SCHEDULE_ID, &schedule.id.to_string());
+    headers.text(names::SCHEDULE_NAME, &execution.schedule_name);
+    headers.line(names::EXECUTION_ID, &id);
+    headers.number(names::ATTEMPT, u64::from(execution.attempt_number));
+    headers.line(names::SCHEDULED_FOR, &scheduled_for);
+    headers.number(names::REVISION, execution.lock_id.revision);
+    headers.line(names::CORRELATION_ID, &execution.correlation_id);
     if let Some(trace) = execution.trace {
-        headers.insert(names::TRACEPARENT, trace.to_string());
+        headers.line(names::TRACEPARENT, &trace.to_string());
     }
-    headers.insert(names::MESSAGE_ID, id);
+    headers.line(names::MESSAGE_ID, &id);
     headers
 }

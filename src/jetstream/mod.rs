@@ -9,6 +9,7 @@ pub mod deliver;
 mod event;
 pub mod frontier;
 mod gates;
+pub mod headers;
 pub mod history;
 mod inbox;
 pub mod lines;

@@ -12,11 +12,11 @@
 
 use std::time::Duration;
 
-use async_nats::HeaderMap;
 use futures::StreamExt as _;
 use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
 
+use super::headers::Headers;
 use super::inbox::Inbox;
 use crate::names;
 use crate::port::{Nats, Outgoing};
@@ -51,11 +51,11 @@ pub(crate) async fn trace<N: Nats>(nats: &N, inbox: &Inbox<N>, subject: &str) ->
         return Traced::Unknown;
     };
     let awaited = inbox.await_for(&to);
-    let mut headers = HeaderMap::new();
-    headers.insert(names::TRACE_DEST, to.as_str());
-    headers.insert(names::TRACE_ONLY, "true");
-    let question = Outgoing { subject: subject.to_owned(), headers, ..Outgoing::default() };
-    if nats.publish(question).await.is_err() {
+    let mut headers = Headers::default();
+    headers.line(names::TRACE_DEST, to.as_str());
+    headers.line(names::TRACE_ONLY, "true");
+    let (subject, headers) = (subject.to_owned(), headers.into());
+    if nats.publish(Outgoing { subject, headers, ..Outgoing::default() }).await.is_err() {
         return Traced::Unknown;
     }
     let until = Instant::now() + PATIENCE;

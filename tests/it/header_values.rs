@@ -1,5 +1,6 @@
 //! What stands in a header arrives as it was sent, whatever it is.
 
+use futures::StreamExt as _;
 use nats_scheduler::names::plain_text;
 use serde_json::{Value, json};
 
@@ -176,4 +177,93 @@ async fn ids_and_actors_come_back_without_the_white_space_around_them() {
         let fault = json!([{ "field": name, "reason": "must not contain control characters" }]);
         assert_eq!(reply["error"]["details"], fault, "{reply}");
     }
+}
+
+/// What no library lets anybody write into a header, and what it would do there.
+const ODD: &str =
+    "a\r\nNats-Rollup: all\r\nX-Extra: 1\u{0}\u{1b}\n\r\nPUB cmd.example.stolen 0\r\n\r\n";
+
+/// Changes the record of a schedule by hand, as `nats kv put` does.
+async fn edit(nats: &Nats, id: &str, change: impl FnOnce(&mut Value)) {
+    let bucket = nats.js.get_key_value("scheduler_schedules").await.unwrap();
+    let key = format!("schedule.{id}");
+    let mut record: Value =
+        serde_json::from_slice(&bucket.get(&key).await.unwrap().unwrap()).unwrap();
+    change(&mut record);
+    bucket.put(&key, record.to_string().into()).await.unwrap();
+}
+
+/// A run by hand as the record has it, of which all texts are odd.
+fn odd_run(correlation_id: &str) -> Value {
+    let at = crate::harness::in_ms(0);
+    json!({ "execution_id": uuid::Uuid::new_v4(), "scheduled_for": at, "number": 1,
+            "phase": "waiting", "due_at": at, "token": ODD,
+            "manual": { "correlation_id": correlation_id, "by": ODD } })
+}
+
+#[tokio::test]
+async fn what_a_record_says_that_was_written_by_hand_is_no_header_of_its_own() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let mut core = nats.client.subscribe("cmd.odd.core").await.unwrap();
+    let mut asked = nats.client.subscribe("cmd.odd.request").await.unwrap();
+    let long = ODD.repeat(1000);
+    for (n, (mode, id)) in ["publish", "job", "core", "request"]
+        .into_iter()
+        .flat_map(|mode| [(mode, ODD), (mode, long.as_str())])
+        .enumerate()
+    {
+        let target = match mode {
+            "publish" | "job" => format!("cmd.example.odd{n}"),
+            _ => format!("cmd.odd.{mode}"),
+        };
+        let mut request = far(&format!("odd {n}"));
+        request["target_command"] = json!(target);
+        request["delivery"] = json!({ "mode": mode, "timeout_seconds": 1 });
+        request["max_retries"] = json!(0);
+        request["dead_letter"] = json!(format!("cmd.example.dead{n}"));
+        let schedule = nats.create(request).await;
+        edit(&nats, &schedule, |record| {
+            record["spec"]["name"] = json!(id);
+            record["correlation_id"] = json!(id);
+            record["attempts"] = json!([odd_run(id)]);
+        })
+        .await;
+        let headers = match mode {
+            "core" => core.next().await.unwrap().headers.unwrap(),
+            "request" => {
+                let message = asked.next().await.unwrap();
+                let reply = message.reply.unwrap();
+                nats.client.publish(reply, "{}".into()).await.unwrap();
+                message.headers.unwrap()
+            }
+            _ => {
+                last_header(&nats, &target, "X-Correlation-ID").await;
+                let stream = nats.js.get_stream("COMMANDS").await.unwrap();
+                stream.get_last_raw_message_by_subject(&target).await.unwrap().headers
+            }
+        };
+        for (name, values) in headers.iter() {
+            let value = values[0].as_str();
+            assert!(!value.contains(char::is_control), "{mode} {name}: {value:.200?}");
+            assert!(value.len() <= 4096, "{mode} {name}");
+        }
+        assert_eq!(headers.get("X-Extra"), None);
+        if mode == "job" {
+            // A worker that has the odd token is not known; the time of the job ends.
+            let dead = format!("cmd.example.dead{n}");
+            assert_eq!(last_header(&nats, &dead, "Scheduler-Error-Type").await, "timeout");
+        }
+        let status = if mode == "job" { "failed" } else { "success" };
+        let filter = json!({ "schedule_id": schedule, "status": status });
+        let ended = nats.wait_executions(filter, 1).await;
+        let said = ended[0]["correlation_id"].as_str().unwrap();
+        assert_eq!(said, headers.get("X-Correlation-ID").unwrap().as_str(), "{mode}");
+        if said.len() <= 255 {
+            let found = json!({ "correlation_id": said });
+            let found = nats.request("execution.by_correlation", &found).await;
+            assert!(found["pagination"]["total"].as_u64() >= Some(1), "{mode}: {found}");
+        }
+    }
+    assert!(!service.log().contains("panicked"), "{}", service.log());
 }

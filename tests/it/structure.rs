@@ -153,6 +153,25 @@ fn imports_point_one_way() {
     }
 }
 
+/// A value with a line break would make the client panic, and values come from records too.
+#[test]
+fn headers_are_made_in_one_place() {
+    for path in sources(&root().join("src")) {
+        let code = code(&path);
+        let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        let path = path.strip_prefix(root()).unwrap().to_string_lossy().replace('\\', "/");
+        // The client library refuses what is no header; HTTP has headers of its own.
+        let other = ["src/client/", "src/api/http/", "src/jetstream/headers.rs"];
+        if other.iter().any(|other| path.starts_with(other)) || path.ends_with("tests.rs") {
+            continue;
+        }
+        for way in ["HeaderMap::new", "HeaderMap::default", "HeaderValue::from", "headers.insert("]
+        {
+            assert!(!code.contains(way), "{path} has {way:?}");
+        }
+    }
+}
+
 #[test]
 fn the_configuration_table_of_the_readme_is_the_code() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();

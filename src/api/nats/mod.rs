@@ -16,9 +16,9 @@ use super::error::{ApiError, Code};
 use super::operations::Input;
 use super::reply::ErrorReply;
 use super::{Api, Caller};
+use crate::jetstream::headers::Headers;
 use crate::names;
 use crate::schedule::FieldFault;
-use crate::text::short;
 pub use endpoints::{Endpoint, endpoints};
 pub use requests::Requests;
 
@@ -64,23 +64,23 @@ async fn answer(
 }
 
 fn encode(result: Result<Bytes, ApiError>, caller: &Caller) -> (HeaderMap, Bytes) {
-    let mut headers = HeaderMap::new();
-    headers.insert(names::CORRELATION_ID, caller.correlation_id.as_str());
-    headers.insert(names::REQUEST_ID, caller.request_id.as_str());
+    let mut headers = Headers::default();
+    headers.line(names::CORRELATION_ID, &caller.correlation_id);
+    headers.line(names::REQUEST_ID, &caller.request_id);
     match result {
-        Ok(body) => (headers, body),
+        Ok(body) => (headers.into(), body),
         Err(error) => {
             debug!(code = ?error.code, error = error.message, request_id = caller.request_id, "request refused");
             // Headers are one line of text, and the body has all of it.
-            let text = short(error.message.replace(char::is_control, " "));
-            headers.insert(names::SERVICE_ERROR, text);
-            headers.insert(names::SERVICE_ERROR_CODE, error.code.status().to_string());
+            let text = error.message.replace(char::is_control, " ");
+            headers.line(names::SERVICE_ERROR, text.trim());
+            headers.line(names::SERVICE_ERROR_CODE, &error.code.status().to_string());
             let reply = ErrorReply {
                 error,
                 request_id: caller.request_id.clone(),
                 correlation_id: caller.correlation_id.clone(),
             };
-            (headers, serde_json::to_vec(&reply).unwrap_or_default().into())
+            (headers.into(), serde_json::to_vec(&reply).unwrap_or_default().into())
         }
     }
 }

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Message as Answer, StatusCode};
+use async_nats::{HeaderMap, Message as Answer, StatusCode};
 use tracing::debug;
 
 use super::reply::replied;
@@ -121,6 +121,7 @@ impl<N: Nats> Delivery<N> {
         trusted: &(impl Fn() -> bool + Sync),
     ) -> Result<Handed<N::Line>, NotHanded> {
         let Command { headers, body } = command;
+        let headers = HeaderMap::from(headers);
         failpoint::pause("before_line");
         loop {
             let line = while_trusted(trusted, self.0.lines.proven()).await;

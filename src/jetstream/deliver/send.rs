@@ -80,7 +80,7 @@ impl<N: Nats> ToTarget<'_, N> {
 
     async fn try_once(&self, gate: &Gate, sent: Instant, may: &(impl Fn() -> bool + Sync)) -> Sent {
         let publication = self.publication;
-        let (headers, body) = (publication.headers.clone(), publication.body.clone());
+        let (headers, body) = (publication.headers.clone().into(), publication.body.clone());
         let handed =
             self.delivery.inbox.publish(publication.subject, &self.awaited, headers, body, may);
         match handed.await {

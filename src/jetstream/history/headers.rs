@@ -6,32 +6,31 @@ use uuid::Uuid;
 
 use crate::execution::{ErrorType, Execution, ExecutionStatus};
 use crate::history_index::Event;
+use crate::jetstream::headers::Headers;
 use crate::names;
-use crate::text::cut;
+use crate::text::within;
 
 /// Most bytes of an error type, which a worker may have made up, as it is encoded.
 const MAX_ERROR_TYPE: usize = 1536;
 
 pub(super) fn event_headers(execution: &Execution) -> HeaderMap {
     let text = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
-    let mut headers = HeaderMap::new();
-    headers.insert(names::MESSAGE_ID, execution.event_id.as_str());
-    headers.insert(names::EXECUTION_ID, execution.id.to_string());
-    headers.insert(names::SCHEDULED_FOR, text(execution.scheduled_for));
-    headers.insert(names::CORRELATION_ID, execution.correlation_id.as_str());
-    headers.insert(names::STARTED_AT, text(execution.started_at.unwrap_or(execution.time)));
+    let mut headers = Headers::default();
+    headers.line(names::MESSAGE_ID, &execution.event_id);
+    headers.line(names::EXECUTION_ID, &execution.id.to_string());
+    headers.line(names::SCHEDULED_FOR, &text(execution.scheduled_for));
+    headers.line(names::CORRELATION_ID, &execution.correlation_id);
+    headers.line(names::STARTED_AT, &text(execution.started_at.unwrap_or(execution.time)));
     if let Some(duration_ms) = execution.duration_ms {
-        headers.insert(names::DURATION_MS, duration_ms.to_string());
+        headers.line(names::DURATION_MS, &duration_ms.to_string());
     }
     if let Some(error_type) = execution.error_type.as_ref().map(ErrorType::as_str) {
-        let mut kept = error_type.to_owned();
-        cut(&mut kept, MAX_ERROR_TYPE);
-        headers.insert(names::ERROR_TYPE, names::header_text(&kept).as_ref());
+        headers.text(names::ERROR_TYPE, &within(error_type, MAX_ERROR_TYPE));
     }
     if let Some(range) = &execution.skipped {
-        headers.insert(names::SKIPPED_COUNT, range.count.to_string());
+        headers.number(names::SKIPPED_COUNT, range.count);
     }
-    headers
+    headers.into()
 }
 
 /// Reads an event from its subject and headers; it was stored at `stored_at`.
