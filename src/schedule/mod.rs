@@ -353,7 +353,7 @@ pub struct Schedule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceContext>,
     /// Attempts that wait, are claimed, or are skipped but not yet in the history.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "pinned::attempts")]
     pub attempts: Vec<Attempt>,
     /// Occurrences of the past that are to be run.
     #[serde(default, skip_serializing_if = "Option::is_none")]

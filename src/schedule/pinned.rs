@@ -5,11 +5,15 @@
 //! claimed ([`Schedule::pin`]): so whoever takes one over sends the same command to the same place, and
 //! looks for it there. A retry is a new attempt, and sends what the schedule says then.
 //!
+//! Attempts that were claimed under the same payload keep it once between them: the stored record has it at the
+//! first of them, and the others name that one ([`attempts`]).
+//!
 //! Versions that do not know pins keep them, and send what the schedule says, as they always did: that is no
 //! reason to have them leave the record alone, which could then rest for as long as none but they run.
 
 use chrono_tz::Tz;
 use serde::{Deserialize, Deserializer, Serialize};
+use uuid::Uuid;
 
 use super::{Attempt, Delivery, Payload, Phase, Schedule, Target};
 use crate::stored::{Kept, Unknown, keeps_unknown};
@@ -31,6 +35,9 @@ pub struct Pinned {
     /// Its body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command_payload: Option<Payload>,
+    /// Only as stored: the attempt in the same record that has its body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload_of: Option<Uuid>,
     /// Whether its body was another one that is not kept here: a worker had it already.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub other_payload: bool,
@@ -56,6 +63,68 @@ keeps_unknown!(Pinned);
 /// A field that is there, if only to say that there was nothing.
 fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
+}
+
+/// How the attempts of a record are stored: each pinned payload once.
+pub(super) mod attempts {
+    use serde::ser::SerializeSeq as _;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+    use uuid::Uuid;
+
+    use super::{Attempt, Payload};
+
+    fn payload(attempt: &Attempt) -> Option<&Payload> {
+        attempt.pinned.as_ref()?.command_payload.as_ref()
+    }
+
+    pub(in crate::schedule) fn serialize<S: Serializer>(
+        attempts: &[Attempt],
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        if attempts.iter().filter_map(payload).nth(1).is_none() {
+            return attempts.serialize(to);
+        }
+        let mut stored: Vec<(&Payload, Uuid)> = Vec::new();
+        let mut list = to.serialize_seq(Some(attempts.len()))?;
+        for attempt in attempts {
+            let own = payload(attempt);
+            let first = stored.iter().find(|(known, _)| Some(*known) == own);
+            match (own, first) {
+                (Some(_), Some((_, first))) => {
+                    let mut lesser = attempt.clone();
+                    if let Some(pinned) = &mut lesser.pinned {
+                        (pinned.command_payload, pinned.payload_of) = (None, Some(*first));
+                    }
+                    list.serialize_element(&lesser)?;
+                }
+                (own, _) => {
+                    stored.extend(own.map(|own| (own, attempt.execution_id)));
+                    list.serialize_element(attempt)?;
+                }
+            }
+        }
+        list.end()
+    }
+
+    pub(in crate::schedule) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<Attempt>, D::Error> {
+        let mut attempts = Vec::<Attempt>::deserialize(from)?;
+        for at in 0..attempts.len() {
+            let of = attempts[at].pinned.as_mut().and_then(|pinned| pinned.payload_of.take());
+            let Some(of) = of else { continue };
+            let first = attempts.iter().find(|attempt| attempt.execution_id == of);
+            let kept = first.and_then(payload).cloned();
+            if let Some(pinned) = &mut attempts[at].pinned
+                && pinned.command_payload.is_none()
+            {
+                // A version that does not know the name may have let go of the one that had it.
+                pinned.other_payload |= kept.is_none();
+                pinned.command_payload = kept;
+            }
+        }
+        Ok(attempts)
+    }
 }
 
 /// What an attempt sends, where, and how.

@@ -2,7 +2,8 @@
 //!
 //! A record is one NATS message, and a server takes messages up to its `max_payload`. What users write
 //! is refused where it would leave no room for what comes later: what the engine writes (attempts), the
-//! changes that are not announced yet, and runs by hand with payloads of their own. A record that is
+//! changes that are not announced yet, runs by hand with payloads of their own, and the payload that an
+//! update replaces while it is about to be sent: whatever waits leaves room for one such. A record that is
 //! too large all the same, since it is older or the server takes less than it did, gives up what it can
 //! do without when it is written.
 
@@ -21,6 +22,8 @@ const GROWTH: usize = 512;
 /// Bytes of texts that are cut when nothing else is left to give up, and of those that are cut even then.
 const SHORT: usize = 400;
 const LEAST: usize = 80;
+/// What a change takes that is not announced yet, with the least in it and without the schedule's name.
+const BARE_CHANGE: usize = 512;
 /// Changes that are not announced yet for which there is always room.
 const FEW_CHANGES: usize = 3;
 
@@ -125,18 +128,32 @@ impl Room {
         // Half of what runs by hand leave is for occurrences, half for changes that come yet.
         let changes = CHANGES.min(self.max_payload / 6) / 2;
         let growth = GROWTH * new.attempts.len() + new.recent_growth();
-        encode(&least).len() + growth + changes <= most
+        // What alone is under way is claimed all the same: nothing would end that could make room for it.
+        let under_way = |attempt: &&Attempt| !matches!(*attempt.phase, Phase::Waiting { .. });
+        let is_alone = new.attempts.iter().filter(under_way).nth(1).is_none();
+        let pin = if is_alone { 0 } else { self.pin(new) };
+        encode(&least).len() + growth + changes + pin <= most
     }
 
-    /// Checks that a record to which an update added something for what is about to be sent leaves room for the
-    /// changes to come.
+    /// Checks that a record to which an update added something for what is about to be sent can still be changed and
+    /// reported on. For one payload, and fields of an ordinary number of attempts, what waits has left room.
     ///
     /// # Errors
     /// The payload, beside those that it replaces, or the record.
     pub fn admits_pins(self, new: &Schedule, pins: Pins) -> Result<(), TooLarge> {
-        match (pins, self.leaves_room(new)) {
-            (Pins::None, _) | (_, Ok(())) => Ok(()),
-            (Pins::Fields, Err(record)) => Err(record),
+        if pins == Pins::None {
+            return Ok(());
+        }
+        let mut least = new.clone();
+        STEPS.iter().for_each(|step| step(&mut least));
+        let name = serde_json::to_vec(&new.spec.name).map_or(0, |json| json.len());
+        let changes = FEW_CHANGES.saturating_sub(least.events.len()) * (BARE_CHANGE + name);
+        let growth = GROWTH * new.attempts.len() + new.recent_growth();
+        let most = self.record().saturating_sub(growth + changes);
+        let what = "the schedule with what is about to be sent";
+        match (pins, self.check(what, None, encode(&least).len(), most)) {
+            (_, Ok(())) => Ok(()),
+            (Pins::None | Pins::Fields, Err(record)) => Err(record),
             (Pins::Payload, Err(record)) => {
                 let (what, bytes) = ("command_payload", new.spec.command_payload.as_str().len());
                 let most = bytes.saturating_sub(record.bytes - record.most);
@@ -145,12 +162,24 @@ impl Room {
         }
     }
 
+    /// Room for the payload that an update replaces while it is about to be sent, which is kept once. None where one
+    /// is kept already, or the payload is larger than what is taken here now: then nothing can be promised.
+    fn pin(self, schedule: &Schedule) -> usize {
+        let kept =
+            |attempt: &Attempt| attempt.pinned.as_ref()?.command_payload.as_ref().map(|_| ());
+        let bytes = schedule.spec.command_payload.as_str().len();
+        let is_promised =
+            bytes <= self.payload() && !schedule.attempts.iter().any(|one| kept(one).is_some());
+        if is_promised { bytes } else { 0 }
+    }
+
     /// Checks that a record can still be changed, its attempts claimed or cancelled.
     fn leaves_room(self, new: &Schedule) -> Result<(), TooLarge> {
         let changes = CHANGES.min(self.max_payload / 6);
         let most = self
             .record()
-            .saturating_sub(changes + GROWTH * new.attempts.len() + new.recent_growth());
+            .saturating_sub(changes + self.pin(new))
+            .saturating_sub(GROWTH * new.attempts.len() + new.recent_growth());
         // Events can be made small.
         let bytes = encode(&Schedule { events: Vec::new(), ..new.clone() }).len();
         self.check("the schedule with what waits", None, bytes, most)
@@ -254,13 +283,15 @@ fn definition(schedule: &Schedule) -> usize {
 /// About how large a record is, and no less than half of it.
 fn rough(schedule: &Schedule) -> usize {
     let run = |attempt: &Attempt| {
-        let payload = attempt.manual.as_ref().and_then(|manual| manual.payload.as_ref());
-        payload.map_or(0, |payload| payload.as_str().len()) + 2048
+        let own = attempt.manual.as_ref().and_then(|manual| manual.payload.as_ref());
+        let kept = attempt.pinned.as_ref().and_then(|pinned| pinned.command_payload.as_ref());
+        own.into_iter().chain(kept).map(|payload| payload.as_str().len()).sum::<usize>() + 2048
     };
     let attempts: usize = schedule.attempts.iter().map(run).sum();
     let events: usize = schedule.events.iter().map(|event| event.body.get().len() + 256).sum();
     let payload = schedule.spec.command_payload.as_str().len();
-    payload + attempts + events + schedule.ended.len() * 512 + 8192
+    // Twice: beside it there must be room for it to be kept.
+    2 * payload + attempts + events + schedule.ended.len() * 512 + 8192
 }
 
 fn encode(schedule: &Schedule) -> Vec<u8> {
