@@ -95,6 +95,10 @@ pub const MESSAGE_ID: &str = "Nats-Msg-Id";
 pub const TRACE_DEST: &str = "Nats-Trace-Dest";
 /// Delivers a message to nobody: it is only reported on.
 pub const TRACE_ONLY: &str = "Nats-Trace-Only";
+/// Makes a write conditional on the last sequence of its subject.
+pub const EXPECTED_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequence";
+/// After how many seconds a message is forgotten.
+pub const TTL: &str = "Nats-TTL";
 /// Makes a write conditional on the revision of another subject of the same stream.
 pub const EXPECTED_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 /// Marks a deleted or purged key of a bucket.

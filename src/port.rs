@@ -18,6 +18,7 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::jetstream::answers::Answers;
+use crate::jetstream::headers::Headers;
 use crate::names;
 
 /// A connection over which messages go and come.
@@ -190,7 +191,7 @@ pub struct Append {
     /// Its subject.
     pub subject: String,
     /// Its headers; conditions are among them.
-    pub headers: HeaderMap,
+    pub headers: Headers,
     /// Its body.
     pub body: Bytes,
 }
@@ -198,14 +199,13 @@ pub struct Append {
 impl Append {
     /// A message with nothing beside its body.
     pub fn new(subject: String, body: Bytes) -> Self {
-        Self { subject, headers: HeaderMap::new(), body }
+        Self { subject, headers: Headers::default(), body }
     }
 
     /// Only where the last message of its subject, or of the one that a header names, has this sequence.
     #[must_use]
     pub fn expecting(mut self, sequence: u64) -> Self {
-        let expected = async_nats::HeaderValue::from(sequence);
-        self.headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected);
+        self.headers.number(names::EXPECTED_SEQUENCE, sequence);
         self
     }
 
@@ -213,16 +213,15 @@ impl Append {
     #[must_use]
     pub fn lasting(mut self, ttl: Option<Duration>) -> Self {
         if let Some(ttl) = ttl {
-            self.headers
-                .insert(async_nats::header::NATS_MESSAGE_TTL, ttl.as_secs().to_string().as_str());
+            self.headers.number(names::TTL, ttl.as_secs());
         }
         self
     }
 
-    /// With another header, which must be safe.
+    /// With another header.
     #[must_use]
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
-        self.headers.insert(name, value);
+        self.headers.line(name, value);
         self
     }
 }

@@ -205,7 +205,7 @@ impl Nats for JetStream {
 
     async fn append(&self, message: Append) -> Result<Appended, Unstored> {
         let Append { subject, headers, body } = message;
-        let message = PublishMessage::build().payload(body).headers(headers);
+        let message = PublishMessage::build().payload(body).headers(headers.into());
         let ack = self.context.send_publish(subject, message).await.map_err(unstored)?;
         let ack = ack.await.map_err(unstored)?;
         Ok(Appended { sequence: ack.sequence, duplicate: ack.duplicate })

@@ -13,7 +13,7 @@ use crate::text::within;
 /// Most bytes of an error type, which a worker may have made up, as it is encoded.
 const MAX_ERROR_TYPE: usize = 1536;
 
-pub(super) fn event_headers(execution: &Execution) -> HeaderMap {
+pub(super) fn event_headers(execution: &Execution) -> Headers {
     let text = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
     let mut headers = Headers::default();
     headers.line(names::MESSAGE_ID, &execution.event_id);
@@ -30,7 +30,7 @@ pub(super) fn event_headers(execution: &Execution) -> HeaderMap {
     if let Some(range) = &execution.skipped {
         headers.number(names::SKIPPED_COUNT, range.count);
     }
-    headers.into()
+    headers
 }
 
 /// Reads an event from its subject and headers; it was stored at `stored_at`.

@@ -222,7 +222,8 @@ impl State {
 
     fn append(&mut self, message: &Append) -> Result<Appended, NotStored> {
         let name = self.captured_by(&message.subject).ok_or(NotStored::NoStream)?;
-        let stored = self.store(&name, &message.subject, &message.headers, &message.body);
+        let headers = message.headers.clone().into();
+        let stored = self.store(&name, &message.subject, &headers, &message.body);
         let (sequence, duplicate) = stored.map_err(NotStored::Refused)?;
         Ok(Appended { sequence, duplicate })
     }
