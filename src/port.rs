@@ -62,6 +62,9 @@ pub trait Nats: Wire {
     /// How often the connection has been made. It is known no later than that there is one.
     fn connects(&self) -> u64;
 
+    /// Waits until it has been made more often than `known` times.
+    fn reconnected(&self, known: u64) -> impl Future<Output = ()> + Send + '_;
+
     /// The largest message that the server takes which we are connected to, headers and all, in bytes.
     fn max_payload(&self) -> usize;
 

@@ -29,7 +29,6 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::jetstream::reconnections::Reconnections;
 use crate::load::Load;
 use crate::names;
 use crate::port::{Nats, Outgoing, Permission, Refusal, Wire};
@@ -197,7 +196,7 @@ impl Members {
     /// Sends heartbeats, until this instance leaves, and listens to those of others, until `stop`.
     pub async fn run(self, nats: impl Nats, stop: CancellationToken) {
         let nats = &nats;
-        let (mut refusals, mut connects) = (nats.refusals(), Reconnections::of(nats.clone()));
+        let (mut refusals, mut connects) = (nats.refusals(), nats.connects());
         let mut tick = tokio::time::interval(HEARTBEAT);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let inbox = format!("{}.", nats.new_inbox());
@@ -223,7 +222,10 @@ impl Members {
                     self.speak(nats, &inbox, &mut present).await;
                 }
                 // As soon as there is a connection again, so that it is soon known whether we hear.
-                () = connects.reconnected() => tick.reset_immediately(),
+                () = nats.reconnected(connects) => {
+                    connects = nats.connects();
+                    tick.reset_immediately();
+                }
                 Ok(refusal) = refusals.recv() => self.refused(&refusal, &inbox),
                 Some(echo) = echoes.next() => {
                     if self.hear_echo(&echo) && !self.left.is_cancelled() {

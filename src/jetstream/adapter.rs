@@ -5,6 +5,7 @@ mod throwaway;
 use std::error::Error as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::consumer::{DeliverPolicy, push};
@@ -36,6 +37,9 @@ pub(crate) use throwaway::throwaway;
 
 /// Publishes that may wait for their acknowledgement, each of what has a bound of its own.
 const MAX_ACKS: usize = 16_384;
+
+/// Pause between looks at how often the connection has been made.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// NATS over the client.
 #[derive(Clone, Debug)]
@@ -180,6 +184,13 @@ impl Nats for JetStream {
 
     fn connects(&self) -> u64 {
         self.connection.client.statistics().connects.load(Ordering::Relaxed)
+    }
+
+    async fn reconnected(&self, known: u64) {
+        // The client says so in an event, which may come before the count and after it.
+        while self.connects() <= known {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     fn max_payload(&self) -> usize {

@@ -16,7 +16,6 @@ pub mod lines;
 pub mod observe;
 pub mod provision;
 pub mod publish;
-pub mod reconnections;
 mod refusal;
 pub mod reminder;
 mod route;

@@ -18,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::account::Account;
-use super::reconnections::Reconnections;
 use crate::clock::Clock;
 use crate::index::{Index, Shown};
 use crate::names;
@@ -51,7 +50,7 @@ pub async fn follow(
     stop: CancellationToken,
 ) {
     let mut follower = Follower {
-        connection: Reconnections::of(nats.clone()),
+        connects: nats.connects(),
         nats,
         index,
         clock,
@@ -91,7 +90,8 @@ struct Follower<N> {
     account: Account,
     /// Whether deletions may have been missed, markers and all.
     was_cut_off: bool,
-    connection: Reconnections<N>,
+    /// How often the connection had been made when we last began to follow.
+    connects: u64,
 }
 
 impl<N: Nats> Follower<N> {
@@ -116,7 +116,7 @@ impl<N: Nats> Follower<N> {
                 tokio::select! {
                     biased;
                     _ = reconcile.tick() => false,
-                    () = self.connection.reconnected() => true,
+                    () = self.nats.reconnected(self.connects) => true,
                     // Whoever wants it asks again until it is so.
                     () = wanted(&index, looked_at), if behind.is_none() => true,
                 }
@@ -174,12 +174,13 @@ impl<N: Nats> Follower<N> {
     /// Asks the stream for its account of itself, and when it was asked; has the watch go on behind what was seen
     /// before that, if it may not be alive.
     async fn look(
-        &self,
+        &mut self,
         begins_anew: bool,
         watch: &mut N::Entries,
     ) -> Result<(Info, Instant), String> {
         let asked = Instant::now();
         if begins_anew {
+            self.connects = self.nats.connects();
             *watch = self.read(From::Sequence(self.seen + 1)).await?;
         }
         let info = self.info().await.map_err(|error| error.to_string())?;
@@ -207,6 +208,7 @@ impl<N: Nats> Follower<N> {
 
     async fn replay(&mut self) -> Result<N::Entries, String> {
         let started = Instant::now();
+        self.connects = self.nats.connects();
         let info = self.info().await.map_err(|error| error.to_string())?;
         let changed = self.created.is_some_and(|created| created != info.created);
         if changed || info.state.last_sequence < self.seen {

@@ -142,6 +142,12 @@ impl Nats for Simulated {
         1
     }
 
+    async fn reconnected(&self, known: u64) {
+        while self.connects() <= known {
+            std::future::pending::<()>().await;
+        }
+    }
+
     fn max_payload(&self) -> usize {
         MAX_PAYLOAD
     }
