@@ -38,11 +38,16 @@ pub struct Instance {
 impl Instance {
     /// Starts one; returns once it fires.
     pub async fn start(server: &Server, seed: u64) -> Self {
+        Self::start_over(server, server.connect(), seed).await
+    }
+
+    /// The same over a connection.
+    pub async fn start_over(server: &Server, nats: Simulated, seed: u64) -> Self {
         let chance = Chance::seeded(seed);
         let there = server.clone();
         let clock = Clock::of(chance.clone(), move || there.now());
         let (health, metrics) = (Arc::new(Health::new(clock.clone())), Arc::new(Metrics::new()));
-        let (nats, background) = (server.connect(), CancellationToken::new());
+        let background = CancellationToken::new();
         let lines = Lines::open(nats.clone(), "commands".to_owned(), background.clone()).await;
         health.connected(nats.clone());
         let (index, changes) = Index::new();
@@ -109,6 +114,12 @@ impl Instance {
             trace: None,
             permit: Permit::default(),
         }
+    }
+
+    /// Lets go of it once its connection is dead: nothing of what it still does is seen by anybody.
+    pub fn die(self) {
+        self.engine.abort();
+        self.background.cancel();
     }
 
     /// Stops it, as SIGTERM does.

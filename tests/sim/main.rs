@@ -8,3 +8,4 @@ mod conformance;
 mod harness;
 mod instance;
 mod nats;
+mod storm;

@@ -1,7 +1,12 @@
 //! One connection to the simulated server, behind the service's port.
+//!
+//! What the client has taken waits in its queue while there is no connection, and is sent over the next one, as
+//! async-nats does. What was under way when a connection broke is lost, both ways, and nobody says so. Subscriptions
+//! are made again with the connection, and what they missed is missed; who reads a stream goes on behind what it was
+//! shown last.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_nats::Message;
@@ -11,7 +16,7 @@ use nats_scheduler::port::{
     Append, Appended, Deaf, Entry, Info, Nats, Outgoing, Reading, Refusal, Server as Introduced,
     Unanswered, Unpublished, Unstored, Wire,
 };
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +31,32 @@ pub struct Simulated {
     server: Server,
     up: mpsc::UnboundedSender<Frame>,
     refusals: Arc<broadcast::Sender<Refusal>>,
-    name: Arc<str>,
+    link: Arc<Link>,
+}
+
+/// How a connection is.
+pub struct Link {
+    pub id: u64,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Clone, Copy)]
+struct State {
+    is_up: bool,
+    /// How often it has been made.
+    made: u64,
+    /// Nothing arrives before these times: there, and here.
+    held: [Option<Instant>; 2],
+    /// Whether its process is no more: nothing is taken, nothing arrives, and whoever waits waits for ever.
+    is_dead: bool,
+}
+
+/// A way over a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    There,
+    Here,
 }
 
 /// What comes down a connection.
@@ -34,9 +64,16 @@ pub enum Down {
     /// A message of a subscription.
     Message(UnboundedSender<Message>, Message),
     /// An entry of a stream that is read.
-    Entry(UnboundedSender<Entry>, Entry),
+    Entry(Arc<Shown>, Entry),
     /// An answer.
     Answer(Box<dyn FnOnce() + Send>),
+}
+
+/// Who reads a stream.
+pub struct Shown {
+    pub to: UnboundedSender<Entry>,
+    /// The last that arrived.
+    pub last: Mutex<u64>,
 }
 
 impl Down {
@@ -48,57 +85,160 @@ impl Down {
     fn arrive(self) {
         match self {
             Self::Message(to, message) => drop(to.unbounded_send(message)),
-            Self::Entry(to, entry) => drop(to.unbounded_send(entry)),
+            Self::Entry(shown, entry) => {
+                let mut last = shown.last.lock().unwrap();
+                // What is shown again after a break may have arrived before it.
+                if entry.sequence > *last {
+                    *last = entry.sequence;
+                    drop(shown.to.unbounded_send(entry));
+                }
+            }
             Self::Answer(tell) => tell(),
         }
+    }
+}
+
+impl Link {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state());
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until something holds of the connection.
+    async fn until(&self, holds: impl Fn(&State) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            if holds(&self.state()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.state().is_up
     }
 }
 
 impl Server {
     /// Connects.
     pub fn connect(&self) -> Simulated {
+        let state = State { is_up: true, made: 1, held: [None; 2], is_dead: false };
+        let (id, state) = (self.state().id(), Mutex::new(state));
+        let link = Arc::new(Link { id, state, changed: Notify::new() });
         let (up, up_there) = mpsc::unbounded_channel();
         let (down, down_here) = mpsc::unbounded_channel();
-        let server = self.clone();
-        let serve = move |frame| server.state().serve(&down, frame);
-        tokio::spawn(carry(self.clone(), up_there, serve));
-        tokio::spawn(carry(self.clone(), down_here, Down::arrive));
-        let name = format!("{}", self.state().id()).into();
-        Simulated { server: self.clone(), up, refusals: Arc::new(broadcast::channel(16).0), name }
+        let (server, over) = (self.clone(), Arc::clone(&link));
+        let serve = move |frame| server.state().serve(&over, &down, frame);
+        tokio::spawn(carry(self.clone(), Arc::clone(&link), Way::There, up_there, serve));
+        tokio::spawn(carry(self.clone(), Arc::clone(&link), Way::Here, down_here, Down::arrive));
+        Simulated { server: self.clone(), up, refusals: Arc::new(broadcast::channel(16).0), link }
     }
 }
 
 /// Carries what is sent one way: each takes its time, and nothing overtakes.
-async fn carry<T>(server: Server, mut sent: mpsc::UnboundedReceiver<T>, mut arrive: impl FnMut(T)) {
-    let mut under_way: VecDeque<(Instant, T)> = VecDeque::new();
+async fn carry<T>(
+    server: Server,
+    link: Arc<Link>,
+    way: Way,
+    mut sent: mpsc::UnboundedReceiver<T>,
+    mut arrive: impl FnMut(T),
+) {
+    // Over which connection it goes, and when it arrives.
+    let mut under_way: VecDeque<(u64, Instant, T)> = VecDeque::new();
     loop {
-        let next = under_way.front().map(|(at, _)| *at);
+        let held = link.state().held[way as usize];
+        let next = under_way.front().map(|(_, at, _)| held.map_or(*at, |held| held.max(*at)));
         tokio::select! {
             biased;
-            () = async { sleep_until(next.unwrap_or_else(Instant::now)).await }, if next.is_some() => {
-                if let Some((_, one)) = under_way.pop_front() {
+            () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
+                let Some((made, _, one)) = under_way.pop_front() else { continue };
+                let state = *link.state();
+                // What a dead process has sent still arrives.
+                let is_heard = way == Way::There || !state.is_dead;
+                if state.is_up && state.made == made && is_heard {
                     arrive(one);
                 }
             }
-            one = sent.recv() => {
-                let Some(one) = one else { break };
+            () = link.changed.notified() => {}
+            one = take(&link, way, &mut sent) => {
+                let Some(one) = one else { return };
                 let at = Instant::now() + server.state().latency();
-                let at = under_way.back().map_or(at, |(last, _)| at.max(*last));
-                under_way.push_back((at, one));
+                let at = under_way.back().map_or(at, |(_, last, _)| at.max(*last));
+                under_way.push_back((link.state().made, at, one));
             }
         }
     }
-    for (at, one) in under_way {
-        sleep_until(at).await;
-        arrive(one);
+}
+
+/// The next that is sent. The client waits for a connection; what the server sends without one is lost.
+async fn take<T>(link: &Link, way: Way, sent: &mut mpsc::UnboundedReceiver<T>) -> Option<T> {
+    loop {
+        if way == Way::There {
+            link.until(|state| state.is_up && !state.is_dead).await;
+        }
+        let one = sent.recv().await?;
+        if way == Way::There || link.is_up() {
+            return Some(one);
+        }
     }
 }
 
 impl Simulated {
+    /// Breaks the connection.
+    pub fn cut(&self) {
+        self.link.change(|state| state.is_up = false);
+    }
+
+    /// Lets it be made again.
+    pub fn reconnect(&self) {
+        if self.link.is_up() {
+            return;
+        }
+        self.link.change(|state| (state.is_up, state.made) = (true, state.made + 1));
+        self.server.state().resume(self.link.id);
+    }
+
+    /// Holds up all that goes one way.
+    pub fn hold(&self, way: Way, time: Duration) {
+        let until = Instant::now() + time;
+        self.link.change(|state| state.held[way as usize] = Some(until));
+    }
+
+    /// Ends the process behind it: from the next thing on that it asks of NATS nothing of it happens any more.
+    pub fn kill(&self) {
+        self.link.change(|state| state.is_dead = true);
+    }
+
     async fn ask<T>(&self, frame: impl FnOnce(oneshot::Sender<T>) -> Frame) -> Option<T> {
         let (sender, answer) = oneshot::channel();
-        self.up.send(frame(sender)).ok()?;
-        timeout(PATIENCE, answer).await.ok()?.ok()
+        self.send(frame(sender)).await?;
+        let answer = async {
+            match answer.await {
+                Ok(answer) => answer,
+                // It was lost on its way, and nobody says so.
+                Err(_) => std::future::pending().await,
+            }
+        };
+        let answer = timeout(PATIENCE, answer).await.ok();
+        self.lives().await;
+        answer
+    }
+
+    async fn send(&self, frame: Frame) -> Option<()> {
+        self.lives().await;
+        self.up.send(frame).ok()
+    }
+
+    /// Returns unless the process is no more.
+    async fn lives(&self) {
+        if self.link.state().is_dead {
+            std::future::pending().await
+        }
     }
 }
 
@@ -111,25 +251,25 @@ impl Wire for Simulated {
 
     fn new_inbox(&self) -> String {
         let id = self.server.state().id();
-        format!("_INBOX.{}.{id}", self.name)
+        format!("_INBOX.{}.{id}", self.link.id)
     }
 
     fn is_connected(&self) -> bool {
-        true
+        self.link.is_up()
     }
 
     async fn publish(&self, message: Outgoing) -> Result<(), Unpublished> {
         if message.body.len() > MAX_PAYLOAD {
             return Err(Unpublished::Refused("maximum payload exceeded".to_owned()));
         }
-        self.up.send(Frame::Publish(message)).map_err(|_| Unpublished::Gone("closed".to_owned()))
+        let sent = self.send(Frame::Publish(message)).await;
+        sent.ok_or_else(|| Unpublished::Gone("closed".to_owned()))
     }
 
     async fn subscribe(&self, subject: String) -> Result<Self::Messages, Deaf> {
         let (heard, messages) = unbounded();
-        let sent = self.up.send(Frame::Subscribe { subject, heard });
-        sent.map_err(|_| Deaf("closed".to_owned()))?;
-        Ok(messages)
+        let sent = self.send(Frame::Subscribe { subject, heard }).await;
+        sent.map(|()| messages).ok_or_else(|| Deaf("closed".to_owned()))
     }
 }
 
@@ -139,13 +279,11 @@ impl Nats for Simulated {
         futures::stream::Map<UnboundedReceiver<Entry>, fn(Entry) -> Result<Entry, String>>;
 
     fn connects(&self) -> u64 {
-        1
+        self.link.state().made
     }
 
     async fn reconnected(&self, known: u64) {
-        while self.connects() <= known {
-            std::future::pending::<()>().await;
-        }
+        self.link.until(|state| state.made > known).await;
     }
 
     fn max_payload(&self) -> usize {
@@ -161,6 +299,7 @@ impl Nats for Simulated {
     }
 
     async fn flush(&self) -> Result<(), Deaf> {
+        self.lives().await;
         Ok(())
     }
 
@@ -221,14 +360,32 @@ impl Nats for Simulated {
     async fn read(&self, stream: &str, what: Reading) -> Result<(Self::Entries, u64), String> {
         use futures::StreamExt as _;
 
-        let (shown, entries) = unbounded();
+        let (to, entries) = unbounded();
+        let shown = Arc::new(Shown { to, last: Mutex::default() });
         let stream = stream.to_owned();
         let asked = self.ask(|answer| Frame::Read { stream, what, shown, answer }).await;
         let pending = asked.ok_or("no answer")?.map_err(|error| error.to_string())?;
         Ok((entries.map(Ok as fn(_) -> _), pending))
     }
 
-    async fn line(&self, _: &str, _: Answers, _: CancellationToken) -> Result<Self, String> {
-        Ok(self.server.connect())
+    async fn line(&self, _: &str, _: Answers, broken: CancellationToken) -> Result<Self, String> {
+        self.lives().await;
+        if !self.link.is_up() {
+            return Err("no connection".to_owned());
+        }
+        let line = self.server.connect();
+        let (over, main) = (line.clone(), self.clone());
+        // It shares the fate of the host's other connection, and is never made good.
+        tokio::spawn(async move {
+            let made = main.connects();
+            tokio::select! {
+                biased;
+                () = broken.cancelled() => {}
+                () = main.link.until(|state| !state.is_up || state.made != made || state.is_dead) => {}
+            }
+            over.cut();
+            broken.cancel();
+        });
+        Ok(line)
     }
 }

@@ -24,8 +24,8 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use connection::Down;
-pub use connection::Simulated;
+use connection::{Down, Link, Shown};
+pub use connection::{Simulated, Way};
 use stream::{Stream, is_shown, refusal};
 
 /// The largest message, headers and all.
@@ -53,10 +53,12 @@ struct Subscription {
 }
 
 struct Reader {
+    /// The connection that it is read over.
+    over: u64,
     stream: String,
     what: Reading,
     down: mpsc::UnboundedSender<Down>,
-    shown: UnboundedSender<Entry>,
+    shown: Arc<Shown>,
 }
 
 /// What a connection asks of the server.
@@ -82,7 +84,7 @@ enum Frame {
     Read {
         stream: String,
         what: Reading,
-        shown: UnboundedSender<Entry>,
+        shown: Arc<Shown>,
         answer: oneshot::Sender<Result<u64, Error>>,
     },
 }
@@ -120,6 +122,11 @@ impl Server {
     /// The server's clock.
     pub fn now(&self) -> DateTime<Utc> {
         self.state().now()
+    }
+
+    /// The last message of a subject.
+    pub fn last(&self, stream: &str, subject: &str) -> Option<Entry> {
+        self.state().streams[stream].last(subject)
     }
 
     /// All that a stream holds.
@@ -168,7 +175,7 @@ impl State {
     }
 
     /// Does what a connection asks for, and sends the answers down it.
-    fn serve(&mut self, down: &mpsc::UnboundedSender<Down>, frame: Frame) {
+    fn serve(&mut self, link: &Link, down: &mpsc::UnboundedSender<Down>, frame: Frame) {
         let now = self.now();
         let send = |what: Down| drop(down.send(what));
         match frame {
@@ -203,10 +210,10 @@ impl State {
                 send(Down::answer(answer, pending.map_err(Error::clone)));
                 let Ok(entries) = entries else { return };
                 for entry in entries {
-                    send(Down::Entry(shown.clone(), cut(&what, entry)));
+                    send(Down::Entry(Arc::clone(&shown), cut(&what, entry)));
                 }
                 let (id, down) = (self.id(), down.clone());
-                self.readers.insert(id, Reader { stream, what, down, shown });
+                self.readers.insert(id, Reader { over: link.id, stream, what, down, shown });
             }
         }
     }
@@ -254,10 +261,26 @@ impl State {
         self.readers.retain(|_, reader| {
             if reader.stream == name && is_shown(&reader.what, &entry) {
                 let entry = cut(&reader.what, entry.clone());
-                return reader.down.send(Down::Entry(reader.shown.clone(), entry)).is_ok();
+                return reader.down.send(Down::Entry(Arc::clone(&reader.shown), entry)).is_ok();
             }
-            !reader.shown.is_closed()
+            !reader.shown.to.is_closed()
         });
+    }
+
+    /// Shows those who read over a connection that was made again what they have missed.
+    fn resume(&mut self, over: u64) {
+        for reader in self.readers.values().filter(|reader| reader.over == over) {
+            let Some(stream) = self.streams.get(&reader.stream) else { continue };
+            let last = *reader.shown.last.lock().unwrap();
+            let from = match last {
+                0 => reader.what.from,
+                last => From::Sequence(last + 1),
+            };
+            for entry in stream.shown(&Reading { from, ..reader.what.clone() }) {
+                let entry = cut(&reader.what, entry);
+                let _ = reader.down.send(Down::Entry(Arc::clone(&reader.shown), entry));
+            }
+        }
     }
 
     /// Leads a message to all who are to have it.

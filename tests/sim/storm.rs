@@ -1,0 +1,300 @@
+//! Faults by chance, and what must hold all the same.
+//!
+//! A seed says everything: how long messages take, which schedules there are, what goes wrong and when. Once faults
+//! end, all must be settled soon; then the streams and the records alone say what happened.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::StreamExt as _;
+use nats_scheduler::execution::{Execution, ExecutionStatus};
+use nats_scheduler::names;
+use nats_scheduler::port::{Outgoing, Wire as _};
+use nats_scheduler::schedule::{CreateSchedule, Schedule};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::instance::Instance;
+use crate::nats::{Server, Simulated, Way};
+
+/// How long faults go on.
+const STORM: Duration = Duration::from_secs(40);
+/// Within which all is settled once they have ended: a silent instance counts as gone after five seconds, and an
+/// acknowledgement is waited for as long.
+const CALM: Duration = Duration::from_secs(30);
+const INSTANCES: usize = 3;
+const SCHEDULES: u64 = 8;
+
+/// A schedule as it was created.
+struct Made {
+    id: Uuid,
+    mode: &'static str,
+    interval: TimeDelta,
+}
+
+/// One run, and what happened in it for people.
+struct Storm {
+    seed: u64,
+    chance: StdRng,
+    server: Server,
+    /// The instances that live, and the connection of each.
+    instances: Vec<(Instance, Simulated)>,
+    started: u64,
+    made: Vec<Made>,
+    deaths: usize,
+    breaks: usize,
+    trace: String,
+}
+
+impl Storm {
+    async fn begin(seed: u64) -> Self {
+        let server = Server::start(seed);
+        for config in [
+            include_str!("../../streams/KV_scheduler_schedules.json"),
+            include_str!("../../streams/SCHEDULER_EXECUTIONS.json"),
+            include_str!("../../streams/SCHEDULER_AUDIT.json"),
+            include_str!("../../streams/COMMANDS.json"),
+        ] {
+            server.create_stream(serde_json::from_str(config).unwrap());
+        }
+        let (chance, instances, made) = (StdRng::seed_from_u64(seed), Vec::new(), Vec::new());
+        let (started, deaths, breaks, trace) = (0, 0, 0, String::new());
+        let mut storm =
+            Self { seed, chance, server, instances, started, made, deaths, breaks, trace };
+        for _ in 0..INSTANCES {
+            storm.start().await;
+        }
+        storm.create().await;
+        storm
+    }
+
+    async fn start(&mut self) {
+        let seed = self.seed * 1000 + self.started;
+        self.started += 1;
+        let nats = self.server.connect();
+        let instance = Instance::start_over(&self.server, nats.clone(), seed).await;
+        self.instances.push((instance, nats));
+    }
+
+    async fn create(&mut self) {
+        for n in 0..SCHEDULES {
+            let mode = *["publish", "publish", "request", "core"].choose(&mut self.chance).unwrap();
+            let seconds = self.chance.random_range(1..8);
+            let target = match mode {
+                "publish" => format!("cmd.example.{n}"),
+                _ => format!("cmd.worker.{n}"),
+            };
+            let request: CreateSchedule = serde_json::from_value(json!({
+                "name": format!("{mode} {n}"), "schedule_type": "interval",
+                "interval_seconds": seconds, "target_command": target, "catch_up": "all",
+                "max_retries": 0, "max_instances": 3,
+                "delivery": { "mode": mode, "timeout_seconds": 5 },
+            }))
+            .unwrap();
+            let one = &self.instances[0].0;
+            let created = one.api.create_schedule(request, &one.caller()).await.unwrap();
+            let interval = TimeDelta::seconds(seconds);
+            self.made.push(Made { id: created.data.id, mode, interval });
+        }
+    }
+
+    fn say(&mut self, what: &str) {
+        let now = self.server.now();
+        writeln!(self.trace, "{now} {what}").unwrap();
+    }
+
+    /// One fault or change by chance.
+    async fn strike(&mut self) {
+        let which = self.chance.random_range(0..self.instances.len());
+        let time = Duration::from_millis(self.chance.random_range(100..9000));
+        let nats = self.instances[which].1.clone();
+        match self.chance.random_range(0..10) {
+            0..=2 => {
+                self.say(&format!("instance {which} is cut off for {time:?}"));
+                self.breaks += 1;
+                nats.cut();
+                tokio::spawn(async move {
+                    tokio::time::sleep(time).await;
+                    nats.reconnect();
+                });
+            }
+            3 | 4 => {
+                let way = if self.chance.random_bool(0.5) { Way::There } else { Way::Here };
+                let word = if way == Way::There { "says" } else { "hears" };
+                self.say(&format!("instance {which} {word} nothing for {time:?}"));
+                self.breaks += 1;
+                nats.hold(way, time);
+            }
+            5 => {
+                self.say(&format!("instance {which} dies"));
+                self.deaths += 1;
+                let (instance, nats) = self.instances.swap_remove(which);
+                nats.kill();
+                instance.die();
+                self.start().await;
+            }
+            6 => {
+                self.say(&format!("all are cut off for {time:?}"));
+                self.breaks += 1;
+                for (_, nats) in &self.instances {
+                    nats.cut();
+                    let nats = nats.clone();
+                    let late = Duration::from_millis(self.chance.random_range(0..800));
+                    tokio::spawn(async move {
+                        tokio::time::sleep(time + late).await;
+                        nats.reconnect();
+                    });
+                }
+            }
+            _ => {
+                self.say(&format!("instance {which} stops, and another starts"));
+                let (instance, _) = self.instances.swap_remove(which);
+                tokio::spawn(instance.stop());
+                self.start().await;
+            }
+        }
+    }
+
+    async fn run(mut self) -> Result<(), String> {
+        let heard = worker(&self.server);
+        let end = tokio::time::Instant::now() + STORM;
+        while tokio::time::Instant::now() < end {
+            let pause = Duration::from_millis(self.chance.random_range(200..6000));
+            tokio::time::sleep(pause).await;
+            self.strike().await;
+        }
+        tokio::time::sleep(CALM).await;
+        for (instance, _) in std::mem::take(&mut self.instances) {
+            instance.stop().await;
+        }
+        let heard = heard.lock().unwrap().clone();
+        let found = self.check(&heard);
+        found.map_err(|found| format!("seed {}: {found}\n{}", self.seed, self.trace))
+    }
+
+    /// What must hold, by what is stored and by what workers have heard.
+    fn check(&self, heard: &BTreeMap<String, usize>) -> Result<(), String> {
+        let mut stored: BTreeMap<String, DateTime<Utc>> = BTreeMap::new();
+        for entry in self.server.messages("COMMANDS") {
+            let header = |name: &str| entry.headers.get(name).unwrap().as_str().to_owned();
+            let due: DateTime<Utc> = header(names::SCHEDULED_FOR).parse().unwrap();
+            if entry.stored_at < due {
+                return Err(format!("{} was stored before {due}", entry.subject));
+            }
+            let id = header(names::EXECUTION_ID);
+            if stored.insert(id.clone(), due).is_some() {
+                return Err(format!("execution {id} is twice in the stream"));
+            }
+        }
+        let mut ends: BTreeMap<Uuid, Vec<Execution>> = BTreeMap::new();
+        let mut ended = BTreeSet::new();
+        for entry in self.server.messages("SCHEDULER_EXECUTIONS") {
+            let event: Execution = serde_json::from_slice(&entry.body).unwrap();
+            if !event.status.is_final() {
+                continue;
+            }
+            if !ended.insert(event.id) {
+                return Err(format!("execution {} has two outcomes", event.id));
+            }
+            ends.entry(event.schedule_id).or_default().push(event);
+        }
+        for made in &self.made {
+            let ends = ends.remove(&made.id).unwrap_or_default();
+            self.check_schedule(made, &ends, &stored, heard)
+                .map_err(|found| format!("{} ({}): {found}", made.id, made.mode))?;
+        }
+        Ok(())
+    }
+
+    fn check_schedule(
+        &self,
+        made: &Made,
+        ends: &[Execution],
+        stored: &BTreeMap<String, DateTime<Utc>>,
+        heard: &BTreeMap<String, usize>,
+    ) -> Result<(), String> {
+        let mut times: BTreeMap<DateTime<Utc>, usize> = BTreeMap::new();
+        for end in ends {
+            match end.skipped {
+                Some(range) => {
+                    let mut at = end.scheduled_for;
+                    while at <= range.last {
+                        *times.entry(at).or_default() += 1;
+                        at += made.interval;
+                    }
+                }
+                None => *times.entry(end.scheduled_for).or_default() += 1,
+            }
+            let id = end.id.to_string();
+            if end.status == ExecutionStatus::Success
+                && made.mode == "publish"
+                && !stored.contains_key(&id)
+            {
+                return Err(format!("{id} succeeded and is in no stream"));
+            }
+            let times = heard.get(&id).copied().unwrap_or_default();
+            if times > 1 && self.deaths + self.breaks == 0 {
+                return Err(format!("{id} was heard {times} times though nothing broke"));
+            }
+        }
+        if let Some((at, count)) = times.iter().find(|(_, count)| **count != 1) {
+            return Err(format!("{at} has {count} outcomes"));
+        }
+        let listed: Vec<_> = times.keys().copied().collect();
+        if let Some(pair) = listed.windows(2).find(|pair| pair[1] - pair[0] != made.interval) {
+            return Err(format!("nothing is between {} and {}", pair[0], pair[1]));
+        }
+        let last = listed.last().copied().ok_or("nothing ran at all")?;
+        if self.server.now() - last > made.interval + TimeDelta::seconds(2) {
+            return Err(format!("nothing since {last}, and it is {}", self.server.now()));
+        }
+        let key = names::key_subject(&names::schedule_key(made.id));
+        let record = self.server.last(names::SCHEDULES_STREAM, &key).ok_or("no record")?;
+        let record: Schedule = serde_json::from_slice(&record.body).unwrap();
+        if let Some(left) = record.attempts.first() {
+            return Err(format!("an attempt is left: {left:?}"));
+        }
+        Ok(())
+    }
+}
+
+/// Answers all requests, and counts what it hears of each execution.
+fn worker(server: &Server) -> std::sync::Arc<std::sync::Mutex<BTreeMap<String, usize>>> {
+    let heard = std::sync::Arc::new(std::sync::Mutex::new(BTreeMap::new()));
+    let (nats, count) = (server.connect(), std::sync::Arc::clone(&heard));
+    tokio::spawn(async move {
+        let mut commands = nats.subscribe("cmd.worker.>".to_owned()).await.unwrap();
+        while let Some(command) = commands.next().await {
+            let id = command.headers.as_ref().and_then(|h| h.get(names::EXECUTION_ID));
+            if let Some(id) = id {
+                *count.lock().unwrap().entry(id.as_str().to_owned()).or_default() += 1;
+            }
+            if let Some(reply) = command.reply {
+                let answer = Outgoing { subject: reply.to_string(), ..Outgoing::default() };
+                nats.publish(answer).await.unwrap();
+            }
+        }
+    });
+    heard
+}
+
+/// Runs a seed; what it found, if anything.
+pub fn run(seed: u64) -> Result<(), String> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    runtime.unwrap().block_on(async { Storm::begin(seed).await.run().await })
+}
+
+#[test]
+fn whatever_breaks_each_occurrence_has_one_outcome_and_all_is_settled() {
+    let seeds: u64 = std::env::var("SIM_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
+    let from: u64 = std::env::var("SIM_FROM").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    for seed in from..from + seeds {
+        run(seed).unwrap();
+    }
+}
