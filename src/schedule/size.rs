@@ -99,8 +99,8 @@ impl Room {
         })
     }
 
-    /// Checks that a record to which a change was added leaves room for the reports of what is under way: where the
-    /// audit stream takes nothing for long, changes that are not announced fill it.
+    /// Checks that a record to which a change was added leaves room for claims, and for the reports of what is under
+    /// way: where the audit stream takes nothing for long, changes that are not announced fill it.
     ///
     /// # Errors
     /// The record with the change.
@@ -108,12 +108,10 @@ impl Room {
         if new.events.len() <= FEW_CHANGES {
             return Ok(());
         }
-        let mut least = new.clone();
-        STEPS.iter().for_each(|step| step(&mut least));
-        let growth = GROWTH * new.attempts.len() + new.recent_growth();
-        let most = self.record().saturating_sub(growth);
+        let (bytes, growth) = Self::least(new);
+        let most = self.record().saturating_sub(growth + self.claims() + self.pin(new));
         let what = "the schedule with changes that are not announced yet";
-        self.check(what, None, encode(&least).len(), most)
+        self.check(what, None, bytes, most)
     }
 
     /// Whether a record in which occurrences are claimed leaves room for what is reported of all that is under way.
@@ -123,16 +121,12 @@ impl Room {
         if rough(new) <= most / 2 {
             return true;
         }
-        let mut least = new.clone();
-        STEPS.iter().for_each(|step| step(&mut least));
-        // Half of what runs by hand leave is for occurrences, half for changes that come yet.
-        let changes = CHANGES.min(self.max_payload / 6) / 2;
-        let growth = GROWTH * new.attempts.len() + new.recent_growth();
+        let (bytes, growth) = Self::least(new);
         // What alone is under way is claimed all the same: nothing would end that could make room for it.
         let under_way = |attempt: &&Attempt| !matches!(*attempt.phase, Phase::Waiting { .. });
         let is_alone = new.attempts.iter().filter(under_way).nth(1).is_none();
         let pin = if is_alone { 0 } else { self.pin(new) };
-        encode(&least).len() + growth + changes + pin <= most
+        bytes + growth + self.claims() + pin <= most
     }
 
     /// Checks that a record to which an update added something for what is about to be sent can still be changed and
@@ -144,14 +138,12 @@ impl Room {
         if pins == Pins::None {
             return Ok(());
         }
-        let mut least = new.clone();
-        STEPS.iter().for_each(|step| step(&mut least));
+        let (bytes, growth) = Self::least(new);
         let name = serde_json::to_vec(&new.spec.name).map_or(0, |json| json.len());
-        let changes = FEW_CHANGES.saturating_sub(least.events.len()) * (BARE_CHANGE + name);
-        let growth = GROWTH * new.attempts.len() + new.recent_growth();
+        let changes = FEW_CHANGES.saturating_sub(new.events.len()) * (BARE_CHANGE + name);
         let most = self.record().saturating_sub(growth + changes);
         let what = "the schedule with what is about to be sent";
-        match (pins, self.check(what, None, encode(&least).len(), most)) {
+        match (pins, self.check(what, None, bytes, most)) {
             (_, Ok(())) => Ok(()),
             (Pins::None | Pins::Fields, Err(record)) => Err(record),
             (Pins::Payload, Err(record)) => {
@@ -162,14 +154,26 @@ impl Room {
         }
     }
 
+    /// The size of a record with the least in it, and what it grows by at most by reports.
+    fn least(new: &Schedule) -> (usize, usize) {
+        let mut least = new.clone();
+        STEPS.iter().for_each(|step| step(&mut least));
+        (encode(&least).len(), GROWTH * new.attempts.len() + new.recent_growth())
+    }
+
+    /// Half of what runs by hand leave is for occurrences, half for changes that come yet.
+    fn claims(self) -> usize {
+        CHANGES.min(self.max_payload / 6) / 2
+    }
+
     /// Room for the payload that an update replaces while it is about to be sent, which is kept once. None where one
     /// is kept already, or the payload is larger than what is taken here now: then nothing can be promised.
     fn pin(self, schedule: &Schedule) -> usize {
-        let kept =
-            |attempt: &Attempt| attempt.pinned.as_ref()?.command_payload.as_ref().map(|_| ());
+        let is_kept = |attempt: &Attempt| {
+            attempt.pinned.as_ref().is_some_and(|pinned| pinned.command_payload.is_some())
+        };
         let bytes = schedule.spec.command_payload.as_str().len();
-        let is_promised =
-            bytes <= self.payload() && !schedule.attempts.iter().any(|one| kept(one).is_some());
+        let is_promised = bytes <= self.payload() && !schedule.attempts.iter().any(is_kept);
         if is_promised { bytes } else { 0 }
     }
 
