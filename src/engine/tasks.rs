@@ -132,7 +132,7 @@ impl<N: Nats> Drop for Ours<'_, N> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.shared.end(self.accepted.executions());
-            self.events.send(Event::Changed(self.accepted.schedule.id));
+            self.events.send(Event::Failed(self.accepted.schedule.id));
         }
     }
 }

@@ -95,6 +95,8 @@ pub(crate) enum Event<A> {
     Free(Uuid),
     /// The same, but nothing came of it: look again later.
     Later(Uuid),
+    /// Acting on what was claimed of the schedule failed in a way that nobody foresaw: look again later.
+    Failed(Uuid),
     /// What was done could not be folded into the record.
     Back(Uuid, Done),
     /// A claim made ahead was accepted.
@@ -248,6 +250,10 @@ impl<A> Core<A> {
             }
             Event::Later(id) => {
                 self.free(id);
+                self.state(id).not_before = Some(now + LATER);
+                self.look(id, now, sight);
+            }
+            Event::Failed(id) => {
                 self.state(id).not_before = Some(now + LATER);
                 self.look(id, now, sight);
             }

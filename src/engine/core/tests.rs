@@ -217,6 +217,18 @@ fn what_became_visible_late_is_taken_in_the_order_of_preference_too() {
 }
 
 #[test]
+fn what_failed_in_a_way_that_nobody_foresaw_is_not_tried_again_at_once() {
+    let (world, mut core) = (World::default(), core());
+    let id = world.add(9, "");
+    let due = world.entry(id).unwrap().schedule.next_run_at.unwrap();
+    core.step([Event::Changed(id)], due, &world);
+    // Its record was written, and who acted on that panicked.
+    let events = [Event::Free(id), Event::Failed(id), Event::Returned(Lane::Fast)];
+    assert!(working(&core.step(events, due, &world)).is_empty());
+    assert_eq!(working(&core.step([], due + LATER, &world)), [id]);
+}
+
+#[test]
 fn what_only_settles_claims_nothing_that_is_anothers_turn_or_that_we_may_not_claim() {
     let (mut world, mut core) = (World::default(), core());
     let id = world.add(9, "");
