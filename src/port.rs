@@ -267,7 +267,7 @@ impl Entry {
 #[derive(Clone, Debug)]
 pub struct Reading {
     /// Where it begins.
-    pub from: From,
+    pub from: Start,
     /// The subjects that are read; all where it is empty.
     pub filter: String,
     /// Whether bodies are left out.
@@ -276,9 +276,9 @@ pub struct Reading {
 
 /// Where reading begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum Start {
     /// At the first message.
-    Start,
+    First,
     /// At the last one of each subject.
     LastOfEach,
     /// At a sequence, or the next one that is there.

@@ -30,7 +30,7 @@ use super::ACK_TIMEOUT;
 use super::answers::Answers;
 use super::connect::{Connection, NatsConfig};
 use crate::port::{
-    Append, Appended, Deaf, Entry, From as Start, Info, Nats, Outgoing, Reading, Refusal, Server,
+    Append, Appended, Deaf, Entry, Info, Nats, Outgoing, Reading, Refusal, Server, Start,
     Unanswered, Unpublished, Unstored, Wire,
 };
 pub(crate) use throwaway::throwaway;
@@ -284,7 +284,7 @@ impl Nats for JetStream {
 
     async fn read(&self, stream: &str, what: Reading) -> Result<(Self::Entries, u64), String> {
         let deliver_policy = match what.from {
-            Start::Start => DeliverPolicy::All,
+            Start::First => DeliverPolicy::All,
             Start::LastOfEach => DeliverPolicy::LastPerSubject,
             Start::Sequence(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence },
             Start::Time(start_time) => DeliverPolicy::ByStartTime { start_time },

@@ -27,7 +27,7 @@ use super::writes::Writes;
 use crate::clock::Clock;
 use crate::history_index::{HistoryIndex, Limits};
 use crate::names;
-use crate::port::{Entry, From, Info, Nats, Reading, Unanswered};
+use crate::port::{Entry, Info, Nats, Reading, Start, Unanswered};
 use awaited::Awaited;
 pub use awaited::{MAX_WAITING, Waiter};
 use headers::event;
@@ -121,7 +121,7 @@ impl<N: Nats> History<N> {
         self.note_window(&info.config);
         let before_first = info.state.first_sequence.saturating_sub(1);
         self.write(|index| index.restart(limits(&info.config), before_first));
-        let what = Reading { from: From::Start, filter: String::new(), headers_only: true };
+        let what = Reading { from: Start::First, filter: String::new(), headers_only: true };
         let mut entries = match self.nats.read(names::EXECUTIONS_STREAM, what).await {
             Ok((entries, _)) => entries,
             Err(error) => return error,

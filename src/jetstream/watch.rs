@@ -21,7 +21,7 @@ use super::account::Account;
 use crate::clock::Clock;
 use crate::index::{Index, Shown};
 use crate::names;
-use crate::port::{Entry, From, Info, Nats, Reading, Unanswered};
+use crate::port::{Entry, Info, Nats, Reading, Start, Unanswered};
 
 /// How often the watch is compared with the stream.
 const RECONCILE: Duration = Duration::from_secs(5);
@@ -181,7 +181,7 @@ impl<N: Nats> Follower<N> {
         let asked = Instant::now();
         if begins_anew {
             self.connects = self.nats.connects();
-            *watch = self.read(From::Sequence(self.seen + 1)).await?;
+            *watch = self.read(Start::Sequence(self.seen + 1)).await?;
         }
         let info = self.info().await.map_err(|error| error.to_string())?;
         Ok((info, asked))
@@ -218,7 +218,7 @@ impl<N: Nats> Follower<N> {
         self.created = Some(info.created);
         self.seen = 0;
         self.index.begin_replay();
-        let mut watch = self.read(From::LastOfEach).await?;
+        let mut watch = self.read(Start::LastOfEach).await?;
         let (mut shown, mut account) = (Shown::default(), Account::default());
         let mut remaining = info.state.messages;
         while remaining > 0 {
@@ -269,7 +269,7 @@ impl<N: Nats> Follower<N> {
         self.nats.info(names::SCHEDULES_STREAM).await
     }
 
-    async fn read(&self, from: From) -> Result<N::Entries, String> {
+    async fn read(&self, from: Start) -> Result<N::Entries, String> {
         let what = Reading { from, filter: names::key_subject(">"), headers_only: false };
         Ok(self.nats.read(names::SCHEDULES_STREAM, what).await?.0)
     }

@@ -10,7 +10,7 @@ use nats_scheduler::jetstream::adapter::JetStream;
 use nats_scheduler::jetstream::answers::Answers;
 use nats_scheduler::jetstream::connect::{NatsConfig, connect, parse_servers};
 use nats_scheduler::port::{
-    Append, Appended, Entry, From, Nats, Outgoing, Reading, Unanswered, Unstored, Wire,
+    Append, Appended, Entry, Nats, Outgoing, Reading, Start, Unanswered, Unstored, Wire,
 };
 use serde_json::Value;
 use tokio::time::timeout;
@@ -155,7 +155,7 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
 }
 
 fn all(filter: &str) -> Reading {
-    Reading { from: From::Start, filter: filter.to_owned(), headers_only: false }
+    Reading { from: Start::First, filter: filter.to_owned(), headers_only: false }
 }
 
 fn text(entry: &Entry) -> &str {
@@ -342,11 +342,11 @@ async fn a_stream_is_read_from_where_one_wants(ground: impl Ground) {
     stored(nats, message("l.y", "4")).await;
     let later = nats.message("L", 4).await.unwrap().unwrap().stored_at;
     for (from, filter, expected) in [
-        (From::Start, "l.x", &[1, 3][..]),
-        (From::LastOfEach, "l.>", &[3, 4]),
-        (From::Sequence(3), "", &[3, 4]),
-        (From::Sequence(3), "l.x", &[3]),
-        (From::Time(later), "", &[4]),
+        (Start::First, "l.x", &[1, 3][..]),
+        (Start::LastOfEach, "l.>", &[3, 4]),
+        (Start::Sequence(3), "", &[3, 4]),
+        (Start::Sequence(3), "l.x", &[3]),
+        (Start::Time(later), "", &[4]),
     ] {
         let what = Reading { from, filter: filter.to_owned(), headers_only: true };
         let (entries, pending) = nats.read("L", what).await.unwrap();
@@ -357,7 +357,7 @@ async fn a_stream_is_read_from_where_one_wants(ground: impl Ground) {
         assert_eq!(sequences, expected, "{from:?} {filter}");
         assert!(shown.iter().all(|entry| entry.body.is_empty()), "only headers were asked for");
     }
-    let what = Reading { from: From::Sequence(9), filter: String::new(), headers_only: false };
+    let what = Reading { from: Start::Sequence(9), filter: String::new(), headers_only: false };
     let (mut entries, pending) = nats.read("L", what).await.unwrap();
     assert_eq!(pending, 0);
     stored(nats, message("l.x", "5")).await;

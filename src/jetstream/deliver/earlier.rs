@@ -12,7 +12,7 @@ use crate::jetstream::publish::Earlier;
 use crate::jetstream::route::Route;
 use crate::jetstream::trace::Traced;
 use crate::names;
-use crate::port::{From, Nats, Reading};
+use crate::port::{Nats, Reading, Start};
 
 /// How long to search a stream for a message.
 const SEARCH: Duration = Duration::from_secs(30);
@@ -75,7 +75,7 @@ impl<N: Nats> ToTarget<'_, N> {
     ) -> Option<bool> {
         // Clocks differ; half a minute more to read costs little.
         let start = since - chrono::Duration::seconds(30);
-        let (from, filter) = (From::Time(start), subject.unwrap_or_default());
+        let (from, filter) = (Start::Time(start), subject.unwrap_or_default());
         let what = Reading { from, filter, headers_only: true };
         let (mut entries, pending) = self.delivery.nats.read(stream, what).await.ok()?;
         if pending == 0 {

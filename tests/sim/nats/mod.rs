@@ -17,7 +17,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::channel::mpsc::UnboundedSender;
 use nats_scheduler::names::covers;
-use nats_scheduler::port::{Append, Appended, Entry, From, Info, Outgoing, Reading};
+use nats_scheduler::port::{Append, Appended, Entry, Info, Outgoing, Reading, Start};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
@@ -131,7 +131,7 @@ impl Server {
 
     /// All that a stream holds.
     pub fn messages(&self, stream: &str) -> Vec<Entry> {
-        let all = Reading { from: From::Start, filter: String::new(), headers_only: false };
+        let all = Reading { from: Start::First, filter: String::new(), headers_only: false };
         self.state().streams[stream].shown(&all)
     }
 
@@ -274,7 +274,7 @@ impl State {
             let last = *reader.shown.last.lock().unwrap();
             let from = match last {
                 0 => reader.what.from,
-                last => From::Sequence(last + 1),
+                last => Start::Sequence(last + 1),
             };
             for entry in stream.shown(&Reading { from, ..reader.what.clone() }) {
                 let entry = cut(&reader.what, entry);

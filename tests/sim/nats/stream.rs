@@ -9,7 +9,7 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use nats_scheduler::names::covers;
-use nats_scheduler::port::{Entry, From, Info, Reading};
+use nats_scheduler::port::{Entry, Info, Reading, Start};
 use serde_json::json;
 
 /// A stream and what it holds.
@@ -255,10 +255,10 @@ impl Stream {
             .iter()
             .filter(|(_, one)| is_read(what, &one.subject))
             .filter(|(sequence, one)| match what.from {
-                From::Start => true,
-                From::LastOfEach => is_last(**sequence, one),
-                From::Sequence(from) => **sequence >= from,
-                From::Time(from) => one.at >= from,
+                Start::First => true,
+                Start::LastOfEach => is_last(**sequence, one),
+                Start::Sequence(from) => **sequence >= from,
+                Start::Time(from) => one.at >= from,
             })
             .map(|(sequence, one)| entry(*sequence, one))
             .collect();
@@ -278,9 +278,9 @@ fn is_read(what: &Reading, subject: &str) -> bool {
 /// Whether a reader is shown what came later.
 pub fn is_shown(what: &Reading, entry: &Entry) -> bool {
     let has_begun = match what.from {
-        From::Sequence(from) => entry.sequence >= from,
-        From::Time(from) => entry.stored_at >= from,
-        From::Start | From::LastOfEach => true,
+        Start::Sequence(from) => entry.sequence >= from,
+        Start::Time(from) => entry.stored_at >= from,
+        Start::First | Start::LastOfEach => true,
     };
     has_begun && is_read(what, &entry.subject)
 }
