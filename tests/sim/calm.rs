@@ -13,15 +13,7 @@ use crate::nats::Server;
 
 /// Creates schedules, lets three instances fire them for a while, and says what was stored of commands.
 async fn run(seed: u64, minutes: u64) -> Vec<(String, String, DateTime<Utc>)> {
-    let server = Server::start(seed);
-    for config in [
-        include_str!("../../streams/KV_scheduler_schedules.json"),
-        include_str!("../../streams/SCHEDULER_EXECUTIONS.json"),
-        include_str!("../../streams/SCHEDULER_AUDIT.json"),
-        include_str!("../../streams/COMMANDS.json"),
-    ] {
-        server.create_stream(serde_json::from_str(config).unwrap());
-    }
+    let server = Server::with_streams(seed);
     let mut instances = Vec::new();
     for n in 0..3 {
         instances.push(Instance::start(&server, seed * 1000 + n).await);

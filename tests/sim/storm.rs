@@ -53,15 +53,7 @@ struct Storm {
 
 impl Storm {
     async fn begin(seed: u64) -> Self {
-        let server = Server::start(seed);
-        for config in [
-            include_str!("../../streams/KV_scheduler_schedules.json"),
-            include_str!("../../streams/SCHEDULER_EXECUTIONS.json"),
-            include_str!("../../streams/SCHEDULER_AUDIT.json"),
-            include_str!("../../streams/COMMANDS.json"),
-        ] {
-            server.create_stream(serde_json::from_str(config).unwrap());
-        }
+        let server = Server::with_streams(seed);
         let (chance, instances, made) = (StdRng::seed_from_u64(seed), Vec::new(), Vec::new());
         let (started, deaths, breaks, trace) = (0, 0, 0, String::new());
         let mut storm =

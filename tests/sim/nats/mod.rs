@@ -112,6 +112,20 @@ impl Server {
         server
     }
 
+    /// The same with the streams of the service, and one for commands.
+    pub fn with_streams(seed: u64) -> Self {
+        let server = Self::start(seed);
+        for config in [
+            include_str!("../../../streams/KV_scheduler_schedules.json"),
+            include_str!("../../../streams/SCHEDULER_EXECUTIONS.json"),
+            include_str!("../../../streams/SCHEDULER_AUDIT.json"),
+            include_str!("../../../streams/COMMANDS.json"),
+        ] {
+            server.create_stream(serde_json::from_str(config).unwrap());
+        }
+        server
+    }
+
     /// Creates a stream.
     pub fn create_stream(&self, config: Config) {
         let mut state = self.state();
