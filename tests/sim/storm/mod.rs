@@ -1,18 +1,23 @@
 //! Faults by chance, and what must hold all the same.
 //!
 //! A seed says everything: how long messages take, which schedules there are, what goes wrong and when. Once faults
-//! end, all must be settled soon; then the streams and the records alone say what happened.
+//! end, all must be settled soon; then the streams and the records alone say what happened (`check.rs`).
 
-use std::collections::{BTreeMap, BTreeSet};
+mod changes;
+mod check;
+
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use changes::Told;
+use chrono::TimeDelta;
 use futures::StreamExt as _;
-use nats_scheduler::execution::{Execution, ExecutionStatus};
+use nats_scheduler::api::schedules::ResumeSchedule;
 use nats_scheduler::names;
 use nats_scheduler::port::{Outgoing, Wire as _};
-use nats_scheduler::schedule::{CreateSchedule, Schedule};
+use nats_scheduler::schedule::CreateSchedule;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
@@ -48,6 +53,7 @@ struct Storm {
     made: Vec<Made>,
     deaths: usize,
     breaks: usize,
+    told: Arc<Mutex<Told>>,
     trace: String,
 }
 
@@ -55,9 +61,10 @@ impl Storm {
     async fn begin(seed: u64) -> Self {
         let server = Server::with_streams(seed);
         let (chance, instances, made) = (StdRng::seed_from_u64(seed), Vec::new(), Vec::new());
-        let (started, deaths, breaks, trace) = (0, 0, 0, String::new());
+        let (started, deaths, breaks, told) = (0, 0, 0, Arc::default());
+        let trace = String::new();
         let mut storm =
-            Self { seed, chance, server, instances, started, made, deaths, breaks, trace };
+            Self { seed, chance, server, instances, started, made, deaths, breaks, told, trace };
         for _ in 0..INSTANCES {
             storm.start().await;
         }
@@ -152,15 +159,32 @@ impl Storm {
         }
     }
 
+    /// What is still paused goes on.
+    async fn resume_all(&mut self) {
+        let (instance, _) = &self.instances[0];
+        for made in &self.made {
+            let now = self.server.now();
+            self.told.lock().unwrap().resumes.push((made.id, now));
+            let resume = ResumeSchedule { schedule_id: Some(made.id), expected_revision: None };
+            // It need not be paused.
+            let _ = instance.api.resume_schedule(resume, &instance.caller()).await;
+        }
+    }
+
     async fn run(mut self) -> Result<(), String> {
         let heard = worker(&self.server);
         let end = tokio::time::Instant::now() + STORM;
         while tokio::time::Instant::now() < end {
             let pause = Duration::from_millis(self.chance.random_range(200..6000));
             tokio::time::sleep(pause).await;
-            self.strike().await;
+            match self.chance.random_range(0..5) {
+                0 | 1 => self.change(),
+                _ => self.strike().await,
+            }
         }
-        tokio::time::sleep(CALM).await;
+        tokio::time::sleep(CALM / 2).await;
+        self.resume_all().await;
+        tokio::time::sleep(CALM / 2).await;
         for (instance, _) in std::mem::take(&mut self.instances) {
             instance.stop().await;
         }
@@ -168,97 +192,12 @@ impl Storm {
         let found = self.check(&heard);
         found.map_err(|found| format!("seed {}: {found}\n{}", self.seed, self.trace))
     }
-
-    /// What must hold, by what is stored and by what workers have heard.
-    fn check(&self, heard: &BTreeMap<String, usize>) -> Result<(), String> {
-        let mut stored: BTreeMap<String, DateTime<Utc>> = BTreeMap::new();
-        for entry in self.server.messages("COMMANDS") {
-            let header = |name: &str| entry.headers.get(name).unwrap().as_str().to_owned();
-            let due: DateTime<Utc> = header(names::SCHEDULED_FOR).parse().unwrap();
-            if entry.stored_at < due {
-                return Err(format!("{} was stored before {due}", entry.subject));
-            }
-            let id = header(names::EXECUTION_ID);
-            if stored.insert(id.clone(), due).is_some() {
-                return Err(format!("execution {id} is twice in the stream"));
-            }
-        }
-        let mut ends: BTreeMap<Uuid, Vec<Execution>> = BTreeMap::new();
-        let mut ended = BTreeSet::new();
-        for entry in self.server.messages("SCHEDULER_EXECUTIONS") {
-            let event: Execution = serde_json::from_slice(&entry.body).unwrap();
-            if !event.status.is_final() {
-                continue;
-            }
-            if !ended.insert(event.id) {
-                return Err(format!("execution {} has two outcomes", event.id));
-            }
-            ends.entry(event.schedule_id).or_default().push(event);
-        }
-        for made in &self.made {
-            let ends = ends.remove(&made.id).unwrap_or_default();
-            self.check_schedule(made, &ends, &stored, heard)
-                .map_err(|found| format!("{} ({}): {found}", made.id, made.mode))?;
-        }
-        Ok(())
-    }
-
-    fn check_schedule(
-        &self,
-        made: &Made,
-        ends: &[Execution],
-        stored: &BTreeMap<String, DateTime<Utc>>,
-        heard: &BTreeMap<String, usize>,
-    ) -> Result<(), String> {
-        let mut times: BTreeMap<DateTime<Utc>, usize> = BTreeMap::new();
-        for end in ends {
-            match end.skipped {
-                Some(range) => {
-                    let mut at = end.scheduled_for;
-                    while at <= range.last {
-                        *times.entry(at).or_default() += 1;
-                        at += made.interval;
-                    }
-                }
-                None => *times.entry(end.scheduled_for).or_default() += 1,
-            }
-            let id = end.id.to_string();
-            if end.status == ExecutionStatus::Success
-                && made.mode == "publish"
-                && !stored.contains_key(&id)
-            {
-                return Err(format!("{id} succeeded and is in no stream"));
-            }
-            let times = heard.get(&id).copied().unwrap_or_default();
-            if times > 1 && self.deaths + self.breaks == 0 {
-                return Err(format!("{id} was heard {times} times though nothing broke"));
-            }
-        }
-        if let Some((at, count)) = times.iter().find(|(_, count)| **count != 1) {
-            return Err(format!("{at} has {count} outcomes"));
-        }
-        let listed: Vec<_> = times.keys().copied().collect();
-        if let Some(pair) = listed.windows(2).find(|pair| pair[1] - pair[0] != made.interval) {
-            return Err(format!("nothing is between {} and {}", pair[0], pair[1]));
-        }
-        let last = listed.last().copied().ok_or("nothing ran at all")?;
-        if self.server.now() - last > made.interval + TimeDelta::seconds(2) {
-            return Err(format!("nothing since {last}, and it is {}", self.server.now()));
-        }
-        let key = names::key_subject(&names::schedule_key(made.id));
-        let record = self.server.last(names::SCHEDULES_STREAM, &key).ok_or("no record")?;
-        let record: Schedule = serde_json::from_slice(&record.body).unwrap();
-        if let Some(left) = record.attempts.first() {
-            return Err(format!("an attempt is left: {left:?}"));
-        }
-        Ok(())
-    }
 }
 
 /// Answers all requests, and counts what it hears of each execution.
-fn worker(server: &Server) -> std::sync::Arc<std::sync::Mutex<BTreeMap<String, usize>>> {
-    let heard = std::sync::Arc::new(std::sync::Mutex::new(BTreeMap::new()));
-    let (nats, count) = (server.connect(), std::sync::Arc::clone(&heard));
+fn worker(server: &Server) -> Arc<Mutex<BTreeMap<String, usize>>> {
+    let heard = Arc::new(Mutex::new(BTreeMap::new()));
+    let (nats, count) = (server.connect(), Arc::clone(&heard));
     tokio::spawn(async move {
         let mut commands = nats.subscribe("cmd.worker.>".to_owned()).await.unwrap();
         while let Some(command) = commands.next().await {
