@@ -223,7 +223,7 @@ pub fn run(seed: u64) -> Result<(), String> {
 
 #[test]
 fn whatever_breaks_each_occurrence_has_one_outcome_and_all_is_settled() {
-    let seeds: u64 = std::env::var("SIM_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
+    let seeds: u64 = std::env::var("SIM_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
     let from: u64 = std::env::var("SIM_FROM").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
     for seed in from..from + seeds {
         run(seed).unwrap();
