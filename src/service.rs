@@ -211,6 +211,7 @@ pub async fn serve(
         #[cfg(feature = "otlp")]
         spans: spans.clone(),
     };
+    let others = members.clone();
     let parts = Parts { delivery, store, history, index, members, clock, chance };
     let engine = Engine::new(parts, config.engine, watched);
     let mut engine = tokio::spawn(engine.run(changes, stop.clone()));
@@ -218,6 +219,12 @@ pub async fn serve(
     let mut answering = tokio::spawn(requests.answer(config.nats, requests_name, stop.clone()));
     if let Some(http) = &http {
         http.open(api);
+    }
+    // Before it knows the others it fires nothing.
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        () = others.introduced() => {}
     }
     health.runs();
     info!(%instance, version = env!("CARGO_PKG_VERSION"), "ready");

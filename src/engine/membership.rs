@@ -22,7 +22,7 @@ use async_nats::Message;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -39,6 +39,9 @@ use paths::{Beat, Heard, OLD_GOODBYE, Paths, Way};
 pub const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Silence after which an instance counts as gone, and its claims may be taken over.
 pub const GONE_AFTER: Duration = Duration::from_secs(5);
+/// How long those who are there have to answer the first heartbeat of one who comes: it claims nothing before, since
+/// all would seem to be its own.
+const INTRODUCTION: Duration = Duration::from_millis(250);
 /// How long each instance lets the one before it in a schedule's order go first.
 pub const TAKEOVER_DELAY: Duration = Duration::from_millis(250);
 
@@ -61,6 +64,9 @@ struct View {
     /// Whether that is long enough for the silence of those never heard to count.
     settled: bool,
     hearing: Hearing,
+    /// From when it knows those who were there before it came.
+    introduced_at: Option<Instant>,
+    is_introduced: watch::Sender<bool>,
     /// Whether NATS refuses us our own inbox.
     echoes_by_asking: bool,
     paths: Paths,
@@ -90,10 +96,16 @@ impl Members {
     /// This instance alone, under `me`. Its heartbeats tell of its `load`.
     pub fn new(me: Uuid, load: Arc<Load>, clock: Clock) -> Self {
         let now = Instant::now();
-        let paths = Paths::new(now);
-        let (heard, settled) = (HashMap::new(), false);
-        let hearing = Hearing::default();
-        let view = View { heard, listening: now, settled, hearing, echoes_by_asking: false, paths };
+        let view = View {
+            heard: HashMap::new(),
+            listening: now,
+            settled: false,
+            hearing: Hearing::default(),
+            introduced_at: None,
+            is_introduced: watch::Sender::default(),
+            echoes_by_asking: false,
+            paths: Paths::new(now),
+        };
         Self {
             me,
             started_at: clock.now(),
@@ -128,12 +140,19 @@ impl Members {
             })
     }
 
-    /// Whether this instance hears itself, so that claims may be made.
+    /// Whether this instance hears itself and knows the others, so that claims may be made.
     pub fn hears(&self) -> bool {
         self.read(|view| {
-            let is_young = view.hearing.is_young(Instant::now());
+            let is_young = *view.is_introduced.borrow() && view.hearing.is_young(Instant::now());
             is_young && view.hearing.heard().is_some_and(|heard| !self.clock.stepped_since(heard))
         })
+    }
+
+    /// Waits until this instance knows those who were there before it came.
+    pub async fn introduced(&self) {
+        let mut introduced = self.read(|view| view.is_introduced.subscribe());
+        // It cannot end: the sender is ours.
+        let _ = introduced.wait_for(|introduced| *introduced).await;
     }
 
     /// Since when it has heard itself without a break.
@@ -232,8 +251,16 @@ impl Members {
                         self.speak(nats, &inbox, &mut present).await;
                     }
                 }
-                Some(beat) = present.next() => self.hear(&beat, false),
-                Some(beat) = old.next() => self.hear(&beat, true),
+                Some(beat) = present.next() => {
+                    if self.hear(&beat, false) {
+                        tick.reset_immediately();
+                    }
+                }
+                Some(beat) = old.next() => {
+                    if self.hear(&beat, true) {
+                        tick.reset_immediately();
+                    }
+                }
                 () = tokio::time::sleep_until(next_silent) => {}
             }
             self.forget_silent();
@@ -291,20 +318,28 @@ impl Members {
     fn hear_echo(&self, echo: &Message) -> bool {
         let number = echo.subject.rsplit('.').next().and_then(|number| number.parse().ok());
         let Some(number) = number else { return false };
-        let hears_again = self.write(|view| view.hearing.hear(number, Instant::now()));
+        let hears_again = self.write(|view| {
+            let (now, hears_again) = (Instant::now(), view.hearing.hear(number, Instant::now()));
+            if view.hearing.is_young(now) {
+                view.introduced_at.get_or_insert(now + INTRODUCTION);
+            }
+            hears_again
+        });
         if hears_again {
             self.changed.notify_one();
         }
         hears_again
     }
 
-    /// When the next of the others counts as gone, unless it is heard.
+    /// When the next of the others counts as gone, unless it is heard; or when all are known.
     fn next_silent(&self) -> Instant {
         self.read(|view| {
             let heard = view.heard.values().map(|peer| peer.heard_at.max(view.listening));
             let unsettled = (!view.settled).then_some(view.listening);
-            let first = heard.chain(unsettled).min();
-            first.map_or_else(|| Instant::now() + GONE_AFTER, |heard| heard + GONE_AFTER)
+            let silent = heard.chain(unsettled).map(|heard| heard + GONE_AFTER);
+            let introduced = view.introduced_at.filter(|_| !*view.is_introduced.borrow());
+            let first = silent.chain(introduced).min();
+            first.unwrap_or_else(|| Instant::now() + GONE_AFTER)
         })
     }
 
@@ -316,16 +351,17 @@ impl Members {
         Beat::new(self.started_at, schedules, in_flight, time_error_ms)
     }
 
-    /// Takes in a heartbeat that came by the present subject, or by the old one.
-    pub(super) fn hear(&self, beat: &Message, by_old: bool) {
+    /// Takes in a heartbeat that came by the present subject, or by the old one; true if it is the first of one who
+    /// has come, and waits to hear of us.
+    pub(super) fn hear(&self, beat: &Message, by_old: bool) -> bool {
         let id = beat.subject.rsplit('.').next().and_then(|id| Uuid::try_parse(id).ok());
-        let (Some(id), now) = (id, Instant::now()) else { return };
+        let (Some(id), now) = (id, Instant::now()) else { return false };
         if id == self.me {
             if self.write(|view| view.paths.hear_ourselves(by_old, now)) {
                 self.load.old_heartbeats.store(false, Ordering::Relaxed);
                 info!(subject = names::INSTANCE_WILDCARD, "heartbeats are permitted now");
             }
-            return;
+            return false;
         }
         let heard = Heard::read(&beat.payload, by_old);
         let changed = self.write(|view| {
@@ -344,6 +380,7 @@ impl Members {
             info!(instance = %id, leaving = heard.leaving, "another instance");
             self.changed.notify_one();
         }
+        changed && !heard.leaving
     }
 
     fn refused(&self, refusal: &Refusal, inbox: &str) {
@@ -368,7 +405,7 @@ impl Members {
     }
 
     fn forget_silent(&self) {
-        let (gone, settled) = self.write(|view| {
+        let (gone, settled, introduced) = self.write(|view| {
             let (before, now) = (view.heard.len(), Instant::now());
             view.note_deafness(now);
             let long_enough = now.duration_since(view.listening) >= GONE_AFTER;
@@ -376,7 +413,9 @@ impl Members {
                 view.heard.retain(|_, peer| now.duration_since(peer.heard_at) < GONE_AFTER);
             }
             let settled = long_enough && !std::mem::replace(&mut view.settled, long_enough);
-            (before - view.heard.len(), settled)
+            let introduced = view.introduced_at.is_some_and(|at| at <= now)
+                && !view.is_introduced.send_replace(true);
+            (before - view.heard.len(), settled, introduced)
         });
         if gone > 0 {
             warn!(gone, "instances silent; taking over what they left");
@@ -390,7 +429,7 @@ impl Members {
         });
         self.load.others_act_on.store(usize::from(acts_on.unwrap_or(0)), Ordering::Relaxed);
         self.load.time_error_ms.store(i64::from(time_error_ms.unwrap_or(0)), Ordering::Relaxed);
-        if gone > 0 || settled {
+        if gone > 0 || settled || introduced {
             self.changed.notify_one();
         }
     }

@@ -93,6 +93,7 @@ impl Instance {
             #[cfg(feature = "otlp")]
             spans: None,
         };
+        members.introduced().await;
         let parts = Parts { delivery, store, history, index, members, clock, chance };
         let stop = CancellationToken::new();
         let engine = Engine::new(parts, config(), watched);

@@ -7,5 +7,6 @@ mod conformance;
 #[path = "../it/harness.rs"]
 mod harness;
 mod instance;
+mod joins;
 mod nats;
 mod storm;
