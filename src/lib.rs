@@ -38,6 +38,7 @@ pub mod dev;
 pub mod engine;
 pub mod execution;
 mod failpoint;
+pub mod guards;
 pub mod health;
 pub mod history_index;
 pub mod index;

@@ -17,12 +17,15 @@ use futures::Stream;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
+use crate::guards::Guards;
 use crate::jetstream::answers::Answers;
 use crate::jetstream::headers::Headers;
 use crate::names;
 
 /// A connection over which messages go and come.
 pub trait Wire: Clone + Send + Sync + 'static {
+    /// Which guards of the protocol hold over it: all.
+    type Guards: Guards;
     /// What a subscription hears. It ends with the connection.
     type Messages: Stream<Item = Message> + Send + Unpin;
 

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::error::{ApiError, Code};
 use super::{Api, CHANGE_TRIES, WRITE_PATIENCE};
 use crate::failpoint::{held, reached};
+use crate::guards::{Guard, Guards as _};
 use crate::index::Entry;
 use crate::jetstream::WriteError;
 use crate::port::Nats;
@@ -154,7 +155,11 @@ impl<N: Nats> Api<N> {
             let now = self.clock.now();
             let fate = read.as_ref().map(|read| {
                 let since = *since.get_or_insert(read.schedule.revision);
-                read.schedule.fate_of(event_id, since)
+                match N::Guards::hold(Guard::Recent) || read.schedule.last_change == Some(event_id)
+                {
+                    true => read.schedule.fate_of(event_id, since),
+                    false => Fate::NotMade,
+                }
             });
             let mut deciding = None;
             let done = match (read, fate) {

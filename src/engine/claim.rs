@@ -12,13 +12,14 @@ use uuid::Uuid;
 use super::Shared;
 use super::core::{Claiming, Done, Sight as _};
 use crate::failpoint::failpoint;
+use crate::guards::Guard;
 use crate::index::Entry;
 use crate::jetstream::WriteError;
 use crate::jetstream::schedules::Written;
 use crate::load::Stage;
 use crate::metrics::{Lock, LockFailure};
 use crate::names;
-use crate::plan::{Plan, plan, settle};
+use crate::plan::{Plan, count, plan, settle};
 use crate::port::Nats;
 use crate::schedule::{Attempt, Schedule, SkippedRange};
 
@@ -112,7 +113,7 @@ pub(crate) async fn claim(
         let writing = shared.load.enter(Stage::Claiming);
         let result = write(shared, &schedule, &entry).await;
         drop(writing);
-        count(shared, &result, fire.len(), recover.len());
+        count_claims(shared, &result, fire.len(), recover.len());
         match result {
             Ok(written) => {
                 shared.end(done.executions());
@@ -170,7 +171,7 @@ pub(super) async fn rewrite(
 }
 
 /// Counts the claims that a write was for.
-fn count(
+fn count_claims(
     shared: &Shared<impl Nats>,
     result: &Result<Written, WriteError>,
     fire: usize,
@@ -200,7 +201,11 @@ fn decide(
     let mut settled = schedule.is_over();
     let followed = !done.ended.is_empty() && shared.index.is_followed(schedule.id);
     for execution in &done.ended {
-        settled |= settle(schedule.to_mut(), execution, followed);
+        let has_attempt = settle(schedule.to_mut(), execution, followed);
+        if !has_attempt && !shared.holds(Guard::Settle) {
+            count(schedule.to_mut(), execution);
+        }
+        settled |= has_attempt;
     }
     if schedule.events.iter().any(|event| done.announced.contains(&event.event_id)) {
         schedule.to_mut().events.retain(|event| !done.announced.contains(&event.event_id));

@@ -8,6 +8,7 @@ use super::urgency::Urgent;
 use super::{Shared, dead_letter, record};
 use crate::execution::{Claim, ErrorType, Execution, Outcome, payload};
 use crate::failpoint::{failpoint, panic_at};
+use crate::guards::Guard;
 use crate::jetstream::deliver::{Command, Delivered};
 use crate::jetstream::publish::TrustLost;
 use crate::load::Stage;
@@ -51,7 +52,10 @@ pub(crate) async fn attempt(
     urgent: Option<Urgent>,
 ) -> Option<Box<Execution>> {
     let schedule = &accepted.schedule;
-    if recovered && let Some(outcome) = Box::pin(record::known_outcome(shared, attempt)).await {
+    if recovered
+        && shared.holds(Guard::KnownOutcome)
+        && let Some(outcome) = Box::pin(record::known_outcome(shared, attempt)).await
+    {
         info!(execution_id = %attempt.execution_id, "outcome found in the history");
         Box::pin(dead_letter::deliver(shared, schedule, attempt, &outcome, true)).await;
         return Some(Box::new(outcome));
@@ -147,7 +151,7 @@ async fn deliver(
     earlier: bool,
 ) -> Result<Delivered, TrustLost> {
     let how = accepted.schedule.sends(attempt).delivery;
-    let trusted = || shared.trusts(accepted, attempt);
+    let trusted = || !shared.holds(Guard::TrustAgain) || shared.trusts(accepted, attempt);
     let delivery = shared.delivery.deliver(how, execution, command, earlier, trusted);
     Ok(match how.mode {
         DeliveryMode::Publish | DeliveryMode::Core => delivery.await?,

@@ -29,6 +29,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::clock::Clock;
+use crate::guards::{Guard, Guards as _};
 use crate::load::Load;
 use crate::names;
 use crate::port::{Nats, Outgoing, Permission, Refusal, Wire};
@@ -138,6 +139,11 @@ impl Members {
             && self.read(|view| {
                 view.listening.elapsed() >= GONE_AFTER && !view.heard.contains_key(&instance)
             })
+    }
+
+    /// Whether an instance is heard, or was lately.
+    pub fn is_heard(&self, instance: Uuid) -> bool {
+        instance == self.me || self.read(|view| view.heard.contains_key(&instance))
     }
 
     /// Whether this instance hears itself and knows the others, so that claims may be made.
@@ -276,7 +282,7 @@ impl Members {
                 view.paths.disconnect(now);
             }
             view.note_deafness(now);
-            let hears = view.hearing.may_beat(now);
+            let hears = view.hearing.may_beat(now) || !W::Guards::hold(Guard::Hearing);
             ((is_connected && hears).then(|| view.paths.next(now)), view.paths.deaf_for(now))
         });
         self.load.deaf.store(deaf_for >= GONE_AFTER, Ordering::Relaxed);

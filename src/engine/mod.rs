@@ -80,6 +80,7 @@ use uuid::Uuid;
 
 use crate::chance::Chance;
 use crate::clock::Clock;
+use crate::guards::{Guard, Guards as _};
 use crate::index::{Entry, Index};
 use crate::jetstream::adapter::JetStream;
 use crate::jetstream::deliver::Delivery;
@@ -221,7 +222,16 @@ impl<N: Nats> Shared<N> {
     /// lease is not over, so nobody else has taken it.
     pub(crate) fn trusts(&self, accepted: &Accepted, attempt: &Attempt) -> bool {
         let Phase::Claimed { until, .. } = *attempt.phase else { return true };
+        if !self.holds(Guard::Trust) {
+            return true;
+        }
         self.clock.now() + MARGIN < until && self.members.trusts(accepted.written.sent)
+    }
+
+    /// Whether a guard holds.
+    #[allow(clippy::unused_self, reason = "said by the type, which callers need not name")]
+    pub(crate) fn holds(&self, guard: Guard) -> bool {
+        N::Guards::hold(guard)
     }
 
     /// Whether there is a connection, and how often it was made.
@@ -252,7 +262,10 @@ impl<N: Nats> View for Shared<N> {
     }
 
     fn is_gone(&self, instance: Uuid) -> bool {
-        self.members.is_gone(instance)
+        match self.holds(Guard::Listening) {
+            true => self.members.is_gone(instance),
+            false => !self.members.is_heard(instance),
+        }
     }
 
     fn lead(&self) -> chrono::Duration {
@@ -284,6 +297,9 @@ impl<N: Nats> Sight for Shared<N> {
     }
 
     fn delay(&self, schedule: Uuid, needs: u16) -> chrono::Duration {
+        if !self.holds(Guard::Order) {
+            return chrono::Duration::zero();
+        }
         self.members.delay(schedule, needs)
     }
 
@@ -293,6 +309,10 @@ impl<N: Nats> Sight for Shared<N> {
 
     fn instances(&self) -> usize {
         self.members.count()
+    }
+
+    fn shares_what_piled_up(&self) -> bool {
+        self.holds(Guard::Visible)
     }
 }
 

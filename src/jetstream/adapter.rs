@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use super::ACK_TIMEOUT;
 use super::answers::Answers;
 use super::connect::{Connection, NatsConfig};
+use crate::guards;
 use crate::port::{
     Append, Appended, Deaf, Entry, Info, Nats, Outgoing, Reading, Refusal, Server, Start,
     Unanswered, Unpublished, Unstored, Wire,
@@ -119,6 +120,7 @@ struct LastSequence {
 }
 
 impl Wire for Client {
+    type Guards = guards::All;
     type Messages = Subscriber;
 
     fn new_inbox(&self) -> String {
@@ -153,6 +155,7 @@ impl Wire for Client {
 }
 
 impl Wire for JetStream {
+    type Guards = guards::All;
     type Messages = Subscriber;
 
     fn new_inbox(&self) -> String {

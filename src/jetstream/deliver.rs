@@ -40,6 +40,7 @@ use super::publish::{Earlier, Fate, Known, Policy, Publishing, Sent, TrustLost, 
 use super::route::{Route, Routes};
 use crate::clock::Clock;
 use crate::execution::{ErrorType, Execution, Outcome};
+use crate::guards::{Guard, Guards as _};
 use crate::names;
 use crate::port::{Deaf, Nats};
 use crate::schedule::{DeliveryMode, Payload, Schedule};
@@ -149,11 +150,19 @@ impl<N: Nats> Publishing for ToTarget<'_, N> {
     }
 
     async fn search(&self, since: DateTime<Utc>) -> Earlier {
+        if !N::Guards::hold(Guard::Search) {
+            return Earlier::Remembered;
+        }
         self.earlier_copy(since).await
     }
 
     async fn send(&self, may: &(impl Fn() -> bool + Sync)) -> Sent {
-        self.send_once(may).await
+        match self.send_once(may).await {
+            Sent::NoStream { heard: true } if !N::Guards::hold(Guard::NoStream) => {
+                Sent::Unknown("no stream".to_owned())
+            }
+            sent => sent,
+        }
     }
 
     fn reduce(&mut self, _: &str) -> bool {
@@ -277,6 +286,9 @@ impl<N: Nats> Delivery<N> {
 impl<N: Nats> Parts<N> {
     /// The name of the gate that a target's commands go through: that of its stream, where it is known.
     fn gate_name(&self, target: &str) -> String {
+        if !N::Guards::hold(Guard::Bounds) {
+            return String::new();
+        }
         self.routes.stream_of(target).unwrap_or_else(|| target.to_owned())
     }
 }

@@ -27,6 +27,7 @@ use super::WriteError;
 use super::adapter::JetStream;
 use super::frontier::Frontier;
 use super::writes::{self, Writes};
+use crate::guards::{Guard, Guards as _};
 use crate::names;
 use crate::port::{Append, Nats, Unanswered, Unstored};
 use crate::schedule::{Room, Schedule, TooLarge};
@@ -132,8 +133,11 @@ impl<N: Nats> Store<N> {
     }
 
     async fn put(&self, at: Place<'_>, value: Bytes) -> Result<u64, WriteError> {
-        let message = Append::new(names::key_subject(at.key), value);
-        self.send(message.expecting(at.revision).lasting(at.ttl)).await
+        let mut message = Append::new(names::key_subject(at.key), value);
+        if N::Guards::hold(Guard::Condition) {
+            message = message.expecting(at.revision);
+        }
+        self.send(message.lasting(at.ttl)).await
     }
 
     /// Writes a key on condition that another key still has a given revision.

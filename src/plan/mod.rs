@@ -32,6 +32,7 @@ use crate::schedule::{
 };
 use crate::stored::Unknown;
 use crate::trigger::Trigger;
+pub(crate) use settle::count;
 pub use settle::{retry_at, settle};
 
 /// How far ahead of its time an occurrence may be claimed, so that only its command is left to send when the

@@ -49,32 +49,12 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution, followed: bool) -> boo
         schedule.let_go(ended.time);
     }
     let was_made = matches!(ended.status, ExecutionStatus::Success | ExecutionStatus::Failed);
-    if was_made {
-        schedule.run_count += 1;
-        schedule.last_run_at = schedule.last_run_at.max(ended.started_at);
-    }
+    count(schedule, ended);
     let stopped = attempt.cancel.clone().or_else(|| {
         let reason = Some("the schedule was deleted".to_owned());
         let cancel = Cancel::new(SCHEDULER.to_owned(), reason);
         (schedule.status == Status::Deleted).then(|| Box::new(cancel))
     });
-    match ended.status {
-        ExecutionStatus::Success => {
-            schedule.success_count += 1;
-            schedule.consecutive_failures = 0;
-        }
-        ExecutionStatus::Failed => {
-            schedule.failure_count += 1;
-            if ended.retry_at.is_none() {
-                schedule.consecutive_failures = schedule.consecutive_failures.saturating_add(1);
-                pause_on_failure(schedule, ended);
-            }
-        }
-        ExecutionStatus::Skipped
-        | ExecutionStatus::Corrected
-        | ExecutionStatus::Cancelled
-        | ExecutionStatus::Running => {}
-    }
     if let Some(due_at) = ended.retry_at {
         let mut retry = attempt.retry(schedule.id, due_at);
         // It was promised, so it is recorded too.
@@ -109,6 +89,31 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution, followed: bool) -> boo
         let _ = schedule.on(ScheduleEvent::Finish(how));
     }
     true
+}
+
+/// Counts an outcome.
+pub(crate) fn count(schedule: &mut Schedule, ended: &Execution) {
+    if matches!(ended.status, ExecutionStatus::Success | ExecutionStatus::Failed) {
+        schedule.run_count += 1;
+        schedule.last_run_at = schedule.last_run_at.max(ended.started_at);
+    }
+    match ended.status {
+        ExecutionStatus::Success => {
+            schedule.success_count += 1;
+            schedule.consecutive_failures = 0;
+        }
+        ExecutionStatus::Failed => {
+            schedule.failure_count += 1;
+            if ended.retry_at.is_none() {
+                schedule.consecutive_failures = schedule.consecutive_failures.saturating_add(1);
+                pause_on_failure(schedule, ended);
+            }
+        }
+        ExecutionStatus::Skipped
+        | ExecutionStatus::Corrected
+        | ExecutionStatus::Cancelled
+        | ExecutionStatus::Running => {}
+    }
 }
 
 /// A command is with a worker now, who will report; unless it was to be stopped meanwhile.

@@ -4,9 +4,11 @@
 
 mod calm;
 mod conformance;
+mod guards;
 #[path = "../it/harness.rs"]
 mod harness;
 mod instance;
 mod joins;
+mod mutations;
 mod nats;
 mod storm;

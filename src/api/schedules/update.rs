@@ -7,6 +7,7 @@ use super::super::change::{Decision, Rewritten, Wish};
 use super::super::error::{ApiError, Code};
 use super::super::reply::{Reply, ScheduleView};
 use super::super::{Api, Caller, Checked};
+use crate::guards::{Guard, Guards as _};
 use crate::port::Nats;
 use crate::schedule::{
     ChangeKind, FieldFault, Pins, Schedule, SkipCause, Status, TooLarge, UpdateSchedule,
@@ -75,7 +76,10 @@ impl<N: Nats> Api<N> {
         }
         schedule.trace = caller.trace.or(schedule.trace);
         self.store.room().admits(Some(&old), &schedule)?;
-        let pins = schedule.pin(&old);
+        let pins = match N::Guards::hold(Guard::Pin) {
+            true => schedule.pin(&old),
+            false => Pins::None,
+        };
         if pins != Pins::None {
             self.store.room().admits_pins(&schedule, pins).map_err(still_to_be_sent)?;
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::super::Api;
+use crate::guards::{Guard, Guards as _};
 use crate::plan::LEAD;
 use crate::port::Nats;
 use crate::schedule::Schedule;
@@ -26,6 +27,9 @@ impl<N: Nats> Api<N> {
 
     /// The same of what is claimed until some time.
     pub(super) async fn let_pass(&self, claimed_until: Option<DateTime<Utc>>) -> u64 {
+        if !N::Guards::hold(Guard::Wait) {
+            return 0;
+        }
         let wait = wait(claimed_until, self.health.load.time_error(), self.clock.now());
         tokio::time::sleep(wait).await;
         u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)

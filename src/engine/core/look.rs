@@ -112,8 +112,8 @@ impl<A> Core<A> {
             self.slots.get_mut(&id).and_then(|slot| slot.state.as_mut()?.visible.take());
             return Some(Turn { due, at: due.later(delay) });
         }
-        if delay.is_zero() {
-            return Some(Turn { due, at: due });
+        if delay.is_zero() || !sight.shares_what_piled_up() {
+            return Some(Turn { due, at: due.later(delay) });
         }
         let (work, sees_since) = ((due, entry.revision), self.sees_since);
         let visible = &mut self.state(id).visible;

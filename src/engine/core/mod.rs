@@ -79,6 +79,10 @@ pub(crate) trait Sight: View {
     fn lease(&self, spec: &Spec) -> Duration;
     /// How many instances run.
     fn instances(&self) -> usize;
+    /// Whether what piled up is taken in order, too.
+    fn shares_what_piled_up(&self) -> bool {
+        true
+    }
 }
 
 /// What has happened.

@@ -19,6 +19,7 @@ use tracing::{error, warn};
 use super::History;
 use super::headers::event_headers;
 use crate::execution::{Execution, ExecutionStatus};
+use crate::guards::{Guard, Guards as _};
 use crate::jetstream::event::{Event, policy};
 use crate::jetstream::headers::Headers;
 use crate::jetstream::publish::{Earlier, Fate, Publishing, Sent, until_known};
@@ -61,7 +62,10 @@ impl<N: Nats> History<N> {
     /// form. Cancelling leaves it written or not.
     pub async fn record(&self, execution: &Execution) -> Recorded {
         let subject = names::execution_subject(execution.status.event(), execution.schedule_id);
-        let (headers, body) = encode(execution);
+        let (mut headers, body) = encode(execution);
+        if !N::Guards::hold(Guard::OutcomeId) {
+            headers.line(names::MESSAGE_ID, &self.nats.new_inbox());
+        }
         let mut recording = Recording {
             history: self,
             execution,
@@ -128,6 +132,9 @@ impl<N: Nats> Publishing for Recording<'_, N> {
     async fn search(&self, since: DateTime<Utc>) -> Earlier {
         // A second event that says no outcome changes nothing.
         let age = (self.history.clock.now() - since).to_std().unwrap_or_default();
+        if !N::Guards::hold(Guard::HistorySearch) {
+            return Earlier::Remembered;
+        }
         if !self.execution.status.is_final() || age < self.history.remembered() {
             return Earlier::Remembered;
         }

@@ -20,6 +20,8 @@ use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::guards::AllBut;
+
 use super::{Frame, MAX_PAYLOAD, NotStored, Server};
 
 /// How long an answer is waited for, as the adapter does.
@@ -247,6 +249,7 @@ fn lost() -> Unanswered {
 }
 
 impl Wire for Simulated {
+    type Guards = AllBut;
     type Messages = UnboundedReceiver<Message>;
 
     fn new_inbox(&self) -> String {
