@@ -18,14 +18,14 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use async_nats::Message;
+use async_nats::{Message, StatusCode};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -37,12 +37,21 @@ use hearing::Hearing;
 use paths::{Beat, Heard, OLD_GOODBYE, Paths, Way};
 
 /// Pause between heartbeats.
-pub const HEARTBEAT: Duration = Duration::from_secs(1);
+pub const HEARTBEAT: Duration = Duration::from_millis(250);
+/// Pause between tries to subscribe.
+const RESUBSCRIBE: Duration = Duration::from_secs(1);
+/// Silence after which an instance is asked after: a heartbeat is late.
+const LATE: Duration = Duration::from_millis(350);
+/// Silence after which an instance that still has its connection counts as silent, so that what can be done for it
+/// without harm is done: it stands still, or is cut off.
+const SILENT_AFTER: Duration = Duration::from_millis(700);
 /// Silence after which an instance counts as gone, and its claims may be taken over.
 pub const GONE_AFTER: Duration = Duration::from_secs(5);
 /// How long those who are there have to answer the first heartbeat of one who comes: it claims nothing before, since
 /// all would seem to be its own.
 const INTRODUCTION: Duration = Duration::from_millis(250);
+/// Most bytes of an inbox.
+const MAX_INBOX: usize = 256;
 /// How long each instance lets the one before it in a schedule's order go first.
 pub const TAKEOVER_DELAY: Duration = Duration::from_millis(250);
 
@@ -70,10 +79,25 @@ struct View {
     is_introduced: watch::Sender<bool>,
     /// Whether NATS refuses us our own inbox.
     echoes_by_asking: bool,
+    /// Where others may ask after us.
+    listens_on: String,
+    /// Whether we may ask after others, as far as is known.
+    may_ask_after: bool,
     paths: Paths,
 }
 
 impl View {
+    /// Whether a subject is an inbox like ours: what a heartbeat says is not to have us publish elsewhere.
+    fn is_inbox(&self, subject: &str) -> bool {
+        let is_plain = |token: &str| token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        match (subject.rsplit_once('.'), self.listens_on.rsplit_once('.')) {
+            (Some((prefix, token)), Some((ours, _))) => {
+                prefix == ours && is_plain(token) && subject.len() <= MAX_INBOX
+            }
+            _ => false,
+        }
+    }
+
     /// While we do not hear ourselves, the silence of others does not count.
     fn note_deafness(&mut self, now: Instant) {
         if self.paths.is_deaf(now) || !self.hearing.is_young(now) {
@@ -83,7 +107,6 @@ impl View {
 }
 
 /// Another instance.
-#[derive(Clone, Copy)]
 struct Peer {
     /// When it was heard last.
     heard_at: Instant,
@@ -91,6 +114,14 @@ struct Peer {
     acts_on: u16,
     /// By how much its time may be behind that of NATS, in milliseconds.
     time_error_ms: u32,
+    /// Whether a late heartbeat says something.
+    is_frequent: bool,
+    /// Where it is asked after.
+    listens_on: Option<String>,
+    /// Whether it was, since its last heartbeat.
+    is_asked_after: bool,
+    /// Whether it seems to be gone.
+    is_silent: bool,
 }
 
 impl Members {
@@ -105,6 +136,8 @@ impl Members {
             introduced_at: None,
             is_introduced: watch::Sender::default(),
             echoes_by_asking: false,
+            listens_on: String::new(),
+            may_ask_after: true,
             paths: Paths::new(now),
         };
         Self {
@@ -144,6 +177,12 @@ impl Members {
     /// Whether an instance is heard, or was lately.
     pub fn is_heard(&self, instance: Uuid) -> bool {
         instance == self.me || self.read(|view| view.heard.contains_key(&instance))
+    }
+
+    /// Whether an instance seems to be gone: nobody listens where it did, or it has been silent for a moment while we
+    /// heard well. It may be there all the same.
+    pub fn is_silent(&self, instance: Uuid) -> bool {
+        self.read(|view| view.heard.get(&instance).is_some_and(|peer| peer.is_silent))
     }
 
     /// Whether this instance hears itself and knows the others, so that claims may be made.
@@ -186,7 +225,10 @@ impl Members {
     pub fn delay(&self, schedule: Uuid, needs: u16) -> chrono::Duration {
         let mine = score(self.me, schedule);
         let before = self.read(|view| {
-            let able = view.heard.iter().filter(|(_, peer)| peer.acts_on >= needs || needs <= 1);
+            let able = view
+                .heard
+                .iter()
+                .filter(|(_, peer)| !peer.is_silent && (peer.acts_on >= needs || needs <= 1));
             able.filter(|(other, _)| score(**other, schedule) > mine).count()
         });
         let delay = TAKEOVER_DELAY * u32::try_from(before).unwrap_or(u32::MAX);
@@ -224,13 +266,16 @@ impl Members {
         let (mut refusals, mut connects) = (nats.refusals(), nats.connects());
         let mut tick = tokio::time::interval(HEARTBEAT);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let inbox = format!("{}.", nats.new_inbox());
+        let (inbox, here) = (format!("{}.", nats.new_inbox()), nats.new_inbox());
+        self.write(|view| view.listens_on.clone_from(&here));
         let listening = async {
             let echoes = subscribe(nats, format!("{inbox}*")).await;
+            let asked_after = subscribe(nats, here).await;
             let present = subscribe(nats, names::INSTANCE_WILDCARD.to_owned()).await;
-            (echoes, present, subscribe(nats, names::OLD_INSTANCE_WILDCARD.to_owned()).await)
+            let old = subscribe(nats, names::OLD_INSTANCE_WILDCARD.to_owned()).await;
+            (echoes, asked_after, present, old)
         };
-        let (mut echoes, mut present, mut old) = tokio::select! {
+        let (mut echoes, mut asked_after, mut present, mut old) = tokio::select! {
             biased;
             () = stop.cancelled() => return,
             all = listening => all,
@@ -253,7 +298,7 @@ impl Members {
                 }
                 Ok(refusal) = refusals.recv() => self.refused(&refusal, &inbox),
                 Some(echo) = echoes.next() => {
-                    if self.hear_echo(&echo) && !self.left.is_cancelled() {
+                    if !self.hear_nobody(&echo) && self.hear_echo(&echo) && !self.left.is_cancelled() {
                         self.speak(nats, &inbox, &mut present).await;
                     }
                 }
@@ -267,9 +312,12 @@ impl Members {
                         tick.reset_immediately();
                     }
                 }
+                // That it arrives is the answer.
+                Some(_) = asked_after.next() => {}
                 () = tokio::time::sleep_until(next_silent) => {}
             }
             self.forget_silent();
+            self.ask_after_late(nats, &inbox).await;
         }
     }
 
@@ -337,14 +385,62 @@ impl Members {
         hears_again
     }
 
-    /// When the next of the others counts as gone, unless it is heard; or when all are known.
+    /// Asks after those whose heartbeat is late, where nobody else listens: if they have no connection any more, NATS
+    /// says so at once.
+    async fn ask_after_late(&self, nats: &impl Wire, inbox: &str) {
+        let now = Instant::now();
+        let late = self.write(|view| {
+            if !view.may_ask_after {
+                return Vec::new();
+            }
+            let mut late = Vec::new();
+            for (id, peer) in &mut view.heard {
+                let is_late = peer.is_frequent && now.duration_since(peer.heard_at) >= LATE;
+                if is_late && !std::mem::replace(&mut peer.is_asked_after, true) {
+                    late.extend(peer.listens_on.clone().map(|subject| (*id, subject)));
+                }
+            }
+            late.sort_unstable();
+            late
+        });
+        for (id, subject) in late {
+            let reply = Some(format!("{inbox}{}", id.simple()));
+            let _ = nats.publish(Outgoing { subject, reply, ..Outgoing::default() }).await;
+        }
+    }
+
+    /// Takes in that nobody listens where an instance did, or that it is none that could be asked after.
+    fn hear_nobody(&self, answer: &Message) -> bool {
+        let id = answer.subject.rsplit('.').next().and_then(|id| Uuid::try_parse(id).ok());
+        let Some(id) = id.filter(|_| answer.status == Some(StatusCode::NO_RESPONDERS)) else {
+            return false;
+        };
+        let is_news = self.write(|view| {
+            // It may have been heard since.
+            let peer = view.heard.get_mut(&id).filter(|peer| peer.is_asked_after);
+            peer.is_some_and(|peer| !std::mem::replace(&mut peer.is_silent, true))
+        });
+        if is_news {
+            debug!(instance = %id, "it has no connection");
+            self.changed.notify_one();
+        }
+        true
+    }
+
+    /// When the next of the others counts as gone, or as silent, or is asked after, unless it is heard; or when all are
+    /// known.
     fn next_silent(&self) -> Instant {
+        let now = Instant::now();
         self.read(|view| {
             let heard = view.heard.values().map(|peer| peer.heard_at.max(view.listening));
             let unsettled = (!view.settled).then_some(view.listening);
             let silent = heard.chain(unsettled).map(|heard| heard + GONE_AFTER);
             let introduced = view.introduced_at.filter(|_| !*view.is_introduced.borrow());
-            let first = silent.chain(introduced).min();
+            let frequent = view.heard.values().filter(|peer| peer.is_frequent);
+            let late =
+                frequent.flat_map(|peer| [LATE, SILENT_AFTER].map(|late| peer.heard_at + late));
+            let late = late.filter(|at| *at > now);
+            let first = silent.chain(introduced).chain(late).min();
             first.unwrap_or_else(|| Instant::now() + GONE_AFTER)
         })
     }
@@ -354,7 +450,8 @@ impl Members {
             [&self.load.timers, &self.load.executions].map(|count| count.load(Ordering::Relaxed));
         let time_error_ms = self.clock.error().num_milliseconds().clamp(0, i64::from(u32::MAX));
         let time_error_ms = u32::try_from(time_error_ms).unwrap_or_default();
-        Beat::new(self.started_at, schedules, in_flight, time_error_ms)
+        let listens_on = self.read(|view| view.listens_on.clone());
+        Beat::new(self.started_at, schedules, in_flight, time_error_ms, listens_on)
     }
 
     /// Takes in a heartbeat that came by the present subject, or by the old one; true if it is the first of one who
@@ -377,9 +474,20 @@ impl Members {
             } else {
                 // Those of before say nothing by the old subject that they do not say by the present one.
                 let known = view.heard.get(&id).map_or(0, |peer| peer.acts_on);
-                let acts_on = heard.acts_on.max(known);
-                let peer = Peer { heard_at: now, acts_on, time_error_ms: heard.time_error_ms };
-                view.heard.insert(id, peer).is_none()
+                let peer = Peer {
+                    heard_at: now,
+                    acts_on: heard.acts_on.max(known),
+                    time_error_ms: heard.time_error_ms,
+                    is_frequent: heard.is_frequent,
+                    listens_on: heard.listens_on.clone().filter(|inbox| view.is_inbox(inbox)),
+                    is_asked_after: false,
+                    is_silent: false,
+                };
+                let before = view.heard.insert(id, peer);
+                if before.as_ref().is_some_and(|peer| peer.is_silent) {
+                    self.changed.notify_one();
+                }
+                before.is_none()
             }
         });
         if changed {
@@ -391,8 +499,13 @@ impl Members {
 
     fn refused(&self, refusal: &Refusal, inbox: &str) {
         let subject = refusal.subject.as_str();
-        if refusal.operation == Permission::Publish && subject.starts_with(inbox) {
-            self.write(|view| view.echoes_by_asking = true);
+        if refusal.operation == Permission::Publish {
+            self.write(|view| {
+                view.echoes_by_asking |= subject.starts_with(inbox);
+                let is_theirs =
+                    view.heard.values().any(|peer| peer.listens_on.as_deref() == Some(subject));
+                view.may_ask_after &= !is_theirs;
+            });
         }
         if subject != names::INSTANCE_WILDCARD && subject != names::instance_subject(self.me) {
             return;
@@ -411,7 +524,7 @@ impl Members {
     }
 
     fn forget_silent(&self) {
-        let (gone, settled, introduced) = self.write(|view| {
+        let (gone, changed) = self.write(|view| {
             let (before, now) = (view.heard.len(), Instant::now());
             view.note_deafness(now);
             let long_enough = now.duration_since(view.listening) >= GONE_AFTER;
@@ -419,9 +532,15 @@ impl Members {
                 view.heard.retain(|_, peer| now.duration_since(peer.heard_at) < GONE_AFTER);
             }
             let settled = long_enough && !std::mem::replace(&mut view.settled, long_enough);
+            let mut silent = false;
+            for peer in view.heard.values_mut().filter(|peer| peer.is_frequent && !peer.is_silent) {
+                let is_late = now.duration_since(peer.heard_at) >= SILENT_AFTER;
+                peer.is_silent = is_late && view.hearing.hears_well_since(peer.heard_at, now);
+                silent |= peer.is_silent;
+            }
             let introduced = view.introduced_at.is_some_and(|at| at <= now)
                 && !view.is_introduced.send_replace(true);
-            (before - view.heard.len(), settled, introduced)
+            (before - view.heard.len(), settled || silent || introduced)
         });
         if gone > 0 {
             warn!(gone, "instances silent; taking over what they left");
@@ -435,7 +554,7 @@ impl Members {
         });
         self.load.others_act_on.store(usize::from(acts_on.unwrap_or(0)), Ordering::Relaxed);
         self.load.time_error_ms.store(i64::from(time_error_ms.unwrap_or(0)), Ordering::Relaxed);
-        if gone > 0 || settled || introduced {
+        if gone > 0 || changed {
             self.changed.notify_one();
         }
     }
@@ -461,7 +580,7 @@ async fn subscribe<W: Wire>(nats: &W, subject: String) -> W::Messages {
             Ok(beats) => return beats,
             Err(error) => warn!(%error, "cannot listen to the other instances"),
         }
-        tokio::time::sleep(HEARTBEAT).await;
+        tokio::time::sleep(RESUBSCRIBE).await;
     }
 }
 

@@ -268,6 +268,18 @@ impl<N: Nats> View for Shared<N> {
         }
     }
 
+    fn is_silent(&self, instance: Uuid) -> bool {
+        self.members.is_silent(instance)
+    }
+
+    fn drops_copies(&self, target: &str) -> bool {
+        self.delivery.drops_copies(target)
+    }
+
+    fn has_ended(&self, execution: Uuid) -> bool {
+        self.history.has_ended(execution)
+    }
+
     fn lead(&self) -> chrono::Duration {
         let full = self.load.armed.load(Ordering::Relaxed) >= MAX_ARMED;
         if full { chrono::Duration::zero() } else { LEAD }
@@ -286,10 +298,6 @@ impl<N: Nats> View for Shared<N> {
 impl<N: Nats> Sight for Shared<N> {
     fn entry(&self, id: Uuid) -> Option<Arc<Entry>> {
         self.index.get(id)
-    }
-
-    fn all(&self) -> Vec<Uuid> {
-        self.index.all().iter().map(|entry| entry.schedule.id).collect()
     }
 
     fn is_time_sure(&self) -> bool {

@@ -83,7 +83,7 @@ pub struct Delivery<N: Nats = JetStream>(Arc<Parts<N>>);
 struct Parts<N: Nats> {
     nats: N,
     inbox: Arc<Inbox<N>>,
-    routes: Routes<N>,
+    routes: Arc<Routes<N>>,
     lines: Lines<N>,
     gates: Gates,
     clock: Clock,
@@ -192,8 +192,8 @@ impl<N: Nats> Delivery<N> {
         clock: Clock,
         stop: CancellationToken,
     ) -> Result<Self, Deaf> {
-        let inbox = Arc::new(Inbox::open(nats.clone(), answers, stop).await?);
-        let routes = Routes::new(nats.clone(), Arc::clone(&inbox));
+        let inbox = Arc::new(Inbox::open(nats.clone(), answers, stop.clone()).await?);
+        let routes = Routes::open(nats.clone(), Arc::clone(&inbox), stop);
         Ok(Self(Arc::new(Parts { nats, inbox, routes, lines, gates: Gates::default(), clock })))
     }
 
@@ -210,6 +210,11 @@ impl<N: Nats> Delivery<N> {
             Route::Nowhere => Kept::No,
             Route::Elsewhere | Route::Denied | Route::MayNotAsk | Route::Unknown => Kept::Unknown,
         }
+    }
+
+    /// Whether the stream behind a target is known to drop a copy of a command for long, and to acknowledge.
+    pub fn drops_copies(&self, target: &str) -> bool {
+        self.0.routes.drops_copies(target)
     }
 
     /// Whether the stream behind a target has taken nothing for a while of what it was sent. Then a

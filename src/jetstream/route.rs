@@ -12,8 +12,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use async_nats::jetstream::stream::Config;
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::inbox::Inbox;
@@ -25,6 +27,14 @@ use crate::port::{Nats, Unanswered};
 const FRESH: Duration = Duration::from_secs(1);
 /// For how long one that did not come does.
 const AWAY: Duration = Duration::from_millis(200);
+/// Subjects that wait to be looked up.
+const MAX_WANTED: usize = 64;
+/// How long a stream's settings are taken to be what they were, and how long before they are looked up again.
+const VALID: Duration = Duration::from_secs(600);
+const CURRENT: Duration = Duration::from_secs(60);
+/// The shortest duplicate window in which a second copy is sure to be dropped that another instance sends which seemed
+/// to be gone.
+const LONG: Duration = Duration::from_secs(30);
 /// Most subjects of which a stream is remembered that its own subjects do not cover.
 const MAX_EXACT: usize = 10_000;
 
@@ -65,6 +75,8 @@ pub(crate) struct Routes<N> {
     /// Answers of the last moments. Who asks holds it, so that all who are in doubt about the same
     /// share one question.
     recent: Mutex<HashMap<String, Asked>>,
+    /// Subjects of whose streams somebody wants to know.
+    wanted: mpsc::Sender<String>,
 }
 
 struct Asked {
@@ -87,47 +99,76 @@ impl Asked {
     }
 }
 
+/// What is known of a stream.
+#[derive(Default)]
+struct Stream {
+    /// Its subjects, with wildcards.
+    patterns: Vec<String>,
+    /// Whether it acknowledges, and drops a copy by its id for [`LONG`].
+    drops_copies: bool,
+    /// When it was asked for that, if it was.
+    asked: Option<Instant>,
+}
+
+impl Stream {
+    fn of(config: Config, asked: Instant) -> Self {
+        let drops_copies = !config.no_ack && config.duplicate_window >= LONG;
+        Self { patterns: config.subjects, drops_copies, asked: Some(asked) }
+    }
+}
+
 #[derive(Default)]
 struct Known {
-    /// Subjects of streams, with wildcards.
-    streams: HashMap<String, Vec<String>>,
+    streams: HashMap<String, Stream>,
     /// Streams of subjects that those do not cover: mapped or imported ones.
     exact: HashMap<String, String>,
 }
 
 impl Known {
     fn proves(&self, subject: &str, stream: &str) -> bool {
-        let covered = |patterns: &Vec<String>| patterns.iter().any(|p| names::covers(p, subject));
+        let covered = |known: &Stream| known.patterns.iter().any(|p| names::covers(p, subject));
         self.streams.get(stream).is_some_and(covered)
             || self.exact.get(subject).is_some_and(|known| known == stream)
     }
 
     fn stream_of(&self, subject: &str) -> Option<&String> {
-        let covered = |patterns: &[String]| patterns.iter().any(|p| names::covers(p, subject));
+        let covered = |known: &Stream| known.patterns.iter().any(|p| names::covers(p, subject));
         let known = self.exact.get(subject);
         known.or_else(|| {
             let mut streams = self.streams.iter();
-            streams.find(|(_, patterns)| covered(patterns)).map(|(name, _)| name)
+            streams.find(|(_, known)| covered(known)).map(|(name, _)| name)
         })
     }
 
-    /// Remembers which stream a subject goes to, and the subjects of that stream.
-    fn learn(&mut self, subject: &str, stream: &str, patterns: Vec<String>) {
-        self.streams.retain(|_, patterns| !patterns.iter().any(|p| names::covers(p, subject)));
+    /// Whether the stream behind a subject is known to drop copies, and how long ago it said so.
+    fn drops_copies(&self, subject: &str) -> Option<(bool, Duration)> {
+        let stream = self.streams.get(self.stream_of(subject)?)?;
+        Some((stream.drops_copies, stream.asked?.elapsed()))
+    }
+
+    /// Remembers which stream a subject goes to, and what is known of that stream.
+    fn learn(&mut self, subject: &str, name: &str, stream: Stream) {
+        self.streams.retain(|_, known| !known.patterns.iter().any(|p| names::covers(p, subject)));
         self.exact.remove(subject);
-        self.streams.insert(stream.to_owned(), patterns);
-        if !self.proves(subject, stream) {
+        self.streams.insert(name.to_owned(), stream);
+        if !self.proves(subject, name) {
             if self.exact.len() >= MAX_EXACT {
                 self.exact.clear();
             }
-            self.exact.insert(subject.to_owned(), stream.to_owned());
+            self.exact.insert(subject.to_owned(), name.to_owned());
         }
     }
 }
 
 impl<N: Nats> Routes<N> {
-    pub(crate) fn new(nats: N, inbox: Arc<Inbox<N>>) -> Self {
-        Self { nats, inbox, known: RwLock::default(), recent: Mutex::default() }
+    /// Looks up what it is asked for until `stop`.
+    pub(crate) fn open(nats: N, inbox: Arc<Inbox<N>>, stop: CancellationToken) -> Arc<Self> {
+        let (wanted, wants) = mpsc::channel(MAX_WANTED);
+        let (known, recent) = (RwLock::default(), Mutex::default());
+        let routes = Arc::new(Self { nats, inbox, known, recent, wanted });
+        let looking = Arc::clone(&routes);
+        tokio::spawn(async move { stop.run_until_cancelled(looking.look_up(wants)).await });
+        routes
     }
 
     /// Whether an acknowledgement of a stream is one for a message to a subject, as far as is known
@@ -200,15 +241,46 @@ impl<N: Nats> Routes<N> {
     }
 
     async fn learn(&self, subject: &str, stream: &str) {
+        let asked = Instant::now();
         let awaited = self.inbox.await_for(&format!("$JS.API.STREAM.INFO.{stream}"));
         let found = tokio::select! {
             biased;
             found = self.nats.info(stream) => found.ok(),
             () = awaited.denied() => None,
         };
-        let patterns = found.map(|found| found.config.subjects);
+        let found = found.map(|found| Stream::of(found.config, asked));
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.learn(subject, stream, patterns.unwrap_or_default());
+        known.learn(subject, stream, found.unwrap_or_default());
+    }
+
+    /// Whether the stream behind a subject drops a copy of what another instance may send too, as far as is known.
+    /// Who asks for one that is not known has it looked up.
+    pub(crate) fn drops_copies(&self, subject: &str) -> bool {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let said = known.drops_copies(subject);
+        if said.is_none_or(|(_, age)| age >= CURRENT) {
+            let _ = self.wanted.try_send(subject.to_owned());
+        }
+        said.is_some_and(|(drops, age)| drops && age < VALID)
+    }
+
+    /// Looks streams up that somebody wants to know of, one after the other, and none twice within a minute.
+    async fn look_up(&self, mut wanted: mpsc::Receiver<String>) {
+        let mut looked_at: HashMap<String, Instant> = HashMap::new();
+        while let Some(subject) = wanted.recv().await {
+            looked_at.retain(|_, at| at.elapsed() < CURRENT);
+            let is_known = {
+                let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+                known.drops_copies(&subject).is_some_and(|(_, age)| age < CURRENT)
+            };
+            if is_known || looked_at.contains_key(&subject) {
+                continue;
+            }
+            looked_at.insert(subject.clone(), Instant::now());
+            if let Route::Stream { name, .. } = self.ask(&subject).await {
+                self.learn(&subject, &name).await;
+            }
+        }
     }
 
     /// Whether a stream holds, at a sequence, the message with an id.
@@ -244,8 +316,8 @@ impl<N: Nats> Routes<N> {
             );
         }
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let patterns = known.streams.remove(stream).unwrap_or_default();
-        known.learn(subject, stream, patterns);
+        let before = known.streams.remove(stream).unwrap_or_default();
+        known.learn(subject, stream, before);
     }
 
     /// Whether acknowledgements for a subject have counted for which the server names no stream.
@@ -283,13 +355,14 @@ mod tests {
     fn what_is_known_of_a_stream_holds_until_another_is_named() {
         let mut known = Known::default();
         assert!(!known.proves("cmd.a.x", "A"));
-        known.learn("cmd.a.x", "A", vec!["cmd.a.*".to_owned()]);
+        let of = |pattern: &str| Stream { patterns: vec![pattern.to_owned()], ..Stream::default() };
+        known.learn("cmd.a.x", "A", of("cmd.a.*"));
         assert!(known.proves("cmd.a.y", "A"));
         assert!(!known.proves("cmd.a.y", "B"));
-        known.learn("cmd.a.y", "B", vec!["cmd.>".to_owned()]);
+        known.learn("cmd.a.y", "B", of("cmd.>"));
         assert!(known.proves("cmd.a.y", "B"));
         assert!(!known.proves("cmd.a.y", "A"));
-        known.learn("cmd.mapped", "C", vec!["elsewhere".to_owned()]);
+        known.learn("cmd.mapped", "C", of("elsewhere"));
         assert!(known.proves("cmd.mapped", "C"));
         assert!(!known.proves("cmd.other", "C"));
     }

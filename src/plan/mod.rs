@@ -65,6 +65,18 @@ pub trait View {
     fn is_running(&self, execution: Uuid) -> bool;
     /// Whether an instance is known to run no more.
     fn is_gone(&self, instance: Uuid) -> bool;
+    /// Whether an instance seems to run no more: what it left may be done for it where that does no harm.
+    fn is_silent(&self, _instance: Uuid) -> bool {
+        false
+    }
+    /// Whether the stream behind a target drops a copy of a command that another instance may send, too.
+    fn drops_copies(&self, _target: &str) -> bool {
+        false
+    }
+    /// Whether the outcome of an execution is known to be in the history.
+    fn has_ended(&self, _execution: Uuid) -> bool {
+        false
+    }
     /// How far ahead of its time an occurrence may be claimed.
     fn lead(&self) -> Duration;
     /// Since when this instance would have heard everybody: silence before that says nothing.
@@ -131,7 +143,9 @@ pub fn plan(
             }
             Phase::Claimed { by, until, .. } => {
                 let mine = *by == me && view.is_running(attempt.execution_id);
-                let free = abandoned(*by, attempt.execution_id, view) || *until <= now;
+                let free = abandoned(*by, attempt.execution_id, view)
+                    || *until <= now
+                    || spared_from(schedule, attempt, view).is_some_and(|at| at <= now);
                 let until = now.later(lease_of(schedule, attempt, lease));
                 if !mine && free && attempt.on(AttemptEvent::TakeOver { by: me, until }).is_ok() {
                     attempt.token = attempt.token.take().or_else(|| token(schedule, attempt));
@@ -341,6 +355,18 @@ fn abandoned(by: Uuid, execution: Uuid, view: &impl View) -> bool {
     if by == view.me() { !view.is_running(execution) } else { view.is_gone(by) }
 }
 
+/// From when an attempt may be taken from another instance that seems to be gone. Nothing comes of it if that one is
+/// there all the same and makes it too, since its target drops a copy; so nobody waits until it is sure.
+fn spared_from(schedule: &Schedule, attempt: &Attempt, view: &impl View) -> Option<DateTime<Utc>> {
+    let Phase::Claimed { by, at, .. } = *attempt.phase else { return None };
+    let sends = schedule.sends(attempt);
+    let is_kept = matches!(sends.delivery.mode, DeliveryMode::Publish | DeliveryMode::Job);
+    // It is asked first, so that it is known by the time that it matters.
+    let is_harmless = is_kept && by != view.me() && view.drops_copies(sends.target.as_str());
+    let spared = is_harmless && view.is_silent(by) && !view.has_ended(attempt.execution_id);
+    spared.then(|| schedule.due_at(attempt).max(at))
+}
+
 /// When [`plan`] finds something to do with a schedule: [`UNIX_EPOCH`](DateTime::UNIX_EPOCH) for what is for at
 /// once, `None` if only a change of the record can bring work.
 pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
@@ -359,7 +385,10 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
             Some(DateTime::UNIX_EPOCH)
         }
         Phase::Claimed { by, .. } if *by == view.me() => None,
-        Phase::Claimed { until, .. } => Some(*until),
+        Phase::Claimed { until, .. } => {
+            let spared = spared_from(schedule, attempt, view);
+            Some(spared.map_or(*until, |at| at.min(*until)))
+        }
         Phase::Running { .. } => lost_at(attempt, view).map(|(at, _)| at),
         Phase::Skipped { .. } | Phase::Corrected { .. } | Phase::Reported { .. } => None,
     });

@@ -123,6 +123,19 @@ pub enum Phase {
     },
 }
 
+impl Phase {
+    /// The instance that acts on it, if one does.
+    pub fn by(&self) -> Option<Uuid> {
+        match self {
+            Self::Claimed { by, .. }
+            | Self::Reported { by, .. }
+            | Self::Corrected { by, .. }
+            | Self::Skipped { by, .. } => Some(*by),
+            Self::Waiting { .. } | Self::Running { .. } => None,
+        }
+    }
+}
+
 /// How an attempt ended, by somebody's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -12,3 +12,4 @@ mod joins;
 mod mutations;
 mod nats;
 mod storm;
+mod takeovers;

@@ -24,7 +24,9 @@ fn explore() {
         let began = std::time::Instant::now();
         let first = (1..=seeds).find_map(|seed| Some((seed, found(guard, seed)?)));
         match first {
-            Some((seed, what)) => println!("{guard:?}: seed {seed}: {}", what.lines().next().unwrap()),
+            Some((seed, what)) => {
+                println!("{guard:?}: seed {seed}: {}", what.lines().next().unwrap())
+            }
             None => println!("{guard:?}: NOT FOUND in {seeds}, {:?}", began.elapsed()),
         }
     }

@@ -27,6 +27,12 @@ impl<A> Core<A> {
         }
         let Some(entry) = sight.entry(id) else { return self.forget(id) };
         self.tell(&entry);
+        let mut acting = entry.schedule.attempts.iter().filter_map(|attempt| attempt.phase.by());
+        if acting.any(|by| by != sight.me()) {
+            self.foreign.insert(id);
+        } else {
+            self.foreign.remove(&id);
+        }
         let wake = match self.plan_again(&entry, now, sight) {
             Some(wake) => wake,
             None => self.turn(&entry, now, now, sight).map(|turn| turn.at),

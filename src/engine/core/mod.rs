@@ -32,6 +32,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod walk;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -47,6 +48,7 @@ use lanes::Lanes;
 use rates::Rates;
 pub(crate) use slot::Done;
 use slot::{Slot, State};
+use walk::Walk;
 
 use crate::execution::Execution;
 use crate::index::Entry;
@@ -69,8 +71,6 @@ const LATER: Duration = Duration::seconds(1);
 pub(crate) trait Sight: View {
     /// A schedule as it is known here.
     fn entry(&self, id: Uuid) -> Option<Arc<Entry>>;
-    /// All of them.
-    fn all(&self) -> Vec<Uuid>;
     /// Whether the time is known well enough to plan a schedule again by it.
     fn is_time_sure(&self) -> bool;
     /// How long this instance lets others go first with a schedule whose record needs a format.
@@ -164,6 +164,9 @@ pub(crate) struct Core<A> {
     ready: usize,
     armory: Armory<A>,
     overdue: BTreeSet<(DateTime<Utc>, Uuid)>,
+    /// Schedules whose records have attempts of other instances.
+    foreign: BTreeSet<Uuid>,
+    walk: Option<Walk>,
     rates: Rates,
     /// How many records are being written.
     busy: usize,
@@ -189,6 +192,8 @@ impl<A> Core<A> {
             ready: 0,
             armory: Armory::new(),
             overdue: BTreeSet::new(),
+            foreign: BTreeSet::new(),
+            walk: None,
             rates: Rates::new(rates, now),
             busy: 0,
             sees_since: now,
@@ -209,6 +214,7 @@ impl<A> Core<A> {
             self.take_in(event, now, sight);
         }
         if !self.is_draining {
+            self.walk(now, sight);
             self.ready_due(now, sight);
         }
         self.release_due(now);
@@ -220,6 +226,9 @@ impl<A> Core<A> {
     pub(crate) fn next(&self) -> Option<DateTime<Utc>> {
         // The return of a permit is an event of its own.
         let release = self.armory.next().filter(|_| self.lanes.has_room(Lane::Fast));
+        if self.walk.is_some() {
+            return Some(DateTime::UNIX_EPOCH);
+        }
         self.timers.first().map(|(due, _)| *due).into_iter().chain(release).min()
     }
 
@@ -240,10 +249,10 @@ impl<A> Core<A> {
     fn take_in(&mut self, event: Event<A>, now: DateTime<Utc>, sight: &impl Sight) {
         match event {
             Event::Changed(id) => self.look(id, now, sight),
-            Event::Members => sight.all().into_iter().for_each(|id| self.look(id, now, sight)),
+            Event::Members => self.begin_walk(),
             Event::Sees => {
                 self.sees_since = now;
-                sight.all().into_iter().for_each(|id| self.look(id, now, sight));
+                self.begin_walk();
             }
             Event::MayClaim(may_claim) => self.may_claim = may_claim,
             Event::Free(id) => {
@@ -315,6 +324,7 @@ impl<A> Core<A> {
         self.set_timer(id, None);
         self.unqueue(id);
         self.clear_overdue(id);
+        self.foreign.remove(&id);
         let Some(state) = self.slots.get_mut(&id).and_then(|slot| slot.state.as_mut()) else {
             return self.tidy(id);
         };
@@ -330,6 +340,7 @@ impl<A> Core<A> {
 
     fn drain(&mut self) {
         self.is_draining = true;
+        self.walk = None;
         self.timers.clear();
         self.lanes.clear();
         self.overdue.clear();

@@ -45,9 +45,6 @@ impl Sight for World {
     fn entry(&self, id: Uuid) -> Option<Arc<Entry>> {
         self.entries.borrow().get(&id).cloned()
     }
-    fn all(&self) -> Vec<Uuid> {
-        self.entries.borrow().keys().copied().collect()
-    }
     fn is_time_sure(&self) -> bool {
         true
     }

@@ -19,14 +19,16 @@ use tokio::time::Instant;
 
 /// How long after an echo was sent that came back claims are acted on.
 pub(super) const TRUST: Duration = Duration::from_secs(4);
-/// How long after it heartbeats are sent and claims made: two ticks, and half a one for the way.
+/// How long after it heartbeats are sent and claims made.
 pub(super) const YOUNG: Duration = Duration::from_millis(2500);
 /// An echo that takes longer shows that something stood still, and what others said meanwhile may come yet.
 const PROMPT: Duration = Duration::from_millis(500);
-/// How long after the last echo came silence of others says nothing: a tick, and half a one.
+/// How long after the last echo came silence of others says nothing.
 const CURRENT: Duration = Duration::from_millis(1500);
+/// The same where a beat that is late is to mean something: a tick, and a little for its way.
+const WELL: Duration = Duration::from_millis(400);
 /// Echoes that may be under way: more have been lost.
-const MAX_UNDER_WAY: usize = 16;
+const MAX_UNDER_WAY: usize = 64;
 
 /// When we last heard ourselves.
 #[derive(Debug, Default)]
@@ -108,6 +110,12 @@ impl Hearing {
     /// Since when we would have heard whatever others said: their silence before that says nothing.
     pub(super) fn listening_since(&self, now: Instant) -> Instant {
         self.prompt_since.filter(|_| self.is_current(now)).unwrap_or(now)
+    }
+
+    /// Whether we would have heard whatever others said since an instant, and a beat that they sent just now.
+    pub(super) fn hears_well_since(&self, since: Instant, now: Instant) -> bool {
+        let came = self.came.is_some_and(|came| now.duration_since(came) <= WELL);
+        came && self.listening_since(now) <= since
     }
 
     fn is_current(&self, now: Instant) -> bool {

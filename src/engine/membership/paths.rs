@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::HEARTBEAT;
 use crate::stored::format;
 
 /// How long after its last beat an instance that needs the old subject is spoken to by it.
@@ -63,6 +64,11 @@ pub(super) struct Beat {
     acts_on: u16,
     /// By how much the sender's time may be behind that of NATS, in milliseconds.
     time_error_ms: u32,
+    /// How often the sender sends heartbeats, in milliseconds.
+    every_ms: u32,
+    /// A subject that only the sender's connection listens to: who asks there and is told that nobody does knows that
+    /// it is gone.
+    listens_on: String,
     /// Whether the sender cannot use the present subject. Only then it is there.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     old_subject_only: bool,
@@ -74,6 +80,7 @@ impl Beat {
         schedules: usize,
         in_flight: usize,
         time_error_ms: u32,
+        listens_on: String,
     ) -> Self {
         let (leaving, old_subject_only) = (false, false);
         let version = env!("CARGO_PKG_VERSION");
@@ -86,6 +93,8 @@ impl Beat {
             in_flight,
             acts_on: format::supported(),
             time_error_ms,
+            every_ms: u32::try_from(HEARTBEAT.as_millis()).unwrap_or(u32::MAX),
+            listens_on,
             old_subject_only,
         }
     }
@@ -114,6 +123,10 @@ pub(super) struct Heard {
     pub(super) acts_on: u16,
     /// By how much the sender's time may be behind that of NATS, in milliseconds.
     pub(super) time_error_ms: u32,
+    /// Whether it sends as many heartbeats as we do, so that one that is late says something.
+    pub(super) is_frequent: bool,
+    /// A subject that only its connection listens to.
+    pub(super) listens_on: Option<String>,
 }
 
 impl Heard {
@@ -131,14 +144,23 @@ impl Heard {
             acts_on: u16,
             #[serde(default)]
             time_error_ms: u32,
+            every_ms: Option<u32>,
+            listens_on: Option<String>,
         }
         match serde_json::from_slice::<Said>(body) {
-            Ok(Said { leaving, old_subject_only, acts_on, time_error_ms, .. }) => {
-                Self { leaving, needs_old: by_old && old_subject_only, acts_on, time_error_ms }
-            }
+            Ok(said) => Self {
+                leaving: said.leaving,
+                needs_old: by_old && said.old_subject_only,
+                acts_on: said.acts_on,
+                time_error_ms: said.time_error_ms,
+                is_frequent: said
+                    .every_ms
+                    .is_some_and(|ms| u128::from(ms) <= HEARTBEAT.as_millis()),
+                listens_on: said.listens_on,
+            },
             Err(_) => {
                 let leaving = by_old && body == OLD_GOODBYE;
-                Self { leaving, needs_old: by_old && !leaving, acts_on: 0, time_error_ms: 0 }
+                Self { leaving, needs_old: by_old && !leaving, ..Self::default() }
             }
         }
     }
@@ -246,9 +268,16 @@ fn is_fresh(heard: Option<Instant>, now: Instant) -> bool {
 mod tests {
     use super::*;
 
-    const PLAIN: Heard = Heard { leaving: false, needs_old: false, acts_on: 0, time_error_ms: 0 };
-    const OLD: Heard = Heard { leaving: false, needs_old: true, acts_on: 0, time_error_ms: 0 };
-    const GOODBYE: Heard = Heard { leaving: true, needs_old: false, acts_on: 0, time_error_ms: 0 };
+    const PLAIN: Heard = Heard {
+        leaving: false,
+        needs_old: false,
+        acts_on: 0,
+        time_error_ms: 0,
+        is_frequent: false,
+        listens_on: None,
+    };
+    const OLD: Heard = Heard { needs_old: true, ..PLAIN };
+    const GOODBYE: Heard = Heard { leaving: true, ..PLAIN };
 
     fn after(start: Instant, seconds: f64) -> Instant {
         start + Duration::from_secs_f64(seconds)
@@ -276,6 +305,7 @@ mod tests {
             // Of a version to come.
             (r#"{"format":9,"leaving":true,"schedules":{"active":3},"mood":[]}"#, GOODBYE, GOODBYE),
             (r#"{"format":{"major":2},"leaving":"at noon"}"#, PLAIN, OLD),
+            (r#"{"format":1,"every_ms":1000,"listens_on":null}"#, PLAIN, PLAIN),
         ] {
             assert_eq!(Heard::read(body.as_bytes(), false), by_present, "{body}");
             assert_eq!(Heard::read(body.as_bytes(), true), by_old, "{body}, by the old subject");
@@ -284,20 +314,22 @@ mod tests {
 
     #[test]
     fn a_beat_is_short_and_read_as_it_was_meant() {
-        let beat = Beat::new(DateTime::UNIX_EPOCH, 1_000_000, 200_000, 1500);
+        let inbox = "_INBOX.0123456789abcdefghijkl".to_owned();
+        let beat = Beat::new(DateTime::UNIX_EPOCH, 1_000_000, 200_000, 1500, inbox.clone());
         let bytes = beat.old_subject_only(true).leaving().to_bytes();
-        assert!(bytes.len() < 256, "{} bytes", bytes.len());
-        assert_eq!(
-            Heard::read(&bytes, true),
-            Heard {
-                leaving: true,
-                needs_old: true,
-                acts_on: format::supported(),
-                time_error_ms: 1500
-            }
-        );
-        let plain = Beat::new(DateTime::UNIX_EPOCH, 0, 0, 0).to_bytes();
-        assert_eq!(Heard::read(&plain, true), Heard { acts_on: format::supported(), ..PLAIN });
+        assert!(bytes.len() < 320, "{} bytes", bytes.len());
+        let said = Heard {
+            leaving: true,
+            needs_old: true,
+            acts_on: format::supported(),
+            time_error_ms: 1500,
+            is_frequent: true,
+            listens_on: Some(inbox),
+        };
+        assert_eq!(Heard::read(&bytes, true), said);
+        let plain = Beat::new(DateTime::UNIX_EPOCH, 0, 0, 0, String::new()).to_bytes();
+        let read = Heard::read(&plain, true);
+        assert_eq!((read.leaving, read.needs_old, read.time_error_ms), (false, false, 0));
     }
 
     #[test]

@@ -183,6 +183,11 @@ impl<N: Nats> History<N> {
         Ok(self.get(id).await?.filter(|execution| execution.status.is_final()))
     }
 
+    /// Whether the outcome of an execution is in the history, as far as has been seen of it.
+    pub fn has_ended(&self, execution: Uuid) -> bool {
+        self.read(|index| index.has_ended(execution))
+    }
+
     /// A place among those who wait for the outcome of an execution; nothing where too many do.
     pub fn await_outcome(&self, execution: Uuid) -> Option<Waiter> {
         self.awaited.join(execution)

@@ -211,9 +211,11 @@ impl Simulated {
         self.link.change(|state| state.held[way as usize] = Some(until));
     }
 
-    /// Ends the process behind it: from the next thing on that it asks of NATS nothing of it happens any more.
+    /// Ends the process behind it: from the next thing on that it asks of NATS nothing of it happens any more, and the
+    /// server closes its connection.
     pub fn kill(&self) {
         self.link.change(|state| state.is_dead = true);
+        self.server.state().close(self.link.id);
     }
 
     async fn ask<T>(&self, frame: impl FnOnce(oneshot::Sender<T>) -> Frame) -> Option<T> {
@@ -253,8 +255,7 @@ impl Wire for Simulated {
     type Messages = UnboundedReceiver<Message>;
 
     fn new_inbox(&self) -> String {
-        let id = self.server.state().id();
-        format!("_INBOX.{}.{id}", self.link.id)
+        format!("_INBOX.{}", self.server.state().id())
     }
 
     fn is_connected(&self) -> bool {

@@ -47,6 +47,8 @@ struct State {
 }
 
 struct Subscription {
+    /// The connection that it is heard over.
+    over: u64,
     subject: String,
     down: mpsc::UnboundedSender<Down>,
     heard: UnboundedSender<Message>,
@@ -197,7 +199,8 @@ impl State {
             Frame::Subscribe { subject, heard } => {
                 let id = self.id();
                 let down = down.clone();
-                self.subscriptions.insert(id, Subscription { subject, down, heard });
+                let over = link.id;
+                self.subscriptions.insert(id, Subscription { over, subject, down, heard });
             }
             Frame::Append(message, answer) => {
                 let stored = self.append(&message);
@@ -279,6 +282,12 @@ impl State {
             }
             !reader.shown.to.is_closed()
         });
+    }
+
+    /// Forgets who listened over a connection that is closed.
+    fn close(&mut self, over: u64) {
+        self.subscriptions.retain(|_, one| one.over != over);
+        self.readers.retain(|_, reader| reader.over != over);
     }
 
     /// Shows those who read over a connection that was made again what they have missed.

@@ -1,0 +1,50 @@
+//! Looking at schedules again, since who runs has changed, or all is seen again.
+//!
+//! A schedule's turn is worked out anew when its timer is due. So only a turn that comes earlier than its timer has to be
+//! found: what others had claimed who are gone, and where one fewer goes first. With many schedules that takes a
+//! while, in which others must fire: so it is done a few at a time, and what is due next comes first.
+
+use std::ops::Bound;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Core, Sight};
+
+/// Schedules that are looked at before other things have their turn.
+const STEP: usize = 256;
+
+/// A walk over the schedules.
+pub(super) struct Walk {
+    /// Those of which others have claimed something.
+    foreign: Vec<Uuid>,
+    /// The timer that was looked at last.
+    last: (DateTime<Utc>, Uuid),
+}
+
+impl<A> Core<A> {
+    /// Begins anew.
+    pub(super) fn begin_walk(&mut self) {
+        if self.is_draining {
+            return;
+        }
+        let foreign = self.foreign.iter().copied().collect();
+        self.walk = Some(Walk { foreign, last: (DateTime::<Utc>::MIN_UTC, Uuid::nil()) });
+    }
+
+    /// Goes on.
+    pub(super) fn walk(&mut self, now: DateTime<Utc>, sight: &impl Sight) {
+        for _ in 0..STEP {
+            let Some(walk) = &mut self.walk else { return };
+            let id = walk.foreign.pop().or_else(|| {
+                let behind = (Bound::Excluded(walk.last), Bound::Unbounded);
+                walk.last = *self.timers.range(behind).next()?;
+                Some(walk.last.1)
+            });
+            match id {
+                Some(id) => self.look(id, now, sight),
+                None => self.walk = None,
+            }
+        }
+    }
+}

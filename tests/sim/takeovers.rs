@@ -1,0 +1,80 @@
+//! How long what an instance had claimed waits for another one when it is gone.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use nats_scheduler::names;
+use nats_scheduler::schedule::CreateSchedule;
+use serde_json::json;
+
+use crate::instance::Instance;
+use crate::nats::{Server, Simulated, Way};
+
+/// Fires schedules of every second, due all over it, until one of three instances is lost; returns how late what was
+/// due around then was stored, the latest last.
+async fn lateness(seed: u64, lose: impl FnOnce(Instance, Simulated)) -> Vec<TimeDelta> {
+    let server = Server::with_streams(seed);
+    let mut instances = Vec::new();
+    for n in 0..3 {
+        let nats = server.connect();
+        instances.push((Instance::start_over(&server, nats.clone(), seed * 10 + n).await, nats));
+    }
+    for n in 0..60 {
+        let request: CreateSchedule = serde_json::from_value(json!({
+            "name": format!("s{n}"), "schedule_type": "interval", "interval_seconds": 1,
+            "target_command": format!("cmd.example.{n}"),
+        }))
+        .unwrap();
+        let one = &instances[n % 3].0;
+        one.api.create_schedule(request, &one.caller()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(17)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(3000 + seed * 37)).await;
+    let lost_at = server.now();
+    let (instance, nats) = instances.swap_remove(0);
+    lose(instance, nats);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let commands = server.messages("COMMANDS");
+    let ids: Vec<_> = commands.iter().map(|one| one.headers.get(names::EXECUTION_ID)).collect();
+    let distinct: std::collections::BTreeSet<_> =
+        ids.iter().map(|id| id.unwrap().as_str()).collect();
+    assert_eq!(distinct.len(), ids.len(), "some are stored twice");
+    let mut late: Vec<_> = commands
+        .iter()
+        .map(|one| {
+            let due = one.headers.get(names::SCHEDULED_FOR).unwrap().as_str();
+            (due.parse::<DateTime<Utc>>().unwrap(), one.stored_at)
+        })
+        .filter(|(due, _)| (*due - lost_at).abs() < TimeDelta::milliseconds(1500))
+        .map(|(due, stored_at)| stored_at - due)
+        .collect();
+    assert!(late.len() >= 170, "{} were due around then", late.len());
+    late.sort();
+    late
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_killed_instance_had_claimed_is_sent_within_half_a_second() {
+    for seed in 1..3 {
+        let late = lateness(seed, |instance, nats| {
+            nats.kill();
+            instance.die();
+        })
+        .await;
+        assert!(*late.last().unwrap() < TimeDelta::milliseconds(500), "{late:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_instance_had_claimed_that_stands_still_is_sent_within_a_second() {
+    for seed in 1..3 {
+        let late = lateness(seed, |instance, nats| {
+            nats.hold(Way::Here, Duration::from_secs(60));
+            nats.hold(Way::There, Duration::from_secs(60));
+            // It goes on as long as the others do.
+            std::mem::forget(instance);
+        })
+        .await;
+        assert!(*late.last().unwrap() < TimeDelta::seconds(1), "{late:?}");
+    }
+}
