@@ -53,6 +53,7 @@ mod spans;
 mod starting;
 mod statistics;
 mod structure;
+mod takeovers;
 mod updates;
 mod waiting;
 mod workers;
