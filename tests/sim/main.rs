@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod calm;
+#[path = "../checker/mod.rs"]
+mod checker;
 mod conformance;
 #[path = "../it/harness.rs"]
 mod harness;
