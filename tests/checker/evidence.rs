@@ -3,7 +3,6 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use nats_scheduler::port::Entry;
 use nats_scheduler::schedule::{DeliveryMode, Schedule};
-use serde_json::Value;
 use uuid::Uuid;
 
 /// All that is known of a run once it is over and settled.
@@ -23,9 +22,9 @@ pub struct Evidence {
     pub records: Vec<Schedule>,
     /// What responders and subscribers heard of `request` and `core` commands, one for each message.
     pub heard: Vec<Heard>,
-    /// Schedules as the replies to creations showed them (`data`). Needed of those that may have no record at
-    /// the end.
-    pub created: Vec<Value>,
+    /// Schedules as the replies to creations showed them: the JSON text of `data`. Needed of those that may have
+    /// no record at the end.
+    pub created: Vec<String>,
     /// What users and workers asked for, whatever became of it.
     pub asked: Vec<Asked>,
     /// What went wrong, and when.
@@ -89,6 +88,10 @@ pub enum Wish {
     },
     /// A worker's word that it was not.
     Fail {
+        execution: Uuid,
+    },
+    /// A report of whoever has no right to it.
+    Forged {
         execution: Uuid,
     },
     /// A worker's sign of life.

@@ -5,62 +5,47 @@
 
 #![allow(dead_code, unused_imports, reason = "each program that uses it uses a part of it")]
 
+mod changes;
+mod endings;
 mod evidence;
 mod ledger;
+mod sending;
+mod story;
 mod summary;
-
-use std::collections::BTreeMap;
-
-use chrono::{DateTime, Utc};
-use nats_scheduler::execution::ExecutionStatus;
-use nats_scheduler::names;
-use uuid::Uuid;
+mod times;
 
 pub use evidence::{Answer, Asked, Evidence, Fault, FaultKind, Heard, Wish};
 use ledger::Ledger;
+use story::stories;
 pub use summary::{Lateness, Summary};
 
 /// Judges a run: what there was in it, or all that is wrong with it, for people.
+///
+/// # Errors
+/// What is wrong, each with its schedule and execution.
 pub fn check(evidence: &Evidence) -> Result<Summary, Vec<String>> {
     let mut found = Vec::new();
     let ledger = Ledger::read(evidence, &mut found);
-    for rule in [nothing_twice_in_a_stream, nothing_early, what_succeeded_was_sent] {
-        rule(evidence, &ledger, &mut found);
+    let stories = stories(evidence, &ledger, &mut found);
+    for story in &stories {
+        times::each_time_has_one_outcome(story, &ledger, &mut found);
+        sending::due_times_are_true(story, &mut found);
+        changes::changes_are_announced_once_and_in_order(story, &mut found);
+        changes::updates_are_not_undone(story, &mut found);
+        endings::attempts_follow_each_other(story, &mut found);
+        endings::ids_are_worked_out(story, &mut found);
+        endings::counters_equal_the_history(story, &mut found);
+        endings::all_is_settled(story, evidence, &mut found);
     }
+    sending::nothing_is_twice_in_a_stream(evidence, &mut found);
+    sending::nothing_is_heard_again_without_reason(evidence, &mut found);
+    sending::nothing_is_early(evidence, &ledger, &mut found);
+    sending::outcomes_are_true(&stories, evidence, &ledger, &mut found);
+    sending::nothing_is_sent_under_an_old_state(&stories, evidence, &ledger, &mut found);
+    changes::acknowledged_changes_are_made_and_refused_ones_not(&stories, evidence, &mut found);
+    changes::promised_runs_are_made(evidence, &ledger, &mut found);
+    changes::reports_count(evidence, &ledger, &mut found);
+    changes::a_name_is_given_once(&stories, evidence, &mut found);
+    endings::dependents_follow_each_end(&stories, &ledger, &mut found);
     if found.is_empty() { Ok(Summary::of(evidence, &ledger)) } else { Err(found) }
-}
-
-/// No message id is twice in a target's stream: of a command the execution's, of a dead letter its own.
-fn nothing_twice_in_a_stream(evidence: &Evidence, _: &Ledger, found: &mut Vec<String>) {
-    let mut stored: BTreeMap<&str, DateTime<Utc>> = BTreeMap::new();
-    for entry in &evidence.commands {
-        let Some(id) = entry.headers.get(names::MESSAGE_ID) else { continue };
-        if let Some(first) = stored.insert(id.as_str(), entry.stored_at) {
-            let at = entry.stored_at;
-            found.push(format!("{id} is twice in its stream: stored at {first} and at {at}"));
-        }
-    }
-}
-
-/// Nothing is stored or heard before it is due.
-fn nothing_early(evidence: &Evidence, ledger: &Ledger, found: &mut Vec<String>) {
-    for sent in &ledger.sent {
-        let Some(end) = ledger.ends.get(&sent.execution) else { continue };
-        let due = end.timings.due_at.unwrap_or(end.scheduled_for);
-        if sent.at + evidence.tolerance < due {
-            let (id, at) = (sent.execution, sent.at);
-            found.push(format!("{id} of {} was sent at {at}, due at {due}", end.schedule_id));
-        }
-    }
-}
-
-/// What succeeded was stored, or heard.
-fn what_succeeded_was_sent(_: &Evidence, ledger: &Ledger, found: &mut Vec<String>) {
-    let sent: std::collections::BTreeSet<Uuid> =
-        ledger.sent.iter().map(|sent| sent.execution).collect();
-    for end in ledger.ends.values() {
-        if end.status == ExecutionStatus::Success && !sent.contains(&end.id) {
-            found.push(format!("{} of {} succeeded, and nobody has it", end.id, end.schedule_id));
-        }
-    }
 }
