@@ -8,7 +8,7 @@ use nats_scheduler::schedule::CreateSchedule;
 use serde_json::json;
 
 use crate::instance::Instance;
-use crate::nats::{Server, Simulated, Way};
+use crate::nats::{HostClock, Server, Simulated, Way};
 
 /// Fires schedules of every second, due all over it, until one of three instances is lost; returns how late what was
 /// due around then was stored, the latest last.
@@ -17,7 +17,9 @@ async fn lateness(seed: u64, lose: impl FnOnce(Instance, Simulated)) -> Vec<Time
     let mut instances = Vec::new();
     for n in 0..3 {
         let nats = server.connect();
-        instances.push((Instance::start_over(&server, nats.clone(), seed * 10 + n).await, nats));
+        let clock = HostClock::off_by(&server, TimeDelta::zero());
+        let instance = Instance::start_over(nats.clone(), clock, seed * 10 + n).await.unwrap();
+        instances.push((instance, nats));
     }
     for n in 0..60 {
         let request: CreateSchedule = serde_json::from_value(json!({

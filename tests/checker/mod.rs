@@ -1,0 +1,51 @@
+//! Judges a run of the service by what it left behind: streams, records, what was heard and what was said.
+//!
+//! The same for a run in a simulated world and one over real servers. It knows neither: it is a function over
+//! [`Evidence`], without a clock and without a connection. What must hold has a function of its own each.
+
+#![allow(dead_code, unused_imports, reason = "each program that uses it uses a part of it")]
+
+mod changes;
+mod endings;
+mod evidence;
+mod ledger;
+mod sending;
+mod story;
+mod summary;
+mod times;
+
+pub use evidence::{Answer, Asked, Evidence, Fault, FaultKind, Heard, Wish};
+use ledger::Ledger;
+use story::stories;
+pub use summary::{Lateness, Summary};
+
+/// Judges a run: what there was in it, or all that is wrong with it, for people.
+///
+/// # Errors
+/// What is wrong, each with its schedule and execution.
+pub fn check(evidence: &Evidence) -> Result<Summary, Vec<String>> {
+    let mut found = Vec::new();
+    let ledger = Ledger::read(evidence, &mut found);
+    let stories = stories(evidence, &ledger, &mut found);
+    for story in &stories {
+        times::each_time_has_one_outcome(story, &ledger, &mut found);
+        sending::due_times_are_true(story, &mut found);
+        changes::changes_are_announced_once_and_in_order(story, &mut found);
+        changes::updates_are_not_undone(story, &mut found);
+        endings::attempts_follow_each_other(story, &ledger, &mut found);
+        endings::ids_are_worked_out(story, &mut found);
+        endings::counters_equal_the_history(story, &ledger, &mut found);
+        endings::all_is_settled(story, evidence, &ledger, &mut found);
+    }
+    sending::nothing_is_twice_in_a_stream(evidence, &mut found);
+    sending::nothing_is_heard_again_without_reason(evidence, &mut found);
+    sending::nothing_is_early(evidence, &ledger, &mut found);
+    sending::outcomes_are_true(&stories, evidence, &ledger, &mut found);
+    sending::nothing_is_sent_under_an_old_state(&stories, evidence, &ledger, &mut found);
+    changes::acknowledged_changes_are_made_and_refused_ones_not(&stories, evidence, &mut found);
+    changes::promised_runs_are_made(evidence, &ledger, &mut found);
+    changes::reports_count(evidence, &ledger, &mut found);
+    changes::a_name_is_given_once(&stories, evidence, &mut found);
+    endings::dependents_follow_each_end(&stories, evidence, &ledger, &mut found);
+    if found.is_empty() { Ok(Summary::of(evidence, &ledger)) } else { Err(found) }
+}
