@@ -61,6 +61,8 @@ pub struct State {
     pub last: [Option<Instant>; 2],
     /// What the client has taken while there was no connection.
     pub waiting: VecDeque<Frame>,
+    /// Subscriptions that the server does not have: the client asks for them again with the next connection.
+    pub missing: Vec<Frame>,
     /// Whether its process is no more: nothing is taken, nothing arrives, and whoever waits waits for ever.
     pub is_dead: bool,
     /// Connections of the same process that end when they break.
@@ -72,10 +74,10 @@ pub struct State {
 }
 
 impl State {
-    /// When something arrives that is sent now and takes some time: not before what was sent before it.
-    pub fn arrival(&mut self, way: Way, takes: Duration) -> Instant {
+    /// When something arrives that would at a time: not before what was sent before it.
+    pub fn arrival(&mut self, way: Way, at: Instant) -> Instant {
         let last = &mut self.last[way as usize];
-        let at = last.map_or(Instant::now() + takes, |last| last.max(Instant::now() + takes));
+        let at = last.map_or(at, |last| last.max(at));
         *last = Some(at);
         at
     }

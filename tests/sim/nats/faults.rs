@@ -75,24 +75,26 @@ pub enum Ack {
 impl Server {
     /// For a time, this share of all acknowledgements is lost. What they are of is stored.
     pub fn lose_acks(&self, share: f64, time: Duration) {
-        self.state().faults.lost_acks = Some((share, Instant::now() + time));
+        let mut state = self.state();
+        state.faults.lost_acks = Some((share, state.moment + time));
     }
 
     /// For a time, acknowledgements come late, by up to `late`: perhaps when nobody waits for them any more. What
     /// they are of is stored at once.
     pub fn delay_acks(&self, late: Duration, time: Duration) {
-        self.state().faults.late_acks = Some((late, Instant::now() + time));
+        let mut state = self.state();
+        state.faults.late_acks = Some((late, state.moment + time));
     }
 
     /// Serves nothing for a time, as a process that is stopped, or a machine that does nothing but swap. Connections
     /// stay until their clients give them up, and what was sent over them is served in the end all the same.
     pub fn stall(&self, time: Duration) {
         let mut state = self.state();
-        let until = Instant::now() + time;
+        let (now, until) = (state.moment, state.moment + time);
         state.faults.stalled = state.faults.stalled.max(Some(until));
         if time > PINGS {
             for link in state.all() {
-                state.do_at(Instant::now() + PINGS, move |_| give_up(&link));
+                state.do_at(now + PINGS, move |_| give_up(&link));
             }
             state.find_again(until);
         }
@@ -115,13 +117,15 @@ impl Server {
         }
         state.faults.stalled = None;
         state.lose_readers(|_| true);
-        state.find_again(Instant::now() + away);
+        let back = state.moment + away;
+        state.find_again(back);
     }
 
     /// For a time there is trouble with one stream, or all.
     pub fn trouble(&self, stream: Option<&str>, trouble: Trouble, time: Duration) {
-        let until = Instant::now() + time;
-        self.state().faults.troubles.push((stream.map(str::to_owned), trouble, until));
+        let mut state = self.state();
+        let until = state.moment + time;
+        state.faults.troubles.push((stream.map(str::to_owned), trouble, until));
     }
 
     /// Removes a stream with all that it holds. Who reads it is shown nothing more, until [`Server::create_stream`]
@@ -134,8 +138,10 @@ impl Server {
 
     /// A worker has acknowledged a message: a work queue does not keep it.
     pub fn acknowledge(&self, stream: &str, sequence: u64) {
-        if let Some(stream) = self.state().streams.get_mut(stream) {
-            stream.acknowledge(sequence);
+        let mut state = self.state();
+        let now = state.now();
+        if let Some(stream) = state.streams.get_mut(stream) {
+            stream.acknowledge(sequence, now);
         }
     }
 
@@ -256,7 +262,7 @@ impl State {
 
     /// What becomes of an acknowledgement now.
     pub fn ack(&mut self) -> Ack {
-        let now = Instant::now();
+        let now = self.moment;
         if let Some((share, until)) = self.faults.lost_acks
             && until > now
             && self.chance.random_bool(share)
@@ -273,7 +279,7 @@ impl State {
 
     /// What is the matter with a stream now.
     pub fn trouble(&mut self, stream: &str) -> Option<Trouble> {
-        let now = Instant::now();
+        let now = self.moment;
         let troubles = &mut self.faults.troubles;
         troubles.retain(|(_, _, until)| *until > now);
         let mut troubles = troubles.iter();

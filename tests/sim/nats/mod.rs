@@ -14,6 +14,8 @@ mod readers;
 mod serve;
 mod stream;
 mod subscriptions;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -61,6 +63,8 @@ struct Shared {
 
 struct State {
     started: Instant,
+    /// When it was last looked at, which is now: telling the time costs.
+    moment: Instant,
     /// By how much its clock is ahead.
     clock_is_off: TimeDelta,
     streams: BTreeMap<String, Stream>,
@@ -123,6 +127,7 @@ impl Server {
         let (started, sooner) = (Instant::now(), Arc::new(Notify::new()));
         let state = Mutex::new(State {
             started,
+            moment: started,
             clock_is_off: TimeDelta::zero(),
             streams: BTreeMap::new(),
             remembered: BTreeMap::new(),
@@ -168,7 +173,7 @@ impl Server {
 
     /// What the time is, whatever a clock says.
     pub fn true_time(&self) -> DateTime<Utc> {
-        true_time(self.0.started)
+        true_time(self.0.started, Instant::now())
     }
 
     /// The last message of a subject.
@@ -194,17 +199,19 @@ impl Server {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap()
+        let mut state = self.0.state.lock().unwrap();
+        state.moment = Instant::now();
+        state
     }
 }
 
-fn true_time(started: Instant) -> DateTime<Utc> {
-    DateTime::from_timestamp(BEGIN, 0).unwrap_or_default() + started.elapsed()
+fn true_time(started: Instant, now: Instant) -> DateTime<Utc> {
+    DateTime::from_timestamp(BEGIN, 0).unwrap_or_default() + (now - started)
 }
 
 impl State {
     fn now(&self) -> DateTime<Utc> {
-        true_time(self.started) + self.clock_is_off
+        true_time(self.started, self.moment) + self.clock_is_off
     }
 
     fn id(&mut self) -> u64 {
@@ -217,19 +224,21 @@ impl State {
         let end = self.streams.values().filter_map(Stream::next_end).min()?;
         // A little late, as the server is.
         let left = (end - self.now()).to_std().unwrap_or_default();
-        Some(Instant::now() + left + LATE)
+        Some(self.moment + left + LATE)
     }
 
-    fn expire(&mut self) {
+    /// Has all streams forget what has had its time.
+    fn expire_all(&mut self) {
+        let names: Vec<_> = self.streams.keys().cloned().collect();
+        names.iter().for_each(|name| self.expire(name));
+    }
+
+    fn expire(&mut self, name: &str) {
         let now = self.now();
-        let ended: Vec<_> = self
-            .streams
-            .iter_mut()
-            .filter(|(_, stream)| stream.next_end().is_some_and(|end| end <= now))
-            .map(|(name, stream)| (name.clone(), stream.expire(now)))
-            .collect();
-        for (name, markers) in ended {
-            markers.into_iter().for_each(|sequence| self.show(&name, sequence));
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        if stream.next_end().is_some_and(|end| end <= now) {
+            let markers = stream.expire(now);
+            markers.into_iter().for_each(|sequence| self.show(name, sequence));
         }
     }
 
@@ -250,7 +259,7 @@ impl State {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<(u64, bool), Error> {
-        self.expire();
+        self.expire(name);
         let now = self.now();
         let Some(stream) = self.streams.get_mut(name) else {
             return Err(stream::refusal(404, 10059, "stream not found"));

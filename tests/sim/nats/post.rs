@@ -18,6 +18,8 @@ pub struct Post {
     next: u64,
     /// When it is looked at next.
     wakes: Option<Instant>,
+    /// When messages of streams are to be forgotten next.
+    ends: Option<Instant>,
 }
 
 enum Parcel {
@@ -54,7 +56,8 @@ impl State {
         if !there.is_up {
             return there.waiting.push_back(frame);
         }
-        let (over, at) = (Over(there.made), there.arrival(Way::There, self.latency()));
+        let (over, at) =
+            (Over(there.made), there.arrival(Way::There, self.moment + self.latency()));
         drop(there);
         self.post(at, Parcel::There(Arc::clone(link), over, frame));
     }
@@ -62,8 +65,20 @@ impl State {
     /// A connection was made again: sends what waited for it, and shows what was missed.
     pub(super) fn came_up(&mut self, link: &Arc<Link>) {
         self.resume(link);
-        let waiting = std::mem::take(&mut link.state().waiting);
-        waiting.into_iter().for_each(|frame| self.send(link, frame));
+        let mut state = link.state();
+        let missing = std::mem::take(&mut state.missing);
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        missing.into_iter().chain(waiting).for_each(|frame| self.send(link, frame));
+    }
+
+    /// What a client listens to is lost with no connection: it knows that, and says so again.
+    fn ask_again(&mut self, link: &Arc<Link>, subscription: Frame) {
+        if link.is_up() {
+            self.send(link, subscription);
+        } else {
+            link.state().missing.push(subscription);
+        }
     }
 
     /// Sends something down a connection. What is sent without one is lost.
@@ -72,7 +87,7 @@ impl State {
         if !here.is_up || here.is_dead {
             return;
         }
-        let (over, at) = (Over(here.made), here.arrival(Way::Here, self.latency()));
+        let (over, at) = (Over(here.made), here.arrival(Way::Here, self.moment + self.latency()));
         drop(here);
         self.post(at, Parcel::Here(Arc::clone(link), over, down));
     }
@@ -80,7 +95,7 @@ impl State {
     /// The same, but later than what is sent after it.
     pub(super) fn answer_late(&mut self, link: &Arc<Link>, down: Down, late: Duration) {
         let over = Over(link.state().made);
-        let at = Instant::now() + self.latency() + late;
+        let at = self.moment + self.latency() + late;
         self.post(at, Parcel::Here(Arc::clone(link), over, down));
     }
 
@@ -104,12 +119,13 @@ impl State {
 
     fn next_arrival(&mut self) -> Option<Instant> {
         let arrival = self.post.parcels.keys().next().map(|(at, _)| *at);
-        self.post.wakes = [arrival, self.next_end()].into_iter().flatten().min();
+        self.post.ends = self.next_end();
+        self.post.wakes = [arrival, self.post.ends].into_iter().flatten().min();
         self.post.wakes
     }
 
     fn arrivals(&mut self) {
-        let now = Instant::now();
+        let now = self.moment;
         while let Some(first) = self.post.parcels.first_entry()
             && first.key().0 <= now
         {
@@ -119,7 +135,9 @@ impl State {
                 None => self.arrive(parcel),
             }
         }
-        self.expire();
+        if self.post.ends.is_some_and(|ends| ends <= now) {
+            self.expire_all();
+        }
     }
 
     /// Until when something cannot arrive.
@@ -147,6 +165,7 @@ impl State {
             {
                 down.arrive();
             }
+            Parcel::There(link, _, frame @ Frame::Subscribe { .. }) => self.ask_again(&link, frame),
             Parcel::There(..) | Parcel::Here(..) => {}
             Parcel::Deed(deed) => deed(self),
         }

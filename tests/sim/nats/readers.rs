@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use nats_scheduler::port::{Entry, Reading, Start};
 use rand::RngExt as _;
-use tokio::time::Instant;
 
 use super::State;
 use super::connection::{Down, Link, Shown};
@@ -83,7 +82,7 @@ impl State {
                 lost.push(*id);
             }
         }
-        let at = Instant::now() + MISSED;
+        let at = self.moment + MISSED;
         lost.into_iter().for_each(|id| self.do_at(at, move |state| state.notice(id)));
     }
 
@@ -95,7 +94,7 @@ impl State {
         };
         let missed = "missed idle heartbeat".to_owned();
         drop(reader.shown.to.unbounded_send(Err(missed)));
-        let again = Instant::now() + self.chance.random_range(Duration::ZERO..AGAIN);
+        let again = self.moment + self.chance.random_range(Duration::ZERO..AGAIN);
         self.do_at(again, move |state| state.read_again(id));
     }
 
@@ -105,7 +104,7 @@ impl State {
             reader.is_lost = false;
             self.go_on(id);
         } else if !reader.shown.to.is_closed() {
-            self.do_at(Instant::now() + AGAIN, move |state| state.read_again(id));
+            self.do_at(self.moment + AGAIN, move |state| state.read_again(id));
         }
     }
 }

@@ -37,12 +37,15 @@ impl Frame {
 impl State {
     /// Does what a connection asks for, and sends the answers down it.
     pub fn serve(&mut self, link: &Arc<Link>, frame: Frame) {
-        if link.has_forbidden() {
-            let (operation, subject) = frame.needs();
-            if link.forbids(operation, &subject) {
-                let refusal = Refusal { operation, subject };
-                return self.answer(link, Down::Refused(Arc::clone(link), refusal));
+        if link.has_forbidden()
+            && let (operation, subject) = frame.needs()
+            && link.forbids(operation, &subject)
+        {
+            if operation == Permission::Subscribe {
+                link.state().missing.push(frame);
             }
+            let refusal = Refusal { operation, subject };
+            return self.answer(link, Down::Refused(Arc::clone(link), refusal));
         }
         match frame {
             Frame::Publish(message) => self.publish(message),
@@ -95,8 +98,8 @@ impl State {
         sequence: u64,
         answer: oneshot::Sender<Found>,
     ) {
-        let lag = self.lag();
-        let found = self.stream(stream).map(|stream| stream.message_then(sequence, lag));
+        let then = self.now() - self.lag();
+        let found = self.stream(stream).map(|stream| stream.message_then(sequence, then));
         self.answer(link, Down::answer(answer, found));
     }
 
@@ -197,7 +200,7 @@ impl State {
         match self.ack() {
             Ack::Comes => self.reply(reply, ack),
             Ack::Late(late) => {
-                let at = tokio::time::Instant::now() + late;
+                let at = self.moment + late;
                 self.do_at(at, move |state| state.reply(reply, ack));
             }
             Ack::Lost => {}

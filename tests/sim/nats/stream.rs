@@ -34,6 +34,8 @@ pub struct Stream {
     ids: BTreeMap<String, u64>,
     /// The same in the order in which they are forgotten.
     window: VecDeque<(DateTime<Utc>, String)>,
+    /// The server's clock, when it was last told.
+    now: DateTime<Utc>,
     /// What was done of late.
     done: VecDeque<Done>,
     last: u64,
@@ -98,6 +100,7 @@ impl Stream {
             ends: BTreeSet::new(),
             ids: BTreeMap::new(),
             window: VecDeque::new(),
+            now,
             done: VecDeque::new(),
             last: 0,
             bytes: 0,
@@ -150,7 +153,8 @@ impl Stream {
         body: Bytes,
         now: DateTime<Utc>,
     ) -> Result<(u64, bool), Error> {
-        self.forget_ids(now);
+        self.now = now;
+        self.forget_ids();
         let stored = Stored { subject: self.stored_as(subject), headers, body, at: now };
         let known = stored.header("Nats-Msg-Id").and_then(|id| self.ids.get(id)).copied();
         // A replicated stream looks at ids first.
@@ -250,7 +254,7 @@ impl Stream {
             self.window.push_back((stored.at, id.to_owned()));
         }
         self.last = sequence;
-        self.note(Done::added(sequence));
+        self.note(Done::added(self.now, sequence));
         self.put(sequence, stored);
     }
 
@@ -286,7 +290,8 @@ impl Stream {
         }
     }
 
-    fn forget_ids(&mut self, now: DateTime<Utc>) {
+    fn forget_ids(&mut self) {
+        let now = self.now;
         let window = TimeDelta::from_std(self.config.duplicate_window).unwrap_or(TimeDelta::MAX);
         while let Some((_, id)) = self.window.pop_front_if(|(at, _)| now - *at >= window) {
             self.ids.remove(&id);
@@ -295,23 +300,24 @@ impl Stream {
 
     /// Forgets what has had its time, and leaves markers where the stream is set up so.
     pub fn expire(&mut self, now: DateTime<Utc>) -> Vec<u64> {
+        self.now = now;
         let mut markers = Vec::new();
         while let Some((at, sequence)) = self.ends.first().copied()
             && at <= now
         {
-            markers.extend(self.end(sequence, now));
+            markers.extend(self.end(sequence));
         }
         while let Some(at) = self.oldest_end()
             && at <= now
             && let Some(first) = self.messages.keys().next().copied()
         {
-            markers.extend(self.end(first, now));
+            markers.extend(self.end(first));
         }
         markers
     }
 
     /// Ends a message's life; the marker that it leaves.
-    fn end(&mut self, sequence: u64, now: DateTime<Utc>) -> Option<u64> {
+    fn end(&mut self, sequence: u64) -> Option<u64> {
         let gone = self.messages.get(&sequence)?;
         let is_marker =
             gone.header("Nats-Marker-Reason").is_some() || gone.header("KV-Operation").is_some();
@@ -325,7 +331,7 @@ impl Stream {
         headers.insert("Nats-Marker-Reason", "MaxAge");
         headers.insert("Nats-TTL", format!("{}s", lasting.as_secs()).as_str());
         let (sequence, body) = (self.last + 1, Bytes::new());
-        self.insert(sequence, Stored { subject, headers, body, at: now });
+        self.insert(sequence, Stored { subject, headers, body, at: self.now });
         Some(sequence)
     }
 
@@ -344,7 +350,7 @@ impl Stream {
 
     fn remove(&mut self, sequence: u64) {
         if let Some(gone) = self.take(sequence) {
-            self.note(Done::removed(sequence, gone));
+            self.note(Done::removed(self.now, sequence, gone));
         }
     }
 
@@ -364,7 +370,8 @@ impl Stream {
     }
 
     /// A worker has dealt with a message: a work queue does not keep it.
-    pub fn acknowledge(&mut self, sequence: u64) {
+    pub fn acknowledge(&mut self, sequence: u64, now: DateTime<Utc>) {
+        self.now = now;
         if self.config.retention == RetentionPolicy::WorkQueue {
             self.remove(sequence);
         }

@@ -7,6 +7,7 @@
 //! Each step of a storm draws from a source of its own, so one can be left out and the others stay what they are.
 
 mod evidence;
+pub mod many;
 mod schedules;
 mod steps;
 mod users;

@@ -2,18 +2,17 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use nats_scheduler::port::Entry;
-use tokio::time::Instant;
 
 use super::{Stored, Stream};
 
 /// For how long it is known.
-pub const UNSYNCED: Duration = Duration::from_secs(10);
+pub const UNSYNCED: TimeDelta = TimeDelta::seconds(10);
 
 /// One thing that was done.
 pub struct Done {
-    at: Instant,
+    at: DateTime<Utc>,
     what: What,
 }
 
@@ -23,12 +22,12 @@ enum What {
 }
 
 impl Done {
-    pub fn added(sequence: u64) -> Self {
-        Self { at: Instant::now(), what: What::Added(sequence) }
+    pub fn added(at: DateTime<Utc>, sequence: u64) -> Self {
+        Self { at, what: What::Added(sequence) }
     }
 
-    pub fn removed(sequence: u64, gone: Stored) -> Self {
-        Self { at: Instant::now(), what: What::Removed(sequence, gone) }
+    pub fn removed(at: DateTime<Utc>, sequence: u64, gone: Stored) -> Self {
+        Self { at, what: What::Removed(sequence, gone) }
     }
 }
 
@@ -42,12 +41,13 @@ impl Stream {
     /// What it is once its server was started again: as it was `ago`, with the ids of what it holds. What was
     /// done longer ago than [`UNSYNCED`] is on the disk.
     pub fn restart(&mut self, ago: Duration, now: DateTime<Utc>) {
-        self.undo(ago);
-        self.read_ids(now);
+        self.now = now;
+        self.undo(now - ago);
+        self.read_ids();
     }
 
-    fn undo(&mut self, ago: Duration) {
-        while let Some(done) = self.done.pop_back_if(|done| done.at.elapsed() < ago) {
+    fn undo(&mut self, since: DateTime<Utc>) {
+        while let Some(done) = self.done.pop_back_if(|done| done.at > since) {
             match done.what {
                 What::Added(sequence) => {
                     self.take(sequence);
@@ -58,7 +58,7 @@ impl Stream {
         }
     }
 
-    fn read_ids(&mut self, now: DateTime<Utc>) {
+    fn read_ids(&mut self) {
         self.ids.clear();
         self.window.clear();
         for (sequence, one) in &self.messages {
@@ -67,20 +67,22 @@ impl Stream {
                 self.window.push_back((one.at, id.to_owned()));
             }
         }
-        self.forget_ids(now);
+        self.forget_ids();
     }
 
-    /// The message at a sequence, as a replica has it that is behind by `lag`.
-    pub fn message_then(&self, sequence: u64, lag: Duration) -> Option<Entry> {
-        let late = self.done.iter().rev().take_while(|done| done.at.elapsed() < lag);
-        let mut then = self.message(sequence);
+    /// The message at a sequence, as a replica has it that knows nothing of what was done since `then`.
+    pub fn message_then(&self, sequence: u64, then: DateTime<Utc>) -> Option<Entry> {
+        let late = self.done.iter().rev().take_while(|done| done.at > then);
+        let mut message = self.message(sequence);
         for done in late {
             match &done.what {
-                What::Added(one) if *one == sequence => then = None,
-                What::Removed(one, gone) if *one == sequence => then = Some(gone.entry(sequence)),
+                What::Added(one) if *one == sequence => message = None,
+                What::Removed(one, gone) if *one == sequence => {
+                    message = Some(gone.entry(sequence))
+                }
                 _ => {}
             }
         }
-        then
+        message
     }
 }
