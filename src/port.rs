@@ -135,7 +135,19 @@ pub trait Nats: Wire {
         sequence: u64,
     ) -> impl Future<Output = Result<Option<Entry>, Unanswered>> + Send;
 
-    /// The same from any replica, of which one may not have it yet. The stream must allow that.
+    /// The first message from a sequence on whose subject a pattern covers, as the stream's leader has it. Work queues
+    /// may be looked at so, too, which only their workers may read.
+    ///
+    /// # Errors
+    /// As of [`Nats::info`].
+    fn next(
+        &self,
+        stream: &str,
+        subjects: &str,
+        sequence: u64,
+    ) -> impl Future<Output = Result<Option<Entry>, Unanswered>> + Send;
+
+    /// The message at a sequence from any replica, of which one may not have it yet. The stream must allow that.
     ///
     /// # Errors
     /// If there is no answer.

@@ -14,7 +14,7 @@ use async_nats::jetstream::context::{
 };
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::stream::{
-    DirectGetErrorKind, LastRawMessageErrorKind, RawMessageErrorKind, Stream,
+    DirectGetErrorKind, LastRawMessageErrorKind, RawMessageError, RawMessageErrorKind, Stream,
 };
 use async_nats::jetstream::{self, stream};
 use async_nats::{Client, Message, PublishErrorKind, Subscriber};
@@ -255,14 +255,17 @@ impl Nats for JetStream {
     }
 
     async fn message(&self, stream: &str, sequence: u64) -> Result<Option<Entry>, Unanswered> {
-        match self.stream(stream).await?.get_raw_message(sequence).await {
-            Ok(message) => Ok(Some(entry(message))),
-            Err(error) => match error.kind() {
-                RawMessageErrorKind::NoMessageFound => Ok(None),
-                RawMessageErrorKind::JetStream(error) => Err(Unanswered::Refused(error)),
-                _ => Err(lost(error)),
-            },
-        }
+        found(self.stream(stream).await?.get_raw_message(sequence).await)
+    }
+
+    async fn next(
+        &self,
+        stream: &str,
+        subjects: &str,
+        sequence: u64,
+    ) -> Result<Option<Entry>, Unanswered> {
+        let stream = self.stream(stream).await?;
+        found(stream.get_first_raw_message_by_subject(subjects, sequence).await)
     }
 
     async fn message_of_any(
@@ -329,6 +332,17 @@ fn shown(message: Result<jetstream::Message, Broken>) -> Shown {
     let Message { subject, headers, payload, .. } = message.message;
     let (subject, headers) = (subject.into_string(), headers.unwrap_or_default());
     Ok(Entry { sequence, subject, headers, body: payload, stored_at, pending })
+}
+
+fn found(message: Result<StreamMessage, RawMessageError>) -> Result<Option<Entry>, Unanswered> {
+    match message {
+        Ok(message) => Ok(Some(entry(message))),
+        Err(error) => match error.kind() {
+            RawMessageErrorKind::NoMessageFound => Ok(None),
+            RawMessageErrorKind::JetStream(error) => Err(Unanswered::Refused(error)),
+            _ => Err(lost(error)),
+        },
+    }
 }
 
 fn entry(message: StreamMessage) -> Entry {

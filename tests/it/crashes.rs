@@ -114,16 +114,19 @@ async fn dying_between_a_skip_and_its_record_keeps_the_entry() {
     check_ledger(&nats, &id).await;
 }
 
-#[tokio::test]
-async fn a_command_is_not_doubled_after_its_stream_forgot_the_id() {
+/// An instance dies at a failpoint, with a target whose stream has forgotten ids by the time that another one takes over.
+async fn dies_and_is_forgotten(retention: &str, failpoint: &str, sent: u64) {
     let nats = Nats::bare().await;
-    nats.add_stream(
-        r#"{"name":"COMMANDS","subjects":["cmd.example.>"],"retention":"limits","max_consumers":-1,
+    nats.add_stream(&format!(
+        r#"{{"name":"COMMANDS","subjects":["cmd.example.>"],"retention":"{retention}","max_consumers":-1,
             "max_msgs":-1,"max_bytes":-1,"max_age":0,"max_msg_size":-1,"storage":"file",
-            "discard":"old","num_replicas":1,"duplicate_window":1000000000}"#,
-    )
+            "discard":"old","num_replicas":1,"duplicate_window":1000000000}}"#,
+    ))
     .await;
-    let mut dying = nats.service_with(&[("NATS_SCHEDULER_FAILPOINT", "after_deliver")]).await;
+    for n in 0..20 {
+        nats.js.publish(format!("cmd.example.{n}"), "another".into()).await.unwrap().await.unwrap();
+    }
+    let mut dying = nats.service_with(&[("NATS_SCHEDULER_FAILPOINT", failpoint)]).await;
     let id = nats
         .create(
             json!({ "name": "forgotten", "schedule_type": "one_time", "scheduled_at": in_ms(600),
@@ -131,11 +134,21 @@ async fn a_command_is_not_doubled_after_its_stream_forgot_the_id() {
         )
         .await;
     dying.exited().await;
-    assert_eq!(nats.count("COMMANDS").await, 1);
+    assert_eq!(nats.count("COMMANDS").await, 20 + sent);
     // The instance counts as gone only after the stream's window is over.
     let _service = nats.service().await;
     nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1).await;
-    assert_eq!(nats.count("COMMANDS").await, 1);
+    assert_eq!(nats.count("COMMANDS").await, 21);
+}
+
+#[tokio::test]
+async fn a_command_is_not_doubled_after_its_stream_forgot_the_id() {
+    tokio::join!(
+        dies_and_is_forgotten("limits", "after_deliver", 1),
+        dies_and_is_forgotten("workqueue", "after_deliver", 1),
+        // That it is not there has to be known, too.
+        dies_and_is_forgotten("workqueue", "after_claim", 0),
+    );
 }
 
 #[tokio::test]

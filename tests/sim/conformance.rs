@@ -169,6 +169,7 @@ asked_of_both!(
     a_copy_does_not_make_the_window_longer,
     a_work_queue_gives_up_what_a_worker_has_done,
     a_work_queue_is_read_by_workers_only,
+    a_work_queue_is_looked_at_one_message_after_the_other,
     a_stream_that_is_full_says_of_what,
     a_stream_that_acknowledges_nothing_stores_all_the_same,
     who_listens_and_says_nothing_gives_no_answer,
@@ -580,6 +581,25 @@ async fn a_work_queue_is_read_by_workers_only(ground: impl Ground) {
     ground.stream(queue()).await;
     let refused = ground.nats().read("Q", all("")).await.map(|_| ()).unwrap_err();
     assert!(refused.contains("workqueue stream requires explicit ack"), "{refused}");
+}
+
+async fn a_work_queue_is_looked_at_one_message_after_the_other(ground: impl Ground) {
+    let subjects = vec!["w.>".to_owned()];
+    let retention = RetentionPolicy::WorkQueue;
+    ground.stream(Config { name: "W".to_owned(), subjects, retention, ..Config::default() }).await;
+    let nats = ground.nats();
+    for subject in ["w.a", "w.b", "w.a"] {
+        stored(nats, message(subject, subject)).await;
+    }
+    let next = async |subjects, sequence| {
+        nats.next("W", subjects, sequence).await.unwrap().map(|entry| entry.sequence)
+    };
+    assert_eq!((next("w.a", 1).await, next("w.a", 2).await), (Some(1), Some(3)));
+    assert_eq!((next("w.*", 2).await, next(">", 3).await), (Some(2), Some(3)));
+    assert_eq!((next("w.b", 3).await, next(">", 4).await), (None, None));
+    ground.work("W").await;
+    assert_eq!((next("w.a", 1).await, next("w.b", 0).await), (Some(3), Some(2)));
+    assert!(nats.next("none", ">", 1).await.is_err());
 }
 
 async fn a_stream_that_is_full_says_of_what(ground: impl Ground) {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::stream::Config;
-use chrono::{DateTime, Utc};
+use async_nats::jetstream::stream::{Config, RetentionPolicy, State};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt as _;
 use tokio::time::Instant;
 
@@ -12,10 +12,12 @@ use crate::jetstream::publish::Earlier;
 use crate::jetstream::route::Route;
 use crate::jetstream::trace::Traced;
 use crate::names;
-use crate::port::{Nats, Reading, Start};
+use crate::port::{Entry, Nats, Reading, Start};
 
 /// How long to search a stream for a message.
 const SEARCH: Duration = Duration::from_secs(30);
+/// How much more of a stream is searched, since clocks differ.
+const CLOCKS_DIFFER: TimeDelta = TimeDelta::seconds(30);
 
 impl<N: Nats> ToTarget<'_, N> {
     /// Looks for a copy that may have been sent since a time.
@@ -43,7 +45,15 @@ impl<N: Nats> ToTarget<'_, N> {
             Some(stored) => Some(stored),
             None => self.stored_as(config).await,
         };
-        match tokio::time::timeout(SEARCH, self.holds_since(&name, stored, since)).await {
+        let held = async {
+            match config.retention {
+                RetentionPolicy::WorkQueue => {
+                    self.queue_holds_since(&name, stored, since, &info.state).await
+                }
+                _ => self.holds_since(&name, stored, since).await,
+            }
+        };
+        match tokio::time::timeout(SEARCH, held).await {
             Ok(Some(true)) => Earlier::Stored,
             Ok(Some(false)) => Earlier::Remembered,
             Ok(None) | Err(_) => unknown(),
@@ -73,8 +83,7 @@ impl<N: Nats> ToTarget<'_, N> {
         subject: Option<String>,
         since: DateTime<Utc>,
     ) -> Option<bool> {
-        // Clocks differ; half a minute more to read costs little.
-        let start = since - chrono::Duration::seconds(30);
+        let start = since - CLOCKS_DIFFER;
         let (from, filter) = (Start::Time(start), subject.unwrap_or_default());
         let what = Reading { from, filter, headers_only: true };
         let (mut entries, pending) = self.delivery.nats.read(stream, what).await.ok()?;
@@ -83,8 +92,7 @@ impl<N: Nats> ToTarget<'_, N> {
         }
         while let Some(entry) = entries.next().await {
             let entry = entry.ok()?;
-            let found = entry.headers.get(names::MESSAGE_ID);
-            if found.is_some_and(|found| found.as_str() == self.publication.id) {
+            if self.is_ours(&entry) {
                 return Some(true);
             }
             if entry.pending == 0 {
@@ -92,5 +100,38 @@ impl<N: Nats> ToTarget<'_, N> {
             }
         }
         None
+    }
+
+    /// The same of a work queue, which only its workers may read: it is asked for one message after the other.
+    async fn queue_holds_since(
+        &self,
+        stream: &str,
+        subject: Option<String>,
+        since: DateTime<Utc>,
+        state: &State,
+    ) -> Option<bool> {
+        let (start, subjects) = (since - CLOCKS_DIFFER, subject.as_deref().unwrap_or(">"));
+        let next = |sequence| self.delivery.nats.next(stream, subjects, sequence);
+        let (mut before, mut from) = (state.first_sequence, state.last_sequence + 1);
+        while before < from {
+            let middle = before + (from - before) / 2;
+            match next(middle).await.ok()? {
+                Some(entry) if entry.stored_at < start => before = entry.sequence + 1,
+                _ => from = middle,
+            }
+        }
+        while let Some(entry) = next(from).await.ok()?.filter(|e| e.sequence <= state.last_sequence)
+        {
+            if self.is_ours(&entry) {
+                return Some(true);
+            }
+            from = entry.sequence + 1;
+        }
+        Some(false)
+    }
+
+    fn is_ours(&self, entry: &Entry) -> bool {
+        let id = entry.headers.get(names::MESSAGE_ID);
+        id.is_some_and(|id| id.as_str() == self.publication.id)
     }
 }

@@ -345,6 +345,17 @@ impl Nats for Simulated {
         asked.ok_or_else(lost)?.map_err(Unanswered::Refused)
     }
 
+    async fn next(
+        &self,
+        stream: &str,
+        subjects: &str,
+        sequence: u64,
+    ) -> Result<Option<Entry>, Unanswered> {
+        let (stream, subjects) = (stream.to_owned(), subjects.to_owned());
+        let asked = self.ask(|answer| Frame::Next { stream, subjects, sequence, answer }).await;
+        asked.ok_or_else(lost)?.map_err(Unanswered::Refused)
+    }
+
     async fn message_of_any(
         &self,
         stream: &str,

@@ -99,6 +99,12 @@ pub enum Frame {
         sequence: u64,
         answer: oneshot::Sender<Found>,
     },
+    Next {
+        stream: String,
+        subjects: String,
+        sequence: u64,
+        answer: oneshot::Sender<Found>,
+    },
     MessageOfAny {
         stream: String,
         sequence: u64,

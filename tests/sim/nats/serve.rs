@@ -24,9 +24,9 @@ impl Frame {
             Self::Append(message, _) => (Permission::Publish, message.subject.clone()),
             Self::Subscribe { subject, .. } => (Permission::Subscribe, subject.clone()),
             Self::Info(stream, _) => api("STREAM.INFO.", stream),
-            Self::Last { stream, .. } | Self::Message { stream, .. } => {
-                api("STREAM.MSG.GET.", stream)
-            }
+            Self::Last { stream, .. }
+            | Self::Message { stream, .. }
+            | Self::Next { stream, .. } => api("STREAM.MSG.GET.", stream),
             Self::MessageOfAny { stream, .. } => api("DIRECT.GET.", stream),
             Self::StreamOf(..) => api("STREAM.NAMES", ""),
             Self::Read { stream, .. } => api("CONSUMER.CREATE.", stream),
@@ -62,6 +62,9 @@ impl State {
             }
             Frame::Message { stream, sequence, answer } => {
                 self.tell(link, &stream, answer, |stream| stream.message(sequence));
+            }
+            Frame::Next { stream, subjects, sequence, answer } => {
+                self.tell(link, &stream, answer, |stream| stream.next(&subjects, sequence));
             }
             Frame::MessageOfAny { stream, sequence, answer } => {
                 self.tell_of_any(link, &stream, sequence, answer);

@@ -393,6 +393,13 @@ impl Stream {
         self.message(self.last_of(subject)?)
     }
 
+    /// The first message from a sequence on whose subject a pattern covers.
+    pub fn next(&self, subjects: &str, sequence: u64) -> Option<Entry> {
+        let mut behind = self.messages.range(sequence..);
+        let (sequence, _) = behind.find(|(_, one)| covers(subjects, &one.subject))?;
+        self.message(*sequence)
+    }
+
     /// The message at a sequence.
     pub fn message(&self, sequence: u64) -> Option<Entry> {
         self.messages.get(&sequence).map(|one| one.entry(sequence))
