@@ -13,6 +13,8 @@
 
 #[path = "../tests/checker/mod.rs"]
 mod checker;
+#[path = "../tests/sim/guards.rs"]
+mod guards;
 #[path = "../tests/sim/instance.rs"]
 mod instance;
 #[path = "../tests/sim/nats/mod.rs"]
@@ -27,6 +29,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use nats_scheduler::guards::Guard;
 use storm::many::{Sum, run_all};
 use storm::{Options, Run, run};
 
@@ -49,13 +52,23 @@ struct Arguments {
     /// Steps of the storm that are left out, with one seed.
     #[arg(long, value_delimiter = ',')]
     without: Vec<usize>,
+    /// A guard of the protocol that is left out, to see whether it is missed.
+    #[arg(long, value_parser = guard)]
+    guard: Option<Guard>,
+}
+
+fn guard(name: &str) -> Result<Guard, String> {
+    let mut all = Guard::ALL.into_iter();
+    let names = Guard::ALL.map(|guard| format!("{guard:?}")).join(", ");
+    all.find(|guard| format!("{guard:?}") == name).ok_or(format!("one of {names}"))
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if !arguments.without.is_empty() {
         let without = arguments.without.into_iter().collect();
-        return tell_one(&run(&Options { seed: arguments.from, without, ..Options::default() }));
+        let (seed, guard) = (arguments.from, arguments.guard);
+        return tell_one(&run(&Options { seed, without, guard, ..Options::default() }));
     }
     let (began, told) = (Instant::now(), Mutex::new(Instant::now()));
     let progress = |sum: &Sum| {
@@ -66,7 +79,7 @@ fn main() -> ExitCode {
             std::io::stderr().flush().unwrap();
         }
     };
-    match run_all(arguments.from, arguments.seeds, &progress) {
+    match run_all(arguments.from, arguments.seeds, arguments.guard, &progress) {
         Ok(sum) => {
             eprintln!("\r{}", line(&sum, arguments.seeds, began.elapsed()));
             print!("{}", sum.summary);
@@ -80,9 +93,11 @@ fn main() -> ExitCode {
             let (seed, run) = *failed;
             eprintln!();
             println!("seed {seed}: {} things are wrong; looking for a shorter story", count(&run));
-            let (without, run) = shrink(seed, run);
+            let (without, run) = shrink(seed, arguments.guard, run);
             let without: Vec<_> = without.iter().map(usize::to_string).collect();
-            println!("--seeds 1 --from {seed} --without {}", without.join(","));
+            let guard =
+                arguments.guard.map(|guard| format!(" --guard {guard:?}")).unwrap_or_default();
+            println!("--from {seed} --without {}{guard}", without.join(","));
             tell_one(&run)
         }
     }
@@ -123,7 +138,7 @@ fn tell_one(run: &Run) -> ExitCode {
 }
 
 /// Leaves out steps, first many at once, as long as the same is wrong.
-fn shrink(seed: u64, mut shortest: Run) -> (BTreeSet<usize>, Run) {
+fn shrink(seed: u64, guard: Option<Guard>, mut shortest: Run) -> (BTreeSet<usize>, Run) {
     let (wrong, mut without) = (kinds(&shortest), BTreeSet::new());
     let mut size = shortest.steps.div_ceil(2);
     while size > 0 {
@@ -133,7 +148,7 @@ fn shrink(seed: u64, mut shortest: Run) -> (BTreeSet<usize>, Run) {
             if fewer.len() == without.len() {
                 continue;
             }
-            let run = run(&Options { seed, without: fewer.clone(), ..Options::default() });
+            let run = run(&Options { seed, without: fewer.clone(), guard, ..Options::default() });
             if !kinds(&run).is_disjoint(&wrong) {
                 (without, shortest) = (fewer, run);
             }

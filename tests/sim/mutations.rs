@@ -4,13 +4,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use nats_scheduler::guards::Guard;
 
-use crate::guards::without;
 use crate::storm::{self, Options};
 
 /// What a seed finds without a guard, if anything.
 fn found(guard: Guard, seed: u64) -> Option<String> {
-    let options = Options { seed, ..Options::default() };
-    let run = AssertUnwindSafe(|| without(Some(guard), || storm::run(&options).found));
+    let options = Options { seed, guard: Some(guard), ..Options::default() };
+    let run = AssertUnwindSafe(|| storm::run(&options).found);
     match catch_unwind(run) {
         Ok(result) => result.err().and_then(|found| found.into_iter().next()),
         Err(_) => Some("a part of the service panicked".to_owned()),

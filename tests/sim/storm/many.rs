@@ -5,6 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use nats_scheduler::guards::Guard;
+
 use super::{Options, Run, run};
 use crate::checker::{FaultKind, Summary};
 
@@ -30,10 +32,11 @@ impl Sum {
     }
 }
 
-/// Runs seeds, and tells `progress` of each that is done; the first run in which something is wrong, if there is one.
+/// Runs seeds, perhaps without a guard, and tells `progress` of each that is done; the first run in which something is wrong, if there is one.
 pub fn run_all(
     from: u64,
     count: u64,
+    guard: Option<Guard>,
     progress: &(dyn Fn(&Sum) + Sync),
 ) -> Result<Sum, Box<(u64, Run)>> {
     let next = AtomicU64::new(from);
@@ -44,7 +47,7 @@ pub fn run_all(
             if seed >= from + count {
                 return;
             }
-            let run = run(&Options { seed, ..Options::default() });
+            let run = run(&Options { seed, guard, ..Options::default() });
             let mut result = result.lock().unwrap();
             match (&mut *result, &run.found) {
                 (Ok(sum), Ok(summary)) => {

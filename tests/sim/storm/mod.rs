@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use nats_scheduler::api::Api;
+use nats_scheduler::guards::Guard;
 use nats_scheduler::names;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -29,6 +30,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::checker::{self, Evidence, FaultKind, Summary};
+use crate::guards;
 use crate::instance::Instance;
 use crate::nats::{HostClock, Server, Simulated};
 
@@ -56,6 +58,8 @@ pub struct Options {
     pub seed: u64,
     /// Steps that are left out.
     pub without: BTreeSet<usize>,
+    /// The guard of the protocol that is left out.
+    pub guard: Option<Guard>,
     /// Whether all that streams hold is to be told.
     pub tells_all: bool,
 }
@@ -231,6 +235,10 @@ fn any(living: &Reachable, chance: &mut StdRng) -> Option<Arc<Api<Simulated>>> {
 
 /// Runs a seed.
 pub fn run(options: &Options) -> Run {
+    guards::without(options.guard, || run_guarded(options))
+}
+
+fn run_guarded(options: &Options) -> Run {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let began = Instant::now();

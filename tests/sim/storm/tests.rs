@@ -18,7 +18,7 @@ fn whatever_breaks_each_occurrence_has_one_outcome_and_all_is_settled() {
             eprintln!("{} of {count} seeds", sum.seeds);
         }
     };
-    match run_all(from, count, &progress) {
+    match run_all(from, count, None, &progress) {
         Ok(sum) => eprintln!("{}{:?}", sum.summary, sum.faults),
         Err(failed) => {
             let (seed, run) = *failed;
