@@ -167,8 +167,8 @@ pub fn is_under_way(record: &Schedule, attempt: &Attempt, now: DateTime<Utc>) ->
             due_at + PROMPT >= now || rests || record.attempts.iter().any(is_running)
         }
         Phase::Running { deadline, .. } => deadline + PROMPT >= now,
-        // It came while all were stopping.
-        Phase::Skipped { range, .. } => range.last >= now,
+        // It came while all were stopping; one that follows another comes a little after that has ended.
+        Phase::Skipped { range, .. } => range.last + PROMPT >= now,
         Phase::Reported { ref report, .. } => report.at >= now,
         Phase::Claimed { .. } | Phase::Corrected { .. } => false,
     }

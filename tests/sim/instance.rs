@@ -108,11 +108,6 @@ impl Instance {
         Some(Self { api, stop, background, engine })
     }
 
-    /// Whether its engine runs.
-    pub fn runs(&self) -> bool {
-        !self.engine.is_finished()
-    }
-
     /// Who asks.
     pub fn caller(&self) -> Caller {
         let drawn = self.api.chance.id().to_string();

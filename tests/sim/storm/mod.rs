@@ -88,6 +88,14 @@ struct Living {
     number: u64,
 }
 
+impl Living {
+    /// Has it stop; then its connections end with its process.
+    async fn stop(self) {
+        self.instance.stop().await;
+        self.nats.cut();
+    }
+}
+
 /// The instances that live and have started: users and workers may ask any of them.
 type Reachable = Arc<Mutex<Vec<Living>>>;
 
@@ -103,6 +111,8 @@ struct Storm {
     /// Instances that are about to start or to stop.
     moving: Vec<JoinHandle<()>>,
     ends: Instant,
+    /// How many tasks there were before any instance.
+    tasks: usize,
     trace: String,
 }
 
@@ -118,9 +128,12 @@ impl Storm {
             evidence: Arc::default(),
             moving: Vec::new(),
             ends: Instant::now() + STORM,
+            tasks: 0,
             trace: String::new(),
         };
         workers::open(&storm);
+        sleep(Duration::from_millis(50)).await;
+        storm.tasks = Handle::current().metrics().num_alive_tasks();
         for _ in 0..INSTANCES {
             storm.start();
         }
@@ -198,14 +211,26 @@ impl Storm {
         sleep(Duration::from_millis(500)).await;
         self.evidence.lock().unwrap().now = self.server.now();
         let apis: Vec<_> = living.iter().map(|one| Arc::clone(&one.instance.api)).collect();
-        join_all(living.into_iter().map(|one| one.instance.stop())).await;
+        join_all(living.into_iter().map(Living::stop)).await;
         let mut found = Vec::new();
         for api in &apis {
             found.extend(self.is_idle(api));
         }
         drop(apis);
         sleep(Duration::from_secs(1)).await;
+        if std::env::var_os("SIM_TASKS").is_some() {
+            found.extend(self.has_left_tasks());
+        }
         (found, self, step)
+    }
+
+    /// Tasks that are left of those that have stopped. What is left of the dead is only asleep for ever.
+    fn has_left_tasks(&self) -> Option<String> {
+        let tasks = Handle::current().metrics().num_alive_tasks();
+        let evidence = self.evidence.lock().unwrap();
+        let is_clean = evidence.faults.iter().all(|fault| fault.kind != FaultKind::Death);
+        let is_more = is_clean && tasks > self.tasks;
+        is_more.then(|| format!("{tasks} tasks are left, there were {} before", self.tasks))
     }
 
     /// What an instance that has stopped still holds.
@@ -261,9 +286,6 @@ fn run_guarded(options: &Options) -> Run {
                 Err(found)
             }
         };
-        if std::env::var_os("SIM_TASKS").is_some() {
-            eprintln!("{} tasks", Handle::current().metrics().num_alive_tasks());
-        }
         Run { found, trace, steps, faults, took, content }
     })
 }

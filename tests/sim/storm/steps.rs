@@ -197,10 +197,10 @@ impl Storm {
     }
 
     fn stop(&mut self, step: usize, number: u64) {
-        let Some(Living { instance, .. }) = self.take(number) else { return };
+        let Some(living) = self.take(number) else { return };
         self.say(&format!("[{step}] instance {number} stops, and another starts"));
         self.wrong(FaultKind::Stop, Some(number), Duration::ZERO);
-        self.moving.push(tokio::spawn(instance.stop()));
+        self.moving.push(tokio::spawn(living.stop()));
         self.start();
     }
 }
