@@ -2,7 +2,6 @@
 //!
 //! `CHAOS_SEED` names another seed.
 
-#![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a run that cannot go on fails")]
 
 mod checker;

@@ -54,14 +54,23 @@ impl Place {
     }
 
     /// Kills the process, as `kill -9` does, and starts another after a while.
-    pub async fn kill(&self, away: Duration) {
+    ///
+    /// # Errors
+    /// As of all that is done to a process: if it did not run any more.
+    pub async fn kill(&self, away: Duration) -> Result<(), String> {
         let mut process = self.process.lock().await;
-        process.child.kill().await.unwrap();
+        let lived = process.lives();
+        // One that has ended cannot be killed.
+        let _ = process.child.kill().await;
         sleep(away).await;
         *process = self.spawn(process.count + 1);
+        lived
     }
 
     /// Asks the process to stop, and starts another: at once, or when it has ended.
+    ///
+    /// # Errors
+    /// If it does not stop as it should.
     pub async fn replace(&self, at_once: bool) -> Result<(), String> {
         let mut process = self.process.lock().await;
         signal(&process.child, "-TERM");
@@ -77,11 +86,13 @@ impl Place {
     }
 
     /// Suspends the process for a while.
-    pub async fn freeze(&self, time: Duration) {
-        let process = self.process.lock().await;
+    pub async fn freeze(&self, time: Duration) -> Result<(), String> {
+        let mut process = self.process.lock().await;
+        let lived = process.lives();
         signal(&process.child, "-STOP");
         sleep(time).await;
         signal(&process.child, "-CONT");
+        lived
     }
 
     /// Sets the clock of its host, in milliseconds off the real one.

@@ -6,10 +6,12 @@
 mod cluster;
 mod faults;
 mod instance;
+mod jobs;
 mod lateness;
 mod proxy;
 mod settle;
 mod streams;
+mod strike;
 mod users;
 mod workers;
 mod workload;
@@ -26,9 +28,10 @@ use rand::rngs::StdRng;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use cluster::Cluster;
-use faults::{INSTANCES, STREAMS, Trouble};
+use faults::Trouble;
 use instance::Place;
 use streams::Streams;
+use strike::{INSTANCES, STREAMS};
 use users::{User, Users};
 use workers::Workers;
 

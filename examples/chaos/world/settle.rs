@@ -5,18 +5,16 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use async_nats::HeaderMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use nats_scheduler::client::Operation;
-use nats_scheduler::execution::Execution;
 use nats_scheduler::names;
-use nats_scheduler::schedule::{DeliveryMode, Phase, Schedule};
+use nats_scheduler::schedule::{Phase, Schedule};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::faults::Fault;
-use super::lateness::{Came, Lateness, TOLERANCE};
+use super::lateness::{Lateness, execution};
 use super::streams::Streams;
+use super::strike::Fault;
 use super::users::User;
 use super::workers::Workers;
 use crate::checker::{Evidence, Heard, Summary, check};
@@ -27,6 +25,8 @@ const SETTLED: Duration = Duration::from_secs(60);
 const LATE: TimeDelta = TimeDelta::seconds(5);
 const LOOK: Duration = Duration::from_millis(500);
 const TRIES: usize = 4;
+/// By how much the clocks of servers may seem to differ, though they are one: each is asked over a network.
+const TOLERANCE: TimeDelta = TimeDelta::milliseconds(5);
 
 /// Waits until nothing waits that should be done by now; what does so for ever.
 pub async fn nothing_waits(streams: &Streams) -> Vec<String> {
@@ -104,7 +104,7 @@ impl Seen {
     pub async fn look(self, mut violations: Vec<String>, folder: &Path) -> super::Report {
         std::fs::write(folder.join("faults.txt"), self.told_faults()).unwrap();
         let (evidence, promised) = self.evidence().await;
-        let lateness = lateness(&evidence, &self.faults);
+        let lateness = Lateness::of(&evidence, &self.faults);
         let mut summary = lateness.to_string();
         match check(&evidence) {
             Ok(found) => summary.push_str(&counts(&found)),
@@ -170,49 +170,10 @@ fn heard_most(listeners: Vec<Vec<Heard>>) -> Vec<Heard> {
 
 /// Commands without a schedule that were promised, and of which nobody knows what became.
 fn unkept(evidence: &Evidence, promised: &[Uuid]) -> Vec<String> {
-    let ends = evidence.executions.iter().filter_map(|entry| execution(&entry.headers));
+    let ends = evidence.executions.iter().filter_map(execution);
     let ends: BTreeSet<Uuid> = ends.collect();
     let unkept = promised.iter().filter(|id| !ends.contains(id));
     unkept.map(|id| format!("the command {id} was promised, and there is no outcome")).collect()
-}
-
-/// How late first attempts at occurrences were, by when they were due as the history says. Those that had to wait for
-/// another execution of their schedule are left out.
-fn lateness(evidence: &Evidence, faults: &[Fault]) -> Lateness {
-    let modes = evidence.records.iter().map(|record| (record.id, record.spec.delivery.mode));
-    let modes: BTreeMap<Uuid, DeliveryMode> = modes.collect();
-    let events = evidence.executions.iter();
-    let events: Vec<Execution> =
-        events.filter_map(|entry| serde_json::from_slice(&entry.body).ok()).collect();
-    let stored = evidence.commands.iter();
-    let stored = stored.filter_map(|entry| Some((execution(&entry.headers)?, entry.stored_at)));
-    let heard = evidence.heard.iter().map(|heard| (heard.execution, heard.at));
-    // Of what came twice the first counts.
-    let came: BTreeMap<Uuid, DateTime<Utc>> =
-        heard.chain(stored).collect::<Vec<_>>().into_iter().rev().collect();
-    let mut of_each: BTreeMap<Uuid, Vec<&Execution>> = BTreeMap::new();
-    for event in events.iter().filter(|event| event.status.is_final() && event.skipped.is_none()) {
-        of_each.entry(event.schedule_id).or_default().push(event);
-    }
-    let mut all = Vec::new();
-    for (schedule, ends) in &of_each {
-        let Some(mode) = modes.get(schedule).copied() else { continue };
-        for end in ends.iter().filter(|end| end.attempt_number == 1 && end.triggered_by.is_none()) {
-            let Some((due_at, came_at)) = end.timings.due_at.zip(came.get(&end.id).copied()) else {
-                continue;
-            };
-            let had_to_wait = mode.takes_time()
-                && ends.iter().any(|other| {
-                    other.id != end.id
-                        && other.started_at.is_some_and(|started_at| started_at < came_at)
-                        && other.completed_at.is_some_and(|completed_at| completed_at > due_at)
-                });
-            if !had_to_wait {
-                all.push(Came { mode: word(mode), due_at, came_at });
-            }
-        }
-    }
-    Lateness::of(&all, faults)
 }
 
 /// What there was, for people.
@@ -224,18 +185,4 @@ fn counts(found: &Summary) -> String {
          {uncertain} uncertain, {retries} retries; {skipped} occurrences skipped; {repeated} commands heard again\n\
          {acknowledged} of {asked} requests acknowledged\n"
     )
-}
-
-fn execution(headers: &HeaderMap) -> Option<Uuid> {
-    headers.get(names::EXECUTION_ID)?.as_str().parse().ok()
-}
-
-/// The name of a mode in JSON.
-fn word(mode: DeliveryMode) -> &'static str {
-    match mode {
-        DeliveryMode::Publish => "publish",
-        DeliveryMode::Request => "request",
-        DeliveryMode::Job => "job",
-        DeliveryMode::Core => "core",
-    }
 }
