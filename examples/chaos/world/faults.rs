@@ -17,10 +17,10 @@ use super::proxy::Proxy;
 use super::strike::{Fault, Kind, Strike, Victim};
 
 /// Between the beginnings of two faults, when they come as they like.
-const BETWEEN_MS: std::ops::Range<u64> = 500..6000;
+const BETWEEN_MS: std::ops::Range<u64> = 300..3500;
 /// How long faults come so, and then none begins: what is late by itself is seen in between.
-const ROUND: Duration = Duration::from_secs(50);
-const LULL: Duration = Duration::from_secs(25);
+const ROUND: Duration = Duration::from_secs(60);
+const LULL: Duration = Duration::from_secs(20);
 /// How long a fault is still felt.
 pub const AFTER: Duration = Duration::from_secs(10);
 

@@ -30,6 +30,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use cluster::Cluster;
 use faults::Trouble;
 use instance::Place;
+use settle::Seen;
 use streams::Streams;
 use strike::{INSTANCES, STREAMS};
 use users::{User, Users};
@@ -63,6 +64,14 @@ pub struct Report {
     pub summary: String,
 }
 
+/// What there is while a run goes on.
+struct World {
+    cluster: Cluster,
+    places: Vec<Place>,
+    workers: Workers,
+    user: User,
+}
+
 impl Plan {
     /// How long it takes, about.
     fn length(&self) -> Duration {
@@ -79,21 +88,7 @@ impl Plan {
     }
 
     async fn run_all(&self) -> Report {
-        let binary = find(&mut |line| eprintln!("{line}")).unwrap();
-        let cluster = Cluster::start(&binary, &self.folder).await;
-        let mut places = Vec::new();
-        for n in 0..INSTANCES {
-            let place = Place::start(&self.service, &self.folder, n, cluster.ports());
-            places.push(place.await);
-        }
-        for place in &places {
-            place.is_ready().await.unwrap();
-        }
-        cluster.heals(&STREAMS).await;
-        let workers =
-            Workers::start(cluster.client.clone(), cluster.client_of_each().await, self.seed).await;
-        let user = User::new(cluster.client.clone());
-        self.create(&user).await;
+        let World { cluster, places, workers, user } = self.begin().await;
         let users = Users::start(&user, self.seed);
         sleep(CALM).await;
         let trouble = Trouble::new(&cluster, &places).await;
@@ -106,18 +101,38 @@ impl Plan {
         }
         cluster.heals(&STREAMS).await;
         let streams = Streams::of(&cluster.urls()).await;
-        violations.extend(self.settle(&user, &streams).await);
+        violations.extend(settle(&user, &streams).await);
         for place in &places {
             violations.extend(place.stop().await.err());
         }
-        let seen = settle::Seen { streams, workers, user, faults };
-        seen.look(violations, &self.folder).await
+        Seen { streams, workers, user, faults }.look(violations, &self.folder).await
+    }
+
+    /// Starts everything, and creates the schedules.
+    async fn begin(&self) -> World {
+        let binary = find(&mut |line| eprintln!("{line}")).unwrap();
+        let cluster = Cluster::start(&binary, &self.folder).await;
+        let mut places = Vec::new();
+        for n in 0..INSTANCES {
+            let place = Place::start(&self.service, &self.folder, n, cluster.ports());
+            places.push(place.await);
+        }
+        for place in &places {
+            place.is_ready().await.unwrap();
+        }
+        cluster.heals(&STREAMS).await;
+        let listeners = cluster.client_of_each().await;
+        let workers = Workers::start(cluster.client.clone(), listeners, self.seed).await;
+        let user = User::new(cluster.client.clone());
+        self.create(&user).await;
+        World { cluster, places, workers, user }
     }
 
     async fn create(&self, user: &User) {
-        let chances =
-            (0..self.schedules as u64).map(|n| StdRng::seed_from_u64(self.seed ^ n << 32));
-        let creations = chances.map(|mut chance| async move { user.create(&mut chance).await });
+        let seeds = (0..self.schedules as u64).map(|n| self.seed ^ n << 32);
+        let creations = seeds.map(|seed| async move {
+            user.create(&mut StdRng::seed_from_u64(seed)).await;
+        });
         futures::stream::iter(creations).buffer_unordered(AT_ONCE).count().await;
     }
 
@@ -129,16 +144,15 @@ impl Plan {
         }
         trouble.at_once(&mut chance, until).await;
     }
+}
 
-    /// Everything goes on and is done; then all is paused, so that nothing is under way when it is looked at.
-    async fn settle(&self, user: &User, streams: &Streams) -> Vec<String> {
-        let mut violations = Vec::new();
-        violations.extend(user.all(Operation::Resume).await.err().map(|error| error.to_string()));
-        sleep(AFTERWARDS).await;
-        violations.extend(settle::nothing_waits(streams).await);
-        violations.extend(settle::nothing_is_left(streams, user).await);
-        violations
-    }
+/// Everything goes on and is done; then all is paused, so that nothing is under way when it is looked at.
+async fn settle(user: &User, streams: &Streams) -> Vec<String> {
+    let mut violations = user.insist_on(Operation::Resume).await;
+    sleep(AFTERWARDS).await;
+    violations.extend(settle::nothing_waits(streams).await);
+    violations.extend(settle::nothing_is_left(streams, user).await);
+    violations
 }
 
 async fn show_progress(seed: u64, began: Instant, length: Duration) {

@@ -38,15 +38,12 @@ pub async fn nothing_waits(streams: &Streams) -> Vec<String> {
 pub async fn nothing_is_left(streams: &Streams, user: &User) -> Vec<String> {
     let mut left = Vec::new();
     for _ in 0..TRIES {
-        if let Err(error) = user.all(Operation::Pause).await {
-            left = vec![format!("nothing can be paused: {error}")];
-            continue;
-        }
-        left = until_empty(streams, SETTLED / 4, unsettled).await;
+        left = user.insist_on(Operation::Pause).await;
+        left.extend(until_empty(streams, SETTLED / 4, unsettled).await);
         if left.is_empty() {
             break;
         }
-        let _ = user.all(Operation::Resume).await;
+        user.insist_on(Operation::Resume).await;
         sleep(LOOK).await;
     }
     left

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use nats_scheduler::client::{
-    BulkOperation, Client, ClientError, CreateSchedule, DeleteSchedule, ExecuteImmediate,
+    BulkOperation, Client, ClientError, Code, CreateSchedule, DeleteSchedule, ExecuteImmediate,
     ListRunning, Operation, Payload, ScheduleFilter, TriggerSchedule, UpdateSchedule,
 };
 use rand::rngs::StdRng;
@@ -26,6 +26,9 @@ const BETWEEN_MS: std::ops::Range<u64> = 100..1200;
 /// Schedules that users create run once within so long.
 const SPAN: TimeDelta = TimeDelta::seconds(20);
 const USERS: u64 = 4;
+/// How often they insist on something, and when they ask again.
+const TRIES: usize = 5;
+const PAUSE: Duration = Duration::from_secs(1);
 /// In whose name they act.
 const ACTOR: &str = "user";
 
@@ -226,11 +229,20 @@ impl User {
         self.note(asked, &cancelled);
     }
 
-    /// All that is paused goes on, or all that fires is paused.
-    ///
-    /// # Errors
-    /// If it was not done, or nobody knows.
-    pub async fn all(&self, operation: Operation) -> Result<(), ClientError> {
+    /// All that is paused goes on, or all that fires is paused; why not, if that does not come about.
+    pub async fn insist_on(&self, operation: Operation) -> Vec<String> {
+        let mut left = Vec::new();
+        for _ in 0..TRIES {
+            left = self.all(operation).await;
+            if left.is_empty() {
+                break;
+            }
+            sleep(PAUSE).await;
+        }
+        left
+    }
+
+    async fn all(&self, operation: Operation) -> Vec<String> {
         let filter = ScheduleFilter { creator: Some(ACTOR.to_owned()), ..Default::default() };
         let request = BulkOperation {
             operation: Some(operation),
@@ -248,7 +260,15 @@ impl User {
             asked.schedules.clone_from(&reply.data.success);
         }
         self.note(asked, &operated);
-        operated.map(drop)
+        match operated {
+            // What has ended meanwhile is refused.
+            Ok(reply) => {
+                let failed = reply.data.failed.into_iter().map(|item| item.error);
+                let failed = failed.filter(|error| error.code != Code::NotAllowed);
+                failed.map(|error| error.to_string()).collect()
+            }
+            Err(error) => vec![error.to_string()],
+        }
     }
 
     /// What is about to be asked for, and who asks.
