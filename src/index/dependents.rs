@@ -45,12 +45,15 @@ fn follows(schedule: &Schedule) -> Option<Following> {
 }
 
 impl Index {
-    /// The schedules that follow another, and which of its ends they follow.
+    /// The schedules that follow another, and which of its ends they follow; in the order in which they were
+    /// created, so that who tells them draws the same in the same order.
     pub fn dependents(&self, upstream: Uuid) -> Vec<(Uuid, On)> {
-        self.read(|state| {
+        let mut found: Vec<_> = self.read(|state| {
             let found = state.dependents.0.get(&upstream);
             found.map(|dependents| dependents.iter().copied().collect()).unwrap_or_default()
-        })
+        });
+        found.sort_unstable_by_key(|(id, _)| *id);
+        found
     }
 
     /// Whether a schedule is followed by others.

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use nats_scheduler::execution::{Execution, ExecutionStatus};
-use nats_scheduler::schedule::{ScheduleType, execution_id};
+use nats_scheduler::schedule::{
+    Attempt, CatchUp, Origin, Phase, Schedule, ScheduleType, execution_id,
+};
+use uuid::Uuid;
 
 use super::evidence::Evidence;
 use super::ledger::Ledger;
@@ -16,7 +19,7 @@ const PROMPT: TimeDelta = TimeDelta::seconds(2);
 const KNOWN: TimeDelta = TimeDelta::seconds(10);
 
 /// Attempts at an occurrence are numbered from 1 without a gap; each but the last has failed and promised the next.
-pub fn attempts_follow_each_other(story: &Story<'_>, found: &mut Vec<String>) {
+pub fn attempts_follow_each_other(story: &Story<'_>, ledger: &Ledger, found: &mut Vec<String>) {
     let mut occurrences: BTreeMap<(DateTime<Utc>, bool, &str), Vec<&Execution>> = BTreeMap::new();
     for end in story.ends.iter().filter(|end| end.skipped.is_none()) {
         let by_hand = end.triggered_by.is_some();
@@ -31,7 +34,8 @@ pub fn attempts_follow_each_other(story: &Story<'_>, found: &mut Vec<String>) {
         }
         for (n, end) in attempts.iter().enumerate() {
             let next = attempts.get(n + 1);
-            if end.will_retry != next.is_some() {
+            let waits = end.will_retry && ledger.under_way.contains(&retry_of(story, end));
+            if end.will_retry != next.is_some() && !waits {
                 let word = if next.is_some() { "a retry not promised" } else { "no retry" };
                 found.push(format!("{}: {} of {at} has {word}", story.name(), end.id));
             }
@@ -44,6 +48,12 @@ pub fn attempts_follow_each_other(story: &Story<'_>, found: &mut Vec<String>) {
     }
 }
 
+/// The id of the attempt after one that failed.
+fn retry_of(story: &Story<'_>, end: &Execution) -> Uuid {
+    let origin = if end.triggered_by.is_some() { end.id } else { story.id };
+    execution_id(origin, end.scheduled_for, end.attempt_number + 1)
+}
+
 /// Ids of occurrences and of their retries follow from schedule, time and number.
 pub fn ids_are_worked_out(story: &Story<'_>, found: &mut Vec<String>) {
     for end in story.ends.iter().filter(|end| end.triggered_by.is_none()) {
@@ -54,7 +64,7 @@ pub fn ids_are_worked_out(story: &Story<'_>, found: &mut Vec<String>) {
 }
 
 /// The counters of a record are what the history has.
-pub fn counters_equal_the_history(story: &Story<'_>, found: &mut Vec<String>) {
+pub fn counters_equal_the_history(story: &Story<'_>, ledger: &Ledger, found: &mut Vec<String>) {
     let Some(record) = story.record else { return };
     let count = |holds: &dyn Fn(&Execution) -> bool| {
         story.ends.iter().filter(|end| holds(end)).count() as u64
@@ -67,6 +77,12 @@ pub fn counters_equal_the_history(story: &Story<'_>, found: &mut Vec<String>) {
             && !story.is_by_hand(end)
             && (end.triggered_by.is_none() || story.is_dependent())
     });
+    // They were acted on, and wait or run.
+    let left = record.attempts.iter().filter(|left| {
+        let by_hand = left.manual.as_ref().is_some_and(|manual| manual.origin == Origin::User);
+        left.number == 1 && !by_hand && ledger.under_way.contains(&left.execution_id)
+    });
+    let occurrences = occurrences + left.count() as u64;
     for (word, is, counted) in [
         ("run_count", record.run_count, succeeded + failed),
         ("success_count", record.success_count, succeeded),
@@ -94,7 +110,12 @@ pub fn counters_equal_the_history(story: &Story<'_>, found: &mut Vec<String>) {
 }
 
 /// A schedule that follows another has an outcome for each end of that which it follows, and no other.
-pub fn dependents_follow_each_end(stories: &[Story<'_>], ledger: &Ledger, found: &mut Vec<String>) {
+pub fn dependents_follow_each_end(
+    stories: &[Story<'_>],
+    evidence: &Evidence,
+    ledger: &Ledger,
+    found: &mut Vec<String>,
+) {
     for story in stories {
         let first = story.changes.first();
         let timing = first.and_then(Change::timing);
@@ -112,13 +133,15 @@ pub fn dependents_follow_each_end(stories: &[Story<'_>], ledger: &Ledger, found:
         });
         let ids = made.filter_map(|end| {
             let at = end.completed_at?;
-            let origin = uuid::Uuid::from_u128(story.id.as_u128() ^ end.id.as_u128());
+            let origin = Uuid::from_u128(story.id.as_u128() ^ end.id.as_u128());
             Some((execution_id(origin, at, 1), end.id, at))
         });
         let ids: Vec<_> = ids.collect();
-        let must = |at: DateTime<Utc>| is_kept && at > first.event.time + KNOWN;
+        let must = |at: DateTime<Utc>| {
+            is_kept && at > first.event.time + KNOWN && at + PROMPT < evidence.now
+        };
         for (id, of, at) in &ids {
-            if must(*at) && !ledger.ends.contains_key(id) {
+            if must(*at) && !ledger.ends.contains_key(id) && !ledger.under_way.contains(id) {
                 found
                     .push(format!("{}: it did not follow {of}, which ended at {at}", story.name()));
             }
@@ -133,18 +156,42 @@ pub fn dependents_follow_each_end(stories: &[Story<'_>], ledger: &Ledger, found:
     }
 }
 
-/// After the calm nothing is under way, nothing waits to be told, and what is due is acted on.
-pub fn all_is_settled(story: &Story<'_>, evidence: &Evidence, found: &mut Vec<String>) {
+/// Whether an attempt may be in a record once all is settled: its time has not come, it must wait, or a worker has it.
+pub fn is_under_way(record: &Schedule, attempt: &Attempt, now: DateTime<Utc>) -> bool {
+    let is_running = |one: &Attempt| matches!(*one.phase, Phase::Running { .. });
+    match *attempt.phase {
+        Phase::Waiting { due_at } => {
+            let by_hand =
+                attempt.manual.as_ref().is_some_and(|manual| manual.origin == Origin::User);
+            let rests = !record.fires() && !by_hand;
+            due_at + PROMPT >= now || rests || record.attempts.iter().any(is_running)
+        }
+        Phase::Running { deadline, .. } => deadline + PROMPT >= now,
+        // It came while all were stopping.
+        Phase::Skipped { range, .. } => range.last >= now,
+        Phase::Reported { ref report, .. } => report.at >= now,
+        Phase::Claimed { .. } | Phase::Corrected { .. } => false,
+    }
+}
+
+/// After the calm nothing is under way that could be over, nothing waits to be told, and what is due is acted on.
+pub fn all_is_settled(
+    story: &Story<'_>,
+    evidence: &Evidence,
+    ledger: &Ledger,
+    found: &mut Vec<String>,
+) {
     let Some(record) = story.record else { return };
     let name = story.name();
-    if let Some(left) = record.attempts.first() {
+    for left in record.attempts.iter().filter(|left| !ledger.under_way.contains(&left.execution_id))
+    {
         found.push(format!("{name}: an attempt is left: {left:?}"));
     }
     if !record.events.is_empty() {
         found.push(format!("{name}: {} changes are not announced", record.events.len()));
     }
-    if !record.ended.is_empty() {
-        found.push(format!("{name}: those that follow it are not told of {:?}", record.ended));
+    if let Some(ended) = record.ended.iter().find(|ended| ended.at + PROMPT < evidence.now) {
+        found.push(format!("{name}: those that follow it are not told of {ended:?}"));
     }
     if record.backfill.is_some() {
         found.push(format!("{name}: a backfill is left"));
@@ -152,7 +199,9 @@ pub fn all_is_settled(story: &Story<'_>, evidence: &Evidence, found: &mut Vec<St
     if record.purge {
         found.push(format!("{name}: it is to be removed, and is there"));
     }
-    let next = record.next_run_at.filter(|_| record.fires());
+    // With `all` what is due waits for what is under way.
+    let is_held = record.spec.catch_up == CatchUp::All && !record.attempts.is_empty();
+    let next = record.next_run_at.filter(|_| record.fires() && !is_held);
     if let Some(next) = next.filter(|next| record.due(*next) + PROMPT < evidence.now) {
         found.push(format!("{name}: {next} is due, and nobody acts on it"));
     }
@@ -160,7 +209,7 @@ pub fn all_is_settled(story: &Story<'_>, evidence: &Evidence, found: &mut Vec<St
         record.spec.timing.schedule_type,
         ScheduleType::OneTime | ScheduleType::Immediate | ScheduleType::Dependent
     );
-    if record.fires() && next.is_none() && recurs {
+    if record.fires() && record.next_run_at.is_none() && recurs && record.attempts.is_empty() {
         found.push(format!("{name}: it is active and has no next time"));
     }
 }

@@ -1,16 +1,17 @@
 //! The streams, read and put in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use nats_scheduler::execution::{Execution, ExecutionStatus};
 use nats_scheduler::names;
 use nats_scheduler::port::Entry;
-use nats_scheduler::schedule::DeliveryMode;
+use nats_scheduler::schedule::{Attempt, DeliveryMode};
 use uuid::Uuid;
 
 use super::Evidence;
+use super::endings::is_under_way;
 
 /// What was sent, and what the history says of it.
 #[derive(Default)]
@@ -21,6 +22,8 @@ pub struct Ledger {
     pub corrected: BTreeMap<Uuid, Execution>,
     /// Executions that were said to have started.
     pub started: BTreeMap<Uuid, Execution>,
+    /// Attempts that are in records, and rightly so.
+    pub under_way: BTreeSet<Uuid>,
     /// Commands, in order of their streams, then those that were heard. No dead letters.
     pub sent: Vec<Sent>,
 }
@@ -44,6 +47,11 @@ impl Ledger {
                 Ok(event) => ledger.note(event, found),
                 Err(error) => found.push(format!("an event of the history is none: {error}")),
             }
+        }
+        for record in &evidence.records {
+            let rightly = |one: &&Attempt| is_under_way(record, one, evidence.now);
+            let left = record.attempts.iter().filter(rightly);
+            ledger.under_way.extend(left.map(|left| left.execution_id));
         }
         ledger.sent = evidence.commands.iter().filter_map(Sent::stored).collect();
         ledger.sent.extend(evidence.heard.iter().map(|heard| Sent {

@@ -32,10 +32,10 @@ pub fn check(evidence: &Evidence) -> Result<Summary, Vec<String>> {
         sending::due_times_are_true(story, &mut found);
         changes::changes_are_announced_once_and_in_order(story, &mut found);
         changes::updates_are_not_undone(story, &mut found);
-        endings::attempts_follow_each_other(story, &mut found);
+        endings::attempts_follow_each_other(story, &ledger, &mut found);
         endings::ids_are_worked_out(story, &mut found);
-        endings::counters_equal_the_history(story, &mut found);
-        endings::all_is_settled(story, evidence, &mut found);
+        endings::counters_equal_the_history(story, &ledger, &mut found);
+        endings::all_is_settled(story, evidence, &ledger, &mut found);
     }
     sending::nothing_is_twice_in_a_stream(evidence, &mut found);
     sending::nothing_is_heard_again_without_reason(evidence, &mut found);
@@ -46,6 +46,6 @@ pub fn check(evidence: &Evidence) -> Result<Summary, Vec<String>> {
     changes::promised_runs_are_made(evidence, &ledger, &mut found);
     changes::reports_count(evidence, &ledger, &mut found);
     changes::a_name_is_given_once(&stories, evidence, &mut found);
-    endings::dependents_follow_each_end(&stories, &ledger, &mut found);
+    endings::dependents_follow_each_end(&stories, evidence, &ledger, &mut found);
     if found.is_empty() { Ok(Summary::of(evidence, &ledger)) } else { Err(found) }
 }

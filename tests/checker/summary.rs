@@ -98,6 +98,25 @@ impl Summary {
     }
 }
 
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { executions, succeeded, failed, uncertain, cancelled, .. } = self;
+        let Self { retries, skipped, repeated, acknowledged, asked, .. } = self;
+        writeln!(
+            f,
+            "{executions} executions ({succeeded} succeeded, {failed} failed, {uncertain} of them uncertain), \
+             {cancelled} cancelled, {retries} retries, {skipped} occurrences skipped, {repeated} heard again; \
+             {acknowledged} of {asked} requests acknowledged"
+        )?;
+        for (word, lateness) in &self.lateness {
+            let ms = |part| lateness.quantile(part).map_or(0, |late| late.num_milliseconds());
+            let (count, half, most, worst) = (lateness.count(), ms(0.5), ms(0.99), ms(1.0));
+            writeln!(f, "{word}: {count} late by {half} ms, p99 {most} ms, at worst {worst} ms")?;
+        }
+        Ok(())
+    }
+}
+
 impl Lateness {
     /// How many there are.
     pub fn count(&self) -> usize {

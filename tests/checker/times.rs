@@ -29,6 +29,11 @@ pub fn each_time_has_one_outcome(story: &Story<'_>, ledger: &Ledger, found: &mut
             None => found.push(format!("{}: {} is of no time that it had", story.name(), end.id)),
         }
     }
+    let left = story.record.iter().flat_map(|record| &record.attempts);
+    let first = left.filter(|left| left.number == 1 && left.manual.is_none());
+    for left in first.filter(|left| ledger.under_way.contains(&left.execution_id)) {
+        told.entry(left.scheduled_for).or_default().push(left.execution_id);
+    }
     for (at, ids) in told.iter().filter(|(_, ids)| ids.len() > 1) {
         found.push(format!("{}: {at} has more than one outcome: {ids:?}", story.name()));
     }

@@ -1,231 +1,251 @@
 //! Faults by chance, and what must hold all the same.
 //!
-//! A seed says everything: how long messages take, which schedules there are, what goes wrong and when. Once faults
-//! end, all must be settled soon; then the streams and the records alone say what happened (`check.rs`).
+//! A seed says everything: how long messages take, which schedules there are, what users and workers do, what goes
+//! wrong and when. Once faults end, all must be settled soon; then what is left behind alone says what happened
+//! ([`checker`](crate::checker)).
+//!
+//! Each step of a storm draws from a source of its own, so one can be left out and the others stay what they are.
 
-mod changes;
-mod check;
+mod evidence;
+mod schedules;
+mod steps;
+mod users;
+mod workers;
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use changes::Told;
-use chrono::TimeDelta;
-use futures::StreamExt as _;
-use nats_scheduler::api::schedules::ResumeSchedule;
-use nats_scheduler::names;
-use nats_scheduler::port::{Outgoing, Wire as _};
-use nats_scheduler::schedule::CreateSchedule;
+use futures::future::join_all;
+use nats_scheduler::api::Api;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
-use serde_json::json;
+use tokio::runtime::{Builder, Handle};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
+use crate::checker::{self, Evidence, FaultKind, Summary};
 use crate::instance::Instance;
-use crate::nats::{Server, Simulated, Way};
+use crate::nats::{Server, Simulated};
 
-/// How long faults go on.
-const STORM: Duration = Duration::from_secs(40);
-/// Within which all is settled once they have ended: a silent instance counts as gone after five seconds, and an
+/// How long steps go on.
+const STORM: Duration = Duration::from_secs(18);
+/// Within which all is settled once faults have ended: a silent instance counts as gone after five seconds, and an
 /// acknowledgement is waited for as long.
-const CALM: Duration = Duration::from_secs(30);
+const CALM: Duration = Duration::from_secs(14);
+/// How long what goes wrong may last behind the storm's end.
+const OVERHANG: Duration = Duration::from_secs(3);
+/// Time between two steps, at most.
+const PAUSE_MS: u64 = 900;
 const INSTANCES: usize = 3;
-const SCHEDULES: u64 = 8;
 
-/// A schedule as it was created.
-struct Made {
-    id: Uuid,
-    mode: &'static str,
-    interval: TimeDelta,
+/// What is to be run.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub seed: u64,
+    /// Steps that are left out.
+    pub without: BTreeSet<usize>,
+    /// Whether all that streams hold is to be told.
+    pub tells_all: bool,
 }
 
-/// One run, and what happened in it for people.
+/// What became of a run.
+pub struct Run {
+    /// What there was in it, or all that is wrong with it.
+    pub found: Result<Summary, Vec<String>>,
+    /// What happened, for people.
+    pub trace: String,
+    /// The steps that there were.
+    pub steps: usize,
+    /// What went wrong, how often.
+    pub faults: BTreeMap<FaultKind, u64>,
+    /// How much time has passed in it.
+    pub took: Duration,
+    /// All that streams hold, if it was asked for.
+    pub content: String,
+}
+
+/// An instance that lives.
+struct Living {
+    instance: Instance,
+    nats: Simulated,
+    number: u64,
+}
+
+/// The instances that users and workers may ask. An instance that dies goes from here first.
+type Reachable = Arc<Mutex<Vec<Arc<Api<Simulated>>>>>;
+
+/// One run.
 struct Storm {
     seed: u64,
-    chance: StdRng,
     server: Server,
-    /// The instances that live, and the connection of each.
-    instances: Vec<(Instance, Simulated)>,
+    living: Vec<Living>,
+    reachable: Reachable,
     started: u64,
-    made: Vec<Made>,
-    deaths: usize,
-    breaks: usize,
-    told: Arc<Mutex<Told>>,
+    /// Schedules that are known to be there.
+    made: Arc<Mutex<Vec<Uuid>>>,
+    evidence: Arc<Mutex<Evidence>>,
+    stopping: Vec<JoinHandle<()>>,
+    ends: Instant,
     trace: String,
 }
 
 impl Storm {
     async fn begin(seed: u64) -> Self {
         let server = Server::with_streams(seed);
-        let (chance, instances, made) = (StdRng::seed_from_u64(seed), Vec::new(), Vec::new());
-        let (started, deaths, breaks, told) = (0, 0, 0, Arc::default());
-        let trace = String::new();
-        let mut storm =
-            Self { seed, chance, server, instances, started, made, deaths, breaks, told, trace };
-        for _ in 0..INSTANCES {
-            storm.start().await;
+        let mut storm = Self {
+            seed,
+            server,
+            living: Vec::new(),
+            reachable: Reachable::default(),
+            started: 0,
+            made: Arc::default(),
+            evidence: Arc::default(),
+            stopping: Vec::new(),
+            ends: Instant::now() + STORM,
+            trace: String::new(),
+        };
+        workers::open(&storm);
+        let starting: Vec<_> = (0..INSTANCES).map(|_| storm.starting()).collect();
+        for living in join_all(starting).await {
+            storm.joins(living);
         }
         storm.create().await;
+        storm.ends = Instant::now() + STORM;
         storm
     }
 
-    async fn start(&mut self) {
-        let seed = self.seed * 1000 + self.started;
+    /// An instance that is about to start.
+    fn starting(&mut self) -> impl Future<Output = Living> + use<> {
+        let (number, server) = (self.started, self.server.clone());
         self.started += 1;
-        let nats = self.server.connect();
-        let instance = Instance::start_over(&self.server, nats.clone(), seed).await;
-        self.instances.push((instance, nats));
+        let seed = self.seed * 1000 + number;
+        async move {
+            let nats = server.connect();
+            let instance = Instance::start_over(&server, nats.clone(), seed).await;
+            Living { instance, nats, number }
+        }
     }
 
+    fn joins(&mut self, living: Living) {
+        self.reachable.lock().unwrap().push(Arc::clone(&living.instance.api));
+        self.living.push(living);
+    }
+
+    async fn start(&mut self) {
+        let living = self.starting().await;
+        self.joins(living);
+    }
+
+    /// Takes one of them away.
+    fn take(&mut self, which: usize) -> Living {
+        self.reachable.lock().unwrap().remove(which);
+        self.living.remove(which)
+    }
+
+    /// Creates the schedules that there are at first.
     async fn create(&mut self) {
-        for n in 0..SCHEDULES {
-            let mode = *["publish", "publish", "request", "core"].choose(&mut self.chance).unwrap();
-            let seconds = self.chance.random_range(1..8);
-            let target = match mode {
-                "publish" => format!("cmd.example.{n}"),
-                _ => format!("cmd.worker.{n}"),
-            };
-            let request: CreateSchedule = serde_json::from_value(json!({
-                "name": format!("{mode} {n}"), "schedule_type": "interval",
-                "interval_seconds": seconds, "target_command": target, "catch_up": "all",
-                "max_retries": 0, "max_instances": 3,
-                "delivery": { "mode": mode, "timeout_seconds": 5 },
-            }))
-            .unwrap();
-            let one = &self.instances[0].0;
-            let created = one.api.create_schedule(request, &one.caller()).await.unwrap();
-            let interval = TimeDelta::seconds(seconds);
-            self.made.push(Made { id: created.data.id, mode, interval });
+        let mut chance = source(self.seed, usize::MAX);
+        let api = Arc::clone(&self.living[0].instance.api);
+        for request in schedules::first(&mut chance, self.server.now()) {
+            self.asks_to_create_at_first(&mut chance, &api, request).await;
+        }
+        let made = self.made.lock().unwrap().clone();
+        for request in schedules::dependent(&mut chance, &made) {
+            self.asks_to_create_at_first(&mut chance, &api, request).await;
         }
     }
 
     fn say(&mut self, what: &str) {
-        let now = self.server.now();
-        writeln!(self.trace, "{now} {what}").unwrap();
+        use std::fmt::Write as _;
+
+        writeln!(self.trace, "{} {what}", self.server.now().format("%M:%S%.3f")).unwrap();
     }
 
-    /// One fault or change by chance.
-    async fn strike(&mut self) {
-        let which = self.chance.random_range(0..self.instances.len());
-        let time = Duration::from_millis(self.chance.random_range(100..9000));
-        let nats = self.instances[which].1.clone();
-        match self.chance.random_range(0..10) {
-            0..=2 => {
-                self.say(&format!("instance {which} is cut off for {time:?}"));
-                self.breaks += 1;
-                nats.cut();
-                tokio::spawn(async move {
-                    tokio::time::sleep(time).await;
-                    nats.reconnect();
-                });
+    async fn run(mut self, without: &BTreeSet<usize>) -> (Vec<String>, Self, usize) {
+        let mut step = 0;
+        let mut pauses = source(self.seed, usize::MAX - 1);
+        while Instant::now() < self.ends {
+            sleep(Duration::from_millis(pauses.random_range(20..PAUSE_MS))).await;
+            let mut chance = source(self.seed, step);
+            if !without.contains(&step) {
+                self.step(step, &mut chance).await;
             }
-            3 | 4 => {
-                let way = if self.chance.random_bool(0.5) { Way::There } else { Way::Here };
-                let word = if way == Way::There { "says" } else { "hears" };
-                self.say(&format!("instance {which} {word} nothing for {time:?}"));
-                self.breaks += 1;
-                nats.hold(way, time);
-            }
-            5 => {
-                self.say(&format!("instance {which} dies"));
-                self.deaths += 1;
-                let (instance, nats) = self.instances.swap_remove(which);
-                nats.kill();
-                instance.die();
-                self.start().await;
-            }
-            6 => {
-                self.say(&format!("all are cut off for {time:?}"));
-                self.breaks += 1;
-                for (_, nats) in &self.instances {
-                    nats.cut();
-                    let nats = nats.clone();
-                    let late = Duration::from_millis(self.chance.random_range(0..800));
-                    tokio::spawn(async move {
-                        tokio::time::sleep(time + late).await;
-                        nats.reconnect();
-                    });
-                }
-            }
-            _ => {
-                self.say(&format!("instance {which} stops, and another starts"));
-                let (instance, _) = self.instances.swap_remove(which);
-                tokio::spawn(instance.stop());
-                self.start().await;
-            }
+            step += 1;
         }
+        sleep(OVERHANG + CALM).await;
+        // Nobody asks any more, and what was asked for is done.
+        let apis: Vec<_> = self.reachable.lock().unwrap().drain(..).collect();
+        sleep(Duration::from_millis(500)).await;
+        self.evidence.lock().unwrap().now = self.server.now();
+        let instances = std::mem::take(&mut self.living).into_iter();
+        join_all(instances.map(|living| living.instance.stop())).await;
+        join_all(std::mem::take(&mut self.stopping)).await;
+        let mut found = Vec::new();
+        for api in &apis {
+            found.extend(self.is_idle(api));
+        }
+        drop(apis);
+        sleep(Duration::from_secs(1)).await;
+        (found, self, step)
     }
 
-    /// What is still paused goes on.
-    async fn resume_all(&mut self) {
-        let (instance, _) = &self.instances[0];
-        for made in &self.made {
-            let now = self.server.now();
-            self.told.lock().unwrap().resumes.push((made.id, now));
-            let resume = ResumeSchedule { schedule_id: Some(made.id), expected_revision: None };
-            // It need not be paused.
-            let _ = instance.api.resume_schedule(resume, &instance.caller()).await;
-        }
-    }
+    /// What an instance that has stopped still holds.
+    fn is_idle(&self, api: &Api<Simulated>) -> Option<String> {
+        use std::sync::atomic::Ordering::Relaxed;
 
-    async fn run(mut self) -> Result<(), String> {
-        let heard = worker(&self.server);
-        let end = tokio::time::Instant::now() + STORM;
-        while tokio::time::Instant::now() < end {
-            let pause = Duration::from_millis(self.chance.random_range(200..6000));
-            tokio::time::sleep(pause).await;
-            match self.chance.random_range(0..5) {
-                0 | 1 => self.change(),
-                _ => self.strike().await,
-            }
-        }
-        tokio::time::sleep(CALM / 2).await;
-        self.resume_all().await;
-        tokio::time::sleep(CALM / 2).await;
-        for (instance, _) in std::mem::take(&mut self.instances) {
-            instance.stop().await;
-        }
-        let heard = heard.lock().unwrap().clone();
-        let found = self.check(&heard);
-        found.map_err(|found| format!("seed {}: {found}\n{}", self.seed, self.trace))
+        let load = &api.health.load;
+        let left = [&load.executions, &load.armed, &load.waiting].map(|count| count.load(Relaxed));
+        let stages = load.stages();
+        let busy = stages.claiming + stages.delivering + stages.waiting_reply + stages.recording;
+        (left != [0; 3] || busy != 0).then(|| {
+            format!("an instance has stopped with {left:?} executions, armed and waiting, {busy} under way")
+        })
     }
 }
 
-/// Answers all requests, and counts what it hears of each execution.
-fn worker(server: &Server) -> Arc<Mutex<BTreeMap<String, usize>>> {
-    let heard = Arc::new(Mutex::new(BTreeMap::new()));
-    let (nats, count) = (server.connect(), Arc::clone(&heard));
-    tokio::spawn(async move {
-        let mut commands = nats.subscribe("cmd.worker.>".to_owned()).await.unwrap();
-        while let Some(command) = commands.next().await {
-            let id = command.headers.as_ref().and_then(|h| h.get(names::EXECUTION_ID));
-            if let Some(id) = id {
-                *count.lock().unwrap().entry(id.as_str().to_owned()).or_default() += 1;
-            }
-            if let Some(reply) = command.reply {
-                let answer = Outgoing { subject: reply.to_string(), ..Outgoing::default() };
-                nats.publish(answer).await.unwrap();
-            }
+/// A source of chance for one step of a seed.
+fn source(seed: u64, step: usize) -> StdRng {
+    StdRng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ step as u64)
+}
+
+/// One of the instances that can be asked.
+fn any(reachable: &Reachable, chance: &mut StdRng) -> Option<Arc<Api<Simulated>>> {
+    reachable.lock().unwrap().choose(chance).cloned()
+}
+
+/// Runs a seed.
+pub fn run(options: &Options) -> Run {
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let began = Instant::now();
+        let storm = Storm::begin(options.seed).await;
+        let (mut found, storm, steps) = storm.run(&options.without).await;
+        let took = began.elapsed();
+        let mut trace = format!("seed {}\n", options.seed);
+        trace.push_str(&storm.trace);
+        let content = if options.tells_all { storm.content() } else { String::new() };
+        let evidence = storm.evidence();
+        let mut faults = BTreeMap::new();
+        for fault in &evidence.faults {
+            *faults.entry(fault.kind).or_default() += 1;
         }
-    });
-    heard
+        let checked = checker::check(&evidence);
+        let found = match checked {
+            Ok(summary) if found.is_empty() => Ok(summary),
+            checked => {
+                found.extend(checked.err().unwrap_or_default());
+                Err(found)
+            }
+        };
+        if std::env::var_os("SIM_TASKS").is_some() {
+            eprintln!("{} tasks", Handle::current().metrics().num_alive_tasks());
+        }
+        Run { found, trace, steps, faults, took, content }
+    })
 }
 
-/// Runs a seed; what it found, if anything.
-pub fn run(seed: u64) -> Result<(), String> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-    runtime.unwrap().block_on(async { Storm::begin(seed).await.run().await })
-}
-
-#[test]
-fn whatever_breaks_each_occurrence_has_one_outcome_and_all_is_settled() {
-    let seeds: u64 = std::env::var("SIM_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
-    let from: u64 = std::env::var("SIM_FROM").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
-    for seed in from..from + seeds {
-        run(seed).unwrap();
-    }
-}
+#[cfg(test)]
+mod tests;
