@@ -112,6 +112,7 @@ impl<'a> Trouble<'a> {
                 place.set_clock(strike.off_ms);
                 sleep(time).await;
             }
+            Kind::Stall => {}
         }
         Ok(())
     }

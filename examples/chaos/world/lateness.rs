@@ -94,7 +94,7 @@ impl Display for Lateness {
         for mode in ["publish", "job", "request", "core"] {
             writeln!(f, "{mode:<36} {:>7} {:>8} {:>8} {:>8}", "n", "median", "p99", "worst ms")?;
             self.line(f, Row::Calm, "calm", mode)?;
-            for kind in Kind::ALL {
+            for kind in Kind::ALL.into_iter().chain([Kind::Stall]) {
                 self.line(f, Row::Alone(kind), &format!("{}, alone", kind.name()), mode)?;
                 self.line(f, Row::Any(kind), kind.name(), mode)?;
             }

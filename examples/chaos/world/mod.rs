@@ -10,6 +10,7 @@ mod jobs;
 mod lateness;
 mod proxy;
 mod settle;
+mod stalls;
 mod streams;
 mod strike;
 mod users;
@@ -31,16 +32,17 @@ use cluster::Cluster;
 use faults::Trouble;
 use instance::Place;
 use settle::Seen;
+use stalls::Stalls;
 use streams::Streams;
 use strike::{INSTANCES, STREAMS};
 use users::{User, Users};
 use workers::Workers;
 
 /// How long nothing goes wrong before the first fault.
-const CALM: Duration = Duration::from_secs(8);
-/// How long workers behave and users keep still before all is looked at: as long as an attempt may take that was
-/// begun before, and so long that what is late by itself is seen.
-const AFTERWARDS: Duration = Duration::from_secs(25);
+const CALM: Duration = Duration::from_secs(6);
+/// How long, after the last one, workers behave and users keep still before it is waited for that nothing is left: so long
+/// that what is late by itself is seen.
+const AFTERWARDS: Duration = Duration::from_secs(18);
 /// Creations at once.
 const AT_ONCE: usize = 16;
 
@@ -75,7 +77,7 @@ struct World {
 impl Plan {
     /// How long it takes, about.
     fn length(&self) -> Duration {
-        CALM + self.faults + 2 * AFTERWARDS
+        2 * CALM + self.faults + 2 * AFTERWARDS
     }
 
     /// Runs it.
@@ -88,6 +90,7 @@ impl Plan {
     }
 
     async fn run_all(&self) -> Report {
+        let stalls = Stalls::watch();
         let World { cluster, places, workers, user } = self.begin().await;
         let users = Users::start(&user, self.seed);
         sleep(CALM).await;
@@ -95,7 +98,7 @@ impl Plan {
         self.cause(&trouble).await;
         users.stop().await;
         workers.behave();
-        let (faults, mut violations) = trouble.into_parts();
+        let (mut faults, mut violations) = trouble.into_parts();
         for place in &places {
             violations.extend(place.is_ready().await.and(place.lives().await).err());
         }
@@ -105,6 +108,7 @@ impl Plan {
         for place in &places {
             violations.extend(place.stop().await.err());
         }
+        faults.extend(stalls.seen());
         Seen { streams, workers, user, faults }.look(violations, &self.folder).await
     }
 

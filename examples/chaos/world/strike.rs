@@ -36,10 +36,12 @@ pub enum Kind {
     Mute,
     Deaf,
     ClockSet,
+    /// The machine was too busy. This is not done, but seen.
+    Stall,
 }
 
 impl Kind {
-    /// All of them, in the order of the table.
+    /// All that are done.
     pub const ALL: [Self; 12] = [
         Self::InstanceKilled,
         Self::InstanceFrozen,
@@ -70,6 +72,7 @@ impl Kind {
             Self::Mute => "what an instance says is lost",
             Self::Deaf => "what an instance hears is lost",
             Self::ClockSet => "clock of an instance set",
+            Self::Stall => "machine too busy",
         }
     }
 }
@@ -91,7 +94,7 @@ impl Fault {
     pub fn evidence(&self) -> checker::Fault {
         let kind = match self.kind {
             Kind::InstanceKilled => FaultKind::Death,
-            Kind::InstanceFrozen => FaultKind::Suspension,
+            Kind::InstanceFrozen | Kind::Stall => FaultKind::Suspension,
             Kind::InstanceReplaced => FaultKind::Stop,
             Kind::Cut | Kind::Mute | Kind::Deaf => FaultKind::Cut,
             Kind::Slow => FaultKind::Delay,
@@ -177,6 +180,7 @@ impl Strike {
                 )
             }
             Kind::ClockSet => format!("of instance {instance} to {off_ms} ms off"),
+            Kind::Stall => String::new(),
         }
     }
 }
@@ -198,7 +202,7 @@ fn draw_victim(chance: &mut StdRng, kind: Kind) -> Victim {
             Victim::Process(number)
         }
         Kind::ServerKilled | Kind::ServerFrozen => Victim::Server,
-        Kind::StreamMoved | Kind::ClusterMoved => Victim::Leader,
+        Kind::StreamMoved | Kind::ClusterMoved | Kind::Stall => Victim::Leader,
         Kind::Cut | Kind::Slow | Kind::Mute | Kind::Deaf => Victim::Way(number),
         Kind::ClockSet => Victim::Clock(number),
     }
