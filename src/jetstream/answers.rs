@@ -110,7 +110,7 @@ impl Answers {
 
     /// NATS has refused us to publish to a subject. It says that of the subject, not of a message, so
     /// it holds for every message that is under way to it.
-    pub(crate) fn denied(&self, subject: &str) {
+    pub fn denied(&self, subject: &str) {
         let waiting = lock(&self.0.waiting);
         let mut known = false;
         for slot in waiting.values().filter(|slot| slot.subject == subject) {

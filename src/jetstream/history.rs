@@ -40,6 +40,30 @@ const RETRY: Duration = Duration::from_millis(500);
 const RECONCILE: Duration = Duration::from_secs(5);
 /// How often in a row it must differ before the stream is read again; after that more often.
 const DIFFERENCES: u32 = 2;
+/// How often in a row nothing may have been shown of what was there at the look before: a reader can fall silent without
+/// a word, and who takes an attempt over waits for what it shows.
+const SILENT_LOOKS: u32 = 2;
+
+/// What was seen of the stream, look by look.
+#[derive(Default)]
+struct Looks {
+    /// How often in a row the index held another number of entries.
+    differences: u32,
+    /// How often in a row it was shown nothing, though there was something to show.
+    silent: u32,
+    /// Up to which sequence the index had been shown, and the stream had stored, at the last look.
+    last: Option<(u64, u64)>,
+}
+
+impl Looks {
+    /// Notes another look; whether the reader has fallen silent.
+    fn is_silent(&mut self, seen: u64, stored: u64) -> bool {
+        let before = self.last.replace((seen, stored));
+        let shown = before.is_none_or(|(before, stored)| seen > before || stored <= before);
+        self.silent = if shown { 0 } else { self.silent + 1 };
+        self.silent >= SILENT_LOOKS
+    }
+}
 
 /// The history of executions, and beside it what changed schedules.
 #[derive(Clone)]
@@ -129,7 +153,7 @@ impl<N: Nats> History<N> {
         let mut reconcile = tokio::time::interval(RECONCILE);
         reconcile.reset();
         let mut is_loaded = info.state.messages == 0;
-        let mut differences = 0;
+        let mut looks = Looks::default();
         loop {
             if is_loaded && !loaded.send_replace(true) {
                 let executions = self.read(HistoryIndex::len);
@@ -140,10 +164,10 @@ impl<N: Nats> History<N> {
                 _ = reconcile.tick() => match self.info().await {
                     Ok(now) => {
                         self.note_window(&now.config);
-                        if let Some(reason) = self.compare(&info, &now, &mut differences) {
+                        if let Some(reason) = self.compare(&info, &now, &mut looks) {
                             return reason.to_owned();
                         }
-                        if differences >= *patience {
+                        if looks.differences >= *patience {
                             *patience = patience.saturating_mul(4);
                             return "the stream lost entries from its middle".to_owned();
                         }
@@ -178,9 +202,9 @@ impl<N: Nats> History<N> {
     }
 
     /// Compares the index with the stream, as it was `then` and is `now`; returns why it must be read
-    /// again. `differences` counts how often in a row it held another number of entries: limits drop
-    /// the same here and there, but somebody may have purged a subject.
-    fn compare(&self, then: &Info, now: &Info, differences: &mut u32) -> Option<&'static str> {
+    /// again. It may hold another number of entries though limits drop the same here and there: somebody may have
+    /// purged a subject.
+    fn compare(&self, then: &Info, now: &Info, looks: &mut Looks) -> Option<&'static str> {
         self.write(|index| {
             if now.created != then.created || now.state.last_sequence < index.seen() {
                 return Some("the stream is not the one that it was");
@@ -188,10 +212,13 @@ impl<N: Nats> History<N> {
             if limits(&now.config) != index.limits() {
                 return Some("the limits of the stream were changed");
             }
+            if looks.is_silent(index.seen(), now.state.last_sequence) {
+                return Some("nothing is shown of what the stream holds");
+            }
             index.forget_before(now.state.first_sequence);
             if index.seen() == now.state.last_sequence {
                 let differs = index.entries().is_some_and(|n| n as u64 != now.state.messages);
-                *differences = if differs { *differences + 1 } else { 0 };
+                looks.differences = if differs { looks.differences + 1 } else { 0 };
             }
             None
         })
@@ -221,5 +248,23 @@ fn limits(config: &Config) -> Limits {
     Limits {
         messages: limit(config.max_messages),
         per_subject: limit(config.max_messages_per_subject),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_is_silent_that_shows_nothing_of_what_was_there_look_after_look() {
+        let silent = |looks: &[(u64, u64)]| {
+            let mut noted = Looks::default();
+            looks.iter().map(|(seen, stored)| noted.is_silent(*seen, *stored)).collect::<Vec<_>>()
+        };
+        assert_eq!(silent(&[(1, 5), (1, 5), (1, 5)]), [false, false, true]);
+        // It is slow, or there is nothing, or what there is came since the last look.
+        assert_eq!(silent(&[(1, 5), (2, 5), (3, 5), (4, 9)]), [false; 4]);
+        assert_eq!(silent(&[(5, 5), (5, 5), (5, 5)]), [false; 3]);
+        assert_eq!(silent(&[(5, 5), (5, 9), (9, 9), (9, 12), (12, 12)]), [false; 5]);
     }
 }

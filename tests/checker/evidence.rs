@@ -133,8 +133,12 @@ pub enum FaultKind {
     Cut,
     /// It did not run, and went on.
     Suspension,
-    /// A message took long.
-    Delay,
+    /// Acknowledgements were lost or came late.
+    Acks,
+    /// Those who read a stream were shown nothing, and did not know.
+    Silence,
+    /// NATS refused something: a stream was full, or had no leader, or permissions were gone.
+    Refusals,
     /// A clock was set.
     Clock,
     /// NATS, or a part of it, was not there or did not answer.

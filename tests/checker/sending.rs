@@ -56,10 +56,14 @@ fn reasons_to_repeat(evidence: &Evidence) -> Vec<(DateTime<Utc>, DateTime<Utc>)>
     for fault in &evidence.faults {
         match fault.kind {
             FaultKind::Death => reasons.push((fault.from, fault.until)),
-            FaultKind::Cut | FaultKind::Suspension | FaultKind::Outage | FaultKind::Delay => {
+            FaultKind::Cut | FaultKind::Suspension | FaultKind::Outage => {
                 silent.entry(fault.instance).or_default().push((fault.from, fault.until));
             }
-            FaultKind::Stop | FaultKind::Clock => {}
+            FaultKind::Stop
+            | FaultKind::Clock
+            | FaultKind::Acks
+            | FaultKind::Silence
+            | FaultKind::Refusals => {}
         }
     }
     // What is everybody's is each one's.
@@ -232,7 +236,9 @@ fn in_force<'s>(
     let mut over_at: Option<DateTime<Utc>> = None;
     story.changes.iter().rev().filter(move |change| {
         let is_over = over_at.is_some_and(|at| due > at + tolerance);
-        let acknowledged = change.acknowledged;
+        // The others promise nothing of what is claimed.
+        let promises = ["paused", "updated", "deleted"].contains(&change.event.event.as_str());
+        let acknowledged = change.acknowledged.filter(|_| promises);
         over_at = [over_at, acknowledged].into_iter().flatten().min();
         !is_over && change.event.time <= sent_at + tolerance
     })

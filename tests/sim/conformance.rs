@@ -3,7 +3,8 @@
 use std::future::Future;
 use std::time::Duration;
 
-use async_nats::jetstream::stream::{Config, DiscardPolicy};
+use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, SubjectTransform};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use nats_scheduler::jetstream::adapter::JetStream;
@@ -27,6 +28,13 @@ trait Ground {
     async fn begin() -> Self;
     fn nats(&self) -> &Self::N;
     async fn stream(&self, config: Config);
+    async fn delete(&self, stream: &str);
+    /// Has a worker take the next message of a work queue, and acknowledge it.
+    async fn work(&self, stream: &str);
+    /// Ends the server.
+    async fn down(&mut self);
+    /// Starts it again, and returns once there is a connection.
+    async fn up(&mut self);
 }
 
 struct Real {
@@ -52,6 +60,31 @@ impl Ground for Real {
     async fn stream(&self, config: Config) {
         self.server.js.create_stream(config).await.unwrap();
     }
+
+    async fn delete(&self, stream: &str) {
+        self.server.js.delete_stream(stream).await.unwrap();
+    }
+
+    async fn work(&self, stream: &str) {
+        let stream = self.server.js.get_stream(stream).await.unwrap();
+        let config = pull::Config { durable_name: Some("worker".to_owned()), ..Default::default() };
+        let worker = stream.get_or_create_consumer("worker", config).await.unwrap();
+        let mut messages = worker.fetch().max_messages(1).messages().await.unwrap();
+        messages.next().await.unwrap().unwrap().double_ack().await.unwrap();
+    }
+
+    async fn down(&mut self) {
+        self.server.server.kill();
+        while self.nats.is_connected() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn up(&mut self) {
+        let known = self.nats.connects();
+        self.server.server.restart().await.unwrap();
+        soon(self.nats.reconnected(known)).await;
+    }
 }
 
 struct Sim {
@@ -74,6 +107,24 @@ impl Ground for Sim {
 
     async fn stream(&self, config: Config) {
         self.server.create_stream(config);
+    }
+
+    async fn delete(&self, stream: &str) {
+        self.server.delete_stream(stream);
+    }
+
+    async fn work(&self, stream: &str) {
+        let next = self.server.messages(stream)[0].sequence;
+        self.server.acknowledge(stream, next);
+    }
+
+    async fn down(&mut self) {
+        self.server.restart(Duration::from_secs(1), Duration::ZERO, None);
+    }
+
+    async fn up(&mut self) {
+        let known = self.nats.connects();
+        soon(self.nats.reconnected(known)).await;
     }
 }
 
@@ -115,6 +166,24 @@ asked_of_both!(
     the_state_of_a_stream_can_be_asked_by_hand,
     a_trace_says_where_a_message_would_go,
     a_line_carries_messages_both_ways,
+    a_copy_does_not_make_the_window_longer,
+    a_work_queue_gives_up_what_a_worker_has_done,
+    a_work_queue_is_read_by_workers_only,
+    a_stream_that_is_full_says_of_what,
+    a_stream_that_acknowledges_nothing_stores_all_the_same,
+    who_listens_and_says_nothing_gives_no_answer,
+    a_marker_of_a_deletion_is_what_writes_go_by,
+    what_expires_without_a_marker_is_gone,
+    what_stands_alone_needs_leave,
+    a_stream_is_read_on_from_what_is_gone,
+    a_stream_that_was_made_anew_is_another,
+    a_pattern_has_a_last_message_too,
+    what_is_too_old_is_dropped,
+    a_stream_may_store_under_another_subject,
+    what_is_too_large_is_not_sent,
+    a_server_that_comes_back_knows_what_it_has_stored,
+    what_was_taken_without_a_connection_is_sent_over_the_next,
+    a_reader_goes_on_when_the_server_is_back,
 );
 
 fn bucket() -> Config {
@@ -467,4 +536,309 @@ async fn a_line_carries_messages_both_ways(ground: impl Ground) {
     nats.publish(send("to.line")).await.unwrap();
     soon(there.next()).await.unwrap();
     broken.cancel();
+}
+
+async fn a_copy_does_not_make_the_window_longer(ground: impl Ground) {
+    ground.stream(Config { duplicate_window: Duration::from_secs(2), ..log() }).await;
+    let nats = ground.nats();
+    let send = || message("l.x", "1").header("Nats-Msg-Id", "one");
+    stored(nats, send()).await;
+    tokio::time::sleep(Duration::from_millis(1400)).await;
+    assert!(nats.append(send()).await.unwrap().duplicate);
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let late = nats.append(send()).await.unwrap();
+    assert_eq!(late, Appended { sequence: 2, duplicate: false });
+}
+
+fn queue() -> Config {
+    Config {
+        name: "Q".to_owned(),
+        subjects: vec!["q.>".to_owned()],
+        retention: RetentionPolicy::WorkQueue,
+        discard: DiscardPolicy::New,
+        max_messages: 2,
+        ..Config::default()
+    }
+}
+
+async fn a_work_queue_gives_up_what_a_worker_has_done(ground: impl Ground) {
+    ground.stream(queue()).await;
+    let nats = ground.nats();
+    let send = || message("q.x", "1").header("Nats-Msg-Id", "one");
+    stored(nats, send()).await;
+    stored(nats, message("q.x", "2")).await;
+    assert_eq!(code(nats.append(message("q.x", "3")).await), 10077);
+    ground.work("Q").await;
+    assert!(nats.message("Q", 1).await.unwrap().is_none());
+    let state = nats.info("Q").await.unwrap().state;
+    assert_eq!((state.messages, state.first_sequence, state.last_sequence), (1, 2, 2));
+    assert_eq!(stored(nats, message("q.x", "3")).await, 3, "there is room again");
+    assert!(nats.append(send()).await.unwrap().duplicate, "its id is known all the same");
+}
+
+async fn a_work_queue_is_read_by_workers_only(ground: impl Ground) {
+    ground.stream(queue()).await;
+    let refused = ground.nats().read("Q", all("")).await.map(|_| ()).unwrap_err();
+    assert!(refused.contains("workqueue stream requires explicit ack"), "{refused}");
+}
+
+async fn a_stream_that_is_full_says_of_what(ground: impl Ground) {
+    let subjects = vec!["n.>".to_owned()];
+    let new = Config { subjects, discard: DiscardPolicy::New, ..Config::default() };
+    let bytes = Config { name: "N".to_owned(), max_bytes: 1000, ..new.clone() };
+    let subject = Config {
+        name: "S".to_owned(),
+        subjects: vec!["s.>".to_owned()],
+        max_messages_per_subject: 1,
+        discard_new_per_subject: true,
+        ..new
+    };
+    ground.stream(bytes).await;
+    ground.stream(subject).await;
+    let nats = ground.nats();
+    for _ in 0..2 {
+        stored(nats, message("n.x", &"x".repeat(300))).await;
+    }
+    let full = nats.append(message("n.x", &"x".repeat(500))).await;
+    assert!(format!("{full:?}").contains("maximum bytes exceeded"), "{full:?}");
+    assert_eq!(code(full), 10077);
+    stored(nats, message("s.x", "1")).await;
+    stored(nats, message("s.y", "1")).await;
+    let full = nats.append(message("s.x", "2")).await;
+    assert!(format!("{full:?}").contains("maximum messages per subject exceeded"), "{full:?}");
+    assert_eq!(code(full), 10077);
+    // A publish is told the same.
+    let reply = nats.new_inbox();
+    let mut answers = nats.subscribe(reply.clone()).await.unwrap();
+    let subject = "s.x".to_owned();
+    nats.publish(Outgoing { subject, reply: Some(reply), ..Outgoing::default() }).await.unwrap();
+    let answer: Value =
+        serde_json::from_slice(&soon(answers.next()).await.unwrap().payload).unwrap();
+    assert_eq!(
+        (&answer["error"]["err_code"], &answer["error"]["code"]),
+        (&10077.into(), &503.into())
+    );
+    assert_eq!(answer["stream"], "S", "{answer}");
+}
+
+async fn a_stream_that_acknowledges_nothing_stores_all_the_same(ground: impl Ground) {
+    ground.stream(Config { no_ack: true, ..log() }).await;
+    let nats = ground.nats();
+    let (taken, refused) = futures::join!(
+        nats.append(message("l.x", "1")),
+        nats.append(message("l.x", "2").expecting(7)),
+    );
+    for unknown in [taken, refused] {
+        assert!(matches!(unknown, Err(Unstored::Unknown(_))), "{unknown:?}");
+    }
+    assert_eq!(nats.info("L").await.unwrap().state.messages, 1);
+}
+
+async fn who_listens_and_says_nothing_gives_no_answer(ground: impl Ground) {
+    let nats = ground.nats();
+    let mut questions = nats.subscribe("silent".to_owned()).await.unwrap();
+    let reply = nats.new_inbox();
+    let mut answers = nats.subscribe(reply.clone()).await.unwrap();
+    let subject = "silent".to_owned();
+    nats.publish(Outgoing { subject, reply: Some(reply), ..Outgoing::default() }).await.unwrap();
+    assert!(soon(questions.next()).await.unwrap().reply.is_some());
+    assert!(timeout(Duration::from_millis(300), answers.next()).await.is_err());
+}
+
+async fn a_marker_of_a_deletion_is_what_writes_go_by(ground: impl Ground) {
+    ground.stream(bucket()).await;
+    let nats = ground.nats();
+    stored(nats, message("b.x", "1")).await;
+    let delete = message("b.x", "").expecting(1).header("KV-Operation", "DEL");
+    assert_eq!(stored(nats, delete).await, 2);
+    assert_eq!(code(nats.append(message("b.x", "2").expecting(0)).await), 10071);
+    assert_eq!(stored(nats, message("b.x", "2").expecting(2)).await, 3);
+    let purge = message("b.x", "").header("KV-Operation", "PURGE").header("Nats-Rollup", "sub");
+    stored(nats, purge.lasting(Some(Duration::from_secs(1)))).await;
+    tokio::time::sleep(Duration::from_millis(2200)).await;
+    assert!(nats.last("B", "b.x").await.unwrap().is_none(), "a marker leaves no other");
+    assert_eq!(stored(nats, message("b.x", "3").expecting(0)).await, 5);
+}
+
+async fn what_expires_without_a_marker_is_gone(ground: impl Ground) {
+    ground.stream(Config { allow_message_ttl: true, ..log() }).await;
+    let nats = ground.nats();
+    let second = Some(Duration::from_secs(1));
+    stored(nats, message("l.x", "1").lasting(second)).await;
+    assert_eq!(code(nats.append(message("l.x", "2").expecting(0)).await), 10071);
+    tokio::time::sleep(Duration::from_millis(2200)).await;
+    assert!(nats.last("L", "l.x").await.unwrap().is_none());
+    let state = nats.info("L").await.unwrap().state;
+    assert_eq!((state.messages, state.first_sequence, state.last_sequence), (0, 2, 1));
+    assert_eq!(stored(nats, message("l.x", "2").expecting(0)).await, 2);
+}
+
+async fn what_stands_alone_needs_leave(ground: impl Ground) {
+    ground.stream(bucket()).await;
+    ground.stream(log()).await;
+    let nats = ground.nats();
+    let alone = |subject: &str, of: &str| message(subject, "1").header("Nats-Rollup", of);
+    assert_eq!(code(nats.append(alone("l.x", "sub")).await), 10111);
+    stored(nats, message("b.x", "1")).await;
+    stored(nats, message("b.y", "1")).await;
+    stored(nats, alone("b.x", "sub")).await;
+    assert_eq!(nats.info("B").await.unwrap().state.messages, 2);
+    stored(nats, alone("b.z", "all")).await;
+    let state = nats.info("B").await.unwrap().state;
+    assert_eq!((state.messages, state.first_sequence, state.last_sequence), (1, 4, 4));
+}
+
+async fn a_stream_is_read_on_from_what_is_gone(ground: impl Ground) {
+    ground.stream(bucket()).await;
+    let nats = ground.nats();
+    for subject in ["b.x", "b.y", "b.x", "b.z"] {
+        stored(nats, message(subject, "1")).await;
+    }
+    let what = Reading { from: Start::Sequence(1), filter: String::new(), headers_only: false };
+    let (entries, pending) = nats.read("B", what).await.unwrap();
+    assert_eq!(pending, 3);
+    let shown: Vec<_> = soon(entries.take(3).collect()).await;
+    let shown: Vec<_> = shown.into_iter().map(|entry| entry.unwrap().sequence).collect();
+    assert_eq!(shown, [2, 3, 4]);
+}
+
+async fn a_stream_that_was_made_anew_is_another(ground: impl Ground) {
+    ground.stream(log()).await;
+    let nats = ground.nats();
+    let send = || message("l.x", "1").header("Nats-Msg-Id", "one");
+    stored(nats, send()).await;
+    let before = nats.info("L").await.unwrap().created;
+    let (mut entries, _) = nats.read("L", all("")).await.unwrap();
+    soon(entries.next()).await.unwrap().unwrap();
+    ground.delete("L").await;
+    assert!(nats.info("L").await.unwrap_err().is_no_stream());
+    assert!(matches!(nats.append(send()).await, Err(Unstored::NoStream)));
+    ground.stream(log()).await;
+    let first = nats.append(send()).await.unwrap();
+    assert_eq!(first, Appended { sequence: 1, duplicate: false });
+    assert!(nats.info("L").await.unwrap().created > before);
+    let shown = timeout(Duration::from_secs(2), entries.next()).await;
+    assert!(shown.is_err(), "who reads the old one is told nothing: {shown:?}");
+}
+
+async fn a_pattern_has_a_last_message_too(ground: impl Ground) {
+    ground.stream(log()).await;
+    let nats = ground.nats();
+    let all = (1..=300).map(|n| nats.append(message(&format!("l.{n}.x"), "1")));
+    futures::future::try_join_all(all).await.unwrap();
+    for _ in 0..2 {
+        stored(nats, message("l.7.x", "2")).await;
+    }
+    let last =
+        async |subject: &str| nats.last("L", subject).await.unwrap().map(|last| last.sequence);
+    assert_eq!(last("l.7.x").await, Some(302));
+    assert_eq!(last("l.*.x").await, Some(302));
+    assert_eq!(last("l.>").await, Some(302));
+    assert_eq!(last("l.*").await, None);
+    assert_eq!(last("l.1000.x").await, None);
+    assert_eq!(nats.info("L").await.unwrap().state.messages, 302);
+}
+
+async fn what_is_too_old_is_dropped(ground: impl Ground) {
+    let (max_age, duplicate_window) = (Duration::from_secs(1), Duration::from_secs(1));
+    ground.stream(Config { max_age, duplicate_window, ..log() }).await;
+    let nats = ground.nats();
+    stored(nats, message("l.x", "1")).await;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert!(nats.message("L", 1).await.unwrap().is_none());
+    let state = nats.info("L").await.unwrap().state;
+    assert_eq!((state.messages, state.first_sequence, state.last_sequence), (0, 2, 1));
+    assert_eq!(stored(nats, message("l.x", "2").expecting(0)).await, 2);
+}
+
+async fn a_stream_may_store_under_another_subject(ground: impl Ground) {
+    let transform = SubjectTransform { source: "l.>".to_owned(), destination: "kept.>".to_owned() };
+    ground.stream(Config { subject_transform: Some(transform), ..log() }).await;
+    let nats = ground.nats();
+    assert_eq!(stored(nats, message("l.x", "1").expecting(0)).await, 1);
+    assert_eq!(code(nats.append(message("l.x", "2").expecting(0)).await), 10071);
+    assert!(nats.last("L", "l.x").await.unwrap().is_none());
+    assert_eq!(nats.last("L", "kept.x").await.unwrap().unwrap().sequence, 1);
+    assert_eq!(nats.message("L", 1).await.unwrap().unwrap().subject, "kept.x");
+    assert_eq!(nats.stream_of("l.x").await.unwrap().as_deref(), Some("L"));
+    let (_, pending) = nats.read("L", all("kept.>")).await.unwrap();
+    assert_eq!(pending, 1);
+}
+
+async fn what_is_too_large_is_not_sent(ground: impl Ground) {
+    ground.stream(log()).await;
+    let nats = ground.nats();
+    let large = Bytes::from(vec![b'x'; nats.max_payload() + 1]);
+    let refused = nats.append(Append::new("l.x".to_owned(), large)).await;
+    assert!(matches!(refused, Err(Unstored::TooLarge(_))), "{refused:?}");
+    assert_eq!(stored(nats, message("l.x", "1")).await, 1, "the connection is as it was");
+}
+
+async fn a_server_that_comes_back_knows_what_it_has_stored(mut ground: impl Ground) {
+    ground.stream(queue()).await;
+    ground.stream(bucket()).await;
+    let nats = ground.nats().clone();
+    let send = |subject: &str, id: &str| message(subject, "1").header("Nats-Msg-Id", id);
+    stored(&nats, send("q.x", "done")).await;
+    ground.work("Q").await;
+    stored(&nats, send("q.x", "waits")).await;
+    stored(&nats, send("b.x", "gone")).await;
+    stored(&nats, send("b.x", "last")).await;
+    let created = nats.info("B").await.unwrap().created;
+    ground.down().await;
+    ground.up().await;
+    assert_eq!(nats.info("B").await.unwrap().created, created);
+    for (subject, id, sequence, duplicate) in [
+        ("q.x", "waits", 2, true),
+        ("q.x", "done", 3, false),
+        ("b.x", "last", 2, true),
+        ("b.x", "gone", 3, false),
+    ] {
+        let again = nats.append(send(subject, id)).await.unwrap();
+        assert_eq!(again, Appended { sequence, duplicate }, "{subject} {id}");
+    }
+}
+
+async fn what_was_taken_without_a_connection_is_sent_over_the_next(mut ground: impl Ground) {
+    ground.stream(log()).await;
+    let nats = ground.nats().clone();
+    let mut heard = nats.subscribe("h.>".to_owned()).await.unwrap();
+    nats.flush().await.unwrap();
+    ground.down().await;
+    assert!(!nats.is_connected());
+    let to = |subject: &str| Outgoing { subject: subject.to_owned(), ..Outgoing::default() };
+    nats.publish(to("h.x")).await.unwrap();
+    nats.publish(to("l.x")).await.unwrap();
+    let late = nats.append(message("l.y", "1"));
+    assert!(timeout(Duration::from_millis(100), late).await.is_err(), "it waits");
+    ground.up().await;
+    nats.flush().await.unwrap();
+    assert_eq!(soon(heard.next()).await.unwrap().subject.as_str(), "h.x");
+    while nats.info("L").await.unwrap().state.messages < 2 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(nats.last("L", "l.y").await.unwrap().is_some(), "nobody waited for it any more");
+}
+
+async fn a_reader_goes_on_when_the_server_is_back(mut ground: impl Ground) {
+    ground.stream(log()).await;
+    let nats = ground.nats().clone();
+    let (mut entries, _) = nats.read("L", all("")).await.unwrap();
+    stored(&nats, message("l.x", "1")).await;
+    assert_eq!(soon(entries.next()).await.unwrap().unwrap().sequence, 1);
+    ground.down().await;
+    ground.up().await;
+    stored(&nats, message("l.x", "2")).await;
+    stored(&nats, message("l.x", "3")).await;
+    for sequence in [2, 3] {
+        let entry = soon(async {
+            loop {
+                // An error is not its end.
+                if let Ok(entry) = entries.next().await.unwrap() {
+                    return entry;
+                }
+            }
+        });
+        assert_eq!(entry.await.sequence, sequence);
+    }
 }

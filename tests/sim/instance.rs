@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use nats_scheduler::api::error::Complaints;
 use nats_scheduler::api::permit::Permit;
 use nats_scheduler::api::schedules::RecentlyShown;
@@ -25,7 +26,7 @@ use nats_scheduler::schedule::{Rules, TargetPattern};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::nats::{Server, Simulated};
+use crate::nats::{HostClock, Server, Simulated};
 
 /// A running instance.
 pub struct Instance {
@@ -38,16 +39,17 @@ pub struct Instance {
 impl Instance {
     /// Starts one; returns once it fires.
     pub async fn start(server: &Server, seed: u64) -> Self {
-        Self::start_over(server, server.connect(), seed).await
+        let host = HostClock::off_by(server, TimeDelta::zero());
+        Self::start_over(server.connect(), host, seed).await.expect("it starts")
     }
 
-    /// The same over a connection.
-    pub async fn start_over(server: &Server, nats: Simulated, seed: u64) -> Self {
+    /// The same over a connection, on a host with a clock; none if NATS does not let it start.
+    pub async fn start_over(nats: Simulated, host: HostClock, seed: u64) -> Option<Self> {
         let chance = Chance::seeded(seed);
-        let there = server.clone();
-        let clock = Clock::of(chance.clone(), move || there.now());
+        let clock = Clock::of(chance.clone(), move || host.now());
         let (health, metrics) = (Arc::new(Health::new(clock.clone())), Arc::new(Metrics::new()));
         let background = CancellationToken::new();
+        let is_begun = background.clone().drop_guard();
         let lines = Lines::open(nats.clone(), "commands".to_owned(), background.clone()).await;
         health.connected(nats.clone());
         let (index, changes) = Index::new();
@@ -57,13 +59,14 @@ impl Instance {
         let options = StreamOptions { replicas: 1, history_days: 30 };
         let (watched, until) = (Arc::clone(&index), background.clone());
         tokio::spawn(Arc::clone(&health).watch(nats.clone(), watched, options, until));
-        let store = Store::open(nats.clone(), Arc::clone(&health.writes)).await.unwrap();
+        let store = Store::open(nats.clone(), Arc::clone(&health.writes)).await.ok()?;
         let (writes, until) = (Arc::clone(&health.writes), background.clone());
-        let history = History::open(nats.clone(), writes, clock.clone(), until).await.unwrap();
+        let history = History::open(nats.clone(), writes, clock.clone(), until).await.ok()?;
         health.follows(loaded.clone(), history.loaded());
         let (answers, until) = (Answers::default(), background.clone());
+        nats.tells(&answers);
         let delivery =
-            Delivery::open(nats.clone(), answers, lines, clock.clone(), until).await.unwrap();
+            Delivery::open(nats.clone(), answers, lines, clock.clone(), until).await.ok()?;
         let members = Members::new(chance.id(), Arc::clone(&health.load), clock.clone());
         tokio::spawn(members.clone().run(nats.clone(), background.clone()));
         let api = Arc::new(Api {
@@ -82,7 +85,7 @@ impl Instance {
             complaints: Complaints::default(),
             recent: RecentlyShown::default(),
         });
-        loaded.wait_for(|loaded| *loaded).await.unwrap();
+        loaded.wait_for(|loaded| *loaded).await.ok()?;
         while !clock.is_sure() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -100,7 +103,13 @@ impl Instance {
         // Requests are heard from the start: nothing here is a transport.
         api.health.hears_requests(Some(nats));
         api.health.runs();
-        Self { api, stop, background, engine }
+        is_begun.disarm();
+        Some(Self { api, stop, background, engine })
+    }
+
+    /// Whether its engine runs.
+    pub fn runs(&self) -> bool {
+        !self.engine.is_finished()
     }
 
     /// Who asks.

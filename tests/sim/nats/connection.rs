@@ -13,43 +13,83 @@ use async_nats::Message;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use nats_scheduler::jetstream::answers::Answers;
 use nats_scheduler::port::{
-    Append, Appended, Deaf, Entry, Info, Nats, Outgoing, Reading, Refusal, Server as Introduced,
-    Unanswered, Unpublished, Unstored, Wire,
+    Append, Appended, Deaf, Entry, Info, Nats, Outgoing, Permission, Reading, Refusal,
+    Server as Introduced, Unanswered, Unpublished, Unstored, Wire,
 };
-use tokio::sync::{Notify, broadcast, mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::sync::{Notify, broadcast, oneshot};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Frame, MAX_PAYLOAD, NotStored, Server};
 
-/// How long an answer is waited for, as the adapter does.
+/// How long an answer is waited for, and a new connection, as the adapter does.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection. Clones are the same one.
 #[derive(Clone)]
 pub struct Simulated {
-    server: Server,
-    up: mpsc::UnboundedSender<Frame>,
-    refusals: Arc<broadcast::Sender<Refusal>>,
-    link: Arc<Link>,
+    pub(super) server: Server,
+    pub(super) link: Arc<Link>,
 }
 
-/// How a connection is.
+/// A connection as both ends see it.
 pub struct Link {
     pub id: u64,
     state: Mutex<State>,
     changed: Notify,
+    refusals: broadcast::Sender<Refusal>,
+    /// What is told of refusals too.
+    answers: Mutex<Answers>,
 }
 
-#[derive(Clone, Copy)]
-struct State {
-    is_up: bool,
+/// How a connection is.
+#[derive(Default)]
+pub struct State {
+    pub is_up: bool,
+    /// Whether something is between it and the server.
+    pub is_cut_off: bool,
+    /// Whether the server is away, or does not answer its pings.
+    pub is_left: bool,
     /// How often it has been made.
-    made: u64,
+    pub made: u64,
+    /// What was sent over it that often or less arrives although it is gone: the server has it in its buffers.
+    pub lands: u64,
     /// Nothing arrives before these times: there, and here.
-    held: [Option<Instant>; 2],
+    pub held: [Option<Instant>; 2],
+    /// When what was sent last arrives: there, and here.
+    pub last: [Option<Instant>; 2],
+    /// What the client has taken while there was no connection.
+    pub waiting: VecDeque<Frame>,
+    /// Subscriptions that the server does not have: the client asks for them again with the next connection.
+    pub missing: Vec<Frame>,
     /// Whether its process is no more: nothing is taken, nothing arrives, and whoever waits waits for ever.
-    is_dead: bool,
+    pub is_dead: bool,
+    /// Connections of the same process that end when they break.
+    pub lines: Vec<Arc<Link>>,
+    /// Before this time there is no new one of them.
+    pub no_line_before: Option<Instant>,
+    /// What its user may not do, and until when.
+    pub forbidden: Vec<(Permission, String, Instant)>,
+}
+
+impl State {
+    /// When something arrives that would at a time: not before what was sent before it.
+    pub fn arrival(&mut self, way: Way, at: Instant) -> Instant {
+        let last = &mut self.last[way as usize];
+        let at = last.map_or(at, |last| last.max(at));
+        *last = Some(at);
+        at
+    }
+
+    /// Whether what was sent when it had been made so often arrives here.
+    pub fn carries(&self, made: u64) -> bool {
+        self.is_up && self.made == made
+    }
+
+    /// The same for what was sent to the server.
+    pub fn reaches(&self, made: u64) -> bool {
+        self.carries(made) || made <= self.lands
+    }
 }
 
 /// A way over a connection.
@@ -65,13 +105,15 @@ pub enum Down {
     Message(UnboundedSender<Message>, Message),
     /// An entry of a stream that is read.
     Entry(Arc<Shown>, Entry),
+    /// Something is not allowed.
+    Refused(Arc<Link>, Refusal),
     /// An answer.
     Answer(Box<dyn FnOnce() + Send>),
 }
 
 /// Who reads a stream.
 pub struct Shown {
-    pub to: UnboundedSender<Entry>,
+    pub to: UnboundedSender<Result<Entry, String>>,
     /// The last that arrived.
     pub last: Mutex<u64>,
 }
@@ -82,7 +124,7 @@ impl Down {
     }
 
     /// Hands it to whom it is for, who may have gone.
-    fn arrive(self) {
+    pub fn arrive(self) {
         match self {
             Self::Message(to, message) => drop(to.unbounded_send(message)),
             Self::Entry(shown, entry) => {
@@ -90,8 +132,14 @@ impl Down {
                 // What is shown again after a break may have arrived before it.
                 if entry.sequence > *last {
                     *last = entry.sequence;
-                    drop(shown.to.unbounded_send(entry));
+                    drop(shown.to.unbounded_send(Ok(entry)));
                 }
+            }
+            Self::Refused(link, refusal) => {
+                if refusal.operation == Permission::Publish {
+                    link.answers.lock().unwrap().denied(&refusal.subject);
+                }
+                drop(link.refusals.send(refusal));
             }
             Self::Answer(tell) => tell(),
         }
@@ -99,13 +147,21 @@ impl Down {
 }
 
 impl Link {
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.state());
+    /// Changes something; whether it came up by that.
+    pub fn change(&self, change: impl FnOnce(&mut State)) -> bool {
+        let mut state = self.state();
+        change(&mut state);
+        let is_up = !state.is_cut_off && !state.is_left;
+        let comes_up = is_up && !state.is_up;
+        state.is_up = is_up;
+        state.made += u64::from(comes_up);
+        drop(state);
         self.changed.notify_waiters();
+        comes_up
     }
 
     /// Waits until something holds of the connection.
@@ -122,101 +178,44 @@ impl Link {
     pub fn is_up(&self) -> bool {
         self.state().is_up
     }
+
+    /// Whether there is anything that may not be done over it.
+    pub fn has_forbidden(&self) -> bool {
+        !self.state().forbidden.is_empty()
+    }
+
+    /// Whether something may not be done over it.
+    pub fn forbids(&self, operation: Permission, subject: &str) -> bool {
+        let now = Instant::now();
+        self.state().forbidden.iter().any(|(one, pattern, until)| {
+            *one == operation && *until > now && nats_scheduler::names::covers(pattern, subject)
+        })
+    }
 }
 
 impl Server {
     /// Connects.
     pub fn connect(&self) -> Simulated {
-        let state = State { is_up: true, made: 1, held: [None; 2], is_dead: false };
-        let (id, state) = (self.state().id(), Mutex::new(state));
-        let link = Arc::new(Link { id, state, changed: Notify::new() });
-        let (up, up_there) = mpsc::unbounded_channel();
-        let (down, down_here) = mpsc::unbounded_channel();
-        let (server, over) = (self.clone(), Arc::clone(&link));
-        let serve = move |frame| server.state().serve(&over, &down, frame);
-        tokio::spawn(carry(self.clone(), Arc::clone(&link), Way::There, up_there, serve));
-        tokio::spawn(carry(self.clone(), Arc::clone(&link), Way::Here, down_here, Down::arrive));
-        Simulated { server: self.clone(), up, refusals: Arc::new(broadcast::channel(16).0), link }
-    }
-}
-
-/// Carries what is sent one way: each takes its time, and nothing overtakes.
-async fn carry<T>(
-    server: Server,
-    link: Arc<Link>,
-    way: Way,
-    mut sent: mpsc::UnboundedReceiver<T>,
-    mut arrive: impl FnMut(T),
-) {
-    // Over which connection it goes, and when it arrives.
-    let mut under_way: VecDeque<(u64, Instant, T)> = VecDeque::new();
-    loop {
-        let held = link.state().held[way as usize];
-        let next = under_way.front().map(|(_, at, _)| held.map_or(*at, |held| held.max(*at)));
-        tokio::select! {
-            biased;
-            () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
-                let Some((made, _, one)) = under_way.pop_front() else { continue };
-                let state = *link.state();
-                // What a dead process has sent still arrives.
-                let is_heard = way == Way::There || !state.is_dead;
-                if state.is_up && state.made == made && is_heard {
-                    arrive(one);
-                }
-            }
-            () = link.changed.notified() => {}
-            one = take(&link, way, &mut sent) => {
-                let Some(one) = one else { return };
-                let at = Instant::now() + server.state().latency();
-                let at = under_way.back().map_or(at, |(_, last, _)| at.max(*last));
-                under_way.push_back((link.state().made, at, one));
-            }
-        }
-    }
-}
-
-/// The next that is sent. The client waits for a connection; what the server sends without one is lost.
-async fn take<T>(link: &Link, way: Way, sent: &mut mpsc::UnboundedReceiver<T>) -> Option<T> {
-    loop {
-        if way == Way::There {
-            link.until(|state| state.is_up && !state.is_dead).await;
-        }
-        let one = sent.recv().await?;
-        if way == Way::There || link.is_up() {
-            return Some(one);
-        }
+        let mut there = self.state();
+        let state = State { is_up: true, made: 1, ..State::default() };
+        let link = Arc::new(Link {
+            id: there.id(),
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            refusals: broadcast::channel(16).0,
+            answers: Mutex::default(),
+        });
+        there.links.retain(|link| link.strong_count() > 0);
+        there.links.push(Arc::downgrade(&link));
+        drop(there);
+        Simulated { server: self.clone(), link }
     }
 }
 
 impl Simulated {
-    /// Breaks the connection.
-    pub fn cut(&self) {
-        self.link.change(|state| state.is_up = false);
-    }
-
-    /// Lets it be made again.
-    pub fn reconnect(&self) {
-        if self.link.is_up() {
-            return;
-        }
-        self.link.change(|state| (state.is_up, state.made) = (true, state.made + 1));
-        self.server.state().resume(self.link.id);
-    }
-
-    /// Holds up all that goes one way.
-    pub fn hold(&self, way: Way, time: Duration) {
-        let until = Instant::now() + time;
-        self.link.change(|state| state.held[way as usize] = Some(until));
-    }
-
-    /// Ends the process behind it: from the next thing on that it asks of NATS nothing of it happens any more.
-    pub fn kill(&self) {
-        self.link.change(|state| state.is_dead = true);
-    }
-
     async fn ask<T>(&self, frame: impl FnOnce(oneshot::Sender<T>) -> Frame) -> Option<T> {
         let (sender, answer) = oneshot::channel();
-        self.send(frame(sender)).await?;
+        self.send(frame(sender)).await;
         let answer = async {
             match answer.await {
                 Ok(answer) => answer,
@@ -229,9 +228,9 @@ impl Simulated {
         answer
     }
 
-    async fn send(&self, frame: Frame) -> Option<()> {
+    async fn send(&self, frame: Frame) {
         self.lives().await;
-        self.up.send(frame).ok()
+        self.server.state().send(&self.link, frame);
     }
 
     /// Returns unless the process is no more.
@@ -262,21 +261,20 @@ impl Wire for Simulated {
         if message.body.len() > MAX_PAYLOAD {
             return Err(Unpublished::Refused("maximum payload exceeded".to_owned()));
         }
-        let sent = self.send(Frame::Publish(message)).await;
-        sent.ok_or_else(|| Unpublished::Gone("closed".to_owned()))
+        self.send(Frame::Publish(message)).await;
+        Ok(())
     }
 
     async fn subscribe(&self, subject: String) -> Result<Self::Messages, Deaf> {
         let (heard, messages) = unbounded();
-        let sent = self.send(Frame::Subscribe { subject, heard }).await;
-        sent.map(|()| messages).ok_or_else(|| Deaf("closed".to_owned()))
+        self.send(Frame::Subscribe { subject, heard }).await;
+        Ok(messages)
     }
 }
 
 impl Nats for Simulated {
     type Line = Self;
-    type Entries =
-        futures::stream::Map<UnboundedReceiver<Entry>, fn(Entry) -> Result<Entry, String>>;
+    type Entries = UnboundedReceiver<Result<Entry, String>>;
 
     fn connects(&self) -> u64 {
         self.link.state().made
@@ -291,7 +289,7 @@ impl Nats for Simulated {
     }
 
     fn refusals(&self) -> broadcast::Receiver<Refusal> {
-        self.refusals.subscribe()
+        self.link.refusals.subscribe()
     }
 
     fn server(&self) -> Introduced {
@@ -300,6 +298,7 @@ impl Nats for Simulated {
 
     async fn flush(&self) -> Result<(), Deaf> {
         self.lives().await;
+        self.link.until(|state| state.is_up).await;
         Ok(())
     }
 
@@ -350,7 +349,9 @@ impl Nats for Simulated {
         stream: &str,
         sequence: u64,
     ) -> Result<Option<Entry>, Unanswered> {
-        self.message(stream, sequence).await
+        let stream = stream.to_owned();
+        let asked = self.ask(|answer| Frame::MessageOfAny { stream, sequence, answer }).await;
+        asked.ok_or_else(lost)?.map_err(|_| lost())
     }
 
     async fn stream_of(&self, subject: &str) -> Result<Option<String>, Unanswered> {
@@ -358,34 +359,57 @@ impl Nats for Simulated {
     }
 
     async fn read(&self, stream: &str, what: Reading) -> Result<(Self::Entries, u64), String> {
-        use futures::StreamExt as _;
-
         let (to, entries) = unbounded();
         let shown = Arc::new(Shown { to, last: Mutex::default() });
         let stream = stream.to_owned();
         let asked = self.ask(|answer| Frame::Read { stream, what, shown, answer }).await;
         let pending = asked.ok_or("no answer")?.map_err(|error| error.to_string())?;
-        Ok((entries.map(Ok as fn(_) -> _), pending))
+        Ok((entries, pending))
     }
 
-    async fn line(&self, _: &str, _: Answers, broken: CancellationToken) -> Result<Self, String> {
+    async fn line(
+        &self,
+        _: &str,
+        answers: Answers,
+        broken: CancellationToken,
+    ) -> Result<Self, String> {
         self.lives().await;
-        if !self.link.is_up() {
+        let now = Instant::now();
+        if self.server.state().faults.stalled.is_some_and(|until| until > now) {
+            sleep(PATIENCE).await;
+            return Err("the server does not answer".to_owned());
+        }
+        let is_out_of_reach = {
+            let state = self.link.state();
+            state.is_cut_off || state.is_left || state.no_line_before.is_some_and(|at| at > now)
+        };
+        if is_out_of_reach {
             return Err("no connection".to_owned());
         }
         let line = self.server.connect();
-        let (over, main) = (line.clone(), self.clone());
-        // It shares the fate of the host's other connection, and is never made good.
+        line.tells(&answers);
+        let mut state = self.link.state();
+        state.lines.retain(|line| line.is_up());
+        state.lines.push(Arc::clone(&line.link));
+        drop(state);
+        // It is never made good.
+        let over = Arc::clone(&line.link);
         tokio::spawn(async move {
-            let made = main.connects();
             tokio::select! {
                 biased;
                 () = broken.cancelled() => {}
-                () = main.link.until(|state| !state.is_up || state.made != made || state.is_dead) => {}
+                () = over.until(|state| !state.is_up) => {}
             }
-            over.cut();
+            over.change(|state| (state.is_cut_off, state.waiting) = (true, VecDeque::new()));
             broken.cancel();
         });
         Ok(line)
+    }
+}
+
+impl Simulated {
+    /// Has `answers` hear what may not be published over it, as the service's connections do.
+    pub fn tells(&self, answers: &Answers) {
+        *self.link.answers.lock().unwrap() = answers.clone();
     }
 }

@@ -1,68 +1,87 @@
 //! A NATS that is simulated, in the runtime's time: streams, subjects, and connections with a latency.
 //!
 //! It stands behind the service's port, so all of the protocol runs over it. What it does is held to what
-//! nats-server does by the suite in `conformance.rs`, which runs against both.
+//! nats-server does by the suite in `conformance.rs`, which runs against both. What can go wrong is in `faults.rs`.
+//!
+//! One task carries what is under way (`post.rs`); whoever asks waits for its own answer. So a message costs no
+//! timer and no task of its own.
 
+mod clock;
 mod connection;
+mod faults;
+mod post;
+mod readers;
+mod serve;
 mod stream;
+mod subscriptions;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use async_nats::jetstream::Error;
 use async_nats::jetstream::stream::Config;
-use async_nats::{HeaderMap, Message, StatusCode};
+use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::channel::mpsc::UnboundedSender;
-use nats_scheduler::names::covers;
 use nats_scheduler::port::{Append, Appended, Entry, Info, Outgoing, Reading, Start};
+use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
-use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use connection::{Down, Link, Shown};
+pub use clock::HostClock;
+use connection::{Link, Shown};
 pub use connection::{Simulated, Way};
-use stream::{Stream, is_shown, refusal};
+use faults::Faults;
+pub use faults::{Trouble, full, no_resources, no_storage, too_many_requests};
+use post::Post;
+use readers::Reader;
+use stream::Stream;
+use subscriptions::Subscriptions;
 
 /// The largest message, headers and all.
 const MAX_PAYLOAD: usize = 1024 * 1024;
-/// The server's clock when it starts.
-const BEGIN: &str = "2026-01-01T00:00:00Z";
+/// How long after its time a message is forgotten, if nothing else happens before.
+const LATE: Duration = Duration::from_millis(200);
+/// What the true time is when the server starts, in seconds: the beginning of 2026.
+const BEGIN: i64 = 1_767_225_600;
 
 /// A server. Clones are the same one.
 #[derive(Clone)]
-pub struct Server(Arc<Mutex<State>>);
+pub struct Server(Arc<Shared>);
+
+struct Shared {
+    started: Instant,
+    state: Mutex<State>,
+    /// Rings when something arrives sooner than was thought.
+    sooner: Arc<Notify>,
+}
 
 struct State {
     started: Instant,
+    /// When it was last looked at, which is now: telling the time costs.
+    moment: Instant,
+    /// By how much its clock is ahead.
+    clock_is_off: TimeDelta,
     streams: BTreeMap<String, Stream>,
-    subscriptions: BTreeMap<u64, Subscription>,
+    /// Of some streams, all that was ever stored.
+    remembered: BTreeMap<String, Vec<Entry>>,
+    subscriptions: Subscriptions,
     readers: BTreeMap<u64, Reader>,
+    links: Vec<Weak<Link>>,
+    post: Post,
+    sooner: Arc<Notify>,
+    faults: Faults,
     next: u64,
     chance: StdRng,
 }
 
-struct Subscription {
-    subject: String,
-    down: mpsc::UnboundedSender<Down>,
-    heard: UnboundedSender<Message>,
-}
-
-struct Reader {
-    /// The connection that it is read over.
-    over: u64,
-    stream: String,
-    what: Reading,
-    down: mpsc::UnboundedSender<Down>,
-    shown: Arc<Shown>,
-}
-
 /// What a connection asks of the server.
-enum Frame {
+pub enum Frame {
     Publish(Outgoing),
     Subscribe {
         subject: String,
@@ -80,6 +99,11 @@ enum Frame {
         sequence: u64,
         answer: oneshot::Sender<Found>,
     },
+    MessageOfAny {
+        stream: String,
+        sequence: u64,
+        answer: oneshot::Sender<Found>,
+    },
     StreamOf(String, oneshot::Sender<Option<String>>),
     Read {
         stream: String,
@@ -92,7 +116,7 @@ enum Frame {
 type Found = Result<Option<Entry>, Error>;
 
 /// Why a stream has not taken a message.
-enum NotStored {
+pub enum NotStored {
     NoStream,
     Refused(Error),
 }
@@ -100,15 +124,24 @@ enum NotStored {
 impl Server {
     /// A server without any stream; `seed` says how long everything takes.
     pub fn start(seed: u64) -> Self {
-        let server = Self(Arc::new(Mutex::new(State {
-            started: Instant::now(),
+        let (started, sooner) = (Instant::now(), Arc::new(Notify::new()));
+        let state = Mutex::new(State {
+            started,
+            moment: started,
+            clock_is_off: TimeDelta::zero(),
             streams: BTreeMap::new(),
-            subscriptions: BTreeMap::new(),
+            remembered: BTreeMap::new(),
+            subscriptions: Subscriptions::default(),
             readers: BTreeMap::new(),
+            links: Vec::new(),
+            post: Post::default(),
+            sooner: Arc::clone(&sooner),
+            faults: Faults::default(),
             next: 0,
             chance: StdRng::seed_from_u64(seed),
-        })));
-        tokio::spawn(server.clone().expire());
+        });
+        let server = Self(Arc::new(Shared { started, state, sooner }));
+        tokio::spawn(server.clone().carry());
         server
     }
 
@@ -126,7 +159,7 @@ impl Server {
         server
     }
 
-    /// Creates a stream.
+    /// Creates a stream, in place of what it was before.
     pub fn create_stream(&self, config: Config) {
         let mut state = self.state();
         let now = state.now();
@@ -136,6 +169,11 @@ impl Server {
     /// The server's clock.
     pub fn now(&self) -> DateTime<Utc> {
         self.state().now()
+    }
+
+    /// What the time is, whatever a clock says.
+    pub fn true_time(&self) -> DateTime<Utc> {
+        true_time(self.0.started, Instant::now())
     }
 
     /// The last message of a subject.
@@ -149,27 +187,31 @@ impl Server {
         self.state().streams[stream].shown(&all)
     }
 
-    /// Forgets what has had its time, a little late, as the server does.
-    async fn expire(self) {
-        loop {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            self.state().expire();
-        }
+    /// From now on remembers all that is stored in a stream, also what leaves it again.
+    pub fn remember(&self, stream: &str) {
+        self.state().remembered.entry(stream.to_owned()).or_default();
+    }
+
+    /// All that was ever stored in a stream since somebody asked for that, and by which clock it was when; what a
+    /// restart has forgotten is among it.
+    pub fn remembered(&self, stream: &str) -> Vec<Entry> {
+        self.state().remembered.get(stream).cloned().unwrap_or_default()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap()
+        let mut state = self.0.state.lock().unwrap();
+        state.moment = Instant::now();
+        state
     }
+}
+
+fn true_time(started: Instant, now: Instant) -> DateTime<Utc> {
+    DateTime::from_timestamp(BEGIN, 0).unwrap_or_default() + (now - started)
 }
 
 impl State {
     fn now(&self) -> DateTime<Utc> {
-        BEGIN.parse::<DateTime<Utc>>().unwrap() + self.started.elapsed()
-    }
-
-    /// How long something takes on its way.
-    fn latency(&mut self) -> Duration {
-        Duration::from_micros(self.chance.random_range(50..1500))
+        true_time(self.started, self.moment) + self.clock_is_off
     }
 
     fn id(&mut self) -> u64 {
@@ -177,63 +219,31 @@ impl State {
         self.next
     }
 
-    fn expire(&mut self) {
-        let now = self.now();
-        for name in self.streams.keys().cloned().collect::<Vec<_>>() {
-            let Some(stream) = self.streams.get_mut(&name) else { continue };
-            if stream.next_end().is_some_and(|end| end <= now) {
-                let markers = stream.expire(now);
-                markers.into_iter().for_each(|sequence| self.show(&name, sequence));
-            }
-        }
+    /// When the first message of a stream has had its time.
+    fn next_end(&self) -> Option<Instant> {
+        let end = self.streams.values().filter_map(Stream::next_end).min()?;
+        // A little late, as the server is.
+        let left = (end - self.now()).to_std().unwrap_or_default();
+        Some(self.moment + left + LATE)
     }
 
-    /// Does what a connection asks for, and sends the answers down it.
-    fn serve(&mut self, link: &Link, down: &mpsc::UnboundedSender<Down>, frame: Frame) {
+    /// Has all streams forget what has had its time.
+    fn expire_all(&mut self) {
+        let names: Vec<_> = self.streams.keys().cloned().collect();
+        names.iter().for_each(|name| self.expire(name));
+    }
+
+    fn expire(&mut self, name: &str) {
         let now = self.now();
-        let send = |what: Down| drop(down.send(what));
-        match frame {
-            Frame::Publish(message) => self.publish(message),
-            Frame::Subscribe { subject, heard } => {
-                let id = self.id();
-                let down = down.clone();
-                self.subscriptions.insert(id, Subscription { subject, down, heard });
-            }
-            Frame::Append(message, answer) => {
-                let stored = self.append(&message);
-                send(Down::answer(answer, stored));
-            }
-            Frame::Info(stream, answer) => {
-                let info = self.stream(&stream).map(|stream| stream.info(now));
-                send(Down::answer(answer, info));
-            }
-            Frame::Last { stream, subject, answer } => {
-                let found = self.stream(&stream).map(|stream| stream.last(&subject));
-                send(Down::answer(answer, found));
-            }
-            Frame::Message { stream, sequence, answer } => {
-                let found = self.stream(&stream).map(|stream| stream.message(sequence));
-                send(Down::answer(answer, found));
-            }
-            Frame::StreamOf(subject, answer) => {
-                send(Down::answer(answer, self.captured_by(&subject)));
-            }
-            Frame::Read { stream, what, shown, answer } => {
-                let entries = self.stream(&stream).map(|stream| stream.shown(&what));
-                let pending = entries.as_ref().map(|entries| entries.len() as u64);
-                send(Down::answer(answer, pending.map_err(Error::clone)));
-                let Ok(entries) = entries else { return };
-                for entry in entries {
-                    send(Down::Entry(Arc::clone(&shown), cut(&what, entry)));
-                }
-                let (id, down) = (self.id(), down.clone());
-                self.readers.insert(id, Reader { over: link.id, stream, what, down, shown });
-            }
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        if stream.next_end().is_some_and(|end| end <= now) {
+            let markers = stream.expire(now);
+            markers.into_iter().for_each(|sequence| self.show(name, sequence));
         }
     }
 
     fn stream(&self, name: &str) -> Result<&Stream, Error> {
-        self.streams.get(name).ok_or_else(|| refusal(404, 10059, "stream not found"))
+        self.streams.get(name).ok_or_else(|| stream::refusal(404, 10059, "stream not found"))
     }
 
     fn captured_by(&self, subject: &str) -> Option<String> {
@@ -241,147 +251,26 @@ impl State {
         streams.find(|(_, stream)| stream.captures(subject)).map(|(name, _)| name.clone())
     }
 
-    fn append(&mut self, message: &Append) -> Result<Appended, NotStored> {
-        let name = self.captured_by(&message.subject).ok_or(NotStored::NoStream)?;
-        let headers = message.headers.clone().into();
-        let stored = self.store(&name, &message.subject, &headers, &message.body);
-        let (sequence, duplicate) = stored.map_err(NotStored::Refused)?;
-        Ok(Appended { sequence, duplicate })
-    }
-
+    /// Puts a message into a stream: where it is, and whether it was there before.
     fn store(
         &mut self,
         name: &str,
         subject: &str,
-        headers: &HeaderMap,
-        body: &Bytes,
+        headers: HeaderMap,
+        body: Bytes,
     ) -> Result<(u64, bool), Error> {
+        self.expire(name);
         let now = self.now();
         let Some(stream) = self.streams.get_mut(name) else {
-            return Err(refusal(404, 10059, "stream not found"));
+            return Err(stream::refusal(404, 10059, "stream not found"));
         };
         let (sequence, duplicate) = stream.append(subject, headers, body, now)?;
         if !duplicate {
+            if let Some(all) = self.remembered.get_mut(name) {
+                all.extend(stream.message(sequence));
+            }
             self.show(name, sequence);
         }
         Ok((sequence, duplicate))
     }
-
-    /// Shows a new message to those who read the stream.
-    fn show(&mut self, name: &str, sequence: u64) {
-        let Some(entry) = self.streams.get(name).and_then(|stream| stream.message(sequence)) else {
-            return;
-        };
-        self.readers.retain(|_, reader| {
-            if reader.stream == name && is_shown(&reader.what, &entry) {
-                let entry = cut(&reader.what, entry.clone());
-                return reader.down.send(Down::Entry(Arc::clone(&reader.shown), entry)).is_ok();
-            }
-            !reader.shown.to.is_closed()
-        });
-    }
-
-    /// Shows those who read over a connection that was made again what they have missed.
-    fn resume(&mut self, over: u64) {
-        for reader in self.readers.values().filter(|reader| reader.over == over) {
-            let Some(stream) = self.streams.get(&reader.stream) else { continue };
-            let last = *reader.shown.last.lock().unwrap();
-            let from = match last {
-                0 => reader.what.from,
-                last => Start::Sequence(last + 1),
-            };
-            for entry in stream.shown(&Reading { from, ..reader.what.clone() }) {
-                let entry = cut(&reader.what, entry);
-                let _ = reader.down.send(Down::Entry(Arc::clone(&reader.shown), entry));
-            }
-        }
-    }
-
-    /// Leads a message to all who are to have it.
-    fn publish(&mut self, message: Outgoing) {
-        let Outgoing { subject, reply, headers, body } = message;
-        if let Some(dest) = headers.get("Nats-Trace-Dest") {
-            let report = self.trace(&subject).to_string();
-            let dest = dest.as_str().to_owned();
-            return self.deliver(&dest, None, HeaderMap::new(), report.into(), None);
-        }
-        if let Some(answer) = self.api(&subject) {
-            if let Some(reply) = reply {
-                self.deliver(&reply, None, HeaderMap::new(), answer.to_string().into(), None);
-            }
-            return;
-        }
-        let stream = self.captured_by(&subject);
-        if let Some(name) = &stream {
-            let ack = match self.store(name, &subject, &headers, &body) {
-                Ok((seq, false)) => json!({ "stream": name, "seq": seq }),
-                Ok((seq, true)) => json!({ "stream": name, "seq": seq, "duplicate": true }),
-                Err(error) => json!({ "stream": name, "seq": 0, "error": error }),
-            };
-            let answers = self.streams.get(name).is_some_and(|stream| !stream.config().no_ack);
-            if let Some(reply) = reply.clone().filter(|_| answers) {
-                self.deliver(&reply, None, HeaderMap::new(), ack.to_string().into(), None);
-            }
-        }
-        let is_heard = self.subscriptions.values().any(|one| covers(&one.subject, &subject));
-        self.deliver(&subject, reply.clone(), headers, body, None);
-        if let Some(reply) = reply.filter(|_| stream.is_none() && !is_heard) {
-            let nobody = Some(StatusCode::NO_RESPONDERS);
-            self.deliver(&reply, None, HeaderMap::new(), Bytes::new(), nobody);
-        }
-    }
-
-    fn deliver(
-        &mut self,
-        subject: &str,
-        reply: Option<String>,
-        headers: HeaderMap,
-        body: Bytes,
-        status: Option<StatusCode>,
-    ) {
-        let message = Message {
-            subject: subject.into(),
-            reply: reply.map(Into::into),
-            length: subject.len() + body.len(),
-            payload: body,
-            headers: (!headers.is_empty()).then_some(headers),
-            status,
-            description: None,
-        };
-        self.subscriptions.retain(|_, one| {
-            if covers(&one.subject, subject) {
-                return one.down.send(Down::Message(one.heard.clone(), message.clone())).is_ok();
-            }
-            !one.heard.is_closed()
-        });
-    }
-
-    /// Where a message would go.
-    fn trace(&self, subject: &str) -> Value {
-        let heard = self.subscriptions.values().any(|one| covers(&one.subject, subject));
-        let mut events = vec![json!({ "type": "in", "subj": subject })];
-        events.extend(
-            self.captured_by(subject)
-                .map(|stream| json!({ "type": "js", "stream": stream, "subject": subject })),
-        );
-        events.extend(heard.then(|| json!({ "type": "eg" })));
-        json!({ "server": {}, "events": events })
-    }
-
-    /// What JetStream answers to a request as it comes over the wire, where that is asked by hand.
-    fn api(&self, subject: &str) -> Option<Value> {
-        let name = subject.strip_prefix("$JS.API.STREAM.INFO.")?;
-        Some(match self.stream(name) {
-            Ok(stream) => {
-                let info = stream.info(self.now());
-                json!({ "ts": info.said_at, "state": { "last_seq": info.state.last_sequence } })
-            }
-            Err(error) => json!({ "error": error }),
-        })
-    }
-}
-
-/// An entry as a reader wants it.
-fn cut(what: &Reading, entry: Entry) -> Entry {
-    Entry { body: if what.headers_only { Bytes::new() } else { entry.body }, ..entry }
 }

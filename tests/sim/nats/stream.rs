@@ -1,16 +1,25 @@
 //! One stream, as nats-server keeps it: a log with ids, conditions, limits and times to live.
+//!
+//! What was done last can be undone: a server that loses power forgets what it had not written to its disk.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod undo;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::Error;
-use async_nats::jetstream::stream::{Config, DiscardPolicy};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, State};
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use nats_scheduler::names::covers;
 use nats_scheduler::port::{Entry, Info, Reading, Start};
 use serde_json::json;
+
+use undo::Done;
+
+/// How long a write of a replicated stream is being applied: a rival gets another answer meanwhile.
+const APPLYING: TimeDelta = TimeDelta::milliseconds(5);
 
 /// A stream and what it holds.
 pub struct Stream {
@@ -21,16 +30,51 @@ pub struct Stream {
     subjects: BTreeMap<String, BTreeSet<u64>>,
     /// When messages are forgotten that have a time to live.
     ends: BTreeSet<(DateTime<Utc>, u64)>,
-    /// Ids of the duplicate window, with the sequence and time of their message.
-    ids: BTreeMap<String, (u64, DateTime<Utc>)>,
+    /// Ids of the duplicate window, with the sequence of their message.
+    ids: BTreeMap<String, u64>,
+    /// The same in the order in which they are forgotten.
+    window: VecDeque<(DateTime<Utc>, String)>,
+    /// The server's clock, when it was last told.
+    now: DateTime<Utc>,
+    /// What was done of late.
+    done: VecDeque<Done>,
     last: u64,
+    bytes: usize,
+    /// What it says of itself; counts are put in when it is asked.
+    state: State,
 }
 
-struct Stored {
+pub struct Stored {
     subject: String,
     headers: HeaderMap,
     body: Bytes,
     at: DateTime<Utc>,
+}
+
+impl Stored {
+    fn size(&self) -> usize {
+        self.subject.len() + self.body.len() + size(&self.headers)
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.as_str())
+    }
+
+    /// When it is to be forgotten, if it has a time to live.
+    fn end(&self) -> Option<DateTime<Utc>> {
+        Some(self.at + self.header("Nats-TTL").and_then(ttl)?)
+    }
+
+    fn entry(&self, sequence: u64) -> Entry {
+        Entry {
+            sequence,
+            subject: self.subject.clone(),
+            headers: self.headers.clone(),
+            body: self.body.clone(),
+            stored_at: self.at,
+            pending: 0,
+        }
+    }
 }
 
 /// What the server says where it does not take something.
@@ -44,9 +88,24 @@ impl Stream {
         if config.duplicate_window.is_zero() {
             config.duplicate_window = Duration::from_secs(120);
         }
-        let (messages, subjects) = (BTreeMap::new(), BTreeMap::new());
-        let (ends, ids) = (BTreeSet::new(), BTreeMap::new());
-        Self { config, created: now, messages, subjects, ends, ids, last: 0 }
+        let state = json!({
+            "messages": 0, "bytes": 0, "first_seq": 0, "first_ts": DateTime::UNIX_EPOCH,
+            "last_seq": 0, "last_ts": DateTime::UNIX_EPOCH, "consumer_count": 0,
+        });
+        Self {
+            config,
+            created: now,
+            messages: BTreeMap::new(),
+            subjects: BTreeMap::new(),
+            ends: BTreeSet::new(),
+            ids: BTreeMap::new(),
+            window: VecDeque::new(),
+            now,
+            done: VecDeque::new(),
+            last: 0,
+            bytes: 0,
+            state: serde_json::from_value(state).unwrap(),
+        }
     }
 
     pub fn config(&self) -> &Config {
@@ -58,109 +117,157 @@ impl Stream {
         self.config.subjects.iter().any(|pattern| covers(pattern, subject))
     }
 
+    /// The subject under which it stores a message. Of transforms it knows those of a whole branch.
+    pub fn stored_as(&self, subject: &str) -> String {
+        let branch = |pattern: &str| pattern.strip_suffix('>').map(str::to_owned);
+        let transform = self.config.subject_transform.as_ref();
+        let ends = transform.and_then(|t| Some((branch(&t.source)?, branch(&t.destination)?)));
+        match ends.and_then(|(from, to)| Some((subject.strip_prefix(&from)?.to_owned(), to))) {
+            Some((rest, to)) => to + &rest,
+            None => subject.to_owned(),
+        }
+    }
+
     pub fn info(&self, now: DateTime<Utc>) -> Info {
-        let first = self.messages.first_key_value();
-        let first_sequence = match first {
+        let (first, last) = (self.messages.first_key_value(), self.messages.last_key_value());
+        let time =
+            |one: Option<(&u64, &Stored)>| one.map_or(DateTime::UNIX_EPOCH, |(_, one)| one.at);
+        let mut state = self.state.clone();
+        state.messages = self.messages.len() as u64;
+        state.bytes = self.bytes as u64;
+        state.first_sequence = match first {
             Some((sequence, _)) => *sequence,
             None if self.last == 0 => 0,
             None => self.last + 1,
         };
-        let size = |one: &Stored| one.body.len() + one.subject.len();
-        let state = json!({
-            "messages": self.messages.len(),
-            "bytes": self.messages.values().map(size).sum::<usize>(),
-            "first_seq": first_sequence,
-            "first_ts": first.map_or(DateTime::UNIX_EPOCH, |(_, one)| one.at),
-            "last_seq": self.last,
-            "last_ts": self.messages.last_key_value().map_or(DateTime::UNIX_EPOCH, |(_, one)| one.at),
-            "consumer_count": 0,
-            "num_subjects": self.subjects.len(),
-        });
-        Info {
-            created: self.created,
-            config: self.config.clone(),
-            state: serde_json::from_value(state).unwrap(),
-            said_at: Some(now),
-        }
+        (state.first_timestamp, state.last_timestamp) = (time(first), time(last));
+        (state.last_sequence, state.subjects_count) = (self.last, self.subjects.len() as u64);
+        Info { created: self.created, config: self.config.clone(), state, said_at: Some(now) }
     }
 
     /// Takes a message: where it is, and whether it was there before.
     pub fn append(
         &mut self,
         subject: &str,
-        headers: &HeaderMap,
-        body: &Bytes,
+        headers: HeaderMap,
+        body: Bytes,
         now: DateTime<Utc>,
     ) -> Result<(u64, bool), Error> {
-        self.expire(now);
-        let header = |name: &str| headers.get(name).map(|value| value.as_str().to_owned());
-        if let Some(expected) = header("Nats-Expected-Last-Subject-Sequence") {
-            let of = header("Nats-Expected-Last-Subject-Sequence-Subject");
-            let last = self.last_of(of.as_deref().unwrap_or(subject)).unwrap_or(0);
-            if expected.parse() != Ok(last) {
-                return Err(refusal(400, 10071, &format!("wrong last sequence: {last}")));
-            }
+        self.now = now;
+        self.forget_ids();
+        let stored = Stored { subject: self.stored_as(subject), headers, body, at: now };
+        let known = stored.header("Nats-Msg-Id").and_then(|id| self.ids.get(id)).copied();
+        // A replicated stream looks at ids first.
+        if let Some(sequence) = known.filter(|_| self.is_replicated()) {
+            return Ok((sequence, true));
         }
-        let window = self.config.duplicate_window;
-        self.ids.retain(|_, (_, at)| (now - *at).to_std().is_ok_and(|age| age < window));
-        let id = header("Nats-Msg-Id");
-        if let Some((sequence, _)) = id.as_ref().and_then(|id| self.ids.get(id)) {
-            return Ok((*sequence, true));
+        self.refuse_condition(&stored)?;
+        if let Some(sequence) = known {
+            return Ok((sequence, true));
         }
-        self.refuse(subject, headers, body)?;
-        let sequence = self.last + 1;
-        self.last = sequence;
-        if let Some(id) = id {
-            self.ids.insert(id, (sequence, now));
-        }
-        if header("Nats-Rollup").as_deref() == Some("sub") {
-            let before = self.subjects.get(subject).cloned().unwrap_or_default();
-            before.into_iter().for_each(|sequence| self.remove(sequence));
-        }
-        if let Some(ttl) = header("Nats-TTL").and_then(|text| ttl(&text)) {
-            self.ends.insert((now + ttl, sequence));
-        }
-        let stored = Stored {
-            subject: subject.to_owned(),
-            headers: headers.clone(),
-            body: body.clone(),
-            at: now,
-        };
-        self.messages.insert(sequence, stored);
-        self.subjects.entry(subject.to_owned()).or_default().insert(sequence);
-        self.trim(subject);
+        self.refuse(&stored)?;
+        let (sequence, subject) = (self.last + 1, stored.subject.clone());
+        self.roll_up(&stored);
+        self.insert(sequence, stored);
+        self.trim(&subject);
         Ok((sequence, false))
     }
 
+    fn is_replicated(&self) -> bool {
+        self.config.num_replicas > 1
+    }
+
+    /// Whether another write came before the one that a message expects.
+    fn refuse_condition(&self, stored: &Stored) -> Result<(), Error> {
+        let Some(expected) = stored.header("Nats-Expected-Last-Subject-Sequence") else {
+            return Ok(());
+        };
+        let of = stored.header("Nats-Expected-Last-Subject-Sequence-Subject");
+        let last = self.last_of(of.unwrap_or(&stored.subject)).unwrap_or(0);
+        if expected.parse() == Ok(last) {
+            return Ok(());
+        }
+        let applied = self.messages.get(&last).is_none_or(|one| stored.at - one.at >= APPLYING);
+        Err(match self.is_replicated() && !applied {
+            true => refusal(400, 10164, "wrong last sequence"),
+            false => refusal(400, 10071, &format!("wrong last sequence: {last}")),
+        })
+    }
+
     /// Whether a message may not be taken.
-    fn refuse(&self, subject: &str, headers: &HeaderMap, body: &Bytes) -> Result<(), Error> {
+    fn refuse(&self, stored: &Stored) -> Result<(), Error> {
         let limit = usize::try_from(self.config.max_message_size).unwrap_or(0);
-        let size: usize =
-            headers.iter().flat_map(|(_, values)| values).map(|value| value.as_str().len()).sum();
-        if limit > 0 && body.len() + size > limit {
+        if limit > 0 && stored.body.len() + size(&stored.headers) > limit {
             return Err(refusal(400, 10054, "message size exceeds maximum allowed"));
         }
-        if let Some(text) = headers.get("Nats-TTL") {
+        if let Some(text) = stored.header("Nats-TTL") {
+            if ttl(text).is_none() {
+                return Err(refusal(400, 10165, "invalid per-message TTL"));
+            }
             if !self.config.allow_message_ttl {
                 return Err(refusal(400, 10166, "per-message TTL is disabled"));
             }
-            if ttl(text.as_str()).is_none() {
-                return Err(refusal(400, 10165, "invalid per-message TTL"));
-            }
         }
-        if self.config.discard == DiscardPolicy::New {
-            let full = |limit: i64, n: usize| usize::try_from(limit).is_ok_and(|l| l > 0 && n >= l);
-            if full(self.config.max_messages, self.messages.len()) {
-                return Err(refusal(503, 10077, "maximum messages exceeded"));
-            }
-            let of_subject = self.subjects.get(subject).map_or(0, BTreeSet::len);
-            if self.config.discard_new_per_subject
-                && full(self.config.max_messages_per_subject, of_subject)
-            {
-                return Err(refusal(503, 10077, "maximum messages per subject exceeded"));
-            }
+        if stored.header("Nats-Rollup").is_some() && !self.config.allow_rollup {
+            return Err(refusal(500, 10111, "rollup not permitted"));
         }
-        Ok(())
+        self.refuse_more(stored)
+    }
+
+    /// Whether there is no room, and what is new has to stay out.
+    fn refuse_more(&self, stored: &Stored) -> Result<(), Error> {
+        if self.config.discard != DiscardPolicy::New {
+            return Ok(());
+        }
+        let full = |limit: i64, n: usize| usize::try_from(limit).is_ok_and(|l| l > 0 && n > l);
+        let config = &self.config;
+        let of_subject = self.subjects.get(&stored.subject).map_or(0, BTreeSet::len);
+        let why = if full(config.max_messages, self.messages.len() + 1) {
+            "maximum messages exceeded"
+        } else if full(config.max_bytes, self.bytes + stored.size()) {
+            "maximum bytes exceeded"
+        } else if config.discard_new_per_subject
+            && full(config.max_messages_per_subject, of_subject + 1)
+        {
+            "maximum messages per subject exceeded"
+        } else {
+            return Ok(());
+        };
+        Err(refusal(503, 10077, why))
+    }
+
+    /// Removes what a message is to stand alone for.
+    fn roll_up(&mut self, stored: &Stored) {
+        let gone: Vec<u64> = match stored.header("Nats-Rollup") {
+            Some("sub") => {
+                self.subjects.get(&stored.subject).into_iter().flatten().copied().collect()
+            }
+            Some("all") => self.messages.keys().copied().collect(),
+            _ => return,
+        };
+        gone.into_iter().for_each(|sequence| self.remove(sequence));
+    }
+
+    fn insert(&mut self, sequence: u64, stored: Stored) {
+        if let Some(id) = stored.header("Nats-Msg-Id") {
+            self.ids.insert(id.to_owned(), sequence);
+            self.window.push_back((stored.at, id.to_owned()));
+        }
+        self.last = sequence;
+        self.note(Done::added(self.now, sequence));
+        self.put(sequence, stored);
+    }
+
+    fn put(&mut self, sequence: u64, stored: Stored) {
+        if let Some(end) = stored.end() {
+            self.ends.insert((end, sequence));
+        }
+        self.bytes += stored.size();
+        match self.subjects.get_mut(&stored.subject) {
+            Some(of_subject) => _ = of_subject.insert(sequence),
+            None => _ = self.subjects.insert(stored.subject.clone(), [sequence].into()),
+        }
+        self.messages.insert(sequence, stored);
     }
 
     /// Drops what its limits leave no room for.
@@ -173,95 +280,151 @@ impl Stream {
                 self.remove(first);
             }
         }
-        if let Ok(most @ 1..) = usize::try_from(self.config.max_messages) {
-            while self.messages.len() > most
-                && let Some(first) = self.messages.first_key_value().map(|(first, _)| *first)
-            {
-                self.remove(first);
-            }
+        let limit = |limit: i64| usize::try_from(limit).ok().filter(|limit| *limit > 0);
+        let messages = limit(self.config.max_messages).unwrap_or(usize::MAX);
+        let bytes = limit(self.config.max_bytes).unwrap_or(usize::MAX);
+        while (self.messages.len() > messages || self.bytes > bytes)
+            && let Some(first) = self.messages.keys().next().copied()
+        {
+            self.remove(first);
+        }
+    }
+
+    fn forget_ids(&mut self) {
+        let now = self.now;
+        let window = TimeDelta::from_std(self.config.duplicate_window).unwrap_or(TimeDelta::MAX);
+        while let Some((_, id)) = self.window.pop_front_if(|(at, _)| now - *at >= window) {
+            self.ids.remove(&id);
         }
     }
 
     /// Forgets what has had its time, and leaves markers where the stream is set up so.
     pub fn expire(&mut self, now: DateTime<Utc>) -> Vec<u64> {
+        self.now = now;
         let mut markers = Vec::new();
         while let Some((at, sequence)) = self.ends.first().copied()
             && at <= now
         {
-            self.ends.pop_first();
-            let Some(gone) = self.messages.get(&sequence) else { continue };
-            let subject = gone.subject.clone();
-            let is_marker = gone.headers.get("Nats-Marker-Reason").is_some()
-                || gone.headers.get("KV-Operation").is_some();
-            self.remove(sequence);
-            let has_more = self.subjects.contains_key(&subject);
-            if let Some(lasting) = self.config.subject_delete_marker_ttl
-                && !has_more
-                && !is_marker
-            {
-                let mut headers = HeaderMap::new();
-                headers.insert("Nats-Marker-Reason", "MaxAge");
-                headers.insert("Nats-TTL", format!("{}s", lasting.as_secs()).as_str());
-                if let Ok((marker, _)) = self.append(&subject, &headers, &Bytes::new(), now) {
-                    markers.push(marker);
-                }
-            }
+            markers.extend(self.end(sequence));
         }
-        if !self.config.max_age.is_zero() {
-            while let Some((first, one)) = self.messages.first_key_value()
-                && (now - one.at).to_std().is_ok_and(|age| age >= self.config.max_age)
-            {
-                let first = *first;
-                self.remove(first);
-            }
+        while let Some(at) = self.oldest_end()
+            && at <= now
+            && let Some(first) = self.messages.keys().next().copied()
+        {
+            markers.extend(self.end(first));
         }
         markers
     }
 
-    /// When something is to be forgotten next that has a time to live.
+    /// Ends a message's life; the marker that it leaves.
+    fn end(&mut self, sequence: u64) -> Option<u64> {
+        let gone = self.messages.get(&sequence)?;
+        let is_marker =
+            gone.header("Nats-Marker-Reason").is_some() || gone.header("KV-Operation").is_some();
+        let subject = gone.subject.clone();
+        self.remove(sequence);
+        let lasting = self.config.subject_delete_marker_ttl?;
+        if is_marker || self.subjects.contains_key(&subject) {
+            return None;
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Marker-Reason", "MaxAge");
+        headers.insert("Nats-TTL", format!("{}s", lasting.as_secs()).as_str());
+        let (sequence, body) = (self.last + 1, Bytes::new());
+        self.insert(sequence, Stored { subject, headers, body, at: self.now });
+        Some(sequence)
+    }
+
+    /// When the oldest message is to be forgotten for its age.
+    fn oldest_end(&self) -> Option<DateTime<Utc>> {
+        let (_, oldest) =
+            self.messages.first_key_value().filter(|_| !self.config.max_age.is_zero())?;
+        Some(oldest.at + self.config.max_age)
+    }
+
+    /// When something is to be forgotten next.
     pub fn next_end(&self) -> Option<DateTime<Utc>> {
-        self.ends.first().map(|(at, _)| *at)
+        let timed = self.ends.first().map(|(at, _)| *at);
+        [timed, self.oldest_end()].into_iter().flatten().min()
     }
 
     fn remove(&mut self, sequence: u64) {
-        let Some(gone) = self.messages.remove(&sequence) else { return };
+        if let Some(gone) = self.take(sequence) {
+            self.note(Done::removed(self.now, sequence, gone));
+        }
+    }
+
+    fn take(&mut self, sequence: u64) -> Option<Stored> {
+        let gone = self.messages.remove(&sequence)?;
+        self.bytes -= gone.size();
+        if let Some(end) = gone.end() {
+            self.ends.remove(&(end, sequence));
+        }
         if let Some(of_subject) = self.subjects.get_mut(&gone.subject) {
             of_subject.remove(&sequence);
             if of_subject.is_empty() {
                 self.subjects.remove(&gone.subject);
             }
         }
+        Some(gone)
+    }
+
+    /// A worker has dealt with a message: a work queue does not keep it.
+    pub fn acknowledge(&mut self, sequence: u64, now: DateTime<Utc>) {
+        self.now = now;
+        if self.config.retention == RetentionPolicy::WorkQueue {
+            self.remove(sequence);
+        }
     }
 
     fn last_of(&self, subject: &str) -> Option<u64> {
-        self.subjects.get(subject)?.last().copied()
+        if let Some(of_subject) = self.subjects.get(subject) {
+            return of_subject.last().copied();
+        }
+        if !subject.contains(['*', '>']) {
+            return None;
+        }
+        let covered = self.subjects.iter().filter(|(one, _)| covers(subject, one));
+        covered.filter_map(|(_, of_subject)| of_subject.last().copied()).max()
     }
 
-    /// The last message of a subject.
+    /// The last message of a subject, or of those that a pattern covers.
     pub fn last(&self, subject: &str) -> Option<Entry> {
         self.message(self.last_of(subject)?)
     }
 
     /// The message at a sequence.
     pub fn message(&self, sequence: u64) -> Option<Entry> {
-        self.messages.get(&sequence).map(|one| entry(sequence, one))
+        self.messages.get(&sequence).map(|one| one.entry(sequence))
+    }
+
+    /// Whether it may be read in order: a work queue gives its messages to workers only.
+    pub fn refuse_reader(&self) -> Result<(), Error> {
+        match self.config.retention {
+            RetentionPolicy::WorkQueue => {
+                Err(refusal(400, 10098, "workqueue stream requires explicit ack"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What a reader is shown at first, each with how many come after it.
     pub fn shown(&self, what: &Reading) -> Vec<Entry> {
-        let is_last = |sequence: u64, one: &Stored| self.last_of(&one.subject) == Some(sequence);
-        let mut shown: Vec<_> = self
-            .messages
-            .iter()
-            .filter(|(_, one)| is_read(what, &one.subject))
-            .filter(|(sequence, one)| match what.from {
-                Start::First => true,
-                Start::LastOfEach => is_last(**sequence, one),
-                Start::Sequence(from) => **sequence >= from,
-                Start::Time(from) => one.at >= from,
-            })
-            .map(|(sequence, one)| entry(*sequence, one))
-            .collect();
+        let reads = |(_, one): &(&u64, &Stored)| is_read(what, &one.subject);
+        let entry = |(sequence, one): (&u64, &Stored)| one.entry(*sequence);
+        let all = self.messages.iter();
+        let mut shown: Vec<_> = match what.from {
+            Start::First => all.filter(reads).map(entry).collect(),
+            Start::Sequence(from) => self.messages.range(from..).filter(reads).map(entry).collect(),
+            Start::Time(from) => {
+                all.filter(reads).filter(|(_, one)| one.at >= from).map(entry).collect()
+            }
+            Start::LastOfEach => {
+                let subjects = self.subjects.iter().filter(|(subject, _)| is_read(what, subject));
+                let last: BTreeSet<_> = subjects.filter_map(|(_, of)| of.last().copied()).collect();
+                last.into_iter().filter_map(|sequence| self.message(sequence)).collect()
+            }
+        };
         let count = shown.len() as u64;
         for (before, one) in (1..).zip(&mut shown) {
             one.pending = count - before;
@@ -285,15 +448,8 @@ pub fn is_shown(what: &Reading, entry: &Entry) -> bool {
     has_begun && is_read(what, &entry.subject)
 }
 
-fn entry(sequence: u64, one: &Stored) -> Entry {
-    Entry {
-        sequence,
-        subject: one.subject.clone(),
-        headers: one.headers.clone(),
-        body: one.body.clone(),
-        stored_at: one.at,
-        pending: 0,
-    }
+fn size(headers: &HeaderMap) -> usize {
+    headers.iter().flat_map(|(_, values)| values).map(|value| value.as_str().len()).sum()
 }
 
 /// Whole seconds, as the server reads them; a second at least.

@@ -16,18 +16,11 @@ use rand::rngs::StdRng;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::Storm;
+use super::{STREAMS, Storm};
 use crate::checker::{Answer, Asked, Evidence, Fault, FaultKind, Wish};
 
 /// How long who asks waits. Whoever asks an instance that dies hears nothing.
 const PATIENCE: Duration = Duration::from_secs(7);
-
-const STREAMS: [&str; 4] = [
-    names::COMMANDS_STREAM,
-    names::EXECUTIONS_STREAM,
-    names::AUDIT_STREAM,
-    names::SCHEDULES_STREAM,
-];
 
 /// The notes.
 #[derive(Clone)]

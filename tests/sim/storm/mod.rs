@@ -7,6 +7,7 @@
 //! Each step of a storm draws from a source of its own, so one can be left out and the others stay what they are.
 
 mod evidence;
+pub mod many;
 mod schedules;
 mod steps;
 mod users;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use nats_scheduler::api::Api;
+use nats_scheduler::names;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
@@ -28,7 +30,7 @@ use uuid::Uuid;
 
 use crate::checker::{self, Evidence, FaultKind, Summary};
 use crate::instance::Instance;
-use crate::nats::{Server, Simulated};
+use crate::nats::{HostClock, Server, Simulated};
 
 /// How long steps go on.
 const STORM: Duration = Duration::from_secs(18);
@@ -40,6 +42,13 @@ const OVERHANG: Duration = Duration::from_secs(3);
 /// Time between two steps, at most.
 const PAUSE_MS: u64 = 900;
 const INSTANCES: usize = 3;
+
+const STREAMS: [&str; 4] = [
+    names::COMMANDS_STREAM,
+    names::EXECUTIONS_STREAM,
+    names::AUDIT_STREAM,
+    names::SCHEDULES_STREAM,
+];
 
 /// What is to be run.
 #[derive(Clone, Debug, Default)]
@@ -71,23 +80,24 @@ pub struct Run {
 struct Living {
     instance: Instance,
     nats: Simulated,
+    clock: HostClock,
     number: u64,
 }
 
-/// The instances that users and workers may ask. An instance that dies goes from here first.
-type Reachable = Arc<Mutex<Vec<Arc<Api<Simulated>>>>>;
+/// The instances that live and have started: users and workers may ask any of them.
+type Reachable = Arc<Mutex<Vec<Living>>>;
 
 /// One run.
 struct Storm {
     seed: u64,
     server: Server,
-    living: Vec<Living>,
-    reachable: Reachable,
+    living: Reachable,
     started: u64,
     /// Schedules that are known to be there.
     made: Arc<Mutex<Vec<Uuid>>>,
     evidence: Arc<Mutex<Evidence>>,
-    stopping: Vec<JoinHandle<()>>,
+    /// Instances that are about to start or to stop.
+    moving: Vec<JoinHandle<()>>,
     ends: Instant,
     trace: String,
 }
@@ -98,57 +108,59 @@ impl Storm {
         let mut storm = Self {
             seed,
             server,
-            living: Vec::new(),
-            reachable: Reachable::default(),
+            living: Reachable::default(),
             started: 0,
             made: Arc::default(),
             evidence: Arc::default(),
-            stopping: Vec::new(),
+            moving: Vec::new(),
             ends: Instant::now() + STORM,
             trace: String::new(),
         };
         workers::open(&storm);
-        let starting: Vec<_> = (0..INSTANCES).map(|_| storm.starting()).collect();
-        for living in join_all(starting).await {
-            storm.joins(living);
+        for _ in 0..INSTANCES {
+            storm.start();
         }
+        join_all(std::mem::take(&mut storm.moving)).await;
         storm.create().await;
         storm.ends = Instant::now() + STORM;
         storm
     }
 
-    /// An instance that is about to start.
-    fn starting(&mut self) -> impl Future<Output = Living> + use<> {
-        let (number, server) = (self.started, self.server.clone());
+    /// Begins to start an instance, which takes as long as NATS does.
+    fn start(&mut self) {
+        let number = self.started;
         self.started += 1;
         let seed = self.seed * 1000 + number;
-        async move {
-            let nats = server.connect();
-            let instance = Instance::start_over(&server, nats.clone(), seed).await;
-            Living { instance, nats, number }
-        }
-    }
-
-    fn joins(&mut self, living: Living) {
-        self.reachable.lock().unwrap().push(Arc::clone(&living.instance.api));
-        self.living.push(living);
-    }
-
-    async fn start(&mut self) {
-        let living = self.starting().await;
-        self.joins(living);
+        let mut chance = StdRng::seed_from_u64(seed);
+        let (server, living) = (self.server.clone(), Arc::clone(&self.living));
+        let clock = HostClock::off_by(&server, schedules::ms(chance.random_range(-4000..4000)));
+        self.moving.push(tokio::spawn(async move {
+            let mut tries = 0;
+            let (instance, nats) = loop {
+                let nats = server.connect();
+                let seed = seed ^ tries << 32;
+                let starting = Instance::start_over(nats.clone(), clock.clone(), seed).await;
+                if let Some(instance) = starting {
+                    break (instance, nats);
+                }
+                tries += 1;
+                sleep(Duration::from_millis(500)).await;
+            };
+            living.lock().unwrap().push(Living { instance, nats, clock, number });
+        }));
     }
 
     /// Takes one of them away.
-    fn take(&mut self, which: usize) -> Living {
-        self.reachable.lock().unwrap().remove(which);
-        self.living.remove(which)
+    fn take(&mut self, number: u64) -> Option<Living> {
+        let mut living = self.living.lock().unwrap();
+        let which = living.iter().position(|one| one.number == number)?;
+        Some(living.remove(which))
     }
 
     /// Creates the schedules that there are at first.
     async fn create(&mut self) {
         let mut chance = source(self.seed, usize::MAX);
-        let api = Arc::clone(&self.living[0].instance.api);
+        let api = Arc::clone(&self.living.lock().unwrap()[0].instance.api);
         for request in schedules::first(&mut chance, self.server.now()) {
             self.asks_to_create_at_first(&mut chance, &api, request).await;
         }
@@ -171,18 +183,18 @@ impl Storm {
             sleep(Duration::from_millis(pauses.random_range(20..PAUSE_MS))).await;
             let mut chance = source(self.seed, step);
             if !without.contains(&step) {
-                self.step(step, &mut chance).await;
+                self.step(step, &mut chance);
             }
             step += 1;
         }
         sleep(OVERHANG + CALM).await;
+        join_all(std::mem::take(&mut self.moving)).await;
         // Nobody asks any more, and what was asked for is done.
-        let apis: Vec<_> = self.reachable.lock().unwrap().drain(..).collect();
+        let living = std::mem::take(&mut *self.living.lock().unwrap());
         sleep(Duration::from_millis(500)).await;
         self.evidence.lock().unwrap().now = self.server.now();
-        let instances = std::mem::take(&mut self.living).into_iter();
-        join_all(instances.map(|living| living.instance.stop())).await;
-        join_all(std::mem::take(&mut self.stopping)).await;
+        let apis: Vec<_> = living.iter().map(|one| Arc::clone(&one.instance.api)).collect();
+        join_all(living.into_iter().map(|one| one.instance.stop())).await;
         let mut found = Vec::new();
         for api in &apis {
             found.extend(self.is_idle(api));
@@ -212,8 +224,9 @@ fn source(seed: u64, step: usize) -> StdRng {
 }
 
 /// One of the instances that can be asked.
-fn any(reachable: &Reachable, chance: &mut StdRng) -> Option<Arc<Api<Simulated>>> {
-    reachable.lock().unwrap().choose(chance).cloned()
+fn any(living: &Reachable, chance: &mut StdRng) -> Option<Arc<Api<Simulated>>> {
+    let living = living.lock().unwrap();
+    living.choose(chance).map(|one| Arc::clone(&one.instance.api))
 }
 
 /// Runs a seed.

@@ -18,6 +18,11 @@ const DEPENDENT: u64 = 2;
 const CRONS: [&str; 4] = ["*/5 * * * * *", "*/3 * * * * *", "1-59/4 * * * * *", "0,7,20 * * * * *"];
 const ZONES: [&str; 4] = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu"];
 
+/// So many milliseconds.
+pub fn ms(count: i64) -> TimeDelta {
+    TimeDelta::milliseconds(count)
+}
+
 /// A payload that tells which it is.
 pub fn payload(version: u64) -> Payload {
     Payload::from_object(&json!({ "v": version })).unwrap()
@@ -47,7 +52,7 @@ pub fn one(chance: &mut StdRng, n: u64, now: DateTime<Utc>) -> CreateSchedule {
         6 | 7 => CreateSchedule::cron(name, *CRONS.choose(chance).unwrap(), target)
             .timezone(*ZONES.choose(chance).unwrap()),
         8 => {
-            let at = now + TimeDelta::milliseconds(chance.random_range(1500..15_000));
+            let at = now + ms(chance.random_range(1500..15_000));
             CreateSchedule::one_time(name, at, target)
         }
         _ => CreateSchedule::immediate(name, target),

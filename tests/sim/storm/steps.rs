@@ -2,38 +2,135 @@
 
 use std::time::Duration;
 
+use nats_scheduler::names;
+use nats_scheduler::port::Permission;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
 use tokio::time::{Instant, sleep};
 
-use super::{Living, OVERHANG, Storm};
+use super::{Living, OVERHANG, STREAMS, Storm, schedules};
 use crate::checker::FaultKind;
-use crate::nats::Way;
+use crate::nats::{
+    HostClock, Simulated, Trouble, Way, full, no_resources, no_storage, too_many_requests,
+};
+
+/// Of an instance what faults are about.
+struct Struck {
+    number: u64,
+    nats: Simulated,
+    clock: HostClock,
+}
 
 impl Storm {
     /// One change or fault by chance.
-    pub async fn step(&mut self, step: usize, chance: &mut StdRng) {
+    pub fn step(&mut self, step: usize, chance: &mut StdRng) {
         if chance.random_bool(0.55) {
             self.change(step, chance);
+        } else if chance.random_bool(0.7) {
+            self.strike(step, chance);
         } else {
-            self.strike(step, chance).await;
+            self.strike_nats(step, chance);
         }
     }
 
-    /// One fault by chance.
-    async fn strike(&mut self, step: usize, chance: &mut StdRng) {
-        let which = chance.random_range(0..self.living.len());
+    /// A fault of one instance, or of its connection.
+    fn strike(&mut self, step: usize, chance: &mut StdRng) {
         let time = self.how_long(chance);
-        match chance.random_range(0..12) {
-            0..=2 => self.cut(step, which, time),
+        let struck: Vec<_> = self.living.lock().unwrap().iter().map(Struck::of).collect();
+        let Some(one) = struck.choose(chance) else { return };
+        match chance.random_range(0..16) {
+            0 | 1 => self.cut(step, one, time),
+            2 => {
+                for one in &struck {
+                    self.cut(step, one, time);
+                }
+            }
             3 | 4 => {
                 let way = if chance.random_bool(0.5) { Way::There } else { Way::Here };
-                self.hold(step, which, &[way], time);
+                self.hold(step, one, &[way], time);
             }
-            5 | 6 => self.hold(step, which, &[Way::There, Way::Here], time),
-            7 => self.cut_all(step, time, chance),
-            8 | 9 => self.die(step, which).await,
-            _ => self.stop(step, which).await,
+            5 | 6 => self.suspend(step, one, time),
+            7 => {
+                self.wrong_with(step, FaultKind::Cut, one, "has no line", time);
+                one.nats.cut_lines(time);
+            }
+            8 => {
+                let way = if chance.random_bool(0.5) { Way::There } else { Way::Here };
+                self.wrong_with(step, FaultKind::Cut, one, "has a line that holds", time);
+                one.nats.hold_lines(way, time);
+            }
+            9 => {
+                self.wrong_with(step, FaultKind::Silence, one, "is shown nothing", Duration::ZERO);
+                one.nats.silence();
+            }
+            10 => {
+                let by = schedules::ms(chance.random_range(-3000..3000));
+                let what = format!("has its clock set by {by}");
+                self.wrong_with(step, FaultKind::Clock, one, &what, Duration::ZERO);
+                one.clock.step(by);
+            }
+            11 => {
+                let what = "may not publish to some targets";
+                self.wrong_with(step, FaultKind::Refusals, one, what, time);
+                let pattern =
+                    *["cmd.example.>", "cmd.worker.>", "cmd.listener.>"].choose(chance).unwrap();
+                one.nats.forbid(Permission::Publish, pattern, time);
+            }
+            12 | 13 => self.die(step, one.number),
+            _ => self.stop(step, one.number),
+        }
+    }
+
+    /// A fault of NATS, or of one of its streams.
+    fn strike_nats(&mut self, step: usize, chance: &mut StdRng) {
+        let time = self.how_long(chance);
+        let server = self.server.clone();
+        match chance.random_range(0..9) {
+            0 | 1 => {
+                let share = chance.random_range(0.1..1.0);
+                self.wrong_with_all(step, FaultKind::Acks, "acknowledgements are lost", time);
+                server.lose_acks(share, time);
+            }
+            2 => {
+                let late = Duration::from_millis(chance.random_range(10..7000));
+                let what = format!("acknowledgements are up to {late:?} late");
+                self.wrong_with_all(step, FaultKind::Acks, &what, time);
+                server.delay_acks(late, time);
+            }
+            3 => {
+                self.wrong_with_all(step, FaultKind::Outage, "NATS stalls", time);
+                server.stall(time);
+            }
+            4 => {
+                self.wrong_with_all(step, FaultKind::Outage, "NATS starts again", time);
+                server.restart(time, Duration::ZERO, None);
+            }
+            5 => {
+                let stream =
+                    *[names::SCHEDULES_STREAM, names::EXECUTIONS_STREAM].choose(chance).unwrap();
+                let what = format!("who reads {stream} is shown nothing");
+                self.wrong_with_all(step, FaultKind::Silence, &what, Duration::ZERO);
+                server.silence_readers(stream);
+            }
+            6 => {
+                let lag = Duration::from_millis(chance.random_range(0..2000));
+                self.say(&format!("[{step}] replicas are behind by {lag:?}"));
+                server.lag(lag);
+            }
+            _ => {
+                let stream = *STREAMS.choose(chance).unwrap();
+                let (trouble, word) = match chance.random_range(0..6) {
+                    0 => (full(), "is full"),
+                    1 => (no_storage(), "has no storage"),
+                    2 => (no_resources(), "has no resources"),
+                    3 => (too_many_requests(), "has too much to do"),
+                    4 => (Trouble::NoLeader, "has no leader"),
+                    _ => (Trouble::Silent, "is silent"),
+                };
+                self.wrong_with_all(step, FaultKind::Refusals, &format!("{stream} {word}"), time);
+                server.trouble(Some(stream), trouble, time);
+            }
         }
     }
 
@@ -44,52 +141,73 @@ impl Storm {
         time.min(self.ends + OVERHANG - Instant::now())
     }
 
-    fn cut(&mut self, step: usize, which: usize, time: Duration) {
-        let Living { nats, number, .. } = &self.living[which];
-        let (nats, number) = (nats.clone(), *number);
-        self.say(&format!("[{step}] instance {number} is cut off for {time:?}"));
-        self.wrong(FaultKind::Cut, Some(number), time);
-        nats.cut();
+    fn wrong_with(
+        &mut self,
+        step: usize,
+        kind: FaultKind,
+        one: &Struck,
+        what: &str,
+        time: Duration,
+    ) {
+        let until = if time.is_zero() { String::new() } else { format!(" for {time:?}") };
+        self.say(&format!("[{step}] instance {} {what}{until}", one.number));
+        self.wrong(kind, Some(one.number), time);
+    }
+
+    fn wrong_with_all(&mut self, step: usize, kind: FaultKind, what: &str, time: Duration) {
+        self.say(&format!("[{step}] {what} for {time:?}"));
+        self.wrong(kind, None, time);
+    }
+
+    fn cut(&mut self, step: usize, one: &Struck, time: Duration) {
+        self.wrong_with(step, FaultKind::Cut, one, "is cut off", time);
+        one.nats.cut();
+        let nats = one.nats.clone();
         tokio::spawn(async move {
             sleep(time).await;
             nats.reconnect();
         });
     }
 
-    fn cut_all(&mut self, step: usize, time: Duration, chance: &mut StdRng) {
-        for which in 0..self.living.len() {
-            let late = Duration::from_millis(chance.random_range(0..800));
-            self.cut(step, which, time + late);
+    fn hold(&mut self, step: usize, one: &Struck, ways: &[Way], time: Duration) {
+        let word = match ways {
+            [Way::There] => "says nothing",
+            [Way::Here] => "hears nothing",
+            _ => "is suspended",
+        };
+        self.wrong_with(step, FaultKind::Cut, one, word, time);
+        for way in ways {
+            one.nats.hold(*way, time);
+            one.nats.hold_lines(*way, time);
         }
     }
 
-    fn hold(&mut self, step: usize, which: usize, ways: &[Way], time: Duration) {
-        let Living { nats, number, .. } = &self.living[which];
-        let (nats, number) = (nats.clone(), *number);
-        let word = match ways {
-            [Way::There] => "says",
-            [Way::Here] => "hears",
-            _ => "says and hears",
-        };
-        self.say(&format!("[{step}] instance {number} {word} nothing for {time:?}"));
-        self.wrong(FaultKind::Cut, Some(number), time);
-        ways.iter().for_each(|way| nats.hold(*way, time));
+    /// A process that does not run and then goes on, as far as others see it: nothing comes or goes.
+    fn suspend(&mut self, step: usize, one: &Struck, time: Duration) {
+        self.hold(step, one, &[Way::There, Way::Here], time);
     }
 
-    async fn die(&mut self, step: usize, which: usize) {
-        let Living { instance, nats, number } = self.take(which);
-        self.say(&format!("[{step}] instance {number} dies"));
+    fn die(&mut self, step: usize, number: u64) {
+        let Some(Living { instance, nats, .. }) = self.take(number) else { return };
+        self.say(&format!("[{step}] instance {number} dies, and another starts"));
         self.wrong(FaultKind::Death, Some(number), Duration::ZERO);
         nats.kill();
         instance.die();
-        self.start().await;
+        self.start();
     }
 
-    async fn stop(&mut self, step: usize, which: usize) {
-        let Living { instance, number, .. } = self.take(which);
+    fn stop(&mut self, step: usize, number: u64) {
+        let Some(Living { instance, .. }) = self.take(number) else { return };
         self.say(&format!("[{step}] instance {number} stops, and another starts"));
         self.wrong(FaultKind::Stop, Some(number), Duration::ZERO);
-        self.stopping.push(tokio::spawn(instance.stop()));
-        self.start().await;
+        self.moving.push(tokio::spawn(instance.stop()));
+        self.start();
+    }
+}
+
+impl Struck {
+    fn of(living: &Living) -> Self {
+        let Living { nats, clock, number, .. } = living;
+        Self { number: *number, nats: nats.clone(), clock: clock.clone() }
     }
 }

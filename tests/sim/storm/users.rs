@@ -28,7 +28,7 @@ type OneApi = Arc<Api<Simulated>>;
 impl Storm {
     /// Something that a user asks for.
     pub fn change(&mut self, step: usize, chance: &mut StdRng) {
-        let Some(api) = any(&self.reachable, chance) else { return };
+        let Some(api) = any(&self.living, chance) else { return };
         let Some(id) = self.made.lock().unwrap().choose(chance).copied() else { return };
         match chance.random_range(0..20) {
             0 | 1 => self.pause(step, chance, api, id),
@@ -169,7 +169,7 @@ impl Storm {
         // Some ask for a name that is there already.
         request.name = Some(format!("s{}", if chance.random_bool(0.3) { 1 } else { n }));
         for _ in 0..2 {
-            let Some(api) = any(&self.reachable, chance) else { return };
+            let Some(api) = any(&self.living, chance) else { return };
             self.asks_to_create(chance, api, request.clone());
         }
     }

@@ -30,7 +30,7 @@ pub fn open(storm: &Storm) {
     let chance = |n| source(storm.seed, usize::MAX - n);
     tokio::spawn(respond(server.clone(), book.clone(), chance(2)));
     tokio::spawn(listen(server.clone(), book.clone()));
-    tokio::spawn(work(server, Arc::clone(&storm.reachable), book, chance(3)));
+    tokio::spawn(work(server, Arc::clone(&storm.living), book, chance(3)));
 }
 
 fn heard(server: &Server, book: &Book, mode: DeliveryMode, message: &Message) {

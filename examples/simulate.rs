@@ -1,0 +1,154 @@
+//! Looks for faults of order and time: runs real engines and the real operations over a simulated NATS, in virtual time,
+//! while chance breaks what it can, and checks what is left behind. A seed says all of a run.
+//!
+//! ```sh
+//! cargo run --release --example simulate -- --seeds 10000 --from 1
+//! ```
+//!
+//! Where something is wrong it says with which seed, and the shortest story that still shows it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a run that cannot go on fails")]
+#![allow(clippy::print_stdout, reason = "it is a program")]
+#![allow(dead_code, unused_imports, reason = "the tests use the rest")]
+
+#[path = "../tests/checker/mod.rs"]
+mod checker;
+#[path = "../tests/sim/instance.rs"]
+mod instance;
+#[path = "../tests/sim/nats/mod.rs"]
+mod nats;
+#[path = "../tests/sim/storm/mod.rs"]
+mod storm;
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use storm::many::{Sum, run_all};
+use storm::{Options, Run, run};
+
+/// As the service has it: a run is mostly small allocations.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How often the line of progress is written.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// Runs the service in a simulated world where everything goes wrong.
+#[derive(Parser)]
+struct Arguments {
+    /// How many seeds.
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// Steps of the storm that are left out, with one seed.
+    #[arg(long, value_delimiter = ',')]
+    without: Vec<usize>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if !arguments.without.is_empty() {
+        let without = arguments.without.into_iter().collect();
+        return tell_one(&run(&Options { seed: arguments.from, without, ..Options::default() }));
+    }
+    let (began, told) = (Instant::now(), Mutex::new(Instant::now()));
+    let progress = |sum: &Sum| {
+        let mut told = told.lock().unwrap();
+        if told.elapsed() >= EVERY {
+            *told = Instant::now();
+            eprint!("\r{}", line(sum, arguments.seeds, began.elapsed()));
+            std::io::stderr().flush().unwrap();
+        }
+    };
+    match run_all(arguments.from, arguments.seeds, &progress) {
+        Ok(sum) => {
+            eprintln!("\r{}", line(&sum, arguments.seeds, began.elapsed()));
+            print!("{}", sum.summary);
+            for (kind, count) in &sum.faults {
+                println!("{kind:?}: {count}");
+            }
+            println!("nothing is wrong");
+            ExitCode::SUCCESS
+        }
+        Err(failed) => {
+            let (seed, run) = *failed;
+            eprintln!();
+            println!("seed {seed}: {} things are wrong; looking for a shorter story", count(&run));
+            let (without, run) = shrink(seed, run);
+            let without: Vec<_> = without.iter().map(usize::to_string).collect();
+            println!("--seeds 1 --from {seed} --without {}", without.join(","));
+            tell_one(&run)
+        }
+    }
+}
+
+/// A line of progress.
+fn line(sum: &Sum, seeds: u64, elapsed: Duration) -> String {
+    const WIDTH: usize = 30;
+    let share = sum.seeds as f64 / seeds.max(1) as f64;
+    let rate = sum.seeds as f64 / elapsed.as_secs_f64().max(0.001);
+    let left = (seeds - sum.seeds) as f64 / rate.max(0.001);
+    let (hours, faults) = (sum.took.as_secs_f64() / 3600.0, sum.faults.values().sum::<u64>());
+    let done = (share * WIDTH as f64) as usize;
+    format!(
+        "[{:<WIDTH$}] {} of {seeds} seeds, {rate:.1} a second, {hours:.1} simulated hours, {faults} faults, \
+         {left:.0} s left ",
+        "=".repeat(done),
+        sum.seeds,
+    )
+}
+
+fn count(run: &Run) -> usize {
+    run.found.as_ref().err().map_or(0, Vec::len)
+}
+
+fn tell_one(run: &Run) -> ExitCode {
+    print!("{}", run.trace);
+    match &run.found {
+        Ok(summary) => {
+            print!("{summary}");
+            ExitCode::SUCCESS
+        }
+        Err(found) => {
+            found.iter().for_each(|found| println!("{found}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Leaves out steps, first many at once, as long as the same is wrong.
+fn shrink(seed: u64, mut shortest: Run) -> (BTreeSet<usize>, Run) {
+    let (wrong, mut without) = (kinds(&shortest), BTreeSet::new());
+    let mut size = shortest.steps.div_ceil(2);
+    while size > 0 {
+        for first in (0..shortest.steps).step_by(size) {
+            let mut fewer = without.clone();
+            fewer.extend(first..(first + size).min(shortest.steps));
+            if fewer.len() == without.len() {
+                continue;
+            }
+            let run = run(&Options { seed, without: fewer.clone(), ..Options::default() });
+            if !kinds(&run).is_disjoint(&wrong) {
+                (without, shortest) = (fewer, run);
+            }
+        }
+        size /= 2;
+    }
+    (without, shortest)
+}
+
+/// What is wrong, without what is of one run only: ids, times and names.
+fn kinds(run: &Run) -> BTreeSet<String> {
+    let kind = |text: &String| {
+        let words = text.split_whitespace();
+        let words = words.filter(|word| !word.contains(|letter: char| letter.is_ascii_digit()));
+        words.collect::<Vec<_>>().join(" ")
+    };
+    run.found.as_ref().err().into_iter().flatten().map(kind).collect()
+}
