@@ -21,6 +21,9 @@ pub const STREAMS: [&str; 4] = [
     names::COMMANDS_STREAM,
 ];
 
+/// How long an instance may need to find a server again: the client tries now and then.
+const FOUND_AGAIN: Duration = Duration::from_secs(2);
+
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -92,18 +95,19 @@ pub struct Fault {
 impl Fault {
     /// The same for whoever judges a run.
     pub fn evidence(&self) -> checker::Fault {
-        let kind = match self.kind {
-            Kind::InstanceKilled => FaultKind::Death,
-            Kind::InstanceFrozen | Kind::Stall => FaultKind::Suspension,
-            Kind::InstanceReplaced => FaultKind::Stop,
-            Kind::Cut | Kind::Mute | Kind::Deaf => FaultKind::Cut,
-            Kind::Slow => FaultKind::Delay,
-            Kind::ClockSet => FaultKind::Clock,
-            Kind::ServerKilled | Kind::ServerFrozen => FaultKind::Outage,
-            Kind::StreamMoved | Kind::ClusterMoved => FaultKind::Outage,
+        let (kind, felt) = match self.kind {
+            Kind::InstanceKilled => (FaultKind::Death, Duration::ZERO),
+            Kind::InstanceFrozen | Kind::Stall => (FaultKind::Suspension, Duration::ZERO),
+            Kind::InstanceReplaced => (FaultKind::Stop, Duration::ZERO),
+            Kind::Cut | Kind::Mute | Kind::Deaf => (FaultKind::Cut, FOUND_AGAIN),
+            // Everything comes, only later.
+            Kind::Slow => (FaultKind::Acks, Duration::ZERO),
+            Kind::ClockSet => (FaultKind::Clock, Duration::ZERO),
+            Kind::ServerKilled | Kind::ServerFrozen => (FaultKind::Outage, FOUND_AGAIN),
+            Kind::StreamMoved | Kind::ClusterMoved => (FaultKind::Outage, Duration::ZERO),
         };
         let instance = self.instance.map(|number| number as u64);
-        checker::Fault { kind, instance, from: self.began_at, until: self.ended_at }
+        checker::Fault { kind, instance, from: self.began_at, until: self.ended_at + felt }
     }
 }
 
