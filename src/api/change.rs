@@ -173,6 +173,8 @@ impl<N: Nats> Api<N> {
                 }
                 // Ours, or somebody else's: it is as it should be.
                 _ if removes && last.is_some() => Ok(Step::Done(None, last)),
+                // It may have been made before the record was removed.
+                (None, _) if last.is_some() => Err(forgotten(id)),
                 _ => Err(ApiError::no_schedule(id)),
             };
             async move {
@@ -242,7 +244,7 @@ pub(in crate::api) fn check_expected(
 /// What is said where nobody knows whether the change was made.
 fn forgotten(id: Uuid) -> ApiError {
     let message = format!(
-        "schedule {id} was changed too often to tell whether this change was made; look at it, and ask again \
+        "schedule {id} was changed too often, or removed, so nobody can tell whether this change was made; look at it, and ask again \
          if it was not"
     );
     ApiError::new(Code::Unavailable, message)

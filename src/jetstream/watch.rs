@@ -109,7 +109,7 @@ impl<N: Nats> Follower<N> {
         let (mut said, mut differences) = (None::<(State, Instant)>, 0);
         // Until when that must be.
         let mut behind = None::<Instant>;
-        let mut looked_at = None::<Instant>;
+        let (mut looked_at, mut seen_then) = (None::<Instant>, self.seen);
         loop {
             let index = Arc::clone(&self.index);
             let check = async {
@@ -123,7 +123,12 @@ impl<N: Nats> Follower<N> {
             };
             tokio::select! {
                 biased;
-                is_wanted = check => match self.look(is_wanted, &mut watch).await {
+                is_wanted = check => match {
+                    // It has shown nothing of what the stream had when it was asked last.
+                    let is_silent = said.is_some() && seen_then == self.seen;
+                    seen_then = self.seen;
+                    self.look(is_wanted || is_silent, &mut watch).await
+                } {
                     Ok((info, _)) if !self.is_sound(&info, last_check) => {
                         return "the watch and the stream disagree".to_owned();
                     }
