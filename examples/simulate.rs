@@ -49,10 +49,16 @@ struct Arguments {
     /// Steps of the storm that are left out, with one seed.
     #[arg(long, value_delimiter = ',')]
     without: Vec<usize>,
+    /// Whether instances log what they do, to stderr; with one seed.
+    #[arg(long)]
+    log: bool,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.log {
+        storm::log::open();
+    }
     if !arguments.without.is_empty() {
         let without = arguments.without.into_iter().collect();
         return tell_one(&run(&Options { seed: arguments.from, without, ..Options::default() }));
