@@ -52,6 +52,9 @@ struct Arguments {
     /// Steps of the storm that are left out, with one seed.
     #[arg(long, value_delimiter = ',')]
     without: Vec<usize>,
+    /// Whether instances log what they do, to stderr; with one seed.
+    #[arg(long)]
+    log: bool,
     /// A guard of the protocol that is left out, to see whether it is missed.
     #[arg(long, value_parser = guard)]
     guard: Option<Guard>,
@@ -65,6 +68,9 @@ fn guard(name: &str) -> Result<Guard, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.log {
+        storm::log::open();
+    }
     if !arguments.without.is_empty() {
         let without = arguments.without.into_iter().collect();
         let (seed, guard) = (arguments.from, arguments.guard);

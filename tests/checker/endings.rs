@@ -80,8 +80,9 @@ pub fn counters_equal_the_history(story: &Story<'_>, ledger: &Ledger, found: &mu
     // They were acted on, and wait or run.
     let left = record.attempts.iter().filter(|left| {
         let by_hand = left.manual.as_ref().is_some_and(|manual| manual.origin == Origin::User);
-        let is_made = !matches!(*left.phase, Phase::Skipped { .. } | Phase::Corrected { .. });
-        is_made && left.number == 1 && !by_hand && ledger.under_way.contains(&left.execution_id)
+        let is_skipped = matches!(*left.phase, Phase::Skipped { .. });
+        let is_rightly = ledger.under_way.contains(&left.execution_id);
+        left.number == 1 && !by_hand && !is_skipped && is_rightly
     });
     let occurrences = occurrences + left.count() as u64;
     for (word, is, counted) in [

@@ -7,6 +7,7 @@
 //! Each step of a storm draws from a source of its own, so one can be left out and the others stay what they are.
 
 mod evidence;
+pub mod log;
 pub mod many;
 mod schedules;
 mod steps;
@@ -24,7 +25,7 @@ use nats_scheduler::names;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Builder;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -111,8 +112,6 @@ struct Storm {
     /// Instances that are about to start or to stop.
     moving: Vec<JoinHandle<()>>,
     ends: Instant,
-    /// How many tasks there were before any instance.
-    tasks: usize,
     trace: String,
 }
 
@@ -128,12 +127,9 @@ impl Storm {
             evidence: Arc::default(),
             moving: Vec::new(),
             ends: Instant::now() + STORM,
-            tasks: 0,
             trace: String::new(),
         };
         workers::open(&storm);
-        sleep(Duration::from_millis(50)).await;
-        storm.tasks = Handle::current().metrics().num_alive_tasks();
         for _ in 0..INSTANCES {
             storm.start();
         }
@@ -218,19 +214,7 @@ impl Storm {
         }
         drop(apis);
         sleep(Duration::from_secs(1)).await;
-        if std::env::var_os("SIM_TASKS").is_some() {
-            found.extend(self.has_left_tasks());
-        }
         (found, self, step)
-    }
-
-    /// Tasks that are left of those that have stopped. What is left of the dead is only asleep for ever.
-    fn has_left_tasks(&self) -> Option<String> {
-        let tasks = Handle::current().metrics().num_alive_tasks();
-        let evidence = self.evidence.lock().unwrap();
-        let is_clean = evidence.faults.iter().all(|fault| fault.kind != FaultKind::Death);
-        let is_more = is_clean && tasks > self.tasks;
-        is_more.then(|| format!("{tasks} tasks are left, there were {} before", self.tasks))
     }
 
     /// What an instance that has stopped still holds.

@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use tokio::time::{Instant, sleep};
 
-use super::{Living, OVERHANG, STREAMS, Storm, schedules};
+use super::{Living, OVERHANG, STORM, STREAMS, Storm, schedules};
 use crate::checker::FaultKind;
 use crate::nats::{
     HostClock, Simulated, Trouble, Way, full, no_resources, no_storage, too_many_requests,
@@ -60,7 +60,7 @@ impl Storm {
                 self.wrong_with(step, FaultKind::Cut, one, "has a line that holds", time);
                 one.nats.hold_lines(way, time);
             }
-            9 => {
+            9 if self.is_early() => {
                 self.wrong_with(step, FaultKind::Silence, one, "is shown nothing", Duration::ZERO);
                 one.nats.silence();
             }
@@ -106,7 +106,7 @@ impl Storm {
                 self.wrong_with_all(step, FaultKind::Outage, "NATS starts again", time);
                 server.restart(time, Duration::ZERO, None);
             }
-            5 => {
+            5 if self.is_early() => {
                 let stream =
                     *[names::SCHEDULES_STREAM, names::EXECUTIONS_STREAM].choose(chance).unwrap();
                 let what = format!("who reads {stream} is shown nothing");
@@ -139,6 +139,11 @@ impl Storm {
         let most = if chance.random_bool(0.5) { 1000 } else { 9000 };
         let time = Duration::from_millis(chance.random_range(100..most));
         time.min(self.ends + OVERHANG - Instant::now())
+    }
+
+    /// Whether there is time to notice something that takes twenty seconds to be noticed.
+    fn is_early(&self) -> bool {
+        Instant::now() + STORM / 2 < self.ends
     }
 
     fn wrong_with(

@@ -13,6 +13,9 @@ fn number(name: &str, default: u64) -> u64 {
 #[test]
 fn whatever_breaks_each_occurrence_has_one_outcome_and_all_is_settled() {
     let (from, count) = (number("SIM_FROM", 1), number("SIM_SEEDS", SEEDS));
+    if std::env::var_os("SIM_LOG").is_some() {
+        super::log::open();
+    }
     let progress = |sum: &Sum| {
         if sum.seeds.is_multiple_of(200) {
             eprintln!("{} of {count} seeds", sum.seeds);
