@@ -12,7 +12,7 @@
 mod hearing;
 mod paths;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -68,7 +68,7 @@ pub struct Members {
 }
 
 struct View {
-    heard: HashMap<Uuid, Peer>,
+    heard: BTreeMap<Uuid, Peer>,
     /// Since when we would have heard everybody.
     listening: Instant,
     /// Whether that is long enough for the silence of those never heard to count.
@@ -129,7 +129,7 @@ impl Members {
     pub fn new(me: Uuid, load: Arc<Load>, clock: Clock) -> Self {
         let now = Instant::now();
         let view = View {
-            heard: HashMap::new(),
+            heard: BTreeMap::new(),
             listening: now,
             settled: false,
             hearing: Hearing::default(),

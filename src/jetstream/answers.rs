@@ -4,7 +4,7 @@
 //! names. Whoever waits holds an `Awaited`; when it is dropped, in whatever way the waiting ends,
 //! nothing of it is left here.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -50,7 +50,7 @@ pub struct Answers(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    waiting: Mutex<HashMap<u64, Arc<Slot>>>,
+    waiting: Mutex<BTreeMap<u64, Arc<Slot>>>,
     next: AtomicU64,
     /// Refusals of subjects that nobody waited for. A subject mapping is one reason: the server names
     /// the subject after it.

@@ -8,7 +8,7 @@
 //! What the server does not know, since the stream is in another account, the acknowledgement itself
 //! has to prove: by the message that the stream holds where it says.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -119,7 +119,8 @@ impl Stream {
 
 #[derive(Default)]
 struct Known {
-    streams: HashMap<String, Stream>,
+    /// In an order, so that of two that may be meant always the same one is taken.
+    streams: BTreeMap<String, Stream>,
     /// Streams of subjects that those do not cover: mapped or imported ones.
     exact: HashMap<String, String>,
 }

@@ -4,7 +4,7 @@
 //! waits takes a place first and looks into the index then, and the index has an outcome before it wakes anybody, so
 //! none is missed. A place is given back when it is dropped, whatever becomes of its caller.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -18,7 +18,7 @@ const FETCHES: usize = 64;
 /// Those who wait.
 #[derive(Debug)]
 pub(super) struct Awaited {
-    executions: Mutex<HashMap<Uuid, watch::Sender<bool>>>,
+    executions: Mutex<BTreeMap<Uuid, watch::Sender<bool>>>,
     places: Arc<Semaphore>,
     pub(super) fetches: Semaphore,
 }
@@ -55,7 +55,7 @@ impl Awaited {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, watch::Sender<bool>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Uuid, watch::Sender<bool>>> {
         self.executions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,7 +2,7 @@
 //! a prefix that stays the same. So a reply finds its request over a later line than the one that the
 //! request went by. The first reply is the one that counts.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::port::{Deaf, Wire};
 
-type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Message>>>>;
+type Waiting = Arc<Mutex<BTreeMap<u64, oneshot::Sender<Message>>>>;
 
 /// Hears replies.
 #[derive(Clone)]
