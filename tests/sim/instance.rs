@@ -139,7 +139,8 @@ fn config() -> EngineConfig {
         max_in_flight: 2048,
         request_pool: 100,
         lease: Duration::from_secs(300),
-        drain: Duration::from_secs(30),
+        // Others take over what it cannot finish once it is gone.
+        drain: Duration::from_secs(8),
         deleted_retention: chrono::Duration::days(30),
         rates: Vec::new(),
         allowed_targets: TargetPattern::parse("cmd.>").into_iter().collect(),
