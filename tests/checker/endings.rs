@@ -171,7 +171,7 @@ pub fn is_under_way(record: &Schedule, attempt: &Attempt, now: DateTime<Utc>) ->
         Phase::Running { deadline, .. } => deadline + PROMPT >= now,
         // It came while all were stopping; one that follows another comes a little after that has ended.
         Phase::Skipped { range, .. } => range.last + PROMPT >= now,
-        Phase::Reported { ref report, .. } => report.at >= now,
+        Phase::Reported { ref report, .. } => report.at + PROMPT >= now,
         Phase::Claimed { .. } | Phase::Corrected { .. } => false,
     }
 }
@@ -201,8 +201,9 @@ pub fn all_is_settled(
     if record.purge {
         found.push(format!("{name}: it is to be removed, and is there"));
     }
-    // With `all` what is due waits for what is under way.
-    let is_held = record.spec.catch_up == CatchUp::All && !record.attempts.is_empty();
+    // With `all` what is due waits for what is before it, each of which takes its time.
+    let takes_time = record.spec.delivery.mode.takes_time();
+    let is_held = record.spec.catch_up == CatchUp::All && takes_time;
     let next = record.next_run_at.filter(|_| record.fires() && !is_held);
     if let Some(next) = next.filter(|next| record.due(*next) + PROMPT < evidence.now) {
         found.push(format!("{name}: {next} is due, and nobody acts on it"));

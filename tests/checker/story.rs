@@ -257,7 +257,10 @@ impl Epoch {
         last: DateTime<Utc>,
         count: u64,
     ) -> Option<Vec<DateTime<Utc>>> {
-        if !self.has(first) || self.trigger.count_in(just_before(first), last) != count {
+        if !self.has(first)
+            || !self.has(last)
+            || self.trigger.count_in(just_before(first), last) != count
+        {
             return None;
         }
         let times = self.trigger.occurrences_after(just_before(first)).map(|next| next.at);

@@ -28,6 +28,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::nats::{HostClock, Server, Simulated};
 
+/// How long one that stops has to finish what is under way. Others take over what is left once it is gone.
+pub const DRAIN: Duration = Duration::from_secs(8);
+
 /// A running instance.
 pub struct Instance {
     pub api: Arc<Api<Simulated>>,
@@ -140,7 +143,7 @@ fn config() -> EngineConfig {
         max_in_flight: 2048,
         request_pool: 100,
         lease: Duration::from_secs(300),
-        drain: Duration::from_secs(30),
+        drain: DRAIN,
         deleted_retention: chrono::Duration::days(30),
         rates: Vec::new(),
         allowed_targets: TargetPattern::parse("cmd.>").into_iter().collect(),

@@ -37,9 +37,9 @@ use crate::nats::{HostClock, Server, Simulated};
 
 /// How long steps go on.
 const STORM: Duration = Duration::from_secs(18);
-/// Within which all is settled once faults have ended: a silent instance counts as gone after five seconds, and an
-/// acknowledgement is waited for as long.
-const CALM: Duration = Duration::from_secs(14);
+/// Within which all is settled once faults have ended: a silent instance counts as gone after five seconds, an
+/// acknowledgement is waited for as long, and a reader that is shown nothing is noticed after the third look or so.
+const CALM: Duration = Duration::from_secs(20);
 /// How long what goes wrong may last behind the storm's end.
 const OVERHANG: Duration = Duration::from_secs(3);
 /// Time between two steps, at most.

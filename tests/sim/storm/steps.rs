@@ -10,7 +10,8 @@ use rand::seq::IndexedRandom as _;
 use tokio::time::{Instant, sleep};
 
 use super::{Living, OVERHANG, STORM, STREAMS, Storm, schedules};
-use crate::checker::FaultKind;
+use crate::checker::{Fault, FaultKind};
+use crate::instance::DRAIN;
 use crate::nats::{
     HostClock, Simulated, Trouble, Way, full, no_resources, no_storage, too_many_requests,
 };
@@ -205,7 +206,16 @@ impl Storm {
         let Some(living) = self.take(number) else { return };
         self.say(&format!("[{step}] instance {number} stops, and another starts"));
         self.wrong(FaultKind::Stop, Some(number), Duration::ZERO);
-        self.moving.push(tokio::spawn(living.stop()));
+        let (book, server, began) = (self.book(), self.server.clone(), Instant::now());
+        self.moving.push(tokio::spawn(async move {
+            living.stop().await;
+            // What it has not finished by then it leaves behind like one that dies.
+            if began.elapsed() >= DRAIN {
+                let (kind, at) = (FaultKind::Death, server.now());
+                let fault = Fault { kind, instance: Some(number), from: at, until: at };
+                book.evidence().faults.push(fault);
+            }
+        }));
         self.start();
     }
 }

@@ -4,7 +4,7 @@ use super::many::{Sum, run_all};
 use super::{Options, run};
 
 /// How many seeds are run, unless `SIM_SEEDS` says.
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 400;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
