@@ -150,9 +150,12 @@ pub fn reports_count(evidence: &Evidence, ledger: &Ledger, found: &mut Vec<Strin
     }
 }
 
+/// To which schedule a name was given, and when that was said.
+type Given = (Uuid, DateTime<Utc>);
+
 /// A name belongs to one schedule of its creator at a time.
 pub fn a_name_is_given_once(stories: &[Story<'_>], evidence: &Evidence, found: &mut Vec<String>) {
-    let mut names: BTreeMap<(&str, &str), Vec<(Uuid, DateTime<Utc>)>> = BTreeMap::new();
+    let mut names: BTreeMap<(&str, &str), Vec<Given>> = BTreeMap::new();
     for asked in &evidence.asked {
         let Asked { what: Wish::Create { name, created_by }, answer: Answer::Done(at), .. } = asked
         else {

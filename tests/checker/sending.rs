@@ -42,9 +42,8 @@ pub fn nothing_is_heard_again_without_reason(evidence: &Evidence, found: &mut Ve
         let reasons = reasons.get_or_insert_with(|| reasons_to_repeat(evidence));
         // What was said before the fault may have been heard just before it.
         let from = first - TimeDelta::seconds(1) - evidence.tolerance;
-        let is_excused = |(begin, end): &(DateTime<Utc>, DateTime<Utc>)| {
-            *begin <= one.at + evidence.tolerance && *end >= from
-        };
+        let is_excused =
+            |(begin, end): &Span| *begin <= one.at + evidence.tolerance && *end >= from;
         if !reasons.iter().any(is_excused) {
             let (id, at) = (one.execution, one.at);
             found.push(format!("{id} was heard at {first} and again at {at}, and nothing broke"));
@@ -52,10 +51,13 @@ pub fn nothing_is_heard_again_without_reason(evidence: &Evidence, found: &mut Ve
     }
 }
 
+/// From when to when something was wrong.
+type Span = (DateTime<Utc>, DateTime<Utc>);
+
 /// When something was wrong that is a reason to send again.
-fn reasons_to_repeat(evidence: &Evidence) -> Vec<(DateTime<Utc>, DateTime<Utc>)> {
+fn reasons_to_repeat(evidence: &Evidence) -> Vec<Span> {
     let mut reasons = Vec::new();
-    let mut silent: BTreeMap<Option<u64>, Vec<(DateTime<Utc>, DateTime<Utc>)>> = BTreeMap::new();
+    let mut silent: BTreeMap<Option<u64>, Vec<Span>> = BTreeMap::new();
     for fault in &evidence.faults {
         match fault.kind {
             FaultKind::Death => reasons.push((fault.from, fault.until)),
@@ -77,16 +79,14 @@ fn reasons_to_repeat(evidence: &Evidence) -> Vec<(DateTime<Utc>, DateTime<Utc>)>
     silent.insert(None, of_all);
     for mut spans in silent.into_values() {
         spans.sort_unstable();
-        let mut merged: Vec<(DateTime<Utc>, DateTime<Utc>)> = Vec::new();
+        let mut merged: Vec<Span> = Vec::new();
         for (from, until) in spans {
             match merged.last_mut().filter(|last| from <= last.1 + BACK) {
                 Some(last) => last.1 = last.1.max(until),
                 None => merged.push((from, until)),
             }
         }
-        let long = |(from, until): &(DateTime<Utc>, DateTime<Utc>)| {
-            *until - *from + evidence.tolerance >= TRUST
-        };
+        let long = |(from, until): &Span| *until - *from + evidence.tolerance >= TRUST;
         reasons.extend(merged.into_iter().filter(long));
     }
     reasons

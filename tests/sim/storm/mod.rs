@@ -72,6 +72,7 @@ pub struct Run {
     /// What happened, for people.
     pub trace: String,
     /// The steps that there were.
+    #[allow(dead_code, reason = "the program that shrinks a run uses it")]
     pub steps: usize,
     /// What went wrong, how often.
     pub faults: BTreeMap<FaultKind, u64>,
