@@ -209,12 +209,14 @@ impl<N: Nats> History<N> {
     }
 
     async fn ready(&self) -> Result<(), QueryError> {
-        let mut loaded = self.loaded.clone();
-        let wait = loaded.wait_for(|loaded| *loaded);
-        match tokio::time::timeout(Duration::from_secs(2), wait).await {
-            Ok(Ok(_)) => Ok(()),
-            _ => Err(QueryError::Loading),
-        }
+        // It is looked at, and not waited for: those who wait for a channel to change are woken in an order by chance.
+        let read = async {
+            while !*self.loaded.borrow() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let read = tokio::time::timeout(Duration::from_secs(2), read).await;
+        read.map_err(|_| QueryError::Loading)
     }
 
     /// Fetches what `look` finds. Where the stream has dropped a part of it, the index is told, and

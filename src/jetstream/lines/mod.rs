@@ -38,17 +38,17 @@ mod replies;
 mod tests;
 mod trust;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::answers::Answers;
 use super::reminder::Reminder;
-use crate::port::Nats;
+use crate::port::{Nats, Wire};
 pub(crate) use line::{Line, Message, Unhanded};
 use replies::Replies;
 pub(crate) use replies::Reply;
@@ -63,32 +63,50 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 
 /// The present line, and those to come.
 #[derive(Clone)]
-pub struct Lines<N: Nats>(watch::Receiver<Option<Arc<Line<N::Line>>>>);
+pub struct Lines<N: Nats>(Arc<Present<N::Line>>);
+
+/// The line that there is. Those who wait for one are told in the order in which they came.
+struct Present<W> {
+    line: Mutex<Option<Arc<Line<W>>>>,
+    changed: Notify,
+}
+
+impl<W: Wire> Present<W> {
+    fn set(&self, line: Option<Arc<Line<W>>>) {
+        *self.line.lock().unwrap_or_else(PoisonError::into_inner) = line;
+        self.changed.notify_waiters();
+    }
+
+    /// Waits for one that is whole.
+    async fn whole(&self) -> Arc<Line<W>> {
+        loop {
+            // Registered before the look, so that no change is missed.
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let line = self.line.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(line) = line.filter(|line| !line.is_broken()) {
+                return line;
+            }
+            changed.await;
+        }
+    }
+}
 
 impl<N: Nats> Lines<N> {
     /// Keeps one line open until `stop`; returns once the first is. The server knows it by `name`.
     pub async fn open(nats: N, name: String, stop: CancellationToken) -> Self {
-        let (sender, mut present) = watch::channel(None);
+        let present = Arc::new(Present { line: Mutex::default(), changed: Notify::new() });
         let replies = Replies::new(&nats.new_inbox());
-        let maker = Maker { nats, name, replies, stop };
-        tokio::spawn(maker.run(sender));
-        // Fails where `stop` came first.
-        let _ = present.wait_for(Option::is_some).await;
+        let maker = Maker { nats, name, replies, stop: stop.clone() };
+        tokio::spawn(maker.run(Arc::clone(&present)));
+        let _ = stop.run_until_cancelled(present.whole()).await;
         Self(present)
     }
 
     /// Waits for a line that carries messages both ways.
     pub(crate) async fn proven(&self) -> Arc<Line<N::Line>> {
-        let mut present = self.0.clone();
         loop {
-            let whole = |line: &Option<Arc<Line<N::Line>>>| {
-                line.as_ref().is_some_and(|line| !line.is_broken())
-            };
-            let line = present.wait_for(whole).await.ok().and_then(|line| line.clone());
-            let Some(line) = line else {
-                // The service is ending.
-                return std::future::pending().await;
-            };
+            let line = self.0.whole().await;
             if line.is_alive().await {
                 return line;
             }
@@ -106,7 +124,7 @@ struct Maker<N> {
 }
 
 impl<N: Nats> Maker<N> {
-    async fn run(self, present: watch::Sender<Option<Arc<Line<N::Line>>>>) {
+    async fn run(self, present: Arc<Present<N::Line>>) {
         let stop = self.stop.clone();
         tokio::select! {
             biased;
@@ -115,16 +133,16 @@ impl<N: Nats> Maker<N> {
         }
     }
 
-    async fn keep(self, present: &watch::Sender<Option<Arc<Line<N::Line>>>>) {
+    async fn keep(self, present: &Present<N::Line>) {
         let mut said = Reminder::default();
         let mut pause = PAUSE;
         loop {
             let opened = Instant::now();
             match self.line().await {
                 Ok(line) => {
-                    present.send_replace(Some(Arc::clone(&line)));
+                    present.set(Some(Arc::clone(&line)));
                     line.broken().await;
-                    present.send_replace(None);
+                    present.set(None);
                     if opened.elapsed() > MAX_PAUSE {
                         pause = PAUSE;
                     }
