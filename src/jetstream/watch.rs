@@ -123,12 +123,12 @@ impl<N: Nats> Follower<N> {
             };
             tokio::select! {
                 biased;
-                is_wanted = check => match {
+                is_wanted = check => {
                     // It has shown nothing of what the stream had when it was asked last.
                     let is_silent = said.is_some() && seen_then == self.seen;
                     seen_then = self.seen;
-                    self.look(is_wanted || is_silent, &mut watch).await
-                } {
+                    let looked = self.look(is_wanted || is_silent, &mut watch).await;
+                    match looked {
                     Ok((info, _)) if !self.is_sound(&info, last_check) => {
                         return "the watch and the stream disagree".to_owned();
                     }
@@ -152,7 +152,8 @@ impl<N: Nats> Follower<N> {
                         cut_off = cut_off.or(looked_at);
                         warn!(%error, "cannot compare the watch with the stream");
                     }
-                },
+                }
+                }
                 item = watch.next() => match item {
                     None => return "the watch ended".to_owned(),
                     Some(Ok(entry)) => {
