@@ -129,30 +129,30 @@ impl<N: Nats> Follower<N> {
                     seen_then = self.seen;
                     let looked = self.look(is_wanted || is_silent, &mut watch).await;
                     match looked {
-                    Ok((info, _)) if !self.is_sound(&info, last_check) => {
-                        return "the watch and the stream disagree".to_owned();
-                    }
-                    Ok(_) if cut_off.is_some_and(|since| since.elapsed() > MARKERS_LAST) => {
-                        self.was_cut_off = true;
-                        return "the stream was out of reach for long".to_owned();
-                    }
-                    Ok((info, asked)) => {
-                        (cut_off, looked_at) = (None, Some(asked));
-                        if last_check.0.elapsed() >= SHOWN_WITHIN {
-                            last_check = (Instant::now(), info.state.last_sequence);
+                        Ok((info, _)) if !self.is_sound(&info, last_check) => {
+                            return "the watch and the stream disagree".to_owned();
                         }
-                        said = Some((info.state, asked));
-                        self.compare(&mut said, self.seen, &mut differences);
-                        if is_wanted && said.is_some() {
-                            behind.get_or_insert(asked + BEHIND);
+                        Ok(_) if cut_off.is_some_and(|since| since.elapsed() > MARKERS_LAST) => {
+                            self.was_cut_off = true;
+                            return "the stream was out of reach for long".to_owned();
+                        }
+                        Ok((info, asked)) => {
+                            (cut_off, looked_at) = (None, Some(asked));
+                            if last_check.0.elapsed() >= SHOWN_WITHIN {
+                                last_check = (Instant::now(), info.state.last_sequence);
+                            }
+                            said = Some((info.state, asked));
+                            self.compare(&mut said, self.seen, &mut differences);
+                            if is_wanted && said.is_some() {
+                                behind.get_or_insert(asked + BEHIND);
+                            }
+                        }
+                        Err(error) => {
+                            looked_at = Some(Instant::now());
+                            cut_off = cut_off.or(looked_at);
+                            warn!(%error, "cannot compare the watch with the stream");
                         }
                     }
-                    Err(error) => {
-                        looked_at = Some(Instant::now());
-                        cut_off = cut_off.or(looked_at);
-                        warn!(%error, "cannot compare the watch with the stream");
-                    }
-                }
                 }
                 item = watch.next() => match item {
                     None => return "the watch ended".to_owned(),
