@@ -41,10 +41,6 @@ async fn lateness(lose: impl FnOnce(&mut Service)) -> Vec<TimeDelta> {
         let id = event.headers.get("Scheduler-Execution-Id").unwrap().as_str().to_owned();
         assert!(ended.insert(id), "an execution has two outcomes");
     }
-    println!(
-        "latest: {:?}",
-        late.iter().rev().take(5).map(TimeDelta::num_milliseconds).collect::<Vec<_>>()
-    );
     late
 }
 
