@@ -215,16 +215,16 @@ pub async fn serve(
     let parts = Parts { delivery, store, history, index, members, clock, chance };
     let engine = Engine::new(parts, config.engine, watched);
     let mut engine = tokio::spawn(engine.run(changes, stop.clone()));
-    let requests = Requests::listen(Arc::clone(&api), for_requests).await?;
-    let mut answering = tokio::spawn(requests.answer(config.nats, requests_name, stop.clone()));
-    if let Some(http) = &http {
-        http.open(api);
-    }
-    // Before it knows the others it fires nothing.
+    // Before it knows the others it fires nothing, so it is not there for anybody.
     tokio::select! {
         biased;
         () = stop.cancelled() => {}
         () = others.introduced() => {}
+    }
+    let requests = Requests::listen(Arc::clone(&api), for_requests).await?;
+    let mut answering = tokio::spawn(requests.answer(config.nats, requests_name, stop.clone()));
+    if let Some(http) = &http {
+        http.open(api);
     }
     health.runs();
     info!(%instance, version = env!("CARGO_PKG_VERSION"), "ready");
