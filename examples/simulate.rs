@@ -29,6 +29,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use nats::Writes;
 use nats_scheduler::guards::Guard;
 use storm::many::{Sum, run_all};
 use storm::{Options, Run, run};
@@ -52,7 +53,7 @@ struct Arguments {
     /// Steps of the storm that are left out, with one seed.
     #[arg(long, value_delimiter = ',')]
     without: Vec<usize>,
-    /// Whether instances log what they do, to stderr; with one seed.
+    /// Whether instances log what they do, to stderr, and all that streams hold is told; with one seed.
     #[arg(long)]
     log: bool,
     /// A guard of the protocol that is left out, to see whether it is missed.
@@ -74,7 +75,10 @@ fn main() -> ExitCode {
     if !arguments.without.is_empty() {
         let without = arguments.without.into_iter().collect();
         let (seed, guard) = (arguments.from, arguments.guard);
-        return tell_one(&run(&Options { seed, without, guard, ..Options::default() }));
+        let tells_all = arguments.log;
+        let run = run(&Options { seed, without, guard, tells_all });
+        print!("{}", run.content);
+        return tell_one(&run);
     }
     let (began, told) = (Instant::now(), Mutex::new(Instant::now()));
     let progress = |sum: &Sum| {
@@ -92,6 +96,8 @@ fn main() -> ExitCode {
             for (kind, count) in &sum.faults {
                 println!("{kind:?}: {count}");
             }
+            let Writes { stored, refused } = sum.writes;
+            println!("records: {stored} writes stored, {refused} refused for another's");
             println!("nothing is wrong");
             ExitCode::SUCCESS
         }

@@ -30,6 +30,8 @@ pub enum Guard {
     HistorySearch,
     /// An outcome counts only while the record has its attempt.
     Settle,
+    /// A refusal by a stream counts only if the record takes it: nobody has taken the attempt over, nor reported.
+    GiveUp,
     /// The silence of others means something only while this instance hears itself.
     Listening,
     /// Heartbeats are sent only while this instance hears.
@@ -48,7 +50,7 @@ pub enum Guard {
 
 impl Guard {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Trust,
         Self::TrustAgain,
         Self::Condition,
@@ -60,6 +62,7 @@ impl Guard {
         Self::OutcomeId,
         Self::HistorySearch,
         Self::Settle,
+        Self::GiveUp,
         Self::Listening,
         Self::Hearing,
         Self::Wait,

@@ -4,9 +4,10 @@ use chrono::{DateTime, Utc};
 use tracing::{info, warn};
 
 use super::claim::Accepted;
+use super::give_up::give_up;
 use super::urgency::Urgent;
 use super::{Shared, dead_letter, record};
-use crate::execution::{Claim, ErrorType, Execution, Outcome, payload};
+use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome, payload};
 use crate::failpoint::{failpoint, panic_at};
 use crate::guards::Guard;
 use crate::jetstream::deliver::{Command, Delivered};
@@ -42,7 +43,8 @@ pub(crate) fn prepare(
 
 /// Makes one attempt under an accepted claim; returns its final event, which is in the history.
 ///
-/// `None` if the claim may no longer be trusted: the attempt is then claimed again.
+/// `None` if nothing is to be recorded of it: the claim may no longer be trusted, and the attempt is then claimed
+/// again; or its worker has been heard.
 pub(crate) async fn attempt(
     shared: &Shared<impl Nats>,
     accepted: &Accepted,
@@ -88,6 +90,14 @@ pub(crate) async fn attempt(
     };
     execution.timings.acknowledged_at = acknowledged.then_some(now);
     execution.end(outcome, now);
+    let mode = schedule.sends(attempt).delivery.mode;
+    if execution.status == ExecutionStatus::Failed
+        && matches!(mode, DeliveryMode::Publish | DeliveryMode::Job)
+        && shared.holds(Guard::GiveUp)
+        && !Box::pin(give_up(shared, attempt, &execution)).await
+    {
+        return None;
+    }
     shared.urgency.quiet().await;
     let ended = record::conclude(shared, schedule, attempt, execution).await;
     shared.metrics.claim_held(lock, accepted.written.sent.elapsed());

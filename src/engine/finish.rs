@@ -65,7 +65,7 @@ fn outcome(report: &Report) -> Outcome {
             error_type: ErrorType::from(report.error_type.clone().unwrap_or_default()),
             message: report.message.clone().unwrap_or_default(),
             response,
-            uncertain: false,
+            uncertain: report.uncertain,
         },
         Ending::Cancelled => {
             Outcome::Cancelled { by: report.by.clone(), reason: report.message.clone() }

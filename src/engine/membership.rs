@@ -29,7 +29,7 @@ use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::guards::{Guard, Guards as _};
+use crate::guards::{Guard, Guards};
 use crate::load::Load;
 use crate::names;
 use crate::port::{Nats, Outgoing, Permission, Refusal, Wire};
@@ -99,7 +99,10 @@ impl View {
     }
 
     /// While we do not hear ourselves, the silence of others does not count.
-    fn note_deafness(&mut self, now: Instant) {
+    fn note_deafness<G: Guards>(&mut self, now: Instant) {
+        if !G::hold(Guard::Listening) {
+            return;
+        }
         if self.paths.is_deaf(now) || !self.hearing.is_young(now) {
             (self.listening, self.settled) = (now, false);
         }
@@ -172,11 +175,6 @@ impl Members {
             && self.read(|view| {
                 view.listening.elapsed() >= GONE_AFTER && !view.heard.contains_key(&instance)
             })
-    }
-
-    /// Whether an instance is heard, or was lately.
-    pub fn is_heard(&self, instance: Uuid) -> bool {
-        instance == self.me || self.read(|view| view.heard.contains_key(&instance))
     }
 
     /// Whether an instance seems to be gone: nobody listens where it did, or it has been silent for a moment while we
@@ -261,7 +259,7 @@ impl Members {
     }
 
     /// Sends heartbeats, until this instance leaves, and listens to those of others, until `stop`.
-    pub async fn run(self, nats: impl Nats, stop: CancellationToken) {
+    pub async fn run<N: Nats>(self, nats: N, stop: CancellationToken) {
         let nats = &nats;
         let (mut refusals, mut connects) = (nats.refusals(), nats.connects());
         let mut tick = tokio::time::interval(HEARTBEAT);
@@ -316,7 +314,7 @@ impl Members {
                 Some(_) = asked_after.next() => {}
                 () = tokio::time::sleep_until(next_silent) => {}
             }
-            self.forget_silent();
+            self.forget_silent::<N::Guards>();
             self.ask_after_late(nats, &inbox).await;
         }
     }
@@ -329,7 +327,7 @@ impl Members {
             if !is_connected {
                 view.paths.disconnect(now);
             }
-            view.note_deafness(now);
+            view.note_deafness::<W::Guards>(now);
             let hears = view.hearing.may_beat(now) || !W::Guards::hold(Guard::Hearing);
             ((is_connected && hears).then(|| view.paths.next(now)), view.paths.deaf_for(now))
         });
@@ -523,10 +521,10 @@ impl Members {
         }
     }
 
-    fn forget_silent(&self) {
+    fn forget_silent<G: Guards>(&self) {
         let (gone, changed) = self.write(|view| {
             let (before, now) = (view.heard.len(), Instant::now());
-            view.note_deafness(now);
+            view.note_deafness::<G>(now);
             let long_enough = now.duration_since(view.listening) >= GONE_AFTER;
             if long_enough {
                 view.heard.retain(|_, peer| now.duration_since(peer.heard_at) < GONE_AFTER);

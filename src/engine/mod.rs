@@ -62,6 +62,7 @@ mod dead_letter;
 mod deliver;
 mod finish;
 mod follow;
+mod give_up;
 pub mod membership;
 mod record;
 mod run;
@@ -262,10 +263,7 @@ impl<N: Nats> View for Shared<N> {
     }
 
     fn is_gone(&self, instance: Uuid) -> bool {
-        match self.holds(Guard::Listening) {
-            true => self.members.is_gone(instance),
-            false => !self.members.is_heard(instance),
-        }
+        self.members.is_gone(instance)
     }
 
     fn is_silent(&self, instance: Uuid) -> bool {

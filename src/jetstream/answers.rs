@@ -3,8 +3,11 @@
 //! An answer finds its message by the token in its reply subject, a refusal by the subject that it
 //! names. Whoever waits holds an `Awaited`; when it is dropped, in whatever way the waiting ends,
 //! nothing of it is left here.
+//!
+//! A refusal does not say which message it is of, and permissions change. So a message counts as refused once there
+//! have been as many refusals of its subject as messages were sent to it since, itself included.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -50,15 +53,31 @@ pub struct Answers(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    waiting: Mutex<BTreeMap<u64, Arc<Slot>>>,
+    waiting: Mutex<Waiting>,
     next: AtomicU64,
     /// Refusals of subjects that nobody waited for. A subject mapping is one reason: the server names
     /// the subject after it.
     strays: AtomicU64,
 }
 
+#[derive(Default)]
+struct Waiting {
+    slots: BTreeMap<u64, Arc<Slot>>,
+    subjects: HashMap<String, Subject>,
+}
+
+/// What went on with a subject since somebody waits for what is heard of it.
+#[derive(Default)]
+struct Subject {
+    waiting: usize,
+    sent: u64,
+    refused: u64,
+}
+
 struct Slot {
     subject: String,
+    /// How many messages to its subject had been sent and refused before.
+    before: (u64, u64),
     unread: Mutex<Vec<Heard>>,
     news: Notify,
 }
@@ -93,32 +112,42 @@ impl Answers {
     }
 
     fn await_as(&self, token: u64, subject: String) -> Awaited {
-        let slot = Slot { subject, unread: Mutex::default(), news: Notify::new() };
+        let mut waiting = lock(&self.0.waiting);
+        let known = match waiting.subjects.get_mut(&subject) {
+            Some(known) => known,
+            None => waiting.subjects.entry(subject.clone()).or_default(),
+        };
+        known.waiting += 1;
+        let before = (known.sent, known.refused);
+        let slot = Slot { subject, before, unread: Mutex::default(), news: Notify::new() };
         let slot = Arc::new(slot);
-        lock(&self.0.waiting).insert(token, Arc::clone(&slot));
+        waiting.slots.insert(token, Arc::clone(&slot));
+        drop(waiting);
         let strays = self.0.strays.load(Ordering::Relaxed);
         Awaited { answers: self.clone(), token, slot, strays }
     }
 
     /// An answer came.
     pub(crate) fn answered(&self, token: u64, message: &Message) {
-        let slot = lock(&self.0.waiting).get(&token).cloned();
+        let slot = lock(&self.0.waiting).slots.get(&token).cloned();
         if let Some(slot) = slot {
             slot.hear(Heard::of(message));
         }
     }
 
-    /// NATS has refused us to publish to a subject. It says that of the subject, not of a message, so
-    /// it holds for every message that is under way to it.
+    /// NATS has refused us to publish to a subject. It says that of the subject, not of a message.
     pub fn denied(&self, subject: &str) {
-        let waiting = lock(&self.0.waiting);
-        let mut known = false;
-        for slot in waiting.values().filter(|slot| slot.subject == subject) {
-            known = true;
-            slot.hear(Heard::Denied);
-        }
-        if !known {
+        let mut waiting = lock(&self.0.waiting);
+        let Some(known) = waiting.subjects.get_mut(subject) else {
             self.0.strays.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        known.refused += 1;
+        let (sent, refused) = (known.sent, known.refused);
+        for slot in waiting.slots.values().filter(|slot| slot.subject == subject) {
+            if refused - slot.before.1 >= (sent - slot.before.0).max(1) {
+                slot.hear(Heard::Denied);
+            }
         }
     }
 }
@@ -135,6 +164,13 @@ impl Awaited {
     /// The subject that answers must be sent to, behind the inbox's prefix.
     pub(crate) fn reply(&self, prefix: &str) -> String {
         format!("{prefix}{}", self.token)
+    }
+
+    /// The message has been handed to the client.
+    pub(crate) fn sent(&self) {
+        if let Some(known) = lock(&self.answers.0.waiting).subjects.get_mut(&self.slot.subject) {
+            known.sent += 1;
+        }
     }
 
     /// The next thing heard.
@@ -165,7 +201,14 @@ impl Awaited {
 
 impl Drop for Awaited {
     fn drop(&mut self) {
-        lock(&self.answers.0.waiting).remove(&self.token);
+        let mut waiting = lock(&self.answers.0.waiting);
+        waiting.slots.remove(&self.token);
+        if let Some(known) = waiting.subjects.get_mut(&self.slot.subject) {
+            known.waiting -= 1;
+            if known.waiting == 0 {
+                waiting.subjects.remove(&self.slot.subject);
+            }
+        }
     }
 }
 
@@ -206,6 +249,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_sent_before_permissions_went_is_not_refused_with_what_was_sent_after() {
+        let answers = Answers::default();
+        let (taken, refused) = (answers.await_for("cmd.a"), answers.await_for("cmd.a"));
+        taken.sent();
+        refused.sent();
+        answers.denied("cmd.a");
+        assert!(!taken.was_denied() && !refused.was_denied(), "it is of one of both");
+        let late = answers.await_for("cmd.a");
+        late.sent();
+        answers.denied("cmd.a");
+        assert!(late.was_denied() && !taken.was_denied());
+        // All that was sent is refused.
+        answers.denied("cmd.a");
+        assert!(taken.was_denied() && refused.was_denied());
+    }
+
+    #[test]
     fn strangers_however_many_leave_room_for_the_stream() {
         let answers = Answers::default();
         let awaited = answers.await_for("cmd.a");
@@ -231,7 +291,8 @@ mod tests {
             let waiting = async move { awaited.next().await };
             drop(waiting);
         }
-        assert!(lock(&answers.0.waiting).is_empty());
+        assert!(lock(&answers.0.waiting).slots.is_empty());
+        assert!(lock(&answers.0.waiting).subjects.is_empty());
         answers.answered(0, &message("late"));
     }
 }

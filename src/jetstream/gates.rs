@@ -5,6 +5,10 @@
 //! at once find out whether it is back, and the others wait at its gate, which costs nobody else anything.
 //! The first that it takes opens the gate again.
 //!
+//! A command whose answer does not come is asked for again before its time is over, where that is likely to help: the
+//! stream has taken one that was sent later, so ours or its answer is lost; or it is silent, and somebody has to find
+//! out when it is back, so a few at a time do. A stream that is only slow is asked nothing twice.
+//!
 //! As long as nobody knows which stream a subject goes to, it has a gate of its own.
 
 use std::collections::HashMap;
@@ -21,7 +25,9 @@ const MOST: usize = 4096;
 /// The same while it is silent.
 const FEW: usize = 64;
 /// How long a stream may take nothing of what it is sent.
-const SILENT: Duration = Duration::from_secs(1);
+pub(crate) const SILENT: Duration = Duration::from_secs(1);
+/// A command sent so long before one that was taken will not be: they go the same way.
+const OVERTAKEN: Duration = Duration::from_millis(250);
 /// How long a wait at a gate may put off a look at whether it still makes sense.
 const LOOK: Duration = Duration::from_secs(1);
 /// Gates that are remembered though nobody uses them.
@@ -44,6 +50,10 @@ struct State {
     inside: usize,
     /// Since when the stream has had a command and taken none.
     untaken_since: Option<Instant>,
+    /// When the latest of those was sent that it has taken.
+    taken: Option<Instant>,
+    /// How many have asked it again since when, while it is silent.
+    asked_again: Option<(Instant, usize)>,
 }
 
 impl State {
@@ -118,12 +128,26 @@ impl Gate {
         *since = at.min(*since);
     }
 
-    /// It has taken or refused one.
-    pub(crate) fn answered(&self) {
+    /// Whether to ask it again for a command sent at a time, of which nothing was heard for [`SILENT`] or longer.
+    pub(crate) fn asks_again(&self, sent: Instant) -> bool {
+        let (mut state, now) = (lock(&self.state), Instant::now());
+        if !state.is_silent(now) {
+            return state.taken.is_some_and(|taken| taken > sent + OVERTAKEN);
+        }
+        let (since, count) = state.asked_again.unwrap_or((now, 0));
+        let (since, count) =
+            if now.duration_since(since) >= SILENT { (now, 0) } else { (since, count) };
+        state.asked_again = Some((since, (count + 1).min(FEW)));
+        count < FEW
+    }
+
+    /// It has taken or refused one that was sent at a time.
+    pub(crate) fn answered(&self, sent: Instant) {
         let was_silent = {
             let mut state = lock(&self.state);
             let was_silent = state.is_silent(Instant::now());
             state.untaken_since = None;
+            state.taken = state.taken.max(Some(sent));
             was_silent
         };
         if was_silent {
@@ -185,11 +209,24 @@ mod tests {
         let entered = waiting.iter_mut().filter_map(|waiting| waiting.now_or_never());
         let entered: Vec<Pass> = entered.collect();
         assert_eq!(entered.len(), 1, "one left");
-        gate.answered();
+        gate.answered(Instant::now());
         assert!(!gate.is_silent());
         let entered: Vec<Pass> =
             waiting[1..].iter_mut().filter_map(|waiting| waiting.now_or_never()).collect();
         assert_eq!(entered.len(), 2);
+    }
+
+    #[test]
+    fn a_few_ask_a_silent_stream_again_and_all_one_that_has_taken_what_came_later() {
+        let gate = Gates::default().of("S");
+        let sent = long_ago();
+        gate.sent(sent);
+        assert_eq!((0..1000).filter(|_| gate.asks_again(sent)).count(), FEW, "it is silent");
+        gate.answered(sent + OVERTAKEN / 2);
+        gate.sent(Instant::now());
+        assert!(!gate.asks_again(sent), "it is slow");
+        gate.answered(Instant::now());
+        assert!((0..1000).all(|_| gate.asks_again(sent)), "ours is lost");
     }
 
     #[test]

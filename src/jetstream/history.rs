@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream::Config;
 use futures::StreamExt as _;
-use tokio::sync::watch as state;
+use tokio::sync::{Notify, watch as state};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -43,6 +43,9 @@ const DIFFERENCES: u32 = 2;
 /// How often in a row nothing may have been shown of what was there at the look before: a reader can fall silent without
 /// a word, and who takes an attempt over waits for what it shows.
 const SILENT_LOOKS: u32 = 2;
+
+/// How long it is read before it is read on by another reader because somebody waits.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What was seen of the stream, look by look.
 #[derive(Default)]
@@ -78,6 +81,8 @@ pub struct History<N: Nats = JetStream> {
     window_ms: Arc<AtomicU64>,
     audit: Audit<N>,
     awaited: Arc<Awaited>,
+    /// Rings when somebody waits for what the index has not been shown.
+    wanted: Arc<Notify>,
     clock: Clock,
 }
 
@@ -99,8 +104,19 @@ impl<N: Nats> History<N> {
         let audit = Audit::new(nats.clone(), Arc::clone(&writes), clock.clone());
         let (index, awaited) = (Arc::new(RwLock::new(index)), Awaited::new());
         let (window_ms, allows_direct) = (Arc::default(), config.allow_direct);
-        let history =
-            Self { nats, allows_direct, index, loaded, writes, window_ms, audit, awaited, clock };
+        let wanted = Arc::default();
+        let history = Self {
+            nats,
+            allows_direct,
+            index,
+            loaded,
+            writes,
+            window_ms,
+            audit,
+            awaited,
+            wanted,
+            clock,
+        };
         history.note_window(&config);
         tokio::spawn(history.clone().follow(sender, stop));
         Ok(history)
@@ -154,6 +170,7 @@ impl<N: Nats> History<N> {
         reconcile.reset();
         let mut is_loaded = info.state.messages == 0;
         let mut looks = Looks::default();
+        let mut read_at = Instant::now();
         loop {
             if is_loaded && !loaded.send_replace(true) {
                 let executions = self.read(HistoryIndex::len);
@@ -175,6 +192,15 @@ impl<N: Nats> History<N> {
                     }
                     Err(error) => warn!(%error, "cannot compare the history with its stream"),
                 },
+                // A server that was started again has forgotten who reads, and a client notices after ten seconds.
+                () = self.wanted.notified(), if read_at.elapsed() >= AGAIN => {
+                    let from = Start::Sequence(self.read(HistoryIndex::seen) + 1);
+                    let what = Reading { from, filter: String::new(), headers_only: true };
+                    match self.nats.read(names::EXECUTIONS_STREAM, what).await {
+                        Ok((anew, _)) => (entries, read_at) = (anew, Instant::now()),
+                        Err(error) => warn!(error, "cannot read the history on"),
+                    }
+                }
                 item = entries.next() => match item {
                     None => return "the consumer ended".to_owned(),
                     // The consumer mends itself and goes on.

@@ -105,7 +105,11 @@ impl<W: Wire> Inbox<W> {
             })
         });
         // One that is dropped was not taken.
-        timeout(ACK_TIMEOUT, sending).await.unwrap_or(Err(Unsent::NoRoom))
+        let sent = timeout(ACK_TIMEOUT, sending).await.unwrap_or(Err(Unsent::NoRoom));
+        if sent.is_ok() {
+            awaited.sent();
+        }
+        sent
     }
 
     /// Waits until the server has dealt with all that we have published so far, and until a refusal

@@ -34,7 +34,7 @@ const VALID: Duration = Duration::from_secs(600);
 const CURRENT: Duration = Duration::from_secs(60);
 /// The shortest duplicate window in which a second copy is sure to be dropped that another instance sends which seemed
 /// to be gone.
-const LONG: Duration = Duration::from_secs(30);
+pub(crate) const LONG: Duration = Duration::from_secs(30);
 /// Most subjects of which a stream is remembered that its own subjects do not cover.
 const MAX_EXACT: usize = 10_000;
 

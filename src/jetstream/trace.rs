@@ -50,7 +50,7 @@ pub(crate) async fn trace<N: Nats>(nats: &N, inbox: &Inbox<N>, subject: &str) ->
     let Ok(mut reports) = nats.subscribe(to.clone()).await else {
         return Traced::Unknown;
     };
-    let awaited = inbox.await_for(&to);
+    let (awaited, itself) = (inbox.await_for(&to), inbox.await_for(subject));
     let mut headers = Headers::default();
     headers.line(names::TRACE_DEST, to.as_str());
     headers.line(names::TRACE_ONLY, "true");
@@ -58,12 +58,15 @@ pub(crate) async fn trace<N: Nats>(nats: &N, inbox: &Inbox<N>, subject: &str) ->
     if nats.publish(Outgoing { subject, headers, ..Outgoing::default() }).await.is_err() {
         return Traced::Unknown;
     }
+    // Its refusal is none of a command to the same subject.
+    itself.sent();
     let until = Instant::now() + PATIENCE;
     let mut way = Way::default();
     loop {
         tokio::select! {
             biased;
             () = awaited.denied() => return Traced::Unknown,
+            () = itself.denied() => return Traced::Unknown,
             report = reports.next() => match report {
                 Some(report) => way.add(&report.payload),
                 None => return Traced::Unknown,

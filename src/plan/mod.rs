@@ -299,6 +299,7 @@ fn overdue(
         error_type: Some(error_type.to_owned()),
         message: Some(message),
         is_final: false,
+        uncertain: false,
         response: None,
         truncated: false,
         by: None,
@@ -353,6 +354,16 @@ impl Plan {
 /// (we gave it up, or a write that we thought lost arrived late).
 fn abandoned(by: Uuid, execution: Uuid, view: &impl View) -> bool {
     if by == view.me() { !view.is_running(execution) } else { view.is_gone(by) }
+}
+
+/// Whether a schedule has an attempt whose end was told to this instance: nobody else writes it to the history.
+pub fn is_ours_to_end(schedule: &Schedule, view: &impl View) -> bool {
+    schedule.attempts.iter().any(|attempt| match *attempt.phase {
+        Phase::Skipped { by, .. } | Phase::Corrected { by, .. } | Phase::Reported { by, .. } => {
+            by == view.me() && !view.is_running(attempt.execution_id)
+        }
+        Phase::Waiting { .. } | Phase::Claimed { .. } | Phase::Running { .. } => false,
+    })
 }
 
 /// From when an attempt may be taken from another instance that seems to be gone. Nothing comes of it if that one is

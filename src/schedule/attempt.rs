@@ -165,6 +165,9 @@ pub struct Report {
     /// Of a failure: whether trying again makes sense.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_final: bool,
+    /// Of a failure: whether its command may have been sent all the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uncertain: bool,
     /// What the worker returned, as JSON text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<String>,
@@ -207,6 +210,7 @@ impl Cancel {
             error_type: None,
             message: self.reason.clone(),
             is_final: true,
+            uncertain: false,
             response: None,
             truncated: false,
             by: Some(self.by.clone()),

@@ -177,42 +177,32 @@ pub fn is_under_way(record: &Schedule, attempt: &Attempt, now: DateTime<Utc>) ->
 }
 
 /// After the calm nothing is under way that could be over, nothing waits to be told, and what is due is acted on.
-pub fn all_is_settled(
-    story: &Story<'_>,
-    evidence: &Evidence,
-    ledger: &Ledger,
-    found: &mut Vec<String>,
-) {
+pub fn all_is_settled(story: &Story<'_>, now: DateTime<Utc>, found: &mut Vec<String>) {
     let Some(record) = story.record else { return };
-    let name = story.name();
-    for left in record.attempts.iter().filter(|left| !ledger.under_way.contains(&left.execution_id))
-    {
-        found.push(format!("{name}: an attempt is left: {left:?}"));
-    }
-    if !record.events.is_empty() {
-        found.push(format!("{name}: {} changes are not announced", record.events.len()));
-    }
-    if let Some(ended) = record.ended.iter().find(|ended| ended.at + PROMPT < evidence.now) {
-        found.push(format!("{name}: those that follow it are not told of {ended:?}"));
-    }
-    if record.backfill.is_some() {
-        found.push(format!("{name}: a backfill is left"));
-    }
-    if record.purge {
-        found.push(format!("{name}: it is to be removed, and is there"));
-    }
+    found.extend(what_is_left(record, now).map(|left| format!("{}: {left}", story.name())));
+}
+
+/// What of a schedule is not settled, for people.
+pub fn what_is_left(record: &Schedule, now: DateTime<Utc>) -> impl Iterator<Item = String> {
+    let left = record.attempts.iter().filter(move |left| !is_under_way(record, left, now));
+    let left = left.map(|left| format!("an attempt is left: {left:?}"));
+    let events = (!record.events.is_empty())
+        .then(|| format!("{} changes are not announced", record.events.len()));
+    let ended = record.ended.iter().find(|ended| ended.at + PROMPT < now);
+    let ended = ended.map(|ended| format!("those that follow it are not told of {ended:?}"));
+    let backfill = record.backfill.as_ref().map(|_| "a backfill is left".to_owned());
+    let purge = record.purge.then(|| "it is to be removed, and is there".to_owned());
     // With `all` what is due waits for what is before it, each of which takes its time.
     let takes_time = record.spec.delivery.mode.takes_time();
     let is_held = record.spec.catch_up == CatchUp::All && takes_time;
     let next = record.next_run_at.filter(|_| record.fires() && !is_held);
-    if let Some(next) = next.filter(|next| record.due(*next) + PROMPT < evidence.now) {
-        found.push(format!("{name}: {next} is due, and nobody acts on it"));
-    }
+    let due = next.filter(|next| record.due(*next) + PROMPT < now);
+    let due = due.map(|next| format!("{next} is due, and nobody acts on it"));
     let recurs = !matches!(
         record.spec.timing.schedule_type,
         ScheduleType::OneTime | ScheduleType::Immediate | ScheduleType::Dependent
     );
-    if record.fires() && record.next_run_at.is_none() && recurs && record.attempts.is_empty() {
-        found.push(format!("{name}: it is active and has no next time"));
-    }
+    let ends = record.fires() && next.is_none() && !is_held && recurs && record.attempts.is_empty();
+    let ends = ends.then(|| "it is active and has no next time".to_owned());
+    left.chain(events).chain(ended).chain(backfill).chain(purge).chain(due).chain(ends)
 }

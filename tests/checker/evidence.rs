@@ -1,5 +1,7 @@
 //! What a run leaves behind, for [`check`](super::check) to judge.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use nats_scheduler::port::Entry;
 use nats_scheduler::schedule::{DeliveryMode, Schedule};
@@ -29,6 +31,8 @@ pub struct Evidence {
     pub asked: Vec<Asked>,
     /// What went wrong, and when.
     pub faults: Vec<Fault>,
+    /// Which instances those are that faults name, as far as that is known.
+    pub instances: BTreeMap<u64, Uuid>,
 }
 
 /// A command that somebody heard who is no stream.
@@ -36,6 +40,8 @@ pub struct Evidence {
 pub struct Heard {
     /// Its header `Scheduler-Execution-Id`.
     pub execution: Uuid,
+    /// Its header `Scheduler-Revision`: which claim it was sent under.
+    pub claim: Option<u64>,
     /// How it was sent.
     pub mode: DeliveryMode,
     /// Its subject.
@@ -112,11 +118,13 @@ pub enum Answer {
 }
 
 /// Something that went wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     pub kind: FaultKind,
     /// Whose, by any number; none where it was NATS's and so everybody's.
     pub instance: Option<u64>,
+    /// The only targets that it was about, where it was: a pattern.
+    pub targets: Option<&'static str>,
     pub from: DateTime<Utc>,
     /// Of a death, the same.
     pub until: DateTime<Utc>,

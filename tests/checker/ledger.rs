@@ -71,6 +71,11 @@ impl Ledger {
             _ => &mut self.ends,
         };
         let (id, schedule, status) = (event.id, event.schedule_id, event.status);
+        // That it has started may be said twice, by who took it over: it changes nothing.
+        if status == ExecutionStatus::Running {
+            of.entry(id).or_insert(event);
+            return;
+        }
         if let Some(before) = of.insert(id, event) {
             let before = before.status.as_str();
             found.push(format!("{id} of {schedule} has two ends: {before}, {}", status.as_str()));

@@ -8,12 +8,14 @@
 mod changes;
 mod endings;
 mod evidence;
+mod lateness;
 mod ledger;
 mod sending;
 mod story;
 mod summary;
 mod times;
 
+pub use endings::what_is_left;
 pub use evidence::{Answer, Asked, Evidence, Fault, FaultKind, Heard, Wish};
 use ledger::Ledger;
 use story::stories;
@@ -35,11 +37,13 @@ pub fn check(evidence: &Evidence) -> Result<Summary, Vec<String>> {
         endings::attempts_follow_each_other(story, &ledger, &mut found);
         endings::ids_are_worked_out(story, &mut found);
         endings::counters_equal_the_history(story, &ledger, &mut found);
-        endings::all_is_settled(story, evidence, &ledger, &mut found);
+        endings::all_is_settled(story, evidence.now, &mut found);
     }
     sending::nothing_is_twice_in_a_stream(evidence, &mut found);
-    sending::nothing_is_heard_again_without_reason(evidence, &mut found);
+    sending::nothing_is_heard_again_without_reason(evidence, &ledger, &mut found);
+    sending::nothing_is_sent_that_is_over(evidence, &mut found);
     sending::nothing_is_early(evidence, &ledger, &mut found);
+    lateness::nothing_is_late_without_reason(evidence, &ledger, &mut found);
     sending::outcomes_are_true(&stories, evidence, &ledger, &mut found);
     sending::nothing_is_sent_under_an_old_state(&stories, evidence, &ledger, &mut found);
     changes::acknowledged_changes_are_made_and_refused_ones_not(&stories, evidence, &mut found);

@@ -34,16 +34,32 @@ pub fn nothing_is_twice_in_a_stream(evidence: &Evidence, found: &mut Vec<String>
 
 /// A `request` or `core` command is heard again only where an instance died between, or was cut off or suspended for
 /// longer than it may act on its claims.
-pub fn nothing_is_heard_again_without_reason(evidence: &Evidence, found: &mut Vec<String>) {
-    let mut heard: BTreeMap<Uuid, DateTime<Utc>> = BTreeMap::new();
+///
+/// What nothing of that may happen to is a command that is published where no stream takes it, and somebody listens.
+pub fn nothing_is_heard_again_without_reason(
+    evidence: &Evidence,
+    ledger: &Ledger,
+    found: &mut Vec<String>,
+) {
+    let mut heard: BTreeMap<Uuid, Vec<DateTime<Utc>>> = BTreeMap::new();
     let mut reasons = None;
     for one in &evidence.heard {
-        let Some(first) = heard.insert(one.execution, one.at) else { continue };
+        let before = heard.entry(one.execution).or_default();
+        before.push(one.at);
+        let [.., first, _] = before[..] else { continue };
+        let sender = ledger.started.get(&one.execution).and_then(|started| {
+            // Else somebody said so who has taken it over.
+            let is_first = started.timings.sent_at? < first + TimeDelta::seconds(1);
+            (before.len() == 2 && is_first).then_some(started.lock_id.instance)
+        });
         let reasons = reasons.get_or_insert_with(|| reasons_to_repeat(evidence));
         // What was said before the fault may have been heard just before it.
         let from = first - TimeDelta::seconds(1) - evidence.tolerance;
-        let is_excused =
-            |(begin, end): &Span| *begin <= one.at + evidence.tolerance && *end >= from;
+        let is_excused = |(whose, (begin, end)): &(Option<u64>, Span)| {
+            let known = whose.and_then(|number| evidence.instances.get(&number));
+            let is_of_sender = known.zip(sender).is_none_or(|(of, sender)| *of == sender);
+            is_of_sender && *begin <= one.at + evidence.tolerance && *end >= from
+        };
         if !reasons.iter().any(is_excused) {
             let (id, at) = (one.execution, one.at);
             found.push(format!("{id} was heard at {first} and again at {at}, and nothing broke"));
@@ -51,16 +67,45 @@ pub fn nothing_is_heard_again_without_reason(evidence: &Evidence, found: &mut Ve
     }
 }
 
+/// Whoever claims an execution sends it no more once another has claimed it, nor anybody once it has ended.
+///
+/// Where clocks are real, so are connections: what was sent in time may be on its way for long.
+pub fn nothing_is_sent_that_is_over(evidence: &Evidence, found: &mut Vec<String>) {
+    if !evidence.tolerance.is_zero() {
+        return;
+    }
+    let mut ended: BTreeMap<&str, DateTime<Utc>> = BTreeMap::new();
+    for entry in &evidence.executions {
+        let is_end = header(entry, names::MESSAGE_ID).is_some_and(|id| id.ends_with(".outcome"));
+        if let Some(id) = header(entry, names::EXECUTION_ID).filter(|_| is_end) {
+            ended.entry(id).or_insert(entry.stored_at);
+        }
+    }
+    let mut claims: BTreeMap<Uuid, u64> = BTreeMap::new();
+    for one in &evidence.heard {
+        let (id, at) = (one.execution, one.at);
+        if let Some(over) = ended.get(id.to_string().as_str()).filter(|over| **over < at) {
+            found.push(format!("{id} was heard at {at}, and had its outcome at {over}"));
+        }
+        let Some(claim) = one.claim else { continue };
+        let latest = claims.entry(id).or_insert(claim);
+        if claim < *latest {
+            found.push(format!("{id} was heard at {at} under claim {claim}, after {latest}"));
+        }
+        *latest = claim.max(*latest);
+    }
+}
+
 /// From when to when something was wrong.
 type Span = (DateTime<Utc>, DateTime<Utc>);
 
-/// When something was wrong that is a reason to send again.
-fn reasons_to_repeat(evidence: &Evidence) -> Vec<Span> {
+/// When something was wrong with an instance, or with all, that is a reason to send again.
+fn reasons_to_repeat(evidence: &Evidence) -> Vec<(Option<u64>, Span)> {
     let mut reasons = Vec::new();
     let mut silent: BTreeMap<Option<u64>, Vec<Span>> = BTreeMap::new();
     for fault in &evidence.faults {
         match fault.kind {
-            FaultKind::Death => reasons.push((fault.from, fault.until)),
+            FaultKind::Death => reasons.push((fault.instance, (fault.from, fault.until))),
             FaultKind::Cut | FaultKind::Suspension | FaultKind::Outage => {
                 silent.entry(fault.instance).or_default().push((fault.from, fault.until));
             }
@@ -77,7 +122,7 @@ fn reasons_to_repeat(evidence: &Evidence) -> Vec<Span> {
         spans.extend(&of_all);
     }
     silent.insert(None, of_all);
-    for mut spans in silent.into_values() {
+    for (whose, mut spans) in silent {
         spans.sort_unstable();
         let mut merged: Vec<Span> = Vec::new();
         for (from, until) in spans {
@@ -87,7 +132,7 @@ fn reasons_to_repeat(evidence: &Evidence) -> Vec<Span> {
             }
         }
         let long = |(from, until): &Span| *until - *from + evidence.tolerance >= TRUST;
-        reasons.extend(merged.into_iter().filter(long));
+        reasons.extend(merged.into_iter().filter(long).map(|span| (whose, span)));
     }
     reasons
 }

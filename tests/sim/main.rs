@@ -14,6 +14,7 @@ mod guards;
 #[path = "../it/harness.rs"]
 mod harness;
 mod instance;
+mod jobs;
 mod joins;
 mod mutations;
 mod nats;

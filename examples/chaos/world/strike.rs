@@ -107,7 +107,8 @@ impl Fault {
             Kind::StreamMoved | Kind::ClusterMoved => (FaultKind::Outage, Duration::ZERO),
         };
         let instance = self.instance.map(|number| number as u64);
-        checker::Fault { kind, instance, from: self.began_at, until: self.ended_at + felt }
+        let (from, until) = (self.began_at, self.ended_at + felt);
+        checker::Fault { kind, instance, targets: None, from, until }
     }
 }
 

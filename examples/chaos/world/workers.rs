@@ -164,6 +164,7 @@ impl Shared {
 fn heard(command: &Message, mode: DeliveryMode) -> Option<Heard> {
     Some(Heard {
         execution: header(command, names::EXECUTION_ID)?.parse().ok()?,
+        claim: header(command, names::REVISION).and_then(|revision| revision.parse().ok()),
         mode,
         subject: command.subject.to_string(),
         body: command.payload.to_vec(),

@@ -1,6 +1,6 @@
 //! Looking at one schedule: what is to be told of it, and when it is our turn to do what comes next.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
 use super::slot::{Slot, Visible};
@@ -8,7 +8,7 @@ use super::{Action, COMING_BACK, Core, Sight, UNSURE};
 use crate::index::Entry;
 use crate::moment::Moment as _;
 use crate::plan::ahead::is_ahead;
-use crate::plan::wake_at;
+use crate::plan::{is_ours_to_end, wake_at};
 
 /// What comes next of a schedule.
 #[derive(Clone, Copy)]
@@ -113,7 +113,8 @@ impl<A> Core<A> {
             self.slots.get_mut(&id).and_then(|slot| slot.state.as_mut()?.visible.take());
             return None;
         };
-        let delay = sight.delay(id, schedule.needs);
+        let is_ours = is_ours_to_end(schedule, sight);
+        let delay = if is_ours { Duration::zero() } else { sight.delay(id, schedule.needs) };
         if due > now {
             self.slots.get_mut(&id).and_then(|slot| slot.state.as_mut()?.visible.take());
             return Some(Turn { due, at: due.later(delay) });

@@ -6,7 +6,9 @@ use std::collections::HashSet;
 use super::*;
 use crate::execution::{Claim, Outcome};
 use crate::plan::{plan, wake_at};
-use crate::schedule::{CreateSchedule, DeliveryMode, Phase, Rules, Target, Writer, new_schedule};
+use crate::schedule::{
+    Cancel, CreateSchedule, DeliveryMode, Phase, Rules, Target, Writer, new_schedule,
+};
 
 const ME: Uuid = Uuid::from_u128(1);
 const OTHER: Uuid = Uuid::from_u128(2);
@@ -300,6 +302,24 @@ fn a_request_that_is_taken_over_takes_a_permit_of_requests_whatever_its_schedule
     let lease = Duration::seconds(300);
     let plan = plan(&entry.schedule, &entry.trigger, now, &world, lease).unwrap();
     assert!(!plan.recover.is_empty() && !plan.asks(), "the claim takes it in that lane");
+}
+
+#[test]
+fn what_was_reported_to_this_instance_is_written_by_it_at_once_whoever_goes_first() {
+    let (mut world, mut core) = (World { delay_ms: 500, ..World::default() }, core());
+    let id = world.add(9, r#","delivery":{"mode":"job"}"#);
+    let due = world.entry(id).unwrap().schedule.next_run_at.unwrap();
+    world.claim(id, OTHER, due);
+    let entry = world.entry(id).unwrap();
+    for (by, is_ours) in [(OTHER, false), (ME, true)] {
+        let mut reported = Schedule::clone(&entry.schedule);
+        let report = Box::new(Cancel::new("w".to_owned(), None).report(due));
+        *reported.attempts[0].phase = Phase::Reported { by, since: due, report };
+        world.gone = !is_ours;
+        world.put(reported, Arc::clone(&entry.trigger), entry.revision + 1);
+        let worked = working(&core.step([Event::Changed(id)], due, &world));
+        assert_eq!(!worked.is_empty(), is_ours, "reported to {by}");
+    }
 }
 
 #[test]

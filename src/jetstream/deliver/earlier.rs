@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::ToTarget;
 use crate::jetstream::publish::Earlier;
-use crate::jetstream::route::Route;
+use crate::jetstream::route::{LONG, Route};
 use crate::jetstream::trace::Traced;
 use crate::names;
 use crate::port::{Entry, Nats, Reading, Start};
@@ -24,6 +24,10 @@ impl<N: Nats> ToTarget<'_, N> {
     pub(super) async fn earlier_copy(&self, since: DateTime<Utc>) -> Earlier {
         let unknown = || Earlier::Unknown("the stream does not say whether it has it".to_owned());
         let subject = self.publication.subject;
+        let age = (self.delivery.clock.now() - since).to_std().unwrap_or_default();
+        if age < LONG / 2 && self.delivery.routes.drops_copies(subject) {
+            return Earlier::Remembered;
+        }
         let route = self.delivery.routes.of(subject, Instant::now(), None).await;
         let (name, stored) = match route {
             Route::Stream { name, stored } => (name, stored),
@@ -37,7 +41,6 @@ impl<N: Nats> ToTarget<'_, N> {
         if config.no_ack {
             return Earlier::NeverAcknowledged(config.name.clone());
         }
-        let age = (self.delivery.clock.now() - since).to_std().unwrap_or_default();
         if age < config.duplicate_window / 2 {
             return Earlier::Remembered;
         }

@@ -130,7 +130,10 @@ impl<N: Nats> Delivery<N> {
             let (reply, reply_subject) = asks.then(|| line.expect()).unzip();
             let message = Message { subject, headers: headers.clone(), body: body.clone() };
             match line.hand_over(message, reply_subject, trusted).await {
-                Ok(()) => return Ok(Handed { line, awaited, reply }),
+                Ok(()) => {
+                    awaited.sent();
+                    return Ok(Handed { line, awaited, reply });
+                }
                 Err(Unhanded::Broken) => {}
                 Err(Unhanded::TrustLost) => return Err(NotHanded::TrustLost),
                 Err(Unhanded::Refused(reason)) => return Err(NotHanded::Refused(reason)),

@@ -11,18 +11,19 @@
 //! | nobody listens (503) | the server is asked: a stream that is out of reach looks the same |
 //! | NATS refuses us the subject | final at once |
 //! | that the stream cannot take it now | nobody has it: the next try may go better |
+//! | nothing, for a second | it is sent again where that is likely to help ([`gates`](crate::jetstream::gates)), and the stream is known to drop the copy |
 //! | nothing, for five seconds | the fate is unknown; unless no stream captures the target, or the server refuses it under the name that a mapping gave it |
 
-use tokio::time::Instant;
+use std::pin::{Pin, pin};
 
 use async_nats::jetstream::{self, ErrorCode};
 use serde::Deserialize;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use super::{RETRY, ToTarget};
 use crate::jetstream::ACK_TIMEOUT;
 use crate::jetstream::answers::Heard;
-use crate::jetstream::gates::Gate;
+use crate::jetstream::gates::{Gate, SILENT};
 use crate::jetstream::inbox::Unsent;
 use crate::jetstream::publish::Sent;
 use crate::jetstream::refusal::{Class, class};
@@ -73,17 +74,21 @@ impl<N: Nats> ToTarget<'_, N> {
             // Meanwhile it may have become known which stream it is.
             Sent::Unknown(_) => self.gate().sent(sent_at),
             Sent::Withheld | Sent::Passing(_) => {}
-            _ => gate.answered(),
+            _ => gate.answered(sent_at),
         }
         sent
     }
 
-    async fn try_once(&self, gate: &Gate, sent: Instant, may: &(impl Fn() -> bool + Sync)) -> Sent {
-        let publication = self.publication;
+    /// Hands the message to the client.
+    async fn hand_over(&self, may: &(impl Fn() -> bool + Sync)) -> Result<(), Unsent> {
+        let Self { delivery, publication, awaited } = self;
         let (headers, body) = (publication.headers.clone().into(), publication.body.clone());
-        let handed =
-            self.delivery.inbox.publish(publication.subject, &self.awaited, headers, body, may);
-        match handed.await {
+        delivery.inbox.publish(publication.subject, awaited, headers, body, may).await
+    }
+
+    async fn try_once(&self, gate: &Gate, sent: Instant, may: &(impl Fn() -> bool + Sync)) -> Sent {
+        let connects = self.delivery.nats.connects();
+        match self.hand_over(may).await {
             Ok(()) => gate.sent(sent),
             Err(Unsent::Refused(reason)) => return Sent::Refused(reason),
             Err(Unsent::Stuck(reason)) => return Sent::Unknown(reason),
@@ -93,6 +98,50 @@ impl<N: Nats> ToTarget<'_, N> {
             Err(Unsent::Withheld) => return Sent::Withheld,
         }
         let until = Instant::now() + ACK_TIMEOUT;
+        let mut answer = pin!(self.answer(sent, until));
+        match timeout_at(sent + SILENT, answer.as_mut()).await {
+            Ok(sent) => sent,
+            Err(_) => Box::pin(self.answer_late(answer, gate, sent, connects, may)).await,
+        }
+    }
+
+    /// The answer of a stream that did not come at once; it is asked for again where that is likely to help.
+    async fn answer_late(
+        &self,
+        mut answer: Pin<&mut impl Future<Output = Sent>>,
+        gate: &Gate,
+        sent: Instant,
+        mut connects: u64,
+        may: &(impl Fn() -> bool + Sync),
+    ) -> Sent {
+        let (mut look, mut copies) = (Instant::now(), 0);
+        let verdict = loop {
+            // What an answer was to come over is not there any more.
+            let is_renewed = self.delivery.nats.connects() != connects;
+            if (is_renewed || gate.asks_again(sent))
+                && self.delivery.routes.drops_copies(self.publication.subject)
+            {
+                connects = self.delivery.nats.connects();
+                copies += usize::from(self.hand_over(may).await.is_ok());
+            }
+            look += SILENT;
+            if let Ok(verdict) = timeout_at(look, answer.as_mut()).await {
+                break verdict;
+            }
+        };
+        match verdict {
+            // One of several copies is; what has become of the others nobody says.
+            Sent::Refused(reason) | Sent::Passing(reason) if copies > 0 => Sent::Unknown(reason),
+            Sent::NoStream { .. } | Sent::Denied if copies > 0 => {
+                Sent::Unknown("no stream has the last copy".to_owned())
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// The answer of a stream, if it comes before a time.
+    async fn answer(&self, sent: Instant, until: Instant) -> Sent {
+        let publication = self.publication;
         let mut heard_others = false;
         while let Ok(heard) = timeout_at(until, self.awaited.next()).await {
             let ack = match heard {

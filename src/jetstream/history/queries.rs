@@ -18,6 +18,11 @@ const FETCHES: usize = 64;
 /// How often a page is looked up anew because the stream has dropped a part of it.
 const LOOKS: usize = 4;
 
+/// How often it is looked whether the index has been shown what somebody waits for.
+const LOOK: Duration = Duration::from_millis(10);
+/// After so many looks the stream is read on anew.
+const SLOW: u32 = 50;
+
 /// Why a query has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
@@ -173,8 +178,13 @@ impl<N: Nats> History<N> {
         self.ready().await?;
         let last = self.nats.last_sequence(names::EXECUTIONS_STREAM).await.map_err(unavailable)?;
         let caught_up = async {
+            let mut looks = 0_u32;
             while self.read(HistoryIndex::seen) < last {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                tokio::time::sleep(LOOK).await;
+                looks += 1;
+                if looks.is_multiple_of(SLOW) {
+                    self.wanted.notify_one();
+                }
             }
         };
         tokio::time::timeout(Duration::from_secs(5), caught_up)

@@ -17,7 +17,7 @@ use nats_scheduler::port::{
     Server as Introduced, Unanswered, Unpublished, Unstored, Wire,
 };
 use tokio::sync::{Notify, broadcast, oneshot};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Frame, MAX_PAYLOAD, NotStored, Server};
@@ -65,6 +65,8 @@ pub struct State {
     pub missing: Vec<Frame>,
     /// Whether its process is no more: nothing is taken, nothing arrives, and whoever waits waits for ever.
     pub is_dead: bool,
+    /// Until when its process does not run, at whatever it asks NATS for next.
+    pub suspended: Option<Instant>,
     /// Connections of the same process that end when they break.
     pub lines: Vec<Arc<Link>>,
     /// Before this time there is no new one of them.
@@ -234,10 +236,20 @@ impl Simulated {
         self.server.state().send(&self.link, frame);
     }
 
-    /// Returns unless the process is no more.
+    /// Returns once the process runs, unless it is no more.
     async fn lives(&self) {
-        if self.link.state().is_dead {
-            std::future::pending().await
+        loop {
+            let (is_dead, suspended) = {
+                let state = self.link.state();
+                (state.is_dead, state.suspended)
+            };
+            if is_dead {
+                std::future::pending().await
+            }
+            match suspended.filter(|until| *until > Instant::now()) {
+                Some(until) => sleep_until(until).await,
+                None => return,
+            }
         }
     }
 }

@@ -213,6 +213,19 @@ impl Simulated {
         }
     }
 
+    /// Has its process not run for a time: it goes no further than to what it asks NATS for next, and nothing that is
+    /// sent to it is heard before it is over.
+    pub fn suspend(&self, time: Duration) {
+        self.hold(Way::Here, time);
+        self.hold_lines(Way::Here, time);
+        let until = Some(Instant::now() + time);
+        self.link.change(|state| state.suspended = until);
+        let lines = self.link.state().lines.clone();
+        for line in lines {
+            line.change(|state| state.suspended = until);
+        }
+    }
+
     /// Ends the process behind it: from the next thing on that it asks of NATS nothing of it happens any more.
     pub fn kill(&self) {
         self.link.change(|state| state.is_dead = true);

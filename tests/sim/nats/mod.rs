@@ -27,6 +27,7 @@ use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::channel::mpsc::UnboundedSender;
+use nats_scheduler::names;
 use nats_scheduler::port::{Append, Appended, Entry, Info, Outgoing, Reading, Start};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -70,6 +71,8 @@ struct State {
     streams: BTreeMap<String, Stream>,
     /// Of some streams, all that was ever stored.
     remembered: BTreeMap<String, Vec<Entry>>,
+    /// How writes to the bucket went.
+    writes: Writes,
     subscriptions: Subscriptions,
     readers: BTreeMap<u64, Reader>,
     links: Vec<Weak<Link>>,
@@ -78,6 +81,24 @@ struct State {
     faults: Faults,
     next: u64,
     chance: StdRng,
+}
+
+/// How conditional writes went.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Writes {
+    pub stored: u64,
+    /// Those that another one came before.
+    pub refused: u64,
+}
+
+impl Writes {
+    fn count(&mut self, stream: &str, stored: &Result<(u64, bool), Error>) {
+        match stored {
+            _ if stream != names::SCHEDULES_STREAM => {}
+            Ok(_) => self.stored += 1,
+            Err(error) => self.refused += u64::from([10071, 10164].contains(&error.error_code().0)),
+        }
+    }
 }
 
 /// What a connection asks of the server.
@@ -137,6 +158,7 @@ impl Server {
             clock_is_off: TimeDelta::zero(),
             streams: BTreeMap::new(),
             remembered: BTreeMap::new(),
+            writes: Writes::default(),
             subscriptions: Subscriptions::default(),
             readers: BTreeMap::new(),
             links: Vec::new(),
@@ -180,6 +202,11 @@ impl Server {
     /// What the time is, whatever a clock says.
     pub fn true_time(&self) -> DateTime<Utc> {
         true_time(self.0.started, Instant::now())
+    }
+
+    /// How writes to the bucket of schedules went.
+    pub fn writes(&self) -> Writes {
+        self.state().writes
     }
 
     /// The last message of a subject.

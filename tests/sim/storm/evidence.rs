@@ -11,12 +11,13 @@ use nats_scheduler::api::error::{ApiError, Code};
 use nats_scheduler::api::permit::Permit;
 use nats_scheduler::names;
 use nats_scheduler::port::Entry;
+use nats_scheduler::schedule::Schedule;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{STREAMS, Storm};
+use super::{OURS, Storm, targets};
 use crate::checker::{Answer, Asked, Evidence, Fault, FaultKind, Wish};
 
 /// How long who asks waits. Whoever asks an instance that dies hears nothing.
@@ -94,30 +95,47 @@ impl Storm {
 
     /// Notes something that goes wrong from now on for a time.
     pub fn wrong(&self, kind: FaultKind, instance: Option<u64>, time: Duration) {
+        self.wrong_at(kind, instance, None, time);
+    }
+
+    /// The same where it is about some targets only.
+    pub fn wrong_at(
+        &self,
+        kind: FaultKind,
+        instance: Option<u64>,
+        targets: Option<&'static str>,
+        time: Duration,
+    ) {
         let from = self.server.now();
-        let fault = Fault { kind, instance, from, until: from + time };
+        let fault = Fault { kind, instance, targets, from, until: from + time };
         self.evidence.lock().unwrap().faults.push(fault);
     }
 
     /// All that the run left behind.
     pub fn evidence(&self) -> Evidence {
         let mut evidence = std::mem::take(&mut *self.evidence.lock().unwrap());
-        evidence.commands = self.server.messages(names::COMMANDS_STREAM);
+        let commands = targets::STREAMS.iter().flat_map(|stream| self.server.messages(stream));
+        evidence.commands = commands.collect();
         evidence.executions = self.server.messages(names::EXECUTIONS_STREAM);
         evidence.audit = self.server.messages(names::AUDIT_STREAM);
+        evidence.records = self.records();
+        evidence
+    }
+
+    /// The records that are in the bucket.
+    pub fn records(&self) -> Vec<Schedule> {
         let records = self.server.messages(names::SCHEDULES_STREAM).into_iter();
         let prefix = names::key_subject(names::SCHEDULE_KEY_PREFIX);
-        evidence.records = records
+        records
             .filter(|entry| entry.subject.starts_with(&prefix) && entry.is_value())
             .map(|entry| serde_json::from_slice(&entry.body).unwrap())
-            .collect();
-        evidence
+            .collect()
     }
 
     /// All that the streams hold, as text.
     pub fn content(&self) -> String {
         let mut content = String::new();
-        for stream in STREAMS {
+        for stream in OURS.into_iter().chain(targets::STREAMS) {
             for entry in self.server.messages(stream) {
                 write(&mut content, stream, &entry);
             }

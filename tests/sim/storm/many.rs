@@ -9,6 +9,7 @@ use nats_scheduler::guards::Guard;
 
 use super::{Options, Run, run};
 use crate::checker::{FaultKind, Summary};
+use crate::nats::Writes;
 
 /// What there was in many runs.
 #[derive(Default)]
@@ -18,6 +19,8 @@ pub struct Sum {
     pub took: Duration,
     /// What went wrong, how often.
     pub faults: BTreeMap<FaultKind, u64>,
+    /// How writes of records went.
+    pub writes: Writes,
     pub summary: Summary,
 }
 
@@ -25,6 +28,8 @@ impl Sum {
     fn add(&mut self, run: &Run, summary: &Summary) {
         self.seeds += 1;
         self.took += run.took;
+        self.writes.stored += run.writes.stored;
+        self.writes.refused += run.writes.refused;
         for (kind, count) in &run.faults {
             *self.faults.entry(*kind).or_default() += count;
         }

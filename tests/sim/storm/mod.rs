@@ -11,6 +11,7 @@ pub mod log;
 pub mod many;
 mod schedules;
 mod steps;
+mod targets;
 mod users;
 mod workers;
 
@@ -22,6 +23,7 @@ use futures::future::join_all;
 use nats_scheduler::api::Api;
 use nats_scheduler::guards::Guard;
 use nats_scheduler::names;
+use nats_scheduler::schedule::Schedule;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
@@ -30,28 +32,23 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use crate::checker::{self, Evidence, FaultKind, Summary};
+use crate::checker::{self, Evidence, FaultKind, Summary, what_is_left};
 use crate::guards;
 use crate::instance::Instance;
-use crate::nats::{HostClock, Server, Simulated};
+use crate::nats::{HostClock, Server, Simulated, Writes};
 
-/// How long steps go on.
-const STORM: Duration = Duration::from_secs(18);
 /// Within which all is settled once faults have ended: a silent instance counts as gone after five seconds, an
 /// acknowledgement is waited for as long, and a reader that is shown nothing is noticed after the third look or so.
 const CALM: Duration = Duration::from_secs(20);
 /// How long what goes wrong may last behind the storm's end.
 const OVERHANG: Duration = Duration::from_secs(3);
+/// How long steps go on where many publish to one stream.
+const CROWDED: Duration = Duration::from_secs(4);
 /// Time between two steps, at most.
-const PAUSE_MS: u64 = 900;
-const INSTANCES: usize = 3;
+const PAUSE_MS: u64 = 700;
 
-const STREAMS: [&str; 4] = [
-    names::COMMANDS_STREAM,
-    names::EXECUTIONS_STREAM,
-    names::AUDIT_STREAM,
-    names::SCHEDULES_STREAM,
-];
+/// Streams of the service.
+const OURS: [&str; 3] = [names::EXECUTIONS_STREAM, names::AUDIT_STREAM, names::SCHEDULES_STREAM];
 
 /// What is to be run.
 #[derive(Clone, Debug, Default)]
@@ -78,8 +75,40 @@ pub struct Run {
     pub faults: BTreeMap<FaultKind, u64>,
     /// How much time has passed in it.
     pub took: Duration,
+    /// How writes of records went.
+    pub writes: Writes,
     /// All that streams hold, if it was asked for.
     pub content: String,
+}
+
+/// How large a storm is. Small ones are quick and easy to understand; in large ones more meets.
+struct Size {
+    instances: usize,
+    /// Schedules that go by the time, at first.
+    schedules: u64,
+    /// How long steps go on.
+    storm: Duration,
+    /// How long it is calm at least. It is until all is settled.
+    calm: Duration,
+    /// Whether streams remember ids for a short time only. Then nothing is on its way for that long.
+    forgets: bool,
+    /// Schedules beside those that publish to one stream, which is silent for a while.
+    crowd: u64,
+}
+
+impl Size {
+    fn of(seed: u64) -> Self {
+        let mut chance = source(seed, usize::MAX - 2);
+        let mut seconds = |range| Duration::from_secs(chance.random_range(range));
+        let (storm, calm) = (seconds(4..=14), seconds(5..=9));
+        let instances = *[2, 3, 3, 3].choose(&mut chance).unwrap();
+        let schedules = chance.random_range(2..=10);
+        let forgets = chance.random_bool(0.4);
+        match chance.random_bool(0.01) {
+            true => Self { instances, schedules, storm: CROWDED, calm, forgets, crowd: 80 },
+            false => Self { instances, schedules, storm, calm, forgets, crowd: 0 },
+        }
+    }
 }
 
 /// An instance that lives.
@@ -112,6 +141,7 @@ struct Storm {
     evidence: Arc<Mutex<Evidence>>,
     /// Instances that are about to start or to stop.
     moving: Vec<JoinHandle<()>>,
+    size: Size,
     ends: Instant,
     trace: String,
 }
@@ -127,16 +157,18 @@ impl Storm {
             made: Arc::default(),
             evidence: Arc::default(),
             moving: Vec::new(),
-            ends: Instant::now() + STORM,
+            size: Size::of(seed),
+            ends: Instant::now(),
             trace: String::new(),
         };
+        targets::open(&storm.server, storm.size.forgets);
         workers::open(&storm);
-        for _ in 0..INSTANCES {
+        for _ in 0..storm.size.instances {
             storm.start();
         }
         join_all(std::mem::take(&mut storm.moving)).await;
         storm.create().await;
-        storm.ends = Instant::now() + STORM;
+        storm.ends = Instant::now() + storm.size.storm;
         storm
     }
 
@@ -146,7 +178,7 @@ impl Storm {
         self.started += 1;
         let seed = self.seed * 1000 + number;
         let mut chance = StdRng::seed_from_u64(seed);
-        let (server, living) = (self.server.clone(), Arc::clone(&self.living));
+        let (server, living, book) = (self.server.clone(), Arc::clone(&self.living), self.book());
         let clock = HostClock::off_by(&server, schedules::ms(chance.random_range(-4000..4000)));
         self.moving.push(tokio::spawn(async move {
             let mut tries = 0;
@@ -160,6 +192,7 @@ impl Storm {
                 tries += 1;
                 sleep(Duration::from_millis(500)).await;
             };
+            book.evidence().instances.insert(number, instance.api.instance);
             living.lock().unwrap().push(Living { instance, nats, clock, number });
         }));
     }
@@ -175,11 +208,14 @@ impl Storm {
     async fn create(&mut self) {
         let mut chance = source(self.seed, usize::MAX);
         let api = Arc::clone(&self.living.lock().unwrap()[0].instance.api);
-        for request in schedules::first(&mut chance, self.server.now()) {
+        for request in schedules::first(&mut chance, self.size.schedules, self.server.now()) {
             self.asks_to_create_at_first(&mut chance, &api, request).await;
         }
+        for n in 0..self.size.crowd {
+            self.asks_to_create_at_first(&mut chance, &api, schedules::crowd(n)).await;
+        }
         let made = self.made.lock().unwrap().clone();
-        for request in schedules::dependent(&mut chance, &made) {
+        for request in schedules::dependent(&mut chance, self.size.schedules, &made) {
             self.asks_to_create_at_first(&mut chance, &api, request).await;
         }
     }
@@ -191,6 +227,9 @@ impl Storm {
     }
 
     async fn run(mut self, without: &BTreeSet<usize>) -> (Vec<String>, Self, usize) {
+        if self.size.crowd > 0 {
+            self.silence_target();
+        }
         let mut step = 0;
         let mut pauses = source(self.seed, usize::MAX - 1);
         while Instant::now() < self.ends {
@@ -201,8 +240,9 @@ impl Storm {
             }
             step += 1;
         }
-        sleep(OVERHANG + CALM).await;
+        sleep(OVERHANG + self.size.calm).await;
         join_all(std::mem::take(&mut self.moving)).await;
+        self.settle().await;
         // Nobody asks any more, and what was asked for is done.
         let living = std::mem::take(&mut *self.living.lock().unwrap());
         sleep(Duration::from_millis(500)).await;
@@ -216,6 +256,15 @@ impl Storm {
         drop(apis);
         sleep(Duration::from_secs(1)).await;
         (found, self, step)
+    }
+
+    /// Waits until all is settled; it may take its time, but not for ever.
+    async fn settle(&self) {
+        let latest = self.ends + OVERHANG + CALM;
+        let is_left = |record: &Schedule| what_is_left(record, self.server.now()).next().is_some();
+        while Instant::now() < latest && self.records().iter().any(is_left) {
+            sleep(Duration::from_secs(1)).await;
+        }
     }
 
     /// What an instance that has stopped still holds.
@@ -271,7 +320,8 @@ fn run_guarded(options: &Options) -> Run {
                 Err(found)
             }
         };
-        Run { found, trace, steps, faults, took, content }
+        let writes = storm.server.writes();
+        Run { found, trace, steps, faults, took, writes, content }
     })
 }
 

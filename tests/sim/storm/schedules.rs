@@ -10,8 +10,8 @@ use rand::seq::IndexedRandom as _;
 use serde_json::json;
 use uuid::Uuid;
 
-/// How many there are at first, but for those that follow others.
-const FIRST: u64 = 14;
+use super::targets;
+
 /// How many follow others.
 const DEPENDENT: u64 = 2;
 
@@ -28,20 +28,9 @@ pub fn payload(version: u64) -> Payload {
     Payload::from_object(&json!({ "v": version })).unwrap()
 }
 
-/// Where commands of a mode go.
-pub fn target(mode: DeliveryMode, n: u64) -> String {
-    let domain = match mode {
-        DeliveryMode::Publish => "example",
-        DeliveryMode::Job => "report",
-        DeliveryMode::Request => "worker",
-        DeliveryMode::Core => "listener",
-    };
-    format!("cmd.{domain}.n{n}")
-}
-
 /// Schedules that go by the time.
-pub fn first(chance: &mut StdRng, now: DateTime<Utc>) -> Vec<CreateSchedule> {
-    (0..FIRST).map(|n| one(chance, n, now)).collect()
+pub fn first(chance: &mut StdRng, count: u64, now: DateTime<Utc>) -> Vec<CreateSchedule> {
+    (0..count).map(|n| one(chance, n, now)).collect()
 }
 
 /// A schedule that goes by the time.
@@ -68,8 +57,16 @@ pub fn one(chance: &mut StdRng, n: u64, now: DateTime<Utc>) -> CreateSchedule {
     request
 }
 
-/// Schedules that follow some of those that are made.
-pub fn dependent(chance: &mut StdRng, made: &[Uuid]) -> Vec<CreateSchedule> {
+/// One of many that publish to the same stream every other second.
+pub fn crowd(n: u64) -> CreateSchedule {
+    let target = format!("cmd.short.crowd.n{n}");
+    let mut request = CreateSchedule::interval(format!("crowd{n}"), 2, target);
+    request.command_payload = Some(payload(0));
+    request
+}
+
+/// Schedules that follow some of those that are made, which are so many.
+pub fn dependent(chance: &mut StdRng, count: u64, made: &[Uuid]) -> Vec<CreateSchedule> {
     let follow = |n| {
         let schedule_id = *made.choose(chance)?;
         let on = *[On::Success, On::Failure, On::Completion].choose(chance).unwrap();
@@ -81,7 +78,7 @@ pub fn dependent(chance: &mut StdRng, made: &[Uuid]) -> Vec<CreateSchedule> {
         fill(chance, &mut request, n);
         Some(request)
     };
-    (FIRST..FIRST + DEPENDENT).filter_map(follow).collect()
+    (count..count + DEPENDENT).filter_map(follow).collect()
 }
 
 /// What has nothing to do with times.
@@ -89,7 +86,7 @@ fn fill(chance: &mut StdRng, request: &mut CreateSchedule, n: u64) {
     use DeliveryMode::{Core, Job, Publish, Request};
 
     let mode = *[Publish, Publish, Request, Core, Job].choose(chance).unwrap();
-    request.target_command = Some(target(mode, n));
+    request.target_command = Some(targets::any(chance, mode, n));
     request.command_payload = Some(payload(0));
     let heartbeat_seconds = (mode == Job && chance.random_bool(0.5)).then_some(1);
     let timeout_seconds = chance.random_range(1..4);

@@ -9,17 +9,20 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use tokio::time::{Instant, sleep};
 
-use super::{Living, OVERHANG, STORM, STREAMS, Storm, schedules};
+use super::{Living, OURS, OVERHANG, Storm, schedules, targets};
 use crate::checker::{Fault, FaultKind};
 use crate::instance::DRAIN;
 use crate::nats::{
     HostClock, Simulated, Trouble, Way, full, no_resources, no_storage, too_many_requests,
 };
 
+/// How long an instance that is deaf for long hears nothing. A client that is for longer gives its connection up.
+const DEAF: Duration = Duration::from_secs(13);
+
 /// Of an instance what faults are about.
-struct Struck {
-    number: u64,
-    nats: Simulated,
+pub struct Struck {
+    pub number: u64,
+    pub nats: Simulated,
     clock: HostClock,
 }
 
@@ -37,10 +40,10 @@ impl Storm {
 
     /// A fault of one instance, or of its connection.
     fn strike(&mut self, step: usize, chance: &mut StdRng) {
-        let time = self.how_long(chance);
+        let time = self.on_its_way(self.how_long(chance));
         let struck: Vec<_> = self.living.lock().unwrap().iter().map(Struck::of).collect();
         let Some(one) = struck.choose(chance) else { return };
-        match chance.random_range(0..16) {
+        match chance.random_range(0..17) {
             0 | 1 => self.cut(step, one, time),
             2 => {
                 for one in &struck {
@@ -49,7 +52,7 @@ impl Storm {
             }
             3 | 4 => {
                 let way = if chance.random_bool(0.5) { Way::There } else { Way::Here };
-                self.hold(step, one, &[way], time);
+                self.hold(step, one, way, time);
             }
             5 | 6 => self.suspend(step, one, time),
             7 => {
@@ -78,7 +81,9 @@ impl Storm {
                     *["cmd.example.>", "cmd.worker.>", "cmd.listener.>"].choose(chance).unwrap();
                 one.nats.forbid(Permission::Publish, pattern, time);
             }
-            12 | 13 => self.die(step, one.number),
+            // Longer than it takes until it is gone for the others.
+            12 if self.lasts(DEAF) => self.hold(step, one, Way::Here, DEAF),
+            13 | 14 => self.die(step, one.number),
             _ => self.stop(step, one.number),
         }
     }
@@ -96,7 +101,8 @@ impl Storm {
             2 => {
                 let late = Duration::from_millis(chance.random_range(10..7000));
                 let what = format!("acknowledgements are up to {late:?} late");
-                self.wrong_with_all(step, FaultKind::Acks, &what, time);
+                // The last of them comes so much later.
+                self.wrong_with_all(step, FaultKind::Acks, &what, time + late);
                 server.delay_acks(late, time);
             }
             3 => {
@@ -104,6 +110,7 @@ impl Storm {
                 server.stall(time);
             }
             4 => {
+                let time = self.on_its_way(time);
                 self.wrong_with_all(step, FaultKind::Outage, "NATS starts again", time);
                 server.restart(time, Duration::ZERO, None);
             }
@@ -120,7 +127,7 @@ impl Storm {
                 server.lag(lag);
             }
             _ => {
-                let stream = *STREAMS.choose(chance).unwrap();
+                let stream = *[&OURS[..], &targets::STREAMS].concat().choose(chance).unwrap();
                 let (trouble, word) = match chance.random_range(0..6) {
                     0 => (full(), "is full"),
                     1 => (no_storage(), "has no storage"),
@@ -129,10 +136,19 @@ impl Storm {
                     4 => (Trouble::NoLeader, "has no leader"),
                     _ => (Trouble::Silent, "is silent"),
                 };
-                self.wrong_with_all(step, FaultKind::Refusals, &format!("{stream} {word}"), time);
+                self.say(&format!("[{step}] {stream} {word} for {time:?}"));
+                self.wrong_at(FaultKind::Refusals, None, targets::of(stream), time);
                 server.trouble(Some(stream), trouble, time);
             }
         }
+    }
+
+    /// Has a stream of targets take nothing for a while.
+    pub fn silence_target(&mut self) {
+        let (stream, time) = (targets::SHORT, self.size.storm);
+        self.say(&format!("{stream} is silent for {time:?}"));
+        self.wrong_at(FaultKind::Refusals, None, targets::of(stream), time);
+        self.server.trouble(Some(stream), Trouble::Silent, time);
     }
 
     /// How long something goes wrong: for a moment, or until others take over, and not for long behind the end.
@@ -142,9 +158,19 @@ impl Storm {
         time.min(self.ends + OVERHANG - Instant::now())
     }
 
-    /// Whether there is time to notice something that takes twenty seconds to be noticed.
+    /// How long something may keep messages on their way, by what streams remember.
+    fn on_its_way(&self, time: Duration) -> Duration {
+        if self.size.forgets { time.min(targets::ON_ITS_WAY) } else { time }
+    }
+
+    /// Whether something that takes so long is over in time.
+    pub fn lasts(&self, time: Duration) -> bool {
+        Instant::now() + time < self.ends + OVERHANG
+    }
+
+    /// Whether there is time to notice something that takes thirty seconds to be noticed and mended.
     fn is_early(&self) -> bool {
-        Instant::now() + STORM / 2 < self.ends
+        Instant::now() + Duration::from_secs(9) < self.ends
     }
 
     fn wrong_with(
@@ -175,22 +201,20 @@ impl Storm {
         });
     }
 
-    fn hold(&mut self, step: usize, one: &Struck, ways: &[Way], time: Duration) {
-        let word = match ways {
-            [Way::There] => "says nothing",
-            [Way::Here] => "hears nothing",
-            _ => "is suspended",
+    fn hold(&mut self, step: usize, one: &Struck, way: Way, time: Duration) {
+        let word = match way {
+            Way::There => "says nothing",
+            Way::Here => "hears nothing",
         };
         self.wrong_with(step, FaultKind::Cut, one, word, time);
-        for way in ways {
-            one.nats.hold(*way, time);
-            one.nats.hold_lines(*way, time);
-        }
+        one.nats.hold(way, time);
+        one.nats.hold_lines(way, time);
     }
 
-    /// A process that does not run and then goes on, as far as others see it: nothing comes or goes.
+    /// A process that does not run and then goes on.
     fn suspend(&mut self, step: usize, one: &Struck, time: Duration) {
-        self.hold(step, one, &[Way::There, Way::Here], time);
+        self.wrong_with(step, FaultKind::Suspension, one, "is suspended", time);
+        one.nats.suspend(time);
     }
 
     fn die(&mut self, step: usize, number: u64) {
@@ -205,14 +229,15 @@ impl Storm {
     fn stop(&mut self, step: usize, number: u64) {
         let Some(living) = self.take(number) else { return };
         self.say(&format!("[{step}] instance {number} stops, and another starts"));
-        self.wrong(FaultKind::Stop, Some(number), Duration::ZERO);
+        self.wrong(FaultKind::Stop, Some(number), DRAIN);
         let (book, server, began) = (self.book(), self.server.clone(), Instant::now());
         self.moving.push(tokio::spawn(async move {
             living.stop().await;
             // What it has not finished by then it leaves behind like one that dies.
             if began.elapsed() >= DRAIN {
                 let (kind, at) = (FaultKind::Death, server.now());
-                let fault = Fault { kind, instance: Some(number), from: at, until: at };
+                let instance = Some(number);
+                let fault = Fault { kind, instance, targets: None, from: at, until: at };
                 book.evidence().faults.push(fault);
             }
         }));
@@ -221,7 +246,7 @@ impl Storm {
 }
 
 impl Struck {
-    fn of(living: &Living) -> Self {
+    pub fn of(living: &Living) -> Self {
         let Living { nats, clock, number, .. } = living;
         Self { number: *number, nats: nats.clone(), clock: clock.clone() }
     }

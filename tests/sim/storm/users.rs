@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use nats_scheduler::api::error::ApiError;
 use nats_scheduler::api::reply::Reply;
@@ -16,12 +17,17 @@ use nats_scheduler::schedule::{CreateSchedule, Schedule, UpdateSchedule};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::evidence::{Book, answer_of, within_patience};
+use super::steps::Struck;
 use super::{Storm, any, schedules};
-use crate::checker::{Asked, Wish};
-use crate::nats::{Server, Simulated};
+use crate::checker::{Asked, FaultKind, Wish};
+use crate::nats::{Server, Simulated, Way};
+
+/// After which a name whose schedule does not come is taken for left behind.
+const LEFT_BEHIND: Duration = Duration::from_secs(10);
 
 type OneApi = Arc<Api<Simulated>>;
 
@@ -37,6 +43,9 @@ impl Storm {
             7..=10 => self.update(step, chance, api, id),
             11 | 12 => self.delete(step, chance, api, id),
             13 | 14 => self.restore(step, chance, api, id),
+            15 if chance.random_bool(0.5) && self.may_be_slow() => {
+                self.contest_slowly(step, chance);
+            }
             15 => self.contest(step, chance),
             16 | 17 => self.operate(step, chance, api),
             _ => self.cancel(step, chance, api, id),
@@ -172,6 +181,37 @@ impl Storm {
             let Some(api) = any(&self.living, chance) else { return };
             self.asks_to_create(chance, api, request.clone());
         }
+    }
+
+    /// Whether there is time for an instance to come to a halt for long.
+    fn may_be_slow(&self) -> bool {
+        self.lasts(LEFT_BEHIND + Duration::from_secs(1)) && !self.size.forgets
+    }
+
+    /// The same, and one of them has an instance that comes to a halt while it creates, for about as long as it takes
+    /// until what it has begun seems to be left behind.
+    fn contest_slowly(&mut self, step: usize, chance: &mut StdRng) {
+        let asked = self.living.lock().unwrap().choose(chance).map(Struck::of);
+        let Some((slow, other)) = asked.zip(any(&self.living, chance)) else { return };
+        self.say(&format!("[{step}] two users ask for the same name, one of them slowly"));
+        let request = schedules::one(chance, 100 + step as u64, self.server.now());
+        let Some(api) = self.api_of(slow.number) else { return };
+        self.asks_to_create(chance, api, request.clone());
+        let (begins, longer) = (chance.random_range(0..40), chance.random_range(0..80));
+        self.wrong(FaultKind::Cut, Some(slow.number), LEFT_BEHIND + Duration::from_millis(120));
+        tokio::spawn(async move {
+            sleep(Duration::from_millis(begins)).await;
+            slow.nats
+                .hold(Way::There, LEFT_BEHIND + Duration::from_millis(longer - begins.min(longer)));
+        });
+        self.asks_to_create(chance, other, request);
+    }
+
+    /// The operations of an instance.
+    fn api_of(&self, number: u64) -> Option<OneApi> {
+        let living = self.living.lock().unwrap();
+        let one = living.iter().find(|one| one.number == number)?;
+        Some(Arc::clone(&one.instance.api))
     }
 
     /// Asks for a schedule in a task of its own.

@@ -20,6 +20,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::evidence::{Book, answer_of, within_patience};
+use super::targets::{NOBODY, SHORT};
 use super::{Reachable, Storm, any, source};
 use crate::checker::{Heard, Wish};
 use crate::nats::{Server, Simulated};
@@ -30,14 +31,24 @@ pub fn open(storm: &Storm) {
     let chance = |n| source(storm.seed, usize::MAX - n);
     tokio::spawn(respond(server.clone(), book.clone(), chance(2)));
     tokio::spawn(listen(server.clone(), book.clone()));
-    tokio::spawn(work(server, Arc::clone(&storm.living), book, chance(3)));
+    tokio::spawn(overhear(server.clone(), book.clone(), chance(6)));
+    for (stream, filter, n) in
+        [(names::COMMANDS_STREAM, "cmd.report.>", 3), (SHORT, "cmd.short.>", 7)]
+    {
+        let living = Arc::clone(&storm.living);
+        tokio::spawn(work(server.clone(), stream, filter, living, book.clone(), chance(n)));
+    }
 }
 
 fn heard(server: &Server, book: &Book, mode: DeliveryMode, message: &Message) {
-    let id = message.headers.as_ref().and_then(|headers| headers.get(names::EXECUTION_ID));
-    let Some(execution) = id.and_then(|id| id.as_str().parse().ok()) else { return };
+    let header = |name: &str| Some(message.headers.as_ref()?.get(name)?.as_str());
+    let Some(execution) = header(names::EXECUTION_ID).and_then(|id| id.parse().ok()) else {
+        return;
+    };
+    let claim = header(names::REVISION).and_then(|revision| revision.parse().ok());
     let (subject, body) = (message.subject.to_string(), message.payload.to_vec());
-    book.evidence().heard.push(Heard { execution, mode, subject, body, at: server.now() });
+    let heard = Heard { execution, claim, mode, subject, body, at: server.now() };
+    book.evidence().heard.push(heard);
 }
 
 /// Notes `core` commands.
@@ -46,6 +57,19 @@ async fn listen(server: Server, book: Book) {
     let mut commands = nats.subscribe("cmd.listener.>".to_owned()).await.unwrap();
     while let Some(command) = commands.next().await {
         heard(&server, &book, DeliveryMode::Core, &command);
+    }
+}
+
+/// Hears what is published where no stream takes it, and says something to some of it.
+async fn overhear(server: Server, book: Book, mut chance: StdRng) {
+    let nats = server.connect();
+    let mut commands = nats.subscribe(NOBODY.to_owned()).await.unwrap();
+    while let Some(command) = commands.next().await {
+        heard(&server, &book, DeliveryMode::Publish, &command);
+        let Some(reply) = command.reply.filter(|_| chance.random_bool(0.5)) else { continue };
+        let body = "it has nothing to do with it".into();
+        let answer = Outgoing { subject: reply.to_string(), body, ..Outgoing::default() };
+        nats.publish(answer).await.unwrap();
     }
 }
 
@@ -82,11 +106,17 @@ async fn respond(server: Server, book: Book, mut chance: StdRng) {
 }
 
 /// Takes jobs from their stream.
-async fn work(server: Server, reachable: Reachable, book: Book, mut chance: StdRng) {
+async fn work(
+    server: Server,
+    stream: &'static str,
+    filter: &'static str,
+    reachable: Reachable,
+    book: Book,
+    mut chance: StdRng,
+) {
     let nats = server.connect();
-    let filter = "cmd.report.>".to_owned();
-    let what = Reading { from: Start::First, filter, headers_only: false };
-    let (mut jobs, _) = nats.read(names::COMMANDS_STREAM, what).await.unwrap();
+    let what = Reading { from: Start::First, filter: filter.to_owned(), headers_only: false };
+    let (mut jobs, _) = nats.read(stream, what).await.unwrap();
     while let Some(Ok(job)) = jobs.next().await {
         let Some(job) = Job::of(&job, &server, &reachable, &book, chance.random()) else {
             continue;

@@ -1,0 +1,80 @@
+//! Giving up a command that goes to a stream.
+//!
+//! Whoever is refused does not know whether another instance has taken the attempt over meanwhile and its copy is
+//! stored, nor whether the worker of a job has been heard. Both are compare-and-swaps on the record, so giving up is one
+//! too: of all of them the first counts. A crash after the write leaves a report, which is written to the history like
+//! a worker's. What is asked for by `request` and `core` may be repeated, and whoever hears of an end first says so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::Shared;
+use super::claim::{catch_up, rewrite};
+use crate::execution::{ErrorType, Execution};
+use crate::failpoint::failpoint;
+use crate::jetstream::WriteError;
+use crate::port::Nats;
+use crate::schedule::{Attempt, AttemptEvent, Ending, Report, Schedule};
+use crate::stored::Unknown;
+
+/// Pause after a write that NATS did not take.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Says in the record that an attempt failed as `ended` tells; whether that counts.
+pub(super) async fn give_up(
+    shared: &Shared<impl Nats>,
+    attempt: &Attempt,
+    ended: &Execution,
+) -> bool {
+    loop {
+        let Some(entry) = shared.index.get(ended.schedule_id) else {
+            // A newer version's records are not ours to write, and what is deleted has nobody who reports.
+            return true;
+        };
+        let mut schedule = Schedule::clone(&entry.schedule);
+        let is_ours = |one: &&mut Attempt| {
+            one.execution_id == attempt.execution_id && one.phase == attempt.phase
+        };
+        let Some(claimed) = schedule.attempts.iter_mut().find(is_ours) else {
+            info!(execution_id = %ended.id, "taken over, or reported: that it was refused here counts for nothing");
+            return false;
+        };
+        let (by, report) = (shared.members.me(), Box::new(report(ended)));
+        if claimed.on(AttemptEvent::End { by, report }).is_err() {
+            return false;
+        }
+        schedule.sign(shared.writer());
+        match rewrite(shared, &entry, Arc::new(schedule)).await {
+            Ok(_) => {
+                failpoint("after_giving_up");
+                return true;
+            }
+            Err(WriteError::Conflict) => {
+                catch_up(shared, &entry).await;
+            }
+            // It cannot say so.
+            Err(WriteError::TooLarge(_)) => return true,
+            Err(error) => {
+                warn!(execution_id = %ended.id, %error, "a command that was refused cannot be given up; trying on");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+fn report(ended: &Execution) -> Report {
+    Report {
+        ending: Ending::Failed,
+        at: ended.time,
+        error_type: ended.error_type.as_ref().map(|error| ErrorType::as_str(error).to_owned()),
+        message: ended.error_message.clone(),
+        is_final: false,
+        uncertain: ended.uncertain,
+        response: None,
+        truncated: false,
+        by: None,
+        unknown: Unknown::default(),
+    }
+}
