@@ -97,7 +97,10 @@ fn main() -> ExitCode {
                 println!("{kind:?}: {count}");
             }
             let Writes { stored, refused } = sum.writes;
-            println!("records: {stored} writes stored, {refused} refused for another's");
+            let most = sum.refused * 100.0;
+            println!(
+                "records: {stored} writes stored, {refused} refused for another's, in a run at most {most:.0} %"
+            );
             println!("nothing is wrong");
             ExitCode::SUCCESS
         }

@@ -12,6 +12,8 @@ use super::evidence::{Evidence, Fault, FaultKind, Wish};
 use super::ledger::{Ledger, Sent};
 use super::story::{Change, Story, hash, header};
 
+/// How long a message is under way at most where nothing is wrong.
+const UNDER_WAY: TimeDelta = TimeDelta::milliseconds(100);
 /// How long an instance acts on what it has claimed without hearing itself. Others take it over later.
 const TRUST: TimeDelta = TimeDelta::seconds(4);
 /// Within which an instance that is back may not have been heard again.
@@ -84,7 +86,8 @@ pub fn nothing_is_sent_that_is_over(evidence: &Evidence, found: &mut Vec<String>
     let mut claims: BTreeMap<Uuid, u64> = BTreeMap::new();
     for one in &evidence.heard {
         let (id, at) = (one.execution, one.at);
-        if let Some(over) = ended.get(id.to_string().as_str()).filter(|over| **over < at) {
+        let over = ended.get(id.to_string().as_str());
+        if let Some(over) = over.filter(|over| **over + UNDER_WAY < at) {
             found.push(format!("{id} was heard at {at}, and had its outcome at {over}"));
         }
         let Some(claim) = one.claim else { continue };

@@ -17,6 +17,7 @@ mod instance;
 mod jobs;
 mod joins;
 mod mutations;
+mod names;
 mod nats;
 mod storm;
 mod takeovers;

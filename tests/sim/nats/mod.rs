@@ -83,7 +83,7 @@ struct State {
     chance: StdRng,
 }
 
-/// How conditional writes went.
+/// How conditional writes of records went.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Writes {
     pub stored: u64,
@@ -92,9 +92,15 @@ pub struct Writes {
 }
 
 impl Writes {
-    fn count(&mut self, stream: &str, stored: &Result<(u64, bool), Error>) {
+    /// Of all, how many another one came before.
+    pub fn refused_share(&self) -> f64 {
+        self.refused as f64 / (self.refused + self.stored).max(1) as f64
+    }
+
+    fn count(&mut self, subject: &str, stored: &Result<(u64, bool), Error>) {
+        let records = names::key_subject(names::SCHEDULE_KEY_PREFIX);
         match stored {
-            _ if stream != names::SCHEDULES_STREAM => {}
+            _ if !subject.starts_with(&records) => {}
             Ok(_) => self.stored += 1,
             Err(error) => self.refused += u64::from([10071, 10164].contains(&error.error_code().0)),
         }

@@ -122,7 +122,7 @@ impl State {
             None => {
                 let Append { subject, headers, body } = message;
                 let stored = self.store(&name, &subject, headers.into(), body);
-                self.writes.count(&name, &stored);
+                self.writes.count(&subject, &stored);
                 stored.map_err(NotStored::Refused)
             }
         };

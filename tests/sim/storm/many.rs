@@ -21,6 +21,8 @@ pub struct Sum {
     pub faults: BTreeMap<FaultKind, u64>,
     /// How writes of records went.
     pub writes: Writes,
+    /// The largest share of them in a run that another one came before.
+    pub refused: f64,
     pub summary: Summary,
 }
 
@@ -30,6 +32,7 @@ impl Sum {
         self.took += run.took;
         self.writes.stored += run.writes.stored;
         self.writes.refused += run.writes.refused;
+        self.refused = self.refused.max(run.writes.refused_share());
         for (kind, count) in &run.faults {
             *self.faults.entry(*kind).or_default() += count;
         }

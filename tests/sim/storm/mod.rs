@@ -42,6 +42,9 @@ use crate::nats::{HostClock, Server, Simulated, Writes};
 const CALM: Duration = Duration::from_secs(20);
 /// How long what goes wrong may last behind the storm's end.
 const OVERHANG: Duration = Duration::from_secs(3);
+/// Of all writes of records, how many may be refused for another's in a storm, where it is not a few.
+const FOUGHT_OVER: f64 = 0.35;
+const FEW: u64 = 40;
 /// How long steps go on where many publish to one stream.
 const CROWDED: Duration = Duration::from_secs(4);
 /// Time between two steps, at most.
@@ -100,9 +103,9 @@ impl Size {
     fn of(seed: u64) -> Self {
         let mut chance = source(seed, usize::MAX - 2);
         let mut seconds = |range| Duration::from_secs(chance.random_range(range));
-        let (storm, calm) = (seconds(4..=14), seconds(5..=9));
-        let instances = *[2, 3, 3, 3].choose(&mut chance).unwrap();
-        let schedules = chance.random_range(2..=10);
+        let (storm, calm) = (seconds(4..=13), seconds(5..=8));
+        let instances = *[2, 3, 3].choose(&mut chance).unwrap();
+        let schedules = chance.random_range(2..=8);
         let forgets = chance.random_bool(0.4);
         match chance.random_bool(0.01) {
             true => Self { instances, schedules, storm: CROWDED, calm, forgets, crowd: 80 },
@@ -249,7 +252,7 @@ impl Storm {
         self.evidence.lock().unwrap().now = self.server.now();
         let apis: Vec<_> = living.iter().map(|one| Arc::clone(&one.instance.api)).collect();
         join_all(living.into_iter().map(Living::stop)).await;
-        let mut found = Vec::new();
+        let mut found: Vec<_> = self.is_fought_over().into_iter().collect();
         for api in &apis {
             found.extend(self.is_idle(api));
         }
@@ -265,6 +268,13 @@ impl Storm {
         while Instant::now() < latest && self.records().iter().any(is_left) {
             sleep(Duration::from_secs(1)).await;
         }
+    }
+
+    /// Whether instances come in each other's way: each leaves to the others what is theirs.
+    fn is_fought_over(&self) -> Option<String> {
+        let Writes { stored, refused } = self.server.writes();
+        let is_much = refused > FEW && self.server.writes().refused_share() > FOUGHT_OVER;
+        is_much.then(|| format!("{refused} writes of records were refused, and {stored} stored"))
     }
 
     /// What an instance that has stopped still holds.

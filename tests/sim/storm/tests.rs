@@ -4,7 +4,7 @@ use super::many::{Sum, run_all};
 use super::{Options, run};
 
 /// How many seeds are run, unless `SIM_SEEDS` says.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 2000;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -17,7 +17,7 @@ fn whatever_breaks_each_occurrence_has_one_outcome_and_all_is_settled() {
         super::log::open();
     }
     let progress = |sum: &Sum| {
-        if sum.seeds.is_multiple_of(200) {
+        if sum.seeds.is_multiple_of(500) {
             eprintln!("{} of {count} seeds", sum.seeds);
         }
     };

@@ -24,8 +24,10 @@ use super::evidence::{Book, answer_of, within_patience};
 use super::steps::Struck;
 use super::{Storm, any, schedules};
 use crate::checker::{Asked, FaultKind, Wish};
-use crate::nats::{Server, Simulated, Way};
+use crate::nats::{Server, Simulated};
 
+/// How many others want a name that somebody is slow with.
+const RIVALS: usize = 5;
 /// After which a name whose schedule does not come is taken for left behind.
 const LEFT_BEHIND: Duration = Duration::from_secs(10);
 
@@ -42,11 +44,11 @@ impl Storm {
             5 | 6 => self.trigger(step, chance, api, id),
             7..=10 => self.update(step, chance, api, id),
             11 | 12 => self.delete(step, chance, api, id),
-            13 | 14 => self.restore(step, chance, api, id),
-            15 if chance.random_bool(0.5) && self.may_be_slow() => {
+            13 => self.restore(step, chance, api, id),
+            14 | 15 if chance.random_bool(0.7) && self.may_be_slow() => {
                 self.contest_slowly(step, chance);
             }
-            15 => self.contest(step, chance),
+            14 | 15 => self.contest(step, chance),
             16 | 17 => self.operate(step, chance, api),
             _ => self.cancel(step, chance, api, id),
         }
@@ -197,14 +199,16 @@ impl Storm {
         let request = schedules::one(chance, 100 + step as u64, self.server.now());
         let Some(api) = self.api_of(slow.number) else { return };
         self.asks_to_create(chance, api, request.clone());
-        let (begins, longer) = (chance.random_range(0..40), chance.random_range(0..80));
-        self.wrong(FaultKind::Cut, Some(slow.number), LEFT_BEHIND + Duration::from_millis(120));
+        let (begins, longer) = (chance.random_range(0..12), chance.random_range(0..40));
+        let time = LEFT_BEHIND + Duration::from_millis(longer);
+        self.wrong(FaultKind::Suspension, Some(slow.number), time + Duration::from_millis(begins));
         tokio::spawn(async move {
             sleep(Duration::from_millis(begins)).await;
-            slow.nats
-                .hold(Way::There, LEFT_BEHIND + Duration::from_millis(longer - begins.min(longer)));
+            slow.nats.suspend(time);
         });
-        self.asks_to_create(chance, other, request);
+        for _ in 0..RIVALS {
+            self.asks_to_create(chance, Arc::clone(&other), request.clone());
+        }
     }
 
     /// The operations of an instance.
