@@ -129,6 +129,7 @@ impl Seen {
             created: known.created,
             asked: known.asked.into_iter().chain(workers.reports).collect(),
             faults: self.faults.iter().map(Fault::evidence).collect(),
+            ..Evidence::default()
         };
         (evidence, known.promised)
     }
