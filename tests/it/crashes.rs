@@ -152,6 +152,41 @@ async fn a_command_is_not_doubled_after_its_stream_forgot_the_id() {
 }
 
 #[tokio::test]
+async fn dying_after_a_refusal_is_in_the_record_ends_as_it_says() {
+    let nats = Nats::bare().await;
+    nats.add_stream(
+        r#"{"name":"COMMANDS","subjects":["cmd.example.>"],"retention":"limits","max_consumers":-1,
+            "max_msgs":1,"max_bytes":-1,"max_age":0,"max_msg_size":-1,"storage":"file",
+            "discard":"new","num_replicas":1,"duplicate_window":120000000000}"#,
+    )
+    .await;
+    nats.js.publish("cmd.example.all", "it has".into()).await.unwrap().await.unwrap();
+    let at = [("NATS_SCHEDULER_FAILPOINT", "after_giving_up")];
+    let mut dying = nats.service_with(&at).await;
+    let id = nats
+        .create(
+            json!({ "name": "refused", "schedule_type": "one_time", "scheduled_at": in_ms(600),
+                        "target_command": "cmd.example.one", "max_retries": 0 }),
+        )
+        .await;
+    dying.exited().await;
+    // Who takes over must not send what was given up, though there is room now.
+    nats.js.get_stream("COMMANDS").await.unwrap().purge().await.unwrap();
+    let _service = nats.service().await;
+    let executions =
+        nats.wait_executions(json!({ "schedule_id": id, "status": "failed" }), 1).await;
+    assert_eq!(executions[0]["error_type"], "refused", "{executions:?}");
+    let failed = wait_for("the schedule to have failed", || async {
+        let data = nats.ask("schedule.get", json!({ "schedule_id": id })).await;
+        (data["status"] == "failed").then_some(data)
+    })
+    .await;
+    assert_eq!((&failed["run_count"], &failed["failure_count"]), (&json!(1), &json!(1)));
+    assert_eq!(nats.messages("SCHEDULER_EXECUTIONS").await.len(), 1);
+    assert_eq!(nats.count("COMMANDS").await, 0);
+}
+
+#[tokio::test]
 async fn repeated_kills_of_a_busy_service_leave_a_whole_ledger() {
     let nats = Nats::start().await;
     let mut service = nats.service().await;

@@ -1,10 +1,12 @@
 //! Finding schedules, and commands that have none.
 
 use std::collections::BTreeSet;
+use std::future::ready;
 
+use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
-use crate::harness::{Nats, in_ms, wait_for};
+use crate::harness::{Nats, far, in_ms, wait_for};
 
 /// Schedules of two creators, with tags, types and times of many kinds.
 async fn some(nats: &Nats) {
@@ -234,4 +236,23 @@ async fn a_command_without_a_schedule_survives_the_death_of_every_instance() {
     let filter = json!({ "schedule_id": run["schedule_id"], "status": "success" });
     nats.wait_executions(filter, 1).await;
     assert_eq!(nats.count("COMMANDS").await, 1);
+}
+
+#[tokio::test]
+async fn a_list_has_what_any_instance_has_answered() {
+    let nats = Nats::start().await;
+    let _instances = (nats.service().await, nats.service().await);
+    let create_and_list = |n: usize| {
+        let nats = &nats;
+        async move {
+            let name = format!("one {n} of many");
+            nats.create(far(&name)).await;
+            let list = nats.request("schedule.list", &json!({ "name_prefix": name })).await;
+            list["pagination"]["total"] == 1
+        }
+    };
+    // Many at once: an instance reads what it is asked before it has read what it is shown.
+    let shown = stream::iter(0..1000).map(create_and_list).buffered(50);
+    let missed = shown.filter(|is_shown| ready(!is_shown)).count().await;
+    assert_eq!(missed, 0, "of 1,000");
 }

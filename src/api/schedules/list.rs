@@ -11,6 +11,7 @@ use super::super::error::ApiError;
 use super::super::reply::{Pagination, Reply, ScheduleSummary};
 use super::super::{Api, Caller};
 use super::filter::{ScheduleFilter, TagsMatch};
+use super::limit::SEEN_WITHIN;
 use crate::index::{Found, Listing, Place, Sort};
 use crate::port::Nats;
 use crate::schedule::{FieldFault, ScheduleType, Status, instant_field};
@@ -58,7 +59,8 @@ pub struct ListSchedules {
 }
 
 impl<N: Nats> Api<N> {
-    /// Schedules that match, one page of them, and how many there are.
+    /// Schedules that match, one page of them, and how many there are: with every change that was answered
+    /// before, or as last seen while the bucket's leader does not answer.
     ///
     /// # Errors
     /// `invalid`.
@@ -85,6 +87,8 @@ impl<N: Nats> Api<N> {
             offset: page.offset,
             limit: page.limit,
         };
+        // A list as of a moment ago is better than none.
+        let _ = self.has_caught_up(SEEN_WITHIN).await;
         // A filter looks at every schedule, in which time this thread does nothing else.
         let Found { entries, total, more } = block_in_place(|| self.index.list(&listing));
         let next = entries.last().filter(|_| more);
