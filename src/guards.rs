@@ -44,13 +44,15 @@ pub enum Guard {
     Recent,
     /// That no stream captures a target is final.
     NoStream,
+    /// What a stream has shown is looked for: a server that had no power may have lost it.
+    Kept,
     /// Each stream has a bound of its own for the commands that wait for it.
     Bounds,
 }
 
 impl Guard {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Trust,
         Self::TrustAgain,
         Self::Condition,
@@ -69,6 +71,7 @@ impl Guard {
         Self::Pin,
         Self::Recent,
         Self::NoStream,
+        Self::Kept,
         Self::Bounds,
     ];
 }

@@ -245,6 +245,11 @@ pub(super) async fn catch_up(shared: &Shared<impl Nats>, entry: &Entry) -> bool 
     }
     let key = names::schedule_key(id);
     match shared.store.read(&key).await {
+        Ok(Some(stored)) if stored.revision < entry.revision => {
+            warn!(schedule_id = %id, "the bucket has an older record than it showed");
+            shared.index.is_fresh_since(Instant::now());
+            false
+        }
         Ok(Some(stored)) => {
             shared.index.apply(&key, stored.revision, stored.value.as_deref());
             true

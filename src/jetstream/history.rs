@@ -23,6 +23,7 @@ use tracing::{debug, info, warn};
 
 use super::adapter::JetStream;
 use super::audit::Audit;
+use super::marks::Marks;
 use super::writes::Writes;
 use crate::clock::Clock;
 use crate::history_index::{HistoryIndex, Limits};
@@ -170,7 +171,8 @@ impl<N: Nats> History<N> {
         reconcile.reset();
         let mut is_loaded = info.state.messages == 0;
         let mut looks = Looks::default();
-        let mut read_at = Instant::now();
+        let (mut read_at, mut marks) = (Instant::now(), Marks::default());
+        let mut connects = self.nats.connects();
         loop {
             if is_loaded && !loaded.send_replace(true) {
                 let executions = self.read(HistoryIndex::len);
@@ -178,8 +180,9 @@ impl<N: Nats> History<N> {
             }
             tokio::select! {
                 biased;
-                _ = reconcile.tick() => match self.info().await {
-                    Ok(now) => {
+                _ = reconcile.tick() => match self.look(&marks, &mut connects).await {
+                    Ok(None) => return "the stream has lost what it showed".to_owned(),
+                    Ok(Some(now)) => {
                         self.note_window(&now.config);
                         if let Some(reason) = self.compare(&info, &now, &mut looks) {
                             return reason.to_owned();
@@ -211,8 +214,8 @@ impl<N: Nats> History<N> {
                             // What was dropped while it was read is forgotten at once.
                             reconcile.reset_immediately();
                         }
-                        let Entry { sequence, subject, headers, stored_at, .. } = entry;
-                        match event(sequence, &subject, &headers, stored_at) {
+                        let Entry { sequence, ref subject, ref headers, stored_at, .. } = entry;
+                        match event(sequence, subject, headers, stored_at) {
                             Some(event) => {
                                 self.write(|index| index.apply(event));
                                 if event.status.is_final() {
@@ -220,6 +223,10 @@ impl<N: Nats> History<N> {
                                 }
                             }
                             None => self.write(|index| index.apply_foreign(sequence)),
+                        }
+                        // What comes after a break says nothing of what was lost in it.
+                        if self.nats.connects() == connects {
+                            marks.note(entry);
                         }
                     }
                 },
@@ -248,6 +255,16 @@ impl<N: Nats> History<N> {
             }
             None
         })
+    }
+
+    /// What the stream says of itself; nothing if it has lost what it showed.
+    async fn look(&self, marks: &Marks, connects: &mut u64) -> Result<Option<Info>, Unanswered> {
+        let connected = self.nats.connects();
+        if !marks.are_in(&self.nats, names::EXECUTIONS_STREAM, self.clock.now()).await? {
+            return Ok(None);
+        }
+        *connects = connected;
+        self.info().await.map(Some)
     }
 
     fn note_window(&self, config: &Config) {

@@ -13,6 +13,7 @@ pub mod headers;
 pub mod history;
 mod inbox;
 pub mod lines;
+mod marks;
 pub mod observe;
 pub mod provision;
 pub mod publish;

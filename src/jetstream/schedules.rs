@@ -263,6 +263,13 @@ impl<N: Nats> Store<N> {
                     };
                 }
                 Ok(None) if at.revision > 0 => return Err(WriteError::Conflict),
+                // The bucket has lost what this was decided from; or we asked a leader that is no more.
+                Ok(Some(stored)) if stored.revision < at.revision => {
+                    if first_sent.elapsed() >= PASSING {
+                        return Err(WriteError::Conflict);
+                    }
+                    tokio::time::sleep(LATER).await;
+                }
                 Ok(_) | Err(_) if Instant::now() >= deadline => {
                     return Err(doubt.map_or(error, WriteError::Unknown));
                 }

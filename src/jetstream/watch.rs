@@ -1,9 +1,10 @@
 //! Keeping the index in step with the bucket.
 //!
 //! The watch is a hint. It can miss markers that expired while we were away, it stays silent after
-//! the bucket was recreated, its sequences went back or it was purged, and on an empty bucket it never says
-//! that it has shown everything. So every five seconds it is compared with the stream's own account, and
-//! whenever they disagree the bucket is replayed from the start. Schedules that are not there then, and of
+//! the bucket was recreated, its sequences went back or it was purged, says nothing of what a server lost that
+//! had no power, and on an empty bucket it never says that it has shown everything. So every five seconds, and
+//! whenever somebody finds an older record than it showed, it is compared with the stream's own account; where
+//! they disagree the bucket is replayed from the start. Schedules that are not there then, and of
 //! whose deletion nothing is shown, have vanished: what is gone is gone, and is said.
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::account::Account;
+use super::marks::Marks;
 use crate::clock::Clock;
 use crate::index::{Index, Shown};
 use crate::names;
@@ -58,6 +60,7 @@ pub async fn follow(
         created: None,
         seen: 0,
         account: Account::default(),
+        marks: Marks::default(),
         was_cut_off: false,
     };
     loop {
@@ -88,6 +91,8 @@ struct Follower<N> {
     seen: u64,
     /// All that it showed.
     account: Account,
+    /// What it showed last, before the connection was made anew.
+    marks: Marks,
     /// Whether deletions may have been missed, markers and all.
     was_cut_off: bool,
     /// How often the connection had been made when we last began to follow.
@@ -129,14 +134,15 @@ impl<N: Nats> Follower<N> {
                     seen_then = self.seen;
                     let looked = self.look(is_wanted || is_silent, &mut watch).await;
                     match looked {
-                        Ok((info, _)) if !self.is_sound(&info, last_check) => {
+                        Ok(None) => return "the bucket has lost what it showed".to_owned(),
+                        Ok(Some((info, _))) if !self.is_sound(&info, last_check) => {
                             return "the watch and the stream disagree".to_owned();
                         }
-                        Ok(_) if cut_off.is_some_and(|since| since.elapsed() > MARKERS_LAST) => {
+                        Ok(Some(_)) if cut_off.is_some_and(|since| since.elapsed() > MARKERS_LAST) => {
                             self.was_cut_off = true;
                             return "the stream was out of reach for long".to_owned();
                         }
-                        Ok((info, asked)) => {
+                        Ok(Some((info, asked))) => {
                             (cut_off, looked_at) = (None, Some(asked));
                             if last_check.0.elapsed() >= SHOWN_WITHIN {
                                 last_check = (Instant::now(), info.state.last_sequence);
@@ -161,6 +167,7 @@ impl<N: Nats> Follower<N> {
                         self.compare(&mut said, entry.sequence - 1, &mut differences);
                         self.apply(&entry);
                         account_for(&mut self.account, &entry);
+                        self.mark(entry);
                         self.compare(&mut said, self.seen, &mut differences);
                     }
                     // The watch mends itself and goes on: an error is not its end.
@@ -178,19 +185,34 @@ impl<N: Nats> Follower<N> {
     }
 
     /// Asks the stream for its account of itself, and when it was asked; has the watch go on behind what was seen
-    /// before that, if it may not be alive.
+    /// before that, if it may not be alive. Nothing if the stream has lost what it showed.
     async fn look(
         &mut self,
         begins_anew: bool,
         watch: &mut N::Entries,
-    ) -> Result<(Info, Instant), String> {
-        let asked = Instant::now();
+    ) -> Result<Option<(Info, Instant)>, String> {
+        let (asked, connects) = (Instant::now(), self.nats.connects());
+        if !self.is_all_there().await? {
+            return Ok(None);
+        }
         if begins_anew {
-            self.connects = self.nats.connects();
+            self.connects = connects;
             *watch = self.read(Start::Sequence(self.seen + 1)).await?;
         }
         let info = self.info().await.map_err(|error| error.to_string())?;
-        Ok((info, asked))
+        Ok(Some((info, asked)))
+    }
+
+    async fn is_all_there(&self) -> Result<bool, String> {
+        let are_in = self.marks.are_in(&self.nats, names::SCHEDULES_STREAM, self.clock.now());
+        are_in.await.map_err(|error| error.to_string())
+    }
+
+    /// Keeps in mind what was shown, unless that was after a break that has not been looked at yet.
+    fn mark(&mut self, shown: Entry) {
+        if self.nats.connects() == self.connects {
+            self.marks.note(shown);
+        }
     }
 
     /// Compares the account with what the stream said, once all `shown` is what it had by then. Counts how
@@ -217,10 +239,12 @@ impl<N: Nats> Follower<N> {
         self.connects = self.nats.connects();
         let info = self.info().await.map_err(|error| error.to_string())?;
         let changed = self.created.is_some_and(|created| created != info.created);
-        if changed || info.state.last_sequence < self.seen {
+        let went_back = info.state.last_sequence < self.seen || !self.is_all_there().await?;
+        if changed || went_back {
             warn!("the bucket of schedules is not the one that it was; reading it anew");
             self.index.clear();
         }
+        self.marks.clear();
         self.created = Some(info.created);
         self.seen = 0;
         self.index.begin_replay();
@@ -234,6 +258,7 @@ impl<N: Nats> Follower<N> {
                     account_for(&mut account, &entry);
                     self.apply(&entry);
                     remaining = entry.pending;
+                    self.mark(entry);
                 }
                 Ok(Some(Err(error))) => return Err(error),
                 Ok(None) => return Err("the watch ended".to_owned()),

@@ -179,6 +179,10 @@ pub fn a_name_is_given_once(stories: &[Story<'_>], evidence: &Evidence, found: &
             }
         }
     }
+}
+
+/// No two schedules of a creator have the same name.
+pub fn no_two_have_one_name(evidence: &Evidence, found: &mut Vec<String>) {
     let mut held: BTreeMap<(&str, &str), Uuid> = BTreeMap::new();
     let there = evidence.records.iter().filter(|record| *record.status != Status::Deleted);
     for record in there.filter(|record| !record.purge) {

@@ -35,6 +35,17 @@ pub struct Evidence {
     pub instances: BTreeMap<u64, Uuid>,
 }
 
+/// Within which instances know what NATS has lost, and have begun anew from what it has.
+const HEALED: TimeDelta = TimeDelta::seconds(7);
+
+impl Evidence {
+    /// From when on nothing is lost any more, if NATS has lost something that it had acknowledged.
+    pub fn whole_from(&self) -> Option<DateTime<Utc>> {
+        let losses = self.faults.iter().filter(|fault| fault.kind == FaultKind::Power);
+        losses.map(|loss| loss.until + HEALED).max()
+    }
+}
+
 /// A command that somebody heard who is no stream.
 #[derive(Clone, Debug)]
 pub struct Heard {
@@ -151,4 +162,6 @@ pub enum FaultKind {
     Clock,
     /// NATS, or a part of it, was not there or did not answer.
     Outage,
+    /// NATS lost its power: from then on, what it has done since `from` may be gone.
+    Power,
 }

@@ -15,10 +15,12 @@ mod story;
 mod summary;
 mod times;
 
+use chrono::{DateTime, Utc};
+
 pub use endings::what_is_left;
 pub use evidence::{Answer, Asked, Evidence, Fault, FaultKind, Heard, Wish};
 use ledger::Ledger;
-use story::stories;
+use story::{Story, stories};
 pub use summary::{Lateness, Summary};
 
 /// Judges a run: what there was in it, or all that is wrong with it, for people.
@@ -29,27 +31,61 @@ pub fn check(evidence: &Evidence) -> Result<Summary, Vec<String>> {
     let mut found = Vec::new();
     let ledger = Ledger::read(evidence, &mut found);
     let stories = stories(evidence, &ledger, &mut found);
-    for story in &stories {
-        times::each_time_has_one_outcome(story, &ledger, &mut found);
-        sending::due_times_are_true(story, &mut found);
-        changes::changes_are_announced_once_and_in_order(story, &mut found);
-        changes::updates_are_not_undone(story, &mut found);
-        endings::attempts_follow_each_other(story, &ledger, &mut found);
-        endings::ids_are_worked_out(story, &mut found);
-        endings::counters_equal_the_history(story, &ledger, &mut found);
-        endings::all_is_settled(story, evidence.now, &mut found);
+    match evidence.whole_from() {
+        None => check_all(evidence, &ledger, &stories, &mut found),
+        Some(whole_from) => {
+            found.clear();
+            check_since(whole_from, evidence, &ledger, &stories, &mut found);
+        }
     }
-    sending::nothing_is_twice_in_a_stream(evidence, &mut found);
-    sending::nothing_is_heard_again_without_reason(evidence, &ledger, &mut found);
-    sending::nothing_is_sent_that_is_over(evidence, &mut found);
-    sending::nothing_is_early(evidence, &ledger, &mut found);
-    lateness::nothing_is_late_without_reason(evidence, &ledger, &mut found);
-    sending::outcomes_are_true(&stories, evidence, &ledger, &mut found);
-    sending::nothing_is_sent_under_an_old_state(&stories, evidence, &ledger, &mut found);
-    changes::acknowledged_changes_are_made_and_refused_ones_not(&stories, evidence, &mut found);
-    changes::promised_runs_are_made(evidence, &ledger, &mut found);
-    changes::reports_count(evidence, &ledger, &mut found);
-    changes::a_name_is_given_once(&stories, evidence, &mut found);
-    endings::dependents_follow_each_end(&stories, evidence, &ledger, &mut found);
     if found.is_empty() { Ok(Summary::of(evidence, &ledger)) } else { Err(found) }
+}
+
+fn check_all(evidence: &Evidence, ledger: &Ledger, stories: &[Story<'_>], found: &mut Vec<String>) {
+    for story in stories {
+        times::each_time_has_one_outcome(story, ledger, found);
+        sending::due_times_are_true(story, found);
+        changes::changes_are_announced_once_and_in_order(story, found);
+        changes::updates_are_not_undone(story, found);
+        endings::attempts_follow_each_other(story, ledger, found);
+        endings::ids_are_worked_out(story, found);
+        endings::counters_equal_the_history(story, ledger, found);
+        endings::all_is_settled(story, evidence.now, found);
+    }
+    sending::nothing_is_twice_in_a_stream(evidence, found);
+    sending::nothing_is_heard_again_without_reason(evidence, ledger, found);
+    sending::nothing_is_sent_that_is_over(evidence, found);
+    sending::nothing_is_early(evidence, ledger, found);
+    lateness::nothing_is_late_without_reason(evidence, ledger, found);
+    sending::outcomes_are_true(stories, evidence, ledger, found);
+    sending::nothing_is_sent_under_an_old_state(stories, evidence, ledger, found);
+    changes::acknowledged_changes_are_made_and_refused_ones_not(stories, evidence, found);
+    changes::promised_runs_are_made(evidence, ledger, found);
+    changes::reports_count(evidence, ledger, found);
+    changes::a_name_is_given_once(stories, evidence, found);
+    changes::no_two_have_one_name(evidence, found);
+    endings::dependents_follow_each_end(stories, evidence, ledger, found);
+}
+
+/// What NATS has acknowledged and lost nobody can make good. All goes on from what is left of it, and is whole again
+/// from then on.
+fn check_since(
+    whole_from: DateTime<Utc>,
+    evidence: &Evidence,
+    ledger: &Ledger,
+    stories: &[Story<'_>],
+    found: &mut Vec<String>,
+) {
+    for story in stories {
+        endings::ids_are_worked_out(story, found);
+        endings::all_is_settled(story, evidence.now, found);
+    }
+    sending::nothing_is_early(evidence, ledger, found);
+    lateness::nothing_is_late_without_reason(evidence, ledger, found);
+    changes::no_two_have_one_name(evidence, found);
+    let asked = evidence.asked.iter().filter(|asked| asked.at >= whole_from);
+    let later = Evidence { asked: asked.cloned().collect(), ..Evidence::default() };
+    changes::acknowledged_changes_are_made_and_refused_ones_not(stories, &later, found);
+    changes::promised_runs_are_made(&later, ledger, found);
+    changes::reports_count(&later, ledger, found);
 }

@@ -113,7 +113,9 @@ fn reasons_to_repeat(evidence: &Evidence) -> Vec<(Option<u64>, Span)> {
     let mut silent: BTreeMap<Option<u64>, Vec<Span>> = BTreeMap::new();
     for fault in &evidence.faults {
         match fault.kind {
-            FaultKind::Death => reasons.push((fault.instance, (fault.from, fault.until))),
+            FaultKind::Death | FaultKind::Power => {
+                reasons.push((fault.instance, (fault.from, fault.until)))
+            }
             FaultKind::Cut | FaultKind::Suspension | FaultKind::Outage => {
                 silent.entry(fault.instance).or_default().push((fault.from, fault.until));
             }
@@ -147,7 +149,8 @@ fn reasons_to_repeat(evidence: &Evidence) -> Vec<(Option<u64>, Span)> {
 
 /// Nothing is stored or heard before it is due.
 pub fn nothing_is_early(evidence: &Evidence, ledger: &Ledger, found: &mut Vec<String>) {
-    for sent in &ledger.sent {
+    let whole_from = evidence.whole_from();
+    for sent in ledger.sent.iter().filter(|sent| whole_from.is_none_or(|from| sent.at >= from)) {
         let Some(end) = ledger.ends.get(&sent.execution) else { continue };
         let due = due(end);
         if sent.at + evidence.tolerance < due {

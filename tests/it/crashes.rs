@@ -164,10 +164,8 @@ async fn dying_after_a_refusal_is_in_the_record_ends_as_it_says() {
     let at = [("NATS_SCHEDULER_FAILPOINT", "after_giving_up")];
     let mut dying = nats.service_with(&at).await;
     let id = nats
-        .create(
-            json!({ "name": "refused", "schedule_type": "one_time", "scheduled_at": in_ms(600),
-                        "target_command": "cmd.example.one", "max_retries": 0 }),
-        )
+        .create(json!({ "name": "refused", "schedule_type": "one_time", "scheduled_at": in_ms(600),
+                        "target_command": "cmd.example.one", "max_retries": 0 }))
         .await;
     dying.exited().await;
     // Who takes over must not send what was given up, though there is room now.

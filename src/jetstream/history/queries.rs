@@ -71,7 +71,9 @@ impl<N: Nats> History<N> {
         let Some(sequence) = self.read(|index| index.latest(id)) else {
             return Ok(None);
         };
-        Ok(self.fetch(sequence).await?.execution())
+        let execution = self.fetch(sequence).await?.execution();
+        // Where the stream has lost what it showed, others are in its place.
+        Ok(execution.filter(|execution| execution.id == id))
     }
 
     /// One page of executions, newest first, and how many match in all.

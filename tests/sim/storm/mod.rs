@@ -44,9 +44,13 @@ const CALM: Duration = Duration::from_secs(20);
 const OVERHANG: Duration = Duration::from_secs(3);
 /// Of all writes of records, how many may be refused for another's in a storm, where it is not a few.
 const FOUGHT_OVER: f64 = 0.35;
+/// The same where what is known of them may be lost.
+const FOUGHT_OVER_LOST: f64 = 0.6;
 const FEW: u64 = 40;
 /// How long steps go on where many publish to one stream.
 const CROWDED: Duration = Duration::from_secs(4);
+/// In which part of all storms NATS loses its power.
+const LOSE_POWER: f64 = 0.05;
 /// Time between two steps, at most.
 const PAUSE_MS: u64 = 700;
 
@@ -97,6 +101,8 @@ struct Size {
     forgets: bool,
     /// Schedules beside those that publish to one stream, which is silent for a while.
     crowd: u64,
+    /// Whether NATS loses its power in the middle, and with it what was not on its disk.
+    loses_power: bool,
 }
 
 impl Size {
@@ -107,10 +113,9 @@ impl Size {
         let instances = *[2, 3, 3].choose(&mut chance).unwrap();
         let schedules = chance.random_range(2..=8);
         let forgets = chance.random_bool(0.4);
-        match chance.random_bool(0.01) {
-            true => Self { instances, schedules, storm: CROWDED, calm, forgets, crowd: 80 },
-            false => Self { instances, schedules, storm, calm, forgets, crowd: 0 },
-        }
+        let (storm, crowd) = if chance.random_bool(0.01) { (CROWDED, 80) } else { (storm, 0) };
+        let loses_power = chance.random_bool(LOSE_POWER);
+        Self { instances, schedules, storm, calm, forgets, crowd, loses_power }
     }
 }
 
@@ -235,8 +240,12 @@ impl Storm {
         }
         let mut step = 0;
         let mut pauses = source(self.seed, usize::MAX - 1);
+        let mut loses_power_at = self.size.loses_power.then(|| self.ends - self.size.storm / 2);
         while Instant::now() < self.ends {
             sleep(Duration::from_millis(pauses.random_range(20..PAUSE_MS))).await;
+            if loses_power_at.take_if(|at| *at <= Instant::now()).is_some() {
+                self.lose_power();
+            }
             let mut chance = source(self.seed, step);
             if !without.contains(&step) {
                 self.step(step, &mut chance);
@@ -273,7 +282,8 @@ impl Storm {
     /// Whether instances come in each other's way: each leaves to the others what is theirs.
     fn is_fought_over(&self) -> Option<String> {
         let Writes { stored, refused } = self.server.writes();
-        let is_much = refused > FEW && self.server.writes().refused_share() > FOUGHT_OVER;
+        let most = if self.size.loses_power { FOUGHT_OVER_LOST } else { FOUGHT_OVER };
+        let is_much = refused > FEW && self.server.writes().refused_share() > most;
         is_much.then(|| format!("{refused} writes of records were refused, and {stored} stored"))
     }
 

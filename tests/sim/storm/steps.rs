@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use tokio::time::{Instant, sleep};
 
-use super::{Living, OURS, OVERHANG, Storm, schedules, targets};
+use super::{Living, OURS, OVERHANG, Storm, schedules, source, targets};
 use crate::checker::{Fault, FaultKind};
 use crate::instance::DRAIN;
 use crate::nats::{
@@ -149,6 +149,21 @@ impl Storm {
         self.say(&format!("{stream} is silent for {time:?}"));
         self.wrong_at(FaultKind::Refusals, None, targets::of(stream), time);
         self.server.trouble(Some(stream), Trouble::Silent, time);
+    }
+
+    /// NATS is gone with all that it had not written to its disk, and comes back.
+    pub fn lose_power(&mut self) {
+        let mut chance = source(self.seed, usize::MAX - 8);
+        let away = Duration::from_millis(chance.random_range(100..3000));
+        let lost = Duration::from_millis(chance.random_range(100..3000));
+        self.say(&format!(
+            "NATS loses its power for {away:?}, and what it has done in the last {lost:?}"
+        ));
+        let now = self.server.now();
+        let (from, until) = (now - lost, now + away);
+        let fault = Fault { kind: FaultKind::Power, instance: None, targets: None, from, until };
+        self.evidence.lock().unwrap().faults.push(fault);
+        self.server.restart(away, lost, None);
     }
 
     /// How long something goes wrong: for a moment, or until others take over, and not for long behind the end.
