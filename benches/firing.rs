@@ -15,16 +15,19 @@
 
 #[path = "../tests/it/harness.rs"]
 mod harness;
+#[path = "lateness.rs"]
+mod lateness;
 
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::consumer::{DeliverPolicy, pull, push};
+use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::Stream;
 use chrono::{DateTime, Timelike as _, Utc};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use harness::Nats;
+use lateness::Lateness;
 use serde_json::{Value, json};
 
 const BURST: usize = 10_000;
@@ -57,32 +60,6 @@ async fn main() {
     println!("p99 lateness, ours / server    {ratio:>9.2}   (goal: 1.00 or less)");
 }
 
-/// Lateness of each command in milliseconds, sorted.
-struct Lateness {
-    ms: Vec<f64>,
-}
-
-impl Lateness {
-    fn new(mut ms: Vec<f64>) -> Self {
-        ms.sort_by(f64::total_cmp);
-        Self { ms }
-    }
-
-    fn percentile(&self, p: f64) -> f64 {
-        let last = self.ms.len() - 1;
-        self.ms[((last as f64) * p / 100.0).round() as usize]
-    }
-
-    fn last(&self) -> f64 {
-        self.percentile(100.0)
-    }
-
-    /// Commands a second from the instant at which all were due.
-    fn rate(&self) -> f64 {
-        self.ms.len() as f64 / self.last() * 1000.0
-    }
-}
-
 fn print_burst(name: &str, lateness: &Lateness, raw: f64) {
     println!(
         "{name:<16} {BURST} at once   {:>7.0}/s   first {:.1} ms, p50 {:.0} ms, last {:.0} ms late, {:.2} of raw",
@@ -97,7 +74,7 @@ fn print_burst(name: &str, lateness: &Lateness, raw: f64) {
 fn print_steady(name: &str, lateness: &Lateness) {
     println!(
         "{name:<16} {STEADY} every second   n {}, earliest {:.1} ms, p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms late",
-        lateness.ms.len(),
+        lateness.len(),
         lateness.percentile(0.0),
         lateness.percentile(50.0),
         lateness.percentile(99.0),
@@ -168,7 +145,7 @@ async fn server_burst() -> Lateness {
     scheduling_stream(&nats).await;
     let due = whole_second(3);
     schedule_natively(&nats, &vec![due; BURST]).await;
-    lateness(&nats, "NATIVE", "native.target.>", BURST, |_| due).await
+    late(&nats, "NATIVE", "native.target.>", BURST, |_| due).await
 }
 
 async fn server_steady() -> Lateness {
@@ -179,7 +156,7 @@ async fn server_steady() -> Lateness {
         .map(|n| first + chrono::Duration::seconds((n / STEADY) as i64))
         .collect();
     schedule_natively(&nats, &due).await;
-    lateness(&nats, "NATIVE", "native.target.>", STEADY * SECONDS, |subject| {
+    late(&nats, "NATIVE", "native.target.>", STEADY * SECONDS, |subject| {
         due[subject.rsplit('.').next().unwrap().parse::<usize>().unwrap()]
     })
     .await
@@ -216,9 +193,9 @@ async fn our_burst() -> Lateness {
         BURST as f64 / started.elapsed().as_secs_f64()
     );
     assert!(Utc::now() < due, "creating took too long");
-    let lateness = lateness(&nats, "COMMANDS", "cmd.example.>", BURST, |_| due).await;
+    let late = late(&nats, "COMMANDS", "cmd.example.>", BURST, |_| due).await;
     drop(service);
-    lateness
+    late
 }
 
 async fn our_steady() -> Lateness {
@@ -231,9 +208,9 @@ async fn our_steady() -> Lateness {
                 "command_payload": payload() })
     }))
     .await;
-    let lateness = lateness(&nats, "COMMANDS", "cmd.example.>", STEADY * SECONDS, |_| first).await;
+    let late = late(&nats, "COMMANDS", "cmd.example.>", STEADY * SECONDS, |_| first).await;
     drop(service);
-    lateness
+    late
 }
 
 fn whole_second(from_now: i64) -> DateTime<Utc> {
@@ -249,41 +226,24 @@ async fn stored(stream: &Stream, filter: &str) -> usize {
 
 /// Waits for `count` commands and works out how late each was stored: after the time in its
 /// `Scheduler-Scheduled-For` header, else after what `due` says of its subject.
-async fn lateness(
+async fn late(
     nats: &Nats,
     stream: &str,
     filter: &str,
     count: usize,
     due: impl Fn(&str) -> DateTime<Utc>,
 ) -> Lateness {
-    let stream = nats.js.get_stream(stream).await.unwrap();
+    let there = nats.js.get_stream(stream).await.unwrap();
     // Rarely, since asking costs the server time that is being measured.
     let deadline = Instant::now() + Duration::from_secs(120);
-    while stored(&stream, filter).await < count {
+    while stored(&there, filter).await < count {
         assert!(Instant::now() < deadline, "the commands do not come");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    let consumer = stream
-        .create_consumer(push::OrderedConfig {
-            deliver_subject: nats.client.new_inbox(),
-            deliver_policy: DeliverPolicy::All,
-            filter_subject: filter.to_owned(),
-            headers_only: true,
-            ..Default::default()
-        })
-        .await
-        .unwrap();
-    let mut messages = consumer.messages().await.unwrap();
-    let mut late = Vec::with_capacity(count);
-    while late.len() < count {
-        let message = messages.next().await.unwrap().unwrap();
-        let scheduled_for = message.headers.as_ref().and_then(|headers| {
-            let text = headers.get("Scheduler-Scheduled-For")?.as_str();
-            Some(DateTime::parse_from_rfc3339(text).unwrap().to_utc())
-        });
-        let due = scheduled_for.unwrap_or_else(|| due(&message.subject));
-        let stored = message.info().unwrap().published;
-        late.push((stored - due).num_microseconds().unwrap() as f64 / 1000.0);
-    }
-    Lateness::new(late)
+    let commands = lateness::commands(nats, stream, filter).await;
+    let late = commands
+        .iter()
+        .take(count)
+        .map(|command| command.after(command.due.unwrap_or_else(|| due(&command.subject))));
+    Lateness::new(late.collect())
 }

@@ -3,10 +3,15 @@
 //! A watch that was cut off shows nothing for a while and says nothing of it. Who needs to know asks, and who
 //! follows the bucket answers by comparing what was shown with what the stream holds.
 
+use std::time::Duration;
+
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::Index;
+
+/// How long a watch that is alive takes at most to show what is stored.
+const SHOWN: Duration = Duration::from_millis(200);
 
 /// How fresh the index is.
 #[derive(Default)]
@@ -24,6 +29,17 @@ impl Index {
             self.fresh.wanted.notify_one();
         }
         is_fresh
+    }
+
+    /// Waits until the watch has shown everything up to a revision, for a time; whether it has. Where that takes long, the
+    /// watch may be silent, and is looked at.
+    pub async fn sees(&self, revision: u64, within: Duration) -> bool {
+        let is_seen = |within| async move { timeout(within, self.until_seen(revision)).await.is_ok() };
+        if is_seen(within.min(SHOWN)).await {
+            return true;
+        }
+        self.is_fresh_since(Instant::now());
+        is_seen(within.saturating_sub(SHOWN)).await
     }
 
     /// Waits until somebody wants to know whether it is fresh.

@@ -19,5 +19,6 @@ mod joins;
 mod mutations;
 mod names;
 mod nats;
+mod silences;
 mod storm;
 mod takeovers;

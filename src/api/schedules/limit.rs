@@ -51,8 +51,9 @@ impl<N: Nats> Api<N> {
     }
 
     async fn has_room(&self, schedule: &Schedule, reserved: &Reserved) -> Result<bool, ApiError> {
-        let seen = tokio::time::timeout(SEEN_WITHIN, self.index.until_seen(reserved.revision));
-        seen.await.map_err(|_| ApiError::behind())?;
+        if !self.index.sees(reserved.revision, SEEN_WITHIN).await {
+            return Err(ApiError::behind());
+        }
         let limit = self.rules.limits.schedules_per_creator;
         loop {
             let (count, coming) =

@@ -130,7 +130,6 @@ impl<N: Nats> Api<N> {
         if reached < seen {
             return Ok(false);
         }
-        let caught_up = tokio::time::timeout(within, self.index.until_seen(reached)).await;
-        Ok(caught_up.is_ok())
+        Ok(self.index.sees(reached, within).await)
     }
 }
