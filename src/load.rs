@@ -29,6 +29,8 @@ pub struct Load {
     pub waiting: AtomicUsize,
     /// Claims made ahead that wait for their time.
     pub armed: AtomicUsize,
+    /// How much further ahead than usual claims are made now, in milliseconds.
+    pub extra_lead_ms: AtomicI64,
     /// Executions that this instance acts on.
     pub executions: AtomicUsize,
     /// Instances that are heard, this one included.

@@ -247,7 +247,7 @@ pub(super) async fn catch_up(shared: &Shared<impl Nats>, entry: &Entry) -> bool 
     match shared.store.read(&key).await {
         Ok(Some(stored)) if stored.revision < entry.revision => {
             warn!(schedule_id = %id, "the bucket has an older record than it showed");
-            shared.index.is_fresh_since(Instant::now());
+            shared.index.doubt(id, entry.revision);
             false
         }
         Ok(Some(stored)) => {

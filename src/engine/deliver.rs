@@ -5,7 +5,7 @@ use tracing::{info, warn};
 
 use super::claim::Accepted;
 use super::give_up::give_up;
-use super::urgency::Urgent;
+use super::tasks::Sending;
 use super::{Shared, dead_letter, record};
 use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome, payload};
 use crate::failpoint::{failpoint, panic_at};
@@ -51,7 +51,7 @@ pub(crate) async fn attempt(
     attempt: &Attempt,
     prepared: Prepared,
     recovered: bool,
-    urgent: Option<Urgent>,
+    mut sending: Sending<'_>,
 ) -> Option<Box<Execution>> {
     let schedule = &accepted.schedule;
     if recovered
@@ -76,7 +76,7 @@ pub(crate) async fn attempt(
     failpoint("after_claim");
     panic_at("while_making");
     let outcome = run(shared, accepted, attempt, &mut execution, command, recovered).await;
-    drop(urgent);
+    sending.is_over();
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(TrustLost { maybe_sent }) => return expired(shared, attempt, lock, maybe_sent),
@@ -98,8 +98,11 @@ pub(crate) async fn attempt(
     {
         return None;
     }
+    let place = shared.urgency.place().await;
+    sending.gives_way();
     shared.urgency.quiet().await;
     let ended = record::conclude(shared, schedule, attempt, execution).await;
+    drop(place);
     shared.metrics.claim_held(lock, accepted.written.sent.elapsed());
     Some(ended)
 }
@@ -161,7 +164,13 @@ async fn deliver(
     earlier: bool,
 ) -> Result<Delivered, TrustLost> {
     let how = accepted.schedule.sends(attempt).delivery;
-    let trusted = || !shared.holds(Guard::TrustAgain) || shared.trusts(accepted, attempt);
+    // Whoever had it before may have been slow, and say only now what came of it.
+    let was_over = shared.history.has_ended(execution.id);
+    let is_over = || earlier && !was_over && shared.history.has_ended(execution.id);
+    let trusted = || {
+        (!shared.holds(Guard::TrustAgain) || shared.trusts(accepted, attempt))
+            && !(shared.holds(Guard::KnownOutcome) && is_over())
+    };
     let delivery = shared.delivery.deliver(how, execution, command, earlier, trusted);
     Ok(match how.mode {
         DeliveryMode::Publish | DeliveryMode::Core => delivery.await?,

@@ -7,7 +7,8 @@
 //! 2. **Claim.** The record is written at the revision that it was decided from, with the attempt
 //!    in flight under its execution id, our instance id and a lease. Of all who try, one is
 //!    accepted: safety is this write and nothing else.
-//!    An occurrence may be claimed up to [`LEAD`] before its time. The instance then holds the claim
+//!    An occurrence is claimed [`LEAD`] before its time, or up to [`MAX_LEAD`] where so many are due
+//!    that they could not be claimed in less. The instance then holds the claim
 //!    until the time has come. It will be acted on under the state that it was claimed under, so the
 //!    reply to a pause, an update or a deletion waits until that time has passed.
 //! 3. **Deliver.** The command goes out with the execution id as `Nats-Msg-Id`, and only while the
@@ -89,8 +90,8 @@ use crate::jetstream::history::History;
 use crate::jetstream::schedules::Store;
 use crate::load::Load;
 use crate::metrics::Metrics;
-pub use crate::plan::LEAD;
 use crate::plan::View;
+pub use crate::plan::{LEAD, MAX_LEAD};
 use crate::port::Nats;
 use crate::schedule::{Attempt, DeliveryMode, Phase, Spec, TargetPattern, Writer};
 use claim::Accepted;
@@ -281,6 +282,12 @@ impl<N: Nats> View for Shared<N> {
     fn lead(&self) -> chrono::Duration {
         let full = self.load.armed.load(Ordering::Relaxed) >= MAX_ARMED;
         if full { chrono::Duration::zero() } else { LEAD }
+    }
+
+    fn reach(&self) -> chrono::Duration {
+        let lead = self.lead();
+        let extra_ms = self.load.extra_lead_ms.load(Ordering::Relaxed);
+        if lead.is_zero() { lead } else { lead + chrono::Duration::milliseconds(extra_ms) }
     }
 
     fn listening_since(&self) -> chrono::DateTime<chrono::Utc> {

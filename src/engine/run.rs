@@ -83,6 +83,9 @@ impl<N: Nats> Engine<N> {
             self.shared.clock.now(),
             &*self.shared,
         );
+        // What is begun goes by it.
+        let extra_ms = self.core.extra_lead(self.shared.clock.now()).num_milliseconds();
+        self.shared.load.extra_lead_ms.store(extra_ms, Ordering::Relaxed);
         actions.into_iter().for_each(|action| self.start(action));
         self.say_load();
     }

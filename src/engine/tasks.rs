@@ -3,7 +3,7 @@
 //! A task tells the core what came of it however it ends, also by a panic: each thing that it holds (a record,
 //! a permit, an execution) is given back where it is dropped.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -69,6 +69,50 @@ pub(crate) struct Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.events.send(Event::Returned(self.lane));
+    }
+}
+
+/// A permit that is given back before the work is over for which it was given.
+struct Lent(Mutex<Option<Permit>>);
+
+impl Lent {
+    fn new(permit: Permit) -> Self {
+        Self(Mutex::new(Some(permit)))
+    }
+
+    fn give_back(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// What an attempt takes from others while its command is sent.
+pub(crate) struct Sending<'a> {
+    urgent: Option<Urgent>,
+    permit: Option<&'a Lent>,
+}
+
+impl<'a> Sending<'a> {
+    /// Of one attempt under a permit of its own. A permit to ask is for as long as that takes, with all that follows.
+    fn alone(permit: &'a Lent, lane: Lane, urgent: Option<Urgent>) -> Self {
+        let permit = Some(permit).filter(|_| lane == Lane::Fast);
+        Self { urgent, permit }
+    }
+
+    /// Of one of several under the same permit.
+    fn with_others() -> Self {
+        Self { urgent: None, permit: None }
+    }
+
+    /// The command has been sent, or never will be: nothing of it is urgent any more.
+    pub(crate) fn is_over(&mut self) {
+        self.urgent = None;
+    }
+
+    /// What is left to be done waits for others, and has bounds of its own.
+    pub(crate) fn gives_way(&self) {
+        if let Some(permit) = self.permit {
+            permit.give_back();
+        }
     }
 }
 
@@ -188,13 +232,16 @@ async fn make_due(
     let attempts: Vec<_> =
         accepted.attempts().filter(|(a, _)| accepted.due_at(a) <= armed_at).collect();
     let quiet = accepted.skip.is_empty() && accepted.finish.is_empty();
+    let lane = permit.lane;
     match &attempts[..] {
         [] if quiet => {}
         // By far the most frequent: one attempt.
         [(attempt, recovered)] if quiet => {
             let prepared = deliver::prepare(shared, accepted, attempt);
-            let making = make(shared, accepted, attempt, prepared, *recovered, events, urgent);
-            within_permit(shared, accepted, permit, making).await;
+            let permit = Lent::new(permit);
+            let sending = Sending::alone(&permit, lane, urgent);
+            let making = make(shared, accepted, attempt, prepared, *recovered, events, sending);
+            within_permit(shared, accepted, lane, &permit, making).await;
         }
         attempts => {
             let finishes = join_all(accepted.finish.iter().map(|attempt| async {
@@ -213,7 +260,8 @@ async fn make_due(
                     attempts.iter().copied().partition(|(attempt, _)| asks(attempt));
                 let made = |(attempt, recovered)| {
                     let prepared = deliver::prepare(shared, accepted, attempt);
-                    make(shared, accepted, attempt, prepared, recovered, events, None)
+                    let sending = Sending::with_others();
+                    make(shared, accepted, attempt, prepared, recovered, events, sending)
                 };
                 // One permit is one request under way; what asks nobody need not wait for it.
                 let asking = async {
@@ -224,7 +272,8 @@ async fn make_due(
                 future::join(join_all(others.into_iter().map(made)), asking).await;
             };
             let all = async { drop(future::join3(skips, finishes, making).await) };
-            Box::pin(within_permit(shared, accepted, permit, all)).await;
+            let permit = Lent::new(permit);
+            Box::pin(within_permit(shared, accepted, lane, &permit, all)).await;
         }
     }
 }
@@ -242,9 +291,10 @@ pub(crate) async fn release(
     if !stands(&shared, &accepted, &attempt) {
         return let_go(&shared, &accepted, &attempt, &events);
     }
-    let urgent = Some(urgent);
-    let making = make(&shared, &accepted, &attempt, prepared, recovered, &events, urgent);
-    within_permit(&shared, &accepted, permit, making).await;
+    let (lane, permit) = (permit.lane, Lent::new(permit));
+    let sending = Sending::alone(&permit, lane, Some(urgent));
+    let making = make(&shared, &accepted, &attempt, prepared, recovered, &events, sending);
+    within_permit(&shared, &accepted, lane, &permit, making).await;
 }
 
 /// Whether an armed attempt is still ours: another instance that thought us gone may have taken it.
@@ -274,9 +324,9 @@ async fn make(
     prepared: Prepared,
     recovered: bool,
     events: &Events,
-    urgent: Option<Urgent>,
+    sending: Sending<'_>,
 ) {
-    match deliver::attempt(shared, accepted, attempt, prepared, recovered, urgent).await {
+    match deliver::attempt(shared, accepted, attempt, prepared, recovered, sending).await {
         Some(ended) => events.send(Event::Ended(ended)),
         None => let_go(shared, accepted, attempt, events),
     }
@@ -287,17 +337,18 @@ async fn make(
 async fn within_permit(
     shared: &Shared<impl Nats>,
     accepted: &Accepted,
-    permit: Permit,
+    lane: Lane,
+    permit: &Lent,
     action: impl Future<Output = ()>,
 ) {
     let mut action = std::pin::pin!(action);
-    if permit.lane == Lane::Fast {
+    if lane == Lane::Fast {
         tokio::select! {
             biased;
             () = &mut action => return,
             () = no_longer_prompt(shared, accepted) => {}
         }
-        drop(permit);
+        permit.give_back();
     }
     action.await;
 }

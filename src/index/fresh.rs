@@ -3,10 +3,12 @@
 //! A watch that was cut off shows nothing for a while and says nothing of it. Who needs to know asks, and who
 //! follows the bucket answers by comparing what was shown with what the stream holds.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
+use uuid::Uuid;
 
 use super::Index;
 
@@ -19,6 +21,8 @@ pub(super) struct Fresh {
     wanted: Notify,
     /// All that was stored by this moment has been taken in.
     at: watch::Sender<Option<Instant>>,
+    /// A schedule of which the bucket was found to have an older revision than is known.
+    doubted: Mutex<Option<(Uuid, u64)>>,
 }
 
 impl Index {
@@ -34,12 +38,34 @@ impl Index {
     /// Waits until the watch has shown everything up to a revision, for a time; whether it has. Where that takes long, the
     /// watch may be silent, and is looked at.
     pub async fn sees(&self, revision: u64, within: Duration) -> bool {
-        let is_seen = |within| async move { timeout(within, self.until_seen(revision)).await.is_ok() };
+        let is_seen =
+            |within| async move { timeout(within, self.until_seen(revision)).await.is_ok() };
         if is_seen(within.min(SHOWN)).await {
             return true;
         }
         self.is_fresh_since(Instant::now());
         is_seen(within.saturating_sub(SHOWN)).await
+    }
+
+    /// Says that the bucket has an older revision of a schedule than this, which is known: it has lost something. Has
+    /// that looked at.
+    pub fn doubt(&self, id: Uuid, revision: u64) {
+        *self.doubt_of() = Some((id, revision));
+        self.fresh.wanted.notify_one();
+    }
+
+    /// What was said last so.
+    pub fn doubted(&self) -> Option<(Uuid, u64)> {
+        *self.doubt_of()
+    }
+
+    /// It is not so, or all is forgotten that was known.
+    pub fn settle_doubt(&self) {
+        *self.doubt_of() = None;
+    }
+
+    fn doubt_of(&self) -> std::sync::MutexGuard<'_, Option<(Uuid, u64)>> {
+        self.fresh.doubted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until somebody wants to know whether it is fresh.

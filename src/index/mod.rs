@@ -291,6 +291,7 @@ impl Index {
             std::mem::replace(state, fresh).entries.into_keys().collect()
         });
         self.seen.send_replace(0);
+        self.settle_doubt();
         for id in ids {
             let _ = self.changes.send(id);
         }

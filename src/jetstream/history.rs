@@ -172,17 +172,30 @@ impl<N: Nats> History<N> {
         let mut is_loaded = info.state.messages == 0;
         let mut looks = Looks::default();
         let (mut read_at, mut marks) = (Instant::now(), Marks::default());
-        let mut connects = self.nats.connects();
+        let (mut connects, mut looked_at) = (self.nats.connects(), Instant::now());
         loop {
             if is_loaded && !loaded.send_replace(true) {
                 let executions = self.read(HistoryIndex::len);
                 info!(executions, elapsed_ms = started.elapsed().as_millis(), "history read");
             }
+            // What is shown after a break says nothing of what was lost in it.
+            let broke = async {
+                self.nats.reconnected(connects).await;
+                tokio::time::sleep_until(looked_at + RETRY).await;
+            };
             tokio::select! {
                 biased;
-                _ = reconcile.tick() => match self.look(&marks, &mut connects).await {
-                    Ok(None) => return "the stream has lost what it showed".to_owned(),
-                    Ok(Some(now)) => {
+                () = broke => {
+                    looked_at = Instant::now();
+                    if !self.is_all_there(&marks, &mut connects).await {
+                        return "the stream has lost what it showed".to_owned();
+                    }
+                }
+                _ = reconcile.tick() => match self.info().await {
+                    Ok(_) if !self.is_all_there(&marks, &mut connects).await => {
+                        return "the stream has lost what it showed".to_owned();
+                    }
+                    Ok(now) => {
                         self.note_window(&now.config);
                         if let Some(reason) = self.compare(&info, &now, &mut looks) {
                             return reason.to_owned();
@@ -224,7 +237,6 @@ impl<N: Nats> History<N> {
                             }
                             None => self.write(|index| index.apply_foreign(sequence)),
                         }
-                        // What comes after a break says nothing of what was lost in it.
                         if self.nats.connects() == connects {
                             marks.note(entry);
                         }
@@ -257,14 +269,14 @@ impl<N: Nats> History<N> {
         })
     }
 
-    /// What the stream says of itself; nothing if it has lost what it showed.
-    async fn look(&self, marks: &Marks, connects: &mut u64) -> Result<Option<Info>, Unanswered> {
+    /// Whether the stream has what it showed before the connection was made that there is now, as far as its leader says.
+    async fn is_all_there(&self, marks: &Marks, connects: &mut u64) -> bool {
         let connected = self.nats.connects();
-        if !marks.are_in(&self.nats, names::EXECUTIONS_STREAM, self.clock.now()).await? {
-            return Ok(None);
+        let are_in = marks.are_in(&self.nats, names::EXECUTIONS_STREAM, self.clock.now()).await;
+        if are_in.is_ok() {
+            *connects = connected;
         }
-        *connects = connected;
-        self.info().await.map(Some)
+        are_in.unwrap_or(true)
     }
 
     fn note_window(&self, config: &Config) {

@@ -203,8 +203,18 @@ impl<N: Nats> Follower<N> {
         Ok(Some((info, asked)))
     }
 
+    /// Whether the bucket has what it showed, and what this instance wrote.
     async fn is_all_there(&self) -> Result<bool, String> {
-        let are_in = self.marks.are_in(&self.nats, names::SCHEDULES_STREAM, self.clock.now());
+        let stream = names::SCHEDULES_STREAM;
+        if let Some((id, revision)) = self.index.doubted() {
+            let subject = names::key_subject(&names::schedule_key(id));
+            let last = self.nats.last(stream, &subject).await.map_err(|error| error.to_string())?;
+            if last.is_some_and(|last| last.sequence < revision) {
+                return Ok(false);
+            }
+            self.index.settle_doubt();
+        }
+        let are_in = self.marks.are_in(&self.nats, stream, self.clock.now());
         are_in.await.map_err(|error| error.to_string())
     }
 

@@ -13,9 +13,9 @@ use crate::moment::Moment as _;
 use crate::schedule::{Attempt, AttemptEvent, Phase, Schedule, SkippedRange};
 use crate::trigger::Trigger;
 
-/// How far ahead the times of a record may lie: an occurrence is claimed half a second before its time, by
-/// an instance whose time may be off by as much.
-pub const MAX_AHEAD: Duration = Duration::seconds(2);
+/// How far ahead the times of a record may lie: an occurrence is claimed up to [`MAX_LEAD`](super::MAX_LEAD) before its
+/// time, by an instance whose time may be off by half a second.
+pub const MAX_AHEAD: Duration = Duration::seconds(4);
 /// Times ahead that are kept as acted on, the nearest ones. By the time that the others come, the history
 /// has their outcome.
 pub const MAX_KEPT: usize = 64;

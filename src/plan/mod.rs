@@ -38,6 +38,8 @@ pub use settle::{retry_at, settle};
 /// How far ahead of its time an occurrence may be claimed, so that only its command is left to send when the
 /// time has come.
 pub const LEAD: Duration = Duration::milliseconds(500);
+/// The same where so much is due at once that it could not be claimed in less.
+pub const MAX_LEAD: Duration = Duration::seconds(3);
 /// Executions of a schedule under way at once; a further occurrence is skipped.
 pub const MAX_CLAIMED: usize = 16;
 /// Retries of a schedule that wait at once; further failures are not tried again.
@@ -77,8 +79,12 @@ pub trait View {
     fn has_ended(&self, _execution: Uuid) -> bool {
         false
     }
-    /// How far ahead of its time an occurrence may be claimed.
+    /// How far ahead of its time an occurrence is claimed.
     fn lead(&self) -> Duration;
+    /// How far ahead it may be claimed now, with all that is due soon.
+    fn reach(&self) -> Duration {
+        self.lead()
+    }
     /// Since when this instance would have heard everybody: silence before that says nothing.
     fn listening_since(&self) -> DateTime<Utc>;
     /// How long schedules that were deleted softly are kept.
@@ -172,7 +178,7 @@ pub fn plan(
             plan.each_occurrence(trigger, next, now, me, &claimed);
         } else if due <= now {
             plan.occurrences(trigger, next, now, me, &claimed);
-        } else if due <= now.later(lead(&plan.schedule, view)) {
+        } else if due <= now.later(lead(&plan.schedule, view.reach())) {
             plan.fire_at(next, &claimed);
             plan.go_on(trigger, next);
         }
@@ -210,13 +216,18 @@ fn next_occurrence(schedule: &Schedule) -> Option<DateTime<Utc>> {
 
 /// How far ahead occurrences of a schedule are claimed. Not where an occurrence may have to give way
 /// to the one before, nor while too many are claimed: that is decided when its time has come.
-fn lead(schedule: &Schedule, view: &impl View) -> Duration {
+fn lead(schedule: &Schedule, most: Duration) -> Duration {
     match schedule.spec.delivery.mode {
-        DeliveryMode::Publish | DeliveryMode::Core if claimed_count(schedule) < MAX_CLAIMED => {
-            view.lead()
-        }
+        DeliveryMode::Publish | DeliveryMode::Core if claimed_count(schedule) < MAX_CLAIMED => most,
         _ => Duration::zero(),
     }
+}
+
+/// Whether the next occurrence of a schedule may be claimed at `now`, as far ahead as that ever is.
+pub fn may_be_claimed_early(schedule: &Schedule, now: DateTime<Utc>) -> bool {
+    let early = lead(schedule, MAX_LEAD);
+    let next = next_occurrence(schedule).filter(|_| !early.is_zero());
+    next.is_some_and(|next| schedule.due(next).earlier(early) <= now)
 }
 
 /// How many more executions may be under way beside those that are, by the overlap policy. A
@@ -403,8 +414,8 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
         Phase::Running { .. } => lost_at(attempt, view).map(|(at, _)| at),
         Phase::Skipped { .. } | Phase::Corrected { .. } | Phase::Reported { .. } => None,
     });
-    let occurrence =
-        next_occurrence(schedule).map(|next| schedule.due(next).earlier(lead(schedule, view)));
+    let occurrence = next_occurrence(schedule)
+        .map(|next| schedule.due(next).earlier(lead(schedule, view.lead())));
     let backfill = schedule.backfill.as_ref().filter(|_| {
         schedule.fires() && schedule.attempts.len() < MAX_ATTEMPTS && capacity(schedule) > 0
     });

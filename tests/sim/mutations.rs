@@ -5,7 +5,7 @@ use nats_scheduler::guards::Guard;
 use crate::storm::many::run_all;
 
 /// Seeds within which a guard is missed.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 250;
 
 /// Those that storms miss within so many. The others take more of them, or have tests of their own.
 const MISSED: [Guard; 12] = [

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 
 use super::super::Api;
 use crate::guards::{Guard, Guards as _};
-use crate::plan::LEAD;
+use crate::plan::MAX_LEAD;
 use crate::port::Nats;
 use crate::schedule::Schedule;
 
@@ -45,7 +45,7 @@ fn wait(
 ) -> Duration {
     let Some(until) = claimed_until else { return Duration::ZERO };
     let error = error.clamp(chrono::Duration::zero(), MAX_TIME_ERROR);
-    let left = (until - now).min(LEAD) + error;
+    let left = (until - now).min(MAX_LEAD) + error;
     // A started millisecond is waited for.
     let ms = left.to_std().map_or(0, |left| left.as_nanos().div_ceil(1_000_000));
     Duration::from_millis(u64::try_from(ms).unwrap_or(0))
@@ -67,8 +67,8 @@ mod tests {
             (-100, 400, 300),
             (-60_000, 400, 0),
             // Nobody claims as far ahead; and a clock that is as wrong is not waited for.
-            (60_000, 0, 500),
-            (60_000, 400, 900),
+            (60_000, 0, 3000),
+            (60_000, 400, 3400),
             (500, 3_600_000, 5_500),
             (300, -400, 300),
         ] {

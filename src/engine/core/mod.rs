@@ -22,6 +22,7 @@
 //! taken in turn, as what comes due one by one is. After a break that others may have had too they get
 //! [`COMING_BACK`] to be there again: whoever is first does its own part at once and leaves them theirs.
 
+mod ahead;
 mod armory;
 mod lanes;
 mod load;
@@ -40,6 +41,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
+use ahead::Ahead;
 pub(crate) use armory::Armed;
 use armory::Armory;
 pub(crate) use lanes::Lane;
@@ -167,6 +169,7 @@ pub(crate) struct Core<A> {
     /// Schedules whose records have attempts of other instances.
     foreign: BTreeSet<Uuid>,
     walk: Option<Walk>,
+    ahead: Ahead,
     rates: Rates,
     /// How many records are being written.
     busy: usize,
@@ -194,6 +197,7 @@ impl<A> Core<A> {
             overdue: BTreeSet::new(),
             foreign: BTreeSet::new(),
             walk: None,
+            ahead: Ahead::default(),
             rates: Rates::new(rates, now),
             busy: 0,
             sees_since: now,
@@ -216,6 +220,7 @@ impl<A> Core<A> {
         if !self.is_draining {
             self.walk(now, sight);
             self.ready_due(now, sight);
+            self.look_ahead(now, sight);
         }
         self.release_due(now);
         self.start_ready(now);

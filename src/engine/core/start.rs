@@ -24,15 +24,17 @@ impl<A> Core<A> {
             if self.slots.get(&id).is_some_and(Slot::is_busy) {
                 continue;
             }
-            self.ready_one(&entry, due, now, sight);
+            self.ready_one(&entry, due, now, now, sight);
             self.tidy(id);
         }
     }
 
-    fn ready_one(
+    /// Queues a schedule if it is to be acted on by the time `until`.
+    pub(super) fn ready_one(
         &mut self,
         entry: &Entry,
         timer: DateTime<Utc>,
+        until: DateTime<Utc>,
         now: DateTime<Utc>,
         sight: &impl Sight,
     ) {
@@ -40,7 +42,7 @@ impl<A> Core<A> {
         // The timer was set for what was not due yet.
         let seen = timer.earlier(sight.delay(id, entry.schedule.needs));
         let is_held = self.held_until(id, now).is_some();
-        let turn = self.turn(entry, now, seen, sight).filter(|turn| turn.at <= now && !is_held);
+        let turn = self.turn(entry, now, seen, sight).filter(|turn| turn.at <= until && !is_held);
         let mut lane = Lane::Fast;
         if let Some(turn) = turn {
             if !self.may_claim {

@@ -44,9 +44,9 @@ const CALM: Duration = Duration::from_secs(20);
 const OVERHANG: Duration = Duration::from_secs(3);
 /// Of all writes of records, how many may be refused for another's in a storm, where it is not a few.
 const FOUGHT_OVER: f64 = 0.35;
-/// The same where what is known of them may be lost.
-const FOUGHT_OVER_LOST: f64 = 0.6;
 const FEW: u64 = 40;
+/// How many are a few, and how many of all may be refused, where it has to be found out that what is known is lost.
+const AFTER_A_LOSS: (u64, f64) = (120, 0.6);
 /// How long steps go on where many publish to one stream.
 const CROWDED: Duration = Duration::from_secs(4);
 /// In which part of all storms NATS loses its power.
@@ -282,8 +282,8 @@ impl Storm {
     /// Whether instances come in each other's way: each leaves to the others what is theirs.
     fn is_fought_over(&self) -> Option<String> {
         let Writes { stored, refused } = self.server.writes();
-        let most = if self.size.loses_power { FOUGHT_OVER_LOST } else { FOUGHT_OVER };
-        let is_much = refused > FEW && self.server.writes().refused_share() > most;
+        let (few, most) = if self.size.loses_power { AFTER_A_LOSS } else { (FEW, FOUGHT_OVER) };
+        let is_much = refused > few && self.server.writes().refused_share() > most;
         is_much.then(|| format!("{refused} writes of records were refused, and {stored} stored"))
     }
 
