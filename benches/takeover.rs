@@ -1,8 +1,8 @@
 //! How late commands come when an instance dies, stands still, stops or joins.
 //!
 //! `cargo bench --bench takeover` runs three instances with 300 schedules that fire every second, kills, stops and
-//! suspends one after the other, and prints how late what was due around that was stored. `-- --schedules 1000000`
-//! has as many others in the bucket that do not fire meanwhile.
+//! suspends one after the other, five times, and prints how late what was due around that was stored.
+//! `-- --schedules 1000000 --rounds 1` has as many others in the bucket that do not fire meanwhile, and does it once.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark fails by panicking")]
 #![allow(clippy::print_stdout, reason = "its output is its result")]
@@ -26,7 +26,6 @@ use tokio::time::sleep;
 const BEATS: usize = 300;
 /// Jobs that are due around each death.
 const JOBS: u32 = 100;
-const ROUNDS: usize = 5;
 const INSTANCES: usize = 3;
 /// How long after an event what is due counts as due around it: others act for the silent after five seconds.
 const AROUND: Duration = Duration::from_secs(7);
@@ -47,8 +46,7 @@ struct Bench {
 
 #[tokio::main]
 async fn main() {
-    let mut arguments = std::env::args().skip_while(|argument| argument != "--schedules").skip(1);
-    let others: usize = arguments.next().map_or(0, |text| text.parse().unwrap());
+    let (others, rounds) = (argument("--schedules", 0), argument("--rounds", 5));
     let nats = Nats::start().await;
     // Creates the streams.
     nats.service().await.stop().await;
@@ -59,7 +57,7 @@ async fn main() {
     for _ in 1..INSTANCES {
         bench.joins().await;
     }
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         bench.dies().await;
         bench.joins().await;
         bench.stops().await;
@@ -68,6 +66,12 @@ async fn main() {
     }
     println!("{INSTANCES} instances, {BEATS} commands a second, {others} other schedules");
     bench.print().await;
+}
+
+/// The number behind an argument.
+fn argument(name: &str, default: usize) -> usize {
+    let mut arguments = std::env::args().skip_while(|argument| argument != name).skip(1);
+    arguments.next().map_or(default, |text| text.parse().unwrap())
 }
 
 impl Bench {

@@ -165,12 +165,11 @@ async fn deliver(
 ) -> Result<Delivered, TrustLost> {
     let how = accepted.schedule.sends(attempt).delivery;
     // Whoever had it before may have been slow, and say only now what came of it.
-    let was_over = shared.history.has_ended(execution.id);
-    let is_over = || earlier && !was_over && shared.history.has_ended(execution.id);
-    let trusted = || {
-        (!shared.holds(Guard::TrustAgain) || shared.trusts(accepted, attempt))
-            && !(shared.holds(Guard::KnownOutcome) && is_over())
-    };
+    let may_end =
+        earlier && shared.holds(Guard::KnownOutcome) && !shared.history.has_ended(execution.id);
+    let has_ended = || may_end && shared.history.has_ended(execution.id);
+    let trusts = || !shared.holds(Guard::TrustAgain) || shared.trusts(accepted, attempt);
+    let trusted = || trusts() && !has_ended();
     let delivery = shared.delivery.deliver(how, execution, command, earlier, trusted);
     Ok(match how.mode {
         DeliveryMode::Publish | DeliveryMode::Core => delivery.await?,

@@ -3,7 +3,7 @@
 //! A watch that was cut off shows nothing for a while and says nothing of it. Who needs to know asks, and who
 //! follows the bucket answers by comparing what was shown with what the stream holds.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -64,7 +64,7 @@ impl Index {
         *self.doubt_of() = None;
     }
 
-    fn doubt_of(&self) -> std::sync::MutexGuard<'_, Option<(Uuid, u64)>> {
+    fn doubt_of(&self) -> MutexGuard<'_, Option<(Uuid, u64)>> {
         self.fresh.doubted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -21,6 +21,7 @@ use tracing::{debug, error, info, warn};
 use super::account::Account;
 use super::marks::Marks;
 use crate::clock::Clock;
+use crate::guards::{Guard, Guards as _};
 use crate::index::{Index, Shown};
 use crate::names;
 use crate::port::{Entry, Info, Nats, Reading, Start, Unanswered};
@@ -206,7 +207,9 @@ impl<N: Nats> Follower<N> {
     /// Whether the bucket has what it showed, and what this instance wrote.
     async fn is_all_there(&self) -> Result<bool, String> {
         let stream = names::SCHEDULES_STREAM;
-        if let Some((id, revision)) = self.index.doubted() {
+        if let Some((id, revision)) = self.index.doubted()
+            && N::Guards::hold(Guard::Kept)
+        {
             let subject = names::key_subject(&names::schedule_key(id));
             let last = self.nats.last(stream, &subject).await.map_err(|error| error.to_string())?;
             if last.is_some_and(|last| last.sequence < revision) {
