@@ -5,7 +5,7 @@ use tracing::{info, warn};
 
 use super::claim::Accepted;
 use super::give_up::give_up;
-use super::tasks::Sending;
+use super::sending::Sending;
 use super::{Shared, dead_letter, record};
 use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome, payload};
 use crate::failpoint::{failpoint, panic_at};
@@ -51,7 +51,7 @@ pub(crate) async fn attempt(
     attempt: &Attempt,
     prepared: Prepared,
     recovered: bool,
-    mut sending: Sending<'_>,
+    mut sending: Sending<'_, impl Send>,
 ) -> Option<Box<Execution>> {
     let schedule = &accepted.schedule;
     if recovered

@@ -67,6 +67,7 @@ mod give_up;
 pub mod membership;
 mod record;
 mod run;
+mod sending;
 #[cfg(feature = "otlp")]
 mod spans;
 mod tasks;

@@ -3,7 +3,7 @@
 //! A task tells the core what came of it however it ends, also by a panic: each thing that it holds (a record,
 //! a permit, an execution) is given back where it is dropped.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::claim::{Accepted, Claimed, claim};
 use super::core::{self, Claiming, Done, Event, Lane};
 use super::deliver::Prepared;
+use super::sending::{Lent, Sending};
 use super::urgency::Urgent;
 use super::{Shared, deliver, finish, record};
 use crate::failpoint::failpoint;
@@ -69,50 +70,6 @@ pub(crate) struct Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.events.send(Event::Returned(self.lane));
-    }
-}
-
-/// A permit that is given back before the work is over for which it was given.
-struct Lent(Mutex<Option<Permit>>);
-
-impl Lent {
-    fn new(permit: Permit) -> Self {
-        Self(Mutex::new(Some(permit)))
-    }
-
-    fn give_back(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-}
-
-/// What an attempt takes from others while its command is sent.
-pub(crate) struct Sending<'a> {
-    urgent: Option<Urgent>,
-    permit: Option<&'a Lent>,
-}
-
-impl<'a> Sending<'a> {
-    /// Of one attempt under a permit of its own. A permit to ask is for as long as that takes, with all that follows.
-    fn alone(permit: &'a Lent, lane: Lane, urgent: Option<Urgent>) -> Self {
-        let permit = Some(permit).filter(|_| lane == Lane::Fast);
-        Self { urgent, permit }
-    }
-
-    /// Of one of several under the same permit.
-    fn with_others() -> Self {
-        Self { urgent: None, permit: None }
-    }
-
-    /// The command has been sent, or never will be: nothing of it is urgent any more.
-    pub(crate) fn is_over(&mut self) {
-        self.urgent = None;
-    }
-
-    /// What is left to be done waits for others, and has bounds of its own.
-    pub(crate) fn gives_way(&self) {
-        if let Some(permit) = self.permit {
-            permit.give_back();
-        }
     }
 }
 
@@ -239,7 +196,7 @@ async fn make_due(
         [(attempt, recovered)] if quiet => {
             let prepared = deliver::prepare(shared, accepted, attempt);
             let permit = Lent::new(permit);
-            let sending = Sending::alone(&permit, lane, urgent);
+            let sending = Sending::alone(&permit, lane == Lane::Fast, urgent);
             let making = make(shared, accepted, attempt, prepared, *recovered, events, sending);
             within_permit(shared, accepted, lane, &permit, making).await;
         }
@@ -292,7 +249,7 @@ pub(crate) async fn release(
         return let_go(&shared, &accepted, &attempt, &events);
     }
     let (lane, permit) = (permit.lane, Lent::new(permit));
-    let sending = Sending::alone(&permit, lane, Some(urgent));
+    let sending = Sending::alone(&permit, lane == Lane::Fast, Some(urgent));
     let making = make(&shared, &accepted, &attempt, prepared, recovered, &events, sending);
     within_permit(&shared, &accepted, lane, &permit, making).await;
 }
@@ -324,7 +281,7 @@ async fn make(
     prepared: Prepared,
     recovered: bool,
     events: &Events,
-    sending: Sending<'_>,
+    sending: Sending<'_, Permit>,
 ) {
     match deliver::attempt(shared, accepted, attempt, prepared, recovered, sending).await {
         Some(ended) => events.send(Event::Ended(ended)),
@@ -338,7 +295,7 @@ async fn within_permit(
     shared: &Shared<impl Nats>,
     accepted: &Accepted,
     lane: Lane,
-    permit: &Lent,
+    permit: &Lent<Permit>,
     action: impl Future<Output = ()>,
 ) {
     let mut action = std::pin::pin!(action);

@@ -149,3 +149,16 @@ fn config() -> EngineConfig {
         allowed_targets: TargetPattern::parse("cmd.>").into_iter().collect(),
     }
 }
+
+/// Starts instances, each with its connection.
+#[allow(dead_code, reason = "the program that looks for faults starts its own")]
+pub async fn start(server: &Server, count: u64) -> Vec<(Instance, Simulated)> {
+    let mut instances = Vec::new();
+    for n in 0..count {
+        let nats = server.connect();
+        let clock = HostClock::off_by(server, TimeDelta::zero());
+        let instance = Instance::start_over(nats.clone(), clock, n).await.unwrap();
+        instances.push((instance, nats));
+    }
+    instances
+}

@@ -13,20 +13,8 @@ use serde_json::json;
 use tokio::runtime::Builder;
 
 use crate::guards;
-use crate::instance::Instance;
-use crate::nats::{HostClock, Server, Simulated, full};
-
-/// Starts instances, each with its connection.
-async fn start(server: &Server, count: u64) -> Vec<(Instance, Simulated)> {
-    let mut instances = Vec::new();
-    for n in 0..count {
-        let nats = server.connect();
-        let clock = HostClock::off_by(server, TimeDelta::zero());
-        let instance = Instance::start_over(nats.clone(), clock, n).await.unwrap();
-        instances.push((instance, nats));
-    }
-    instances
-}
+use crate::instance::{Instance, start};
+use crate::nats::{Server, full};
 
 async fn create(instance: &Instance, request: serde_json::Value) {
     let request: CreateSchedule = serde_json::from_value(request).unwrap();

@@ -9,19 +9,8 @@ use nats_scheduler::schedule::CreateSchedule;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::instance::Instance;
-use crate::nats::{HostClock, Server, Simulated, Trouble};
-
-async fn start(server: &Server, count: u64) -> Vec<(Instance, Simulated)> {
-    let mut instances = Vec::new();
-    for n in 0..count {
-        let nats = server.connect();
-        let clock = HostClock::off_by(server, TimeDelta::zero());
-        let instance = Instance::start_over(nats.clone(), clock, n).await.unwrap();
-        instances.push((instance, nats));
-    }
-    instances
-}
+use crate::instance::{Instance, start};
+use crate::nats::{Server, Trouble};
 
 /// Creates schedules that fire every second, at different times of it.
 async fn create_beats(instance: &Instance, count: u64, delivery: Value) {
