@@ -42,6 +42,8 @@ use crate::nats::{HostClock, Server, Simulated, Writes};
 const CALM: Duration = Duration::from_secs(20);
 /// How long what goes wrong may last behind the storm's end.
 const OVERHANG: Duration = Duration::from_secs(3);
+/// Between the moment at which all is settled and the end.
+const LAST: Duration = Duration::from_millis(500);
 /// Of all writes of records, how many may be refused for another's in a storm, where it is not a few.
 const FOUGHT_OVER: f64 = 0.35;
 const FEW: u64 = 40;
@@ -257,7 +259,7 @@ impl Storm {
         self.settle().await;
         // Nobody asks any more, and what was asked for is done.
         let living = std::mem::take(&mut *self.living.lock().unwrap());
-        sleep(Duration::from_millis(500)).await;
+        sleep(LAST).await;
         self.evidence.lock().unwrap().now = self.server.now();
         let apis: Vec<_> = living.iter().map(|one| Arc::clone(&one.instance.api)).collect();
         join_all(living.into_iter().map(Living::stop)).await;
@@ -270,10 +272,12 @@ impl Storm {
         (found, self, step)
     }
 
-    /// Waits until all is settled; it may take its time, but not for ever.
+    /// Waits until all is settled; it may take its time, but not for ever. What is under way must still be so when
+    /// it is looked at.
     async fn settle(&self) {
         let latest = self.ends + OVERHANG + CALM;
-        let is_left = |record: &Schedule| what_is_left(record, self.server.now()).next().is_some();
+        let is_left =
+            |record: &Schedule| what_is_left(record, self.server.now() + LAST).next().is_some();
         while Instant::now() < latest && self.records().iter().any(is_left) {
             sleep(Duration::from_secs(1)).await;
         }
