@@ -13,7 +13,8 @@ use super::{Core, Sight};
 use crate::moment::Moment as _;
 use crate::plan::{LEAD, MAX_LEAD, may_be_claimed_early};
 
-/// How many claims an instance makes in a second at least, where it has nothing else to do.
+/// How many claims are made in a second at least, by all instances together: all write to one stream, and each has to
+/// read what the others wrote.
 const CLAIMS_A_SECOND: usize = 6_000;
 /// Pause between two counts.
 const PAUSE: Duration = Duration::milliseconds(50);
@@ -43,7 +44,7 @@ impl<A> Core<A> {
         }
         // What is queued already goes by what was found before.
         let before = self.ahead.until.filter(|until| *until > now);
-        let until = self.crowded_until(now, sight).into_iter().chain(before).max();
+        let until = self.crowded_until(now).into_iter().chain(before).max();
         self.ahead = Ahead { counted_at: Some(now), until };
         let Some(until) = self.ahead.until.filter(|_| self.may_claim) else { return };
         let soon = (now, Uuid::max())..=(until, Uuid::max());
@@ -63,9 +64,9 @@ impl<A> Core<A> {
     }
 
     /// Until when what is due cannot be claimed in the time that is left, if there is so much.
-    fn crowded_until(&self, now: DateTime<Utc>, sight: &impl Sight) -> Option<DateTime<Utc>> {
+    fn crowded_until(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let end = now.later(MAX_LEAD - LEAD);
-        let rate = CLAIMS_A_SECOND * sight.instances();
+        let rate = CLAIMS_A_SECOND;
         let most = MOST.min(rate * usize::try_from((MAX_LEAD - LEAD).num_seconds()).unwrap_or(1));
         let soon = self.timers.range((now, Uuid::max())..=(end, Uuid::max())).take(most);
         let is_too_much = |(count, (due, _)): &(usize, &(DateTime<Utc>, Uuid))| {

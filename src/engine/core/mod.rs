@@ -409,7 +409,8 @@ impl<A> Core<A> {
 fn settle_at(schedule: &Schedule, ended: &Execution, now: DateTime<Utc>) -> DateTime<Utc> {
     // The other instances must not take a reply that came for one still awaited.
     let attempt = schedule.attempts.iter().find(|attempt| attempt.execution_id == ended.id);
-    let delivery = attempt.map_or(&*schedule.spec.delivery, |one| schedule.sends(one).delivery);
+    let delivery =
+        attempt.map_or(&schedule.spec.delivery.known, |one| schedule.sends(one).delivery);
     if delivery.mode.takes_time() {
         return now;
     }
