@@ -16,17 +16,17 @@ use crate::harness::Nats;
 const IN_FLIGHT: usize = 2_048;
 const ZONES: [&str; 4] = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Tokyo"];
 
-/// Writes daily schedules and their names into the bucket, without the service.
-pub async fn fill(nats: &Nats, count: usize) {
+/// Writes daily schedules and their names into the bucket, without the service. Returns the bytes of each payload.
+pub async fn fill(nats: &Nats, count: usize) -> usize {
     let rules = Rules {
         limits: Limits { schedules_per_creator: count, ..Limits::default() },
         ..Rules::default()
     };
-    let payload = serde_json::from_str(&json!({ "text": "x".repeat(200) }).to_string()).unwrap();
+    let payload = json!({ "text": "x".repeat(200) }).to_string();
     let mut request = CreateSchedule {
         schedule_type: Some(ScheduleType::Cron),
         target_command: Some("cmd.example.daily".to_owned()),
-        command_payload: Some(payload),
+        command_payload: Some(serde_json::from_str(&payload).unwrap()),
         tags: Some(vec!["bench".to_owned()]),
         ..CreateSchedule::default()
     };
@@ -57,4 +57,5 @@ pub async fn fill(nats: &Nats, count: usize) {
         ack.unwrap();
     }
     tokio::time::sleep(Duration::from_millis(100)).await;
+    payload.len()
 }

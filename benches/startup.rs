@@ -1,50 +1,112 @@
 //! How long an instance takes to be ready with many schedules, and how much memory it then holds.
 //!
-//! `cargo bench --bench startup` writes 100,000 daily schedules into the bucket, then starts the
-//! service and waits until it answers requests.
+//! `cargo bench --bench startup` writes daily schedules into the bucket, then starts the service and waits until it
+//! answers requests; in turn with a bare reader of the same bucket, which does nothing with what it is shown.
+//! `-- --schedules 1000000` does it with so many; else there are 100,000.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark fails by panicking")]
 #![allow(clippy::print_stdout, reason = "its output is its result")]
 
+#[path = "args.rs"]
+mod args;
 #[path = "fill.rs"]
 mod fill;
 #[path = "../tests/it/harness.rs"]
 mod harness;
+#[path = "usage.rs"]
+mod usage;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use harness::Nats;
+use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, push};
+use futures::StreamExt as _;
+use harness::{Nats, Service, wait_within};
+use nats_scheduler::names;
 use serde_json::json;
+use usage::{Usage, median};
 
-const SCHEDULES: usize = 100_000;
+const STARTS_WITHIN: Duration = Duration::from_secs(120);
+/// It has settled down by then: memory of the replay is given back.
+const CALM: Duration = Duration::from_secs(10);
+const ROUNDS: usize = 3;
+/// The goals.
+const TIMES_BARE: f64 = 2.0;
+const BYTES: f64 = 1000.0;
 
 #[tokio::main]
 async fn main() {
+    let count = args::number("--schedules", 100_000);
     let nats = Nats::start().await;
     // Creates the streams.
-    nats.service_with(&[]).await.stop().await;
+    let (empty, _) = start(&nats).await;
+    tokio::time::sleep(CALM).await;
+    let without = Usage::of(empty.pid());
+    drop(empty);
     let started = Instant::now();
-    fill::fill(&nats, SCHEDULES).await;
-    let rate = SCHEDULES as f64 / started.elapsed().as_secs_f64();
-    println!("{SCHEDULES} schedules and their names written at {rate:.0}/s");
-    for run in 1..=3 {
-        let started = Instant::now();
-        let service = nats.service_with(&[("LOG_LEVEL", "info")]).await;
-        let ready = started.elapsed();
+    let payload = fill::fill(&nats, count).await;
+    let rate = count as f64 / started.elapsed().as_secs_f64();
+    println!(
+        "{count} schedules and their names written at {rate:.0}/s, {payload} bytes of payload each"
+    );
+    let (mut bare, mut ready, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
+    for run in 1..=ROUNDS {
+        let read = read(&nats, count).await;
+        let (service, elapsed) = start(&nats).await;
         let status = nats.ask("status", json!({})).await;
-        assert_eq!(status["schedules"]["active"], SCHEDULES);
+        assert_eq!(status["schedules"]["active"], count);
+        tokio::time::sleep(CALM).await;
+        let calm = Usage::of(service.pid());
+        tokio::time::sleep(CALM).await;
+        let then = Usage::of(service.pid());
+        let idle = (then.processor - calm.processor) / CALM.as_secs_f64();
+        let each = (then.resident - without.resident) / count as f64 - payload as f64;
         println!(
-            "run {run}: ready after {:.2} s, {} MiB resident",
-            ready.as_secs_f64(),
-            resident(service.pid())
+            "run {run}: a bare reader has all after {read:.2} s; ready after {elapsed:.2} s, {:.2} times that; {:.0} MiB \
+             resident, {each:.0} bytes a schedule beyond its payload; {:.1} % of a processor while idle",
+            elapsed / read,
+            then.resident / 1024.0 / 1024.0,
+            idle * 100.0,
         );
+        bare.push(read);
+        ready.push(elapsed);
+        bytes.push(each);
     }
+    let [bare, ready, bytes] = [bare, ready, bytes].map(median);
+    println!("ready: {:.2} of a bare reader's time (goal: {TIMES_BARE:.2} or less)", ready / bare);
+    println!("memory: {bytes:.0} bytes a schedule beyond its payload (goal: {BYTES:.0} or less)");
 }
 
-/// Resident memory of a process in MiB; 0 where the system does not say it this way.
-fn resident(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok());
-    kib.unwrap_or(0) / 1024
+/// Starts the service; how long until it answers, in seconds.
+async fn start(nats: &Nats) -> (Service, f64) {
+    let settings = [("MAX_SCHEDULES_PER_CREATOR", "2000000"), ("LOG_LEVEL", "info")];
+    let started = Instant::now();
+    let service = nats.spawn(&settings);
+    let is_ready = || async { service.log().contains("answering requests").then_some(()) };
+    wait_within(STARTS_WITHIN, "an instance", is_ready).await;
+    let elapsed = started.elapsed().as_secs_f64();
+    (service, elapsed)
+}
+
+/// How long a reader takes that is shown the latest of each key, in seconds.
+async fn read(nats: &Nats, count: usize) -> f64 {
+    let started = Instant::now();
+    let stream = nats.js.get_stream(names::SCHEDULES_STREAM).await.unwrap();
+    let config = push::OrderedConfig {
+        deliver_subject: nats.client.new_inbox(),
+        deliver_policy: DeliverPolicy::LastPerSubject,
+        replay_policy: ReplayPolicy::Instant,
+        filter_subject: names::key_subject(">"),
+        ..push::OrderedConfig::default()
+    };
+    let mut messages = stream.create_consumer(config).await.unwrap().messages().await.unwrap();
+    let mut shown = 0;
+    while let Some(message) = messages.next().await {
+        let message = message.unwrap();
+        shown += usize::from(message.subject.contains(names::SCHEDULE_KEY_PREFIX));
+        if message.info().unwrap().pending == 0 {
+            break;
+        }
+    }
+    assert_eq!(shown, count);
+    started.elapsed().as_secs_f64()
 }

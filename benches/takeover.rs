@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark fails by panicking")]
 #![allow(clippy::print_stdout, reason = "its output is its result")]
 
+#[path = "args.rs"]
+mod args;
 #[path = "fill.rs"]
 mod fill;
 #[path = "../tests/it/harness.rs"]
@@ -46,7 +48,7 @@ struct Bench {
 
 #[tokio::main]
 async fn main() {
-    let (others, rounds) = (argument("--schedules", 0), argument("--rounds", 5));
+    let (others, rounds) = (args::number("--schedules", 0), args::number("--rounds", 5));
     let nats = Nats::start().await;
     // Creates the streams.
     nats.service().await.stop().await;
@@ -66,12 +68,6 @@ async fn main() {
     }
     println!("{INSTANCES} instances, {BEATS} commands a second, {others} other schedules");
     bench.print().await;
-}
-
-/// The number behind an argument.
-fn argument(name: &str, default: usize) -> usize {
-    let mut arguments = std::env::args().skip_while(|argument| argument != name).skip(1);
-    arguments.next().map_or(default, |text| text.parse().unwrap())
 }
 
 impl Bench {

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 fn cron(expression: &str, zone: Tz) -> Trigger {
     let cron = CronTrigger::new(expression, zone, DstGap::default(), DstOverlap::default(), 0);
-    Trigger::Cron(cron.expect(expression))
+    Trigger::from(cron.expect(expression))
 }
 
 /// Half an hour before the clocks go back in Europe, in the first pass of the overlap.

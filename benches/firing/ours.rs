@@ -1,0 +1,79 @@
+//! The service.
+
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use futures::StreamExt as _;
+use serde_json::{Value, json};
+
+use super::harness::Service;
+use super::{Lateness, Nats, Steady, Usage, come, late, payload, whole_second};
+
+const SETTINGS: [(&str, &str); 2] =
+    [("MAX_SCHEDULES_PER_CREATOR", "1000000"), ("LOG_LEVEL", "info")];
+/// Schedules that are created at once by one request.
+const AT_ONCE: usize = 100;
+/// Schedules that are created in a second, at least.
+const CREATED: usize = 1_000;
+
+/// How late so many are that are due at one instant, with so many instances.
+pub async fn burst(count: usize, instances: usize) -> Lateness {
+    let nats = Nats::start().await;
+    let services = start(&nats, instances).await;
+    let due = whole_second(10 + (count / CREATED) as i64);
+    let started = Instant::now();
+    create(&nats, count, |n| {
+        json!({ "name": format!("burst {n}"), "schedule_type": "one_time", "scheduled_at": due,
+            "target_command": "cmd.example.burst", "command_payload": payload() })
+    })
+    .await;
+    if instances == 1 {
+        println!("created in bulk at {:>7.0}/s", count as f64 / started.elapsed().as_secs_f64());
+    }
+    assert!(Utc::now() < due, "creating took too long");
+    let late = late(&nats, "COMMANDS", "cmd.example.>", count, |_| due).await;
+    drop(services);
+    late
+}
+
+/// How late they are where so many are due at every second, and what each costs.
+pub async fn steady(rate: usize, seconds: usize) -> Steady {
+    let nats = Nats::start().await;
+    let services = start(&nats, 1).await;
+    let first = whole_second(5 + (rate / CREATED) as i64);
+    create(&nats, rate, |n| {
+        json!({ "name": format!("steady {n}"), "schedule_type": "interval", "interval_seconds": 1,
+            "start_at": first, "target_command": "cmd.example.steady", "command_payload": payload() })
+    })
+    .await;
+    assert!(Utc::now() < first, "creating took too long");
+    let until_first = (first - Utc::now()).to_std().unwrap_or(Duration::ZERO);
+    tokio::time::sleep(until_first + Duration::from_secs(2)).await;
+    let used = || [services[0].pid(), nats.server.pid()].map(|pid| Usage::of(pid).processor);
+    let (before, began) = (used(), Instant::now());
+    tokio::time::sleep(Duration::from_secs(seconds as u64 - 4)).await;
+    let (after, fired) = (used(), began.elapsed().as_secs_f64() * rate as f64);
+    let cost = [0, 1].map(|of| (after[of] - before[of]) / fired * 1e6);
+    come(&nats, "COMMANDS", "cmd.example.>", rate * seconds).await;
+    let lateness = late(&nats, "COMMANDS", "cmd.example.>", rate * seconds, |_| first).await;
+    drop(services);
+    Steady { lateness, cost }
+}
+
+async fn start(nats: &Nats, instances: usize) -> Vec<Service> {
+    let mut services = Vec::new();
+    for _ in 0..instances {
+        services.push(nats.service_with(&SETTINGS).await);
+    }
+    services
+}
+
+async fn create(nats: &Nats, count: usize, schedule: impl Fn(usize) -> Value) {
+    let all: Vec<Value> = (0..count).map(schedule).collect();
+    let mut replies = futures::stream::iter(all.chunks(AT_ONCE))
+        .map(|part| async move { nats.request("bulk.create", &json!({ "schedules": part })).await })
+        .buffer_unordered(8);
+    while let Some(reply) = replies.next().await {
+        assert_eq!(reply["data"]["failed"], 0, "{reply}");
+    }
+}
