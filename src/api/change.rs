@@ -92,8 +92,7 @@ impl<N: Nats> Api<N> {
     /// Shows what was written to this instance.
     pub(in crate::api) fn show(&self, schedule: Schedule, revision: u64) {
         if let Ok(trigger) = schedule.spec.timing.trigger(schedule.id) {
-            let (schedule, trigger) = (Arc::new(schedule), Arc::new(trigger));
-            self.index.insert(Entry { revision, schedule, trigger });
+            self.index.wrote(Entry { revision, schedule: Arc::new(schedule), trigger });
         }
     }
 
@@ -260,5 +259,6 @@ fn announce(
     details: Value,
 ) {
     schedule.note_change(event_id);
-    schedule.events.push(Change::new(event_id, kind, schedule, author, now, details));
+    let change = Change::new(event_id, kind, schedule, author, now, details);
+    schedule.events.push(change);
 }

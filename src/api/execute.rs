@@ -87,8 +87,8 @@ impl<N: Nats> Api<N> {
         tracing::info!(%execution_id, target, created_by = actor, "command accepted");
         let warning = self.target_warning(&schedule).await;
         if let Some(written) = written {
-            let (schedule, trigger) = (Arc::new(schedule), Arc::new(trigger));
-            self.index.insert(Entry { revision: written.revision, schedule, trigger });
+            let (revision, schedule) = (written.revision, Arc::new(schedule));
+            self.index.wrote(Entry { revision, schedule, trigger });
         }
         let execution = self.outcome(wait, caller).await;
         let links = Links { schedule: None, ..Links::execution(execution_id, schedule_id) };

@@ -165,8 +165,8 @@ pub(super) async fn rewrite(
 ) -> Result<Written, WriteError> {
     let deadline = Instant::now() + WRITE_DEADLINE;
     let written = shared.store.write(&schedule, entry.revision, deadline).await?;
-    let trigger = Arc::clone(&entry.trigger);
-    shared.index.insert(Entry { revision: written.revision, schedule, trigger });
+    let trigger = entry.trigger.clone();
+    shared.index.wrote(Entry { revision: written.revision, schedule, trigger });
     Ok(written)
 }
 

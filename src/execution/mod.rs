@@ -360,7 +360,7 @@ impl Execution {
             time: now,
             schedule_id: schedule.id,
             schedule_name: sends.name.to_owned(),
-            created_by: schedule.created_by.clone(),
+            created_by: schedule.created_by.to_string(),
             scheduled_for: attempt.scheduled_for,
             status,
             attempt_number: attempt.number,

@@ -3,6 +3,7 @@
 //! A watch that was cut off shows nothing for a while and says nothing of it. Who needs to know asks, and who
 //! follows the bucket answers by comparing what was shown with what the stream holds.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
-use super::Index;
+use super::{Entry, Index};
+use crate::schedule::Writer;
 
 /// How long a watch that is alive takes at most to show what is stored.
 const SHOWN: Duration = Duration::from_millis(200);
@@ -23,7 +25,23 @@ pub(super) struct Fresh {
     at: watch::Sender<Option<Instant>>,
     /// A schedule of which the bucket was found to have an older revision than is known.
     doubted: Mutex<Option<(Uuid, u64)>>,
+    /// What this instance has written last, the latest first.
+    written: Mutex<VecDeque<Wrote>>,
 }
+
+/// A record that this instance has written.
+#[derive(Clone, Copy, Debug)]
+pub struct Wrote {
+    /// The schedule.
+    pub id: Uuid,
+    /// The revision of the bucket.
+    pub revision: u64,
+    /// Who wrote it.
+    pub writer: Writer,
+}
+
+/// So many of them are kept in mind.
+const MOST_WRITTEN: usize = 64;
 
 impl Index {
     /// Whether all that was stored by a moment has been taken in; if not, has that found out.
@@ -62,6 +80,28 @@ impl Index {
     /// It is not so, or all is forgotten that was known.
     pub fn settle_doubt(&self) {
         *self.doubt_of() = None;
+    }
+
+    /// Takes in a record that this instance has written; the watch may not have shown it, and never show it.
+    pub fn wrote(&self, entry: Entry) {
+        let Entry { revision, ref schedule, .. } = entry;
+        let wrote = Wrote { id: schedule.id, revision, writer: schedule.writer };
+        self.insert(entry);
+        let mut written = self.fresh.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.truncate(MOST_WRITTEN - 1);
+        written.push_front(wrote);
+    }
+
+    /// What this instance has written last and the watch has not shown yet, the latest first.
+    pub fn written_unseen(&self) -> Vec<Wrote> {
+        let seen = self.seen();
+        let written = self.fresh.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.iter().filter(|wrote| wrote.revision > seen).copied().collect()
+    }
+
+    /// What was written is as it may be: the bucket is another one, or all of it is known.
+    pub(super) fn forget_written(&self) {
+        self.fresh.written.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn doubt_of(&self) -> MutexGuard<'_, Option<(Uuid, u64)>> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::filter::ScheduleFilter;
+use super::listed::Listed;
 use super::page::{Listing, Selected};
 use super::state::State;
 use super::{Entry, Index};
@@ -29,11 +30,11 @@ impl Index {
 
     /// The schedules that match, in no order. One that changes meanwhile is returned as it is then.
     pub fn select(&self, filter: &ScheduleFilter) -> Vec<Arc<Entry>> {
-        let ids = self.read(|state| state.rows.select(filter));
+        let ids = self.read(|state| state.listed.rows.select(filter));
         let mut found = Vec::with_capacity(ids.len());
         for ids in ids.chunks(AT_ONCE) {
             self.read(|state| {
-                let entries = ids.iter().filter_map(|id| state.entries.get(id));
+                let entries = ids.iter().filter_map(|id| state.entries.get(*id));
                 found.extend(entries.filter(|entry| !entry.schedule.purge).cloned());
             });
         }
@@ -44,19 +45,21 @@ impl Index {
 impl State {
     fn list(&self, listing: &Listing<'_>) -> Found {
         let Listing { filter, sort, after, offset, limit } = *listing;
-        let orders = match filter.status {
-            None => Some(&self.live),
-            Some(Status::Deleted) => Some(&self.deleted_softly),
+        let Listed { ref rows, .. } = self.listed;
+        let of_deleted = match filter.status {
+            None => Some(false),
+            Some(Status::Deleted) => Some(true),
             Some(_) => None,
         };
-        if let Some(orders) = orders.filter(|_| filter.is_by_status()) {
-            let ids = orders.walk(sort, after).skip(offset);
-            let mut page = ids.filter_map(|id| self.entries.get(&id).cloned());
+        if let Some(of_deleted) = of_deleted.filter(|_| filter.is_by_status()) {
+            let orders = self.listed.orders(of_deleted);
+            let ids = orders.walk(sort, after, offset, rows).map(|slot| rows.id(slot));
+            let mut page = ids.filter_map(|id| self.entries.get(id).cloned());
             let entries = page.by_ref().take(limit).collect();
             return Found { entries, total: orders.len(), more: page.next().is_some() };
         }
-        let Selected { ids, total, more } = self.rows.page(listing);
-        let entries = ids.iter().filter_map(|id| self.entries.get(id).cloned()).collect();
+        let Selected { ids, total, more } = rows.page(listing);
+        let entries = ids.iter().filter_map(|id| self.entries.get(*id).cloned()).collect();
         Found { entries, total, more }
     }
 }

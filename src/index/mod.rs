@@ -11,7 +11,9 @@ mod filter;
 mod fresh;
 mod intern;
 mod list;
+mod listed;
 mod newer;
+mod order;
 mod orders;
 mod page;
 mod pool;
@@ -19,13 +21,14 @@ mod record;
 mod rows;
 #[cfg(test)]
 mod samples;
+mod shares;
 mod state;
 #[cfg(test)]
 mod tests;
 mod wanted;
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -36,10 +39,12 @@ use uuid::Uuid;
 
 pub use aside::{SetAside, Shown, Vanished};
 pub use filter::{ScheduleFilter, TagsMatch};
+pub use fresh::Wrote;
 pub use list::Found;
 pub use orders::{Place, Sort};
 pub use page::Listing;
 pub use record::{Newer, Unreadable, read_record};
+use shares::Shares;
 use state::{State, is_live};
 
 use crate::names::{NAME_KEY_PREFIX, SCHEDULE_KEY_PREFIX, creator_prefix, name_key};
@@ -55,7 +60,7 @@ pub struct Entry {
     /// The record.
     pub schedule: Arc<Schedule>,
     /// Its compiled timing.
-    pub trigger: Arc<Trigger>,
+    pub trigger: Trigger,
 }
 
 /// What a name's key holds.
@@ -105,6 +110,7 @@ pub struct Index {
     /// All that the bucket holds up to this revision has been taken in.
     seen: watch::Sender<u64>,
     fresh: fresh::Fresh,
+    shares: Mutex<Shares>,
 }
 
 impl Index {
@@ -112,12 +118,21 @@ impl Index {
     pub fn new() -> (Arc<Self>, UnboundedReceiver<Uuid>) {
         let (changes, changed) = unbounded_channel();
         let (state, seen) = (RwLock::default(), watch::Sender::new(0));
-        (Arc::new(Self { state, changes, seen, fresh: fresh::Fresh::default() }), changed)
+        (
+            Arc::new(Self {
+                state,
+                changes,
+                seen,
+                fresh: fresh::Fresh::default(),
+                shares: Mutex::default(),
+            }),
+            changed,
+        )
     }
 
     /// A schedule.
     pub fn get(&self, id: Uuid) -> Option<Arc<Entry>> {
-        self.read(|state| state.entries.get(&id).cloned())
+        self.read(|state| state.entries.get(id).cloned())
     }
 
     /// All schedules, in no order.
@@ -219,8 +234,7 @@ impl Index {
             (Some(id), None) => self.remove(id, revision),
             (None, None) => self.forget_aside(key, revision),
             (Some(_), Some(Ok((schedule, trigger)))) => {
-                let (schedule, trigger) = (Arc::new(schedule), Arc::new(trigger));
-                self.insert(Entry { revision, schedule, trigger });
+                self.insert(Entry { revision, schedule: Arc::new(schedule), trigger });
             }
             (id, Some(Ok(_))) => self.refuse(id, key, revision, "the key is not schedule.<uuid>"),
             (Some(_), Some(Err(Unreadable::Newer(newer)))) => self.leave(revision, *newer),
@@ -237,14 +251,17 @@ impl Index {
     }
 
     /// Takes in a record, unless a newer one is known.
-    pub fn insert(&self, entry: Entry) {
+    pub fn insert(&self, mut entry: Entry) {
         let id = entry.schedule.id;
+        let known = self.get(id);
+        let known = known.as_ref().map(|known| &*known.schedule);
+        self.shares.lock().unwrap_or_else(PoisonError::into_inner).share(&mut entry, known);
         let changed = self.write(|state| {
             if state.revision(id).is_some_and(|known| known >= entry.revision) {
                 return false;
             }
             state.forget_newer(id);
-            let known_schedule = state.entries.get(&id).map(|known| Arc::clone(&known.schedule));
+            let known_schedule = state.entries.get(id).map(|known| Arc::clone(&known.schedule));
             state.set_aside.remove(&format!("{SCHEDULE_KEY_PREFIX}{id}"));
             state.arrange(known_schedule.as_deref(), Some(&entry.schedule));
             state.count(&entry.schedule, 1);
@@ -252,7 +269,7 @@ impl Index {
                 let schedule = &entry.schedule;
                 state.coming.remove(&name_key(&schedule.created_by, &schedule.spec.name));
             }
-            if let Some(old) = state.entries.insert(id, Arc::new(entry)) {
+            if let Some(old) = state.entries.insert(Arc::new(entry)) {
                 state.count(&old.schedule, -1);
             }
             true
@@ -265,7 +282,7 @@ impl Index {
     /// Forgets what a complete replay of the bucket up to `revision` did not show.
     pub fn retain(&self, shown: &Shown, revision: u64) {
         let stale: Vec<Uuid> = self.read(|state| {
-            let entries = state.entries.iter().map(|(id, entry)| (id, entry.revision));
+            let entries = state.entries.values().map(|entry| (&entry.schedule.id, entry.revision));
             let newer = state.newer.iter().map(|(id, left)| (id, left.revision));
             let all = entries.chain(newer);
             all.filter(|(id, known)| !shown.has(**id) && *known <= revision)
@@ -288,10 +305,12 @@ impl Index {
     pub fn clear(&self) {
         let ids: Vec<Uuid> = self.write(|state| {
             let fresh = State { vanished: state.vanished, ..State::default() };
-            std::mem::replace(state, fresh).entries.into_keys().collect()
+            let before = std::mem::replace(state, fresh);
+            before.entries.values().map(|entry| entry.schedule.id).collect()
         });
         self.seen.send_replace(0);
         self.settle_doubt();
+        self.forget_written();
         for id in ids {
             let _ = self.changes.send(id);
         }

@@ -3,15 +3,14 @@
 //! A page of a list without filters is then a walk along one order.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
-use std::ops::Bound;
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::rows::{NEVER, nanos};
+use super::order::Order;
+use super::rows::{NEVER, Rows, nanos};
 use crate::schedule::Schedule;
 
 /// The order of a list. Of two that are equal the one created first comes first, and last in the
@@ -87,23 +86,14 @@ impl Place {
     pub(super) fn tie(&self) -> (&[u8], Uuid) {
         (self.name.as_deref().unwrap_or_default().as_bytes(), self.id)
     }
-
-    fn instant(&self) -> DateTime<Utc> {
-        self.time.unwrap_or(DateTime::<Utc>::MAX_UTC)
-    }
 }
 
-/// Never due comes last.
-fn due(schedule: &Schedule) -> DateTime<Utc> {
-    schedule.next_run_at.unwrap_or(DateTime::<Utc>::MAX_UTC)
-}
-
-/// Some schedules in every order.
+/// The slots of some rows in every order.
 #[derive(Default)]
 pub(super) struct Orders {
-    created: BTreeSet<(DateTime<Utc>, Uuid)>,
-    name: BTreeSet<(String, Uuid)>,
-    next_run: BTreeSet<(DateTime<Utc>, Uuid)>,
+    created: Order,
+    name: Order,
+    next_run: Order,
 }
 
 impl Orders {
@@ -111,65 +101,82 @@ impl Orders {
         self.created.len()
     }
 
-    pub(super) fn insert(&mut self, schedule: &Schedule) {
-        let id = schedule.id;
-        self.created.insert((schedule.created_at, id));
-        self.name.insert((schedule.spec.name.clone(), id));
-        self.next_run.insert((due(schedule), id));
-    }
-
-    pub(super) fn remove(&mut self, schedule: &Schedule) {
-        let id = schedule.id;
-        self.created.remove(&(schedule.created_at, id));
-        self.name.remove(&(schedule.spec.name.clone(), id));
-        self.next_run.remove(&(due(schedule), id));
-    }
-
-    /// Moves a schedule that changed; most changes are the next time and nothing else.
-    pub(super) fn change(&mut self, old: &Schedule, new: &Schedule) {
-        if old.spec.name != new.spec.name || old.created_at != new.created_at {
-            self.remove(old);
-            self.insert(new);
-        } else if old.next_run_at != new.next_run_at {
-            self.next_run.remove(&(due(old), old.id));
-            self.next_run.insert((due(new), new.id));
+    /// Takes in a row.
+    pub(super) fn insert(&mut self, slot: u32, rows: &Rows) {
+        for sort in EACH {
+            self.insert_by(sort, slot, rows);
         }
     }
 
-    /// The schedules in an order, behind a place.
+    /// Takes in a row in one order.
+    pub(super) fn insert_by(&mut self, sort: Sort, slot: u32, rows: &Rows) {
+        self.by(sort).insert(rows.rank(slot, sort), slot, before(rows, slot, sort));
+    }
+
+    /// Lets go of a row.
+    pub(super) fn remove(&mut self, slot: u32, rows: &Rows) {
+        for sort in EACH {
+            self.remove_by(sort, slot, rows);
+        }
+    }
+
+    /// Lets go of a row in one order.
+    pub(super) fn remove_by(&mut self, sort: Sort, slot: u32, rows: &Rows) {
+        self.by(sort).remove(slot, before(rows, slot, sort));
+    }
+
+    /// A row is about to move from one slot to another.
+    pub(super) fn renumber(&mut self, from: u32, to: u32, rows: &Rows) {
+        for sort in EACH {
+            self.by(sort).renumber(from, to, before(rows, from, sort));
+        }
+    }
+
+    /// The slots in an order, behind a place, without the first `left_out` of them.
     pub(super) fn walk<'a>(
         &'a self,
         sort: Sort,
         after: Option<&Place>,
-    ) -> Box<dyn Iterator<Item = Uuid> + 'a> {
+        left_out: usize,
+        rows: &Rows,
+    ) -> Box<dyn Iterator<Item = u32> + 'a> {
+        let order = match sort {
+            Sort::Created | Sort::CreatedDown => &self.created,
+            Sort::Name | Sort::NameDown => &self.name,
+            Sort::NextRun | Sort::NextRunDown => &self.next_run,
+        };
+        let count = |place: &Place, and_itself: bool| {
+            order.count(|rank, slot| {
+                let compared = rank.cmp(&place.rank());
+                let compared = compared.then_with(|| rows.tie(slot, sort).cmp(&place.tie()));
+                compared.is_lt() || and_itself && compared.is_eq()
+            })
+        };
+        if sort.is_down() {
+            let end = after.map_or(order.len(), |place| count(place, false));
+            Box::new(order.backward(end.saturating_sub(left_out)))
+        } else {
+            let start = after.map_or(0, |place| count(place, true));
+            Box::new(order.forward(start.saturating_add(left_out)))
+        }
+    }
+
+    fn by(&mut self, sort: Sort) -> &mut Order {
         match sort {
-            Sort::Created | Sort::CreatedDown => {
-                let after = after.map(|place| (place.instant(), place.id));
-                walk(&self.created, sort, after)
-            }
-            Sort::NextRun | Sort::NextRunDown => {
-                let after = after.map(|place| (place.instant(), place.id));
-                walk(&self.next_run, sort, after)
-            }
-            Sort::Name | Sort::NameDown => {
-                let after = after.map(|place| (place.name.clone().unwrap_or_default(), place.id));
-                walk(&self.name, sort, after)
-            }
+            Sort::Created | Sort::CreatedDown => &mut self.created,
+            Sort::Name | Sort::NameDown => &mut self.name,
+            Sort::NextRun | Sort::NextRunDown => &mut self.next_run,
         }
     }
 }
 
-fn walk<'a, K: Ord>(
-    set: &'a BTreeSet<(K, Uuid)>,
-    sort: Sort,
-    after: Option<(K, Uuid)>,
-) -> Box<dyn Iterator<Item = Uuid> + 'a> {
-    let edge = after.map_or(Bound::Unbounded, Bound::Excluded);
-    if sort.is_down() {
-        Box::new(set.range((Bound::Unbounded, edge)).rev().map(|(_, id)| *id))
-    } else {
-        Box::new(set.range((edge, Bound::Unbounded)).map(|(_, id)| *id))
-    }
+/// One for each order; it is kept one way and walked both.
+const EACH: [Sort; 3] = [Sort::Created, Sort::Name, Sort::NextRun];
+
+/// Whether a member of an order stands before a row.
+fn before(rows: &Rows, row: u32, sort: Sort) -> impl Fn(i64, u32) -> bool {
+    let (own, tie) = (rows.rank(row, sort), rows.tie(row, sort));
+    move |rank, slot| rank < own || rank == own && rows.tie(slot, sort) < tie
 }
 
 /// The beginning of a name, as a number in the same order.

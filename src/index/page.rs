@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use uuid::Uuid;
 
 use super::filter::ScheduleFilter;
-use super::orders::{Place, Sort, name_rank};
+use super::orders::{Place, Sort};
 use super::rows::Rows;
 use super::wanted::Wanted;
 
@@ -38,14 +38,14 @@ pub(super) struct Selected {
 #[derive(Clone, Copy)]
 struct Candidate {
     rank: i64,
-    slot: usize,
+    slot: u32,
 }
 
 impl Rows {
     /// The ids of those that match, in no order.
     pub fn select(&self, filter: &ScheduleFilter) -> Vec<Uuid> {
         let Some(wanted) = Wanted::new(filter, self) else { return Vec::new() };
-        self.matching(&wanted).map(|slot| self.heads[slot].id).collect()
+        self.matching(&wanted).map(|slot| self.id(slot)).collect()
     }
 
     /// A page of those that match.
@@ -80,12 +80,12 @@ impl Rows {
         }
         let page = self.behind(&mut best, offset, sort);
         page.sort_unstable_by(|a, b| self.compare(a, b, sort));
-        let ids = page.iter().take(limit).map(|candidate| self.heads[candidate.slot].id).collect();
+        let ids = page.iter().take(limit).map(|candidate| self.id(candidate.slot)).collect();
         Selected { ids, total, more: behind > end }
     }
 
-    fn matching<'a>(&'a self, wanted: &'a Wanted<'_>) -> impl Iterator<Item = usize> + 'a {
-        let rows = self.rows.iter().enumerate();
+    fn matching<'a>(&'a self, wanted: &'a Wanted<'_>) -> impl Iterator<Item = u32> + 'a {
+        let rows = (0..).zip(&self.rows);
         rows.filter(|(_, row)| wanted.matches(row, self)).map(|(slot, _)| slot)
     }
 
@@ -117,20 +117,5 @@ impl Rows {
         let order = a.rank.cmp(&b.rank);
         let order = order.then_with(|| self.tie(a.slot, sort).cmp(&self.tie(b.slot, sort)));
         if sort.is_down() { order.reverse() } else { order }
-    }
-
-    fn rank(&self, slot: usize, sort: Sort) -> i64 {
-        match sort {
-            Sort::Created | Sort::CreatedDown => self.heads[slot].created_at,
-            Sort::Name | Sort::NameDown => name_rank(self.name(&self.rows[slot])),
-            Sort::NextRun | Sort::NextRunDown => self.rows[slot].next_run_at,
-        }
-    }
-
-    /// What decides between equal ranks.
-    fn tie(&self, slot: usize, sort: Sort) -> (&[u8], Uuid) {
-        let by_name = matches!(sort, Sort::Name | Sort::NameDown);
-        let name = if by_name { self.name(&self.rows[slot]) } else { &[] };
-        (name, self.heads[slot].id)
     }
 }

@@ -4,13 +4,15 @@
 //! and its tags would wait for memory several times a schedule; reading rows and names on is some
 //! ten times as fast, and whoever writes waits for it.
 
-use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use hashbrown::HashTable;
 use uuid::Uuid;
 
 use super::intern::Interner;
+use super::orders::{Sort, name_rank};
 use super::pool::{Pool, number, reserve};
 use crate::schedule::{Schedule, ScheduleType, Status};
 
@@ -23,7 +25,9 @@ pub(super) struct Rows {
     pub(super) rows: Vec<Row>,
     /// Of the same schedules.
     pub(super) heads: Vec<Head>,
-    slots: HashMap<Uuid, u32>,
+    /// By id, which stands in the heads.
+    slots: HashTable<u32>,
+    hasher: RandomState,
     pub(super) creators: Interner,
     pub(super) targets: Interner,
     pub(super) tags: Interner,
@@ -55,9 +59,24 @@ pub(super) struct Head {
 }
 
 impl Rows {
-    /// Takes in a schedule that was not there.
-    pub fn insert(&mut self, schedule: &Schedule) {
-        self.remove(schedule.id);
+    /// The slot of a schedule's row.
+    pub fn slot(&self, id: Uuid) -> Option<u32> {
+        let is_it = |slot: &u32| self.heads[*slot as usize].id == id;
+        self.slots.find(self.hasher.hash_one(id), is_it).copied()
+    }
+
+    /// The schedule of a row.
+    pub fn id(&self, slot: u32) -> Uuid {
+        self.heads[slot as usize].id
+    }
+
+    /// Whether the schedule of a row is deleted.
+    pub fn is_deleted(&self, slot: u32) -> bool {
+        self.rows[slot as usize].kind & status_bit(Status::Deleted) != 0
+    }
+
+    /// Adds a row, for a schedule that has none. Returns its slot.
+    pub fn push(&mut self, schedule: &Schedule) -> u32 {
         let spec = &schedule.spec;
         let (name_at, tags_at) = (self.names.end(), self.tag_numbers.end());
         let lower = Some(spec.name.to_lowercase()).filter(|lower| *lower != spec.name);
@@ -71,7 +90,7 @@ impl Rows {
             }
         }
         self.tag_numbers.extend(&tags);
-        self.slots.insert(schedule.id, number(self.rows.len()));
+        let slot = number(self.rows.len());
         reserve(&mut self.rows, 1);
         self.rows.push(Row {
             next_run_at: due(schedule),
@@ -86,25 +105,39 @@ impl Rows {
         });
         reserve(&mut self.heads, 1);
         self.heads.push(Head { id: schedule.id, created_at: nanos(schedule.created_at) });
+        let hash = self.hasher.hash_one(schedule.id);
+        let rehash = |slot: &u32| self.hasher.hash_one(self.heads[*slot as usize].id);
+        self.slots.insert_unique(hash, slot, rehash);
+        slot
     }
 
-    /// Takes in a change; most are the next time and nothing else.
-    pub fn change(&mut self, old: &Schedule, new: &Schedule) {
-        let slot = self.slots.get(&new.id).filter(|_| is_alike(old, new));
-        match slot.and_then(|slot| self.rows.get_mut(*slot as usize)) {
-            Some(row) => (row.next_run_at, row.kind) = (due(new), kind(new)),
-            None => self.insert(new),
+    /// Takes in what often changes of a schedule.
+    pub fn update(&mut self, slot: u32, new: &Schedule) {
+        let row = &mut self.rows[slot as usize];
+        (row.next_run_at, row.kind) = (due(new), kind(new));
+    }
+
+    /// The slot of the last row, which takes the place of one that is removed.
+    pub fn last(&self) -> u32 {
+        number(self.rows.len().saturating_sub(1))
+    }
+
+    /// Removes a row.
+    pub fn swap_remove(&mut self, slot: u32) {
+        let last = self.last();
+        for (id, from, to) in [
+            (self.heads[slot as usize].id, slot, None),
+            (self.heads[last as usize].id, last, Some(slot).filter(|slot| *slot != last)),
+        ] {
+            let hash = self.hasher.hash_one(id);
+            match (self.slots.find_entry(hash, |found| *found == from), to) {
+                (Ok(mut found), Some(to)) => *found.get_mut() = to,
+                (Ok(found), None) => drop(found.remove()),
+                (Err(_), _) => {}
+            }
         }
-    }
-
-    /// Forgets a schedule.
-    pub fn remove(&mut self, id: Uuid) {
-        let Some(slot) = self.slots.remove(&id) else { return };
         let row = self.rows.swap_remove(slot as usize);
         self.heads.swap_remove(slot as usize);
-        if let Some(moved) = self.heads.get(slot as usize) {
-            self.slots.insert(moved.id, slot);
-        }
         self.creators.release(row.creator);
         self.targets.release(row.target);
         for tag in self.tag_numbers.run(row.tags_at, row.tags_len) {
@@ -120,6 +153,24 @@ impl Rows {
             let runs = self.rows.iter_mut();
             self.tag_numbers.compact(runs.map(|r| (&mut r.tags_at, r.tags_len)));
         }
+    }
+
+    /// Where a row stands in an order; of two that stand at the same place [`Rows::tie`] decides.
+    pub fn rank(&self, slot: u32, sort: Sort) -> i64 {
+        let slot = slot as usize;
+        match sort {
+            Sort::Created | Sort::CreatedDown => self.heads[slot].created_at,
+            Sort::Name | Sort::NameDown => name_rank(self.name(&self.rows[slot])),
+            Sort::NextRun | Sort::NextRunDown => self.rows[slot].next_run_at,
+        }
+    }
+
+    /// What decides between equal ranks.
+    pub fn tie(&self, slot: u32, sort: Sort) -> (&[u8], Uuid) {
+        let slot = slot as usize;
+        let by_name = matches!(sort, Sort::Name | Sort::NameDown);
+        let name = if by_name { self.name(&self.rows[slot]) } else { &[] };
+        (name, self.heads[slot].id)
     }
 
     /// The name of a schedule.
@@ -141,8 +192,8 @@ impl Rows {
     }
 }
 
-/// Whether all but the next time and the kind of their rows is the same.
-fn is_alike(old: &Schedule, new: &Schedule) -> bool {
+/// Whether all but what [`Rows::update`] takes in is the same.
+pub(super) fn is_alike(old: &Schedule, new: &Schedule) -> bool {
     let (a, b) = (&old.spec, &new.spec);
     let alike = || a.name == b.name && a.target_command == b.target_command && a.tags == b.tags;
     old.created_at == new.created_at
@@ -151,7 +202,7 @@ fn is_alike(old: &Schedule, new: &Schedule) -> bool {
 }
 
 /// When a schedule is due next, in nanoseconds.
-fn due(schedule: &Schedule) -> i64 {
+pub(super) fn due(schedule: &Schedule) -> i64 {
     schedule.next_run_at.map_or(NEVER, nanos)
 }
 

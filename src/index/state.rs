@@ -1,17 +1,67 @@
 //! What the index holds, and how it is kept in step.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::dependents::Dependents;
-use super::orders::Orders;
+use super::listed::Listed;
 use super::record::Newer;
-use super::rows::Rows;
 use super::{ComingSchedule, Entry, SetAside, Vanished};
 use crate::schedule::{Schedule, Status};
+
+/// Schedules by id, which stands in them.
+#[derive(Default)]
+pub(super) struct Entries(HashSet<ById>);
+
+struct ById(Arc<Entry>);
+
+impl Borrow<Uuid> for ById {
+    fn borrow(&self) -> &Uuid {
+        &self.0.schedule.id
+    }
+}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.schedule.id == other.0.schedule.id
+    }
+}
+
+impl Eq for ById {}
+
+impl Hash for ById {
+    fn hash<H: Hasher>(&self, to: &mut H) {
+        self.0.schedule.id.hash(to);
+    }
+}
+
+impl Entries {
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn get(&self, id: Uuid) -> Option<&Arc<Entry>> {
+        self.0.get(&id).map(|found| &found.0)
+    }
+
+    /// Takes in an entry, and returns the one that it replaces.
+    pub fn insert(&mut self, entry: Arc<Entry>) -> Option<Arc<Entry>> {
+        self.0.replace(ById(entry)).map(|old| old.0)
+    }
+
+    pub fn remove(&mut self, id: Uuid) -> Option<Arc<Entry>> {
+        self.0.take(&id).map(|old| old.0)
+    }
+
+    pub fn values(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.0.iter().map(|found| &found.0)
+    }
+}
 
 /// A record that is left to newer versions, at one revision.
 #[derive(Debug)]
@@ -22,7 +72,7 @@ pub(super) struct Left {
 
 #[derive(Default)]
 pub(super) struct State {
-    pub(super) entries: HashMap<Uuid, Arc<Entry>>,
+    pub(super) entries: Entries,
     /// Records that are left to newer versions.
     pub(super) newer: HashMap<Uuid, Left>,
     /// Revisions at which keys were deleted, so that an older read cannot bring them back.
@@ -37,24 +87,20 @@ pub(super) struct State {
     pub(super) replay: u64,
     /// Who follows whom.
     pub(super) dependents: Dependents,
-    /// Those that are not deleted, in every order.
-    pub(super) live: Orders,
-    /// Those that were deleted softly.
-    pub(super) deleted_softly: Orders,
-    /// Both, for filters.
-    pub(super) rows: Rows,
+    /// Those that lists show.
+    pub(super) listed: Listed,
 }
 
 impl State {
     /// Whether there is a schedule that counts against its creator's limit.
     pub fn has(&self, id: Uuid) -> bool {
-        self.entries.get(&id).is_some_and(|entry| is_live(&entry.schedule))
+        self.entries.get(id).is_some_and(|entry| is_live(&entry.schedule))
             || self.newer.get(&id).is_some_and(|left| left.record.is_live)
     }
 
     /// The revision of the record that is known, if there is one.
     pub fn there(&self, id: Uuid) -> Option<u64> {
-        let entry = self.entries.get(&id).map(|entry| entry.revision);
+        let entry = self.entries.get(id).map(|entry| entry.revision);
         entry.or_else(|| self.newer.get(&id).map(|left| left.revision))
     }
 
@@ -65,7 +111,7 @@ impl State {
 
     /// Forgets the record of a schedule.
     pub fn forget(&mut self, id: Uuid) {
-        if let Some(old) = self.entries.remove(&id) {
+        if let Some(old) = self.entries.remove(id) {
             self.arrange(Some(&old.schedule), None);
             self.count(&old.schedule, -1);
         }
@@ -86,24 +132,7 @@ impl State {
         self.dependents.arrange(old, new);
         // Nobody but the engine sees the others.
         let (old, new) = (old.filter(|s| !s.purge), new.filter(|s| !s.purge));
-        match (old, new) {
-            (Some(old), Some(new)) => self.rows.change(old, new),
-            (Some(old), None) => self.rows.remove(old.id),
-            (None, Some(new)) => self.rows.insert(new),
-            (None, None) => {}
-        }
-        let deleted = |schedule: &&Schedule| !is_live(schedule);
-        for (orders, old, new) in [
-            (&mut self.live, old.filter(|s| is_live(s)), new.filter(|s| is_live(s))),
-            (&mut self.deleted_softly, old.filter(deleted), new.filter(deleted)),
-        ] {
-            match (old, new) {
-                (Some(old), Some(new)) => orders.change(old, new),
-                (Some(old), None) => orders.remove(old),
-                (None, Some(new)) => orders.insert(new),
-                (None, None) => {}
-            }
-        }
+        self.listed.arrange(old, new);
     }
 
     /// Counts a schedule for its creator.

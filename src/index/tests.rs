@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::samples::{SORTS, Step, base, change, filter, schedule, step};
 use super::{Entry, Index, Listing, Place, ScheduleFilter, Sort, TagsMatch};
 use crate::names::schedule_key;
-use crate::schedule::{Schedule, Status};
+use crate::schedule::{Schedule, Spec, Status};
 
 fn matches(filter: &ScheduleFilter, schedule: &Schedule) -> bool {
     let spec = &schedule.spec;
@@ -35,7 +35,7 @@ fn matches(filter: &ScheduleFilter, schedule: &Schedule) -> bool {
     !schedule.purge
         && status
         && tags
-        && filter.creator.as_ref().is_none_or(|creator| *creator == schedule.created_by)
+        && filter.creator.as_ref().is_none_or(|creator| **creator == *schedule.created_by)
         && filter.schedule_type.is_none_or(|kind| kind == spec.timing.schedule_type)
         && filter.is_active.is_none_or(|active| active == schedule.is_active)
         && begins(spec.target_command.as_str(), &filter.target_prefix)
@@ -59,7 +59,7 @@ fn compare(a: &Schedule, b: &Schedule, sort: Sort) -> Ordering {
 /// An index after some steps, and what it should hold.
 fn fill(steps: Vec<Step>) -> (Arc<Index>, BTreeMap<Uuid, Schedule>) {
     let (index, _) = Index::new();
-    let trigger = Arc::new(base().1);
+    let trigger = base().1;
     let mut model: BTreeMap<Uuid, Schedule> = BTreeMap::new();
     for (step, revision) in steps.into_iter().zip(1..) {
         let known = |at: Any| model.values().nth(at.index(model.len().max(1))).cloned();
@@ -77,7 +77,7 @@ fn fill(steps: Vec<Step>) -> (Arc<Index>, BTreeMap<Uuid, Schedule>) {
             }
         };
         model.insert(schedule.id, schedule.clone());
-        let (schedule, trigger) = (Arc::new(schedule), Arc::clone(&trigger));
+        let (schedule, trigger) = (Arc::new(schedule), trigger.clone());
         index.insert(Entry { revision, schedule, trigger });
     }
     (index, model)
@@ -93,12 +93,12 @@ proptest! {
     ) {
         let (index, model) = fill(steps);
         let shown: Vec<_> = model.values().filter(|schedule| !schedule.purge).collect();
-        let tags: BTreeSet<_> = shown.iter().flat_map(|schedule| &schedule.spec.tags).collect();
+        let tags: BTreeSet<_> = shown.iter().flat_map(|schedule| &*schedule.spec.tags).collect();
         let creators: BTreeSet<_> = shown.iter().map(|schedule| &schedule.created_by).collect();
         let targets: BTreeSet<_> =
             shown.iter().map(|schedule| schedule.spec.target_command.as_str()).collect();
         let counts = [shown.len(), creators.len(), targets.len(), tags.len()];
-        prop_assert_eq!(index.read(|state| state.rows.counts()), counts);
+        prop_assert_eq!(index.read(|state| state.listed.rows.counts()), counts);
         for ((filter, sort, offset, limit), place) in listings.into_iter().zip(places) {
             let mut wanted: Vec<_> = model.values().filter(|s| matches(&filter, s)).collect();
             let found: BTreeSet<_> = index.select(&filter).iter().map(|e| e.schedule.id).collect();
@@ -118,4 +118,13 @@ proptest! {
             prop_assert_eq!(found.more, wanted.len() > offset + limit);
         }
     }
+}
+
+/// A million of them are in memory; the allocator rounds up to these sizes, with the counts of an `Arc`.
+#[test]
+fn entries_take_no_more_memory_than_they_are_known_to() {
+    const COUNTS: usize = 16;
+    assert!(size_of::<Schedule>() + COUNTS <= 384, "{}", size_of::<Schedule>());
+    assert!(size_of::<Spec>() + COUNTS <= 192, "{}", size_of::<Spec>());
+    assert!(size_of::<Entry>() + COUNTS <= 64, "{}", size_of::<Entry>());
 }

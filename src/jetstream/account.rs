@@ -17,11 +17,22 @@ use crate::index::schedule_id;
 /// A marker of this age is still there: those of the service last for an hour, others for longer.
 const YOUNG: TimeDelta = TimeDelta::minutes(50);
 
-/// What was shown last of a key.
+/// What was shown last of a key, in one word: its revision, and the kind in the two lowest bits.
 #[derive(Clone, Copy, Debug)]
-struct Shown {
-    revision: u64,
-    kind: Kind,
+struct Shown(u64);
+
+impl Shown {
+    fn new(revision: u64, kind: Kind) -> Self {
+        Self(revision << 2 | kind as u64)
+    }
+
+    fn revision(self) -> u64 {
+        self.0 >> 2
+    }
+
+    fn is(self, kind: Kind) -> bool {
+        self.0 & 3 == kind as u64
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +42,7 @@ enum Kind {
     Marker,
 }
 
-/// The keys that were shown, by hash: some 50 bytes each.
+/// The keys that were shown, by hash: some 35 bytes each.
 #[derive(Debug, Default)]
 pub(super) struct Account {
     keys: HashMap<u64, Shown>,
@@ -50,7 +61,7 @@ impl Account {
             true => Kind::Other,
             false => Kind::Marker,
         };
-        self.keys.insert(hash, Shown { revision, kind });
+        self.keys.insert(hash, Shown::new(revision, kind));
         if kind == Kind::Marker {
             self.markers.push_back((at, hash, revision));
         }
@@ -62,12 +73,12 @@ impl Account {
             && now - at >= YOUNG
         {
             self.markers.pop_front();
-            if self.keys.get(&hash).is_some_and(|shown| shown.revision == revision) {
+            if self.keys.get(&hash).is_some_and(|shown| shown.revision() == revision) {
                 self.keys.remove(&hash);
             }
         }
         let first = stream.first_sequence;
-        let is_gone = |shown: &Shown| shown.kind != Kind::Marker && shown.revision < first;
+        let is_gone = |shown: &Shown| !shown.is(Kind::Marker) && shown.revision() < first;
         if first != self.first {
             if self.keys.values().any(is_gone) {
                 return false;
@@ -80,7 +91,7 @@ impl Account {
     /// How many schedules this account has of which the other one knows nothing, not even that they were
     /// deleted.
     pub(super) fn schedules_unknown_to(&self, other: &Self) -> usize {
-        let schedules = self.keys.iter().filter(|(_, shown)| shown.kind == Kind::Schedule);
+        let schedules = self.keys.iter().filter(|(_, shown)| shown.is(Kind::Schedule));
         schedules.filter(|(hash, _)| !other.keys.contains_key(hash)).count()
     }
 }

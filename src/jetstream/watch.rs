@@ -22,9 +22,10 @@ use super::account::Account;
 use super::marks::Marks;
 use crate::clock::Clock;
 use crate::guards::{Guard, Guards as _};
-use crate::index::{Index, Shown};
+use crate::index::{Index, Shown, Wrote};
 use crate::names;
 use crate::port::{Entry, Info, Nats, Reading, Start, Unanswered};
+use crate::schedule::Schedule;
 
 /// How often the watch is compared with the stream.
 const RECONCILE: Duration = Duration::from_secs(5);
@@ -62,6 +63,7 @@ pub async fn follow(
         seen: 0,
         account: Account::default(),
         marks: Marks::default(),
+        is_lost: false,
         was_cut_off: false,
     };
     loop {
@@ -94,6 +96,9 @@ struct Follower<N> {
     account: Account,
     /// What it showed last, before the connection was made anew.
     marks: Marks,
+    /// Whether the bucket was found to have lost something. Others may have written as much again since, so that it does
+    /// not show any more.
+    is_lost: bool,
     /// Whether deletions may have been missed, markers and all.
     was_cut_off: bool,
     /// How often the connection had been made when we last began to follow.
@@ -135,8 +140,12 @@ impl<N: Nats> Follower<N> {
                     seen_then = self.seen;
                     let looked = self.look(is_wanted || is_silent, &mut watch).await;
                     match looked {
-                        Ok(None) => return "the bucket has lost what it showed".to_owned(),
+                        Ok(None) => {
+                            self.is_lost = true;
+                            return "the bucket has lost what it showed".to_owned();
+                        }
                         Ok(Some((info, _))) if !self.is_sound(&info, last_check) => {
+                            self.is_lost = info.state.last_sequence < self.seen;
                             return "the watch and the stream disagree".to_owned();
                         }
                         Ok(Some(_)) if cut_off.is_some_and(|since| since.elapsed() > MARKERS_LAST) => {
@@ -217,8 +226,33 @@ impl<N: Nats> Follower<N> {
             }
             self.index.settle_doubt();
         }
-        let are_in = self.marks.are_in(&self.nats, stream, self.clock.now());
-        are_in.await.map_err(|error| error.to_string())
+        let now = self.clock.now();
+        let is_all_there = async {
+            Ok(self.has_what_was_written().await?
+                && self.marks.are_in(&self.nats, stream, now).await?)
+        };
+        is_all_there.await.map_err(|error: Unanswered| error.to_string())
+    }
+
+    /// Whether the bucket has, or has replaced, what this instance wrote and the watch has not shown: it may be silent,
+    /// and then nothing that was shown tells of a loss.
+    async fn has_what_was_written(&self) -> Result<bool, Unanswered> {
+        if !N::Guards::hold(Guard::Kept) {
+            return Ok(true);
+        }
+        let stream = names::SCHEDULES_STREAM;
+        for Wrote { id, revision, writer } in self.index.written_unseen() {
+            if let Some(message) = self.nats.message(stream, revision).await? {
+                let record = Schedule::read(&message.body).ok();
+                return Ok(record.is_some_and(|record| record.writer == writer));
+            }
+            let subject = names::key_subject(&names::schedule_key(id));
+            let replaced = self.nats.last(stream, &subject).await?;
+            if replaced.is_some_and(|by| by.sequence < revision) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Keeps in mind what was shown, unless that was after a break that has not been looked at yet.
@@ -252,11 +286,12 @@ impl<N: Nats> Follower<N> {
         self.connects = self.nats.connects();
         let info = self.info().await.map_err(|error| error.to_string())?;
         let changed = self.created.is_some_and(|created| created != info.created);
-        let went_back = info.state.last_sequence < self.seen || !self.is_all_there().await?;
-        if changed || went_back {
+        let went_back = info.state.last_sequence < self.seen;
+        if changed || went_back || self.is_lost || !self.is_all_there().await? {
             warn!("the bucket of schedules is not the one that it was; reading it anew");
             self.index.clear();
         }
+        self.is_lost = false;
         self.marks.clear();
         self.created = Some(info.created);
         self.seen = 0;

@@ -63,7 +63,7 @@ pub fn correct(
     kept.sort_unstable();
     kept.dedup();
     kept.truncate(MAX_KEPT);
-    schedule.acted_ahead = kept;
+    schedule.acted_ahead = kept.into();
     let void = acted.skipped.iter().filter(|(_, _, range)| range.last > now);
     for (id, first, range) in void.take(MAX_KEPT) {
         let phase = Phase::Corrected { by: me, range: due_by(trigger, *first, *range, now) };

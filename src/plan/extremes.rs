@@ -76,10 +76,10 @@ fn record(extremes: &Extremes) -> (Schedule, Trigger) {
     record.last_scheduled_for = Some(times[3]);
     record.last_run_at = Some(times[4]);
     record.deleted_at = Some(times[5]);
-    record.acted_ahead = vec![times[6]];
+    record.acted_ahead = vec![times[6]].into();
     let attempt = |n: u32, phase| Attempt::new(record.id, times[7], n, phase);
     let range = SkippedRange { cause: SkipCause::Missed, last: times[8], count: u64::MAX };
-    record.attempts = vec![
+    *record.attempts = vec![
         attempt(1, Phase::Waiting { due_at: times[9] }),
         attempt(2, Phase::Claimed { by: OTHER, at: times[10], until: times[11] }),
         attempt(

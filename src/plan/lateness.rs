@@ -105,7 +105,7 @@ fn runs_beside_the_schedule_s_times_are_due_when_they_were_asked_for() {
     let mut dependent =
         Attempt::manual(Uuid::from_u128(8), at("00:00:11"), manual(Origin::Upstream));
     dependent.scheduled_for = at("00:00:01");
-    record.attempts = vec![by_hand, dependent];
+    *record.attempts = vec![by_hand, dependent];
     record.backfill = Some(Box::new(crate::schedule::Backfill {
         id: Uuid::from_u128(9),
         next: at("00:00:00"),

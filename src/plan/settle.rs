@@ -148,9 +148,9 @@ fn pause_on_failure(schedule: &mut Schedule, ended: &Execution) {
     }
     let now = ended.completed_at.unwrap_or(ended.time);
     let reason = format!("{failures} occurrences failed in a row");
-    schedule.pause_reason = Some(reason.clone());
+    schedule.pause_reason = Some(reason.as_str().into());
     schedule.updated_at = now;
-    schedule.updated_by = Some(SCHEDULER.to_owned());
+    schedule.updated_by = Some(SCHEDULER.into());
     // Worked out and not drawn: deciding again is deciding the same.
     let event_id = execution_id(ended.id, now, 0);
     schedule.note_change(event_id);

@@ -12,7 +12,7 @@ use chrono::{DateTime, Datelike as _, Duration, Utc};
 use serde::Deserializer;
 use serde::de::{Error, Visitor};
 
-use super::{Phase, Schedule, ScheduleType};
+use super::{Phase, Schedule, ScheduleType, Timing};
 use crate::moment::Moment as _;
 use crate::trigger::IntervalTrigger;
 
@@ -113,7 +113,7 @@ impl Schedule {
     /// Puts the instants of a record right that was written by hand or by an earlier version.
     fn mend_instants(&mut self) {
         // Nobody else has it yet, so this copies nothing.
-        let timing = &mut std::sync::Arc::make_mut(&mut self.spec).timing;
+        let timing: &mut Timing = &mut std::sync::Arc::make_mut(&mut self.spec).timing;
         if let (ScheduleType::Interval, Some(start), Some(every_seconds)) =
             (timing.schedule_type, timing.start_at, timing.interval_seconds)
             && start < first()

@@ -31,7 +31,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::stored::{Kept, Unknown, keeps_unknown};
+use crate::stored::{Few, Kept, Shared, Unknown, keeps_unknown};
 use crate::trace_context::TraceContext;
 
 pub use attempt::{
@@ -139,7 +139,7 @@ pub enum DeliveryMode {
 }
 
 /// How a command is sent, and how long its outcome may take.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Delivery {
     /// The way of sending.
@@ -187,13 +187,13 @@ pub struct Spec {
     /// At most 1000 characters.
     pub description: Option<String>,
     /// When it fires.
-    pub timing: Timing,
+    pub timing: Shared<Timing>,
     /// The subject commands go to.
     pub target_command: Target,
     /// The body of every command, byte for byte.
     pub command_payload: Payload,
     /// At most 20.
-    pub tags: Vec<String>,
+    pub tags: Shared<Vec<String>>,
     /// 1 to 10; the higher goes first when many are due at once.
     pub priority: u8,
     /// 0 to 10 attempts after the first.
@@ -201,7 +201,7 @@ pub struct Spec {
     /// Seconds before the first retry; each further one waits twice as long.
     pub retry_delay_seconds: u32,
     /// How commands are sent.
-    pub delivery: Kept<Delivery>,
+    pub delivery: Shared<Kept<Delivery>>,
     /// Seconds an occurrence may be late and still be acted on.
     pub misfire_grace_seconds: u32,
     /// What becomes of occurrences that are late.
@@ -215,7 +215,7 @@ pub struct Spec {
     pub max_instances: u8,
     /// How failed attempts are tried again.
     #[serde(default)]
-    pub retry: Kept<RetryPolicy>,
+    pub retry: Shared<Kept<RetryPolicy>>,
     /// Where the command goes when its last attempt has failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letter: Option<Target>,
@@ -307,7 +307,7 @@ pub struct Schedule {
     /// False while a user has switched it off.
     pub is_active: bool,
     /// Why it is paused.
-    pub pause_reason: Option<String>,
+    pub pause_reason: Option<Arc<str>>,
     /// The nominal time of the next occurrence to act on.
     pub next_run_at: Option<DateTime<Utc>>,
     /// The latest nominal time that was acted on. Ids of executions follow from nominal times, so
@@ -316,8 +316,8 @@ pub struct Schedule {
     pub last_scheduled_for: Option<DateTime<Utc>>,
     /// Times ahead that were acted on all the same, by an instance whose clock was fast; sorted, and gone once
     /// they have passed.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub acted_ahead: Vec<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Few::is_empty")]
+    pub acted_ahead: Few<DateTime<Utc>>,
     /// When the latest settled execution started.
     pub last_run_at: Option<DateTime<Utc>>,
     /// Settled executions: successes and failures of any attempt.
@@ -337,13 +337,13 @@ pub struct Schedule {
     /// When a user last changed it.
     pub updated_at: DateTime<Utc>,
     /// Who created it.
-    pub created_by: String,
+    pub created_by: Arc<str>,
     /// Who last changed it.
-    pub updated_by: Option<String>,
+    pub updated_by: Option<Arc<str>>,
     /// When it was deleted.
     pub deleted_at: Option<DateTime<Utc>>,
     /// Who deleted it.
-    pub deleted_by: Option<String>,
+    pub deleted_by: Option<Arc<str>>,
     /// The status that it had before it was deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_from: Option<Status>,
@@ -353,23 +353,23 @@ pub struct Schedule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceContext>,
     /// Attempts that wait, are claimed, or are skipped but not yet in the history.
-    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "pinned::attempts")]
-    pub attempts: Vec<Attempt>,
+    #[serde(default, skip_serializing_if = "Few::is_empty", with = "pinned::attempts")]
+    pub attempts: Few<Attempt>,
     /// Occurrences of the past that are to be run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backfill: Option<Box<Backfill>>,
     /// Occurrences that have ended and that other schedules have not been told of.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ended: Vec<EndedOccurrence>,
+    #[serde(default, skip_serializing_if = "Few::is_empty")]
+    pub ended: Few<EndedOccurrence>,
     /// The event of the latest change, for versions that know no others; see [`RecentChanges`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_change: Option<Uuid>,
     /// The latest changes, to recognise one whose acknowledgement was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub recent: Option<RecentChanges>,
+    pub recent: Option<Box<RecentChanges>>,
     /// Changes that are to be announced, oldest first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub events: Vec<Change>,
+    #[serde(default, skip_serializing_if = "Few::is_empty")]
+    pub events: Few<Change>,
     /// Whether the record is to be removed once nothing is left to do with it: it was deleted for
     /// good, or it stands for one command only. Nobody but the engine sees it any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

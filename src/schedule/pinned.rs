@@ -72,6 +72,7 @@ pub(super) mod attempts {
     use uuid::Uuid;
 
     use super::{Attempt, Payload};
+    use crate::stored::Few;
 
     fn payload(attempt: &Attempt) -> Option<&Payload> {
         attempt.pinned.as_ref()?.command_payload.as_ref()
@@ -108,7 +109,7 @@ pub(super) mod attempts {
 
     pub(in crate::schedule) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
-    ) -> Result<Vec<Attempt>, D::Error> {
+    ) -> Result<Few<Attempt>, D::Error> {
         let mut attempts = Vec::<Attempt>::deserialize(from)?;
         for at in 0..attempts.len() {
             let of = attempts[at].pinned.as_mut().and_then(|pinned| pinned.payload_of.take());
@@ -123,7 +124,7 @@ pub(super) mod attempts {
                 pinned.command_payload = kept;
             }
         }
-        Ok(attempts)
+        Ok(attempts.into())
     }
 }
 
@@ -225,7 +226,7 @@ impl Pinned {
             name: (before.name != after.name).then(|| before.name.clone()),
             target_command: (before.target_command != after.target_command)
                 .then(|| before.target_command.clone()),
-            delivery: (before.delivery != after.delivery).then(|| before.delivery.clone()),
+            delivery: (before.delivery != after.delivery).then(|| Kept::clone(&before.delivery)),
             command_payload: (before.command_payload != after.command_payload)
                 .then(|| before.command_payload.clone()),
             payload_template: (before.payload_template != after.payload_template)

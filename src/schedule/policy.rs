@@ -1,5 +1,7 @@
 //! What is to be done when something is late, slow or failing.
 
+use std::hash::{Hash, Hasher};
+
 use chrono::{DateTime, Duration, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -81,6 +83,17 @@ pub struct RetryPolicy {
     pub jitter: f64,
     /// Error types that are not tried again.
     pub non_retryable: Vec<String>,
+}
+
+// JSON has no number that differs from itself.
+impl Eq for RetryPolicy {}
+
+impl Hash for RetryPolicy {
+    fn hash<H: Hasher>(&self, to: &mut H) {
+        let Self { initial_seconds, multiplier, max_seconds, jitter, non_retryable } = self;
+        (initial_seconds, max_seconds, non_retryable).hash(to);
+        (multiplier.to_bits(), jitter.to_bits()).hash(to);
+    }
 }
 
 impl Default for RetryPolicy {

@@ -8,6 +8,7 @@
 //! do without when it is written.
 
 use super::{Attempt, Change, MAX_PAYLOAD_BYTES, Payload, Phase, Pins, Schedule, Status};
+use crate::stored::Few;
 use crate::text::cut;
 
 /// Room for the headers of a write, with the longest names of keys in them.
@@ -185,7 +186,7 @@ impl Room {
             .saturating_sub(changes + self.pin(new))
             .saturating_sub(GROWTH * new.attempts.len() + new.recent_growth());
         // Events can be made small.
-        let bytes = encode(&Schedule { events: Vec::new(), ..new.clone() }).len();
+        let bytes = encode(&Schedule { events: Few::new(), ..new.clone() }).len();
         self.check("the schedule with what waits", None, bytes, most)
     }
 

@@ -1,5 +1,7 @@
 //! Target commands: the subjects schedules may send to.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +11,7 @@ use crate::names;
 /// `a-z 0-9 _ -`, outside `cmd.scheduler`, at most 255 characters, no wildcard.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct Target(String);
+pub struct Target(Arc<str>);
 
 impl Target {
     /// Checks a subject; the error is the reason it is refused.
@@ -33,12 +35,17 @@ impl Target {
         if rest == "scheduler" || rest.starts_with("scheduler.") {
             return Err("must not be a command of the scheduler itself");
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 
     /// The subject.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The text, to be shared.
+    pub(crate) fn text(&mut self) -> &mut Arc<str> {
+        &mut self.0
     }
 }
 
@@ -65,7 +72,7 @@ impl TargetPattern {
                 _ => {}
             }
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 
     /// Whether the pattern allows a target.

@@ -43,7 +43,7 @@ impl On {
 }
 
 /// Whose occurrences a dependent schedule follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct After {
     /// The other schedule.
@@ -99,7 +99,7 @@ pub struct TimingFields {
 }
 
 /// When a schedule fires, checked.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub struct Timing {
     /// How the schedule yields its times.
@@ -169,7 +169,7 @@ impl Timing {
                     self.cron_expression.as_deref().ok_or_else(|| missing("cron_expression"))?;
                 let seed = id.as_u64_pair().1;
                 CronTrigger::new(expression, self.timezone, self.dst_gap, self.dst_overlap, seed)
-                    .map(Trigger::Cron)
+                    .map(Trigger::from)
                     .map_err(|error| FieldFault::new("cron_expression", error.to_string()))
             }
             ScheduleType::Interval => Ok(Trigger::Interval(IntervalTrigger {

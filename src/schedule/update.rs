@@ -160,7 +160,7 @@ impl UpdateSchedule {
                 .command_payload
                 .clone()
                 .or_else(|| Some(spec.command_payload.clone())),
-            tags: self.tags.clone().or_else(|| Some(spec.tags.clone())),
+            tags: self.tags.clone().or_else(|| Some(spec.tags.to_vec())),
             priority: self.priority.or(Some(u64::from(spec.priority))),
             max_retries: self.max_retries.or(Some(u64::from(spec.max_retries))),
             retry_delay_seconds: self

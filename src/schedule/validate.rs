@@ -17,7 +17,7 @@ use super::{
     TargetPattern, Timing, UpdateSchedule, Writer, template,
 };
 use crate::moment::Moment as _;
-use crate::stored::Unknown;
+use crate::stored::{Few, Kept, Shared, Unknown};
 use crate::trigger::Trigger;
 
 /// Checks a request to create schedule `id` at `now` and makes its record.
@@ -63,7 +63,7 @@ pub fn new_schedule(
         pause_reason: None,
         next_run_at,
         last_scheduled_for: None,
-        acted_ahead: Vec::new(),
+        acted_ahead: Few::new(),
         last_run_at: None,
         run_count: 0,
         success_count: 0,
@@ -72,19 +72,19 @@ pub fn new_schedule(
         consecutive_failures: 0,
         created_at: now,
         updated_at: now,
-        created_by: created_by.to_owned(),
+        created_by: created_by.into(),
         updated_by: None,
         deleted_at: None,
         deleted_by: None,
         deleted_from: None,
         correlation_id: correlation_id.to_owned(),
         trace: None,
-        attempts: Vec::new(),
+        attempts: Few::new(),
         backfill: None,
-        ended: Vec::new(),
+        ended: Few::new(),
         last_change: None,
         recent: None,
-        events: Vec::new(),
+        events: Few::new(),
         purge: false,
         writer,
         unknown: Unknown::default(),
@@ -228,7 +228,7 @@ fn check_spec(
     rules: &Rules,
     id: Uuid,
     now: DateTime<Utc>,
-    kept: Option<(Timing, Trigger)>,
+    kept: Option<(Shared<Timing>, Trigger)>,
 ) -> Result<(Spec, Trigger), Vec<FieldFault>> {
     let mut faults = Vec::new();
     let name = required_text("name", request.name.as_deref(), 255, &mut faults);
@@ -276,7 +276,9 @@ fn check_spec(
     let pause_on_failure =
         check_number("pause_on_failure", request.pause_on_failure, 0, 1000, 0, &mut faults);
     let timing = kept.or_else(|| {
-        request.timing().check(id, now, rules.timezone, rules.limits.lookahead, &mut faults)
+        let (zone, lookahead) = (rules.timezone, rules.limits.lookahead);
+        let (timing, trigger) = request.timing().check(id, now, zone, lookahead, &mut faults)?;
+        Some((timing.into(), trigger))
     });
     let (Some(name), Some(target_command), Some((timing, trigger)), true) =
         (name, target, timing, faults.is_empty())
@@ -289,16 +291,16 @@ fn check_spec(
         timing,
         target_command,
         command_payload: payload,
-        tags,
+        tags: tags.into(),
         priority: u8::try_from(priority).unwrap_or(5),
         max_retries: u8::try_from(max_retries).unwrap_or(3),
         retry_delay_seconds,
-        delivery: delivery.into(),
+        delivery: Kept::from(delivery).into(),
         misfire_grace_seconds,
         catch_up: request.catch_up.unwrap_or(rules.catch_up),
         overlap: request.overlap.unwrap_or_default(),
         max_instances: u8::try_from(max_instances).unwrap_or(1),
-        retry: retry.into(),
+        retry: Kept::from(retry).into(),
         dead_letter,
         pause_on_failure: Some(pause_on_failure).filter(|count| *count > 0),
         payload_template,

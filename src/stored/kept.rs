@@ -11,7 +11,7 @@ use super::{Capture, Unknown};
 ///
 /// For values that requests have too, which refuse unknown fields, and for small ones that are copied:
 /// a record wraps them, and the value stays what it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Kept<T> {
     /// The value.
     pub known: T,

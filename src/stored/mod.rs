@@ -9,12 +9,17 @@
 //! A value without unknown fields costs nothing but a comparison of each name with the one that is
 //! expected next.
 
+mod few;
 pub mod format;
 mod kept;
+mod shared;
 mod unknown;
 mod word;
 
+pub use few::Few;
 pub use kept::Kept;
+pub(crate) use shared::Pool;
+pub use shared::Shared;
 pub use unknown::Unknown;
 pub(crate) use unknown::{Capture, keeps_unknown, write_behind};
 pub use word::Word;

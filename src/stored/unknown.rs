@@ -1,6 +1,7 @@
 //! Fields that this version does not know.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer as _, MapAccess, Visitor};
 use serde::forward_to_deserialize_any;
@@ -97,6 +98,14 @@ impl PartialEq for Unknown {
 }
 
 impl Eq for Unknown {}
+
+impl Hash for Unknown {
+    fn hash<H: Hasher>(&self, to: &mut H) {
+        for (name, value) in self.0.iter().flat_map(|fields| fields.iter()) {
+            (name, value.get()).hash(to);
+        }
+    }
+}
 
 /// Reads and writes structs that have a field `unknown`, and derive both with `#[serde(remote = "Self")]`. What
 /// is derived becomes inherent functions, which know nothing of that field: always go by the trait.

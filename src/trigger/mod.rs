@@ -23,7 +23,7 @@
 //!
 //! // On 30 March 2025 there is no 02:30 in Berlin: the clock goes from 02:00 to 03:00.
 //! let evening: DateTime<Utc> = "2025-03-29T20:00:00Z".parse()?;
-//! let next = Trigger::Cron(cron).next_after(evening);
+//! let next = Trigger::from(cron).next_after(evening);
 //! assert_eq!(next, Some("2025-03-30T01:00:00Z".parse()?));
 //! # Ok(())
 //! # }
@@ -40,6 +40,8 @@ pub mod cron;
 mod interval;
 mod words;
 mod zone;
+
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -102,26 +104,52 @@ pub struct Occurrence {
 /// What yields the times of a schedule.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Trigger {
-    /// A cron expression in a time zone.
-    Cron(CronTrigger),
+    /// A cron expression in a time zone, which many schedules may share.
+    Cron(Arc<CronTrigger>),
     /// Every so many seconds, counted from a fixed start.
     Interval(IntervalTrigger),
     /// A single instant.
     Once(DateTime<Utc>),
     /// Those of another between two instants, each of which may be open.
-    Within(Box<Trigger>, Option<DateTime<Utc>>, Option<DateTime<Utc>>),
+    Within(Box<Within>),
     /// None: what decides is not the time.
     Never,
 }
 
+/// The occurrences of a trigger between two instants, each of which may be open.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Within {
+    /// The trigger.
+    pub inner: Trigger,
+    /// The first instant that counts.
+    pub start: Option<DateTime<Utc>>,
+    /// The last instant that counts.
+    pub end: Option<DateTime<Utc>>,
+}
+
+impl From<CronTrigger> for Trigger {
+    fn from(cron: CronTrigger) -> Self {
+        Self::Cron(Arc::new(cron))
+    }
+}
+
 impl Trigger {
+    /// The cron expression in it, to be shared.
+    pub(crate) fn cron(&mut self) -> Option<&mut Arc<CronTrigger>> {
+        match self {
+            Self::Cron(cron) => Some(cron),
+            Self::Within(within) => within.inner.cron(),
+            Self::Interval(_) | Self::Once(_) | Self::Never => None,
+        }
+    }
+
     /// Only the occurrences from `start` to `end`.
     #[must_use]
     pub fn within(self, start: Option<DateTime<Utc>>, end: Option<DateTime<Utc>>) -> Self {
         if start.is_none() && end.is_none() {
             return self;
         }
-        Self::Within(Box::new(self), start, end)
+        Self::Within(Box::new(Within { inner: self, start, end }))
     }
 
     /// The first occurrence strictly after `after`, or `None` when there is none left.
@@ -137,7 +165,8 @@ impl Trigger {
             Trigger::Cron(cron) => cron.latest_at_or_before(at).map(|occurrence| occurrence.at),
             Trigger::Interval(interval) => interval.latest_at_or_before(at),
             Trigger::Once(instant) => (*instant <= at).then_some(*instant),
-            Trigger::Within(inner, start, end) => {
+            Trigger::Within(within) => {
+                let Within { inner, start, end } = &**within;
                 let at = end.map_or(at, |end| end.min(at));
                 inner.latest_at_or_before(at).filter(|at| start.is_none_or(|start| *at >= start))
             }
@@ -156,7 +185,8 @@ impl Trigger {
             Trigger::Cron(cron) => cron.count_in(after, until),
             Trigger::Interval(interval) => interval.count_in(after, until),
             Trigger::Once(instant) => u64::from(after < *instant && *instant <= until),
-            Trigger::Within(inner, start, end) => {
+            Trigger::Within(within) => {
+                let Within { inner, start, end } = &**within;
                 let after = start.map_or(after, |start| start.just_before().max(after));
                 inner.count_in(after, end.map_or(until, |end| end.min(until)))
             }
@@ -176,7 +206,8 @@ impl Trigger {
             Trigger::Cron(cron) => cron.next_after(after),
             Trigger::Interval(interval) => interval.next_after(after).map(plain),
             Trigger::Once(instant) => (after < *instant).then_some(plain(*instant)),
-            Trigger::Within(inner, start, end) => {
+            Trigger::Within(within) => {
+                let Within { inner, start, end } = &**within;
                 let after = start.map_or(after, |start| start.just_before().max(after));
                 let next = inner.next_occurrence(after);
                 next.filter(|next| end.is_none_or(|end| next.at <= end))

@@ -119,7 +119,7 @@ fn every_row_of_the_case_tables_holds_under_the_options_that_mean_its_policy() {
             for (gap, overlap) in options {
                 let cron =
                     case.parse(gap, overlap).unwrap_or_else(|error| panic!("{row}: {error}"));
-                case.check(line, &Trigger::Cron(cron));
+                case.check(line, &Trigger::from(cron));
                 runs += 1;
             }
         }

@@ -94,7 +94,7 @@ pub fn trigger(
     (gap, overlap): (DstGap, DstOverlap),
 ) -> Option<Trigger> {
     match CronTrigger::new(expression, zone, gap, overlap, 7) {
-        Ok(cron) => Some(Trigger::Cron(cron)),
+        Ok(cron) => Some(Trigger::from(cron)),
         Err(CronError::NeverMatches) => None,
         Err(error) => panic!("{expression}: {error}"),
     }

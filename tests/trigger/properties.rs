@@ -97,7 +97,7 @@ proptest! {
         let zone = Tz::Europe__Berlin;
         if let Ok(cron) = CronTrigger::new(&text, zone, DstGap::Skip, DstOverlap::Both, 0) {
             prop_assert!(!cron.description().is_empty());
-            check(&Trigger::Cron(cron), DateTime::UNIX_EPOCH)?;
+            check(&Trigger::from(cron), DateTime::UNIX_EPOCH)?;
         }
     }
 

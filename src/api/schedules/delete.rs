@@ -165,7 +165,7 @@ fn mark_deleted(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str, by: Uu
     // Whatever it is, it can be deleted.
     let _ = schedule.on(ScheduleEvent::Delete);
     schedule.deleted_at = Some(now);
-    schedule.deleted_by = Some(actor.to_owned());
+    schedule.deleted_by = Some(actor.into());
     schedule.updated_at = now;
     schedule.next_run_at = None;
     schedule.backfill = None;

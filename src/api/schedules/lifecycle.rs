@@ -221,7 +221,7 @@ pub(super) fn pause(
     actor: &str,
 ) -> Applied {
     schedule.on(ScheduleEvent::Pause).map_err(|refused| super::refused(schedule, refused))?;
-    schedule.pause_reason = reason.map(str::to_owned);
+    schedule.pause_reason = reason.map(Into::into);
     super::touch(schedule, now, actor);
     let details = json!({ "reason": reason, "paused_by": actor, "paused_at": now });
     Ok((ChangeKind::Paused, details))

@@ -81,7 +81,7 @@ fn refused(schedule: &Schedule, refused: NotNow) -> ApiError {
 
 fn touch(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str) {
     schedule.updated_at = now;
-    schedule.updated_by = Some(actor.to_owned());
+    schedule.updated_by = Some(actor.into());
 }
 
 /// What is said of a record that this instance does not act on. One that needs a newer version is

@@ -13,7 +13,7 @@ use crate::port::Nats;
 use crate::schedule::{
     FieldFault, On, ScheduleType, Timing, TimingFields, instant_field, jitter, last_instant,
 };
-use crate::trigger::{self, DstGap, DstOverlap, Trigger};
+use crate::trigger::{self, DstGap, DstOverlap, Trigger, Within};
 
 /// A request for the times of a schedule: an existing one by `schedule_id`, or timing fields as in
 /// a request to create one. Stores nothing.
@@ -152,7 +152,7 @@ impl<N: Nats> Api<N> {
         now: DateTime<Utc>,
     ) -> Result<(Timing, Trigger, u64, DateTime<Utc>), ApiError> {
         let (schedule, _) = self.read_schedule(id).await?;
-        let timing = schedule.spec.timing.clone();
+        let timing = Timing::clone(&schedule.spec.timing);
         let trigger = timing.trigger(id).map_err(|fault| vec![fault])?;
         let from = schedule.in_jitter(now).map_or(now, Moment::just_before);
         Ok((timing, trigger, schedule.occurrence_count, from))
@@ -167,7 +167,8 @@ fn describe(timing: &Timing, trigger: &Trigger) -> String {
             "once, at once".to_owned()
         }
         Trigger::Once(at) => format!("once, at {}", shown(*at)),
-        Trigger::Within(inner, start, end) => {
+        Trigger::Within(within) => {
+            let Within { inner, start, end } = &**within;
             let start = start.map(|start| format!(", from {}", shown(start))).unwrap_or_default();
             let end = end.map(|end| format!(", until {}", shown(end))).unwrap_or_default();
             format!("{}{start}{end}", describe(timing, inner))

@@ -77,7 +77,7 @@ fn a_range_that_is_not_in_the_history_yet_is_cut_and_one_that_was_never_due_goes
         let range = SkippedRange { cause: SkipCause::Coalesced, last, count };
         Attempt::new(Uuid::from_u128(9), first, 1, Phase::Skipped { by: ME, range })
     };
-    record.attempts = vec![
+    *record.attempts = vec![
         skipped(at("00:00:40"), far, 345_600),
         skipped(far, far + Duration::seconds(20), 3),
         Attempt::new(Uuid::from_u128(9), far, 2, Phase::Waiting { due_at: far }),

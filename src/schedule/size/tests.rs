@@ -65,7 +65,7 @@ fn fits(room: Room, schedule: &Schedule) -> Result<usize, TooLarge> {
 fn change(schedule: &mut Schedule, kind: ChangeKind, details: serde_json::Value) {
     schedule.note_change(Uuid::max());
     let (actor, correlation_id) = ("somebody", Uuid::max().to_string());
-    schedule.updated_by = Some(actor.to_owned());
+    schedule.updated_by = Some(actor.into());
     let author = Author { actor, correlation_id: &correlation_id };
     let event = Change::new(Uuid::max(), kind, schedule, author, now(), details);
     schedule.events.push(event);
@@ -187,7 +187,7 @@ fn delete(schedule: &mut Schedule) {
         }
     }
     schedule.status = Status::Deleted.into();
-    (schedule.deleted_at, schedule.deleted_by) = (Some(now()), Some("somebody".to_owned()));
+    (schedule.deleted_at, schedule.deleted_by) = (Some(now()), Some("somebody".into()));
     change(
         schedule,
         ChangeKind::Deleted,

@@ -9,7 +9,7 @@ use super::times::Times;
 const DAY: i64 = 86_400;
 
 /// Local times, as the product of dates and times of day.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Calendar {
     pub dates: Dates,
     pub times: Times,

@@ -15,7 +15,7 @@ pub(super) const FIRST_YEAR: i32 = 1970;
 pub(super) const LAST_YEAR: i32 = 2199;
 
 /// Dates, by year, month and day of month or of week.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Dates {
     pub years: Years,
     /// Members 1-12.
@@ -115,7 +115,7 @@ impl Dates {
 }
 
 /// A set of years from [`FIRST_YEAR`] to [`LAST_YEAR`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Years([u64; 4]);
 
 impl Years {

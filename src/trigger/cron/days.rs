@@ -8,7 +8,7 @@ use chrono::NaiveDate;
 use super::bits;
 
 /// The two day fields and how they combine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Days {
     pub of_month: DaysOfMonth,
     pub of_week: DaysOfWeek,
@@ -17,7 +17,7 @@ pub(super) struct Days {
 }
 
 /// How the two day fields combine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum DayRule {
     /// A day matches if both fields name it: one of them is a star, or the day of week bears a `+`.
     Both,
@@ -26,7 +26,7 @@ pub(super) enum DayRule {
 }
 
 /// The day-of-month field: four sets, of which a day need be in one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct DaysOfMonth {
     /// Days by number (`15`), members 1-31.
     pub plain: u32,
@@ -39,7 +39,7 @@ pub(super) struct DaysOfMonth {
 }
 
 /// The day-of-week field: sets of weekdays, of which a day need be in one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct DaysOfWeek {
     /// Every such weekday (`FRI`).
     pub every: u8,

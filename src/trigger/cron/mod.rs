@@ -65,7 +65,7 @@ pub use error::{CronError, CronField};
 ///
 /// It holds sets of bits, not text; the table of the zone's clock changes is shared by all
 /// triggers.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CronTrigger {
     calendar: Calendar,
     timezone: Tz,

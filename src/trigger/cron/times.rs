@@ -3,7 +3,7 @@
 use super::bits;
 
 /// Times of day, as the product of three sets. None of them is ever empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Times {
     /// Members 0-59.
     pub seconds: u64,

@@ -1,0 +1,74 @@
+//! The schedules that lists show: a row for each, and their orders.
+
+use super::orders::{Orders, Sort};
+use super::rows::{Rows, due, is_alike};
+use super::state::is_live;
+use crate::schedule::Schedule;
+
+/// All schedules that lists show.
+#[derive(Default)]
+pub(super) struct Listed {
+    pub(super) rows: Rows,
+    /// Those that are not deleted, in every order.
+    live: Orders,
+    /// Those that were deleted softly.
+    deleted: Orders,
+}
+
+impl Listed {
+    /// Those that are not deleted in every order, or those that are.
+    pub fn orders(&self, deleted: bool) -> &Orders {
+        if deleted { &self.deleted } else { &self.live }
+    }
+
+    /// Takes in a schedule that comes, changes or goes.
+    pub fn arrange(&mut self, old: Option<&Schedule>, new: Option<&Schedule>) {
+        match (old, new) {
+            (Some(old), Some(new)) if is_alike(old, new) => self.update(old, new),
+            (old, new) => {
+                old.inspect(|old| self.remove(old));
+                new.inspect(|new| self.insert(new));
+            }
+        }
+    }
+
+    fn insert(&mut self, schedule: &Schedule) {
+        let slot = self.rows.push(schedule);
+        let Self { rows, live, deleted } = self;
+        pick(live, deleted, !is_live(schedule)).insert(slot, rows);
+    }
+
+    fn remove(&mut self, schedule: &Schedule) {
+        let Some(slot) = self.rows.slot(schedule.id) else { return };
+        let Self { rows, live, deleted } = self;
+        pick(live, deleted, !is_live(schedule)).remove(slot, rows);
+        let last = rows.last();
+        if last != slot {
+            pick(live, deleted, rows.is_deleted(last)).renumber(last, slot, rows);
+        }
+        rows.swap_remove(slot);
+    }
+
+    /// Takes in a change; most are the next time and nothing else.
+    fn update(&mut self, old: &Schedule, new: &Schedule) {
+        let Some(slot) = self.rows.slot(new.id) else { return };
+        let Self { rows, live, deleted } = self;
+        let (was_deleted, is_deleted) = (!is_live(old), !is_live(new));
+        if was_deleted != is_deleted {
+            pick(live, deleted, was_deleted).remove(slot, rows);
+            rows.update(slot, new);
+            pick(live, deleted, is_deleted).insert(slot, rows);
+        } else if due(old) != due(new) {
+            let orders = pick(live, deleted, is_deleted);
+            orders.remove_by(Sort::NextRun, slot, rows);
+            rows.update(slot, new);
+            orders.insert_by(Sort::NextRun, slot, rows);
+        } else {
+            rows.update(slot, new);
+        }
+    }
+}
+
+fn pick<'a>(live: &'a mut Orders, deleted: &'a mut Orders, is_deleted: bool) -> &'a mut Orders {
+    if is_deleted { deleted } else { live }
+}

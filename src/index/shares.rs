@@ -1,0 +1,56 @@
+//! What many schedules have in common is in memory once.
+//!
+//! A record that was read has its own timing, tags, target and so on, though thousands may say the same. Before it is
+//! kept, each of them is exchanged for the one that is there already.
+
+use std::sync::Arc;
+
+use super::Entry;
+use crate::schedule::{Delivery, RetryPolicy, Schedule, ScheduleType, Spec, Target, Timing};
+use crate::stored::{Kept, Pool};
+use crate::trigger::CronTrigger;
+
+/// The parts of schedules that are there.
+#[derive(Default)]
+pub(super) struct Shares {
+    timings: Pool<Timing>,
+    crons: Pool<CronTrigger>,
+    tags: Pool<Vec<String>>,
+    deliveries: Pool<Kept<Delivery>>,
+    retries: Pool<Kept<RetryPolicy>>,
+    /// Targets, and who creates and changes.
+    texts: Pool<str>,
+}
+
+impl Shares {
+    /// Has a new entry share what it can, first of all with what was known of the same schedule.
+    pub fn share(&mut self, entry: &mut Entry, known: Option<&Schedule>) {
+        // A record that others hold is one that the engine writes: it was decided from one that shares.
+        let Some(schedule) = Arc::get_mut(&mut entry.schedule) else { return };
+        if let Some(cron) = entry.trigger.cron() {
+            self.crons.share(cron);
+        }
+        self.texts.share(&mut schedule.created_by);
+        for by in [&mut schedule.updated_by, &mut schedule.deleted_by].into_iter().flatten() {
+            self.texts.share(by);
+        }
+        if let Some(known) = known.filter(|known| known.spec == schedule.spec) {
+            schedule.spec = Arc::clone(&known.spec);
+        } else if let Some(spec) = Arc::get_mut(&mut schedule.spec) {
+            self.share_spec(spec);
+        }
+    }
+
+    fn share_spec(&mut self, spec: &mut Spec) {
+        // Others have an instant of their own.
+        if spec.timing.schedule_type == ScheduleType::Cron {
+            self.timings.share_value(&mut spec.timing);
+        }
+        self.tags.share_value(&mut spec.tags);
+        self.deliveries.share_value(&mut spec.delivery);
+        self.retries.share_value(&mut spec.retry);
+        for target in [Some(&mut spec.target_command), spec.dead_letter.as_mut()] {
+            target.into_iter().map(Target::text).for_each(|text| self.texts.share(text));
+        }
+    }
+}

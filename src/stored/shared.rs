@@ -1,0 +1,103 @@
+//! Values of records that many have in common.
+
+use std::collections::HashSet;
+use std::hash::Hash;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// A value that records may have in common. Who changes it changes a copy of their own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Shared<T>(Arc<T>);
+
+impl<T> From<T> for Shared<T> {
+    fn from(value: T) -> Self {
+        Self(Arc::new(value))
+    }
+}
+
+impl<T> Deref for Shared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Clone> DerefMut for Shared<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+/// Values that are in use, each kept once.
+#[derive(Debug)]
+pub(crate) struct Pool<T: ?Sized> {
+    values: HashSet<Arc<T>>,
+    /// At so many it is looked which of them nobody uses any more.
+    full: usize,
+}
+
+/// Below so many values none is let go of.
+const FEW: usize = if cfg!(test) { 8 } else { 1024 };
+
+impl<T: Eq + Hash + ?Sized> Default for Pool<T> {
+    fn default() -> Self {
+        Self { values: HashSet::default(), full: FEW }
+    }
+}
+
+impl<T: Eq + Hash + ?Sized> Pool<T> {
+    /// Has `value` be the one that is kept of all that are equal.
+    pub fn share(&mut self, value: &mut Arc<T>) {
+        if let Some(kept) = self.values.get(&**value) {
+            value.clone_from(kept);
+            return;
+        }
+        if self.values.len() >= self.full {
+            self.values.retain(|kept| Arc::strong_count(kept) > 1);
+            self.full = FEW.max(2 * self.values.len());
+        }
+        self.values.insert(Arc::clone(value));
+    }
+}
+
+impl<T: Eq + Hash> Pool<T> {
+    /// The same for a shared value.
+    pub fn share_value(&mut self, value: &mut Shared<T>) {
+        self.share(&mut value.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_values_are_one_and_what_nobody_uses_is_let_go_of() {
+        let mut pool = Pool::<str>::default();
+        let [mut a, mut b]: [Arc<str>; 2] = ["a".into(), "a".into()];
+        pool.share(&mut a);
+        pool.share(&mut b);
+        assert!(Arc::ptr_eq(&a, &b));
+        for n in 0..1000 {
+            pool.share(&mut n.to_string().into());
+        }
+        assert!(pool.values.len() <= FEW, "{}", pool.values.len());
+        let mut c = "a".into();
+        pool.share(&mut c);
+        assert!(Arc::ptr_eq(&a, &c));
+    }
+
+    #[test]
+    fn who_changes_a_shared_value_changes_a_copy() {
+        let mut pool = Pool::default();
+        let [mut a, mut b] = [Shared::from(vec![1]), Shared::from(vec![1])];
+        pool.share_value(&mut a);
+        pool.share_value(&mut b);
+        b.push(2);
+        assert_eq!((&*a, &*b), (&vec![1], &vec![1, 2]));
+    }
+}
