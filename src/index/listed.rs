@@ -1,8 +1,9 @@
 //! The schedules that lists show: a row for each, and their orders.
 
-use super::orders::{Orders, Sort};
+use super::orders::Orders;
+use super::place::Sort;
+use super::record::is_live;
 use super::rows::{Rows, due, is_alike};
-use super::state::is_live;
 use crate::schedule::Schedule;
 
 /// All schedules that lists show.

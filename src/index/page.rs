@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use uuid::Uuid;
 
 use super::filter::ScheduleFilter;
-use super::orders::{Place, Sort};
+use super::place::{Place, Sort};
 use super::rows::Rows;
 use super::wanted::Wanted;
 

@@ -51,6 +51,11 @@ impl Newer {
     }
 }
 
+/// Whether a schedule counts against its creator's limit.
+pub(super) fn is_live(schedule: &Schedule) -> bool {
+    schedule.status != Status::Deleted && !schedule.purge
+}
+
 /// What every format has in common.
 #[derive(Deserialize)]
 struct Glimpse {

@@ -7,17 +7,13 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use hashbrown::HashTable;
 use uuid::Uuid;
 
 use super::intern::Interner;
-use super::orders::{Sort, name_rank};
+use super::place::{NEVER, Sort, name_rank, nanos};
 use super::pool::{Pool, number, reserve};
 use crate::schedule::{Schedule, ScheduleType, Status};
-
-/// The time of what is never due: it comes last.
-pub(super) const NEVER: i64 = i64::MAX;
 
 /// All schedules that lists show, in no order.
 #[derive(Default)]
@@ -204,12 +200,6 @@ pub(super) fn is_alike(old: &Schedule, new: &Schedule) -> bool {
 /// When a schedule is due next, in nanoseconds.
 pub(super) fn due(schedule: &Schedule) -> i64 {
     schedule.next_run_at.map_or(NEVER, nanos)
-}
-
-/// A time in nanoseconds; those before 1678 and after 2261 count as one.
-pub(super) fn nanos(at: DateTime<Utc>) -> i64 {
-    let far = if at.timestamp() < 0 { i64::MIN } else { i64::MAX };
-    at.timestamp_nanos_opt().unwrap_or(far).clamp(i64::MIN + 1, NEVER - 1)
 }
 
 fn kind(schedule: &Schedule) -> u32 {

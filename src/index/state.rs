@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use super::dependents::Dependents;
 use super::listed::Listed;
-use super::record::Newer;
+use super::record::{Newer, is_live};
 use super::{ComingSchedule, Entry, SetAside, Vanished};
-use crate::schedule::{Schedule, Status};
+use crate::schedule::Schedule;
 
 /// Schedules by id, which stands in them.
 #[derive(Default)]
@@ -149,9 +149,4 @@ impl State {
             self.per_creator.remove(creator);
         }
     }
-}
-
-/// Whether a schedule counts against its creator's limit.
-pub(super) fn is_live(schedule: &Schedule) -> bool {
-    schedule.status != Status::Deleted && !schedule.purge
 }

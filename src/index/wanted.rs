@@ -2,7 +2,8 @@
 
 use super::filter::{ScheduleFilter, TagsMatch};
 use super::intern::Numbers;
-use super::rows::{NEVER, Row, Rows, active_bit, nanos, status_bit, type_bit};
+use super::place::{NEVER, nanos};
+use super::rows::{Row, Rows, active_bit, status_bit, type_bit};
 use crate::schedule::Status;
 
 /// From this length on the standard library searches a name fast,
