@@ -185,13 +185,7 @@ pub fn a_name_is_given_once(stories: &[Story<'_>], evidence: &Evidence, found: &
 pub fn no_two_have_one_name(evidence: &Evidence, found: &mut Vec<String>) {
     let mut held: BTreeMap<(&str, &str), Uuid> = BTreeMap::new();
     let there = evidence.records.iter().filter(|record| *record.status != Status::Deleted);
-    // Whoever does not know yet that something is lost may undo what was changed meanwhile, a deletion among it.
-    let unsure = |id: Uuid| {
-        let changes = |asked: &&Asked| !matches!(asked.what, Wish::Create { .. });
-        let mut changes = evidence.asked.iter().filter(changes);
-        changes.any(|asked| evidence.is_unsure_at(asked.at) && asked.schedules.contains(&id))
-    };
-    for record in there.filter(|record| !record.purge && !unsure(record.id)) {
+    for record in there.filter(|record| !record.purge) {
         let name = (&*record.created_by, record.spec.name.as_str());
         if let Some(other) = held.insert(name, record.id) {
             found.push(format!("{other} and {} have the same name {name:?}", record.id));

@@ -44,12 +44,6 @@ impl Evidence {
         let losses = self.faults.iter().filter(|fault| fault.kind == FaultKind::Power);
         losses.map(|loss| loss.until + HEALED).max()
     }
-
-    /// Whether NATS has lost something then that not all instances need to know of.
-    pub fn is_unsure_at(&self, at: DateTime<Utc>) -> bool {
-        let mut losses = self.faults.iter().filter(|fault| fault.kind == FaultKind::Power);
-        losses.any(|loss| (loss.from..loss.until + HEALED).contains(&at))
-    }
 }
 
 /// A command that somebody heard who is no stream.

@@ -18,8 +18,6 @@ const QUICK: TimeDelta = TimeDelta::milliseconds(500);
 /// Within which the others act for an instance, whatever it is that keeps that one from it; and everybody, once what
 /// was wrong with several is over.
 const TAKEN_OVER: TimeDelta = TimeDelta::seconds(9);
-/// How long who starts waits for an answer, and before it begins again.
-const STARTED: TimeDelta = TimeDelta::milliseconds(5500);
 /// How long it may take until somebody notices that what he reads shows nothing.
 const NOTICED: TimeDelta = TimeDelta::seconds(35);
 
@@ -78,14 +76,7 @@ fn latest(evidence: &Evidence, due: DateTime<Utc>, sent: &Sent) -> DateTime<Utc>
     let Some(last) = about.iter().map(|fault| until(fault)).max() else { return due + PROMPT };
     let is_ones =
         about.iter().all(|fault| fault.instance.is_some() && fault.instance == about[0].instance);
-    let of_all = about.iter().any(|fault| fault.instance.is_none());
-    let ends = |fault: &&Fault| matches!(fault.kind, FaultKind::Death | FaultKind::Stop);
-    match is_ones {
-        true => due + TAKEN_OVER,
-        // Who starts while NATS does not answer may have asked in its last moment.
-        false if of_all && about.iter().any(ends) => due.max(last) + STARTED + TAKEN_OVER,
-        false => due.max(last) + TAKEN_OVER,
-    }
+    if is_ones { due + TAKEN_OVER } else { due.max(last) + TAKEN_OVER }
 }
 
 fn until(fault: &Fault) -> DateTime<Utc> {
