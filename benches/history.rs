@@ -8,6 +8,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark fails by panicking")]
 #![allow(clippy::print_stdout, reason = "its output is its result")]
 
+#[path = "bare_reader.rs"]
+mod bare_reader;
 #[path = "fill.rs"]
 mod fill;
 #[path = "../tests/it/harness.rs"]
@@ -16,6 +18,7 @@ mod harness;
 use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
+use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::message::PublishMessage;
 use chrono::{DateTime, SecondsFormat, SubsecRound as _, TimeDelta, Utc};
 use futures::stream::FuturesUnordered;
@@ -32,6 +35,8 @@ const SCHEDULES: usize = 2_000;
 const REQUESTS: usize = 400;
 const IN_FLIGHT: usize = 4_096;
 const BAR: Duration = Duration::from_millis(20);
+const TIMES_BARE: f64 = 2.0;
+const BYTES: u32 = 120;
 /// After this the server has forgotten a block that is not read.
 const FORGOTTEN: Duration = Duration::from_secs(13);
 /// Every so many executions one belongs to a chain that shares a correlation id.
@@ -55,6 +60,8 @@ async fn main() {
     let rate = EXECUTIONS as f64 / started.elapsed().as_secs_f64();
     println!("{EXECUTIONS} executions written at {rate:.0}/s");
 
+    let all = DeliverPolicy::All;
+    let (_, bare) = bare_reader::read(&nats, names::EXECUTIONS_STREAM, all, true, |_| true).await;
     let started = Instant::now();
     let service = nats.service_with(&[("LOG_LEVEL", "info")]).await;
     wait_within(Duration::from_secs(300), "the history to be read", || async {
@@ -65,8 +72,9 @@ async fn main() {
     let after = resident(&service);
     let each = after.saturating_sub(before) as f64 * 1024.0 / EXECUTIONS as f64;
     println!(
-        "read {loaded:.1} s after the start; {} MiB resident, {} MiB without history: {each:.0} bytes \
-         an execution",
+        "read {loaded:.1} s after the start, {:.2} of a bare reader's {bare:.1} s (goal: {TIMES_BARE:.2} or less); {} MiB resident, {} MiB without history: {each:.0} bytes \
+         an execution (goal: {BYTES} or less)",
+        loaded / bare,
         after / 1024,
         before / 1024
     );

@@ -9,6 +9,8 @@
 
 #[path = "args.rs"]
 mod args;
+#[path = "bare_reader.rs"]
+mod bare_reader;
 #[path = "fill.rs"]
 mod fill;
 #[path = "../tests/it/harness.rs"]
@@ -18,8 +20,7 @@ mod usage;
 
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, push};
-use futures::StreamExt as _;
+use async_nats::jetstream::consumer::DeliverPolicy;
 use harness::{Nats, Service, wait_within};
 use nats_scheduler::names;
 use serde_json::json;
@@ -89,24 +90,10 @@ async fn start(nats: &Nats) -> (Service, f64) {
 
 /// How long a reader takes that is shown the latest of each key, in seconds.
 async fn read(nats: &Nats, count: usize) -> f64 {
-    let started = Instant::now();
-    let stream = nats.js.get_stream(names::SCHEDULES_STREAM).await.unwrap();
-    let config = push::OrderedConfig {
-        deliver_subject: nats.client.new_inbox(),
-        deliver_policy: DeliverPolicy::LastPerSubject,
-        replay_policy: ReplayPolicy::Instant,
-        filter_subject: names::key_subject(">"),
-        ..push::OrderedConfig::default()
-    };
-    let mut messages = stream.create_consumer(config).await.unwrap().messages().await.unwrap();
-    let mut shown = 0;
-    while let Some(message) = messages.next().await {
-        let message = message.unwrap();
-        shown += usize::from(message.subject.contains(names::SCHEDULE_KEY_PREFIX));
-        if message.info().unwrap().pending == 0 {
-            break;
-        }
-    }
+    let is_record = |subject: &str| subject.contains(names::SCHEDULE_KEY_PREFIX);
+    let policy = DeliverPolicy::LastPerSubject;
+    let (shown, took) =
+        bare_reader::read(nats, names::SCHEDULES_STREAM, policy, false, is_record).await;
     assert_eq!(shown, count);
-    started.elapsed().as_secs_f64()
+    took
 }

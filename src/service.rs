@@ -162,9 +162,17 @@ pub async fn serve(
     );
     tokio::spawn(watching);
     // Each with a bound of its own for what waits to be acknowledged: the bucket must not wait for the history.
-    let store = Store::open(nats.beside(), Arc::clone(&health.writes)).await?;
-    let writes = Arc::clone(&health.writes);
-    let history = History::open(nats.beside(), writes, clock.clone(), background.clone()).await?;
+    let opening = async {
+        let (followed, writes) = (Arc::clone(&index), Arc::clone(&health.writes));
+        let store = Store::open(nats.beside(), followed, Arc::clone(&writes)).await?;
+        let (clock, until) = (clock.clone(), background.clone());
+        let history = History::open(nats.beside(), writes, clock, until).await?;
+        Ok::<_, Unanswered>((store, history))
+    };
+    let (store, history) = tokio::select! {
+        opened = opening => opened?,
+        () = stop.cancelled() => return Ok(()),
+    };
     health.follows(loaded.clone(), history.loaded());
     let delivery =
         Delivery::open(nats.clone(), answers, lines, clock.clone(), background.clone()).await?;

@@ -8,7 +8,9 @@ use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
 use serde_json::json;
 
-use super::{Acks, IN_FLIGHT, Lateness, Nats, late, payload, whole_second};
+use crate::ground::{Acks, IN_FLIGHT, late, payload, whole_second};
+use crate::harness::Nats;
+use crate::lateness::Lateness;
 
 /// How late so many are that are due at one instant.
 pub async fn burst(count: usize) -> Lateness {

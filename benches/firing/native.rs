@@ -4,7 +4,9 @@ use async_nats::jetstream::message::PublishMessage;
 use chrono::{DateTime, Duration, Utc};
 use serde_json::{Value, json};
 
-use super::{Acks, Lateness, Nats, late, payload, whole_second};
+use crate::ground::{Acks, late, payload, whole_second};
+use crate::harness::Nats;
+use crate::lateness::Lateness;
 
 /// How late so many are that are due at one instant.
 pub async fn burst(count: usize) -> Lateness {

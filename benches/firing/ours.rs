@@ -3,16 +3,16 @@
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use futures::StreamExt as _;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::harness::Service;
-use super::{Lateness, Nats, Steady, Usage, come, late, payload, whole_second};
+use crate::bulk;
+use crate::ground::{Steady, come, late, payload, whole_second};
+use crate::harness::{Nats, Service};
+use crate::lateness::Lateness;
+use crate::usage::Usage;
 
 const SETTINGS: [(&str, &str); 2] =
     [("MAX_SCHEDULES_PER_CREATOR", "1000000"), ("LOG_LEVEL", "info")];
-/// Schedules that are created at once by one request.
-const AT_ONCE: usize = 100;
 /// Schedules that are created in a second, at least.
 const CREATED: usize = 1_000;
 
@@ -22,7 +22,7 @@ pub async fn burst(count: usize, instances: usize) -> Lateness {
     let services = start(&nats, instances).await;
     let due = whole_second(10 + (count / CREATED) as i64);
     let started = Instant::now();
-    create(&nats, count, |n| {
+    bulk::create(&nats, count, |n| {
         json!({ "name": format!("burst {n}"), "schedule_type": "one_time", "scheduled_at": due,
             "target_command": "cmd.example.burst", "command_payload": payload() })
     })
@@ -36,14 +36,16 @@ pub async fn burst(count: usize, instances: usize) -> Lateness {
     late
 }
 
-/// How late they are where so many are due at every second, and what each costs.
-pub async fn steady(rate: usize, seconds: usize) -> Steady {
+/// How late they are where so many are due at every second, at once or spread over it, and what each costs.
+pub async fn steady(rate: usize, seconds: usize, is_spread: bool) -> Steady {
     let nats = Nats::start().await;
     let services = start(&nats, 1).await;
     let first = whole_second(5 + (rate / CREATED) as i64);
-    create(&nats, rate, |n| {
+    bulk::create(&nats, rate, |n| {
+        let after_ms = if is_spread { n * 1000 / rate } else { 0 };
+        let start_at = first + chrono::Duration::milliseconds(after_ms as i64);
         json!({ "name": format!("steady {n}"), "schedule_type": "interval", "interval_seconds": 1,
-            "start_at": first, "target_command": "cmd.example.steady", "command_payload": payload() })
+            "start_at": start_at, "target_command": "cmd.example.steady", "command_payload": payload() })
     })
     .await;
     assert!(Utc::now() < first, "creating took too long");
@@ -66,14 +68,4 @@ async fn start(nats: &Nats, instances: usize) -> Vec<Service> {
         services.push(nats.service_with(&SETTINGS).await);
     }
     services
-}
-
-async fn create(nats: &Nats, count: usize, schedule: impl Fn(usize) -> Value) {
-    let all: Vec<Value> = (0..count).map(schedule).collect();
-    let mut replies = futures::stream::iter(all.chunks(AT_ONCE))
-        .map(|part| async move { nats.request("bulk.create", &json!({ "schedules": part })).await })
-        .buffer_unordered(8);
-    while let Some(reply) = replies.next().await {
-        assert_eq!(reply["data"]["failed"], 0, "{reply}");
-    }
 }

@@ -18,7 +18,7 @@ use super::error::{ApiError, Code};
 use super::{Api, CHANGE_TRIES, WRITE_PATIENCE};
 use crate::failpoint::{held, reached};
 use crate::guards::{Guard, Guards as _};
-use crate::index::Entry;
+use crate::index::{At, Entry};
 use crate::jetstream::WriteError;
 use crate::port::Nats;
 use crate::schedule::{Author, Change, ChangeKind, Fate, FieldFault, Schedule, Status};
@@ -76,11 +76,11 @@ impl<N: Nats> Api<N> {
     pub(in crate::api) async fn rewrite(
         &self,
         schedule: &mut Schedule,
-        revision: u64,
+        at: At,
     ) -> Result<u64, WriteError> {
         schedule.sign(self.writer());
         let deadline = Instant::now() + WRITE_PATIENCE;
-        let written = self.store.write(schedule, revision, deadline).await?;
+        let written = self.store.write(schedule, at, deadline).await?;
         if reached("lost_ack") {
             held("lost_ack").await;
             return Err(WriteError::Conflict);
@@ -109,7 +109,8 @@ impl<N: Nats> Api<N> {
     {
         let mut last = None;
         for _ in 0..CHANGE_TRIES {
-            let read = match known.take() {
+            let sight = self.store.sight();
+            let read = match known.take().filter(|entry| self.index.shows(entry)) {
                 Some(entry) => {
                     let schedule = Schedule::clone(&entry.schedule);
                     Some(Read { schedule, revision: entry.revision, is_known: true })
@@ -126,7 +127,7 @@ impl<N: Nats> Api<N> {
                 Step::Done(schedule, with) => return Ok(Some(Rewritten { schedule, with })),
                 Step::Again => continue,
             };
-            match self.rewrite(&mut schedule, revision).await {
+            match self.rewrite(&mut schedule, sight.at(revision)).await {
                 Ok(_) => {
                     let (schedule, with) = (Some(schedule), Some(with));
                     return Ok(Some(Rewritten { schedule, with }));

@@ -77,7 +77,7 @@ impl<N: Nats> Api<N> {
         let wait = self.wait_for(execution_id, request.wait_ms.unwrap_or(0))?;
         self.store.room().admits(None, &schedule)?;
         let deadline = Instant::now() + super::WRITE_PATIENCE;
-        let written = match self.store.write(&schedule, 0, deadline).await {
+        let written = match self.store.write(&schedule, self.store.sight().at(0), deadline).await {
             Ok(written) => Some(written),
             // Nobody else writes a fresh id: ours was stored, and the engine wrote since.
             Err(WriteError::Conflict) => None,

@@ -13,7 +13,7 @@ use super::Shared;
 use super::core::{Claiming, Done, Sight as _};
 use crate::failpoint::failpoint;
 use crate::guards::Guard;
-use crate::index::Entry;
+use crate::index::{At, Entry};
 use crate::jetstream::WriteError;
 use crate::jetstream::schedules::Written;
 use crate::load::Stage;
@@ -83,15 +83,20 @@ pub(crate) async fn claim(
     done: &Done,
     claiming: Claiming,
 ) -> Claimed {
-    let (mut claiming, mut no_room) = (claiming, false);
+    let (mut claiming, mut is_later) = (claiming, false);
     loop {
+        // The last try may have waited for NATS; what others have done meanwhile is not known then.
+        if claiming != Claiming::None && !shared.members.hears() {
+            (claiming, is_later) = (Claiming::None, true);
+        }
+        let sight = shared.store.sight();
         let Some(entry) = shared.index.get(id) else {
             shared.end(done.executions());
             return Claimed::Nothing;
         };
         let Some(mut plan) = decide(shared, &entry, done, claiming) else {
             shared.end(done.executions());
-            return if no_room { Claimed::Later } else { Claimed::Nothing };
+            return if is_later { Claimed::Later } else { Claimed::Nothing };
         };
         let claims = !plan.fire.is_empty();
         if claims
@@ -100,7 +105,7 @@ pub(crate) async fn claim(
         {
             // What has ended makes room for what is to be begun.
             warn!(schedule_id = %id, "no room to claim; only settling");
-            (claiming, no_room) = (Claiming::None, true);
+            (claiming, is_later) = (Claiming::None, true);
             continue;
         }
         plan.schedule.sign(shared.writer());
@@ -111,7 +116,7 @@ pub(crate) async fn claim(
         let Plan { schedule, fire, recover, skip, finish, due } = plan;
         let schedule = Arc::new(schedule);
         let writing = shared.load.enter(Stage::Claiming);
-        let result = write(shared, &schedule, &entry).await;
+        let result = write(shared, &schedule, &entry, sight.at(entry.revision)).await;
         drop(writing);
         count_claims(shared, &result, fire.len(), recover.len());
         match result {
@@ -131,7 +136,7 @@ pub(crate) async fn claim(
             Err(WriteError::TooLarge(error)) if claiming != Claiming::None => {
                 shared.end(claimed);
                 warn!(schedule_id = %id, %error, "no room to claim; only settling");
-                (claiming, no_room) = (Claiming::None, true);
+                (claiming, is_later) = (Claiming::None, true);
             }
             Err(error) => {
                 shared.end(claimed);
@@ -147,14 +152,15 @@ async fn write(
     shared: &Shared<impl Nats>,
     schedule: &Arc<Schedule>,
     entry: &Entry,
+    at: At,
 ) -> Result<Written, WriteError> {
     if schedule.is_over() {
         let (key, sent) = (names::schedule_key(schedule.id), Instant::now());
-        let revision = Box::pin(shared.store.delete(&key, entry.revision)).await?;
+        let revision = Box::pin(shared.store.delete(&key, at)).await?;
         shared.index.apply(&key, revision, None);
-        return Ok(Written { revision, sent });
+        return Ok(Written { revision, sight: at.sight, sent });
     }
-    rewrite(shared, entry, Arc::clone(schedule)).await
+    rewrite(shared, entry, Arc::clone(schedule), at).await
 }
 
 /// Writes a record that was decided from an entry, at its revision, and shows it to this instance.
@@ -162,9 +168,10 @@ pub(super) async fn rewrite(
     shared: &Shared<impl Nats>,
     entry: &Entry,
     schedule: Arc<Schedule>,
+    at: At,
 ) -> Result<Written, WriteError> {
     let deadline = Instant::now() + WRITE_DEADLINE;
-    let written = shared.store.write(&schedule, entry.revision, deadline).await?;
+    let written = shared.store.write(&schedule, at, deadline).await?;
     let trigger = entry.trigger.clone();
     shared.index.wrote(Entry { revision: written.revision, schedule, trigger });
     Ok(written)

@@ -34,6 +34,7 @@ pub(crate) async fn correct(shared: &Shared<impl Nats>, id: Uuid) {
         tokio::time::sleep(delay).await;
     }
     loop {
+        let sight = shared.store.sight();
         let (Some(entry), now) = (shared.index.get(id), shared.clock.now()) else { return };
         if !ahead::is_ahead(&entry.schedule, now) {
             return;
@@ -51,7 +52,7 @@ pub(crate) async fn correct(shared: &Shared<impl Nats>, id: Uuid) {
         schedule.sign(shared.writer());
         let schedule = Arc::new(schedule);
         pause("before_correcting");
-        match rewrite(shared, &entry, Arc::clone(&schedule)).await {
+        match rewrite(shared, &entry, Arc::clone(&schedule), sight.at(entry.revision)).await {
             Ok(_) => {
                 failpoint("after_correcting");
                 shared.metrics.corrected();

@@ -19,7 +19,7 @@ use super::claim::{catch_up, rewrite};
 use super::core::Sight as _;
 use crate::execution::{Claim, Execution};
 use crate::failpoint::failpoint;
-use crate::index::Entry;
+use crate::index::{At, Entry};
 use crate::jetstream::WriteError;
 use crate::plan::{MAX_ATTEMPTS, room};
 use crate::port::Nats;
@@ -70,6 +70,7 @@ async fn add(shared: &Shared<impl Nats>, dependent: Uuid, upstream: Uuid, ended:
     let origin = Uuid::from_u128(dependent.as_u128() ^ ended.execution_id.as_u128());
     let id = execution_id(origin, ended.at, 1);
     loop {
+        let sight = shared.store.sight();
         let Some(entry) = shared.index.get(dependent) else { return };
         let schedule = &entry.schedule;
         let known = schedule.attempts.iter().any(|attempt| attempt.execution_id == id);
@@ -89,7 +90,7 @@ async fn add(shared: &Shared<impl Nats>, dependent: Uuid, upstream: Uuid, ended:
         let attempt = attempt(shared, &schedule, id, upstream, ended);
         let full = schedule.attempts.len() >= MAX_ATTEMPTS;
         if full || !has_room(shared, &schedule, &attempt) {
-            if let Some(claim) = fence(shared, &entry, schedule).await {
+            if let Some(claim) = fence(shared, &entry, schedule, sight.at(entry.revision)).await {
                 // The record has no room even to say that it is skipped: the history has.
                 let range = SkippedRange { cause: SkipCause::Limit, last: ended.at, count: 1 };
                 let (schedule, now) = (&entry.schedule, shared.clock.now());
@@ -106,7 +107,7 @@ async fn add(shared: &Shared<impl Nats>, dependent: Uuid, upstream: Uuid, ended:
         schedule.last_scheduled_for = schedule.last_scheduled_for.max(Some(ended.at));
         schedule.sign(shared.writer());
         let schedule = Arc::new(schedule);
-        match rewrite(shared, &entry, Arc::clone(&schedule)).await {
+        match rewrite(shared, &entry, Arc::clone(&schedule), sight.at(entry.revision)).await {
             Ok(_) => {
                 info!(schedule_id = %dependent, after = %upstream, execution_id = %id, "dependent schedule runs");
                 return;
@@ -124,9 +125,14 @@ async fn add(shared: &Shared<impl Nats>, dependent: Uuid, upstream: Uuid, ended:
 
 /// Writes a record as it is, so that nobody who decided from what it was can write any more; nothing if somebody
 /// was quicker, or it cannot be written now.
-async fn fence(shared: &Shared<impl Nats>, entry: &Entry, mut schedule: Schedule) -> Option<Claim> {
+async fn fence(
+    shared: &Shared<impl Nats>,
+    entry: &Entry,
+    mut schedule: Schedule,
+    at: At,
+) -> Option<Claim> {
     schedule.sign(shared.writer());
-    match rewrite(shared, entry, Arc::new(schedule)).await {
+    match rewrite(shared, entry, Arc::new(schedule), at).await {
         Ok(written) => Some(Claim { instance: shared.members.me(), revision: written.revision }),
         Err(WriteError::Conflict) => {
             catch_up(shared, entry).await;

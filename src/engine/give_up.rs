@@ -29,6 +29,7 @@ pub(super) async fn give_up(
     ended: &Execution,
 ) -> bool {
     loop {
+        let sight = shared.store.sight();
         let Some(entry) = shared.index.get(ended.schedule_id) else {
             // A newer version's records are not ours to write, and what is deleted has nobody who reports.
             return true;
@@ -46,7 +47,7 @@ pub(super) async fn give_up(
             return false;
         }
         schedule.sign(shared.writer());
-        match rewrite(shared, &entry, Arc::new(schedule)).await {
+        match rewrite(shared, &entry, Arc::new(schedule), sight.at(entry.revision)).await {
             Ok(_) => {
                 failpoint("after_giving_up");
                 return true;

@@ -11,6 +11,8 @@
 
 mod hearing;
 mod paths;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -100,12 +102,13 @@ impl View {
 
     /// While we do not hear ourselves, the silence of others does not count.
     fn note_deafness<G: Guards>(&mut self, now: Instant) {
-        if !G::hold(Guard::Listening) {
-            return;
-        }
-        if self.paths.is_deaf(now) || !self.hearing.is_young(now) {
+        if self.is_deaf::<G>(now) {
             (self.listening, self.settled) = (now, false);
         }
+    }
+
+    fn is_deaf<G: Guards>(&self, now: Instant) -> bool {
+        G::hold(Guard::Listening) && (self.paths.is_deaf(now) || !self.hearing.is_young(now))
     }
 }
 
@@ -170,10 +173,13 @@ impl Members {
     }
 
     /// Whether an instance has been silent for [`GONE_AFTER`] while we listened.
-    pub fn is_gone(&self, instance: Uuid) -> bool {
+    pub fn is_gone<G: Guards>(&self, instance: Uuid) -> bool {
         instance != self.me
             && self.read(|view| {
-                view.listening.elapsed() >= GONE_AFTER && !view.heard.contains_key(&instance)
+                // Whoever notes that we are deaf may himself be waiting for NATS.
+                !view.is_deaf::<G>(Instant::now())
+                    && view.listening.elapsed() >= GONE_AFTER
+                    && !view.heard.contains_key(&instance)
             })
     }
 
@@ -296,7 +302,9 @@ impl Members {
                 }
                 Ok(refusal) = refusals.recv() => self.refused(&refusal, &inbox),
                 Some(echo) = echoes.next() => {
-                    if !self.hear_nobody(&echo) && self.hear_echo(&echo) && !self.left.is_cancelled() {
+                    if !self.hear_nobody(&echo)
+                        && self.hear_echo::<N::Guards>(&echo)
+                        && !self.left.is_cancelled() {
                         self.speak(nats, &inbox, &mut present).await;
                     }
                 }
@@ -367,11 +375,13 @@ impl Members {
     }
 
     /// Takes in an echo; true if more may be done than before.
-    fn hear_echo(&self, echo: &Message) -> bool {
+    fn hear_echo<G: Guards>(&self, echo: &Message) -> bool {
         let number = echo.subject.rsplit('.').next().and_then(|number| number.parse().ok());
         let Some(number) = number else { return false };
         let hears_again = self.write(|view| {
-            let (now, hears_again) = (Instant::now(), view.hearing.hear(number, Instant::now()));
+            let now = Instant::now();
+            view.note_deafness::<G>(now);
+            let hears_again = view.hearing.hear(number, now);
             if view.hearing.is_young(now) {
                 view.introduced_at.get_or_insert(now + INTRODUCTION);
             }

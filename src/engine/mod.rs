@@ -265,7 +265,7 @@ impl<N: Nats> View for Shared<N> {
     }
 
     fn is_gone(&self, instance: Uuid) -> bool {
-        self.members.is_gone(instance)
+        self.members.is_gone::<N::Guards>(instance)
     }
 
     fn is_silent(&self, instance: Uuid) -> bool {

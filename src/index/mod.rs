@@ -23,9 +23,11 @@ mod rows;
 #[cfg(test)]
 mod samples;
 mod shares;
+mod sight;
 mod state;
 #[cfg(test)]
 mod tests;
+mod told;
 mod wanted;
 
 use std::collections::HashMap;
@@ -47,9 +49,11 @@ pub use place::{Place, Sort};
 use record::is_live;
 pub use record::{Newer, Unreadable, read_record};
 use shares::Shares;
+pub use sight::{At, Sight};
 use state::State;
+pub use told::Told;
 
-use crate::names::{NAME_KEY_PREFIX, SCHEDULE_KEY_PREFIX, creator_prefix, name_key};
+use crate::names::{SCHEDULE_KEY_PREFIX, creator_prefix, name_key};
 use crate::schedule::{Schedule, ScheduleType, Status};
 use crate::stored::{Unknown, keeps_unknown};
 use crate::trigger::Trigger;
@@ -112,6 +116,7 @@ pub struct Index {
     /// All that the bucket holds up to this revision has been taken in.
     seen: watch::Sender<u64>,
     fresh: fresh::Fresh,
+    looks: sight::Looks,
     shares: Mutex<Shares>,
 }
 
@@ -126,6 +131,7 @@ impl Index {
                 changes,
                 seen,
                 fresh: fresh::Fresh::default(),
+                looks: sight::Looks::default(),
                 shares: Mutex::default(),
             }),
             changed,
@@ -135,6 +141,11 @@ impl Index {
     /// A schedule.
     pub fn get(&self, id: Uuid) -> Option<Arc<Entry>> {
         self.read(|state| state.entries.get(id).cloned())
+    }
+
+    /// Whether an entry is what it shows.
+    pub fn shows(&self, entry: &Arc<Entry>) -> bool {
+        self.get(entry.schedule.id).is_some_and(|now| Arc::ptr_eq(&now, entry))
     }
 
     /// All schedules, in no order.
@@ -219,34 +230,6 @@ impl Index {
         let _ = self.seen.subscribe().wait_for(|seen| *seen >= revision).await;
     }
 
-    /// Takes in the value of a key: a stored record, or nothing where the key was deleted.
-    pub fn apply(&self, key: &str, revision: u64, value: Option<&[u8]>) {
-        if key.starts_with(NAME_KEY_PREFIX) {
-            return self.reserve(key, revision, value);
-        }
-        // Memos are read when they are needed, and what a newer version keeps here is its own.
-        if !key.starts_with(SCHEDULE_KEY_PREFIX) {
-            return;
-        }
-        let id = schedule_id(key);
-        if id.is_some_and(|id| self.knows(id, revision)) {
-            return;
-        }
-        match (id, value.map(|value| read_record(id, value))) {
-            (Some(id), None) => self.remove(id, revision),
-            (None, None) => self.forget_aside(key, revision),
-            (Some(_), Some(Ok((schedule, trigger)))) => {
-                self.insert(Entry { revision, schedule: Arc::new(schedule), trigger });
-            }
-            (id, Some(Ok(_))) => self.refuse(id, key, revision, "the key is not schedule.<uuid>"),
-            (Some(_), Some(Err(Unreadable::Newer(newer)))) => self.leave(revision, *newer),
-            (id, Some(Err(Unreadable::Broken(reason)))) => self.refuse(id, key, revision, &reason),
-            (None, Some(Err(Unreadable::Newer(newer)))) => {
-                self.refuse(None, key, revision, &newer.reason);
-            }
-        }
-    }
-
     /// Whether what is known of a schedule is at least as new as a revision.
     pub fn knows(&self, id: Uuid, revision: u64) -> bool {
         self.read(|state| state.revision(id).is_some_and(|known| known >= revision))
@@ -283,7 +266,7 @@ impl Index {
 
     /// Forgets what a complete replay of the bucket up to `revision` did not show.
     pub fn retain(&self, shown: &Shown, revision: u64) {
-        let stale: Vec<Uuid> = self.read(|state| {
+        let mut stale: Vec<Uuid> = self.read(|state| {
             let entries = state.entries.values().map(|entry| (&entry.schedule.id, entry.revision));
             let newer = state.newer.iter().map(|(id, left)| (id, left.revision));
             let all = entries.chain(newer);
@@ -291,6 +274,7 @@ impl Index {
                 .map(|(id, _)| *id)
                 .collect()
         });
+        stale.sort_unstable();
         for id in stale {
             self.remove(id, revision);
         }
@@ -305,22 +289,24 @@ impl Index {
 
     /// Forgets everything: the bucket is not the one that it was.
     pub fn clear(&self) {
-        let ids: Vec<Uuid> = self.write(|state| {
+        let mut ids: Vec<Uuid> = self.write(|state| {
             let fresh = State { vanished: state.vanished, ..State::default() };
             let before = std::mem::replace(state, fresh);
             before.entries.values().map(|entry| entry.schedule.id).collect()
         });
         self.seen.send_replace(0);
+        self.lost();
         self.settle_doubt();
         self.forget_written();
+        // By no order of a map: a run in a simulated world is to be the same again.
+        ids.sort_unstable();
         for id in ids {
             let _ = self.changes.send(id);
         }
     }
 
     /// Takes in the key of a name.
-    fn reserve(&self, key: &str, revision: u64, value: Option<&[u8]>) {
-        let reservation = Reservation::read(value);
+    fn reserve(&self, key: &str, revision: u64, reservation: Option<Reservation>) {
         self.write(|state| {
             let replay = state.replay;
             if let Some(known) = state.coming.get_mut(key)

@@ -23,6 +23,7 @@ use tracing::{debug, info, warn};
 
 use super::adapter::JetStream;
 use super::audit::Audit;
+use super::describe;
 use super::marks::Marks;
 use super::writes::Writes;
 use crate::clock::Clock;
@@ -92,14 +93,14 @@ impl<N: Nats> History<N> {
     /// it goes is noted in `writes`.
     ///
     /// # Errors
-    /// If the stream cannot be found or reached.
+    /// If the stream cannot be found, or used.
     pub async fn open(
         nats: N,
         writes: Arc<Writes>,
         clock: Clock,
         stop: CancellationToken,
     ) -> Result<Self, Unanswered> {
-        let Info { config, .. } = nats.info(names::EXECUTIONS_STREAM).await?;
+        let Info { config, .. } = describe(&nats, names::EXECUTIONS_STREAM).await?;
         let index = HistoryIndex::new(limits(&config));
         let (sender, loaded) = state::channel(false);
         let audit = Audit::new(nats.clone(), Arc::clone(&writes), clock.clone());

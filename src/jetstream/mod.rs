@@ -27,12 +27,44 @@ pub mod writes;
 
 use std::time::Duration;
 
-use crate::port::Unstored;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::warn;
+
+use crate::port::{Info, Nats, Unanswered, Unstored};
 use crate::schedule::TooLarge;
 use refusal::{Class, class};
+use reminder::Reminder;
 
 /// How long a write may go unacknowledged before its outcome counts as unknown.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a stream has to describe itself before it is asked again: what it was asked while it stood still may be lost.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a stream is, asked until it says so.
+///
+/// # Errors
+/// If it cannot be used: there is none, or asking again would not help.
+pub(crate) async fn describe(nats: &impl Nats, stream: &str) -> Result<Info, Unanswered> {
+    let mut said = Reminder::default();
+    loop {
+        let asked = Instant::now();
+        let error = match timeout(ASK_AGAIN, nats.info(stream)).await {
+            Ok(Ok(info)) => return Ok(info),
+            Ok(Err(Unanswered::Refused(error))) if class(&error) == Class::Passing => {
+                error.to_string()
+            }
+            Ok(Err(Unanswered::Lost(error))) => error,
+            Ok(Err(error)) => return Err(error),
+            Err(_) => format!("no answer within {ASK_AGAIN:?}"),
+        };
+        if said.is_due(&error, Instant::now()) {
+            warn!(stream, error, "waiting for the stream");
+        }
+        // At once where the answer took its time.
+        sleep(ASK_AGAIN.saturating_sub(asked.elapsed())).await;
+    }
+}
 
 /// Why a write was not acknowledged, by what to do next.
 #[derive(Debug, thiserror::Error)]

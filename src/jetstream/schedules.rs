@@ -12,6 +12,9 @@
 //!   other is refused, and both mean the same value.
 //! - A refusal that passes is tried again for a moment, in case it is over by then.
 //!
+//! A server that lost its power may give the same revision twice. So nothing is written at one that was read before the bucket
+//! was found to have lost something, nor before it has been looked at since the connection was made ([`Sight`]).
+//!
 //! A crash during any of this leaves a value that somebody wrote completely, or the one before.
 
 use std::sync::Arc;
@@ -23,11 +26,12 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::WriteError;
 use super::adapter::JetStream;
 use super::frontier::Frontier;
 use super::writes::{self, Writes};
+use super::{WriteError, describe};
 use crate::guards::{Guard, Guards as _};
+use crate::index::{At, Index, Sight};
 use crate::names;
 use crate::port::{Append, Nats, Unanswered, Unstored};
 use crate::schedule::{Room, Schedule, TooLarge};
@@ -48,6 +52,8 @@ pub struct Stored {
 pub struct Written {
     /// The new revision.
     pub revision: u64,
+    /// What held when it was written.
+    pub sight: Sight,
     /// When the write that was accepted was sent; trust in a claim counts from here.
     pub sent: Instant,
 }
@@ -57,8 +63,8 @@ pub struct Written {
 pub struct Place<'a> {
     /// The key.
     pub key: &'a str,
-    /// The revision that it must still have; 0: it must not exist.
-    pub revision: u64,
+    /// At which revision.
+    pub at: At,
     /// After how long it is forgotten (whole seconds), if ever.
     pub ttl: Option<Duration>,
 }
@@ -72,6 +78,8 @@ const PASSING: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_millis(10);
 /// Pause before the next try where the server does not answer or takes nothing.
 const LATER: Duration = Duration::from_millis(200);
+/// How long a write waits for the bucket to be looked at, at a time.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The bucket of schedules.
 #[derive(Clone)]
@@ -81,17 +89,46 @@ pub struct Store<N = JetStream> {
     largest: usize,
     frontier: Frontier,
     writes: Arc<Writes>,
+    /// Says whether the bucket has lost something.
+    index: Arc<Index>,
 }
 
 impl<N: Nats> Store<N> {
-    /// The bucket in `nats`, which must exist; how writing to it goes is noted in `writes`.
+    /// The bucket in `nats`, which must exist, and which `index` is kept in step with; how writing to it goes is noted in
+    /// `writes`.
     ///
     /// # Errors
-    /// If the stream cannot be found or reached.
-    pub async fn open(nats: N, writes: Arc<Writes>) -> Result<Self, Unanswered> {
-        let largest = largest(&nats.info(names::SCHEDULES_STREAM).await?.config);
+    /// If the stream cannot be found, or used.
+    pub async fn open(nats: N, index: Arc<Index>, writes: Arc<Writes>) -> Result<Self, Unanswered> {
+        let largest = largest(&describe(&nats, names::SCHEDULES_STREAM).await?.config);
         let frontier = Frontier::new(nats.clone());
-        Ok(Self { nats, largest, frontier, writes })
+        Ok(Self { nats, largest, frontier, writes, index })
+    }
+
+    /// What a decision goes by that is made from what is read from now on.
+    pub fn sight(&self) -> Sight {
+        self.index.sight()
+    }
+
+    /// Whether the bucket is known to have lost something since a sight.
+    pub fn has_lost(&self, sight: Sight) -> bool {
+        self.sight() != sight && N::Guards::hold(Guard::Kept)
+    }
+
+    /// Waits until it is known what the bucket has lost, and that a key may still be written at a revision; returns what
+    /// holds then.
+    async fn still_holds(&self, at: At) -> Result<Sight, WriteError> {
+        if !N::Guards::hold(Guard::Kept) {
+            return Ok(at.sight);
+        }
+        match self.index.looked(self.nats.connects(), LOOK).await {
+            // Where nothing is to be there, nothing was read.
+            Some(sight) if sight == at.sight || at.revision == 0 => Ok(sight),
+            Some(_) => Err(WriteError::Conflict),
+            None => {
+                Err(WriteError::Passing("nobody knows yet what the bucket has lost".to_owned()))
+            }
+        }
     }
 
     /// How writing to our streams goes.
@@ -132,12 +169,14 @@ impl<N: Nats> Store<N> {
         }))
     }
 
-    async fn put(&self, at: Place<'_>, value: Bytes) -> Result<u64, WriteError> {
-        let mut message = Append::new(names::key_subject(at.key), value);
+    async fn put(&self, place: Place<'_>, value: Bytes) -> Result<At, WriteError> {
+        let Place { key, at, ttl } = place;
+        let sight = self.still_holds(at).await?;
+        let mut message = Append::new(names::key_subject(key), value);
         if N::Guards::hold(Guard::Condition) {
             message = message.expecting(at.revision);
         }
-        self.send(message.lasting(at.ttl)).await
+        Ok(sight.at(self.send(message.lasting(ttl)).await?))
     }
 
     /// Writes a key on condition that another key still has a given revision.
@@ -149,9 +188,10 @@ impl<N: Nats> Store<N> {
         key: &str,
         value: Bytes,
         other: &str,
-        other_revision: u64,
+        other_at: At,
     ) -> Result<u64, WriteError> {
-        let message = Append::new(names::key_subject(key), value).expecting(other_revision);
+        self.still_holds(other_at).await?;
+        let message = Append::new(names::key_subject(key), value).expecting(other_at.revision);
         self.send(message.header(names::EXPECTED_SUBJECT, &names::key_subject(other))).await
     }
 
@@ -159,9 +199,10 @@ impl<N: Nats> Store<N> {
     ///
     /// # Errors
     /// See [`WriteError`]; `Unknown` is not settled here.
-    pub async fn delete(&self, key: &str, expected: u64) -> Result<u64, WriteError> {
+    pub async fn delete(&self, key: &str, at: At) -> Result<u64, WriteError> {
+        self.still_holds(at).await?;
         let message = Append::new(names::key_subject(key), Bytes::new())
-            .expecting(expected)
+            .expecting(at.revision)
             .header(names::KV_OPERATION, "PURGE")
             .header("Nats-Rollup", "sub")
             .lasting(Some(MARKER));
@@ -198,14 +239,14 @@ impl<N: Nats> Store<N> {
     pub async fn write(
         &self,
         schedule: &Schedule,
-        expected: u64,
+        at: At,
         deadline: Instant,
     ) -> Result<Written, WriteError> {
         let key = names::schedule_key(schedule.id);
-        let at = Place { key: &key, revision: expected, ttl: None };
+        let place = Place { key: &key, at, ttl: None };
         let is_ours = |stored: &[u8]| written_by(stored, schedule);
         let value = |room: Room| Ok(room.fit(schedule, encode(schedule)?)?.into());
-        self.write_key(at, value, is_ours, deadline).await
+        self.write_key(place, value, is_ours, deadline).await
     }
 
     /// Writes a key at an expected revision, and settles an unknown outcome: `is_ours` knows a value of
@@ -218,18 +259,19 @@ impl<N: Nats> Store<N> {
     /// to whoever reads it, whether the write was stored.
     pub async fn write_key(
         &self,
-        at: Place<'_>,
+        place: Place<'_>,
         value: impl Fn(Room) -> Result<Bytes, WriteError>,
         is_ours: impl Fn(&[u8]) -> bool,
         deadline: Instant,
     ) -> Result<Written, WriteError> {
+        let (key, at) = (place.key, place.at);
         let mut body = value(self.room())?;
         let mut doubt = None;
         let first_sent = Instant::now();
         loop {
             let sent = Instant::now();
-            let error = match self.put(at, body.clone()).await {
-                Ok(revision) => return Ok(Written { revision, sent }),
+            let error = match self.put(place, body.clone()).await {
+                Ok(At { revision, sight }) => return Ok(Written { revision, sight, sent }),
                 Err(error) => error,
             };
             let mut pause = SOON;
@@ -253,12 +295,13 @@ impl<N: Nats> Store<N> {
                 }
                 WriteError::Conflict | WriteError::NoStream => {}
             }
-            match Box::pin(self.read(at.key)).await {
-                Ok(Some(stored)) if stored.revision > at.revision => {
+            let sight = self.sight();
+            match Box::pin(self.read(key)).await {
+                Ok(Some(stored)) if stored.revision > at.revision || self.has_lost(at.sight) => {
                     // Ours can be stored and its acknowledgement lost, and then a repetition is
                     // refused: the token tells.
                     return match stored.value.as_deref().is_some_and(&is_ours) {
-                        true => Ok(Written { revision: stored.revision, sent: first_sent }),
+                        true => Ok(Written { revision: stored.revision, sight, sent: first_sent }),
                         false => Err(WriteError::Conflict),
                     };
                 }

@@ -7,13 +7,16 @@
 //! they disagree the bucket is replayed from the start. Schedules that are not there then, and of
 //! whose deletion nothing is shown, have vanished: what is gone is gone, and is said.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::stream::State;
 use chrono::{DateTime, Utc};
-use futures::StreamExt as _;
+use futures::stream::FuturesOrdered;
+use futures::{FutureExt as _, Stream, StreamExt as _};
 use tokio::sync::watch as state;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -22,7 +25,7 @@ use super::account::Account;
 use super::marks::Marks;
 use crate::clock::Clock;
 use crate::guards::{Guard, Guards as _};
-use crate::index::{Index, Shown, Wrote};
+use crate::index::{Index, Shown, Told, Wrote};
 use crate::names;
 use crate::port::{Entry, Info, Nats, Reading, Start, Unanswered};
 use crate::schedule::Schedule;
@@ -37,6 +40,9 @@ const DIFFERENCES: u32 = 2;
 const MARKERS_LAST: Duration = Duration::from_secs(45 * 60);
 /// How long a replay may be silent before the stream is asked whether there is more.
 const SILENCE: Duration = Duration::from_secs(2);
+/// So many entries of a replay are read by one task, and so many tasks read beside each other.
+const AT_ONCE: usize = 256;
+const READ_BESIDE: usize = 4;
 /// How long the watch may take to show what the stream had when somebody wanted to know whether all is seen.
 const BEHIND: Duration = Duration::from_secs(1);
 /// Pause between looks at the stream.
@@ -64,6 +70,7 @@ pub async fn follow(
         account: Account::default(),
         marks: Marks::default(),
         is_lost: false,
+        starts_at_once: false,
         was_cut_off: false,
     };
     loop {
@@ -75,10 +82,11 @@ pub async fn follow(
                 warn!(error, "watch of the schedules restarts");
             }
         }
+        let pause = if mem::take(&mut follower.starts_at_once) { Duration::ZERO } else { RETRY };
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(RETRY) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
@@ -99,6 +107,8 @@ struct Follower<N> {
     /// Whether the bucket was found to have lost something. Others may have written as much again since, so that it does
     /// not show any more.
     is_lost: bool,
+    /// Whether that was found just now, so that the bucket is read anew without a pause.
+    starts_at_once: bool,
     /// Whether deletions may have been missed, markers and all.
     was_cut_off: bool,
     /// How often the connection had been made when we last began to follow.
@@ -141,11 +151,13 @@ impl<N: Nats> Follower<N> {
                     let looked = self.look(is_wanted || is_silent, &mut watch).await;
                     match looked {
                         Ok(None) => {
-                            self.is_lost = true;
+                            self.lose();
                             return "the bucket has lost what it showed".to_owned();
                         }
                         Ok(Some((info, _))) if !self.is_sound(&info, last_check) => {
-                            self.is_lost = info.state.last_sequence < self.seen;
+                            if info.state.last_sequence < self.seen {
+                                self.lose();
+                            }
                             return "the watch and the stream disagree".to_owned();
                         }
                         Ok(Some(_)) if cut_off.is_some_and(|since| since.elapsed() > MARKERS_LAST) => {
@@ -205,12 +217,19 @@ impl<N: Nats> Follower<N> {
         if !self.is_all_there().await? {
             return Ok(None);
         }
+        self.index.is_whole(connects);
         if begins_anew {
             self.connects = connects;
             *watch = self.read(Start::Sequence(self.seen + 1)).await?;
         }
         let info = self.info().await.map_err(|error| error.to_string())?;
         Ok(Some((info, asked)))
+    }
+
+    /// The bucket has lost something: what is known is worth nothing, and nobody is to decide from it any more.
+    fn lose(&mut self) {
+        self.index.clear();
+        (self.is_lost, self.starts_at_once) = (true, true);
     }
 
     /// Whether the bucket has what it showed, and what this instance wrote.
@@ -292,6 +311,7 @@ impl<N: Nats> Follower<N> {
             self.index.clear();
         }
         self.is_lost = false;
+        self.index.is_whole(self.connects);
         self.marks.clear();
         self.created = Some(info.created);
         self.seen = 0;
@@ -299,24 +319,36 @@ impl<N: Nats> Follower<N> {
         let mut watch = self.read(Start::LastOfEach).await?;
         let (mut shown, mut account) = (Shown::default(), Account::default());
         let mut remaining = info.state.messages;
-        while remaining > 0 {
-            match tokio::time::timeout(SILENCE, watch.next()).await {
-                Ok(Some(Ok(entry))) => {
-                    shown.add(names::subject_key(&entry.subject));
-                    account_for(&mut account, &entry);
-                    self.apply(&entry);
-                    remaining = entry.pending;
-                    self.mark(entry);
-                }
-                Ok(Some(Err(error))) => return Err(error),
-                Ok(None) => return Err("the watch ended".to_owned()),
-                // The last pending entry may have been removed before it was sent.
-                Err(_) => {
-                    let now = self.info().await.map_err(|error| error.to_string())?;
-                    if now.state.messages > 0 && self.seen < now.state.last_sequence {
-                        return Err("the bucket is not shown whole".to_owned());
+        // Values are read beside each other, and taken in by their order.
+        let mut reading = FuturesOrdered::<JoinHandle<Vec<(Entry, Told)>>>::new();
+        while remaining > 0 || !reading.is_empty() {
+            tokio::select! {
+                biased;
+                Some(read) = reading.next() => {
+                    for (entry, told) in read.map_err(|error| error.to_string())? {
+                        let key = names::subject_key(&entry.subject);
+                        shown.add(key);
+                        account_for(&mut account, &entry);
+                        self.index.take_in(key, entry.sequence, told);
+                        self.saw(entry.sequence);
+                        self.mark(entry);
                     }
-                    remaining = 0;
+                }
+                came = some(&mut watch), if remaining > 0 && reading.len() < READ_BESIDE => {
+                    if came.is_empty() {
+                        // The last pending entry may have been removed before it was sent.
+                        let now = self.info().await.map_err(|error| error.to_string())?;
+                        if reading.is_empty() {
+                            if now.state.messages > 0 && self.seen < now.state.last_sequence {
+                                return Err("the bucket is not shown whole".to_owned());
+                            }
+                            remaining = 0;
+                        }
+                        continue;
+                    }
+                    let came: Vec<Entry> = came.into_iter().collect::<Result<_, _>>()?;
+                    remaining = came.last().map_or(0, |last| last.pending);
+                    reading.push_back(tokio::spawn(async move { came.into_iter().map(read).collect::<Vec<_>>() }));
                 }
             }
         }
@@ -325,9 +357,9 @@ impl<N: Nats> Follower<N> {
         self.index.saw(self.seen);
         self.index.retain(&shown, self.seen);
         self.index.is_fresh_at(started);
-        let before = std::mem::replace(&mut self.account, account);
+        let before = mem::replace(&mut self.account, account);
         let vanished = before.schedules_unknown_to(&self.account);
-        let was_cut_off = std::mem::take(&mut self.was_cut_off);
+        let was_cut_off = mem::take(&mut self.was_cut_off);
         if vanished > 0 && !was_cut_off {
             error!(vanished, "schedules are not in the bucket any more, and nobody deleted them");
             self.index.note_vanished(vanished, self.clock.now());
@@ -340,8 +372,12 @@ impl<N: Nats> Follower<N> {
     fn apply(&mut self, entry: &Entry) {
         let value = entry.is_value().then_some(&*entry.body);
         self.index.apply(names::subject_key(&entry.subject), entry.sequence, value);
-        self.seen = self.seen.max(entry.sequence);
-        self.index.saw(entry.sequence);
+        self.saw(entry.sequence);
+    }
+
+    fn saw(&mut self, sequence: u64) {
+        self.seen = self.seen.max(sequence);
+        self.index.saw(sequence);
     }
 
     async fn info(&self) -> Result<Info, Unanswered> {
@@ -352,6 +388,27 @@ impl<N: Nats> Follower<N> {
         let what = Reading { from, filter: names::key_subject(">"), headers_only: false };
         Ok(self.nats.read(names::SCHEDULES_STREAM, what).await?.0)
     }
+}
+
+/// What is shown next, with all that is there already; nothing if the watch is silent. An end is an error.
+async fn some(
+    watch: &mut (impl Stream<Item = Result<Entry, String>> + Unpin),
+) -> Vec<Result<Entry, String>> {
+    let Ok(first) = tokio::time::timeout(SILENCE, watch.next()).await else { return Vec::new() };
+    let mut came = vec![first.unwrap_or_else(|| Err("the watch ended".to_owned()))];
+    while came.len() < AT_ONCE
+        && let Some(Some(next)) = watch.next().now_or_never()
+    {
+        came.push(next);
+    }
+    came
+}
+
+/// An entry with what its value says.
+fn read(entry: Entry) -> (Entry, Told) {
+    let value = entry.is_value().then_some(&*entry.body);
+    let told = Told::read(names::subject_key(&entry.subject), value);
+    (entry, told)
 }
 
 fn account_for(account: &mut Account, entry: &Entry) {

@@ -62,7 +62,8 @@ impl Instance {
         let options = StreamOptions { replicas: 1, history_days: 30 };
         let (watched, until) = (Arc::clone(&index), background.clone());
         tokio::spawn(Arc::clone(&health).watch(nats.clone(), watched, options, until));
-        let store = Store::open(nats.clone(), Arc::clone(&health.writes)).await.ok()?;
+        let store =
+            Store::open(nats.clone(), Arc::clone(&index), Arc::clone(&health.writes)).await.ok()?;
         let (writes, until) = (Arc::clone(&health.writes), background.clone());
         let history = History::open(nats.clone(), writes, clock.clone(), until).await.ok()?;
         health.follows(loaded.clone(), history.loaded());

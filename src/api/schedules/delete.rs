@@ -12,7 +12,7 @@ use super::super::change::{Decision, Rewritten, Wish};
 use super::super::error::ApiError;
 use super::super::reply::Reply;
 use super::super::{Api, Caller};
-use crate::index::Entry;
+use crate::index::{At, Entry};
 use crate::port::Nats;
 use crate::schedule::{
     AttemptEvent, Author, Cancel, ChangeKind, FieldFault, Phase, Schedule, ScheduleEvent,
@@ -53,8 +53,8 @@ pub struct Deleted {
 /// What a deletion ends.
 struct Before {
     kind: ScheduleType,
-    /// The schedule under its name, and the revision of the name's reservation, if it has one.
-    name: Option<(Schedule, u64)>,
+    /// The schedule under its name, and where the reservation of the name stands, if it has one.
+    name: Option<(Schedule, At)>,
 }
 
 impl<N: Nats> Api<N> {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::super::Api;
 use super::super::error::{ApiError, Code};
 use super::names::{ORPHAN_AFTER, Reserved};
-use crate::index::ComingSchedule;
+use crate::index::{ComingSchedule, Sight};
 use crate::jetstream::WriteError;
 use crate::names::name_key;
 use crate::port::Nats;
@@ -46,16 +46,17 @@ impl<N: Nats> Api<N> {
         }
         let key = name_key(&schedule.created_by, &schedule.spec.name);
         // Best effort: what stays is taken over by the next who wants the name.
-        let _ = self.store.delete(&key, reserved.revision).await;
+        let _ = self.store.delete(&key, reserved.at).await;
         Err(refused)
     }
 
     async fn has_room(&self, schedule: &Schedule, reserved: &Reserved) -> Result<bool, ApiError> {
-        if !self.index.sees(reserved.revision, SEEN_WITHIN).await {
+        if !self.index.sees(reserved.at.revision, SEEN_WITHIN).await {
             return Err(ApiError::behind());
         }
         let limit = self.rules.limits.schedules_per_creator;
         loop {
+            let sight = self.store.sight();
             let (count, coming) =
                 self.index.occupied(&schedule.created_by, schedule.id, reserved.first);
             if count < limit {
@@ -63,7 +64,7 @@ impl<N: Nats> Api<N> {
             }
             let mut removed = false;
             for orphan in coming.iter().filter(|coming| coming.since.elapsed() > ORPHAN_AFTER) {
-                removed |= self.remove_orphan(orphan).await?;
+                removed |= self.remove_orphan(orphan, sight).await?;
             }
             if !removed {
                 return Ok(false);
@@ -72,12 +73,12 @@ impl<N: Nats> Api<N> {
     }
 
     /// Removes a reservation that seems to be left behind; whether the index has changed by it.
-    async fn remove_orphan(&self, orphan: &ComingSchedule) -> Result<bool, ApiError> {
+    async fn remove_orphan(&self, orphan: &ComingSchedule, sight: Sight) -> Result<bool, ApiError> {
         let key = &orphan.key;
         let ComingSchedule { revision, first, ref unknown, .. } = *orphan;
-        let reserved = Reserved { revision, first, unknown: unknown.clone() };
-        let revision = match self.fence(key, orphan.schedule, &reserved, None).await {
-            Ok(Some(revision)) => revision,
+        let reserved = Reserved { at: sight.at(revision), first, unknown: unknown.clone() };
+        let at = match self.fence(key, orphan.schedule, &reserved, None).await {
+            Ok(Some(at)) => at,
             Ok(None) => return Ok(false),
             // It moved, or is gone, and the watch did not show it.
             Err(error) if error.code == Code::Conflict => {
@@ -89,7 +90,7 @@ impl<N: Nats> Api<N> {
             }
             Err(error) => return Err(error),
         };
-        match self.store.delete(key, revision).await {
+        match self.store.delete(key, at).await {
             Ok(revision) => self.index.apply(key, revision, None),
             Err(WriteError::Conflict) => {}
             Err(error) => return Err(error.into()),

@@ -34,9 +34,9 @@ use super::super::Api;
 use super::super::error::{ApiError, Code};
 use crate::failpoint::failpoint;
 use crate::guards::{Guard, Guards as _};
-use crate::index::{Reservation, Unreadable, read_record};
+use crate::index::{At, Reservation, Unreadable, read_record};
 use crate::jetstream::WriteError;
-use crate::jetstream::schedules::Place;
+use crate::jetstream::schedules::{Place, Written};
 use crate::metrics::{Lock, LockFailure};
 use crate::names::{name_key, schedule_key};
 use crate::port::Nats;
@@ -53,8 +53,8 @@ pub(super) const PAUSE: Duration = Duration::from_millis(25);
 /// A name that is ours.
 #[derive(Clone, Debug)]
 pub(super) struct Reserved {
-    /// The revision of its key.
-    pub(super) revision: u64,
+    /// Where its key stands.
+    pub(super) at: At,
     /// The revision at which the schedule reserved it first.
     pub(super) first: u64,
     /// What a newer version has added.
@@ -96,12 +96,12 @@ impl<N: Nats> Api<N> {
         // All others who create this schedule are fenced now: what is there is final.
         if shared && let Some((stored, revision)) = self.record(schedule.id).await? {
             if stored.status == Status::Deleted || stored.spec.name != schedule.spec.name {
-                self.free_name_at(&schedule, reserved.revision).await;
+                self.free_name_at(&schedule, reserved.at).await;
             }
             return Ok((stored, revision));
         }
         self.admit(&schedule, &reserved).await?;
-        let mut reservation = reserved.revision;
+        let mut reservation = reserved.at;
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.store.put_while(&key, value.clone(), &name_key, reservation).await {
@@ -113,7 +113,10 @@ impl<N: Nats> Api<N> {
                 // quite applied the reservation yet.
                 Err(WriteError::Conflict) => {
                     let moved = self.store.read(&name_key).await?.map(|stored| stored.revision);
-                    if moved != Some(reservation) || Instant::now() >= deadline {
+                    if moved != Some(reservation.revision)
+                        || self.store.has_lost(reservation.sight)
+                        || Instant::now() >= deadline
+                    {
                         return Err(WriteError::Conflict.into());
                     }
                     tokio::time::sleep(PAUSE).await;
@@ -132,7 +135,7 @@ impl<N: Nats> Api<N> {
             }
             // Unknown: it may still arrive. Moving the reservation on refuses it from now on, so
             // what the leader shows afterwards is final.
-            let moved = Reserved { revision: reservation, ..reserved.clone() };
+            let moved = Reserved { at: reservation, ..reserved.clone() };
             reservation = self.move_name(&name_key, schedule.id, &moved).await?;
             if let Some(stored) = self.record(schedule.id).await? {
                 self.count_created(&schedule);
@@ -156,12 +159,14 @@ impl<N: Nats> Api<N> {
         let key = &name_key(&schedule.created_by, &schedule.spec.name);
         let deadline = Instant::now() + PATIENCE;
         let (mut expected, mut first, mut unknown) = (0, None, Unknown::default());
+        let mut sight = self.store.sight();
         loop {
-            match self.write_name(key, schedule.id, expected, first, &unknown).await {
-                Ok(revision) => {
+            let at = sight.at(expected);
+            match self.write_name(key, schedule.id, at, first, &unknown).await {
+                Ok(at) => {
                     self.metrics.claimed(Lock::Name);
-                    let first = first.unwrap_or(revision);
-                    return Ok(Reserved { revision, first, unknown });
+                    let first = first.unwrap_or(at.revision);
+                    return Ok(Reserved { at, first, unknown });
                 }
                 Err(WriteError::Conflict) => {
                     self.metrics.claim_failed(Lock::Name, LockFailure::Conflict);
@@ -171,16 +176,17 @@ impl<N: Nats> Api<N> {
                     return Err(error.into());
                 }
             }
+            sight = self.store.sight();
             (expected, first, unknown) = match self.holder(key, schedule).await? {
                 // Written anew, so that whoever is about to free it for us sees that it moved.
                 Holder::Us(known) => {
                     let first = Some(known.first).filter(|first| *first > since);
-                    (known.revision, first, known.unknown)
+                    (known.at.revision, first, known.unknown)
                 }
                 Holder::Nobody(revision) => (revision, None, Unknown::default()),
                 Holder::Orphan(orphan, id) => {
                     match self.fence(key, id, &orphan, Some(&schedule.spec.name)).await? {
-                        Some(revision) => (revision, None, Unknown::default()),
+                        Some(at) => (at.revision, None, Unknown::default()),
                         None => return Err(already_exists(&schedule.spec.name, id)),
                     }
                 }
@@ -207,13 +213,13 @@ impl<N: Nats> Api<N> {
         id: Uuid,
         orphan: &Reserved,
         name: Option<&str>,
-    ) -> Result<Option<u64>, ApiError> {
+    ) -> Result<Option<At>, ApiError> {
         if !N::Guards::hold(Guard::Fence) {
-            return Ok(Some(orphan.revision));
+            return Ok(Some(orphan.at));
         }
-        let revision = self.move_name(key, id, orphan).await?;
+        let at = self.move_name(key, id, orphan).await?;
         failpoint("after_fence");
-        Ok((!self.has_name(id, name).await?).then_some(revision))
+        Ok((!self.has_name(id, name).await?).then_some(at))
     }
 
     /// Whether the schedule whose reservation was fenced has the name (none: any) after all, now and for
@@ -224,6 +230,7 @@ impl<N: Nats> Api<N> {
     /// to become is written at the revision that it had.
     pub(super) async fn has_name(&self, id: Uuid, name: Option<&str>) -> Result<bool, ApiError> {
         for _ in 0..super::super::CHANGE_TRIES {
+            let sight = self.store.sight();
             let (mut holder, revision) = match self.record(id).await {
                 Ok(Some(stored)) => stored,
                 Ok(None) => return Ok(false),
@@ -235,7 +242,7 @@ impl<N: Nats> Api<N> {
             if named && holder.status != Status::Deleted {
                 return Ok(true);
             }
-            match self.rewrite(&mut holder, revision).await {
+            match self.rewrite(&mut holder, sight.at(revision)).await {
                 Ok(_) => return Ok(false),
                 Err(WriteError::Conflict) => {}
                 Err(error) => return Err(error.into()),
@@ -245,9 +252,9 @@ impl<N: Nats> Api<N> {
     }
 
     /// Writes a reservation anew, which moves its revision.
-    async fn move_name(&self, key: &str, id: Uuid, reserved: &Reserved) -> Result<u64, WriteError> {
-        let Reserved { revision, first, unknown } = reserved;
-        self.write_name(key, id, *revision, Some(*first), unknown).await
+    async fn move_name(&self, key: &str, id: Uuid, reserved: &Reserved) -> Result<At, WriteError> {
+        let Reserved { at, first, unknown } = reserved;
+        self.write_name(key, id, *at, Some(*first), unknown).await
     }
 
     /// Writes a reservation at an expected revision and settles an unknown outcome: the token says
@@ -256,10 +263,10 @@ impl<N: Nats> Api<N> {
         &self,
         key: &str,
         id: Uuid,
-        expected: u64,
+        at: At,
         first: Option<u64>,
         unknown: &Unknown,
-    ) -> Result<u64, WriteError> {
+    ) -> Result<At, WriteError> {
         let (token, unknown) = (self.chance.number(), unknown.clone());
         let reservation = Reservation { schedule_id: id, token, first, unknown };
         let value = serde_json::to_vec(&reservation)
@@ -267,13 +274,14 @@ impl<N: Nats> Api<N> {
             .map_err(|error| WriteError::Refused(error.to_string()))?;
         let is_ours =
             |stored: &[u8]| Reservation::read(Some(stored)).is_some_and(|now| now == reservation);
-        let (at, deadline) =
-            (Place { key, revision: expected, ttl: None }, Instant::now() + PATIENCE);
-        let written = self.store.write_key(at, |_| Ok(value.clone()), is_ours, deadline).await?;
-        Ok(written.revision)
+        let (place, deadline) = (Place { key, at, ttl: None }, Instant::now() + PATIENCE);
+        let write = self.store.write_key(place, |_| Ok(value.clone()), is_ours, deadline);
+        let Written { revision, sight, .. } = write.await?;
+        Ok(sight.at(revision))
     }
 
     async fn holder(&self, key: &str, schedule: &Schedule) -> Result<Holder, ApiError> {
+        let sight = self.store.sight();
         let Some(stored) = self.store.read(key).await? else {
             return Ok(Holder::Nobody(0));
         };
@@ -284,7 +292,7 @@ impl<N: Nats> Api<N> {
         };
         let (id, revision) = (reservation.schedule_id, stored.revision);
         let (first, unknown) = (reservation.first.unwrap_or(revision), reservation.unknown);
-        let reserved = Reserved { revision, first, unknown };
+        let reserved = Reserved { at: sight.at(revision), first, unknown };
         if id == schedule.id {
             return Ok(Holder::Us(reserved));
         }
@@ -306,7 +314,8 @@ impl<N: Nats> Api<N> {
     }
 
     /// The revision of the reservation of a schedule's name, if it is that schedule's.
-    pub(super) async fn name_revision(&self, schedule: &Schedule) -> Result<Option<u64>, ApiError> {
+    pub(super) async fn name_revision(&self, schedule: &Schedule) -> Result<Option<At>, ApiError> {
+        let sight = self.store.sight();
         let key = name_key(&schedule.created_by, &schedule.spec.name);
         let stored = self.store.read(&key).await?;
         Ok(stored
@@ -314,12 +323,12 @@ impl<N: Nats> Api<N> {
                 Reservation::read(stored.value.as_deref())
                     .is_some_and(|reservation| reservation.schedule_id == schedule.id)
             })
-            .map(|stored| stored.revision))
+            .map(|stored| sight.at(stored.revision)))
     }
 
     /// Frees a name that its schedule has no more, unless the reservation has moved since. Best
     /// effort: a name that stays may be taken over, since its schedule is deleted or called otherwise.
-    pub(super) async fn free_name_at(&self, schedule: &Schedule, reservation: u64) {
+    pub(super) async fn free_name_at(&self, schedule: &Schedule, reservation: At) {
         let key = name_key(&schedule.created_by, &schedule.spec.name);
         let _ = self.store.delete(&key, reservation).await;
     }

@@ -25,6 +25,7 @@ use super::super::Api;
 use super::super::error::{ApiError, Code};
 use super::names::{PATIENCE, PAUSE};
 use crate::failpoint::failpoint;
+use crate::index::At;
 use crate::jetstream::WriteError;
 use crate::jetstream::schedules::Place;
 use crate::names::once_key;
@@ -70,8 +71,9 @@ impl<N: Nats> Api<N> {
         let (memo_key, mine, hash) = (once_key(creator, key), self.clock.new_id(), hash(request));
         let deadline = Instant::now() + PATIENCE;
         loop {
+            let sight = self.store.sight();
             let stored = self.store.read(&memo_key).await?;
-            let mut revision = stored.as_ref().map_or(0, |stored| stored.revision);
+            let mut at = sight.at(stored.as_ref().map_or(0, |stored| stored.revision));
             let known = stored.and_then(|stored| Memo::read(stored.value.as_deref()));
             let (memo, found, schedule) = match known {
                 Some(memo) if memo.request != hash => return Err(used_otherwise(key)),
@@ -90,8 +92,8 @@ impl<N: Nats> Api<N> {
                     self.check_after(&schedule).await?;
                     let (request, unknown) = (hash.clone(), Unknown::default());
                     let memo = Memo { schedule_id: mine, request, done: false, unknown };
-                    match self.write_memo(&memo_key, &memo, revision, deadline).await {
-                        Ok(written) => revision = written,
+                    match self.write_memo(&memo_key, &memo, at, deadline).await {
+                        Ok(written) => at = written,
                         // Another was first: look.
                         Err(WriteError::Conflict) if Instant::now() < deadline => {
                             tokio::time::sleep(PAUSE).await;
@@ -114,7 +116,7 @@ impl<N: Nats> Api<N> {
                 Ok((schedule, written)) => {
                     failpoint("before_memo_done");
                     if !memo.done {
-                        self.remember(&memo_key, &memo, revision, deadline).await?;
+                        self.remember(&memo_key, &memo, at, deadline).await?;
                     }
                     let repeated = schedule.id != mine;
                     return Ok(Once { schedule, revision: written, repeated });
@@ -127,7 +129,7 @@ impl<N: Nats> Api<N> {
                     return Err(error);
                 }
                 Err(error) => {
-                    let _ = self.store.delete(&memo_key, revision).await;
+                    let _ = self.store.delete(&memo_key, at).await;
                     return Err(error);
                 }
             }
@@ -140,19 +142,20 @@ impl<N: Nats> Api<N> {
         &self,
         key: &str,
         memo: &Memo,
-        mut revision: u64,
+        mut at: At,
         deadline: Instant,
     ) -> Result<(), ApiError> {
         let done = Memo { done: true, ..memo.clone() };
         loop {
-            match self.write_memo(key, &done, revision, deadline).await {
+            match self.write_memo(key, &done, at, deadline).await {
                 Ok(_) => return Ok(()),
                 Err(WriteError::Conflict) if Instant::now() < deadline => {}
                 Err(error) => return Err(error.into()),
             }
             tokio::time::sleep(PAUSE).await;
+            let sight = self.store.sight();
             let stored = self.store.read(key).await?;
-            revision = stored.as_ref().map_or(0, |stored| stored.revision);
+            at = sight.at(stored.as_ref().map_or(0, |stored| stored.revision));
             let now = stored.and_then(|stored| Memo::read(stored.value.as_deref()));
             if now.is_some_and(|now| now.done || now.schedule_id != memo.schedule_id) {
                 return Ok(());
@@ -165,18 +168,18 @@ impl<N: Nats> Api<N> {
         &self,
         key: &str,
         memo: &Memo,
-        revision: u64,
+        at: At,
         deadline: Instant,
-    ) -> Result<u64, WriteError> {
+    ) -> Result<At, WriteError> {
         let value = memo.encode()?;
         // Whoever writes it for the same schedule with the same end means the same.
         let is_ours = |stored: &[u8]| {
             Memo::read(Some(stored))
                 .is_some_and(|now| (now.schedule_id, now.done) == (memo.schedule_id, memo.done))
         };
-        let at = Place { key, revision, ttl: Some(REMEMBERED) };
-        let written = self.store.write_key(at, |_| Ok(value.clone()), is_ours, deadline).await?;
-        Ok(written.revision)
+        let place = Place { key, at, ttl: Some(REMEMBERED) };
+        let written = self.store.write_key(place, |_| Ok(value.clone()), is_ours, deadline).await?;
+        Ok(written.sight.at(written.revision))
     }
 }
 

@@ -8,6 +8,7 @@ use super::super::error::{ApiError, Code};
 use super::super::reply::{Reply, ScheduleView};
 use super::super::{Api, Caller, Checked};
 use crate::guards::{Guard, Guards as _};
+use crate::index::At;
 use crate::port::Nats;
 use crate::schedule::{
     ChangeKind, FieldFault, Pins, Schedule, SkipCause, Status, TooLarge, UpdateSchedule,
@@ -27,8 +28,8 @@ impl Checked for UpdateSchedule {
 /// What an update replaces.
 struct Before {
     old: Schedule,
-    /// The revision of the name's reservation, where the schedule gets another name.
-    reservation: Option<u64>,
+    /// Where the reservation of the name stands, where the schedule gets another name.
+    reservation: Option<At>,
 }
 
 impl<N: Nats> Api<N> {

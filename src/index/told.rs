@@ -1,0 +1,69 @@
+//! What the bucket tells of a key. To read a value is most of the work of taking it in, and can be done beside.
+
+use uuid::Uuid;
+
+use super::record::{Unreadable, read_record};
+use super::{Index, Reservation, schedule_id};
+use crate::names::{NAME_KEY_PREFIX, SCHEDULE_KEY_PREFIX};
+use crate::schedule::Schedule;
+use crate::trigger::Trigger;
+
+/// What a key tells.
+pub enum Told {
+    /// Who has a name.
+    Name(Option<Reservation>),
+    /// What a record says, if there is one.
+    Record(Option<Uuid>, Option<Result<Box<(Schedule, Trigger)>, Unreadable>>),
+    /// Nothing that is kept here: memos are read when they are needed, and what a newer version keeps is its own.
+    Nothing,
+}
+
+impl Told {
+    /// Reads the value of a key, or that it has none.
+    pub fn read(key: &str, value: Option<&[u8]>) -> Self {
+        if key.starts_with(NAME_KEY_PREFIX) {
+            return Self::Name(Reservation::read(value));
+        }
+        if !key.starts_with(SCHEDULE_KEY_PREFIX) {
+            return Self::Nothing;
+        }
+        let id = schedule_id(key);
+        Self::Record(id, value.map(|value| read_record(id, value).map(Box::new)))
+    }
+}
+
+impl Index {
+    /// Takes in the value of a key: a stored record, or nothing where the key was deleted.
+    pub fn apply(&self, key: &str, revision: u64, value: Option<&[u8]>) {
+        if schedule_id(key).is_some_and(|id| self.knows(id, revision)) {
+            return;
+        }
+        self.take_in(key, revision, Told::read(key, value));
+    }
+
+    /// Takes in what a key tells.
+    pub fn take_in(&self, key: &str, revision: u64, told: Told) {
+        let (id, record) = match told {
+            Told::Name(reservation) => return self.reserve(key, revision, reservation),
+            Told::Record(id, record) => (id, record),
+            Told::Nothing => return,
+        };
+        if id.is_some_and(|id| self.knows(id, revision)) {
+            return;
+        }
+        match (id, record) {
+            (Some(id), None) => self.remove(id, revision),
+            (None, None) => self.forget_aside(key, revision),
+            (Some(_), Some(Ok(record))) => {
+                let (schedule, trigger) = *record;
+                self.insert(super::Entry { revision, schedule: schedule.into(), trigger });
+            }
+            (id, Some(Ok(_))) => self.refuse(id, key, revision, "the key is not schedule.<uuid>"),
+            (Some(_), Some(Err(Unreadable::Newer(newer)))) => self.leave(revision, *newer),
+            (id, Some(Err(Unreadable::Broken(reason)))) => self.refuse(id, key, revision, &reason),
+            (None, Some(Err(Unreadable::Newer(newer)))) => {
+                self.refuse(None, key, revision, &newer.reason);
+            }
+        }
+    }
+}
