@@ -23,6 +23,7 @@ pub struct Steady {
     /// Of each command.
     pub lateness: Lateness,
     /// Processor time of a firing, of the instance and of the server, in microseconds.
+    #[allow(dead_code, reason = "each benchmark uses a part of it")]
     pub cost: [f64; 2],
 }
 

@@ -7,6 +7,8 @@
 //! - **tokio-cron-scheduler**: jobs in the memory of one process, lost with it, that publish.
 //! - **the bare protocol**: a conditional write, the command and a record of each, after the instant.
 //! - **nats-scheduler**, by one instance.
+//!
+//! Each has a process of its own for what the benchmark does for it (`--side`): jobs that go on do not disturb others.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark fails by panicking")]
 #![allow(clippy::print_stdout, reason = "its output is its result")]
@@ -34,56 +36,90 @@ use usage::median;
 const RATE: usize = 1_000;
 const SECONDS: usize = 20;
 
+/// What is compared, and by which name.
+const SIDES: [&str; 4] =
+    ["nats-server @at", "tokio-cron-scheduler", "the bare protocol", "nats-scheduler"];
+
 /// What one of them showed, round by round.
 #[derive(Default)]
 struct Side {
-    /// Commands a second of a burst.
+    /// Commands a second of a burst, from the instant to the last.
     rates: Vec<f64>,
+    /// How late the first of a burst was, in milliseconds; below zero, it was early.
+    firsts: Vec<f64>,
     /// The 99th percentile of lateness, of those that are due at every second, in milliseconds.
     late: Vec<f64>,
-    /// Of those, how many there were.
-    shares: Vec<f64>,
 }
 
 #[tokio::main]
 async fn main() {
     let (burst, rounds) = (args::number("--burst", 10_000), args::number("--rounds", 3));
-    let (server, cron, bare, ours) =
-        ("nats-server @at", "tokio-cron-scheduler", "the bare protocol", "nats-scheduler");
-    let mut sides = [server, cron, bare, ours].map(|name| (name, Side::default()));
+    if std::env::args().any(|argument| argument == "--side") {
+        return measure(args::number("--side", 0), burst).await;
+    }
+    let mut sides: [Side; SIDES.len()] = Default::default();
     let mut raw = Vec::new();
     for _ in 0..rounds {
         raw.push(publish_all(burst).await);
-        for (name, side) in &mut sides {
-            let late = match *name {
-                name if name == server => native::burst(burst).await,
-                name if name == cron => cron_crate::burst(burst).await,
-                name if name == bare => bare::burst(burst).await,
-                _ => ours::burst(burst, 1).await,
-            };
-            side.rates.push(print_burst(name, &late));
-            let late = match *name {
-                name if name == server => native::steady(RATE, SECONDS).await,
-                name if name == cron => cron_crate::steady(RATE, SECONDS).await,
-                name if name == bare => continue,
-                _ => ours::steady(RATE, SECONDS, false).await.lateness,
-            };
-            side.late.push(print_steady(name, RATE, &late));
-            side.shares.push(late.len() as f64 / (RATE * SECONDS) as f64);
+        for (n, side) in sides.iter_mut().enumerate() {
+            let figures = in_a_process_of_its_own(n, burst);
+            side.firsts.push(figures[0]);
+            side.rates.push(figures[1]);
+            side.late.extend(figures.get(2));
         }
     }
     let raw = median(raw);
     println!(
-        "\n| medians of {rounds} | {burst} at one instant | of raw publishes | {RATE} at every second: p99 late | of them |"
+        "\n| medians of {rounds} | {burst} at one instant | of raw publishes | first of them late | {RATE} at every second: p99 late |"
     );
     println!("|---|---|---|---|---|");
     println!("| raw publishes | {raw:.0}/s | 1.00 | | |");
-    for (name, Side { rates, late, shares }) in sides {
-        let rate = median(rates);
-        print!("| {name} | {rate:.0}/s | {:.2} |", rate / raw);
+    for (name, Side { rates, firsts, late }) in SIDES.iter().zip(sides) {
+        let (first, rate) = (median(firsts), median(rates));
+        // What is early has no rate from the instant on.
+        match first < 0.0 {
+            true => print!("| {name} | | | {first:.1} ms |"),
+            false => print!("| {name} | {rate:.0}/s | {:.2} | {first:.1} ms |", rate / raw),
+        }
         match late.is_empty() {
-            true => println!(" | |"),
-            false => println!(" {:.1} ms | {:.0} % |", median(late), median(shares) * 100.0),
+            true => println!(" |"),
+            false => println!(" {:.1} ms |", median(late)),
         }
     }
+}
+
+/// Measures one side, and prints its figures behind all else.
+async fn measure(side: usize, burst: usize) {
+    let name = SIDES[side];
+    let late = match side {
+        0 => native::burst(burst).await,
+        1 => cron_crate::burst(burst).await,
+        2 => bare::burst(burst).await,
+        _ => ours::burst(burst, 1).await,
+    };
+    let rate = print_burst(name, &late);
+    let first = late.percentile(0.0);
+    let late = match side {
+        0 => native::steady(RATE, SECONDS).await,
+        1 => cron_crate::steady(RATE, SECONDS).await,
+        2 => return println!("{FIGURES}{first} {rate}"),
+        _ => ours::steady(RATE, SECONDS, false).await.lateness,
+    };
+    println!("{FIGURES}{first} {rate} {}", print_steady(name, RATE, &late));
+}
+
+/// Behind which the figures of a side are.
+const FIGURES: &str = "figures: ";
+
+/// The figures of a side, measured by another process.
+fn in_a_process_of_its_own(side: usize, burst: usize) -> Vec<f64> {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--side", &side.to_string(), "--burst", &burst.to_string()]);
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let (for_people, figures) = said.split_once(FIGURES).unwrap_or_else(|| {
+        panic!("{} failed: {said}{}", SIDES[side], String::from_utf8_lossy(&output.stderr))
+    });
+    print!("{for_people}");
+    figures.split_whitespace().map(|figure| figure.parse().unwrap()).collect()
 }

@@ -15,7 +15,7 @@ use crate::jetstream::publish::TrustLost;
 use crate::load::Stage;
 use crate::metrics::{Lock, LockFailure};
 use crate::port::Nats;
-use crate::schedule::{Attempt, Cancel, DeliveryMode, Phase, Sends};
+use crate::schedule::{self, Attempt, Cancel, DeliveryMode, Phase, Sends};
 
 /// An attempt whose command is ready to be sent: what can be done before it is due has been.
 pub(crate) struct Prepared {
@@ -170,35 +170,47 @@ async fn deliver(
     let has_ended = || may_end && shared.history.has_ended(execution.id);
     let trusts = || !shared.holds(Guard::TrustAgain) || shared.trusts(accepted, attempt);
     let trusted = || trusts() && !has_ended();
-    let delivery = shared.delivery.deliver(how, execution, command, earlier, trusted);
-    Ok(match how.mode {
-        DeliveryMode::Publish | DeliveryMode::Core => delivery.await?,
-        // Only these take long enough for anybody to see them running.
-        DeliveryMode::Request if cancel(shared, execution).is_some() => {
-            cancelled(shared, execution).into()
-        }
+    let delivered = match how.mode {
         DeliveryMode::Request => {
-            let stopped = shared.stopped(execution.id);
-            let (delivered, _) = tokio::try_join!(
-                async {
-                    tokio::select! {
-                        biased;
-                        delivered = delivery => delivered,
-                        () = stopped.cancelled() => Ok(cancelled(shared, execution).into()),
-                    }
-                },
-                // What is not sent need not be known to have been begun.
-                async { Ok(shared.history.record(execution).await) }
-            )?;
-            delivered
+            Box::pin(ask(shared, how, execution, command, earlier, trusted)).await?
         }
-        DeliveryMode::Job => match delivery.await? {
-            Delivered { outcome: Outcome::Success { .. }, was_there } => {
-                Delivered { outcome: Outcome::HandedOver, was_there }
-            }
-            delivered => delivered,
-        },
+        DeliveryMode::Publish | DeliveryMode::Job | DeliveryMode::Core => {
+            shared.delivery.deliver(how, execution, command, earlier, trusted).await?
+        }
+    };
+    Ok(match (how.mode, delivered) {
+        (DeliveryMode::Job, Delivered { outcome: Outcome::Success { .. }, was_there }) => {
+            Delivered { outcome: Outcome::HandedOver, was_there }
+        }
+        (_, delivered) => delivered,
     })
+}
+
+/// Sends a request and waits for its reply. Only these take long enough for anybody to see them running.
+async fn ask(
+    shared: &Shared<impl Nats>,
+    how: &schedule::Delivery,
+    execution: &Execution,
+    command: Command,
+    earlier: bool,
+    trusted: impl Fn() -> bool + Sync,
+) -> Result<Delivered, TrustLost> {
+    if cancel(shared, execution).is_some() {
+        return Ok(cancelled(shared, execution).into());
+    }
+    let stopped = shared.stopped(execution.id);
+    let (delivered, _) = tokio::try_join!(
+        async {
+            tokio::select! {
+                biased;
+                delivered = shared.delivery.deliver(how, execution, command, earlier, trusted) => delivered,
+                () = stopped.cancelled() => Ok(cancelled(shared, execution).into()),
+            }
+        },
+        // What is not sent need not be known to have been begun.
+        async { Ok(shared.history.record(execution).await) }
+    )?;
+    Ok(delivered)
 }
 
 /// When another instance has sent the command of an attempt that was taken over, as far as it said so.

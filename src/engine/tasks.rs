@@ -3,6 +3,7 @@
 //! A task tells the core what came of it however it ends, also by a panic: each thing that it holds (a record,
 //! a permit, an execution) is given back where it is dropped.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -197,7 +198,8 @@ async fn make_due(
             let prepared = deliver::prepare(shared, accepted, attempt);
             let permit = Lent::new(permit);
             let sending = Sending::alone(&permit, lane == Lane::Fast, urgent);
-            let making = make(shared, accepted, attempt, prepared, *recovered, events, sending);
+            let making =
+                pin!(make(shared, accepted, attempt, prepared, *recovered, events, sending));
             within_permit(shared, accepted, lane, &permit, making).await;
         }
         attempts => {
@@ -228,9 +230,9 @@ async fn make_due(
                 };
                 future::join(join_all(others.into_iter().map(made)), asking).await;
             };
-            let all = async { drop(future::join3(skips, finishes, making).await) };
+            let mut all = Box::pin(async { drop(future::join3(skips, finishes, making).await) });
             let permit = Lent::new(permit);
-            Box::pin(within_permit(shared, accepted, lane, &permit, all)).await;
+            within_permit(shared, accepted, lane, &permit, all.as_mut()).await;
         }
     }
 }
@@ -250,7 +252,7 @@ pub(crate) async fn release(
     }
     let (lane, permit) = (permit.lane, Lent::new(permit));
     let sending = Sending::alone(&permit, lane == Lane::Fast, Some(urgent));
-    let making = make(&shared, &accepted, &attempt, prepared, recovered, &events, sending);
+    let making = pin!(make(&shared, &accepted, &attempt, prepared, recovered, &events, sending));
     within_permit(&shared, &accepted, lane, &permit, making).await;
 }
 
@@ -290,15 +292,15 @@ async fn make(
 }
 
 /// Runs an action under a permit; in the fast lane the permit goes back early if the action is not
-/// prompt, since a stream that does not answer must not keep the others' commands waiting.
+/// prompt, since a stream that does not answer must not keep the others' commands waiting. (It is lent: an action that
+/// was moved in here would be in the task twice.)
 async fn within_permit(
     shared: &Shared<impl Nats>,
     accepted: &Accepted,
     lane: Lane,
     permit: &Lent<Permit>,
-    action: impl Future<Output = ()>,
+    mut action: Pin<&mut impl Future<Output = ()>>,
 ) {
-    let mut action = std::pin::pin!(action);
     if lane == Lane::Fast {
         tokio::select! {
             biased;
@@ -321,5 +323,33 @@ async fn no_longer_prompt(shared: &Shared<impl Nats>, accepted: &Accepted) {
     while waited < PROMPT && !shared.delivery.is_silent(target.as_str()) {
         tokio::time::sleep(LOOK).await;
         waited += LOOK;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jetstream::adapter::JetStream;
+
+    type Service = Arc<Shared<JetStream>>;
+
+    /// How large a future is that a function makes.
+    fn size<A, F: Future>(_: impl Fn(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_firing_is_small() {
+        // Thousands are under way at once, in memory that is fresh, and each is copied into its task.
+        let releasing = size(|(shared, armed, events, permit, urgent): (Service, _, _, _, _)| {
+            release(shared, armed, events, permit, urgent)
+        });
+        let working =
+            size(|(shared, held, done, claiming, permit, urgent): (Service, _, _, _, _, _)| {
+                work(shared, held, done, claiming, permit, urgent)
+            });
+        for (what, bytes) in [("release", releasing), ("work", working)] {
+            assert!(bytes <= 6 * 1024, "{what}: {bytes} bytes");
+        }
     }
 }
