@@ -38,7 +38,7 @@ async fn main() {
     for round in 1..=ROUNDS {
         let nats = Nats::start().await;
         let _service = nats
-            .service_with(&[("MAX_SCHEDULES_PER_CREATOR", "1000000"), ("LOG_LEVEL", "warn")])
+            .service_with(&[("MAX_SCHEDULES_PER_CREATOR", "1000000"), ("LOG_LEVEL", "info")])
             .await;
         raw.push(timed(write(&nats)).await);
         single.push(timed(one_by_one(&nats)).await);
