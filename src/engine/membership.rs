@@ -176,7 +176,7 @@ impl Members {
     pub fn is_gone<G: Guards>(&self, instance: Uuid) -> bool {
         instance != self.me
             && self.read(|view| {
-                // Whoever notes that we are deaf may himself be waiting for NATS.
+                // The task that notes deafness may itself be waiting for NATS.
                 !view.is_deaf::<G>(Instant::now())
                     && view.listening.elapsed() >= GONE_AFTER
                     && !view.heard.contains_key(&instance)

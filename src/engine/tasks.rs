@@ -292,8 +292,8 @@ async fn make(
 }
 
 /// Runs an action under a permit; in the fast lane the permit goes back early if the action is not
-/// prompt, since a stream that does not answer must not keep the others' commands waiting. (It is lent: an action that
-/// was moved in here would be in the task twice.)
+/// prompt, since a stream that does not answer must not keep the others' commands waiting. (The action is
+/// borrowed: moved in here, it would be in the task twice.)
 async fn within_permit(
     shared: &Shared<impl Nats>,
     accepted: &Accepted,

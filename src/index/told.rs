@@ -1,4 +1,4 @@
-//! What the bucket tells of a key. To read a value is most of the work of taking it in, and can be done beside.
+//! What the bucket tells of a key. Parsing a value is most of the work of taking it in, and can be done in parallel.
 
 use uuid::Uuid;
 

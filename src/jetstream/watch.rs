@@ -319,7 +319,7 @@ impl<N: Nats> Follower<N> {
         let mut watch = self.read(Start::LastOfEach).await?;
         let (mut shown, mut account) = (Shown::default(), Account::default());
         let mut remaining = info.state.messages;
-        // Values are read beside each other, and taken in by their order.
+        // Values are parsed in parallel, and taken in in order.
         let mut reading = FuturesOrdered::<JoinHandle<Vec<(Entry, Told)>>>::new();
         while remaining > 0 || !reading.is_empty() {
             tokio::select! {
