@@ -70,7 +70,7 @@ impl<N: Nats> Api<N> {
         let actor = caller.actor();
         let (mut schedule, trigger) =
             self.check_immediate(&request, &actor, &caller.correlation_id)?;
-        schedule.trace = caller.trace;
+        schedule.trace = caller.trace.map(Box::new);
         let schedule_id = schedule.id;
         let due = schedule.next_run_at.unwrap_or(schedule.created_at);
         let execution_id = execution_id(schedule_id, due, 1);

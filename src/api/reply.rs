@@ -299,8 +299,8 @@ impl ScheduleView {
         let timing = &spec.timing;
         Self {
             id: schedule.id,
-            name: spec.name.clone(),
-            description: spec.description.clone(),
+            name: spec.name.to_string(),
+            description: spec.description.as_deref().map(str::to_owned),
             schedule_type: timing.schedule_type,
             cron_expression: timing.cron_expression.clone(),
             interval_seconds: timing.interval_seconds,
@@ -331,7 +331,7 @@ impl ScheduleView {
             status: *schedule.status,
             is_active: schedule.is_active,
             is_paused: schedule.status == Status::Paused,
-            pause_reason: schedule.pause_reason.as_deref().map(str::to_owned),
+            pause_reason: schedule.pause_reason.as_deref().cloned(),
             next_run_at: schedule.next_run_at,
             last_run_at: schedule.last_run_at,
             run_count: schedule.run_count,
@@ -342,10 +342,10 @@ impl ScheduleView {
             created_at: schedule.created_at,
             updated_at: schedule.updated_at,
             created_by: schedule.created_by.to_string(),
-            updated_by: schedule.updated_by.as_deref().map(str::to_owned),
+            updated_by: schedule.updated_by.as_deref().cloned(),
             deleted_at: schedule.deleted_at,
-            deleted_by: schedule.deleted_by.as_deref().map(str::to_owned),
-            correlation_id: schedule.correlation_id.clone(),
+            deleted_by: schedule.deleted_by.as_deref().cloned(),
+            correlation_id: schedule.correlation_id.to_string(),
             revision: schedule.revision,
         }
     }
@@ -385,8 +385,8 @@ impl ScheduleSummary {
         let timing = &schedule.spec.timing;
         Self {
             id: schedule.id,
-            name: schedule.spec.name.clone(),
-            description: schedule.spec.description.clone(),
+            name: schedule.spec.name.to_string(),
+            description: schedule.spec.description.as_deref().map(str::to_owned),
             schedule_type: timing.schedule_type,
             cron_expression: timing.cron_expression.clone(),
             interval_seconds: timing.interval_seconds,

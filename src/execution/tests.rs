@@ -20,9 +20,9 @@ fn schedule(hostile: &str) -> Schedule {
     let mut schedule =
         new_schedule(&request, &rules, Uuid::max(), now(), "me", "c", writer).unwrap().0;
     // As somebody may write them who writes the record itself.
-    std::sync::Arc::make_mut(&mut schedule.spec).name = hostile.to_owned();
+    std::sync::Arc::make_mut(&mut schedule.spec).name = hostile.into();
     schedule.created_by = hostile.into();
-    schedule.correlation_id = hostile.to_owned();
+    schedule.correlation_id = hostile.into();
     schedule
 }
 

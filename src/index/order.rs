@@ -9,7 +9,7 @@ const MOST: usize = if cfg!(test) { 4 } else { 512 };
 
 /// Slots in an order. Whoever asks brings the comparison, which may look at rows.
 #[derive(Default)]
-pub(super) struct Order {
+pub(crate) struct Order {
     /// None of them is empty.
     chunks: Vec<Chunk>,
     len: usize,
@@ -110,6 +110,16 @@ impl Order {
             chunk.slots.get(..chunk.slots.len() - without)
         });
         parts.flat_map(|part| part.iter().rev()).copied()
+    }
+
+    /// The members from the first that is not `before` a place, in order, each with its rank.
+    pub fn from(&self, before: impl Fn(i64, u32) -> bool) -> impl Iterator<Item = (i64, u32)> {
+        let At { chunk, mut within } = self.place(before);
+        let parts = self.chunks.get(chunk..).unwrap_or_default().iter().flat_map(move |chunk| {
+            let from = std::mem::take(&mut within);
+            chunk.ranks[from..].iter().zip(&chunk.slots[from..])
+        });
+        parts.map(|(rank, slot)| (*rank, *slot))
     }
 
     /// The first member that is not `before` a place.

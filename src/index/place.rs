@@ -66,7 +66,7 @@ impl Place {
     pub fn of(schedule: &Schedule, sort: Sort) -> Self {
         let (name, time) = match sort {
             Sort::Created | Sort::CreatedDown => (None, Some(schedule.created_at)),
-            Sort::Name | Sort::NameDown => (Some(schedule.spec.name.clone()), None),
+            Sort::Name | Sort::NameDown => (Some(schedule.spec.name.to_string()), None),
             Sort::NextRun | Sort::NextRunDown => (None, schedule.next_run_at),
         };
         Self { sort, name, time, id: schedule.id }
@@ -97,7 +97,7 @@ pub(super) fn name_rank(name: &[u8]) -> i64 {
 }
 
 /// A time in nanoseconds; those before 1678 and after 2261 count as one.
-pub(super) fn nanos(at: DateTime<Utc>) -> i64 {
+pub(crate) fn nanos(at: DateTime<Utc>) -> i64 {
     let far = if at.timestamp() < 0 { i64::MIN } else { i64::MAX };
     at.timestamp_nanos_opt().unwrap_or(far).clamp(i64::MIN + 1, NEVER - 1)
 }

@@ -52,14 +52,14 @@ impl<T: Copy> Pool<T> {
 }
 
 /// Makes room by the eighth: doubling would leave half of a large index empty.
-pub(super) fn reserve<T>(items: &mut Vec<T>, more: usize) {
+pub(crate) fn reserve<T>(items: &mut Vec<T>, more: usize) {
     if items.capacity() - items.len() < more {
         items.reserve_exact(more.max(items.len() / 8).max(64));
     }
 }
 
 /// A length or place of what is far smaller than four billion.
-pub(super) fn number(n: usize) -> u32 {
+pub(crate) fn number(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 

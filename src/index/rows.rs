@@ -75,7 +75,7 @@ impl Rows {
     pub fn push(&mut self, schedule: &Schedule) -> u32 {
         let spec = &schedule.spec;
         let (name_at, tags_at) = (self.names.end(), self.tag_numbers.end());
-        let lower = Some(spec.name.to_lowercase()).filter(|lower| *lower != spec.name);
+        let lower = Some(spec.name.to_lowercase()).filter(|lower| **lower != *spec.name);
         let lower = lower.unwrap_or_default();
         self.names.extend(spec.name.as_bytes());
         self.names.extend(lower.as_bytes());

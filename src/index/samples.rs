@@ -78,7 +78,8 @@ pub(super) fn schedule() -> impl Strategy<Value = Schedule> {
         let (mut schedule, _) = base();
         let spec = Arc::make_mut(&mut schedule.spec);
         schedule.id = Uuid::from_u128(id);
-        (spec.name, schedule.created_by, spec.tags) = (texts.0, texts.1.into(), texts.3.into());
+        (spec.name, schedule.created_by, spec.tags) =
+            (texts.0.into(), texts.1.into(), texts.3.into());
         spec.target_command = Target::parse(texts.2).unwrap();
         (schedule.status, spec.timing.schedule_type, schedule.is_active) =
             (kind.0.into(), kind.1, kind.2);

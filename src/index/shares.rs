@@ -18,8 +18,9 @@ pub(super) struct Shares {
     tags: Pool<Vec<String>>,
     deliveries: Pool<Kept<Delivery>>,
     retries: Pool<Kept<RetryPolicy>>,
-    /// Targets, and who creates and changes.
-    texts: Pool<str>,
+    targets: Pool<str>,
+    /// Who creates and changes.
+    names: Pool<String>,
 }
 
 impl Shares {
@@ -30,9 +31,9 @@ impl Shares {
         if let Some(cron) = entry.trigger.cron() {
             self.crons.share(cron);
         }
-        self.texts.share(&mut schedule.created_by);
+        self.names.share_value(&mut schedule.created_by);
         for by in [&mut schedule.updated_by, &mut schedule.deleted_by].into_iter().flatten() {
-            self.texts.share(by);
+            self.names.share_value(by);
         }
         if let Some(known) = known.filter(|known| known.spec == schedule.spec) {
             schedule.spec = Arc::clone(&known.spec);
@@ -50,7 +51,7 @@ impl Shares {
         self.deliveries.share_value(&mut spec.delivery);
         self.retries.share_value(&mut spec.retry);
         for target in [Some(&mut spec.target_command), spec.dead_letter.as_mut()] {
-            target.into_iter().map(Target::text).for_each(|text| self.texts.share(text));
+            target.into_iter().map(Target::text).for_each(|text| self.targets.share(text));
         }
     }
 }

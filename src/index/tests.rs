@@ -94,7 +94,7 @@ proptest! {
         let (index, model) = fill(steps);
         let shown: Vec<_> = model.values().filter(|schedule| !schedule.purge).collect();
         let tags: BTreeSet<_> = shown.iter().flat_map(|schedule| &*schedule.spec.tags).collect();
-        let creators: BTreeSet<_> = shown.iter().map(|schedule| &schedule.created_by).collect();
+        let creators: BTreeSet<_> = shown.iter().map(|schedule| schedule.created_by.as_str()).collect();
         let targets: BTreeSet<_> =
             shown.iter().map(|schedule| schedule.spec.target_command.as_str()).collect();
         let counts = [shown.len(), creators.len(), targets.len(), tags.len()];
@@ -127,4 +127,13 @@ fn entries_take_no_more_memory_than_they_are_known_to() {
     assert!(size_of::<Schedule>() + COUNTS <= 384, "{}", size_of::<Schedule>());
     assert!(size_of::<Spec>() + COUNTS <= 192, "{}", size_of::<Spec>());
     assert!(size_of::<Entry>() + COUNTS <= 64, "{}", size_of::<Entry>());
+}
+
+/// Every schedule has these, and memory comes in steps of a quarter of the next power of two.
+#[test]
+fn records_fit_into_what_is_allocated_for_them() {
+    const COUNTS: usize = 2 * size_of::<usize>();
+    assert!(size_of::<Schedule>() + COUNTS <= 320, "{} bytes", size_of::<Schedule>());
+    assert!(size_of::<crate::schedule::Spec>() + COUNTS <= 160);
+    assert!(size_of::<Entry>() + COUNTS <= 56);
 }

@@ -22,7 +22,7 @@ fn updated(old: &Schedule, change: impl Fn(&mut Spec)) -> Schedule {
 
 /// Another target, name, body and mode.
 fn other(spec: &mut Spec) {
-    spec.name = "other".to_owned();
+    spec.name = "other".into();
     spec.target_command = Target::parse("cmd.other").unwrap();
     spec.command_payload = body(r#"{"v":2}"#);
     spec.payload_template = false;

@@ -183,9 +183,9 @@ impl Default for Delivery {
 #[serde(remote = "Self")]
 pub struct Spec {
     /// 1 to 255 characters, unique per creator among schedules that are not deleted.
-    pub name: String,
+    pub name: Box<str>,
     /// At most 1000 characters.
-    pub description: Option<String>,
+    pub description: Option<Box<str>>,
     /// When it fires.
     pub timing: Shared<Timing>,
     /// The subject commands go to.
@@ -307,7 +307,7 @@ pub struct Schedule {
     /// False while a user has switched it off.
     pub is_active: bool,
     /// Why it is paused.
-    pub pause_reason: Option<Arc<str>>,
+    pub pause_reason: Option<Shared<String>>,
     /// The nominal time of the next occurrence to act on.
     pub next_run_at: Option<DateTime<Utc>>,
     /// The latest nominal time that was acted on. Ids of executions follow from nominal times, so
@@ -337,21 +337,21 @@ pub struct Schedule {
     /// When a user last changed it.
     pub updated_at: DateTime<Utc>,
     /// Who created it.
-    pub created_by: Arc<str>,
+    pub created_by: Shared<String>,
     /// Who last changed it.
-    pub updated_by: Option<Arc<str>>,
+    pub updated_by: Option<Shared<String>>,
     /// When it was deleted.
     pub deleted_at: Option<DateTime<Utc>>,
     /// Who deleted it.
-    pub deleted_by: Option<Arc<str>>,
+    pub deleted_by: Option<Shared<String>>,
     /// The status that it had before it was deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_from: Option<Status>,
     /// Correlation id of the request that created it.
-    pub correlation_id: String,
+    pub correlation_id: Box<str>,
     /// The trace that the request that created it, or changed it last, was a part of: its runs are too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trace: Option<TraceContext>,
+    pub trace: Option<Box<TraceContext>>,
     /// Attempts that wait, are claimed, or are skipped but not yet in the history.
     #[serde(default, skip_serializing_if = "Few::is_empty", with = "pinned::attempts")]
     pub attempts: Few<Attempt>,

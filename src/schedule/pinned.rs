@@ -183,7 +183,9 @@ impl Schedule {
             jitter_seconds: pinned
                 .and_then(|pinned| pinned.jitter_seconds)
                 .unwrap_or(spec.timing.jitter_seconds),
-            trace: pinned.and_then(|pinned| pinned.trace).unwrap_or(self.trace),
+            trace: pinned
+                .and_then(|pinned| pinned.trace)
+                .unwrap_or_else(|| self.trace.as_deref().copied()),
         }
     }
 
@@ -223,7 +225,7 @@ impl Pinned {
         let (before, after) = (&*old.spec, &*new.spec);
         let (zone, jitter) = (before.timing.timezone, before.timing.jitter_seconds);
         Self {
-            name: (before.name != after.name).then(|| before.name.clone()),
+            name: (before.name != after.name).then(|| before.name.to_string()),
             target_command: (before.target_command != after.target_command)
                 .then(|| before.target_command.clone()),
             delivery: (before.delivery != after.delivery).then(|| Kept::clone(&before.delivery)),
@@ -233,7 +235,7 @@ impl Pinned {
                 .then_some(before.payload_template),
             timezone: (zone != after.timing.timezone).then_some(zone),
             jitter_seconds: (jitter != after.timing.jitter_seconds).then_some(jitter),
-            trace: (old.trace != new.trace).then_some(old.trace),
+            trace: (old.trace != new.trace).then(|| old.trace.as_deref().copied()),
             ..Self::default()
         }
     }

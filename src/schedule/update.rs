@@ -138,8 +138,11 @@ impl UpdateSchedule {
             now.dst_overlap = cron.then_some(timing.dst_overlap);
         }
         CreateSchedule {
-            name: self.name.clone().or_else(|| Some(spec.name.clone())),
-            description: self.description.clone().or_else(|| spec.description.clone()),
+            name: self.name.clone().or_else(|| Some(spec.name.to_string())),
+            description: self
+                .description
+                .clone()
+                .or_else(|| spec.description.as_deref().map(str::to_owned)),
             schedule_type: Some(kind),
             cron_expression: given.cron_expression.or(now.cron_expression),
             interval_seconds: given.interval_seconds.or(now.interval_seconds),

@@ -77,7 +77,7 @@ pub fn new_schedule(
         deleted_at: None,
         deleted_by: None,
         deleted_from: None,
-        correlation_id: correlation_id.to_owned(),
+        correlation_id: correlation_id.into(),
         trace: None,
         attempts: Few::new(),
         backfill: None,
@@ -120,7 +120,7 @@ pub fn apply_update(
         Some((timing.clone(), former.clone().map_err(|fault| vec![fault])?))
     };
     let (mut faults, old) = (Vec::new(), &schedule.spec);
-    check_edges("name", update.name.as_deref().filter(|name| *name != old.name), &mut faults);
+    check_edges("name", update.name.as_deref().filter(|name| **name != *old.name), &mut faults);
     check_tag_edges(update.tags.as_deref().unwrap_or_default(), &old.tags, &mut faults);
     let (mut spec, trigger) = match check_spec(&request, rules, schedule.id, now, kept) {
         Ok(checked) if faults.is_empty() => checked,
@@ -286,8 +286,8 @@ fn check_spec(
         return Err(faults);
     };
     let spec = Spec {
-        name,
-        description: request.description.clone().filter(|text| !text.is_empty()),
+        name: name.into(),
+        description: request.description.as_deref().filter(|text| !text.is_empty()).map(Into::into),
         timing,
         target_command,
         command_payload: payload,

@@ -18,6 +18,12 @@ impl<T> From<T> for Shared<T> {
     }
 }
 
+impl From<&str> for Shared<String> {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
 impl<T> Deref for Shared<T> {
     type Target = T;
 

@@ -186,7 +186,7 @@ pub fn no_two_have_one_name(evidence: &Evidence, found: &mut Vec<String>) {
     let mut held: BTreeMap<(&str, &str), Uuid> = BTreeMap::new();
     let there = evidence.records.iter().filter(|record| *record.status != Status::Deleted);
     for record in there.filter(|record| !record.purge) {
-        let name = (&*record.created_by, record.spec.name.as_str());
+        let name = (record.created_by.as_str(), &*record.spec.name);
         if let Some(other) = held.insert(name, record.id) {
             found.push(format!("{other} and {} have the same name {name:?}", record.id));
         }

@@ -60,7 +60,7 @@ impl Contest {
         let records = self.server.messages(names::SCHEDULES_STREAM).into_iter();
         let records = records.filter(|one| one.subject.starts_with(&prefix) && one.is_value());
         let records = records.map(|one| serde_json::from_slice::<Schedule>(&one.body).unwrap());
-        records.filter(|record| record.spec.name == "s").count()
+        records.filter(|record| *record.spec.name == *"s").count()
     }
 }
 

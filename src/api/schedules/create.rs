@@ -90,7 +90,7 @@ impl<N: Nats> Api<N> {
         let (now, correlation_id) = (self.clock.now(), &caller.correlation_id);
         let (mut schedule, _) =
             new_schedule(request, &self.rules, id, now, created_by, correlation_id, self.writer())?;
-        schedule.trace = caller.trace;
+        schedule.trace = caller.trace.map(Box::new);
         self.store.room().admits(None, &schedule)?;
         let details = json!({
             "schedule_type": schedule.spec.timing.schedule_type,

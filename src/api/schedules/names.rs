@@ -238,7 +238,7 @@ impl<N: Nats> Api<N> {
                 Err(error) if error.code == Code::NotAllowed => return Ok(true),
                 Err(error) => return Err(error),
             };
-            let named = name.is_none_or(|name| name == holder.spec.name);
+            let named = name.is_none_or(|name| *name == *holder.spec.name);
             if named && holder.status != Status::Deleted {
                 return Ok(true);
             }
@@ -305,7 +305,7 @@ impl<N: Nats> Api<N> {
                 Ok((held, _)) if held.spec.name != schedule.spec.name => unused,
                 // Whether it was only slow, those can tell that may write it.
                 Err(Unreadable::Newer(held)) if !held.is_live => unused,
-                Err(Unreadable::Newer(held)) if held.name != schedule.spec.name => unused,
+                Err(Unreadable::Newer(held)) if *held.name != *schedule.spec.name => unused,
                 // A record that cannot be read may be mended: it keeps its name.
                 _ => Holder::Schedule(id),
             },

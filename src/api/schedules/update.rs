@@ -75,7 +75,7 @@ impl<N: Nats> Api<N> {
         if request.after.is_some() {
             self.check_after(&schedule).await?;
         }
-        schedule.trace = caller.trace.or(schedule.trace);
+        schedule.trace = caller.trace.map(Box::new).or_else(|| schedule.trace.take());
         self.store.room().admits(Some(&old), &schedule)?;
         let pins = match N::Guards::hold(Guard::Pin) {
             true => schedule.pin(&old),

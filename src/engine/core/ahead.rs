@@ -8,7 +8,6 @@
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
-use super::slot::Slot;
 use super::{Core, Sight};
 use crate::moment::Moment as _;
 use crate::plan::{LEAD, MAX_LEAD, may_be_claimed_early};
@@ -47,19 +46,18 @@ impl<A> Core<A> {
         let until = self.crowded_until(now).into_iter().chain(before).max();
         self.ahead = Ahead { counted_at: Some(now), until };
         let Some(until) = self.ahead.until.filter(|_| self.may_claim) else { return };
-        let soon = (now, Uuid::max())..=(until, Uuid::max());
-        let soon: Vec<_> = self.timers.range(soon).copied().collect();
+        let soon: Vec<_> = self.slots.timers_within(now, until).collect();
         for (due, id) in soon {
             let Some(entry) = sight.entry(id) else { continue };
-            let is_busy = self.slots.get(&id).is_some_and(Slot::is_busy);
+            let is_busy = self.slots.is_busy(id);
             // What others are to claim they claim.
             let is_ours = sight.delay(id, entry.schedule.needs).is_zero();
             if is_busy || !is_ours || !may_be_claimed_early(&entry.schedule, now) {
                 continue;
             }
-            self.set_timer(id, None);
+            self.slots.set_timer(id, None);
             self.ready_one(&entry, due, until, now, sight);
-            self.tidy(id);
+            self.slots.tidy(id);
         }
     }
 
@@ -68,11 +66,11 @@ impl<A> Core<A> {
         let end = now.later(MAX_LEAD - LEAD);
         let rate = CLAIMS_A_SECOND;
         let most = MOST.min(rate * usize::try_from((MAX_LEAD - LEAD).num_seconds()).unwrap_or(1));
-        let soon = self.timers.range((now, Uuid::max())..=(end, Uuid::max())).take(most);
-        let is_too_much = |(count, (due, _)): &(usize, &(DateTime<Utc>, Uuid))| {
+        let soon = self.slots.timers_within(now, end).take(most);
+        let is_too_much = |(count, (due, _)): &(usize, (DateTime<Utc>, Uuid))| {
             let takes_us = (count + 1) * 1_000_000 / rate;
             Duration::microseconds(i64::try_from(takes_us).unwrap_or(i64::MAX)) > *due - now
         };
-        soon.enumerate().filter(is_too_much).last().map(|(_, (due, _))| *due)
+        soon.enumerate().filter(is_too_much).last().map(|(_, (due, _))| due)
     }
 }

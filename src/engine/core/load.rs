@@ -27,10 +27,10 @@ pub(crate) struct CoreLoad {
 impl<A> Core<A> {
     /// How busy and how late it is.
     pub(crate) fn load(&self) -> CoreLoad {
-        let timer = self.timers.first().map(|(due, _)| *due);
+        let timer = self.slots.next_due();
         let oldest = self.overdue.first().map(|(since, _)| *since);
         CoreLoad {
-            timers: self.timers.len(),
+            timers: self.slots.timers(),
             waiting: self.ready,
             armed: self.armory.len(),
             next_due: timer.into_iter().chain(self.armory.next()).chain(oldest).min(),
@@ -57,8 +57,7 @@ impl<A> Core<A> {
 
     /// Nothing of a schedule is due, or it was acted on.
     pub(super) fn clear_overdue(&mut self, id: Uuid) {
-        let state = self.slots.get_mut(&id).and_then(|slot| slot.state.as_mut());
-        if let Some(since) = state.and_then(|state| state.overdue_since.take()) {
+        if let Some(since) = self.slots.get_mut(id).and_then(|state| state.overdue_since.take()) {
             self.overdue.remove(&(since, id));
         }
     }

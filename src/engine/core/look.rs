@@ -3,7 +3,7 @@
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
-use super::slot::{Slot, Visible};
+use super::state::Visible;
 use super::{Action, COMING_BACK, Core, Sight, UNSURE};
 use crate::index::Entry;
 use crate::moment::Moment as _;
@@ -22,7 +22,7 @@ pub(super) struct Turn {
 impl<A> Core<A> {
     /// Works out when to look at a schedule again, by its record and what is not settled.
     pub(super) fn look(&mut self, id: Uuid, now: DateTime<Utc>, sight: &impl Sight) {
-        if self.is_draining || self.slots.get(&id).is_some_and(Slot::is_busy) {
+        if self.is_draining || self.slots.is_busy(id) {
             return;
         }
         let Some(entry) = sight.entry(id) else { return self.forget(id) };
@@ -43,8 +43,7 @@ impl<A> Core<A> {
         if wake.is_none_or(|wake| wake > now) {
             self.clear_overdue(id);
         }
-        let state = self.slots.get(&id).and_then(|slot| slot.state.as_deref());
-        let settle_at = state.and_then(|state| state.settle_at);
+        let settle_at = self.settle_at(id);
         if wake.into_iter().chain(settle_at).all(|at| at > now) {
             // Another instance was quicker.
             self.unqueue(id);
@@ -52,8 +51,8 @@ impl<A> Core<A> {
         // What cannot be done yet delays no settling.
         let held = self.held_until(id, now);
         let wake = wake.map(|wake| held.map_or(wake, |later| wake.max(later)));
-        self.set_timer(id, wake.into_iter().chain(settle_at).min());
-        self.tidy(id);
+        self.slots.set_timer(id, wake.into_iter().chain(settle_at).min());
+        self.slots.tidy(id);
     }
 
     /// Has told what a record says that others are to hear of.
@@ -110,13 +109,13 @@ impl<A> Core<A> {
     ) -> Option<Turn> {
         let (id, schedule) = (entry.schedule.id, &entry.schedule);
         let Some(due) = wake_at(schedule, sight) else {
-            self.slots.get_mut(&id).and_then(|slot| slot.state.as_mut()?.visible.take());
+            self.slots.get_mut(id).and_then(|state| state.visible.take());
             return None;
         };
         let is_ours = is_ours_to_end(schedule, sight);
         let delay = if is_ours { Duration::zero() } else { sight.delay(id, schedule.needs) };
         if due > now {
-            self.slots.get_mut(&id).and_then(|slot| slot.state.as_mut()?.visible.take());
+            self.slots.get_mut(id).and_then(|state| state.visible.take());
             return Some(Turn { due, at: due.later(delay) });
         }
         if delay.is_zero() || !sight.shares_what_piled_up() {

@@ -28,14 +28,15 @@ mod lanes;
 mod load;
 mod look;
 mod rates;
-mod slot;
+mod slots;
 mod start;
+mod state;
 #[cfg(test)]
 mod tests;
 mod turns;
 mod walk;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Duration, Utc};
@@ -48,8 +49,9 @@ pub(crate) use lanes::Lane;
 use lanes::Lanes;
 
 use rates::Rates;
-pub(crate) use slot::Done;
-use slot::{Slot, State};
+use slots::Slots;
+pub(crate) use state::Done;
+use state::State;
 use walk::Walk;
 
 use crate::execution::Execution;
@@ -159,10 +161,9 @@ pub(crate) enum Claiming {
 
 /// The state of one instance's engine. `A` is what an armed attempt needs to be made.
 pub(crate) struct Core<A> {
-    slots: HashMap<Uuid, Slot>,
-    timers: BTreeSet<(DateTime<Utc>, Uuid)>,
+    slots: Slots,
     lanes: Lanes,
-    /// How many slots are ready.
+    /// How many schedules are ready.
     ready: usize,
     armory: Armory<A>,
     overdue: BTreeSet<(DateTime<Utc>, Uuid)>,
@@ -189,8 +190,7 @@ impl<A> Core<A> {
         now: DateTime<Utc>,
     ) -> Self {
         Self {
-            slots: HashMap::new(),
-            timers: BTreeSet::new(),
+            slots: Slots::default(),
             lanes: Lanes::new(firings, requests),
             ready: 0,
             armory: Armory::new(),
@@ -234,7 +234,7 @@ impl<A> Core<A> {
         if self.walk.is_some() {
             return Some(DateTime::UNIX_EPOCH);
         }
-        self.timers.first().map(|(due, _)| *due).into_iter().chain(release).min()
+        self.slots.next_due().into_iter().chain(release).min()
     }
 
     /// Whether no record is being written and no claim waits for its time.
@@ -244,8 +244,7 @@ impl<A> Core<A> {
 
     /// Takes what is done and not folded into records.
     pub(crate) fn take_done(&mut self) -> Vec<(Uuid, Done)> {
-        let slots = self.slots.drain();
-        let done = slots.filter_map(|(id, slot)| Some((id, slot.state?.done)));
+        let done = self.slots.states_mut().map(|(id, state)| (id, std::mem::take(&mut state.done)));
         let mut done: Vec<_> = done.collect();
         done.sort_unstable_by_key(|(id, _)| *id);
         done
@@ -326,82 +325,46 @@ impl<A> Core<A> {
 
     /// Forgets a schedule whose record is gone.
     fn forget(&mut self, id: Uuid) {
-        self.set_timer(id, None);
+        self.slots.set_timer(id, None);
         self.unqueue(id);
         self.clear_overdue(id);
         self.foreign.remove(&id);
-        let Some(state) = self.slots.get_mut(&id).and_then(|slot| slot.state.as_mut()) else {
-            return self.tidy(id);
+        let Some(state) = self.slots.get_mut(id) else {
+            return self.slots.tidy(id);
         };
-        let State { is_announcing, is_telling, is_correcting, .. } = **state;
+        let State { is_announcing, is_telling, is_correcting, .. } = *state;
         let under_way = State { is_announcing, is_telling, is_correcting, ..State::default() };
-        let before = std::mem::replace(&mut **state, under_way);
+        let before = std::mem::replace(state, under_way);
         let executions: Vec<_> = before.done.executions().collect();
         if !executions.is_empty() {
             self.actions.push(Action::Forget(executions));
         }
-        self.tidy(id);
+        self.slots.tidy(id);
     }
 
     fn drain(&mut self) {
         self.is_draining = true;
         self.walk = None;
-        self.timers.clear();
+        self.slots.clear_timers();
         self.lanes.clear();
         self.overdue.clear();
         self.ready = 0;
-        for slot in self.slots.values_mut() {
-            slot.timer = None;
-            if let Some(state) = &mut slot.state {
-                state.ready = None;
-            }
-        }
-    }
-
-    fn set_timer(&mut self, id: Uuid, at: Option<DateTime<Utc>>) {
-        if at.is_none() && !self.slots.contains_key(&id) {
-            return;
-        }
-        let old = std::mem::replace(&mut self.slots.entry(id).or_default().timer, at);
-        if old != at {
-            if let Some(old) = old {
-                self.timers.remove(&(old, id));
-            }
-            if let Some(at) = at {
-                self.timers.insert((at, id));
-            }
-        }
-    }
-
-    fn pop_timer(&mut self, now: DateTime<Utc>) -> Option<(Uuid, DateTime<Utc>)> {
-        let &(due, id) = self.timers.first().filter(|(due, _)| *due <= now)?;
-        self.timers.pop_first();
-        if let Some(slot) = self.slots.get_mut(&id) {
-            slot.timer = None;
-        }
-        Some((id, due))
+        self.slots.states_mut().for_each(|(_, state)| state.ready = None);
     }
 
     fn state(&mut self, id: Uuid) -> &mut State {
-        self.slots.entry(id).or_default().state()
+        self.slots.state(id)
     }
 
     fn settle_at(&self, id: Uuid) -> Option<DateTime<Utc>> {
-        self.slots.get(&id)?.state.as_ref()?.settle_at
+        self.slots.get(id)?.settle_at
     }
 
     /// Until when nothing that is due of a schedule is to be done, if that lies ahead.
     fn held_until(&mut self, id: Uuid, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let held = &mut self.slots.get_mut(&id)?.state.as_mut()?.not_before;
+        let held = &mut self.slots.get_mut(id)?.not_before;
         *held = held.filter(|later| *later > now);
         *held
-    }
-
-    /// Lets go of what says nothing about a schedule.
-    fn tidy(&mut self, id: Uuid) {
-        if self.slots.get_mut(&id).is_some_and(Slot::tidy) {
-            self.slots.remove(&id);
-        }
     }
 }
 

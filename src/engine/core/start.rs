@@ -1,13 +1,12 @@
 //! Starting what is due, as far as the bounds allow, in the order of priority.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::lanes::{Lane, Ready};
-use super::slot::Slot;
+use super::slots::Slots;
 use super::turns::Sendings;
 use super::{Action, Claiming, Core, Sight, UNSURE};
 use crate::index::Entry;
@@ -19,13 +18,13 @@ const SETTLING: u8 = 0;
 impl<A> Core<A> {
     /// Queues schedules whose timers are due.
     pub(super) fn ready_due(&mut self, now: DateTime<Utc>, sight: &impl Sight) {
-        while let Some((id, due)) = self.pop_timer(now) {
+        while let Some((id, due)) = self.slots.pop_timer(now) {
             let Some(entry) = sight.entry(id) else { continue };
-            if self.slots.get(&id).is_some_and(Slot::is_busy) {
+            if self.slots.is_busy(id) {
                 continue;
             }
             self.ready_one(&entry, due, now, now, sight);
-            self.tidy(id);
+            self.slots.tidy(id);
         }
     }
 
@@ -72,7 +71,7 @@ impl<A> Core<A> {
 
     /// Queues work. A schedule waits once: what is more urgent replaces what is less.
     fn queue(&mut self, lane: Lane, ready: Ready) {
-        let place = &mut self.slots.entry(ready.id).or_default().state().ready;
+        let place = &mut self.slots.state(ready.id).ready;
         if place.is_some_and(|waiting| waiting >= ready) {
             return;
         }
@@ -82,7 +81,7 @@ impl<A> Core<A> {
     }
 
     pub(super) fn unqueue(&mut self, id: Uuid) {
-        let place = self.slots.get_mut(&id).and_then(|slot| slot.state.as_mut()?.ready.take());
+        let place = self.slots.get_mut(id).and_then(|state| state.ready.take());
         self.ready -= usize::from(place.is_some());
     }
 
@@ -130,7 +129,6 @@ impl<A> Core<A> {
 }
 
 /// Whether an entry of a lane is still what its schedule waits for.
-fn stands(slots: &HashMap<Uuid, Slot>, ready: &Ready) -> bool {
-    let place = slots.get(&ready.id).and_then(|slot| slot.state.as_ref()?.ready);
-    place == Some(*ready)
+fn stands(slots: &Slots, ready: &Ready) -> bool {
+    slots.get(ready.id).and_then(|state| state.ready) == Some(*ready)
 }

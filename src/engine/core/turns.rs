@@ -70,7 +70,7 @@ impl<A> Core<A> {
         let id = entry.schedule.id;
         let limited = sendings.to.iter().filter(|(target, _)| self.rates.limits(target));
         let limited: Vec<_> = limited.cloned().collect();
-        let turn = self.slots.get_mut(&id).and_then(|slot| slot.state.as_mut()?.turn.take());
+        let turn = self.slots.get_mut(id).and_then(|state| state.turn.take());
         if limited.is_empty() {
             return None;
         }

@@ -4,11 +4,10 @@
 //! found: what others had claimed who are gone, and where one fewer goes first. With many schedules that takes a
 //! while, in which others must fire: so it is done a few at a time, and what is due next comes first.
 
-use std::ops::Bound;
-
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::slots::Place;
 use super::{Core, Sight};
 
 /// Schedules that are looked at before other things have their turn.
@@ -19,7 +18,7 @@ pub(super) struct Walk {
     /// Those of which others have claimed something.
     foreign: Vec<Uuid>,
     /// The timer that was looked at last.
-    last: (DateTime<Utc>, Uuid),
+    last: Place,
 }
 
 impl<A> Core<A> {
@@ -29,7 +28,7 @@ impl<A> Core<A> {
             return;
         }
         let foreign = self.foreign.iter().copied().collect();
-        self.walk = Some(Walk { foreign, last: (DateTime::<Utc>::MIN_UTC, Uuid::nil()) });
+        self.walk = Some(Walk { foreign, last: Place::START });
     }
 
     /// Goes on.
@@ -37,9 +36,9 @@ impl<A> Core<A> {
         for _ in 0..STEP {
             let Some(walk) = &mut self.walk else { return };
             let id = walk.foreign.pop().or_else(|| {
-                let behind = (Bound::Excluded(walk.last), Bound::Unbounded);
-                walk.last = *self.timers.range(behind).next()?;
-                Some(walk.last.1)
+                let (place, id) = self.slots.timer_behind(walk.last)?;
+                walk.last = place;
+                Some(id)
             });
             match id {
                 Some(id) => self.look(id, now, sight),

@@ -52,7 +52,7 @@ fn schedule(bytes: usize, long: bool) -> Schedule {
     let spec = std::sync::Arc::make_mut(&mut schedule.spec);
     spec.command_payload = payload(bytes);
     if long {
-        spec.name = "\u{10348}".repeat(255);
+        spec.name = "\u{10348}".repeat(255).into();
     }
     schedule
 }
@@ -319,7 +319,7 @@ proptest! {
         // What is claimed keeps what an update replaces.
         let mut updated = record.clone();
         let spec = std::sync::Arc::make_mut(&mut updated.spec);
-        (spec.name, spec.command_payload) = ("other".to_owned(), payload(0));
+        (spec.name, spec.command_payload) = ("other".into(), payload(0));
         let pins = updated.pin(&record);
         if room.admits_pins(&updated, pins).is_ok() {
             record = updated;

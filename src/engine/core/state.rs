@@ -1,4 +1,4 @@
-//! What the engine knows of one schedule, beside its record.
+//! What goes on with one schedule, beside its record.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -6,15 +6,6 @@ use uuid::Uuid;
 use super::lanes::Ready;
 use super::turns::Reserved;
 use crate::execution::Execution;
-
-/// All that the engine knows of one schedule. Most have only a timer.
-#[derive(Default)]
-pub(super) struct Slot {
-    /// When to look at the schedule.
-    pub(super) timer: Option<DateTime<Utc>>,
-    /// The rest, while there is any.
-    pub(super) state: Option<Box<State>>,
-}
 
 /// What goes on with a schedule.
 #[derive(Default)]
@@ -80,30 +71,13 @@ impl Done {
 }
 
 impl State {
-    fn is_idle(&self) -> bool {
+    /// Whether there is nothing to know.
+    pub(super) fn is_idle(&self) -> bool {
         let Self { is_busy, is_announcing, is_telling, is_correcting, done, .. } = self;
         let Self { settle_at, not_before, turn, overdue_since, visible, ready, .. } = self;
         let goes_on = *is_busy || *is_announcing || *is_telling || *is_correcting;
         let times = [settle_at, not_before, overdue_since];
         let waits = times.iter().any(|time| time.is_some()) || visible.is_some() || turn.is_some();
         !goes_on && !waits && done.is_empty() && ready.is_none()
-    }
-}
-
-impl Slot {
-    /// The rest, to be changed.
-    pub(super) fn state(&mut self) -> &mut State {
-        self.state.get_or_insert_default()
-    }
-
-    /// Whether its record is being written.
-    pub(super) fn is_busy(&self) -> bool {
-        self.state.as_ref().is_some_and(|state| state.is_busy)
-    }
-
-    /// Lets go of what says nothing; whether nothing is left.
-    pub(super) fn tidy(&mut self) -> bool {
-        self.state = self.state.take().filter(|state| !state.is_idle());
-        self.state.is_none() && self.timer.is_none()
     }
 }

@@ -1,0 +1,265 @@
+//! What the engine knows of schedules, by id and by when to look at each.
+//!
+//! Nearly all of a million schedules only wait for their time, so what that takes decides what a schedule costs: a slot
+//! of 32 bytes in one allocation, its number in a table by id, and its number with its time in an order.
+
+use std::hash::{BuildHasher as _, RandomState};
+
+use chrono::{DateTime, Utc};
+use hashbrown::HashTable;
+use uuid::Uuid;
+
+use super::state::State;
+use crate::index::{Order, nanos, number, reserve};
+
+/// The time of a slot that has no timer.
+const NEVER: i64 = i64::MAX;
+
+/// One schedule.
+struct Slot {
+    id: Uuid,
+    /// When to look at it, in nanoseconds.
+    timer: i64,
+    /// The rest, while there is any.
+    state: Option<Box<State>>,
+}
+
+/// Where a timer stands among the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place(i64, u32);
+
+impl Place {
+    /// Before all timers.
+    pub(super) const START: Self = Self(i64::MIN, 0);
+}
+
+/// All schedules of which there is something to know.
+#[derive(Default)]
+pub(super) struct Slots {
+    slots: Vec<Slot>,
+    /// Slots that nobody has.
+    free: Vec<u32>,
+    by_id: HashTable<u32>,
+    hasher: RandomState,
+    timers: Order,
+}
+
+impl Slots {
+    /// What goes on with a schedule, if something does.
+    pub(super) fn get(&self, id: Uuid) -> Option<&State> {
+        self.slots[self.find(id)? as usize].state.as_deref()
+    }
+
+    /// The same, to be changed.
+    pub(super) fn get_mut(&mut self, id: Uuid) -> Option<&mut State> {
+        let slot = self.find(id)?;
+        self.slots[slot as usize].state.as_deref_mut()
+    }
+
+    /// What goes on with a schedule, to be changed: nothing yet, if it was not known.
+    pub(super) fn state(&mut self, id: Uuid) -> &mut State {
+        let slot = self.slot(id);
+        self.slots[slot as usize].state.get_or_insert_default()
+    }
+
+    /// Whether a schedule's record is being written.
+    pub(super) fn is_busy(&self, id: Uuid) -> bool {
+        self.get(id).is_some_and(|state| state.is_busy)
+    }
+
+    /// Sets when to look at a schedule.
+    pub(super) fn set_timer(&mut self, id: Uuid, at: Option<DateTime<Utc>>) {
+        let slot = match at {
+            Some(_) => self.slot(id),
+            None => match self.find(id) {
+                Some(slot) => slot,
+                None => return,
+            },
+        };
+        let timer = at.map_or(NEVER, nanos);
+        let old = std::mem::replace(&mut self.slots[slot as usize].timer, timer);
+        if old == timer {
+            return;
+        }
+        if old != NEVER {
+            self.timers.remove(slot, |at, other| (at, other) < (old, slot));
+        }
+        if timer != NEVER {
+            self.timers.insert(timer, slot, |at, other| (at, other) < (timer, slot));
+        }
+    }
+
+    /// Takes the first timer that is due.
+    pub(super) fn pop_timer(&mut self, now: DateTime<Utc>) -> Option<(Uuid, DateTime<Utc>)> {
+        let due = self.next_due().filter(|due| *due <= now)?;
+        let (_, slot) = self.timers.from(|_, _| false).next()?;
+        let id = self.slots[slot as usize].id;
+        self.set_timer(id, None);
+        Some((id, due))
+    }
+
+    /// When the first timer is due.
+    pub(super) fn next_due(&self) -> Option<DateTime<Utc>> {
+        self.timers.from(|_, _| false).next().map(|(due, _)| DateTime::from_timestamp_nanos(due))
+    }
+
+    /// How many timers there are.
+    pub(super) fn timers(&self) -> usize {
+        self.timers.len()
+    }
+
+    /// The timers that are due after `now` and by `end`, in order.
+    pub(super) fn timers_within(
+        &self,
+        now: DateTime<Utc>,
+        end: DateTime<Utc>,
+    ) -> impl Iterator<Item = (DateTime<Utc>, Uuid)> {
+        let (now, end) = (nanos(now), nanos(end));
+        let soon = self.timers.from(move |at, _| at <= now).take_while(move |(at, _)| *at <= end);
+        soon.map(|(at, slot)| (DateTime::from_timestamp_nanos(at), self.slots[slot as usize].id))
+    }
+
+    /// The first timer behind a place.
+    pub(super) fn timer_behind(&self, place: Place) -> Option<(Place, Uuid)> {
+        let (at, slot) = self.timers.from(|at, slot| Place(at, slot) <= place).next()?;
+        Some((Place(at, slot), self.slots[slot as usize].id))
+    }
+
+    /// Lets go of what says nothing about a schedule.
+    pub(super) fn tidy(&mut self, id: Uuid) {
+        let Some(slot) = self.find(id) else { return };
+        let Slot { timer, state, .. } = &mut self.slots[slot as usize];
+        *state = state.take().filter(|state| !state.is_idle());
+        if state.is_none() && *timer == NEVER {
+            let hash = self.hasher.hash_one(id);
+            if let Ok(found) = self.by_id.find_entry(hash, |found| *found == slot) {
+                found.remove();
+            }
+            self.free.push(slot);
+        }
+    }
+
+    /// Drops all timers.
+    pub(super) fn clear_timers(&mut self) {
+        self.timers = Order::default();
+        self.slots.iter_mut().for_each(|slot| slot.timer = NEVER);
+    }
+
+    /// What goes on with all schedules, in no order.
+    pub(super) fn states_mut(&mut self) -> impl Iterator<Item = (Uuid, &mut State)> {
+        let slots = self.slots.iter_mut();
+        slots.filter_map(|slot| Some((slot.id, slot.state.as_deref_mut()?)))
+    }
+
+    fn find(&self, id: Uuid) -> Option<u32> {
+        let is_it = |slot: &u32| self.slots[*slot as usize].id == id;
+        self.by_id.find(self.hasher.hash_one(id), is_it).copied()
+    }
+
+    /// The slot of a schedule, which gets one if it has none.
+    fn slot(&mut self, id: Uuid) -> u32 {
+        if let Some(slot) = self.find(id) {
+            return slot;
+        }
+        let new = Slot { id, timer: NEVER, state: None };
+        let slot = if let Some(slot) = self.free.pop() {
+            self.slots[slot as usize] = new;
+            slot
+        } else {
+            reserve(&mut self.slots, 1);
+            self.slots.push(new);
+            number(self.slots.len() - 1)
+        };
+        let rehash = |slot: &u32| self.hasher.hash_one(self.slots[*slot as usize].id);
+        self.by_id.insert_unique(self.hasher.hash_one(id), slot, rehash);
+        slot
+    }
+
+    /// Whether nothing is known of any schedule.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_id.is_empty() && self.timers.len() == 0 && self.free.len() == self.slots.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(n: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(n, 0).unwrap()
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Set(u8, Option<i64>),
+        Note(u8, bool),
+        Pop(i64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (any::<u8>(), prop::option::weighted(0.8, 0..40_i64)).prop_map(|(id, at)| Step::Set(id, at)),
+            1 => (any::<u8>(), any::<bool>()).prop_map(|(id, busy)| Step::Note(id, busy)),
+            1 => (0..40_i64).prop_map(Step::Pop),
+        ]
+    }
+
+    proptest! {
+        /// Beside a map of ids to times.
+        #[test]
+        fn timers_come_in_order_and_nothing_is_left_of_what_says_nothing(
+            steps in prop::collection::vec(step(), 1..300)
+        ) {
+            let mut slots = Slots::default();
+            let mut timers = BTreeMap::new();
+            for step in steps {
+                match step {
+                    Step::Set(id, Some(due)) => {
+                        slots.set_timer(Uuid::from_u128(id.into()), Some(at(due)));
+                        timers.insert(id, due);
+                    }
+                    Step::Set(id, None) => {
+                        slots.set_timer(Uuid::from_u128(id.into()), None);
+                        timers.remove(&id);
+                    }
+                    Step::Note(id, busy) => slots.state(Uuid::from_u128(id.into())).is_busy = busy,
+                    Step::Pop(now) => {
+                        let popped = slots.pop_timer(at(now));
+                        let least = timers.values().copied().min().filter(|due| *due <= now);
+                        prop_assert_eq!(popped.map(|(_, due)| due), least.map(at));
+                        if let Some((id, due)) = popped {
+                            let id = u8::try_from(id.as_u128()).unwrap();
+                            prop_assert_eq!(timers.remove(&id).map(at), Some(due));
+                        }
+                    }
+                }
+                for id in 0..=u8::MAX {
+                    slots.tidy(Uuid::from_u128(id.into()));
+                }
+                let due: Vec<_> = slots.timers_within(at(9), at(30)).map(|(due, _)| due).collect();
+                let mut wanted: Vec<_> = timers.values().copied().filter(|due| (10..=30).contains(due)).collect();
+                wanted.sort_unstable();
+                prop_assert_eq!(due, wanted.into_iter().map(at).collect::<Vec<_>>());
+                prop_assert_eq!(slots.timers(), timers.len());
+                let (mut place, mut walked) = (Place::START, 0);
+                while let Some((behind, _)) = slots.timer_behind(place) {
+                    prop_assert!(behind > place);
+                    (place, walked) = (behind, walked + 1);
+                }
+                prop_assert_eq!(walked, timers.len());
+            }
+            for id in 0..=u8::MAX {
+                let id = Uuid::from_u128(id.into());
+                slots.state(id).is_busy = false;
+                slots.set_timer(id, None);
+                slots.tidy(id);
+            }
+            prop_assert!(slots.is_empty());
+        }
+    }
+}
