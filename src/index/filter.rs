@@ -1,10 +1,7 @@
 //! What a list or an operation on many schedules is limited to.
 
-use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use crate::schedule::{ScheduleType, Status, instant_field};
 
 /// How several tags are matched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -17,37 +14,45 @@ pub enum TagsMatch {
     All,
 }
 
-/// Schedules by what they have in common: all that are given must hold. What is absent matches all,
-/// and without `status` all that are not deleted match.
-#[serde_with::skip_serializing_none]
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct ScheduleFilter {
-    /// Created by.
-    pub creator: Option<String>,
-    /// With these tags.
-    pub tags: Option<Vec<String>>,
-    /// Whether with any of `tags` (default) or all of them.
-    pub tags_match: Option<TagsMatch>,
-    /// With this status.
-    pub status: Option<Status>,
-    /// Of this type.
-    pub schedule_type: Option<ScheduleType>,
-    /// Switched on, or off.
-    pub is_active: Option<bool>,
-    /// Whose target command begins so.
-    pub target_prefix: Option<String>,
-    /// Whose name begins so.
-    pub name_prefix: Option<String>,
-    /// Whose name contains this, in any case.
-    pub name_contains: Option<String>,
-    /// Next due at this time or later.
-    #[serde(deserialize_with = "instant_field")]
-    pub due_after: Option<DateTime<Utc>>,
-    /// Next due before this time.
-    #[serde(deserialize_with = "instant_field")]
-    pub due_before: Option<DateTime<Utc>>,
+/// What schedules may have in common.
+macro_rules! filter_fields {
+    ($next:ident { $($given:tt)* }) => {
+        $crate::schedule::declared::$next! { { $($given)* list {
+            /// Created by.
+            pub creator: Option<String>,
+            /// With these tags.
+            pub tags: Option<Vec<String>>,
+            /// Whether with any of `tags` (default) or all of them.
+            pub tags_match: Option<$crate::index::TagsMatch>,
+            /// With this status; `deleted` are those that were deleted softly.
+            pub status: Option<$crate::schedule::Status>,
+            /// Of this type.
+            pub schedule_type: Option<$crate::schedule::ScheduleType>,
+            /// Switched on, or off.
+            pub is_active: Option<bool>,
+            /// Whose target command begins so.
+            pub target_prefix: Option<String>,
+            /// Whose name begins so.
+            pub name_prefix: Option<String>,
+            /// Whose name contains this, in any case.
+            pub name_contains: Option<String>,
+            /// Next due at this time or later.
+            #[serde(deserialize_with = "crate::schedule::instant_field")]
+            pub due_after: Option<::chrono::DateTime<::chrono::Utc>>,
+            /// Next due before this time.
+            #[serde(deserialize_with = "crate::schedule::instant_field")]
+            pub due_before: Option<::chrono::DateTime<::chrono::Utc>>,
+        } } }
+    };
 }
+pub(crate) use filter_fields;
+
+filter_fields! { request {
+    /// Schedules by what they have in common: all that are given must hold. What is absent matches all,
+    /// and without `status` all that are not deleted match.
+    #[derive(PartialEq)]
+    pub struct ScheduleFilter {}
+} }
 
 impl ScheduleFilter {
     /// Whether it names something that schedules have in common: no tags and empty texts do not.

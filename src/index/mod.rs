@@ -41,6 +41,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 pub use aside::{SetAside, Shown, Vanished};
+pub(crate) use filter::filter_fields;
 pub use filter::{ScheduleFilter, TagsMatch};
 pub use fresh::Wrote;
 pub use list::Found;

@@ -6,6 +6,7 @@
 mod attempt;
 mod attempt_form;
 mod change;
+pub(crate) mod declared;
 mod due;
 mod fields;
 mod format;

@@ -1,130 +1,73 @@
 //! The fields of a request to create a schedule, unchecked.
 
 use chrono::{DateTime, Utc};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::{
-    After, CatchUp, Delivery, Overlap, Payload, RetryFields, ScheduleType, TimingFields,
-    instant_field, object_field,
-};
-use crate::trigger::{DstGap, DstOverlap};
+use super::declared::{label_fields, timing_fields};
+use super::{Delivery, Payload, ScheduleType, Spec, TimingFields};
 
-/// A request to create a schedule. `name`, `schedule_type`, `target_command` and the field that
-/// belongs to the type are required; the rest has defaults.
-#[serde_with::skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct CreateSchedule {
-    /// Required: unique per creator among schedules that are not deleted.
-    #[schemars(length(min = 1, max = 255))]
-    pub name: Option<String>,
-    /// For people.
-    #[schemars(length(max = 1000))]
-    pub description: Option<String>,
-    /// Required: how the schedule yields its times.
-    pub schedule_type: Option<ScheduleType>,
-    /// Required for `cron`: 5 fields, 6 (seconds first), 7 (year last) or `@daily` and the like.
-    #[schemars(length(max = 255))]
-    pub cron_expression: Option<String>,
-    /// Required for `interval`.
-    #[schemars(range(min = 1, max = 31_536_000))]
-    pub interval_seconds: Option<u64>,
-    /// Required for `one_time`: RFC 3339, in the future.
-    #[serde(deserialize_with = "instant_field")]
-    pub scheduled_at: Option<DateTime<Utc>>,
-    /// IANA time zone of the cron expression; default the service's, which is `UTC` unless set.
-    #[schemars(length(max = 50))]
-    pub timezone: Option<String>,
-    /// For `interval`: the anchor and first run; default at once. For `cron`: none is earlier.
-    #[serde(deserialize_with = "instant_field")]
-    pub start_at: Option<DateTime<Utc>>,
-    /// For `interval` and `cron`: none is later.
-    #[serde(deserialize_with = "instant_field")]
-    pub end_at: Option<DateTime<Utc>>,
-    /// How many occurrences it has at most; 0 for any number.
-    pub max_runs: Option<u64>,
-    /// For `interval` and `cron`: each occurrence is due up to so much later than its nominal time, the
-    /// same for whoever asks; default 0.
-    #[schemars(range(max = 3600))]
-    pub jitter_seconds: Option<u64>,
-    /// Required for `dependent`: whose occurrences it follows.
-    #[serde(deserialize_with = "object_field")]
-    pub after: Option<After>,
-    /// For `cron`: a local time that a clock change skips runs at the next valid instant
-    /// (`next_valid`, default) or not at all (`skip`).
-    pub dst_gap: Option<DstGap>,
-    /// For `cron`: a local time that a clock change repeats runs the `first` time (default) or
-    /// `both` times.
-    pub dst_overlap: Option<DstOverlap>,
-    /// Required: the subject commands go to, `cmd.domain.action`.
-    #[schemars(length(min = 1, max = 255))]
-    pub target_command: Option<String>,
-    /// The body of every command; default `{}`.
-    pub command_payload: Option<Payload>,
-    /// Labels to find the schedule by.
-    #[schemars(length(max = 20))]
-    pub tags: Option<Vec<String>>,
-    /// The higher goes first when many are due at once; default 5.
-    #[schemars(range(min = 1, max = 10))]
-    pub priority: Option<u64>,
-    /// Attempts after the first; default 3.
-    #[schemars(range(min = 0, max = 10))]
-    pub max_retries: Option<u64>,
-    /// Before the first retry; each further one waits twice as long; default 300.
-    #[schemars(range(min = 0, max = 3600))]
-    pub retry_delay_seconds: Option<u64>,
-    /// How commands are sent; default a JetStream publish.
-    #[serde(deserialize_with = "object_field")]
-    pub delivery: Option<Delivery>,
-    /// How late an occurrence may be and still be acted on; default 300.
-    #[schemars(range(min = 1, max = 31_536_000))]
-    pub misfire_grace_seconds: Option<u64>,
-    /// What becomes of occurrences that are late; default the service's, which is `latest` unless set.
-    pub catch_up: Option<CatchUp>,
-    /// What becomes of an occurrence while an earlier execution is under way; default `skip`.
-    pub overlap: Option<Overlap>,
-    /// With `overlap` `allow`: executions under way at once; default 1, at most
-    /// `SCHEDULER_MAX_INSTANCES`.
-    #[schemars(range(min = 1, max = 16))]
-    pub max_instances: Option<u64>,
-    /// How failed attempts are tried again; default from `retry_delay_seconds`.
-    #[serde(deserialize_with = "object_field")]
-    pub retry: Option<RetryFields>,
-    /// Where the command goes when its last attempt has failed; empty for nowhere, which is the default.
-    #[schemars(length(max = 255))]
-    pub dead_letter: Option<String>,
-    /// How many occurrences must fail in a row for the schedule to be paused; 0 for never, which is the
-    /// default.
-    #[schemars(range(max = 1000))]
-    pub pause_on_failure: Option<u64>,
-    /// Whether the payload has placeholders, such as `${scheduled_for}`; default false.
-    pub payload_template: Option<bool>,
-    /// Who creates it, where no `X-Created-By` header says so.
-    #[schemars(length(min = 1, max = 255))]
-    pub created_by: Option<String>,
-    /// Makes the request safe to repeat: within a day the same key of the same creator creates one
-    /// schedule. The header `Nats-Msg-Id` does the same.
-    #[schemars(length(min = 1, max = 255))]
-    pub idempotency_key: Option<String>,
-}
+label_fields! { timing_fields after_field action_fields request {
+    /// A request to create a schedule. `name`, `schedule_type`, `target_command` and the field that
+    /// belongs to the type are required; the rest has defaults.
+    pub struct CreateSchedule {
+        /// Who creates it, where no `X-Created-By` header says so.
+        #[schemars(length(min = 1, max = 255))]
+        pub created_by: Option<String>,
+        /// Makes the request safe to repeat: within a day the same key of the same creator creates one
+        /// schedule. The header `Nats-Msg-Id` does the same.
+        #[schemars(length(min = 1, max = 255))]
+        pub idempotency_key: Option<String>,
+    }
+} }
 
 impl CreateSchedule {
     /// The timing part of the request.
     pub fn timing(&self) -> TimingFields {
-        TimingFields {
-            schedule_type: self.schedule_type,
-            cron_expression: self.cron_expression.clone(),
-            interval_seconds: self.interval_seconds,
-            scheduled_at: self.scheduled_at,
-            timezone: self.timezone.clone(),
-            start_at: self.start_at,
-            end_at: self.end_at,
-            max_runs: self.max_runs,
-            jitter_seconds: self.jitter_seconds,
-            after: self.after,
-            dst_gap: self.dst_gap,
-            dst_overlap: self.dst_overlap,
+        timing_fields! { after_field taken { self => TimingFields {} } }
+    }
+
+    /// What a request would have to say to make a schedule what it is.
+    pub(super) fn of_spec(spec: &Spec) -> Self {
+        let timing = &spec.timing;
+        let is_cron = timing.schedule_type == ScheduleType::Cron;
+        let is_one_time = timing.schedule_type == ScheduleType::OneTime;
+        let mut retry = spec.retry.fields();
+        // What followed from the delay goes on doing so.
+        if spec.retry.initial_seconds == spec.retry_delay_seconds {
+            retry.initial_seconds = None;
+        }
+        Self {
+            name: Some(spec.name.to_string()),
+            description: spec.description.as_deref().map(str::to_owned),
+            schedule_type: Some(timing.schedule_type),
+            cron_expression: timing.cron_expression.clone(),
+            interval_seconds: timing.interval_seconds.map(u64::from),
+            scheduled_at: timing.scheduled_at.filter(|_| is_one_time),
+            timezone: Some(timing.timezone.to_string()),
+            start_at: timing.start_at,
+            end_at: timing.end_at,
+            max_runs: timing.max_runs,
+            jitter_seconds: Some(u64::from(timing.jitter_seconds)),
+            after: timing.follows(),
+            dst_gap: is_cron.then_some(timing.dst_gap),
+            dst_overlap: is_cron.then_some(timing.dst_overlap),
+            target_command: Some(spec.target_command.as_str().to_owned()),
+            command_payload: Some(spec.command_payload.clone()),
+            tags: Some(spec.tags.to_vec()),
+            priority: Some(u64::from(spec.priority)),
+            max_retries: Some(u64::from(spec.max_retries)),
+            retry_delay_seconds: Some(u64::from(spec.retry_delay_seconds)),
+            delivery: Some(spec.delivery.known.clone()),
+            misfire_grace_seconds: Some(u64::from(spec.misfire_grace_seconds)),
+            catch_up: Some(spec.catch_up),
+            overlap: Some(spec.overlap),
+            max_instances: Some(u64::from(spec.max_instances)),
+            retry: Some(retry),
+            dead_letter: spec.dead_letter.as_ref().map(|target| target.as_str().to_owned()),
+            pause_on_failure: spec.pause_on_failure.map(u64::from),
+            payload_template: Some(spec.payload_template),
+            created_by: None,
+            idempotency_key: None,
         }
     }
 }

@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{FieldFault, ScheduleType, instant, instant_field};
+use super::declared::timing_fields;
+use super::{FieldFault, ScheduleType, instant};
 use crate::moment::Moment as _;
 use crate::stored::{Kept, Unknown, keeps_unknown};
 use crate::trigger::{CronTrigger, DstGap, DstOverlap, IntervalTrigger, Trigger};
@@ -57,46 +58,11 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-/// The timing fields of a request, unchecked.
-#[serde_with::skip_serializing_none]
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct TimingFields {
-    /// Required: how the schedule yields its times.
-    pub schedule_type: Option<ScheduleType>,
-    /// Required for `cron`: 5 fields, 6 (seconds first), 7 (year last) or `@daily` and the like.
-    #[schemars(length(max = 255))]
-    pub cron_expression: Option<String>,
-    /// Required for `interval`.
-    #[schemars(range(min = 1, max = 31_536_000))]
-    pub interval_seconds: Option<u64>,
-    /// Required for `one_time`: RFC 3339, in the future.
-    #[serde(deserialize_with = "instant_field")]
-    pub scheduled_at: Option<DateTime<Utc>>,
-    /// IANA time zone of the cron expression; default the service's, which is `UTC` unless set.
-    #[schemars(length(max = 50))]
-    pub timezone: Option<String>,
-    /// For `interval`: the anchor and first run; default at once. For `cron`: none is earlier.
-    #[serde(deserialize_with = "instant_field")]
-    pub start_at: Option<DateTime<Utc>>,
-    /// For `interval` and `cron`: none is later.
-    #[serde(deserialize_with = "instant_field")]
-    pub end_at: Option<DateTime<Utc>>,
-    /// How many occurrences it has at most; 0 for any number.
-    pub max_runs: Option<u64>,
-    /// For `interval` and `cron`: each occurrence is due up to so much later than its nominal time, the
-    /// same for whoever asks; default 0.
-    #[schemars(range(max = 3600))]
-    pub jitter_seconds: Option<u64>,
-    /// Required for `dependent`: whose occurrences it follows.
-    pub after: Option<After>,
-    /// For `cron`: a local time that a clock change skips runs at the next valid instant
-    /// (`next_valid`, default) or not at all (`skip`).
-    pub dst_gap: Option<DstGap>,
-    /// For `cron`: a local time that a clock change repeats runs the `first` time (default) or
-    /// `both` times.
-    pub dst_overlap: Option<DstOverlap>,
-}
+timing_fields! { after_field request {
+    /// The timing fields of a request, unchecked.
+    #[derive(PartialEq)]
+    pub struct TimingFields {}
+} }
 
 /// When a schedule fires, checked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -10,41 +10,26 @@ use super::super::reply::Reply;
 use super::super::{Api, Caller};
 use crate::moment::Moment;
 use crate::port::Nats;
+use crate::schedule::declared::timing_fields;
 use crate::schedule::{
     FieldFault, On, ScheduleType, Timing, TimingFields, instant_field, jitter, last_instant,
 };
-use crate::trigger::{self, DstGap, DstOverlap, Trigger, Within};
+use crate::trigger::{self, Trigger, Within};
 
-/// A request for the times of a schedule: an existing one by `schedule_id`, or timing fields as in
-/// a request to create one. Stores nothing.
-#[serde_with::skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[allow(missing_docs, reason = "the timing fields are those of CreateSchedule")]
-pub struct PreviewSchedule {
-    /// An existing schedule; else the timing fields.
-    pub schedule_id: Option<Uuid>,
-    pub schedule_type: Option<ScheduleType>,
-    pub cron_expression: Option<String>,
-    pub interval_seconds: Option<u64>,
-    #[serde(deserialize_with = "instant_field")]
-    pub scheduled_at: Option<DateTime<Utc>>,
-    pub timezone: Option<String>,
-    #[serde(deserialize_with = "instant_field")]
-    pub start_at: Option<DateTime<Utc>>,
-    #[serde(deserialize_with = "instant_field")]
-    pub end_at: Option<DateTime<Utc>>,
-    pub max_runs: Option<u64>,
-    pub jitter_seconds: Option<u64>,
-    pub dst_gap: Option<DstGap>,
-    pub dst_overlap: Option<DstOverlap>,
-    /// Nominal times later than this; default now, and for an existing schedule all that are not due yet.
-    #[serde(deserialize_with = "instant_field")]
-    pub after: Option<DateTime<Utc>>,
-    /// How many: 1 to 1000, default 10.
-    #[schemars(range(min = 1, max = 1000))]
-    pub count: Option<u64>,
-}
+timing_fields! { request {
+    /// A request for the times of a schedule: an existing one by `schedule_id`, or timing fields as in
+    /// a request to create one. Stores nothing.
+    pub struct PreviewSchedule {
+        /// An existing schedule; else the timing fields.
+        pub schedule_id: Option<Uuid>,
+        /// Nominal times later than this; default now, and for an existing schedule all that are not due yet.
+        #[serde(deserialize_with = "instant_field")]
+        pub after: Option<DateTime<Utc>>,
+        /// How many: 1 to 1000, default 10.
+        #[schemars(range(min = 1, max = 1000))]
+        pub count: Option<u64>,
+    }
+} }
 
 /// The times of a schedule.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -85,20 +70,7 @@ impl<N: Nats> Api<N> {
         if !(1..=1000).contains(&count) {
             faults.push(FieldFault::new("count", "must be 1 to 1000"));
         }
-        let fields = TimingFields {
-            schedule_type: request.schedule_type,
-            cron_expression: request.cron_expression,
-            interval_seconds: request.interval_seconds,
-            scheduled_at: request.scheduled_at,
-            timezone: request.timezone,
-            start_at: request.start_at,
-            end_at: request.end_at,
-            max_runs: request.max_runs,
-            jitter_seconds: request.jitter_seconds,
-            after: None,
-            dst_gap: request.dst_gap,
-            dst_overlap: request.dst_overlap,
-        };
+        let fields = timing_fields! { taken { request => TimingFields { after: None } } };
         let now = self.clock.now();
         let (timing, trigger, had, from) = match request.schedule_id {
             Some(id) if fields == TimingFields::default() => self.timing_of(id, now).await?,
