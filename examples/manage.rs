@@ -8,7 +8,7 @@
 
 use futures::TryStreamExt as _;
 use nats_scheduler::client::{
-    BulkOperation, Client, ClientError, Code, CreateSchedule, ListSchedules, Operation,
+    BulkAction, BulkOperation, Client, ClientError, Code, CreateSchedule, ListSchedules,
     PauseSchedule, PreviewSchedule, ScheduleFilter, ScheduleView, Sort, Status, UpdateSchedule,
 };
 use serde_json::json;
@@ -22,7 +22,7 @@ async fn main() -> Result<(), async_nats::Error> {
     let nats = async_nats::connect(url).await?;
     let alice = Client::new(nats).actor(ALICE);
     let bob = alice.clone().actor("example-manage-bob");
-    operate(&alice, Operation::Delete, false).await?;
+    operate(&alice, BulkAction::Delete, false).await?;
 
     // Many at once. Each stands for itself, so look at each result.
     let mut reports = Vec::new();
@@ -72,16 +72,16 @@ async fn main() -> Result<(), async_nats::Error> {
     println!("{} is {:?}, revision {}", paused.name, paused.status, paused.revision);
 
     // All the others: first what it would do, then do it.
-    println!("{} would be paused", operate(&alice, Operation::Pause, true).await?);
-    println!("{} are paused", operate(&alice, Operation::Pause, false).await?);
-    println!("{} are resumed", operate(&alice, Operation::Resume, false).await?);
+    println!("{} would be paused", operate(&alice, BulkAction::Pause, true).await?);
+    println!("{} are paused", operate(&alice, BulkAction::Pause, false).await?);
+    println!("{} are resumed", operate(&alice, BulkAction::Resume, false).await?);
 
     // Every schedule that matches, however many pages that takes.
     let active = ListSchedules { status: Some(Status::Active), limit: Some(2), ..list };
     let active: Vec<_> = alice.all_schedules(active).try_collect().await?;
     println!("{} are active", active.len());
 
-    println!("{} are deleted", operate(&alice, Operation::Delete, false).await?);
+    println!("{} are deleted", operate(&alice, BulkAction::Delete, false).await?);
     Ok(())
 }
 
@@ -113,7 +113,7 @@ async fn pause_as_seen(
 /// Does something to all schedules of this example, and says to how many.
 async fn operate(
     client: &Client,
-    operation: Operation,
+    operation: BulkAction,
     dry_run: bool,
 ) -> Result<usize, ClientError> {
     let filter = ScheduleFilter { creator: Some(ALICE.to_owned()), ..ScheduleFilter::default() };
@@ -121,7 +121,7 @@ async fn operate(
         operation: Some(operation),
         filter: Some(filter),
         dry_run: Some(dry_run),
-        hard_delete: (operation == Operation::Delete).then_some(true),
+        hard_delete: (operation == BulkAction::Delete).then_some(true),
         ..BulkOperation::default()
     };
     let done = client.bulk_operation(&request).await?.data;

@@ -11,7 +11,7 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use futures::TryStreamExt as _;
 use nats_scheduler::client::{
-    BulkOperation, Client, ClientError, CreateSchedule, DeleteSchedule, ListExecutions, Operation,
+    BulkAction, BulkOperation, Client, ClientError, CreateSchedule, DeleteSchedule, ListExecutions,
     ScheduleFilter,
 };
 use nats_scheduler::names;
@@ -90,7 +90,7 @@ async fn main() -> Result<(), async_nats::Error> {
 async fn clean_up(scheduler: &Client) -> Result<(), ClientError> {
     let mine = ScheduleFilter { creator: Some(ME.to_owned()), ..ScheduleFilter::default() };
     let request = BulkOperation {
-        operation: Some(Operation::Delete),
+        operation: Some(BulkAction::Delete),
         filter: Some(mine),
         hard_delete: Some(true),
         ..BulkOperation::default()

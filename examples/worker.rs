@@ -12,8 +12,8 @@ use bytes::Bytes;
 use chrono::{TimeDelta, Utc};
 use futures::StreamExt as _;
 use nats_scheduler::client::{
-    BulkOperation, Client, ClientError, CreateSchedule, Delivery, DeliveryMode, ExecutionStatus,
-    Operation, ScheduleFilter, TriggerSchedule,
+    BulkAction, BulkOperation, Client, ClientError, CreateSchedule, Delivery, DeliveryMode,
+    ExecutionStatus, ScheduleFilter, TriggerSchedule,
 };
 use nats_scheduler::names;
 use serde_json::{Value, json};
@@ -122,7 +122,7 @@ fn header<'a>(message: &'a Message, name: &str) -> &'a str {
 async fn clean_up(scheduler: &Client) -> Result<(), ClientError> {
     let mine = ScheduleFilter { creator: Some(ME.to_owned()), ..ScheduleFilter::default() };
     let request = BulkOperation {
-        operation: Some(Operation::Delete),
+        operation: Some(BulkAction::Delete),
         filter: Some(mine),
         hard_delete: Some(true),
         ..BulkOperation::default()

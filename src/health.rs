@@ -19,7 +19,7 @@ use crate::index::Index;
 use crate::jetstream::adapter::JetStream;
 use crate::jetstream::observe::{Observation, last_revision, observe};
 use crate::jetstream::provision::StreamOptions;
-use crate::jetstream::writes::{Place, Writes};
+use crate::jetstream::writes::{OurStream, Writes};
 use crate::load::Load;
 use crate::names;
 use crate::port::Nats;
@@ -39,7 +39,7 @@ pub const MAX_UNWRITTEN: Duration = Duration::from_secs(10);
 
 /// Where an instance is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum Stage {
     /// It waits for NATS, or loads.
     Starting,
     /// It fires and answers.
@@ -99,24 +99,24 @@ impl<N: Nats> Health<N> {
     }
 
     /// Where the instance is in its life.
-    pub fn phase(&self) -> Phase {
+    pub fn phase(&self) -> Stage {
         match self.phase.load(Ordering::SeqCst) {
-            0 => Phase::Starting,
-            1 => Phase::Running,
-            _ => Phase::Stopping,
+            0 => Stage::Starting,
+            1 => Stage::Running,
+            _ => Stage::Stopping,
         }
     }
 
     /// Says that the instance fires and answers.
     pub fn runs(&self) {
-        self.phase.fetch_max(Phase::Running as u8, Ordering::SeqCst);
+        self.phase.fetch_max(Stage::Running as u8, Ordering::SeqCst);
     }
 
     /// Says that the instance stops, and how long it waits for what is under way.
     pub fn stops(&self, grace: Duration) {
         let ends_at = Instant::now() + grace.saturating_sub(LAST_ANSWERS);
         self.ends_at.send_if_modified(|known| known.replace(ends_at).is_none());
-        self.phase.store(Phase::Stopping as u8, Ordering::SeqCst);
+        self.phase.store(Stage::Stopping as u8, Ordering::SeqCst);
     }
 
     /// Returns when what is under way has to be answered, since the instance stops.
@@ -165,19 +165,19 @@ impl<N: Nats> Health<N> {
     /// Why the instance is not ready, if it is not.
     pub fn not_ready(&self) -> Option<&'static str> {
         match self.phase() {
-            Phase::Stopping => Some("the service is stopping"),
-            Phase::Starting => Some("the service is starting"),
-            Phase::Running if !self.is_connected() => Some("NATS is out of reach"),
-            Phase::Running if !self.is_hearing() => Some("requests over NATS are not heard"),
-            Phase::Running if !self.is_following()[0] => Some("the schedules are being read anew"),
-            Phase::Running if self.is_missing(names::SCHEDULES_STREAM) => {
+            Stage::Stopping => Some("the service is stopping"),
+            Stage::Starting => Some("the service is starting"),
+            Stage::Running if !self.is_connected() => Some("NATS is out of reach"),
+            Stage::Running if !self.is_hearing() => Some("requests over NATS are not heard"),
+            Stage::Running if !self.is_following()[0] => Some("the schedules are being read anew"),
+            Stage::Running if self.is_missing(names::SCHEDULES_STREAM) => {
                 Some("the bucket of schedules does not exist")
             }
-            Phase::Running if self.is_behind() => Some("changes of schedules are not seen"),
-            Phase::Running if self.is_unwritten() => {
+            Stage::Running if self.is_behind() => Some("changes of schedules are not seen"),
+            Stage::Running if self.is_unwritten() => {
                 Some("nothing can be written to the bucket of schedules")
             }
-            Phase::Running => None,
+            Stage::Running => None,
         }
     }
 
@@ -189,7 +189,7 @@ impl<N: Nats> Health<N> {
     /// Whether nothing could be written to the bucket for long, so that the instance neither fires nor
     /// changes anything.
     fn is_unwritten(&self) -> bool {
-        let trouble = self.writes.trouble(Place::Schedules);
+        let trouble = self.writes.trouble(OurStream::Schedules);
         trouble.is_some_and(|trouble| trouble.lasting >= MAX_UNWRITTEN)
     }
 
@@ -208,7 +208,7 @@ impl<N: Nats> Health<N> {
         let mut problems = Vec::new();
         if !self.is_connected() {
             problems.push("NATS is out of reach".to_owned());
-        } else if self.phase() == Phase::Running && !self.is_hearing() {
+        } else if self.phase() == Stage::Running && !self.is_hearing() {
             problems.push("requests over NATS are not heard: their connection is lost".to_owned());
         }
         problems.extend(self.heartbeat_problem());
@@ -224,7 +224,7 @@ impl<N: Nats> Health<N> {
                 problems.push(format!("stream {} differs from ours: {drift}", stream.name));
             }
         }
-        if self.phase() == Phase::Running && !self.clock.is_sure() {
+        if self.phase() == Stage::Running && !self.clock.is_sure() {
             let text = "the time of NATS is not known: nothing is claimed until it is";
             problems.push(text.to_owned());
         }
@@ -242,7 +242,7 @@ impl<N: Nats> Health<N> {
             let ms = ms.abs();
             problems.push(format!("the clock of this host is {ms} ms {side} that of NATS"));
         }
-        if self.phase() == Phase::Running {
+        if self.phase() == Stage::Running {
             let [schedules, history] = self.is_following();
             if !schedules {
                 problems.push("the schedules are being read anew".to_owned());
@@ -259,7 +259,7 @@ impl<N: Nats> Health<N> {
             let seconds = timer_lag.as_secs();
             problems.push(format!("what is due has not been acted on for {seconds} s"));
         }
-        for place in Place::ALL {
+        for place in OurStream::ALL {
             if let Some(trouble) = self.writes.trouble(place) {
                 let (stream, error) = (place.stream(), trouble.error);
                 let seconds = trouble.lasting.as_secs();
@@ -323,7 +323,7 @@ impl<N: Nats> Health<N> {
             }
             let problems = self.problems();
             // What is the matter changes in its numbers all the time; a line each time it begins or ends.
-            if problems.len() != known.len() && self.phase() != Phase::Stopping {
+            if problems.len() != known.len() && self.phase() != Stage::Stopping {
                 if problems.is_empty() {
                     info!("healthy again");
                 } else {

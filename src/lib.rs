@@ -26,7 +26,7 @@
 //! - [`client`]: the same from Rust, with typed requests, replies and errors.
 //! - [`health`], [`metrics`], [`load`]: how it is and what it does; [`trace_context`]: which trace that is a
 //!   part of.
-//! - [`service`]: puts it together. [`config`]: settings. [`stop`]: signals. [`dev`]: a session at a terminal, with a
+//! - [`instance`]: puts the parts together; [`service`]: connects, starts, runs and drains them. [`config`]: settings. [`stop`]: signals. [`dev`]: a session at a terminal, with a
 //!   nats-server to try it on.
 
 pub mod api;
@@ -42,6 +42,7 @@ pub mod guards;
 pub mod health;
 pub mod history_index;
 pub mod index;
+pub mod instance;
 pub mod jetstream;
 pub mod load;
 pub mod metrics;

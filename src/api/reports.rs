@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use apply::{Change, apply, has_ended, status};
+use apply::{News, apply, has_ended, status};
 
 use super::change::{Read, Step};
 use super::error::{ApiError, Code};
@@ -130,7 +130,7 @@ impl<N: Nats> Api<N> {
             by: None,
             unknown: Unknown::default(),
         };
-        self.report_of(worker, &Change::Ends(Box::new(report)), caller).await
+        self.report_of(worker, &News::Ends(Box::new(report)), caller).await
     }
 
     /// A worker has not done what it should. The attempt is tried again by the schedule's policy, unless
@@ -165,7 +165,7 @@ impl<N: Nats> Api<N> {
             by: None,
             unknown: Unknown::default(),
         };
-        self.report_of(worker, &Change::Ends(Box::new(report)), caller).await
+        self.report_of(worker, &News::Ends(Box::new(report)), caller).await
     }
 
     /// A worker is still at it.
@@ -183,7 +183,7 @@ impl<N: Nats> Api<N> {
             faults.push(FieldFault::new("progress", "must be at most 100"));
         }
         let worker = check_worker(request.execution_id, request.token.as_deref(), faults)?;
-        self.report_of(worker, &Change::Lives(progress), caller).await
+        self.report_of(worker, &News::Lives(progress), caller).await
     }
 
     /// Stops an execution: one that waits is not made, a worker is told to stop, a reply is waited for no
@@ -211,7 +211,7 @@ impl<N: Nats> Api<N> {
             Some(id) => id,
             None => self.schedule_of(execution_id).await?,
         };
-        let change = Change::Stops(Cancel::new(caller.actor(), request.reason));
+        let change = News::Stops(Cancel::new(caller.actor(), request.reason));
         let reply = self.report(schedule_id, execution_id, &From::User, &change, caller).await?;
         tracing::info!(%execution_id, %schedule_id, cancelled_by = caller.actor(), "execution cancelled");
         Ok(reply)
@@ -220,7 +220,7 @@ impl<N: Nats> Api<N> {
     async fn report_of(
         &self,
         (schedule_id, execution_id, token): (Uuid, Uuid, &str),
-        change: &Change,
+        change: &News,
         caller: &Caller,
     ) -> Result<Reply<Reported>, ApiError> {
         self.report(schedule_id, execution_id, &From::Worker(token), change, caller).await
@@ -245,7 +245,7 @@ impl<N: Nats> Api<N> {
         schedule_id: Uuid,
         execution_id: Uuid,
         from: &From<'_>,
-        change: &Change,
+        change: &News,
         caller: &Caller,
     ) -> Result<Reply<Reported>, ApiError> {
         let step = |read: Option<Read>, _| async move {
@@ -286,20 +286,18 @@ impl<N: Nats> Api<N> {
     }
 
     /// What is said to a report of an execution that the record does not hold any more.
-    async fn ended(&self, id: Uuid, change: &Change) -> Result<ExecutionStatus, ApiError> {
+    async fn ended(&self, id: Uuid, change: &News) -> Result<ExecutionStatus, ApiError> {
         let Some(execution) = self.history.outcome(id).await? else {
             return Err(no_execution(id));
         };
         match (execution.status, change) {
-            (ExecutionStatus::Success, Change::Ends(report))
-                if report.ending == Ending::Success =>
-            {
+            (ExecutionStatus::Success, News::Ends(report)) if report.ending == Ending::Success => {
                 Ok(execution.status)
             }
-            (ExecutionStatus::Failed, Change::Ends(report)) if report.ending == Ending::Failed => {
+            (ExecutionStatus::Failed, News::Ends(report)) if report.ending == Ending::Failed => {
                 Ok(execution.status)
             }
-            (ExecutionStatus::Cancelled, Change::Stops(_)) => Ok(execution.status),
+            (ExecutionStatus::Cancelled, News::Stops(_)) => Ok(execution.status),
             (status, _) => Err(has_ended(id, status)),
         }
     }

@@ -13,7 +13,7 @@ use super::reply::Reply;
 use super::{Api, Caller};
 use crate::health::Seen;
 use crate::index::{SetAside, Vanished};
-use crate::jetstream::writes::Place;
+use crate::jetstream::writes::OurStream;
 use crate::port::Nats;
 use crate::stored::format;
 
@@ -135,7 +135,7 @@ impl<N: Nats> Api<N> {
         let left_to_newer = LeftToNewer { count, needs, supported: format::supported() };
         let Seen { nats, watch_lag, .. } = self.health.seen();
         let write_error = |stream: &str| {
-            let place = Place::ALL.into_iter().find(|place| place.stream() == stream)?;
+            let place = OurStream::ALL.into_iter().find(|place| place.stream() == stream)?;
             self.health.writes.trouble(place).map(|trouble| trouble.error)
         };
         let streams = nats.streams.into_iter().map(|stream| StreamStatus {

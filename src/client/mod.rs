@@ -52,8 +52,8 @@ pub use crate::api::reports::{
     CancelExecution, CompleteExecution, FailExecution, HeartbeatExecution, Reported,
 };
 pub use crate::api::schedules::{
-    BackfillSchedule, Backfilled, BulkCreated, BulkOperated, BulkOperation, DeleteSchedule,
-    Deleted, ItemRefused, ItemResult, ListSchedules, Operation, PauseSchedule, Preview,
+    BackfillSchedule, Backfilled, BulkAction, BulkCreated, BulkOperated, BulkOperation,
+    DeleteSchedule, Deleted, ItemRefused, ItemResult, ListSchedules, PauseSchedule, Preview,
     PreviewSchedule, RestoreSchedule, ResumeSchedule, ScheduleFilter, Sort, TagsMatch,
     TriggerSchedule, Triggered,
 };

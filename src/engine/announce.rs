@@ -7,7 +7,7 @@
 use uuid::Uuid;
 
 use super::Shared;
-use super::core::Sight as _;
+use super::core::Outlook as _;
 use crate::failpoint::failpoint;
 use crate::port::Nats;
 

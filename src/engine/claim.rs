@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 use uuid::Uuid;
 
 use super::Shared;
-use super::core::{Claiming, Done, Sight as _};
+use super::core::{Claiming, Done, Outlook as _};
 use crate::failpoint::failpoint;
 use crate::guards::Guard;
 use crate::index::{At, Entry};

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::claim::{catch_up, rewrite};
-use super::core::Sight as _;
+use super::core::Outlook as _;
 use crate::execution::ExecutionStatus;
 use crate::failpoint::{failpoint, pause};
 use crate::history_index::{Filter, Page};

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::claim::{catch_up, rewrite};
-use super::core::Sight as _;
+use super::core::Outlook as _;
 use crate::execution::{Claim, Execution};
 use crate::failpoint::failpoint;
 use crate::index::{At, Entry};

@@ -64,12 +64,12 @@ pub struct Members {
     started_at: DateTime<Utc>,
     clock: Clock,
     load: Arc<Load>,
-    state: Arc<RwLock<View>>,
+    state: Arc<RwLock<Roster>>,
     changed: Arc<Notify>,
     left: CancellationToken,
 }
 
-struct View {
+struct Roster {
     heard: BTreeMap<Uuid, Peer>,
     /// Since when we would have heard everybody.
     listening: Instant,
@@ -88,7 +88,7 @@ struct View {
     paths: Paths,
 }
 
-impl View {
+impl Roster {
     /// Whether a subject is an inbox like ours: what a heartbeat says is not to have us publish elsewhere.
     fn is_inbox(&self, subject: &str) -> bool {
         let is_plain = |token: &str| token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
@@ -134,7 +134,7 @@ impl Members {
     /// This instance alone, under `me`. Its heartbeats tell of its `load`.
     pub fn new(me: Uuid, load: Arc<Load>, clock: Clock) -> Self {
         let now = Instant::now();
-        let view = View {
+        let roster = Roster {
             heard: BTreeMap::new(),
             listening: now,
             settled: false,
@@ -151,7 +151,7 @@ impl Members {
             started_at: clock.now(),
             clock,
             load,
-            state: Arc::new(RwLock::new(view)),
+            state: Arc::new(RwLock::new(roster)),
             changed: Arc::new(Notify::new()),
             left: CancellationToken::new(),
         }
@@ -567,11 +567,11 @@ impl Members {
         }
     }
 
-    fn read<T>(&self, f: impl FnOnce(&View) -> T) -> T {
+    fn read<T>(&self, f: impl FnOnce(&Roster) -> T) -> T {
         f(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn write<T>(&self, f: impl FnOnce(&mut View) -> T) -> T {
+    fn write<T>(&self, f: impl FnOnce(&mut Roster) -> T) -> T {
         f(&mut self.state.write().unwrap_or_else(PoisonError::into_inner))
     }
 }

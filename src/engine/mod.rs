@@ -96,7 +96,7 @@ pub use crate::plan::{LEAD, MAX_LEAD};
 use crate::port::Nats;
 use crate::schedule::{Attempt, DeliveryMode, Phase, Spec, TargetPattern, Writer};
 use claim::Accepted;
-use core::Sight;
+use core::Outlook;
 use membership::Members;
 pub use run::Engine;
 use urgency::Urgency;
@@ -301,7 +301,7 @@ impl<N: Nats> View for Shared<N> {
     }
 }
 
-impl<N: Nats> Sight for Shared<N> {
+impl<N: Nats> Outlook for Shared<N> {
     fn entry(&self, id: Uuid) -> Option<Arc<Entry>> {
         self.index.get(id)
     }

@@ -31,7 +31,7 @@ pub(crate) struct Urgency {
 pub(crate) struct Urgent(Arc<Urgency>);
 
 /// A place among the outcomes that wait to be written, or are written.
-pub(crate) type Place<'a> = Option<SemaphorePermit<'a>>;
+pub(crate) type Turn<'a> = Option<SemaphorePermit<'a>>;
 
 impl Default for Urgency {
     fn default() -> Self {
@@ -52,7 +52,7 @@ impl Urgency {
     }
 
     /// A place for an outcome that waits.
-    pub(crate) async fn place(&self) -> Place<'_> {
+    pub(crate) async fn place(&self) -> Turn<'_> {
         // It is never closed.
         self.waiting.acquire().await.ok()
     }
@@ -67,7 +67,7 @@ impl Urgency {
     }
 
     /// A place for an outcome that is written.
-    pub(crate) async fn writing(&self) -> Place<'_> {
+    pub(crate) async fn writing(&self) -> Turn<'_> {
         self.written.acquire().await.ok()
     }
 }

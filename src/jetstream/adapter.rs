@@ -27,9 +27,9 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use super::ACK_TIMEOUT;
-use super::answers::Answers;
 use super::connect::{Connection, NatsConfig};
 use crate::guards;
+use crate::port::answers::Answers;
 use crate::port::{
     Append, Appended, Deaf, Entry, Info, Nats, Outgoing, Reading, Refusal, Server, Start,
     Unanswered, Unpublished, Unstored, Wire,

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::event::{Event, policy};
 use super::publish::{Earlier, Fate, Publishing, Sent, until_known};
-use super::writes::{Place, Writes};
+use super::writes::{OurStream, Writes};
 use crate::clock::Clock;
 use crate::names;
 use crate::port::{Append, Nats};
@@ -53,7 +53,7 @@ impl<N: Nats> Audit<N> {
             schedule,
             change,
             subject,
-            event: Event::new(&self.nats, &self.writes, Place::Audit),
+            event: Event::new(&self.nats, &self.writes, OurStream::Audit),
             body: body(change),
             is_bare: false,
             clock: &self.clock,

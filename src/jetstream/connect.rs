@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, error, info, warn};
 
-use super::answers::Answers;
 use super::reminder::Reminder;
 use crate::names;
+use crate::port::answers::Answers;
 use crate::port::{Permission, Refusal};
 
 /// Where NATS is and who we are there.

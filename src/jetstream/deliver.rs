@@ -31,9 +31,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use tokio_util::sync::CancellationToken;
 
 use super::adapter::JetStream;
-use super::answers::{Answers, Awaited};
 use super::gates::{Gate, Gates, Pass};
-use super::headers::Headers;
 use super::inbox::Inbox;
 use super::lines::Lines;
 use super::publish::{Earlier, Fate, Known, Policy, Publishing, Sent, TrustLost, until_known};
@@ -42,6 +40,8 @@ use crate::clock::Clock;
 use crate::execution::{ErrorType, Execution, Outcome};
 use crate::guards::{Guard, Guards as _};
 use crate::names;
+use crate::port::answers::{Answers, Awaited};
+use crate::port::headers::Headers;
 use crate::port::{Deaf, Nats};
 use crate::schedule::{DeliveryMode, Payload, Schedule};
 

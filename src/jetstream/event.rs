@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::WriteError;
 use super::publish::{Policy, Sent};
 use super::refusal::{Class, class};
-use super::writes::{Insistent, Place, Writes};
+use super::writes::{Insistent, OurStream, Writes};
 use crate::port::{Append, Nats, Unstored};
 
 /// Pause between tries.
@@ -16,13 +16,13 @@ const RETRY: Duration = Duration::from_millis(500);
 pub(crate) struct Event<'a, N> {
     nats: &'a N,
     writes: &'a Writes,
-    place: Place,
+    place: OurStream,
     insistent: Insistent<'a>,
     said: bool,
 }
 
 impl<'a, N: Nats> Event<'a, N> {
-    pub(crate) fn new(nats: &'a N, writes: &'a Writes, place: Place) -> Self {
+    pub(crate) fn new(nats: &'a N, writes: &'a Writes, place: OurStream) -> Self {
         Self { nats, writes, place, insistent: writes.insist(place), said: false }
     }
 

@@ -26,7 +26,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::ACK_TIMEOUT;
-use super::answers::{Answers, Awaited};
+use crate::port::answers::{Answers, Awaited};
 use crate::port::{Deaf, Outgoing, Unpublished, Wire};
 
 /// How long a refusal may take through the client after a message that came behind it: it has to

@@ -2,14 +2,12 @@
 
 mod account;
 pub mod adapter;
-pub mod answers;
 pub mod audit;
 pub mod connect;
 pub mod deliver;
 mod event;
 pub mod frontier;
 mod gates;
-pub mod headers;
 pub mod history;
 mod inbox;
 pub mod lines;

@@ -60,7 +60,7 @@ pub struct Written {
 
 /// A key, and the condition under which it may be written.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct Condition<'a> {
     /// The key.
     pub key: &'a str,
     /// At which revision.
@@ -169,8 +169,8 @@ impl<N: Nats> Store<N> {
         }))
     }
 
-    async fn put(&self, place: Place<'_>, value: Bytes) -> Result<At, WriteError> {
-        let Place { key, at, ttl } = place;
+    async fn put(&self, place: Condition<'_>, value: Bytes) -> Result<At, WriteError> {
+        let Condition { key, at, ttl } = place;
         let sight = self.still_holds(at).await?;
         let mut message = Append::new(names::key_subject(key), value);
         if N::Guards::hold(Guard::Condition) {
@@ -217,8 +217,8 @@ impl<N: Nats> Store<N> {
             sent => sent.map_err(WriteError::from),
         };
         match &sent {
-            Ok(_) => self.writes.done(writes::Place::Schedules),
-            Err(error) => self.writes.failed(writes::Place::Schedules, error),
+            Ok(_) => self.writes.done(writes::OurStream::Schedules),
+            Err(error) => self.writes.failed(writes::OurStream::Schedules, error),
         }
         Ok(sent?.sequence)
     }
@@ -243,7 +243,7 @@ impl<N: Nats> Store<N> {
         deadline: Instant,
     ) -> Result<Written, WriteError> {
         let key = names::schedule_key(schedule.id);
-        let place = Place { key: &key, at, ttl: None };
+        let place = Condition { key: &key, at, ttl: None };
         let is_ours = |stored: &[u8]| written_by(stored, schedule);
         let value = |room: Room| Ok(room.fit(schedule, encode(schedule)?)?.into());
         self.write_key(place, value, is_ours, deadline).await
@@ -259,7 +259,7 @@ impl<N: Nats> Store<N> {
     /// to whoever reads it, whether the write was stored.
     pub async fn write_key(
         &self,
-        place: Place<'_>,
+        place: Condition<'_>,
         value: impl Fn(Room) -> Result<Bytes, WriteError>,
         is_ours: impl Fn(&[u8]) -> bool,
         deadline: Instant,

@@ -16,9 +16,9 @@ use futures::StreamExt as _;
 use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
 
-use super::headers::Headers;
 use super::inbox::Inbox;
 use crate::names;
+use crate::port::headers::Headers;
 use crate::port::{Nats, Outgoing};
 
 /// How long the servers on the way are waited for.

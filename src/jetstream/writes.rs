@@ -22,7 +22,7 @@ const TRANSIENT: Duration = Duration::from_secs(2);
 
 /// What we write to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum OurStream {
     /// The bucket of schedules.
     Schedules,
     /// The history of executions.
@@ -31,7 +31,7 @@ pub enum Place {
     Audit,
 }
 
-impl Place {
+impl OurStream {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Schedules, Self::Executions, Self::Audit];
 
@@ -81,7 +81,7 @@ impl Failing {
 
 impl Writes {
     /// A write was acknowledged.
-    pub fn done(&self, place: Place) {
+    pub fn done(&self, place: OurStream) {
         let mut state = self.state(place);
         if state.stuck == 0 {
             state.failing = None;
@@ -89,19 +89,19 @@ impl Writes {
     }
 
     /// A write failed. To lose against another write is no failure, and what is too large is its author's.
-    pub fn failed(&self, place: Place, error: &WriteError) {
+    pub fn failed(&self, place: OurStream, error: &WriteError) {
         if !matches!(error, WriteError::Conflict | WriteError::TooLarge(_)) {
             self.state(place).fail(error);
         }
     }
 
     /// A write that is repeated until it succeeds; it is over when dropped.
-    pub fn insist(&self, place: Place) -> Insistent<'_> {
+    pub fn insist(&self, place: OurStream) -> Insistent<'_> {
         Insistent { writes: self, place, has_failed: false }
     }
 
     /// What fails, unless that may be a matter of moments.
-    pub fn trouble(&self, place: Place) -> Option<Trouble> {
+    pub fn trouble(&self, place: OurStream) -> Option<Trouble> {
         let state = self.state(place);
         let failing = state.failing.as_ref()?;
         let is_stuck = state.stuck > 0;
@@ -114,7 +114,7 @@ impl Writes {
         counts.then(|| Trouble { lasting, error: failing.error.clone() })
     }
 
-    fn state(&self, place: Place) -> MutexGuard<'_, State> {
+    fn state(&self, place: OurStream) -> MutexGuard<'_, State> {
         self.0[place as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -132,7 +132,7 @@ impl State {
 /// A write that is repeated until it succeeds.
 pub struct Insistent<'a> {
     writes: &'a Writes,
-    place: Place,
+    place: OurStream,
     has_failed: bool,
 }
 
@@ -167,34 +167,35 @@ mod tests {
     #[test]
     fn a_refusal_counts_until_a_write_succeeds() {
         let writes = Writes::default();
-        writes.failed(Place::Schedules, &WriteError::Conflict);
-        assert_eq!(writes.trouble(Place::Schedules), None, "another write was stored");
-        writes.failed(Place::Schedules, &refused());
-        let trouble = writes.trouble(Place::Schedules).unwrap();
+        writes.failed(OurStream::Schedules, &WriteError::Conflict);
+        assert_eq!(writes.trouble(OurStream::Schedules), None, "another write was stored");
+        writes.failed(OurStream::Schedules, &refused());
+        let trouble = writes.trouble(OurStream::Schedules).unwrap();
         assert!(trouble.error.contains("insufficient resources"), "{trouble:?}");
-        assert_eq!(writes.trouble(Place::Audit), None);
-        writes.done(Place::Schedules);
-        assert_eq!(writes.trouble(Place::Schedules), None);
+        assert_eq!(writes.trouble(OurStream::Audit), None);
+        writes.done(OurStream::Schedules);
+        assert_eq!(writes.trouble(OurStream::Schedules), None);
     }
 
     #[test]
     fn one_lost_acknowledgement_is_no_trouble() {
         let writes = Writes::default();
-        writes.failed(Place::Schedules, &WriteError::NoStream);
-        assert_eq!(writes.trouble(Place::Schedules), None);
+        writes.failed(OurStream::Schedules, &WriteError::NoStream);
+        assert_eq!(writes.trouble(OurStream::Schedules), None);
     }
 
     #[test]
     fn an_event_that_is_repeated_counts_whatever_becomes_of_others() {
         let writes = Writes::default();
-        let (mut one, mut other) = (writes.insist(Place::Audit), writes.insist(Place::Audit));
+        let (mut one, mut other) =
+            (writes.insist(OurStream::Audit), writes.insist(OurStream::Audit));
         one.failed(&refused());
         one.failed(&refused());
         other.failed(&refused());
         drop(other);
-        writes.done(Place::Audit);
-        assert!(writes.trouble(Place::Audit).is_some());
+        writes.done(OurStream::Audit);
+        assert!(writes.trouble(OurStream::Audit).is_some());
         drop(one);
-        assert_eq!(writes.trouble(Place::Audit), None);
+        assert_eq!(writes.trouble(OurStream::Audit), None);
     }
 }

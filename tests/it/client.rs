@@ -7,10 +7,10 @@ use async_nats::jetstream::stream;
 use chrono::{TimeDelta, Utc};
 use futures::{StreamExt as _, TryStreamExt as _};
 use nats_scheduler::client::{
-    BulkOperation, Client, ClientError, Code, CreateSchedule, DeleteSchedule, Delivery,
+    BulkAction, BulkOperation, Client, ClientError, Code, CreateSchedule, DeleteSchedule, Delivery,
     DeliveryMode, ErrorType, ExecuteImmediate, ExecutionStatus, ListExecutions, ListSchedules,
-    Operation, PauseSchedule, Payload, PreviewSchedule, RestoreSchedule, ResumeSchedule,
-    ScheduleFilter, ScheduleType, Sort, Status, TriggerSchedule, UpdateSchedule,
+    PauseSchedule, Payload, PreviewSchedule, RestoreSchedule, ResumeSchedule, ScheduleFilter,
+    ScheduleType, Sort, Status, TriggerSchedule, UpdateSchedule,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -156,7 +156,7 @@ async fn bulk_requests_previews_commands_at_once_and_the_status_are_typed_too() 
 
     let filter = ScheduleFilter { creator: Some("alice".to_owned()), ..Default::default() };
     let pause = |dry_run| BulkOperation {
-        operation: Some(Operation::Pause),
+        operation: Some(BulkAction::Pause),
         filter: Some(filter.clone()),
         dry_run: Some(dry_run),
         ..BulkOperation::default()

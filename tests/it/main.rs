@@ -25,6 +25,7 @@ mod hostile;
 mod http;
 mod http_limits;
 mod http_tokens;
+mod imports;
 mod instances;
 mod instants;
 mod jobs;

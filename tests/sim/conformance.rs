@@ -8,8 +8,8 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, Subj
 use bytes::Bytes;
 use futures::StreamExt as _;
 use nats_scheduler::jetstream::adapter::JetStream;
-use nats_scheduler::jetstream::answers::Answers;
 use nats_scheduler::jetstream::connect::{NatsConfig, connect, parse_servers};
+use nats_scheduler::port::answers::Answers;
 use nats_scheduler::port::{
     Append, Appended, Entry, Nats, Outgoing, Reading, Start, Unanswered, Unstored, Wire,
 };

@@ -4,24 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use nats_scheduler::api::error::Complaints;
 use nats_scheduler::api::permit::Permit;
-use nats_scheduler::api::schedules::RecentlyShown;
 use nats_scheduler::api::{Api, Caller};
 use nats_scheduler::chance::Chance;
 use nats_scheduler::clock::Clock;
-use nats_scheduler::engine::membership::Members;
-use nats_scheduler::engine::{Engine, EngineConfig, Parts, Watched};
+use nats_scheduler::engine::EngineConfig;
 use nats_scheduler::health::Health;
-use nats_scheduler::index::Index;
-use nats_scheduler::jetstream::answers::Answers;
-use nats_scheduler::jetstream::deliver::Delivery;
-use nats_scheduler::jetstream::history::History;
+use nats_scheduler::instance::{Ground, Instance as Parts};
 use nats_scheduler::jetstream::lines::Lines;
 use nats_scheduler::jetstream::provision::StreamOptions;
-use nats_scheduler::jetstream::schedules::Store;
-use nats_scheduler::jetstream::watch;
 use nats_scheduler::metrics::Metrics;
+use nats_scheduler::port::answers::Answers;
 use nats_scheduler::schedule::{Rules, TargetPattern};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -55,56 +48,30 @@ impl Instance {
         let is_begun = background.clone().drop_guard();
         let lines = Lines::open(nats.clone(), "commands".to_owned(), background.clone()).await;
         health.connected(nats.clone());
-        let (index, changes) = Index::new();
-        let (loading, mut loaded) = tokio::sync::watch::channel(false);
-        let (follows, until) = (Arc::clone(&index), background.clone());
-        tokio::spawn(watch::follow(nats.clone(), follows, loading, clock.clone(), until));
-        let options = StreamOptions { replicas: 1, history_days: 30 };
-        let (watched, until) = (Arc::clone(&index), background.clone());
-        tokio::spawn(Arc::clone(&health).watch(nats.clone(), watched, options, until));
-        let store =
-            Store::open(nats.clone(), Arc::clone(&index), Arc::clone(&health.writes)).await.ok()?;
-        let (writes, until) = (Arc::clone(&health.writes), background.clone());
-        let history = History::open(nats.clone(), writes, clock.clone(), until).await.ok()?;
-        health.follows(loaded.clone(), history.loaded());
-        let (answers, until) = (Answers::default(), background.clone());
+        let answers = Answers::default();
         nats.tells(&answers);
-        let delivery =
-            Delivery::open(nats.clone(), answers, lines, clock.clone(), until).await.ok()?;
-        let members = Members::new(chance.id(), Arc::clone(&health.load), clock.clone());
-        tokio::spawn(members.clone().run(nats.clone(), background.clone()));
-        let api = Arc::new(Api {
+        let ground = Ground {
             nats: nats.clone(),
-            delivery: delivery.clone(),
-            store: store.clone(),
-            history: history.clone(),
-            index: Arc::clone(&index),
-            rules: Arc::new(Rules::default()),
-            clock: clock.clone(),
-            chance: chance.clone(),
-            instance: members.me(),
-            started_at: clock.now(),
-            health: Arc::clone(&health),
-            metrics: Arc::clone(&metrics),
-            complaints: Complaints::default(),
-            recent: RecentlyShown::default(),
-        });
-        loaded.wait_for(|loaded| *loaded).await.ok()?;
-        while !clock.is_sure() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        let load = Arc::clone(&health.load);
-        let watched = Watched {
-            load,
+            beside: [nats.clone(), nats.clone()],
+            lines,
+            answers,
+            clock,
+            chance,
+            health,
             metrics,
-            #[cfg(feature = "otlp")]
-            spans: None,
+            background: background.clone(),
         };
-        members.introduced().await;
-        let parts = Parts { delivery, store, history, index, members, clock, chance };
-        let stop = CancellationToken::new();
-        let engine = Engine::new(parts, config(), watched);
-        let engine = tokio::spawn(engine.run(changes, stop.clone()));
+        let streams = StreamOptions { replicas: 1, history_days: 30 };
+        let mut instance = Parts::open(ground, Rules::default(), streams).await.ok()?;
+        instance.loaded().await;
+        instance.members().introduced().await;
+        let (api, stop) = (Arc::clone(&instance.api), CancellationToken::new());
+        let engine = instance.fire(
+            config(),
+            #[cfg(feature = "otlp")]
+            None,
+            stop.clone(),
+        );
         // Requests are heard from the start: nothing here is a transport.
         api.health.hears_requests(Some(nats));
         api.health.runs();

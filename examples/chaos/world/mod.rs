@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use nats_scheduler::client::Operation;
+use nats_scheduler::client::BulkAction;
 use nats_scheduler::dev::server::find;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -152,7 +152,7 @@ impl Plan {
 
 /// Everything goes on and is done; then all is paused, so that nothing is under way when it is looked at.
 async fn settle(user: &User, streams: &Streams) -> Vec<String> {
-    let mut violations = user.insist_on(Operation::Resume).await;
+    let mut violations = user.insist_on(BulkAction::Resume).await;
     sleep(AFTERWARDS).await;
     violations.extend(settle::nothing_waits(streams).await);
     violations.extend(settle::nothing_is_left(streams, user).await);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use nats_scheduler::client::Operation;
+use nats_scheduler::client::BulkAction;
 use nats_scheduler::names;
 use nats_scheduler::schedule::{Phase, Schedule};
 use tokio::time::{Instant, sleep};
@@ -38,12 +38,12 @@ pub async fn nothing_waits(streams: &Streams) -> Vec<String> {
 pub async fn nothing_is_left(streams: &Streams, user: &User) -> Vec<String> {
     let mut left = Vec::new();
     for _ in 0..TRIES {
-        left = user.insist_on(Operation::Pause).await;
+        left = user.insist_on(BulkAction::Pause).await;
         left.extend(until_empty(streams, SETTLED / 4, unsettled).await);
         if left.is_empty() {
             break;
         }
-        user.insist_on(Operation::Resume).await;
+        user.insist_on(BulkAction::Resume).await;
         sleep(LOOK).await;
     }
     left

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use nats_scheduler::client::{
-    BulkOperation, Client, ClientError, Code, CreateSchedule, DeleteSchedule, ExecuteImmediate,
-    ListRunning, Operation, Payload, ScheduleFilter, TriggerSchedule, UpdateSchedule,
+    BulkAction, BulkOperation, Client, ClientError, Code, CreateSchedule, DeleteSchedule,
+    ExecuteImmediate, ListRunning, Payload, ScheduleFilter, TriggerSchedule, UpdateSchedule,
 };
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -230,7 +230,7 @@ impl User {
     }
 
     /// All that is paused goes on, or all that fires is paused; why not, if that does not come about.
-    pub async fn insist_on(&self, operation: Operation) -> Vec<String> {
+    pub async fn insist_on(&self, operation: BulkAction) -> Vec<String> {
         let mut left = Vec::new();
         for _ in 0..TRIES {
             left = self.all(operation).await;
@@ -242,7 +242,7 @@ impl User {
         left
     }
 
-    async fn all(&self, operation: Operation) -> Vec<String> {
+    async fn all(&self, operation: BulkAction) -> Vec<String> {
         let filter = ScheduleFilter { creator: Some(ACTOR.to_owned()), ..Default::default() };
         let request = BulkOperation {
             operation: Some(operation),
@@ -250,9 +250,9 @@ impl User {
             ..BulkOperation::default()
         };
         let wish = match operation {
-            Operation::Pause => Wish::Pause,
-            Operation::Resume => Wish::Resume,
-            Operation::Delete => Wish::Delete,
+            BulkAction::Pause => Wish::Pause,
+            BulkAction::Resume => Wish::Resume,
+            BulkAction::Delete => Wish::Delete,
         };
         let (scheduler, mut asked) = self.ask(wish, Vec::new());
         let operated = scheduler.timeout(6 * PATIENCE).bulk_operation(&request).await;

@@ -48,7 +48,7 @@ pub(super) struct Connection {
 }
 
 /// The place of a connection; free again when dropped.
-pub(super) struct Place {
+pub(super) struct Seat {
     id: u64,
     connection: Arc<Connection>,
     connections: Arc<Connections>,
@@ -66,7 +66,7 @@ impl Connections {
 
     /// A place for one more; none if all are being worked on, or if as many as there may be are cut and
     /// not closed yet, for want of a processor.
-    pub(super) fn admit(self: &Arc<Self>, peer: Option<SocketAddr>) -> Option<Place> {
+    pub(super) fn admit(self: &Arc<Self>, peer: Option<SocketAddr>) -> Option<Seat> {
         let mut open = self.open();
         if open.held >= self.most.saturating_mul(2) {
             self.metrics.http_cut(Cut::Full.as_str(), 1);
@@ -91,7 +91,7 @@ impl Connections {
         let id = open.next;
         open.places.insert(id, Arc::clone(&connection));
         let connections = Arc::clone(self);
-        Some(Place { id, connection, connections, _counted: self.metrics.http_connection() })
+        Some(Seat { id, connection, connections, _counted: self.metrics.http_connection() })
     }
 
     /// Cuts those that take too long, until `stop`.
@@ -147,7 +147,7 @@ impl Connection {
     }
 }
 
-impl Place {
+impl Seat {
     pub(super) fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
@@ -158,7 +158,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Seat {
     fn drop(&mut self) {
         let mut open = self.connections.open();
         open.held -= 1;

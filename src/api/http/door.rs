@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tower_service::Service;
 
-use super::connections::{Connection, Connections, Place};
+use super::connections::{Connection, Connections, Seat};
 
 /// An answer over HTTP/2 is handed over in pieces of so many bytes: a piece is asked for once there is
 /// room for what came before, so pieces show that their client reads.
@@ -51,7 +51,7 @@ impl<S> Accept<TcpStream, S> for Door {
 /// The stream of a connection that has a place.
 pub(super) struct Held {
     stream: TcpStream,
-    place: Place,
+    place: Seat,
     is_cut: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 

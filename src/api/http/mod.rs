@@ -46,7 +46,7 @@ use tracing::debug;
 use super::error::{ApiError, Code};
 use super::operations::{Access, Operation, operations};
 use super::{Api, Caller};
-use crate::health::{Health, Phase};
+use crate::health::{Health, Stage};
 use crate::metrics::Metrics;
 use auth::Grant;
 pub use auth::{Role, Tokens};
@@ -242,7 +242,7 @@ impl Http {
         request: Request,
     ) -> Result<super::operations::Answer, ApiError> {
         self.admit(&request, operation.access)?;
-        if self.health.phase() == Phase::Stopping {
+        if self.health.phase() == Stage::Stopping {
             return Err(stopping());
         }
         let Some(api) = self.api.get() else {
@@ -261,7 +261,7 @@ impl Http {
         caller.permit.hold(permit, Some(Arc::clone(&self.waiting)));
         let under_way = self.under_way.token();
         // Whoever waits for those under way has said before that it stops.
-        if self.health.phase() == Phase::Stopping {
+        if self.health.phase() == Stage::Stopping {
             return Err(stopping());
         }
         let running = operation.run(api, caller, input);

@@ -17,7 +17,7 @@ use super::super::error::ApiError;
 use super::super::operations::{Access, Answer};
 use super::respond::{failure, marked, success};
 use super::{Http, request};
-use crate::jetstream::writes::Place;
+use crate::jetstream::writes::OurStream;
 use crate::metrics::{Format, Gauges, StreamGauges};
 
 /// What a probe answers.
@@ -125,7 +125,7 @@ impl Http {
             name: stream.name.to_owned(),
             exists: stream.exists == Some(true),
             drift: stream.drift.len(),
-            writes_fail: Place::ALL.into_iter().any(|place| {
+            writes_fail: OurStream::ALL.into_iter().any(|place| {
                 place.stream() == stream.name && health.writes.trouble(place).is_some()
             }),
         };

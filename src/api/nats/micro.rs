@@ -79,7 +79,7 @@ pub(super) enum Verb {
 
 /// What all responses have in common.
 #[derive(Serialize)]
-struct Response<'a> {
+struct MicroResponse<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     name: &'static str,
@@ -177,7 +177,7 @@ impl Micro {
         }
     }
 
-    fn response(&self, verb: Verb) -> Response<'_> {
+    fn response(&self, verb: Verb) -> MicroResponse<'_> {
         let (kind, with_info, with_stats) = match verb {
             Verb::Ping => ("io.nats.micro.v1.ping_response", false, false),
             Verb::Info => ("io.nats.micro.v1.info_response", true, false),
@@ -203,7 +203,7 @@ impl Micro {
                 stats,
             }
         });
-        Response {
+        MicroResponse {
             kind,
             name: NAME,
             id: &self.id,

@@ -27,8 +27,8 @@ use super::micro::{self, Micro};
 use super::{Endpoint, QUEUE_GROUP, answer, endpoints};
 use crate::health::Health;
 use crate::jetstream::adapter::JetStream;
-use crate::jetstream::answers::Answers;
 use crate::jetstream::connect::{NatsConfig, connect};
+use crate::port::answers::Answers;
 use crate::port::{Deaf, Nats as _};
 
 /// Requests worked on at once; more wait in the subscription. Callers that wait for an outcome are not among them.

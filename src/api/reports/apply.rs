@@ -9,7 +9,7 @@ use crate::moment::Moment as _;
 use crate::schedule::{Attempt, AttemptEvent, Cancel, Delivery, Ending, Phase, Refused, Report};
 
 /// What a report makes of an attempt.
-pub(super) enum Change {
+pub(super) enum News {
     /// It ended.
     Ends(Box<Report>),
     /// It is under way.
@@ -18,7 +18,7 @@ pub(super) enum Change {
     Stops(Cancel),
 }
 
-impl Change {
+impl News {
     /// How an attempt has ended after it.
     fn ending(&self) -> Option<Ending> {
         match self {
@@ -32,22 +32,22 @@ impl Change {
 /// Applies a change to an attempt; whether it is to be written.
 pub(super) fn apply(
     attempt: &mut Attempt,
-    change: &Change,
+    change: &News,
     delivery: &Delivery,
     by: Uuid,
     now: DateTime<Utc>,
 ) -> Result<bool, ApiError> {
     let id = attempt.execution_id;
     let event = match change {
-        Change::Ends(report) => AttemptEvent::End { by, report: report.clone() },
-        Change::Stops(cancel) => AttemptEvent::Stop { by, report: Box::new(cancel.report(now)) },
+        News::Ends(report) => AttemptEvent::End { by, report: report.clone() },
+        News::Stops(cancel) => AttemptEvent::Stop { by, report: Box::new(cancel.report(now)) },
         // It is about to be told to stop.
-        Change::Lives(_)
+        News::Lives(_)
             if matches!(*attempt.phase, Phase::Claimed { .. }) && attempt.cancel.is_some() =>
         {
             return Ok(false);
         }
-        Change::Lives(progress) => AttemptEvent::Hear {
+        News::Lives(progress) => AttemptEvent::Hear {
             at: now,
             progress: *progress,
             // Where it is quicker than the service itself.
@@ -63,7 +63,7 @@ pub(super) fn apply(
         (Refused::HasEnded(Some(ending)), change) if change.ending() == Some(ending) => Ok(false),
         (Refused::HasEnded(Some(ending)), _) => Err(has_ended(id, status_of(ending))),
         (Refused::HasEnded(None), _) => Err(has_ended(id, ExecutionStatus::Skipped)),
-        (Refused::IsBeingSent, Change::Stops(cancel)) if delivery.mode.takes_time() => {
+        (Refused::IsBeingSent, News::Stops(cancel)) if delivery.mode.takes_time() => {
             let asked = attempt.cancel.is_some();
             attempt.cancel.get_or_insert_with(|| Box::new(cancel.clone()));
             Ok(!asked)

@@ -102,7 +102,7 @@ pub struct ItemResult {
 /// What is done to many schedules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Operation {
+pub enum BulkAction {
     /// Pause them.
     Pause,
     /// Resume them.
@@ -117,7 +117,7 @@ pub enum Operation {
 #[serde(default, deny_unknown_fields)]
 pub struct BulkOperation {
     /// Required.
-    pub operation: Option<Operation>,
+    pub operation: Option<BulkAction>,
     /// 1 to `MAX_BULK_OPERATIONS` schedules; else `filter`.
     pub schedule_ids: Option<Vec<Uuid>>,
     /// However many match. Without `status` only those that the operation can change: `pause` takes
@@ -137,7 +137,7 @@ pub struct BulkOperation {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct BulkOperated {
     /// What was done.
-    pub operation: Operation,
+    pub operation: BulkAction,
     /// Whether it was only tried.
     pub dry_run: bool,
     /// How many schedules were meant.
@@ -258,7 +258,7 @@ impl<N: Nats> Api<N> {
                 tracing::info!(?operation, so_far, matched, "bulk operation under way");
             }
         }
-        let waits = operation != Operation::Resume && !dry_run;
+        let waits = operation != BulkAction::Resume && !dry_run;
         let waited_ms = if waits {
             caller.permit.waits();
             Some(self.let_pass(claimed_until).await)
@@ -295,7 +295,7 @@ impl<N: Nats> Api<N> {
         Ok(request)
     }
 
-    fn check_operation(&self, request: &BulkOperation) -> Result<Operation, ApiError> {
+    fn check_operation(&self, request: &BulkOperation) -> Result<BulkAction, ApiError> {
         let mut faults = Vec::new();
         let mut fault = |field: &str, reason: &str| faults.push(FieldFault::new(field, reason));
         if request.operation.is_none() {
@@ -316,10 +316,10 @@ impl<N: Nats> Api<N> {
         }
         let mut fault = |field: &str, reason: &str| faults.push(FieldFault::new(field, reason));
         let operation = request.operation;
-        if request.reason.is_some() && operation.is_some_and(|o| o != Operation::Pause) {
+        if request.reason.is_some() && operation.is_some_and(|o| o != BulkAction::Pause) {
             fault("reason", "belongs to operation pause");
         }
-        if request.hard_delete.is_some() && operation.is_some_and(|o| o != Operation::Delete) {
+        if request.hard_delete.is_some() && operation.is_some_and(|o| o != BulkAction::Delete) {
             fault("hard_delete", "belongs to operation delete");
         }
         let checks = [
@@ -339,7 +339,7 @@ impl<N: Nats> Api<N> {
     /// change that was answered before.
     async fn chosen(
         &self,
-        operation: Operation,
+        operation: BulkAction,
         request: &BulkOperation,
     ) -> Result<Vec<(Uuid, Option<Arc<Entry>>)>, ApiError> {
         if let Some(ids) = &request.schedule_ids {
@@ -351,9 +351,9 @@ impl<N: Nats> Api<N> {
         }
         let mut filter = request.filter.clone().unwrap_or_default();
         filter.status = filter.status.or(match operation {
-            Operation::Pause => Some(Status::Active),
-            Operation::Resume => Some(Status::Paused),
-            Operation::Delete => None,
+            BulkAction::Pause => Some(Status::Active),
+            BulkAction::Resume => Some(Status::Paused),
+            BulkAction::Delete => None,
         });
         // A filter looks at every schedule, in which time this thread does nothing else.
         let mut found = block_in_place(|| self.index.select(&filter));
@@ -366,7 +366,7 @@ impl<N: Nats> Api<N> {
         &self,
         id: Uuid,
         known: Option<Arc<Entry>>,
-        operation: Operation,
+        operation: BulkAction,
         request: &BulkOperation,
         actor: &str,
         caller: &Caller,
@@ -382,24 +382,24 @@ impl<N: Nats> Api<N> {
                 return Err(ApiError::no_schedule(id));
             }
             match operation {
-                Operation::Pause => drop(pause(&mut schedule, self.clock.now(), reason, actor)?),
-                Operation::Resume => drop(self.resume(&mut schedule, self.clock.now(), actor)?),
-                Operation::Delete => {}
+                BulkAction::Pause => drop(pause(&mut schedule, self.clock.now(), reason, actor)?),
+                BulkAction::Resume => drop(self.resume(&mut schedule, self.clock.now(), actor)?),
+                BulkAction::Delete => {}
             }
             return Ok(None);
         }
         let changed = match operation {
-            Operation::Pause => {
+            BulkAction::Pause => {
                 let change = |schedule: &mut Schedule, now| pause(schedule, now, reason, actor);
                 Some(self.change(id, None, author, known, change).await?)
             }
-            Operation::Resume => {
+            BulkAction::Resume => {
                 let change = |schedule: &mut Schedule, now| self.resume(schedule, now, actor);
                 Some(self.change(id, None, author, known, change).await?)
             }
-            Operation::Delete => self.delete(id, hard_delete, None, author, known).await?,
+            BulkAction::Delete => self.delete(id, hard_delete, None, author, known).await?,
         };
-        Ok(changed.filter(|_| operation != Operation::Resume).and_then(|s| s.claimed_until()))
+        Ok(changed.filter(|_| operation != BulkAction::Resume).and_then(|s| s.claimed_until()))
     }
 }
 

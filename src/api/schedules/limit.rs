@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::super::Api;
 use super::super::error::{ApiError, Code};
-use super::names::{ORPHAN_AFTER, Reserved};
+use super::reservations::{ORPHAN_AFTER, Reserved};
 use crate::index::{ComingSchedule, Sight};
 use crate::jetstream::WriteError;
 use crate::names::name_key;

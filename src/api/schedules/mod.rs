@@ -8,10 +8,10 @@ mod filter;
 mod lifecycle;
 mod limit;
 mod list;
-mod names;
 mod once;
 mod preview;
 mod read;
+mod reservations;
 mod restore;
 mod update;
 mod wait;
@@ -19,8 +19,8 @@ mod wait;
 pub use crate::index::Sort;
 pub use backfill::{BackfillSchedule, Backfilled};
 pub use bulk::{
-    BulkCreate, BulkCreated, BulkItem, BulkOperated, BulkOperation, ItemRefused, ItemResult,
-    Operation,
+    BulkAction, BulkCreate, BulkCreated, BulkItem, BulkOperated, BulkOperation, ItemRefused,
+    ItemResult,
 };
 pub use delete::{DeleteSchedule, Deleted};
 pub use filter::{ScheduleFilter, TagsMatch};

@@ -23,11 +23,11 @@ use uuid::Uuid;
 
 use super::super::Api;
 use super::super::error::{ApiError, Code};
-use super::names::{PATIENCE, PAUSE};
+use super::reservations::{PATIENCE, PAUSE};
 use crate::failpoint::failpoint;
 use crate::index::At;
 use crate::jetstream::WriteError;
-use crate::jetstream::schedules::Place;
+use crate::jetstream::schedules::Condition;
 use crate::names::once_key;
 use crate::port::Nats;
 use crate::schedule::{CreateSchedule, FieldFault, Schedule};
@@ -177,7 +177,7 @@ impl<N: Nats> Api<N> {
             Memo::read(Some(stored))
                 .is_some_and(|now| (now.schedule_id, now.done) == (memo.schedule_id, memo.done))
         };
-        let place = Place { key, at, ttl: Some(REMEMBERED) };
+        let place = Condition { key, at, ttl: Some(REMEMBERED) };
         let written = self.store.write_key(place, |_| Ok(value.clone()), is_ours, deadline).await?;
         Ok(written.sight.at(written.revision))
     }

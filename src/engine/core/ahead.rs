@@ -8,7 +8,7 @@
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
-use super::{Core, Sight};
+use super::{Core, Outlook};
 use crate::moment::Moment as _;
 use crate::plan::{LEAD, MAX_LEAD, may_be_claimed_early};
 
@@ -36,7 +36,7 @@ impl<A> Core<A> {
     }
 
     /// Queues what is due soon, if it is too much to be claimed later.
-    pub(super) fn look_ahead(&mut self, now: DateTime<Utc>, sight: &impl Sight) {
+    pub(super) fn look_ahead(&mut self, now: DateTime<Utc>, outlook: &impl Outlook) {
         let next = self.ahead.counted_at.map(|at| at + PAUSE);
         if next.is_some_and(|next| next > now && next <= now + PAUSE) {
             return;
@@ -48,15 +48,15 @@ impl<A> Core<A> {
         let Some(until) = self.ahead.until.filter(|_| self.may_claim) else { return };
         let soon: Vec<_> = self.slots.timers_within(now, until).collect();
         for (due, id) in soon {
-            let Some(entry) = sight.entry(id) else { continue };
+            let Some(entry) = outlook.entry(id) else { continue };
             let is_busy = self.slots.is_busy(id);
             // What others are to claim they claim.
-            let is_ours = sight.delay(id, entry.schedule.needs).is_zero();
+            let is_ours = outlook.delay(id, entry.schedule.needs).is_zero();
             if is_busy || !is_ours || !may_be_claimed_early(&entry.schedule, now) {
                 continue;
             }
             self.slots.set_timer(id, None);
-            self.ready_one(&entry, due, until, now, sight);
+            self.ready_one(&entry, due, until, now, outlook);
             self.slots.tidy(id);
         }
     }

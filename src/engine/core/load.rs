@@ -7,7 +7,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Core, Sight};
+use super::{Core, Outlook};
 use crate::index::Entry;
 
 /// How much there is to do, and since when.
@@ -43,13 +43,13 @@ impl<A> Core<A> {
         entry: &Entry,
         due: DateTime<Utc>,
         now: DateTime<Utc>,
-        sight: &impl Sight,
+        outlook: &impl Outlook,
     ) {
         // What waited for room, or is for at once, has been due since there is nothing to wait for. An
         // occurrence that is claimed ahead is not due yet.
         let waits = entry.schedule.spec.delivery.mode.takes_time();
         let is_for_at_once = waits || due == DateTime::UNIX_EPOCH;
-        let since = if is_for_at_once { now } else { due + sight.lead() };
+        let since = if is_for_at_once { now } else { due + outlook.lead() };
         let id = entry.schedule.id;
         let since = *self.state(id).overdue_since.get_or_insert(since);
         self.overdue.insert((since, id));

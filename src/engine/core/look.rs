@@ -4,7 +4,7 @@ use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
 use super::state::Visible;
-use super::{Action, COMING_BACK, Core, Sight, UNSURE};
+use super::{Action, COMING_BACK, Core, Outlook, UNSURE};
 use crate::index::Entry;
 use crate::moment::Moment as _;
 use crate::plan::ahead::is_ahead;
@@ -21,21 +21,21 @@ pub(super) struct Turn {
 
 impl<A> Core<A> {
     /// Works out when to look at a schedule again, by its record and what is not settled.
-    pub(super) fn look(&mut self, id: Uuid, now: DateTime<Utc>, sight: &impl Sight) {
+    pub(super) fn look(&mut self, id: Uuid, now: DateTime<Utc>, outlook: &impl Outlook) {
         if self.is_draining || self.slots.is_busy(id) {
             return;
         }
-        let Some(entry) = sight.entry(id) else { return self.forget(id) };
+        let Some(entry) = outlook.entry(id) else { return self.forget(id) };
         self.tell(&entry);
         let mut acting = entry.schedule.attempts.iter().filter_map(|attempt| attempt.phase.by());
-        if acting.any(|by| by != sight.me()) {
+        if acting.any(|by| by != outlook.me()) {
             self.foreign.insert(id);
         } else {
             self.foreign.remove(&id);
         }
-        let wake = match self.plan_again(&entry, now, sight) {
+        let wake = match self.plan_again(&entry, now, outlook) {
             Some(wake) => wake,
-            None => self.turn(&entry, now, now, sight).map(|turn| turn.at),
+            None => self.turn(&entry, now, now, outlook).map(|turn| turn.at),
         };
         if entry.schedule.is_over() {
             self.state(id).settle_at.get_or_insert(now);
@@ -83,12 +83,12 @@ impl<A> Core<A> {
         &mut self,
         entry: &Entry,
         now: DateTime<Utc>,
-        sight: &impl Sight,
+        outlook: &impl Outlook,
     ) -> Option<Option<DateTime<Utc>>> {
         if !is_ahead(&entry.schedule, now) {
             return None;
         }
-        if !sight.is_time_sure() {
+        if !outlook.is_time_sure() {
             return Some(Some(now + UNSURE));
         }
         let id = entry.schedule.id;
@@ -105,20 +105,20 @@ impl<A> Core<A> {
         entry: &Entry,
         now: DateTime<Utc>,
         seen: DateTime<Utc>,
-        sight: &impl Sight,
+        outlook: &impl Outlook,
     ) -> Option<Turn> {
         let (id, schedule) = (entry.schedule.id, &entry.schedule);
-        let Some(due) = wake_at(schedule, sight) else {
+        let Some(due) = wake_at(schedule, outlook) else {
             self.slots.get_mut(id).and_then(|state| state.visible.take());
             return None;
         };
-        let is_ours = is_ours_to_end(schedule, sight);
-        let delay = if is_ours { Duration::zero() } else { sight.delay(id, schedule.needs) };
+        let is_ours = is_ours_to_end(schedule, outlook);
+        let delay = if is_ours { Duration::zero() } else { outlook.delay(id, schedule.needs) };
         if due > now {
             self.slots.get_mut(id).and_then(|state| state.visible.take());
             return Some(Turn { due, at: due.later(delay) });
         }
-        if delay.is_zero() || !sight.shares_what_piled_up() {
+        if delay.is_zero() || !outlook.shares_what_piled_up() {
             return Some(Turn { due, at: due.later(delay) });
         }
         let (work, sees_since) = ((due, entry.revision), self.sees_since);

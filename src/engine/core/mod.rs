@@ -17,7 +17,7 @@
 //! # Who goes first
 //!
 //! All instances see the same work, and one is to do it. Each lets those before it in the schedule's order
-//! of preference go first, by [`Sight::delay`], counted from when the work *became visible*: when it was due, or, if
+//! of preference go first, by [`Outlook::delay`], counted from when the work *became visible*: when it was due, or, if
 //! that was earlier, when this instance first saw that it was. So what piled up while nobody could act is
 //! taken in turn, as what comes due one by one is. After a break that others may have had too they get
 //! [`COMING_BACK`] to be there again: whoever is first does its own part at once and leaves them theirs.
@@ -72,7 +72,7 @@ const COMING_BACK: Duration = Duration::milliseconds(1500);
 const LATER: Duration = Duration::seconds(1);
 
 /// What the core sees of the schedules and of the other instances.
-pub(crate) trait Sight: View {
+pub(crate) trait Outlook: View {
     /// A schedule as it is known here.
     fn entry(&self, id: Uuid) -> Option<Arc<Entry>>;
     /// Whether the time is known well enough to plan a schedule again by it.
@@ -212,15 +212,15 @@ impl<A> Core<A> {
         &mut self,
         events: impl IntoIterator<Item = Event<A>>,
         now: DateTime<Utc>,
-        sight: &impl Sight,
+        outlook: &impl Outlook,
     ) -> Vec<Action<A>> {
         for event in events {
-            self.take_in(event, now, sight);
+            self.take_in(event, now, outlook);
         }
         if !self.is_draining {
-            self.walk(now, sight);
-            self.ready_due(now, sight);
-            self.look_ahead(now, sight);
+            self.walk(now, outlook);
+            self.ready_due(now, outlook);
+            self.look_ahead(now, outlook);
         }
         self.release_due(now);
         self.start_ready(now);
@@ -250,9 +250,9 @@ impl<A> Core<A> {
         done
     }
 
-    fn take_in(&mut self, event: Event<A>, now: DateTime<Utc>, sight: &impl Sight) {
+    fn take_in(&mut self, event: Event<A>, now: DateTime<Utc>, outlook: &impl Outlook) {
         match event {
-            Event::Changed(id) => self.look(id, now, sight),
+            Event::Changed(id) => self.look(id, now, outlook),
             Event::Members => self.begin_walk(),
             Event::Sees => {
                 self.sees_since = now;
@@ -263,16 +263,16 @@ impl<A> Core<A> {
                 self.free(id);
                 self.clear_overdue(id);
                 self.state(id).not_before = None;
-                self.look(id, now, sight);
+                self.look(id, now, outlook);
             }
             Event::Later(id) => {
                 self.free(id);
                 self.state(id).not_before = Some(now + LATER);
-                self.look(id, now, sight);
+                self.look(id, now, outlook);
             }
             Event::Failed(id) => {
                 self.state(id).not_before = Some(now + LATER);
-                self.look(id, now, sight);
+                self.look(id, now, outlook);
             }
             Event::Back(id, done) => {
                 let state = self.state(id);
@@ -282,14 +282,14 @@ impl<A> Core<A> {
             Event::Armed(armed) => self.armory.add(armed),
             Event::Ended(execution) => {
                 let id = execution.schedule_id;
-                let settle_at = sight
+                let settle_at = outlook
                     .entry(id)
                     .map_or(now, |entry| settle_at(&entry.schedule, &execution, now));
                 let state = self.state(id);
                 state.done.ended.push(*execution);
                 let at = state.settle_at.get_or_insert(settle_at);
                 *at = settle_at.min(*at);
-                self.look(id, now, sight);
+                self.look(id, now, outlook);
             }
             Event::Announced(id, announced) => {
                 let state = self.state(id);
@@ -298,7 +298,7 @@ impl<A> Core<A> {
                     state.done.announced.extend(announced);
                     state.settle_at.get_or_insert(now + LINGER);
                 }
-                self.look(id, now, sight);
+                self.look(id, now, outlook);
             }
             Event::Told(id, told) => {
                 let state = self.state(id);
@@ -307,11 +307,11 @@ impl<A> Core<A> {
                     state.done.told.extend(told);
                     state.settle_at.get_or_insert(now + LINGER);
                 }
-                self.look(id, now, sight);
+                self.look(id, now, outlook);
             }
             Event::Corrected(id) => {
                 self.state(id).is_correcting = false;
-                self.look(id, now, sight);
+                self.look(id, now, outlook);
             }
             Event::Returned(lane) => self.lanes.end(lane),
             Event::Drain => self.drain(),

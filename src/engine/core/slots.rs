@@ -26,9 +26,9 @@ struct Slot {
 
 /// Where a timer stands among the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place(i64, u32);
+pub(super) struct Position(i64, u32);
 
-impl Place {
+impl Position {
     /// Before all timers.
     pub(super) const START: Self = Self(i64::MIN, 0);
 }
@@ -120,9 +120,9 @@ impl Slots {
     }
 
     /// The first timer behind a place.
-    pub(super) fn timer_behind(&self, place: Place) -> Option<(Place, Uuid)> {
-        let (at, slot) = self.timers.from(|at, slot| Place(at, slot) <= place).next()?;
-        Some((Place(at, slot), self.slots[slot as usize].id))
+    pub(super) fn timer_behind(&self, place: Position) -> Option<(Position, Uuid)> {
+        let (at, slot) = self.timers.from(|at, slot| Position(at, slot) <= place).next()?;
+        Some((Position(at, slot), self.slots[slot as usize].id))
     }
 
     /// Lets go of what says nothing about a schedule.
@@ -246,7 +246,7 @@ mod tests {
                 wanted.sort_unstable();
                 prop_assert_eq!(due, wanted.into_iter().map(at).collect::<Vec<_>>());
                 prop_assert_eq!(slots.timers(), timers.len());
-                let (mut place, mut walked) = (Place::START, 0);
+                let (mut place, mut walked) = (Position::START, 0);
                 while let Some((behind, _)) = slots.timer_behind(place) {
                     prop_assert!(behind > place);
                     (place, walked) = (behind, walked + 1);

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::lanes::{Lane, Ready};
 use super::slots::Slots;
 use super::turns::Sendings;
-use super::{Action, Claiming, Core, Sight, UNSURE};
+use super::{Action, Claiming, Core, Outlook, UNSURE};
 use crate::index::Entry;
 use crate::moment::Moment as _;
 
@@ -17,13 +17,13 @@ const SETTLING: u8 = 0;
 
 impl<A> Core<A> {
     /// Queues schedules whose timers are due.
-    pub(super) fn ready_due(&mut self, now: DateTime<Utc>, sight: &impl Sight) {
+    pub(super) fn ready_due(&mut self, now: DateTime<Utc>, outlook: &impl Outlook) {
         while let Some((id, due)) = self.slots.pop_timer(now) {
-            let Some(entry) = sight.entry(id) else { continue };
+            let Some(entry) = outlook.entry(id) else { continue };
             if self.slots.is_busy(id) {
                 continue;
             }
-            self.ready_one(&entry, due, now, now, sight);
+            self.ready_one(&entry, due, now, now, outlook);
             self.slots.tidy(id);
         }
     }
@@ -35,34 +35,34 @@ impl<A> Core<A> {
         timer: DateTime<Utc>,
         until: DateTime<Utc>,
         now: DateTime<Utc>,
-        sight: &impl Sight,
+        outlook: &impl Outlook,
     ) {
         let (id, spec) = (entry.schedule.id, &entry.schedule.spec);
         // The timer was set for what was not due yet.
-        let seen = timer.earlier(sight.delay(id, entry.schedule.needs));
+        let seen = timer.earlier(outlook.delay(id, entry.schedule.needs));
         let is_held = self.held_until(id, now).is_some();
-        let turn = self.turn(entry, now, seen, sight).filter(|turn| turn.at <= until && !is_held);
+        let turn = self.turn(entry, now, seen, outlook).filter(|turn| turn.at <= until && !is_held);
         let mut lane = Lane::Fast;
         if let Some(turn) = turn {
             if !self.may_claim {
                 self.state(id).not_before = Some(now + UNSURE);
-                return self.look(id, now, sight);
+                return self.look(id, now, outlook);
             }
             if self.is_special(&entry.schedule) {
-                let sendings = Sendings::of(entry, now, sight);
-                if let Some(later) = self.must_wait(entry, &sendings, now, sight) {
+                let sendings = Sendings::of(entry, now, outlook);
+                if let Some(later) = self.must_wait(entry, &sendings, now, outlook) {
                     self.state(id).not_before = Some(later);
                     self.clear_overdue(id);
-                    return self.look(id, now, sight);
+                    return self.look(id, now, outlook);
                 }
                 if sendings.asks {
                     lane = Lane::Request;
                 }
             }
-            self.note_due(entry, turn.due, now, sight);
+            self.note_due(entry, turn.due, now, outlook);
         } else if self.settle_at(id).is_none_or(|at| at > now) {
             // Another instance was quicker.
-            return self.look(id, now, sight);
+            return self.look(id, now, outlook);
         }
         // Settling alone never goes before work that is due.
         let priority = if turn.is_some() { spec.priority } else { SETTLING };

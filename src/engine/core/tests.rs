@@ -45,7 +45,7 @@ impl View for World {
     }
 }
 
-impl Sight for World {
+impl Outlook for World {
     fn entry(&self, id: Uuid) -> Option<Arc<Entry>> {
         self.entries.borrow().get(&id).cloned()
     }

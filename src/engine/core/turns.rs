@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Core, Sight};
+use super::{Core, Outlook};
 use crate::index::Entry;
 use crate::schedule::{DeliveryMode, Schedule, Target};
 
@@ -20,9 +20,9 @@ pub(super) struct Sendings {
 
 impl Sendings {
     /// What a schedule would send at `now`.
-    pub(super) fn of(entry: &Entry, now: DateTime<Utc>, sight: &impl Sight) -> Self {
-        let lease = sight.lease(&entry.schedule.spec);
-        let plan = crate::plan::plan(&entry.schedule, &entry.trigger, now, sight, lease);
+    pub(super) fn of(entry: &Entry, now: DateTime<Utc>, outlook: &impl Outlook) -> Self {
+        let lease = outlook.lease(&entry.schedule.spec);
+        let plan = crate::plan::plan(&entry.schedule, &entry.trigger, now, outlook, lease);
         let Some(plan) = plan else { return Self::default() };
         let mut to: Vec<(Target, usize)> = Vec::new();
         for target in plan.sends().map(|sends| sends.target) {
@@ -65,7 +65,7 @@ impl<A> Core<A> {
         entry: &Entry,
         sendings: &Sendings,
         now: DateTime<Utc>,
-        sight: &impl Sight,
+        outlook: &impl Outlook,
     ) -> Option<DateTime<Utc>> {
         let id = entry.schedule.id;
         let limited = sendings.to.iter().filter(|(target, _)| self.rates.limits(target));
@@ -82,7 +82,7 @@ impl<A> Core<A> {
         }
         for (target, commands) in limited {
             if !turn.targets.contains(&target) {
-                let at = self.rates.reserve(&target, commands, now, sight.instances());
+                let at = self.rates.reserve(&target, commands, now, outlook.instances());
                 turn.at = turn.at.max(at);
                 turn.targets.push(target);
             }

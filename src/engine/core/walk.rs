@@ -7,8 +7,8 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::slots::Place;
-use super::{Core, Sight};
+use super::slots::Position;
+use super::{Core, Outlook};
 
 /// Schedules that are looked at before other things have their turn.
 const STEP: usize = 256;
@@ -18,7 +18,7 @@ pub(super) struct Walk {
     /// Those of which others have claimed something.
     foreign: Vec<Uuid>,
     /// The timer that was looked at last.
-    last: Place,
+    last: Position,
 }
 
 impl<A> Core<A> {
@@ -28,11 +28,11 @@ impl<A> Core<A> {
             return;
         }
         let foreign = self.foreign.iter().copied().collect();
-        self.walk = Some(Walk { foreign, last: Place::START });
+        self.walk = Some(Walk { foreign, last: Position::START });
     }
 
     /// Goes on.
-    pub(super) fn walk(&mut self, now: DateTime<Utc>, sight: &impl Sight) {
+    pub(super) fn walk(&mut self, now: DateTime<Utc>, outlook: &impl Outlook) {
         for _ in 0..STEP {
             let Some(walk) = &mut self.walk else { return };
             let id = walk.foreign.pop().or_else(|| {
@@ -41,7 +41,7 @@ impl<A> Core<A> {
                 Some(id)
             });
             match id {
-                Some(id) => self.look(id, now, sight),
+                Some(id) => self.look(id, now, outlook),
                 None => self.walk = None,
             }
         }

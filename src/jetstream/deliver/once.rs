@@ -19,8 +19,8 @@ use super::reply::replied;
 use super::{Command, Delivery, TrustLost, not_allowed};
 use crate::execution::{ErrorType, Outcome};
 use crate::failpoint;
-use crate::jetstream::answers::Awaited;
 use crate::jetstream::lines::{Line, Message, Reply, Unhanded, while_trusted};
+use crate::port::answers::Awaited;
 use crate::port::{Nats, Wire};
 use crate::schedule;
 

@@ -22,13 +22,13 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{RETRY, ToTarget};
 use crate::jetstream::ACK_TIMEOUT;
-use crate::jetstream::answers::Heard;
 use crate::jetstream::gates::{Gate, SILENT};
 use crate::jetstream::inbox::Unsent;
 use crate::jetstream::publish::Sent;
 use crate::jetstream::refusal::{Class, class};
 use crate::jetstream::route::{Held, Route};
 use crate::port::Nats;
+use crate::port::answers::Heard;
 
 /// An acknowledgement or a refusal, as streams send them.
 #[derive(Deserialize)]

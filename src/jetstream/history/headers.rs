@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use crate::execution::{ErrorType, Execution, ExecutionStatus};
 use crate::history_index::Event;
-use crate::jetstream::headers::Headers;
 use crate::names;
+use crate::port::headers::Headers;
 use crate::text::within;
 
 /// Most bytes of an error type, which a worker may have made up, as it is encoded.

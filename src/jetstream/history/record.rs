@@ -21,10 +21,10 @@ use super::headers::event_headers;
 use crate::execution::{Execution, ExecutionStatus};
 use crate::guards::{Guard, Guards as _};
 use crate::jetstream::event::{Event, policy};
-use crate::jetstream::headers::Headers;
 use crate::jetstream::publish::{Earlier, Fate, Publishing, Sent, until_known};
-use crate::jetstream::writes::Place;
+use crate::jetstream::writes::OurStream;
 use crate::names;
+use crate::port::headers::Headers;
 use crate::port::{Append, Nats};
 
 /// What became of an event that was written.
@@ -70,7 +70,7 @@ impl<N: Nats> History<N> {
             history: self,
             execution,
             subject,
-            event: Event::new(&self.nats, &self.writes, Place::Executions),
+            event: Event::new(&self.nats, &self.writes, OurStream::Executions),
             headers,
             body,
             form: Form::Whole,

@@ -14,8 +14,8 @@ use super::FRESH;
 use super::replies::{Replies, Reply};
 use super::trust::{lost, while_trusted};
 use crate::failpoint;
-use crate::jetstream::answers::{Answers, Awaited};
 use crate::jetstream::inbox::Inbox;
+use crate::port::answers::{Answers, Awaited};
 use crate::port::{Deaf, Outgoing, Unpublished, Wire};
 
 /// Least time that the server has to show that a message has arrived: trust may end just behind the

@@ -46,8 +46,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::answers::Answers;
 use super::reminder::Reminder;
+use crate::port::answers::Answers;
 use crate::port::{Nats, Wire};
 pub(crate) use line::{Line, Message, Unhanded};
 use replies::Replies;

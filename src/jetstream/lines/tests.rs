@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Line, Message, Replies, Unhanded};
 use crate::jetstream::adapter::throwaway;
-use crate::jetstream::answers::Answers;
 use crate::jetstream::connect::{NatsConfig, parse_servers};
 use crate::port::Wire;
+use crate::port::answers::Answers;
 
 const INFO: &str = r#"INFO {"server_id":"S","server_name":"S","version":"2.15.0","proto":1,"go":"","host":"127.0.0.1","port":1,"headers":true,"max_payload":2000000}"#;
 const DEADLINE: Duration = Duration::from_secs(10);

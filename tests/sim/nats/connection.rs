@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_nats::Message;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
-use nats_scheduler::jetstream::answers::Answers;
+use nats_scheduler::port::answers::Answers;
 use nats_scheduler::port::{
     Append, Appended, Deaf, Entry, Info, Nats, Outgoing, Permission, Reading, Refusal,
     Server as Introduced, Unanswered, Unpublished, Unstored, Wire,

@@ -6,7 +6,7 @@ use async_nats::jetstream::stream::{Config, RetentionPolicy};
 use bytes::Bytes;
 use chrono::TimeDelta;
 use futures::{FutureExt as _, StreamExt as _};
-use nats_scheduler::jetstream::answers::Answers;
+use nats_scheduler::port::answers::Answers;
 use nats_scheduler::port::{
     Append, Appended, Entry, Nats as _, Outgoing, Permission, Reading, Refusal, Start, Unanswered,
     Unstored, Wire as _,

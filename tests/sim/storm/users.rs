@@ -8,7 +8,7 @@ use nats_scheduler::api::error::ApiError;
 use nats_scheduler::api::reply::Reply;
 use nats_scheduler::api::reports::CancelExecution;
 use nats_scheduler::api::schedules::{
-    BulkOperation, DeleteSchedule, Operation, PauseSchedule, RestoreSchedule, ResumeSchedule,
+    BulkAction, BulkOperation, DeleteSchedule, PauseSchedule, RestoreSchedule, ResumeSchedule,
     TriggerSchedule,
 };
 use nats_scheduler::api::{Api, Caller};
@@ -239,8 +239,8 @@ impl Storm {
     /// Several schedules at once.
     fn operate(&mut self, step: usize, chance: &mut StdRng, api: OneApi) {
         let (operation, what) = match chance.random_range(0..2) {
-            0 => (Operation::Pause, Wish::Pause),
-            _ => (Operation::Resume, Wish::Resume),
+            0 => (BulkAction::Pause, Wish::Pause),
+            _ => (BulkAction::Resume, Wish::Resume),
         };
         let made = self.made.lock().unwrap().clone();
         let ids: Vec<_> = made.sample(chance, 4).copied().collect();

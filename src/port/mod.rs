@@ -7,6 +7,9 @@
 //!
 //! Values are the client's own where they are plain data: messages, headers, errors and settings of streams.
 
+pub mod answers;
+pub mod headers;
+
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{Config, State};
@@ -18,9 +21,9 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::guards::Guards;
-use crate::jetstream::answers::Answers;
-use crate::jetstream::headers::Headers;
 use crate::names;
+use answers::Answers;
+use headers::Headers;
 
 /// A connection over which messages go and come.
 pub trait Wire: Clone + Send + Sync + 'static {

@@ -36,7 +36,7 @@ use crate::failpoint::failpoint;
 use crate::guards::{Guard, Guards as _};
 use crate::index::{At, Reservation, Unreadable, read_record};
 use crate::jetstream::WriteError;
-use crate::jetstream::schedules::{Place, Written};
+use crate::jetstream::schedules::{Condition, Written};
 use crate::metrics::{Lock, LockFailure};
 use crate::names::{name_key, schedule_key};
 use crate::port::Nats;
@@ -274,7 +274,7 @@ impl<N: Nats> Api<N> {
             .map_err(|error| WriteError::Refused(error.to_string()))?;
         let is_ours =
             |stored: &[u8]| Reservation::read(Some(stored)).is_some_and(|now| now == reservation);
-        let (place, deadline) = (Place { key, at, ttl: None }, Instant::now() + PATIENCE);
+        let (place, deadline) = (Condition { key, at, ttl: None }, Instant::now() + PATIENCE);
         let write = self.store.write_key(place, |_| Ok(value.clone()), is_ours, deadline);
         let Written { revision, sight, .. } = write.await?;
         Ok(sight.at(revision))
