@@ -1,6 +1,7 @@
 //! The shapes of replies, the same over every transport.
 
-use chrono::{DateTime, Utc};
+mod schedule;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,11 +9,8 @@ use uuid::Uuid;
 
 use super::Caller;
 use super::error::ApiError;
-use crate::index::Entry;
-use crate::schedule::{
-    After, CatchUp, Delivery, Overlap, Payload, RetryPolicy, Schedule, ScheduleType, Status,
-};
-use crate::trigger::{DstGap, DstOverlap};
+use crate::schedule::Schedule;
+pub use schedule::{ScheduleSummary, ScheduleView};
 
 /// A reply: the data, where to go on, and how the request is found again.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -232,178 +230,4 @@ pub struct Warning {
     pub field: String,
     /// What is the matter, and how to mend it.
     pub message: String,
-}
-
-/// A schedule as replies show it: flat, with the revision to change it by.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[allow(missing_docs, reason = "the names are those of the request and of the record")]
-pub struct ScheduleView {
-    pub id: Uuid,
-    pub name: String,
-    pub description: Option<String>,
-    pub schedule_type: ScheduleType,
-    pub cron_expression: Option<String>,
-    pub interval_seconds: Option<u32>,
-    pub scheduled_at: Option<DateTime<Utc>>,
-    pub start_at: Option<DateTime<Utc>>,
-    pub end_at: Option<DateTime<Utc>>,
-    pub max_runs: Option<u64>,
-    pub jitter_seconds: u32,
-    pub after: Option<After>,
-    pub timezone: String,
-    pub dst_gap: DstGap,
-    pub dst_overlap: DstOverlap,
-    pub target_command: String,
-    pub command_payload: Payload,
-    pub tags: Vec<String>,
-    pub priority: u8,
-    pub max_retries: u8,
-    pub retry_delay_seconds: u32,
-    pub delivery: Delivery,
-    pub misfire_grace_seconds: u32,
-    pub catch_up: CatchUp,
-    pub overlap: Overlap,
-    pub max_instances: u8,
-    pub retry: RetryPolicy,
-    pub dead_letter: Option<String>,
-    pub pause_on_failure: Option<u32>,
-    pub payload_template: bool,
-    pub status: Status,
-    pub is_active: bool,
-    pub is_paused: bool,
-    pub pause_reason: Option<String>,
-    pub next_run_at: Option<DateTime<Utc>>,
-    pub last_run_at: Option<DateTime<Utc>>,
-    pub run_count: u64,
-    pub success_count: u64,
-    pub failure_count: u64,
-    /// Occurrences that were acted on, retries and runs by hand not counted.
-    pub occurrence_count: u64,
-    /// Occurrences that failed since the last that succeeded.
-    pub consecutive_failures: u32,
-    pub created_at: DateTime<Utc>,
-    pub updated_at: DateTime<Utc>,
-    pub created_by: String,
-    pub updated_by: Option<String>,
-    pub deleted_at: Option<DateTime<Utc>>,
-    pub deleted_by: Option<String>,
-    pub correlation_id: String,
-    /// How often users have changed it; `expected_revision` of a change.
-    pub revision: u64,
-}
-
-impl ScheduleView {
-    /// A record.
-    pub fn new(schedule: &Schedule) -> Self {
-        let spec = &*schedule.spec;
-        let timing = &spec.timing;
-        Self {
-            id: schedule.id,
-            name: spec.name.to_string(),
-            description: spec.description.as_deref().map(str::to_owned),
-            schedule_type: timing.schedule_type,
-            cron_expression: timing.cron_expression.clone(),
-            interval_seconds: timing.interval_seconds,
-            scheduled_at: timing.scheduled_at,
-            start_at: timing.start_at,
-            end_at: timing.end_at,
-            max_runs: timing.max_runs,
-            jitter_seconds: timing.jitter_seconds,
-            after: timing.follows(),
-            timezone: timing.timezone.to_string(),
-            dst_gap: timing.dst_gap,
-            dst_overlap: timing.dst_overlap,
-            target_command: spec.target_command.as_str().to_owned(),
-            command_payload: spec.command_payload.clone(),
-            tags: spec.tags.to_vec(),
-            priority: spec.priority,
-            max_retries: spec.max_retries,
-            retry_delay_seconds: spec.retry_delay_seconds,
-            delivery: spec.delivery.known.clone(),
-            misfire_grace_seconds: spec.misfire_grace_seconds,
-            catch_up: spec.catch_up,
-            overlap: spec.overlap,
-            max_instances: spec.max_instances,
-            retry: spec.retry.known.clone(),
-            dead_letter: spec.dead_letter.as_ref().map(|target| target.as_str().to_owned()),
-            pause_on_failure: spec.pause_on_failure,
-            payload_template: spec.payload_template,
-            status: *schedule.status,
-            is_active: schedule.is_active,
-            is_paused: schedule.status == Status::Paused,
-            pause_reason: schedule.pause_reason.as_deref().cloned(),
-            next_run_at: schedule.next_run_at,
-            last_run_at: schedule.last_run_at,
-            run_count: schedule.run_count,
-            success_count: schedule.success_count,
-            failure_count: schedule.failure_count,
-            occurrence_count: schedule.occurrence_count,
-            consecutive_failures: schedule.consecutive_failures,
-            created_at: schedule.created_at,
-            updated_at: schedule.updated_at,
-            created_by: schedule.created_by.to_string(),
-            updated_by: schedule.updated_by.as_deref().cloned(),
-            deleted_at: schedule.deleted_at,
-            deleted_by: schedule.deleted_by.as_deref().cloned(),
-            correlation_id: schedule.correlation_id.to_string(),
-            revision: schedule.revision,
-        }
-    }
-}
-
-/// A schedule in a list: without payload, tags, priority, retries and tracking fields.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[allow(missing_docs, reason = "the names are those of the request and of the record")]
-pub struct ScheduleSummary {
-    pub id: Uuid,
-    pub name: String,
-    pub description: Option<String>,
-    pub schedule_type: ScheduleType,
-    pub cron_expression: Option<String>,
-    pub interval_seconds: Option<u32>,
-    pub scheduled_at: Option<DateTime<Utc>>,
-    pub timezone: String,
-    pub target_command: String,
-    pub status: Status,
-    pub is_active: bool,
-    pub is_paused: bool,
-    pub next_run_at: Option<DateTime<Utc>>,
-    pub last_run_at: Option<DateTime<Utc>>,
-    pub run_count: u64,
-    pub success_count: u64,
-    pub failure_count: u64,
-    pub created_at: DateTime<Utc>,
-    pub created_by: String,
-    /// How often users have changed it; `expected_revision` of a change.
-    pub revision: u64,
-}
-
-impl ScheduleSummary {
-    /// The summary of an entry of the index.
-    pub fn new(entry: &Entry) -> Self {
-        let schedule = &entry.schedule;
-        let timing = &schedule.spec.timing;
-        Self {
-            id: schedule.id,
-            name: schedule.spec.name.to_string(),
-            description: schedule.spec.description.as_deref().map(str::to_owned),
-            schedule_type: timing.schedule_type,
-            cron_expression: timing.cron_expression.clone(),
-            interval_seconds: timing.interval_seconds,
-            scheduled_at: timing.scheduled_at,
-            timezone: timing.timezone.to_string(),
-            target_command: schedule.spec.target_command.as_str().to_owned(),
-            status: *schedule.status,
-            is_active: schedule.is_active,
-            is_paused: schedule.status == Status::Paused,
-            next_run_at: schedule.next_run_at,
-            last_run_at: schedule.last_run_at,
-            run_count: schedule.run_count,
-            success_count: schedule.success_count,
-            failure_count: schedule.failure_count,
-            created_at: schedule.created_at,
-            created_by: schedule.created_by.to_string(),
-            revision: schedule.revision,
-        }
-    }
 }

@@ -20,6 +20,7 @@
 pub mod ahead;
 mod occurrences;
 mod settle;
+mod wake;
 
 use chrono::{DateTime, Duration, Utc};
 use sha2::{Digest as _, Sha256};
@@ -34,6 +35,8 @@ use crate::stored::Unknown;
 use crate::trigger::Trigger;
 pub(crate) use settle::count;
 pub use settle::{retry_at, settle};
+use wake::{abandoned, lost_at, spared_from};
+pub use wake::{is_ours_to_end, wake_at};
 
 /// How far ahead of its time an occurrence may be claimed, so that only its command is left to send when the
 /// time has come.
@@ -274,20 +277,6 @@ fn may_fire(schedule: &Schedule, fire: &[Attempt]) -> bool {
     schedule.spec.delivery.mode != DeliveryMode::Request || fire.is_empty()
 }
 
-/// When a worker that has an attempt's command counts as lost, and whether that is because its time is
-/// over. While nobody could hear it, it was not silent.
-fn lost_at(attempt: &Attempt, view: &impl View) -> Option<(DateTime<Utc>, bool)> {
-    let Phase::Running { since, deadline, heartbeat_seconds, heard_at, .. } = *attempt.phase else {
-        return None;
-    };
-    let listening = view.listening_since();
-    let deadline = deadline.max(listening.later((deadline - since).min(RECONNECTING)));
-    let silent = heartbeat_seconds.zip(heard_at).map(|(seconds, heard_at)| {
-        heard_at.max(listening).later(Duration::seconds(i64::from(seconds)))
-    });
-    Some(silent.filter(|silent| *silent < deadline).map_or((deadline, true), |at| (at, false)))
-}
-
 /// The end of an attempt whose worker is late.
 fn overdue(
     schedule: &Schedule,
@@ -361,78 +350,5 @@ impl Plan {
     }
 }
 
-/// Whether nobody acts on an attempt any more: its instance is gone, or it is ours and forgotten
-/// (we gave it up, or a write that we thought lost arrived late).
-fn abandoned(by: Uuid, execution: Uuid, view: &impl View) -> bool {
-    if by == view.me() { !view.is_running(execution) } else { view.is_gone(by) }
-}
-
-/// Whether a schedule has an attempt whose end was told to this instance: nobody else writes it to the history.
-pub fn is_ours_to_end(schedule: &Schedule, view: &impl View) -> bool {
-    schedule.attempts.iter().any(|attempt| match *attempt.phase {
-        Phase::Skipped { by, .. } | Phase::Corrected { by, .. } | Phase::Reported { by, .. } => {
-            by == view.me() && !view.is_running(attempt.execution_id)
-        }
-        Phase::Waiting { .. } | Phase::Claimed { .. } | Phase::Running { .. } => false,
-    })
-}
-
-/// From when an attempt may be taken from another instance that seems to be gone. Nothing comes of it if that one is
-/// there all the same and makes it too, since its target drops a copy; so nobody waits until it is sure.
-fn spared_from(schedule: &Schedule, attempt: &Attempt, view: &impl View) -> Option<DateTime<Utc>> {
-    let Phase::Claimed { by, at, .. } = *attempt.phase else { return None };
-    let sends = schedule.sends(attempt);
-    let is_kept = matches!(sends.delivery.mode, DeliveryMode::Publish | DeliveryMode::Job);
-    // It is asked first, so that it is known by the time that it matters.
-    let is_harmless = is_kept && by != view.me() && view.drops_copies(sends.target.as_str());
-    let spared = is_harmless && view.is_silent(by) && !view.has_ended(attempt.execution_id);
-    spared.then(|| schedule.due_at(attempt).max(at))
-}
-
-/// When [`plan`] finds something to do with a schedule: [`UNIX_EPOCH`](DateTime::UNIX_EPOCH) for what is for at
-/// once, `None` if only a change of the record can bring work.
-pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
-    let room = room(schedule);
-    let attempts = schedule.attempts.iter().filter_map(|attempt| match &*attempt.phase {
-        Phase::Waiting { due_at } => {
-            let waits = waits_for_its_time(schedule, attempt.manual.as_deref()) && room > 0;
-            waits.then_some(*due_at)
-        }
-        Phase::Claimed { by, .. }
-        | Phase::Skipped { by, .. }
-        | Phase::Corrected { by, .. }
-        | Phase::Reported { by, .. }
-            if abandoned(*by, attempt.execution_id, view) =>
-        {
-            Some(DateTime::UNIX_EPOCH)
-        }
-        Phase::Claimed { by, .. } if *by == view.me() => None,
-        Phase::Claimed { until, .. } => {
-            let spared = spared_from(schedule, attempt, view);
-            Some(spared.map_or(*until, |at| at.min(*until)))
-        }
-        Phase::Running { .. } => lost_at(attempt, view).map(|(at, _)| at),
-        Phase::Skipped { .. } | Phase::Corrected { .. } | Phase::Reported { .. } => None,
-    });
-    let occurrence = next_occurrence(schedule)
-        .map(|next| schedule.due(next).earlier(lead(schedule, view.lead())));
-    let backfill = schedule.backfill.as_ref().filter(|_| {
-        schedule.fires() && schedule.attempts.len() < MAX_ATTEMPTS && capacity(schedule) > 0
-    });
-    let backfill = backfill.map(|_| DateTime::UNIX_EPOCH);
-    let purge = purge_at(schedule, view);
-    attempts.chain(occurrence).chain(backfill).chain(purge).min()
-}
-
-#[cfg(test)]
-mod extremes;
-#[cfg(test)]
-mod jitter;
-#[cfg(test)]
-mod lateness;
-#[cfg(test)]
-mod pinned;
-#[cfg(test)]
-mod policies;
 #[cfg(test)]
 mod tests;

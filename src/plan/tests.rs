@@ -1,5 +1,11 @@
 //! Time by hand: a record, a time, and what must be done.
 
+mod extremes;
+mod jitter;
+mod lateness;
+mod pinned;
+mod policies;
+
 use std::collections::HashSet;
 
 use super::*;

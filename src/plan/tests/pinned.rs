@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::tests::*;
 use super::*;
 use crate::execution::{Claim, Execution, Outcome, payload};
 use crate::schedule::{Delivery, Payload, Pins, Spec, Target};

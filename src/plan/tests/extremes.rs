@@ -3,7 +3,6 @@
 use proptest::prelude::*;
 
 use super::ahead::{ActedAhead, correct, is_ahead};
-use super::tests::*;
 use super::*;
 use crate::execution::{Claim, Execution, Outcome};
 use crate::schedule::{Backfill, SkipCause};

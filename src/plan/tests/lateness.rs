@@ -1,6 +1,5 @@
 //! From when an attempt counts as late.
 
-use super::tests::*;
 use super::*;
 use crate::execution::Outcome;
 use crate::stored::Unknown;

@@ -1,6 +1,5 @@
 //! Overlap, catch-up, limits in time, jobs: time by hand.
 
-use super::tests::*;
 use super::*;
 use crate::execution::{Claim, Execution, ExecutionStatus, Outcome};
 use crate::schedule::{Backfill, SkipCause, execution_id};

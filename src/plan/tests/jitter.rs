@@ -1,6 +1,5 @@
 //! Changes while an occurrence waits for its jitter: it is not due, so none of them drops it.
 
-use super::tests::*;
 use super::*;
 use crate::execution::Outcome;
 use crate::schedule::{Rules, ScheduleEvent, SkipCause, UpdateSchedule, apply_update, restore};
