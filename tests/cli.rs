@@ -1,4 +1,4 @@
-//! The service driven by the real `nats` command-line client, as the README shows it.
+//! The service driven by the real `nats` command-line client, as the documents show it.
 //!
 //! `NATS_CLI` names the client, else it is `nats` on the `PATH`. These tests are the only ones that
 //! need it, so they are behind the feature `cli-tests`.
@@ -8,6 +8,7 @@
 #[path = "it/harness.rs"]
 mod harness;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -128,12 +129,43 @@ async fn micro_shows_the_service_and_asks_it() {
     assert!(stats.contains("schedule-preview"), "{stats}");
 }
 
-/// The `nats req` commands of a document, joined where they go over several lines.
+/// The README and all that is in `docs/`, as paths from the root.
+fn documents() -> Vec<String> {
+    let mut found = vec!["README.md".to_owned()];
+    let mut folders = vec!["docs".to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(root().join(&folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let name = format!("{folder}/{}", path.file_name().unwrap().to_str().unwrap());
+            if path.is_dir() {
+                folders.push(name);
+            } else if name.ends_with(".md") {
+                found.push(name);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Sets a variable of the shell, as in `me='…'`.
+fn is_assignment(line: &str) -> bool {
+    let is_name = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase());
+    line.split_once("='").is_some_and(|(name, _)| is_name(name))
+}
+
+/// The `nats req` commands of a document, joined where they go over several lines. Before each
+/// stand the variables that its block of code sets.
 fn documented_requests(document: &str) -> Vec<String> {
-    let mut found = Vec::new();
+    let (mut found, mut variables) = (Vec::new(), String::new());
     let mut lines = document.lines();
     while let Some(line) = lines.next() {
         let line = line.trim().trim_start_matches("$ ");
+        if line.starts_with("```") {
+            variables.clear();
+        } else if is_assignment(line) {
+            variables += &format!("{line}\n");
+        }
         if !line.starts_with("nats req ") || !line.contains("cmd.scheduler.") {
             continue;
         }
@@ -142,7 +174,7 @@ fn documented_requests(document: &str) -> Vec<String> {
             let next = lines.next().expect("a command that ends").trim();
             command = format!("{} {next}", command.trim_end_matches('\\'));
         }
-        found.push(command);
+        found.push(format!("{variables}{command}"));
     }
     found
 }
@@ -153,9 +185,9 @@ fn documented_requests(document: &str) -> Vec<String> {
 async fn the_requests_of_the_documents_are_well_formed() {
     let nats = Nats::start().await;
     let _service = nats.service().await;
-    let mut tried = 0;
-    for file in ["README.md", "docs/api.md"] {
-        let document = std::fs::read_to_string(root().join(file)).unwrap();
+    let mut tried = BTreeMap::new();
+    for file in documents() {
+        let document = std::fs::read_to_string(root().join(&file)).unwrap();
         for command in documented_requests(&document) {
             // The whole reply, not what a document picks from it.
             let request = command.replacen(" --raw", "", 1);
@@ -178,8 +210,14 @@ async fn the_requests_of_the_documents_are_well_formed() {
                 is_malformed,
                 "{file}: {command}\n{reply}"
             );
-            tried += 1;
+            *tried.entry(file.clone()).or_insert(0) += 1;
         }
     }
-    assert!(tried >= 12, "{tried} requests found");
+    let all: usize = tried.values().sum();
+    assert!(all >= 50, "{all} requests found: {tried:?}");
+    for file in
+        ["README.md", "docs/api.md", "docs/concepts.md", "docs/first-steps.md", "docs/workers.md"]
+    {
+        assert!(tried.contains_key(file), "no requests found in {file}");
+    }
 }

@@ -826,7 +826,8 @@ mod settings {
 #
 # Every setting is here, with what it does and its default. Take the `# ` away from what you set. Values stand as they
 # are, without quotes, to the end of the line; it is no shell script, so do not `source` it. With passwords or tokens in
-# it, let nobody else read it. README.md has the bounds of each setting, docs/deployment.md says what to set in production.
+# it, let nobody else read it. docs/configuration.md has the bounds of each setting, docs/deployment.md says what to set in
+# production.
 ";
 
     /// The template, as it should be.

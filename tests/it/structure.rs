@@ -173,15 +173,15 @@ fn headers_are_made_in_one_place() {
 }
 
 #[test]
-fn the_configuration_table_of_the_readme_is_the_code() {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+fn the_configuration_table_is_the_code() {
+    let document = std::fs::read_to_string(root().join("docs/configuration.md")).unwrap();
     for setting in nats_scheduler::config::SETTINGS {
         let default = match setting.default {
             "" => String::new(),
             default => format!("`{default}`"),
         };
         let row = format!("| `{}` | {default} |", setting.name).replace("|  |", "| |");
-        let squeezed = readme.replace("|  |", "| |");
-        assert!(squeezed.contains(&row), "README.md lacks: {row}");
+        let squeezed = document.replace("|  |", "| |");
+        assert!(squeezed.contains(&row), "docs/configuration.md lacks: {row}");
     }
 }
