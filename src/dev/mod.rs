@@ -2,8 +2,6 @@
 
 mod binary;
 mod ensure;
-#[cfg(test)]
-mod fakes;
 mod find;
 mod guard;
 mod info;
@@ -14,6 +12,8 @@ mod ports;
 mod said;
 pub mod server;
 mod session;
+#[cfg(test)]
+mod tests;
 mod wheels;
 
 pub use ensure::EnsureError;

@@ -10,8 +10,6 @@
 
 mod chunk;
 mod errors;
-#[cfg(test)]
-mod model;
 mod query;
 mod schedules;
 mod statistics;

@@ -1,5 +1,7 @@
 //! What the index answers, by examples.
 
+mod model;
+
 use super::*;
 use ExecutionStatus::{Cancelled, Failed, Running, Skipped, Success};
 

@@ -20,8 +20,6 @@ mod place;
 mod pool;
 mod record;
 mod rows;
-#[cfg(test)]
-mod samples;
 mod shares;
 mod sight;
 mod state;

@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     fn record() -> Value {
-        let (schedule, _) = super::super::samples::base();
+        let (schedule, _) = crate::index::tests::samples::base();
         serde_json::to_value(&schedule).unwrap()
     }
 

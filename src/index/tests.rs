@@ -1,5 +1,7 @@
 //! Lists against a model that looks at every schedule and sorts all that match.
 
+pub(in crate::index) mod samples;
+
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,10 +13,10 @@ use proptest::prelude::*;
 use proptest::sample::{Index as Any, select};
 use uuid::Uuid;
 
-use super::samples::{SORTS, Step, base, change, filter, schedule, step};
 use super::{Entry, Index, Listing, Place, ScheduleFilter, Sort, TagsMatch};
 use crate::names::schedule_key;
 use crate::schedule::{Schedule, Spec, Status};
+use samples::{SORTS, Step, base, change, filter, schedule, step};
 
 fn matches(filter: &ScheduleFilter, schedule: &Schedule) -> bool {
     let spec = &schedule.spec;

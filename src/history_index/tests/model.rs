@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::query::MAX_ATTEMPTS;
-use super::*;
+use crate::history_index::query::MAX_ATTEMPTS;
+use crate::history_index::*;
 
 /// Statuses, by number.
 const STATUSES: [ExecutionStatus; 6] = [

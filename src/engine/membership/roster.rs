@@ -1,0 +1,74 @@
+//! What is known of the other instances, and since when.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::MAX_INBOX;
+use super::hearing::Hearing;
+use super::paths::Paths;
+use crate::guards::{Guard, Guards};
+
+/// What is known of the others, and since when.
+pub(super) struct Roster {
+    pub(super) heard: BTreeMap<Uuid, Peer>,
+    /// Since when we would have heard everybody.
+    pub(super) listening: Instant,
+    /// Whether that is long enough for the silence of those never heard to count.
+    pub(super) settled: bool,
+    pub(super) hearing: Hearing,
+    /// From when it knows those who were there before it came.
+    pub(super) introduced_at: Option<Instant>,
+    pub(super) is_introduced: watch::Sender<bool>,
+    /// Whether NATS refuses us our own inbox.
+    pub(super) echoes_by_asking: bool,
+    /// Where others may ask after us.
+    pub(super) listens_on: String,
+    /// Whether we may ask after others, as far as is known.
+    pub(super) may_ask_after: bool,
+    pub(super) paths: Paths,
+}
+
+impl Roster {
+    /// Whether a subject is an inbox like ours: what a heartbeat says is not to have us publish elsewhere.
+    pub(super) fn is_inbox(&self, subject: &str) -> bool {
+        let is_plain = |token: &str| token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        match (subject.rsplit_once('.'), self.listens_on.rsplit_once('.')) {
+            (Some((prefix, token)), Some((ours, _))) => {
+                prefix == ours && is_plain(token) && subject.len() <= MAX_INBOX
+            }
+            _ => false,
+        }
+    }
+
+    /// While we do not hear ourselves, the silence of others does not count.
+    pub(super) fn note_deafness<G: Guards>(&mut self, now: Instant) {
+        if self.is_deaf::<G>(now) {
+            (self.listening, self.settled) = (now, false);
+        }
+    }
+
+    pub(super) fn is_deaf<G: Guards>(&self, now: Instant) -> bool {
+        G::hold(Guard::Listening) && (self.paths.is_deaf(now) || !self.hearing.is_young(now))
+    }
+}
+
+/// Another instance.
+pub(super) struct Peer {
+    /// When it was heard last.
+    pub(super) heard_at: Instant,
+    /// The format up to which it may act on records.
+    pub(super) acts_on: u16,
+    /// By how much its time may be behind that of NATS, in milliseconds.
+    pub(super) time_error_ms: u32,
+    /// Whether a late heartbeat says something.
+    pub(super) is_frequent: bool,
+    /// Where it is asked after.
+    pub(super) listens_on: Option<String>,
+    /// Whether it was, since its last heartbeat.
+    pub(super) is_asked_after: bool,
+    /// Whether it seems to be gone.
+    pub(super) is_silent: bool,
+}

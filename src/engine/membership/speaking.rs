@@ -1,0 +1,106 @@
+//! What an instance says: heartbeats, echoes, and questions after those whose heartbeats are late.
+
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::*;
+
+impl Members {
+    /// Sends a heartbeat by the subjects where it is needed, if it counts, and an echo behind it.
+    pub(super) async fn speak<W: Wire>(&self, nats: &W, inbox: &str, present: &mut W::Messages) {
+        let now = Instant::now();
+        let is_connected = nats.is_connected();
+        let (way, deaf_for) = self.write(|view| {
+            if !is_connected {
+                view.paths.disconnect(now);
+            }
+            view.note_deafness::<W::Guards>(now);
+            let hears = view.hearing.may_beat(now) || !W::Guards::hold(Guard::Hearing);
+            ((is_connected && hears).then(|| view.paths.next(now)), view.paths.deaf_for(now))
+        });
+        self.load.deaf.store(deaf_for >= GONE_AFTER, Ordering::Relaxed);
+        if let Some(way) = &way {
+            self.beat_by(nats, way, present).await;
+        }
+        if is_connected {
+            self.echo(nats, inbox, way.is_some()).await;
+        }
+    }
+
+    /// Sends an echo. Where we may not publish to our own inbox, it is the answer to a question that we may ask.
+    pub(super) async fn echo(&self, nats: &impl Wire, inbox: &str, is_behind_beat: bool) {
+        let (number, asks) = self.write(|view| {
+            (view.hearing.send(is_behind_beat, Instant::now()), view.echoes_by_asking)
+        });
+        let echo = format!("{inbox}{number}");
+        let (subject, reply) = match asks {
+            true => (names::SCHEDULES_INFO.to_owned(), Some(echo)),
+            false => (echo, None),
+        };
+        let _ = nats.publish(Outgoing { subject, reply, ..Outgoing::default() }).await;
+    }
+
+    pub(super) async fn beat_by<W: Wire>(&self, nats: &W, way: &Way, present: &mut W::Messages) {
+        if way.again {
+            *present = subscribe(nats, names::INSTANCE_WILDCARD.to_owned()).await;
+        }
+        if way.present {
+            publish(nats, names::instance_subject(self.me), self.beat().to_bytes()).await;
+        }
+        if way.old {
+            let body = self.beat().old_subject_only(way.old_only).to_bytes();
+            publish(nats, names::old_instance_subject(self.me), body).await;
+        }
+    }
+
+    /// Asks after those whose heartbeat is late, where nobody else listens: if they have no connection any more, NATS
+    /// says so at once.
+    pub(super) async fn ask_after_late(&self, nats: &impl Wire, inbox: &str) {
+        let now = Instant::now();
+        let late = self.write(|view| {
+            if !view.may_ask_after {
+                return Vec::new();
+            }
+            let mut late = Vec::new();
+            for (id, peer) in &mut view.heard {
+                let is_late = peer.is_frequent && now.duration_since(peer.heard_at) >= LATE;
+                if is_late && !std::mem::replace(&mut peer.is_asked_after, true) {
+                    late.extend(peer.listens_on.clone().map(|subject| (*id, subject)));
+                }
+            }
+            late.sort_unstable();
+            late
+        });
+        for (id, subject) in late {
+            let reply = Some(format!("{inbox}{}", id.simple()));
+            let _ = nats.publish(Outgoing { subject, reply, ..Outgoing::default() }).await;
+        }
+    }
+
+    pub(super) fn beat(&self) -> Beat {
+        let [schedules, in_flight] =
+            [&self.load.timers, &self.load.executions].map(|count| count.load(Ordering::Relaxed));
+        let time_error_ms = self.clock.error().num_milliseconds().clamp(0, i64::from(u32::MAX));
+        let time_error_ms = u32::try_from(time_error_ms).unwrap_or_default();
+        let listens_on = self.read(|view| view.listens_on.clone());
+        Beat::new(self.started_at, schedules, in_flight, time_error_ms, listens_on)
+    }
+}
+
+/// Publishes a heartbeat; false if the connection is gone for good.
+pub(super) async fn publish(nats: &impl Wire, subject: String, body: Bytes) -> bool {
+    nats.publish(Outgoing { subject, body, ..Outgoing::default() }).await.is_ok()
+}
+
+/// Subscribes, however long it takes.
+pub(super) async fn subscribe<W: Wire>(nats: &W, subject: String) -> W::Messages {
+    loop {
+        match nats.subscribe(subject.clone()).await {
+            Ok(beats) => return beats,
+            Err(error) => warn!(%error, "cannot listen to the other instances"),
+        }
+        tokio::time::sleep(RESUBSCRIBE).await;
+    }
+}
