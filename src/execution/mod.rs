@@ -2,6 +2,7 @@
 
 mod of_attempt;
 mod outcome;
+mod status;
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 use of_attempt::trace_context;
 pub use of_attempt::{correlation_id, event_id, payload};
 pub use outcome::{ErrorType, MAX_KEPT_BYTES, Outcome, Response};
+pub use status::ExecutionStatus;
 
 use crate::schedule::{Attempt, Payload, Schedule, SkippedRange, mend_instant};
 use crate::stored::{Kept, Unknown, format, keeps_unknown};
@@ -20,61 +22,6 @@ use crate::trace_context::TraceContext;
 
 /// Most bytes of an event: two bodies, a long text, and short ones.
 pub const MAX_EVENT_BYTES: usize = 2 * MAX_KEPT_BYTES + LONG + 8 * SHORT + 4 * 1024;
-
-/// Where an execution is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ExecutionStatus {
-    /// Claimed, its outcome not known yet.
-    Running,
-    /// It did what it should.
-    Success,
-    /// It did not.
-    Failed,
-    /// It was never made.
-    Skipped,
-    /// It was stopped, or not made, because somebody asked for that.
-    Cancelled,
-    /// It was said to be skipped, ahead of its time; `skipped` is what was really due.
-    Corrected,
-}
-
-impl ExecutionStatus {
-    /// The name used in JSON and logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Success => "success",
-            Self::Failed => "failed",
-            Self::Skipped => "skipped",
-            Self::Cancelled => "cancelled",
-            Self::Corrected => "corrected",
-        }
-    }
-
-    /// The last but one token of the event's subject.
-    pub fn event(self) -> &'static str {
-        match self {
-            Self::Running => "started",
-            Self::Success => "completed",
-            Self::Failed => "failed",
-            Self::Skipped => "skipped",
-            Self::Cancelled => "cancelled",
-            Self::Corrected => "corrected",
-        }
-    }
-
-    /// The status that an event reports.
-    pub fn from_event(event: &str) -> Option<Self> {
-        let ended = [Self::Success, Self::Failed, Self::Skipped, Self::Cancelled, Self::Corrected];
-        ended.into_iter().chain([Self::Running]).find(|status| status.event() == event)
-    }
-
-    /// Whether nothing can follow it.
-    pub fn is_final(self) -> bool {
-        self != Self::Running
-    }
-}
 
 /// The instants of an attempt's way, for the whole story of an execution.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
