@@ -11,6 +11,7 @@
 //! `executions.rs`, `claims.rs`, `requests.rs`, `gauges.rs` or `process.rs`.
 
 mod claims;
+mod collect;
 mod declare;
 mod executions;
 mod format;
@@ -23,11 +24,17 @@ mod schedules;
 #[cfg(test)]
 mod tests;
 
-use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
 use self::claims::Claims;
 pub use self::claims::{Lock, LockFailure};
+use self::collect::Scrape;
 use self::executions::Executions;
 pub use self::format::Format;
 pub use self::gauges::{Gauges, Stages, StreamGauges};
@@ -41,30 +48,38 @@ pub struct Metrics {
     executions: Executions,
     claims: Claims,
     requests: Requests,
-    registry: Registry,
+    now: Now,
+    registry: Mutex<Registry>,
 }
 
 impl Metrics {
     /// All of them at zero.
     pub fn new() -> Self {
         let mut registry = Registry::default();
+        let now = Now::default();
+        registry.register_collector(Box::new(now.clone()));
+        #[cfg(target_os = "linux")]
+        registry.register_collector(Box::new(process::Process));
         let to = &mut registry;
         Self {
             schedules: Schedules::new(to),
             executions: Executions::new(to),
             claims: Claims::new(to),
             requests: Requests::new(to),
-            registry,
+            now,
+            registry: Mutex::new(registry),
         }
     }
 
     /// The text of `/metrics`: counters and histograms, and what is read at the moment.
     pub fn encode(&self, now: &Gauges, format: Format) -> String {
         let mut text = String::with_capacity(64 * 1024);
+        // Held until the text is written, else two scrapes at once could show the gauges of one.
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        self.now.set(now.clone());
         // Writing to a string does not fail.
-        let _ = encode_registry(&mut text, &self.registry);
-        let _ = encode_registry(&mut text, &now.registry());
-        let _ = encode_eof(&mut text);
+        let _ = encode(&mut text, &registry);
+        drop(registry);
         match format {
             Format::OpenMetrics => text,
             Format::Classic => format::classic(&text),
@@ -75,5 +90,22 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// The gauges of the scrape that is under way. The registry reads them from here.
+#[derive(Clone, Debug, Default)]
+struct Now(Arc<Mutex<Gauges>>);
+
+impl Now {
+    fn set(&self, gauges: Gauges) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = gauges;
+    }
+}
+
+impl Collector for Now {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        now.write(&mut Scrape(encoder))
     }
 }

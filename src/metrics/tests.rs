@@ -111,3 +111,20 @@ fn what_is_read_at_the_scrape_is_shown_and_what_is_unknown_is_left_out() {
     let version = format!("scheduler_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
     assert_eq!(value(&shown, &version), Some(1.0));
 }
+
+#[test]
+fn scrapes_at_the_same_time_show_what_each_was_given() {
+    let metrics = Metrics::new();
+    std::thread::scope(|scope| {
+        for instances in 1..=4 {
+            let metrics = &metrics;
+            scope.spawn(move || {
+                let gauges = Gauges { instances, ..Gauges::default() };
+                for _ in 0..50 {
+                    let shown = metrics.encode(&gauges, Format::Classic);
+                    assert!(shown.contains(&format!("\nscheduler_instances {instances}\n")));
+                }
+            });
+        }
+    });
+}
