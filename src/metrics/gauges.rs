@@ -1,0 +1,245 @@
+//! What is read at the moment of a scrape, and how it is shown.
+//!
+//! A new one is a field of [`Gauges`] and what is written of it below. What is not known is left out: a
+//! zero would say something else.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use prometheus_client::encoding::EncodeLabelSet;
+
+use super::collect::Scrape;
+use super::labels::TYPES;
+use crate::schedule::{ScheduleType, Status};
+
+const STATUSES: [Status; 5] =
+    [Status::Active, Status::Paused, Status::Completed, Status::Failed, Status::Deleted];
+
+/// What is read at the moment of a scrape.
+#[derive(Clone, Debug, Default)]
+pub struct Gauges {
+    /// Schedules by type and status, as this instance sees them.
+    pub schedules: HashMap<(ScheduleType, Status), usize>,
+    /// Schedules that are due and wait for a permit.
+    pub queue_depth: usize,
+    /// Schedules with a timer.
+    pub timers: usize,
+    /// How long what is due longest has not been acted on.
+    pub timer_lag: Duration,
+    /// Claims made ahead that wait for their time.
+    pub armed: usize,
+    /// Executions that this instance acts on.
+    pub active_executions: usize,
+    /// The work under way, by what it waits for.
+    pub in_flight: Stages,
+    /// Records that were written and that this instance has not seen, if known.
+    pub watch_lag: Option<u64>,
+    /// By how many seconds our clock is ahead of the server's, if known.
+    pub clock_offset: Option<f64>,
+    /// Seconds that a message takes to the server and back, if known.
+    pub nats_rtt: Option<f64>,
+    /// Whether there is a connection to NATS.
+    pub nats_connected: bool,
+    /// Whether the instance answers requests and fires schedules.
+    pub ready: bool,
+    /// Records that cannot be read.
+    pub set_aside: usize,
+    /// Records that need a newer version.
+    pub left_to_newer: usize,
+    /// Schedules that vanished from the bucket although nobody deleted them.
+    pub vanished: usize,
+    /// Executions that the index of the history holds.
+    pub history_entries: usize,
+    /// Instances that are heard, this one included.
+    pub instances: usize,
+    /// Our streams.
+    pub streams: Vec<StreamGauges>,
+    /// When the process started.
+    pub started_at: DateTime<Utc>,
+}
+
+/// The pieces of work under way, by what they wait for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stages {
+    /// A write of the schedule's record.
+    pub claiming: usize,
+    /// The acknowledgement of a command.
+    pub delivering: usize,
+    /// The reply to a `request`.
+    pub waiting_reply: usize,
+    /// The acknowledgement of the history.
+    pub recording: usize,
+}
+
+/// One of our streams.
+#[derive(Clone, Debug)]
+pub struct StreamGauges {
+    /// Its name.
+    pub name: String,
+    /// Whether it is there.
+    pub exists: bool,
+    /// How many of its settings differ from ours.
+    pub drift: usize,
+    /// Whether what is written to it fails.
+    pub writes_fail: bool,
+}
+
+#[derive(Clone, Copy, EncodeLabelSet)]
+struct Schedules {
+    r#type: ScheduleType,
+    status: Status,
+}
+
+#[derive(EncodeLabelSet)]
+struct InFlight {
+    stage: &'static str,
+}
+
+#[derive(EncodeLabelSet)]
+struct Stream {
+    stream: String,
+}
+
+#[derive(EncodeLabelSet)]
+struct Build {
+    version: &'static str,
+}
+
+impl Gauges {
+    pub(super) fn write(&self, to: &mut Scrape<'_>) -> fmt::Result {
+        self.work(to)?;
+        self.surroundings(to)?;
+        self.records(to)?;
+        self.streams(to)?;
+        self.program(to)
+    }
+
+    fn work(&self, to: &mut Scrape<'_>) -> fmt::Result {
+        let schedules = TYPES.into_iter().flat_map(|kind| {
+            STATUSES.map(|status| {
+                let count = self.schedules.get(&(kind, status)).copied().unwrap_or(0);
+                (Schedules { r#type: kind, status }, count)
+            })
+        });
+        to.gauges("schedules", "Schedules, as this instance sees them", schedules.clone())?;
+        // Its name is that of a counter. It stays for those who query it.
+        to.gauges("schedules_total", "The same as schedules, by its former name", schedules)?;
+        to.gauge(
+            "schedule_queue_depth",
+            "Schedules that are due and wait for a permit",
+            self.queue_depth,
+        )?;
+        to.gauge("scheduler_timer_queue", "Schedules with a timer", self.timers)?;
+        to.gauge(
+            "scheduler_timer_lag_seconds",
+            "How long what is due longest has not been acted on",
+            self.timer_lag.as_secs_f64(),
+        )?;
+        to.gauge(
+            "scheduler_armed_claims",
+            "Claims made ahead that wait for their time",
+            self.armed,
+        )?;
+        to.gauge(
+            "active_executions",
+            "Executions that this instance acts on",
+            self.active_executions,
+        )?;
+        let stages = [
+            ("claiming", self.in_flight.claiming),
+            ("delivering", self.in_flight.delivering),
+            ("waiting_reply", self.in_flight.waiting_reply),
+            ("recording", self.in_flight.recording),
+        ];
+        let stages = stages.map(|(stage, count)| (InFlight { stage }, count));
+        to.gauges("scheduler_in_flight", "Work under way, by what it waits for", stages)
+    }
+
+    fn surroundings(&self, to: &mut Scrape<'_>) -> fmt::Result {
+        to.gauge_if_known(
+            "scheduler_watch_lag_records",
+            "Records that were written and that this instance has not seen",
+            self.watch_lag,
+        )?;
+        to.gauge_if_known(
+            "scheduler_clock_offset_seconds",
+            "By how much our clock is ahead of that of the NATS server",
+            self.clock_offset,
+        )?;
+        to.gauge_if_known(
+            "scheduler_nats_rtt_seconds",
+            "Time of a message to the NATS server and back",
+            self.nats_rtt,
+        )?;
+        to.gauge(
+            "scheduler_nats_connected",
+            "Whether there is a connection to NATS",
+            u32::from(self.nats_connected),
+        )?;
+        to.gauge(
+            "scheduler_ready",
+            "Whether the instance answers requests and fires schedules",
+            u32::from(self.ready),
+        )
+    }
+
+    fn records(&self, to: &mut Scrape<'_>) -> fmt::Result {
+        to.gauge(
+            "scheduler_set_aside_records",
+            "Records that cannot be read and are not acted on",
+            self.set_aside,
+        )?;
+        to.counter(
+            "scheduler_schedules_vanished",
+            "Schedules that vanished from the bucket although nobody deleted them",
+            self.vanished,
+        )?;
+        to.gauge(
+            "scheduler_left_to_newer_records",
+            "Records that need a newer version of the service and are left to it",
+            self.left_to_newer,
+        )?;
+        to.gauge(
+            "scheduler_history_entries",
+            "Executions that the index of the history holds",
+            self.history_entries,
+        )?;
+        to.gauge(
+            "scheduler_instances",
+            "Instances that are heard, this one included",
+            self.instances,
+        )
+    }
+
+    fn streams(&self, to: &mut Scrape<'_>) -> fmt::Result {
+        let of_each = |value: fn(&StreamGauges) -> usize| {
+            let row = move |one: &StreamGauges| (Stream { stream: one.name.clone() }, value(one));
+            self.streams.iter().map(row)
+        };
+        to.gauges(
+            "scheduler_stream_up",
+            "Whether the stream is there",
+            of_each(|stream| usize::from(stream.exists)),
+        )?;
+        to.gauges(
+            "scheduler_stream_drift",
+            "Settings of the stream that differ from ours",
+            of_each(|stream| stream.drift),
+        )?;
+        to.gauges(
+            "scheduler_stream_writes_failing",
+            "Whether what this instance writes to the stream fails",
+            of_each(|stream| usize::from(stream.writes_fail)),
+        )
+    }
+
+    fn program(&self, to: &mut Scrape<'_>) -> fmt::Result {
+        let version = Build { version: env!("CARGO_PKG_VERSION") };
+        to.gauges("scheduler_build_info", "The version of the service; always 1", [(version, 1)])?;
+        #[allow(clippy::cast_precision_loss, reason = "exact for the next 280,000 years")]
+        let started = self.started_at.timestamp_millis() as f64 / 1000.0;
+        to.gauge("process_start_time_seconds", "When the process started, in Unix time", started)
+    }
+}
