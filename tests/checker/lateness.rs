@@ -39,9 +39,12 @@ pub fn nothing_is_late_without_reason(
             *known = sent;
         }
     }
+    let there = there_since(evidence);
     for (id, sent) in first {
         let Some(end) = ledger.ends.get(&id) else { continue };
-        let (due, at) = (due(end), sent.at);
+        // A creation may wait for the name that one that died has left reserved, and is not acknowledged before.
+        let there_since = there.get(&end.schedule_id).copied();
+        let (due, at) = (due(end).max(there_since.unwrap_or_default()), sent.at);
         if at <= due + PROMPT || waited(ledger, end, sent) {
             continue;
         }
@@ -53,6 +56,15 @@ pub fn nothing_is_late_without_reason(
             ));
         }
     }
+}
+
+/// Since when schedules are there, as the audit says it, which comes right behind the record.
+fn there_since(evidence: &Evidence) -> BTreeMap<Uuid, DateTime<Utc>> {
+    let events = evidence.audit.iter().filter_map(|event| {
+        let (what, id) = event.subject.rsplit_once('.')?;
+        Some((Uuid::try_parse(id).ok()?, event.stored_at)).filter(|_| what.ends_with(".created"))
+    });
+    events.collect()
 }
 
 /// Whether it may have had to wait for another execution of its schedule, which was under way meanwhile.
