@@ -26,8 +26,8 @@
 //! - [`client`]: the same from Rust, with typed requests, replies and errors.
 //! - [`health`], [`metrics`], [`load`]: how it is and what it does; [`trace_context`]: which trace that is a
 //!   part of.
-//! - [`service`]: puts it together. [`config`]: settings. [`stop`]: signals. [`dev`]: a session at a terminal, with a
-//!   nats-server to try it on.
+//! - [`service`]: puts it together. [`config`]: settings, as plain data for all others. [`stop`]: signals.
+//!   [`dev`]: a session at a terminal, with a nats-server to try it on.
 
 pub mod api;
 pub mod chance;

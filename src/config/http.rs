@@ -5,9 +5,44 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Config;
+use super::certificate::Certificate;
 use super::reader::Reader;
-use crate::api::http::{Certificate, HttpConfig, Probed, Role, Tokens};
+use super::tokens::{Role, Tokens};
 use crate::schedule::FieldFault;
+
+/// Settings of the HTTP facade.
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// The address that it listens on.
+    pub host: IpAddr,
+    /// The port; 0 for any.
+    pub port: u16,
+    /// Who may do what, until their file changes.
+    pub tokens: Tokens,
+    /// What TLS is spoken with, until its files change.
+    pub tls: Option<Certificate>,
+    /// Whether SIGHUP makes it read those files again at once; else it ends the process, as it does by default.
+    pub rereads_on_hangup: bool,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Longest body of a request, in bytes.
+    pub max_body: usize,
+    /// How long an operation may take.
+    pub timeout: Duration,
+    /// Operations under way at once.
+    pub max_concurrent: usize,
+}
+
+/// Where an instance is asked whether it works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probed {
+    /// The address that it listens on.
+    pub host: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Whether it speaks TLS.
+    pub over_tls: bool,
+}
 
 /// The settings that are lists of tokens.
 const TOKENS: [(&str, Role); 3] = [

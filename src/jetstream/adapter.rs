@@ -28,7 +28,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::ACK_TIMEOUT;
 use super::answers::Answers;
-use super::connect::{Connection, NatsConfig};
+use super::connect::Connection;
+use crate::config::nats::NatsConfig;
 use crate::guards;
 use crate::port::{
     Append, Appended, Deaf, Entry, Info, Nats, Outgoing, Reading, Refusal, Server, Start,

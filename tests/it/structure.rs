@@ -142,7 +142,22 @@ fn imports_point_one_way() {
                 "crate::api::Api",
             ][..],
         ),
-        ("src/trigger", &["crate::schedule", "crate::plan", "crate::jetstream"][..]),
+        (
+            "src/config",
+            &[
+                "crate::api",
+                "crate::client",
+                "crate::dev",
+                "crate::engine",
+                "crate::health",
+                "crate::index",
+                "crate::jetstream",
+                "crate::otlp",
+                "crate::service",
+            ],
+        ),
+        ("src/schedule", &["crate::config", "crate::plan", "crate::jetstream"]),
+        ("src/trigger", &["crate::config", "crate::schedule", "crate::plan", "crate::jetstream"]),
     ] {
         for path in sources(&root().join(dir)) {
             let code = code(&path);

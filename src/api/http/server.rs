@@ -13,9 +13,9 @@ use tracing::{debug, info, warn};
 use super::connections::{Connections, SAID};
 use super::door::Door;
 use super::reread::{Hangups, Source, follow};
-use super::tls;
 use super::turn::{HEAD, IDLE};
 use super::{Http, HttpError, Listening, files};
+use crate::config::certificate;
 
 /// Connections that may wait to be accepted; the system may allow fewer.
 const BACKLOG: u32 = 1024;
@@ -84,13 +84,13 @@ impl Http {
         if let (Some(certificate), Some(tls)) = (&self.config.tls, tls) {
             let (tls, read) = (tls.clone(), certificate.read);
             sources.push(Source::new(
-                tls::CERT,
+                certificate::CERT,
                 certificate.files.to_vec(),
                 read,
                 move |contents| {
                     let [chain, key] = contents else { return Err("needs two files".to_owned()) };
                     tls.reload_from_config(
-                        tls::parse(chain, key).map_err(|fault| fault.to_string())?,
+                        certificate::parse(chain, key).map_err(|fault| fault.to_string())?,
                     );
                     Ok("new connections get this certificate".to_owned())
                 },

@@ -25,10 +25,11 @@ use tracing::{error, info, warn};
 use super::super::Api;
 use super::micro::{self, Micro};
 use super::{Endpoint, QUEUE_GROUP, answer, endpoints};
+use crate::config::nats::NatsConfig;
 use crate::health::Health;
 use crate::jetstream::adapter::JetStream;
 use crate::jetstream::answers::Answers;
-use crate::jetstream::connect::{NatsConfig, connect};
+use crate::jetstream::connect::connect;
 use crate::port::{Deaf, Nats as _};
 
 /// Requests worked on at once; more wait in the subscription. Callers that wait for an outcome are not among them.

@@ -13,8 +13,9 @@ use async_nats::{Client, ServerAddr};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::nats::NatsConfig;
 use crate::jetstream::answers::Answers;
-use crate::jetstream::connect::{NatsConfig, OnceError, connect_once};
+use crate::jetstream::connect::{OnceError, connect_once};
 
 /// Pause between looks at the client's state, in case its word of a break is lost.
 const LOOK: Duration = Duration::from_millis(200);

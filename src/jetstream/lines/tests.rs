@@ -13,9 +13,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{Line, Message, Replies, Unhanded};
+use crate::config::nats::{NatsConfig, parse_servers};
 use crate::jetstream::adapter::throwaway;
 use crate::jetstream::answers::Answers;
-use crate::jetstream::connect::{NatsConfig, parse_servers};
 use crate::port::Wire;
 
 const INFO: &str = r#"INFO {"server_id":"S","server_name":"S","version":"2.15.0","proto":1,"go":"","host":"127.0.0.1","port":1,"headers":true,"max_payload":2000000}"#;

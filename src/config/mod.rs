@@ -1,25 +1,31 @@
 //! Settings, from environment variables.
 //!
-//! Read through a lookup of strings, so tests pass a map. All faults are reported together, and a
+//! Here they become plain data for the parts that they are for; nothing here knows those parts. Read
+//! through a lookup of strings, so tests pass a map. All faults are reported together, and a
 //! service with a faulty setting does not start.
 
-mod http;
+pub(crate) mod certificate;
+pub(crate) mod content;
+pub mod engine;
+pub mod http;
 mod log_filter;
-mod nats;
+pub mod nats;
 mod reader;
+pub mod streams;
 mod targets;
+pub mod tokens;
 
 use std::time::Duration;
 
 use axum::http::Uri;
 use tracing_subscriber::filter::Targets;
 
-use crate::api::http::HttpConfig;
-use crate::engine::EngineConfig;
-use crate::jetstream::connect::NatsConfig;
-use crate::jetstream::provision::StreamOptions;
 use crate::schedule::{CatchUp, FieldFault, Limits, Rules};
+use engine::EngineConfig;
+use http::HttpConfig;
+use nats::NatsConfig;
 use reader::Reader;
+use streams::StreamOptions;
 
 /// Settings of parts that are gone in this implementation; named in a warning where they are set.
 const OBSOLETE: [&str; 8] = [
