@@ -8,12 +8,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{Error, ServerConfig};
 
 use super::content::{Digest, digest};
+use super::http::{API_TLS_CERT, API_TLS_KEY};
 use crate::schedule::FieldFault;
 
-/// The setting with the certificate.
-pub(crate) const CERT: &str = "API_TLS_CERT";
-/// The setting with its key.
-const KEY: &str = "API_TLS_KEY";
+const CERT: &str = API_TLS_CERT.name();
+const KEY: &str = API_TLS_KEY.name();
 
 /// A certificate and its key, as they are used.
 #[derive(Clone, Debug)]
