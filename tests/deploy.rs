@@ -486,6 +486,7 @@ mod kubernetes {
         for name in variables.keys() {
             assert_is_setting(name, "deploy/kubernetes.yaml");
         }
+        assert_names_settings("deploy/kubernetes.yaml");
         assert!(!variables.contains_key("API_INSECURE"));
         assert!(!container(&manifests).args.as_ref().unwrap().join(" ").contains("insecure"));
         let config = configured(&variables).unwrap();
@@ -502,6 +503,19 @@ mod kubernetes {
         for (key, value) in secret {
             let is_empty = value.lines().all(|line| line.is_empty() || line.starts_with('#'));
             assert!(is_empty, "{key} has a value that everybody can read");
+        }
+    }
+
+    /// A ConfigMap is for everybody to read who may look at the namespace.
+    #[test]
+    fn no_secret_setting_is_in_the_config_map() {
+        let all = manifests();
+        for name in all.settings.data.as_ref().unwrap().keys() {
+            assert!(!setting(name, "the ConfigMap").is_secret(), "{name}");
+        }
+        for variable in container(&all).env.iter().flatten() {
+            assert!(setting(&variable.name, "the container").is_secret(), "{}", variable.name);
+            assert_eq!(variable.value, None, "{}", variable.name);
         }
     }
 
