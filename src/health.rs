@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
+use crate::config::streams::StreamOptions;
 use crate::index::Index;
 use crate::jetstream::adapter::JetStream;
 use crate::jetstream::observe::{Observation, last_revision, observe};
-use crate::jetstream::provision::StreamOptions;
 use crate::jetstream::writes::{OurStream, Writes};
 use crate::load::Load;
 use crate::names;

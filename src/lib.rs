@@ -26,14 +26,16 @@
 //! - [`client`]: the same from Rust, with typed requests, replies and errors.
 //! - [`health`], [`metrics`], [`load`]: how it is and what it does; [`trace_context`]: which trace that is a
 //!   part of.
-//! - [`instance`]: puts the parts together; [`service`]: connects, starts, runs and drains them. [`config`]: settings. [`stop`]: signals. [`dev`]: a session at a terminal, with a
-//!   nats-server to try it on.
+//! - [`instance`]: puts the parts together; [`service`]: connects, starts, runs and drains them. [`config`]:
+//!   settings, as plain data for all others. [`stop`]: signals. `dev`: a session at a terminal, with a nats-server to try
+//!   it on.
 
 pub mod api;
 pub mod chance;
 pub mod client;
 pub mod clock;
 pub mod config;
+#[cfg(feature = "dev")]
 pub mod dev;
 pub mod engine;
 pub mod execution;

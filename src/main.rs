@@ -9,7 +9,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use nats_scheduler::api::http::ask_live;
-use nats_scheduler::config::{Config, LogFormat, SETTINGS};
+use nats_scheduler::config::http::{API_INSECURE, API_PORT, Probed};
+use nats_scheduler::config::logs::{LOG_FORMAT, LOG_LEVEL, LogFormat};
+use nats_scheduler::config::nats::NATS_URL;
+use nats_scheduler::config::setting::{Described as _, plain};
+use nats_scheduler::config::{Config, settings};
 use nats_scheduler::dev::{self, DevOptions};
 use nats_scheduler::schedule::FieldFault;
 use nats_scheduler::service::{self, Running, ServeError};
@@ -88,32 +92,38 @@ struct HttpArguments {
 
 /// The settings that are others with `dev`: its default, or none where an option of it has taken its place.
 const DEV_SETTINGS: [(&str, Option<&str>); 4] = [
-    ("NATS_URL", None),
-    ("API_PORT", None),
+    (NATS_URL.name(), None),
+    (API_PORT.name(), None),
     // At a terminal, people read the log.
-    ("LOG_LEVEL", Some("warn")),
-    ("LOG_FORMAT", Some("text")),
+    (LOG_LEVEL.name(), Some("warn")),
+    (LOG_FORMAT.name(), Some("text")),
 ];
 
 fn settings_help(others: &[(&str, Option<&str>)]) -> String {
     let mut text = String::from("Environment variables:\n");
-    for setting in SETTINGS {
-        let other = others.iter().find(|(name, _)| *name == setting.name);
-        let Some(default) = other.map_or(Some(setting.default), |(_, default)| *default) else {
-            continue;
-        };
-        let _ = write!(text, "  {}\n          {}", setting.name, setting.about);
+    for setting in settings() {
+        let other = others.iter().find(|(name, _)| *name == setting.name());
+        let default =
+            other.map_or(Some(setting.default()), |(_, default)| default.map(str::to_owned));
+        let Some(default) = default else { continue };
+        let _ = write!(text, "  {}\n          {}", setting.name(), plain(setting.about()));
+        let expected = plain(&setting.expected());
+        if !expected.is_empty() {
+            let _ = write!(text, ". Must be {expected}");
+        }
         if !default.is_empty() {
-            let _ = write!(text, " [default: {default}]");
+            let _ = write!(text, "\n          [default: {default}]");
         }
         text.push('\n');
     }
     text
 }
 
-fn http_port(text: &str) -> Result<String, &'static str> {
-    let is_port = text.eq_ignore_ascii_case("off") || text.parse::<u16>().is_ok();
-    if is_port { Ok(text.to_owned()) } else { Err("must be 0 to 65535, or off") }
+fn http_port(text: &str) -> Result<String, String> {
+    if API_PORT.refuses(text).is_empty() {
+        return Ok(text.to_owned());
+    }
+    Err(format!("must be {}", plain(&API_PORT.expected())))
 }
 
 impl Command {
@@ -125,17 +135,23 @@ impl Command {
             // It only asks.
             Self::Healthcheck => (true, None),
         };
-        let set = env::var(name).ok().filter(|value| !value.trim().is_empty());
-        match name {
-            "API_INSECURE" if insecure_http => Some("true".to_owned()),
-            "API_PORT" if chosen_port.is_some() => chosen_port,
-            "NATS_URL" if matches!(self, Self::Dev { .. }) => None,
-            _ if matches!(self, Self::Dev { .. }) => set.or_else(|| {
-                let (_, default) = DEV_SETTINGS.iter().find(|(other, _)| *other == name)?;
-                default.map(str::to_owned)
-            }),
-            _ => set,
+        if name == API_INSECURE.name() && insecure_http {
+            return Some("true".to_owned());
         }
+        if name == API_PORT.name() && chosen_port.is_some() {
+            return chosen_port;
+        }
+        let set = env::var(name).ok().filter(|value| !value.trim().is_empty());
+        if !matches!(self, Self::Dev { .. }) {
+            return set;
+        }
+        if name == NATS_URL.name() {
+            return None;
+        }
+        set.or_else(|| {
+            let (_, default) = DEV_SETTINGS.iter().find(|(other, _)| *other == name)?;
+            default.map(str::to_owned)
+        })
     }
 }
 
@@ -143,7 +159,7 @@ fn main() -> ExitCode {
     let command = Arguments::parse().command;
     let done = match &command {
         // It asks an instance that has its settings already.
-        Command::Healthcheck => Config::probed(|name| command.setting(name)).map(|probed| {
+        Command::Healthcheck => Probed::from_lookup(|name| command.setting(name)).map(|probed| {
             exit_code(block_on(async {
                 ask_live(probed.ok_or("there is no HTTP to ask: API_PORT is off")?).await?;
                 Ok(ExitCode::SUCCESS)
@@ -159,10 +175,10 @@ fn main() -> ExitCode {
 /// Reads the settings, and logs as they say from then on.
 fn configured(command: &Command) -> Result<Config, Vec<FieldFault>> {
     let is_unreadable = |name: &str| matches!(env::var(name), Err(VarError::NotUnicode(_)));
-    let mut faults: Vec<_> = SETTINGS
-        .iter()
-        .filter(|setting| is_unreadable(setting.name))
-        .map(|setting| FieldFault::new(setting.name, "is not UTF-8"))
+    let mut faults: Vec<_> = settings()
+        .map(|setting| setting.name())
+        .filter(|name| is_unreadable(name))
+        .map(|name| FieldFault::new(name, "is not UTF-8"))
         .collect();
     let config = match Config::from_lookup(|name| command.setting(name)) {
         Ok(config) if faults.is_empty() => config,

@@ -10,7 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nats_scheduler::config::{Config, SETTINGS};
+use nats_scheduler::config::setting::{Described, plain};
+use nats_scheduler::config::{Config, settings};
 
 /// Where the program is, in the image and under systemd.
 const PROGRAM: &str = "/usr/local/bin/nats-scheduler";
@@ -26,12 +27,32 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-fn default_of(name: &str) -> &'static str {
-    SETTINGS.iter().find(|setting| setting.name == name).map(|setting| setting.default).unwrap()
+fn setting(name: &str, place: &str) -> &'static dyn Described {
+    let found = settings().find(|setting| setting.name() == name);
+    found.unwrap_or_else(|| panic!("{place}: no setting {name}"))
+}
+
+fn default_of(name: &str) -> String {
+    setting(name, "this test").default()
 }
 
 fn assert_is_setting(name: &str, place: &str) {
-    assert!(SETTINGS.iter().any(|setting| setting.name == name), "{place}: no setting {name}");
+    let _ = setting(name, place);
+}
+
+/// Words that look like settings and are names of streams.
+const STREAMS: [&str; 3] = ["SCHEDULER_AUDIT", "SCHEDULER_EXECUTIONS", "KV_"];
+
+/// Words that look like settings are settings, in comments too.
+fn assert_names_settings(path: &str) {
+    let text = read(path);
+    let is_part = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    for word in text.split(|c| !is_part(c)) {
+        let is_name = word.contains('_') && !word.starts_with('_');
+        if is_name && !STREAMS.contains(&word) {
+            assert_is_setting(word, path);
+        }
+    }
 }
 
 /// The settings, as the program reads them. A file of tokens is not there when tests run, so a
@@ -465,6 +486,7 @@ mod kubernetes {
         for name in variables.keys() {
             assert_is_setting(name, "deploy/kubernetes.yaml");
         }
+        assert_names_settings("deploy/kubernetes.yaml");
         assert!(!variables.contains_key("API_INSECURE"));
         assert!(!container(&manifests).args.as_ref().unwrap().join(" ").contains("insecure"));
         let config = configured(&variables).unwrap();
@@ -481,6 +503,19 @@ mod kubernetes {
         for (key, value) in secret {
             let is_empty = value.lines().all(|line| line.is_empty() || line.starts_with('#'));
             assert!(is_empty, "{key} has a value that everybody can read");
+        }
+    }
+
+    /// A ConfigMap is for everybody to read who may look at the namespace.
+    #[test]
+    fn no_secret_setting_is_in_the_config_map() {
+        let all = manifests();
+        for name in all.settings.data.as_ref().unwrap().keys() {
+            assert!(!setting(name, "the ConfigMap").is_secret(), "{name}");
+        }
+        for variable in container(&all).env.iter().flatten() {
+            assert!(setting(&variable.name, "the container").is_secret(), "{}", variable.name);
+            assert_eq!(variable.value, None, "{}", variable.name);
         }
     }
 
@@ -604,8 +639,9 @@ mod kubernetes {
     fn an_instance_has_the_time_to_stop() {
         let all = manifests();
         let variables = variables(&all);
-        let grace = variables.get("SHUTDOWN_GRACE_SECONDS").map(String::as_str);
-        let grace: u64 = grace.unwrap_or(default_of("SHUTDOWN_GRACE_SECONDS")).parse().unwrap();
+        let grace = variables.get("SHUTDOWN_GRACE_SECONDS").cloned();
+        let grace = grace.unwrap_or_else(|| default_of("SHUTDOWN_GRACE_SECONDS"));
+        let grace: u64 = grace.parse().unwrap();
         let lifecycle = container(&all).lifecycle.as_ref().unwrap();
         let hook = lifecycle.pre_stop.as_ref().unwrap();
         assert!(hook.exec.is_none(), "the image has no shell");
@@ -824,19 +860,39 @@ mod settings {
     const HEAD: &str = "\
 # Settings of nats-scheduler: a template for systemd's EnvironmentFile and for `docker run --env-file`.
 #
-# Every setting is here, with what it does and its default. Take the `# ` away from what you set. Values stand as they
-# are, without quotes, to the end of the line; it is no shell script, so do not `source` it. With passwords or tokens in
-# it, let nobody else read it. docs/configuration.md has the bounds of each setting, docs/deployment.md says what to set in
-# production.
+# Every setting is here, with what it does, what it must be, and its default. Take the `# ` away from what you set.
+# Values stand as they are, without quotes, to the end of the line; it is no shell script, so do not `source` it. With
+# passwords or tokens in it, let nobody else read it. docs/deployment.md says what to set in production.
 ";
+
+    /// The longest line of a comment.
+    const WIDTH: usize = 118;
+
+    /// A text as a comment of lines that are not too long.
+    fn comment(text: &str) -> String {
+        let mut lines = vec!["#".to_owned()];
+        for word in text.split(' ') {
+            match lines.last_mut() {
+                Some(line) if line.len() + 1 + word.len() <= WIDTH => *line += &format!(" {word}"),
+                _ => lines.push(format!("# {word}")),
+            }
+        }
+        lines.join("\n")
+    }
 
     /// The template, as it should be.
     fn expected() -> String {
         let mut text = HEAD.to_owned();
-        for setting in SETTINGS {
-            text += &format!("\n# {}\n# {}={}\n", setting.about, setting.name, setting.default);
-            for (_, value) in SET.iter().filter(|(name, _)| *name == setting.name) {
-                text += &format!("{}={value}\n", setting.name);
+        for setting in settings() {
+            let (name, default) = (setting.name(), setting.default());
+            let must_be = match plain(&setting.expected()) {
+                expected if expected.is_empty() => expected,
+                expected => format!(". Must be {expected}"),
+            };
+            let about = comment(&format!("{}{must_be}", plain(setting.about())));
+            text += &format!("\n{about}\n# {name}={default}\n");
+            for (_, value) in SET.iter().filter(|(it, _)| *it == name) {
+                text += &format!("{name}={value}\n");
             }
         }
         text
@@ -889,9 +945,13 @@ mod settings {
             .map(|line| format!("{line}\n"))
             .collect::<String>();
         let variables = assignments(&uncommented);
-        for setting in SETTINGS {
-            let value = variables.get(setting.name).map(String::as_str);
-            assert_eq!(value, Some(setting.default), "{}", setting.name);
+        for setting in settings() {
+            assert_eq!(
+                variables.get(setting.name()),
+                Some(&setting.default()),
+                "{}",
+                setting.name()
+            );
         }
         configured(&variables).map(drop).unwrap();
     }
@@ -902,19 +962,9 @@ mod guide {
 
     const GUIDE: &str = "docs/deployment.md";
 
-    /// Words that look like settings and are names of streams.
-    const OTHERS: [&str; 3] = ["SCHEDULER_AUDIT", "SCHEDULER_EXECUTIONS", "KV_"];
-
     #[test]
     fn every_setting_that_it_names_is_one() {
-        let text = read(GUIDE);
-        let is_part = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
-        for word in text.split(|c| !is_part(c)) {
-            let is_name = word.contains('_') && !word.starts_with('_');
-            if is_name && !OTHERS.contains(&word) {
-                assert_is_setting(word, GUIDE);
-            }
-        }
+        assert_names_settings(GUIDE);
     }
 
     #[test]

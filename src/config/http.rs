@@ -1,173 +1,225 @@
 //! Settings of HTTP.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Config;
+use super::certificate::Certificate;
+use super::form::Faults;
+use super::forms::{Number, OneOf, Optional, Parsed, flag, number, optional, parsed, path};
 use super::reader::Reader;
-use crate::api::http::{Certificate, HttpConfig, Probed, Role, Tokens};
+use super::setting::{Described, Setting, settings};
+use super::tokens::{Role, Tokens};
 use crate::schedule::FieldFault;
 
-/// The settings that are lists of tokens.
-const TOKENS: [(&str, Role); 3] = [
-    ("API_TOKENS", Role::Full),
-    ("API_READ_TOKENS", Role::Read),
-    ("API_WORKER_TOKENS", Role::Worker),
-];
+const ADDRESS: &str = "an IP address or `localhost`";
+const PORT: &str = "0 to 65535, or `off`";
+const TOKENS: &str = "tokens separated by commas";
 
-impl Config {
-    /// Where an instance with these settings is asked whether it works; nowhere if it has no HTTP.
+settings! {
+    /// Address that HTTP listens on. Any but a loopback address needs a token
+    API_HOST: Parsed<IpAddr> = parsed(IpAddr::V4(Ipv4Addr::LOCALHOST), ADDRESS, address);
+    /// Port that HTTP listens on; 0 for any, `off` for no HTTP. `dev` has `--http-port`, which goes before it
+    API_PORT: Parsed<Port> = parsed(Port::At(8008), PORT, port);
+    /// Bearer tokens that may do everything; with none at all everybody may
+    API_TOKENS: Optional<Vec<String>> = optional(TOKENS, tokens), secret;
+    /// Bearer tokens that may only look
+    API_READ_TOKENS: Optional<Vec<String>> = optional(TOKENS, tokens), secret;
+    /// Bearer tokens that may only send heartbeats and reports of jobs
+    API_WORKER_TOKENS: Optional<Vec<String>> = optional(TOKENS, tokens), secret;
+    /// File with a token a line, as in `full SECRET`, `read SECRET` or `worker SECRET`; `#` begins a comment;
+    /// read again when it changes
+    API_TOKENS_FILE: Optional<PathBuf> = path();
+    /// Certificate chain of HTTP (PEM file), with `API_TLS_KEY`; both are read again when they change
+    API_TLS_CERT: Optional<PathBuf> = path();
+    /// Key of that certificate (PEM file), with `API_TLS_CERT`
+    API_TLS_KEY: Optional<PathBuf> = path();
+    /// Listen on an address other than this machine's without any token, as `--insecure-http` does
+    API_INSECURE: OneOf<bool> = flag(false);
+    /// HTTP connections at once, on this instance, more than `API_MAX_CONCURRENT`; one more takes the place of
+    /// the idlest
+    API_MAX_CONNECTIONS: Number<usize> = number(1024, 2..=1_000_000);
+    /// Longest body of a request over HTTP, in bytes
+    API_MAX_BODY_BYTES: Number<usize> = number(1 << 20, 1024..=64 << 20);
+    /// How long a request over HTTP may take; a change goes on after it
+    API_TIMEOUT_SECONDS: Number<u64> = number(65, 1..=3600);
+    /// Requests over HTTP worked on at once, on this instance, without those that only wait
+    API_MAX_CONCURRENT: Number<usize> = number(512, 1..=100_000);
+}
+
+/// Settings of the HTTP facade.
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// The address that it listens on.
+    pub host: IpAddr,
+    /// The port; 0 for any.
+    pub port: u16,
+    /// Who may do what, until their file changes.
+    pub tokens: Tokens,
+    /// What TLS is spoken with, until its files change.
+    pub tls: Option<Certificate>,
+    /// Whether SIGHUP makes it read those files again at once; else it ends the process, as it does by default.
+    pub rereads_on_hangup: bool,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Longest body of a request, in bytes.
+    pub max_body: usize,
+    /// How long an operation may take.
+    pub timeout: Duration,
+    /// Operations under way at once.
+    pub max_concurrent: usize,
+}
+
+/// Where an instance is asked whether it works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probed {
+    /// The address that it listens on.
+    pub host: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Whether it speaks TLS.
+    pub over_tls: bool,
+}
+
+impl Probed {
+    /// Of an instance with these settings; nowhere if it has no HTTP.
     ///
     /// No other setting matters to that: an instance whose file of tokens is being written works.
     ///
     /// # Errors
     /// All faults, each with the setting's name.
-    pub fn probed(
+    pub fn from_lookup(
         lookup: impl Fn(&str) -> Option<String>,
-    ) -> Result<Option<Probed>, Vec<FieldFault>> {
-        let mut read = Reader::new(lookup);
-        let probed = read.listens().map(|(host, port)| Probed {
-            host,
-            port,
-            over_tls: read.optional("API_TLS_CERT").is_some(),
-        });
-        if read.faults.is_empty() { Ok(probed) } else { Err(read.faults) }
+    ) -> Result<Option<Self>, Vec<FieldFault>> {
+        let mut read = Reader::new(&lookup);
+        let over_tls = read.is_set(API_TLS_CERT.name);
+        let probed = listens(&mut read).map(|(host, port)| Self { host, port, over_tls });
+        read.done(probed)
     }
 }
 
-impl<F: Fn(&str) -> Option<String>> Reader<F> {
-    pub(super) fn http(&mut self) -> Option<HttpConfig> {
-        let (host, port) = self.listens()?;
-        let tokens = self.tokens();
-        let is_open = tokens.as_ref().is_some_and(Tokens::is_empty);
-        let insecure = self.parsed("API_INSECURE", "must be true or false", false);
-        if is_open && !host.is_loopback() && !insecure {
+impl HttpConfig {
+    pub(super) fn read(read: &mut Reader<'_>) -> Option<Self> {
+        let (host, port) = listens(read)?;
+        let config = Self {
+            host,
+            port,
+            tokens: known(read),
+            tls: certificate(read),
+            rereads_on_hangup: false,
+            max_connections: read.get(&API_MAX_CONNECTIONS),
+            max_body: read.get(&API_MAX_BODY_BYTES),
+            timeout: Duration::from_secs(read.get(&API_TIMEOUT_SECONDS)),
+            max_concurrent: read.get(&API_MAX_CONCURRENT),
+        };
+        config.check(read.get(&API_INSECURE), read);
+        Some(config)
+    }
+
+    /// What settings must be beside each other. One that is at fault by itself is compared with none.
+    fn check(&self, insecure: bool, read: &mut Reader<'_>) {
+        let host = self.host;
+        if self.tokens.is_empty()
+            && !host.is_loopback()
+            && !insecure
+            && read.are_sound(&[
+                &API_TOKENS,
+                &API_READ_TOKENS,
+                &API_WORKER_TOKENS,
+                &API_TOKENS_FILE,
+            ])
+        {
             let reason = format!(
                 "{host} can be reached from elsewhere: set API_TOKENS, or say --insecure-http if \
                  everybody there may do everything"
             );
-            self.fault("API_HOST", reason);
+            read.fault(FieldFault::new(API_HOST.name, reason));
         }
-        let max_concurrent = self.size("API_MAX_CONCURRENT", 1, 100_000);
-        let max_connections = self.size("API_MAX_CONNECTIONS", 2, 1_000_000);
-        if max_connections <= max_concurrent {
-            let reason = format!(
-                "must be more than API_MAX_CONCURRENT, {max_concurrent}, so that probes are answered \
-                 while so many requests are under way"
-            );
-            self.fault("API_MAX_CONNECTIONS", reason);
-        }
-        Some(HttpConfig {
-            host,
-            port,
-            tokens: tokens.unwrap_or_default(),
-            tls: self.certificate(),
-            rereads_on_hangup: false,
-            max_connections,
-            max_body: self.size("API_MAX_BODY_BYTES", 1024, 64 << 20),
-            timeout: Duration::from_secs(self.number("API_TIMEOUT_SECONDS", 1, 3600)),
-            max_concurrent,
-        })
-    }
-
-    /// Address and port, unless there is no HTTP.
-    fn listens(&mut self) -> Option<(IpAddr, u16)> {
-        if self.text("API_PORT").trim().eq_ignore_ascii_case("off") {
-            return None;
-        }
-        let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let host = match self.text("API_HOST").trim() {
-            "localhost" => local,
-            _ => self.parsed("API_HOST", "must be an IP address", local),
-        };
-        Some((host, self.parsed("API_PORT", "must be 0 to 65535, or off", 8008)))
-    }
-
-    /// All tokens; none at all if a setting of them is at fault. One that has none is: everybody could do
-    /// everything, which is not what was meant.
-    fn tokens(&mut self) -> Option<Tokens> {
-        let (mut tokens, faults) = (Tokens::default(), self.faults.len());
-        for (name, role) in TOKENS {
-            let Some(text) = self.optional(name) else { continue };
-            let listed: Vec<_> =
-                text.split(',').map(str::trim).filter(|token| !token.is_empty()).collect();
-            if listed.is_empty() {
-                self.fault(name, "has no token".to_owned());
-            }
-            listed.into_iter().for_each(|token| tokens.add(token, role));
-        }
-        if let Some(path) = self.optional("API_TOKENS_FILE")
-            && let Err(reason) = tokens.add_file(Path::new(&path))
+        let (connections, concurrent) = (&API_MAX_CONNECTIONS, &API_MAX_CONCURRENT);
+        if self.max_connections <= self.max_concurrent && read.are_sound(&[connections, concurrent])
         {
-            self.fault("API_TOKENS_FILE", reason);
+            let reason = format!(
+                "must be more than {}, {}, so that probes are answered while so many requests are \
+                 under way",
+                concurrent.name, self.max_concurrent
+            );
+            read.fault(FieldFault::new(connections.name, reason));
         }
-        (self.faults.len() == faults).then_some(tokens)
     }
+}
 
-    fn certificate(&mut self) -> Option<Certificate> {
-        self.pair("API_TLS_CERT", "API_TLS_KEY");
-        let (chain, key) = (self.optional("API_TLS_CERT"), self.optional("API_TLS_KEY"));
-        match Certificate::read(PathBuf::from(chain?), PathBuf::from(key?)) {
-            Ok(certificate) => Some(certificate),
-            Err(fault) => {
-                self.faults.push(fault);
-                None
-            }
+/// What API_PORT may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// There is no HTTP.
+    Off,
+    /// This one; 0 for any.
+    At(u16),
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::At(port) => port.fmt(f),
         }
     }
+}
+
+fn port(text: &str) -> Option<Port> {
+    if text.eq_ignore_ascii_case("off") {
+        return Some(Port::Off);
+    }
+    text.parse().ok().map(Port::At)
+}
+
+fn address(text: &str) -> Option<IpAddr> {
+    if text == "localhost" { Some(Ipv4Addr::LOCALHOST.into()) } else { text.parse().ok() }
+}
+
+/// Address and port, unless there is no HTTP.
+fn listens(read: &mut Reader<'_>) -> Option<(IpAddr, u16)> {
+    let Port::At(port) = read.get(&API_PORT) else { return None };
+    Some((read.get(&API_HOST), port))
+}
+
+/// The tokens of a list. One that has none is a fault: everybody could do everything, which is not what was
+/// meant.
+fn tokens(text: &str, faults: &mut Faults<'_>) -> Option<Vec<String>> {
+    let tokens = text.split(',').map(str::trim).filter(|token| !token.is_empty());
+    let tokens: Vec<_> = tokens.map(str::to_owned).collect();
+    if tokens.is_empty() {
+        faults.say("has no token");
+    }
+    Some(tokens)
+}
+
+/// All tokens.
+fn known(read: &mut Reader<'_>) -> Tokens {
+    let mut known = Tokens::default();
+    for (setting, role) in [
+        (&API_TOKENS, Role::Full),
+        (&API_READ_TOKENS, Role::Read),
+        (&API_WORKER_TOKENS, Role::Worker),
+    ] {
+        let listed = read.get(setting).unwrap_or_default();
+        listed.iter().for_each(|token| known.add(token, role));
+    }
+    if let Some(path) = read.get(&API_TOKENS_FILE)
+        && let Err(reason) = known.add_file(&path)
+    {
+        read.fault(FieldFault::new(API_TOKENS_FILE.name, reason));
+    }
+    known
+}
+
+fn certificate(read: &mut Reader<'_>) -> Option<Certificate> {
+    read.pair(&API_TLS_CERT, &API_TLS_KEY);
+    let (chain, key) = (read.get(&API_TLS_CERT), read.get(&API_TLS_KEY));
+    let certificate = Certificate::read(chain?, key?);
+    certificate.map_err(|fault| read.fault(fault)).ok()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lookup(pairs: &[(&str, &str)]) -> impl Fn(&str) -> Option<String> {
-        let pairs: Vec<_> =
-            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        move |name| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
-    }
-
-    fn faults(pairs: &[(&str, &str)]) -> Vec<String> {
-        let faults = Config::from_lookup(lookup(pairs)).unwrap_err();
-        faults.iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn each_fault_is_said_once_of_the_setting_that_has_it() {
-        for (pairs, names) in [
-            (
-                &[
-                    ("API_TOKENS_FILE", "/nowhere/tokens"),
-                    ("API_TLS_CERT", "/nowhere/chain.pem"),
-                    ("API_TLS_KEY", "/nowhere/key.pem"),
-                    ("API_WORKER_TOKENS", ","),
-                    ("API_HOST", "0.0.0.0"),
-                ][..],
-                &["API_WORKER_TOKENS: ", "API_TOKENS_FILE: /nowhere/tokens", "API_TLS_CERT: /no"][..],
-            ),
-            (&[("API_HOST", "0.0.0.0")], &["API_HOST: "]),
-            (&[("API_TOKENS", "a"), ("API_READ_TOKENS", " , ")], &["API_READ_TOKENS: "]),
-            (&[("API_TLS_KEY", "/nowhere/key.pem")], &["API_TLS_CERT: must be set"]),
-            (&[("API_MAX_CONNECTIONS", "512")], &["API_MAX_CONNECTIONS: must be more than"]),
-            (&[("API_MAX_CONCURRENT", "5000")], &["API_MAX_CONNECTIONS: must be more than"]),
-        ] {
-            let faults = faults(pairs);
-            assert_eq!(faults.len(), names.len(), "{faults:?}");
-            for (fault, name) in faults.iter().zip(names) {
-                assert!(fault.starts_with(name), "{faults:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_a_health_check_asks_depends_on_no_file() {
-        let broken = [("API_TOKENS_FILE", "/nowhere"), ("NATS_USER", "me"), ("API_PORT", "9")];
-        let probed = Config::probed(lookup(&broken)).unwrap().unwrap();
-        assert_eq!((probed.port, probed.over_tls), (9, false));
-        let over_tls = Config::probed(lookup(&[("API_TLS_CERT", "/nowhere")])).unwrap().unwrap();
-        assert!(over_tls.over_tls);
-        assert_eq!(Config::probed(lookup(&[("API_PORT", "off")])).unwrap(), None);
-        assert!(Config::probed(lookup(&[("API_PORT", "x")])).is_err());
-    }
-}
+mod tests;

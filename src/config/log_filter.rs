@@ -3,10 +3,6 @@
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 
-/// What a filter must be.
-pub(super) const EXPECTED: &str = "must be ERROR, WARN, INFO, DEBUG, TRACE or OFF, or such levels per target, as in \
-     info,async_nats=debug";
-
 /// Where the client says at ERROR that a server hung up before it said hello, which servers do that restart;
 /// and at INFO what we say too. The events of the connection tell the same at the right levels.
 const CONNECTOR: &str = "async_nats::connector";

@@ -1,6 +1,10 @@
-use std::collections::HashSet;
+mod refused;
+
+use std::time::Duration;
 
 use super::*;
+use crate::schedule::Rules;
+use refused::REFUSED;
 
 fn read(pairs: &[(&str, &str)]) -> Result<Config, Vec<String>> {
     let lookup = |name: &str| {
@@ -17,171 +21,34 @@ fn every_setting_has_a_default_that_is_valid() {
     assert_eq!(config.engine.lease, Duration::from_secs(300));
     assert_eq!(config.nats.inbox_prefix.as_deref(), Some("_INBOX"));
     assert_eq!(config.otlp_endpoint, None);
+    for setting in settings() {
+        let (name, default) = (setting.name(), setting.default());
+        let faults = if default.is_empty() { Vec::new() } else { setting.refuses(&default) };
+        assert!(faults.is_empty(), "{name}: {faults:?}");
+    }
 }
 
-/// A setting, a value that is refused, and the words that say so.
-const REFUSED: &[(&str, &str, &str)] = &[
-    (
-        "NATS_URL",
-        "xyz://",
-        r#"NATS_URL: must be addresses of NATS, as in nats://localhost:4222, not "xyz://""#,
-    ),
-    (
-        "NATS_URL",
-        "a,tls://me:secret@:1",
-        r#"NATS_URL: must be addresses of NATS, as in nats://localhost:4222, not "tls://:1""#,
-    ),
-    ("NATS_USER", "me", "NATS_PASSWORD: must be set, since NATS_USER is"),
-    ("NATS_PASSWORD", "secret", "NATS_USER: must be set, since NATS_PASSWORD is"),
-    (
-        "NATS_NKEY_SEED",
-        "secret",
-        "NATS_NKEY_SEED: must be the seed of a user, which begins with SU",
-    ),
-    ("NATS_CREDS", "/nowhere/x", "NATS_CREDS: /nowhere/x: No such file or directory (os error 2)"),
-    (
-        "NATS_TLS_CA",
-        "/nowhere/x",
-        "NATS_TLS_CA: /nowhere/x: No such file or directory (os error 2)",
-    ),
-    ("NATS_TLS_CERT", "Cargo.toml", "NATS_TLS_KEY: must be set, since NATS_TLS_CERT is"),
-    ("NATS_TLS_KEY", "Cargo.toml", "NATS_TLS_CERT: must be set, since NATS_TLS_KEY is"),
-    ("NATS_TLS_REQUIRED", "yes", r#"NATS_TLS_REQUIRED: must be true or false, not "yes""#),
-    ("NATS_TLS_FIRST", "1", r#"NATS_TLS_FIRST: must be true or false, not "1""#),
-    (
-        "NATS_INBOX_PREFIX",
-        "_INBOX.>",
-        r#"NATS_INBOX_PREFIX: must be tokens without wildcards, as in _INBOX_scheduler, not "_INBOX.>""#,
-    ),
-    ("STREAM_REPLICAS", "2", r#"STREAM_REPLICAS: must be 1, 3 or 5, not "2""#),
-    ("STREAM_REPLICAS", "many", r#"STREAM_REPLICAS: must be 1, 3 or 5, not "many""#),
-    (
-        "ALLOWED_TARGET_COMMANDS",
-        ",",
-        r#"ALLOWED_TARGET_COMMANDS: must be patterns separated by commas, not ",""#,
-    ),
-    (
-        "ALLOWED_TARGET_COMMANDS",
-        "cmd.a.>, evt.>",
-        r#"ALLOWED_TARGET_COMMANDS: "evt.>" must start with "cmd.""#,
-    ),
-    (
-        "MAX_SCHEDULES_PER_CREATOR",
-        "0",
-        r#"MAX_SCHEDULES_PER_CREATOR: must be 1 to 10000000, not "0""#,
-    ),
-    ("MAX_BULK_OPERATIONS", "1001", r#"MAX_BULK_OPERATIONS: must be 1 to 1000, not "1001""#),
-    (
-        "DELETED_RETENTION_SECONDS",
-        "-1",
-        r#"DELETED_RETENTION_SECONDS: must be 1 to 315360000, not "-1""#,
-    ),
-    (
-        "MAX_SCHEDULE_LOOKAHEAD_DAYS",
-        "1y",
-        r#"MAX_SCHEDULE_LOOKAHEAD_DAYS: must be 1 to 36500, not "1y""#,
-    ),
-    ("DEFAULT_MAX_RETRIES", "many", r#"DEFAULT_MAX_RETRIES: must be 0 to 10, not "many""#),
-    ("DEFAULT_RETRY_DELAY", "3601", r#"DEFAULT_RETRY_DELAY: must be 0 to 3600, not "3601""#),
-    (
-        "SCHEDULER_TIMEZONE",
-        "Berlin",
-        r#"SCHEDULER_TIMEZONE: must be an IANA time zone, such as Europe/Berlin, not "Berlin""#,
-    ),
-    (
-        "SCHEDULER_MISFIRE_GRACE_TIME",
-        "0",
-        r#"SCHEDULER_MISFIRE_GRACE_TIME: must be 1 to 31536000, not "0""#,
-    ),
-    ("SCHEDULER_COALESCE", "on", r#"SCHEDULER_COALESCE: must be true or false, not "on""#),
-    (
-        "SCHEDULER_JOB_DEFAULTS_MAX_INSTANCES",
-        "17",
-        r#"SCHEDULER_JOB_DEFAULTS_MAX_INSTANCES: must be 1 to 16, not "17""#,
-    ),
-    (
-        "SCHEDULER_JOB_DEFAULTS_MAX_INSTANCES",
-        "4",
-        "SCHEDULER_JOB_DEFAULTS_MAX_INSTANCES: must not be more than SCHEDULER_MAX_INSTANCES, which is 3",
-    ),
-    ("SCHEDULER_MAX_INSTANCES", "17", r#"SCHEDULER_MAX_INSTANCES: must be 1 to 16, not "17""#),
-    (
-        "TARGET_RATE_LIMITS",
-        "cmd.a.>=0",
-        r#"TARGET_RATE_LIMITS: "cmd.a.>=0" must be pattern=rate, with 0.001 to 1000000 commands a second"#,
-    ),
-    (
-        "SCHEDULER_EXECUTOR_POOL_SIZE",
-        "0",
-        r#"SCHEDULER_EXECUTOR_POOL_SIZE: must be 1 to 100000, not "0""#,
-    ),
-    ("SCHEDULER_MAX_IN_FLIGHT", "0", r#"SCHEDULER_MAX_IN_FLIGHT: must be 1 to 100000, not "0""#),
-    ("LOCK_TIMEOUT_SECONDS", "299", r#"LOCK_TIMEOUT_SECONDS: must be 300 to 86400, not "299""#),
-    ("SHUTDOWN_GRACE_SECONDS", "30s", r#"SHUTDOWN_GRACE_SECONDS: must be 0 to 3600, not "30s""#),
-    (
-        "EXECUTION_HISTORY_RETENTION_DAYS",
-        "0",
-        r#"EXECUTION_HISTORY_RETENTION_DAYS: must be 1 to 3650, not "0""#,
-    ),
-    ("API_HOST", "here", r#"API_HOST: must be an IP address, not "here""#),
-    (
-        "API_HOST",
-        "0.0.0.0",
-        "API_HOST: 0.0.0.0 can be reached from elsewhere: set API_TOKENS, or say --insecure-http if \
-         everybody there may do everything",
-    ),
-    ("API_PORT", "65536", r#"API_PORT: must be 0 to 65535, or off, not "65536""#),
-    ("API_TOKENS", ",", "API_TOKENS: has no token"),
-    ("API_READ_TOKENS", ",", "API_READ_TOKENS: has no token"),
-    ("API_WORKER_TOKENS", ",", "API_WORKER_TOKENS: has no token"),
-    (
-        "API_MAX_CONNECTIONS",
-        "512",
-        "API_MAX_CONNECTIONS: must be more than API_MAX_CONCURRENT, 512, so that probes are answered \
-         while so many requests are under way",
-    ),
-    (
-        "API_TOKENS_FILE",
-        "/nowhere/x",
-        "API_TOKENS_FILE: /nowhere/x: No such file or directory (os error 2)",
-    ),
-    ("API_TLS_CERT", "Cargo.toml", "API_TLS_KEY: must be set, since API_TLS_CERT is"),
-    ("API_TLS_KEY", "Cargo.toml", "API_TLS_CERT: must be set, since API_TLS_KEY is"),
-    ("API_INSECURE", "yes", r#"API_INSECURE: must be true or false, not "yes""#),
-    ("API_MAX_BODY_BYTES", "1MB", r#"API_MAX_BODY_BYTES: must be 1024 to 67108864, not "1MB""#),
-    ("API_TIMEOUT_SECONDS", "0", r#"API_TIMEOUT_SECONDS: must be 1 to 3600, not "0""#),
-    ("API_MAX_CONCURRENT", "0", r#"API_MAX_CONCURRENT: must be 1 to 100000, not "0""#),
-    (
-        "OTEL_EXPORTER_OTLP_ENDPOINT",
-        "localhost:4318",
-        r#"OTEL_EXPORTER_OTLP_ENDPOINT: must be a URL, as in http://localhost:4318, not "localhost:4318""#,
-    ),
-    (
-        "LOG_LEVEL",
-        "loud",
-        r#"LOG_LEVEL: must be ERROR, WARN, INFO, DEBUG, TRACE or OFF, or such levels per target, as in info,async_nats=debug, not "loud""#,
-    ),
-    ("LOG_FORMAT", "xml", r#"LOG_FORMAT: must be json or text, not "xml""#),
-];
+/// What is written of a default is what counts without it.
+#[test]
+fn a_default_that_is_set_changes_nothing() {
+    let defaults: Vec<_> = settings().map(|setting| (setting.name(), setting.default())).collect();
+    let pairs: Vec<_> = defaults.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    assert_eq!(format!("{:?}", read(&pairs).unwrap()), format!("{:?}", read(&[]).unwrap()));
+}
 
-/// Settings of which every text is one.
-const ANY_TEXT: [&str; 2] = ["SERVICE_NAME", "NATS_TOKEN"];
+/// `schedule` knows no settings, and has defaults for those who use it without any.
+#[test]
+fn rules_are_by_default_what_they_are_without_settings() {
+    assert_eq!(read(&[]).unwrap().rules, Rules::default());
+}
 
 #[test]
-fn every_setting_says_what_it_must_be() {
-    for (name, value, message) in REFUSED {
-        let faults = read(&[(name, value)]).expect_err(name);
-        // A value that is wrong in one way is one fault, and no secret is in it.
-        let of_files = ["No such file"].iter().any(|words| message.contains(words));
-        match (of_files, faults.as_slice()) {
-            (true, [first, ..]) | (false, [first]) => assert_eq!(first, message),
-            _ => panic!("{name}={value}: {faults:?}"),
-        }
-    }
-    let tried: HashSet<_> = REFUSED.iter().map(|(name, ..)| *name).chain(ANY_TEXT).collect();
-    for setting in SETTINGS {
-        assert!(tried.contains(setting.name), "no row for {}", setting.name);
-    }
+fn each_setting_is_listed_once() {
+    let mut names: Vec<_> = settings().map(Described::name).collect();
+    names.sort_unstable();
+    let all = names.len();
+    names.dedup();
+    assert_eq!(names.len(), all);
 }
 
 #[test]
@@ -200,6 +67,78 @@ fn all_faults_are_reported_together() {
         assert!(faults.iter().any(|fault| fault.starts_with(name)), "{name}: {faults:?}");
     }
     assert_eq!(faults.len(), pairs.len(), "{faults:?}");
+}
+
+/// Each setting that can be wrong by itself, at once.
+#[test]
+fn no_fault_hides_another() {
+    let mut pairs: Vec<(&str, &str)> = Vec::new();
+    for (name, value, message) in REFUSED {
+        let is_of_itself = message.starts_with(&format!("{name}: "));
+        if is_of_itself && !pairs.iter().any(|(other, _)| other == name) {
+            pairs.push((name, value));
+        }
+    }
+    let faults = read(&pairs).unwrap_err();
+    for (name, _) in &pairs {
+        let of_it = faults.iter().filter(|fault| fault.starts_with(&format!("{name}: ")));
+        assert_eq!(of_it.count(), 1, "{name}: {faults:?}");
+    }
+}
+
+#[test]
+fn no_secret_is_shown() {
+    let secret: Vec<_> = settings().filter(|setting| setting.is_secret()).collect();
+    assert_eq!(
+        secret.iter().map(|setting| setting.name()).collect::<Vec<_>>(),
+        [
+            "NATS_PASSWORD",
+            "NATS_TOKEN",
+            "NATS_NKEY_SEED",
+            "API_TOKENS",
+            "API_READ_TOKENS",
+            "API_WORKER_TOKENS",
+        ]
+    );
+    // With a fault of each and one beside them, so that there are some to look at.
+    let mut pairs: Vec<_> = secret.iter().map(|setting| (setting.name(), "hidden")).collect();
+    pairs.extend([("LOG_FORMAT", "xml"), ("NATS_URL", "xyz://me:hidden@,nats://me:hid,hidden@a")]);
+    // Where a file is named, somebody gives what is in it.
+    let content = "-----BEGIN PRIVATE KEY-----\nhidden\n";
+    pairs.extend(["NATS_CREDS", "NATS_TLS_KEY", "API_TLS_KEY"].map(|name| (name, content)));
+    let faults = read(&pairs).unwrap_err();
+    assert!(faults.len() >= 6, "{faults:?}");
+    assert!(!format!("{faults:?}").contains("hid"), "{faults:?}");
+    let not_it = faults.iter().filter(|fault| fault.ends_with("a file, not what is in it"));
+    assert_eq!(not_it.count(), 3, "{faults:?}");
+}
+
+#[test]
+fn what_every_form_says_of_itself() {
+    let said = |name: &str| {
+        let setting = settings().find(|setting| setting.name() == name).unwrap();
+        (setting.expected(), setting.default())
+    };
+    for (name, expected, default) in [
+        ("MAX_BULK_OPERATIONS", "1 to 1000", "100"),
+        ("STREAM_REPLICAS", "`1`, `3` or `5`", "1"),
+        ("SCHEDULER_COALESCE", "`true` or `false`", "true"),
+        ("SCHEDULER_TIMEZONE", "an IANA time zone, such as `Europe/Berlin`", "UTC"),
+        ("API_PORT", "0 to 65535, or `off`", "8008"),
+        ("API_TLS_KEY", "the path of a file", ""),
+        ("TARGET_RATE_LIMITS", "`pattern=rate`, with 0.001 to 1000000 commands a second", ""),
+        ("SERVICE_NAME", "", "nats-scheduler"),
+    ] {
+        assert_eq!(said(name), (expected.to_owned(), default.to_owned()), "{name}");
+    }
+}
+
+#[test]
+fn words_may_be_in_capitals() {
+    let config = read(&[("NATS_TLS_FIRST", "True"), ("LOG_FORMAT", "TEXT"), ("API_PORT", "Off")]);
+    let config = config.unwrap();
+    assert!(config.nats.tls_first && config.http.is_none());
+    assert_eq!(config.log_format, LogFormat::Text);
 }
 
 #[test]

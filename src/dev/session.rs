@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ensure::{DevServer, EnsureError, ensure_server};
 use crate::config::Config;
-use crate::jetstream::connect::NatsConfig;
+use crate::config::nats::NatsConfig;
 use crate::service::{self, Running, ServeError};
 
 /// What a user of `dev` may choose beside the settings.

@@ -83,6 +83,7 @@ use uuid::Uuid;
 
 use crate::chance::Chance;
 use crate::clock::Clock;
+use crate::config::engine::EngineConfig;
 use crate::guards::{Guard, Guards as _};
 use crate::index::{Entry, Index};
 use crate::jetstream::adapter::JetStream;
@@ -94,7 +95,7 @@ use crate::metrics::Metrics;
 use crate::plan::View;
 pub use crate::plan::{LEAD, MAX_LEAD};
 use crate::port::Nats;
-use crate::schedule::{Attempt, DeliveryMode, Phase, Spec, TargetPattern, Writer};
+use crate::schedule::{Attempt, DeliveryMode, Phase, Spec, Writer};
 use claim::Accepted;
 use core::Outlook;
 use membership::Members;
@@ -105,25 +106,6 @@ use urgency::Urgency;
 const MARGIN: chrono::Duration = chrono::Duration::seconds(2);
 /// Claims that wait for their time at once; beyond it nothing is claimed ahead.
 const MAX_ARMED: usize = 50_000;
-
-/// Settings of the engine.
-#[derive(Clone, Debug)]
-pub struct EngineConfig {
-    /// Firings under way at once, from claim to record.
-    pub max_in_flight: usize,
-    /// `request` executions under way at once.
-    pub request_pool: usize,
-    /// Least time that a claim holds against instances that are alive.
-    pub lease: Duration,
-    /// How long a stopping instance waits for what is in flight.
-    pub drain: Duration,
-    /// How long schedules that were deleted softly are kept.
-    pub deleted_retention: chrono::Duration,
-    /// How often commands may go to targets.
-    pub rates: Vec<(TargetPattern, f64)>,
-    /// Targets that commands may go to: a record written by hand may name any.
-    pub allowed_targets: Vec<TargetPattern>,
-}
 
 /// What the engine stands on.
 pub struct Parts<N: Nats = JetStream> {

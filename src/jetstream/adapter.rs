@@ -27,7 +27,8 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use super::ACK_TIMEOUT;
-use super::connect::{Connection, NatsConfig};
+use super::connect::Connection;
+use crate::config::nats::NatsConfig;
 use crate::guards;
 use crate::port::answers::Answers;
 use crate::port::{

@@ -5,77 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event, ServerAddr, ServerError};
+use async_nats::{Client, ConnectOptions, Event, ServerError};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, error, info, warn};
 
 use super::reminder::Reminder;
+use crate::config::nats::NatsConfig;
 use crate::names;
 use crate::port::answers::Answers;
 use crate::port::{Permission, Refusal};
-
-/// Where NATS is and who we are there.
-#[derive(Clone, Default)]
-pub struct NatsConfig {
-    /// Where servers are: one or several of a cluster.
-    pub servers: Vec<ServerAddr>,
-    /// User name, with `password`.
-    pub user: Option<String>,
-    /// Password, with `user`.
-    pub password: Option<String>,
-    /// Token.
-    pub token: Option<String>,
-    /// NKey seed.
-    pub nkey_seed: Option<String>,
-    /// Credentials file (JWT and seed).
-    pub credentials_file: Option<PathBuf>,
-    /// Root certificates to trust beside the system's.
-    pub tls_ca: Option<PathBuf>,
-    /// Client certificate, with `tls_key`.
-    pub tls_cert: Option<PathBuf>,
-    /// Key of the client certificate.
-    pub tls_key: Option<PathBuf>,
-    /// Whether to refuse connections without TLS.
-    pub tls_required: bool,
-    /// Whether to start TLS before the server speaks.
-    pub tls_first: bool,
-    /// First tokens of our reply subjects, default `_INBOX`.
-    pub inbox_prefix: Option<String>,
-}
-
-/// Without what is secret.
-impl std::fmt::Debug for NatsConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NatsConfig").field("servers", &shown(&self.servers)).finish_non_exhaustive()
-    }
-}
-
-/// Reads addresses that are separated by commas.
-///
-/// # Errors
-/// The one that is none, as it may be shown: without user and password.
-pub fn parse_servers(text: &str) -> Result<Vec<ServerAddr>, String> {
-    let parse = |text: &str| {
-        let address = text.parse::<ServerAddr>().ok();
-        // It takes any path after the scheme for an address.
-        address.filter(|address| !address.host().is_empty()).ok_or_else(|| bare(text))
-    };
-    text.split(',').map(str::trim).map(parse).collect()
-}
-
-/// Addresses without the users and passwords that they may hold.
-fn shown(servers: &[ServerAddr]) -> String {
-    let bare: Vec<_> = servers.iter().map(|server| bare(server.as_url_str())).collect();
-    bare.join(",")
-}
-
-fn bare(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-    if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }
-}
 
 /// Why no connection could be made; more tries of the same will not help.
 #[derive(Debug, thiserror::Error)]
@@ -156,7 +96,7 @@ pub async fn connect(
             Err(error) => {
                 let error = error.to_string();
                 if said.is_due(&error, Instant::now()) {
-                    let servers = shown(&config.servers);
+                    let servers = config.shown_servers();
                     warn!(url = servers, error, "cannot connect to NATS; trying on");
                 }
                 tokio::time::sleep(RETRY).await;
@@ -353,29 +293,5 @@ mod tests {
         }
         assert_eq!(refusal(&ServerError::AuthorizationViolation), None);
         assert_eq!(refusal(&ServerError::SlowConsumer(1)), None);
-    }
-
-    #[test]
-    fn addresses_are_shown_without_secrets() {
-        let urls = "nats://me:pa@ss@one:4222, two:4222,tls://token@three";
-        let servers = parse_servers(urls).unwrap();
-        assert_eq!(shown(&servers), "nats://one:4222,nats://two:4222,tls://three");
-        let config =
-            NatsConfig { servers, password: Some("hidden".to_owned()), ..Default::default() };
-        let text = format!("{config:?}");
-        assert!(!text.contains("hidden") && !text.contains("pa@ss"), "{text}");
-        assert_eq!(parse_servers("one,xyz://me:secret@two").unwrap_err(), "xyz://two");
-    }
-
-    #[test]
-    fn what_is_no_address_of_nats_is_refused() {
-        for text in
-            ["xyz://", "xyz://a:4222", "nats://", "nats:///x", "a,,b", ",", "a:b:c", "a:99999"]
-        {
-            assert!(parse_servers(text).is_err(), "{text:?}");
-        }
-        for text in ["localhost", "a:4222", "nats://[::1]:4222", "tls://a, nats://b:1", "me@a"] {
-            assert!(parse_servers(text).is_ok(), "{text:?}");
-        }
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use tokio::time::Instant;
 
-use super::provision::{STREAMS, StreamOptions, differences};
+use super::provision::{STREAMS, differences};
 use crate::clock::{Clock, Sample};
+use crate::config::streams::StreamOptions;
 use crate::names;
 use crate::port::{Info, Nats, Outgoing};
 

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tracing::{info, warn};
 
 use super::refusal::{Class, class};
+use crate::config::streams::StreamOptions;
 use crate::names;
 
 /// The configurations, by stream name.
@@ -24,15 +25,6 @@ pub const STREAMS: [(&str, &str); 3] = [
 /// The example stream of `dev`.
 pub const EXAMPLE: (&str, &str) =
     (names::COMMANDS_STREAM, include_str!("../../streams/COMMANDS.json"));
-
-/// What an operator may choose about our streams.
-#[derive(Clone, Copy, Debug)]
-pub struct StreamOptions {
-    /// Copies of each stream: 1, 3 or 5.
-    pub replicas: usize,
-    /// Days that executions are kept.
-    pub history_days: u32,
-}
 
 /// Why the streams cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -58,7 +58,7 @@ pub use rules::{Limits, MAX_TAGS, Rules};
 pub use size::{Room, TooLarge};
 pub use target::{Target, TargetPattern};
 pub use template::{Values, check as check_template, render};
-pub use timing::{After, On, Timing, TimingFields};
+pub use timing::{After, MAX_INTERVAL_SECONDS, On, Timing, TimingFields};
 pub use update::UpdateSchedule;
 pub(crate) use validate::check_edges;
 pub use validate::{apply_update, new_schedule, restore};

@@ -8,7 +8,7 @@ use super::{CatchUp, TargetPattern};
 pub const MAX_TAGS: usize = 20;
 
 /// Limits that an operator sets.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// How far ahead a `one_time` may lie.
     pub lookahead: Duration,
@@ -32,7 +32,7 @@ impl Default for Limits {
 }
 
 /// What requests are checked against.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
     /// Operator's limits.
     pub limits: Limits,

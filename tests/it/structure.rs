@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use nats_scheduler::config::settings;
+
 pub fn sources(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
@@ -142,7 +144,22 @@ fn imports_point_one_way() {
                 "crate::api::Api",
             ][..],
         ),
-        ("src/trigger", &["crate::schedule", "crate::plan", "crate::jetstream"][..]),
+        (
+            "src/config",
+            &[
+                "crate::api",
+                "crate::client",
+                "crate::dev",
+                "crate::engine",
+                "crate::health",
+                "crate::index",
+                "crate::jetstream",
+                "crate::otlp",
+                "crate::service",
+            ],
+        ),
+        ("src/schedule", &["crate::config", "crate::plan", "crate::jetstream"]),
+        ("src/trigger", &["crate::config", "crate::schedule", "crate::plan", "crate::jetstream"]),
     ] {
         for path in sources(&root().join(dir)) {
             let code = code(&path);
@@ -172,16 +189,55 @@ fn headers_are_made_in_one_place() {
     }
 }
 
-#[test]
-fn the_configuration_table_is_the_code() {
-    let document = std::fs::read_to_string(root().join("docs/configuration.md")).unwrap();
-    for setting in nats_scheduler::config::SETTINGS {
-        let default = match setting.default {
-            "" => String::new(),
+/// The table of settings as it should be.
+fn table_of_settings() -> Vec<String> {
+    let mut lines = vec![
+        "| setting | default | must be | meaning |".to_owned(),
+        "|---|---|---|---|".to_owned(),
+    ];
+    lines.extend(settings().map(|setting| {
+        let (name, expected, about) = (setting.name(), setting.expected(), setting.about());
+        let default = match setting.default() {
+            default if default.is_empty() => default,
             default => format!("`{default}`"),
         };
-        let row = format!("| `{}` | {default} |", setting.name).replace("|  |", "| |");
-        let squeezed = document.replace("|  |", "| |");
-        assert!(squeezed.contains(&row), "docs/configuration.md lacks: {row}");
+        format!("| `{name}` | {default} | {expected} | {about} |")
+    }));
+    lines
+}
+
+#[test]
+fn the_table_of_settings_is_the_code() {
+    let path = "docs/configuration.md";
+    let document = std::fs::read_to_string(root().join(path)).unwrap();
+    let table: Vec<_> = document
+        .lines()
+        .skip_while(|line| !line.starts_with("| setting |"))
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    let expected = table_of_settings();
+    for n in 0..table.len().max(expected.len()) {
+        let (line, should_be) = (table.get(n), expected.get(n).map(String::as_str));
+        assert_eq!(
+            line.copied(),
+            should_be,
+            "{path} has another table of settings than the code. Write it again:\n\n{}\n",
+            expected.join("\n")
+        );
+    }
+}
+
+/// What is said of a setting stands in a table, and as plain text in the help.
+#[test]
+fn texts_of_settings_fit_where_they_are_shown() {
+    for setting in settings() {
+        for text in [setting.about(), &setting.expected()] {
+            let name = setting.name();
+            assert!(
+                !text.contains(['|', '\n', '[', '*']) && !text.ends_with('.'),
+                "{name}: {text}"
+            );
+            assert!(text.matches('`').count().is_multiple_of(2), "{name}: {text}");
+        }
     }
 }

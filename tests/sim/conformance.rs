@@ -7,8 +7,9 @@ use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, SubjectTransform};
 use bytes::Bytes;
 use futures::StreamExt as _;
+use nats_scheduler::config::nats::{NatsConfig, parse_servers};
 use nats_scheduler::jetstream::adapter::JetStream;
-use nats_scheduler::jetstream::connect::{NatsConfig, connect, parse_servers};
+use nats_scheduler::jetstream::connect::connect;
 use nats_scheduler::port::answers::Answers;
 use nats_scheduler::port::{
     Append, Appended, Entry, Nats, Outgoing, Reading, Start, Unanswered, Unstored, Wire,

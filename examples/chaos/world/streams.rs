@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use nats_scheduler::config::nats::{NatsConfig, parse_servers};
 use nats_scheduler::jetstream::adapter::JetStream;
-use nats_scheduler::jetstream::connect::{NatsConfig, connect, parse_servers};
+use nats_scheduler::jetstream::connect::connect;
 use nats_scheduler::names;
 use nats_scheduler::port::answers::Answers;
 use nats_scheduler::port::{Entry, Nats as _, Reading, Start};

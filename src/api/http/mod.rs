@@ -23,13 +23,12 @@ mod reread;
 mod respond;
 mod routes;
 mod server;
-mod tls;
 mod turn;
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -46,38 +45,15 @@ use tracing::debug;
 use super::error::{ApiError, Code};
 use super::operations::{Access, Operation, operations};
 use super::{Api, Caller};
+use crate::config::http::HttpConfig;
+use crate::config::tokens::Tokens;
 use crate::health::{Health, Stage};
 use crate::metrics::Metrics;
 use auth::Grant;
-pub use auth::{Role, Tokens};
 use connections::Connection;
-pub use probe_client::{ProbeError, Probed, ask_live};
+pub use probe_client::{ProbeError, ask_live};
 use respond::{failure, success};
 use routes::{NO_IDS, Route, routes};
-pub use tls::Certificate;
-
-/// Settings of the HTTP facade.
-#[derive(Clone, Debug)]
-pub struct HttpConfig {
-    /// The address that it listens on.
-    pub host: IpAddr,
-    /// The port; 0 for any.
-    pub port: u16,
-    /// Who may do what, until their file changes.
-    pub tokens: Tokens,
-    /// What TLS is spoken with, until its files change.
-    pub tls: Option<Certificate>,
-    /// Whether SIGHUP makes it read those files again at once; else it ends the process, as it does by default.
-    pub rereads_on_hangup: bool,
-    /// Connections at once.
-    pub max_connections: usize,
-    /// Longest body of a request, in bytes.
-    pub max_body: usize,
-    /// How long an operation may take.
-    pub timeout: Duration,
-    /// Operations under way at once.
-    pub max_concurrent: usize,
-}
 
 /// The facade once it listens.
 pub struct Listening {

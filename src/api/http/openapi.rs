@@ -13,10 +13,11 @@ use serde_json::{Map, Value, json};
 
 use super::super::operations::{Access, Operation};
 use super::super::reply::{ErrorReply, Reply, ScheduleView};
+use super::Http;
 use super::probes::Probe;
 use super::request::properties;
 use super::routes::{Query, Route};
-use super::{Http, Role};
+use crate::config::tokens::Role;
 
 /// The page: it shows the document and needs nothing from elsewhere.
 const PAGE: &str = include_str!("docs.html");

@@ -14,16 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-/// Where an instance is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Probed {
-    /// The address that it listens on.
-    pub host: IpAddr,
-    /// Its port.
-    pub port: u16,
-    /// Whether it speaks TLS.
-    pub over_tls: bool,
-}
+use crate::config::http::Probed;
 
 /// How long the answer may take.
 const DEADLINE: Duration = Duration::from_secs(5);

@@ -10,17 +10,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::config::content::{Digest, digest};
 use crate::health::Health;
 
 /// How often it is looked.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The hash of what files have: what they have may be secret.
-pub(super) type Digest = [u8; 32];
 /// What files have, or why they cannot be read.
 type Seen = Result<Digest, String>;
 /// Uses new content; says what that is, or what is wrong with it.
@@ -73,15 +71,6 @@ impl Source {
         }
         Ok(contents)
     }
-}
-
-/// The hash of the contents of files.
-pub(super) fn digest(contents: &[Vec<u8>]) -> Digest {
-    let mut hash = Sha256::new();
-    for content in contents {
-        hash.update(Sha256::digest(content));
-    }
-    hash.finalize().into()
 }
 
 /// What was seen of files, one look after the other.

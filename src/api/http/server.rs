@@ -13,9 +13,10 @@ use tracing::{debug, info, warn};
 use super::connections::{Connections, SAID};
 use super::door::Door;
 use super::reread::{Hangups, Source, follow};
-use super::tls;
 use super::turn::{HEAD, IDLE};
 use super::{Http, HttpError, Listening, files};
+use crate::config::certificate;
+use crate::config::http::{API_TLS_CERT, API_TOKENS_FILE};
 
 /// Connections that may wait to be accepted; the system may allow fewer.
 const BACKLOG: u32 = 1024;
@@ -73,7 +74,7 @@ impl Http {
         let mut sources = Vec::new();
         if let Some((file, read)) = self.tokens().file() {
             let (http, paths) = (Arc::clone(self), vec![file.to_owned()]);
-            sources.push(Source::new("API_TOKENS_FILE", paths, read, move |contents| {
+            sources.push(Source::new(API_TOKENS_FILE.name(), paths, read, move |contents| {
                 let tokens =
                     http.tokens().with_file(contents.first().map_or(&[], Vec::as_slice))?;
                 let what = format!("tokens accepted now: {}", tokens.len());
@@ -84,13 +85,13 @@ impl Http {
         if let (Some(certificate), Some(tls)) = (&self.config.tls, tls) {
             let (tls, read) = (tls.clone(), certificate.read);
             sources.push(Source::new(
-                tls::CERT,
+                API_TLS_CERT.name(),
                 certificate.files.to_vec(),
                 read,
                 move |contents| {
                     let [chain, key] = contents else { return Err("needs two files".to_owned()) };
                     tls.reload_from_config(
-                        tls::parse(chain, key).map_err(|fault| fault.to_string())?,
+                        certificate::parse(chain, key).map_err(|fault| fault.to_string())?,
                     );
                     Ok("new connections get this certificate".to_owned())
                 },

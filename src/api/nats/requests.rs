@@ -25,9 +25,10 @@ use tracing::{error, info, warn};
 use super::super::Api;
 use super::micro::{self, Micro};
 use super::{Endpoint, QUEUE_GROUP, answer, endpoints};
+use crate::config::nats::NatsConfig;
 use crate::health::Health;
 use crate::jetstream::adapter::JetStream;
-use crate::jetstream::connect::{NatsConfig, connect};
+use crate::jetstream::connect::connect;
 use crate::port::answers::Answers;
 use crate::port::{Deaf, Nats as _};
 

@@ -13,7 +13,8 @@ use async_nats::{Client, ServerAddr};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::jetstream::connect::{NatsConfig, OnceError, connect_once};
+use crate::config::nats::NatsConfig;
+use crate::jetstream::connect::{OnceError, connect_once};
 use crate::port::answers::Answers;
 
 /// Pause between looks at the client's state, in case its word of a break is lost.

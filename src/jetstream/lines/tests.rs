@@ -13,8 +13,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{Line, Message, Replies, Unhanded};
+use crate::config::nats::{NatsConfig, parse_servers};
 use crate::jetstream::adapter::throwaway;
-use crate::jetstream::connect::{NatsConfig, parse_servers};
 use crate::port::Wire;
 use crate::port::answers::Answers;
 

@@ -1,4 +1,4 @@
-//! The certificate of HTTP.
+//! The certificate of HTTP, and what is wrong with its files.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,22 +7,21 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{Error, ServerConfig};
 
-use super::reread::{Digest, digest};
+use super::content::{Digest, digest};
+use super::http::{API_TLS_CERT, API_TLS_KEY};
 use crate::schedule::FieldFault;
 
-/// The setting with the certificate.
-pub(super) const CERT: &str = "API_TLS_CERT";
-/// The setting with its key.
-const KEY: &str = "API_TLS_KEY";
+const CERT: &str = API_TLS_CERT.name();
+const KEY: &str = API_TLS_KEY.name();
 
 /// A certificate and its key, as they are used.
 #[derive(Clone, Debug)]
 pub struct Certificate {
     /// The files with the chain and with the key.
-    pub(super) files: [PathBuf; 2],
+    pub(crate) files: [PathBuf; 2],
     /// What they had when they were read.
-    pub(super) read: Digest,
-    pub(super) config: Arc<ServerConfig>,
+    pub(crate) read: Digest,
+    pub(crate) config: Arc<ServerConfig>,
 }
 
 impl Certificate {
@@ -42,7 +41,7 @@ impl Certificate {
 }
 
 /// What TLS is spoken with.
-pub(super) fn parse(chain: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, FieldFault> {
+pub(crate) fn parse(chain: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, FieldFault> {
     let not_pem = |name| move |_| FieldFault::new(name, "is not a PEM file");
     let chain = CertificateDer::pem_slice_iter(chain).collect::<Result<Vec<_>, _>>();
     let chain = chain.map_err(not_pem(CERT))?;

@@ -1,0 +1,113 @@
+//! Settings, from environment variables.
+//!
+//! Each is a constant in the file of what it is about, and is read through it. Here they become plain data
+//! for the parts that they are for; nothing here knows those parts. All faults are reported together, and
+//! a service with a faulty setting does not start.
+
+pub(crate) mod certificate;
+pub(crate) mod content;
+pub mod engine;
+pub mod form;
+pub mod forms;
+pub mod http;
+mod log_filter;
+pub mod logs;
+pub mod nats;
+mod reader;
+mod rules;
+pub mod setting;
+pub mod streams;
+pub mod tokens;
+mod traces;
+
+use tracing_subscriber::filter::Targets;
+
+use crate::schedule::{FieldFault, Rules};
+use engine::EngineConfig;
+use http::HttpConfig;
+use logs::LogFormat;
+use nats::NatsConfig;
+use reader::Reader;
+use setting::Described;
+use streams::StreamOptions;
+
+/// Settings of parts that are gone in this implementation; named in a warning where they are set.
+const OBSOLETE: [&str; 8] = [
+    "REDIS_URL",
+    "DATABASE_URL",
+    "POSTGRES_HOST",
+    "POSTGRES_USER",
+    "POSTGRES_PASSWORD",
+    "POSTGRES_DB",
+    "LOCK_RETRY_DELAY",
+    "LOCK_MAX_RETRIES",
+];
+
+/// Every setting, in the order of the documentation.
+pub fn settings() -> impl Iterator<Item = &'static dyn Described> {
+    let parts = [
+        nats::SETTINGS,
+        streams::SETTINGS,
+        rules::SETTINGS,
+        engine::SETTINGS,
+        http::SETTINGS,
+        traces::SETTINGS,
+        logs::SETTINGS,
+    ];
+    parts.into_iter().flatten().copied()
+}
+
+/// All settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Name of this service in NATS connections.
+    pub service_name: String,
+    /// How to reach NATS.
+    pub nats: NatsConfig,
+    /// How streams are created.
+    pub streams: StreamOptions,
+    /// What requests are checked against.
+    pub rules: Rules,
+    /// Bounds of the engine.
+    pub engine: EngineConfig,
+    /// The HTTP facade, unless it is off.
+    pub http: Option<HttpConfig>,
+    /// Where spans go.
+    pub otlp_endpoint: Option<String>,
+    /// Which lines of the log are written.
+    pub log_filter: Targets,
+    /// Form of logs.
+    pub log_format: LogFormat,
+    /// Settings that are set and mean nothing here.
+    pub obsolete: Vec<&'static str>,
+}
+
+impl Config {
+    /// Reads settings through `lookup`; an empty value is as good as none.
+    ///
+    /// # Errors
+    /// All faults, each with the setting's name. None shows a secret.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<FieldFault>> {
+        let mut read = Reader::new(&lookup);
+        let service_name = read.get(&nats::SERVICE_NAME);
+        let nats = NatsConfig::read(&mut read);
+        let streams = StreamOptions::read(&mut read);
+        let rules = rules::rules(&mut read);
+        let config = Self {
+            service_name,
+            nats,
+            streams,
+            engine: EngineConfig::read(&mut read, &rules),
+            rules,
+            http: HttpConfig::read(&mut read),
+            otlp_endpoint: read.get(&traces::OTEL_EXPORTER_OTLP_ENDPOINT),
+            log_filter: read.get(&logs::LOG_LEVEL),
+            log_format: read.get(&logs::LOG_FORMAT),
+            obsolete: OBSOLETE.into_iter().filter(|name| read.is_set(name)).collect(),
+        };
+        read.done(config)
+    }
+}
+
+#[cfg(test)]
+mod tests;
