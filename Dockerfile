@@ -19,8 +19,8 @@ COPY . .
 RUN --mount=type=cache,id=nats-scheduler-registry,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,id=nats-scheduler-target-${TARGETPLATFORM},target=/src/target,sharing=locked \
     touch src/lib.rs src/main.rs \
-    && cargo build --release --locked --bin nats-scheduler \
-    && install -D target/release/nats-scheduler /out/nats-scheduler
+    && cargo build --profile dist --no-default-features --locked --bin nats-scheduler \
+    && install -D target/dist/nats-scheduler /out/nats-scheduler
 
 # The C library, root certificates and little else: no shell, no package manager.
 FROM gcr.io/distroless/cc-debian13:nonroot

