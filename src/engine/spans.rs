@@ -12,7 +12,9 @@ pub(super) fn span(schedule: &Schedule, attempt: &Attempt, ended: &Execution) ->
     let own = attempt.manual.as_ref().and_then(|manual| manual.trace);
     let context = ended.trace?;
     // The schedule may have been changed since, in another trace.
-    let parent = own.or(schedule.trace).filter(|one| one.trace_id() == context.trace_id());
+    let parent = own
+        .or_else(|| schedule.trace.as_deref().copied())
+        .filter(|one| one.trace_id() == context.trace_id());
     let parent = parent.map(|parent| parent.span_id());
     let text = |value: &dyn std::fmt::Display| value.to_string();
     let mut attributes = vec![
