@@ -1,6 +1,5 @@
 //! What the form of a setting is, and where it says what is wrong with a value: no secret is shown there.
 
-use super::setting::{Described, plain};
 use crate::schedule::FieldFault;
 
 /// How a setting is read out of a text.
@@ -21,6 +20,11 @@ pub trait Form: Sync {
     fn read(&self, text: &str, faults: &mut Faults<'_>) -> Self::Value;
 }
 
+/// Markdown as plain text.
+pub fn plain(markdown: &str) -> String {
+    markdown.replace('`', "")
+}
+
 /// Takes what is wrong with one setting.
 pub struct Faults<'a> {
     name: &'static str,
@@ -30,8 +34,8 @@ pub struct Faults<'a> {
 
 impl<'a> Faults<'a> {
     /// Those of a setting, which go to `found`.
-    pub(super) fn of(setting: &dyn Described, found: &'a mut Vec<FieldFault>) -> Self {
-        Self { name: setting.name(), is_secret: setting.is_secret(), found }
+    pub(super) fn of(name: &'static str, is_secret: bool, found: &'a mut Vec<FieldFault>) -> Self {
+        Self { name, is_secret, found }
     }
 
     /// It must be something else than it is.

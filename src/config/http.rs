@@ -1,17 +1,19 @@
 //! Settings of HTTP.
 
+pub(crate) mod certificate;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::certificate::Certificate;
 use super::form::Faults;
 use super::forms::{Number, OneOf, Optional, Parsed, flag, number, optional, parsed, path};
 use super::reader::Reader;
 use super::setting::{Described, Setting, settings};
 use super::tokens::{Role, Tokens};
 use crate::schedule::FieldFault;
+use certificate::Certificate;
 
 const ADDRESS: &str = "an IP address or `localhost`";
 const PORT: &str = "0 to 65535, or `off`";

@@ -4,7 +4,6 @@
 //! for the parts that they are for; nothing here knows those parts. All faults are reported together, and
 //! a service with a faulty setting does not start.
 
-pub(crate) mod certificate;
 pub(crate) mod content;
 pub mod engine;
 pub mod form;

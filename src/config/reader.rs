@@ -23,7 +23,7 @@ impl<'a> Reader<'a> {
     /// The value of a setting. A blank one is as good as none.
     pub(super) fn get<F: Form>(&mut self, setting: &Setting<F>) -> F::Value {
         let text = self.text(setting.name);
-        let mut faults = Faults::of(setting, &mut self.found);
+        let mut faults = Faults::of(setting.name(), setting.is_secret(), &mut self.found);
         match text {
             Some(text) => setting.form.read(&text, &mut faults),
             None => setting.form.unset(&mut faults),

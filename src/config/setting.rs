@@ -3,6 +3,7 @@
 //! It is read through the constant, and help, documents and templates are made of it or held to it. So
 //! its name, its default and its bounds are written once.
 
+pub use super::form::plain;
 use super::form::{Faults, Form};
 use crate::schedule::FieldFault;
 
@@ -61,14 +62,9 @@ impl<F: Form> Described for Setting<F> {
 
     fn refuses(&self, text: &str) -> Vec<FieldFault> {
         let mut found = Vec::new();
-        self.form.read(text, &mut Faults::of(self, &mut found));
+        self.form.read(text, &mut Faults::of(self.name, self.is_secret, &mut found));
         found
     }
-}
-
-/// Markdown as plain text.
-pub fn plain(markdown: &str) -> String {
-    markdown.replace('`', "")
 }
 
 /// Makes the settings of one part: each a constant, of which the comment is what help and documents say,

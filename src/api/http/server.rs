@@ -15,7 +15,7 @@ use super::door::Door;
 use super::reread::{Hangups, Source, follow};
 use super::turn::{HEAD, IDLE};
 use super::{Http, HttpError, Listening, files};
-use crate::config::certificate;
+use crate::config::http::certificate;
 use crate::config::http::{API_TLS_CERT, API_TOKENS_FILE};
 
 /// Connections that may wait to be accepted; the system may allow fewer.

@@ -7,8 +7,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{Error, ServerConfig};
 
-use super::content::{Digest, digest};
 use super::http::{API_TLS_CERT, API_TLS_KEY};
+use crate::config::content::{Digest, digest};
 use crate::schedule::FieldFault;
 
 const CERT: &str = API_TLS_CERT.name();
