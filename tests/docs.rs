@@ -240,3 +240,30 @@ fn the_index_has_every_document() {
         .collect();
     assert!(missing.is_empty(), "docs/README.md does not link to {missing:?}");
 }
+
+/// Names of the dependencies that `Cargo.toml` has for the program and for its tests.
+fn dependencies() -> Vec<String> {
+    let manifest = read(&root().join("Cargo.toml"));
+    let mut found = Vec::new();
+    let mut is_listed = false;
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            is_listed = line.ends_with("dependencies]");
+        } else if let Some((name, _)) = line.split_once(" = ").filter(|_| is_listed) {
+            found.push(name.to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn contributing_says_what_each_dependency_is_for() {
+    let (text, names) = (read(&root().join("CONTRIBUTING.md")), dependencies());
+    assert!(names.len() > 30, "{names:?}");
+    let unexplained: Vec<_> =
+        names.iter().filter(|name| !text.contains(&format!("`{name}`"))).collect();
+    assert!(
+        unexplained.is_empty(),
+        "CONTRIBUTING.md does not say what these are for: {unexplained:?}"
+    );
+}

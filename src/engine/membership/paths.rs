@@ -38,7 +38,7 @@ use crate::stored::format;
 
 /// How long after its last beat an instance that needs the old subject is spoken to by it.
 pub(super) const COMPANY: Duration = Duration::from_secs(30);
-/// How long we may go without hearing ourselves before we count as deaf: two beats, and half a one for their way.
+/// How long we may go without hearing ourselves before we count as deaf: ten beats, so that a hiccup of NATS does not count.
 const DEAF_AFTER: Duration = Duration::from_millis(2500);
 /// Pause after a refusal before the present subject is tried again: permissions may have been granted since.
 const TRY_AGAIN: Duration = Duration::from_secs(20);
