@@ -1,7 +1,7 @@
 use super::*;
 use crate::guards::All;
 
-/// What NATS sends back of a message to ourselves.
+/// A message that NATS sends back to its sender.
 fn message(subject: String) -> Message {
     Message {
         subject: subject.into(),
