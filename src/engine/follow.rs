@@ -3,8 +3,8 @@
 //! The write that settles an occurrence also notes its end in the record, if another schedule follows this one. An
 //! instance that sees the note adds an attempt to each dependent schedule by a compare-and-swap, under an id that is
 //! derived from both; a later write then removes the note. A crash in between repeats this. An attempt that is already
-//! in the record, or whose outcome is in the history, is not added again; even if that check failed, the id would
-//! still be the same.
+//! in the record, or whose outcome is in the history, is not added again; even if that check failed, the id would still
+//! be the same.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,7 @@
 //! The other running instances: heartbeats over core NATS, and what follows from them.
 //!
 //! Safety needs nothing of this. With a wrong view of the others, an instance tries a claim too early (it is refused,
-//! or
-//! the target stream drops a copy) or too late (by a takeover delay).
+//! or the target stream drops a copy) or too late (by a takeover delay).
 //!
 //! The silence of others means something only while we hear ourselves: a connection that is up may lack our
 //! subscription, and a process that was suspended finds minutes of unread heartbeats.
@@ -155,8 +154,7 @@ impl Members {
     }
 
     /// Whether a claim sent at `claimed` may be acted on: this instance has heard itself ever since, so no other counts
-    /// it
-    /// as gone.
+    /// it as gone.
     pub fn trusts(&self, claimed: Instant) -> bool {
         self.read(|view| {
             let heard = view.hearing.heard().map_or(claimed, |heard| heard.min(claimed));

@@ -4,12 +4,12 @@
 //!
 //! 1. **Decide.** [`plan`](crate::plan::plan) derives from the record and the time what is due, and what the record
 //!    should look like next.
-//! 2. **Claim.** The record is written at the revision that the decision was based on. The attempt is in it, in
-//!    flight, with its execution id, our instance id and a lease. Of all instances that try, one is accepted: safety
-//!    is this write and nothing else.
-//!    An occurrence is claimed [`LEAD`] before its time, or up to [`MAX_LEAD`] when too many are due to be claimed in
-//!    less. The instance then holds the claim until the time has come. The occurrence is acted on under the state that
-//!    it was claimed under, so the reply to a pause, an update or a deletion waits until that time has passed.
+//! 2. **Claim.** The record is written at the revision that the decision was based on. The attempt is in it, in flight,
+//!    with its execution id, our instance id and a lease. Of all instances that try, one is accepted: safety is this
+//!    write and nothing else. An occurrence is claimed [`LEAD`] before its time, or up to [`MAX_LEAD`] when too many
+//!    are due to be claimed in less. The instance then holds the claim until the time has come. The occurrence is acted
+//!    on under the state that it was claimed under, so the reply to a pause, an update or a deletion waits until that
+//!    time has passed.
 //! 3. **Deliver.** The command goes out with the execution id as `Nats-Msg-Id`, and only while the claim is trusted:
 //!    this instance has heard itself ever since it sent the claim ([`membership`]), and the lease has not expired.
 //!    Otherwise another instance may have taken the attempt over, and it is claimed again.
@@ -40,10 +40,9 @@
 //! # Many instances
 //!
 //! All instances hold the same timers. A rendezvous hash over the instances that are heard gives each schedule an order
-//! of preference: the first fires at once, each later one waits another
-//! [`TAKEOVER_DELAY`](membership::TAKEOVER_DELAY), counted from when the work became visible. Liveness does not need
-//! the instances to agree on that order: whatever each believes about the others, one of them tries, and the claim
-//! decides.
+//! of preference: the first fires at once, each later one waits another [`TAKEOVER_DELAY`](membership::TAKEOVER_DELAY),
+//! counted from when the work became visible. Liveness does not need the instances to agree on that order: whatever
+//! each believes about the others, one of them tries, and the claim decides.
 //!
 //! # The modules
 //!
@@ -162,8 +161,7 @@ impl<N: Nats> Shared<N> {
     }
 
     /// Marks executions as ours; call it before the write that says so. Returns those that were not ours already: if
-    /// the
-    /// write is refused, only these may be let go.
+    /// the write is refused, only these may be let go.
     pub(crate) fn begin(&self, executions: Vec<Uuid>) -> Vec<Uuid> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let mut fresh = Vec::new();
@@ -201,8 +199,7 @@ impl<N: Nats> Shared<N> {
     }
 
     /// Whether an attempt may be acted on: this instance has heard itself ever since it sent the claim, and the lease
-    /// has
-    /// not expired, so nobody else has taken it over.
+    /// has not expired, so nobody else has taken it over.
     pub(crate) fn trusts(&self, accepted: &Accepted, attempt: &Attempt) -> bool {
         let Phase::Claimed { until, .. } = *attempt.phase else { return true };
         if !self.holds(Guard::Trust) {

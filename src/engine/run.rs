@@ -47,8 +47,7 @@ impl<N: Nats> Engine<N> {
     }
 
     /// Fires schedules until `stop`, then finishes what is in flight, within the drain time, and says goodbye to the
-    /// other
-    /// instances.
+    /// other instances.
     pub async fn run(mut self, mut changes: UnboundedReceiver<Uuid>, stop: CancellationToken) {
         let mut came = Vec::new();
         let mut freshness = self.shared.index.freshness();
@@ -92,8 +91,7 @@ impl<N: Nats> Engine<N> {
     }
 
     /// Events that say whether claims may be made: the time is known, there is a connection, this instance hears
-    /// itself,
-    /// and it has seen all that others did while it did not hear.
+    /// itself, and it has seen all that others did while it did not hear.
     fn standing(&mut self) -> Vec<Event<Armed>> {
         let (is_connected, connects) = self.shared.connection();
         if std::mem::replace(&mut self.connects, connects) != connects {

@@ -25,8 +25,7 @@ pub(crate) struct Sending<'a, P> {
 
 impl<'a, P> Sending<'a, P> {
     /// For an attempt with a permit of its own. If it `may`, it gives the permit back once its command is sent. A
-    /// permit for
-    /// a request is held until the reply and all that follows from it.
+    /// permit for a request is held until the reply and all that follows from it.
     pub(crate) fn alone(permit: &'a Lent<P>, may: bool, urgent: Option<Urgent>) -> Self {
         let permit = Some(permit).filter(|_| may);
         Self { urgent, permit }

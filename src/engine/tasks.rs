@@ -164,8 +164,8 @@ pub(crate) async fn work(
     }
 }
 
-/// Arms the attempts of an accepted plan whose time has not come. It does so before the record is free again, so that
-/// a draining core has heard of all of them.
+/// Arms the attempts of an accepted plan whose time has not come. It does so before the record is free again, so that a
+/// draining core has heard of all of them.
 fn arm(shared: &Shared<impl Nats>, accepted: &Arc<Accepted>, now: DateTime<Utc>, events: &Events) {
     for (attempt, recovered) in accepted.attempts().filter(|(a, _)| accepted.due_at(a) > now) {
         let prepared = deliver::prepare(shared, accepted, attempt);
@@ -293,8 +293,7 @@ async fn make(
 
 /// Runs an action under a permit. In the fast lane the permit goes back early if the action is not prompt: a stream
 /// that does not answer must not hold up the commands for others. (The action is borrowed; if it were moved in here,
-/// the
-/// task would contain it twice.)
+/// the task would contain it twice.)
 async fn within_permit(
     shared: &Shared<impl Nats>,
     accepted: &Accepted,

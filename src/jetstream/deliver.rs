@@ -1,22 +1,20 @@
-//! Sending a command.
+//! Sends commands and finds out what becomes of them.
 //!
-//! Whatever the mode, the message is the same: the user's payload untouched, and headers that tell
-//! a receiver what it needs to drop what it has already seen. `request` and `core` are sent once, over
-//! connections of their own: `deliver/once.rs`.
+//! The message is the same in every mode: the user's payload, untouched, and headers that let a receiver drop what it
+//! has already seen. `request` and `core` commands are sent once, over connections of their own: `deliver/once.rs`.
 //!
-//! A `publish` goes until its fate is known ([`publish`](super::publish)), since reporting it as failed
-//! would be followed by another attempt under another id, and then both could be stored. Whose an answer
-//! is and what it proves: `deliver/send.rs`. Where an earlier copy is looked for: `deliver/earlier.rs`.
-//! How many wait for one stream: `gates.rs`.
+//! A `publish` is repeated until its fate is known ([`publish`](super::publish)): a failure reported too early would be
+//! followed by another attempt under another id, and then both could be stored. `deliver/send.rs` decides whose an
+//! answer is and what it proves, `deliver/earlier.rs` looks for an earlier copy, `gates.rs` bounds how many commands
+//! wait for one stream.
 //!
-//! (What happens rarely is boxed: a firing is a future, thousands are under way at once, and each is
-//! as large as its largest step.)
+//! (Rare steps are boxed: a firing is a future as large as its largest step, and thousands are under way at once.)
 //!
 //! # Subjects that we may not publish to
 //!
-//! NATS drops such a message and says so beside it, of the subject. That is the outcome in every
-//! mode, at once: `not_allowed`. Where the account maps the subject, NATS names the other one; then
-//! the server is asked where ours goes, as soon as that can be what happened.
+//! NATS drops such a message and reports that separately, naming the subject. In every mode that is the outcome, at
+//! once: `not_allowed`. If the account maps the subject, NATS names the other one; so the server is asked where ours
+//! goes, as soon as that may be what happened.
 
 mod earlier;
 mod once;
@@ -45,10 +43,10 @@ use crate::port::headers::Headers;
 use crate::port::{Deaf, Nats};
 use crate::schedule::{DeliveryMode, Payload, Schedule};
 
-/// Pause between tries to publish.
+/// Pause between attempts to publish.
 const RETRY: Duration = Duration::from_millis(250);
-/// Time spent on unanswered tries, while connected, after which a publish is given up: less than the
-/// least lease, so that nobody takes over what is still tried.
+/// Time spent on unanswered tries, while connected, after which a publish is given up. It is shorter than the shortest
+/// lease, so that nobody takes over what is still being tried.
 const MAX_UNANSWERED: Duration = Duration::from_secs(240);
 
 /// A command, ready to be sent.
@@ -60,7 +58,7 @@ pub struct Command {
 }
 
 impl Command {
-    /// The command of an execution of a schedule.
+    /// Builds the command of an execution of a schedule.
     pub fn new(
         schedule: &Schedule,
         execution: &Execution,
@@ -89,9 +87,9 @@ struct Parts<N: Nats> {
     clock: Clock,
 }
 
-/// What became of a command.
+/// Result of sending a command.
 pub struct Delivered {
-    /// For its execution.
+    /// The outcome for its execution.
     pub outcome: Outcome,
     /// Whether its stream had it before this was sent.
     pub was_there: bool,

@@ -3,8 +3,7 @@
 //! Such a record says that occurrences have been acted on that are not due yet, so the schedule is silent until then.
 //! [`correct`] plans it again from now. Occurrences that were really acted on keep their times
 //! ([`Schedule::acted_ahead`]), so that none runs twice. Those that were only skipped were never due, and the history
-//! is
-//! told so: the attempt of a skipped range is put back, in the phase `corrected`.
+//! is told so: the attempt of a skipped range is put back, in the phase `corrected`.
 
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;

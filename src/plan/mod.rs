@@ -1,9 +1,8 @@
 //! What to do with a schedule now: pure functions from values to values.
 //!
 //! [`plan`] works out the record to write next, and the actions that are allowed once that write was accepted;
-//! [`settle`]
-//! folds an outcome into the record; [`wake_at`] says when to look again. None of them knows a clock, a network or
-//! another schedule, and none walks a backlog one occurrence at a time.
+//! [`settle`] folds an outcome into the record; [`wake_at`] says when to look again. None of them knows a clock, a
+//! network or another schedule, and none walks a backlog one occurrence at a time.
 //!
 //! An occurrence moves through the record like this; each arrow is one accepted write:
 //!
@@ -105,8 +104,7 @@ pub struct Plan {
     /// Skipped occurrences to write to the history.
     pub skip: Vec<(Attempt, SkippedRange)>,
     /// Attempts with a reported end, and skipped occurrences of other instances, to write to the history unless it has
-    /// their
-    /// outcome.
+    /// their outcome.
     pub finish: Vec<Attempt>,
     /// When the attempts that had waited were due; once they are claimed, the record no longer says so.
     pub due: Vec<(Uuid, DateTime<Utc>)>,
@@ -204,8 +202,7 @@ fn purge_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
 }
 
 /// Whether a waiting attempt is made when its time comes. A run by hand is made whatever the schedule itself does,
-/// unless
-/// the schedule is deleted.
+/// unless the schedule is deleted.
 fn waits_for_its_time(schedule: &Schedule, manual: Option<&Manual>) -> bool {
     let by_hand = manual.is_some_and(|manual| manual.origin == Origin::User);
     schedule.fires() || (by_hand && schedule.status != Status::Deleted)
@@ -235,8 +232,7 @@ pub fn may_be_claimed_early(schedule: &Schedule, now: DateTime<Utc>) -> bool {
 }
 
 /// How many more executions may be under way, by the overlap policy. A published command is done once its stream has
-/// it;
-/// only replies and reports take time.
+/// it; only replies and reports take time.
 pub(crate) fn room(schedule: &Schedule) -> usize {
     if !schedule.spec.delivery.mode.takes_time() {
         return usize::MAX;

@@ -85,8 +85,7 @@ impl Plan {
     }
 
     /// Acts on all occurrences from `next` to `now` that are within their grace, in order, as many as may be under way;
-    /// the
-    /// rest wait in `next_run_at`.
+    /// the rest wait in `next_run_at`.
     pub(super) fn each_occurrence(
         &mut self,
         trigger: &Trigger,

@@ -13,9 +13,8 @@ use crate::schedule::{
 };
 use crate::stored::Unknown;
 
-/// When an attempt whose execution `id` failed at `now` is tried again, by the schedule's policy.
-/// `None` if it is not: its retries are used up, failures of its kind are not tried again, or too many others are
-/// waiting already.
+/// When an attempt whose execution `id` failed at `now` is tried again, by the schedule's policy. `None` if it is not:
+/// its retries are used up, failures of its kind are not tried again, or too many others are waiting already.
 pub fn retry_at(
     schedule: &Schedule,
     number: u32,

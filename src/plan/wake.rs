@@ -6,8 +6,7 @@ use uuid::Uuid;
 use super::*;
 
 /// Whether nobody acts on an attempt any more: its instance is gone, or it is ours and we do not know it (we gave it
-/// up,
-/// or a write that we thought lost arrived late).
+/// up, or a write that we thought lost arrived late).
 pub(super) fn abandoned(by: Uuid, execution: Uuid, view: &impl View) -> bool {
     if by == view.me() { !view.is_running(execution) } else { view.is_gone(by) }
 }

@@ -1,11 +1,9 @@
 //! Claims earlier when more is due soon than can be claimed in the time left.
 //!
 //! A claim is a write, and each write takes its time. With a claim made half a second ahead, only the command is left
-//! to
-//! send when the time comes; but half a second is too short for thousands of schedules due at once. So the coming
+//! to send when the time comes; but half a second is too short for thousands of schedules due at once. So the coming
 //! timers are counted, and if the first of them, however many, could not be claimed in time, they are started now.
-//! While
-//! few are due this costs nothing.
+//! While few are due this costs nothing.
 
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;

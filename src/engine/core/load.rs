@@ -2,8 +2,7 @@
 //!
 //! A schedule is overdue from when its time has come until a write that acts on it was accepted, ours or another
 //! instance's, or its record says that nothing is due any more. A claim that fails, or gets no answer, leaves it
-//! overdue.
-//! A command that a rate limit holds back is not late.
+//! overdue. A command that a rate limit holds back is not late.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -47,8 +46,7 @@ impl<A> Core<A> {
         outlook: &impl Outlook,
     ) {
         // What waited for room, or is due at once, counts only from now, when nothing is left to wait for. An
-        // occurrence that
-        // is claimed ahead is not due yet.
+        // occurrence that is claimed ahead is not due yet.
         let waits = entry.schedule.spec.delivery.mode.takes_time();
         let is_for_at_once = waits || due == DateTime::UNIX_EPOCH;
         let since = if is_for_at_once { now } else { due + outlook.lead() };

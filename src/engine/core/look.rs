@@ -99,8 +99,7 @@ impl<A> Core<A> {
     }
 
     /// When it is our turn to do what comes next for a schedule. `seen` is the latest time at which work that is due by
-    /// now
-    /// was first seen.
+    /// now was first seen.
     pub(super) fn turn(
         &mut self,
         entry: &Entry,

@@ -18,11 +18,9 @@
 //!
 //! All instances see the same work, and one of them is to do it. Each lets those before it in the schedule's order of
 //! preference go first, by [`Outlook::delay`], counted from when the work *became visible*: when it was due, or, if
-//! that
-//! was earlier, when this instance first saw that it was. So what piled up while nobody could act is taken in turn,
-//! like
-//! work that comes due piece by piece. After a break that others may have had too, they get [`COMING_BACK`] to return:
-//! the first instance back does its own share at once and leaves the others theirs.
+//! that was earlier, when this instance first saw that it was. So what piled up while nobody could act is taken in
+//! turn, like work that comes due piece by piece. After a break that others may have had too, they get [`COMING_BACK`]
+//! to return: the first instance back does its own share at once and leaves the others theirs.
 
 mod ahead;
 mod armory;
@@ -68,8 +66,7 @@ const LINGER: Duration = Duration::milliseconds(250);
 /// Interval between checks whether claims may be made.
 const UNSURE: Duration = Duration::milliseconds(250);
 /// Time after a break that the instances before us may need to return: a server informs its clients one by one, and
-/// each
-/// of them tries to connect at times of its own.
+/// each of them tries to connect at times of its own.
 const COMING_BACK: Duration = Duration::milliseconds(1500);
 /// Pause before work that NATS did not let us do is tried again.
 const LATER: Duration = Duration::seconds(1);

@@ -35,8 +35,7 @@ impl Rates {
     }
 
     /// Reserves `commands` sendings to a target, first come first served, and returns when the first may go.
-    /// `instances`
-    /// share the rate.
+    /// `instances` share the rate.
     pub(super) fn reserve(
         &mut self,
         target: &Target,

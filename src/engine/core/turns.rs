@@ -59,8 +59,7 @@ impl<A> Core<A> {
     }
 
     /// Until when a schedule must wait before it sends. It keeps its place in the order, for each target, from when it
-    /// first
-    /// asks.
+    /// first asks.
     pub(super) fn must_wait(
         &mut self,
         entry: &Entry,

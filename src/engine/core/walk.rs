@@ -2,8 +2,8 @@
 //!
 //! A schedule's turn is worked out again whenever its timer is due. So the walk only has to find turns that are earlier
 //! than their timers: claims of instances that are gone, and schedules that fewer instances now go first with. With
-//! many
-//! schedules that takes a while, and others must fire meanwhile; so it goes a few at a time, what is due next first.
+//! many schedules that takes a while, and others must fire meanwhile; so it goes a few at a time, what is due next
+//! first.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;

@@ -1,17 +1,14 @@
 //! Whether we hear, proved by an echo: a message to an inbox of our own, which nobody counts as a heartbeat.
 //!
 //! A connection that is up may be cut in one direction, or lack our subscriptions; NATS may stand still, and so may
-//! this
-//! process. In all these cases the echo does not come back. For this instance follows:
+//! this process. In all these cases the echo does not come back. For this instance follows:
 //!
 //! - **It sends heartbeats that count, and makes claims, only while the last echo is [young](Hearing::is_young).**
 //! - **It acts on a claim only while the claim is [trusted](Hearing::trusts):** ever since it was sent there has been
-//!   an
-//!   echo younger than [`TRUST`].
+//!   an echo younger than [`TRUST`].
 //!
 //! An echo goes out right after a heartbeat, on the same connection. So once it has come back, the server has dealt
-//! with
-//! a heartbeat sent no earlier than the echo, and the others count us as gone no sooner than
+//! with a heartbeat sent no earlier than the echo, and the others count us as gone no sooner than
 //! [`GONE_AFTER`](super::GONE_AFTER) after that. [`TRUST`] is shorter, by the time that sending a command takes. After
 //! a break the first echo goes alone; it allows the next heartbeat, and only the echo after that heartbeat counts.
 

@@ -41,8 +41,7 @@ impl Members {
     }
 
     /// When the next instance is asked after, or counts as silent or gone, unless it is heard before; or when all
-    /// instances
-    /// are known.
+    /// instances are known.
     pub(super) fn next_silent(&self) -> Instant {
         let now = Instant::now();
         self.read(|view| {
@@ -60,8 +59,7 @@ impl Members {
     }
 
     /// Notes a heartbeat that came by the old subject if `by_old`, otherwise by the present one. Returns whether it is
-    /// the
-    /// first of an instance that has just come and waits to hear of us.
+    /// the first of an instance that has just come and waits to hear of us.
     pub(in crate::engine) fn hear(&self, beat: &Message, by_old: bool) -> bool {
         let id = beat.subject.rsplit('.').next().and_then(|id| Uuid::try_parse(id).ok());
         let (Some(id), now) = (id, Instant::now()) else { return false };

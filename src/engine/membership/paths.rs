@@ -68,8 +68,7 @@ pub(super) struct Beat {
     /// Interval between the sender's heartbeats, in milliseconds.
     every_ms: u32,
     /// A subject that only the sender's connection listens to. If NATS answers a question there with "no responders",
-    /// the
-    /// sender is gone.
+    /// the sender is gone.
     listens_on: String,
     /// Whether the sender cannot use the present subject. Absent otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

@@ -56,8 +56,7 @@ impl Members {
     }
 
     /// Asks after instances whose heartbeat is late, on subjects that nobody else listens to: if an instance has lost
-    /// its
-    /// connection, NATS says so at once.
+    /// its connection, NATS says so at once.
     pub(super) async fn ask_after_late(&self, nats: &impl Wire, inbox: &str) {
         let now = Instant::now();
         let late = self.write(|view| {

@@ -397,8 +397,7 @@ impl World {
 
 proptest::proptest! {
     /// Under any policies and events, no wake is for nothing, every wake leads somewhere, and every occurrence ends in
-    /// one
-    /// outcome.
+    /// one outcome.
     #[test]
     fn under_all_policies_every_occurrence_ends_once(
         mode in 0..3_usize,
