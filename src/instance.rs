@@ -58,7 +58,7 @@ pub struct Ground<N: Nats> {
     pub health: Arc<Health<N>>,
     /// Counters of what it has done.
     pub metrics: Arc<Metrics>,
-    /// Ends everything that runs beside answering and firing.
+    /// Ends everything that runs besides answering and firing.
     pub background: CancellationToken,
 }
 
@@ -68,7 +68,7 @@ pub enum OpenError {
     /// The connection is gone for good.
     #[error("cannot listen: {0}")]
     Deaf(#[from] Deaf),
-    /// A stream that was there a moment ago is not.
+    /// A stream that existed a moment ago does not any more.
     #[error("stream cannot be opened: {0}")]
     Stream(#[from] Unanswered),
 }
@@ -127,7 +127,7 @@ impl<N: Nats> Instance<N> {
         Ok(Self { api, members, loaded, changes })
     }
 
-    /// Waits until all schedules are known, and the time.
+    /// Waits until all schedules and the time are known.
     pub async fn loaded(&mut self) {
         // Fails only if the sender is gone, at the end of everything.
         let _ = self.loaded.wait_for(|loaded| *loaded).await;

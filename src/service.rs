@@ -174,7 +174,7 @@ fn for_requests(config: &Config) -> String {
 
 /// An instance with its transports.
 struct Service {
-    // What runs beside answering and firing ends before probes do.
+    // What runs besides answering and firing ends before probes do.
     _background: DropGuard,
     face: Face,
     connection: Connection,

@@ -58,7 +58,7 @@ struct Shared {
     /// Notified when the time must be measured at once.
     ask: Notify,
     chance: Chance,
-    /// The last id that was made.
+    /// The last id that was made, as its milliseconds and its random part.
     last_id: Mutex<(i64, u128)>,
 }
 

@@ -42,7 +42,7 @@ pub(super) async fn deliver(
     let id = format!("{}.dead", ended.id);
     headers.line(names::MESSAGE_ID, &id);
     let subject = target.as_str();
-    // Whoever sends it does so after the outcome is recorded.
+    // Every instance that sends it does so after the outcome is recorded.
     let since = again.then_some(ended.time);
     let publication = Publication { subject, id, headers, body, since };
     // This needs no claim: all instances send the same message.

@@ -1,4 +1,4 @@
-//! Firing schedules: one compare-and-swap per occurrence.
+//! Fires schedules: one compare-and-swap per occurrence.
 //!
 //! # The protocol
 //!
@@ -48,7 +48,7 @@
 //!
 //! `core` decides; `run` waits and starts what `core` decided; `tasks` carries it out, with `claim`, `deliver` and
 //! `record`, or `finish` for an attempt that a report ended. `announce`, `follow` and `correct` do what a record asks
-//! for beside its times.
+//! for besides its times.
 
 mod announce;
 mod claim;

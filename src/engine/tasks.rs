@@ -104,7 +104,7 @@ pub(crate) struct Telling {
 }
 
 impl Telling {
-    /// Sends `otherwise`, unless [`Self::end`] is called first.
+    /// Sends `otherwise`, unless it is ended with something better.
     pub(crate) fn new(events: Events, otherwise: Event<Armed>) -> Self {
         Self { events, end: Some(otherwise) }
     }

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 /// Longest time that an outcome waits.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Most claims and commands beside which bookkeeping goes on: so few are not delayed by it.
+/// Most claims and commands alongside which bookkeeping goes on: so few are not delayed by it.
 const FEW: usize = 64;
 /// Most outcomes that wait at once; beyond it, commands wait for a place too.
 const MOST_WAITING: usize = 20_000;

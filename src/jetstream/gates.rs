@@ -45,7 +45,7 @@ pub(crate) struct Gate {
 
 #[derive(Default)]
 struct State {
-    /// Commands that have a place.
+    /// Commands that hold a place.
     inside: usize,
     /// Since when the stream has had a command and taken none.
     untaken_since: Option<Instant>,
@@ -74,7 +74,7 @@ impl Gates {
         Arc::clone(gates.entry(name.to_owned()).or_default())
     }
 
-    /// Whether a stream takes nothing.
+    /// Whether a stream is silent.
     pub(crate) fn is_silent(&self, name: &str) -> bool {
         lock(&self.0).get(name).is_some_and(|gate| gate.is_silent())
     }

@@ -56,7 +56,7 @@ pub(crate) enum Unsent {
 }
 
 impl<W: Wire> Inbox<W> {
-    /// Listens until `stop`. `answers` must be those of the connection.
+    /// Opens the inbox and listens until `stop`. `answers` must be those of the connection.
     pub(crate) async fn open(
         wire: W,
         answers: Answers,
@@ -92,7 +92,7 @@ impl<W: Wire> Inbox<W> {
         let subject = subject.to_owned();
         let message = Outgoing { subject, reply: Some(reply), headers, body };
         let mut sending = pin!(self.wire.publish(message));
-        // The client takes it in one of these polls, or not at all.
+        // The client takes the message in one of these polls, or not at all.
         let sending = poll_fn(|cx| {
             if !may() {
                 return Poll::Ready(Err(Unsent::Withheld));

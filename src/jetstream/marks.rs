@@ -1,4 +1,4 @@
-//! Whether a stream still has what it has shown.
+//! Checks whether a stream still has what it has shown.
 //!
 //! A server that loses its power comes back without what it had not written to its disk, and goes on from there with
 //! the same sequences. Once others have written as much again, a reader that continues after what it was shown notices

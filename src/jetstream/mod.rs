@@ -82,7 +82,7 @@ pub enum WriteError {
     /// The server or the client refused it; the same write would be refused again.
     #[error("refused: {0}")]
     Refused(String),
-    /// The record does not fit a message of the server; it was not sent.
+    /// The record does not fit into a message of the server; it was not sent.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
 }

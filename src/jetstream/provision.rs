@@ -52,7 +52,7 @@ pub enum ProvisionError {
     Create {
         /// The stream.
         stream: String,
-        /// What the server says.
+        /// The server's reason.
         reason: String,
     },
 }

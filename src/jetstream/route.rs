@@ -57,9 +57,9 @@ pub(crate) enum Route {
 pub(crate) enum Held {
     /// It does.
     Yes,
-    /// It holds another one there.
+    /// It holds another message there.
     No,
-    /// We cannot look: not allowed, not in this account, or gone already.
+    /// We cannot look: it is not allowed, not in this account, or the message is gone already.
     Unreadable,
     /// The stream does not say at present.
     Unknown,
@@ -116,9 +116,9 @@ impl Stream {
 
 #[derive(Default)]
 struct Known {
-    /// In an order, so that of two that may be meant always the same one is taken.
+    /// Sorted, so that of two streams that may be meant always the same one is taken.
     streams: BTreeMap<String, Stream>,
-    /// Streams of subjects that those do not cover: mapped or imported ones.
+    /// Streams of subjects that their patterns do not cover: mapped or imported ones.
     exact: HashMap<String, String>,
 }
 

@@ -85,7 +85,7 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Store<N = JetStream> {
     nats: N,
-    /// The largest message that the bucket took when it was opened.
+    /// The largest message that the bucket took when it was opened, in bytes.
     largest: usize,
     frontier: Frontier,
     writes: Arc<Writes>,
@@ -136,7 +136,7 @@ impl<N: Nats> Store<N> {
         &self.writes
     }
 
-    /// How far the bucket has been written.
+    /// Tells how far the bucket has been written.
     pub fn frontier(&self) -> &Frontier {
         &self.frontier
     }

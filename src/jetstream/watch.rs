@@ -104,7 +104,7 @@ struct Follower<N> {
     is_lost: bool,
     /// Whether that was found just now, so that the bucket is read again without a pause.
     starts_at_once: bool,
-    /// Whether deletions may have been missed, markers and all.
+    /// Whether deletions may have been missed, along with their markers.
     was_cut_off: bool,
     /// How often the connection had been made when we last began to follow the bucket.
     connects: u64,
@@ -133,7 +133,7 @@ impl<N: Nats> Follower<N> {
                     biased;
                     _ = reconcile.tick() => false,
                     () = self.nats.reconnected(self.connects) => true,
-                    // Whoever wants it asks again until it is so.
+                    // A caller that wants it asks again until everything has been seen.
                     () = wanted(&index, looked_at), if behind.is_none() => true,
                 }
             };

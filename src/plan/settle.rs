@@ -114,7 +114,8 @@ pub(crate) fn count(schedule: &mut Schedule, ended: &Execution) {
     }
 }
 
-/// Hands the attempt over to its worker, who has the command and will report; if it was to be stopped meanwhile, it is.
+/// Hands the attempt over to the worker that has its command and will report; stops it if it was to be stopped
+/// meanwhile.
 fn hand_over(schedule: &mut Schedule, index: usize, started: &Execution) -> bool {
     let delivery = schedule.sends(&schedule.attempts[index]).delivery;
     let timeout = Duration::seconds(i64::from(delivery.timeout_seconds));

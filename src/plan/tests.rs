@@ -349,7 +349,7 @@ fn skipped_entries_of_the_gone_are_recorded_by_others() {
 }
 
 proptest::proptest! {
-    /// Whatever happens when, every occurrence is fired or skipped exactly once, in order.
+    /// Whatever happens, and whenever, every occurrence is fired or skipped exactly once, in order.
     #[test]
     fn every_occurrence_is_accounted_for_exactly_once(
         every in 1_u32..120,

@@ -46,7 +46,7 @@ impl Heard {
     }
 }
 
-/// All messages of one connection that somebody waits for.
+/// All messages of one connection that are waited for.
 #[derive(Clone, Default)]
 pub struct Answers(Arc<Shared>);
 
@@ -126,7 +126,7 @@ impl Answers {
         Awaited { answers: self.clone(), token, slot, strays }
     }
 
-    /// Hands an answer to whoever waits for it.
+    /// Notes an answer to the message with a token.
     pub(crate) fn answered(&self, token: u64, message: &Message) {
         let slot = lock(&self.0.waiting).slots.get(&token).cloned();
         if let Some(slot) = slot {

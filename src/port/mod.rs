@@ -60,7 +60,7 @@ pub trait Nats: Wire {
     /// The messages shown while reading a stream. Reading continues after breaks; an error is not its end.
     type Entries: Stream<Item = Result<Entry, String>> + Send + Unpin;
 
-    /// How often the connection has been made. The count is raised no later than the connection is there.
+    /// How often the connection has been made. A connection that is up has been counted.
     fn connects(&self) -> u64;
 
     /// Waits until the connection has been made more than `known` times.

@@ -150,7 +150,7 @@ pub struct Server {
 pub struct Refusal {
     /// What was tried.
     pub operation: Permission,
-    /// The subject that it was tried on, as we wrote it.
+    /// The subject of the attempt, as we wrote it.
     pub subject: String,
 }
 

@@ -12,7 +12,7 @@ const MANY: usize = 1024;
 /// The bound that a piece of work counts against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lane {
-    /// Work that takes as long as NATS takes.
+    /// Work that takes only as long as NATS does.
     Fast,
     /// Work that waits for a reply.
     Request,

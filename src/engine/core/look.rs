@@ -55,7 +55,7 @@ impl<A> Core<A> {
         self.slots.tidy(id);
     }
 
-    /// Starts what a record asks for beside its times: announcing changes, telling of ends, stopping executions.
+    /// Starts what a record asks for besides its times: announcing changes, telling of ends, stopping executions.
     fn tell(&mut self, entry: &Entry) {
         let (id, schedule) = (entry.schedule.id, &entry.schedule);
         if !schedule.events.is_empty() {

@@ -138,9 +138,9 @@ pub(crate) enum Action<A> {
     Release(A),
     /// Announce a schedule's changes.
     Announce(Uuid),
-    /// Tell those that follow a schedule of what has ended.
+    /// Tell the schedules that follow this one of what has ended.
     Tell(Uuid),
-    /// Plan a schedule again whose times lie ahead.
+    /// Plan again a schedule whose times lie ahead.
     Correct(Uuid),
     /// Stop an execution, if it is ours.
     Stop(Uuid),
@@ -148,12 +148,12 @@ pub(crate) enum Action<A> {
     Forget(Vec<Uuid>),
 }
 
-/// What a piece of work may claim beside settling.
+/// What a piece of work may claim, besides settling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claiming {
     /// Whatever is due.
     All,
-    /// What does not wait for replies.
+    /// Only what does not wait for replies.
     Fast,
     /// Nothing.
     None,
@@ -174,7 +174,7 @@ pub(crate) struct Core<A> {
     rates: Rates,
     /// How many records are being written.
     busy: usize,
-    /// Since when everything is seen.
+    /// When everything that others had written was last found to be seen.
     sees_since: DateTime<Utc>,
     may_claim: bool,
     is_draining: bool,
@@ -182,7 +182,7 @@ pub(crate) struct Core<A> {
 }
 
 impl<A> Core<A> {
-    /// A core at `now`, with the most firings and requests under way, and limits of targets.
+    /// Creates a core at `now`, with the most firings and requests under way, and the rate limits of targets.
     pub(crate) fn new(
         firings: usize,
         requests: usize,
@@ -207,7 +207,7 @@ impl<A> Core<A> {
         }
     }
 
-    /// Takes in what has happened, and says what to do at `now`.
+    /// Handles events and returns what to do at `now`.
     pub(crate) fn step(
         &mut self,
         events: impl IntoIterator<Item = Event<A>>,
@@ -227,9 +227,9 @@ impl<A> Core<A> {
         std::mem::take(&mut self.actions)
     }
 
-    /// When to call [`Core::step`] though nothing has happened.
+    /// When to call [`Core::step`] even if nothing has happened.
     pub(crate) fn next(&self) -> Option<DateTime<Utc>> {
-        // The return of a permit is an event of its own.
+        // A permit that is returned is an event of its own.
         let release = self.armory.next().filter(|_| self.lanes.has_room(Lane::Fast));
         if self.walk.is_some() {
             return Some(DateTime::UNIX_EPOCH);
@@ -242,7 +242,7 @@ impl<A> Core<A> {
         self.busy == 0 && self.armory.len() == 0
     }
 
-    /// Takes what is done and not folded into records.
+    /// Takes what has been done and is not folded into records yet.
     pub(crate) fn take_done(&mut self) -> Vec<(Uuid, Done)> {
         let done = self.slots.states_mut().map(|(id, state)| (id, std::mem::take(&mut state.done)));
         let mut done: Vec<_> = done.collect();
@@ -360,7 +360,7 @@ impl<A> Core<A> {
         self.slots.get(id)?.settle_at
     }
 
-    /// Until when nothing that is due of a schedule is to be done, if that lies ahead.
+    /// Until when nothing that is due for a schedule may be done, if that is still ahead.
     fn held_until(&mut self, id: Uuid, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let held = &mut self.slots.get_mut(id)?.not_before;
         *held = held.filter(|later| *later > now);
@@ -370,7 +370,7 @@ impl<A> Core<A> {
 
 /// When an outcome that came at `now` is folded into its schedule's record at the latest.
 fn settle_at(schedule: &Schedule, ended: &Execution, now: DateTime<Utc>) -> DateTime<Utc> {
-    // The other instances must not take a reply that came for one still awaited.
+    // The other instances must not take a reply that has come for one that is still awaited.
     let attempt = schedule.attempts.iter().find(|attempt| attempt.execution_id == ended.id);
     let delivery =
         attempt.map_or(&schedule.spec.delivery.known, |one| schedule.sends(one).delivery);

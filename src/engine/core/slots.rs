@@ -1,4 +1,4 @@
-//! What the engine knows of schedules, by id and by when to look at each.
+//! The schedules that the engine knows something of, by id and by when to look at each.
 //!
 //! Of a million schedules nearly all only wait for their time, so what a waiting schedule takes up decides what a
 //! schedule costs: a slot of 32 bytes in one allocation, its number in a table by id, and its number and time in an
@@ -176,7 +176,7 @@ impl Slots {
         slot
     }
 
-    /// Whether nothing is known of any schedule.
+    /// Whether no schedule is known.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.by_id.is_empty() && self.timers.len() == 0 && self.free.len() == self.slots.len()

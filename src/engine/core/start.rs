@@ -38,7 +38,7 @@ impl<A> Core<A> {
         outlook: &impl Outlook,
     ) {
         let (id, spec) = (entry.schedule.id, &entry.schedule.spec);
-        // The timer was set when nothing was due yet.
+        // The timer was set for work that was not due yet.
         let seen = timer.earlier(outlook.delay(id, entry.schedule.needs));
         let is_held = self.held_until(id, now).is_some();
         let turn = self.turn(entry, now, seen, outlook).filter(|turn| turn.at <= until && !is_held);
@@ -95,7 +95,7 @@ impl<A> Core<A> {
         }
     }
 
-    /// Starts as much of what is ready as the bounds allow, in the order of priority.
+    /// Starts as much of the ready work as the bounds allow, in the order of priority.
     pub(super) fn start_ready(&mut self, now: DateTime<Utc>) {
         for lane in Lane::ALL {
             while let Some(ready) = self.lanes.pop(lane) {

@@ -1,4 +1,4 @@
-//! What goes on with one schedule, beside its record.
+//! What goes on with one schedule, besides its record.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;

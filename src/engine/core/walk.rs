@@ -14,7 +14,7 @@ use super::{Core, Outlook};
 /// Schedules that are looked at before other work has its turn.
 const STEP: usize = 256;
 
-/// A walk over the schedules.
+/// A walk over the schedules that is under way.
 pub(super) struct Walk {
     /// Schedules that other instances have claimed something of.
     foreign: Vec<Uuid>,

@@ -57,9 +57,9 @@ pub(super) struct Beat {
     started_at: DateTime<Utc>,
     /// Whether this is the sender's last heartbeat.
     leaving: bool,
-    /// Schedules with a next time, as this instance sees them.
+    /// Number of schedules with a next time, as the sender sees them.
     schedules: usize,
-    /// Executions that this instance acts on.
+    /// Number of executions that the sender acts on.
     in_flight: usize,
     /// The highest format of records that the sender may act on.
     acts_on: u16,
@@ -168,7 +168,7 @@ impl Heard {
     }
 }
 
-/// Which subjects work for us, and who needs the old one.
+/// The subjects that work for us, and the instances that need the old one.
 #[derive(Debug)]
 pub(super) struct Paths {
     /// Since when we have tried to hear ourselves by the present subject.

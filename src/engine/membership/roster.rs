@@ -59,9 +59,9 @@ impl Roster {
 pub(super) struct Peer {
     /// When it was last heard.
     pub(super) heard_at: Instant,
-    /// The format up to which it may act on records.
+    /// The highest format of records that it may act on.
     pub(super) acts_on: u16,
-    /// By how much its time may be behind that of NATS, in milliseconds.
+    /// How far its time may be behind that of NATS, in milliseconds.
     pub(super) time_error_ms: u32,
     /// Whether a late heartbeat means something.
     pub(super) is_frequent: bool,

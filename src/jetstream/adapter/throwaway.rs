@@ -36,7 +36,7 @@ pub(crate) enum ThrowawayError {
     Ended,
 }
 
-/// Connects once. The connection lasts until it breaks or `broken` is cancelled; `broken` is cancelled in any case.
+/// Connects once. The connection lasts until it breaks or `broken` is cancelled; a break cancels `broken`.
 pub(crate) async fn throwaway(
     config: NatsConfig,
     name: String,

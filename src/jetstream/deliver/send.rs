@@ -5,12 +5,12 @@
 //!
 //! | heard | then |
 //! |---|---|
-//! | an acknowledgement or a refusal of the stream that the server leads the target to | it decides |
+//! | an acknowledgement or a refusal from the stream that the server leads the target to | it decides |
 //! | one that names another stream | the server is asked; if it names that one, it decides. Where it names none, or cannot see it, an acknowledgement counts if the message is where it says, or cannot be looked at; else it is a stranger's |
 //! | anything else: a stranger's | the server is asked at once: none captures the target, then nothing else will come; one does, then its answer is waited for. Nothing is sent again meanwhile |
 //! | nobody listens (503) | the server is asked: a stream that is out of reach looks the same |
 //! | NATS refuses us the subject | final at once |
-//! | that the stream cannot take it now | nobody has it: the next try may go better |
+//! | that the stream cannot take it now | nobody has it: the next try may succeed |
 //! | nothing, for a second | it is sent again where that is likely to help ([`gates`](crate::jetstream::gates)), and the stream is known to drop the copy |
 //! | nothing, for five seconds | the fate is unknown; unless no stream captures the target, or the server refuses it under the name that a mapping gave it |
 

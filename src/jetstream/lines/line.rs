@@ -100,13 +100,12 @@ impl<W: Wire> Line<W> {
         }
     }
 
-    /// Waits for what is heard of messages to a subject from now on. Expects a reply; also returns the subject that it
-    /// must be sent to.
+    /// Waits for what is heard of messages to a subject from now on.
     pub(crate) fn await_for(&self, subject: &str) -> Awaited {
         self.inbox.await_for(subject)
     }
 
-    /// Expects a reply, to this subject.
+    /// Expects a reply; also returns the subject that it must be sent to.
     pub(crate) fn expect(&self) -> (Reply, String) {
         self.replies.expect()
     }

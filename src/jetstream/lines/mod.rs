@@ -20,7 +20,7 @@
 //! |---|---|
 //! | before 2 | nothing was handed over: the instance that gets the claim renews it |
 //! | between 2 and the socket | the message is thrown away with the line; the attempt is uncertain |
-//! | behind the socket | the server may have it; uncertain, and the same |
+//! | behind the socket | the server may have it; otherwise the same |
 //!
 //! # What is left
 //!

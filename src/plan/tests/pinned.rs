@@ -19,7 +19,7 @@ fn updated(old: &Schedule, change: impl Fn(&mut Spec)) -> Schedule {
     serde_json::from_str(&serde_json::to_string(&new).unwrap()).unwrap()
 }
 
-/// Another target, name, body and mode.
+/// Changes the target, name, body and mode.
 fn other(spec: &mut Spec) {
     spec.name = "other".into();
     spec.target_command = Target::parse("cmd.other").unwrap();
@@ -128,7 +128,7 @@ fn what_a_worker_has_is_in_the_history_and_keeps_its_times_but_no_payload() {
             "delivery":{"mode":"job","timeout_seconds":600}}"#,
     );
     let plan = plan(&record, &trigger, at("00:00:00"), &knows(), lease()).unwrap();
-    // The update comes before the command is with the worker.
+    // The update comes before the worker has the command.
     let mut record = updated(&plan.schedule, other);
     assert!(record.attempts[0].pinned.as_ref().unwrap().command_payload.is_some());
     let mut started = Execution::started(&plan.schedule, &plan.fire[0], claim(), at("00:00:01"));

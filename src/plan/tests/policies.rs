@@ -50,7 +50,7 @@ fn catching_up_on_all_runs_them_in_order_and_as_many_as_may_be_under_way() {
     assert_eq!(times(&second)[0], at("01:17:00"));
 }
 
-/// An instance that acts on whatever it has claimed.
+/// An instance that is acting on everything that it has claimed.
 struct KnowsAll;
 
 impl View for KnowsAll {
