@@ -31,7 +31,7 @@ pub struct Engine<N: Nats> {
     /// How many connections have been made, and when the present one was.
     connects: u64,
     connected_at: Instant,
-    /// The `since` of the latest [`Event::Sees`] that the core was given.
+    /// Since when everything has been seen, as the core was last told.
     sees_since: Option<Instant>,
 }
 

@@ -42,9 +42,9 @@ const RETRY: Duration = Duration::from_millis(500);
 const RECONCILE: Duration = Duration::from_secs(5);
 /// Differences in a row after which the stream is read again; more are needed after that.
 const DIFFERENCES: u32 = 2;
-/// Checks in a row that found nothing new shown, though the check before had found something to show, after which the
-/// reader counts as silent: it can fall silent without a word, and an instance that takes an attempt over waits for
-/// what it shows.
+/// Checks in a row, each finding nothing shown of what was there at the one before, after which the reader counts as
+/// silent. A reader can fall silent without an error, and an instance that takes an attempt over waits for what it
+/// shows.
 const SILENT_LOOKS: u32 = 2;
 
 /// How long a reader reads before another one continues because somebody waits.
