@@ -1,7 +1,7 @@
-//! An instance: the parts that answer and fire, put together over a connection, a clock and what is drawn.
+//! An instance: the parts that answer and fire, put together over a connection, a clock and a source of random values.
 //!
-//! The service builds it over NATS, the simulator over a NATS of its own: what is tried out in the one is what runs in
-//! the other. Each step is a function of its own, since the two have different things to do in between.
+//! The service builds it over NATS, the simulator over a NATS of its own, so what is tried out in the one is what runs
+//! in the other. Each step is a function of its own, since the two do different things in between.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,31 +34,31 @@ use crate::port::answers::Answers;
 use crate::port::{Deaf, Nats, Unanswered};
 use crate::schedule::Rules;
 
-/// Pause between looks at the clock.
+/// Interval between checks of the clock.
 const LOOK: Duration = Duration::from_millis(10);
-/// After so many of them it is said that NATS has not told the time.
+/// Number of checks after which it is logged that NATS has not told the time.
 const LOOKS: u32 = 500;
 
-/// What an instance stands on.
+/// What an instance is built on.
 pub struct Ground<N: Nats> {
     /// The connection.
     pub nats: N,
-    /// The same, with bounds of their own for what waits to be acknowledged: the bucket must not wait for the
+    /// The same connection, with separate bounds for what waits to be acknowledged: the bucket must not wait for the
     /// history, nor either for commands.
     pub beside: [N; 2],
-    /// The connections that are thrown away with what they have not sent.
+    /// The connections that are thrown away together with what they have not sent.
     pub lines: Lines<N>,
-    /// What comes back.
+    /// Collects answers and refusals.
     pub answers: Answers,
-    /// What time it is.
+    /// The time.
     pub clock: Clock,
-    /// What is drawn.
+    /// The source of random values.
     pub chance: Chance,
-    /// How it is.
+    /// The state of the service.
     pub health: Arc<Health<N>>,
-    /// What it has done.
+    /// Counters of what it has done.
     pub metrics: Arc<Metrics>,
-    /// Ends all that goes on beside answering and firing.
+    /// Ends everything that runs besides answering and firing.
     pub background: CancellationToken,
 }
 
@@ -68,12 +68,12 @@ pub enum OpenError {
     /// The connection is gone for good.
     #[error("cannot listen: {0}")]
     Deaf(#[from] Deaf),
-    /// A stream that was there a moment ago is not.
+    /// A stream that existed a moment ago does not any more.
     #[error("stream cannot be opened: {0}")]
     Stream(#[from] Unanswered),
 }
 
-/// An instance that knows what there is, and neither answers nor fires yet.
+/// An instance that has its parts, and neither answers nor fires yet.
 pub struct Instance<N: Nats> {
     /// The operations.
     pub api: Arc<Api<N>>,
@@ -127,9 +127,9 @@ impl<N: Nats> Instance<N> {
         Ok(Self { api, members, loaded, changes })
     }
 
-    /// Waits until all schedules are known, and the time.
+    /// Waits until all schedules and the time are known.
     pub async fn loaded(&mut self) {
-        // Only the end of all ends who tells.
+        // Fails only if the sender is gone, at the end of everything.
         let _ = self.loaded.wait_for(|loaded| *loaded).await;
         let mut looks = 0_u32;
         while !self.api.clock.is_sure() {
@@ -146,7 +146,7 @@ impl<N: Nats> Instance<N> {
         self.members.clone()
     }
 
-    /// Fires until `stop`, and then drains. Before it knows the others it fires nothing.
+    /// Fires until `stop`, and then drains. It fires nothing before it knows the other instances.
     pub fn fire(
         self,
         config: EngineConfig,

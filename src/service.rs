@@ -1,4 +1,4 @@
-//! The service: connect, provision, load, then fire and answer until told to stop.
+//! The service: connects, provisions, loads, then fires and answers until told to stop.
 
 use std::io;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ use crate::otlp::Exporter;
 use crate::port::answers::Answers;
 use crate::port::{Deaf, Nats as _};
 
-/// Pause between tries at start.
+/// Pause between attempts at start.
 const RETRY: Duration = Duration::from_secs(1);
 /// Time beyond the drain for saying goodbye.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -54,10 +54,10 @@ pub enum ServeError {
     /// The streams cannot be used.
     #[error(transparent)]
     Provision(#[from] ProvisionError),
-    /// A part of it could not begin.
+    /// A part of the service could not begin.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// A part ended that runs as long as the service does.
+    /// A part ended that should run as long as the service does.
     #[error("the {part} ended by itself: {reason}")]
     Ended {
         /// The part.
@@ -65,7 +65,8 @@ pub enum ServeError {
         /// Why.
         reason: String,
     },
-    /// The client's task panicked over what came: nothing can be sent or heard over the connection any more.
+    /// The client's task panicked over something it received: nothing can be sent or heard over the connection any
+    /// more.
     #[error("the connection to NATS is gone for good")]
     ConnectionGone,
 }
@@ -73,23 +74,23 @@ pub enum ServeError {
 /// An instance that fires and answers.
 #[derive(Debug)]
 pub struct Running {
-    /// Where HTTP listens, as a URL, unless it is off.
+    /// The URL where HTTP listens, unless it is off.
     pub http: Option<String>,
     load: Arc<Load>,
 }
 
 impl Running {
-    /// How many executions it acts on at this moment.
+    /// How many executions the instance acts on at this moment.
     pub fn executions(&self) -> usize {
         self.load.executions.load(Ordering::Relaxed)
     }
 }
 
-/// Runs an instance until `stop`. `running` is set once it fires and answers, over everything that it was told to
-/// listen on. `with_example` also creates the example stream of target commands.
+/// Runs an instance until `stop`. `running` is set once it fires and answers on everything that it was told to listen
+/// on. `with_example` also creates the example stream of target commands.
 ///
 /// # Errors
-/// See [`ServeError`]. NATS being out of reach is none: the service waits for it.
+/// See [`ServeError`]. NATS being out of reach is not an error: the service waits for it.
 pub async fn serve(
     config: Config,
     with_example: bool,
@@ -102,13 +103,13 @@ pub async fn serve(
     };
     running.send_replace(Some(service.running()));
     let early = service.run(&stop).await;
-    // Whoever sends requests hears of it first.
+    // Readiness ends first, so that those who send requests learn of it before answering stops.
     service.face.health.stops(service.drain);
     stop.cancel();
     service.drain(early).await
 }
 
-/// What is there from before NATS is reached until all is done: probes are answered meanwhile.
+/// What exists from before NATS is reached until everything is done, so that probes are answered all the time.
 struct Face {
     clock: Clock,
     chance: Chance,
@@ -173,7 +174,7 @@ fn for_requests(config: &Config) -> String {
 
 /// An instance with its transports.
 struct Service {
-    // What goes on beside answering and firing ends before probes do.
+    // What runs besides answering and firing ends before probes do.
     _background: DropGuard,
     face: Face,
     connection: Connection,
@@ -186,7 +187,7 @@ struct Service {
 }
 
 impl Service {
-    /// Connects, sees to the streams, reads what there is, and begins to fire and to answer; none if told to stop
+    /// Connects, provisions the streams, reads what they hold, and begins to fire and to answer; `None` if told to stop
     /// meanwhile.
     async fn start(
         face: Face,
@@ -194,7 +195,7 @@ impl Service {
         with_example: bool,
         stop: &CancellationToken,
     ) -> Result<Option<Self>, ServeError> {
-        // The engine goes on while it drains, so what it stands on stops after it.
+        // The engine goes on while it drains, so what it is built on stops after it.
         let background = CancellationToken::new();
         let _background = background.clone().drop_guard();
         let connecting = Connected::connect(&config, background.clone());
@@ -237,7 +238,7 @@ impl Service {
             spans.clone(),
             stop.clone(),
         );
-        // Before it knows the others it fires nothing, so it is not there for anybody.
+        // It fires nothing before it knows the others, so it is not ready before that.
         let _ = stop.run_until_cancelled(others.introduced()).await;
         let requests = Requests::listen(Arc::clone(&api), for_requests).await?;
         let answering = tokio::spawn(requests.answer(config.nats, name, stop.clone()));
@@ -266,7 +267,7 @@ impl Service {
     /// Fires and answers until `stop`, or until a part ends that should not.
     async fn run(&mut self, stop: &CancellationToken) -> Option<ServeError> {
         tokio::select! {
-            // Once told to stop, parts that end do what they should.
+            // Once told to stop, parts are expected to end.
             biased;
             () = stop.cancelled() => None,
             done = &mut self.engine => Some(ServeError::ended("engine", done.err())),
@@ -276,7 +277,7 @@ impl Service {
         }
     }
 
-    /// Finishes what is under way, and says goodbye; after a part has ended `early`, as far as what is left can.
+    /// Finishes what is under way and says goodbye; if a part has ended `early`, as far as the others can.
     async fn drain(self, early: Option<ServeError>) -> Result<(), ServeError> {
         let Self { face, engine, answering, drain, .. } = self;
         if let Some(error) = early {
@@ -351,7 +352,7 @@ impl ServeError {
     }
 }
 
-/// Waits for JetStream and readies the streams; false if told to stop meanwhile.
+/// Waits for JetStream and prepares the streams; returns false if told to stop meanwhile.
 async fn provisioned(
     js: &jetstream::Context,
     config: &Config,

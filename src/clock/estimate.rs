@@ -1,11 +1,11 @@
-//! What is known of NATS's time: from answers that say it, and a monotonic clock in between.
+//! Estimates NATS's time: from answers that state it, and a monotonic clock in between.
 //!
-//! An answer that came at an instant says a time that had come by then. So each gives a time that is
-//! certainly not too late, and the latest of them is the best that is known: what waits for it is never
-//! early, and late by no more than the quickest answer of the last minute took on its way.
+//! An answer states a time that had been reached when the answer came. So each gives a time that is certainly not too
+//! late, and the latest of them is the best one known. What waits for it is never early, and late by at most the time
+//! that the quickest answer of the last minute took on its way.
 //!
-//! An answer that contradicts what is known, by more than it can have taken, means that NATS's clock was
-//! set, or that another server leads now. It counts once a second answer agrees with it.
+//! If an answer contradicts what is known, by more than it can have taken, NATS's clock was set, or another server
+//! leads now. It counts once a second answer agrees with it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,22 +13,22 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
 
-/// Answers that count: those of the last minute, at one every five seconds. Clocks drift apart by less
-/// than a millisecond in that time.
+/// Answers that count: those of the last minute, at one every five seconds. Clocks drift apart by less than a
+/// millisecond in that time.
 const WINDOW: usize = 12;
-/// By how much NATS's time moves without any need to say so.
+/// By how much NATS's time may change without being reported.
 pub(super) const JUMP: TimeDelta = TimeDelta::milliseconds(500);
-/// How far two answers may lie apart that agree, beyond what they took.
+/// How far two answers that agree may lie apart, beyond the time that they took.
 const AGREE: TimeDelta = TimeDelta::milliseconds(100);
 
-/// One answer that says NATS's time.
+/// An answer that states NATS's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
-    /// When it was asked for.
+    /// When the question was sent.
     pub asked: Instant,
-    /// When it came.
+    /// When the answer came.
     pub answered: Instant,
-    /// What it said.
+    /// The time that it states.
     pub theirs: DateTime<Utc>,
 }
 
@@ -49,14 +49,14 @@ fn delta(duration: Duration) -> TimeDelta {
     TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
 }
 
-/// What an answer changed.
+/// The effect of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heard {
-    /// Nothing that matters.
+    /// It changes nothing that matters.
     Fits,
     /// It contradicts what is known: ask again.
     Doubtful,
-    /// NATS's time is another by so much.
+    /// NATS's time has changed by this much.
     Jumped(TimeDelta),
 }
 
@@ -64,33 +64,33 @@ pub(super) enum Heard {
 #[derive(Debug, Default)]
 pub(super) struct Estimate {
     samples: VecDeque<Sample>,
-    /// The one that says the latest time.
+    /// The sample that gives the latest time.
     best: Option<Sample>,
     doubtful: Option<Sample>,
 }
 
 impl Estimate {
-    /// NATS's time at an instant; none before the first answer.
+    /// NATS's time at an instant; `None` before the first answer.
     pub(super) fn at(&self, instant: Instant) -> Option<DateTime<Utc>> {
         self.best.map(|best| best.at(instant))
     }
 
-    /// By how much it may be too early.
+    /// By how much the estimate may be too early.
     pub(super) fn error(&self) -> Option<TimeDelta> {
         self.best.map(|best| best.took())
     }
 
-    /// When the last answer came that fits.
+    /// When the last answer that fits came.
     pub(super) fn heard_at(&self) -> Option<Instant> {
         self.samples.back().map(|sample| sample.answered)
     }
 
-    /// Whether an answer contradicts what is known, and none has confirmed either.
+    /// Whether an answer contradicts what is known, and none has confirmed either yet.
     pub(super) fn is_doubtful(&self) -> bool {
         self.doubtful.is_some()
     }
 
-    /// Forgets all: what was measured is worth nothing any more.
+    /// Forgets everything: what was measured is worthless now.
     pub(super) fn restart(&mut self) {
         self.samples.clear();
         self.doubtful = None;
@@ -112,7 +112,7 @@ impl Estimate {
         if ahead <= JUMP && behind <= JUMP {
             self.doubtful = None;
             if behind > TimeDelta::zero() {
-                // Ours ran ahead: what it said before is worth nothing.
+                // Our estimate ran ahead: what it was based on is worthless.
                 self.begin(sample);
             } else {
                 self.add(sample);
@@ -167,7 +167,7 @@ mod tests {
             self.start + Duration::from_millis(ms)
         }
 
-        /// An answer asked for at `ms`, that took `took` and said a time so many ms after midnight.
+        /// Takes in an answer to a question asked at `ms` that took `took` and stated `said`, in ms after midnight.
         fn hear(&mut self, ms: u64, took: u64, said: i64) -> Heard {
             let (asked, answered) = (self.instant(ms), self.instant(ms + took));
             let theirs = DateTime::from_timestamp_millis(MIDNIGHT + said).unwrap();
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn the_time_is_never_ahead_of_any_that_fits_the_answers() {
         let mut world = World::new();
-        // It is 0 at 0, for a server whose answers take some ms there and some back.
+        // The server's time is 0 at 0; its answers take some ms there and some back.
         for (n, (there, back)) in [(40, 60), (1, 2), (300, 5), (5, 300)].into_iter().enumerate() {
             let ms = n as u64 * 5000;
             let heard = world.hear(ms, there + back, i64::try_from(ms + there).unwrap());
@@ -190,7 +190,7 @@ mod tests {
             let now = ms + there + back;
             assert!(world.at(now) <= i64::try_from(now).unwrap());
         }
-        // The quickest way back counts.
+        // The quickest way back decides.
         assert_eq!(world.at(20_000), 19_998);
     }
 
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(world.at(5002), 5001, "one answer changes nothing");
         assert_eq!(world.hear(5010, 2, 3_605_011), Heard::Jumped(TimeDelta::hours(1)));
         assert_eq!(world.at(5012), 3_605_011);
-        // Back again; and an answer that was wrong alone.
+        // Back again; then a single wrong answer.
         assert_eq!(world.hear(10_000, 2, 10_001), Heard::Doubtful);
         assert_eq!(world.hear(10_010, 2, 3_610_011), Heard::Fits);
         assert!(!world.estimate.is_doubtful());
@@ -217,7 +217,7 @@ mod tests {
         let mut world = World::new();
         for n in 0..100_u64 {
             let ms = n * 5000;
-            // Theirs is slower by 200 ppm, then faster.
+            // NATS's clock is slower by 200 ppm, then faster.
             let said = if n < 50 { ms - ms / 5000 } else { ms - 50 + (ms - 250_000) / 5000 };
             assert_eq!(world.hear(ms, 2, i64::try_from(said).unwrap() + 1), Heard::Fits);
             let error = world.at(ms + 2) - (i64::try_from(said).unwrap() + 1);

@@ -1,16 +1,17 @@
-//! The only place that reads a clock to tell the time. Each instance has one [`Clock`], which all its parts share.
+//! The clock: the only place that reads one to tell the time. Each instance has one [`Clock`], which all its parts
+//! share.
 //!
-//! The time here is that of NATS, so that all instances mean the same by "due": our own monotonic clock,
-//! and what the leader of the bucket said its time was (`estimate`). Before the first answer it is that
-//! of the host. The clock of the host is not believed: it only shows, where it moves against the
-//! monotonic clock, that one of the two was set or that the machine slept. From then on the time is not
-//! [sure](Clock::is_sure), and nothing is claimed, until NATS has been asked again.
+//! The time here is that of NATS, so that all instances mean the same by "due". It is derived from our own monotonic
+//! clock and from what the leader of the bucket said its time was (`estimate`). Before the first answer it is the
+//! host's time. Otherwise the host's clock is not believed. It only shows, by moving against the monotonic clock, that
+//! one of the two was set or that the machine slept. From then on the time is not [sure](Clock::is_sure), and nothing
+//! is claimed, until NATS has been asked again.
 //!
-//! Times are whole milliseconds, cut and never rounded up: a moment that `now` has reached is
-//! really over, so nothing that waits for `now() >= due` can be early.
+//! Times are whole milliseconds, cut and never rounded up. A moment that `now` has reached has really passed, so
+//! nothing that waits for `now() >= due` can be early.
 //!
-//! Builds with debug assertions, and only those, can be told to believe in another time of the host: tests
-//! step it for one instance by the file that `NATS_SCHEDULER_CLOCK` names.
+//! Only in builds with debug assertions, another host time can be set: tests step it for one instance by the file that
+//! `NATS_SCHEDULER_CLOCK` names.
 
 mod estimate;
 
@@ -30,41 +31,41 @@ use estimate::{Estimate, Heard};
 
 use crate::chance::Chance;
 
-/// Longest time to sleep without looking at the clock again: a machine that was suspended is noticed within
-/// this time.
+/// Longest time to sleep without looking at the clock again, and so the time within which it is noticed that the
+/// machine was suspended.
 pub const MAX_SLEEP: Duration = Duration::from_millis(500);
-/// How long what was measured counts without being measured again.
+/// How long a measurement of the time counts without another.
 const VALID: Duration = Duration::from_secs(60);
-/// By how much the clocks of the host may move against each other between two looks.
+/// By how much the host's clocks may move against each other between two comparisons.
 const STEP: TimeDelta = TimeDelta::milliseconds(100);
-/// How often the two are compared anew, since they drift.
+/// Interval after which the two clocks are compared afresh, since they drift.
 const COMPARE: Duration = Duration::from_secs(5);
-/// How long it is said that NATS's clock has jumped.
+/// How long a jump of NATS's clock is reported.
 const TELL: Duration = Duration::from_secs(300);
 /// The bits of a UUIDv7 that are neither time, version nor variant.
 const RANDOM_BITS: u128 = (1 << 74) - 1;
 
-/// What tells the time of a host.
+/// Tells the time of the host.
 type Host = Box<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
-/// The time of one instance. Clones tell the same.
+/// The clock of one instance. Its clones tell the same time.
 #[derive(Clone)]
 pub struct Clock(Arc<Shared>);
 
 struct Shared {
     host: Host,
     known: RwLock<Known>,
-    /// Rings when the time has to be measured at once.
+    /// Notified when the time must be measured at once.
     ask: Notify,
     chance: Chance,
-    /// The last id that was made.
+    /// The last id that was made, as its milliseconds and its random part.
     last_id: Mutex<(i64, u128)>,
 }
 
 #[derive(Debug, Default)]
 struct Known {
     estimate: Estimate,
-    /// What the two clocks of the host said at one moment.
+    /// What the two clocks of the host said at the same moment.
     compared: Option<(Instant, DateTime<Utc>)>,
     /// When one of them was last seen to have moved against the other.
     stepped_at: Option<Instant>,
@@ -73,12 +74,12 @@ struct Known {
 }
 
 impl Clock {
-    /// A clock that has not heard of NATS's time yet; its ids are drawn from `chance`.
+    /// Creates a clock that has not heard of NATS's time yet; its ids are drawn from `chance`.
     pub fn new(chance: Chance) -> Self {
         Self::of(chance, host)
     }
 
-    /// The same on a host whose clock is told by `host`.
+    /// Creates a clock on a host whose time `host` tells.
     pub fn of(chance: Chance, host: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
         let (known, ask, last_id) = (RwLock::default(), Notify::new(), Mutex::default());
         Self(Arc::new(Shared { host: Box::new(host), known, ask, chance, last_id }))
@@ -101,8 +102,8 @@ impl Clock {
         }
     }
 
-    /// A fresh UUIDv7 of the time here, so that ids sort whatever the clock of the host says; those of one
-    /// millisecond sort too.
+    /// A fresh UUIDv7 of this clock's time, so that ids sort whatever the host's clock says; those of one millisecond
+    /// sort too.
     pub fn new_id(&self) -> Uuid {
         let drawn = u128::from_be_bytes(self.0.chance.bytes()) & RANDOM_BITS;
         let mut last = self.0.last_id.lock().unwrap_or_else(PoisonError::into_inner);
@@ -110,7 +111,7 @@ impl Clock {
         *last = match *last {
             (last_ms, last) if last_ms >= ms && last < RANDOM_BITS => (last_ms, last + 1),
             (last_ms, _) if last_ms >= ms => (last_ms + 1, drawn / 2),
-            // Half the room is left for those that follow.
+            // Half of the range is left for those that follow.
             _ => (ms, drawn / 2),
         };
         let (ms, random) = *last;
@@ -124,7 +125,7 @@ impl Clock {
             .into_uuid()
     }
 
-    /// Whether the time may be acted on: it was measured within the last minute, and no clock was set since.
+    /// Whether the time may be acted on: it was measured within the last minute, and no clock has been set since.
     pub fn is_sure(&self) -> bool {
         self.look();
         self.read(|known| {
@@ -133,24 +134,23 @@ impl Clock {
         })
     }
 
-    /// Whether a clock of the host has been set, or the machine slept, since a moment: what was waited for then
-    /// may have taken longer than it seems.
+    /// Whether a clock of the host has been set, or the machine has slept, since `moment`: a wait since then may have
+    /// taken longer than it seems.
     pub fn stepped_since(&self, moment: Instant) -> bool {
         self.look();
         self.read(|known| known.stepped_at.is_some_and(|at| at >= moment))
     }
 
-    /// By how much the time here may be behind NATS's.
+    /// By how much this clock may be behind NATS's.
     pub fn error(&self) -> TimeDelta {
         self.read(|known| known.estimate.error()).unwrap_or_default()
     }
 
-    /// By how much the clock of the host is ahead of NATS's, and how far that may be wrong; none if it is not
-    /// known.
+    /// By how much the host's clock is ahead of NATS's, and how far that may be wrong; `None` if it is not known.
     pub fn host_offset(&self) -> Option<(TimeDelta, TimeDelta)> {
         self.read(|known| {
             let theirs = known.estimate.at(Instant::now())?;
-            // Theirs may be later by as much.
+            // NATS's time may be later by as much.
             Some(((self.0.host)() - theirs, known.estimate.error()?))
         })
     }
@@ -161,7 +161,7 @@ impl Clock {
         jumped.map(|(at, by)| (by, at.elapsed())).filter(|(_, since)| *since < TELL)
     }
 
-    /// Takes in what NATS said its time was.
+    /// Takes in an answer that states NATS's time.
     pub fn hear(&self, sample: Sample) {
         self.look();
         match self.write(|known| known.estimate.hear(sample)) {
@@ -181,12 +181,12 @@ impl Clock {
         }
     }
 
-    /// Waits until the time has to be measured at once.
+    /// Waits until the time must be measured at once.
     pub async fn wants_asking(&self) {
         self.0.ask.notified().await;
     }
 
-    /// Looks whether the two clocks of the host still go together.
+    /// Checks whether the two clocks of the host still move together.
     fn look(&self) {
         // A pause between the two readings would look like a step.
         let (mono, wall) = (Instant::now(), (self.0.host)());
@@ -237,12 +237,12 @@ impl Default for Clock {
     }
 }
 
-/// The clock of the host.
+/// The host's time.
 fn host() -> DateTime<Utc> {
     Utc::now() + step()
 }
 
-/// By how much a test has set the clock of the host.
+/// By how much a test has moved the host's clock.
 #[cfg(debug_assertions)]
 fn step() -> TimeDelta {
     use std::sync::atomic::{AtomicI64, Ordering};

@@ -1,8 +1,8 @@
-//! Announcing changes of schedules: from the record into the audit stream.
+//! Announces changes of schedules: moves them from the record into the audit stream.
 //!
-//! No claim is needed. An event's id is its `Nats-Msg-Id`, so an event that two instances announce, or
-//! one announces twice after a crash, is stored once. It leaves the record by a later write, and until
-//! then whoever sees it announces it.
+//! This needs no claim. An event's id is its `Nats-Msg-Id`, so an event that two instances announce, or that one
+//! announces twice after a crash, is stored once. A later write removes it from the record; until then every instance
+//! that sees it announces it.
 
 use uuid::Uuid;
 
@@ -11,9 +11,10 @@ use super::core::Outlook as _;
 use crate::failpoint::failpoint;
 use crate::port::Nats;
 
-/// Announces what a schedule's record holds, oldest first, and returns the ids of the events.
+/// Announces the events in a schedule's record, oldest first, and returns their ids.
 ///
-/// Others may go first; what they have announced meanwhile is not there any more.
+/// Instances before this one in the order of preference go first; what they announce meanwhile is no longer in the
+/// record.
 pub(crate) async fn announce(shared: &Shared<impl Nats>, schedule: Uuid) -> Vec<Uuid> {
     if let Ok(delay) = shared.delay(schedule, 0).to_std() {
         tokio::time::sleep(delay).await;

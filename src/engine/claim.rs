@@ -1,4 +1,4 @@
-//! Claiming: fold what ended into a record, decide what is due, write.
+//! Claims what is due: folds what has ended into the record, decides, writes.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -23,35 +23,35 @@ use crate::plan::{Plan, count, plan, settle};
 use crate::port::Nats;
 use crate::schedule::{Attempt, Schedule, SkippedRange};
 
-/// How long an unknown write is pursued before the record is left for later.
+/// Time for which a write with an unknown result is pursued before the record is left for later.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 
-/// An accepted plan.
+/// A plan whose write was accepted, and what it allows.
 pub(crate) struct Accepted {
-    /// The record as it was written.
+    /// The record as written.
     pub(crate) schedule: Arc<Schedule>,
     /// Attempts to make.
     pub(crate) fire: Vec<Attempt>,
-    /// Attempts of others to finish.
+    /// Attempts of other instances to finish.
     pub(crate) recover: Vec<Attempt>,
     /// Skipped occurrences to write to the history.
     pub(crate) skip: Vec<(Attempt, SkippedRange)>,
-    /// Attempts whose end was reported, to write to the history.
+    /// Attempts with a reported end, to write to the history.
     pub(crate) finish: Vec<Attempt>,
-    /// When those that had waited were due.
+    /// When the attempts that had waited were due.
     due: Vec<(Uuid, DateTime<Utc>)>,
-    /// The write that allows it.
+    /// The write that allows all this.
     pub(crate) written: Written,
 }
 
 impl Accepted {
-    /// The attempts to make, and whether others may have acted on them.
+    /// The attempts to make, each with whether another instance may have acted on it.
     pub(crate) fn attempts(&self) -> impl Iterator<Item = (&Attempt, bool)> {
         let recover = self.recover.iter().map(|attempt| (attempt, true));
         self.fire.iter().map(|attempt| (attempt, false)).chain(recover)
     }
 
-    /// All executions that it is about.
+    /// All executions in the plan.
     pub(crate) fn executions(&self) -> impl Iterator<Item = Uuid> {
         let attempts = self.attempts().map(|(attempt, _)| attempt).chain(&self.finish);
         let attempts = attempts.chain(self.skip.iter().map(|(attempt, _)| attempt));
@@ -65,18 +65,18 @@ impl Accepted {
     }
 }
 
-/// What came of it.
+/// Result of trying to claim.
 pub(crate) enum Claimed {
     /// A write was accepted.
     Accepted(Arc<Accepted>),
-    /// There was nothing to do, or nothing any more.
+    /// There was nothing to do, or there no longer is.
     Nothing,
-    /// NATS is out of reach or refuses: to be tried later.
+    /// NATS is out of reach or refuses: try later.
     Later,
 }
 
-/// Folds `done` into the record of schedule `id`, decides what else is due, and
-/// writes the record, until a write is accepted or there is nothing to write.
+/// Folds `done` into the record of schedule `id`, decides what else is due, and writes the record; repeats this until a
+/// write is accepted or nothing is left to write.
 pub(crate) async fn claim(
     shared: &Shared<impl Nats>,
     id: Uuid,
@@ -85,7 +85,7 @@ pub(crate) async fn claim(
 ) -> Claimed {
     let (mut claiming, mut is_later) = (claiming, false);
     loop {
-        // The last try may have waited for NATS; what others have done meanwhile is not known then.
+        // The last try may have waited for NATS, so we may have missed what others did meanwhile.
         if claiming != Claiming::None && !shared.members.hears() {
             (claiming, is_later) = (Claiming::None, true);
         }
@@ -103,7 +103,7 @@ pub(crate) async fn claim(
             && claiming != Claiming::None
             && !shared.store.room().admits_claims(&plan.schedule)
         {
-            // What has ended makes room for what is to be begun.
+            // Settling what has ended makes room for what is to begin.
             warn!(schedule_id = %id, "no room to claim; only settling");
             (claiming, is_later) = (Claiming::None, true);
             continue;
@@ -132,7 +132,7 @@ pub(crate) async fn claim(
                     return Claimed::Later;
                 }
             }
-            // What has ended makes room for what is to be begun.
+            // Settling what has ended makes room for what is to begin.
             Err(WriteError::TooLarge(error)) if claiming != Claiming::None => {
                 shared.end(claimed);
                 warn!(schedule_id = %id, %error, "no room to claim; only settling");
@@ -147,7 +147,7 @@ pub(crate) async fn claim(
     }
 }
 
-/// Writes the record; or removes it, if it was deleted for good and this settles its last attempt.
+/// Writes the record, or removes it if it was deleted for good and this settles its last attempt.
 async fn write(
     shared: &Shared<impl Nats>,
     schedule: &Arc<Schedule>,
@@ -163,7 +163,7 @@ async fn write(
     rewrite(shared, entry, Arc::clone(schedule), at).await
 }
 
-/// Writes a record that was decided from an entry, at its revision, and shows it to this instance.
+/// Writes a record that was decided from an entry, at the entry's revision, and updates this instance's index with it.
 pub(super) async fn rewrite(
     shared: &Shared<impl Nats>,
     entry: &Entry,
@@ -177,7 +177,7 @@ pub(super) async fn rewrite(
     Ok(written)
 }
 
-/// Counts the claims that a write was for.
+/// Counts the claims that a write carried.
 fn count_claims(
     shared: &Shared<impl Nats>,
     result: &Result<Written, WriteError>,
@@ -197,7 +197,7 @@ fn count_claims(
     }
 }
 
-/// Works out how the record should look next, and what that allows; none if nothing is to be written.
+/// Works out what the record should look like next and what that allows; `None` if there is nothing to write.
 fn decide(
     shared: &Shared<impl Nats>,
     entry: &Entry,
@@ -240,8 +240,8 @@ fn executions(plan: &Plan) -> Vec<Uuid> {
     attempts.map(|attempt| attempt.execution_id).collect()
 }
 
-/// Waits until the index shows a newer revision than `entry`: the watch brings it within
-/// milliseconds, else the leader is asked.
+/// Waits until the index shows a newer revision than `entry`. The watch brings it within milliseconds; if it does not,
+/// the leader is asked.
 pub(super) async fn catch_up(shared: &Shared<impl Nats>, entry: &Entry) -> bool {
     let id = entry.schedule.id;
     for _ in 0..20 {

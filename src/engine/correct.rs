@@ -1,8 +1,8 @@
-//! Records whose times lie ahead are planned again, see [`ahead`].
+//! Plans records again whose times lie ahead, see [`ahead`].
 //!
-//! One write says it all: where the schedule goes on, which times have been acted on, and what the history
-//! must be told. A crash before it leaves the record as it was, for whoever looks next; one after it leaves
-//! attempts in the phase `corrected`, which are taken over like any that were reported.
+//! One write carries everything: where the schedule goes on, which times have been acted on, and what the history must
+//! be told. A crash before it leaves the record as it was, for the next instance that looks; a crash after it leaves
+//! attempts in the phase `corrected`, which are taken over like reported ones.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,10 +25,10 @@ use crate::schedule::Schedule;
 
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(1);
-/// Executions ahead of their time that are looked at, the latest.
+/// Most executions ahead of their time that are read, the latest first.
 const LOOK: usize = 1000;
 
-/// Plans a schedule again from now, if its times lie ahead.
+/// Plans a schedule again from now on, if its times lie ahead.
 pub(crate) async fn correct(shared: &Shared<impl Nats>, id: Uuid) {
     if let Ok(delay) = shared.delay(id, 0).to_std() {
         tokio::time::sleep(delay).await;
@@ -77,13 +77,13 @@ pub(crate) async fn correct(shared: &Shared<impl Nats>, id: Uuid) {
     }
 }
 
-/// What the history says of occurrences that were acted on ahead of their time.
+/// What the history has on occurrences that were acted on ahead of their time.
 async fn acted_ahead(
     shared: &Shared<impl Nats>,
     id: Uuid,
     now: DateTime<Utc>,
 ) -> Result<ActedAhead, QueryError> {
-    // Whoever wrote them went by the same time.
+    // The instances that wrote them went by the same time.
     let later = Filter {
         schedule: Some(id),
         started_after_ms: Some((now + MAX_AHEAD).timestamp_millis()),

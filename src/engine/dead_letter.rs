@@ -11,9 +11,9 @@ use crate::names;
 use crate::port::Nats;
 use crate::schedule::{Attempt, Schedule};
 
-/// Sends the command of an execution that failed for good to where the schedule wants it. After its
-/// outcome is recorded, and `again` if a crash came between: under an id of its own, so a stream keeps
-/// it once.
+/// Sends the command of an execution that failed for good to the schedule's dead letter target. It goes out after the
+/// outcome is recorded, and with `again` if a crash came in between. It has an id of its own, so a stream keeps it
+/// once.
 pub(super) async fn deliver(
     shared: &Shared<impl Nats>,
     schedule: &Schedule,
@@ -42,10 +42,10 @@ pub(super) async fn deliver(
     let id = format!("{}.dead", ended.id);
     headers.line(names::MESSAGE_ID, &id);
     let subject = target.as_str();
-    // It is sent after the outcome, whoever does it.
+    // Every instance that sends it does so after the outcome is recorded.
     let since = again.then_some(ended.time);
     let publication = Publication { subject, id, headers, body, since };
-    // No claim is needed: whoever sends it sends the same.
+    // This needs no claim: all instances send the same message.
     let Ok(delivered) = shared.delivery.publish(publication, || true).await else { return };
     let Outcome::Failed { error_type, message, uncertain, .. } = delivered.outcome else { return };
     if error_type == ErrorType::NoStream {

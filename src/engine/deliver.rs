@@ -1,4 +1,4 @@
-//! Delivering under a claim, while it is trusted.
+//! Delivers under a claim, while the claim is trusted.
 
 use chrono::{DateTime, Utc};
 use tracing::{info, warn};
@@ -17,7 +17,7 @@ use crate::metrics::{Lock, LockFailure};
 use crate::port::Nats;
 use crate::schedule::{self, Attempt, Cancel, DeliveryMode, Phase, Sends};
 
-/// An attempt whose command is ready to be sent: what can be done before it is due has been.
+/// An attempt whose command is ready to be sent: all that can be done before its time has been done.
 pub(crate) struct Prepared {
     execution: Box<Execution>,
     command: Command,
@@ -43,8 +43,8 @@ pub(crate) fn prepare(
 
 /// Makes one attempt under an accepted claim; returns its final event, which is in the history.
 ///
-/// `None` if nothing is to be recorded of it: the claim may no longer be trusted, and the attempt is then claimed
-/// again; or its worker has been heard.
+/// Returns `None` if there is nothing to record: either the claim can no longer be trusted, and the attempt is claimed
+/// again; or its worker has already reported.
 pub(crate) async fn attempt(
     shared: &Shared<impl Nats>,
     accepted: &Accepted,
@@ -67,7 +67,7 @@ pub(crate) async fn attempt(
         return expired(shared, attempt, lock, recovered);
     }
     let Prepared { mut execution, command } = prepared;
-    // A command that may have been sent by others may have been sent since their claim.
+    // Another instance may have sent the command at any time since its own claim.
     let began = match *attempt.phase {
         Phase::Claimed { at, .. } if recovered => at,
         _ => shared.clock.now(),
@@ -107,7 +107,7 @@ pub(crate) async fn attempt(
     Some(ended)
 }
 
-/// Lets go of an attempt whose claim may no longer be trusted.
+/// Lets go of an attempt whose claim can no longer be trusted.
 fn expired(
     shared: &Shared<impl Nats>,
     attempt: &Attempt,
@@ -119,7 +119,7 @@ fn expired(
     None
 }
 
-/// Sends the command, unless its target is not allowed, and notes when.
+/// Sends the command, unless its target is not allowed, and notes the time.
 async fn run(
     shared: &Shared<impl Nats>,
     accepted: &Accepted,
@@ -134,7 +134,7 @@ async fn run(
         let text = format!("{} is not in the allow-list", target.as_str());
         return Ok(Outcome::failed(ErrorType::NotAllowed, text));
     }
-    // What another instance has sent was sent then.
+    // If another instance has sent it, that is when it was sent.
     let first = if earlier { Box::pin(first_sent(shared, attempt)).await } else { None };
     execution.timings.sent_at = first.or_else(|| Some(shared.clock.now()));
     let stage = match how.mode {
@@ -154,7 +154,7 @@ async fn run(
     Ok(delivered.outcome)
 }
 
-/// Delivers the command, and waits for what becomes of it as long as it is not to be stopped.
+/// Delivers the command, and waits for its outcome unless the execution is to be stopped.
 async fn deliver(
     shared: &Shared<impl Nats>,
     accepted: &Accepted,
@@ -164,7 +164,7 @@ async fn deliver(
     earlier: bool,
 ) -> Result<Delivered, TrustLost> {
     let how = accepted.schedule.sends(attempt).delivery;
-    // Whoever had it before may have been slow, and say only now what came of it.
+    // The attempt's former instance may have been slow, and record only now how it ended.
     let may_end =
         earlier && shared.holds(Guard::KnownOutcome) && !shared.history.has_ended(execution.id);
     let has_ended = || may_end && shared.history.has_ended(execution.id);
@@ -186,7 +186,7 @@ async fn deliver(
     })
 }
 
-/// Sends a request and waits for its reply. Only these take long enough for anybody to see them running.
+/// Sends a request and waits for its reply. Only requests take long enough for anybody to see them running.
 async fn ask(
     shared: &Shared<impl Nats>,
     how: &schedule::Delivery,
@@ -207,25 +207,25 @@ async fn ask(
                 () = stopped.cancelled() => Ok(cancelled(shared, execution).into()),
             }
         },
-        // What is not sent need not be known to have been begun.
+        // If it is not sent, nobody needs to know that it had begun.
         async { Ok(shared.history.record(execution).await) }
     )?;
     Ok(delivered)
 }
 
-/// When another instance has sent the command of an attempt that was taken over, as far as it said so.
+/// When another instance sent the command of an attempt that was taken over, if it recorded that.
 async fn first_sent(shared: &Shared<impl Nats>, attempt: &Attempt) -> Option<DateTime<Utc>> {
     shared.history.get(attempt.execution_id).await.ok().flatten()?.timings.sent_at
 }
 
-/// The wish that an execution be stopped, as its record says.
+/// The cancellation of an execution, if its record has one.
 fn cancel(shared: &Shared<impl Nats>, execution: &Execution) -> Option<Cancel> {
     let entry = shared.index.get(execution.schedule_id)?;
     let mut attempts = entry.schedule.attempts.iter();
     attempts.find(|attempt| attempt.execution_id == execution.id)?.cancel.as_deref().cloned()
 }
 
-/// The end of an execution that is to be stopped.
+/// The outcome of an execution that is to be stopped.
 fn cancelled(shared: &Shared<impl Nats>, execution: &Execution) -> Outcome {
     let cancel = cancel(shared, execution);
     let (by, reason) = cancel.map_or((None, None), |cancel| (Some(cancel.by), cancel.reason));

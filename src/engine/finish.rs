@@ -1,8 +1,8 @@
-//! Ending attempts by somebody's word: a worker's report, a worker that is lost, a cancellation.
+//! Ends attempts by a report: from a worker, about a lost worker, or a cancellation.
 //!
-//! The record holds the report; who takes it up writes it to the history and settles it, like an
-//! outcome of its own. A crash in between leaves the report, and whoever takes it up next writes the
-//! same outcome under the same id.
+//! The record holds the report. The instance that takes it up writes it to the history and settles it, like an outcome
+//! of its own. After a crash in between the report is still there, and the next instance writes the same outcome under
+//! the same id.
 
 use tracing::warn;
 
@@ -31,7 +31,7 @@ pub(crate) async fn finish(
         failpoint("after_corrected");
         return corrected;
     }
-    // Whoever had it before may have got so far.
+    // The attempt's former instance may have recorded the outcome already.
     if let Some(known) = Box::pin(known_outcome(shared, attempt)).await {
         Box::pin(dead_letter::deliver(shared, schedule, attempt, &known, true)).await;
         return Box::new(known);
@@ -73,7 +73,7 @@ fn outcome(report: &Report) -> Outcome {
     }
 }
 
-/// Tells the worker. Best effort: a worker that misses it is refused when it reports.
+/// Tells the worker to stop. Best effort: a worker that misses it is refused when it reports.
 async fn tell_to_stop(shared: &Shared<impl Nats>, execution: &Execution) {
     let body = serde_json::json!({
         "execution_id": execution.id,

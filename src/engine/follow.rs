@@ -1,10 +1,10 @@
-//! Schedules that follow others: when an occurrence has ended, those that wait for it run once.
+//! Runs dependent schedules: when an occurrence has ended, each schedule that follows runs once.
 //!
-//! The write that settles an occurrence also notes its end in the record, if anybody follows the
-//! schedule. Whoever sees that note adds an attempt to each schedule that follows, by a compare-and-swap, under
-//! an id that follows from both; then the note leaves the record by a later write. A crash in between
-//! repeats it. An attempt that is in the record already, or whose outcome the history has, is not
-//! added again, and if that were missed its id would still be the same.
+//! The write that settles an occurrence also notes its end in the record, if another schedule follows this one. An
+//! instance that sees the note adds an attempt to each dependent schedule by a compare-and-swap, under an id that is
+//! derived from both; a later write then removes the note. A crash in between repeats this. An attempt that is already
+//! in the record, or whose outcome is in the history, is not added again; even if that check failed, the id would still
+//! be the same.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,10 +31,10 @@ use crate::stored::Unknown;
 
 /// Pause between tries.
 const RETRY: Duration = Duration::from_millis(500);
-/// Pause before it is seen whether an instance of a newer version has told one that we may not.
+/// Pause before looking whether an instance of a newer version has told a schedule that we may not change.
 const LEFT: Duration = Duration::from_secs(2);
 
-/// Tells those that follow a schedule of what has ended; returns the executions of which all know.
+/// Tells the schedules that follow `upstream` what has ended; returns the executions that all of them know of.
 pub(crate) async fn follow(shared: &Shared<impl Nats>, upstream: Uuid) -> Vec<Uuid> {
     if let Ok(delay) = shared.delay(upstream, 0).to_std() {
         tokio::time::sleep(delay).await;
@@ -65,7 +65,7 @@ pub(crate) async fn follow(shared: &Shared<impl Nats>, upstream: Uuid) -> Vec<Uu
     told
 }
 
-/// Adds an attempt to a schedule that follows, once.
+/// Adds an attempt to a dependent schedule, once.
 async fn add(shared: &Shared<impl Nats>, dependent: Uuid, upstream: Uuid, ended: &EndedOccurrence) {
     let origin = Uuid::from_u128(dependent.as_u128() ^ ended.execution_id.as_u128());
     let id = execution_id(origin, ended.at, 1);
@@ -91,7 +91,7 @@ async fn add(shared: &Shared<impl Nats>, dependent: Uuid, upstream: Uuid, ended:
         let full = schedule.attempts.len() >= MAX_ATTEMPTS;
         if full || !has_room(shared, &schedule, &attempt) {
             if let Some(claim) = fence(shared, &entry, schedule, sight.at(entry.revision)).await {
-                // The record has no room even to say that it is skipped: the history has.
+                // The record has no room even for saying that it is skipped, so only the history says so.
                 let range = SkippedRange { cause: SkipCause::Limit, last: ended.at, count: 1 };
                 let (schedule, now) = (&entry.schedule, shared.clock.now());
                 let skipped = Execution::skipped(schedule, &attempt, range, claim, now);
@@ -123,8 +123,8 @@ async fn add(shared: &Shared<impl Nats>, dependent: Uuid, upstream: Uuid, ended:
     }
 }
 
-/// Writes a record as it is, so that nobody who decided from what it was can write any more; nothing if somebody
-/// was quicker, or it cannot be written now.
+/// Writes a record unchanged, so that writes decided from its earlier revision are refused. Returns nothing if another
+/// write came first, or the record cannot be written now.
 async fn fence(
     shared: &Shared<impl Nats>,
     entry: &Entry,
@@ -146,14 +146,14 @@ async fn fence(
     }
 }
 
-/// Whether the record can take another attempt.
+/// Whether the record has room for another attempt.
 fn has_room(shared: &Shared<impl Nats>, schedule: &Schedule, attempt: &Attempt) -> bool {
     let mut with = schedule.clone();
     with.attempts.push(attempt.clone());
     shared.store.room().admits_run(&with).is_ok()
 }
 
-/// The attempt; or that it is skipped where the schedule is paused, or too slow for what it follows.
+/// The attempt to add; or a skipped one if the schedule is paused, or too slow for the schedule that it follows.
 fn attempt(
     shared: &Shared<impl Nats>,
     schedule: &Schedule,
@@ -164,7 +164,7 @@ fn attempt(
     let scheduled_for: DateTime<Utc> = ended.at;
     let waits = |attempt: &&Attempt| matches!(*attempt.phase, Phase::Waiting { .. });
     let (overlap, room) = (schedule.spec.overlap, room(schedule));
-    // What came just before has its room already, though nobody has claimed it yet.
+    // An attempt that came just before counts as having its room, though nobody has claimed it yet.
     let before = schedule.attempts.iter().filter(waits).filter(|one| one.number == 1).count();
     let may_wait = schedule.spec.catch_up == CatchUp::All
         || (matches!(overlap, Overlap::BufferOne | Overlap::CancelOther)

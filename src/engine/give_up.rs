@@ -1,9 +1,10 @@
-//! Giving up a command that goes to a stream.
+//! Gives up a command that goes to a stream.
 //!
-//! Whoever is refused does not know whether another instance has taken the attempt over meanwhile and its copy is
-//! stored, nor whether the worker of a job has been heard. Both are compare-and-swaps on the record, so giving up is one
-//! too: of all of them the first counts. A crash after the write leaves a report, which is written to the history like
-//! a worker's. What is asked for by `request` and `core` may be repeated, and whoever hears of an end first says so.
+//! An instance whose publish is refused does not know whether another one has taken the attempt over and had its copy
+//! stored, nor whether the worker of a job has reported. Both are compare-and-swaps on the record, so giving up is one
+//! too: the first of all these writes counts. A crash after the write leaves a report, which is written to the history
+//! like a worker's. Commands sent by `request` and `core` may be repeated, so there the first outcome in the history
+//! counts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use crate::stored::Unknown;
 /// Pause after a write that NATS did not take.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Says in the record that an attempt failed as `ended` tells; whether that counts.
+/// Writes into the record that an attempt failed as `ended` says; returns whether that counts.
 pub(super) async fn give_up(
     shared: &Shared<impl Nats>,
     attempt: &Attempt,
@@ -31,7 +32,7 @@ pub(super) async fn give_up(
     loop {
         let sight = shared.store.sight();
         let Some(entry) = shared.index.get(ended.schedule_id) else {
-            // A newer version's records are not ours to write, and what is deleted has nobody who reports.
+            // We may not write a newer version's records, and for a deleted one nobody is left to report.
             return true;
         };
         let mut schedule = Schedule::clone(&entry.schedule);
@@ -55,7 +56,7 @@ pub(super) async fn give_up(
             Err(WriteError::Conflict) => {
                 catch_up(shared, &entry).await;
             }
-            // It cannot say so.
+            // The record has no room for it.
             Err(WriteError::TooLarge(_)) => return true,
             Err(error) => {
                 warn!(execution_id = %ended.id, %error, "a command that was refused cannot be given up; trying on");

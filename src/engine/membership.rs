@@ -1,13 +1,13 @@
-//! Who else is running: heartbeats over core NATS, and what follows from them.
+//! The other running instances: heartbeats over core NATS, and what follows from them.
 //!
-//! Nothing here is needed for safety. A wrong view of the others makes an instance try a claim too
-//! early (it is refused, or the target stream drops a copy) or too late (by a takeover delay).
+//! Safety needs nothing of this. With a wrong view of the others, an instance tries a claim too early (it is refused,
+//! or the target stream drops a copy) or too late (by a takeover delay).
 //!
-//! Silence of others means something only while we hear ourselves: a connection that is up may be
-//! without our subscription, and a process that was suspended finds minutes of beats unread.
+//! The silence of others means something only while we hear ourselves: a connection that is up may lack our
+//! subscription, and a process that was suspended finds minutes of unread heartbeats.
 //!
-//! `hearing` says how an echo proves that we hear, and what follows for claims; `paths`, by which subjects
-//! heartbeats go.
+//! `hearing` defines how an echo proves that we hear, and what that means for claims; `paths` defines the subjects that
+//! heartbeats use.
 
 mod hearing;
 mod listening;
@@ -43,26 +43,26 @@ use paths::{Beat, Heard, OLD_GOODBYE, Paths, Way};
 use roster::{Peer, Roster};
 use speaking::{publish, subscribe};
 
-/// Pause between heartbeats.
+/// Interval between heartbeats.
 pub const HEARTBEAT: Duration = Duration::from_millis(250);
-/// Pause between tries to subscribe.
+/// Pause between attempts to subscribe.
 const RESUBSCRIBE: Duration = Duration::from_secs(1);
-/// Silence after which an instance is asked after: a heartbeat is late.
+/// Silence after which an instance's heartbeat counts as late, and the instance is asked after.
 const LATE: Duration = Duration::from_millis(350);
-/// Silence after which an instance that still has its connection counts as silent, so that what can be done for it
-/// without harm is done: it stands still, or is cut off.
+/// Silence after which an instance that still has its connection counts as silent: it is stalled or cut off, and the
+/// work for it that can do no harm is done.
 const SILENT_AFTER: Duration = Duration::from_millis(700);
 /// Silence after which an instance counts as gone, and its claims may be taken over.
 pub const GONE_AFTER: Duration = Duration::from_secs(5);
-/// How long those who are there have to answer the first heartbeat of one who comes: it claims nothing before, since
-/// all would seem to be its own.
+/// Time for the running instances to answer a new instance's first heartbeat. It claims nothing before, since all
+/// schedules would seem to be its own.
 const INTRODUCTION: Duration = Duration::from_millis(250);
-/// Most bytes of an inbox.
+/// Longest inbox subject, in bytes.
 const MAX_INBOX: usize = 256;
-/// How long each instance lets the one before it in a schedule's order go first.
+/// Time by which an instance lets the one before it in a schedule's order of preference go first.
 pub const TAKEOVER_DELAY: Duration = Duration::from_millis(250);
 
-/// The instances that are heard.
+/// The instances that this one hears.
 #[derive(Clone)]
 pub struct Members {
     me: Uuid,
@@ -75,7 +75,7 @@ pub struct Members {
 }
 
 impl Members {
-    /// This instance alone, under `me`. Its heartbeats tell of its `load`.
+    /// Creates the view of an instance alone, under the id `me`. Its heartbeats report its `load`.
     pub fn new(me: Uuid, load: Arc<Load>, clock: Clock) -> Self {
         let now = Instant::now();
         let roster = Roster {
@@ -111,7 +111,7 @@ impl Members {
         self.read(|view| view.heard.keys().copied().collect())
     }
 
-    /// How many instances run, as far as they are heard.
+    /// How many instances run, as far as this one hears.
     pub fn count(&self) -> usize {
         self.others().len() + 1
     }
@@ -127,8 +127,8 @@ impl Members {
             })
     }
 
-    /// Whether an instance seems to be gone: nobody listens where it did, or it has been silent for a moment while we
-    /// heard well. It may be there all the same.
+    /// Whether an instance seems to be gone: nobody listens on its subject, or it has been silent for a moment while we
+    /// heard well. It may be running all the same.
     pub fn is_silent(&self, instance: Uuid) -> bool {
         self.read(|view| view.heard.get(&instance).is_some_and(|peer| peer.is_silent))
     }
@@ -141,20 +141,20 @@ impl Members {
         })
     }
 
-    /// Waits until this instance knows those who were there before it came.
+    /// Waits until this instance knows those that ran before it.
     pub async fn introduced(&self) {
         let mut introduced = self.read(|view| view.is_introduced.subscribe());
-        // It cannot end: the sender is ours.
+        // It cannot fail: we hold the sender.
         let _ = introduced.wait_for(|introduced| *introduced).await;
     }
 
-    /// Since when it has heard itself without a break.
+    /// Since when this instance has heard itself without a break.
     pub fn hears_since(&self) -> Option<Instant> {
         self.read(|view| view.hearing.since())
     }
 
-    /// Whether a claim that was sent at an instant may be acted on: this instance has heard itself ever since, so
-    /// nobody counts it as gone.
+    /// Whether a claim sent at `claimed` may be acted on: this instance has heard itself ever since, so no other counts
+    /// it as gone.
     pub fn trusts(&self, claimed: Instant) -> bool {
         self.read(|view| {
             let heard = view.hearing.heard().map_or(claimed, |heard| heard.min(claimed));
@@ -162,14 +162,15 @@ impl Members {
         })
     }
 
-    /// Since when this instance would have heard whatever others said.
+    /// Since when this instance would have heard anything that others said.
     pub fn listening_since(&self) -> DateTime<Utc> {
         let now = Instant::now();
         let since = self.read(|view| view.hearing.listening_since(now));
         self.clock.now() - chrono::Duration::from_std(now.duration_since(since)).unwrap_or_default()
     }
 
-    /// How long to let others go first with a schedule: those that may act on it by what its record needs.
+    /// How long to let other instances go first with a schedule. Only those that may act on a record with these `needs`
+    /// count.
     pub fn delay(&self, schedule: Uuid, needs: u16) -> chrono::Duration {
         let mine = score(self.me, schedule);
         let before = self.read(|view| {
@@ -183,12 +184,12 @@ impl Members {
         chrono::Duration::from_std(delay).unwrap_or_default()
     }
 
-    /// Waits until an instance came or went, or this one hears itself again.
+    /// Waits until an instance comes or goes, or this one hears itself again.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// Ends the heartbeats and says that this instance stops: others take over at once what it leaves.
+    /// Ends the heartbeats and says that this instance stops, so that others take over its work at once.
     pub async fn leave(&self, nats: &impl Nats) {
         self.left.cancel();
         let way = self.write(|view| view.paths.next(Instant::now()));
@@ -208,7 +209,7 @@ impl Members {
         }
     }
 
-    /// Sends heartbeats, until this instance leaves, and listens to those of others, until `stop`.
+    /// Sends heartbeats until this instance leaves, and listens to those of others until `stop`.
     pub async fn run<N: Nats>(self, nats: N, stop: CancellationToken) {
         let nats = &nats;
         let (mut refusals, mut connects) = (nats.refusals(), nats.connects());
@@ -239,7 +240,7 @@ impl Members {
                     }
                     self.speak(nats, &inbox, &mut present).await;
                 }
-                // As soon as there is a connection again, so that it is soon known whether we hear.
+                // At once after a reconnection, so that we soon know whether we hear.
                 () = nats.reconnected(connects) => {
                     connects = nats.connects();
                     tick.reset_immediately();
@@ -262,7 +263,7 @@ impl Members {
                         tick.reset_immediately();
                     }
                 }
-                // That it arrives is the answer.
+                // Its arrival is the answer.
                 Some(_) = asked_after.next() => {}
                 () = tokio::time::sleep_until(next_silent) => {}
             }
@@ -280,8 +281,8 @@ impl Members {
     }
 }
 
-/// Rendezvous hashing: the instance with the highest score goes first. Stable between processes of
-/// one build; a difference between builds only makes two of them try at once.
+/// Rendezvous hash: the instance with the highest score goes first. It is the same in all processes of one build; a
+/// difference between builds only makes two instances try at once.
 fn score(instance: Uuid, schedule: Uuid) -> u64 {
     let mut hasher = DefaultHasher::new();
     instance.hash(&mut hasher);

@@ -1,59 +1,54 @@
-//! Firing schedules: one compare-and-swap per occurrence.
+//! Fires schedules: one compare-and-swap per occurrence.
 //!
 //! # The protocol
 //!
-//! 1. **Decide.** [`plan`](crate::plan::plan) works out from the record and the time what is due
-//!    and how the record should look next.
-//! 2. **Claim.** The record is written at the revision that it was decided from, with the attempt
-//!    in flight under its execution id, our instance id and a lease. Of all who try, one is
-//!    accepted: safety is this write and nothing else.
-//!    An occurrence is claimed [`LEAD`] before its time, or up to [`MAX_LEAD`] where so many are due
-//!    that they could not be claimed in less. The instance then holds the claim
-//!    until the time has come. It will be acted on under the state that it was claimed under, so the
-//!    reply to a pause, an update or a deletion waits until that time has passed.
-//! 3. **Deliver.** The command goes out with the execution id as `Nats-Msg-Id`, and only while the
-//!    claim is trusted: this instance has heard itself ever since the claim was sent
-//!    ([`membership`]), and the lease is not over. Else another instance may have taken it over, and
-//!    it is claimed again.
-//! 4. **Record.** The outcome goes into the history, under one message id for all outcomes of the
-//!    execution.
-//! 5. **Settle.** The outcome is folded into the record by the next write: the next claim if one
-//!    is near, else a write of its own.
-//!
+//! 1. **Decide.** [`plan`](crate::plan::plan) derives from the record and the time what is due, and what the record
+//!    should look like next.
+//! 2. **Claim.** The record is written at the revision that the decision was based on. The attempt is in it, in flight,
+//!    with its execution id, our instance id and a lease. Of all instances that try, one is accepted: safety is this
+//!    write and nothing else. An occurrence is claimed [`LEAD`] before its time, or up to [`MAX_LEAD`] when too many
+//!    are due to be claimed in less. The instance then holds the claim until the time has come. The occurrence is acted
+//!    on under the state that it was claimed under, so the reply to a pause, an update or a deletion waits until that
+//!    time has passed.
+//! 3. **Deliver.** The command goes out with the execution id as `Nats-Msg-Id`, and only while the claim is trusted:
+//!    this instance has heard itself ever since it sent the claim ([`membership`]), and the lease has not expired.
+//!    Otherwise another instance may have taken the attempt over, and it is claimed again.
+//! 4. **Record.** The outcome goes into the history, under one message id for all outcomes of the execution.
+//! 5. **Settle.** The next write folds the outcome into the record: the next claim if one is near, otherwise a write of
+//!    its own.
 //! # When an instance dies
 //!
 //! | after | what is left | what happens |
 //! |---|---|---|
-//! | decide | nothing | whoever is left claims the occurrence |
+//! | decide | nothing | another instance claims the occurrence |
 //! | claim | a claimed attempt | it is taken over, and delivered under the same id |
 //! | deliver | the same, and the command | it is taken over and delivered again under the same id; the target stream drops the copy |
 //! | record | the same, and the outcome | it is taken over, the outcome is found in the history, and only settled |
 //! | settle | nothing | |
 //!
-//! Taking over is the same write as claiming, with the execution id unchanged. It happens when the
-//! attempt's instance has been silent for [`GONE_AFTER`](membership::GONE_AFTER), or its lease is
-//! over. A wrong guess costs a delivery that the stream drops, never a second command.
+//! Taking over is the same write as claiming, with the execution id unchanged. It happens when the attempt's instance
+//! has been silent for [`GONE_AFTER`](membership::GONE_AFTER), or its lease has expired. A wrong guess costs a delivery
+//! that the stream drops, never a second command.
 //!
 //! # When NATS is out of reach
 //!
-//! A claim whose acknowledgement is lost is settled by reading the leader
-//! ([`Store::write`](crate::jetstream::schedules::Store::write)). A publish or a record whose
-//! acknowledgement is lost is repeated under the same id until it is acknowledged. What was due
-//! meanwhile is decided when NATS is back, by the schedule's misfire grace.
+//! If the acknowledgement of a claim is lost, a read from the leader settles whether it was stored
+//! ([`Store::write`](crate::jetstream::schedules::Store::write)). If that of a publish or of an outcome is lost, the
+//! message is sent again under the same id until it is acknowledged. What came due in the meantime is decided when NATS
+//! is back, by the schedule's misfire grace.
 //!
 //! # Many instances
 //!
-//! Everyone holds the same timers. A rendezvous hash over the instances that are heard gives each
-//! schedule an order of preference; the first fires at once, the others wait
-//! [`TAKEOVER_DELAY`](membership::TAKEOVER_DELAY) per rank, from when the work became visible.
-//! Liveness needs no agreement on it: with any view of the others, somebody tries, and the claim
-//! decides.
+//! All instances hold the same timers. A rendezvous hash over the instances that are heard gives each schedule an order
+//! of preference: the first fires at once, each later one waits another [`TAKEOVER_DELAY`](membership::TAKEOVER_DELAY),
+//! counted from when the work became visible. Liveness does not need the instances to agree on that order: whatever
+//! each believes about the others, one of them tries, and the claim decides.
 //!
-//! # How it is made
+//! # The modules
 //!
-//! `core` decides, `run` waits and starts what it decides, `tasks` carries that out: `claim`,
-//! `deliver`, `record`, or `finish` for what has ended by somebody's word. `announce`, `follow` and
-//! `correct` do what a record says beside its times.
+//! `core` decides; `run` waits and starts what `core` decided; `tasks` carries it out, with `claim`, `deliver` and
+//! `record`, or `finish` for an attempt that a report ended. `announce`, `follow` and `correct` do what a record asks
+//! for besides its times.
 
 mod announce;
 mod claim;
@@ -102,42 +97,42 @@ use membership::Members;
 pub use run::Engine;
 use urgency::Urgency;
 
-/// Nothing is sent so shortly before its lease is over: it takes time, and clocks differ.
+/// Time before the end of a lease in which nothing is sent: sending takes time, and clocks differ.
 const MARGIN: chrono::Duration = chrono::Duration::seconds(2);
-/// Claims that wait for their time at once; beyond it nothing is claimed ahead.
+/// Most claims that wait for their time at once; beyond it nothing is claimed ahead.
 const MAX_ARMED: usize = 50_000;
 
-/// What the engine stands on.
+/// The parts that an engine is built on.
 pub struct Parts<N: Nats = JetStream> {
     /// Sends commands.
     pub delivery: Delivery<N>,
-    /// The bucket.
+    /// The bucket of schedules.
     pub store: Store<N>,
     /// The history.
     pub history: History<N>,
-    /// The schedules in memory.
+    /// The schedules, in memory.
     pub index: Arc<Index>,
     /// The other instances.
     pub members: Members,
-    /// What time it is.
+    /// The time.
     pub clock: Clock,
-    /// What is drawn.
+    /// The source of random values.
     pub chance: Chance,
 }
 
-/// Where the engine says what it does.
+/// Where the engine reports what it does.
 #[derive(Clone)]
 pub struct Watched {
-    /// How busy it is.
+    /// Gauges of how busy it is.
     pub load: Arc<Load>,
-    /// What it has done.
+    /// Counters of what it has done.
     pub metrics: Arc<Metrics>,
-    /// Where spans go, if anywhere.
+    /// Sends spans, if an exporter is configured.
     #[cfg(feature = "otlp")]
     pub spans: Option<crate::otlp::Exporter>,
 }
 
-/// What every part of the engine uses.
+/// What all parts of the engine share.
 pub(crate) struct Shared<N: Nats> {
     pub(crate) nats: N,
     pub(crate) clock: Clock,
@@ -152,21 +147,21 @@ pub(crate) struct Shared<N: Nats> {
     pub(crate) metrics: Arc<Metrics>,
     #[cfg(feature = "otlp")]
     pub(crate) spans: Option<crate::otlp::Exporter>,
-    /// Whether bookkeeping should wait.
+    /// Says whether bookkeeping should wait.
     pub(crate) urgency: Arc<Urgency>,
-    /// Executions that this instance acts on, from before their claim until they are settled, and what
-    /// stops each.
+    /// Executions that this instance acts on, from before their claim until they are settled, each with the token that
+    /// stops it.
     running: Mutex<HashMap<Uuid, CancellationToken>>,
 }
 
 impl<N: Nats> Shared<N> {
-    /// Who writes a record now.
+    /// The writer of a record that is written now: this instance, with a fresh token.
     pub(crate) fn writer(&self) -> Writer {
         Writer { instance: self.members.me(), token: self.chance.number() }
     }
 
-    /// Marks executions as ours; call it before the write that says so. Returns those that were
-    /// not ours already: on a refused write only these may be let go.
+    /// Marks executions as ours; call it before the write that says so. Returns those that were not ours already: if
+    /// the write is refused, only these may be let go.
     pub(crate) fn begin(&self, executions: Vec<Uuid>) -> Vec<Uuid> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let mut fresh = Vec::new();
@@ -189,7 +184,7 @@ impl<N: Nats> Shared<N> {
         self.load.executions.store(running.len(), Ordering::Relaxed);
     }
 
-    /// What stops an execution of ours.
+    /// The token that stops an execution of ours.
     pub(crate) fn stopped(&self, execution: Uuid) -> CancellationToken {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.get(&execution).cloned().unwrap_or_default()
@@ -203,8 +198,8 @@ impl<N: Nats> Shared<N> {
         }
     }
 
-    /// Whether an attempt may be acted on: this instance has heard itself ever since the claim was sent, and its
-    /// lease is not over, so nobody else has taken it.
+    /// Whether an attempt may be acted on: this instance has heard itself ever since it sent the claim, and the lease
+    /// has not expired, so nobody else has taken it over.
     pub(crate) fn trusts(&self, accepted: &Accepted, attempt: &Attempt) -> bool {
         let Phase::Claimed { until, .. } = *attempt.phase else { return true };
         if !self.holds(Guard::Trust) {
@@ -219,14 +214,14 @@ impl<N: Nats> Shared<N> {
         N::Guards::hold(guard)
     }
 
-    /// Whether there is a connection, and how often it was made.
+    /// Whether there is a connection, and how many have been made so far.
     pub(crate) fn connection(&self) -> (bool, u64) {
-        // In this order: a connection that is there has been counted.
+        // In this order: a connection that is up has been counted.
         let is_connected = self.nats.is_connected();
         (is_connected, self.nats.connects())
     }
 
-    /// At least as long as a command may take.
+    /// Length of a lease: at least as long as a command may take.
     fn least_lease(&self, spec: &Spec) -> chrono::Duration {
         let seconds = match spec.delivery.mode {
             DeliveryMode::Request => spec.delivery.timeout_seconds,
@@ -274,7 +269,7 @@ impl<N: Nats> View for Shared<N> {
     }
 
     fn listening_since(&self) -> chrono::DateTime<chrono::Utc> {
-        // Workers report by requests, and what others were told comes with the records.
+        // Workers report by requests; what they told other instances arrives with the records.
         self.members.listening_since().max(self.load.heard_since())
     }
 
@@ -313,7 +308,7 @@ impl<N: Nats> Outlook for Shared<N> {
 }
 
 impl<N: Nats> Engine<N> {
-    /// An engine over what the other parts provide.
+    /// Creates an engine from its parts.
     pub fn new(parts: Parts<N>, config: EngineConfig, watched: Watched) -> Self {
         let Parts { delivery, store, history, index, members, clock, chance } = parts;
         Self::over(Arc::new(Shared {

@@ -1,4 +1,4 @@
-//! Recording what came of an attempt, and what follows from it: a retry, a dead letter, counters, a span.
+//! Records the outcome of an attempt, and what follows from it: a retry, a dead letter, counters, a span.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::plan::retry_at;
 use crate::port::Nats;
 use crate::schedule::{Attempt, Phase, Schedule, ScheduleType, Status};
 
-/// Records an event of an execution that says what came of it, with what follows from a failure.
+/// Records an event that says what became of an execution, with what follows from a failure.
 pub(super) async fn conclude(
     shared: &Shared<impl Nats>,
     schedule: &Schedule,
@@ -33,8 +33,8 @@ pub(super) async fn conclude(
     ended
 }
 
-/// When a failed attempt is made again, by the record as it is now; by that which it was `claimed` under
-/// where the record is left to newer versions since.
+/// When a failed attempt is made again, by the record as it is now; if that has been left to newer versions since, by
+/// the one that the attempt was `claimed` under.
 fn retry(
     shared: &Shared<impl Nats>,
     claimed: &Schedule,
@@ -60,8 +60,8 @@ fn retry(
     retry_at(schedule, attempt.number, ended.id, error_type, ended.time)
 }
 
-/// Writes an outcome to the history; returns the outcome that counts. That is the first one written
-/// for the execution, which is another instance's where we and it both acted.
+/// Writes an outcome to the history; returns the outcome that counts. That is the first one written for the execution,
+/// which is another instance's if both acted and it was first.
 pub(super) async fn record(
     shared: &Shared<impl Nats>,
     schedule: &Schedule,
@@ -79,7 +79,7 @@ pub(super) async fn record(
         }
         Recorded::Duplicate => {
             let known = Box::pin(known_outcome(shared, attempt)).await;
-            // Ours, whose acknowledgement was lost.
+            // It is our own, whose acknowledgement was lost.
             let is_ours = known.as_ref().is_some_and(|known| known.lock_id == ended.lock_id);
             if is_ours && ended.status.is_final() {
                 tell(shared, schedule, attempt, &ended);
@@ -89,7 +89,7 @@ pub(super) async fn record(
     }
 }
 
-/// Counts an outcome, and makes a span of it.
+/// Counts an outcome and makes a span of it.
 fn tell(shared: &Shared<impl Nats>, schedule: &Schedule, attempt: &Attempt, ended: &Execution) {
     count(shared, schedule.spec.timing.schedule_type, ended);
     #[cfg(feature = "otlp")]
@@ -102,9 +102,9 @@ fn tell(shared: &Shared<impl Nats>, schedule: &Schedule, attempt: &Attempt, ende
     let _ = attempt;
 }
 
-/// Counts an outcome, once for all instances: who wrote it counts it.
+/// Counts an outcome, once for all instances: the instance that wrote it counts it.
 fn count(shared: &Shared<impl Nats>, kind: ScheduleType, ended: &Execution) {
-    // What it corrects was counted when it was skipped, and counters do not go back.
+    // The occurrence was counted when it was skipped, and counters do not go back.
     if ended.status == ExecutionStatus::Corrected {
         return;
     }
@@ -135,7 +135,7 @@ pub(crate) async fn skip(
     skipped
 }
 
-/// The outcome that an attempt's former instance recorded, if it got so far.
+/// The outcome that an attempt's former instance recorded, if it got that far.
 pub(super) async fn known_outcome(
     shared: &Shared<impl Nats>,
     attempt: &Attempt,

@@ -1,4 +1,4 @@
-//! The loop: waits, hands what came to the core, and starts what the core answers.
+//! The engine's loop: waits, hands what came to the core, and starts what the core decides.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,7 +18,7 @@ use super::tasks::{Armed, Events, Telling, release, work};
 use super::{Shared, announce, claim, correct, follow};
 use crate::port::Nats;
 
-/// What is taken from one source before the others have their turn.
+/// Most items taken from one source before the others have their turn.
 const BATCH: usize = 256;
 
 /// The engine of one instance.
@@ -28,10 +28,10 @@ pub struct Engine<N: Nats> {
     events: Events,
     received: UnboundedReceiver<Event<Armed>>,
     tasks: TaskTracker,
-    /// How often there was a connection, and since when there is this one.
+    /// How many connections have been made, and when the present one was.
     connects: u64,
     connected_at: Instant,
-    /// Since when all is seen, as the core was told.
+    /// Since when everything has been seen, as the core was last told.
     sees_since: Option<Instant>,
 }
 
@@ -46,8 +46,8 @@ impl<N: Nats> Engine<N> {
         Self { core, events, received, tasks, shared, connects, connected_at, sees_since: None }
     }
 
-    /// Fires schedules until `stop`, then finishes what is in flight, within the drain time, and
-    /// says goodbye to the other instances.
+    /// Fires schedules until `stop`, then finishes what is in flight, within the drain time, and says goodbye to the
+    /// other instances.
     pub async fn run(mut self, mut changes: UnboundedReceiver<Uuid>, stop: CancellationToken) {
         let mut came = Vec::new();
         let mut freshness = self.shared.index.freshness();
@@ -83,22 +83,22 @@ impl<N: Nats> Engine<N> {
             self.shared.clock.now(),
             &*self.shared,
         );
-        // What is begun goes by it.
+        // What is started goes by this lead.
         let extra_ms = self.core.extra_lead(self.shared.clock.now()).num_milliseconds();
         self.shared.load.extra_lead_ms.store(extra_ms, Ordering::Relaxed);
         actions.into_iter().for_each(|action| self.start(action));
         self.say_load();
     }
 
-    /// Whether claims may be made: the time is known, there is a connection, this instance hears itself, and all
-    /// is seen that others did while it did not.
+    /// Events that say whether claims may be made: the time is known, there is a connection, this instance hears
+    /// itself, and it has seen all that others did while it did not hear.
     fn standing(&mut self) -> Vec<Event<Armed>> {
         let (is_connected, connects) = self.shared.connection();
         if std::mem::replace(&mut self.connects, connects) != connects {
             self.connected_at = Instant::now();
         }
         let hears = is_connected && self.shared.members.hears() && self.shared.clock.is_sure();
-        // Read last: then it belongs to the hearing, or to a later one.
+        // Read last, so that it belongs to this hearing or a later one.
         let since = self.shared.members.hears_since().map(|since| since.max(self.connected_at));
         let since = since.filter(|since| self.shared.index.is_fresh_since(*since));
         let may_claim = Event::MayClaim(hears && since.is_some());
@@ -110,7 +110,7 @@ impl<N: Nats> Engine<N> {
         vec![Event::Sees, may_claim]
     }
 
-    /// Starts what the core has decided.
+    /// Starts an action of the core.
     fn start(&mut self, action: Action<Armed>) {
         let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
         match action {
@@ -151,7 +151,8 @@ impl<N: Nats> Engine<N> {
         }
     }
 
-    /// Says how busy and how late the engine is. At each turn of the loop: what was said before is over.
+    /// Publishes how busy and how late the engine is. Called at each turn of the loop, since earlier values are out of
+    /// date.
     fn say_load(&self) {
         let (load, core) = (&self.shared.load, self.core.load());
         load.timers.store(core.timers, Ordering::Relaxed);
@@ -161,7 +162,7 @@ impl<N: Nats> Engine<N> {
         load.set_next_due(core.next_due);
     }
 
-    /// Stops claiming; finishes, records and settles what is in flight; leaves.
+    /// Stops claiming; finishes, records and settles what is in flight; then leaves.
     async fn drain(mut self) {
         let in_flight = self.tasks.len();
         info!(in_flight, "stopping: finishing what is in flight");
@@ -197,7 +198,7 @@ impl<N: Nats> Engine<N> {
         }
     }
 
-    /// Folds what is left into the records.
+    /// Folds what is not settled yet into the records.
     async fn settle(&mut self, deadline: Instant) {
         let shared = &self.shared;
         let settling = stream::iter(self.core.take_done()).for_each_concurrent(
@@ -212,7 +213,7 @@ impl<N: Nats> Engine<N> {
     }
 }
 
-/// Takes what is there already: of each source in turn, and never more of one than the others can wait for.
+/// Takes what has arrived, from each source in turn, and never so much of one that the others wait long.
 fn take(
     received: &mut UnboundedReceiver<Event<Armed>>,
     changes: &mut UnboundedReceiver<Uuid>,

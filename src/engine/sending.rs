@@ -1,10 +1,10 @@
-//! What an attempt holds while its command is sent, and gives back then.
+//! What an attempt holds while its command is being sent, and gives back afterwards.
 
 use std::sync::{Mutex, PoisonError};
 
 use super::urgency::Urgent;
 
-/// A permit that is given back before the work is over for which it was given.
+/// A permit that can be given back before the work that holds it is over.
 pub(crate) struct Lent<P>(Mutex<Option<P>>);
 
 impl<P> Lent<P> {
@@ -17,31 +17,31 @@ impl<P> Lent<P> {
     }
 }
 
-/// What an attempt takes from others while its command is sent.
+/// What an attempt occupies while its command is being sent.
 pub(crate) struct Sending<'a, P> {
     urgent: Option<Urgent>,
     permit: Option<&'a Lent<P>>,
 }
 
 impl<'a, P> Sending<'a, P> {
-    /// Of one attempt under a permit of its own, which it gives back once its command is sent if that `may` be. A permit
-    /// to ask is for as long as that takes, with all that follows.
+    /// For an attempt with a permit of its own. If it `may`, it gives the permit back once its command is sent. A
+    /// permit for a request is held until the reply and all that follows from it.
     pub(crate) fn alone(permit: &'a Lent<P>, may: bool, urgent: Option<Urgent>) -> Self {
         let permit = Some(permit).filter(|_| may);
         Self { urgent, permit }
     }
 
-    /// Of one of several under the same permit.
+    /// For one of several attempts under the same permit.
     pub(crate) fn with_others() -> Self {
         Self { urgent: None, permit: None }
     }
 
-    /// The command has been sent, or never will be: nothing of it is urgent any more.
+    /// Ends the urgent part: the command has been sent, or never will be.
     pub(crate) fn is_over(&mut self) {
         self.urgent = None;
     }
 
-    /// What is left to be done waits for others, and has bounds of its own.
+    /// Gives the permit back: what is left to do waits for others, and has bounds of its own.
     pub(crate) fn gives_way(&self) {
         if let Some(permit) = self.permit {
             permit.give_back();

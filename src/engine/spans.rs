@@ -1,4 +1,4 @@
-//! What a collector of traces is told of an execution.
+//! Spans of executions, for a collector of traces.
 
 use crate::execution::{ErrorType, Execution};
 use crate::otlp::{Kind, Span};
@@ -11,7 +11,7 @@ pub(super) fn span(schedule: &Schedule, attempt: &Attempt, ended: &Execution) ->
     }
     let own = attempt.manual.as_ref().and_then(|manual| manual.trace);
     let context = ended.trace?;
-    // The schedule may have been changed since, in another trace.
+    // The schedule may have been changed since, within another trace.
     let parent = own
         .or_else(|| schedule.trace.as_deref().copied())
         .filter(|one| one.trace_id() == context.trace_id());

@@ -1,7 +1,7 @@
-//! The tasks that carry out what the core decides, and what they tell it.
+//! Tasks that carry out what the core decides, and report back to it.
 //!
-//! A task tells the core what came of it however it ends, also by a panic: each thing that it holds (a record,
-//! a permit, an execution) is given back where it is dropped.
+//! A task reports to the core however it ends, even by a panic: each thing that it holds (a record, a permit, an
+//! execution) is given back when it is dropped.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use crate::failpoint::failpoint;
 use crate::port::Nats;
 use crate::schedule::{Attempt, DeliveryMode};
 
-/// How long an action counts against the bound on those under way: one that takes longer waits for
-/// something that is not there.
+/// Time for which an action counts against the bound on those under way. One that takes longer is waiting for something
+/// that does not answer.
 const PROMPT: Duration = Duration::from_secs(6);
-/// How often it is looked meanwhile whether its target's stream is silent, and it would wait in vain.
+/// Interval between checks whether the target's stream is silent, in which case waiting on is in vain.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// An attempt under an accepted claim that waits for its time.
@@ -33,11 +33,11 @@ pub(crate) struct Armed {
     accepted: Arc<Accepted>,
     attempt: Attempt,
     prepared: Prepared,
-    /// Whether others may have acted on it.
+    /// Whether another instance may have acted on it.
     recovered: bool,
 }
 
-/// The way to the core.
+/// Sends events to the core.
 #[derive(Clone)]
 pub(crate) struct Events(UnboundedSender<Event<Armed>>);
 
@@ -47,16 +47,16 @@ impl Events {
     }
 
     fn send(&self, event: Event<Armed>) {
-        // A core that is gone has nothing left to decide.
+        // If the core is gone, it has nothing left to decide.
         let _ = self.0.send(event);
     }
 
-    /// A permit that the core has counted.
+    /// Wraps a permit that the core has already counted.
     pub(crate) fn permit(&self, lane: Lane) -> Permit {
         Permit { lane, events: self.clone() }
     }
 
-    /// A record that the core has reserved.
+    /// Wraps a record that the core has already reserved.
     pub(crate) fn hold(&self, id: Uuid) -> Held {
         Held { id, events: self.clone(), is_free: false }
     }
@@ -82,7 +82,7 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// The record is free again.
+    /// Gives the record back.
     fn free(&mut self) {
         self.is_free = true;
         self.events.send(Event::Free(self.id));
@@ -97,19 +97,19 @@ impl Drop for Held {
     }
 }
 
-/// Something that the core believes to be under way, and what it is told when that has ended.
+/// Something that the core believes to be under way; sends the core an event when it has ended.
 pub(crate) struct Telling {
     events: Events,
     end: Option<Event<Armed>>,
 }
 
 impl Telling {
-    /// What is told unless something better is known.
+    /// Sends `otherwise`, unless it is ended with something better.
     pub(crate) fn new(events: Events, otherwise: Event<Armed>) -> Self {
         Self { events, end: Some(otherwise) }
     }
 
-    /// What came of it.
+    /// Ends it with its result.
     pub(crate) fn end(mut self, event: Event<Armed>) {
         self.end = Some(event);
     }
@@ -123,7 +123,7 @@ impl Drop for Telling {
     }
 }
 
-/// Executions of ours that nobody would let go of if their task panicked: they are claimed again then.
+/// Executions of ours that nothing else would let go of if their task panicked. Once let go, they are claimed again.
 struct Ours<'a, N: Nats> {
     shared: &'a Shared<N>,
     events: &'a Events,
@@ -139,7 +139,7 @@ impl<N: Nats> Drop for Ours<'_, N> {
     }
 }
 
-/// Folds what is done into a record, claims what is due, and makes what is not armed.
+/// Folds what has ended into a record, claims what is due, and makes the attempts that are not armed.
 pub(crate) async fn work(
     shared: Arc<Shared<impl Nats>>,
     mut held: Held,
@@ -164,8 +164,8 @@ pub(crate) async fn work(
     }
 }
 
-/// Arms the attempts of an accepted plan whose time has not come. Before the record is free again, so
-/// that a core that drains has heard of all of them.
+/// Arms the attempts of an accepted plan whose time has not come. It does so before the record is free again, so that a
+/// draining core has heard of all of them.
 fn arm(shared: &Shared<impl Nats>, accepted: &Arc<Accepted>, now: DateTime<Utc>, events: &Events) {
     for (attempt, recovered) in accepted.attempts().filter(|(a, _)| accepted.due_at(a) > now) {
         let prepared = deliver::prepare(shared, accepted, attempt);
@@ -178,7 +178,7 @@ fn arm(shared: &Shared<impl Nats>, accepted: &Arc<Accepted>, now: DateTime<Utc>,
     }
 }
 
-/// Makes the attempts of an accepted plan that were due when the others were armed.
+/// Makes the attempts of an accepted plan that were already due when the others were armed.
 async fn make_due(
     shared: &Shared<impl Nats>,
     accepted: &Arc<Accepted>,
@@ -193,7 +193,7 @@ async fn make_due(
     let lane = permit.lane;
     match &attempts[..] {
         [] if quiet => {}
-        // By far the most frequent: one attempt.
+        // By far the most frequent case: one attempt.
         [(attempt, recovered)] if quiet => {
             let prepared = deliver::prepare(shared, accepted, attempt);
             let permit = Lent::new(permit);
@@ -222,7 +222,7 @@ async fn make_due(
                     let sending = Sending::with_others();
                     make(shared, accepted, attempt, prepared, recovered, events, sending)
                 };
-                // One permit is one request under way; what asks nobody need not wait for it.
+                // One permit covers one request under way; the others await no reply and need not wait for it.
                 let asking = async {
                     for attempt in asking {
                         made(attempt).await;
@@ -237,7 +237,7 @@ async fn make_due(
     }
 }
 
-/// Makes an armed attempt, now that it is due, if it still stands.
+/// Makes an armed attempt that is now due, if it is still ours.
 pub(crate) async fn release(
     shared: Arc<Shared<impl Nats>>,
     armed: Armed,
@@ -256,7 +256,7 @@ pub(crate) async fn release(
     within_permit(&shared, &accepted, lane, &permit, making).await;
 }
 
-/// Whether an armed attempt is still ours: another instance that thought us gone may have taken it.
+/// Whether an armed attempt is still ours: an instance that thought us gone may have taken it over.
 fn stands(shared: &Shared<impl Nats>, accepted: &Accepted, armed: &Attempt) -> bool {
     let same = |attempt: &Attempt| {
         attempt.execution_id == armed.execution_id && attempt.phase == armed.phase
@@ -264,13 +264,13 @@ fn stands(shared: &Shared<impl Nats>, accepted: &Accepted, armed: &Attempt) -> b
     let id = accepted.schedule.id;
     match shared.index.get(id) {
         Some(entry) => entry.schedule.attempts.iter().any(same),
-        // A change made it one that needs a newer version; what was claimed before is acted on, as long
-        // as the claim is trusted.
+        // A change has left the record to newer versions; what was claimed before is acted on while the claim is
+        // trusted.
         None => shared.index.is_left(id),
     }
 }
 
-/// Lets go of an attempt of which nothing came: it is claimed again.
+/// Lets go of an attempt that was not made, so that it is claimed again.
 fn let_go(shared: &Shared<impl Nats>, accepted: &Accepted, attempt: &Attempt, events: &Events) {
     shared.end([attempt.execution_id]);
     events.send(Event::Changed(accepted.schedule.id));
@@ -291,9 +291,9 @@ async fn make(
     }
 }
 
-/// Runs an action under a permit; in the fast lane the permit goes back early if the action is not
-/// prompt, since a stream that does not answer must not keep the others' commands waiting. (The action is
-/// borrowed: moved in here, it would be in the task twice.)
+/// Runs an action under a permit. In the fast lane the permit goes back early if the action is not prompt: a stream
+/// that does not answer must not hold up the commands for others. (The action is borrowed; if it were moved in here,
+/// the task would contain it twice.)
 async fn within_permit(
     shared: &Shared<impl Nats>,
     accepted: &Accepted,
@@ -312,8 +312,8 @@ async fn within_permit(
     action.await;
 }
 
-/// Waits until an action has had its time, or until its target's stream is known to be silent, which it is
-/// as a rule from the start.
+/// Waits until an action has had its time, or until its target's stream is known to be silent, which it usually is from
+/// the start.
 async fn no_longer_prompt(shared: &Shared<impl Nats>, accepted: &Accepted) {
     let target =
         accepted.attempts().next().map_or(&accepted.schedule.spec.target_command, |(one, _)| {
@@ -333,14 +333,14 @@ mod tests {
 
     type Service = Arc<Shared<JetStream>>;
 
-    /// How large a future is that a function makes.
+    /// Size in bytes of the future that a function returns.
     fn size<A, F: Future>(_: impl Fn(A) -> F) -> usize {
         size_of::<F>()
     }
 
     #[test]
     fn a_firing_is_small() {
-        // Thousands are under way at once, in memory that is fresh, and each is copied into its task.
+        // Thousands are under way at once, in freshly allocated memory, and each is copied into its task.
         let releasing = size(|(shared, armed, events, permit, urgent): (Service, _, _, _, _)| {
             release(shared, armed, events, permit, urgent)
         });

@@ -1,8 +1,8 @@
-//! Claims and commands go before bookkeeping.
+//! Lets claims and commands go before bookkeeping.
 //!
-//! When many schedules are due at once, what makes them late is work that could wait: writing
-//! outcomes to the history. So while more than a few claims and commands are under way, outcomes wait. In number and age
-//! that has bounds of its own: an outcome that is not recorded is an outcome that a crash makes us look for.
+//! When many schedules are due at once, work that could wait makes them late: writing outcomes to the history. So
+//! outcomes wait while more than a few claims and commands are under way. Their number and their waiting time are
+//! bounded, because a crash makes us look for every outcome that is not recorded.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,14 +12,14 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 /// Longest time that an outcome waits.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Claims and commands that may be under way beside bookkeeping: with so few it is in nobody's way.
+/// Most claims and commands alongside which bookkeeping goes on: so few are not delayed by it.
 const FEW: usize = 64;
-/// Outcomes that may wait at once. The commands of others wait for a place, too.
+/// Most outcomes that wait at once; beyond it, commands wait for a place too.
 const MOST_WAITING: usize = 20_000;
-/// Outcomes that are written at once.
+/// Most outcomes that are written at once.
 const MOST_WRITTEN: usize = 1_024;
 
-/// How much urgent work is under way.
+/// Counts the urgent work under way, and bounds the outcomes that wait for it.
 pub(crate) struct Urgency {
     under_way: AtomicUsize,
     quiet: Notify,
@@ -27,10 +27,10 @@ pub(crate) struct Urgency {
     written: Semaphore,
 }
 
-/// A piece of urgent work; over when dropped.
+/// A piece of urgent work; it ends when dropped.
 pub(crate) struct Urgent(Arc<Urgency>);
 
-/// A place among the outcomes that wait to be written, or are written.
+/// A place among the outcomes that wait to be written, or are being written.
 pub(crate) type Turn<'a> = Option<SemaphorePermit<'a>>;
 
 impl Default for Urgency {
@@ -51,22 +51,22 @@ impl Urgency {
         Urgent(Arc::clone(self))
     }
 
-    /// A place for an outcome that waits.
+    /// Waits for a place among the outcomes that wait.
     pub(crate) async fn place(&self) -> Turn<'_> {
-        // It is never closed.
+        // The semaphore is never closed.
         self.waiting.acquire().await.ok()
     }
 
-    /// Waits until few claims and commands are under way, for a while at most.
+    /// Waits until few claims and commands are under way, at most for a while.
     pub(crate) async fn quiet(&self) {
-        // Registered before the look, so that the end of the last piece is not missed.
+        // Registered before the check, so that the end of the last piece of work is not missed.
         let quiet = self.quiet.notified();
         if self.under_way.load(Ordering::SeqCst) > FEW {
             let _ = tokio::time::timeout(PATIENCE, quiet).await;
         }
     }
 
-    /// A place for an outcome that is written.
+    /// Waits for a place among the outcomes that are being written.
     pub(crate) async fn writing(&self) -> Turn<'_> {
         self.written.acquire().await.ok()
     }

@@ -1,10 +1,9 @@
-//! What the bucket must hold, by what the watch has shown of it.
+//! What the bucket must hold, according to what the watch has shown of it.
 //!
-//! Somebody may purge the bucket, or a part of it: nothing is shown then. But the stream says how many
-//! messages it holds and which is the first, and one that holds fewer than were shown has lost some. It may
-//! hold more: markers of deletions, which go without a word when their time is over. Only young ones, which
-//! must still be there, are counted; so a loss of few keys can be hidden by as many old markers, and shows
-//! when these are gone.
+//! If somebody purges the bucket or a part of it, the watch shows nothing. But the stream says how many messages it
+//! holds and which is the first; if it holds fewer than were shown, it has lost some. It may hold more: markers of
+//! deletions, which disappear silently when their time is over. Only young markers, which must still be there, are
+//! counted. So old markers can hide the loss of as many keys, which then shows once they are gone.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -14,10 +13,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::index::schedule_id;
 
-/// A marker of this age is still there: those of the service last for an hour, others for longer.
+/// Age up to which a marker is certainly still there: those of the service last for an hour, others for longer.
 const YOUNG: TimeDelta = TimeDelta::minutes(50);
 
-/// What was shown last of a key, in one word: its revision, and the kind in the two lowest bits.
+/// What was last shown of a key, in one word: its revision, with the kind in the two lowest bits.
 #[derive(Clone, Copy, Debug)]
 struct Shown(u64);
 
@@ -42,18 +41,18 @@ enum Kind {
     Marker,
 }
 
-/// The keys that were shown, by hash: some 35 bytes each.
+/// The keys that were shown, by hash; some 35 bytes each.
 #[derive(Debug, Default)]
 pub(super) struct Account {
     keys: HashMap<u64, Shown>,
     /// Markers, in the order of their ages.
     markers: VecDeque<(DateTime<Utc>, u64, u64)>,
-    /// The stream's first message when it was last sure that none of the keys lies before it.
+    /// The stream's first sequence when it was last certain that none of the keys lies before it.
     first: u64,
 }
 
 impl Account {
-    /// Takes in what was shown: a value, or that there is none any more.
+    /// Takes in what was shown of a key: a value, or that there is none any more.
     pub(super) fn take(&mut self, key: &str, revision: u64, has_value: bool, at: DateTime<Utc>) {
         let hash = hash(key);
         let kind = match has_value {
@@ -67,7 +66,7 @@ impl Account {
         }
     }
 
-    /// Whether a stream that stands so at `now` can hold all that was shown by its last sequence.
+    /// Whether a stream in this state at `now` can hold all that was shown up to its last sequence.
     pub(super) fn agrees(&mut self, stream: &State, now: DateTime<Utc>) -> bool {
         while let Some(&(at, hash, revision)) = self.markers.front()
             && now - at >= YOUNG
@@ -88,15 +87,14 @@ impl Account {
         stream.messages >= self.keys.len() as u64
     }
 
-    /// How many schedules this account has of which the other one knows nothing, not even that they were
-    /// deleted.
+    /// How many schedules of this account the other one does not know of, not even as deleted.
     pub(super) fn schedules_unknown_to(&self, other: &Self) -> usize {
         let schedules = self.keys.iter().filter(|(_, shown)| shown.is(Kind::Schedule));
         schedules.filter(|(hash, _)| !other.keys.contains_key(hash)).count()
     }
 }
 
-/// The same for each account, so that two can be compared.
+/// Hash of a key. It is the same in every account, so that two can be compared.
 fn hash(key: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);

@@ -1,4 +1,4 @@
-//! The port to NATS over the client and its JetStream: one call of the client's for each, and the words changed.
+//! The port to NATS over the client and its JetStream: each method is one call of the client's, in the port's terms.
 
 mod throwaway;
 
@@ -37,10 +37,10 @@ use crate::port::{
 };
 pub(crate) use throwaway::throwaway;
 
-/// Publishes that may wait for their acknowledgement, each of what has a bound of its own.
+/// Most publishes that may wait for their acknowledgement, for each part that has a bound of its own.
 const MAX_ACKS: usize = 16_384;
 
-/// Pause between looks at how often the connection has been made.
+/// Interval between checks how often the connection has been made.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// NATS over the client.
@@ -52,7 +52,7 @@ pub struct JetStream {
 }
 
 impl JetStream {
-    /// NATS over a connection, which was made with these settings.
+    /// Creates the port over a connection, which was made with these settings.
     pub fn new(connection: Connection, config: NatsConfig) -> Self {
         let context = context(&connection.client);
         Self { connection, config: Arc::new(config), context }
@@ -79,7 +79,7 @@ impl JetStream {
         stream.map_err(|error| Unanswered::Invalid(error.to_string()))
     }
 
-    /// What a stream's leader answers, as it is.
+    /// The answer of a stream's leader, as it came.
     async fn asked(&self, stream: &str) -> Result<Bytes, Unanswered> {
         Ok(Nats::request(self, format!("$JS.API.STREAM.INFO.{stream}")).await?.payload)
     }
@@ -101,14 +101,14 @@ fn lost(error: impl std::fmt::Display) -> Unanswered {
     Unanswered::Lost(error.to_string())
 }
 
-/// Of what the leader says, what the client's form of it leaves out.
+/// What the leader says and the client's form of it leaves out.
 #[derive(Deserialize)]
 struct Said {
     ts: Option<DateTime<Utc>>,
     error: Option<jetstream::Error>,
 }
 
-/// And what is asked for most often: most of the rest is the stream's configuration.
+/// What is asked for most often; most of the rest is the stream's configuration.
 #[derive(Deserialize)]
 struct Last {
     state: Option<LastSequence>,
@@ -191,7 +191,7 @@ impl Nats for JetStream {
     }
 
     async fn reconnected(&self, known: u64) {
-        // The client says so in an event, which may come before the count and after it.
+        // The client reports a connection by an event, which may come before or after the count.
         while self.connects() <= known {
             tokio::time::sleep(LOOK).await;
         }

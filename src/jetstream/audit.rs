@@ -1,9 +1,9 @@
-//! The audit: what was done to schedules, by whom.
+//! The audit: what was done to schedules, and by whom.
 //!
-//! A change is in its schedule's record until it is here, so it may be sent by several, and by one again
-//! after a crash: its id is its `Nats-Msg-Id`, and the stream stores it once. It is not searched for; what
-//! the stream has forgotten the id of after its duplicate window, an hour, may be there twice, under the
-//! same `event_id`.
+//! A change stays in its schedule's record until it is here, so several instances may send it, and one may send it
+//! again after a crash: its id is its `Nats-Msg-Id`, and the stream stores it once. The stream is not searched for it;
+//! once it has forgotten the id, after its duplicate window of an hour, the change may be stored twice, under the same
+//! `event_id`.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub struct Audit<N> {
     clock: Clock,
 }
 
-/// A change on its way.
+/// A change that is being announced.
 struct Announcing<'a, N> {
     schedule: Uuid,
     change: &'a Change,
@@ -40,13 +40,12 @@ struct Announcing<'a, N> {
 }
 
 impl<N: Nats> Audit<N> {
-    /// The audit in `nats`; how writing to it goes is noted in `writes`.
+    /// Creates the audit in `nats`. Notes the state of its writes in `writes`.
     pub(crate) fn new(nats: N, writes: Arc<Writes>, clock: Clock) -> Self {
         Self { nats, writes, clock }
     }
 
-    /// Announces a change; returns once the stream has it, however long that takes, or refuses even that
-    /// it was made.
+    /// Announces a change; returns once the stream has it, however long that takes, or refuses even its least form.
     pub async fn announce(&self, schedule: Uuid, change: &Change) {
         let subject = names::schedule_subject(change.kind.event(), schedule);
         let mut announcing = Announcing {
@@ -101,7 +100,7 @@ impl<N: Nats> Publishing for Announcing<'_, N> {
         self.event.send(message.header(names::MESSAGE_ID, &id)).await
     }
 
-    /// That it was done matters more than all that was said of it.
+    /// Drops everything but the common fields: that the change was made matters more than what it was.
     fn reduce(&mut self, _: &str) -> bool {
         if !std::mem::replace(&mut self.is_bare, true) {
             self.body = body(&self.change.bare());

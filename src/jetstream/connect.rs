@@ -1,4 +1,4 @@
-//! Connecting to NATS.
+//! Connects to NATS.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::names;
 use crate::port::answers::Answers;
 use crate::port::{Permission, Refusal};
 
-/// Why no connection could be made; more tries of the same will not help.
+/// Why no connection could be made, if trying the same again will not help.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The credentials file cannot be used.
@@ -30,7 +30,7 @@ pub enum ConnectError {
     },
 }
 
-/// Why a connection that is to be used once could not be made.
+/// Why a connection that is made only once could not be made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OnceError {
     /// The settings cannot be used.
@@ -41,12 +41,12 @@ pub(crate) enum OnceError {
     Nats(#[from] async_nats::ConnectError),
 }
 
-/// Pause between tries to connect at start.
+/// Pause between attempts to connect at start.
 const RETRY: Duration = Duration::from_secs(1);
-/// Refusals that wait to be looked at.
+/// Most refusals that wait to be read.
 const MAX_REFUSALS: usize = 256;
 
-/// A connection, and what its client does not tell.
+/// A connection, and what its client does not report.
 #[derive(Clone, Debug)]
 pub struct Connection {
     /// Its client.
@@ -56,21 +56,21 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// What is refused from now on.
+    /// The refusals from now on.
     pub fn refusals(&self) -> broadcast::Receiver<Refusal> {
         self.refusals.subscribe()
     }
 
-    /// Waits until the connection is gone and does not come back. A lost connection is made anew by
-    /// the client; but where the client's task panics, nothing can be sent or heard any more, while
-    /// [`Client::connection_state`] goes on showing what it was last.
+    /// Waits until the connection is gone and will not come back. The client repairs a lost connection; but if the
+    /// client's task panics, nothing can be sent or heard any more, while [`Client::connection_state`] goes on showing
+    /// its last state.
     pub async fn gone(&self) {
         self.gone.cancelled().await;
     }
 }
 
-/// Connects, waiting for NATS as long as it takes and saying what is wrong meanwhile. The server
-/// knows the connection by `name`. `answers` hears which subjects we may not publish to.
+/// Connects; waits for NATS as long as it takes, and logs what is wrong meanwhile. The server knows the connection by
+/// `name`. `answers` is told which subjects we may not publish to.
 ///
 /// # Errors
 /// Only what waiting cannot mend: an unusable credentials file.
@@ -105,12 +105,12 @@ pub async fn connect(
     }
 }
 
-/// Connects once: the client never reconnects, so that nothing it was given before a break is sent
-/// behind it. `broken` is cancelled when the connection is lost; the client's tasks are then to be
-/// dropped with the runtime that this was called on, for they wait for ever.
+/// Connects once. The client never reconnects, so nothing that it was given before a break is sent after it. `broken`
+/// is cancelled when the connection is lost; the client's tasks then wait for ever, so drop them together with the
+/// runtime that this was called on.
 ///
 /// # Errors
-/// If this try fails.
+/// If this attempt fails.
 pub(crate) async fn connect_once(
     config: &NatsConfig,
     name: &str,
@@ -124,7 +124,7 @@ pub(crate) async fn connect_once(
         broken: Some(broken.clone()),
         _gone: broken.clone().drop_guard(),
     };
-    // The client asks where to connect before every try; there is one.
+    // The client asks where to connect before every attempt; only the first one gets an answer.
     let tried = AtomicBool::new(false);
     let options = options(config, name).await?.reconnect_to_server_callback(move |_, _| {
         let again = tried.swap(true, Ordering::Relaxed);
@@ -171,12 +171,12 @@ async fn options(config: &NatsConfig, name: &str) -> Result<ConnectOptions, Conn
     Ok(options.require_tls(config.tls_required))
 }
 
-/// What hears the events of one connection. The client keeps it exactly as long as the connection.
+/// Listener for the events of one connection. The client keeps it exactly as long as the connection.
 struct Ear {
     connection: String,
     refusals: broadcast::Sender<Refusal>,
     answers: Answers,
-    /// Of a connection that is not made again: cancelled when it is lost.
+    /// For a connection that is not made again: cancelled when it is lost.
     broken: Option<CancellationToken>,
     _gone: DropGuard,
 }
@@ -212,11 +212,11 @@ impl Ear {
         }
     }
 
-    /// A refused permission is no answer to what was refused; here is where it is said.
+    /// Reports a refused permission; what was refused gets no answer of its own.
     fn refused(&self, refusal: Refusal) {
         let (operation, subject) = (refusal.operation.as_str(), refusal.subject.as_str());
         if subject.starts_with(names::INSTANCE_PREFIX) {
-            // Tried again and again; who sends heartbeats says what follows from it, once.
+            // It is tried again and again; the sender of heartbeats logs the consequence, once.
             debug!(operation, subject, "NATS refused a heartbeat");
         } else {
             error!(
@@ -229,16 +229,16 @@ impl Ear {
         if refusal.operation == Permission::Publish {
             self.answers.denied(subject);
         }
-        // Fails where nobody listens.
+        // Fails if nobody listens.
         let _ = self.refusals.send(refusal);
     }
 }
 
-/// What a server says that we may not do, and the subject; `None` if it says something else.
+/// The operation and the subject that a server says we are not permitted; `None` if it says something else.
 ///
-/// Neither the protocol nor the client has a kind for it, so this reads the server's words:
-/// `Permissions Violation for Publish to "subject"` and `… for Subscription to "subject"`, which
-/// may go on, for instance with ` using queue "name"`.
+/// Neither the protocol nor the client has a kind for it, so this parses the server's text: `Permissions Violation for
+/// Publish to "subject"` and `… for Subscription to "subject"`, which may go on, for instance with ` using queue
+/// "name"`.
 fn refusal(error: &ServerError) -> Option<Refusal> {
     let ServerError::Other(text) = error else {
         return None;
@@ -272,7 +272,7 @@ mod tests {
                 r#"Permissions Violation for Subscription to "cmd.scheduler.status" using queue "q""#,
                 Some((Permission::Subscribe, "cmd.scheduler.status")),
             ),
-            // After the server has read a configuration that permits less.
+            // After the server has reloaded a configuration that permits less.
             (
                 r#"Permissions Violation for Subscription to "evt.scheduler.instance.*" (sid "3")"#,
                 Some((Permission::Subscribe, "evt.scheduler.instance.*")),

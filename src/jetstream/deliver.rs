@@ -1,22 +1,20 @@
-//! Sending a command.
+//! Sends commands and finds out what becomes of them.
 //!
-//! Whatever the mode, the message is the same: the user's payload untouched, and headers that tell
-//! a receiver what it needs to drop what it has already seen. `request` and `core` are sent once, over
-//! connections of their own: `deliver/once.rs`.
+//! The message is the same in every mode: the user's payload, untouched, and headers that let a receiver drop what it
+//! has already seen. `request` and `core` commands are sent once, over connections of their own: `deliver/once.rs`.
 //!
-//! A `publish` goes until its fate is known ([`publish`](super::publish)), since reporting it as failed
-//! would be followed by another attempt under another id, and then both could be stored. Whose an answer
-//! is and what it proves: `deliver/send.rs`. Where an earlier copy is looked for: `deliver/earlier.rs`.
-//! How many wait for one stream: `gates.rs`.
+//! A `publish` is repeated until its fate is known ([`publish`](super::publish)): a failure reported too early would be
+//! followed by another attempt under another id, and then both could be stored. `deliver/send.rs` decides whose an
+//! answer is and what it proves, `deliver/earlier.rs` looks for an earlier copy, `gates.rs` bounds how many commands
+//! wait for one stream.
 //!
-//! (What happens rarely is boxed: a firing is a future, thousands are under way at once, and each is
-//! as large as its largest step.)
+//! (Rare steps are boxed: a firing is a future as large as its largest step, and thousands are under way at once.)
 //!
 //! # Subjects that we may not publish to
 //!
-//! NATS drops such a message and says so beside it, of the subject. That is the outcome in every
-//! mode, at once: `not_allowed`. Where the account maps the subject, NATS names the other one; then
-//! the server is asked where ours goes, as soon as that can be what happened.
+//! NATS drops such a message and reports that separately, naming the subject. In every mode that is the outcome, at
+//! once: `not_allowed`. If the account maps the subject, NATS names the other one; so the server is asked where ours
+//! goes, as soon as that may be what happened.
 
 mod earlier;
 mod once;
@@ -45,10 +43,10 @@ use crate::port::headers::Headers;
 use crate::port::{Deaf, Nats};
 use crate::schedule::{DeliveryMode, Payload, Schedule};
 
-/// Pause between tries to publish.
+/// Pause between attempts to publish.
 const RETRY: Duration = Duration::from_millis(250);
-/// Time spent on unanswered tries, while connected, after which a publish is given up: less than the
-/// least lease, so that nobody takes over what is still tried.
+/// Time spent on unanswered tries, while connected, after which a publish is given up. It is shorter than the shortest
+/// lease, so that nobody takes over what is still being tried.
 const MAX_UNANSWERED: Duration = Duration::from_secs(240);
 
 /// A command, ready to be sent.
@@ -60,7 +58,7 @@ pub struct Command {
 }
 
 impl Command {
-    /// The command of an execution of a schedule.
+    /// Builds the command of an execution of a schedule.
     pub fn new(
         schedule: &Schedule,
         execution: &Execution,
@@ -89,9 +87,9 @@ struct Parts<N: Nats> {
     clock: Clock,
 }
 
-/// What became of a command.
+/// Result of sending a command.
 pub struct Delivered {
-    /// For its execution.
+    /// The outcome for its execution.
     pub outcome: Outcome,
     /// Whether its stream had it before this was sent.
     pub was_there: bool,
@@ -110,19 +108,19 @@ pub enum Kept {
     Yes,
     /// By none.
     No,
-    /// NATS does not say, or not now.
+    /// NATS does not say, or not at present.
     Unknown,
 }
 
-/// What is published until its fate is known.
+/// A message that is published until its fate is known.
 pub(crate) struct Publication<'a> {
-    /// Where it goes.
+    /// The subject to publish it to.
     pub(crate) subject: &'a str,
     /// Its `Nats-Msg-Id`, which is in its headers too.
     pub(crate) id: String,
     pub(crate) headers: Headers,
     pub(crate) body: Bytes,
-    /// Since when it may have been sent before, by whoever had it then.
+    /// Since when this or another instance may already have sent it.
     pub(crate) since: Option<DateTime<Utc>>,
 }
 
@@ -130,7 +128,7 @@ pub(crate) struct Publication<'a> {
 struct ToTarget<'a, N: Nats> {
     delivery: &'a Parts<N>,
     publication: &'a Publication<'a>,
-    /// What is heard of all tries: an answer to an earlier one says as much.
+    /// What is heard of all tries: an answer to an earlier one counts as much.
     awaited: Awaited,
 }
 
@@ -173,15 +171,15 @@ impl<N: Nats> Publishing for ToTarget<'_, N> {
 }
 
 impl<N: Nats> ToTarget<'_, N> {
-    /// The gate to the stream, as far as it is known which one it is.
+    /// The gate to the target's stream, or to the target itself while its stream is not known.
     fn gate(&self) -> Arc<Gate> {
         self.delivery.gates.of(&self.delivery.gate_name(self.publication.subject))
     }
 }
 
 impl<N: Nats> Delivery<N> {
-    /// Listens for answers until `stop`. `answers` must be those that the connection of `nats` tells of
-    /// refused permissions. What is sent once goes over `lines`.
+    /// Opens the delivery and listens for answers until `stop`. `answers` must be the ones that learn of refused
+    /// permissions on the connection of `nats`. Commands that are sent once go over `lines`.
     ///
     /// # Errors
     /// If the connection is closed.
@@ -197,7 +195,7 @@ impl<N: Nats> Delivery<N> {
         Ok(Self(Arc::new(Parts { nats, inbox, routes, lines, gates: Gates::default(), clock })))
     }
 
-    /// What commands go over.
+    /// The connection that commands go over.
     pub(crate) fn nats(&self) -> &N {
         &self.0.nats
     }
@@ -212,22 +210,22 @@ impl<N: Nats> Delivery<N> {
         }
     }
 
-    /// Whether the stream behind a target is known to drop a copy of a command for long, and to acknowledge.
+    /// Whether the stream behind a target is known to acknowledge, and to drop a copy of a command for long enough.
     pub fn drops_copies(&self, target: &str) -> bool {
         self.0.routes.drops_copies(target)
     }
 
-    /// Whether the stream behind a target has taken nothing for a while of what it was sent. Then a
-    /// command to it waits, and for longer than others should for it.
+    /// Whether the stream behind a target has taken nothing that it was sent for a while. A command to it then waits,
+    /// and longer than other commands should wait for it.
     pub fn is_silent(&self, target: &str) -> bool {
         self.0.gates.is_silent(&self.0.gate_name(target))
     }
 
-    /// Sends the command of an execution and reports what became of it; only while it is `trusted`, which
-    /// is looked at again after every wait.
+    /// Sends the command of an execution and returns its outcome; sends only while it is `trusted`, which is checked
+    /// again after every wait.
     ///
-    /// `earlier` says that another instance, or this one under an older claim, may have sent it since
-    /// the execution started.
+    /// `earlier` says that another instance, or this one under an older claim, may have sent it since the execution
+    /// started.
     ///
     /// # Errors
     /// If the trust is lost before the fate of the command is known.
@@ -263,7 +261,7 @@ impl<N: Nats> Delivery<N> {
     /// Publishes a message until a stream has it or refuses it, or it is known that none will.
     ///
     /// # Errors
-    /// If the trust is lost before.
+    /// If the trust is lost before that.
     pub(crate) async fn publish(
         &self,
         publication: Publication<'_>,
@@ -282,14 +280,14 @@ impl<N: Nats> Delivery<N> {
         Ok(Delivered { outcome: outcome(publication.subject, known), was_there })
     }
 
-    /// Whether NATS refuses us a subject under another name, if it has refused anything since.
+    /// Whether NATS refuses us a subject under another name; asks only if it has refused something since.
     async fn is_denied(&self, subject: &str, awaited: &Awaited) -> bool {
         awaited.strays() && Box::pin(self.0.routes.ask(subject)).await == Route::Denied
     }
 }
 
 impl<N: Nats> Parts<N> {
-    /// The name of the gate that a target's commands go through: that of its stream, where it is known.
+    /// The name of the gate for commands to a target: the target's stream if that is known, otherwise the target.
     fn gate_name(&self, target: &str) -> String {
         if !N::Guards::hold(Guard::Bounds) {
             return String::new();
@@ -298,9 +296,9 @@ impl<N: Nats> Parts<N> {
     }
 }
 
-/// What a message's fate is for its execution. Once a try has been of unknown fate, no later refusal
-/// proves that none was stored: it is not sent again under another id then. The same where no stream
-/// captures the target and somebody else answered or listens: they have the command.
+/// The outcome of an execution, given the fate of its message. After a try of unknown fate, no later refusal proves
+/// that no copy was stored, so the outcome is uncertain, and the command is not sent again under another id. The same
+/// goes if no stream captures the target and somebody else answered or listens: they have the command.
 fn outcome(subject: &str, known: Known) -> Outcome {
     let Known { fate, maybe_sent } = known;
     match fate {

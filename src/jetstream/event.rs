@@ -1,5 +1,5 @@
-//! What events of the history and of the audit have in common on their way: streams of ours, whose
-//! acknowledgements the client hears, and which must have them in the end.
+//! Events on their way to the history or the audit: streams of ours, whose acknowledgements the client hears, and which
+//! must have them in the end.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::port::{Append, Nats, Unstored};
 /// Pause between tries.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// An event under way to a stream of ours.
+/// An event on its way to a stream of ours.
 pub(crate) struct Event<'a, N> {
     nats: &'a N,
     writes: &'a Writes,
@@ -41,25 +41,24 @@ impl<'a, N: Nats> Event<'a, N> {
         }
     }
 
-    /// Notes that a try failed; returns why where that is to be said: once, and not of a copy that is
-    /// being stored.
+    /// Notes that a try failed. Returns the reason if it is to be logged: once, and not if a copy is being stored.
     pub(crate) fn failed(&mut self, sent: &Sent) -> Option<String> {
         let error = trouble(sent)?;
         self.insistent.failed(&error);
         (!std::mem::replace(&mut self.said, true)).then(|| error.to_string())
     }
 
-    /// Notes that the stream will never have it.
+    /// Notes that the stream will never have the event.
     pub(crate) fn lost(self, reason: &str) {
         let Self { writes, place, insistent, .. } = self;
-        // Its end would count as a success.
+        // Dropping it counts as a success, so that must come first.
         drop(insistent);
         writes.failed(place, &WriteError::Refused(reason.to_owned()));
     }
 }
 
-/// What is wrong with the stream, if a try says so. That a copy is being stored is ordinary: another instance
-/// writes the same.
+/// What a failed try says is wrong with the stream. That a copy is being stored is normal: another instance writes the
+/// same event.
 fn trouble(sent: &Sent) -> Option<WriteError> {
     match sent {
         Sent::Passing(reason) => Some(WriteError::Passing(reason.clone())),
@@ -79,7 +78,7 @@ fn refused(error: WriteError) -> Sent {
     }
 }
 
-/// How events are published: for as long as it takes.
+/// The policy for events: try for as long as it takes.
 pub(crate) fn policy(since: Option<chrono::DateTime<chrono::Utc>>) -> Policy<fn() -> bool> {
     Policy { trusted: || true, since, patience: None, pause: RETRY }
 }

@@ -1,9 +1,8 @@
-//! How far the bucket has been written, as its leader says.
+//! How far the bucket has been written, according to its leader.
 //!
-//! The index follows the bucket by milliseconds. Who has to see all that was written before the question
-//! waits until the index has reached the leader's last revision, and then reads from memory. All who ask
-//! while one question is under way share the next one, so reading costs the leader the same however many
-//! read.
+//! The index lags the bucket by milliseconds. A reader that must see all that was written before its question waits
+//! until the index has reached the leader's last revision, and then reads from memory. All readers that ask while one
+//! question is under way share the next one, so reading costs the leader the same however many read.
 
 use std::time::Duration;
 
@@ -13,15 +12,15 @@ use super::WriteError;
 use crate::names;
 use crate::port::{Nats, Unanswered};
 
-/// Those who are taken up at once.
+/// Most readers that are answered at once.
 const MOST: usize = 1024;
-/// How often all others that are ready may run before a question is sent.
+/// How often all other ready tasks may run before a question is sent.
 const YIELDS: usize = 4;
 
-/// How long an answer is waited for, and with it all who read.
+/// How long an answer is waited for, by all readers that share it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Who waits for an answer.
+/// A reader that waits for an answer.
 type Waiting = oneshot::Sender<Result<u64, String>>;
 
 /// Asks the leader, once for all who ask at the same time.
@@ -31,14 +30,14 @@ pub struct Frontier {
 }
 
 impl Frontier {
-    /// That of the bucket of schedules. A task asks for as long as one of the clones is there.
+    /// Creates the frontier of the bucket of schedules. A task asks for as long as one of the clones exists.
     pub fn new(nats: impl Nats) -> Self {
         let (ask, asked) = mpsc::unbounded_channel();
         tokio::spawn(answer(nats, asked));
         Self { ask }
     }
 
-    /// A revision that is not below that of any write that was acknowledged before the call.
+    /// Returns a revision that is not below that of any write acknowledged before the call.
     ///
     /// # Errors
     /// If the leader does not answer.
@@ -53,17 +52,17 @@ impl Frontier {
 async fn answer(nats: impl Nats, mut asked: mpsc::UnboundedReceiver<Waiting>) {
     let mut waiting = Vec::new();
     while asked.recv_many(&mut waiting, MOST).await > 0 {
-        // Whoever is about to ask joins in: under load few questions serve many.
+        // Readers that are about to ask join in: under load, few questions serve many.
         for _ in 0..YIELDS {
             tokio::task::yield_now().await;
         }
-        // All that are there before the question is sent: who comes later may have written since.
+        // Takes all that came before the question is sent; later ones may have written since.
         while let Ok(one) = asked.try_recv() {
             waiting.push(one);
         }
         let mut reached = within(nats.last_sequence(names::SCHEDULES_STREAM)).await;
         if reached.is_err() {
-            // One lost answer, as when the leader changes, is not yet the end of reading.
+            // One lost answer, as when the leader changes, does not fail the readers.
             reached = within(nats.last_sequence(names::SCHEDULES_STREAM)).await;
         }
         for waiting in waiting.drain(..) {

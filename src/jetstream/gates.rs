@@ -1,15 +1,15 @@
-//! How many commands may wait for each target's stream: for its answer, or for what a search of it says.
+//! Bounds on the commands that wait for each target's stream: for its answer, or for the result of a search of it.
 //!
-//! Every stream has a bound of its own, so that one that answers nothing costs only those who send to it.
-//! A stream that has had a command for [`SILENT`] without taking any is *silent*: then only a few commands
-//! at once find out whether it is back, and the others wait at its gate, which costs nobody else anything.
-//! The first that it takes opens the gate again.
+//! Every stream has a bound of its own, so one that answers nothing costs only those that send to it. A stream that has
+//! had a command for [`SILENT`] without taking any is *silent*: then only a few commands at a time find out whether it
+//! is back, and the others wait at its gate, at no cost to other streams. The first command that it takes opens the
+//! gate again.
 //!
-//! A command whose answer does not come is asked for again before its time is over, where that is likely to help: the
-//! stream has taken one that was sent later, so ours or its answer is lost; or it is silent, and somebody has to find
-//! out when it is back, so a few at a time do. A stream that is only slow is asked nothing twice.
+//! A command whose answer does not come is asked about again before its time is over, if that is likely to help: either
+//! the stream has taken one that was sent later, so ours or its answer is lost; or it is silent, and a few commands at
+//! a time must find out when it is back. A stream that is only slow is asked nothing twice.
 //!
-//! As long as nobody knows which stream a subject goes to, it has a gate of its own.
+//! While nobody knows which stream a subject goes to, the subject has a gate of its own.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,18 +19,17 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio::time::timeout;
 
-/// Commands that may wait for one stream at once: what servers hold of unanswered ones is
-/// limited.
+/// Most commands that wait for one stream at once: servers limit what they hold of unanswered ones.
 const MOST: usize = 4096;
-/// The same while it is silent.
+/// The same while the stream is silent.
 const FEW: usize = 64;
-/// How long a stream may take nothing of what it is sent.
+/// Time for which a stream may take nothing of what it is sent before it counts as silent.
 pub(crate) const SILENT: Duration = Duration::from_secs(1);
-/// A command sent so long before one that was taken will not be: they go the same way.
+/// A command sent this long before one that was taken will not be taken any more: both go the same way.
 const OVERTAKEN: Duration = Duration::from_millis(250);
-/// How long a wait at a gate may put off a look at whether it still makes sense.
+/// Longest wait at a gate before the command is checked for whether it still makes sense.
 const LOOK: Duration = Duration::from_secs(1);
-/// Gates that are remembered though nobody uses them.
+/// Most gates that are remembered while nobody uses them.
 const MOST_IDLE: usize = 10_000;
 
 /// The gates of all streams.
@@ -46,13 +45,13 @@ pub(crate) struct Gate {
 
 #[derive(Default)]
 struct State {
-    /// Commands that have a place.
+    /// Commands that hold a place.
     inside: usize,
     /// Since when the stream has had a command and taken none.
     untaken_since: Option<Instant>,
-    /// When the latest of those was sent that it has taken.
+    /// When the latest of the commands that it has taken was sent.
     taken: Option<Instant>,
-    /// How many have asked it again since when, while it is silent.
+    /// When commands began to ask it again while it is silent, and how many have since.
     asked_again: Option<(Instant, usize)>,
 }
 
@@ -75,14 +74,14 @@ impl Gates {
         Arc::clone(gates.entry(name.to_owned()).or_default())
     }
 
-    /// Whether a stream takes nothing.
+    /// Whether a stream is silent.
     pub(crate) fn is_silent(&self, name: &str) -> bool {
         lock(&self.0).get(name).is_some_and(|gate| gate.is_silent())
     }
 }
 
 impl Gate {
-    /// Waits for a place while a condition holds.
+    /// Waits for a place for as long as a condition holds.
     pub(crate) async fn enter_while(self: &Arc<Self>, may: &impl Fn() -> bool) -> Option<Pass> {
         let mut entering = std::pin::pin!(self.enter());
         loop {
@@ -98,7 +97,7 @@ impl Gate {
     /// Waits for a place.
     async fn enter(self: &Arc<Self>) -> Pass {
         loop {
-            // Registered before the look, so that no change is missed.
+            // Registered before the check, so that no change is missed.
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
             if let Some(pass) = self.try_enter() {
@@ -121,14 +120,14 @@ impl Gate {
         lock(&self.state).is_silent(Instant::now())
     }
 
-    /// It was sent a command.
+    /// Notes that the stream was sent a command.
     pub(crate) fn sent(&self, at: Instant) {
         let mut state = lock(&self.state);
         let since = state.untaken_since.get_or_insert(at);
         *since = at.min(*since);
     }
 
-    /// Whether to ask it again for a command sent at a time, of which nothing was heard for [`SILENT`] or longer.
+    /// Whether to ask the stream again about a command sent at `sent` that had no answer for [`SILENT`] or longer.
     pub(crate) fn asks_again(&self, sent: Instant) -> bool {
         let (mut state, now) = (lock(&self.state), Instant::now());
         if !state.is_silent(now) {
@@ -141,7 +140,7 @@ impl Gate {
         count < FEW
     }
 
-    /// It has taken or refused one that was sent at a time.
+    /// Notes that the stream has taken or refused a command sent at `sent`.
     pub(crate) fn answered(&self, sent: Instant) {
         let was_silent = {
             let mut state = lock(&self.state);
@@ -193,7 +192,7 @@ mod tests {
         assert_eq!(inside.len(), FEW);
         let others: Vec<Pass> = std::iter::from_fn(|| alive.try_enter()).take(FEW + 1).collect();
         assert_eq!(others.len(), FEW + 1);
-        // Further commands do not make it any younger.
+        // Further commands do not make its silence any younger.
         dead.sent(Instant::now());
         assert!(gates.is_silent("DEAD"));
     }

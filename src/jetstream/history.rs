@@ -1,9 +1,9 @@
-//! The history: writing events of executions, and an index of them in memory to answer queries.
+//! The history: writes events of executions, and answers queries from an index of them in memory.
 //!
-//! The stream is the truth. A reader takes its headers (never its bodies) from the start and then as
-//! they come, so that lists, filters and exact totals are answered from memory and only the
-//! bodies of one page are fetched. The index drops what the stream's own limits drop, in the same
-//! order: the oldest overall, and the oldest of a subject that has more than its share.
+//! The stream is the truth. A reader takes its headers (never its bodies) from the start and then as they come, so
+//! lists, filters and exact totals are answered from memory, and only the bodies of one page are fetched. The index
+//! drops what the stream's own limits drop, in the same order: the oldest overall, and the oldest of a subject that has
+//! more than its share.
 
 mod awaited;
 mod headers;
@@ -38,30 +38,31 @@ pub use record::Recorded;
 
 /// Pause before the stream is read again.
 const RETRY: Duration = Duration::from_millis(500);
-/// How often the index is compared with the stream.
+/// Interval between comparisons of the index with the stream.
 const RECONCILE: Duration = Duration::from_secs(5);
-/// How often in a row it must differ before the stream is read again; after that more often.
+/// Differences in a row after which the stream is read again; more are needed after that.
 const DIFFERENCES: u32 = 2;
-/// How often in a row nothing may have been shown of what was there at the look before: a reader can fall silent without
-/// a word, and who takes an attempt over waits for what it shows.
+/// Checks in a row, each finding nothing shown of what was there at the one before, after which the reader counts as
+/// silent. A reader can fall silent without an error, and an instance that takes an attempt over waits for what it
+/// shows.
 const SILENT_LOOKS: u32 = 2;
 
-/// How long it is read before it is read on by another reader because somebody waits.
+/// How long a reader reads before another one continues because somebody waits.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// What was seen of the stream, look by look.
+/// What the checks of the stream have found.
 #[derive(Default)]
 struct Looks {
-    /// How often in a row the index held another number of entries.
+    /// How often in a row the index held a number of entries other than the stream's.
     differences: u32,
-    /// How often in a row it was shown nothing, though there was something to show.
+    /// How often in a row the index was shown nothing, though there was something to show.
     silent: u32,
-    /// Up to which sequence the index had been shown, and the stream had stored, at the last look.
+    /// The sequences that the index had been shown, and the stream had stored, at the last check.
     last: Option<(u64, u64)>,
 }
 
 impl Looks {
-    /// Notes another look; whether the reader has fallen silent.
+    /// Notes another check; returns whether the reader has fallen silent.
     fn is_silent(&mut self, seen: u64, stored: u64) -> bool {
         let before = self.last.replace((seen, stored));
         let shown = before.is_none_or(|(before, stored)| seen > before || stored <= before);
@@ -70,7 +71,7 @@ impl Looks {
     }
 }
 
-/// The history of executions, and beside it what changed schedules.
+/// The history of executions, with the audit of changes.
 #[derive(Clone)]
 pub struct History<N: Nats = JetStream> {
     nats: N,
@@ -79,18 +80,18 @@ pub struct History<N: Nats = JetStream> {
     index: Arc<RwLock<HistoryIndex>>,
     loaded: state::Receiver<bool>,
     writes: Arc<Writes>,
-    /// How long the stream remembers the ids of events, as it is set up now.
+    /// How long the stream remembers the ids of events, by its present configuration.
     window_ms: Arc<AtomicU64>,
     audit: Audit<N>,
     awaited: Arc<Awaited>,
-    /// Rings when somebody waits for what the index has not been shown.
+    /// Notified when somebody waits for something that the index has not been shown.
     wanted: Arc<Notify>,
     clock: Clock,
 }
 
 impl<N: Nats> History<N> {
-    /// Opens the history in `nats`, whose stream must exist, and follows it until `stop`; how writing to
-    /// it goes is noted in `writes`.
+    /// Opens the history in `nats`, whose stream must exist, and follows it until `stop`. Notes the state of its writes
+    /// in `writes`.
     ///
     /// # Errors
     /// If the stream cannot be found, or used.
@@ -124,12 +125,12 @@ impl<N: Nats> History<N> {
         Ok(history)
     }
 
-    /// Whether it has been read.
+    /// Whether the history has been read.
     pub fn loaded(&self) -> state::Receiver<bool> {
         self.loaded.clone()
     }
 
-    /// Where changes of schedules are announced.
+    /// The audit, where changes of schedules are announced.
     pub fn audit(&self) -> &Audit<N> {
         &self.audit
     }
@@ -179,7 +180,7 @@ impl<N: Nats> History<N> {
                 let executions = self.read(HistoryIndex::len);
                 info!(executions, elapsed_ms = started.elapsed().as_millis(), "history read");
             }
-            // What is shown after a break says nothing of what was lost in it.
+            // What is shown after a break says nothing about what the break lost.
             let broke = async {
                 self.nats.reconnected(connects).await;
                 tokio::time::sleep_until(looked_at + RETRY).await;
@@ -209,7 +210,7 @@ impl<N: Nats> History<N> {
                     }
                     Err(error) => warn!(%error, "cannot compare the history with its stream"),
                 },
-                // A server that was started again has forgotten who reads, and a client notices after ten seconds.
+                // A server that was restarted has forgotten its readers, and a client notices only after ten seconds.
                 () = self.wanted.notified(), if read_at.elapsed() >= AGAIN => {
                     let from = Start::Sequence(self.read(HistoryIndex::seen) + 1);
                     let what = Reading { from, filter: String::new(), headers_only: true };
@@ -220,12 +221,12 @@ impl<N: Nats> History<N> {
                 }
                 item = entries.next() => match item {
                     None => return "the consumer ended".to_owned(),
-                    // The consumer mends itself and goes on.
+                    // The consumer repairs itself and goes on.
                     Some(Err(error)) => debug!(%error, "history"),
                     Some(Ok(entry)) => {
                         if entry.pending == 0 && !is_loaded {
                             is_loaded = true;
-                            // What was dropped while it was read is forgotten at once.
+                            // Entries that were dropped while they were read are forgotten at once.
                             reconcile.reset_immediately();
                         }
                         let Entry { sequence, ref subject, ref headers, stored_at, .. } = entry;
@@ -247,9 +248,8 @@ impl<N: Nats> History<N> {
         }
     }
 
-    /// Compares the index with the stream, as it was `then` and is `now`; returns why it must be read
-    /// again. It may hold another number of entries though limits drop the same here and there: somebody may have
-    /// purged a subject.
+    /// Compares the index with the stream, as it was `then` and is `now`; returns why it must be read again. The number
+    /// of entries may differ although the same limits apply to both: somebody may have purged a subject.
     fn compare(&self, then: &Info, now: &Info, looks: &mut Looks) -> Option<&'static str> {
         self.write(|index| {
             if now.created != then.created || now.state.last_sequence < index.seen() {
@@ -270,7 +270,7 @@ impl<N: Nats> History<N> {
         })
     }
 
-    /// Whether the stream has what it showed before the connection was made that there is now, as far as its leader says.
+    /// Whether the stream still has what it showed before the present connection was made, according to its leader.
     async fn is_all_there(&self, marks: &Marks, connects: &mut u64) -> bool {
         let connected = self.nats.connects();
         let are_in = marks.are_in(&self.nats, names::EXECUTIONS_STREAM, self.clock.now()).await;
@@ -298,7 +298,7 @@ impl<N: Nats> History<N> {
     }
 }
 
-/// How many entries a stream keeps; limits that are not positive are none.
+/// How many entries a stream keeps; a limit that is not positive is none.
 fn limits(config: &Config) -> Limits {
     let limit = |n: i64| usize::try_from(n).ok().filter(|n| *n > 0).unwrap_or(usize::MAX);
     Limits {
@@ -318,7 +318,7 @@ mod tests {
             looks.iter().map(|(seen, stored)| noted.is_silent(*seen, *stored)).collect::<Vec<_>>()
         };
         assert_eq!(silent(&[(1, 5), (1, 5), (1, 5)]), [false, false, true]);
-        // It is slow, or there is nothing, or what there is came since the last look.
+        // It is slow, or there is nothing, or what there is came since the last check.
         assert_eq!(silent(&[(1, 5), (2, 5), (3, 5), (4, 9)]), [false; 4]);
         assert_eq!(silent(&[(5, 5), (5, 5), (5, 5)]), [false; 3]);
         assert_eq!(silent(&[(5, 5), (5, 9), (9, 9), (9, 12), (12, 12)]), [false; 5]);

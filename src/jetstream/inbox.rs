@@ -1,16 +1,15 @@
 //! One inbox for the answers to everything that is published to targets.
 //!
-//! The client's own requests give the first answer only, whoever sent it. Here all answers to a
-//! message are heard, until who waits has the one that it needs. It is one subscription for the
-//! whole process, with a token for each message behind its prefix.
+//! The client's own requests return only the first answer, whoever sent it. Here all answers to a message are heard,
+//! until the caller has the one that it needs. There is one subscription for the whole process, with a token for each
+//! message behind its prefix.
 //!
 //! # Round trips
 //!
-//! A message to ourselves proves, when it is back, that the server has dealt with all that was sent
-//! before it; a refusal of an earlier message came before it on the same connection. Inside the
-//! client refusals and messages go different ways, though, so the answer is "not refused" only
-//! [`SETTLE`] later. All who wait share a round trip: those who come while one is under way share
-//! the next.
+//! A message to ourselves proves, when it is back, that the server has dealt with all that was sent before it; a
+//! refusal of an earlier message came before it on the same connection. Inside the client, though, refusals and
+//! messages take different ways, so "not refused" is certain only [`SETTLE`] later. Callers share round trips: those
+//! that come while one is under way share the next.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -29,19 +28,18 @@ use super::ACK_TIMEOUT;
 use crate::port::answers::{Answers, Awaited};
 use crate::port::{Deaf, Outgoing, Unpublished, Wire};
 
-/// How long a refusal may take through the client after a message that came behind it: it has to
-/// pass one queue and one task.
+/// How long after a later message a refusal may still take through the client: it has to pass one queue and one task.
 const SETTLE: Duration = Duration::from_millis(20);
 
-/// Publishes, and hears all answers.
+/// Publishes messages, and hears all answers.
 pub(crate) struct Inbox<W> {
     wire: W,
     answers: Answers,
     /// Ends in a dot.
     prefix: String,
-    /// Round trips begun.
+    /// How many round trips have begun.
     begun: AtomicU64,
-    /// The last round trip made, and whether it came back.
+    /// The number of the last round trip made, and whether it came back.
     made: Mutex<(u64, bool)>,
 }
 
@@ -49,16 +47,16 @@ pub(crate) struct Inbox<W> {
 pub(crate) enum Unsent {
     /// The client refuses it.
     Refused(String),
-    /// The client takes nothing any more. It may be sent all the same.
+    /// The client takes nothing any more; the message may be sent all the same.
     Stuck(String),
     /// The client had no room for it, for too long.
     NoRoom,
-    /// It may not be sent now.
+    /// It may not be sent at present.
     Withheld,
 }
 
 impl<W: Wire> Inbox<W> {
-    /// Listens until `stop`. `answers` must be those of the connection.
+    /// Opens the inbox and listens until `stop`. `answers` must be those of the connection.
     pub(crate) async fn open(
         wire: W,
         answers: Answers,
@@ -80,8 +78,8 @@ impl<W: Wire> Inbox<W> {
         self.wire.is_connected()
     }
 
-    /// Publishes a message whose answers are awaited, if it `may` be sent at the moment when the client
-    /// takes it: it may have to wait for room there.
+    /// Publishes a message whose answers are awaited, if it `may` be sent at the moment when the client takes it, which
+    /// may have to wait for room.
     pub(crate) async fn publish(
         &self,
         subject: &str,
@@ -94,7 +92,7 @@ impl<W: Wire> Inbox<W> {
         let subject = subject.to_owned();
         let message = Outgoing { subject, reply: Some(reply), headers, body };
         let mut sending = pin!(self.wire.publish(message));
-        // The client takes it in one of these polls, or not at all.
+        // The client takes the message in one of these polls, or not at all.
         let sending = poll_fn(|cx| {
             if !may() {
                 return Poll::Ready(Err(Unsent::Withheld));
@@ -104,7 +102,7 @@ impl<W: Wire> Inbox<W> {
                 Unpublished::Gone(reason) => Unsent::Stuck(reason),
             })
         });
-        // One that is dropped was not taken.
+        // If dropped, it was not taken.
         let sent = timeout(ACK_TIMEOUT, sending).await.unwrap_or(Err(Unsent::NoRoom));
         if sent.is_ok() {
             awaited.sent();
@@ -112,10 +110,10 @@ impl<W: Wire> Inbox<W> {
         sent
     }
 
-    /// Waits until the server has dealt with all that we have published so far, and until a refusal
-    /// of any of it is known; false if it does not answer.
+    /// Waits until the server has dealt with all that we have published so far, and a refusal of any of it is known;
+    /// returns false if the server does not answer.
     pub(crate) async fn round_trip(&self) -> bool {
-        // One that begins from now on has our message before it.
+        // A round trip that begins from now on has our message before it.
         let before = self.begun.load(Ordering::Acquire);
         let mut made = self.made.lock().await;
         if made.0 > before {
@@ -130,20 +128,20 @@ impl<W: Wire> Inbox<W> {
         answered
     }
 
-    /// Sends a message to ourselves; whether the server has dealt with it in time.
+    /// Sends a message to ourselves; returns whether the server has dealt with it in time.
     pub(crate) async fn echo(&self) -> bool {
         let awaited = self.answers.await_echo(&self.prefix);
         let echo = async {
             let subject = awaited.reply(&self.prefix);
             self.wire.publish(Outgoing { subject, ..Outgoing::default() }).await.ok()?;
-            // Also that we may not publish to ourselves has come after what we sent before.
+            // A refusal to publish to ourselves also comes after what we sent before.
             Some(awaited.next().await)
         };
         matches!(timeout(ACK_TIMEOUT, echo).await, Ok(Some(_)))
     }
 }
 
-/// Hands answers to who waits for them.
+/// Hands answers to those who wait for them.
 async fn listen(
     mut heard: impl Stream<Item = Message> + Unpin,
     prefix: usize,

@@ -1,8 +1,9 @@
-//! Whether a stream still has what it has shown.
+//! Checks whether a stream still has what it has shown.
 //!
-//! A server that loses its power comes back without what it had not written to its disk, and goes on from there with the
-//! same sequences. Whoever reads on behind what was shown sees nothing of that once others have written as much again: what
-//! was lost is believed for ever, and what was written in its place is never shown. So what was shown last is looked for.
+//! A server that loses its power comes back without what it had not written to its disk, and goes on from there with
+//! the same sequences. Once others have written as much again, a reader that continues after what it was shown notices
+//! nothing: it goes on believing what was lost, and is never shown what was written in its place. So the last messages
+//! that were shown are looked for.
 
 use std::collections::VecDeque;
 
@@ -11,12 +12,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::guards::{Guard, Guards as _};
 use crate::port::{Entry, Nats, Unanswered};
 
-/// Messages that are kept in mind. Only what has been replaced since sends a look further back.
+/// Messages that are remembered. An earlier one is asked for only if the later ones have been replaced since.
 const MOST: usize = 64;
-/// Before this age nothing goes without a word; markers of deletions may after it.
+/// Age before which nothing disappears silently; markers of deletions may after it.
 const YOUNG: TimeDelta = TimeDelta::minutes(50);
 
-/// What a stream has shown last.
+/// The last messages that a stream has shown.
 #[derive(Debug, Default)]
 pub(super) struct Marks(VecDeque<Mark>);
 
@@ -28,7 +29,7 @@ struct Mark {
 }
 
 impl Marks {
-    /// Takes in what was shown.
+    /// Remembers what was shown.
     pub(super) fn note(&mut self, shown: Entry) {
         if self.0.len() == MOST {
             self.0.pop_back();
@@ -37,13 +38,13 @@ impl Marks {
         self.0.push_front(Mark { sequence, subject, stored_at });
     }
 
-    /// Forgets all of it.
+    /// Forgets all messages.
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// Whether the stream has, at `now`, all that it has shown of late, or what replaced it. Where one message is still
-    /// what it was, so is all before it.
+    /// Whether the stream has, at `now`, everything that it has recently shown, or what replaced it. If one message is
+    /// unchanged, so is everything before it.
     ///
     /// # Errors
     /// If the stream's leader does not answer.

@@ -1,4 +1,4 @@
-//! The rim that touches NATS: everything stored, watched, recorded or delivered goes through here.
+//! The rim that touches NATS: all that is stored, watched, recorded or delivered goes through here.
 
 mod account;
 pub mod adapter;
@@ -36,10 +36,10 @@ use reminder::Reminder;
 /// How long a write may go unacknowledged before its outcome counts as unknown.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a stream has to describe itself before it is asked again: what it was asked while it stood still may be lost.
+/// Time after which a stream is asked again to describe itself: a question asked while it stood still may be lost.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// What a stream is, asked until it says so.
+/// Asks a stream to describe itself until it does.
 ///
 /// # Errors
 /// If it cannot be used: there is none, or asking again would not help.
@@ -59,7 +59,7 @@ pub(crate) async fn describe(nats: &impl Nats, stream: &str) -> Result<Info, Una
         if said.is_due(&error, Instant::now()) {
             warn!(stream, error, "waiting for the stream");
         }
-        // At once where the answer took its time.
+        // If the answer took its time, at once.
         sleep(ASK_AGAIN.saturating_sub(asked.elapsed())).await;
     }
 }
@@ -82,7 +82,7 @@ pub enum WriteError {
     /// The server or the client refused it; the same write would be refused again.
     #[error("refused: {0}")]
     Refused(String),
-    /// The record does not fit a message of the server; it was not sent.
+    /// The record does not fit into a message of the server; it was not sent.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
 }

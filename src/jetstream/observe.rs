@@ -1,5 +1,5 @@
-//! How NATS is, as we see it: how long it takes, and how our streams stand. What it says of the time goes
-//! to the [clock](crate::clock).
+//! Observes NATS: how long it takes to answer, and the state of our streams. What it says of the time goes to the
+//! [clock](crate::clock).
 
 use std::time::Duration;
 
@@ -12,23 +12,23 @@ use crate::config::streams::StreamOptions;
 use crate::names;
 use crate::port::{Info, Nats, Outgoing};
 
-/// Longest time that an answer is waited for.
+/// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// One of our streams as it stands.
+/// The state of one of our streams.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stream {
     /// Its name.
     pub name: &'static str,
-    /// Whether it is there; `None` if that is not known.
+    /// Whether it exists; `None` if that is not known.
     pub exists: Option<bool>,
     /// Settings that differ from ours, as `setting: is X, expected Y`.
     pub drift: Vec<String>,
-    /// The last message that it has.
+    /// The sequence of its last message.
     pub last_sequence: u64,
 }
 
-/// What was seen.
+/// What was observed.
 #[derive(Clone, Debug, Default)]
 pub struct Observation {
     /// How long a message takes to the server and back.
@@ -39,7 +39,7 @@ pub struct Observation {
     pub streams: Vec<Stream>,
 }
 
-/// Looks once; takes as long as NATS, and a few seconds at most.
+/// Observes NATS once; takes as long as NATS does, and a few seconds at most.
 pub async fn observe(nats: &impl Nats, options: StreamOptions, clock: &Clock) -> Observation {
     let mut seen = Observation { round_trip: round_trip(nats).await, ..Observation::default() };
     for (name, json) in STREAMS {
@@ -52,7 +52,7 @@ pub async fn observe(nats: &impl Nats, options: StreamOptions, clock: &Clock) ->
                 stream.exists = Some(true);
                 stream.drift = differences(json, options, &config);
                 stream.last_sequence = state.last_sequence;
-                // One clock for all: that of the leader that decides who may act.
+                // One clock for all instances: that of the leader that decides who may act.
                 if let Some(theirs) = said_at.filter(|_| name == names::SCHEDULES_STREAM) {
                     clock.hear(Sample { asked, answered, theirs });
                 }
@@ -70,7 +70,7 @@ async fn round_trip(nats: &impl Nats) -> Option<Duration> {
     let echo = async {
         let inbox = nats.new_inbox();
         let mut messages = nats.subscribe(inbox.clone()).await.ok()?;
-        // The subscription goes ahead of this on the same connection.
+        // The subscription reaches the server first, on the same connection.
         nats.publish(Outgoing { subject: inbox.clone(), ..Outgoing::default() }).await.ok()?;
         messages.next().await?;
         let began = Instant::now();
@@ -81,7 +81,7 @@ async fn round_trip(nats: &impl Nats) -> Option<Duration> {
     tokio::time::timeout(PATIENCE, echo).await.ok().flatten()
 }
 
-/// The revision up to which the bucket of schedules was written.
+/// The revision up to which the bucket of schedules has been written.
 pub fn last_revision(streams: &[Stream]) -> Option<u64> {
     let bucket = streams.iter().find(|stream| stream.name == names::SCHEDULES_STREAM)?;
     bucket.exists.filter(|exists| *exists).map(|_| bucket.last_sequence)

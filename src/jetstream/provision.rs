@@ -1,4 +1,4 @@
-//! The streams: created where missing, never deleted, never silently changed.
+//! Creates the streams that are missing; never deletes one, and never changes one.
 //!
 //! Their configurations are `streams/*.json`, the same files that `nats stream add --config` takes.
 
@@ -52,13 +52,13 @@ pub enum ProvisionError {
     Create {
         /// The stream.
         stream: String,
-        /// What the server says.
+        /// The server's reason.
         reason: String,
     },
 }
 
 impl ProvisionError {
-    /// Whether another try may go better.
+    /// Whether another try may succeed.
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::NoJetStream(_) | Self::Unavailable(_))
     }
@@ -92,8 +92,8 @@ pub async fn provision(
     Ok(())
 }
 
-/// Creates a stream. Only what the server says of the configuration is final: a cluster that is
-/// forming, a time-out, or another instance that is creating it too, is worth another try.
+/// Creates a stream. Only what the server says about the configuration is final: after a timeout, while a cluster is
+/// forming, or when another instance creates it too, another try is worth it.
 async fn create(js: &jetstream::Context, config: Config) -> Result<(), ProvisionError> {
     let stream = config.name.clone();
     let Err(error) = js.create_stream(config).await else {
@@ -111,7 +111,7 @@ async fn create(js: &jetstream::Context, config: Config) -> Result<(), Provision
     }
 }
 
-/// Tells JetStream that is not there from one that does not answer.
+/// Tells a JetStream that does not exist from one that does not answer.
 fn unavailable(error: AccountError) -> ProvisionError {
     use jetstream::ErrorCode;
     match error.kind() {
@@ -133,7 +133,7 @@ fn unavailable(error: AccountError) -> ProvisionError {
     }
 }
 
-/// Finds a stream over `cmd.scheduler.>`: with one, callers would see success for every request.
+/// Fails if a stream overlaps `cmd.scheduler.>`: with one, callers would see success for every request.
 async fn refuse_captured_requests(js: &jetstream::Context) -> Result<(), ProvisionError> {
     js.query_account().await.map_err(unavailable)?;
     let streams: Vec<Info> = js
@@ -181,12 +181,12 @@ fn not_found(kind: GetStreamErrorKind) -> bool {
     }
 }
 
-/// Settings of ours, as JSON, that a stream does not have.
+/// Our settings, given as JSON, that a stream does not have.
 pub(super) fn differences(json: &str, options: StreamOptions, found: &Config) -> Vec<String> {
     config(json, options).map(|config| drift(&config, found)).unwrap_or_default()
 }
 
-/// Settings of ours that the stream does not have.
+/// Our settings that the stream does not have.
 fn drift(expected: &Config, found: &Config) -> Vec<String> {
     let as_map = |config: &Config| match serde_json::to_value(config) {
         Ok(Value::Object(map)) => map,
@@ -195,7 +195,7 @@ fn drift(expected: &Config, found: &Config) -> Vec<String> {
     let found = as_map(found);
     as_map(expected)
         .into_iter()
-        // Words for people, and where the stream lives, are the operator's.
+        // Descriptions, and where the stream is placed, are up to the operator.
         .filter(|(key, _)| !matches!(key.as_str(), "description" | "metadata" | "placement"))
         .filter_map(|(key, value)| {
             let is = found.get(&key).cloned().unwrap_or(Value::Null);

@@ -1,26 +1,27 @@
-//! Publishing until the fate of a message is known: commands, dead letters, events of the history and of
-//! the audit all go through this one loop.
+//! Publishes a message until its fate is known: commands, dead letters, and events of the history and of the audit all
+//! go through this one loop.
 //!
-//! A message whose acknowledgement does not come may be stored, lost, or stored later. It is sent again
-//! under the same `Nats-Msg-Id`, and the stream drops what it has. The stream remembers ids only for its
-//! duplicate window; so a message that may have been sent before, by us or by whoever had it before us,
-//! is first looked for in the stream, unless that is sure to remember it still.
+//! A message whose acknowledgement does not come may be stored, lost, or stored later. It is sent again under the same
+//! `Nats-Msg-Id`, and the stream drops what it already has. The stream remembers ids only for its duplicate window. So
+//! a message that may have been sent before, by us or by the instance that had it before us, is first looked for in the
+//! stream, unless the stream is sure to remember it still.
 //!
-//! What differs is who waits for it, and that is the `Policy`:
+//! The kinds of messages differ in their `Policy`:
 //!
-//! - *until when trusted*: a command may be sent only while the claim on it is trusted. That is looked at
-//!   after every wait, and again by whoever hands the bytes to the client, in the same moment. Nothing is
-//!   handed over while the connection is down either: the client would send it whenever it is back.
-//! - *since when* a copy may have been sent by others.
-//! - *when to give up*: a command after a time of unanswered tries, an event of ours never.
+//! - *until when trusted*: a command may be sent only while the claim on it is trusted. That is checked after every
+//!   wait, and again in the same moment in which the bytes are handed to the client. Nothing is handed over while the
+//!   connection is down either: the client would send it whenever it is back.
+//! - *since when* others may have sent a copy.
+//! - *when to give up*: a command after some time of unanswered tries, an event of ours never.
 //!
-//! Where to search, how to send once, and which lesser form of the message is left to try when one is
-//! refused for good, are the steps of a `Publishing`.
+//! Where to search, how to send once, and which lesser form to try when a message is refused for good, are the steps of
+//! a `Publishing`.
 //!
 //! | when it dies | then |
 //! |---|---|
 //! | before the bytes are handed over | nothing was sent |
-//! | after that | whoever has the message next says since when it may have been sent, and it is searched first |
+//! | after that | the instance that has the message next says since when it may have been sent, and searches for it
+//! first |
 
 use std::time::Duration;
 
@@ -28,32 +29,32 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 use tracing::debug;
 
-/// How long a look at a standing condition may be put off by a wait.
+/// Longest wait before a standing condition is checked again.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// The condition to send does not hold any more; nothing is sent after this.
+/// The condition to send no longer holds; nothing is sent after this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrustLost {
     /// Whether a copy may have been sent, by us or by others before us.
     pub maybe_sent: bool,
 }
 
-/// What became of a message that was sent once.
+/// Result of sending a message once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
-    /// A stream has it; whether it had one with its id before.
+    /// A stream has it. `duplicate` says whether the stream already had one with its id.
     Stored { duplicate: bool },
-    /// No stream captures the subject; whether somebody else has the message.
+    /// No stream captures the subject. `heard` says whether somebody else has the message.
     NoStream { heard: bool },
     /// We may not publish to the subject.
     Denied,
-    /// It is refused, and would be refused again.
+    /// It was refused, and would be refused again.
     Refused(String),
-    /// Nobody has it, and the next try may go better.
+    /// Nobody has it, and the next try may succeed.
     Passing(String),
-    /// A copy with the same id is being stored; whether it will be is not known yet.
+    /// A copy with the same id is being stored; whether it will be stored is not known yet.
     Doubled(String),
-    /// It may be stored, or may be yet.
+    /// It may be stored already, or be stored later.
     Unknown(String),
     /// It was not handed over: the connection or the trust was lost.
     Withheld,
@@ -62,19 +63,19 @@ pub(crate) enum Sent {
 /// What a stream says of a message that may have been sent before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Earlier {
-    /// The stream still remembers ids of that time: it drops a copy by itself. Or there is none.
+    /// The stream drops a copy by itself: it still remembers the ids of that time. Or nothing was sent before.
     Remembered,
     /// It holds the message.
     Stored,
-    /// It never acknowledges, so nobody can know.
+    /// It never acknowledges anything, so nobody can know.
     NeverAcknowledged(String),
     /// It does not answer.
     Unknown(String),
 }
 
-/// A message on its way, and the steps to get it there.
+/// A message on its way, with the steps that get it there.
 pub(crate) trait Publishing: Sync {
-    /// A place among those who ask one stream for something; given back when dropped.
+    /// A place among the tasks that ask one stream for something; given back when dropped.
     type Place: Send;
 
     /// The time.
@@ -83,38 +84,38 @@ pub(crate) trait Publishing: Sync {
     /// Whether the connection is up.
     fn is_connected(&self) -> bool;
 
-    /// Waits for a place to search and to send, as long as it `may` be sent.
+    /// Waits for a place to search and to send, for as long as the message `may` be sent.
     fn enter(
         &self,
         may: &(impl Fn() -> bool + Sync),
     ) -> impl Future<Output = Option<Self::Place>> + Send;
 
-    /// Looks for a copy that may have been sent since a time.
+    /// Looks for a copy that may have been sent since `since`.
     fn search(&self, since: DateTime<Utc>) -> impl Future<Output = Earlier> + Send;
 
     /// Sends the message once, if `may` holds at the moment when the client takes it.
     fn send(&self, may: &(impl Fn() -> bool + Sync)) -> impl Future<Output = Sent> + Send;
 
-    /// Takes a lesser form of the message, since this one is refused; false if there is none.
+    /// Switches to a lesser form of the message, since this one is refused; returns false if there is none.
     fn reduce(&mut self, reason: &str) -> bool;
 
-    /// A try failed, and there will be another.
+    /// Notes that a try failed, and that there will be another.
     fn failed(&mut self, sent: &Sent);
 }
 
 /// How long to try, and under which condition.
 pub(crate) struct Policy<T> {
-    /// Whether it may be sent. Once it does not hold, it never does again.
+    /// Whether the message may be sent. Once false, it stays false.
     pub(crate) trusted: T,
-    /// Since when others may have sent it, or we ourselves before.
+    /// Since when others, or we ourselves earlier, may have sent it.
     pub(crate) since: Option<DateTime<Utc>>,
-    /// Time spent on unanswered tries, while connected, after which it is given up; `None` for never.
+    /// Time spent on unanswered tries, while connected, after which the message is given up; `None` for never.
     pub(crate) patience: Option<Duration>,
     /// Pause between tries.
     pub(crate) pause: Duration,
 }
 
-/// What became of a message.
+/// The fate of a message, once it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Known {
     pub(crate) fate: Fate,
@@ -122,12 +123,12 @@ pub(crate) struct Known {
     pub(crate) maybe_sent: bool,
 }
 
-/// How it ended.
+/// How publishing a message ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// A stream has it; whether it was there before this try.
+    /// A stream has it. `duplicate` says whether it was there before this try.
     Stored { duplicate: bool },
-    /// No stream captures the subject; whether somebody else has the message.
+    /// No stream captures the subject. `heard` says whether somebody else has the message.
     NoStream { heard: bool },
     /// We may not publish to the subject.
     Denied,
@@ -135,7 +136,7 @@ pub(crate) enum Fate {
     Refused(String),
     /// Its stream never acknowledges anything.
     NeverAcknowledged(String),
-    /// Nothing was heard for too long; the last that was.
+    /// Nothing was heard for too long; the text is the last that was heard.
     GivenUp(String),
 }
 
@@ -182,18 +183,18 @@ pub(crate) async fn until_known<T: Fn() -> bool + Sync>(
     }
 }
 
-/// What came of one try.
+/// Result of one try.
 enum Tried {
-    /// It was sent, or not.
+    /// The message was sent, or not.
     Sent(Sent),
-    /// There was no need to.
+    /// There was no need to send it.
     Found(Fate),
 }
 
 /// The trust is lost.
 struct Withdrawn;
 
-/// Looks for an earlier copy, if there may be one, and sends the message unless there is.
+/// Looks for an earlier copy, if there may be one, and sends the message unless it is found.
 async fn try_once(
     message: &impl Publishing,
     since: Option<DateTime<Utc>>,
@@ -218,7 +219,7 @@ async fn try_once(
     })
 }
 
-/// Waits until the connection is up; false if the trust is lost before.
+/// Waits until the connection is up; returns false if the trust is lost before.
 async fn connected_while(message: &impl Publishing, trusted: &impl Fn() -> bool) -> bool {
     while trusted() {
         if message.is_connected() {

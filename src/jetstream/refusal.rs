@@ -1,7 +1,7 @@
-//! What a refusal of JetStream means for the next try.
+//! Classifies JetStream's refusals by what they mean for the next try.
 //!
-//! By the HTTP class of its code: what is the server's (5xx), and what asks for patience (408, 429), passes;
-//! what is ours (4xx) does not. Those that say otherwise are named here, by the numbers of nats-server 2.15.
+//! The HTTP class of the code decides: a fault of the server (5xx) or a request for patience (408, 429) passes; a fault
+//! of ours (4xx) does not. Codes that mean something else are listed here, with the numbers of nats-server 2.15.
 
 use async_nats::jetstream::{self, ErrorCode};
 
@@ -10,17 +10,17 @@ use async_nats::jetstream::{self, ErrorCode};
 pub(crate) enum Class {
     /// Another write came first, or is coming: read again.
     Rival,
-    /// A message with the same id is being stored; whether it will be is not known yet.
+    /// A message with the same id is being stored; whether it will be stored is not known yet.
     Doubled,
-    /// The stream has reached a limit of its own, and wants no more until there is room.
+    /// The stream has reached a limit of its own, and takes no more until there is room.
     Full,
-    /// The same may be taken later: a stream that moves, has no leader, or has too much to do.
+    /// The same message may be taken later: the stream moves, has no leader, or has too much to do.
     Passing,
-    /// The same is refused again.
+    /// The same message would be refused again.
     Final,
 }
 
-/// What a refusal means.
+/// The class of a refusal.
 pub(crate) fn class(error: &jetstream::Error) -> Class {
     match error.error_code() {
         ErrorCode::STREAM_WRONG_LAST_SEQUENCE | ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT => {
@@ -28,13 +28,13 @@ pub(crate) fn class(error: &jetstream::Error) -> Class {
         }
         ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT => Class::Doubled,
         ErrorCode::STREAM_STORE_FAILED => store_failed(error),
-        // "No suitable peers" is said with 400 also while they are away.
+        // "No suitable peers" comes with 400, even when they are only away.
         ErrorCode::ACCOUNT_RESOURCES_EXCEEDED
         | ErrorCode::CLUSTER_NO_PEERS
         | ErrorCode::STREAM_MOVE_IN_PROGRESS
         | ErrorCode::CLUSTER_SERVER_MEMBER_CHANGE_INFLIGHT
         | STREAM_RECONFIGURE_IN_PROGRESS => Class::Passing,
-        // How the server or the stream is set up, said with 500 or 503.
+        // Faults in how the server or the stream is set up, reported with 500 or 503.
         ErrorCode::CLUSTER_NOT_ACTIVE
         | ErrorCode::CLUSTER_REQUIRED
         | ErrorCode::NOT_SUPPORTED_IN_CLUSTER_MODE
@@ -50,10 +50,10 @@ pub(crate) fn class(error: &jetstream::Error) -> Class {
 /// The client does not name it.
 const STREAM_RECONFIGURE_IN_PROGRESS: ErrorCode = ErrorCode(10226);
 
-/// One code for a limit that is reached, a message that fits no stream, and a disk that fails: only the
-/// words tell them apart.
+/// Classifies the one code that stands for a reached limit, a message that fits no stream, and a failing disk: only its
+/// text tells them apart.
 fn store_failed(error: &jetstream::Error) -> Class {
-    // The client shows its description in no other way.
+    // The client gives access to the description in no other way.
     let shown = error.to_string();
     match shown.split(" (code ").next() {
         Some(

@@ -1,23 +1,23 @@
-//! What is said of a fault that lasts: at once, and again every 30 seconds; not at each of the tries.
+//! Limits how often a lasting fault is logged: at once, and again every 30 seconds, not at each try.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long a fault is not said again.
+/// Interval after which the same fault is logged again.
 const INTERVAL: Duration = Duration::from_secs(30);
-/// Different texts that are remembered: those of a few servers that fail in turn.
+/// Most texts that are remembered: those of a few servers that fail in turn.
 const MOST: usize = 16;
 
-/// Remembers what was said, and when.
+/// Remembers what was logged, and when.
 #[derive(Debug, Default)]
 pub struct Reminder {
     said: HashMap<String, Instant>,
 }
 
 impl Reminder {
-    /// Whether `text` is to be said `now`; if so, it counts as said.
+    /// Whether `text` is to be logged `now`; if so, it counts as logged.
     pub fn is_due(&mut self, text: &str, now: Instant) -> bool {
         if self.said.get(text).is_some_and(|said| now.duration_since(*said) < INTERVAL) {
             return false;

@@ -1,12 +1,11 @@
 //! Which stream keeps what is published to a subject.
 //!
-//! It proves whose an acknowledgement is: the stream's that the server leads the subject to. The
-//! server is asked when an answer is in doubt, and what it says is remembered with the subjects of
-//! the stream, so that an acknowledgement proves itself without a question in all but the first
-//! case. An acknowledgement that names another stream is in doubt again.
+//! This proves whose an acknowledgement is: it must come from the stream that the server leads the subject to. The
+//! server is asked when an answer is in doubt. What it says is remembered with the subjects of the stream, so all later
+//! acknowledgements prove themselves without a question; one that names another stream is in doubt again.
 //!
-//! What the server does not know, since the stream is in another account, the acknowledgement itself
-//! has to prove: by the message that the stream holds where it says.
+//! If the server does not know, because the stream is in another account, the acknowledgement must prove itself: by the
+//! message that the stream holds at the sequence it names.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -23,27 +22,26 @@ use super::trace::{Traced, trace};
 use crate::names;
 use crate::port::{Nats, Unanswered};
 
-/// For how long an answer of the server that names a stream spares others the question.
+/// How long an answer of the server that names a stream saves others the question.
 const FRESH: Duration = Duration::from_secs(1);
-/// For how long one that did not come does.
+/// The same for an answer that did not come.
 const AWAY: Duration = Duration::from_millis(200);
-/// Subjects that wait to be looked up.
+/// Most subjects that wait to be looked up.
 const MAX_WANTED: usize = 64;
-/// How long a stream's settings are taken to be what they were, and how long before they are looked up again.
+/// How long a stream's settings are trusted, and after how long they are looked up again.
 const VALID: Duration = Duration::from_secs(600);
 const CURRENT: Duration = Duration::from_secs(60);
-/// The shortest duplicate window in which a second copy is sure to be dropped that another instance sends which seemed
-/// to be gone.
+/// Shortest duplicate window that is sure to drop a second copy, sent by another instance that had seemed to be gone.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
-/// Most subjects of which a stream is remembered that its own subjects do not cover.
+/// Most remembered subjects whose stream does not cover them with its own subjects.
 const MAX_EXACT: usize = 10_000;
 
-/// Where what is published to a subject goes.
+/// Where a message published to a subject goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// Into this stream; under which subject, if the server says so.
+    /// Into this stream; under the subject `stored`, if the server says so.
     Stream { name: String, stored: Option<String> },
-    /// Into another account; what is there is not to be seen.
+    /// Into another account, where we cannot see further.
     Elsewhere,
     /// To no stream.
     Nowhere,
@@ -51,31 +49,31 @@ pub(crate) enum Route {
     Denied,
     /// We may not ask.
     MayNotAsk,
-    /// The server does not say now.
+    /// The server does not say at present.
     Unknown,
 }
 
-/// Whether a stream holds a message where it says.
+/// Whether a stream holds a message at the sequence that it named.
 pub(crate) enum Held {
     /// It does.
     Yes,
-    /// It holds another one there.
+    /// It holds another message there.
     No,
-    /// We cannot look: not allowed, not in this account, or gone already.
+    /// We cannot look: it is not allowed, not in this account, or the message is gone already.
     Unreadable,
-    /// It does not say now.
+    /// The stream does not say at present.
     Unknown,
 }
 
-/// Which streams keep what.
+/// Knows which streams keep which subjects.
 pub(crate) struct Routes<N> {
     nats: N,
     inbox: Arc<Inbox<N>>,
     known: RwLock<Known>,
-    /// Answers of the last moments. Who asks holds it, so that all who are in doubt about the same
-    /// share one question.
+    /// Answers of the last moments. A task holds the lock while it asks, so all that are in doubt about the same
+    /// subject share one question.
     recent: Mutex<HashMap<String, Asked>>,
-    /// Subjects of whose streams somebody wants to know.
+    /// Subjects whose streams are to be looked up.
     wanted: mpsc::Sender<String>,
 }
 
@@ -88,8 +86,7 @@ struct Asked {
 impl Asked {
     /// Whether it says where a message goes that was sent at `sent`.
     ///
-    /// What was asked before counts only if it names a stream and is fresh: one may have been created
-    /// since.
+    /// An answer from before that counts only if it names a stream and is fresh: a stream may have been created since.
     fn holds(&self, sent: Instant) -> bool {
         match self.route {
             Route::Stream { .. } => self.asked > sent || self.asked.elapsed() < FRESH,
@@ -106,7 +103,7 @@ struct Stream {
     patterns: Vec<String>,
     /// Whether it acknowledges, and drops a copy by its id for [`LONG`].
     drops_copies: bool,
-    /// When it was asked for that, if it was.
+    /// When it was asked about that, if it was.
     asked: Option<Instant>,
 }
 
@@ -119,9 +116,9 @@ impl Stream {
 
 #[derive(Default)]
 struct Known {
-    /// In an order, so that of two that may be meant always the same one is taken.
+    /// Sorted, so that of two streams that may be meant always the same one is taken.
     streams: BTreeMap<String, Stream>,
-    /// Streams of subjects that those do not cover: mapped or imported ones.
+    /// Streams of subjects that their patterns do not cover: mapped or imported ones.
     exact: HashMap<String, String>,
 }
 
@@ -162,7 +159,7 @@ impl Known {
 }
 
 impl<N: Nats> Routes<N> {
-    /// Looks up what it is asked for until `stop`.
+    /// Opens the routes; looks up streams in the background until `stop`.
     pub(crate) fn open(nats: N, inbox: Arc<Inbox<N>>, stop: CancellationToken) -> Arc<Self> {
         let (wanted, wants) = mpsc::channel(MAX_WANTED);
         let (known, recent) = (RwLock::default(), Mutex::default());
@@ -172,8 +169,8 @@ impl<N: Nats> Routes<N> {
         routes
     }
 
-    /// Whether an acknowledgement of a stream is one for a message to a subject, as far as is known
-    /// without a question.
+    /// Whether an acknowledgement from a stream is valid for a message to a subject, as far as is known without a
+    /// question.
     pub(crate) fn proves(&self, subject: &str, stream: &str) -> bool {
         self.known.read().unwrap_or_else(PoisonError::into_inner).proves(subject, stream)
     }
@@ -184,10 +181,10 @@ impl<N: Nats> Routes<N> {
         known.stream_of(subject).cloned()
     }
 
-    /// Where a message goes that was sent at `sent`, and that `by` says to have stored.
+    /// Where a message goes that was sent at `sent`; `by` is the stream that claims to have stored it.
     pub(crate) async fn of(&self, subject: &str, sent: Instant, by: Option<&str>) -> Route {
         let mut recent = self.recent.lock().await;
-        // Who asked before us may have learnt it.
+        // The task that asked before us may have learnt it.
         if let Some(name) = by.filter(|name| self.proves(subject, name)) {
             return Route::Stream { name: name.to_owned(), stored: None };
         }
@@ -211,8 +208,7 @@ impl<N: Nats> Routes<N> {
             Traced::Stream { name, stored } => Route::Stream { name, stored: Some(stored) },
             Traced::Elsewhere => Route::Elsewhere,
             Traced::Denied => Route::Denied,
-            // A trace sees no stream also while the stream is out of reach: JetStream has the last
-            // word.
+            // A trace sees no stream while the stream is out of reach, either: JetStream has the last word.
             Traced::To(mapped) => match self.named(&mapped).await {
                 Route::Stream { name, .. } => Route::Stream { name, stored: None },
                 other => other,
@@ -221,7 +217,7 @@ impl<N: Nats> Routes<N> {
         }
     }
 
-    /// Where the server says that it goes.
+    /// Traces where a message to a subject goes.
     pub(crate) async fn trace(&self, subject: &str) -> Traced {
         trace(&self.nats, &self.inbox, subject).await
     }
@@ -254,8 +250,8 @@ impl<N: Nats> Routes<N> {
         known.learn(subject, stream, found.unwrap_or_default());
     }
 
-    /// Whether the stream behind a subject drops a copy of what another instance may send too, as far as is known.
-    /// Who asks for one that is not known has it looked up.
+    /// Whether the stream behind a subject drops a copy of what another instance may send too, as far as is known. If
+    /// it is not known, the stream is looked up in the background.
     pub(crate) fn drops_copies(&self, subject: &str) -> bool {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let said = known.drops_copies(subject);
@@ -265,7 +261,7 @@ impl<N: Nats> Routes<N> {
         said.is_some_and(|(drops, age)| drops && age < VALID)
     }
 
-    /// Looks streams up that somebody wants to know of, one after the other, and none twice within a minute.
+    /// Looks up streams that were asked about, one after another, and none twice within a minute.
     async fn look_up(&self, mut wanted: mpsc::Receiver<String>) {
         let mut looked_at: HashMap<String, Instant> = HashMap::new();
         while let Some(subject) = wanted.recv().await {
@@ -299,14 +295,13 @@ impl<N: Nats> Routes<N> {
             }
             Ok(None) => Held::Unreadable,
             Err(error) if error.is_no_stream() => Held::Unreadable,
-            // No name of a stream.
+            // Not a name that a stream could have.
             Err(Unanswered::Invalid(_)) => Held::No,
             Err(_) => Held::Unknown,
         }
     }
 
-    /// Remembers that acknowledgements of a stream count for a subject for which the server names
-    /// none.
+    /// Remembers that acknowledgements of a stream count for a subject, although the server names no stream for it.
     pub(crate) fn trust(&self, subject: &str, stream: &str, verified: bool) {
         if !verified {
             warn!(
@@ -321,7 +316,7 @@ impl<N: Nats> Routes<N> {
         known.learn(subject, stream, before);
     }
 
-    /// Whether acknowledgements for a subject have counted for which the server names no stream.
+    /// Whether acknowledgements have counted for a subject for which the server names no stream.
     pub(crate) fn is_trusted(&self, subject: &str) -> bool {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.exact.contains_key(subject)

@@ -1,21 +1,21 @@
-//! Reading and writing schedule records.
+//! Reads and writes schedule records.
 //!
-//! Every write is conditional on the revision that it was decided from. A write whose
-//! acknowledgement is lost is *unknown*: it may be stored, may be lost, and may be stored later,
-//! since the client sends what it buffered when it reconnects. [`Store::write_key`] settles that before
-//! it returns, for records, names and memos alike:
+//! Every write is conditional on the revision that it was decided from. A write whose acknowledgement is lost is
+//! *unknown*: it may be stored, may be lost, and may be stored later, since the client sends what it buffered when it
+//! reconnects. [`Store::write_key`] settles that before it returns, for records, names and memos alike:
 //!
-//! - It reads the key from the stream's leader. If the value carries the token of this write, the
-//!   write was stored. If its revision moved on, the write lost and can never be stored.
-//! - If the revision has not moved, the write may still be under way. The same write is then sent
-//!   again, at the same revision and with the same token: whichever copy arrives first wins, the
-//!   other is refused, and both mean the same value.
+//! - It reads the key from the stream's leader. If the value carries the token of this write, the write was stored. If
+//!   its revision has moved on, the write lost and can never be stored.
+//! - If the revision has not moved, the write may still be under way. The same write is then sent again, at the same
+//!   revision and with the same token: whichever copy arrives first wins, the other is refused, and both mean the same
+//!   value.
 //! - A refusal that passes is tried again for a moment, in case it is over by then.
 //!
-//! A server that lost its power may give the same revision twice. So nothing is written at one that was read before the bucket
-//! was found to have lost something, nor before it has been looked at since the connection was made ([`Sight`]).
+//! A server that lost its power may give the same revision twice. So nothing is written at a revision that was read
+//! before the bucket was found to have lost something, nor before the bucket has been checked since the connection was
+//! made ([`Sight`]).
 //!
-//! A crash during any of this leaves a value that somebody wrote completely, or the one before.
+//! A crash during any of this leaves a complete value: the new one, the one before, or another writer's.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,12 +36,12 @@ use crate::names;
 use crate::port::{Append, Nats, Unanswered, Unstored};
 use crate::schedule::{Room, Schedule, TooLarge};
 
-/// What a key holds, read from the leader.
+/// The content of a key, read from the leader.
 #[derive(Clone, Debug)]
 pub struct Stored {
     /// The revision.
     pub revision: u64,
-    /// The value; `None` where the key was deleted.
+    /// The value; `None` if the key was deleted.
     pub value: Option<Bytes>,
     /// When it was written, by the server's clock, in Unix milliseconds.
     pub written_at_ms: i64,
@@ -52,9 +52,9 @@ pub struct Stored {
 pub struct Written {
     /// The new revision.
     pub revision: u64,
-    /// What held when it was written.
+    /// The sight that held when it was written.
     pub sight: Sight,
-    /// When the write that was accepted was sent; trust in a claim counts from here.
+    /// When the accepted write was sent; trust in a claim counts from here.
     pub sent: Instant,
 }
 
@@ -63,39 +63,39 @@ pub struct Written {
 pub struct Condition<'a> {
     /// The key.
     pub key: &'a str,
-    /// At which revision.
+    /// The revision at which it may be written.
     pub at: At,
-    /// After how long it is forgotten (whole seconds), if ever.
+    /// Time after which it expires, in whole seconds, if ever.
     pub ttl: Option<Duration>,
 }
 
-/// How long the marker of a deletion lasts: long enough for a watcher that is cut off. One that misses it is put
-/// right by the first write that it tries.
+/// How long the marker of a deletion lasts: long enough for a watcher that is cut off. A watcher that misses it is
+/// corrected by the first write that it tries.
 const MARKER: Duration = Duration::from_secs(3600);
 /// How long a refusal that passes is waited for.
 const PASSING: Duration = Duration::from_secs(2);
 /// Pause before a write is sent again that a rival's may be overtaking.
 const SOON: Duration = Duration::from_millis(10);
-/// Pause before the next try where the server does not answer or takes nothing.
+/// Pause before the next try if the server does not answer or takes nothing.
 const LATER: Duration = Duration::from_millis(200);
-/// How long a write waits for the bucket to be looked at, at a time.
+/// Longest single wait for the bucket to be checked.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The bucket of schedules.
 #[derive(Clone)]
 pub struct Store<N = JetStream> {
     nats: N,
-    /// The largest message that the bucket took when it was opened.
+    /// The largest message that the bucket took when it was opened, in bytes.
     largest: usize,
     frontier: Frontier,
     writes: Arc<Writes>,
-    /// Says whether the bucket has lost something.
+    /// Knows whether the bucket has lost something.
     index: Arc<Index>,
 }
 
 impl<N: Nats> Store<N> {
-    /// The bucket in `nats`, which must exist, and which `index` is kept in step with; how writing to it goes is noted in
-    /// `writes`.
+    /// Opens the bucket in `nats`, which must exist and which `index` is kept in step with. Notes the state of its
+    /// writes in `writes`.
     ///
     /// # Errors
     /// If the stream cannot be found, or used.
@@ -105,7 +105,7 @@ impl<N: Nats> Store<N> {
         Ok(Self { nats, largest, frontier, writes, index })
     }
 
-    /// What a decision goes by that is made from what is read from now on.
+    /// The sight for decisions that are made from what is read from now on.
     pub fn sight(&self) -> Sight {
         self.index.sight()
     }
@@ -115,14 +115,14 @@ impl<N: Nats> Store<N> {
         self.sight() != sight && N::Guards::hold(Guard::Kept)
     }
 
-    /// Waits until it is known what the bucket has lost, and that a key may still be written at a revision; returns what
-    /// holds then.
+    /// Waits until it is known what the bucket has lost, and that a key may still be written at a revision; returns the
+    /// sight that holds then.
     async fn still_holds(&self, at: At) -> Result<Sight, WriteError> {
         if !N::Guards::hold(Guard::Kept) {
             return Ok(at.sight);
         }
         match self.index.looked(self.nats.connects(), LOOK).await {
-            // Where nothing is to be there, nothing was read.
+            // A key that must not exist yet was decided from nothing that was read.
             Some(sight) if sight == at.sight || at.revision == 0 => Ok(sight),
             Some(_) => Err(WriteError::Conflict),
             None => {
@@ -131,17 +131,17 @@ impl<N: Nats> Store<N> {
         }
     }
 
-    /// How writing to our streams goes.
+    /// The state of writing to our streams.
     pub fn writes(&self) -> &Writes {
         &self.writes
     }
 
-    /// How far the bucket has been written.
+    /// Tells how far the bucket has been written.
     pub fn frontier(&self) -> &Frontier {
         &self.frontier
     }
 
-    /// How large records may be, by the server that we are connected to now and the bucket.
+    /// How large records may be, by the bucket and by the server that we are now connected to.
     pub fn room(&self) -> Room {
         Room::of(self.nats.max_payload().min(self.largest))
     }
@@ -149,7 +149,7 @@ impl<N: Nats> Store<N> {
     /// The stored form of a record, with less in it if it would be too large.
     ///
     /// # Errors
-    /// `TooLarge` if it is so with the least in it.
+    /// `TooLarge` if it is too large even with the least in it.
     pub fn encode(&self, schedule: &Schedule) -> Result<Bytes, WriteError> {
         let whole = encode(schedule)?;
         Ok(self.room().fit(schedule, whole)?.into())
@@ -195,7 +195,7 @@ impl<N: Nats> Store<N> {
         self.send(message.header(names::EXPECTED_SUBJECT, &names::key_subject(other))).await
     }
 
-    /// Deletes a key at an expected revision, leaving a marker for those who watch.
+    /// Deletes a key at an expected revision, leaving a marker for watchers.
     ///
     /// # Errors
     /// See [`WriteError`]; `Unknown` is not settled here.
@@ -212,7 +212,7 @@ impl<N: Nats> Store<N> {
     async fn send(&self, message: Append) -> Result<u64, WriteError> {
         let bytes = message.body.len();
         let sent = match self.nats.append(message).await {
-            // Its author can mend that, whoever refuses it.
+            // The author can reduce the value, whoever refuses it.
             Err(error) if is_too_large(&error) => Err(self.too_large(bytes).await.into()),
             sent => sent.map_err(WriteError::from),
         };
@@ -223,7 +223,7 @@ impl<N: Nats> Store<N> {
         Ok(sent?.sequence)
     }
 
-    /// What is said of a value that the server, or the bucket as it is configured now, does not take.
+    /// The error for a value that the server, or the bucket as it is now configured, does not take.
     async fn too_large(&self, bytes: usize) -> TooLarge {
         let info = self.nats.info(names::SCHEDULES_STREAM).await;
         let limit = info.map_or(usize::MAX, |info| largest(&info.config));
@@ -249,14 +249,14 @@ impl<N: Nats> Store<N> {
         self.write_key(place, value, is_ours, deadline).await
     }
 
-    /// Writes a key at an expected revision, and settles an unknown outcome: `is_ours` knows a value of
-    /// this write by its token. `value` is asked again where it is too large: the server that we are
-    /// connected to then may take less.
+    /// Writes a key at an expected revision, and settles an unknown outcome: `is_ours` recognizes a value of this write
+    /// by its token. `value` is called again if its result is too large: the server that we are connected to then may
+    /// take less.
     ///
     /// # Errors
-    /// `Conflict` if another write came first. `Passing` and `Refused` only if nothing was stored.
-    /// `Unknown` and `NoStream` only once NATS has been out of reach until `deadline`: the key says then,
-    /// to whoever reads it, whether the write was stored.
+    /// `Conflict` if another write came first. `Passing` and `Refused` only if nothing was stored. `Unknown` and
+    /// `NoStream` only once NATS has been out of reach until `deadline`: reading the key then shows whether the write
+    /// was stored.
     pub async fn write_key(
         &self,
         place: Condition<'_>,
@@ -277,7 +277,7 @@ impl<N: Nats> Store<N> {
             let mut pause = SOON;
             match &error {
                 WriteError::Unknown(reason) => doubt = Some(reason.clone()),
-                // The server that we are connected to now takes less, or the bucket does.
+                // The server that we are now connected to takes less, or the bucket does.
                 WriteError::TooLarge(found) if doubt.is_none() => {
                     let lesser = value(Room::of(found.max_payload))?;
                     if lesser.len() >= body.len() {
@@ -298,15 +298,15 @@ impl<N: Nats> Store<N> {
             let sight = self.sight();
             match Box::pin(self.read(key)).await {
                 Ok(Some(stored)) if stored.revision > at.revision || self.has_lost(at.sight) => {
-                    // Ours can be stored and its acknowledgement lost, and then a repetition is
-                    // refused: the token tells.
+                    // Ours can be stored although its acknowledgement was lost, and then a repetition is refused: the
+                    // token tells.
                     return match stored.value.as_deref().is_some_and(&is_ours) {
                         true => Ok(Written { revision: stored.revision, sight, sent: first_sent }),
                         false => Err(WriteError::Conflict),
                     };
                 }
                 Ok(None) if at.revision > 0 => return Err(WriteError::Conflict),
-                // The bucket has lost what this was decided from; or we asked a leader that is no more.
+                // The bucket has lost what this was decided from; or we asked a former leader.
                 Ok(Some(stored)) if stored.revision < at.revision => {
                     if first_sent.elapsed() >= PASSING {
                         return Err(WriteError::Conflict);
@@ -316,8 +316,8 @@ impl<N: Nats> Store<N> {
                 Ok(_) | Err(_) if Instant::now() >= deadline => {
                     return Err(doubt.map_or(error, WriteError::Unknown));
                 }
-                // Not moved: send the same write again. Refused with the revision unmoved means
-                // that a rival is being applied, or that we asked a leader that is no more.
+                // Not moved: send the same write again. If it was refused, a rival is being applied, or we asked a
+                // former leader.
                 Ok(_) => tokio::time::sleep(pause).await,
                 Err(_) => tokio::time::sleep(LATER).await,
             }
@@ -328,7 +328,7 @@ impl<N: Nats> Store<N> {
 /// The stored form of a record.
 ///
 /// # Errors
-/// `Refused` if it cannot be encoded, which no valid record does.
+/// `Refused` if it cannot be encoded, which cannot happen to a valid record.
 fn encode(schedule: &Schedule) -> Result<Vec<u8>, WriteError> {
     serde_json::to_vec(schedule).map_err(|error| WriteError::Refused(error.to_string()))
 }

@@ -1,14 +1,12 @@
-//! Asking the server where a message to a subject would go, without sending one.
+//! Asks the server where a message to a subject would go, without sending one.
 //!
-//! JetStream names the stream whose subjects cover a subject. Where the account maps or imports the
-//! subject, or the stream transforms it, that is not where the message is stored, or not under that
-//! name. The server's message tracing (nats-server 2.11) knows: a message with the headers
-//! `Nats-Trace-Dest` and `Nats-Trace-Only` is led through mappings, imports and servers like any, but
-//! delivered to nobody and stored nowhere, and each server on its way reports to `Nats-Trace-Dest`
+//! JetStream names the stream whose subjects cover a subject. If the account maps or imports the subject, or the stream
+//! transforms it, the message is stored elsewhere, or under another subject. The server's message tracing (nats-server
+//! 2.11) knows: a message with the headers `Nats-Trace-Dest` and `Nats-Trace-Only` passes mappings, imports and servers
+//! like any other, but is delivered to nobody and stored nowhere. Each server on its way reports to `Nats-Trace-Dest`
 //! what it would have done.
 //!
-//! Needs the permission to publish to our own inbox; without it, and from older servers, there is no
-//! answer.
+//! Needs the permission to publish to our own inbox. Without it, and from older servers, there is no answer.
 
 use std::time::Duration;
 
@@ -21,7 +19,7 @@ use crate::names;
 use crate::port::headers::Headers;
 use crate::port::{Nats, Outgoing};
 
-/// How long the servers on the way are waited for.
+/// How long to wait for the servers on the way.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where a message to a subject goes.
@@ -29,15 +27,15 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) enum Traced {
     /// Into a stream, under a subject that need not be its own.
     Stream { name: String, stored: String },
-    /// Into another account, which does not say more.
+    /// Into another account, which says no more.
     Elsewhere,
-    /// The account leads it to another subject, and there to no stream.
+    /// The account maps it to another subject, which no stream captures.
     To(String),
     /// To no stream.
     Nowhere,
     /// We may not publish to it.
     Denied,
-    /// There is no answer.
+    /// There was no answer.
     Unknown,
 }
 
@@ -58,7 +56,7 @@ pub(crate) async fn trace<N: Nats>(nats: &N, inbox: &Inbox<N>, subject: &str) ->
     if nats.publish(Outgoing { subject, headers, ..Outgoing::default() }).await.is_err() {
         return Traced::Unknown;
     }
-    // Its refusal is none of a command to the same subject.
+    // A refusal of the trace must not count as one of a command to the same subject.
     itself.sent();
     let until = Instant::now() + PATIENCE;
     let mut way = Way::default();
@@ -79,14 +77,14 @@ pub(crate) async fn trace<N: Nats>(nats: &N, inbox: &Inbox<N>, subject: &str) ->
     }
 }
 
-/// Whether a server knows what tracing is. An older one would deliver the message.
+/// Whether a server knows tracing. An older one would deliver the message.
 fn traces(version: &str) -> bool {
     let mut numbers = version.split('.').map(|number| number.parse::<u32>().ok());
     let version = (numbers.next().flatten(), numbers.next().flatten());
     version >= (Some(2), Some(11))
 }
 
-/// What one server reports.
+/// The report of one server.
 #[derive(Deserialize)]
 struct Report {
     /// How many servers it would have sent the message on to.
@@ -106,7 +104,7 @@ struct Event {
     subject: Option<String>,
 }
 
-/// What has been reported so far.
+/// What the servers have reported so far.
 #[derive(Default)]
 struct Way {
     reports: usize,
@@ -123,7 +121,7 @@ impl Way {
         self.hops += report.hops;
         for event in report.events {
             match event.kind.as_str() {
-                // There is a text only. It names the subject behind a mapping.
+                // The reason is given only as text, which names the subject after a mapping.
                 "in" if event.error.is_some_and(|text| text.starts_with("Permissions")) => {
                     self.found = Some(Traced::Denied);
                 }
@@ -140,7 +138,7 @@ impl Way {
         }
     }
 
-    /// Where it goes, once that is known.
+    /// Where the message goes, once that is known.
     fn end(&self) -> Option<Traced> {
         if let Some(found) = &self.found {
             return Some(found.clone());

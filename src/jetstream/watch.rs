@@ -1,11 +1,11 @@
-//! Keeping the index in step with the bucket.
+//! Keeps the index in step with the bucket.
 //!
-//! The watch is a hint. It can miss markers that expired while we were away, it stays silent after
-//! the bucket was recreated, its sequences went back or it was purged, says nothing of what a server lost that
-//! had no power, and on an empty bucket it never says that it has shown everything. So every five seconds, and
-//! whenever somebody finds an older record than it showed, it is compared with the stream's own account; where
-//! they disagree the bucket is replayed from the start. Schedules that are not there then, and of
-//! whose deletion nothing is shown, have vanished: what is gone is gone, and is said.
+//! The watch is a hint. It can miss markers that expired while we were away. It stays silent after the bucket was
+//! recreated or purged, or its sequences went back. It says nothing of what a server lost with its power. And on an
+//! empty bucket it never says that it has shown everything. So every five seconds, and whenever somebody finds an older
+//! record than the watch showed, it is compared with the stream's own account; if they disagree, the bucket is replayed
+//! from the start. Schedules that the replay shows neither as present nor as deleted have vanished: they are forgotten,
+//! and that is reported.
 
 mod replay;
 
@@ -30,23 +30,23 @@ use crate::names;
 use crate::port::{Entry, Info, Nats, Reading, Start, Unanswered};
 use crate::schedule::Schedule;
 
-/// How often the watch is compared with the stream.
+/// Interval between comparisons of the watch with the stream.
 const RECONCILE: Duration = Duration::from_secs(5);
-/// What was stored so long ago must have been shown.
+/// Age at which a stored message must have been shown.
 const SHOWN_WITHIN: Duration = Duration::from_secs(60);
-/// How often in a row the stream must hold too little: what expires is replaced by a marker a moment later.
+/// Times in a row that the stream must hold too little: an expired value is replaced by a marker a moment later.
 const DIFFERENCES: u32 = 2;
 /// How long we may be cut off and still be shown what was deleted; markers last for an hour.
 const MARKERS_LAST: Duration = Duration::from_secs(45 * 60);
-/// How long the watch may take to show what the stream had when somebody wanted to know whether all is seen.
+/// How long the watch may take to show what the stream had when somebody asked whether everything is seen.
 const BEHIND: Duration = Duration::from_secs(1);
-/// Pause between looks at the stream.
+/// Pause between checks of the stream.
 const LOOK: Duration = Duration::from_millis(100);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Feeds the index from the bucket until `stop`; `loaded` turns true once all that was there at the
-/// start is in the index.
+/// Feeds the index from the bucket until `stop`; `loaded` turns true once the index has all that the bucket held at the
+/// start.
 pub async fn follow(
     nats: impl Nats,
     index: Arc<Index>,
@@ -95,18 +95,18 @@ struct Follower<N> {
     created: Option<DateTime<Utc>>,
     /// Highest revision that the watch showed.
     seen: u64,
-    /// All that it showed.
+    /// The keys that it showed.
     account: Account,
-    /// What it showed last, before the connection was made anew.
+    /// The last messages that it showed before the connection was made anew.
     marks: Marks,
-    /// Whether the bucket was found to have lost something. Others may have written as much again since, so that it does
-    /// not show any more.
+    /// Whether the bucket was found to have lost something. This stands, because others may have written as much again
+    /// since, so that it no longer shows.
     is_lost: bool,
-    /// Whether that was found just now, so that the bucket is read anew without a pause.
+    /// Whether that was found just now, so that the bucket is read again without a pause.
     starts_at_once: bool,
-    /// Whether deletions may have been missed, markers and all.
+    /// Whether deletions may have been missed, along with their markers.
     was_cut_off: bool,
-    /// How often the connection had been made when we last began to follow.
+    /// How often the connection had been made when we last began to follow the bucket.
     connects: u64,
 }
 
@@ -121,9 +121,9 @@ impl<N: Nats> Follower<N> {
         let mut reconcile = tokio::time::interval(RECONCILE);
         reconcile.reset();
         let (mut last_check, mut cut_off) = ((Instant::now(), self.seen), None::<Instant>);
-        // What the stream said of itself, and when it was asked, until all has been shown that it had by then.
+        // What the stream said of itself and when it was asked, until everything that it had by then has been shown.
         let (mut said, mut differences) = (None::<(State, Instant)>, 0);
-        // Until when that must be.
+        // The time by which that must have happened.
         let mut behind = None::<Instant>;
         let (mut looked_at, mut seen_then) = (None::<Instant>, self.seen);
         loop {
@@ -133,14 +133,14 @@ impl<N: Nats> Follower<N> {
                     biased;
                     _ = reconcile.tick() => false,
                     () = self.nats.reconnected(self.connects) => true,
-                    // Whoever wants it asks again until it is so.
+                    // A caller that wants it asks again until everything has been seen.
                     () = wanted(&index, looked_at), if behind.is_none() => true,
                 }
             };
             tokio::select! {
                 biased;
                 is_wanted = check => {
-                    // It has shown nothing of what the stream had when it was asked last.
+                    // The watch has shown nothing of what the stream had when it was last asked.
                     let is_silent = said.is_some() && seen_then == self.seen;
                     seen_then = self.seen;
                     let looked = self.look(is_wanted || is_silent, &mut watch).await;
@@ -180,14 +180,14 @@ impl<N: Nats> Follower<N> {
                 item = watch.next() => match item {
                     None => return "the watch ended".to_owned(),
                     Some(Ok(entry)) => {
-                        // The next one comes after all that the stream had by then.
+                        // The next message comes after everything that the stream had by then.
                         self.compare(&mut said, entry.sequence - 1, &mut differences);
                         self.apply(&entry);
                         account_for(&mut self.account, &entry);
                         self.mark(entry);
                         self.compare(&mut said, self.seen, &mut differences);
                     }
-                    // The watch mends itself and goes on: an error is not its end.
+                    // The watch repairs itself and goes on after an error.
                     Some(Err(error)) => debug!(%error, "watch"),
                 },
                 () = sleep_until(behind) => return "the watch is behind after a break".to_owned(),
@@ -201,8 +201,8 @@ impl<N: Nats> Follower<N> {
         }
     }
 
-    /// Asks the stream for its account of itself, and when it was asked; has the watch go on behind what was seen
-    /// before that, if it may not be alive. Nothing if the stream has lost what it showed.
+    /// Asks the stream for its account of itself; returns that and when it was asked. If the watch may be dead, has it
+    /// go on from what was seen before the question. Returns nothing if the stream has lost what it showed.
     async fn look(
         &mut self,
         begins_anew: bool,
@@ -221,13 +221,13 @@ impl<N: Nats> Follower<N> {
         Ok(Some((info, asked)))
     }
 
-    /// The bucket has lost something: what is known is worth nothing, and nobody is to decide from it any more.
+    /// Notes that the bucket has lost something: what we know is worthless, and nobody may decide from it any more.
     fn lose(&mut self) {
         self.index.clear();
         (self.is_lost, self.starts_at_once) = (true, true);
     }
 
-    /// Whether the bucket has what it showed, and what this instance wrote.
+    /// Whether the bucket still has what it showed, and what this instance wrote.
     async fn is_all_there(&self) -> Result<bool, String> {
         let stream = names::SCHEDULES_STREAM;
         if let Some((id, revision)) = self.index.doubted()
@@ -248,8 +248,8 @@ impl<N: Nats> Follower<N> {
         is_all_there.await.map_err(|error: Unanswered| error.to_string())
     }
 
-    /// Whether the bucket has, or has replaced, what this instance wrote and the watch has not shown: it may be silent,
-    /// and then nothing that was shown tells of a loss.
+    /// Whether the bucket has, or has replaced, what this instance wrote and the watch has not shown: a silent watch
+    /// shows nothing that could reveal a loss.
     async fn has_what_was_written(&self) -> Result<bool, Unanswered> {
         if !N::Guards::hold(Guard::Kept) {
             return Ok(true);
@@ -269,15 +269,15 @@ impl<N: Nats> Follower<N> {
         Ok(true)
     }
 
-    /// Keeps in mind what was shown, unless that was after a break that has not been looked at yet.
+    /// Remembers what was shown, unless that was after a break that has not been checked yet.
     fn mark(&mut self, shown: Entry) {
         if self.nats.connects() == self.connects {
             self.marks.note(shown);
         }
     }
 
-    /// Compares the account with what the stream said, once all `shown` is what it had by then. Counts how
-    /// often in a row it held too little.
+    /// Compares the account with what the stream said, once everything up to `shown` is what the stream had by then.
+    /// Counts how often in a row the stream held too little.
     fn compare(&mut self, said: &mut Option<(State, Instant)>, shown: u64, differences: &mut u32) {
         if let Some((state, asked)) = said.take_if(|(state, _)| state.last_sequence <= shown) {
             self.index.is_fresh_at(asked);
@@ -286,8 +286,8 @@ impl<N: Nats> Follower<N> {
         }
     }
 
-    /// Whether what the watch showed agrees with the stream: it is the same stream, its sequences
-    /// did not go back, and all that was stored by a check long ago has been shown.
+    /// Whether the watch agrees with the stream: it is the same stream, its sequences did not go back, and everything
+    /// stored by a check long ago has been shown.
     fn is_sound(&self, info: &Info, (checked, last): (Instant, u64)) -> bool {
         let must_be_shown = if checked.elapsed() >= SHOWN_WITHIN { last } else { 0 };
         self.created == Some(info.created)
@@ -321,7 +321,7 @@ fn account_for(account: &mut Account, entry: &Entry) {
     account.take(key, entry.sequence, entry.is_value(), entry.stored_at);
 }
 
-/// Waits until somebody wants to know whether all is seen, but not at once after the last look.
+/// Waits until somebody wants to know whether everything is seen, but not right after the last check.
 async fn wanted(index: &Index, looked_at: Option<Instant>) {
     index.freshness_wanted().await;
     if let Some(looked_at) = looked_at {

@@ -1,9 +1,9 @@
-//! How writing to our streams goes: what fails, and for how long.
+//! The state of writing to our streams: what fails, and for how long.
 //!
-//! A write that fails is repeated, or told to whoever asked for it. Here it is kept for those who ask how
-//! the service is. A write to the bucket is one try, and the next one that succeeds clears the stream. An
-//! event of the history or of the audit is repeated until the stream has it, and may be the only one that
-//! the stream does not take: it counts as failing until then, whatever becomes of others.
+//! A write that fails is repeated, or reported to its caller. Here it is remembered for the service's health. A write
+//! to the bucket is a single try, and the next one that succeeds clears the stream. An event of the history or of the
+//! audit is repeated until the stream has it, and may be the only one that the stream does not take: it counts as
+//! failing until then, whatever becomes of others.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,14 +13,14 @@ use tokio::time::Instant;
 use super::WriteError;
 use crate::names;
 
-/// How long a refusal counts that nobody has tried again since.
+/// How long a refusal counts if nobody has tried again since.
 const REFUSED_LATELY: Duration = Duration::from_secs(60);
-/// The same of a write that was not acknowledged.
+/// The same for a write that was not acknowledged.
 const LOST_LATELY: Duration = Duration::from_secs(15);
-/// A lost acknowledgement, or an election of a leader, is over by then.
+/// Time by which a lost acknowledgement, or the election of a leader, is over.
 const TRANSIENT: Duration = Duration::from_secs(2);
 
-/// What we write to.
+/// A stream that we write to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OurStream {
     /// The bucket of schedules.
@@ -35,7 +35,7 @@ impl OurStream {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Schedules, Self::Executions, Self::Audit];
 
-    /// The stream behind it.
+    /// The name of its stream.
     pub fn stream(self) -> &'static str {
         match self {
             Self::Schedules => names::SCHEDULES_STREAM,
@@ -45,16 +45,16 @@ impl OurStream {
     }
 }
 
-/// What fails of what is written to a stream.
+/// A failure to write to a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
-    /// From the first failure to the latest, or until now where the same write is being repeated.
+    /// From the first failure to the latest one, or until now if the same write is still being repeated.
     pub lasting: Duration,
     /// The latest error, for people.
     pub error: String,
 }
 
-/// How writing to each of our streams goes.
+/// The state of writing to each of our streams.
 #[derive(Debug, Default)]
 pub struct Writes([Mutex<State>; 3]);
 
@@ -80,7 +80,7 @@ impl Failing {
 }
 
 impl Writes {
-    /// A write was acknowledged.
+    /// Notes that a write was acknowledged.
     pub fn done(&self, place: OurStream) {
         let mut state = self.state(place);
         if state.stuck == 0 {
@@ -88,19 +88,20 @@ impl Writes {
         }
     }
 
-    /// A write failed. To lose against another write is no failure, and what is too large is its author's.
+    /// Notes that a write failed. Losing against another write is no failure, and a value too large is its author's
+    /// fault.
     pub fn failed(&self, place: OurStream, error: &WriteError) {
         if !matches!(error, WriteError::Conflict | WriteError::TooLarge(_)) {
             self.state(place).fail(error);
         }
     }
 
-    /// A write that is repeated until it succeeds; it is over when dropped.
+    /// Begins a write that is repeated until it succeeds; it is over when dropped.
     pub fn insist(&self, place: OurStream) -> Insistent<'_> {
         Insistent { writes: self, place, has_failed: false }
     }
 
-    /// What fails, unless that may be a matter of moments.
+    /// What fails, unless it may be over in a moment.
     pub fn trouble(&self, place: OurStream) -> Option<Trouble> {
         let state = self.state(place);
         let failing = state.failing.as_ref()?;
@@ -137,7 +138,7 @@ pub struct Insistent<'a> {
 }
 
 impl Insistent<'_> {
-    /// A try failed.
+    /// Notes that a try failed.
     pub fn failed(&mut self, error: &WriteError) {
         let mut state = self.writes.state(self.place);
         state.fail(error);

@@ -1,10 +1,9 @@
-//! Records whose times lie ahead of the time: an instance whose clock was fast wrote them, or the clock of
-//! NATS was set back.
+//! Records whose times lie in the future: an instance with a fast clock wrote them, or the clock of NATS was set back.
 //!
-//! Such a record says that occurrences have been acted on that are not due yet, and so the schedule is
-//! silent until then. [`correct`] plans it again from now. What was really acted on keeps its times
-//! ([`Schedule::acted_ahead`]), so that none of them runs twice; what was only skipped was never due, and
-//! the history is told so: the attempt of a skipped range is put back, in the phase `corrected`.
+//! Such a record says that occurrences have been acted on that are not due yet, so the schedule is silent until then.
+//! [`correct`] plans it again from now. Occurrences that were really acted on keep their times
+//! ([`Schedule::acted_ahead`]), so that none runs twice. Those that were only skipped were never due, and the history
+//! is told so: the attempt of a skipped range is put back, in the phase `corrected`.
 
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
@@ -16,14 +15,14 @@ use crate::trigger::Trigger;
 /// How far ahead the times of a record may lie: an occurrence is claimed up to [`MAX_LEAD`](super::MAX_LEAD) before its
 /// time, by an instance whose time may be off by half a second.
 pub const MAX_AHEAD: Duration = Duration::seconds(4);
-/// Times ahead that are kept as acted on, the nearest ones. By the time that the others come, the history
-/// has their outcome.
+/// Most future times that are kept as acted on, the nearest ones. By the time the others come, the history has their
+/// outcome.
 pub const MAX_KEPT: usize = 64;
 
-/// What the history says of the occurrences of a schedule that were acted on ahead of their time.
+/// What the history has on the occurrences of a schedule that were acted on ahead of their time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ActedAhead {
-    /// Nominal times of which executions were made.
+    /// Nominal times at which executions were made.
     pub made: Vec<DateTime<Utc>>,
     /// Ranges that were skipped: the id of their entry, their first time, and the rest.
     pub skipped: Vec<(Uuid, DateTime<Utc>, SkippedRange)>,
@@ -39,8 +38,8 @@ pub fn is_ahead(schedule: &Schedule, now: DateTime<Utc>) -> bool {
             || schedule.last_run_at.is_some_and(|at| at > limit))
 }
 
-/// Plans a record that [`is_ahead`] again from `now` on, by what the history knows of it. `me` is to write
-/// to the history what is void.
+/// Plans a record that [`is_ahead`] again from `now` on, given what the history knows. `me` is the instance that will
+/// write to the history which skips were void.
 pub fn correct(
     schedule: &mut Schedule,
     trigger: &Trigger,
@@ -77,7 +76,7 @@ pub fn correct(
     schedule.next_run_at = schedule.next_free(trigger, now).filter(|_| !schedule.has_had_all());
 }
 
-/// What is really due of a range by `now`.
+/// The part of a skipped range that is really due by `now`.
 fn due_by(
     trigger: &Trigger,
     first: DateTime<Utc>,
@@ -89,14 +88,14 @@ fn due_by(
     SkippedRange { last: last.unwrap_or(first), count, ..range }
 }
 
-/// Puts the times of an attempt back that lie ahead; one that is void goes to `void`.
+/// Puts back the times of an attempt that lie ahead; adds the id of an attempt that is void to `void`.
 fn put_back(attempt: &mut Attempt, trigger: &Trigger, now: DateTime<Utc>, void: &mut Vec<Uuid>) {
     let first = attempt.scheduled_for;
     let event = match *attempt.phase {
-        // How long it was to wait is not known any more: it has waited enough.
+        // How long it was to wait is no longer known; it has waited long enough.
         Phase::Waiting { .. } if first > now => AttemptEvent::PutBack { now },
         Phase::Running { .. } => AttemptEvent::PutBack { now },
-        // Not in the history yet.
+        // The history does not have it yet.
         Phase::Skipped { range, .. } if range.last > now => {
             let range = due_by(trigger, first, range, now);
             if range.count == 0 {
@@ -106,7 +105,7 @@ fn put_back(attempt: &mut Attempt, trigger: &Trigger, now: DateTime<Utc>, void: 
         }
         _ => return,
     };
-    // What runs since a time that has passed stays as it is.
+    // An attempt that has been running since a time already past stays as it is.
     let _ = attempt.on(event);
 }
 

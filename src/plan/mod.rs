@@ -1,9 +1,8 @@
-//! What to do with a schedule now: a function from values to values.
+//! What to do with a schedule now: pure functions from values to values.
 //!
-//! [`plan`] works out the record as it should be written next and the actions that are allowed
-//! once that write was accepted; [`settle`] folds an outcome into the record; [`wake_at`] says when
-//! to look again. None of them knows a clock, a network or another schedule, and none walks a
-//! backlog one occurrence at a time.
+//! [`plan`] works out the record to write next, and the actions that are allowed once that write was accepted;
+//! [`settle`] folds an outcome into the record; [`wake_at`] says when to look again. None of them knows a clock, a
+//! network or another schedule, and none walks a backlog one occurrence at a time.
 //!
 //! An occurrence moves through the record like this; each arrow is one accepted write:
 //!
@@ -38,31 +37,30 @@ pub use settle::{retry_at, settle};
 use wake::{abandoned, lost_at, spared_from};
 pub use wake::{is_ours_to_end, wake_at};
 
-/// How far ahead of its time an occurrence may be claimed, so that only its command is left to send when the
-/// time has come.
+/// How far ahead of its time an occurrence is claimed, so that only its command is left to send when the time comes.
 pub const LEAD: Duration = Duration::milliseconds(500);
-/// The same where so much is due at once that it could not be claimed in less.
+/// The same when too much is due at once to be claimed in less.
 pub const MAX_LEAD: Duration = Duration::seconds(3);
-/// Executions of a schedule under way at once; a further occurrence is skipped.
+/// Most executions of a schedule under way at once; a further occurrence is skipped.
 pub const MAX_CLAIMED: usize = 16;
-/// Retries of a schedule that wait at once; further failures are not tried again.
+/// Most retries of a schedule that wait at once; further failures are not tried again.
 pub const MAX_WAITING: usize = 16;
-/// Attempts that a record holds; beyond it occurrences wait until some are settled.
+/// Most attempts that a record holds; beyond it, occurrences wait until some are settled.
 pub const MAX_ATTEMPTS: usize = 64;
-/// Ends that a record holds of which those that follow have not been told.
+/// Most ends that a record holds until the schedules that follow have been told of them.
 pub const MAX_ENDED: usize = 64;
-/// Late occurrences that are made up for with `catch_up` `all`.
+/// Most late occurrences that `catch_up` `all` makes up for.
 pub const MAX_CATCH_UP: u64 = 1000;
 /// How late an occurrence may be with `catch_up` `none`.
 const ON_TIME: Duration = Duration::seconds(5);
-/// How long workers have at least to report again once they can.
+/// Least time that workers have to report again once they can.
 const RECONNECTING: Duration = Duration::seconds(5);
-/// How much longer than a reply may take a claim holds at least.
+/// Least time by which a claim outlasts the time that a reply may take.
 const REPLY_MARGIN: Duration = Duration::seconds(30);
-/// Who acts where no user does.
+/// The author of changes that no user made.
 const SCHEDULER: &str = "scheduler";
 
-/// What an instance knows of itself and the others.
+/// What an instance knows of itself and of the others.
 pub trait View {
     /// The id of this instance.
     fn me(&self) -> Uuid;
@@ -70,49 +68,49 @@ pub trait View {
     fn is_running(&self, execution: Uuid) -> bool;
     /// Whether an instance is known to run no more.
     fn is_gone(&self, instance: Uuid) -> bool;
-    /// Whether an instance seems to run no more: what it left may be done for it where that does no harm.
+    /// Whether an instance seems to run no more, so that its work may be done for it where that does no harm.
     fn is_silent(&self, _instance: Uuid) -> bool {
         false
     }
-    /// Whether the stream behind a target drops a copy of a command that another instance may send, too.
+    /// Whether the stream behind a target drops the copy of a command that another instance may send too.
     fn drops_copies(&self, _target: &str) -> bool {
         false
     }
-    /// Whether the outcome of an execution is known to be in the history.
+    /// Whether the history is known to have the outcome of an execution.
     fn has_ended(&self, _execution: Uuid) -> bool {
         false
     }
     /// How far ahead of its time an occurrence is claimed.
     fn lead(&self) -> Duration;
-    /// How far ahead it may be claimed now, with all that is due soon.
+    /// How far ahead it may be claimed now, given all that is due soon.
     fn reach(&self) -> Duration {
         self.lead()
     }
-    /// Since when this instance would have heard everybody: silence before that says nothing.
+    /// Since when this instance would have heard everybody: silence before that means nothing.
     fn listening_since(&self) -> DateTime<Utc>;
-    /// How long schedules that were deleted softly are kept.
+    /// How long softly deleted schedules are kept.
     fn deleted_retention(&self) -> Duration;
 }
 
-/// A write and what may be done once it was accepted.
+/// A write, and what may be done once it was accepted.
 #[derive(Debug, PartialEq)]
 pub struct Plan {
     /// The record to write.
     pub schedule: Schedule,
     /// Attempts to make.
     pub fire: Vec<Attempt>,
-    /// Attempts of others to finish: their outcome may exist already.
+    /// Attempts of other instances to finish: their outcome may exist already.
     pub recover: Vec<Attempt>,
     /// Skipped occurrences to write to the history.
     pub skip: Vec<(Attempt, SkippedRange)>,
-    /// Attempts whose end was reported, and skipped occurrences of others, to write to the history
-    /// unless it has their outcome.
+    /// Attempts with a reported end, and skipped occurrences of other instances, to write to the history unless it has
+    /// their outcome.
     pub finish: Vec<Attempt>,
-    /// When those of them were due that had waited: once they are claimed, the record does not say.
+    /// When the attempts that had waited were due; once they are claimed, the record no longer says so.
     pub due: Vec<(Uuid, DateTime<Utc>)>,
 }
 
-/// Works out what to do at `now`; `None` if nothing is.
+/// Works out what to do at `now`; `None` if there is nothing to do.
 ///
 /// `lease` is how long the claims of this plan hold against instances that are alive.
 pub fn plan(
@@ -127,7 +125,7 @@ pub fn plan(
     let claimed = Phase::Claimed { by: me, at: now, until: now.later(lease) };
     for attempt in &mut plan.schedule.attempts {
         if let Some(report) = overdue(schedule, attempt, now, view) {
-            // Only what runs can be overdue.
+            // Ignored: only a running attempt can be overdue, and that can always end.
             let _ = attempt.on(AttemptEvent::End { by: me, report: Box::new(report) });
         }
     }
@@ -196,29 +194,29 @@ pub fn plan(
     (!idle).then_some(plan)
 }
 
-/// When a schedule that was deleted softly is removed.
+/// When a softly deleted schedule is removed.
 fn purge_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
     let kept = schedule.status == Status::Deleted && !schedule.purge;
     let deleted_at = schedule.deleted_at.filter(|_| kept && schedule.attempts.is_empty())?;
     Some(deleted_at.later(view.deleted_retention()))
 }
 
-/// Whether a waiting attempt is made when its time comes. A run by hand is, whatever the schedule
-/// itself does, unless it is deleted.
+/// Whether a waiting attempt is made when its time comes. A run by hand is made whatever the schedule itself does,
+/// unless the schedule is deleted.
 fn waits_for_its_time(schedule: &Schedule, manual: Option<&Manual>) -> bool {
     let by_hand = manual.is_some_and(|manual| manual.origin == Origin::User);
     schedule.fires() || (by_hand && schedule.status != Status::Deleted)
 }
 
-/// The next occurrence to act on, unless the record is full, or it has to wait for those before.
+/// The next occurrence to act on, unless the record is full or the occurrence has to wait for those before it.
 fn next_occurrence(schedule: &Schedule) -> Option<DateTime<Utc>> {
     let acts = schedule.fires() && schedule.attempts.len() < MAX_ATTEMPTS;
     let waits = schedule.spec.catch_up == CatchUp::All && capacity(schedule) == 0;
     schedule.next_run_at.filter(|_| acts && !waits)
 }
 
-/// How far ahead occurrences of a schedule are claimed. Not where an occurrence may have to give way
-/// to the one before, nor while too many are claimed: that is decided when its time has come.
+/// How far ahead occurrences of a schedule are claimed: not at all if an occurrence may have to give way to the one
+/// before, or while too many are claimed, since that is decided when its time comes.
 fn lead(schedule: &Schedule, most: Duration) -> Duration {
     match schedule.spec.delivery.mode {
         DeliveryMode::Publish | DeliveryMode::Core if claimed_count(schedule) < MAX_CLAIMED => most,
@@ -226,15 +224,15 @@ fn lead(schedule: &Schedule, most: Duration) -> Duration {
     }
 }
 
-/// Whether the next occurrence of a schedule may be claimed at `now`, as far ahead as that ever is.
+/// Whether the next occurrence of a schedule may be claimed at `now`, with the longest lead.
 pub fn may_be_claimed_early(schedule: &Schedule, now: DateTime<Utc>) -> bool {
     let early = lead(schedule, MAX_LEAD);
     let next = next_occurrence(schedule).filter(|_| !early.is_zero());
     next.is_some_and(|next| schedule.due(next).earlier(early) <= now)
 }
 
-/// How many more executions may be under way beside those that are, by the overlap policy. A
-/// published command is done when its stream has it; only replies and reports take time.
+/// How many more executions may be under way, by the overlap policy. A published command is done once its stream has
+/// it; only replies and reports take time.
 pub(crate) fn room(schedule: &Schedule) -> usize {
     if !schedule.spec.delivery.mode.takes_time() {
         return usize::MAX;
@@ -249,7 +247,7 @@ pub(crate) fn room(schedule: &Schedule) -> usize {
     allowed.saturating_sub(under_way)
 }
 
-/// When what has ended and is not settled yet made room, if something had to.
+/// When executions that have ended, but are not settled yet, made room, if others have to wait for it.
 fn room_since(schedule: &Schedule) -> Option<DateTime<Utc>> {
     let reported = schedule.attempts.iter().filter_map(|attempt| match &*attempt.phase {
         Phase::Reported { report, .. } => Some(report.at),
@@ -271,13 +269,13 @@ fn claimed_count(schedule: &Schedule) -> usize {
     schedule.attempts.iter().filter(|a| matches!(*a.phase, Phase::Claimed { .. })).count()
 }
 
-/// Whether one more execution may be claimed by the same write. Each request is claimed by itself, for
-/// it is made under a permit of its own.
+/// Whether one more execution may be claimed by the same write. Each request is claimed by itself, because it is made
+/// under a permit of its own.
 fn may_fire(schedule: &Schedule, fire: &[Attempt]) -> bool {
     schedule.spec.delivery.mode != DeliveryMode::Request || fire.is_empty()
 }
 
-/// The end of an attempt whose worker is late.
+/// The report that ends an attempt whose worker is late.
 fn overdue(
     schedule: &Schedule,
     attempt: &Attempt,
@@ -307,9 +305,9 @@ fn overdue(
     })
 }
 
-/// What a worker must show to report: the schedule, so that its record is found, and what cannot be
-/// guessed, since it follows from the random token of a write. It stays when an attempt is taken over,
-/// for the worker may have the command already.
+/// What a worker must show to report: the schedule, so that its record can be found, and a part that cannot be guessed,
+/// since it is derived from the random token of a write. A takeover keeps it, because the worker may already have the
+/// command.
 fn token(schedule: &Schedule, attempt: &Attempt) -> Option<String> {
     if schedule.sends(attempt).delivery.mode != DeliveryMode::Job {
         return None;
@@ -322,7 +320,7 @@ fn token(schedule: &Schedule, attempt: &Attempt) -> Option<String> {
     Some(format!("{}.{secret}", schedule.id.simple()))
 }
 
-/// How long a takeover holds: at least as long as a reply may take that was waited for before an update.
+/// How long a takeover holds: at least as long as a reply may take that was awaited before an update.
 fn lease_of(schedule: &Schedule, attempt: &Attempt, lease: Duration) -> Duration {
     match schedule.sends(attempt).delivery {
         Delivery { mode: DeliveryMode::Request, timeout_seconds, .. } => {
@@ -333,7 +331,7 @@ fn lease_of(schedule: &Schedule, attempt: &Attempt, lease: Duration) -> Duration
 }
 
 impl Plan {
-    /// What the attempts to make send: those that are taken over what they were claimed with.
+    /// What the attempts to make send; those that are taken over send what they were claimed with.
     pub(crate) fn sends(&self) -> impl Iterator<Item = Sends<'_>> {
         self.fire.iter().chain(&self.recover).map(|attempt| self.schedule.sends(attempt))
     }
@@ -343,7 +341,7 @@ impl Plan {
         self.sends().any(|sends| sends.delivery.mode == DeliveryMode::Request)
     }
 
-    /// A write that allows nothing.
+    /// A plan whose write allows nothing.
     pub(crate) fn of(schedule: Schedule) -> Self {
         let (fire, recover, skip, finish) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         Self { schedule, fire, recover, skip, finish, due: Vec::new() }

@@ -16,8 +16,7 @@ use crate::stored::Unknown;
 use crate::trigger::Trigger;
 
 impl Plan {
-    /// Acts on the occurrences from `next` to `now`: the latest one fires, if it can; the earlier
-    /// ones become one entry.
+    /// Acts on the occurrences from `next` to `now`: the latest fires, if it can; the earlier ones become one entry.
     pub(super) fn occurrences(
         &mut self,
         trigger: &Trigger,
@@ -73,7 +72,7 @@ impl Plan {
         let buffered = self.schedule.attempts.iter().position(buffered);
         match (self.schedule.spec.overlap, buffered) {
             (Overlap::BufferOne | Overlap::CancelOther, None) => self.buffer(at),
-            // The newest waits.
+            // The newest one waits.
             (Overlap::CancelOther, Some(older)) => {
                 let older = self.schedule.attempts.remove(older).scheduled_for;
                 self.schedule.occurrence_count -= 1;
@@ -85,8 +84,8 @@ impl Plan {
         }
     }
 
-    /// Acts on all occurrences from `next` to `now` that are within their grace, in order and as many as
-    /// may be under way; the others wait in `next_run_at`.
+    /// Acts on all occurrences from `next` to `now` that are within their grace, in order, as many as may be under way;
+    /// the rest wait in `next_run_at`.
     pub(super) fn each_occurrence(
         &mut self,
         trigger: &Trigger,
@@ -97,7 +96,7 @@ impl Plan {
     ) {
         let grace = Duration::seconds(i64::from(self.schedule.spec.misfire_grace_seconds));
         let mut next = Some(next);
-        // Due by the jitter, which is at most this.
+        // An occurrence is due after its jitter, which is at most this.
         let jitter = Duration::seconds(i64::from(self.schedule.spec.timing.jitter_seconds));
         let grace = grace + jitter;
         if let Some(first) = next.filter(|first| *first < now.earlier(grace)) {
@@ -140,7 +139,7 @@ impl Plan {
         self.schedule.next_run_at
     }
 
-    /// Takes up occurrences of the past that a user asked for, as many as may be under way.
+    /// Claims occurrences of the past that a user asked for, as many as may be under way.
     pub(super) fn backfill(&mut self, trigger: &Trigger, claimed: &Phase) {
         while let Some(backfill) = self.schedule.backfill.clone()
             && self.schedule.fires()
@@ -176,14 +175,14 @@ impl Plan {
         self.schedule.occurrence_count += 1;
     }
 
-    /// Lets an occurrence wait until there is room.
+    /// Makes an occurrence wait until there is room.
     fn buffer(&mut self, at: DateTime<Utc>) {
         let phase = Phase::Waiting { due_at: self.schedule.due(at) };
         self.schedule.attempts.push(Attempt::new(self.schedule.id, at, 1, phase));
         self.schedule.occurrence_count += 1;
     }
 
-    /// Cancels what is under way: a worker's job has ended with this, others are told to stop.
+    /// Cancels what is under way: a worker's job ends with this, other attempts are told to stop.
     fn cancel_others(&mut self, now: DateTime<Utc>, me: Uuid) {
         let reason = Some("its next occurrence is due".to_owned());
         let cancel = Cancel::new(SCHEDULER.to_owned(), reason);
@@ -199,7 +198,7 @@ impl Plan {
         }
     }
 
-    /// Goes on behind an occurrence that was acted on.
+    /// Moves on to the occurrence after one that was acted on.
     pub(super) fn go_on(&mut self, trigger: &Trigger, at: DateTime<Utc>) {
         let schedule = &mut self.schedule;
         schedule.last_scheduled_for = schedule.last_scheduled_for.max(Some(at));
@@ -217,7 +216,7 @@ impl Plan {
     }
 }
 
-/// The `count`-th occurrence from `first` on, which is no later than `until`: found by halving the span.
+/// The `count`-th occurrence from `first` on, which is no later than `until`; found by bisection.
 fn nth(trigger: &Trigger, first: DateTime<Utc>, until: DateTime<Utc>, count: u64) -> DateTime<Utc> {
     let (mut low, mut high) = (first, until);
     while high - low > Duration::milliseconds(1) {

@@ -1,4 +1,4 @@
-//! Folding what became of an execution into the record.
+//! Folds the outcome of an execution into the record.
 
 use chrono::{DateTime, Duration, Utc};
 use serde_json::json;
@@ -13,9 +13,8 @@ use crate::schedule::{
 };
 use crate::stored::Unknown;
 
-/// When an attempt whose execution `id` failed at `now` is tried again, by the schedule's policy.
-/// `None` if it is not: its retries are used up, its kind of failure is not to be tried again, or too
-/// many others wait already.
+/// When an attempt whose execution `id` failed at `now` is tried again, by the schedule's policy. `None` if it is not:
+/// its retries are used up, failures of its kind are not tried again, or too many others are waiting already.
 pub fn retry_at(
     schedule: &Schedule,
     number: u32,
@@ -33,9 +32,8 @@ pub fn retry_at(
     Some(now.later(spec.retry.delay(number, id)))
 }
 
-/// Folds an event of an execution into the record; `followed` says whether other schedules wait for its
-/// end. Does nothing, and returns false, if the record no longer holds the attempt: settling twice
-/// is settling once.
+/// Folds an event of an execution into the record; `followed` says whether other schedules wait for its end. Does
+/// nothing, and returns false, if the record no longer holds the attempt, so settling twice has no further effect.
 pub fn settle(schedule: &mut Schedule, ended: &Execution, followed: bool) -> bool {
     let Some(index) = schedule.attempts.iter().position(|a| a.execution_id == ended.id) else {
         return false;
@@ -44,7 +42,7 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution, followed: bool) -> boo
         return hand_over(schedule, index, ended);
     }
     let attempt = schedule.attempts.remove(index);
-    // It was what the others waited for.
+    // The others were waiting for this one.
     if room(schedule) == 1 {
         schedule.let_go(ended.time);
     }
@@ -57,15 +55,15 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution, followed: bool) -> boo
     });
     if let Some(due_at) = ended.retry_at {
         let mut retry = attempt.retry(schedule.id, due_at);
-        // It was promised, so it is recorded too.
+        // The retry was promised, so its end is recorded too.
         if let Some(cancel) = stopped {
             let (by, report) = (ended.lock_id.instance, Box::new(cancel.report(ended.time)));
-            // It waits.
+            // Ignored: a waiting attempt can always be stopped.
             let _ = retry.on(AttemptEvent::Stop { by, report });
         }
         schedule.attempts.push(retry);
     } else if was_made && followed {
-        // Those that nobody here may tell wait for a newer version, but not without bound.
+        // Ends that nobody here may tell wait for a newer version, but only up to a limit.
         if schedule.ended.len() >= MAX_ENDED {
             schedule.ended.remove(0);
         }
@@ -85,7 +83,7 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution, followed: bool) -> boo
     if over {
         let completed = kind.recurs() || ended.status == ExecutionStatus::Success;
         let how = if completed { Finish::Completed } else { Finish::Failed };
-        // One that is paused ends when it is resumed.
+        // A paused schedule ends when it is resumed.
         let _ = schedule.on(ScheduleEvent::Finish(how));
     }
     true
@@ -116,14 +114,15 @@ pub(crate) fn count(schedule: &mut Schedule, ended: &Execution) {
     }
 }
 
-/// A command is with a worker now, who will report; unless it was to be stopped meanwhile.
+/// Hands the attempt over to the worker that has its command and will report; stops it if it was to be stopped
+/// meanwhile.
 fn hand_over(schedule: &mut Schedule, index: usize, started: &Execution) -> bool {
     let delivery = schedule.sends(&schedule.attempts[index]).delivery;
     let timeout = Duration::seconds(i64::from(delivery.timeout_seconds));
     let heartbeat_seconds = delivery.heartbeat_seconds;
     let attempt = &mut schedule.attempts[index];
     let since = started.started_at.unwrap_or(started.time);
-    // From when the worker had it: an attempt that was taken over began long before.
+    // Counted from when the worker had it: an attempt that was taken over began long before.
     let deadline = started.time.later(timeout);
     if attempt.on(AttemptEvent::HandOver { since, deadline, heartbeat_seconds }).is_err() {
         return false;
@@ -131,13 +130,13 @@ fn hand_over(schedule: &mut Schedule, index: usize, started: &Execution) -> bool
     attempt.unpin_payload();
     if let Some(cancel) = attempt.cancel.take() {
         let (by, report) = (started.lock_id.instance, Box::new(cancel.report(started.time)));
-        // What runs can be stopped.
+        // Ignored: a running attempt can always be stopped.
         let _ = attempt.on(AttemptEvent::Stop { by, report });
     }
     true
 }
 
-/// Pauses a schedule that recurs and has failed too often in a row, and says so.
+/// Pauses a recurring schedule that has failed too often in a row, and notes that as a change.
 fn pause_on_failure(schedule: &mut Schedule, ended: &Execution) {
     let failures = schedule.consecutive_failures;
     let enough = schedule.spec.pause_on_failure.is_some_and(|most| failures >= most);
@@ -151,7 +150,7 @@ fn pause_on_failure(schedule: &mut Schedule, ended: &Execution) {
     schedule.pause_reason = Some(reason.as_str().into());
     schedule.updated_at = now;
     schedule.updated_by = Some(SCHEDULER.into());
-    // Worked out and not drawn: deciding again is deciding the same.
+    // Derived, not drawn, so that deciding again gives the same id.
     let event_id = execution_id(ended.id, now, 0);
     schedule.note_change(event_id);
     let details = json!({ "reason": reason, "paused_by": SCHEDULER, "paused_at": now });

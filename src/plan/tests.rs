@@ -1,4 +1,4 @@
-//! Time by hand: a record, a time, and what must be done.
+//! Tests of planning: a record and a time in, what must be done out.
 
 mod extremes;
 mod jitter;
@@ -12,7 +12,7 @@ use super::*;
 use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome};
 use crate::schedule::{CreateSchedule, Rules, SkipCause, Writer, new_schedule};
 
-/// What one instance knows, set by hand.
+/// What one instance knows, set by the test.
 pub(super) struct Knows {
     pub(super) me: Uuid,
     pub(super) running: HashSet<Uuid>,
@@ -139,7 +139,7 @@ fn an_occurrence_is_claimed_ahead_and_a_backlog_is_not() {
     let ahead = plan(&schedule, &trigger, at("00:00:59.500"), &view, lease()).unwrap();
     assert_eq!(ahead.fire[0].scheduled_for, at("00:01:00"));
     assert_eq!(ahead.schedule.next_run_at, Some(at("00:02:00")));
-    // What is due already is never given up for what is not.
+    // An occurrence that is due is never given up for one that is not.
     let late = plan(&schedule, &trigger, at("00:01:59.900"), &view, lease()).unwrap();
     assert_eq!(late.fire[0].scheduled_for, at("00:01:00"));
     assert_eq!(late.schedule.next_run_at, Some(at("00:02:00")));
@@ -349,7 +349,7 @@ fn skipped_entries_of_the_gone_are_recorded_by_others() {
 }
 
 proptest::proptest! {
-    /// Whatever happens when, every occurrence is fired or skipped exactly once, in order.
+    /// Whatever happens, and whenever, every occurrence is fired or skipped exactly once, in order.
     #[test]
     fn every_occurrence_is_accounted_for_exactly_once(
         every in 1_u32..120,

@@ -1,17 +1,17 @@
-//! When something is to be done with a schedule, if its record does not change.
+//! When a schedule needs attention next, if its record does not change.
 
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
 use super::*;
 
-/// Whether nobody acts on an attempt any more: its instance is gone, or it is ours and forgotten
-/// (we gave it up, or a write that we thought lost arrived late).
+/// Whether nobody acts on an attempt any more: its instance is gone, or it is ours and we do not know it (we gave it
+/// up, or a write that we thought lost arrived late).
 pub(super) fn abandoned(by: Uuid, execution: Uuid, view: &impl View) -> bool {
     if by == view.me() { !view.is_running(execution) } else { view.is_gone(by) }
 }
 
-/// Whether a schedule has an attempt whose end was told to this instance: nobody else writes it to the history.
+/// Whether a schedule has an attempt whose end was reported to this instance: no other writes it to the history.
 pub fn is_ours_to_end(schedule: &Schedule, view: &impl View) -> bool {
     schedule.attempts.iter().any(|attempt| match *attempt.phase {
         Phase::Skipped { by, .. } | Phase::Corrected { by, .. } | Phase::Reported { by, .. } => {
@@ -21,8 +21,8 @@ pub fn is_ours_to_end(schedule: &Schedule, view: &impl View) -> bool {
     })
 }
 
-/// From when an attempt may be taken from another instance that seems to be gone. Nothing comes of it if that one is
-/// there all the same and makes it too, since its target drops a copy; so nobody waits until it is sure.
+/// When an attempt may be taken from another instance that seems to be gone, before that is certain. If that instance
+/// is there after all and makes the attempt too, its target drops a copy, so nothing is lost by not waiting.
 pub(super) fn spared_from(
     schedule: &Schedule,
     attempt: &Attempt,
@@ -31,14 +31,14 @@ pub(super) fn spared_from(
     let Phase::Claimed { by, at, .. } = *attempt.phase else { return None };
     let sends = schedule.sends(attempt);
     let is_kept = matches!(sends.delivery.mode, DeliveryMode::Publish | DeliveryMode::Job);
-    // It is asked first, so that it is known by the time that it matters.
+    // Asked first, so that the answer is known by the time it matters.
     let is_harmless = is_kept && by != view.me() && view.drops_copies(sends.target.as_str());
     let spared = is_harmless && view.is_silent(by) && !view.has_ended(attempt.execution_id);
     spared.then(|| schedule.due_at(attempt).max(at))
 }
 
-/// When [`plan`] finds something to do with a schedule: [`UNIX_EPOCH`](DateTime::UNIX_EPOCH) for what is for at
-/// once, `None` if only a change of the record can bring work.
+/// When [`plan`] finds something to do with a schedule: [`UNIX_EPOCH`](DateTime::UNIX_EPOCH) for work to do at once,
+/// `None` if only a change of the record can bring work.
 pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
     let room = room(schedule);
     let attempts = schedule.attempts.iter().filter_map(|attempt| match &*attempt.phase {
@@ -72,8 +72,8 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
     attempts.chain(occurrence).chain(backfill).chain(purge).min()
 }
 
-/// When a worker that has an attempt's command counts as lost, and whether that is because its time is
-/// over. While nobody could hear it, it was not silent.
+/// When a worker that has an attempt's command counts as lost, and whether that is because its time is over. It was not
+/// silent while nobody could hear it.
 pub(super) fn lost_at(attempt: &Attempt, view: &impl View) -> Option<(DateTime<Utc>, bool)> {
     let Phase::Running { since, deadline, heartbeat_seconds, heard_at, .. } = *attempt.phase else {
         return None;

@@ -1,10 +1,9 @@
-//! What is heard of messages that are under way: their answers, and that NATS refuses them.
+//! What is heard of messages under way: their answers, and refusals by NATS.
 //!
-//! An answer finds its message by the token in its reply subject, a refusal by the subject that it
-//! names. Whoever waits holds an `Awaited`; when it is dropped, in whatever way the waiting ends,
-//! nothing of it is left here.
+//! An answer finds its message by the token in its reply subject, a refusal by the subject that it names. A task that
+//! waits holds an `Awaited`; dropping it, however the wait ends, leaves nothing of it here.
 //!
-//! A refusal does not say which message it is of, and permissions change. So a message counts as refused once there
+//! A refusal does not say which message it is for, and permissions change. So a message counts as refused once there
 //! have been as many refusals of its subject as messages were sent to it since, itself included.
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,10 +14,10 @@ use async_nats::{Message, StatusCode};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-/// Largest answer that can be a stream's: names of streams and domains and the text of an error are
-/// far shorter.
+/// Largest answer that can be a stream's, in bytes: names of streams and domains and the text of an error are far
+/// shorter.
 const MAX_ACK_BYTES: usize = 4096;
-/// Answers kept until who waits has read them; strangers' take one place together.
+/// Most answers that are kept until they are read; strangers' take one place together.
 const MAX_UNREAD: usize = 64;
 
 /// Something heard of a message.
@@ -30,7 +29,7 @@ pub(crate) enum Heard {
     NoResponders,
     /// An answer that may be a stream's.
     Likely(Bytes),
-    /// An answer that is none of a stream, once for all that came since one was read.
+    /// An answer that is not a stream's; it stands for all such answers since one was read.
     Stranger,
 }
 
@@ -47,7 +46,7 @@ impl Heard {
     }
 }
 
-/// All messages of one connection that somebody waits for.
+/// All messages of one connection that are waited for.
 #[derive(Clone, Default)]
 pub struct Answers(Arc<Shared>);
 
@@ -55,8 +54,8 @@ pub struct Answers(Arc<Shared>);
 struct Shared {
     waiting: Mutex<Waiting>,
     next: AtomicU64,
-    /// Refusals of subjects that nobody waited for. A subject mapping is one reason: the server names
-    /// the subject after it.
+    /// Number of refusals of subjects that nobody waited for. One reason is a subject mapping: the server names the
+    /// subject after it.
     strays: AtomicU64,
 }
 
@@ -66,7 +65,7 @@ struct Waiting {
     subjects: HashMap<String, Subject>,
 }
 
-/// What went on with a subject since somebody waits for what is heard of it.
+/// What has happened to a subject since somebody began to wait for it.
 #[derive(Default)]
 struct Subject {
     waiting: usize,
@@ -127,7 +126,7 @@ impl Answers {
         Awaited { answers: self.clone(), token, slot, strays }
     }
 
-    /// An answer came.
+    /// Notes an answer to the message with a token.
     pub(crate) fn answered(&self, token: u64, message: &Message) {
         let slot = lock(&self.0.waiting).slots.get(&token).cloned();
         if let Some(slot) = slot {
@@ -135,7 +134,7 @@ impl Answers {
         }
     }
 
-    /// NATS has refused us to publish to a subject. It says that of the subject, not of a message.
+    /// Notes that NATS has refused us to publish to a subject. The refusal is for the subject, not for a message.
     pub fn denied(&self, subject: &str) {
         let mut waiting = lock(&self.0.waiting);
         let Some(known) = waiting.subjects.get_mut(subject) else {
@@ -161,19 +160,19 @@ pub(crate) struct Awaited {
 }
 
 impl Awaited {
-    /// The subject that answers must be sent to, behind the inbox's prefix.
+    /// The subject that answers must be sent to, given the inbox's prefix.
     pub(crate) fn reply(&self, prefix: &str) -> String {
         format!("{prefix}{}", self.token)
     }
 
-    /// The message has been handed to the client.
+    /// Notes that the message has been handed to the client.
     pub(crate) fn sent(&self) {
         if let Some(known) = lock(&self.answers.0.waiting).subjects.get_mut(&self.slot.subject) {
             known.sent += 1;
         }
     }
 
-    /// The next thing heard.
+    /// Waits for the next thing heard.
     pub(crate) async fn next(&self) -> Heard {
         loop {
             if let Some(heard) = self.slot.read() {
@@ -188,12 +187,12 @@ impl Awaited {
         while self.next().await != Heard::Denied {}
     }
 
-    /// Whether NATS has refused the message; of what was heard, nothing else is left to read.
+    /// Whether NATS has refused the message. This reads everything that was heard, so nothing else is left to read.
     pub(crate) fn was_denied(&self) -> bool {
         std::iter::from_fn(|| self.slot.read()).any(|heard| heard == Heard::Denied)
     }
 
-    /// Whether NATS has refused something since that nobody waited for.
+    /// Whether NATS has since refused a subject that nobody waited for.
     pub(crate) fn strays(&self) -> bool {
         self.answers.0.strays.load(Ordering::Relaxed) != self.strays
     }
@@ -260,7 +259,7 @@ mod tests {
         late.sent();
         answers.denied("cmd.a");
         assert!(late.was_denied() && !taken.was_denied());
-        // All that was sent is refused.
+        // Everything that was sent is now refused.
         answers.denied("cmd.a");
         assert!(taken.was_denied() && refused.was_denied());
     }

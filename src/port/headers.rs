@@ -1,9 +1,8 @@
-//! The headers of what we send: the one place where values become headers.
+//! Headers of the messages that we send: the one place where values become headers.
 //!
 //! async-nats panics at a line break in a value and sends anything else as it is, and records, which anybody with
-//! access to the bucket can write by hand, hold any text. So no text is trusted for where it came from: each
-//! is made one bounded line here, whatever it is. Texts that are sound, as all are that came in by a
-//! request, stay as they are.
+//! access to the bucket can write by hand, hold any text. So no text is trusted because of where it came from: each is
+//! made one bounded line here. Sound texts, such as all that came in by a request, stay as they are.
 
 use async_nats::{HeaderMap, HeaderValue};
 
@@ -15,7 +14,7 @@ use crate::text::{LONG, SHORT, within};
 pub struct Headers(HeaderMap);
 
 impl Headers {
-    /// Sets an id, or whatever else receivers expect as it is; see [`header_line`].
+    /// Sets an id, or any other value that receivers expect as it is; see [`header_line`].
     pub fn line(&mut self, name: &'static str, text: &str) {
         self.set(name, header_line(&within(text, SHORT)).into_owned());
     }

@@ -1,11 +1,11 @@
-//! NATS, as the engine and the operations need it: a port. Behind it stands the client with its JetStream
-//! ([`adapter`](crate::jetstream::adapter)), or whatever a test puts there.
+//! The port to NATS: what the engine and the operations need of it. Behind it is the client with its JetStream
+//! ([`adapter`](crate::jetstream::adapter)), or whatever a test provides.
 //!
-//! It carries what goes over the wire, and decides nothing: whether to try again, whose an answer is, what
-//! silence means and how long it is waited for are questions for this side of it. So whatever stands behind
-//! it has all of that run over it, and the adapter has nothing in it that could be wrong but its spelling.
+//! It carries what goes over the wire and decides nothing. Whether to try again, whose an answer is, what silence means
+//! and how long to wait are decided on this side of it. So all of that also runs over a test's NATS, and the only thing
+//! that can be wrong in the adapter is its spelling.
 //!
-//! Values are the client's own where they are plain data: messages, headers, errors and settings of streams.
+//! Values are the client's own types if they are plain data: messages, headers, errors and settings of streams.
 
 pub mod answers;
 pub mod headers;
@@ -20,21 +20,21 @@ use crate::guards::Guards;
 use answers::Answers;
 pub use values::*;
 
-/// A connection over which messages go and come.
+/// A connection that carries messages both ways.
 pub trait Wire: Clone + Send + Sync + 'static {
-    /// Which guards of the protocol hold over it: all.
+    /// The guards of the protocol that hold over it; normally all.
     type Guards: Guards;
-    /// What a subscription hears. It ends with the connection.
+    /// The messages of a subscription. They end with the connection.
     type Messages: Stream<Item = Message> + Send + Unpin;
 
     /// A subject of our own, which nobody else has.
     fn new_inbox(&self) -> String;
 
-    /// Whether it is up, as far as is known.
+    /// Whether the connection is up, as far as is known.
     fn is_connected(&self) -> bool;
 
-    /// Takes a message, to send it as soon as the connection lets it: perhaps over the next one. A future that is
-    /// dropped before it was ready has not taken it.
+    /// Takes a message and sends it as soon as the connection allows: perhaps over the next connection. If the future
+    /// is dropped before it was ready, the message was not taken.
     ///
     /// # Errors
     /// See [`Unpublished`]: it was not taken.
@@ -46,7 +46,7 @@ pub trait Wire: Clone + Send + Sync + 'static {
     /// Listens to subjects.
     ///
     /// # Errors
-    /// If the connection is gone for good, or the subject is none.
+    /// If the connection is gone for good, or the subject is invalid.
     fn subscribe(
         &self,
         subject: String,
@@ -55,33 +55,33 @@ pub trait Wire: Clone + Send + Sync + 'static {
 
 /// NATS with JetStream, over a connection that is made again whenever it is lost.
 pub trait Nats: Wire {
-    /// A connection that is never made good.
+    /// A connection that is never repaired.
     type Line: Wire;
-    /// What reading a stream shows. It goes on behind breaks; an error is not its end.
+    /// The messages shown while reading a stream. Reading continues after breaks; an error is not its end.
     type Entries: Stream<Item = Result<Entry, String>> + Send + Unpin;
 
-    /// How often the connection has been made. It is known no later than that there is one.
+    /// How often the connection has been made. A connection that is up has been counted.
     fn connects(&self) -> u64;
 
-    /// Waits until it has been made more often than `known` times.
+    /// Waits until the connection has been made more than `known` times.
     fn reconnected(&self, known: u64) -> impl Future<Output = ()> + Send + '_;
 
-    /// The largest message that the server takes which we are connected to, headers and all, in bytes.
+    /// The largest message that the connected server takes, headers included, in bytes.
     fn max_payload(&self) -> usize;
 
-    /// What we are told from now on that we may not do.
+    /// The refusals from now on: what the server says that we may not do.
     fn refusals(&self) -> broadcast::Receiver<Refusal>;
 
     /// The server that we are connected to, or were last.
     fn server(&self) -> Server;
 
-    /// Waits until all that was taken has been handed to the network.
+    /// Waits until everything that was taken has been handed to the network.
     ///
     /// # Errors
     /// If the connection is gone for good.
     fn flush(&self) -> impl Future<Output = Result<(), Deaf>> + Send + '_;
 
-    /// Asks, and waits a few seconds for the first answer, whoever sends it.
+    /// Sends a request, and waits a few seconds for the first answer, whoever sends it.
     ///
     /// # Errors
     /// If none came.
@@ -90,7 +90,7 @@ pub trait Nats: Wire {
         subject: String,
     ) -> impl Future<Output = Result<Message, Unanswered>> + Send + '_;
 
-    /// Publishes to a stream of ours, and waits a few seconds for what it says.
+    /// Publishes to a stream of ours, and waits a few seconds for its answer.
     ///
     /// # Errors
     /// See [`Unstored`].
@@ -99,16 +99,16 @@ pub trait Nats: Wire {
         message: Append,
     ) -> impl Future<Output = Result<Appended, Unstored>> + Send + '_;
 
-    /// What a stream's leader says of it.
+    /// What a stream's leader says of the stream.
     ///
     /// # Errors
-    /// If there is no answer, or there is no such stream.
+    /// If there is no answer, or no such stream.
     fn info(&self, stream: &str) -> impl Future<Output = Result<Info, Unanswered>> + Send;
 
     /// The last sequence of a stream, as its leader says.
     ///
     /// # Errors
-    /// As of [`Nats::info`].
+    /// See [`Nats::info`].
     fn last_sequence(&self, stream: &str) -> impl Future<Output = Result<u64, Unanswered>> + Send {
         async { Ok(self.info(stream).await?.state.last_sequence) }
     }
@@ -116,7 +116,7 @@ pub trait Nats: Wire {
     /// The last message of a subject, as the stream's leader has it.
     ///
     /// # Errors
-    /// As of [`Nats::info`].
+    /// See [`Nats::info`].
     fn last(
         &self,
         stream: &str,
@@ -126,18 +126,18 @@ pub trait Nats: Wire {
     /// The message at a sequence, as the stream's leader has it.
     ///
     /// # Errors
-    /// As of [`Nats::info`].
+    /// See [`Nats::info`].
     fn message(
         &self,
         stream: &str,
         sequence: u64,
     ) -> impl Future<Output = Result<Option<Entry>, Unanswered>> + Send;
 
-    /// The first message from a sequence on whose subject a pattern covers, as the stream's leader has it. Work queues
-    /// may be looked at so, too, which only their workers may read.
+    /// The first message at or after a sequence whose subject matches a pattern, as the stream's leader has it. This
+    /// also works for work queues, which only their workers may read.
     ///
     /// # Errors
-    /// As of [`Nats::info`].
+    /// See [`Nats::info`].
     fn next(
         &self,
         stream: &str,
@@ -145,7 +145,7 @@ pub trait Nats: Wire {
         sequence: u64,
     ) -> impl Future<Output = Result<Option<Entry>, Unanswered>> + Send;
 
-    /// The message at a sequence from any replica, of which one may not have it yet. The stream must allow that.
+    /// The message at a sequence, from any replica, which may not have it yet. The stream must allow such reads.
     ///
     /// # Errors
     /// If there is no answer.
@@ -164,22 +164,22 @@ pub trait Nats: Wire {
         subject: &str,
     ) -> impl Future<Output = Result<Option<String>, Unanswered>> + Send;
 
-    /// Reads a stream in order, and goes on with what comes. Also says how many messages it begins with.
+    /// Reads a stream in order and continues with what comes. Also returns how many messages there are to begin with.
     ///
     /// # Errors
-    /// If it could not be begun.
+    /// If reading could not begin.
     fn read(
         &self,
         stream: &str,
         what: Reading,
     ) -> impl Future<Output = Result<(Self::Entries, u64), String>> + Send;
 
-    /// Opens a line, which ends when it breaks or `broken` is cancelled, with all that it was given and has not
-    /// sent; then `broken` is cancelled. The server knows it by `name`. `answers` hears which subjects we may not
-    /// publish to.
+    /// Opens a line. It ends when it breaks or `broken` is cancelled, with all that it was given and has not sent;
+    /// `broken` is cancelled then. The server knows it by `name`. `answers` is told which subjects we may not publish
+    /// to.
     ///
     /// # Errors
-    /// Why there is none, for people.
+    /// Why there is no line, for people.
     fn line(
         &self,
         name: &str,

@@ -1,4 +1,4 @@
-//! What goes through the port: what is sent, stored and read, and why it is not.
+//! Values that go through the port: what is sent, stored and read, and why it failed.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use crate::names;
 /// A message to be sent.
 #[derive(Clone, Debug, Default)]
 pub struct Outgoing {
-    /// Where it goes.
+    /// Its subject.
     pub subject: String,
-    /// Where answers are awaited, if they are.
+    /// The subject where answers are awaited, if they are.
     pub reply: Option<String>,
     /// Its headers.
     pub headers: HeaderMap,
@@ -29,26 +29,26 @@ pub struct Outgoing {
 pub struct Append {
     /// Its subject.
     pub subject: String,
-    /// Its headers; conditions are among them.
+    /// Its headers, including any conditions.
     pub headers: Headers,
     /// Its body.
     pub body: Bytes,
 }
 
 impl Append {
-    /// A message with nothing beside its body.
+    /// Creates a message with nothing but a body.
     pub fn new(subject: String, body: Bytes) -> Self {
         Self { subject, headers: Headers::default(), body }
     }
 
-    /// Only where the last message of its subject, or of the one that a header names, has this sequence.
+    /// Adds a condition: the last message of its subject, or of the one that a header names, has this sequence.
     #[must_use]
     pub fn expecting(mut self, sequence: u64) -> Self {
         self.headers.number(names::EXPECTED_SEQUENCE, sequence);
         self
     }
 
-    /// It is forgotten after a time, in whole seconds.
+    /// Makes it expire after a time, in whole seconds.
     #[must_use]
     pub fn lasting(mut self, ttl: Option<Duration>) -> Self {
         if let Some(ttl) = ttl {
@@ -57,7 +57,7 @@ impl Append {
         self
     }
 
-    /// With another header.
+    /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
         self.headers.line(name, value);
@@ -65,12 +65,12 @@ impl Append {
     }
 }
 
-/// What a stream says of a message that it has.
+/// A stream's answer about a message that it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
-    /// Where it is.
+    /// Its sequence in the stream.
     pub sequence: u64,
-    /// Whether it was there before, by its id.
+    /// Whether the stream already had a message with its id.
     pub duplicate: bool,
 }
 
@@ -83,28 +83,28 @@ pub struct Entry {
     pub subject: String,
     /// Its headers.
     pub headers: HeaderMap,
-    /// Its body; empty where only headers were asked for.
+    /// Its body; empty if only headers were asked for.
     pub body: Bytes,
     /// When it was stored, by the server's clock.
     pub stored_at: DateTime<Utc>,
-    /// How many come after it, while a stream is read.
+    /// How many messages come after it, while a stream is read.
     pub pending: u64,
 }
 
 impl Entry {
-    /// Whether it is a value of a bucket, and not the marker of one that is gone.
+    /// Whether it is a value of a bucket, rather than the marker of one that is gone.
     pub fn is_value(&self) -> bool {
         let marks = [names::KV_OPERATION, names::MARKER_REASON];
         marks.iter().all(|mark| self.headers.get(*mark).is_none())
     }
 }
 
-/// What is read of a stream.
+/// What to read of a stream.
 #[derive(Clone, Debug)]
 pub struct Reading {
-    /// Where it begins.
+    /// Where reading begins.
     pub from: Start,
-    /// The subjects that are read; all where it is empty.
+    /// The subjects to read; empty for all.
     pub filter: String,
     /// Whether bodies are left out.
     pub headers_only: bool,
@@ -115,20 +115,20 @@ pub struct Reading {
 pub enum Start {
     /// At the first message.
     First,
-    /// At the last one of each subject.
+    /// At the last message of each subject.
     LastOfEach,
-    /// At a sequence, or the next one that is there.
+    /// At a sequence, or the next one that exists.
     Sequence(u64),
-    /// At the first that was stored at a time or later.
+    /// At the first message that was stored at a time or later.
     Time(DateTime<Utc>),
 }
 
-/// What a stream's leader says of it.
+/// What a stream's leader says of the stream.
 #[derive(Clone, Debug)]
 pub struct Info {
-    /// When it was created.
+    /// When the stream was created.
     pub created: DateTime<Utc>,
-    /// How it is set up.
+    /// Its configuration.
     pub config: Config,
     /// What it holds.
     pub state: State,
@@ -145,16 +145,16 @@ pub struct Server {
     pub version: String,
 }
 
-/// What the server says that we may not do.
+/// Something that the server says that we may not do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// What was tried.
     pub operation: Permission,
-    /// The subject that it was tried on, as we wrote it.
+    /// The subject of the attempt, as we wrote it.
     pub subject: String,
 }
 
-/// What permissions are for.
+/// The kinds of things that need permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
     /// Sending to a subject.
@@ -164,7 +164,7 @@ pub enum Permission {
 }
 
 impl Permission {
-    /// As people read it.
+    /// Its name, for people.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Publish => "publish",
@@ -176,7 +176,7 @@ impl Permission {
 /// Why a message was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unpublished {
-    /// The same message would be refused again: it is too large, or its subject is none.
+    /// The same message would be refused again: it is too large, or its subject is invalid.
     #[error("{0}")]
     Refused(String),
     /// The connection is gone for good.
@@ -184,21 +184,21 @@ pub enum Unpublished {
     Gone(String),
 }
 
-/// Nothing can be heard over a connection.
+/// The reason why nothing can be heard over a connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Deaf(pub String);
 
-/// Why a question has no answer.
+/// Why a question got no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Unanswered {
     /// The answer is an error of JetStream.
     #[error("{0}")]
     Refused(jetstream::Error),
-    /// It cannot be asked: what it is about has no name that could be one.
+    /// It cannot be asked: the name that it is about could not be a name.
     #[error("{0}")]
     Invalid(String),
-    /// There is none, or none that can be read.
+    /// There was no answer, or none that can be read.
     #[error("{0}")]
     Lost(String),
 }
@@ -211,7 +211,7 @@ impl Unanswered {
     }
 }
 
-/// Why a stream does not say that it has a message.
+/// Why a stream did not confirm that it has a message.
 #[derive(Debug, thiserror::Error)]
 pub enum Unstored {
     /// Nobody listens on its subject: no stream, or one that is out of reach.

@@ -1,9 +1,9 @@
-//! Claiming earlier where more is due soon than can be claimed in the time that is left.
+//! Claims earlier when more is due soon than can be claimed in the time left.
 //!
-//! A claim is a write, and each takes its time. What is claimed half a second before it is due leaves with that only
-//! its command to send when the time has come; but half a second is not enough for thousands that are due at once. So
-//! the timers ahead are counted, and where the first so many of them could not be claimed by then, they are
-//! begun now. It costs nobody anything where few are due.
+//! A claim is a write, and each write takes its time. With a claim made half a second ahead, only the command is left
+//! to send when the time comes; but half a second is too short for thousands of schedules due at once. So the coming
+//! timers are counted, and if the first of them, however many, could not be claimed in time, they are started now.
+//! While few are due this costs nothing.
 
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
@@ -12,25 +12,25 @@ use super::{Core, Outlook};
 use crate::moment::Moment as _;
 use crate::plan::{LEAD, MAX_LEAD, may_be_claimed_early};
 
-/// How many claims are made in a second at least, by all instances together: all write to one stream, and each has to
-/// read what the others wrote.
+/// Claims made per second at least, by all instances together: all write to one stream, and each has to read what the
+/// others wrote.
 const CLAIMS_A_SECOND: usize = 6_000;
-/// Pause between two counts.
+/// Interval between two counts.
 const PAUSE: Duration = Duration::milliseconds(50);
-/// Timers that are counted at most.
+/// Most timers that are counted.
 const MOST: usize = 50_000;
 
-/// What was seen of the time ahead.
+/// What the latest count found.
 #[derive(Default)]
 pub(super) struct Ahead {
-    /// When timers were counted last.
+    /// When timers were last counted.
     counted_at: Option<DateTime<Utc>>,
-    /// Until when they were taken for due then.
+    /// Time up to which timers were taken for due.
     until: Option<DateTime<Utc>>,
 }
 
 impl<A> Core<A> {
-    /// How much further ahead than usual claims are made.
+    /// How much earlier than usual claims are made now.
     pub(crate) fn extra_lead(&self, now: DateTime<Utc>) -> Duration {
         self.ahead.until.map_or(Duration::zero(), |until| (until - now).max(Duration::zero()))
     }
@@ -41,7 +41,7 @@ impl<A> Core<A> {
         if next.is_some_and(|next| next > now && next <= now + PAUSE) {
             return;
         }
-        // What is queued already goes by what was found before.
+        // What is queued already goes by what an earlier count found.
         let before = self.ahead.until.filter(|until| *until > now);
         let until = self.crowded_until(now).into_iter().chain(before).max();
         self.ahead = Ahead { counted_at: Some(now), until };
@@ -50,7 +50,7 @@ impl<A> Core<A> {
         for (due, id) in soon {
             let Some(entry) = outlook.entry(id) else { continue };
             let is_busy = self.slots.is_busy(id);
-            // What others are to claim they claim.
+            // Other instances claim what is theirs.
             let is_ours = outlook.delay(id, entry.schedule.needs).is_zero();
             if is_busy || !is_ours || !may_be_claimed_early(&entry.schedule, now) {
                 continue;
@@ -61,7 +61,7 @@ impl<A> Core<A> {
         }
     }
 
-    /// Until when what is due cannot be claimed in the time that is left, if there is so much.
+    /// Time up to which what is due cannot be claimed in the time left, if there is that much.
     fn crowded_until(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let end = now.later(MAX_LEAD - LEAD);
         let rate = CLAIMS_A_SECOND;

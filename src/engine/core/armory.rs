@@ -6,18 +6,18 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-/// An attempt under an accepted claim that is not due yet, and when it is.
+/// An attempt under an accepted claim that is not due yet, with its due time.
 pub(crate) struct Armed<A> {
     /// When its command may go out.
     pub(crate) due: DateTime<Utc>,
-    /// Of those due at once the higher goes first.
+    /// Among attempts due at once, the higher goes first.
     pub(crate) priority: u8,
     pub(crate) execution: Uuid,
     /// What is needed to make it.
     pub(crate) attempt: A,
 }
 
-/// Armed attempts by due time; of those due at once the higher priority comes first.
+/// Armed attempts by due time; among those due at once the higher priority comes first.
 pub(super) struct Armory<A> {
     waiting: BTreeMap<(DateTime<Utc>, Reverse<u8>, Uuid), A>,
 }
@@ -27,24 +27,23 @@ impl<A> Armory<A> {
         Self { waiting: BTreeMap::new() }
     }
 
-    /// Adds an attempt.
     pub(super) fn add(&mut self, armed: Armed<A>) {
         let Armed { due, priority, execution, attempt } = armed;
         self.waiting.insert((due, Reverse(priority), execution), attempt);
     }
 
-    /// When the next one is due.
+    /// When the next attempt is due.
     pub(super) fn next(&self) -> Option<DateTime<Utc>> {
         self.waiting.first_key_value().map(|((due, ..), _)| *due)
     }
 
-    /// Takes the next one that is due.
+    /// Takes the next attempt that is due.
     pub(super) fn pop_due(&mut self, now: DateTime<Utc>) -> Option<A> {
         self.next().filter(|due| *due <= now)?;
         self.waiting.pop_first().map(|(_, armed)| armed)
     }
 
-    /// How many wait.
+    /// How many attempts wait.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }

@@ -1,4 +1,4 @@
-//! Work whose time has come, in the order in which it is started, and how much may be under way.
+//! Work whose time has come, in the order in which it is started, and bounds on how much is under way.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -6,13 +6,13 @@ use std::collections::BinaryHeap;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-/// Entries of a queue that may be void, beside as many as are not.
+/// Void entries that a queue may hold, beyond as many as are valid.
 const MANY: usize = 1024;
 
-/// Which bound a piece of work counts against.
+/// The bound that a piece of work counts against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lane {
-    /// Work that takes as long as NATS takes.
+    /// Work that takes only as long as NATS does.
     Fast,
     /// Work that waits for a reply.
     Request,
@@ -26,7 +26,7 @@ impl Lane {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ready {
     pub(super) priority: u8,
-    /// Earlier goes first within a priority.
+    /// Within a priority, earlier goes first.
     pub(super) due: Reverse<DateTime<Utc>>,
     pub(super) id: Uuid,
 }
@@ -38,17 +38,17 @@ struct Bounded {
     most: usize,
 }
 
-/// The two lanes. Which entry of a queue stands is for the schedule to say; what it has replaced or taken
-/// back stays until it is popped.
+/// The two lanes. The schedule says which entry of a queue is valid; entries that it has replaced or taken back stay
+/// until they are popped.
 pub(super) struct Lanes([Bounded; 2]);
 
 impl Lanes {
-    /// Lanes in which so much may be under way at once.
+    /// Creates lanes with at most that many pieces of work under way.
     pub(super) fn new(fast: usize, request: usize) -> Self {
         Self([fast, request].map(|most| Bounded { queue: BinaryHeap::new(), under_way: 0, most }))
     }
 
-    /// Queues work; `stands` tells which entries still do, of which there are `waiting`.
+    /// Queues work. `stands` says whether an entry is still valid; `waiting` is the number of valid ones.
     pub(super) fn push(
         &mut self,
         lane: Lane,
@@ -63,7 +63,7 @@ impl Lanes {
         }
     }
 
-    /// Takes the greatest entry of a lane, if something more may be under way there; it may be void.
+    /// Takes the greatest entry of a lane, which may be void, if the lane has room.
     pub(super) fn pop(&mut self, lane: Lane) -> Option<Ready> {
         let lane = self.lane(lane);
         (lane.under_way < lane.most).then(|| lane.queue.pop()).flatten()
@@ -74,7 +74,7 @@ impl Lanes {
         self.lane(lane).under_way += 1;
     }
 
-    /// Whether something more may be under way in a lane.
+    /// Whether a lane has room for another piece of work.
     pub(super) fn has_room(&self, lane: Lane) -> bool {
         let lane = &self.0[lane as usize];
         lane.under_way < lane.most

@@ -1,8 +1,8 @@
-//! How busy and how late the engine is, worked out from what was to be done.
+//! How busy and how late the engine is, derived from what it has to do.
 //!
-//! A schedule is overdue from when its time has come until a write was accepted that acts on it, ours or
-//! another instance's, or its record says that nothing is due any more. A claim that fails, or is not
-//! answered, leaves it overdue. What a rate limit holds back is not late by that.
+//! A schedule is overdue from when its time has come until a write that acts on it was accepted, ours or another
+//! instance's, or its record says that nothing is due any more. A claim that fails, or gets no answer, leaves it
+//! overdue. A command that a rate limit holds back is not late.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -17,15 +17,15 @@ pub(crate) struct CoreLoad {
     pub(crate) timers: usize,
     /// Schedules that are due and wait for a permit.
     pub(crate) waiting: usize,
-    /// Claims made ahead that wait for their time.
+    /// Claims made ahead of their time that wait for it.
     pub(crate) armed: usize,
-    /// When the next timer is due, or since when what is due longest is. The next timer too: if the loop does
-    /// not turn, it is late by that.
+    /// When the next timer is due, or since when the work that has waited longest is. The next timer counts because the
+    /// engine is late by it if the loop does not turn.
     pub(crate) next_due: Option<DateTime<Utc>>,
 }
 
 impl<A> Core<A> {
-    /// How busy and how late it is.
+    /// How busy and how late the engine is.
     pub(crate) fn load(&self) -> CoreLoad {
         let timer = self.slots.next_due();
         let oldest = self.overdue.first().map(|(since, _)| *since);
@@ -37,7 +37,7 @@ impl<A> Core<A> {
         }
     }
 
-    /// Notes that a schedule is to be acted on, which is so since `due`.
+    /// Notes that a schedule has been due since `due`.
     pub(super) fn note_due(
         &mut self,
         entry: &Entry,
@@ -45,7 +45,7 @@ impl<A> Core<A> {
         now: DateTime<Utc>,
         outlook: &impl Outlook,
     ) {
-        // What waited for room, or is for at once, has been due since there is nothing to wait for. An
+        // What waited for room, or is due at once, counts only from now, when nothing is left to wait for. An
         // occurrence that is claimed ahead is not due yet.
         let waits = entry.schedule.spec.delivery.mode.takes_time();
         let is_for_at_once = waits || due == DateTime::UNIX_EPOCH;
@@ -55,7 +55,7 @@ impl<A> Core<A> {
         self.overdue.insert((since, id));
     }
 
-    /// Nothing of a schedule is due, or it was acted on.
+    /// Notes that nothing of a schedule is due, or that it was acted on.
     pub(super) fn clear_overdue(&mut self, id: Uuid) {
         if let Some(since) = self.slots.get_mut(id).and_then(|state| state.overdue_since.take()) {
             self.overdue.remove(&(since, id));

@@ -1,4 +1,4 @@
-//! Looking at one schedule: what is to be told of it, and when it is our turn to do what comes next.
+//! Looks at one schedule: what others must be told of it, and when it is our turn to do what comes next.
 
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
@@ -10,7 +10,7 @@ use crate::moment::Moment as _;
 use crate::plan::ahead::is_ahead;
 use crate::plan::{is_ours_to_end, wake_at};
 
-/// What comes next of a schedule.
+/// What comes next for a schedule, and when.
 #[derive(Clone, Copy)]
 pub(super) struct Turn {
     /// Since when it is due.
@@ -20,7 +20,7 @@ pub(super) struct Turn {
 }
 
 impl<A> Core<A> {
-    /// Works out when to look at a schedule again, by its record and what is not settled.
+    /// Works out when to look at a schedule again, from its record and what is not settled.
     pub(super) fn look(&mut self, id: Uuid, now: DateTime<Utc>, outlook: &impl Outlook) {
         if self.is_draining || self.slots.is_busy(id) {
             return;
@@ -48,14 +48,14 @@ impl<A> Core<A> {
             // Another instance was quicker.
             self.unqueue(id);
         }
-        // What cannot be done yet delays no settling.
+        // Work that must wait does not delay settling.
         let held = self.held_until(id, now);
         let wake = wake.map(|wake| held.map_or(wake, |later| wake.max(later)));
         self.slots.set_timer(id, wake.into_iter().chain(settle_at).min());
         self.slots.tidy(id);
     }
 
-    /// Has told what a record says that others are to hear of.
+    /// Starts what a record asks for besides its times: announcing changes, telling of ends, stopping executions.
     fn tell(&mut self, entry: &Entry) {
         let (id, schedule) = (entry.schedule.id, &entry.schedule);
         if !schedule.events.is_empty() {
@@ -78,7 +78,7 @@ impl<A> Core<A> {
         self.actions.extend(stopped.map(|attempt| Action::Stop(attempt.execution_id)));
     }
 
-    /// Has a schedule planned again whose times lie ahead; says when to look at it then.
+    /// Starts planning a schedule again whose times lie ahead; returns when to look at it then.
     fn plan_again(
         &mut self,
         entry: &Entry,
@@ -98,8 +98,8 @@ impl<A> Core<A> {
         Some(None)
     }
 
-    /// When it is our turn to do what comes next of a schedule. `seen` is when what is due by now was first
-    /// seen at the latest.
+    /// When it is our turn to do what comes next for a schedule. `seen` is the latest time at which work that is due by
+    /// now was first seen.
     pub(super) fn turn(
         &mut self,
         entry: &Entry,

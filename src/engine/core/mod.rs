@@ -1,11 +1,11 @@
-//! What the engine decides: events and the time in, actions out.
+//! The engine's decisions: events and the time in, actions out.
 //!
-//! [`Core`] holds one value per schedule, and orders over them: timers, work whose time has come, claims
-//! that wait for their time, what is overdue. It knows no clock, task, channel or connection, so a test, or
-//! a simulator, sets the time by hand and repeats a run event by event. The loop around it (`run.rs`) only
-//! waits, hands over what came, and starts what [`Core::step`] answers.
+//! [`Core`] holds one value per schedule, and orders over them: timers, work whose time has come, claims that wait for
+//! their time, what is overdue. It knows no clock, task, channel or connection, so a test or a simulator can set the
+//! time and repeat a run event by event. The loop around it (`run.rs`) only waits, hands over what came, and starts the
+//! actions that [`Core::step`] returns.
 //!
-//! A schedule goes round like this:
+//! The cycle of a schedule:
 //!
 //! ```text
 //! Changed -> timer -> due -> lane -> Action::Work ----> Free | Later       (its record was written)
@@ -16,11 +16,11 @@
 //!
 //! # Who goes first
 //!
-//! All instances see the same work, and one is to do it. Each lets those before it in the schedule's order
-//! of preference go first, by [`Outlook::delay`], counted from when the work *became visible*: when it was due, or, if
-//! that was earlier, when this instance first saw that it was. So what piled up while nobody could act is
-//! taken in turn, as what comes due one by one is. After a break that others may have had too they get
-//! [`COMING_BACK`] to be there again: whoever is first does its own part at once and leaves them theirs.
+//! All instances see the same work, and one of them is to do it. Each lets those before it in the schedule's order of
+//! preference go first, by [`Outlook::delay`], counted from when the work *became visible*: when it was due, or, if
+//! that was earlier, when this instance first saw that it was. So what piled up while nobody could act is taken in
+//! turn, like work that comes due piece by piece. After a break that others may have had too, they get [`COMING_BACK`]
+//! to return: the first instance back does its own share at once and leaves the others theirs.
 
 mod ahead;
 mod armory;
@@ -59,71 +59,71 @@ use crate::index::Entry;
 use crate::plan::View;
 use crate::schedule::{Schedule, Spec, TargetPattern};
 
-/// An outcome waits for the next claim of its schedule if that is no further away than this.
+/// An outcome waits for the next claim of its schedule if that is at most this far away.
 const RIDE: Duration = Duration::seconds(2);
-/// Else it is settled after this: work that is due goes first.
+/// Otherwise it is settled after this time: work that is due goes first.
 const LINGER: Duration = Duration::milliseconds(250);
-/// When it is looked again whether claims may be made.
+/// Interval between checks whether claims may be made.
 const UNSURE: Duration = Duration::milliseconds(250);
-/// How long after a break those who go before us may need to be back: a server tells its clients one by one, and
+/// Time after a break that the instances before us may need to return: a server informs its clients one by one, and
 /// each of them tries to connect at times of its own.
 const COMING_BACK: Duration = Duration::milliseconds(1500);
-/// When work that NATS did not let us do is tried again.
+/// Pause before work that NATS did not let us do is tried again.
 const LATER: Duration = Duration::seconds(1);
 
-/// What the core sees of the schedules and of the other instances.
+/// The core's view of the schedules and of the other instances.
 pub(crate) trait Outlook: View {
-    /// A schedule as it is known here.
+    /// A schedule as this instance knows it.
     fn entry(&self, id: Uuid) -> Option<Arc<Entry>>;
     /// Whether the time is known well enough to plan a schedule again by it.
     fn is_time_sure(&self) -> bool;
-    /// How long this instance lets others go first with a schedule whose record needs a format.
+    /// How long this instance lets others go first with a schedule whose record `needs` that format.
     fn delay(&self, schedule: Uuid, needs: u16) -> Duration;
-    /// How long a claim on a schedule holds.
+    /// Length of the lease of a claim on a schedule.
     fn lease(&self, spec: &Spec) -> Duration;
     /// How many instances run.
     fn instances(&self) -> usize;
-    /// Whether what piled up is taken in order, too.
+    /// Whether instances take what piled up in order of preference, too.
     fn shares_what_piled_up(&self) -> bool {
         true
     }
 }
 
-/// What has happened.
+/// Something that has happened.
 pub(crate) enum Event<A> {
     /// A schedule's record changed, or something about it that the record does not show.
     Changed(Uuid),
     /// Instances came or went.
     Members,
-    /// Everything is seen again after a time in which it was not.
+    /// Everything that others wrote during a break has been seen.
     Sees,
     /// Whether claims may be made from now on.
     MayClaim(bool),
     /// The schedule's record is free for the next write.
     Free(Uuid),
-    /// The same, but nothing came of it: look again later.
+    /// The same, but the work did not get done: look again later.
     Later(Uuid),
-    /// Acting on what was claimed of the schedule failed in a way that nobody foresaw: look again later.
+    /// Acting on a claim of the schedule failed unexpectedly: look again later.
     Failed(Uuid),
-    /// What was done could not be folded into the record.
+    /// Finished work could not be folded into the record.
     Back(Uuid, Done),
-    /// A claim made ahead was accepted.
+    /// A claim made ahead of its time was accepted.
     Armed(Armed<A>),
     /// An execution's outcome is in the history.
     Ended(Box<Execution>),
     /// Changes of the schedule are in the audit stream.
     Announced(Uuid, Vec<Uuid>),
-    /// Those that follow the schedule know of the ends of these executions.
+    /// The schedules that follow this one have been told of the ends of these executions.
     Told(Uuid, Vec<Uuid>),
-    /// A record whose times lay ahead has been looked at.
+    /// The attempt to plan a record again whose times lay ahead is over.
     Corrected(Uuid),
-    /// Nothing is under way any more under a permit.
+    /// A permit was given back.
     Returned(Lane),
-    /// No new work is to be begun.
+    /// No new work may begin.
     Drain,
 }
 
-/// What to do now.
+/// Something to do now.
 pub(crate) enum Action<A> {
     /// Fold `done` into a schedule's record, and claim what is due.
     Work {
@@ -138,9 +138,9 @@ pub(crate) enum Action<A> {
     Release(A),
     /// Announce a schedule's changes.
     Announce(Uuid),
-    /// Tell those that follow a schedule of what has ended.
+    /// Tell the schedules that follow this one of what has ended.
     Tell(Uuid),
-    /// Plan a schedule again whose times lie ahead.
+    /// Plan again a schedule whose times lie ahead.
     Correct(Uuid),
     /// Stop an execution, if it is ours.
     Stop(Uuid),
@@ -148,12 +148,12 @@ pub(crate) enum Action<A> {
     Forget(Vec<Uuid>),
 }
 
-/// What a piece of work may claim beside settling.
+/// What a piece of work may claim, besides settling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claiming {
     /// Whatever is due.
     All,
-    /// What does not wait for replies.
+    /// Only what does not wait for replies.
     Fast,
     /// Nothing.
     None,
@@ -174,7 +174,7 @@ pub(crate) struct Core<A> {
     rates: Rates,
     /// How many records are being written.
     busy: usize,
-    /// Since when everything is seen.
+    /// When everything that others had written was last found to be seen.
     sees_since: DateTime<Utc>,
     may_claim: bool,
     is_draining: bool,
@@ -182,7 +182,7 @@ pub(crate) struct Core<A> {
 }
 
 impl<A> Core<A> {
-    /// A core at `now`, with the most firings and requests under way, and limits of targets.
+    /// Creates a core at `now`, with the most firings and requests under way, and the rate limits of targets.
     pub(crate) fn new(
         firings: usize,
         requests: usize,
@@ -207,7 +207,7 @@ impl<A> Core<A> {
         }
     }
 
-    /// Takes in what has happened, and says what to do at `now`.
+    /// Handles events and returns what to do at `now`.
     pub(crate) fn step(
         &mut self,
         events: impl IntoIterator<Item = Event<A>>,
@@ -227,9 +227,9 @@ impl<A> Core<A> {
         std::mem::take(&mut self.actions)
     }
 
-    /// When to call [`Core::step`] though nothing has happened.
+    /// When to call [`Core::step`] even if nothing has happened.
     pub(crate) fn next(&self) -> Option<DateTime<Utc>> {
-        // The return of a permit is an event of its own.
+        // A permit that is returned is an event of its own.
         let release = self.armory.next().filter(|_| self.lanes.has_room(Lane::Fast));
         if self.walk.is_some() {
             return Some(DateTime::UNIX_EPOCH);
@@ -242,7 +242,7 @@ impl<A> Core<A> {
         self.busy == 0 && self.armory.len() == 0
     }
 
-    /// Takes what is done and not folded into records.
+    /// Takes what has been done and is not folded into records yet.
     pub(crate) fn take_done(&mut self) -> Vec<(Uuid, Done)> {
         let done = self.slots.states_mut().map(|(id, state)| (id, std::mem::take(&mut state.done)));
         let mut done: Vec<_> = done.collect();
@@ -360,7 +360,7 @@ impl<A> Core<A> {
         self.slots.get(id)?.settle_at
     }
 
-    /// Until when nothing that is due of a schedule is to be done, if that lies ahead.
+    /// Until when nothing that is due for a schedule may be done, if that is still ahead.
     fn held_until(&mut self, id: Uuid, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let held = &mut self.slots.get_mut(id)?.not_before;
         *held = held.filter(|later| *later > now);
@@ -370,7 +370,7 @@ impl<A> Core<A> {
 
 /// When an outcome that came at `now` is folded into its schedule's record at the latest.
 fn settle_at(schedule: &Schedule, ended: &Execution, now: DateTime<Utc>) -> DateTime<Utc> {
-    // The other instances must not take a reply that came for one still awaited.
+    // The other instances must not take a reply that has come for one that is still awaited.
     let attempt = schedule.attempts.iter().find(|attempt| attempt.execution_id == ended.id);
     let delivery =
         attempt.map_or(&schedule.spec.delivery.known, |one| schedule.sends(one).delivery);

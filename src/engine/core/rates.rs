@@ -1,7 +1,7 @@
-//! How often commands may go to a target, where the operator has set that.
+//! Limits on commands per second to a target, where the operator has set them.
 //!
-//! A bucket of tokens per pattern: it fills at the rate, holds at most one second's worth, and each
-//! command takes one. The rate is that of all instances together, so each has its share of it.
+//! There is a token bucket per pattern: it fills at the rate, holds at most one second's worth, and each command takes
+//! one token. The rate is for all instances together, so each has its share of it.
 
 use chrono::{DateTime, Duration, Utc};
 
@@ -14,7 +14,7 @@ struct Bucket {
     filled_at: DateTime<Utc>,
 }
 
-/// The limits of one instance.
+/// The rate limits as this instance applies them.
 pub(super) struct Rates(Vec<Bucket>);
 
 impl Rates {
@@ -22,7 +22,7 @@ impl Rates {
         let bucket = |(pattern, per_second): &(TargetPattern, f64)| Bucket {
             pattern: pattern.clone(),
             per_second: *per_second,
-            // Others may have just sent at the full rate.
+            // Other instances may have just sent at the full rate.
             tokens: 1.0,
             filled_at: now,
         };
@@ -34,8 +34,8 @@ impl Rates {
         self.0.iter().any(|bucket| bucket.pattern.allows(target))
     }
 
-    /// Reserves `commands` sendings to a target, in the order of those who ask, and says when the first
-    /// may go. `instances` share the rate.
+    /// Reserves `commands` sendings to a target, first come first served, and returns when the first may go.
+    /// `instances` share the rate.
     pub(super) fn reserve(
         &mut self,
         target: &Target,
@@ -54,7 +54,7 @@ impl Rates {
             bucket.filled_at = bucket.filled_at.max(now);
             let missing = 1.0 - bucket.tokens;
             if missing > 0.0 {
-                // A day is as good as never: by then its time is over, or it asks again.
+                // A day is as good as never: by then the occurrence has lapsed, or it asks again.
                 let wait = (missing / rate * 1000.0).ceil().min(86_400_000.0);
                 #[allow(clippy::cast_possible_truncation, reason = "at most a day")]
                 let wait = Duration::milliseconds(wait as i64);

@@ -1,7 +1,8 @@
-//! What the engine knows of schedules, by id and by when to look at each.
+//! The schedules that the engine knows something of, by id and by when to look at each.
 //!
-//! Nearly all of a million schedules only wait for their time, so what that takes decides what a schedule costs: a slot
-//! of 32 bytes in one allocation, its number in a table by id, and its number with its time in an order.
+//! Of a million schedules nearly all only wait for their time, so what a waiting schedule takes up decides what a
+//! schedule costs: a slot of 32 bytes in one allocation, its number in a table by id, and its number and time in an
+//! order.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -12,7 +13,7 @@ use uuid::Uuid;
 use super::state::State;
 use crate::index::{Order, nanos, number, reserve};
 
-/// The time of a slot that has no timer.
+/// The time in a slot without a timer.
 const NEVER: i64 = i64::MAX;
 
 /// One schedule.
@@ -20,24 +21,24 @@ struct Slot {
     id: Uuid,
     /// When to look at it, in nanoseconds.
     timer: i64,
-    /// The rest, while there is any.
+    /// What goes on with the schedule, if anything.
     state: Option<Box<State>>,
 }
 
-/// Where a timer stands among the others.
+/// Position of a timer among the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position(i64, u32);
 
 impl Position {
-    /// Before all timers.
+    /// The position before all timers.
     pub(super) const START: Self = Self(i64::MIN, 0);
 }
 
-/// All schedules of which there is something to know.
+/// All schedules that the engine knows something of.
 #[derive(Default)]
 pub(super) struct Slots {
     slots: Vec<Slot>,
-    /// Slots that nobody has.
+    /// Slots without a schedule.
     free: Vec<u32>,
     by_id: HashTable<u32>,
     hasher: RandomState,
@@ -45,18 +46,18 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    /// What goes on with a schedule, if something does.
+    /// What goes on with a schedule, if anything.
     pub(super) fn get(&self, id: Uuid) -> Option<&State> {
         self.slots[self.find(id)? as usize].state.as_deref()
     }
 
-    /// The same, to be changed.
+    /// What goes on with a schedule, mutable.
     pub(super) fn get_mut(&mut self, id: Uuid) -> Option<&mut State> {
         let slot = self.find(id)?;
         self.slots[slot as usize].state.as_deref_mut()
     }
 
-    /// What goes on with a schedule, to be changed: nothing yet, if it was not known.
+    /// What goes on with a schedule, mutable; empty if the schedule was not known.
     pub(super) fn state(&mut self, id: Uuid) -> &mut State {
         let slot = self.slot(id);
         self.slots[slot as usize].state.get_or_insert_default()
@@ -108,7 +109,7 @@ impl Slots {
         self.timers.len()
     }
 
-    /// The timers that are due after `now` and by `end`, in order.
+    /// The timers due after `now` and by `end`, in order.
     pub(super) fn timers_within(
         &self,
         now: DateTime<Utc>,
@@ -119,13 +120,13 @@ impl Slots {
         soon.map(|(at, slot)| (DateTime::from_timestamp_nanos(at), self.slots[slot as usize].id))
     }
 
-    /// The first timer behind a place.
+    /// The first timer after a position.
     pub(super) fn timer_behind(&self, place: Position) -> Option<(Position, Uuid)> {
         let (at, slot) = self.timers.from(|at, slot| Position(at, slot) <= place).next()?;
         Some((Position(at, slot), self.slots[slot as usize].id))
     }
 
-    /// Lets go of what says nothing about a schedule.
+    /// Removes whatever says nothing about a schedule.
     pub(super) fn tidy(&mut self, id: Uuid) {
         let Some(slot) = self.find(id) else { return };
         let Slot { timer, state, .. } = &mut self.slots[slot as usize];
@@ -145,7 +146,7 @@ impl Slots {
         self.slots.iter_mut().for_each(|slot| slot.timer = NEVER);
     }
 
-    /// What goes on with all schedules, in no order.
+    /// What goes on with all schedules, in no particular order.
     pub(super) fn states_mut(&mut self) -> impl Iterator<Item = (Uuid, &mut State)> {
         let slots = self.slots.iter_mut();
         slots.filter_map(|slot| Some((slot.id, slot.state.as_deref_mut()?)))
@@ -156,7 +157,7 @@ impl Slots {
         self.by_id.find(self.hasher.hash_one(id), is_it).copied()
     }
 
-    /// The slot of a schedule, which gets one if it has none.
+    /// The slot of a schedule; gives it one if it has none.
     fn slot(&mut self, id: Uuid) -> u32 {
         if let Some(slot) = self.find(id) {
             return slot;
@@ -175,7 +176,7 @@ impl Slots {
         slot
     }
 
-    /// Whether nothing is known of any schedule.
+    /// Whether no schedule is known.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.by_id.is_empty() && self.timers.len() == 0 && self.free.len() == self.slots.len()
@@ -210,7 +211,7 @@ mod tests {
     }
 
     proptest! {
-        /// Beside a map of ids to times.
+        /// Compares with a map of ids to times.
         #[test]
         fn timers_come_in_order_and_nothing_is_left_of_what_says_nothing(
             steps in prop::collection::vec(step(), 1..300)

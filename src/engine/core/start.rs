@@ -1,4 +1,4 @@
-//! Starting what is due, as far as the bounds allow, in the order of priority.
+//! Starts what is due, as far as the bounds allow, in the order of priority.
 
 use std::cmp::Reverse;
 
@@ -28,7 +28,7 @@ impl<A> Core<A> {
         }
     }
 
-    /// Queues a schedule if it is to be acted on by the time `until`.
+    /// Queues a schedule if it is to be acted on by `until`.
     pub(super) fn ready_one(
         &mut self,
         entry: &Entry,
@@ -38,7 +38,7 @@ impl<A> Core<A> {
         outlook: &impl Outlook,
     ) {
         let (id, spec) = (entry.schedule.id, &entry.schedule.spec);
-        // The timer was set for what was not due yet.
+        // The timer was set for work that was not due yet.
         let seen = timer.earlier(outlook.delay(id, entry.schedule.needs));
         let is_held = self.held_until(id, now).is_some();
         let turn = self.turn(entry, now, seen, outlook).filter(|turn| turn.at <= until && !is_held);
@@ -69,7 +69,7 @@ impl<A> Core<A> {
         self.queue(lane, Ready { priority, due: Reverse(turn.map_or(timer, |turn| turn.at)), id });
     }
 
-    /// Queues work. A schedule waits once: what is more urgent replaces what is less.
+    /// Queues work. A schedule waits only once: a more urgent entry replaces a less urgent one.
     fn queue(&mut self, lane: Lane, ready: Ready) {
         let place = &mut self.slots.state(ready.id).ready;
         if place.is_some_and(|waiting| waiting >= ready) {
@@ -85,7 +85,7 @@ impl<A> Core<A> {
         self.ready -= usize::from(place.is_some());
     }
 
-    /// Lets armed attempts go whose time has come, in the order of priority.
+    /// Releases armed attempts whose time has come, in the order of priority.
     pub(super) fn release_due(&mut self, now: DateTime<Utc>) {
         while self.lanes.has_room(Lane::Fast)
             && let Some(attempt) = self.armory.pop_due(now)
@@ -95,7 +95,7 @@ impl<A> Core<A> {
         }
     }
 
-    /// Starts as much of what is ready as the bounds allow, in the order of priority.
+    /// Starts as much of the ready work as the bounds allow, in the order of priority.
     pub(super) fn start_ready(&mut self, now: DateTime<Utc>) {
         for lane in Lane::ALL {
             while let Some(ready) = self.lanes.pop(lane) {
@@ -112,7 +112,7 @@ impl<A> Core<A> {
     fn start(&mut self, ready: Ready, lane: Lane, now: DateTime<Utc>) {
         let Ready { id, priority, .. } = ready;
         let is_due = priority > SETTLING;
-        // What is due by the time of the write may be another instance's turn.
+        // What comes due by the time of the write may be another instance's turn.
         let may_claim = is_due && self.may_claim && self.held_until(id, now).is_none();
         let claim = match lane {
             _ if !may_claim => Claiming::None,

@@ -1,4 +1,4 @@
-//! What goes on with one schedule, beside its record.
+//! What goes on with one schedule, besides its record.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -10,47 +10,47 @@ use crate::execution::Execution;
 /// What goes on with a schedule.
 #[derive(Default)]
 pub(super) struct State {
-    /// Its record is being written: never two writes of ours at once.
+    /// Its record is being written: we never have two writes under way.
     pub(super) is_busy: bool,
     /// Its changes are being announced.
     pub(super) is_announcing: bool,
-    /// Those that follow it are being told of ends.
+    /// The schedules that follow it are being told of ends.
     pub(super) is_telling: bool,
-    /// It is being planned again, since its times lay ahead.
+    /// It is being planned again, because its times lay ahead.
     pub(super) is_correcting: bool,
-    /// What is done and not yet folded into its record.
+    /// What has been done and is not yet folded into its record.
     pub(super) done: Done,
-    /// When that is to be settled at the latest.
+    /// When `done` is settled at the latest.
     pub(super) settle_at: Option<DateTime<Utc>>,
-    /// Nothing that is due is to be done before.
+    /// Nothing that is due is done before this time.
     pub(super) not_before: Option<DateTime<Utc>>,
-    /// When it may send, by the order in which those with limited targets asked.
+    /// Its place in the order of schedules with rate-limited targets.
     pub(super) turn: Option<Reserved>,
-    /// Since when something of it is due and not acted on.
+    /// Since when something has been due and not acted on.
     pub(super) overdue_since: Option<DateTime<Utc>>,
-    /// Work that was due when it was first seen.
+    /// Work that was already due when it was first seen.
     pub(super) visible: Option<Visible>,
     /// Its place among the work whose time has come.
     pub(super) ready: Option<Ready>,
 }
 
-/// Work that was due when it was first seen: its turn counts from then.
+/// Work that was already due when it was first seen: its turn counts from then.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Visible {
-    /// Which work: since when it is due, by which revision of the record.
+    /// The work: since when it is due, and by which revision of the record.
     pub(super) work: (DateTime<Utc>, u64),
-    /// Since when it is seen.
+    /// When it was first seen.
     pub(super) at: DateTime<Utc>,
 }
 
-/// What is done and not yet folded into a schedule's record.
+/// What has been done and is not yet folded into a schedule's record.
 #[derive(Default)]
 pub(crate) struct Done {
     /// Executions whose outcome is in the history.
     pub(crate) ended: Vec<Execution>,
     /// Events that are in the audit stream.
     pub(crate) announced: Vec<Uuid>,
-    /// Executions of whose end those that follow have been told.
+    /// Executions whose end the schedules that follow have been told of.
     pub(crate) told: Vec<Uuid>,
 }
 
@@ -71,7 +71,7 @@ impl Done {
 }
 
 impl State {
-    /// Whether there is nothing to know.
+    /// Whether nothing goes on.
     pub(super) fn is_idle(&self) -> bool {
         let Self { is_busy, is_announcing, is_telling, is_correcting, done, .. } = self;
         let Self { settle_at, not_before, turn, overdue_since, visible, ready, .. } = self;

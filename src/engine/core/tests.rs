@@ -1,4 +1,4 @@
-//! The engine by hand: events and times in, actions out.
+//! Tests of the core: events and times in, actions out.
 
 mod ahead;
 mod chance;
@@ -16,7 +16,7 @@ use crate::schedule::{
 const ME: Uuid = Uuid::from_u128(1);
 const OTHER: Uuid = Uuid::from_u128(2);
 
-/// One instance's view of some schedules, set by hand.
+/// One instance's view of some schedules, set by the test.
 #[derive(Default)]
 struct World {
     entries: RefCell<HashMap<Uuid, Arc<Entry>>>,
@@ -71,7 +71,7 @@ fn at(text: &str) -> DateTime<Utc> {
 }
 
 impl World {
-    /// Adds a minutely schedule with further fields, first due at midnight.
+    /// Adds a schedule that is due every minute, first at midnight, with further `fields`.
     fn add(&self, n: u128, fields: &str) -> Uuid {
         let text = format!(
             r#"{{"name":"n","target_command":"cmd.a","schedule_type":"cron",
@@ -92,7 +92,7 @@ impl World {
         self.entries.borrow_mut().insert(id, Arc::new(entry));
     }
 
-    /// What an accepted write makes of a record: what is due is claimed, by whoever.
+    /// Claims what is due of a schedule as an accepted write by any instance would.
     fn claim(&self, id: Uuid, by: Uuid, now: DateTime<Utc>) -> Vec<crate::schedule::Attempt> {
         let entry = self.entry(id).unwrap();
         let lease = Duration::seconds(300);
@@ -210,7 +210,7 @@ fn what_became_visible_late_is_taken_in_the_order_of_preference_too() {
     let delay = Duration::milliseconds(250);
     core.step([Event::Changed(id)], due - delay, &world);
     assert_eq!(core.next(), Some(due + delay), "the other one goes first");
-    // It was out of reach for a minute, and so may the other one have been, which needs a while to be back.
+    // This instance was out of reach for a minute; so may the other one have been, and it needs a while to return.
     let seen = due + Duration::minutes(1);
     assert!(core.step([Event::Sees], seen, &world).is_empty());
     let later = seen + COMING_BACK;
@@ -226,7 +226,7 @@ fn what_failed_in_a_way_that_nobody_foresaw_is_not_tried_again_at_once() {
     let id = world.add(9, "");
     let due = world.entry(id).unwrap().schedule.next_run_at.unwrap();
     core.step([Event::Changed(id)], due, &world);
-    // Its record was written, and who acted on that panicked.
+    // Its record was written, and the task that acted on that panicked.
     let events = [Event::Free(id), Event::Failed(id), Event::Returned(Lane::Fast)];
     assert!(working(&core.step(events, due, &world)).is_empty());
     assert_eq!(working(&core.step([], due + LATER, &world)), [id]);
@@ -265,7 +265,7 @@ fn what_a_dead_instance_left_is_taken_by_the_first_in_the_order() {
     assert_eq!(working(&core.step([], gone + Duration::milliseconds(500), &world)), [id]);
 }
 
-/// Has another instance claim what is due of a schedule, changes the schedule, and leaves it behind.
+/// Has another instance claim what is due of a schedule, changes the schedule, and abandons the claim.
 fn left_behind(world: &mut World, id: Uuid, due: DateTime<Utc>, change: impl Fn(&mut Spec)) {
     world.claim(id, OTHER, due);
     let entry = world.entry(id).unwrap();
@@ -297,7 +297,7 @@ fn a_request_that_is_taken_over_takes_a_permit_of_requests_whatever_its_schedule
     assert_eq!(lanes(core.step(ids.map(Event::Changed), now, &world)), [request], "one permit");
     assert_eq!(lanes(core.step([Event::Returned(Lane::Request)], now, &world)), [request]);
 
-    // And the other way round: nobody waits for a reply to what was published.
+    // And the other way round: what was published waits for no reply.
     let (mut world, mut core) = (World::default(), self::core());
     let id = world.add(9, "");
     left_behind(&mut world, id, due, |spec| spec.delivery.known.mode = DeliveryMode::Request);
@@ -359,7 +359,7 @@ fn a_place_in_the_order_is_one_for_the_target_that_it_was_taken_for() {
     let first = working(&core.step(ids.map(Event::Changed), due, &world));
     let waits = ids.into_iter().find(|id| *id != first[0]).unwrap();
     assert_eq!(core.slots.get(waits).unwrap().not_before, Some(due + Duration::seconds(10)));
-    // Another schedule uses up the other target, and the one that waits is sent there.
+    // Another schedule uses up the other target's limit, and the waiting schedule is changed to send there.
     let to_b = |id: Uuid| {
         let entry = world.entry(id).unwrap();
         let mut schedule = Schedule::clone(&entry.schedule);

@@ -1,7 +1,7 @@
-//! Schedules whose commands take a place of their own: they wait for replies, or their target is limited.
+//! Schedules whose commands need a place of their own: they wait for replies, or their target is rate-limited.
 //!
-//! An attempt that is taken over sends what it was claimed with, where it was claimed for, which need not be
-//! what the schedule says now. So it goes by what would really be sent.
+//! An attempt that is taken over sends what it was claimed with, to the target it was claimed for; the schedule may say
+//! something else by now. So what counts is what would really be sent.
 
 use chrono::{DateTime, Utc};
 
@@ -14,7 +14,7 @@ use crate::schedule::{DeliveryMode, Schedule, Target};
 pub(super) struct Sendings {
     /// Whether any of it waits for a reply.
     pub(super) asks: bool,
-    /// How many commands to which targets.
+    /// How many commands go to which targets.
     to: Vec<(Target, usize)>,
 }
 
@@ -35,17 +35,17 @@ impl Sendings {
     }
 }
 
-/// A place in the order of those whose targets are limited.
+/// A place in the order of schedules whose targets are rate-limited.
 pub(super) struct Reserved {
     /// When it may send.
     at: DateTime<Utc>,
-    /// Where to.
+    /// The targets that it has places for.
     targets: Vec<Target>,
 }
 
 impl<A> Core<A> {
-    /// Whether what is due of a schedule must be known before it is started: what it says, or what an
-    /// attempt was claimed with, waits for a reply or goes to a limited target.
+    /// Whether starting what is due requires knowing what it is: what the schedule says, or what an attempt was claimed
+    /// with, waits for a reply or goes to a rate-limited target.
     pub(super) fn is_special(&self, schedule: &Schedule) -> bool {
         let is_special = |mode: DeliveryMode, target: &Target| {
             mode == DeliveryMode::Request || self.rates.limits(target)
@@ -58,8 +58,8 @@ impl<A> Core<A> {
                 .any(|sends| is_special(sends.delivery.mode, sends.target))
     }
 
-    /// Until when a schedule must wait with what it would send; it has its place in the order from when
-    /// it asks first, for each target.
+    /// Until when a schedule must wait before it sends. It keeps its place in the order, for each target, from when it
+    /// first asks.
     pub(super) fn must_wait(
         &mut self,
         entry: &Entry,
@@ -77,7 +77,7 @@ impl<A> Core<A> {
         let mut turn = turn.unwrap_or(Reserved { at: now, targets: Vec::new() });
         turn.targets.retain(|target| limited.iter().any(|(wanted, _)| wanted == target));
         if turn.targets.is_empty() {
-            // What it waited for is not what it waits for now.
+            // It now waits for other targets than before.
             turn.at = now;
         }
         for (target, commands) in limited {

@@ -1,8 +1,9 @@
-//! Looking at schedules again, since who runs has changed, or all is seen again.
+//! Looks at all schedules again after instances came or went, or after a break.
 //!
-//! A schedule's turn is worked out anew when its timer is due. So only a turn that comes earlier than its timer has to be
-//! found: what others had claimed who are gone, and where one fewer goes first. With many schedules that takes a
-//! while, in which others must fire: so it is done a few at a time, and what is due next comes first.
+//! A schedule's turn is worked out again whenever its timer is due. So the walk only has to find turns that are earlier
+//! than their timers: claims of instances that are gone, and schedules that fewer instances now go first with. With
+//! many schedules that takes a while, and others must fire meanwhile; so it goes a few at a time, what is due next
+//! first.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -10,19 +11,19 @@ use uuid::Uuid;
 use super::slots::Position;
 use super::{Core, Outlook};
 
-/// Schedules that are looked at before other things have their turn.
+/// Schedules that are looked at before other work has its turn.
 const STEP: usize = 256;
 
-/// A walk over the schedules.
+/// A walk over the schedules that is under way.
 pub(super) struct Walk {
-    /// Those of which others have claimed something.
+    /// Schedules that other instances have claimed something of.
     foreign: Vec<Uuid>,
-    /// The timer that was looked at last.
+    /// Position of the timer that was looked at last.
     last: Position,
 }
 
 impl<A> Core<A> {
-    /// Begins anew.
+    /// Begins the walk again from the start.
     pub(super) fn begin_walk(&mut self) {
         if self.is_draining {
             return;
@@ -31,7 +32,7 @@ impl<A> Core<A> {
         self.walk = Some(Walk { foreign, last: Position::START });
     }
 
-    /// Goes on.
+    /// Takes the next steps of the walk, if one is under way.
     pub(super) fn walk(&mut self, now: DateTime<Utc>, outlook: &impl Outlook) {
         for _ in 0..STEP {
             let Some(walk) = &mut self.walk else { return };

@@ -1,45 +1,45 @@
 //! Whether we hear, proved by an echo: a message to an inbox of our own, which nobody counts as a heartbeat.
 //!
-//! A connection that is up may be cut in one direction, or be without our subscriptions; NATS may stand still,
-//! and so may this process. In all of that the echo does not come back. From it follow, for this instance:
+//! A connection that is up may be cut in one direction, or lack our subscriptions; NATS may stand still, and so may
+//! this process. In all these cases the echo does not come back. For this instance follows:
 //!
-//! - **Heartbeats that count are sent, and claims made, only while the last echo is [young](Hearing::is_young).**
-//! - **A claim is acted on only while it is [trusted](Hearing::trusts):** since it was sent there has always been an
-//!   echo younger than [`TRUST`].
+//! - **It sends heartbeats that count, and makes claims, only while the last echo is [young](Hearing::is_young).**
+//! - **It acts on a claim only while the claim is [trusted](Hearing::trusts):** ever since it was sent there has been
+//!   an echo younger than [`TRUST`].
 //!
-//! An echo goes out right behind a heartbeat, on the same connection. So when it has come back, the server has
-//! dealt with a heartbeat sent no earlier than it, and the others count us as gone no sooner than
-//! [`GONE_AFTER`](super::GONE_AFTER) after that. [`TRUST`] is shorter, by the time that sending a command takes.
-//! After a break the first echo goes alone; it allows the next heartbeat, and only the echo behind that counts.
+//! An echo goes out right after a heartbeat, on the same connection. So once it has come back, the server has dealt
+//! with a heartbeat sent no earlier than the echo, and the others count us as gone no sooner than
+//! [`GONE_AFTER`](super::GONE_AFTER) after that. [`TRUST`] is shorter, by the time that sending a command takes. After
+//! a break the first echo goes alone; it allows the next heartbeat, and only the echo after that heartbeat counts.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long after an echo was sent that came back claims are acted on.
+/// Age of the latest returned echo, from when it was sent, up to which claims are acted on.
 pub(super) const TRUST: Duration = Duration::from_secs(4);
-/// How long after it heartbeats are sent and claims made.
+/// Age up to which heartbeats are sent and claims made.
 pub(super) const YOUNG: Duration = Duration::from_millis(2500);
-/// An echo that takes longer shows that something stood still, and what others said meanwhile may come yet.
+/// Longest prompt echo. A slower one shows that something stood still, and messages of others may still be under way.
 const PROMPT: Duration = Duration::from_millis(500);
-/// How long after the last echo came silence of others says nothing.
+/// Time since the last echo came after which the silence of others means nothing.
 const CURRENT: Duration = Duration::from_millis(1500);
-/// The same where a beat that is late is to mean something: a tick, and a little for its way.
+/// The same for a late heartbeat to mean something: a tick, and a little for its way.
 const WELL: Duration = Duration::from_millis(400);
-/// Echoes that may be under way: more have been lost.
+/// Most echoes under way; if there are more, some have been lost.
 const MAX_UNDER_WAY: usize = 64;
 
-/// When we last heard ourselves.
+/// The echoes that we sent, and what their return proves.
 #[derive(Debug, Default)]
 pub(super) struct Hearing {
     next: u64,
     under_way: VecDeque<Echo>,
-    /// When the latest echo was sent that came back.
+    /// When the latest echo that came back was sent.
     proved: Option<Instant>,
-    /// The same of those behind a heartbeat.
+    /// The same for echoes after a heartbeat.
     heard: Option<Instant>,
-    /// Since when there has always been one within [`TRUST`].
+    /// Since when there has always been an echo within [`TRUST`].
     since: Option<Instant>,
     /// When the latest echo came.
     came: Option<Instant>,
@@ -51,12 +51,12 @@ pub(super) struct Hearing {
 struct Echo {
     number: u64,
     sent: Instant,
-    /// Whether it is behind a heartbeat.
+    /// Whether it was sent after a heartbeat.
     is_behind_beat: bool,
 }
 
 impl Hearing {
-    /// The number of an echo that is sent now, behind a heartbeat or alone.
+    /// Notes an echo that is sent now, after a heartbeat or alone; returns its number.
     pub(super) fn send(&mut self, is_behind_beat: bool, now: Instant) -> u64 {
         if self.under_way.len() == MAX_UNDER_WAY {
             self.under_way.pop_front();
@@ -66,7 +66,7 @@ impl Hearing {
         self.next
     }
 
-    /// Takes in an echo; true if more may be done than before.
+    /// Notes an echo that came back; returns whether more is allowed than before.
     pub(super) fn hear(&mut self, number: u64, now: Instant) -> bool {
         let Some(index) = self.under_way.iter().position(|echo| echo.number == number) else {
             return false;
@@ -91,28 +91,28 @@ impl Hearing {
         before != (self.may_beat(now), self.is_young(now))
     }
 
-    /// Whether a heartbeat would count: we hear.
+    /// Whether a heartbeat would count, because we hear.
     pub(super) fn may_beat(&self, now: Instant) -> bool {
         self.proved.is_some_and(|proved| now.duration_since(proved) <= YOUNG)
     }
 
-    /// Whether we hear, and the others have heard of it: claims may be made.
+    /// Whether we hear and the others have heard of it, so that claims may be made.
     pub(super) fn is_young(&self, now: Instant) -> bool {
         self.heard.is_some_and(|heard| now.duration_since(heard) <= YOUNG)
     }
 
-    /// Whether a claim sent at an instant may be acted on.
+    /// Whether a claim sent at `claimed` may be acted on.
     pub(super) fn trusts(&self, claimed: Instant, now: Instant) -> bool {
         let is_heard = self.heard.is_some_and(|heard| now.duration_since(heard) < TRUST);
         is_heard && self.since.is_some_and(|since| since <= claimed)
     }
 
-    /// Since when we would have heard whatever others said: their silence before that says nothing.
+    /// Since when we would have heard anything that others said: their silence before that means nothing.
     pub(super) fn listening_since(&self, now: Instant) -> Instant {
         self.prompt_since.filter(|_| self.is_current(now)).unwrap_or(now)
     }
 
-    /// Whether we would have heard whatever others said since an instant, and a beat that they sent just now.
+    /// Whether we would have heard anything that others said since `since`, including a heartbeat sent just now.
     pub(super) fn hears_well_since(&self, since: Instant, now: Instant) -> bool {
         let came = self.came.is_some_and(|came| now.duration_since(came) <= WELL);
         came && self.listening_since(now) <= since
@@ -127,7 +127,7 @@ impl Hearing {
         self.since
     }
 
-    /// When the latest echo behind a heartbeat was sent that came back.
+    /// When the latest returned echo that followed a heartbeat was sent.
     pub(super) fn heard(&self) -> Option<Instant> {
         self.heard
     }

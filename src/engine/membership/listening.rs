@@ -3,7 +3,7 @@
 use super::*;
 
 impl Members {
-    /// Takes in an echo; true if more may be done than before.
+    /// Notes an echo that came back; returns whether more is allowed than before.
     pub(super) fn hear_echo<G: Guards>(&self, echo: &Message) -> bool {
         let number = echo.subject.rsplit('.').next().and_then(|number| number.parse().ok());
         let Some(number) = number else { return false };
@@ -22,7 +22,7 @@ impl Members {
         hears_again
     }
 
-    /// Takes in that nobody listens where an instance did, or that it is none that could be asked after.
+    /// Notes that nobody listens where an instance did; returns whether the message says that.
     pub(super) fn hear_nobody(&self, answer: &Message) -> bool {
         let id = answer.subject.rsplit('.').next().and_then(|id| Uuid::try_parse(id).ok());
         let Some(id) = id.filter(|_| answer.status == Some(StatusCode::NO_RESPONDERS)) else {
@@ -40,8 +40,8 @@ impl Members {
         true
     }
 
-    /// When the next of the others counts as gone, or as silent, or is asked after, unless it is heard; or when all are
-    /// known.
+    /// When the next instance is asked after, or counts as silent or gone, unless it is heard before; or when all
+    /// instances are known.
     pub(super) fn next_silent(&self) -> Instant {
         let now = Instant::now();
         self.read(|view| {
@@ -58,8 +58,8 @@ impl Members {
         })
     }
 
-    /// Takes in a heartbeat that came by the present subject, or by the old one; true if it is the first of one who
-    /// has come, and waits to hear of us.
+    /// Notes a heartbeat that came by the old subject if `by_old`, otherwise by the present one. Returns whether it is
+    /// the first of an instance that has just come and waits to hear of us.
     pub(in crate::engine) fn hear(&self, beat: &Message, by_old: bool) -> bool {
         let id = beat.subject.rsplit('.').next().and_then(|id| Uuid::try_parse(id).ok());
         let (Some(id), now) = (id, Instant::now()) else { return false };
@@ -76,7 +76,7 @@ impl Members {
             if heard.leaving {
                 view.heard.remove(&id).is_some()
             } else {
-                // Those of before say nothing by the old subject that they do not say by the present one.
+                // Earlier instances say nothing by the old subject that they do not say by the present one.
                 let known = view.heard.get(&id).map_or(0, |peer| peer.acts_on);
                 let peer = Peer {
                     heard_at: now,

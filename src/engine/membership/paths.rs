@@ -1,28 +1,29 @@
-//! By which subjects an instance speaks, and what it says there.
+//! The subjects by which an instance sends heartbeats, and what it says there.
 //!
-//! Earlier instances hear each other on `evt.scheduler.instance.<id>`, among the events that users listen to. Now
-//! heartbeats go to `scheduler.instance.<id>`, and to the old subject only while somebody needs them there:
+//! Earlier versions hear each other on `evt.scheduler.instance.<id>`, among the events that users listen to. Heartbeats
+//! now go to `scheduler.instance.<id>`, and to the old subject only while an instance needs them there:
 //!
 //! | who | speaks by | hears |
 //! |---|---|---|
 //! | an earlier instance | the old subject, with an empty body | the old subject |
-//! | an instance alone, or among its like | the present subject | both |
+//! | an instance alone, or among its kind | the present subject | both |
 //! | an instance in [`COMPANY`] of an earlier one | both | both |
 //! | an instance that NATS refuses the present subject | the old subject, with [`old_subject_only`](Beat) | both, as far as it may |
 //!
-//! Two rules make this out, and neither needs to know a version or a permission:
+//! Two rules produce this, and neither needs to know a version or a permission:
 //!
-//! - **We speak by the old subject until we hear ourselves by the present one.** At the start, and after a lost
-//!   connection, that is one beat, and it comes before anything is claimed: an earlier instance, to which a claim of
-//!   somebody unheard is one of the dead, has heard of us by then. Where publishing or subscribing is refused, it is
-//!   every beat.
-//! - **We speak by the old subject to whoever is heard on it and does not say that it hears the present one.** That is
-//!   everybody whose body is not ours, and those who say `old_subject_only`. We do so for [`COMPANY`] after its last
-//!   beat, far longer than silence takes to count, so that one that was suspended or cut off finds us there when it
-//!   comes back; a goodbye ends it at once.
+//! - **We use the old subject until we hear ourselves by the present one.** At the start, and after a lost connection,
+//!   that is one heartbeat. It comes before we claim anything, so an earlier instance, which takes a claim of an
+//! instance
+//!   unheard for one of the dead, has heard of us by then. Where publishing or subscribing is refused, it is every
+//!   heartbeat.
+//! - **We use the old subject for every instance that we hear on it and that does not say that it hears the present
+//!   one.** These are all whose body is not ours, and those that say `old_subject_only`. We do so for [`COMPANY`] after
+//!   the last such heartbeat, far longer than silence takes to count, so that an instance that was suspended or cut off
+//!   finds us there when it comes back. A goodbye ends it at once.
 //!
-//! Beats by both subjects do not keep each other alive: those to the company of an earlier instance say that their
-//! sender hears the present subject.
+//! Two instances that use both subjects do not keep each other doing so: heartbeats sent for the sake of an earlier
+//! instance say that their sender hears the present subject.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -36,9 +37,9 @@ use uuid::Uuid;
 use super::HEARTBEAT;
 use crate::stored::format;
 
-/// How long after its last beat an instance that needs the old subject is spoken to by it.
+/// How long we use the old subject for an instance that needs it, after its last heartbeat.
 pub(super) const COMPANY: Duration = Duration::from_secs(30);
-/// How long we may go without hearing ourselves before we count as deaf: ten beats, so that a hiccup of NATS does not count.
+/// Time without hearing ourselves after which we count as deaf: ten heartbeats, so a hiccup of NATS does not count.
 const DEAF_AFTER: Duration = Duration::from_millis(2500);
 /// Pause after a refusal before the present subject is tried again: permissions may have been granted since.
 const TRY_AGAIN: Duration = Duration::from_secs(20);
@@ -48,28 +49,28 @@ const FORMAT: u32 = 1;
 /// The whole body of a goodbye on the old subject.
 pub(super) const OLD_GOODBYE: &[u8] = b"leaving";
 
-/// The body of a heartbeat. Fields may be added; whoever reads it ignores what it does not know.
+/// The body of a heartbeat. Fields may be added; readers ignore those that they do not know.
 #[derive(Debug, Serialize)]
 pub(super) struct Beat {
     format: u32,
     version: &'static str,
     started_at: DateTime<Utc>,
-    /// Whether this is the last one.
+    /// Whether this is the sender's last heartbeat.
     leaving: bool,
-    /// Schedules with a next time, as this instance sees them.
+    /// Number of schedules with a next time, as the sender sees them.
     schedules: usize,
-    /// Executions that this instance acts on.
+    /// Number of executions that the sender acts on.
     in_flight: usize,
-    /// The format up to which the sender may act on records.
+    /// The highest format of records that the sender may act on.
     acts_on: u16,
-    /// By how much the sender's time may be behind that of NATS, in milliseconds.
+    /// How far the sender's time may be behind that of NATS, in milliseconds.
     time_error_ms: u32,
-    /// How often the sender sends heartbeats, in milliseconds.
+    /// Interval between the sender's heartbeats, in milliseconds.
     every_ms: u32,
-    /// A subject that only the sender's connection listens to: who asks there and is told that nobody does knows that
-    /// it is gone.
+    /// A subject that only the sender's connection listens to. If NATS answers a question there with "no responders",
+    /// the sender is gone.
     listens_on: String,
-    /// Whether the sender cannot use the present subject. Only then it is there.
+    /// Whether the sender cannot use the present subject. Absent otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     old_subject_only: bool,
 }
@@ -112,25 +113,26 @@ impl Beat {
     }
 }
 
-/// What others' beats are read for. A body that says none of it, or is no JSON, is a heartbeat all the same.
+/// What is read from another instance's heartbeat. Without these fields, or without JSON, it is a heartbeat all the
+/// same.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Heard {
-    /// Whether it was a goodbye.
+    /// Whether it is a goodbye.
     pub(super) leaving: bool,
-    /// Whether the sender has to be spoken to by the old subject.
+    /// Whether the sender must be addressed by the old subject.
     pub(super) needs_old: bool,
-    /// The format up to which the sender may act on records.
+    /// The highest format of records that the sender may act on.
     pub(super) acts_on: u16,
-    /// By how much the sender's time may be behind that of NATS, in milliseconds.
+    /// How far the sender's time may be behind that of NATS, in milliseconds.
     pub(super) time_error_ms: u32,
-    /// Whether it sends as many heartbeats as we do, so that one that is late says something.
+    /// Whether the sender sends heartbeats as often as we do, so that a late one means something.
     pub(super) is_frequent: bool,
-    /// A subject that only its connection listens to.
+    /// A subject that only the sender's connection listens to.
     pub(super) listens_on: Option<String>,
 }
 
 impl Heard {
-    /// Reads a beat that came by the present subject, or by the old one.
+    /// Reads a heartbeat that came by the old subject if `by_old`, otherwise by the present one.
     pub(super) fn read(body: &[u8], by_old: bool) -> Self {
         #[derive(Deserialize)]
         struct Said {
@@ -166,31 +168,31 @@ impl Heard {
     }
 }
 
-/// What is known of the subjects.
+/// The subjects that work for us, and the instances that need the old one.
 #[derive(Debug)]
 pub(super) struct Paths {
-    /// Since when we try to hear ourselves by the present subject.
+    /// Since when we have tried to hear ourselves by the present subject.
     trying: Instant,
-    /// When we last did.
+    /// When we last heard ourselves by the present subject.
     present: Option<Instant>,
-    /// When we last heard ourselves by either.
+    /// When we last heard ourselves by either subject.
     any: Option<Instant>,
     /// When NATS last refused the present subject, or we last tried it again; `None` once we hear ourselves.
     refused: Option<Instant>,
-    /// When those who need the old subject were last heard.
+    /// When instances that need the old subject were last heard.
     company: HashMap<Uuid, Instant>,
 }
 
-/// What to do about a beat.
+/// How to send a heartbeat.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Way {
     /// Whether it goes by the present subject.
     pub(super) present: bool,
-    /// Whether the present subject has to be subscribed again first, since it was refused.
+    /// Whether to subscribe to the present subject again first, since it was refused.
     pub(super) again: bool,
     /// Whether it goes by the old subject.
     pub(super) old: bool,
-    /// Whether it says there that we cannot use the present one.
+    /// Whether it says on the old subject that we cannot use the present one.
     pub(super) old_only: bool,
 }
 
@@ -200,7 +202,7 @@ impl Paths {
         Self { trying: now, present: None, any: None, refused: None, company }
     }
 
-    /// Which way the next beat goes.
+    /// How to send the next heartbeat.
     pub(super) fn next(&mut self, now: Instant) -> Way {
         self.company.retain(|_, heard| now.duration_since(*heard) < COMPANY);
         let again = self.refused.is_some_and(|at| now.duration_since(at) >= TRY_AGAIN);
@@ -208,7 +210,7 @@ impl Paths {
             self.refused = Some(now);
         }
         let heard = self.refused.is_none() && is_fresh(self.present, now);
-        // Until then the answer may only be on its way.
+        // Until then our heartbeat may only be under way.
         let unheard = now.duration_since(self.present.unwrap_or(self.trying));
         let old_only = self.refused.is_some() || unheard > DEAF_AFTER;
         Way {
@@ -219,7 +221,7 @@ impl Paths {
         }
     }
 
-    /// Notes that we heard ourselves; true if that ends a refusal.
+    /// Notes that we heard ourselves; returns whether that ends a refusal.
     pub(super) fn hear_ourselves(&mut self, by_old: bool, now: Instant) -> bool {
         self.any = Some(now);
         if by_old {
@@ -229,7 +231,7 @@ impl Paths {
         self.refused.take().is_some()
     }
 
-    /// Notes what another instance needs.
+    /// Notes what another instance's heartbeat says it needs.
     pub(super) fn hear(&mut self, id: Uuid, heard: &Heard, now: Instant) {
         if heard.leaving {
             self.company.remove(&id);
@@ -238,18 +240,18 @@ impl Paths {
         }
     }
 
-    /// Notes that NATS refused the present subject; true if that is news.
+    /// Notes that NATS refused the present subject; returns whether that is news.
     pub(super) fn refuse(&mut self, now: Instant) -> bool {
         self.present = None;
         self.refused.replace(now).is_none()
     }
 
-    /// Notes that there is no connection: what was heard before it says nothing of the next.
+    /// Notes that there is no connection: what we heard before says nothing about the next one.
     pub(super) fn disconnect(&mut self, now: Instant) {
         (self.trying, self.present, self.any) = (now, None, None);
     }
 
-    /// Whether we do not hear what we say ourselves.
+    /// Whether we do not hear our own heartbeats.
     pub(super) fn is_deaf(&self, now: Instant) -> bool {
         !is_fresh(self.any, now)
     }

@@ -11,28 +11,28 @@ use super::hearing::Hearing;
 use super::paths::Paths;
 use crate::guards::{Guard, Guards};
 
-/// What is known of the others, and since when.
+/// The other instances and what they have shown, and the state of hearing them.
 pub(super) struct Roster {
     pub(super) heard: BTreeMap<Uuid, Peer>,
     /// Since when we would have heard everybody.
     pub(super) listening: Instant,
-    /// Whether that is long enough for the silence of those never heard to count.
+    /// Whether that is long enough for the silence of instances never heard to count.
     pub(super) settled: bool,
     pub(super) hearing: Hearing,
-    /// From when it knows those who were there before it came.
+    /// When this instance knows those that ran before it.
     pub(super) introduced_at: Option<Instant>,
     pub(super) is_introduced: watch::Sender<bool>,
     /// Whether NATS refuses us our own inbox.
     pub(super) echoes_by_asking: bool,
-    /// Where others may ask after us.
+    /// The subject where others may ask after us.
     pub(super) listens_on: String,
-    /// Whether we may ask after others, as far as is known.
+    /// Whether we may ask after others, as far as we know.
     pub(super) may_ask_after: bool,
     pub(super) paths: Paths,
 }
 
 impl Roster {
-    /// Whether a subject is an inbox like ours: what a heartbeat says is not to have us publish elsewhere.
+    /// Whether a subject is an inbox like ours. A heartbeat must not make us publish anywhere else.
     pub(super) fn is_inbox(&self, subject: &str) -> bool {
         let is_plain = |token: &str| token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         match (subject.rsplit_once('.'), self.listens_on.rsplit_once('.')) {
@@ -43,7 +43,7 @@ impl Roster {
         }
     }
 
-    /// While we do not hear ourselves, the silence of others does not count.
+    /// Notes that we do not hear ourselves, if so: the silence of others does not count then.
     pub(super) fn note_deafness<G: Guards>(&mut self, now: Instant) {
         if self.is_deaf::<G>(now) {
             (self.listening, self.settled) = (now, false);
@@ -55,19 +55,19 @@ impl Roster {
     }
 }
 
-/// Another instance.
+/// What is known of another instance.
 pub(super) struct Peer {
-    /// When it was heard last.
+    /// When it was last heard.
     pub(super) heard_at: Instant,
-    /// The format up to which it may act on records.
+    /// The highest format of records that it may act on.
     pub(super) acts_on: u16,
-    /// By how much its time may be behind that of NATS, in milliseconds.
+    /// How far its time may be behind that of NATS, in milliseconds.
     pub(super) time_error_ms: u32,
-    /// Whether a late heartbeat says something.
+    /// Whether a late heartbeat means something.
     pub(super) is_frequent: bool,
-    /// Where it is asked after.
+    /// The subject to ask after it.
     pub(super) listens_on: Option<String>,
-    /// Whether it was, since its last heartbeat.
+    /// Whether we have asked since its last heartbeat.
     pub(super) is_asked_after: bool,
     /// Whether it seems to be gone.
     pub(super) is_silent: bool,

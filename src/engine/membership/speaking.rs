@@ -1,4 +1,4 @@
-//! What an instance says: heartbeats, echoes, and questions after those whose heartbeats are late.
+//! What an instance sends: heartbeats, echoes, and questions to instances whose heartbeats are late.
 
 use std::sync::atomic::Ordering;
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::*;
 
 impl Members {
-    /// Sends a heartbeat by the subjects where it is needed, if it counts, and an echo behind it.
+    /// Sends a heartbeat by the subjects that need it, if it counts, and an echo after it.
     pub(super) async fn speak<W: Wire>(&self, nats: &W, inbox: &str, present: &mut W::Messages) {
         let now = Instant::now();
         let is_connected = nats.is_connected();
@@ -29,7 +29,7 @@ impl Members {
         }
     }
 
-    /// Sends an echo. Where we may not publish to our own inbox, it is the answer to a question that we may ask.
+    /// Sends an echo. If we may not publish to our own inbox, the echo is the answer to a request that we may make.
     pub(super) async fn echo(&self, nats: &impl Wire, inbox: &str, is_behind_beat: bool) {
         let (number, asks) = self.write(|view| {
             (view.hearing.send(is_behind_beat, Instant::now()), view.echoes_by_asking)
@@ -55,8 +55,8 @@ impl Members {
         }
     }
 
-    /// Asks after those whose heartbeat is late, where nobody else listens: if they have no connection any more, NATS
-    /// says so at once.
+    /// Asks after instances whose heartbeat is late, on subjects that nobody else listens to: if an instance has lost
+    /// its connection, NATS says so at once.
     pub(super) async fn ask_after_late(&self, nats: &impl Wire, inbox: &str) {
         let now = Instant::now();
         let late = self.write(|view| {
@@ -89,7 +89,7 @@ impl Members {
     }
 }
 
-/// Publishes a heartbeat; false if the connection is gone for good.
+/// Publishes a heartbeat; returns false if the connection is closed for good.
 pub(super) async fn publish(nats: &impl Wire, subject: String, body: Bytes) -> bool {
     nats.publish(Outgoing { subject, body, ..Outgoing::default() }).await.is_ok()
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::guards::All;
 
-/// What NATS sends back of a message to ourselves.
+/// A message that NATS sends back to its sender.
 fn message(subject: String) -> Message {
     Message {
         subject: subject.into(),
@@ -14,7 +14,7 @@ fn message(subject: String) -> Message {
     }
 }
 
-/// Has an instance hear its own heartbeat and the echo behind it.
+/// Has an instance hear its own heartbeat and the echo after it.
 fn hear_ourselves(members: &Members) {
     members.hear(&message(names::instance_subject(members.me)), false);
     let number = members.write(|view| view.hearing.send(true, Instant::now()));

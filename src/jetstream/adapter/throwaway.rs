@@ -1,9 +1,9 @@
-//! A connection that is never made good again.
+//! A connection that is never repaired.
 //!
-//! Its client's tasks run on a runtime of their own, in a thread of their own. To throw it away
-//! is to end that runtime: all its tasks are dropped where they stand, with their queues, their buffers
-//! and the socket, also where the socket takes nothing and the client would wait to write. The client
-//! itself never reconnects: it is left waiting at the first attempt, until it is dropped.
+//! Its client's tasks run on a runtime of their own, in a thread of their own. Throwing the connection away ends that
+//! runtime: all its tasks are dropped where they stand, with their queues, their buffers and the socket, even if the
+//! socket takes nothing and the client waits to write. The client never reconnects by itself: it is held up at the
+//! first attempt until it is dropped.
 
 use std::io;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::config::nats::NatsConfig;
 use crate::jetstream::connect::{OnceError, connect_once};
 use crate::port::answers::Answers;
 
-/// Pause between looks at the client's state, in case its word of a break is lost.
+/// Interval between checks of the client's state, in case its event of a break is lost.
 const LOOK: Duration = Duration::from_millis(200);
 /// How long the main connection may take to say where servers are.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -25,10 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Why there is no such connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ThrowawayError {
-    /// No connection.
+    /// Connecting failed.
     #[error(transparent)]
     Connect(#[from] OnceError),
-    /// The system has no thread for it.
+    /// The system could not start a thread for it.
     #[error("no thread: {0}")]
     Thread(#[from] io::Error),
     /// Its thread ended.
@@ -36,7 +36,7 @@ pub(crate) enum ThrowawayError {
     Ended,
 }
 
-/// Connects once. The connection lasts until it breaks or `broken` is cancelled, which it is then.
+/// Connects once. The connection lasts until it breaks or `broken` is cancelled; a break cancels `broken`.
 pub(crate) async fn throwaway(
     config: NatsConfig,
     name: String,
@@ -44,7 +44,7 @@ pub(crate) async fn throwaway(
     broken: CancellationToken,
 ) -> Result<Client, ThrowawayError> {
     let (sender, opened) = oneshot::channel();
-    // Who stops waiting for it wants none.
+    // If the caller stops waiting, the connection is not wanted any more.
     let unwanted = broken.clone().drop_guard();
     std::thread::Builder::new()
         .name("commands".to_owned())
@@ -84,11 +84,11 @@ fn run(
             && tokio::time::timeout(LOOK, broken.cancelled()).await.is_err()
         {}
     });
-    // Not waiting for a look-up of a name that hangs.
+    // Does not wait for a name look-up that hangs.
     runtime.shutdown_background();
 }
 
-/// Where servers are: also those that servers have told of, since the ones that we were told of may be gone.
+/// The servers to try: also those that servers have announced, since the configured ones may be gone.
 pub(super) async fn servers(config: &NatsConfig, main: &Client) -> Vec<ServerAddr> {
     let mut servers = config.servers.clone();
     if main.connection_state() == State::Connected

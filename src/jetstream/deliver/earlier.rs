@@ -1,4 +1,4 @@
-//! Looking for a copy of a message that may have been sent before.
+//! Looks for a copy of a message that may have been sent before.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use crate::port::{Entry, Nats, Reading, Start};
 
 /// How long to search a stream for a message.
 const SEARCH: Duration = Duration::from_secs(30);
-/// How much more of a stream is searched, since clocks differ.
+/// Time before the first claim that is searched too, since clocks differ.
 const CLOCKS_DIFFER: TimeDelta = TimeDelta::seconds(30);
 
 impl<N: Nats> ToTarget<'_, N> {
-    /// Looks for a copy that may have been sent since a time.
+    /// Looks for a copy that may have been sent since `since`.
     pub(super) async fn earlier_copy(&self, since: DateTime<Utc>) -> Earlier {
         let unknown = || Earlier::Unknown("the stream does not say whether it has it".to_owned());
         let subject = self.publication.subject;
@@ -63,8 +63,8 @@ impl<N: Nats> ToTarget<'_, N> {
         }
     }
 
-    /// The subject under which a stream stores what is published to a target; `None` if nobody says,
-    /// and the whole stream is to be searched.
+    /// The subject under which a stream stores what is published to a target; `None` if nobody says, so that the whole
+    /// stream must be searched.
     async fn stored_as(&self, config: &Config) -> Option<String> {
         let subject = self.publication.subject;
         if config.subject_transform.is_none()
@@ -78,8 +78,7 @@ impl<N: Nats> ToTarget<'_, N> {
         }
     }
 
-    /// Whether a stream holds a message with our id that was sent after `since`; `None` if it does not
-    /// say.
+    /// Whether a stream holds a message with our id that was sent after `since`; `None` if it does not say.
     async fn holds_since(
         &self,
         stream: &str,
@@ -105,7 +104,7 @@ impl<N: Nats> ToTarget<'_, N> {
         None
     }
 
-    /// The same of a work queue, which only its workers may read: it is asked for one message after the other.
+    /// The same for a work queue, which only its workers may read: it is asked for one message after another.
     async fn queue_holds_since(
         &self,
         stream: &str,

@@ -1,7 +1,7 @@
-//! Commands that are sent once: `request` and `core`.
+//! Delivers commands that are sent once: `request` and `core`.
 //!
-//! Nobody drops a second copy of these, so they go over [lines](crate::jetstream::lines), which send
-//! nothing after the trust in the claim has ended but what the kernel already has.
+//! Nobody drops a second copy of these. So they go over [lines](crate::jetstream::lines), which send nothing after the
+//! trust in the claim has ended, except what the kernel already has.
 //!
 //! | when the line breaks, or trust ends | outcome |
 //! |---|---|
@@ -32,7 +32,7 @@ struct Handed<W> {
     reply: Option<Reply>,
 }
 
-/// Why a command was not.
+/// Why a command was not handed over.
 enum NotHanded {
     TrustLost,
     /// The client refuses it.
@@ -48,7 +48,7 @@ impl NotHanded {
     }
 }
 
-/// What came of a request first.
+/// What happened first after a request was handed over.
 enum Came {
     Reply(Answer),
     Denied,
@@ -143,7 +143,7 @@ impl<N: Nats> Delivery<N> {
 }
 
 impl<W: Wire> Handed<W> {
-    /// Waits for what comes first: the reply, or that there will be none.
+    /// Waits for what happens first: the reply, or anything that means there will be none.
     async fn first(&mut self, timeout: Duration, trusted: &(impl Fn() -> bool + Sync)) -> Came {
         let Self { line, awaited, reply } = self;
         let reply = async {
@@ -152,7 +152,7 @@ impl<W: Wire> Handed<W> {
                 None => std::future::pending().await,
             }
         };
-        // Watches that the request leaves while the claim is trusted, or never does.
+        // Watches that the request leaves while the claim is trusted, or never.
         let lost = async {
             while !line.arrived(trusted).await {
                 if line.is_broken() {

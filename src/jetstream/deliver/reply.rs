@@ -1,5 +1,5 @@
-//! What the reply to a `request` says: a worker's, a service's error, or that of a stream which
-//! answered before any worker.
+//! Reads the reply to a `request`: from a worker, an error of a service, or from a stream that answered before any
+//! worker.
 
 use async_nats::{HeaderMap, HeaderValue, Message, jetstream};
 
@@ -7,7 +7,7 @@ use crate::execution::{ErrorType, Outcome, Response};
 use crate::names;
 use crate::text::short;
 
-/// What a reply to a request says.
+/// The outcome that a reply to a request means.
 pub(super) fn replied(subject: &str, reply: &Message) -> Outcome {
     let response = Some(Response::keep(&reply.payload));
     if let Some(message) = service_error(reply.headers.as_ref()) {
@@ -31,7 +31,7 @@ pub(super) fn replied(subject: &str, reply: &Message) -> Outcome {
     }
 }
 
-/// The error that a service of the NATS Services API replies with. Each of its two headers is one.
+/// The error that a service of the NATS Services API replies with. Either of its two headers marks one.
 fn service_error(headers: Option<&HeaderMap>) -> Option<String> {
     let value = |name| headers.and_then(|headers| headers.get(name)).map(HeaderValue::as_str);
     let (code, text) = (value(names::SERVICE_ERROR_CODE), value(names::SERVICE_ERROR));
@@ -42,7 +42,7 @@ fn service_error(headers: Option<&HeaderMap>) -> Option<String> {
     Some(short(error.trim().to_owned()))
 }
 
-/// Whether a reply is that of a stream and not a worker's, nothing but its fields; and why the stream
+/// Whether a reply comes from a stream, not a worker: it has nothing but a stream's fields. If so, also why the stream
 /// refused the message, if it did.
 fn stream_answer(body: &[u8]) -> Option<Option<jetstream::Error>> {
     #[derive(serde::Deserialize)]

@@ -1,16 +1,16 @@
-//! Sending a message to a target, and finding out whether a stream has it.
+//! Sends a message to a target, and finds out whether a stream has it.
 //!
-//! Whoever listens on a target may answer, before the stream or after it, whatever it likes. So all
-//! answers are heard on an inbox of our own, and only one that proves itself decides:
+//! Any client that listens on a target may answer, before the stream or after it, whatever it likes. So all answers are
+//! heard on an inbox of our own, and only one that proves itself decides:
 //!
 //! | heard | then |
 //! |---|---|
-//! | an acknowledgement or a refusal of the stream that the server leads the target to | it decides |
+//! | an acknowledgement or a refusal from the stream that the server leads the target to | it decides |
 //! | one that names another stream | the server is asked; if it names that one, it decides. Where it names none, or cannot see it, an acknowledgement counts if the message is where it says, or cannot be looked at; else it is a stranger's |
 //! | anything else: a stranger's | the server is asked at once: none captures the target, then nothing else will come; one does, then its answer is waited for. Nothing is sent again meanwhile |
 //! | nobody listens (503) | the server is asked: a stream that is out of reach looks the same |
 //! | NATS refuses us the subject | final at once |
-//! | that the stream cannot take it now | nobody has it: the next try may go better |
+//! | that the stream cannot take it now | nobody has it: the next try may succeed |
 //! | nothing, for a second | it is sent again where that is likely to help ([`gates`](crate::jetstream::gates)), and the stream is known to drop the copy |
 //! | nothing, for five seconds | the fate is unknown; unless no stream captures the target, or the server refuses it under the name that a mapping gave it |
 
@@ -42,7 +42,7 @@ struct Ack {
 }
 
 impl Ack {
-    /// Reads an answer; `None` if it is no stream's.
+    /// Reads an answer; `None` if it is not a stream's.
     fn read(body: &[u8]) -> Option<Self> {
         let ack: Self = serde_json::from_slice(body).ok()?;
         let is_one = match &ack.error {
@@ -59,19 +59,19 @@ impl Ack {
         match class(error) {
             Class::Doubled => Sent::Doubled(error.to_string()),
             Class::Passing => Sent::Passing(error.to_string()),
-            // A target that is full fails this attempt: when there is room is not ours to say.
+            // A target that is full fails this attempt: we cannot say when there will be room.
             Class::Full | Class::Final | Class::Rival => Sent::Refused(error.to_string()),
         }
     }
 }
 
 impl<N: Nats> ToTarget<'_, N> {
-    /// Sends the message once. Answers to earlier tries of the same count too: they have its id.
+    /// Sends the message once. Answers to earlier tries count too, since those have the same id.
     pub(super) async fn send_once(&self, may: &(impl Fn() -> bool + Sync)) -> Sent {
         let (gate, sent_at) = (self.gate(), Instant::now());
         let sent = self.try_once(&gate, sent_at, may).await;
         match &sent {
-            // Meanwhile it may have become known which stream it is.
+            // By now it may be known which stream it is.
             Sent::Unknown(_) => self.gate().sent(sent_at),
             Sent::Withheld | Sent::Passing(_) => {}
             _ => gate.answered(sent_at),
@@ -105,7 +105,7 @@ impl<N: Nats> ToTarget<'_, N> {
         }
     }
 
-    /// The answer of a stream that did not come at once; it is asked for again where that is likely to help.
+    /// The answer of a stream that did not come at once. The stream is asked again if that is likely to help.
     async fn answer_late(
         &self,
         mut answer: Pin<&mut impl Future<Output = Sent>>,
@@ -116,7 +116,7 @@ impl<N: Nats> ToTarget<'_, N> {
     ) -> Sent {
         let (mut look, mut copies) = (Instant::now(), 0);
         let verdict = loop {
-            // What an answer was to come over is not there any more.
+            // The connection that the answer was to come over is gone.
             let is_renewed = self.delivery.nats.connects() != connects;
             if (is_renewed || gate.asks_again(sent))
                 && self.delivery.routes.drops_copies(self.publication.subject)
@@ -130,7 +130,7 @@ impl<N: Nats> ToTarget<'_, N> {
             }
         };
         match verdict {
-            // One of several copies is; what has become of the others nobody says.
+            // One of several copies was refused; what became of the others, nobody says.
             Sent::Refused(reason) | Sent::Passing(reason) if copies > 0 => Sent::Unknown(reason),
             Sent::NoStream { .. } | Sent::Denied if copies > 0 => {
                 Sent::Unknown("no stream has the last copy".to_owned())
@@ -139,7 +139,7 @@ impl<N: Nats> ToTarget<'_, N> {
         }
     }
 
-    /// The answer of a stream, if it comes before a time.
+    /// The answer of a stream, if it comes before `until`.
     async fn answer(&self, sent: Instant, until: Instant) -> Sent {
         let publication = self.publication;
         let mut heard_others = false;
@@ -165,8 +165,8 @@ impl<N: Nats> ToTarget<'_, N> {
         Box::pin(self.unanswered(sent, heard_others)).await
     }
 
-    /// Asks the server about an answer that does not prove itself; `None` if it is a stranger's, and
-    /// the stream's is still to come.
+    /// Asks the server about an answer that does not prove itself; `None` if it is a stranger's, and the stream's is
+    /// still to come.
     async fn doubt(&self, sent: Instant, ack: Option<&Ack>) -> Option<Sent> {
         let by = ack.map(|ack| ack.stream.as_str());
         loop {
@@ -178,7 +178,7 @@ impl<N: Nats> ToTarget<'_, N> {
                 (Route::Unknown, _) => {}
                 (Route::Nowhere, None) => return Some(Sent::NoStream { heard: true }),
                 (_, None) => return None,
-                // A stream that the server does not name can refuse what it likes.
+                // A stream that the server does not name can refuse whatever it likes.
                 (Route::Nowhere, Some(ack)) if ack.error.is_some() => {
                     return Some(Sent::NoStream { heard: true });
                 }
@@ -200,7 +200,7 @@ impl<N: Nats> ToTarget<'_, N> {
     async fn holds(&self, ack: &Ack, route: &Route) -> Held {
         let Self { delivery, publication, .. } = self;
         let held = delivery.routes.holds(&ack.stream, ack.sequence, &publication.id).await;
-        // Where the server names another stream, a stranger's word alone is not enough.
+        // If the server names another stream, a stranger's word alone is not enough.
         let unverified = matches!(held, Held::Unreadable) && !matches!(route, Route::Stream { .. });
         if matches!(held, Held::Yes) || unverified {
             delivery.routes.trust(publication.subject, &ack.stream, !unverified);
@@ -209,7 +209,7 @@ impl<N: Nats> ToTarget<'_, N> {
         held
     }
 
-    /// Nobody listens to the target, no stream either.
+    /// Decides what it means that nobody listens on the target, not even a stream.
     async fn nobody(&self, sent: Instant) -> Sent {
         match self.delivery.routes.of(self.publication.subject, sent, None).await {
             Route::Nowhere | Route::Elsewhere => Sent::NoStream { heard: false },
@@ -220,10 +220,10 @@ impl<N: Nats> ToTarget<'_, N> {
         }
     }
 
-    /// The answer of a stream did not come.
+    /// Decides what it means that no stream's answer came.
     async fn unanswered(&self, sent: Instant, heard_others: bool) -> Sent {
         match self.delivery.routes.of(self.publication.subject, sent, None).await {
-            // The server names the subject after a mapping, so nothing tied it to ours.
+            // The server names the subject after a mapping, so nothing linked the refusal to ours.
             Route::Denied => Sent::Denied,
             Route::Nowhere => Sent::NoStream { heard: true },
             Route::Elsewhere if heard_others => Sent::NoStream { heard: true },

@@ -1,8 +1,8 @@
-//! Who waits for the outcome of an execution.
+//! Callers that wait for the outcome of an execution.
 //!
-//! Waiting asks NATS for nothing: the index learns of every outcome anyway, and wakes those who wait for it. Whoever
-//! waits takes a place first and looks into the index then, and the index has an outcome before it wakes anybody, so
-//! none is missed. A place is given back when it is dropped, whatever becomes of its caller.
+//! Waiting asks nothing of NATS: the index learns of every outcome anyway, and wakes the callers that wait for it. A
+//! caller takes a place first and then looks into the index, and the index has an outcome before it wakes anybody, so
+//! none is missed. Dropping a place gives it back, whatever becomes of the caller.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use uuid::Uuid;
 
-/// Callers that wait at once: each is a task and a reply that is owed, some kilobytes.
+/// Most callers that wait at once: each is a task and a pending reply, some kilobytes.
 pub const MAX_WAITING: usize = 10_000;
-/// Outcomes fetched at once for those who were woken.
+/// Outcomes fetched at once for the callers that were woken.
 const FETCHES: usize = 64;
 
-/// Those who wait.
+/// The callers that wait.
 #[derive(Debug)]
 pub(super) struct Awaited {
     executions: Mutex<BTreeMap<Uuid, watch::Sender<bool>>>,
@@ -23,7 +23,7 @@ pub(super) struct Awaited {
     pub(super) fetches: Semaphore,
 }
 
-/// A place among those who wait.
+/// A place among the callers that wait.
 #[derive(Debug)]
 pub struct Waiter {
     awaited: Arc<Awaited>,
@@ -41,14 +41,14 @@ impl Awaited {
         })
     }
 
-    /// A place, if there is one.
+    /// Takes a place, if one is free.
     pub(super) fn join(self: &Arc<Self>, execution: Uuid) -> Option<Waiter> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         let has_ended = self.lock().entry(execution).or_default().subscribe();
         Some(Waiter { awaited: Arc::clone(self), execution, has_ended, _place: place })
     }
 
-    /// The index has the outcome of an execution.
+    /// Tells the callers that the index has the outcome of an execution.
     pub(super) fn tell(&self, execution: Uuid) {
         if let Some(has_ended) = self.lock().get(&execution) {
             has_ended.send_replace(true);
@@ -61,9 +61,9 @@ impl Awaited {
 }
 
 impl Waiter {
-    /// Returns when the index has the outcome, if it did not have it before.
+    /// Returns once the index has the outcome; at once if it already had it.
     pub(super) async fn told(&mut self) {
-        // The sender stays as long as this place is taken.
+        // Cannot fail: the sender lives as long as this place is taken.
         let _ = self.has_ended.wait_for(|has_ended| *has_ended).await;
     }
 }
@@ -71,7 +71,7 @@ impl Waiter {
 impl Drop for Waiter {
     fn drop(&mut self) {
         let mut executions = self.awaited.lock();
-        // Its own receiver is still there.
+        // The count includes this waiter's own receiver.
         if executions.get(&self.execution).is_some_and(|sender| sender.receiver_count() <= 1) {
             executions.remove(&self.execution);
         }

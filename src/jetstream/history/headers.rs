@@ -1,4 +1,4 @@
-//! What the headers of an event say: all that the index needs, so that it never reads a body.
+//! Reads an event from its headers: they say all that the index needs, so it never reads a body.
 
 use async_nats::HeaderMap;
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -10,7 +10,7 @@ use crate::names;
 use crate::port::headers::Headers;
 use crate::text::within;
 
-/// Most bytes of an error type, which a worker may have made up, as it is encoded.
+/// Longest encoded error type, in bytes; a worker may have made it up.
 const MAX_ERROR_TYPE: usize = 1536;
 
 pub(super) fn event_headers(execution: &Execution) -> Headers {
@@ -35,8 +35,8 @@ pub(super) fn event_headers(execution: &Execution) -> Headers {
 
 /// Reads an event from its subject and headers; it was stored at `stored_at`.
 ///
-/// Events of earlier versions say no duration, error type or count: their duration is taken to last
-/// until they were stored, and the count to be one.
+/// Events of earlier versions have no duration, error type or count: they are taken to have lasted until they were
+/// stored, and their count to be one.
 pub(super) fn event<'a>(
     sequence: u64,
     subject: &str,

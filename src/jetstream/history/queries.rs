@@ -1,4 +1,4 @@
-//! Questions to the history: the index says which and how many, the stream has the bodies.
+//! Queries of the history: the index says which executions and how many, the stream has the bodies.
 
 use std::time::Duration;
 
@@ -15,15 +15,15 @@ use crate::port::Nats;
 
 /// Bodies fetched at once for one page.
 const FETCHES: usize = 64;
-/// How often a page is looked up anew because the stream has dropped a part of it.
+/// Most tries to fetch a page that the stream drops parts of meanwhile.
 const LOOKS: usize = 4;
 
-/// How often it is looked whether the index has been shown what somebody waits for.
+/// Interval between checks whether the index has been shown what somebody waits for.
 const LOOK: Duration = Duration::from_millis(10);
-/// After so many looks the stream is read on anew.
+/// Number of checks after which another reader continues reading the stream.
 const SLOW: u32 = 50;
 
-/// Why a query has no answer.
+/// Why a query failed.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
     /// The index is still being read from the stream.
@@ -34,11 +34,11 @@ pub enum QueryError {
     Unavailable(String),
 }
 
-/// What the stream holds at a place.
+/// What the stream holds at a sequence.
 enum Fetched {
     Execution(Box<Execution>),
     Unreadable,
-    /// Nothing: its limits dropped it since the index looked.
+    /// Nothing: the stream's limits dropped it since the index was asked.
     Gone,
 }
 
@@ -72,7 +72,7 @@ impl<N: Nats> History<N> {
             return Ok(None);
         };
         let execution = self.fetch(sequence).await?.execution();
-        // Where the stream has lost what it showed, others are in its place.
+        // If the stream has lost what it showed, another message is in its place.
         Ok(execution.filter(|execution| execution.id == id))
     }
 
@@ -99,14 +99,14 @@ impl<N: Nats> History<N> {
     ) -> Result<(Vec<Execution>, u64), QueryError> {
         let (mut executions, total) =
             self.page(|index| index.by_correlation(correlation_id, page)).await?;
-        // The index knows hashes.
+        // The index knows only hashes.
         let fetched = executions.len();
         executions.retain(|execution| execution.correlation_id == correlation_id);
         let others = (fetched - executions.len()) as u64;
         Ok((executions, total.saturating_sub(others)))
     }
 
-    /// Leaves out executions that have an outcome.
+    /// Removes executions that have an outcome.
     ///
     /// # Errors
     /// See [`QueryError`].
@@ -120,7 +120,7 @@ impl<N: Nats> History<N> {
         Ok(())
     }
 
-    /// All attempts at the occurrence of an execution, itself included, by their numbers.
+    /// All attempts at the occurrence of an execution, itself included, by number.
     ///
     /// # Errors
     /// See [`QueryError`].
@@ -143,8 +143,8 @@ impl<N: Nats> History<N> {
         Ok(attempts)
     }
 
-    /// Statistics at `now` of one schedule, or of all, and what the latest failure said; nothing if
-    /// the history has nothing of the schedule.
+    /// Statistics at `now` of one schedule, or of all, and the error of the latest failure; `None` if the history has
+    /// nothing of the schedule.
     ///
     /// # Errors
     /// See [`QueryError`].
@@ -171,8 +171,8 @@ impl<N: Nats> History<N> {
         Ok(Some((statistics, message)))
     }
 
-    /// The final event of an execution, if the stream has one, after making sure that everything
-    /// stored until now has been looked at.
+    /// The final event of an execution, if the stream has one, after making sure that everything stored until now has
+    /// been read.
     ///
     /// # Errors
     /// See [`QueryError`].
@@ -195,18 +195,18 @@ impl<N: Nats> History<N> {
         Ok(self.get(id).await?.filter(|execution| execution.status.is_final()))
     }
 
-    /// Whether the outcome of an execution is in the history, as far as has been seen of it.
+    /// Whether the history has the outcome of an execution, as far as it has been read.
     pub fn has_ended(&self, execution: Uuid) -> bool {
         self.read(|index| index.has_ended(execution))
     }
 
-    /// A place among those who wait for the outcome of an execution; nothing where too many do.
+    /// Takes a place among those who wait for the outcome of an execution; `None` if too many do.
     pub fn await_outcome(&self, execution: Uuid) -> Option<Waiter> {
         self.awaited.join(execution)
     }
 
-    /// The final event of an execution, once there is one: until then, nothing is asked of NATS. Nothing where the
-    /// stream has dropped it.
+    /// Waits for the final event of an execution; asks nothing of NATS until there is one. `None` if the stream has
+    /// dropped it.
     ///
     /// # Errors
     /// See [`QueryError`].
@@ -215,13 +215,13 @@ impl<N: Nats> History<N> {
         if !self.read(|index| index.has_ended(id)) {
             waiter.told().await;
         }
-        // Many may be woken at once. (It is never closed.)
+        // Many may be woken at once. (The semaphore is never closed.)
         let _fetch = self.awaited.fetches.acquire().await;
         Ok(self.get(id).await?.filter(|execution| execution.status.is_final()))
     }
 
     async fn ready(&self) -> Result<(), QueryError> {
-        // It is looked at, and not waited for: those who wait for a channel to change are woken in an order by chance.
+        // Polled, not awaited: tasks that wait for a channel to change are woken in random order.
         let read = async {
             while !*self.loaded.borrow() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -231,8 +231,7 @@ impl<N: Nats> History<N> {
         read.map_err(|_| QueryError::Loading)
     }
 
-    /// Fetches what `look` finds. Where the stream has dropped a part of it, the index is told, and
-    /// asked again.
+    /// Fetches what `look` finds. If the stream has dropped a part of it, tells the index and looks again.
     async fn page(
         &self,
         look: impl Fn(&HistoryIndex) -> (Vec<u64>, u64),
@@ -262,8 +261,8 @@ impl<N: Nats> History<N> {
     }
 
     async fn fetch(&self, sequence: u64) -> Result<Fetched, QueryError> {
-        // What is stored never changes, so any replica will do, and answers at half the cost. Only one
-        // that has it not, or not yet, is not the last word.
+        // What is stored never changes, so any replica will do, at half the cost. Only a replica that does not have it,
+        // or not yet, is not the last word.
         if self.allows_direct
             && let Ok(Some(message)) =
                 self.nats.message_of_any(names::EXECUTIONS_STREAM, sequence).await

@@ -1,13 +1,12 @@
-//! Writing events to the history.
+//! Writes events to the history.
 //!
-//! An event's id is its `Nats-Msg-Id`, and all outcomes of an execution share one, so the stream itself
-//! refuses a second. It remembers ids for its duplicate window only. An outcome may have been sent by
-//! whoever had the execution before us, from its claim on; once that is longer ago than the stream is sure
-//! to remember, the history is first searched for one.
+//! An event's id is its `Nats-Msg-Id`, and all outcomes of an execution share one, so the stream itself refuses a
+//! second outcome. It remembers ids only for its duplicate window. The instance that had the execution before us may
+//! have sent an outcome at any time from its claim on; once that is longer ago than the stream is sure to remember, the
+//! history is searched for one first.
 //!
-//! An event that the stream refuses for good is written without its bodies, and then in its least form. If
-//! the stream refuses that too, nothing is left that could be written: the event is given up, said, and
-//! counted as trouble.
+//! An event that the stream refuses for good is written without its bodies, and then in its least form. If the stream
+//! refuses that too, nothing is left to write: the event is given up, logged, and counted as trouble.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -27,18 +26,18 @@ use crate::names;
 use crate::port::headers::Headers;
 use crate::port::{Append, Nats};
 
-/// What became of an event that was written.
+/// Result of writing an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recorded {
     /// It is in the history.
     New,
-    /// The history had one with its id already, ours or another instance's.
+    /// The history already had one with its id, ours or another instance's.
     Duplicate,
-    /// The stream refuses it even in its least form: it is in nobody's history.
+    /// The stream refuses it even in its least form, so the history does not have it.
     Lost,
 }
 
-/// An event under way.
+/// An event that is being written.
 struct Recording<'a, N: Nats> {
     history: &'a History<N>,
     execution: &'a Execution,
@@ -58,8 +57,8 @@ enum Form {
 }
 
 impl<N: Nats> History<N> {
-    /// Writes an event; returns once the stream has it, however long that takes, or refuses its least
-    /// form. Cancelling leaves it written or not.
+    /// Writes an event; returns once the stream has it, however long that takes, or refuses its least form. If
+    /// cancelled, it may or may not be written.
     pub async fn record(&self, execution: &Execution) -> Recorded {
         let subject = names::execution_subject(execution.status.event(), execution.schedule_id);
         let (mut headers, body) = encode(execution);
@@ -85,26 +84,26 @@ impl<N: Nats> History<N> {
                 recording.event.lost(&reason);
                 Recorded::Lost
             }
-            // Whom it is trusted to does not matter: it is the same event whoever writes it.
+            // No trust is needed, so it cannot be lost: it is the same event whoever writes it.
             Err(_) => Recorded::Lost,
         }
     }
 
-    /// How long the stream is sure to drop a copy by itself: half of its duplicate window, for the rest
-    /// is on the way.
+    /// How long the stream is sure to drop a copy by itself: half of its duplicate window; the rest is allowed for the
+    /// way.
     fn remembered(&self) -> Duration {
         Duration::from_millis(self.window_ms.load(Ordering::Relaxed)) / 2
     }
 }
 
-/// Since when anybody may have sent an event: not before the execution was claimed.
+/// When an event may first have been sent: not before the execution was claimed.
 fn first_sent(execution: &Execution) -> DateTime<Utc> {
     let times = [execution.timings.claimed_at, execution.started_at];
     times.into_iter().flatten().fold(execution.time, DateTime::min)
 }
 
-/// Whether a final event is in the history whose execution has this one as its latest: a correction comes
-/// behind the outcome that it corrects.
+/// Whether a final event is in the history, given the latest event of its execution: a correction comes after the
+/// outcome that it corrects.
 fn is_there(event: &Execution, latest: &Execution) -> bool {
     latest.event_id == event.event_id || event.status != ExecutionStatus::Corrected
 }
@@ -130,7 +129,7 @@ impl<N: Nats> Publishing for Recording<'_, N> {
     }
 
     async fn search(&self, since: DateTime<Utc>) -> Earlier {
-        // A second event that says no outcome changes nothing.
+        // A second event that is not an outcome changes nothing.
         let age = (self.history.clock.now() - since).to_std().unwrap_or_default();
         if !N::Guards::hold(Guard::HistorySearch) {
             return Earlier::Remembered;

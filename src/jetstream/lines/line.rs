@@ -1,4 +1,4 @@
-//! One connection that is never made good again, and what is heard over it.
+//! One connection that is never repaired, and what is heard over it.
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -18,8 +18,8 @@ use crate::jetstream::inbox::Inbox;
 use crate::port::answers::{Answers, Awaited};
 use crate::port::{Deaf, Outgoing, Unpublished, Wire};
 
-/// Least time that the server has to show that a message has arrived: trust may end just behind the
-/// handing over, and a healthy line, with all that others have on it, is not thrown away for that.
+/// Least time that the server has to show that a message has arrived. Trust may end right after the handing over, and a
+/// healthy line, with all that others have on it, must not be thrown away for that.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// A connection, and what is heard over it.
@@ -27,12 +27,12 @@ pub(crate) struct Line<W> {
     wire: W,
     inbox: Inbox<W>,
     replies: Replies,
-    /// When the last message to ourselves was sent that came back.
+    /// When the latest message to ourselves that came back was sent.
     heard: Mutex<Option<Instant>>,
     broken: CancellationToken,
 }
 
-/// What is handed over.
+/// A message to hand over.
 pub(crate) struct Message<'a> {
     pub(crate) subject: &'a str,
     pub(crate) headers: HeaderMap,
@@ -41,7 +41,7 @@ pub(crate) struct Message<'a> {
 
 /// Why nothing was handed over.
 pub(crate) enum Unhanded {
-    /// The claim is trusted no more.
+    /// The claim is no longer trusted.
     TrustLost,
     /// The line is broken.
     Broken,
@@ -50,14 +50,14 @@ pub(crate) enum Unhanded {
 }
 
 impl<W: Wire> Line<W> {
-    /// Listens over a connection that lasts until `broken`. `answers` must be those of the connection.
+    /// Opens a line over a connection that lasts until `broken`. `answers` must be those of the connection.
     pub(super) async fn over(
         wire: W,
         answers: Answers,
         replies: Replies,
         broken: CancellationToken,
     ) -> Result<Arc<Self>, Deaf> {
-        // Who stops waiting for the line wants none.
+        // If the caller stops waiting, the line is not wanted any more.
         let unwanted = broken.clone().drop_guard();
         let inbox = Inbox::open(wire.clone(), answers, broken.clone()).await?;
         replies.listen(&wire).await?;
@@ -79,7 +79,7 @@ impl<W: Wire> Line<W> {
         self.broken.cancel();
     }
 
-    /// Whether the line carries messages both ways. Those who ask at the same time share the answer.
+    /// Whether the line carries messages both ways. Callers that ask at the same time share the answer.
     pub(super) async fn is_alive(&self) -> bool {
         let ask = async {
             let mut heard = self.heard.lock().await;
@@ -105,7 +105,7 @@ impl<W: Wire> Line<W> {
         self.inbox.await_for(subject)
     }
 
-    /// Expects a reply, to this subject.
+    /// Expects a reply; also returns the subject that it must be sent to.
     pub(crate) fn expect(&self) -> (Reply, String) {
         self.replies.expect()
     }
@@ -120,7 +120,7 @@ impl<W: Wire> Line<W> {
         let Message { subject, headers, body } = message;
         let message = Outgoing { subject: subject.to_owned(), reply, headers, body };
         let mut publishing = std::pin::pin!(self.wire.publish(message));
-        // The queue takes the message in one of these steps; there is no waiting between look and step.
+        // The queue takes the message in one of these polls, without any waiting between the check and the poll.
         let handing = std::future::poll_fn(|context| {
             if !trusted() {
                 return Poll::Ready(Err(Unhanded::TrustLost));
@@ -139,7 +139,7 @@ impl<W: Wire> Line<W> {
         match while_trusted(trusted, handing).await {
             Some(Ok(())) => Ok(()),
             Some(Err(unhanded)) => {
-                // A queue that is closed has nobody behind it.
+                // If the queue is closed, nobody reads it.
                 if matches!(unhanded, Unhanded::Broken) {
                     self.throw_away();
                 }
@@ -149,8 +149,8 @@ impl<W: Wire> Line<W> {
         }
     }
 
-    /// Waits until the server has dealt with what was handed over, and a refusal of it would be known;
-    /// false if the line broke, or was thrown away since trust ended before the server said so.
+    /// Waits until the server has dealt with what was handed over and a refusal of it would be known; returns false if
+    /// the line broke, or was thrown away because trust ended before the server said so.
     pub(crate) async fn arrived(&self, trusted: &(impl Fn() -> bool + Sync)) -> bool {
         let too_late = async { tokio::join!(lost(trusted), tokio::time::sleep(GRACE)) };
         tokio::select! {

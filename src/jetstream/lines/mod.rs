@@ -1,36 +1,36 @@
-//! Connections for what is sent once.
+//! Connections for commands that are sent once.
 //!
-//! A client that reconnects keeps what it was given, in its queue and in its buffer, and sends it
-//! when it is back: after a cut of more than five seconds that is a command which somebody else has
-//! taken over meanwhile. So commands of which no second copy can be told from the first go over a
-//! `Line`: a connection that is never made good again. When it breaks it is thrown away with all
-//! that it holds, what was handed to it and is not known to have arrived is uncertain at once, and
-//! the next command waits for a new one. The reply to a request that has arrived may come over that.
+//! A client that reconnects keeps what it was given, in its queue and in its buffer, and sends it when it is back.
+//! After a cut of more than five seconds, that is a command which another instance has taken over meanwhile. So
+//! commands whose second copy nobody can tell from the first go over a `Line`: a connection that is never repaired.
+//! When it breaks, it is thrown away with all that it holds; what was handed to it and is not known to have arrived is
+//! uncertain at once; and the next command waits for a new line. The reply to a request that has arrived may come over
+//! that one.
 //!
 //! # Handing over
 //!
-//! 1. **Wait for a line that carries messages both ways**: one that was heard within `FRESH`, or
-//!    that answers now. A line whose other end is gone takes bytes for seconds before it breaks.
-//! 2. **Look at the trust in the claim**, the moment before the client's queue takes the message, in
-//!    the same step of the program. Whatever had to be waited for is behind us then.
-//! 3. **Ask for an answer behind it.** If none came when the trust ends, the line is thrown away,
-//!    for what it still holds must not leave later.
+//! 1. **Wait for a line that carries messages both ways**: one that was heard within `FRESH`, or that answers now. A
+//!    line whose other end is gone takes bytes for seconds before it breaks.
+//! 2. **Check the trust in the claim** right before the client's queue takes the message, in the same step of the
+//!    program. By then all waiting is over.
+//! 3. **Ask for an answer behind it.** If none has come when the trust ends, the line is thrown away, because what it
+//!    still holds must not leave later.
 //!
 //! | cut | what happens |
 //! |---|---|
-//! | before 2 | nothing was handed over: the claim is renewed, by whoever gets it |
+//! | before 2 | nothing was handed over: the instance that gets the claim renews it |
 //! | between 2 and the socket | the message is thrown away with the line; the attempt is uncertain |
-//! | behind the socket | the server may have it; uncertain, and the same |
+//! | behind the socket | the server may have it; otherwise the same |
 //!
 //! # What is left
 //!
-//! What the kernel has taken, nobody can take back. If the network stops in one direction and comes
-//! back after the trust has ended, the kernel may deliver then what it was given before, though the
-//! line is long closed. It takes a command that was handed over after the cut: within `FRESH` of
-//! the last sign of life, and under a claim that was made before it.
+//! What the kernel has taken, nobody can take back. If the network stops in one direction and comes back after the
+//! trust has ended, the kernel may then deliver what it was given before, though the line was closed long ago. That
+//! takes a command that was handed over after the cut, within `FRESH` of the last sign of life, under a claim that was
+//! made before the cut.
 //!
-//! A command that has arrived, and whose outcome could not be recorded before the cut, is sent again
-//! by whoever takes the attempt over, as after a death: nobody else knows of it.
+//! A command that has arrived, but whose outcome could not be recorded before the cut, is sent again by the instance
+//! that takes the attempt over, as after a death: nobody else knows of it.
 
 mod line;
 mod replies;
@@ -56,16 +56,16 @@ pub(crate) use trust::while_trusted;
 
 /// How long a sign of life counts.
 const FRESH: Duration = Duration::from_millis(250);
-/// First pause before a line is made anew; it doubles while that fails.
+/// First pause before a new line is made; it doubles with each failure.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Longest pause, and how long a line must have lasted for the first one to do again.
+/// Longest pause, and how long a line must last before the pause starts from the first one again.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
 /// The present line, and those to come.
 #[derive(Clone)]
 pub struct Lines<N: Nats>(Arc<Present<N::Line>>);
 
-/// The line that there is. Those who wait for one are told in the order in which they came.
+/// The present line, if any. Those who wait for one are notified in the order in which they came.
 struct Present<W> {
     line: Mutex<Option<Arc<Line<W>>>>,
     changed: Notify,
@@ -77,10 +77,10 @@ impl<W: Wire> Present<W> {
         self.changed.notify_waiters();
     }
 
-    /// Waits for one that is whole.
+    /// Waits for a line that is not broken.
     async fn whole(&self) -> Arc<Line<W>> {
         loop {
-            // Registered before the look, so that no change is missed.
+            // Registered before the check, so that no change is missed.
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
             let line = self.line.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -93,7 +93,7 @@ impl<W: Wire> Present<W> {
 }
 
 impl<N: Nats> Lines<N> {
-    /// Keeps one line open until `stop`; returns once the first is. The server knows it by `name`.
+    /// Keeps one line open until `stop`; returns once the first one is. The server knows it by `name`.
     pub async fn open(nats: N, name: String, stop: CancellationToken) -> Self {
         let present = Arc::new(Present { line: Mutex::default(), changed: Notify::new() });
         let replies = Replies::new(&nats.new_inbox());
@@ -115,7 +115,7 @@ impl<N: Nats> Lines<N> {
     }
 }
 
-/// What makes lines.
+/// Makes lines.
 struct Maker<N> {
     nats: N,
     name: String,

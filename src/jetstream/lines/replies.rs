@@ -1,6 +1,6 @@
-//! Replies to requests: one subscription of each line in turn, with a token for each request behind
-//! a prefix that stays the same. So a reply finds its request over a later line than the one that the
-//! request went by. The first reply is the one that counts.
+//! Replies to requests. Each line in turn subscribes to them; a request has a token behind a prefix that stays the
+//! same, so a reply also finds its request over a later line than the one that carried the request. The first reply
+//! counts.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use crate::port::{Deaf, Wire};
 
 type Waiting = Arc<Mutex<BTreeMap<u64, oneshot::Sender<Message>>>>;
 
-/// Hears replies.
+/// Receives replies.
 #[derive(Clone)]
 pub(super) struct Replies {
     /// Ends in a dot.
@@ -23,7 +23,7 @@ pub(super) struct Replies {
     waiting: Waiting,
 }
 
-/// A reply that is to come. Nothing is left of it when this is dropped.
+/// A reply that is still to come. Dropping it leaves nothing behind.
 pub(crate) struct Reply {
     token: u64,
     waiting: Waiting,
@@ -31,7 +31,7 @@ pub(crate) struct Reply {
 }
 
 impl Replies {
-    /// Replies to subjects behind an inbox's name.
+    /// Creates the replies under an inbox's name.
     pub(super) fn new(inbox: &str) -> Self {
         let prefix = format!("{inbox}.").into();
         Self { prefix, next: Arc::default(), waiting: Waiting::default() }
@@ -44,7 +44,7 @@ impl Replies {
         Ok(())
     }
 
-    /// Waits for the reply to a request; and the subject that it must be sent to.
+    /// Expects a reply to a request; also returns the subject that it must be sent to.
     pub(super) fn expect(&self) -> (Reply, String) {
         let token = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, coming) = oneshot::channel();
@@ -55,7 +55,7 @@ impl Replies {
 }
 
 impl Reply {
-    /// The reply.
+    /// Waits for the reply.
     pub(crate) async fn come(&mut self) -> Message {
         match (&mut self.coming).await {
             Ok(message) => message,
@@ -75,7 +75,7 @@ async fn listen(mut heard: impl Stream<Item = Message> + Unpin, prefix: usize, w
         let token = message.subject.get(prefix..).and_then(|token| token.parse().ok());
         let sender = token.and_then(|token: u64| lock(&waiting).remove(&token));
         if let Some(sender) = sender {
-            // Fails where nobody waits any more.
+            // Fails if nobody waits any more.
             let _ = sender.send(message);
         }
     }

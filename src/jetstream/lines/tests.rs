@@ -1,4 +1,4 @@
-//! A line against a server that stops reading.
+//! Tests of a line to a server that stops reading.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ use crate::port::answers::Answers;
 
 const INFO: &str = r#"INFO {"server_id":"S","server_name":"S","version":"2.15.0","proto":1,"go":"","host":"127.0.0.1","port":1,"headers":true,"max_payload":2000000}"#;
 const DEADLINE: Duration = Duration::from_secs(10);
-/// More than all sockets between the two take.
+/// More messages than all sockets between the two can buffer.
 const MESSAGES: usize = 64;
 const BODY: usize = 1_000_000;
 
@@ -59,7 +59,7 @@ async fn hand_over(
     line.hand_over(message, None, trusted).await
 }
 
-/// All that comes until the other side ends.
+/// All bytes that come until the other side ends.
 async fn rest(socket: &mut TcpStream) -> Vec<u8> {
     let mut rest = Vec::new();
     // A reset is an end too.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 
-/// Answers in the order in which they are given, and what was asked for.
+/// Answers to give, in order, and what was asked for.
 #[derive(Default)]
 struct Script {
     sends: Mutex<VecDeque<Sent>>,
@@ -12,7 +12,7 @@ struct Script {
     searched: Mutex<Vec<DateTime<Utc>>>,
     /// How many tries were handed over.
     handed: AtomicUsize,
-    /// Looks at the connection that see it down.
+    /// Checks of the connection that find it down.
     down: AtomicUsize,
     lesser: usize,
     failures: usize,
@@ -109,7 +109,7 @@ async fn while_a_search_has_no_answer_nothing_is_sent() {
 
 #[tokio::test]
 async fn trust_is_looked_at_after_every_wait_and_when_the_bytes_are_handed_over() {
-    // The looks at the trust: before the try, after the search, at the hand-over, and so on.
+    // The checks of the trust: before the try, after the search, at the hand-over, and so on.
     for (looks, handed) in [(0, 0), (1, 0), (2, 0), (3, 1), (4, 1), (5, 1), (6, 2)] {
         let left = AtomicUsize::new(looks);
         let spend = |n: usize| n.checked_sub(1);
@@ -133,7 +133,7 @@ async fn trust_that_is_lost_while_the_connection_is_down_ends_the_wait() {
     assert!(!lost.maybe_sent);
 }
 
-/// A connection that is down at the second look, which is the one at the hand-over.
+/// A connection that is down at the second check, which is the one at the hand-over.
 struct GoneAtHandOver(Script, AtomicUsize);
 
 impl Publishing for GoneAtHandOver {

@@ -1,4 +1,4 @@
-//! Reading the bucket from the start.
+//! Reads the bucket from the start.
 
 use std::mem;
 use std::time::Duration;
@@ -15,9 +15,9 @@ use crate::jetstream::account::Account;
 use crate::names;
 use crate::port::{Entry, Nats, Start};
 
-/// How long a replay may be silent before the stream is asked whether there is more.
+/// Silence of a replay after which the stream is asked whether there is more.
 const SILENCE: Duration = Duration::from_secs(2);
-/// So many entries of a replay are read by one task, and so many tasks read beside each other.
+/// Entries of a replay that one task reads, and tasks that read at the same time.
 const AT_ONCE: usize = 256;
 const READ_BESIDE: usize = 4;
 
@@ -41,7 +41,7 @@ impl<N: Nats> Follower<N> {
         let mut watch = self.read(Start::LastOfEach).await?;
         let (mut shown, mut account) = (Shown::default(), Account::default());
         let mut remaining = info.state.messages;
-        // Values are parsed in parallel, and taken in in order.
+        // Values are parsed in parallel, and applied in order.
         let mut reading = FuturesOrdered::<JoinHandle<Vec<(Entry, Told)>>>::new();
         while remaining > 0 || !reading.is_empty() {
             tokio::select! {
@@ -74,7 +74,7 @@ impl<N: Nats> Follower<N> {
                 }
             }
         }
-        // What was deleted, markers and all, before we came is not shown, and is seen all the same.
+        // What was deleted before we came, markers included, is not shown; it counts as seen all the same.
         self.seen = self.seen.max(info.state.last_sequence);
         self.index.saw(self.seen);
         self.index.retain(&shown, self.seen);
@@ -92,7 +92,7 @@ impl<N: Nats> Follower<N> {
     }
 }
 
-/// What is shown next, with all that is there already; nothing if the watch is silent. An end is an error.
+/// The entries that are shown next and are there already; empty if the watch is silent. Its end is an error.
 async fn some(
     watch: &mut (impl Stream<Item = Result<Entry, String>> + Unpin),
 ) -> Vec<Result<Entry, String>> {
@@ -106,7 +106,7 @@ async fn some(
     came
 }
 
-/// An entry with what its value says.
+/// Reads what an entry's value says.
 fn read(entry: Entry) -> (Entry, Told) {
     let value = entry.is_value().then_some(&*entry.body);
     let told = Told::read(names::subject_key(&entry.subject), value);

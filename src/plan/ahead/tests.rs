@@ -6,7 +6,7 @@ use crate::schedule::SkipCause;
 
 const ME: Uuid = Uuid::from_u128(1);
 
-/// Every ten seconds from midnight, acted on until half a minute later.
+/// A schedule due every ten seconds from midnight, acted on for the first half minute.
 fn running() -> (Schedule, Trigger) {
     let (mut record, trigger) = schedule(
         r#"{"schedule_type":"interval","interval_seconds":10,"start_at":"2026-01-01T00:00:00Z"}"#,
@@ -15,7 +15,7 @@ fn running() -> (Schedule, Trigger) {
     (record, trigger)
 }
 
-/// Plans at each second of a minute; the nominal times that fired.
+/// Plans at each second of a minute; returns the nominal times that fired.
 fn fired(record: &mut Schedule, trigger: &Trigger, from: DateTime<Utc>) -> Vec<String> {
     let mut times = Vec::new();
     for second in 0..60 {

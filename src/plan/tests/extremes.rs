@@ -1,4 +1,4 @@
-//! Whatever times and settings stand in a record, planning it is no panic, and goes on.
+//! Tests that planning never panics and always goes on, whatever times and settings a record holds.
 
 use proptest::prelude::*;
 
@@ -7,7 +7,7 @@ use super::*;
 use crate::execution::{Claim, Execution, Outcome};
 use crate::schedule::{Backfill, SkipCause};
 
-/// Times near both ends of time, of what can be shown, of what cron knows, and near each other.
+/// Times near both ends of time, of what can be shown and of what cron knows, and near each other.
 fn instant() -> impl Strategy<Value = DateTime<Utc>> {
     let anchor = prop_oneof![
         Just(DateTime::<Utc>::MIN_UTC),
@@ -25,7 +25,7 @@ fn seconds() -> impl Strategy<Value = u32> {
     prop_oneof![Just(0), Just(1), 2..100_000_u32, Just(u32::MAX)]
 }
 
-/// What a record says, in numbers.
+/// The contents of a record, in numbers.
 #[derive(Clone, Debug)]
 struct Extremes {
     times: Vec<DateTime<Utc>>,
@@ -50,7 +50,7 @@ const KINDS: [&str; 6] = [
     r#"{"schedule_type":"one_time","scheduled_at":"2026-01-01T01:00:00Z","delivery":{"mode":"request"}}"#,
 ];
 
-/// A record as somebody may have written it.
+/// A record as somebody may have written it by hand.
 fn record(extremes: &Extremes) -> (Schedule, Trigger) {
     let Extremes { times, seconds, factor, kind } = extremes;
     let (mut record, _) = schedule(KINDS[*kind]);
@@ -63,7 +63,7 @@ fn record(extremes: &Extremes) -> (Schedule, Trigger) {
         timing.scheduled_at = Some(times[0]);
     }
     timing.end_at = Some(times[1]).filter(|_| *factor > 1.0);
-    // Loops look as far back as the jitter is long.
+    // Loops look back as far as the jitter is long.
     timing.jitter_seconds = seconds[1].min(1000);
     spec.misfire_grace_seconds = seconds[2];
     spec.delivery.timeout_seconds = seconds[3];
@@ -106,7 +106,7 @@ fn record(extremes: &Extremes) -> (Schedule, Trigger) {
     (record, trigger)
 }
 
-/// An instance that knows little, since a moment of any kind.
+/// An instance that knows little, and only since some moment.
 struct Since(DateTime<Utc>);
 
 impl View for Since {

@@ -1,15 +1,15 @@
-//! Changes while an occurrence waits for its jitter: it is not due, so none of them drops it.
+//! Tests of changes while an occurrence waits for its jitter: it is not due, so none of them drops it.
 
 use super::*;
 use crate::execution::Outcome;
 use crate::schedule::{Rules, ScheduleEvent, SkipCause, UpdateSchedule, apply_update, restore};
 
-/// Every 30 s, each up to 25 s later.
+/// A schedule due every 30 s, each time up to 25 s later.
 fn spread() -> (Schedule, Trigger) {
     schedule(r#"{"schedule_type":"interval","interval_seconds":30,"jitter_seconds":25}"#)
 }
 
-/// What users can do to a schedule and undo again.
+/// What users can do to a schedule, and undo again.
 #[derive(Clone, Copy, Debug)]
 enum Changing {
     Pausing,
@@ -54,7 +54,7 @@ fn change(record: &mut Schedule, trigger: &Trigger, changing: Changing, now: Dat
     }
 }
 
-/// Acts on what is due until `now`, each at its time; returns the nominal times.
+/// Acts on what is due until `now`, each occurrence at its time; returns the nominal times.
 fn run(
     record: &mut Schedule,
     trigger: &Trigger,
@@ -104,7 +104,7 @@ fn a_change_right_after_the_nominal_time_leaves_the_occurrence() {
 #[test]
 fn what_is_due_is_skipped_by_a_change_and_what_waits_for_its_jitter_is_not() {
     let (mut record, trigger) = spread();
-    // Nobody ran for a while.
+    // No instance ran for a while.
     let (first, now) = (record.next_run_at.unwrap(), at("00:10:03"));
     let due: Vec<_> = trigger
         .occurrences_after(first - Duration::milliseconds(1))
@@ -151,7 +151,7 @@ fn a_restoration_plans_no_time_from_before_the_creation() {
 }
 
 proptest::proptest! {
-    /// Whatever is done to a schedule, and undone, at whatever moment: each time runs once.
+    /// Whatever is done to a schedule and undone, at whatever moment, each time runs once.
     #[test]
     fn changes_cost_no_occurrence(
         lead in 0_i64..=500,

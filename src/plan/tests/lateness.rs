@@ -1,4 +1,4 @@
-//! From when an attempt counts as late.
+//! Tests of the time from which an attempt counts as late.
 
 use super::*;
 use crate::execution::Outcome;
@@ -8,7 +8,7 @@ fn with(fields: &str) -> (Schedule, Trigger) {
     schedule(&format!(r#"{{"schedule_type":"cron","cron_expression":"* * * * *",{fields}}}"#))
 }
 
-/// Plans at a time and returns when what fires was due.
+/// Plans at a time and returns when the attempts that fire were due.
 fn due(record: &mut Schedule, trigger: &Trigger, view: &mut Knows, now: &str) -> Vec<String> {
     let Some(plan) = plan(record, trigger, at(now), view, lease()) else { return Vec::new() };
     view.running.extend(plan.fire.iter().chain(&plan.finish).map(|attempt| attempt.execution_id));

@@ -1,4 +1,4 @@
-//! Claimed attempts send what they were claimed with, through updates, takeovers and retries.
+//! Tests that claimed attempts send what they were claimed with, through updates, takeovers and retries.
 
 use std::sync::Arc;
 
@@ -15,11 +15,11 @@ fn updated(old: &Schedule, change: impl Fn(&mut Spec)) -> Schedule {
     let mut new = old.clone();
     change(Arc::make_mut(&mut new.spec));
     new.pin(old);
-    // As it is stored and read.
+    // Through its stored form.
     serde_json::from_str(&serde_json::to_string(&new).unwrap()).unwrap()
 }
 
-/// Another target, name, body and mode.
+/// Changes the target, name, body and mode.
 fn other(spec: &mut Spec) {
     spec.name = "other".into();
     spec.target_command = Target::parse("cmd.other").unwrap();
@@ -32,7 +32,7 @@ fn claim() -> Claim {
     Claim { instance: OTHER, revision: 7 }
 }
 
-/// What another instance makes of a record whose instance is gone.
+/// The plan of another instance for a record whose instance is gone.
 fn taken_over(record: &Schedule, trigger: &Trigger, now: DateTime<Utc>) -> Plan {
     let view = Knows { me: OTHER, gone: [ME].into(), ..knows() };
     plan(record, trigger, now, &view, lease()).unwrap()
@@ -46,7 +46,7 @@ fn who_takes_an_attempt_over_sends_what_it_was_claimed_with_and_a_retry_what_is_
             "delivery":{"mode":"request","timeout_seconds":3000}}"#,
     );
     let first = plan(&record, &trigger, at("00:00:00"), &knows(), lease()).unwrap();
-    // Twice: what was kept first counts.
+    // Two updates: what was kept first counts.
     let record = updated(&updated(&first.schedule, other), |spec| {
         spec.timing.timezone = chrono_tz::Tz::Europe__Berlin;
         spec.command_payload = body(r#"{"v":3}"#);
@@ -60,7 +60,7 @@ fn who_takes_an_attempt_over_sends_what_it_was_claimed_with_and_a_retry_what_is_
     assert_eq!(payload(&plan.schedule, attempt).as_str(), r#"{"v":"n at 00:00 UTC"}"#);
     let started = Execution::started(&plan.schedule, attempt, claim(), now);
     assert_eq!((started.command_sent.as_str(), started.schedule_name.as_str()), ("cmd.a", "n"));
-    // Nobody takes a reply over that is waited for.
+    // Nobody takes over a reply that is still awaited.
     let Phase::Claimed { until, .. } = *attempt.phase else { panic!("{attempt:?}") };
     assert!(until >= now + Duration::seconds(3000), "{until}");
 
@@ -128,7 +128,7 @@ fn what_a_worker_has_is_in_the_history_and_keeps_its_times_but_no_payload() {
             "delivery":{"mode":"job","timeout_seconds":600}}"#,
     );
     let plan = plan(&record, &trigger, at("00:00:00"), &knows(), lease()).unwrap();
-    // The update comes before the command is with the worker.
+    // The update comes before the worker has the command.
     let mut record = updated(&plan.schedule, other);
     assert!(record.attempts[0].pinned.as_ref().unwrap().command_payload.is_some());
     let mut started = Execution::started(&plan.schedule, &plan.fire[0], claim(), at("00:00:01"));
@@ -138,7 +138,7 @@ fn what_a_worker_has_is_in_the_history_and_keeps_its_times_but_no_payload() {
     let Phase::Running { deadline, .. } = *attempt.phase else { panic!("{attempt:?}") };
     assert_eq!(deadline, at("00:10:01"));
     assert_eq!(attempt.pinned.as_ref().unwrap().command_payload, None);
-    // Whoever does not find it in the history says nothing of the payload.
+    // If the history does not have it, nothing is said of the payload.
     let told = Execution::started(&record, attempt, claim(), at("00:00:01"));
     assert_eq!(
         (told.command_sent.as_str(), &told.command_payload, told.truncated),
@@ -148,7 +148,7 @@ fn what_a_worker_has_is_in_the_history_and_keeps_its_times_but_no_payload() {
     let Phase::Reported { report, .. } = &*late.finish[0].phase else { panic!() };
     assert_eq!(report.message.as_deref(), Some("no report within 600 s"));
 
-    // And where it comes after.
+    // And if the update comes after that.
     let mut running = plan.schedule.clone();
     assert!(settle(&mut running, &started, false));
     let record = updated(&running, other);

@@ -1,4 +1,4 @@
-//! Overlap, catch-up, limits in time, jobs: time by hand.
+//! Tests of overlap, catch-up, limits in time, and jobs.
 
 use super::*;
 use crate::execution::{Claim, Execution, ExecutionStatus, Outcome};
@@ -9,7 +9,7 @@ fn times(plan: &Plan) -> Vec<DateTime<Utc>> {
     plan.fire.iter().map(|attempt| attempt.scheduled_for).collect()
 }
 
-/// A minutely schedule with further fields.
+/// A schedule that is due every minute, with further fields.
 fn minutely_with(fields: &str) -> (Schedule, Trigger) {
     schedule(&format!(r#"{{"schedule_type":"cron","cron_expression":"* * * * *",{fields}}}"#))
 }
@@ -19,7 +19,7 @@ fn job(fields: &str) -> (Schedule, Trigger) {
     minutely_with(&format!("{delivery}{fields}"))
 }
 
-/// The record once the first attempt's command is with a worker.
+/// The record after the first attempt's command was handed over to a worker.
 fn handed_over(plan: &Plan, now: DateTime<Utc>) -> Schedule {
     let mut record = plan.schedule.clone();
     for attempt in &plan.fire {
@@ -50,7 +50,7 @@ fn catching_up_on_all_runs_them_in_order_and_as_many_as_may_be_under_way() {
     assert_eq!(times(&second)[0], at("01:17:00"));
 }
 
-/// An instance that acts on whatever it has claimed.
+/// An instance that is acting on everything that it has claimed.
 struct KnowsAll;
 
 impl View for KnowsAll {
@@ -323,7 +323,7 @@ fn ends_are_noted_for_those_that_follow() {
     }
 }
 
-/// A schedule under random policies, its record and what became of each nominal time.
+/// A schedule under random policies, its record, and the outcome of each nominal time.
 struct World {
     record: Schedule,
     trigger: Trigger,
@@ -333,7 +333,7 @@ struct World {
 }
 
 impl World {
-    /// Plans until nothing is due; each plan must do something, and none may be missing.
+    /// Plans until nothing is due; each wake must lead to a plan, and each plan must change something.
     fn plan(&mut self, choices: &mut impl Iterator<Item = u8>) {
         for _ in 0..2000 {
             let wakes = wake_at(&self.record, &self.view).is_some_and(|wake| wake <= self.now);
@@ -396,8 +396,8 @@ impl World {
 }
 
 proptest::proptest! {
-    /// Whatever the policies and whatever happens, nobody is woken for nothing, every wake leads
-    /// somewhere, and every occurrence ends in one outcome.
+    /// Under any policies and events, no wake is for nothing, every wake leads somewhere, and every occurrence ends in
+    /// one outcome.
     #[test]
     fn under_all_policies_every_occurrence_ends_once(
         mode in 0..3_usize,
@@ -425,7 +425,7 @@ proptest::proptest! {
             world.plan(&mut choices);
             world.end_some(&mut choices, false);
         }
-        // Nothing new, and what is there comes to its end.
+        // No new occurrences, and those under way come to their end.
         world.record.next_run_at = None;
         for _ in 0..200 {
             world.now += Duration::seconds(100);

@@ -1,8 +1,8 @@
-//! Claims ahead of a burst.
+//! Tests of claims ahead of a burst.
 
 use super::*;
 
-/// Schedules that are all due at the next minute; when that is.
+/// Adds `count` schedules that are all due at the next minute; returns that time.
 fn crowd(world: &World, core: &mut Core<&'static str>, count: u128, fields: &str) -> DateTime<Utc> {
     let fields = format!(r#","start_at":"2026-01-01T00:00:30Z"{fields}"#);
     let ids: Vec<_> = (0..count).map(|n| world.add(100 + n, &fields)).collect();
@@ -25,9 +25,9 @@ fn what_is_due_at_once_with_thousands_is_claimed_earlier_and_with_few_it_is_not(
     assert_eq!(first(20, ""), Duration::milliseconds(500));
     let early = first(9_000, "");
     assert!(early > seconds(1) && early <= seconds(3), "{early}");
-    // More instances write to the same stream, which becomes no faster by it.
+    // More instances write to the same stream, which does not become faster.
     assert_eq!(first_among(2, 9_000, ""), early);
-    // Theirs is decided when it is due.
+    // Jobs are decided when they are due.
     assert_eq!(first(9_000, r#","delivery":{"mode":"job"}"#), Duration::zero());
 }
 

@@ -1,8 +1,8 @@
-//! Events by chance, until all has ended.
+//! Tests of the core under random events, until all has ended.
 
 use super::*;
 
-/// What has been begun and not ended.
+/// Work that has begun and not ended.
 #[derive(Default)]
 struct UnderWay {
     working: HashMap<Uuid, Lane>,
@@ -37,7 +37,7 @@ impl UnderWay {
         assert!(self.permits[0] <= 2 && self.permits[1] <= 1, "{:?}", self.permits);
     }
 
-    /// How a piece of work ends, by chance.
+    /// Ends a piece of work in a random way.
     fn end(&mut self, world: &World, now: DateTime<Utc>, how: u8) -> Vec<Event<&'static str>> {
         let Some((id, lane)) =
             self.working.iter().min_by_key(|(id, _)| **id).map(|(id, lane)| (*id, *lane))
@@ -69,7 +69,7 @@ impl UnderWay {
     }
 }
 
-/// A run of the core under events by chance, until all has ended and every schedule is gone.
+/// Runs the core under random events, until all has ended and every schedule is gone.
 fn run(steps: &[(u8, u8)]) -> Vec<String> {
     let (world, mut core, mut under_way) = (World::default(), core(), UnderWay::default());
     let mut now = at("00:00:00");

@@ -1,4 +1,4 @@
-//! Paths of heartbeats, by hand.
+//! Tests of the subjects of heartbeats, with times set by hand.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn after(start: Instant, seconds: f64) -> Instant {
     start + Duration::from_secs_f64(seconds)
 }
 
-/// `present again old old_only` of the next beat, by their initials.
+/// The fields `present again old old_only` of the next heartbeat, by their initials.
 fn way(paths: &mut Paths, now: Instant) -> String {
     let Way { present, again, old, old_only } = paths.next(now);
     let words = [("p", present), ("a", again), ("o", old), ("!", old_only)];
@@ -36,7 +36,7 @@ fn every_body_is_a_heartbeat_and_says_what_it_can() {
         (r#"{"format":1,"leaving":false,"old_subject_only":true}"#, PLAIN, OLD),
         (r#"{"format":1,"leaving":false,"schedules":3}"#, PLAIN, PLAIN),
         (r#"{"format":1,"leaving":true}"#, GOODBYE, GOODBYE),
-        // Of a version to come.
+        // From a future version.
         (r#"{"format":9,"leaving":true,"schedules":{"active":3},"mood":[]}"#, GOODBYE, GOODBYE),
         (r#"{"format":{"major":2},"leaving":"at noon"}"#, PLAIN, OLD),
         (r#"{"format":1,"every_ms":1000,"listens_on":null}"#, PLAIN, PLAIN),
@@ -94,7 +94,7 @@ fn who_does_not_hear_itself_speaks_by_the_old_subject_and_says_so() {
     assert_eq!(way(&mut paths, after(start, 5.0)), "po!");
     paths.hear_ourselves(false, after(start, 5.0));
     assert_eq!(way(&mut paths, after(start, 6.0)), "p");
-    // Its own subscription went, as where a server reads a configuration that permits less.
+    // Its own subscription is gone, as after a server reloads a configuration that permits less.
     assert_eq!(way(&mut paths, after(start, 8.0)), "po!");
 }
 
@@ -132,7 +132,7 @@ fn an_earlier_instance_is_spoken_to_until_its_goodbye_or_long_after_its_last_bea
     assert_eq!(hears_itself(&mut paths, 31.0), "p");
     paths.hear(other, &OLD, after(start, 32.0));
     assert_eq!(hears_itself(&mut paths, 32.0), "po", "it is back");
-    // An instance that speaks by both for the other's sake needs neither.
+    // An instance that uses both for the other's sake needs neither.
     paths.hear(other, &GOODBYE, after(start, 33.0));
     paths.hear(one, &PLAIN, after(start, 33.0));
     assert_eq!(hears_itself(&mut paths, 33.0), "p");
