@@ -138,7 +138,7 @@ pub struct Execution {
     /// The instants of its way.
     #[serde(default)]
     pub timings: Kept<Timings>,
-    /// What a newer version has added.
+    /// Fields that a newer version has added.
     #[serde(skip)]
     pub unknown: Unknown,
 }

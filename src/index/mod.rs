@@ -82,7 +82,7 @@ pub struct Reservation {
     /// The revision at which this schedule reserved the name first; none where that is this one's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<u64>,
-    /// What a newer version has added.
+    /// Fields that a newer version has added.
     #[serde(skip)]
     pub unknown: Unknown,
 }
@@ -105,7 +105,7 @@ pub struct ComingSchedule {
     pub since: Instant,
     /// The schedule.
     pub schedule: Uuid,
-    /// What a newer version has added.
+    /// Fields that a newer version has added.
     pub unknown: Unknown,
     /// The replay that showed it last.
     replay: u64,
