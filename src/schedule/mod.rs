@@ -69,7 +69,7 @@ pub use validate::{apply_update, new_schedule, restore};
 pub enum ScheduleType {
     /// At the times of a cron expression on the wall clock of a time zone.
     Cron,
-    /// At a fixed number of seconds from an anchor, without drift.
+    /// At a fixed interval in seconds from an anchor, without drift.
     Interval,
     /// Once, at a given instant.
     OneTime,
