@@ -104,7 +104,7 @@ pub enum Phase {
         /// How it ended.
         report: Box<Report>,
     },
-    /// The history says that it was skipped, written by an instance whose clock was fast; another instance is
+    /// The history says that it was skipped, written by an instance whose clock was fast; an instance is
     /// writing the correction.
     Corrected {
         /// The instance.

@@ -108,7 +108,7 @@ impl<'de> Deserialize<'de> for Attempt {
 
 impl Serialize for Attempt {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        /// Serializes field by field, so it needs no [`Form`].
+        /// Serializes field by field, so it needs no `Form`.
         struct Known<'a>(&'a Attempt);
         impl Serialize for Known<'_> {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

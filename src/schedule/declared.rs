@@ -53,7 +53,7 @@ macro_rules! timing_fields {
             /// Maximum number of occurrences; 0 for no limit.
             pub max_runs: Option<u64>,
             /// For `interval` and `cron`: each occurrence is due up to this many seconds after its nominal
-            /// time, always by the same amount; default 0.
+            /// time, by a fixed delay of its own; default 0.
             #[schemars(range(max = 3600))]
             pub jitter_seconds: Option<u64>,
             /// For `cron`: a local time that a clock change skips runs at the next valid instant

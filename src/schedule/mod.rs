@@ -224,7 +224,7 @@ pub struct EndedOccurrence {
     pub unknown: Unknown,
 }
 
-/// Writer of a record. It tells an own write whose acknowledgement was lost from another's.
+/// Writer of a record. It distinguishes one's own write whose acknowledgement was lost from another's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Writer {
     /// The running process.
