@@ -1,5 +1,5 @@
-//! The one source of chance of an instance: whoever draws something draws it here, so that a simulated run is
-//! the same for the same seed.
+//! Source of all randomness of an instance. Everything random is drawn here, so that a simulated run is the
+//! same for the same seed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,27 +12,27 @@ use uuid::Uuid;
 pub struct Chance(Arc<Mutex<StdRng>>);
 
 impl Chance {
-    /// One that nobody can foretell.
+    /// A source that cannot be predicted.
     pub fn new() -> Self {
         Self(Arc::new(Mutex::new(StdRng::from_rng(&mut rand::rng()))))
     }
 
-    /// One that draws the same each time.
+    /// A source that yields the same numbers each time.
     pub fn seeded(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(StdRng::seed_from_u64(seed))))
     }
 
-    /// A number.
+    /// A random number.
     pub fn number(&self) -> u64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).random()
     }
 
-    /// Sixteen bytes.
+    /// Sixteen random bytes.
     pub fn bytes(&self) -> [u8; 16] {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).random()
     }
 
-    /// A UUIDv4.
+    /// A random UUIDv4.
     pub fn id(&self) -> Uuid {
         uuid::Builder::from_random_bytes(self.bytes()).into_uuid()
     }

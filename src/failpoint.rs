@@ -1,6 +1,5 @@
-//! Named points at which a test makes the process die, stand still, or lose an acknowledgement, to prove
-//! what the module comments promise.
-//! Builds without debug assertions, such as releases, do not contain them.
+//! Named points at which a test makes the process die, stand still, or lose an acknowledgement, to prove what
+//! the module comments promise. Builds without debug assertions, such as releases, do not contain them.
 
 /// Aborts the process if [`reached`].
 pub(crate) fn failpoint(name: &str) {
@@ -14,7 +13,7 @@ pub(crate) fn panic_at(name: &str) {
     assert!(!reached(name), "told to panic at {name}");
 }
 
-/// Holds the thread up if [`reached`], until the file exists that `NATS_SCHEDULER_FAILPOINT_UNTIL` names.
+/// Blocks the thread if [`reached`], until the file named by `NATS_SCHEDULER_FAILPOINT_UNTIL` exists.
 pub(crate) fn pause(name: &str) {
     if reached(name)
         && let Some(file) = std::env::var_os("NATS_SCHEDULER_FAILPOINT_UNTIL")
@@ -52,8 +51,8 @@ pub(crate) fn reached(_name: &str) -> bool {
     false
 }
 
-/// Waits until the file is there that the environment variable `NATS_SCHEDULER_FAILPOINT_UNTIL` names, so that
-/// a test can act while somebody stands at a point.
+/// Waits until the file named by the environment variable `NATS_SCHEDULER_FAILPOINT_UNTIL` exists, so that a
+/// test can act while an instance stands at the point.
 #[cfg(debug_assertions)]
 pub(crate) async fn held(name: &str) {
     let Ok(file) = std::env::var("NATS_SCHEDULER_FAILPOINT_UNTIL") else { return };

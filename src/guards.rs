@@ -1,52 +1,57 @@
-//! The guards of the protocol, each by its name.
+//! Guards of the protocol, each with its name.
 //!
 //! A guard is a check without which something would be lost, doubled, early or late in some unlucky order of
-//! events. Whether a test would notice that one is gone can only be seen by leaving it out. So what stands behind the
-//! [port](crate::port) says which of them hold, as a type: behind NATS [all](All) do, which the compiler knows, and
-//! there is no way to switch one off. A simulator may say otherwise.
+//! events. Only leaving a guard out shows whether a test would notice its absence. So the implementation
+//! behind the [port](crate::port) says, as a type, which guards hold: behind NATS [all](All) do, which the
+//! compiler knows, and there is no way to switch one off. A simulator may say otherwise.
 
 /// A check that the protocol rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Guard {
-    /// What was claimed is acted on only while this instance has heard itself since.
+    /// A claim is acted on only while this instance has heard itself since.
     Trust,
-    /// That is looked at again after every wait, until the command leaves.
+    /// The same is checked again after every wait, until the command leaves.
     TrustAgain,
-    /// A record, a name and a memo are written only at the revision that they were decided from.
+    /// A record, a name and a memo are written only at the revision that the write was decided from.
     Condition,
-    /// Before a message is sent again its stream is searched for it, unless it drops a copy by itself.
+    /// Before a message is sent again its stream is searched for it, unless the stream drops duplicates by
+    /// itself.
     Search,
-    /// Who takes an attempt over looks for its outcome first.
+    /// An instance that takes an attempt over looks for its outcome first.
     KnownOutcome,
-    /// Instances go first with a schedule in an order.
+    /// Instances have an order in which they go first with a schedule.
     Order,
-    /// What piled up while nobody could act is taken in that order too, and others get the time to come back.
+    /// Work that piled up while no instance could act is taken in that order too, and others get time to come
+    /// back.
     Visible,
-    /// A reservation that seems to be left behind is moved before its name is taken.
+    /// A reservation that seems to be left over is moved before its name is taken.
     Fence,
     /// All outcomes of an execution have one id in the history.
     OutcomeId,
-    /// The history is searched before an outcome is written that it may have, and of which it knows no id any more.
+    /// The history is searched before an outcome is written that it may already have and whose id it no
+    /// longer knows.
     HistorySearch,
     /// An outcome counts only while the record has its attempt.
     Settle,
-    /// A refusal by a stream counts only if the record takes it: nobody has taken the attempt over, nor reported.
+    /// A refusal by a stream counts only if the record accepts it: no instance has taken the attempt over,
+    /// and nothing was reported.
     GiveUp,
     /// The silence of others means something only while this instance hears itself.
     Listening,
     /// Heartbeats are sent only while this instance hears.
     Hearing,
-    /// Who pauses, changes or deletes a schedule hears of it once nothing is sent under the old state any more.
+    /// A user who pauses, changes or deletes a schedule gets the reply once nothing is sent under the old
+    /// state any more.
     Wait,
     /// A claimed attempt sends what the schedule said when it was claimed.
     Pin,
     /// A record remembers its latest changes, and not only the last one.
     Recent,
-    /// That no stream captures a target is final.
+    /// The finding that no stream captures a target is final.
     NoStream,
-    /// What a stream has shown is looked for: a server that had no power may have lost it.
+    /// Messages that a stream has shown are looked for again: a server that lost power may have lost them.
     Kept,
-    /// Each stream has a bound of its own for the commands that wait for it.
+    /// Each stream has its own bound for the commands that wait for it.
     Bounds,
 }
 
@@ -78,11 +83,11 @@ impl Guard {
 
 /// Which guards hold.
 pub trait Guards: Send + Sync + 'static {
-    /// Whether one does.
+    /// Whether a guard holds.
     fn hold(guard: Guard) -> bool;
 }
 
-/// All of them do.
+/// The guards of the real protocol: all hold.
 #[derive(Clone, Copy, Debug)]
 pub struct All;
 

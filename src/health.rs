@@ -1,7 +1,7 @@
-//! How the service is: whether it is ready, and what is the matter if something is.
+//! Health of the service: whether it is ready, and what is wrong if something is.
 //!
-//! A task asks NATS every few seconds and keeps what it saw; whoever wants to know gets that at once,
-//! together with what is known without asking.
+//! A task asks NATS every few seconds and keeps the answers. Readers get the latest ones at once, together
+//! with what is known without asking.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -24,65 +24,65 @@ use crate::load::Load;
 use crate::names;
 use crate::port::Nats;
 
-/// How long before the end of the grace period what waits is answered.
+/// How long before the end of the grace period pending requests are answered.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
-/// How often NATS is asked.
+/// Interval between questions to NATS.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Beyond this offset between the clock of the host and NATS's, somebody should mend the former; what is due
-/// goes by the latter.
+/// Offset between the host's clock and NATS's beyond which the host's clock needs mending; what is due goes
+/// by NATS's clock.
 pub const MAX_CLOCK_OFFSET: TimeDelta = TimeDelta::milliseconds(500);
-/// Beyond this the engine is late.
+/// Lag beyond which the engine is late.
 pub const MAX_TIMER_LAG: Duration = Duration::from_secs(5);
-/// How long nothing can have been written to the bucket for the instance to be ready: longer than it takes
-/// to elect a leader.
+/// How long the bucket may be unwritable before the instance is not ready: longer than an election of a
+/// leader takes.
 pub const MAX_UNWRITTEN: Duration = Duration::from_secs(10);
 
-/// Where an instance is in its life.
+/// Stage of an instance's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// It waits for NATS, or loads.
     Starting,
-    /// It fires and answers.
+    /// It fires and replies.
     Running,
     /// It finishes what it has begun.
     Stopping,
 }
 
-/// What is known of how the service is.
+/// Everything known about the health of the service.
 #[derive(Debug)]
 pub struct Health<N = JetStream> {
     phase: AtomicU8,
-    /// When what is under way has to be answered.
+    /// When work under way must be answered.
     ends_at: state::Sender<Option<Instant>>,
     nats: OnceLock<N>,
-    /// Over which requests come; none while that connection is made anew.
+    /// Connection over which requests arrive; `None` while it is being replaced.
     requests: RwLock<Option<N>>,
     /// Whether the index follows the bucket, and whether the history has been read.
     following: OnceLock<[state::Receiver<bool>; 2]>,
     seen: RwLock<Seen>,
-    /// Settings whose files cannot be used as they are now, each with a sentence about it.
+    /// Settings whose files cannot be used at present, each with a sentence about it.
     broken: Mutex<BTreeMap<&'static str, String>>,
-    /// What time it is.
+    /// The instance's clock.
     pub clock: Clock,
-    /// What the engine says.
+    /// The load that the engine reports.
     pub load: Arc<Load>,
-    /// How writing to our streams goes.
+    /// State of writes to our streams.
     pub writes: Arc<Writes>,
 }
 
-/// What was seen of NATS last.
+/// Latest observations of NATS.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// What NATS answered.
+    /// Answers from NATS.
     pub nats: Observation,
-    /// Records that were written and not seen by this instance.
+    /// Records that were written but not yet seen by this instance.
     pub watch_lag: Option<u64>,
-    /// Whether what was written by the time of the look before has not been seen yet.
+    /// Whether records written by the time of the previous observation have still not been seen.
     pub is_behind: bool,
 }
 
 impl<N: Nats> Health<N> {
-    /// Of an instance that starts, by its clock.
+    /// The health of an instance that starts, with its clock.
     pub fn new(clock: Clock) -> Self {
         Self {
             phase: AtomicU8::default(),
@@ -98,7 +98,7 @@ impl<N: Nats> Health<N> {
         }
     }
 
-    /// Where the instance is in its life.
+    /// Stage of the instance's life.
     pub fn phase(&self) -> Stage {
         match self.phase.load(Ordering::SeqCst) {
             0 => Stage::Starting,
@@ -107,19 +107,19 @@ impl<N: Nats> Health<N> {
         }
     }
 
-    /// Says that the instance fires and answers.
+    /// Notes that the instance fires and replies.
     pub fn runs(&self) {
         self.phase.fetch_max(Stage::Running as u8, Ordering::SeqCst);
     }
 
-    /// Says that the instance stops, and how long it waits for what is under way.
+    /// Notes that the instance stops, and how long it waits for work under way.
     pub fn stops(&self, grace: Duration) {
         let ends_at = Instant::now() + grace.saturating_sub(LAST_ANSWERS);
         self.ends_at.send_if_modified(|known| known.replace(ends_at).is_none());
         self.phase.store(Stage::Stopping as u8, Ordering::SeqCst);
     }
 
-    /// Returns when what is under way has to be answered, since the instance stops.
+    /// Returns once the instance stops and the time to answer work under way has come.
     pub async fn last_answers(&self) {
         let mut ends_at = self.ends_at.subscribe();
         let stopping = ends_at.wait_for(Option::is_some).await.ok().and_then(|at| *at);
@@ -129,7 +129,7 @@ impl<N: Nats> Health<N> {
         }
     }
 
-    /// Says what is loaded and followed: the schedules, and the history.
+    /// Notes the channels that tell whether the schedules, and the history, are loaded and followed.
     pub fn follows(&self, schedules: state::Receiver<bool>, history: state::Receiver<bool>) {
         let _ = self.following.set([schedules, history]);
     }
@@ -144,7 +144,7 @@ impl<N: Nats> Health<N> {
         self.nats.get().is_some_and(N::is_connected)
     }
 
-    /// Says over which connection requests are heard, or that they are not.
+    /// Notes the connection over which requests are heard; `None` if they are not.
     pub fn hears_requests(&self, over: Option<N>) {
         *self.requests.write().unwrap_or_else(PoisonError::into_inner) = over;
     }
@@ -155,7 +155,7 @@ impl<N: Nats> Health<N> {
         requests.as_ref().is_some_and(N::is_connected)
     }
 
-    /// Whether NATS answers over the connection over which requests come.
+    /// Whether NATS answers over the connection that requests use.
     pub async fn asks_as_requests_come(&self) -> bool {
         let nats = self.requests.read().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(nats) = nats.filter(|_| self.is_hearing()) else { return false };
@@ -186,8 +186,8 @@ impl<N: Nats> Health<N> {
         seen.nats.streams.iter().any(|one| one.name == stream && one.exists == Some(false))
     }
 
-    /// Whether nothing could be written to the bucket for long, so that the instance neither fires nor
-    /// changes anything.
+    /// Whether the bucket has been unwritable for so long that the instance neither fires nor changes
+    /// anything.
     fn is_unwritten(&self) -> bool {
         let trouble = self.writes.trouble(OurStream::Schedules);
         trouble.is_some_and(|trouble| trouble.lasting >= MAX_UNWRITTEN)
@@ -197,12 +197,12 @@ impl<N: Nats> Health<N> {
         self.seen.read().unwrap_or_else(PoisonError::into_inner).is_behind
     }
 
-    /// What was seen of NATS last.
+    /// The latest observations of NATS.
     pub fn seen(&self) -> Seen {
         self.seen.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What is the matter, each in a sentence for people; nothing if all is well.
+    /// Current problems, each as a sentence for people; empty if all is well.
     pub fn problems(&self) -> Vec<String> {
         let Seen { nats, is_behind, .. } = self.seen();
         let mut problems = Vec::new();
@@ -284,17 +284,17 @@ impl<N: Nats> Health<N> {
         })
     }
 
-    /// Says that the files of a setting cannot be used as they are now; the sentence is for people.
+    /// Notes that the files of a setting cannot be used at present; the sentence is for people.
     pub fn broken(&self, setting: &'static str, sentence: String) {
         self.broken.lock().unwrap_or_else(PoisonError::into_inner).insert(setting, sentence);
     }
 
-    /// Says that the files of a setting can be used.
+    /// Notes that the files of a setting can be used.
     pub fn mended(&self, setting: &'static str) {
         self.broken.lock().unwrap_or_else(PoisonError::into_inner).remove(setting);
     }
 
-    /// Says how NATS is reached.
+    /// Notes the connection to NATS.
     pub fn connected(&self, nats: N) {
         let _ = self.nats.set(nats);
     }
@@ -314,7 +314,7 @@ impl<N: Nats> Health<N> {
                 let seen = index.seen();
                 let last = last_revision(&nats.streams);
                 let watch_lag = last.map(|last| last.saturating_sub(seen));
-                // A bucket that was made anew counts from the start.
+                // A recreated bucket counts from the start.
                 let is_behind = self.is_following()[0]
                     && before.zip(last).is_some_and(|(before, last)| seen < last.min(before));
                 before = last;
@@ -322,7 +322,7 @@ impl<N: Nats> Health<N> {
                     Seen { nats, watch_lag, is_behind };
             }
             let problems = self.problems();
-            // What is the matter changes in its numbers all the time; a line each time it begins or ends.
+            // The numbers in the problems change all the time; log a line only when a problem begins or ends.
             if problems.len() != known.len() && self.phase() != Stage::Stopping {
                 if problems.is_empty() {
                     info!("healthy again");

@@ -2,33 +2,33 @@
 //!
 //! # A tour
 //!
-//! Words, one per idea: a **schedule** is what a user wrote; its **trigger** yields **occurrences**,
-//! nominal times; an **execution** is one attempt to act on an occurrence; a **claim** is the right
-//! to make it; **delivery** is sending the command; the **outcome** is what became of it; an
-//! occurrence that nobody could act on in time is **missed**; an **instance** is one running process.
+//! Words, one per idea: a **schedule** is what a user wrote; its **trigger** yields **occurrences**, nominal
+//! times; an **execution** is one attempt to act on an occurrence; a **claim** is the right to make it;
+//! **delivery** is sending the command; the **outcome** is how it ended; an occurrence that nobody could act
+//! on in time is **missed**; an **instance** is one running process.
 //!
-//! The pure part knows values and no clock or network:
+//! The pure part works on values, without clock or network:
 //!
 //! - [`trigger`]: cron, interval, once; when they are due.
-//! - [`schedule`]: the record and the check of what users write.
+//! - [`schedule`]: the record, and the checks on what users write.
 //! - [`execution`]: outcomes and events.
-//! - [`stored`]: how stored values outlive versions; `text`: how what others make long is cut;
-//!   `moment`: moving an instant, past the end of time too.
-//! - [`plan`]: from a record and a time to what must be done and how the record should look.
+//! - [`stored`]: how stored values outlive versions; `text`: cutting texts that others make long; `moment`:
+//!   moving an instant, even past the end of time.
+//! - [`plan`]: from a record and a time to what must be done and the record that results.
 //!
 //! The rim acts:
 //!
-//! - [`port`]: NATS as a trait. [`jetstream`]: streams, reading, writing, watching, delivering over it, and the client
-//!   behind it; [`names`] of all that is there.
-//! - [`index`], [`history_index`]: what the bucket and the history hold, in memory.
+//! - [`port`]: NATS as a trait. [`jetstream`]: streams, reading, writing, watching and delivering over it,
+//!   and the client behind it; [`names`] of everything in NATS.
+//! - [`index`], [`history_index`]: the contents of the bucket and the history, in memory.
 //! - [`engine`]: the firing protocol. **Start here** to see how jobs run once.
 //! - [`api`]: what users can ask, over NATS and over HTTP.
 //! - [`client`]: the same from Rust, with typed requests, replies and errors.
-//! - [`health`], [`metrics`], [`load`]: how it is and what it does; [`trace_context`]: which trace that is a
-//!   part of.
+//! - [`health`], [`metrics`], [`load`]: the state and the activity of the service; [`trace_context`]: the
+//!   trace that work belongs to.
 //! - [`instance`]: puts the parts together; [`service`]: connects, starts, runs and drains them. [`config`]:
-//!   settings, as plain data for all others. [`stop`]: signals. `dev`: a session at a terminal, with a nats-server to try
-//!   it on.
+//!   settings, as plain data for all others. [`stop`]: signals. `dev`: a session at a terminal, with a
+//!   nats-server to try it on.
 
 pub mod api;
 pub mod chance;

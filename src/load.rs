@@ -1,4 +1,4 @@
-//! How busy an engine is, for metrics and health.
+//! Load of an engine, for metrics and health.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use crate::metrics::Stages;
 
-/// What a piece of work waits for.
+/// Stage of a piece of work: what it waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// A write of the schedule's record.
@@ -20,62 +20,63 @@ pub enum Stage {
     Recording,
 }
 
-/// What the engine says of itself, as it goes.
+/// Figures that the engine keeps up to date as it works.
 #[derive(Debug, Default)]
 pub struct Load {
-    /// Schedules with a timer.
+    /// Number of schedules with a timer.
     pub timers: AtomicUsize,
-    /// Schedules that are due and wait for a permit.
+    /// Number of schedules that are due and wait for a permit.
     pub waiting: AtomicUsize,
-    /// Claims made ahead that wait for their time.
+    /// Number of claims made ahead that wait for their time.
     pub armed: AtomicUsize,
-    /// How much further ahead than usual claims are made now, in milliseconds.
+    /// How much further ahead than usual claims are made at present, in milliseconds.
     pub extra_lead_ms: AtomicI64,
-    /// Executions that this instance acts on.
+    /// Number of executions that this instance acts on.
     pub executions: AtomicUsize,
-    /// Instances that are heard, this one included.
+    /// Number of instances that are heard, this one included.
     pub instances: AtomicUsize,
-    /// The format up to which one of the others may act on records.
+    /// The format up to which one of the other instances may act on records.
     pub others_act_on: AtomicUsize,
-    /// Whether heartbeats go by the old subject because NATS refuses the present one.
+    /// Whether heartbeats use the old subject because NATS refuses the current one.
     pub old_heartbeats: AtomicBool,
     /// Whether this instance does not hear its own heartbeats, and so takes nothing over from others.
     pub deaf: AtomicBool,
-    /// By how much the time of the slowest instance that is heard may be behind ours, in milliseconds.
+    /// How far the clock of the slowest instance that is heard may be behind ours, in milliseconds.
     pub time_error_ms: AtomicI64,
     /// Since when requests over NATS have been heard without a break, in Unix milliseconds.
     heard_since_ms: AtomicI64,
-    /// When the next timer is due, or since when what is due longest is, in Unix milliseconds; 0 for none.
+    /// When the next timer is due, or since when the longest overdue one is, in Unix milliseconds; 0 for
+    /// none.
     next_due_ms: AtomicI64,
     stages: [AtomicUsize; 4],
 }
 
 impl Load {
-    /// Says when the next timer is due, or since when what is due longest is.
+    /// Sets when the next timer is due, or since when the longest overdue one is.
     pub fn set_next_due(&self, due: Option<DateTime<Utc>>) {
         self.next_due_ms.store(due.map_or(0, |due| due.timestamp_millis()), Ordering::Relaxed);
     }
 
-    /// How long that is overdue at `now`.
+    /// How long that timer is overdue at `now`.
     pub fn timer_lag(&self, now: DateTime<Utc>) -> Duration {
         let due_ms = self.next_due_ms.load(Ordering::Relaxed);
         let late_ms = if due_ms == 0 { 0 } else { now.timestamp_millis() - due_ms };
         Duration::from_millis(u64::try_from(late_ms).unwrap_or_default())
     }
 
-    /// Says that up to `now` requests over NATS were not heard.
+    /// Notes that up to `now` requests over NATS were not heard.
     pub fn set_unheard(&self, now: DateTime<Utc>) {
         self.heard_since_ms.store(now.timestamp_millis(), Ordering::Relaxed);
     }
 
-    /// Since when they have been heard without a break.
+    /// Since when requests over NATS have been heard without a break.
     pub fn heard_since(&self) -> DateTime<Utc> {
         DateTime::from_timestamp_millis(self.heard_since_ms.load(Ordering::Relaxed))
             .unwrap_or_default()
     }
 
-    /// By how much the time of the slowest instance that is heard may be behind ours: what is past for us may
-    /// lie ahead for it by that.
+    /// How far the clock of the slowest instance that is heard may be behind ours: what is past for us may
+    /// still lie ahead for it, by up to this much.
     pub fn time_error(&self) -> chrono::Duration {
         chrono::Duration::milliseconds(self.time_error_ms.load(Ordering::Relaxed).max(0))
     }
@@ -87,7 +88,7 @@ impl Load {
         InStage(count)
     }
 
-    /// The pieces of work under way.
+    /// Number of pieces of work under way, by stage.
     pub fn stages(&self) -> Stages {
         let [claiming, delivering, waiting_reply, recording] =
             [0, 1, 2, 3].map(|stage: usize| self.stages[stage].load(Ordering::Relaxed));
@@ -95,7 +96,7 @@ impl Load {
     }
 }
 
-/// A piece of work in a stage.
+/// Guard that counts a piece of work in its stage until it is dropped.
 pub struct InStage<'a>(&'a AtomicUsize);
 
 impl Drop for InStage<'_> {

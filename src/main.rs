@@ -1,4 +1,4 @@
-//! Arguments and environment to a configuration, then run until a signal.
+//! Turns arguments and environment into a configuration, then runs until a signal.
 
 #[cfg(feature = "dev")]
 #[path = "main/dev.rs"]
@@ -30,10 +30,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Pause before a command is run again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How long a command that is over may take to let go of what it holds.
+/// How long a command that has ended may take to release what it holds.
 const LET_GO: Duration = Duration::from_secs(2);
 
-/// The exit code of a program that SIGINT ended, as shells count.
+/// Exit code of a program that SIGINT ended, by the convention of shells.
 const INTERRUPTED: u8 = 130;
 
 /// A job scheduler whose only dependency is NATS JetStream.
@@ -100,7 +100,7 @@ fn settings_help(others: &[(&str, Option<&str>)]) -> String {
 }
 
 impl Command {
-    /// A setting as this command has it.
+    /// The value of a setting for this command.
     fn setting(&self, name: &str) -> Option<String> {
         let (insecure_http, chosen_port) = match self {
             Self::Serve { http } => (http.insecure_http, None),
@@ -139,7 +139,7 @@ fn main() -> ExitCode {
     done.unwrap_or_else(unusable)
 }
 
-/// Reads the settings, and logs as they say from then on.
+/// Reads the settings, and sets up logging as they say.
 fn configured(command: &Command) -> Result<Config, Vec<FieldFault>> {
     let is_unreadable = |name: &str| matches!(env::var(name), Err(VarError::NotUnicode(_)));
     let mut faults: Vec<_> = settings()
@@ -161,7 +161,7 @@ fn configured(command: &Command) -> Result<Config, Vec<FieldFault>> {
     Ok(config)
 }
 
-/// Says what is wrong with settings.
+/// Reports what is wrong with settings.
 fn unusable(faults: Vec<FieldFault>) -> ExitCode {
     for fault in faults {
         eprintln!("error: {fault}");
@@ -175,10 +175,10 @@ fn block_on(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<
     let runtime = tokio::runtime::Runtime::new()?;
     let done = runtime.block_on(command);
     if is_connection_gone(&done) {
-        // What is left of it holds the port of HTTP.
+        // What is left of the run holds the HTTP port.
         runtime.shutdown_timeout(LET_GO);
     } else {
-        // A download that goes on is not waited for.
+        // Do not wait for a download under way.
         runtime.shutdown_background();
     }
     done
@@ -196,8 +196,8 @@ fn exit_code(done: Result<ExitCode, Failure>) -> ExitCode {
     })
 }
 
-/// Runs a command, and again where its connection is gone for good: as after a crash, but without one. All
-/// that the first run left under way ends with its runtime; what it had claimed is taken over.
+/// Runs a command, and runs it again if its connection is gone for good: as after a crash, but without one.
+/// Whatever the first run left under way ends with its runtime; what it had claimed is taken over.
 fn supervise(command: &Command, config: &Config) -> ExitCode {
     loop {
         let done = block_on(run(command, config.clone()));
@@ -261,7 +261,7 @@ fn start_logging(config: &Config) {
     std::panic::set_hook(Box::new(log_panic));
 }
 
-/// A panic ends a task and not the process, so it is a line of the log like all others.
+/// Logs a panic. It ends a task and not the process, so it is a line of the log like all others.
 fn log_panic(panic: &std::panic::PanicHookInfo) {
     let message = panic.payload_as_str().unwrap_or("of an unknown kind");
     let place = panic.location().map(ToString::to_string).unwrap_or_default();

@@ -1,16 +1,16 @@
-//! Moving an instant by a span: past the end of time is the end of time.
+//! Moves instants by spans; beyond the end of time is the end of time.
 //!
-//! chrono panics where the sum of an instant and a span lies outside of what it can hold. Records are written by hand
-//! too, and hold whatever a number can; so pure code moves instants by these two, and never by `+` or `-`. (The
-//! difference of two instants always exists.)
+//! chrono panics if the sum of an instant and a span lies outside of its range. Records are also written by
+//! hand, and hold whatever a number can; so pure code moves instants by these methods, and never by `+` or
+//! `-`. (The difference of two instants always exists.)
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// An instant that can be moved.
 pub(crate) trait Moment {
-    /// So much later, at most the last instant there is.
+    /// Moves the instant later, at most to the last instant there is.
     fn later(self, by: TimeDelta) -> Self;
-    /// So much earlier, at least the first instant there is.
+    /// Moves the instant earlier, at most to the first instant there is.
     fn earlier(self, by: TimeDelta) -> Self;
     /// The millisecond before it. Spans exclude their start, and times are whole milliseconds.
     fn just_before(self) -> Self;

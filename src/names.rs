@@ -6,8 +6,8 @@
 //! | changes of schedules, kept in the audit stream | `evt.scheduler.schedule.<event>.<schedule_id>` |
 //! | executions, kept in the history stream | `evt.scheduler.execution.<event>.<schedule_id>` |
 //! | heartbeats of running instances, core NATS only | `scheduler.instance.<instance_id>` |
-//! | the same, where somebody needs them there | `evt.scheduler.instance.<instance_id>` |
-//! | a worker is told to stop, core NATS only | `evt.scheduler.cancel.<execution_id>` |
+//! | the same, for instances that need them there | `evt.scheduler.instance.<instance_id>` |
+//! | orders to workers to stop, core NATS only | `evt.scheduler.cancel.<execution_id>` |
 //! | schedules, one JSON record each | key `schedule.<uuid>` of bucket `scheduler_schedules` |
 //! | reserved names | key `name.<creator>.<name>`, both base64url without padding |
 //! | requests that may be repeated | key `once.<creator>.<idempotency key>`, the same |
@@ -18,16 +18,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
-/// Prefix of everything users ask of the scheduler. No stream may capture it.
+/// Prefix of everything that users ask of the scheduler. No stream may capture it.
 pub const COMMAND_PREFIX: &str = "cmd.scheduler";
-/// The subjects no stream may capture: it would answer each request with its own acknowledgement.
+/// The subjects that no stream may capture: it would answer each request with its own acknowledgement.
 pub const COMMAND_WILDCARD: &str = "cmd.scheduler.>";
 
 /// The bucket of schedules.
 pub const SCHEDULES_BUCKET: &str = "scheduler_schedules";
 /// The stream behind [`SCHEDULES_BUCKET`].
 pub const SCHEDULES_STREAM: &str = "KV_scheduler_schedules";
-/// The question for the state of [`SCHEDULES_STREAM`].
+/// Subject of requests for the state of [`SCHEDULES_STREAM`].
 pub const SCHEDULES_INFO: &str = "$JS.API.STREAM.INFO.KV_scheduler_schedules";
 /// The stream of executions.
 pub const EXECUTIONS_STREAM: &str = "SCHEDULER_EXECUTIONS";
@@ -44,12 +44,12 @@ pub const SCHEDULE_EVENT_PREFIX: &str = "evt.scheduler.schedule";
 pub const INSTANCE_PREFIX: &str = "scheduler.instance";
 /// The heartbeats of all instances.
 pub const INSTANCE_WILDCARD: &str = "scheduler.instance.*";
-/// Prefix of heartbeats as earlier instances send and hear them; `.<instance_id>` follows.
+/// Prefix of heartbeats as earlier versions send and hear them; `.<instance_id>` follows.
 pub const OLD_INSTANCE_PREFIX: &str = "evt.scheduler.instance";
 /// The heartbeats of all instances that use the old subject.
 pub const OLD_INSTANCE_WILDCARD: &str = "evt.scheduler.instance.*";
 
-/// Prefix of what tells workers to stop; `.<execution_id>` follows.
+/// Prefix of orders to workers to stop; `.<execution_id>` follows.
 pub const CANCEL_PREFIX: &str = "evt.scheduler.cancel";
 
 /// Prefix of the subjects of [`SCHEDULES_BUCKET`]'s keys.
@@ -58,7 +58,7 @@ pub const SCHEDULES_SUBJECT_PREFIX: &str = "$KV.scheduler_schedules";
 pub const SCHEDULE_KEY_PREFIX: &str = "schedule.";
 /// First token of the keys that reserve names.
 pub const NAME_KEY_PREFIX: &str = "name.";
-/// First token of the keys that remember requests which may be repeated.
+/// First token of the keys that remember requests that may be repeated.
 pub const ONCE_KEY_PREFIX: &str = "once.";
 
 /// Header of every command: the schedule's id.
@@ -71,9 +71,9 @@ pub const EXECUTION_ID: &str = "Scheduler-Execution-Id";
 pub const ATTEMPT: &str = "Scheduler-Attempt";
 /// Header of every command and history message: the nominal time, RFC 3339.
 pub const SCHEDULED_FOR: &str = "Scheduler-Scheduled-For";
-/// Header of `job` commands: what a worker must show to report.
+/// Header of `job` commands: the token that a worker must show to report.
 pub const TOKEN: &str = "Scheduler-Token";
-/// Header of `job` commands: where a worker is told to stop.
+/// Header of `job` commands: the subject on which the worker is told to stop.
 pub const CANCEL_SUBJECT: &str = "Scheduler-Cancel-Subject";
 /// Header of dead letters: the kind of failure.
 pub const ERROR_TYPE: &str = "Scheduler-Error-Type";
@@ -87,17 +87,17 @@ pub const STARTED_AT: &str = "Scheduler-Started-At";
 pub const CORRELATION_ID: &str = "X-Correlation-ID";
 /// Header of requests and replies: one request.
 pub const REQUEST_ID: &str = "X-Request-ID";
-/// Which trace a request or a command belongs to: W3C Trace Context.
+/// Header with the trace that a request or a command belongs to: W3C Trace Context.
 pub const TRACEPARENT: &str = "traceparent";
 /// JetStream's deduplication id.
 pub const MESSAGE_ID: &str = "Nats-Msg-Id";
-/// Where servers report on the way of a message.
+/// Subject on which servers report on the way of a message.
 pub const TRACE_DEST: &str = "Nats-Trace-Dest";
-/// Delivers a message to nobody: it is only reported on.
+/// Suppresses delivery of a message: servers only report on it.
 pub const TRACE_ONLY: &str = "Nats-Trace-Only";
 /// Makes a write conditional on the last sequence of its subject.
 pub const EXPECTED_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequence";
-/// After how many seconds a message is forgotten.
+/// Number of seconds after which a message is forgotten.
 pub const TTL: &str = "Nats-TTL";
 /// Makes a write conditional on the revision of another subject of the same stream.
 pub const EXPECTED_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
@@ -126,7 +126,7 @@ pub fn name_key(creator: &str, name: &str) -> String {
     format!("{}{}", creator_prefix(creator), URL_SAFE_NO_PAD.encode(name))
 }
 
-/// What the keys of all names of a creator begin with.
+/// Prefix of the keys of all names of a creator.
 pub fn creator_prefix(creator: &str) -> String {
     format!("{NAME_KEY_PREFIX}{}.", URL_SAFE_NO_PAD.encode(creator))
 }
@@ -167,28 +167,28 @@ pub fn instance_subject(instance: Uuid) -> String {
     format!("{INSTANCE_PREFIX}.{instance}")
 }
 
-/// The subject of the same where [`instance_subject`] is not enough.
+/// The subject of heartbeats where [`instance_subject`] is not enough.
 pub fn old_instance_subject(instance: Uuid) -> String {
     format!("{OLD_INSTANCE_PREFIX}.{instance}")
 }
 
-/// Makes any text a header value that arrives as it was sent; [`plain_text`] reads it.
+/// Turns any text into a header value that arrives as it was sent; [`plain_text`] reads it.
 ///
 /// Servers pass values on untouched, but clients cut white space at both ends, end the value, or the
-/// connection, at control characters, and disagree about what is not ASCII. So all of that is
+/// connection, at control characters, and disagree about anything that is not ASCII. So all of that is
 /// percent-encoded, and `%` itself.
 pub fn header_text(text: &str) -> Cow<'_, str> {
     let is_plain = |letter: char| (' '..='~').contains(&letter) && letter != '%';
     encode(text, |letter| letter == ' ', is_plain)
 }
 
-/// Makes any text a header value of one line, for ids: what can come in a header is as it was, and there is
-/// no way back from what cannot. Control characters, and white space at the ends, are percent-encoded.
+/// Turns any text into a header value of one line, for ids: text that fits a header stays as it is, and the
+/// rest cannot be decoded again. Control characters, and white space at the ends, are percent-encoded.
 pub fn header_line(text: &str) -> Cow<'_, str> {
     encode(text, char::is_whitespace, |letter| !letter.is_control())
 }
 
-/// Percent-encodes what is not plain, and what is cut off at the ends.
+/// Percent-encodes characters that are not plain, and those that would be cut off at the ends.
 fn encode(text: &str, is_cut: fn(char) -> bool, is_plain: fn(char) -> bool) -> Cow<'_, str> {
     let inner = text.trim_matches(is_cut);
     if inner.len() == text.len() && text.chars().all(is_plain) {
@@ -210,7 +210,7 @@ fn encode(text: &str, is_cut: fn(char) -> bool, is_plain: fn(char) -> bool) -> C
     encoded.into()
 }
 
-/// The text that [`header_text`] made a header value of. What is no encoding stands for itself.
+/// The text that [`header_text`] turned into a header value. Whatever is not an encoding stands for itself.
 pub fn plain_text(header: &str) -> String {
     let hex = |digit: Option<&u8>| char::from(*digit?).to_digit(16);
     let bytes = header.as_bytes();
@@ -231,8 +231,8 @@ pub fn plain_text(header: &str) -> String {
     String::from_utf8_lossy(&plain).into_owned()
 }
 
-/// Whether an answer may be sent to a subject. NATS does not check which subject a request names for
-/// that, and we may write where those who ask may not: the bucket, events, commands, heartbeats.
+/// Whether a reply may be sent to a subject. NATS does not check which reply subject a request names, and we
+/// may write where the requester may not: the bucket, events, commands, heartbeats.
 pub fn may_be_answered(reply: &str) -> bool {
     !["$", "evt.", "cmd.", "scheduler."].iter().any(|prefix| reply.starts_with(prefix))
 }

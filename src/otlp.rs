@@ -1,12 +1,12 @@
-//! Sending spans to an OpenTelemetry collector: OTLP over HTTP, as protobuf.
+//! Sends spans to an OpenTelemetry collector: OTLP over HTTP, as protobuf.
 //!
-//! [`Exporter::export`] puts a span into a bounded queue and returns. A thread of its own takes them
-//! from there in batches, and sends them with a client that blocks: no part of this runs on the
-//! threads that fire schedules, and a collector that is slow or away costs spans, nothing else.
+//! [`Exporter::export`] puts a span into a bounded queue and returns. A separate thread takes spans from
+//! there in batches, and sends them with a blocking client: no part of this runs on the threads that fire
+//! schedules, and a collector that is slow or away costs spans, nothing else.
 //!
-//! The ids of a span are those of its [`TraceContext`], for they are in a command's headers before
-//! the span is known to the SDK. So finished spans are handed to the SDK's batch processor as they
-//! are, past its tracers, which would make ids.
+//! The ids of a span are those of its [`TraceContext`], because they are in a command's headers before the
+//! SDK knows the span. So finished spans go straight to the SDK's batch processor, past its tracers, which
+//! would make new ids.
 //!
 //! The usual variables of the environment apply to the rest: `OTEL_EXPORTER_OTLP_HEADERS`,
 //! `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_BSP_SCHEDULE_DELAY`, `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`; and for
@@ -39,21 +39,21 @@ use uuid::Uuid;
 
 use crate::trace_context::TraceContext;
 
-/// How many spans may wait or be under way.
+/// Maximum number of spans that wait or are under way.
 const QUEUE: usize = 8192;
-/// How long a request may take, and for how long a batch is tried again.
+/// Timeout of a request, and how long a batch is tried again.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the last batches may take.
+/// Maximum duration of the last batches.
 const SHUTDOWN: Duration = Duration::from_secs(5);
-/// How much of a collector's answer is read.
+/// Maximum bytes of a collector's answer that are read.
 const MAX_ANSWER: u64 = 64 * 1024;
 
 /// One finished piece of work.
 #[derive(Clone, Debug)]
 pub struct Span {
-    /// What was done: one of few.
+    /// Kind of work; there are few names.
     pub name: &'static str,
-    /// The part that this side had in it.
+    /// The role of this side.
     pub kind: Kind,
     /// The trace, and the span itself.
     pub context: TraceContext,
@@ -63,13 +63,13 @@ pub struct Span {
     pub start: DateTime<Utc>,
     /// When it ended.
     pub end: DateTime<Utc>,
-    /// More about it.
+    /// Further details.
     pub attributes: Vec<(&'static str, String)>,
     /// What went wrong, if something did.
     pub error: Option<String>,
 }
 
-/// The part that this side had in a piece of work.
+/// The role of this side in a piece of work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// It answered a request.
@@ -80,10 +80,10 @@ pub enum Kind {
     Internal,
 }
 
-/// Why there is no exporter.
+/// Why an exporter could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum OtlpError {
-    /// The endpoint is not one.
+    /// The endpoint is not a URL that can be used.
     #[error("not an http:// or https:// URL: {0}")]
     Endpoint(String),
     /// The settings are refused.
@@ -108,7 +108,7 @@ struct Inner {
 struct Counts {
     /// Spans that wait or are under way.
     queued: AtomicUsize,
-    /// Spans that were given up.
+    /// Spans that were dropped.
     lost: AtomicU64,
 }
 
@@ -145,8 +145,8 @@ impl Exporter {
         Ok(Self { inner: Arc::new(Inner { processor, scope, counts }) })
     }
 
-    /// Queues a span, unless its trace is not sampled. Never waits: when the queue is full the span
-    /// is lost, and counted.
+    /// Queues a span, unless its trace is not sampled. Never waits: if the queue is full the span is lost,
+    /// and counted.
     pub fn export(&self, span: Span) {
         if !span.context.is_sampled() {
             return;
@@ -162,13 +162,13 @@ impl Exporter {
         self.inner.processor.on_end(span.into_data(self.inner.scope.clone()));
     }
 
-    /// How many spans were lost: the queue was full, or the collector did not take them.
+    /// Number of lost spans: the queue was full, or the collector did not accept them.
     pub fn lost(&self) -> u64 {
         self.inner.counts.lost.load(Ordering::Relaxed)
     }
 
-    /// Sends what is queued, for five seconds at most, and ends the thread. Spans that come later are
-    /// not sent, and neither is what is queued when the last clone is dropped without this.
+    /// Sends what is queued, for five seconds at most, and ends the thread. Later spans are not sent, and
+    /// neither is what is queued when the last clone is dropped without this call.
     pub async fn shutdown(&self) {
         let inner = Arc::clone(&self.inner);
         let end = move || inner.processor.shutdown_with_timeout(SHUTDOWN);
@@ -213,7 +213,7 @@ impl Span {
     }
 }
 
-/// An exporter that says what became of the spans.
+/// An exporter that counts sent and lost spans.
 #[derive(Debug)]
 struct Counted {
     exporter: opentelemetry_otlp::SpanExporter,
@@ -232,7 +232,7 @@ impl SpanExporter for Counted {
     }
 }
 
-/// A client that blocks the thread it is called on: the batch processor's.
+/// A client that blocks the calling thread, which is the batch processor's.
 #[derive(Debug)]
 struct Client {
     agent: Agent,
@@ -286,7 +286,7 @@ impl HttpClient for Client {
     }
 }
 
-/// The system's root certificates, else Mozilla's.
+/// The system's root certificates, or Mozilla's if there are none.
 fn roots() -> RootCerts {
     let system = rustls_native_certs::load_native_certs().certs;
     if system.is_empty() {

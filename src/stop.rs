@@ -1,23 +1,23 @@
-//! How a process is told to end: a first signal asks it to, a second one insists.
+//! Signals that end a process: the first asks it to, the second insists.
 
 use std::io;
 
 use tokio_util::sync::CancellationToken;
 
-/// What signals say. A signal is SIGINT, which is Ctrl-C, or SIGTERM.
+/// The state of the signals. A signal is SIGINT, which is Ctrl-C, or SIGTERM.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
-    /// Cancelled by the first: finish what has been begun, then end.
+    /// Cancelled by the first signal: finish work under way, then end.
     pub asked: CancellationToken,
-    /// Cancelled by the second: end at once.
+    /// Cancelled by the second signal: end at once.
     pub forced: CancellationToken,
 }
 
 impl Stop {
-    /// Listens for signals from now on; they do not end the process by themselves any more.
+    /// Listens for signals from now on; they no longer end the process by themselves.
     ///
     /// # Errors
-    /// If the system has no way to listen for them.
+    /// The system has no way to listen for them.
     pub fn on_signals() -> io::Result<Self> {
         let stop = Self::default();
         let (asked, forced) = (stop.asked.clone(), stop.forced.clone());

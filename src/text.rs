@@ -1,22 +1,23 @@
-//! Texts that others make: cut, with a mark, before they are kept.
+//! Cuts texts that others make, leaving a mark, before they are kept.
 //!
 //! A text is kept as JSON, sent in headers percent-encoded, or both, and either makes it longer: a control
-//! character has six bytes in JSON, a letter of four bytes has twelve in a header. So bounds count what a text takes in
-//! the worse of the two, and whatever holds texts that were cut has a size that is known beforehand.
+//! character takes six bytes in JSON, a character of four bytes takes twelve in a header. So bounds count
+//! what a text takes in the worse of the two, and a value with cut texts has a maximum size that is known
+//! beforehand.
 
 use std::borrow::Cow;
 
-/// Most bytes of a name, an id, a subject, or what another system says of an error.
+/// Maximum bytes of a name, an id, a subject, or another system's error text.
 pub const SHORT: usize = 4 * 1024;
-/// Most bytes of what people and workers may write: 2,000 characters of any kind fit.
+/// Maximum bytes of texts by people and workers: 2,000 characters of any kind fit.
 pub const LONG: usize = 24 * 1024;
 
-/// What one byte takes at most.
+/// Maximum encoded bytes of one byte.
 const WORST: usize = 6;
-/// Most bytes of the mark.
+/// Maximum bytes of the mark.
 const MARK: usize = 48;
 
-/// Cuts a text to what takes `most` bytes when it is encoded, a mark with its former length included.
+/// Cuts a text to at most `most` encoded bytes, including a mark with its former length.
 pub fn cut(text: &mut String, most: usize) {
     if text.len().saturating_mul(WORST) <= most {
         return;
@@ -39,7 +40,7 @@ pub fn cut(text: &mut String, most: usize) {
     }
 }
 
-/// The same of a text that somebody else keeps.
+/// Does the same for a borrowed text.
 pub fn within(text: &str, most: usize) -> Cow<'_, str> {
     if text.len().saturating_mul(WORST) <= most {
         return text.into();
@@ -49,14 +50,14 @@ pub fn within(text: &str, most: usize) -> Cow<'_, str> {
     kept.into()
 }
 
-/// The same of a text that is given away.
+/// Cuts an owned text to [`SHORT`] bytes.
 #[must_use]
 pub fn short(mut text: String) -> String {
     cut(&mut text, SHORT);
     text
 }
 
-/// Bytes of a character in JSON or in a header, whichever are more.
+/// Bytes of a character in JSON or in a header, whichever is more.
 fn encoded(letter: char) -> usize {
     match letter {
         '\u{8}' | '\t' | '\n' | '\u{c}' | '\r' => 3,

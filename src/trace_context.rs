@@ -1,8 +1,8 @@
-//! [W3C Trace Context](https://www.w3.org/TR/trace-context/): which trace a piece of work belongs to.
+//! [W3C Trace Context](https://www.w3.org/TR/trace-context/): the trace that a piece of work belongs to.
 //!
-//! A `traceparent` header names a trace and the span that is the parent of whatever the receiver
-//! does. What a receiver does not understand it ignores, so an invalid header is no error: whoever
-//! got it starts a trace of its own.
+//! A `traceparent` header names a trace and the span that is the parent of whatever the receiver does. A
+//! receiver ignores what it does not understand, so an invalid header is not an error: the receiver starts a
+//! trace of its own.
 
 use std::fmt;
 
@@ -10,9 +10,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The only flag that is passed on: that the trace may be recorded.
+/// The only flag that is passed on: the trace may be recorded.
 const SAMPLED: u8 = 1;
-/// Set in the ninth byte of every UUID of RFC 9562, so an id that has it is never all zero.
+/// Bit set in the ninth byte of every UUID of RFC 9562, so an id that has it is never all zero.
 const VARIANT: u8 = 0x80;
 
 /// A trace and a span of it, as in a `traceparent` header. Its ids are never all zero.
@@ -24,14 +24,13 @@ pub struct TraceContext {
     flags: u8,
 }
 
-/// A text that is no valid `traceparent`.
+/// Error for a text that is not a valid `traceparent`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("not a valid traceparent")]
 pub struct InvalidTraceContext;
 
 impl TraceContext {
-    /// Reads a `traceparent` header. Of a version that is not known yet, it reads what version 00
-    /// has.
+    /// Reads a `traceparent` header. From an unknown later version, it reads the fields of version 00.
     pub fn parse(header: &str) -> Option<Self> {
         let (head, rest) = header.as_bytes().split_first_chunk::<55>()?;
         let [version] = unhex(&head[..2])?;
@@ -50,14 +49,14 @@ impl TraceContext {
 
     /// The context that the command of an attempt carries; its span is the attempt.
     ///
-    /// It is worked out from ids alone, so it is the same each time that the attempt is delivered,
-    /// whoever does it. All attempts of an occurrence are spans of one trace: that of `parent`,
-    /// else one that is named after `first`, the id of the first attempt.
+    /// It is computed from ids alone, so it is the same each time that the attempt is delivered, by whichever
+    /// instance. All attempts of an occurrence are spans of one trace: that of `parent`, otherwise one that
+    /// is named after `first`, the id of the first attempt.
     ///
-    /// Whether the trace is sampled is decided once, where it begins: a parent's decision stands,
-    /// and `sampled` is the decision where there is none. By the specification it should be false
-    /// for a service that records nothing itself; but then receivers that follow their parent's
-    /// decision, as those with an OpenTelemetry SDK do if not told otherwise, record nothing either.
+    /// Whether the trace is sampled is decided once, where it begins: a parent's decision stands, and
+    /// `sampled` is the decision if there is no parent. By the specification it should be false for a service
+    /// that records nothing itself; but then receivers that follow their parent's decision, as those with an
+    /// OpenTelemetry SDK do by default, record nothing either.
     pub fn for_execution(
         execution_id: Uuid,
         first: Uuid,
@@ -74,12 +73,12 @@ impl TraceContext {
         }
     }
 
-    /// The trace.
+    /// The id of the trace.
     pub fn trace_id(&self) -> [u8; 16] {
         self.trace_id
     }
 
-    /// The span.
+    /// The id of the span.
     pub fn span_id(&self) -> [u8; 8] {
         self.span_id
     }
@@ -90,7 +89,7 @@ impl TraceContext {
     }
 }
 
-/// As a `traceparent` header of version 00.
+/// Formats a `traceparent` header of version 00.
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (trace, span) = (u128::from_be_bytes(self.trace_id), u64::from_be_bytes(self.span_id));
@@ -112,7 +111,7 @@ impl TryFrom<String> for TraceContext {
     }
 }
 
-/// The bytes that `2 * N` hexadecimal digits in lower case stand for.
+/// The bytes that `2 * N` lower-case hexadecimal digits stand for.
 fn unhex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     let (pairs, []) = digits.as_chunks::<2>() else { return None };
@@ -148,11 +147,11 @@ mod tests {
         for (header, written) in [
             (EXAMPLE.to_owned(), EXAMPLE),
             (unsampled.clone(), &unsampled),
-            // Flags that are not known are not passed on.
+            // Unknown flags are not passed on.
             (EXAMPLE.replace("-01", "-ff"), EXAMPLE),
             (EXAMPLE.replace("-01", "-fe"), &unsampled),
             (EXAMPLE.replace("-01", "-03"), EXAMPLE),
-            // A version that is not known may have more.
+            // An unknown version may have more.
             (EXAMPLE.replace("00-4b", "cc-4b"), EXAMPLE),
             (EXAMPLE.replace("00-4b", "01-4b") + "-what-the-future-will-be-like", EXAMPLE),
             (EXAMPLE.replace("00-4b", "fe-4b") + "-", EXAMPLE),

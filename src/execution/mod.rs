@@ -1,4 +1,4 @@
-//! What becomes of an attempt: its outcome, and the event that the history keeps of it.
+//! Executions: the outcome of an attempt, and the event that the history keeps of it.
 
 mod of_attempt;
 mod outcome;
@@ -20,21 +20,21 @@ use crate::stored::{Kept, Unknown, format, keeps_unknown};
 use crate::text::{LONG, SHORT, cut};
 use crate::trace_context::TraceContext;
 
-/// Most bytes of an event: two bodies, a long text, and short ones.
+/// Maximum size of an event in bytes: two bodies, a long text, and short ones.
 pub const MAX_EVENT_BYTES: usize = 2 * MAX_KEPT_BYTES + LONG + 8 * SHORT + 4 * 1024;
 
-/// The instants of an attempt's way, for the whole story of an execution.
+/// Instants along an attempt's way, for the whole story of an execution.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Timings {
-    /// When it was due: an occurrence at its nominal time and the schedule's jitter, a retry when it was
-    /// promised, and what had to wait for something else when it could be made.
+    /// When it was due: an occurrence at its nominal time plus the schedule's jitter, a retry at the time
+    /// planned for it, and an attempt that had to wait for something else as soon as it could be made.
     #[serde(default)]
     pub due_at: Option<DateTime<Utc>>,
     /// When it was first claimed: up to half a second before its time.
     pub claimed_at: Option<DateTime<Utc>>,
     /// When the command was handed to the connection.
     pub sent_at: Option<DateTime<Utc>>,
-    /// When a stream had it. `completed_at` is when the outcome was known.
+    /// When a stream acknowledged it. `completed_at` is when the outcome was known.
     #[serde(default)]
     pub acknowledged_at: Option<DateTime<Utc>>,
 }
@@ -42,16 +42,16 @@ pub struct Timings {
 /// The claim under which an attempt was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Claim {
-    /// The instance that made it.
+    /// The instance that made the claim.
     pub instance: Uuid,
-    /// The revision of the schedule's record that says so: a fencing number.
+    /// The revision of the schedule's record that holds the claim: a fencing number.
     pub revision: u64,
 }
 
-/// One event in an execution's life, and the whole state of the execution at that moment.
+/// One event in an execution's life, with the whole state of the execution at that moment.
 ///
-/// Stored on `evt.scheduler.execution.<event>.<schedule_id>`; the latest event of an execution is
-/// what `execution.get` answers.
+/// Stored on `evt.scheduler.execution.<event>.<schedule_id>`; `execution.get` replies with the latest event
+/// of an execution.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(remote = "Self")]
 pub struct Execution {
@@ -64,41 +64,41 @@ pub struct Execution {
     pub event_id: String,
     /// When the event was made.
     pub time: DateTime<Utc>,
-    /// The schedule.
+    /// Id of the schedule.
     pub schedule_id: Uuid,
-    /// Its name at that time.
+    /// The schedule's name at that time.
     pub schedule_name: String,
-    /// Its creator.
+    /// The schedule's creator.
     pub created_by: String,
     /// The nominal time of the occurrence.
     pub scheduled_for: DateTime<Utc>,
-    /// Where the execution is in its life.
+    /// Stage of the execution's life.
     pub status: ExecutionStatus,
-    /// From 1.
+    /// Number of the attempt, from 1.
     pub attempt_number: u32,
     /// The same for all attempts of one occurrence.
     pub correlation_id: String,
-    /// The trace that it is a part of, as its command says.
+    /// The trace that it belongs to, as its command says.
     #[serde(rename = "traceparent", default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceContext>,
     /// The subject of the command.
     pub command_sent: String,
-    /// The body of the command; absent where nothing was sent or it was too large to keep.
+    /// The body of the command; absent if nothing was sent or it was too large to keep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command_payload: Option<Payload>,
-    /// True where the payload or the response was too large to keep.
+    /// True if the payload or the response was too large to keep.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
-    /// When the attempt began; of one that was taken over, when it was first claimed.
+    /// When the attempt began; if it was taken over, when it was first claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<DateTime<Utc>>,
-    /// When its outcome was known.
+    /// When the outcome was known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<DateTime<Utc>>,
-    /// From `started_at` to `completed_at`.
+    /// Milliseconds from `started_at` to `completed_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<i64>,
-    /// The subject on which a reply came.
+    /// The subject on which a reply arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_event: Option<String>,
     /// The reply.
@@ -111,14 +111,13 @@ pub struct Execution {
     /// What went wrong, for programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_type: Option<ErrorType>,
-    /// Whether the command may have got through although the attempt failed; it is not tried again
-    /// then.
+    /// Whether the command may have got through although the attempt failed; then there is no retry.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub uncertain: bool,
     /// Whether another attempt follows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub will_retry: bool,
-    /// When it follows.
+    /// When the next attempt follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<DateTime<Utc>>,
     /// What was skipped and why.
@@ -127,18 +126,18 @@ pub struct Execution {
     /// The schedule's next occurrence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_run_at: Option<DateTime<Utc>>,
-    /// Who asked for it, where a user did.
+    /// The user who asked for it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub triggered_by: Option<String>,
-    /// Who had it cancelled.
+    /// The user who cancelled it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled_by: Option<String>,
-    /// Under which claim.
+    /// The claim under which it was made.
     pub lock_id: Claim,
-    /// The instants of its way.
+    /// The instants along its way.
     #[serde(default)]
     pub timings: Kept<Timings>,
-    /// What a newer version has added.
+    /// Fields that a newer version has added.
     #[serde(skip)]
     pub unknown: Unknown,
 }
@@ -175,7 +174,7 @@ impl Execution {
         Self::unmade(schedule, attempt, ExecutionStatus::Skipped, range, claim, now)
     }
 
-    /// What is true of occurrences that the history says were skipped.
+    /// The correction of occurrences that the history says were skipped.
     pub fn corrected(
         schedule: &Schedule,
         attempt: &Attempt,
@@ -201,13 +200,13 @@ impl Execution {
         }
     }
 
-    /// The same without payload and response.
+    /// The same event without payload and response.
     #[must_use]
     pub fn without_bodies(&self) -> Self {
         Self { command_payload: None, response_payload: None, truncated: true, ..self.clone() }
     }
 
-    /// The least that says what became of it: which execution, when, and how it ended, with texts cut to
+    /// The smallest event that still says which execution it was, when, and how it ended, with texts cut to
     /// their beginnings. It fits every message.
     #[must_use]
     pub fn least(&self) -> Self {
@@ -227,7 +226,7 @@ impl Execution {
         }
     }
 
-    /// Puts the times in an event right that was written by hand or by an earlier version.
+    /// Mends the instants of an event that was written by hand or by an earlier version.
     pub fn mend_instants(&mut self) {
         let skipped = self.skipped.as_mut().map(|range| &mut range.last);
         let own = [&mut self.next_run_at, &mut self.started_at, &mut self.completed_at];
@@ -275,8 +274,8 @@ impl Execution {
         self.cut_texts();
     }
 
-    /// Cuts what others may have made long, so that whatever they do the event can be stored: with its bodies it takes
-    /// at most [`MAX_EVENT_BYTES`].
+    /// Cuts texts that others may have made long, so that the event can always be stored: with its bodies it
+    /// takes at most [`MAX_EVENT_BYTES`].
     fn cut_texts(&mut self) {
         if let Some(ErrorType::Other(name)) = &mut self.error_type {
             cut(name, SHORT);
@@ -338,10 +337,10 @@ impl Execution {
     }
 }
 
-/// Most bytes of a text in an event of the least form.
+/// Maximum bytes of a text in the smallest form of an event.
 const LEAST_TEXT: usize = 255;
 
-/// The beginning of a text, marked where more came.
+/// The beginning of a text, with a mark if more followed.
 fn beginning(text: &str) -> String {
     const MARK: &str = "…";
     if text.len() <= LEAST_TEXT {

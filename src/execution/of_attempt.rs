@@ -1,4 +1,4 @@
-//! What follows from an attempt: its command's body, and how its execution is found again.
+//! Values derived from an attempt: its command's body, and the ids by which its execution is found again.
 
 use std::borrow::Cow;
 
@@ -28,9 +28,9 @@ pub fn payload<'a>(schedule: &'a Schedule, attempt: &'a Attempt) -> Cow<'a, Payl
     Payload::from_text(render(payload, &values)).map_or(Cow::Borrowed(payload), Cow::Owned)
 }
 
-/// One occurrence's correlation id: the id of its first attempt; of a run by hand, and of a command
-/// that has no schedule of its own, the request's. It is as headers have it, so that commands, events and
-/// whoever looks for it agree, whatever was written into the record.
+/// The correlation id of an occurrence: the id of its first attempt; for a run by hand, and for a command
+/// without a schedule of its own, that of the request. It has the form of a header value, so that commands,
+/// events and searches agree, whatever was written into the record.
 pub fn correlation_id(schedule: &Schedule, attempt: &Attempt) -> String {
     if let Some(manual) = &attempt.manual {
         return header_line(&manual.correlation_id).into_owned();
@@ -41,8 +41,8 @@ pub fn correlation_id(schedule: &Schedule, attempt: &Attempt) -> String {
     crate::schedule::execution_id(schedule.id, attempt.scheduled_for, 1).to_string()
 }
 
-/// The trace of an attempt: that of the request that asked for it, or of the one that made the schedule
-/// what it is; else one of its occurrence.
+/// The trace of an attempt: that of the request that asked for it, or of the request that made the schedule
+/// what it is; otherwise one of its occurrence.
 pub(super) fn trace_context(schedule: &Schedule, attempt: &Attempt) -> TraceContext {
     let id = attempt.execution_id;
     let own = attempt.manual.as_ref().and_then(|manual| manual.trace);
@@ -50,16 +50,16 @@ pub(super) fn trace_context(schedule: &Schedule, attempt: &Attempt) -> TraceCont
         Uuid::try_parse(&correlation_id(schedule, attempt)).ok().filter(|id| !id.is_nil());
     let first = occurrence
         .unwrap_or_else(|| crate::schedule::execution_id(schedule.id, attempt.scheduled_for, 1));
-    // Whoever gets the command decides for itself what it records.
+    // The receiver of the command decides for itself what it records.
     TraceContext::for_execution(id, first, own.or(schedule.sends(attempt).trace), true)
 }
 
-/// The `Nats-Msg-Id` of an event in the history. All final events of an execution share one id, so
-/// the stream itself refuses a second outcome, whatever it is.
+/// The `Nats-Msg-Id` of an event in the history. All final events of an execution share one id, so the stream
+/// itself refuses a second outcome, whatever it is.
 pub fn event_id(execution: Uuid, status: ExecutionStatus) -> String {
     let event = match status {
         ExecutionStatus::Running => "started",
-        // Beside the outcome that it corrects.
+        // Kept beside the outcome that it corrects.
         ExecutionStatus::Corrected => "corrected",
         _ => "outcome",
     };

@@ -6,7 +6,8 @@ use serde_json::value::RawValue;
 
 use crate::text::short;
 
-/// Largest payload or reply that the history keeps, as JSON; a larger one is left out and marked so.
+/// Largest payload or reply that the history keeps, in bytes of JSON; a larger one is left out and marked as
+/// truncated.
 pub const MAX_KEPT_BYTES: usize = 64 * 1024;
 
 /// Why an attempt failed; the names are stable and may be matched on.
@@ -18,7 +19,7 @@ pub enum ErrorType {
     NoStream,
     /// For `request`: a stream captures the subject, and its acknowledgement came as the reply.
     Captured,
-    /// Nobody listens on the target's subject.
+    /// Nothing listens on the target's subject.
     NoResponders,
     /// No acknowledgement or reply within the timeout.
     Timeout,
@@ -26,13 +27,13 @@ pub enum ErrorType {
     ServiceError,
     /// The stream refused the message, for instance because it is full.
     Refused,
-    /// The target is not in the allow-list any more.
+    /// The target is no longer in the allow-list.
     NotAllowed,
     /// The connection to NATS broke, or the client refused the command.
     Connection,
-    /// For `job`: nothing was heard of the worker for longer than its heartbeat.
+    /// For `job`: the worker was silent for longer than its heartbeat.
     WorkerLost,
-    /// For `job`: what the worker says.
+    /// For `job`: an error type that the worker reported.
     Other(String),
 }
 
@@ -93,17 +94,17 @@ pub enum Outcome {
         error_type: ErrorType,
         /// What happened, for people.
         message: String,
-        /// An error reply, where there was one.
+        /// The error reply, if there was one.
         response: Option<Response>,
-        /// Whether the command may have got through all the same; then it is not tried again, for
-        /// another attempt would be another message.
+        /// Whether the command may have got through all the same; then there is no retry, because another
+        /// attempt would be another message.
         uncertain: bool,
     },
     /// A worker has the command and will report.
     HandedOver,
     /// It was stopped.
     Cancelled {
-        /// Who wished it.
+        /// The user who asked for it.
         by: Option<String>,
         /// Why, for people.
         reason: Option<String>,
@@ -121,14 +122,14 @@ impl Outcome {
         Self::failed_after(false, error_type, message)
     }
 
-    /// A failure after which nobody knows whether anything was done.
+    /// A failure after which it is unknown whether anything was done.
     pub fn uncertain(error_type: ErrorType, message: String) -> Self {
         Self::failed_after(true, error_type, message)
     }
 
     /// A failure, uncertain if an earlier try may have got through.
     pub fn failed_after(uncertain: bool, error_type: ErrorType, message: String) -> Self {
-        // It may say what a server said.
+        // The message may quote a server.
         let message = short(message);
         Self::Failed { error_type, message, response: None, uncertain }
     }
@@ -137,14 +138,14 @@ impl Outcome {
 /// A reply to a command, as far as it is kept.
 #[derive(Clone, Debug)]
 pub struct Response {
-    /// The reply: as it was if it is JSON, else as a JSON string.
+    /// The reply: unchanged if it is JSON, otherwise as a JSON string.
     pub payload: Option<Box<RawValue>>,
     /// Whether it was larger than [`MAX_KEPT_BYTES`] and left out.
     pub truncated: bool,
 }
 
 impl Response {
-    /// Keeps a reply.
+    /// Keeps a reply, up to [`MAX_KEPT_BYTES`].
     pub fn keep(body: &[u8]) -> Self {
         if body.len() > MAX_KEPT_BYTES {
             return Self { payload: None, truncated: true };
@@ -153,7 +154,7 @@ impl Response {
             .or_else(|_| serde_json::value::to_raw_value(&String::from_utf8_lossy(body)))
             .ok()
             .filter(|_| !body.is_empty());
-        // Bytes that are no JSON are more as a string.
+        // Bytes that are not JSON grow as a string.
         let truncated = payload.as_ref().is_some_and(|json| json.get().len() > MAX_KEPT_BYTES);
         Self { payload: payload.filter(|_| !truncated), truncated }
     }

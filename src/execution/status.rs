@@ -1,23 +1,23 @@
-//! Where an execution is in its life.
+//! Stages of an execution's life.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where an execution is in its life.
+/// Stage of an execution's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ExecutionStatus {
-    /// Claimed, its outcome not known yet.
+    /// It is claimed and its outcome is not known yet.
     Running,
-    /// It did what it should.
+    /// It succeeded.
     Success,
-    /// It did not.
+    /// It failed.
     Failed,
     /// It was never made.
     Skipped,
-    /// It was stopped, or not made, because somebody asked for that.
+    /// It was stopped, or never made, because a user asked for that.
     Cancelled,
-    /// It was said to be skipped, ahead of its time; `skipped` is what was really due.
+    /// It was recorded as skipped ahead of its time; `skipped` is what was really due.
     Corrected,
 }
 
@@ -34,7 +34,7 @@ impl ExecutionStatus {
         }
     }
 
-    /// The last but one token of the event's subject.
+    /// The event's name: the last but one token of its subject.
     pub fn event(self) -> &'static str {
         match self {
             Self::Running => "started",
@@ -52,7 +52,7 @@ impl ExecutionStatus {
         ended.into_iter().chain([Self::Running]).find(|status| status.event() == event)
     }
 
-    /// Whether nothing can follow it.
+    /// Whether no other status can follow.
     pub fn is_final(self) -> bool {
         self != Self::Running
     }

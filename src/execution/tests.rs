@@ -1,4 +1,4 @@
-//! What others make long: whatever it is, the event of it can be stored.
+//! Texts that others make long: whatever they are, the event can be stored.
 
 use proptest::prelude::*;
 
@@ -19,7 +19,7 @@ fn schedule(hostile: &str) -> Schedule {
     let rules = Rules::default();
     let mut schedule =
         new_schedule(&request, &rules, Uuid::max(), now(), "me", "c", writer).unwrap().0;
-    // As somebody may write them who writes the record itself.
+    // As if the record had been written by hand.
     std::sync::Arc::make_mut(&mut schedule.spec).name = hostile.into();
     schedule.created_by = hostile.into();
     schedule.correlation_id = hostile.into();
@@ -57,7 +57,7 @@ fn outcomes(hostile: &str) -> Vec<Outcome> {
     ]
 }
 
-/// Long texts of letters that are hard to encode, and easy ones.
+/// Long texts, of characters that are costly to encode and of easy ones.
 fn hostile() -> impl Strategy<Value = String> {
     let letter = prop_oneof![
         any::<char>(),

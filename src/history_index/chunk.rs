@@ -1,7 +1,7 @@
-//! A run of the stream in columns, small enough to change and large enough to count fast.
+//! Chunks: runs of the stream in columns, small enough to change and large enough to count fast.
 //!
-//! Queries look at one or two fields of very many events, so each field has a column of its own: a
-//! look at all of a million events reads a few megabytes, which takes about a millisecond.
+//! Queries look at one or two fields of very many events, so each field has its own column: a look at all of
+//! a million events reads a few megabytes, which takes about a millisecond.
 
 use std::sync::OnceLock;
 
@@ -10,23 +10,23 @@ use uuid::Uuid;
 use super::sums::{Latest, Sums};
 use crate::execution::ExecutionStatus;
 
-/// Slots of a full chunk. Few in tests, so that these cross the borders of chunks.
+/// Number of slots of a full chunk. Few in tests, so that tests cross the borders of chunks.
 pub(super) const SLOTS: usize = if cfg!(test) { 8 } else { 1024 };
 
-/// How many statuses there are.
+/// Number of statuses.
 pub(super) const STATUSES: usize = 6;
 
-/// The number of no schedule: that of entries which are no events.
+/// The number for no schedule: that of entries that are not events.
 pub(super) const NO_SCHEDULE: u32 = u32::MAX;
 
-/// Kinds below this are the latest events of executions, and the numbers of their statuses.
+/// Kinds below this are the latest events of executions; the kind is the number of the status.
 const LATEST: u8 = 8;
 /// Added to the kind of an event that is not the latest of its execution.
 const SUPERSEDED: u8 = 8;
-/// The kind of an entry that the stream does not hold any more.
+/// The kind of an entry that the stream no longer holds.
 const GONE: u8 = u8::MAX;
 
-/// The statuses, by their codes.
+/// Statuses by their codes.
 const ORDER: [ExecutionStatus; STATUSES] = [
     ExecutionStatus::Running,
     ExecutionStatus::Success,
@@ -36,7 +36,7 @@ const ORDER: [ExecutionStatus; STATUSES] = [
     ExecutionStatus::Corrected,
 ];
 
-/// A status as a column holds it.
+/// A status as columns store it.
 pub(super) fn code(status: ExecutionStatus) -> u8 {
     match status {
         ExecutionStatus::Running => 0,
@@ -60,23 +60,23 @@ pub(super) struct Slot {
     pub correlation: u64,
     pub scheduled_for: i64,
     pub started: i64,
-    /// Of skipped occurrences how many; else the milliseconds from start to outcome.
+    /// For skipped occurrences their number, otherwise the milliseconds from start to outcome.
     pub measure: i64,
 }
 
-/// Which of the latest events to count.
+/// Selects the latest events to count.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted {
     pub schedule: Option<u32>,
     pub status: Option<u8>,
-    /// The first and the last start that is wanted, in Unix milliseconds.
+    /// The first and the last wanted start, in Unix milliseconds.
     pub started: (i64, i64),
 }
 
 /// Consecutive entries of the stream, oldest first.
 #[derive(Debug)]
 pub(super) struct Chunk {
-    /// The last place in it.
+    /// The last place in the chunk.
     pub last: u64,
     pub sequences: Vec<u64>,
     pub executions: Vec<Uuid>,
@@ -87,10 +87,10 @@ pub(super) struct Chunk {
     pub scheduled_for: Vec<i64>,
     pub started: Vec<i64>,
     pub measures: Vec<i64>,
-    /// How many latest events have each status.
+    /// Number of latest events by status.
     counts: [usize; STATUSES],
     gone: usize,
-    /// No start of a latest event is outside of these.
+    /// Bounds of the starts of latest events: none lies outside.
     bounds: (i64, i64),
     sums: OnceLock<Sums>,
 }
@@ -123,7 +123,7 @@ impl Chunk {
         self.len() >= SLOTS
     }
 
-    /// Whether the stream holds nothing of it any more.
+    /// Whether the stream no longer holds any of its entries.
     pub(super) fn is_gone(&self) -> bool {
         self.gone == self.len()
     }
@@ -147,7 +147,7 @@ impl Chunk {
         }
     }
 
-    /// The code of the status of an execution's latest event; nothing for all other entries.
+    /// The code of the status of an execution's latest event; `None` for all other entries.
     pub(super) fn latest(&self, at: usize) -> Option<u8> {
         Some(self.kinds[at]).filter(|kind| *kind < LATEST)
     }
@@ -157,7 +157,7 @@ impl Chunk {
         ORDER.get(usize::from(self.kinds[at])).copied()
     }
 
-    /// The code of an event's status; nothing for an entry that is gone.
+    /// The code of an event's status; `None` for an entry that is gone.
     pub(super) fn status(&self, at: usize) -> Option<u8> {
         let kind = self.kinds[at];
         (kind != GONE).then_some(kind % SUPERSEDED)
@@ -182,12 +182,12 @@ impl Chunk {
         slots.filter(move |(_, known)| **known == schedule).map(|(at, _)| at)
     }
 
-    /// What all executions in it came to, worked out once and kept until it changes.
+    /// Sums of all executions in the chunk, computed once and kept until it changes.
     pub(super) fn sums(&self) -> &Sums {
         self.sums.get_or_init(|| self.sums_of((0..self.len()).rev()))
     }
 
-    /// What the executions came to whose latest events are in these slots, which come newest first.
+    /// Sums of the executions whose latest events are in these slots, given newest first.
     pub(super) fn sums_of(&self, slots: impl Iterator<Item = usize>) -> Sums {
         let mut sums = Sums::default();
         for at in slots {
@@ -215,7 +215,7 @@ impl Chunk {
             .map(|(at, _)| from + at)
     }
 
-    /// Notes that a later event of the execution came.
+    /// Notes that a later event of the execution has arrived.
     pub(super) fn supersede(&mut self, at: usize) {
         if let Some(status) = self.latest(at) {
             self.sums.take();
@@ -233,12 +233,12 @@ impl Chunk {
         }
     }
 
-    /// Whether so much is gone that it should be compacted.
+    /// Whether so many entries are gone that the chunk should be compacted.
     pub(super) fn is_sparse(&self) -> bool {
         self.gone * 2 >= self.len()
     }
 
-    /// Throws away the slots of what is gone.
+    /// Drops the slots of entries that are gone.
     pub(super) fn compact(&mut self) {
         let held: Vec<bool> = self.kinds.iter().map(|kind| *kind != GONE).collect();
         keep(&mut self.sequences, &held);
@@ -251,13 +251,13 @@ impl Chunk {
         keep(&mut self.started, &held);
         keep(&mut self.measures, &held);
         self.gone = 0;
-        // They name slots.
+        // The sums name slots.
         self.sums.take();
         let starts = || self.started.iter().copied();
         self.bounds = (starts().min().unwrap_or(i64::MAX), starts().max().unwrap_or(i64::MIN));
     }
 
-    /// Takes over all that comes after it.
+    /// Appends all slots of a later chunk.
     pub(super) fn append(&mut self, mut later: Self) {
         self.sums.take();
         self.last = later.last;
@@ -277,7 +277,7 @@ impl Chunk {
         self.bounds = (self.bounds.0.min(later.bounds.0), self.bounds.1.max(later.bounds.1));
     }
 
-    /// How many latest events are wanted.
+    /// Number of wanted latest events.
     pub(super) fn count(&self, wanted: &Wanted) -> usize {
         let ((from, to), (first, last)) = (wanted.started, self.bounds);
         if last < from || to < first {

@@ -1,8 +1,8 @@
-//! Error types by small numbers. Workers may report types of their own, so they are not known before.
+//! Numbers for error types. Workers may report types of their own, so they are not known beforehand.
 
 use std::collections::HashMap;
 
-/// The error types that were met.
+/// The error types seen so far.
 #[derive(Debug, Default)]
 pub(super) struct Errors {
     codes: HashMap<String, u16>,
@@ -10,7 +10,7 @@ pub(super) struct Errors {
 }
 
 impl Errors {
-    /// The number of a type; 0 for none, and for what comes after 65,535 others.
+    /// The number of a type; 0 for none, and for types that come after 65,535 others.
     pub(super) fn code(&mut self, name: &str) -> u16 {
         if let Some(code) = self.codes.get(name) {
             return *code;

@@ -1,12 +1,11 @@
-//! Which executions the history holds, in memory: enough to filter, count and order them.
+//! Index of the executions in the history, in memory: enough to filter, count and order them.
 //!
-//! An execution is listed once, at the place of its latest event. The index holds one slot for each
-//! entry of the stream and drops what the stream drops, in the same order: the oldest entry of a
-//! subject that has too many, then the oldest of all. So what is listed can be fetched, and totals
-//! are exact.
+//! An execution is listed once, at the place of its latest event. The index holds one slot for each entry of
+//! the stream and drops what the stream drops, in the same order: the oldest entry of a subject that has too
+//! many, then the oldest of all. So every listed execution can be fetched, and totals are exact.
 //!
-//! A slot takes 63 bytes, and the way from an execution to its slot 28 to 57 more: 116 bytes for each
-//! of a million executions. Each schedule that the history knows takes some 80 bytes more.
+//! A slot takes 63 bytes, and the map from an execution to its slot 28 to 57 more: 116 bytes for each of a
+//! million executions. Each schedule in the history takes some 80 bytes more.
 
 mod chunk;
 mod errors;
@@ -30,16 +29,16 @@ pub use query::{Filter, Page};
 use schedules::Schedules;
 pub use statistics::{Ended, Statistics};
 
-/// One event, as the index needs it.
+/// One event, with the fields that the index needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
     /// Its place in the stream.
     pub sequence: u64,
-    /// The execution.
+    /// Id of the execution.
     pub execution: Uuid,
-    /// The schedule.
+    /// Id of the schedule.
     pub schedule: Uuid,
-    /// The status that it reports.
+    /// The status that the event reports.
     pub status: ExecutionStatus,
     /// The correlation id of the occurrence.
     pub correlation: &'a str,
@@ -47,24 +46,24 @@ pub struct Event<'a> {
     pub scheduled_for_ms: i64,
     /// When the execution began, in Unix milliseconds.
     pub started_at_ms: i64,
-    /// From then until its outcome was known; 0 where there is none.
+    /// Milliseconds from the start until the outcome was known; 0 without an outcome.
     pub duration_ms: i64,
-    /// Of a failure: its `error_type`.
+    /// For a failure: its `error_type`.
     pub error: Option<&'a str>,
-    /// Of skipped occurrences: how many.
+    /// For skipped occurrences: their number.
     pub skipped: u64,
 }
 
-/// How many entries the stream keeps.
+/// Numbers of entries that the stream keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// In all.
+    /// Limit for all subjects together.
     pub messages: usize,
-    /// Of each subject.
+    /// Limit for each subject.
     pub per_subject: usize,
 }
 
-/// The executions of the history.
+/// Index of the executions in the history.
 #[derive(Debug)]
 pub struct HistoryIndex {
     limits: Limits,
@@ -73,10 +72,10 @@ pub struct HistoryIndex {
     /// The place of the latest event of each execution.
     latest: HashMap<Uuid, u64>,
     schedules: Schedules,
-    /// Of subjects that have been full: there is nothing of them before this place.
+    /// For subjects that have been full: the place before which nothing of them is left.
     oldest: HashMap<(u32, u8), u64>,
     errors: Errors,
-    /// Keyed by chance, so that nobody can choose correlation ids that collide.
+    /// Keyed randomly, so that nobody can choose colliding correlation ids.
     hasher: RandomState,
     seen: u64,
     held: usize,
@@ -100,22 +99,22 @@ impl HistoryIndex {
         }
     }
 
-    /// Forgets everything, and begins after a place of a stream with these limits.
+    /// Forgets everything, and starts after a place of a stream with these limits.
     pub fn restart(&mut self, limits: Limits, after: u64) {
         *self = Self { seen: after, ..Self::new(limits) };
     }
 
-    /// What it takes the stream's limits to be.
+    /// The limits that the index assumes the stream to have.
     pub fn limits(&self) -> Limits {
         self.limits
     }
 
-    /// The highest place in the stream that was looked at.
+    /// The highest place in the stream seen so far.
     pub fn seen(&self) -> u64 {
         self.seen
     }
 
-    /// How many executions there are.
+    /// Number of executions.
     pub fn len(&self) -> usize {
         self.latest.len()
     }
@@ -125,8 +124,8 @@ impl HistoryIndex {
         self.latest.is_empty()
     }
 
-    /// How many entries the stream must hold; nothing where entries that are no events make it hard
-    /// to say.
+    /// Number of entries that the stream must hold; `None` if entries that are not events make that
+    /// uncertain.
     pub fn entries(&self) -> Option<usize> {
         (self.foreign == 0).then_some(self.held)
     }
@@ -143,7 +142,7 @@ impl HistoryIndex {
         status.is_some_and(ExecutionStatus::is_final)
     }
 
-    /// Takes in an event. Events come in the order of the stream; one seen before is ignored.
+    /// Adds an event. Events arrive in the order of the stream; one seen before is ignored.
     pub fn apply(&mut self, event: Event<'_>) {
         if event.sequence <= self.seen {
             return;
@@ -186,7 +185,7 @@ impl HistoryIndex {
         self.drop_beyond_limit();
     }
 
-    /// Takes in an entry of the stream that is no event.
+    /// Adds an entry of the stream that is not an event.
     pub fn apply_foreign(&mut self, sequence: u64) {
         if sequence <= self.seen {
             return;
@@ -238,7 +237,7 @@ impl HistoryIndex {
         }
     }
 
-    /// The chunk and the slot of a place.
+    /// The chunk and the slot of a place in the stream.
     fn find(&self, sequence: u64) -> Option<(usize, usize)> {
         let chunk = self.chunks.partition_point(|chunk| chunk.last < sequence);
         let at = self.chunks.get(chunk)?.sequences.binary_search(&sequence).ok()?;
@@ -292,7 +291,7 @@ impl HistoryIndex {
         self.tidy(index);
     }
 
-    /// Keeps chunks from being mostly empty.
+    /// Drops, compacts or merges chunks that are mostly empty.
     fn tidy(&mut self, index: usize) {
         let chunk = &mut self.chunks[index];
         if chunk.is_gone() {

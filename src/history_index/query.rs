@@ -1,6 +1,6 @@
-//! Which executions match, newest first.
+//! Queries for executions, newest first.
 //!
-//! Every query walks all chunks. Most are counted by what is known of them as a whole, the others by
+//! Every query walks all chunks. Most chunks are counted by what is known of them as a whole, the others by
 //! their columns, so a query over a million executions takes a millisecond or two.
 
 use std::hash::BuildHasher as _;
@@ -11,15 +11,15 @@ use super::HistoryIndex;
 use super::chunk::{self, Chunk, Wanted};
 use crate::execution::ExecutionStatus;
 
-/// Attempts of one occurrence that are found at most; a schedule makes 11 at most.
+/// Maximum number of attempts found for one occurrence; a schedule makes at most 11.
 pub(super) const MAX_ATTEMPTS: usize = 64;
 
-/// Which executions to list; `None` matches all.
+/// Conditions on the executions to list; `None` matches all.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Filter {
-    /// Of this schedule.
+    /// The schedule.
     pub schedule: Option<Uuid>,
-    /// With this status.
+    /// The status.
     pub status: Option<ExecutionStatus>,
     /// Started later than this, in Unix milliseconds.
     pub started_after_ms: Option<i64>,
@@ -27,17 +27,17 @@ pub struct Filter {
     pub started_before_ms: Option<i64>,
 }
 
-/// Which part of a list.
+/// The part of a list to return.
 #[derive(Clone, Copy, Debug)]
 pub struct Page {
-    /// How many to leave out.
+    /// Number of executions to leave out.
     pub offset: usize,
-    /// How many to return at most.
+    /// Maximum number of executions to return.
     pub limit: usize,
 }
 
 impl HistoryIndex {
-    /// The places of one page, newest first, and how many match in all.
+    /// The places of one page, newest first, and the total number of matches.
     pub fn list(&self, filter: &Filter, page: Page) -> (Vec<u64>, u64) {
         let schedule = filter.schedule.map(|schedule| self.schedules.number(schedule));
         if schedule == Some(None) {
@@ -54,8 +54,8 @@ impl HistoryIndex {
         self.page(page, |chunk| chunk.count(&wanted), |chunk, at| chunk.is_wanted(at, &wanted))
     }
 
-    /// The same of the executions with a correlation id; very rarely another is among them, so look
-    /// at what was fetched.
+    /// Lists the executions with a correlation id in the same way. Very rarely a different one is among them,
+    /// so check what was fetched.
     pub fn by_correlation(&self, correlation: &str, page: Page) -> (Vec<u64>, u64) {
         let wanted = self.hasher.hash_one(correlation);
         let is_wanted = |chunk: &Chunk, at: usize| {
@@ -64,7 +64,7 @@ impl HistoryIndex {
         self.page(page, |chunk| count_by(chunk, wanted, is_wanted), is_wanted)
     }
 
-    /// The places of all attempts at one occurrence, oldest first; the same holds for them.
+    /// The places of all attempts at one occurrence, oldest first. Check what was fetched here, too.
     pub fn attempts(&self, schedule: Uuid, scheduled_for_ms: i64, correlation: &str) -> Vec<u64> {
         let Some(schedule) = self.schedules.number(schedule) else { return Vec::new() };
         let wanted = self.hasher.hash_one(correlation);
@@ -101,7 +101,7 @@ impl HistoryIndex {
     }
 }
 
-/// How many slots of a chunk are wanted; most have another correlation id, which is seen fast.
+/// Number of wanted slots of a chunk; most have a different correlation id, which is quick to see.
 fn count_by(chunk: &Chunk, wanted: u64, is_wanted: impl Fn(&Chunk, usize) -> bool) -> usize {
     let with_it = chunk.correlations.iter().filter(|known| **known == wanted).count();
     if with_it == 0 {

@@ -1,4 +1,4 @@
-//! Schedules by small numbers, and how many events the stream holds of each of their subjects.
+//! Numbers for schedules, and counts of the events that the stream holds of each of their subjects.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ struct Schedule {
 pub(super) struct Schedules {
     numbers: HashMap<Uuid, u32>,
     rows: Vec<Schedule>,
-    /// Numbers to be given again.
+    /// Numbers to be reused.
     free: Vec<u32>,
 }
 
@@ -30,7 +30,7 @@ impl Schedules {
         self.rows.get(number as usize).map_or(Uuid::nil(), |row| row.id)
     }
 
-    /// Counts an event; the schedule's number, and how many events its subject has now.
+    /// Counts an event; returns the schedule's number, and how many events its subject has now.
     pub(super) fn enter(&mut self, id: Uuid, status: u8) -> (u32, usize) {
         let Self { numbers, rows, free } = self;
         let number = *numbers.entry(id).or_insert_with(|| {
@@ -48,7 +48,7 @@ impl Schedules {
         (number, *events as usize)
     }
 
-    /// Takes an event back; whether it was the schedule's last.
+    /// Uncounts an event; returns whether it was the schedule's last.
     pub(super) fn leave(&mut self, number: u32, status: u8) -> bool {
         let Some(row) = self.rows.get_mut(number as usize) else { return false };
         row.events[usize::from(status)] -= 1;

@@ -1,4 +1,4 @@
-//! What executions came to, counted.
+//! Statistics of executions.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -17,20 +17,20 @@ const WEEK_MS: i64 = 7 * DAY_MS;
 /// An execution that has an outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// The place of the event that says so.
+    /// The place of the event with the outcome.
     pub sequence: u64,
-    /// The execution.
+    /// Id of the execution.
     pub execution: Uuid,
-    /// The schedule.
+    /// Id of the schedule.
     pub schedule: Uuid,
     /// The outcome.
     pub status: ExecutionStatus,
-    /// When it was known, in Unix milliseconds.
+    /// When the outcome was known, in Unix milliseconds.
     pub completed_at_ms: i64,
 }
 
-/// Statistics of one schedule, or of all. An execution is an attempt that has an outcome; occurrences
-/// that were skipped are none, and counted apart.
+/// Statistics of one schedule, or of all. An execution is an attempt that has an outcome; skipped occurrences
+/// are not executions, and are counted apart.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Statistics {
     /// Within the window: executions that succeeded.
@@ -41,34 +41,34 @@ pub struct Statistics {
     pub cancelled: u64,
     /// Within the window: occurrences that were skipped.
     pub skipped: u64,
-    /// Within the window: milliseconds of all that succeeded or failed.
+    /// Within the window: total milliseconds of all that succeeded or failed.
     pub duration_sum_ms: i128,
-    /// Within the window: the shortest of these.
+    /// Within the window: the shortest of these durations.
     pub duration_min_ms: Option<i64>,
-    /// Within the window: the longest of these.
+    /// Within the window: the longest of these durations.
     pub duration_max_ms: Option<i64>,
-    /// Within the window: the most common error type and how often it occurred; the first by
-    /// name of several that are equally common.
+    /// Within the window: the most common error type and its count; of several that are equally common, the
+    /// first by name.
     pub most_common_error: Option<(String, u64)>,
-    /// Executions of the last hour.
+    /// Number of executions in the last hour.
     pub last_hour: u64,
-    /// Executions of the last 24 hours.
+    /// Number of executions in the last 24 hours.
     pub last_day: u64,
-    /// Executions of the last 7 days.
+    /// Number of executions in the last 7 days.
     pub last_week: u64,
-    /// Failures since the last success.
+    /// Number of failures since the last success.
     pub consecutive_failures: u64,
     /// The latest execution.
     pub last: Option<Ended>,
     /// The latest failure.
     pub last_failed: Option<Ended>,
-    /// The error type of that.
+    /// The error type of the latest failure.
     pub last_error: Option<String>,
 }
 
 impl HistoryIndex {
-    /// Statistics at `now_ms` of one schedule, or of all; nothing if the history has nothing of it.
-    /// The window reaches from `window_ms` ago until now, and what was completed then is in it.
+    /// Statistics at `now_ms` of one schedule, or of all; `None` if the history has nothing of it. The window
+    /// reaches from `window_ms` ago until now, and includes what was completed within it.
     pub fn statistics(
         &self,
         schedule: Option<Uuid>,
@@ -114,7 +114,7 @@ impl HistoryIndex {
     }
 }
 
-/// What has been counted, from the newest event backwards.
+/// Counts so far, from the newest event backwards.
 #[derive(Default)]
 struct Tally<'a> {
     now_ms: i64,
@@ -127,8 +127,7 @@ struct Tally<'a> {
 }
 
 impl<'a> Tally<'a> {
-    /// Adds the sums of some slots: at once where each period holds all or none of them, and else one
-    /// by one.
+    /// Adds the sums of some slots: at once if each period holds all or none of them, otherwise one by one.
     fn add(&mut self, chunk: &'a Chunk, sums: &Sums, slots: impl Iterator<Item = usize>) {
         let (first, last) = sums.completed;
         let periods = [HOUR_MS, DAY_MS, WEEK_MS].map(|period| self.now_ms.saturating_sub(period));

@@ -1,22 +1,22 @@
-//! What some executions of a chunk came to.
+//! Sums over some executions of a chunk.
 
 use std::collections::HashMap;
 
 use crate::execution::ExecutionStatus;
 
-/// The latest event of one execution, as a chunk has it in its columns.
+/// The latest event of one execution, from the columns of a chunk.
 pub(super) struct Latest {
     /// Its slot.
     pub(super) at: usize,
     pub(super) status: ExecutionStatus,
-    /// How long it took, or how many it skipped.
+    /// Its duration in milliseconds, or the number of skipped occurrences.
     pub(super) measure: i64,
     pub(super) completed: i64,
     /// The number of its error type.
     pub(super) error: u16,
 }
 
-/// What some executions of a chunk came to.
+/// Sums over some executions of a chunk.
 #[derive(Debug)]
 pub(super) struct Sums {
     pub(super) successful: u64,
@@ -24,16 +24,16 @@ pub(super) struct Sums {
     pub(super) cancelled: u64,
     pub(super) skipped: u64,
     pub(super) duration_sum: i128,
-    /// The shortest and the longest.
+    /// The shortest and the longest duration.
     pub(super) durations: (i64, i64),
     /// The first and the last completion.
     pub(super) completed: (i64, i64),
-    /// Failures after the last success.
+    /// Number of failures after the last success.
     pub(super) failures: u64,
     /// The slots of the newest execution and of the newest failure.
     pub(super) last: Option<usize>,
     pub(super) last_failed: Option<usize>,
-    /// How often each error type occurs.
+    /// Count of each error type.
     pub(super) errors: HashMap<u16, u64>,
 }
 
@@ -56,7 +56,7 @@ impl Default for Sums {
 }
 
 impl Sums {
-    /// Adds an execution; they come newest first.
+    /// Adds an execution; executions arrive newest first.
     pub(super) fn add(&mut self, event: &Latest) {
         let Latest { at, status, measure, completed, error } = *event;
         self.completed = (self.completed.0.min(completed), self.completed.1.max(completed));

@@ -1,4 +1,4 @@
-//! What the index answers, by examples.
+//! Answers of the index, by examples.
 
 mod model;
 
@@ -29,7 +29,7 @@ fn event(
     }
 }
 
-/// An index that has seen these; places count from 1.
+/// An index that has seen these events; places count from 1.
 fn index(limits: Limits, events: impl IntoIterator<Item = Event<'static>>) -> HistoryIndex {
     let mut index = HistoryIndex::new(limits);
     for (event, sequence) in events.into_iter().zip(1..) {

@@ -1,4 +1,4 @@
-//! What is in the bucket and cannot be shown as a schedule, and what is not there any more.
+//! Contents of the bucket that cannot be shown as schedules, and schedules that are no longer there.
 
 use std::collections::HashSet;
 
@@ -10,10 +10,10 @@ use uuid::Uuid;
 use super::{Index, schedule_id};
 use crate::names::SCHEDULE_KEY_PREFIX;
 
-/// A record that could not be read: somebody wrote it by hand.
+/// A record that could not be read because it was written by hand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SetAside {
-    /// The key in the bucket.
+    /// Its key in the bucket.
     pub key: String,
     /// Its revision.
     pub revision: u64,
@@ -21,25 +21,26 @@ pub struct SetAside {
     pub reason: String,
 }
 
-/// Schedules that are not in the bucket any more although nobody deleted them: it was purged or replaced.
+/// Schedules that are no longer in the bucket although nobody deleted them: the bucket was purged or
+/// replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Vanished {
-    /// How many, since the instance runs.
+    /// Number of schedules since the instance started.
     pub schedules: usize,
-    /// When that was noticed last.
+    /// When this was last noticed.
     pub at: DateTime<Utc>,
 }
 
-/// The keys that a replay of the bucket has shown.
+/// Keys that a replay of the bucket has shown.
 #[derive(Debug, Default)]
 pub struct Shown {
     ids: HashSet<Uuid>,
-    /// Keys that would be those of schedules, and name none.
+    /// Keys with the prefix of schedules that contain no id.
     strange: HashSet<String>,
 }
 
 impl Shown {
-    /// Takes in a key.
+    /// Adds a key.
     pub fn add(&mut self, key: &str) {
         if let Some(id) = schedule_id(key) {
             self.ids.insert(id);
@@ -75,7 +76,7 @@ impl Index {
         self.write(|state| state.set_aside.insert(key.to_owned(), aside));
     }
 
-    /// Forgets a record that was set aside: its key was deleted at a revision.
+    /// Forgets a record that was set aside, because its key was deleted at a revision.
     pub(super) fn forget_aside(&self, key: &str, revision: u64) {
         self.write(|state| {
             if state.set_aside.get(key).is_some_and(|aside| aside.revision <= revision) {

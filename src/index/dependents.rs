@@ -7,17 +7,17 @@ use uuid::Uuid;
 use super::Index;
 use crate::schedule::{On, Schedule};
 
-/// Dependent schedules that are not deleted, by the one that they follow.
+/// Dependent schedules that are not deleted, by the schedule that they follow.
 #[derive(Default)]
 pub(super) struct Dependents(HashMap<Uuid, HashSet<(Uuid, On)>>);
 
 impl Dependents {
-    /// Takes in a schedule that comes, changes or goes.
+    /// Notes that a schedule was added, changed or removed.
     pub(super) fn arrange(&mut self, old: Option<&Schedule>, new: Option<&Schedule>) {
         self.change(old.and_then(follows), new.and_then(follows));
     }
 
-    /// Takes in whom a schedule followed before, and whom it follows now.
+    /// Notes the schedule that was followed before, and the one that is followed now.
     pub(super) fn change(&mut self, old: Option<Following>, new: Option<Following>) {
         if old == new {
             return;
@@ -45,8 +45,8 @@ fn follows(schedule: &Schedule) -> Option<Following> {
 }
 
 impl Index {
-    /// The schedules that follow another, and which of its ends they follow; in the order in which they were
-    /// created, so that who tells them draws the same in the same order.
+    /// The schedules that follow another, and which of its ends they follow. They are in the order of
+    /// creation, so that the engine, which tells them, draws the same random numbers in the same order.
     pub fn dependents(&self, upstream: Uuid) -> Vec<(Uuid, On)> {
         let mut found: Vec<_> = self.read(|state| {
             let found = state.dependents.0.get(&upstream);
@@ -61,7 +61,7 @@ impl Index {
         self.read(|state| state.dependents.0.contains_key(&id))
     }
 
-    /// Whether `start` follows `id`, at whatever distance.
+    /// Whether `start` follows `id`, directly or through others.
     pub fn leads_to(&self, start: Uuid, id: Uuid) -> bool {
         let (mut at, mut seen) = (start, HashSet::new());
         while seen.insert(at) {

@@ -1,4 +1,4 @@
-//! What a list or an operation on many schedules is limited to.
+//! Filters for lists and for operations on many schedules.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,39 +7,39 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TagsMatch {
-    /// At least one of them.
+    /// At least one of the tags.
     #[default]
     Any,
-    /// Each of them.
+    /// All of the tags.
     All,
 }
 
-/// What schedules may have in common.
+/// Properties that schedules may have in common.
 macro_rules! filter_fields {
     ($next:ident { $($given:tt)* }) => {
         $crate::schedule::declared::$next! { { $($given)* list {
-            /// Created by.
+            /// Schedules with this creator.
             pub creator: Option<String>,
-            /// With these tags.
+            /// Schedules with these tags.
             pub tags: Option<Vec<String>>,
-            /// Whether with any of `tags` (default) or all of them.
+            /// Whether any of `tags` suffices (default) or all of them are required.
             pub tags_match: Option<$crate::index::TagsMatch>,
-            /// With this status; `deleted` are those that were deleted softly.
+            /// Schedules with this status; `deleted` are those that were deleted softly.
             pub status: Option<$crate::schedule::Status>,
-            /// Of this type.
+            /// Schedules of this type.
             pub schedule_type: Option<$crate::schedule::ScheduleType>,
-            /// Switched on, or off.
+            /// Schedules that are switched on, or off.
             pub is_active: Option<bool>,
-            /// Whose target command begins so.
+            /// Schedules whose target command begins with this text.
             pub target_prefix: Option<String>,
-            /// Whose name begins so.
+            /// Schedules whose name begins with this text.
             pub name_prefix: Option<String>,
-            /// Whose name contains this, in any case.
+            /// Schedules whose name contains this text, in any case.
             pub name_contains: Option<String>,
-            /// Next due at this time or later.
+            /// Schedules that are next due at this time or later.
             #[serde(deserialize_with = "crate::schedule::instant_field")]
             pub due_after: Option<::chrono::DateTime<::chrono::Utc>>,
-            /// Next due before this time.
+            /// Schedules that are next due before this time.
             #[serde(deserialize_with = "crate::schedule::instant_field")]
             pub due_before: Option<::chrono::DateTime<::chrono::Utc>>,
         } } }
@@ -48,14 +48,15 @@ macro_rules! filter_fields {
 pub(crate) use filter_fields;
 
 filter_fields! { request {
-    /// Schedules by what they have in common: all that are given must hold. What is absent matches all,
-    /// and without `status` all that are not deleted match.
+    /// Schedules by what they have in common: all given conditions must hold. An absent one matches all,
+    /// except that without `status` only schedules that are not deleted match.
     #[derive(PartialEq)]
     pub struct ScheduleFilter {}
 } }
 
 impl ScheduleFilter {
-    /// Whether it names something that schedules have in common: no tags and empty texts do not.
+    /// Whether the filter names something that schedules have in common; no tags and empty texts do not
+    /// count.
     pub fn names_something(&self) -> bool {
         let Self { target_prefix, name_prefix, name_contains, .. } = self;
         let texts = [target_prefix, name_prefix, name_contains];
@@ -69,7 +70,7 @@ impl ScheduleFilter {
             || self.due_before.is_some()
     }
 
-    /// Whether nothing but the status is given, or nothing at all.
+    /// Whether only the status is given, or nothing at all.
     pub(super) fn is_by_status(&self) -> bool {
         *self == Self { status: self.status, ..Self::default() }
     }

@@ -1,7 +1,7 @@
-//! Whether the index has taken in all that was stored by a moment.
+//! Freshness of the index: whether it has taken in all that was stored by a moment.
 //!
-//! A watch that was cut off shows nothing for a while and says nothing of it. Who needs to know asks, and who
-//! follows the bucket answers by comparing what was shown with what the stream holds.
+//! A watch that was cut off shows nothing for a while and does not say so. Callers that need to know ask, and
+//! the task that follows the bucket answers by comparing what was shown with what the stream holds.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,18 +14,18 @@ use uuid::Uuid;
 use super::{Entry, Index};
 use crate::schedule::Writer;
 
-/// How long a watch that is alive takes at most to show what is stored.
+/// Longest time that a live watch takes to show what is stored.
 const SHOWN: Duration = Duration::from_millis(200);
 
-/// How fresh the index is.
+/// State of the index's freshness.
 #[derive(Default)]
 pub(super) struct Fresh {
     wanted: Notify,
-    /// All that was stored by this moment has been taken in.
+    /// Moment by which everything stored has been taken in.
     at: watch::Sender<Option<Instant>>,
-    /// A schedule of which the bucket was found to have an older revision than is known.
+    /// A schedule for which the bucket has an older revision than is known here.
     doubted: Mutex<Option<(Uuid, u64)>>,
-    /// What this instance has written last, the latest first.
+    /// Latest writes of this instance, the latest first.
     written: Mutex<VecDeque<Wrote>>,
 }
 
@@ -34,17 +34,17 @@ pub(super) struct Fresh {
 pub struct Wrote {
     /// The schedule.
     pub id: Uuid,
-    /// The revision of the bucket.
+    /// Its revision in the bucket.
     pub revision: u64,
-    /// Who wrote it.
+    /// The writer of the record.
     pub writer: Writer,
 }
 
-/// So many of them are kept in mind.
+/// Maximum number of writes remembered.
 const MOST_WRITTEN: usize = 64;
 
 impl Index {
-    /// Whether all that was stored by a moment has been taken in; if not, has that found out.
+    /// Whether all that was stored by a moment has been taken in; if not, has that checked.
     pub fn is_fresh_since(&self, moment: Instant) -> bool {
         let is_fresh = self.fresh.at.borrow().is_some_and(|at| at >= moment);
         if !is_fresh {
@@ -53,8 +53,8 @@ impl Index {
         is_fresh
     }
 
-    /// Waits until the watch has shown everything up to a revision, for a time; whether it has. Where that takes long, the
-    /// watch may be silent, and is looked at.
+    /// Waits, for at most `within`, until the watch has shown everything up to a revision; returns whether it
+    /// has. If that takes long, the watch may be silent, and is checked.
     pub async fn sees(&self, revision: u64, within: Duration) -> bool {
         let is_seen =
             |within| async move { timeout(within, self.until_seen(revision)).await.is_ok() };
@@ -65,24 +65,25 @@ impl Index {
         is_seen(within.saturating_sub(SHOWN)).await
     }
 
-    /// Says that the bucket has an older revision of a schedule than this, which is known: it has lost something. Has
-    /// that looked at.
+    /// Reports that the bucket has an older revision of a schedule than this known one, so it has lost
+    /// something. Has that checked.
     pub fn doubt(&self, id: Uuid, revision: u64) {
         *self.doubt_of() = Some((id, revision));
         self.fresh.wanted.notify_one();
     }
 
-    /// What was said last so.
+    /// The latest such report.
     pub fn doubted(&self) -> Option<(Uuid, u64)> {
         *self.doubt_of()
     }
 
-    /// It is not so, or all is forgotten that was known.
+    /// Withdraws the report: it is wrong, or everything that was known has been forgotten.
     pub fn settle_doubt(&self) {
         *self.doubt_of() = None;
     }
 
-    /// Takes in a record that this instance has written; the watch may not have shown it, and never show it.
+    /// Takes in a record that this instance has written; the watch may not have shown it yet, and may never
+    /// show it.
     pub fn wrote(&self, entry: Entry) {
         let Entry { revision, ref schedule, .. } = entry;
         let wrote = Wrote { id: schedule.id, revision, writer: schedule.writer };
@@ -92,14 +93,14 @@ impl Index {
         written.push_front(wrote);
     }
 
-    /// What this instance has written last and the watch has not shown yet, the latest first.
+    /// This instance's latest writes that the watch has not shown yet, the latest first.
     pub fn written_unseen(&self) -> Vec<Wrote> {
         let seen = self.seen();
         let written = self.fresh.written.lock().unwrap_or_else(PoisonError::into_inner);
         written.iter().filter(|wrote| wrote.revision > seen).copied().collect()
     }
 
-    /// What was written is as it may be: the bucket is another one, or all of it is known.
+    /// Forgets the latest writes: the bucket is a different one, or all of it is known.
     pub(super) fn forget_written(&self) {
         self.fresh.written.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
@@ -108,12 +109,12 @@ impl Index {
         self.fresh.doubted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until somebody wants to know whether it is fresh.
+    /// Waits until a caller wants to know about freshness.
     pub async fn freshness_wanted(&self) {
         self.fresh.wanted.notified().await;
     }
 
-    /// Says that all that was stored by a moment has been taken in.
+    /// Notes that all that was stored by a moment has been taken in.
     pub fn is_fresh_at(&self, moment: Instant) {
         self.fresh.at.send_if_modified(|at| {
             let is_later = at.is_none_or(|at| moment > at);
@@ -122,7 +123,7 @@ impl Index {
         });
     }
 
-    /// How fresh it is, as that changes.
+    /// Watches the moment by which everything stored has been taken in.
     pub fn freshness(&self) -> watch::Receiver<Option<Instant>> {
         self.fresh.at.subscribe()
     }

@@ -1,14 +1,14 @@
-//! Texts that many schedules share, as small numbers.
+//! Small numbers for texts that many schedules share.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// Numbers for texts. A number is given to another text once nobody holds it any more.
+/// Numbers for texts. A number is reused for a different text once nothing holds it any more.
 #[derive(Default)]
 pub(super) struct Interner {
     numbers: BTreeMap<Arc<str>, u32>,
-    /// By number.
+    /// Texts by their number.
     held: Vec<Held>,
     free: Vec<u32>,
 }
@@ -22,7 +22,7 @@ struct Held {
 pub(super) struct Numbers(Vec<u64>);
 
 impl Interner {
-    /// The number of a text, held once more.
+    /// Holds a text once more and returns its number.
     pub fn hold(&mut self, text: &str) -> u32 {
         if let Some(number) = self.number(text) {
             if let Some(held) = self.held.get_mut(number as usize) {
@@ -46,7 +46,7 @@ impl Interner {
         number
     }
 
-    /// Holds a number once less.
+    /// Holds a number one time less.
     pub fn release(&mut self, number: u32) {
         let Some(held) = self.held.get_mut(number as usize) else { return };
         held.count = held.count.saturating_sub(1);
@@ -58,12 +58,12 @@ impl Interner {
         }
     }
 
-    /// The number of a text that somebody holds.
+    /// The number of a text that is held.
     pub fn number(&self, text: &str) -> Option<u32> {
         self.numbers.get(text).copied()
     }
 
-    /// The numbers of the texts that begin so.
+    /// The numbers of the texts with a prefix.
     pub fn beginning(&self, prefix: &str) -> Numbers {
         let from = (Bound::Included(prefix), Bound::Unbounded);
         let texts = self.numbers.range::<str, _>(from);
@@ -74,7 +74,7 @@ impl Interner {
         numbers
     }
 
-    /// No number, with room for each.
+    /// An empty set with room for every number.
     pub fn none(&self) -> Numbers {
         Numbers(vec![0; self.held.len().div_ceil(64)])
     }
@@ -88,12 +88,12 @@ impl Numbers {
         }
     }
 
-    /// Whether a number is among them.
+    /// Whether the set has a number.
     pub fn has(&self, number: u32) -> bool {
         self.0.get(number as usize / 64).is_some_and(|word| word >> (number % 64) & 1 == 1)
     }
 
-    /// How many there are.
+    /// Number of members.
     pub fn len(&self) -> usize {
         self.0.iter().map(|word| word.count_ones() as usize).sum()
     }

@@ -1,4 +1,4 @@
-//! Lists of schedules, part by part.
+//! Lists of schedules, in parts.
 
 use std::sync::Arc;
 
@@ -9,26 +9,26 @@ use super::state::State;
 use super::{Entry, Index};
 use crate::schedule::Status;
 
-/// So many schedules are collected before whoever writes gets a turn.
+/// Number of schedules collected before writers get a turn.
 const AT_ONCE: usize = 1024;
 
 /// A part of a list.
 pub struct Found {
     /// The schedules, in order.
     pub entries: Vec<Arc<Entry>>,
-    /// How many match in all, wherever the part begins.
+    /// Total number of matches, wherever the part begins.
     pub total: usize,
-    /// Whether more come after it.
+    /// Whether more follow after the part.
     pub more: bool,
 }
 
 impl Index {
-    /// A part of a list.
+    /// Returns a part of a list.
     pub fn list(&self, listing: &Listing<'_>) -> Found {
         self.read(|state| state.list(listing))
     }
 
-    /// The schedules that match, in no order. One that changes meanwhile is returned as it is then.
+    /// The schedules that match, in no order. One that changes meanwhile is returned in its new state.
     pub fn select(&self, filter: &ScheduleFilter) -> Vec<Arc<Entry>> {
         let ids = self.read(|state| state.listed.rows.select(filter));
         let mut found = Vec::with_capacity(ids.len());

@@ -1,4 +1,4 @@
-//! The schedules that lists show: a row for each, and their orders.
+//! Schedules that lists show: a row for each, and their orders.
 
 use super::orders::Orders;
 use super::place::Sort;
@@ -10,19 +10,19 @@ use crate::schedule::Schedule;
 #[derive(Default)]
 pub(super) struct Listed {
     pub(super) rows: Rows,
-    /// Those that are not deleted, in every order.
+    /// Schedules that are not deleted, in every order.
     live: Orders,
-    /// Those that were deleted softly.
+    /// Schedules that were deleted softly, in every order.
     deleted: Orders,
 }
 
 impl Listed {
-    /// Those that are not deleted in every order, or those that are.
+    /// The orders of the deleted schedules, or of those that are not deleted.
     pub fn orders(&self, deleted: bool) -> &Orders {
         if deleted { &self.deleted } else { &self.live }
     }
 
-    /// Takes in a schedule that comes, changes or goes.
+    /// Notes that a schedule was added, changed or removed.
     pub fn arrange(&mut self, old: Option<&Schedule>, new: Option<&Schedule>) {
         match (old, new) {
             (Some(old), Some(new)) if is_alike(old, new) => self.update(old, new),

@@ -1,9 +1,9 @@
-//! Every schedule in memory, as the watch last showed it.
+//! Index of all schedules in memory, as the watch last showed them.
 //!
-//! The index is where the engine and the API read. It is a hint: it may lag behind the bucket, so
-//! every decision taken from it is confirmed by a compare-and-swap at the revision it shows.
-//! Entries only move forward: what carries a revision that is not newer is ignored, so the watch,
-//! a leader read and our own accepted writes may arrive in any order.
+//! Engine and API read from the index. It is a hint: it may lag behind the bucket, so every decision taken
+//! from it is confirmed by a compare-and-swap at the revision it shows. Entries only move forward: a revision
+//! that is not newer is ignored, so the watch, a leader read and our own accepted writes may arrive in any
+//! order.
 
 mod aside;
 mod dependents;
@@ -63,7 +63,7 @@ use crate::trigger::Trigger;
 /// One schedule at one revision.
 #[derive(Debug)]
 pub struct Entry {
-    /// The revision of the bucket.
+    /// Its revision in the bucket.
     pub revision: u64,
     /// The record.
     pub schedule: Arc<Schedule>,
@@ -71,51 +71,51 @@ pub struct Entry {
     pub trigger: Trigger,
 }
 
-/// What a name's key holds.
+/// Value of a name's key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub struct Reservation {
-    /// The schedule that has the name or is about to.
+    /// The schedule that has the name or is about to have it.
     pub schedule_id: Uuid,
-    /// Drawn anew for each write, to recognise one's own.
+    /// Random, new for each write, to recognise one's own.
     pub token: u64,
-    /// The revision at which this schedule reserved the name first; none where that is this one's.
+    /// The revision at which this schedule first reserved the name; `None` if that is this revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<u64>,
-    /// What a newer version has added.
+    /// Fields that a newer version has added.
     #[serde(skip)]
     pub unknown: Unknown,
 }
 
 keeps_unknown!(Reservation);
 
-/// How long an older read of a key that was deleted may still turn up.
+/// How long an older read of a deleted key may still turn up.
 const STALE_READS: Duration = Duration::from_secs(60);
 
-/// A name that is reserved for a schedule that is not there yet: it is being created or restored.
+/// A name reserved for a schedule that does not exist yet: it is being created or restored.
 #[derive(Clone, Debug)]
 pub struct ComingSchedule {
-    /// The key.
+    /// The key of the name.
     pub key: String,
-    /// Its revision.
+    /// Revision of the key.
     pub revision: u64,
-    /// The revision at which it was reserved first: the order of those who create.
+    /// The revision at which the name was first reserved: it orders concurrent creations.
     pub first: u64,
-    /// When we saw it.
+    /// When this instance saw it.
     pub since: Instant,
-    /// The schedule.
+    /// Id of the schedule.
     pub schedule: Uuid,
-    /// What a newer version has added.
+    /// Fields that a newer version has added.
     pub unknown: Unknown,
-    /// The replay that showed it last.
+    /// The latest replay that showed it.
     replay: u64,
 }
 
-/// The schedules of a bucket in memory.
+/// Index of the schedules of a bucket in memory.
 pub struct Index {
     state: RwLock<State>,
     changes: UnboundedSender<Uuid>,
-    /// All that the bucket holds up to this revision has been taken in.
+    /// Revision up to which everything in the bucket has been taken in.
     seen: watch::Sender<u64>,
     fresh: fresh::Fresh,
     looks: sight::Looks,
@@ -123,7 +123,7 @@ pub struct Index {
 }
 
 impl Index {
-    /// An empty index, and the ids of schedules as they change.
+    /// Creates an empty index, and a channel of the ids of schedules as they change.
     pub fn new() -> (Arc<Self>, UnboundedReceiver<Uuid>) {
         let (changes, changed) = unbounded_channel();
         let (state, seen) = (RwLock::default(), watch::Sender::new(0));
@@ -140,12 +140,12 @@ impl Index {
         )
     }
 
-    /// A schedule.
+    /// The entry of a schedule.
     pub fn get(&self, id: Uuid) -> Option<Arc<Entry>> {
         self.read(|state| state.entries.get(id).cloned())
     }
 
-    /// Whether an entry is what it shows.
+    /// Whether the index still shows this entry.
     pub fn shows(&self, entry: &Arc<Entry>) -> bool {
         self.get(entry.schedule.id).is_some_and(|now| Arc::ptr_eq(&now, entry))
     }
@@ -155,19 +155,19 @@ impl Index {
         self.read(|state| state.entries.values().cloned().collect())
     }
 
-    /// A schedule that is `wanted`.
+    /// Any schedule that is `wanted`.
     pub fn find(&self, wanted: impl Fn(&Schedule) -> bool) -> Option<Arc<Entry>> {
         self.read(|state| state.entries.values().find(|entry| wanted(&entry.schedule)).cloned())
     }
 
-    /// The schedules for which something `holds`, in no order.
+    /// The schedules for which `holds` is true, in no order.
     pub fn having(&self, holds: impl Fn(&Schedule) -> bool) -> Vec<Arc<Entry>> {
         self.read(|state| {
             state.entries.values().filter(|entry| holds(&entry.schedule)).cloned().collect()
         })
     }
 
-    /// How many schedules there are of each type and status.
+    /// Number of schedules by type and status.
     pub fn counts(&self) -> HashMap<(ScheduleType, Status), usize> {
         self.read(|state| {
             let mut counts = HashMap::new();
@@ -180,18 +180,18 @@ impl Index {
         })
     }
 
-    /// How many schedules there are, deleted ones included.
+    /// Number of schedules, deleted ones included.
     pub fn len(&self) -> usize {
         self.read(|state| state.entries.len())
     }
 
-    /// Whether there is no schedule.
+    /// Whether there are no schedules.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many schedules a creator has or is about to have, not counting the one that reserved its
-    /// name at `first`, nor any that did so later; and those that are about to be.
+    /// How many schedules a creator has or is about to have, without the one that reserved its name at
+    /// `first` and any that did so later; and those that are about to exist.
     pub fn occupied(&self, creator: &str, id: Uuid, first: u64) -> (usize, Vec<ComingSchedule>) {
         let prefix = creator_prefix(creator);
         self.read(|state| {
@@ -207,7 +207,7 @@ impl Index {
         })
     }
 
-    /// Begins a replay of the bucket: what it does not show again is forgotten by [`Index::retain`].
+    /// Begins a replay of the bucket: [`Index::retain`] forgets what it does not show again.
     pub fn begin_replay(&self) {
         self.write(|state| state.replay += 1);
     }
@@ -221,7 +221,7 @@ impl Index {
         });
     }
 
-    /// Up to which revision the watch has shown everything.
+    /// Revision up to which the watch has shown everything.
     pub fn seen(&self) -> u64 {
         *self.seen.borrow()
     }
@@ -232,7 +232,7 @@ impl Index {
         let _ = self.seen.subscribe().wait_for(|seen| *seen >= revision).await;
     }
 
-    /// Whether what is known of a schedule is at least as new as a revision.
+    /// Whether the known revision of a schedule is at least this one.
     pub fn knows(&self, id: Uuid, revision: u64) -> bool {
         self.read(|state| state.revision(id).is_some_and(|known| known >= revision))
     }
@@ -289,7 +289,7 @@ impl Index {
         });
     }
 
-    /// Forgets everything: the bucket is not the one that it was.
+    /// Forgets everything, because the bucket is a different one.
     pub fn clear(&self) {
         let mut ids: Vec<Uuid> = self.write(|state| {
             let fresh = State { vanished: state.vanished, ..State::default() };
@@ -300,7 +300,7 @@ impl Index {
         self.lost();
         self.settle_doubt();
         self.forget_written();
-        // By no order of a map: a run in a simulated world is to be the same again.
+        // Not in the order of a map, so that a simulated run can be repeated exactly.
         ids.sort_unstable();
         for id in ids {
             let _ = self.changes.send(id);
@@ -373,7 +373,8 @@ impl Reservation {
     }
 }
 
-/// The id in the key of a schedule's record. In another spelling it is another key, and no schedule's.
+/// The id in the key of a schedule's record. A different spelling is a different key, which belongs to no
+/// schedule.
 pub fn schedule_id(key: &str) -> Option<Uuid> {
     let text = key.strip_prefix(SCHEDULE_KEY_PREFIX)?;
     let id = Uuid::try_parse(text).ok()?;

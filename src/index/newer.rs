@@ -8,8 +8,8 @@ use super::state::Left;
 use crate::names::{SCHEDULE_KEY_PREFIX, name_key};
 
 impl Index {
-    /// Leaves a record to newer versions: it is counted, keeps its name and is told of by no other
-    /// answer; nobody here acts on it.
+    /// Leaves a record to newer versions: it is counted and keeps its name, but appears in no other reply,
+    /// and this version does not act on it.
     pub(super) fn leave(&self, revision: u64, record: Newer) {
         let id = record.id;
         tracing::debug!(schedule_id = %id, revision, reason = record.reason, "record left to newer versions");
@@ -37,7 +37,7 @@ impl Index {
         self.read(|state| state.newer.contains_key(&id))
     }
 
-    /// How many records are left to newer versions, and the most that one needs.
+    /// Number of records left to newer versions, and the highest format that one of them needs.
     pub fn left_to_newer(&self) -> (usize, u16) {
         self.read(|state| {
             let needs = state.newer.values().map(|left| left.record.needs).max();

@@ -1,44 +1,44 @@
-//! Slots of rows, kept sorted, in few bytes each.
+//! Sorted slots of rows, in few bytes each.
 //!
-//! A member is the slot of its row and a rank, which decides nearly every comparison without a look at the row. Members
-//! stand in chunks of some hundred, so that one that comes or goes moves few others. A tree of keys and ids would take
-//! four times the memory.
+//! A member is the slot of its row and a rank, which decides nearly every comparison without a look at the
+//! row. Members are kept in chunks of some hundred, so that adding or removing one moves few others. A tree
+//! of keys and ids would take four times the memory.
 
-/// So many members has a chunk at most.
+/// Maximum number of members of a chunk.
 const MOST: usize = if cfg!(test) { 4 } else { 512 };
 
-/// Slots in an order. Whoever asks brings the comparison, which may look at rows.
+/// Slots in an order. Callers pass the comparison, which may look at rows.
 #[derive(Default)]
 pub(crate) struct Order {
-    /// None of them is empty.
+    /// Chunks of members, none of them empty.
     chunks: Vec<Chunk>,
     len: usize,
 }
 
 struct Chunk {
     ranks: Vec<i64>,
-    /// Of the same members.
+    /// Slots of the same members.
     slots: Vec<u32>,
 }
 
-/// The place of a member.
+/// Position of a member.
 struct At {
     chunk: usize,
     within: usize,
 }
 
 impl Order {
-    /// How many members there are.
+    /// Number of members.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Adds a member behind all that are `before` it.
+    /// Adds a member after all that are `before` it.
     pub fn insert(&mut self, rank: i64, slot: u32, before: impl Fn(i64, u32) -> bool) {
         let At { mut chunk, mut within } = self.place(before);
         self.len += 1;
         if chunk == self.chunks.len() {
-            // What comes in order fills one chunk after the other.
+            // Sorted input fills one chunk after the other.
             match self.chunks.last().filter(|last| last.slots.len() < MOST) {
                 Some(last) => (chunk, within) = (chunk - 1, last.slots.len()),
                 None => self.chunks.push(Chunk::new()),
@@ -54,7 +54,7 @@ impl Order {
         self.chunks[chunk].slots.insert(within, slot);
     }
 
-    /// Takes out a member, the first that is not `before` itself.
+    /// Removes a member, which is the first that is not `before` itself.
     pub fn remove(&mut self, slot: u32, before: impl Fn(i64, u32) -> bool) {
         let At { chunk, within } = self.place(before);
         let Some(found) = self.chunks.get_mut(chunk) else { return };
@@ -75,7 +75,7 @@ impl Order {
         }
     }
 
-    /// The row of a member moves from one slot to another.
+    /// Changes the slot of a member whose row moves.
     pub fn renumber(&mut self, from: u32, to: u32, before: impl Fn(i64, u32) -> bool) {
         let At { chunk, within } = self.place(before);
         if let Some(found) = self.chunks.get_mut(chunk) {
@@ -84,7 +84,7 @@ impl Order {
         }
     }
 
-    /// How many members are `before` a place.
+    /// Number of members that are `before` a place.
     pub fn count(&self, before: impl Fn(i64, u32) -> bool) -> usize {
         let At { chunk, within } = self.place(before);
         self.chunks[..chunk].iter().map(|chunk| chunk.slots.len()).sum::<usize>() + within
@@ -139,7 +139,7 @@ impl Chunk {
         Self { ranks: Vec::with_capacity(MOST), slots: Vec::with_capacity(MOST) }
     }
 
-    /// Takes out the second half.
+    /// Splits off the second half.
     fn split(&mut self) -> Self {
         let mut behind = Self::new();
         behind.ranks.extend(self.ranks.drain(MOST / 2..));

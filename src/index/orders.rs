@@ -1,6 +1,6 @@
-//! The orders in which schedules are listed, kept sorted as they change.
+//! Orders in which schedules are listed, kept sorted as schedules change.
 //!
-//! A page of a list without filters is then a walk along one order.
+//! A page of a list without filters is a walk along one order.
 
 use super::order::Order;
 use super::place::{Place, Sort};
@@ -19,38 +19,38 @@ impl Orders {
         self.created.len()
     }
 
-    /// Takes in a row.
+    /// Adds a row.
     pub(super) fn insert(&mut self, slot: u32, rows: &Rows) {
         for sort in EACH {
             self.insert_by(sort, slot, rows);
         }
     }
 
-    /// Takes in a row in one order.
+    /// Adds a row to one order.
     pub(super) fn insert_by(&mut self, sort: Sort, slot: u32, rows: &Rows) {
         self.by(sort).insert(rows.rank(slot, sort), slot, before(rows, slot, sort));
     }
 
-    /// Lets go of a row.
+    /// Removes a row.
     pub(super) fn remove(&mut self, slot: u32, rows: &Rows) {
         for sort in EACH {
             self.remove_by(sort, slot, rows);
         }
     }
 
-    /// Lets go of a row in one order.
+    /// Removes a row from one order.
     pub(super) fn remove_by(&mut self, sort: Sort, slot: u32, rows: &Rows) {
         self.by(sort).remove(slot, before(rows, slot, sort));
     }
 
-    /// A row is about to move from one slot to another.
+    /// Prepares the move of a row from one slot to another.
     pub(super) fn renumber(&mut self, from: u32, to: u32, rows: &Rows) {
         for sort in EACH {
             self.by(sort).renumber(from, to, before(rows, from, sort));
         }
     }
 
-    /// The slots in an order, behind a place, without the first `left_out` of them.
+    /// The slots in an order, after a place, without the first `left_out` of them.
     pub(super) fn walk<'a>(
         &'a self,
         sort: Sort,
@@ -88,7 +88,7 @@ impl Orders {
     }
 }
 
-/// One for each order; it is kept one way and walked both.
+/// One sort for each order; an order is kept one way and walked both ways.
 const EACH: [Sort; 3] = [Sort::Created, Sort::Name, Sort::NextRun];
 
 /// Whether a member of an order stands before a row.

@@ -1,4 +1,4 @@
-//! One page of the rows that match, without sorting all of them.
+//! Pages of matching rows, found without sorting all matches.
 
 use std::cmp::Ordering;
 
@@ -9,24 +9,24 @@ use super::place::{Place, Sort};
 use super::rows::Rows;
 use super::wanted::Wanted;
 
-/// So many rows are collected at least before those that are not on the page are dropped.
+/// Minimum number of rows collected before those that are not on the page are dropped.
 const ROOM: usize = if cfg!(test) { 4 } else { 1024 };
 
-/// Which schedules to list, and which part of them.
+/// The schedules to list, and the part of them to return.
 pub struct Listing<'a> {
-    /// What holds of them.
+    /// Conditions that they meet.
     pub filter: &'a ScheduleFilter,
     /// Their order.
     pub sort: Sort,
-    /// Only those behind this place.
+    /// Only schedules after this place.
     pub after: Option<&'a Place>,
-    /// How many to leave out.
+    /// Number of schedules to leave out.
     pub offset: usize,
-    /// How many to return at most.
+    /// Maximum number of schedules to return.
     pub limit: usize,
 }
 
-/// The ids of a page, how many match in all, and whether more come after the page.
+/// Ids of a page, the total number of matches, and whether more follow after the page.
 #[derive(Default)]
 pub(super) struct Selected {
     pub(super) ids: Vec<Uuid>,
@@ -34,7 +34,7 @@ pub(super) struct Selected {
     pub(super) more: bool,
 }
 
-/// A row and where it stands in an order; of two that stand at the same place [`Rows::tie`] decides.
+/// A row and its rank in an order; [`Rows::tie`] decides between equal ranks.
 #[derive(Clone, Copy)]
 struct Candidate {
     rank: i64,
@@ -42,13 +42,13 @@ struct Candidate {
 }
 
 impl Rows {
-    /// The ids of those that match, in no order.
+    /// Ids of the matching schedules, in no order.
     pub fn select(&self, filter: &ScheduleFilter) -> Vec<Uuid> {
         let Some(wanted) = Wanted::new(filter, self) else { return Vec::new() };
         self.matching(&wanted).map(|slot| self.id(slot)).collect()
     }
 
-    /// A page of those that match.
+    /// A page of the matching schedules.
     pub fn page(&self, listing: &Listing<'_>) -> Selected {
         let Listing { filter, sort, after, offset, limit } = *listing;
         let Some(wanted) = Wanted::new(filter, self) else { return Selected::default() };
@@ -89,7 +89,7 @@ impl Rows {
         rows.filter(|(_, row)| wanted.matches(row, self)).map(|(slot, _)| slot)
     }
 
-    /// Leaves the first `keep` of more, in no order, and returns the last of them.
+    /// Keeps only the first `keep` of more candidates, in no order, and returns the last of them.
     fn first(&self, best: &mut Vec<Candidate>, keep: usize, sort: Sort) -> Candidate {
         let (_, last, _) = best.select_nth_unstable_by(keep - 1, |a, b| self.compare(a, b, sort));
         let last = *last;
@@ -97,7 +97,7 @@ impl Rows {
         last
     }
 
-    /// All but the first `offset`, in no order.
+    /// All candidates but the first `offset`, in no order.
     fn behind<'a>(
         &self,
         best: &'a mut [Candidate],

@@ -9,11 +9,11 @@ use uuid::Uuid;
 
 use crate::schedule::Schedule;
 
-/// The time of what is never due: it comes last.
+/// Time of schedules that are never due: they come last.
 pub(super) const NEVER: i64 = i64::MAX;
 
-/// The order of a list. Of two that are equal the one created first comes first, and last in the
-/// orders that begin with `-`.
+/// The order of a list. Of two equal schedules the one created first comes first, and last in the orders that
+/// begin with `-`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Sort {
     /// Oldest first.
@@ -42,22 +42,22 @@ impl Sort {
         matches!(self, Self::CreatedDown | Self::NameDown | Self::NextRunDown)
     }
 
-    /// How what comes after a place compares with it.
+    /// How the schedules after a place compare with it.
     pub(super) fn forward(self) -> Ordering {
         if self.is_down() { Ordering::Less } else { Ordering::Greater }
     }
 }
 
-/// A place in an order: that of one schedule.
+/// The place of one schedule in an order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Place {
     /// The order.
     pub sort: Sort,
-    /// The name, in an order by name.
+    /// The name of the schedule, in an order by name.
     name: Option<String>,
-    /// The time, in an order by time.
+    /// The time of the schedule, in an order by time.
     time: Option<DateTime<Utc>>,
-    /// The schedule.
+    /// Id of the schedule.
     id: Uuid,
 }
 
@@ -72,7 +72,7 @@ impl Place {
         Self { sort, name, time, id: schedule.id }
     }
 
-    /// Where it stands in its order; of two that stand at the same place [`Place::tie`] decides.
+    /// Rank in the order; [`Place::tie`] decides between equal ranks.
     pub(super) fn rank(&self) -> i64 {
         match (self.sort, self.time) {
             (Sort::Name | Sort::NameDown, _) => name_rank(self.tie().0),
@@ -81,22 +81,22 @@ impl Place {
         }
     }
 
-    /// What decides between equal ranks.
+    /// Decides between equal ranks.
     pub(super) fn tie(&self) -> (&[u8], Uuid) {
         (self.name.as_deref().unwrap_or_default().as_bytes(), self.id)
     }
 }
 
-/// The beginning of a name, as a number in the same order.
+/// The beginning of a name, as a number that sorts the same way.
 pub(super) fn name_rank(name: &[u8]) -> i64 {
     let mut first = [0; 8];
     let len = name.len().min(8);
     first[..len].copy_from_slice(&name[..len]);
-    // The sign is the highest bit.
+    // Flip the sign, which is the highest bit.
     i64::from_be_bytes(first) ^ i64::MIN
 }
 
-/// A time in nanoseconds; those before 1678 and after 2261 count as one.
+/// A time in nanoseconds; all times before 1678 count as one, and all after 2261.
 pub(crate) fn nanos(at: DateTime<Utc>) -> i64 {
     let far = if at.timestamp() < 0 { i64::MIN } else { i64::MAX };
     at.timestamp_nanos_opt().unwrap_or(far).clamp(i64::MIN + 1, NEVER - 1)

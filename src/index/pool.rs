@@ -1,13 +1,13 @@
-//! Many short runs of values in one allocation, so that looking at all of them is reading on.
+//! Many short runs of values in one allocation, so that looking at all of them reads memory in sequence.
 
-/// Below so many unused values a pool is left as it is.
+/// Number of unused values below which a pool is left as it is.
 const FEW: usize = if cfg!(test) { 64 } else { 16 * 1024 };
 
 /// Runs of values, one behind the other.
 #[derive(Default)]
 pub(super) struct Pool<T> {
     items: Vec<T>,
-    /// How many belong to runs that are gone.
+    /// Number of values that belong to removed runs.
     unused: usize,
 }
 
@@ -23,22 +23,22 @@ impl<T: Copy> Pool<T> {
         self.items.extend_from_slice(values);
     }
 
-    /// A run.
+    /// The values of a run.
     pub fn run(&self, at: usize, len: u32) -> &[T] {
         self.items.get(at..at + len as usize).unwrap_or_default()
     }
 
-    /// Notes that a run is gone.
+    /// Notes that a run was removed.
     pub fn forget(&mut self, len: u32) {
         self.unused += len as usize;
     }
 
-    /// Whether most of it is unused.
+    /// Whether most of the pool is unused.
     pub fn is_wasteful(&self) -> bool {
         self.unused > FEW && self.unused > self.items.len() / 2
     }
 
-    /// Moves the runs that are left together: where each begins, and its length.
+    /// Moves the remaining runs together; `runs` are the start of each, which is updated, and its length.
     pub fn compact<'a>(&mut self, runs: impl Iterator<Item = (&'a mut usize, u32)>) {
         let used = self.items.len().saturating_sub(self.unused);
         let mut items = Vec::with_capacity(used + used / 8);
@@ -51,14 +51,14 @@ impl<T: Copy> Pool<T> {
     }
 }
 
-/// Makes room by the eighth: doubling would leave half of a large index empty.
+/// Reserves room in steps of an eighth: doubling would leave half of a large index empty.
 pub(crate) fn reserve<T>(items: &mut Vec<T>, more: usize) {
     if items.capacity() - items.len() < more {
         items.reserve_exact(more.max(items.len() / 8).max(64));
     }
 }
 
-/// A length or place of what is far smaller than four billion.
+/// A length or place as a number, for collections far smaller than four billion.
 pub(crate) fn number(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }

@@ -12,28 +12,28 @@ use crate::schedule::{
 use crate::stored::format;
 use crate::trigger::{DstGap, DstOverlap, Trigger};
 
-/// Years in which a next occurrence can lie.
+/// Years in which a next occurrence may lie.
 const YEARS: std::ops::RangeInclusive<i32> = 1970..=2200;
 
 /// Why a stored record is not acted on.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Unreadable {
-    /// It needs a newer version, to which it is left.
+    /// It needs a newer version, and is left to it.
     Newer(Box<Newer>),
-    /// Somebody wrote it by hand, or it is damaged; the reason is for people.
+    /// It was written by hand, or is damaged; the reason is for people.
     Broken(String),
 }
 
-/// A record that needs a newer version, as far as this one understands it.
+/// A record that needs a newer version, as far as this version understands it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Newer {
-    /// The schedule.
+    /// Id of the schedule.
     pub id: Uuid,
-    /// The least format that may act on it.
+    /// The lowest format that may act on it.
     pub needs: u16,
     /// Why this version does not act on it, for people.
     pub reason: String,
-    /// Who created it, and its name: the name stays taken, and it counts against the creator's limit.
+    /// Its creator. The name stays taken, and the schedule counts against the creator's limit.
     pub created_by: String,
     /// Its name.
     pub name: String,
@@ -44,7 +44,7 @@ pub struct Newer {
 }
 
 impl Newer {
-    /// The schedule that it follows as long as it is there, and itself.
+    /// The schedule that it follows, as long as this one is live, and itself.
     pub(super) fn following(&self) -> Option<(Uuid, (Uuid, On))> {
         let (upstream, on) = self.follows.filter(|_| self.is_live)?;
         Some((upstream, (self.id, on)))
@@ -56,7 +56,7 @@ pub(super) fn is_live(schedule: &Schedule) -> bool {
     schedule.status != Status::Deleted && !schedule.purge
 }
 
-/// What every format has in common.
+/// Fields that all formats have in common.
 #[derive(Deserialize)]
 struct Glimpse {
     id: Uuid,
@@ -103,7 +103,7 @@ fn check(schedule: &Schedule) -> Result<Trigger, String> {
         return Err("next_run_at: must lie between 1970 and 2200".to_owned());
     }
     let dead_letter = schedule.spec.dead_letter.iter().map(|target| ("dead_letter", target));
-    // What an attempt was claimed with is sent before what the schedule says.
+    // The target that an attempt was claimed with comes before the schedule's.
     let pinned = schedule.attempts.iter().filter_map(|attempt| attempt.pinned.as_ref());
     let pinned = pinned.filter_map(|pinned| pinned.target_command.as_ref());
     let pinned = pinned.map(|target| ("attempts.pinned.target_command", target));
@@ -116,7 +116,8 @@ fn check(schedule: &Schedule) -> Result<Trigger, String> {
     schedule.spec.timing.trigger(schedule.id).map_err(|fault| fault.to_string())
 }
 
-/// What can be understood of a record that this version may not act on; none if no newer version wrote it.
+/// The parts that can be understood of a record that this version may not act on; `None` if no newer version
+/// wrote it.
 fn glimpse(id: Option<Uuid>, value: &[u8]) -> Option<Box<Newer>> {
     let all: Value = serde_json::from_slice(value).ok()?;
     let found = Glimpse::deserialize(&all).ok()?;
@@ -151,7 +152,7 @@ fn read<T: DeserializeOwned>(value: &Value) -> Option<T> {
     T::deserialize(value).ok()
 }
 
-/// A word of an enumeration that must be understood to act on the record, and is not.
+/// An unknown word of an enumeration that must be understood to act on the record.
 fn unknown_word(record: &Value) -> Option<(String, String)> {
     fn is_new<T: DeserializeOwned>(value: &Value) -> bool {
         value.is_string() && read::<T>(value).is_none()

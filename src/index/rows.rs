@@ -1,8 +1,8 @@
-//! What filters look at, packed: one short row for each schedule, one behind the other.
+//! Packed fields that filters look at: one short row for each schedule, one behind the other.
 //!
-//! A filter looks at every schedule, for the exact total. Following each to its record, its name
-//! and its tags would wait for memory several times a schedule; reading rows and names on is some
-//! ten times as fast, and whoever writes waits for it.
+//! A filter looks at every schedule, for the exact total. Following each one to its record, its name and its
+//! tags would wait for memory several times per schedule; reading rows and names in sequence is some ten
+//! times as fast, and writers wait for it.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -19,9 +19,9 @@ use crate::schedule::{Schedule, ScheduleType, Status};
 #[derive(Default)]
 pub(super) struct Rows {
     pub(super) rows: Vec<Row>,
-    /// Of the same schedules.
+    /// Heads of the same schedules.
     pub(super) heads: Vec<Head>,
-    /// By id, which stands in the heads.
+    /// Slots by id; the ids are in the heads.
     slots: HashTable<u32>,
     hasher: RandomState,
     pub(super) creators: Interner,
@@ -31,14 +31,14 @@ pub(super) struct Rows {
     tag_numbers: Pool<u32>,
 }
 
-/// What filters look at.
+/// Fields that filters look at.
 pub(super) struct Row {
-    /// In nanoseconds.
+    /// Next time in nanoseconds.
     pub(super) next_run_at: i64,
     name_at: usize,
     tags_at: usize,
     name_len: u32,
-    /// Of the name in lower case, which follows the name; 0 where that is the same.
+    /// Length of the name in lower case, which follows the name; 0 if both are the same.
     lower_len: u32,
     tags_len: u32,
     pub(super) creator: u32,
@@ -47,10 +47,10 @@ pub(super) struct Row {
     pub(super) kind: u32,
 }
 
-/// What only orders look at.
+/// Fields that only orders look at.
 pub(super) struct Head {
     pub(super) id: Uuid,
-    /// In nanoseconds.
+    /// Time of creation in nanoseconds.
     pub(super) created_at: i64,
 }
 
@@ -107,7 +107,7 @@ impl Rows {
         slot
     }
 
-    /// Takes in what often changes of a schedule.
+    /// Updates the fields of a schedule that often change.
     pub fn update(&mut self, slot: u32, new: &Schedule) {
         let row = &mut self.rows[slot as usize];
         (row.next_run_at, row.kind) = (due(new), kind(new));
@@ -151,7 +151,7 @@ impl Rows {
         }
     }
 
-    /// Where a row stands in an order; of two that stand at the same place [`Rows::tie`] decides.
+    /// Rank of a row in an order; [`Rows::tie`] decides between equal ranks.
     pub fn rank(&self, slot: u32, sort: Sort) -> i64 {
         let slot = slot as usize;
         match sort {
@@ -161,7 +161,7 @@ impl Rows {
         }
     }
 
-    /// What decides between equal ranks.
+    /// Decides between equal ranks.
     pub fn tie(&self, slot: u32, sort: Sort) -> (&[u8], Uuid) {
         let slot = slot as usize;
         let by_name = matches!(sort, Sort::Name | Sort::NameDown);
@@ -174,7 +174,7 @@ impl Rows {
         self.names.run(row.name_at, row.name_len)
     }
 
-    /// Its name in lower case.
+    /// The name of a schedule in lower case.
     pub fn lower_name(&self, row: &Row) -> &[u8] {
         match row.lower_len {
             0 => self.name(row),
@@ -182,13 +182,13 @@ impl Rows {
         }
     }
 
-    /// Its tags, each once.
+    /// The tags of a schedule, each once.
     pub fn tags(&self, row: &Row) -> &[u32] {
         self.tag_numbers.run(row.tags_at, row.tags_len)
     }
 }
 
-/// Whether all but what [`Rows::update`] takes in is the same.
+/// Whether two schedules differ in nothing but the fields that [`Rows::update`] sets.
 pub(super) fn is_alike(old: &Schedule, new: &Schedule) -> bool {
     let (a, b) = (&old.spec, &new.spec);
     let alike = || a.name == b.name && a.target_command == b.target_command && a.tags == b.tags;
@@ -218,14 +218,14 @@ pub(super) fn type_bit(kind: ScheduleType) -> u32 {
     1 << (8 + kind as u32)
 }
 
-/// The bit of those that are active, or of those that are not.
+/// The bit of active schedules, or of those that are not.
 pub(super) fn active_bit(active: bool) -> u32 {
     1 << (30 + u32::from(active))
 }
 
 #[cfg(test)]
 impl Rows {
-    /// How many rows, creators, targets and tags there are.
+    /// Numbers of rows, creators, targets and tags.
     pub fn counts(&self) -> [usize; 4] {
         let [creators, targets, tags] =
             [&self.creators, &self.targets, &self.tags].map(|texts| texts.beginning("").len());

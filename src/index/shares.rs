@@ -1,7 +1,7 @@
-//! What many schedules have in common is in memory once.
+//! Shares equal parts of schedules, so that each is in memory once.
 //!
-//! A record that was read has its own timing, tags, target and so on, though thousands may say the same. Before it is
-//! kept, each of them is exchanged for the one that is there already.
+//! A freshly read record has its own timing, tags, target and so on, although thousands may have equal ones.
+//! Before it is kept, each of these is exchanged for the equal one that is already there.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::schedule::{Delivery, RetryPolicy, Schedule, ScheduleType, Spec, Targe
 use crate::stored::{Kept, Pool};
 use crate::trigger::CronTrigger;
 
-/// The parts of schedules that are there.
+/// Parts of the schedules in the index.
 #[derive(Default)]
 pub(super) struct Shares {
     timings: Pool<Timing>,
@@ -19,14 +19,15 @@ pub(super) struct Shares {
     deliveries: Pool<Kept<Delivery>>,
     retries: Pool<Kept<RetryPolicy>>,
     targets: Pool<str>,
-    /// Who creates and changes.
+    /// Names of those who create and change schedules.
     names: Pool<String>,
 }
 
 impl Shares {
-    /// Has a new entry share what it can, first of all with what was known of the same schedule.
+    /// Makes a new entry share what it can, first of all with what was known of the same schedule.
     pub fn share(&mut self, entry: &mut Entry, known: Option<&Schedule>) {
-        // A record that others hold is one that the engine writes: it was decided from one that shares.
+        // A record that others hold is one that the engine writes: it was made from a record that already
+        // shares.
         let Some(schedule) = Arc::get_mut(&mut entry.schedule) else { return };
         if let Some(cron) = entry.trigger.cron() {
             self.crons.share(cron);
@@ -43,7 +44,7 @@ impl Shares {
     }
 
     fn share_spec(&mut self, spec: &mut Spec) {
-        // Others have an instant of their own.
+        // Other types have an instant of their own.
         if spec.timing.schedule_type == ScheduleType::Cron {
             self.timings.share_value(&mut spec.timing);
         }

@@ -1,11 +1,12 @@
-//! Whether what was read is still there.
+//! Sights: whether what was read is still there.
 //!
-//! A server that lost its power may have lost the last of what it acknowledged, and then it gives the same revisions
-//! again. A write that expects such a revision is taken for one that was decided from what is there now. So whoever decides
-//! notes how often the bucket had lost something when it was read. Whoever writes waits until the bucket has been looked at
-//! since the connection was made, and writes nothing if it has lost something meanwhile.
+//! A server that lost power may have lost the last of what it acknowledged, and then it assigns the same
+//! revisions again. It accepts a write that expects such a revision, although the write was not decided from
+//! what is there now. So a decision notes how often the bucket had lost something when it was read. A write
+//! waits until the bucket has been looked at since the connection was made, and is not sent if the bucket has
+//! lost something meanwhile.
 //!
-//! What is left: a write that the client holds back while it reconnects is sent before anybody can look.
+//! A gap remains: a write that the client holds back while it reconnects is sent before anything can look.
 
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,36 +17,36 @@ use tokio::time::timeout;
 
 use super::Index;
 
-/// What a decision goes by: how often the bucket had lost something when it was read.
+/// Basis of a decision: how often the bucket had lost something when it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sight(u64);
 
-/// A revision at which a key may be written, and what that is decided from.
+/// A revision at which a key may be written, and the basis of that decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct At {
     /// The revision that the key must still have; 0: it must not exist.
     pub revision: u64,
-    /// What the bucket had lost when it was read.
+    /// The losses known when the bucket was read.
     pub sight: Sight,
 }
 
 impl Sight {
-    /// A revision that has been read since.
+    /// Pairs the sight with a revision that has been read since.
     pub fn at(self, revision: u64) -> At {
         At { revision, sight: self }
     }
 }
 
-/// What is known of losses.
+/// Known losses and looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Looked {
     /// How often the bucket has lost something.
     losses: u64,
-    /// How often the connection had been made at the last look.
+    /// How often the connection had been made by the last look.
     connects: u64,
 }
 
-/// How it was found when it was looked at. Those who wait are told in the order in which they came.
+/// Result of the latest look. Waiters are woken in the order in which they came.
 #[derive(Default)]
 pub(super) struct Looks {
     last: Mutex<Looked>,
@@ -72,19 +73,20 @@ impl Looks {
 }
 
 impl Index {
-    /// What a decision goes by that is made from what is read from now on.
+    /// The basis of a decision that is made from what is read from now on.
     pub fn sight(&self) -> Sight {
         Sight(self.looks.last().losses)
     }
 
-    /// Waits until the bucket has been looked at since the connection was made so often, for a time; what holds then, if
-    /// somebody has looked.
+    /// Waits, for at most `within`, until the bucket has been looked at since the `connects`-th connection;
+    /// returns the sight that holds then, if it has been looked at.
     pub async fn looked(&self, connects: u64, within: Duration) -> Option<Sight> {
         let looked = timeout(within, self.looks.until(connects)).await.ok()?;
         Some(Sight(looked.losses))
     }
 
-    /// Says that the bucket has all that it showed, by a look after the connection was made so often.
+    /// Notes that the bucket still has everything that it showed, by a look after the `connects`-th
+    /// connection.
     pub fn is_whole(&self, connects: u64) {
         let mut last = self.looks.last();
         if connects > last.connects {
@@ -93,7 +95,7 @@ impl Index {
         }
     }
 
-    /// Whatever was read before is worth nothing.
+    /// Notes a loss, which invalidates everything read before.
     pub(super) fn lost(&self) {
         self.looks.last().losses += 1;
     }

@@ -1,4 +1,4 @@
-//! What the index holds, and how it is kept in step.
+//! State of the index, and how its parts are kept in step.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -14,7 +14,7 @@ use super::record::{Newer, is_live};
 use super::{ComingSchedule, Entry, SetAside, Vanished};
 use crate::schedule::Schedule;
 
-/// Schedules by id, which stands in them.
+/// Schedules by id; the ids are in the schedules.
 #[derive(Default)]
 pub(super) struct Entries(HashSet<ById>);
 
@@ -49,7 +49,7 @@ impl Entries {
         self.0.get(&id).map(|found| &found.0)
     }
 
-    /// Takes in an entry, and returns the one that it replaces.
+    /// Adds an entry, and returns the one that it replaces.
     pub fn insert(&mut self, entry: Arc<Entry>) -> Option<Arc<Entry>> {
         self.0.replace(ById(entry)).map(|old| old.0)
     }
@@ -63,7 +63,7 @@ impl Entries {
     }
 }
 
-/// A record that is left to newer versions, at one revision.
+/// A record left to newer versions, at one revision.
 #[derive(Debug)]
 pub(super) struct Left {
     pub(super) revision: u64,
@@ -73,7 +73,7 @@ pub(super) struct Left {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) entries: Entries,
-    /// Records that are left to newer versions.
+    /// Records left to newer versions.
     pub(super) newer: HashMap<Uuid, Left>,
     /// Revisions at which keys were deleted, so that an older read cannot bring them back.
     pub(super) deleted: HashMap<Uuid, (u64, Instant)>,
@@ -81,13 +81,13 @@ pub(super) struct State {
     /// Schedules that vanished from the bucket.
     pub(super) vanished: Option<Vanished>,
     pub(super) per_creator: HashMap<String, usize>,
-    /// By key.
+    /// Names reserved for schedules that do not exist yet, by key.
     pub(super) coming: HashMap<String, ComingSchedule>,
     /// How often the bucket has been replayed.
     pub(super) replay: u64,
-    /// Who follows whom.
+    /// Which schedules follow which.
     pub(super) dependents: Dependents,
-    /// Those that lists show.
+    /// Schedules that lists show.
     pub(super) listed: Listed,
 }
 
@@ -98,13 +98,13 @@ impl State {
             || self.newer.get(&id).is_some_and(|left| left.record.is_live)
     }
 
-    /// The revision of the record that is known, if there is one.
+    /// The known revision of the record, if it exists.
     pub fn there(&self, id: Uuid) -> Option<u64> {
         let entry = self.entries.get(id).map(|entry| entry.revision);
         entry.or_else(|| self.newer.get(&id).map(|left| left.revision))
     }
 
-    /// The latest revision that is known of a record, be it that of its deletion.
+    /// The latest known revision of a record, which may be that of its deletion.
     pub fn revision(&self, id: Uuid) -> Option<u64> {
         self.there(id).max(self.deleted.get(&id).map(|(revision, _)| *revision))
     }
@@ -127,10 +127,10 @@ impl State {
         self.dependents.change(record.following(), None);
     }
 
-    /// Keeps all that follows from schedules in step with a schedule that comes, changes or goes.
+    /// Keeps everything derived from schedules in step when one is added, changed or removed.
     pub fn arrange(&mut self, old: Option<&Schedule>, new: Option<&Schedule>) {
         self.dependents.arrange(old, new);
-        // Nobody but the engine sees the others.
+        // Only the engine sees the others.
         let (old, new) = (old.filter(|s| !s.purge), new.filter(|s| !s.purge));
         self.listed.arrange(old, new);
     }

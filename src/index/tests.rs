@@ -1,4 +1,4 @@
-//! Lists against a model that looks at every schedule and sorts all that match.
+//! Checks lists against a model that looks at every schedule and sorts all matches.
 
 pub(in crate::index) mod samples;
 
@@ -58,7 +58,7 @@ fn compare(a: &Schedule, b: &Schedule, sort: Sort) -> Ordering {
     if sort.is_down() { order.reverse() } else { order }
 }
 
-/// An index after some steps, and what it should hold.
+/// An index after some steps, and its expected contents.
 fn fill(steps: Vec<Step>) -> (Arc<Index>, BTreeMap<Uuid, Schedule>) {
     let (index, _) = Index::new();
     let trigger = base().1;
@@ -107,7 +107,7 @@ proptest! {
             prop_assert_eq!(found, wanted.iter().map(|schedule| schedule.id).collect());
             wanted.sort_by(|a, b| compare(a, b, sort));
             let total = wanted.len();
-            // A cursor may be of a schedule that is gone, or that the filter does not find.
+            // A cursor may belong to a schedule that is gone, or that the filter does not find.
             let last = place.map(|at| model.values().nth(at.index(model.len() + 1)).unwrap_or(&gone));
             wanted.retain(|schedule| last.is_none_or(|last| compare(schedule, last, sort).is_gt()));
             let after = last.map(|last| Place::of(last, sort));
@@ -122,7 +122,7 @@ proptest! {
     }
 }
 
-/// A million of them are in memory; the allocator rounds up to these sizes, with the counts of an `Arc`.
+/// A million entries are in memory; the allocator rounds up to these sizes, with the counts of an `Arc`.
 #[test]
 fn entries_take_no_more_memory_than_they_are_known_to() {
     const COUNTS: usize = 16;

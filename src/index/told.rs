@@ -1,4 +1,5 @@
-//! What the bucket tells of a key. Parsing a value is most of the work of taking it in, and can be done in parallel.
+//! What a key of the bucket holds. Parsing a value is most of the work of taking it in, and can be done in
+//! parallel.
 
 use uuid::Uuid;
 
@@ -8,18 +9,18 @@ use crate::names::{NAME_KEY_PREFIX, SCHEDULE_KEY_PREFIX};
 use crate::schedule::Schedule;
 use crate::trigger::Trigger;
 
-/// What a key tells.
+/// Content of a key.
 pub enum Told {
-    /// Who has a name.
+    /// The reservation of a name, if there is one.
     Name(Option<Reservation>),
-    /// What a record says, if there is one.
+    /// The record of a schedule, if there is one.
     Record(Option<Uuid>, Option<Result<Box<(Schedule, Trigger)>, Unreadable>>),
-    /// Nothing that is kept here: memos are read when they are needed, and what a newer version keeps is its own.
+    /// Nothing for the index: memos are read when they are needed, and a newer version's keys are its own.
     Nothing,
 }
 
 impl Told {
-    /// Reads the value of a key, or that it has none.
+    /// Reads the value of a key, or its absence.
     pub fn read(key: &str, value: Option<&[u8]>) -> Self {
         if key.starts_with(NAME_KEY_PREFIX) {
             return Self::Name(Reservation::read(value));
@@ -33,7 +34,7 @@ impl Told {
 }
 
 impl Index {
-    /// Takes in the value of a key: a stored record, or nothing where the key was deleted.
+    /// Takes in the value of a key: a stored record, or `None` if the key was deleted.
     pub fn apply(&self, key: &str, revision: u64, value: Option<&[u8]>) {
         if schedule_id(key).is_some_and(|id| self.knows(id, revision)) {
             return;
@@ -41,7 +42,7 @@ impl Index {
         self.take_in(key, revision, Told::read(key, value));
     }
 
-    /// Takes in what a key tells.
+    /// Takes in the content of a key.
     pub fn take_in(&self, key: &str, revision: u64, told: Told) {
         let (id, record) = match told {
             Told::Name(reservation) => return self.reserve(key, revision, reservation),

@@ -1,4 +1,4 @@
-//! A filter made ready for looking at rows: texts are numbers, a status is a bit.
+//! A filter prepared for looking at rows: texts are numbers, a status is a bit.
 
 use super::filter::{ScheduleFilter, TagsMatch};
 use super::intern::Numbers;
@@ -6,28 +6,28 @@ use super::place::{NEVER, nanos};
 use super::rows::{Row, Rows, active_bit, status_bit, type_bit};
 use crate::schedule::Status;
 
-/// From this length on the standard library searches a name fast,
+/// Length of a name from which on the standard library searches it fast,
 const LONG: usize = 48;
 /// for a text of at most this length.
 const FAST: usize = 32;
 
-/// What a row must be.
+/// Conditions on a row.
 pub(super) struct Wanted<'a> {
-    /// Bits that its kind must not have.
+    /// Bits that the kind of the row must not have.
     excluded: u32,
-    /// When it is due: from the first to the second, both included.
+    /// When the schedule is due: from the first to the second, both included.
     due: (i64, i64),
     creator: Option<u32>,
     targets: Option<Numbers>,
-    /// With at least so many of these tags.
+    /// A set of tags, and how many of them the row must have at least.
     tags: Option<(Numbers, usize)>,
     name_prefix: Option<&'a [u8]>,
-    /// In lower case.
+    /// Text in lower case.
     name_contains: Option<String>,
 }
 
 impl<'a> Wanted<'a> {
-    /// What a filter means; nothing where nothing can match.
+    /// Prepares a filter; `None` if nothing can match.
     pub fn new(filter: &'a ScheduleFilter, rows: &Rows) -> Option<Self> {
         let creator = match &filter.creator {
             Some(creator) => Some(rows.creators.number(creator)?),
@@ -65,7 +65,7 @@ impl<'a> Wanted<'a> {
         })
     }
 
-    /// Whether a row is so.
+    /// Whether a row meets the conditions.
     pub fn matches(&self, row: &Row, rows: &Rows) -> bool {
         let has_tags = |(tags, least): &(Numbers, usize)| {
             rows.tags(row).iter().filter(|tag| tags.has(**tag)).count() >= *least
@@ -80,7 +80,7 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// A text that says something.
+/// A text, unless it is empty.
 fn given(text: &Option<String>) -> Option<&str> {
     text.as_deref().filter(|text| !text.is_empty())
 }
@@ -95,7 +95,7 @@ fn excluded(filter: &ScheduleFilter) -> u32 {
     statuses | types | active
 }
 
-/// The first and the last time; never is none where either is given.
+/// The first and the last time; a schedule that is never due has none if either is given.
 fn due(filter: &ScheduleFilter) -> (i64, i64) {
     let last = match (filter.due_after, filter.due_before) {
         (None, None) => NEVER,
@@ -111,7 +111,7 @@ fn contains(name: &[u8], text: &str) -> bool {
         return str::from_utf8(name).is_ok_and(|name| name.contains(text));
     }
     if text.len() > FAST {
-        // Few names that do not contain the text contain both its ends.
+        // Few names that lack the text contain both its ends.
         let (_, end) = text.split_at(text.ceil_char_boundary(text.len() - FAST));
         let (start, _) = text.split_at(text.floor_char_boundary(FAST));
         if name.len() < text.len() || !contains(name, end) || !contains(name, start) {

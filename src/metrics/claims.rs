@@ -1,4 +1,4 @@
-//! Claims: conditional writes of records, which stand where others have locks.
+//! Claims: conditional writes of records, which take the place of locks.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ const HOLD_SECONDS: Buckets = Buckets(&[
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0,
 ]);
 
-/// What a conditional write of a record is for.
+/// Purpose of a conditional write of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lock {
     /// The right to make an attempt.
     Claim,
-    /// The same, of an attempt that another instance, or this one before, had claimed.
+    /// The right to make an attempt that another instance, or this one earlier, had claimed.
     Takeover,
     /// The name of a schedule.
     Name,
@@ -37,14 +37,14 @@ impl Lock {
     }
 }
 
-/// Why a claim was not had, or not kept.
+/// Why a claim was not obtained, or not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LockFailure {
     /// Another write came first.
     Conflict,
     /// NATS did not answer, or refused.
     Unavailable,
-    /// It was had, and was too old to be trusted when it should have been used.
+    /// It was obtained, but was too old to be trusted by the time of its use.
     Expired,
 }
 
@@ -117,12 +117,12 @@ impl Claims {
 }
 
 impl Metrics {
-    /// A claim was accepted.
+    /// Counts an accepted claim.
     pub fn claimed(&self, lock: Lock) {
         self.claims.acquired.get_or_create(&ByLock { lock_type: lock }).inc();
     }
 
-    /// A claim was not had, or not kept.
+    /// Counts a claim that was not obtained, or not kept.
     pub fn claim_failed(&self, lock: Lock, reason: LockFailure) {
         self.claims.failed.get_or_create(&Failed { lock_type: lock, reason }).inc();
         if reason == LockFailure::Conflict && lock != Lock::Name {
@@ -130,7 +130,7 @@ impl Metrics {
         }
     }
 
-    /// A claim is not held any more.
+    /// Records how long a claim was held, once it no longer is.
     pub fn claim_held(&self, lock: Lock, held: Duration) {
         let labels = ByLock { lock_type: lock };
         self.claims.hold_seconds.get_or_create(&labels).observe(held.as_secs_f64());

@@ -1,4 +1,4 @@
-//! Writes what a collector reads, as a registry writes the metrics that it holds.
+//! Writes values that are read during a scrape, in the same form as a registry writes its metrics.
 
 use std::fmt;
 
@@ -10,11 +10,11 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-/// Where a collector writes to.
+/// Output of a collector.
 pub(super) struct Scrape<'a>(pub(super) DescriptorEncoder<'a>);
 
 impl Scrape<'_> {
-    /// A gauge of one value.
+    /// Writes a gauge of one value.
     pub(super) fn gauge(
         &mut self,
         name: &str,
@@ -24,7 +24,7 @@ impl Scrape<'_> {
         ConstGauge::new(value).encode(self.describe(name, help, MetricType::Gauge)?)
     }
 
-    /// A gauge that is left out while its value is not known.
+    /// Writes a gauge, unless its value is unknown.
     pub(super) fn gauge_if_known(
         &mut self,
         name: &str,
@@ -34,7 +34,7 @@ impl Scrape<'_> {
         value.map_or(Ok(()), |value| self.gauge(name, help, value))
     }
 
-    /// A gauge of one value for each set of labels; left out where there is none.
+    /// Writes a gauge of one value for each set of labels; left out if there is none.
     pub(super) fn gauges<S: EncodeLabelSet>(
         &mut self,
         name: &str,
@@ -52,7 +52,7 @@ impl Scrape<'_> {
         Ok(())
     }
 
-    /// A counter that is kept elsewhere.
+    /// Writes a counter that is kept elsewhere.
     pub(super) fn counter(
         &mut self,
         name: &str,
@@ -62,7 +62,7 @@ impl Scrape<'_> {
         ConstCounter::new(value).encode(self.describe(name, help, MetricType::Counter)?)
     }
 
-    /// The lines above the samples. A registry adds the full stop to the help, a collector has to.
+    /// Writes the lines above the samples. A registry adds the full stop to the help, a collector has to.
     fn describe<'s>(
         &'s mut self,
         name: &'s str,

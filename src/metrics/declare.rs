@@ -1,7 +1,7 @@
-//! A counter or histogram is declared in one place: by its name, its help, and the labels that it has
+//! Declarations of counters and histograms, each in one place: the name, the help, and the labels that exist
 //! from the start.
 //!
-//! Names are without the suffix of their type, and help is without a full stop: the library adds both.
+//! Names lack the suffix of their type, and help lacks its full stop: the library adds both.
 
 use std::hash::Hash;
 
@@ -9,7 +9,7 @@ use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
-/// Histograms of the same buckets, by labels.
+/// Histograms with the same buckets, by labels.
 pub(super) type Histograms<S> = Family<S, Histogram, Buckets>;
 
 /// The upper bounds of a histogram.
@@ -37,8 +37,8 @@ where
     metric
 }
 
-/// Registers metrics that labels tell apart and returns them. The labels that are `known` are there at
-/// zero: a rate counts the first event of a series only if it has seen the series before.
+/// Registers metrics distinguished by labels and returns them. The labels that are `known` exist at zero: a
+/// rate counts the first event of a series only if it has seen the series before.
 pub(super) fn family<S, M, C>(
     to: &mut Registry,
     name: &str,

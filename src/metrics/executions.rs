@@ -1,4 +1,4 @@
-//! What became of occurrences: each outcome is counted and timed once, where it becomes known.
+//! Outcomes of occurrences: each is counted and timed once, where it becomes known.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::labels::TYPES;
 use crate::execution::ExecutionStatus;
 use crate::schedule::{ScheduleType, SkipCause};
 
-/// How an attempt that was made can end.
+/// Statuses with which an attempt can end.
 const ENDS: [ExecutionStatus; 3] =
     [ExecutionStatus::Success, ExecutionStatus::Failed, ExecutionStatus::Cancelled];
 const CAUSES: [SkipCause; 7] = [
@@ -123,14 +123,14 @@ impl Executions {
 }
 
 impl Metrics {
-    /// A command was sent, that much after its attempt was due.
+    /// Records how long after its due time a command was sent.
     pub fn sent(&self, kind: ScheduleType, lateness: Duration) {
         let labels = ByType { schedule_type: kind };
         self.executions.lateness.get_or_create(&labels).observe(lateness.as_secs_f64());
     }
 
-    /// An attempt that was made has ended. One that is with a worker has not ended yet, and what was
-    /// never made is [`skipped`](Self::skipped): neither counts here.
+    /// Counts an attempt that has ended. One that is with a worker has not ended yet, and one that was never
+    /// made is [`skipped`](Self::skipped): neither counts here.
     pub fn ended(&self, kind: ScheduleType, status: ExecutionStatus, duration: Option<Duration>) {
         if !ENDS.contains(&status) {
             return;
@@ -142,7 +142,7 @@ impl Metrics {
         }
     }
 
-    /// Occurrences were not acted on.
+    /// Counts occurrences that were not acted on.
     pub fn skipped(&self, kind: ScheduleType, cause: SkipCause, count: u64) {
         let labels = ByStatus { schedule_type: kind, status: ExecutionStatus::Skipped };
         self.executions.ended.get_or_create(&labels).inc_by(count);
@@ -153,7 +153,7 @@ impl Metrics {
         }
     }
 
-    /// A failed attempt is to be made again, as this one: 2 is the first retry.
+    /// Counts a retry of a failed attempt; `attempt` 2 is the first retry.
     pub fn retried(&self, kind: ScheduleType, attempt: u32) {
         let labels = Retry { schedule_type: kind, attempt: attempt.min(LAST_ATTEMPT) };
         self.executions.retries.get_or_create(&labels).inc();

@@ -1,4 +1,4 @@
-//! The two text formats in which Prometheus reads metrics, and which of them a request asks for.
+//! The two text formats in which Prometheus reads metrics, and the choice between them by request.
 
 use std::fmt::Write as _;
 
@@ -14,8 +14,8 @@ pub enum Format {
 const OPEN_METRICS: &str = "application/openmetrics-text";
 
 impl Format {
-    /// What a request asks for by its `Accept` headers: OpenMetrics where it is named, in a version that
-    /// we have, and nothing else is liked better.
+    /// The format that a request asks for by its `Accept` headers: OpenMetrics if it is named, in a version
+    /// that we have, and nothing else is preferred.
     pub fn accepted<'a>(headers: impl IntoIterator<Item = &'a str>) -> Self {
         let ranges: Vec<_> = headers.into_iter().flat_map(|header| header.split(',')).collect();
         let liking = |wanted: &str, versions: &[&str]| {
@@ -43,7 +43,7 @@ impl Format {
         }
     }
 
-    /// The content type of a text in it.
+    /// The content type of a text in this format.
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::Classic => "text/plain; version=0.0.4; charset=utf-8",
@@ -52,13 +52,13 @@ impl Format {
     }
 }
 
-/// A text in OpenMetrics as one in the classic format: that names a counter as its samples are named,
-/// and has no end.
+/// Converts a text from OpenMetrics to the classic format, which names a counter like its samples and has no
+/// end mark.
 pub(super) fn classic(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     let mut help = "";
     for line in open_metrics.lines() {
-        // Help comes first, and whether it is that of a counter with the type.
+        // The help comes first; only the type says whether it belongs to a counter.
         if let Some(said) = line.strip_prefix("# HELP ") {
             help = said;
         } else if let Some(said) = line.strip_prefix("# TYPE ") {

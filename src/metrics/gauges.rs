@@ -1,7 +1,7 @@
-//! What is read at the moment of a scrape, and how it is shown.
+//! Values that are read at the moment of a scrape, and how they are shown.
 //!
-//! A new one is a field of [`Gauges`] and what is written of it below. What is not known is left out: a
-//! zero would say something else.
+//! To add one, add a field to [`Gauges`] and write it below. Unknown values are left out: a zero would mean
+//! something else.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,42 +17,42 @@ use crate::schedule::{ScheduleType, Status};
 const STATUSES: [Status; 5] =
     [Status::Active, Status::Paused, Status::Completed, Status::Failed, Status::Deleted];
 
-/// What is read at the moment of a scrape.
+/// Values that are read at the moment of a scrape.
 #[derive(Clone, Debug, Default)]
 pub struct Gauges {
-    /// Schedules by type and status, as this instance sees them.
+    /// Number of schedules by type and status, as this instance sees them.
     pub schedules: HashMap<(ScheduleType, Status), usize>,
-    /// Schedules that are due and wait for a permit.
+    /// Number of schedules that are due and wait for a permit.
     pub queue_depth: usize,
-    /// Schedules with a timer.
+    /// Number of schedules with a timer.
     pub timers: usize,
-    /// How long what is due longest has not been acted on.
+    /// How long the longest overdue timer has not been acted on.
     pub timer_lag: Duration,
-    /// Claims made ahead that wait for their time.
+    /// Number of claims made ahead that wait for their time.
     pub armed: usize,
-    /// Executions that this instance acts on.
+    /// Number of executions that this instance acts on.
     pub active_executions: usize,
-    /// The work under way, by what it waits for.
+    /// Work under way, by what it waits for.
     pub in_flight: Stages,
-    /// Records that were written and that this instance has not seen, if known.
+    /// Number of records that were written but not yet seen by this instance, if known.
     pub watch_lag: Option<u64>,
-    /// By how many seconds our clock is ahead of the server's, if known.
+    /// Seconds by which our clock is ahead of the server's, if known.
     pub clock_offset: Option<f64>,
     /// Seconds that a message takes to the server and back, if known.
     pub nats_rtt: Option<f64>,
     /// Whether there is a connection to NATS.
     pub nats_connected: bool,
-    /// Whether the instance answers requests and fires schedules.
+    /// Whether the instance replies to requests and fires schedules.
     pub ready: bool,
-    /// Records that cannot be read.
+    /// Number of records that cannot be read.
     pub set_aside: usize,
-    /// Records that need a newer version.
+    /// Number of records that need a newer version.
     pub left_to_newer: usize,
-    /// Schedules that vanished from the bucket although nobody deleted them.
+    /// Number of schedules that vanished from the bucket although nobody deleted them.
     pub vanished: usize,
-    /// Executions that the index of the history holds.
+    /// Number of executions in the index of the history.
     pub history_entries: usize,
-    /// Instances that are heard, this one included.
+    /// Number of instances that are heard, this one included.
     pub instances: usize,
     /// Our streams.
     pub streams: Vec<StreamGauges>,
@@ -60,7 +60,7 @@ pub struct Gauges {
     pub started_at: DateTime<Utc>,
 }
 
-/// The pieces of work under way, by what they wait for.
+/// Number of pieces of work under way, by what they wait for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stages {
     /// A write of the schedule's record.
@@ -78,11 +78,11 @@ pub struct Stages {
 pub struct StreamGauges {
     /// Its name.
     pub name: String,
-    /// Whether it is there.
+    /// Whether the stream exists.
     pub exists: bool,
-    /// How many of its settings differ from ours.
+    /// Number of its settings that differ from ours.
     pub drift: usize,
-    /// Whether what is written to it fails.
+    /// Whether writes to it fail.
     pub writes_fail: bool,
 }
 
@@ -124,7 +124,7 @@ impl Gauges {
             })
         });
         to.gauges("schedules", "Schedules, as this instance sees them", schedules.clone())?;
-        // Its name is that of a counter. It stays for those who query it.
+        // The name is that of a counter. It stays for those who query it.
         to.gauges("schedules_total", "The same as schedules, by its former name", schedules)?;
         to.gauge(
             "schedule_queue_depth",

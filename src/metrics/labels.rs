@@ -1,4 +1,4 @@
-//! Values of labels: things are called in the metrics what they are called in JSON and logs.
+//! Values of labels: the same names as in JSON and logs.
 
 use std::fmt;
 

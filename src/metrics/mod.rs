@@ -1,14 +1,14 @@
-//! What the service counts and measures, in the text that Prometheus reads.
+//! Metrics of the service, in the text that Prometheus reads.
 //!
-//! Recording is a look-up by small constant labels and an addition: cheap enough for every firing.
-//! What can be read at any time, such as the length of a queue, is not recorded: it comes with the
-//! scrape, as [`Gauges`].
+//! Recording is a look-up by small constant labels and an addition: cheap enough for every firing. Values
+//! that can be read at any time, such as the length of a queue, are not recorded: the scrape passes them as
+//! [`Gauges`].
 //!
-//! Label values that are known beforehand exist at zero from the start, so that a rate counts the
-//! first event too. No label has values without end: users choose only `creator`, which is bounded.
+//! Label values that are known beforehand exist at zero from the start, so that a rate counts the first event
+//! too. No label has an unbounded number of values: users choose only `creator`, which is bounded.
 //!
-//! A metric has one home, with its name, its help, its labels and what records it: `schedules.rs`,
-//! `executions.rs`, `claims.rs`, `requests.rs`, `gauges.rs` or `process.rs`.
+//! Each metric has one home, with its name, help, labels and recording code: `schedules.rs`, `executions.rs`,
+//! `claims.rs`, `requests.rs`, `gauges.rs` or `process.rs`.
 
 mod claims;
 mod collect;
@@ -53,7 +53,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// All of them at zero.
+    /// All metrics at zero.
     pub fn new() -> Self {
         let mut registry = Registry::default();
         let now = Now::default();
@@ -71,10 +71,10 @@ impl Metrics {
         }
     }
 
-    /// The text of `/metrics`: counters and histograms, and what is read at the moment.
+    /// The text of `/metrics`: counters and histograms, and the values read at the moment.
     pub fn encode(&self, now: &Gauges, format: Format) -> String {
         let mut text = String::with_capacity(64 * 1024);
-        // Held until the text is written, else two scrapes at once could show the gauges of one.
+        // Held until the text is written; otherwise two scrapes at once could show the gauges of one.
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         self.now.set(now.clone());
         // Writing to a string does not fail.
@@ -93,7 +93,7 @@ impl Default for Metrics {
     }
 }
 
-/// The gauges of the scrape that is under way. The registry reads them from here.
+/// The gauges of the scrape under way, from which the registry reads them.
 #[derive(Clone, Debug, Default)]
 struct Now(Arc<Mutex<Gauges>>);
 

@@ -1,4 +1,4 @@
-//! What Linux says of the process, read anew for each scrape; left out where `/proc` is not mounted.
+//! Figures of the process from Linux, read anew for each scrape; left out if `/proc` is not mounted.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ impl Collector for Process {
             to.gauge("process_resident_memory_bytes", "Memory that is resident", used.bytes())?;
         }
         if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
-            // One of them is that of the folder.
+            // One of them belongs to the folder itself.
             let open = open.count().saturating_sub(1);
             to.gauge("process_open_fds", "Open file descriptors", open)?;
         }
@@ -28,7 +28,7 @@ impl Collector for Process {
     }
 }
 
-/// From `/proc/self/stat`, in the units of that file.
+/// Usage from `/proc/self/stat`, in the units of that file.
 #[derive(Debug, PartialEq, Eq)]
 struct Used {
     ticks: u64,
@@ -37,10 +37,10 @@ struct Used {
 
 impl Used {
     fn parse(stat: &str) -> Option<Self> {
-        // The name of the program comes before, and may hold anything.
+        // Skip the name of the program, which may contain anything.
         let (_, stat) = stat.rsplit_once(')')?;
         let fields: Vec<_> = stat.split_whitespace().collect();
-        // The first one here is the third of proc_pid_stat(5).
+        // The first field here is the third of proc_pid_stat(5).
         let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
         Some(Self { ticks: field(14)? + field(15)?, pages: field(24)? })
     }

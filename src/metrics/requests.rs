@@ -1,5 +1,5 @@
-//! Requests over HTTP and NATS, and HTTP connections, by labels whose values the code knows: the
-//! pattern of a route and the name of an operation, never what a client wrote.
+//! Requests over HTTP and NATS, and HTTP connections, by labels whose values the code knows: the pattern of a
+//! route and the name of an operation, never a client's text.
 
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ impl Requests {
                 "HTTP connections that are open",
                 Gauge::default(),
             ),
-            // Who cuts them knows the reasons, and starts them at zero.
+            // The code that cuts connections knows the reasons, and starts them at zero.
             http_cuts: family(
                 to,
                 "http_connections_cut",
@@ -99,7 +99,7 @@ impl Requests {
 }
 
 impl Metrics {
-    /// An HTTP request was answered. The route is the pattern that it matched, not its path.
+    /// Counts an HTTP request that was answered. The route is the pattern that it matched, not its path.
     pub fn http_request(
         &self,
         method: &'static str,
@@ -112,22 +112,22 @@ impl Metrics {
         self.requests.http_seconds.get_or_create(&labels).observe(elapsed.as_secs_f64());
     }
 
-    /// An HTTP request is being answered until what this returns is dropped.
+    /// Counts an HTTP request as under way until the returned guard is dropped.
     pub fn http_in_flight(&self) -> Counted {
         Counted::new(&self.requests.http_in_flight)
     }
 
-    /// An HTTP connection is open until what this returns is dropped.
+    /// Counts an HTTP connection as open until the returned guard is dropped.
     pub fn http_connection(&self) -> Counted {
         Counted::new(&self.requests.http_connections)
     }
 
-    /// So many HTTP connections were cut for a reason.
+    /// Counts HTTP connections that were cut for a reason.
     pub fn http_cut(&self, reason: &'static str, count: u64) {
         self.requests.http_cuts.get_or_create(&HttpCut { reason }).inc_by(count);
     }
 
-    /// A NATS request was answered, with 200 or the code of an error.
+    /// Counts a NATS request that was answered, with 200 or the code of an error.
     pub fn nats_request(&self, operation: &'static str, status: u16, elapsed: Duration) {
         self.requests.nats.get_or_create(&NatsRequest { operation, status }).inc();
         let labels = Operation { operation };
@@ -135,7 +135,7 @@ impl Metrics {
     }
 }
 
-/// Counts in a gauge until it is dropped.
+/// Guard that counts in a gauge until it is dropped.
 #[must_use]
 pub struct Counted(Gauge);
 

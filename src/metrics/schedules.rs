@@ -1,7 +1,7 @@
-//! Schedules that requests to this instance created and deleted, and those that it planned again.
+//! Schedules that requests to this instance created and deleted, and those that it replanned.
 //!
-//! Users choose the label `creator`, so it is bounded: whatever they send, it has a hundred values
-//! and [`OTHER`].
+//! Users choose the label `creator`, so it is bounded: whatever they send, it has a hundred values and
+//! [`OTHER`].
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -16,9 +16,9 @@ use super::declare::{family, metric};
 use super::labels::TYPES;
 use crate::schedule::ScheduleType;
 
-/// Creators that are counted by their names; all later ones are counted as [`OTHER`].
+/// Number of creators that are counted by name; all later ones are counted as [`OTHER`].
 const MAX_CREATORS: usize = 100;
-/// Characters of a creator's name that are kept.
+/// Number of characters kept of a creator's name.
 const MAX_CREATOR: usize = 64;
 const OTHER: &str = "other";
 
@@ -65,7 +65,7 @@ impl Schedules {
         }
     }
 
-    /// The label for a creator: who comes first keeps the name.
+    /// The label for a creator: the first to come keep their names.
     fn creator(&self, creator: &str) -> String {
         let name: String = creator.chars().take(MAX_CREATOR).collect();
         let mut known = self.creators.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,19 +81,19 @@ impl Schedules {
 }
 
 impl Metrics {
-    /// A schedule was created.
+    /// Counts a created schedule.
     pub fn schedule_created(&self, kind: ScheduleType, creator: &str) {
         let labels = Created { r#type: kind, creator: self.schedules.creator(creator) };
         self.schedules.created.get_or_create(&labels).inc();
     }
 
-    /// A schedule was deleted, for good or so that it can be restored.
+    /// Counts a deleted schedule, deleted for good or so that it can be restored.
     pub fn schedule_deleted(&self, kind: ScheduleType, hard: bool) {
         let labels = Deleted { r#type: kind, hard_delete: hard };
         self.schedules.deleted.get_or_create(&labels).inc();
     }
 
-    /// A schedule whose times lay ahead was planned again.
+    /// Counts a schedule that was planned again because its times lay ahead.
     pub fn corrected(&self) {
         self.schedules.corrected.inc();
     }

@@ -6,7 +6,7 @@ use chrono::DateTime;
 use super::{Format, Gauges, Metrics, Stages, StreamGauges};
 use crate::schedule::{ScheduleType, Status};
 
-/// What is shown while nothing is known but what was recorded.
+/// The text while nothing but the recorded metrics is known.
 pub(super) fn text(metrics: &Metrics) -> String {
     metrics.encode(&Gauges::default(), Format::OpenMetrics)
 }
@@ -17,7 +17,7 @@ pub(super) fn value(text: &str, sample: &str) -> Option<f64> {
     line.and_then(|line| line.rsplit_once(' ')).and_then(|(_, value)| value.parse().ok())
 }
 
-/// The same, of what is shown now.
+/// The value of a sample at present.
 pub(super) fn now(metrics: &Metrics, sample: &str) -> Option<f64> {
     value(&text(metrics), sample)
 }
@@ -103,7 +103,7 @@ fn what_is_read_at_the_scrape_is_shown_and_what_is_unknown_is_left_out() {
     ] {
         assert_eq!(value(&shown, sample), Some(expected), "{sample}");
     }
-    // Nothing is left of the scrape before.
+    // Nothing is left of the earlier scrape.
     let unknown = text(&metrics);
     for name in ["watch_lag_records", "clock_offset_seconds", "nats_rtt_seconds", "stream_up"] {
         assert!(!unknown.contains(&format!("scheduler_{name}")), "{name}");

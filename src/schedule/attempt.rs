@@ -1,4 +1,4 @@
-//! Attempts: what the record remembers of executions that are not settled yet.
+//! Attempts: executions that the record remembers because they are not settled yet.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -14,9 +14,9 @@ use crate::trace_context::TraceContext;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SkipCause {
-    /// Nobody could act on it within its misfire grace.
+    /// No instance could act on it within its misfire grace.
     Missed,
-    /// A later occurrence was due as well and ran for it.
+    /// A later occurrence was due as well and stood for it.
     Coalesced,
     /// An earlier execution was still running.
     Overlap,
@@ -24,11 +24,11 @@ pub enum SkipCause {
     Limit,
     /// The schedule was paused.
     Paused,
-    /// The schedule's timing was changed before they were acted on.
+    /// The schedule's timing was changed before it was acted on.
     Changed,
-    /// The schedule was deleted before they were acted on.
+    /// The schedule was deleted before it was acted on.
     Deleted,
-    /// What a newer version says.
+    /// A cause that only a newer version knows.
     #[serde(untagged)]
     Other(Word),
 }
@@ -56,7 +56,7 @@ pub struct SkippedRange {
     pub cause: SkipCause,
     /// Nominal time of the last of them; the attempt's `scheduled_for` is the first.
     pub last: DateTime<Utc>,
-    /// How many.
+    /// Number of occurrences.
     pub count: u64,
 }
 
@@ -64,38 +64,38 @@ pub struct SkippedRange {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "phase", rename_all = "snake_case")]
 pub enum Phase {
-    /// It is to be made at `due_at`: a retry, a run by hand, an occurrence that has to wait.
+    /// Waits to be made at `due_at`: a retry, a run by hand, or an occurrence that has to wait.
     Waiting {
-        /// When.
+        /// When it is due.
         due_at: DateTime<Utc>,
     },
-    /// An instance has the right to make it and does so.
+    /// An instance holds the claim and makes the attempt.
     Claimed {
         /// The instance.
         by: Uuid,
         /// When it was claimed.
         at: DateTime<Utc>,
-        /// When others may take it over.
+        /// When other instances may take it over.
         until: DateTime<Utc>,
     },
-    /// Its command is with a worker, who will report.
+    /// A worker has the command and will report.
     Running {
         /// When the attempt began.
         since: DateTime<Utc>,
-        /// Until when the worker must report.
+        /// When the worker must have reported.
         deadline: DateTime<Utc>,
-        /// How long the worker may be silent, as it was told.
+        /// How long the worker may be silent, as told to the worker.
         #[serde(skip_serializing_if = "Option::is_none")]
         heartbeat_seconds: Option<u32>,
-        /// When the worker was heard last. Its silence counts from when it is heard first: until then the
-        /// command may wait in the stream.
+        /// When the worker was last heard. Its silence counts from the first time it is heard, because the
+        /// command may wait in the stream until then.
         #[serde(skip_serializing_if = "Option::is_none")]
         heard_at: Option<DateTime<Utc>>,
-        /// How far the worker says it is, in percent.
+        /// The worker's progress, in percent.
         #[serde(skip_serializing_if = "Option::is_none")]
         progress: Option<u8>,
     },
-    /// It has ended; an instance is writing that to the history.
+    /// Has ended; an instance is writing the outcome to the history.
     Reported {
         /// The instance.
         by: Uuid,
@@ -104,8 +104,8 @@ pub enum Phase {
         /// How it ended.
         report: Box<Report>,
     },
-    /// It was skipped, says the history, by an instance whose clock was fast; an instance is writing what is
-    /// true of that.
+    /// The history says that it was skipped, written by an instance whose clock was fast; an instance is
+    /// writing the correction.
     Corrected {
         /// The instance.
         by: Uuid,
@@ -113,7 +113,7 @@ pub enum Phase {
         #[serde(flatten)]
         range: SkippedRange,
     },
-    /// It will not be made; an instance is writing that to the history.
+    /// Will not be made; an instance is writing that to the history.
     Skipped {
         /// The instance.
         by: Uuid,
@@ -124,7 +124,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// The instance that acts on it, if one does.
+    /// The instance that acts on the attempt, if any.
     pub fn by(&self) -> Option<Uuid> {
         match self {
             Self::Claimed { by, .. }
@@ -136,7 +136,7 @@ impl Phase {
     }
 }
 
-/// How an attempt ended, by somebody's word.
+/// How an attempt ended, as reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
@@ -144,65 +144,65 @@ pub enum Ending {
     Success,
     /// It failed.
     Failed,
-    /// It was stopped, or not made.
+    /// It was stopped, or never made.
     Cancelled,
 }
 
-/// What is said of an attempt that has ended.
+/// The report on an attempt that has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub struct Report {
     /// How it ended.
     pub ending: Ending,
-    /// When.
+    /// When it ended.
     pub at: DateTime<Utc>,
-    /// Of a failure: its kind.
+    /// For a failure: its kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_type: Option<String>,
-    /// Of a failure or a cancellation: what happened, for people.
+    /// For a failure or a cancellation: what happened, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Of a failure: whether trying again makes sense.
+    /// For a failure: whether a retry is pointless.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_final: bool,
-    /// Of a failure: whether its command may have been sent all the same.
+    /// For a failure: whether the command may have been sent all the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub uncertain: bool,
     /// What the worker returned, as JSON text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<String>,
-    /// Whether that was too large to keep.
+    /// Whether the response was too large to keep.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
-    /// Of a cancellation: who asked for it.
+    /// For a cancellation: the user who asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
-    /// What a newer version has added.
+    /// Fields that a newer version has added.
     #[serde(skip)]
     pub unknown: Unknown,
 }
 
-/// A wish that an attempt be stopped.
+/// A request to stop an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub struct Cancel {
-    /// Who wishes it.
+    /// The user who asked.
     pub by: String,
     /// Why, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What a newer version has added.
+    /// Fields that a newer version has added.
     #[serde(skip)]
     pub unknown: Unknown,
 }
 
 impl Cancel {
-    /// The wish of `by`.
+    /// A request by `by`.
     pub fn new(by: String, reason: Option<String>) -> Self {
         Self { by, reason, unknown: Unknown::default() }
     }
 
-    /// The end of an attempt that was stopped at `at`.
+    /// The report on an attempt that was stopped at `at`.
     pub fn report(&self, at: DateTime<Utc>) -> Report {
         Report {
             ending: Ending::Cancelled,
@@ -223,68 +223,68 @@ impl Cancel {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(remote = "Self")]
 pub struct Attempt {
-    /// Worked out from schedule, nominal time and number, see [`execution_id`].
+    /// Computed from schedule, nominal time and number, see [`execution_id`].
     pub execution_id: Uuid,
     /// The nominal time of the occurrence.
     pub scheduled_for: DateTime<Utc>,
-    /// From 1.
+    /// Number of the attempt, from 1.
     pub number: u32,
-    /// How far it has come.
+    /// How far the attempt has come.
     #[serde(flatten)]
     pub phase: Guarded<Phase>,
-    /// Set where a user asked for it, and no occurrence of the schedule did.
+    /// Set if a user asked for the attempt, instead of an occurrence of the schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manual: Option<Box<Manual>>,
-    /// For `job`: what the worker must show to report.
+    /// For `job`: the token that the worker must show to report.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// Set where it is to be stopped by who makes it.
+    /// Set if the instance that makes the attempt is to stop it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancel: Option<Box<Cancel>>,
-    /// What it sends that the schedule says no more, see [`Schedule::sends`](super::Schedule::sends).
+    /// What the attempt sends that the schedule no longer says, see [`Schedule::sends`](super::Schedule::sends).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pinned: Option<Box<Pinned>>,
-    /// What a newer version has added.
+    /// Fields that a newer version has added.
     #[serde(skip)]
     pub unknown: Unknown,
 }
 
 keeps_unknown!(Report, Cancel, Manual);
 
-/// Who asked for a run beside a schedule's own times.
+/// Origin of a run beside a schedule's own times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
-    /// A user, for now.
+    /// A user, to run now.
     #[default]
     User,
     /// A user, for times of the past.
     Backfill,
     /// A schedule that this one depends on.
     Upstream,
-    /// What a newer version says.
+    /// An origin that only a newer version knows.
     #[serde(untagged)]
     Other(Word),
 }
 
-/// What a user who runs a schedule by hand asked for.
+/// What a user asked for when running a schedule by hand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub struct Manual {
-    /// The body of the command, instead of the schedule's.
+    /// Replaces the schedule's payload as the body of the command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<Payload>,
     /// The correlation id of the request.
     pub correlation_id: String,
-    /// Who asked.
+    /// The user who asked.
     pub by: String,
-    /// The trace that the request is a part of.
+    /// The trace that the request belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceContext>,
-    /// What kind of wish it is.
+    /// Origin of the run.
     #[serde(default)]
     pub origin: Origin,
-    /// What a newer version has added.
+    /// Fields that a newer version has added.
     #[serde(skip)]
     pub unknown: Unknown,
 }
@@ -326,14 +326,14 @@ impl Attempt {
         }
     }
 
-    /// An attempt that a user asked for at `now`, to be made at once, under an id that the user knows.
+    /// An attempt that a user asked for at `now`, due at once, under an id that the user knows.
     pub fn manual(execution_id: Uuid, now: DateTime<Utc>, manual: Manual) -> Self {
         Self::beside(execution_id, now, Phase::Waiting { due_at: now }, manual)
     }
 
-    /// The attempt after this one, which failed. It sends what the schedule says when it is claimed.
+    /// The attempt after this one, which failed. It sends what the schedule says when the retry is claimed.
     pub fn retry(&self, schedule: Uuid, due_at: DateTime<Utc>) -> Self {
-        // The id of a run by hand was drawn, so that of its retry follows from it.
+        // The id of a run by hand is random, so the id of its retry is derived from it.
         let origin = if self.manual.is_some() { self.execution_id } else { schedule };
         let number = self.number + 1;
         let execution_id = execution_id(origin, self.scheduled_for, number);
@@ -342,11 +342,11 @@ impl Attempt {
     }
 }
 
-/// The id of an execution: a UUIDv8 (RFC 9562) of the nominal time in Unix milliseconds (48 bits,
-/// so ids sort by time) and a hash of schedule, nominal time and attempt number.
+/// The id of an execution: a UUIDv8 (RFC 9562) of the nominal time in Unix milliseconds (48 bits, so ids sort
+/// by time) and a hash of schedule, nominal time and attempt number.
 ///
-/// Worked out and not drawn: whoever acts on an occurrence, in whatever fault, uses the same id,
-/// so the target stream and the history drop what arrives twice.
+/// It is computed, not random: every instance that acts on an occurrence uses the same id, whatever has failed,
+/// so the target stream and the history drop duplicates.
 pub fn execution_id(schedule: Uuid, scheduled_for: DateTime<Utc>, number: u32) -> Uuid {
     let millis = scheduled_for.timestamp_millis();
     let mut hash = Sha256::new();

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Attempt, Cancel, Guarded, Manual, Phase, Pinned, Report, SkipCause, SkippedRange};
 use crate::stored::{Capture, Unknown};
 
-/// The words for the phases of an attempt.
+/// Names of the phases of an attempt.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "see Phase")]
@@ -21,8 +21,8 @@ pub enum PhaseName {
     Skipped,
 }
 
-/// All fields of all phases. Read in one go: to read the phase as an enumeration of its own would mean
-/// to keep all of the object until its name is known, and to lose what is unknown.
+/// All fields of all phases, read in one go. Reading the phase as an enumeration of its own would mean
+/// buffering the whole object until its name is known, and losing unknown fields.
 #[derive(Deserialize)]
 struct Form {
     execution_id: Uuid,
@@ -49,7 +49,7 @@ struct Form {
 }
 
 impl Form {
-    /// The phase; else the name of the field that it lacks.
+    /// Returns the phase, or the name of the field that it lacks.
     fn phase(&mut self) -> Result<Phase, &'static str> {
         Ok(match self.phase {
             PhaseName::Waiting => Phase::Waiting { due_at: self.due_at.ok_or("due_at")? },
@@ -108,7 +108,7 @@ impl<'de> Deserialize<'de> for Attempt {
 
 impl Serialize for Attempt {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        /// Written field by field, so it needs no form.
+        /// Serializes field by field, so it needs no `Form`.
         struct Known<'a>(&'a Attempt);
         impl Serialize for Known<'_> {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

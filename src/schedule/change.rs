@@ -1,8 +1,8 @@
-//! Changes of schedules, to be announced.
+//! Changes of schedules that are to be announced.
 //!
-//! A change and its announcement are one write: the record carries the event until it is in the audit
-//! stream. So no change goes unannounced, whatever dies when, and events of a schedule are announced
-//! in the order of its changes.
+//! A change and its announcement are one write: the record carries the event until it is in the audit stream.
+//! So no change goes unannounced, wherever a process dies, and the events of a schedule are announced in the
+//! order of its changes.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ pub enum ChangeKind {
     Updated,
     /// It was deleted.
     Deleted,
-    /// It was deleted softly, and is there again.
+    /// It was deleted softly and has been restored.
     Restored,
     /// It was paused.
     Paused,
@@ -32,15 +32,15 @@ pub enum ChangeKind {
     Resumed,
     /// It was run by hand.
     Triggered,
-    /// Occurrences of the past are run.
+    /// A backfill was requested: occurrences of the past are run.
     Backfilled,
-    /// What a newer version did.
+    /// A change that only a newer version knows.
     #[serde(untagged)]
     Other(Word),
 }
 
 impl ChangeKind {
-    /// The last but one token of the event's subject.
+    /// The event's name: the last but one token of its subject.
     pub fn event(self) -> &'static str {
         match self {
             Self::Created => "created",
@@ -62,11 +62,11 @@ impl ChangeKind {
 pub struct Change {
     /// The `Nats-Msg-Id` of the event.
     pub event_id: Uuid,
-    /// What was done.
+    /// Kind of the change.
     pub kind: ChangeKind,
-    /// The event as it will be stored.
+    /// The event, as it will be stored.
     pub body: Box<RawValue>,
-    /// What a newer version has added.
+    /// Fields that a newer version has added.
     #[serde(skip)]
     pub unknown: Unknown,
 }
@@ -79,17 +79,17 @@ impl PartialEq for Change {
     }
 }
 
-/// Who changed a schedule, and in which request.
+/// Author of a change, and the request that made it.
 #[derive(Clone, Copy, Debug)]
 pub struct Author<'a> {
-    /// Who.
+    /// The user.
     pub actor: &'a str,
     /// The request's correlation id.
     pub correlation_id: &'a str,
 }
 
 impl Change {
-    /// A change of `schedule`, as it is now, at `time`; `details` are the fields of its kind.
+    /// A change of `schedule`, as it is now, at `time`; `details` are the fields specific to `kind`.
     pub fn new(
         event_id: Uuid,
         kind: ChangeKind,
@@ -117,18 +117,18 @@ impl Change {
     }
 }
 
-/// What every event says.
+/// Fields that every event has.
 const COMMON: [&str; 8] =
     ["event_id", "event", "time", "schedule_id", "name", "revision", "actor", "correlation_id"];
 
 impl Change {
-    /// The same without the old and new values of what was changed.
+    /// The same change without the old and new values.
     #[must_use]
     pub fn without_values(&self) -> Self {
         self.keeping(|field| field != "changes")
     }
 
-    /// The same with nothing but what every event says.
+    /// The same change with only the fields that every event has.
     #[must_use]
     pub fn bare(&self) -> Self {
         self.keeping(|field| COMMON.contains(&field) || field == "truncated")
@@ -148,8 +148,8 @@ impl Change {
     }
 }
 
-/// The fields that differ between two schedules, with their old and new values; payloads, which may
-/// be large or secret, by their hashes.
+/// The fields that differ between two schedules, with their old and new values. Payloads, which may be large or
+/// secret, are shown by their hashes.
 pub fn differences(old: &Schedule, new: &Schedule) -> Vec<Value> {
     let (before, after) = (fields(old), fields(new));
     let mut names: Vec<_> = before.keys().chain(after.keys()).collect();

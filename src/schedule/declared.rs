@@ -1,31 +1,31 @@
 //! The fields of a schedule, each declared once.
 //!
-//! Requests to create, change and preview a schedule have these fields beside their own. A list hands its fields to the
-//! macro that is named behind it, so that a request is written as the lists that it has and what only it has:
+//! Requests to create, change and preview a schedule share these fields. Each list passes its fields on to
+//! the macro named after it, so a request is written as its lists plus the fields that only it has:
 //!
 //! ```text
 //! label_fields! { timing_fields action_fields request { pub struct CreateSchedule { …its own fields… } } }
 //! ```
 //!
-//! A new field is declared here, with its documentation and the bounds that its schema shows. The compiler then names what else
-//! must know it: `Spec` or `Timing`, which store it, `CreateSchedule::of_spec`, which says it of a stored schedule,
-//! and the rule in `validate.rs` or `timing.rs`.
+//! Declare a new field here, with its documentation and the bounds for its schema. The compiler then names
+//! the other places that must know it: `Spec` or `Timing`, which store it, `CreateSchedule::of_spec`, which
+//! reads it back from a stored schedule, and the rule in `validate.rs` or `timing.rs`.
 
-/// What people call a schedule.
+/// Labels of a schedule.
 macro_rules! label_fields {
     ($next:ident $($more:ident)* { $($given:tt)* }) => {
         $crate::schedule::declared::$next! { $($more)* { $($given)* list {
             /// Required to create a schedule: unique per creator among schedules that are not deleted.
             #[schemars(length(min = 1, max = 255))]
             pub name: Option<String>,
-            /// For people; empty for none.
+            /// Description for people; empty for none.
             #[schemars(length(max = 1000))]
             pub description: Option<String>,
         } } }
     };
 }
 
-/// When it fires.
+/// When a schedule fires.
 macro_rules! timing_fields {
     ($next:ident $($more:ident)* { $($given:tt)* }) => {
         $crate::schedule::declared::$next! { $($more)* { $($given)* list {
@@ -34,25 +34,26 @@ macro_rules! timing_fields {
             /// Required for `cron`: 5 fields, 6 (seconds first), 7 (year last) or `@daily` and the like.
             #[schemars(length(max = 255))]
             pub cron_expression: Option<String>,
-            /// Required for `interval`.
+            /// Required for `interval`: seconds from one occurrence to the next.
             #[schemars(range(min = 1, max = 31_536_000))]
             pub interval_seconds: Option<u64>,
             /// Required for `one_time`: RFC 3339, in the future.
             #[serde(deserialize_with = "crate::schedule::instant_field")]
             pub scheduled_at: Option<::chrono::DateTime<::chrono::Utc>>,
-            /// IANA time zone of the cron expression; default the service's, which is `UTC` unless set.
+            /// IANA time zone of the cron expression; default: the service's, which is `UTC` unless set.
             #[schemars(length(max = 50))]
             pub timezone: Option<String>,
-            /// For `interval`: the anchor and first run; default at once. For `cron`: none is earlier.
+            /// For `interval`: the anchor and first run; default: at once. For `cron`: no occurrence is
+            /// earlier.
             #[serde(deserialize_with = "crate::schedule::instant_field")]
             pub start_at: Option<::chrono::DateTime<::chrono::Utc>>,
-            /// For `interval` and `cron`: none is later.
+            /// For `interval` and `cron`: no occurrence is later.
             #[serde(deserialize_with = "crate::schedule::instant_field")]
             pub end_at: Option<::chrono::DateTime<::chrono::Utc>>,
-            /// How many occurrences it has at most; 0 for any number.
+            /// Maximum number of occurrences; 0 for no limit.
             pub max_runs: Option<u64>,
-            /// For `interval` and `cron`: each occurrence is due up to so much later than its nominal time, the
-            /// same for whoever asks; default 0.
+            /// For `interval` and `cron`: each occurrence is due up to this many seconds after its nominal
+            /// time, by a fixed delay of its own; default 0.
             #[schemars(range(max = 3600))]
             pub jitter_seconds: Option<u64>,
             /// For `cron`: a local time that a clock change skips runs at the next valid instant
@@ -65,22 +66,22 @@ macro_rules! timing_fields {
     };
 }
 
-/// Whom it follows.
+/// The schedule that a dependent schedule follows.
 macro_rules! after_field {
     ($next:ident $($more:ident)* { $($given:tt)* }) => {
         $crate::schedule::declared::$next! { $($more)* { $($given)* list {
-            /// Required for `dependent`: whose occurrences it follows.
+            /// Required for `dependent`: the schedule whose occurrences it follows.
             #[serde(deserialize_with = "crate::schedule::object_field")]
             pub after: Option<$crate::schedule::After>,
         } } }
     };
 }
 
-/// What it does then.
+/// What a schedule does when it fires.
 macro_rules! action_fields {
     ($next:ident $($more:ident)* { $($given:tt)* }) => {
         $crate::schedule::declared::$next! { $($more)* { $($given)* list {
-            /// Required to create a schedule: the subject commands go to, `cmd.domain.action`.
+            /// Required to create a schedule: the subject that commands are sent to, `cmd.domain.action`.
             #[schemars(length(min = 1, max = 255))]
             pub target_command: Option<String>,
             /// The body of every command; default `{}`.
@@ -88,37 +89,38 @@ macro_rules! action_fields {
             /// Labels to find the schedule by.
             #[schemars(length(max = 20))]
             pub tags: Option<Vec<String>>,
-            /// The higher goes first when many are due at once; default 5.
+            /// The higher priority goes first when many are due at once; default 5.
             #[schemars(range(min = 1, max = 10))]
             pub priority: Option<u64>,
-            /// Attempts after the first; default 3.
+            /// Maximum number of attempts after the first; default 3.
             #[schemars(range(min = 0, max = 10))]
             pub max_retries: Option<u64>,
-            /// Before the first retry; each further one waits twice as long; default 300.
+            /// Seconds before the first retry; each further one waits twice as long; default 300.
             #[schemars(range(min = 0, max = 3600))]
             pub retry_delay_seconds: Option<u64>,
-            /// How commands are sent; default a JetStream publish.
+            /// How commands are sent; default: a JetStream publish.
             #[serde(deserialize_with = "crate::schedule::object_field")]
             pub delivery: Option<$crate::schedule::Delivery>,
-            /// How late an occurrence may be and still be acted on; default 300.
+            /// How many seconds late an occurrence may be and still be acted on; default 300.
             #[schemars(range(min = 1, max = 31_536_000))]
             pub misfire_grace_seconds: Option<u64>,
-            /// What becomes of occurrences that are late; default the service's, which is `latest` unless set.
+            /// What happens to late occurrences; default: the service's, which is `latest` unless set.
             pub catch_up: Option<$crate::schedule::CatchUp>,
-            /// What becomes of an occurrence while an earlier execution is under way; default `skip`.
+            /// What happens to an occurrence while an earlier execution is under way; default `skip`.
             pub overlap: Option<$crate::schedule::Overlap>,
-            /// With `overlap` `allow`: executions under way at once; default 1, at most
+            /// With `overlap` `allow`: maximum number of executions under way at once; default 1, at most
             /// `SCHEDULER_MAX_INSTANCES`.
             #[schemars(range(min = 1, max = 16))]
             pub max_instances: Option<u64>,
-            /// How failed attempts are tried again; default from `retry_delay_seconds`.
+            /// How failed attempts are retried; default: by `retry_delay_seconds`.
             #[serde(deserialize_with = "crate::schedule::object_field")]
             pub retry: Option<$crate::schedule::RetryFields>,
-            /// Where the command goes when its last attempt has failed; empty for nowhere, which is the default.
+            /// Subject that the command is sent to when its last attempt has failed; empty, the default, for
+            /// none.
             #[schemars(length(max = 255))]
             pub dead_letter: Option<String>,
-            /// How many occurrences must fail in a row for the schedule to be paused; 0 for never, which is the
-            /// default.
+            /// Number of occurrences that must fail in a row to pause the schedule; 0, the default, for
+            /// never.
             #[schemars(range(max = 1000))]
             pub pause_on_failure: Option<u64>,
             /// Whether the payload has placeholders, such as `${scheduled_for}`; default false.
@@ -145,7 +147,7 @@ macro_rules! request {
     };
 }
 
-/// The fields of the lists before out of `$from`, cloned; those of `$beside` with the values that stand there.
+/// Clones the fields of the lists before from `$from`; the fields of `$beside` have the values given there.
 macro_rules! taken {
     ({
         $from:expr => $name:ident { $($beside:tt)* }
@@ -155,7 +157,7 @@ macro_rules! taken {
     };
 }
 
-/// The same, with what `$from` does not say out of `$else`.
+/// Like `taken`, but takes what `$from` leaves out from `$else`.
 macro_rules! filled {
     ({
         $from:expr, $else:expr => $name:ident { $($beside:tt)* }

@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryMode {
-    /// Into a JetStream stream; success is the stream's acknowledgement.
+    /// As a message in a JetStream stream; success is the stream's acknowledgement.
     #[default]
     Publish,
-    /// As a request; success is a reply within the timeout that is no service error.
+    /// As a request; success is a reply within the timeout that is not a service error.
     Request,
-    /// Into a JetStream stream; success is what a worker reports within the timeout.
+    /// As a message in a JetStream stream; success is what a worker reports within the timeout.
     Job,
-    /// As a core NATS message; success is that it was sent.
+    /// As a core NATS message; success is having sent it.
     Core,
 }
 
@@ -22,23 +22,23 @@ pub enum DeliveryMode {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Delivery {
-    /// The way of sending.
+    /// How the command is sent.
     #[serde(default)]
     pub mode: DeliveryMode,
-    /// For `request`: seconds to wait for the reply, 1 to 3600; for `job`: for the worker's report, 1 to
-    /// 86400. Default 30.
+    /// For `request`: seconds to wait for the reply, 1 to 3600. For `job`: seconds to wait for the worker's
+    /// report, 1 to 86400. Default 30.
     #[serde(default = "default_timeout_seconds")]
     #[schemars(range(min = 1, max = 86_400))]
     pub timeout_seconds: u32,
-    /// For `job`: seconds after which a worker that reports nothing counts as lost, 1 to 3600; default
-    /// none, so that only the timeout counts.
+    /// For `job`: seconds after which a worker that reports nothing counts as lost, 1 to 3600; default: none,
+    /// so only the timeout counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3600))]
     pub heartbeat_seconds: Option<u32>,
 }
 
 impl DeliveryMode {
-    /// Whether executions take time, in which others may have to wait for them.
+    /// Whether an execution takes time during which later ones may have to wait.
     pub fn takes_time(self) -> bool {
         matches!(self, Self::Request | Self::Job)
     }

@@ -1,7 +1,7 @@
-//! What is due: by the nominal time of an occurrence and its jitter.
+//! When occurrences are due: at their nominal time plus their jitter.
 //!
-//! An occurrence whose nominal time has passed and whose jitter has not is not due yet: it lies ahead
-//! like any later one. All that asks whether an occurrence is due, or late, asks here.
+//! An occurrence whose nominal time has passed but whose jitter has not is not due yet; it lies ahead like
+//! any later one. All code that asks whether an occurrence is due or late asks here.
 
 use chrono::{DateTime, Duration, Utc};
 
@@ -10,12 +10,12 @@ use crate::moment::Moment as _;
 use crate::trigger::Trigger;
 
 impl Schedule {
-    /// How much later than its nominal time an occurrence is due.
+    /// Delay from the nominal time of an occurrence until it is due.
     pub fn jitter(&self, scheduled_for: DateTime<Utc>) -> Duration {
         policy::jitter(self.spec.timing.jitter_seconds, self.id, scheduled_for)
     }
 
-    /// When an occurrence is due: its nominal time and the schedule's jitter.
+    /// When an occurrence is due: its nominal time plus the schedule's jitter.
     pub fn due(&self, scheduled_for: DateTime<Utc>) -> DateTime<Utc> {
         self.due_within(scheduled_for, self.spec.timing.jitter_seconds)
     }
@@ -24,15 +24,15 @@ impl Schedule {
         scheduled_for.later(policy::jitter(jitter_seconds, self.id, scheduled_for))
     }
 
-    /// When an attempt is due, as far as the record says: one that waits knows it; an occurrence is due
-    /// at its nominal time and the schedule's jitter. A retry, or a run beside the schedule's own times,
-    /// is claimed when it is due, and then only the time of that is left.
+    /// When an attempt is due, as far as the record says. A waiting attempt says so itself; an occurrence is
+    /// due at its nominal time plus the schedule's jitter. A retry, or a run beside the schedule's own times,
+    /// is claimed when it is due, and after that only the time of the claim is left.
     pub fn due_at(&self, attempt: &Attempt) -> DateTime<Utc> {
         let is_occurrence = attempt.number == 1 && attempt.manual.is_none();
         match *attempt.phase {
             Phase::Waiting { due_at } => due_at,
             _ if is_occurrence => {
-                // As it was when the attempt was claimed.
+                // The jitter as it was when the attempt was claimed.
                 let most = self.sends(attempt).jitter_seconds;
                 self.due_within(attempt.scheduled_for, most)
             }
@@ -42,26 +42,26 @@ impl Schedule {
         }
     }
 
-    /// Notes that what waits may be made from `at` on. It had to wait until then, so it was not late.
+    /// Lets waiting attempts be made from `at` on. They had to wait until then, so they are not late.
     pub fn let_go(&mut self, at: DateTime<Utc>) {
         for attempt in &mut self.attempts {
-            // What does not wait is not held by anything.
+            // Attempts in other phases refuse the event.
             let _ = attempt.on(AttemptEvent::LetGo { at });
         }
     }
 
-    /// The latest time of an occurrence that was claimed ahead of its time and will be acted on.
+    /// The latest due time of an occurrence that was claimed ahead of its time and will be acted on.
     pub fn claimed_until(&self) -> Option<DateTime<Utc>> {
         let claimed = |attempt: &&Attempt| matches!(*attempt.phase, Phase::Claimed { .. });
         self.attempts.iter().filter(claimed).map(|attempt| self.due_at(attempt)).max()
     }
 
-    /// The next occurrence, if its nominal time has passed and it is not due yet.
+    /// The next occurrence, if its nominal time has passed but it is not due yet.
     pub fn in_jitter(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.next_run_at.filter(|next| *next <= now && self.due(*next) > now)
     }
 
-    /// The latest occurrence that is due by `now`, from `first` on, which is.
+    /// The latest occurrence that is due by `now`, starting at `first`, which is due.
     pub fn latest_due(
         &self,
         trigger: &Trigger,
@@ -69,14 +69,14 @@ impl Schedule {
         now: DateTime<Utc>,
     ) -> DateTime<Utc> {
         let mut latest = trigger.latest_at_or_before(now);
-        // One step, where occurrences lie further apart than the jitter is long.
+        // A single step if occurrences lie further apart than the jitter is long.
         while let Some(at) = latest
             .filter(|at| *at > first && (self.due(*at) > now || self.acted_ahead.contains(at)))
         {
             latest = trigger.latest_at_or_before(at.just_before());
         }
-        // A record may name a time that the trigger no longer yields, after an update of the time
-        // zone data: it was promised, so it counts.
+        // After an update of the time zone data, a record may name a time that the trigger no longer yields.
+        // That time was promised, so it counts.
         latest.filter(|at| *at > first).unwrap_or(first)
     }
 
@@ -102,8 +102,8 @@ impl Schedule {
         times.find(|at| self.due(*at) > now || *at == now)
     }
 
-    /// Makes one entry, to be written to the history by instance `by`, of the occurrences that are due
-    /// at `now` and will not be acted on, and sets the next time after them.
+    /// Makes one entry, to be written to the history by instance `by`, of the occurrences that are due at
+    /// `now` and will not be acted on, and moves the next time past them.
     pub fn skip_due(
         &mut self,
         trigger: &Trigger,

@@ -1,9 +1,9 @@
-//! Reading a JSON request so that every fault is named: field and reason, all of them at once.
+//! Reads JSON requests and reports every fault at once, each with its field and reason.
 //!
-//! A request without faults is read in one go. Else each field is read by itself with the type's own
-//! `Deserialize`, so the request types stay plain structs and still report several faults together; what
-//! is wrong with a field that cannot be read is worked out from the schema of the request. No text of the
-//! libraries that read it reaches the caller.
+//! A request without faults is read in one go. Otherwise each field is read on its own with the type's
+//! `Deserialize`, so request types stay plain structs and still report several faults together. For a field
+//! that cannot be read, the fault is derived from the schema of the request. No text of the parsing libraries
+//! reaches the caller.
 
 mod body;
 mod explain;
@@ -33,7 +33,7 @@ pub struct FieldFault {
 }
 
 impl FieldFault {
-    /// A fault of a field.
+    /// A fault in one field.
     pub fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { field: shown(field.into(), MAX_NAME), reason: shown(reason.into(), MAX_REASON) }
     }
@@ -45,17 +45,17 @@ impl fmt::Display for FieldFault {
     }
 }
 
-/// Faults that are named at once; who made so many sends something else altogether.
+/// Maximum number of faults reported at once; a request with more is something else altogether.
 pub const MAX_FAULTS: usize = 32;
-/// Characters of a field's name, and of a reason, in a fault.
+/// Maximum number of characters of a field's name, and of a reason, in a fault.
 const MAX_NAME: usize = 100;
 const MAX_REASON: usize = 1500;
-/// Said of a field that is there twice.
+/// Reason for a field that appears twice.
 const REPEATED: &str = "is given more than once";
-/// What the names of a request are: one of them, and all.
+/// What to call one name of a request, and all of them.
 const FIELD: (&str, &str) = ("field of this request", "fields");
 
-/// A text short enough to be shown.
+/// Shortens a text for display.
 fn shown(text: String, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -63,7 +63,7 @@ fn shown(text: String, most: usize) -> String {
     }
 }
 
-/// Reads an optional object. A struct would take an array too, in the order of its fields.
+/// Reads an optional object. Deserializing a struct would accept an array too, in the order of its fields.
 pub fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
@@ -74,13 +74,13 @@ pub fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(
     serde_json::from_str(raw.get()).map(Some).map_err(serde::de::Error::custom)
 }
 
-/// What could not be read.
+/// A request that could not be read.
 #[derive(Clone, Debug)]
 pub struct Unread<T> {
-    /// The request without the fields at fault, so that its other fields can be checked too; `None` if
-    /// hardly anything could be read.
+    /// The request without the faulty fields, so that its other fields can be checked too; `None` if hardly
+    /// anything could be read.
     pub rest: Option<T>,
-    /// What is wrong with the form of it.
+    /// Faults in the form of the request.
     pub faults: Vec<FieldFault>,
 }
 
@@ -96,10 +96,10 @@ where
     parse_with(&[], body)
 }
 
-/// The same, of a request that has fields beside its body: their names, and their values as JSON.
+/// Like [`parse`], for a request with fields beside its body: their names, and their values as JSON.
 ///
 /// # Errors
-/// See [`parse`]; a field that the body has too is repeated.
+/// See [`parse`]; a field that is also in the body is repeated.
 pub fn parse_with<T>(given: &[(String, Box<RawValue>)], body: &[u8]) -> Result<T, Unread<T>>
 where
     T: DeserializeOwned + Default + JsonSchema + 'static,
@@ -110,12 +110,12 @@ where
         return Err(Unread { rest: None, faults });
     };
     let pairs = || given.iter().chain(&object.0).map(|(key, value)| (key.as_str(), &**value));
-    // By far the most frequent: there is nothing wrong. A repeated key is found here as well.
+    // By far the most frequent case: nothing is wrong. This finds repeated keys as well.
     if let Ok(value) = from_pairs(pairs()) {
         return Ok(value);
     }
     let (faults, sound) = sift::<T>(pairs());
-    // Of more faults than are named, not all fields were looked at.
+    // If the limit of faults was reached, not all fields were looked at.
     let rest = if faults.len() < MAX_FAULTS { from_pairs(sound).ok() } else { None };
     match rest {
         Some(value) if faults.is_empty() => Ok(value),
@@ -125,7 +125,7 @@ where
 
 type Pair<'a> = (&'a str, &'a RawValue);
 
-/// What is wrong with the fields of a request, and the fields with which nothing is.
+/// Separates the fields of a request into faults and sound fields.
 fn sift<'a, T>(pairs: impl Iterator<Item = Pair<'a>>) -> (Vec<FieldFault>, Vec<Pair<'a>>)
 where
     T: DeserializeOwned + JsonSchema + 'static,

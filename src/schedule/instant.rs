@@ -1,9 +1,9 @@
 //! Instants as users write them, and as records hold them.
 //!
-//! One rule for all that users write, in requests, filters and queries: RFC 3339, and what is accepted
-//! is shown as text that is accepted again and means the same instant. So second 60, which RFC 3339 has
-//! for leap seconds, is read as what follows it on clocks that have none: second 0 of the next minute.
-//! Records and events that were written by hand, or by earlier versions, are put right when they are
+//! One rule for all instants that users write, in requests, filters and queries: RFC 3339, and an accepted
+//! instant is shown as text that is accepted again and means the same instant. So second 60, which RFC 3339
+//! has for leap seconds, is read as what follows it on clocks without leap seconds: second 0 of the next
+//! minute. Instants in records and events written by hand, or by earlier versions, are mended when they are
 //! read.
 
 use std::fmt;
@@ -16,32 +16,32 @@ use super::{Phase, Schedule, ScheduleType, Timing};
 use crate::moment::Moment as _;
 use crate::trigger::IntervalTrigger;
 
-/// The years that RFC 3339 can write.
+/// Years that RFC 3339 can write.
 const YEARS: std::ops::RangeInclusive<i32> = 0..=9999;
 
-/// What is said of an instant that lies in no such year.
+/// Reason for an instant outside of these years.
 pub(super) const RANGE: &str = "must lie in the years 0000 to 9999, by UTC";
 
-/// Reads an instant: RFC 3339, in the years 0000 to 9999 by UTC. A space may stand for the `T`.
+/// Reads an instant: RFC 3339, in the years 0000 to 9999 by UTC. A space may replace the `T`.
 ///
 /// # Errors
-/// What it must be, for people.
+/// What the text must be, for people.
 pub fn parse(text: &str) -> Result<DateTime<Utc>, &'static str> {
     const FORM: &str = "must be an RFC 3339 instant, such as 2026-01-31T09:00:00Z";
-    // chrono takes the minus sign of typographers too.
+    // chrono accepts the typographic minus sign too.
     let given = text.is_ascii().then(|| DateTime::parse_from_rfc3339(text).ok()).flatten();
     let at = real(given.ok_or(FORM)?.to_utc());
-    // chrono cuts what is less than a nanosecond; no instant here is earlier than it was written.
+    // chrono drops fractions of a nanosecond; no instant here is earlier than it was written.
     let digits = text.split_once('.').map_or("", |(_, rest)| rest);
     let mut cut = digits.bytes().take_while(u8::is_ascii_digit).skip(9);
     let at = if cut.any(|digit| digit != b'0') { at.later(Duration::nanoseconds(1)) } else { at };
     if YEARS.contains(&at.year()) { Ok(at) } else { Err(RANGE) }
 }
 
-/// Reads an optional field that is an instant.
+/// Reads an optional instant.
 ///
 /// # Errors
-/// What it must be: RFC 3339, in the years 0000 to 9999 by UTC.
+/// What the text must be: RFC 3339, in the years 0000 to 9999 by UTC.
 pub fn field<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<DateTime<Utc>>, D::Error> {
@@ -72,7 +72,7 @@ pub fn field<'de, D: Deserializer<'de>>(
     deserializer.deserialize_option(Instant)
 }
 
-/// Second 60, which chrono keeps as such, as the second that follows it.
+/// Replaces second 60, which chrono keeps as such, by the second that follows it.
 fn real(at: DateTime<Utc>) -> DateTime<Utc> {
     const SECOND: u32 = 1_000_000_000;
     match at.timestamp_subsec_nanos() {
@@ -81,7 +81,7 @@ fn real(at: DateTime<Utc>) -> DateTime<Utc> {
     }
 }
 
-/// Makes a stored instant one that can be shown and worked with.
+/// Makes a stored instant one that can be shown and calculated with.
 pub fn mend(at: &mut DateTime<Utc>) {
     *at = real(*at);
     if !YEARS.contains(&at.year()) {
@@ -100,25 +100,25 @@ pub fn last() -> DateTime<Utc> {
 }
 
 impl Schedule {
-    /// Reads a stored record, with its instants put right.
+    /// Reads a stored record and mends its instants.
     ///
     /// # Errors
-    /// What cannot be read of it.
+    /// The part that cannot be read.
     pub fn read(stored: &[u8]) -> Result<Self, serde_json::Error> {
         let mut schedule: Self = serde_json::from_slice(stored)?;
         schedule.mend_instants();
         Ok(schedule)
     }
 
-    /// Puts the instants of a record right that was written by hand or by an earlier version.
+    /// Mends the instants of a record that was written by hand or by an earlier version.
     fn mend_instants(&mut self) {
-        // Nobody else has it yet, so this copies nothing.
+        // The only owner so far, so this copies nothing.
         let timing: &mut Timing = &mut std::sync::Arc::make_mut(&mut self.spec).timing;
         if let (ScheduleType::Interval, Some(start), Some(every_seconds)) =
             (timing.schedule_type, timing.start_at, timing.interval_seconds)
             && start < first()
         {
-            // A later anchor of the same occurrences.
+            // A later anchor that yields the same occurrences.
             let interval =
                 crate::trigger::Trigger::Interval(IntervalTrigger { start, every_seconds });
             timing.start_at = interval.next_after(first());
@@ -238,8 +238,8 @@ mod tests {
     }
 
     proptest! {
-        /// What is accepted is shown as text that is accepted and means the same; it is never earlier
-        /// than it was written; and intervals that are anchored at it go on.
+        /// What is accepted is shown as text that is accepted and means the same; it is never earlier than
+        /// written; and intervals anchored at it go on.
         #[test]
         fn what_is_accepted_is_shown_as_what_is_accepted(
             (date, hour, minute) in ("(0000|1969|1970|2026|9999)-(01|06|12)-(01|30|31)", 0..24, 0..60),

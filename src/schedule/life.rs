@@ -1,10 +1,11 @@
-//! The lives of schedules and of attempts: all changes of [`Schedule::status`] and of [`Attempt::phase`].
+//! State machines of schedules and attempts: all changes of [`Schedule::status`] and of [`Attempt::phase`].
 //!
-//! Each life is one table, state and event in, state out: [`Status::after`] and [`Phase::after`]. Engine and
-//! service go by them alike, in living and in recovering. A pair that is not in the table is a typed refusal
-//! and changes nothing; who asked decides what that means. Nobody else can set either field ([`Guarded`]).
+//! Each is one table from state and event to state: [`Status::after`] and [`Phase::after`]. Engine and
+//! service share them, in normal operation and in recovery. A pair that is not in the table is a typed
+//! refusal and changes nothing; the caller decides what that means. No other code can set either field
+//! ([`Guarded`]).
 //!
-//! New attempts begin in the phase that they are made with. What a record was read with stands.
+//! A new attempt begins in the phase that it is made with. The state that a record was read with stands.
 
 use std::ops::Deref;
 
@@ -15,18 +16,18 @@ use uuid::Uuid;
 use super::{Attempt, Ending, Phase, Report, Schedule, SkippedRange, Status};
 use crate::moment::Moment as _;
 
-/// A state that everybody reads and only this module sets.
+/// A state that all code reads and only this module sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Guarded<T>(T);
 
 impl<T> Guarded<T> {
-    /// The state that something begins with, or was read with.
+    /// The initial state, or the one that was read.
     pub(super) fn first(state: T) -> Self {
         Self(state)
     }
 
-    /// For what leaves the state as it is: texts that are cut, times of older versions that are mended.
+    /// Access for changes that leave the state itself alone: cutting texts, mending times of older versions.
     pub(super) fn within(&mut self) -> &mut T {
         &mut self.0
     }
@@ -46,7 +47,7 @@ impl<T: PartialEq> PartialEq<T> for Guarded<T> {
     }
 }
 
-/// Tests begin in the middle of a life.
+/// Lets tests begin in the middle of a life.
 #[cfg(test)]
 impl<T> From<T> for Guarded<T> {
     fn from(state: T) -> Self {
@@ -61,24 +62,24 @@ impl<T> std::ops::DerefMut for Guarded<T> {
     }
 }
 
-/// What happens to a schedule.
+/// An event in the life of a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScheduleEvent {
-    /// It is to rest.
+    /// It is to be paused.
     Pause,
-    /// It is to go on.
+    /// It is to be resumed.
     Resume,
     /// It gets a new timing.
     Plan,
-    /// Nothing of it is left to do.
+    /// It has nothing left to do.
     Finish(Finish),
     /// It is deleted, softly or for good.
     Delete,
-    /// It is to be as it was before it was deleted, but with nothing left to do it has finished.
+    /// It is to be as it was before its deletion, or finished if it has nothing left to do.
     Restore {
-        /// As what.
+        /// The former status.
         to: Status,
-        /// How, if so.
+        /// How it has finished, if it has nothing left to do.
         finish: Option<Finish>,
     },
 }
@@ -101,12 +102,12 @@ impl Finish {
     }
 }
 
-/// Why an event does not happen to a schedule.
+/// Why an event is refused for a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotNow {
     /// It has ended.
     HasEnded,
-    /// It is paused, and ends when it is resumed.
+    /// It is paused, and ends once it is resumed.
     IsPaused,
     /// It is not paused.
     NotPaused,
@@ -120,7 +121,7 @@ impl Status {
     /// The status after an event.
     ///
     /// # Errors
-    /// The event does not happen in this status.
+    /// The event is refused in this status.
     pub fn after(self, event: ScheduleEvent) -> Result<Self, NotNow> {
         use ScheduleEvent::{Delete, Finish, Pause, Plan, Restore, Resume};
         match (self, event) {
@@ -144,7 +145,7 @@ impl Status {
             (Self::Deleted, Restore { to: Self::Active | Self::Paused, finish: Some(how) }) => {
                 Ok(how.status())
             }
-            // A record that does not say what it was.
+            // The record does not say what it was.
             (Self::Deleted, Restore { to: Self::Deleted, .. }) => Ok(Self::Active),
             (Self::Deleted, Restore { to, .. }) => Ok(to),
             (_, Restore { .. }) => Err(NotNow::NotDeleted),
@@ -153,10 +154,10 @@ impl Status {
 }
 
 impl Schedule {
-    /// Has an event happen.
+    /// Applies an event.
     ///
     /// # Errors
-    /// It does not happen in this status; nothing is changed then.
+    /// The event is refused in this status; nothing has changed.
     pub fn on(&mut self, event: ScheduleEvent) -> Result<(), NotNow> {
         let before = *self.status;
         self.status.0 = before.after(event)?;
@@ -169,86 +170,86 @@ impl Schedule {
     }
 }
 
-/// What happens to an attempt.
+/// An event in the life of an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AttemptEvent {
-    /// An instance takes it on.
+    /// An instance claims it.
     Claim {
         /// The instance.
         by: Uuid,
         /// When.
         at: DateTime<Utc>,
-        /// When others may take it over.
+        /// When other instances may take it over.
         until: DateTime<Utc>,
     },
-    /// An instance goes on with what another has begun.
+    /// An instance takes over what another has begun.
     TakeOver {
         /// The instance.
         by: Uuid,
-        /// When others may take it over again, where it is still to be made.
+        /// When other instances may take it over again, if it is still to be made.
         until: DateTime<Utc>,
     },
     /// A worker has its command.
     HandOver {
         /// When the attempt began.
         since: DateTime<Utc>,
-        /// Until when the worker must report.
+        /// When the worker must have reported.
         deadline: DateTime<Utc>,
         /// How long the worker may be silent.
         heartbeat_seconds: Option<u32>,
     },
-    /// Its worker is heard. That can be before it is known that it has the command.
+    /// Its worker is heard, possibly before the instance knows that the worker has the command.
     Hear {
         /// When.
         at: DateTime<Utc>,
-        /// How far the worker is, in percent.
+        /// The worker's progress, in percent.
         progress: Option<u8>,
-        /// Until when the worker must report, if that is not known yet.
+        /// When the worker must have reported, if not known yet.
         deadline: DateTime<Utc>,
-        /// How long the worker may be silent, if that is not known yet.
+        /// How long the worker may be silent, if not known yet.
         heartbeat_seconds: Option<u32>,
     },
-    /// It has ended, by its worker's word or for its silence.
+    /// It has ended, by its worker's report or because of its silence.
     End {
-        /// Who writes that to the history.
+        /// The instance that writes this to the history.
         by: Uuid,
-        /// How.
+        /// How it ended.
         report: Box<Report>,
     },
     /// It is to be stopped.
     Stop {
-        /// Who writes that to the history.
+        /// The instance that writes this to the history.
         by: Uuid,
-        /// What is said of it then.
+        /// The report on the stopped attempt.
         report: Box<Report>,
     },
     /// What it waited for is over.
     LetGo {
-        /// Since when.
+        /// Since when it is over.
         at: DateTime<Utc>,
     },
-    /// Its times lay ahead of the time.
+    /// Its times lay in the future.
     PutBack {
-        /// The time.
+        /// The current time.
         now: DateTime<Utc>,
     },
-    /// Less was skipped than was said.
+    /// Less was skipped than recorded.
     Narrow {
-        /// What was.
+        /// What was really skipped.
         range: SkippedRange,
     },
 }
 
-/// Why an event does not happen to an attempt.
+/// Why an event is refused for an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// It has not begun.
     NotBegun,
     /// Its command is being sent.
     IsBeingSent,
-    /// It has ended: so, or it was not made.
+    /// It has ended: in this way, or it was never made.
     HasEnded(Option<Ending>),
-    /// Nothing of the kind can happen in its phase.
+    /// The event is not possible in its phase.
     OutOfTurn,
 }
 
@@ -256,7 +257,7 @@ impl Phase {
     /// The phase after an event.
     ///
     /// # Errors
-    /// The event does not happen in this phase.
+    /// The event is refused in this phase.
     pub fn after(&self, event: AttemptEvent) -> Result<Self, Refused> {
         use AttemptEvent::{Claim, End, HandOver, Hear, LetGo, Narrow, PutBack, Stop, TakeOver};
         Ok(match (self, event) {
@@ -269,7 +270,7 @@ impl Phase {
                 Self::Waiting { due_at: now.min(*due_at) }
             }
 
-            // The first claim's time stays: the command may have been sent since then.
+            // Keep the time of the first claim: the command may have been sent since then.
             (Self::Claimed { at, .. }, TakeOver { by, until }) => {
                 Self::Claimed { by, at: *at, until }
             }
@@ -350,10 +351,10 @@ impl Phase {
 }
 
 impl Attempt {
-    /// Has an event happen.
+    /// Applies an event.
     ///
     /// # Errors
-    /// It does not happen in this phase; nothing is changed then.
+    /// The event is refused in this phase; nothing has changed.
     pub fn on(&mut self, event: AttemptEvent) -> Result<(), Refused> {
         self.phase.0 = self.phase.after(event)?;
         Ok(())

@@ -1,4 +1,4 @@
-//! The schedule: what a user wrote ([`Spec`]) and what became of it ([`Schedule`]).
+//! The schedule: what a user wrote ([`Spec`]) and the state it is in ([`Schedule`]).
 //!
 //! One JSON value per schedule holds both, so one revision fences everything: a pause, an update
 //! and a firing of the same schedule cannot both win.
@@ -69,11 +69,11 @@ pub use validate::{apply_update, new_schedule, restore};
 pub enum ScheduleType {
     /// At the times of a cron expression on the wall clock of a time zone.
     Cron,
-    /// Every so many seconds from an anchor, without drift.
+    /// At a fixed interval in seconds from an anchor, without drift.
     Interval,
     /// Once, at a given instant.
     OneTime,
-    /// Once, at once.
+    /// Once, immediately.
     Immediate,
     /// When an occurrence of another schedule has ended.
     Dependent,
@@ -97,11 +97,11 @@ impl ScheduleType {
     }
 }
 
-/// Where a schedule is in its life.
+/// Stage of a schedule's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// It fires when its time comes.
+    /// It fires at its times.
     Active,
     /// It does not fire until it is resumed.
     Paused,
@@ -126,7 +126,7 @@ impl Status {
     }
 }
 
-/// What the user wrote, checked and with defaults filled in.
+/// A schedule as the user wrote it, checked and with defaults filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub struct Spec {
@@ -136,44 +136,44 @@ pub struct Spec {
     pub description: Option<Box<str>>,
     /// When it fires.
     pub timing: Shared<Timing>,
-    /// The subject commands go to.
+    /// The subject that commands are sent to.
     pub target_command: Target,
     /// The body of every command, byte for byte.
     pub command_payload: Payload,
-    /// At most 20.
+    /// At most 20 tags.
     pub tags: Shared<Vec<String>>,
-    /// 1 to 10; the higher goes first when many are due at once.
+    /// 1 to 10; the higher priority goes first when many are due at once.
     pub priority: u8,
-    /// 0 to 10 attempts after the first.
+    /// Maximum number of attempts after the first, 0 to 10.
     pub max_retries: u8,
     /// Seconds before the first retry; each further one waits twice as long.
     pub retry_delay_seconds: u32,
     /// How commands are sent.
     pub delivery: Shared<Kept<Delivery>>,
-    /// Seconds an occurrence may be late and still be acted on.
+    /// How many seconds late an occurrence may be and still be acted on.
     pub misfire_grace_seconds: u32,
-    /// What becomes of occurrences that are late.
+    /// What happens to late occurrences.
     #[serde(default)]
     pub catch_up: CatchUp,
-    /// What becomes of an occurrence while an earlier execution is under way.
+    /// What happens to an occurrence while an earlier execution is under way.
     #[serde(default)]
     pub overlap: Overlap,
-    /// With `overlap` `allow`: executions under way at once.
+    /// With `overlap` `allow`: maximum number of executions under way at once.
     #[serde(default = "one")]
     pub max_instances: u8,
-    /// How failed attempts are tried again.
+    /// How failed attempts are retried.
     #[serde(default)]
     pub retry: Shared<Kept<RetryPolicy>>,
-    /// Where the command goes when its last attempt has failed.
+    /// Subject that the command is sent to when its last attempt has failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letter: Option<Target>,
-    /// How many occurrences must fail in a row for the schedule to be paused.
+    /// Number of occurrences that must fail in a row to pause the schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause_on_failure: Option<u32>,
     /// Whether the payload has placeholders.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub payload_template: bool,
-    /// What a newer version has added.
+    /// Fields that a newer version has added.
     #[serde(skip)]
     pub unknown: Unknown,
 }
@@ -182,24 +182,24 @@ fn one() -> u8 {
     1
 }
 
-/// Occurrences of the past that are to be run.
+/// A request to run occurrences of the past.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub struct Backfill {
-    /// Ids of its executions follow from it.
+    /// Id from which the ids of its executions are derived.
     pub id: Uuid,
     /// The next time to run.
     pub next: DateTime<Utc>,
     /// The last time to run.
     pub until: DateTime<Utc>,
-    /// Who asked for it.
+    /// The user who asked for it.
     pub by: String,
     /// The correlation id of the request.
     pub correlation_id: String,
-    /// The trace that the request is a part of.
+    /// The trace that the request belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceContext>,
-    /// What a newer version has added.
+    /// Fields that a newer version has added.
     #[serde(skip)]
     pub unknown: Unknown,
 }
@@ -212,24 +212,24 @@ pub struct EndedOccurrence {
     pub execution_id: Uuid,
     /// Whether it succeeded.
     pub success: bool,
-    /// Its correlation id, which those that follow share.
+    /// Its correlation id, which the executions that follow share.
     pub correlation_id: String,
-    /// Its span, which those that follow are consequences of.
+    /// Its span, which the executions that follow are consequences of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceContext>,
     /// When it ended.
     pub at: DateTime<Utc>,
-    /// What a newer version has added.
+    /// Fields that a newer version has added.
     #[serde(skip)]
     pub unknown: Unknown,
 }
 
-/// Who wrote a record, to tell one's own write whose acknowledgement was lost from another's.
+/// Writer of a record. It distinguishes one's own write whose acknowledgement was lost from another's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Writer {
     /// The running process.
     pub instance: Uuid,
-    /// Drawn anew for each write.
+    /// Random, new for each write.
     pub token: u64,
 }
 
@@ -239,18 +239,18 @@ pub struct Writer {
 pub struct Schedule {
     /// A UUIDv7, so ids sort by creation.
     pub id: Uuid,
-    /// The highest format of those that wrote it; 0 before formats had numbers.
+    /// The highest format among those that wrote it; 0 before formats had numbers.
     #[serde(default)]
     pub format: u16,
-    /// The least format that may act on it.
+    /// The lowest format that may act on it.
     #[serde(default)]
     pub needs: u16,
     /// What the user wrote.
     pub spec: Arc<Spec>,
-    /// How often users have changed it: 1 when it is created. What the engine writes does not count,
-    /// so a schedule that fires every second can still be changed by who has seen it.
+    /// How often users have changed it: 1 when it is created. The engine's writes do not count, so a schedule
+    /// that fires every second can still be changed by a user who has seen it.
     pub revision: u64,
-    /// Where it is in its life.
+    /// Stage of its life.
     pub status: Guarded<Status>,
     /// False while a user has switched it off.
     pub is_active: bool,
@@ -258,46 +258,46 @@ pub struct Schedule {
     pub pause_reason: Option<Shared<String>>,
     /// The nominal time of the next occurrence to act on.
     pub next_run_at: Option<DateTime<Utc>>,
-    /// The latest nominal time that was acted on. Ids of executions follow from nominal times, so
-    /// no time is ever acted on twice, whatever an update makes of the timing.
+    /// The latest nominal time that was acted on. Ids of executions are derived from nominal times, so no
+    /// time is ever acted on twice, whatever an update does to the timing.
     #[serde(default)]
     pub last_scheduled_for: Option<DateTime<Utc>>,
-    /// Times ahead that were acted on all the same, by an instance whose clock was fast; sorted, and gone once
+    /// Future times that were already acted on, by an instance whose clock was fast; sorted, and removed once
     /// they have passed.
     #[serde(default, skip_serializing_if = "Few::is_empty")]
     pub acted_ahead: Few<DateTime<Utc>>,
     /// When the latest settled execution started.
     pub last_run_at: Option<DateTime<Utc>>,
-    /// Settled executions: successes and failures of any attempt.
+    /// Number of settled executions: successes and failures of any attempt.
     pub run_count: u64,
-    /// Executions that succeeded.
+    /// Number of executions that succeeded.
     pub success_count: u64,
-    /// Executions that failed.
+    /// Number of executions that failed.
     pub failure_count: u64,
-    /// Occurrences that were acted on, retries and runs by hand not counted.
+    /// Number of occurrences that were acted on, without retries and runs by hand.
     #[serde(default)]
     pub occurrence_count: u64,
-    /// Occurrences that failed since the last that succeeded.
+    /// Number of occurrences that failed since the last success.
     #[serde(default)]
     pub consecutive_failures: u32,
     /// When it was created.
     pub created_at: DateTime<Utc>,
     /// When a user last changed it.
     pub updated_at: DateTime<Utc>,
-    /// Who created it.
+    /// The user who created it.
     pub created_by: Shared<String>,
-    /// Who last changed it.
+    /// The user who last changed it.
     pub updated_by: Option<Shared<String>>,
     /// When it was deleted.
     pub deleted_at: Option<DateTime<Utc>>,
-    /// Who deleted it.
+    /// The user who deleted it.
     pub deleted_by: Option<Shared<String>>,
-    /// The status that it had before it was deleted.
+    /// Its status before it was deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_from: Option<Status>,
     /// Correlation id of the request that created it.
     pub correlation_id: Box<str>,
-    /// The trace that the request that created it, or changed it last, was a part of: its runs are too.
+    /// The trace of the request that created it or last changed it; its runs belong to that trace too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<Box<TraceContext>>,
     /// Attempts that wait, are claimed, or are skipped but not yet in the history.
@@ -306,7 +306,7 @@ pub struct Schedule {
     /// Occurrences of the past that are to be run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backfill: Option<Box<Backfill>>,
-    /// Occurrences that have ended and that other schedules have not been told of.
+    /// Occurrences that have ended and that other schedules have not been told about.
     #[serde(default, skip_serializing_if = "Few::is_empty")]
     pub ended: Few<EndedOccurrence>,
     /// The event of the latest change, for versions that know no others; see [`RecentChanges`].
@@ -315,16 +315,16 @@ pub struct Schedule {
     /// The latest changes, to recognise one whose acknowledgement was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recent: Option<Box<RecentChanges>>,
-    /// Changes that are to be announced, oldest first.
+    /// Changes to be announced, oldest first.
     #[serde(default, skip_serializing_if = "Few::is_empty")]
     pub events: Few<Change>,
-    /// Whether the record is to be removed once nothing is left to do with it: it was deleted for
-    /// good, or it stands for one command only. Nobody but the engine sees it any more.
+    /// Whether the record is to be removed once nothing is left to do with it: it was deleted for good, or it
+    /// stands for one command only. Only the engine still sees it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub purge: bool,
-    /// Who wrote this revision.
+    /// The writer of this revision.
     pub writer: Writer,
-    /// What a newer version has added.
+    /// Fields that a newer version has added.
     #[serde(skip)]
     pub unknown: Unknown,
 }

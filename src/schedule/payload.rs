@@ -1,4 +1,4 @@
-//! A command's body: the user's JSON object, kept byte for byte.
+//! Body of a command: the user's JSON object, kept byte for byte.
 
 use std::borrow::Cow;
 
@@ -7,9 +7,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// Keyword of our own in a schema: how deep an object may nest, itself counted.
+/// Our own schema keyword: how deep an object may nest, itself included.
 pub(super) const DEPTH_KEYWORD: &str = "x-max-depth";
-/// Largest payload, whatever the server takes; see [`Room::payload`](super::Room::payload).
+/// Largest payload, whatever the server accepts; see [`Room::payload`](super::Room::payload).
 pub const MAX_PAYLOAD_BYTES: usize = 512 * 1024;
 
 /// Deepest nesting, counting the object itself: the limit of most JSON readers is not far above.
@@ -20,15 +20,15 @@ const MAX_DEPTH: usize = 100;
 pub struct Payload(Box<RawValue>);
 
 impl Payload {
-    /// The JSON of anything that is an object: a struct, a map, a `serde_json::Value`.
+    /// The JSON of any value that is an object: a struct, a map, a `serde_json::Value`.
     ///
     /// # Errors
-    /// If it cannot be written as JSON, is no object, or is nested too deeply.
+    /// The value cannot be written as JSON, is not an object, or is nested too deeply.
     pub fn from_object(object: &(impl Serialize + ?Sized)) -> Result<Self, serde_json::Error> {
         serde_json::from_str(&serde_json::to_string(object)?)
     }
 
-    /// A payload of JSON text; none if it is not that of an object.
+    /// A payload of JSON text; `None` if the text is not that of an object.
     pub(crate) fn from_text(text: String) -> Option<Self> {
         RawValue::from_string(text)
             .ok()

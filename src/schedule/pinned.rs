@@ -1,15 +1,15 @@
-//! What a claimed attempt sends, whatever becomes of the schedule meanwhile.
+//! Pins: what a claimed attempt sends, whatever happens to the schedule meanwhile.
 //!
-//! An attempt sends what the schedule said when it was claimed. Nothing of that is stored as long as the
-//! schedule still says it. The write that changes it first copies the old values into the attempts that are
-//! claimed ([`Schedule::pin`]): so whoever takes one over sends the same command to the same place, and
-//! looks for it there. A retry is a new attempt, and sends what the schedule says then.
+//! An attempt sends what the schedule said when the attempt was claimed. Nothing is stored for that as long
+//! as the schedule still says it. A write that changes it first copies the old values into the claimed
+//! attempts ([`Schedule::pin`]), so an instance that takes one over sends the same command to the same place,
+//! and looks for it there. A retry is a new attempt, and sends what the schedule says by then.
 //!
-//! Attempts that were claimed under the same payload keep it once between them: the stored record has it at the
-//! first of them, and the others name that one ([`attempts`]).
+//! Attempts that were claimed under the same payload share one copy: the stored record has it at the first of
+//! them, and the others name that one ([`attempts`]).
 //!
-//! Versions that do not know pins keep them, and send what the schedule says, as they always did: that is no
-//! reason to have them leave the record alone, which could then rest for as long as none but they run.
+//! Versions that do not know pins keep them, and send what the schedule says, as they always did. That is no
+//! reason to make them leave the record alone: it could then rest for as long as only such versions run.
 
 use chrono_tz::Tz;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -19,53 +19,53 @@ use super::{Attempt, Delivery, Payload, Phase, Schedule, Target};
 use crate::stored::{Kept, Unknown, keeps_unknown};
 use crate::trace_context::TraceContext;
 
-/// What the schedule said when an attempt was claimed and says no more.
+/// What the schedule said when an attempt was claimed and no longer says.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self", default)]
 pub struct Pinned {
     /// The schedule's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Where the command goes.
+    /// Target of the command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_command: Option<Target>,
-    /// How.
+    /// How the command is sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Kept<Delivery>>,
-    /// Its body.
+    /// Body of the command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command_payload: Option<Payload>,
-    /// Only as stored: the attempt in the same record that has its body.
+    /// Only in stored form: the attempt in the same record that holds the body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload_of: Option<Uuid>,
-    /// Whether its body was another one that is not kept here: a worker had it already.
+    /// Whether the body was a different one that is not kept here because a worker had it already.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub other_payload: bool,
     /// Whether the body has placeholders.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload_template: Option<bool>,
-    /// The time zone of placeholders.
+    /// Time zone of the placeholders.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timezone: Option<Tz>,
-    /// The most that an occurrence was due later than its nominal time.
+    /// Maximum delay from the nominal time of an occurrence until it was due.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jitter_seconds: Option<u32>,
     /// The trace of the request that made the schedule what it was, if there was one.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     pub trace: Option<Option<TraceContext>>,
-    /// What a newer version has added.
+    /// Fields that a newer version has added.
     #[serde(skip)]
     pub unknown: Unknown,
 }
 
 keeps_unknown!(Pinned);
 
-/// A field that is there, if only to say that there was nothing.
+/// Reads a field that is present, even if only to say that there was nothing.
 fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
 }
 
-/// How the attempts of a record are stored: each pinned payload once.
+/// Stores the attempts of a record with each pinned payload once.
 pub(super) mod attempts {
     use serde::ser::SerializeSeq as _;
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
@@ -119,7 +119,8 @@ pub(super) mod attempts {
             if let Some(pinned) = &mut attempts[at].pinned
                 && pinned.command_payload.is_none()
             {
-                // A version that does not know the name may have let go of the one that had it.
+                // A version that does not know the reference may have dropped the attempt that held the
+                // payload.
                 pinned.other_payload |= kept.is_none();
                 pinned.command_payload = kept;
             }
@@ -128,24 +129,24 @@ pub(super) mod attempts {
     }
 }
 
-/// What an attempt sends, where, and how.
+/// The command that an attempt sends, its target, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Sends<'a> {
     /// The schedule's name.
     pub name: &'a str,
-    /// Where the command goes.
+    /// Target of the command.
     pub target: &'a Target,
-    /// How.
+    /// How the command is sent.
     pub delivery: &'a Delivery,
-    /// Its body, before placeholders are replaced.
+    /// Body of the command, before placeholders are replaced.
     pub payload: &'a Payload,
-    /// Whether that is what was sent. Else only the history knows it.
+    /// Whether `payload` is the body that was sent. Otherwise only the history knows it.
     pub is_payload_known: bool,
     /// Whether the body has placeholders.
     pub is_template: bool,
-    /// The time zone of placeholders.
+    /// Time zone of the placeholders.
     pub zone: Tz,
-    /// The most that an occurrence is due later than its nominal time.
+    /// Maximum delay from the nominal time of an occurrence until it is due.
     pub jitter_seconds: u32,
     /// The trace of the request behind the schedule.
     pub trace: Option<TraceContext>,
@@ -189,7 +190,7 @@ impl Schedule {
         }
     }
 
-    /// Has the attempts that are claimed, or with a worker, send what `old`, which this replaces, said.
+    /// Makes the attempts that are claimed, or with a worker, send what `old`, which this replaces, said.
     /// Returns what that adds to the record.
     pub fn pin(&mut self, old: &Self) -> Pins {
         let changed = Pinned::changed(old, self);
@@ -211,7 +212,7 @@ impl Schedule {
 }
 
 impl Attempt {
-    /// Its command is with a worker, and in the history: the payload is not needed here any more.
+    /// Drops the payload: the command is with a worker and in the history, so it is not needed here any more.
     pub fn unpin_payload(&mut self) {
         if let Some(pinned) = &mut self.pinned {
             pinned.other_payload |= pinned.command_payload.take().is_some();
@@ -240,7 +241,7 @@ impl Pinned {
         }
     }
 
-    /// Takes what it lacks.
+    /// Fills in the values that are still missing.
     fn fill(&mut self, changed: &Self, keeps_payload: bool) -> Pins {
         fn lack<T: Clone>(field: &mut Option<T>, value: &Option<T>) -> bool {
             let lacks = field.is_none() && value.is_some();

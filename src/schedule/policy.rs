@@ -1,4 +1,4 @@
-//! What is to be done when something is late, slow or failing.
+//! Policies for lateness, overlap, retries and jitter.
 
 use std::hash::{Hash, Hasher};
 
@@ -14,10 +14,10 @@ use super::FieldFault;
 pub const MAX_RETRY_SECONDS: u32 = 86_400;
 /// Longest wait with the most jitter, in milliseconds.
 const LONGEST_DELAY_MS: f64 = 2.0 * 1000.0 * MAX_RETRY_SECONDS as f64;
-/// Error types that are not tried again, at most.
+/// Maximum number of error types that are not retried.
 const MAX_NON_RETRYABLE: usize = 20;
 
-/// What becomes of an occurrence that is due while an earlier execution is under way. Only `request` and
+/// What happens to an occurrence that is due while an earlier execution is under way. Only `request` and
 /// `job` executions take time; a published command is done when its stream has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -25,7 +25,7 @@ pub enum Overlap {
     /// It is skipped.
     #[default]
     Skip,
-    /// It runs beside it, up to `max_instances`; beyond that it is skipped.
+    /// It runs beside the earlier one, up to `max_instances`; beyond that it is skipped.
     Allow,
     /// The next one waits until the earlier has ended; further ones are skipped.
     BufferOne,
@@ -33,39 +33,39 @@ pub enum Overlap {
     CancelOther,
 }
 
-/// What becomes of occurrences that are late: nobody ran, or NATS was out of reach.
+/// What happens to occurrences that are late because no instance ran or NATS was out of reach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CatchUp {
     /// The latest runs, if it is within its grace; those before it are skipped.
     #[default]
     Latest,
-    /// All that are within their grace run, in order, the last 1000 at most; none is skipped because
-    /// another is under way, it waits.
+    /// All that are within their grace run, in order, the last 1000 at most; they wait for executions under
+    /// way instead of being skipped.
     All,
-    /// None runs that is more than five seconds late.
+    /// Occurrences that are more than five seconds late do not run.
     None,
 }
 
-/// How attempts that failed are tried again.
+/// How failed attempts are retried.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetryFields {
-    /// Before the first retry; default `retry_delay_seconds`.
+    /// Seconds before the first retry; default `retry_delay_seconds`.
     #[schemars(range(min = 0, max = 86_400))]
     pub initial_seconds: Option<u64>,
-    /// Each further one waits so many times as long; default 2.
+    /// Factor by which each further wait grows; default 2.
     #[schemars(range(min = 1, max = 10))]
     pub multiplier: Option<f64>,
-    /// Longest wait; default 3600.
+    /// Longest wait in seconds; default 3600.
     #[schemars(range(min = 1, max = 86_400))]
     pub max_seconds: Option<u64>,
-    /// Each waits up to this part longer, so that what failed together does not come back together;
-    /// default 0.1.
+    /// Each wait is longer by up to this fraction, so that executions that failed together do not come back
+    /// together; default 0.1.
     #[schemars(range(min = 0, max = 1))]
     pub jitter: Option<f64>,
-    /// Error types that are not tried again: ours, or those that workers report.
+    /// Error types that are not retried: ours, or those that workers report.
     #[schemars(length(max = 20))]
     pub non_retryable: Option<Vec<String>>,
 }
@@ -75,17 +75,17 @@ pub struct RetryFields {
 pub struct RetryPolicy {
     /// Seconds before the first retry.
     pub initial_seconds: u32,
-    /// How many times as long each further one waits.
+    /// Factor by which each further wait grows.
     pub multiplier: f64,
     /// Longest wait, in seconds.
     pub max_seconds: u32,
-    /// Up to which part longer each waits.
+    /// Maximum fraction by which each wait is longer.
     pub jitter: f64,
-    /// Error types that are not tried again.
+    /// Error types that are not retried.
     pub non_retryable: Vec<String>,
 }
 
-// JSON has no number that differs from itself.
+// JSON cannot express NaN.
 impl Eq for RetryPolicy {}
 
 impl Hash for RetryPolicy {
@@ -109,7 +109,7 @@ impl Default for RetryPolicy {
 }
 
 impl RetryFields {
-    /// Checks the fields, adding what is wrong to `faults`; `initial` is the default for that.
+    /// Checks the fields and adds what is wrong to `faults`; `initial` is the default for `initial_seconds`.
     pub fn check(&self, initial: u32, faults: &mut Vec<FieldFault>) -> RetryPolicy {
         let mut fault = |field: &str, reason: String| {
             faults.push(FieldFault::new(format!("retry.{field}"), reason));
@@ -144,7 +144,7 @@ impl RetryFields {
 }
 
 impl RetryPolicy {
-    /// The policy as a request has it.
+    /// The policy in the form of a request.
     pub fn fields(&self) -> RetryFields {
         RetryFields {
             initial_seconds: Some(u64::from(self.initial_seconds)),
@@ -155,23 +155,23 @@ impl RetryPolicy {
         }
     }
 
-    /// How long to wait after attempt `number` (from 1) failed, whose execution was `id`. The same
-    /// answer for whoever asks: the jitter follows from the id.
+    /// How long to wait after attempt `number` (from 1) failed, whose execution was `id`. Every instance gets
+    /// the same answer: the jitter is derived from the id.
     pub fn delay(&self, number: u32, id: Uuid) -> Duration {
         let initial = f64::from(self.initial_seconds) * 1000.0;
         let exponent = i32::try_from(number.saturating_sub(1)).unwrap_or(i32::MAX);
         let base =
             (initial * self.multiplier.powi(exponent)).min(f64::from(self.max_seconds) * 1000.0);
         let delay = base * (1.0 + self.jitter * fraction(id.as_bytes()));
-        // A policy that was written by hand may say anything.
+        // A policy that was written by hand may contain anything.
         let delay = delay.clamp(0.0, LONGEST_DELAY_MS);
         #[allow(clippy::cast_possible_truncation, reason = "at most two days in milliseconds")]
         Duration::milliseconds(delay as i64)
     }
 }
 
-/// How much later than its nominal time an occurrence is due, at most `seconds`: the same answer for
-/// whoever asks, never negative.
+/// Delay from the nominal time of an occurrence until it is due, at most `seconds`. Every instance gets the
+/// same answer; it is never negative.
 pub fn jitter(seconds: u32, schedule: Uuid, scheduled_for: DateTime<Utc>) -> Duration {
     if seconds == 0 {
         return Duration::zero();
@@ -183,7 +183,7 @@ pub fn jitter(seconds: u32, schedule: Uuid, scheduled_for: DateTime<Utc>) -> Dur
     Duration::milliseconds((f64::from(seconds) * 1000.0 * fraction(&key)) as i64)
 }
 
-/// A number in [0, 1) that follows from a key.
+/// A number in [0, 1) derived from a key.
 fn fraction(key: &[u8]) -> f64 {
     let hash = Sha256::digest(key);
     let mut bytes = [0; 4];

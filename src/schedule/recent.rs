@@ -1,10 +1,11 @@
-//! Which changes by users a record remembers, so that who lost the acknowledgement of one can ask.
+//! Recent changes by users that a record remembers, so that a writer that lost an acknowledgement can ask.
 //!
-//! A change is told by its id. A record keeps the ids of its latest changes, the service's own among them, each
-//! with the revision that it made, which follows from its place. So there is always an answer: who wrote a
-//! change from revision `since` finds its id among those behind it, or finds all of them and not its own, or
-//! finds that some are forgotten; then nobody may say that it was not made. No clock decides that. Time only
-//! keeps records small: what is older than anybody tries is dropped by the next change.
+//! A change is identified by its id. A record keeps the ids of its latest changes, the service's own among
+//! them, each with the revision that it made, which follows from its place. So there is always an answer. A
+//! writer that decided a change from revision `since` finds its id among those behind it; or it finds all of
+//! them without its own; or it finds that some are forgotten, and then nobody may say that the change was not
+//! made. No clock decides that. Time only keeps records small: the next change drops ids that are older than
+//! any writer keeps trying.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -12,37 +13,37 @@ use uuid::Uuid;
 use super::Schedule;
 use crate::stored::{Unknown, keeps_unknown};
 
-/// Ids that a record keeps: more changes than one schedule sees while somebody waits for an acknowledgement.
+/// Ids that a record keeps: more changes than one schedule sees while a writer waits for an acknowledgement.
 const MAX_KEPT: usize = 32;
-/// Bytes of one, as JSON, and of the rest that the first change adds to a record.
+/// JSON bytes of one id, and of the rest that the first change adds to a record.
 const ID: usize = 39;
 const FIELD: usize = 256;
-/// How much older than the latest change the others may be: longer than a writer tries.
+/// How much older than the latest change the others may be: longer than a writer keeps trying.
 const KEPT_MS: u64 = 15 * 60 * 1000;
 
 /// The latest changes of a schedule, without a gap.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub struct RecentChanges {
-    /// The revision that the last of them made.
+    /// The revision that the last change made.
     pub revision: u64,
-    /// Their ids, oldest first.
+    /// Ids of the changes, oldest first.
     pub ids: Vec<Uuid>,
-    /// What a newer version has added.
+    /// Fields that a newer version has added.
     #[serde(skip)]
     pub unknown: Unknown,
 }
 
 keeps_unknown!(RecentChanges);
 
-/// What a record says of a change.
+/// What a record says about a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It was made.
     Made,
-    /// It was not.
+    /// It was not made.
     NotMade,
-    /// It may have been made: the record does not remember as far back.
+    /// It may have been made: the record does not remember that far back.
     Forgotten,
 }
 
@@ -53,11 +54,11 @@ impl Schedule {
         (MAX_KEPT - kept.min(MAX_KEPT)) * ID + if kept == 0 { FIELD } else { 0 }
     }
 
-    /// Counts a change that is about to be written.
+    /// Notes a change that is about to be written.
     pub fn note_change(&mut self, id: Uuid) {
         let mut recent = self.recent.take().unwrap_or_default();
         if recent.revision != self.revision {
-            // An older version made changes, of which it notes only the last.
+            // An older version made changes; it notes only the last one.
             if recent.revision + 1 != self.revision {
                 recent.ids.clear();
             }
@@ -87,21 +88,21 @@ impl Schedule {
         }
     }
 
-    /// How many of the latest changes are known, without a gap.
+    /// How many of the latest changes are known without a gap.
     fn remembered(&self) -> u64 {
         let last = u64::from(self.last_change.is_some());
         let Some(recent) = &self.recent else { return last };
         let ids = recent.ids.len() as u64;
         match self.revision.checked_sub(recent.revision) {
             Some(0) => ids,
-            // The latest is an older version's.
+            // The latest change was made by an older version.
             Some(1) => ids + last,
             _ => last,
         }
     }
 }
 
-/// When a change was made: its id begins with the time, whether it was drawn or worked out.
+/// When a change was made: its id begins with the time, whether random or computed.
 fn made_at_ms(id: Uuid) -> u64 {
     u64::try_from(id.as_u128() >> 80).unwrap_or_default()
 }

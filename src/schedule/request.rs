@@ -10,7 +10,7 @@ label_fields! { timing_fields after_field action_fields request {
     /// A request to create a schedule. `name`, `schedule_type`, `target_command` and the field that
     /// belongs to the type are required; the rest has defaults.
     pub struct CreateSchedule {
-        /// Who creates it, where no `X-Created-By` header says so.
+        /// The creator, unless the `X-Created-By` header names one.
         #[schemars(length(min = 1, max = 255))]
         pub created_by: Option<String>,
         /// Makes the request safe to repeat: within a day the same key of the same creator creates one
@@ -26,13 +26,13 @@ impl CreateSchedule {
         timing_fields! { after_field taken { self => TimingFields {} } }
     }
 
-    /// What a request would have to say to make a schedule what it is.
+    /// The request that would create a schedule as it is.
     pub(super) fn of_spec(spec: &Spec) -> Self {
         let timing = &spec.timing;
         let is_cron = timing.schedule_type == ScheduleType::Cron;
         let is_one_time = timing.schedule_type == ScheduleType::OneTime;
         let mut retry = spec.retry.fields();
-        // What followed from the delay goes on doing so.
+        // A value derived from the delay stays derived from it.
         if spec.retry.initial_seconds == spec.retry_delay_seconds {
             retry.initial_seconds = None;
         }
@@ -72,8 +72,7 @@ impl CreateSchedule {
     }
 }
 
-/// Building a request in one expression. Nothing is checked here: the service does, and names every
-/// fault.
+/// Builders for a request in one expression. They check nothing: the service does, and names every fault.
 impl CreateSchedule {
     /// At the times of a cron expression.
     pub fn cron(
@@ -85,7 +84,7 @@ impl CreateSchedule {
         Self { cron_expression, ..Self::of(ScheduleType::Cron, name, target_command) }
     }
 
-    /// Every so many seconds, beginning at once or at `start_at`.
+    /// At a fixed interval in seconds, beginning at once or at `start_at`.
     pub fn interval(
         name: impl Into<String>,
         seconds: u64,
@@ -104,7 +103,7 @@ impl CreateSchedule {
         Self { scheduled_at: Some(at), ..Self::of(ScheduleType::OneTime, name, target_command) }
     }
 
-    /// Once, at once.
+    /// Once, immediately.
     pub fn immediate(name: impl Into<String>, target_command: impl Into<String>) -> Self {
         Self::of(ScheduleType::Immediate, name, target_command)
     }
@@ -122,28 +121,28 @@ impl CreateSchedule {
         }
     }
 
-    /// With words for people.
+    /// Sets the description for people.
     #[must_use]
     pub fn description(mut self, description: impl Into<String>) -> Self {
         self.description = Some(description.into());
         self
     }
 
-    /// On the wall clock of an IANA time zone.
+    /// Sets the IANA time zone whose wall clock counts.
     #[must_use]
     pub fn timezone(mut self, zone: impl Into<String>) -> Self {
         self.timezone = Some(zone.into());
         self
     }
 
-    /// An interval with its first run then.
+    /// Sets the first run of an interval.
     #[must_use]
     pub fn start_at(mut self, at: DateTime<Utc>) -> Self {
         self.start_at = Some(at);
         self
     }
 
-    /// With an object as the body of every command.
+    /// Sets an object as the body of every command.
     ///
     /// # Errors
     /// Those of [`Payload::from_object`].
@@ -155,21 +154,21 @@ impl CreateSchedule {
         Ok(self)
     }
 
-    /// With labels to find it by.
+    /// Sets labels to find the schedule by.
     #[must_use]
     pub fn tags(mut self, tags: impl IntoIterator<Item: Into<String>>) -> Self {
         self.tags = Some(tags.into_iter().map(Into::into).collect());
         self
     }
 
-    /// With a priority of 1 to 10.
+    /// Sets the priority, 1 to 10.
     #[must_use]
     pub fn priority(mut self, priority: u64) -> Self {
         self.priority = Some(priority);
         self
     }
 
-    /// With so many attempts after the first, and so many seconds before the first of them.
+    /// Sets the number of attempts after the first, and the seconds before the first of them.
     #[must_use]
     pub fn retries(mut self, max_retries: u64, delay_seconds: u64) -> Self {
         self.max_retries = Some(max_retries);
@@ -177,21 +176,21 @@ impl CreateSchedule {
         self
     }
 
-    /// With commands sent another way.
+    /// Sets how commands are sent.
     #[must_use]
     pub fn delivery(mut self, delivery: Delivery) -> Self {
         self.delivery = Some(delivery);
         self
     }
 
-    /// Acted on while it is at most so many seconds late.
+    /// Sets how many seconds late an occurrence may be and still be acted on.
     #[must_use]
     pub fn misfire_grace_seconds(mut self, seconds: u64) -> Self {
         self.misfire_grace_seconds = Some(seconds);
         self
     }
 
-    /// Safe to send again: within a day the same key creates one schedule.
+    /// Makes the request safe to send again: within a day the same key creates one schedule.
     #[must_use]
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
         self.idempotency_key = Some(key.into());

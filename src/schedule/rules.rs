@@ -1,22 +1,22 @@
-//! What an operator allows.
+//! Rules that an operator sets.
 
 use chrono::Duration;
 
 use super::{CatchUp, TargetPattern};
 
-/// Tags of a schedule, and of a filter.
+/// Maximum number of tags of a schedule, and of a filter.
 pub const MAX_TAGS: usize = 20;
 
 /// Limits that an operator sets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
-    /// How far ahead a `one_time` may lie.
+    /// How far ahead a `one_time` schedule may lie.
     pub lookahead: Duration,
-    /// Schedules a creator may have that are not deleted.
+    /// Maximum number of schedules per creator that are not deleted.
     pub schedules_per_creator: usize,
-    /// Items of a bulk request.
+    /// Maximum number of items in a bulk request.
     pub bulk_operations: usize,
-    /// How long a schedule that was deleted softly can be restored.
+    /// How long a softly deleted schedule can be restored.
     pub deleted_retention: Duration,
 }
 
@@ -31,24 +31,24 @@ impl Default for Limits {
     }
 }
 
-/// What requests are checked against.
+/// Rules that requests are checked against.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
-    /// Operator's limits.
+    /// The operator's limits.
     pub limits: Limits,
-    /// Which targets are allowed: any of these patterns.
+    /// Patterns of allowed targets; one match suffices.
     pub allowed_targets: Vec<TargetPattern>,
     /// Time zone of schedules that name none.
     pub timezone: chrono_tz::Tz,
-    /// `max_retries` of schedules that say none.
+    /// Default for `max_retries`.
     pub max_retries: u8,
-    /// `retry_delay_seconds` of schedules that say none.
+    /// Default for `retry_delay_seconds`.
     pub retry_delay_seconds: u32,
-    /// `misfire_grace_seconds` of schedules that say none.
+    /// Default for `misfire_grace_seconds`.
     pub misfire_grace_seconds: u32,
-    /// `catch_up` of schedules that say none.
+    /// Default for `catch_up`.
     pub catch_up: CatchUp,
-    /// `max_instances` of schedules that say none.
+    /// Default for `max_instances`.
     pub max_instances: u32,
     /// The largest `max_instances`.
     pub most_instances: u32,

@@ -1,34 +1,34 @@
-//! How large a record may be, so that what can be created can be changed and stopped.
+//! Size limits of a record, so that a schedule that can be created can also be changed and stopped.
 //!
-//! A record is one NATS message, and a server takes messages up to its `max_payload`. What users write
-//! is refused where it would leave no room for what comes later: what the engine writes (attempts), the
-//! changes that are not announced yet, runs by hand with payloads of their own, and the payload that an
-//! update replaces while it is about to be sent: whatever waits leaves room for one such. A record that is
-//! too large all the same, since it is older or the server takes less than it did, gives up what it can
-//! do without when it is written.
+//! A record is one NATS message, and a server accepts messages up to its `max_payload`. What users write is
+//! refused if it would leave no room for what comes later: what the engine writes (attempts), changes that
+//! are not announced yet, runs by hand with payloads of their own, and the payload that an update replaces
+//! while it is about to be sent; whatever waits leaves room for one such payload. A record that is too large
+//! all the same, because it is older or the server accepts less than before, drops dispensable parts when it
+//! is written.
 
 use super::{Attempt, Change, MAX_PAYLOAD_BYTES, Payload, Phase, Pins, Schedule, Status};
 use crate::stored::Few;
 use crate::text::cut;
 
-/// Room for the headers of a write, with the longest names of keys in them.
+/// Room for the headers of a write, with the longest key names in them.
 const HEADERS: usize = 4 * 1024;
 /// Room that what users write leaves to the engine and to changes: some 64 attempts, and events.
 const RESERVE: usize = 40 * 1024;
-/// Room that runs by hand leave to the changes that follow, and to occurrences that are claimed.
+/// Room that runs by hand leave to later changes, and to occurrences that are claimed.
 const CHANGES: usize = 12 * 1024;
-/// What an attempt grows by at most: claimed, or cancelled, it says by whom; reported, what its worker said, with the
-/// least of that where more does not fit. So whatever others put into the record, no report is refused.
+/// Maximum growth of an attempt: claimed or cancelled, it says by whom; reported, it has the worker's report,
+/// in its shortest form where more does not fit. So no report is refused, whatever else is in the record.
 const GROWTH: usize = 512;
-/// Bytes of texts that are cut when nothing else is left to give up, and of those that are cut even then.
+/// Bytes of texts that are cut when nothing else is left to drop, and of those that are cut even then.
 const SHORT: usize = 400;
 const LEAST: usize = 80;
-/// What a change takes that is not announced yet, with the least in it and without the schedule's name.
+/// Size of a change that is not announced yet, in its shortest form and without the schedule's name.
 const BARE_CHANGE: usize = 512;
-/// Changes that are not announced yet for which there is always room.
+/// Number of unannounced changes for which there is always room.
 const FEW_CHANGES: usize = 3;
 
-/// The sizes that a server allows.
+/// Sizes that a server allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
     max_payload: usize,
@@ -38,18 +38,18 @@ pub struct Room {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} has {bytes} bytes; this NATS server (max_payload {max_payload}) allows {most}")]
 pub struct TooLarge {
-    /// What: a field of a request, or the record.
+    /// The part that is too large: a field of a request, or the record.
     pub what: &'static str,
-    /// How many bytes it has.
+    /// Its size in bytes.
     pub bytes: usize,
-    /// How many it may have.
+    /// Its allowed size in bytes.
     pub most: usize,
-    /// What the server takes.
+    /// The server's `max_payload`.
     pub max_payload: usize,
 }
 
 impl Room {
-    /// The room that messages of at most `max_payload` bytes give.
+    /// The room under a server's limit of `max_payload` bytes a message.
     pub fn of(max_payload: usize) -> Self {
         Self { max_payload }
     }
@@ -64,14 +64,14 @@ impl Room {
         self.record().saturating_sub(RESERVE.min(self.max_payload / 2))
     }
 
-    /// The largest payload: beside it there is room for that of a run by hand, and for one more, which
+    /// The largest payload: beside it there is room for the payload of a run by hand, and for one more that
     /// was replaced while it was about to be sent.
     pub fn payload(self) -> usize {
         (self.definition() / 3).min(MAX_PAYLOAD_BYTES)
     }
 
-    /// Checks that a record leaves room for what comes later. What was too large before, in `old`, may
-    /// stay so.
+    /// Checks that a record leaves room for what comes later. What was already too large in `old` may stay
+    /// so.
     ///
     /// # Errors
     /// What is too large.
@@ -85,7 +85,7 @@ impl Room {
         if grows { self.leaves_room(new) } else { Ok(()) }
     }
 
-    /// Checks that a record to which a run was added leaves room for the changes to come.
+    /// Checks that a record with a new run leaves room for the changes to come.
     ///
     /// # Errors
     /// The run's own payload is too large, or the record with the run.
@@ -100,11 +100,11 @@ impl Room {
         })
     }
 
-    /// Checks that a record to which a change was added leaves room for claims, and for the reports of what is under
-    /// way: where the audit stream takes nothing for long, changes that are not announced fill it.
+    /// Checks that a record with a new change leaves room for claims, and for the reports on what is under
+    /// way: if the audit stream accepts nothing for long, unannounced changes fill the record.
     ///
     /// # Errors
-    /// The record with the change.
+    /// The record with the change is too large.
     pub fn admits_change(self, new: &Schedule) -> Result<(), TooLarge> {
         if new.events.len() <= FEW_CHANGES {
             return Ok(());
@@ -115,26 +115,28 @@ impl Room {
         self.check(what, None, bytes, most)
     }
 
-    /// Whether a record in which occurrences are claimed leaves room for what is reported of all that is under way.
+    /// Whether a record with claimed occurrences leaves room for the reports on all that is under way.
     pub fn admits_claims(self, new: &Schedule) -> bool {
         let most = self.record();
-        // Nearly always there is plenty, and this is looked at for each firing.
+        // Nearly always there is plenty of room, and each firing runs this check.
         if rough(new) <= most / 2 {
             return true;
         }
         let (bytes, growth) = Self::least(new);
-        // What alone is under way is claimed all the same: nothing would end that could make room for it.
+        // An attempt that is alone under way is claimed all the same: nothing else could end and make room
+        // for it.
         let under_way = |attempt: &&Attempt| !matches!(*attempt.phase, Phase::Waiting { .. });
         let is_alone = new.attempts.iter().filter(under_way).nth(1).is_none();
         let pin = if is_alone { 0 } else { self.pin(new) };
         bytes + growth + self.claims() + pin <= most
     }
 
-    /// Checks that a record to which an update added something for what is about to be sent can still be changed and
-    /// reported on. For one payload, and fields of an ordinary number of attempts, what waits has left room.
+    /// Checks that a record to which an update added something for what is about to be sent can still be
+    /// changed and reported on. For one payload, and the fields of an ordinary number of attempts, what waits
+    /// has left room.
     ///
     /// # Errors
-    /// The payload, beside those that it replaces, or the record.
+    /// The payload, together with those that it replaces, or the record is too large.
     pub fn admits_pins(self, new: &Schedule, pins: Pins) -> Result<(), TooLarge> {
         if pins == Pins::None {
             return Ok(());
@@ -155,20 +157,21 @@ impl Room {
         }
     }
 
-    /// The size of a record with the least in it, and what it grows by at most by reports.
+    /// Size of a record in its shortest form, and the most by which reports make it grow.
     fn least(new: &Schedule) -> (usize, usize) {
         let mut least = new.clone();
         STEPS.iter().for_each(|step| step(&mut least));
         (encode(&least).len(), GROWTH * new.attempts.len() + new.recent_growth())
     }
 
-    /// Half of what runs by hand leave is for occurrences, half for changes that come yet.
+    /// Half of what runs by hand leave is for occurrences, half for later changes.
     fn claims(self) -> usize {
         CHANGES.min(self.max_payload / 6) / 2
     }
 
-    /// Room for the payload that an update replaces while it is about to be sent, which is kept once. None where one
-    /// is kept already, or the payload is larger than what is taken here now: then nothing can be promised.
+    /// Room for the payload that an update replaces while it is about to be sent; it is kept once. None if
+    /// one is kept already, or if the payload is larger than what is accepted now: then nothing can be
+    /// promised.
     fn pin(self, schedule: &Schedule) -> usize {
         let is_kept = |attempt: &Attempt| {
             attempt.pinned.as_ref().is_some_and(|pinned| pinned.command_payload.is_some())
@@ -185,7 +188,7 @@ impl Room {
             .record()
             .saturating_sub(changes + self.pin(new))
             .saturating_sub(GROWTH * new.attempts.len() + new.recent_growth());
-        // Events can be made small.
+        // Events can be shortened.
         let bytes = encode(&Schedule { events: Few::new(), ..new.clone() }).len();
         self.check("the schedule with what waits", None, bytes, most)
     }
@@ -203,10 +206,10 @@ impl Room {
         Err(TooLarge { what, bytes, most, max_payload: self.max_payload })
     }
 
-    /// The stored form of a record, with less in it if it would be too large.
+    /// The stored form of a record, shortened if it would be too large.
     ///
     /// # Errors
-    /// It is too large with the least in it.
+    /// The record is too large even in its shortest form.
     pub fn fit(self, schedule: &Schedule, whole: Vec<u8>) -> Result<Vec<u8>, TooLarge> {
         let most = self.record();
         if whole.len() <= most {
@@ -225,16 +228,16 @@ impl Room {
     }
 }
 
-/// What a record that is too large gives up, one after the other.
+/// What a record that is too large drops, one step after the other.
 const STEPS: [fn(&mut Schedule); 5] =
     [without_values, without_responses, with_short_texts, with_least_texts, without_unused_payload];
 
-/// Pending events lose the values of what was changed.
+/// Drops the old and new values from pending events.
 fn without_values(schedule: &mut Schedule) {
     schedule.events.iter_mut().for_each(|event| *event = event.without_values());
 }
 
-/// Reports lose what workers returned.
+/// Drops what workers returned from reports.
 fn without_responses(schedule: &mut Schedule) {
     for attempt in &mut schedule.attempts {
         if let Phase::Reported { report, .. } = attempt.phase.within() {
@@ -243,7 +246,7 @@ fn without_responses(schedule: &mut Schedule) {
     }
 }
 
-/// Events keep what was done to what by whom, and texts of people are cut.
+/// Reduces events to what was done, to what and by whom, and cuts texts written by people.
 fn with_short_texts(schedule: &mut Schedule) {
     schedule.events.iter_mut().for_each(|event| *event = Change::bare(event));
     for attempt in &mut schedule.attempts {
@@ -255,7 +258,7 @@ fn with_short_texts(schedule: &mut Schedule) {
     }
 }
 
-/// Of what workers and those who cancel say, a line is left.
+/// Cuts what workers and cancelling users say to a line.
 fn with_least_texts(schedule: &mut Schedule) {
     for attempt in &mut schedule.attempts {
         if let Some(cancel) = &mut attempt.cancel {
@@ -269,7 +272,7 @@ fn with_least_texts(schedule: &mut Schedule) {
     }
 }
 
-/// Of what was deleted for good, and is not under way, nobody sends the payload any more.
+/// Drops the payload of a schedule that was deleted for good and is not under way: nobody sends it any more.
 fn without_unused_payload(schedule: &mut Schedule) {
     let ended = |attempt: &Attempt| {
         matches!(*attempt.phase, Phase::Reported { .. } | Phase::Skipped { .. })
@@ -280,12 +283,12 @@ fn without_unused_payload(schedule: &mut Schedule) {
     }
 }
 
-/// The size of what users wrote.
+/// Size of what users wrote.
 fn definition(schedule: &Schedule) -> usize {
     serde_json::to_vec(&*schedule.spec).map_or(0, |json| json.len())
 }
 
-/// About how large a record is, and no less than half of it.
+/// Rough size of a record, at least half of the true one.
 fn rough(schedule: &Schedule) -> usize {
     let run = |attempt: &Attempt| {
         let own = attempt.manual.as_ref().and_then(|manual| manual.payload.as_ref());
@@ -295,7 +298,7 @@ fn rough(schedule: &Schedule) -> usize {
     let attempts: usize = schedule.attempts.iter().map(run).sum();
     let events: usize = schedule.events.iter().map(|event| event.body.get().len() + 256).sum();
     let payload = schedule.spec.command_payload.as_str().len();
-    // Twice: beside it there must be room for it to be kept.
+    // Twice, because there must be room to keep a second one.
     2 * payload + attempts + events + schedule.ended.len() * 512 + 8192
 }
 

@@ -1,4 +1,4 @@
-//! Target commands: the subjects schedules may send to.
+//! Target commands: the subjects that schedules may send to.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::names;
 pub struct Target(Arc<str>);
 
 impl Target {
-    /// Checks a subject; the error is the reason it is refused.
+    /// Checks a subject; the error is the reason for refusing it.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         if text.is_empty() || text.len() > 255 {
             return Err("must have 1 to 255 characters");
@@ -43,7 +43,7 @@ impl Target {
         &self.0
     }
 
-    /// The text, to be shared.
+    /// The shared text of the subject.
     pub(crate) fn text(&mut self) -> &mut Arc<str> {
         &mut self.0
     }
@@ -54,7 +54,7 @@ impl Target {
 pub struct TargetPattern(String);
 
 impl TargetPattern {
-    /// Checks a pattern; the error is the reason it is refused.
+    /// Checks a pattern; the error is the reason for refusing it.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let tokens: Vec<&str> = text.split('.').collect();
         if tokens.first() != Some(&"cmd") || tokens.len() < 2 {

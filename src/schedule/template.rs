@@ -13,16 +13,16 @@
 //! | `${scheduled_for:%d.%m.%Y}`| the same on the schedule's wall clock, in a strftime format     |
 //! | `$${`                      | a literal `${`                                                  |
 //!
-//! Every value stays the same however often one execution's command is sent, so a message that
-//! was sent twice is the same message.
+//! Every value stays the same however often one execution's command is sent, so a message that is sent twice
+//! is the same message.
 //!
 //! Nothing else changes, byte for byte: not the keys (a `${` there means nothing), number formats,
 //! whitespace or escapes, and not a `$` before anything but `{`. A rendered value is always part
 //! of its string: `"${attempt}"` becomes `"1"`, never `1`.
 //!
-//! Placeholders are read from the JSON text as written. What is spelled with an escape
-//! (`\u0024{`) is therefore no placeholder; `\u0024${attempt}` is how to put a dollar sign in
-//! front of one. A format ends at the first `}`, and escapes in it are kept as they are.
+//! Placeholders are read from the JSON text as written, so text spelled with an escape (`\u0024{`) is not a
+//! placeholder; write `\u0024${attempt}` to put a dollar sign in front of one. A format ends at the first
+//! `}`, and escapes in it are kept as they are.
 
 use std::fmt::{self, Write};
 use std::iter;
@@ -34,16 +34,16 @@ use uuid::Uuid;
 
 use super::Payload;
 
-/// Placeholders of a payload and bytes of a date format. With names of at most 255 characters,
-/// rendering adds no more than 160 KiB, so the largest payload still fits a NATS message.
+/// Maximum number of placeholders in a payload, and of bytes in a date format. With names of at most 255
+/// characters, rendering adds no more than 160 KiB, so the largest payload still fits a NATS message.
 const MAX_PLACEHOLDERS: usize = 100;
 const MAX_FORMAT_BYTES: usize = 64;
 
-/// What a faulty placeholder could have been.
+/// The valid placeholders, for the report of a faulty one.
 const KNOWN: &str = "known are schedule.id, schedule.name, execution_id, correlation_id, attempt, \
                      scheduled_for, scheduled_for:%Y-%m-%d; $${ is a literal ${";
 
-/// What placeholders stand for.
+/// Values of the placeholders.
 #[derive(Clone, Copy, Debug)]
 pub struct Values<'a> {
     /// `${schedule.id}`.
@@ -65,7 +65,7 @@ pub struct Values<'a> {
 /// Checks that everything in the payload that looks like a placeholder is one.
 ///
 /// # Errors
-/// The first fault: where it is in the JSON, what it is, and which placeholders there are.
+/// The first fault: where it is in the JSON, what it is, and the valid placeholders.
 pub fn check(payload: &Payload) -> Result<(), String> {
     let json = payload.as_str();
     let mut placeholders = 0;
@@ -93,8 +93,8 @@ pub fn check(payload: &Payload) -> Result<(), String> {
     Ok(())
 }
 
-/// The payload's JSON text with its placeholders replaced. What cannot be read as one (records can
-/// be written by hand, unchecked) stays as it is.
+/// The payload's JSON text with its placeholders replaced. Text that cannot be read as a placeholder (records
+/// can be written by hand, unchecked) stays as it is.
 pub fn render(payload: &Payload, values: &Values<'_>) -> String {
     let json = payload.as_str();
     let mut out = String::with_capacity(json.len() + 128);
@@ -120,7 +120,7 @@ struct Mark<'a> {
     part: Result<Part<'a>, &'static str>,
 }
 
-/// What stands in a mark's place.
+/// What replaces a mark.
 enum Part<'a> {
     Literal,
     ScheduleId,
@@ -149,7 +149,7 @@ fn put(out: &mut String, part: &Part<'_>, values: &Values<'_>) -> fmt::Result {
     }
 }
 
-/// Text as the inside of a JSON string.
+/// Writes text as the inside of a JSON string.
 fn put_escaped(out: &mut String, text: &str) -> fmt::Result {
     for char in text.chars() {
         match char {
@@ -161,8 +161,8 @@ fn put_escaped(out: &mut String, text: &str) -> fmt::Result {
     Ok(())
 }
 
-/// The literal text of a format is JSON already. Of what specifiers yield, only the characters
-/// that `%n` and `%t` stand for need an escape.
+/// Writes a date. The literal text of a format is JSON already; of what specifiers yield, only the characters
+/// for `%n` and `%t` need an escape.
 fn put_date(out: &mut String, format: &str, at: DateTime<Tz>) -> fmt::Result {
     let items = StrftimeItems::new(format).map(|item| match item {
         Item::Space("\n") => Item::Literal("\\n"),
@@ -172,7 +172,7 @@ fn put_date(out: &mut String, format: &str, at: DateTime<Tz>) -> fmt::Result {
     at.format_with_items(items).write_to(out)
 }
 
-/// Tried out, as there are specifiers that can be parsed but not written.
+/// Tries the format out, because some specifiers can be parsed but not written.
 fn is_strftime(format: &str) -> bool {
     put_date(&mut String::new(), format, DateTime::UNIX_EPOCH.with_timezone(&Tz::UTC)).is_ok()
 }
@@ -193,7 +193,7 @@ fn marks(json: &str) -> impl Iterator<Item = Mark<'_>> {
     strings.flat_map(|(start, text)| marks_in(start, text))
 }
 
-/// The marks in the inside of a string that starts at `offset`.
+/// The marks inside a string that starts at `offset`.
 fn marks_in(offset: usize, text: &str) -> impl Iterator<Item = Mark<'_>> {
     let mut at = 0;
     iter::from_fn(move || {
@@ -211,7 +211,7 @@ fn marks_in(offset: usize, text: &str) -> impl Iterator<Item = Mark<'_>> {
     })
 }
 
-/// What is between `${` and `}`.
+/// Reads what is between `${` and `}`.
 fn read(body: &str) -> Result<Part<'_>, &'static str> {
     let (name, format) = match body.split_once(':') {
         Some((name, format)) => (name, Some(format)),
@@ -231,7 +231,7 @@ fn read(body: &str) -> Result<Part<'_>, &'static str> {
     }
 }
 
-/// Where the string whose inside starts at `start` has its closing quote.
+/// Position of the closing quote of the string whose inside starts at `start`.
 fn string_end(json: &str, start: usize) -> usize {
     let mut escaped = false;
     let length = json.as_bytes()[start..].iter().position(|&byte| {
@@ -247,7 +247,7 @@ fn is_key(json: &str, end: usize) -> bool {
     json.get(end..).is_some_and(|rest| rest.trim_start().starts_with(':'))
 }
 
-/// The way to the value that spans `target`, like `items[2].text`.
+/// Path to the value that spans `target`, like `items[2].text`.
 fn path(json: &str, target: usize) -> String {
     enum Step<'a> {
         Key(&'a str),

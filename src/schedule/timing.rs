@@ -14,9 +14,9 @@ use crate::trigger::{CronTrigger, DstGap, DstOverlap, IntervalTrigger, Trigger};
 /// Longest interval: 365 days.
 pub const MAX_INTERVAL_SECONDS: u32 = 31_536_000;
 
-/// Longest jitter.
+/// Longest jitter in seconds.
 const MAX_JITTER_SECONDS: u64 = 3600;
-/// Occurrences between which the jitter must fit.
+/// Number of occurrences between which the jitter must fit.
 const JITTER_LOOK: usize = 100;
 
 /// Which ends of an occurrence a dependent schedule follows.
@@ -33,7 +33,7 @@ pub enum On {
 }
 
 impl On {
-    /// Whether an end is one of those.
+    /// Whether an end is one of these.
     pub fn includes(self, success: bool) -> bool {
         match self {
             Self::Success => success,
@@ -43,7 +43,7 @@ impl On {
     }
 }
 
-/// Whose occurrences a dependent schedule follows.
+/// The schedule whose occurrences a dependent schedule follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct After {
@@ -81,28 +81,28 @@ pub struct Timing {
     pub scheduled_at: Option<DateTime<Utc>>,
     /// IANA time zone.
     pub timezone: chrono_tz::Tz,
-    /// The anchor of an interval; of a cron, the time before which it has no occurrence.
+    /// The anchor of an interval; for a cron schedule, the time before which it has no occurrence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_at: Option<DateTime<Utc>>,
     /// The time after which it has no occurrence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_at: Option<DateTime<Utc>>,
-    /// How many occurrences it has at most.
+    /// Maximum number of occurrences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_runs: Option<u64>,
-    /// How much later than its nominal time an occurrence is due, at most.
+    /// Maximum delay in seconds from the nominal time of an occurrence until it is due.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub jitter_seconds: u32,
-    /// Whose occurrences a dependent schedule follows.
+    /// The schedule whose occurrences a dependent schedule follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Kept<After>>,
-    /// What becomes of skipped local times.
+    /// What happens to skipped local times.
     #[serde(default)]
     pub dst_gap: DstGap,
-    /// What becomes of repeated local times.
+    /// What happens to repeated local times.
     #[serde(default)]
     pub dst_overlap: DstOverlap,
-    /// What a newer version has added.
+    /// Fields that a newer version has added.
     #[serde(skip)]
     pub unknown: Unknown,
 }
@@ -110,7 +110,7 @@ pub struct Timing {
 keeps_unknown!(Timing);
 
 impl Timing {
-    /// Whose occurrences it follows.
+    /// The schedule whose occurrences it follows.
     pub fn follows(&self) -> Option<After> {
         self.after.as_deref().copied()
     }
@@ -118,8 +118,8 @@ impl Timing {
     /// Compiles the timing of schedule `id`.
     ///
     /// # Errors
-    /// The fault of the field that cannot be used; only a record that was not written by
-    /// [`TimingFields::check`] has one.
+    /// The fault of the field that cannot be used; possible only in a record that was not written by
+    /// [`TimingFields::check`].
     pub fn trigger(&self, id: Uuid) -> Result<Trigger, FieldFault> {
         let trigger = self.unbounded(id)?;
         let start = self.start_at.filter(|_| self.schedule_type == ScheduleType::Cron);
@@ -150,10 +150,10 @@ impl Timing {
 }
 
 impl TimingFields {
-    /// Checks the fields of schedule `id` at `now`, adding what is wrong to `faults`.
+    /// Checks the fields of schedule `id` at `now` and adds what is wrong to `faults`.
     ///
-    /// `zone` is the default time zone and `lookahead` how far ahead a `one_time` may lie.
-    /// Returns the timing where nothing was wrong with it.
+    /// `zone` is the default time zone and `lookahead` is how far ahead a `one_time` may lie. Returns the
+    /// timing if nothing is wrong with it.
     pub fn check(
         &self,
         id: Uuid,
@@ -241,7 +241,7 @@ impl TimingFields {
                 known
             }
         };
-        // Even where something else is wrong, say what is wrong with the expression.
+        // Even if something else is wrong, report what is wrong with the expression.
         if faults.len() > before {
             let expression =
                 self.cron_expression.as_deref().filter(|text| text.chars().count() <= 255);
@@ -294,7 +294,7 @@ impl TimingFields {
     }
 }
 
-/// The shortest time between the next occurrences: jitter must not put one behind the next.
+/// Shortest time between the next occurrences: jitter must not put one behind the next.
 fn shortest_gap(trigger: &Trigger, now: DateTime<Utc>) -> Duration {
     let times: Vec<_> = trigger.occurrences_after(now).take(JITTER_LOOK).map(|o| o.at).collect();
     times.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap_or(Duration::MAX)

@@ -6,12 +6,12 @@ use super::declared::{label_fields, timing_fields};
 use super::{CreateSchedule, Spec, TimingFields};
 
 label_fields! { timing_fields after_field action_fields request {
-    /// A request to update a schedule: fields that are given change, all others stay.
+    /// A request to update a schedule: given fields change, all others stay.
     ///
-    /// Another `schedule_type` takes the fields that belong to it from the request alone; else timing
-    /// fields that are not given stay as they are.
+    /// A different `schedule_type` takes the fields that belong to it from the request alone; otherwise
+    /// timing fields that are not given stay as they are.
     pub struct UpdateSchedule {
-        /// Required.
+        /// Required: the schedule to update.
         pub schedule_id: Option<Uuid>,
         /// The revision that the schedule must have.
         pub expected_revision: Option<u64>,
@@ -21,12 +21,12 @@ label_fields! { timing_fields after_field action_fields request {
 } }
 
 impl UpdateSchedule {
-    /// Whether it says anything of when the schedule fires.
+    /// Whether the request changes when the schedule fires.
     pub fn changes_timing(&self) -> bool {
         self.timing() != TimingFields::default()
     }
 
-    /// The schedule as it should be, as a request to create it.
+    /// The updated schedule, as a request to create it.
     pub(super) fn over(&self, spec: &Spec) -> CreateSchedule {
         let mut now = CreateSchedule::of_spec(spec);
         if self.schedule_type.is_some_and(|kind| kind != spec.timing.schedule_type) {

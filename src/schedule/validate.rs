@@ -1,4 +1,4 @@
-//! From an unchecked request to a schedule that cannot be wrong.
+//! Turns an unchecked request into a valid schedule.
 
 mod checks;
 mod edges;
@@ -49,7 +49,7 @@ pub fn new_schedule(
         Ok(_) => return Err(faults),
         Err(found) => return Err(faults.into_iter().chain(found).collect()),
     };
-    // A first occurrence exactly now counts: `immediate` and intervals start with it.
+    // A first occurrence exactly at `now` counts: `immediate` schedules and intervals start with it.
     let next_run_at = trigger.next_after(now.just_before());
     if next_run_at.is_none() && spec.timing.schedule_type != ScheduleType::Dependent {
         return Err(vec![no_time_left()]);
@@ -95,9 +95,9 @@ pub fn new_schedule(
     Ok((schedule, trigger))
 }
 
-/// Checks an update of a schedule at `now` and applies it to the record: fields that are given
-/// change, all else stays, counters and history included. A new timing is planned at once: from `now`
-/// on, and from an occurrence in its jitter on where the new timing has that too.
+/// Checks an update of a schedule at `now` and applies it to the record: given fields change, all else stays,
+/// counters and history included. A new timing takes effect at once: from `now` on, or from an occurrence in
+/// its jitter if the new timing has that occurrence too.
 ///
 /// # Errors
 /// Every fault of every field.
@@ -108,7 +108,7 @@ pub fn apply_update(
     now: DateTime<Utc>,
 ) -> Result<(), Vec<FieldFault>> {
     let request = update.over(&schedule.spec);
-    // What was allowed once stays, until it is changed.
+    // A value that was once allowed stays until it is changed.
     let kept_instances = update.max_instances.map_or(schedule.spec.max_instances, |_| 0);
     let rules = &Rules {
         most_instances: rules.most_instances.max(u32::from(kept_instances)),
@@ -131,7 +131,8 @@ pub fn apply_update(
         }
     };
     spec.keep_unknown(&schedule.spec);
-    // By the former jitter: what is not due yet lies ahead, and stays where the new timing has it too.
+    // By the former jitter: an occurrence that is not due yet lies ahead, and stays if the new timing has it
+    // too.
     let has = |at: &DateTime<Utc>| trigger.latest_at_or_before(*at) == Some(*at);
     let from = schedule.in_jitter(now).filter(has).unwrap_or(now);
     schedule.spec = Arc::new(spec);
@@ -146,7 +147,7 @@ pub fn apply_update(
         if schedule.next_run_at.is_none() && !dependent {
             return Err(vec![no_time_left()]);
         }
-        // One that is deleted is planned when it is restored.
+        // A deleted schedule is planned when it is restored.
         let _ = schedule.on(ScheduleEvent::Plan);
     }
     let is_active = update.is_active.unwrap_or(schedule.is_active);
@@ -157,17 +158,17 @@ pub fn apply_update(
     Ok(())
 }
 
-/// Makes a deleted schedule what it was before. Its next time is the first that is not due by `now`; if
-/// there is none it has ended.
+/// Makes a deleted schedule what it was before. Its next time is the first that is not due by `now`; without
+/// one it has ended.
 ///
 /// # Errors
-/// It is not deleted; nothing is changed then.
+/// The schedule is not deleted; nothing has changed.
 pub fn restore(
     schedule: &mut Schedule,
     trigger: &Trigger,
     now: DateTime<Utc>,
 ) -> Result<(), NotNow> {
-    // A record that somebody wrote by hand may not say what it was.
+    // A record that was written by hand may not say what it was.
     let before = schedule.deleted_from.filter(|status| *status != Status::Deleted);
     let before = before.unwrap_or(Status::Active);
     schedule.status.after(ScheduleEvent::Restore { to: before, finish: None })?;
@@ -187,13 +188,12 @@ pub fn restore(
     schedule.on(ScheduleEvent::Restore { to: before, finish })
 }
 
-/// Times that were acted on ahead of now that are looked at one by one.
+/// Maximum number of times acted on ahead of now that are looked at one by one.
 const MAX_STEPS: u32 = 10_000;
 
-/// The first time of a trigger from `from` on that was not acted on yet: ids of executions follow from
-/// nominal times, so a time that the former timing had in common is not used again. Such times may lie
-/// ahead: of the next one, which was claimed ahead of its time, or of all that an instance acted on whose
-/// clock was fast.
+/// The first time of a trigger from `from` on that was not acted on yet. Ids of executions are derived from
+/// nominal times, so a time that the former timing had in common is not used again. Such times may lie ahead:
+/// the next one, claimed ahead of its time, or all that were acted on by an instance whose clock was fast.
 fn first_free(
     schedule: &Schedule,
     former: Option<&Trigger>,
@@ -212,7 +212,7 @@ fn first_free(
     let mut next = trigger.next_after(from.just_before());
     let mut steps = 0;
     while let Some(at) = next.filter(|at| used(*at)) {
-        // Behind the latest there is no other. A clock may have been fast by years.
+        // Beyond the latest there is no other. A clock may have been fast by years.
         let far = schedule.last_scheduled_for.filter(|last| steps == MAX_STEPS && *last > at);
         next = trigger.next_after(far.unwrap_or(at));
         steps += 1;
@@ -224,7 +224,7 @@ fn no_time_left() -> FieldFault {
     FieldFault::new("cron_expression", "has no time in the future")
 }
 
-/// Checks all fields of a schedule; `kept` is its timing where that is not to be checked again.
+/// Checks all fields of a schedule; `kept` is its timing if that need not be checked again.
 fn check_spec(
     request: &CreateSchedule,
     rules: &Rules,

@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A list that takes a word where it is empty.
+/// A list that takes one word of memory while it is empty.
 #[derive(Debug)]
 #[expect(
     clippy::box_collection,
@@ -20,24 +20,24 @@ impl<T> Few<T> {
         Self(None)
     }
 
-    /// Whether nothing is in it.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.deref().is_empty()
     }
 
-    /// What is in it, to be changed.
+    /// Iterator that can change the items.
     pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, T> {
         self.0.as_mut().map(|items| &mut items[..]).unwrap_or_default().iter_mut()
     }
 
-    /// Takes one out.
+    /// Removes an item and returns it.
     pub fn remove(&mut self, index: usize) -> T {
         let removed = self.deref_mut().remove(index);
         self.let_go();
         removed
     }
 
-    /// Keeps those for which something `holds`.
+    /// Keeps the items for which `holds` is true.
     pub fn retain(&mut self, holds: impl FnMut(&T) -> bool) {
         if let Some(items) = &mut self.0 {
             items.retain(holds);
@@ -45,7 +45,7 @@ impl<T> Few<T> {
         self.let_go();
     }
 
-    /// An empty list holds no memory.
+    /// Frees the memory of an empty list.
     fn let_go(&mut self) {
         self.0.take_if(|items| items.is_empty());
     }

@@ -1,20 +1,20 @@
 //! Formats of records.
 //!
-//! A record has two numbers. `format` is the highest format of those that wrote it. `needs` is the least
-//! format that may act on it: a version that adds a feature that older ones would get wrong raises
-//! [`FORMAT`], and `needs` of the records that use the feature, and of no others. An instance leaves a
-//! record that needs more than it has to newer ones: it does not claim, change or show it.
+//! A record has two numbers. `format` is the highest format among those that wrote it. `needs` is the lowest
+//! format that may act on it: a version with a feature that older ones would get wrong raises [`FORMAT`], and
+//! raises `needs` of the records that use the feature, and of no others. An instance whose format is too low
+//! for a record leaves it to newer ones: it does not claim, change or show it.
 //!
-//! What older versions can do without, such as a field that only adds to a reply, raises neither: they
-//! keep it.
+//! A feature that older versions can do without, such as a field that only adds to a reply, raises neither:
+//! they keep it.
 
 /// The format of this version: 1, the first that has a number. Records without one are of format 0.
 pub const FORMAT: u16 = 1;
 
 /// The format up to which this instance may act on records: [`FORMAT`].
 ///
-/// Builds with debug assertions, and only those, can pretend to be of a newer version by
-/// `NATS_SCHEDULER_FORMAT`, so that tests can run two versions beside each other.
+/// Only builds with debug assertions can pretend to be of a newer version, by `NATS_SCHEDULER_FORMAT`, so
+/// that tests can run two versions beside each other.
 #[cfg(debug_assertions)]
 pub fn supported() -> u16 {
     static SUPPORTED: std::sync::LazyLock<u16> = std::sync::LazyLock::new(|| {
@@ -30,7 +30,7 @@ pub const fn supported() -> u16 {
     FORMAT
 }
 
-/// The format that events of the history and of the audit stream say.
+/// The format that events of the history and of the audit stream carry.
 pub(crate) fn of_events() -> u16 {
     FORMAT
 }

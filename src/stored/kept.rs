@@ -1,4 +1,4 @@
-//! Values that requests and replies have too, as records hold them.
+//! Values that records share with requests and replies, as records hold them.
 
 use std::ops::{Deref, DerefMut};
 
@@ -9,13 +9,13 @@ use super::{Capture, Unknown};
 
 /// A value and the fields of its stored form that this version does not know.
 ///
-/// For values that requests have too, which refuse unknown fields, and for small ones that are copied:
+/// For values that also appear in requests, which refuse unknown fields, and for small ones that are copied:
 /// a record wraps them, and the value stays what it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Kept<T> {
     /// The value.
     pub known: T,
-    /// What else is stored of it.
+    /// Other fields of its stored form.
     pub unknown: Unknown,
 }
 

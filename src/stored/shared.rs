@@ -1,4 +1,4 @@
-//! Values of records that many have in common.
+//! Values that many records have in common.
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// A value that records may have in common. Who changes it changes a copy of their own.
+/// A value that records may share. A change affects only the holder's own copy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Shared<T>(Arc<T>);
@@ -38,15 +38,15 @@ impl<T: Clone> DerefMut for Shared<T> {
     }
 }
 
-/// Values that are in use, each kept once.
+/// Values in use, each kept once.
 #[derive(Debug)]
 pub(crate) struct Pool<T: ?Sized> {
     values: HashSet<Arc<T>>,
-    /// At so many it is looked which of them nobody uses any more.
+    /// Number of values at which unused ones are looked for.
     full: usize,
 }
 
-/// Below so many values none is let go of.
+/// Number of values below which none is dropped.
 const FEW: usize = if cfg!(test) { 8 } else { 1024 };
 
 impl<T: Eq + Hash + ?Sized> Default for Pool<T> {
@@ -56,7 +56,7 @@ impl<T: Eq + Hash + ?Sized> Default for Pool<T> {
 }
 
 impl<T: Eq + Hash + ?Sized> Pool<T> {
-    /// Has `value` be the one that is kept of all that are equal.
+    /// Replaces `value` with the kept one that is equal to it, or keeps it.
     pub fn share(&mut self, value: &mut Arc<T>) {
         if let Some(kept) = self.values.get(&**value) {
             value.clone_from(kept);
@@ -71,7 +71,7 @@ impl<T: Eq + Hash + ?Sized> Pool<T> {
 }
 
 impl<T: Eq + Hash> Pool<T> {
-    /// The same for a shared value.
+    /// Does the same for a shared value.
     pub fn share_value(&mut self, value: &mut Shared<T>) {
         self.share(&mut value.0);
     }

@@ -15,7 +15,7 @@ pub struct Unknown(Option<Box<Fields>>);
 type Fields = Vec<(String, Box<RawValue>)>;
 
 impl Unknown {
-    /// Whether there is none, which is nearly always so.
+    /// Whether there are none, which is nearly always so.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
@@ -25,7 +25,7 @@ impl Unknown {
         self.0.iter().flat_map(|fields| fields.iter()).map(|(name, _)| name.as_str())
     }
 
-    /// Takes one out.
+    /// Removes a field and returns its value.
     pub(crate) fn take(&mut self, name: &str) -> Option<Box<RawValue>> {
         let fields = self.0.as_deref_mut()?;
         let index = fields.iter().position(|(known, _)| known == name)?;
@@ -44,10 +44,10 @@ impl Unknown {
         }
     }
 
-    /// Writes the fields that are `known`, and these behind them.
+    /// Writes the `known` fields, followed by these.
     ///
     /// # Errors
-    /// If what is known cannot be written, or is no object.
+    /// The known fields cannot be written, or are not an object.
     pub(crate) fn write_behind<S: Serializer>(
         &self,
         known: &impl Serialize,
@@ -58,10 +58,10 @@ impl Unknown {
     }
 }
 
-/// Writes an object that is `known`, and more fields behind its own.
+/// Writes a `known` object with more fields behind its own.
 ///
 /// # Errors
-/// If what is known cannot be written, or is no object.
+/// The known object cannot be written, or is not an object.
 pub(crate) fn write_behind<'a, S: Serializer>(
     known: &impl Serialize,
     fields: impl Iterator<Item = (&'a str, &'a RawValue)>,
@@ -107,8 +107,9 @@ impl Hash for Unknown {
     }
 }
 
-/// Reads and writes structs that have a field `unknown`, and derive both with `#[serde(remote = "Self")]`. What
-/// is derived becomes inherent functions, which know nothing of that field: always go by the trait.
+/// Reads and writes structs that have a field `unknown` and derive both traits with
+/// `#[serde(remote = "Self")]`. What is derived becomes inherent functions, which ignore that field: always go
+/// by the trait.
 macro_rules! keeps_unknown {
     ($($type:ty),+ $(,)?) => {$(
         impl<'de> serde::Deserialize<'de> for $type {
@@ -140,7 +141,7 @@ macro_rules! keeps_unknown {
 
 pub(crate) use keeps_unknown;
 
-/// A deserializer of structs that puts the fields that they do not know aside.
+/// A deserializer of structs that sets fields aside which the struct does not know.
 pub(crate) struct Capture<'a, D> {
     inner: D,
     unknown: &'a mut Unknown,
@@ -194,11 +195,11 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for StructVisitor<'_, V> {
     }
 }
 
-/// The fields of an object that are known.
+/// The known fields of an object.
 struct KnownFields<'a, A> {
     map: A,
     fields: &'static [&'static str],
-    /// The field that is expected next: they are written in their order.
+    /// The field that is expected next: fields are written in their order.
     next: usize,
     unknown: &'a mut Unknown,
 }

@@ -7,17 +7,17 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 /// Longest word, in bytes.
 const MAX_LENGTH: usize = 64;
-/// Words that are kept at most: they are never forgotten.
+/// Maximum number of words kept: they are never forgotten.
 const MAX_WORDS: usize = 1024;
 
-/// A value of an enumeration that a newer version has added, for enumerations that only say something to
-/// people: one that must be understood to act on a record raises what the record needs.
+/// A value that a newer version has added to an enumeration. Only for enumerations that inform people: a
+/// value that must be understood to act on a record raises what the record needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct Word(&'static str);
 
 impl Word {
-    /// A word: letters, digits and `_`. None if it is something else, or if there are too many.
+    /// A word of letters, digits and `_`. `None` for anything else, or if there are too many words.
     pub fn new(text: &str) -> Option<Self> {
         static WORDS: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
         let sound = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
@@ -31,7 +31,7 @@ impl Word {
         if words.len() >= MAX_WORDS {
             return None;
         }
-        // For good, so that enumerations with such a word stay plain values; therefore the bound.
+        // Leaked, so that enumerations with such a word stay plain values; hence the bound.
         let kept: &'static str = Box::leak(Box::from(text));
         words.insert(kept);
         Some(Self(kept))

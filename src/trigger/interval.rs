@@ -4,7 +4,8 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 use super::words::every;
 
-/// Due at `start + k * every_seconds` for k = 0, 1, 2, …; the first occurrence is `start` itself.
+/// A trigger that is due at `start + k * every_seconds` for k = 0, 1, 2, …; the first occurrence is `start`
+/// itself.
 ///
 /// A fraction of a second in `start` is kept by every occurrence. Real time is counted: a day of 23
 /// or 25 hours makes no difference to an interval.
@@ -12,13 +13,13 @@ use super::words::every;
 pub struct IntervalTrigger {
     /// The anchor and first occurrence.
     pub start: DateTime<Utc>,
-    /// The distance between two occurrences, in seconds. Callers refuse 0 when they validate a
-    /// schedule; here it counts as 1, so that no value can divide by zero.
+    /// The distance between two occurrences, in seconds. Validation of a schedule refuses 0; here it counts
+    /// as 1, so that no value can divide by zero.
     pub every_seconds: u32,
 }
 
 impl IntervalTrigger {
-    /// Plain English, such as "every 5 minutes from 2026-01-01T00:00:00Z".
+    /// Description in plain English, such as "every 5 minutes from 2026-01-01T00:00:00Z".
     pub fn description(&self) -> String {
         let seconds = self.every_seconds.max(1);
         let units = [(604_800, "week"), (86_400, "day"), (3600, "hour"), (60, "minute")];
@@ -41,7 +42,7 @@ impl IntervalTrigger {
         self.index_at(at).and_then(|index| self.occurrence(index))
     }
 
-    /// Occurrences in `(after, until]`, for `after < until`.
+    /// Number of occurrences in `(after, until]`, for `after < until`.
     pub(super) fn count_in(&self, after: DateTime<Utc>, until: DateTime<Utc>) -> u64 {
         let up_to = |instant| self.index_at(instant).map_or(0, |index| index + 1);
         (up_to(until) - up_to(after)).unsigned_abs()

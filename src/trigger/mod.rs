@@ -1,8 +1,8 @@
 //! When a schedule is due: pure functions from a trigger and an instant to instants.
 //!
-//! A [`Trigger`] is a value. It knows no clock, holds no state and does no I/O; whoever asks brings
-//! the time along, so a test can ask about any year. Three questions are answered, each without
-//! walking the occurrences in between:
+//! A [`Trigger`] is a value. It knows no clock, holds no state and does no I/O; the caller passes the time,
+//! so a test can ask about any year. It answers three questions, each without walking the occurrences in
+//! between:
 //!
 //! * [`Trigger::next_after`]: when is it due next? (to set a timer)
 //! * [`Trigger::latest_at_or_before`]: which should have run last? (to catch up after downtime)
@@ -80,7 +80,7 @@ pub enum DstOverlap {
     Both,
 }
 
-/// Why an occurrence is not simply at the local time its expression names.
+/// Why an occurrence is not simply at the local time that its expression names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Moved {
@@ -96,23 +96,23 @@ pub enum Moved {
 pub struct Occurrence {
     /// The instant.
     pub at: DateTime<Utc>,
-    /// Set where a clock change decided the instant.
+    /// Set if a clock change decided the instant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved: Option<Moved>,
 }
 
-/// What yields the times of a schedule.
+/// The source of a schedule's times.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Trigger {
     /// A cron expression in a time zone, which many schedules may share.
     Cron(Arc<CronTrigger>),
-    /// Every so many seconds, counted from a fixed start.
+    /// At a fixed interval in seconds, counted from a fixed start.
     Interval(IntervalTrigger),
     /// A single instant.
     Once(DateTime<Utc>),
-    /// Those of another between two instants, each of which may be open.
+    /// The occurrences of another trigger between two instants, each of which may be open.
     Within(Box<Within>),
-    /// None: what decides is not the time.
+    /// No occurrences: something other than time decides.
     Never,
 }
 
@@ -134,7 +134,7 @@ impl From<CronTrigger> for Trigger {
 }
 
 impl Trigger {
-    /// The cron expression in it, to be shared.
+    /// The cron trigger inside, to be shared.
     pub(crate) fn cron(&mut self) -> Option<&mut Arc<CronTrigger>> {
         match self {
             Self::Cron(cron) => Some(cron),
@@ -143,7 +143,7 @@ impl Trigger {
         }
     }
 
-    /// Only the occurrences from `start` to `end`.
+    /// Restricts the trigger to the occurrences from `start` to `end`.
     #[must_use]
     pub fn within(self, start: Option<DateTime<Utc>>, end: Option<DateTime<Utc>>) -> Self {
         if start.is_none() && end.is_none() {
@@ -174,7 +174,7 @@ impl Trigger {
         }
     }
 
-    /// How many occurrences lie in `(after, until]`; 0 when `until` is not later than `after`.
+    /// Number of occurrences in `(after, until]`; 0 if `until` is not later than `after`.
     ///
     /// Counted by arithmetic per month and per clock change, never one by one.
     pub fn count_in(&self, after: DateTime<Utc>, until: DateTime<Utc>) -> u64 {
@@ -194,8 +194,7 @@ impl Trigger {
         }
     }
 
-    /// All occurrences strictly after `after`, in order, each with the mark of a clock change it
-    /// may bear.
+    /// All occurrences strictly after `after`, in order, each with its mark if a clock change moved it.
     pub fn occurrences_after(&self, after: DateTime<Utc>) -> impl Iterator<Item = Occurrence> + '_ {
         std::iter::successors(self.next_occurrence(after), |last| self.next_occurrence(last.at))
     }

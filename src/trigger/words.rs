@@ -1,4 +1,4 @@
-//! English, for descriptions.
+//! English phrases for descriptions.
 
 /// "every minute", "every 5 minutes".
 pub(super) fn every(count: u32, unit: &str) -> String {
@@ -59,7 +59,7 @@ pub(super) fn ranges(members: &[u32], shortest: u32, name: impl Fn(u32) -> Strin
     items
 }
 
-/// The distance between the members of a sorted list, where all are the same and there are at least
+/// The distance between the members of a sorted list, if it is always the same and there are at least
 /// `fewest`.
 pub(super) fn step(members: &[u32], fewest: usize) -> Option<u32> {
     let step = members.get(1)?.checked_sub(members[0])?;

@@ -1,9 +1,8 @@
-//! The offsets of a time zone, laid out as segments in which local time and UTC run in step.
+//! Offsets of a time zone, laid out as segments in which local time and UTC run in step.
 //!
-//! `chrono-tz` answers "which offset holds at this instant?" but does not list when it changes.
-//! Scheduling across clock changes needs the list, so it is worked out once per zone by sampling,
-//! and kept for the life of the process: at most one small table for each of the zones `chrono-tz`
-//! knows.
+//! `chrono-tz` answers "which offset holds at this instant?" but does not list when it changes. Scheduling
+//! across clock changes needs the list, so it is computed once per zone by sampling, and kept for the life of
+//! the process: at most one small table for each of the zones that `chrono-tz` knows.
 
 use std::sync::OnceLock;
 
@@ -22,8 +21,8 @@ const SCAN_UNTIL: i64 = 7_258_118_400 + 2 * DAY;
 /// a scan by hours of all zones from 1970 to 2199 finds no change that this one misses.
 const STEP: i64 = DAY;
 
-/// Stands for the end of the last segment and the start of the first: beyond any year cron looks
-/// at, and far enough from the limits of `i64` that adding an offset cannot overflow.
+/// Sentinel for the end of the last segment and the start of the first: beyond any year that cron looks at,
+/// and far enough from the limits of `i64` that adding an offset cannot overflow.
 const FOREVER: i64 = i64::MAX / 4;
 
 /// A span of time in which the zone's offset from UTC does not change. All values are seconds.

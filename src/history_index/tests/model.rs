@@ -1,4 +1,4 @@
-//! The index against a model of the stream that is too simple to be wrong.
+//! Checks the index against a model of the stream that is too simple to be wrong.
 
 use proptest::prelude::*;
 
@@ -23,7 +23,7 @@ enum Step {
         event: Event<'static>,
     },
     Foreign,
-    /// Forget a part of what there is, in percent.
+    /// Forget a part of the entries, in percent.
     Before(u64),
     Forget(u64),
 }
@@ -180,7 +180,7 @@ fn limits() -> impl Strategy<Value = Limits> {
     (messages, per_subject).prop_map(|(messages, per_subject)| Limits { messages, per_subject })
 }
 
-/// Every answer of the index is that of the model.
+/// Checks that every answer of the index is that of the model.
 fn agree(index: &HistoryIndex, model: &Model) {
     assert_eq!(index.len(), model.latest.len());
     let foreign = model.entries.iter().any(|(_, event)| event.is_none());

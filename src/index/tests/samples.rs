@@ -92,7 +92,7 @@ pub(in crate::index) fn schedule() -> impl Strategy<Value = Schedule> {
 #[derive(Clone, Debug)]
 pub(in crate::index) enum Step {
     Put(Box<Schedule>),
-    /// One field of another.
+    /// Replaces one field by that of another schedule.
     Change(Any, u8, Box<Schedule>),
     Remove(Any),
 }
@@ -144,10 +144,10 @@ pub(in crate::index) fn filter() -> impl Strategy<Value = ScheduleFilter> {
     })
 }
 
-/// A schedule with one field of another.
+/// A schedule with one field replaced by that of another.
 pub(in crate::index) fn change(mut schedule: Schedule, field: u8, other: Schedule) -> Schedule {
     match field {
-        // As the engine does: what the user wrote stays shared.
+        // Like the engine, keeping the part that the user wrote shared.
         0 => schedule.next_run_at = other.next_run_at,
         1 => schedule.created_by = other.created_by,
         2 => schedule.created_at = other.created_at,

@@ -1,9 +1,9 @@
-//! What is wrong with a body that cannot be read at all.
+//! Faults of a body that cannot be read at all.
 
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
-/// Why a body is no JSON object whose names can be read.
+/// Why a body is not a JSON object whose names can be read.
 pub(super) fn fault(body: &[u8]) -> String {
     let text = match std::str::from_utf8(body) {
         Ok(text) => text,
@@ -30,11 +30,11 @@ pub(super) fn fault(body: &[u8]) -> String {
 }
 
 fn syntax(text: &str, error: &serde_json::Error) -> String {
-    // The library counts bytes, and stands at the one that it could not use.
+    // The library counts bytes, and its position is the byte that it could not use.
     let lines = text.split_inclusive('\n').take(error.line().saturating_sub(1));
     let behind = lines.map(str::len).sum::<usize>() + error.column();
     let mut at = text.floor_char_boundary(behind.saturating_sub(1));
-    // But before a control character in a text: a line end, mostly.
+    // Stay in front of a control character in a string, usually a line end.
     if let Some((length, next)) = text[at..].char_indices().nth(1)
         && next.is_control()
         && ends_in_text(&text[..at + length])
@@ -58,7 +58,7 @@ fn syntax(text: &str, error: &serde_json::Error) -> String {
     }
 }
 
-/// Whether the beginning of some JSON breaks off within a text.
+/// Whether the beginning of some JSON breaks off within a string.
 fn ends_in_text(json: &str) -> bool {
     let (mut in_text, mut escaped) = (false, false);
     for byte in json.bytes() {
@@ -72,7 +72,7 @@ fn ends_in_text(json: &str) -> bool {
     in_text
 }
 
-/// Line and column, from 1 and in characters, of what stands behind some text.
+/// Line and column, from 1 and in characters, of what follows some text.
 fn place(before: &[u8]) -> (usize, usize) {
     let text = String::from_utf8_lossy(before);
     let last = text.rsplit('\n').next().unwrap_or_default();

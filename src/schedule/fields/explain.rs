@@ -1,7 +1,7 @@
-//! What is wrong with a value, in our own words: what was expected, and an example of it.
+//! Explains faulty values in our own words: what was expected, with an example.
 //!
-//! Whether something is wrong is for the types to say that read it. Their own messages are written for
-//! programmers, and change with the libraries; so the value is held against the [`Shape`] of the field.
+//! The types that read a value decide whether it is faulty. Their messages are written for programmers and
+//! change with the libraries, so the value is compared with the [`Shape`] of the field instead.
 
 use std::fmt::Write as _;
 
@@ -15,10 +15,10 @@ use super::{FieldFault, MAX_FAULTS, Object, REPEATED};
 use crate::schedule::instant;
 use crate::schedule::payload::depth;
 
-/// Said of a text that cannot be decoded.
+/// Reason for a string that cannot be decoded.
 const BAD_ESCAPE: &str = "has an escape, such as \\ud800, that stands for no character";
 
-/// Adds what is wrong with the value of the field at `path`: at least one fault.
+/// Adds at least one fault for the value of the field at `path`.
 pub(super) fn explain(shape: &Shape, path: &str, raw: &RawValue, faults: &mut Vec<FieldFault>) {
     let before = faults.len();
     look(shape, path, raw, faults);
@@ -27,7 +27,7 @@ pub(super) fn explain(shape: &Shape, path: &str, raw: &RawValue, faults: &mut Ve
     }
 }
 
-/// What is said of a name that is none of `known`; `all` says that they are to be listed.
+/// Reason for a name that is not one of `known`; `all` lists them.
 pub(crate) fn unknown<'a>(
     name: &str,
     (one, many): (&str, &str),
@@ -47,7 +47,7 @@ pub(crate) fn unknown<'a>(
     reason
 }
 
-/// Adds a fault for each part that is not as its shape says.
+/// Adds a fault for each part that does not match its shape.
 fn look(shape: &Shape, path: &str, raw: &RawValue, faults: &mut Vec<FieldFault>) {
     if faults.len() >= MAX_FAULTS || (shape.nullable && raw.get() == "null") {
         return;
@@ -117,7 +117,7 @@ fn look_inside(fields: &Fields, path: &str, raw: &RawValue, faults: &mut Vec<Fie
     }
 }
 
-/// What a value should be that is not.
+/// What a faulty value should be.
 fn expected(shape: &Shape, raw: &RawValue) -> String {
     let given = text(raw);
     if given.is_none() && raw.get().starts_with('"') && !matches!(shape.takes, Takes::Object(_)) {
@@ -148,7 +148,7 @@ fn expected(shape: &Shape, raw: &RawValue) -> String {
             instant::RANGE.to_owned()
         }
         Takes::Instant => format!("must be a time in RFC 3339, such as {}", bare(shape)),
-        // A number or a word without quotes is what was meant.
+        // Probably a number, or a word without quotes.
         Takes::Text if !raw.get().starts_with(['{', '[', 'n']) => {
             format!("must be a text, such as \"{}\"", raw.get())
         }
@@ -160,7 +160,7 @@ fn expected(shape: &Shape, raw: &RawValue) -> String {
         Takes::Object(_) | Takes::Open { .. } => {
             format!("must be a JSON object, such as {}", shape.example())
         }
-        // Nothing that could be wrong is known.
+        // The schema gives no hint.
         Takes::Anything => "is not a value that this field takes".to_owned(),
     }
 }
@@ -170,7 +170,7 @@ fn whole(shape: &Shape, bounds: &Bounds<i128>, raw: &RawValue, given: Option<&st
     let fits = |number: &i128| (least..=most).contains(&number);
     let digits = raw.get().strip_prefix('-').unwrap_or(raw.get());
     let is_whole = digits.bytes().all(|byte| byte.is_ascii_digit());
-    // `-0` is no whole number to the library that reads it.
+    // The library does not read `-0` as a whole number.
     if is_whole && !raw.get().parse().is_ok_and(|number| fits(&number)) {
         return match (said, raw.get().starts_with('-')) {
             (true, _) => format!("must be {least} to {most}"),
@@ -179,7 +179,7 @@ fn whole(shape: &Shape, bounds: &Bounds<i128>, raw: &RawValue, given: Option<&st
         };
     }
     let range = if *said { format!(" from {least} to {most}") } else { String::new() };
-    // What was meant, where it would do.
+    // The value that was meant, if it is valid.
     let meant = given.unwrap_or_else(|| match raw.get().split_once('.') {
         Some((whole, fraction)) if fraction.bytes().all(|digit| digit == b'0') => whole,
         _ => raw.get(),
@@ -194,7 +194,7 @@ fn whole(shape: &Shape, bounds: &Bounds<i128>, raw: &RawValue, given: Option<&st
     }
 }
 
-/// The example of a text, without quotes.
+/// The example of a string, without quotes.
 fn bare(shape: &Shape) -> String {
     shape.example().as_str().unwrap_or_default().to_owned()
 }

@@ -1,10 +1,11 @@
-//! Which name was meant.
+//! Guesses the name that was meant.
 
-/// Longer words than any of ours are not compared: that costs the product of both lengths.
+/// Longer words than any of ours are not compared: the cost is the product of both lengths.
 const MAX_LENGTH: usize = 64;
 
-/// Which of `known` was probably meant by `given`: the one that differs by the fewest letters, and by few;
-/// else the only one that `given` is the beginning or the end of, as `cron` is of `cron_expression`.
+/// The name in `known` that was probably meant by `given`: the one that differs by the fewest letters, if
+/// they are few; otherwise the only one that starts or ends with `given`, as `cron_expression` does with
+/// `cron`.
 pub(super) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     if given.len() > MAX_LENGTH {
         return None;
@@ -53,7 +54,7 @@ mod tests {
             ("cron", Some("cron_expression")),
             ("interval", Some("interval_seconds")),
             ("id", Some("schedule_id")),
-            // It could be either.
+            // Ambiguous.
             ("payload", None),
             ("colour", None),
             ("", None),

@@ -1,5 +1,5 @@
-//! What a field takes, as the schema of its request says. So what a caller is told and what is published
-//! come from one place.
+//! The values that a field takes, from the schema of its request, so that error messages and the published
+//! schema have one source.
 
 use std::any::TypeId;
 use std::collections::HashMap;
@@ -10,20 +10,20 @@ use serde_json::{Value, json};
 
 use crate::schedule::payload::DEPTH_KEYWORD;
 
-/// Examples of what has no better one.
+/// Default examples.
 const ID: &str = "018f3c5e-7b1a-7cc3-9a4e-5d2f8b6a1c0e";
 const INSTANT: &str = "2030-01-31T02:00:00Z";
 
-/// What a value may be.
+/// The values that a field takes.
 #[derive(Debug)]
 pub(super) struct Shape {
     pub takes: Takes,
-    /// Whether it may be `null`, which is the same as absent.
+    /// Whether `null` is accepted, with the same meaning as absence.
     pub nullable: bool,
     example: Option<Value>,
 }
 
-/// The kinds of values.
+/// Kinds of values.
 #[derive(Debug)]
 pub(super) enum Takes {
     Anything,
@@ -45,12 +45,12 @@ pub(super) enum Takes {
     },
 }
 
-/// The limits of a number.
+/// Limits of a number.
 #[derive(Debug)]
 pub(super) struct Bounds<N> {
     pub least: N,
     pub most: N,
-    /// Whether the schema gives both, and not just the type.
+    /// Whether the schema states both, rather than only the type.
     pub said: bool,
 }
 
@@ -72,7 +72,7 @@ impl Fields {
 }
 
 impl Shape {
-    /// That of a type, which is worked out once.
+    /// The shape of a type, computed once.
     pub fn of<T: JsonSchema + 'static>() -> Arc<Self> {
         static KNOWN: LazyLock<Mutex<HashMap<TypeId, Arc<Shape>>>> = LazyLock::new(Mutex::default);
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,7 +83,7 @@ impl Shape {
         Arc::clone(shape)
     }
 
-    /// The fields, where it is an object with fields.
+    /// The fields, if it is an object with fields.
     pub fn fields(&self) -> Option<&Fields> {
         match &self.takes {
             Takes::Object(fields) => Some(fields),
@@ -151,7 +151,7 @@ impl Shape {
         Self { takes, nullable: false, example: None }
     }
 
-    /// A value that it takes.
+    /// An example of an accepted value.
     pub fn example(&self) -> Value {
         if let Some(example) = &self.example {
             return example.clone();
@@ -183,7 +183,7 @@ fn texts(list: &Value) -> impl Iterator<Item = &str> {
     list.as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// The words of an enumeration: those with a description are alternatives of their own.
+/// The words of an enumeration. Words with a description are alternatives of their own in the schema.
 fn words(schema: &Value) -> Vec<String> {
     let alone = texts(&schema["enum"]).chain(schema["const"].as_str());
     let parts = schema["oneOf"].as_array().into_iter().flatten();

@@ -62,7 +62,7 @@ fn faults_are_few_however_many_there_are() {
     assert_eq!(faults::<CreateSchedule>(&ids).len(), MAX_FAULTS);
 }
 
-/// One field of a request with a value, and what is said of it.
+/// One field of a request with a value, and the expected reason.
 const SAID: &[(&str, &str, &str)] = &[
     // Whole numbers.
     (
@@ -97,7 +97,7 @@ const SAID: &[(&str, &str, &str)] = &[
         "must be one of skip, allow, buffer_one, cancel_other; did you mean skip?",
     ),
     ("dst_gap", "\"next\"", "must be one of next_valid, skip; did you mean next_valid?"),
-    // Texts, times, truth.
+    // Strings, times, booleans.
     ("name", "7", "must be a text, such as \"7\""),
     ("name", "{\"a\":1}", "must be a text, such as \"text\""),
     ("name", "\"\\ud800\"", "has an escape, such as \\ud800, that stands for no character"),

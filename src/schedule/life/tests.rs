@@ -6,7 +6,7 @@ use crate::schedule::{Cancel, SkipCause};
 const STATUSES: [Status; 5] =
     [Status::Active, Status::Paused, Status::Completed, Status::Failed, Status::Deleted];
 
-/// What each event makes of each status, in their order.
+/// The result of each event in each status, in their order.
 #[test]
 fn every_event_meets_every_status() {
     use NotNow::{HasEnded, IsDeleted, IsPaused, NotDeleted, NotPaused};
@@ -81,7 +81,7 @@ fn phases() -> [Phase; 6] {
     ]
 }
 
-/// What each event makes of each phase, in the order of [`phases`].
+/// The result of each event in each phase, in the order of [`phases`].
 #[test]
 fn every_event_meets_every_phase() {
     use AttemptEvent::{Claim, End, HandOver, Hear, LetGo, Narrow, PutBack, Stop, TakeOver};
@@ -170,7 +170,7 @@ fn every_event_meets_every_phase() {
                 out(),
             ],
         ),
-        // It is no later than that.
+        // It lies no later than that.
         (
             PutBack { now: at(11) },
             [Ok(Phase::Waiting { due_at: at(10) }), out(), out(), out(), out(), out()],

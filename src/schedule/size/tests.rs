@@ -21,7 +21,7 @@ fn payload(bytes: usize) -> Payload {
     Payload::from_text(text).unwrap()
 }
 
-/// A schedule with a payload of a size, and texts that are as long as they may be, or not.
+/// A schedule with a payload of a given size, and texts of the maximum length if `long`.
 fn schedule(bytes: usize, long: bool) -> Schedule {
     let description = if long { "\u{10348}".repeat(1000) } else { String::new() };
     let tags = if long {
@@ -71,7 +71,7 @@ fn change(schedule: &mut Schedule, kind: ChangeKind, details: serde_json::Value)
     schedule.events.push(event);
 }
 
-/// The record after an update that gives it a payload of another text.
+/// The record after an update that sets a payload with a different text.
 fn update(room: Room, old: &Schedule, letter: &str) -> Result<Schedule, TooLarge> {
     let mut new = old.clone();
     let text = format!(r#"{{"a":"{}"}}"#, letter.repeat(room.payload() - 8));
@@ -87,7 +87,7 @@ fn a_payload_that_is_about_to_be_sent_is_kept_once_and_always_has_room() {
         let room = Room::of(max_payload);
         let mut record = schedule(room.payload(), false);
         record.attempts.push(claimed(Uuid::max(), 0));
-        // Runs by hand fill it, with payloads of their own and without.
+        // Fill it with runs by hand, with and without payloads of their own.
         for bytes in [room.payload(), room.payload() / 4, 100] {
             loop {
                 record.attempts.push(run(Some(payload(bytes))));
@@ -98,7 +98,7 @@ fn a_payload_that_is_about_to_be_sent_is_kept_once_and_always_has_room() {
             }
         }
         assert!(record.attempts.len() > 1, "a run with as large a payload has room too");
-        // Occurrences are claimed as long as there is room.
+        // Claim occurrences as long as there is room.
         for n in 1..16 {
             record.attempts.push(claimed(Uuid::max(), n));
             if record.attempts.len() > 64 || !room.admits_claims(&record) {
@@ -149,7 +149,7 @@ fn who_had_a_payload_that_others_share_may_leave_and_one_that_is_lost_is_not_mad
     rest.attempts.remove(0);
     let read: Schedule = serde_json::from_value(serde_json::to_value(&rest).unwrap()).unwrap();
     assert_eq!(read, rest);
-    // A version that does not know the name has settled the first.
+    // A version that does not know the reference has settled the first.
     stored["attempts"].as_array_mut().unwrap().remove(0);
     let read: Schedule = serde_json::from_value(stored).unwrap();
     assert!(read.attempts.iter().all(|attempt| !read.sends(attempt).is_payload_known));
@@ -168,7 +168,7 @@ fn run(payload: Option<Payload>) -> Attempt {
     Attempt::manual(Uuid::max(), now(), manual)
 }
 
-/// An occurrence that an instance has claimed; of a job.
+/// A claimed occurrence of a job.
 fn claimed(schedule: Uuid, n: i64) -> Attempt {
     let until = now() + Duration::milliseconds(300_001);
     let phase = Phase::Claimed { by: Uuid::max(), at: now() + Duration::milliseconds(1), until };
@@ -177,7 +177,7 @@ fn claimed(schedule: Uuid, n: i64) -> Attempt {
     attempt
 }
 
-/// What a deletion makes of a record.
+/// Changes a record as a deletion does.
 fn delete(schedule: &mut Schedule) {
     let cancel = Cancel::new("somebody".to_owned(), Some("the schedule was deleted".to_owned()));
     for attempt in &mut schedule.attempts {
@@ -280,7 +280,7 @@ fn a_record_that_is_too_large_gives_up_what_it_can_do_without() {
     let event: serde_json::Value = serde_json::from_str(fitting.events[0].body.get()).unwrap();
     assert_eq!((&event["event"], &event["truncated"]), (&json!("updated"), &json!(true)));
     assert_eq!(event["changes"], json!(null));
-    // Deleted for good, it needs no payload any more; deleted softly it does.
+    // Deleted for good, it needs no payload any more; deleted softly, it does.
     record.spec = schedule(80_000, false).spec;
     delete(&mut record);
     fits(room, &record).unwrap_err();
@@ -316,7 +316,7 @@ proptest! {
                 record.attempts.pop();
             }
         }
-        // What is claimed keeps what an update replaces.
+        // Claimed attempts keep what an update replaces.
         let mut updated = record.clone();
         let spec = std::sync::Arc::make_mut(&mut updated.spec);
         (spec.name, spec.command_payload) = ("other".into(), payload(0));
@@ -324,7 +324,7 @@ proptest! {
         if room.admits_pins(&updated, pins).is_ok() {
             record = updated;
         }
-        // Its latest changes are remembered.
+        // The latest changes are remembered.
         (0..40).for_each(|n| record.note_change(Uuid::from_u128(u128::MAX - n)));
         change(&mut record, ChangeKind::Updated, json!({ "changes": "x".repeat(30_000) }));
         prop_assert_eq!(room.admits(Some(&record), &record), Ok(()));
@@ -339,7 +339,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Whatever is admitted, every report on what is under way is kept, with less in it where it must be.
+    /// Whatever is admitted, every report on what is under way is kept, shortened if necessary.
     #[test]
     fn no_report_is_refused_for_what_others_wrote(
         server in 1..5_usize,

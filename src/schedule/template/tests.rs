@@ -111,7 +111,7 @@ fn a_rendered_payload_cannot_outgrow_a_message() {
     assert!(check(&payload(&deep)).unwrap_err().chars().count() <= 300);
 }
 
-/// Text in which everything that means something here is likely.
+/// Text that is likely to contain everything that has a meaning here.
 fn text() -> impl Strategy<Value = String> {
     let special = proptest::sample::select(vec![
         "$",
@@ -139,7 +139,7 @@ fn text() -> impl Strategy<Value = String> {
     proptest::collection::vec(part, 0..8).prop_map(|parts| parts.concat())
 }
 
-/// An object with numbers, lists and objects in it.
+/// An object that contains numbers, lists and objects.
 type Object = BTreeMap<String, (f64, Vec<String>, BTreeMap<String, String>)>;
 
 fn object() -> impl Strategy<Value = Object> {
@@ -148,7 +148,7 @@ fn object() -> impl Strategy<Value = Object> {
     proptest::collection::btree_map(text(), (any::<f64>(), texts, inner), 0..4)
 }
 
-/// With `change` made to all strings that are not keys.
+/// Applies `change` to all strings that are not keys.
 fn changed(object: &Object, change: impl Fn(&str) -> String) -> Object {
     let mut object = object.clone();
     for (_, texts, inner) in object.values_mut() {

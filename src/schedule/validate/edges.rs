@@ -1,9 +1,9 @@
-//! White space at the ends of texts by which things are told apart.
+//! White space at the ends of texts that identify things.
 
 use super::super::{FieldFault, MAX_TAGS};
 
-/// Refuses white space at the ends of a text, and texts of nothing else: nobody sees it, some clients cut
-/// it off, and then two names look the same. Records that have it go on as they are.
+/// Refuses white space at the ends of a text, and texts of white space alone: it is invisible, some clients
+/// cut it off, and then two names look the same. Records that have it go on as they are.
 pub(crate) fn check_edges(field: &str, text: Option<&str>, faults: &mut Vec<FieldFault>) {
     let Some(text) = text.filter(|text| text.trim() != *text) else { return };
     let reason = match text.trim() {
@@ -13,7 +13,7 @@ pub(crate) fn check_edges(field: &str, text: Option<&str>, faults: &mut Vec<Fiel
     faults.push(FieldFault::new(field, reason));
 }
 
-/// The same of tags that are not there already.
+/// Does the same for new tags.
 pub(super) fn check_tag_edges(tags: &[String], old: &[String], faults: &mut Vec<FieldFault>) {
     for (index, tag) in tags.iter().take(MAX_TAGS).enumerate().filter(|(_, t)| !old.contains(t)) {
         check_edges(&format!("tags[{index}]"), Some(tag), faults);

@@ -78,7 +78,7 @@ fn times_that_a_fast_clock_has_acted_on_are_not_used_again() {
         apply_update(&update, &mut schedule, &rules, at("00:00:16")).unwrap();
         assert_eq!(schedule.next_run_at, Some(at(next)), "every {interval} s");
     }
-    // By years, which takes no longer.
+    // Fast by years, which takes no longer.
     let mut far = schedule.clone();
     far.last_scheduled_for = Some("2031-01-01T00:00:00Z".parse().unwrap());
     let update = UpdateSchedule { interval_seconds: Some(10), ..Default::default() };

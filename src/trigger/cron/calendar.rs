@@ -1,7 +1,7 @@
-//! The local times an expression names, with no notion of a time zone.
+//! Local times that an expression names, without any notion of a time zone.
 //!
-//! Local time is counted in seconds since 1970-01-01T00:00:00 as a clock on the wall shows it. How
-//! those seconds map to instants is the business of the parent module.
+//! Local time is counted in seconds since 1970-01-01T00:00:00 on the wall clock. Mapping those seconds to
+//! instants is the business of the parent module.
 
 use super::dates::Dates;
 use super::times::Times;
@@ -18,7 +18,7 @@ pub(super) struct Calendar {
 }
 
 impl Calendar {
-    /// Whether any date at all matches. There are dates none can satisfy, such as 30 February.
+    /// Whether any date at all matches. Some dates do not exist, such as 30 February.
     pub fn has_dates(&self) -> bool {
         self.dates.next(i64::MIN, i64::MAX).is_some()
     }

@@ -1,8 +1,7 @@
 //! The dates an expression names: years, months and the days of each month.
 //!
-//! Dates are counted in days since 1970-01-01. Searches jump from set bit to set bit: years and
-//! months that cannot match cost nothing, and one that can costs working out a single mask of its
-//! days.
+//! Dates are counted in days since 1970-01-01. Searches jump from set bit to set bit: years and months that
+//! cannot match cost nothing, and one that can costs the computation of a single mask of its days.
 
 use chrono::{Datelike, NaiveDate};
 

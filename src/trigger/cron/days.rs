@@ -1,4 +1,4 @@
-//! Which days of a month an expression names, by its day-of-month and day-of-week fields.
+//! Days of a month that an expression names, by its day-of-month and day-of-week fields.
 //!
 //! Everything is a mask of the month's days, bit d for day d. Weekdays are numbered from Sunday =
 //! 0.
@@ -25,7 +25,7 @@ pub(super) enum DayRule {
     Either,
 }
 
-/// The day-of-month field: four sets, of which a day need be in one.
+/// The day-of-month field: four sets. A day matches if one of them has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct DaysOfMonth {
     /// Days by number (`15`), members 1-31.
@@ -38,7 +38,7 @@ pub(super) struct DaysOfMonth {
     pub nearest_from_last: u32,
 }
 
-/// The day-of-week field: sets of weekdays, of which a day need be in one.
+/// The day-of-week field: sets of weekdays. A day matches if one of them has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct DaysOfWeek {
     /// Every such weekday (`FRI`).
@@ -49,7 +49,7 @@ pub(super) struct DaysOfWeek {
     pub last: u8,
 }
 
-/// The shape of a month: all that is needed to work out its days.
+/// The shape of a month: all that is needed to compute its days.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Month {
     /// Number of days, 28-31.

@@ -1,8 +1,8 @@
-//! An expression in plain English, as people say it: "at 09:00, Monday to Friday".
+//! Describes an expression in plain English, as people say it: "at 09:00, Monday to Friday".
 //!
-//! It is written from the parsed sets, so what `H` stands for is spelled out, and whatever is written in
-//! two ways is described in one. It says all of them: two expressions with the same description fire at
-//! the same times, but for the hours in which a clock changes.
+//! The description is made from the parsed sets, so `H` is shown by its value, and two spellings of the same
+//! times have one description. It is complete: two expressions with the same description fire at the same
+//! times, except in the hours in which a clock changes.
 
 mod days;
 mod times;

@@ -1,17 +1,17 @@
-//! What can be wrong with a cron expression. Every message begins with the field at fault.
+//! Errors in a cron expression. Every message begins with the field at fault.
 
 use std::fmt;
 
 /// Why a cron expression is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CronError {
-    /// The number of fields is none we know.
+    /// The number of fields is not one we know.
     #[error("expected 5 fields, 6 (seconds first) or 7 (seconds first, year last), found {found}")]
     FieldCount {
         /// How many fields there are.
         found: usize,
     },
-    /// The expression is longer than any sensible one; it is not looked at further.
+    /// The expression is longer than any sensible one; it is not examined further.
     #[error("the expression is longer than {max} bytes")]
     TooLong {
         /// The longest that is accepted.
@@ -23,7 +23,7 @@ pub enum CronError {
         "unknown nickname; known are @yearly, @annually, @monthly, @weekly, @daily, @midnight and @hourly"
     )]
     UnknownNickname,
-    /// An item that is not written in any form the field has.
+    /// An item is not written in any form that the field has.
     #[error("{field}: `{item}` is not understood")]
     NotUnderstood {
         /// The field at fault.
@@ -31,13 +31,13 @@ pub enum CronError {
         /// The item as it was written, in upper case.
         item: String,
     },
-    /// A list with nothing before, between or after its commas.
+    /// A list has nothing before, between or after its commas.
     #[error("{field}: an item of the list is empty")]
     EmptyItem {
         /// The field at fault.
         field: CronField,
     },
-    /// A number the field does not have.
+    /// A number is outside of the field's range.
     #[error("{field}: {value} is out of range {min}-{max}")]
     OutOfRange {
         /// The field at fault.
@@ -49,7 +49,7 @@ pub enum CronError {
         /// The largest number accepted here.
         max: u16,
     },
-    /// A step (`/n`) of 0, or so large that only one value would be left.
+    /// A step (`/n`) is 0, or so large that only one value would be left.
     #[error("{field}: step {step} is not between 1 and {max}")]
     Step {
         /// The field at fault.
@@ -59,8 +59,7 @@ pub enum CronError {
         /// The largest step of the field.
         max: u16,
     },
-    /// A range that ends before it starts. Ranges do not wrap around; a list of two ranges says the
-    /// same.
+    /// A range ends before it starts. Ranges do not wrap around; use a list of two ranges instead.
     #[error("{field}: the range {range} ends before it starts")]
     Descending {
         /// The field at fault.
@@ -68,7 +67,7 @@ pub enum CronError {
         /// The range as it was written.
         range: String,
     },
-    /// In `1,2W` the `W` could be read as meant for both days; `2W,1` says the same without doubt.
+    /// In `1,2W` the `W` could be read as meant for both days; `2W,1` is unambiguous.
     #[error("day of month: write `{item}` before the plain days of the list")]
     NearestAfterPlain {
         /// The `nW` item.
@@ -80,7 +79,7 @@ pub enum CronError {
 }
 
 impl CronError {
-    /// The field at fault, where one field is.
+    /// The field at fault, if there is one.
     pub fn field(&self) -> Option<CronField> {
         match self {
             CronError::FieldCount { .. }
@@ -118,7 +117,7 @@ pub enum CronField {
 }
 
 impl CronField {
-    /// The smallest and the largest number the field takes.
+    /// The smallest and the largest number that the field accepts.
     pub(super) fn limits(self) -> (u16, u16) {
         match self {
             CronField::Second | CronField::Minute => (0, 59),
@@ -130,7 +129,7 @@ impl CronField {
         }
     }
 
-    /// The largest step the field takes.
+    /// The largest step that the field accepts.
     pub(super) fn largest_step(self) -> u16 {
         match self.limits() {
             (min, max) if self == CronField::Year => max - min,
@@ -138,7 +137,7 @@ impl CronField {
         }
     }
 
-    /// The names the field takes in place of numbers; the first stands for the smallest number.
+    /// The names that the field accepts in place of numbers; the first stands for the smallest number.
     pub(super) fn names(self) -> &'static [&'static str] {
         match self {
             CronField::Month => &[

@@ -1,16 +1,15 @@
-//! The items every field shares: `*`, numbers and names, ranges, steps and `H`.
+//! The items that all fields share: `*`, numbers and names, ranges, steps and `H`.
 
 use super::error::{CronError, CronField};
 
-/// `H` in day of month keeps to the days every month has.
+/// `H` in day of month keeps to the days that every month has.
 const LAST_HASHED_DAY: u16 = 28;
 
 /// Reads the items of one field.
 #[derive(Clone, Copy)]
 pub(super) struct Items {
     field: CronField,
-    /// What `H` is worked out from; differs from field to field, so that `H H * * *` is not a
-    /// diagonal.
+    /// The seed of `H`; differs from field to field, so that `H H * * *` is not a diagonal.
     hash: u64,
 }
 
@@ -85,7 +84,7 @@ impl Items {
         CronError::NotUnderstood { field: self.field, item: item.to_owned() }
     }
 
-    /// What `*` stands for. Sunday counts once, as 0.
+    /// The range of `*`. Sunday counts once, as 0.
     fn whole(&self) -> (u16, u16) {
         match self.field {
             CronField::DayOfWeek => (0, 6),

@@ -80,8 +80,8 @@ impl CronTrigger {
     /// schedule.
     ///
     /// # Errors
-    /// A [`CronError`] that names the field at fault. Expressions that can never match, such as
-    /// those for 30 February, are refused too.
+    /// A [`CronError`] that names the field at fault. Expressions that can never match, such as those for 30
+    /// February, are refused too.
     pub fn new(
         expression: &str,
         timezone: Tz,
@@ -96,7 +96,7 @@ impl CronTrigger {
         Ok(CronTrigger { calendar, timezone, gap, overlap })
     }
 
-    /// Plain English, such as "at 02:30 every day (Europe/Berlin)".
+    /// Description in plain English, such as "at 02:30 every day (Europe/Berlin)".
     pub fn description(&self) -> String {
         format!("{} ({})", describe::describe(&self.calendar), self.timezone)
     }
@@ -155,8 +155,8 @@ impl CronTrigger {
         }
     }
 
-    /// Whether the start of `segment` makes up for local times skipped before it. Not if it is
-    /// itself a time of the job: then the job runs there anyway, and once is enough.
+    /// Whether the start of `segment` makes up for local times that were skipped before it. It does not if it
+    /// is itself a time of the job: then the job runs there anyway, and once is enough.
     fn makes_up_at_start(&self, segment: &Segment) -> bool {
         let start = segment.local_start();
         segment.seen_until < start

@@ -1,4 +1,4 @@
-//! From the text of an expression to the calendar of local times it names.
+//! Parses the text of an expression into a calendar of local times.
 
 use super::calendar::Calendar;
 use super::dates::{Dates, Years};
@@ -13,7 +13,7 @@ const MAX_LENGTH: usize = 255;
 /// Reads an expression; `hash_seed` decides what `H` stands for.
 ///
 /// # Errors
-/// The first fault found; whether any date matches is not looked at.
+/// The first fault found; whether any date matches is not checked.
 pub(super) fn parse(expression: &str, hash_seed: u64) -> Result<Calendar, CronError> {
     if expression.len() > MAX_LENGTH {
         return Err(CronError::TooLong { max: MAX_LENGTH });

@@ -1,4 +1,4 @@
-//! Tables of what a cron trigger does around clock changes, and of what it refuses.
+//! Tables of how a cron trigger acts around clock changes, and of what it refuses.
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;

@@ -1,4 +1,4 @@
-//! The times of day an expression names: sets of seconds, minutes and hours.
+//! Times of day that an expression names: sets of seconds, minutes and hours.
 
 use super::bits;
 
@@ -60,12 +60,12 @@ impl Times {
         join(highest(self.hours), highest(self.minutes), highest(self.seconds))
     }
 
-    /// How many times a full day has.
+    /// Number of times in a full day.
     pub fn per_day(&self) -> u64 {
         self.per_hour() * u64::from(self.hours.count_ones())
     }
 
-    /// How many times of a day are less than `time` (seconds since midnight).
+    /// Number of times of a day that are less than `time` (seconds since midnight).
     pub fn before(&self, time: i64) -> u64 {
         let (hour, minute, second) = split(time);
         let below = |set: u64, end: u32| u64::from((set & bits::below(end)).count_ones());

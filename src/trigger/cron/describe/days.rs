@@ -1,4 +1,4 @@
-//! The days in words.
+//! Days in words.
 
 use crate::trigger::cron::bits;
 use crate::trigger::cron::dates::{Dates, FIRST_YEAR, LAST_YEAR, Years};
@@ -23,9 +23,9 @@ const MONTHS: [&str; 12] = [
 ];
 const NTH: [&str; 5] = ["first", "second", "third", "fourth", "fifth"];
 
-/// Which days, as it follows the times.
+/// The days, in words that follow the times.
 pub(super) struct Days {
-    /// Whether they are all days of the months and years in question.
+    /// Whether these are all days of the months and years in question.
     pub is_any: bool,
     pub text: String,
 }
@@ -44,7 +44,7 @@ pub(super) fn describe(dates: &Dates) -> Days {
                 (false, format!(" {of_month}, and {}", of_week.text(months.as_deref())))
             }
         },
-        // Every day satisfies one of them.
+        // Every day satisfies one of the two fields.
         (Some(_), None) | (None, Some(_)) if rule == DayRule::Either => (true, in_months),
         (Some(of_month), None) => (false, format!(" {of_month}")),
         (None, Some(of_week)) => {

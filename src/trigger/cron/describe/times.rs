@@ -1,30 +1,30 @@
-//! The times of a day in words.
+//! Times of a day in words.
 
 use crate::trigger::cron::bits;
 use crate::trigger::cron::times::Times;
 use crate::trigger::words::{and, every, ranges, runs, step};
 
-/// Times of a day that are listed one by one, at most: rather than a rhythm, and rather than numbers of
-/// minutes.
+/// Maximum number of times of a day that are listed one by one: instead of a rhythm, and instead of numbers
+/// of minutes.
 const FEW: usize = 4;
 const MAX_LISTED: usize = 6;
-/// Windows of a day that are listed, at most.
+/// Maximum number of windows of a day that are listed.
 const MAX_WINDOWS: usize = 3;
 
-/// What a description is like, which decides how the days are joined to it.
+/// Form of a description, which decides how the days are joined to it.
 pub(super) enum Rhythm {
-    /// It goes on through the day, so it need not be said that it does so every day.
+    /// It goes on all day, so "every day" need not be added.
     Steady,
     /// It lists times of the day.
     Clock,
-    /// It says from when to when.
+    /// It gives windows: from when to when.
     Windows,
 }
 
 /// The members of a field.
 struct Set {
     members: Vec<u32>,
-    /// How many values the field has.
+    /// Number of values of the field.
     size: u32,
 }
 
@@ -44,8 +44,8 @@ impl Set {
         self.members.len() == self.size as usize
     }
 
-    /// The step with which it goes round the whole field, again and again, from 0: not that of 0, 7, …, 56,
-    /// which is followed by 0.
+    /// The step with which the set goes round the whole field, again and again, from 0. A set like 0, 7, …,
+    /// 56 has none, because 0 follows 56.
     fn round(&self) -> Option<u32> {
         let step = step(&self.members, 2)?;
         let whole = self.members[0] == 0 && step * self.members.len() as u32 == self.size;
@@ -181,8 +181,8 @@ impl Fields {
         (format!("{rhythm} of {of} of {}", self.of_hours()), self.rhythm())
     }
 
-    /// Something that goes on in runs of hours; `edge` says the minute and second at which it begins in the
-    /// first hour, or ends in the last, from the first or last minute.
+    /// A rhythm within runs of hours; `edge` returns the minute and second at which it begins in the first
+    /// hour, or ends in the last, given the first or last minute.
     fn within(&self, rhythm: &str, edge: impl Fn(u32) -> (u32, u32)) -> (String, Rhythm) {
         let runs = runs(&self.hours.members);
         if runs.len() > MAX_WINDOWS {
