@@ -26,11 +26,10 @@ use crate::schedule::{
 pub struct DeleteSchedule {
     /// Required.
     pub schedule_id: Option<Uuid>,
-    /// Whether its record goes too, once what is in flight is recorded and the deletion announced;
-    /// default false: it is kept with status `deleted`, can be restored, and goes after
-    /// `DELETED_RETENTION_SECONDS`.
+    /// Whether its record is removed too, once what is in flight is recorded and the deletion announced; default false:
+    /// it is kept with status `deleted`, can be restored, and is removed after `DELETED_RETENTION_SECONDS`.
     ///
-    /// Nobody sees it any more meanwhile.
+    /// If true, the schedule is no longer visible in the meantime.
     pub hard_delete: Option<bool>,
     /// The revision that the schedule must have.
     pub expected_revision: Option<u64>,
