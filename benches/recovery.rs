@@ -2,8 +2,8 @@
 //!
 //! `cargo bench --bench recovery` lets 20,000 commands be due at one instant and kills an instance a moment later, with
 //! SIGKILL: first the only one, which is restarted at once, then one of two. It prints the time from the kill until all
-//! commands are in their stream, each once, and until all is recorded and settled, as medians of three rounds. `--
-//! --burst 5000` sets the number of commands.
+//! commands are in their stream, each once, and until all is recorded and settled, as medians of three rounds.
+//! `-- --burst 5000` sets the number of commands.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark fails by panicking")]
 #![allow(clippy::print_stdout, reason = "its output is its result")]

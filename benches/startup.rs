@@ -1,8 +1,8 @@
 //! Time until an instance is ready with many schedules, and the memory that it then holds.
 //!
 //! `cargo bench --bench startup` writes daily schedules into the bucket, then starts the service and waits until it
-//! answers requests; it alternates with a bare reader of the same bucket, which does nothing with the messages. `--
-//! --schedules 1000000` sets the number of schedules, 100,000 by default.
+//! answers requests; it alternates with a bare reader of the same bucket, which does nothing with the messages.
+//! `-- --schedules 1000000` sets the number of schedules, 100,000 by default.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark fails by panicking")]
 #![allow(clippy::print_stdout, reason = "its output is its result")]

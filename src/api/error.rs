@@ -43,7 +43,7 @@ pub enum Code {
     Internal,
     /// Over HTTP: no known token was sent.
     Unauthenticated,
-    /// Over HTTP: the token's role may not do this.
+    /// Over HTTP: the caller may not do this.
     Forbidden,
     /// Over HTTP: the path does not support this method.
     MethodNotAllowed,

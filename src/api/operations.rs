@@ -48,7 +48,7 @@ pub enum Access {
     Read,
     /// A worker reports on the job that it has.
     Report,
-    /// It changes anything else.
+    /// It changes something else.
     Write,
 }
 

@@ -4,7 +4,7 @@
 //! and checked like a request over NATS. The replies are the same too.
 //!
 //! The listener is up before NATS is reached and until everything in flight has ended, so that probes always get a true
-//! answer. A change continues when its client hangs up or times out: it is done or not done, never half done.
+//! answer. A change continues when its client hangs up or its time is over: it is done or not done, never half done.
 //!
 //! From the outside in: `server` listens; `door` gives each connection a place among the `connections`, which cut any
 //! client that takes longer than its `turn` allows; `auth` decides who may do what, based on files that `reread`
@@ -267,7 +267,7 @@ impl Http {
         })
     }
 
-    /// Refuses a request that may not do what needs `access`.
+    /// Refuses a caller that may not do what needs `access`.
     fn admit(&self, request: &Request, access: Access) -> Result<(), ApiError> {
         let tokens = self.tokens();
         match tokens.grant(request.headers(), access) {

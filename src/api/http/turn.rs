@@ -25,13 +25,13 @@ pub(super) const HEAD: Duration = Duration::from_secs(10);
 /// Time that a connection may be idle. It is longer than that of proxies, so that they close connections and not we,
 /// while a request is on its way.
 pub(super) const IDLE: Duration = Duration::from_secs(75);
-/// Minimum time for a body, or for reading an answer.
+/// Time that a body, or the reading of an answer, is allowed in any case.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// Bytes that extend this time by one second.
 pub(super) const BYTES_A_SECOND: u64 = 64 << 10;
 
-/// Minimum speed of a long transfer: done within [`PATIENCE`], or [`BYTES_A_SECOND`] after that. A byte now and then is
-/// no progress.
+/// Minimum speed of a long transfer: done within [`PATIENCE`], or at [`BYTES_A_SECOND`] after that. A byte now and then
+/// is no progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pace {
     since: Instant,
@@ -220,8 +220,8 @@ impl Turn {
     }
 
     /// Rank among the connections that can make room: the lowest goes first, and one that is being worked on has no
-    /// rank. The lowest is the one that has kept us waiting longest; [`HEAD`] is added for a client that has never sent
-    /// a request.
+    /// rank. The lowest is the one that has kept us waiting longest; a client that has never sent a request counts as
+    /// waiting longer by [`HEAD`].
     pub(super) fn rank(&self) -> Option<Instant> {
         let since = if self.has_asked { self.since + HEAD } else { self.since };
         (self.working == 0).then_some(since)
