@@ -2,8 +2,8 @@
 //!
 //! `cargo bench --bench takeover` runs three instances with 300 schedules that fire every second. It kills, stops and
 //! suspends one after the other, five times, and prints how late the commands due around that were stored.
-//! `-- --schedules 1000000 --rounds 1` adds that many other schedules to the bucket, which do not fire meanwhile, and runs
-//! one round.
+//! `-- --schedules 1000000 --rounds 1` adds that many other schedules to the bucket, which do not fire meanwhile, and
+//! runs one round.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark fails by panicking")]
 #![allow(clippy::print_stdout, reason = "its output is its result")]

@@ -1,9 +1,9 @@
 //! The connections of an instance: how many are allowed, which one makes room, and which are cut.
 //!
 //! They are limited in number. A further connection takes the place of the one that has kept us waiting longest. So
-//! clients that open many connections and send nothing displace each other, while a probe or a request gets a place at once.
-//! A connection whose request is being worked on keeps its place. Once a second, connections that take longer than their
-//! [`Turn`] allows are cut.
+//! clients that open many connections and send nothing displace each other, while a probe or a request gets a place at
+//! once. A connection whose request is being worked on keeps its place. Once a second, connections that take longer
+//! than their [`Turn`] allows are cut.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
