@@ -45,7 +45,7 @@ pub struct EngineConfig {
 }
 
 impl EngineConfig {
-    /// Takes over `rules` that also apply when commands are sent.
+    /// Reads the settings; the `rules` for schedules also apply to what is done with them.
     pub(super) fn read(read: &mut Reader<'_>, rules: &Rules) -> Self {
         Self {
             max_in_flight: read.get(&SCHEDULER_MAX_IN_FLIGHT),

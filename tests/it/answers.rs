@@ -2,7 +2,7 @@
 //!
 //! | heard after a command was sent | outcome |
 //! |---|---|
-//! | an error, `ok` or forged acknowledgement of a listener on a target with a stream | the stream's: one message per occurrence |
+//! | an error, `ok` or forged acknowledgement of a listener on a stream's target | the stream's: one message per occurrence |
 //! | the same where no stream captures the target, or nothing | `no_stream`, final after one send: somebody has it |
 //! | an acknowledgement where only a mapping or an import leads to a stream | success, verified if it can be |
 //! | a refusal of a stream, or a service's error code, as the reply to a `request` | failed |
