@@ -1,4 +1,4 @@
-//! A reader of a stream that does nothing with what it is shown.
+//! A reader that does nothing with the messages of a stream.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use futures::StreamExt as _;
 
 use crate::harness::Nats;
 
-/// Reads a stream to its end; how many messages are `wanted` by their subjects, and how long it took, in seconds.
+/// Reads a stream to its end; returns how many messages are `wanted` by their subjects, and the time in seconds.
 pub async fn read(
     nats: &Nats,
     stream: &str,

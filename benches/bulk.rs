@@ -1,15 +1,15 @@
-//! Schedules that are created by bulk requests.
+//! Creation of schedules by bulk requests.
 
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 
 use crate::harness::Nats;
 
-/// Schedules that are created by one request, and requests at once.
+/// Schedules per request, and requests at once.
 const AT_ONCE: usize = 100;
 const REQUESTS: usize = 8;
 
-/// Creates so many schedules.
+/// Creates `count` schedules.
 pub async fn create(nats: &Nats, count: usize, schedule: impl Fn(usize) -> Value) {
     let all: Vec<Value> = (0..count).map(schedule).collect();
     let mut replies = futures::stream::iter(all.chunks(AT_ONCE))

@@ -1,7 +1,7 @@
-//! How fast schedules are created, beside what NATS can do.
+//! Rate of creating schedules, compared with NATS itself.
 //!
-//! `cargo bench --bench creation` writes pairs of keys under the condition that they are not there, pipelined, and creates as
-//! many schedules, each by a request of its own and 100 in a request; medians of three rounds in which they take turns.
+//! `cargo bench --bench creation` writes pairs of keys on condition that they do not exist, pipelined, and creates as
+//! many schedules, one per request and 100 per request. It prints medians of three rounds in which they take turns.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark fails by panicking")]
 #![allow(clippy::print_stdout, reason = "its output is its result")]
@@ -24,11 +24,11 @@ use usage::median;
 
 const SCHEDULES: usize = 20_000;
 const ROUNDS: usize = 3;
-/// Requests, and pairs of writes, that are under way at once.
+/// Requests, and pairs of writes, under way at once.
 const AT_ONCE: usize = 512;
-/// As large as the record of such a schedule, and the entry of its name.
+/// Sizes in bytes of such a schedule's record and of the entry of its name.
 const SIZES: [usize; 2] = [1_000, 70];
-/// The goals: of the rate of the bare writes.
+/// Goals, as fractions of the rate of the bare writes.
 const SINGLE: f64 = 0.25;
 const BULK: f64 = 0.40;
 
@@ -55,7 +55,7 @@ async fn main() {
     println!("100 in a request:  {:.2} of bare writes (goal: {BULK:.2} or more)", many / raw);
 }
 
-/// How many a second.
+/// Rate per second at which `work` handles all schedules.
 async fn timed(work: impl Future<Output = ()>) -> f64 {
     let started = Instant::now();
     work.await;
@@ -67,7 +67,7 @@ fn schedule(kind: &str, n: usize) -> Value {
         "target_command": "cmd.example.yearly", "command_payload": { "text": "x".repeat(200) } })
 }
 
-/// Writes pairs of keys that are not there, the second after the first, as a creation does.
+/// Writes pairs of keys that do not exist, the second after the first, as a creation does.
 async fn write(nats: &Nats) {
     let bodies = SIZES.map(|size| bytes::Bytes::from("x".repeat(size)));
     let writing = futures::stream::iter(0..SCHEDULES).map(|n| {

@@ -16,7 +16,8 @@ use crate::harness::Nats;
 const IN_FLIGHT: usize = 2_048;
 const ZONES: [&str; 4] = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Tokyo"];
 
-/// Writes daily schedules and their names into the bucket, without the service. Returns the bytes of each payload.
+/// Writes daily schedules and their names into the bucket, without the service. Returns the size of each payload in
+/// bytes.
 pub async fn fill(nats: &Nats, count: usize) -> usize {
     let rules = Rules {
         limits: Limits { schedules_per_creator: count, ..Limits::default() },
@@ -30,7 +31,7 @@ pub async fn fill(nats: &Nats, count: usize) -> usize {
         tags: Some(vec!["bench".to_owned()]),
         ..CreateSchedule::default()
     };
-    // Not within the minutes of this run.
+    // The schedules must not be due during this run.
     let hour = (Utc::now() + chrono::Duration::hours(12)).format("%H").to_string();
     let mut acks = FuturesUnordered::new();
     for n in 0..count {

@@ -1,9 +1,9 @@
-//! How long questions to the history take when it is full.
+//! Latency of queries to a full history.
 //!
-//! `cargo bench --bench history` writes a million executions of 2,000 schedules into the stream, starts
-//! the service, and asks for lists under every kind of filter, single executions, executions by their
-//! correlation id, and statistics, one request at a time and then eight at once. The bar: 99 of 100
-//! within 20 ms. `-- get` measures only the questions whose names contain `get`.
+//! `cargo bench --bench history` writes a million executions of 2,000 schedules into the stream, starts the service,
+//! and asks for lists under every kind of filter, single executions, executions by their correlation id, and
+//! statistics, one request at a time and then eight at once. The bar: 99 of 100 within 20 ms. `-- get` measures only
+//! the questions whose names contain `get`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark fails by panicking")]
 #![allow(clippy::print_stdout, reason = "its output is its result")]
@@ -37,16 +37,16 @@ const IN_FLIGHT: usize = 4_096;
 const BAR: Duration = Duration::from_millis(20);
 const TIMES_BARE: f64 = 2.0;
 const BYTES: u32 = 120;
-/// After this the server has forgotten a block that is not read.
+/// Time after which the server has dropped a block that is not read.
 const FORGOTTEN: Duration = Duration::from_secs(13);
-/// Every so many executions one belongs to a chain that shares a correlation id.
+/// Every hundredth execution belongs to a chain that shares a correlation id.
 const CHAIN: usize = 100;
 
 #[tokio::main]
 async fn main() {
     println!("8 MiB of fresh memory written in {:.2?}", fresh_memory());
     let nats = Nats::start().await;
-    // Creates the streams.
+    // Starting the service creates the streams.
     nats.service_with(&[]).await.stop().await;
     fill::fill(&nats, SCHEDULES).await;
     let mut service = nats.service_with(&[("LOG_LEVEL", "info")]).await;
@@ -110,10 +110,10 @@ async fn main() {
 
 type Question = (&'static str, &'static str, Box<dyn Fn(usize) -> Value>);
 
-/// What is asked: the n-th request of each kind.
+/// The n-th request of each kind.
 fn questions(schedules: &[Uuid], now: DateTime<Utc>) -> Vec<Question> {
     let ids = schedules.to_vec();
-    // The n-th execution of those that were tried twice, or of others.
+    // The n-th execution among those that were tried twice, or among the others.
     let execution = {
         let ids = ids.clone();
         move |n: usize, is_retried: bool| {
@@ -235,9 +235,9 @@ async fn measure(
     (times[times.len() / 2], times[times.len() * 99 / 100])
 }
 
-/// How long 8 MiB of fresh memory take, which is what the server reads a block into. A virtual machine may
-/// get its memory from the host page by page, as it is first written to, and give it back when it is free:
-/// then this is most of the time of a block that is read into memory that the server did not use before.
+/// Time to touch 8 MiB of fresh memory, which is what the server reads a block into. A virtual machine may get its
+/// memory from the host page by page when it is first written, and return it when it is free. Then this is most of the
+/// time for a block that is read into memory that the server did not use before.
 fn fresh_memory() -> Duration {
     const BLOCK: usize = 8 << 20;
     let mut blocks = Vec::new();
@@ -252,7 +252,7 @@ fn fresh_memory() -> Duration {
     times[times.len() / 2]
 }
 
-/// How long the server takes for one message of a block that it has not in memory.
+/// Time that the server takes for one message of a block that is not in memory.
 async fn raw(nats: &Nats) -> (Duration, Duration) {
     tokio::time::sleep(FORGOTTEN).await;
     let stream = nats.js.get_stream(names::EXECUTIONS_STREAM).await.unwrap();
@@ -279,7 +279,7 @@ async fn schedules(nats: &Nats) -> Vec<Uuid> {
     ids
 }
 
-/// The n-th execution's time: spread over 30 days.
+/// Time of the n-th execution: spread over 30 days.
 fn scheduled_for(n: usize, now: DateTime<Utc>) -> DateTime<Utc> {
     let step_ms = TimeDelta::days(30).num_milliseconds() / i64::try_from(EXECUTIONS).unwrap();
     now - TimeDelta::milliseconds(step_ms * i64::try_from(EXECUTIONS - n).unwrap())
@@ -303,13 +303,13 @@ async fn fill_history(nats: &Nats, schedules: &[Uuid], now: DateTime<Utc>) {
     }
 }
 
-/// The n-th execution. Of each hundred one fails and is tried again, three fail for good, one is
-/// skipped, one is cancelled, one has a correlation id that ten thousand share, all others succeed;
-/// a few at the end are still running.
+/// The n-th execution. In each hundred one fails and is tried again, three fail for good, one is skipped, one is
+/// cancelled, one has a correlation id that ten thousand share, and all others succeed; a few at the end are still
+/// running.
 fn execution(n: usize, schedules: &[Uuid], now: DateTime<Utc>) -> Execution {
     use ExecutionStatus::{Cancelled, Failed, Running, Skipped, Success};
     let kind = n % CHAIN;
-    // The second attempt at what failed a little earlier.
+    // The second attempt at an execution that failed a little earlier.
     let (first, attempt) = if kind == 12 { (n - 1, 2) } else { (n, 1) };
     let schedule = schedules[first % schedules.len()];
     let occurrence = scheduled_for(first, now);
@@ -355,11 +355,11 @@ fn payload() -> String {
     json!({ "text": "x".repeat(200) }).to_string()
 }
 
-/// What the service writes.
+/// The headers that the service writes.
 fn headers(execution: &Execution) -> HeaderMap {
     let text = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
     let mut headers = HeaderMap::new();
-    // No message id: the server would remember a million of them.
+    // There is no message id: the server would remember a million of them.
     headers.insert(names::EXECUTION_ID, execution.id.to_string());
     headers.insert(names::SCHEDULED_FOR, text(execution.scheduled_for));
     headers.insert(names::CORRELATION_ID, execution.correlation_id.as_str());
@@ -376,7 +376,7 @@ fn headers(execution: &Execution) -> HeaderMap {
     headers
 }
 
-/// Resident memory of the service in KiB; 0 where the system does not say it this way.
+/// Resident memory of the service in KiB; 0 where the system does not report it this way.
 fn resident(service: &Service) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", service.pid()));
     let status = status.unwrap_or_default();

@@ -1,11 +1,11 @@
-//! How many requests a second the HTTP interface answers, beside a bare axum handler.
+//! Requests per second that the HTTP interface answers, compared with a bare axum handler.
 //!
-//! `cargo bench --bench http` starts a service that holds 10,000 schedules, and this program once
-//! more as a bare axum server: one handler that answers with the bytes that the service answers for
-//! one schedule. `wrk` loads them in turn, so that what else the machine does meets all alike. The
-//! bar: one schedule is answered at half the rate of the bare handler.
+//! `cargo bench --bench http` starts a service that holds 10,000 schedules, and this program again as a bare axum
+//! server: one handler that returns the bytes that the service returns for one schedule. `wrk` loads them in turn, so
+//! that other activity of the machine affects all alike. The bar: one schedule is answered at half the rate of the bare
+//! handler.
 //!
-//! It needs `wrk` on the `PATH`: a package of that name of Debian, Ubuntu, Fedora and Homebrew.
+//! It needs `wrk` on the `PATH`: Debian, Ubuntu, Fedora and Homebrew have a package of that name.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark fails by panicking")]
 #![allow(clippy::print_stdout, reason = "its output is its result")]
@@ -28,12 +28,12 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// The service's allocator, for the bare handler too.
+/// The service's allocator, also used for the bare handler.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const SCHEDULES: usize = 10_000;
-/// The argument that makes this program the bare server; the file with its reply follows.
+/// Argument that makes this program the bare server; the file with its reply follows.
 const BARE: &str = "bare";
 const THREADS: u32 = 1;
 const CONNECTIONS: u32 = 32;
@@ -42,7 +42,7 @@ const SECONDS: u32 = 4;
 const WARM_UP_SECONDS: u32 = 2;
 const BAR: f64 = 0.5;
 
-/// What `wrk` writes at its end: the rate, latencies in microseconds, and how many requests failed.
+/// Script that makes `wrk` end with the rate, latencies in microseconds, and the number of failed requests.
 const SCRIPT: &str = r#"
 done = function(summary, latency, requests)
   local errors = summary.errors
@@ -52,14 +52,14 @@ done = function(summary, latency, requests)
 end
 "#;
 
-/// A server of a kind and what it was measured at, round by round.
+/// A server of one kind and its measurements, round by round.
 struct Target {
     what: &'static str,
     url: String,
     rounds: Vec<Round>,
 }
 
-/// What one run of `wrk` said.
+/// Result of one run of `wrk`.
 #[derive(Clone, Copy)]
 struct Round {
     rate: f64,
@@ -87,7 +87,7 @@ async fn main() -> ExitCode {
 
 async fn measure(version: &str) {
     let nats = Nats::start().await;
-    // Creates the streams.
+    // Starting the service creates the streams.
     nats.service_with(&[]).await.stop().await;
     fill::fill(&nats, SCHEDULES).await;
     let port = free_port().await;
@@ -162,9 +162,9 @@ async fn measure(version: &str) {
     );
 }
 
-/// The name and version of the `wrk` on the `PATH`.
+/// Name and version of the `wrk` on the `PATH`.
 fn wrk_version() -> Option<String> {
-    // With `-v` it says them and then exits with 1.
+    // With `-v` it prints them and then exits with 1.
     let output = Command::new("wrk").arg("-v").output().ok()?;
     let said = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&said);
@@ -191,7 +191,7 @@ async fn run_wrk(script: &Path, seconds: u32, url: &str) -> Round {
     Round { rate, p50: micros(p50), p99: micros(p99) }
 }
 
-/// The least, the median and the greatest.
+/// Minimum, median and maximum.
 fn spread(values: impl Iterator<Item = f64>) -> (f64, f64, f64) {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
@@ -204,21 +204,20 @@ fn median(values: impl Iterator<Item = Duration>) -> Duration {
     values[values.len() / 2]
 }
 
-/// A port that is free now.
+/// A port that is currently free.
 async fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     listener.local_addr().unwrap().port()
 }
 
-/// The body of a reply, which must be JSON with status 200.
+/// Body of a reply, which must be JSON with status 200.
 async fn body_of(port: u16, path: &str) -> Vec<u8> {
     let (status, body) = request(port, path).await.unwrap();
     assert_eq!(status, 200, "GET {path}: {}", String::from_utf8_lossy(&body));
     body
 }
 
-/// Status and body of a reply; none while nothing listens. In HTTP/1.0 a body ends with the
-/// connection.
+/// Status and body of a reply; none while nothing listens. In HTTP/1.0 the end of the connection ends the body.
 async fn request(port: u16, path: &str) -> Option<(u16, Vec<u8>)> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok()?;
     let head = format!("GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n");
@@ -230,7 +229,7 @@ async fn request(port: u16, path: &str) -> Option<(u16, Vec<u8>)> {
     Some((status, reply.split_off(end + 4)))
 }
 
-/// This program once more, as a bare axum server.
+/// This program again, as a bare axum server.
 struct Bare {
     child: Child,
     port: u16,
@@ -265,7 +264,7 @@ impl Drop for Bare {
     }
 }
 
-/// Answers every `GET /` with the bytes of a file, as JSON, and says its port.
+/// Answers every `GET /` with the bytes of a file, as JSON, and prints its port.
 async fn serve_bare(reply: &str) {
     let reply = Bytes::from(std::fs::read(reply).unwrap());
     let handler = move || {

@@ -1,4 +1,4 @@
-//! How late commands were stored, by what their stream has.
+//! Lateness of commands, according to the stream that stored them.
 
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
 
@@ -32,12 +32,12 @@ impl Lateness {
         self.percentile(100.0)
     }
 
-    /// How many are later than that.
+    /// Number of commands that are later than `ms`.
     pub fn later_than(&self, ms: f64) -> usize {
         self.ms.iter().filter(|late| **late > ms).count()
     }
 
-    /// Commands a second from the instant at which all were due.
+    /// Commands per second from the instant at which all were due.
     pub fn rate(&self) -> f64 {
         self.ms.len() as f64 / self.last() * 1000.0
     }
@@ -46,19 +46,19 @@ impl Lateness {
 /// A command in its stream.
 pub struct Command {
     pub subject: String,
-    /// By its header `Scheduler-Scheduled-For`, which what nats-server schedules itself has not.
+    /// From its header `Scheduler-Scheduled-For`, which messages scheduled by nats-server itself do not have.
     pub due: Option<DateTime<Utc>>,
     pub stored: DateTime<Utc>,
 }
 
 impl Command {
-    /// How late it was stored after a time, in milliseconds.
+    /// Lateness relative to `due`, in milliseconds.
     pub fn after(&self, due: DateTime<Utc>) -> f64 {
         (self.stored - due).num_microseconds().unwrap() as f64 / 1000.0
     }
 }
 
-/// What a stream holds under a filter.
+/// Messages of a stream that match a filter.
 pub async fn commands(nats: &Nats, stream: &str, filter: &str) -> Vec<Command> {
     let stream = nats.js.get_stream(stream).await.unwrap();
     let config = push::OrderedConfig {

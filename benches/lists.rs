@@ -1,8 +1,7 @@
-//! How long a page of the list takes when there are many schedules.
+//! Latency of a page of the list when there are many schedules.
 //!
-//! `cargo bench --bench lists` asks a service that holds 100,000 schedules for pages, by every order,
-//! with filters, by page number and by cursor, one request at a time and then eight at once. The bar: 99
-//! of 100 within 20 ms.
+//! `cargo bench --bench lists` asks a service that holds 100,000 schedules for pages, by every order, with filters, by
+//! page number and by cursor, one request at a time and then eight at once. The bar: 99 of 100 within 20 ms.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark fails by panicking")]
 #![allow(clippy::print_stdout, reason = "its output is its result")]
@@ -24,7 +23,7 @@ const REQUESTS: usize = 400;
 #[tokio::main]
 async fn main() {
     let nats = Nats::start().await;
-    // Creates the streams.
+    // Starting the service creates the streams.
     nats.service_with(&[]).await.stop().await;
     fill::fill(&nats, SCHEDULES).await;
     let _service = nats.service_with(&[("LOG_LEVEL", "info")]).await;

@@ -1,9 +1,9 @@
-//! What a crash in the middle of a burst costs.
+//! Cost of a crash in the middle of a burst.
 //!
-//! `cargo bench --bench recovery` has 20,000 commands due at one instant and kills an instance a moment later, with SIGKILL:
-//! once the only one, which is started again at once, and once one of two. It prints how long it takes from then until all
-//! commands are in their stream, each once, and until all is recorded and settled; medians of three rounds.
-//! `-- --burst 5000` has so many.
+//! `cargo bench --bench recovery` lets 20,000 commands be due at one instant and kills an instance a moment later, with
+//! SIGKILL: first the only one, which is restarted at once, then one of two. It prints the time from the kill until all
+//! commands are in their stream, each once, and until all is recorded and settled, as medians of three rounds.
+//! `-- --burst 5000` sets the number of commands.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark fails by panicking")]
 #![allow(clippy::print_stdout, reason = "its output is its result")]
@@ -30,11 +30,11 @@ use usage::median;
 
 const SETTINGS: [(&str, &str); 2] =
     [("MAX_SCHEDULES_PER_CREATOR", "1000000"), ("LOG_LEVEL", "info")];
-/// How long after the instant an instance is killed: some commands are out by then.
+/// Time from the instant to the kill: some commands have been sent by then.
 const KILLED_AFTER: Duration = Duration::from_millis(150);
 const WITHIN: Duration = Duration::from_secs(120);
 const ROUNDS: usize = 3;
-/// The goal where another instance is there, in seconds.
+/// Goal in seconds if another instance is running.
 const SETTLED: f64 = 10.0;
 
 #[tokio::main]
@@ -62,13 +62,13 @@ async fn main() {
     }
 }
 
-/// What became of a burst, in seconds from the kill.
+/// Result of a burst, in seconds from the kill.
 struct Recovery {
-    /// Commands that were out.
+    /// Commands that had been sent.
     before: usize,
-    /// Until the last command was stored.
+    /// Time until the last command was stored.
     stored: f64,
-    /// Until all was settled.
+    /// Time until everything was settled.
     all: f64,
 }
 
@@ -92,7 +92,7 @@ async fn recover(count: usize, instances: usize) -> Recovery {
         services.push(nats.service_with(&SETTINGS).await);
     }
     let is_settled = || async {
-        // The killed one may still be asked.
+        // The request may still be routed to the killed instance.
         let body = json!({}).to_string().into();
         let reply = nats.client.request("cmd.scheduler.status", body).await.ok()?;
         let status: serde_json::Value = serde_json::from_slice(&reply.payload).ok()?;

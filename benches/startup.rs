@@ -1,8 +1,8 @@
-//! How long an instance takes to be ready with many schedules, and how much memory it then holds.
+//! Time until an instance is ready with many schedules, and the memory that it then holds.
 //!
 //! `cargo bench --bench startup` writes daily schedules into the bucket, then starts the service and waits until it
-//! answers requests; in turn with a bare reader of the same bucket, which does nothing with what it is shown.
-//! `-- --schedules 1000000` does it with so many; else there are 100,000.
+//! answers requests; it alternates with a bare reader of the same bucket, which does nothing with the messages.
+//! `-- --schedules 1000000` sets the number of schedules, 100,000 by default.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark fails by panicking")]
 #![allow(clippy::print_stdout, reason = "its output is its result")]
@@ -27,10 +27,10 @@ use serde_json::json;
 use usage::{Usage, median};
 
 const STARTS_WITHIN: Duration = Duration::from_secs(120);
-/// It has settled down by then: memory of the replay is given back.
+/// Time until the instance has settled down and returned the memory of the replay.
 const CALM: Duration = Duration::from_secs(10);
 const ROUNDS: usize = 3;
-/// The goals.
+/// Goals.
 const TIMES_BARE: f64 = 2.0;
 const BYTES: f64 = 1000.0;
 
@@ -38,7 +38,7 @@ const BYTES: f64 = 1000.0;
 async fn main() {
     let count = args::number("--schedules", 100_000);
     let nats = Nats::start().await;
-    // Creates the streams.
+    // Starting the service creates the streams.
     let (empty, _) = start(&nats).await;
     tokio::time::sleep(CALM).await;
     let without = Usage::of(empty.pid());
@@ -77,7 +77,7 @@ async fn main() {
     println!("memory: {bytes:.0} bytes a schedule beyond its payload (goal: {BYTES:.0} or less)");
 }
 
-/// Starts the service; how long until it answers, in seconds.
+/// Starts the service; returns the seconds until it answers.
 async fn start(nats: &Nats) -> (Service, f64) {
     let settings = [("MAX_SCHEDULES_PER_CREATOR", "2000000"), ("LOG_LEVEL", "info")];
     let started = Instant::now();
@@ -88,7 +88,7 @@ async fn start(nats: &Nats) -> (Service, f64) {
     (service, elapsed)
 }
 
-/// How long a reader takes that is shown the latest of each key, in seconds.
+/// Seconds that a reader takes to receive the latest message of each key.
 async fn read(nats: &Nats, count: usize) -> f64 {
     let is_record = |subject: &str| subject.contains(names::SCHEDULE_KEY_PREFIX);
     let policy = DeliverPolicy::LastPerSubject;

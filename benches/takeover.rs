@@ -1,8 +1,9 @@
-//! How late commands come when an instance dies, stands still, stops or joins.
+//! Lateness of commands when an instance dies, freezes, stops or joins.
 //!
-//! `cargo bench --bench takeover` runs three instances with 300 schedules that fire every second, kills, stops and
-//! suspends one after the other, five times, and prints how late what was due around that was stored.
-//! `-- --schedules 1000000 --rounds 1` has as many others in the bucket that do not fire meanwhile, and does it once.
+//! `cargo bench --bench takeover` runs three instances with 300 schedules that fire every second. It kills, stops and
+//! suspends one after the other, five times, and prints how late the commands due around that were stored.
+//! `-- --schedules 1000000 --rounds 1` adds that many other schedules to the bucket, which do not fire meanwhile, and
+//! runs one round.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark fails by panicking")]
 #![allow(clippy::print_stdout, reason = "its output is its result")]
@@ -29,15 +30,15 @@ const BEATS: usize = 300;
 /// Jobs that are due around each death.
 const JOBS: u32 = 100;
 const INSTANCES: usize = 3;
-/// How long after an event what is due counts as due around it: others act for the silent after five seconds.
+/// How long after an event a due time still counts as around it: others act for a silent instance after five seconds.
 const AROUND: Duration = Duration::from_secs(7);
-/// How long a suspended instance stands still.
+/// How long an instance is suspended.
 const SUSPENDED: Duration = Duration::from_secs(7);
 const PAUSE: Duration = Duration::from_secs(3);
-/// How long an instance may take to start.
+/// Maximum time for an instance to start.
 const STARTS_WITHIN: Duration = Duration::from_secs(300);
 
-/// From when to when something went on.
+/// The beginning and end of an event.
 type Span = (DateTime<Utc>, DateTime<Utc>);
 
 struct Bench {
@@ -50,7 +51,7 @@ struct Bench {
 async fn main() {
     let (others, rounds) = (args::number("--schedules", 0), args::number("--rounds", 5));
     let nats = Nats::start().await;
-    // Creates the streams.
+    // Starting the service creates the streams.
     nats.service().await.stop().await;
     fill::fill(&nats, others).await;
     let mut bench = Bench { nats, instances: Vec::new(), spans: Vec::new() };
@@ -71,7 +72,7 @@ async fn main() {
 }
 
 impl Bench {
-    /// Starts an instance; when it began, and was ready.
+    /// Starts an instance; returns when it began and when it was ready.
     async fn start(&mut self) -> Span {
         let settings = [("MAX_SCHEDULES_PER_CREATOR", "2000000"), ("LOG_LEVEL", "info")];
         let began = Utc::now();

@@ -1,5 +1,5 @@
-//! What deciding costs: the searches run for every firing and for every schedule at start-up, and what
-//! to do after downtime.
+//! Cost of deciding: the searches that run for every firing and for every schedule at start-up, and the decision after
+//! downtime.
 //!
 //! `cargo bench --bench trigger`
 
@@ -87,7 +87,7 @@ impl View for Alone {
     }
 }
 
-/// The whole decision after downtime of a schedule that is due every second.
+/// The whole decision after downtime, for a schedule that is due every second.
 fn deciding(criterion: &mut Criterion) {
     for catch_up in [CatchUp::Latest, CatchUp::All, CatchUp::None] {
         for (name, gap) in [("minute", TimeDelta::minutes(1)), ("year", TimeDelta::days(365))] {

@@ -1,7 +1,7 @@
-//! A worker for delivery mode `job`: takes commands one at a time and reports what came of them.
+//! A worker for delivery mode `job`: takes commands one at a time and reports their outcomes.
 //!
-//! Start `nats-scheduler dev` in one terminal, `cargo run --example job_worker` in another, and in a
-//! third ask for a job:
+//! Start `nats-scheduler dev` in one terminal, `cargo run --example job_worker` in another, and request a job in a
+//! third:
 //!
 //! ```sh
 //! nats req cmd.scheduler.execute.immediate '{"target_command":"cmd.example.job.try","wait_ms":4000,
@@ -30,16 +30,16 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// All workers of these jobs take them from one consumer.
+/// Consumer from which all workers of these jobs take them.
 const CONSUMER: &str = "job-worker";
 const COMMANDS: &str = "cmd.example.job.>";
-/// Without a word from us for so long, another worker gets the command.
+/// How long a worker may be silent before another one gets the command.
 const ACK_WAIT: Duration = Duration::from_secs(30);
-/// Between heartbeats: several in `heartbeat_seconds`, for one may be late.
+/// Time between heartbeats: several within `heartbeat_seconds`, since one may be late.
 const BEAT: Duration = Duration::from_secs(1);
-/// How long to wait for a command before looking whether to stop.
+/// How long to wait for a command before checking whether to stop.
 const LOOK: Duration = Duration::from_secs(2);
-/// How long to wait for an answer to a report, and before sending it again.
+/// How long to wait for the answer to a report, and before sending it again.
 const ANSWER: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -82,7 +82,7 @@ struct Worker {
 impl Worker {
     /// Does the next command, if one comes soon.
     async fn take(&self) -> Result<(), Error> {
-        // One: what waits here behind it no other worker can take.
+        // One command only: no other worker could take those that wait here behind it.
         let mut taken = self.commands.batch().max_messages(1).expires(LOOK).messages().await?;
         let Some(command) = taken.next().await.transpose()? else { return Ok(()) };
         match Job::of(&command) {
@@ -96,10 +96,10 @@ impl Worker {
         command.ack().await
     }
 
-    /// Does a job; what was reported, or why it is not our job, or not any more.
+    /// Does a job; returns what was reported, or why the job is not ours, or no longer.
     async fn run(&self, command: &Message, job: &Job) -> Result<&'static str, Error> {
         let progress = AtomicU64::new(0);
-        // Listen first: whoever cancels before that makes the question after it fail.
+        // Listen first: if the job was cancelled before that, the question after it fails.
         let mut told = self.nats.subscribe(job.cancel_subject.clone()).await?;
         // A command can come twice, or late: is it still to be done?
         insist(command, async || self.scheduler.heartbeat(&job.alive(&progress)).await).await?;
@@ -131,7 +131,7 @@ impl Worker {
         }
     }
 
-    /// Says that we are at it, until the scheduler refuses to hear it.
+    /// Sends heartbeats until the scheduler refuses one.
     async fn beat(&self, command: &Message, job: &Job, progress: &AtomicU64) -> Error {
         loop {
             sleep(BEAT).await;
@@ -143,7 +143,7 @@ impl Worker {
     }
 }
 
-/// Sends a report; whether it was answered. To the stream it is a sign of life as well.
+/// Sends a report; returns whether it was answered. For the stream it is a sign of life as well.
 async fn ask(
     command: &Message,
     report: impl Future<Output = Result<Reply<Reported>, ClientError>>,
@@ -169,7 +169,7 @@ async fn insist(
     Ok(())
 }
 
-/// What the headers of a command say.
+/// The headers of a command.
 struct Job {
     id: Uuid,
     token: String,
@@ -178,7 +178,7 @@ struct Job {
 }
 
 impl Job {
-    /// Nothing for a message that is no job's command.
+    /// Returns nothing for a message that is not a job's command.
     fn of(command: &Message) -> Option<Self> {
         let headers = command.headers.as_ref()?;
         let text = |name: &str| headers.get(name).map(|value| value.as_str().to_owned());
@@ -225,7 +225,7 @@ fn cancelled(message: &[u8]) -> Error {
     format!("cancelled by {}", message["cancelled_by"].as_str().unwrap_or("somebody")).into()
 }
 
-/// Cancelled by SIGTERM or Ctrl-C.
+/// Token that is cancelled by SIGTERM or Ctrl-C.
 fn stop_on_signal() -> CancellationToken {
     let stop = CancellationToken::new();
     let cancel = stop.clone();

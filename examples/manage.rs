@@ -1,8 +1,8 @@
-//! Many schedules: creating, finding, changing without undoing what others did, and pausing them
+//! Manages many schedules: creates and finds them, changes them without undoing what others did, and pauses them
 //! together.
 //!
-//! Start `nats-scheduler dev` in one terminal, and `cargo run --example manage` in another.
-//! `NATS_URL` names another server.
+//! Start `nats-scheduler dev` in one terminal, and `cargo run --example manage` in another. `NATS_URL` names another
+//! server.
 
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
@@ -13,7 +13,7 @@ use nats_scheduler::client::{
 };
 use serde_json::json;
 
-/// Who this example acts as; names of schedules are unique per creator.
+/// The name that this example acts under; names of schedules are unique per creator.
 const ALICE: &str = "example-manage";
 
 #[tokio::main]
@@ -24,7 +24,7 @@ async fn main() -> Result<(), async_nats::Error> {
     let bob = alice.clone().actor("example-manage-bob");
     operate(&alice, BulkAction::Delete, false).await?;
 
-    // Many at once. Each stands for itself, so look at each result.
+    // Create many at once. Each stands alone, so look at each result.
     let mut reports = Vec::new();
     for (name, expression) in
         [("daily", "0 2 * * *"), ("weekly", "30 3 * * MON"), ("monthly", "H 4 LW * *")]
@@ -51,7 +51,7 @@ async fn main() -> Result<(), async_nats::Error> {
     let preview = alice.preview(&request).await?.data;
     println!("{}: {:?}", preview.description, preview.occurrences);
 
-    // A page of a list: the next three that are due.
+    // One page of a list: the next three that are due.
     let list = ListSchedules {
         creator: Some(ALICE.to_owned()),
         tags: Some(vec!["reports".to_owned()]),
@@ -63,7 +63,7 @@ async fn main() -> Result<(), async_nats::Error> {
         println!("{} is due {:?}", schedule.name, schedule.next_run_at);
     }
 
-    // Alice looks, Bob changes it, and Alice's pause does not pass over that.
+    // Alice reads the schedule, Bob changes it, and Alice's pause does not override that.
     let seen = alice.get(id).await?.data;
     let change =
         UpdateSchedule { schedule_id: Some(id), priority: Some(9), ..UpdateSchedule::default() };
@@ -71,7 +71,7 @@ async fn main() -> Result<(), async_nats::Error> {
     let paused = pause_as_seen(&alice, seen).await?;
     println!("{} is {:?}, revision {}", paused.name, paused.status, paused.revision);
 
-    // All the others: first what it would do, then do it.
+    // Pause all the others: first a dry run, then for real.
     println!("{} would be paused", operate(&alice, BulkAction::Pause, true).await?);
     println!("{} are paused", operate(&alice, BulkAction::Pause, false).await?);
     println!("{} are resumed", operate(&alice, BulkAction::Resume, false).await?);
@@ -85,8 +85,8 @@ async fn main() -> Result<(), async_nats::Error> {
     Ok(())
 }
 
-/// Pauses a schedule that was looked at. If somebody changed it since, it is looked at again, and it
-/// is decided anew whether it should be paused: here, unless somebody else did.
+/// Pauses a schedule that was read before. If somebody has changed it since, reads it again and decides again whether
+/// it should be paused: here, unless somebody else has paused it.
 async fn pause_as_seen(
     client: &Client,
     mut seen: ScheduleView,
@@ -110,7 +110,7 @@ async fn pause_as_seen(
     Ok(seen)
 }
 
-/// Does something to all schedules of this example, and says to how many.
+/// Applies an operation to all schedules of this example; returns for how many it succeeded.
 async fn operate(
     client: &Client,
     operation: BulkAction,

@@ -1,7 +1,7 @@
 //! A schedule from its first command to its deletion.
 //!
-//! Start `nats-scheduler dev` in one terminal, and `cargo run --example quickstart` in another.
-//! `NATS_URL` names another server; the stream `COMMANDS` must be there.
+//! Start `nats-scheduler dev` in one terminal, and `cargo run --example quickstart` in another. `NATS_URL` names
+//! another server, which must have the stream `COMMANDS`.
 
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
@@ -17,9 +17,9 @@ use nats_scheduler::client::{
 use nats_scheduler::names;
 use serde_json::json;
 
-/// Who this example acts as; names of schedules are unique per creator.
+/// The name that this example acts under; names of schedules are unique per creator.
 const ME: &str = "example-quickstart";
-/// Where the commands go. The stream COMMANDS captures `cmd.example.>`.
+/// Target of the commands. The stream COMMANDS captures `cmd.example.>`.
 const TARGET: &str = "cmd.example.quickstart";
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -30,8 +30,8 @@ async fn main() -> Result<(), async_nats::Error> {
     let scheduler = Client::new(nats.clone()).actor(ME);
     clean_up(&scheduler).await?;
 
-    // A receiver: it reads the stream that the commands are published into, and acknowledges each
-    // when it is done with it. It begins with what comes from now on.
+    // A receiver: it reads the stream that the commands are published into, and acknowledges each command when it has
+    // dealt with it. It starts with new messages only.
     let stream = async_nats::jetstream::new(nats).get_stream(names::COMMANDS_STREAM).await?;
     let consumer = stream
         .create_consumer(pull::Config {
@@ -60,7 +60,7 @@ async fn main() -> Result<(), async_nats::Error> {
         println!("received {} due {due}", String::from_utf8_lossy(&command.payload));
         command.ack().await?;
 
-        // The command's id is that of the execution: what became of it?
+        // The command's id is that of the execution, whose outcome can be looked up.
         let execution = header(command.headers.as_ref(), names::EXECUTION_ID).parse()?;
         match scheduler.wait_for_outcome(execution, PATIENCE).await? {
             Some(execution) => println!("  recorded as {:?}", execution.status),
@@ -86,7 +86,7 @@ async fn main() -> Result<(), async_nats::Error> {
     Ok(())
 }
 
-/// Deletes what a run that was interrupted may have left.
+/// Deletes what an interrupted run may have left.
 async fn clean_up(scheduler: &Client) -> Result<(), ClientError> {
     let mine = ScheduleFilter { creator: Some(ME.to_owned()), ..ScheduleFilter::default() };
     let request = BulkOperation {
@@ -99,7 +99,7 @@ async fn clean_up(scheduler: &Client) -> Result<(), ClientError> {
     Ok(())
 }
 
-/// The text of a header; empty where there is none.
+/// The text of a header; empty if there is none.
 fn header<'a>(headers: Option<&'a HeaderMap>, name: &str) -> &'a str {
     headers.and_then(|headers| headers.get(name)).map_or("", |value| value.as_str())
 }

@@ -1,11 +1,11 @@
-//! Looks for faults of order and time: runs real engines and the real operations over a simulated NATS, in virtual time,
-//! while chance breaks what it can, and checks what is left behind. A seed says all of a run.
+//! Searches for faults of order and time: runs real engines and the real operations over a simulated NATS, in virtual
+//! time, breaks things at random, and checks what is left behind. A seed determines a whole run.
 //!
 //! ```sh
 //! cargo run --release --example simulate -- --seeds 10000 --from 1
 //! ```
 //!
-//! Where something is wrong it says with which seed, and the shortest story that still shows it.
+//! If something is wrong, it prints the seed and the shortest story that still shows the fault.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a run that cannot go on fails")]
 #![allow(clippy::print_stdout, reason = "it is a program")]
@@ -34,29 +34,29 @@ use nats_scheduler::guards::Guard;
 use storm::many::{Sum, run_all};
 use storm::{Options, Run, run};
 
-/// As the service has it: a run is mostly small allocations.
+/// The service's allocator: a run is mostly small allocations.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How often the line of progress is written.
+/// Interval between updates of the progress line.
 const EVERY: Duration = Duration::from_millis(500);
 
 /// Runs the service in a simulated world where everything goes wrong.
 #[derive(Parser)]
 struct Arguments {
-    /// How many seeds.
+    /// Number of seeds.
     #[arg(long, default_value_t = 1000)]
     seeds: u64,
-    /// The first of them.
+    /// The first seed.
     #[arg(long, default_value_t = 1)]
     from: u64,
-    /// Steps of the storm that are left out, with one seed.
+    /// Steps of the storm to leave out; with one seed.
     #[arg(long, value_delimiter = ',')]
     without: Vec<usize>,
-    /// Whether instances log what they do, to stderr, and all that streams hold is told; with one seed.
+    /// Let instances log to stderr, and print everything that streams hold; with one seed.
     #[arg(long)]
     log: bool,
-    /// A guard of the protocol that is left out, to see whether it is missed.
+    /// A guard of the protocol to leave out, to see whether that is noticed.
     #[arg(long, value_parser = guard)]
     guard: Option<Guard>,
 }
@@ -152,7 +152,7 @@ fn tell_one(run: &Run) -> ExitCode {
     }
 }
 
-/// Leaves out steps, first many at once, as long as the same is wrong.
+/// Leaves out steps, at first many at once, as long as the same faults remain.
 fn shrink(seed: u64, guard: Option<Guard>, mut shortest: Run) -> (BTreeSet<usize>, Run) {
     let (wrong, mut without) = (kinds(&shortest), BTreeSet::new());
     let mut size = shortest.steps.div_ceil(2);
@@ -173,7 +173,7 @@ fn shrink(seed: u64, guard: Option<Guard>, mut shortest: Run) -> (BTreeSet<usize
     (without, shortest)
 }
 
-/// What is wrong, without what is of one run only: ids, times and names.
+/// What is wrong, without the details of a single run: ids, times and names.
 fn kinds(run: &Run) -> BTreeSet<String> {
     let kind = |text: &String| {
         let words = text.split_whitespace();

@@ -1,7 +1,7 @@
-//! A worker that answers commands and does each of them once.
+//! A worker that answers commands and carries out each of them once.
 //!
-//! Start `nats-scheduler dev` in one terminal, and `cargo run --example worker` in another.
-//! `NATS_URL` names another server.
+//! Start `nats-scheduler dev` in one terminal, and `cargo run --example worker` in another. `NATS_URL` names another
+//! server.
 
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
@@ -18,9 +18,9 @@ use nats_scheduler::client::{
 use nats_scheduler::names;
 use serde_json::{Value, json};
 
-/// Who this example acts as; names of schedules are unique per creator.
+/// The name that this example acts under; names of schedules are unique per creator.
 const ME: &str = "example-worker";
-/// Where the commands go. No stream may capture it: its acknowledgement would be the reply.
+/// Target of the commands. No stream may capture it: its acknowledgement would be the reply.
 const TARGET: &str = "cmd.example-worker.greet";
 
 #[tokio::main]
@@ -30,7 +30,7 @@ async fn main() -> Result<(), async_nats::Error> {
     let scheduler = Client::new(nats.clone()).actor(ME);
     clean_up(&scheduler).await?;
 
-    // In a queue group each command goes to one of the workers that listen.
+    // In a queue group, each command goes to one of the workers that listen.
     let commands = nats.queue_subscribe(TARGET, "greeters".to_owned()).await?;
     let worker = tokio::spawn(work(nats.clone(), commands));
 
@@ -58,8 +58,8 @@ async fn main() -> Result<(), async_nats::Error> {
     let answer = execution.response_payload.ok_or("the history has no answer")?;
     println!("execution {} was answered: {answer}", execution.id);
 
-    // An instance that takes over from one that died sends the command again, under the same id.
-    // We play that here: the worker answers as before and does nothing.
+    // An instance that takes over from a dead one sends the command again, under the same id. This plays that case: the
+    // worker answers as before and does nothing.
     let mut headers = HeaderMap::new();
     headers.insert(names::EXECUTION_ID, execution.id.to_string());
     let body = json!({ "name": "Ada" }).to_string();
@@ -77,8 +77,8 @@ async fn main() -> Result<(), async_nats::Error> {
 
 /// Answers commands, one after the other.
 ///
-/// A real worker keeps the ids where it keeps what it did, written in the same transaction, and
-/// forgets them after a day. In memory they help against copies, and not against its own crash.
+/// A real worker stores the ids together with its results, in the same transaction, and forgets them after a day. In
+/// memory they protect against copies, but not against the worker's own crash.
 async fn work(
     nats: async_nats::Client,
     mut commands: Subscriber,
@@ -118,7 +118,7 @@ fn header<'a>(message: &'a Message, name: &str) -> &'a str {
     headers.and_then(|headers| headers.get(name)).map_or("", |value| value.as_str())
 }
 
-/// Deletes the schedules of this example, also what a run that was interrupted may have left.
+/// Deletes the schedules of this example, including those that an interrupted run may have left.
 async fn clean_up(scheduler: &Client) -> Result<(), ClientError> {
     let mine = ScheduleFilter { creator: Some(ME.to_owned()), ..ScheduleFilter::default() };
     let request = BulkOperation {

@@ -1,6 +1,6 @@
 //! A minute of `examples/chaos`: the program against real nats-servers while everything goes wrong.
 //!
-//! `CHAOS_SEED` names another seed.
+//! `CHAOS_SEED` sets another seed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a run that cannot go on fails")]
 

@@ -1,7 +1,7 @@
-//! The service driven by the real `nats` command-line client, as the documents show it.
+//! Tests that drive the service with the real `nats` command-line client, as the documents show it.
 //!
-//! `NATS_CLI` names the client, else it is `nats` on the `PATH`. These tests are the only ones that
-//! need it, so they are behind the feature `cli-tests`.
+//! `NATS_CLI` names the client; the default is `nats` on the `PATH`. Only these tests need it, so they are behind the
+//! feature `cli-tests`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 

@@ -1,7 +1,7 @@
-//! What deploys the service: the image, the Kubernetes manifests, the systemd unit, the settings template.
+//! Tests of the deployment files: the image, the Kubernetes manifests, the systemd unit, the settings template.
 //!
-//! No Docker, cluster or systemd is needed. Each file is parsed by what knows its format, and compared
-//! with the settings and commands of the program, and with the other files.
+//! They need no Docker, cluster or systemd. Each file is parsed by a crate that knows its format, and compared with the
+//! settings and commands of the program, and with the other files.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 

@@ -1,6 +1,6 @@
-//! The documents: each link leads somewhere, the README is short, and the index has them all.
+//! Tests of the documents: each link leads somewhere, the README is short, and the index lists all of them.
 //!
-//! No server and no network is needed: of what is elsewhere only the URL is looked at.
+//! They need no server and no network: of an external link only the URL is checked.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 

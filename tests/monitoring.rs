@@ -1,4 +1,4 @@
-//! The alerts, the dashboard and the table of the metrics, against what the service exposes.
+//! Tests of the alerts, the dashboard and the table of metrics against what the service exposes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 

@@ -2,7 +2,7 @@
 //!
 //! * `conformance`: the test tables of other schedulers, see `tests/cron/`;
 //! * `properties`: laws that hold for any expression, zone and instant;
-//! * `walk`: a naive walk through real time, second by second, must fire where the trigger does;
+//! * `walk`: a naive walk through real time, second by second, which must fire where the trigger does;
 //! * `croner`: in UTC, croner's own search must find the same times.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]

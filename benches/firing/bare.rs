@@ -1,4 +1,4 @@
-//! The bare protocol: what a scheduler that decides between instances and keeps a history writes at least for each firing.
+//! The bare protocol: the minimum that a scheduler with claims between instances and a history writes for each firing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::ground::{Acks, IN_FLIGHT, late, payload, whole_second};
 use crate::harness::Nats;
 use crate::lateness::Lateness;
 
-/// How late so many are that are due at one instant.
+/// Lateness of `count` commands that are due at one instant.
 pub async fn burst(count: usize) -> Lateness {
     let nats = Nats::start().await;
     for (name, subjects, per_subject) in [("RECORDS", "records.>", 1), ("HISTORY", "history.>", -1)]
@@ -24,7 +24,7 @@ pub async fn burst(count: usize) -> Lateness {
         });
         nats.add_stream(&config.to_string()).await;
     }
-    // A record is some 1,000 bytes, and an outcome too.
+    // A record has about 1,000 bytes, and so does an outcome.
     let record: bytes::Bytes = "x".repeat(1_000).into();
     let mut acks = Acks::default();
     for n in 0..count {
@@ -43,7 +43,7 @@ pub async fn burst(count: usize) -> Lateness {
     late(&nats, "COMMANDS", "cmd.example.>", count, |_| due).await
 }
 
-/// Claims, sends and records one.
+/// Claims, sends and records one firing.
 async fn fire(nats: &Nats, n: usize, record: bytes::Bytes, body: bytes::Bytes) {
     let revision = n as u64 + 1;
     let claim =

@@ -1,4 +1,4 @@
-//! The crate `tokio-cron-scheduler`: jobs in the memory of one process, which publish.
+//! The crate `tokio-cron-scheduler`: jobs in the memory of one process, which publish messages.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use crate::ground::{late, payload, whole_second};
 use crate::harness::Nats;
 use crate::lateness::Lateness;
 
-/// How late so many are that are due at one instant.
+/// Lateness of `count` commands that are due at one instant.
 pub async fn burst(count: usize) -> Lateness {
     let nats = Nats::start().await;
     let mut scheduler = JobScheduler::new_with_channel_size(2 * count).await.unwrap();
@@ -34,7 +34,7 @@ pub async fn burst(count: usize) -> Lateness {
     late
 }
 
-/// How late they are where so many are due at every second, and how many of them there were.
+/// Lateness of commands when `rate` of them are due at every second, and how many there were.
 pub async fn steady(rate: usize, seconds: usize) -> Lateness {
     let nats = Nats::start().await;
     let mut scheduler = JobScheduler::new_with_channel_size(4 * rate).await.unwrap();
@@ -44,7 +44,7 @@ pub async fn steady(rate: usize, seconds: usize) -> Lateness {
         let job = Job::new_async("* * * * * *", move |_, _| {
             let (js, body, sent) = (js.clone(), body.clone(), Arc::clone(&sent));
             Box::pin(async move {
-                // It does not say for when: at the least, for the second that it is called in.
+                // The crate does not name the due time: at best it is the second of the call.
                 publish(&js, body, Utc::now().trunc_subsecs(0)).await;
                 sent.fetch_add(1, Ordering::Relaxed);
             })

@@ -1,4 +1,4 @@
-//! What the sides of a benchmark have in common.
+//! Parts that the sides of a benchmark share.
 
 use std::time::{Duration, Instant};
 
@@ -18,16 +18,16 @@ const PAYLOAD: usize = 256;
 /// Publishes that wait for their acknowledgement at once.
 pub const IN_FLIGHT: usize = 2_048;
 
-/// What a steady rate showed.
+/// Result of a steady rate.
 pub struct Steady {
-    /// Of each command.
+    /// Lateness of each command.
     pub lateness: Lateness,
-    /// Processor time of a firing, of the instance and of the server, in microseconds.
+    /// CPU time per firing of the instance and of the server, in microseconds.
     #[allow(dead_code, reason = "each benchmark uses a part of it")]
     pub cost: [f64; 2],
 }
 
-/// Prints a burst; its rate.
+/// Prints a burst; returns its rate.
 pub fn print_burst(name: &str, lateness: &Lateness) -> f64 {
     println!(
         "{name:<18} {:>7.0}/s   first {:.1} ms, p50 {:.0} ms, last {:.0} ms late",
@@ -39,7 +39,7 @@ pub fn print_burst(name: &str, lateness: &Lateness) -> f64 {
     lateness.rate()
 }
 
-/// Prints a steady rate; its 99th percentile.
+/// Prints a steady rate; returns its 99th percentile.
 pub fn print_steady(name: &str, rate: usize, lateness: &Lateness) -> f64 {
     println!(
         "{name:<18} {rate} every second   n {}, earliest {:.1} ms, p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms late",
@@ -56,7 +56,7 @@ pub fn payload() -> Value {
     json!({ "text": "x".repeat(PAYLOAD - 11) })
 }
 
-/// Raw publishes a second.
+/// Rate of raw publishes, per second.
 pub async fn publish_all(count: usize) -> f64 {
     let nats = Nats::start().await;
     let body: bytes::Bytes = payload().to_string().into();
@@ -70,7 +70,7 @@ pub async fn publish_all(count: usize) -> f64 {
     count as f64 / started.elapsed().as_secs_f64()
 }
 
-/// Acknowledgements that are waited for.
+/// Pending acknowledgements.
 #[derive(Default)]
 pub struct Acks(FuturesUnordered<<PublishAckFuture as IntoFuture>::IntoFuture>);
 
@@ -93,7 +93,7 @@ pub fn whole_second(from_now: i64) -> DateTime<Utc> {
     (Utc::now() + chrono::Duration::seconds(from_now)).with_nanosecond(0).unwrap()
 }
 
-/// How many messages a stream holds under a filter.
+/// Number of messages in a stream that match a filter.
 async fn stored(stream: &Stream, filter: &str) -> usize {
     let config = pull::Config { filter_subject: filter.to_owned(), ..Default::default() };
     let mut consumer = stream.create_consumer(config).await.unwrap();
@@ -103,7 +103,7 @@ async fn stored(stream: &Stream, filter: &str) -> usize {
 /// Waits until a stream holds `count` commands.
 pub async fn come(nats: &Nats, stream: &str, filter: &str, count: usize) {
     let there = nats.js.get_stream(stream).await.unwrap();
-    // Rarely, since asking costs the server time that is being measured.
+    // Asks rarely, since asking costs the server time that is being measured.
     let deadline = Instant::now() + Duration::from_secs(120);
     while stored(&there, filter).await < count {
         assert!(Instant::now() < deadline, "the commands do not come");
@@ -111,8 +111,8 @@ pub async fn come(nats: &Nats, stream: &str, filter: &str, count: usize) {
     }
 }
 
-/// Waits for `count` commands and works out how late each was stored: after the time in its
-/// `Scheduler-Scheduled-For` header, else after what `due` says of its subject.
+/// Waits for `count` commands and computes how late each was stored: relative to its `Scheduler-Scheduled-For` header,
+/// or else to what `due` returns for its subject.
 pub async fn late(
     nats: &Nats,
     stream: &str,

@@ -1,20 +1,20 @@
-//! How fast what is due at one instant is fired, how late what is due at every second, and what a firing costs; beside what
-//! NATS itself can do.
+//! Rate of firing what is due at one instant, lateness of what is due at every second, and cost of a firing, compared
+//! with NATS itself.
 //!
-//! `cargo bench --bench firing` starts nats-servers of its own and prints one table, all figures from one run on one machine,
-//! medians of three rounds in which the sides take turns:
+//! `cargo bench --bench firing` starts nats-servers of its own and prints one table, with all figures from one run on
+//! one machine, as medians of three rounds in which the sides take turns:
 //!
 //! - **raw**: as many messages published to a stream, pipelined: the ceiling.
 //! - **server**: nats-server's own message scheduler, `@at` one instant.
-//! - **bare**: the least that a scheduler with claims and a history writes, after the instant: a conditional write, the
-//!   command, a record.
+//! - **bare**: the minimum that a scheduler with claims and a history writes, after the instant: a conditional write,
+//!   the command, a record.
 //! - **ours**: as many `publish` schedules due at one instant, with one instance and with three.
 //! - **steady**: 100, 1,000 and 5,000 due at every second, and 5,000 spread over it; 1,000 with nats-server's own, too.
 //!
-//! `-- --burst 20000` has so many due at one instant, else there are 10,000; `-- --rounds 1` is for a quick look, and
+//! `-- --burst 20000` sets how many are due at one instant, 10,000 by default; `-- --rounds 1` is for a quick look, and
 //! `-- --only ours` for profiles.
 //!
-//! Lateness is the time at which the stream stored the command, less the time at which it was due.
+//! Lateness is the time at which the stream stored the command, minus the time at which it was due.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark fails by panicking")]
 #![allow(clippy::print_stdout, reason = "its output is its result")]
@@ -37,7 +37,7 @@ mod usage;
 use ground::{Steady, print_burst, print_steady, publish_all};
 use usage::median;
 
-/// How long a steady rate lasts, in seconds.
+/// Duration of a steady rate in seconds.
 const SECONDS: usize = 20;
 
 #[tokio::main]

@@ -8,7 +8,7 @@ use crate::ground::{Acks, late, payload, whole_second};
 use crate::harness::Nats;
 use crate::lateness::Lateness;
 
-/// How late so many are that are due at one instant.
+/// Lateness of `count` commands that are due at one instant.
 pub async fn burst(count: usize) -> Lateness {
     let nats = Nats::bare().await;
     stream(&nats).await;
@@ -18,7 +18,7 @@ pub async fn burst(count: usize) -> Lateness {
     late(&nats, "NATIVE", "native.target.>", count, |_| due).await
 }
 
-/// How late they are where so many are due at every second.
+/// Lateness of commands when `rate` of them are due at every second.
 pub async fn steady(rate: usize, seconds: usize) -> Lateness {
     let nats = Nats::bare().await;
     stream(&nats).await;
@@ -30,7 +30,7 @@ pub async fn steady(rate: usize, seconds: usize) -> Lateness {
     late(&nats, "NATIVE", "native.target.>", rate * seconds, due_of).await
 }
 
-/// A stream whose server publishes by itself what is scheduled in it.
+/// Creates a stream whose server publishes scheduled messages by itself.
 async fn stream(nats: &Nats) {
     let config = json!({
         "name": "NATIVE", "subjects": ["native.>"], "storage": "file", "retention": "limits",

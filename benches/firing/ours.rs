@@ -1,4 +1,4 @@
-//! The service.
+//! The service under test.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,10 @@ use crate::usage::Usage;
 
 const SETTINGS: [(&str, &str); 2] =
     [("MAX_SCHEDULES_PER_CREATOR", "1000000"), ("LOG_LEVEL", "info")];
-/// Schedules that are created in a second, at least.
+/// Minimum number of schedules created per second.
 const CREATED: usize = 1_000;
 
-/// How late so many are that are due at one instant, with so many instances.
+/// Lateness of `count` commands that are due at one instant, fired by that many instances.
 pub async fn burst(count: usize, instances: usize) -> Lateness {
     let nats = Nats::start().await;
     let services = start(&nats, instances).await;
@@ -36,7 +36,7 @@ pub async fn burst(count: usize, instances: usize) -> Lateness {
     late
 }
 
-/// How late they are where so many are due at every second, at once or spread over it, and what each costs.
+/// Lateness when `rate` commands are due at every second, at once or spread over it, and the cost of each.
 pub async fn steady(rate: usize, seconds: usize, is_spread: bool) -> Steady {
     let nats = Nats::start().await;
     let services = start(&nats, 1).await;

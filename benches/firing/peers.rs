@@ -1,14 +1,15 @@
-//! What can be had beside it, on the same server and machine, in one table.
+//! Comparison with the alternatives, on the same server and machine, in one table.
 //!
-//! `cargo bench --bench peers` has each fire 10,000 commands that are due at one instant, and 1,000 that are due at every
-//! second, into a stream of a nats-server of its own; medians of three rounds in which they take turns.
+//! `cargo bench --bench peers` lets each fire 10,000 commands that are due at one instant, and 1,000 that are due at
+//! every second, into a stream of a nats-server of its own. It prints medians of three rounds in which they take turns.
 //!
 //! - **nats-server's own message scheduler**: one-time schedules in a stream.
 //! - **tokio-cron-scheduler**: jobs in the memory of one process, lost with it, that publish.
 //! - **the bare protocol**: a conditional write, the command and a record of each, after the instant.
-//! - **nats-scheduler**, by one instance.
+//! - **nats-scheduler**, with one instance.
 //!
-//! Each has a process of its own for what the benchmark does for it (`--side`): jobs that go on do not disturb others.
+//! The benchmark's own work for each runs in a separate process (`--side`), so that jobs that keep running do not
+//! disturb others.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark fails by panicking")]
 #![allow(clippy::print_stdout, reason = "its output is its result")]
@@ -32,22 +33,22 @@ mod usage;
 use ground::{print_burst, print_steady, publish_all};
 use usage::median;
 
-/// How many are due at every second, and for how long.
+/// Commands due at every second, and for how long.
 const RATE: usize = 1_000;
 const SECONDS: usize = 20;
 
-/// What is compared, and by which name.
+/// The compared sides by name.
 const SIDES: [&str; 4] =
     ["nats-server @at", "tokio-cron-scheduler", "the bare protocol", "nats-scheduler"];
 
-/// What one of them showed, round by round.
+/// Results of one side, round by round.
 #[derive(Default)]
 struct Side {
-    /// Commands a second of a burst, from the instant to the last.
+    /// Commands per second of a burst, from the instant to the last.
     rates: Vec<f64>,
-    /// How late the first of a burst was, in milliseconds; below zero, it was early.
+    /// Lateness of the first command of a burst, in milliseconds; negative if it was early.
     firsts: Vec<f64>,
-    /// The 99th percentile of lateness, of those that are due at every second, in milliseconds.
+    /// 99th percentile of lateness of commands due at every second, in milliseconds.
     late: Vec<f64>,
 }
 
@@ -76,7 +77,7 @@ async fn main() {
     println!("| raw publishes | {raw:.0}/s | 1.00 | | |");
     for (name, Side { rates, firsts, late }) in SIDES.iter().zip(sides) {
         let (first, rate) = (median(firsts), median(rates));
-        // What is early has no rate from the instant on.
+        // A side that fires early has no rate from the instant on.
         match first < 0.0 {
             true => print!("| {name} | | | {first:.1} ms |"),
             false => print!("| {name} | {rate:.0}/s | {:.2} | {first:.1} ms |", rate / raw),
@@ -88,7 +89,7 @@ async fn main() {
     }
 }
 
-/// Measures one side, and prints its figures behind all else.
+/// Measures one side, and prints its figures last.
 async fn measure(side: usize, burst: usize) {
     let name = SIDES[side];
     let late = match side {
@@ -108,10 +109,10 @@ async fn measure(side: usize, burst: usize) {
     println!("{FIGURES}{first} {rate} {}", print_steady(name, RATE, &late));
 }
 
-/// Behind which the figures of a side are.
+/// Prefix of the line with a side's figures.
 const FIGURES: &str = "figures: ";
 
-/// The figures of a side, measured by another process.
+/// Figures of a side, measured by another process.
 fn in_a_process_of_its_own(side: usize, burst: usize) -> Vec<f64> {
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
     command.args(["--side", &side.to_string(), "--burst", &burst.to_string()]);

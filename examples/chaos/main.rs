@@ -1,15 +1,16 @@
-//! The service against real nats-servers while everything goes wrong, and whether its promises were kept.
+//! Runs the service against real nats-servers while everything goes wrong, and checks whether its promises were kept.
 //!
 //! ```sh
 //! cargo build --release
 //! cargo run --release --example chaos -- --seed 1 --minutes 10
 //! ```
 //!
-//! Three nats-servers with three replicas, three instances, hundreds of schedules, users who change them, and workers,
-//! of whom some make mistakes. Meanwhile instances and servers are killed, frozen and started again, leaders step down,
-//! ways are cut, slow and deaf. Then all is let go on and settle, and what is stored and what was heard is looked at.
+//! There are three nats-servers with three replicas, three instances, hundreds of schedules, users who change them, and
+//! workers, some of which make mistakes. Meanwhile instances and servers are killed, frozen and restarted, leaders step
+//! down, and connections are cut, slow and deaf. Then everything continues undisturbed and settles, and what is stored
+//! and what was heard is checked.
 //!
-//! The clock of an instance can only be set in builds with debug assertions; others do not notice it. This makes one:
+//! The clock of an instance can only be set in builds with debug assertions; other builds ignore it. This makes one:
 //!
 //! ```sh
 //! cargo build --release --config profile.release.package.nats-scheduler.debug-assertions=true
@@ -30,22 +31,22 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use world::Plan;
 
-/// Breaks everything around the service, and looks whether its promises are kept.
+/// Breaks everything around the service, and checks whether its promises are kept.
 #[derive(Parser)]
 struct Arguments {
-    /// What draws schedules, wishes and faults.
+    /// Seed of schedules, wishes and faults.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// For how long things go wrong.
+    /// Duration of the faults in minutes.
     #[arg(long, default_value_t = 10.0)]
     minutes: f64,
-    /// How many schedules there are at first.
+    /// Number of schedules at the start.
     #[arg(long, default_value_t = 300)]
     schedules: usize,
-    /// The service's program; the one that was built beside this example where it is not given.
+    /// The service's program; by default the one that was built beside this example.
     #[arg(long)]
     service: Option<PathBuf>,
-    /// Keeps stores and logs also where nothing is wrong.
+    /// Keeps stores and logs even if nothing is wrong.
     #[arg(long)]
     keep: bool,
 }

@@ -1,11 +1,11 @@
-//! Changing a record: read it, decide, write, and again where another write came first.
+//! Changes a record: reads it, decides, writes, and starts again if another write came first.
 //!
-//! A change that was asked for once is made once at most. A write that was stored, and whose acknowledgement
-//! was lost while others wrote too, looks like one that another was quicker than: so each try first asks the
-//! record whether the change is in it ([`Schedule::fate_of`]). Where the record cannot say, since too much
-//! was changed meanwhile, the caller is told so, and nothing is written.
+//! A requested change is made at most once. A write that was stored, but whose acknowledgement was lost while others
+//! wrote too, looks like one that lost a race. So each try first asks the record whether it already contains the change
+//! ([`Schedule::fate_of`]). If too much has changed since for the record to tell, the caller is told so and nothing is
+//! written.
 //!
-//! A crash at any point leaves the change made, with its event to be announced, or not made.
+//! A crash at any point leaves the change either made, with its event still to be announced, or not made.
 
 use std::sync::Arc;
 
@@ -23,56 +23,56 @@ use crate::jetstream::WriteError;
 use crate::port::Nats;
 use crate::schedule::{Author, Change, ChangeKind, Fate, FieldFault, Schedule, Status};
 
-/// A record as it is now, as far as is known.
+/// A record as it is now, to the best of this instance's knowledge.
 pub(in crate::api) struct Read {
     pub(in crate::api) schedule: Schedule,
-    /// At which it may be written.
+    /// Revision at which it may be written.
     pub(in crate::api) revision: u64,
-    /// Whether it was in memory, and so may be old.
+    /// Whether it came from memory, and so may be stale.
     is_known: bool,
 }
 
-/// What one try comes to.
+/// Result of one try.
 pub(in crate::api) enum Step<T> {
-    /// Nothing is to be written.
+    /// Nothing needs to be written.
     Done(Option<Box<Schedule>>, Option<T>),
-    /// This is, and then so much is known of it.
+    /// This record is to be written; the second field is what will then be known of the write.
     Write(Box<Schedule>, T),
     /// The record must be read again.
     Again,
 }
 
-/// A record as it was found or written, if it is there, and what is known of the write.
+/// A record as it was found or written, if it exists, and what is known of the write.
 pub(in crate::api) struct Rewritten<T> {
     pub(in crate::api) schedule: Option<Box<Schedule>>,
     pub(in crate::api) with: Option<T>,
 }
 
-/// A change that somebody asks for.
+/// A requested change.
 pub(in crate::api) struct Wish<'a> {
-    /// Of which schedule.
+    /// The schedule to change.
     pub(in crate::api) id: Uuid,
-    /// Whose.
+    /// The author of the change.
     pub(in crate::api) author: Author<'a>,
-    /// What the first try may start from, which saves a read.
+    /// A record that the first try may start from, to save a read.
     pub(in crate::api) known: Option<Arc<Entry>>,
-    /// Whether it is done where the record is gone since the first try.
+    /// Whether the change counts as done if the record has disappeared since the first try.
     pub(in crate::api) removes: bool,
 }
 
-/// What a change makes of a record.
+/// What a change decides about a record.
 pub(in crate::api) enum Decision<T> {
-    /// This, which is announced with these details.
+    /// Write this record, and announce the change with these details.
     Change { schedule: Box<Schedule>, kind: ChangeKind, details: Value, with: T },
-    /// Somebody else is about to change it.
+    /// Somebody else is about to change it; decide again.
     Again,
 }
 
-/// How a schedule is changed where nothing has to be awaited: what is to be said of the change.
+/// Result of a change that awaits nothing: what to announce about it.
 pub(in crate::api) type Applied = Result<(ChangeKind, Value), ApiError>;
 
 impl<N: Nats> Api<N> {
-    /// Writes a changed record at the revision that it was read at, and shows it to this instance.
+    /// Writes a changed record at the revision at which it was read, and shows it to this instance.
     pub(in crate::api) async fn rewrite(
         &self,
         schedule: &mut Schedule,
@@ -89,15 +89,15 @@ impl<N: Nats> Api<N> {
         Ok(written.revision)
     }
 
-    /// Shows what was written to this instance.
+    /// Shows this instance what was written.
     pub(in crate::api) fn show(&self, schedule: Schedule, revision: u64) {
         if let Ok(trigger) = schedule.spec.timing.trigger(schedule.id) {
             self.index.wrote(Entry { revision, schedule: Arc::new(schedule), trigger });
         }
     }
 
-    /// Reads a record and writes what `step` makes of it, until a write is accepted or nothing is to be
-    /// written; nothing if others are always quicker. `step` is given what was known of the write before.
+    /// Reads a record and writes what `step` makes of it, until a write is accepted or nothing needs to be written.
+    /// Returns nothing if others always win the race. `step` is given what was known of the previous write.
     pub(in crate::api) async fn rewriting<T, F>(
         &self,
         id: Uuid,
@@ -139,8 +139,8 @@ impl<N: Nats> Api<N> {
         Ok(None)
     }
 
-    /// Makes a change: `decide` makes of the record as it is now what it should be, and the write is
-    /// accepted only if nobody changed it meanwhile. A change that lost is decided again from the new record.
+    /// Makes a change: `decide` turns the current record into the new one, which is written only if nobody changed the
+    /// record in the meantime. A change that lost the race is decided again from the new record.
     pub(in crate::api) async fn change_by<T, F>(
         &self,
         wish: Wish<'_>,
@@ -171,9 +171,9 @@ impl<N: Nats> Api<N> {
                     deciding = Some((read.is_known, decide(read.schedule, read.revision, now)));
                     Ok(Step::Again)
                 }
-                // Ours, or somebody else's: it is as it should be.
+                // Removed by us or by somebody else: either way the goal is reached.
                 _ if removes && last.is_some() => Ok(Step::Done(None, last)),
-                // It may have been made before the record was removed.
+                // The change may have been made before the record was removed.
                 (None, _) if last.is_some() => Err(forgotten(id)),
                 _ => Err(ApiError::no_schedule(id)),
             };
@@ -188,7 +188,7 @@ impl<N: Nats> Api<N> {
                         Ok(Step::Write(schedule, with))
                     }
                     Ok(Decision::Again) => Ok(Step::Again),
-                    // What was known may be old.
+                    // The known record may be stale.
                     Err(_) if is_known => Ok(Step::Again),
                     Err(error) => Err(error),
                 }
@@ -198,7 +198,7 @@ impl<N: Nats> Api<N> {
         made.ok_or_else(|| WriteError::Conflict.into())
     }
 
-    /// Changes a schedule that is not deleted, where nothing has to be awaited.
+    /// Changes a schedule that is not deleted, without awaiting anything to decide.
     pub(in crate::api) async fn change(
         &self,
         id: Uuid,
@@ -226,7 +226,7 @@ impl<N: Nats> Api<N> {
     }
 }
 
-/// Refuses a change that expected another revision, and says the current one.
+/// Refuses a change that expected another revision, and names the current one.
 pub(in crate::api) fn check_expected(
     expected: Option<u64>,
     schedule: &Schedule,
@@ -241,7 +241,7 @@ pub(in crate::api) fn check_expected(
     Err(error)
 }
 
-/// What is said where nobody knows whether the change was made.
+/// Error for a change of which nobody knows whether it was made.
 fn forgotten(id: Uuid) -> ApiError {
     let message = format!(
         "schedule {id} was changed too often, or removed, so nobody can tell whether this change was made; look at it, and ask again \

@@ -1,8 +1,7 @@
-//! Why a request was not done: few codes, one for each thing that a client would do next.
+//! Errors of requests: few codes, one for each thing that a client would do next.
 //!
-//! An error has a message that everybody may read, and may have a private cause: what NATS said, what broke. The cause
-//! goes to the log, where the request's id finds it, and nowhere else. `ApiError::told` is where the two part, once
-//! for each error, whatever carries the reply.
+//! An error has a public message and may have a private cause, such as what NATS answered. The cause goes only to the
+//! log, where the request's id finds it. `ApiError::told` separates the two, once per error and for every transport.
 
 use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
@@ -20,42 +19,42 @@ use crate::port::Nats;
 use crate::schedule::{FieldFault, TooLarge, Unread};
 use crate::text::short;
 
-/// The stable names of errors.
+/// Stable names of errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     /// The request is malformed; `details` name fields and reasons.
     Invalid,
-    /// There is nothing by that id.
+    /// Nothing has that id.
     NotFound,
     /// The name is taken.
     AlreadyExists,
-    /// Somebody else changed it first.
+    /// Somebody else changed it in the meantime.
     Conflict,
-    /// A limit is reached; the message says which.
+    /// A limit has been reached; the message says which.
     LimitExceeded,
     /// The request is too large.
     TooLarge,
-    /// The request is well formed, and not allowed in this state.
+    /// The request is well formed but not allowed in this state.
     NotAllowed,
     /// NATS is out of reach, or the service is starting: try again.
     Unavailable,
     /// A fault of the service.
     Internal,
-    /// Over HTTP: no token that is known was sent.
+    /// Over HTTP: no known token was sent.
     Unauthenticated,
-    /// Over HTTP: who asks may not do this.
+    /// Over HTTP: the caller may not do this.
     Forbidden,
-    /// Over HTTP: the path cannot be asked with this method.
+    /// Over HTTP: the path does not support this method.
     MethodNotAllowed,
-    /// Over HTTP: the body did not come in time.
+    /// Over HTTP: the body did not arrive in time.
     Timeout,
-    /// Over HTTP: the body is not JSON by its `Content-Type`.
+    /// Over HTTP: the `Content-Type` of the body is not JSON.
     UnsupportedMediaType,
 }
 
 impl Code {
-    /// The HTTP status, and the `Nats-Service-Error-Code`.
+    /// HTTP status, also sent as `Nats-Service-Error-Code`.
     pub fn status(self) -> u16 {
         match self {
             Self::Invalid => 400,
@@ -75,7 +74,7 @@ impl Code {
     }
 }
 
-/// Why a request was not done.
+/// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[error("{message}")]
 pub struct ApiError {
@@ -83,15 +82,15 @@ pub struct ApiError {
     pub code: Code,
     /// For people, on one line.
     pub message: String,
-    /// For `invalid`: each fault. For others: what helps to go on.
+    /// For `invalid`: each fault. For other codes: hints on how to proceed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<FieldFault>,
-    /// For the log.
+    /// Private; for the log.
     #[serde(skip)]
     cause: Option<Box<str>>,
 }
 
-/// Which errors the log has had lately: what fails for a while fails for everybody who asks.
+/// Limits how often errors are logged: a failure that lasts hits every caller.
 #[derive(Debug, Default)]
 pub struct Complaints(Mutex<Reminder>);
 
@@ -107,20 +106,20 @@ impl ApiError {
         Self { code, message: message.into(), details: Vec::new(), cause: None }
     }
 
-    /// `internal`: the service broke over `cause`.
+    /// `internal`: the service failed because of `cause`.
     pub(crate) fn internal(cause: impl Display) -> Self {
         let message = "the service has failed at this; its log says why";
         Self::new(Code::Internal, message).because(cause)
     }
 
-    /// The same with a private cause.
+    /// Adds a private cause.
     fn because(mut self, cause: impl Display) -> Self {
         self.cause = Some(short(cause.to_string()).into());
         self
     }
 
-    /// What `caller` is told, without the private cause, which goes to the log: every `internal` one, others once in a
-    /// while.
+    /// The error as `caller` sees it. Its private cause goes to the log: always for `internal`, now and then for other
+    /// codes.
     #[must_use]
     pub(crate) fn told(
         mut self,
@@ -142,20 +141,20 @@ impl ApiError {
         self
     }
 
-    /// `invalid`, with all faults; the message names them too, for those who only see that.
+    /// `invalid` with all faults; the message names them too, for clients that show only the message.
     pub fn invalid(faults: Vec<FieldFault>) -> Self {
         let text: Vec<_> = faults.iter().map(ToString::to_string).collect();
         let message = text.join("; ");
         Self { details: faults, ..Self::new(Code::Invalid, message) }
     }
 
-    /// `invalid`, for a request that could not be read as a whole: whoever mends it wants to hear of
-    /// everything at once, so what could be read is checked too.
+    /// `invalid` for a request that could not be parsed as a whole. The readable parts are checked too, so that the
+    /// caller learns of all faults at once.
     pub(crate) fn unread<T: Checked>(api: &Api<impl Nats>, unread: Unread<T>) -> Self {
         let mut all = unread.faults;
         let of_content = unread.rest.map_or_else(Vec::new, |rest| rest.faults(api));
         for fault in of_content {
-            // A field that could not be read, or of which a part could not, only seems to be missing.
+            // A field that could not be read, even in part, only seems to be missing.
             let is_of = |known: &FieldFault| {
                 let rest = known.field.strip_prefix(&fault.field);
                 rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
@@ -180,7 +179,7 @@ impl From<Vec<FieldFault>> for ApiError {
 }
 
 impl ApiError {
-    /// The instance does not follow the bucket closely enough to answer.
+    /// `unavailable`: the instance does not follow the bucket closely enough to answer.
     pub(crate) fn behind() -> Self {
         Self::new(Code::Unavailable, "this instance does not see changes in time; try again")
     }

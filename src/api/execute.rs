@@ -1,4 +1,4 @@
-//! Sending one command at once, without a schedule of its own.
+//! Sends one command at once, without a schedule of its own.
 
 use std::sync::Arc;
 
@@ -19,11 +19,11 @@ use crate::schedule::{
 };
 use crate::trigger::Trigger;
 
-/// The name that such a command has in headers and in the history.
+/// Name of such a command in headers and in the history.
 const NAME: &str = "execute.immediate";
 
-/// A request to send one command at once. It is delivered, tried again and recorded like that of
-/// a schedule, but there is no schedule to be seen.
+/// A request to send one command at once. It is delivered, tried again and recorded like that of a schedule, but no
+/// schedule is visible.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -33,7 +33,7 @@ pub struct ExecuteImmediate {
     pub target_command: Option<String>,
     /// The body of the command; default `{}`.
     pub command_payload: Option<Payload>,
-    /// The higher goes first when many are due at once; default 5.
+    /// Higher goes first when many are due at once; default 5.
     #[schemars(range(min = 1, max = 10))]
     pub priority: Option<u64>,
     /// Attempts after the first; default 3.
@@ -57,11 +57,11 @@ impl Checked for ExecuteImmediate {
 }
 
 impl<N: Nats> Api<N> {
-    /// Sends one command at once. Once the reply is sent the command will be, even if every instance
-    /// is killed the next moment.
+    /// Sends one command at once. Once the reply is sent, the command will be sent even if every instance is killed
+    /// immediately afterwards.
     ///
     /// # Errors
-    /// `invalid`, `too_large`, `limit_exceeded` (too many callers wait), `unavailable`.
+    /// `invalid`, `too_large`, `limit_exceeded` (too many callers are waiting), `unavailable`.
     pub async fn execute_immediate(
         &self,
         request: ExecuteImmediate,
@@ -79,7 +79,7 @@ impl<N: Nats> Api<N> {
         let deadline = Instant::now() + super::WRITE_PATIENCE;
         let written = match self.store.write(&schedule, self.store.sight().at(0), deadline).await {
             Ok(written) => Some(written),
-            // Nobody else writes a fresh id: ours was stored, and the engine wrote since.
+            // Nobody else writes a fresh id: our write was stored, and the engine has written since.
             Err(WriteError::Conflict) => None,
             Err(error) => return Err(error.into()),
         };
@@ -113,7 +113,7 @@ impl<N: Nats> Api<N> {
             max_retries: request.max_retries,
             retry_delay_seconds: request.retry_delay_seconds,
             delivery: request.delivery.clone(),
-            // It is sent however long nobody ran.
+            // The command is sent however long no instance was running.
             misfire_grace_seconds: Some(31_536_000),
             ..CreateSchedule::default()
         };

@@ -1,4 +1,4 @@
-//! What became of executions.
+//! Operations that look up executions.
 
 mod running;
 mod story;
@@ -19,7 +19,7 @@ use crate::schedule::{FieldFault, instant_field};
 pub use running::{ListRunning, OpenStatus, RunningExecution};
 pub use story::ExecutionStory;
 
-/// Most bytes of a correlation id, which is those of a header.
+/// Maximum length of a correlation id in bytes; headers have the same limit.
 const MAX_CORRELATION_ID: usize = 255;
 
 /// A request for one execution.
@@ -31,7 +31,7 @@ pub struct GetExecution {
     pub execution_id: Option<Uuid>,
 }
 
-/// A request for executions, newest first; filters that are absent match all.
+/// A request for executions, newest first; absent filters match all.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -49,7 +49,7 @@ pub struct ListExecutions {
     /// From 1, which is the default.
     #[schemars(range(min = 1, max = 1_000_000_000), example = 2)]
     pub page: Option<u64>,
-    /// Executions of a page: 1 to 100, default 20.
+    /// Executions per page: 1 to 100, default 20.
     #[schemars(range(min = 1, max = 100), example = 20)]
     pub limit: Option<u64>,
 }
@@ -64,13 +64,13 @@ pub struct ListByCorrelation {
     /// From 1, which is the default.
     #[schemars(range(min = 1, max = 1_000_000_000), example = 2)]
     pub page: Option<u64>,
-    /// Executions of a page: 1 to 100, default 20.
+    /// Executions per page: 1 to 100, default 20.
     #[schemars(range(min = 1, max = 100), example = 20)]
     pub limit: Option<u64>,
 }
 
 impl<N: Nats> Api<N> {
-    /// One execution, as its latest event shows it, and all attempts at its occurrence.
+    /// Returns one execution, as its latest event shows it, and all attempts at its occurrence.
     ///
     /// # Errors
     /// `invalid`, `not_found`, `unavailable`.
@@ -92,7 +92,7 @@ impl<N: Nats> Api<N> {
         Ok(Reply::new(story, caller).links(links))
     }
 
-    /// Executions, newest first.
+    /// Lists executions, newest first.
     ///
     /// # Errors
     /// `invalid`, `unavailable`.
@@ -114,7 +114,7 @@ impl<N: Nats> Api<N> {
         Ok(reply)
     }
 
-    /// Executions with a correlation id, whatever their schedule, newest first.
+    /// Lists the executions with a correlation id across all schedules, newest first.
     ///
     /// # Errors
     /// `invalid`, `unavailable`.
@@ -139,7 +139,7 @@ impl<N: Nats> Api<N> {
     }
 }
 
-/// Unix milliseconds, rounded up: what started in whole milliseconds before `at` started before these.
+/// Unix milliseconds, rounded up: a start in whole milliseconds is before `at` if it is before these.
 fn millis_up(at: DateTime<Utc>) -> i64 {
     at.timestamp_millis() + i64::from(!at.timestamp_subsec_nanos().is_multiple_of(1_000_000))
 }

@@ -1,8 +1,8 @@
-//! What users can ask: one function per operation, the same whatever carries the request.
+//! The operations that users can request: one function each, the same for every transport.
 //!
 //! The transports only translate: [`nats`] is the NATS service, [`http`] the REST facade; both answer the
-//! [`operations`]. Operations read the index, write
-//! the bucket by compare-and-swap, and never speak to the engine: the bucket is where they meet.
+//! [`operations`]. Operations read the index and write the bucket by compare-and-swap. They never talk to the engine:
+//! the bucket is where the two meet.
 
 mod change;
 pub mod error;
@@ -41,22 +41,22 @@ use crate::port::Nats;
 use crate::schedule::{Author, FieldFault, Rules, Writer};
 use crate::trace_context::TraceContext;
 
-/// Longest correlation or request id, and actor, in a header.
+/// Maximum length of a correlation id, request id or actor in a header.
 const MAX_HEADER: usize = 255;
-/// Who acts, where the operation's own header does not say.
+/// Header that names who acts, where the operation's own header is absent.
 const CREATED_BY: &str = "X-Created-By";
-/// Makes a request safe to repeat, as `Nats-Msg-Id` does over NATS.
+/// Header that makes a request safe to repeat, as `Nats-Msg-Id` does over NATS.
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 /// How often a change that lost to another is tried again from the new record.
 const CHANGE_TRIES: u32 = 50;
-/// How long a write whose outcome is unknown is pursued before the caller is told so.
+/// How long a write with an unknown outcome is pursued before the caller is told so.
 const WRITE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(8);
 
 /// Everything that operations need.
 pub struct Api<N: Nats = JetStream> {
-    /// For questions to NATS itself.
+    /// Connection for questions to NATS itself.
     pub nats: N,
-    /// Where commands go, for questions about targets.
+    /// Delivery of commands, for questions about targets.
     pub delivery: Delivery<N>,
     /// The bucket.
     pub store: Store<N>,
@@ -64,23 +64,23 @@ pub struct Api<N: Nats = JetStream> {
     pub history: History<N>,
     /// The schedules in memory.
     pub index: Arc<Index>,
-    /// What requests are checked against.
+    /// Rules that requests are checked against.
     pub rules: Arc<Rules>,
-    /// What time it is.
+    /// The time of NATS.
     pub clock: Clock,
-    /// What is drawn.
+    /// Source of randomness.
     pub chance: Chance,
-    /// This instance.
+    /// Id of this instance.
     pub instance: Uuid,
-    /// Since when it runs.
+    /// When this instance started.
     pub started_at: DateTime<Utc>,
-    /// How it is.
+    /// Health of this instance.
     pub health: Arc<Health<N>>,
-    /// What it counts.
+    /// Metrics of this instance.
     pub metrics: Arc<Metrics>,
-    /// What the log has been told lately of requests that were not done.
+    /// Errors of requests that were logged lately.
     pub complaints: Complaints,
-    /// How schedules are shown that were asked for lately.
+    /// Rendered forms of schedules requested lately.
     pub recent: RecentlyShown,
 }
 
@@ -90,29 +90,29 @@ impl<N: Nats> Api<N> {
     }
 }
 
-/// Who asks, and how the request is found again.
+/// The caller of a request, and the ids by which the request is found again.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// Who acts, by header: `X-Created-By` and the like.
+    /// Who acts, from a header such as `X-Created-By`.
     pub actor: Option<String>,
-    /// The request's `X-Correlation-ID`, or one drawn for it.
+    /// The request's `X-Correlation-ID`, or a generated one.
     pub correlation_id: String,
-    /// The request's `X-Request-ID`, or one drawn for it.
+    /// The request's `X-Request-ID`, or a generated one.
     pub request_id: String,
-    /// The request's `Nats-Msg-Id`, or its `Idempotency-Key`: a repeated one is the same request.
+    /// The request's `Nats-Msg-Id` or `Idempotency-Key`: if repeated, it is the same request.
     pub message_id: Option<String>,
     /// The request's `traceparent`.
     pub trace: Option<TraceContext>,
-    /// Under which the request is worked on.
+    /// Permit under which the request is worked on.
     pub permit: Permit,
 }
 
 impl Caller {
-    /// Who asks, by the headers of a request, which `get` finds. White space around a value is none of it.
+    /// The caller according to a request's headers, which `get` looks up. White space around a value is ignored.
     ///
     /// # Errors
-    /// Headers that are too long or have control characters, which do not survive in other headers, and
-    /// what `get` finds wrong with one.
+    /// Headers that are too long or contain control characters, which cannot be passed on in other headers, and the
+    /// faults that `get` reports.
     pub fn from_headers<'a>(
         actor_header: &str,
         get: impl Fn(&str) -> Option<Result<&'a str, &'static str>>,
@@ -147,7 +147,7 @@ impl Caller {
         if faults.is_empty() { Ok(caller) } else { Err(faults) }
     }
 
-    /// Somebody of whom nothing is known.
+    /// A caller of whom nothing is known.
     pub fn anonymous() -> Self {
         Self {
             actor: None,
@@ -159,27 +159,27 @@ impl Caller {
         }
     }
 
-    /// Who acts; `unknown` where nobody says.
+    /// Who acts; `unknown` if no header says.
     pub fn actor(&self) -> String {
         self.actor.clone().unwrap_or_else(|| "unknown".to_owned())
     }
 
-    /// The author of a change that this caller asked for, in the name of `actor`.
+    /// The author of a change that this caller requested, in the name of `actor`.
     pub(crate) fn author<'a>(&'a self, actor: &'a str) -> Author<'a> {
         Author { actor, correlation_id: &self.correlation_id }
     }
 }
 
-/// An id for a request that has none. Its only purpose is to be told from others: a random number that need
-/// not be fetched from the system each time.
+/// An id for a request that has none. It only has to differ from others, so a random number that needs no system call
+/// each time is enough.
 fn fresh_id() -> String {
     uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string()
 }
 
 /// A request whose fields can be checked before anything is done.
 pub(crate) trait Checked {
-    /// What is wrong with the fields; for requests whose check is a part of the operation itself,
-    /// so that faults of form and of content are reported together.
+    /// Faults of the fields. Requests that are checked as part of their operation implement this so that faults of form
+    /// and of content are reported together.
     fn faults(&self, api: &Api<impl Nats>) -> Vec<FieldFault> {
         let _ = api;
         Vec::new()

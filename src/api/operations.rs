@@ -1,4 +1,4 @@
-//! The operations: one function each, whatever carries the request.
+//! Table of operations: one function each, for every transport.
 
 use std::any::Any;
 use std::future::Future;
@@ -18,42 +18,42 @@ use super::reply::{PageLinks, Reply};
 use super::{Api, Caller, Checked};
 use crate::schedule::parse_fields_with;
 
-/// Bytes that most replies have at most.
+/// Bytes that suffice for most replies.
 const USUAL_REPLY: usize = 2048;
 
 /// A request as a transport hands it over.
 #[derive(Debug, Default)]
 pub struct Input {
-    /// Fields that stand beside the body: their names, and their values as JSON.
+    /// Fields from outside the body: names, and values as JSON.
     pub given: Vec<(String, Box<RawValue>)>,
     /// A JSON object with the other fields, or nothing.
     pub body: Bytes,
 }
 
-/// What an operation answers.
+/// Answer of an operation.
 #[derive(Debug)]
 pub struct Answer {
     /// The reply as JSON.
     pub body: Bytes,
-    /// Where what was asked for or made is found: a path of the REST facade.
+    /// Where the requested or created thing is found: a path of the REST facade.
     pub location: Option<String>,
     /// The revision of the schedule in the reply.
     pub revision: Option<u64>,
 }
 
-/// What an operation does, as those see it who say who may.
+/// Kind of access that an operation needs, as permissions distinguish it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// It only looks.
+    /// It only reads.
     Read,
-    /// A worker says what becomes of the job that it has.
+    /// A worker reports on the job that it has.
     Report,
     /// It changes something else.
     Write,
 }
 
 impl Access {
-    /// Whether anything may be different afterwards.
+    /// Whether the operation may change anything.
     pub fn changes(self) -> bool {
         self != Self::Read
     }
@@ -69,21 +69,21 @@ type Handler = Box<
 pub struct Operation {
     /// `noun.verb`: the end of its subject.
     pub name: &'static str,
-    /// Whether it looks, reports or changes.
+    /// Whether it reads, reports or changes.
     pub access: Access,
-    /// The header that says who acts.
+    /// Header that names who acts.
     pub actor_header: &'static str,
     /// What it does.
     pub description: &'static str,
-    /// The schema of a request.
+    /// Schema of a request.
     pub request_schema: fn(&mut SchemaGenerator) -> Schema,
-    /// The schema of a reply.
+    /// Schema of a reply.
     pub reply_schema: fn(&mut SchemaGenerator) -> Schema,
     handler: Handler,
 }
 
 impl Operation {
-    /// Does what a request asks for.
+    /// Runs the operation for a request.
     ///
     /// # Errors
     /// Those of the operation.
@@ -103,7 +103,7 @@ impl Operation {
     }
 }
 
-/// What a panic said.
+/// Message of a panic.
 fn panicked(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));

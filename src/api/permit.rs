@@ -1,32 +1,32 @@
-//! One request's share of the bound on requests that are worked on at once.
+//! One request's share of the limit on requests that are worked on at once.
 //!
-//! A transport lets so many requests in; what waits for others after that (a worker, a time) is no work and holds no
-//! permit, or a crowd of callers that wait would keep out everybody else. Where each caller that waits costs the
-//! transport something else, such as a connection, it has a bound for those too: one caller more keeps its permit.
+//! A transport admits a fixed number of requests. Waiting for others after that (a worker, a time) is no work and holds
+//! no permit, or a crowd of waiting callers would keep out everybody else. Where each waiting caller costs the
+//! transport something else, such as a connection, these are limited too: a caller beyond that limit keeps its permit.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The permit under which a request is worked on, while it is.
+/// The permit under which a request is worked on, for as long as it is.
 #[derive(Clone, Debug, Default)]
 pub struct Permit(Arc<Mutex<Held>>);
 
 #[derive(Debug, Default)]
 struct Held {
     permit: Option<OwnedSemaphorePermit>,
-    /// Where those who wait have their places, if these are bounded.
+    /// Places for waiting callers, if these are limited.
     waiting: Option<Arc<Semaphore>>,
     has_waited: bool,
 }
 
 impl Permit {
-    /// The request is worked on from now on. When it waits, it takes a place in `waiting`.
+    /// Work on the request begins. When it waits, it takes a place in `waiting`.
     pub(super) fn hold(&self, permit: OwnedSemaphorePermit, waiting: Option<Arc<Semaphore>>) {
         *self.held() = Held { permit: Some(permit), waiting, has_waited: false };
     }
 
-    /// All that is left is to wait.
+    /// Nothing is left to do but wait.
     pub(super) fn waits(&self) {
         let mut held = self.held();
         if std::mem::replace(&mut held.has_waited, true) {
@@ -42,7 +42,7 @@ impl Permit {
         }
     }
 
-    /// It is done.
+    /// The request is done.
     pub(super) fn end(&self) {
         *self.held() = Held::default();
     }

@@ -1,4 +1,4 @@
-//! The shapes of replies, the same over every transport.
+//! Shapes of replies, the same over every transport.
 
 mod schedule;
 
@@ -12,22 +12,22 @@ use super::error::ApiError;
 use crate::schedule::Schedule;
 pub use schedule::{ScheduleSummary, ScheduleView};
 
-/// A reply: the data, where to go on, and how the request is found again.
+/// A reply: the data, related links, and the ids of the request.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Reply<T> {
-    /// What was asked for.
+    /// The requested data.
     pub data: T,
-    /// Where related things are.
+    /// Where related things are found.
     #[serde(default)]
     pub links: Links,
-    /// For lists: which part this is.
+    /// For lists: which part of the list this is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pagination: Option<Pagination>,
-    /// What the caller should know although the request was done.
+    /// What the caller should know although the request succeeded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
-    /// Of a pause, an update or a deletion: how many milliseconds the reply waited for what was claimed ahead
-    /// of its time to be due.
+    /// After a pause, an update or a deletion: how many milliseconds the reply waited for occurrences that were claimed
+    /// ahead of their time to be due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waited_ms: Option<u64>,
     /// The request's id.
@@ -36,13 +36,13 @@ pub struct Reply<T> {
     /// The request's correlation id.
     #[serde(default)]
     pub correlation_id: String,
-    /// The revision of the schedule in `data`, for transports that have a place of their own for it.
+    /// Revision of the schedule in `data`, for transports that carry it separately.
     #[serde(skip)]
     pub revision: Option<u64>,
 }
 
 impl<T> Reply<T> {
-    /// A reply to `caller` with nothing but data.
+    /// A reply to `caller` with only data.
     pub fn new(data: T, caller: &Caller) -> Self {
         Self {
             data,
@@ -56,14 +56,14 @@ impl<T> Reply<T> {
         }
     }
 
-    /// With how long it waited.
+    /// Adds how long the reply waited.
     #[must_use]
     pub(super) fn waited(mut self, ms: u64) -> Self {
         self.waited_ms = Some(ms);
         self
     }
 
-    /// With links.
+    /// Adds links.
     #[must_use]
     pub fn links(mut self, links: Links) -> Self {
         self.links = links;
@@ -72,7 +72,7 @@ impl<T> Reply<T> {
 }
 
 impl Reply<ScheduleView> {
-    /// A reply with one schedule.
+    /// A reply that shows one schedule.
     pub fn schedule(schedule: &Schedule, caller: &Caller) -> Self {
         let view = ScheduleView::new(schedule);
         let revision = Some(view.revision);
@@ -102,20 +102,20 @@ pub struct Links {
     /// Its executions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executions: Option<String>,
-    /// Its schedule.
+    /// The schedule it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
 }
 
 impl Links {
-    /// Of a schedule.
+    /// Links of a schedule.
     pub fn schedule(id: Uuid) -> Self {
         let itself = format!("/api/v1/schedules/{id}");
         let executions = Some(format!("{itself}/executions"));
         Self { itself: Some(itself), executions, schedule: None }
     }
 
-    /// Of an execution.
+    /// Links of an execution.
     pub fn execution(id: Uuid, schedule: Uuid) -> Self {
         let itself = Some(format!("/api/v1/executions/{id}"));
         Self { itself, executions: None, schedule: Some(format!("/api/v1/schedules/{schedule}")) }
@@ -125,11 +125,11 @@ impl Links {
 /// Which part of a list a reply holds.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Pagination {
-    /// From 1.
+    /// Number of the page, from 1.
     pub page: usize,
-    /// Most items of a page.
+    /// Maximum number of items per page.
     pub limit: usize,
-    /// All that match.
+    /// Number of all items that match.
     pub total: u64,
     /// Where the next page begins, if there is one and the list has cursors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -151,13 +151,13 @@ pub struct Pages {
 }
 
 impl Pagination {
-    /// A page by its number.
+    /// A page given by its number.
     pub fn new(page: usize, limit: usize, total: u64) -> Self {
         Self { page, limit, total, next_cursor: None, links: Pages::default() }
     }
 }
 
-/// What a list was asked for, to ask for the pages beside it.
+/// The parameters of a list, from which links to adjacent pages are built.
 pub(super) struct PageLinks {
     path: String,
     filters: Vec<(String, String)>,
@@ -165,7 +165,7 @@ pub(super) struct PageLinks {
 }
 
 impl PageLinks {
-    /// Those of a request, if it is one for a list.
+    /// The parameters of a request, if it is for a list.
     pub(super) fn of(operation: &str, request: &impl Serialize) -> Option<Self> {
         let mut path = match operation {
             "schedule.list" => "/api/v1/schedules".to_owned(),
@@ -186,7 +186,7 @@ impl PageLinks {
                 ("cursor", _) => by_cursor = true,
                 ("correlation_id", value) => {
                     path.extend(form_urlencoded::byte_serialize(text(value).as_bytes()));
-                    // A plus is a space in a query only.
+                    // Only in a query does a plus stand for a space.
                     path = path.replace('+', "%20");
                 }
                 (_, Value::Array(values)) => {
@@ -214,20 +214,20 @@ impl PageLinks {
             pagination.links.next = to("page", &(page + 1).to_string());
         }
         if page > 1 {
-            // Of a page beyond the end, the last one.
+            // From a page beyond the end, this is the last page.
             let last = pagination.total.div_ceil(limit).max(1);
             pagination.links.previous = to("page", &(page - 1).min(last).to_string());
         }
     }
 }
 
-/// Something to know although a request was done.
+/// Something to know although a request succeeded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Warning {
     /// For programs.
     pub code: String,
-    /// The field that it is about.
+    /// The field it is about.
     pub field: String,
-    /// What is the matter, and how to mend it.
+    /// What is wrong, and how to fix it.
     pub message: String,
 }

@@ -1,8 +1,8 @@
-//! What is said of executions that are under way: workers report, users cancel.
+//! Reports on executions that are under way: workers report, users cancel.
 //!
-//! A report is a compare-and-swap on the schedule's record like any change: it is accepted only while
-//! the attempt is under way, so of a worker that is late and the service that gave it up one is
-//! heard. The record holds the report; the engine writes it to the history.
+//! A report is a compare-and-swap on the schedule's record like any change. It is accepted only while the attempt is
+//! under way, so if a late worker and the service that gave it up compete, exactly one prevails. The record holds the
+//! report; the engine writes it to the history.
 
 mod apply;
 
@@ -32,7 +32,7 @@ pub struct CompleteExecution {
     pub execution_id: Option<Uuid>,
     /// Required: the command's header `Scheduler-Token`.
     pub token: Option<String>,
-    /// What came of it: any JSON; more than 64 KiB is left out of the history.
+    /// The result: any JSON; more than 64 KiB is left out of the history.
     #[schemars(with = "Option<serde_json::Value>")]
     pub response: Option<Box<RawValue>>,
 }
@@ -65,7 +65,7 @@ pub struct HeartbeatExecution {
     pub execution_id: Option<Uuid>,
     /// Required: the command's header `Scheduler-Token`.
     pub token: Option<String>,
-    /// How far it is, in percent.
+    /// Progress in percent.
     #[schemars(range(max = 100))]
     pub progress: Option<u64>,
 }
@@ -77,39 +77,39 @@ pub struct HeartbeatExecution {
 pub struct CancelExecution {
     /// Required.
     pub execution_id: Option<Uuid>,
-    /// Its schedule, where that is known.
+    /// Its schedule, if known.
     pub schedule_id: Option<Uuid>,
-    /// Why, for people.
+    /// The reason, for people.
     #[schemars(length(max = 500))]
     pub reason: Option<String>,
 }
 
-/// What became of a report.
+/// Result of a report.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Reported {
     /// The execution.
     pub execution_id: Uuid,
     /// Its schedule.
     pub schedule_id: Uuid,
-    /// Where the execution is in its life.
+    /// Status of the execution.
     pub status: ExecutionStatus,
-    /// Until when the worker must report, where it has not.
+    /// The time by which the worker must report, if it has not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<DateTime<Utc>>,
 }
 
-/// Whose report it is.
+/// The author of a report.
 enum From<'a> {
     Worker(&'a str),
     User,
 }
 
 impl<N: Nats> Api<N> {
-    /// A worker has done what it should. Reporting it again changes nothing.
+    /// Records that a worker has completed its job. Repeating the report changes nothing.
     ///
     /// # Errors
-    /// `invalid`, `not_found`, `not_allowed` (the token is not that of this execution), `conflict` (it
-    /// has ended otherwise: it took too long, or was cancelled), `unavailable`.
+    /// `invalid`, `not_found`, `not_allowed` (the token is not that of this execution), `conflict` (it has ended
+    /// otherwise: it took too long, or was cancelled), `unavailable`.
     pub async fn complete_execution(
         &self,
         request: CompleteExecution,
@@ -133,8 +133,8 @@ impl<N: Nats> Api<N> {
         self.report_of(worker, &News::Ends(Box::new(report)), caller).await
     }
 
-    /// A worker has not done what it should. The attempt is tried again by the schedule's policy, unless
-    /// the worker says that this makes no sense.
+    /// Records that a worker has failed. The attempt is tried again by the schedule's policy, unless the worker says
+    /// that this makes no sense.
     ///
     /// # Errors
     /// As of [`Api::complete_execution`].
@@ -168,7 +168,7 @@ impl<N: Nats> Api<N> {
         self.report_of(worker, &News::Ends(Box::new(report)), caller).await
     }
 
-    /// A worker is still at it.
+    /// Records that a worker is still working.
     ///
     /// # Errors
     /// As of [`Api::complete_execution`]; `conflict` tells the worker to stop.
@@ -186,8 +186,8 @@ impl<N: Nats> Api<N> {
         self.report_of(worker, &News::Lives(progress), caller).await
     }
 
-    /// Stops an execution: one that waits is not made, a worker is told to stop, a reply is waited for no
-    /// longer. It is not tried again.
+    /// Stops an execution: a waiting one is not made, a worker is told to stop, and a reply is no longer waited for. It
+    /// is not tried again.
     ///
     /// # Errors
     /// `invalid`, `not_found`, `not_allowed` (its command is being sent), `conflict` (it has ended),
@@ -226,7 +226,7 @@ impl<N: Nats> Api<N> {
         self.report(schedule_id, execution_id, &From::Worker(token), change, caller).await
     }
 
-    /// The schedule whose record holds an attempt, or whose history an execution.
+    /// The schedule whose record holds the attempt, or whose history holds the execution.
     async fn schedule_of(&self, execution_id: Uuid) -> Result<Uuid, ApiError> {
         let holds = |schedule: &Schedule| {
             schedule.attempts.iter().any(|attempt| attempt.execution_id == execution_id)
@@ -254,7 +254,7 @@ impl<N: Nats> Api<N> {
             };
             let found = read.and_then(|read| Some((attempt(&read.schedule)?, read.schedule)));
             let Some((index, mut schedule)) = found else {
-                // Settled; the record of a command without a schedule goes with its end.
+                // It is settled; the record of a command without a schedule is removed when it ends.
                 let status = self.ended(execution_id, change).await?;
                 return Ok(Step::Done(None, Some((status, None))));
             };
@@ -273,10 +273,10 @@ impl<N: Nats> Api<N> {
                 false => Step::Done(None, Some(status)),
             })
         };
-        // The attempt itself says whether its report was made.
+        // The attempt itself shows whether its report was made.
         let reported_as = self.rewriting(schedule_id, None, step).await?;
         let Some((status, deadline)) = reported_as.and_then(|rewritten| rewritten.with) else {
-            // Not `conflict`, which says that the attempt has ended.
+            // This is not `conflict`, which says that the attempt has ended.
             return Err(ApiError::new(
                 Code::Unavailable,
                 "the schedule changes too often; try again",
@@ -285,7 +285,7 @@ impl<N: Nats> Api<N> {
         Ok(reported(schedule_id, execution_id, status, deadline, caller))
     }
 
-    /// What is said to a report of an execution that the record does not hold any more.
+    /// Answer to a report on an execution that the record no longer holds.
     async fn ended(&self, id: Uuid, change: &News) -> Result<ExecutionStatus, ApiError> {
         let Some(execution) = self.history.outcome(id).await? else {
             return Err(no_execution(id));
@@ -303,7 +303,7 @@ impl<N: Nats> Api<N> {
     }
 }
 
-/// What a worker must show: its execution and token, in which the schedule is named.
+/// Checks what a worker must show: its execution and token, which names the schedule.
 fn check_worker(
     execution_id: Option<Uuid>,
     token: Option<&str>,

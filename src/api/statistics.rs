@@ -1,4 +1,4 @@
-//! What executions came to, counted.
+//! Statistics of executions.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::schedule::{FieldFault, Schedule};
 
 /// Longest window: what the history keeps by default, 30 days.
 const MAX_WINDOW_HOURS: u32 = 720;
-/// Schedules looked at together for the next that fires.
+/// Schedules examined per step in the search for the next one that fires.
 const LOOK: usize = 1_000;
 
 /// A request for statistics.
@@ -26,15 +26,15 @@ const LOOK: usize = 1_000;
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GetStatistics {
-    /// Of this schedule; default all.
+    /// The schedule; default all.
     pub schedule_id: Option<Uuid>,
-    /// Of what was completed within so many hours: 1 to 720; default all that the history holds.
+    /// Only what was completed within so many hours: 1 to 720; default all that the history holds.
     #[schemars(range(min = 1, max = 720), example = 24)]
     pub time_window_hours: Option<u32>,
 }
 
-/// Statistics of the executions that the history holds. An execution is one attempt that has an
-/// outcome; occurrences that were skipped are counted apart.
+/// Statistics of the executions that the history holds. An execution is one attempt that has an outcome; skipped
+/// occurrences are counted separately.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ExecutionStatistics {
     /// The schedule; `null` for all.
@@ -49,15 +49,15 @@ pub struct ExecutionStatistics {
     pub failed: u64,
     /// In the window: executions that were cancelled.
     pub cancelled: u64,
-    /// In the window: occurrences that were skipped, each one of a range counted.
+    /// In the window: occurrences that were skipped; one entry counts all its occurrences.
     pub skipped: u64,
     /// In the window: `successful` of `successful` and `failed`, 0 to 1; `null` if both are 0.
     pub success_rate: Option<f64>,
-    /// In the window: mean milliseconds from start to outcome of what succeeded or failed.
+    /// In the window: mean milliseconds from start to outcome of executions that succeeded or failed.
     pub average_duration_ms: Option<f64>,
-    /// In the window: the fewest.
+    /// In the window: the shortest of these.
     pub min_duration_ms: Option<i64>,
-    /// In the window: the most.
+    /// In the window: the longest of these.
     pub max_duration_ms: Option<i64>,
     /// In the window: the most common kind of failure.
     pub most_common_error: Option<CommonError>,
@@ -67,26 +67,26 @@ pub struct ExecutionStatistics {
     pub executions_last_24_hours: u64,
     /// Executions completed in the last 7 days.
     pub executions_last_7_days: u64,
-    /// Executions that failed since the last that succeeded.
+    /// Executions that failed since the last one that succeeded.
     pub consecutive_failures: u64,
     /// The latest execution that failed.
     pub last_error: Option<LastError>,
     /// The latest execution.
     pub last_execution: Option<LastExecution>,
-    /// The next occurrence of a schedule that fires.
+    /// The next occurrence of an active schedule.
     pub next_execution: Option<NextExecution>,
 }
 
 /// A kind of failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CommonError {
-    /// As in executions; of several equally common ones the first by name.
+    /// The same names as in executions; among equally common ones, the first by name.
     pub error_type: String,
     /// How often it occurred.
     pub count: u64,
 }
 
-/// A failure.
+/// A failed execution.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LastError {
     /// The execution.
@@ -97,7 +97,7 @@ pub struct LastError {
     pub error_type: Option<String>,
     /// What went wrong, for people.
     pub error_message: Option<String>,
-    /// When its outcome was known.
+    /// When its outcome became known.
     pub at: DateTime<Utc>,
 }
 
@@ -110,24 +110,24 @@ pub struct LastExecution {
     pub schedule_id: Uuid,
     /// Its outcome.
     pub status: ExecutionStatus,
-    /// When it was known.
+    /// When its outcome became known.
     pub at: DateTime<Utc>,
 }
 
-/// An occurrence to come.
+/// A future occurrence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NextExecution {
     /// The schedule.
     pub schedule_id: Uuid,
-    /// The nominal time.
+    /// Its nominal time.
     pub at: DateTime<Utc>,
 }
 
 impl<N: Nats> Api<N> {
-    /// Statistics of one schedule, or of all.
+    /// Computes statistics of one schedule, or of all.
     ///
     /// # Errors
-    /// `invalid`, `not_found` (neither such a schedule nor executions of it), `unavailable`.
+    /// `invalid`, `not_found` (neither such a schedule nor executions of it exist), `unavailable`.
     pub async fn execution_statistics(
         &self,
         request: GetStatistics,
@@ -165,14 +165,14 @@ impl<N: Nats> Api<N> {
         Ok(Reply::new(data, caller).links(links))
     }
 
-    /// The record of a schedule that users see, from the stream's leader.
+    /// Reads a schedule that is visible to users from the stream's leader.
     async fn stored_schedule(&self, id: Uuid) -> Result<Schedule, ApiError> {
         let record = self.record(id).await?.filter(|(schedule, _)| !schedule.purge);
         record.map(|(schedule, _)| schedule).ok_or_else(|| ApiError::no_schedule(id))
     }
 
-    /// The first occurrence of all schedules. Those that are paused or switched off have times too,
-    /// so it goes along the order until it meets one that fires.
+    /// First occurrence of all schedules. Paused and disabled ones have times too, so this walks the order until it
+    /// meets one that fires.
     fn next_of_all(&self) -> Option<NextExecution> {
         let mut after: Option<Place> = None;
         loop {
@@ -187,7 +187,7 @@ impl<N: Nats> Api<N> {
             if let Some(next) = schedules.clone().find_map(next_of) {
                 return Some(next);
             }
-            // What has no time comes last.
+            // Schedules without a time come last.
             let last = schedules.next_back().filter(|last| last.next_run_at.is_some())?;
             after = found.more.then(|| Place::of(last, Sort::NextRun));
             after.as_ref()?;

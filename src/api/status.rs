@@ -1,4 +1,4 @@
-//! How the service is.
+//! Status of the service.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -23,76 +23,76 @@ use crate::stored::format;
 #[serde(default, deny_unknown_fields)]
 pub struct Nothing {}
 
-/// How the service is, as the instance that answers sees it.
+/// Status of the service, as seen by the instance that answers.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceStatus {
-    /// `ok`, or `degraded` where something needs an operator.
+    /// `ok`, or `degraded` if something needs an operator.
     pub status: String,
-    /// What is the matter, each in a sentence for people.
+    /// Problems, each in a sentence for people.
     pub problems: Vec<String>,
     /// The version of the service.
     pub version: String,
     /// The instance that answers.
     pub instance: Uuid,
-    /// Since when it runs.
+    /// When this instance started.
     pub started_at: DateTime<Utc>,
-    /// Instances that this one hears, itself included.
+    /// Instances that this one hears from, itself included.
     pub instances: usize,
-    /// The server that it is connected to.
+    /// The NATS server that it is connected to.
     pub nats_server: String,
-    /// Whether it is connected now.
+    /// Whether it is currently connected.
     pub nats_connected: bool,
-    /// How long a message takes to the server and back, in milliseconds.
+    /// Round trip of a message to the server, in milliseconds.
     pub nats_round_trip_ms: Option<f64>,
     /// Why JetStream does not answer, if it does not.
     pub jetstream_error: Option<String>,
-    /// By how much the clock of the host is ahead of that of NATS, by which everything goes, in milliseconds.
+    /// How far the host's clock is ahead of that of NATS, which the service goes by, in milliseconds.
     pub clock_offset_ms: Option<f64>,
-    /// Records that were written and that this instance has not seen.
+    /// Records that were written but that this instance has not seen yet.
     pub watch_lag: Option<u64>,
-    /// How long what is due longest has not been acted on, in milliseconds.
+    /// How long the oldest due occurrence has not been acted on, in milliseconds.
     pub timer_lag_ms: u64,
     /// Schedules by status.
     pub schedules: BTreeMap<String, usize>,
-    /// Our streams.
+    /// The streams of the service.
     pub streams: Vec<StreamStatus>,
-    /// Records that cannot be read: they are not acted on and harm nothing else.
+    /// Unreadable records: they are not acted on and harm nothing else.
     pub set_aside: Vec<SetAside>,
-    /// Schedules that vanished from the bucket although nobody deleted them, since the instance runs.
+    /// Schedules that vanished from the bucket without being deleted, since the instance started.
     pub vanished: Option<Vanished>,
-    /// Records that need a newer version of the service: this instance leaves them to such.
+    /// Records that need a newer version of the service, which this instance leaves to such instances.
     pub left_to_newer: LeftToNewer,
 }
 
-/// Records that an instance leaves to those of a newer version.
+/// Records that an instance leaves to instances of a newer version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LeftToNewer {
-    /// How many.
+    /// Number of these records.
     pub count: usize,
-    /// The most that one needs, as a format.
+    /// The highest format that one of them needs.
     pub needs: u16,
     /// The format that this instance knows.
     pub supported: u16,
 }
 
-/// How long schedules that vanished are a problem: somebody has to know, and nothing mends it.
+/// How long vanished schedules count as a problem: somebody has to know, and nothing restores them.
 const VANISHED_LATELY: TimeDelta = TimeDelta::hours(1);
 
-/// One of our streams.
+/// One of the service's streams.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct StreamStatus {
     /// Its name.
     pub name: String,
-    /// Whether it is there, if that is known.
+    /// Whether it exists, if that is known.
     pub exists: Option<bool>,
     /// Settings that differ from ours.
     pub drift: Vec<String>,
-    /// Why what is written to it fails, if it does.
+    /// Why writes to it fail, if they do.
     pub write_error: Option<String>,
 }
 
 impl<N: Nats> Api<N> {
-    /// What is the matter, each in a sentence for people; nothing if all is well.
+    /// Problems, each in a sentence for people; empty if all is well.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = self.health.problems();
         let unreadable = self.index.set_aside().len();
@@ -117,10 +117,10 @@ impl<N: Nats> Api<N> {
         problems
     }
 
-    /// How the service is. What NATS says of itself was asked a few seconds ago at most.
+    /// Returns the status of the service. What it says of NATS is a few seconds old at most.
     ///
     /// # Errors
-    /// None; the type is that of all operations.
+    /// None; the return type is that of all operations.
     pub async fn status(
         &self,
         _: Nothing,

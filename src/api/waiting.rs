@@ -1,4 +1,4 @@
-//! Waiting for the outcome of an execution that a request has asked for (`wait_ms`).
+//! Waiting for the outcome of a requested execution (`wait_ms`).
 
 use std::time::Duration;
 
@@ -11,21 +11,21 @@ use crate::execution::Execution;
 use crate::jetstream::history::{MAX_WAITING, Waiter};
 use crate::port::Nats;
 
-/// Pause before an outcome that could not be fetched is fetched again.
+/// Pause before fetching an outcome again after a failed attempt.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// A place among those who wait, and how long its caller wants to.
+/// A place among the waiting callers, and how long its caller wants to wait.
 pub(super) struct Wait {
     waiter: Waiter,
     deadline: Duration,
 }
 
 impl<N: Nats> Api<N> {
-    /// A place among those who wait for an execution, if its caller wants to. To be taken before anything is done: a
-    /// request that is refused for it must not be half done.
+    /// Takes a place among the callers that wait for an execution, if the caller wants to wait. Call it before anything
+    /// is done: a request refused for lack of a place must not be half done.
     ///
     /// # Errors
-    /// `limit_exceeded`: too many wait.
+    /// `limit_exceeded`: too many are waiting.
     pub(super) fn wait_for(&self, execution: Uuid, ms: u64) -> Result<Option<Wait>, ApiError> {
         if ms == 0 {
             return Ok(None);
@@ -40,7 +40,7 @@ impl<N: Nats> Api<N> {
         Ok(Some(Wait { waiter, deadline: Duration::from_millis(ms) }))
     }
 
-    /// The outcome, if it comes in time. While a caller waits, its request is not worked on and asks NATS for nothing.
+    /// The finished execution, if it ends in time. A waiting request is not worked on and asks NATS for nothing.
     pub(super) async fn outcome(&self, wait: Option<Wait>, caller: &Caller) -> Option<Execution> {
         let Wait { waiter, deadline } = wait?;
         let deadline = Instant::now() + deadline;
@@ -49,7 +49,7 @@ impl<N: Nats> Api<N> {
             biased;
             found = self.fetched(waiter) => Some(found),
             () = tokio::time::sleep_until(deadline) => None,
-            // Who stops answers what it can while there is somebody to hear it.
+            // An instance that stops answers as much as it can while somebody still listens.
             () = self.health.last_answers() => None,
         }
     }

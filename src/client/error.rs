@@ -1,4 +1,4 @@
-//! Why a request was not done, or why nobody knows.
+//! Errors of requests that were refused, or whose fate is unknown.
 
 use std::time::Duration;
 
@@ -6,60 +6,60 @@ use async_nats::{RequestError, RequestErrorKind};
 
 use super::{ApiError, Code};
 
-/// Why there is no reply to show, by what the caller does next.
+/// Why a request failed, distinguished by what the caller does next.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The service refused it, or what it was given can never be sent: the code says what to do.
+    /// The service refused the request, or it can never be sent: the code says what to do.
     #[error(transparent)]
     Refused(#[from] ApiError),
-    /// Nobody listens, so nothing was done: no scheduler runs, it runs in another account, or it is
-    /// too old for this operation. Try again later, or start one.
+    /// Nobody listens, so nothing was done: no scheduler is running, it runs in another account, or it is too old for
+    /// this operation. Try again later, or start one.
     #[error("nobody answers on {subject}: is a scheduler running on this NATS?")]
     NoService {
         /// The subject of the request.
         subject: String,
     },
-    /// No reply in time. Also what comes of a missing permission to publish the request or to
-    /// receive the reply, and of a connection that is down; then the request may still be sent.
+    /// No reply arrived in time. Missing permission to publish the request or to receive the reply looks the same, and
+    /// so does a connection that is down; the request may then still be sent.
     #[error("no reply on {subject} within {within:?}")]
     Timeout {
         /// The subject of the request.
         subject: String,
-        /// How long it was waited for.
+        /// How long the client waited.
         within: Duration,
     },
-    /// The connection is closed, or failed while it was asked. Connect again.
+    /// The connection is closed, or failed during the request. Connect again.
     #[error("the connection to NATS failed: {0}")]
     Connection(#[source] RequestError),
-    /// The request is larger than the server takes (`max_payload`), so it was not sent.
+    /// The request is larger than the server accepts (`max_payload`), so it was not sent.
     #[error("the request on {subject} is larger than the NATS server takes")]
     TooLarge {
         /// The subject of the request.
         subject: String,
     },
-    /// A stream captures the scheduler's own subjects and answered before the service could. Take
-    /// `cmd.scheduler.>` out of it.
+    /// A stream captures the scheduler's own subjects and answered before the service could. Remove `cmd.scheduler.>`
+    /// from it.
     #[error("stream {stream} captures {subject} and answers in place of the scheduler")]
     Captured {
         /// The subject of the request.
         subject: String,
-        /// The stream.
+        /// The name of the stream.
         stream: String,
     },
-    /// What came is no reply of a scheduler that this client knows: another version, or somebody
-    /// else who listens there.
+    /// The answer is not a reply that this client understands: the scheduler is of another version, or somebody else
+    /// listens on the subject.
     #[error("the reply on {subject} cannot be read: {fault}")]
     Malformed {
         /// The subject of the request.
         subject: String,
-        /// What is wrong with it.
+        /// What is wrong with the answer.
         #[source]
         fault: serde_json::Error,
     },
 }
 
 impl ClientError {
-    /// The service's code, where the service refused it.
+    /// The service's code, if the service refused the request.
     pub fn code(&self) -> Option<Code> {
         match self {
             Self::Refused(error) => Some(error.code),
@@ -67,11 +67,11 @@ impl ClientError {
         }
     }
 
-    /// Whether the request may have been done all the same. Then look first, where doing it twice would
-    /// harm: a schedule that is created with an `idempotency_key` need not be looked for.
+    /// Whether the request may have been carried out all the same. If doing it twice would harm, look before sending it
+    /// again; a creation with an `idempotency_key` needs no look.
     pub fn may_have_been_done(&self) -> bool {
         match self {
-            // `too_large` can be said of the reply, when all is done.
+            // `too_large` may also refer to the reply, when everything is done.
             Self::Refused(error) => {
                 matches!(error.code, Code::Unavailable | Code::Internal | Code::TooLarge)
             }
@@ -83,7 +83,7 @@ impl ClientError {
         }
     }
 
-    /// Whether the same request may succeed a moment later with nobody mending anything.
+    /// Whether the same request may succeed a moment later without any intervention.
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::Refused(error) => error.code == Code::Unavailable,

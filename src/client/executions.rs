@@ -1,4 +1,4 @@
-//! Commands without a schedule, what became of executions, and how the service is.
+//! Operations on executions, commands without a schedule, and the status of the service.
 
 use std::time::{Duration, Instant};
 
@@ -14,12 +14,12 @@ use super::{
 use crate::api::executions::GetExecution;
 use crate::api::status::Nothing;
 
-/// Pause between looks for an outcome.
+/// Pause between two requests for an outcome.
 const LOOK: Duration = Duration::from_millis(100);
 
 impl Client {
-    /// Sends one command at once, without a schedule. `wait_ms` comes on top of the client's timeout.
-    /// Each request asks for a command of its own.
+    /// Sends one command at once, without a schedule. `wait_ms` is added to the client's timeout. Each request results
+    /// in a command of its own.
     ///
     /// # Errors
     /// See [`ClientError`]; `invalid`.
@@ -30,15 +30,15 @@ impl Client {
         self.ask_and_wait("execute.immediate", request, request.wait_ms).await
     }
 
-    /// One execution, as its latest event shows it, with all attempts at its occurrence.
+    /// Fetches one execution, as its latest event shows it, with all attempts at its occurrence.
     ///
     /// # Errors
-    /// See [`ClientError`]; `not_found`, also for one that has not begun.
+    /// See [`ClientError`]; `not_found`, also for an execution that has not begun.
     pub async fn execution(&self, id: Uuid) -> Result<Reply<ExecutionStory>, ClientError> {
         self.ask("execution.get", &GetExecution { execution_id: Some(id) }).await
     }
 
-    /// One page of the executions that match, newest first.
+    /// Fetches one page of the executions that match, newest first.
     ///
     /// # Errors
     /// See [`ClientError`]; `invalid`.
@@ -49,7 +49,7 @@ impl Client {
         self.ask("execution.list", request).await
     }
 
-    /// Executions that are under way, newest first, and on request those that wait.
+    /// Lists executions that are under way, newest first, and on request those that wait.
     ///
     /// # Errors
     /// See [`ClientError`]; `invalid`.
@@ -60,7 +60,7 @@ impl Client {
         self.ask("execution.running", request).await
     }
 
-    /// Executions with a correlation id, newest first.
+    /// Lists executions with a correlation id, newest first.
     ///
     /// # Errors
     /// See [`ClientError`]; `invalid`.
@@ -71,7 +71,7 @@ impl Client {
         self.ask("execution.by_correlation", request).await
     }
 
-    /// Statistics of a schedule, or of all.
+    /// Fetches statistics of a schedule, or of all.
     ///
     /// # Errors
     /// See [`ClientError`]; `invalid`, `not_found`.
@@ -82,13 +82,12 @@ impl Client {
         self.ask("execution.stats", request).await
     }
 
-    /// Waits until an execution has an outcome, by asking again and again; `None` if it has none within
-    /// `patience`. It is the outcome of one attempt: `will_retry` says whether another follows, as
-    /// an execution of its own.
+    /// Waits until an execution has an outcome, by polling; `None` if it has none within `patience`. The outcome is
+    /// that of one attempt: `will_retry` says whether another follows, as an execution of its own.
     ///
     /// # Errors
-    /// What asking comes to. A service that does not answer is waited for, and an error only if it
-    /// is still away in the end.
+    /// Those of the requests. A service that does not answer is given time, and is an error only if it still does not
+    /// answer at the end.
     pub async fn wait_for_outcome(
         &self,
         execution_id: Uuid,
@@ -114,7 +113,7 @@ impl Client {
         }
     }
 
-    /// Stops an execution that is under way or waits, for a reason that people read. It is not tried again.
+    /// Stops an execution that is under way or waits, for a reason shown to people. It is not tried again.
     ///
     /// # Errors
     /// See [`ClientError`]; `not_found`, `conflict` (it has ended), `not_allowed` (its command is being
@@ -132,7 +131,7 @@ impl Client {
         self.cancel_with(&request).await
     }
 
-    /// The same, where the schedule is known.
+    /// Like [`Client::cancel`], with the whole request, which can name the schedule if it is known.
     ///
     /// # Errors
     /// Those of [`Client::cancel`].
@@ -143,7 +142,7 @@ impl Client {
         self.ask("execution.cancel", request).await
     }
 
-    /// Runs the occurrences of a span of the past; with `dry_run` it only says which.
+    /// Runs the occurrences of a span of the past; with `dry_run` it only lists them.
     ///
     /// # Errors
     /// See [`ClientError`]; `invalid`, `not_found`, `not_allowed` (it does not fire, or is being
@@ -155,7 +154,7 @@ impl Client {
         self.ask("schedule.backfill", request).await
     }
 
-    /// How the service is, as the instance that answers sees it.
+    /// Fetches the status of the service, as seen by the instance that answers.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -164,14 +163,14 @@ impl Client {
     }
 }
 
-/// What workers report of `job` commands. Each report may be sent again: it counts once. Whatever code
-/// one is refused with but `unavailable` and `internal`, the job is not this worker's any more.
+/// Reports of workers on `job` commands. Each report may be sent again: it counts once. If one is refused with any code
+/// except `unavailable` and `internal`, the job no longer belongs to this worker.
 impl Client {
     /// Reports that a job is done.
     ///
     /// # Errors
-    /// See [`ClientError`]; `conflict` (it has ended otherwise), `not_found`, `not_allowed` (the token
-    /// is another's), `invalid`.
+    /// See [`ClientError`]; `conflict` (it has ended otherwise), `not_found`, `not_allowed` (the token belongs to
+    /// another execution), `invalid`.
     pub async fn complete(
         &self,
         request: &CompleteExecution,

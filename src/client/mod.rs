@@ -1,7 +1,7 @@
-//! The scheduler from Rust: one method per operation, with typed requests, replies and errors.
+//! Client of the scheduler: one method per operation, with typed requests, replies and errors.
 //!
-//! Requests and replies are the very types that the service reads and writes; they are exported
-//! here again, so this module is all that a caller needs. What they mean is in `docs/api.md`.
+//! Requests and replies are the same types that the service reads and writes. They are re-exported here, so this module
+//! is all that a caller needs. `docs/api.md` explains what they mean.
 //!
 //! ```no_run
 //! use nats_scheduler::client::{Client, Code, CreateSchedule};
@@ -24,12 +24,12 @@
 //! # }
 //! ```
 //!
-//! # Asking again
+//! # Retries
 //!
-//! Nothing is repeated by itself. Reading may be. Of what writes, [`Client::create`] can be sent again
-//! safely if the request has an `idempotency_key`; for the rest see
-//! [`ClientError::may_have_been_done`]. Changes that must not undo another's take an
-//! `expected_revision` and are refused with [`Code::Conflict`]: read again, decide again.
+//! The client repeats nothing by itself. Reads may be repeated. Among the writes, [`Client::create`] can safely be sent
+//! again if the request has an `idempotency_key`; for all others see [`ClientError::may_have_been_done`]. A change that
+//! must not undo somebody else's takes an `expected_revision`, and is refused with [`Code::Conflict`] if the schedule
+//! has changed: read and decide again.
 
 mod error;
 mod executions;
@@ -69,13 +69,13 @@ pub use error::ClientError;
 use crate::api::reply::ErrorReply;
 use crate::names;
 
-/// Says who acts, to every endpoint.
+/// Header that names who acts, for every endpoint.
 const ACTOR: &str = "X-Created-By";
 /// Longer than the service pursues a write.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Asks the scheduler over one NATS connection. Clones share the connection and are cheap: one
-/// for each user that acts, or each request that is followed, is as it should be.
+/// A client of the scheduler over one NATS connection. Clones share the connection and are cheap: use one for each user
+/// that acts, or for each request that is traced.
 #[derive(Clone, Debug)]
 pub struct Client {
     nats: async_nats::Client,
@@ -85,28 +85,28 @@ pub struct Client {
 }
 
 impl Client {
-    /// Asks over a connection, in nobody's name and with a timeout of 10 seconds.
+    /// Creates a client for a connection, with no actor and a timeout of 10 seconds.
     pub fn new(nats: async_nats::Client) -> Self {
         Self { nats, actor: None, correlation_id: None, timeout: DEFAULT_TIMEOUT }
     }
 
-    /// In whose name: who creates, updates, pauses and so on. One line, at most 255 bytes; white space
-    /// around it is none of it.
+    /// Sets who acts: who creates, updates, pauses and so on. One line of at most 255 bytes; surrounding white space is
+    /// ignored.
     #[must_use]
     pub fn actor(mut self, actor: impl Into<Arc<str>>) -> Self {
         self.actor = Some(actor.into());
         self
     }
 
-    /// Ties requests, and the commands and events that follow from them, to what the caller does.
-    /// One line, at most 255 bytes; drawn at random for each request where none is set.
+    /// Ties requests, and the commands and events that follow from them, to what the caller does. One line of at most
+    /// 255 bytes; by default each request gets a random one.
     #[must_use]
     pub fn correlation_id(mut self, id: impl Into<Arc<str>>) -> Self {
         self.correlation_id = Some(id.into());
         self
     }
 
-    /// How long to wait for a reply, beside the `wait_ms` of a request.
+    /// Sets how long to wait for a reply, in addition to the `wait_ms` of a request.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -121,7 +121,7 @@ impl Client {
         self.ask_and_wait(operation, request, None).await
     }
 
-    /// Asks for something that the service itself waits for, up to `wait_ms`.
+    /// Sends a request for which the service itself waits, up to `wait_ms`.
     async fn ask_and_wait<T: DeserializeOwned>(
         &self,
         operation: &str,
@@ -131,7 +131,7 @@ impl Client {
         let subject = format!("{}.{operation}", names::COMMAND_PREFIX);
         let body =
             serde_json::to_vec(request).map_err(|error| invalid("body", &error.to_string()))?;
-        // The deadline is around all of it: also a full queue of a connection that is down.
+        // The deadline covers everything, including a full queue of a connection that is down.
         let request = Request::new().headers(self.headers()?).payload(body.into()).timeout(None);
         let within = self.timeout.saturating_add(Duration::from_millis(wait_ms.unwrap_or(0)));
         match tokio::time::timeout(within, self.nats.send_request(subject.clone(), request)).await {
@@ -152,14 +152,14 @@ impl Client {
     }
 }
 
-/// The refusal of what cannot even be sent.
+/// Refuses a request that cannot even be sent.
 fn invalid(field: &str, reason: &str) -> ClientError {
     ClientError::Refused(ApiError::invalid(vec![FieldFault::new(field, reason)]))
 }
 
-/// What a reply says.
+/// Parses a reply.
 fn read<T: DeserializeOwned>(subject: String, body: &[u8]) -> Result<Reply<T>, ClientError> {
-    /// What a stream answers to what it captures, stored or not.
+    /// A stream's answer to a captured message, stored or not.
     #[derive(serde::Deserialize)]
     struct Acknowledgement {
         stream: String,

@@ -1,5 +1,4 @@
-//! Operations on schedules. Where a method takes only an id, its sibling `…_with` takes the whole
-//! request.
+//! Operations on schedules. A method that takes only an id has a sibling `…_with` that takes the whole request.
 
 use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use uuid::Uuid;
@@ -11,15 +10,15 @@ use super::{
 };
 use crate::api::schedules::{BulkCreate, BulkItem, GetSchedule};
 
-/// Most items of a page.
+/// Maximum number of items per page.
 const MAX_LIMIT: u64 = 100;
 
 impl Client {
-    /// Creates a schedule. Look at the `warnings` of the reply: a target that cannot work now is
-    /// accepted, and said there.
+    /// Creates a schedule. Look at the `warnings` of the reply: a target that cannot work now is accepted and reported
+    /// there.
     ///
-    /// With an `idempotency_key` it may be sent again after any error, for a day: at most one schedule
-    /// is created, and the reply shows it, with the warning `repeated` if it was there.
+    /// A request with an `idempotency_key` may be sent again after any error, for a day: at most one schedule is
+    /// created. The reply shows it, with the warning `repeated` if it already existed.
     ///
     /// # Errors
     /// See [`ClientError`]; refused as `invalid`, `already_exists` (its `details` name the
@@ -31,8 +30,8 @@ impl Client {
         self.ask("schedule.create", request).await
     }
 
-    /// Creates many schedules, at most the service's `MAX_BULK_OPERATIONS`. Each stands for itself:
-    /// look at the `results` of the reply for those that were refused.
+    /// Creates many schedules, at most the service's `MAX_BULK_OPERATIONS`. Each stands alone: the `results` of the
+    /// reply show which were refused.
     ///
     /// # Errors
     /// See [`ClientError`]; `invalid` if there are none or too many.
@@ -45,7 +44,7 @@ impl Client {
         self.ask("bulk.create", &request).await
     }
 
-    /// One schedule with all its fields, also one that was deleted softly.
+    /// Fetches one schedule with all its fields, even if it is softly deleted.
     ///
     /// # Errors
     /// See [`ClientError`]; `not_found`.
@@ -53,7 +52,7 @@ impl Client {
         self.ask("schedule.get", &GetSchedule { schedule_id: Some(id) }).await
     }
 
-    /// One page of the schedules that match. [`Client::all_schedules`] has all pages.
+    /// Fetches one page of the schedules that match. [`Client::all_schedules`] covers all pages.
     ///
     /// # Errors
     /// See [`ClientError`]; `invalid`.
@@ -64,9 +63,9 @@ impl Client {
         self.ask("schedule.list", request).await
     }
 
-    /// All schedules that match, asked for page by page as they are taken. `limit` is the size of
-    /// a page (default here 100), and `page` is not looked at. A schedule that stays in its place
-    /// is neither left out nor shown twice, whatever comes and goes meanwhile.
+    /// Streams all schedules that match, fetching page by page as they are consumed. `limit` is the size of a page
+    /// (here 100 by default), and `page` is ignored. A schedule that keeps its place is neither left out nor shown
+    /// twice, even if others come and go meanwhile.
     ///
     /// An error ends the stream.
     pub fn all_schedules(
@@ -90,8 +89,8 @@ impl Client {
         pages.try_flatten().boxed()
     }
 
-    /// Changes the fields that are given and no others. With the `revision` that was seen as
-    /// `expected_revision` it undoes nobody's change.
+    /// Changes the given fields and no others. With the last seen `revision` as `expected_revision`, it undoes nobody
+    /// else's change.
     ///
     /// # Errors
     /// See [`ClientError`]; `invalid`, `not_found`, `already_exists`, `conflict`.
@@ -102,7 +101,7 @@ impl Client {
         self.ask("schedule.update", request).await
     }
 
-    /// Deletes a schedule softly: its name is free, and it can be restored for a while.
+    /// Deletes a schedule softly: its name becomes free, and it can be restored for a while.
     ///
     /// # Errors
     /// See [`ClientError`]; `not_found`.
@@ -111,7 +110,7 @@ impl Client {
         self.delete_with(&request).await
     }
 
-    /// The same, or for good.
+    /// Like [`Client::delete`], with the whole request: it can delete for good, or expect a revision.
     ///
     /// # Errors
     /// See [`ClientError`]; `not_found`, `conflict`.
@@ -122,7 +121,7 @@ impl Client {
         self.ask("schedule.delete", request).await
     }
 
-    /// Restores a schedule that was deleted softly.
+    /// Restores a softly deleted schedule.
     ///
     /// # Errors
     /// See [`ClientError`]; `not_found`, `not_allowed` (it is not deleted), `already_exists` (its
@@ -132,7 +131,7 @@ impl Client {
         self.restore_with(&request).await
     }
 
-    /// The same, if it still has a revision.
+    /// Like [`Client::restore`], if the schedule still has the expected revision.
     ///
     /// # Errors
     /// Those of [`Client::restore`], and `conflict`.
@@ -143,7 +142,7 @@ impl Client {
         self.ask("schedule.restore", request).await
     }
 
-    /// Pauses a schedule, for a reason that people read. After the reply it does not fire.
+    /// Pauses a schedule, for a reason shown to people. After the reply it does not fire.
     ///
     /// # Errors
     /// See [`ClientError`]; `not_found`, `not_allowed` (it has ended).
@@ -160,7 +159,7 @@ impl Client {
         self.pause_with(&request).await
     }
 
-    /// The same, if it still has a revision.
+    /// Like [`Client::pause`], if the schedule still has the expected revision.
     ///
     /// # Errors
     /// Those of [`Client::pause`], and `conflict`.
@@ -180,7 +179,7 @@ impl Client {
         self.resume_with(&request).await
     }
 
-    /// The same, if it still has a revision.
+    /// Like [`Client::resume`], if the schedule still has the expected revision.
     ///
     /// # Errors
     /// Those of [`Client::resume`], and `conflict`.
@@ -191,17 +190,17 @@ impl Client {
         self.ask("schedule.resume", request).await
     }
 
-    /// Runs a schedule now, beside its own times. Each request asks for a run of its own.
+    /// Runs a schedule now, beside its own times. Each request results in a run of its own.
     ///
     /// # Errors
-    /// See [`ClientError`]; `not_found`, `limit_exceeded` (too many runs wait).
+    /// See [`ClientError`]; `not_found`, `limit_exceeded` (too many runs are waiting).
     pub async fn trigger(&self, id: Uuid) -> Result<Reply<Triggered>, ClientError> {
         let request = TriggerSchedule { schedule_id: Some(id), ..TriggerSchedule::default() };
         self.trigger_with(&request).await
     }
 
-    /// The same, with another payload, or waiting for the outcome: `wait_ms` comes on top of the
-    /// client's timeout.
+    /// Like [`Client::trigger`], with another payload or waiting for the outcome: `wait_ms` is added to the client's
+    /// timeout.
     ///
     /// # Errors
     /// Those of [`Client::trigger`], and `invalid`.
@@ -212,7 +211,7 @@ impl Client {
         self.ask_and_wait("schedule.trigger", request, request.wait_ms).await
     }
 
-    /// When a schedule fires, or would fire if it were created so. Stores nothing.
+    /// Previews when a schedule fires, or would fire if it were created this way. Stores nothing.
     ///
     /// # Errors
     /// See [`ClientError`]; `invalid`, `not_found`.
@@ -220,12 +219,11 @@ impl Client {
         self.ask("schedule.preview", request).await
     }
 
-    /// Pauses, resumes or deletes many schedules, by ids or by filter; with `dry_run` it only says what
-    /// it would do. Thousands take seconds: give the client a longer timeout for them.
+    /// Pauses, resumes or deletes many schedules, by ids or by filter; with `dry_run` it only reports what it would do.
+    /// Thousands take seconds: give the client a longer timeout for them.
     ///
     /// # Errors
-    /// See [`ClientError`]; `invalid` for the request as a whole. Why a schedule was not changed is
-    /// in the reply.
+    /// See [`ClientError`]; `invalid` for the request as a whole. The reply says why a schedule was not changed.
     pub async fn bulk_operation(
         &self,
         request: &BulkOperation,

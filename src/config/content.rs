@@ -1,11 +1,11 @@
-//! What the files of settings have, as a hash: it may be secret, and whether it changes is all that is asked.
+//! Hashes of the files that settings name: the content may be secret, and only whether it changes matters.
 
 use sha2::{Digest as _, Sha256};
 
-/// The hash of what files have.
+/// Hash of the content of files.
 pub(crate) type Digest = [u8; 32];
 
-/// The hash of the contents of files.
+/// Hashes the contents of files.
 pub(crate) fn digest(contents: &[Vec<u8>]) -> Digest {
     let mut hash = Sha256::new();
     for content in contents {

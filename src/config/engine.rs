@@ -32,20 +32,20 @@ pub struct EngineConfig {
     pub max_in_flight: usize,
     /// `request` executions under way at once.
     pub request_pool: usize,
-    /// Least time that a claim holds against instances that are alive.
+    /// Minimum time that a claim holds against live instances.
     pub lease: Duration,
     /// How long a stopping instance waits for what is in flight.
     pub drain: Duration,
-    /// How long schedules that were deleted softly are kept.
+    /// How long softly deleted schedules are kept.
     pub deleted_retention: chrono::Duration,
-    /// How often commands may go to targets.
+    /// Maximum rate of commands to targets, in commands per second.
     pub rates: Vec<(TargetPattern, f64)>,
-    /// Targets that commands may go to: a record written by hand may name any.
+    /// Targets that commands may go to, checked again at delivery: a record written by hand may name any.
     pub allowed_targets: Vec<TargetPattern>,
 }
 
 impl EngineConfig {
-    /// What schedules may have holds for what is done with them too.
+    /// Reads the settings; the `rules` for schedules also apply to what is done with them.
     pub(super) fn read(read: &mut Reader<'_>, rules: &Rules) -> Self {
         Self {
             max_in_flight: read.get(&SCHEDULER_MAX_IN_FLIGHT),
@@ -59,7 +59,7 @@ impl EngineConfig {
     }
 }
 
-/// How many commands a second, within bounds, may go to which targets.
+/// Form of a setting that bounds commands per second by target.
 pub struct Rates(RangeInclusive<f64>);
 
 impl Rates {

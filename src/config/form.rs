@@ -1,22 +1,22 @@
-//! What the form of a setting is, and where it says what is wrong with a value: no secret is shown there.
+//! The form of a setting, and how it reports a faulty value without showing a secret.
 
 use crate::schedule::FieldFault;
 
-/// How a setting is read out of a text.
+/// How a setting is parsed from text.
 pub trait Form: Sync {
-    /// What it is in the program.
+    /// The parsed type.
     type Value;
 
-    /// What it must be, after these two words, in Markdown; empty if every text will do.
+    /// The words after "must be", in Markdown; empty if any text is valid.
     fn expected(&self) -> String;
 
-    /// Its default, as it would be set; empty for none.
+    /// The default as text; empty for none.
     fn default(&self) -> String;
 
-    /// Its value where it is not set.
+    /// Value if the variable is not set.
     fn unset(&self, faults: &mut Faults<'_>) -> Self::Value;
 
-    /// Its value where it is set. With a fault it is any that can be gone on with: the start ends.
+    /// Value if the variable is set. After a fault any usable value will do, since the start ends.
     fn read(&self, text: &str, faults: &mut Faults<'_>) -> Self::Value;
 }
 
@@ -25,7 +25,7 @@ pub fn plain(markdown: &str) -> String {
     markdown.replace('`', "")
 }
 
-/// Takes what is wrong with one setting.
+/// Collects the faults of one setting.
 pub struct Faults<'a> {
     name: &'static str,
     is_secret: bool,
@@ -33,25 +33,25 @@ pub struct Faults<'a> {
 }
 
 impl<'a> Faults<'a> {
-    /// Those of a setting, which go to `found`.
+    /// Faults of a setting, added to `found`.
     pub(super) fn of(name: &'static str, is_secret: bool, found: &'a mut Vec<FieldFault>) -> Self {
         Self { name, is_secret, found }
     }
 
-    /// It must be something else than it is.
+    /// Reports that the value must be something else.
     pub(super) fn must_be(&mut self, expected: &str, text: &str) {
         let expected = plain(expected);
         let is = if self.is_secret { String::new() } else { format!(", not {text:?}") };
         self.say(format!("must be {expected}{is}"));
     }
 
-    /// One of several entries is wrong.
+    /// Reports that one of several entries is wrong.
     pub(super) fn entry(&mut self, entry: &str, reason: &str) {
         let entry = if self.is_secret { "an entry".to_owned() } else { format!("{entry:?}") };
         self.say(format!("{entry} {reason}"));
     }
 
-    /// Something else is wrong, in words that show no value.
+    /// Reports another fault, in words that show no value.
     pub(super) fn say(&mut self, reason: impl Into<String>) {
         self.found.push(FieldFault::new(self.name, reason));
     }

@@ -1,4 +1,4 @@
-//! The forms that settings have: numbers, words, and texts of other kinds.
+//! The forms of settings: numbers, words, and other kinds of text.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -13,12 +13,12 @@ pub struct Number<T> {
     range: RangeInclusive<T>,
 }
 
-/// A number that is `default` unless set.
+/// A number with a default.
 pub(super) const fn number<T: Copy>(default: T, range: RangeInclusive<T>) -> Number<T> {
     Number { default, range }
 }
 
-/// The number in a text, if it is within bounds.
+/// Parses a number, if it is within bounds.
 pub(super) fn within<T: FromStr + PartialOrd>(range: &RangeInclusive<T>, text: &str) -> Option<T> {
     text.trim().parse().ok().filter(|number| range.contains(number))
 }
@@ -51,13 +51,13 @@ impl<T: FromStr + PartialOrd + Display + Copy + Sync> Form for Number<T> {
     }
 }
 
-/// One of a few words, in capitals or not.
+/// One of a few words, in upper or lower case.
 pub struct OneOf<T: 'static> {
     default: T,
     words: &'static [(&'static str, T)],
 }
 
-/// One of `words`, and `default`, which is among them, unless set.
+/// One of `words`, with a default that is among them.
 pub(super) const fn one_of<T: Copy>(default: T, words: &'static [(&'static str, T)]) -> OneOf<T> {
     OneOf { default, words }
 }
@@ -101,14 +101,14 @@ impl<T: PartialEq + Copy + Sync> Form for OneOf<T> {
     }
 }
 
-/// A value that has a form as text, and a default.
+/// A value with a textual form and a default.
 pub struct Parsed<T> {
     default: T,
     expected: &'static str,
     parse: fn(&str) -> Option<T>,
 }
 
-/// What `parse` makes of a text; `default` unless set.
+/// A value read by `parse`, with a default.
 pub(super) const fn parsed<T: Copy>(
     default: T,
     expected: &'static str,
@@ -140,14 +140,14 @@ impl<T: Display + Copy + Sync> Form for Parsed<T> {
     }
 }
 
-/// A value that cannot stand in a constant: its default is a text that is read as if it had been set.
+/// A value that cannot be a constant: its default is a text that is parsed as if it had been set.
 pub struct Written<T> {
     default: &'static str,
     expected: &'static str,
     read: fn(&str, &mut Faults<'_>) -> T,
 }
 
-/// What `read` makes of a text.
+/// A value read by `read`.
 pub(super) const fn written<T>(
     default: &'static str,
     expected: &'static str,
@@ -176,13 +176,13 @@ impl<T> Form for Written<T> {
     }
 }
 
-/// A value that is there only where it is set.
+/// A value without a default.
 pub struct Optional<T> {
     expected: &'static str,
     read: fn(&str, &mut Faults<'_>) -> Option<T>,
 }
 
-/// What `read` makes of a text, if there is one.
+/// A value read by `read`, if set.
 pub(super) const fn optional<T>(
     expected: &'static str,
     read: fn(&str, &mut Faults<'_>) -> Option<T>,
@@ -190,17 +190,17 @@ pub(super) const fn optional<T>(
     Optional { expected, read }
 }
 
-/// Any text, as it stands.
+/// Any text, taken as it is.
 pub(super) const fn any_text() -> Optional<String> {
     optional("", |text, _| Some(text.to_owned()))
 }
 
-/// A file, which is read by whoever needs it.
+/// A file that the part that needs it reads.
 pub(super) const fn path() -> Optional<PathBuf> {
     optional(FILE, path_in)
 }
 
-/// A file that can be read.
+/// A file that must be readable.
 pub(super) const fn file() -> Optional<PathBuf> {
     optional(FILE, |text, faults| {
         let path = path_in(text, faults)?;
@@ -215,7 +215,7 @@ const FILE: &str = "the path of a file";
 
 fn path_in(text: &str, faults: &mut Faults<'_>) -> Option<PathBuf> {
     if text.contains('\n') {
-        // Keys and credentials are of several lines, and secret.
+        // Keys and credentials span several lines, and are secret.
         faults.say(format!("must be {FILE}, not what is in it"));
         return None;
     }

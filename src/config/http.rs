@@ -55,39 +55,39 @@ settings! {
 pub struct HttpConfig {
     /// The address that it listens on.
     pub host: IpAddr,
-    /// The port; 0 for any.
+    /// Port; 0 for any.
     pub port: u16,
-    /// Who may do what, until their file changes.
+    /// Accepted tokens, until their file changes.
     pub tokens: Tokens,
-    /// What TLS is spoken with, until its files change.
+    /// Certificate for TLS, until its files change.
     pub tls: Option<Certificate>,
-    /// Whether SIGHUP makes it read those files again at once; else it ends the process, as it does by default.
+    /// Whether SIGHUP makes it read those files again at once; otherwise SIGHUP ends the process, as by default.
     pub rereads_on_hangup: bool,
-    /// Connections at once.
+    /// Maximum number of connections at once.
     pub max_connections: usize,
-    /// Longest body of a request, in bytes.
+    /// Maximum size of a request's body, in bytes.
     pub max_body: usize,
-    /// How long an operation may take.
+    /// Maximum time for an operation.
     pub timeout: Duration,
-    /// Operations under way at once.
+    /// Maximum number of operations under way at once.
     pub max_concurrent: usize,
 }
 
-/// Where an instance is asked whether it works.
+/// Where to ask an instance whether it works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probed {
     /// The address that it listens on.
     pub host: IpAddr,
     /// Its port.
     pub port: u16,
-    /// Whether it speaks TLS.
+    /// Whether it uses TLS.
     pub over_tls: bool,
 }
 
 impl Probed {
-    /// Of an instance with these settings; nowhere if it has no HTTP.
+    /// Finds the address of an instance with these settings; nothing if it has no HTTP.
     ///
-    /// No other setting matters to that: an instance whose file of tokens is being written works.
+    /// No other setting matters for that: an instance whose file of tokens is being written still works.
     ///
     /// # Errors
     /// All faults, each with the setting's name.
@@ -119,7 +119,7 @@ impl HttpConfig {
         Some(config)
     }
 
-    /// What settings must be beside each other. One that is at fault by itself is compared with none.
+    /// Checks settings against each other. A setting that is itself faulty is not compared.
     fn check(&self, insecure: bool, read: &mut Reader<'_>) {
         let host = self.host;
         if self.tokens.is_empty()
@@ -151,12 +151,12 @@ impl HttpConfig {
     }
 }
 
-/// What API_PORT may be.
+/// Values of API_PORT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Port {
-    /// There is no HTTP.
+    /// HTTP is off.
     Off,
-    /// This one; 0 for any.
+    /// This port; 0 for any.
     At(u16),
 }
 
@@ -180,14 +180,13 @@ fn address(text: &str) -> Option<IpAddr> {
     if text == "localhost" { Some(Ipv4Addr::LOCALHOST.into()) } else { text.parse().ok() }
 }
 
-/// Address and port, unless there is no HTTP.
+/// Address and port, unless HTTP is off.
 fn listens(read: &mut Reader<'_>) -> Option<(IpAddr, u16)> {
     let Port::At(port) = read.get(&API_PORT) else { return None };
     Some((read.get(&API_HOST), port))
 }
 
-/// The tokens of a list. One that has none is a fault: everybody could do everything, which is not what was
-/// meant.
+/// Parses a list of tokens. An empty list is a fault: it would allow everybody everything, which is not what was meant.
 fn tokens(text: &str, faults: &mut Faults<'_>) -> Option<Vec<String>> {
     let tokens = text.split(',').map(str::trim).filter(|token| !token.is_empty());
     let tokens: Vec<_> = tokens.map(str::to_owned).collect();
@@ -197,7 +196,7 @@ fn tokens(text: &str, faults: &mut Faults<'_>) -> Option<Vec<String>> {
     Some(tokens)
 }
 
-/// All tokens.
+/// All configured tokens.
 fn known(read: &mut Reader<'_>) -> Tokens {
     let mut known = Tokens::default();
     for (setting, role) in [

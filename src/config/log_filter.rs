@@ -1,15 +1,15 @@
-//! Which lines of the log are written.
+//! Filter of log lines.
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 
-/// Where the client says at ERROR that a server hung up before it said hello, which servers do that restart;
-/// and at INFO what we say too. The events of the connection tell the same at the right levels.
+/// Module in which the client logs at ERROR that a server hung up before its greeting, which restarting servers do, and
+/// at INFO what we log too. The connection's events report the same at the right levels.
 const CONNECTOR: &str = "async_nats::connector";
 
-/// Reads levels separated by commas: one for everything, by default INFO, and others by target.
+/// Parses levels separated by commas: one for everything, by default INFO, and others by target.
 ///
-/// The library would take any other word for a target, and then write nothing else.
+/// The library would take any other word for a target, and then log nothing else.
 pub(super) fn parse(text: &str) -> Option<Targets> {
     let mut targets =
         Targets::new().with_default(LevelFilter::INFO).with_target(CONNECTOR, LevelFilter::OFF);
@@ -17,7 +17,7 @@ pub(super) fn parse(text: &str) -> Option<Targets> {
         targets = match entry.rsplit_once('=') {
             Some((target, word)) => {
                 let (target, level) = (name(target.trim())?, level(word.trim())?);
-                // Who asks for the client's lines means all of them.
+                // Naming the client's lines means all of them.
                 let targets = match CONNECTOR.starts_with(target) {
                     true => targets.with_target(CONNECTOR, level),
                     false => targets,
@@ -30,7 +30,7 @@ pub(super) fn parse(text: &str) -> Option<Targets> {
     Some(targets)
 }
 
-/// A target, which is the path of a module or the beginning of one.
+/// A target: the path of a module, or the beginning of one.
 fn name(text: &str) -> Option<&str> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
     (!text.is_empty() && text.chars().all(is_part)).then_some(text)

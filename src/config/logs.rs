@@ -19,12 +19,12 @@ settings! {
         one_of(LogFormat::Json, &[("json", LogFormat::Json), ("text", LogFormat::Text)]);
 }
 
-/// How logs are written.
+/// Form of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// For people.
+    /// Readable text.
     Text,
 }
 

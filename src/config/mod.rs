@@ -1,8 +1,8 @@
 //! Settings, from environment variables.
 //!
-//! Each is a constant in the file of what it is about, and is read through it. Here they become plain data
-//! for the parts that they are for; nothing here knows those parts. All faults are reported together, and
-//! a service with a faulty setting does not start.
+//! Each setting is a constant in the file of its subject, and is read through that constant. This module turns them
+//! into plain data for the parts of the service, without depending on those parts. All faults are reported together,
+//! and a service with a faulty setting does not start.
 
 pub(crate) mod content;
 pub mod engine;
@@ -30,7 +30,7 @@ use reader::Reader;
 use setting::Described;
 use streams::StreamOptions;
 
-/// Settings of parts that are gone in this implementation; named in a warning where they are set.
+/// Settings of parts that this implementation does not have; a warning names those that are set.
 const OBSOLETE: [&str; 8] = [
     "REDIS_URL",
     "DATABASE_URL",
@@ -65,24 +65,24 @@ pub struct Config {
     pub nats: NatsConfig,
     /// How streams are created.
     pub streams: StreamOptions,
-    /// What requests are checked against.
+    /// Rules that requests are checked against.
     pub rules: Rules,
-    /// Bounds of the engine.
+    /// Limits of the engine.
     pub engine: EngineConfig,
     /// The HTTP facade, unless it is off.
     pub http: Option<HttpConfig>,
-    /// Where spans go.
+    /// Where spans are sent.
     pub otlp_endpoint: Option<String>,
-    /// Which lines of the log are written.
+    /// Filter of log lines.
     pub log_filter: Targets,
-    /// Form of logs.
+    /// Form of log lines.
     pub log_format: LogFormat,
-    /// Settings that are set and mean nothing here.
+    /// Obsolete settings that are set.
     pub obsolete: Vec<&'static str>,
 }
 
 impl Config {
-    /// Reads settings through `lookup`; an empty value is as good as none.
+    /// Reads settings through `lookup`; an empty value counts as unset.
     ///
     /// # Errors
     /// All faults, each with the setting's name. None shows a secret.

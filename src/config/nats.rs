@@ -1,4 +1,4 @@
-//! Settings of the connection to NATS: where it is, and who we are there.
+//! Settings of the connection to NATS: addresses and credentials.
 
 use std::path::PathBuf;
 
@@ -43,10 +43,10 @@ settings! {
     NATS_INBOX_PREFIX: Written<String> = written("_INBOX", PREFIX, prefix);
 }
 
-/// Where NATS is and who we are there.
+/// How to reach NATS, and with which credentials.
 #[derive(Clone, Default)]
 pub struct NatsConfig {
-    /// Where servers are: one or several of a cluster.
+    /// Addresses of one server, or of several in a cluster.
     pub servers: Vec<ServerAddr>,
     /// User name, with `password`.
     pub user: Option<String>,
@@ -72,7 +72,7 @@ pub struct NatsConfig {
     pub inbox_prefix: Option<String>,
 }
 
-/// Without what is secret.
+/// Leaves out secrets.
 impl std::fmt::Debug for NatsConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("NatsConfig").field("servers", &self.shown_servers()).finish_non_exhaustive()
@@ -99,25 +99,25 @@ impl NatsConfig {
         }
     }
 
-    /// The addresses without the users and passwords that they may hold.
+    /// The addresses without the users and passwords that they may contain.
     pub(crate) fn shown_servers(&self) -> String {
         let bare: Vec<_> = self.servers.iter().map(|server| bare(server.as_url_str())).collect();
         bare.join(",")
     }
 }
 
-/// Reads addresses that are separated by commas.
+/// Parses addresses that are separated by commas.
 ///
 /// # Errors
-/// The one that is none, as it may be shown: without user and password; nothing, if it may be a part of a
+/// The text that is not an address, without user and password so that it may be shown; nothing if it may be part of a
 /// password.
 pub fn parse_servers(text: &str) -> Result<Vec<ServerAddr>, Option<String>> {
     let entries: Vec<_> = text.split(',').map(str::trim).collect();
     let parse = |(n, entry): (usize, &&str)| {
         let address = entry.parse::<ServerAddr>().ok();
-        // It takes any path after the scheme for an address.
+        // The parser takes any path after the scheme for an address.
         let address = address.filter(|address| !address.host().is_empty());
-        // A password may have commas too, and what follows it an `@`.
+        // A password may contain commas too, and an `@` may follow it.
         let is_in_password = entries[n + 1..].iter().any(|entry| entry.contains('@'));
         address.ok_or_else(|| (!is_in_password).then(|| bare(entry)))
     };

@@ -1,4 +1,4 @@
-//! Values of settings out of an environment, and all that is wrong with them.
+//! Reads settings from an environment and collects their faults.
 
 use super::form::{Faults, Form};
 use super::setting::{Described, Setting};
@@ -15,12 +15,12 @@ impl<'a> Reader<'a> {
         Self { lookup, found: Vec::new() }
     }
 
-    /// What was made of it, unless something is at fault.
+    /// Returns what was made of the settings, unless there are faults.
     pub(super) fn done<T>(self, made: T) -> Result<T, Vec<FieldFault>> {
         if self.found.is_empty() { Ok(made) } else { Err(self.found) }
     }
 
-    /// The value of a setting. A blank one is as good as none.
+    /// Value of a setting. A blank one counts as unset.
     pub(super) fn get<F: Form>(&mut self, setting: &Setting<F>) -> F::Value {
         let text = self.text(setting.name);
         let mut faults = Faults::of(setting.name(), setting.is_secret(), &mut self.found);
@@ -30,24 +30,24 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether there is a variable of that name, and something in it.
+    /// Whether a variable of that name exists and is not empty.
     pub(super) fn is_set(&self, name: &str) -> bool {
         self.text(name).is_some()
     }
 
-    /// A fault that was found outside of the setting's form. Its words must not show a secret.
+    /// Reports a fault found outside of the setting's form. Its words must not show a secret.
     pub(super) fn fault(&mut self, fault: FieldFault) {
         self.found.push(fault);
     }
 
-    /// Whether none of the settings is at fault so far, so that they can be compared.
+    /// Whether none of the settings has a fault so far, so that they can be compared.
     pub(super) fn are_sound(&self, settings: &[&dyn Described]) -> bool {
         let is_at_fault =
             |setting: &&dyn Described| self.found.iter().any(|fault| fault.field == setting.name());
         !settings.iter().any(is_at_fault)
     }
 
-    /// Two settings of which neither means anything without the other.
+    /// Checks two settings, neither of which means anything without the other.
     pub(super) fn pair(&mut self, one: &dyn Described, other: &dyn Described) {
         let (missing, present) = match [one, other].map(|setting| self.is_set(setting.name())) {
             [true, false] => (other, one),

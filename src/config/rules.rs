@@ -1,4 +1,4 @@
-//! Settings of what schedules may have, and of what they have where they say nothing.
+//! Settings that limit what schedules may contain, and set their defaults.
 
 use chrono::Duration;
 use chrono_tz::Tz;

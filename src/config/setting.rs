@@ -1,13 +1,13 @@
-//! What a setting is: a typed constant with all that is known of it.
+//! A setting: a typed constant with all that is known about it.
 //!
-//! It is read through the constant, and help, documents and templates are made of it or held to it. So
-//! its name, its default and its bounds are written once.
+//! Values are read through the constant, and help, documents and templates are generated from it or checked against it.
+//! So its name, default and bounds are written once.
 
 pub use super::form::plain;
 use super::form::{Faults, Form};
 use crate::schedule::FieldFault;
 
-/// One setting, of which the form says what it may be.
+/// One setting, whose form defines its values.
 pub struct Setting<F> {
     pub(super) name: &'static str,
     pub(super) about: &'static str,
@@ -16,25 +16,25 @@ pub struct Setting<F> {
 }
 
 impl<F> Setting<F> {
-    /// The environment variable.
+    /// Name of the environment variable.
     pub const fn name(&self) -> &'static str {
         self.name
     }
 }
 
-/// A setting as help and documents show it. Texts are Markdown; [`plain`] makes plain text of them.
+/// A setting as help and documents show it. Texts are Markdown; [`plain`] converts them to plain text.
 pub trait Described: Sync {
-    /// The environment variable.
+    /// Name of the environment variable.
     fn name(&self) -> &'static str;
     /// What it does.
     fn about(&self) -> &'static str;
-    /// Its default, as it would be set; empty for none.
+    /// Its default as text; empty for none.
     fn default(&self) -> String;
-    /// What it must be, as in "must be 1 to 1000"; empty if every text will do.
+    /// What it must be, as in "must be 1 to 1000"; empty if any text is valid.
     fn expected(&self) -> String;
-    /// Whether its value is for nobody to see.
+    /// Whether its value must not be shown.
     fn is_secret(&self) -> bool;
-    /// What is wrong with a value of it.
+    /// Faults of a value.
     fn refuses(&self, text: &str) -> Vec<FieldFault>;
 }
 
@@ -44,7 +44,7 @@ impl<F: Form> Described for Setting<F> {
     }
 
     fn about(&self) -> &'static str {
-        // Comments begin with a space.
+        // Doc comments begin with a space.
         self.about.trim_ascii()
     }
 
@@ -67,8 +67,8 @@ impl<F: Form> Described for Setting<F> {
     }
 }
 
-/// Makes the settings of one part: each a constant, of which the comment is what help and documents say,
-/// and `SETTINGS`, which has them all. `, secret` after its form makes one secret.
+/// Defines the settings of one part: a constant for each, whose comment is the text for help and documents, and
+/// `SETTINGS`, which lists them all. `, secret` after its form makes one secret.
 macro_rules! settings {
     ($($(#[doc = $about:literal])+ $name:ident: $form:ty = $value:expr $(, $secret:ident)?;)+) => {
         $(

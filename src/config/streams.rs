@@ -11,7 +11,7 @@ settings! {
     EXECUTION_HISTORY_RETENTION_DAYS: Number<u32> = number(30, 1..=3650);
 }
 
-/// What an operator may choose about our streams.
+/// What an operator may choose about the service's streams.
 #[derive(Clone, Copy, Debug)]
 pub struct StreamOptions {
     /// Copies of each stream: 1, 3 or 5.

@@ -28,7 +28,7 @@ fn every_setting_has_a_default_that_is_valid() {
     }
 }
 
-/// What is written of a default is what counts without it.
+/// The documented default of a setting is the value it has when unset.
 #[test]
 fn a_default_that_is_set_changes_nothing() {
     let defaults: Vec<_> = settings().map(|setting| (setting.name(), setting.default())).collect();
@@ -36,7 +36,7 @@ fn a_default_that_is_set_changes_nothing() {
     assert_eq!(format!("{:?}", read(&pairs).unwrap()), format!("{:?}", read(&[]).unwrap()));
 }
 
-/// `schedule` knows no settings, and has defaults for those who use it without any.
+/// `schedule` knows no settings, and has defaults for callers without any.
 #[test]
 fn rules_are_by_default_what_they_are_without_settings() {
     assert_eq!(read(&[]).unwrap().rules, Rules::default());
@@ -69,7 +69,7 @@ fn all_faults_are_reported_together() {
     assert_eq!(faults.len(), pairs.len(), "{faults:?}");
 }
 
-/// Each setting that can be wrong by itself, at once.
+/// Every setting that can be wrong by itself is wrong at once.
 #[test]
 fn no_fault_hides_another() {
     let mut pairs: Vec<(&str, &str)> = Vec::new();
@@ -100,10 +100,10 @@ fn no_secret_is_shown() {
             "API_WORKER_TOKENS",
         ]
     );
-    // With a fault of each and one beside them, so that there are some to look at.
+    // Every secret is set, and two other settings are at fault, so that there are messages to look at.
     let mut pairs: Vec<_> = secret.iter().map(|setting| (setting.name(), "hidden")).collect();
     pairs.extend([("LOG_FORMAT", "xml"), ("NATS_URL", "xyz://me:hidden@,nats://me:hid,hidden@a")]);
-    // Where a file is named, somebody gives what is in it.
+    // A common mistake: giving the content where a file should be named.
     let content = "-----BEGIN PRIVATE KEY-----\nhidden\n";
     pairs.extend(["NATS_CREDS", "NATS_TLS_KEY", "API_TLS_KEY"].map(|name| (name, content)));
     let faults = read(&pairs).unwrap_err();

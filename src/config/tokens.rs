@@ -1,6 +1,6 @@
-//! Bearer tokens: which there are, and what each is for.
+//! Bearer tokens, and the role of each.
 //!
-//! Only hashes are kept. What a role may do is for HTTP to say.
+//! Only hashes are kept. HTTP decides what a role may do.
 
 use std::path::{Path, PathBuf};
 
@@ -9,22 +9,22 @@ use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::content::{Digest, digest};
 
-/// What a token is for.
+/// Role of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Everything.
+    /// May do everything.
     Full,
-    /// To look.
+    /// May only read.
     Read,
-    /// The reports of workers.
+    /// May send the reports of workers.
     Worker,
 }
 
 impl Role {
-    /// All of them.
+    /// All roles.
     pub const ALL: [Self; 3] = [Self::Full, Self::Read, Self::Worker];
 
-    /// Its word, in the file of tokens and in the description of the facade.
+    /// Its name in the file of tokens and in the description of the facade.
     pub fn word(self) -> &'static str {
         match self {
             Self::Full => "full",
@@ -34,7 +34,7 @@ impl Role {
     }
 }
 
-/// Some roles.
+/// A set of roles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Roles(u8);
 
@@ -47,13 +47,13 @@ impl Roles {
         })
     }
 
-    /// Which they are.
+    /// The roles in the set.
     pub(crate) fn iter(self) -> impl Iterator<Item = Role> {
         Role::ALL.into_iter().filter(move |role| self.0 & Self::of(*role).0 != 0)
     }
 }
 
-/// The tokens that are accepted, by their hashes. Without any, everybody may do everything.
+/// The accepted tokens, by their hashes. If there are none, everybody may do everything.
 #[derive(Clone, Default)]
 pub struct Tokens {
     given: Vec<Known>,
@@ -73,7 +73,7 @@ struct File {
     known: Vec<Known>,
 }
 
-/// They are secrets.
+/// Shows no tokens: they are secrets.
 impl std::fmt::Debug for Tokens {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Tokens({})", self.len())
@@ -86,10 +86,10 @@ impl Tokens {
         self.given.push(Known::new(token, role));
     }
 
-    /// Accepts those of a file too: one a line, after the word of its role.
+    /// Also accepts the tokens of a file: one per line, after the name of its role.
     ///
     /// # Errors
-    /// What is wrong with the file, which never shows a token. One without any token is wrong.
+    /// What is wrong with the file, without showing a token. A file without tokens is a fault.
     pub fn add_file(&mut self, path: &Path) -> Result<(), String> {
         let content =
             std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -99,12 +99,12 @@ impl Tokens {
         Ok(())
     }
 
-    /// The file that some of them are from, and what it had when it was first read.
+    /// The file that some of the tokens are from, and the digest of its content when it was first read.
     pub(crate) fn file(&self) -> Option<(&Path, Digest)> {
         self.file.as_ref().map(|file| (&*file.path, file.read))
     }
 
-    /// The same with what the file has now.
+    /// The same tokens, with those of the file replaced by its new content.
     pub(crate) fn with_file(&self, content: &[u8]) -> Result<Self, String> {
         let mut tokens = self.clone();
         if let Some(file) = &mut tokens.file {
@@ -118,17 +118,17 @@ impl Tokens {
         self.given.iter().chain(self.file.iter().flat_map(|file| &file.known))
     }
 
-    /// How many there are.
+    /// Number of tokens.
     pub(crate) fn len(&self) -> usize {
         self.known().count()
     }
 
-    /// Whether there is none.
+    /// Whether there are no tokens.
     pub fn is_empty(&self) -> bool {
         self.known().next().is_none()
     }
 
-    /// What a token is for: of one that is listed twice, both. Takes the same time whatever the token is.
+    /// Roles of a token: one that is listed twice has both. Takes the same time whatever the token is.
     pub(crate) fn roles(&self, token: &[u8]) -> Roles {
         let hash: [u8; 32] = Sha256::digest(token).into();
         let mut roles = 0_u8;
@@ -146,7 +146,7 @@ impl Known {
     }
 }
 
-/// The tokens of a file.
+/// Parses the content of a token file.
 fn parse(content: &[u8]) -> Result<Vec<Known>, String> {
     let text = std::str::from_utf8(content).map_err(|_| "is not UTF-8".to_owned())?;
     let mut known = Vec::new();

@@ -1,4 +1,4 @@
-//! One nats-server executable: is it there, does it run, is it new enough?
+//! A nats-server executable: whether it exists, runs, and is new enough.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,39 +8,39 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-/// The oldest nats-server that this crate works with, as (major, minor, patch).
+/// Oldest nats-server that this crate works with, as (major, minor, patch).
 ///
 /// Pre-releases of a version count as that version.
 pub const MINIMUM_VERSION: (u32, u32, u32) = (2, 14, 0);
 
-/// The nats-server that is installed when none is found.
+/// Version of nats-server that is installed when none is found.
 pub const PINNED_VERSION: &str = "2.15.1";
 
-/// A nats-server executable that ran and told a version no older than [`MINIMUM_VERSION`].
+/// A nats-server executable that ran and reported a version no older than [`MINIMUM_VERSION`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerBinary {
-    /// Where the executable is.
+    /// Path of the executable.
     pub path: PathBuf,
     /// Its version without the leading `v`, such as `2.15.1`.
     pub version: String,
 }
 
-/// Why an executable is of no use.
+/// Why an executable cannot be used.
 #[derive(Debug, Error)]
 pub enum BinaryError {
     /// It could not be started.
     #[error("{path} could not be run: {1}", path = .0.display())]
     Run(PathBuf, io::Error),
-    /// It ran, but what it printed is no nats-server version.
+    /// It ran, but did not print a nats-server version.
     #[error("{path} is no nats-server: `--version` printed {1:?}", path = .0.display())]
     NotNats(PathBuf, String),
-    /// It is of this version, older than [`MINIMUM_VERSION`].
+    /// Its version is older than [`MINIMUM_VERSION`].
     #[error("{path} is nats-server {1}, and 2.14 or newer is needed", path = .0.display())]
     TooOld(PathBuf, String),
 }
 
 impl ServerBinary {
-    /// Runs `path --version` and judges the answer.
+    /// Runs `path --version` and checks the answer.
     pub(super) fn check(path: &Path) -> Result<Self, BinaryError> {
         let printed = run_version(path).map_err(|error| BinaryError::Run(path.into(), error))?;
         let Some((version, numbers)) = parse_version(&printed) else {
@@ -54,11 +54,10 @@ impl ServerBinary {
     }
 }
 
-/// What `path --version` prints.
+/// Output of `path --version`.
 ///
-/// An executable that was written a moment ago can be "busy": another thread of this process that is
-/// starting a child holds a copy of the file still open for writing until that child's `exec`. That
-/// passes within milliseconds, so it is waited out.
+/// An executable that was just written can be "busy": another thread of this process that is starting a child holds a
+/// copy of the file open for writing until that child's `exec`. That passes within milliseconds, so this waits.
 fn run_version(path: &Path) -> io::Result<String> {
     let mut tries = 0;
     loop {
@@ -74,7 +73,7 @@ fn run_version(path: &Path) -> io::Result<String> {
     }
 }
 
-/// Reads `nats-server: v2.15.1`: the version's text, and its three numbers for comparing.
+/// Parses `nats-server: v2.15.1` into the version's text and its three numbers, for comparison.
 fn parse_version(printed: &str) -> Option<(&str, (u32, u32, u32))> {
     let version = printed.strip_prefix("nats-server: v")?;
     let release = version.split(['-', '+']).next()?;

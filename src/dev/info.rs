@@ -1,4 +1,4 @@
-//! What a NATS server tells about itself to whoever connects, before any login.
+//! The greeting that a NATS server sends to every client before any login.
 
 use std::io;
 
@@ -6,14 +6,14 @@ use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
 
-/// The parts of the server's greeting that tell whether it can be used.
+/// Fields of the server's greeting that show whether it can be used.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct ServerInfo {
     /// The server's version without a leading `v`.
     pub version: String,
-    /// The server's own name.
+    /// The server's name.
     pub server_name: String,
-    /// Whether JetStream is switched on; the server leaves this out when it is not.
+    /// Whether JetStream is enabled; the server omits this when it is not.
     #[serde(default)]
     pub jetstream: bool,
 }
@@ -21,11 +21,11 @@ pub struct ServerInfo {
 impl ServerInfo {
     /// Connects to `host:port`, reads the greeting and hangs up.
     ///
-    /// Whatever listens there may never greet: put a deadline around this. A listener that says something
-    /// else is an error of kind [`InvalidData`](io::ErrorKind::InvalidData), one that hangs up first
-    /// of kind [`UnexpectedEof`](io::ErrorKind::UnexpectedEof).
+    /// The other side may never greet: put a deadline around this. A listener that sends something else is an error of
+    /// kind [`InvalidData`](io::ErrorKind::InvalidData), one that hangs up first of kind
+    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof).
     pub async fn ask(host: &str, port: u16) -> io::Result<Self> {
-        /// Far more than a greeting has, so that a chatty stranger cannot fill the memory.
+        /// Far more than a greeting needs; keeps a chatty stranger from filling the memory.
         const LONGEST_GREETING: u64 = 64 * 1024;
         let stream = TcpStream::connect((host, port)).await?;
         let mut line = String::new();

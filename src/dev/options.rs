@@ -1,38 +1,38 @@
-//! How a nats-server is to be started.
+//! Options for starting a nats-server.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The settings of one nats-server process. Begin with [`ServerOptions::new`] and change fields.
+/// Settings of one nats-server process. Begin with [`ServerOptions::new`] and change fields.
 ///
-/// Each is passed on the command line, which has precedence over the configuration file; but see
+/// Each is passed on the command line, which takes precedence over the configuration file; but see
 /// [`config`](Self::config) for the store.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
-    /// A configuration file for everything that is not set here. It must take the `store_dir` of JetStream
-    /// from the variable `$NATS_STORE_DIR`, as this project's `nats-server.conf` does: the server refuses
-    /// to start when both its file and its command line name a store.
+    /// Configuration file for everything that is not set here. It must take JetStream's `store_dir` from the variable
+    /// `$NATS_STORE_DIR`, as this project's `nats-server.conf` does: the server refuses to start when both its file and
+    /// its command line name a store.
     pub config: Option<PathBuf>,
-    /// Where JetStream keeps its data; created when missing. A second server on it is refused.
+    /// Folder for JetStream's data; created if missing. A second server on it is refused.
     pub store_dir: PathBuf,
     /// The address to bind.
     pub host: String,
     /// The port for clients. `None` lets the system choose a free one.
     pub port: Option<u16>,
-    /// The server's name; by default it makes one up.
+    /// The server's name; by default it generates one.
     pub name: Option<String>,
-    /// Where its output is appended; by default `nats-server.log` in `store_dir`.
+    /// File that its output is appended to; by default `nats-server.log` in `store_dir`.
     pub log_file: Option<PathBuf>,
-    /// More arguments, put last.
+    /// Further arguments, put last.
     pub extra_args: Vec<OsString>,
-    /// How long it may take until it accepts connections. It recovers its streams before that, so
-    /// a large store that was not closed properly needs more than the default of 10 seconds.
+    /// Maximum time until it accepts connections. It recovers its streams before that, so a large store that was not
+    /// closed properly needs more than the default of 10 seconds.
     pub start_deadline: Duration,
 }
 
 impl ServerOptions {
-    /// A server on a random port of the loopback interface.
+    /// Options of a server on a random port of the loopback interface.
     pub fn new(store_dir: impl Into<PathBuf>) -> Self {
         Self {
             config: None,
@@ -46,18 +46,18 @@ impl ServerOptions {
         }
     }
 
-    /// Where the server's output goes.
+    /// File that the server's output goes to.
     pub(super) fn log_path(&self) -> PathBuf {
         let default = || self.store_dir.join("nats-server.log");
         self.log_file.clone().unwrap_or_else(default)
     }
 
-    /// The file whose lock says that a server has the store.
+    /// File whose lock shows that a server uses the store.
     pub(super) fn lock_path(&self) -> PathBuf {
         store_lock(&self.store_dir)
     }
 
-    /// Where the server writes down which port it got.
+    /// Folder in which the server records the ports it got.
     pub(super) fn ports_dir(&self) -> PathBuf {
         self.store_dir.join("ports")
     }
@@ -71,8 +71,8 @@ impl ServerOptions {
         }
     }
 
-    /// The value of `NATS_STORE_DIR`. A configuration file reads a variable as if its text stood there,
-    /// so a path with blanks or backslashes has to come as a quoted string.
+    /// Value of `NATS_STORE_DIR`. A configuration file substitutes the variable's text, so a path with blanks or
+    /// backslashes has to be a quoted string.
     pub(super) fn store_variable(&self) -> String {
         let path = self.store_dir.to_string_lossy();
         format!("\"{}\"", path.replace('\\', "\\\\").replace('"', "\\\""))
@@ -100,7 +100,7 @@ impl ServerOptions {
     }
 }
 
-/// The file whose lock says that a server has the store in this folder.
+/// File whose lock shows that a server uses the store in this folder.
 pub(super) fn store_lock(store_dir: &Path) -> PathBuf {
     store_dir.join("nats-server.lock")
 }

@@ -1,4 +1,4 @@
-//! Ports: whether one is free, and the file in which a nats-server writes down those it got.
+//! Ports: whether one is free, and the file in which a nats-server records those it got.
 
 use std::fs;
 use std::io;
@@ -8,29 +8,29 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use tokio::net::TcpSocket;
 
-/// Whether a server that starts now could listen on `address`; the error says why not.
+/// Checks whether a server that starts now could listen on `address`; the error says why not.
 ///
-/// It binds as a server does, and does not listen, so nobody takes it for one.
+/// It binds as a server does but does not listen, so nobody mistakes it for one.
 pub(super) fn check_free(address: SocketAddr) -> io::Result<()> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // As servers on Unix do, so that connections of an earlier one do not count. Elsewhere it would take the
-    // port away from whoever has it.
+    // Servers on Unix do the same, so that connections of an earlier one do not count. Elsewhere it would take the port
+    // away from its owner.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     socket.bind(address)
 }
 
-/// Makes `folder` ready for a server about to start: there, and without the file of an earlier server,
-/// since one that was killed leaves it behind.
+/// Prepares `folder` for a server about to start: creates it, and removes the file of an earlier server, which a killed
+/// one leaves behind.
 pub(super) fn clear(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     ports_files(folder)?.iter().try_for_each(fs::remove_file)
 }
 
-/// The port for clients, once the file is there and whole: the server does not write it at one stroke.
+/// Port for clients, once the file exists and is complete: the server does not write it in one go.
 pub(super) fn client_port(folder: &Path) -> Option<u16> {
     #[derive(Deserialize)]
     struct Ports {
@@ -42,7 +42,8 @@ pub(super) fn client_port(folder: &Path) -> Option<u16> {
     port.parse().ok()
 }
 
-/// The server names its file after its executable and its process number, so only the ending is known.
+/// Ports files in a folder. The server names its file after its executable and its process number, so only the
+/// extension is known.
 fn ports_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
     let paths = entries.into_iter().map(|entry| entry.path());

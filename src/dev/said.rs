@@ -1,11 +1,11 @@
-//! What another program said before it failed, made short enough for an error message.
+//! Output of another program before it failed, shortened to fit an error message.
 
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// The last words of a program, and the log that has the rest.
+/// The end of a program's output, and the log that has the rest.
 #[derive(Debug)]
 pub struct Said {
     words: String,
@@ -13,7 +13,7 @@ pub struct Said {
 }
 
 impl Said {
-    /// The end of `log`, of what was written from the position `start` on.
+    /// The end of `log`, looking only at what was written from position `start` on.
     pub(super) fn in_log(log: &Path, start: u64) -> Self {
         let mut text = Vec::new();
         let read = File::open(log).and_then(|mut file| {
@@ -35,7 +35,7 @@ impl fmt::Display for Said {
     }
 }
 
-/// The last `count` lines of `text` that are not empty, on one line: where programs put the reason.
+/// The last `count` non-empty lines of `text`, on one line: where programs put the reason.
 pub(super) fn last_lines(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(count)..].join(" | ")

@@ -1,12 +1,12 @@
 //! A nats-server as a child process, for the `dev` command and for tests.
 //!
-//! A [`RunningServer`] accepts connections from the moment its value exists, and its process is gone
-//! when the value is: stopped, killed or dropped. Three things make that hold:
-//! - **Ready** means that the server wrote its ports file, which names the port it *got*, and that
-//!   whoever listens there greets as a NATS server with JetStream. A port that is taken can therefore
-//!   not be mistaken for ours: the server exits, and that is noticed.
-//! - The server has a process group of its own. Ctrl-C in a terminal goes to the whole foreground group,
-//!   and would otherwise end the server while the service is still settling its last executions.
+//! A [`RunningServer`] accepts connections from the moment its value exists, and its process is gone when the value is:
+//! stopped, killed or dropped. Three things ensure that:
+//! - **Ready** means that the server wrote its ports file, which names the port it *got*, and that a NATS server with
+//!   JetStream greets on that port. So a port that is taken cannot be mistaken for ours: the server exits, and that is
+//!   noticed.
+//! - The server has a process group of its own. Ctrl-C in a terminal goes to the whole foreground group, and would
+//!   otherwise end the server while the service is still settling its last executions.
 //! - A guard, a small process beside it, stops the server when this process is killed.
 //!
 //! Two servers on one store would destroy it, so the server holds a lock on its store for as long as its process lives,
@@ -34,25 +34,25 @@ pub use super::options::ServerOptions;
 use super::ports;
 pub use super::said::Said;
 
-/// How long a server that was asked to stop may take before it is killed.
+/// Maximum time for a server to stop on request before it is killed.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How often to look whether the server is ready; a start takes some tens of milliseconds.
+/// Interval between checks whether the server is ready; a start takes some tens of milliseconds.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Why a nats-server did not come up.
+/// Why a nats-server did not start.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The store, the ports file or the log cannot be used.
     #[error("{path}: {1}", path = .0.display())]
     File(PathBuf, io::Error),
-    /// Another server has the store.
+    /// Another server uses the store.
     #[error(
         "the data in {path} is in use by a nats-server, {1}: stop it, or take another folder",
         path = .0.display()
     )]
     StoreInUse(PathBuf, Holder),
-    /// The executable cannot be run.
+    /// The executable could not be run.
     #[error("{path} could not be started: {1}", path = .0.display())]
     Spawn(PathBuf, io::Error),
     /// It ended before it was ready: the port is taken, or the configuration is wrong.
@@ -61,7 +61,7 @@ pub enum StartError {
     /// It was not ready within the deadline and was killed.
     #[error("nats-server was not ready after {0:?}: {1}")]
     TooSlow(Duration, Said),
-    /// It came up without what the scheduler is built on.
+    /// It started without JetStream, which the scheduler is built on.
     #[error("nats-server runs without JetStream; its configuration must not switch it off")]
     NoJetStream,
 }
@@ -71,12 +71,12 @@ pub enum StartError {
 pub struct RunningServer {
     child: Child,
     guard: Option<Guard>,
-    /// Held here as well, for systems where a child cannot.
+    /// Also held here, for systems where a child cannot hold it.
     lock: Option<FileLock>,
     binary: ServerBinary,
     options: ServerOptions,
     log: PathBuf,
-    /// Where in the log this run begins; before it is what earlier runs wrote.
+    /// Where this run begins in the log; what earlier runs wrote comes before.
     log_start: u64,
     pid: u32,
     port: u16,
@@ -122,11 +122,11 @@ impl RunningServer {
         let spawned = command.spawn();
         let child = spawned.map_err(|error| StartError::Spawn(binary.path.clone(), error))?;
         let pid = child.id().unwrap_or_default();
-        // Only the message to whoever finds the store in use is poorer without it.
+        // Without it, only the message for others that find the store in use is poorer.
         let _ = lock.name_holder(pid);
         Ok(Self {
             child,
-            // Without a shell there is no guard, and all else works.
+            // Without a shell there is no guard, but everything else works.
             guard: Guard::over(pid).ok(),
             lock: Some(lock),
             binary: binary.clone(),
@@ -180,15 +180,15 @@ impl RunningServer {
         &self.log
     }
 
-    /// Waits until the server ends by itself. Cancelling the wait does no harm.
+    /// Waits until the server ends by itself. Cancelling the wait is safe.
     pub async fn exited(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
     }
 
     /// Asks the server to end and waits for it, up to 10 seconds, then kills it.
     ///
-    /// Returns whether it ended without being killed. Where there are no signals it is always killed,
-    /// which loses no write that the server confirmed, as long as the system itself goes on.
+    /// Returns whether it ended without being killed. Where there are no signals it is always killed, which loses no
+    /// write that the server confirmed, as long as the system itself keeps running.
     pub async fn stop(&mut self) -> bool {
         let asked = self.ask_to_stop();
         let ended = asked && timeout(STOP_DEADLINE, self.child.wait()).await.is_ok();
@@ -208,7 +208,7 @@ impl RunningServer {
         self.lock = None;
     }
 
-    /// Starts the server again, on the same port and store. Kills it first if it still runs.
+    /// Starts the server again, on the same port and store. Kills it first if it is still running.
     pub async fn restart(&mut self) -> Result<(), StartError> {
         self.kill();
         let options = ServerOptions { port: Some(self.port), ..self.options.clone() };
@@ -217,19 +217,19 @@ impl RunningServer {
         Ok(())
     }
 
-    /// Freezes the server (SIGSTOP): connections stay open, and nothing answers.
+    /// Freezes the server (SIGSTOP): connections stay open, but nothing answers.
     #[cfg(unix)]
     pub fn signal_stop(&self) -> io::Result<()> {
         self.signal(rustix::process::Signal::STOP)
     }
 
-    /// Lets a frozen server go on (SIGCONT).
+    /// Resumes a frozen server (SIGCONT).
     #[cfg(unix)]
     pub fn signal_cont(&self) -> io::Result<()> {
         self.signal(rustix::process::Signal::CONT)
     }
 
-    /// Sends SIGTERM, and wakes a frozen server up so that it notices.
+    /// Sends SIGTERM, and wakes a frozen server so that it notices.
     #[cfg(unix)]
     fn ask_to_stop(&self) -> bool {
         use rustix::process::Signal;
@@ -241,7 +241,7 @@ impl RunningServer {
         false
     }
 
-    /// Signals the process, but only while it has not been waited for: later its number may be another's.
+    /// Signals the process, but only while it has not been waited for: later its number may belong to another process.
     #[cfg(unix)]
     fn signal(&self, signal: rustix::process::Signal) -> io::Result<()> {
         use rustix::process::{Pid, kill_process};
@@ -263,7 +263,7 @@ impl Drop for RunningServer {
     }
 }
 
-/// Takes the store for the server that is about to start.
+/// Locks the store for the server that is about to start.
 async fn lock_store(options: &ServerOptions) -> Result<FileLock, StartError> {
     let store = &options.store_dir;
     std::fs::create_dir_all(store).map_err(at(store))?;

@@ -1,4 +1,4 @@
-//! One session at a terminal: NATS, the service on it, and what a person is told.
+//! One session at a terminal: NATS, the service on it, and the messages for the user.
 
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -12,42 +12,42 @@ use crate::config::Config;
 use crate::config::nats::NatsConfig;
 use crate::service::{self, Running, ServeError};
 
-/// What a user of `dev` may choose beside the settings.
+/// Options of `dev` beside the settings.
 #[derive(Clone, Debug)]
 pub struct DevOptions {
-    /// Port of NATS on this machine; 0 for any that is free.
+    /// Port of NATS on this machine; 0 for any free one.
     pub port: u16,
-    /// Where a server that is started keeps its data.
+    /// Data folder of a server that is started.
     pub data_dir: PathBuf,
 }
 
-/// Why a session ended that nobody ended.
+/// Why a session ended although nobody ended it.
 #[derive(Debug, thiserror::Error)]
 pub enum DevError {
     /// There is no NATS.
     #[error(transparent)]
     Ensure(#[from] EnsureError),
-    /// The address of NATS cannot be read.
+    /// The address of NATS cannot be parsed.
     #[error("the address of NATS cannot be used: {0}")]
     Address(std::io::Error),
-    /// The service does not run.
+    /// The service did not start, or failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
-    /// The service broke off.
+    /// The service panicked.
     #[error("the service broke off: {0}")]
     Panicked(#[from] JoinError),
-    /// The server that was started is gone.
+    /// The server that was started has ended.
     #[error("nats-server ended by itself ({status}); its log is {log}", log = log.display())]
     ServerEnded {
-        /// How.
+        /// Its exit status.
         status: ExitStatus,
-        /// Where it says why.
+        /// The log, which may say why.
         log: PathBuf,
     },
 }
 
-/// Runs NATS and the service until `stop`, then ends both, and tells the terminal (standard error) about it. Whoever
-/// drops the future ends a server that it started at once.
+/// Runs NATS and the service until `stop`, then ends both, and informs the terminal (standard error). Dropping the
+/// future immediately ends a server that it started.
 ///
 /// # Errors
 /// See [`DevError`].
@@ -66,7 +66,7 @@ pub async fn run(
     };
     let address = server.url.parse().map_err(DevError::Address)?;
     if server.started.is_some() {
-        // It knows no users and speaks no TLS, whatever the settings say of another.
+        // This server knows no users and uses no TLS, whatever the settings say of another.
         config.nats = NatsConfig::default();
     }
     config.nats.servers = vec![address];
@@ -91,7 +91,7 @@ async fn serve_on(
     let mut is_ready = false;
     loop {
         tokio::select! {
-            // A service that ends before it runs drops its end of the channel: that is not ready.
+            // A service that ends before it runs drops its end of the channel: that does not count as ready.
             Ok(_) = is_running.wait_for(Option::is_some), if !is_ready => is_ready = true,
             () = stop.cancelled() => break,
             done = &mut serving => return done?.map_err(Into::into),

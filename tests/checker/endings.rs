@@ -1,4 +1,4 @@
-//! How executions end: attempts, counters, those that follow, and what is left.
+//! Checks of how executions end: attempts, counters, dependent schedules, and what is left.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What a run leaves behind, for [`check`](super::check) to judge.
+//! Evidence that a run leaves behind, for [`check`](super::check) to judge.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! How late what is sent may be: as what went wrong explains.
+//! Check of lateness: commands may be late only as far as the faults explain it.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The streams, read and put in order.
+//! The streams, parsed and put in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
-//! Judges a run of the service by what it left behind: streams, records, what was heard and what was said.
+//! Judge of a run of the service by what it left behind: streams, records, what was heard and what was said.
 //!
-//! The same for a run in a simulated world and one over real servers. It knows neither: it is a function over
-//! [`Evidence`], without a clock and without a connection. What must hold has a function of its own each.
+//! It serves both runs in a simulated world and runs over real servers, and knows neither: it is a function over
+//! [`Evidence`], without a clock and without a connection. Each promise has a function of its own.
 
 #![allow(dead_code, unused_imports, reason = "each program that uses it uses a part of it")]
 

@@ -1,4 +1,4 @@
-//! What was sent: once, not before its time, and as the schedule said then.
+//! Checks of what was sent: once, not before its time, and as the schedule said then.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! What users made of one schedule, as the audit and its record tell it.
+//! History of the changes that users made to one schedule, from the audit and its record.
 
 use std::collections::BTreeMap;
 

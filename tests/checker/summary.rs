@@ -1,4 +1,4 @@
-//! What there was in a run, for people.
+//! Summary of a run, for people.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Each time of a schedule has one outcome, or lies in one range that was skipped.
+//! Check that each time of a schedule has one outcome, or lies in one range that was skipped.
 
 use std::collections::BTreeMap;
 

@@ -1,16 +1,16 @@
-//! Whose an answer is, and what NATS does not answer.
+//! Where an answer comes from, and what happens when NATS does not answer.
 //!
 //! | heard after a command was sent | outcome |
 //! |---|---|
-//! | an error, an `ok` or a forged acknowledgement of whoever listens on a target with a stream | that of the stream: one message for each occurrence |
+//! | an error, `ok` or forged acknowledgement of a listener on a stream's target | the stream's: one message per occurrence |
 //! | the same where no stream captures the target, or nothing | `no_stream`, final after one send: somebody has it |
 //! | an acknowledgement where only a mapping or an import leads to a stream | success, verified if it can be |
 //! | a refusal of a stream, or a service's error code, as the reply to a `request` | failed |
 //! | that we may not publish | `not_allowed` at once, in every mode |
 //!
-//! And when the instance dies after the send, and is taken over once the stream has forgotten the id:
-//! the message is found under the subject that the stream keeps it by, be it transformed or mapped,
-//! and not sent again. The same for a dead letter.
+//! If the instance dies after the send, and is taken over once the stream has forgotten the id, the message is found
+//! under the subject that the stream stores it by, even if that is transformed or mapped, and is not sent again. The
+//! same goes for a dead letter.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Every change is announced, once, in order, whatever dies.
+//! Tests that every change is announced once and in order, whatever dies.
 
 use serde_json::{Value, json};
 

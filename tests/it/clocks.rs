@@ -1,4 +1,4 @@
-//! Hosts whose clocks are wrong, and clocks that are set while the service runs.
+//! Hosts with wrong clocks, and clocks that are set while the service runs.
 
 use std::path::PathBuf;
 use std::time::Duration;

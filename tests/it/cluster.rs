@@ -1,4 +1,4 @@
-//! Three nats-servers, three replicas: the production shape.
+//! Three nats-servers with three replicas: the shape of production.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Every way to say who we are, against servers that insist on it.
+//! Every way to authenticate, against servers that require it.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
-//! Instances die while a record whose times lie ahead is planned again: another one, or the next start, makes
-//! it good, and the history is told once of each range that was skipped too early.
+//! Instances die while a record whose times lie ahead is planned again: another one, or the next start, repairs it, and
+//! the history is told once of each range that was skipped too early.
 //!
-//! | death | left behind | made good by |
+//! | death | left behind | repaired by |
 //! |---|---|---|
 //! | before the record is written | the record as it was | the next start, or another instance |
 //! | after it is written | attempts in the phase `corrected` | the next start |

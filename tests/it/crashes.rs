@@ -1,4 +1,4 @@
-//! Real processes die, and connections break, at every step; nothing is lost and nothing doubled.
+//! Real processes die, and connections break, at every step; nothing is lost or doubled.
 
 use std::time::Duration;
 

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | of one of two instances, for longer than it takes to be given up | each occurrence once |
 //! | between the last look at the claim and the socket | what was handed over is not sent when the network is back |
-//! | in one direction, while a claim is held | nothing of it when the bytes go on: who took it over has sent it |
+//! | in one direction, while a claim is held | nothing of it when the bytes go on: its successor has sent it |
 //! | before a request has arrived | it is uncertain at once, not only after its timeout |
 //! | while a reply is awaited | the reply, over the next connection |
 //! | a restart of NATS | commands again, over a new connection |

@@ -1,4 +1,4 @@
-//! What callers are told when something breaks, and what the log is told.
+//! What callers are told, and what is logged, when something breaks.
 
 use async_nats::jetstream::stream::Config;
 use reqwest::Method;

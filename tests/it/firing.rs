@@ -1,4 +1,4 @@
-//! Commands arrive: on time, as promised, each once.
+//! Arrival of commands: on time, as promised, each once.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;

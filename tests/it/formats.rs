@@ -1,7 +1,7 @@
-//! Stored values outlive versions: what earlier versions wrote is read and acted on, and what newer ones
-//! wrote is kept or left to them.
+//! Compatibility of stored values: what earlier versions wrote is read and acted on, and what newer ones wrote is kept
+//! or left to them.
 //!
-//! `tests/formats/<n>.json` is all that a service of format n stored, frozen: it must be read for ever. A
+//! `tests/formats/<n>.json` is everything that a service of format n stored, frozen: it must stay readable for ever. A
 //! new format gets a file of its own.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A real nats-server and real service processes for one test, gone when it ends.
+//! Harness: a real nats-server and real service processes for one test, gone when it ends.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 

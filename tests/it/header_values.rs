@@ -1,4 +1,4 @@
-//! What stands in a header arrives as it was sent, whatever it is.
+//! Header values arrive as they were sent, whatever they are.
 
 use futures::StreamExt as _;
 use nats_scheduler::names::plain_text;

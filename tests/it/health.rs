@@ -1,4 +1,4 @@
-//! Whether the service says how it really is: full disks, refused writes, purged buckets, lateness.
+//! Health reports tell the truth: full disks, refused writes, purged buckets, lateness.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What the history tells.
+//! Contents of the history.
 
 use serde_json::json;
 

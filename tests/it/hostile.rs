@@ -1,8 +1,8 @@
-//! Whoever may send requests may send anything. Whatever it is, it is refused with an error, changes
-//! nothing, and leaves nothing in memory.
+//! Hostile requests: anybody who may send requests may send anything. Whatever it is, it is refused with an error,
+//! changes nothing, and leaves nothing in memory.
 //!
-//! Every request is a sound one, made after the schemas that the service publishes, with a fault in
-//! it. `HOSTILE_REQUESTS` says how many there are, `HOSTILE_SEED` repeats a run.
+//! Every request is a valid one, generated from the schemas that the service publishes, with one fault in it.
+//! `HOSTILE_REQUESTS` sets their number, `HOSTILE_SEED` repeats a run.
 
 use std::ops::Range;
 use std::time::Duration;

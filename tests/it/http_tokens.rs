@@ -1,4 +1,4 @@
-//! Tokens and certificates: what each may do, and that they are read again while the service runs.
+//! Tokens and certificates: what each allows, and that they are read again while the service runs.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
-//! Imports form no circle, neither of folders nor of files.
+//! Imports form no cycle, neither of folders nor of files.
 //!
-//! A file and the one that declares it may name each other: that is how Rust hides what is inside. All else points one way, so
-//! that a file can be read when those are known that it names.
+//! A file and the one that declares it may name each other: that is how Rust hides what is inside. All other imports
+//! point one way, so that a file can be understood once the files that it names are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Instants: what users write is read in one way, and what is shown can be written again.
+//! Instants: there is one way to read what users write, and what is shown can be written again.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};

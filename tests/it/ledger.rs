@@ -1,7 +1,7 @@
-//! One ledger: whatever happens, every nominal time ends in one recorded outcome.
+//! One ledger: every nominal time ends in one recorded outcome, whatever happens.
 //!
-//! Whatever happens is: updates, pauses, resumes, runs by hand, cancellations, killed instances, clocks
-//! that are set, targets that are slow, fail, or do not answer.
+//! What happens here: updates, pauses, resumes, runs by hand, cancellations, killed instances, changed clocks, and
+//! targets that are slow, fail, or do not answer.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Limits per creator, and requests that are repeated.
+//! Limits per creator, and repeated requests.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Finding schedules, and commands that have none.
+//! Lists of schedules, and commands that have none.
 
 use std::collections::BTreeSet;
 use std::future::ready;

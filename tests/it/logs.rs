@@ -1,4 +1,4 @@
-//! Logs: one JSON object a line, with what is needed to find more, and without what may be secret.
+//! Logs: one JSON object per line, with what is needed to find more, and without secrets.
 
 use serde_json::{Value, json};
 

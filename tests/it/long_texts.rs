@@ -1,4 +1,4 @@
-//! What others make long is recorded all the same, cut and marked.
+//! Overlong texts from others are still recorded, cut and marked.
 
 use async_nats::HeaderMap;
 use futures::StreamExt as _;

@@ -1,4 +1,4 @@
-//! Headers that no client library sends: what they cost whoever hears them, and what they do not cost the service.
+//! Headers that no client library sends: what they cost their receivers, and what they do not cost the service.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What is said of requests that cannot be read: in our own words, with what was expected.
+//! Error messages for requests that cannot be read: in our own words, naming what was expected.
 
 use nats_scheduler::api::nats::endpoints;
 use serde_json::{Value, json};

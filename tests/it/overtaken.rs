@@ -1,5 +1,5 @@
-//! A change is stored, its acknowledgement is held back, and others change the same schedule meanwhile: it is
-//! not made again, and what others were told stays true.
+//! A change is stored, its acknowledgement is held back, and others change the same schedule meanwhile: it is not made
+//! again, and what others were told stays true.
 
 use async_nats::Subscriber;
 use futures::StreamExt as _;

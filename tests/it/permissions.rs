@@ -1,4 +1,4 @@
-//! `deploy/nats-permissions.conf`, as it is: what each user needs works, all else is refused.
+//! `deploy/nats-permissions.conf`, unmodified: what each user needs works, everything else is refused.
 
 use async_nats::jetstream::consumer::{PullConsumer, pull};
 use async_nats::jetstream::{self, AckKind};

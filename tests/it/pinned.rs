@@ -1,4 +1,4 @@
-//! An instance dies as a command goes out, and the schedule is changed before another takes it over.
+//! An instance dies while it sends a command, and the schedule is changed before another takes it over.
 
 use futures::StreamExt as _;
 use serde_json::{Value, json};

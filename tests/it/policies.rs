@@ -1,4 +1,4 @@
-//! What is done when something is late, slow or failing.
+//! Policies for what is late, slow or failing.
 
 use std::time::{Duration, Instant};
 

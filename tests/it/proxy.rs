@@ -1,5 +1,4 @@
-//! A TCP proxy between a service and its NATS that can be cut and restored, and can hold up what one of
-//! them sends.
+//! A TCP proxy between a service and its NATS that can be cut and restored, and can hold up the data of either side.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! What becomes of schedules that are deleted softly.
+//! Fate of softly deleted schedules.
 
 use chrono::{DateTime, Utc};
 use futures::StreamExt as _;

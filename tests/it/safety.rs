@@ -1,4 +1,4 @@
-//! What must not happen to a service or to what it stores.
+//! Things that must not happen to a service or to what it stores.
 
 use serde_json::json;
 

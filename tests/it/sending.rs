@@ -1,5 +1,5 @@
-//! Until a message's fate is known: what passes is waited for, what is final ends it, and nothing that
-//! waits costs anybody else.
+//! Waiting for a message's fate: temporary failures are waited out, final ones end it, and what waits costs nobody else
+//! anything.
 
 use std::collections::HashSet;
 use std::sync::Arc;

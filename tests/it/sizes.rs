@@ -1,4 +1,4 @@
-//! What can be created can be changed and stopped, whatever size of message the server takes.
+//! Whatever can be created can be changed and stopped, whatever message size the server accepts.
 
 use nats_scheduler::dev::server::{RunningServer, ServerOptions};
 use serde_json::{Value, json};

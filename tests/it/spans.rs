@@ -1,4 +1,4 @@
-//! What a collector of traces gets.
+//! Spans that a trace collector receives.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,4 @@
-//! What `serve` says of itself when it starts and stops, and when something is in the way.
+//! Output of `serve` when it starts and stops, and when something is in the way.
 
 use std::net::TcpListener;
 use std::path::Path;

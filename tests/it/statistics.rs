@@ -1,4 +1,4 @@
-//! Statistics, what is under way, and the whole story of an execution.
+//! Statistics, executions under way, and the whole story of an execution.
 
 use async_nats::HeaderMap;
 use futures::StreamExt as _;

@@ -1,4 +1,4 @@
-//! The shape of the source, and that documentation and code say the same.
+//! The structure of the source, and the agreement of documentation and code.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! How long what an instance had claimed waits for another one when it is gone.
+//! How long claims of an instance that is gone wait for another one.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Updating schedules: any fields, at any time, by anybody at once.
+//! Updates of schedules: any fields, at any time, by anybody, even at once.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};

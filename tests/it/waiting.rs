@@ -1,4 +1,4 @@
-//! Callers that wait for an outcome: they keep nobody else waiting, and ask NATS for nothing.
+//! Callers that wait for an outcome: they make nobody else wait, and ask NATS for nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

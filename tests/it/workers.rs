@@ -1,7 +1,7 @@
 //! The example workers: each a process of its own, in its own language, against the service.
 //!
-//! Python needs pip, for nats-py, which is kept in the cache folder beside the nats-server. JavaScript
-//! needs Node.js with npm, and is behind the feature `cli-tests`.
+//! Python needs pip for nats-py, which is kept in the cache folder beside the nats-server. JavaScript needs Node.js
+//! with npm, and is behind the feature `cli-tests`.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

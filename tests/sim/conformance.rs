@@ -1,4 +1,4 @@
-//! What the service relies on in NATS, asked of nats-server and of the simulated one alike.
+//! What the service relies on in NATS, verified with nats-server and with the simulated one alike.
 
 use std::future::Future;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Which guard is left out, in the thread that runs a simulation.
+//! The guard to leave out, set in the thread that runs a simulation.
 
 use std::cell::Cell;
 

@@ -1,4 +1,4 @@
-//! What workers say of jobs, and when it counts.
+//! Workers' reports on jobs, and when they count.
 
 use std::time::Duration;
 

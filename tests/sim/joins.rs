@@ -1,4 +1,4 @@
-//! Instances that come while others fire.
+//! Instances that join while others fire.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The service over a NATS that is simulated, and the simulation held to the real one.
+//! The service over a simulated NATS, and the simulation compared with the real one.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 

@@ -1,4 +1,4 @@
-//! Whether the simulator notices that a guard is left out.
+//! Check that the simulator notices when a guard is left out.
 
 use nats_scheduler::guards::Guard;
 

@@ -1,4 +1,4 @@
-//! Names that somebody is slow with.
+//! Names whose creators are slow.
 
 use std::sync::Arc;
 use std::time::Duration;

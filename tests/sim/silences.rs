@@ -1,4 +1,4 @@
-//! What falls silent without an error, and how soon that is mended.
+//! Parts that fall silent without an error, and how soon that is repaired.
 
 use std::time::Duration;
 

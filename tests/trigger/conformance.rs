@@ -1,4 +1,4 @@
-//! The test tables of other schedulers, each row under the options of ours that mean the same.
+//! The test tables of other schedulers, each row under our equivalent options.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;

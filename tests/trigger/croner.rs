@@ -1,4 +1,4 @@
-//! In UTC no clock ever changes, so croner's search and ours must agree wherever the syntax does.
+//! Comparison with croner: in UTC no clock ever changes, so both searches must agree where the syntax does.
 
 use chrono::Datelike as _;
 use chrono_tz::Tz;

@@ -1,5 +1,4 @@
-//! Random cron expressions that use all of the syntax, random zones and instants near clock
-//! changes.
+//! Random cron expressions that use all of the syntax, random zones and instants near clock changes.
 
 use std::sync::OnceLock;
 

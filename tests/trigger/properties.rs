@@ -1,5 +1,4 @@
-//! Laws that hold for every trigger, whatever its expression, zone, options and the instant asked
-//! about.
+//! Laws that hold for every trigger, whatever its expression, zone, options and reference instant.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;

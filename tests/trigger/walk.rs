@@ -1,6 +1,6 @@
-//! A second opinion on clock changes: walk through real time in small steps, look at the local
-//! clock at each, and apply the rules as they are written down. Slow and obvious, and independent
-//! of the crate: even the expression is read anew.
+//! A second opinion on clock changes: walks through real time in small steps, looks at the local clock at each, and
+//! applies the rules as they are written down. Slow and obvious, and independent of the crate: even the expression is
+//! parsed separately.
 
 use std::collections::HashMap;
 

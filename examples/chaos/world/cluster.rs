@@ -12,11 +12,12 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
-/// How many servers there are.
+/// Number of servers.
 pub const SERVERS: usize = 3;
-/// Ports below those that the system gives to who connects: while a server is down nobody must get its port.
+/// Ports below the range that the system assigns to outgoing connections: nothing may take a server's port while it is
+/// down.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
-/// How long a server may take to start: others are busy too.
+/// Maximum time for a server to start: others are busy too.
 const START: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -24,14 +25,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Cluster {
     servers: Vec<Mutex<RunningServer>>,
     ports: Vec<u16>,
-    /// A connection for users, workers and whoever looks, to any of the servers.
+    /// A connection to any of the servers, for users, workers and checks.
     pub client: Client,
-    /// The same as the operator of the servers.
+    /// The same as an operator of the servers.
     operator: Client,
 }
 
 impl Cluster {
-    /// Starts the servers; their stores and logs are in a folder.
+    /// Starts the servers, with their stores and logs in `folder`.
     pub async fn start(binary: &ServerBinary, folder: &Path) -> Self {
         let ports = free_ports(2 * SERVERS);
         let (ports, routes) = ports.split_at(SERVERS);
@@ -54,14 +55,14 @@ impl Cluster {
         cluster
     }
 
-    /// The stream that commands go to.
+    /// Creates the stream that commands go to.
     async fn add_stream(&self) {
         let text = include_str!("../../../streams/COMMANDS.json");
         let mut config: stream::Config = serde_json::from_str(text).unwrap();
         config.num_replicas = SERVERS;
         let streams = jetstream::new(self.client.clone());
         let started = Instant::now();
-        // The servers have to find each other first.
+        // The servers first have to find each other.
         while let Err(error) = streams.get_or_create_stream(config.clone()).await {
             assert!(started.elapsed() < PATIENCE, "the cluster takes no stream: {error}");
             sleep(Duration::from_millis(100)).await;
@@ -73,7 +74,7 @@ impl Cluster {
         &self.ports
     }
 
-    /// A connection to each of the servers.
+    /// One connection to each of the servers.
     pub async fn client_of_each(&self) -> Vec<Client> {
         let mut clients = Vec::new();
         for url in self.urls().split(',') {
@@ -82,13 +83,13 @@ impl Cluster {
         clients
     }
 
-    /// Where clients may connect, past all proxies.
+    /// URLs for clients that bypass all proxies.
     pub fn urls(&self) -> String {
         let urls = self.ports.iter().map(|port| format!("nats://127.0.0.1:{port}"));
         urls.collect::<Vec<_>>().join(",")
     }
 
-    /// Kills a server, and starts it again after a while.
+    /// Kills a server, and restarts it after a while.
     pub async fn kill(&self, which: usize, away: Duration) {
         let mut server = self.servers[which].lock().await;
         server.kill();
@@ -104,14 +105,14 @@ impl Cluster {
         server.signal_cont().unwrap();
     }
 
-    /// Has another server lead a stream.
+    /// Makes another server lead a stream.
     pub async fn step_down(&self, stream: &str) {
         let subject = format!("$JS.API.STREAM.LEADER.STEPDOWN.{stream}");
-        // It need not have a leader now.
+        // The stream may have no leader at the moment.
         let _ = self.client.request(subject, "".into()).await;
     }
 
-    /// Has another server lead the cluster.
+    /// Makes another server lead the cluster.
     pub async fn step_down_meta(&self) {
         let _ = self.operator.request("$JS.API.META.LEADER.STEPDOWN", "".into()).await;
     }
@@ -137,7 +138,7 @@ impl Cluster {
     }
 }
 
-/// Broken connections are noticed soon, so that it is the service which is measured.
+/// Options that detect broken connections soon, so that the service is what is measured.
 fn options() -> ConnectOptions {
     ConnectOptions::new().ping_interval(Duration::from_secs(2))
 }
@@ -146,7 +147,7 @@ fn configuration(n: usize, routes: &[u16]) -> String {
     let route = |port: &u16| format!("\"nats://127.0.0.1:{port}\"");
     let urls = routes.iter().map(route).collect::<Vec<_>>().join(", ");
     let port = routes[n];
-    // Servers that told clients of each other would lead instances past their proxies.
+    // Servers that tell clients about each other would lead instances past their proxies.
     format!(
         r#"server_name: server-{n}
 jetstream {{ store_dir: $NATS_STORE_DIR }}
@@ -160,10 +161,10 @@ cluster {{ name: chaos, listen: "127.0.0.1:{port}", routes: [ {urls} ], no_adver
     )
 }
 
-/// Ports that nobody has now.
+/// Ports that are currently free.
 fn free_ports(count: usize) -> Vec<u16> {
     let mut ports: Vec<u16> = PORTS.collect();
-    // Not by the seed: another run with the same one may be under way.
+    // Not drawn from the seed: another run with the same seed may be under way.
     ports.shuffle(&mut rand::rng());
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     ports.into_iter().filter(is_free).take(count).collect()

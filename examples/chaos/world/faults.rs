@@ -1,4 +1,4 @@
-//! Those who make things go wrong: one thing after another, and several at once.
+//! The source of faults: one after another, and several at once.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -16,15 +16,15 @@ use super::instance::Place;
 use super::proxy::Proxy;
 use super::strike::{Fault, Kind, Strike, Victim};
 
-/// Between the beginnings of two faults, when they come as they like.
+/// Time between the beginnings of two faults, when they come at random.
 const BETWEEN_MS: std::ops::Range<u64> = 300..3500;
-/// How long faults come so, and then none begins: what is late by itself is seen in between.
+/// How long faults come at random before a pause: the pause shows what is late by itself.
 const ROUND: Duration = Duration::from_secs(60);
 const LULL: Duration = Duration::from_secs(20);
-/// How long a fault is still felt.
+/// How long the effects of a fault last.
 pub const AFTER: Duration = Duration::from_secs(10);
 
-/// Who makes things go wrong.
+/// The source of faults.
 pub struct Trouble<'a> {
     cluster: &'a Cluster,
     places: &'a [Place],
@@ -34,7 +34,7 @@ pub struct Trouble<'a> {
 }
 
 impl<'a> Trouble<'a> {
-    /// For servers and instances.
+    /// Creates a source of faults for servers and instances.
     pub async fn new(cluster: &'a Cluster, places: &'a [Place]) -> Self {
         let mut kinds = Kind::ALL.to_vec();
         if !places[0].has_clock().await {
@@ -44,12 +44,12 @@ impl<'a> Trouble<'a> {
         Self { cluster, places, kinds, done: RefCell::default(), violations: RefCell::default() }
     }
 
-    /// The faults that took place, and what was seen meanwhile that may not be.
+    /// The faults that took place, and the violations seen meanwhile.
     pub fn into_parts(self) -> (Vec<Fault>, Vec<String>) {
         (self.done.into_inner(), self.violations.into_inner())
     }
 
-    /// One fault of each kind, alone and felt to its end, so that each is measured by itself.
+    /// Causes one fault of each kind, alone until its effects have ended, so that each is measured by itself.
     pub async fn one_by_one(&self, chance: &mut StdRng) {
         for kind in &self.kinds {
             self.strike(Strike::draw(chance, *kind)).await;
@@ -57,7 +57,7 @@ impl<'a> Trouble<'a> {
         }
     }
 
-    /// Faults as they like, until a time; the last ones have ended when this returns.
+    /// Causes faults at random until a given time; the last ones have ended when this returns.
     pub async fn at_once(&self, chance: &mut StdRng, until: Instant) {
         while Instant::now() < until {
             self.round(chance, until.min(Instant::now() + ROUND)).await;
@@ -95,7 +95,7 @@ impl<'a> Trouble<'a> {
         strike.victim
     }
 
-    /// Does what a fault says; what an instance does then that it may not.
+    /// Carries out a fault; fails with what an instance did wrong.
     async fn act(&self, strike: &Strike) -> Result<(), String> {
         let Strike { time, server, .. } = *strike;
         let place = &self.places[strike.victim.instance().unwrap_or_default()];
@@ -118,7 +118,7 @@ impl<'a> Trouble<'a> {
     }
 }
 
-/// Bars the way of an instance to all servers, or to one.
+/// Disturbs an instance's way to all servers, or to one.
 async fn bar(place: &Place, strike: &Strike) {
     let is_meant = |n: usize| strike.only.is_none_or(|only| only == n);
     let proxies: Vec<&Proxy> =

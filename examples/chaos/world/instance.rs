@@ -1,4 +1,4 @@
-//! The instances of the service: processes of the real program, each behind proxies of its own.
+//! Instances of the service: processes of the real program, each behind proxies of its own.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,32 +11,32 @@ use tokio::time::{sleep, timeout};
 
 use super::proxy::Proxy;
 
-/// How long an instance may take to stop: what it may take for what is under way, and for leaving.
+/// Maximum time for an instance to stop: the grace for what is under way, plus the time to leave.
 const STOP: Duration = Duration::from_secs(45);
 const READY: Duration = Duration::from_secs(60);
-/// By then it is noticed that a clock was set.
+/// Time by which a change of a clock is noticed.
 const NOTICED: Duration = Duration::from_secs(3);
 
-/// A place for an instance: its way to NATS, its clock, and the process that is there now.
+/// A place for an instance: its way to NATS, its clock, and its current process.
 pub struct Place {
     number: usize,
     program: PathBuf,
     folder: PathBuf,
-    /// One for each server.
+    /// One proxy for each server.
     pub proxies: Vec<Proxy>,
     process: Mutex<Process>,
 }
 
 struct Process {
     child: Child,
-    /// Kills it when this program is killed and cannot do so itself.
+    /// Kills the process when this program is killed and cannot do so itself.
     _guard: Child,
     log: PathBuf,
     count: usize,
 }
 
 impl Place {
-    /// Starts an instance there.
+    /// Starts an instance in a new place.
     pub async fn start(program: &Path, folder: &Path, number: usize, ports: &[u16]) -> Self {
         let mut proxies = Vec::new();
         for port in ports {
@@ -56,11 +56,11 @@ impl Place {
     /// Kills the process, as `kill -9` does, and starts another after a while.
     ///
     /// # Errors
-    /// As of all that is done to a process: if it did not run any more.
+    /// If the process was no longer running, as for everything that is done to it.
     pub async fn kill(&self, away: Duration) -> Result<(), String> {
         let mut process = self.process.lock().await;
         let lived = process.lives();
-        // One that has ended cannot be killed.
+        // A process that has ended cannot be killed.
         let _ = process.child.kill().await;
         sleep(away).await;
         *process = self.spawn(process.count + 1);
@@ -97,7 +97,7 @@ impl Place {
 
     /// Sets the clock of its host, in milliseconds off the real one.
     pub fn set_clock(&self, off_ms: i64) {
-        // Replaced as a whole: it is read all the time.
+        // The file is replaced as a whole, since it is read all the time.
         let (new, clock) = (self.folder.join(format!("clock-{}-new", self.number)), self.clock());
         std::fs::write(&new, off_ms.to_string()).unwrap();
         std::fs::rename(new, clock).unwrap();
@@ -124,12 +124,12 @@ impl Place {
         }
     }
 
-    /// Whether the process still runs, which nobody has stopped.
+    /// Whether the process is still running, although nobody has stopped it.
     pub async fn lives(&self) -> Result<(), String> {
         self.process.lock().await.lives()
     }
 
-    /// Whether the clock of the process can be set: builds for releases do not notice it.
+    /// Whether the clock of the process can be set: release builds ignore it.
     pub async fn has_clock(&self) -> bool {
         self.set_clock(1000);
         let started = Instant::now();
@@ -142,7 +142,7 @@ impl Place {
         false
     }
 
-    /// Has the process end.
+    /// Stops the process.
     pub async fn stop(&self) -> Result<(), String> {
         let mut process = self.process.lock().await;
         signal(&process.child, "-TERM");
@@ -207,7 +207,7 @@ fn spawn(program: &Path, folder: &Path, number: usize, proxies: &[Proxy], count:
 }
 
 fn signal(child: &Child, signal: &str) {
-    // It has no number any more once it was waited for: then the number may be another's.
+    // A child that was waited for has no process number: by now it may belong to another process.
     let Some(pid) = child.id() else { return };
     let done = std::process::Command::new("kill").args([signal, &pid.to_string()]).status();
     assert!(done.unwrap().success(), "{signal} {pid}");

@@ -1,4 +1,4 @@
-//! Workers of jobs: they do as `docs/workers.md` says, but for the mistakes.
+//! Workers of jobs: they follow `docs/workers.md`, apart from deliberate mistakes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,16 +21,16 @@ use super::workers::{Manner, Shared, header};
 use super::workload::JOBS;
 use crate::checker::{Asked, Wish};
 
-/// Without a word from its worker for so long, a job is given to another.
+/// How long a worker may be silent before its job goes to another.
 const ACK_WAIT: Duration = Duration::from_secs(10);
 /// How long a worker waits for commands, and before it asks again.
 const TAKE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(300);
-/// A worker that is not answered so often gives up: no job takes so long.
+/// Unanswered tries after which a worker gives up: no job takes that long.
 const TRIES: usize = 20;
 
 impl Shared {
-    /// Where all of them take their jobs from.
+    /// Creates the consumer from which all of them take their jobs.
     pub async fn consumer(&self) -> PullConsumer {
         let config = pull::Config {
             durable_name: Some("workers".to_owned()),
@@ -44,7 +44,7 @@ impl Shared {
         stream.get_or_create_consumer("workers", config).await.unwrap()
     }
 
-    /// Does jobs.
+    /// Takes jobs and does them.
     pub async fn work(self: Arc<Self>, commands: PullConsumer) {
         let mut jobs = JoinSet::new();
         loop {
@@ -60,7 +60,7 @@ impl Shared {
         }
     }
 
-    /// Does a job.
+    /// Does one job.
     async fn take(self: Arc<Self>, command: jetstream::Message) {
         let Some(job) = Job::of(&command) else { return };
         let manner = self.manner(job.id);
@@ -84,7 +84,7 @@ impl Shared {
             }
         }
         match manner {
-            // Who gets it next does no better; by then it is over.
+            // The next worker does no better; by then the job is over.
             Manner::Dies => {}
             Manner::Fails => drop(self.insist(command, job, &Report::Failed).await),
             _ => {
@@ -96,7 +96,7 @@ impl Shared {
         }
     }
 
-    /// Sends a report until it is answered; whether it was taken.
+    /// Sends a report until it is answered; returns whether it was accepted.
     async fn insist(&self, command: &jetstream::Message, job: &Job, report: &Report) -> bool {
         for _ in 0..TRIES {
             match self.report(job, report).await {
@@ -147,16 +147,16 @@ impl Shared {
     }
 }
 
-/// What a worker says.
+/// Kinds of reports.
 enum Report {
     Alive,
-    /// That it is done, with a token that is not the job's.
+    /// Completion with a token that is not the job's.
     Forged,
     Done,
     Failed,
 }
 
-/// What the headers of a job's command say.
+/// The headers of a job's command.
 struct Job {
     id: Uuid,
     schedule: Uuid,

@@ -1,4 +1,4 @@
-//! How late commands were: in calm, and while things went wrong.
+//! Lateness of commands: in calm, and during faults.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display};
@@ -14,7 +14,7 @@ use super::faults::AFTER;
 use super::strike::{Fault, Kind};
 use crate::checker::Evidence;
 
-/// Lateness by what went wrong and by mode, in milliseconds.
+/// Lateness by fault and by mode, in milliseconds.
 pub struct Lateness {
     rows: BTreeMap<(Row, &'static str), Vec<i64>>,
     began: BTreeMap<Kind, usize>,
@@ -22,17 +22,17 @@ pub struct Lateness {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Row {
-    /// Nothing went wrong, nor had lately.
+    /// Nothing was wrong at the time, nor shortly before.
     Calm,
     /// One kind of fault and no other.
     Alone(Kind),
-    /// A kind of fault, whatever else.
+    /// A kind of fault, alone or with others.
     Any(Kind),
 }
 
 impl Lateness {
-    /// Of the first attempts at occurrences, by the faults in whose time they were due: from its begin until it is no
-    /// longer felt. When they were due the history says.
+    /// Lateness of the first attempts at occurrences, by the faults during which they were due: from the beginning of a
+    /// fault until its effects end. The history says when they were due.
     pub fn of(evidence: &Evidence, faults: &[Fault]) -> Self {
         let mut lateness = Self { rows: BTreeMap::new(), began: BTreeMap::new() };
         for fault in faults {
@@ -107,7 +107,7 @@ impl Display for Lateness {
     }
 }
 
-/// When each execution's command came somewhere, the first time.
+/// When each execution's command first arrived somewhere.
 fn came(evidence: &Evidence) -> BTreeMap<Uuid, DateTime<Utc>> {
     let mut came = BTreeMap::new();
     let stored = evidence.commands.iter();
@@ -118,7 +118,7 @@ fn came(evidence: &Evidence) -> BTreeMap<Uuid, DateTime<Utc>> {
     came
 }
 
-/// The outcomes of what was made, by schedule.
+/// Outcomes of the executions that were made, by schedule.
 fn ends(evidence: &Evidence) -> BTreeMap<Uuid, Vec<Execution>> {
     let mut ends: BTreeMap<Uuid, Vec<Execution>> = BTreeMap::new();
     for entry in &evidence.executions {
@@ -134,7 +134,7 @@ fn is_first_of_occurrence(end: &Execution) -> bool {
     end.attempt_number == 1 && end.triggered_by.is_none()
 }
 
-/// Whether another execution of the schedule was under way when it was due.
+/// Whether another execution of the schedule was under way when this one was due.
 fn had_to_wait(end: &Execution, came_at: DateTime<Utc>, ends: &[Execution]) -> bool {
     let due_at = end.timings.due_at.unwrap_or(end.scheduled_for);
     ends.iter().filter(|other| other.id != end.id).any(|other| {
@@ -143,12 +143,12 @@ fn had_to_wait(end: &Execution, came_at: DateTime<Utc>, ends: &[Execution]) -> b
     })
 }
 
-/// The execution that a stored command or event is of.
+/// The execution to which a stored command or event belongs.
 pub fn execution(entry: &Entry) -> Option<Uuid> {
     entry.headers.get(names::EXECUTION_ID)?.as_str().parse().ok()
 }
 
-/// The name of a mode in JSON.
+/// Name of a mode in JSON.
 fn word(mode: DeliveryMode) -> &'static str {
     match mode {
         DeliveryMode::Publish => "publish",

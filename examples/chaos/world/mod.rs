@@ -1,7 +1,7 @@
-//! One run: real nats-servers, real instances, users, workers, and what goes wrong.
+//! One run: real nats-servers, real instances, users, workers, and faults.
 //!
-//! The seed draws schedules, wishes and faults. What real processes make of them is another thing each time; that no
-//! order of it breaks a promise is what is looked for.
+//! The seed determines schedules, wishes and faults. What real processes make of them differs from run to run; the run
+//! looks for an order of events that breaks a promise.
 
 mod cluster;
 mod faults;
@@ -38,35 +38,35 @@ use strike::{INSTANCES, STREAMS};
 use users::{User, Users};
 use workers::Workers;
 
-/// How long nothing goes wrong before the first fault.
+/// Quiet time before the first fault.
 const CALM: Duration = Duration::from_secs(6);
-/// How long, after the last one, workers behave and users keep still before it is waited for that nothing is left: so long
-/// that what is late by itself is seen.
+/// Quiet time after the last fault, in which workers behave and users keep still, so long that what is late by itself
+/// is seen. After that nothing may be left to do.
 const AFTERWARDS: Duration = Duration::from_secs(18);
 /// Creations at once.
 const AT_ONCE: usize = 16;
 
-/// What is to be done.
+/// Parameters of a run.
 pub struct Plan {
     pub seed: u64,
-    /// How long things go wrong.
+    /// Duration of the faults.
     pub faults: Duration,
-    /// Whether each kind of fault comes alone first.
+    /// Whether each kind of fault first comes alone.
     pub one_by_one: bool,
     pub schedules: usize,
-    /// The program.
+    /// The program of the service.
     pub service: PathBuf,
-    /// For stores and logs.
+    /// Folder for stores and logs.
     pub folder: PathBuf,
 }
 
-/// What came of it.
+/// Result of a run.
 pub struct Report {
     pub violations: Vec<String>,
     pub summary: String,
 }
 
-/// What there is while a run goes on.
+/// Everything that exists during a run.
 struct World {
     cluster: Cluster,
     places: Vec<Place>,
@@ -75,12 +75,12 @@ struct World {
 }
 
 impl Plan {
-    /// How long it takes, about.
+    /// Approximate duration of the run.
     fn length(&self) -> Duration {
         2 * CALM + self.faults + 2 * AFTERWARDS
     }
 
-    /// Runs it.
+    /// Carries out the run.
     pub async fn run(&self) -> Report {
         let began = Instant::now();
         let progress = tokio::spawn(show_progress(self.seed, began, self.length()));
@@ -150,7 +150,7 @@ impl Plan {
     }
 }
 
-/// Everything goes on and is done; then all is paused, so that nothing is under way when it is looked at.
+/// Resumes everything and lets it finish, then pauses everything, so that nothing is under way during the check.
 async fn settle(user: &User, streams: &Streams) -> Vec<String> {
     let mut violations = user.insist_on(BulkAction::Resume).await;
     sleep(AFTERWARDS).await;
@@ -172,22 +172,22 @@ async fn show_progress(seed: u64, began: Instant, length: Duration) {
     }
 }
 
-/// Where a run keeps stores and logs; gone with it, unless something is to be looked at.
+/// Folder for stores and logs of a run; removed with this value, unless it is kept for inspection.
 pub struct Folder(Option<tempfile::TempDir>);
 
 impl Folder {
-    /// A new one.
+    /// Creates a folder.
     pub fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("chaos-").tempdir();
         Self(Some(folder.unwrap()))
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         self.0.as_ref().unwrap().path()
     }
 
-    /// Leaves it there.
+    /// Keeps the folder.
     pub fn keep(mut self) -> PathBuf {
         self.0.take().unwrap().keep()
     }

@@ -1,4 +1,4 @@
-//! A TCP proxy between one instance and one nats-server: it can be cut, be slow, and swallow what one side says.
+//! A TCP proxy between one instance and one nats-server: it can be cut, be slow, and swallow the data of one side.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-/// Pieces of at most [`PIECE`] bytes that may be on their way in one direction; then who sends has to wait, as in TCP.
+/// Pieces of at most [`PIECE`] bytes under way in one direction; beyond that the sender has to wait, as in TCP.
 const DEPTH: usize = 256;
 const PIECE: usize = 16 * 1024;
 
@@ -26,9 +26,9 @@ pub struct Proxy {
 #[derive(Clone)]
 struct Ways {
     is_cut: Arc<watch::Sender<bool>>,
-    /// From the instance to the server.
+    /// Direction from the instance to the server.
     up: Way,
-    /// From the server to the instance.
+    /// Direction from the server to the instance.
     down: Way,
 }
 
@@ -36,16 +36,16 @@ struct Ways {
 #[derive(Clone)]
 pub struct Way(Arc<watch::Sender<Condition>>);
 
-/// How a direction is.
+/// Condition of a direction.
 #[derive(Clone, Copy, Default)]
 struct Condition {
-    /// Nothing arrives. As in TCP it is sent again: it arrives when this is over, if the connection lasts so long.
+    /// Nothing arrives. As in TCP it is sent again: it arrives when this is over, if the connection lasts that long.
     is_black: bool,
     delay: Duration,
 }
 
 impl Proxy {
-    /// A proxy in front of a port of this machine.
+    /// Starts a proxy in front of a port of this machine.
     pub async fn start(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -56,27 +56,27 @@ impl Proxy {
         Self { address, ways, _connections: connections }
     }
 
-    /// Where the instance connects.
+    /// URL for the instance.
     pub fn url(&self) -> String {
         format!("nats://{}", self.address)
     }
 
-    /// Ends all connections and lets no new one through, or lets them through again.
+    /// Ends all connections and refuses new ones, or admits them again.
     pub fn cut(&self, is_cut: bool) {
         self.ways.is_cut.send_replace(is_cut);
     }
 
-    /// What the instance says.
+    /// Direction from the instance to the server.
     pub fn up(&self) -> &Way {
         &self.ways.up
     }
 
-    /// What the instance hears.
+    /// Direction from the server to the instance.
     pub fn down(&self) -> &Way {
         &self.ways.down
     }
 
-    /// As if nothing had ever been wrong.
+    /// Removes all disturbances.
     pub fn heal(&self) {
         self.cut(false);
         for way in [self.up(), self.down()] {
@@ -87,12 +87,12 @@ impl Proxy {
 }
 
 impl Way {
-    /// Whether nothing arrives from now on.
+    /// Sets whether data is swallowed from now on.
     pub fn swallow(&self, is_black: bool) {
         self.0.send_modify(|condition| condition.is_black = is_black);
     }
 
-    /// How long everything takes from now on.
+    /// Sets the delay of all data from now on.
     pub fn delay(&self, delay: Duration) {
         self.0.send_modify(|condition| condition.delay = delay);
     }
@@ -117,7 +117,7 @@ impl Way {
     }
 }
 
-/// Reads until the end, or until nobody wants it any more.
+/// Reads until the end, or until the receiver is gone.
 async fn take_in(mut from: OwnedReadHalf, pieces: mpsc::Sender<(Instant, Bytes)>) {
     loop {
         let mut piece = BytesMut::with_capacity(PIECE);
@@ -148,7 +148,7 @@ impl Ways {
 
     async fn connect(self, near: TcpStream, port: u16) {
         let Ok(far) = TcpStream::connect(("127.0.0.1", port)).await else { return };
-        // The proxy is not to add delays of its own.
+        // The proxy must not add delays of its own.
         if near.set_nodelay(true).and(far.set_nodelay(true)).is_err() {
             return;
         }

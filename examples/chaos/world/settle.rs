@@ -1,4 +1,4 @@
-//! The end of a run: that all is settled, and whether what is stored and was heard is as promised.
+//! The end of a run: waits until all is settled, and checks what is stored and what was heard against the promises.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -19,22 +19,22 @@ use super::users::User;
 use super::workers::Workers;
 use crate::checker::{Evidence, Heard, Summary, check};
 
-/// How long it may take until nothing is left to do.
+/// Maximum time until nothing is left to do.
 const SETTLED: Duration = Duration::from_secs(60);
-/// How late something may be that nothing keeps from being done.
+/// How late something may be that nothing prevents.
 const LATE: TimeDelta = TimeDelta::seconds(5);
 const LOOK: Duration = Duration::from_millis(500);
 const TRIES: usize = 4;
-/// By how much the clocks of servers may seem to differ, though they are one: each is asked over a network.
+/// Apparent difference between the clocks of servers that are one clock: each is asked over a network.
 const TOLERANCE: TimeDelta = TimeDelta::milliseconds(5);
 
-/// Waits until nothing waits that should be done by now; what does so for ever.
+/// Waits until nothing is waiting that should be done by now; returns what keeps waiting.
 pub async fn nothing_waits(streams: &Streams) -> Vec<String> {
     until_empty(streams, SETTLED, |record| overdue(record, Utc::now())).await
 }
 
-/// Pauses everything, and waits until nothing is under way; what is left for ever. An occurrence that waits for another
-/// one rests with its schedule, so where that is all that is left, everything goes on for a moment first.
+/// Pauses everything, and waits until nothing is under way; returns what never ends. An occurrence that waits for
+/// another one rests with its schedule, so if only such are left, everything is resumed for a moment first.
 pub async fn nothing_is_left(streams: &Streams, user: &User) -> Vec<String> {
     let mut left = Vec::new();
     for _ in 0..TRIES {
@@ -64,14 +64,14 @@ async fn until_empty(
     }
 }
 
-/// What of a schedule is under way, or not told.
+/// Parts of a schedule that are under way, or not yet announced.
 fn unsettled(record: &Schedule) -> Option<String> {
     let Schedule { id, attempts, ended, events, purge, .. } = record;
     let is_settled = attempts.is_empty() && ended.is_empty() && events.is_empty() && !purge;
     (!is_settled).then(|| format!("{id} is not settled: {attempts:?} {ended:?} {events:?}"))
 }
 
-/// What of a schedule should have been done by now.
+/// Parts of a schedule that should have been done by now.
 fn overdue(record: &Schedule, now: DateTime<Utc>) -> Option<String> {
     let id = record.id;
     let next = record.next_run_at.filter(|_| record.fires()).map(|at| record.due(at));
@@ -88,7 +88,7 @@ fn overdue(record: &Schedule, now: DateTime<Utc>) -> Option<String> {
     Some(format!("{id} has an attempt that stays: {stuck:?}"))
 }
 
-/// All that was seen and can be read.
+/// Everything that was seen and can be read.
 pub struct Seen {
     pub streams: Streams,
     pub workers: Workers,
@@ -97,7 +97,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Looks at all of it.
+    /// Checks all of it.
     pub async fn look(self, mut violations: Vec<String>, folder: &Path) -> super::Report {
         std::fs::write(folder.join("faults.txt"), self.told_faults()).unwrap();
         let (evidence, promised) = self.evidence().await;
@@ -112,7 +112,7 @@ impl Seen {
         super::Report { violations, summary }
     }
 
-    /// The evidence, and commands without a schedule that were promised.
+    /// The evidence, and the promised commands without a schedule.
     async fn evidence(&self) -> (Evidence, Vec<Uuid>) {
         let known = std::mem::take(&mut *self.user.known().lock().unwrap());
         let workers = self.workers.seen();
@@ -134,7 +134,7 @@ impl Seen {
         (evidence, known.promised)
     }
 
-    /// What went wrong and when, for people.
+    /// The faults and their times, for people.
     fn told_faults(&self) -> String {
         let mut faults = self.faults.clone();
         faults.sort_by_key(|fault| fault.began_at);
@@ -147,8 +147,8 @@ impl Seen {
     }
 }
 
-/// Of what several have heard of one execution, what the one says who heard it most often: each misses what comes while its
-/// server is away.
+/// For each execution, the account of the listener that heard it most often: each misses what arrives while its server
+/// is down.
 fn heard_most(listeners: Vec<Vec<Heard>>) -> Vec<Heard> {
     let mut most: BTreeMap<Uuid, Vec<Heard>> = BTreeMap::new();
     for listener in listeners {
@@ -166,7 +166,7 @@ fn heard_most(listeners: Vec<Vec<Heard>>) -> Vec<Heard> {
     most.into_values().flatten().collect()
 }
 
-/// Commands without a schedule that were promised, and of which nobody knows what became.
+/// Promised commands without a schedule whose fate is unknown.
 fn unkept(evidence: &Evidence, promised: &[Uuid]) -> Vec<String> {
     let ends = evidence.executions.iter().filter_map(execution);
     let ends: BTreeSet<Uuid> = ends.collect();
@@ -174,7 +174,7 @@ fn unkept(evidence: &Evidence, promised: &[Uuid]) -> Vec<String> {
     unkept.map(|id| format!("the command {id} was promised, and there is no outcome")).collect()
 }
 
-/// What there was, for people.
+/// Summary of a run, for people.
 fn counts(found: &Summary) -> String {
     let Summary { schedules, executions, succeeded, failed, cancelled, uncertain, .. } = found;
     let Summary { retries, skipped, repeated, acknowledged, asked, .. } = found;

@@ -1,5 +1,5 @@
-//! Times in which this machine did not get round to us: then it does not get round to instances either, and what is
-//! late or taken over then is no fault of theirs.
+//! Times in which this machine did not get round to running us: then it does not get round to instances either, and
+//! what is late or taken over then is no fault of theirs.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,18 +10,18 @@ use tokio::time::{Instant, sleep};
 
 use super::strike::{Fault, Kind};
 
-/// How often we look, and how late we must be for it to count.
+/// Interval of the checks, and the delay from which one counts as a stall.
 const LOOK: Duration = Duration::from_millis(50);
 const STALL: Duration = Duration::from_millis(500);
 
-/// Looks for them until it is gone.
+/// Watches for stalls until it is dropped.
 pub struct Stalls {
     seen: Arc<Mutex<Vec<Fault>>>,
     _task: JoinSet<()>,
 }
 
 impl Stalls {
-    /// Begins to look.
+    /// Starts watching.
     pub fn watch() -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (mut task, note) = (JoinSet::new(), Arc::clone(&seen));
@@ -37,7 +37,7 @@ impl Stalls {
         Self { seen, _task: task }
     }
 
-    /// Those that were seen.
+    /// The stalls that were seen.
     pub fn seen(&self) -> Vec<Fault> {
         self.seen.lock().unwrap().clone()
     }

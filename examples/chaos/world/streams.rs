@@ -1,4 +1,4 @@
-//! What is stored, read from the streams.
+//! Stored data, read from the streams.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use nats_scheduler::port::{Entry, Nats as _, Reading, Start};
 use nats_scheduler::schedule::Schedule;
 use tokio::time::timeout;
 
-/// Nothing more comes of what should be there.
+/// Silence after which no more messages are expected.
 const SILENCE: Duration = Duration::from_secs(10);
 const TRIES: usize = 5;
 
-/// Reads streams.
+/// A reader of streams.
 pub struct Streams(JetStream);
 
 impl Streams {
@@ -27,7 +27,7 @@ impl Streams {
         Self(JetStream::new(connection, config))
     }
 
-    /// All of a stream.
+    /// All messages of a stream.
     pub async fn all(&self, stream: &str) -> Vec<Entry> {
         let what = Reading { from: Start::First, filter: String::new(), headers_only: false };
         self.read(stream, what).await

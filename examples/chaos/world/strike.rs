@@ -1,4 +1,4 @@
-//! A fault: of which kind it is, what it is done to and for how long, drawn by the seed.
+//! A fault: its kind, its victim and its duration, drawn from the seed.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use rand::seq::IndexedRandom as _;
 use super::cluster::SERVERS;
 use crate::checker::{self, FaultKind};
 
-/// How many instances there are.
+/// Number of instances.
 pub const INSTANCES: usize = 3;
 /// The streams, each with a leader of its own.
 pub const STREAMS: [&str; 4] = [
@@ -21,7 +21,7 @@ pub const STREAMS: [&str; 4] = [
     names::COMMANDS_STREAM,
 ];
 
-/// How long an instance may need to find a server again: the client tries now and then.
+/// Time that an instance may need to find a server again: the client tries now and then.
 const FOUND_AGAIN: Duration = Duration::from_secs(2);
 
 /// A kind of fault.
@@ -39,12 +39,12 @@ pub enum Kind {
     Mute,
     Deaf,
     ClockSet,
-    /// The machine was too busy. This is not done, but seen.
+    /// The machine was too busy. This is observed, not caused.
     Stall,
 }
 
 impl Kind {
-    /// All that are done.
+    /// All kinds that are caused.
     pub const ALL: [Self; 12] = [
         Self::InstanceKilled,
         Self::InstanceFrozen,
@@ -60,7 +60,7 @@ impl Kind {
         Self::ClockSet,
     ];
 
-    /// For people.
+    /// Name for people.
     pub fn name(self) -> &'static str {
         match self {
             Self::InstanceKilled => "instance: kill -9",
@@ -84,23 +84,23 @@ impl Kind {
 #[derive(Clone, Debug)]
 pub struct Fault {
     pub kind: Kind,
-    /// Of which instance, if it was one's.
+    /// The affected instance, if there is one.
     pub instance: Option<usize>,
-    /// With what it was done, for people.
+    /// Description of the victim, for people.
     pub what: String,
     pub began_at: DateTime<Utc>,
     pub ended_at: DateTime<Utc>,
 }
 
 impl Fault {
-    /// The same for whoever judges a run.
+    /// The same fault in the form that the checker expects.
     pub fn evidence(&self) -> checker::Fault {
         let (kind, felt) = match self.kind {
             Kind::InstanceKilled => (FaultKind::Death, Duration::ZERO),
             Kind::InstanceFrozen | Kind::Stall => (FaultKind::Suspension, Duration::ZERO),
             Kind::InstanceReplaced => (FaultKind::Stop, Duration::ZERO),
             Kind::Cut | Kind::Mute | Kind::Deaf => (FaultKind::Cut, FOUND_AGAIN),
-            // Everything comes, only later.
+            // Everything arrives, only later.
             Kind::Slow => (FaultKind::Acks, Duration::ZERO),
             Kind::ClockSet => (FaultKind::Clock, Duration::ZERO),
             Kind::ServerKilled | Kind::ServerFrozen => (FaultKind::Outage, FOUND_AGAIN),
@@ -112,7 +112,7 @@ impl Fault {
     }
 }
 
-/// What a fault is done to; nothing is done to one thing twice at once.
+/// Victim of a fault; nothing suffers two faults at once.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Victim {
     /// The process of an instance.
@@ -121,30 +121,30 @@ pub enum Victim {
     Way(usize),
     /// The clock of its host.
     Clock(usize),
-    /// Any server: two that are away are no cluster.
+    /// Any server: without two of them there is no cluster.
     Server,
-    /// Who leads.
+    /// The leader of a stream or of the cluster.
     Leader,
 }
 
-/// A fault that is about to take place. Of what is drawn each kind uses a part.
+/// A fault that is about to take place. Each kind uses some of the drawn values.
 pub struct Strike {
     pub kind: Kind,
     pub victim: Victim,
     pub time: Duration,
     pub server: usize,
     pub stream: &'static str,
-    /// The only server that an instance's way leads to while it is broken; all of them where there is none.
+    /// The one server to which an instance's way is disturbed; all of them if there is none.
     pub only: Option<usize>,
-    /// How slow a way is, up and down.
+    /// Delays of a way, up and down.
     pub delays: [Duration; 2],
-    /// Whether the next instance begins before the end of this one.
+    /// Whether the next instance starts before this one has ended.
     pub at_once: bool,
     pub off_ms: i64,
 }
 
 impl Strike {
-    /// Draws one.
+    /// Draws a fault of a kind.
     pub fn draw(chance: &mut StdRng, kind: Kind) -> Self {
         let server = chance.random_range(0..SERVERS);
         Self {
@@ -160,7 +160,7 @@ impl Strike {
         }
     }
 
-    /// What it is, for people.
+    /// Description for people.
     pub fn what(&self) -> String {
         let Self { time, server, off_ms, delays, .. } = self;
         let instance = self.victim.instance().unwrap_or_default();
@@ -191,7 +191,7 @@ impl Strike {
 }
 
 impl Victim {
-    /// Which instance it belongs to.
+    /// The instance that the victim belongs to.
     pub fn instance(self) -> Option<usize> {
         match self {
             Self::Process(n) | Self::Way(n) | Self::Clock(n) => Some(n),
@@ -213,7 +213,7 @@ fn draw_victim(chance: &mut StdRng, kind: Kind) -> Victim {
     }
 }
 
-/// How long a fault lasts: for some of them longer than silence may, and for some not.
+/// Duration of a fault: some last longer than silence is tolerated, others do not.
 fn draw_time(chance: &mut StdRng, kind: Kind) -> Duration {
     let ms = match kind {
         Kind::InstanceKilled | Kind::ServerKilled => 100..4000,

@@ -1,4 +1,4 @@
-//! Users who change schedules meanwhile, and remember what they were told.
+//! Users who change schedules meanwhile, and remember the answers.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,20 +19,20 @@ use uuid::Uuid;
 use super::workload;
 use crate::checker::{Answer, Asked, Wish};
 
-/// How long a user waits for an answer. What was asked for may still be done after that.
+/// How long a user waits for an answer. The request may still be carried out after that.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// How often each of them asks for something, at most and at least.
+/// Range of the pause between two requests of a user.
 const BETWEEN_MS: std::ops::Range<u64> = 100..1200;
-/// Schedules that users create run once within so long.
+/// Time within which schedules that users create run once.
 const SPAN: TimeDelta = TimeDelta::seconds(20);
 const USERS: u64 = 4;
 /// How often they insist on something, and when they ask again.
 const TRIES: usize = 5;
 const PAUSE: Duration = Duration::from_secs(1);
-/// In whose name they act.
+/// The name that they act under.
 const ACTOR: &str = "user";
 
-/// What is known of schedules by those who use them.
+/// What users know about schedules.
 #[derive(Default)]
 pub struct Known {
     pub made: Vec<Uuid>,
@@ -44,7 +44,7 @@ pub struct Known {
     count: usize,
 }
 
-/// Somebody who uses the scheduler.
+/// A user of the scheduler.
 #[derive(Clone)]
 pub struct User {
     scheduler: Client,
@@ -58,7 +58,7 @@ pub struct Users {
 }
 
 impl Users {
-    /// Has them begin.
+    /// Starts them.
     pub fn start(user: &User, seed: u64) -> Self {
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
         for n in 0..USERS {
@@ -68,7 +68,7 @@ impl Users {
         Self { tasks, stop }
     }
 
-    /// Waits until they have all been told what came of their last wish.
+    /// Waits until all of them know the result of their last wish.
     pub async fn stop(self) {
         self.stop.cancel();
         self.tasks.join_all().await;
@@ -76,13 +76,13 @@ impl Users {
 }
 
 impl User {
-    /// One over a connection.
+    /// Creates a user with a connection.
     pub fn new(nats: async_nats::Client) -> Self {
         let scheduler = Client::new(nats).timeout(PATIENCE).actor(ACTOR);
         Self { scheduler, known: Arc::default() }
     }
 
-    /// What is known by all of them.
+    /// What all of them know.
     pub fn known(&self) -> &Mutex<Known> {
         &self.known
     }
@@ -98,7 +98,7 @@ impl User {
         }
     }
 
-    /// One wish by chance.
+    /// Makes one random wish.
     async fn wish(&self, chance: &mut StdRng) {
         let made = self.known.lock().unwrap().made.clone();
         let Some(id) = made.choose(chance).copied() else { return };
@@ -117,7 +117,7 @@ impl User {
         }
     }
 
-    /// Creates one schedule of those that are drawn.
+    /// Creates one randomly drawn schedule.
     pub async fn create(&self, chance: &mut StdRng) {
         let request = self.draw(chance);
         self.create_so(request).await;
@@ -143,7 +143,7 @@ impl User {
         self.note(asked, &created);
     }
 
-    /// Two want the same name at once; one of them gets it.
+    /// Two users want the same name at once; one of them gets it.
     async fn create_twice(&self, chance: &mut StdRng) {
         let (one, mut other) = (self.draw(chance), self.draw(chance));
         other.name.clone_from(&one.name);
@@ -213,13 +213,13 @@ impl User {
         let target = format!("{}.once.{}", workload::PUBLISHED, chance.random_range(0..10));
         let request =
             ExecuteImmediate { target_command: Some(target), ..ExecuteImmediate::default() };
-        // It is no change, and nothing announces it.
+        // This is no change, and nothing announces it.
         if let Ok(run) = self.scheduler.execute(&request).await {
             self.known.lock().unwrap().promised.push(run.data.execution_id);
         }
     }
 
-    /// Has something that is under way stopped.
+    /// Cancels something that is under way.
     async fn cancel(&self, chance: &mut StdRng) {
         let Ok(running) = self.scheduler.running(&ListRunning::default()).await else { return };
         let Some(one) = running.data.choose(chance) else { return };
@@ -229,7 +229,7 @@ impl User {
         self.note(asked, &cancelled);
     }
 
-    /// All that is paused goes on, or all that fires is paused; why not, if that does not come about.
+    /// Resumes everything that is paused, or pauses everything that fires; returns why this fails, if it does.
     pub async fn insist_on(&self, operation: BulkAction) -> Vec<String> {
         let mut left = Vec::new();
         for _ in 0..TRIES {
@@ -261,7 +261,7 @@ impl User {
         }
         self.note(asked, &operated);
         match operated {
-            // What has ended meanwhile is refused.
+            // Schedules that have ended meanwhile are refused.
             Ok(reply) => {
                 let failed = reply.data.failed.into_iter().map(|item| item.error);
                 let failed = failed.filter(|error| error.code != Code::NotAllowed);
@@ -271,7 +271,7 @@ impl User {
         }
     }
 
-    /// What is about to be asked for, and who asks.
+    /// A record of a request that is about to be made, and the client that makes it.
     fn ask(&self, what: Wish, schedules: Vec<Uuid>) -> (Client, Asked) {
         let correlation_id = Uuid::new_v4().to_string();
         let scheduler = self.scheduler.clone().correlation_id(correlation_id.clone());
@@ -285,7 +285,7 @@ impl User {
     }
 }
 
-/// What an answer means to who asked.
+/// What an answer tells the user.
 pub fn answer<T>(done: &Result<T, ClientError>) -> Answer {
     match done {
         Ok(_) => Answer::Done(Utc::now()),

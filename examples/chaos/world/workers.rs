@@ -1,4 +1,4 @@
-//! Those who get the commands: good ones, slow ones, silent ones, and such as make mistakes.
+//! Receivers of commands: good ones, slow ones, silent ones, and ones that make mistakes.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,9 +26,9 @@ const ANSWER: Duration = Duration::from_secs(5);
 pub struct Seen {
     /// Commands of mode `request`.
     pub asked: Vec<Heard>,
-    /// Those of mode `core`, by each of the listeners.
+    /// Commands of mode `core`, by listener.
     pub told: Vec<Vec<Heard>>,
-    /// Reports, and what was said to them.
+    /// Reports, and the answers to them.
     pub reports: Vec<Asked>,
 }
 
@@ -38,7 +38,7 @@ pub struct Workers {
     _tasks: JoinSet<()>,
 }
 
-/// What all workers have.
+/// State shared by all workers.
 pub struct Shared {
     seed: u64,
     pub nats: async_nats::Client,
@@ -48,7 +48,7 @@ pub struct Shared {
     behave: AtomicBool,
 }
 
-/// How a command is dealt with.
+/// How a command is handled.
 #[derive(Clone, Copy, Debug)]
 pub enum Manner {
     Well,
@@ -56,14 +56,14 @@ pub enum Manner {
     Silent,
     Fails,
     Twice,
-    /// Shows a token that is not its own first, and then the right one.
+    /// Shows a foreign token first, and then the right one.
     Wrong,
     Dies,
 }
 
 impl Workers {
-    /// Starts them; they listen when this returns. Of the listeners each is with another server, so that what one
-    /// misses with its server, another hears.
+    /// Starts them; they listen when this returns. Each listener is connected to another server, so that one hears what
+    /// another misses while its server is down.
     pub async fn start(
         nats: async_nats::Client,
         listeners: Vec<async_nats::Client>,
@@ -87,7 +87,7 @@ impl Workers {
         Self { shared, _tasks: tasks }
     }
 
-    /// From now on they make no mistakes.
+    /// Stops all mistakes from now on.
     pub fn behave(&self) {
         self.shared.behave.store(true, Ordering::Relaxed);
     }
@@ -99,7 +99,7 @@ impl Workers {
 }
 
 impl Shared {
-    /// By the seed, so that whoever gets a command again deals with it in the same way.
+    /// Manner drawn from the seed, so that a command that comes again is handled in the same way.
     pub fn manner(&self, execution: Uuid) -> Manner {
         if self.behave.load(Ordering::Relaxed) {
             return Manner::Well;
@@ -155,12 +155,12 @@ impl Shared {
             Manner::Twice => send().await.and(send().await),
             Manner::Well => send().await,
         };
-        // The connection is made again by itself.
+        // The connection re-establishes itself.
         drop(sent);
     }
 }
 
-/// A command that came without a stream between.
+/// A command that arrived without a stream.
 fn heard(command: &Message, mode: DeliveryMode) -> Option<Heard> {
     Some(Heard {
         execution: header(command, names::EXECUTION_ID)?.parse().ok()?,
@@ -172,7 +172,7 @@ fn heard(command: &Message, mode: DeliveryMode) -> Option<Heard> {
     })
 }
 
-/// A header's value.
+/// The value of a header.
 pub fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
     Some(message.headers.as_ref()?.get(name)?.as_str())
 }

@@ -1,4 +1,4 @@
-//! The schedules: all kinds and modes, drawn by the seed.
+//! The schedules: of all kinds and modes, drawn from the seed.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use nats_scheduler::schedule::CreateSchedule;
@@ -8,13 +8,13 @@ use rand::seq::IndexedRandom as _;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// Commands for streams, `publish` and `job`; those of jobs are below [`JOBS`].
+/// Target of commands in streams, `publish` and `job`; those of jobs are below [`JOBS`].
 pub const PUBLISHED: &str = "cmd.example";
-/// Commands for workers that report.
+/// Target of commands for workers that report.
 pub const JOBS: &str = "cmd.example.job";
-/// Commands that are answered.
+/// Target of commands that are answered.
 pub const ASKED: &str = "cmd.ask";
-/// Commands that are only heard.
+/// Target of commands that are only heard.
 pub const TOLD: &str = "cmd.tell";
 
 const ZONES: [&str; 5] =
@@ -22,8 +22,8 @@ const ZONES: [&str; 5] =
 const CRONS: [&str; 5] =
     ["*/5 * * * * *", "1-59/7 * * * * *", "*/2 * * * * *", "3,23,43 * * * * *", "*/10 * * * * *"];
 
-/// Draws the request that creates schedule `n`. What follows another one follows one of `made`; what runs once does so
-/// within `span` from `now`.
+/// Draws the request that creates schedule `n`. A dependent schedule follows one of `made`; a schedule that runs once
+/// does so within `span` from `now`.
 pub fn draw(
     chance: &mut StdRng,
     n: usize,

@@ -1,4 +1,4 @@
-//! What is under way now: as the records say, but for what the history knows to have ended.
+//! Executions that are under way: those in the records, except the ones that the history knows to have ended.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -24,17 +24,17 @@ use crate::schedule::{Attempt, Phase, Schedule};
 pub struct ListRunning {
     /// Of this schedule.
     pub schedule_id: Option<Uuid>,
-    /// True: also attempts that wait for their time, such as retries; they come last. Default false.
+    /// True: also list attempts that wait for their time, such as retries; they come last. Default false.
     pub include_pending: Option<bool>,
     /// From 1, which is the default.
     #[schemars(range(min = 1, max = 1_000_000_000), example = 2)]
     pub page: Option<u64>,
-    /// Executions of a page: 1 to 100, default 20.
+    /// Executions per page: 1 to 100, default 20.
     #[schemars(range(min = 1, max = 100), example = 20)]
     pub limit: Option<u64>,
 }
 
-/// How far an execution that has no outcome has come.
+/// Stage of an execution that has no outcome yet.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
@@ -53,40 +53,40 @@ pub struct RunningExecution {
     pub execution_id: Uuid,
     /// The schedule.
     pub schedule_id: Uuid,
-    /// Its name.
+    /// Name of the schedule.
     pub schedule_name: String,
-    /// How far it has come.
+    /// Stage of the execution.
     pub status: OpenStatus,
     /// The nominal time of the occurrence.
     pub scheduled_for: DateTime<Utc>,
-    /// From 1.
+    /// Number of the attempt, from 1.
     pub attempt_number: u32,
-    /// The same for all attempts of one occurrence.
+    /// Shared by all attempts at one occurrence.
     pub correlation_id: String,
     /// The subject of the command.
     pub target_command: String,
-    /// The instance that has claimed it; absent where a worker has it or nobody yet.
+    /// The instance that has claimed it; absent if a worker has it, or nobody yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<Uuid>,
-    /// Since when it is claimed, up to half a second before its time, or with a worker.
+    /// When it was claimed, up to half a second before its time, or handed to a worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<DateTime<Utc>>,
-    /// When another instance may take it over; until when the worker must report.
+    /// When another instance may take it over, or the time by which the worker must report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<DateTime<Utc>>,
-    /// When the worker was heard last.
+    /// When the worker was last heard from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heard_at: Option<DateTime<Utc>>,
-    /// How far the worker says it is, in percent.
+    /// Progress reported by the worker, in percent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<u8>,
-    /// Of a pending one: when it is due.
+    /// When a pending execution is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<DateTime<Utc>>,
 }
 
 impl RunningExecution {
-    /// An attempt; nothing for one that has ended or will not be made.
+    /// An open attempt; nothing if it has ended or will not be made.
     fn new(schedule: &Schedule, attempt: &Attempt) -> Option<Self> {
         let sends = schedule.sends(attempt);
         let mut running = Self {
@@ -124,7 +124,7 @@ impl RunningExecution {
     }
 }
 
-/// Where an attempt comes in the list; nothing for one that is not in it.
+/// Position of an attempt in the list; nothing if the list does not include it.
 fn place(
     attempt: &Attempt,
     include_pending: bool,
@@ -139,7 +139,7 @@ fn place(
 }
 
 impl<N: Nats> Api<N> {
-    /// Executions that are claimed or with a worker, newest first, and on request those that wait.
+    /// Lists executions that are claimed or with a worker, newest first, and on request those that wait.
     ///
     /// # Errors
     /// `invalid`, `unavailable`.
@@ -161,7 +161,7 @@ impl<N: Nats> Api<N> {
                 Some((place(attempt, include_pending)?, &entry.schedule, attempt))
             })
             .collect();
-        // Records learn of outcomes a little later.
+        // Records learn of outcomes slightly later than the history.
         self.history.retain_open(&mut found, |(.., attempt)| attempt.execution_id).await?;
         found.sort_unstable_by_key(|(place, ..)| *place);
         let total = found.len() as u64;

@@ -6,9 +6,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::execution::Execution;
 use crate::stored::write_behind;
 
-/// Room in a reply for what is around the executions.
+/// Bytes of a reply reserved for everything around the executions.
 const RESERVE: usize = 16 * 1024;
-/// The field beside those of an execution.
+/// Field added to those of an execution.
 const ATTEMPTS: &str = "attempts";
 
 /// An execution, as its latest event shows it, and the attempts at the same occurrence.
@@ -17,13 +17,13 @@ pub struct ExecutionStory {
     /// The execution.
     #[serde(flatten)]
     pub execution: Execution,
-    /// All attempts at its occurrence that the history holds, itself among them, by their numbers.
-    /// Without payloads and replies where the reply would be too large with them.
+    /// All attempts at its occurrence that the history holds, itself included, by number. Payloads and replies are left
+    /// out if the reply would otherwise be too large.
     pub attempts: Vec<Execution>,
 }
 
 impl ExecutionStory {
-    /// A story that fits a reply of `max_bytes`, if the execution itself does.
+    /// Builds a story that fits into a reply of `max_bytes`, provided that the execution itself does.
     pub(crate) fn new(
         execution: Execution,
         mut attempts: Vec<Execution>,
@@ -38,7 +38,7 @@ impl ExecutionStory {
     }
 }
 
-// Derived code would take raw JSON by way of values, and so neither read nor write it.
+// A derived implementation would buffer raw JSON as a value, and could neither read nor write it.
 impl Serialize for ExecutionStory {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let attempts =

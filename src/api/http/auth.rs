@@ -1,4 +1,4 @@
-//! Who may do what: what each role of a token is for.
+//! Authorization: what each role of a token may do.
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -7,7 +7,7 @@ use super::super::operations::Access;
 use crate::config::tokens::{Role, Tokens};
 
 impl Role {
-    /// Whether it may do what needs `access`.
+    /// Whether this role may do what needs `access`.
     pub(super) fn may(self, access: Access) -> bool {
         self.rights() & right(access) != 0
     }
@@ -33,14 +33,14 @@ const fn right(access: Access) -> u8 {
 const READ: u8 = right(Access::Read);
 const REPORT: u8 = right(Access::Report);
 
-/// What a request may do.
+/// Result of authorizing a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Grant {
-    /// What it asks for.
+    /// The request may proceed.
     Granted,
-    /// Nothing: it shows no token that is known.
+    /// The request shows no known token.
     Unknown,
-    /// Something else; what, in words.
+    /// The token is for something else, which this names.
     Refused(&'static str),
 }
 

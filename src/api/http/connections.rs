@@ -1,9 +1,9 @@
-//! The connections of an instance: how many there are, who makes room, and who is cut.
+//! The connections of an instance: how many are allowed, which one makes room, and which are cut.
 //!
-//! There are so many and no more. One more takes the place of the one that makes us wait longest, so those
-//! who open many and say nothing take places from each other, and a probe or a request gets one at once.
-//! One that is worked on keeps its place. Once a second, those are cut that take longer than their
-//! [`Turn`] allows.
+//! They are limited in number. A further connection takes the place of the one that has kept us waiting longest. So
+//! clients that open many connections and send nothing displace each other, while a probe or a request gets a place at
+//! once. A connection whose request is being worked on keeps its place. Once a second, connections that take longer
+//! than their [`Turn`] allows are cut.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,12 +16,12 @@ use tracing::{debug, warn};
 use super::turn::{Cut, Turn};
 use crate::metrics::{Counted, Metrics};
 
-/// How often it is looked who takes too long.
+/// Interval between looks for connections that take too long.
 const SWEEP: Duration = Duration::from_secs(1);
-/// How often it is said that there are too many.
+/// Interval between warnings about too many connections.
 pub(super) const SAID: Duration = Duration::from_secs(60);
 
-/// All connections.
+/// All connections of an instance.
 pub(super) struct Connections {
     most: usize,
     metrics: Arc<Metrics>,
@@ -30,24 +30,24 @@ pub(super) struct Connections {
 
 #[derive(Default)]
 struct Open {
-    /// Those that have a place. One that is cut has none from that moment on.
+    /// Connections that have a place. A cut connection loses its place at once.
     places: HashMap<u64, Arc<Connection>>,
-    /// Those, and those that are cut and not closed yet: so many files are open.
+    /// These, and those cut but not yet closed: the number of open files.
     held: usize,
     next: u64,
-    /// Cut for want of room since it was said, and when it was.
+    /// Connections cut for lack of room since the last warning, and the time of that warning.
     crowded: u64,
     said: Option<Instant>,
 }
 
-/// One connection, as those know it who serve it.
+/// One connection, as seen by the code that serves it.
 pub(super) struct Connection {
     peer: Option<SocketAddr>,
     turn: Mutex<Turn>,
     cut: CancellationToken,
 }
 
-/// The place of a connection; free again when dropped.
+/// The place of a connection; freed when dropped.
 pub(super) struct Seat {
     id: u64,
     connection: Arc<Connection>,
@@ -64,8 +64,8 @@ impl Connections {
         Arc::new(Self { most, metrics, open: Mutex::default() })
     }
 
-    /// A place for one more; none if all are being worked on, or if as many as there may be are cut and
-    /// not closed yet, for want of a processor.
+    /// Gives one more connection a place. Returns none if all others are being worked on, or if, for lack of CPU time,
+    /// as many as there may be are cut but not yet closed.
     pub(super) fn admit(self: &Arc<Self>, peer: Option<SocketAddr>) -> Option<Seat> {
         let mut open = self.open();
         if open.held >= self.most.saturating_mul(2) {
@@ -94,7 +94,7 @@ impl Connections {
         Some(Seat { id, connection, connections, _counted: self.metrics.http_connection() })
     }
 
-    /// Cuts those that take too long, until `stop`.
+    /// Cuts connections that take too long, until `stop`.
     pub(super) async fn sweep(self: Arc<Self>, stop: CancellationToken) {
         loop {
             tokio::select! {
@@ -135,12 +135,12 @@ impl Connections {
 }
 
 impl Connection {
-    /// Where it is.
+    /// State of the connection.
     pub(super) fn turn(&self) -> MutexGuard<'_, Turn> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says that a request of it has come whole and is worked on, until what this returns is dropped.
+    /// Marks a complete request as being worked on until the returned guard is dropped.
     pub(super) fn works(self: &Arc<Self>) -> Working {
         self.turn().works();
         Working(Arc::clone(self))
@@ -152,7 +152,7 @@ impl Seat {
         &self.connection
     }
 
-    /// What is cancelled when the connection is cut.
+    /// Token that is cancelled when the connection is cut.
     pub(super) fn is_cut(&self) -> CancellationToken {
         self.connection.cut.clone()
     }
@@ -166,7 +166,7 @@ impl Drop for Seat {
     }
 }
 
-/// A request is being worked on.
+/// Guard of a request that is being worked on.
 #[must_use]
 pub(super) struct Working(Arc<Connection>);
 

@@ -1,7 +1,7 @@
-//! Between the listener and HTTP: each connection gets a place, and what happens on it is told to its
+//! The layer between the listener and HTTP: gives each connection a place and reports what happens on it to its
 //! [`Turn`](super::turn::Turn).
 //!
-//! The wrapped stream stands under TLS, so one mechanism serves both.
+//! The wrapped stream sits below TLS, so one mechanism serves both.
 
 use std::future::Future as _;
 use std::io;
@@ -25,11 +25,11 @@ use tower_service::Service;
 
 use super::connections::{Connection, Connections, Seat};
 
-/// An answer over HTTP/2 is handed over in pieces of so many bytes: a piece is asked for once there is
-/// room for what came before, so pieces show that their client reads.
+/// Size of the pieces in which an answer over HTTP/2 is handed over. A piece is requested once there is room for the
+/// previous one, so requests for pieces show that the client reads.
 const PIECE: usize = 16 << 10;
 
-/// Gives each connection a place.
+/// Acceptor that gives each connection a place.
 #[derive(Clone)]
 pub(super) struct Door(pub(super) Arc<Connections>);
 
@@ -48,7 +48,7 @@ impl<S> Accept<TcpStream, S> for Door {
     }
 }
 
-/// The stream of a connection that has a place.
+/// Stream of a connection that has a place.
 pub(super) struct Held {
     stream: TcpStream,
     place: Seat,
@@ -56,12 +56,12 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Fails once the connection is cut; until then whoever asks is woken when it is.
+    /// Fails once the connection is cut; until then it registers the task to be woken when that happens.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match self.is_cut.as_mut().poll(cx) {
             Poll::Ready(()) => {
                 if self.place.connection().turn().is_blocked() {
-                    // What its client does not read is thrown away, and not kept for it by the system.
+                    // What the client has not read is discarded, and the system does not keep it.
                     let _ = self.stream.set_zero_linger();
                 }
                 Err(io::Error::new(io::ErrorKind::TimedOut, "cut"))
@@ -70,7 +70,7 @@ impl Held {
         }
     }
 
-    /// Tells what became of a write.
+    /// Reports the result of a write to the turn.
     fn wrote(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         let mut turn = self.place.connection().turn();
         match &polled {
@@ -123,7 +123,7 @@ impl AsyncWrite for Held {
         self.stream.is_write_vectored()
     }
 
-    /// Comes when all that there was has been written.
+    /// Called once everything has been written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.check(cx)?;
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
@@ -136,7 +136,7 @@ impl AsyncWrite for Held {
     }
 }
 
-/// Tells the connection of the requests on it, and them of it.
+/// Service that tells a connection about its requests, and the requests about their connection.
 #[derive(Clone)]
 pub(super) struct Asked<S> {
     service: S,
@@ -170,7 +170,7 @@ where
     }
 }
 
-/// A request without an answer; over when dropped.
+/// A request without an answer; ends when dropped.
 struct Unanswered(Arc<Connection>);
 
 impl Unanswered {
@@ -186,7 +186,7 @@ impl Drop for Unanswered {
     }
 }
 
-/// An answer over HTTP/2 that is being read; over when dropped.
+/// An answer over HTTP/2 that is being read; ends when dropped.
 struct Reading {
     answer: u64,
     connection: Arc<Connection>,
@@ -198,7 +198,7 @@ impl Drop for Reading {
     }
 }
 
-/// The same response, handed over in pieces.
+/// Hands the same response over in pieces.
 fn paced(response: Response, connection: Arc<Connection>) -> Response {
     let (mut parts, body) = response.into_parts();
     if body.is_end_stream() {

@@ -1,12 +1,12 @@
-//! How many files the process may have open: connections are files, and so is the one to NATS.
+//! The limit on open files: connections are files, and so is the one to NATS.
 
 use tracing::warn;
 
-/// Files beside the connections: those to NATS, of the runtime, of the log; and, when many connect at the
-/// same moment, connections that have no place yet.
+/// Files needed beside the connections: those to NATS, of the runtime and of the log, and connections that have no
+/// place yet when many connect at the same moment.
 const OTHERS: u64 = 512;
 
-/// Asks the system for room for so many connections; how many there is room for.
+/// Asks the system for room for `wanted` connections; returns how many fit.
 #[cfg(unix)]
 pub(super) fn room(wanted: usize) -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -20,7 +20,7 @@ pub(super) fn room(wanted: usize) -> usize {
     said(wanted, current)
 }
 
-/// Asks for nothing: there is no such limit.
+/// There is no such limit on this platform.
 #[cfg(not(unix))]
 pub(super) fn room(wanted: usize) -> usize {
     said(wanted, None)
@@ -34,15 +34,15 @@ fn said(wanted: usize, files: Option<u64>) -> usize {
     room
 }
 
-/// The limit that is enough, as far as it may be raised.
+/// The limit that is sufficient, as far as the maximum allows.
 fn raised(current: Option<u64>, maximum: Option<u64>, wanted: usize) -> Option<u64> {
-    // As many again may be cut and not closed yet.
+    // Just as many may be cut but not yet closed.
     let enough = u64::try_from(wanted).unwrap_or(u64::MAX).saturating_mul(2).saturating_add(OTHERS);
     let may_be = maximum.unwrap_or(u64::MAX);
     current.map(|current| current.max(enough.min(may_be)))
 }
 
-/// How many connections fit. Of few files, half.
+/// How many connections fit; half the files where there are few.
 fn within(files: Option<u64>, wanted: usize) -> usize {
     let Some(files) = files else { return wanted };
     let room = files.saturating_sub(OTHERS).max(files / 2);

@@ -1,15 +1,14 @@
-//! The operations over HTTP, with probes, metrics and a description of itself.
+//! The operations over HTTP, with probes, metrics and an OpenAPI description.
 //!
-//! A route is an operation and where its fields come from: the path, the query and the body are one
-//! JSON object, which is read and checked as a request over NATS is. The replies are the same too.
+//! A route names an operation and where its fields come from: path, query and body form one JSON object, which is read
+//! and checked like a request over NATS. The replies are the same too.
 //!
-//! The listener is up before NATS is reached and until what is in flight has ended, so that probes are
-//! always told the truth. A change goes on when its client hangs up or its time is over: it is done or
-//! not, never half.
+//! The listener is up before NATS is reached and until everything in flight has ended, so that probes always get a true
+//! answer. A change continues when its client hangs up or its time is over: it is done or not done, never half done.
 //!
-//! From the outside inwards: `server` listens; `door` gives each connection a place among the
-//! `connections`, which cut whoever keeps them waiting longer than its `turn` allows; `auth` says who may do
-//! what, by files that `reread` looks at; then a route answers.
+//! From the outside in: `server` listens; `door` gives each connection a place among the `connections`, which cut any
+//! client that takes longer than its `turn` allows; `auth` decides who may do what, based on files that `reread`
+//! watches; then a route answers.
 
 mod auth;
 mod connections;
@@ -55,23 +54,23 @@ pub use probe_client::{ProbeError, ask_live};
 use respond::{failure, success};
 use routes::{NO_IDS, Route, routes};
 
-/// The facade once it listens.
+/// A facade that is listening.
 pub struct Listening {
-    /// Where, with the port that it got, as in `http://127.0.0.1:8008`.
+    /// Its URL with the actual port, as in `http://127.0.0.1:8008`.
     pub url: String,
-    /// Ends when the server does.
+    /// Ends when the server ends.
     pub serving: JoinHandle<std::io::Result<()>>,
 }
 
-/// Why there is no HTTP.
+/// Why HTTP could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// The address cannot be listened on.
+    /// The address could not be bound.
     #[error("HTTP cannot listen on {address}: {}", why_not(error))]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The reason.
         error: std::io::Error,
     },
 }
@@ -85,9 +84,9 @@ pub struct Http {
     query_kinds: Vec<HashMap<String, request::Kind>>,
     openapi: Bytes,
     permits: Arc<Semaphore>,
-    /// Requests that wait, each of which keeps a connection from making room for a probe.
+    /// Places for waiting requests, each of which keeps a connection from making room for a probe.
     waiting: Arc<Semaphore>,
-    /// Requests that are not answered, whether they are worked on or wait.
+    /// Unanswered requests, whether they are worked on or wait.
     under_way: TaskTracker,
     api: OnceLock<Arc<Api>>,
     health: Arc<Health>,
@@ -96,7 +95,7 @@ pub struct Http {
 }
 
 impl Http {
-    /// A facade that knows of no operation yet.
+    /// Creates a facade that has no operations yet.
     pub fn new(config: HttpConfig, health: Arc<Health>, metrics: Arc<Metrics>) -> Arc<Self> {
         let operations = operations();
         let place = |route: &Route| {
@@ -125,12 +124,12 @@ impl Http {
         })
     }
 
-    /// Answers operations from now on.
+    /// Starts answering operations.
     pub fn open(&self, api: Arc<Api>) {
         let _ = self.api.set(api);
     }
 
-    /// The tokens that are accepted now.
+    /// The tokens that are currently accepted.
     fn tokens(&self) -> Arc<Tokens> {
         Arc::clone(&self.tokens.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -177,7 +176,7 @@ impl Http {
             .with_state(self)
     }
 
-    /// Answers a request to the route at a place of the table.
+    /// Answers a request to the route at `place` of the table.
     async fn answer(self: Arc<Self>, place: usize, request: Request) -> Response {
         let started = Instant::now();
         let _in_flight = self.metrics.http_in_flight();
@@ -236,7 +235,7 @@ impl Http {
         };
         caller.permit.hold(permit, Some(Arc::clone(&self.waiting)));
         let under_way = self.under_way.token();
-        // Whoever waits for those under way has said before that it stops.
+        // Shutdown announces the stop before it waits for the requests under way.
         if self.health.phase() == Stage::Stopping {
             return Err(stopping());
         }
@@ -268,7 +267,7 @@ impl Http {
         })
     }
 
-    /// Refuses who may not do what needs `access`.
+    /// Refuses a caller that may not do what needs `access`.
     fn admit(&self, request: &Request, access: Access) -> Result<(), ApiError> {
         let tokens = self.tokens();
         match tokens.grant(request.headers(), access) {
@@ -279,21 +278,21 @@ impl Http {
             }
             Grant::Refused(what) => return Err(ApiError::new(Code::Forbidden, what)),
         }
-        // Whoever has shown a token is no page of another site: those cannot send one.
+        // A request with a token does not come from a page of another site, which cannot send one.
         if tokens.is_empty() {
             request::check_browser(request, access, self.config.host.is_loopback())?;
         }
         Ok(())
     }
 
-    /// Counts a request to a path that is no operation.
+    /// Counts a request to a path that is not an operation.
     fn count(&self, method: &Method, route: &'static str, status: StatusCode, started: Instant) {
         let method = respond::name(method);
         self.metrics.http_request(method, route, status.as_u16(), started.elapsed());
     }
 }
 
-/// Why an address cannot be listened on, and what to do about it.
+/// Explains why an address cannot be bound, and what to do about it.
 fn why_not(error: &std::io::Error) -> String {
     use std::io::ErrorKind;
     match error.kind() {

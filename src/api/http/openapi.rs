@@ -1,5 +1,4 @@
-//! The description of the facade: an OpenAPI 3.1 document made of the same tables and types, and a page
-//! to read it.
+//! OpenAPI 3.1 description of the facade, generated from the same tables and types, and a page to read it.
 
 use std::sync::Arc;
 
@@ -19,15 +18,15 @@ use super::request::properties;
 use super::routes::{Query, Route};
 use crate::config::tokens::Role;
 
-/// The page: it shows the document and needs nothing from elsewhere.
+/// HTML page that shows the document and loads nothing from elsewhere.
 const PAGE: &str = include_str!("docs.html");
 
-/// `/openapi.json`.
+/// Serves `/openapi.json`.
 pub(super) async fn json(State(http): State<Arc<Http>>, request: Request) -> Response {
     http.page(&request, "/openapi.json", "application/json", None, || http.openapi.clone().into())
 }
 
-/// `/docs`.
+/// Serves `/docs`.
 pub(super) async fn page(State(http): State<Arc<Http>>, request: Request) -> Response {
     let mut response =
         http.page(&request, "/docs", "text/html; charset=utf-8", None, || PAGE.into());
@@ -37,7 +36,7 @@ pub(super) async fn page(State(http): State<Arc<Http>>, request: Request) -> Res
     response
 }
 
-/// The document; with `tokens`, it says which each route needs.
+/// Builds the document; with `tokens`, it names the roles that each route needs.
 pub(super) fn document(routes: &[(Route, usize)], operations: &[Operation], tokens: bool) -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
@@ -117,17 +116,17 @@ pub(super) fn document(routes: &[(Route, usize)], operations: &[Operation], toke
     })
 }
 
-/// The roles of tokens that may do what needs `access`.
+/// Roles of tokens that may do what needs `access`.
 fn roles(access: Access) -> Vec<&'static str> {
     Role::ALL.into_iter().filter(|role| role.may(access)).map(Role::word).collect()
 }
 
-/// A token of any of these roles.
+/// Security requirement: a token of any of these roles.
 fn security(access: Access) -> Value {
     roles(access).into_iter().map(|role| json!({ "token": [role] })).collect()
 }
 
-/// One route.
+/// Describes one route.
 fn describe(
     generator: &mut SchemaGenerator,
     route: &Route,
@@ -153,7 +152,7 @@ fn describe(
         Query::Only(names) => names.iter().map(|name| (*name).to_owned()).collect(),
     };
     for name in in_query {
-        // What may stand in the query may stand in the body too.
+        // A field allowed in the query may also be sent in the body.
         let schema = if route.has_body { fields.get(&name).cloned() } else { fields.remove(&name) };
         parameters.extend(schema.map(|schema| parameter("query", &name, schema)));
     }
@@ -205,7 +204,7 @@ fn describe(
     described
 }
 
-/// The other fields, as a JSON object.
+/// Schema of the remaining fields as a JSON object.
 fn body(mut fields: Map<String, Value>) -> Value {
     let mut required = Vec::new();
     for (name, schema) in &mut fields {
@@ -237,7 +236,7 @@ fn parameter(place: &str, name: &str, mut schema: Value) -> Value {
     parameter
 }
 
-/// What cannot be null here: it is there or it is not.
+/// Removes null from a schema whose value is either present or absent.
 fn absent_is_all(schema: &mut Value) {
     if let Some(types) = schema["type"].as_array() {
         let types: Vec<_> = types.iter().filter(|one| *one != "null").cloned().collect();
@@ -252,7 +251,7 @@ fn absent_is_all(schema: &mut Value) {
     }
 }
 
-/// Without the keywords that say what is said already.
+/// Removes the keywords `type` and `default` where they are null, which adds nothing.
 fn plain(value: &mut Value) {
     match value {
         Value::Object(map) => {
@@ -339,7 +338,7 @@ fn refusal(description: &str, error: &Value) -> Value {
     answer(description, error)
 }
 
-/// The headers that every answer has.
+/// Headers that every answer has.
 fn ids() -> Value {
     json!({
         "X-Request-ID": { "required": true, "schema": { "type": "string" },

@@ -1,4 +1,4 @@
-//! Asking an instance on this machine whether it works.
+//! Client that asks an instance on this machine whether it works.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,29 +16,29 @@ use tokio_rustls::TlsConnector;
 
 use crate::config::http::Probed;
 
-/// How long the answer may take.
+/// Maximum time to wait for the answer.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Why an instance is not known to work.
+/// Why an instance could not be confirmed to work.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
-    /// Nobody knows which port it listens on.
+    /// The port is unknown, since the instance picks any free one.
     #[error("API_PORT is 0, which is any: there is no address to ask. Set API_PORT to a port")]
     AnyPort,
-    /// Nobody answers, or not that it works.
+    /// There was no answer, or it did not say that the instance works.
     #[error("{url}: {error}")]
     Failed {
-        /// What was asked.
+        /// The URL that was requested.
         url: String,
-        /// What came of it.
+        /// The reason.
         error: io::Error,
     },
 }
 
-/// Asks `/live`, and waits up to 5 seconds for the answer.
+/// Requests `/live`, and waits up to 5 seconds for the answer.
 ///
 /// # Errors
-/// If nobody answers, or not that it works.
+/// If there is no answer, or it does not say that the instance works.
 pub async fn ask_live(probed: Probed) -> Result<(), ProbeError> {
     if probed.port == 0 {
         return Err(ProbeError::AnyPort);
@@ -90,7 +90,7 @@ async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin, host: IpAddr) -> i
     Err(io::Error::other(format!("answered {:?}", String::from_utf8_lossy(&head))))
 }
 
-/// Takes any certificate: its name is another than that of this machine, and no secret is sent.
+/// Accepts any certificate: it is issued for another name than this machine's, and no secret is sent.
 #[derive(Debug)]
 struct OwnInstance(Arc<CryptoProvider>);
 

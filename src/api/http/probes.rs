@@ -1,4 +1,4 @@
-//! Probes and metrics: they answer whatever NATS does.
+//! Probes and metrics, which answer whatever state NATS is in.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,23 +20,23 @@ use super::{Http, request};
 use crate::jetstream::writes::OurStream;
 use crate::metrics::{Format, Gauges, StreamGauges};
 
-/// What a probe answers.
+/// Body of a probe's answer.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Probe {
-    /// `ok`, `degraded` where something needs an operator, or `unavailable`.
+    /// `ok`, `degraded` if something needs an operator, or `unavailable`.
     pub(super) status: &'static str,
-    /// What is the matter, for people.
+    /// Problems, described for people.
     pub(super) problems: Vec<String>,
     /// The version of the service.
     pub(super) version: &'static str,
 }
 
-/// Whether the process works. That it answers says so.
+/// Liveness: any answer shows that the process works.
 pub(super) async fn live(State(http): State<Arc<Http>>, request: Request) -> Response {
     answer(&http, &request, "/live", StatusCode::OK, "ok", Vec::new())
 }
 
-/// Whether it can be asked: not while it loads, stops, or cannot follow the schedules in NATS.
+/// Readiness: fails while the instance loads, stops, or cannot follow the schedules in NATS.
 pub(super) async fn ready(State(http): State<Arc<Http>>, request: Request) -> Response {
     match http.health.not_ready() {
         None => answer(&http, &request, "/ready", StatusCode::OK, "ok", Vec::new()),
@@ -44,13 +44,13 @@ pub(super) async fn ready(State(http): State<Arc<Http>>, request: Request) -> Re
     }
 }
 
-/// Whether something is the matter with it.
+/// Health: whether the instance has any problems.
 pub(super) async fn health(State(http): State<Arc<Http>>, request: Request) -> Response {
     if let Some(reason) = http.health.not_ready() {
         return unavailable(&http, &request, "/health", reason);
     }
     let problems = http.api.get().map_or_else(|| http.health.problems(), |api| api.problems());
-    // What they are is for those who may see it: /health/detailed.
+    // The problems themselves are only for those allowed to see /health/detailed.
     let status = if problems.is_empty() { "ok" } else { "degraded" };
     answer(&http, &request, "/health", StatusCode::OK, status, Vec::new())
 }
@@ -78,7 +78,7 @@ fn answer(
     response
 }
 
-/// What Prometheus reads, in the format that it asks for.
+/// Metrics for Prometheus, in the format that it asks for.
 pub(super) async fn metrics(State(http): State<Arc<Http>>, request: Request) -> Response {
     let refused = http.admit(&request, Access::Read).err();
     let accept = request.headers().get_all(ACCEPT).iter();
@@ -115,7 +115,7 @@ impl Http {
         response
     }
 
-    /// What is read at the moment of a scrape.
+    /// Values measured at the moment of a scrape.
     fn gauges(&self) -> Gauges {
         use std::sync::atomic::Ordering::Relaxed;
 

@@ -1,4 +1,4 @@
-//! From a request over HTTP to the fields of an operation.
+//! Turns a request over HTTP into the fields of an operation.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -20,29 +20,29 @@ use super::routes::{Query, Route};
 use super::turn::{BYTES_A_SECOND, PATIENCE, Pace};
 use crate::schedule::{FieldFault, MAX_FAULTS, unknown_name};
 
-/// What the names in a query are: one of them, and all.
+/// What error messages call a name in a query: singular and plural.
 const PARAMETER: (&str, &str) = ("parameter of this route", "parameters");
-/// Bytes of a body that is too large that are read and thrown away.
+/// Bytes of an oversized body that are read and discarded.
 const MAX_IGNORED: usize = 8 << 20;
 
-/// How the text of a query becomes a JSON value.
+/// How the text of a query parameter becomes a JSON value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Text,
     Number,
     Bool,
-    /// Of texts: repeated, or separated by commas.
+    /// A list of texts: repeated, or separated by commas.
     List,
 }
 
-/// The kinds of an operation's fields, by its schema.
+/// Kinds of an operation's fields, from its schema.
 pub(super) fn kinds(operation: &Operation) -> HashMap<String, Kind> {
     let mut generator = SchemaGenerator::default();
     let properties = properties(&mut generator, operation.request_schema);
     properties.into_iter().map(|(name, schema)| (name, kind(&schema))).collect()
 }
 
-/// The fields of a request, with their schemas.
+/// Fields of a request, with their schemas.
 pub(super) fn properties(
     generator: &mut SchemaGenerator,
     of: fn(&mut SchemaGenerator) -> schemars::Schema,
@@ -70,17 +70,17 @@ fn kind(schema: &Value) -> Kind {
     }
 }
 
-/// Who asks.
+/// Identifies the caller by the headers.
 pub(super) fn caller(actor_header: &str, headers: &HeaderMap) -> Result<Caller, Vec<FieldFault>> {
     Caller::from_headers(actor_header, |name| {
-        // Requests have few headers: to look at them is quicker than to look one up.
+        // Requests have few headers: a scan is faster than a lookup.
         let (_, value) =
             headers.iter().find(|(have, _)| have.as_str().eq_ignore_ascii_case(name))?;
         Some(std::str::from_utf8(value.as_bytes()).map_err(|_| "must be UTF-8"))
     })
 }
 
-/// The fields of a request, from wherever they stand.
+/// Collects the fields of a request from path, query and body.
 pub(super) async fn input(
     route: &Route,
     kinds: &HashMap<String, Kind>,
@@ -113,7 +113,7 @@ fn raw<T: serde::Serialize + ?Sized>(value: &T) -> Box<RawValue> {
     to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
-/// Reads the query into `given`; returns what is wrong with it.
+/// Reads the query into `given`; returns its faults.
 fn query(
     route: &Route,
     kinds: &HashMap<String, Kind>,
@@ -143,7 +143,7 @@ fn query(
                     None => lists.push((name.into_owned(), items.collect())),
                 }
             }
-            // What is none is left a text: the operation says what is wrong with it.
+            // A value that is not a number stays a text: the operation reports the fault.
             Kind::Number if text.parse::<u64>().is_ok() => {
                 given.push((name.into_owned(), raw(&text.parse::<u64>().ok())));
             }
@@ -160,7 +160,7 @@ fn query(
     faults
 }
 
-/// The revision that a change expects: that of an `ETag`. `*` expects nothing but that there is one.
+/// The expected revision from `If-Match`, which holds an `ETag`. `*` expects only that the schedule exists.
 fn if_match(headers: &HeaderMap) -> Result<Option<u64>, FieldFault> {
     let mut values = headers.get_all(IF_MATCH).iter();
     let (Some(value), more) = (values.next(), values.next()) else { return Ok(None) };
@@ -168,7 +168,7 @@ fn if_match(headers: &HeaderMap) -> Result<Option<u64>, FieldFault> {
     if text == "*" && more.is_none() {
         return Ok(None);
     }
-    // A proxy that compresses makes a tag weak; the revision is the same.
+    // A proxy that compresses weakens the tag; the revision stays the same.
     let text = text.strip_prefix("W/").unwrap_or(text);
     let tag = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
     match tag.parse() {
@@ -181,7 +181,7 @@ async fn body(request: Request, max_body: usize) -> Result<Bytes, ApiError> {
     let content_type = request.headers().get(CONTENT_TYPE).cloned();
     let mut chunks = request.into_body().into_data_stream();
     let (mut body, mut length, mut pace) = (BytesMut::new(), 0, Pace::new(Instant::now()));
-    // What is too much is read on for a while: who still sends does not look for an answer.
+    // An oversized body is read a little further: a client does not look for an answer while it is still sending.
     while length <= max_body + MAX_IGNORED
         && let Some(chunk) = tokio::time::timeout_at(pace.deadline().into(), chunks.next())
             .await
@@ -223,9 +223,9 @@ fn too_slow() -> ApiError {
     ApiError::new(Code::Timeout, message)
 }
 
-/// Refuses what a browser sends for a page of another site: a change from another origin; and, where
-/// everybody on this machine may do everything, any request by a name that is not this machine's, which is
-/// how a page elsewhere gets past the rule of the same origin.
+/// Refuses requests that a browser sends on behalf of a page of another site: changes from another origin and, where
+/// everybody on this machine may do everything, any request under a host name that is not this machine's, which is how
+/// such a page evades the same-origin policy.
 pub(super) fn check_browser(
     request: &Request,
     access: Access,

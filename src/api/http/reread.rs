@@ -1,10 +1,10 @@
 //! Files that are read again while the service runs: tokens and certificates.
 //!
-//! Their content is looked at once a second, and at once on SIGHUP. Content, and not a time or an event:
-//! Kubernetes swaps a link to a folder of secrets, and a restored file may be older than the one before. A
-//! change is taken once it was seen twice, since a file may be looked at while it is written. What cannot
-//! be read or used changes nothing: what was there before still counts, and the log and `status` say so
-//! until it is mended.
+//! Their content is checked once a second, and immediately on SIGHUP. The content is compared, rather than a timestamp
+//! or an event: Kubernetes swaps a link to a folder of secrets, and a restored file may be older than its predecessor.
+//! A change takes effect once it has been seen twice, since a check may hit a file that is still being written. A file
+//! that cannot be read or used changes nothing: the previous content stays in force, and the log and `status` say so
+//! until the file is mended.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,15 +16,15 @@ use tracing::{info, warn};
 use crate::config::content::{Digest, digest};
 use crate::health::Health;
 
-/// How often it is looked.
+/// Interval between checks.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What files have, or why they cannot be read.
+/// Digest of the files' content, or why they cannot be read.
 type Seen = Result<Digest, String>;
-/// Uses new content; says what that is, or what is wrong with it.
+/// Applies new content; returns a description of it, or what is wrong with it.
 type Take = Box<dyn Fn(&[Vec<u8>]) -> Result<String, String> + Send + Sync>;
 
-/// Files of which a setting is made.
+/// Files that make up one setting.
 pub(super) struct Source {
     setting: &'static str,
     paths: Vec<PathBuf>,
@@ -33,7 +33,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Files that had `read` before; what else they have goes to `take`.
+    /// Watches files whose content was `read` before; any other content goes to `take`.
     pub(super) fn new(
         setting: &'static str,
         paths: Vec<PathBuf>,
@@ -43,7 +43,7 @@ impl Source {
         Self { setting, paths, take: Box::new(take), changes: Changes::new(read) }
     }
 
-    /// Looks once; `at_once` takes whatever there is.
+    /// Checks once; `at_once` takes any content without seeing it twice.
     async fn look(&mut self, at_once: bool, health: &Health) {
         let contents = self.read().await;
         let seen = contents.as_ref().map(|contents| digest(contents)).map_err(Clone::clone);
@@ -73,10 +73,10 @@ impl Source {
     }
 }
 
-/// What was seen of files, one look after the other.
+/// Consecutive observations of files.
 #[derive(Debug)]
 struct Changes {
-    /// What was taken last.
+    /// The content taken last.
     taken: Seen,
     before: Option<Seen>,
 }
@@ -86,7 +86,7 @@ impl Changes {
         Self { taken: Ok(taken), before: None }
     }
 
-    /// Whether what is seen now is to be taken.
+    /// Whether the content seen now is to be taken.
     fn take(&mut self, seen: Seen, at_once: bool) -> bool {
         let is_seen_twice = self.before.as_ref() == Some(&seen);
         let is_new = at_once || (seen != self.taken && is_seen_twice);
@@ -120,7 +120,7 @@ pub(super) async fn follow(
     }
 }
 
-/// SIGHUPs, if they are listened to. From then on they do not end the process.
+/// Stream of SIGHUPs, if they can be received. From then on they do not end the process.
 pub(super) struct Hangups(#[cfg(unix)] Option<tokio::signal::unix::Signal>);
 
 impl Hangups {
@@ -136,7 +136,7 @@ impl Hangups {
             Some(signal) => signal.recv().await,
             None => None,
         };
-        // Without a signal to hear there is never one.
+        // Without a signal handler there is nothing to wait for.
         if heard.is_none() {
             std::future::pending().await
         }

@@ -1,4 +1,4 @@
-//! From what an operation answers to a response over HTTP.
+//! Turns the answer of an operation into a response over HTTP.
 
 use axum::body::Body;
 use axum::http::header::{
@@ -14,12 +14,12 @@ use super::super::operations::Answer;
 use super::super::reply::ErrorReply;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// When to try again after a limit: it is others who have to make room.
+/// `Retry-After` for a limit: others have to make room first.
 const AFTER_LIMIT: HeaderValue = HeaderValue::from_static("60");
-/// When to try again while NATS is out of reach or the service starts, stops or is overloaded.
+/// `Retry-After` while NATS is unreachable or the service is starting, stopping or overloaded.
 const SOON: HeaderValue = HeaderValue::from_static("1");
 
-/// Headers that a response has at most.
+/// Maximum number of headers of a response.
 const MOST_HEADERS: usize = 10;
 
 /// A success.
@@ -71,7 +71,7 @@ fn whole(status: StatusCode, body: Body, caller: &Caller) -> Response {
     marked(response, caller)
 }
 
-/// A response with the headers that all have.
+/// Adds the headers that all responses have.
 pub(super) fn marked(mut response: Response, caller: &Caller) -> Response {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -87,7 +87,7 @@ fn insert(headers: &mut axum::http::HeaderMap, name: HeaderName, value: &str) {
     }
 }
 
-/// The name of a method; there are not many, whatever is sent.
+/// Name of a method for the metrics; bounded in number, whatever clients send.
 pub(super) fn name(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

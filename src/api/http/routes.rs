@@ -1,34 +1,34 @@
-//! The routes: which operation each one is, and where its fields come from.
+//! Table of routes: the operation of each one, and where its fields come from.
 
 use axum::http::{Method, StatusCode};
 
 /// One route.
 pub(super) struct Route {
     pub(super) method: Method,
-    /// Its path; the names in braces are fields of the request.
+    /// Its path; names in braces are fields of the request.
     pub(super) path: &'static str,
     /// The operation.
     pub(super) operation: &'static str,
     /// Which fields may stand in the query.
     pub(super) query: Query,
-    /// Whether the body is a JSON object with the other fields.
+    /// Whether the body is a JSON object with the remaining fields.
     pub(super) has_body: bool,
-    /// Of a success.
+    /// Status of a successful response.
     pub(super) status: StatusCode,
-    /// In a word, for the documentation.
+    /// Short summary for the documentation.
     pub(super) summary: &'static str,
 }
 
-/// Which fields of a request may stand in the query.
+/// Fields of a request that may be sent in the query.
 #[derive(Clone, Copy)]
 pub(super) enum Query {
-    /// All but those of the path.
+    /// All except those in the path.
     All,
     /// These.
     Only(&'static [&'static str]),
 }
 
-/// Paths under which there are routes, and which are none themselves: they would be taken for an id.
+/// Paths that have routes below them but are none themselves, and would otherwise be taken for an id.
 pub(super) const NO_IDS: [&str; 3] =
     ["/api/v1/schedules/bulk", "/api/v1/schedules/preview", "/api/v1/executions/by-correlation"];
 
@@ -205,7 +205,7 @@ fn without_body(
 }
 
 impl Route {
-    /// The fields that its path has.
+    /// Fields in its path.
     pub(super) fn path_fields(&self) -> impl Iterator<Item = &'static str> {
         self.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
     }
@@ -234,7 +234,7 @@ mod tests {
                 assert!(uuid::Uuid::try_parse(word).is_err(), "{word} could be an id");
             }
         }
-        // A word in the place of an id is a path of its own, or refused as such.
+        // A word in the place of an id is either a path of its own or refused.
         let is_known = |path: &str| NO_IDS.contains(&path) || routes.iter().any(|r| r.path == path);
         for route in &routes {
             let Some((head, _)) = route.path.split_once("/{") else { continue };

@@ -1,4 +1,4 @@
-//! The listener: from an address to requests, over TLS or without.
+//! The listener: accepts connections, with or without TLS, and passes requests on.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,11 +20,11 @@ use crate::config::http::{API_TLS_CERT, API_TOKENS_FILE};
 
 /// Connections that may wait to be accepted; the system may allow fewer.
 const BACKLOG: u32 = 1024;
-/// How long connections have to end once nothing is in flight.
+/// Time for connections to end once nothing is in flight.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 impl Http {
-    /// Listens, and answers until `stop`, which should come when nothing is in flight any more.
+    /// Listens and answers until `stop`, which should come once nothing is in flight any more.
     ///
     /// # Errors
     /// See [`HttpError`].
@@ -39,7 +39,7 @@ impl Http {
         let handle = Handle::new();
         let server = axum_server::from_tcp(listener).map_err(listen)?;
         let mut server = server.handle(handle.clone()).acceptor(Door(connections));
-        // A peer that does not answer is gone.
+        // A peer that does not answer the ping is gone.
         server.http_builder().http2().keep_alive_interval(IDLE / 3).keep_alive_timeout(HEAD);
         let server = server.accept_error_handler(say_why());
         let tls = self
@@ -57,7 +57,7 @@ impl Http {
                 let over = |door| RustlsAcceptor::new(tls).handshake_timeout(HEAD).acceptor(door);
                 tokio::spawn(server.map(over).serve(service))
             }
-            // Without TLS nobody can say that he speaks another.
+            // Without TLS a client cannot negotiate another protocol.
             None => tokio::spawn(server.http1_only().serve(service)),
         };
         tokio::spawn(async move {
@@ -69,7 +69,7 @@ impl Http {
         Ok(Listening { url, serving })
     }
 
-    /// The files that are read again.
+    /// The files to watch.
     fn sources(self: &Arc<Self>, tls: Option<&RustlsConfig>) -> Vec<Source> {
         let mut sources = Vec::new();
         if let Some((file, read)) = self.tokens().file() {
@@ -101,18 +101,18 @@ impl Http {
     }
 }
 
-/// Listens, with room for many who connect at the same moment: those for whom there is none wait a second.
+/// Binds the address with a backlog for many simultaneous connects: those that do not fit wait a second.
 fn bind(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // Else a port cannot be listened on while connections of an instance before have not quite ended.
+    // Otherwise the port stays blocked while connections of a previous instance have not quite ended.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)?.into_std()
 }
 
-/// Says why there is no connection, and not more often than that is of use. What ends a connection before
-/// its first request is its client's concern.
+/// Logs why connections fail, at a useful rate. A connection that ends before its first request is its client's own
+/// concern.
 fn say_why() -> impl Fn(Option<&SocketAddr>, &std::io::Error) + Send + Sync + 'static {
     let said: Mutex<Option<Instant>> = Mutex::default();
     move |peer, error| {

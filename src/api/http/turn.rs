@@ -1,7 +1,7 @@
-//! Whose turn it is on a connection, and how long its client may take for it. Values and times only.
+//! Whose turn it is on a connection, and how long its client may take. Values and times only.
 //!
-//! A connection waits for its client, or its client for us. While it waits for its client, that client is
-//! in one of four states, and each has an end:
+//! A connection either waits for its client, or its client waits for us. While it waits for its client, the client is
+//! in one of four states, each of which is limited:
 //!
 //! | state | ends after |
 //! |---|---|
@@ -10,27 +10,28 @@
 //! | it is between requests | [`IDLE`] |
 //! | it reads an answer | [`PATIENCE`], and longer by what it reads, see [`Pace`] |
 //!
-//! A body that comes too slowly is for whoever reads it, by the same [`Pace`]: it is answered.
+//! A body that arrives too slowly is the concern of its reader, who applies the same [`Pace`]: such a request gets an
+//! answer.
 //!
-//! Over HTTP/1.1 what a client reads is what the socket takes. Over HTTP/2 it may take frames and leave an
-//! answer where it is, so there each answer has a pace of its own; and bytes that come between requests
-//! begin no head: they may be an acknowledgement of a ping.
+//! Over HTTP/1.1, a client has read what the socket has taken. Over HTTP/2, it may take frames and leave an answer
+//! where it is, so each answer has a pace of its own. Bytes that arrive between requests begin no head there: they may
+//! acknowledge a ping.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// How long the head of a request may take.
+/// Time for the head of a request.
 pub(super) const HEAD: Duration = Duration::from_secs(10);
-/// How long a connection may be idle: longer than proxies keep theirs, so that they end them and not we,
+/// Time that a connection may be idle. It is longer than that of proxies, so that they close connections and not we,
 /// while a request is on its way.
 pub(super) const IDLE: Duration = Duration::from_secs(75);
-/// How long a body, or the reading of an answer, may take at least.
+/// Time that a body, or the reading of an answer, is allowed in any case.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
-/// So many bytes more, and it may take a second longer.
+/// Bytes that extend this time by one second.
 pub(super) const BYTES_A_SECOND: u64 = 64 << 10;
 
-/// How fast something long must go: within [`PATIENCE`], or at [`BYTES_A_SECOND`] after it. One byte now
-/// and then is no progress.
+/// Minimum speed of a long transfer: done within [`PATIENCE`], or at [`BYTES_A_SECOND`] after that. A byte now and then
+/// is no progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pace {
     since: Instant,
@@ -38,17 +39,17 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Begins now.
+    /// Starts a transfer.
     pub(super) fn new(now: Instant) -> Self {
         Self { since: now, bytes: 0 }
     }
 
-    /// So many bytes have gone.
+    /// Records that `bytes` were transferred.
     pub(super) fn moved(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
 
-    /// When it was too slow.
+    /// When the transfer becomes too slow.
     pub(super) fn deadline(&self) -> Instant {
         self.since + PATIENCE + Duration::from_secs(self.bytes / BYTES_A_SECOND)
     }
@@ -57,24 +58,24 @@ impl Pace {
 /// Why a connection is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cut {
-    /// The head of a request did not come.
+    /// The head of a request did not arrive in time.
     SlowHead,
-    /// No request came.
+    /// No further request arrived.
     Idle,
-    /// Answers were not read.
+    /// The client did not read its answers.
     SlowReader,
-    /// Another connection has its place.
+    /// Another connection took its place.
     Crowded,
-    /// There was no place for it.
+    /// No place was free.
     Full,
 }
 
 impl Cut {
-    /// All of them.
+    /// All causes.
     pub(super) const ALL: [Self; 5] =
         [Self::SlowHead, Self::Idle, Self::SlowReader, Self::Crowded, Self::Full];
 
-    /// As the metrics have it.
+    /// Its label in the metrics.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::SlowHead => "slow_head",
@@ -86,24 +87,24 @@ impl Cut {
     }
 }
 
-/// Where a connection is.
+/// State of a connection.
 #[derive(Clone, Debug)]
 pub(super) struct Turn {
-    /// Whether it speaks HTTP/2; known with its first request.
+    /// Whether it uses HTTP/2; known from its first request on.
     is_http2: bool,
-    /// Whether it has ever sent the head of a request.
+    /// Whether it has ever sent a whole head.
     has_asked: bool,
-    /// Since when it waits for its client, if it does.
+    /// When it began to wait for its client, while it does.
     since: Instant,
-    /// Since when the head of a further request comes.
+    /// When the head of a further request began.
     head_since: Option<Instant>,
-    /// Requests whose heads have come and whose answers have not begun.
+    /// Requests whose heads have arrived and whose answers have not begun.
     open: usize,
-    /// Requests of these that have come whole and are being worked on.
+    /// Those of them that have arrived whole and are being worked on.
     working: usize,
-    /// What the socket does not take at once.
+    /// Pace of what the socket does not take at once.
     writing: Option<Pace>,
-    /// Answers over HTTP/2 that are being read.
+    /// Paces of the answers over HTTP/2 that are being read.
     answers: HashMap<u64, Pace>,
     next_answer: u64,
 }
@@ -124,84 +125,84 @@ impl Turn {
         }
     }
 
-    /// Bytes have come.
+    /// Bytes have arrived.
     pub(super) fn received(&mut self, now: Instant) {
         if self.has_asked && self.open == 0 && !self.is_http2 {
             self.head_since.get_or_insert(now);
         }
     }
 
-    /// The head of a request has come.
+    /// The head of a request has arrived.
     pub(super) fn asked(&mut self, now: Instant, is_http2: bool) {
         (self.has_asked, self.is_http2) = (true, is_http2);
         (self.since, self.head_since) = (now, None);
         self.open += 1;
     }
 
-    /// A request has come whole, and is worked on.
+    /// A request has arrived whole and is being worked on.
     pub(super) fn works(&mut self) {
         self.working += 1;
     }
 
-    /// What was worked on is done.
+    /// Work on a request has finished.
     pub(super) fn has_worked(&mut self, now: Instant) {
         self.working = self.working.saturating_sub(1);
         self.since = now;
     }
 
-    /// A request has its answer, or none will come.
+    /// A request has its answer, or will not get one.
     pub(super) fn answered(&mut self, now: Instant) {
         self.open = self.open.saturating_sub(1);
         self.since = now;
     }
 
-    /// An answer over HTTP/2 begins; the number is its name.
+    /// An answer over HTTP/2 begins; returns a number that identifies it.
     pub(super) fn answers(&mut self, now: Instant) -> u64 {
         self.next_answer += 1;
         self.answers.insert(self.next_answer, Pace::new(now));
         self.next_answer
     }
 
-    /// So many bytes of it were taken.
+    /// The client took `bytes` of an answer.
     pub(super) fn took(&mut self, answer: u64, bytes: usize) {
         if let Some(pace) = self.answers.get_mut(&answer) {
             pace.moved(bytes);
         }
     }
 
-    /// It was taken whole, or given up.
+    /// An answer was taken whole or given up.
     pub(super) fn has_answered(&mut self, now: Instant, answer: u64) {
         self.answers.remove(&answer);
         self.since = now;
     }
 
-    /// The socket has taken so many bytes.
+    /// The socket has taken `bytes`.
     pub(super) fn sent(&mut self, now: Instant, bytes: usize) {
         if let Some(writing) = &mut self.writing {
             writing.moved(bytes);
         }
-        // Over HTTP/2 these may be pings.
+        // Over HTTP/2 the bytes may be pings.
         if self.has_asked && !self.is_http2 {
             self.since = now;
         }
     }
 
-    /// The socket takes nothing, since its client does not read.
+    /// The socket takes nothing, because the client does not read.
     pub(super) fn blocked(&mut self, now: Instant) {
         self.writing.get_or_insert(Pace::new(now));
     }
 
-    /// The socket has taken all that there was.
+    /// The socket has taken everything.
     pub(super) fn flushed(&mut self) {
         self.writing = None;
     }
 
-    /// Whether there is something that its client does not read.
+    /// Whether data is waiting that the client does not read.
     pub(super) fn is_blocked(&self) -> bool {
         self.writing.is_some()
     }
 
-    /// Why the connection is to be cut now, if it is.
+    /// Why the connection has to be cut now, if it has to be.
     pub(super) fn overdue(&self, now: Instant) -> Option<Cut> {
         let mut readings = self.writing.iter().chain(self.answers.values());
         if readings.any(|pace| pace.deadline() <= now) {
@@ -218,8 +219,9 @@ impl Turn {
         }
     }
 
-    /// Where it stands in the row of those that make room: the least goes first, and one that is worked on
-    /// does not. It is who makes us wait longest; to whoever has never asked, [`HEAD`] is added.
+    /// Rank among the connections that can make room: the lowest goes first, and one that is being worked on has no
+    /// rank. The lowest is the one that has kept us waiting longest; a client that has never sent a request counts as
+    /// waiting longer by [`HEAD`].
     pub(super) fn rank(&self) -> Option<Instant> {
         let since = if self.has_asked { self.since + HEAD } else { self.since };
         (self.working == 0).then_some(since)

@@ -11,7 +11,7 @@ use crate::names::COMMAND_PREFIX;
 pub struct Endpoint {
     /// Its name in `nats micro`: noun and verb.
     pub name: String,
-    /// Where it listens.
+    /// The subject that it listens on.
     pub subject: String,
     /// `description`, `request_schema`, `response_schema`.
     pub metadata: BTreeMap<String, String>,
@@ -38,10 +38,10 @@ impl Endpoint {
     }
 }
 
-/// A schema that stands by itself.
+/// A self-contained schema.
 fn schema(of: fn(&mut SchemaGenerator) -> Schema) -> String {
     let mut generator = SchemaGenerator::default();
-    // Whatever it refers to is beside it.
+    // Referenced schemas are placed beside it.
     let mut schema = of(&mut generator);
     let mut definitions = generator.take_definitions(true);
     if let Some(name) = schema.get("$ref").and_then(|name| name.as_str()) {

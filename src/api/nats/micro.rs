@@ -1,8 +1,7 @@
-//! The NATS Services API (ADR-32): `$SRV.PING|INFO|STATS`, for the service as a whole, by its name
-//! and by its id.
+//! The NATS Services API (ADR-32): `$SRV.PING|INFO|STATS`, for the service as a whole, by its name and by its id.
 //!
-//! async-nats has one of its own. It cannot count an error whose reply has a body, as ours have,
-//! and it lists endpoints in random order.
+//! async-nats has an implementation, but it cannot count an error whose reply has a body, as ours have, and it lists
+//! endpoints in random order.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,12 +24,12 @@ const NAME: &str = "scheduler";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const DESCRIPTION: &str = "Runs jobs on time: cron, interval, one-time and immediate schedules";
 
-/// The service as others discover it.
+/// The service as presented to discovery.
 pub(super) struct Micro {
     id: String,
     started: DateTime<Utc>,
     endpoints: Vec<About>,
-    /// What each endpoint has done, in the order of the endpoints.
+    /// Counters of each endpoint, in the order of the endpoints.
     pub(super) stats: Vec<Counters>,
 }
 
@@ -40,7 +39,7 @@ struct About {
     metadata: BTreeMap<String, String>,
 }
 
-/// What an endpoint has done.
+/// Counters of one endpoint.
 #[derive(Default)]
 pub(super) struct Counters(Mutex<Counts>);
 
@@ -60,7 +59,7 @@ impl Counters {
         counts.processing_time += took;
         if let Some(error) = error {
             counts.errors += 1;
-            // All endpoints answer in one message.
+            // All endpoints share one message.
             counts.last_error = short(error);
         }
     }
@@ -77,7 +76,7 @@ pub(super) enum Verb {
     Stats,
 }
 
-/// What all responses have in common.
+/// Fields that all responses have in common.
 #[derive(Serialize)]
 struct MicroResponse<'a> {
     #[serde(rename = "type")]
@@ -105,7 +104,7 @@ struct EndpointResponse<'a> {
     stats: Option<StatsResponse>,
 }
 
-/// Times in nanoseconds, as ADR-32 has them.
+/// Statistics, with times in nanoseconds as ADR-32 requires.
 #[derive(Serialize)]
 struct StatsResponse {
     num_requests: u64,
@@ -130,7 +129,7 @@ impl Micro {
         }
     }
 
-    /// Subscribes to the verbs.
+    /// Subscribes to the subjects of discovery.
     pub(super) async fn subscribe(
         &self,
         client: &Client,

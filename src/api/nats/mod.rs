@@ -1,4 +1,4 @@
-//! The operations as a NATS service named `scheduler`: `nats micro ls|info|stats` show it.
+//! The operations as a NATS service named `scheduler`, visible to `nats micro ls|info|stats`.
 
 mod endpoints;
 mod micro;
@@ -22,10 +22,10 @@ use crate::schedule::FieldFault;
 pub use endpoints::{Endpoint, endpoints};
 pub use requests::Requests;
 
-/// Queue group of the endpoints: each request is answered by one instance.
+/// Queue group of the endpoints: one instance answers each request.
 pub(crate) const QUEUE_GROUP: &str = "q";
 
-/// Does what a request asks for, and answers it.
+/// Runs the requested operation and sends the reply.
 async fn answer(
     api: &Arc<Api>,
     client: &Client,
@@ -71,7 +71,7 @@ fn encode(result: Result<Bytes, ApiError>, caller: &Caller) -> (HeaderMap, Bytes
         Ok(body) => (headers.into(), body),
         Err(error) => {
             debug!(code = ?error.code, error = error.message, request_id = caller.request_id, "request refused");
-            // Headers are one line of text, and the body has all of it.
+            // A header is one line of text; the body has the whole message.
             let text = error.message.replace(char::is_control, " ");
             headers.line(names::SERVICE_ERROR, text.trim());
             headers.line(names::SERVICE_ERROR_CODE, &error.code.status().to_string());
@@ -91,10 +91,10 @@ fn caller(endpoint: &Endpoint, headers: Option<&HeaderMap>) -> Result<Caller, Ve
     })
 }
 
-/// Room for the headers of a reply.
+/// Bytes reserved for the headers of a reply.
 const HEADERS: usize = 1024;
 
-/// A reply that NATS takes.
+/// Refuses a reply that is too large for NATS.
 fn within(limit: usize, body: Bytes) -> Result<Bytes, ApiError> {
     if body.len() + HEADERS <= limit {
         return Ok(body);

@@ -1,14 +1,13 @@
-//! The connection over which requests come.
+//! The connection on which requests arrive.
 //!
-//! Whoever may send a request decides what bytes the server hands to our client, and some of them cost the client its
-//! connection (docs/design.md says which). So requests, and questions of discovery, have a connection of their own:
-//! what one caller sends costs others the requests that are in that socket, and costs nothing that fires, records or
-//! is heard from other instances.
+//! Anybody who may send a request decides what bytes the server hands to our client, and some of them cost the client
+//! its connection (docs/design.md says which). So requests and discovery have a connection of their own. A caller can
+//! cost others the requests that are in that socket, but nothing that fires, records or is heard from other instances.
 //!
-//! - **A connection that is lost** is made anew by the client, with its subscriptions.
-//! - **A connection whose task has panicked** takes its subscriptions with it. They end, which is how it is noticed
-//!   here, and the connection is made anew with the same endpoints, counters and bound. Requests that were being worked
-//!   on are finished; their answers have no way to go.
+//! - **A lost connection** is re-established by the client, with its subscriptions.
+//! - **A connection whose task has panicked** takes its subscriptions with it. Their end is how it is noticed here, and
+//!   a new connection is made with the same endpoints, counters and limit. Requests that were being worked on are
+//!   finished, but their answers cannot be sent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,18 +31,18 @@ use crate::jetstream::connect::connect;
 use crate::port::answers::Answers;
 use crate::port::{Deaf, Nats as _};
 
-/// Requests worked on at once; more wait in the subscription. Callers that wait for an outcome are not among them.
+/// Requests worked on at once; more wait in the subscription. Callers that wait for an outcome do not count.
 const MAX_CONCURRENT: usize = 256;
-/// A connection that did not last for so long is not made anew at once, but after [`PAUSE`].
+/// A connection that lasted less than this is replaced only after [`PAUSE`].
 const LASTING: Duration = Duration::from_secs(10);
-/// Pause before another connection.
+/// Pause before a new connection.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long an answer may take over a connection that is not stuck.
+/// Maximum time for an answer over a connection that is not stuck.
 const PROMPT: Duration = Duration::from_millis(500);
-/// How often it is looked whether requests are heard.
+/// Interval between checks that requests are heard.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Requests, as they come over a connection of their own.
+/// Requests as they arrive on a connection of their own.
 pub struct Requests {
     api: Arc<Api>,
     endpoints: Arc<[Endpoint]>,
@@ -53,7 +52,7 @@ pub struct Requests {
     heard: Heard,
 }
 
-/// What is subscribed over one connection.
+/// Subscriptions on one connection.
 struct Heard {
     nats: JetStream,
     requests: Vec<Subscriber>,
@@ -61,8 +60,8 @@ struct Heard {
 }
 
 impl Requests {
-    /// Subscribes the endpoints over a connection; when it returns, the server knows of them, and requests wait until
-    /// [`Requests::answer`].
+    /// Subscribes the endpoints on a connection. When this returns, the server knows the subscriptions, and requests
+    /// wait until [`Requests::answer`].
     ///
     /// # Errors
     /// If the connection is gone.
@@ -76,8 +75,8 @@ impl Requests {
         Ok(Self { api, endpoints, micro, permits, tasks: TaskTracker::new(), heard })
     }
 
-    /// Answers requests until `stop`, then those that are already there. A connection that is gone for good is made
-    /// anew, by `name`.
+    /// Answers requests until `stop`, then those that have already arrived. A connection that is gone for good is
+    /// replaced by a new one, named `name`.
     pub async fn answer(mut self, nats: NatsConfig, name: String, stop: CancellationToken) {
         let _looking =
             AbortOnDropHandle::new(tokio::spawn(note_silence(Arc::clone(&self.api.health))));
@@ -110,7 +109,7 @@ impl Requests {
         }
     }
 
-    /// Answers what comes over the present connection, until it is gone or drained.
+    /// Answers what arrives on the current connection, until it is gone or drained.
     async fn answer_over(&mut self, stop: &CancellationToken) {
         let client = self.heard.nats.client().clone();
         let questions = std::mem::take(&mut self.heard.questions);
@@ -142,7 +141,7 @@ impl Requests {
                         Err(error) => warn!(%error, "cannot listen for requests; trying on"),
                     }
                 }
-                // A file that is being replaced, for instance: it was good at the start.
+                // The cause may be a file that is being replaced, for instance: it was good at the start.
                 Err(error) => warn!(%error, "cannot connect for requests; trying on"),
             }
             tokio::time::sleep(PAUSE).await;
@@ -164,12 +163,12 @@ impl Heard {
             let subscribed = client.queue_subscribe(subject, QUEUE_GROUP.to_owned()).await;
             requests.push(subscribed.map_err(|error| deaf(&error))?);
         }
-        // A round trip on the same connection: when it is back, the server has seen the subscriptions.
+        // A round trip on the same connection: once it is complete, the server has seen the subscriptions.
         let _ = nats.context().query_account().await;
         Ok(Self { nats, requests, questions })
     }
 
-    /// Says that requests are heard from now on.
+    /// Announces that requests are now heard.
     fn tell(&self, health: &Health) {
         health.load.set_unheard(health.clock.now());
         health.hears_requests(Some(self.nats.clone()));
@@ -180,8 +179,8 @@ fn deaf(error: &SubscribeError) -> Deaf {
     Deaf(error.to_string())
 }
 
-/// Notes while requests are not heard: workers report by requests, and then their silence is ours. A connection
-/// that is up may be stuck, so a question over it has to be answered promptly.
+/// Notes periods in which requests are not heard. Workers report by requests, so their silence is then our fault. A
+/// connection that is up may still be stuck, so a question over it must be answered promptly.
 async fn note_silence(health: Arc<Health>) {
     loop {
         let began = Instant::now();
@@ -194,7 +193,7 @@ async fn note_silence(health: Arc<Health>) {
     }
 }
 
-/// The messages of a subscription; after `stop` those that are there already, and then no more.
+/// Messages of a subscription; after `stop` only those that have already arrived.
 fn until_drained(subscription: Subscriber, stop: CancellationToken) -> impl Stream<Item = Message> {
     stream::unfold(
         (subscription, stop, false),

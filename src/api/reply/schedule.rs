@@ -11,7 +11,7 @@ use crate::schedule::{
 };
 use crate::trigger::{DstGap, DstOverlap};
 
-/// A schedule as replies show it: flat, with the revision to change it by.
+/// A schedule as replies show it: flat, with the revision that a change can expect.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs, reason = "the names are those of the request and of the record")]
 pub struct ScheduleView {
@@ -54,9 +54,9 @@ pub struct ScheduleView {
     pub run_count: u64,
     pub success_count: u64,
     pub failure_count: u64,
-    /// Occurrences that were acted on, retries and runs by hand not counted.
+    /// Occurrences that were acted on, not counting retries and runs by hand.
     pub occurrence_count: u64,
-    /// Occurrences that failed since the last that succeeded.
+    /// Occurrences that failed since the last one that succeeded.
     pub consecutive_failures: u32,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
@@ -65,12 +65,12 @@ pub struct ScheduleView {
     pub deleted_at: Option<DateTime<Utc>>,
     pub deleted_by: Option<String>,
     pub correlation_id: String,
-    /// How often users have changed it; `expected_revision` of a change.
+    /// How often users have changed it: the `expected_revision` of a change.
     pub revision: u64,
 }
 
 impl ScheduleView {
-    /// A record.
+    /// The view of a record.
     pub fn new(schedule: &Schedule) -> Self {
         let spec = &*schedule.spec;
         let timing = &spec.timing;
@@ -151,7 +151,7 @@ pub struct ScheduleSummary {
     pub failure_count: u64,
     pub created_at: DateTime<Utc>,
     pub created_by: String,
-    /// How often users have changed it; `expected_revision` of a change.
+    /// How often users have changed it: the `expected_revision` of a change.
     pub revision: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What a report makes of an attempt, by how far that has come.
+//! Effect of a report on an attempt, depending on the attempt's state.
 
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
@@ -8,18 +8,18 @@ use crate::execution::ExecutionStatus;
 use crate::moment::Moment as _;
 use crate::schedule::{Attempt, AttemptEvent, Cancel, Delivery, Ending, Phase, Refused, Report};
 
-/// What a report makes of an attempt.
+/// What a report says of an attempt.
 pub(super) enum News {
-    /// It ended.
+    /// It has ended.
     Ends(Box<Report>),
     /// It is under way.
     Lives(Option<u8>),
-    /// It is to be stopped.
+    /// It should be stopped.
     Stops(Cancel),
 }
 
 impl News {
-    /// How an attempt has ended after it.
+    /// How the attempt ends by this report.
     fn ending(&self) -> Option<Ending> {
         match self {
             Self::Ends(report) => Some(report.ending),
@@ -29,7 +29,7 @@ impl News {
     }
 }
 
-/// Applies a change to an attempt; whether it is to be written.
+/// Applies a report to an attempt; returns whether a write is needed.
 pub(super) fn apply(
     attempt: &mut Attempt,
     change: &News,
@@ -50,7 +50,7 @@ pub(super) fn apply(
         News::Lives(progress) => AttemptEvent::Hear {
             at: now,
             progress: *progress,
-            // Where it is quicker than the service itself.
+            // The worker may be quicker than the service itself.
             deadline: now.later(Duration::seconds(i64::from(delivery.timeout_seconds))),
             heartbeat_seconds: delivery.heartbeat_seconds,
         },

@@ -14,7 +14,7 @@ use crate::port::Nats;
 use crate::schedule::{Backfill, ChangeKind, FieldFault, Schedule, ScheduleType, instant_field};
 use crate::stored::Unknown;
 
-/// Occurrences that one request may run.
+/// Maximum number of occurrences that one request may run.
 const MAX_OCCURRENCES: u64 = 1000;
 
 /// A request to run the occurrences that a schedule had, or would have had, in a span of the past.
@@ -27,30 +27,30 @@ pub struct BackfillSchedule {
     /// Required: the first instant of the span.
     #[serde(deserialize_with = "instant_field")]
     pub from: Option<DateTime<Utc>>,
-    /// Required: its last instant, not in the future.
+    /// Required: the last instant of the span, not in the future.
     #[serde(deserialize_with = "instant_field")]
     pub to: Option<DateTime<Utc>>,
-    /// Only say what would be run; default false.
+    /// Only report what would be run; default false.
     pub dry_run: Option<bool>,
 }
 
-/// What is run.
+/// Result of a backfill.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Backfilled {
     /// The schedule.
     pub schedule_id: Uuid,
-    /// Whether it was only asked.
+    /// Whether this was a dry run.
     pub dry_run: bool,
-    /// How many occurrences lie in the span.
+    /// Number of occurrences in the span.
     pub count: u64,
     /// Their nominal times.
     pub occurrences: Vec<DateTime<Utc>>,
 }
 
 impl<N: Nats> Api<N> {
-    /// Runs the occurrences of a span of the past, oldest first, as many at once as the schedule's
-    /// overlap policy allows. Each is an execution of its own, whether its time was acted on before or not,
-    /// and survives whatever an occurrence survives.
+    /// Runs the occurrences of a span of the past, oldest first, as many at once as the schedule's overlap policy
+    /// allows. Each is an execution of its own, whether or not its time was acted on before, and survives whatever an
+    /// occurrence survives.
     ///
     /// # Errors
     /// `invalid`, `not_found`, `not_allowed` (it does not fire, has no times, or is being backfilled),
@@ -128,7 +128,7 @@ fn occurrences(
 ) -> Result<Vec<DateTime<Utc>>, ApiError> {
     may_backfill(schedule)?;
     let trigger = schedule.spec.timing.trigger(schedule.id).map_err(|fault| vec![fault])?;
-    // What is not due yet is not of the past: it will run by itself.
+    // What is not due yet does not belong to the past: it will run by itself.
     let ahead = schedule.in_jitter(now).map(Moment::just_before);
     let to = ahead.map_or(to, |ahead| ahead.min(to));
     let before = from.just_before();

@@ -1,5 +1,5 @@
-//! Many schedules in one request. Each item stands for itself: one that is refused stops no other, and
-//! a crash in between leaves each done or not done. Sending the request again does the rest.
+//! Operations on many schedules in one request. Each item stands alone: a refused one stops no other, and a crash in
+//! between leaves each done or not done. Sending the request again does the rest.
 
 mod create;
 
@@ -26,14 +26,14 @@ pub use create::{BulkCreate, BulkCreated, BulkItem, ItemResult};
 
 /// Schedules changed at once.
 const CHANGES: usize = 256;
-/// Ids that a reply lists: with those refused it must fit a NATS message.
+/// Maximum number of ids listed in a reply, which must fit into a NATS message together with the refused ones.
 const MAX_LISTED: usize = 10_000;
-/// Refused ids, with their errors, that a reply lists.
+/// Maximum number of refused ids, with their errors, listed in a reply.
 const MAX_REFUSED: usize = 500;
-/// How often a long operation is logged.
+/// Number of items between progress lines in the log.
 const PROGRESS: usize = 5_000;
 
-/// What is done to many schedules.
+/// What to do to many schedules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BulkAction {
@@ -45,44 +45,44 @@ pub enum BulkAction {
     Delete,
 }
 
-/// A request to change many schedules: by their ids, or by what they have in common.
+/// A request to change many schedules: by their ids, or by a filter.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BulkOperation {
     /// Required.
     pub operation: Option<BulkAction>,
-    /// 1 to `MAX_BULK_OPERATIONS` schedules; else `filter`.
+    /// 1 to `MAX_BULK_OPERATIONS` schedules; otherwise give `filter`.
     pub schedule_ids: Option<Vec<Uuid>>,
-    /// However many match. Without `status` only those that the operation can change: `pause` takes
+    /// Selects schedules, however many match. Without `status` only those that the operation can change: `pause` takes
     /// active ones, `resume` paused ones, `delete` all that are not deleted.
     #[serde(deserialize_with = "object_field")]
     pub filter: Option<ScheduleFilter>,
-    /// For `pause`: why, for people; at most 500 characters.
+    /// For `pause`: the reason, for people; at most 500 characters.
     #[schemars(length(max = 500))]
     pub reason: Option<String>,
-    /// For `delete`: whether their records go too; default false.
+    /// For `delete`: whether their records are removed too; default false.
     pub hard_delete: Option<bool>,
-    /// Only say what would be done; default false.
+    /// Only report what would be done; default false.
     pub dry_run: Option<bool>,
 }
 
-/// What became of a request to change many schedules.
+/// Result of a request to change many schedules.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct BulkOperated {
     /// What was done.
     pub operation: BulkAction,
-    /// Whether it was only tried.
+    /// Whether this was a dry run.
     pub dry_run: bool,
-    /// How many schedules were meant.
+    /// Number of schedules that were selected.
     pub matched: usize,
-    /// How many were changed.
+    /// Number of schedules that were changed.
     pub succeeded: usize,
-    /// How many were not.
+    /// Number of schedules that were not changed.
     pub refused: usize,
-    /// Those that were changed; the first 10,000 of them.
+    /// The changed schedules; the first 10,000 of them.
     pub success: Vec<Uuid>,
-    /// Those that were not, and why; the first 500 of them.
+    /// The schedules that were not changed, and why; the first 500 of them.
     pub failed: Vec<ItemRefused>,
 }
 
@@ -91,16 +91,16 @@ pub struct BulkOperated {
 pub struct ItemRefused {
     /// The schedule.
     pub schedule_id: Uuid,
-    /// Why.
+    /// The reason.
     pub error: ApiError,
 }
 
 impl<N: Nats> Api<N> {
-    /// Pauses, resumes or deletes many schedules. After the reply no occurrence of those that
-    /// succeeded is claimed under the old state.
+    /// Pauses, resumes or deletes many schedules. After the reply, no occurrence of those that succeeded is claimed
+    /// under the old state.
     ///
     /// # Errors
-    /// `invalid` for the request as a whole. Why a schedule was not changed is said with the schedule.
+    /// `invalid` for the request as a whole. The reason why a schedule was not changed is listed with that schedule.
     pub async fn bulk_operation(
         &self,
         request: BulkOperation,
@@ -210,7 +210,7 @@ impl<N: Nats> Api<N> {
         operation.filter(|_| faults.is_empty()).ok_or_else(|| ApiError::invalid(faults))
     }
 
-    /// The schedules that are meant, each once, with what is known of those that a filter found: by every
+    /// The selected schedules without duplicates, with the known entries of those that a filter found, as of every
     /// change that was answered before.
     async fn chosen(
         &self,
@@ -230,13 +230,13 @@ impl<N: Nats> Api<N> {
             BulkAction::Resume => Some(Status::Paused),
             BulkAction::Delete => None,
         });
-        // A filter looks at every schedule, in which time this thread does nothing else.
+        // A filter scans every schedule, and blocks this thread meanwhile.
         let mut found = block_in_place(|| self.index.select(&filter));
         found.sort_unstable_by_key(|entry| entry.schedule.id);
         Ok(found.into_iter().map(|entry| (entry.schedule.id, Some(entry))).collect())
     }
 
-    /// Changes one schedule; returns until when occurrences of it are claimed.
+    /// Changes one schedule; returns the time until which occurrences of it are claimed.
     async fn operate(
         &self,
         id: Uuid,

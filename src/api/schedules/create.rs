@@ -1,4 +1,4 @@
-//! Creating a schedule.
+//! Creation of a schedule.
 
 use serde_json::json;
 use uuid::Uuid;
@@ -22,15 +22,14 @@ impl Checked for CreateSchedule {
 }
 
 impl<N: Nats> Api<N> {
-    /// Creates a schedule. Once the reply is sent the schedule survives everything that JetStream
-    /// survives.
+    /// Creates a schedule. Once the reply is sent, the schedule survives everything that JetStream survives.
     ///
-    /// A request with an `idempotency_key`, or a `Nats-Msg-Id`, that is repeated within a day creates
-    /// nothing more and returns the schedule of the first, with the warning `repeated`.
+    /// A request with an `idempotency_key` or a `Nats-Msg-Id` that is repeated within a day creates nothing more. It
+    /// returns the schedule of the first request, with the warning `repeated`.
     ///
     /// # Errors
-    /// `invalid`, `too_large`, `already_exists`, `limit_exceeded`, `conflict`, `unavailable`; `not_allowed`
-    /// if the key was used for another request, `not_found` if its schedule was deleted for good.
+    /// `invalid`, `too_large`, `already_exists`, `limit_exceeded`, `conflict`, `unavailable`; `not_allowed` if the key
+    /// was used for another request, `not_found` if its schedule was deleted for good.
     pub async fn create_schedule(
         &self,
         request: CreateSchedule,
@@ -79,7 +78,7 @@ impl<N: Nats> Api<N> {
         Ok(reply)
     }
 
-    /// A record as a request asks for it, with the event that announces it.
+    /// The requested record, with the event that announces it.
     fn new_record(
         &self,
         request: &CreateSchedule,
@@ -106,7 +105,7 @@ impl<N: Nats> Api<N> {
         Ok(schedule)
     }
 
-    /// Refuses to follow a schedule that is not there, or that follows this one.
+    /// Refuses a schedule that follows a missing one, or one that follows this one.
     pub(super) async fn check_after(&self, schedule: &Schedule) -> Result<(), ApiError> {
         let Some(after) = schedule.spec.timing.follows() else { return Ok(()) };
         let upstream = after.schedule_id;
@@ -122,7 +121,7 @@ impl<N: Nats> Api<N> {
         Err(vec![FieldFault::new("after.schedule_id", reason)].into())
     }
 
-    /// A stream may be added or changed later, so a target that cannot work now is allowed, and said.
+    /// Warning about a target that cannot work now. It is allowed, since a stream may be added or changed later.
     pub(crate) async fn target_warning(&self, schedule: &Schedule) -> Option<Warning> {
         let target = schedule.spec.target_command.as_str();
         let kept = self.delivery.kept(target).await;

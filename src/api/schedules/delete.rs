@@ -1,4 +1,4 @@
-//! Deleting a schedule.
+//! Deletion of a schedule.
 
 use std::sync::Arc;
 
@@ -26,40 +26,39 @@ use crate::schedule::{
 pub struct DeleteSchedule {
     /// Required.
     pub schedule_id: Option<Uuid>,
-    /// Whether its record goes too, once what is in flight is recorded and the deletion announced;
-    /// default false: it is kept with status `deleted`, can be restored, and goes after
-    /// `DELETED_RETENTION_SECONDS`.
+    /// Whether its record is removed too, once what is in flight is recorded and the deletion announced; default false:
+    /// it is kept with status `deleted`, can be restored, and is removed after `DELETED_RETENTION_SECONDS`.
     ///
-    /// Nobody sees it any more meanwhile.
+    /// If true, the schedule is no longer visible in the meantime.
     pub hard_delete: Option<bool>,
     /// The revision that the schedule must have.
     pub expected_revision: Option<u64>,
-    /// Who deletes it, where no `X-Deleted-By` header says so.
+    /// Who deletes it, if no `X-Deleted-By` header says so.
     pub deleted_by: Option<String>,
 }
 
-/// What was deleted.
+/// Result of a deletion.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Deleted {
     /// The schedule.
     pub schedule_id: Uuid,
-    /// Whether its record is gone too.
+    /// Whether its record is removed too.
     pub hard_delete: bool,
-    /// Until when it can be restored.
+    /// The time until which it can be restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purge_at: Option<DateTime<Utc>>,
 }
 
-/// What a deletion ends.
+/// State that a deletion ends.
 struct Before {
     kind: ScheduleType,
-    /// The schedule under its name, and where the reservation of the name stands, if it has one.
+    /// The schedule under its name, and where the reservation of the name is, if there is one.
     name: Option<(Schedule, At)>,
 }
 
 impl<N: Nats> Api<N> {
-    /// Deletes a schedule and frees its name. After the reply no occurrence is claimed any more;
-    /// one that was claimed before is still delivered and recorded.
+    /// Deletes a schedule and frees its name. After the reply no occurrence is claimed any more; one that was claimed
+    /// before is still delivered and recorded.
     ///
     /// A soft-deleted schedule can be deleted again only by `hard_delete`.
     ///
@@ -98,7 +97,7 @@ impl<N: Nats> Api<N> {
         Ok(Reply::new(data, caller).waited(waited_ms))
     }
 
-    /// Deletes a schedule; returns its record as it was written, if that is known.
+    /// Deletes a schedule; returns its record as written, if that is known.
     pub(super) async fn delete(
         &self,
         id: Uuid,
@@ -122,7 +121,7 @@ impl<N: Nats> Api<N> {
         Ok(schedule.map(|schedule| *schedule))
     }
 
-    /// What a deletion makes of a record.
+    /// Decides how a deletion changes a record.
     async fn decide_delete(
         &self,
         mut schedule: Schedule,
@@ -135,7 +134,7 @@ impl<N: Nats> Api<N> {
             return Err(ApiError::no_schedule(schedule.id));
         }
         super::check_expected(expected, &schedule)?;
-        // Known before the write: a reservation that is newer is that of a restoration.
+        // Read before the write: a newer reservation belongs to a restoration.
         let reservation = self.name_revision(&schedule).await?;
         let before = Before {
             kind: schedule.spec.timing.schedule_type,
@@ -159,10 +158,10 @@ impl<N: Nats> Api<N> {
     }
 }
 
-/// What was claimed before is still delivered and recorded, and what waits is recorded as cancelled:
-/// those attempts stay until they are.
+/// Marks a record as deleted. Attempts claimed before are still delivered and recorded, and waiting ones are recorded
+/// as cancelled; all of them stay until then.
 fn mark_deleted(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str, by: Uuid) {
-    // Whatever it is, it can be deleted.
+    // A schedule can be deleted in any status.
     let _ = schedule.on(ScheduleEvent::Delete);
     schedule.deleted_at = Some(now);
     schedule.deleted_by = Some(actor.into());

@@ -19,7 +19,7 @@ use crate::schedule::{
 };
 use crate::stored::Unknown;
 
-/// Longest time to wait for the outcome of a run by hand.
+/// Maximum time to wait for the outcome of a run by hand.
 pub(crate) const MAX_WAIT_MS: u64 = 60_000;
 
 /// A request to pause a schedule.
@@ -29,7 +29,7 @@ pub(crate) const MAX_WAIT_MS: u64 = 60_000;
 pub struct PauseSchedule {
     /// Required.
     pub schedule_id: Option<Uuid>,
-    /// Why, for people; at most 500 characters.
+    /// The reason, for people; at most 500 characters.
     #[schemars(length(max = 500))]
     pub reason: Option<String>,
     /// The revision that the schedule must have.
@@ -47,7 +47,7 @@ pub struct ResumeSchedule {
     pub expected_revision: Option<u64>,
 }
 
-/// A request to run a schedule now, beside its own times. Paused and completed ones can be run too.
+/// A request to run a schedule now, beside its own times. Paused and completed schedules can be run too.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -66,16 +66,16 @@ pub struct TriggerSchedule {
 pub struct Triggered {
     /// The schedule.
     pub schedule_id: Uuid,
-    /// The execution, to be found in the history.
+    /// The execution, which the history will show.
     pub execution_id: Uuid,
-    /// Its outcome, where the request waited for it and it came in time.
+    /// The finished execution, if the request waited for it and it ended in time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution: Option<Execution>,
 }
 
 impl<N: Nats> Api<N> {
-    /// Pauses a schedule. After the reply no occurrence is claimed until it is resumed. Pausing
-    /// a paused schedule changes its reason.
+    /// Pauses a schedule. After the reply no occurrence is claimed until it is resumed. Pausing a paused schedule
+    /// changes its reason.
     ///
     /// # Errors
     /// `invalid`, `not_found`, `not_allowed` (it has ended), `conflict`, `unavailable`.
@@ -99,8 +99,8 @@ impl<N: Nats> Api<N> {
         Ok(Reply::schedule(&schedule, caller).waited(waited_ms))
     }
 
-    /// Resumes a paused schedule. Its next time is the first that is not due yet; what was due becomes one
-    /// entry of the history, skipped because it was paused.
+    /// Resumes a paused schedule. Its next time is the first that is not due yet; everything that was due becomes one
+    /// entry of the history, skipped as paused.
     ///
     /// # Errors
     /// `invalid`, `not_found`, `not_allowed` (it is not paused), `conflict`, `unavailable`.
@@ -119,12 +119,12 @@ impl<N: Nats> Api<N> {
         Ok(Reply::schedule(&schedule, caller))
     }
 
-    /// Runs a schedule now. Once the reply is sent the run takes place, even if every instance is
-    /// killed the next moment.
+    /// Runs a schedule now. Once the reply is sent the run takes place, even if every instance is killed immediately
+    /// afterwards.
     ///
     /// # Errors
-    /// `invalid`, `not_found`, `limit_exceeded` (too many runs, or callers, wait), `too_large` (the payload, beside what
-    /// the record holds already), `unavailable`.
+    /// `invalid`, `not_found`, `limit_exceeded` (too many runs or callers are waiting), `too_large` (the payload,
+    /// together with what the record already holds), `unavailable`.
     pub async fn trigger_schedule(
         &self,
         request: TriggerSchedule,
@@ -180,7 +180,7 @@ impl<N: Nats> Api<N> {
         Ok(Reply::new(Triggered { schedule_id: id, execution_id, execution }, caller).links(links))
     }
 
-    /// Makes a paused schedule active, and says so.
+    /// Makes a paused schedule active, and returns the change to announce.
     pub(super) fn resume(
         &self,
         schedule: &mut Schedule,
@@ -213,7 +213,7 @@ pub(super) fn check_reason(reason: Option<&str>) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Pauses a schedule that has not ended, and says so.
+/// Pauses a schedule that has not ended, and returns the change to announce.
 pub(super) fn pause(
     schedule: &mut Schedule,
     now: DateTime<Utc>,

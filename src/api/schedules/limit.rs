@@ -1,15 +1,13 @@
-//! How many schedules a creator may have, exactly, whoever creates them where.
+//! The exact limit on schedules per creator, even when several instances create at once.
 //!
-//! Counting what an instance knows and then writing would let two instances fill the last place
-//! twice. So who creates or restores a schedule first takes a place in an order that is the same for
-//! all: the revision at which its name was reserved. It then waits until the watch has shown
-//! everything up to that revision, and counts the creator's schedules and the reservations before its
-//! own. Only if that leaves room is the record written.
+//! If instances counted what they know and then wrote, two of them could fill the last place twice. So creating or
+//! restoring a schedule first takes a place in an order that is the same for all: the revision at which its name was
+//! reserved. It then waits until the watch has shown everything up to that revision, and counts the creator's schedules
+//! and the reservations before its own. The record is written only if that leaves room.
 //!
-//! Of two that create at once the later one counts the earlier one, by its reservation or by its
-//! record, so together they never exceed the limit. A crash leaves a reservation that counts
-//! until it is [`ORPHAN_AFTER`] old. Whoever meets the limit then fences and removes it, as
-//! [`super::names`] has it.
+//! When two create at once, the later one counts the earlier one, by its reservation or by its record, so together they
+//! never exceed the limit. A crash leaves behind a reservation that counts until it is [`ORPHAN_AFTER`] old. The next
+//! request that meets the limit then fences and removes it, as [`super::names`] describes.
 
 use std::time::Duration;
 
@@ -22,15 +20,14 @@ use crate::names::name_key;
 use crate::port::Nats;
 use crate::schedule::Schedule;
 
-/// How long to wait for the watch, which is milliseconds behind where nothing is wrong.
+/// How long to wait for the watch, which normally lags by milliseconds.
 pub(super) const SEEN_WITHIN: Duration = Duration::from_secs(4);
 
 impl<N: Nats> Api<N> {
-    /// Refuses a schedule whose name is reserved, if its creator has no room for it; the
-    /// reservation is then given up.
+    /// Refuses a schedule whose name is reserved if its creator has no room for it; the reservation is then given up.
     ///
     /// # Errors
-    /// `limit_exceeded`, `unavailable`; `conflict` if the schedule is there already, by another request.
+    /// `limit_exceeded`, `unavailable`; `conflict` if another request has already created the schedule.
     pub(super) async fn admit(
         &self,
         schedule: &Schedule,
@@ -45,7 +42,7 @@ impl<N: Nats> Api<N> {
             return Err(WriteError::Conflict.into());
         }
         let key = name_key(&schedule.created_by, &schedule.spec.name);
-        // Best effort: what stays is taken over by the next who wants the name.
+        // Best effort: a reservation that stays is taken over by the next request for the name.
         let _ = self.store.delete(&key, reserved.at).await;
         Err(refused)
     }
@@ -72,7 +69,7 @@ impl<N: Nats> Api<N> {
         }
     }
 
-    /// Removes a reservation that seems to be left behind; whether the index has changed by it.
+    /// Removes a reservation that seems to be left behind; returns whether this changed the index.
     async fn remove_orphan(&self, orphan: &ComingSchedule, sight: Sight) -> Result<bool, ApiError> {
         let key = &orphan.key;
         let ComingSchedule { revision, first, ref unknown, .. } = *orphan;
@@ -80,7 +77,7 @@ impl<N: Nats> Api<N> {
         let at = match self.fence(key, orphan.schedule, &reserved, None).await {
             Ok(Some(at)) => at,
             Ok(None) => return Ok(false),
-            // It moved, or is gone, and the watch did not show it.
+            // It has moved or is gone, and the watch has not shown that yet.
             Err(error) if error.code == Code::Conflict => {
                 match self.store.read(key).await? {
                     Some(now) => self.index.apply(key, now.revision, now.value.as_deref()),

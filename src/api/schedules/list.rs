@@ -1,4 +1,4 @@
-//! Listing schedules: filters, orders, pages.
+//! Lists of schedules: filters, orders, pages.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,25 +14,24 @@ use crate::port::Nats;
 use crate::schedule::FieldFault;
 
 filter_fields! { request {
-    /// A request for schedules; filters that are absent match all, and without `status` all that are
-    /// not deleted.
+    /// A request for schedules; absent filters match all, and without `status` all that are not deleted match.
     pub struct ListSchedules {
         /// The order; default `created_at`.
         pub sort: Option<Sort>,
         /// From 1, which is the default. Pages shift when schedules come and go; a cursor does not.
         #[schemars(range(min = 1, max = 1_000_000_000), example = 2)]
         pub page: Option<u64>,
-        /// Schedules of a page: 1 to 100, default 20.
+        /// Schedules per page: 1 to 100, default 20.
         #[schemars(range(min = 1, max = 100), example = 20)]
         pub limit: Option<u64>,
-        /// `next_cursor` of the page before, with the same filters and order; instead of `page`.
+        /// `next_cursor` of the previous page, with the same filters and order; replaces `page`.
         pub cursor: Option<String>,
     }
 } }
 
 impl<N: Nats> Api<N> {
-    /// Schedules that match, one page of them, and how many there are: with every change that was answered
-    /// before, or as last seen while the bucket's leader does not answer.
+    /// Returns one page of the schedules that match, and their total. The list reflects every change that was answered
+    /// before, or the last known state while the bucket's leader does not answer.
     ///
     /// # Errors
     /// `invalid`.
@@ -59,9 +58,9 @@ impl<N: Nats> Api<N> {
             offset: page.offset,
             limit: page.limit,
         };
-        // A list as of a moment ago is better than none.
+        // A slightly stale list is better than none.
         let _ = self.has_caught_up(SEEN_WITHIN).await;
-        // A filter looks at every schedule, in which time this thread does nothing else.
+        // A filter scans every schedule, and blocks this thread meanwhile.
         let Found { entries, total, more } = block_in_place(|| self.index.list(&listing));
         let next = entries.last().filter(|_| more);
         let next_cursor = next.map(|last| place_text(&Place::of(&last.schedule, sort)));

@@ -43,9 +43,9 @@ use crate::names as subjects;
 use crate::port::Nats;
 use crate::schedule::{FieldFault, NotNow, Schedule, SkipCause};
 
-/// Items of a page where the request does not say.
+/// Items per page by default.
 const DEFAULT_LIMIT: u64 = 20;
-/// Most items of a page.
+/// Maximum number of items per page.
 const MAX_LIMIT: u64 = 100;
 
 /// Checks `page` (from 1) and `limit` (1 to 100, default 20).
@@ -66,7 +66,7 @@ pub(crate) fn page(page: Option<u64>, limit: Option<u64>) -> Result<(usize, Page
     Ok((size(number), Page { offset: size((number - 1) * limit), limit: size(limit) }))
 }
 
-/// What is said of a change that does not happen in a schedule's status.
+/// Error for a change that the schedule's status does not allow.
 fn refused(schedule: &Schedule, refused: NotNow) -> ApiError {
     let (id, status) = (schedule.id, schedule.status.as_str());
     let message = match refused {
@@ -84,8 +84,8 @@ fn touch(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str) {
     schedule.updated_by = Some(actor.into());
 }
 
-/// What is said of a record that this instance does not act on. One that needs a newer version is
-/// `unavailable`: where such an instance runs, it answers when the request is sent again.
+/// Error for a record that this instance does not act on. One that needs a newer version is `unavailable`: an instance
+/// of that version answers when the request is sent again.
 fn unreadable(id: Uuid, error: &Unreadable) -> ApiError {
     match error {
         Unreadable::Newer(newer) => {
@@ -107,8 +107,7 @@ fn required_id(id: Option<Uuid>) -> Result<Uuid, ApiError> {
 }
 
 impl<N: Nats> Api<N> {
-    /// Makes one entry of the occurrences that are due and will not be acted on, and sets the next
-    /// time after them.
+    /// Records the occurrences that are due and will not be acted on as one entry, and sets the next time after them.
     fn skip_due(
         &self,
         schedule: &mut Schedule,
@@ -116,18 +115,18 @@ impl<N: Nats> Api<N> {
         cause: SkipCause,
     ) -> Result<(), ApiError> {
         let trigger = schedule.spec.timing.trigger(schedule.id).map_err(|fault| vec![fault])?;
-        // Ours and not begun: the engine takes it up at once and writes it to the history.
+        // It is ours and has not begun: the engine picks it up at once and writes it to the history.
         schedule.skip_due(&trigger, now, cause, self.instance);
         Ok(())
     }
 
-    /// The record of a schedule that users see, and its revision, from the stream's leader.
+    /// Reads a schedule that is visible to users, and its revision, from the stream's leader.
     async fn read_schedule(&self, id: Uuid) -> Result<(Schedule, u64), ApiError> {
         let stored = self.record(id).await?.filter(|(schedule, _)| !schedule.purge);
         stored.ok_or_else(|| ApiError::no_schedule(id))
     }
 
-    /// The record of a schedule, in whatever state, and its revision, from the stream's leader.
+    /// Reads the record of a schedule in any state, and its revision, from the stream's leader.
     pub(in crate::api) async fn record(
         &self,
         id: Uuid,

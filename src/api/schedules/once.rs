@@ -1,17 +1,16 @@
-//! Creating a schedule once, however often the request is sent.
+//! Idempotent creation: one schedule, however often the request is sent.
 //!
 //! A request with an idempotency key is remembered for a day under the creator and that key:
 //!
-//! 1. the memo is written by a compare-and-swap. It holds the id that the schedule will have and a hash
-//!    of the request;
+//! 1. the memo is written by a compare-and-swap. It holds the id that the schedule will have and a hash of the request;
 //! 2. the schedule is created under that id, see [`super::names`];
 //! 3. the memo is marked as done, and the reply is sent.
 //!
-//! Whoever finds a memo whose schedule is there returns that. Whoever finds one whose is not, and that
-//! is not done, goes on with step 2 under the same id, whether its author died, failed to hear of its success, or is still
-//! at it: reserving the name of a schedule again fences all who did before, so of several who
-//! create the same schedule one writes its record and the others find it. A creation that is
-//! refused takes its memo with it, so that the same key can be used when the reason is gone.
+//! A request that finds a memo whose schedule exists returns that schedule. If the schedule does not exist and the memo
+//! is not done, the request continues with step 2 under the same id, whether the memo's author died, never learned of
+//! its success, or is still working. This is safe because reserving a schedule's name again fences all earlier
+//! reservations for it: of several requests that create the same schedule, one writes its record and the others find
+//! it. A refused creation removes its memo, so that the same key can be used when the reason is gone.
 
 use std::time::Duration;
 
@@ -41,11 +40,11 @@ const REMEMBERED: Duration = Duration::from_secs(86_400);
 #[serde(remote = "Self")]
 struct Memo {
     schedule_id: Uuid,
-    /// SHA-256 of what was asked for.
+    /// SHA-256 of the request.
     request: String,
     /// Whether the schedule was created.
     done: bool,
-    /// What a newer version has added.
+    /// Fields added by a newer version.
     #[serde(skip)]
     unknown: Unknown,
 }
@@ -60,7 +59,7 @@ pub(super) struct Once {
 }
 
 impl<N: Nats> Api<N> {
-    /// Creates the schedule that `make` makes of an id, unless a request with the same `key` did.
+    /// Creates the schedule that `make` builds for an id, unless a request with the same `key` already did.
     pub(super) async fn store_once(
         &self,
         creator: &str,
@@ -87,14 +86,14 @@ impl<N: Nats> Api<N> {
                     (memo, found, schedule)
                 }
                 None => {
-                    // What cannot be created leaves no memo.
+                    // A request that cannot be created leaves no memo.
                     let schedule = make(mine)?;
                     self.check_after(&schedule).await?;
                     let (request, unknown) = (hash.clone(), Unknown::default());
                     let memo = Memo { schedule_id: mine, request, done: false, unknown };
                     match self.write_memo(&memo_key, &memo, at, deadline).await {
                         Ok(written) => at = written,
-                        // Another was first: look.
+                        // Another request was first: look again.
                         Err(WriteError::Conflict) if Instant::now() < deadline => {
                             tokio::time::sleep(PAUSE).await;
                             continue;
@@ -121,7 +120,7 @@ impl<N: Nats> Api<N> {
                     let repeated = schedule.id != mine;
                     return Ok(Once { schedule, revision: written, repeated });
                 }
-                // Somebody repeats this very request.
+                // Somebody is repeating this very request.
                 Err(error) if error.code == Code::Conflict && Instant::now() < deadline => {
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -136,7 +135,7 @@ impl<N: Nats> Api<N> {
         }
     }
 
-    /// Marks a memo as done, whoever writes it meanwhile: a schedule that was created and then deleted
+    /// Marks a memo as done, even if others write it meanwhile, so that a schedule that was created and then deleted
     /// for good is not created again.
     async fn remember(
         &self,
@@ -172,7 +171,7 @@ impl<N: Nats> Api<N> {
         deadline: Instant,
     ) -> Result<At, WriteError> {
         let value = memo.encode()?;
-        // Whoever writes it for the same schedule with the same end means the same.
+        // A write for the same schedule with the same `done` means the same, whoever made it.
         let is_ours = |stored: &[u8]| {
             Memo::read(Some(stored))
                 .is_some_and(|now| (now.schedule_id, now.done) == (memo.schedule_id, memo.done))
@@ -194,7 +193,7 @@ impl Memo {
     }
 }
 
-/// What a request asks for, whoever sends it under which key.
+/// Hash of a request's content, independent of its sender and key.
 fn hash(request: &CreateSchedule) -> String {
     let asked = CreateSchedule {
         idempotency_key: None,

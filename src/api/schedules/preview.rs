@@ -1,4 +1,4 @@
-//! When a schedule would fire.
+//! Preview of the times of a schedule.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use schemars::JsonSchema;
@@ -20,12 +20,12 @@ timing_fields! { request {
     /// A request for the times of a schedule: an existing one by `schedule_id`, or timing fields as in
     /// a request to create one. Stores nothing.
     pub struct PreviewSchedule {
-        /// An existing schedule; else the timing fields.
+        /// An existing schedule; otherwise give the timing fields.
         pub schedule_id: Option<Uuid>,
         /// Nominal times later than this; default now, and for an existing schedule all that are not due yet.
         #[serde(deserialize_with = "instant_field")]
         pub after: Option<DateTime<Utc>>,
-        /// How many: 1 to 1000, default 10.
+        /// How many times: 1 to 1000, default 10.
         #[schemars(range(min = 1, max = 1000))]
         pub count: Option<u64>,
     }
@@ -39,9 +39,9 @@ pub struct Preview {
     /// With `jitter_seconds`: when each is due.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub due: Vec<DateTime<Utc>>,
-    /// Those of them that a clock change moved or added.
+    /// The occurrences that a clock change moved or added.
     pub moved: Vec<Moved>,
-    /// The timing in plain English, as it stands in a sentence: "at 09:00, Monday to Friday (UTC)".
+    /// The timing in plain English, as part of a sentence: "at 09:00, Monday to Friday (UTC)".
     pub description: String,
 }
 
@@ -56,7 +56,7 @@ pub struct Moved {
 }
 
 impl<N: Nats> Api<N> {
-    /// When a schedule would fire.
+    /// Returns the times at which a schedule would fire.
     ///
     /// # Errors
     /// `invalid`, `not_found`, `unavailable`.
@@ -99,7 +99,7 @@ impl<N: Nats> Api<N> {
         let left = timing.max_runs.map_or(count, |most| most.saturating_sub(had).min(count));
         let count = usize::try_from(left).unwrap_or(1000);
         for occurrence in trigger.occurrences_after(request.after.unwrap_or(from)).take(count) {
-            // Of a schedule that is not there yet nobody knows the id that it follows from.
+            // The id of a schedule that does not exist yet is unknown.
             let id = request.schedule_id.unwrap_or_default();
             let due = occurrence.at.later(jitter(timing.jitter_seconds, id, occurrence.at));
             if due > last_instant() {
@@ -116,8 +116,8 @@ impl<N: Nats> Api<N> {
         Ok(Reply::new(preview, caller))
     }
 
-    /// The timing of a schedule, how many occurrences it has had, and after when others lie ahead: what
-    /// is in its jitter does too.
+    /// The timing of a schedule, how many occurrences it has had, and the time after which others lie ahead. An
+    /// occurrence that is within its jitter lies ahead too.
     async fn timing_of(
         &self,
         id: Uuid,

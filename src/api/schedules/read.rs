@@ -1,4 +1,4 @@
-//! Reading one schedule.
+//! Lookup of one schedule.
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,12 +16,12 @@ use crate::index::Entry;
 use crate::port::Nats;
 use crate::schedule::Schedule;
 
-/// How long the memory may take to catch up.
+/// Maximum time for memory to catch up.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// Schedules of which it is kept how they are shown.
+/// Number of rendered schedules that are kept.
 const KEPT: usize = 1024;
 
-/// A schedule as [`ScheduleView`] shows it, as JSON.
+/// A schedule rendered as JSON, as [`ScheduleView`] shows it.
 #[derive(Clone, Debug, Serialize)]
 pub struct ShownSchedule(Arc<RawValue>);
 
@@ -47,15 +47,15 @@ impl JsonSchema for ShownSchedule {
     }
 }
 
-/// How schedules are shown that were asked for lately: who watches one asks for it again and again, and
-/// most of the work of an answer is to write it down. Of two in the same place the later one stays.
+/// Rendered forms of schedules requested lately: a client that watches a schedule requests it again and again, and most
+/// of the work of an answer is to serialize it. Of two schedules in the same slot, the later one stays.
 #[derive(Debug)]
 pub struct RecentlyShown(Box<[Mutex<Option<Kept>>]>);
 
 #[derive(Debug)]
 struct Kept {
     id: Uuid,
-    /// Of the bucket: every write of the record moves it.
+    /// Revision in the bucket: every write of the record moves it.
     revision: u64,
     shown: ShownSchedule,
 }
@@ -93,7 +93,7 @@ pub struct GetSchedule {
 }
 
 impl<N: Nats> Api<N> {
-    /// One schedule with all its fields, with every change that was answered before.
+    /// Returns one schedule with all its fields, including every change that was answered before.
     ///
     /// # Errors
     /// `invalid`, `not_found`, `not_allowed` (its record cannot be read), `unavailable`.
@@ -113,8 +113,8 @@ impl<N: Nats> Api<N> {
         Ok(Reply { revision: Some(revision), ..Reply::new(shown, caller).links(links) })
     }
 
-    /// A schedule from memory, once that has caught up with the stream's leader; nothing if the leader had
-    /// better be asked itself.
+    /// A schedule from memory, once memory has caught up with the stream's leader; nothing if it is better to ask the
+    /// leader.
     async fn current(&self, id: Uuid) -> Result<Option<Arc<Entry>>, ApiError> {
         if !self.has_caught_up(PATIENCE).await? {
             return Ok(None);
@@ -126,7 +126,7 @@ impl<N: Nats> Api<N> {
     pub(super) async fn has_caught_up(&self, within: Duration) -> Result<bool, ApiError> {
         let seen = self.index.seen();
         let reached = self.store.frontier().reached().await?;
-        // The bucket may be another one than that which the watch has shown.
+        // The bucket may not be the one that the watch has shown.
         if reached < seen {
             return Ok(false);
         }

@@ -1,28 +1,26 @@
-//! Reserving names, so that no two schedules of one creator share one, even if two instances
-//! create them in the same moment.
+//! Reservation of names, so that no two schedules of one creator share one, even if two instances create them at the
+//! same moment.
 //!
-//! A name is a key that holds the id of its schedule. Creating a schedule is two writes:
+//! A name is a key that holds the id of its schedule. Creating a schedule takes two writes:
 //!
 //! 1. the name is reserved by a compare-and-swap;
 //! 2. the record is written **on condition that the reservation's revision has not moved**.
 //!
-//! A crash between them leaves a reservation without a record. Whoever wants the name fences such a
-//! reservation once it is [`ORPHAN_AFTER`] old: it is written anew, still as its owner's. That moves
-//! its revision, so the record of a creator who was only slow is refused by step 2; and once it is
-//! moved, a look for that record says for good whether the creator was only slow. Only then is the
-//! name taken. The age is a guess, the condition is the proof; and a crash in between leaves the name
-//! with its owner. A crash after the second write loses only the reply.
+//! A crash between them leaves a reservation without a record. A request that wants the name fences such a reservation
+//! once it is [`ORPHAN_AFTER`] old, by writing it anew, still as its owner's. That moves its revision, so step 2
+//! refuses the record of a creator that was only slow. After the move, a look for that record settles whether the
+//! creator was only slow. Only then is the name taken. The age is a guess, the condition is the proof; and a crash in
+//! between leaves the name with its owner. A crash after the second write loses only the reply.
 //!
-//! Renaming is the same: the new name is reserved, then the record is written at the revision that
-//! it had. Whoever fences such a reservation also moves the record's revision on, so a renaming that
-//! was only slow is refused and starts again, to find the name taken.
+//! Renaming works the same way: the new name is reserved, then the record is written at the revision that it had.
+//! Fencing such a reservation also moves the record's revision on, so a renaming that was only slow is refused, starts
+//! again and finds the name taken.
 //!
-//! Restoring a deleted schedule is the same again: its name is reserved, then the record is written at
-//! the revision that it had. So a reservation whose schedule is deleted is one that may be taken over
-//! once it is old, like that of a renaming; a crash between deleting a schedule and freeing its name
-//! blocks nothing.
+//! So does restoring a deleted schedule: its name is reserved, then the record is written at the revision that it had.
+//! A reservation whose schedule is deleted may therefore be taken over once it is old, like that of a renaming, and a
+//! crash between deleting a schedule and freeing its name blocks nothing.
 //!
-//! A reservation also takes a place in the order of those who create, see [`super::limit`].
+//! A reservation also takes a place in the order of creations, see [`super::limit`].
 
 use std::time::Duration;
 
@@ -45,23 +43,23 @@ use crate::stored::Unknown;
 
 /// Age at which a reservation without a record counts as left behind by a crash.
 pub(super) const ORPHAN_AFTER: Duration = Duration::from_secs(10);
-/// How long to pursue a name or an unknown write.
+/// How long to pursue a name or a write with an unknown outcome.
 pub(super) const PATIENCE: Duration = Duration::from_secs(12);
 /// Pause between looks at a name that somebody else is about to use.
 pub(super) const PAUSE: Duration = Duration::from_millis(25);
 
-/// A name that is ours.
+/// A name reserved by us.
 #[derive(Clone, Debug)]
 pub(super) struct Reserved {
-    /// Where its key stands.
+    /// Position of its key.
     pub(super) at: At,
-    /// The revision at which the schedule reserved it first.
+    /// Revision at which the schedule first reserved it.
     pub(super) first: u64,
-    /// What a newer version has added.
+    /// Fields added by a newer version.
     pub(super) unknown: Unknown,
 }
 
-/// Who has a name.
+/// Holder of a name.
 enum Holder {
     /// The schedule that wants it.
     Us(Reserved),
@@ -71,18 +69,17 @@ enum Holder {
     Schedule(Uuid),
     /// A creation, renaming or restoration that is under way.
     Pending,
-    /// One that seems to have died, of this schedule.
+    /// One of these that seems to have died; the id is its schedule's.
     Orphan(Reserved, Uuid),
 }
 
 impl<N: Nats> Api<N> {
-    /// Writes the record of a new schedule under its name; returns it as it is stored, which may be
-    /// with its first claim already. A schedule that is `shared` may be created by other requests too,
-    /// and is returned as they wrote it.
+    /// Writes the record of a new schedule under its name. Returns it as stored, which may already include its first
+    /// claim. A `shared` schedule may be created by other requests too, and is then returned as they wrote it.
     ///
     /// # Errors
-    /// `already_exists`, `limit_exceeded`, `unavailable`; `conflict` if another request that creates
-    /// the same schedule, or wants its name, came between.
+    /// `already_exists`, `limit_exceeded`, `unavailable`; `conflict` if another request that creates the same schedule,
+    /// or wants its name, came between.
     pub(super) async fn store_new(
         &self,
         schedule: Schedule,
@@ -93,7 +90,7 @@ impl<N: Nats> Api<N> {
         let value = self.store.encode(&schedule)?;
         let reserved = self.reserve_name(&schedule, 0).await?;
         failpoint("after_reserve");
-        // All others who create this schedule are fenced now: what is there is final.
+        // All others that create this schedule are now fenced: what the read returns is final.
         if shared && let Some((stored, revision)) = self.record(schedule.id).await? {
             if stored.status == Status::Deleted || stored.spec.name != schedule.spec.name {
                 self.free_name_at(&schedule, reserved.at).await;
@@ -109,8 +106,8 @@ impl<N: Nats> Api<N> {
                     self.count_created(&schedule);
                     return Ok((schedule, revision));
                 }
-                // Somebody took the name over because we were slow; or a replicated stream has not
-                // quite applied the reservation yet.
+                // Somebody took the name over because we were slow; or a replicated stream has not quite applied the
+                // reservation yet.
                 Err(WriteError::Conflict) => {
                     let moved = self.store.read(&name_key).await?.map(|stored| stored.revision);
                     if moved != Some(reservation.revision)
@@ -133,8 +130,8 @@ impl<N: Nats> Api<N> {
                 Err(error) if Instant::now() >= deadline => return Err(error.into()),
                 Err(_) => {}
             }
-            // Unknown: it may still arrive. Moving the reservation on refuses it from now on, so
-            // what the leader shows afterwards is final.
+            // The outcome is unknown, and the write may still arrive. Moving the reservation on refuses it from now on,
+            // so what the leader shows afterwards is final.
             let moved = Reserved { at: reservation, ..reserved.clone() };
             reservation = self.move_name(&name_key, schedule.id, &moved).await?;
             if let Some(stored) = self.record(schedule.id).await? {
@@ -149,8 +146,8 @@ impl<N: Nats> Api<N> {
         self.metrics.schedule_created(kind, &schedule.created_by);
     }
 
-    /// Reserves the name of a schedule that is about to have it. A reservation of its own that is no
-    /// newer than `since` is left from an earlier life, and gives it no place in the order.
+    /// Reserves the name for a schedule that is about to have it. A reservation of its own that is no newer than
+    /// `since` is left from an earlier life, and gives it no place in the order.
     pub(super) async fn reserve_name(
         &self,
         schedule: &Schedule,
@@ -178,7 +175,7 @@ impl<N: Nats> Api<N> {
             }
             sight = self.store.sight();
             (expected, first, unknown) = match self.holder(key, schedule).await? {
-                // Written anew, so that whoever is about to free it for us sees that it moved.
+                // Written anew, so that a request about to free it for us sees that it has moved.
                 Holder::Us(known) => {
                     let first = Some(known.first).filter(|first| *first > since);
                     (known.at.revision, first, known.unknown)
@@ -202,8 +199,8 @@ impl<N: Nats> Api<N> {
         }
     }
 
-    /// Fences a reservation that seems to be left behind; returns its revision, at which it may be
-    /// overwritten or deleted, or nothing if its schedule has the name (none: any) after all.
+    /// Fences a reservation that seems to be left behind. Returns its new revision, at which it may be overwritten or
+    /// deleted, or nothing if its schedule has the name (none: any) after all.
     ///
     /// # Errors
     /// `conflict` if the reservation has moved.
@@ -222,19 +219,18 @@ impl<N: Nats> Api<N> {
         Ok((!self.has_name(id, name).await?).then_some(at))
     }
 
-    /// Whether the schedule whose reservation was fenced has the name (none: any) after all, now and for
-    /// good.
+    /// Whether the schedule whose reservation was fenced has the name (none: any) after all, now and for good.
     ///
-    /// A creator is fenced by the reservation that was moved: a look at its record is final. A schedule
-    /// that was being renamed or restored is fenced by moving its record's revision on, for what it is
-    /// to become is written at the revision that it had.
+    /// A creator is fenced by the moved reservation, so a look at its record is final. A schedule that was being
+    /// renamed or restored is fenced by moving its record's revision on, since its new record is written at the old
+    /// revision.
     pub(super) async fn has_name(&self, id: Uuid, name: Option<&str>) -> Result<bool, ApiError> {
         for _ in 0..super::super::CHANGE_TRIES {
             let sight = self.store.sight();
             let (mut holder, revision) = match self.record(id).await {
                 Ok(Some(stored)) => stored,
                 Ok(None) => return Ok(false),
-                // A record that cannot be read may be mended: it keeps its name.
+                // An unreadable record may still be mended: it keeps its name.
                 Err(error) if error.code == Code::NotAllowed => return Ok(true),
                 Err(error) => return Err(error),
             };
@@ -257,8 +253,8 @@ impl<N: Nats> Api<N> {
         self.write_name(key, id, *at, Some(*first), unknown).await
     }
 
-    /// Writes a reservation at an expected revision and settles an unknown outcome: the token says
-    /// whether what is stored is ours.
+    /// Writes a reservation at an expected revision and settles an unknown outcome: the token tells whether the stored
+    /// value is ours.
     async fn write_name(
         &self,
         key: &str,
@@ -286,7 +282,7 @@ impl<N: Nats> Api<N> {
             return Ok(Holder::Nobody(0));
         };
         let free = Holder::Nobody(stored.revision);
-        // Nobody but us writes these keys; what cannot be read reserves nothing.
+        // Nobody but us writes these keys; an unreadable value reserves nothing.
         let Some(reservation) = Reservation::read(stored.value.as_deref()) else {
             return Ok(free);
         };
@@ -303,17 +299,17 @@ impl<N: Nats> Api<N> {
             Some(record) => match read_record(Some(id), &record) {
                 Ok((held, _)) if held.status == Status::Deleted => unused,
                 Ok((held, _)) if held.spec.name != schedule.spec.name => unused,
-                // Whether it was only slow, those can tell that may write it.
+                // Only instances that may write the record can tell whether it was just slow.
                 Err(Unreadable::Newer(held)) if !held.is_live => unused,
                 Err(Unreadable::Newer(held)) if *held.name != *schedule.spec.name => unused,
-                // A record that cannot be read may be mended: it keeps its name.
+                // An unreadable record may still be mended: it keeps its name.
                 _ => Holder::Schedule(id),
             },
             None => unused,
         })
     }
 
-    /// The revision of the reservation of a schedule's name, if it is that schedule's.
+    /// Revision of the reservation of a schedule's name, if it belongs to that schedule.
     pub(super) async fn name_revision(&self, schedule: &Schedule) -> Result<Option<At>, ApiError> {
         let sight = self.store.sight();
         let key = name_key(&schedule.created_by, &schedule.spec.name);
@@ -326,8 +322,8 @@ impl<N: Nats> Api<N> {
             .map(|stored| sight.at(stored.revision)))
     }
 
-    /// Frees a name that its schedule has no more, unless the reservation has moved since. Best
-    /// effort: a name that stays may be taken over, since its schedule is deleted or called otherwise.
+    /// Frees a name that its schedule no longer has, unless the reservation has moved since. Best effort: a name that
+    /// stays may be taken over, since its schedule is deleted or has another name.
     pub(super) async fn free_name_at(&self, schedule: &Schedule, reservation: At) {
         let key = name_key(&schedule.created_by, &schedule.spec.name);
         let _ = self.store.delete(&key, reservation).await;

@@ -1,4 +1,4 @@
-//! Restoring a schedule that was deleted softly.
+//! Restoration of a softly deleted schedule.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -14,7 +14,7 @@ use crate::failpoint::failpoint;
 use crate::port::Nats;
 use crate::schedule::{ChangeKind, NotNow, Schedule, Status, restore};
 
-/// A request to restore a schedule that was deleted softly.
+/// A request to restore a softly deleted schedule.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -26,9 +26,8 @@ pub struct RestoreSchedule {
 }
 
 impl<N: Nats> Api<N> {
-    /// Restores a schedule that was deleted softly, with the status that it had, its counters and its
-    /// history. Its next time is the first that is not due yet; what would have been due meanwhile is not made
-    /// up for.
+    /// Restores a softly deleted schedule with its former status, counters and history. Its next time is the first that
+    /// is not due yet; what would have been due meanwhile is not made up for.
     ///
     /// # Errors
     /// `invalid`, `not_found`, `not_allowed` (it is not deleted), `already_exists` (its name is taken),
@@ -50,7 +49,7 @@ impl<N: Nats> Api<N> {
         Ok(Reply::schedule(&schedule, caller))
     }
 
-    /// What a restoration makes of a record.
+    /// Decides how a restoration changes a record.
     async fn decide_restore(
         &self,
         mut schedule: Schedule,
@@ -64,12 +63,12 @@ impl<N: Nats> Api<N> {
         }
         super::check_expected(expected, &schedule)?;
         bring_back(&mut schedule, now, actor)?;
-        // Before each try: the reservation may have been taken over since the last one.
+        // Repeated for each try: the reservation may have been taken over since the last one.
         let reserved = self.reserve_name(&schedule, revision).await?;
         failpoint("after_reserve");
         match self.admit(&schedule, &reserved).await {
             Ok(()) => {}
-            // Another request restores it too.
+            // Another request is restoring it too.
             Err(error) if error.code == Code::Conflict => return Ok(Decision::Again),
             Err(error) => return Err(error),
         }

@@ -1,4 +1,4 @@
-//! Updating a schedule.
+//! Update of a schedule.
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -25,19 +25,19 @@ impl Checked for UpdateSchedule {
     }
 }
 
-/// What an update replaces.
+/// State that an update replaces.
 struct Before {
     old: Schedule,
-    /// Where the reservation of the name stands, where the schedule gets another name.
+    /// Where the reservation of the name is, if the schedule gets another name.
     reservation: Option<At>,
 }
 
 impl<N: Nats> Api<N> {
-    /// Changes the fields that are given and no others. A new timing is planned at once; counters
-    /// and history stay. After the reply no occurrence is claimed under the old state.
+    /// Changes the given fields and no others. A new timing is planned at once; counters and history stay. After the
+    /// reply no occurrence is claimed under the old state.
     ///
-    /// Without `expected_revision` an update that lost to another is made again from the new record,
-    /// so updates of different fields never undo each other.
+    /// Without `expected_revision`, an update that lost to another is made again from the new record, so updates of
+    /// different fields never undo each other.
     ///
     /// # Errors
     /// `invalid`, `too_large`, `not_found`, `already_exists` (the new name is taken), `conflict`,
@@ -57,7 +57,7 @@ impl<N: Nats> Api<N> {
         Ok(self.updated(&schedule, before, caller).await)
     }
 
-    /// What an update makes of a record.
+    /// Decides how an update changes a record.
     async fn decide_update(
         &self,
         request: &UpdateSchedule,
@@ -93,14 +93,14 @@ impl<N: Nats> Api<N> {
         let renamed = schedule.spec.name != old.spec.name;
         let reservation = if renamed { self.name_revision(&old).await? } else { None };
         if renamed {
-            // Before each try: the reservation may have been taken over since the last one.
+            // Repeated for each try: the reservation may have been taken over since the last one.
             self.reserve_name(&schedule, 0).await?;
         }
         let (schedule, kind) = (Box::new(schedule), ChangeKind::Updated);
         Ok(Decision::Change { schedule, kind, details, with: Before { old, reservation } })
     }
 
-    /// What follows an accepted update of what was there before.
+    /// Does what follows an accepted update, given the state before it.
     async fn updated(
         &self,
         schedule: &Schedule,
@@ -150,7 +150,7 @@ impl<N: Nats> Api<N> {
     }
 }
 
-/// What is said where there is no room for the payloads that an update replaces.
+/// Error for a record without room for the payloads that an update replaces.
 fn still_to_be_sent(error: TooLarge) -> ApiError {
     let mut refusal = ApiError::from(error);
     refusal.message =

@@ -1,9 +1,8 @@
-//! Waiting until nothing is due any more under the old state of a schedule.
+//! Waiting until no occurrence is due any more under the old state of a schedule.
 //!
-//! An occurrence that an instance has claimed ahead of its time is acted on under the state that it was claimed
-//! under. The reply to a pause, an update or a deletion comes after its time, and so after nothing of the old
-//! state is due any more. That time has come when it has for the instance that holds the claim, whose clock
-//! may be behind ours.
+//! An occurrence that an instance has claimed ahead of its time is acted on under the state in which it was claimed. So
+//! the reply to a pause, an update or a deletion is sent after that time, when nothing of the old state is due any
+//! more. What counts is the clock of the instance that holds the claim, which may be behind ours.
 
 use std::time::Duration;
 
@@ -15,17 +14,17 @@ use crate::plan::MAX_LEAD;
 use crate::port::Nats;
 use crate::schedule::Schedule;
 
-/// Most that is waited for a clock that is behind: one that is further off is not waited for.
+/// Maximum wait for a clock that is behind; one that is further off is not waited for.
 const MAX_TIME_ERROR: chrono::Duration = chrono::Duration::seconds(5);
 
 impl<N: Nats> Api<N> {
-    /// Waits until what is claimed of a schedule is due for whoever has claimed it; returns for how many
-    /// milliseconds.
+    /// Waits until all claimed occurrences of a schedule are due for the instances that claimed them; returns how many
+    /// milliseconds that took.
     pub(super) async fn let_claims_pass(&self, schedule: &Schedule) -> u64 {
         self.let_pass(schedule.claimed_until()).await
     }
 
-    /// The same of what is claimed until some time.
+    /// Same for occurrences that are claimed until a given time.
     pub(super) async fn let_pass(&self, claimed_until: Option<DateTime<Utc>>) -> u64 {
         if !N::Guards::hold(Guard::Wait) {
             return 0;
@@ -36,8 +35,8 @@ impl<N: Nats> Api<N> {
     }
 }
 
-/// How long to wait at `now`, in whole milliseconds: at most as far ahead as is claimed, and the error of the
-/// slowest clock.
+/// How long to wait at `now`, in whole milliseconds: at most the span claimed ahead plus the error of the slowest
+/// clock.
 fn wait(
     claimed_until: Option<DateTime<Utc>>,
     error: chrono::Duration,
@@ -46,7 +45,7 @@ fn wait(
     let Some(until) = claimed_until else { return Duration::ZERO };
     let error = error.clamp(chrono::Duration::zero(), MAX_TIME_ERROR);
     let left = (until - now).min(MAX_LEAD) + error;
-    // A started millisecond is waited for.
+    // A partial millisecond is rounded up.
     let ms = left.to_std().map_or(0, |left| left.as_nanos().div_ceil(1_000_000));
     Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }
@@ -66,7 +65,7 @@ mod tests {
             (300, 400, 700),
             (-100, 400, 300),
             (-60_000, 400, 0),
-            // Nobody claims as far ahead; and a clock that is as wrong is not waited for.
+            // Nobody claims that far ahead, and a clock that is off by that much is not waited for.
             (60_000, 0, 3000),
             (60_000, 400, 3400),
             (500, 3_600_000, 5_500),

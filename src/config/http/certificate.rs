@@ -1,4 +1,4 @@
-//! The certificate of HTTP, and what is wrong with its files.
+//! The certificate of HTTP, and the faults of its files.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,19 +7,19 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{Error, ServerConfig};
 
-use super::http::{API_TLS_CERT, API_TLS_KEY};
+use super::{API_TLS_CERT, API_TLS_KEY};
 use crate::config::content::{Digest, digest};
 use crate::schedule::FieldFault;
 
 const CERT: &str = API_TLS_CERT.name();
 const KEY: &str = API_TLS_KEY.name();
 
-/// A certificate and its key, as they are used.
+/// A certificate and its key, ready for use.
 #[derive(Clone, Debug)]
 pub struct Certificate {
     /// The files with the chain and with the key.
     pub(crate) files: [PathBuf; 2],
-    /// What they had when they were read.
+    /// Digest of their content when they were read.
     pub(crate) read: Digest,
     pub(crate) config: Arc<ServerConfig>,
 }
@@ -28,7 +28,7 @@ impl Certificate {
     /// Reads a chain and its key, both as PEM.
     ///
     /// # Errors
-    /// What is wrong with which setting.
+    /// The faulty setting, and what is wrong with it.
     pub fn read(chain: PathBuf, key: PathBuf) -> Result<Self, FieldFault> {
         let read = |name: &str, path: &PathBuf| {
             let content = std::fs::read(path);
@@ -40,7 +40,7 @@ impl Certificate {
     }
 }
 
-/// What TLS is spoken with.
+/// Builds the TLS configuration.
 pub(crate) fn parse(chain: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, FieldFault> {
     let not_pem = |name| move |_| FieldFault::new(name, "is not a PEM file");
     let chain = CertificateDer::pem_slice_iter(chain).collect::<Result<Vec<_>, _>>();

@@ -30,7 +30,7 @@ fn each_fault_is_said_once_of_the_setting_that_has_it() {
         (&[("API_TLS_KEY", "/nowhere/key.pem")], &["API_TLS_CERT: must be set"]),
         (&[("API_MAX_CONNECTIONS", "512")], &["API_MAX_CONNECTIONS: must be more than"]),
         (&[("API_MAX_CONCURRENT", "5000")], &["API_MAX_CONNECTIONS: must be more than"]),
-        // What cannot be read is compared with nothing.
+        // A value that cannot be read is not compared.
         (&[("API_MAX_CONNECTIONS", "1")], &["API_MAX_CONNECTIONS: must be 2 to"]),
         (
             &[("API_MAX_CONCURRENT", "many"), ("API_MAX_CONNECTIONS", "100")],

@@ -1,11 +1,11 @@
-//! What is refused of each setting, and in which words.
+//! Values that each setting refuses, and the words of the refusal.
 
 use std::collections::HashSet;
 
 use super::super::settings;
 use super::read;
 
-/// A setting, a value that is refused, and the words that say so.
+/// A setting, a value that it refuses, and the words that say so.
 pub(super) const REFUSED: &[(&str, &str, &str)] = &[
     (
         "NATS_URL",
@@ -151,14 +151,14 @@ pub(super) const REFUSED: &[(&str, &str, &str)] = &[
     ("LOG_FORMAT", "xml", r#"LOG_FORMAT: must be json or text, not "xml""#),
 ];
 
-/// Settings of which every text is one.
+/// Settings that accept any text.
 const ANY_TEXT: [&str; 2] = ["SERVICE_NAME", "NATS_TOKEN"];
 
 #[test]
 fn every_setting_says_what_it_must_be() {
     for (name, value, message) in REFUSED {
         let faults = read(&[(name, value)]).expect_err(name);
-        // A value that is wrong in one way is one fault, and no secret is in it.
+        // A value that is wrong in one way is one fault, and its message shows no secret.
         let of_files = ["No such file"].iter().any(|words| message.contains(words));
         match (of_files, faults.as_slice()) {
             (true, [first, ..]) | (false, [first]) => assert_eq!(first, message),

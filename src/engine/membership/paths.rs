@@ -13,10 +13,9 @@
 //! Two rules produce this, and neither needs to know a version or a permission:
 //!
 //! - **We use the old subject until we hear ourselves by the present one.** At the start, and after a lost connection,
-//!   that is one heartbeat. It comes before we claim anything, so an earlier instance, which takes a claim of an
-//! instance
-//!   unheard for one of the dead, has heard of us by then. Where publishing or subscribing is refused, it is every
-//!   heartbeat.
+//!   that is one heartbeat. It comes before we claim anything, so an earlier instance, which takes the claim of an
+//!   instance that it has not heard for that of a dead one, has heard of us by then. Where publishing or subscribing
+//!   is refused, it is every heartbeat.
 //! - **We use the old subject for every instance that we hear on it and that does not say that it hears the present
 //!   one.** These are all whose body is not ours, and those that say `old_subject_only`. We do so for [`COMPANY`] after
 //!   the last such heartbeat, far longer than silence takes to count, so that an instance that was suspended or cut off

@@ -1,4 +1,4 @@
-//! Clocks that tell what they like.
+//! Clocks that show any time they are told to.
 
 use std::sync::{Arc, Mutex};
 

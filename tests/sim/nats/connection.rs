@@ -1,9 +1,9 @@
 //! One connection to the simulated server, behind the service's port.
 //!
-//! What the client has taken waits in its queue while there is no connection, and is sent over the next one, as
-//! async-nats does. What was under way when a connection broke is lost, both ways, and nobody says so. Subscriptions
-//! are made again with the connection, and what they missed is missed; who reads a stream goes on behind what it was
-//! shown last.
+//! Without a connection, what the client has accepted waits in its queue and is sent over the next one, as async-nats
+//! does. What was under way when a connection broke is lost, both ways, without notice. Subscriptions are renewed with
+//! the connection, and what they missed is missed; a reader of a stream continues after the last message that it was
+//! shown.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -1,7 +1,7 @@
-//! What goes wrong, when somebody says so.
+//! Faults, caused on request.
 //!
-//! All of it is what a real server, its disk, its clock or the way to it can do. What goes on for a while ends by
-//! itself. Who strikes calls these; who asks sees their effects through the port only.
+//! All of them can happen to a real server, its disk, its clock or the way to it. A fault that lasts ends by itself.
+//! The storm calls these functions; clients see the effects only through the port.
 
 use std::sync::Arc;
 use std::time::Duration;

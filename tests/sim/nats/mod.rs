@@ -1,9 +1,9 @@
-//! A NATS that is simulated, in the runtime's time: streams, subjects, and connections with a latency.
+//! A simulated NATS in the runtime's time: streams, subjects, and connections with a latency.
 //!
-//! It stands behind the service's port, so all of the protocol runs over it. What it does is held to what
-//! nats-server does by the suite in `conformance.rs`, which runs against both. What can go wrong is in `faults.rs`.
+//! It stands behind the service's port, so the whole protocol runs over it. The suite in `conformance.rs`, which runs
+//! against both, holds its behaviour to that of nats-server. `faults.rs` has what can go wrong.
 //!
-//! One task carries what is under way (`post.rs`); whoever asks waits for its own answer. So a message costs no
+//! One task carries what is under way (`post.rs`), and each caller waits for its own answer. So a message costs no
 //! timer and no task of its own.
 
 mod clock;

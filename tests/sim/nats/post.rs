@@ -1,5 +1,5 @@
-//! What is under way between the server and who is connected: each message takes its time, and nothing that goes
-//! the same way over one connection overtakes.
+//! Messages under way between the server and its clients: each takes its time, and none overtakes another that goes the
+//! same way over one connection.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Those who read streams in order.
+//! Ordered readers of streams.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What the server does for those who are connected.
+//! Requests that the server handles for its clients.
 
 use std::sync::Arc;
 

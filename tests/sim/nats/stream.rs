@@ -1,6 +1,6 @@
 //! One stream, as nats-server keeps it: a log with ids, conditions, limits and times to live.
 //!
-//! What was done last can be undone: a server that loses power forgets what it had not written to its disk.
+//! The latest changes can be undone: a server that loses power forgets what it had not written to its disk.
 
 mod undo;
 

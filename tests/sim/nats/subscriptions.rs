@@ -1,4 +1,4 @@
-//! Who listens to which subjects.
+//! Table of the subscriptions by subject.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What goes wrong when somebody says so.
+//! Tests of the faults that can be caused.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a storm leaves behind, and the notes of those who take part in it.
+//! Evidence that a storm leaves behind, and the notes of its participants.
 
 use std::fmt::Write as _;
 use std::future::Future;

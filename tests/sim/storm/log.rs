@@ -1,4 +1,4 @@
-//! The log of a run, with the times in it.
+//! Log of a run, in virtual time.
 
 use std::fmt;
 use std::sync::OnceLock;

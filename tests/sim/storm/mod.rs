@@ -1,10 +1,10 @@
-//! Faults by chance, and what must hold all the same.
+//! Random faults, and what must hold all the same.
 //!
-//! A seed says everything: how long messages take, which schedules there are, what users and workers do, what goes
-//! wrong and when. Once faults end, all must be settled soon; then what is left behind alone says what happened
-//! ([`checker`](crate::checker)).
+//! The seed determines everything: how long messages take, which schedules exist, what users and workers do, what goes
+//! wrong and when. Once faults end, everything must be settled soon; then only what is left behind is used to judge
+//! what happened ([`checker`](crate::checker)).
 //!
-//! Each step of a storm draws from a source of its own, so one can be left out and the others stay what they are.
+//! Each step of a storm draws from a source of its own, so one can be left out without changing the others.
 
 mod evidence;
 pub mod log;

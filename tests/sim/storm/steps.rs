@@ -1,4 +1,4 @@
-//! One thing after the other: what users do, and what goes wrong.
+//! Steps of a storm, one after the other: actions of users, and faults.
 
 use std::time::Duration;
 

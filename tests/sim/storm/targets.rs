@@ -1,4 +1,4 @@
-//! Where commands go: streams of all kinds, those who listen, and nobody.
+//! Targets of commands: streams of all kinds, listeners, and nobody.
 
 use std::time::Duration;
 

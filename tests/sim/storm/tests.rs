@@ -1,4 +1,4 @@
-//! Storms in the suite.
+//! Storms that are part of the test suite.
 
 use super::many::{Sum, run_all};
 use super::{Options, run};

@@ -1,4 +1,4 @@
-//! What users ask for meanwhile.
+//! Requests of users during a storm.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};

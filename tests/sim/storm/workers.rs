@@ -1,4 +1,4 @@
-//! Whoever has the commands: responders, listeners, and workers of jobs, good and bad.
+//! Receivers of commands: responders, listeners, and workers of jobs, good and bad.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Creating many schedules in one request.
+//! Creation of many schedules in one request.
 
 use std::collections::HashSet;
 
@@ -24,11 +24,11 @@ const CREATES: usize = 32;
 pub struct BulkCreate {
     /// Required: 1 to `MAX_BULK_OPERATIONS` requests as for one schedule.
     pub schedules: Option<Vec<BulkItem>>,
-    /// Who creates those that do not say, where no header says so.
+    /// The creator of those that name none, where no header does.
     pub created_by: Option<String>,
 }
 
-/// One request of many; it is read when its turn comes, so that its faults are its own.
+/// One request of many, parsed when its turn comes so that its faults are its own.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct BulkItem(Box<RawValue>);
@@ -39,7 +39,7 @@ impl From<&CreateSchedule> for BulkItem {
     }
 }
 
-/// A request to create one schedule; whatever else it is fails by itself.
+/// A request to create one schedule; anything else fails by itself.
 impl JsonSchema for BulkItem {
     fn inline_schema() -> bool {
         true
@@ -54,28 +54,28 @@ impl JsonSchema for BulkItem {
     }
 }
 
-/// What became of a request to create many schedules.
+/// Result of a request to create many schedules.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct BulkCreated {
-    /// How many were created.
+    /// Number of schedules that were created.
     pub created: usize,
-    /// How many were not.
+    /// Number of schedules that were not created.
     pub failed: usize,
-    /// Ids of those that were created.
+    /// Ids of the created schedules.
     pub schedule_ids: Vec<Uuid>,
-    /// What became of each, in the order of the request.
+    /// Result of each item, in the order of the request.
     pub results: Vec<ItemResult>,
 }
 
-/// What became of one request of many: an id or an error.
+/// Result of one item: an id or an error.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ItemResult {
-    /// Its place in the request, from 0.
+    /// Position in the request, from 0.
     pub index: usize,
     /// The schedule that was created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule_id: Option<Uuid>,
-    /// Why none was.
+    /// Why none was created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ApiError>,
     /// What the caller should know although it was created.
@@ -84,10 +84,10 @@ pub struct ItemResult {
 }
 
 impl<N: Nats> Api<N> {
-    /// Creates many schedules; each by itself, in no order but that of equal names.
+    /// Creates many schedules independently, in no order except among equal names.
     ///
     /// # Errors
-    /// `invalid` for the request as a whole. What is wrong with an item is said with the item.
+    /// `invalid` for the request as a whole. The faults of an item are listed with that item.
     pub async fn bulk_create(
         &self,
         request: BulkCreate,
@@ -102,13 +102,13 @@ impl<N: Nats> Api<N> {
                 Ok(item) if names.insert((creator(&item, caller), item.name.clone())) => {
                     requests.push((index, item));
                 }
-                // The name may be free all the same, if the first with it is refused.
+                // The name may still be free, if the first item with it is refused.
                 Ok(item) => again.push((index, item)),
                 Err(error) => results.push(self.refused_item(index, error, caller)),
             }
         }
         let create = |(index, item): (usize, CreateSchedule)| async move {
-            // Each item of a request that is repeated is a repeated request.
+            // When a request is repeated, so is each of its items.
             let message_id = caller.message_id.as_ref().map(|id| format!("{id}/{index}"));
             let of_item = Caller { message_id, ..caller.clone() };
             match self.create_schedule(item, &of_item).await {

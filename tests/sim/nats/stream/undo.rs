@@ -1,4 +1,4 @@
-//! What a stream has done of late, so that it can be as it was.
+//! The latest changes of a stream, kept so that they can be undone.
 
 use std::time::Duration;
 
