@@ -16,6 +16,7 @@
 //! 4. **Record.** The outcome goes into the history, under one message id for all outcomes of the execution.
 //! 5. **Settle.** The next write folds the outcome into the record: the next claim if one is near, otherwise a write of
 //!    its own.
+//!
 //! # When an instance dies
 //!
 //! | after | what is left | what happens |
