@@ -189,6 +189,25 @@ fn headers_are_made_in_one_place() {
     }
 }
 
+/// The route, the schemas and the subject follow from the table of operations, or a test beside it asks for them.
+#[test]
+fn each_operation_has_a_client_method_and_is_documented() {
+    let client = sources(&root().join("src/client"));
+    let client: String = client.iter().map(|path| code(path)).collect();
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let (api, http) = (read("docs/api.md"), read("docs/http.md"));
+    for operation in nats_scheduler::api::operations::operations() {
+        let name = operation.name;
+        assert!(client.contains(&format!("\"{name}\"")), "the Rust client has no {name}");
+        let row = format!("| `{}` | `cmd.scheduler.{name}` |", name.replacen('.', "-", 1));
+        assert!(api.contains(&row), "docs/api.md has no row for {name}");
+        assert!(
+            http.contains(&format!("| [{name}](api.md#")),
+            "docs/http.md has no route for {name}"
+        );
+    }
+}
+
 /// The table of settings as it should be.
 fn table_of_settings() -> Vec<String> {
     let mut lines = vec![
