@@ -119,8 +119,8 @@ struct Face {
     url: Option<String>,
     /// Ends when the HTTP server does.
     serving: JoinHandle<io::Result<()>>,
-    goodbye: CancellationToken,
-    _goodbye: DropGuard,
+    /// Ends it.
+    goodbye: DropGuard,
 }
 
 impl Face {
@@ -138,8 +138,8 @@ impl Face {
             }
             None => (tokio::spawn(std::future::pending()), None),
         };
-        let _goodbye = goodbye.clone().drop_guard();
-        Ok(Self { clock, chance, health, metrics, http, url, serving, goodbye, _goodbye })
+        let goodbye = goodbye.drop_guard();
+        Ok(Self { clock, chance, health, metrics, http, url, serving, goodbye })
     }
 }
 
@@ -174,8 +174,8 @@ fn for_requests(config: &Config) -> String {
 
 /// An instance with its transports.
 struct Service {
-    // What runs besides answering and firing ends before probes do.
-    _background: DropGuard,
+    /// Ends what runs besides answering and firing.
+    background: DropGuard,
     face: Face,
     connection: Connection,
     nats: JetStream,
@@ -196,9 +196,9 @@ impl Service {
         stop: &CancellationToken,
     ) -> Result<Option<Self>, ServeError> {
         // The engine goes on while it drains, so what it is built on stops after it.
-        let background = CancellationToken::new();
-        let _background = background.clone().drop_guard();
-        let connecting = Connected::connect(&config, background.clone());
+        let until = CancellationToken::new();
+        let background = until.clone().drop_guard();
+        let connecting = Connected::connect(&config, until.clone());
         let Some(connected) = stop.run_until_cancelled(connecting).await else { return Ok(None) };
         let Connected { connection, nats, for_requests, lines, answers } = connected?;
         face.health.connected(nats.clone());
@@ -214,7 +214,7 @@ impl Service {
             chance: face.chance.clone(),
             health: Arc::clone(&face.health),
             metrics: Arc::clone(&face.metrics),
-            background,
+            background: until,
         };
         let opening = Instance::open(ground, config.rules.clone(), config.streams);
         let Some(instance) = stop.run_until_cancelled(opening).await else { return Ok(None) };
@@ -242,13 +242,14 @@ impl Service {
         let _ = stop.run_until_cancelled(others.introduced()).await;
         let requests = Requests::listen(Arc::clone(&api), for_requests).await?;
         let answering = tokio::spawn(requests.answer(config.nats, name, stop.clone()));
-        info!(instance = %api.instance, version = env!("CARGO_PKG_VERSION"), "ready");
+        let id = api.instance;
         if let Some(http) = &face.http {
             http.open(api);
         }
         face.health.runs();
+        info!(instance = %id, version = env!("CARGO_PKG_VERSION"), "ready");
         Ok(Some(Self {
-            _background,
+            background,
             face,
             connection,
             nats,
@@ -279,7 +280,8 @@ impl Service {
 
     /// Finishes what is under way and says goodbye; if a part has ended `early`, as far as the others can.
     async fn drain(self, early: Option<ServeError>) -> Result<(), ServeError> {
-        let Self { face, engine, answering, drain, .. } = self;
+        // Later bindings are dropped first: probes outlast what runs in the background, whichever way this ends.
+        let Self { face, background, engine, answering, drain, nats, .. } = self;
         if let Some(error) = early {
             // Without a connection nothing that is under way can be finished.
             if !matches!(error, ServeError::ConnectionGone) && !engine.is_finished() {
@@ -295,7 +297,7 @@ impl Service {
             if engine.await.is_err() {
                 warn!("the engine did not stop cleanly");
             }
-            self.nats.flush().await
+            nats.flush().await
         };
         let asked = async {
             if let Some(http) = &face.http
@@ -313,8 +315,8 @@ impl Service {
         if let Some(spans) = self.spans {
             spans.shutdown().await;
         }
-        drop(self._background);
-        face.goodbye.cancel();
+        drop(background);
+        drop(face.goodbye);
         if face.http.is_some() {
             let _ = timeout(LAST_WORDS, face.serving).await;
         }

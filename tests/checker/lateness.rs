@@ -18,6 +18,8 @@ const QUICK: TimeDelta = TimeDelta::milliseconds(500);
 /// Within which the others act for an instance, whatever it is that keeps that one from it; and everybody, once what
 /// was wrong with several is over.
 const TAKEN_OVER: TimeDelta = TimeDelta::seconds(9);
+/// How long a creation may pursue its name, and then write its record.
+const CREATED_WITHIN: TimeDelta = TimeDelta::seconds(13);
 /// How long it may take until somebody notices that what he reads shows nothing.
 const NOTICED: TimeDelta = TimeDelta::seconds(35);
 
@@ -58,11 +60,15 @@ pub fn nothing_is_late_without_reason(
     }
 }
 
-/// Since when schedules are there, as the audit says it, which comes right behind the record.
+/// When schedules came to be: the audit says so right behind the record. An audit that is late itself excuses nothing
+/// beyond the time that a creation takes at most; their ids say when that began.
 fn there_since(evidence: &Evidence) -> BTreeMap<Uuid, DateTime<Utc>> {
     let events = evidence.audit.iter().filter_map(|event| {
         let (what, id) = event.subject.rsplit_once('.')?;
-        Some((Uuid::try_parse(id).ok()?, event.stored_at)).filter(|_| what.ends_with(".created"))
+        let id = Uuid::try_parse(id).ok().filter(|_| what.ends_with(".created"))?;
+        let (seconds, nanos) = id.get_timestamp()?.to_unix();
+        let begun = DateTime::from_timestamp(i64::try_from(seconds).ok()?, nanos)?;
+        Some((id, event.stored_at.min(begun + CREATED_WITHIN)))
     });
     events.collect()
 }
