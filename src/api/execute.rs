@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::error::ApiError;
@@ -13,42 +11,24 @@ use super::{Api, Caller, Checked};
 use crate::index::Entry;
 use crate::jetstream::WriteError;
 use crate::port::Nats;
+use crate::schedule::declared::command_fields;
 use crate::schedule::{
-    CreateSchedule, Delivery, FieldFault, Payload, Schedule, ScheduleType, execution_id,
-    new_schedule, object_field,
+    CreateSchedule, FieldFault, Schedule, ScheduleType, execution_id, new_schedule,
 };
 use crate::trigger::Trigger;
 
 /// Name of such a command in headers and in the history.
 const NAME: &str = "execute.immediate";
 
-/// A request to send one command at once. It is delivered, tried again and recorded like that of a schedule, but no
-/// schedule is visible.
-#[serde_with::skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct ExecuteImmediate {
-    /// Required: the subject of the command, `cmd.domain.action`.
-    #[schemars(length(min = 1, max = 255))]
-    pub target_command: Option<String>,
-    /// The body of the command; default `{}`.
-    pub command_payload: Option<Payload>,
-    /// Higher goes first when many are due at once; default 5.
-    #[schemars(range(min = 1, max = 10))]
-    pub priority: Option<u64>,
-    /// Attempts after the first; default 3.
-    #[schemars(range(min = 0, max = 10))]
-    pub max_retries: Option<u64>,
-    /// Before the first retry; each further one waits twice as long; default 300.
-    #[schemars(range(min = 0, max = 3600))]
-    pub retry_delay_seconds: Option<u64>,
-    /// How the command is sent; default a JetStream publish.
-    #[serde(deserialize_with = "object_field")]
-    pub delivery: Option<Delivery>,
-    /// How long to wait for the outcome, in milliseconds; default 0, at most 60000.
-    #[schemars(range(max = 60_000))]
-    pub wait_ms: Option<u64>,
-}
+command_fields! { request {
+    /// A request to send one command at once. It is delivered, tried again and recorded like that of a schedule, but no
+    /// schedule is visible.
+    pub struct ExecuteImmediate {
+        /// How long to wait for the outcome, in milliseconds; default 0, at most 60000.
+        #[schemars(range(max = 60_000))]
+        pub wait_ms: Option<u64>,
+    }
+} }
 
 impl Checked for ExecuteImmediate {
     fn faults(&self, api: &Api<impl Nats>) -> Vec<FieldFault> {
@@ -104,19 +84,13 @@ impl<N: Nats> Api<N> {
         actor: &str,
         correlation_id: &str,
     ) -> Result<(Schedule, Trigger), Vec<FieldFault>> {
-        let create = CreateSchedule {
+        let create = command_fields! { taken { request => CreateSchedule {
             name: Some(NAME.to_owned()),
             schedule_type: Some(ScheduleType::Immediate),
-            target_command: request.target_command.clone(),
-            command_payload: request.command_payload.clone(),
-            priority: request.priority,
-            max_retries: request.max_retries,
-            retry_delay_seconds: request.retry_delay_seconds,
-            delivery: request.delivery.clone(),
             // The command is sent however long no instance was running.
             misfire_grace_seconds: Some(31_536_000),
             ..CreateSchedule::default()
-        };
+        } } };
         let (id, now, writer) = (self.clock.new_id(), self.clock.now(), self.writer());
         let checked = new_schedule(&create, &self.rules, id, now, actor, correlation_id, writer);
         let mut faults = checked.as_ref().err().cloned().unwrap_or_default();

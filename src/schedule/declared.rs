@@ -4,7 +4,7 @@
 //! the macro named after it, so a request is written as its lists plus the fields that only it has:
 //!
 //! ```text
-//! label_fields! { timing_fields action_fields request { pub struct CreateSchedule { …its own fields… } } }
+//! label_fields! { timing_fields after_field command_fields policy_fields request { pub struct CreateSchedule { …its own fields… } } }
 //! ```
 //!
 //! Declare a new field here, with its documentation and the bounds for its schema. The compiler then names
@@ -77,18 +77,15 @@ macro_rules! after_field {
     };
 }
 
-/// What a schedule does when it fires.
-macro_rules! action_fields {
+/// The command, and how it is sent.
+macro_rules! command_fields {
     ($next:ident $($more:ident)* { $($given:tt)* }) => {
         $crate::schedule::declared::$next! { $($more)* { $($given)* list {
-            /// Required to create a schedule: the subject that commands are sent to, `cmd.domain.action`.
+            /// Required except in an update: the subject that commands are sent to, `cmd.domain.action`.
             #[schemars(length(min = 1, max = 255))]
             pub target_command: Option<String>,
             /// The body of every command; default `{}`.
             pub command_payload: Option<$crate::schedule::Payload>,
-            /// Labels to find the schedule by.
-            #[schemars(length(max = 20))]
-            pub tags: Option<Vec<String>>,
             /// The higher priority goes first when many are due at once; default 5.
             #[schemars(range(min = 1, max = 10))]
             pub priority: Option<u64>,
@@ -101,6 +98,17 @@ macro_rules! action_fields {
             /// How commands are sent; default: a JetStream publish.
             #[serde(deserialize_with = "crate::schedule::object_field")]
             pub delivery: Option<$crate::schedule::Delivery>,
+        } } }
+    };
+}
+
+/// How occurrences are treated, and found.
+macro_rules! policy_fields {
+    ($next:ident $($more:ident)* { $($given:tt)* }) => {
+        $crate::schedule::declared::$next! { $($more)* { $($given)* list {
+            /// Labels to find the schedule by.
+            #[schemars(length(max = 20))]
+            pub tags: Option<Vec<String>>,
             /// How many seconds late an occurrence may be and still be acted on; default 300.
             #[schemars(range(min = 1, max = 31_536_000))]
             pub misfire_grace_seconds: Option<u64>,
@@ -167,4 +175,6 @@ macro_rules! filled {
     };
 }
 
-pub(crate) use {action_fields, after_field, filled, label_fields, request, taken, timing_fields};
+pub(crate) use {
+    after_field, command_fields, filled, label_fields, policy_fields, request, taken, timing_fields,
+};

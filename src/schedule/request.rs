@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::declared::{label_fields, timing_fields};
 use super::{Delivery, Payload, ScheduleType, Spec, TimingFields};
 
-label_fields! { timing_fields after_field action_fields request {
+label_fields! { timing_fields after_field command_fields policy_fields request {
     /// A request to create a schedule. `name`, `schedule_type`, `target_command` and the field that
     /// belongs to the type are required; the rest has defaults.
     pub struct CreateSchedule {

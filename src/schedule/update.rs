@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::declared::{label_fields, timing_fields};
 use super::{CreateSchedule, Spec, TimingFields};
 
-label_fields! { timing_fields after_field action_fields request {
+label_fields! { timing_fields after_field command_fields policy_fields request {
     /// A request to update a schedule: given fields change, all others stay.
     ///
     /// A different `schedule_type` takes the fields that belong to it from the request alone; otherwise
@@ -33,7 +33,7 @@ impl UpdateSchedule {
             let zone = TimingFields { timezone: now.timezone, ..TimingFields::default() };
             now = timing_fields! { after_field taken { zone => CreateSchedule { ..now } } };
         }
-        label_fields! { timing_fields after_field action_fields filled {
+        label_fields! { timing_fields after_field command_fields policy_fields filled {
             self, now => CreateSchedule { created_by: None, idempotency_key: None }
         } }
     }
