@@ -108,7 +108,7 @@ impl Members {
 
     /// The other instances that are heard.
     pub fn others(&self) -> Vec<Uuid> {
-        self.read(|view| view.heard.keys().copied().collect())
+        self.read(|roster| roster.heard.keys().copied().collect())
     }
 
     /// How many instances run, as far as this one hears.
@@ -119,53 +119,54 @@ impl Members {
     /// Whether an instance has been silent for [`GONE_AFTER`] while we listened.
     pub fn is_gone<G: Guards>(&self, instance: Uuid) -> bool {
         instance != self.me
-            && self.read(|view| {
+            && self.read(|roster| {
                 // The task that notes deafness may itself be waiting for NATS.
-                !view.is_deaf::<G>(Instant::now())
-                    && view.listening.elapsed() >= GONE_AFTER
-                    && !view.heard.contains_key(&instance)
+                !roster.is_deaf::<G>(Instant::now())
+                    && roster.listening.elapsed() >= GONE_AFTER
+                    && !roster.heard.contains_key(&instance)
             })
     }
 
     /// Whether an instance seems to be gone: nobody listens on its subject, or it has been silent for a moment while we
     /// heard well. It may be running all the same.
     pub fn is_silent(&self, instance: Uuid) -> bool {
-        self.read(|view| view.heard.get(&instance).is_some_and(|peer| peer.is_silent))
+        self.read(|roster| roster.heard.get(&instance).is_some_and(|peer| peer.is_silent))
     }
 
     /// Whether this instance hears itself and knows the others, so that claims may be made.
     pub fn hears(&self) -> bool {
-        self.read(|view| {
-            let is_young = *view.is_introduced.borrow() && view.hearing.is_young(Instant::now());
-            is_young && view.hearing.heard().is_some_and(|heard| !self.clock.stepped_since(heard))
+        self.read(|roster| {
+            let is_young =
+                *roster.is_introduced.borrow() && roster.hearing.is_young(Instant::now());
+            is_young && roster.hearing.heard().is_some_and(|heard| !self.clock.stepped_since(heard))
         })
     }
 
     /// Waits until this instance knows those that ran before it.
     pub async fn introduced(&self) {
-        let mut introduced = self.read(|view| view.is_introduced.subscribe());
+        let mut introduced = self.read(|roster| roster.is_introduced.subscribe());
         // It cannot fail: we hold the sender.
         let _ = introduced.wait_for(|introduced| *introduced).await;
     }
 
     /// Since when this instance has heard itself without a break.
     pub fn hears_since(&self) -> Option<Instant> {
-        self.read(|view| view.hearing.since())
+        self.read(|roster| roster.hearing.since())
     }
 
     /// Whether a claim sent at `claimed` may be acted on: this instance has heard itself ever since, so no other counts
     /// it as gone.
     pub fn trusts(&self, claimed: Instant) -> bool {
-        self.read(|view| {
-            let heard = view.hearing.heard().map_or(claimed, |heard| heard.min(claimed));
-            view.hearing.trusts(claimed, Instant::now()) && !self.clock.stepped_since(heard)
+        self.read(|roster| {
+            let heard = roster.hearing.heard().map_or(claimed, |heard| heard.min(claimed));
+            roster.hearing.trusts(claimed, Instant::now()) && !self.clock.stepped_since(heard)
         })
     }
 
     /// Since when this instance would have heard anything that others said.
     pub fn listening_since(&self) -> DateTime<Utc> {
         let now = Instant::now();
-        let since = self.read(|view| view.hearing.listening_since(now));
+        let since = self.read(|roster| roster.hearing.listening_since(now));
         self.clock.now() - chrono::Duration::from_std(now.duration_since(since)).unwrap_or_default()
     }
 
@@ -173,8 +174,8 @@ impl Members {
     /// count.
     pub fn delay(&self, schedule: Uuid, needs: u16) -> chrono::Duration {
         let mine = score(self.me, schedule);
-        let before = self.read(|view| {
-            let able = view
+        let before = self.read(|roster| {
+            let able = roster
                 .heard
                 .iter()
                 .filter(|(_, peer)| !peer.is_silent && (peer.acts_on >= needs || needs <= 1));
@@ -192,7 +193,7 @@ impl Members {
     /// Ends the heartbeats and says that this instance stops, so that others take over its work at once.
     pub async fn leave(&self, nats: &impl Nats) {
         self.left.cancel();
-        let way = self.write(|view| view.paths.next(Instant::now()));
+        let way = self.write(|roster| roster.paths.next(Instant::now()));
         let mut goodbyes = Vec::new();
         if way.present {
             goodbyes.push((names::instance_subject(self.me), self.beat().leaving().to_bytes()));
@@ -216,7 +217,7 @@ impl Members {
         let mut tick = tokio::time::interval(HEARTBEAT);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (inbox, here) = (format!("{}.", nats.new_inbox()), nats.new_inbox());
-        self.write(|view| view.listens_on.clone_from(&here));
+        self.write(|roster| roster.listens_on.clone_from(&here));
         let listening = async {
             let echoes = subscribe(nats, format!("{inbox}*")).await;
             let asked_after = subscribe(nats, here).await;

@@ -7,12 +7,12 @@ impl Members {
     pub(super) fn hear_echo<G: Guards>(&self, echo: &Message) -> bool {
         let number = echo.subject.rsplit('.').next().and_then(|number| number.parse().ok());
         let Some(number) = number else { return false };
-        let hears_again = self.write(|view| {
+        let hears_again = self.write(|roster| {
             let now = Instant::now();
-            view.note_deafness::<G>(now);
-            let hears_again = view.hearing.hear(number, now);
-            if view.hearing.is_young(now) {
-                view.introduced_at.get_or_insert(now + INTRODUCTION);
+            roster.note_deafness::<G>(now);
+            let hears_again = roster.hearing.hear(number, now);
+            if roster.hearing.is_young(now) {
+                roster.introduced_at.get_or_insert(now + INTRODUCTION);
             }
             hears_again
         });
@@ -28,9 +28,9 @@ impl Members {
         let Some(id) = id.filter(|_| answer.status == Some(StatusCode::NO_RESPONDERS)) else {
             return false;
         };
-        let is_news = self.write(|view| {
+        let is_news = self.write(|roster| {
             // It may have been heard since.
-            let peer = view.heard.get_mut(&id).filter(|peer| peer.is_asked_after);
+            let peer = roster.heard.get_mut(&id).filter(|peer| peer.is_asked_after);
             peer.is_some_and(|peer| !std::mem::replace(&mut peer.is_silent, true))
         });
         if is_news {
@@ -44,12 +44,12 @@ impl Members {
     /// instances are known.
     pub(super) fn next_silent(&self) -> Instant {
         let now = Instant::now();
-        self.read(|view| {
-            let heard = view.heard.values().map(|peer| peer.heard_at.max(view.listening));
-            let unsettled = (!view.settled).then_some(view.listening);
+        self.read(|roster| {
+            let heard = roster.heard.values().map(|peer| peer.heard_at.max(roster.listening));
+            let unsettled = (!roster.settled).then_some(roster.listening);
             let silent = heard.chain(unsettled).map(|heard| heard + GONE_AFTER);
-            let introduced = view.introduced_at.filter(|_| !*view.is_introduced.borrow());
-            let frequent = view.heard.values().filter(|peer| peer.is_frequent);
+            let introduced = roster.introduced_at.filter(|_| !*roster.is_introduced.borrow());
+            let frequent = roster.heard.values().filter(|peer| peer.is_frequent);
             let late =
                 frequent.flat_map(|peer| [LATE, SILENT_AFTER].map(|late| peer.heard_at + late));
             let late = late.filter(|at| *at > now);
@@ -64,30 +64,30 @@ impl Members {
         let id = beat.subject.rsplit('.').next().and_then(|id| Uuid::try_parse(id).ok());
         let (Some(id), now) = (id, Instant::now()) else { return false };
         if id == self.me {
-            if self.write(|view| view.paths.hear_ourselves(by_old, now)) {
+            if self.write(|roster| roster.paths.hear_ourselves(by_old, now)) {
                 self.load.old_heartbeats.store(false, Ordering::Relaxed);
                 info!(subject = names::INSTANCE_WILDCARD, "heartbeats are permitted now");
             }
             return false;
         }
         let heard = Heard::read(&beat.payload, by_old);
-        let changed = self.write(|view| {
-            view.paths.hear(id, &heard, now);
+        let changed = self.write(|roster| {
+            roster.paths.hear(id, &heard, now);
             if heard.leaving {
-                view.heard.remove(&id).is_some()
+                roster.heard.remove(&id).is_some()
             } else {
                 // Earlier instances say nothing by the old subject that they do not say by the present one.
-                let known = view.heard.get(&id).map_or(0, |peer| peer.acts_on);
+                let known = roster.heard.get(&id).map_or(0, |peer| peer.acts_on);
                 let peer = Peer {
                     heard_at: now,
                     acts_on: heard.acts_on.max(known),
                     time_error_ms: heard.time_error_ms,
                     is_frequent: heard.is_frequent,
-                    listens_on: heard.listens_on.clone().filter(|inbox| view.is_inbox(inbox)),
+                    listens_on: heard.listens_on.clone().filter(|inbox| roster.is_inbox(inbox)),
                     is_asked_after: false,
                     is_silent: false,
                 };
-                let before = view.heard.insert(id, peer);
+                let before = roster.heard.insert(id, peer);
                 if before.as_ref().is_some_and(|peer| peer.is_silent) {
                     self.changed.notify_one();
                 }
@@ -104,17 +104,17 @@ impl Members {
     pub(super) fn refused(&self, refusal: &Refusal, inbox: &str) {
         let subject = refusal.subject.as_str();
         if refusal.operation == Permission::Publish {
-            self.write(|view| {
-                view.echoes_by_asking |= subject.starts_with(inbox);
+            self.write(|roster| {
+                roster.echoes_by_asking |= subject.starts_with(inbox);
                 let is_theirs =
-                    view.heard.values().any(|peer| peer.listens_on.as_deref() == Some(subject));
-                view.may_ask_after &= !is_theirs;
+                    roster.heard.values().any(|peer| peer.listens_on.as_deref() == Some(subject));
+                roster.may_ask_after &= !is_theirs;
             });
         }
         if subject != names::INSTANCE_WILDCARD && subject != names::instance_subject(self.me) {
             return;
         }
-        if self.write(|view| view.paths.refuse(Instant::now())) {
+        if self.write(|roster| roster.paths.refuse(Instant::now())) {
             self.load.old_heartbeats.store(true, Ordering::Relaxed);
             warn!(
                 operation = refusal.operation.as_str(),
@@ -128,29 +128,30 @@ impl Members {
     }
 
     pub(super) fn forget_silent<G: Guards>(&self) {
-        let (gone, changed) = self.write(|view| {
-            let (before, now) = (view.heard.len(), Instant::now());
-            view.note_deafness::<G>(now);
-            let long_enough = now.duration_since(view.listening) >= GONE_AFTER;
+        let (gone, changed) = self.write(|roster| {
+            let (before, now) = (roster.heard.len(), Instant::now());
+            roster.note_deafness::<G>(now);
+            let long_enough = now.duration_since(roster.listening) >= GONE_AFTER;
             if long_enough {
-                view.heard.retain(|_, peer| now.duration_since(peer.heard_at) < GONE_AFTER);
+                roster.heard.retain(|_, peer| now.duration_since(peer.heard_at) < GONE_AFTER);
             }
-            let settled = long_enough && !std::mem::replace(&mut view.settled, long_enough);
+            let settled = long_enough && !std::mem::replace(&mut roster.settled, long_enough);
             let mut silent = false;
-            for peer in view.heard.values_mut().filter(|peer| peer.is_frequent && !peer.is_silent) {
+            for peer in roster.heard.values_mut().filter(|peer| peer.is_frequent && !peer.is_silent)
+            {
                 let is_late = now.duration_since(peer.heard_at) >= SILENT_AFTER;
-                peer.is_silent = is_late && view.hearing.hears_well_since(peer.heard_at, now);
+                peer.is_silent = is_late && roster.hearing.hears_well_since(peer.heard_at, now);
                 silent |= peer.is_silent;
             }
-            let introduced = view.introduced_at.is_some_and(|at| at <= now)
-                && !view.is_introduced.send_replace(true);
-            (before - view.heard.len(), settled || silent || introduced)
+            let introduced = roster.introduced_at.is_some_and(|at| at <= now)
+                && !roster.is_introduced.send_replace(true);
+            (before - roster.heard.len(), settled || silent || introduced)
         });
         if gone > 0 {
             warn!(gone, "instances silent; taking over what they left");
         }
-        let (acts_on, time_error_ms) = self.read(|view| {
-            let peers = view.heard.values();
+        let (acts_on, time_error_ms) = self.read(|roster| {
+            let peers = roster.heard.values();
             (
                 peers.clone().map(|peer| peer.acts_on).max(),
                 peers.map(|peer| peer.time_error_ms).max(),

@@ -12,13 +12,13 @@ impl Members {
     pub(super) async fn speak<W: Wire>(&self, nats: &W, inbox: &str, present: &mut W::Messages) {
         let now = Instant::now();
         let is_connected = nats.is_connected();
-        let (way, deaf_for) = self.write(|view| {
+        let (way, deaf_for) = self.write(|roster| {
             if !is_connected {
-                view.paths.disconnect(now);
+                roster.paths.disconnect(now);
             }
-            view.note_deafness::<W::Guards>(now);
-            let hears = view.hearing.may_beat(now) || !W::Guards::hold(Guard::Hearing);
-            ((is_connected && hears).then(|| view.paths.next(now)), view.paths.deaf_for(now))
+            roster.note_deafness::<W::Guards>(now);
+            let hears = roster.hearing.may_beat(now) || !W::Guards::hold(Guard::Hearing);
+            ((is_connected && hears).then(|| roster.paths.next(now)), roster.paths.deaf_for(now))
         });
         self.load.deaf.store(deaf_for >= GONE_AFTER, Ordering::Relaxed);
         if let Some(way) = &way {
@@ -31,8 +31,8 @@ impl Members {
 
     /// Sends an echo. If we may not publish to our own inbox, the echo is the answer to a request that we may make.
     pub(super) async fn echo(&self, nats: &impl Wire, inbox: &str, is_behind_beat: bool) {
-        let (number, asks) = self.write(|view| {
-            (view.hearing.send(is_behind_beat, Instant::now()), view.echoes_by_asking)
+        let (number, asks) = self.write(|roster| {
+            (roster.hearing.send(is_behind_beat, Instant::now()), roster.echoes_by_asking)
         });
         let echo = format!("{inbox}{number}");
         let (subject, reply) = match asks {
@@ -59,12 +59,12 @@ impl Members {
     /// its connection, NATS says so at once.
     pub(super) async fn ask_after_late(&self, nats: &impl Wire, inbox: &str) {
         let now = Instant::now();
-        let late = self.write(|view| {
-            if !view.may_ask_after {
+        let late = self.write(|roster| {
+            if !roster.may_ask_after {
                 return Vec::new();
             }
             let mut late = Vec::new();
-            for (id, peer) in &mut view.heard {
+            for (id, peer) in &mut roster.heard {
                 let is_late = peer.is_frequent && now.duration_since(peer.heard_at) >= LATE;
                 if is_late && !std::mem::replace(&mut peer.is_asked_after, true) {
                     late.extend(peer.listens_on.clone().map(|subject| (*id, subject)));
@@ -84,7 +84,7 @@ impl Members {
             [&self.load.timers, &self.load.executions].map(|count| count.load(Ordering::Relaxed));
         let time_error_ms = self.clock.error().num_milliseconds().clamp(0, i64::from(u32::MAX));
         let time_error_ms = u32::try_from(time_error_ms).unwrap_or_default();
-        let listens_on = self.read(|view| view.listens_on.clone());
+        let listens_on = self.read(|roster| roster.listens_on.clone());
         Beat::new(self.started_at, schedules, in_flight, time_error_ms, listens_on)
     }
 }

@@ -17,7 +17,7 @@ fn message(subject: String) -> Message {
 /// Has an instance hear its own heartbeat and the echo after it.
 fn hear_ourselves(members: &Members) {
     members.hear(&message(names::instance_subject(members.me)), false);
-    let number = members.write(|view| view.hearing.send(true, Instant::now()));
+    let number = members.write(|roster| roster.hearing.send(true, Instant::now()));
     members.hear_echo::<All>(&message(format!("_INBOX.us.{number}")));
 }
 
