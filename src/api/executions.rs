@@ -15,6 +15,7 @@ use super::{Api, Caller};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::history_index::Filter;
 use crate::port::Nats;
+use crate::schedule::declared::which_fields;
 use crate::schedule::{FieldFault, instant_field};
 pub use running::{ListRunning, OpenStatus, RunningExecution};
 pub use story::ExecutionStory;
@@ -31,28 +32,25 @@ pub struct GetExecution {
     pub execution_id: Option<Uuid>,
 }
 
-/// A request for executions, newest first; absent filters match all.
-#[serde_with::skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct ListExecutions {
-    /// Of this schedule.
-    pub schedule_id: Option<Uuid>,
-    /// With this status.
-    pub status: Option<ExecutionStatus>,
-    /// Started later than this.
-    #[serde(deserialize_with = "instant_field")]
-    pub started_after: Option<DateTime<Utc>>,
-    /// Started before this.
-    #[serde(deserialize_with = "instant_field")]
-    pub started_before: Option<DateTime<Utc>>,
-    /// From 1, which is the default.
-    #[schemars(range(min = 1, max = 1_000_000_000), example = 2)]
-    pub page: Option<u64>,
-    /// Executions per page: 1 to 100, default 20.
-    #[schemars(range(min = 1, max = 100), example = 20)]
-    pub limit: Option<u64>,
-}
+which_fields! { request {
+    /// A request for executions, newest first; absent filters match all.
+    pub struct ListExecutions {
+        /// With this status.
+        pub status: Option<ExecutionStatus>,
+        /// Started later than this.
+        #[serde(deserialize_with = "instant_field")]
+        pub started_after: Option<DateTime<Utc>>,
+        /// Started before this.
+        #[serde(deserialize_with = "instant_field")]
+        pub started_before: Option<DateTime<Utc>>,
+        /// From 1, which is the default.
+        #[schemars(range(min = 1, max = 1_000_000_000), example = 2)]
+        pub page: Option<u64>,
+        /// Executions per page: 1 to 100, default 20.
+        #[schemars(range(min = 1, max = 100), example = 20)]
+        pub limit: Option<u64>,
+    }
+} }
 
 /// A request for the executions with a correlation id, newest first.
 #[serde_with::skip_serializing_none]

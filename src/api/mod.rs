@@ -14,6 +14,7 @@ pub mod operations;
 pub mod permit;
 pub mod reply;
 pub mod reports;
+pub mod route;
 pub mod schedules;
 pub mod statistics;
 pub mod status;
@@ -26,7 +27,7 @@ use uuid::Uuid;
 
 use self::error::Complaints;
 use self::permit::Permit;
-use self::schedules::RecentlyShown;
+use self::schedules::{Named, RecentlyShown};
 use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::health::Health;
@@ -176,7 +177,7 @@ fn fresh_id() -> String {
     uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string()
 }
 
-/// A request whose fields can be checked before anything is done.
+/// A request that is read before its operation runs.
 pub(crate) trait Checked {
     /// Faults of the fields. Requests that are checked as part of their operation implement this so that faults of form
     /// and of content are reported together.
@@ -184,26 +185,44 @@ pub(crate) trait Checked {
         let _ = api;
         Vec::new()
     }
+
+    /// The fields that name a schedule, if the request has them.
+    fn named(&mut self) -> Option<Named<'_>> {
+        None
+    }
 }
 
-impl Checked for schedules::GetSchedule {}
-impl Checked for schedules::ListSchedules {}
-impl Checked for schedules::DeleteSchedule {}
-impl Checked for schedules::PreviewSchedule {}
-impl Checked for schedules::BackfillSchedule {}
+/// Implements [`Checked`] for requests that name a schedule by its id, or by its name and creator.
+macro_rules! names_a_schedule {
+    ($($request:ty),* $(,)?) => { $(
+        impl Checked for $request {
+            fn named(&mut self) -> Option<Named<'_>> {
+                Some(Named::live(&mut self.schedule_id, &mut self.schedule_name, &mut self.creator))
+            }
+        }
+    )* };
+}
+
+names_a_schedule! {
+    executions::ListExecutions,
+    executions::ListRunning,
+    reports::CancelExecution,
+    schedules::BackfillSchedule,
+    schedules::DeleteSchedule,
+    schedules::GetSchedule,
+    schedules::PauseSchedule,
+    schedules::PreviewSchedule,
+    schedules::ResumeSchedule,
+    schedules::TriggerSchedule,
+    statistics::GetStatistics,
+}
+
+impl Checked for executions::GetExecution {}
+impl Checked for executions::ListByCorrelation {}
 impl Checked for reports::CompleteExecution {}
 impl Checked for reports::FailExecution {}
 impl Checked for reports::HeartbeatExecution {}
-impl Checked for reports::CancelExecution {}
-impl Checked for schedules::RestoreSchedule {}
 impl Checked for schedules::BulkCreate {}
 impl Checked for schedules::BulkOperation {}
-impl Checked for schedules::PauseSchedule {}
-impl Checked for schedules::ResumeSchedule {}
-impl Checked for schedules::TriggerSchedule {}
-impl Checked for executions::GetExecution {}
-impl Checked for executions::ListExecutions {}
-impl Checked for executions::ListRunning {}
-impl Checked for executions::ListByCorrelation {}
-impl Checked for statistics::GetStatistics {}
+impl Checked for schedules::ListSchedules {}
 impl Checked for status::Nothing {}

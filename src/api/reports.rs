@@ -20,6 +20,7 @@ use super::reply::{Links, Reply};
 use super::{Api, Caller};
 use crate::execution::{ExecutionStatus, MAX_KEPT_BYTES};
 use crate::port::Nats;
+use crate::schedule::declared::which_fields;
 use crate::schedule::{Cancel, Ending, FieldFault, Report, Schedule};
 use crate::stored::Unknown;
 
@@ -70,19 +71,16 @@ pub struct HeartbeatExecution {
     pub progress: Option<u64>,
 }
 
-/// A request to stop an execution that is under way or waits.
-#[serde_with::skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct CancelExecution {
-    /// Required.
-    pub execution_id: Option<Uuid>,
-    /// Its schedule, if known.
-    pub schedule_id: Option<Uuid>,
-    /// The reason, for people.
-    #[schemars(length(max = 500))]
-    pub reason: Option<String>,
-}
+which_fields! { request {
+    /// A request to stop an execution that is under way or waits.
+    pub struct CancelExecution {
+        /// Required.
+        pub execution_id: Option<Uuid>,
+        /// The reason, for people.
+        #[schemars(length(max = 500))]
+        pub reason: Option<String>,
+    }
+} }
 
 /// Result of a report.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

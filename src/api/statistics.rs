@@ -14,6 +14,7 @@ use crate::execution::ExecutionStatus;
 use crate::history_index::{Ended, Statistics};
 use crate::index::{Listing, Place, ScheduleFilter, Sort};
 use crate::port::Nats;
+use crate::schedule::declared::which_fields;
 use crate::schedule::{FieldFault, Schedule};
 
 /// Longest window: what the history keeps by default, 30 days.
@@ -21,17 +22,14 @@ const MAX_WINDOW_HOURS: u32 = 720;
 /// Schedules examined per step in the search for the next one that fires.
 const LOOK: usize = 1_000;
 
-/// A request for statistics.
-#[serde_with::skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct GetStatistics {
-    /// The schedule; default all.
-    pub schedule_id: Option<Uuid>,
-    /// Only what was completed within so many hours: 1 to 720; default all that the history holds.
-    #[schemars(range(min = 1, max = 720), example = 24)]
-    pub time_window_hours: Option<u32>,
-}
+which_fields! { request {
+    /// A request for statistics.
+    pub struct GetStatistics {
+        /// Only what was completed within so many hours: 1 to 720; default all that the history holds.
+        #[schemars(range(min = 1, max = 720), example = 24)]
+        pub time_window_hours: Option<u32>,
+    }
+} }
 
 /// Statistics of the executions that the history holds. An execution is one attempt that has an outcome; skipped
 /// occurrences are counted separately.

@@ -53,8 +53,8 @@ pub use crate::api::reports::{
 };
 pub use crate::api::schedules::{
     BackfillSchedule, Backfilled, BulkAction, BulkCreated, BulkOperated, BulkOperation,
-    DeleteSchedule, Deleted, ItemRefused, ItemResult, ListSchedules, PauseSchedule, Preview,
-    PreviewSchedule, RestoreSchedule, ResumeSchedule, ScheduleFilter, Sort, TagsMatch,
+    DeleteSchedule, Deleted, GetSchedule, ItemRefused, ItemResult, ListSchedules, PauseSchedule,
+    Preview, PreviewSchedule, RestoreSchedule, ResumeSchedule, ScheduleFilter, Sort, TagsMatch,
     TriggerSchedule, Triggered,
 };
 pub use crate::api::statistics::{ExecutionStatistics, GetStatistics};

@@ -5,10 +5,11 @@ use uuid::Uuid;
 
 use super::{
     BulkCreated, BulkOperated, BulkOperation, Client, ClientError, CreateSchedule, DeleteSchedule,
-    Deleted, ListSchedules, PauseSchedule, Preview, PreviewSchedule, Reply, RestoreSchedule,
-    ResumeSchedule, ScheduleSummary, ScheduleView, TriggerSchedule, Triggered, UpdateSchedule,
+    Deleted, GetSchedule, ListSchedules, PauseSchedule, Preview, PreviewSchedule, Reply,
+    RestoreSchedule, ResumeSchedule, ScheduleSummary, ScheduleView, TriggerSchedule, Triggered,
+    UpdateSchedule,
 };
-use crate::api::schedules::{BulkCreate, BulkItem, GetSchedule};
+use crate::api::schedules::{BulkCreate, BulkItem};
 
 /// Maximum number of items per page.
 const MAX_LIMIT: u64 = 100;
@@ -49,7 +50,19 @@ impl Client {
     /// # Errors
     /// See [`ClientError`]; `not_found`.
     pub async fn get(&self, id: Uuid) -> Result<Reply<ScheduleView>, ClientError> {
-        self.ask("schedule.get", &GetSchedule { schedule_id: Some(id) }).await
+        self.get_with(&GetSchedule { schedule_id: Some(id), ..GetSchedule::default() }).await
+    }
+
+    /// Like [`Client::get`], with the whole request: it can name the schedule by `schedule_name` and `creator`. The
+    /// requests of the other methods can too.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `not_found`.
+    pub async fn get_with(
+        &self,
+        request: &GetSchedule,
+    ) -> Result<Reply<ScheduleView>, ClientError> {
+        self.ask("schedule.get", request).await
     }
 
     /// Fetches one page of the schedules that match. [`Client::all_schedules`] covers all pages.

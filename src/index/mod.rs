@@ -12,6 +12,7 @@ mod fresh;
 mod intern;
 mod list;
 mod listed;
+mod named;
 mod newer;
 mod order;
 mod orders;

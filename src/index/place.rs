@@ -72,6 +72,11 @@ impl Place {
         Self { sort, name, time, id: schedule.id }
     }
 
+    /// The place before all schedules with a name, in the order by name.
+    pub(super) fn before_name(name: &str) -> Self {
+        Self { sort: Sort::Name, name: Some(name.to_owned()), time: None, id: Uuid::nil() }
+    }
+
     /// Rank in the order; [`Place::tie`] decides between equal ranks.
     pub(super) fn rank(&self) -> i64 {
         match (self.sort, self.time) {

@@ -11,6 +11,22 @@
 //! the other places that must know it: `Spec` or `Timing`, which store it, `CreateSchedule::of_spec`, which
 //! reads it back from a stored schedule, and the rule in `validate.rs` or `timing.rs`.
 
+/// The schedule that a request is about.
+macro_rules! which_fields {
+    ($next:ident $($more:ident)* { $($given:tt)* }) => {
+        $crate::schedule::declared::$next! { $($more)* { $($given)* list {
+            /// The schedule; or `schedule_name` says which.
+            pub schedule_id: Option<::uuid::Uuid>,
+            /// The name of the schedule, in place of `schedule_id`.
+            #[schemars(length(min = 1, max = 255))]
+            pub schedule_name: Option<String>,
+            /// With `schedule_name`: the creator of that schedule; default: who asks, by the header.
+            #[schemars(length(min = 1, max = 255))]
+            pub creator: Option<String>,
+        } } }
+    };
+}
+
 /// Labels of a schedule.
 macro_rules! label_fields {
     ($next:ident $($more:ident)* { $($given:tt)* }) => {
@@ -176,5 +192,6 @@ macro_rules! filled {
 }
 
 pub(crate) use {
-    after_field, command_fields, filled, label_fields, policy_fields, request, taken, timing_fields,
+    after_field, command_fields, filled, label_fields, policy_fields, request, taken,
+    timing_fields, which_fields,
 };

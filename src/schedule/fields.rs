@@ -21,6 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 pub(crate) use explain::unknown as unknown_name;
+pub(crate) use near::slips;
 use shape::Shape;
 
 /// One thing wrong with a request.

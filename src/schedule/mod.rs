@@ -42,11 +42,11 @@ pub use attempt::{
 pub use attempt_form::PhaseName;
 pub use change::{Author, Change, ChangeKind, differences};
 pub use delivery::{Delivery, DeliveryMode};
-pub(crate) use fields::unknown_name;
 pub use fields::{
     FieldFault, MAX_FAULTS, Unread, object as object_field, parse as parse_fields,
     parse_with as parse_fields_with,
 };
+pub(crate) use fields::{slips, unknown_name};
 pub use instant::{field as instant_field, last as last_instant, mend as mend_instant};
 pub use life::{AttemptEvent, Finish, Guarded, NotNow, Refused, ScheduleEvent};
 pub use payload::{MAX_PAYLOAD_BYTES, Payload};

@@ -1,18 +1,14 @@
 //! The fields of a request to update a schedule, unchecked.
 
-use uuid::Uuid;
-
-use super::declared::{label_fields, timing_fields};
+use super::declared::{label_fields, timing_fields, which_fields};
 use super::{CreateSchedule, Spec, TimingFields};
 
-label_fields! { timing_fields after_field command_fields policy_fields request {
+which_fields! { label_fields timing_fields after_field command_fields policy_fields request {
     /// A request to update a schedule: given fields change, all others stay.
     ///
     /// A different `schedule_type` takes the fields that belong to it from the request alone; otherwise
     /// timing fields that are not given stay as they are.
     pub struct UpdateSchedule {
-        /// Required: the schedule to update.
-        pub schedule_id: Option<Uuid>,
         /// The revision that the schedule must have.
         pub expected_revision: Option<u64>,
         /// False switches the schedule off, true on again.

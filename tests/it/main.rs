@@ -5,6 +5,7 @@
 mod answers;
 mod audit;
 mod bulk;
+mod by_name;
 mod client;
 mod clocks;
 mod cluster;

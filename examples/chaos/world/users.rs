@@ -168,6 +168,7 @@ impl User {
             schedule_id: Some(id),
             override_payload: by_hand.map(payload),
             wait_ms: None,
+            ..TriggerSchedule::default()
         };
         let payload = by_hand.map(str::to_owned);
         let (scheduler, mut asked) =

@@ -42,7 +42,7 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::error::{ApiError, Code};
-use super::operations::{Access, Operation, operations};
+use super::operations::{Access, Operation};
 use super::{Api, Caller};
 use crate::config::http::HttpConfig;
 use crate::config::tokens::Tokens;
@@ -52,7 +52,7 @@ use auth::Grant;
 use connections::Connection;
 pub use probe_client::{ProbeError, ask_live};
 use respond::{failure, success};
-use routes::{NO_IDS, Route, routes};
+use routes::{NO_IDS, routes};
 
 /// A facade that is listening.
 pub struct Listening {
@@ -79,8 +79,7 @@ pub enum HttpError {
 pub struct Http {
     config: HttpConfig,
     tokens: RwLock<Arc<Tokens>>,
-    routes: Vec<(Route, usize)>,
-    operations: Vec<Operation>,
+    /// Kinds of the fields of each route.
     query_kinds: Vec<HashMap<String, request::Kind>>,
     openapi: Bytes,
     permits: Arc<Semaphore>,
@@ -97,14 +96,8 @@ pub struct Http {
 impl Http {
     /// Creates a facade that has no operations yet.
     pub fn new(config: HttpConfig, health: Arc<Health>, metrics: Arc<Metrics>) -> Arc<Self> {
-        let operations = operations();
-        let place = |route: &Route| {
-            operations.iter().position(|operation| operation.name == route.operation)
-        };
-        let routes: Vec<_> =
-            routes().into_iter().filter_map(|route| place(&route).map(|n| (route, n))).collect();
-        let query_kinds = routes.iter().map(|(_, n)| request::kinds(&operations[*n])).collect();
-        let openapi = openapi::document(&routes, &operations, !config.tokens.is_empty());
+        let query_kinds = routes().iter().map(|(_, operation)| request::kinds(operation)).collect();
+        let openapi = openapi::document(routes(), !config.tokens.is_empty());
         Arc::new(Self {
             permits: Arc::new(Semaphore::new(config.max_concurrent)),
             waiting: Arc::new(Semaphore::new(
@@ -113,8 +106,6 @@ impl Http {
             under_way: TaskTracker::new(),
             tokens: RwLock::new(Arc::new(config.tokens.clone())),
             config,
-            routes,
-            operations,
             query_kinds,
             openapi: openapi.to_string().into(),
             api: OnceLock::new(),
@@ -146,13 +137,13 @@ impl Http {
 
     fn router(self: Arc<Self>) -> Router {
         let mut paths: HashMap<&'static str, MethodRouter<Arc<Self>>> = HashMap::new();
-        for (place, (route, _)) in self.routes.iter().enumerate() {
+        for (place, (route, _)) in routes().iter().enumerate() {
             let Ok(filter) = MethodFilter::try_from(route.method.clone()) else { continue };
             let handler = move |State(http): State<Arc<Self>>, request: Request| async move {
                 http.answer(place, request).await
             };
-            let methods = paths.remove(route.path).unwrap_or_default();
-            paths.insert(route.path, methods.merge(on(filter, handler)));
+            let methods = paths.remove(&*route.path).unwrap_or_default();
+            paths.insert(&route.path, methods.merge(on(filter, handler)));
         }
         let mut router = Router::new();
         for (path, methods) in paths {
@@ -160,7 +151,7 @@ impl Http {
         }
         for path in NO_IDS {
             // Another method of the same path may be a route.
-            if !self.routes.iter().any(|(route, _)| route.path == path) {
+            if !routes().iter().any(|(route, _)| route.path == path) {
                 router = router.route(path, axum::routing::any(no_route));
             }
         }
@@ -180,8 +171,7 @@ impl Http {
     async fn answer(self: Arc<Self>, place: usize, request: Request) -> Response {
         let started = Instant::now();
         let _in_flight = self.metrics.http_in_flight();
-        let (route, operation) = &self.routes[place];
-        let operation = &self.operations[*operation];
+        let (route, operation) = &routes()[place];
         let (caller, result) = match request::caller(operation.actor_header, request.headers()) {
             Ok(caller) => {
                 let caller = Arc::new(caller);
@@ -196,7 +186,7 @@ impl Http {
         };
         let (status, elapsed) = (response.status().as_u16(), started.elapsed());
         let method = respond::name(&route.method);
-        self.metrics.http_request(method, route.path, status, elapsed);
+        self.metrics.http_request(method, &route.path, status, elapsed);
         debug!(
             method,
             route = route.path,
@@ -223,7 +213,7 @@ impl Http {
         let Some(api) = self.api.get() else {
             return Err(ApiError::new(Code::Unavailable, "the service is starting"));
         };
-        let (route, _) = &self.routes[place];
+        let (route, _) = &routes()[place];
         let connection = request.extensions().get::<Arc<Connection>>().cloned();
         let input =
             request::input(route, &self.query_kinds[place], self.config.max_body, request).await?;

@@ -12,10 +12,10 @@ use serde_json::{Map, Value, json};
 
 use super::super::operations::{Access, Operation};
 use super::super::reply::{ErrorReply, Reply, ScheduleView};
+use super::super::route::{Query, Route};
 use super::Http;
 use super::probes::Probe;
 use super::request::properties;
-use super::routes::{Query, Route};
 use crate::config::tokens::Role;
 
 /// HTML page that shows the document and loads nothing from elsewhere.
@@ -37,19 +37,19 @@ pub(super) async fn page(State(http): State<Arc<Http>>, request: Request) -> Res
 }
 
 /// Builds the document; with `tokens`, it names the roles that each route needs.
-pub(super) fn document(routes: &[(Route, usize)], operations: &[Operation], tokens: bool) -> Value {
+pub(super) fn document(routes: &[(Route, &Operation)], tokens: bool) -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
     });
     let mut generator = SchemaGenerator::new(settings);
     let error = generator.subschema_for::<ErrorReply>().to_value();
     let mut paths = Map::new();
-    for (route, place) in routes {
-        let mut described = describe(&mut generator, route, &operations[*place], &error);
+    for (route, operation) in routes {
+        let mut described = describe(&mut generator, route, operation, &error);
         if tokens {
-            described["security"] = security(operations[*place].access);
+            described["security"] = security(operation.access);
         }
-        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        let path = paths.entry(&route.path).or_insert_with(|| json!({}));
         path[route.method.as_str().to_ascii_lowercase()] = described;
     }
     let probe = generator.subschema_for::<Probe>().to_value();
@@ -134,6 +134,9 @@ fn describe(
     error: &Value,
 ) -> Value {
     let mut fields = properties(generator, operation.request_schema);
+    for needless in route.needless_fields() {
+        fields.remove(*needless);
+    }
     let mut parameters = Vec::new();
     for name in route.path_fields() {
         if let Some(schema) = fields.remove(name) {
@@ -157,9 +160,9 @@ fn describe(
         parameters.extend(schema.map(|schema| parameter("query", &name, schema)));
     }
     let mut described = json!({
-        "operationId": operation_id(&route.method, route.path),
-        "tags": [tag(route.path)],
-        "summary": route.summary,
+        "operationId": operation_id(&route.method, &route.path),
+        "tags": [tag(&route.path)],
+        "summary": route.summary.unwrap_or(operation.description),
         "description": format!(
             "Over NATS: `cmd.scheduler.{}`. Where there are tokens: one that is {}.",
             operation.name,

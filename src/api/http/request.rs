@@ -16,7 +16,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::super::Caller;
 use super::super::error::{ApiError, Code};
 use super::super::operations::{Access, Input, Operation};
-use super::routes::{Query, Route};
+use super::super::route::{Query, Route};
 use super::turn::{BYTES_A_SECOND, PATIENCE, Pace};
 use crate::schedule::{FieldFault, MAX_FAULTS, unknown_name};
 

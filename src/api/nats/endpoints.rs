@@ -15,16 +15,16 @@ pub struct Endpoint {
     pub subject: String,
     /// `description`, `request_schema`, `response_schema`.
     pub metadata: BTreeMap<String, String>,
-    pub(super) operation: Operation,
+    pub(super) operation: &'static Operation,
 }
 
 /// All endpoints.
 pub fn endpoints() -> Vec<Endpoint> {
-    operations().into_iter().map(Endpoint::new).collect()
+    operations().iter().map(Endpoint::new).collect()
 }
 
 impl Endpoint {
-    fn new(operation: Operation) -> Self {
+    fn new(operation: &'static Operation) -> Self {
         Self {
             name: operation.name.replace('.', "-"),
             subject: format!("{COMMAND_PREFIX}.{}", operation.name),

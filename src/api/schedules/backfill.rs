@@ -11,28 +11,26 @@ use super::super::reply::{Links, Reply};
 use super::super::{Api, Caller};
 use crate::moment::Moment;
 use crate::port::Nats;
+use crate::schedule::declared::which_fields;
 use crate::schedule::{Backfill, ChangeKind, FieldFault, Schedule, ScheduleType, instant_field};
 use crate::stored::Unknown;
 
 /// Maximum number of occurrences that one request may run.
 const MAX_OCCURRENCES: u64 = 1000;
 
-/// A request to run the occurrences that a schedule had, or would have had, in a span of the past.
-#[serde_with::skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct BackfillSchedule {
-    /// Required.
-    pub schedule_id: Option<Uuid>,
-    /// Required: the first instant of the span.
-    #[serde(deserialize_with = "instant_field")]
-    pub from: Option<DateTime<Utc>>,
-    /// Required: the last instant of the span, not in the future.
-    #[serde(deserialize_with = "instant_field")]
-    pub to: Option<DateTime<Utc>>,
-    /// Only report what would be run; default false.
-    pub dry_run: Option<bool>,
-}
+which_fields! { request {
+    /// A request to run the occurrences that a schedule had, or would have had, in a span of the past.
+    pub struct BackfillSchedule {
+        /// Required: the first instant of the span.
+        #[serde(deserialize_with = "instant_field")]
+        pub from: Option<DateTime<Utc>>,
+        /// Required: the last instant of the span, not in the future.
+        #[serde(deserialize_with = "instant_field")]
+        pub to: Option<DateTime<Utc>>,
+        /// Only report what would be run; default false.
+        pub dry_run: Option<bool>,
+    }
+} }
 
 /// Result of a backfill.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

@@ -14,28 +14,26 @@ use super::super::reply::Reply;
 use super::super::{Api, Caller};
 use crate::index::{At, Entry};
 use crate::port::Nats;
+use crate::schedule::declared::which_fields;
 use crate::schedule::{
     AttemptEvent, Author, Cancel, ChangeKind, FieldFault, Phase, Schedule, ScheduleEvent,
     ScheduleType, SkipCause, Status, check_edges,
 };
 
-/// A request to delete a schedule.
-#[serde_with::skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct DeleteSchedule {
-    /// Required.
-    pub schedule_id: Option<Uuid>,
-    /// Whether its record is removed too, once what is in flight is recorded and the deletion announced; default false:
-    /// it is kept with status `deleted`, can be restored, and is removed after `DELETED_RETENTION_SECONDS`.
-    ///
-    /// If true, the schedule is no longer visible in the meantime.
-    pub hard_delete: Option<bool>,
-    /// The revision that the schedule must have.
-    pub expected_revision: Option<u64>,
-    /// Who deletes it, if no `X-Deleted-By` header says so.
-    pub deleted_by: Option<String>,
-}
+which_fields! { request {
+    /// A request to delete a schedule.
+    pub struct DeleteSchedule {
+        /// Whether its record is removed too, once what is in flight is recorded and the deletion announced; default false:
+        /// it is kept with status `deleted`, can be restored, and is removed after `DELETED_RETENTION_SECONDS`.
+        ///
+        /// If true, the schedule is no longer visible in the meantime.
+        pub hard_delete: Option<bool>,
+        /// The revision that the schedule must have.
+        pub expected_revision: Option<u64>,
+        /// Who deletes it, if no `X-Deleted-By` header says so.
+        pub deleted_by: Option<String>,
+    }
+} }
 
 /// Result of a deletion.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

@@ -13,6 +13,7 @@ use super::super::{Api, Caller};
 use crate::execution::Execution;
 use crate::plan::MAX_ATTEMPTS;
 use crate::port::Nats;
+use crate::schedule::declared::which_fields;
 use crate::schedule::{
     Attempt, ChangeKind, FieldFault, Finish, MAX_PAYLOAD_BYTES, Manual, Origin, Payload, Schedule,
     ScheduleEvent, ScheduleType, SkipCause, check_template,
@@ -22,44 +23,35 @@ use crate::stored::Unknown;
 /// Maximum time to wait for the outcome of a run by hand.
 pub(crate) const MAX_WAIT_MS: u64 = 60_000;
 
-/// A request to pause a schedule.
-#[serde_with::skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct PauseSchedule {
-    /// Required.
-    pub schedule_id: Option<Uuid>,
-    /// The reason, for people; at most 500 characters.
-    #[schemars(length(max = 500))]
-    pub reason: Option<String>,
-    /// The revision that the schedule must have.
-    pub expected_revision: Option<u64>,
-}
+which_fields! { request {
+    /// A request to pause a schedule.
+    pub struct PauseSchedule {
+        /// The reason, for people; at most 500 characters.
+        #[schemars(length(max = 500))]
+        pub reason: Option<String>,
+        /// The revision that the schedule must have.
+        pub expected_revision: Option<u64>,
+    }
+} }
 
-/// A request to resume a paused schedule.
-#[serde_with::skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct ResumeSchedule {
-    /// Required.
-    pub schedule_id: Option<Uuid>,
-    /// The revision that the schedule must have.
-    pub expected_revision: Option<u64>,
-}
+which_fields! { request {
+    /// A request to resume a paused schedule.
+    pub struct ResumeSchedule {
+        /// The revision that the schedule must have.
+        pub expected_revision: Option<u64>,
+    }
+} }
 
-/// A request to run a schedule now, beside its own times. Paused and completed schedules can be run too.
-#[serde_with::skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct TriggerSchedule {
-    /// Required.
-    pub schedule_id: Option<Uuid>,
-    /// The body of this command, instead of the schedule's.
-    pub override_payload: Option<Payload>,
-    /// How long to wait for the outcome, in milliseconds; default 0, at most 60000.
-    #[schemars(range(max = 60_000))]
-    pub wait_ms: Option<u64>,
-}
+which_fields! { request {
+    /// A request to run a schedule now, beside its own times. Paused and completed schedules can be run too.
+    pub struct TriggerSchedule {
+        /// The body of this command, instead of the schedule's.
+        pub override_payload: Option<Payload>,
+        /// How long to wait for the outcome, in milliseconds; default 0, at most 60000.
+        #[schemars(range(max = 60_000))]
+        pub wait_ms: Option<u64>,
+    }
+} }
 
 /// A run by hand that will take place, whatever happens to the service.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

@@ -8,6 +8,7 @@ mod filter;
 mod lifecycle;
 mod limit;
 mod list;
+mod named;
 mod once;
 mod preview;
 mod read;
@@ -27,6 +28,7 @@ pub use filter::{ScheduleFilter, TagsMatch};
 pub(crate) use lifecycle::MAX_WAIT_MS;
 pub use lifecycle::{PauseSchedule, ResumeSchedule, TriggerSchedule, Triggered};
 pub use list::ListSchedules;
+pub(crate) use named::Named;
 pub use preview::{Moved, Preview, PreviewSchedule};
 pub use read::{GetSchedule, RecentlyShown, ShownSchedule};
 pub use restore::RestoreSchedule;
@@ -103,7 +105,9 @@ fn unreadable(id: Uuid, error: &Unreadable) -> ApiError {
 }
 
 fn required_id(id: Option<Uuid>) -> Result<Uuid, ApiError> {
-    id.ok_or_else(|| vec![FieldFault::new("schedule_id", "is required")].into())
+    id.ok_or_else(|| {
+        vec![FieldFault::new("schedule_id", "is required, unless schedule_name is given")].into()
+    })
 }
 
 impl<N: Nats> Api<N> {

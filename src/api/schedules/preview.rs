@@ -10,18 +10,16 @@ use super::super::reply::Reply;
 use super::super::{Api, Caller};
 use crate::moment::Moment;
 use crate::port::Nats;
-use crate::schedule::declared::timing_fields;
+use crate::schedule::declared::{timing_fields, which_fields};
 use crate::schedule::{
     FieldFault, On, ScheduleType, Timing, TimingFields, instant_field, jitter, last_instant,
 };
 use crate::trigger::{self, Trigger, Within};
 
-timing_fields! { request {
-    /// A request for the times of a schedule: an existing one by `schedule_id`, or timing fields as in
+which_fields! { timing_fields request {
+    /// A request for the times of a schedule: of an existing one, or timing fields as in
     /// a request to create one. Stores nothing.
     pub struct PreviewSchedule {
-        /// An existing schedule; otherwise give the timing fields.
-        pub schedule_id: Option<Uuid>,
         /// Nominal times later than this; default now, and for an existing schedule all that are not due yet.
         #[serde(deserialize_with = "instant_field")]
         pub after: Option<DateTime<Utc>>,

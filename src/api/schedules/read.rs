@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 
@@ -15,9 +15,10 @@ use super::super::{Api, Caller};
 use crate::index::Entry;
 use crate::port::Nats;
 use crate::schedule::Schedule;
+use crate::schedule::declared::which_fields;
 
 /// Maximum time for memory to catch up.
-const PATIENCE: Duration = Duration::from_millis(200);
+pub(super) const PATIENCE: Duration = Duration::from_millis(200);
 /// Number of rendered schedules that are kept.
 const KEPT: usize = 1024;
 
@@ -83,14 +84,10 @@ impl RecentlyShown {
     }
 }
 
-/// A request for one schedule.
-#[serde_with::skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct GetSchedule {
-    /// Required.
-    pub schedule_id: Option<Uuid>,
-}
+which_fields! { request {
+    /// A request for one schedule.
+    pub struct GetSchedule {}
+} }
 
 impl<N: Nats> Api<N> {
     /// Returns one schedule with all its fields, including every change that was answered before.

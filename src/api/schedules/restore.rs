@@ -1,28 +1,31 @@
 //! Restoration of a softly deleted schedule.
 
 use chrono::{DateTime, Utc};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
-use uuid::Uuid;
 
 use super::super::change::{Decision, Wish};
 use super::super::error::{ApiError, Code};
 use super::super::reply::{Reply, ScheduleView};
-use super::super::{Api, Caller};
+use super::super::{Api, Caller, Checked};
+use super::Named;
 use crate::failpoint::failpoint;
 use crate::port::Nats;
+use crate::schedule::declared::which_fields;
 use crate::schedule::{ChangeKind, NotNow, Schedule, Status, restore};
 
-/// A request to restore a softly deleted schedule.
-#[serde_with::skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct RestoreSchedule {
-    /// Required.
-    pub schedule_id: Option<Uuid>,
-    /// The revision that the schedule must have.
-    pub expected_revision: Option<u64>,
+which_fields! { request {
+    /// A request to restore a softly deleted schedule.
+    pub struct RestoreSchedule {
+        /// The revision that the schedule must have.
+        pub expected_revision: Option<u64>,
+    }
+} }
+
+impl Checked for RestoreSchedule {
+    fn named(&mut self) -> Option<Named<'_>> {
+        let named = Named::live(&mut self.schedule_id, &mut self.schedule_name, &mut self.creator);
+        Some(named.deleted())
+    }
 }
 
 impl<N: Nats> Api<N> {

@@ -7,6 +7,7 @@ use super::super::change::{Decision, Rewritten, Wish};
 use super::super::error::{ApiError, Code};
 use super::super::reply::{Reply, ScheduleView};
 use super::super::{Api, Caller, Checked};
+use super::Named;
 use crate::guards::{Guard, Guards as _};
 use crate::index::At;
 use crate::port::Nats;
@@ -22,6 +23,10 @@ impl Checked for UpdateSchedule {
         };
         let mut schedule = Schedule::clone(&entry.schedule);
         apply_update(self, &mut schedule, &api.rules, api.clock.now()).err().unwrap_or_default()
+    }
+
+    fn named(&mut self) -> Option<Named<'_>> {
+        Some(Named::live(&mut self.schedule_id, &mut self.schedule_name, &mut self.creator))
     }
 }
 

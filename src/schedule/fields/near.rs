@@ -12,10 +12,7 @@ pub(super) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> 
     }
     let given = given.trim().to_ascii_lowercase();
     let known: Vec<_> = known.collect();
-    let distance = |word: &str| strsim::osa_distance(&given, word);
-    let most = |word: &str| (given.len().max(word.len()) / 3).max(1);
-    let close = known.iter().map(|word| (distance(word), *word));
-    let close = close.filter(|(distance, word)| *distance <= most(word));
+    let close = known.iter().filter_map(|word| Some((slips(&given, word)?, *word)));
     if let Some((_, word)) = close.min_by_key(|(distance, _)| *distance) {
         return Some(word);
     }
@@ -26,6 +23,17 @@ pub(super) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> 
     };
     let mut parts = known.iter().filter(is_part);
     parts.next().filter(|_| parts.next().is_none()).copied()
+}
+
+/// By how many letters two words differ, if they are few.
+pub(crate) fn slips(given: &str, word: &str) -> Option<usize> {
+    let (longer, shorter) = (given.len().max(word.len()), given.len().min(word.len()));
+    let most = (longer / 3).max(1);
+    // A letter has at most four bytes.
+    if longer > MAX_LENGTH || longer - shorter > 4 * most {
+        return None;
+    }
+    Some(strsim::osa_distance(given, word)).filter(|distance| *distance <= most)
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ impl Storm {
     fn resume(&mut self, step: usize, chance: &mut StdRng, api: OneApi, id: Uuid) {
         self.say(&format!("[{step}] a user resumes {id}"));
         self.asks(chance, Wish::Resume, vec![id], |caller| async move {
-            let resume = ResumeSchedule { schedule_id: Some(id), expected_revision: None };
+            let resume = ResumeSchedule { schedule_id: Some(id), ..ResumeSchedule::default() };
             api.resume_schedule(resume, &caller).await
         });
     }
@@ -116,7 +116,11 @@ impl Storm {
             chance.random_bool(0.5).then(|| schedules::payload(1_000_000 + step as u64));
         let payload = override_payload.as_ref().map(|payload| payload.as_str().to_owned());
         let what = Wish::Trigger { execution: None, payload };
-        let run = TriggerSchedule { schedule_id: Some(id), override_payload, wait_ms: None };
+        let run = TriggerSchedule {
+            schedule_id: Some(id),
+            override_payload,
+            ..TriggerSchedule::default()
+        };
         let ask = |caller| async move { api.trigger_schedule(run, &caller).await };
         self.asks_and(chance, what, vec![id], ask, |asked, triggered| {
             if let Wish::Trigger { execution, .. } = &mut asked.what {
@@ -167,7 +171,7 @@ impl Storm {
     fn restore(&mut self, step: usize, chance: &mut StdRng, api: OneApi, id: Uuid) {
         self.say(&format!("[{step}] a user restores {id}"));
         self.asks(chance, Wish::Restore, vec![id], |caller| async move {
-            let request = RestoreSchedule { schedule_id: Some(id), expected_revision: None };
+            let request = RestoreSchedule { schedule_id: Some(id), ..RestoreSchedule::default() };
             api.restore_schedule(request, &caller).await
         });
     }

@@ -1,0 +1,138 @@
+//! Table of operations: the name, access, texts and routes of each, and the function that carries it out.
+//!
+//! Everything else follows from an entry: its endpoint over NATS, its description in OpenAPI, its labels in metrics and
+//! logs. Tests ask for its client method and its documentation.
+
+use std::sync::LazyLock;
+
+use super::super::route::{delete, get, patch, post, put};
+use super::{Access, Entry, Operation};
+
+/// An operation: its name, access, header of the actor, method of `Api`, description and routes.
+macro_rules! operation {
+    ($name:literal, $access:ident, $actor:literal, $method:ident, $about:literal, [$($route:expr),+]) => {
+        Entry {
+            name: $name,
+            access: Access::$access,
+            actor_header: $actor,
+            description: $about,
+            routes: vec![$($route),+],
+        }
+        .run(|api, request, caller| async move { api.$method(request, &caller).await })
+    };
+}
+
+static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
+    [schedules(), bulk(), executions(), reports(), service()].into_iter().flatten().collect()
+});
+
+/// All operations.
+pub fn operations() -> &'static [Operation] {
+    &OPERATIONS
+}
+
+#[rustfmt::skip]
+fn schedules() -> Vec<Operation> {
+    vec![
+        operation!("schedule.create", Write, "X-Created-By", create_schedule, "Create a schedule", [
+            post("/api/v1/schedules").creates()
+        ]),
+        operation!("schedule.get", Read, "X-Created-By", get_schedule, "One schedule with all its fields", [
+            get("/api/v1/schedules/{schedule_id}").query(&[])
+        ]),
+        operation!("schedule.list", Read, "X-Created-By", list_schedules, "Schedules that match, in order, page by page", [
+            get("/api/v1/schedules")
+        ]),
+        operation!("schedule.update", Write, "X-Updated-By", update_schedule, "Change the fields that are given", [
+            put("/api/v1/schedules/{schedule_id}"),
+            patch("/api/v1/schedules/{schedule_id}").summary("The same as PUT")
+        ]),
+        operation!("schedule.delete", Write, "X-Deleted-By", delete_schedule, "Delete a schedule; its name is free again", [
+            delete("/api/v1/schedules/{schedule_id}").query(&["hard_delete", "expected_revision"])
+        ]),
+        operation!("schedule.restore", Write, "X-Restored-By", restore_schedule, "Restore a schedule that was deleted softly", [
+            post("/api/v1/schedules/{schedule_id}/restore")
+        ]),
+        operation!("schedule.pause", Write, "X-Paused-By", pause_schedule, "Pause a schedule until it is resumed", [
+            post("/api/v1/schedules/{schedule_id}/pause").query(&["reason"])
+        ]),
+        operation!("schedule.resume", Write, "X-Resumed-By", resume_schedule, "Resume a paused schedule", [
+            post("/api/v1/schedules/{schedule_id}/resume")
+        ]),
+        operation!("schedule.trigger", Write, "X-Triggered-By", trigger_schedule, "Run a schedule now, beside its own times", [
+            post("/api/v1/schedules/{schedule_id}/trigger").query(&["wait_ms"])
+        ]),
+        operation!("schedule.preview", Read, "X-Created-By", preview_schedule, "When a schedule would fire; stores nothing", [
+            post("/api/v1/schedules/preview").summary("When a schedule that is not stored would fire"),
+            get("/api/v1/schedules/{schedule_id}/preview").query(&["after", "count"]).summary("When a schedule will fire")
+        ]),
+        operation!("schedule.backfill", Write, "X-Triggered-By", backfill_schedule, "Run the occurrences of a span of the past", [
+            post("/api/v1/schedules/{schedule_id}/backfill")
+        ]),
+    ]
+}
+
+#[rustfmt::skip]
+fn bulk() -> Vec<Operation> {
+    vec![
+        operation!("bulk.create", Write, "X-Performed-By", bulk_create, "Create many schedules", [
+            post("/api/v1/schedules/bulk/create")
+        ]),
+        operation!("bulk.operation", Write, "X-Performed-By", bulk_operation, "Pause, resume or delete many schedules, by ids or by filter", [
+            post("/api/v1/schedules/bulk/operation").summary("Pause, resume or delete many schedules")
+        ]),
+    ]
+}
+
+#[rustfmt::skip]
+fn executions() -> Vec<Operation> {
+    vec![
+        operation!("execute.immediate", Write, "X-Created-By", execute_immediate, "Send one command at once, without a schedule", [
+            post("/api/v1/executions").creates()
+        ]),
+        operation!("execution.get", Read, "X-Created-By", get_execution, "One execution, with all attempts at its occurrence", [
+            get("/api/v1/executions/{execution_id}").query(&[])
+        ]),
+        operation!("execution.list", Read, "X-Created-By", list_executions, "Executions, newest first", [
+            get("/api/v1/executions"),
+            get("/api/v1/schedules/{schedule_id}/executions").summary("Executions of a schedule, newest first")
+        ]),
+        operation!("execution.running", Read, "X-Created-By", running_executions, "Executions that are under way now", [
+            get("/api/v1/executions/running").summary("Executions under way")
+        ]),
+        operation!("execution.by_correlation", Read, "X-Created-By", executions_by_correlation, "Executions with a correlation id, newest first", [
+            get("/api/v1/executions/by-correlation/{correlation_id}").summary("Executions with a correlation id")
+        ]),
+        operation!("execution.stats", Read, "X-Created-By", execution_statistics, "Statistics of the executions of one schedule, or of all", [
+            get("/api/v1/executions/stats").summary("Statistics of all executions"),
+            get("/api/v1/executions/stats/{schedule_id}").summary("Statistics of the executions of a schedule")
+        ]),
+        operation!("execution.cancel", Write, "X-Cancelled-By", cancel_execution, "Stop an execution that is under way or waits", [
+            post("/api/v1/executions/{execution_id}/cancel")
+        ]),
+    ]
+}
+
+#[rustfmt::skip]
+fn reports() -> Vec<Operation> {
+    vec![
+        operation!("execution.complete", Report, "X-Created-By", complete_execution, "A worker has done what a job command asked for", [
+            post("/api/v1/executions/{execution_id}/complete")
+        ]),
+        operation!("execution.fail", Report, "X-Created-By", fail_execution, "A worker has not done what a job command asked for", [
+            post("/api/v1/executions/{execution_id}/fail")
+        ]),
+        operation!("execution.heartbeat", Report, "X-Created-By", heartbeat_execution, "A worker is still at it", [
+            post("/api/v1/executions/{execution_id}/heartbeat")
+        ]),
+    ]
+}
+
+#[rustfmt::skip]
+fn service() -> Vec<Operation> {
+    vec![
+        operation!("status", Read, "X-Created-By", status, "How the service is", [
+            get("/health/detailed").query(&[]).summary("How the service is, with each of its parts")
+        ]),
+    ]
+}
