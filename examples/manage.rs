@@ -96,6 +96,7 @@ async fn pause_as_seen(
             schedule_id: Some(seen.id),
             reason: Some("maintenance".to_owned()),
             expected_revision: Some(seen.revision),
+            ..PauseSchedule::default()
         };
         match client.pause_with(&request).await {
             Ok(reply) => return Ok(reply.data),

@@ -64,6 +64,8 @@ pub(in crate::api) struct Wish<'a> {
 pub(in crate::api) enum Decision<T> {
     /// Write this record, and announce the change with these details.
     Change { schedule: Box<Schedule>, kind: ChangeKind, details: Value, with: T },
+    /// It is what it is to be already: write nothing.
+    Keep(Box<Schedule>),
     /// Somebody else is about to change it; decide again.
     Again,
 }
@@ -187,6 +189,7 @@ impl<N: Nats> Api<N> {
                         }
                         Ok(Step::Write(schedule, with))
                     }
+                    Ok(Decision::Keep(schedule)) => Ok(Step::Done(Some(schedule), None)),
                     Ok(Decision::Again) => Ok(Step::Again),
                     // The known record may be stale.
                     Err(_) if is_known => Ok(Step::Again),

@@ -1,5 +1,6 @@
 //! Shapes of replies, the same over every transport.
 
+mod difference;
 mod schedule;
 
 use schemars::JsonSchema;
@@ -10,6 +11,7 @@ use uuid::Uuid;
 use super::Caller;
 use super::error::ApiError;
 use crate::schedule::Schedule;
+pub use difference::{ChangedTimes, Difference, Moved, Outcome, Preview};
 pub use schedule::{ScheduleSummary, ScheduleView};
 
 /// A reply: the data, related links, and the ids of the request.
@@ -23,6 +25,9 @@ pub struct Reply<T> {
     /// For lists: which part of the list this is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pagination: Option<Pagination>,
+    /// Of `schedule.apply`, and of a dry run of an update: what changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub difference: Option<Box<Difference>>,
     /// What the caller should know although the request succeeded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
@@ -48,6 +53,7 @@ impl<T> Reply<T> {
             data,
             links: Links::default(),
             pagination: None,
+            difference: None,
             warnings: Vec::new(),
             waited_ms: None,
             request_id: caller.request_id.clone(),

@@ -47,15 +47,17 @@ pub use crate::api::execute::ExecuteImmediate;
 pub use crate::api::executions::{
     ExecutionStory, ListByCorrelation, ListExecutions, ListRunning, RunningExecution,
 };
-pub use crate::api::reply::{Pagination, Reply, ScheduleSummary, ScheduleView, Warning};
+pub use crate::api::reply::{
+    Difference, Outcome, Pagination, Preview, Reply, ScheduleSummary, ScheduleView, Warning,
+};
 pub use crate::api::reports::{
     CancelExecution, CompleteExecution, FailExecution, HeartbeatExecution, Reported,
 };
 pub use crate::api::schedules::{
-    BackfillSchedule, Backfilled, BulkAction, BulkCreated, BulkOperated, BulkOperation,
-    DeleteSchedule, Deleted, GetSchedule, ItemRefused, ItemResult, ListSchedules, PauseSchedule,
-    Preview, PreviewSchedule, RestoreSchedule, ResumeSchedule, ScheduleFilter, Sort, TagsMatch,
-    TriggerSchedule, Triggered,
+    ApplySchedule, BackfillSchedule, Backfilled, BulkAction, BulkCreated, BulkOperated,
+    BulkOperation, DeleteSchedule, Deleted, GetSchedule, ItemRefused, ItemResult, ListSchedules,
+    PauseSchedule, PreviewSchedule, RestoreSchedule, ResumeSchedule, ScheduleFilter, Sort,
+    TagsMatch, TriggerSchedule, Triggered,
 };
 pub use crate::api::statistics::{ExecutionStatistics, GetStatistics};
 pub use crate::api::status::ServiceStatus;

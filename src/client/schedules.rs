@@ -4,10 +4,10 @@ use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use uuid::Uuid;
 
 use super::{
-    BulkCreated, BulkOperated, BulkOperation, Client, ClientError, CreateSchedule, DeleteSchedule,
-    Deleted, GetSchedule, ListSchedules, PauseSchedule, Preview, PreviewSchedule, Reply,
-    RestoreSchedule, ResumeSchedule, ScheduleSummary, ScheduleView, TriggerSchedule, Triggered,
-    UpdateSchedule,
+    ApplySchedule, BulkCreated, BulkOperated, BulkOperation, Client, ClientError, CreateSchedule,
+    DeleteSchedule, Deleted, GetSchedule, ListSchedules, PauseSchedule, Preview, PreviewSchedule,
+    Reply, RestoreSchedule, ResumeSchedule, ScheduleSummary, ScheduleView, TriggerSchedule,
+    Triggered, UpdateSchedule,
 };
 use crate::api::schedules::{BulkCreate, BulkItem};
 
@@ -29,6 +29,17 @@ impl Client {
         request: &CreateSchedule,
     ) -> Result<Reply<ScheduleView>, ClientError> {
         self.ask("schedule.create", request).await
+    }
+
+    /// Declares a schedule: it is created, or made what the request says, or left alone because it is that already; the
+    /// `difference` of the reply says which. Safe to repeat, after any error and whenever the declaration may have
+    /// changed. With `dry_run` it only says what would change, coming times included.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; refused as `invalid`, `limit_exceeded`, `conflict` (it does not have the
+    /// `expected_revision`).
+    pub async fn apply(&self, request: &ApplySchedule) -> Result<Reply<ScheduleView>, ClientError> {
+        self.ask("schedule.apply", request).await
     }
 
     /// Creates many schedules, at most the service's `MAX_BULK_OPERATIONS`. Each stands alone: the `results` of the

@@ -5,6 +5,7 @@
 //! order of its changes.
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -148,9 +149,19 @@ impl Change {
     }
 }
 
-/// The fields that differ between two schedules, with their old and new values. Payloads, which may be large or
-/// secret, are shown by their hashes.
-pub fn differences(old: &Schedule, new: &Schedule) -> Vec<Value> {
+/// A field of a schedule that has changed, or would.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FieldChange {
+    /// Its name.
+    pub field: String,
+    /// Its value before, if it had one. A payload, which may be large or secret, is shown by its hash.
+    pub old: Option<Value>,
+    /// Its value after.
+    pub new: Option<Value>,
+}
+
+/// The fields that differ between two schedules.
+pub fn differences(old: &Schedule, new: &Schedule) -> Vec<FieldChange> {
     let (before, after) = (fields(old), fields(new));
     let mut names: Vec<_> = before.keys().chain(after.keys()).collect();
     names.sort_unstable();
@@ -159,7 +170,12 @@ pub fn differences(old: &Schedule, new: &Schedule) -> Vec<Value> {
         .into_iter()
         .filter_map(|name| {
             let (old, new) = (before.get(name), after.get(name));
-            (old != new).then(|| json!({ "field": name, "old": old, "new": new }))
+            let field = || name.to_owned();
+            (old != new).then(|| FieldChange {
+                field: field(),
+                old: old.cloned(),
+                new: new.cloned(),
+            })
         })
         .collect()
 }

@@ -13,6 +13,7 @@ mod fields;
 mod format;
 mod instant;
 mod life;
+mod object;
 mod payload;
 mod pinned;
 mod policy;
@@ -40,7 +41,7 @@ pub use attempt::{
     Attempt, Cancel, Ending, Manual, Origin, Phase, Report, SkipCause, SkippedRange, execution_id,
 };
 pub use attempt_form::PhaseName;
-pub use change::{Author, Change, ChangeKind, differences};
+pub use change::{Author, Change, ChangeKind, FieldChange, differences};
 pub use delivery::{Delivery, DeliveryMode};
 pub use fields::{
     FieldFault, MAX_FAULTS, Unread, object as object_field, parse as parse_fields,
@@ -61,7 +62,7 @@ pub use template::{Values, check as check_template, render};
 pub use timing::{After, MAX_INTERVAL_SECONDS, On, Timing, TimingFields};
 pub use update::UpdateSchedule;
 pub(crate) use validate::check_edges;
-pub use validate::{apply_update, new_schedule, restore};
+pub use validate::{apply_declaration, apply_update, new_schedule, restore};
 
 /// How a schedule yields its times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

@@ -7,6 +7,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::object::same_json;
+
 /// Our own schema keyword: how deep an object may nest, itself included.
 pub(super) const DEPTH_KEYWORD: &str = "x-max-depth";
 /// Largest payload, whatever the server accepts; see [`Room::payload`](super::Room::payload).
@@ -39,6 +41,12 @@ impl Payload {
     /// The JSON text.
     pub fn as_str(&self) -> &str {
         self.0.get()
+    }
+
+    /// Whether two payloads say the same: white space, the order of keys and the way in which letters are written do not
+    /// matter. Numbers are compared as they are written, since whoever reads them may make a difference.
+    pub(super) fn says_the_same(&self, other: &Self) -> bool {
+        self == other || same_json(&self.0, &other.0)
     }
 
     /// The JSON text as a message body.
@@ -120,6 +128,31 @@ mod tests {
         let payload: Payload = serde_json::from_str(text).unwrap();
         assert_eq!(payload.as_str(), text);
         assert_eq!(serde_json::to_string(&payload).unwrap(), text);
+    }
+
+    #[test]
+    fn payloads_that_are_written_differently_may_say_the_same() {
+        let text = r#"{"a": 1.50, "b": [true, {"x": "é", "y": null}], "c": 9007199254740993}"#;
+        let payload = |text: &str| serde_json::from_str::<Payload>(text).unwrap();
+        for same in [text, r#"{"c":9007199254740993,"b":[true,{"y":null,"x":"\u00e9"}],"a":1.50}"#]
+        {
+            assert!(payload(same).says_the_same(&payload(text)), "{same}");
+        }
+        for other in [
+            r#"{"a": 1.5, "b": [true, {"x": "é", "y": null}], "c": 9007199254740993}"#,
+            r#"{"a": 1.50, "b": [true, {"x": "é", "y": null}], "c": 9007199254740992}"#,
+            r#"{"a": 1.50, "b": [{"x": "é", "y": null}, true], "c": 9007199254740993}"#,
+            r#"{"a": 1.50, "b": [true, {"x": "e", "y": null}], "c": 9007199254740993}"#,
+            r#"{"a": 1.50, "b": [true, {"x": "é"}], "c": 9007199254740993}"#,
+            r#"{"a": 1.50, "b": [true, {"x": "é", "y": null}], "c": "9007199254740993"}"#,
+            r#"{"a": 1.50, "b": [true, {"x": "é", "y": null}], "c": 9007199254740993, "d": 1}"#,
+            "{}",
+        ] {
+            assert!(!payload(other).says_the_same(&payload(text)), "{other}");
+        }
+        let twice = |a: &str| payload(&format!(r#"{{"k":1,"k":{a}}}"#));
+        assert!(twice("2").says_the_same(&twice("2")));
+        assert!(!payload(r#"{"k":1,"k":2}"#).says_the_same(&payload(r#"{"k":2,"k":1}"#)));
     }
 
     #[test]

@@ -150,6 +150,41 @@ impl Timing {
 }
 
 impl TimingFields {
+    /// The timing that the fields say, unchecked. What begins at once begins at `now`.
+    fn timing(&self, now: DateTime<Utc>, timezone: chrono_tz::Tz) -> Timing {
+        let schedule_type = self.schedule_type.unwrap_or(ScheduleType::Immediate);
+        let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        Timing {
+            schedule_type,
+            cron_expression: self.cron_expression.clone(),
+            interval_seconds: self.interval_seconds.map(small),
+            scheduled_at: match schedule_type {
+                ScheduleType::Immediate => Some(now),
+                _ => self.scheduled_at.map(whole_milliseconds),
+            },
+            timezone,
+            start_at: match schedule_type {
+                ScheduleType::Interval => Some(self.start_at.map_or(now, whole_milliseconds)),
+                _ => self.start_at.map(whole_milliseconds),
+            },
+            end_at: self.end_at,
+            max_runs: self.max_runs.filter(|most| *most > 0),
+            jitter_seconds: small(self.jitter_seconds.unwrap_or(0)),
+            after: self.after.map(Kept::from),
+            dst_gap: self.dst_gap.unwrap_or_default(),
+            dst_overlap: self.dst_overlap.unwrap_or_default(),
+            unknown: Unknown::default(),
+        }
+    }
+
+    /// Whether the fields say what a timing is already; `zone` is the default time zone. What began at once still does.
+    pub(crate) fn say(&self, timing: &Timing, zone: chrono_tz::Tz) -> bool {
+        let Ok(zone) = self.timezone.as_deref().map_or(Ok(zone), str::parse) else { return false };
+        let began = timing.scheduled_at.or(timing.start_at).unwrap_or_default();
+        let said = Timing { unknown: timing.unknown.clone(), ..self.timing(began, zone) };
+        self.schedule_type.is_some() && said == *timing
+    }
+
     /// Checks the fields of schedule `id` at `now` and adds what is wrong to `faults`.
     ///
     /// `zone` is the default time zone and `lookahead` is how far ahead a `one_time` may lie. Returns the
@@ -254,28 +289,7 @@ impl TimingFields {
             }
             return None;
         }
-        let timezone = zone?;
-        let timing = Timing {
-            schedule_type,
-            cron_expression: self.cron_expression.clone(),
-            interval_seconds: self.interval_seconds.and_then(|seconds| u32::try_from(seconds).ok()),
-            scheduled_at: match schedule_type {
-                ScheduleType::Immediate => Some(now),
-                _ => self.scheduled_at.map(whole_milliseconds),
-            },
-            timezone,
-            start_at: match schedule_type {
-                ScheduleType::Interval => Some(self.start_at.map_or(now, whole_milliseconds)),
-                _ => self.start_at.map(whole_milliseconds),
-            },
-            end_at: self.end_at,
-            max_runs: self.max_runs.filter(|most| *most > 0),
-            jitter_seconds: u32::try_from(self.jitter_seconds.unwrap_or(0)).unwrap_or(0),
-            after: self.after.map(Kept::from),
-            dst_gap: self.dst_gap.unwrap_or_default(),
-            dst_overlap: self.dst_overlap.unwrap_or_default(),
-            unknown: Unknown::default(),
-        };
+        let timing = self.timing(now, zone?);
         match timing.trigger(id) {
             Ok(trigger) => {
                 let jitter = Duration::seconds(i64::from(timing.jitter_seconds));

@@ -13,6 +13,8 @@ which_fields! { label_fields timing_fields after_field command_fields policy_fie
         pub expected_revision: Option<u64>,
         /// False switches the schedule off, true on again.
         pub is_active: Option<bool>,
+        /// Only report what would change; default false.
+        pub dry_run: Option<bool>,
     }
 } }
 

@@ -107,54 +107,119 @@ pub fn apply_update(
     rules: &Rules,
     now: DateTime<Utc>,
 ) -> Result<(), Vec<FieldFault>> {
-    let request = update.over(&schedule.spec);
-    // A value that was once allowed stays until it is changed.
-    let kept_instances = update.max_instances.map_or(schedule.spec.max_instances, |_| 0);
-    let rules = &Rules {
-        most_instances: rules.most_instances.max(u32::from(kept_instances)),
-        ..rules.clone()
+    let wish = Wish {
+        request: update.over(&schedule.spec),
+        new_timing: update.changes_timing(),
+        is_active: update.is_active,
     };
-    let timing = &schedule.spec.timing;
-    let former = timing.trigger(schedule.id);
-    let kept = if update.changes_timing() {
-        None
-    } else {
-        Some((timing.clone(), former.clone().map_err(|fault| vec![fault])?))
-    };
-    let (mut faults, old) = (Vec::new(), &schedule.spec);
-    check_edges("name", update.name.as_deref().filter(|name| **name != *old.name), &mut faults);
-    check_tag_edges(update.tags.as_deref().unwrap_or_default(), &old.tags, &mut faults);
-    let (mut spec, trigger) = match check_spec(&request, rules, schedule.id, now, kept) {
-        Ok(checked) if faults.is_empty() => checked,
-        checked => {
-            return Err(faults.into_iter().chain(checked.err().unwrap_or_default()).collect());
-        }
-    };
-    spec.keep_unknown(&schedule.spec);
-    // By the former jitter: an occurrence that is not due yet lies ahead, and stays if the new timing has it
-    // too.
-    let has = |at: &DateTime<Utc>| trigger.latest_at_or_before(*at) == Some(*at);
-    let from = schedule.in_jitter(now).filter(has).unwrap_or(now);
-    schedule.spec = Arc::new(spec);
-    if update.changes_timing() {
-        if schedule.has_had_all() {
-            let count = schedule.occurrence_count;
-            let reason = format!("is reached: there were {count} occurrences");
-            return Err(vec![FieldFault::new("max_runs", reason)]);
-        }
-        schedule.next_run_at = first_free(schedule, former.ok().as_ref(), &trigger, from);
-        let dependent = schedule.spec.timing.schedule_type == ScheduleType::Dependent;
-        if schedule.next_run_at.is_none() && !dependent {
-            return Err(vec![no_time_left()]);
-        }
-        // A deleted schedule is planned when it is restored.
-        let _ = schedule.on(ScheduleEvent::Plan);
+    wish.apply(schedule, rules, now)
+}
+
+/// Checks a declaration of a whole schedule at `now` and applies it to the record of the schedule that has its name. What
+/// it leaves out takes its default; only the anchor of an interval stays. Everything that is no field of the request
+/// stays: whether it is paused, counters, history. Returns the new spec's difference: false if the schedule is that
+/// already, whatever has become of its times since.
+///
+/// # Errors
+/// Every fault of every field.
+pub fn apply_declaration(
+    declared: &CreateSchedule,
+    schedule: &mut Schedule,
+    rules: &Rules,
+    now: DateTime<Utc>,
+) -> Result<bool, Vec<FieldFault>> {
+    let old = Arc::clone(&schedule.spec);
+    let mut request = declared.clone();
+    let both = |kind| (request.schedule_type, old.timing.schedule_type) == (Some(kind), kind);
+    if both(ScheduleType::Interval) && request.start_at.is_none() {
+        request.start_at = old.timing.start_at;
     }
-    let is_active = update.is_active.unwrap_or(schedule.is_active);
-    if is_active && !schedule.is_active {
-        schedule.let_go(now);
+    let payload = request.command_payload.get_or_insert_default();
+    if payload.says_the_same(&old.command_payload) {
+        *payload = old.command_payload.clone();
     }
-    schedule.is_active = is_active;
+    let new_timing = !request.timing().say(&old.timing, rules.timezone);
+    Wish { request, new_timing, is_active: None }.apply(schedule, rules, now)?;
+    let differs = *schedule.spec != *old;
+    if !differs {
+        schedule.spec = old;
+    }
+    Ok(differs)
+}
+
+/// What a schedule is to be.
+struct Wish {
+    request: CreateSchedule,
+    /// Whether its times may be others.
+    new_timing: bool,
+    is_active: Option<bool>,
+}
+
+impl Wish {
+    fn apply(
+        self,
+        schedule: &mut Schedule,
+        rules: &Rules,
+        now: DateTime<Utc>,
+    ) -> Result<(), Vec<FieldFault>> {
+        let (request, old) = (&self.request, &schedule.spec);
+        // A value that was once allowed stays until it is changed.
+        let same = request.max_instances == Some(u64::from(old.max_instances));
+        let kept_instances = if same { u32::from(old.max_instances) } else { 0 };
+        let most_instances = rules.most_instances.max(kept_instances);
+        let rules = &Rules { most_instances, ..rules.clone() };
+        let former = old.timing.trigger(schedule.id);
+        let kept = match self.new_timing {
+            true => None,
+            false => Some((old.timing.clone(), former.clone().map_err(|fault| vec![fault])?)),
+        };
+        let mut faults = Vec::new();
+        let name = request.name.as_deref().filter(|name| **name != *old.name);
+        check_edges("name", name, &mut faults);
+        check_tag_edges(request.tags.as_deref().unwrap_or_default(), &old.tags, &mut faults);
+        let (mut spec, trigger) = match check_spec(request, rules, schedule.id, now, kept) {
+            Ok(checked) if faults.is_empty() => checked,
+            checked => {
+                return Err(faults.into_iter().chain(checked.err().unwrap_or_default()).collect());
+            }
+        };
+        spec.keep_unknown(&schedule.spec);
+        // By the former jitter: an occurrence that is not due yet lies ahead, and stays if the new timing has it
+        // too.
+        let has = |at: &DateTime<Utc>| trigger.latest_at_or_before(*at) == Some(*at);
+        let from = schedule.in_jitter(now).filter(has).unwrap_or(now);
+        schedule.spec = Arc::new(spec);
+        if self.new_timing {
+            plan_anew(schedule, former.ok().as_ref(), &trigger, from)?;
+        }
+        let is_active = self.is_active.unwrap_or(schedule.is_active);
+        if is_active && !schedule.is_active {
+            schedule.let_go(now);
+        }
+        schedule.is_active = is_active;
+        Ok(())
+    }
+}
+
+/// Sets the next time by a new timing: the first from `from` on that was not acted on.
+fn plan_anew(
+    schedule: &mut Schedule,
+    former: Option<&Trigger>,
+    trigger: &Trigger,
+    from: DateTime<Utc>,
+) -> Result<(), Vec<FieldFault>> {
+    if schedule.has_had_all() {
+        let count = schedule.occurrence_count;
+        let reason = format!("is reached: there were {count} occurrences");
+        return Err(vec![FieldFault::new("max_runs", reason)]);
+    }
+    schedule.next_run_at = first_free(schedule, former, trigger, from);
+    let dependent = schedule.spec.timing.schedule_type == ScheduleType::Dependent;
+    if schedule.next_run_at.is_none() && !dependent {
+        return Err(vec![no_time_left()]);
+    }
+    // A deleted schedule is planned when it is restored.
+    let _ = schedule.on(ScheduleEvent::Plan);
     Ok(())
 }
 

@@ -99,7 +99,11 @@ async fn a_schedule_is_led_through_its_whole_life() {
 
     let paused = client.pause(id, Some("maintenance")).await.unwrap().data;
     assert_eq!(paused.pause_reason.as_deref(), Some("maintenance"));
-    let old = ResumeSchedule { schedule_id: Some(id), expected_revision: Some(1) };
+    let old = ResumeSchedule {
+        schedule_id: Some(id),
+        expected_revision: Some(1),
+        ..ResumeSchedule::default()
+    };
     assert_eq!(client.resume_with(&old).await.unwrap_err().code(), Some(Code::Conflict));
     assert_eq!(client.resume(id).await.unwrap().data.status, Status::Active);
     assert_eq!(client.resume(id).await.unwrap_err().code(), Some(Code::NotAllowed));
@@ -115,6 +119,7 @@ async fn a_schedule_is_led_through_its_whole_life() {
         schedule_id: Some(id),
         override_payload: Some(Payload::from_object(&json!({ "n": 2 })).unwrap()),
         wait_ms: Some(20_000),
+        ..TriggerSchedule::default()
     };
     // The wait comes on top of the timeout.
     let brief = bob.clone().timeout(Duration::from_secs(5));
@@ -132,7 +137,11 @@ async fn a_schedule_is_led_through_its_whole_life() {
 
     let deleted = client.delete(id).await.unwrap().data;
     assert!(!deleted.hard_delete && deleted.purge_at.is_some());
-    let old = RestoreSchedule { schedule_id: Some(id), expected_revision: Some(1) };
+    let old = RestoreSchedule {
+        schedule_id: Some(id),
+        expected_revision: Some(1),
+        ..RestoreSchedule::default()
+    };
     assert_eq!(client.restore_with(&old).await.unwrap_err().code(), Some(Code::Conflict));
     assert_eq!(client.restore(id).await.unwrap().data.status, Status::Active);
     let for_good = DeleteSchedule {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 mod answers;
+mod applied;
 mod audit;
 mod bulk;
 mod by_name;

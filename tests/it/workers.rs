@@ -293,6 +293,7 @@ async fn does_jobs(language: Language) {
         schedule_id: Some(id.parse().unwrap()),
         override_payload: Some(brief.clone()),
         wait_ms: Some(30_000),
+        ..TriggerSchedule::default()
     };
     let run = client.trigger_with(&request).await.unwrap().data.execution.unwrap();
     assert_eq!(run.status, ExecutionStatus::Success);
@@ -406,6 +407,7 @@ async fn reports_and_backfills_are_typed_too() {
         from: Some(Utc::now() - TimeDelta::hours(3)),
         to: Some(Utc::now() - TimeDelta::minutes(1)),
         dry_run: Some(true),
+        ..BackfillSchedule::default()
     };
     let backfilled = client.backfill(&backfill).await.unwrap().data;
     assert!(backfilled.dry_run && backfilled.count >= 2, "{backfilled:?}");

@@ -79,7 +79,7 @@ impl<N: Nats> Api<N> {
     }
 
     /// The requested record, with the event that announces it.
-    fn new_record(
+    pub(super) fn new_record(
         &self,
         request: &CreateSchedule,
         id: Uuid,

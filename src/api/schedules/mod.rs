@@ -1,5 +1,6 @@
 //! Operations on schedules.
 
+mod apply;
 mod backfill;
 mod bulk;
 mod create;
@@ -18,6 +19,7 @@ mod update;
 mod wait;
 
 pub use crate::index::Sort;
+pub use apply::ApplySchedule;
 pub use backfill::{BackfillSchedule, Backfilled};
 pub use bulk::{
     BulkAction, BulkCreate, BulkCreated, BulkItem, BulkOperated, BulkOperation, ItemRefused,
@@ -29,7 +31,7 @@ pub(crate) use lifecycle::MAX_WAIT_MS;
 pub use lifecycle::{PauseSchedule, ResumeSchedule, TriggerSchedule, Triggered};
 pub use list::ListSchedules;
 pub(crate) use named::Named;
-pub use preview::{Moved, Preview, PreviewSchedule};
+pub use preview::PreviewSchedule;
 pub use read::{GetSchedule, RecentlyShown, ShownSchedule};
 pub use restore::RestoreSchedule;
 

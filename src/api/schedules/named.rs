@@ -89,10 +89,20 @@ impl<N: Nats> Api<N> {
     }
 
     async fn live_named(&self, creator: &str, name: &str) -> Result<Uuid, ApiError> {
+        let found = self.look_up(creator, name).await?;
+        found.ok_or_else(|| block_in_place(|| self.nothing_named(creator, name)))
+    }
+
+    /// The schedule of a creator with a name that is not deleted, as fresh as `schedule.get`.
+    pub(super) async fn look_up(
+        &self,
+        creator: &str,
+        name: &str,
+    ) -> Result<Option<Uuid>, ApiError> {
         if self.has_caught_up(PATIENCE).await?
             && let Some(id) = self.index.named(creator, name)
         {
-            return Ok(id);
+            return Ok(Some(id));
         }
         // Memory is behind, or it does not have the record because this version cannot read it.
         let stored = self.store.read(&name_key(creator, name)).await?;
@@ -103,9 +113,9 @@ impl<N: Nats> Api<N> {
             && !schedule.purge
             && *schedule.spec.name == *name
         {
-            return Ok(id);
+            return Ok(Some(id));
         }
-        Err(block_in_place(|| self.nothing_named(creator, name)))
+        Ok(None)
     }
 
     /// The only schedule of that name that was deleted softly.

@@ -1,20 +1,19 @@
 //! Preview of the times of a schedule.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::super::error::ApiError;
-use super::super::reply::Reply;
+use super::super::reply::{Moved, Preview, Reply};
 use super::super::{Api, Caller};
 use crate::moment::Moment;
 use crate::port::Nats;
 use crate::schedule::declared::{timing_fields, which_fields};
 use crate::schedule::{
-    FieldFault, On, ScheduleType, Timing, TimingFields, instant_field, jitter, last_instant,
+    FieldFault, On, Schedule, ScheduleType, Timing, TimingFields, instant_field, jitter,
+    last_instant,
 };
-use crate::trigger::{self, Trigger, Within};
+use crate::trigger::{Trigger, Within};
 
 which_fields! { timing_fields request {
     /// A request for the times of a schedule: of an existing one, or timing fields as in
@@ -28,30 +27,6 @@ which_fields! { timing_fields request {
         pub count: Option<u64>,
     }
 } }
-
-/// The times of a schedule.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Preview {
-    /// The nominal times, in order.
-    pub occurrences: Vec<DateTime<Utc>>,
-    /// With `jitter_seconds`: when each is due.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub due: Vec<DateTime<Utc>>,
-    /// The occurrences that a clock change moved or added.
-    pub moved: Vec<Moved>,
-    /// The timing in plain English, as part of a sentence: "at 09:00, Monday to Friday (UTC)".
-    pub description: String,
-}
-
-/// A time that a clock change moved or added.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Moved {
-    /// The time.
-    pub at: DateTime<Utc>,
-    /// `dst_gap`: its local time was skipped, so it runs at the next valid instant.
-    /// `dst_overlap`: its local time was repeated, and this is the second.
-    pub cause: trigger::Moved,
-}
 
 impl<N: Nats> Api<N> {
     /// Returns the times at which a schedule would fire.
@@ -88,30 +63,27 @@ impl<N: Nats> Api<N> {
         if !faults.is_empty() {
             return Err(faults.into());
         }
-        let mut preview = Preview {
-            occurrences: Vec::new(),
-            due: Vec::new(),
-            moved: Vec::new(),
-            description: describe(&timing, &trigger),
-        };
-        let left = timing.max_runs.map_or(count, |most| most.saturating_sub(had).min(count));
-        let count = usize::try_from(left).unwrap_or(1000);
-        for occurrence in trigger.occurrences_after(request.after.unwrap_or(from)).take(count) {
-            // The id of a schedule that does not exist yet is unknown.
-            let id = request.schedule_id.unwrap_or_default();
-            let due = occurrence.at.later(jitter(timing.jitter_seconds, id, occurrence.at));
-            if due > last_instant() {
-                break;
-            }
-            preview.occurrences.push(occurrence.at);
-            if timing.jitter_seconds > 0 {
-                preview.due.push(due);
-            }
-            if let Some(cause) = occurrence.moved {
-                preview.moved.push(Moved { at: occurrence.at, cause });
-            }
-        }
+        // The id of a schedule that does not exist yet is unknown.
+        let id = request.schedule_id.unwrap_or_default();
+        let count = timing.max_runs.map_or(count, |most| most.saturating_sub(had).min(count));
+        let preview = preview(&timing, &trigger, id, request.after.unwrap_or(from), count);
         Ok(Reply::new(preview, caller))
+    }
+
+    /// The next times of a schedule under its timing, at most `count`; `as_of` is how it is now. Nothing for a timing that
+    /// cannot be used.
+    pub(super) fn coming(
+        &self,
+        schedule: &Schedule,
+        as_of: &Schedule,
+        count: u64,
+    ) -> Option<Preview> {
+        let (now, timing) = (self.clock.now(), &schedule.spec.timing);
+        let trigger = timing.trigger(schedule.id).ok()?;
+        let had = as_of.occurrence_count;
+        let count = timing.max_runs.map_or(count, |most| most.saturating_sub(had).min(count));
+        let from = as_of.in_jitter(now).unwrap_or(now).just_before();
+        Some(preview(timing, &trigger, schedule.id, from, count))
     }
 
     /// The timing of a schedule, how many occurrences it has had, and the time after which others lie ahead. An
@@ -127,6 +99,33 @@ impl<N: Nats> Api<N> {
         let from = schedule.in_jitter(now).map_or(now, Moment::just_before);
         Ok((timing, trigger, schedule.occurrence_count, from))
     }
+}
+
+/// At most `count` times of a timing after `from`.
+pub(super) fn preview(
+    timing: &Timing,
+    trigger: &Trigger,
+    id: Uuid,
+    from: DateTime<Utc>,
+    count: u64,
+) -> Preview {
+    let description = describe(timing, trigger);
+    let mut preview =
+        Preview { occurrences: Vec::new(), due: Vec::new(), moved: Vec::new(), description };
+    for occurrence in trigger.occurrences_after(from).take(usize::try_from(count).unwrap_or(1000)) {
+        let due = occurrence.at.later(jitter(timing.jitter_seconds, id, occurrence.at));
+        if due > last_instant() {
+            break;
+        }
+        preview.occurrences.push(occurrence.at);
+        if timing.jitter_seconds > 0 {
+            preview.due.push(due);
+        }
+        if let Some(cause) = occurrence.moved {
+            preview.moved.push(Moved { at: occurrence.at, cause });
+        }
+    }
+    preview
 }
 
 fn describe(timing: &Timing, trigger: &Trigger) -> String {

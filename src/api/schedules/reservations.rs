@@ -330,7 +330,7 @@ impl<N: Nats> Api<N> {
     }
 }
 
-fn already_exists(name: &str, id: Uuid) -> ApiError {
+pub(super) fn already_exists(name: &str, id: Uuid) -> ApiError {
     let mut error = ApiError::new(
         Code::AlreadyExists,
         format!("this creator has a schedule named {name:?} already: {id}"),

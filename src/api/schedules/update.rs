@@ -2,18 +2,21 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
+use uuid::Uuid;
 
 use super::super::change::{Decision, Rewritten, Wish};
 use super::super::error::{ApiError, Code};
 use super::super::reply::{Reply, ScheduleView};
 use super::super::{Api, Caller, Checked};
 use super::Named;
+use super::apply::SHOWN;
+use super::reservations::already_exists;
 use crate::guards::{Guard, Guards as _};
 use crate::index::At;
 use crate::port::Nats;
 use crate::schedule::{
-    ChangeKind, FieldFault, Pins, Schedule, SkipCause, Status, TooLarge, UpdateSchedule,
-    apply_update, differences,
+    ChangeKind, CreateSchedule, FieldFault, Pins, Schedule, SkipCause, Status, TooLarge,
+    UpdateSchedule, apply_declaration, apply_update, differences,
 };
 
 impl Checked for UpdateSchedule {
@@ -30,9 +33,18 @@ impl Checked for UpdateSchedule {
     }
 }
 
+/// What a schedule is to become.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted<'a> {
+    /// Some fields change.
+    Updated(&'a UpdateSchedule),
+    /// It is declared as a whole.
+    Declared(&'a CreateSchedule),
+}
+
 /// State that an update replaces.
-struct Before {
-    old: Schedule,
+pub(super) struct Before {
+    pub(super) old: Schedule,
     /// Where the reservation of the name is, if the schedule gets another name.
     reservation: Option<At>,
 }
@@ -53,44 +65,93 @@ impl<N: Nats> Api<N> {
         caller: &Caller,
     ) -> Result<Reply<ScheduleView>, ApiError> {
         let id = super::required_id(request.schedule_id)?;
+        let (wanted, expected) = (Wanted::Updated(&request), request.expected_revision);
+        if request.dry_run == Some(true) {
+            return self.try_update(id, wanted, expected, SHOWN, caller).await;
+        }
         let actor = caller.actor();
-        let (request, author) = (&request, caller.author(&actor));
+        let author = caller.author(&actor);
         let wish = Wish { id, author, known: None, removes: false };
-        let updating = |old, _, now| self.decide_update(request, old, now, author.actor, caller);
+        let updating =
+            |old, _, now| self.decide_update(wanted, expected, old, now, author.actor, caller);
         let Rewritten { schedule, with: before } = self.change_by(wish, updating).await?;
         let schedule = schedule.ok_or_else(|| ApiError::no_schedule(id))?;
-        Ok(self.updated(&schedule, before, caller).await)
+        Ok(match before {
+            Some(before) => self.updated(&schedule, before, caller).await,
+            None => Reply::schedule(&schedule, caller),
+        })
     }
 
-    /// Decides how an update changes a record.
-    async fn decide_update(
+    /// Shows what an update would do, with the next `count` times where they change.
+    pub(super) async fn try_update(
         &self,
-        request: &UpdateSchedule,
-        old: Schedule,
+        id: Uuid,
+        wanted: Wanted<'_>,
+        expected: Option<u64>,
+        count: u64,
+        caller: &Caller,
+    ) -> Result<Reply<ScheduleView>, ApiError> {
+        let (old, _) = self.read_schedule(id).await?;
+        let (now, actor) = (self.clock.now(), caller.actor());
+        let new = self.updated_record(wanted, expected, &old, now, &actor, caller).await?;
+        if new.spec.name != old.spec.name
+            && let Some(other) = self.look_up(&new.created_by, &new.spec.name).await?
+        {
+            return Err(already_exists(&new.spec.name, other));
+        }
+        let difference = Some(Box::new(self.difference(&old, &new, true, count)));
+        Ok(Reply { difference, ..Reply::schedule(&new, caller) })
+    }
+
+    /// The record that an update makes of another, if it may.
+    async fn updated_record(
+        &self,
+        wanted: Wanted<'_>,
+        expected: Option<u64>,
+        old: &Schedule,
         now: DateTime<Utc>,
         actor: &str,
         caller: &Caller,
-    ) -> Result<Decision<Before>, ApiError> {
+    ) -> Result<Schedule, ApiError> {
         if old.status == Status::Deleted {
             return Err(ApiError::no_schedule(old.id));
         }
-        super::check_expected(request.expected_revision, &old)?;
+        super::check_expected(expected, old)?;
         let mut schedule = old.clone();
-        self.apply(request, &mut schedule, now, actor)?;
-        if request.after.is_some() {
+        if !self.apply(wanted, &mut schedule, now, actor)? {
+            return Ok(schedule);
+        }
+        if schedule.spec.timing.follows() != old.spec.timing.follows() {
             self.check_after(&schedule).await?;
         }
         schedule.trace = caller.trace.map(Box::new).or_else(|| schedule.trace.take());
-        self.store.room().admits(Some(&old), &schedule)?;
+        self.store.room().admits(Some(old), &schedule)?;
         let pins = match N::Guards::hold(Guard::Pin) {
-            true => schedule.pin(&old),
+            true => schedule.pin(old),
             false => Pins::None,
         };
         if pins != Pins::None {
             self.store.room().admits_pins(&schedule, pins).map_err(still_to_be_sent)?;
         }
+        Ok(schedule)
+    }
+
+    /// Decides how an update changes a record.
+    pub(super) async fn decide_update(
+        &self,
+        wanted: Wanted<'_>,
+        expected: Option<u64>,
+        old: Schedule,
+        now: DateTime<Utc>,
+        actor: &str,
+        caller: &Caller,
+    ) -> Result<Decision<Before>, ApiError> {
+        let schedule = self.updated_record(wanted, expected, &old, now, actor, caller).await?;
         let changes = differences(&old, &schedule);
-        let fields: Vec<_> = changes.iter().map(|change| change["field"].clone()).collect();
+        if changes.is_empty() && matches!(wanted, Wanted::Declared(_)) {
+            return Ok(Decision::Keep(Box::new(old)));
+        }
+        let fields: Vec<_> = changes.iter().map(|change| &change.field).collect();
         let details = json!({
             "updated_fields": fields, "changes": changes, "next_run_at": schedule.next_run_at,
             "updated_by": actor, "updated_at": now,
@@ -106,10 +167,10 @@ impl<N: Nats> Api<N> {
     }
 
     /// Does what follows an accepted update, given the state before it.
-    async fn updated(
+    pub(super) async fn updated(
         &self,
         schedule: &Schedule,
-        before: Option<Before>,
+        Before { old, reservation }: Before,
         caller: &Caller,
     ) -> Reply<ScheduleView> {
         caller.permit.waits();
@@ -117,7 +178,6 @@ impl<N: Nats> Api<N> {
         let updated_by = schedule.updated_by.as_deref();
         tracing::info!(schedule_id = %schedule.id, updated_by, "schedule updated");
         let mut reply = Reply::schedule(schedule, caller).waited(waited_ms);
-        let Some(Before { old, reservation }) = before else { return reply };
         if let Some(reservation) = reservation {
             self.free_name_at(&old, reservation).await;
         }
@@ -128,14 +188,21 @@ impl<N: Nats> Api<N> {
         reply
     }
 
+    /// Makes the record what is wanted; false if it is that already.
     fn apply(
         &self,
-        request: &UpdateSchedule,
+        wanted: Wanted<'_>,
         schedule: &mut Schedule,
         now: DateTime<Utc>,
         actor: &str,
-    ) -> Result<(), ApiError> {
-        if request.changes_timing() {
+    ) -> Result<bool, ApiError> {
+        let new_timing = match wanted {
+            Wanted::Updated(update) => update.changes_timing(),
+            Wanted::Declared(declared) => {
+                !declared.timing().say(&schedule.spec.timing, self.rules.timezone)
+            }
+        };
+        if new_timing {
             if schedule.backfill.is_some() {
                 let message = format!("schedule {} is being backfilled", schedule.id);
                 return Err(ApiError::new(Code::NotAllowed, message));
@@ -143,15 +210,24 @@ impl<N: Nats> Api<N> {
             let cause = if schedule.fires() { SkipCause::Changed } else { SkipCause::Paused };
             self.skip_due(schedule, now, cause)?;
         }
-        if request.is_active == Some(true)
-            && !schedule.is_active
-            && schedule.status == Status::Active
-        {
-            self.skip_due(schedule, now, SkipCause::Paused)?;
+        match wanted {
+            Wanted::Updated(update) => {
+                if update.is_active == Some(true)
+                    && !schedule.is_active
+                    && schedule.status == Status::Active
+                {
+                    self.skip_due(schedule, now, SkipCause::Paused)?;
+                }
+                apply_update(update, schedule, &self.rules, now)?;
+            }
+            Wanted::Declared(declared) => {
+                if !apply_declaration(declared, schedule, &self.rules, now)? {
+                    return Ok(false);
+                }
+            }
         }
-        apply_update(request, schedule, &self.rules, now)?;
         super::touch(schedule, now, actor);
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -1,3 +1,5 @@
+mod declared;
+
 use super::*;
 
 fn create(json: &str) -> Result<Schedule, Vec<String>> {

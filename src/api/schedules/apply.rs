@@ -1,0 +1,180 @@
+//! Declaring a schedule: it is created, or made what the request says, or left alone because it is that already.
+//!
+//! The creator and the name say which schedule it is, so the same request can be sent any number of times, by anybody.
+//! It is one creation or one update: what either does at a crash holds here too. A request that loses to another, because
+//! the name was taken or freed or the record changed meanwhile, looks again and decides anew.
+
+use super::super::change::{Rewritten, Wish};
+use super::super::error::{ApiError, Code};
+use super::super::reply::{ChangedTimes, Difference, Outcome, Reply, ScheduleView};
+use super::super::{Api, CHANGE_TRIES, Caller, Checked};
+use super::update::{Before, Wanted};
+use crate::jetstream::WriteError;
+use crate::port::Nats;
+use crate::schedule::declared::label_fields;
+use crate::schedule::{CreateSchedule, FieldFault, Schedule, differences};
+
+label_fields! { timing_fields after_field command_fields policy_fields request {
+    /// A request that declares a whole schedule: the one that its creator has under `name` becomes this. What is left out
+    /// takes its default, except the anchor of an interval, which stays.
+    pub struct ApplySchedule {
+        /// The creator, unless the `X-Created-By` header names one.
+        #[schemars(length(min = 1, max = 255))]
+        pub created_by: Option<String>,
+        /// The revision that the schedule must have; 0: there must be none.
+        pub expected_revision: Option<u64>,
+        /// Only report what would change; default false.
+        pub dry_run: Option<bool>,
+        /// How many coming times to show where they change: 0 to 100, default 5.
+        #[schemars(range(max = 100))]
+        pub count: Option<u64>,
+    }
+} }
+
+impl ApplySchedule {
+    fn declared(&self) -> CreateSchedule {
+        label_fields! { timing_fields after_field command_fields policy_fields taken {
+            self => CreateSchedule { created_by: None, idempotency_key: None }
+        } }
+    }
+}
+
+impl Checked for ApplySchedule {
+    fn faults(&self, api: &Api<impl Nats>) -> Vec<FieldFault> {
+        self.declared().faults(api)
+    }
+}
+
+/// Coming times that a difference shows by default.
+pub(super) const SHOWN: u64 = 5;
+/// Most that it may show.
+const MOST_SHOWN: u64 = 100;
+
+impl<N: Nats> Api<N> {
+    /// Makes the schedule of a creator and a name what the request says. Whether it is paused, its counters and its
+    /// history stay; the same content again writes nothing and runs nothing, even if its time has passed.
+    ///
+    /// # Errors
+    /// `invalid`, `too_large`, `limit_exceeded`, `conflict`, `unavailable`; `not_allowed` if its record cannot be read.
+    pub async fn apply_schedule(
+        &self,
+        request: ApplySchedule,
+        caller: &Caller,
+    ) -> Result<Reply<ScheduleView>, ApiError> {
+        let count = request.count.unwrap_or(SHOWN);
+        if count > MOST_SHOWN {
+            let reason = format!("must be 0 to {MOST_SHOWN}");
+            return Err(vec![FieldFault::new("count", reason)].into());
+        }
+        let creator = caller.actor.clone().or_else(|| request.created_by.clone());
+        let creator = creator.unwrap_or_else(|| "unknown".to_owned());
+        let declared = request.declared();
+        let name = declared.name.as_deref().unwrap_or_default();
+        let sound = |text: &str| (1..=255).contains(&text.chars().count());
+        if !sound(name) || !sound(&creator) {
+            // They are keys of the bucket.
+            self.new_record(&declared, self.clock.new_id(), &creator, caller)?;
+        }
+        for _ in 0..CHANGE_TRIES {
+            let applied = match self.look_up(&creator, name).await? {
+                None => self.apply_to_none(&request, &declared, &creator, count, caller).await,
+                Some(id) => {
+                    let wish =
+                        Wish { id, author: caller.author(&creator), known: None, removes: false };
+                    self.apply_to(wish, &request, &declared, count, caller).await
+                }
+            };
+            match applied {
+                // Somebody else created, renamed or deleted it in between.
+                Err(error) if matches!(error.code, Code::AlreadyExists | Code::NotFound) => {}
+                applied => return applied,
+            }
+        }
+        Err(WriteError::Conflict.into())
+    }
+
+    async fn apply_to_none(
+        &self,
+        request: &ApplySchedule,
+        declared: &CreateSchedule,
+        creator: &str,
+        count: u64,
+        caller: &Caller,
+    ) -> Result<Reply<ScheduleView>, ApiError> {
+        let dry_run = request.dry_run == Some(true);
+        if let Some(expected) = request.expected_revision.filter(|revision| *revision > 0) {
+            let name = declared.name.as_deref().unwrap_or_default();
+            let message = format!(
+                "creator {creator:?} has no schedule named {name:?}, so none of revision {expected}"
+            );
+            let mut error = ApiError::new(Code::Conflict, message);
+            error.details = vec![FieldFault::new("revision", "0")];
+            return Err(error);
+        }
+        let schedule = self.new_record(declared, self.clock.new_id(), creator, caller)?;
+        self.check_after(&schedule).await?;
+        let schedule = if dry_run {
+            schedule
+        } else {
+            let (schedule, revision) = self.store_new(schedule, false).await?;
+            tracing::info!(schedule_id = %schedule.id, name = schedule.spec.name, created_by = creator, "schedule created");
+            self.show(schedule.clone(), revision);
+            schedule
+        };
+        let after = self.coming(&schedule, &schedule, count);
+        let difference = Difference {
+            outcome: Outcome::Created,
+            dry_run,
+            changes: Vec::new(),
+            occurrences: after.map(|after| ChangedTimes { before: None, after }),
+        };
+        let mut reply = Reply::schedule(&schedule, caller);
+        reply.warnings.extend(self.target_warning(&schedule).await);
+        Ok(Reply { difference: Some(Box::new(difference)), ..reply })
+    }
+
+    async fn apply_to(
+        &self,
+        wish: Wish<'_>,
+        request: &ApplySchedule,
+        declared: &CreateSchedule,
+        count: u64,
+        caller: &Caller,
+    ) -> Result<Reply<ScheduleView>, ApiError> {
+        let wanted = Wanted::Declared(declared);
+        let (id, expected) = (wish.id, request.expected_revision);
+        if request.dry_run == Some(true) {
+            return self.try_update(id, wanted, expected, count, caller).await;
+        }
+        let actor = wish.author.actor;
+        let updating = |old, _, now| self.decide_update(wanted, expected, old, now, actor, caller);
+        let Rewritten { schedule, with: before } = self.change_by(wish, updating).await?;
+        let schedule = schedule.ok_or_else(|| ApiError::no_schedule(id))?;
+        let difference = match &before {
+            Some(Before { old, .. }) => self.difference(old, &schedule, false, count),
+            None => self.difference(&schedule, &schedule, false, count),
+        };
+        let reply = match before {
+            Some(before) => self.updated(&schedule, before, caller).await,
+            None => Reply::schedule(&schedule, caller),
+        };
+        Ok(Reply { difference: Some(Box::new(difference)), ..reply })
+    }
+
+    /// What makes one schedule of another.
+    pub(super) fn difference(
+        &self,
+        old: &Schedule,
+        new: &Schedule,
+        dry_run: bool,
+        count: u64,
+    ) -> Difference {
+        let changes = differences(old, new);
+        let times = (old.spec.timing != new.spec.timing)
+            .then(|| Some((self.coming(old, old, count), self.coming(new, old, count)?)))
+            .flatten();
+        let outcome = if changes.is_empty() { Outcome::Unchanged } else { Outcome::Updated };
+        let occurrences = times.map(|(before, after)| ChangedTimes { before, after });
+        Difference { outcome, dry_run, changes, occurrences }
+    }
+}
