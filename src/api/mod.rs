@@ -186,9 +186,9 @@ pub(crate) trait Checked {
         Vec::new()
     }
 
-    /// The fields that name a schedule, if the request has them.
-    fn named(&mut self) -> Option<Named<'_>> {
-        None
+    /// The fields that name schedules.
+    fn named(&mut self) -> Vec<Named<'_>> {
+        Vec::new()
     }
 }
 
@@ -196,8 +196,8 @@ pub(crate) trait Checked {
 macro_rules! names_a_schedule {
     ($($request:ty),* $(,)?) => { $(
         impl Checked for $request {
-            fn named(&mut self) -> Option<Named<'_>> {
-                Some(Named::live(&mut self.schedule_id, &mut self.schedule_name, &mut self.creator))
+            fn named(&mut self) -> Vec<Named<'_>> {
+                vec![Named::live(&mut self.schedule_id, &mut self.schedule_name, &mut self.creator)]
             }
         }
     )* };
@@ -222,6 +222,7 @@ impl Checked for executions::ListByCorrelation {}
 impl Checked for reports::CompleteExecution {}
 impl Checked for reports::FailExecution {}
 impl Checked for reports::HeartbeatExecution {}
+impl Checked for schedules::BulkApply {}
 impl Checked for schedules::BulkCreate {}
 impl Checked for schedules::BulkOperation {}
 impl Checked for schedules::ListSchedules {}

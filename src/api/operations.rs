@@ -140,9 +140,7 @@ impl Entry {
             Box::pin(async move {
                 let mut request = parse_fields_with::<Request>(&input.given, &input.body)
                     .map_err(|unread| ApiError::unread(&api, unread))?;
-                if let Some(named) = request.named() {
-                    api.find_named(named, &caller).await?;
-                }
+                api.find_named(&mut request, &caller).await?;
                 let pages = PageLinks::of(name, &request);
                 let mut reply = run(api, request, caller).await?;
                 if let (Some(pages), Some(pagination)) = (pages, &mut reply.pagination) {

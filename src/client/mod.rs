@@ -54,10 +54,10 @@ pub use crate::api::reports::{
     CancelExecution, CompleteExecution, FailExecution, HeartbeatExecution, Reported,
 };
 pub use crate::api::schedules::{
-    ApplySchedule, BackfillSchedule, Backfilled, BulkAction, BulkCreated, BulkOperated,
-    BulkOperation, DeleteSchedule, Deleted, GetSchedule, ItemRefused, ItemResult, ListSchedules,
-    PauseSchedule, PreviewSchedule, RestoreSchedule, ResumeSchedule, ScheduleFilter, Sort,
-    TagsMatch, TriggerSchedule, Triggered,
+    AppliedItem, ApplySchedule, BackfillSchedule, Backfilled, BulkAction, BulkApplied, BulkApply,
+    BulkCreated, BulkItem, BulkOperated, BulkOperation, DeleteSchedule, Deleted, GetSchedule,
+    ItemRefused, ItemResult, ListSchedules, PauseSchedule, PreviewSchedule, Prune, RestoreSchedule,
+    ResumeSchedule, ScheduleFilter, Sort, TagsMatch, TriggerSchedule, Triggered,
 };
 pub use crate::api::statistics::{ExecutionStatistics, GetStatistics};
 pub use crate::api::status::ServiceStatus;

@@ -4,10 +4,10 @@ use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use uuid::Uuid;
 
 use super::{
-    ApplySchedule, BulkCreated, BulkOperated, BulkOperation, Client, ClientError, CreateSchedule,
-    DeleteSchedule, Deleted, GetSchedule, ListSchedules, PauseSchedule, Preview, PreviewSchedule,
-    Reply, RestoreSchedule, ResumeSchedule, ScheduleSummary, ScheduleView, TriggerSchedule,
-    Triggered, UpdateSchedule,
+    ApplySchedule, BulkApplied, BulkApply, BulkCreated, BulkOperated, BulkOperation, Client,
+    ClientError, CreateSchedule, DeleteSchedule, Deleted, GetSchedule, ListSchedules,
+    PauseSchedule, Preview, PreviewSchedule, Reply, RestoreSchedule, ResumeSchedule,
+    ScheduleSummary, ScheduleView, TriggerSchedule, Triggered, UpdateSchedule,
 };
 use crate::api::schedules::{BulkCreate, BulkItem};
 
@@ -40,6 +40,15 @@ impl Client {
     /// `expected_revision`).
     pub async fn apply(&self, request: &ApplySchedule) -> Result<Reply<ScheduleView>, ClientError> {
         self.ask("schedule.apply", request).await
+    }
+
+    /// Declares many schedules of one owner, a whole set or a part of it, and deletes those of `prune`. Each stands alone:
+    /// the `results` of the reply show which were refused.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `invalid` if there are none or too many.
+    pub async fn bulk_apply(&self, request: &BulkApply) -> Result<Reply<BulkApplied>, ClientError> {
+        self.ask("bulk.apply", request).await
     }
 
     /// Creates many schedules, at most the service's `MAX_BULK_OPERATIONS`. Each stands alone: the `results` of the

@@ -20,6 +20,8 @@ macro_rules! filter_fields {
         $crate::schedule::declared::$next! { { $($given)* list {
             /// Schedules with this creator.
             pub creator: Option<String>,
+            /// Schedules of this owner; empty for those of nobody.
+            pub owner: Option<String>,
             /// Schedules with these tags.
             pub tags: Option<Vec<String>>,
             /// Whether any of `tags` suffices (default) or all of them are required.
@@ -61,6 +63,7 @@ impl ScheduleFilter {
         let Self { target_prefix, name_prefix, name_contains, .. } = self;
         let texts = [target_prefix, name_prefix, name_contains];
         self.creator.is_some()
+            || self.owner.is_some()
             || self.tags.as_ref().is_some_and(|tags| !tags.is_empty())
             || self.status.is_some()
             || self.schedule_type.is_some()
@@ -99,6 +102,7 @@ mod tests {
         }
         for something in [
             json!({ "creator": "" }),
+            json!({ "owner": "a" }),
             json!({ "tags": ["a"] }),
             json!({ "status": "active" }),
             json!({ "schedule_type": "cron" }),

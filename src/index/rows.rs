@@ -25,6 +25,7 @@ pub(super) struct Rows {
     slots: HashTable<u32>,
     hasher: RandomState,
     pub(super) creators: Interner,
+    pub(super) owners: Interner,
     pub(super) targets: Interner,
     pub(super) tags: Interner,
     names: Pool<u8>,
@@ -42,6 +43,8 @@ pub(super) struct Row {
     lower_len: u32,
     tags_len: u32,
     pub(super) creator: u32,
+    /// The empty text for nobody.
+    pub(super) owner: u32,
     pub(super) target: u32,
     /// One bit for the status, one for the type, and one for whether it is active.
     pub(super) kind: u32,
@@ -96,6 +99,7 @@ impl Rows {
             lower_len: number(lower.len()),
             tags_len: number(tags.len()),
             creator: self.creators.hold(&schedule.created_by),
+            owner: self.owners.hold(owner(schedule)),
             target: self.targets.hold(spec.target_command.as_str()),
             kind: kind(schedule),
         });
@@ -135,6 +139,7 @@ impl Rows {
         let row = self.rows.swap_remove(slot as usize);
         self.heads.swap_remove(slot as usize);
         self.creators.release(row.creator);
+        self.owners.release(row.owner);
         self.targets.release(row.target);
         for tag in self.tag_numbers.run(row.tags_at, row.tags_len) {
             self.tags.release(*tag);
@@ -191,7 +196,8 @@ impl Rows {
 /// Whether two schedules differ in nothing but the fields that [`Rows::update`] sets.
 pub(super) fn is_alike(old: &Schedule, new: &Schedule) -> bool {
     let (a, b) = (&old.spec, &new.spec);
-    let alike = || a.name == b.name && a.target_command == b.target_command && a.tags == b.tags;
+    let texts = || a.name == b.name && a.target_command == b.target_command;
+    let alike = || texts() && a.tags == b.tags && a.owner == b.owner;
     old.created_at == new.created_at
         && old.created_by == new.created_by
         && (Arc::ptr_eq(a, b) || alike())
@@ -200,6 +206,10 @@ pub(super) fn is_alike(old: &Schedule, new: &Schedule) -> bool {
 /// When a schedule is due next, in nanoseconds.
 pub(super) fn due(schedule: &Schedule) -> i64 {
     schedule.next_run_at.map_or(NEVER, nanos)
+}
+
+fn owner(schedule: &Schedule) -> &str {
+    schedule.spec.owner.as_deref().map_or("", String::as_str)
 }
 
 fn kind(schedule: &Schedule) -> u32 {

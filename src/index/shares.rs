@@ -19,7 +19,7 @@ pub(super) struct Shares {
     deliveries: Pool<Kept<Delivery>>,
     retries: Pool<Kept<RetryPolicy>>,
     targets: Pool<str>,
-    /// Names of those who create and change schedules.
+    /// Names of those who create, change and own schedules.
     names: Pool<String>,
 }
 
@@ -47,6 +47,9 @@ impl Shares {
         // Other types have an instant of their own.
         if spec.timing.schedule_type == ScheduleType::Cron {
             self.timings.share_value(&mut spec.timing);
+        }
+        if let Some(owner) = &mut spec.owner {
+            self.names.share_value(owner);
         }
         self.tags.share_value(&mut spec.tags);
         self.deliveries.share_value(&mut spec.delivery);

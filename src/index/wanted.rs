@@ -18,6 +18,7 @@ pub(super) struct Wanted<'a> {
     /// When the schedule is due: from the first to the second, both included.
     due: (i64, i64),
     creator: Option<u32>,
+    owner: Option<u32>,
     targets: Option<Numbers>,
     /// A set of tags, and how many of them the row must have at least.
     tags: Option<(Numbers, usize)>,
@@ -31,6 +32,10 @@ impl<'a> Wanted<'a> {
     pub fn new(filter: &'a ScheduleFilter, rows: &Rows) -> Option<Self> {
         let creator = match &filter.creator {
             Some(creator) => Some(rows.creators.number(creator)?),
+            None => None,
+        };
+        let owner = match &filter.owner {
+            Some(owner) => Some(rows.owners.number(owner)?),
             None => None,
         };
         let targets = given(&filter.target_prefix).map(|prefix| rows.targets.beginning(prefix));
@@ -58,6 +63,7 @@ impl<'a> Wanted<'a> {
             excluded: excluded(filter),
             due: due(filter),
             creator,
+            owner,
             targets,
             tags,
             name_prefix: given(&filter.name_prefix).map(str::as_bytes),
@@ -73,6 +79,7 @@ impl<'a> Wanted<'a> {
         row.kind & self.excluded == 0
             && (self.due.0..=self.due.1).contains(&row.next_run_at)
             && self.creator.is_none_or(|creator| creator == row.creator)
+            && self.owner.is_none_or(|owner| owner == row.owner)
             && self.targets.as_ref().is_none_or(|targets| targets.has(row.target))
             && self.tags.as_ref().is_none_or(has_tags)
             && self.name_prefix.is_none_or(|prefix| rows.name(row).starts_with(prefix))

@@ -139,7 +139,8 @@ fn hand_over(schedule: &mut Schedule, index: usize, started: &Execution) -> bool
 /// Pauses a recurring schedule that has failed too often in a row, and notes that as a change.
 fn pause_on_failure(schedule: &mut Schedule, ended: &Execution) {
     let failures = schedule.consecutive_failures;
-    let enough = schedule.spec.pause_on_failure.is_some_and(|most| failures >= most);
+    let enough =
+        schedule.spec.pause_on_failure.is_some_and(|most| failures >= u32::from(most.get()));
     let recurs = schedule.spec.timing.schedule_type.recurs();
     let acts = enough && recurs && schedule.status == Status::Active;
     if !acts || schedule.on(ScheduleEvent::Pause).is_err() {

@@ -37,6 +37,10 @@ macro_rules! label_fields {
             /// Description for people; empty for none.
             #[schemars(length(max = 1000))]
             pub description: Option<String>,
+            /// Who keeps it as it is, such as a repository; empty, the default, for nobody. `bulk.apply` and
+            /// `schedule.apply` change only schedules of the owner that they name.
+            #[schemars(length(max = 255))]
+            pub owner: Option<String>,
         } } }
     };
 }
@@ -88,7 +92,7 @@ macro_rules! after_field {
         $crate::schedule::declared::$next! { $($more)* { $($given)* list {
             /// Required for `dependent`: the schedule whose occurrences it follows.
             #[serde(deserialize_with = "crate::schedule::object_field")]
-            pub after: Option<$crate::schedule::After>,
+            pub after: Option<$crate::schedule::AfterFields>,
         } } }
     };
 }

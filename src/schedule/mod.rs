@@ -27,6 +27,7 @@ mod timing;
 mod update;
 mod validate;
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -59,7 +60,7 @@ pub use rules::{Limits, MAX_TAGS, Rules};
 pub use size::{Room, TooLarge};
 pub use target::{Target, TargetPattern};
 pub use template::{Values, check as check_template, render};
-pub use timing::{After, MAX_INTERVAL_SECONDS, On, Timing, TimingFields};
+pub use timing::{After, AfterFields, MAX_INTERVAL_SECONDS, On, Timing, TimingFields};
 pub use update::UpdateSchedule;
 pub(crate) use validate::check_edges;
 pub use validate::{apply_declaration, apply_update, new_schedule, restore};
@@ -170,7 +171,10 @@ pub struct Spec {
     pub dead_letter: Option<Target>,
     /// Number of occurrences that must fail in a row to pause the schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pause_on_failure: Option<u32>,
+    pub pause_on_failure: Option<NonZeroU16>,
+    /// Who keeps it as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Shared<String>>,
     /// Whether the payload has placeholders.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub payload_template: bool,

@@ -54,6 +54,35 @@ pub struct After {
     pub on: On,
 }
 
+/// The schedule that a request wants to follow.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AfterFields {
+    /// The other schedule; or `schedule_name` says which.
+    pub schedule_id: Option<Uuid>,
+    /// The name of the other schedule, in place of `schedule_id`.
+    #[schemars(length(min = 1, max = 255))]
+    pub schedule_name: Option<String>,
+    /// With `schedule_name`: the creator of that schedule; default: that of this one, or who asks.
+    #[schemars(length(min = 1, max = 255))]
+    pub creator: Option<String>,
+    /// Which ends count; default `success`.
+    pub on: Option<On>,
+}
+
+impl AfterFields {
+    fn after(&self) -> Option<After> {
+        Some(After { schedule_id: self.schedule_id?, on: self.on.unwrap_or_default() })
+    }
+}
+
+impl From<After> for AfterFields {
+    fn from(After { schedule_id, on }: After) -> Self {
+        Self { schedule_id: Some(schedule_id), on: Some(on), ..Self::default() }
+    }
+}
+
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }
@@ -170,19 +199,23 @@ impl TimingFields {
             end_at: self.end_at,
             max_runs: self.max_runs.filter(|most| *most > 0),
             jitter_seconds: small(self.jitter_seconds.unwrap_or(0)),
-            after: self.after.map(Kept::from),
+            after: self.after.as_ref().and_then(AfterFields::after).map(Kept::from),
             dst_gap: self.dst_gap.unwrap_or_default(),
             dst_overlap: self.dst_overlap.unwrap_or_default(),
             unknown: Unknown::default(),
         }
     }
 
-    /// Whether the fields say what a timing is already; `zone` is the default time zone. What began at once still does.
-    pub(crate) fn say(&self, timing: &Timing, zone: chrono_tz::Tz) -> bool {
-        let Ok(zone) = self.timezone.as_deref().map_or(Ok(zone), str::parse) else { return false };
+    /// A timing as the fields say it, if its times are those that it has: what began at once still did, and only a cron
+    /// expression is another one in another zone. `zone` is the default time zone.
+    pub(crate) fn kept(&self, timing: &Timing, zone: chrono_tz::Tz) -> Option<Timing> {
+        let zone = self.timezone.as_deref().map_or(Some(zone), |zone| zone.parse().ok())?;
         let began = timing.scheduled_at.or(timing.start_at).unwrap_or_default();
         let said = Timing { unknown: timing.unknown.clone(), ..self.timing(began, zone) };
-        self.schedule_type.is_some() && said == *timing
+        let is_cron = timing.schedule_type == ScheduleType::Cron;
+        let zone = if is_cron { timing.timezone } else { zone };
+        let is_same = said == Timing { timezone: zone, ..timing.clone() };
+        (is_same && self.schedule_type.is_some()).then_some(said)
     }
 
     /// Checks the fields of schedule `id` at `now` and adds what is wrong to `faults`.
@@ -225,6 +258,10 @@ impl TimingFields {
         belongs("dst_gap", self.dst_gap.is_some(), ScheduleType::Cron);
         belongs("dst_overlap", self.dst_overlap.is_some(), ScheduleType::Cron);
 
+        if self.after.as_ref().is_some_and(|after| after.schedule_id.is_none()) {
+            let reason = "is required, unless after.schedule_name is given";
+            fault("after.schedule_id", reason.to_owned());
+        }
         let timed = matches!(schedule_type, ScheduleType::Cron | ScheduleType::Interval);
         for (field, given) in [
             ("start_at", self.start_at.is_some()),

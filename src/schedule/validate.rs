@@ -3,6 +3,7 @@
 mod checks;
 mod edges;
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -42,6 +43,7 @@ pub fn new_schedule(
         check_edges(field, text, &mut faults);
     }
     check_edges("name", request.name.as_deref(), &mut faults);
+    check_edges("owner", request.owner.as_deref(), &mut faults);
     check_tag_edges(request.tags.as_deref().unwrap_or_default(), &[], &mut faults);
     let checked = check_spec(request, rules, id, now, None);
     let (spec, trigger) = match checked {
@@ -109,7 +111,7 @@ pub fn apply_update(
 ) -> Result<(), Vec<FieldFault>> {
     let wish = Wish {
         request: update.over(&schedule.spec),
-        new_timing: update.changes_timing(),
+        kept: (!update.changes_timing()).then(|| schedule.spec.timing.clone()),
         is_active: update.is_active,
     };
     wish.apply(schedule, rules, now)
@@ -138,8 +140,8 @@ pub fn apply_declaration(
     if payload.says_the_same(&old.command_payload) {
         *payload = old.command_payload.clone();
     }
-    let new_timing = !request.timing().say(&old.timing, rules.timezone);
-    Wish { request, new_timing, is_active: None }.apply(schedule, rules, now)?;
+    let kept = request.timing().kept(&old.timing, rules.timezone).map(Into::into);
+    Wish { request, kept, is_active: None }.apply(schedule, rules, now)?;
     let differs = *schedule.spec != *old;
     if !differs {
         schedule.spec = old;
@@ -150,8 +152,8 @@ pub fn apply_declaration(
 /// What a schedule is to be.
 struct Wish {
     request: CreateSchedule,
-    /// Whether its times may be others.
-    new_timing: bool,
+    /// Its timing, if its times stay.
+    kept: Option<Shared<Timing>>,
     is_active: Option<bool>,
 }
 
@@ -169,13 +171,20 @@ impl Wish {
         let most_instances = rules.most_instances.max(kept_instances);
         let rules = &Rules { most_instances, ..rules.clone() };
         let former = old.timing.trigger(schedule.id);
-        let kept = match self.new_timing {
-            true => None,
-            false => Some((old.timing.clone(), former.clone().map_err(|fault| vec![fault])?)),
+        let is_planned = self.kept.is_some();
+        let kept = match self.kept {
+            Some(timing) => {
+                let trigger = timing.trigger(schedule.id).map_err(|fault| vec![fault])?;
+                Some((timing, trigger))
+            }
+            None => None,
         };
         let mut faults = Vec::new();
         let name = request.name.as_deref().filter(|name| **name != *old.name);
         check_edges("name", name, &mut faults);
+        let owner = request.owner.as_deref();
+        let owner = owner.filter(|owner| old.owner.as_ref().is_none_or(|old| **old != **owner));
+        check_edges("owner", owner, &mut faults);
         check_tag_edges(request.tags.as_deref().unwrap_or_default(), &old.tags, &mut faults);
         let (mut spec, trigger) = match check_spec(request, rules, schedule.id, now, kept) {
             Ok(checked) if faults.is_empty() => checked,
@@ -189,7 +198,7 @@ impl Wish {
         let has = |at: &DateTime<Utc>| trigger.latest_at_or_before(*at) == Some(*at);
         let from = schedule.in_jitter(now).filter(has).unwrap_or(now);
         schedule.spec = Arc::new(spec);
-        if self.new_timing {
+        if !is_planned {
             plan_anew(schedule, former.ok().as_ref(), &trigger, from)?;
         }
         let is_active = self.is_active.unwrap_or(schedule.is_active);
@@ -300,6 +309,7 @@ fn check_spec(
     let mut faults = Vec::new();
     let name = required_text("name", request.name.as_deref(), 255, &mut faults);
     check_length("description", request.description.as_deref(), 0, 1000, &mut faults);
+    check_length("owner", request.owner.as_deref(), 0, 255, &mut faults);
     let target =
         check_target("target_command", request.target_command.as_deref(), rules, &mut faults);
     let dead_letter = request.dead_letter.as_deref().filter(|text| !text.is_empty());
@@ -369,7 +379,8 @@ fn check_spec(
         max_instances: u8::try_from(max_instances).unwrap_or(1),
         retry: Kept::from(retry).into(),
         dead_letter,
-        pause_on_failure: Some(pause_on_failure).filter(|count| *count > 0),
+        pause_on_failure: u16::try_from(pause_on_failure).ok().and_then(NonZeroU16::new),
+        owner: request.owner.as_deref().filter(|text| !text.is_empty()).map(Into::into),
         payload_template,
         unknown: Unknown::default(),
     };

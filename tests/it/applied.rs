@@ -12,7 +12,7 @@ fn daily() -> Value {
     json!({ "name": "daily", "created_by": "anna", "schedule_type": "cron",
             "cron_expression": "30 2 * * *", "timezone": "Europe/Berlin",
             "target_command": "cmd.example.daily", "tags": ["x"],
-            "command_payload": { "a": 1, "b": [1.50] } })
+            "command_payload": { "a": 1, "b": [1.5] } })
 }
 
 fn with(mut request: Value, fields: &Value) -> Value {
@@ -47,7 +47,7 @@ async fn a_schedule_becomes_what_is_declared_and_is_left_alone_after_that() {
     // Written differently, but the same.
     let text = r#"{"name":"daily","created_by":"anna","schedule_type":"cron","cron_expression":"30 2 * * *",
         "timezone":"Europe/Berlin","target_command":"cmd.example.daily","tags":["x"],"priority":5,
-        "command_payload":{ "b": [1.50],  "a": 1 }}"#;
+        "command_payload":{ "b": [1.5],  "a": 1 }}"#;
     let revision = nats.record_revision(&id).await;
     for _ in 0..2 {
         let reply = nats.client.request("cmd.scheduler.schedule.apply", text.into()).await.unwrap();

@@ -50,6 +50,7 @@ mod safety;
 mod schedules;
 mod sending;
 mod service_api;
+mod sets;
 mod sizes;
 #[cfg(feature = "otlp")]
 mod spans;

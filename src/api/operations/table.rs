@@ -78,6 +78,9 @@ fn schedules() -> Vec<Operation> {
 #[rustfmt::skip]
 fn bulk() -> Vec<Operation> {
     vec![
+        operation!("bulk.apply", Write, "X-Performed-By", bulk_apply, "Create many schedules of one owner, or make those of their names what is given", [
+            post("/api/v1/schedules/bulk/apply")
+        ]),
         operation!("bulk.create", Write, "X-Performed-By", bulk_create, "Create many schedules", [
             post("/api/v1/schedules/bulk/create")
         ]),

@@ -8,7 +8,10 @@ use super::super::change::{Rewritten, Wish};
 use super::super::error::{ApiError, Code};
 use super::super::reply::{ChangedTimes, Difference, Outcome, Reply, ScheduleView};
 use super::super::{Api, CHANGE_TRIES, Caller, Checked};
-use super::update::{Before, Wanted};
+use super::Named;
+use super::coming::Coming;
+use super::named::is_key;
+use super::update::{Before, SHOWN, Wanted};
 use crate::jetstream::WriteError;
 use crate::port::Nats;
 use crate::schedule::declared::label_fields;
@@ -23,6 +26,8 @@ label_fields! { timing_fields after_field command_fields policy_fields request {
         pub created_by: Option<String>,
         /// The revision that the schedule must have; 0: there must be none.
         pub expected_revision: Option<u64>,
+        /// Whether a schedule of that name that has no owner becomes one of `owner`; default false.
+        pub adopt: Option<bool>,
         /// Only report what would change; default false.
         pub dry_run: Option<bool>,
         /// How many coming times to show where they change: 0 to 100, default 5.
@@ -32,6 +37,12 @@ label_fields! { timing_fields after_field command_fields policy_fields request {
 } }
 
 impl ApplySchedule {
+    /// The creator of the schedule that it is about.
+    pub(super) fn creator(&self, caller: &Caller) -> String {
+        let creator = caller.actor.clone().or_else(|| self.created_by.clone());
+        creator.unwrap_or_else(|| "unknown".to_owned())
+    }
+
     fn declared(&self) -> CreateSchedule {
         label_fields! { timing_fields after_field command_fields policy_fields taken {
             self => CreateSchedule { created_by: None, idempotency_key: None }
@@ -43,11 +54,13 @@ impl Checked for ApplySchedule {
     fn faults(&self, api: &Api<impl Nats>) -> Vec<FieldFault> {
         self.declared().faults(api)
     }
+
+    fn named(&mut self) -> Vec<Named<'_>> {
+        Named::upstream(&mut self.after, self.created_by.clone()).into_iter().collect()
+    }
 }
 
-/// Coming times that a difference shows by default.
-pub(super) const SHOWN: u64 = 5;
-/// Most that it may show.
+/// Most coming times that a difference may show.
 const MOST_SHOWN: u64 = 100;
 
 impl<N: Nats> Api<N> {
@@ -61,27 +74,53 @@ impl<N: Nats> Api<N> {
         request: ApplySchedule,
         caller: &Caller,
     ) -> Result<Reply<ScheduleView>, ApiError> {
+        self.apply_one(request, &Coming::default(), caller).await
+    }
+
+    /// Like [`Api::apply_schedule`], for one of many: it may follow one that a dry run would create.
+    pub(super) async fn apply_named(
+        &self,
+        mut request: ApplySchedule,
+        coming: &Coming,
+        caller: &Caller,
+    ) -> Result<Reply<ScheduleView>, ApiError> {
+        let creator = request.creator(caller);
+        if let Some(after) = &mut request.after
+            && let Some(name) = &after.schedule_name
+            && let of = after.creator.clone().unwrap_or(creator)
+            && let Some(id) = coming.find(of, name.clone())
+        {
+            after.schedule_id = Some(id);
+            (after.schedule_name, after.creator) = (None, None);
+        }
+        self.find_named(&mut request, caller).await?;
+        self.apply_one(request, coming, caller).await
+    }
+
+    async fn apply_one(
+        &self,
+        request: ApplySchedule,
+        coming: &Coming,
+        caller: &Caller,
+    ) -> Result<Reply<ScheduleView>, ApiError> {
         let count = request.count.unwrap_or(SHOWN);
         if count > MOST_SHOWN {
             let reason = format!("must be 0 to {MOST_SHOWN}");
             return Err(vec![FieldFault::new("count", reason)].into());
         }
-        let creator = caller.actor.clone().or_else(|| request.created_by.clone());
-        let creator = creator.unwrap_or_else(|| "unknown".to_owned());
+        let creator = request.creator(caller);
         let declared = request.declared();
         let name = declared.name.as_deref().unwrap_or_default();
-        let sound = |text: &str| (1..=255).contains(&text.chars().count());
-        if !sound(name) || !sound(&creator) {
-            // They are keys of the bucket.
+        if !is_key(name) || !is_key(&creator) {
             self.new_record(&declared, self.clock.new_id(), &creator, caller)?;
         }
         for _ in 0..CHANGE_TRIES {
             let applied = match self.look_up(&creator, name).await? {
-                None => self.apply_to_none(&request, &declared, &creator, count, caller).await,
+                None => self.apply_to_none(&request, &declared, &creator, coming, caller).await,
                 Some(id) => {
                     let wish =
                         Wish { id, author: caller.author(&creator), known: None, removes: false };
-                    self.apply_to(wish, &request, &declared, count, caller).await
+                    self.apply_to(wish, &request, &declared, coming, caller).await
                 }
             };
             match applied {
@@ -98,7 +137,7 @@ impl<N: Nats> Api<N> {
         request: &ApplySchedule,
         declared: &CreateSchedule,
         creator: &str,
-        count: u64,
+        coming: &Coming,
         caller: &Caller,
     ) -> Result<Reply<ScheduleView>, ApiError> {
         let dry_run = request.dry_run == Some(true);
@@ -112,7 +151,9 @@ impl<N: Nats> Api<N> {
             return Err(error);
         }
         let schedule = self.new_record(declared, self.clock.new_id(), creator, caller)?;
-        self.check_after(&schedule).await?;
+        if !coming.has(&schedule) {
+            self.check_after(&schedule).await?;
+        }
         let schedule = if dry_run {
             schedule
         } else {
@@ -121,7 +162,7 @@ impl<N: Nats> Api<N> {
             self.show(schedule.clone(), revision);
             schedule
         };
-        let after = self.coming(&schedule, &schedule, count);
+        let after = self.coming(&schedule, &schedule, request.count.unwrap_or(SHOWN));
         let difference = Difference {
             outcome: Outcome::Created,
             dry_run,
@@ -138,11 +179,12 @@ impl<N: Nats> Api<N> {
         wish: Wish<'_>,
         request: &ApplySchedule,
         declared: &CreateSchedule,
-        count: u64,
+        coming: &Coming,
         caller: &Caller,
     ) -> Result<Reply<ScheduleView>, ApiError> {
-        let wanted = Wanted::Declared(declared);
+        let wanted = Wanted::Declared { declared, adopt: request.adopt == Some(true), coming };
         let (id, expected) = (wish.id, request.expected_revision);
+        let count = request.count.unwrap_or(SHOWN);
         if request.dry_run == Some(true) {
             return self.try_update(id, wanted, expected, count, caller).await;
         }

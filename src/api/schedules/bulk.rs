@@ -1,7 +1,9 @@
 //! Operations on many schedules in one request. Each item stands alone: a refused one stops no other, and a crash in
 //! between leaves each done or not done. Sending the request again does the rest.
 
+mod apply;
 mod create;
+mod item;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,7 +24,9 @@ use super::limit::SEEN_WITHIN;
 use crate::index::Entry;
 use crate::port::Nats;
 use crate::schedule::{FieldFault, Schedule, Status, object_field};
-pub use create::{BulkCreate, BulkCreated, BulkItem, ItemResult};
+pub use apply::{AppliedItem, BulkApplied, BulkApply, Prune};
+pub use create::{BulkCreate, BulkCreated, ItemResult};
+pub use item::BulkItem;
 
 /// Schedules changed at once.
 const CHANGES: usize = 256;

@@ -6,6 +6,8 @@ use uuid::Uuid;
 use super::super::error::ApiError;
 use super::super::reply::{Reply, ScheduleView, Warning};
 use super::super::{Api, Caller, Checked};
+use super::Named;
+use super::named::is_key;
 use crate::jetstream::deliver::Kept;
 use crate::port::Nats;
 use crate::schedule::{
@@ -18,6 +20,10 @@ impl Checked for CreateSchedule {
         new_schedule(self, &api.rules, id, now, "unknown", "", api.writer())
             .err()
             .unwrap_or_default()
+    }
+
+    fn named(&mut self) -> Vec<Named<'_>> {
+        Named::upstream(&mut self.after, self.created_by.clone()).into_iter().collect()
     }
 }
 
@@ -44,9 +50,7 @@ impl<N: Nats> Api<N> {
         let key = request.idempotency_key.as_ref().or(caller.message_id.as_ref());
         let (schedule, revision, repeated) = match key {
             Some(key) => {
-                let sound = |text: &str| (1..=255).contains(&text.chars().count());
-                if !sound(key) || !sound(&created_by) {
-                    // They are keys of the bucket.
+                if !is_key(key) || !is_key(&created_by) {
                     new(self.clock.new_id())?;
                 }
                 let once = self.store_once(&created_by, key, &request, new).await?;

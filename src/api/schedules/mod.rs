@@ -3,6 +3,7 @@
 mod apply;
 mod backfill;
 mod bulk;
+mod coming;
 mod create;
 mod delete;
 mod filter;
@@ -22,8 +23,8 @@ pub use crate::index::Sort;
 pub use apply::ApplySchedule;
 pub use backfill::{BackfillSchedule, Backfilled};
 pub use bulk::{
-    BulkAction, BulkCreate, BulkCreated, BulkItem, BulkOperated, BulkOperation, ItemRefused,
-    ItemResult,
+    AppliedItem, BulkAction, BulkApplied, BulkApply, BulkCreate, BulkCreated, BulkItem,
+    BulkOperated, BulkOperation, ItemRefused, ItemResult, Prune,
 };
 pub use delete::{DeleteSchedule, Deleted};
 pub use filter::{ScheduleFilter, TagsMatch};

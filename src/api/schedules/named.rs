@@ -10,12 +10,12 @@ use tokio::task::block_in_place;
 use uuid::Uuid;
 
 use super::super::error::{ApiError, Code};
-use super::super::{Api, Caller};
+use super::super::{Api, Caller, Checked};
 use super::read::PATIENCE;
 use crate::index::Reservation;
 use crate::names::name_key;
 use crate::port::Nats;
-use crate::schedule::{FieldFault, Status};
+use crate::schedule::{AfterFields, FieldFault, Status};
 
 /// Maximum number of suggestions for a name that nothing has.
 const SUGGESTIONS: usize = 3;
@@ -27,6 +27,10 @@ pub(crate) struct Named<'a> {
     id: &'a mut Option<Uuid>,
     name: &'a mut Option<String>,
     creator: &'a mut Option<String>,
+    /// What stands before their names.
+    within: &'static str,
+    /// The creator where neither the request nor a header says.
+    default: Option<String>,
     /// Whether it is one that was deleted softly.
     deleted: bool,
 }
@@ -38,7 +42,16 @@ impl<'a> Named<'a> {
         name: &'a mut Option<String>,
         creator: &'a mut Option<String>,
     ) -> Self {
-        Self { id, name, creator, deleted: false }
+        Self { id, name, creator, within: "", default: None, deleted: false }
+    }
+
+    /// The schedule that another one follows, whose creator is that of the other unless it is given.
+    pub(super) fn upstream(
+        after: &'a mut Option<AfterFields>,
+        default: Option<String>,
+    ) -> Option<Self> {
+        let AfterFields { schedule_id: id, schedule_name: name, creator, .. } = after.as_mut()?;
+        Some(Self { id, name, creator, within: "after.", default, deleted: false })
     }
 
     /// The same, for one that was deleted softly.
@@ -47,40 +60,57 @@ impl<'a> Named<'a> {
     }
 }
 
+/// Why a text is no name.
+const NO_KEY: &str = "must have 1 to 255 characters";
+
+/// Whether a text can be the name of a schedule or its creator, which are keys of the bucket.
+pub(super) fn is_key(text: &str) -> bool {
+    (1..=255).contains(&text.chars().count())
+}
+
 impl<N: Nats> Api<N> {
-    /// Replaces creator and name by the id of the schedule that has them.
+    /// Replaces creator and name of each schedule that a request names by its id.
     ///
     /// # Errors
     /// `invalid`, `not_found`, `unavailable`; `conflict` if several deleted schedules have the name.
     pub(in crate::api) async fn find_named(
         &self,
-        named: Named<'_>,
+        request: &mut impl Checked,
         caller: &Caller,
     ) -> Result<(), ApiError> {
+        for named in request.named() {
+            self.find_one(named, caller).await?;
+        }
+        Ok(())
+    }
+
+    async fn find_one(&self, named: Named<'_>, caller: &Caller) -> Result<(), ApiError> {
+        let fault =
+            |field: &str, reason: &str| FieldFault::new(format!("{}{field}", named.within), reason);
         let (name, creator) = (named.name.take(), named.creator.take());
         let Some(name) = name else {
             let stray = "says who created the schedule of schedule_name, which is not given";
-            return creator.map_or(Ok(()), |_| Err(vec![FieldFault::new("creator", stray)].into()));
+            return creator.map_or(Ok(()), |_| Err(vec![fault("creator", stray)].into()));
         };
         let mut faults = Vec::new();
         if named.id.is_some() {
-            faults.push(FieldFault::new("schedule_name", "cannot stand beside schedule_id"));
+            faults.push(fault("schedule_name", "cannot stand beside schedule_id"));
         }
-        let creator = creator.or_else(|| caller.actor.clone());
-        if creator.is_none() {
-            let reason = "is required with schedule_name, unless a header says who asks";
-            faults.push(FieldFault::new("creator", reason));
-        }
-        let creator = creator.unwrap_or_default();
-        for (field, text) in [("schedule_name", &name), ("creator", &creator)] {
-            let is_missing = field == "creator" && !faults.is_empty();
-            if !is_missing && !(1..=255).contains(&text.chars().count()) {
-                faults.push(FieldFault::new(field, "must have 1 to 255 characters"));
+        let creator = creator.or_else(|| caller.actor.clone()).or_else(|| named.default.clone());
+        match &creator {
+            None => {
+                let reason = "is required with schedule_name, unless a header says who asks";
+                faults.push(fault("creator", reason));
             }
+            Some(creator) if !is_key(creator) => faults.push(fault("creator", NO_KEY)),
+            Some(_) => {}
         }
-        if !faults.is_empty() {
+        if !is_key(&name) {
+            faults.push(fault("schedule_name", NO_KEY));
+        }
+        let Some(creator) = creator.filter(|_| faults.is_empty()) else {
             return Err(faults.into());
-        }
+        };
         *named.id = Some(match named.deleted {
             true => self.deleted_named(&creator, &name).await?,
             false => self.live_named(&creator, &name).await?,

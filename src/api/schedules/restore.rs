@@ -22,9 +22,9 @@ which_fields! { request {
 } }
 
 impl Checked for RestoreSchedule {
-    fn named(&mut self) -> Option<Named<'_>> {
+    fn named(&mut self) -> Vec<Named<'_>> {
         let named = Named::live(&mut self.schedule_id, &mut self.schedule_name, &mut self.creator);
-        Some(named.deleted())
+        vec![named.deleted()]
     }
 }
 

@@ -1,5 +1,7 @@
 //! Update of a schedule.
 
+use std::iter;
+
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use uuid::Uuid;
@@ -9,7 +11,7 @@ use super::super::error::{ApiError, Code};
 use super::super::reply::{Reply, ScheduleView};
 use super::super::{Api, Caller, Checked};
 use super::Named;
-use super::apply::SHOWN;
+use super::coming::Coming;
 use super::reservations::already_exists;
 use crate::guards::{Guard, Guards as _};
 use crate::index::At;
@@ -28,18 +30,22 @@ impl Checked for UpdateSchedule {
         apply_update(self, &mut schedule, &api.rules, api.clock.now()).err().unwrap_or_default()
     }
 
-    fn named(&mut self) -> Option<Named<'_>> {
-        Some(Named::live(&mut self.schedule_id, &mut self.schedule_name, &mut self.creator))
+    fn named(&mut self) -> Vec<Named<'_>> {
+        let own = Named::live(&mut self.schedule_id, &mut self.schedule_name, &mut self.creator);
+        iter::once(own).chain(Named::upstream(&mut self.after, None)).collect()
     }
 }
+
+/// Coming times that a difference shows by default.
+pub(super) const SHOWN: u64 = 5;
 
 /// What a schedule is to become.
 #[derive(Clone, Copy)]
 pub(super) enum Wanted<'a> {
     /// Some fields change.
     Updated(&'a UpdateSchedule),
-    /// It is declared as a whole.
-    Declared(&'a CreateSchedule),
+    /// It is declared as a whole, by the owner that this names; `adopt` takes it over if it has none.
+    Declared { declared: &'a CreateSchedule, adopt: bool, coming: &'a Coming },
 }
 
 /// State that an update replaces.
@@ -117,11 +123,15 @@ impl<N: Nats> Api<N> {
             return Err(ApiError::no_schedule(old.id));
         }
         super::check_expected(expected, old)?;
+        if let Wanted::Declared { declared, adopt, .. } = wanted {
+            check_owner(old, declared.owner.as_deref().unwrap_or_default(), adopt)?;
+        }
         let mut schedule = old.clone();
         if !self.apply(wanted, &mut schedule, now, actor)? {
             return Ok(schedule);
         }
-        if schedule.spec.timing.follows() != old.spec.timing.follows() {
+        let is_coming = matches!(wanted, Wanted::Declared { coming, .. } if coming.has(&schedule));
+        if schedule.spec.timing.follows() != old.spec.timing.follows() && !is_coming {
             self.check_after(&schedule).await?;
         }
         schedule.trace = caller.trace.map(Box::new).or_else(|| schedule.trace.take());
@@ -148,7 +158,7 @@ impl<N: Nats> Api<N> {
     ) -> Result<Decision<Before>, ApiError> {
         let schedule = self.updated_record(wanted, expected, &old, now, actor, caller).await?;
         let changes = differences(&old, &schedule);
-        if changes.is_empty() && matches!(wanted, Wanted::Declared(_)) {
+        if changes.is_empty() && matches!(wanted, Wanted::Declared { .. }) {
             return Ok(Decision::Keep(Box::new(old)));
         }
         let fields: Vec<_> = changes.iter().map(|change| &change.field).collect();
@@ -198,8 +208,8 @@ impl<N: Nats> Api<N> {
     ) -> Result<bool, ApiError> {
         let new_timing = match wanted {
             Wanted::Updated(update) => update.changes_timing(),
-            Wanted::Declared(declared) => {
-                !declared.timing().say(&schedule.spec.timing, self.rules.timezone)
+            Wanted::Declared { declared, .. } => {
+                declared.timing().kept(&schedule.spec.timing, self.rules.timezone).is_none()
             }
         };
         if new_timing {
@@ -220,7 +230,7 @@ impl<N: Nats> Api<N> {
                 }
                 apply_update(update, schedule, &self.rules, now)?;
             }
-            Wanted::Declared(declared) => {
+            Wanted::Declared { declared, .. } => {
                 if !apply_declaration(declared, schedule, &self.rules, now)? {
                     return Ok(false);
                 }
@@ -229,6 +239,22 @@ impl<N: Nats> Api<N> {
         super::touch(schedule, now, actor);
         Ok(true)
     }
+}
+
+/// Refuses to touch what another owner has. A schedule of nobody's becomes somebody's only on request.
+pub(super) fn check_owner(schedule: &Schedule, owner: &str, adopt: bool) -> Result<(), ApiError> {
+    let (id, name) = (schedule.id, &schedule.spec.name);
+    let has = schedule.spec.owner.as_deref().map_or("", String::as_str);
+    if has == owner || has.is_empty() && adopt {
+        return Ok(());
+    }
+    let message = match has {
+        "" => format!("schedule {id} ({name:?}) has no owner: `adopt` makes it one of {owner:?}"),
+        has => format!("schedule {id} ({name:?}) belongs to owner {has:?}"),
+    };
+    let mut error = ApiError::new(Code::Conflict, message);
+    error.details = vec![FieldFault::new("owner", has)];
+    Err(error)
 }
 
 /// Error for a record without room for the payloads that an update replaces.

@@ -73,13 +73,16 @@ fn creator() -> impl Strategy<Value = String> {
 pub(in crate::index) fn schedule() -> impl Strategy<Value = Schedule> {
     let texts = (name(), creator(), select(&TARGETS[..]), tags(4));
     let kind = (select(&STATUSES[..]), select(&TYPES[..]), any::<bool>(), weighted(0.1, Just(())));
+    let owner = weighted(0.4, select(vec!["git", "ci"]));
     let times = (weighted(0.8, 0..9_i64), 0..5_i64);
-    (0..40_u128, texts, kind, times).prop_map(|(id, texts, kind, (next, created))| {
+    let all = (0..40_u128, texts, kind, times, owner);
+    all.prop_map(|(id, texts, kind, (next, created), owner)| {
         let (mut schedule, _) = base();
         let spec = Arc::make_mut(&mut schedule.spec);
         schedule.id = Uuid::from_u128(id);
         (spec.name, schedule.created_by, spec.tags) =
             (texts.0.into(), texts.1.into(), texts.3.into());
+        spec.owner = owner.map(Into::into);
         spec.target_command = Target::parse(texts.2).unwrap();
         (schedule.status, spec.timing.schedule_type, schedule.is_active) =
             (kind.0.into(), kind.1, kind.2);
@@ -100,7 +103,7 @@ pub(in crate::index) enum Step {
 pub(in crate::index) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => schedule().prop_map(|schedule| Step::Put(Box::new(schedule))),
-        3 => (any::<Any>(), 0..8_u8, schedule()).prop_map(|(at, field, other)| {
+        3 => (any::<Any>(), 0..9_u8, schedule()).prop_map(|(at, field, other)| {
             Step::Change(at, field, Box::new(other))
         }),
         1 => any::<Any>().prop_map(Step::Remove),
@@ -112,6 +115,7 @@ pub(in crate::index) fn filter() -> impl Strategy<Value = ScheduleFilter> {
         weighted(0.2, prop_oneof![creator(), Just("nobody".to_owned())]),
         weighted(0.2, select(vec!["", "cmd.", "cmd.a", "cmd.a.", "cmd.b", "x"])),
         weighted(0.2, select(vec!["", "N", "n", "G", "ΑΣ", "nightly re", "xx"])),
+        weighted(0.2, select(vec!["", "git", "nobody"])),
         weighted(0.2, select(vec!["", "NIGHT", "e", "ä", "ς", "rex", "xxx", "i", "ightly Report"])),
     );
     let unknown = Just(vec!["a".to_owned(), "unknown".to_owned()]);
@@ -138,7 +142,8 @@ pub(in crate::index) fn filter() -> impl Strategy<Value = ScheduleFilter> {
         is_active: kinds.4,
         target_prefix: texts.1.map(str::to_owned),
         name_prefix: texts.2.map(str::to_owned),
-        name_contains: texts.3.map(str::to_owned),
+        owner: texts.3.map(str::to_owned),
+        name_contains: texts.4.map(str::to_owned),
         due_after: due.0,
         due_before: due.1,
     })
@@ -158,6 +163,7 @@ pub(in crate::index) fn change(mut schedule: Schedule, field: u8, other: Schedul
                 4 => spec.tags = other.tags,
                 5 => spec.name = other.name,
                 6 => spec.timing = other.timing,
+                7 => spec.owner = other.owner,
                 _ => spec.target_command = other.target_command,
             }
         }

@@ -74,7 +74,7 @@ pub fn dependent(chance: &mut StdRng, count: u64, made: &[Uuid]) -> Vec<CreateSc
             "name": format!("s{n}"), "schedule_type": "dependent",
         }))
         .unwrap();
-        request.after = Some(After { schedule_id, on });
+        request.after = Some(After { schedule_id, on }.into());
         fill(chance, &mut request, n);
         Some(request)
     };

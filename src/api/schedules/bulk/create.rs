@@ -3,16 +3,16 @@
 use std::collections::HashSet;
 
 use futures::{StreamExt as _, stream};
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::super::super::error::ApiError;
 use super::super::super::reply::{Reply, ScheduleView, Warning};
 use super::super::super::{Api, Caller};
+use super::item::{BulkItem, read_item};
 use crate::port::Nats;
-use crate::schedule::{CreateSchedule, parse_fields};
+use crate::schedule::CreateSchedule;
 
 /// Schedules created at once.
 const CREATES: usize = 32;
@@ -23,35 +23,9 @@ const CREATES: usize = 32;
 #[serde(default, deny_unknown_fields)]
 pub struct BulkCreate {
     /// Required: 1 to `MAX_BULK_OPERATIONS` requests as for one schedule.
-    pub schedules: Option<Vec<BulkItem>>,
+    pub schedules: Option<Vec<BulkItem<CreateSchedule>>>,
     /// The creator of those that name none, where no header does.
     pub created_by: Option<String>,
-}
-
-/// One request of many, parsed when its turn comes so that its faults are its own.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct BulkItem(Box<RawValue>);
-
-impl From<&CreateSchedule> for BulkItem {
-    fn from(request: &CreateSchedule) -> Self {
-        Self(serde_json::value::to_raw_value(request).unwrap_or_default())
-    }
-}
-
-/// A request to create one schedule; anything else fails by itself.
-impl JsonSchema for BulkItem {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "BulkItem".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        schemars::json_schema!({ "anyOf": [generator.subschema_for::<CreateSchedule>(), true] })
-    }
 }
 
 /// Result of a request to create many schedules.
@@ -111,7 +85,12 @@ impl<N: Nats> Api<N> {
             // When a request is repeated, so is each of its items.
             let message_id = caller.message_id.as_ref().map(|id| format!("{id}/{index}"));
             let of_item = Caller { message_id, ..caller.clone() };
-            match self.create_schedule(item, &of_item).await {
+            let created = async {
+                let mut item = item;
+                self.find_named(&mut item, &of_item).await?;
+                self.create_schedule(item, &of_item).await
+            };
+            match created.await {
                 Ok(reply) => ItemResult::created(index, reply),
                 Err(error) => self.refused_item(index, error, caller),
             }
@@ -134,11 +113,10 @@ impl<N: Nats> Api<N> {
 
     fn read_item(
         &self,
-        item: &BulkItem,
+        item: &BulkItem<CreateSchedule>,
         created_by: Option<&String>,
     ) -> Result<CreateSchedule, ApiError> {
-        let mut request = parse_fields::<CreateSchedule>(item.0.get().as_bytes())
-            .map_err(|unread| ApiError::unread(self, unread))?;
+        let mut request = read_item(self, item)?;
         request.created_by = request.created_by.or_else(|| created_by.cloned());
         Ok(request)
     }

@@ -139,7 +139,7 @@ fn what_a_declaration_does_not_say_stays() {
     let mut schedule = of(&request);
     (schedule.status, schedule.run_count) = (Guarded::from(Status::Paused), 7);
     let declared = CreateSchedule::interval("n", 90, TARGETS[0]);
-    let now = at("2026-01-01T00:01:30Z");
+    let now = at("2026-01-01T00:01:31Z");
     assert!(apply_declaration(&declared, &mut schedule, &rules(), now).unwrap());
     let spec = &schedule.spec;
     assert_eq!((spec.priority, spec.tags.len(), schedule.run_count), (5, 0, 7));
@@ -147,6 +147,22 @@ fn what_a_declaration_does_not_say_stays() {
     // From the anchor that it had.
     assert_eq!(spec.timing.start_at, Some(at(START)));
     assert_eq!(schedule.next_run_at, Some(at("2026-01-01T00:03:00Z")));
+}
+
+#[test]
+fn what_has_run_does_not_run_in_another_zone() {
+    for request in [
+        CreateSchedule::immediate("n", TARGETS[0]),
+        CreateSchedule::one_time("n", at("2026-01-01T00:00:01Z"), TARGETS[0]),
+    ] {
+        let mut schedule = of(&request);
+        (schedule.status, schedule.next_run_at) = (Guarded::from(Status::Completed), None);
+        let declared = request.timezone("Europe/Berlin");
+        let now = at("2026-01-02T00:00:00Z");
+        assert!(apply_declaration(&declared, &mut schedule, &rules(), now).unwrap());
+        assert_eq!(schedule.spec.timing.timezone, chrono_tz::Europe::Berlin);
+        assert_eq!((*schedule.status, schedule.next_run_at), (Status::Completed, None));
+    }
 }
 
 #[test]
