@@ -22,6 +22,8 @@ pub struct Route {
     pub status: StatusCode,
     /// Short summary for the documentation; that of the operation unless the route has its own.
     pub summary: Option<&'static str>,
+    /// What tells it from the other routes to its operation; empty for the first.
+    pub variant: String,
 }
 
 /// Fields of a request that may be sent in the query.
@@ -42,6 +44,7 @@ pub(super) fn get(path: &str) -> Route {
         has_body: false,
         status: StatusCode::OK,
         summary: None,
+        variant: String::new(),
     }
 }
 
@@ -81,6 +84,20 @@ impl Route {
         Self { summary: Some(summary), ..self }
     }
 
+    /// It is not the first route to its operation.
+    pub(super) fn variant(self, variant: &str) -> Self {
+        Self { variant: variant.to_owned(), ..self }
+    }
+
+    /// The name that generated clients give it.
+    pub fn operation_id(&self, operation: &str) -> String {
+        let operation = operation.replace('.', "_");
+        match self.variant.as_str() {
+            "" => operation,
+            variant => format!("{operation}_{variant}"),
+        }
+    }
+
     /// Fields in its path.
     pub fn path_fields(&self) -> impl Iterator<Item = &str> {
         self.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
@@ -98,6 +115,7 @@ impl Route {
     /// The same route for a schedule given by its name, if this one has a schedule in its path.
     pub fn by_name(&self) -> Option<Self> {
         let path = self.path.replace(BY_ID, BY_NAME);
-        (path != self.path).then(|| Self { path, ..self.clone() })
+        let variant = format!("{}_by_name", self.variant).trim_start_matches('_').to_owned();
+        (path != self.path).then(|| Self { path, variant, ..self.clone() })
     }
 }

@@ -235,11 +235,12 @@ pub(super) fn active_bit(active: bool) -> u32 {
 
 #[cfg(test)]
 impl Rows {
-    /// Numbers of rows, creators, targets and tags.
-    pub fn counts(&self) -> [usize; 4] {
-        let [creators, targets, tags] =
-            [&self.creators, &self.targets, &self.tags].map(|texts| texts.beginning("").len());
+    /// Numbers of rows, creators, owners, targets and tags.
+    pub fn counts(&self) -> [usize; 5] {
+        let [creators, owners, targets, tags] =
+            [&self.creators, &self.owners, &self.targets, &self.tags]
+                .map(|texts| texts.beginning("").len());
         assert_eq!((self.rows.len(), self.rows.len()), (self.heads.len(), self.slots.len()));
-        [self.rows.len(), creators, targets, tags]
+        [self.rows.len(), creators, owners, targets, tags]
     }
 }

@@ -38,6 +38,10 @@ fn matches(filter: &ScheduleFilter, schedule: &Schedule) -> bool {
         && status
         && tags
         && filter.creator.as_ref().is_none_or(|creator| **creator == *schedule.created_by)
+        && filter
+            .owner
+            .as_ref()
+            .is_none_or(|owner| spec.owner.as_deref().map_or("", String::as_str) == owner)
         && filter.schedule_type.is_none_or(|kind| kind == spec.timing.schedule_type)
         && filter.is_active.is_none_or(|active| active == schedule.is_active)
         && begins(spec.target_command.as_str(), &filter.target_prefix)
@@ -99,7 +103,8 @@ proptest! {
         let creators: BTreeSet<_> = shown.iter().map(|schedule| schedule.created_by.as_str()).collect();
         let targets: BTreeSet<_> =
             shown.iter().map(|schedule| schedule.spec.target_command.as_str()).collect();
-        let counts = [shown.len(), creators.len(), targets.len(), tags.len()];
+        let owners: BTreeSet<_> = shown.iter().map(|schedule| &schedule.spec.owner).map(|owner| owner.as_deref()).collect();
+        let counts = [shown.len(), creators.len(), owners.len(), targets.len(), tags.len()];
         prop_assert_eq!(index.read(|state| state.listed.rows.counts()), counts);
         for ((filter, sort, offset, limit), place) in listings.into_iter().zip(places) {
             let mut wanted: Vec<_> = model.values().filter(|s| matches(&filter, s)).collect();

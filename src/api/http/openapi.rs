@@ -160,7 +160,7 @@ fn describe(
         parameters.extend(schema.map(|schema| parameter("query", &name, schema)));
     }
     let mut described = json!({
-        "operationId": operation_id(&route.method, &route.path),
+        "operationId": route.operation_id(operation.name),
         "tags": [tag(&route.path)],
         "summary": route.summary.unwrap_or(operation.description),
         "description": format!(
@@ -349,11 +349,6 @@ fn ids() -> Value {
         "X-Correlation-ID": { "required": true, "schema": { "type": "string" },
                               "description": "That of the request, or one drawn for it." },
     })
-}
-
-fn operation_id(method: &Method, path: &str) -> String {
-    let path = path.trim_start_matches("/api/v1").replace(['{', '}'], "").replace(['/', '-'], "_");
-    format!("{}{path}", method.as_str().to_ascii_lowercase())
 }
 
 fn tag(path: &str) -> &'static str {

@@ -38,6 +38,9 @@ mod tests {
         for operation in operations() {
             assert!(!operation.routes.is_empty(), "{}", operation.name);
         }
+        let ids = routes().iter().map(|(route, of)| route.operation_id(of.name));
+        let unique: std::collections::HashSet<_> = ids.collect();
+        assert_eq!(unique.len(), routes().len(), "{unique:?}");
         let mut seen = std::collections::HashSet::new();
         let routes: Vec<&Route> = routes().iter().map(|(route, _)| route).collect();
         for route in &routes {

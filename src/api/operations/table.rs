@@ -48,7 +48,7 @@ fn schedules() -> Vec<Operation> {
         ]),
         operation!("schedule.update", Write, "X-Updated-By", update_schedule, "Change the fields that are given", [
             put("/api/v1/schedules/{schedule_id}"),
-            patch("/api/v1/schedules/{schedule_id}").summary("The same as PUT")
+            patch("/api/v1/schedules/{schedule_id}").variant("patch").summary("The same as PUT")
         ]),
         operation!("schedule.delete", Write, "X-Deleted-By", delete_schedule, "Delete a schedule; its name is free again", [
             delete("/api/v1/schedules/{schedule_id}").query(&["hard_delete", "expected_revision"])
@@ -67,7 +67,7 @@ fn schedules() -> Vec<Operation> {
         ]),
         operation!("schedule.preview", Read, "X-Created-By", preview_schedule, "When a schedule would fire; stores nothing", [
             post("/api/v1/schedules/preview").summary("When a schedule that is not stored would fire"),
-            get("/api/v1/schedules/{schedule_id}/preview").query(&["after", "count"]).summary("When a schedule will fire")
+            get("/api/v1/schedules/{schedule_id}/preview").query(&["after", "count"]).variant("of_schedule").summary("When a schedule will fire")
         ]),
         operation!("schedule.backfill", Write, "X-Triggered-By", backfill_schedule, "Run the occurrences of a span of the past", [
             post("/api/v1/schedules/{schedule_id}/backfill")
@@ -101,7 +101,7 @@ fn executions() -> Vec<Operation> {
         ]),
         operation!("execution.list", Read, "X-Created-By", list_executions, "Executions, newest first", [
             get("/api/v1/executions"),
-            get("/api/v1/schedules/{schedule_id}/executions").summary("Executions of a schedule, newest first")
+            get("/api/v1/schedules/{schedule_id}/executions").variant("of_schedule").summary("Executions of a schedule, newest first")
         ]),
         operation!("execution.running", Read, "X-Created-By", running_executions, "Executions that are under way now", [
             get("/api/v1/executions/running").summary("Executions under way")
@@ -111,7 +111,7 @@ fn executions() -> Vec<Operation> {
         ]),
         operation!("execution.stats", Read, "X-Created-By", execution_statistics, "Statistics of the executions of one schedule, or of all", [
             get("/api/v1/executions/stats").summary("Statistics of all executions"),
-            get("/api/v1/executions/stats/{schedule_id}").summary("Statistics of the executions of a schedule")
+            get("/api/v1/executions/stats/{schedule_id}").variant("of_schedule").summary("Statistics of the executions of a schedule")
         ]),
         operation!("execution.cancel", Write, "X-Cancelled-By", cancel_execution, "Stop an execution that is under way or waits", [
             post("/api/v1/executions/{execution_id}/cancel")

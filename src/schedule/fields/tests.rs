@@ -126,7 +126,6 @@ const SAID: &[(&str, &str, &str)] = &[
         "{\"timout\":5}",
         "is not a field of delivery; the fields are heartbeat_seconds, mode, timeout_seconds",
     ),
-    ("after.schedule_id", "{}", "is required"),
     (
         "after.schedule_id",
         "{\"schedule_id\":\"nightly\"}",
