@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use futures::future::{Either, select};
+use futures::future::{BoxFuture, Either, FutureExt as _, select};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -58,8 +58,8 @@ impl Http {
         }
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
-        answer(self.ask(Method::GET, path)).await
+    pub fn get(&self, path: &str) -> BoxFuture<'static, Answer> {
+        answer(self.ask(Method::GET, path))
     }
 
     /// Why a path is refused.
@@ -67,8 +67,8 @@ impl Http {
         self.get(path).await.body["error"].clone()
     }
 
-    pub async fn post(&self, path: &str, body: Value) -> Answer {
-        answer(self.ask(Method::POST, path).json(&body)).await
+    pub fn post(&self, path: &str, body: Value) -> BoxFuture<'static, Answer> {
+        answer(self.ask(Method::POST, path).json(&body))
     }
 }
 
@@ -85,12 +85,15 @@ pub fn client(root: Option<&str>) -> reqwest::Client {
     builder.build().unwrap()
 }
 
-pub async fn answer(request: RequestBuilder) -> Answer {
-    let response = request.timeout(Duration::from_secs(30)).send().await.unwrap();
-    let (status, headers) = (response.status(), response.headers().clone());
-    let text = response.text().await.unwrap();
-    let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-    Answer { status, headers, body }
+pub fn answer(request: RequestBuilder) -> BoxFuture<'static, Answer> {
+    async move {
+        let response = request.timeout(Duration::from_secs(30)).send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.unwrap();
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Answer { status, headers, body }
+    }
+    .boxed()
 }
 
 pub fn schedule(name: &str) -> Value {

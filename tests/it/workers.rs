@@ -204,7 +204,11 @@ fn job(name: &str, payload: Value, heartbeat_seconds: u32) -> Value {
 }
 
 /// Looks at the execution of a schedule that is under way, until `look` finds something.
-async fn under_way<T>(nats: &Nats, schedule: &str, look: impl Fn(&Value) -> Option<T>) -> T {
+async fn under_way<T: Send>(
+    nats: &Nats,
+    schedule: &str,
+    look: impl Fn(&Value) -> Option<T> + Sync,
+) -> T {
     wait_for(&format!("what is under way of {schedule}"), || async {
         let request = json!({ "schedule_id": schedule });
         look(&nats.request("execution.running", &request).await["data"][0])
