@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use axum::http::header::CONTENT_TYPE;
 use axum::{Router, body::Bytes, routing::get};
-use harness::{Nats, wait_for, wait_within};
+use harness::{Nats, wait_within};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -90,14 +90,8 @@ async fn measure(version: &str) {
     // Starting the service creates the streams.
     nats.service_with(&[]).await.stop().await;
     fill::fill(&nats, SCHEDULES).await;
-    let port = free_port().await;
-    let settings = [("API_PORT", &*port.to_string()), ("LOG_LEVEL", "info")];
-    let _service = nats.service_with(&settings).await;
-    wait_for("GET /ready", || async {
-        let (status, _) = request(port, "/ready").await?;
-        (status == 200).then_some(())
-    })
-    .await;
+    let service = nats.service_with(&[("LOG_LEVEL", "info")]).await;
+    let port = service.http().await.port();
     let page = nats.request("schedule.list", &json!({ "limit": 1 })).await;
     assert_eq!(page["pagination"]["total"], SCHEDULES);
     let id = page["data"][0]["id"].as_str().unwrap();
@@ -202,12 +196,6 @@ fn median(values: impl Iterator<Item = Duration>) -> Duration {
     let mut values: Vec<Duration> = values.collect();
     values.sort_unstable();
     values[values.len() / 2]
-}
-
-/// A port that is currently free.
-async fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// Body of a reply, which must be JSON with status 200.

@@ -1,7 +1,7 @@
 //! Time until an instance is ready with many schedules, and the memory that it then holds.
 //!
 //! `cargo bench --bench startup` writes daily schedules into the bucket, then starts the service and waits until it
-//! answers requests; it alternates with a bare reader of the same bucket, which does nothing with the messages.
+//! is ready; it alternates with a bare reader of the same bucket, which does nothing with the messages.
 //! `-- --schedules 1000000` sets the number of schedules, 100,000 by default.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark fails by panicking")]
@@ -21,7 +21,7 @@ mod usage;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::DeliverPolicy;
-use harness::{Nats, Service, wait_within};
+use harness::{Nats, Service};
 use nats_scheduler::names;
 use serde_json::json;
 use usage::{Usage, median};
@@ -77,13 +77,12 @@ async fn main() {
     println!("memory: {bytes:.0} bytes a schedule beyond its payload (goal: {BYTES:.0} or less)");
 }
 
-/// Starts the service; returns the seconds until it answers.
+/// Starts the service; returns the seconds until it is ready.
 async fn start(nats: &Nats) -> (Service, f64) {
     let settings = [("MAX_SCHEDULES_PER_CREATOR", "2000000"), ("LOG_LEVEL", "info")];
     let started = Instant::now();
     let service = nats.spawn(&settings);
-    let is_ready = || async { service.log().contains("answering requests").then_some(()) };
-    wait_within(STARTS_WITHIN, "an instance", is_ready).await;
+    service.ready_within(STARTS_WITHIN).await;
     let elapsed = started.elapsed().as_secs_f64();
     (service, elapsed)
 }

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::join_all;
-use harness::{Nats, Service, wait_within};
+use harness::{Nats, Service};
 use lateness::Lateness;
 use serde_json::json;
 use tokio::time::sleep;
@@ -77,8 +77,7 @@ impl Bench {
         let settings = [("MAX_SCHEDULES_PER_CREATOR", "2000000"), ("LOG_LEVEL", "info")];
         let began = Utc::now();
         let service = self.nats.spawn(&settings);
-        let is_ready = || async { service.log().contains("answering requests").then_some(()) };
-        wait_within(STARTS_WITHIN, "an instance", is_ready).await;
+        service.ready_within(STARTS_WITHIN).await;
         self.instances.push(service);
         (began, Utc::now())
     }

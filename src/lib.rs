@@ -27,8 +27,8 @@
 //! - [`health`], [`metrics`], [`load`]: the state and the activity of the service; [`trace_context`]: the
 //!   trace that work belongs to.
 //! - [`instance`]: puts the parts together; [`service`]: connects, starts, runs and drains them. [`config`]:
-//!   settings, as plain data for all others. [`stop`]: signals. `dev`: a session at a terminal, with a
-//!   nats-server to try it on.
+//!   settings, as plain data for all others. [`stop`]: signals. `url_file`: where HTTP listens, for programs.
+//!   `dev`: a session at a terminal, with a nats-server to try it on.
 
 pub mod api;
 pub mod chance;
@@ -61,3 +61,4 @@ pub mod stored;
 mod text;
 pub mod trace_context;
 pub mod trigger;
+mod url_file;

@@ -32,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::otlp::Exporter;
 use crate::port::answers::Answers;
 use crate::port::{Deaf, Nats as _};
+use crate::url_file::{Unwritten, UrlFile};
 
 /// Pause between attempts at start.
 const RETRY: Duration = Duration::from_secs(1);
@@ -47,6 +48,9 @@ pub enum ServeError {
     /// HTTP cannot be offered.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// Nobody can be told where HTTP listens.
+    #[error(transparent)]
+    UrlFile(#[from] Unwritten),
     /// Spans cannot be sent.
     #[cfg(feature = "otlp")]
     #[error("OTEL_EXPORTER_OTLP_ENDPOINT: {0}")]
@@ -117,6 +121,7 @@ struct Face {
     metrics: Arc<Metrics>,
     http: Option<Arc<Http>>,
     url: Option<String>,
+    url_file: Option<UrlFile>,
     /// Ends when the HTTP server does.
     serving: JoinHandle<io::Result<()>>,
     /// Ends it.
@@ -124,7 +129,7 @@ struct Face {
 }
 
 impl Face {
-    async fn start(config: &Config) -> Result<Self, HttpError> {
+    async fn start(config: &Config) -> Result<Self, ServeError> {
         let chance = Chance::new();
         let clock = Clock::new(chance.clone());
         let (health, metrics) = (Arc::new(Health::new(clock.clone())), Arc::new(Metrics::new()));
@@ -139,7 +144,10 @@ impl Face {
             None => (tokio::spawn(std::future::pending()), None),
         };
         let goodbye = goodbye.drop_guard();
-        Ok(Self { clock, chance, health, metrics, http, url, serving, goodbye })
+        let path = config.http.as_ref().and_then(|http| http.url_file.as_ref());
+        let url_file = path.zip(url.as_ref()).map(|(path, url)| UrlFile::write(path, url));
+        let url_file = url_file.transpose()?;
+        Ok(Self { clock, chance, health, metrics, http, url, url_file, serving, goodbye })
     }
 }
 
@@ -316,6 +324,7 @@ impl Service {
             spans.shutdown().await;
         }
         drop(background);
+        drop(face.url_file);
         drop(face.goodbye);
         if face.http.is_some() {
             let _ = timeout(LAST_WORDS, face.serving).await;

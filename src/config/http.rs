@@ -24,6 +24,9 @@ settings! {
     API_HOST: Parsed<IpAddr> = parsed(IpAddr::V4(Ipv4Addr::LOCALHOST), ADDRESS, address);
     /// Port that HTTP listens on; 0 for any, `off` for no HTTP. `dev` has `--http-port`, which goes before it
     API_PORT: Parsed<Port> = parsed(Port::At(8008), PORT, port);
+    /// File that the URL where HTTP listens is written to once it does, whole or not at all; gone when the service ends.
+    /// For who starts it with `API_PORT=0`
+    API_URL_FILE: Optional<PathBuf> = path();
     /// Bearer tokens that may do everything; with none at all everybody may
     API_TOKENS: Optional<Vec<String>> = optional(TOKENS, tokens), secret;
     /// Bearer tokens that may only look
@@ -57,6 +60,8 @@ pub struct HttpConfig {
     pub host: IpAddr,
     /// Port; 0 for any.
     pub port: u16,
+    /// File that says where it listens.
+    pub url_file: Option<PathBuf>,
     /// Accepted tokens, until their file changes.
     pub tokens: Tokens,
     /// Certificate for TLS, until its files change.
@@ -107,6 +112,7 @@ impl HttpConfig {
         let config = Self {
             host,
             port,
+            url_file: read.get(&API_URL_FILE),
             tokens: known(read),
             tls: certificate(read),
             rereads_on_hangup: false,

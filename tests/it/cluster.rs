@@ -52,8 +52,8 @@ fn service(nats: &Nats, servers: &[RunningServer]) -> Service {
 async fn losing_any_server_loses_and_doubles_nothing() {
     let (mut nats, mut servers) = start().await;
     let (one, two) = (service(&nats, &servers), service(&nats, &servers));
-    nats.wait_ready(&one).await;
-    nats.wait_ready(&two).await;
+    one.ready().await;
+    two.ready().await;
     let bucket = nats.js.get_stream("KV_scheduler_schedules").await.unwrap();
     assert_eq!(bucket.cached_info().config.num_replicas, 3);
     let ids = nats.create_beats(20, "cmd.example.cluster").await;
@@ -80,8 +80,8 @@ async fn losing_any_server_loses_and_doubles_nothing() {
 async fn a_name_is_taken_once_on_replicated_streams() {
     let (nats, servers) = start().await;
     let (one, two) = (service(&nats, &servers), service(&nats, &servers));
-    nats.wait_ready(&one).await;
-    nats.wait_ready(&two).await;
+    one.ready().await;
+    two.ready().await;
     for round in 0..5 {
         let request = json!({ "name": format!("n{round}"), "schedule_type": "interval",
             "interval_seconds": 3600, "target_command": "cmd.example.x" });

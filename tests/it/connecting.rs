@@ -26,7 +26,7 @@ async fn gets_in(config: &str, settings: &[(&str, &str)]) {
     let outside = Service::spawn(&server.url(), dir.path(), &[]);
     outside.wait_log("cannot connect to NATS").await;
     let inside = Service::spawn(&server.url(), dir.path(), settings);
-    inside.wait_log("answering requests").await;
+    inside.ready().await;
 }
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn over_tls_with_a_client_certificate() {
         ("NATS_TLS_REQUIRED", "true"),
     ];
     let service = Service::spawn(&server.url(), dir.path(), &settings);
-    service.wait_log("answering requests").await;
+    service.ready().await;
 }
 
 #[tokio::test]

@@ -245,7 +245,7 @@ async fn a_lost_connection_loses_and_doubles_nothing() {
     let nats = Nats::start().await;
     let proxy = Proxy::start(nats.server.port()).await;
     let service = Service::spawn(&proxy.url(), nats.dir(), &[]);
-    nats.wait_ready(&service).await;
+    service.ready().await;
     let ids = nats.create_beats(20, "cmd.example.cut").await;
     // Once shorter and once longer than an acknowledgement may take.
     for pause in [2, 7] {

@@ -132,7 +132,7 @@ async fn an_instance_that_is_cut_off_for_a_while_doubles_no_command_that_is_sent
     let ears = Ears::on(&nats.client, "cmd.once.*").await;
     let proxy = Proxy::start(nats.server.port()).await;
     let cut_off = Service::spawn(&proxy.url(), nats.dir(), &[]);
-    nats.wait_ready(&cut_off).await;
+    cut_off.ready().await;
     let other = nats.service().await;
     for n in 0..40 {
         let mode = if n % 4 == 0 { "request" } else { "core" };
@@ -169,7 +169,7 @@ async fn cut_between_look_and_socket(mode: &str) {
     let proxy = Proxy::start(nats.server.port()).await;
     let halt = Halt::new(&nats);
     let cut_off = halt.spawn("look_and_hand_over", &proxy.url(), &nats);
-    nats.wait_ready(&cut_off).await;
+    cut_off.ready().await;
     nats.create(soon(mode, "cmd.once.cut", mode)).await;
     cut_off.wait_log("standing still").await;
     let lost = cut_off.log().matches("connection to NATS lost").count();
@@ -215,7 +215,7 @@ async fn a_line_that_carries_nothing_is_given_nothing() {
     let proxy = Proxy::start(nats.server.port()).await;
     let halt = Halt::new(&nats);
     let deaf = halt.spawn("before_line", &proxy.url(), &nats);
-    nats.wait_ready(&deaf).await;
+    deaf.ready().await;
     nats.create(soon("held", "cmd.once.held", "core")).await;
     deaf.wait_log("standing still").await;
     proxy.hold();
@@ -246,7 +246,7 @@ async fn a_request_that_is_lost_with_its_connection_is_uncertain_at_once() {
     let proxy = Proxy::start(nats.server.port()).await;
     let halt = Halt::new(&nats);
     let service = halt.spawn("look_and_hand_over", &proxy.url(), &nats);
-    nats.wait_ready(&service).await;
+    service.ready().await;
     let id = nats.create(slow("cmd.once.slow")).await;
     service.wait_log("standing still").await;
     proxy.hold();
@@ -276,7 +276,7 @@ async fn the_reply_to_a_request_that_has_arrived_may_come_over_the_next_connecti
     nats.client.flush().await.unwrap();
     let proxy = Proxy::start(nats.server.port()).await;
     let service = Service::spawn(&proxy.url(), nats.dir(), &[]);
-    nats.wait_ready(&service).await;
+    service.ready().await;
     let id = nats.create(slow("cmd.once.slow")).await;
     let request = requests.next().await.unwrap();
     let _other = nats.service().await;

@@ -1,4 +1,7 @@
 //! Harness: a real nats-server and real service processes for one test, gone when it ends.
+//!
+//! The helpers return boxed futures. A future that is awaited as it is becomes a part of the one that awaits it, and is
+//! compiled again with each module of tests, down to the client of NATS.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
@@ -8,9 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::{self, stream};
 use async_nats::{Client, HeaderMap};
-use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
 use nats_scheduler::dev::server::{RunningServer, ServerBinary, ServerOptions, find};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -31,20 +36,26 @@ pub struct Nats {
 
 impl Nats {
     /// Starts a server with the example stream `COMMANDS`.
-    pub async fn start() -> Self {
-        let nats = Self::bare().await;
-        nats.add_stream(include_str!("../../streams/COMMANDS.json")).await;
-        nats
+    pub fn start() -> BoxFuture<'static, Self> {
+        async move {
+            let nats = Self::bare().await;
+            nats.add_stream(include_str!("../../streams/COMMANDS.json")).await;
+            nats
+        }
+        .boxed()
     }
 
     /// Starts a server without any stream.
-    pub async fn bare() -> Self {
-        let dir = TempDir::new().unwrap();
-        let options = ServerOptions::new(dir.path().join("store"));
-        let server = RunningServer::start(&binary(), options).await.unwrap();
-        let client = async_nats::connect(server.url()).await.unwrap();
-        let js = jetstream::new(client.clone());
-        Self { server, client, js, dir }
+    pub fn bare() -> BoxFuture<'static, Self> {
+        async move {
+            let dir = TempDir::new().unwrap();
+            let options = ServerOptions::new(dir.path().join("store"));
+            let server = RunningServer::start(&binary(), options).await.unwrap();
+            let client = async_nats::connect(server.url()).await.unwrap();
+            let js = jetstream::new(client.clone());
+            Self { server, client, js, dir }
+        }
+        .boxed()
     }
 
     /// A server that was started in another way.
@@ -60,21 +71,30 @@ impl Nats {
         self.dir.path()
     }
 
-    pub async fn add_stream(&self, config: &str) -> stream::Stream {
-        let config: stream::Config = serde_json::from_str(config).unwrap();
-        self.js.create_stream(config).await.unwrap()
+    pub fn add_stream<'a>(&'a self, config: &'a str) -> BoxFuture<'a, stream::Stream> {
+        async move {
+            let config: stream::Config = serde_json::from_str(config).unwrap();
+            self.js.create_stream(config).await.unwrap()
+        }
+        .boxed()
     }
 
-    /// Starts an instance of the service and waits until it answers.
-    pub async fn service(&self) -> Service {
-        self.service_with(&[]).await
+    /// Starts an instance of the service and waits until it is ready.
+    pub fn service(&self) -> BoxFuture<'_, Service> {
+        self.service_with(&[])
     }
 
     /// The same with settings.
-    pub async fn service_with(&self, settings: &[(&str, &str)]) -> Service {
-        let service = self.spawn(settings);
-        self.wait_ready(&service).await;
-        service
+    pub fn service_with<'a>(
+        &'a self,
+        settings: &'a [(&'a str, &'a str)],
+    ) -> BoxFuture<'a, Service> {
+        async move {
+            let service = self.spawn(settings);
+            service.ready().await;
+            service
+        }
+        .boxed()
     }
 
     /// Starts an instance without waiting for it.
@@ -82,16 +102,14 @@ impl Nats {
         Service::spawn(&self.url(), self.dir(), settings)
     }
 
-    /// Waits until an instance answers.
-    pub async fn wait_ready(&self, service: &Service) {
-        service.wait_log("answering requests").await;
-    }
-
     /// Sends a request to `cmd.scheduler.<operation>`; the reply, error or not.
-    pub async fn request(&self, operation: &str, body: &Value) -> Value {
-        self.try_request(operation, body)
-            .await
-            .unwrap_or_else(|| panic!("no reply to {operation} {body}"))
+    pub fn request<'a>(&'a self, operation: &'a str, body: &'a Value) -> BoxFuture<'a, Value> {
+        async move {
+            self.try_request(operation, body)
+                .await
+                .unwrap_or_else(|| panic!("no reply to {operation} {body}"))
+        }
+        .boxed()
     }
 
     async fn try_request(&self, operation: &str, body: &Value) -> Option<Value> {
@@ -102,108 +120,136 @@ impl Nats {
     }
 
     /// Sends a request to who dies of it, and does not wait for the reply.
-    pub async fn ask_the_dying(&self, operation: &str, body: &Value) {
-        let (subject, inbox) = (format!("cmd.scheduler.{operation}"), self.client.new_inbox());
-        let payload = serde_json::to_vec(body).unwrap().into();
-        self.client.publish_with_reply(subject, inbox, payload).await.unwrap();
-        self.client.flush().await.unwrap();
+    pub fn ask_the_dying<'a>(&'a self, operation: &'a str, body: &'a Value) -> BoxFuture<'a, ()> {
+        async move {
+            let (subject, inbox) = (format!("cmd.scheduler.{operation}"), self.client.new_inbox());
+            let payload = serde_json::to_vec(body).unwrap().into();
+            self.client.publish_with_reply(subject, inbox, payload).await.unwrap();
+            self.client.flush().await.unwrap();
+        }
+        .boxed()
     }
 
     /// Sends a request that must be done; its data.
-    pub async fn ask(&self, operation: &str, body: Value) -> Value {
-        let reply = self.request(operation, &body).await;
-        assert!(reply.get("error").is_none(), "{operation} {body}: {reply}");
-        reply["data"].clone()
+    pub fn ask<'a>(&'a self, operation: &'a str, body: Value) -> BoxFuture<'a, Value> {
+        async move {
+            let reply = self.request(operation, &body).await;
+            assert!(reply.get("error").is_none(), "{operation} {body}: {reply}");
+            reply["data"].clone()
+        }
+        .boxed()
     }
 
     /// Sends a request that must be refused; the error.
-    pub async fn refused(&self, operation: &str, body: Value) -> Value {
-        let reply = self.request(operation, &body).await;
-        assert!(reply.get("error").is_some(), "{operation} {body}: {reply}");
-        reply["error"].clone()
+    pub fn refused<'a>(&'a self, operation: &'a str, body: Value) -> BoxFuture<'a, Value> {
+        async move {
+            let reply = self.request(operation, &body).await;
+            assert!(reply.get("error").is_some(), "{operation} {body}: {reply}");
+            reply["error"].clone()
+        }
+        .boxed()
     }
 
     /// Sends a request with headers; the reply's headers and body.
-    pub async fn request_with_headers(
-        &self,
-        operation: &str,
-        headers: &[(&str, &str)],
+    pub fn request_with_headers<'a>(
+        &'a self,
+        operation: &'a str,
+        headers: &'a [(&'a str, &'a str)],
         body: Value,
-    ) -> (HeaderMap, Value) {
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            map.insert(*name, *value);
+    ) -> BoxFuture<'a, (HeaderMap, Value)> {
+        async move {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.insert(*name, *value);
+            }
+            let payload = serde_json::to_vec(&body).unwrap().into();
+            let subject = format!("cmd.scheduler.{operation}");
+            let reply = self.client.request_with_headers(subject, map, payload).await.unwrap();
+            (reply.headers.unwrap_or_default(), serde_json::from_slice(&reply.payload).unwrap())
         }
-        let payload = serde_json::to_vec(&body).unwrap().into();
-        let subject = format!("cmd.scheduler.{operation}");
-        let reply = self.client.request_with_headers(subject, map, payload).await.unwrap();
-        (reply.headers.unwrap_or_default(), serde_json::from_slice(&reply.payload).unwrap())
+        .boxed()
     }
 
     /// Creates a schedule; its id.
-    pub async fn create(&self, body: Value) -> String {
-        self.ask("schedule.create", body).await["id"].as_str().unwrap().to_owned()
+    pub fn create(&self, body: Value) -> BoxFuture<'_, String> {
+        async move { self.ask("schedule.create", body).await["id"].as_str().unwrap().to_owned() }
+            .boxed()
     }
 
     /// Creates schedules that fire every second; their ids.
-    pub async fn create_beats(&self, count: usize, target: &str) -> Vec<String> {
-        let mut ids = Vec::new();
-        for n in 0..count {
-            let name = format!("beat {n}");
-            ids.push(
-                self.create(json!({ "name": name, "schedule_type": "interval",
-                                    "interval_seconds": 1, "target_command": target }))
-                    .await,
-            );
+    pub fn create_beats<'a>(&'a self, count: usize, target: &'a str) -> BoxFuture<'a, Vec<String>> {
+        async move {
+            let mut ids = Vec::new();
+            for n in 0..count {
+                let name = format!("beat {n}");
+                ids.push(
+                    self.create(json!({ "name": name, "schedule_type": "interval",
+                                        "interval_seconds": 1, "target_command": target }))
+                        .await,
+                );
+            }
+            ids
         }
-        ids
+        .boxed()
     }
 
     /// All messages of a stream.
-    pub async fn messages(
-        &self,
-        stream: &str,
-    ) -> Vec<async_nats::jetstream::message::StreamMessage> {
-        let stream = self.js.get_stream(stream).await.unwrap();
-        let info = stream.get_info().await.unwrap();
-        let range = info.state.first_sequence..=info.state.last_sequence;
-        futures::stream::iter(range)
-            .map(|sequence| stream.get_raw_message(sequence))
-            .buffered(64)
-            .filter_map(|message| async move { message.ok() })
-            .collect()
-            .await
+    pub fn messages<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Vec<StreamMessage>> {
+        async move {
+            let stream = self.js.get_stream(stream).await.unwrap();
+            let info = stream.get_info().await.unwrap();
+            let range = info.state.first_sequence..=info.state.last_sequence;
+            futures::stream::iter(range)
+                .map(|sequence| stream.get_raw_message(sequence))
+                .buffered(64)
+                .filter_map(|message| async move { message.ok() })
+                .collect()
+                .await
+        }
+        .boxed()
     }
 
     /// The revision of a schedule's record in the bucket, which the engine's writes move too.
-    pub async fn record_revision(&self, id: &str) -> u64 {
-        let bucket = self.js.get_stream("KV_scheduler_schedules").await.unwrap();
-        let key = format!("$KV.scheduler_schedules.schedule.{id}");
-        bucket.get_last_raw_message_by_subject(&key).await.unwrap().sequence
+    pub fn record_revision<'a>(&'a self, id: &'a str) -> BoxFuture<'a, u64> {
+        async move {
+            let bucket = self.js.get_stream("KV_scheduler_schedules").await.unwrap();
+            let key = format!("$KV.scheduler_schedules.schedule.{id}");
+            bucket.get_last_raw_message_by_subject(&key).await.unwrap().sequence
+        }
+        .boxed()
     }
 
     /// How many messages a stream holds.
-    pub async fn count(&self, stream: &str) -> u64 {
-        let stream = self.js.get_stream(stream).await.unwrap();
-        stream.get_info().await.unwrap().state.messages
+    pub fn count<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, u64> {
+        async move {
+            let stream = self.js.get_stream(stream).await.unwrap();
+            stream.get_info().await.unwrap().state.messages
+        }
+        .boxed()
     }
 
     /// Waits until a stream holds `count` messages.
-    pub async fn wait_count(&self, stream: &str, count: u64) {
-        wait_for(&format!("{count} messages in {stream}"), || async {
-            (self.count(stream).await >= count).then_some(())
-        })
-        .await;
+    pub fn wait_count<'a>(&'a self, stream: &'a str, count: u64) -> BoxFuture<'a, ()> {
+        async move {
+            wait_for(&format!("{count} messages in {stream}"), || async {
+                (self.count(stream).await >= count).then_some(())
+            })
+            .await;
+        }
+        .boxed()
     }
 
     /// Waits until the history holds `count` executions of a schedule that match a filter.
-    pub async fn wait_executions(&self, filter: Value, count: u64) -> Vec<Value> {
-        wait_for(&format!("{count} executions of {filter}"), || async {
-            let reply = self.request("execution.list", &filter).await;
-            let total = reply["pagination"]["total"].as_u64()?;
-            (total >= count).then(|| reply["data"].as_array().unwrap().clone())
-        })
-        .await
+    pub fn wait_executions(&self, filter: Value, count: u64) -> BoxFuture<'_, Vec<Value>> {
+        async move {
+            wait_for(&format!("{count} executions of {filter}"), || async {
+                let reply = self.request("execution.list", &filter).await;
+                let total = reply["pagination"]["total"].as_u64()?;
+                (total >= count).then(|| reply["data"].as_array().unwrap().clone())
+            })
+            .await
+        }
+        .boxed()
     }
 }
 
@@ -211,12 +257,15 @@ impl Nats {
 pub struct Service {
     child: Child,
     log: PathBuf,
+    /// Says where HTTP listens, while it does.
+    pub url_file: PathBuf,
 }
 
 impl Service {
     /// Starts an instance against a server; its log is shown if the test fails.
     pub fn spawn(url: &str, dir: &Path, settings: &[(&str, &str)]) -> Self {
         let log = dir.join(format!("service-{}.log", uuid::Uuid::new_v4()));
+        let url_file = log.with_extension("url");
         let output = std::fs::File::create(&log).unwrap();
         let child = Command::new(SERVICE)
             .arg("serve")
@@ -226,29 +275,59 @@ impl Service {
             .env("LOG_FORMAT", "text")
             .env("NO_COLOR", "1")
             .env("API_PORT", "0")
+            .env("API_URL_FILE", &url_file)
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
             .stderr(output)
             .spawn()
             .unwrap();
-        Self { child, log }
+        Self { child, log, url_file }
     }
 
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
+    /// The URL where HTTP listens, if it does.
+    fn url(&self) -> Option<String> {
+        Some(std::fs::read_to_string(&self.url_file).ok()?.trim().to_owned())
+    }
+
     /// Where HTTP listens, once it does.
-    pub async fn http(&self) -> SocketAddr {
-        wait_for("HTTP", || async {
-            let log = self.log();
-            let (_, rest) = log.split_once("listening on http")?;
-            let end = |letter: char| letter.is_whitespace() || letter == '"';
-            let address = rest.split_once("://")?.1.split(end).next()?;
-            address.parse().ok()
-        })
-        .await
+    pub fn http(&self) -> BoxFuture<'_, SocketAddr> {
+        async move {
+            let url = wait_for("HTTP", || async { self.url() }).await;
+            url.split_once("://").unwrap().1.parse().unwrap()
+        }
+        .boxed()
+    }
+
+    /// Status and body of a probe's answer, as of `/ready`; nothing if there is none.
+    pub fn probe<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Option<(u16, String)>> {
+        async move {
+            let url = format!("{}{path}", self.url()?);
+            let answer = probes().get(url).timeout(DEADLINE).send().await.ok()?;
+            Some((answer.status().as_u16(), answer.text().await.ok()?))
+        }
+        .boxed()
+    }
+
+    /// Waits until it is ready: it fires and answers.
+    pub fn ready(&self) -> BoxFuture<'_, ()> {
+        self.ready_within(DEADLINE)
+    }
+
+    /// The same with a deadline of its own.
+    pub fn ready_within(&self, deadline: Duration) -> BoxFuture<'_, ()> {
+        async move {
+            wait_within(deadline, "an instance that is ready", || async {
+                let (status, _) = self.probe("/ready").await?;
+                (status == 200).then_some(())
+            })
+            .await;
+        }
+        .boxed()
     }
 
     pub fn log(&self) -> String {
@@ -256,11 +335,14 @@ impl Service {
     }
 
     /// Waits until the log contains a text.
-    pub async fn wait_log(&self, text: &str) {
-        wait_for(&format!("{text:?} in the log"), || async {
-            self.log().contains(text).then_some(())
-        })
-        .await;
+    pub fn wait_log<'a>(&'a self, text: &'a str) -> BoxFuture<'a, ()> {
+        async move {
+            wait_for(&format!("{text:?} in the log"), || async {
+                self.log().contains(text).then_some(())
+            })
+            .await;
+        }
+        .boxed()
     }
 
     /// Kills it as `kill -9` does.
@@ -275,21 +357,24 @@ impl Service {
     }
 
     /// Asks it to stop as a supervisor does and waits for its end.
-    pub async fn stop(&mut self) -> std::process::ExitStatus {
+    pub fn stop(&mut self) -> BoxFuture<'_, std::process::ExitStatus> {
         self.signal("-TERM");
-        self.exited().await
+        self.exited()
     }
 
     /// Waits until it has ended.
-    pub async fn exited(&mut self) -> std::process::ExitStatus {
-        let started = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
+    pub fn exited(&mut self) -> BoxFuture<'_, std::process::ExitStatus> {
+        async move {
+            let started = Instant::now();
+            loop {
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    return status;
+                }
+                assert!(started.elapsed() < DEADLINE, "the service does not end");
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
-            assert!(started.elapsed() < DEADLINE, "the service does not end");
-            tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        .boxed()
     }
 }
 
@@ -302,6 +387,17 @@ impl Drop for Service {
     }
 }
 
+/// A client for probes, whatever certificate a service shows. Each test has a runtime of its own, which its connections
+/// do not outlive.
+fn probes() -> &'static reqwest::Client {
+    static CLIENT: std::sync::OnceLock<reqwest::Client> = std::sync::OnceLock::new();
+    CLIENT.get_or_init(|| {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let builder = reqwest::Client::builder().no_proxy().tls_danger_accept_invalid_certs(true);
+        builder.pool_max_idle_per_host(0).build().unwrap()
+    })
+}
+
 /// The nats-server that all tests use.
 pub fn binary() -> ServerBinary {
     static BINARY: std::sync::OnceLock<ServerBinary> = std::sync::OnceLock::new();
@@ -309,24 +405,45 @@ pub fn binary() -> ServerBinary {
 }
 
 /// Waits until `look` finds something; fails after [`DEADLINE`].
-pub async fn wait_for<T, F: Future<Output = Option<T>>>(what: &str, look: impl FnMut() -> F) -> T {
-    wait_within(DEADLINE, what, look).await
+pub fn wait_for<'a, T, F>(what: &'a str, look: impl FnMut() -> F + Send + 'a) -> BoxFuture<'a, T>
+where
+    T: Send + 'a,
+    F: Future<Output = Option<T>> + Send + 'a,
+{
+    wait_within(DEADLINE, what, look)
 }
 
 /// The same with a deadline of its own.
-pub async fn wait_within<T, F: Future<Output = Option<T>>>(
+pub fn wait_within<'a, T, F>(
     deadline: Duration,
-    what: &str,
-    mut look: impl FnMut() -> F,
-) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(found) = look().await {
-            return found;
+    what: &'a str,
+    mut look: impl FnMut() -> F + Send + 'a,
+) -> BoxFuture<'a, T>
+where
+    T: Send + 'a,
+    F: Future<Output = Option<T>> + Send + 'a,
+{
+    look_until_found(deadline, what, Box::new(move || look().boxed()))
+}
+
+type Look<'a, T> = Box<dyn FnMut() -> BoxFuture<'a, Option<T>> + Send + 'a>;
+
+fn look_until_found<'a, T: Send + 'a>(
+    deadline: Duration,
+    what: &'a str,
+    mut look: Look<'a, T>,
+) -> BoxFuture<'a, T> {
+    async move {
+        let started = Instant::now();
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            assert!(started.elapsed() < deadline, "waited {deadline:?} for {what}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        assert!(started.elapsed() < deadline, "waited {deadline:?} for {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    .boxed()
 }
 
 /// A time so many milliseconds from now, as requests take it.

@@ -97,13 +97,6 @@ fn open_files(service: &Service) -> usize {
 }
 
 /// Waits until operations are answered.
-async fn wait_ready(http: &Http) {
-    wait_for("it to be ready", || async {
-        (http.get("/ready").await.status == StatusCode::OK).then_some(())
-    })
-    .await;
-}
-
 /// How many connections were cut for a reason.
 async fn cut(http: &Http, reason: &str) -> u64 {
     let metrics = http.get("/metrics").await.body;
@@ -119,7 +112,6 @@ async fn two_thousand_slow_clients_cost_others_nothing() {
     let service = nats.service().await;
     let address = service.http().await;
     let http = Http::new(&service).await;
-    wait_ready(&http).await;
     let beat = nats.create_beats(1, "cmd.example.beat").await.remove(0);
     nats.wait_executions(json!({ "schedule_id": beat }), 1).await;
 
@@ -292,7 +284,6 @@ async fn one_more_takes_the_place_of_the_idlest_and_not_of_one_that_is_worked_on
     let service = nats.service_with(&settings).await;
     let address = service.http().await;
     let http = Http::new(&service).await;
-    wait_ready(&http).await;
     let mut requests = nats.client.subscribe("cmd.slow.job").await.unwrap();
     let body = json!({ "target_command": "cmd.slow.job", "wait_ms": 30000,
                        "delivery": { "mode": "request", "timeout_seconds": 30 } });

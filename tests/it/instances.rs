@@ -71,7 +71,7 @@ async fn an_instance_that_was_cut_off_does_not_repeat_what_was_taken_over() {
     let nats = Nats::start().await;
     let proxy = Proxy::start(nats.server.port()).await;
     let cut_off = Service::spawn(&proxy.url(), nats.dir(), &[]);
-    nats.wait_ready(&cut_off).await;
+    cut_off.ready().await;
     let _other = nats.service().await;
     let ids = nats.create_beats(20, "cmd.example.partition").await;
     nats.wait_count("COMMANDS", 60).await;

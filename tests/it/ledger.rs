@@ -151,7 +151,7 @@ async fn a_storm_leaves_one_outcome_for_every_time_of_every_schedule() {
     let nats = Nats::start().await;
     let mut services = [spawn(&nats, 0), spawn(&nats, 1)];
     for service in &services {
-        nats.wait_ready(service).await;
+        service.ready().await;
     }
     answer(&nats, nats.client.subscribe("cmd.slow.>").await.unwrap(), seed);
     report(&nats, nats.client.subscribe("cmd.example.>").await.unwrap(), seed);
@@ -164,7 +164,7 @@ async fn a_storm_leaves_one_outcome_for_every_time_of_every_schedule() {
     }
     for (instance, service) in services.iter().enumerate() {
         set_clock(&nats, instance, 0);
-        nats.wait_ready(service).await;
+        service.ready().await;
     }
     check_ledgers(&nats, &ids).await;
 }

@@ -55,7 +55,7 @@ async fn a_server_that_hangs_up_while_it_restarts_is_no_error() {
     let nats = Nats::start().await;
     let proxy = Proxy::start(nats.server.port()).await;
     let service = Service::spawn(&proxy.url(), nats.dir(), &[]);
-    nats.wait_ready(&service).await;
+    service.ready().await;
     // It takes connections and ends them at once.
     proxy.cut();
     service.wait_log("client error").await;

@@ -160,7 +160,7 @@ async fn an_instance_that_can_send_and_not_hear_holds_up_nothing() {
     let nats = Nats::start().await;
     let proxy = Proxy::start(nats.server.port()).await;
     let deaf = Service::spawn(&proxy.url(), nats.dir(), &[]);
-    nats.wait_ready(&deaf).await;
+    deaf.ready().await;
     let _other = nats.service().await;
     let ids = nats.create_beats(20, "cmd.example.deaf").await;
     nats.wait_count("COMMANDS", 60).await;

@@ -225,8 +225,8 @@ async fn the_service_fires_records_announces_and_is_refused_nothing() {
     let proxy = Proxy::start(nats.server.port()).await;
     let first = Service::spawn(&proxy.url(), nats.dir(), &SCHEDULER);
     let mut second = nats.spawn(&SCHEDULER);
-    nats.wait_ready(&first).await;
-    nats.wait_ready(&second).await;
+    first.ready().await;
+    second.ready().await;
 
     let sent = nats.create(beat("sent", "cmd.notification.send", "publish")).await;
     let asked = nats.create(beat("asked", "cmd.billing.charge", "request")).await;
@@ -535,7 +535,7 @@ async fn streams_can_be_created_by_an_operator_instead() {
     ] {
         nats.add_stream(stream).await;
     }
-    nats.wait_ready(&service).await;
+    service.ready().await;
     assert_eq!(nats.ask("status", json!({})).await["status"], "ok");
     let id = nats.create(beat("sent", "cmd.notification.send", "publish")).await;
     nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1).await;

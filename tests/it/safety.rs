@@ -99,7 +99,7 @@ async fn it_waits_for_nats_and_says_what_is_wrong() {
     let service = nats.spawn(&[]);
     service.wait_log("cannot connect to NATS").await;
     nats.server.restart().await.unwrap();
-    nats.wait_ready(&service).await;
+    service.ready().await;
 }
 
 #[tokio::test]

@@ -235,7 +235,7 @@ async fn a_cut_longer_than_the_duplicate_window_doubles_nothing() {
     stream(&nats, "COMMANDS", "cmd.example.>", window).await;
     let proxy = Proxy::start(nats.server.port()).await;
     let cut = Service::spawn(&proxy.url(), nats.dir(), &[]);
-    nats.wait_ready(&cut).await;
+    cut.ready().await;
     let _other = nats.service().await;
     let ids = nats.create_beats(40, "cmd.example.cut").await;
     for _ in 0..2 {

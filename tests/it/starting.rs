@@ -59,6 +59,20 @@ async fn a_port_of_http_that_is_taken_is_an_error_before_it_is_ready() {
 }
 
 #[tokio::test]
+async fn a_file_says_where_http_listens_while_it_does() {
+    let nats = Nats::bare().await;
+    let mut service = nats.service().await;
+    let (address, file) = (service.http().await, service.url_file.clone());
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), format!("http://{address}\n"));
+    assert!(service.stop().await.success());
+    assert!(!file.exists());
+    let mut without = nats.spawn(&[("API_URL_FILE", "/nowhere/url")]);
+    assert_eq!(without.exited().await.code(), Some(1));
+    let log = without.log();
+    assert!(log.contains("error: API_URL_FILE: /nowhere/url: No such file"), "{log}");
+}
+
+#[tokio::test]
 async fn a_second_signal_ends_it_without_waiting() {
     let nats = Nats::start().await;
     let mut silent = nats.client.subscribe("cmd.silent.work").await.unwrap();

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
@@ -32,6 +34,7 @@ struct Process {
     /// Kills the process when this program is killed and cannot do so itself.
     _guard: Child,
     log: PathBuf,
+    url_file: PathBuf,
     count: usize,
 }
 
@@ -107,12 +110,12 @@ impl Place {
         self.folder.join(format!("clock-{}", self.number))
     }
 
-    /// Waits until the process answers requests.
+    /// Waits until the process is ready: it fires and answers.
     pub async fn is_ready(&self) -> Result<(), String> {
         let started = Instant::now();
         loop {
             let mut process = self.process.lock().await;
-            if process.has_said("answering requests") {
+            if process.is_ready().await == Some(true) {
                 return Ok(());
             }
             process.lives()?;
@@ -166,6 +169,15 @@ impl Process {
         }
     }
 
+    async fn is_ready(&self) -> Option<bool> {
+        let url = std::fs::read_to_string(&self.url_file).ok()?;
+        let mut stream = TcpStream::connect(url.trim().strip_prefix("http://")?).await.ok()?;
+        stream.write_all(b"GET /ready HTTP/1.0\r\n\r\n").await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        Some(answer.split(' ').nth(1)? == "200")
+    }
+
     fn has_said(&self, text: &str) -> bool {
         std::fs::read_to_string(&self.log).is_ok_and(|log| log.contains(text))
     }
@@ -173,6 +185,7 @@ impl Process {
 
 fn spawn(program: &Path, folder: &Path, number: usize, proxies: &[Proxy], count: usize) -> Process {
     let log = folder.join(format!("instance-{number}-{count}.log"));
+    let url_file = log.with_extension("url");
     let output = File::create(&log).unwrap();
     let urls: Vec<_> = proxies.iter().map(Proxy::url).collect();
     let child = Command::new(program)
@@ -180,7 +193,8 @@ fn spawn(program: &Path, folder: &Path, number: usize, proxies: &[Proxy], count:
         .env_clear()
         .env("NATS_URL", urls.join(","))
         .env("STREAM_REPLICAS", "3")
-        .env("API_PORT", "off")
+        .env("API_PORT", "0")
+        .env("API_URL_FILE", &url_file)
         .env("SCHEDULER_EXECUTOR_POOL_SIZE", "100")
         .env("MAX_BULK_OPERATIONS", "1000")
         .env("LOG_LEVEL", "nats_scheduler=debug,info")
@@ -203,7 +217,7 @@ fn spawn(program: &Path, folder: &Path, number: usize, proxies: &[Proxy], count:
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    Process { child, _guard: guard, log, count }
+    Process { child, _guard: guard, log, url_file, count }
 }
 
 fn signal(child: &Child, signal: &str) {

@@ -117,6 +117,7 @@ pub(super) const REFUSED: &[(&str, &str, &str)] = &[
          everybody there may do everything",
     ),
     ("API_PORT", "65536", r#"API_PORT: must be 0 to 65535, or off, not "65536""#),
+    ("API_URL_FILE", "one\ntwo", "API_URL_FILE: must be the path of a file, not what is in it"),
     ("API_TOKENS", ",", "API_TOKENS: has no token"),
     ("API_READ_TOKENS", ",", "API_READ_TOKENS: has no token"),
     ("API_WORKER_TOKENS", ",", "API_WORKER_TOKENS: has no token"),
