@@ -12,7 +12,7 @@
 //! - [`trigger`]: cron, interval, once; when they are due.
 //! - [`schedule`]: the record, and the checks on what users write.
 //! - [`execution`]: outcomes and events.
-//! - [`stored`]: how stored values outlive versions; `text`: cutting texts that others make long; `moment`:
+//! - `stored`: how stored values outlive versions; `text`: cutting texts that others make long; `moment`:
 //!   moving an instant, even past the end of time.
 //! - [`plan`]: from a record and a time to what must be done and the record that results.
 //!
@@ -20,11 +20,11 @@
 //!
 //! - [`port`]: NATS as a trait. [`jetstream`]: streams, reading, writing, watching and delivering over it,
 //!   and the client behind it; [`names`] of everything in NATS.
-//! - [`index`], [`history_index`]: the contents of the bucket and the history, in memory.
+//! - [`index`], `history_index`: the contents of the bucket and the history, in memory.
 //! - [`engine`]: the firing protocol. **Start here** to see how jobs run once.
 //! - [`api`]: what users can ask, over NATS and over HTTP.
 //! - [`client`]: the same from Rust, with typed requests, replies and errors.
-//! - [`health`], [`metrics`], [`load`]: the state and the activity of the service; [`trace_context`]: the
+//! - [`health`], [`metrics`], `load`: the state and the activity of the service; [`trace_context`]: the
 //!   trace that work belongs to.
 //! - [`instance`]: puts the parts together; [`service`]: connects, starts, runs and drains them. [`config`]:
 //!   settings, as plain data for all others. [`stop`]: signals. `url_file`: where HTTP listens, for programs.
@@ -42,22 +42,22 @@ pub mod execution;
 mod failpoint;
 pub mod guards;
 pub mod health;
-pub mod history_index;
+mod history_index;
 pub mod index;
 pub mod instance;
 pub mod jetstream;
-pub mod load;
+mod load;
 pub mod metrics;
 mod moment;
 pub mod names;
 #[cfg(feature = "otlp")]
-pub mod otlp;
+mod otlp;
 pub mod plan;
 pub mod port;
 pub mod schedule;
 pub mod service;
 pub mod stop;
-pub mod stored;
+mod stored;
 mod text;
 pub mod trace_context;
 pub mod trigger;

@@ -6,8 +6,8 @@
 
 mod change;
 pub mod error;
-pub mod execute;
-pub mod executions;
+pub(crate) mod execute;
+pub(crate) mod executions;
 pub mod http;
 pub mod nats;
 pub mod operations;
@@ -16,8 +16,8 @@ pub mod reply;
 pub mod reports;
 pub mod route;
 pub mod schedules;
-pub mod statistics;
-pub mod status;
+pub(crate) mod statistics;
+pub(crate) mod status;
 mod waiting;
 
 use std::sync::Arc;
@@ -56,33 +56,33 @@ const WRITE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(8);
 /// Everything that operations need.
 pub struct Api<N: Nats = JetStream> {
     /// Connection for questions to NATS itself.
-    pub nats: N,
+    pub(crate) nats: N,
     /// Delivery of commands, for questions about targets.
-    pub delivery: Delivery<N>,
+    pub(crate) delivery: Delivery<N>,
     /// The bucket.
-    pub store: Store<N>,
+    pub(crate) store: Store<N>,
     /// The history.
-    pub history: History<N>,
+    pub(crate) history: History<N>,
     /// The schedules in memory.
     pub index: Arc<Index>,
     /// Rules that requests are checked against.
-    pub rules: Arc<Rules>,
+    pub(crate) rules: Arc<Rules>,
     /// The time of NATS.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
     /// Source of randomness.
     pub chance: Chance,
     /// Id of this instance.
     pub instance: Uuid,
     /// When this instance started.
-    pub started_at: DateTime<Utc>,
+    pub(crate) started_at: DateTime<Utc>,
     /// Health of this instance.
     pub health: Arc<Health<N>>,
     /// Metrics of this instance.
     pub metrics: Arc<Metrics>,
     /// Errors of requests that were logged lately.
-    pub complaints: Complaints,
+    pub(crate) complaints: Complaints,
     /// Rendered forms of schedules requested lately.
-    pub recent: RecentlyShown,
+    pub(crate) recent: RecentlyShown,
 }
 
 impl<N: Nats> Api<N> {

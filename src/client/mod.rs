@@ -45,7 +45,7 @@ use serde::de::DeserializeOwned;
 pub use crate::api::error::{ApiError, Code};
 pub use crate::api::execute::ExecuteImmediate;
 pub use crate::api::executions::{
-    ExecutionStory, ListByCorrelation, ListExecutions, ListRunning, RunningExecution,
+    ExecutionStory, ListByCorrelation, ListExecutions, ListRunning, OpenStatus, RunningExecution,
 };
 pub use crate::api::reply::{
     Difference, Outcome, Pagination, Preview, Reply, ScheduleSummary, ScheduleView, Warning,
@@ -59,8 +59,10 @@ pub use crate::api::schedules::{
     ItemRefused, ItemResult, ListSchedules, PauseSchedule, PreviewSchedule, Prune, RestoreSchedule,
     ResumeSchedule, ScheduleFilter, Sort, TagsMatch, TriggerSchedule, Triggered,
 };
-pub use crate::api::statistics::{ExecutionStatistics, GetStatistics};
-pub use crate::api::status::ServiceStatus;
+pub use crate::api::statistics::{
+    CommonError, ExecutionStatistics, GetStatistics, LastError, LastExecution, NextExecution,
+};
+pub use crate::api::status::{LeftToNewer, ServiceStatus, StreamStatus};
 pub use crate::execution::{ErrorType, Execution, ExecutionStatus};
 pub use crate::schedule::{
     CreateSchedule, Delivery, DeliveryMode, FieldFault, Payload, ScheduleType, Status,

@@ -6,8 +6,8 @@
 
 pub(crate) mod content;
 pub mod engine;
-pub mod form;
-pub mod forms;
+pub(crate) mod form;
+pub(crate) mod forms;
 pub mod http;
 mod log_filter;
 pub mod logs;
@@ -16,7 +16,7 @@ mod reader;
 mod rules;
 pub mod setting;
 pub mod streams;
-pub mod tokens;
+pub(crate) mod tokens;
 mod traces;
 
 use tracing_subscriber::filter::Targets;

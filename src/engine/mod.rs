@@ -33,10 +33,9 @@
 //!
 //! # When NATS is out of reach
 //!
-//! If the acknowledgement of a claim is lost, a read from the leader settles whether it was stored
-//! ([`Store::write`](crate::jetstream::schedules::Store::write)). If that of a publish or of an outcome is lost, the
-//! message is sent again under the same id until it is acknowledged. What came due in the meantime is decided when NATS
-//! is back, by the schedule's misfire grace.
+//! If the acknowledgement of a claim is lost, a read from the leader settles whether it was stored (`Store::write`). If
+//! that of a publish or of an outcome is lost, the message is sent again under the same id until it is acknowledged.
+//! What came due in the meantime is decided when NATS is back, by the schedule's misfire grace.
 //!
 //! # Many instances
 //!
@@ -60,7 +59,7 @@ mod deliver;
 mod finish;
 mod follow;
 mod give_up;
-pub mod membership;
+pub(crate) mod membership;
 mod record;
 mod run;
 mod sending;
@@ -88,14 +87,13 @@ use crate::jetstream::history::History;
 use crate::jetstream::schedules::Store;
 use crate::load::Load;
 use crate::metrics::Metrics;
-use crate::plan::View;
-pub use crate::plan::{LEAD, MAX_LEAD};
+use crate::plan::{LEAD, View};
 use crate::port::Nats;
 use crate::schedule::{Attempt, DeliveryMode, Phase, Spec, Writer};
 use claim::Accepted;
 use core::Outlook;
 use membership::Members;
-pub use run::Engine;
+pub(crate) use run::Engine;
 use urgency::Urgency;
 
 /// Time before the end of a lease in which nothing is sent: sending takes time, and clocks differ.
@@ -104,7 +102,7 @@ const MARGIN: chrono::Duration = chrono::Duration::seconds(2);
 const MAX_ARMED: usize = 50_000;
 
 /// The parts that an engine is built on.
-pub struct Parts<N: Nats = JetStream> {
+pub(crate) struct Parts<N: Nats = JetStream> {
     /// Sends commands.
     pub delivery: Delivery<N>,
     /// The bucket of schedules.
@@ -123,7 +121,7 @@ pub struct Parts<N: Nats = JetStream> {
 
 /// Where the engine reports what it does.
 #[derive(Clone)]
-pub struct Watched {
+pub(crate) struct Watched {
     /// Gauges of how busy it is.
     pub load: Arc<Load>,
     /// Counters of what it has done.

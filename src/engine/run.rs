@@ -22,7 +22,7 @@ use crate::port::Nats;
 const BATCH: usize = 256;
 
 /// The engine of one instance.
-pub struct Engine<N: Nats> {
+pub(crate) struct Engine<N: Nats> {
     shared: Arc<Shared<N>>,
     core: Core<Armed>,
     events: Events,

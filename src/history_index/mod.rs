@@ -119,11 +119,6 @@ impl HistoryIndex {
         self.latest.len()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.latest.is_empty()
-    }
-
     /// Number of entries that the stream must hold; `None` if entries that are not events make that
     /// uncertain.
     pub fn entries(&self) -> Option<usize> {

@@ -2,25 +2,25 @@
 
 mod account;
 pub mod adapter;
-pub mod audit;
+pub(crate) mod audit;
 pub mod connect;
-pub mod deliver;
+pub(crate) mod deliver;
 mod event;
-pub mod frontier;
+pub(crate) mod frontier;
 mod gates;
 pub mod history;
 mod inbox;
 pub mod lines;
 mod marks;
-pub mod observe;
-pub mod provision;
-pub mod publish;
+pub(crate) mod observe;
+pub(crate) mod provision;
+pub(crate) mod publish;
 mod refusal;
-pub mod reminder;
+pub(crate) mod reminder;
 mod route;
-pub mod schedules;
+pub(crate) mod schedules;
 mod trace;
-pub mod watch;
+pub(crate) mod watch;
 pub mod writes;
 
 use std::time::Duration;

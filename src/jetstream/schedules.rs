@@ -131,11 +131,6 @@ impl<N: Nats> Store<N> {
         }
     }
 
-    /// The state of writing to our streams.
-    pub fn writes(&self) -> &Writes {
-        &self.writes
-    }
-
     /// Tells how far the bucket has been written.
     pub fn frontier(&self) -> &Frontier {
         &self.frontier

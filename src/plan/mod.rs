@@ -16,7 +16,7 @@
 //!      \--plan-----> skipped --settle--> (gone)
 //! ```
 
-pub mod ahead;
+pub(crate) mod ahead;
 mod occurrences;
 mod settle;
 mod wake;

@@ -8,7 +8,7 @@
 //! Values are the client's own types if they are plain data: messages, headers, errors and settings of streams.
 
 pub mod answers;
-pub mod headers;
+pub(crate) mod headers;
 mod values;
 
 use async_nats::Message;

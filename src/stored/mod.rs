@@ -9,7 +9,7 @@
 //! A value without unknown fields costs only a comparison of each name with the one expected next.
 
 mod few;
-pub mod format;
+pub(crate) mod format;
 mod kept;
 mod shared;
 mod unknown;

@@ -36,7 +36,7 @@
 //! | `words.rs` | English, for descriptions |
 //! | `zone.rs` | the UTC offsets of a time zone as a table of segments |
 
-pub mod cron;
+pub(crate) mod cron;
 mod interval;
 mod words;
 mod zone;
