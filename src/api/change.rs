@@ -157,8 +157,7 @@ impl<N: Nats> Api<N> {
             let now = self.clock.now();
             let fate = read.as_ref().map(|read| {
                 let since = *since.get_or_insert(read.schedule.revision);
-                match N::Guards::hold(Guard::Recent) || read.schedule.last_change == Some(event_id)
-                {
+                match N::Guards::hold(Guard::Recent) || read.schedule.last_change == event_id {
                     true => read.schedule.fate_of(event_id, since),
                     false => Fate::NotMade,
                 }

@@ -1,5 +1,6 @@
 //! Operations on schedules. A method that takes only an id has a sibling `…_with` that takes the whole request.
 
+use chrono::{DateTime, Utc};
 use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use uuid::Uuid;
 
@@ -187,6 +188,25 @@ impl Client {
         let request = PauseSchedule {
             schedule_id: Some(id),
             reason: reason.map(str::to_owned),
+            ..PauseSchedule::default()
+        };
+        self.pause_with(&request).await
+    }
+
+    /// Pauses a schedule, for a reason shown to people, until a time at which it is resumed by itself.
+    ///
+    /// # Errors
+    /// Those of [`Client::pause`], and `invalid` (the time is not in the future, or too far ahead).
+    pub async fn pause_until(
+        &self,
+        id: Uuid,
+        resume_at: DateTime<Utc>,
+        reason: Option<&str>,
+    ) -> Result<Reply<ScheduleView>, ClientError> {
+        let request = PauseSchedule {
+            schedule_id: Some(id),
+            reason: reason.map(str::to_owned),
+            resume_at: Some(resume_at),
             ..PauseSchedule::default()
         };
         self.pause_with(&request).await

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use super::Shared;
@@ -21,7 +21,7 @@ use crate::metrics::{Lock, LockFailure};
 use crate::names;
 use crate::plan::{Plan, count, plan, settle};
 use crate::port::Nats;
-use crate::schedule::{Attempt, Schedule, SkippedRange};
+use crate::schedule::{Attempt, Schedule, SkippedRange, Status};
 
 /// Time for which a write with an unknown result is pursued before the record is left for later.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
@@ -160,7 +160,18 @@ async fn write(
         shared.index.apply(&key, revision, None);
         return Ok(Written { revision, sight: at.sight, sent });
     }
-    rewrite(shared, entry, Arc::clone(schedule), at).await
+    let written = rewrite(shared, entry, Arc::clone(schedule), at).await?;
+    if is_resumed(&entry.schedule, schedule) {
+        let next_run_at = schedule.next_run_at.map(|at| at.to_rfc3339());
+        info!(schedule_id = %schedule.id, next_run_at, "schedule resumed: its pause is over");
+        failpoint("after_resuming");
+    }
+    Ok(written)
+}
+
+/// Whether a write resumes a schedule whose pause ended by itself: nothing else that the engine writes does so.
+fn is_resumed(before: &Schedule, after: &Schedule) -> bool {
+    before.status == Status::Paused && after.status != Status::Paused
 }
 
 /// Writes a record that was decided from an entry, at the entry's revision, and updates this instance's index with it.

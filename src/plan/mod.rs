@@ -18,6 +18,7 @@
 
 pub(crate) mod ahead;
 mod occurrences;
+mod resume;
 mod settle;
 mod wake;
 
@@ -32,6 +33,7 @@ use crate::schedule::{
 };
 use crate::stored::Unknown;
 use crate::trigger::Trigger;
+use resume::{resume, resume_at};
 pub(crate) use settle::count;
 pub use settle::{retry_at, settle};
 use wake::{abandoned, lost_at, spared_from};
@@ -120,6 +122,9 @@ pub fn plan(
     view: &impl View,
     lease: Duration,
 ) -> Option<Plan> {
+    if let Some(plan) = resume(schedule, trigger, now, view.me()) {
+        return Some(plan);
+    }
     let mut plan = Plan::of(schedule.clone());
     let me = view.me();
     let claimed = Phase::Claimed { by: me, at: now, until: now.later(lease) };
@@ -197,7 +202,8 @@ pub fn plan(
 /// When a softly deleted schedule is removed.
 fn purge_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
     let kept = schedule.status == Status::Deleted && !schedule.purge;
-    let deleted_at = schedule.deleted_at.filter(|_| kept && schedule.attempts.is_empty())?;
+    let deleted_at = schedule.deleted_at.as_ref();
+    let deleted_at = deleted_at.filter(|_| kept && schedule.attempts.is_empty())?;
     Some(deleted_at.later(view.deleted_retention()))
 }
 

@@ -143,18 +143,19 @@ fn pause_on_failure(schedule: &mut Schedule, ended: &Execution) {
         schedule.spec.pause_on_failure.is_some_and(|most| failures >= u32::from(most.get()));
     let recurs = schedule.spec.timing.schedule_type.recurs();
     let acts = enough && recurs && schedule.status == Status::Active;
-    if !acts || schedule.on(ScheduleEvent::Pause).is_err() {
+    let reason = format!("{failures} occurrences failed in a row");
+    if !acts || schedule.pause(Some(&reason), None).is_err() {
         return;
     }
     let now = ended.completed_at.unwrap_or(ended.time);
-    let reason = format!("{failures} occurrences failed in a row");
-    schedule.pause_reason = Some(reason.as_str().into());
     schedule.updated_at = now;
     schedule.updated_by = Some(SCHEDULER.into());
     // Derived, not drawn, so that deciding again gives the same id.
     let event_id = execution_id(ended.id, now, 0);
     schedule.note_change(event_id);
-    let details = json!({ "reason": reason, "paused_by": SCHEDULER, "paused_at": now });
+    let details = json!({
+        "reason": reason, "resume_at": null, "paused_by": SCHEDULER, "paused_at": now,
+    });
     let author = Author { actor: SCHEDULER, correlation_id: &ended.correlation_id };
     let paused = Change::new(event_id, ChangeKind::Paused, schedule, author, now, details);
     schedule.events.push(paused);

@@ -5,6 +5,7 @@ mod jitter;
 mod lateness;
 mod pinned;
 mod policies;
+mod resumptions;
 
 use std::collections::HashSet;
 

@@ -68,8 +68,8 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
         schedule.fires() && schedule.attempts.len() < MAX_ATTEMPTS && capacity(schedule) > 0
     });
     let backfill = backfill.map(|_| DateTime::UNIX_EPOCH);
-    let purge = purge_at(schedule, view);
-    attempts.chain(occurrence).chain(backfill).chain(purge).min()
+    let (resumed, purge) = (resume_at(schedule), purge_at(schedule, view));
+    attempts.chain(occurrence).chain(backfill).chain(resumed).chain(purge).min()
 }
 
 /// When a worker that has an attempt's command counts as lost, and whether that is because its time is over. It was not

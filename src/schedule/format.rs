@@ -16,7 +16,9 @@ impl Schedule {
     /// The lowest format that knows all features that the record uses. A feature that older versions would
     /// get wrong raises it here, and raises [`format::FORMAT`].
     fn least_format(&self) -> u16 {
-        1
+        // Format 2 resumes a schedule when its pause ends. Others would leave it paused, or leave the end of one pause
+        // to the next.
+        if self.resumption.is_some() { 2 } else { 1 }
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, Datelike as _, Duration, Utc};
+use chrono::{DateTime, Datelike as _, Duration, SubsecRound as _, Utc};
 use serde::Deserializer;
 use serde::de::{Error, Visitor};
 
@@ -89,6 +89,28 @@ pub fn mend(at: &mut DateTime<Utc>) {
     }
 }
 
+/// Rounds up to milliseconds, the precision of all times here, so that nothing is early.
+pub(super) fn whole_milliseconds(at: DateTime<Utc>) -> DateTime<Utc> {
+    let cut = at.trunc_subsecs(3);
+    if cut < at { cut.later(Duration::milliseconds(1)).min(last()) } else { cut }
+}
+
+/// Why an instant that must be in the future is refused at `now`, for people.
+pub(super) fn past(at: DateTime<Utc>, now: DateTime<Utc>) -> Option<String> {
+    (at <= now).then(|| format!("must be in the future; it is now {}", now.to_rfc3339()))
+}
+
+/// Why an instant that may lie ahead by `lookahead` at most is refused at `now`, for people.
+pub(super) fn too_far(
+    at: DateTime<Utc>,
+    now: DateTime<Utc>,
+    lookahead: Duration,
+) -> Option<String> {
+    let days = lookahead.num_days();
+    (at > now.later(lookahead))
+        .then(|| format!("must be within {days} days (MAX_SCHEDULE_LOOKAHEAD_DAYS)"))
+}
+
 /// The first instant that can be shown.
 fn first() -> DateTime<Utc> {
     DateTime::from_timestamp_millis(-62_167_219_200_000).unwrap_or_default()
@@ -126,14 +148,11 @@ impl Schedule {
         for at in [&mut timing.scheduled_at, &mut timing.start_at, &mut timing.end_at] {
             at.iter_mut().for_each(mend);
         }
-        for at in [
-            &mut self.next_run_at,
-            &mut self.last_scheduled_for,
-            &mut self.last_run_at,
-            &mut self.deleted_at,
-        ] {
+        for at in [&mut self.next_run_at, &mut self.last_scheduled_for, &mut self.last_run_at] {
             at.iter_mut().for_each(mend);
         }
+        self.deleted_at.iter_mut().for_each(|at| mend(at));
+        self.resumption.iter_mut().for_each(|resumption| mend(&mut resumption.at));
         for at in [&mut self.created_at, &mut self.updated_at] {
             mend(at);
         }

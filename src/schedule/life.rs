@@ -166,6 +166,7 @@ impl Schedule {
             ScheduleEvent::Restore { .. } => self.deleted_from = None,
             _ => {}
         }
+        self.forget_resumption();
         Ok(())
     }
 }

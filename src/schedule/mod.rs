@@ -14,6 +14,7 @@ mod format;
 mod instant;
 mod life;
 mod object;
+mod pause;
 mod payload;
 mod pinned;
 mod policy;
@@ -51,6 +52,7 @@ pub use fields::{
 pub(crate) use fields::{slips, unknown_name};
 pub use instant::{field as instant_field, last as last_instant, mend as mend_instant};
 pub use life::{AttemptEvent, Finish, Guarded, NotNow, Refused, ScheduleEvent};
+pub use pause::Resumption;
 pub use payload::{MAX_PAYLOAD_BYTES, Payload};
 pub use pinned::{Pinned, Pins, Sends};
 pub use policy::{CatchUp, Overlap, RetryFields, RetryPolicy, jitter};
@@ -261,6 +263,9 @@ pub struct Schedule {
     pub is_active: bool,
     /// Why it is paused.
     pub pause_reason: Option<Shared<String>>,
+    /// The end of its pause, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumption: Option<Box<Resumption>>,
     /// The nominal time of the next occurrence to act on.
     pub next_run_at: Option<DateTime<Utc>>,
     /// The latest nominal time that was acted on. Ids of executions are derived from nominal times, so no
@@ -294,7 +299,7 @@ pub struct Schedule {
     /// The user who last changed it.
     pub updated_by: Option<Shared<String>>,
     /// When it was deleted.
-    pub deleted_at: Option<DateTime<Utc>>,
+    pub deleted_at: Option<Box<DateTime<Utc>>>,
     /// The user who deleted it.
     pub deleted_by: Option<Shared<String>>,
     /// Its status before it was deleted.
@@ -314,9 +319,9 @@ pub struct Schedule {
     /// Occurrences that have ended and that other schedules have not been told about.
     #[serde(default, skip_serializing_if = "Few::is_empty")]
     pub ended: Few<EndedOccurrence>,
-    /// The event of the latest change, for versions that know no others; see [`RecentChanges`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_change: Option<Uuid>,
+    /// The event of the latest change, for versions that know no others, or nil; see [`RecentChanges`].
+    #[serde(default, skip_serializing_if = "Uuid::is_nil")]
+    pub last_change: Uuid,
     /// The latest changes, to recognise one whose acknowledgement was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recent: Option<Box<RecentChanges>>,

@@ -62,10 +62,10 @@ impl Schedule {
             if recent.revision + 1 != self.revision {
                 recent.ids.clear();
             }
-            recent.ids.extend(self.last_change);
+            recent.ids.extend(self.noted_last());
         }
         self.revision += 1;
-        self.last_change = Some(id);
+        self.last_change = id;
         recent.revision = self.revision;
         recent.ids.push(id);
         let too_many = recent.ids.len().saturating_sub(MAX_KEPT);
@@ -79,7 +79,7 @@ impl Schedule {
     pub fn fate_of(&self, id: Uuid, since: u64) -> Fate {
         let ids = self.recent.as_ref().map_or(&[][..], |recent| &recent.ids);
         let waits = self.events.iter().any(|event| event.event_id == id);
-        if self.last_change == Some(id) || waits || ids.contains(&id) {
+        if self.last_change == id || waits || ids.contains(&id) {
             return Fate::Made;
         }
         match since + self.remembered() >= self.revision {
@@ -88,9 +88,14 @@ impl Schedule {
         }
     }
 
+    /// The event of the latest change, if there was one.
+    fn noted_last(&self) -> Option<Uuid> {
+        Some(self.last_change).filter(|id| !id.is_nil())
+    }
+
     /// How many of the latest changes are known without a gap.
     fn remembered(&self) -> u64 {
-        let last = u64::from(self.last_change.is_some());
+        let last = u64::from(self.noted_last().is_some());
         let Some(recent) = &self.recent else { return last };
         let ids = recent.ids.len() as u64;
         match self.revision.checked_sub(recent.revision) {
@@ -167,7 +172,7 @@ mod tests {
     fn a_change_by_a_version_that_notes_only_the_last_leaves_no_gap_unseen() {
         let older = |record: &mut Schedule, change: Uuid| {
             record.revision += 1;
-            record.last_change = Some(change);
+            record.last_change = change;
         };
         let (mine, other) = (id(1, 1), id(1, 2));
         let mut record = record();

@@ -1,13 +1,12 @@
 //! When a schedule fires: the stored form of its timing fields, and their check.
 
-use chrono::{DateTime, Duration, SubsecRound as _, Utc};
+use chrono::{DateTime, Duration, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::declared::timing_fields;
 use super::{FieldFault, ScheduleType, instant};
-use crate::moment::Moment as _;
 use crate::stored::{Kept, Unknown, keeps_unknown};
 use crate::trigger::{CronTrigger, DstGap, DstOverlap, IntervalTrigger, Trigger};
 
@@ -189,12 +188,14 @@ impl TimingFields {
             interval_seconds: self.interval_seconds.map(small),
             scheduled_at: match schedule_type {
                 ScheduleType::Immediate => Some(now),
-                _ => self.scheduled_at.map(whole_milliseconds),
+                _ => self.scheduled_at.map(instant::whole_milliseconds),
             },
             timezone,
             start_at: match schedule_type {
-                ScheduleType::Interval => Some(self.start_at.map_or(now, whole_milliseconds)),
-                _ => self.start_at.map(whole_milliseconds),
+                ScheduleType::Interval => {
+                    Some(self.start_at.map_or(now, instant::whole_milliseconds))
+                }
+                _ => self.start_at.map(instant::whole_milliseconds),
             },
             end_at: self.end_at,
             max_runs: self.max_runs.filter(|most| *most > 0),
@@ -295,12 +296,9 @@ impl TimingFields {
         }
         for (field, at) in [("scheduled_at", self.scheduled_at), ("start_at", self.start_at)] {
             let Some(at) = at else { continue };
-            if field == "scheduled_at" && at <= now {
-                fault(field, format!("must be in the future; it is now {}", now.to_rfc3339()));
-            }
-            if at > now.later(lookahead) {
-                let days = lookahead.num_days();
-                fault(field, format!("must be within {days} days (MAX_SCHEDULE_LOOKAHEAD_DAYS)"));
+            let past = instant::past(at, now).filter(|_| field == "scheduled_at");
+            for reason in past.into_iter().chain(instant::too_far(at, now, lookahead)) {
+                fault(field, reason);
             }
         }
         let zone = match self.timezone.as_deref() {
@@ -349,12 +347,6 @@ impl TimingFields {
 fn shortest_gap(trigger: &Trigger, now: DateTime<Utc>) -> Duration {
     let times: Vec<_> = trigger.occurrences_after(now).take(JITTER_LOOK).map(|o| o.at).collect();
     times.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap_or(Duration::MAX)
-}
-
-/// Rounds up to milliseconds, the precision of all times here, so that no run is early.
-fn whole_milliseconds(at: DateTime<Utc>) -> DateTime<Utc> {
-    let cut = at.trunc_subsecs(3);
-    if cut < at { cut.later(Duration::milliseconds(1)).min(instant::last()) } else { cut }
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@
 //! A feature that older versions can do without, such as a field that only adds to a reply, raises neither:
 //! they keep it.
 
-/// The format of this version: 1, the first that has a number. Records without one are of format 0.
-pub const FORMAT: u16 = 1;
+/// The format of this version. Records without a number are of format 0; 2 has pauses that end by themselves.
+pub const FORMAT: u16 = 2;
 
 /// The format up to which this instance may act on records: [`FORMAT`].
 ///

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use nats_scheduler::execution::{Execution, ExecutionStatus};
 use nats_scheduler::schedule::{
-    Attempt, CatchUp, Origin, Phase, Schedule, ScheduleType, execution_id,
+    Attempt, CatchUp, Origin, Phase, Schedule, ScheduleType, Status, execution_id,
 };
 use uuid::Uuid;
 
@@ -191,6 +191,9 @@ pub fn what_is_left(record: &Schedule, now: DateTime<Utc>) -> impl Iterator<Item
     let ended = record.ended.iter().find(|ended| ended.at + PROMPT < now);
     let ended = ended.map(|ended| format!("those that follow it are not told of {ended:?}"));
     let backfill = record.backfill.as_ref().map(|_| "a backfill is left".to_owned());
+    let resume_at = record.resume_at().filter(|_| record.status == Status::Paused);
+    let paused = resume_at.filter(|at| *at + PROMPT < now);
+    let paused = paused.map(|at| format!("its pause was over at {at}, and nobody resumes it"));
     let purge = record.purge.then(|| "it is to be removed, and is there".to_owned());
     // With `all` what is due waits for what is before it, each of which takes its time.
     let takes_time = record.spec.delivery.mode.takes_time();
@@ -204,5 +207,11 @@ pub fn what_is_left(record: &Schedule, now: DateTime<Utc>) -> impl Iterator<Item
     );
     let ends = record.fires() && next.is_none() && !is_held && recurs && record.attempts.is_empty();
     let ends = ends.then(|| "it is active and has no next time".to_owned());
-    left.chain(events).chain(ended).chain(backfill).chain(purge).chain(due).chain(ends)
+    left.chain(events)
+        .chain(ended)
+        .chain(backfill)
+        .chain(paused)
+        .chain(purge)
+        .chain(due)
+        .chain(ends)
 }

@@ -50,7 +50,7 @@ pub fn nothing_is_late_without_reason(
         if at <= due + PROMPT || waited(ledger, end, sent) {
             continue;
         }
-        let latest = latest(evidence, due, sent);
+        let latest = latest(evidence, due, at, Some(&sent.subject));
         if at > latest {
             let (schedule, subject) = (end.schedule_id, &sent.subject);
             found.push(format!(
@@ -84,11 +84,18 @@ fn waited(ledger: &Ledger, end: &Execution, sent: &Sent) -> bool {
     })
 }
 
-/// When what is due must have been sent, by what went wrong.
-fn latest(evidence: &Evidence, due: DateTime<Utc>, sent: &Sent) -> DateTime<Utc> {
+/// When what is due, and was done at a time, must have been done, by what went wrong; with the target that it was sent
+/// to, if it was sent.
+pub fn latest(
+    evidence: &Evidence,
+    due: DateTime<Utc>,
+    at: DateTime<Utc>,
+    target: Option<&str>,
+) -> DateTime<Utc> {
     let is_about = |fault: &&Fault| {
-        let is_there = fault.targets.is_none_or(|targets| names::covers(targets, &sent.subject));
-        is_there && fault.from <= sent.at && until(fault) + TAKEN_OVER >= due
+        let covers = |targets| target.is_some_and(|target| names::covers(targets, target));
+        let is_there = fault.targets.is_none_or(covers);
+        is_there && fault.from <= at && until(fault) + TAKEN_OVER >= due
     };
     let about: Vec<&Fault> = evidence.faults.iter().filter(is_about).collect();
     let Some(last) = about.iter().map(|fault| until(fault)).max() else { return due + PROMPT };

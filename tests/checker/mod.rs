@@ -10,6 +10,7 @@ mod endings;
 mod evidence;
 mod lateness;
 mod ledger;
+mod pauses;
 mod sending;
 mod story;
 mod summary;
@@ -47,6 +48,7 @@ fn check_all(evidence: &Evidence, ledger: &Ledger, stories: &[Story<'_>], found:
         sending::due_times_are_true(story, found);
         changes::changes_are_announced_once_and_in_order(story, found);
         changes::updates_are_not_undone(story, found);
+        pauses::pauses_end_when_they_are_to_end(story, evidence, found);
         endings::attempts_follow_each_other(story, ledger, found);
         endings::ids_are_worked_out(story, found);
         endings::counters_equal_the_history(story, ledger, found);

@@ -29,6 +29,8 @@ pub struct Event {
     #[serde(default)]
     pub next_run_at: Option<DateTime<Utc>>,
     #[serde(default)]
+    pub resume_at: Option<DateTime<Utc>>,
+    #[serde(default)]
     pub execution_id: Option<Uuid>,
     #[serde(default)]
     pub changes: Vec<FieldChange>,

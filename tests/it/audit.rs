@@ -10,7 +10,7 @@ fn far(name: &str) -> Value {
 }
 
 /// The events of a schedule, once there are `count` of them.
-async fn events(nats: &Nats, id: &str, count: usize) -> Vec<Value> {
+pub async fn events(nats: &Nats, id: &str, count: usize) -> Vec<Value> {
     wait_for(&format!("{count} events of {id}"), || async {
         let messages = nats.messages("SCHEDULER_AUDIT").await;
         let of_it: Vec<Value> = messages

@@ -99,6 +99,9 @@ async fn a_schedule_is_led_through_its_whole_life() {
 
     let paused = client.pause(id, Some("maintenance")).await.unwrap().data;
     assert_eq!(paused.pause_reason.as_deref(), Some("maintenance"));
+    let later = chrono::Utc::now() + chrono::Duration::hours(1);
+    let paused = client.pause_until(id, later, None).await.unwrap().data;
+    assert!(paused.resume_at.is_some_and(|at| at >= later), "{paused:?}");
     let old = ResumeSchedule {
         schedule_id: Some(id),
         expected_revision: Some(1),

@@ -9,7 +9,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::harness::{Nats, Service, wait_for, wait_within};
+use crate::harness::{Nats, Service, in_ms, wait_for, wait_within};
 
 /// Somebody who asks over HTTP.
 #[derive(Clone)]
@@ -151,8 +151,21 @@ async fn a_schedule_lives_over_http() {
     .await;
     assert_eq!(paused.body["data"]["pause_reason"], "too loud");
     assert_eq!(paused.body["data"]["updated_by"], "cora");
+    for at in ["2026-01-01T00:00:00Z", "2999-01-01T00:00:00Z"] {
+        let refused = http.post(&format!("{path}/pause?resume_at={at}"), json!({})).await;
+        assert_eq!(refused.body["error"]["details"][0]["field"], "resume_at", "{refused:?}");
+        refused.refused(400, "invalid");
+    }
+    let at = in_ms(3_600_000).replace("+00:00", "Z");
+    for (query, body) in
+        [(format!("?resume_at={at}"), json!({})), (String::new(), json!({ "resume_at": at }))]
+    {
+        let paused = http.post(&format!("{path}/pause{query}"), body).await;
+        assert!(paused.body["data"]["resume_at"].is_string(), "{paused:?}");
+    }
     let resumed = answer(http.ask(Method::POST, &format!("{path}/resume"))).await;
     assert_eq!(resumed.body["data"]["status"], "active", "{resumed:?}");
+    assert_eq!(resumed.body["data"]["resume_at"], json!(null), "{resumed:?}");
     answer(http.ask(Method::POST, &format!("{path}/resume"))).await.refused(422, "not_allowed");
     let body = json!({ "override_payload": { "by": "hand" } });
     let triggered = http.post(&format!("{path}/trigger?wait_ms=5000"), body).await;

@@ -41,6 +41,7 @@ mod malformed;
 mod messages;
 mod outages;
 mod overtaken;
+mod pauses;
 mod permissions;
 mod pinned;
 mod policies;

@@ -56,8 +56,8 @@ fn schedules() -> Vec<Operation> {
         operation!("schedule.restore", Write, "X-Restored-By", restore_schedule, "Restore a schedule that was deleted softly", [
             post("/api/v1/schedules/{schedule_id}/restore")
         ]),
-        operation!("schedule.pause", Write, "X-Paused-By", pause_schedule, "Pause a schedule until it is resumed", [
-            post("/api/v1/schedules/{schedule_id}/pause").query(&["reason"])
+        operation!("schedule.pause", Write, "X-Paused-By", pause_schedule, "Pause a schedule, until it is resumed or until a time", [
+            post("/api/v1/schedules/{schedule_id}/pause").query(&["reason", "resume_at"])
         ]),
         operation!("schedule.resume", Write, "X-Resumed-By", resume_schedule, "Resume a paused schedule", [
             post("/api/v1/schedules/{schedule_id}/resume")

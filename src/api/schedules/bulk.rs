@@ -19,7 +19,7 @@ use super::super::error::ApiError;
 use super::super::reply::Reply;
 use super::super::{Api, Caller};
 use super::filter::ScheduleFilter;
-use super::lifecycle::{check_reason, pause};
+use super::lifecycle::Pausing;
 use super::limit::SEEN_WITHIN;
 use crate::index::Entry;
 use crate::port::Nats;
@@ -65,6 +65,9 @@ pub struct BulkOperation {
     /// For `pause`: the reason, for people; at most 500 characters.
     #[schemars(length(max = 500))]
     pub reason: Option<String>,
+    /// For `pause`: when they are resumed by themselves; default: never.
+    #[serde(deserialize_with = "crate::schedule::instant_field")]
+    pub resume_at: Option<DateTime<Utc>>,
     /// For `delete`: whether their records are removed too; default false.
     pub hard_delete: Option<bool>,
     /// Only report what would be done; default false.
@@ -110,15 +113,15 @@ impl<N: Nats> Api<N> {
         request: BulkOperation,
         caller: &Caller,
     ) -> Result<Reply<BulkOperated>, ApiError> {
-        let operation = self.check_operation(&request)?;
+        let actor = caller.actor();
+        let (operation, pausing) = self.check_operation(&request, &actor, caller)?;
         let chosen = self.chosen(operation, &request).await?;
         let (matched, dry_run) = (chosen.len(), request.dry_run.unwrap_or(false));
-        let actor = caller.actor();
         tracing::info!(?operation, matched, dry_run, performed_by = actor, "bulk operation");
-        let (request, performed_by) = (&request, &actor);
+        let (request, pausing) = (&request, &pausing);
         let mut done = stream::iter(chosen)
             .map(|(id, known)| async move {
-                (id, self.operate(id, known, operation, request, performed_by, caller).await)
+                (id, self.operate(id, known, operation, request, pausing, caller).await)
             })
             .buffered(CHANGES);
         let mut result = BulkOperated {
@@ -174,7 +177,12 @@ impl<N: Nats> Api<N> {
         Err(vec![FieldFault::new(field, reason)].into())
     }
 
-    fn check_operation(&self, request: &BulkOperation) -> Result<BulkAction, ApiError> {
+    fn check_operation<'a>(
+        &self,
+        request: &'a BulkOperation,
+        actor: &'a str,
+        caller: &Caller,
+    ) -> Result<(BulkAction, Pausing<'a>), ApiError> {
         let mut faults = Vec::new();
         let mut fault = |field: &str, reason: &str| faults.push(FieldFault::new(field, reason));
         if request.operation.is_none() {
@@ -195,23 +203,25 @@ impl<N: Nats> Api<N> {
         }
         let mut fault = |field: &str, reason: &str| faults.push(FieldFault::new(field, reason));
         let operation = request.operation;
-        if request.reason.is_some() && operation.is_some_and(|o| o != BulkAction::Pause) {
-            fault("reason", "belongs to operation pause");
+        let pauses =
+            [("reason", request.reason.is_some()), ("resume_at", request.resume_at.is_some())];
+        for (field, is_given) in pauses {
+            if is_given && operation.is_some_and(|o| o != BulkAction::Pause) {
+                fault(field, "belongs to operation pause");
+            }
         }
         if request.hard_delete.is_some() && operation.is_some_and(|o| o != BulkAction::Delete) {
             fault("hard_delete", "belongs to operation delete");
         }
-        let checks = [
-            check_reason(request.reason.as_deref()),
-            request
-                .schedule_ids
-                .as_ref()
-                .map_or(Ok(()), |ids| self.check_count("schedule_ids", ids.len())),
-        ];
-        for error in checks.into_iter().filter_map(Result::err) {
-            faults.extend(error.details);
+        let pausing = self.check_pause(request.reason.as_deref(), request.resume_at, actor, caller);
+        let ids = request.schedule_ids.as_ref();
+        let count = ids.map_or(Ok(()), |ids| self.check_count("schedule_ids", ids.len()));
+        let refusals = [pausing.as_ref().err(), count.as_ref().err()];
+        faults.extend(refusals.into_iter().flatten().flat_map(|error| error.details.clone()));
+        match (operation, pausing) {
+            (Some(operation), Ok(pausing)) if faults.is_empty() => Ok((operation, pausing)),
+            _ => Err(ApiError::invalid(faults)),
         }
-        operation.filter(|_| faults.is_empty()).ok_or_else(|| ApiError::invalid(faults))
     }
 
     /// The selected schedules without duplicates, with the known entries of those that a filter found, as of every
@@ -247,10 +257,11 @@ impl<N: Nats> Api<N> {
         known: Option<Arc<Entry>>,
         operation: BulkAction,
         request: &BulkOperation,
-        actor: &str,
+        pausing: &Pausing<'_>,
         caller: &Caller,
     ) -> Result<Option<DateTime<Utc>>, ApiError> {
-        let (author, reason) = (caller.author(actor), request.reason.as_deref());
+        let actor = pausing.actor;
+        let author = caller.author(actor);
         let hard_delete = request.hard_delete.unwrap_or(false);
         if request.dry_run.unwrap_or(false) {
             let mut schedule = match known {
@@ -261,7 +272,7 @@ impl<N: Nats> Api<N> {
                 return Err(ApiError::no_schedule(id));
             }
             match operation {
-                BulkAction::Pause => drop(pause(&mut schedule, self.clock.now(), reason, actor)?),
+                BulkAction::Pause => drop(pausing.apply(&mut schedule, self.clock.now())?),
                 BulkAction::Resume => drop(self.resume(&mut schedule, self.clock.now(), actor)?),
                 BulkAction::Delete => {}
             }
@@ -269,7 +280,7 @@ impl<N: Nats> Api<N> {
         }
         let changed = match operation {
             BulkAction::Pause => {
-                let change = |schedule: &mut Schedule, now| pause(schedule, now, reason, actor);
+                let change = |schedule: &mut Schedule, now| pausing.apply(schedule, now);
                 Some(self.change(id, None, author, known, change).await?)
             }
             BulkAction::Resume => {

@@ -90,7 +90,7 @@ impl<N: Nats> Api<N> {
             None => 0,
         };
         tracing::info!(schedule_id = %id, deleted_by = actor, hard_delete, "schedule deleted");
-        let purge_at = deleted.filter(|_| !hard_delete).and_then(|s| self.purge_at(s.deleted_at));
+        let purge_at = deleted.filter(|_| !hard_delete).and_then(|s| self.purge_at(&s));
         let data = Deleted { schedule_id: id, hard_delete, purge_at };
         Ok(Reply::new(data, caller).waited(waited_ms))
     }
@@ -142,7 +142,7 @@ impl<N: Nats> Api<N> {
         self.skip_due(&mut schedule, now, cause)?;
         mark_deleted(&mut schedule, now, actor, self.instance);
         schedule.purge = hard_delete;
-        let purge_at = self.purge_at(schedule.deleted_at).filter(|_| !hard_delete);
+        let purge_at = self.purge_at(&schedule).filter(|_| !hard_delete);
         let details = json!({
             "deleted_by": actor, "deleted_at": now, "hard_delete": hard_delete,
             "purge_at": purge_at,
@@ -151,8 +151,9 @@ impl<N: Nats> Api<N> {
         Ok(Decision::Change { schedule, kind, details, with: before })
     }
 
-    fn purge_at(&self, deleted_at: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
-        deleted_at?.checked_add_signed(self.rules.limits.deleted_retention)
+    fn purge_at(&self, schedule: &Schedule) -> Option<DateTime<Utc>> {
+        let deleted_at = schedule.deleted_at.as_ref()?;
+        deleted_at.checked_add_signed(self.rules.limits.deleted_retention)
     }
 }
 
@@ -161,7 +162,7 @@ impl<N: Nats> Api<N> {
 fn mark_deleted(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str, by: Uuid) {
     // A schedule can be deleted in any status.
     let _ = schedule.on(ScheduleEvent::Delete);
-    schedule.deleted_at = Some(now);
+    schedule.deleted_at = Some(Box::new(now));
     schedule.deleted_by = Some(actor.into());
     schedule.updated_at = now;
     schedule.next_run_at = None;

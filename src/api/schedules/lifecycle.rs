@@ -15,8 +15,8 @@ use crate::plan::MAX_ATTEMPTS;
 use crate::port::Nats;
 use crate::schedule::declared::which_fields;
 use crate::schedule::{
-    Attempt, ChangeKind, FieldFault, Finish, MAX_PAYLOAD_BYTES, Manual, Origin, Payload, Schedule,
-    ScheduleEvent, ScheduleType, SkipCause, check_template,
+    Attempt, ChangeKind, FieldFault, MAX_PAYLOAD_BYTES, Manual, Origin, Payload, Resumption,
+    Schedule, check_template,
 };
 use crate::stored::Unknown;
 
@@ -29,6 +29,9 @@ which_fields! { request {
         /// The reason, for people; at most 500 characters.
         #[schemars(length(max = 500))]
         pub reason: Option<String>,
+        /// When it is resumed by itself: in the future, at most `MAX_SCHEDULE_LOOKAHEAD_DAYS` ahead; default: never.
+        #[serde(deserialize_with = "crate::schedule::instant_field")]
+        pub resume_at: Option<DateTime<Utc>>,
         /// The revision that the schedule must have.
         pub expected_revision: Option<u64>,
     }
@@ -66,8 +69,8 @@ pub struct Triggered {
 }
 
 impl<N: Nats> Api<N> {
-    /// Pauses a schedule. After the reply no occurrence is claimed until it is resumed. Pausing a paused schedule
-    /// changes its reason.
+    /// Pauses a schedule. After the reply no occurrence is claimed until it is resumed: by a request, or by itself at
+    /// `resume_at`. Pausing a paused schedule replaces its reason and its `resume_at`.
     ///
     /// # Errors
     /// `invalid`, `not_found`, `not_allowed` (it has ended), `conflict`, `unavailable`.
@@ -77,17 +80,16 @@ impl<N: Nats> Api<N> {
         caller: &Caller,
     ) -> Result<Reply<ScheduleView>, ApiError> {
         let id = super::required_id(request.schedule_id)?;
-        check_reason(request.reason.as_deref())?;
         let (actor, reason) = (caller.actor(), request.reason.as_deref());
+        let pausing = self.check_pause(reason, request.resume_at, &actor, caller)?;
         let (author, expected) = (caller.author(&actor), request.expected_revision);
         let schedule = self
-            .change(id, expected, author, None, |schedule, now| {
-                pause(schedule, now, reason, &actor)
-            })
+            .change(id, expected, author, None, |schedule, now| pausing.apply(schedule, now))
             .await?;
         caller.permit.waits();
         let waited_ms = self.let_claims_pass(&schedule).await;
-        tracing::info!(schedule_id = %id, paused_by = actor, reason, "schedule paused");
+        let resume_at = schedule.resume_at().map(|at| at.to_rfc3339());
+        tracing::info!(schedule_id = %id, paused_by = actor, reason, resume_at, "schedule paused");
         Ok(Reply::schedule(&schedule, caller).waited(waited_ms))
     }
 
@@ -179,17 +181,11 @@ impl<N: Nats> Api<N> {
         now: DateTime<Utc>,
         actor: &str,
     ) -> Applied {
-        schedule.on(ScheduleEvent::Resume).map_err(|refused| super::refused(schedule, refused))?;
-        schedule.pause_reason = None;
-        schedule.let_go(now);
-        self.skip_due(schedule, now, SkipCause::Paused)?;
-        let dependent = schedule.spec.timing.schedule_type == ScheduleType::Dependent;
-        schedule.consecutive_failures = 0;
-        let idle = schedule.attempts.is_empty() && schedule.backfill.is_none();
-        if schedule.next_run_at.is_none() && idle && !dependent {
-            // Its last occurrence ended while it was paused.
-            let _ = schedule.on(ScheduleEvent::Finish(Finish::Completed));
-        }
+        let trigger = schedule.spec.timing.trigger(schedule.id).map_err(|fault| vec![fault])?;
+        // What is skipped is ours and has not begun: the engine picks it up at once and writes it to the history.
+        schedule
+            .resume(&trigger, now, now, self.instance)
+            .map_err(|refused| super::refused(schedule, refused))?;
         super::touch(schedule, now, actor);
         let next_run_at = schedule.next_run_at;
         let details = json!({ "next_run_at": next_run_at, "resumed_by": actor, "resumed_at": now });
@@ -197,24 +193,51 @@ impl<N: Nats> Api<N> {
     }
 }
 
-/// Refuses a reason that is too long.
-pub(super) fn check_reason(reason: Option<&str>) -> Result<(), ApiError> {
-    if reason.is_some_and(|reason| reason.chars().count() > 500) {
-        return Err(vec![FieldFault::new("reason", "must have at most 500 characters")].into());
-    }
-    Ok(())
+/// A pause that is requested, checked.
+pub(super) struct Pausing<'a> {
+    reason: Option<&'a str>,
+    resumption: Option<Resumption>,
+    pub(super) actor: &'a str,
 }
 
-/// Pauses a schedule that has not ended, and returns the change to announce.
-pub(super) fn pause(
-    schedule: &mut Schedule,
-    now: DateTime<Utc>,
-    reason: Option<&str>,
-    actor: &str,
-) -> Applied {
-    schedule.on(ScheduleEvent::Pause).map_err(|refused| super::refused(schedule, refused))?;
-    schedule.pause_reason = reason.map(Into::into);
-    super::touch(schedule, now, actor);
-    let details = json!({ "reason": reason, "paused_by": actor, "paused_at": now });
-    Ok((ChangeKind::Paused, details))
+impl<N: Nats> Api<N> {
+    /// Checks what a request says of a pause.
+    pub(super) fn check_pause<'a>(
+        &self,
+        reason: Option<&'a str>,
+        resume_at: Option<DateTime<Utc>>,
+        actor: &'a str,
+        caller: &Caller,
+    ) -> Result<Pausing<'a>, ApiError> {
+        let mut faults = Vec::new();
+        if reason.is_some_and(|reason| reason.chars().count() > 500) {
+            faults.push(FieldFault::new("reason", "must have at most 500 characters"));
+        }
+        let (now, lookahead) = (self.clock.now(), self.rules.limits.lookahead);
+        let resumption =
+            resume_at.map(|at| Resumption::new(at, now, lookahead, &caller.correlation_id));
+        match resumption.transpose() {
+            Ok(resumption) if faults.is_empty() => Ok(Pausing { reason, resumption, actor }),
+            checked => {
+                faults.extend(checked.err());
+                Err(faults.into())
+            }
+        }
+    }
+}
+
+impl Pausing<'_> {
+    /// Pauses a schedule that has not ended, and returns the change to announce.
+    pub(super) fn apply(&self, schedule: &mut Schedule, now: DateTime<Utc>) -> Applied {
+        let (reason, actor) = (self.reason, self.actor);
+        schedule
+            .pause(reason, self.resumption.clone())
+            .map_err(|refused| super::refused(schedule, refused))?;
+        super::touch(schedule, now, actor);
+        let resume_at = schedule.resume_at();
+        let details = json!({
+            "reason": reason, "resume_at": resume_at, "paused_by": actor, "paused_at": now,
+        });
+        Ok((ChangeKind::Paused, details))
+    }
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::ahead::{ActedAhead, correct, is_ahead};
 use super::*;
 use crate::execution::{Claim, Execution, Outcome};
-use crate::schedule::{Backfill, SkipCause};
+use crate::schedule::{Backfill, Resumption, SkipCause};
 
 /// Times near both ends of time, of what can be shown and of what cron knows, and near each other.
 fn instant() -> impl Strategy<Value = DateTime<Utc>> {
@@ -74,8 +74,14 @@ fn record(extremes: &Extremes) -> (Schedule, Trigger) {
     record.next_run_at = Some(times[2]);
     record.last_scheduled_for = Some(times[3]);
     record.last_run_at = Some(times[4]);
-    record.deleted_at = Some(times[5]);
+    record.deleted_at = Some(Box::new(times[5]));
     record.acted_ahead = vec![times[6]].into();
+    // Some are paused until a time.
+    if times[0] < times[1] {
+        let (at, correlation_id) = (times[2], "c".to_owned());
+        let resumption = Resumption { at, correlation_id, unknown: Unknown::default() };
+        record.pause(None, Some(resumption)).unwrap();
+    }
     let attempt = |n: u32, phase| Attempt::new(record.id, times[7], n, phase);
     let range = SkippedRange { cause: SkipCause::Missed, last: times[8], count: u64::MAX };
     *record.attempts = vec![

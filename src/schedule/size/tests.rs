@@ -187,7 +187,7 @@ fn delete(schedule: &mut Schedule) {
         }
     }
     schedule.status = Status::Deleted.into();
-    (schedule.deleted_at, schedule.deleted_by) = (Some(now()), Some("somebody".into()));
+    (schedule.deleted_at, schedule.deleted_by) = (Some(Box::new(now())), Some("somebody".into()));
     change(
         schedule,
         ChangeKind::Deleted,

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use nats_scheduler::api::error::ApiError;
 use nats_scheduler::api::reply::Reply;
 use nats_scheduler::api::reports::CancelExecution;
@@ -22,7 +23,7 @@ use uuid::Uuid;
 
 use super::evidence::{Book, answer_of, within_patience};
 use super::steps::Struck;
-use super::{Storm, any, schedules};
+use super::{Storm, any, schedules, source};
 use crate::checker::{Asked, FaultKind, Wish};
 use crate::nats::{Server, Simulated};
 
@@ -95,11 +96,20 @@ impl Storm {
     }
 
     fn pause(&mut self, step: usize, chance: &mut StdRng, api: OneApi, id: Uuid) {
-        self.say(&format!("[{step}] a user pauses {id}"));
+        let resume_at = self.end_of_pause(step);
+        self.say(&format!("[{step}] a user pauses {id} until {resume_at:?}"));
         self.asks(chance, Wish::Pause, vec![id], |caller| async move {
-            let pause = PauseSchedule { schedule_id: Some(id), ..PauseSchedule::default() };
+            let schedule_id = Some(id);
+            let pause = PauseSchedule { schedule_id, resume_at, ..PauseSchedule::default() };
             api.pause_schedule(pause, &caller).await
         });
+    }
+
+    /// When a pause is to end by itself, if it is. Drawn aside, so that a step draws all else as before.
+    fn end_of_pause(&self, step: usize) -> Option<DateTime<Utc>> {
+        let mut aside = source(self.seed, usize::MAX / 2 + step);
+        let after = schedules::ms(aside.random_range(300..7000));
+        aside.random_bool(0.6).then(|| self.server.now() + after)
     }
 
     fn resume(&mut self, step: usize, chance: &mut StdRng, api: OneApi, id: Uuid) {
@@ -248,10 +258,13 @@ impl Storm {
         };
         let made = self.made.lock().unwrap().clone();
         let ids: Vec<_> = made.sample(chance, 4).copied().collect();
-        self.say(&format!("[{step}] a user asks for {operation:?} of {ids:?}"));
+        let pauses = operation == BulkAction::Pause;
+        let resume_at = self.end_of_pause(step).filter(|_| pauses);
+        self.say(&format!("[{step}] a user asks for {operation:?} of {ids:?} until {resume_at:?}"));
         let request = BulkOperation {
             operation: Some(operation),
             schedule_ids: Some(ids),
+            resume_at,
             ..BulkOperation::default()
         };
         let ask = |caller| async move { api.bulk_operation(request, &caller).await };
