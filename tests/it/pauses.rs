@@ -84,7 +84,7 @@ async fn an_end_that_is_past_or_too_far_or_of_no_pause_is_refused_by_its_name() 
     for (at, reason) in [
         (in_ms(-1000), "must be in the future; it is now "),
         (in_ms(366 * 86_400_000), "must be within 365 days (MAX_SCHEDULE_LOOKAHEAD_DAYS)"),
-        ("tomorrow".to_owned(), "must be an RFC 3339 instant"),
+        ("tomorrow".to_owned(), "must be a time in RFC 3339"),
     ] {
         let pause = json!({ "schedule_id": id, "resume_at": at });
         for (operation, request) in [("schedule.pause", pause), ("bulk.operation", bulk(&at))] {
