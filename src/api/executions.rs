@@ -1,5 +1,6 @@
 //! Operations that look up executions.
 
+mod retry;
 mod running;
 mod story;
 
@@ -17,6 +18,9 @@ use crate::history_index::Filter;
 use crate::port::Nats;
 use crate::schedule::declared::which_fields;
 use crate::schedule::{FieldFault, instant_field};
+pub use retry::{
+    BulkRetried, BulkRetry, ExecutionFilter, Retried, RetriedItem, RetryExecution, RetryPayload,
+};
 pub use running::{ListRunning, OpenStatus, RunningExecution};
 pub use story::ExecutionStory;
 

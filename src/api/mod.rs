@@ -219,6 +219,7 @@ names_a_schedule! {
 
 impl Checked for executions::GetExecution {}
 impl Checked for executions::ListByCorrelation {}
+impl Checked for executions::RetryExecution {}
 impl Checked for reports::CompleteExecution {}
 impl Checked for reports::FailExecution {}
 impl Checked for reports::HeartbeatExecution {}
@@ -226,4 +227,5 @@ impl Checked for schedules::BulkApply {}
 impl Checked for schedules::BulkCreate {}
 impl Checked for schedules::BulkOperation {}
 impl Checked for schedules::ListSchedules {}
+impl Checked for schedules::ListUpcoming {}
 impl Checked for status::Nothing {}

@@ -225,7 +225,7 @@ impl<N: Nats> Api<N> {
     }
 
     /// The schedule whose record holds the attempt, or whose history holds the execution.
-    async fn schedule_of(&self, execution_id: Uuid) -> Result<Uuid, ApiError> {
+    pub(in crate::api) async fn schedule_of(&self, execution_id: Uuid) -> Result<Uuid, ApiError> {
         let holds = |schedule: &Schedule| {
             schedule.attempts.iter().any(|attempt| attempt.execution_id == execution_id)
         };

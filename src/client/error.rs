@@ -68,7 +68,7 @@ impl ClientError {
     }
 
     /// Whether the request may have been carried out all the same. If doing it twice would harm, look before sending it
-    /// again; a creation with an `idempotency_key` needs no look.
+    /// again; a request with an `idempotency_key` needs no look.
     pub fn may_have_been_done(&self) -> bool {
         match self {
             // `too_large` may also refer to the reply, when everything is done.

@@ -6,10 +6,11 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{
-    BackfillSchedule, Backfilled, CancelExecution, Client, ClientError, Code, CompleteExecution,
-    ExecuteImmediate, Execution, ExecutionStatistics, ExecutionStory, FailExecution, GetStatistics,
-    HeartbeatExecution, ListByCorrelation, ListExecutions, ListRunning, Reply, Reported,
-    RunningExecution, ServiceStatus, Triggered,
+    BackfillSchedule, Backfilled, BulkRetried, BulkRetry, CancelExecution, Client, ClientError,
+    Code, CompleteExecution, ExecuteImmediate, Execution, ExecutionStatistics, ExecutionStory,
+    FailExecution, GetStatistics, HeartbeatExecution, ListByCorrelation, ListExecutions,
+    ListRunning, Reply, Reported, Retried, RetryExecution, RunningExecution, ServiceStatus,
+    Triggered,
 };
 use crate::api::executions::GetExecution;
 use crate::api::status::Nothing;
@@ -140,6 +141,37 @@ impl Client {
         request: &CancelExecution,
     ) -> Result<Reply<Reported>, ClientError> {
         self.ask("execution.cancel", request).await
+    }
+
+    /// Runs an ended execution again, with the payload that it sent.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `not_found` (the execution, or its schedule), `not_allowed` (it has not ended, another
+    /// attempt follows, its payload was not kept, or it has no schedule), `limit_exceeded` (too many runs are waiting).
+    pub async fn retry(&self, execution_id: Uuid) -> Result<Reply<Retried>, ClientError> {
+        let execution_id = Some(execution_id);
+        self.retry_with(&RetryExecution { execution_id, ..RetryExecution::default() }).await
+    }
+
+    /// Like [`Client::retry`], with another payload, an idempotency key or waiting for the outcome: `wait_ms` is added
+    /// to the client's timeout.
+    ///
+    /// # Errors
+    /// Those of [`Client::retry`], and `invalid`.
+    pub async fn retry_with(
+        &self,
+        request: &RetryExecution,
+    ) -> Result<Reply<Retried>, ClientError> {
+        self.ask_and_wait("execution.retry", request, request.wait_ms).await
+    }
+
+    /// Runs ended executions that match a filter again, oldest first; with `dry_run` it only reports what it would do.
+    /// A thousand take seconds: give the client a longer timeout for them.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `invalid` for the request as a whole. The reply says why an execution was not taken up.
+    pub async fn bulk_retry(&self, request: &BulkRetry) -> Result<Reply<BulkRetried>, ClientError> {
+        self.ask("bulk.retry", request).await
     }
 
     /// Runs the occurrences of a span of the past; with `dry_run` it only lists them.

@@ -26,8 +26,8 @@
 //!
 //! # Retries
 //!
-//! The client repeats nothing by itself. Reads may be repeated. Among the writes, [`Client::create`] can safely be sent
-//! again if the request has an `idempotency_key`; for all others see [`ClientError::may_have_been_done`]. A change that
+//! The client repeats nothing by itself. Reads may be repeated. Among the writes, those can safely be sent again
+//! whose request has an `idempotency_key`; for all others see [`ClientError::may_have_been_done`]. A change that
 //! must not undo somebody else's takes an `expected_revision`, and is refused with [`Code::Conflict`] if the schedule
 //! has changed: read and decide again.
 
@@ -45,7 +45,8 @@ use serde::de::DeserializeOwned;
 pub use crate::api::error::{ApiError, Code};
 pub use crate::api::execute::ExecuteImmediate;
 pub use crate::api::executions::{
-    ExecutionStory, ListByCorrelation, ListExecutions, ListRunning, OpenStatus, RunningExecution,
+    BulkRetried, BulkRetry, ExecutionFilter, ExecutionStory, ListByCorrelation, ListExecutions,
+    ListRunning, OpenStatus, Retried, RetriedItem, RetryExecution, RetryPayload, RunningExecution,
 };
 pub use crate::api::reply::{
     Difference, Outcome, Pagination, Preview, Reply, ScheduleSummary, ScheduleView, Warning,
@@ -56,8 +57,9 @@ pub use crate::api::reports::{
 pub use crate::api::schedules::{
     AppliedItem, ApplySchedule, BackfillSchedule, Backfilled, BulkAction, BulkApplied, BulkApply,
     BulkCreated, BulkItem, BulkOperated, BulkOperation, DeleteSchedule, Deleted, GetSchedule,
-    ItemRefused, ItemResult, ListSchedules, PauseSchedule, PreviewSchedule, Prune, RestoreSchedule,
-    ResumeSchedule, ScheduleFilter, Sort, TagsMatch, TriggerSchedule, Triggered,
+    ItemRefused, ItemResult, ListSchedules, ListUpcoming, PauseSchedule, PreviewSchedule, Prune,
+    RestoreSchedule, ResumeSchedule, ScheduleFilter, Sort, TagsMatch, TriggerSchedule, Triggered,
+    Upcoming, UpcomingOccurrence,
 };
 pub use crate::api::statistics::{
     CommonError, ExecutionStatistics, GetStatistics, LastError, LastExecution, NextExecution,

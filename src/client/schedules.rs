@@ -6,9 +6,9 @@ use uuid::Uuid;
 
 use super::{
     ApplySchedule, BulkApplied, BulkApply, BulkCreated, BulkOperated, BulkOperation, Client,
-    ClientError, CreateSchedule, DeleteSchedule, Deleted, GetSchedule, ListSchedules,
+    ClientError, CreateSchedule, DeleteSchedule, Deleted, GetSchedule, ListSchedules, ListUpcoming,
     PauseSchedule, Preview, PreviewSchedule, Reply, RestoreSchedule, ResumeSchedule,
-    ScheduleSummary, ScheduleView, TriggerSchedule, Triggered, UpdateSchedule,
+    ScheduleSummary, ScheduleView, TriggerSchedule, Triggered, Upcoming, UpdateSchedule,
 };
 use crate::api::schedules::{BulkCreate, BulkItem};
 
@@ -270,6 +270,14 @@ impl Client {
     /// See [`ClientError`]; `invalid`, `not_found`.
     pub async fn preview(&self, request: &PreviewSchedule) -> Result<Reply<Preview>, ClientError> {
         self.ask("schedule.preview", request).await
+    }
+
+    /// Lists what comes in a span, over all schedules that match, in the order of nominal times.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `invalid`.
+    pub async fn upcoming(&self, request: &ListUpcoming) -> Result<Reply<Upcoming>, ClientError> {
+        self.ask("schedule.upcoming", request).await
     }
 
     /// Pauses, resumes or deletes many schedules, by ids or by filter; with `dry_run` it only reports what it would do.

@@ -189,6 +189,7 @@ fn attempt(
         by: format!("schedule {upstream}"),
         trace: ended.trace,
         origin: Origin::Upstream,
+        retry_of: None,
         unknown: Unknown::default(),
     };
     Attempt::beside(execution_id, scheduled_for, phase, manual)

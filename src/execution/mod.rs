@@ -129,6 +129,9 @@ pub struct Execution {
     /// The user who asked for it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub triggered_by: Option<String>,
+    /// The ended execution that it runs again, if it is an `execution.retry`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<Uuid>,
     /// The user who cancelled it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled_by: Option<String>,
@@ -326,6 +329,7 @@ impl Execution {
             skipped: None,
             next_run_at: schedule.next_run_at,
             triggered_by: attempt.manual.as_ref().map(|manual| manual.by.clone()),
+            retry_of: attempt.manual.as_ref().and_then(|manual| manual.retry_of),
             cancelled_by: None,
             lock_id: claim,
             timings: Timings { due_at: Some(schedule.due_at(attempt)), ..Timings::default() }

@@ -35,6 +35,7 @@ fn attempt(hostile: &str) -> Attempt {
         by: hostile.to_owned(),
         trace: None,
         origin: Origin::User,
+        retry_of: None,
         unknown: Unknown::default(),
     };
     Attempt::beside(Uuid::max(), now(), Phase::Waiting { due_at: now() }, manual)

@@ -21,6 +21,12 @@ impl Errors {
         code
     }
 
+    /// The number of a type, if an execution may have it: 0 once types are no longer told apart.
+    pub(super) fn find(&self, name: &str) -> Option<u16> {
+        let is_full = self.names.len() >= usize::from(u16::MAX);
+        self.codes.get(name).copied().or(is_full.then_some(0))
+    }
+
     pub(super) fn name(&self, code: u16) -> Option<&str> {
         self.names.get(usize::from(code).checked_sub(1)?).map(String::as_str)
     }

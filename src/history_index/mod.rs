@@ -7,6 +7,7 @@
 //! A slot takes 63 bytes, and the map from an execution to its slot 28 to 57 more: 116 bytes for each of a
 //! million executions. Each schedule in the history takes some 80 bytes more.
 
+mod choose;
 mod chunk;
 mod errors;
 mod query;
@@ -23,6 +24,7 @@ use std::hash::BuildHasher as _;
 use uuid::Uuid;
 
 use crate::execution::ExecutionStatus;
+pub use choose::{Choice, Chosen};
 use chunk::{Chunk, NO_SCHEDULE, Slot};
 use errors::Errors;
 pub use query::{Filter, Page};

@@ -2,6 +2,8 @@
 
 mod model;
 
+use std::collections::HashSet;
+
 use super::*;
 use ExecutionStatus::{Cancelled, Failed, Running, Skipped, Success};
 
@@ -122,6 +124,58 @@ fn executions_are_found_by_correlation_and_attempts_by_occurrence() {
     assert_eq!(index.by_correlation("z", ALL), (vec![], 0));
     assert_eq!(index.attempts(Uuid::from_u128(1), 5, "a"), [1, 5]);
     assert!(index.attempts(Uuid::from_u128(3), 5, "a").is_empty());
+}
+
+#[test]
+fn what_is_to_be_acted_on_comes_oldest_first_and_in_parts() {
+    let of = |n: u8, schedule, status, error| Event {
+        error,
+        started_at_ms: n.into(),
+        ..event(0, n.into(), schedule, status)
+    };
+    let index = index(
+        NO_LIMITS,
+        [
+            of(1, 1, Failed, Some("timeout")),
+            of(2, 2, Failed, Some("refused")),
+            of(3, 1, Success, None),
+            of(4, 1, Failed, Some("timeout")),
+            of(5, 1, Running, None),
+            of(5, 1, Failed, Some("timeout")),
+            of(6, 1, Failed, Some("timeout")),
+        ],
+    );
+    let mut choice = Choice {
+        schedules: None,
+        status: Failed,
+        error_type: None,
+        started_ms: (i64::MIN, i64::MAX),
+        until: 6,
+    };
+    let chosen = |choice: &Choice, error, after, limit| {
+        let Chosen { places, left, total } = index.choose(choice, error, after, limit);
+        (places, left, total)
+    };
+    assert_eq!(chosen(&choice, None, 0, 2), (vec![1, 2], 2, 4));
+    assert_eq!(chosen(&choice, None, 2, 2), (vec![4, 6], 0, 4));
+    assert_eq!(chosen(&choice, Some("timeout"), 0, 9), (vec![1, 4, 6], 0, 3));
+    assert_eq!(chosen(&choice, Some("unheard of"), 0, 9), (vec![], 0, 0));
+    choice.started_ms = (2, 4);
+    assert_eq!(chosen(&choice, None, 0, 9), (vec![2, 4], 0, 2));
+    choice.schedules = Some([1, 9].map(Uuid::from_u128).into_iter().collect());
+    assert_eq!(chosen(&choice, None, 0, 9), (vec![4], 0, 1));
+    (choice.schedules, choice.until) = (Some(HashSet::new()), u64::MAX);
+    assert_eq!(chosen(&choice, None, 0, 9), (vec![], 0, 0));
+}
+
+#[test]
+fn error_types_beyond_those_that_are_told_apart_may_be_any() {
+    let mut errors = Errors::default();
+    assert_eq!((errors.code("a"), errors.find("a"), errors.find("b")), (1, Some(1), None));
+    for n in 1..u32::from(u16::MAX) + 5 {
+        errors.code(&n.to_string());
+    }
+    assert_eq!((errors.find("a"), errors.find("b")), (Some(1), Some(0)));
 }
 
 #[test]

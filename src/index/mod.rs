@@ -6,6 +6,7 @@
 //! order.
 
 mod aside;
+mod coming;
 mod dependents;
 mod filter;
 mod fresh;
@@ -40,6 +41,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 pub use aside::{SetAside, Shown, Vanished};
+pub use coming::{Ahead, Coming};
 pub(crate) use filter::filter_fields;
 pub use filter::{ScheduleFilter, TagsMatch};
 pub use fresh::Wrote;

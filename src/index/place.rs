@@ -77,6 +77,11 @@ impl Place {
         Self { sort: Sort::Name, name: Some(name.to_owned()), time: None, id: Uuid::nil() }
     }
 
+    /// The place of a schedule with this next time and id in the order of next times.
+    pub(super) fn due(time: DateTime<Utc>, id: Uuid) -> Self {
+        Self { sort: Sort::NextRun, name: None, time: Some(time), id }
+    }
+
     /// Rank in the order; [`Place::tie`] decides between equal ranks.
     pub(super) fn rank(&self) -> i64 {
         match (self.sort, self.time) {

@@ -1,5 +1,6 @@
 //! Checks lists against a model that looks at every schedule and sorts all matches.
 
+mod coming;
 pub(in crate::index) mod samples;
 
 use std::cmp::Ordering;

@@ -154,6 +154,7 @@ impl Plan {
                 by: backfill.by.clone(),
                 trace: backfill.trace,
                 origin: Origin::Backfill,
+                retry_of: None,
                 unknown: Unknown::default(),
             };
             let mut attempt = Attempt::new(backfill.id, at, 1, claimed.clone());

@@ -284,6 +284,9 @@ pub struct Manual {
     /// Origin of the run.
     #[serde(default)]
     pub origin: Origin,
+    /// The ended execution that is run again, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<Uuid>,
     /// Fields that a newer version has added.
     #[serde(skip)]
     pub unknown: Unknown,
@@ -331,14 +334,31 @@ impl Attempt {
         Self::beside(execution_id, now, Phase::Waiting { due_at: now }, manual)
     }
 
-    /// The attempt after this one, which failed. It sends what the schedule says when the retry is claimed.
+    /// The attempt after this one, which failed. It sends what the schedule says when the retry is claimed, but a
+    /// payload of its own as this one did.
     pub fn retry(&self, schedule: Uuid, due_at: DateTime<Utc>) -> Self {
         // The id of a run by hand is random, so the id of its retry is derived from it.
         let origin = if self.manual.is_some() { self.execution_id } else { schedule };
         let number = self.number + 1;
         let execution_id = execution_id(origin, self.scheduled_for, number);
         let phase = Phase::Waiting { due_at };
-        Self::bare(execution_id, self.scheduled_for, number, phase, self.manual.clone())
+        let retry =
+            Self::bare(execution_id, self.scheduled_for, number, phase, self.manual.clone());
+        if self.is_verbatim() { retry.verbatim() } else { retry }
+    }
+
+    /// The same attempt with a payload of its own that was sent before: its placeholders have been replaced, so what
+    /// looks like one now is none. The pin says so to every version.
+    #[must_use]
+    pub fn verbatim(mut self) -> Self {
+        self.pinned.get_or_insert_default().payload_template = Some(false);
+        self
+    }
+
+    fn is_verbatim(&self) -> bool {
+        let own = self.manual.as_ref().is_some_and(|manual| manual.payload.is_some());
+        let template = self.pinned.as_ref().and_then(|pinned| pinned.payload_template);
+        own && template == Some(false)
     }
 }
 
@@ -360,18 +380,4 @@ pub fn execution_id(schedule: Uuid, scheduled_for: DateTime<Utc>, number: u32) -
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn execution_ids_are_stable_distinct_and_sort_by_time() {
-        let schedule = Uuid::from_u128(1);
-        let at: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().unwrap();
-        let id = execution_id(schedule, at, 1);
-        assert_eq!(id, execution_id(schedule, at, 1));
-        assert_eq!(id.get_version_num(), 8);
-        assert_ne!(id, execution_id(schedule, at, 2));
-        assert_ne!(id, execution_id(Uuid::from_u128(2), at, 1));
-        assert!(id < execution_id(schedule, at + chrono::Duration::milliseconds(1), 1));
-    }
-}
+mod tests;

@@ -62,10 +62,12 @@ pub use rules::{Limits, MAX_TAGS, Rules};
 pub use size::{Room, TooLarge};
 pub use target::{Target, TargetPattern};
 pub use template::{Values, check as check_template, render};
-pub use timing::{After, AfterFields, MAX_INTERVAL_SECONDS, On, Timing, TimingFields};
+pub use timing::{
+    After, AfterFields, MAX_INTERVAL_SECONDS, MAX_JITTER_SECONDS, On, Timing, TimingFields,
+};
 pub use update::UpdateSchedule;
-pub(crate) use validate::check_edges;
 pub use validate::{apply_declaration, apply_update, new_schedule, restore};
+pub(crate) use validate::{check_edges, check_id};
 
 /// How a schedule yields its times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

@@ -14,7 +14,8 @@ use crate::trigger::{CronTrigger, DstGap, DstOverlap, IntervalTrigger, Trigger};
 pub const MAX_INTERVAL_SECONDS: u32 = 31_536_000;
 
 /// Longest jitter in seconds.
-const MAX_JITTER_SECONDS: u64 = 3600;
+/// Longest jitter, in seconds.
+pub const MAX_JITTER_SECONDS: u64 = 3600;
 /// Number of occurrences between which the jitter must fit.
 const JITTER_LOOK: usize = 100;
 

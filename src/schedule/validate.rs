@@ -10,8 +10,8 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use checks::{check_delivery, check_length, check_number, check_tags, check_target, required_text};
-pub(crate) use edges::check_edges;
 use edges::check_tag_edges;
+pub(crate) use edges::{check_edges, check_id};
 
 use super::timing::MAX_INTERVAL_SECONDS;
 use super::{
@@ -39,8 +39,7 @@ pub fn new_schedule(
     let mut faults = Vec::new();
     let key = request.idempotency_key.as_deref();
     for (field, text) in [("created_by", Some(created_by)), ("idempotency_key", key)] {
-        check_length(field, text, 1, 255, &mut faults);
-        check_edges(field, text, &mut faults);
+        check_id(field, text, &mut faults);
     }
     check_edges("name", request.name.as_deref(), &mut faults);
     check_edges("owner", request.owner.as_deref(), &mut faults);

@@ -16,10 +16,11 @@ use crate::proxy::Proxy;
 const USERS: [&str; 5] = ["scheduler", "operator", "admin", "viewer", "worker"];
 
 /// Operations that change nothing: for `admin` and `viewer`.
-const READS: [&str; 9] = [
+const READS: [&str; 10] = [
     "schedule.get",
     "schedule.list",
     "schedule.preview",
+    "schedule.upcoming",
     "execution.get",
     "execution.list",
     "execution.running",
@@ -30,7 +31,7 @@ const READS: [&str; 9] = [
 /// Operations by which workers report: for `admin` and `worker`.
 const REPORTS: [&str; 3] = ["execution.complete", "execution.fail", "execution.heartbeat"];
 /// All others: for `admin`.
-const CHANGES: [&str; 12] = [
+const CHANGES: [&str; 14] = [
     "schedule.create",
     "schedule.update",
     "schedule.delete",
@@ -43,6 +44,8 @@ const CHANGES: [&str; 12] = [
     "bulk.operation",
     "execute.immediate",
     "execution.cancel",
+    "execution.retry",
+    "bulk.retry",
 ];
 
 /// How the service runs with this file.

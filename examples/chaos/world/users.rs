@@ -167,7 +167,6 @@ impl User {
         let request = TriggerSchedule {
             schedule_id: Some(id),
             override_payload: by_hand.map(payload),
-            wait_ms: None,
             ..TriggerSchedule::default()
         };
         let payload = by_hand.map(str::to_owned);

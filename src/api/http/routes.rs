@@ -6,11 +6,12 @@ use super::super::operations::{Operation, operations};
 use super::super::route::Route;
 
 /// Paths that have routes below them but are none themselves, and would otherwise be taken for ones with an id.
-pub(super) const NO_IDS: [&str; 6] = [
+pub(super) const NO_IDS: [&str; 7] = [
     "/api/v1/schedules/bulk",
     "/api/v1/schedules/by-name",
     "/api/v1/schedules/by-name/{creator}",
     "/api/v1/schedules/preview",
+    "/api/v1/executions/bulk",
     "/api/v1/executions/by-correlation",
     "/api/v1/executions/stats/by-name",
 ];

@@ -72,6 +72,9 @@ fn schedules() -> Vec<Operation> {
         operation!("schedule.backfill", Write, "X-Triggered-By", backfill_schedule, "Run the occurrences of a span of the past", [
             post("/api/v1/schedules/{schedule_id}/backfill")
         ]),
+        operation!("schedule.upcoming", Read, "X-Created-By", upcoming, "What comes in a span, over all schedules that match", [
+            get("/api/v1/schedules/upcoming").summary("What comes in a span")
+        ]),
     ]
 }
 
@@ -86,6 +89,9 @@ fn bulk() -> Vec<Operation> {
         ]),
         operation!("bulk.operation", Write, "X-Performed-By", bulk_operation, "Pause, resume or delete many schedules, by ids or by filter", [
             post("/api/v1/schedules/bulk/operation").summary("Pause, resume or delete many schedules")
+        ]),
+        operation!("bulk.retry", Write, "X-Triggered-By", bulk_retry, "Run ended executions that match a filter again", [
+            post("/api/v1/executions/bulk/retry")
         ]),
     ]
 }
@@ -115,6 +121,9 @@ fn executions() -> Vec<Operation> {
         ]),
         operation!("execution.cancel", Write, "X-Cancelled-By", cancel_execution, "Stop an execution that is under way or waits", [
             post("/api/v1/executions/{execution_id}/cancel")
+        ]),
+        operation!("execution.retry", Write, "X-Triggered-By", retry_execution, "Run an ended execution again", [
+            post("/api/v1/executions/{execution_id}/retry").query(&["wait_ms"])
         ]),
     ]
 }

@@ -250,6 +250,29 @@ impl<N: Nats> Api<N> {
         Ok(found.into_iter().map(|entry| (entry.schedule.id, Some(entry))).collect())
     }
 
+    /// Ids of the schedules that have a tag and a target, as of every change that was answered before.
+    pub(in crate::api) async fn schedules_with(
+        &self,
+        tag: Option<&String>,
+        target: Option<&String>,
+    ) -> Result<HashSet<Uuid>, ApiError> {
+        if !self.has_caught_up(SEEN_WITHIN).await? {
+            return Err(ApiError::behind());
+        }
+        let filter = ScheduleFilter {
+            tags: tag.map(|tag| vec![tag.clone()]),
+            target_prefix: target.cloned(),
+            ..ScheduleFilter::default()
+        };
+        // As above.
+        let found = block_in_place(|| self.index.select(&filter)).into_iter();
+        let found = found.map(|entry| Arc::clone(&entry.schedule));
+        let is_target = |schedule: &Schedule| {
+            target.is_none_or(|target| schedule.spec.target_command.as_str() == target)
+        };
+        Ok(found.filter(|schedule| is_target(schedule)).map(|schedule| schedule.id).collect())
+    }
+
     /// Changes one schedule; returns the time until which occurrences of it are claimed.
     async fn operate(
         &self,

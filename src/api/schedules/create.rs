@@ -1,13 +1,18 @@
-//! Creation of a schedule.
+//! Creation of a schedule, once if it has an idempotency key.
+//!
+//! Making one schedule under one id is safe however often it is tried: reserving a schedule's name again fences all
+//! earlier reservations for it, so of several requests that create the same schedule one writes its record and the
+//! others find it.
 
 use serde_json::json;
 use uuid::Uuid;
 
-use super::super::error::ApiError;
+use super::super::error::{ApiError, Code};
 use super::super::reply::{Reply, ScheduleView, Warning};
 use super::super::{Api, Caller, Checked};
 use super::Named;
 use super::named::is_key;
+use super::once::{Deed, Found, Key, Once, Unmade, hash, repeated as repeated_by};
 use crate::jetstream::deliver::Kept;
 use crate::port::Nats;
 use crate::schedule::{
@@ -25,6 +30,52 @@ impl Checked for CreateSchedule {
     fn named(&mut self) -> Vec<Named<'_>> {
         Named::upstream(&mut self.after, self.created_by.clone()).into_iter().collect()
     }
+}
+
+/// The creation of one schedule, whose record `make` builds for its id.
+struct Creation<'a, N: Nats, F> {
+    api: &'a Api<N>,
+    make: F,
+}
+
+impl<N: Nats, F: Fn(Uuid) -> Result<Schedule, ApiError> + Sync> Deed for Creation<'_, N, F> {
+    type Draft = Schedule;
+    /// The schedule as it is stored, and its revision.
+    type Made = (Schedule, u64);
+
+    fn ids(&self, id: Uuid) -> (Uuid, Option<Uuid>) {
+        (id, None)
+    }
+
+    async fn prepare(&self, id: Uuid) -> Result<Schedule, ApiError> {
+        let schedule = (self.make)(id)?;
+        self.api.check_after(&schedule).await?;
+        Ok(schedule)
+    }
+
+    async fn make(&self, id: Uuid, request: Found<Schedule>) -> Result<(Schedule, u64), Unmade> {
+        let (schedule, revision) = match request {
+            Found::New(schedule) => self.api.store_new(schedule, true).await?,
+            Found::Before { done } => match self.api.record(id).await.map_err(Unmade::Kept)? {
+                Some(found) => found,
+                None if done => return Err(Unmade::Kept(gone(id))),
+                None => self.api.store_new((self.make)(id)?, true).await?,
+            },
+        };
+        if schedule.purge { Err(Unmade::Kept(gone(id))) } else { Ok((schedule, revision)) }
+    }
+}
+
+/// Hash of a request's content, independent of its sender and key.
+fn asked(request: &CreateSchedule) -> String {
+    hash(&CreateSchedule { idempotency_key: None, created_by: None, ..request.clone() })
+}
+
+fn gone(id: Uuid) -> ApiError {
+    let message = format!("this request created schedule {id}, which has been deleted for good");
+    let mut error = ApiError::new(Code::NotFound, message);
+    error.details = vec![FieldFault::new("schedule_id", id.to_string())];
+    error
 }
 
 impl<N: Nats> Api<N> {
@@ -53,8 +104,11 @@ impl<N: Nats> Api<N> {
                 if !is_key(key) || !is_key(&created_by) {
                     new(self.clock.new_id())?;
                 }
-                let once = self.store_once(&created_by, key, &request, new).await?;
-                (once.schedule, once.revision, once.repeated)
+                let request = asked(&request);
+                let key = Key { user: created_by.clone(), text: key.clone(), request };
+                let deed = Creation { api: self, make: new };
+                let Once { made, repeated } = self.once(&key, self.clock.new_id(), &deed).await?;
+                (made.0, made.1, repeated)
             }
             None => {
                 let schedule = new(self.clock.new_id())?;
@@ -74,9 +128,7 @@ impl<N: Nats> Api<N> {
         let mut reply = Reply::schedule(&schedule, caller);
         reply.warnings.extend(self.target_warning(&schedule).await);
         if repeated {
-            let (code, field) = ("repeated".to_owned(), "idempotency_key".to_owned());
-            let message = "an earlier request with this key created the schedule".to_owned();
-            reply.warnings.push(Warning { code, field, message });
+            reply.warnings.push(repeated_by("created the schedule"));
         }
         self.show(schedule, revision);
         Ok(reply)

@@ -7,21 +7,15 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::super::change::Applied;
-use super::super::error::{ApiError, Code};
+use super::super::error::ApiError;
 use super::super::reply::{Links, Reply, ScheduleView};
 use super::super::{Api, Caller};
+use super::once::{hash, repeated};
+use super::run::{Run, check_run};
 use crate::execution::Execution;
-use crate::plan::MAX_ATTEMPTS;
 use crate::port::Nats;
 use crate::schedule::declared::which_fields;
-use crate::schedule::{
-    Attempt, ChangeKind, FieldFault, MAX_PAYLOAD_BYTES, Manual, Origin, Payload, Resumption,
-    Schedule, check_template,
-};
-use crate::stored::Unknown;
-
-/// Maximum time to wait for the outcome of a run by hand.
-pub(crate) const MAX_WAIT_MS: u64 = 60_000;
+use crate::schedule::{ChangeKind, FieldFault, Payload, Resumption, Schedule};
 
 which_fields! { request {
     /// A request to pause a schedule.
@@ -53,6 +47,10 @@ which_fields! { request {
         /// How long to wait for the outcome, in milliseconds; default 0, at most 60000.
         #[schemars(range(max = 60_000))]
         pub wait_ms: Option<u64>,
+        /// Makes the request safe to repeat: within a day the same key of the same user makes one run. The header
+        /// `Nats-Msg-Id` does the same.
+        #[schemars(length(min = 1, max = 255))]
+        pub idempotency_key: Option<String>,
     }
 } }
 
@@ -114,64 +112,37 @@ impl<N: Nats> Api<N> {
     }
 
     /// Runs a schedule now. Once the reply is sent the run takes place, even if every instance is killed immediately
-    /// afterwards.
+    /// afterwards. A request with an `idempotency_key` or a `Nats-Msg-Id` that is repeated within a day returns the
+    /// first one's execution, with the warning `repeated`.
     ///
     /// # Errors
     /// `invalid`, `not_found`, `limit_exceeded` (too many runs or callers are waiting), `too_large` (the payload,
-    /// together with what the record already holds), `unavailable`.
+    /// together with what the record already holds), `unavailable`; `not_allowed` if the key was used for another
+    /// request.
     pub async fn trigger_schedule(
         &self,
         request: TriggerSchedule,
         caller: &Caller,
     ) -> Result<Reply<Triggered>, ApiError> {
-        let mut faults = Vec::new();
-        let payload = request.override_payload;
-        if payload.as_ref().is_some_and(|payload| payload.as_str().len() > MAX_PAYLOAD_BYTES) {
-            let reason = format!("must have at most {MAX_PAYLOAD_BYTES} bytes");
-            faults.push(FieldFault::new("override_payload", reason));
-        }
-        let wait_ms = request.wait_ms.unwrap_or(0);
-        if wait_ms > MAX_WAIT_MS {
-            faults.push(FieldFault::new("wait_ms", format!("must be at most {MAX_WAIT_MS}")));
-        }
+        let faults = check_run(
+            request.override_payload.as_ref(),
+            request.wait_ms,
+            request.idempotency_key.as_deref(),
+        );
         if !faults.is_empty() {
             return Err(faults.into());
         }
         let id = super::required_id(request.schedule_id)?;
-        let execution_id = self.clock.new_id();
-        let wait = self.wait_for(execution_id, wait_ms)?;
-        let manual = Manual {
-            payload,
-            correlation_id: caller.correlation_id.clone(),
-            by: caller.actor(),
-            trace: caller.trace,
-            origin: Origin::User,
-            unknown: Unknown::default(),
-        };
-        let change = |schedule: &mut Schedule, now: DateTime<Utc>| {
-            if schedule.attempts.len() >= MAX_ATTEMPTS {
-                let message =
-                    format!("{MAX_ATTEMPTS} runs of schedule {id} wait, which is the limit");
-                return Err(ApiError::new(Code::LimitExceeded, message));
-            }
-            if let Some(payload) =
-                manual.payload.as_ref().filter(|_| schedule.spec.payload_template)
-                && let Err(reason) = check_template(payload)
-            {
-                return Err(vec![FieldFault::new("override_payload", reason)].into());
-            }
-            schedule.attempts.push(Attempt::manual(execution_id, now, manual.clone()));
-            self.store.room().admits_run(schedule)?;
-            let by = &manual.by;
-            let details =
-                json!({ "execution_id": execution_id, "triggered_by": by, "triggered_at": now });
-            Ok((ChangeKind::Triggered, details))
-        };
-        self.change(id, None, caller.author(&manual.by), None, change).await?;
-        tracing::info!(schedule_id = %id, %execution_id, triggered_by = manual.by, "schedule triggered");
-        let execution = self.outcome(wait, caller).await;
-        let links = Links::execution(execution_id, id);
-        Ok(Reply::new(Triggered { schedule_id: id, execution_id, execution }, caller).links(links))
+        let asked = hash(&("schedule.trigger", id, &request.override_payload));
+        let key = caller.key(request.idempotency_key.as_ref(), asked);
+        let mut run = Run::new(id, request.override_payload, caller);
+        (run.key, run.wait_ms) = (key, request.wait_ms.unwrap_or(0));
+        let placed = self.run(&run, caller).await?;
+        let execution_id = placed.execution_id;
+        let data = Triggered { schedule_id: id, execution_id, execution: placed.execution };
+        let mut reply = Reply::new(data, caller).links(Links::execution(execution_id, id));
+        reply.warnings.extend(placed.repeated.then(|| repeated("made the run")));
+        Ok(reply)
     }
 
     /// Makes a paused schedule active, and returns the change to announce.

@@ -16,6 +16,8 @@ mod preview;
 mod read;
 mod reservations;
 mod restore;
+mod run;
+mod upcoming;
 mod update;
 mod wait;
 
@@ -28,13 +30,16 @@ pub use bulk::{
 };
 pub use delete::{DeleteSchedule, Deleted};
 pub use filter::{ScheduleFilter, TagsMatch};
-pub(crate) use lifecycle::MAX_WAIT_MS;
 pub use lifecycle::{PauseSchedule, ResumeSchedule, TriggerSchedule, Triggered};
 pub use list::ListSchedules;
 pub(crate) use named::Named;
+pub(in crate::api) use once::{Key, hash, repeated};
 pub use preview::PreviewSchedule;
 pub use read::{GetSchedule, RecentlyShown, ShownSchedule};
 pub use restore::RestoreSchedule;
+pub(crate) use run::MAX_WAIT_MS;
+pub(in crate::api) use run::{Placed, Run, check_run};
+pub use upcoming::{ListUpcoming, Upcoming, UpcomingOccurrence};
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -128,7 +133,10 @@ impl<N: Nats> Api<N> {
     }
 
     /// Reads a schedule that is visible to users, and its revision, from the stream's leader.
-    async fn read_schedule(&self, id: Uuid) -> Result<(Schedule, u64), ApiError> {
+    pub(in crate::api) async fn read_schedule(
+        &self,
+        id: Uuid,
+    ) -> Result<(Schedule, u64), ApiError> {
         let stored = self.record(id).await?.filter(|(schedule, _)| !schedule.purge);
         stored.ok_or_else(|| ApiError::no_schedule(id))
     }

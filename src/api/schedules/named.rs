@@ -54,6 +54,11 @@ impl<'a> Named<'a> {
         Some(Self { id, name, creator, within: "after.", default, deleted: false })
     }
 
+    /// The same, in a part of the request with this name.
+    pub(crate) fn within(self, within: &'static str) -> Self {
+        Self { within, ..self }
+    }
+
     /// The same, for one that was deleted softly.
     pub(super) fn deleted(self) -> Self {
         Self { deleted: true, ..self }

@@ -13,6 +13,11 @@ use crate::text::within;
 /// Longest encoded error type, in bytes; a worker may have made it up.
 const MAX_ERROR_TYPE: usize = 1536;
 
+/// An error type as its header writes it.
+pub(super) fn error_header(error_type: &str) -> String {
+    names::header_text(&within(error_type, MAX_ERROR_TYPE)).into_owned()
+}
+
 pub(super) fn event_headers(execution: &Execution) -> Headers {
     let text = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
     let mut headers = Headers::default();

@@ -7,9 +7,10 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tracing::warn;
 use uuid::Uuid;
 
+use super::headers::error_header;
 use super::{History, Waiter};
-use crate::execution::Execution;
-use crate::history_index::{Filter, HistoryIndex, Page, Statistics};
+use crate::execution::{ErrorType, Execution};
+use crate::history_index::{Choice, Chosen, Filter, HistoryIndex, Page, Statistics};
 use crate::names::{self, plain_text};
 use crate::port::Nats;
 
@@ -106,6 +107,34 @@ impl<N: Nats> History<N> {
         Ok((executions, total.saturating_sub(others)))
     }
 
+    /// The first `limit` executions behind the place `after` that were chosen, oldest first. What the stream has
+    /// dropped, cannot be read, or turns out to have another error type is `None`.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn chosen(
+        &self,
+        choice: &Choice,
+        after: u64,
+        limit: usize,
+    ) -> Result<(Chosen, Vec<Option<Execution>>), QueryError> {
+        self.ready().await?;
+        let error = choice.error_type.as_deref().map(error_header);
+        let chosen = self.read(|index| index.choose(choice, error.as_deref(), after, limit));
+        let fetched: Vec<Fetched> = stream::iter(chosen.places.clone())
+            .map(|sequence| self.fetch(sequence))
+            .buffered(FETCHES)
+            .try_collect()
+            .await?;
+        let is_it = |execution: &Execution| {
+            let found = execution.error_type.as_ref().map(ErrorType::as_str);
+            let wanted = choice.error_type.as_deref();
+            execution.status == choice.status && (wanted.is_none() || wanted == found)
+        };
+        let executions = fetched.into_iter().map(|one| one.execution().filter(is_it)).collect();
+        Ok((chosen, executions))
+    }
+
     /// Removes executions that have an outcome.
     ///
     /// # Errors
@@ -137,7 +166,12 @@ impl<N: Nats> History<N> {
                 (found, total)
             })
             .await?;
-        attempts.retain(|other| other.correlation_id == of.correlation_id && other.id != of.id);
+        // Retries that were asked for together may have the same time and correlation id.
+        attempts.retain(|other| {
+            other.correlation_id == of.correlation_id
+                && other.retry_of == of.retry_of
+                && other.id != of.id
+        });
         attempts.push(of.clone());
         attempts.sort_by_key(|attempt| (attempt.attempt_number, attempt.time));
         Ok(attempts)
@@ -177,6 +211,15 @@ impl<N: Nats> History<N> {
     /// # Errors
     /// See [`QueryError`].
     pub async fn outcome(&self, id: Uuid) -> Result<Option<Execution>, QueryError> {
+        self.catch_up().await?;
+        Ok(self.get(id).await?.filter(|execution| execution.status.is_final()))
+    }
+
+    /// Waits until everything that the stream has stored until now has been read; returns its last place.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn catch_up(&self) -> Result<u64, QueryError> {
         self.ready().await?;
         let last = self.nats.last_sequence(names::EXECUTIONS_STREAM).await.map_err(unavailable)?;
         let caught_up = async {
@@ -192,7 +235,7 @@ impl<N: Nats> History<N> {
         tokio::time::timeout(Duration::from_secs(5), caught_up)
             .await
             .map_err(|_| QueryError::Loading)?;
-        Ok(self.get(id).await?.filter(|execution| execution.status.is_final()))
+        Ok(last)
     }
 
     /// Whether the history has the outcome of an execution, as far as it has been read.

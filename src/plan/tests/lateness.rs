@@ -97,6 +97,7 @@ fn runs_beside_the_schedule_s_times_are_due_when_they_were_asked_for() {
         by: "me".to_owned(),
         trace: None,
         origin,
+        retry_of: None,
         unknown: Unknown::default(),
     };
     record.next_run_at = None;

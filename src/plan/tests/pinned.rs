@@ -94,6 +94,7 @@ fn a_run_with_a_payload_of_its_own_needs_no_other() {
         by: "me".to_owned(),
         trace: None,
         origin: Origin::User,
+        retry_of: None,
         unknown: Unknown::default(),
     };
     record.next_run_at = None;

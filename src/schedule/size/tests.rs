@@ -163,6 +163,7 @@ fn run(payload: Option<Payload>) -> Attempt {
         by: "somebody".to_owned(),
         trace: None,
         origin: Origin::User,
+        retry_of: None,
         unknown: Unknown::default(),
     };
     Attempt::manual(Uuid::max(), now(), manual)

@@ -1,0 +1,251 @@
+//! Running many ended executions again. Each stands alone: a refused one stops no other.
+//!
+//! They are taken up part by part; those of one schedule one after the other, since they change one record. A crash in
+//! between leaves each taken up or not. With a key, each execution has a key of its own, derived from it: sending the
+//! request again takes up only what is missing, see [`Api::run`].
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use futures::{StreamExt as _, stream};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::super::super::error::ApiError;
+use super::super::super::reply::Reply;
+use super::super::super::schedules::{Key, Named};
+use super::super::super::{Api, Caller, Checked};
+use super::super::millis_up;
+use super::plan::{Cursor, Plan, check};
+use super::{RetryPayload, asked, of_schedule};
+use crate::execution::{Execution, ExecutionStatus};
+use crate::history_index::Choice;
+use crate::port::Nats;
+use crate::schedule::declared::which_fields;
+use crate::schedule::{instant_field, object_field};
+
+/// Executions looked at in one go; their payloads are in memory meanwhile.
+const PART: usize = 64;
+
+which_fields! { request {
+    /// Ended executions by what they have in common: all given conditions must hold.
+    pub struct ExecutionFilter {
+        /// With this status: `failed` (default), `success`, `skipped`, `cancelled` or `corrected`.
+        pub status: Option<ExecutionStatus>,
+        /// With this error type.
+        #[schemars(length(min = 1, max = 255))]
+        pub error_type: Option<String>,
+        /// Of schedules that have this tag now.
+        #[schemars(length(min = 1, max = 255))]
+        pub tag: Option<String>,
+        /// Of schedules that have this target now.
+        #[schemars(length(min = 1, max = 255))]
+        pub target_command: Option<String>,
+        /// Started at this time or later.
+        #[serde(deserialize_with = "instant_field")]
+        pub from: Option<DateTime<Utc>>,
+        /// Started at this time or earlier.
+        #[serde(deserialize_with = "instant_field")]
+        pub to: Option<DateTime<Utc>>,
+    }
+} }
+
+/// A request to run many ended executions again, oldest first.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BulkRetry {
+    /// Required: at least one condition.
+    #[serde(deserialize_with = "object_field")]
+    pub filter: Option<ExecutionFilter>,
+    /// Which payload is sent; default `own`.
+    pub payload: Option<RetryPayload>,
+    /// How many executions to take up or refuse: 1 to 1000, default 100.
+    #[schemars(range(min = 1, max = 1000))]
+    pub limit: Option<u64>,
+    /// `next_cursor` of an earlier reply, with the same filter: goes on where that one ended.
+    pub cursor: Option<String>,
+    /// Only report what would be done; default false.
+    pub dry_run: Option<bool>,
+    /// Makes the request safe to repeat: within a day the same key of the same user runs each execution once. The
+    /// header `Nats-Msg-Id` does the same.
+    #[schemars(length(min = 1, max = 255))]
+    pub idempotency_key: Option<String>,
+}
+
+/// Result of a request to run many executions again.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct BulkRetried {
+    /// Whether nothing was done.
+    pub dry_run: bool,
+    /// Number of executions that match.
+    pub matched: u64,
+    /// Number of executions that were taken up, or would be.
+    pub retried: usize,
+    /// Number of executions that were not taken up.
+    pub refused: usize,
+    /// Number of executions that were passed over, because another attempt followed or the history has dropped them.
+    pub passed_over: usize,
+    /// What became of each that was taken up or refused, oldest first.
+    pub results: Vec<RetriedItem>,
+    /// Where to go on, if more match.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+/// What became of one execution.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RetriedItem {
+    /// The execution that is run again.
+    pub retry_of: Uuid,
+    /// Its schedule.
+    pub schedule_id: Uuid,
+    /// The new execution, if it was taken up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution_id: Option<Uuid>,
+    /// Whether an earlier request with the same key took it up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repeated: bool,
+    /// Why it was not taken up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ApiError>,
+}
+
+impl Checked for BulkRetry {
+    fn named(&mut self) -> Vec<Named<'_>> {
+        let Some(filter) = &mut self.filter else { return Vec::new() };
+        let ExecutionFilter { schedule_id, schedule_name, creator, .. } = filter;
+        vec![Named::live(schedule_id, schedule_name, creator).within("filter.")]
+    }
+}
+
+impl<N: Nats> Api<N> {
+    /// Runs executions that match a filter again, oldest first, up to a limit. What was taken up when the reply is sent
+    /// runs, even if every instance is killed immediately afterwards.
+    ///
+    /// # Errors
+    /// `invalid` for the request as a whole, `unavailable`. The reason why an execution was not taken up is listed with
+    /// it.
+    pub async fn bulk_retry(
+        &self,
+        request: BulkRetry,
+        caller: &Caller,
+    ) -> Result<Reply<BulkRetried>, ApiError> {
+        let (plan, cursor) = check(&request, caller)?;
+        let until = self.history.catch_up().await?;
+        let mut cursor = cursor.unwrap_or(Cursor { after: 0, until });
+        let choice = self.choice(plan.filter, cursor.until).await?;
+        let mut result = BulkRetried { dry_run: plan.dry_run, ..BulkRetried::default() };
+        let actor = caller.actor();
+        let (filter, limit, dry_run) = (plan.filter, plan.limit, plan.dry_run);
+        tracing::info!(?filter, limit, dry_run, triggered_by = actor, "bulk retry");
+        loop {
+            let part = PART.min(limit - result.results.len());
+            let (chosen, found) = self.history.chosen(&choice, cursor.after, part).await?;
+            result.matched = chosen.total;
+            cursor.after = chosen.places.last().copied().unwrap_or(cursor.until);
+            let looked_at = found.len();
+            let found: Vec<_> = found.into_iter().flatten().filter(|e| !e.will_retry).collect();
+            result.passed_over += looked_at - found.len();
+            result.results.extend(self.retry_part(found, &plan, caller).await);
+            if chosen.left == 0 || result.results.len() >= limit {
+                result.next_cursor = (chosen.left > 0).then(|| cursor.text());
+                break;
+            }
+        }
+        result.refused = result.results.iter().filter(|item| item.error.is_some()).count();
+        result.retried = result.results.len() - result.refused;
+        let BulkRetried { matched, retried, refused, .. } = result;
+        tracing::info!(matched, retried, refused, dry_run, "bulk retry done");
+        Ok(Reply::new(result, caller))
+    }
+
+    /// What a filter means in the history.
+    async fn choice(&self, filter: &ExecutionFilter, until: u64) -> Result<Choice, ApiError> {
+        let mut schedules = match (&filter.tag, &filter.target_command) {
+            (None, None) => None,
+            (tag, target) => Some(self.schedules_with(tag.as_ref(), target.as_ref()).await?),
+        };
+        if let Some(id) = filter.schedule_id {
+            let is_one = schedules.as_ref().is_none_or(|schedules| schedules.contains(&id));
+            schedules = Some(is_one.then_some(id).into_iter().collect());
+        }
+        let from = filter.from.map_or(i64::MIN, millis_up);
+        let to = filter.to.map_or(i64::MAX, |to| to.timestamp_millis());
+        Ok(Choice {
+            schedules,
+            status: filter.status.unwrap_or(ExecutionStatus::Failed),
+            error_type: filter.error_type.clone(),
+            started_ms: (from, to),
+            until,
+        })
+    }
+
+    /// Takes up some executions: those of one schedule one after the other, the schedules at once.
+    async fn retry_part(
+        &self,
+        executions: Vec<Execution>,
+        plan: &Plan<'_>,
+        caller: &Caller,
+    ) -> Vec<RetriedItem> {
+        let mut schedules: HashMap<Uuid, Vec<(usize, Execution)>> = HashMap::new();
+        for (index, execution) in executions.into_iter().enumerate() {
+            schedules.entry(execution.schedule_id).or_default().push((index, execution));
+        }
+        let done = stream::iter(schedules.into_values()).map(|executions| async move {
+            let mut done = Vec::with_capacity(executions.len());
+            for (index, execution) in executions {
+                done.push((index, self.retry_one(&execution, plan, caller).await));
+            }
+            done
+        });
+        let mut done = done.buffer_unordered(PART).collect::<Vec<_>>().await.concat();
+        done.sort_unstable_by_key(|(index, _)| *index);
+        done.into_iter().map(|(_, item)| item).collect()
+    }
+
+    async fn retry_one(
+        &self,
+        execution: &Execution,
+        plan: &Plan<'_>,
+        caller: &Caller,
+    ) -> RetriedItem {
+        let (retry_of, schedule_id) = (execution.id, execution.schedule_id);
+        let mut item =
+            RetriedItem { retry_of, schedule_id, execution_id: None, repeated: false, error: None };
+        match self.take_up(execution, plan, caller).await {
+            Ok(taken) => {
+                item.execution_id = taken.map(|(id, _)| id);
+                item.repeated = taken.is_some_and(|(_, repeated)| repeated);
+            }
+            Err(error) => {
+                let error = of_schedule(error, execution);
+                item.error = Some(error.told("bulk.retry", caller, &self.complaints));
+            }
+        }
+        item
+    }
+
+    /// Takes one up: the id of its run, and whether an earlier request did it. In a dry run there is none.
+    async fn take_up(
+        &self,
+        execution: &Execution,
+        plan: &Plan<'_>,
+        caller: &Caller,
+    ) -> Result<Option<(Uuid, bool)>, ApiError> {
+        let mut run = plan.retry.run(execution, caller)?;
+        if plan.dry_run {
+            let (schedule, _) = self.read_schedule(execution.schedule_id).await?;
+            self.check_place(&schedule, &run)?;
+            return Ok(None);
+        }
+        run.key = plan.key.map(|key| Key {
+            user: caller.actor(),
+            text: format!("{key}/{}", execution.id),
+            request: asked(execution.id, &plan.retry),
+        });
+        let placed = self.run(&run, caller).await?;
+        Ok(Some((placed.execution_id, placed.repeated)))
+    }
+}

@@ -1,0 +1,151 @@
+//! The check of a request to run many executions again.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+use super::super::super::Caller;
+use super::super::super::error::ApiError;
+use super::super::super::schedules::check_run;
+use super::{BulkRetry, ExecutionFilter, Retry};
+use crate::execution::ExecutionStatus;
+use crate::schedule::FieldFault;
+
+/// Executions taken up by default.
+const DEFAULT_LIMIT: u64 = 100;
+/// Maximum number of executions taken up.
+const MAX_LIMIT: u64 = 1000;
+/// Longest text of a filter, in characters.
+const MAX_TEXT: usize = 255;
+
+/// How far a request has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Cursor {
+    /// The last place of the history that was looked at.
+    pub(super) after: u64,
+    /// The last place that it is about: what the retries add comes later.
+    pub(super) until: u64,
+}
+
+/// A checked request.
+pub(super) struct Plan<'a> {
+    pub(super) filter: &'a ExecutionFilter,
+    pub(super) retry: Retry<'a>,
+    pub(super) limit: usize,
+    pub(super) dry_run: bool,
+    pub(super) key: Option<&'a String>,
+}
+
+pub(super) fn check<'a>(
+    request: &'a BulkRetry,
+    caller: &'a Caller,
+) -> Result<(Plan<'a>, Option<Cursor>), ApiError> {
+    let mut faults = check_run(None, None, request.idempotency_key.as_deref());
+    match &request.filter {
+        None => faults.push(FieldFault::new("filter", "is required")),
+        Some(filter) => faults.extend(filter.faults()),
+    }
+    let limit = request.limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        faults.push(FieldFault::new("limit", format!("must be 1 to {MAX_LIMIT}")));
+    }
+    let cursor = request.cursor.as_deref().map(Cursor::read);
+    if cursor == Some(None) {
+        faults.push(FieldFault::new("cursor", "is not one that a reply gave"));
+    }
+    let Some(filter) = request.filter.as_ref().filter(|_| faults.is_empty()) else {
+        return Err(faults.into());
+    };
+    let plan = Plan {
+        filter,
+        retry: Retry { payload: request.payload.unwrap_or_default(), override_payload: None },
+        limit: usize::try_from(limit).unwrap_or(usize::MAX),
+        dry_run: request.dry_run.unwrap_or(false),
+        key: request.idempotency_key.as_ref().or(caller.message_id.as_ref()),
+    };
+    Ok((plan, cursor.flatten()))
+}
+
+impl ExecutionFilter {
+    fn faults(&self) -> Vec<FieldFault> {
+        let mut faults = Vec::new();
+        let texts = [
+            ("filter.error_type", &self.error_type),
+            ("filter.tag", &self.tag),
+            ("filter.target_command", &self.target_command),
+        ];
+        for (field, text) in texts {
+            if text.as_ref().is_some_and(|text| !(1..=MAX_TEXT).contains(&text.chars().count())) {
+                faults
+                    .push(FieldFault::new(field, format!("must have 1 to {MAX_TEXT} characters")));
+            }
+        }
+        if self.status == Some(ExecutionStatus::Running) {
+            faults.push(FieldFault::new("filter.status", "must be that of an ended execution"));
+        }
+        if self.from.zip(self.to).is_some_and(|(from, to)| from > to) {
+            faults.push(FieldFault::new("filter.from", "must not be later than to"));
+        }
+        let named = self.status.is_some() || self.schedule_id.is_some();
+        let named = named || self.from.is_some() || self.to.is_some();
+        if !named && texts.iter().all(|(_, text)| text.is_none()) {
+            let reason = "must name something that the executions have in common";
+            faults.push(FieldFault::new("filter", reason));
+        }
+        faults
+    }
+}
+
+impl Cursor {
+    pub(super) fn text(self) -> String {
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(&self).unwrap_or_default())
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn fields_at_fault(request: &Value) -> Vec<String> {
+        let request: BulkRetry = serde_json::from_value(request.clone()).unwrap();
+        match check(&request, &Caller::anonymous()) {
+            Ok(_) => Vec::new(),
+            Err(error) => error.details.into_iter().map(|fault| fault.field).collect(),
+        }
+    }
+
+    #[test]
+    fn each_fault_of_a_request_for_many_is_named() {
+        for (request, fields) in [
+            (json!({}), &["filter"][..]),
+            (json!({ "filter": {} }), &["filter"]),
+            (json!({ "filter": { "status": "failed" } }), &[]),
+            (json!({ "filter": { "status": "running" } }), &["filter.status"]),
+            (json!({ "filter": { "error_type": "" } }), &["filter.error_type"]),
+            (json!({ "filter": { "tag": "x".repeat(256) } }), &["filter.tag"]),
+            (
+                json!({ "filter": { "from": "2026-01-02T00:00:00Z", "to": "2026-01-01T00:00:00Z" } }),
+                &["filter.from"],
+            ),
+            (
+                json!({ "filter": { "target_command": "cmd.a" }, "limit": 1001, "cursor": "x",
+                        "idempotency_key": " " }),
+                &["idempotency_key", "limit", "cursor"],
+            ),
+        ] {
+            assert_eq!(fields_at_fault(&request), fields, "{request}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_is_read_back() {
+        let cursor = Cursor { after: 7, until: u64::MAX };
+        assert_eq!(Cursor::read(&cursor.text()), Some(cursor));
+        assert_eq!(Cursor::read("e30"), None);
+    }
+}
