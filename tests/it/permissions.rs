@@ -31,8 +31,9 @@ const READS: [&str; 10] = [
 /// Operations by which workers report: for `admin` and `worker`.
 const REPORTS: [&str; 3] = ["execution.complete", "execution.fail", "execution.heartbeat"];
 /// All others: for `admin`.
-const CHANGES: [&str; 14] = [
+const CHANGES: [&str; 16] = [
     "schedule.create",
+    "schedule.apply",
     "schedule.update",
     "schedule.delete",
     "schedule.restore",
@@ -40,6 +41,7 @@ const CHANGES: [&str; 14] = [
     "schedule.resume",
     "schedule.trigger",
     "schedule.backfill",
+    "bulk.apply",
     "bulk.create",
     "bulk.operation",
     "execute.immediate",
