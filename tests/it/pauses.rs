@@ -95,7 +95,7 @@ async fn an_end_that_is_past_or_too_far_or_of_no_pause_is_refused_by_its_name() 
         }
     }
     let long = "x".repeat(501);
-    let request = json!({ "schedule_id": id, "reason": long, "resume_at": in_ms(-1) });
+    let request = json!({ "schedule_id": id, "reason": long, "resume_at": in_ms(-1000) });
     let error = nats.refused("schedule.pause", request).await;
     assert_eq!(error["details"].as_array().unwrap().len(), 2, "both at once: {error}");
     let mut request = bulk(&in_ms(60_000));
