@@ -22,7 +22,7 @@ use crate::moment::Moment as _;
 use crate::schedule::{MAX_JITTER_SECONDS, Status};
 use crate::trigger::{Occurrence, Trigger};
 
-/// Maximum number of schedules looked up in one go.
+/// Maximum number of schedules looked up first; each time it is twice as many.
 const AT_ONCE: usize = if cfg!(test) { 3 } else { 1024 };
 
 /// The occurrences to list.
@@ -60,10 +60,13 @@ struct Next {
 /// Schedules in the order of their next times.
 struct Source<'a> {
     index: &'a Index,
+    filter: ScheduleFilter,
     /// Looked up and not taken yet.
     ready: VecDeque<Arc<Entry>>,
     /// Behind which to look for more; `None` if there are no more.
     behind: Option<Place>,
+    /// How many to look up next.
+    at_once: usize,
     /// Those that were taken: one that fires meanwhile moves ahead of the walk, and comes again.
     taken: HashSet<Uuid>,
 }
@@ -95,25 +98,31 @@ impl Index {
 
 impl<'a> Source<'a> {
     fn new(index: &'a Index, asked: &Coming<'_>) -> Self {
-        let mut source =
-            Self { index, ready: VecDeque::new(), behind: None, taken: HashSet::new() };
-        if names_more(asked.filter) {
-            let mut filter = asked.filter.clone();
-            filter.due_before = [filter.due_before, Some(asked.to.later(Duration::nanoseconds(1)))]
-                .into_iter()
-                .flatten()
-                .min();
-            let mut entries = index.select(&filter);
-            entries.retain(|entry| key(entry).is_some());
-            entries.sort_unstable_by_key(|entry| key(entry));
-            source.ready = entries.into();
-        } else {
-            // What is behind by more than its jitter is late, and what is paused may be behind by years.
-            let first = asked.from.map_or(asked.now, |from| from.min(asked.now));
-            let longest = Duration::seconds(MAX_JITTER_SECONDS.cast_signed());
-            source.behind = Some(Place::due(first.earlier(longest), Uuid::nil()));
+        let Coming { filter, now, from, to, limit, .. } = *asked;
+        let fires = filter.status.is_none_or(|status| status == Status::Active)
+            && filter.is_active.unwrap_or(true);
+        // What is behind by more than its jitter is late, and what is paused may be behind by years.
+        let first = from.map_or(now, |from| from.min(now));
+        let first = first.earlier(Duration::seconds(MAX_JITTER_SECONDS.cast_signed()));
+        let end = Some(to.later(Duration::nanoseconds(1)));
+        let filter = match names_more(filter) {
+            true => ScheduleFilter {
+                status: Some(Status::Active),
+                is_active: Some(true),
+                due_before: [filter.due_before, end].into_iter().flatten().min(),
+                ..filter.clone()
+            },
+            // A walk along the order, which no filter may interrupt.
+            false => ScheduleFilter::default(),
+        };
+        Self {
+            index,
+            filter,
+            ready: VecDeque::new(),
+            behind: fires.then(|| Place::due(first, Uuid::nil())),
+            at_once: limit.saturating_add(1).min(AT_ONCE),
+            taken: HashSet::new(),
         }
-        source
     }
 
     /// The next schedule, if its next time and id are not behind these.
@@ -136,12 +145,14 @@ impl<'a> Source<'a> {
     fn look_on(&mut self) {
         let Some(behind) = self.behind.take() else { return };
         let found = self.index.list(&Listing {
-            filter: &ScheduleFilter::default(),
+            filter: &self.filter,
             sort: Sort::NextRun,
             after: Some(&behind),
             offset: 0,
-            limit: AT_ONCE,
+            limit: self.at_once,
         });
+        // A filter looks at every schedule each time.
+        self.at_once = self.at_once.saturating_mul(2);
         let last = found.entries.last().filter(|_| found.more);
         self.behind = last.map(|last| Place::of(&last.schedule, Sort::NextRun));
         self.ready.extend(found.entries);
