@@ -6,12 +6,12 @@
 //!    should look like next.
 //! 2. **Claim.** The record is written at the revision that the decision was based on. The attempt is in it, in flight,
 //!    with its execution id, our instance id and a lease. Of all instances that try, one is accepted: safety is this
-//!    write and nothing else. An occurrence is claimed [`LEAD`] before its time, or up to [`MAX_LEAD`] when too many
-//!    are due to be claimed in less. The instance then holds the claim until the time has come. The occurrence is acted
-//!    on under the state that it was claimed under, so the reply to a pause, an update or a deletion waits until that
-//!    time has passed.
+//!    write and nothing else. An occurrence is claimed [`LEAD`] before its time, or up to
+//!    [`MAX_LEAD`](crate::plan::MAX_LEAD) when too many are due to be claimed in less. The instance then holds the claim
+//!    until the time has come. The occurrence is acted on under the state that it was claimed under, so the reply to a
+//!    pause, an update or a deletion waits until that time has passed.
 //! 3. **Deliver.** The command goes out with the execution id as `Nats-Msg-Id`, and only while the claim is trusted:
-//!    this instance has heard itself ever since it sent the claim ([`membership`]), and the lease has not expired.
+//!    this instance has heard itself ever since it sent the claim (`membership`), and the lease has not expired.
 //!    Otherwise another instance may have taken the attempt over, and it is claimed again.
 //! 4. **Record.** The outcome goes into the history, under one message id for all outcomes of the execution.
 //! 5. **Settle.** The next write folds the outcome into the record: the next claim if one is near, otherwise a write of
@@ -28,8 +28,8 @@
 //! | settle | nothing | |
 //!
 //! Taking over is the same write as claiming, with the execution id unchanged. It happens when the attempt's instance
-//! has been silent for [`GONE_AFTER`](membership::GONE_AFTER), or its lease has expired. A wrong guess costs a delivery
-//! that the stream drops, never a second command.
+//! has been silent for `GONE_AFTER`, or its lease has expired. A wrong guess costs a delivery that the stream drops,
+//! never a second command.
 //!
 //! # When NATS is out of reach
 //!
@@ -40,9 +40,9 @@
 //! # Many instances
 //!
 //! All instances hold the same timers. A rendezvous hash over the instances that are heard gives each schedule an order
-//! of preference: the first fires at once, each later one waits another [`TAKEOVER_DELAY`](membership::TAKEOVER_DELAY),
-//! counted from when the work became visible. Liveness does not need the instances to agree on that order: whatever
-//! each believes about the others, one of them tries, and the claim decides.
+//! of preference: the first fires at once, each later one waits another `TAKEOVER_DELAY`, counted from when the work
+//! became visible. Liveness does not need the instances to agree on that order: whatever each believes about the
+//! others, one of them tries, and the claim decides.
 //!
 //! # The modules
 //!
