@@ -195,8 +195,8 @@ fn describe(
             json!({ "name": "traceparent", "in": "header", "description": text, "schema": schema }),
         );
     }
-    if operation.name == "schedule.create" {
-        let text = "The same key of the same creator creates one schedule within a day.";
+    if fields.contains_key("idempotency_key") {
+        let text = "Makes the request safe to repeat: the same key of the same user does it once within a day.";
         parameters.push(header("Idempotency-Key", text));
     }
     if route.has_body {

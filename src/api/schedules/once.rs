@@ -4,7 +4,7 @@
 //!
 //! 1. the memo is written by a compare-and-swap. It holds the id of what the request will make, a schedule or an
 //!    execution, and a hash of the request;
-//! 2. that is made under this id: a schedule as [`super::names`] says, an execution as [`super::run`] does;
+//! 2. that is made under this id: a schedule as `reservations` says, an execution as `run` does;
 //! 3. the memo is marked as done, and the reply is sent.
 //!
 //! A request that finds a memo which is done, or whose work is there, returns it. Otherwise it continues with step 2
