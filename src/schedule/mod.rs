@@ -3,6 +3,7 @@
 //! One JSON value per schedule holds both, so one revision fences everything: a pause, an update
 //! and a firing of the same schedule cannot both win.
 
+mod after;
 mod attempt;
 mod attempt_form;
 mod change;
@@ -39,6 +40,7 @@ use uuid::Uuid;
 use crate::stored::{Few, Kept, Shared, Unknown, keeps_unknown};
 use crate::trace_context::TraceContext;
 
+pub use after::{After, AfterFields, On};
 pub use attempt::{
     Attempt, Cancel, Ending, Manual, Origin, Phase, Report, SkipCause, SkippedRange, execution_id,
 };
@@ -62,9 +64,7 @@ pub use rules::{Limits, MAX_TAGS, Rules};
 pub use size::{Room, TooLarge};
 pub use target::{Target, TargetPattern};
 pub use template::{Values, check as check_template, render};
-pub use timing::{
-    After, AfterFields, MAX_INTERVAL_SECONDS, MAX_JITTER_SECONDS, On, Timing, TimingFields,
-};
+pub use timing::{MAX_INTERVAL_SECONDS, MAX_JITTER_SECONDS, Timing, TimingFields};
 pub use update::UpdateSchedule;
 pub use validate::{apply_declaration, apply_update, new_schedule, restore};
 pub(crate) use validate::{check_edges, check_id};
