@@ -5,6 +5,7 @@
 //! the bucket is where the two meet.
 
 mod change;
+mod cursor;
 pub mod error;
 pub(crate) mod execute;
 pub(crate) mod executions;

@@ -1,9 +1,8 @@
 //! Lists of schedules: filters, orders, pages.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::task::block_in_place;
 
+use super::super::cursor;
 use super::super::error::ApiError;
 use super::super::reply::{Pagination, Reply, ScheduleSummary};
 use super::super::{Api, Caller};
@@ -63,7 +62,7 @@ impl<N: Nats> Api<N> {
         // A filter scans every schedule, and blocks this thread meanwhile.
         let Found { entries, total, more } = block_in_place(|| self.index.list(&listing));
         let next = entries.last().filter(|_| more);
-        let next_cursor = next.map(|last| place_text(&Place::of(&last.schedule, sort)));
+        let next_cursor = next.map(|last| cursor::text(&Place::of(&last.schedule, sort)));
         let mut reply =
             Reply::new(entries.iter().map(|entry| ScheduleSummary::new(entry)).collect(), caller);
         let total = total as u64;
@@ -79,14 +78,8 @@ impl ListSchedules {
     }
 }
 
-fn place_text(place: &Place) -> String {
-    URL_SAFE_NO_PAD.encode(serde_json::to_vec(place).unwrap_or_default())
-}
-
 fn read_place(text: &str, sort: Sort) -> Result<Place, ApiError> {
-    let place = URL_SAFE_NO_PAD.decode(text).ok();
-    let place = place.and_then(|bytes| serde_json::from_slice::<Place>(&bytes).ok());
-    match place {
+    match cursor::read::<Place>(text) {
         Some(place) if place.sort == sort => Ok(place),
         Some(_) => Err(vec![FieldFault::new("cursor", "is of a list in another order")].into()),
         None => Err(vec![FieldFault::new("cursor", "is not one that a list gave")].into()),

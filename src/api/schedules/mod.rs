@@ -65,15 +65,26 @@ pub(crate) fn page(page: Option<u64>, limit: Option<u64>) -> Result<(usize, Page
     if !(1..=1_000_000_000).contains(&number) {
         faults.push(FieldFault::new("page", "must be 1 to 1000000000"));
     }
-    let limit = limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        faults.push(FieldFault::new("limit", format!("must be 1 to {MAX_LIMIT}")));
-    }
+    let limit = check_limit(limit, DEFAULT_LIMIT, MAX_LIMIT, &mut faults);
     if !faults.is_empty() {
         return Err(faults.into());
     }
     let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-    Ok((size(number), Page { offset: size((number - 1) * limit), limit: size(limit) }))
+    Ok((size(number), Page { offset: size(number - 1).saturating_mul(limit), limit }))
+}
+
+/// Checks how many items a request wants: 1 to `most`.
+pub(crate) fn check_limit(
+    limit: Option<u64>,
+    default: u64,
+    most: u64,
+    faults: &mut Vec<FieldFault>,
+) -> usize {
+    let limit = limit.unwrap_or(default);
+    if !(1..=most).contains(&limit) {
+        faults.push(FieldFault::new("limit", format!("must be 1 to {most}")));
+    }
+    usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
 /// Error for a change that the schedule's status does not allow.

@@ -1,16 +1,16 @@
 //! What comes in a span, over all schedules.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Duration, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::task::block_in_place;
 use uuid::Uuid;
 
+use super::super::cursor;
 use super::super::error::ApiError;
 use super::super::reply::Reply;
 use super::super::{Api, Caller};
+use super::check_limit;
 use super::filter::ScheduleFilter;
 use super::limit::SEEN_WITHIN;
 use crate::index::{Ahead, Coming, filter_fields};
@@ -119,7 +119,7 @@ impl<N: Nats> Api<N> {
         let (ahead, more) = block_in_place(|| self.index.coming(&coming));
         let next = ahead.last().filter(|_| more);
         let next_cursor = next.map(|last| {
-            Cursor { from, to, at: last.occurrence.at, id: last.entry.schedule.id }.text()
+            cursor::text(&Cursor { from, to, at: last.occurrence.at, id: last.entry.schedule.id })
         });
         let occurrences = ahead.iter().map(UpcomingOccurrence::new).collect();
         Ok(Reply::new(Upcoming { from, to, occurrences, next_cursor }, caller))
@@ -132,10 +132,7 @@ fn check(
     now: DateTime<Utc>,
 ) -> Result<Asked, ApiError> {
     let mut faults: Vec<_> = filter.faults().collect();
-    let limit = request.limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        faults.push(FieldFault::new("limit", format!("must be 1 to {MAX_LIMIT}")));
-    }
+    let limit = check_limit(request.limit, DEFAULT_LIMIT, MAX_LIMIT, &mut faults);
     let cursor = request.cursor.as_deref().map(Cursor::read);
     if cursor == Some(None) {
         faults.push(FieldFault::new("cursor", "is not one that a reply gave"));
@@ -155,13 +152,7 @@ fn check(
     }
     // Times before now are over, but for those that are within their jitter.
     let first = request.from.filter(|from| cursor.is_none() && *from > now);
-    Ok(Asked {
-        first,
-        from,
-        to,
-        after: cursor.map(|cursor| (cursor.at, cursor.id)),
-        limit: usize::try_from(limit).unwrap_or(usize::MAX),
-    })
+    Ok(Asked { first, from, to, after: cursor.map(|cursor| (cursor.at, cursor.id)), limit })
 }
 
 impl ListUpcoming {
@@ -186,13 +177,9 @@ impl UpcomingOccurrence {
 }
 
 impl Cursor {
-    fn text(self) -> String {
-        URL_SAFE_NO_PAD.encode(serde_json::to_vec(&self).unwrap_or_default())
-    }
-
     /// Reads a cursor, if one of a span that a request may have.
     fn read(text: &str) -> Option<Self> {
-        let cursor: Self = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+        let cursor: Self = cursor::read(text)?;
         let is_span = cursor.from <= cursor.to && cursor.to <= last_instant();
         Some(cursor).filter(|cursor| is_span && cursor.to - cursor.from <= MAX_SPAN)
     }
@@ -253,10 +240,10 @@ mod tests {
         let at = |text: &str| -> DateTime<Utc> { text.parse().unwrap() };
         let (from, to) = (at("2026-01-01T00:00:00Z"), at("2026-01-01T02:00:00Z"));
         let cursor = Cursor { from, to, at: from, id: Uuid::max() };
-        let request = json!({ "cursor": cursor.text(), "to": "2026-01-05T00:00:00Z" });
+        let request = json!({ "cursor": cursor::text(&cursor), "to": "2026-01-05T00:00:00Z" });
         let Ok(asked) = asked(&request) else { panic!("{request}") };
         assert_eq!((asked.to, asked.after), (to, Some((from, Uuid::max()))));
         let long = Cursor { to: at("2026-03-01T00:00:00Z"), ..cursor };
-        assert_eq!(Cursor::read(&long.text()), None);
+        assert_eq!(Cursor::read(&cursor::text(&long)), None);
     }
 }

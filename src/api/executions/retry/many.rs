@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::super::super::error::ApiError;
 use super::super::super::reply::Reply;
 use super::super::super::schedules::{Key, Named};
-use super::super::super::{Api, Caller, Checked};
+use super::super::super::{Api, Caller, Checked, cursor};
 use super::super::millis_up;
 use super::plan::{Cursor, Plan, check};
 use super::{RetryPayload, asked, of_schedule};
@@ -150,7 +150,7 @@ impl<N: Nats> Api<N> {
             result.passed_over += looked_at - found.len();
             result.results.extend(self.retry_part(found, &plan, caller).await);
             if chosen.left == 0 || result.results.len() >= limit {
-                result.next_cursor = (chosen.left > 0).then(|| cursor.text());
+                result.next_cursor = (chosen.left > 0).then(|| cursor::text(&cursor));
                 break;
             }
         }

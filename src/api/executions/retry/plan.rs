@@ -1,12 +1,10 @@
 //! The check of a request to run many executions again.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-use super::super::super::Caller;
 use super::super::super::error::ApiError;
-use super::super::super::schedules::check_run;
+use super::super::super::schedules::{check_limit, check_run};
+use super::super::super::{Caller, cursor};
 use super::{BulkRetry, ExecutionFilter, Retry};
 use crate::execution::ExecutionStatus;
 use crate::schedule::FieldFault;
@@ -45,11 +43,8 @@ pub(super) fn check<'a>(
         None => faults.push(FieldFault::new("filter", "is required")),
         Some(filter) => faults.extend(filter.faults()),
     }
-    let limit = request.limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        faults.push(FieldFault::new("limit", format!("must be 1 to {MAX_LIMIT}")));
-    }
-    let cursor = request.cursor.as_deref().map(Cursor::read);
+    let limit = check_limit(request.limit, DEFAULT_LIMIT, MAX_LIMIT, &mut faults);
+    let cursor = request.cursor.as_deref().map(cursor::read::<Cursor>);
     if cursor == Some(None) {
         faults.push(FieldFault::new("cursor", "is not one that a reply gave"));
     }
@@ -59,7 +54,7 @@ pub(super) fn check<'a>(
     let plan = Plan {
         filter,
         retry: Retry { payload: request.payload.unwrap_or_default(), override_payload: None },
-        limit: usize::try_from(limit).unwrap_or(usize::MAX),
+        limit,
         dry_run: request.dry_run.unwrap_or(false),
         key: request.idempotency_key.as_ref().or(caller.message_id.as_ref()),
     };
@@ -93,16 +88,6 @@ impl ExecutionFilter {
             faults.push(FieldFault::new("filter", reason));
         }
         faults
-    }
-}
-
-impl Cursor {
-    pub(super) fn text(self) -> String {
-        URL_SAFE_NO_PAD.encode(serde_json::to_vec(&self).unwrap_or_default())
-    }
-
-    fn read(text: &str) -> Option<Self> {
-        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()
     }
 }
 
@@ -145,7 +130,7 @@ mod tests {
     #[test]
     fn a_cursor_is_read_back() {
         let cursor = Cursor { after: 7, until: u64::MAX };
-        assert_eq!(Cursor::read(&cursor.text()), Some(cursor));
-        assert_eq!(Cursor::read("e30"), None);
+        assert_eq!(cursor::read(&cursor::text(&cursor)), Some(cursor));
+        assert_eq!(cursor::read::<Cursor>("e30"), None);
     }
 }
