@@ -27,6 +27,23 @@ macro_rules! which_fields {
     };
 }
 
+/// What a run by hand sends, and how it is waited for.
+macro_rules! run_fields {
+    ($next:ident $($more:ident)* { $($given:tt)* }) => {
+        $crate::schedule::declared::$next! { $($more)* { $($given)* list {
+            /// The body of this command, instead of the one that it would have.
+            pub override_payload: Option<$crate::schedule::Payload>,
+            /// How long to wait for the outcome, in milliseconds; default 0, at most 60000.
+            #[schemars(range(max = 60_000))]
+            pub wait_ms: Option<u64>,
+            /// Makes the request safe to repeat: within a day the same key of the same user makes one run. The
+            /// header `Nats-Msg-Id` does the same.
+            #[schemars(length(min = 1, max = 255))]
+            pub idempotency_key: Option<String>,
+        } } }
+    };
+}
+
 /// Labels of a schedule.
 macro_rules! label_fields {
     ($next:ident $($more:ident)* { $($given:tt)* }) => {
@@ -196,6 +213,6 @@ macro_rules! filled {
 }
 
 pub(crate) use {
-    after_field, command_fields, filled, label_fields, policy_fields, request, taken,
+    after_field, command_fields, filled, label_fields, policy_fields, request, run_fields, taken,
     timing_fields, which_fields,
 };

@@ -17,6 +17,7 @@ use super::super::schedules::{Key, Placed, Run, check_run, hash, repeated};
 use super::super::{Api, Caller};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::port::Nats;
+use crate::schedule::declared::run_fields;
 use crate::schedule::{FieldFault, Payload};
 pub use many::{BulkRetried, BulkRetry, ExecutionFilter, RetriedItem};
 
@@ -31,25 +32,15 @@ pub enum RetryPayload {
     Current,
 }
 
-/// A request to run an ended execution again, as a run by hand of its schedule.
-#[serde_with::skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct RetryExecution {
-    /// Required.
-    pub execution_id: Option<Uuid>,
-    /// Which payload is sent; default `own`.
-    pub payload: Option<RetryPayload>,
-    /// The body of this command, instead of either.
-    pub override_payload: Option<Payload>,
-    /// How long to wait for the outcome, in milliseconds; default 0, at most 60000.
-    #[schemars(range(max = 60_000))]
-    pub wait_ms: Option<u64>,
-    /// Makes the request safe to repeat: within a day the same key of the same user makes one run. The header
-    /// `Nats-Msg-Id` does the same.
-    #[schemars(length(min = 1, max = 255))]
-    pub idempotency_key: Option<String>,
-}
+run_fields! { request {
+    /// A request to run an ended execution again, as a run by hand of its schedule.
+    pub struct RetryExecution {
+        /// Required.
+        pub execution_id: Option<Uuid>,
+        /// Which payload is sent, unless there is an `override_payload`; default `own`.
+        pub payload: Option<RetryPayload>,
+    }
+} }
 
 /// A retry that will take place, whatever happens to the service.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

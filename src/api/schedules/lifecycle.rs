@@ -15,7 +15,7 @@ use super::run::{Run, check_run};
 use crate::execution::Execution;
 use crate::port::Nats;
 use crate::schedule::declared::which_fields;
-use crate::schedule::{ChangeKind, FieldFault, Payload, Resumption, Schedule};
+use crate::schedule::{ChangeKind, FieldFault, Resumption, Schedule};
 
 which_fields! { request {
     /// A request to pause a schedule.
@@ -39,19 +39,9 @@ which_fields! { request {
     }
 } }
 
-which_fields! { request {
+which_fields! { run_fields request {
     /// A request to run a schedule now, beside its own times. Paused and completed schedules can be run too.
-    pub struct TriggerSchedule {
-        /// The body of this command, instead of the schedule's.
-        pub override_payload: Option<Payload>,
-        /// How long to wait for the outcome, in milliseconds; default 0, at most 60000.
-        #[schemars(range(max = 60_000))]
-        pub wait_ms: Option<u64>,
-        /// Makes the request safe to repeat: within a day the same key of the same user makes one run. The header
-        /// `Nats-Msg-Id` does the same.
-        #[schemars(length(min = 1, max = 255))]
-        pub idempotency_key: Option<String>,
-    }
+    pub struct TriggerSchedule {}
 } }
 
 /// A run by hand that will take place, whatever happens to the service.
