@@ -4,6 +4,8 @@
 //! It is one creation or one update: what either does at a crash holds here too. A request that loses to another, because
 //! the name was taken or freed or the record changed meanwhile, looks again and decides anew.
 
+use chrono::{DateTime, Utc};
+
 use super::super::change::{Rewritten, Wish};
 use super::super::error::{ApiError, Code};
 use super::super::reply::{ChangedTimes, Difference, Outcome, Reply, ScheduleView};
@@ -11,7 +13,7 @@ use super::super::{Api, CHANGE_TRIES, Caller, Checked};
 use super::Named;
 use super::coming::Coming;
 use super::named::is_key;
-use super::update::{Before, SHOWN, Wanted};
+use super::update::{SHOWN, Wanted};
 use crate::jetstream::WriteError;
 use crate::port::Nats;
 use crate::schedule::declared::label_fields;
@@ -60,6 +62,24 @@ impl Checked for ApplySchedule {
     }
 }
 
+/// What became of a declaration.
+pub(super) struct Applied {
+    pub(super) reply: Reply<ScheduleView>,
+    /// Until when occurrences of the old state are claimed.
+    pub(super) claimed_until: Option<DateTime<Utc>>,
+}
+
+impl Applied {
+    fn new(
+        reply: Reply<ScheduleView>,
+        difference: Difference,
+        claimed_until: Option<DateTime<Utc>>,
+    ) -> Self {
+        let difference = Some(Box::new(difference));
+        Self { reply: Reply { difference, ..reply }, claimed_until }
+    }
+}
+
 /// Most coming times that a difference may show.
 const MOST_SHOWN: u64 = 100;
 
@@ -74,16 +94,25 @@ impl<N: Nats> Api<N> {
         request: ApplySchedule,
         caller: &Caller,
     ) -> Result<Reply<ScheduleView>, ApiError> {
-        self.apply_one(request, &Coming::default(), caller).await
+        let Applied { reply, claimed_until } =
+            self.apply_one(request, &Coming::default(), caller).await?;
+        let writes =
+            |difference: &Difference| difference.outcome == Outcome::Updated && !difference.dry_run;
+        if !reply.difference.as_deref().is_some_and(writes) {
+            return Ok(reply);
+        }
+        caller.permit.waits();
+        Ok(reply.waited(self.let_pass(claimed_until).await))
     }
 
-    /// Like [`Api::apply_schedule`], for one of many: it may follow one that a dry run would create.
+    /// Like [`Api::apply_schedule`], for one of many: it may follow one that a dry run would create, and does not wait for
+    /// claims.
     pub(super) async fn apply_named(
         &self,
         mut request: ApplySchedule,
         coming: &Coming,
         caller: &Caller,
-    ) -> Result<Reply<ScheduleView>, ApiError> {
+    ) -> Result<Applied, ApiError> {
         let creator = request.creator(caller);
         if let Some(after) = &mut request.after
             && let Some(name) = &after.schedule_name
@@ -102,7 +131,7 @@ impl<N: Nats> Api<N> {
         request: ApplySchedule,
         coming: &Coming,
         caller: &Caller,
-    ) -> Result<Reply<ScheduleView>, ApiError> {
+    ) -> Result<Applied, ApiError> {
         let count = request.count.unwrap_or(SHOWN);
         if count > MOST_SHOWN {
             let reason = format!("must be 0 to {MOST_SHOWN}");
@@ -139,7 +168,7 @@ impl<N: Nats> Api<N> {
         creator: &str,
         coming: &Coming,
         caller: &Caller,
-    ) -> Result<Reply<ScheduleView>, ApiError> {
+    ) -> Result<Applied, ApiError> {
         let dry_run = request.dry_run == Some(true);
         if let Some(expected) = request.expected_revision.filter(|revision| *revision > 0) {
             let name = declared.name.as_deref().unwrap_or_default();
@@ -171,7 +200,7 @@ impl<N: Nats> Api<N> {
         };
         let mut reply = Reply::schedule(&schedule, caller);
         reply.warnings.extend(self.target_warning(&schedule).await);
-        Ok(Reply { difference: Some(Box::new(difference)), ..reply })
+        Ok(Applied::new(reply, difference, None))
     }
 
     async fn apply_to(
@@ -181,26 +210,25 @@ impl<N: Nats> Api<N> {
         declared: &CreateSchedule,
         coming: &Coming,
         caller: &Caller,
-    ) -> Result<Reply<ScheduleView>, ApiError> {
+    ) -> Result<Applied, ApiError> {
         let wanted = Wanted::Declared { declared, adopt: request.adopt == Some(true), coming };
         let (id, expected) = (wish.id, request.expected_revision);
         let count = request.count.unwrap_or(SHOWN);
         if request.dry_run == Some(true) {
-            return self.try_update(id, wanted, expected, count, caller).await;
+            let reply = self.try_update(id, wanted, expected, count, caller).await?;
+            return Ok(Applied { reply, claimed_until: None });
         }
         let actor = wish.author.actor;
         let updating = |old, _, now| self.decide_update(wanted, expected, old, now, actor, caller);
         let Rewritten { schedule, with: before } = self.change_by(wish, updating).await?;
         let schedule = schedule.ok_or_else(|| ApiError::no_schedule(id))?;
-        let difference = match &before {
-            Some(Before { old, .. }) => self.difference(old, &schedule, false, count),
-            None => self.difference(&schedule, &schedule, false, count),
+        let Some(before) = before else {
+            let unchanged = self.difference(&schedule, &schedule, false, count);
+            return Ok(Applied::new(Reply::schedule(&schedule, caller), unchanged, None));
         };
-        let reply = match before {
-            Some(before) => self.updated(&schedule, before, caller).await,
-            None => Reply::schedule(&schedule, caller),
-        };
-        Ok(Reply { difference: Some(Box::new(difference)), ..reply })
+        let difference = self.difference(&before.old, &schedule, false, count);
+        let reply = self.updated(&schedule, before, caller).await;
+        Ok(Applied::new(reply, difference, schedule.claimed_until()))
     }
 
     /// What makes one schedule of another.

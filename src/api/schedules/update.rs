@@ -82,10 +82,10 @@ impl<N: Nats> Api<N> {
             |old, _, now| self.decide_update(wanted, expected, old, now, author.actor, caller);
         let Rewritten { schedule, with: before } = self.change_by(wish, updating).await?;
         let schedule = schedule.ok_or_else(|| ApiError::no_schedule(id))?;
-        Ok(match before {
-            Some(before) => self.updated(&schedule, before, caller).await,
-            None => Reply::schedule(&schedule, caller),
-        })
+        let Some(before) = before else { return Ok(Reply::schedule(&schedule, caller)) };
+        let reply = self.updated(&schedule, before, caller).await;
+        caller.permit.waits();
+        Ok(reply.waited(self.let_claims_pass(&schedule).await))
     }
 
     /// Shows what an update would do, with the next `count` times where they change.
@@ -176,18 +176,16 @@ impl<N: Nats> Api<N> {
         Ok(Decision::Change { schedule, kind, details, with: Before { old, reservation } })
     }
 
-    /// Does what follows an accepted update, given the state before it.
+    /// Does what follows an accepted update, given the state before it, but for waiting until claims have passed.
     pub(super) async fn updated(
         &self,
         schedule: &Schedule,
         Before { old, reservation }: Before,
         caller: &Caller,
     ) -> Reply<ScheduleView> {
-        caller.permit.waits();
-        let waited_ms = self.let_claims_pass(schedule).await;
         let updated_by = schedule.updated_by.as_deref();
         tracing::info!(schedule_id = %schedule.id, updated_by, "schedule updated");
-        let mut reply = Reply::schedule(schedule, caller).waited(waited_ms);
+        let mut reply = Reply::schedule(schedule, caller);
         if let Some(reservation) = reservation {
             self.free_name_at(&old, reservation).await;
         }

@@ -5,21 +5,24 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use futures::{StreamExt as _, stream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::super::super::error::{ApiError, Code};
-use super::super::super::reply::{Difference, Outcome, Reply, Warning};
+use super::super::super::reply::{Difference, Outcome, Reply, ScheduleView, Warning};
 use super::super::super::{Api, Caller};
 use super::super::apply::ApplySchedule;
+use super::super::check_expected;
 use super::super::coming::Coming;
+use super::super::named::is_key;
 use super::super::update::check_owner;
 use super::item::{BulkItem, read_item};
 use super::{CHANGES, ItemRefused};
 use crate::port::Nats;
-use crate::schedule::FieldFault;
+use crate::schedule::{FieldFault, Status};
 
 /// Schedules declared at once.
 const APPLIES: usize = 32;
@@ -124,7 +127,7 @@ impl<N: Nats> Api<N> {
                 Err(error) => results.push(self.refused_declaration(index, error, caller)),
             }
         }
-        let mut coming = Coming::default();
+        let (mut coming, mut claimed_until) = (Coming::default(), None);
         for wave in waves(declared, caller) {
             let apply = |(index, item): (usize, ApplySchedule)| {
                 let coming = &coming;
@@ -133,9 +136,10 @@ impl<N: Nats> Api<N> {
             let applied = stream::iter(wave).map(apply).buffer_unordered(APPLIES);
             for (index, applied) in applied.collect::<Vec<_>>().await {
                 results.push(match applied {
-                    Ok(reply) => {
-                        coming.note(&reply);
-                        AppliedItem::new(index, reply, dry_run)
+                    Ok(applied) => {
+                        coming.note(&applied.reply);
+                        claimed_until = claimed_until.max(applied.claimed_until);
+                        AppliedItem::new(index, applied.reply, dry_run)
                     }
                     Err(error) => self.refused_declaration(index, error, caller),
                 });
@@ -154,7 +158,14 @@ impl<N: Nats> Api<N> {
             pruned: Vec::new(),
             not_pruned: Vec::new(),
         };
-        let waited_ms = self.prune(&request, &owner, &mut data, caller).await;
+        claimed_until = claimed_until.max(self.prune(&request, &owner, &mut data, caller).await);
+        let waits = !dry_run && data.updated + data.pruned.len() > 0;
+        let waited_ms = if waits {
+            caller.permit.waits();
+            Some(self.let_pass(claimed_until).await)
+        } else {
+            None
+        };
         let BulkApplied { created, updated, unchanged, .. } = data;
         let pruned = data.pruned.len();
         tracing::info!(
@@ -173,7 +184,7 @@ impl<N: Nats> Api<N> {
     fn check_set(&self, request: &BulkApply) -> Result<String, ApiError> {
         let mut faults = Vec::new();
         let owner = request.owner.clone().unwrap_or_default();
-        if !super::super::named::is_key(&owner) {
+        if !is_key(&owner) {
             faults.push(FieldFault::new("owner", "is required: 1 to 255 characters"));
         }
         let items = request.schedules.as_ref().map(Vec::len);
@@ -236,14 +247,14 @@ impl<N: Nats> Api<N> {
         }
     }
 
-    /// Deletes what the set no longer has; returns how long it was waited for claims.
+    /// Deletes what the set no longer has; returns the time until which occurrences of it are claimed.
     async fn prune(
         &self,
         request: &BulkApply,
         owner: &str,
         data: &mut BulkApplied,
         caller: &Caller,
-    ) -> Option<u64> {
+    ) -> Option<DateTime<Utc>> {
         let (failed, dry_run) = (data.failed, data.dry_run);
         let prune = |prune: &Prune| {
             let Prune { schedule_id: id, expected_revision: expected } = *prune;
@@ -271,11 +282,7 @@ impl<N: Nats> Api<N> {
                 }
             }
         }
-        if data.pruned.is_empty() || dry_run {
-            return None;
-        }
-        caller.permit.waits();
-        Some(self.let_pass(claimed_until).await)
+        claimed_until
     }
 
     /// Deletes one schedule of an owner; returns the time until which occurrences of it are claimed. Its owner is as
@@ -287,12 +294,12 @@ impl<N: Nats> Api<N> {
         owner: &str,
         dry_run: bool,
         caller: &Caller,
-    ) -> Result<Option<chrono::DateTime<chrono::Utc>>, ApiError> {
+    ) -> Result<Option<DateTime<Utc>>, ApiError> {
         let (schedule, _) = self.read_schedule(id).await?;
-        if schedule.status == crate::schedule::Status::Deleted {
+        if schedule.status == Status::Deleted {
             return Err(ApiError::no_schedule(id));
         }
-        super::super::check_expected(Some(expected), &schedule)?;
+        check_expected(Some(expected), &schedule)?;
         check_owner(&schedule, owner, false)?;
         if dry_run {
             return Ok(None);
@@ -304,11 +311,7 @@ impl<N: Nats> Api<N> {
 }
 
 impl AppliedItem {
-    fn new(
-        index: usize,
-        reply: Reply<super::super::super::reply::ScheduleView>,
-        dry_run: bool,
-    ) -> Self {
+    fn new(index: usize, reply: Reply<ScheduleView>, dry_run: bool) -> Self {
         let outcome = reply.difference.as_ref().map(|difference| difference.outcome);
         let is_there = !dry_run || outcome != Some(Outcome::Created);
         Self {
@@ -372,4 +375,42 @@ fn waves(
     }
     waves.retain(|wave| !wave.is_empty());
     waves
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::AfterFields;
+
+    /// The names of the schedules of each wave; each declaration has a name and that of what it follows.
+    fn names(declared: &[(&str, &str)]) -> Vec<Vec<String>> {
+        let item = |(name, upstream): &(&str, &str)| ApplySchedule {
+            name: Some((*name).to_owned()),
+            after: Some(AfterFields {
+                schedule_name: Some((*upstream).to_owned()),
+                ..AfterFields::default()
+            }),
+            ..ApplySchedule::default()
+        };
+        let items = declared.iter().map(item).enumerate().collect();
+        let waves = waves(items, &Caller::anonymous()).into_iter();
+        let name = |(_, item): (usize, ApplySchedule)| item.name.unwrap_or_default();
+        waves.map(|wave| wave.into_iter().map(name).collect()).collect()
+    }
+
+    #[test]
+    fn each_comes_after_what_it_follows() {
+        assert_eq!(names(&[("c", "b"), ("b", "a"), ("a", "else")]), [["a"], ["b"], ["c"]]);
+        assert_eq!(names(&[("a", ""), ("b", ""), ("c", "a")]), [vec!["a", "b"], vec!["c"]]);
+        assert_eq!(names(&[("a", ""), ("a", ""), ("b", "a")]), [vec!["a"], vec!["a", "b"]]);
+        assert!(names(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_circle_ends() {
+        assert_eq!(names(&[("a", "a")]), [["a"]]);
+        let circle = names(&[("a", "c"), ("b", "a"), ("c", "b"), ("d", "")]);
+        assert_eq!(circle[0], ["d"], "{circle:?}");
+        assert_eq!(circle.concat().len(), 4);
+    }
 }
