@@ -44,8 +44,8 @@ pub(super) fn resume(
     resumed.resume(trigger, at, at.just_before(), me).ok()?;
     resumed.updated_at = now;
     resumed.updated_by = Some(SCHEDULER.into());
-    // Derived, not drawn, so that deciding again gives the same id.
-    let event_id = execution_id(schedule.id, now, 0);
+    // Derived, not drawn: whoever decides, and however late, gives the same id.
+    let event_id = execution_id(schedule.id, at, 0);
     resumed.note_change(event_id);
     let next_run_at = resumed.next_run_at;
     let details = json!({ "next_run_at": next_run_at, "resumed_by": SCHEDULER, "resumed_at": now });

@@ -62,6 +62,8 @@ fn who_is_late_to_resume_skips_no_more_than_who_is_on_time() {
     let (record, trigger) = schedule(all);
     let record = paused_until(record, at("00:03:30"));
     let late = plan(&record, &trigger, at("00:06:10"), &knows(), lease()).unwrap();
+    let prompt = plan(&record, &trigger, at("00:03:30"), &knows(), lease()).unwrap();
+    assert_eq!(late.schedule.events, prompt.schedule.events, "one event, whoever announces it");
     assert_eq!(ranges(&late), [(SkipCause::Paused, at("00:00:00"), at("00:03:00"), 4)]);
     let then = plan(&late.schedule, &trigger, at("00:06:10"), &knows(), lease()).unwrap();
     let times: Vec<_> = then.fire.iter().map(|attempt| attempt.scheduled_for).collect();
