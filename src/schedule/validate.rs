@@ -119,7 +119,7 @@ pub fn apply_update(
 
 /// Checks a declaration of a whole schedule at `now` and applies it to the record of the schedule that has its name. What
 /// it leaves out takes its default; only the anchor of an interval stays. Everything that is no field of the request
-/// stays: whether it is paused, counters, history. Returns the new spec's difference: false if the schedule is that
+/// stays: whether it is paused, counters, history. Returns whether anything changes: not if the schedule is that
 /// already, whatever has become of its times since.
 ///
 /// # Errors

@@ -103,6 +103,7 @@ async fn a_dry_run_shows_what_would_change_and_when_it_would_fire() {
     let change = dry(json!({ "cron_expression": "0 3 * * *", "start_at": "2027-03-01T00:00:00Z" }));
     let reply = apply(&nats, &change).await;
     assert_eq!(reply["data"]["cron_expression"], "0 3 * * *");
+    assert_eq!(reply["data"]["revision"], json!(1), "what a later request may expect");
     assert_eq!(
         changes(&reply),
         [("cron_expression", &json!("0 3 * * *")), ("start_at", &json!("2027-03-01T00:00:00Z"))]

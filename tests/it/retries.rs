@@ -172,9 +172,8 @@ async fn one_skipped_occurrence_runs_with_the_payload_of_now() {
     request["scheduled_at"] = json!(in_ms(1500));
     request["command_payload"] = json!({ "n": 1 });
     let id = nats.create(request).await;
-    nats.ask("schedule.pause", json!({ "schedule_id": id })).await;
-    tokio::time::sleep(std::time::Duration::from_millis(1600)).await;
-    nats.ask("schedule.resume", json!({ "schedule_id": id })).await;
+    let until = json!({ "schedule_id": id, "resume_at": in_ms(2000) });
+    nats.ask("schedule.pause", until).await;
     let filter = json!({ "schedule_id": id, "status": "skipped" });
     let skipped = nats.wait_executions(filter, 1).await;
     let execution_id = &skipped[0]["id"];

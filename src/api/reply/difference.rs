@@ -48,7 +48,7 @@ pub enum Outcome {
 pub struct Difference {
     /// What becomes of the schedule.
     pub outcome: Outcome,
-    /// Whether this was a dry run: nothing was written, and `data` shows what would be.
+    /// Whether this was a dry run: nothing was written, and `data` shows what would be, at the present revision.
     pub dry_run: bool,
     /// The fields that change; none of a schedule that is created.
     pub changes: Vec<FieldChange>,

@@ -174,6 +174,8 @@ fn a_declaration_is_checked_like_a_creation() {
         (CreateSchedule { timezone: Some("Mars/Base".to_owned()), ..request.clone() }, "timezone"),
         (CreateSchedule { schedule_type: None, ..request.clone() }, "schedule_type"),
         (CreateSchedule { priority: Some(11), ..request.clone() }, "priority"),
+        (CreateSchedule { owner: Some("x".repeat(256)), ..request.clone() }, "owner"),
+        (CreateSchedule { owner: Some(" x".to_owned()), ..request.clone() }, "owner"),
         (CreateSchedule { tags: Some(vec![" x".to_owned()]), ..request.clone() }, "tags[0]"),
         (CreateSchedule::one_time("n", at(START), TARGETS[0]), "scheduled_at"),
     ] {
