@@ -1,5 +1,6 @@
 //! Schedules declared as a whole.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::join_all;
 use nats_scheduler::client::{ApplySchedule, Client, Outcome, ScheduleType};
 use reqwest::Method;
@@ -54,6 +55,7 @@ async fn a_schedule_becomes_what_is_declared_and_is_left_alone_after_that() {
         let reply: Value = serde_json::from_slice(&reply.payload).unwrap();
         assert_eq!(reply["difference"]["outcome"], "unchanged", "{reply}");
         assert_eq!(reply["data"]["id"], json!(id));
+        assert!(reply.get("waited_ms").is_none(), "{reply}");
     }
     assert_eq!(nats.record_revision(&id).await, revision, "nothing was written");
 
@@ -63,6 +65,7 @@ async fn a_schedule_becomes_what_is_declared_and_is_left_alone_after_that() {
                         "target_command": "cmd.example.other", "priority": 7 });
     let changed = apply(&nats, &other).await;
     assert_eq!(changed["difference"]["outcome"], "updated", "{changed}");
+    assert!(changed["waited_ms"].is_number(), "for what was claimed before: {changed}");
     let fields: Vec<&str> = changes(&changed).into_iter().map(|(field, _)| field).collect();
     assert_eq!(fields, ["command_payload", "priority", "tags", "target_command"]);
     assert!(changed["difference"].get("occurrences").is_none(), "the times stay");
@@ -243,4 +246,50 @@ async fn the_client_and_http_apply_too() {
         answer(http.ask(Method::PATCH, path).json(&json!({ "priority": 1, "dry_run": true })))
             .await;
     assert_eq!(dry.body["difference"]["changes"][0]["old"], json!(5), "{dry:?}");
+}
+
+/// What was claimed under the old state is due before the reply, so nothing of that state comes after it.
+#[tokio::test]
+async fn after_the_reply_nothing_of_the_old_state_is_sent() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let beat = |n: usize, target: &str| {
+        json!({ "name": format!("beat {n}"), "created_by": "anna", "schedule_type": "interval",
+                "interval_seconds": 1, "target_command": target, "owner": "git" })
+    };
+    for n in 0..5 {
+        apply(&nats, &beat(n, "cmd.example.old")).await;
+    }
+    let mut target = "cmd.example.old";
+    for turn in 0..6 {
+        let next = if turn % 2 == 0 { "cmd.example.new" } else { "cmd.example.old" };
+        let before = nats.count("COMMANDS").await;
+        nats.wait_count("COMMANDS", before + 6).await;
+        if turn < 3 {
+            join_all((0..5).map(|n| {
+                let (nats, request) = (&nats, beat(n, next));
+                async move { apply(nats, &request).await }
+            }))
+            .await;
+        } else {
+            let all: Vec<Value> = (0..5).map(|n| beat(n, next)).collect();
+            let request = json!({ "owner": "git", "created_by": "anna", "schedules": all });
+            let reply = nats.request("bulk.apply", &request).await;
+            assert_eq!(reply["data"]["updated"], json!(5), "{reply}");
+            assert!(reply["waited_ms"].is_number(), "{reply}");
+        }
+        let replied_at = Utc::now() + TimeDelta::milliseconds(20);
+        nats.wait_count("COMMANDS", nats.count("COMMANDS").await + 6).await;
+        for message in nats.messages("COMMANDS").await {
+            let headers = &message.headers;
+            let due: DateTime<Utc> =
+                headers.get("Scheduler-Scheduled-For").unwrap().as_str().parse().unwrap();
+            let is_old = message.subject.as_str() == target;
+            assert!(
+                !is_old || due <= replied_at,
+                "turn {turn}: {target} at {due}, after {replied_at}"
+            );
+        }
+        target = next;
+    }
 }
