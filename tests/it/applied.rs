@@ -263,8 +263,13 @@ async fn after_the_reply_nothing_of_the_old_state_is_sent() {
     let mut target = "cmd.example.old";
     for turn in 0..6 {
         let next = if turn % 2 == 0 { "cmd.example.new" } else { "cmd.example.old" };
-        let before = nats.count("COMMANDS").await;
-        nats.wait_count("COMMANDS", before + 6).await;
+        // Shortly before all five are due, when they are claimed.
+        nats.wait_count("COMMANDS", nats.count("COMMANDS").await + 5).await;
+        let first = json!({ "schedule_name": "beat 0", "creator": "anna" });
+        let due = nats.ask("schedule.get", first).await["next_run_at"].as_str().unwrap().to_owned();
+        let due: DateTime<Utc> = due.parse().unwrap();
+        let until = due - TimeDelta::milliseconds(200) - Utc::now();
+        tokio::time::sleep(until.to_std().unwrap_or_default()).await;
         if turn < 3 {
             join_all((0..5).map(|n| {
                 let (nats, request) = (&nats, beat(n, next));
