@@ -112,13 +112,13 @@ async fn a_name_left_by_a_creator_that_died_is_free_after_a_while() {
     let request = daily("orphan");
     let lost = nats.client.request("cmd.scheduler.schedule.create", request.to_string().into());
     let _ = tokio::join!(lost, dying.exited());
-    let _service = nats.service().await;
-    let reply = wait_for("the name to be free", || async {
-        let reply = nats.request("schedule.create", &request).await;
-        reply.get("error").is_none().then_some(reply)
-    })
-    .await;
-    assert_eq!(reply["data"]["name"], "orphan");
+    // Those who want the name wait until it is free, and then are many at once.
+    let _services = (nats.service().await, nats.service().await);
+    let tries = (0..8).map(|_| nats.request("schedule.create", &request));
+    let replies = futures::future::join_all(tries).await;
+    let refused: Vec<_> = replies.iter().filter_map(|reply| reply.get("error")).collect();
+    assert_eq!(refused.len(), 7, "{replies:?}");
+    assert!(refused.iter().all(|error| error["code"] == "already_exists"), "{replies:?}");
     assert_eq!(nats.request("schedule.list", &json!({})).await["pagination"]["total"], 1);
 }
 

@@ -78,34 +78,52 @@ impl<N: Nats> Api<N> {
     /// claim. A `shared` schedule may be created by other requests too, and is then returned as they wrote it.
     ///
     /// # Errors
-    /// `already_exists`, `limit_exceeded`, `unavailable`; `conflict` if another request that creates the same schedule,
-    /// or wants its name, came between.
+    /// `already_exists`, `limit_exceeded`, `unavailable`; `conflict` if another request that creates the same schedule
+    /// came between, or if others want its name for longer than [`PATIENCE`].
     pub(super) async fn store_new(
         &self,
         schedule: Schedule,
         shared: bool,
     ) -> Result<(Schedule, u64), ApiError> {
-        let name_key = name_key(&schedule.created_by, &schedule.spec.name);
-        let key = schedule_key(schedule.id);
         let value = self.store.encode(&schedule)?;
-        let reserved = self.reserve_name(&schedule, 0).await?;
-        failpoint("after_reserve");
-        // All others that create this schedule are now fenced: what the read returns is final.
-        if shared && let Some((stored, revision)) = self.record(schedule.id).await? {
-            if stored.status == Status::Deleted || stored.spec.name != schedule.spec.name {
-                self.free_name_at(&schedule, reserved.at).await;
-            }
-            return Ok((stored, revision));
-        }
-        self.admit(&schedule, &reserved).await?;
-        let mut reservation = reserved.at;
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match self.store.put_while(&key, value.clone(), &name_key, reservation).await {
-                Ok(revision) => {
-                    self.count_created(&schedule);
-                    return Ok((schedule, revision));
+            let reserved = self.reserve_name(&schedule, 0).await?;
+            failpoint("after_reserve");
+            // All others that create this schedule are now fenced: what the read returns is final.
+            if shared && let Some((stored, revision)) = self.record(schedule.id).await? {
+                if stored.status == Status::Deleted || stored.spec.name != schedule.spec.name {
+                    self.free_name_at(&schedule, reserved.at).await;
                 }
+                return Ok((stored, revision));
+            }
+            self.admit(&schedule, &reserved).await?;
+            if let Some(stored) = self.write_new(&schedule, &value, reserved, deadline).await? {
+                self.count_created(&schedule);
+                return Ok(stored);
+            }
+            if shared || Instant::now() >= deadline {
+                return Err(WriteError::Conflict.into());
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Writes the record of a new schedule whose name is reserved. Returns nothing if it lost its name before that:
+    /// then nothing is stored.
+    async fn write_new(
+        &self,
+        schedule: &Schedule,
+        value: &Bytes,
+        reserved: Reserved,
+        deadline: Instant,
+    ) -> Result<Option<(Schedule, u64)>, ApiError> {
+        let name_key = name_key(&schedule.created_by, &schedule.spec.name);
+        let key = schedule_key(schedule.id);
+        let mut reservation = reserved.at;
+        loop {
+            match self.store.put_while(&key, value.clone(), &name_key, reservation).await {
+                Ok(revision) => return Ok(Some((schedule.clone(), revision))),
                 // Somebody took the name over because we were slow; or a replicated stream has not quite applied the
                 // reservation yet.
                 Err(WriteError::Conflict) => {
@@ -114,7 +132,7 @@ impl<N: Nats> Api<N> {
                         || self.store.has_lost(reservation.sight)
                         || Instant::now() >= deadline
                     {
-                        return Err(WriteError::Conflict.into());
+                        return Ok(None);
                     }
                     tokio::time::sleep(PAUSE).await;
                     continue;
@@ -135,8 +153,7 @@ impl<N: Nats> Api<N> {
             let moved = Reserved { at: reservation, ..reserved.clone() };
             reservation = self.move_name(&name_key, schedule.id, &moved).await?;
             if let Some(stored) = self.record(schedule.id).await? {
-                self.count_created(&schedule);
-                return Ok(stored);
+                return Ok(Some(stored));
             }
         }
     }
@@ -182,9 +199,17 @@ impl<N: Nats> Api<N> {
                 }
                 Holder::Nobody(revision) => (revision, None, Unknown::default()),
                 Holder::Orphan(orphan, id) => {
-                    match self.fence(key, id, &orphan, Some(&schedule.spec.name)).await? {
-                        Some(at) => (at.revision, None, Unknown::default()),
-                        None => return Err(already_exists(&schedule.spec.name, id)),
+                    match self.fence(key, id, &orphan, Some(&schedule.spec.name)).await {
+                        Ok(Some(at)) => (at.revision, None, Unknown::default()),
+                        Ok(None) => return Err(already_exists(&schedule.spec.name, id)),
+                        // Another request that wants the name was first.
+                        Err(error)
+                            if error.code == Code::Conflict && Instant::now() < deadline =>
+                        {
+                            tokio::time::sleep(PAUSE).await;
+                            continue;
+                        }
+                        Err(error) => return Err(error),
                     }
                 }
                 Holder::Schedule(id) => return Err(already_exists(&schedule.spec.name, id)),
