@@ -20,7 +20,7 @@
 //!
 //! - [`port`]: NATS as a trait. [`jetstream`]: streams, reading, writing, watching and delivering over it,
 //!   and the client behind it; [`names`] of everything in NATS.
-//! - [`index`], `history_index`: the contents of the bucket and the history, in memory.
+//! - [`index`], `history_index`, `audit_index`: the contents of the bucket, the history and the audit, in memory.
 //! - [`engine`]: the firing protocol. **Start here** to see how jobs run once.
 //! - [`api`]: what users can ask, over NATS and over HTTP.
 //! - [`client`]: the same from Rust, with typed requests, replies and errors.
@@ -31,6 +31,7 @@
 //!   `dev`: a session at a terminal, with a nats-server to try it on.
 
 pub mod api;
+mod audit_index;
 pub mod chance;
 pub mod client;
 pub mod clock;

@@ -114,6 +114,11 @@ pub const DURATION_MS: &str = "Scheduler-Duration-Ms";
 /// Header of history messages: how many occurrences were skipped.
 pub const SKIPPED_COUNT: &str = "Scheduler-Skipped-Count";
 
+/// Header of schedule events: who made the change, as [`header_text`] writes it.
+pub const ACTOR: &str = "Scheduler-Actor";
+/// Header of schedule events: when the change was made, RFC 3339.
+pub const CHANGED_AT: &str = "Scheduler-Changed-At";
+
 /// The key of a schedule's record.
 pub fn schedule_key(id: Uuid) -> String {
     format!("{SCHEDULE_KEY_PREFIX}{id}")

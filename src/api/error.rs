@@ -222,9 +222,11 @@ impl From<TooLarge> for ApiError {
 impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
         match error {
-            QueryError::Loading => Self::new(Code::Unavailable, error.to_string()),
-            QueryError::Unavailable(cause) => {
-                let message = "NATS JetStream does not answer for the history; try again";
+            QueryError::Loading(_) | QueryError::Unread(..) => {
+                Self::new(Code::Unavailable, error.to_string())
+            }
+            QueryError::Unavailable(what, cause) => {
+                let message = format!("NATS JetStream does not answer for the {what}; try again");
                 Self::new(Code::Unavailable, message).because(cause)
             }
         }

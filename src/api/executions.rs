@@ -142,7 +142,7 @@ impl<N: Nats> Api<N> {
 }
 
 /// Unix milliseconds, rounded up: a start in whole milliseconds is before `at` if it is before these.
-fn millis_up(at: DateTime<Utc>) -> i64 {
+pub(super) fn millis_up(at: DateTime<Utc>) -> i64 {
     at.timestamp_millis() + i64::from(!at.timestamp_subsec_nanos().is_multiple_of(1_000_000))
 }
 

@@ -4,6 +4,7 @@
 //! [`operations`]. Operations read the index and write the bucket by compare-and-swap. They never talk to the engine:
 //! the bucket is where the two meet.
 
+pub(crate) mod audit;
 mod change;
 mod cursor;
 pub mod error;
@@ -205,6 +206,7 @@ macro_rules! names_a_schedule {
 }
 
 names_a_schedule! {
+    audit::ListAudit,
     executions::ListExecutions,
     executions::ListRunning,
     reports::CancelExecution,

@@ -6,11 +6,11 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{
-    BackfillSchedule, Backfilled, BulkRetried, BulkRetry, CancelExecution, Client, ClientError,
-    Code, CompleteExecution, ExecuteImmediate, Execution, ExecutionStatistics, ExecutionStory,
-    FailExecution, GetStatistics, HeartbeatExecution, ListByCorrelation, ListExecutions,
-    ListRunning, Reply, Reported, Retried, RetryExecution, RunningExecution, ServiceStatus,
-    Triggered,
+    BackfillSchedule, Backfilled, BulkRetried, BulkRetry, CancelExecution, ChangeEvent, Client,
+    ClientError, Code, CompleteExecution, ExecuteImmediate, Execution, ExecutionStatistics,
+    ExecutionStory, FailExecution, GetStatistics, HeartbeatExecution, ListAudit, ListByCorrelation,
+    ListExecutions, ListRunning, Reply, Reported, Retried, RetryExecution, RunningExecution,
+    ServiceStatus, Triggered,
 };
 use crate::api::executions::GetExecution;
 use crate::api::status::Nothing;
@@ -70,6 +70,14 @@ impl Client {
         request: &ListByCorrelation,
     ) -> Result<Reply<Vec<Execution>>, ClientError> {
         self.ask("execution.by_correlation", request).await
+    }
+
+    /// Fetches one page of the changes of schedules that match, newest first.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `invalid`.
+    pub async fn audit(&self, request: &ListAudit) -> Result<Reply<Vec<ChangeEvent>>, ClientError> {
+        self.ask("audit.list", request).await
     }
 
     /// Fetches statistics of a schedule, or of all.

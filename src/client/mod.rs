@@ -42,6 +42,7 @@ use async_nats::{HeaderMap, HeaderValue, Request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use crate::api::audit::ListAudit;
 pub use crate::api::error::{ApiError, Code};
 pub use crate::api::execute::ExecuteImmediate;
 pub use crate::api::executions::{
@@ -67,7 +68,7 @@ pub use crate::api::statistics::{
 pub use crate::api::status::{LeftToNewer, ServiceStatus, StreamStatus};
 pub use crate::execution::{ErrorType, Execution, ExecutionStatus};
 pub use crate::schedule::{
-    CreateSchedule, Delivery, DeliveryMode, FieldFault, Payload, ScheduleType, Status,
+    ChangeEvent, CreateSchedule, Delivery, DeliveryMode, FieldFault, Payload, ScheduleType, Status,
     UpdateSchedule,
 };
 pub use error::ClientError;

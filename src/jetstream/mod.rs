@@ -12,6 +12,7 @@ pub mod history;
 mod inbox;
 pub mod lines;
 mod marks;
+mod mirror;
 pub(crate) mod observe;
 pub(crate) mod provision;
 pub(crate) mod publish;

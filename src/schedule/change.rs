@@ -41,6 +41,18 @@ pub enum ChangeKind {
 }
 
 impl ChangeKind {
+    /// Those that this version knows.
+    pub const KNOWN: [Self; 8] = [
+        Self::Created,
+        Self::Updated,
+        Self::Deleted,
+        Self::Restored,
+        Self::Paused,
+        Self::Resumed,
+        Self::Triggered,
+        Self::Backfilled,
+    ];
+
     /// The event's name: the last but one token of its subject.
     pub fn event(self) -> &'static str {
         match self {
@@ -148,6 +160,39 @@ impl Change {
         Self { body, ..self.clone() }
     }
 }
+
+/// A change as it was announced.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(remote = "Self")]
+pub struct ChangeEvent {
+    /// Its id.
+    pub event_id: Uuid,
+    /// What was done: `created`, `updated`, `paused` …
+    pub event: String,
+    /// When.
+    pub time: DateTime<Utc>,
+    /// The schedule.
+    pub schedule_id: Uuid,
+    /// The schedule's name then.
+    pub name: String,
+    /// The schedule's revision since.
+    pub revision: u64,
+    /// Who did it; `scheduler` is the service itself.
+    pub actor: String,
+    /// Correlation id of the request.
+    pub correlation_id: String,
+    /// Fields that were changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<FieldChange>,
+    /// The reason that was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Further details of the event.
+    #[serde(skip)]
+    pub unknown: Unknown,
+}
+
+keeps_unknown!(ChangeEvent);
 
 /// A field of a schedule that has changed, or would.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

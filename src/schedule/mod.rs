@@ -45,7 +45,7 @@ pub use attempt::{
     Attempt, Cancel, Ending, Manual, Origin, Phase, Report, SkipCause, SkippedRange, execution_id,
 };
 pub use attempt_form::PhaseName;
-pub use change::{Author, Change, ChangeKind, FieldChange, differences};
+pub use change::{Author, Change, ChangeEvent, ChangeKind, FieldChange, differences};
 pub use delivery::{Delivery, DeliveryMode};
 pub use fields::{
     FieldFault, MAX_FAULTS, Unread, object as object_field, parse as parse_fields,

@@ -1,8 +1,11 @@
-//! Tests that every change is announced once and in order, whatever dies.
+//! Every change is announced once and in order, whatever dies, and can be looked up.
 
+use async_nats::HeaderMap;
+use nats_scheduler::client::{Client, ListAudit};
 use serde_json::{Value, json};
 
 use crate::harness::{Nats, in_ms, wait_for};
+use crate::http::Http;
 
 fn far(name: &str) -> Value {
     json!({ "name": name, "schedule_type": "one_time", "scheduled_at": in_ms(3_600_000),
@@ -115,4 +118,113 @@ async fn what_was_seen_can_be_changed_however_often_it_fired_since() {
     let updated = nats.ask("schedule.update", update.clone()).await;
     assert_eq!(updated["revision"], 2);
     assert_eq!(nats.refused("schedule.update", update).await["code"], "conflict");
+}
+
+/// The names and events of changes, once there are as many as expected.
+async fn changes(nats: &Nats, request: Value, expected: &[(&str, &str)]) -> Vec<Value> {
+    let found = wait_for(&format!("{expected:?} by {request}"), || async {
+        let reply = nats.request("audit.list", &request).await;
+        let total = reply["pagination"]["total"].as_u64().unwrap_or_else(|| panic!("{reply}"));
+        (total >= expected.len() as u64).then(|| reply["data"].as_array().unwrap().clone())
+    })
+    .await;
+    let listed: Vec<_> = found
+        .iter()
+        .map(|change| (change["name"].as_str().unwrap(), change["event"].as_str().unwrap()))
+        .collect();
+    assert_eq!(listed, expected, "{request}");
+    found
+}
+
+#[tokio::test]
+async fn changes_are_found_by_schedule_user_event_and_time() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let by = async |actor: &str, operation: &str, body: Value| {
+        let header = [("X-Created-By", actor)];
+        let (_, reply) = nats.request_with_headers(operation, &header, body).await;
+        assert!(reply.get("error").is_none(), "{reply}");
+        reply["data"].clone()
+    };
+    let one = by("anna", "schedule.create", far("one")).await["id"].clone();
+    by("\u{1f600} b%20", "schedule.create", far("two")).await;
+    by("bob", "schedule.pause", json!({ "schedule_id": one, "reason": "holidays" })).await;
+    by("bob", "schedule.update", json!({ "schedule_id": one, "priority": 9 })).await;
+    let deletion = json!({ "schedule_id": one, "hard_delete": true });
+    by("anna", "schedule.delete", deletion).await;
+    let of_one = json!({ "schedule_id": one });
+    let all = [("one", "deleted"), ("one", "updated"), ("one", "paused"), ("one", "created")];
+    let found = changes(&nats, of_one, &all).await;
+    assert_eq!(found[1]["changes"], json!([{ "field": "priority", "old": 5, "new": 9 }]));
+    assert_eq!((&found[2]["reason"], &found[2]["actor"]), (&json!("holidays"), &json!("bob")));
+    assert_eq!(found[3]["target_command"], "cmd.example.far");
+    changes(&nats, json!({ "actor": "bob" }), &all[1..3]).await;
+    changes(&nats, json!({ "actor": "\u{1f600} b%20" }), &[("two", "created")]).await;
+    changes(&nats, json!({ "event": "deleted" }), &all[..1]).await;
+    let two = json!({ "schedule_name": "two", "creator": "\u{1f600} b%20" });
+    changes(&nats, two, &[("two", "created")]).await;
+    let span = json!({ "since": found[2]["time"], "until": found[1]["time"] });
+    changes(&nats, span, &all[1..3]).await;
+    let page = nats.request("audit.list", &json!({ "page": 2, "limit": 2 })).await;
+    assert_eq!((&page["pagination"]["page"], &page["pagination"]["total"]), (&json!(2), &json!(5)));
+    assert_eq!(page["data"][0]["event"], "paused");
+    let fault = nats.refused("audit.list", json!({ "event": "odd", "limit": 0 })).await;
+    assert_eq!(
+        fault["message"],
+        "event: must be one of created, updated, deleted, restored, paused, resumed, triggered, \
+         backfilled; limit: must be 1 to 100"
+    );
+
+    let http = Http::new(&service).await;
+    let of_bob = http.get("/api/v1/audit?actor=bob&event=paused").await;
+    assert_eq!(of_bob.body["data"], json!([found[2]]), "{of_bob:?}");
+    let of_one = http.get(&format!("/api/v1/schedules/{}/audit", one.as_str().unwrap())).await;
+    assert_eq!(of_one.body["data"], json!(found));
+    let client = Client::new(nats.client.clone());
+    let request = ListAudit { event: Some("paused".to_owned()), ..ListAudit::default() };
+    let event = client.audit(&request).await.unwrap().data.remove(0);
+    assert_eq!((event.actor.as_str(), event.reason.as_deref()), ("bob", Some("holidays")));
+    assert_eq!(serde_json::to_value(&event).unwrap(), found[2]);
+}
+
+#[tokio::test]
+async fn an_instance_that_starts_finds_earlier_changes_also_those_of_other_versions() {
+    let nats = Nats::start().await;
+    let mut first = nats.service().await;
+    let id = nats.create(far("early")).await;
+    events(&nats, &id, 1).await;
+    first.kill();
+    // Earlier versions had no headers, and newer ones may have other events.
+    let mut said = nats.messages("SCHEDULER_AUDIT").await.remove(0);
+    let mut event: Value = serde_json::from_slice(&said.payload).unwrap();
+    for (kind, extra) in [("paused", json!("why")), ("shifted", json!({ "by": [1, 2.50] }))] {
+        event["event"] = json!(kind);
+        event["reason"] = if kind == "paused" { extra.clone() } else { Value::Null };
+        event["extra"] = extra;
+        said.subject = format!("evt.scheduler.schedule.{kind}.{id}").into();
+        let body = event.to_string().into();
+        nats.js
+            .publish_with_headers(said.subject.clone(), HeaderMap::new(), body)
+            .await
+            .unwrap()
+            .await
+            .unwrap();
+    }
+    let odd = "evt.scheduler.schedule.odd.no-id";
+    nats.js.publish(odd, "no JSON".into()).await.unwrap().await.unwrap();
+    let _second = nats.service().await;
+    let expected = [("early", "shifted"), ("early", "paused"), ("early", "created")];
+    let found = changes(&nats, json!({}), &expected).await;
+    assert_eq!(found[0]["extra"], json!({ "by": [1, 2.5] }));
+    let since = json!({ "since": in_ms(-60_000), "schedule_id": id });
+    changes(&nats, since, &expected).await;
+    // What the stream loses is no longer found.
+    let stream = nats.js.get_stream("SCHEDULER_AUDIT").await.unwrap();
+    stream.purge().filter(format!("evt.scheduler.schedule.paused.{id}")).await.unwrap();
+    wait_for("the rest", || async {
+        let reply = nats.request("audit.list", &json!({})).await;
+        (reply["pagination"]["total"] == 2).then_some(())
+    })
+    .await;
+    changes(&nats, json!({}), &[("early", "shifted"), ("early", "created")]).await;
 }

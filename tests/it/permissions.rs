@@ -16,7 +16,7 @@ use crate::proxy::Proxy;
 const USERS: [&str; 5] = ["scheduler", "operator", "admin", "viewer", "worker"];
 
 /// Operations that change nothing: for `admin` and `viewer`.
-const READS: [&str; 10] = [
+const READS: [&str; 11] = [
     "schedule.get",
     "schedule.list",
     "schedule.preview",
@@ -26,6 +26,7 @@ const READS: [&str; 10] = [
     "execution.running",
     "execution.stats",
     "execution.by_correlation",
+    "audit.list",
     "status",
 ];
 /// Operations by which workers report: for `admin` and `worker`.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Nats, in_ms, wait_for};
+use crate::harness::{Nats, in_ms};
 
 fn daily(name: &str) -> Value {
     json!({ "name": name, "schedule_type": "cron", "cron_expression": "0 3 * * *",

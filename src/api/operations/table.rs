@@ -146,6 +146,10 @@ fn reports() -> Vec<Operation> {
 #[rustfmt::skip]
 fn service() -> Vec<Operation> {
     vec![
+        operation!("audit.list", Read, "X-Created-By", list_audit, "Who changed which schedule, when and how, newest first", [
+            get("/api/v1/audit").summary("Changes of schedules, newest first"),
+            get("/api/v1/schedules/{schedule_id}/audit").variant("of_schedule").summary("Changes of a schedule, newest first")
+        ]),
         operation!("status", Read, "X-Created-By", status, "How the service is", [
             get("/health/detailed").query(&[]).summary("How the service is, with each of its parts")
         ]),

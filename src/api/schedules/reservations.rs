@@ -203,9 +203,7 @@ impl<N: Nats> Api<N> {
                         Ok(Some(at)) => (at.revision, None, Unknown::default()),
                         Ok(None) => return Err(already_exists(&schedule.spec.name, id)),
                         // Another request that wants the name was first.
-                        Err(error)
-                            if error.code == Code::Conflict && Instant::now() < deadline =>
-                        {
+                        Err(error) if error.code == Code::Conflict && Instant::now() < deadline => {
                             tokio::time::sleep(PAUSE).await;
                             continue;
                         }

@@ -92,7 +92,7 @@ impl<N: Nats> History<N> {
     /// How long the stream is sure to drop a copy by itself: half of its duplicate window; the rest is allowed for the
     /// way.
     fn remembered(&self) -> Duration {
-        Duration::from_millis(self.window_ms.load(Ordering::Relaxed)) / 2
+        Duration::from_millis(self.mirror.index.window_ms.load(Ordering::Relaxed)) / 2
     }
 }
 
