@@ -32,6 +32,7 @@ use crate::jetstream::watch;
 use crate::metrics::Metrics;
 use crate::port::answers::Answers;
 use crate::port::{Deaf, Nats, Unanswered};
+use crate::presence;
 use crate::schedule::Rules;
 
 /// Interval between checks of the clock.
@@ -154,6 +155,8 @@ impl<N: Nats> Instance<N> {
         stop: CancellationToken,
     ) -> JoinHandle<()> {
         let api = &self.api;
+        let (me, clock) = (self.members.me(), api.clock.clone());
+        tokio::spawn(presence::note(api.store.clone(), me, clock, stop.clone()));
         let parts = Parts {
             delivery: api.delivery.clone(),
             store: api.store.clone(),

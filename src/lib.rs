@@ -24,6 +24,7 @@
 //! - [`engine`]: the firing protocol. **Start here** to see how jobs run once.
 //! - [`api`]: what users can ask, over NATS and over HTTP.
 //! - [`client`]: the same from Rust, with typed requests, replies and errors.
+//! - `presence`: when instances ran, for those who ask why nothing was done.
 //! - [`health`], [`metrics`], `load`: the state and the activity of the service; [`trace_context`]: the
 //!   trace that work belongs to.
 //! - [`instance`]: puts the parts together; [`service`]: connects, starts, runs and drains them. [`config`]:
@@ -40,6 +41,7 @@ pub mod config;
 pub mod dev;
 pub mod engine;
 pub mod execution;
+mod explain;
 mod failpoint;
 pub mod guards;
 pub mod health;
@@ -55,6 +57,7 @@ pub mod names;
 mod otlp;
 pub mod plan;
 pub mod port;
+mod presence;
 pub mod schedule;
 pub mod service;
 pub mod stop;

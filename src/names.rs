@@ -11,6 +11,7 @@
 //! | schedules, one JSON record each | key `schedule.<uuid>` of bucket `scheduler_schedules` |
 //! | reserved names | key `name.<creator>.<name>`, both base64url without padding |
 //! | requests that may be repeated | key `once.<creator>.<idempotency key>`, the same |
+//! | when instances ran | key `instance.<instance_id>` |
 
 use std::borrow::Cow;
 
@@ -60,6 +61,11 @@ pub const SCHEDULE_KEY_PREFIX: &str = "schedule.";
 pub const NAME_KEY_PREFIX: &str = "name.";
 /// First token of the keys that remember requests that may be repeated.
 pub const ONCE_KEY_PREFIX: &str = "once.";
+
+/// First token of the keys that say when instances ran.
+pub const INSTANCE_KEY_PREFIX: &str = "instance.";
+/// All keys that say when instances ran.
+pub const INSTANCE_KEY_WILDCARD: &str = "instance.*";
 
 /// Header of every command: the schedule's id.
 pub const SCHEDULE_ID: &str = "Scheduler-Schedule-Id";
@@ -122,6 +128,11 @@ pub const CHANGED_AT: &str = "Scheduler-Changed-At";
 /// The key of a schedule's record.
 pub fn schedule_key(id: Uuid) -> String {
     format!("{SCHEDULE_KEY_PREFIX}{id}")
+}
+
+/// The key that says when an instance ran.
+pub fn instance_key(id: Uuid) -> String {
+    format!("{INSTANCE_KEY_PREFIX}{id}")
 }
 
 /// The key that reserves a name for one schedule of one creator.

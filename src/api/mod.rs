@@ -207,6 +207,7 @@ macro_rules! names_a_schedule {
 
 names_a_schedule! {
     audit::ListAudit,
+    schedules::ExplainSchedule,
     executions::ListExecutions,
     executions::ListRunning,
     reports::CancelExecution,

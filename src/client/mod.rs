@@ -57,16 +57,18 @@ pub use crate::api::reports::{
 };
 pub use crate::api::schedules::{
     AppliedItem, ApplySchedule, BackfillSchedule, Backfilled, BulkAction, BulkApplied, BulkApply,
-    BulkCreated, BulkItem, BulkOperated, BulkOperation, DeleteSchedule, Deleted, GetSchedule,
-    ItemRefused, ItemResult, ListSchedules, ListUpcoming, PauseSchedule, PreviewSchedule, Prune,
-    RestoreSchedule, ResumeSchedule, ScheduleFilter, Sort, TagsMatch, TriggerSchedule, Triggered,
-    Upcoming, UpcomingOccurrence,
+    BulkCreated, BulkItem, BulkOperated, BulkOperation, DeleteSchedule, Deleted, ExplainSchedule,
+    Explained, GetSchedule, ItemRefused, ItemResult, ListSchedules, ListUpcoming, PauseSchedule,
+    PreviewSchedule, Prune, RestoreSchedule, ResumeSchedule, ScheduleFilter, Sort, TagsMatch,
+    TriggerSchedule, Triggered, Upcoming, UpcomingOccurrence,
 };
 pub use crate::api::statistics::{
     CommonError, ExecutionStatistics, GetStatistics, LastError, LastExecution, NextExecution,
 };
 pub use crate::api::status::{LeftToNewer, ServiceStatus, StreamStatus};
 pub use crate::execution::{ErrorType, Execution, ExecutionStatus};
+pub use crate::explain::{Became, CausingChange, ExplainedTime};
+pub use crate::presence::Downtime;
 pub use crate::schedule::{
     ChangeEvent, CreateSchedule, Delivery, DeliveryMode, FieldFault, Payload, ScheduleType, Status,
     UpdateSchedule,

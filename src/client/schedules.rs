@@ -6,9 +6,10 @@ use uuid::Uuid;
 
 use super::{
     ApplySchedule, BulkApplied, BulkApply, BulkCreated, BulkOperated, BulkOperation, Client,
-    ClientError, CreateSchedule, DeleteSchedule, Deleted, GetSchedule, ListSchedules, ListUpcoming,
-    PauseSchedule, Preview, PreviewSchedule, Reply, RestoreSchedule, ResumeSchedule,
-    ScheduleSummary, ScheduleView, TriggerSchedule, Triggered, Upcoming, UpdateSchedule,
+    ClientError, CreateSchedule, DeleteSchedule, Deleted, ExplainSchedule, Explained, GetSchedule,
+    ListSchedules, ListUpcoming, PauseSchedule, Preview, PreviewSchedule, Reply, RestoreSchedule,
+    ResumeSchedule, ScheduleSummary, ScheduleView, TriggerSchedule, Triggered, Upcoming,
+    UpdateSchedule,
 };
 use crate::api::schedules::{BulkCreate, BulkItem};
 
@@ -270,6 +271,17 @@ impl Client {
     /// See [`ClientError`]; `invalid`, `not_found`.
     pub async fn preview(&self, request: &PreviewSchedule) -> Result<Reply<Preview>, ClientError> {
         self.ask("schedule.preview", request).await
+    }
+
+    /// Explains what became of each nominal time of a schedule, and why.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `invalid`, `not_found`.
+    pub async fn explain(
+        &self,
+        request: &ExplainSchedule,
+    ) -> Result<Reply<Explained>, ClientError> {
+        self.ask("schedule.explain", request).await
     }
 
     /// Lists what comes in a span, over all schedules that match, in the order of nominal times.

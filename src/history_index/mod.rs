@@ -10,6 +10,7 @@
 mod choose;
 mod chunk;
 mod errors;
+mod ledger;
 mod query;
 mod schedules;
 mod statistics;
@@ -27,6 +28,7 @@ use crate::execution::ExecutionStatus;
 pub use choose::{Choice, Chosen};
 use chunk::{Chunk, NO_SCHEDULE, Slot};
 use errors::Errors;
+pub use ledger::Row;
 pub use query::{Filter, Page};
 use schedules::Schedules;
 pub use statistics::{Ended, Statistics};

@@ -129,6 +129,15 @@ impl<N: Nats> Audit<N> {
         Ok(Found { changes, total, is_cut: self.mirror.index.read(AuditIndex::is_cut) })
     }
 
+    /// The newest changes, after making sure that everything announced until now has been read.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub(crate) async fn newest(&self, asked: &Asked, most: usize) -> Result<Found, QueryError> {
+        self.mirror.catch_up().await?;
+        self.list(asked, 0, most).await
+    }
+
     /// Announces a change; returns once the stream has it, however long that takes, or refuses even its least form.
     pub async fn announce(&self, schedule: Uuid, change: &Change) {
         let subject = names::schedule_subject(change.kind.event(), schedule);

@@ -23,6 +23,7 @@ use std::time::Duration;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::stream::Config;
 use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -33,7 +34,7 @@ use super::{WriteError, describe};
 use crate::guards::{Guard, Guards as _};
 use crate::index::{At, Index, Sight};
 use crate::names;
-use crate::port::{Append, Nats, Unanswered, Unstored};
+use crate::port::{Append, Entry, Nats, Reading, Start, Unanswered, Unstored};
 use crate::schedule::{Room, Schedule, TooLarge};
 
 /// The content of a key, read from the leader.
@@ -58,6 +59,16 @@ pub struct Written {
     pub sent: Instant,
 }
 
+impl From<Entry> for Stored {
+    fn from(entry: Entry) -> Self {
+        Self {
+            revision: entry.sequence,
+            written_at_ms: entry.stored_at.timestamp_millis(),
+            value: entry.is_value().then_some(entry.body),
+        }
+    }
+}
+
 /// A key, and the condition under which it may be written.
 #[derive(Clone, Copy, Debug)]
 pub struct Condition<'a> {
@@ -80,6 +91,9 @@ const SOON: Duration = Duration::from_millis(10);
 const LATER: Duration = Duration::from_millis(200);
 /// Longest single wait for the bucket to be checked.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// Time within which several keys are read.
+const READS_WITHIN: Duration = Duration::from_secs(5);
 
 /// The bucket of schedules.
 #[derive(Clone)]
@@ -157,11 +171,35 @@ impl<N: Nats> Store<N> {
     pub async fn read(&self, key: &str) -> Result<Option<Stored>, WriteError> {
         let last = self.nats.last(names::SCHEDULES_STREAM, &names::key_subject(key)).await;
         let last = last.map_err(|error| WriteError::Unknown(error.to_string()))?;
-        Ok(last.map(|entry| Stored {
-            revision: entry.sequence,
-            written_at_ms: entry.stored_at.timestamp_millis(),
-            value: entry.is_value().then_some(entry.body),
-        }))
+        Ok(last.map(Stored::from))
+    }
+
+    /// Reads all keys that match a pattern, with what they hold.
+    ///
+    /// # Errors
+    /// If the bucket cannot be read.
+    pub async fn read_all(&self, pattern: &str) -> Result<Vec<(String, Stored)>, WriteError> {
+        let filter = names::key_subject(pattern);
+        let what = Reading { from: Start::LastOfEach, filter, headers_only: false };
+        let unread = |error: String| WriteError::Unknown(error);
+        let reading = async {
+            let (entries, count) = self.nats.read(names::SCHEDULES_STREAM, what).await?;
+            let entries = entries.take(usize::try_from(count).unwrap_or(usize::MAX));
+            entries.try_collect::<Vec<_>>().await
+        };
+        let read = tokio::time::timeout(READS_WITHIN, reading).await;
+        let entries = read.map_err(|_| unread("no answer".to_owned()))?.map_err(unread)?;
+        let key = |entry: &Entry| names::subject_key(&entry.subject).to_owned();
+        Ok(entries.into_iter().map(|entry| (key(&entry), Stored::from(entry))).collect())
+    }
+
+    /// Writes a key that nobody else writes. One try.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub async fn note(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), WriteError> {
+        let message = Append::new(names::key_subject(key), value).lasting(Some(ttl));
+        self.send(message).await.map(drop)
     }
 
     async fn put(&self, place: Condition<'_>, value: Bytes) -> Result<At, WriteError> {

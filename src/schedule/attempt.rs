@@ -124,6 +124,14 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// What is skipped, or was.
+    pub fn range(&self) -> Option<SkippedRange> {
+        match self {
+            Self::Skipped { range, .. } | Self::Corrected { range, .. } => Some(*range),
+            _ => None,
+        }
+    }
+
     /// The instance that acts on the attempt, if any.
     pub fn by(&self) -> Option<Uuid> {
         match self {

@@ -7,6 +7,8 @@ use nats_scheduler::port::Entry;
 use nats_scheduler::schedule::{DeliveryMode, Schedule};
 use uuid::Uuid;
 
+use super::explained::Explanations;
+
 /// All that is known of a run once it is over and settled.
 #[derive(Debug, Default)]
 pub struct Evidence {
@@ -31,6 +33,8 @@ pub struct Evidence {
     pub asked: Vec<Asked>,
     /// What went wrong, and when.
     pub faults: Vec<Fault>,
+    /// What was said when somebody asked what became of the times of a schedule, once all was settled.
+    pub explained: Explanations,
     /// Which instances those are that faults name, as far as that is known.
     pub instances: BTreeMap<u64, Uuid>,
 }

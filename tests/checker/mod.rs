@@ -8,6 +8,7 @@
 mod changes;
 mod endings;
 mod evidence;
+mod explained;
 mod lateness;
 mod ledger;
 mod pauses;
@@ -20,6 +21,7 @@ use chrono::{DateTime, Utc};
 
 pub use endings::what_is_left;
 pub use evidence::{Answer, Asked, Evidence, Fault, FaultKind, Heard, Wish};
+pub use explained::Explanations;
 use ledger::Ledger;
 use story::{Story, stories};
 pub use summary::{Lateness, Summary};
@@ -44,7 +46,9 @@ pub fn check(evidence: &Evidence) -> Result<Summary, Vec<String>> {
 
 fn check_all(evidence: &Evidence, ledger: &Ledger, stories: &[Story<'_>], found: &mut Vec<String>) {
     for story in stories {
-        times::each_time_has_one_outcome(story, ledger, found);
+        let told = times::each_time_has_one_outcome(story, ledger, found);
+        let explained = evidence.explained.get(&story.id);
+        explained::times_are_explained_truly(story, explained, &told, ledger, found);
         sending::due_times_are_true(story, found);
         changes::changes_are_announced_once_and_in_order(story, found);
         changes::updates_are_not_undone(story, found);

@@ -11,13 +11,18 @@ use super::ledger::Ledger;
 use super::story::{Epoch, Story};
 
 /// The times of which the history tells, each with the ids of what it has of it.
-type Told = BTreeMap<DateTime<Utc>, Vec<Uuid>>;
+pub type Told = BTreeMap<DateTime<Utc>, Vec<Uuid>>;
 
 /// Each time between a schedule's first and the next that is to come has one outcome, or is in one skipped range.
-pub fn each_time_has_one_outcome(story: &Story<'_>, ledger: &Ledger, found: &mut Vec<String>) {
+/// Returns the times of which the history tells.
+pub fn each_time_has_one_outcome(
+    story: &Story<'_>,
+    ledger: &Ledger,
+    found: &mut Vec<String>,
+) -> Told {
     let epochs = story.epochs();
     if story.is_dependent() || epochs.is_empty() {
-        return;
+        return Told::new();
     }
     let mut told = Told::new();
     let occurrences = story.ends.iter().filter(|end| end.triggered_by.is_none());
@@ -42,6 +47,7 @@ pub fn each_time_has_one_outcome(story: &Story<'_>, ledger: &Ledger, found: &mut
             found.push(format!("{}: nothing became of {at}", story.name()));
         }
     }
+    told
 }
 
 /// The times that an entry of the history is of.

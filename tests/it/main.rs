@@ -15,6 +15,7 @@ mod corrections;
 mod crashes;
 mod cuts;
 mod dev;
+mod explain;
 mod failures;
 mod firing;
 mod formats;

@@ -16,10 +16,11 @@ use crate::proxy::Proxy;
 const USERS: [&str; 5] = ["scheduler", "operator", "admin", "viewer", "worker"];
 
 /// Operations that change nothing: for `admin` and `viewer`.
-const READS: [&str; 11] = [
+const READS: [&str; 12] = [
     "schedule.get",
     "schedule.list",
     "schedule.preview",
+    "schedule.explain",
     "schedule.upcoming",
     "execution.get",
     "execution.list",

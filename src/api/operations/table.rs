@@ -72,6 +72,9 @@ fn schedules() -> Vec<Operation> {
         operation!("schedule.backfill", Write, "X-Triggered-By", backfill_schedule, "Run the occurrences of a span of the past", [
             post("/api/v1/schedules/{schedule_id}/backfill")
         ]),
+        operation!("schedule.explain", Read, "X-Created-By", explain_schedule, "What became of each nominal time of a schedule, and why", [
+            get("/api/v1/schedules/{schedule_id}/explain").summary("What became of each nominal time, and why")
+        ]),
         operation!("schedule.upcoming", Read, "X-Created-By", upcoming, "What comes in a span, over all schedules that match", [
             get("/api/v1/schedules/upcoming").summary("What comes in a span")
         ]),

@@ -6,6 +6,7 @@ mod bulk;
 mod coming;
 mod create;
 mod delete;
+mod explain;
 mod filter;
 mod lifecycle;
 mod limit;
@@ -29,6 +30,7 @@ pub use bulk::{
     BulkOperated, BulkOperation, ItemRefused, ItemResult, Prune,
 };
 pub use delete::{DeleteSchedule, Deleted};
+pub use explain::{ExplainSchedule, Explained};
 pub use filter::{ScheduleFilter, TagsMatch};
 pub use lifecycle::{PauseSchedule, ResumeSchedule, TriggerSchedule, Triggered};
 pub use list::ListSchedules;

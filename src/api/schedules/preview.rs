@@ -128,7 +128,7 @@ pub(super) fn preview(
     preview
 }
 
-fn describe(timing: &Timing, trigger: &Trigger) -> String {
+pub(super) fn describe(timing: &Timing, trigger: &Trigger) -> String {
     match trigger {
         Trigger::Cron(cron) => cron.description(),
         Trigger::Interval(interval) => interval.description(),

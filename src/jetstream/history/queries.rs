@@ -1,5 +1,6 @@
 //! Queries of the history: the index says which executions and how many, the stream has the bodies.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -8,10 +9,19 @@ use uuid::Uuid;
 
 use super::headers::error_header;
 use super::{History, QueryError, Waiter};
-use crate::execution::{ErrorType, Execution};
-use crate::history_index::{Choice, Chosen, Filter, HistoryIndex, Page, Statistics};
+use crate::execution::{ErrorType, Execution, ExecutionStatus};
+use crate::explain::Acted;
+use crate::history_index::{Choice, Chosen, Filter, HistoryIndex, Page, Row, Statistics};
+use crate::moment::Moment as _;
 use crate::names::plain_text;
 use crate::port::{Entry, Nats};
+
+/// Number of entries of a ledger up to which the events of all are fetched.
+const FEW: usize = 200;
+/// Most events that are fetched for a ledger.
+const FETCHED: usize = 1000;
+/// Most entries of a ledger.
+const ROWS: usize = 50_000;
 
 impl<N: Nats> History<N> {
     /// How many executions there are.
@@ -90,6 +100,46 @@ impl<N: Nats> History<N> {
         };
         let executions = fetched.into_iter().map(|one| one.and_then(read).filter(is_it)).collect();
         Ok((chosen, executions))
+    }
+
+    /// What became of the nominal times of a schedule from `from` to `to`, by nominal time and start; and the time up to
+    /// which that is all, if there is too much. Events are fetched where they say more than the index does, and all of
+    /// them if they are few.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub(crate) async fn ledger(
+        &self,
+        schedule: Uuid,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> Result<(Vec<Acted>, Option<DateTime<Utc>>), QueryError> {
+        self.catch_up().await?;
+        let span = (from.timestamp_millis(), to.timestamp_millis());
+        let mut rows = self.read(|index| index.ledger(schedule, span.0, span.1));
+        let is_few = rows.len() <= FEW;
+        let tells = |row: &Row| is_few || row.status != ExecutionStatus::Success;
+        let most = rows.iter().enumerate().filter(|(_, row)| tells(row)).nth(FETCHED);
+        let beyond = most.map_or(rows.len(), |(at, _)| at).min(ROWS);
+        let cut = rows.get(beyond).map(|row| row.scheduled_for().just_before());
+        if let Some(cut) = cut {
+            rows.retain(|row| row.scheduled_for() <= cut);
+        }
+        let told: Vec<u64> = rows.iter().filter(|row| tells(row)).map(|row| row.sequence).collect();
+        let fetched = self.mirror.fetch_all(&told).await?;
+        let events = fetched.into_iter().flatten().filter_map(read);
+        let mut events: HashMap<Uuid, Execution> =
+            events.map(|execution| (execution.id, execution)).collect();
+        let acted = |row: Row| Acted {
+            execution: row.execution,
+            occurrence: row.occurrence,
+            scheduled_for: row.scheduled_for(),
+            status: row.status,
+            started_at: moment(row.started_ms),
+            ended_at: row.ended_ms.map(moment),
+            event: events.remove(&row.execution),
+        };
+        Ok((rows.into_iter().map(acted).collect(), cut))
     }
 
     /// Removes executions that have an outcome.
@@ -212,6 +262,16 @@ impl<N: Nats> History<N> {
     ) -> Result<(Vec<Execution>, u64), QueryError> {
         self.mirror.page(|executions| executions.read(&look), read).await
     }
+}
+
+impl Row {
+    fn scheduled_for(&self) -> DateTime<Utc> {
+        moment(self.scheduled_for_ms)
+    }
+}
+
+fn moment(ms: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(ms).unwrap_or_default()
 }
 
 fn read(entry: Entry) -> Option<Execution> {

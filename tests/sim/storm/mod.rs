@@ -257,6 +257,7 @@ impl Storm {
         sleep(OVERHANG + self.size.calm).await;
         join_all(std::mem::take(&mut self.moving)).await;
         self.settle().await;
+        self.asks_for_explanations().await;
         // Nobody asks any more, and what was asked for is done.
         let living = std::mem::take(&mut *self.living.lock().unwrap());
         sleep(LAST).await;

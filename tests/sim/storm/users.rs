@@ -13,6 +13,7 @@ use nats_scheduler::api::schedules::{
     TriggerSchedule,
 };
 use nats_scheduler::api::{Api, Caller};
+use nats_scheduler::client::ExplainSchedule;
 use nats_scheduler::names;
 use nats_scheduler::schedule::{CreateSchedule, Schedule, UpdateSchedule};
 use rand::RngExt as _;
@@ -317,4 +318,26 @@ async fn create(
     evidence.asked[asked].schedules.push(reply.data.id);
     evidence.created.push(serde_json::to_string(&reply.data).unwrap());
     made.lock().unwrap().push(reply.data.id);
+}
+
+impl Storm {
+    /// Asks what became of all times of each schedule.
+    pub async fn asks_for_explanations(&self) {
+        let Some(api) =
+            self.living.lock().unwrap().first().map(|one| Arc::clone(&one.instance.api))
+        else {
+            return;
+        };
+        for record in self.records() {
+            let request = ExplainSchedule {
+                schedule_id: Some(record.id),
+                from: Some(record.created_at),
+                limit: Some(1000),
+                ..ExplainSchedule::default()
+            };
+            if let Ok(reply) = api.explain_schedule(request, &Caller::anonymous()).await {
+                self.evidence.lock().unwrap().explained.insert(record.id, reply.data);
+            }
+        }
+    }
 }

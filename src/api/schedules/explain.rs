@@ -1,0 +1,226 @@
+//! Why a schedule did or did not run.
+//!
+//! The record is read first, then the ledger: what has left the record by then is in the ledger.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::super::error::ApiError;
+use super::super::reply::{Links, Reply, Warning};
+use super::super::{Api, Caller};
+use super::preview::describe;
+use super::{check_limit, required_id};
+use crate::execution::ExecutionStatus;
+use crate::explain::{Acted, ExplainedTime, Known, LATE_MS, explain};
+use crate::jetstream::audit::Asked;
+use crate::moment::Moment as _;
+use crate::port::Nats;
+use crate::presence::{Downtime, downtimes};
+use crate::schedule::declared::which_fields;
+use crate::schedule::{ChangeEvent, FieldFault, Schedule, SkipCause, Status, instant_field};
+
+/// Length of a span by default.
+const DEFAULT_SPAN: TimeDelta = TimeDelta::hours(24);
+/// Longest span.
+const MAX_SPAN: TimeDelta = TimeDelta::days(366);
+/// Lines per reply by default.
+const DEFAULT_LIMIT: u64 = 100;
+/// Maximum number of lines per reply.
+const MAX_LIMIT: u64 = 1000;
+/// Most changes that are looked at.
+const CHANGES: usize = 200;
+
+/// Events that say what a schedule was.
+const EVENTS: [&str; 6] = ["created", "updated", "paused", "resumed", "deleted", "restored"];
+
+which_fields! { request {
+    /// A request for what became of each nominal time of a schedule, and why.
+    pub struct ExplainSchedule {
+        /// The first nominal time; default 24 hours ago.
+        #[serde(deserialize_with = "instant_field")]
+        pub from: Option<DateTime<Utc>>,
+        /// The last nominal time; default the next occurrence, or now. At most 366 days after `from`.
+        #[serde(deserialize_with = "instant_field")]
+        pub to: Option<DateTime<Utc>>,
+        /// Maximum number of lines: 1 to 1000, default 100.
+        #[schemars(range(min = 1, max = 1000), example = 100)]
+        pub limit: Option<u64>,
+    }
+} }
+
+/// What became of the nominal times of a schedule.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Explained {
+    /// The schedule.
+    pub schedule_id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// When it fires, in words.
+    pub description: String,
+    /// Begin of the span.
+    pub from: DateTime<Utc>,
+    /// End of the span.
+    pub to: DateTime<Utc>,
+    /// Its next occurrence.
+    #[serde(default)]
+    pub next_run_at: Option<DateTime<Utc>>,
+    /// Why there is no next occurrence, or why it will not run.
+    #[serde(default)]
+    pub no_next: Option<String>,
+    /// The nominal times, in order. Several in a row to which the same happened are one line.
+    pub times: Vec<ExplainedTime>,
+    /// `from` of the next part, if this one does not reach the end of the span.
+    #[serde(default)]
+    pub next_from: Option<DateTime<Utc>>,
+}
+
+impl<N: Nats> Api<N> {
+    /// Explains what became of the nominal times of a span.
+    ///
+    /// # Errors
+    /// `invalid`, `not_found`, `unavailable`.
+    pub async fn explain_schedule(
+        &self,
+        request: ExplainSchedule,
+        caller: &Caller,
+    ) -> Result<Reply<Explained>, ApiError> {
+        let id = required_id(request.schedule_id)?;
+        let limit = check(&request)?;
+        let (schedule, _) = self.read_schedule(id).await?;
+        let now = self.clock.now();
+        let (from, to) = span(&request, &schedule, now)?;
+        let mut warnings = Vec::new();
+        let (ledger, cut) = self.history.ledger(id, from, to).await?;
+        let changes = self.changes_of(id, &mut warnings).await;
+        let downtimes = self.downtimes_of(&ledger, &mut warnings).await;
+        let known =
+            Known { schedule: &schedule, changes: &changes, ledger, downtimes: &downtimes, now };
+        let mut times = explain(&known, from, cut.unwrap_or(to));
+        let next = times.get(limit).map(|time| time.scheduled_for);
+        times.truncate(limit);
+        let cut = cut.map(|cut| cut.later(TimeDelta::milliseconds(1)));
+        let trigger = schedule.spec.timing.trigger(id);
+        let data = Explained {
+            schedule_id: id,
+            name: schedule.spec.name.to_string(),
+            description: trigger
+                .map(|trigger| describe(&schedule.spec.timing, &trigger))
+                .unwrap_or_default(),
+            from,
+            to,
+            next_run_at: schedule.next_run_at,
+            no_next: no_next(&schedule),
+            times,
+            next_from: next.or(cut),
+        };
+        let mut reply = Reply::new(data, caller).links(Links::schedule(id));
+        reply.warnings = warnings;
+        Ok(reply)
+    }
+
+    /// The changes of a schedule, oldest first. Without the audit much can be told all the same.
+    async fn changes_of(&self, id: Uuid, warnings: &mut Vec<Warning>) -> Vec<ChangeEvent> {
+        let asked = Asked {
+            schedule: Some(id),
+            events: Some(EVENTS.map(str::to_owned).to_vec()),
+            actor: None,
+            at_ms: i64::MIN..=i64::MAX,
+        };
+        match self.history.audit().newest(&asked, CHANGES).await {
+            Ok(found) => {
+                if found.total > found.changes.len() as u64 {
+                    let message = format!(
+                        "the schedule was changed {} times; what it was before the latest {CHANGES} is \
+                         not looked at",
+                        found.total
+                    );
+                    warnings.push(warning("many_changes", message));
+                }
+                let mut changes = found.changes;
+                changes.reverse();
+                changes
+            }
+            Err(error) => {
+                let message = format!("causes may be missing: {error}");
+                warnings.push(warning("no_changes", message));
+                Vec::new()
+            }
+        }
+    }
+
+    /// The times in which no instance ran, if that may explain something.
+    async fn downtimes_of(&self, ledger: &[Acted], warnings: &mut Vec<Warning>) -> Vec<Downtime> {
+        let may_be_cause = |acted: &Acted| match (acted.status, &acted.event) {
+            (ExecutionStatus::Skipped, Some(event)) => {
+                event.skipped.is_some_and(|range| range.cause == SkipCause::Missed)
+            }
+            _ => (acted.started_at - acted.scheduled_for).num_milliseconds() >= LATE_MS,
+        };
+        if !ledger.iter().any(may_be_cause) {
+            return Vec::new();
+        }
+        downtimes(&self.store).await.unwrap_or_else(|error| {
+            let message = format!("it is not known when instances ran: {error}");
+            warnings.push(warning("no_downtimes", message));
+            Vec::new()
+        })
+    }
+}
+
+fn warning(code: &str, message: String) -> Warning {
+    Warning { code: code.to_owned(), field: String::new(), message }
+}
+
+fn check(request: &ExplainSchedule) -> Result<usize, ApiError> {
+    let mut faults = Vec::new();
+    let limit = check_limit(request.limit, DEFAULT_LIMIT, MAX_LIMIT, &mut faults);
+    if faults.is_empty() { Ok(limit) } else { Err(faults.into()) }
+}
+
+/// The first and the last time to explain.
+fn span(
+    request: &ExplainSchedule,
+    schedule: &Schedule,
+    now: DateTime<Utc>,
+) -> Result<(DateTime<Utc>, DateTime<Utc>), ApiError> {
+    let next = schedule.next_run_at.filter(|_| schedule.status != Status::Deleted);
+    let from = match (request.from, request.to) {
+        (Some(from), _) => from,
+        (None, Some(to)) => to.min(now).earlier(DEFAULT_SPAN),
+        (None, None) => now.earlier(DEFAULT_SPAN),
+    };
+    let latest = from.later(MAX_SPAN);
+    let to = request.to.unwrap_or_else(|| next.unwrap_or(now).max(now).max(from).min(latest));
+    if to < from || to > latest {
+        let reason = "must be from `from` to 366 days after it";
+        return Err(vec![FieldFault::new("to", reason)].into());
+    }
+    Ok((from, to))
+}
+
+/// Why there is no next occurrence, or why it will not run.
+fn no_next(schedule: &Schedule) -> Option<String> {
+    let timing = &schedule.spec.timing;
+    let reason = match *schedule.status {
+        Status::Deleted => "the schedule is deleted".to_owned(),
+        Status::Failed => "its only occurrence failed for good".to_owned(),
+        Status::Paused => match &schedule.resumption {
+            Some(resumption) => format!("the schedule is paused until {}", resumption.at),
+            None => "the schedule is paused".to_owned(),
+        },
+        _ if !schedule.is_active => "the schedule is switched off: is_active is false".to_owned(),
+        Status::Completed if schedule.has_had_all() => {
+            format!("it has had all of its {} occurrences", schedule.occurrence_count)
+        }
+        Status::Completed => "it has had its last occurrence".to_owned(),
+        Status::Active if schedule.next_run_at.is_some() => return None,
+        Status::Active if timing.follows().is_some() => {
+            "it runs when an occurrence of the schedule that it follows has ended".to_owned()
+        }
+        Status::Active => "its last occurrence is under way".to_owned(),
+    };
+    Some(reason)
+}

@@ -1,0 +1,558 @@
+//! Why a schedule did or did not run: each nominal time of a span, what became of it, and why.
+//!
+//! Pure: it is worked out from the ledger of executions, the announced changes, the record, and the times in which no
+//! instance ran. The ledger has one outcome for each nominal time that was acted on or skipped; what it lacks is
+//! explained by what the schedule was then. Times are never walked one by one, so a span may hold any number of them.
+
+mod periods;
+mod reason;
+#[cfg(test)]
+mod tests;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::execution::{ErrorType, Execution, ExecutionStatus};
+use crate::moment::Moment as _;
+use crate::presence::Downtime;
+use crate::schedule::{Attempt, ChangeEvent, Phase, Schedule, SkipCause};
+use crate::trigger::Moved;
+use periods::{Period, Standing, periods};
+use reason::Reason;
+
+/// Number of lines of the same kind from which on they are one line.
+const ALIKE: usize = 4;
+/// Lateness in milliseconds from which on it is worth saying, and asking why.
+pub(crate) const LATE_MS: i64 = 1000;
+/// Most coming times that are counted one by one because the schedule ends after some more.
+const COUNTED: u64 = 10_000;
+
+/// What became of a nominal time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Became {
+    /// It ran and succeeded.
+    Success,
+    /// It ran, and its last attempt failed.
+    Failed,
+    /// It is under way.
+    Running,
+    /// It waits, for a retry or for an execution before it.
+    Waiting,
+    /// It was skipped.
+    Skipped,
+    /// It was cancelled.
+    Cancelled,
+    /// It was taken for due, by a clock that was ahead, and was not.
+    Corrected,
+    /// The schedule is paused: it is skipped once the schedule is resumed.
+    Paused,
+    /// The schedule is switched off.
+    SwitchedOff,
+    /// It is due, and nothing has been done about it yet.
+    Due,
+    /// It lies ahead.
+    Coming,
+    /// It was acted on, and the history no longer says how.
+    Forgotten,
+}
+
+/// A change that is the cause.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CausingChange {
+    /// What was done.
+    pub event: String,
+    /// Who did it.
+    pub actor: String,
+    /// When.
+    pub time: DateTime<Utc>,
+    /// The reason that was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A nominal time, or several in a row to which the same happened.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ExplainedTime {
+    /// The nominal time, or the first of several.
+    pub scheduled_for: DateTime<Utc>,
+    /// The last of several.
+    #[serde(default)]
+    pub last: Option<DateTime<Utc>>,
+    /// How many they are.
+    pub count: u64,
+    /// What became of it.
+    pub outcome: Became,
+    /// Why it was skipped.
+    #[serde(default)]
+    pub cause: Option<SkipCause>,
+    /// All of this in a sentence.
+    pub reason: String,
+    /// Its last execution.
+    #[serde(default)]
+    pub execution_id: Option<Uuid>,
+    /// Number of attempts.
+    #[serde(default)]
+    pub attempts: Option<u32>,
+    /// How late its first command was sent, in milliseconds; of several the largest.
+    #[serde(default)]
+    pub late_ms: Option<i64>,
+    /// The kind of the last failure.
+    #[serde(default)]
+    pub error_type: Option<String>,
+    /// Who ran it beside the schedule's own times.
+    #[serde(default)]
+    pub triggered_by: Option<String>,
+    /// Set if a clock change moved or added it.
+    #[serde(default)]
+    pub moved: Option<Moved>,
+    /// The change that is the cause.
+    #[serde(default)]
+    pub change: Option<CausingChange>,
+    /// The execution that was in its way.
+    #[serde(default)]
+    pub blocked_by: Option<Uuid>,
+    /// The time in which no instance ran, if that is the cause.
+    #[serde(default)]
+    pub down: Option<Downtime>,
+}
+
+/// What is known of a schedule.
+pub(crate) struct Known<'a> {
+    /// Its record.
+    pub(crate) schedule: &'a Schedule,
+    /// Its changes, oldest first, as far back as they are kept; without runs by hand.
+    pub(crate) changes: &'a [ChangeEvent],
+    /// Its executions, by nominal time and start.
+    pub(crate) ledger: Vec<Acted>,
+    /// When no instance ran, oldest first.
+    pub(crate) downtimes: &'a [Downtime],
+    /// The present time.
+    pub(crate) now: DateTime<Utc>,
+}
+
+/// An entry of the ledger.
+#[derive(Clone, Debug)]
+pub(crate) struct Acted {
+    /// The execution.
+    pub(crate) execution: Uuid,
+    /// The same for all attempts at one occurrence.
+    pub(crate) occurrence: u64,
+    /// The nominal time, or the first one of a range.
+    pub(crate) scheduled_for: DateTime<Utc>,
+    /// Its status.
+    pub(crate) status: ExecutionStatus,
+    /// When it began.
+    pub(crate) started_at: DateTime<Utc>,
+    /// When its outcome was known.
+    pub(crate) ended_at: Option<DateTime<Utc>>,
+    /// The whole event, if it was fetched.
+    pub(crate) event: Option<Execution>,
+}
+
+/// The attempts at one occurrence, or one range.
+struct Occurred<'a> {
+    first: &'a Acted,
+    latest: &'a Acted,
+    attempts: u32,
+}
+
+/// What is known of some nominal times: by the ledger, or by the record only.
+enum Item<'a> {
+    Occurred(Occurred<'a>),
+    Open(&'a Attempt),
+}
+
+/// Explains the nominal times from `from` to `to`, in order.
+pub(crate) fn explain(
+    known: &Known<'_>,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> Vec<ExplainedTime> {
+    let is_open = |attempt: &&Attempt| {
+        let execution = attempt.execution_id;
+        attempt.number == 1 && !known.ledger.iter().any(|acted| acted.execution == execution)
+    };
+    let open = known.schedule.attempts.iter().filter(is_open).map(Item::Open);
+    let mut items: Vec<Item<'_>> =
+        occurrences(&known.ledger).into_iter().map(Item::Occurred).chain(open).collect();
+    items.sort_by_key(|item| item.span().0);
+    let mut teller = Teller { known, periods: periods(known), told: Vec::new() };
+    let mut at = from;
+    for item in &items {
+        let (first, last) = item.span();
+        if last < from || first > to {
+            continue;
+        }
+        teller.tell_between(at, first.just_before());
+        match item {
+            Item::Occurred(occurred) => teller.tell(occurred),
+            Item::Open(attempt) => teller.tell_open(attempt),
+        }
+        at = at.max(last.later(TimeDelta::milliseconds(1)));
+    }
+    teller.tell_between(at, to);
+    merged(teller.told)
+}
+
+/// One line for many in a row to which the same happened.
+fn merged(told: Vec<ExplainedTime>) -> Vec<ExplainedTime> {
+    let mut merged = Vec::with_capacity(told.len());
+    for alike in told.chunk_by(ExplainedTime::is_like) {
+        if alike.len() < ALIKE {
+            merged.extend_from_slice(alike);
+        } else if let [first, .., last] = alike {
+            merged.push(ExplainedTime {
+                last: Some(last.last.unwrap_or(last.scheduled_for)),
+                count: alike.iter().map(|time| time.count).sum(),
+                late_ms: alike.iter().filter_map(|time| time.late_ms).max(),
+                execution_id: None,
+                ..first.clone()
+            });
+        }
+    }
+    merged
+}
+
+impl ExplainedTime {
+    fn new(scheduled_for: DateTime<Utc>, outcome: Became) -> Self {
+        Self {
+            scheduled_for,
+            last: None,
+            count: 1,
+            outcome,
+            cause: None,
+            reason: String::new(),
+            execution_id: None,
+            attempts: None,
+            late_ms: None,
+            error_type: None,
+            triggered_by: None,
+            moved: None,
+            change: None,
+            blocked_by: None,
+            down: None,
+        }
+    }
+
+    /// Whether the same happened to another time, so that one line may tell both.
+    fn is_like(&self, other: &Self) -> bool {
+        let what = |time: &Self| (time.outcome, time.cause, time.attempts, time.moved, time.down);
+        self.reason == other.reason
+            && what(self) == what(other)
+            && (&self.error_type, &self.triggered_by) == (&other.error_type, &other.triggered_by)
+            && self.change == other.change
+            && self.blocked_by == other.blocked_by
+    }
+}
+
+fn causing(change: &ChangeEvent) -> CausingChange {
+    CausingChange {
+        event: change.event.clone(),
+        actor: change.actor.clone(),
+        time: change.time,
+        reason: change.reason.clone(),
+    }
+}
+
+impl Item<'_> {
+    /// The first and the last nominal time.
+    fn span(&self) -> (DateTime<Utc>, DateTime<Utc>) {
+        match self {
+            Self::Occurred(occurred) => (occurred.first.scheduled_for, occurred.last()),
+            Self::Open(attempt) => {
+                let range = attempt.phase.range();
+                let last = range.map_or(attempt.scheduled_for, |range| range.last);
+                (attempt.scheduled_for, last.max(attempt.scheduled_for))
+            }
+        }
+    }
+}
+
+/// The entries of the ledger by occurrence.
+fn occurrences(ledger: &[Acted]) -> Vec<Occurred<'_>> {
+    let mut occurrences: Vec<Occurred<'_>> = Vec::new();
+    for acted in ledger {
+        let is_range = acted.is_range();
+        let same = |of: &Occurred<'_>| {
+            !is_range
+                && !of.latest.is_range()
+                && of.latest.scheduled_for == acted.scheduled_for
+                && of.latest.occurrence == acted.occurrence
+        };
+        match occurrences.iter_mut().rev().take(16).find(|of| same(of)) {
+            Some(of) => (of.latest, of.attempts) = (acted, of.attempts + 1),
+            None => occurrences.push(Occurred { first: acted, latest: acted, attempts: 1 }),
+        }
+    }
+    occurrences
+}
+
+impl Acted {
+    fn is_range(&self) -> bool {
+        matches!(self.status, ExecutionStatus::Skipped | ExecutionStatus::Corrected)
+    }
+
+    /// Whether it was under way at a time.
+    fn was_under_way(&self, at: DateTime<Utc>) -> bool {
+        let goes_on = self.ended_at.is_none_or(|ended| ended >= at);
+        !self.is_range() && self.started_at <= at && goes_on
+    }
+}
+
+impl Occurred<'_> {
+    /// The last nominal time.
+    fn last(&self) -> DateTime<Utc> {
+        let range = self.latest.event.as_ref().and_then(|event| event.skipped);
+        range.map_or(self.latest.scheduled_for, |range| range.last.max(self.latest.scheduled_for))
+    }
+
+    fn count(&self) -> u64 {
+        let range = self.latest.event.as_ref().and_then(|event| event.skipped);
+        range.map_or(1, |range| range.count.max(1))
+    }
+
+    /// When the first attempt was due, and how late its command was, in milliseconds.
+    fn lateness(&self, schedule: &Schedule) -> (DateTime<Utc>, i64) {
+        let timings = self.first.event.as_ref().map(|event| *event.timings);
+        let due = timings.and_then(|timings| timings.due_at);
+        let due = due.unwrap_or_else(|| schedule.due(self.first.scheduled_for));
+        let sent = timings.and_then(|timings| timings.sent_at).unwrap_or(self.first.started_at);
+        (due, (sent - due).num_milliseconds().max(0))
+    }
+}
+
+/// Tells the times one after another.
+struct Teller<'a> {
+    known: &'a Known<'a>,
+    periods: Vec<Period<'a>>,
+    told: Vec<ExplainedTime>,
+}
+
+impl Teller<'_> {
+    /// Tells what the ledger says of an occurrence.
+    fn tell(&mut self, occurred: &Occurred<'_>) {
+        let (acted, event) = (occurred.latest, occurred.latest.event.as_ref());
+        let (at, last, count) = (acted.scheduled_for, occurred.last(), occurred.count());
+        let retry = self.known.schedule.attempts.iter().find(|attempt| {
+            let waits = matches!(*attempt.phase, Phase::Waiting { .. });
+            waits && attempt.scheduled_for == at && attempt.number > 1
+        });
+        let outcome = match acted.status {
+            ExecutionStatus::Running => Became::Running,
+            ExecutionStatus::Success => Became::Success,
+            ExecutionStatus::Failed if retry.is_some() => Became::Waiting,
+            ExecutionStatus::Failed => Became::Failed,
+            ExecutionStatus::Skipped => Became::Skipped,
+            ExecutionStatus::Cancelled => Became::Cancelled,
+            ExecutionStatus::Corrected => Became::Corrected,
+        };
+        let cause = event.and_then(|event| event.skipped).map(|range| range.cause);
+        let mut told = ExplainedTime { count, cause, ..ExplainedTime::new(at, outcome) };
+        told.last = (count > 1).then_some(last);
+        if !acted.is_range() {
+            let (due, late_ms) = occurred.lateness(self.known.schedule);
+            told.execution_id = Some(acted.execution);
+            told.attempts = Some(occurred.attempts);
+            told.late_ms = Some(late_ms);
+            told.down = self.down_between(due, due.later(TimeDelta::milliseconds(late_ms)));
+        }
+        if let Some(event) = event {
+            told.error_type =
+                event.error_type.as_ref().map(|kind: &ErrorType| kind.as_str().into());
+            told.triggered_by = event.triggered_by.clone();
+        }
+        if let Some(period) = self.period(at) {
+            told.moved = period.moved(at);
+        }
+        if acted.status == ExecutionStatus::Skipped {
+            self.find_cause(&mut told, at, last);
+        }
+        told.reason =
+            Reason { told: &told, event, waits: retry, schedule: self.known.schedule }.sentence();
+        self.told.push(told);
+    }
+
+    /// Finds what caused that times were skipped.
+    fn find_cause(&self, told: &mut ExplainedTime, first: DateTime<Utc>, last: DateTime<Utc>) {
+        let schedule = self.known.schedule;
+        let later = |event: &str| {
+            let mut changes = self.known.changes.iter();
+            changes.find(|change| change.event == event && change.time >= last).map(causing)
+        };
+        match told.cause {
+            Some(SkipCause::Paused) => {
+                let change = self.period(first).and_then(|period| period.change);
+                told.change = change.map(causing);
+            }
+            Some(SkipCause::Changed) => told.change = later("updated"),
+            Some(SkipCause::Deleted) => told.change = later("deleted"),
+            Some(SkipCause::Overlap) => {
+                let due = schedule.due(first);
+                let in_the_way =
+                    self.known.ledger.iter().rev().find(|acted| acted.was_under_way(due));
+                told.blocked_by = in_the_way.map(|acted| acted.execution);
+            }
+            Some(SkipCause::Missed | SkipCause::Coalesced) => {
+                let grace = TimeDelta::seconds(i64::from(schedule.spec.misfire_grace_seconds));
+                told.down = self.down_between(schedule.due(first), schedule.due(last).later(grace));
+            }
+            _ => {}
+        }
+    }
+
+    /// The latest downtime that has a part of a span.
+    fn down_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Option<Downtime> {
+        let downtimes = self.known.downtimes.iter().rev();
+        downtimes.copied().find(|down| down.from < to && down.to > from)
+    }
+
+    fn period(&self, at: DateTime<Utc>) -> Option<&Period<'_>> {
+        self.periods.iter().rev().find(|period| period.from <= at)
+    }
+
+    /// Tells the times of the schedule from `from` to `to`, of which the ledger says nothing.
+    fn tell_between(&mut self, from: DateTime<Utc>, to: DateTime<Utc>) {
+        for n in 0..self.periods.len() {
+            let period = &self.periods[n];
+            let from = period.from.max(from);
+            let Some(next) = self.periods.get(n + 1) else {
+                self.tell_untold(n, from, to);
+                continue;
+            };
+            let (ends, due_until) =
+                (next.from.just_before(), period.due_until(next, self.known.schedule));
+            self.tell_untold(n, from, due_until.min(to));
+            let from = from.max(due_until.later(TimeDelta::milliseconds(1)));
+            self.tell_dropped(n, from, ends.min(to));
+        }
+    }
+
+    /// Tells the times of a period that were not due when it ended, because of their jitter, and were dropped with it.
+    fn tell_dropped(&mut self, n: usize, from: DateTime<Utc>, to: DateTime<Utc>) {
+        let Some(change) = self.periods.get(n + 1).and_then(|next| next.begun) else { return };
+        if self.periods[n].standing != Standing::Active {
+            return;
+        }
+        let is_deleted = change.event == "deleted";
+        let cause = if is_deleted { SkipCause::Deleted } else { SkipCause::Changed };
+        let Some(mut told) = self.times(n, from, to, Became::Skipped) else { return };
+        (told.cause, told.change) = (Some(cause), Some(causing(change)));
+        self.push(told);
+    }
+
+    fn push(&mut self, mut told: ExplainedTime) {
+        let schedule = self.known.schedule;
+        told.reason = Reason { told: &told, event: None, waits: None, schedule }.sentence();
+        self.told.push(told);
+    }
+
+    /// The same for a span within one period.
+    fn tell_untold(&mut self, period: usize, from: DateTime<Utc>, to: DateTime<Utc>) {
+        if from > to {
+            return;
+        }
+        let schedule = self.known.schedule;
+        let now = self.known.now;
+        let due_until = schedule.in_jitter(now).map_or(now, |next| next.just_before());
+        let ahead = due_until.later(TimeDelta::milliseconds(1));
+        match self.periods[period].standing {
+            Standing::None => {}
+            Standing::Paused => self.tell_times(period, from, to, Became::Paused),
+            Standing::Off => self.tell_times(period, from, to, Became::SwitchedOff),
+            Standing::Active => {
+                let next = schedule.next_run_at.unwrap_or(ahead).min(ahead);
+                let acted_on = self.acted_until(period).min(next.just_before());
+                self.tell_times(period, from, to.min(acted_on), Became::Forgotten);
+                self.tell_times(period, from.max(next), to.min(due_until), Became::Due);
+                if let Some(next) = schedule.next_run_at {
+                    self.tell_times(period, from.max(ahead).max(next), to, Became::Coming);
+                }
+            }
+        }
+    }
+
+    /// The last time of a period that may have been acted on. One in which there are so many occurrences and no more may
+    /// have had its last long before its end.
+    fn acted_until(&self, n: usize) -> DateTime<Utc> {
+        let Known { schedule, ledger, .. } = self.known;
+        let last = schedule.last_scheduled_for.unwrap_or(DateTime::<Utc>::MIN_UTC);
+        if !self.periods[n].is_bounded {
+            return last;
+        }
+        let next = self.periods.get(n + 1).map_or(DateTime::<Utc>::MAX_UTC, |next| next.from);
+        let own = |acted: &&Acted| {
+            let by_hand = acted.event.as_ref().is_some_and(|event| event.triggered_by.is_some());
+            !by_hand && acted.scheduled_for < next
+        };
+        let own = ledger.iter().filter(own).map(|acted| acted.scheduled_for).max();
+        own.map_or(DateTime::<Utc>::MIN_UTC, |own| own.min(last))
+    }
+
+    /// Tells of an attempt in the record that the ledger does not have yet.
+    fn tell_open(&mut self, attempt: &Attempt) {
+        let outcome = match &*attempt.phase {
+            Phase::Waiting { .. } => Became::Waiting,
+            Phase::Skipped { .. } => Became::Skipped,
+            Phase::Corrected { .. } => Became::Corrected,
+            _ => Became::Running,
+        };
+        let mut told = ExplainedTime::new(attempt.scheduled_for, outcome);
+        if let Some(range) = attempt.phase.range() {
+            (told.count, told.cause) = (range.count.max(1), Some(range.cause));
+            told.last = (range.count > 1).then_some(range.last);
+            self.find_cause(&mut told, attempt.scheduled_for, range.last);
+        } else {
+            told.execution_id = Some(attempt.execution_id);
+            told.triggered_by = attempt.manual.as_ref().map(|manual| manual.by.clone());
+        }
+        let schedule = self.known.schedule;
+        let waits = (outcome == Became::Waiting).then_some(attempt);
+        told.reason = Reason { told: &told, event: None, waits, schedule }.sentence();
+        self.told.push(told);
+    }
+
+    /// Tells the times of a period from `from` to `to`, as one line.
+    fn tell_times(&mut self, n: usize, from: DateTime<Utc>, to: DateTime<Utc>, outcome: Became) {
+        let Some(mut told) = self.times(n, from, to, outcome) else { return };
+        told.change = self.periods[n].change.map(causing);
+        if outcome == Became::Due {
+            let last = self.known.downtimes.last().copied();
+            told.down = last.filter(|down| down.to > told.scheduled_for);
+        }
+        self.push(told);
+    }
+
+    /// The times of a period from `from` to `to`, if there are any.
+    fn times(
+        &self,
+        n: usize,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+        outcome: Became,
+    ) -> Option<ExplainedTime> {
+        let (period, schedule) = (&self.periods[n], self.known.schedule);
+        let trigger = period.trigger.as_deref().filter(|_| from <= to)?;
+        let before = from.just_before();
+        let mut count = trigger.count_in(before, to);
+        let (first, mut last) = (trigger.next_after(before)?, trigger.latest_at_or_before(to)?);
+        if outcome == Became::Coming
+            && let Some(most) = schedule.spec.timing.max_runs
+            && let left = most.saturating_sub(schedule.occurrence_count)
+            && left < count.min(COUNTED)
+        {
+            let times = trigger.occurrences_after(before).take(usize::try_from(left).ok()?);
+            (count, last) = (left, times.last()?.at);
+        }
+        if count == 0 {
+            return None;
+        }
+        let mut told = ExplainedTime { count, ..ExplainedTime::new(first, outcome) };
+        told.last = (count > 1).then_some(last);
+        told.moved = period.moved(first).filter(|_| count == 1);
+        Some(told)
+    }
+}

@@ -1,0 +1,235 @@
+//! What a schedule was over time: worked out from its record as it is now, and from its changes.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Map, Value};
+
+use super::Known;
+use crate::moment::Moment as _;
+use crate::schedule::{ChangeEvent, Schedule, Status, Timing, jitter};
+use crate::trigger::{Moved, Trigger};
+
+/// Whether the times of a schedule were acted on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It had no times: it was not there, or had had its last.
+    None,
+    /// They were.
+    Active,
+    /// It was paused.
+    Paused,
+    /// It was switched off.
+    Off,
+}
+
+/// A time in which a schedule did not change. It lasts until the next one begins.
+#[derive(Debug)]
+pub(super) struct Period<'a> {
+    pub(super) from: DateTime<Utc>,
+    pub(super) standing: Standing,
+    /// What made it so.
+    pub(super) change: Option<&'a ChangeEvent>,
+    /// The change with which it began.
+    pub(super) begun: Option<&'a ChangeEvent>,
+    /// Its times; `None` if they are not known any more.
+    pub(super) trigger: Option<Arc<Trigger>>,
+    /// The largest jitter of its times, in seconds.
+    pub(super) jitter_seconds: u32,
+    /// Whether there could be so many occurrences and no more, so that it may have had its last before its end.
+    pub(super) is_bounded: bool,
+}
+
+impl Period<'_> {
+    /// The last instant whose times are due before the period ends with `next`, unless `next` takes them on.
+    pub(super) fn due_until(&self, next: &Self, schedule: &Schedule) -> DateTime<Utc> {
+        let last = next.from.just_before();
+        let goes_on = next.standing != Standing::None && self.trigger == next.trigger;
+        let Some(trigger) = self.trigger.as_deref().filter(|_| !goes_on) else { return last };
+        let due = |at: DateTime<Utc>| at.later(jitter(self.jitter_seconds, schedule.id, at));
+        let mut until = last;
+        while let Some(at) = trigger.latest_at_or_before(until).filter(|at| due(*at) > next.from) {
+            until = at.just_before();
+        }
+        until
+    }
+
+    /// How a clock change moved one of its times.
+    pub(super) fn moved(&self, at: DateTime<Utc>) -> Option<Moved> {
+        let mut times = self.trigger.as_deref()?.occurrences_after(at.just_before());
+        times.next().filter(|time| time.at == at)?.moved
+    }
+}
+
+/// The times that a schedule had, and whether it was switched on.
+#[derive(Clone)]
+struct Form {
+    trigger: Option<Arc<Trigger>>,
+    jitter_seconds: u32,
+    is_bounded: bool,
+    is_active: bool,
+}
+
+/// The periods of a schedule, oldest first.
+pub(super) fn periods<'a>(known: &Known<'a>) -> Vec<Period<'a>> {
+    let (schedule, changes) = (known.schedule, known.changes);
+    let forms = forms(schedule, changes);
+    let mut periods = vec![Period::without_times(DateTime::<Utc>::MIN_UTC)];
+    // Where the creation is no longer known, it begins with what the first known change ended.
+    let first = changes.first().map(|change| change.event.as_str());
+    if first != Some("created") {
+        let (standing, form) = match first {
+            Some("resumed") => (Standing::Paused, &forms[0]),
+            Some("restored") => (Standing::None, &forms[0]),
+            _ => (Standing::Active, &forms[0]),
+        };
+        periods.push(form.period(schedule.created_at, standing));
+    }
+    let (mut paused, mut switched): (Option<&ChangeEvent>, Option<&ChangeEvent>) = (None, None);
+    let mut standing = periods.last().map_or(Standing::None, |period| period.standing);
+    for (change, form) in changes.iter().zip(&forms[1..]) {
+        match change.event.as_str() {
+            "created" | "resumed" | "restored" => standing = Standing::Active,
+            "paused" => (standing, paused) = (Standing::Paused, Some(change)),
+            "deleted" => standing = Standing::None,
+            "updated" if change.changes.iter().any(|field| field.field == "is_active") => {
+                switched = Some(change);
+            }
+            _ => {}
+        }
+        let now = form.standing(standing);
+        let cause = match now {
+            Standing::Paused => paused,
+            Standing::Off => switched,
+            Standing::None | Standing::Active => None,
+        };
+        let begun = Some(change);
+        periods.push(Period { change: cause, begun, ..form.period(change.time, standing) });
+    }
+    end(&mut periods, schedule);
+    periods
+}
+
+/// Corrects the last periods by what the record says now.
+fn end(periods: &mut Vec<Period<'_>>, schedule: &Schedule) {
+    let Some(last) = periods.last_mut() else { return };
+    match *schedule.status {
+        Status::Active if schedule.next_run_at.is_some() => {}
+        Status::Paused if last.standing != Standing::Paused => {
+            (last.standing, last.change) = (Standing::Paused, None);
+        }
+        Status::Paused => {}
+        Status::Deleted => last.standing = Standing::None,
+        // It has had its last, which may be under way.
+        Status::Active | Status::Completed | Status::Failed => {
+            let over = schedule.last_scheduled_for.unwrap_or(schedule.created_at);
+            periods.retain(|period| period.from <= over);
+            periods.push(Period::without_times(over.later(TimeDelta::milliseconds(1))));
+        }
+    }
+}
+
+impl Period<'_> {
+    fn without_times(from: DateTime<Utc>) -> Self {
+        Self {
+            from,
+            standing: Standing::None,
+            change: None,
+            begun: None,
+            trigger: None,
+            jitter_seconds: 0,
+            is_bounded: false,
+        }
+    }
+}
+
+impl Form {
+    /// A period that begins at `from`, in which the schedule is as it stands.
+    fn period<'a>(&self, from: DateTime<Utc>, standing: Standing) -> Period<'a> {
+        let Self { trigger, jitter_seconds, is_bounded, .. } = self.clone();
+        let standing = self.standing(standing);
+        let (change, begun) = (None, None);
+        Period { from, standing, change, begun, trigger, jitter_seconds, is_bounded }
+    }
+
+    fn standing(&self, standing: Standing) -> Standing {
+        if standing == Standing::Active && !self.is_active { Standing::Off } else { standing }
+    }
+}
+
+/// The form before the first change, and that after each.
+fn forms(schedule: &Schedule, changes: &[ChangeEvent]) -> Vec<Form> {
+    let trigger = |timing: &Timing| timing.trigger(schedule.id).ok().map(Arc::new);
+    let mut fields = match serde_json::to_value(&*schedule.spec.timing) {
+        Ok(Value::Object(fields)) => Some(fields),
+        _ => None,
+    };
+    let mut form = Form {
+        trigger: trigger(&schedule.spec.timing),
+        jitter_seconds: schedule.spec.timing.jitter_seconds,
+        is_bounded: schedule.spec.timing.max_runs.is_some(),
+        is_active: schedule.is_active,
+    };
+    let mut forms = vec![form.clone()];
+    for change in changes.iter().rev() {
+        if change.event == "updated" {
+            let before = undo(&mut fields, &mut form.is_active, change);
+            if before {
+                let timing = fields.as_ref().and_then(|fields| {
+                    serde_json::from_value::<Timing>(Value::Object(fields.clone())).ok()
+                });
+                form.trigger = timing.as_ref().and_then(trigger);
+                form.is_bounded = timing.as_ref().is_some_and(|timing| timing.max_runs.is_some());
+                form.jitter_seconds = timing.map_or(0, |timing| timing.jitter_seconds);
+            }
+        }
+        forms.push(form.clone());
+    }
+    forms.reverse();
+    forms
+}
+
+/// Takes a change back; returns whether the timing differs. If the event does not say what was changed, nothing is
+/// known of the timing before.
+fn undo(
+    fields: &mut Option<Map<String, Value>>,
+    is_active: &mut bool,
+    change: &ChangeEvent,
+) -> bool {
+    if change.changes.is_empty() && change.unknown.names().any(|name| name == "truncated") {
+        *fields = None;
+        return true;
+    }
+    let mut differs = false;
+    for field in &change.changes {
+        if field.field == "is_active" {
+            *is_active = field.old != Some(Value::Bool(false));
+            continue;
+        }
+        let Some(fields) = fields.as_mut().filter(|_| IN_TIMING.contains(&&*field.field)) else {
+            continue;
+        };
+        differs = true;
+        match &field.old {
+            Some(old) => fields.insert(field.field.clone(), old.clone()),
+            None => fields.remove(&field.field),
+        };
+    }
+    differs
+}
+
+/// The fields of a schedule that its times depend on.
+const IN_TIMING: [&str; 12] = [
+    "schedule_type",
+    "cron_expression",
+    "interval_seconds",
+    "scheduled_at",
+    "timezone",
+    "start_at",
+    "end_at",
+    "max_runs",
+    "jitter_seconds",
+    "after",
+    "dst_gap",
+    "dst_overlap",
+];

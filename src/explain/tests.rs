@@ -1,0 +1,183 @@
+//! Explanations of ledgers that are written here by hand. Those of real runs are judged by the simulator's checker.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::schedule::{CreateSchedule, Rules, Writer, new_schedule};
+
+const ID: Uuid = Uuid::from_u128(9);
+
+fn at(text: &str) -> DateTime<Utc> {
+    format!("2026-01-01T{text}Z").parse().unwrap()
+}
+
+/// A schedule that was created at midnight.
+fn schedule(fields: Value) -> Schedule {
+    let mut request = json!({ "name": "n", "target_command": "cmd.a" });
+    request.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    let request: CreateSchedule = serde_json::from_value(request).unwrap();
+    let writer = Writer { instance: ID, token: 0 };
+    new_schedule(&request, &Rules::default(), ID, at("00:00:00"), "me", "c", writer).unwrap().0
+}
+
+fn change(event: &str, time: &str, more: Value) -> ChangeEvent {
+    let mut change = json!({ "event_id": ID, "event": event, "time": at(time), "schedule_id": ID, "name": "n",
+                             "revision": 1, "actor": "anna", "correlation_id": "c" });
+    change.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    serde_json::from_value(change).unwrap()
+}
+
+/// An execution that began so many milliseconds after its time.
+fn acted(scheduled_for: &str, status: ExecutionStatus, late_ms: i64) -> Acted {
+    let at = at(scheduled_for);
+    Acted {
+        execution: Uuid::from_u128(at.timestamp_millis().unsigned_abs().into()),
+        occurrence: at.timestamp_millis().unsigned_abs(),
+        scheduled_for: at,
+        status,
+        started_at: at + TimeDelta::milliseconds(late_ms),
+        ended_at: Some(at + TimeDelta::milliseconds(late_ms + 10)),
+        event: None,
+    }
+}
+
+/// The outcome, the times and their number of each line.
+fn lines(told: &[ExplainedTime]) -> Vec<(Became, String, u64)> {
+    let line = |time: &ExplainedTime| {
+        let clock = |at: DateTime<Utc>| at.format("%H:%M").to_string();
+        let last = time.last.map(|last| format!("-{}", clock(last))).unwrap_or_default();
+        (time.outcome, clock(time.scheduled_for) + &last, time.count)
+    };
+    told.iter().map(line).collect()
+}
+
+#[test]
+fn a_timing_that_was_replaced_has_its_own_times() {
+    let mut schedule =
+        schedule(json!({ "schedule_type": "cron", "cron_expression": "*/20 * * * *" }));
+    schedule.next_run_at = Some(at("02:20:00"));
+    schedule.last_scheduled_for = Some(at("02:00:00"));
+    let was = json!({ "changes": [
+        { "field": "cron_expression", "old": "30 * * * *", "new": "*/20 * * * *" },
+        { "field": "priority", "old": 1, "new": 2 },
+    ] });
+    let changes = [change("created", "00:00:00", json!({})), change("updated", "01:35:00", was)];
+    let ledger = vec![
+        acted("00:30:00", ExecutionStatus::Success, 0),
+        acted("01:30:00", ExecutionStatus::Failed, 2500),
+        acted("01:40:00", ExecutionStatus::Success, 0),
+    ];
+    let downtimes = [Downtime { from: at("01:29:00"), to: at("01:30:02") }];
+    let now = at("02:10:00");
+    let known =
+        Known { schedule: &schedule, changes: &changes, ledger, downtimes: &downtimes, now };
+    let told = explain(&known, at("00:00:00"), at("03:00:00"));
+    assert_eq!(
+        lines(&told),
+        [
+            (Became::Success, "00:30".to_owned(), 1),
+            (Became::Failed, "01:30".to_owned(), 1),
+            (Became::Success, "01:40".to_owned(), 1),
+            (Became::Forgotten, "02:00".to_owned(), 1),
+            (Became::Coming, "02:20-03:00".to_owned(), 3),
+        ]
+    );
+    assert_eq!((told[1].late_ms, told[1].down), (Some(2500), Some(downtimes[0])));
+    // What the event does not say is not known.
+    let cut = change("updated", "01:35:00", json!({ "truncated": true }));
+    let changes = [changes[0].clone(), cut];
+    let known = Known { changes: &changes, ledger: Vec::new(), ..known };
+    let told = explain(&known, at("00:00:00"), at("02:10:00"));
+    assert_eq!(lines(&told), [(Became::Forgotten, "01:40-02:00".to_owned(), 2)]);
+}
+
+#[test]
+fn who_paused_it_is_known_even_if_the_pause_is_over_or_never_announced() {
+    let mut schedule = schedule(json!({ "schedule_type": "cron", "cron_expression": "0 * * * *" }));
+    schedule.next_run_at = Some(at("09:00:00"));
+    schedule.last_scheduled_for = Some(at("08:00:00"));
+    let reason = json!({ "reason": "holidays" });
+    let changes = [
+        change("created", "00:30:00", json!({})),
+        change("paused", "01:30:00", reason),
+        change("resumed", "04:30:00", json!({})),
+        change(
+            "updated",
+            "05:30:00",
+            json!({ "changes": [{ "field": "is_active", "old": true, "new": false }] }),
+        ),
+        change(
+            "updated",
+            "07:30:00",
+            json!({ "changes": [{ "field": "is_active", "old": false, "new": true }] }),
+        ),
+    ];
+    let now = at("08:10:00");
+    let known =
+        Known { schedule: &schedule, changes: &changes, ledger: Vec::new(), downtimes: &[], now };
+    let told = explain(&known, at("00:00:00"), at("09:00:00"));
+    assert_eq!(
+        lines(&told),
+        [
+            (Became::Forgotten, "01:00".to_owned(), 1),
+            (Became::Paused, "02:00-04:00".to_owned(), 3),
+            (Became::Forgotten, "05:00".to_owned(), 1),
+            (Became::SwitchedOff, "06:00-07:00".to_owned(), 2),
+            (Became::Forgotten, "08:00".to_owned(), 1),
+            (Became::Coming, "09:00".to_owned(), 1),
+        ]
+    );
+    assert_eq!(told[1].reason, "the schedule is paused by anna at 2026-01-01T01:30:00Z: holidays");
+    assert_eq!(told[3].change.as_ref().map(|change| change.event.as_str()), Some("updated"));
+    // Only the end of the pause is still known, and of the creation what the record says.
+    let known = Known { changes: &changes[2..3], ..known };
+    let told = explain(&known, at("00:00:00"), at("05:00:00"));
+    assert_eq!(
+        lines(&told),
+        [(Became::Paused, "00:00-04:00".to_owned(), 5), (Became::Forgotten, "05:00".to_owned(), 1)]
+    );
+}
+
+#[test]
+fn many_alike_are_one_line_and_attempts_at_one_time_are_one() {
+    let mut schedule =
+        schedule(json!({ "schedule_type": "interval", "interval_seconds": 60, "max_runs": 8 }));
+    schedule.next_run_at = Some(at("00:06:00"));
+    schedule.last_scheduled_for = Some(at("00:05:00"));
+    schedule.occurrence_count = 6;
+    let mut ledger: Vec<_> = ["00:00:00", "00:01:00", "00:02:00", "00:03:00"]
+        .map(|time| acted(time, ExecutionStatus::Success, 3))
+        .to_vec();
+    ledger[2].started_at += TimeDelta::milliseconds(20);
+    let failed = acted("00:04:00", ExecutionStatus::Failed, 0);
+    let again = Acted { execution: ID, status: ExecutionStatus::Success, ..failed.clone() };
+    ledger.extend([failed, again, acted("00:05:00", ExecutionStatus::Running, 0)]);
+    let changes = [change("created", "00:00:00", json!({}))];
+    let now = at("00:05:01");
+    let known = Known { schedule: &schedule, changes: &changes, ledger, downtimes: &[], now };
+    let told = explain(&known, at("00:00:00"), at("01:00:00"));
+    assert_eq!(
+        lines(&told),
+        [
+            (Became::Success, "00:00-00:03".to_owned(), 4),
+            (Became::Success, "00:04".to_owned(), 1),
+            (Became::Running, "00:05".to_owned(), 1),
+            (Became::Coming, "00:06-00:07".to_owned(), 2),
+        ]
+    );
+    assert_eq!((told[0].late_ms, told[0].execution_id), (Some(23), None));
+    assert_eq!((told[1].attempts, told[1].reason.as_str()), (Some(2), "ran, at attempt 2"));
+}
+
+#[test]
+fn clock_changes_are_marked() {
+    let fields = json!({ "schedule_type": "cron", "cron_expression": "30 2 * * *", "timezone": "Europe/Berlin" });
+    let mut schedule = schedule(fields);
+    schedule.next_run_at = Some("2026-03-29T01:00:00Z".parse().unwrap());
+    let changes = [change("created", "00:00:00", json!({}))];
+    let now = "2026-03-28T12:00:00Z".parse().unwrap();
+    let known =
+        Known { schedule: &schedule, changes: &changes, ledger: Vec::new(), downtimes: &[], now };
+    let told = explain(&known, now, "2026-03-29T12:00:00Z".parse().unwrap());
+    assert_eq!((told.len(), told[0].moved), (1, Some(Moved::DstGap)));
+}
