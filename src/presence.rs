@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use uuid::Uuid;
 
 use crate::clock::Clock;
+use crate::explain::Downtime;
 use crate::jetstream::WriteError;
 use crate::jetstream::schedules::Store;
 use crate::moment::Moment as _;
@@ -59,15 +59,6 @@ struct Presence {
 }
 
 keeps_unknown!(Presence);
-
-/// A time in which no instance ran, as far as instances have noted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Downtime {
-    /// The last sign of life before it.
-    pub from: DateTime<Utc>,
-    /// The start of the next instance.
-    pub to: DateTime<Utc>,
-}
 
 /// Writes down that instance `me` runs, until `stop`, and then that it leaves.
 pub(crate) async fn note<N: Nats>(

@@ -4,6 +4,8 @@ mod retry;
 mod running;
 mod story;
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,7 +16,7 @@ use super::reply::{Links, Pagination, Reply};
 use super::schedules::page;
 use super::{Api, Caller};
 use crate::execution::{Execution, ExecutionStatus};
-use crate::history_index::Filter;
+use crate::history_index::{Filter, Page};
 use crate::port::Nats;
 use crate::schedule::declared::which_fields;
 use crate::schedule::{FieldFault, instant_field};
@@ -26,6 +28,9 @@ pub use story::ExecutionStory;
 
 /// Maximum length of a correlation id in bytes; headers have the same limit.
 const MAX_CORRELATION_ID: usize = 255;
+
+/// Longest text of a filter, in characters.
+const MAX_TEXT: usize = 255;
 
 /// A request for one execution.
 #[serde_with::skip_serializing_none]
@@ -41,6 +46,17 @@ which_fields! { request {
     pub struct ListExecutions {
         /// With this status.
         pub status: Option<ExecutionStatus>,
+        /// With one of these statuses.
+        pub statuses: Option<Vec<ExecutionStatus>>,
+        /// With this error type.
+        #[schemars(length(min = 1, max = 255))]
+        pub error_type: Option<String>,
+        /// Of schedules that have this tag now.
+        #[schemars(length(min = 1, max = 255))]
+        pub tag: Option<String>,
+        /// Of schedules that have this target now.
+        #[schemars(length(min = 1, max = 255))]
+        pub target_command: Option<String>,
         /// Started later than this.
         #[serde(deserialize_with = "instant_field")]
         pub started_after: Option<DateTime<Utc>>,
@@ -103,12 +119,17 @@ impl<N: Nats> Api<N> {
         request: ListExecutions,
         caller: &Caller,
     ) -> Result<Reply<Vec<Execution>>, ApiError> {
-        let (number, page) = page(request.page, request.limit)?;
+        let (number, page) = check_list(&request)?;
+        let mut statuses = request.statuses.unwrap_or_default();
+        statuses.extend(request.status);
+        let (tag, target) = (request.tag.as_ref(), request.target_command.as_ref());
         let filter = Filter {
             schedule: request.schedule_id,
-            status: request.status,
-            started_after_ms: request.started_after.map(|at| at.timestamp_millis()),
-            started_before_ms: request.started_before.map(millis_up),
+            schedules: self.of_kind(tag, target).await?,
+            statuses,
+            error: request.error_type,
+            started_from_ms: request.started_after.map(|at| at.timestamp_millis() + 1),
+            started_to_ms: request.started_before.map(|at| millis_up(at) - 1),
         };
         let (executions, total) = self.history.list(&filter, page).await?;
         let mut reply = Reply::new(executions, caller);
@@ -139,6 +160,46 @@ impl<N: Nats> Api<N> {
         reply.pagination = Some(Pagination::new(number, page.limit, total));
         Ok(reply)
     }
+}
+
+impl<N: Nats> Api<N> {
+    /// The schedules that have a tag and a target now; `None` for all.
+    async fn of_kind(
+        &self,
+        tag: Option<&String>,
+        target: Option<&String>,
+    ) -> Result<Option<HashSet<Uuid>>, ApiError> {
+        if tag.is_none() && target.is_none() {
+            return Ok(None);
+        }
+        self.schedules_with(tag, target).await.map(Some)
+    }
+}
+
+fn check_list(request: &ListExecutions) -> Result<(usize, Page), ApiError> {
+    let mut faults = check_texts(&[
+        ("error_type", &request.error_type),
+        ("tag", &request.tag),
+        ("target_command", &request.target_command),
+    ]);
+    if request.statuses.is_some() && request.status.is_some() {
+        faults.push(FieldFault::new("statuses", "cannot stand beside status"));
+    }
+    match page(request.page, request.limit) {
+        Ok(paged) if faults.is_empty() => Ok(paged),
+        paged => {
+            faults.extend(paged.err().into_iter().flat_map(|error| error.details));
+            Err(faults.into())
+        }
+    }
+}
+
+/// Checks texts of a filter, each with the name of its field.
+fn check_texts(texts: &[(&str, &Option<String>)]) -> Vec<FieldFault> {
+    let is_odd = |text: &String| !(1..=MAX_TEXT).contains(&text.chars().count());
+    let odd = texts.iter().filter(|(_, text)| text.as_ref().is_some_and(is_odd));
+    odd.map(|(field, _)| FieldFault::new(*field, format!("must have 1 to {MAX_TEXT} characters")))
+        .collect()
 }
 
 /// Unix milliseconds, rounded up: a start in whole milliseconds is before `at` if it is before these.

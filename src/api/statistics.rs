@@ -11,7 +11,7 @@ use super::error::ApiError;
 use super::reply::{Links, Reply};
 use super::{Api, Caller};
 use crate::execution::ExecutionStatus;
-use crate::history_index::{Ended, Statistics};
+use crate::history_index::{Bucket, Buckets, Ended, Statistics};
 use crate::index::{Listing, Place, ScheduleFilter, Sort};
 use crate::port::Nats;
 use crate::schedule::declared::which_fields;
@@ -19,6 +19,11 @@ use crate::schedule::{FieldFault, Schedule};
 
 /// Longest window: what the history keeps by default, 30 days.
 const MAX_WINDOW_HOURS: u32 = 720;
+/// Lengths of buckets, in seconds.
+const MIN_BUCKET: u32 = 60;
+const MAX_BUCKET: u32 = 86_400;
+/// Most buckets of a request.
+const MOST_BUCKETS: i64 = 1000;
 /// Schedules examined per step in the search for the next one that fires.
 const LOOK: usize = 1_000;
 
@@ -28,6 +33,9 @@ which_fields! { request {
         /// Only what was completed within so many hours: 1 to 720; default all that the history holds.
         #[schemars(range(min = 1, max = 720), example = 24)]
         pub time_window_hours: Option<u32>,
+        /// Also counts by so many seconds of the window: 60 to 86400, at most 1000 buckets; default none.
+        #[schemars(range(min = 60, max = 86_400), example = 3600)]
+        pub bucket_seconds: Option<u32>,
     }
 } }
 
@@ -73,6 +81,29 @@ pub struct ExecutionStatistics {
     pub last_execution: Option<LastExecution>,
     /// The next occurrence of an active schedule.
     pub next_execution: Option<NextExecution>,
+    /// With `bucket_seconds`: counts by time, oldest first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub buckets: Option<Vec<StatisticsBucket>>,
+}
+
+/// What was completed in a part of the window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StatisticsBucket {
+    /// Its begin: a whole multiple of its length since 1970. The first one may reach back beyond the window, and counts
+    /// only what is in it.
+    pub from: DateTime<Utc>,
+    /// Executions that succeeded.
+    pub successful: u64,
+    /// Executions that failed, each attempt counted.
+    pub failed: u64,
+    /// Executions that were cancelled.
+    pub cancelled: u64,
+    /// Occurrences that were skipped.
+    pub skipped: u64,
+    /// Mean milliseconds of executions that succeeded or failed.
+    pub average_duration_ms: Option<f64>,
+    /// The longest of these.
+    pub max_duration_ms: Option<i64>,
 }
 
 /// A kind of failure.
@@ -131,14 +162,11 @@ impl<N: Nats> Api<N> {
         request: GetStatistics,
         caller: &Caller,
     ) -> Result<Reply<ExecutionStatistics>, ApiError> {
-        let hours = request.time_window_hours;
-        if hours.is_some_and(|hours| !(1..=MAX_WINDOW_HOURS).contains(&hours)) {
-            let reason = format!("must be 1 to {MAX_WINDOW_HOURS}");
-            return Err(vec![FieldFault::new("time_window_hours", reason)].into());
-        }
+        let (hours, now) = (request.time_window_hours, self.clock.now());
+        let buckets = check(&request, now)?;
         let window = hours.map(|hours| Duration::from_secs(u64::from(hours) * 3600));
         let id = request.schedule_id;
-        let found = self.history.statistics(id, self.clock.now(), window).await?;
+        let found = self.history.statistics(id, now, window).await?;
         let next_execution = match id {
             None => self.next_of_all(),
             Some(id) => match self.index.get(id).filter(|entry| !entry.schedule.purge) {
@@ -152,6 +180,10 @@ impl<N: Nats> Api<N> {
         let mut data = ExecutionStatistics::new(statistics, error_message);
         (data.schedule_id, data.time_window_hours) = (id, hours);
         data.next_execution = next_execution;
+        if let Some(buckets) = buckets {
+            let counted = self.history.buckets(id, buckets).await?;
+            data.buckets = Some(counted.iter().map(StatisticsBucket::from).collect());
+        }
         let links = id.map_or_else(Links::default, |id| {
             let schedule = Links::schedule(id);
             Links {
@@ -189,6 +221,51 @@ impl<N: Nats> Api<N> {
             let last = schedules.next_back().filter(|last| last.next_run_at.is_some())?;
             after = found.more.then(|| Place::of(last, Sort::NextRun));
             after.as_ref()?;
+        }
+    }
+}
+
+/// Checks a request; returns the buckets that it asks for.
+fn check(request: &GetStatistics, now: DateTime<Utc>) -> Result<Option<Buckets>, ApiError> {
+    let (hours, seconds) = (request.time_window_hours, request.bucket_seconds);
+    let mut faults = Vec::new();
+    if hours.is_some_and(|hours| !(1..=MAX_WINDOW_HOURS).contains(&hours)) {
+        let reason = format!("must be 1 to {MAX_WINDOW_HOURS}");
+        faults.push(FieldFault::new("time_window_hours", reason));
+    }
+    let buckets = seconds.zip(hours).map(|(seconds, hours)| {
+        let to_ms = now.timestamp_millis();
+        let from_ms = to_ms - i64::from(hours) * 3_600_000;
+        Buckets { from_ms, to_ms, width_ms: i64::from(seconds) * 1000 }
+    });
+    match (seconds, &buckets) {
+        (Some(seconds), _) if !(MIN_BUCKET..=MAX_BUCKET).contains(&seconds) => {
+            let reason = format!("must be {MIN_BUCKET} to {MAX_BUCKET}");
+            faults.push(FieldFault::new("bucket_seconds", reason));
+        }
+        (Some(_), None) => {
+            faults.push(FieldFault::new("bucket_seconds", "needs time_window_hours"));
+        }
+        (Some(_), Some(buckets)) if faults.is_empty() && buckets.count() > MOST_BUCKETS => {
+            let reason = format!("would be more than {MOST_BUCKETS} buckets in the window");
+            faults.push(FieldFault::new("bucket_seconds", reason));
+        }
+        _ => {}
+    }
+    if faults.is_empty() { Ok(buckets) } else { Err(faults.into()) }
+}
+
+impl From<&Bucket> for StatisticsBucket {
+    fn from(counted: &Bucket) -> Self {
+        let timed = counted.successful + counted.failed;
+        Self {
+            from: DateTime::from_timestamp_millis(counted.from_ms).unwrap_or_default(),
+            successful: counted.successful,
+            failed: counted.failed,
+            cancelled: counted.cancelled,
+            skipped: counted.skipped,
+            average_duration_ms: (timed > 0).then(|| counted.duration_sum_ms as f64 / timed as f64),
+            max_duration_ms: counted.duration_max_ms,
         }
     }
 }
@@ -239,6 +316,7 @@ impl ExecutionStatistics {
                 at: at(&last),
             }),
             next_execution: None,
+            buckets: None,
         }
     }
 }

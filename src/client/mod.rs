@@ -64,11 +64,11 @@ pub use crate::api::schedules::{
 };
 pub use crate::api::statistics::{
     CommonError, ExecutionStatistics, GetStatistics, LastError, LastExecution, NextExecution,
+    StatisticsBucket,
 };
 pub use crate::api::status::{LeftToNewer, ServiceStatus, StreamStatus};
 pub use crate::execution::{ErrorType, Execution, ExecutionStatus};
-pub use crate::explain::{Became, CausingChange, ExplainedTime};
-pub use crate::presence::Downtime;
+pub use crate::explain::{Became, CausingChange, Downtime, ExplainedTime};
 pub use crate::schedule::{
     ChangeEvent, CreateSchedule, Delivery, DeliveryMode, FieldFault, Payload, ScheduleType, Status,
     UpdateSchedule,

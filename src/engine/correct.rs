@@ -86,7 +86,7 @@ async fn acted_ahead(
     // The instances that wrote them went by the same time.
     let later = Filter {
         schedule: Some(id),
-        started_after_ms: Some((now + MAX_AHEAD).timestamp_millis()),
+        started_from_ms: Some((now + MAX_AHEAD).timestamp_millis() + 1),
         ..Filter::default()
     };
     let (executions, _) = shared.history.list(&later, Page { offset: 0, limit: LOOK }).await?;

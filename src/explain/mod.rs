@@ -16,7 +16,6 @@ use uuid::Uuid;
 
 use crate::execution::{ErrorType, Execution, ExecutionStatus};
 use crate::moment::Moment as _;
-use crate::presence::Downtime;
 use crate::schedule::{Attempt, ChangeEvent, Phase, Schedule, SkipCause};
 use crate::trigger::Moved;
 use periods::{Period, Standing, periods};
@@ -118,6 +117,15 @@ pub struct ExplainedTime {
     /// The time in which no instance ran, if that is the cause.
     #[serde(default)]
     pub down: Option<Downtime>,
+}
+
+/// A time in which no instance ran, as far as instances have noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Downtime {
+    /// The last sign of life before it.
+    pub from: DateTime<Utc>,
+    /// The start of the next instance.
+    pub to: DateTime<Utc>,
 }
 
 /// What is known of a schedule.

@@ -3,6 +3,7 @@
 //! Queries look at one or two fields of very many events, so each field has its own column: a look at all of
 //! a million events reads a few megabytes, which takes about a millisecond.
 
+use std::collections::HashSet;
 use std::sync::OnceLock;
 
 use uuid::Uuid;
@@ -65,12 +66,32 @@ pub(super) struct Slot {
 }
 
 /// Selects the latest events to count.
-#[derive(Clone, Copy)]
+#[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub schedule: Option<u32>,
-    pub status: Option<u8>,
+    pub schedules: Option<HashSet<u32>>,
+    pub statuses: Statuses,
+    pub error: Option<u16>,
     /// The first and the last wanted start, in Unix milliseconds.
     pub started: (i64, i64),
+}
+
+/// Some statuses, by the bits of their codes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Statuses(u8);
+
+impl Statuses {
+    /// These statuses; none stands for all.
+    pub(super) fn of(statuses: &[ExecutionStatus]) -> Self {
+        match statuses {
+            [] => Self(u8::MAX),
+            some => Self(some.iter().fold(0, |bits, status| bits | 1 << code(*status))),
+        }
+    }
+
+    fn has(self, code: u8) -> bool {
+        self.0 & 1 << code != 0
+    }
 }
 
 /// Consecutive entries of the stream, oldest first.
@@ -283,33 +304,35 @@ impl Chunk {
         if last < from || to < first {
             return 0;
         }
-        let most = match wanted.status {
-            Some(status) => self.counts[usize::from(status)],
-            None => self.counts.iter().sum(),
-        };
+        let counts = self.counts.iter().zip(0..);
+        let counts = counts.filter(|(_, code)| wanted.statuses.has(*code));
+        let most = counts.map(|(count, _)| *count).sum();
         let all_started = from <= first && last <= to;
-        if most == 0 || (all_started && wanted.schedule.is_none()) {
+        let is_plain =
+            wanted.schedule.is_none() && wanted.schedules.is_none() && wanted.error.is_none();
+        if most == 0 || (all_started && is_plain) {
             return most;
         }
-        match wanted.schedule {
-            Some(schedule) => {
-                self.of_schedule(schedule).filter(|at| self.is_wanted(*at, wanted)).count()
-            }
-            None => {
-                let kind = |k: u8| wanted.status.map_or(k < LATEST, |status| k == status);
-                let started = |at: i64| (from <= at) & (at <= to);
-                let slots = self.kinds.iter().zip(&self.started);
-                slots.filter(|(k, at)| kind(**k) & started(**at)).count()
-            }
+        if let Some(schedule) = wanted.schedule {
+            return self.of_schedule(schedule).filter(|at| self.is_wanted(*at, wanted)).count();
         }
+        if !is_plain {
+            return (0..self.len()).filter(|at| self.is_wanted(*at, wanted)).count();
+        }
+        let kind = |kind: u8| kind < LATEST && wanted.statuses.has(kind);
+        let started = |at: i64| (from <= at) & (at <= to);
+        let slots = self.kinds.iter().zip(&self.started);
+        slots.filter(|(k, at)| kind(**k) & started(**at)).count()
     }
 
     /// Whether the event of a slot is wanted.
     pub(super) fn is_wanted(&self, at: usize, wanted: &Wanted) -> bool {
         let Some(status) = self.latest(at) else { return false };
         let (from, to) = wanted.started;
-        wanted.status.is_none_or(|wanted| wanted == status)
+        wanted.statuses.has(status)
             && wanted.schedule.is_none_or(|schedule| schedule == self.schedules[at])
+            && wanted.error.is_none_or(|error| error == self.errors[at])
+            && wanted.schedules.as_ref().is_none_or(|some| some.contains(&self.schedules[at]))
             && (from..=to).contains(&self.started[at])
     }
 }

@@ -7,6 +7,7 @@
 //! A slot takes 63 bytes, and the map from an execution to its slot 28 to 57 more: 116 bytes for each of a
 //! million executions. Each schedule in the history takes some 80 bytes more.
 
+mod buckets;
 mod choose;
 mod chunk;
 mod errors;
@@ -25,7 +26,8 @@ use std::hash::BuildHasher as _;
 use uuid::Uuid;
 
 use crate::execution::ExecutionStatus;
-pub use choose::{Choice, Chosen};
+pub use buckets::{Bucket, Buckets};
+pub use choose::Chosen;
 use chunk::{Chunk, NO_SCHEDULE, Slot};
 use errors::Errors;
 pub use ledger::Row;

@@ -3,6 +3,7 @@
 //! Every query walks all chunks. Most chunks are counted by what is known of them as a whole, the others by
 //! their columns, so a query over a million executions takes a millisecond or two.
 
+use std::collections::HashSet;
 use std::hash::BuildHasher as _;
 
 use uuid::Uuid;
@@ -14,17 +15,21 @@ use crate::execution::ExecutionStatus;
 /// Maximum number of attempts found for one occurrence; a schedule makes at most 11.
 pub(super) const MAX_ATTEMPTS: usize = 64;
 
-/// Conditions on the executions to list; `None` matches all.
-#[derive(Clone, Copy, Debug, Default)]
+/// Conditions on executions; all must hold.
+#[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// The schedule.
+    /// The schedule; `None` for all.
     pub schedule: Option<Uuid>,
-    /// The status.
-    pub status: Option<ExecutionStatus>,
-    /// Started later than this, in Unix milliseconds.
-    pub started_after_ms: Option<i64>,
-    /// Started before this, in Unix milliseconds.
-    pub started_before_ms: Option<i64>,
+    /// One of these schedules; `None` for all.
+    pub schedules: Option<HashSet<Uuid>>,
+    /// One of these statuses; none for all.
+    pub statuses: Vec<ExecutionStatus>,
+    /// The error type, as headers write it.
+    pub error: Option<String>,
+    /// Started then or later, in Unix milliseconds.
+    pub started_from_ms: Option<i64>,
+    /// Started then or earlier, in Unix milliseconds.
+    pub started_to_ms: Option<i64>,
 }
 
 /// The part of a list to return.
@@ -37,21 +42,28 @@ pub struct Page {
 }
 
 impl HistoryIndex {
-    /// The places of one page, newest first, and the total number of matches.
+    /// The places of one page, newest first, and the total number of matches. Error types that came after 65,535 others
+    /// are told apart only by what is fetched.
     pub fn list(&self, filter: &Filter, page: Page) -> (Vec<u64>, u64) {
-        let schedule = filter.schedule.map(|schedule| self.schedules.number(schedule));
-        if schedule == Some(None) {
-            return (Vec::new(), 0);
-        }
-        let wanted = Wanted {
-            schedule: schedule.flatten(),
-            status: filter.status.map(chunk::code),
-            started: (
-                filter.started_after_ms.map_or(i64::MIN, |after| after.saturating_add(1)),
-                filter.started_before_ms.map_or(i64::MAX, |before| before.saturating_sub(1)),
-            ),
-        };
+        let Some(wanted) = self.wanted(filter) else { return (Vec::new(), 0) };
         self.page(page, |chunk| chunk.count(&wanted), |chunk, at| chunk.is_wanted(at, &wanted))
+    }
+
+    /// What a filter means for chunks; `None` if nothing can match.
+    pub(super) fn wanted(&self, filter: &Filter) -> Option<Wanted> {
+        let schedule = filter.schedule.map(|schedule| self.schedules.number(schedule));
+        let error = filter.error.as_ref().map(|error| self.errors.find(error));
+        let number = |id: &Uuid| self.schedules.number(*id);
+        Some(Wanted {
+            schedule: schedule.map_or(Some(None), |number| number.map(Some))?,
+            schedules: filter.schedules.as_ref().map(|ids| ids.iter().filter_map(number).collect()),
+            statuses: chunk::Statuses::of(&filter.statuses),
+            error: error.map_or(Some(None), |code| code.map(Some))?,
+            started: (
+                filter.started_from_ms.unwrap_or(i64::MIN),
+                filter.started_to_ms.unwrap_or(i64::MAX),
+            ),
+        })
     }
 
     /// Lists the executions with a correlation id in the same way. Very rarely a different one is among them,

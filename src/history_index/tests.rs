@@ -2,8 +2,6 @@
 
 mod model;
 
-use std::collections::HashSet;
-
 use super::*;
 use ExecutionStatus::{Cancelled, Failed, Running, Skipped, Success};
 
@@ -53,7 +51,7 @@ fn an_execution_is_listed_once_at_its_latest_event() {
         index.apply(e);
     }
     assert_eq!(places(&index, Filter::default()), [3, 2]);
-    assert_eq!(places(&index, Filter { status: Some(Running), ..Filter::default() }), [2]);
+    assert_eq!(places(&index, Filter { statuses: vec![Running], ..Filter::default() }), [2]);
     assert_eq!(index.latest(Uuid::from_u128(1)), Some(3));
     assert_eq!((index.len(), index.entries()), (2, Some(3)));
     let ended = [1, 2, 9].map(|execution| index.has_ended(Uuid::from_u128(execution)));
@@ -76,9 +74,9 @@ fn totals_count_all_pages() {
     assert_eq!(index.list(&odd, Page { offset: 2, limit: 2 }), (vec![95, 93], 50));
     assert_eq!(index.list(&odd, Page { offset: 49, limit: 2 }), (vec![1], 50));
     assert_eq!(index.list(&odd, Page { offset: 50, limit: 2 }), (vec![], 50));
-    let late = Filter { started_after_ms: Some(98), ..Filter::default() };
+    let late = Filter { started_from_ms: Some(99), ..Filter::default() };
     assert_eq!(places(&index, late), [100, 99]);
-    let early = Filter { started_before_ms: Some(3), ..Filter::default() };
+    let early = Filter { started_to_ms: Some(2), ..Filter::default() };
     assert_eq!(places(&index, early), [2, 1]);
     let unknown = Filter { schedule: Some(Uuid::from_u128(9)), ..Filter::default() };
     assert_eq!(index.list(&unknown, ALL), (vec![], 0));
@@ -145,27 +143,24 @@ fn what_is_to_be_acted_on_comes_oldest_first_and_in_parts() {
             of(6, 1, Failed, Some("timeout")),
         ],
     );
-    let mut choice = Choice {
-        schedules: None,
-        status: Failed,
-        error_type: None,
-        started_ms: (i64::MIN, i64::MAX),
-        until: 6,
-    };
-    let chosen = |choice: &Choice, error, after, limit| {
-        let Chosen { places, left, total } = index.choose(choice, error, after, limit);
+    let failed = Filter { statuses: vec![Failed], ..Filter::default() };
+    let chosen = |filter: &Filter, until, after, limit| {
+        let Chosen { places, left, total } = index.choose(filter, until, after, limit);
         (places, left, total)
     };
-    assert_eq!(chosen(&choice, None, 0, 2), (vec![1, 2], 2, 4));
-    assert_eq!(chosen(&choice, None, 2, 2), (vec![4, 6], 0, 4));
-    assert_eq!(chosen(&choice, Some("timeout"), 0, 9), (vec![1, 4, 6], 0, 3));
-    assert_eq!(chosen(&choice, Some("unheard of"), 0, 9), (vec![], 0, 0));
-    choice.started_ms = (2, 4);
-    assert_eq!(chosen(&choice, None, 0, 9), (vec![2, 4], 0, 2));
-    choice.schedules = Some([1, 9].map(Uuid::from_u128).into_iter().collect());
-    assert_eq!(chosen(&choice, None, 0, 9), (vec![4], 0, 1));
-    (choice.schedules, choice.until) = (Some(HashSet::new()), u64::MAX);
-    assert_eq!(chosen(&choice, None, 0, 9), (vec![], 0, 0));
+    assert_eq!(chosen(&failed, 6, 0, 2), (vec![1, 2], 2, 4));
+    assert_eq!(chosen(&failed, 6, 2, 2), (vec![4, 6], 0, 4));
+    let with = |error: &str| Filter { error: Some(error.to_owned()), ..failed.clone() };
+    assert_eq!(chosen(&with("timeout"), 6, 0, 9), (vec![1, 4, 6], 0, 3));
+    assert_eq!(chosen(&with("unheard of"), 6, 0, 9), (vec![], 0, 0));
+    let early = Filter { started_from_ms: Some(2), started_to_ms: Some(4), ..failed };
+    assert_eq!(chosen(&early, 6, 0, 9), (vec![2, 4], 0, 2));
+    let of = |ids: &[u128]| Filter {
+        schedules: Some(ids.iter().copied().map(Uuid::from_u128).collect()),
+        ..early.clone()
+    };
+    assert_eq!(chosen(&of(&[1, 9]), 6, 0, 9), (vec![4], 0, 1));
+    assert_eq!(chosen(&of(&[]), u64::MAX, 0, 9), (vec![], 0, 0));
 }
 
 #[test]

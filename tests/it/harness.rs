@@ -15,7 +15,7 @@ use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::{self, stream};
 use async_nats::{Client, HeaderMap};
 use futures::future::BoxFuture;
-use futures::{FutureExt as _, StreamExt as _};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use nats_scheduler::dev::server::{RunningServer, ServerBinary, ServerOptions, find};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -224,6 +224,16 @@ impl Nats {
         async move {
             let stream = self.js.get_stream(stream).await.unwrap();
             stream.get_info().await.unwrap().state.messages
+        }
+        .boxed()
+    }
+
+    /// Number of keys in the bucket that hold what users asked for.
+    pub fn stored(&self) -> BoxFuture<'_, usize> {
+        async move {
+            let bucket = self.js.get_key_value("scheduler_schedules").await.unwrap();
+            let keys: Vec<String> = bucket.keys().await.unwrap().try_collect().await.unwrap();
+            keys.iter().filter(|key| !key.starts_with("instance.")).count()
         }
         .boxed()
     }

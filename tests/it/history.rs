@@ -1,8 +1,9 @@
 //! Contents of the history.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Nats, in_ms, wait_for};
+use crate::http::Http;
 
 #[tokio::test]
 async fn executions_are_filtered_paged_and_counted() {
@@ -127,4 +128,49 @@ async fn a_payload_too_large_to_keep_is_left_out_of_the_history_and_sent_whole()
         )
         .await;
     assert_eq!(error["details"][0]["field"], "command_payload");
+}
+
+#[tokio::test]
+async fn executions_are_found_by_statuses_errors_tags_and_targets() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let once = |name: &str, target: &str, tag: &str, mode: &str| {
+        json!({ "name": name, "schedule_type": "immediate", "target_command": target, "tags": [tag],
+                "delivery": { "mode": mode }, "max_retries": 0 })
+    };
+    nats.create(once("sent", "cmd.example.a", "day", "publish")).await;
+    nats.create(once("asked", "cmd.nobody.a", "day", "request")).await;
+    nats.create(once("lost", "cmd.nobody.b", "night", "publish")).await;
+    for (status, count) in [("success", 1), ("failed", 2)] {
+        nats.wait_executions(json!({ "status": status }), count).await;
+    }
+    let names = async |filter: Value| {
+        let reply = nats.request("execution.list", &filter).await;
+        let found = reply["data"].as_array().unwrap_or_else(|| panic!("{reply}"));
+        let mut names: Vec<_> =
+            found.iter().map(|one| one["schedule_name"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(reply["pagination"]["total"], names.len(), "{reply}");
+        names.sort();
+        names
+    };
+    assert_eq!(
+        names(json!({ "statuses": ["success", "failed"] })).await,
+        ["asked", "lost", "sent"]
+    );
+    assert_eq!(names(json!({ "error_type": "no_responders" })).await, ["asked"]);
+    assert_eq!(names(json!({ "error_type": "no_responders", "tag": "night" })).await, [""; 0]);
+    assert_eq!(names(json!({ "tag": "day" })).await, ["asked", "sent"]);
+    assert_eq!(names(json!({ "tag": "day", "statuses": ["failed"] })).await, ["asked"]);
+    assert_eq!(names(json!({ "target_command": "cmd.nobody.b" })).await, ["lost"]);
+    assert_eq!(names(json!({ "target_command": "cmd.nobody" })).await, [""; 0]);
+    let http = Http::new(&service).await;
+    let found = http.get("/api/v1/executions?statuses=failed&statuses=skipped&tag=night").await;
+    assert_eq!(found.body["data"][0]["schedule_name"], "lost", "{found:?}");
+    let long = "x".repeat(256);
+    let request = json!({ "tag": long, "status": "failed", "statuses": ["failed"], "limit": 0 });
+    let fault = nats.refused("execution.list", request).await;
+    assert_eq!(
+        fault["message"],
+        "tag: must have 1 to 255 characters; statuses: cannot stand beside status; limit: must be 1 to 100"
+    );
 }

@@ -486,7 +486,7 @@ async fn no_answer_can_be_had_sent_to_where_its_asker_may_not_publish() {
     }
     let js = jetstream::with_domain(worker.client.clone(), "scheduler");
     let _: PullConsumer = js.get_consumer_from_stream("worker", "COMMANDS").await.unwrap();
-    assert_eq!(nats.count("KV_scheduler_schedules").await, 0);
+    assert_eq!(nats.stored().await, 0);
     assert_eq!(nats.count("SCHEDULER_AUDIT").await, 0);
     nats.create(beat("asked", "cmd.billing.charge", "request")).await;
     let command = timeout(DEADLINE, commands.next()).await.unwrap().unwrap();

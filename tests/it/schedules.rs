@@ -53,7 +53,7 @@ async fn several_faults_of_form_and_content_are_reported_together() {
     for field in ["name", "cron_expression", "target_command", "priority", "colour", "timezone"] {
         assert!(fields.contains(&field), "{field}: {error}");
     }
-    assert_eq!(nats.count("KV_scheduler_schedules").await, 0, "nothing was stored");
+    assert_eq!(nats.stored().await, 0, "nothing was stored");
 }
 
 #[tokio::test]
@@ -192,7 +192,7 @@ async fn preview_lists_times_marks_moved_ones_and_stores_nothing() {
     );
     assert_eq!(preview["moved"], json!([{ "at": "2026-03-29T01:00:00Z", "cause": "dst_gap" }]));
     assert!(preview["description"].as_str().unwrap().contains("02:30"), "{preview}");
-    assert_eq!(nats.count("KV_scheduler_schedules").await, 0);
+    assert_eq!(nats.stored().await, 0);
 
     let id = nats.create(daily("shown")).await;
     let of_existing = nats

@@ -132,5 +132,5 @@ async fn requests_that_wait_when_it_stops_are_answered() {
             Err(error) => assert_eq!(error.kind(), async_nats::RequestErrorKind::NoResponders),
         }
     }
-    assert_eq!(nats.count("KV_scheduler_schedules").await, 2 * answered, "none half done");
+    assert_eq!(nats.stored().await, 2 * answered, "none half done");
 }

@@ -90,6 +90,32 @@ async fn statistics_are_those_of_the_executions_in_the_history() {
         let error = nats.refused("execution.stats", json!({ "time_window_hours": hours })).await;
         assert_eq!(error["details"][0]["field"], "time_window_hours");
     }
+
+    // By time: what was completed in each minute.
+    let by_minute = json!({ "time_window_hours": 1, "bucket_seconds": 60 });
+    let stats = nats.ask("execution.stats", by_minute).await;
+    let buckets = stats["buckets"].as_array().unwrap();
+    assert_eq!(buckets.len(), 61);
+    let sum =
+        |field: &str| buckets.iter().map(|bucket| bucket[field].as_u64().unwrap()).sum::<u64>();
+    assert_eq!((sum("successful"), sum("failed"), sum("skipped")), (3, 2, 0));
+    let full = buckets.iter().rfind(|bucket| bucket["successful"] != 0).unwrap();
+    let from: chrono::DateTime<chrono::Utc> = full["from"].as_str().unwrap().parse().unwrap();
+    assert_eq!(from.timestamp() % 60, 0, "{full}");
+    assert!(full["average_duration_ms"].as_f64() <= full["max_duration_ms"].as_f64(), "{full}");
+    for (request, fault) in [
+        (json!({ "bucket_seconds": 60 }), "bucket_seconds: needs time_window_hours"),
+        (
+            json!({ "bucket_seconds": 59, "time_window_hours": 1 }),
+            "bucket_seconds: must be 60 to 86400",
+        ),
+        (
+            json!({ "bucket_seconds": 60, "time_window_hours": 24 }),
+            "bucket_seconds: would be more than 1000 buckets in the window",
+        ),
+    ] {
+        assert_eq!(nats.refused("execution.stats", request).await["message"], fault);
+    }
 }
 
 #[tokio::test]

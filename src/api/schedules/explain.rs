@@ -13,11 +13,11 @@ use super::super::{Api, Caller};
 use super::preview::describe;
 use super::{check_limit, required_id};
 use crate::execution::ExecutionStatus;
-use crate::explain::{Acted, ExplainedTime, Known, LATE_MS, explain};
+use crate::explain::{Acted, Downtime, ExplainedTime, Known, LATE_MS, explain};
 use crate::jetstream::audit::Asked;
 use crate::moment::Moment as _;
 use crate::port::Nats;
-use crate::presence::{Downtime, downtimes};
+use crate::presence::downtimes;
 use crate::schedule::declared::which_fields;
 use crate::schedule::{ChangeEvent, FieldFault, Schedule, SkipCause, Status, instant_field};
 

@@ -74,6 +74,39 @@ impl Model {
         latest.filter(|event| wanted(event)).collect()
     }
 
+    fn buckets(&self, schedule: Option<Uuid>, buckets: Buckets) -> Vec<Bucket> {
+        use ExecutionStatus::{Cancelled, Corrected, Failed, Running, Skipped, Success};
+        let Buckets { from_ms, to_ms, width_ms } = buckets;
+        let done = |event: &Event<'_>| match event.status {
+            Skipped | Corrected => event.started_at_ms,
+            _ => event.started_at_ms + event.duration_ms,
+        };
+        let mut counted = Vec::new();
+        let mut begin = from_ms - from_ms.rem_euclid(width_ms);
+        while begin <= to_ms {
+            let own = self.matching(|event| {
+                let at = done(event);
+                schedule.is_none_or(|schedule| schedule == event.schedule)
+                    && event.status != Running
+                    && (begin.max(from_ms)..begin + width_ms).contains(&at)
+                    && at <= to_ms
+            });
+            let of = |status| own.iter().filter(move |event| event.status == status);
+            let timed = of(Success).chain(of(Failed)).map(|event| event.duration_ms);
+            counted.push(Bucket {
+                from_ms: begin,
+                successful: of(Success).count() as u64,
+                failed: of(Failed).count() as u64,
+                cancelled: of(Cancelled).count() as u64,
+                skipped: of(Skipped).chain(of(Corrected)).map(|event| event.skipped).sum(),
+                duration_sum_ms: timed.clone().map(i128::from).sum(),
+                duration_max_ms: timed.max(),
+            });
+            begin += width_ms;
+        }
+        counted
+    }
+
     fn statistics(&self, schedule: Option<Uuid>, now: i64, window: Option<i64>) -> Statistics {
         use ExecutionStatus::{Cancelled, Corrected, Failed, Skipped, Success};
         let own = self.matching(|event| schedule.is_none_or(|s| s == event.schedule));
@@ -180,6 +213,36 @@ fn limits() -> impl Strategy<Value = Limits> {
     (messages, per_subject).prop_map(|(messages, per_subject)| Limits { messages, per_subject })
 }
 
+/// Filters of all kinds.
+fn filters(schedule: Option<Uuid>) -> Vec<Filter> {
+    let bounds = [None, Some(-3_600_000 * 2), Some(0), Some(3_600_000 * 50)];
+    let statuses = [
+        vec![],
+        vec![ExecutionStatus::Success],
+        vec![ExecutionStatus::Running],
+        vec![ExecutionStatus::Failed, ExecutionStatus::Cancelled],
+    ];
+    let errors = [None, Some(ERRORS[0].to_owned())];
+    let mut filters = Vec::new();
+    for (statuses, error) in statuses.iter().flat_map(|s| errors.iter().map(move |e| (s, e))) {
+        for (started_from_ms, started_to_ms) in
+            bounds.into_iter().flat_map(|from| bounds.map(|to| (from, to)))
+        {
+            let (statuses, error) = (statuses.clone(), error.clone());
+            let schedules = None;
+            filters.push(Filter {
+                schedule,
+                schedules,
+                statuses,
+                error,
+                started_from_ms,
+                started_to_ms,
+            });
+        }
+    }
+    filters
+}
+
 /// Checks that every answer of the index is that of the model.
 fn agree(index: &HistoryIndex, model: &Model) {
     assert_eq!(index.len(), model.latest.len());
@@ -187,25 +250,32 @@ fn agree(index: &HistoryIndex, model: &Model) {
     assert_eq!(index.entries(), (!foreign).then_some(model.entries.len()));
     let schedules = [None, Some(Uuid::from_u128(0)), Some(Uuid::from_u128(3))];
     let places = |events: &[Event<'_>]| events.iter().map(|e| e.sequence).collect::<Vec<_>>();
-    let bounds = [None, Some(-3_600_000 * 2), Some(0), Some(3_600_000 * 50)];
     for schedule in schedules {
-        for status in [None, Some(ExecutionStatus::Success), Some(ExecutionStatus::Running)] {
-            for (after, before) in bounds.into_iter().flat_map(|a| bounds.map(|b| (a, b))) {
-                let filter =
-                    Filter { schedule, status, started_after_ms: after, started_before_ms: before };
-                let expected = places(&model.matching(|event| {
-                    schedule.is_none_or(|schedule| schedule == event.schedule)
-                        && status.is_none_or(|status| status == event.status)
-                        && after.is_none_or(|after| event.started_at_ms > after)
-                        && before.is_none_or(|before| event.started_at_ms < before)
-                }));
-                for (offset, limit) in [(0, 1000), (3, 5)] {
-                    let page = expected.iter().copied().skip(offset).take(limit).collect();
-                    let found = index.list(&filter, Page { offset, limit });
-                    assert_eq!(found, (page, expected.len() as u64), "{filter:?}");
-                }
+        for filter in filters(schedule) {
+            let Filter { statuses, error, started_from_ms: from, started_to_ms: to, .. } = &filter;
+            let expected = places(&model.matching(|event| {
+                schedule.is_none_or(|schedule| schedule == event.schedule)
+                    && (statuses.is_empty() || statuses.contains(&event.status))
+                    && error.as_deref().is_none_or(|error| event.error == Some(error))
+                    && from.is_none_or(|from| event.started_at_ms >= from)
+                    && to.is_none_or(|to| event.started_at_ms <= to)
+            }));
+            for (offset, limit) in [(0, 1000), (3, 5)] {
+                let page = expected.iter().copied().skip(offset).take(limit).collect();
+                let found = index.list(&filter, Page { offset, limit });
+                assert_eq!(found, (page, expected.len() as u64), "{filter:?}");
             }
+            let some = Filter {
+                schedule: None,
+                schedules: schedule.map(|id| [id, Uuid::from_u128(77)].into()),
+                ..filter
+            };
+            let found = index.list(&some, Page { offset: 0, limit: 1000 });
+            assert_eq!(found.0, expected, "{some:?}");
         }
+        let (from_ms, width_ms) = (-3_600_000 * 20 - 17, 3_600_000 * 7);
+        let buckets = Buckets { from_ms, to_ms: 3_600_000 * 60, width_ms };
+        assert_eq!(index.buckets(schedule, buckets), model.buckets(schedule, buckets));
         for window in [None, Some(3_600_000), Some(3 * 3_600_000)] {
             let expected = model.statistics(schedule, 3_600_000, window);
             match index.statistics(schedule, 3_600_000, window) {

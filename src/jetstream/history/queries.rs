@@ -11,7 +11,7 @@ use super::headers::error_header;
 use super::{History, QueryError, Waiter};
 use crate::execution::{ErrorType, Execution, ExecutionStatus};
 use crate::explain::Acted;
-use crate::history_index::{Choice, Chosen, Filter, HistoryIndex, Page, Row, Statistics};
+use crate::history_index::{Bucket, Buckets, Chosen, Filter, HistoryIndex, Page, Row, Statistics};
 use crate::moment::Moment as _;
 use crate::names::plain_text;
 use crate::port::{Entry, Nats};
@@ -57,7 +57,13 @@ impl<N: Nats> History<N> {
         filter: &Filter,
         page: Page,
     ) -> Result<(Vec<Execution>, u64), QueryError> {
-        self.page(|index| index.list(filter, page)).await
+        let filter = in_headers(filter);
+        let (mut executions, total) = self.page(|index| index.list(&filter, page)).await?;
+        // The index does not tell apart more than 65,535 error types.
+        let fetched = executions.len();
+        executions.retain(|execution| has_error(execution, filter.error.as_deref()));
+        let others = (fetched - executions.len()) as u64;
+        Ok((executions, total.saturating_sub(others)))
     }
 
     /// One page of the executions with a correlation id, newest first, and how many there are.
@@ -78,25 +84,25 @@ impl<N: Nats> History<N> {
         Ok((executions, total.saturating_sub(others)))
     }
 
-    /// The first `limit` executions behind the place `after` that were chosen, oldest first. What the stream has
-    /// dropped, cannot be read, or turns out to have another error type is `None`.
+    /// The first `limit` executions that match at the place `until` or before, behind the place `after`, oldest first.
+    /// What the stream has dropped, cannot be read, or turns out to have another error type is `None`.
     ///
     /// # Errors
     /// See [`QueryError`].
     pub async fn chosen(
         &self,
-        choice: &Choice,
+        filter: &Filter,
+        until: u64,
         after: u64,
         limit: usize,
     ) -> Result<(Chosen, Vec<Option<Execution>>), QueryError> {
         self.mirror.ready().await?;
-        let error = choice.error_type.as_deref().map(error_header);
-        let chosen = self.read(|index| index.choose(choice, error.as_deref(), after, limit));
+        let filter = in_headers(filter);
+        let chosen = self.read(|index| index.choose(&filter, until, after, limit));
         let fetched = self.mirror.fetch_all(&chosen.places).await?;
         let is_it = |execution: &Execution| {
-            let found = execution.error_type.as_ref().map(ErrorType::as_str);
-            let wanted = choice.error_type.as_deref();
-            execution.status == choice.status && (wanted.is_none() || wanted == found)
+            filter.statuses.contains(&execution.status)
+                && has_error(execution, filter.error.as_deref())
         };
         let executions = fetched.into_iter().map(|one| one.and_then(read).filter(is_it)).collect();
         Ok((chosen, executions))
@@ -213,6 +219,19 @@ impl<N: Nats> History<N> {
         Ok(Some((statistics, message)))
     }
 
+    /// What was completed in each bucket, of one schedule or of all.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn buckets(
+        &self,
+        schedule: Option<Uuid>,
+        buckets: Buckets,
+    ) -> Result<Vec<Bucket>, QueryError> {
+        self.mirror.ready().await?;
+        Ok(self.read(|index| index.buckets(schedule, buckets)))
+    }
+
     /// The final event of an execution, if the stream has one, after making sure that everything stored until now has
     /// been read.
     ///
@@ -262,6 +281,17 @@ impl<N: Nats> History<N> {
     ) -> Result<(Vec<Execution>, u64), QueryError> {
         self.mirror.page(|executions| executions.read(&look), read).await
     }
+}
+
+/// A filter with the error type as headers write it.
+fn in_headers(filter: &Filter) -> Filter {
+    Filter { error: filter.error.as_deref().map(error_header), ..filter.clone() }
+}
+
+/// Whether an execution has an error type, which is as headers write it; `None` for any.
+fn has_error(execution: &Execution, wanted: Option<&str>) -> bool {
+    let found = execution.error_type.as_ref().map(ErrorType::as_str);
+    wanted.is_none_or(|wanted| found.is_some_and(|found| error_header(found) == wanted))
 }
 
 impl Row {

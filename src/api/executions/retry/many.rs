@@ -20,7 +20,7 @@ use super::super::millis_up;
 use super::plan::{Cursor, Plan, check};
 use super::{RetryPayload, asked, of_schedule};
 use crate::execution::{Execution, ExecutionStatus};
-use crate::history_index::Choice;
+use crate::history_index::Filter;
 use crate::port::Nats;
 use crate::schedule::declared::which_fields;
 use crate::schedule::{instant_field, object_field};
@@ -135,14 +135,15 @@ impl<N: Nats> Api<N> {
         let (plan, cursor) = check(&request, caller)?;
         let until = self.history.catch_up().await?;
         let mut cursor = cursor.unwrap_or(Cursor { after: 0, until });
-        let choice = self.choice(plan.filter, cursor.until).await?;
+        let choice = self.choice(plan.filter).await?;
         let mut result = BulkRetried { dry_run: plan.dry_run, ..BulkRetried::default() };
         let actor = caller.actor();
         let (filter, limit, dry_run) = (plan.filter, plan.limit, plan.dry_run);
         tracing::info!(?filter, limit, dry_run, triggered_by = actor, "bulk retry");
         loop {
             let part = PART.min(limit - result.results.len());
-            let (chosen, found) = self.history.chosen(&choice, cursor.after, part).await?;
+            let (chosen, found) =
+                self.history.chosen(&choice, cursor.until, cursor.after, part).await?;
             result.matched = chosen.total;
             cursor.after = chosen.places.last().copied().unwrap_or(cursor.until);
             let looked_at = found.len();
@@ -162,23 +163,14 @@ impl<N: Nats> Api<N> {
     }
 
     /// What a filter means in the history.
-    async fn choice(&self, filter: &ExecutionFilter, until: u64) -> Result<Choice, ApiError> {
-        let mut schedules = match (&filter.tag, &filter.target_command) {
-            (None, None) => None,
-            (tag, target) => Some(self.schedules_with(tag.as_ref(), target.as_ref()).await?),
-        };
-        if let Some(id) = filter.schedule_id {
-            let is_one = schedules.as_ref().is_none_or(|schedules| schedules.contains(&id));
-            schedules = Some(is_one.then_some(id).into_iter().collect());
-        }
-        let from = filter.from.map_or(i64::MIN, millis_up);
-        let to = filter.to.map_or(i64::MAX, |to| to.timestamp_millis());
-        Ok(Choice {
-            schedules,
-            status: filter.status.unwrap_or(ExecutionStatus::Failed),
-            error_type: filter.error_type.clone(),
-            started_ms: (from, to),
-            until,
+    async fn choice(&self, filter: &ExecutionFilter) -> Result<Filter, ApiError> {
+        Ok(Filter {
+            schedule: filter.schedule_id,
+            schedules: self.of_kind(filter.tag.as_ref(), filter.target_command.as_ref()).await?,
+            statuses: vec![filter.status.unwrap_or(ExecutionStatus::Failed)],
+            error: filter.error_type.clone(),
+            started_from_ms: filter.from.map(millis_up),
+            started_to_ms: filter.to.map(|to| to.timestamp_millis()),
         })
     }
 

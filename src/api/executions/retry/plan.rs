@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::super::super::error::ApiError;
 use super::super::super::schedules::{check_limit, check_run};
 use super::super::super::{Caller, cursor};
+use super::super::check_texts;
 use super::{BulkRetry, ExecutionFilter, Retry};
 use crate::execution::ExecutionStatus;
 use crate::schedule::FieldFault;
@@ -13,9 +14,6 @@ use crate::schedule::FieldFault;
 const DEFAULT_LIMIT: u64 = 100;
 /// Maximum number of executions taken up.
 const MAX_LIMIT: u64 = 1000;
-/// Longest text of a filter, in characters.
-const MAX_TEXT: usize = 255;
-
 /// How far a request has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Cursor {
@@ -63,18 +61,12 @@ pub(super) fn check<'a>(
 
 impl ExecutionFilter {
     fn faults(&self) -> Vec<FieldFault> {
-        let mut faults = Vec::new();
         let texts = [
             ("filter.error_type", &self.error_type),
             ("filter.tag", &self.tag),
             ("filter.target_command", &self.target_command),
         ];
-        for (field, text) in texts {
-            if text.as_ref().is_some_and(|text| !(1..=MAX_TEXT).contains(&text.chars().count())) {
-                faults
-                    .push(FieldFault::new(field, format!("must have 1 to {MAX_TEXT} characters")));
-            }
-        }
+        let mut faults = check_texts(&texts);
         if self.status == Some(ExecutionStatus::Running) {
             faults.push(FieldFault::new("filter.status", "must be that of an ended execution"));
         }
