@@ -117,7 +117,11 @@ impl<N: Nats> Instance<N> {
             index,
             rules: Arc::new(rules),
             instance: members.me(),
-            started_at: clock.now(),
+            members: Box::new({
+                let members = members.clone();
+                move || members.all()
+            }),
+            started_at: members.started_at(),
             clock,
             chance,
             health,

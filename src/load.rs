@@ -20,6 +20,19 @@ pub enum Stage {
     Recording,
 }
 
+/// What an instance says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct About {
+    /// Its version.
+    pub(crate) version: Option<String>,
+    /// When it started.
+    pub(crate) started_at: Option<DateTime<Utc>>,
+    /// Number of schedules with a next time, as it sees them.
+    pub(crate) schedules: Option<usize>,
+    /// Number of executions that it acts on.
+    pub(crate) in_flight: Option<usize>,
+}
+
 /// Figures that the engine keeps up to date as it works.
 #[derive(Debug, Default)]
 pub struct Load {

@@ -22,6 +22,7 @@ pub(crate) mod statistics;
 pub(crate) mod status;
 mod waiting;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -38,6 +39,7 @@ use crate::jetstream::adapter::JetStream;
 use crate::jetstream::deliver::Delivery;
 use crate::jetstream::history::History;
 use crate::jetstream::schedules::Store;
+use crate::load::About;
 use crate::metrics::Metrics;
 use crate::names;
 use crate::port::Nats;
@@ -54,6 +56,9 @@ const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 const CHANGE_TRIES: u32 = 50;
 /// How long a write with an unknown outcome is pursued before the caller is told so.
 const WRITE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(8);
+
+/// Tells which instances are heard, this one included, and what each says of itself.
+pub(crate) type Members = Box<dyn Fn() -> BTreeMap<Uuid, About> + Send + Sync>;
 
 /// Everything that operations need.
 pub struct Api<N: Nats = JetStream> {
@@ -73,6 +78,8 @@ pub struct Api<N: Nats = JetStream> {
     pub(crate) clock: Clock,
     /// Source of randomness.
     pub chance: Chance,
+    /// The instances that are heard.
+    pub(crate) members: Members,
     /// Id of this instance.
     pub instance: Uuid,
     /// When this instance started.

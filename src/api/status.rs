@@ -14,6 +14,7 @@ use super::{Api, Caller};
 use crate::health::Seen;
 use crate::index::{SetAside, Vanished};
 use crate::jetstream::writes::OurStream;
+use crate::load::About;
 use crate::port::Nats;
 use crate::stored::format;
 
@@ -38,6 +39,9 @@ pub struct ServiceStatus {
     pub started_at: DateTime<Utc>,
     /// Instances that this one hears from, itself included.
     pub instances: usize,
+    /// These instances, and what each says of itself.
+    #[serde(default)]
+    pub members: Vec<MemberStatus>,
     /// The NATS server that it is connected to.
     pub nats_server: String,
     /// Whether it is currently connected.
@@ -62,6 +66,28 @@ pub struct ServiceStatus {
     pub vanished: Option<Vanished>,
     /// Records that need a newer version of the service, which this instance leaves to such instances.
     pub left_to_newer: LeftToNewer,
+}
+
+/// A running instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MemberStatus {
+    /// Its id.
+    pub instance: Uuid,
+    /// Its version.
+    pub version: Option<String>,
+    /// When it started.
+    pub started_at: Option<DateTime<Utc>>,
+    /// Number of schedules with a next time, as it sees them.
+    pub schedules: Option<usize>,
+    /// Number of executions that it acts on.
+    pub in_flight: Option<usize>,
+}
+
+impl From<(Uuid, About)> for MemberStatus {
+    fn from((instance, about): (Uuid, About)) -> Self {
+        let About { version, started_at, schedules, in_flight } = about;
+        Self { instance, version, started_at, schedules, in_flight }
+    }
 }
 
 /// Records that an instance leaves to instances of a newer version.
@@ -155,6 +181,7 @@ impl<N: Nats> Api<N> {
             instance: self.instance,
             started_at: self.started_at,
             instances: load.instances.load(Ordering::Relaxed),
+            members: (self.members)().into_iter().map(MemberStatus::from).collect(),
             nats_server: format!("{} {}", server.name, server.version),
             nats_connected: self.health.is_connected(),
             nats_round_trip_ms: nats.round_trip.map(millis),

@@ -66,7 +66,7 @@ pub use crate::api::statistics::{
     CommonError, ExecutionStatistics, GetStatistics, LastError, LastExecution, NextExecution,
     StatisticsBucket,
 };
-pub use crate::api::status::{LeftToNewer, ServiceStatus, StreamStatus};
+pub use crate::api::status::{LeftToNewer, MemberStatus, ServiceStatus, StreamStatus};
 pub use crate::execution::{ErrorType, Execution, ExecutionStatus};
 pub use crate::explain::{Became, CausingChange, Downtime, ExplainedTime};
 pub use crate::schedule::{

@@ -35,7 +35,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::guards::{Guard, Guards};
-use crate::load::Load;
+use crate::load::{About, Load};
 use crate::names;
 use crate::port::{Nats, Outgoing, Permission, Refusal, Wire};
 use hearing::Hearing;
@@ -109,6 +109,24 @@ impl Members {
     /// The other instances that are heard.
     pub fn others(&self) -> Vec<Uuid> {
         self.read(|roster| roster.heard.keys().copied().collect())
+    }
+
+    /// When this instance started.
+    pub(crate) fn started_at(&self) -> DateTime<Utc> {
+        self.started_at
+    }
+
+    /// All instances that are heard, this one included, with what each says of itself.
+    pub(crate) fn all(&self) -> BTreeMap<Uuid, About> {
+        let mut all: BTreeMap<Uuid, About> = self.read(|roster| {
+            roster.heard.iter().map(|(id, peer)| (*id, peer.about.clone())).collect()
+        });
+        let [schedules, in_flight] = [&self.load.timers, &self.load.executions]
+            .map(|count| Some(count.load(Ordering::Relaxed)));
+        let version = Some(env!("CARGO_PKG_VERSION").to_owned());
+        let started_at = Some(self.started_at);
+        all.insert(self.me, About { version, started_at, schedules, in_flight });
+        all
     }
 
     /// How many instances run, as far as this one hears.

@@ -51,7 +51,13 @@ async fn all_hear(nats: &Nats, instances: usize, heard: usize) -> Vec<Value> {
                 seen.push(status);
             }
         }
-        let agreed = seen.iter().all(|status| status["instances"] == heard);
+        let agreed = seen.iter().all(|status| {
+            let members = status["members"].as_array().unwrap();
+            let own = members.iter().find(|one| one["instance"] == status["instance"]).unwrap();
+            assert_eq!(own["started_at"], status["started_at"], "{status}");
+            assert_eq!(own["version"], env!("CARGO_PKG_VERSION"), "{status}");
+            status["instances"] == heard && members.len() == heard
+        });
         (seen.len() == instances && agreed).then_some(seen)
     })
     .await

@@ -86,6 +86,7 @@ impl Members {
                     listens_on: heard.listens_on.clone().filter(|inbox| roster.is_inbox(inbox)),
                     is_asked_after: false,
                     is_silent: false,
+                    about: paths::about(&beat.payload),
                 };
                 let before = roster.heard.insert(id, peer);
                 if before.as_ref().is_some_and(|peer| peer.is_silent) {

@@ -30,11 +30,14 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::HEARTBEAT;
+use crate::load::About;
 use crate::stored::format;
+use crate::text::within;
 
 /// How long we use the old subject for an instance that needs it, after its last heartbeat.
 pub(super) const COMPANY: Duration = Duration::from_secs(30);
@@ -109,6 +112,22 @@ impl Beat {
 
     pub(super) fn to_bytes(&self) -> bytes::Bytes {
         serde_json::to_vec(self).unwrap_or_default().into()
+    }
+}
+
+/// Longest version that is kept of another instance, in bytes.
+const MAX_VERSION: usize = 64;
+
+/// What a heartbeat says of its sender, as far as it can be read: newer versions may say it in other ways.
+pub(super) fn about(body: &[u8]) -> About {
+    let said: Value = serde_json::from_slice(body).unwrap_or_default();
+    let number = |field: &str| usize::try_from(said[field].as_u64()?).ok();
+    let version = said["version"].as_str();
+    About {
+        version: version.map(|version| within(version, MAX_VERSION).into_owned()),
+        started_at: said["started_at"].as_str().and_then(|at| at.parse().ok()),
+        schedules: number("schedules"),
+        in_flight: number("in_flight"),
     }
 }
 

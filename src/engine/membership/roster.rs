@@ -10,6 +10,7 @@ use super::MAX_INBOX;
 use super::hearing::Hearing;
 use super::paths::Paths;
 use crate::guards::{Guard, Guards};
+use crate::load::About;
 
 /// The other instances and what they have shown, and the state of hearing them.
 pub(super) struct Roster {
@@ -71,4 +72,6 @@ pub(super) struct Peer {
     pub(super) is_asked_after: bool,
     /// Whether it seems to be gone.
     pub(super) is_silent: bool,
+    /// What else it says of itself.
+    pub(super) about: About,
 }

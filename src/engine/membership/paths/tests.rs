@@ -47,6 +47,18 @@ fn every_body_is_a_heartbeat_and_says_what_it_can() {
 }
 
 #[test]
+fn what_is_said_in_other_ways_is_left_out() {
+    for body in
+        ["", "leaving", "[]", r#"{"version":7,"started_at":"noon","schedules":{"active":3}}"#]
+    {
+        assert_eq!(about(body.as_bytes()), About::default(), "{body}");
+    }
+    let long = format!(r#"{{"version":"{}","in_flight":-1}}"#, "9".repeat(100_000));
+    let said_of_it = about(long.as_bytes());
+    assert!(said_of_it.version.unwrap().len() <= MAX_VERSION && said_of_it.in_flight.is_none());
+}
+
+#[test]
 fn a_beat_is_short_and_read_as_it_was_meant() {
     let inbox = "_INBOX.0123456789abcdefghijkl".to_owned();
     let beat = Beat::new(DateTime::UNIX_EPOCH, 1_000_000, 200_000, 1500, inbox.clone());
@@ -61,6 +73,10 @@ fn a_beat_is_short_and_read_as_it_was_meant() {
         listens_on: Some(inbox),
     };
     assert_eq!(Heard::read(&bytes, true), said);
+    let said_of_it = about(&bytes);
+    assert_eq!((said_of_it.schedules, said_of_it.in_flight), (Some(1_000_000), Some(200_000)));
+    assert_eq!(said_of_it.started_at, Some(DateTime::UNIX_EPOCH));
+    assert_eq!(said_of_it.version.as_deref(), Some(env!("CARGO_PKG_VERSION")));
     let plain = Beat::new(DateTime::UNIX_EPOCH, 0, 0, 0, String::new()).to_bytes();
     let read = Heard::read(&plain, true);
     assert_eq!((read.leaving, read.needs_old, read.time_error_ms), (false, false, 0));
