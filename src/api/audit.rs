@@ -1,6 +1,8 @@
 //! Who changed which schedule, when and how.
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::error::ApiError;
 use super::executions::millis_up;
@@ -10,13 +12,43 @@ use super::{Api, Caller};
 use crate::jetstream::audit::{Asked, Found};
 use crate::port::Nats;
 use crate::schedule::declared::which_fields;
-use crate::schedule::{ChangeEvent, ChangeKind, FieldFault, instant_field};
+use crate::schedule::{ChangeEvent, ChangeKind, instant_field};
+
+/// What was done to a schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the names are those of the events")]
+pub enum AuditEvent {
+    Created,
+    Updated,
+    Deleted,
+    Restored,
+    Paused,
+    Resumed,
+    Triggered,
+    Backfilled,
+}
+
+impl AuditEvent {
+    fn kind(self) -> ChangeKind {
+        match self {
+            Self::Created => ChangeKind::Created,
+            Self::Updated => ChangeKind::Updated,
+            Self::Deleted => ChangeKind::Deleted,
+            Self::Restored => ChangeKind::Restored,
+            Self::Paused => ChangeKind::Paused,
+            Self::Resumed => ChangeKind::Resumed,
+            Self::Triggered => ChangeKind::Triggered,
+            Self::Backfilled => ChangeKind::Backfilled,
+        }
+    }
+}
 
 which_fields! { request {
     /// A request for changes of schedules, newest first; absent filters match all.
     pub struct ListAudit {
-        /// With this event: `created`, `updated`, `deleted`, `restored`, `paused`, `resumed`, `triggered` or `backfilled`.
-        pub event: Option<String>,
+        /// With this event.
+        pub event: Option<AuditEvent>,
         /// Made by this user; `scheduler` is the service itself.
         pub actor: Option<String>,
         /// Made at this time or later.
@@ -45,19 +77,10 @@ impl<N: Nats> Api<N> {
         request: ListAudit,
         caller: &Caller,
     ) -> Result<Reply<Vec<ChangeEvent>>, ApiError> {
-        let events = request.event.as_deref().map(known_event).transpose();
-        let paged = page(request.page, request.limit);
-        let (events, (number, page)) = match (events, paged) {
-            (Ok(events), Ok(paged)) => (events, paged),
-            (events, paged) => {
-                let mut faults: Vec<_> = events.err().into_iter().collect();
-                faults.extend(paged.err().into_iter().flat_map(|error| error.details));
-                return Err(faults.into());
-            }
-        };
+        let (number, page) = page(request.page, request.limit)?;
         let asked = Asked {
             schedule: request.schedule_id,
-            events: events.map(|event| vec![event]),
+            events: request.event.map(|event| vec![event.kind().event().to_owned()]),
             actor: request.actor,
             at_ms: request.since.map_or(i64::MIN, millis_up)
                 ..=request.until.map_or(i64::MAX, |until| until.timestamp_millis()),
@@ -69,14 +92,6 @@ impl<N: Nats> Api<N> {
         reply.warnings.extend(is_cut.then(older));
         Ok(reply)
     }
-}
-
-fn known_event(event: &str) -> Result<String, FieldFault> {
-    if ChangeKind::KNOWN.iter().any(|kind| kind.event() == event) {
-        return Ok(event.to_owned());
-    }
-    let known: Vec<_> = ChangeKind::KNOWN.iter().map(|kind| kind.event()).collect();
-    Err(FieldFault::new("event", format!("must be one of {}", known.join(", "))))
 }
 
 fn older() -> Warning {

@@ -42,7 +42,7 @@ use async_nats::{HeaderMap, HeaderValue, Request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use crate::api::audit::ListAudit;
+pub use crate::api::audit::{AuditEvent, ListAudit};
 pub use crate::api::error::{ApiError, Code};
 pub use crate::api::execute::ExecuteImmediate;
 pub use crate::api::executions::{

@@ -44,7 +44,11 @@ impl Period<'_> {
     /// The last instant whose times are due before the period ends with `next`, unless `next` takes them on.
     pub(super) fn due_until(&self, next: &Self, schedule: &Schedule) -> DateTime<Utc> {
         let last = next.from.just_before();
-        let goes_on = next.standing != Standing::None && self.trigger == next.trigger;
+        let same = match (&self.trigger, &next.trigger) {
+            (Some(trigger), Some(next)) => Arc::ptr_eq(trigger, next),
+            (trigger, next) => trigger.is_none() && next.is_none(),
+        };
+        let goes_on = same && next.standing != Standing::None;
         let Some(trigger) = self.trigger.as_deref().filter(|_| !goes_on) else { return last };
         let due = |at: DateTime<Utc>| at.later(jitter(self.jitter_seconds, schedule.id, at));
         let mut until = last;

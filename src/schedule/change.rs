@@ -41,18 +41,6 @@ pub enum ChangeKind {
 }
 
 impl ChangeKind {
-    /// Those that this version knows.
-    pub const KNOWN: [Self; 8] = [
-        Self::Created,
-        Self::Updated,
-        Self::Deleted,
-        Self::Restored,
-        Self::Paused,
-        Self::Resumed,
-        Self::Triggered,
-        Self::Backfilled,
-    ];
-
     /// The event's name: the last but one token of its subject.
     pub fn event(self) -> &'static str {
         match self {

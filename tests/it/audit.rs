@@ -1,7 +1,7 @@
 //! Every change is announced once and in order, whatever dies, and can be looked up.
 
 use async_nats::HeaderMap;
-use nats_scheduler::client::{Client, ListAudit};
+use nats_scheduler::client::{AuditEvent, Client, ListAudit};
 use serde_json::{Value, json};
 
 use crate::harness::{Nats, in_ms, wait_for};
@@ -169,11 +169,8 @@ async fn changes_are_found_by_schedule_user_event_and_time() {
     assert_eq!((&page["pagination"]["page"], &page["pagination"]["total"]), (&json!(2), &json!(5)));
     assert_eq!(page["data"][0]["event"], "paused");
     let fault = nats.refused("audit.list", json!({ "event": "odd", "limit": 0 })).await;
-    assert_eq!(
-        fault["message"],
-        "event: must be one of created, updated, deleted, restored, paused, resumed, triggered, \
-         backfilled; limit: must be 1 to 100"
-    );
+    let message = fault["message"].as_str().unwrap();
+    assert!(message.starts_with("event: ") && message.contains("`backfilled`"), "{message}");
 
     let http = Http::new(&service).await;
     let of_bob = http.get("/api/v1/audit?actor=bob&event=paused").await;
@@ -181,7 +178,7 @@ async fn changes_are_found_by_schedule_user_event_and_time() {
     let of_one = http.get(&format!("/api/v1/schedules/{}/audit", one.as_str().unwrap())).await;
     assert_eq!(of_one.body["data"], json!(found));
     let client = Client::new(nats.client.clone());
-    let request = ListAudit { event: Some("paused".to_owned()), ..ListAudit::default() };
+    let request = ListAudit { event: Some(AuditEvent::Paused), ..ListAudit::default() };
     let event = client.audit(&request).await.unwrap().data.remove(0);
     assert_eq!((event.actor.as_str(), event.reason.as_deref()), ("bob", Some("holidays")));
     assert_eq!(serde_json::to_value(&event).unwrap(), found[2]);

@@ -2,7 +2,7 @@
 //!
 //! The record is read first, then the ledger: what has left the record by then is in the ledger.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -44,7 +44,7 @@ which_fields! { request {
         /// The last nominal time; default the next occurrence, or now. At most 366 days after `from`.
         #[serde(deserialize_with = "instant_field")]
         pub to: Option<DateTime<Utc>>,
-        /// Maximum number of lines: 1 to 1000, default 100.
+        /// Number of lines, about: 1 to 1000, default 100. Those of one time stay together.
         #[schemars(range(min = 1, max = 1000), example = 100)]
         pub limit: Option<u64>,
     }
@@ -99,8 +99,7 @@ impl<N: Nats> Api<N> {
         let known =
             Known { schedule: &schedule, changes: &changes, ledger, downtimes: &downtimes, now };
         let mut times = explain(&known, from, cut.unwrap_or(to));
-        let next = times.get(limit).map(|time| time.scheduled_for);
-        times.truncate(limit);
+        let next = cut_off(&mut times, from, limit);
         let cut = cut.map(|cut| cut.later(TimeDelta::milliseconds(1)));
         let trigger = schedule.spec.timing.trigger(id);
         let data = Explained {
@@ -201,6 +200,25 @@ fn span(
     Ok((from, to))
 }
 
+/// Leaves about the first `limit` lines; returns where the others begin. Those of one time stay together, so that who
+/// goes on from there misses none, and comes to an end.
+fn cut_off(
+    times: &mut Vec<ExplainedTime>,
+    from: DateTime<Utc>,
+    limit: usize,
+) -> Option<DateTime<Utc>> {
+    let mut end = limit;
+    let begins_with = |time: &ExplainedTime, last: &ExplainedTime| {
+        time.scheduled_for <= last.scheduled_for.max(from)
+    };
+    while times.get(end).is_some_and(|time| begins_with(time, &times[end - 1])) {
+        end += 1;
+    }
+    let next = times.get(end).map(|time| time.scheduled_for);
+    times.truncate(end);
+    next
+}
+
 /// Why there is no next occurrence, or why it will not run.
 fn no_next(schedule: &Schedule) -> Option<String> {
     let timing = &schedule.spec.timing;
@@ -208,7 +226,10 @@ fn no_next(schedule: &Schedule) -> Option<String> {
         Status::Deleted => "the schedule is deleted".to_owned(),
         Status::Failed => "its only occurrence failed for good".to_owned(),
         Status::Paused => match &schedule.resumption {
-            Some(resumption) => format!("the schedule is paused until {}", resumption.at),
+            Some(resumption) => {
+                let at = resumption.at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+                format!("the schedule is paused until {at}")
+            }
             None => "the schedule is paused".to_owned(),
         },
         _ if !schedule.is_active => "the schedule is switched off: is_active is false".to_owned(),
@@ -223,4 +244,36 @@ fn no_next(schedule: &Schedule) -> Option<String> {
         Status::Active => "its last occurrence is under way".to_owned(),
     };
     Some(reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(second, 0).unwrap()
+    }
+
+    #[test]
+    fn parts_go_on_behind_each_other() {
+        let line = |second: i64| -> ExplainedTime {
+            let line = serde_json::json!({ "scheduled_for": at(second), "count": 1, "outcome": "success", "reason": "ran" });
+            serde_json::from_value(line).unwrap()
+        };
+        // A range that began before, and a time that was run twice.
+        let all: Vec<_> = [3, 10, 20, 20, 30].map(line).to_vec();
+        for (from, limit, left, next) in [
+            (10, 1, 2, Some(20)),
+            (10, 2, 2, Some(20)),
+            (20, 1, 4, Some(30)),
+            (10, 3, 4, Some(30)),
+            (10, 4, 4, Some(30)),
+            (10, 5, 5, None),
+            (10, 9, 5, None),
+        ] {
+            let mut times = all.clone();
+            assert_eq!(cut_off(&mut times, at(from), limit), next.map(at), "{from} {limit}");
+            assert_eq!(times.len(), left, "{from} {limit}");
+        }
+    }
 }

@@ -127,7 +127,7 @@ impl<N: Nats> History<N> {
         let tells = |row: &Row| is_few || row.status != ExecutionStatus::Success;
         let most = rows.iter().enumerate().filter(|(_, row)| tells(row)).nth(FETCHED);
         let beyond = most.map_or(rows.len(), |(at, _)| at).min(ROWS);
-        let cut = rows.get(beyond).map(|row| row.scheduled_for().just_before());
+        let cut = rows.get(beyond).map(|row| row.scheduled_for().just_before().max(from));
         if let Some(cut) = cut {
             rows.retain(|row| row.scheduled_for() <= cut);
         }

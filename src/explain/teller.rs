@@ -1,0 +1,261 @@
+//! Tells the nominal times of a schedule one after another: those that the ledger or the record knows, and those between.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::periods::{Period, Standing, periods};
+use super::reason::Reason;
+use super::{Acted, Became, Downtime, ExplainedTime, Known, LATE_MS, Occurred, causing};
+use crate::execution::{ErrorType, ExecutionStatus};
+use crate::moment::Moment as _;
+use crate::schedule::{Attempt, Phase, SkipCause};
+
+/// Most coming times that are counted one by one because the schedule ends after some more.
+const COUNTED: u64 = 10_000;
+
+/// Tells the times one after another.
+pub(super) struct Teller<'a> {
+    known: &'a Known<'a>,
+    periods: Vec<Period<'a>>,
+    /// The last time of each period that may have been acted on.
+    acted_until: Vec<DateTime<Utc>>,
+    pub(super) told: Vec<ExplainedTime>,
+}
+
+impl<'a> Teller<'a> {
+    pub(super) fn new(known: &'a Known<'a>) -> Self {
+        let periods = periods(known);
+        let acted_until = (0..periods.len()).map(|n| acted_until(known, &periods, n)).collect();
+        Self { known, periods, acted_until, told: Vec::new() }
+    }
+
+    /// Tells what the ledger says of an occurrence.
+    pub(super) fn tell(&mut self, occurred: &Occurred<'_>) {
+        let (acted, event) = (occurred.latest, occurred.latest.event.as_ref());
+        let (at, last, count) = (acted.scheduled_for, occurred.last(), occurred.count());
+        let retry = self.known.schedule.attempts.iter().find(|attempt| {
+            let waits = matches!(*attempt.phase, Phase::Waiting { .. });
+            waits && attempt.scheduled_for == at && attempt.number > 1
+        });
+        let outcome = match acted.status {
+            ExecutionStatus::Running => Became::Running,
+            ExecutionStatus::Success => Became::Success,
+            ExecutionStatus::Failed if retry.is_some() => Became::Waiting,
+            ExecutionStatus::Failed => Became::Failed,
+            ExecutionStatus::Skipped => Became::Skipped,
+            ExecutionStatus::Cancelled => Became::Cancelled,
+            ExecutionStatus::Corrected => Became::Corrected,
+        };
+        let cause = event.and_then(|event| event.skipped).map(|range| range.cause);
+        let mut told = ExplainedTime { count, cause, ..ExplainedTime::new(at, outcome) };
+        told.last = (count > 1).then_some(last);
+        if !acted.is_range() {
+            let (due, late_ms) = occurred.lateness(self.known.schedule);
+            told.execution_id = Some(acted.execution);
+            told.attempts = Some(occurred.attempts);
+            told.late_ms = Some(late_ms);
+            if late_ms >= LATE_MS {
+                told.down = self.down_between(due, due.later(TimeDelta::milliseconds(late_ms)));
+            }
+        }
+        if let Some(event) = event {
+            told.error_type =
+                event.error_type.as_ref().map(|kind: &ErrorType| kind.as_str().into());
+            told.triggered_by = event.triggered_by.clone();
+        }
+        if let Some(period) = self.period(at) {
+            told.moved = period.moved(at);
+        }
+        if acted.status == ExecutionStatus::Skipped {
+            self.find_cause(&mut told, at, last);
+        }
+        told.reason =
+            Reason { told: &told, event, waits: retry, schedule: self.known.schedule }.sentence();
+        self.told.push(told);
+    }
+
+    /// Finds what caused that times were skipped.
+    fn find_cause(&self, told: &mut ExplainedTime, first: DateTime<Utc>, last: DateTime<Utc>) {
+        let schedule = self.known.schedule;
+        let next = |event: &str, from: DateTime<Utc>| {
+            let mut changes = self.known.changes.iter();
+            changes.find(|change| change.event == event && change.time >= from).map(causing)
+        };
+        match told.cause {
+            Some(SkipCause::Paused) => {
+                let change = self.period(first).and_then(|period| period.change);
+                // Or its time had come, and its jitter had not passed, when the schedule was paused.
+                told.change = change.map(causing).or_else(|| next("paused", first));
+            }
+            Some(SkipCause::Changed) => told.change = next("updated", last),
+            Some(SkipCause::Deleted) => told.change = next("deleted", last),
+            Some(SkipCause::Overlap) => {
+                let due = schedule.due(first);
+                let in_the_way =
+                    self.known.ledger.iter().rev().find(|acted| acted.was_under_way(due));
+                told.blocked_by = in_the_way.map(|acted| acted.execution);
+            }
+            Some(SkipCause::Missed | SkipCause::Coalesced) => {
+                let grace = TimeDelta::seconds(i64::from(schedule.spec.misfire_grace_seconds));
+                told.down = self.down_between(schedule.due(first), schedule.due(last).later(grace));
+            }
+            _ => {}
+        }
+    }
+
+    /// The latest downtime that has a part of a span.
+    fn down_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Option<Downtime> {
+        let downtimes = self.known.downtimes.iter().rev();
+        downtimes.copied().find(|down| down.from < to && down.to > from)
+    }
+
+    fn period(&self, at: DateTime<Utc>) -> Option<&Period<'_>> {
+        self.periods.iter().rev().find(|period| period.from <= at)
+    }
+
+    /// Tells the times of the schedule from `from` to `to`, of which the ledger says nothing.
+    pub(super) fn tell_between(&mut self, from: DateTime<Utc>, to: DateTime<Utc>) {
+        for n in 0..self.periods.len() {
+            let (period, next) = (&self.periods[n], self.periods.get(n + 1));
+            if period.from > to {
+                break;
+            }
+            if next.is_some_and(|next| next.from <= from) {
+                continue;
+            }
+            let from = period.from.max(from);
+            let Some(next) = next else {
+                self.tell_untold(n, from, to);
+                continue;
+            };
+            let (ends, due_until) =
+                (next.from.just_before(), period.due_until(next, self.known.schedule));
+            self.tell_untold(n, from, due_until.min(to));
+            let from = from.max(due_until.later(TimeDelta::milliseconds(1)));
+            self.tell_dropped(n, from, ends.min(to));
+        }
+    }
+
+    /// Tells the times of a period that were not due when it ended, because of their jitter, and were dropped with it.
+    fn tell_dropped(&mut self, n: usize, from: DateTime<Utc>, to: DateTime<Utc>) {
+        let Some(change) = self.periods.get(n + 1).and_then(|next| next.begun) else { return };
+        if self.periods[n].standing != Standing::Active {
+            return;
+        }
+        let is_deleted = change.event == "deleted";
+        let cause = if is_deleted { SkipCause::Deleted } else { SkipCause::Changed };
+        let Some(mut told) = self.times(n, from, to, Became::Skipped) else { return };
+        (told.cause, told.change) = (Some(cause), Some(causing(change)));
+        self.push(told);
+    }
+
+    fn push(&mut self, mut told: ExplainedTime) {
+        let schedule = self.known.schedule;
+        told.reason = Reason { told: &told, event: None, waits: None, schedule }.sentence();
+        self.told.push(told);
+    }
+
+    /// The same for a span that lies within one period.
+    fn tell_untold(&mut self, period: usize, from: DateTime<Utc>, to: DateTime<Utc>) {
+        if from > to {
+            return;
+        }
+        let schedule = self.known.schedule;
+        let now = self.known.now;
+        let due_until = schedule.in_jitter(now).map_or(now, |next| next.just_before());
+        let ahead = due_until.later(TimeDelta::milliseconds(1));
+        match self.periods[period].standing {
+            Standing::None => {}
+            Standing::Paused => self.tell_times(period, from, to, Became::Paused),
+            Standing::Off => self.tell_times(period, from, to, Became::SwitchedOff),
+            Standing::Active => {
+                let next = schedule.next_run_at.unwrap_or(ahead).min(ahead);
+                let acted_on = self.acted_until[period].min(next.just_before());
+                self.tell_times(period, from, to.min(acted_on), Became::Forgotten);
+                self.tell_times(period, from.max(next), to.min(due_until), Became::Due);
+                if let Some(next) = schedule.next_run_at {
+                    self.tell_times(period, from.max(ahead).max(next), to, Became::Coming);
+                }
+            }
+        }
+    }
+
+    /// Tells of an attempt in the record that the ledger does not have yet.
+    pub(super) fn tell_open(&mut self, attempt: &Attempt) {
+        let outcome = match &*attempt.phase {
+            Phase::Waiting { .. } => Became::Waiting,
+            Phase::Skipped { .. } => Became::Skipped,
+            Phase::Corrected { .. } => Became::Corrected,
+            _ => Became::Running,
+        };
+        let mut told = ExplainedTime::new(attempt.scheduled_for, outcome);
+        if let Some(range) = attempt.phase.range() {
+            (told.count, told.cause) = (range.count.max(1), Some(range.cause));
+            told.last = (range.count > 1).then_some(range.last);
+            self.find_cause(&mut told, attempt.scheduled_for, range.last);
+        } else {
+            told.execution_id = Some(attempt.execution_id);
+            told.triggered_by = attempt.manual.as_ref().map(|manual| manual.by.clone());
+        }
+        let schedule = self.known.schedule;
+        let waits = (outcome == Became::Waiting).then_some(attempt);
+        told.reason = Reason { told: &told, event: None, waits, schedule }.sentence();
+        self.told.push(told);
+    }
+
+    /// Tells the times of a period from `from` to `to`, as one line.
+    fn tell_times(&mut self, n: usize, from: DateTime<Utc>, to: DateTime<Utc>, outcome: Became) {
+        let Some(mut told) = self.times(n, from, to, outcome) else { return };
+        told.change = self.periods[n].change.map(causing);
+        if outcome == Became::Due {
+            let last = self.known.downtimes.last().copied();
+            told.down = last.filter(|down| down.to > told.scheduled_for);
+        }
+        self.push(told);
+    }
+
+    /// The times of a period from `from` to `to`, if there are any.
+    fn times(
+        &self,
+        n: usize,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+        outcome: Became,
+    ) -> Option<ExplainedTime> {
+        let (period, schedule) = (&self.periods[n], self.known.schedule);
+        let trigger = period.trigger.as_deref().filter(|_| from <= to)?;
+        let before = from.just_before();
+        let mut count = trigger.count_in(before, to);
+        let (first, mut last) = (trigger.next_after(before)?, trigger.latest_at_or_before(to)?);
+        if outcome == Became::Coming
+            && let Some(most) = schedule.spec.timing.max_runs
+            && let left = most.saturating_sub(schedule.occurrence_count)
+            && left < count.min(COUNTED)
+        {
+            let times = trigger.occurrences_after(before).take(usize::try_from(left).ok()?);
+            (count, last) = (left, times.last()?.at);
+        }
+        if count == 0 {
+            return None;
+        }
+        let mut told = ExplainedTime { count, ..ExplainedTime::new(first, outcome) };
+        told.last = (count > 1).then_some(last);
+        told.moved = period.moved(first).filter(|_| count == 1);
+        Some(told)
+    }
+}
+
+/// The last time of a period that may have been acted on. One in which there are so many occurrences and no more may have
+/// had its last long before its end.
+fn acted_until(known: &Known<'_>, periods: &[Period<'_>], n: usize) -> DateTime<Utc> {
+    let last = known.schedule.last_scheduled_for.unwrap_or(DateTime::<Utc>::MIN_UTC);
+    if !periods[n].is_bounded {
+        return last;
+    }
+    let next = periods.get(n + 1).map_or(DateTime::<Utc>::MAX_UTC, |next| next.from);
+    let own = |acted: &&Acted| {
+        let by_hand = acted.event.as_ref().is_some_and(|event| event.triggered_by.is_some());
+        !by_hand && acted.scheduled_for < next
+    };
+    let own = known.ledger.iter().filter(own).map(|acted| acted.scheduled_for).max();
+    own.map_or(DateTime::<Utc>::MIN_UTC, |own| own.min(last))
+}
