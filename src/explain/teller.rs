@@ -82,9 +82,14 @@ impl<'a> Teller<'a> {
         };
         match told.cause {
             Some(SkipCause::Paused) => {
+                // Or its time had come, and nothing had acted on it, when the schedule was paused or switched off.
+                let mut later = self.periods.iter().filter(|period| period.from >= first);
+                let stops = |period: &&Period<'_>| {
+                    matches!(period.standing, Standing::Paused | Standing::Off)
+                };
                 let change = self.period(first).and_then(|period| period.change);
-                // Or its time had come, and its jitter had not passed, when the schedule was paused.
-                told.change = change.map(causing).or_else(|| next("paused", first));
+                let change = change.or_else(|| later.find(stops).and_then(|period| period.change));
+                told.change = change.map(causing);
             }
             Some(SkipCause::Changed) => told.change = next("updated", last),
             Some(SkipCause::Deleted) => told.change = next("deleted", last),
