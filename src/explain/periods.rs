@@ -91,11 +91,14 @@ pub(super) fn periods<'a>(known: &Known<'a>) -> Vec<Period<'a>> {
     }
     let (mut paused, mut switched): (Option<&ChangeEvent>, Option<&ChangeEvent>) = (None, None);
     let mut standing = periods.last().map_or(Standing::None, |period| period.standing);
+    let mut deleted_from = Standing::Active;
     for (change, form) in changes.iter().zip(&forms[1..]) {
         match change.event.as_str() {
-            "created" | "resumed" | "restored" => standing = Standing::Active,
+            "created" | "resumed" => standing = Standing::Active,
+            // As it was before it was deleted.
+            "restored" => standing = deleted_from,
             "paused" => (standing, paused) = (Standing::Paused, Some(change)),
-            "deleted" => standing = Standing::None,
+            "deleted" => (deleted_from, standing) = (standing, Standing::None),
             "updated" if change.changes.iter().any(|field| field.field == "is_active") => {
                 switched = Some(change);
             }
@@ -223,7 +226,7 @@ fn undo(
 }
 
 /// The fields of a schedule that its times depend on.
-const IN_TIMING: [&str; 12] = [
+pub(super) const IN_TIMING: [&str; 12] = [
     "schedule_type",
     "cron_expression",
     "interval_seconds",

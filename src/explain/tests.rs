@@ -139,6 +139,40 @@ fn who_paused_it_is_known_even_if_the_pause_is_over_or_never_announced() {
 }
 
 #[test]
+fn a_schedule_that_is_restored_is_as_it_was_deleted() {
+    let fields = json!({ "schedule_type": "cron", "cron_expression": "0 * * * *" });
+    let mut schedule = schedule(fields);
+    schedule.next_run_at = Some(at("06:00:00"));
+    let changes = [
+        change("created", "00:30:00", json!({})),
+        change("paused", "00:40:00", json!({})),
+        change("deleted", "01:30:00", json!({})),
+        change("restored", "02:30:00", json!({})),
+        change("resumed", "04:30:00", json!({})),
+    ];
+    let now = at("05:10:00");
+    let known =
+        Known { schedule: &schedule, changes: &changes, ledger: Vec::new(), downtimes: &[], now };
+    let told = explain(&known, at("00:00:00"), at("04:30:00"));
+    assert_eq!(
+        lines(&told),
+        [(Became::Paused, "01:00".to_owned(), 1), (Became::Paused, "03:00-04:00".to_owned(), 2)]
+    );
+    assert!(told.iter().all(|line| line.change.as_ref().unwrap().event == "paused"));
+}
+
+#[test]
+fn all_fields_of_a_timing_are_put_back() {
+    let schema = schemars::schema_for!(crate::schedule::TimingFields);
+    let mut fields: Vec<_> =
+        schema.get("properties").unwrap().as_object().unwrap().keys().collect();
+    fields.sort();
+    let mut known = periods::IN_TIMING;
+    known.sort_unstable();
+    assert_eq!(fields, known);
+}
+
+#[test]
 fn many_alike_are_one_line_and_attempts_at_one_time_are_one() {
     let mut schedule =
         schedule(json!({ "schedule_type": "interval", "interval_seconds": 60, "max_runs": 8 }));
