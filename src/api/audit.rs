@@ -11,7 +11,7 @@ use super::schedules::page;
 use super::{Api, Caller};
 use crate::jetstream::audit::{Asked, Found};
 use crate::port::Nats;
-use crate::schedule::declared::which_fields;
+use crate::schedule::declared::page_fields;
 use crate::schedule::{ChangeEvent, ChangeKind, instant_field};
 
 /// What was done to a schedule.
@@ -44,7 +44,7 @@ impl AuditEvent {
     }
 }
 
-which_fields! { request {
+page_fields! { which_fields request {
     /// A request for changes of schedules, newest first; absent filters match all.
     pub struct ListAudit {
         /// With this event.
@@ -57,12 +57,6 @@ which_fields! { request {
         /// Made at this time or earlier.
         #[serde(deserialize_with = "instant_field")]
         pub until: Option<DateTime<Utc>>,
-        /// From 1, which is the default.
-        #[schemars(range(min = 1, max = 1_000_000_000), example = 2)]
-        pub page: Option<u64>,
-        /// Changes per page: 1 to 100, default 20.
-        #[schemars(range(min = 1, max = 100), example = 20)]
-        pub limit: Option<u64>,
     }
 } }
 
@@ -100,5 +94,44 @@ fn older() -> Warning {
         field: "since".to_owned(),
         message: "only the newest 1,000,000 changes are searched; the stream SCHEDULER_AUDIT has older ones"
             .to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The event by which a kind of change is asked for.
+    fn event(kind: ChangeKind) -> Option<AuditEvent> {
+        Some(match kind {
+            ChangeKind::Created => AuditEvent::Created,
+            ChangeKind::Updated => AuditEvent::Updated,
+            ChangeKind::Deleted => AuditEvent::Deleted,
+            ChangeKind::Restored => AuditEvent::Restored,
+            ChangeKind::Paused => AuditEvent::Paused,
+            ChangeKind::Resumed => AuditEvent::Resumed,
+            ChangeKind::Triggered => AuditEvent::Triggered,
+            ChangeKind::Backfilled => AuditEvent::Backfilled,
+            ChangeKind::Other(_) => return None,
+        })
+    }
+
+    #[test]
+    fn events_are_asked_for_by_the_names_that_they_have() {
+        for asked in [
+            "created",
+            "updated",
+            "deleted",
+            "restored",
+            "paused",
+            "resumed",
+            "triggered",
+            "backfilled",
+        ] {
+            let asked: AuditEvent = serde_json::from_value(asked.into()).unwrap();
+            assert_eq!(event(asked.kind()), Some(asked));
+            let name = serde_json::to_value(asked).unwrap();
+            assert_eq!(name, asked.kind().event());
+        }
     }
 }

@@ -17,8 +17,9 @@ use super::schedules::page;
 use super::{Api, Caller};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::history_index::{Filter, Page};
+use crate::jetstream::history::error_header;
 use crate::port::Nats;
-use crate::schedule::declared::which_fields;
+use crate::schedule::declared::page_fields;
 use crate::schedule::{FieldFault, instant_field};
 pub use retry::{
     BulkRetried, BulkRetry, ExecutionFilter, Retried, RetriedItem, RetryExecution, RetryPayload,
@@ -41,51 +42,29 @@ pub struct GetExecution {
     pub execution_id: Option<Uuid>,
 }
 
-which_fields! { request {
+page_fields! { which_fields kind_fields request {
     /// A request for executions, newest first; absent filters match all.
     pub struct ListExecutions {
         /// With this status.
         pub status: Option<ExecutionStatus>,
         /// With one of these statuses.
         pub statuses: Option<Vec<ExecutionStatus>>,
-        /// With this error type.
-        #[schemars(length(min = 1, max = 255))]
-        pub error_type: Option<String>,
-        /// Of schedules that have this tag now.
-        #[schemars(length(min = 1, max = 255))]
-        pub tag: Option<String>,
-        /// Of schedules that have this target now.
-        #[schemars(length(min = 1, max = 255))]
-        pub target_command: Option<String>,
         /// Started later than this.
         #[serde(deserialize_with = "instant_field")]
         pub started_after: Option<DateTime<Utc>>,
         /// Started before this.
         #[serde(deserialize_with = "instant_field")]
         pub started_before: Option<DateTime<Utc>>,
-        /// From 1, which is the default.
-        #[schemars(range(min = 1, max = 1_000_000_000), example = 2)]
-        pub page: Option<u64>,
-        /// Executions per page: 1 to 100, default 20.
-        #[schemars(range(min = 1, max = 100), example = 20)]
-        pub limit: Option<u64>,
     }
 } }
 
-/// A request for the executions with a correlation id, newest first.
-#[serde_with::skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct ListByCorrelation {
-    /// Required: 1 to 255 bytes.
-    pub correlation_id: Option<String>,
-    /// From 1, which is the default.
-    #[schemars(range(min = 1, max = 1_000_000_000), example = 2)]
-    pub page: Option<u64>,
-    /// Executions per page: 1 to 100, default 20.
-    #[schemars(range(min = 1, max = 100), example = 20)]
-    pub limit: Option<u64>,
-}
+page_fields! { request {
+    /// A request for the executions with a correlation id, newest first.
+    pub struct ListByCorrelation {
+        /// Required: 1 to 255 bytes.
+        pub correlation_id: Option<String>,
+    }
+} }
 
 impl<N: Nats> Api<N> {
     /// Returns one execution, as its latest event shows it, and all attempts at its occurrence.
@@ -127,7 +106,7 @@ impl<N: Nats> Api<N> {
             schedule: request.schedule_id,
             schedules: self.of_kind(tag, target).await?,
             statuses,
-            error: request.error_type,
+            error: request.error_type.as_deref().map(error_header),
             started_from_ms: request.started_after.map(|at| at.timestamp_millis() + 1),
             started_to_ms: request.started_before.map(|at| millis_up(at) - 1),
         };

@@ -27,6 +27,7 @@ use crate::names;
 use crate::port::{Entry, Info, Nats, Start, Unanswered};
 use awaited::Awaited;
 pub use awaited::{MAX_WAITING, Waiter};
+pub(crate) use headers::error_header;
 use headers::event;
 pub use record::Recorded;
 

@@ -27,6 +27,37 @@ macro_rules! which_fields {
     };
 }
 
+/// The page of a list.
+macro_rules! page_fields {
+    ($next:ident $($more:ident)* { $($given:tt)* }) => {
+        $crate::schedule::declared::$next! { $($more)* { $($given)* list {
+            /// From 1, which is the default.
+            #[schemars(range(min = 1, max = 1_000_000_000), example = 2)]
+            pub page: Option<u64>,
+            /// Items per page: 1 to 100, default 20.
+            #[schemars(range(min = 1, max = 100), example = 20)]
+            pub limit: Option<u64>,
+        } } }
+    };
+}
+
+/// What executions have in common.
+macro_rules! kind_fields {
+    ($next:ident $($more:ident)* { $($given:tt)* }) => {
+        $crate::schedule::declared::$next! { $($more)* { $($given)* list {
+            /// With this error type.
+            #[schemars(length(min = 1, max = 255))]
+            pub error_type: Option<String>,
+            /// Of schedules that have this tag now.
+            #[schemars(length(min = 1, max = 255))]
+            pub tag: Option<String>,
+            /// Of schedules that have this target now.
+            #[schemars(length(min = 1, max = 255))]
+            pub target_command: Option<String>,
+        } } }
+    };
+}
+
 /// What a run by hand sends, and how it is waited for.
 macro_rules! run_fields {
     ($next:ident $($more:ident)* { $($given:tt)* }) => {
@@ -213,6 +244,6 @@ macro_rules! filled {
 }
 
 pub(crate) use {
-    after_field, command_fields, filled, label_fields, policy_fields, request, run_fields, taken,
-    timing_fields, which_fields,
+    after_field, command_fields, filled, kind_fields, label_fields, page_fields, policy_fields,
+    request, run_fields, taken, timing_fields, which_fields,
 };

@@ -15,20 +15,14 @@ use super::super::{Api, Caller};
 use crate::execution::correlation_id;
 use crate::index::Entry;
 use crate::port::Nats;
-use crate::schedule::declared::which_fields;
+use crate::schedule::declared::page_fields;
 use crate::schedule::{Attempt, Phase, Schedule};
 
-which_fields! { request {
+page_fields! { which_fields request {
     /// A request for the executions that are under way now.
     pub struct ListRunning {
         /// True: also list attempts that wait for their time, such as retries; they come last. Default false.
         pub include_pending: Option<bool>,
-        /// From 1, which is the default.
-        #[schemars(range(min = 1, max = 1_000_000_000), example = 2)]
-        pub page: Option<u64>,
-        /// Executions per page: 1 to 100, default 20.
-        #[schemars(range(min = 1, max = 100), example = 20)]
-        pub limit: Option<u64>,
     }
 } }
 

@@ -10,7 +10,9 @@
 //! once it is [`ORPHAN_AFTER`] old, by writing it anew, still as its owner's. That moves its revision, so step 2
 //! refuses the record of a creator that was only slow. After the move, a look for that record settles whether the
 //! creator was only slow. Only then is the name taken. The age is a guess, the condition is the proof; and a crash in
-//! between leaves the name with its owner. A crash after the second write loses only the reply.
+//! between leaves the name with its owner. A crash after the second write loses only the reply. Of several requests that
+//! fence a reservation at once one is first, and the others look again, like a creator that has lost its name: nothing of
+//! it is stored.
 //!
 //! Renaming works the same way: the new name is reserved, then the record is written at the revision that it had.
 //! Fencing such a reservation also moves the record's revision on, so a renaming that was only slow is refused, starts

@@ -14,7 +14,7 @@ use crate::text::within;
 const MAX_ERROR_TYPE: usize = 1536;
 
 /// An error type as its header writes it.
-pub(super) fn error_header(error_type: &str) -> String {
+pub(crate) fn error_header(error_type: &str) -> String {
     names::header_text(&within(error_type, MAX_ERROR_TYPE)).into_owned()
 }
 

@@ -57,8 +57,7 @@ impl<N: Nats> History<N> {
         filter: &Filter,
         page: Page,
     ) -> Result<(Vec<Execution>, u64), QueryError> {
-        let filter = in_headers(filter);
-        let (mut executions, total) = self.page(|index| index.list(&filter, page)).await?;
+        let (mut executions, total) = self.page(|index| index.list(filter, page)).await?;
         // The index does not tell apart more than 65,535 error types.
         let fetched = executions.len();
         executions.retain(|execution| has_error(execution, filter.error.as_deref()));
@@ -97,8 +96,7 @@ impl<N: Nats> History<N> {
         limit: usize,
     ) -> Result<(Chosen, Vec<Option<Execution>>), QueryError> {
         self.mirror.ready().await?;
-        let filter = in_headers(filter);
-        let chosen = self.read(|index| index.choose(&filter, until, after, limit));
+        let chosen = self.read(|index| index.choose(filter, until, after, limit));
         let fetched = self.mirror.fetch_all(&chosen.places).await?;
         let is_it = |execution: &Execution| {
             filter.statuses.contains(&execution.status)
@@ -281,11 +279,6 @@ impl<N: Nats> History<N> {
     ) -> Result<(Vec<Execution>, u64), QueryError> {
         self.mirror.page(|executions| executions.read(&look), read).await
     }
-}
-
-/// A filter with the error type as headers write it.
-fn in_headers(filter: &Filter) -> Filter {
-    Filter { error: filter.error.as_deref().map(error_header), ..filter.clone() }
 }
 
 /// Whether an execution has an error type, which is as headers write it; `None` for any.

@@ -21,6 +21,7 @@ use super::plan::{Cursor, Plan, check};
 use super::{RetryPayload, asked, of_schedule};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::history_index::Filter;
+use crate::jetstream::history::error_header;
 use crate::port::Nats;
 use crate::schedule::declared::which_fields;
 use crate::schedule::{instant_field, object_field};
@@ -28,20 +29,11 @@ use crate::schedule::{instant_field, object_field};
 /// Executions looked at in one go; their payloads are in memory meanwhile.
 const PART: usize = 64;
 
-which_fields! { request {
+which_fields! { kind_fields request {
     /// Ended executions by what they have in common: all given conditions must hold.
     pub struct ExecutionFilter {
         /// With this status: `failed` (default), `success`, `skipped`, `cancelled` or `corrected`.
         pub status: Option<ExecutionStatus>,
-        /// With this error type.
-        #[schemars(length(min = 1, max = 255))]
-        pub error_type: Option<String>,
-        /// Of schedules that have this tag now.
-        #[schemars(length(min = 1, max = 255))]
-        pub tag: Option<String>,
-        /// Of schedules that have this target now.
-        #[schemars(length(min = 1, max = 255))]
-        pub target_command: Option<String>,
         /// Started at this time or later.
         #[serde(deserialize_with = "instant_field")]
         pub from: Option<DateTime<Utc>>,
@@ -168,7 +160,7 @@ impl<N: Nats> Api<N> {
             schedule: filter.schedule_id,
             schedules: self.of_kind(filter.tag.as_ref(), filter.target_command.as_ref()).await?,
             statuses: vec![filter.status.unwrap_or(ExecutionStatus::Failed)],
-            error: filter.error_type.clone(),
+            error: filter.error_type.as_deref().map(error_header),
             started_from_ms: filter.from.map(millis_up),
             started_to_ms: filter.to.map(|to| to.timestamp_millis()),
         })

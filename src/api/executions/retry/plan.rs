@@ -14,6 +14,7 @@ use crate::schedule::FieldFault;
 const DEFAULT_LIMIT: u64 = 100;
 /// Maximum number of executions taken up.
 const MAX_LIMIT: u64 = 1000;
+
 /// How far a request has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Cursor {
