@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::Known;
@@ -113,27 +113,32 @@ pub(super) fn periods<'a>(known: &Known<'a>) -> Vec<Period<'a>> {
         let begun = Some(change);
         periods.push(Period { change: cause, begun, ..form.period(change.time, standing) });
     }
-    end(&mut periods, schedule);
+    correct(&mut periods, schedule);
     periods
 }
 
-/// Corrects the last periods by what the record says now.
-fn end(periods: &mut Vec<Period<'_>>, schedule: &Schedule) {
+/// Corrects the last period by what the record says now.
+fn correct(periods: &mut [Period<'_>], schedule: &Schedule) {
     let Some(last) = periods.last_mut() else { return };
     match *schedule.status {
-        Status::Active if schedule.next_run_at.is_some() => {}
         Status::Paused if last.standing != Standing::Paused => {
             (last.standing, last.change) = (Standing::Paused, None);
         }
-        Status::Paused => {}
         Status::Deleted => last.standing = Standing::None,
-        // It has had its last, which may be under way.
-        Status::Active | Status::Completed | Status::Failed => {
-            let over = schedule.last_scheduled_for.unwrap_or(schedule.created_at);
-            periods.retain(|period| period.from <= over);
-            periods.push(Period::without_times(over.later(TimeDelta::milliseconds(1))));
-        }
+        Status::Active | Status::Paused | Status::Completed | Status::Failed => {}
     }
+}
+
+/// The last time that the schedule has, if it has had it; that may be under way.
+pub(super) fn last_time(schedule: &Schedule) -> Option<DateTime<Utc>> {
+    let is_over = match *schedule.status {
+        Status::Active => {
+            schedule.next_run_at.is_none() && schedule.spec.timing.follows().is_none()
+        }
+        Status::Completed | Status::Failed => true,
+        Status::Paused | Status::Deleted => false,
+    };
+    is_over.then(|| schedule.last_scheduled_for.unwrap_or(schedule.created_at))
 }
 
 impl Period<'_> {

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::periods::{Period, Standing, periods};
+use super::periods::{Period, Standing, last_time, periods};
 use super::reason::Reason;
 use super::{Acted, Became, Downtime, ExplainedTime, Known, LATE_MS, Occurred, causing};
 use crate::execution::{ErrorType, ExecutionStatus};
@@ -119,6 +119,7 @@ impl<'a> Teller<'a> {
 
     /// Tells the times of the schedule from `from` to `to`, of which the ledger says nothing.
     pub(super) fn tell_between(&mut self, from: DateTime<Utc>, to: DateTime<Utc>) {
+        let to = last_time(self.known.schedule).map_or(to, |last| to.min(last));
         for n in 0..self.periods.len() {
             let (period, next) = (&self.periods[n], self.periods.get(n + 1));
             if period.from > to {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use nats_scheduler::client::{Became, Explained, ExplainedTime};
 use nats_scheduler::execution::{Execution, ExecutionStatus};
+use nats_scheduler::schedule::SkipCause;
 use uuid::Uuid;
 
 use super::ledger::Ledger;
@@ -12,7 +13,7 @@ use super::story::Story;
 use super::times::Told;
 
 /// Each time that the history tells of was explained, by one line, and as the history tells it. Of a schedule that was
-/// asked about, nothing is said to be forgotten.
+/// asked about, nothing is said to be forgotten, and who paused it is known.
 pub fn times_are_explained_truly(
     story: &Story<'_>,
     explained: Option<&Explained>,
@@ -24,6 +25,10 @@ pub fn times_are_explained_truly(
     for line in &explained.times {
         if line.outcome == Became::Forgotten {
             found.push(format!("{}: {line:?} is said to be forgotten", story.name()));
+        }
+        let is_paused = line.outcome == Became::Paused || line.cause == Some(SkipCause::Paused);
+        if is_paused && line.change.is_none() {
+            found.push(format!("{}: nobody is said to have paused it: {line:?}", story.name()));
         }
     }
     let last_of = last_attempts(story);
