@@ -547,3 +547,34 @@ async fn streams_can_be_created_by_an_operator_instead() {
     let id = nats.create(beat("sent", "cmd.notification.send", "publish")).await;
     nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1).await;
 }
+
+#[tokio::test]
+async fn a_service_that_may_not_read_changes_does_everything_else() {
+    let config = config();
+    let reads = ["MSG.GET", "DIRECT.GET", "CONSUMER.CREATE", "CONSUMER.DELETE"];
+    let is_of_reading = |line: &&str| {
+        line.contains("SCHEDULER_AUDIT") && reads.iter().any(|read| line.contains(read))
+    };
+    let lines = config.lines().filter(|line| !is_of_reading(line));
+    let without = lines.map(|line| format!("{line}\n")).collect::<String>();
+    assert_eq!(config.lines().count() - without.lines().count(), 5);
+    let nats = server(&without).await;
+    nats.add_stream(COMMANDS).await;
+    let service = nats.service_with(&SCHEDULER).await;
+    let id = nats.create(beat("sent", "cmd.notification.send", "publish")).await;
+    nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 2).await;
+    says(&service, "publish", "$JS.API.CONSUMER.CREATE.SCHEDULER_AUDIT").await;
+    let error = wait_for("the reason", || async {
+        let error = nats.refused("audit.list", json!({})).await;
+        error["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("the audit cannot be read: ")
+            .then_some(error)
+    })
+    .await;
+    assert_eq!(error["code"], "unavailable");
+    let reply = nats.request("schedule.explain", &json!({ "schedule_id": id })).await;
+    assert_eq!(reply["warnings"][0]["code"], "no_changes", "{reply}");
+    assert_eq!(reply["data"]["times"][0]["outcome"], "success", "{reply}");
+}
