@@ -104,7 +104,8 @@ impl<N: Nats> Instance<N> {
         tokio::spawn(Arc::clone(&health).watch(nats.clone(), watched, streams, until()));
         let writes = || Arc::clone(&health.writes);
         let store = Store::open(for_store, Arc::clone(&index), writes()).await?;
-        let history = History::open(for_history, writes(), clock.clone(), until()).await?;
+        let history =
+            History::open(for_history, lines.clone(), writes(), clock.clone(), until()).await?;
         health.follows(loaded.clone(), history.loaded());
         let delivery = Delivery::open(nats.clone(), answers, lines, clock.clone(), until()).await?;
         let members = Members::new(chance.id(), Arc::clone(&health.load), clock.clone());

@@ -22,6 +22,7 @@ use tracing::{error, warn};
 use uuid::Uuid;
 
 use super::event::{Event, policy};
+use super::lines::Lines;
 use super::mirror::{Mirror, Mirrored, QueryError};
 use super::publish::{Earlier, Fate, Publishing, Sent, until_known};
 use super::writes::{OurStream, Writes};
@@ -37,8 +38,8 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// The audit stream.
 #[derive(Clone)]
-pub struct Audit<N> {
-    nats: N,
+pub struct Audit<N: Nats> {
+    lines: Lines<N>,
     mirror: Arc<Mirror<N, Changes>>,
     writes: Arc<Writes>,
     clock: Clock,
@@ -73,7 +74,7 @@ pub(crate) struct Found {
 struct Changes(RwLock<AuditIndex>);
 
 /// A change that is being announced.
-struct Announcing<'a, N> {
+struct Announcing<'a, N: Nats> {
     schedule: Uuid,
     change: &'a Change,
     subject: String,
@@ -85,10 +86,10 @@ struct Announcing<'a, N> {
 }
 
 impl<N: Nats> Audit<N> {
-    /// Creates the audit in `nats`. Notes the state of its writes in `writes`.
-    pub(crate) fn new(nats: N, writes: Arc<Writes>, clock: Clock) -> Self {
-        let mirror = Mirror::new(nats.clone(), Changes::default(), clock.clone());
-        Self { nats, mirror, writes, clock }
+    /// Creates the audit in `nats`, written to over `lines`. Notes the state of its writes in `writes`.
+    pub(crate) fn new(nats: N, lines: Lines<N>, writes: Arc<Writes>, clock: Clock) -> Self {
+        let mirror = Mirror::new(nats, Changes::default(), clock.clone());
+        Self { lines, mirror, writes, clock }
     }
 
     /// Follows the stream until `stop`, once the history has been read, which firing waits for.
@@ -145,7 +146,7 @@ impl<N: Nats> Audit<N> {
             schedule,
             change,
             subject,
-            event: Event::new(&self.nats, &self.writes, OurStream::Audit),
+            event: Event::new(&self.lines, &self.writes, OurStream::Audit),
             headers: headers(change),
             body: body(change),
             is_bare: false,
@@ -204,11 +205,8 @@ impl<N: Nats> Publishing for Announcing<'_, N> {
     }
 
     async fn send(&self, may: &(impl Fn() -> bool + Sync)) -> Sent {
-        if !may() {
-            return Sent::Withheld;
-        }
         let (subject, headers) = (self.subject.clone(), self.headers.clone());
-        self.event.send(Append { subject, headers, body: self.body.clone() }).await
+        self.event.send(Append { subject, headers, body: self.body.clone() }, may).await
     }
 
     /// Drops everything but the common fields: that the change was made matters more than what it was.

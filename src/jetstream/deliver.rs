@@ -1,7 +1,8 @@
 //! Sends commands and finds out what becomes of them.
 //!
 //! The message is the same in every mode: the user's payload, untouched, and headers that let a receiver drop what it
-//! has already seen. `request` and `core` commands are sent once, over connections of their own: `deliver/once.rs`.
+//! has already seen. All go over [lines](super::lines), which send nothing later than they should. `request` and `core`
+//! commands are sent once: `deliver/once.rs`.
 //!
 //! A `publish` is repeated until its fate is known ([`publish`](super::publish)): a failure reported too early would be
 //! followed by another attempt under another id, and then both could be stored. `deliver/send.rs` decides whose an
@@ -21,7 +22,7 @@ mod once;
 mod reply;
 mod send;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use super::adapter::JetStream;
 use super::gates::{Gate, Gates, Pass};
 use super::inbox::Inbox;
-use super::lines::Lines;
+use super::lines::{Line, Lines};
 use super::publish::{Earlier, Fate, Known, Policy, Publishing, Sent, TrustLost, until_known};
 use super::route::{Route, Routes};
 use crate::clock::Clock;
@@ -80,7 +81,6 @@ pub struct Delivery<N: Nats = JetStream>(Arc<Parts<N>>);
 
 struct Parts<N: Nats> {
     nats: N,
-    inbox: Arc<Inbox<N>>,
     routes: Arc<Routes<N>>,
     lines: Lines<N>,
     gates: Gates,
@@ -128,7 +128,13 @@ pub(crate) struct Publication<'a> {
 struct ToTarget<'a, N: Nats> {
     delivery: &'a Parts<N>,
     publication: &'a Publication<'a>,
-    /// What is heard of all tries: an answer to an earlier one counts as much.
+    /// The line that the latest try went over.
+    over: Mutex<Option<Arc<Over<N::Line>>>>,
+}
+
+/// A line, and what is heard over it of all tries: an answer to an earlier one counts as much.
+struct Over<W> {
+    line: Arc<Line<W>>,
     awaited: Awaited,
 }
 
@@ -140,7 +146,7 @@ impl<N: Nats> Publishing for ToTarget<'_, N> {
     }
 
     fn is_connected(&self) -> bool {
-        self.delivery.inbox.is_connected()
+        self.delivery.lines.is_up()
     }
 
     async fn enter(&self, may: &(impl Fn() -> bool + Sync)) -> Option<Pass> {
@@ -171,6 +177,17 @@ impl<N: Nats> Publishing for ToTarget<'_, N> {
 }
 
 impl<N: Nats> ToTarget<'_, N> {
+    /// The line that the next try goes over, if there is one.
+    fn over(&self) -> Option<Arc<Over<N::Line>>> {
+        let line = self.delivery.lines.present()?;
+        let mut over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(over) = over.as_ref().filter(|over| Arc::ptr_eq(&over.line, &line)) {
+            return Some(Arc::clone(over));
+        }
+        let awaited = line.await_for(self.publication.subject);
+        Some(Arc::clone(over.insert(Arc::new(Over { line, awaited }))))
+    }
+
     /// The gate to the target's stream, or to the target itself while its stream is not known.
     fn gate(&self) -> Arc<Gate> {
         self.delivery.gates.of(&self.delivery.gate_name(self.publication.subject))
@@ -179,7 +196,7 @@ impl<N: Nats> ToTarget<'_, N> {
 
 impl<N: Nats> Delivery<N> {
     /// Opens the delivery and listens for answers until `stop`. `answers` must be the ones that learn of refused
-    /// permissions on the connection of `nats`. Commands that are sent once go over `lines`.
+    /// permissions on the connection of `nats`. Commands go over `lines`.
     ///
     /// # Errors
     /// If the connection is closed.
@@ -191,8 +208,8 @@ impl<N: Nats> Delivery<N> {
         stop: CancellationToken,
     ) -> Result<Self, Deaf> {
         let inbox = Arc::new(Inbox::open(nats.clone(), answers, stop.clone()).await?);
-        let routes = Routes::open(nats.clone(), Arc::clone(&inbox), stop);
-        Ok(Self(Arc::new(Parts { nats, inbox, routes, lines, gates: Gates::default(), clock })))
+        let routes = Routes::open(nats.clone(), inbox, stop);
+        Ok(Self(Arc::new(Parts { nats, routes, lines, gates: Gates::default(), clock })))
     }
 
     /// The connection that commands go over.
@@ -273,8 +290,8 @@ impl<N: Nats> Delivery<N> {
             patience: Some(MAX_UNANSWERED),
             pause: RETRY,
         };
-        let awaited = self.0.inbox.await_for(publication.subject);
-        let mut message = ToTarget { delivery: &self.0, publication: &publication, awaited };
+        let mut message =
+            ToTarget { delivery: &self.0, publication: &publication, over: Mutex::default() };
         let known = until_known(&mut message, policy).await?;
         let was_there = matches!(known.fate, Fate::Stored { duplicate: true });
         Ok(Delivered { outcome: outcome(publication.subject, known), was_there })

@@ -1,20 +1,28 @@
-//! Events on their way to the history or the audit: streams of ours, whose acknowledgements the client hears, and which
-//! must have them in the end.
+//! Events on their way to the history or the audit: streams of ours, which must have them in the end.
+//!
+//! They go over a [line](super::lines), as commands do: what a broken connection has not sent must not be sent over the
+//! next one, when the stream may have forgotten the copy that another instance has written.
 
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use super::WriteError;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::ack::Ack;
+use super::lines::{LATE, Line, Lines, Message, Unhanded};
 use super::publish::{Policy, Sent};
 use super::refusal::{Class, class};
 use super::writes::{Insistent, OurStream, Writes};
-use crate::port::{Append, Nats, Unstored};
+use super::{ACK_TIMEOUT, WriteError};
+use crate::port::answers::{Awaited, Heard};
+use crate::port::{Append, Nats, Unstored, Wire};
 
 /// Pause between tries.
 const RETRY: Duration = Duration::from_millis(500);
 
 /// An event on its way to a stream of ours.
-pub(crate) struct Event<'a, N> {
-    nats: &'a N,
+pub(crate) struct Event<'a, N: Nats> {
+    lines: &'a Lines<N>,
     writes: &'a Writes,
     place: OurStream,
     insistent: Insistent<'a>,
@@ -22,22 +30,58 @@ pub(crate) struct Event<'a, N> {
 }
 
 impl<'a, N: Nats> Event<'a, N> {
-    pub(crate) fn new(nats: &'a N, writes: &'a Writes, place: OurStream) -> Self {
-        Self { nats, writes, place, insistent: writes.insist(place), said: false }
+    pub(crate) fn new(lines: &'a Lines<N>, writes: &'a Writes, place: OurStream) -> Self {
+        Self { lines, writes, place, insistent: writes.insist(place), said: false }
     }
 
     pub(crate) fn is_connected(&self) -> bool {
-        self.nats.is_connected()
+        self.lines.is_up()
     }
 
-    /// Sends it once.
-    pub(crate) async fn send(&self, message: Append) -> Sent {
-        match self.nats.append(message).await {
-            Ok(appended) => Sent::Stored { duplicate: appended.duplicate },
-            Err(Unstored::Refused(error)) if class(&error) == Class::Doubled => {
-                Sent::Doubled(error.to_string())
+    /// Sends it once, if it `may` be sent at the moment when the client takes it.
+    pub(crate) async fn send(&self, message: Append, may: &(impl Fn() -> bool + Sync)) -> Sent {
+        let Some(line) = self.lines.present() else { return Sent::Withheld };
+        let Append { subject, headers, body } = message;
+        let awaited = line.await_for(&subject);
+        let message = Message { subject: &subject, headers: headers.into(), body };
+        match line.publish(message, &awaited, may).await {
+            Ok(()) => {}
+            Err(Unhanded::Refused(reason)) => return Sent::Refused(reason),
+            Err(Unhanded::NoRoom) => {
+                return Sent::Passing("the connection takes nothing".to_owned());
             }
-            Err(error) => refused(error.into()),
+            Err(Unhanded::TrustLost | Unhanded::Broken) => return Sent::Withheld,
+        }
+        let sent = Instant::now();
+        let mut answer = pin!(self.answer(&awaited));
+        match timeout_at(sent + LATE, answer.as_mut()).await {
+            Ok(sent) => sent,
+            Err(_) => Box::pin(answer_late(answer, &line, sent)).await,
+        }
+    }
+
+    /// The answer of the stream.
+    async fn answer(&self, awaited: &Awaited) -> Sent {
+        loop {
+            let ack = match awaited.next().await {
+                Heard::Likely(body) => Ack::read(&body),
+                Heard::Stranger => None,
+                Heard::NoResponders => return refused(WriteError::NoStream),
+                // Somebody may yet allow it.
+                Heard::Denied => {
+                    return Sent::Passing("NATS does not let the service publish this".to_owned());
+                }
+            };
+            match ack.filter(|ack| ack.stream == self.place.stream()) {
+                Some(Ack { error: None, duplicate, .. }) => return Sent::Stored { duplicate },
+                Some(Ack { error: Some(error), .. }) if class(&error) == Class::Doubled => {
+                    return Sent::Doubled(error.to_string());
+                }
+                Some(Ack { error: Some(error), .. }) => {
+                    return refused(Unstored::Refused(error).into());
+                }
+                None => {}
+            }
         }
     }
 
@@ -54,6 +98,21 @@ impl<'a, N: Nats> Event<'a, N> {
         // Dropping it counts as a success, so that must come first.
         drop(insistent);
         writes.failed(place, &WriteError::Refused(reason.to_owned()));
+    }
+}
+
+/// The answer of the stream that did not come at once.
+async fn answer_late<W: Wire>(
+    mut answer: Pin<&mut impl Future<Output = Sent>>,
+    line: &Line<W>,
+    sent: Instant,
+) -> Sent {
+    let unknown = |reason: &str| Sent::Unknown(reason.to_owned());
+    tokio::select! {
+        biased;
+        sent = answer.as_mut() => sent,
+        () = line.lost(&|| true) => unknown("the connection was lost"),
+        () = sleep_until(sent + ACK_TIMEOUT) => unknown("no acknowledgement in time"),
     }
 }
 

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::adapter::JetStream;
 use super::audit::Audit;
 use super::describe;
+use super::lines::Lines;
 pub use super::mirror::QueryError;
 use super::mirror::{Mirror, Mirrored};
 use super::writes::{OurStream, Writes};
@@ -35,6 +36,7 @@ pub use record::Recorded;
 #[derive(Clone)]
 pub struct History<N: Nats = JetStream> {
     nats: N,
+    lines: Lines<N>,
     mirror: Arc<Mirror<N, Executions>>,
     writes: Arc<Writes>,
     audit: Audit<N>,
@@ -50,13 +52,14 @@ struct Executions {
 }
 
 impl<N: Nats> History<N> {
-    /// Opens the history in `nats`, whose stream must exist, and follows it until `stop`. Notes the state of its writes
-    /// in `writes`.
+    /// Opens the history in `nats`, whose stream must exist, and follows it until `stop`. Events are written over `lines`;
+    /// notes the state of that in `writes`.
     ///
     /// # Errors
     /// If the stream cannot be found, or used.
     pub async fn open(
         nats: N,
+        lines: Lines<N>,
         writes: Arc<Writes>,
         clock: Clock,
         stop: CancellationToken,
@@ -70,9 +73,9 @@ impl<N: Nats> History<N> {
         executions.note_window(&config);
         let mirror = Mirror::new(nats.clone(), executions, clock.clone());
         tokio::spawn(Arc::clone(&mirror).follow(stop.clone()));
-        let audit = Audit::new(nats.clone(), Arc::clone(&writes), clock.clone());
+        let audit = Audit::new(nats.clone(), lines.clone(), Arc::clone(&writes), clock.clone());
         tokio::spawn(audit.clone().follow(mirror.loaded(), stop));
-        Ok(Self { nats, mirror, writes, audit, clock })
+        Ok(Self { nats, lines, mirror, writes, audit, clock })
     }
 
     /// Whether the history has been read.

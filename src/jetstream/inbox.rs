@@ -11,14 +11,10 @@
 //! messages take different ways, so "not refused" is certain only [`SETTLE`] later. Callers share round trips: those
 //! that come while one is under way share the next.
 
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Message};
-use bytes::Bytes;
+use async_nats::Message;
 use futures::{Stream, StreamExt as _};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -26,12 +22,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::ACK_TIMEOUT;
 use crate::port::answers::{Answers, Awaited};
-use crate::port::{Deaf, Outgoing, Unpublished, Wire};
+use crate::port::{Deaf, Outgoing, Wire};
 
 /// How long after a later message a refusal may still take through the client: it has to pass one queue and one task.
 const SETTLE: Duration = Duration::from_millis(20);
 
-/// Publishes messages, and hears all answers.
+/// Hears all answers to messages of one connection.
 pub(crate) struct Inbox<W> {
     wire: W,
     answers: Answers,
@@ -41,18 +37,6 @@ pub(crate) struct Inbox<W> {
     begun: AtomicU64,
     /// The number of the last round trip made, and whether it came back.
     made: Mutex<(u64, bool)>,
-}
-
-/// Why a message was not sent.
-pub(crate) enum Unsent {
-    /// The client refuses it.
-    Refused(String),
-    /// The client takes nothing any more; the message may be sent all the same.
-    Stuck(String),
-    /// The client had no room for it, for too long.
-    NoRoom,
-    /// It may not be sent at present.
-    Withheld,
 }
 
 impl<W: Wire> Inbox<W> {
@@ -73,41 +57,9 @@ impl<W: Wire> Inbox<W> {
         self.answers.await_for(subject)
     }
 
-    /// Whether the connection is up.
-    pub(crate) fn is_connected(&self) -> bool {
-        self.wire.is_connected()
-    }
-
-    /// Publishes a message whose answers are awaited, if it `may` be sent at the moment when the client takes it, which
-    /// may have to wait for room.
-    pub(crate) async fn publish(
-        &self,
-        subject: &str,
-        awaited: &Awaited,
-        headers: HeaderMap,
-        body: Bytes,
-        may: &(impl Fn() -> bool + Sync),
-    ) -> Result<(), Unsent> {
-        let reply = awaited.reply(&self.prefix);
-        let subject = subject.to_owned();
-        let message = Outgoing { subject, reply: Some(reply), headers, body };
-        let mut sending = pin!(self.wire.publish(message));
-        // The client takes the message in one of these polls, or not at all.
-        let sending = poll_fn(|cx| {
-            if !may() {
-                return Poll::Ready(Err(Unsent::Withheld));
-            }
-            sending.as_mut().poll(cx).map_err(|error| match error {
-                Unpublished::Refused(reason) => Unsent::Refused(reason),
-                Unpublished::Gone(reason) => Unsent::Stuck(reason),
-            })
-        });
-        // If dropped, it was not taken.
-        let sent = timeout(ACK_TIMEOUT, sending).await.unwrap_or(Err(Unsent::NoRoom));
-        if sent.is_ok() {
-            awaited.sent();
-        }
-        sent
+    /// The subject that answers to a message must be sent to.
+    pub(crate) fn reply(&self, awaited: &Awaited) -> String {
+        awaited.reply(&self.prefix)
     }
 
     /// Waits until the server has dealt with all that we have published so far, and a refusal of any of it is known;

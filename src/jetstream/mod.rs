@@ -1,6 +1,7 @@
 //! The rim that touches NATS: all that is stored, watched, recorded or delivered goes through here.
 
 mod account;
+mod ack;
 pub mod adapter;
 pub(crate) mod audit;
 pub mod connect;

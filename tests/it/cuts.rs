@@ -1,4 +1,5 @@
-//! Commands that are sent once, `core` and `request`, over a network that is cut.
+//! Commands over a network that is cut: those that are sent once, `core` and `request`, and those that a stream knows by
+//! their ids for a time.
 //!
 //! | cut | what is heard |
 //! |---|---|
@@ -14,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use async_nats::{Client, Message};
+use async_nats::{Client, HeaderMap, Message};
 use chrono::Utc;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
@@ -206,6 +207,50 @@ async fn a_core_command_that_was_handed_over_as_the_network_went_is_not_sent_lat
 #[tokio::test]
 async fn a_request_that_was_handed_over_as_the_network_went_is_not_sent_later() {
     cut_between_look_and_socket("request").await;
+}
+
+/// The stream forgets ids long before the network is back.
+#[tokio::test]
+async fn a_publish_that_was_handed_over_as_the_network_went_is_not_sent_later() {
+    let nats = Nats::bare().await;
+    let stream = json!({ "name": "COMMANDS", "subjects": ["cmd.example.>"], "retention": "limits",
+                         "max_consumers": -1, "max_msgs": -1, "max_bytes": -1, "max_age": 0,
+                         "max_msg_size": -1, "storage": "file", "discard": "old", "num_replicas": 1,
+                         "duplicate_window": 200_000_000 });
+    nats.add_stream(&stream.to_string()).await;
+    let proxy = Proxy::start(nats.server.port()).await;
+    let halt = Halt::new(&nats);
+    // What is published first says that the schedule was created.
+    let cut_off = halt.spawn("look_and_publish:2", &proxy.url(), &nats);
+    cut_off.ready().await;
+    nats.create(soon("publish", "cmd.example.cut", "publish")).await;
+    cut_off.wait_log("standing still").await;
+    proxy.cut();
+    cut_off.wait_log("connection to NATS lost").await;
+    let _other = nats.service().await;
+    nats.wait_count("COMMANDS", 1).await;
+    let probe = || async {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Msg-Id", "probe");
+        let sent = nats.js.publish_with_headers("cmd.example.probe", headers, "".into()).await;
+        !sent.unwrap().await.unwrap().duplicate
+    };
+    assert!(probe().await);
+    wait_for("the ids to be forgotten", || async { probe().await.then_some(()) }).await;
+    halt.go_on();
+    cut_off.wait_log("claiming again").await;
+    proxy.restore();
+    wait_for("its connections", || async {
+        (cut_off.log().matches("connected to NATS").count() >= 6).then_some(())
+    })
+    .await;
+    for n in 0..4 {
+        let id = nats.create(soon(&format!("next {n}"), "cmd.example.next", "publish")).await;
+        nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1).await;
+    }
+    let sent = nats.messages("COMMANDS").await;
+    let sent = sent.iter().filter(|message| message.subject.as_str() == "cmd.example.cut");
+    assert_eq!(sent.count(), 1);
 }
 
 #[tokio::test]

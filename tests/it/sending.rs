@@ -16,6 +16,7 @@ use nats_scheduler::execution::Execution;
 use nats_scheduler::jetstream::adapter::JetStream;
 use nats_scheduler::jetstream::connect::connect;
 use nats_scheduler::jetstream::history::{History, Recorded};
+use nats_scheduler::jetstream::lines::Lines;
 use nats_scheduler::jetstream::writes::Writes;
 use nats_scheduler::port::answers::Answers;
 use serde_json::{Value, json};
@@ -221,7 +222,8 @@ async fn an_outcome_is_not_recorded_again_after_the_stream_forgot_its_id() {
         NatsConfig { servers: parse_servers(&nats.url()).unwrap(), ..NatsConfig::default() };
     let connection = connect(&config, "test", &Answers::default()).await.unwrap();
     let port = JetStream::new(connection, config);
-    let history = History::open(port, writes, Clock::default(), stop.clone()).await.unwrap();
+    let lines = Lines::open(port.clone(), "test".to_owned(), stop.clone()).await;
+    let history = History::open(port, lines, writes, Clock::default(), stop.clone()).await.unwrap();
     // As a takeover does that did not see the outcome in time.
     assert_eq!(history.record(&execution).await, Recorded::Duplicate);
     assert_eq!(nats.count(HISTORY).await, stored.len() as u64);

@@ -10,6 +10,7 @@ mod calm;
 #[path = "../checker/mod.rs"]
 mod checker;
 mod conformance;
+mod cuts;
 mod guards;
 #[path = "../it/harness.rs"]
 mod harness;

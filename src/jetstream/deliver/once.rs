@@ -134,7 +134,7 @@ impl<N: Nats> Delivery<N> {
                     awaited.sent();
                     return Ok(Handed { line, awaited, reply });
                 }
-                Err(Unhanded::Broken) => {}
+                Err(Unhanded::Broken | Unhanded::NoRoom) => {}
                 Err(Unhanded::TrustLost) => return Err(NotHanded::TrustLost),
                 Err(Unhanded::Refused(reason)) => return Err(NotHanded::Refused(reason)),
             }

@@ -1,5 +1,8 @@
 //! Sends a message to a target, and finds out whether a stream has it.
 //!
+//! It goes over a [line](crate::jetstream::lines): what a broken connection has not sent must not be sent over the next
+//! one, when the stream may have forgotten the copy that another instance has sent.
+//!
 //! Any client that listens on a target may answer, before the stream or after it, whatever it likes. So all answers are
 //! heard on an inbox of our own, and only one that proves itself decides:
 //!
@@ -12,58 +15,23 @@
 //! | NATS refuses us the subject | final at once |
 //! | that the stream cannot take it now | nobody has it: the next try may succeed |
 //! | nothing, for a second | it is sent again where that is likely to help ([`gates`](crate::jetstream::gates)), and the stream is known to drop the copy |
+//! | that the line broke, or nothing of what is sent behind it | the fate is unknown |
 //! | nothing, for five seconds | the fate is unknown; unless no stream captures the target, or the server refuses it under the name that a mapping gave it |
 
 use std::pin::{Pin, pin};
 
-use async_nats::jetstream::{self, ErrorCode};
-use serde::Deserialize;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::{RETRY, ToTarget};
+use super::{Over, Publication, RETRY, ToTarget};
 use crate::jetstream::ACK_TIMEOUT;
+use crate::jetstream::ack::Ack;
 use crate::jetstream::gates::{Gate, SILENT};
-use crate::jetstream::inbox::Unsent;
+use crate::jetstream::lines::{LATE, Message, Unhanded};
 use crate::jetstream::publish::Sent;
 use crate::jetstream::refusal::{Class, class};
 use crate::jetstream::route::{Held, Route};
 use crate::port::Nats;
-use crate::port::answers::Heard;
-
-/// An acknowledgement or a refusal, as streams send them.
-#[derive(Deserialize)]
-struct Ack {
-    stream: String,
-    #[serde(rename = "seq")]
-    sequence: u64,
-    error: Option<jetstream::Error>,
-    #[serde(default)]
-    duplicate: bool,
-}
-
-impl Ack {
-    /// Reads an answer; `None` if it is not a stream's.
-    fn read(body: &[u8]) -> Option<Self> {
-        let ack: Self = serde_json::from_slice(body).ok()?;
-        let is_one = match &ack.error {
-            Some(error) => error.error_code() != ErrorCode(0),
-            None => ack.sequence > 0,
-        };
-        (is_one && !ack.stream.is_empty()).then_some(ack)
-    }
-
-    fn verdict(&self) -> Sent {
-        let Some(error) = &self.error else {
-            return Sent::Stored { duplicate: self.duplicate };
-        };
-        match class(error) {
-            Class::Doubled => Sent::Doubled(error.to_string()),
-            Class::Passing => Sent::Passing(error.to_string()),
-            // A target that is full fails this attempt: we cannot say when there will be room.
-            Class::Full | Class::Final | Class::Rival => Sent::Refused(error.to_string()),
-        }
-    }
-}
+use crate::port::answers::{Awaited, Heard};
 
 impl<N: Nats> ToTarget<'_, N> {
     /// Sends the message once. Answers to earlier tries count too, since those have the same id.
@@ -79,29 +47,32 @@ impl<N: Nats> ToTarget<'_, N> {
         sent
     }
 
-    /// Hands the message to the client.
-    async fn hand_over(&self, may: &(impl Fn() -> bool + Sync)) -> Result<(), Unsent> {
-        let Self { delivery, publication, awaited } = self;
-        let (headers, body) = (publication.headers.clone().into(), publication.body.clone());
-        delivery.inbox.publish(publication.subject, awaited, headers, body, may).await
+    /// Hands the message over.
+    async fn hand_over(
+        &self,
+        over: &Over<N::Line>,
+        may: &(impl Fn() -> bool + Sync),
+    ) -> Result<(), Unhanded> {
+        let Publication { subject, headers, body, .. } = self.publication;
+        let (headers, body) = (headers.clone().into(), body.clone());
+        over.line.publish(Message { subject, headers, body }, &over.awaited, may).await
     }
 
     async fn try_once(&self, gate: &Gate, sent: Instant, may: &(impl Fn() -> bool + Sync)) -> Sent {
-        let connects = self.delivery.nats.connects();
-        match self.hand_over(may).await {
+        let Some(over) = self.over() else { return Sent::Withheld };
+        match self.hand_over(&over, may).await {
             Ok(()) => gate.sent(sent),
-            Err(Unsent::Refused(reason)) => return Sent::Refused(reason),
-            Err(Unsent::Stuck(reason)) => return Sent::Unknown(reason),
-            Err(Unsent::NoRoom) => {
+            Err(Unhanded::Refused(reason)) => return Sent::Refused(reason),
+            Err(Unhanded::NoRoom) => {
                 return Sent::Passing("the connection takes nothing".to_owned());
             }
-            Err(Unsent::Withheld) => return Sent::Withheld,
+            Err(Unhanded::TrustLost | Unhanded::Broken) => return Sent::Withheld,
         }
         let until = Instant::now() + ACK_TIMEOUT;
-        let mut answer = pin!(self.answer(sent, until));
-        match timeout_at(sent + SILENT, answer.as_mut()).await {
+        let mut answer = pin!(self.answer(&over.awaited, sent, until));
+        match timeout_at(sent + LATE, answer.as_mut()).await {
             Ok(sent) => sent,
-            Err(_) => Box::pin(self.answer_late(answer, gate, sent, connects, may)).await,
+            Err(_) => Box::pin(self.answer_late(answer, &over, gate, sent, may)).await,
         }
     }
 
@@ -109,25 +80,32 @@ impl<N: Nats> ToTarget<'_, N> {
     async fn answer_late(
         &self,
         mut answer: Pin<&mut impl Future<Output = Sent>>,
+        over: &Over<N::Line>,
         gate: &Gate,
         sent: Instant,
-        mut connects: u64,
         may: &(impl Fn() -> bool + Sync),
     ) -> Sent {
-        let (mut look, mut copies) = (Instant::now(), 0);
+        let (mut lost, mut is_lost) = (pin!(over.line.lost(may)), false);
+        let (mut look, mut copies) = (sent + SILENT, 0);
+        let (subject, routes) = (self.publication.subject, &self.delivery.routes);
         let verdict = loop {
-            // The connection that the answer was to come over is gone.
-            let is_renewed = self.delivery.nats.connects() != connects;
-            if (is_renewed || gate.asks_again(sent))
-                && self.delivery.routes.drops_copies(self.publication.subject)
-            {
-                connects = self.delivery.nats.connects();
-                copies += usize::from(self.hand_over(may).await.is_ok());
+            tokio::select! {
+                biased;
+                verdict = answer.as_mut() => break verdict,
+                () = lost.as_mut(), if !is_lost => {
+                    // A stream tells whether it has the first copy; who else listens would get a second one.
+                    if routes.stream_of(subject).is_some() {
+                        return Sent::Unknown("the connection was lost".to_owned());
+                    }
+                    is_lost = true;
+                    continue;
+                }
+                () = sleep_until(look) => {}
             }
-            look += SILENT;
-            if let Ok(verdict) = timeout_at(look, answer.as_mut()).await {
-                break verdict;
+            if gate.asks_again(sent) && routes.drops_copies(subject) {
+                copies += usize::from(self.hand_over(over, may).await.is_ok());
             }
+            look = Instant::now() + SILENT;
         };
         match verdict {
             // One of several copies was refused; what became of the others, nobody says.
@@ -140,10 +118,10 @@ impl<N: Nats> ToTarget<'_, N> {
     }
 
     /// The answer of a stream, if it comes before `until`.
-    async fn answer(&self, sent: Instant, until: Instant) -> Sent {
+    async fn answer(&self, awaited: &Awaited, sent: Instant, until: Instant) -> Sent {
         let publication = self.publication;
         let mut heard_others = false;
-        while let Ok(heard) = timeout_at(until, self.awaited.next()).await {
+        while let Ok(heard) = timeout_at(until, awaited.next()).await {
             let ack = match heard {
                 Heard::Denied => return Sent::Denied,
                 Heard::NoResponders => return Box::pin(self.nobody(sent)).await,
@@ -153,7 +131,7 @@ impl<N: Nats> ToTarget<'_, N> {
             if let Some(ack) = &ack
                 && self.delivery.routes.proves(publication.subject, &ack.stream)
             {
-                return ack.verdict();
+                return verdict(ack);
             }
             let doubt = Box::pin(self.doubt(sent, ack.as_ref()));
             match timeout_at(until, doubt).await {
@@ -173,7 +151,7 @@ impl<N: Nats> ToTarget<'_, N> {
             let route = self.delivery.routes.of(self.publication.subject, sent, by).await;
             match (&route, ack) {
                 (Route::Stream { name, .. }, Some(ack)) if *name == ack.stream => {
-                    return Some(ack.verdict());
+                    return Some(verdict(ack));
                 }
                 (Route::Unknown, _) => {}
                 (Route::Nowhere, None) => return Some(Sent::NoStream { heard: true }),
@@ -232,29 +210,15 @@ impl<N: Nats> ToTarget<'_, N> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_streams_send_is_taken_for_theirs() {
-        for (body, expected) in [
-            (r#"{"stream":"S","seq":7}"#, true),
-            (r#"{"stream":"S","seq":7,"domain":"hub","duplicate":true,"val":"3"}"#, true),
-            (
-                r#"{"error":{"code":503,"err_code":10077,"description":"full"},"stream":"S","seq":0}"#,
-                true,
-            ),
-            (r#"{"error":{"code":503,"description":"full"},"stream":"S","seq":0}"#, false),
-            (r#"{"error":"out of paper","stream":"S","seq":1}"#, false),
-            (r#"{"error":{"code":500,"err_code":1,"description":"no"}}"#, false),
-            (r#"{"stream":"S","seq":0}"#, false),
-            (r#"{"stream":"","seq":1}"#, false),
-            (r#"{"stream":"S"}"#, false),
-            (r#"{"ok":true}"#, false),
-            ("", false),
-        ] {
-            assert_eq!(Ack::read(body.as_bytes()).is_some(), expected, "{body}");
-        }
+/// What an answer means for the message.
+fn verdict(ack: &Ack) -> Sent {
+    let Some(error) = &ack.error else {
+        return Sent::Stored { duplicate: ack.duplicate };
+    };
+    match class(error) {
+        Class::Doubled => Sent::Doubled(error.to_string()),
+        Class::Passing => Sent::Passing(error.to_string()),
+        // A target that is full fails this attempt: we cannot say when there will be room.
+        Class::Full | Class::Final | Class::Rival => Sent::Refused(error.to_string()),
     }
 }

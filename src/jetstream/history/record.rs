@@ -69,7 +69,7 @@ impl<N: Nats> History<N> {
             history: self,
             execution,
             subject,
-            event: Event::new(&self.nats, &self.writes, OurStream::Executions),
+            event: Event::new(&self.lines, &self.writes, OurStream::Executions),
             headers,
             body,
             form: Form::Whole,
@@ -145,11 +145,8 @@ impl<N: Nats> Publishing for Recording<'_, N> {
     }
 
     async fn send(&self, may: &(impl Fn() -> bool + Sync)) -> Sent {
-        if !may() {
-            return Sent::Withheld;
-        }
         let (subject, headers) = (self.subject.clone(), self.headers.clone());
-        self.event.send(Append { subject, headers, body: self.body.clone() }).await
+        self.event.send(Append { subject, headers, body: self.body.clone() }, may).await
     }
 
     fn reduce(&mut self, reason: &str) -> bool {

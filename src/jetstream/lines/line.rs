@@ -7,13 +7,14 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::FRESH;
 use super::replies::{Replies, Reply};
 use super::trust::{lost, while_trusted};
 use crate::failpoint;
+use crate::jetstream::ACK_TIMEOUT;
 use crate::jetstream::inbox::Inbox;
 use crate::port::answers::{Answers, Awaited};
 use crate::port::{Deaf, Outgoing, Unpublished, Wire};
@@ -39,6 +40,11 @@ pub(crate) struct Message<'a> {
     pub(crate) body: Bytes,
 }
 
+/// Time after which the answer to a message is late: nearly all have come by then, so only from then on is it watched
+/// whether the message has arrived. Together with [`GRACE`] it is less than others wait, after the trust in a claim has
+/// ended, before they act on it.
+pub(crate) const LATE: Duration = Duration::from_millis(500);
+
 /// Why nothing was handed over.
 pub(crate) enum Unhanded {
     /// The claim is no longer trusted.
@@ -47,6 +53,8 @@ pub(crate) enum Unhanded {
     Broken,
     /// The client refuses the message.
     Refused(String),
+    /// The client had no room for it, for too long.
+    NoRoom,
 }
 
 impl<W: Wire> Line<W> {
@@ -117,6 +125,16 @@ impl<W: Wire> Line<W> {
         reply: Option<String>,
         trusted: &(impl Fn() -> bool + Sync),
     ) -> Result<(), Unhanded> {
+        self.hand_over_at("look_and_hand_over", message, reply, trusted).await
+    }
+
+    async fn hand_over_at(
+        &self,
+        point: &'static str,
+        message: Message<'_>,
+        reply: Option<String>,
+        trusted: &(impl Fn() -> bool + Sync),
+    ) -> Result<(), Unhanded> {
         let Message { subject, headers, body } = message;
         let message = Outgoing { subject: subject.to_owned(), reply, headers, body };
         let mut publishing = std::pin::pin!(self.wire.publish(message));
@@ -128,7 +146,7 @@ impl<W: Wire> Line<W> {
             if self.is_broken() {
                 return Poll::Ready(Err(Unhanded::Broken));
             }
-            failpoint::pause("look_and_hand_over");
+            failpoint::pause(point);
             publishing.as_mut().poll(context).map(|published| {
                 published.map_err(|error| match error {
                     Unpublished::Refused(reason) => Unhanded::Refused(reason),
@@ -147,6 +165,30 @@ impl<W: Wire> Line<W> {
             }
             None => Err(Unhanded::TrustLost),
         }
+    }
+
+    /// Hands over a message whose answers are awaited; waits only so long for the client to have room for it.
+    pub(crate) async fn publish(
+        &self,
+        message: Message<'_>,
+        awaited: &Awaited,
+        trusted: &(impl Fn() -> bool + Sync),
+    ) -> Result<(), Unhanded> {
+        let reply = Some(self.inbox.reply(awaited));
+        let handing = self.hand_over_at("look_and_publish", message, reply, trusted);
+        // If dropped, it was not taken.
+        timeout(ACK_TIMEOUT, handing).await.unwrap_or(Err(Unhanded::NoRoom))?;
+        awaited.sent();
+        Ok(())
+    }
+
+    /// Waits until the line is of no more use to a message that was handed over [`LATE`] ago: it is broken, answers
+    /// nothing, or was thrown away since the trust ended before the message had arrived.
+    pub(crate) async fn lost(&self, trusted: &(impl Fn() -> bool + Sync)) {
+        if !self.arrived(trusted).await {
+            self.throw_away();
+        }
+        self.broken().await;
     }
 
     /// Waits until the server has dealt with what was handed over and a refusal of it would be known; returns false if

@@ -1,25 +1,28 @@
-//! Connections for commands that are sent once.
+//! Connections for what must not be sent later than it should: commands, dead letters and events.
 //!
 //! A client that reconnects keeps what it was given, in its queue and in its buffer, and sends it when it is back.
-//! After a cut of more than five seconds, that is a command which another instance has taken over meanwhile. So
-//! commands whose second copy nobody can tell from the first go over a `Line`: a connection that is never repaired.
-//! When it breaks, it is thrown away with all that it holds; what was handed to it and is not known to have arrived is
-//! uncertain at once; and the next command waits for a new line. The reply to a request that has arrived may come over
-//! that one.
+//! After a cut of more than five seconds, that is a command which another instance has taken over meanwhile, or an
+//! outcome that it has recorded. Nobody drops the second copy of a `request` or a `core` command; a stream does, by its
+//! id, but no longer than for its duplicate window, and a cut may last longer than that. So all these go over a `Line`:
+//! a connection that is never repaired. When it breaks, it is thrown away with all that it holds; what was handed to it
+//! and is not known to have arrived is of unknown fate at once; and the next command waits for a new line. The reply to
+//! a request that has arrived may come over that one.
+//!
+//! What a revision guards, such as a record, goes over the connection that is repaired: a late copy of it is refused.
 //!
 //! # Handing over
 //!
-//! 1. **Wait for a line that carries messages both ways**: one that was heard within `FRESH`, or that answers now. A
-//!    line whose other end is gone takes bytes for seconds before it breaks.
+//! 1. **Wait for a line**; for what is sent once, for one that carries messages both ways: it was heard within `FRESH`,
+//!    or answers now. A line whose other end is gone takes bytes for seconds before it breaks.
 //! 2. **Check the trust in the claim** right before the client's queue takes the message, in the same step of the
 //!    program. By then all waiting is over.
-//! 3. **Ask for an answer behind it.** If none has come when the trust ends, the line is thrown away, because what it
-//!    still holds must not leave later.
+//! 3. **Ask for an answer behind it**, unless a stream's own answer comes first, as nearly all do within [`LATE`]. If none
+//!    has come when the trust ends, the line is thrown away, because what it still holds must not leave later.
 //!
 //! | cut | what happens |
 //! |---|---|
 //! | before 2 | nothing was handed over: the instance that gets the claim renews it |
-//! | between 2 and the socket | the message is thrown away with the line; the attempt is uncertain |
+//! | between 2 and the socket | the message is thrown away with the line; its fate is unknown |
 //! | behind the socket | the server may have it; otherwise the same |
 //!
 //! # What is left
@@ -49,7 +52,7 @@ use tracing::warn;
 use super::reminder::Reminder;
 use crate::port::answers::Answers;
 use crate::port::{Nats, Wire};
-pub(crate) use line::{Line, Message, Unhanded};
+pub(crate) use line::{LATE, Line, Message, Unhanded};
 use replies::Replies;
 pub(crate) use replies::Reply;
 pub(crate) use trust::while_trusted;
@@ -61,8 +64,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Longest pause, and how long a line must last before the pause starts from the first one again.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
-/// The present line, and those to come.
-#[derive(Clone)]
+/// The present line, and those to come. Clones are the same.
 pub struct Lines<N: Nats>(Arc<Present<N::Line>>);
 
 /// The present line, if any. Those who wait for one are notified in the order in which they came.
@@ -71,7 +73,19 @@ struct Present<W> {
     changed: Notify,
 }
 
+impl<N: Nats> Clone for Lines<N> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
 impl<W: Wire> Present<W> {
+    /// The line, unless it is broken.
+    fn get(&self) -> Option<Arc<Line<W>>> {
+        let line = self.line.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        line.filter(|line| !line.is_broken())
+    }
+
     fn set(&self, line: Option<Arc<Line<W>>>) {
         *self.line.lock().unwrap_or_else(PoisonError::into_inner) = line;
         self.changed.notify_waiters();
@@ -83,8 +97,7 @@ impl<W: Wire> Present<W> {
             // Registered before the check, so that no change is missed.
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
-            let line = self.line.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if let Some(line) = line.filter(|line| !line.is_broken()) {
+            if let Some(line) = self.get() {
                 return line;
             }
             changed.await;
@@ -101,6 +114,16 @@ impl<N: Nats> Lines<N> {
         tokio::spawn(maker.run(Arc::clone(&present)));
         let _ = stop.run_until_cancelled(present.whole()).await;
         Self(present)
+    }
+
+    /// The present line, if there is one that is not broken.
+    pub(crate) fn present(&self) -> Option<Arc<Line<N::Line>>> {
+        self.0.get()
+    }
+
+    /// Whether there is a line that is not broken.
+    pub(crate) fn is_up(&self) -> bool {
+        self.present().is_some()
     }
 
     /// Waits for a line that carries messages both ways.

@@ -1,7 +1,8 @@
 //! One connection to the simulated server, behind the service's port.
 //!
 //! Without a connection, what the client has accepted waits in its queue and is sent over the next one, as async-nats
-//! does. What was under way when a connection broke is lost, both ways, without notice. Subscriptions are renewed with
+//! does. What was under way when a connection broke is lost, both ways, without notice; or the client had not sent it
+//! yet, and sends it over the next one too. Subscriptions are renewed with
 //! the connection, and what they missed is missed; a reader of a stream continues after the last message that it was
 //! shown.
 
@@ -38,6 +39,8 @@ pub struct Link {
     pub id: u64,
     state: Mutex<State>,
     changed: Notify,
+    /// Notified when the process sends a message with an id, over whichever of its connections.
+    pub sends: Arc<Notify>,
     refusals: broadcast::Sender<Refusal>,
     /// What is told of refusals too.
     answers: Mutex<Answers>,
@@ -59,6 +62,8 @@ pub struct State {
     pub held: [Option<Instant>; 2],
     /// When what was sent last arrives: there, and here.
     pub last: [Option<Instant>; 2],
+    /// What the client took before the connection broke, and has not sent.
+    pub kept: Vec<Frame>,
     /// What the client has taken while there was no connection.
     pub waiting: VecDeque<Frame>,
     /// Subscriptions that the server does not have: the client asks for them again with the next connection.
@@ -199,12 +204,18 @@ impl Link {
 impl Server {
     /// Connects.
     pub fn connect(&self) -> Simulated {
+        self.connect_for(Arc::default())
+    }
+
+    /// Connects for a process whose sending is noted.
+    fn connect_for(&self, sends: Arc<Notify>) -> Simulated {
         let mut there = self.state();
         let state = State { is_up: true, made: 1, ..State::default() };
         let link = Arc::new(Link {
             id: there.id(),
             state: Mutex::new(state),
             changed: Notify::new(),
+            sends,
             refusals: broadcast::channel(16).0,
             answers: Mutex::default(),
         });
@@ -415,7 +426,7 @@ impl Nats for Simulated {
         if is_out_of_reach {
             return Err("no connection".to_owned());
         }
-        let line = self.server.connect();
+        let line = self.server.connect_for(Arc::clone(&self.link.sends));
         line.tells(&answers);
         let mut state = self.link.state();
         state.lines.retain(|line| line.is_up());

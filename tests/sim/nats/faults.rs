@@ -172,6 +172,11 @@ impl Simulated {
         self.cut_lines(Duration::ZERO);
     }
 
+    /// Waits until the process sends a command or an event, or for so long.
+    pub async fn sends(&self, within: Duration) {
+        let _ = tokio::time::timeout(within, self.link.sends.notified()).await;
+    }
+
     /// Breaks this connection, and none of its lines.
     pub fn cut_main(&self) {
         self.link.change(|state| state.is_cut_off = true);

@@ -146,6 +146,20 @@ pub enum Frame {
     },
 }
 
+impl Frame {
+    /// Whether it is a message with an id: a command, or an event.
+    fn has_id(&self) -> bool {
+        match self {
+            Self::Publish(message) => message.headers.get(names::MESSAGE_ID).is_some(),
+            Self::Append(message, _) => {
+                let headers = async_nats::HeaderMap::from(message.headers.clone());
+                headers.get(names::MESSAGE_ID).is_some()
+            }
+            _ => false,
+        }
+    }
+}
+
 type Found = Result<Option<Entry>, Error>;
 
 /// Why a stream has not taken a message.

@@ -59,6 +59,9 @@ impl State {
         let (over, at) =
             (Over(there.made), there.arrival(Way::There, self.moment + self.latency()));
         drop(there);
+        if frame.has_id() {
+            link.sends.notify_waiters();
+        }
         self.post(at, Parcel::There(Arc::clone(link), over, frame));
     }
 
@@ -67,9 +70,22 @@ impl State {
         self.resume(link);
         let mut state = link.state();
         let missing = std::mem::take(&mut state.missing);
+        let kept = std::mem::take(&mut state.kept);
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
-        missing.into_iter().chain(waiting).for_each(|frame| self.send(link, frame));
+        let frames = missing.into_iter().chain(kept).chain(waiting);
+        frames.for_each(|frame| self.send(link, frame));
+    }
+
+    /// A client notices that its connection is gone before it has sent something: it sends it over the next one.
+    fn keep(&mut self, link: &Arc<Link>, frame: Frame) {
+        let mut state = link.state();
+        if state.is_up {
+            drop(state);
+            self.send(link, frame);
+        } else if !state.is_dead {
+            state.kept.push(frame);
+        }
     }
 
     /// What a client listens to is lost with no connection: it knows that, and says so again.
@@ -132,7 +148,7 @@ impl State {
             let ((_, number), parcel) = first.remove_entry();
             match self.held(&parcel).filter(|held| *held > now) {
                 Some(held) => drop(self.post.parcels.insert((held, number), parcel)),
-                None => self.arrive(parcel),
+                None => self.arrive(parcel, number),
             }
         }
         if self.post.ends.is_some_and(|ends| ends <= now) {
@@ -154,7 +170,7 @@ impl State {
         Some(held)
     }
 
-    fn arrive(&mut self, parcel: Parcel) {
+    fn arrive(&mut self, parcel: Parcel, number: u64) {
         match parcel {
             // What a dead process has sent still arrives.
             Parcel::There(link, over, frame) if link.state().reaches(over.0) => {
@@ -166,6 +182,7 @@ impl State {
                 down.arrive();
             }
             Parcel::There(link, _, frame @ Frame::Subscribe { .. }) => self.ask_again(&link, frame),
+            Parcel::There(link, _, frame) if number.is_multiple_of(2) => self.keep(&link, frame),
             Parcel::There(..) | Parcel::Here(..) => {}
             Parcel::Deed(deed) => deed(self),
         }

@@ -7,7 +7,7 @@ use nats_scheduler::port::Permission;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use super::{Living, OURS, OVERHANG, Storm, schedules, source, targets};
 use crate::checker::{Fault, FaultKind};
@@ -18,6 +18,9 @@ use crate::nats::{
 
 /// How long an instance that is deaf for long hears nothing. A client that is for longer gives its connection up.
 const DEAF: Duration = Duration::from_secs(13);
+
+/// Within which a cut comes.
+const SOON: Duration = Duration::from_millis(200);
 
 /// Of an instance what faults are about.
 pub struct Struck {
@@ -40,7 +43,7 @@ impl Storm {
 
     /// A fault of one instance, or of its connection.
     fn strike(&mut self, step: usize, chance: &mut StdRng) {
-        let time = self.on_its_way(self.how_long(chance));
+        let (time, on_its_way) = self.times(chance);
         let struck: Vec<_> = self.living.lock().unwrap().iter().map(Struck::of).collect();
         let Some(one) = struck.choose(chance) else { return };
         match chance.random_range(0..17) {
@@ -52,17 +55,17 @@ impl Storm {
             }
             3 | 4 => {
                 let way = if chance.random_bool(0.5) { Way::There } else { Way::Here };
-                self.hold(step, one, way, time);
+                self.hold(step, one, way, on_its_way);
             }
-            5 | 6 => self.suspend(step, one, time),
+            5 | 6 => self.suspend(step, one, on_its_way),
             7 => {
                 self.wrong_with(step, FaultKind::Cut, one, "has no line", time);
                 one.nats.cut_lines(time);
             }
             8 => {
                 let way = if chance.random_bool(0.5) { Way::There } else { Way::Here };
-                self.wrong_with(step, FaultKind::Cut, one, "has a line that holds", time);
-                one.nats.hold_lines(way, time);
+                self.wrong_with(step, FaultKind::Cut, one, "has a line that holds", on_its_way);
+                one.nats.hold_lines(way, on_its_way);
             }
             9 if self.is_early() => {
                 self.wrong_with(step, FaultKind::Silence, one, "is shown nothing", Duration::ZERO);
@@ -110,7 +113,6 @@ impl Storm {
                 server.stall(time);
             }
             4 => {
-                let time = self.on_its_way(time);
                 self.wrong_with_all(step, FaultKind::Outage, "NATS starts again", time);
                 server.restart(time, Duration::ZERO, None);
             }
@@ -173,9 +175,10 @@ impl Storm {
         time.min(self.ends + OVERHANG - Instant::now())
     }
 
-    /// How long something may keep messages on their way, by what streams remember.
-    fn on_its_way(&self, time: Duration) -> Duration {
-        if self.size.forgets { time.min(targets::ON_ITS_WAY) } else { time }
+    /// How long something goes wrong, and how long it may keep messages on their way, by what streams remember.
+    fn times(&self, chance: &mut StdRng) -> (Duration, Duration) {
+        let time = self.how_long(chance);
+        (time, if self.size.forgets { time.min(targets::ON_ITS_WAY) } else { time })
     }
 
     /// Whether something that takes so long is over in time.
@@ -208,10 +211,13 @@ impl Storm {
 
     fn cut(&mut self, step: usize, one: &Struck, time: Duration) {
         self.wrong_with(step, FaultKind::Cut, one, "is cut off", time);
-        one.nats.cut();
-        let nats = one.nats.clone();
+        let (nats, until) = (one.nats.clone(), Instant::now() + time);
+        let soon = (time / 2).min(SOON);
         tokio::spawn(async move {
-            sleep(time).await;
+            // Just when something is on its way, which is when a cut does most harm.
+            nats.sends(soon).await;
+            nats.cut();
+            sleep_until(until).await;
             nats.reconnect();
         });
     }

@@ -23,8 +23,9 @@ pub const STREAMS: [&str; 4] = [names::COMMANDS_STREAM, SHORT, QUEUE, MUTE];
 /// Targets that no stream takes, and somebody listens to.
 pub const NOBODY: &str = "cmd.nobody.>";
 
-/// How long streams remember ids where they do so for a short time.
-const WINDOW: Duration = Duration::from_secs(5);
+/// How long streams remember ids where they do so for a short time: less than a cut may last after another instance has
+/// taken over.
+const WINDOW: Duration = Duration::from_secs(2);
 /// How long a message may be on its way then.
 pub const ON_ITS_WAY: Duration = Duration::from_millis(1500);
 
