@@ -6,7 +6,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::{Became, CausingChange, ExplainedTime, LATE_MS};
 use crate::execution::Execution;
-use crate::schedule::{Attempt, CatchUp, Phase, Schedule, SkipCause};
+use crate::schedule::{CatchUp, Schedule, SkipCause};
 use crate::text::within;
 
 /// Bytes of an error's message that a sentence has room for.
@@ -16,8 +16,8 @@ const SHORT: usize = 200;
 pub(super) struct Reason<'a> {
     pub(super) told: &'a ExplainedTime,
     pub(super) event: Option<&'a Execution>,
-    /// The attempt that waits.
-    pub(super) waits: Option<&'a Attempt>,
+    /// Until when it waits.
+    pub(super) waits: Option<DateTime<Utc>>,
     pub(super) schedule: &'a Schedule,
 }
 
@@ -64,11 +64,9 @@ impl Reason<'_> {
     }
 
     fn waiting(&self) -> String {
-        let Some(Phase::Waiting { due_at }) = self.waits.map(|attempt| &*attempt.phase) else {
-            return "waits".to_owned();
-        };
+        let Some(due_at) = self.waits else { return "waits".to_owned() };
         match &self.told.attempts {
-            Some(_) => format!("failed{}; tried again at {}", self.error(), shown(*due_at)),
+            Some(_) => format!("failed{}; tried again at {}", self.error(), shown(due_at)),
             None => "waits until the execution before it has ended".to_owned(),
         }
     }

@@ -32,10 +32,12 @@ impl<'a> Teller<'a> {
     pub(super) fn tell(&mut self, occurred: &Occurred<'_>) {
         let (acted, event) = (occurred.latest, occurred.latest.event.as_ref());
         let (at, last, count) = (acted.scheduled_for, occurred.last(), occurred.count());
-        let retry = self.known.schedule.attempts.iter().find(|attempt| {
-            let waits = matches!(*attempt.phase, Phase::Waiting { .. });
-            waits && attempt.scheduled_for == at && attempt.number > 1
+        let waiting = self.known.schedule.attempts.iter().find_map(|attempt| {
+            let is_retry = attempt.scheduled_for == at && attempt.number > 1;
+            waits_until(attempt).filter(|_| is_retry)
         });
+        // The record may have been read just before it was promised.
+        let retry = waiting.or_else(|| event.and_then(|event| event.retry_at));
         let outcome = match acted.status {
             ExecutionStatus::Running => Became::Running,
             ExecutionStatus::Success => Became::Success,
@@ -203,7 +205,7 @@ impl<'a> Teller<'a> {
             told.triggered_by = attempt.manual.as_ref().map(|manual| manual.by.clone());
         }
         let schedule = self.known.schedule;
-        let waits = (outcome == Became::Waiting).then_some(attempt);
+        let waits = waits_until(attempt);
         told.reason = Reason { told: &told, event: None, waits, schedule }.sentence();
         self.told.push(told);
     }
@@ -264,4 +266,12 @@ fn acted_until(known: &Known<'_>, periods: &[Period<'_>], n: usize) -> DateTime<
     };
     let own = known.ledger.iter().filter(own).map(|acted| acted.scheduled_for).max();
     own.map_or(DateTime::<Utc>::MIN_UTC, |own| own.min(last))
+}
+
+/// Until when an attempt waits, if it does.
+fn waits_until(attempt: &Attempt) -> Option<DateTime<Utc>> {
+    match *attempt.phase {
+        Phase::Waiting { due_at } => Some(due_at),
+        _ => None,
+    }
 }

@@ -215,3 +215,23 @@ fn clock_changes_are_marked() {
     let told = explain(&known, now, "2026-03-29T12:00:00Z".parse().unwrap());
     assert_eq!((told.len(), told[0].moved), (1, Some(Moved::DstGap)));
 }
+
+#[test]
+fn an_occurrence_whose_retry_is_promised_has_not_failed() {
+    let mut schedule = schedule(json!({ "schedule_type": "interval", "interval_seconds": 60 }));
+    // The attempt is still being settled: the record does not have the retry yet.
+    schedule.next_run_at = Some(at("00:02:00"));
+    let event = json!({ "id": ID, "event_id": "e", "time": at("00:01:01"), "schedule_id": ID, "schedule_name": "n",
+                        "created_by": "me", "scheduled_for": at("00:01:00"), "status": "failed", "attempt_number": 1,
+                        "correlation_id": "c", "command_sent": "cmd.a", "error_type": "timeout",
+                        "retry_at": at("00:01:30"), "lock_id": { "instance": ID, "revision": 1 } });
+    let event = serde_json::from_value(event).unwrap();
+    let failed = Acted { event: Some(event), ..acted("00:01:00", ExecutionStatus::Failed, 0) };
+    let changes = [change("created", "00:00:00", json!({}))];
+    let (ledger, now) = (vec![failed], at("00:01:02"));
+    let known = Known { schedule: &schedule, changes: &changes, ledger, downtimes: &[], now };
+    let told = explain(&known, at("00:01:00"), at("00:01:30"));
+    assert_eq!(lines(&told), [(Became::Waiting, "00:01".to_owned(), 1)]);
+    let reason = "failed, timeout; tried again at 2026-01-01T00:01:30Z";
+    assert_eq!(told[0].reason, reason);
+}
