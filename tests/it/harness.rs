@@ -274,6 +274,7 @@ pub struct Service {
 impl Service {
     /// Starts an instance against a server; its log is shown if the test fails.
     pub fn spawn(url: &str, dir: &Path, settings: &[(&str, &str)]) -> Self {
+        remember_failures();
         let log = dir.join(format!("service-{}.log", uuid::Uuid::new_v4()));
         let url_file = log.with_extension("url");
         let output = std::fs::File::create(&log).unwrap();
@@ -393,8 +394,27 @@ impl Drop for Service {
         self.kill();
         if std::thread::panicking() {
             eprintln!("--- log of the service\n{}", self.log());
+            FAILURE.with_borrow(|failure| eprintln!("--- it failed: {failure}"));
         }
     }
+}
+
+thread_local! {
+    /// What this thread's test failed with, and when. It is told again below each log: who sees the end of a long output
+    /// sees what failed.
+    static FAILURE: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
+}
+
+/// Has [`FAILURE`] remember each panic, beside what the standard hook does.
+fn remember_failures() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            FAILURE.set(format!("at {}: {panic}", chrono::Utc::now()));
+            usual(panic);
+        }));
+    });
 }
 
 /// A client for probes, whatever certificate a service shows. Each test has a runtime of its own, which its connections
