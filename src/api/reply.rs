@@ -16,6 +16,7 @@ pub use schedule::{ScheduleSummary, ScheduleView};
 
 /// A reply: the data, related links, and the ids of the request.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "{T}Reply")]
 pub struct Reply<T> {
     /// The requested data.
     pub data: T,

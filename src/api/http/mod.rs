@@ -34,7 +34,6 @@ use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, get, on};
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -81,7 +80,7 @@ pub struct Http {
     tokens: RwLock<Arc<Tokens>>,
     /// Kinds of the fields of each route.
     query_kinds: Vec<HashMap<String, request::Kind>>,
-    openapi: Bytes,
+    openapi: openapi::Documents,
     permits: Arc<Semaphore>,
     /// Places for waiting requests, each of which keeps a connection from making room for a probe.
     waiting: Arc<Semaphore>,
@@ -97,7 +96,7 @@ impl Http {
     /// Creates a facade that has no operations yet.
     pub fn new(config: HttpConfig, health: Arc<Health>, metrics: Arc<Metrics>) -> Arc<Self> {
         let query_kinds = routes().iter().map(|(_, operation)| request::kinds(operation)).collect();
-        let openapi = openapi::document(routes(), !config.tokens.is_empty());
+        let openapi = openapi::Documents::new(routes(), !config.tokens.is_empty());
         Arc::new(Self {
             permits: Arc::new(Semaphore::new(config.max_concurrent)),
             waiting: Arc::new(Semaphore::new(
@@ -107,7 +106,7 @@ impl Http {
             tokens: RwLock::new(Arc::new(config.tokens.clone())),
             config,
             query_kinds,
-            openapi: openapi.to_string().into(),
+            openapi,
             api: OnceLock::new(),
             started_at: health.clock.now(),
             health,
@@ -160,7 +159,8 @@ impl Http {
             .route("/ready", get(probes::ready))
             .route("/health", get(probes::health))
             .route("/metrics", get(probes::metrics))
-            .route("/openapi.json", get(openapi::json))
+            .route(openapi::PATH, get(openapi::json))
+            .route(openapi::OLDER_PATH, get(openapi::older_json))
             .route("/docs", get(openapi::page))
             .fallback(no_route)
             .method_not_allowed_fallback(no_method)

@@ -1,4 +1,6 @@
-//! OpenAPI 3.1 description of the facade, generated from the same tables and types, and a page to read it.
+//! OpenAPI description of the facade, generated from the same tables and types, and a page to read it.
+
+mod forms;
 
 use std::sync::Arc;
 
@@ -6,6 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::header::CONTENT_SECURITY_POLICY;
 use axum::http::{HeaderValue, Method};
 use axum::response::Response;
+use bytes::Bytes;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -17,13 +20,37 @@ use super::Http;
 use super::probes::Probe;
 use super::request::properties;
 use crate::config::tokens::Role;
+use forms::{older, plain};
 
 /// HTML page that shows the document and loads nothing from elsewhere.
 const PAGE: &str = include_str!("docs.html");
 
-/// Serves `/openapi.json`.
+/// Where the document is served, and where the same is in OpenAPI 3.0.
+pub(super) const PATH: &str = "/openapi.json";
+pub(super) const OLDER_PATH: &str = "/openapi-3.0.json";
+
+/// The document, in OpenAPI 3.1 and in 3.0.
+pub(super) struct Documents {
+    present: Bytes,
+    older: Bytes,
+}
+
+impl Documents {
+    /// Builds both; with `tokens`, they name the roles that each route needs.
+    pub(super) fn new(routes: &[(Route, &Operation)], tokens: bool) -> Self {
+        let present = document(routes, tokens);
+        Self { present: present.to_string().into(), older: older(present).to_string().into() }
+    }
+}
+
+/// Serves the document.
 pub(super) async fn json(State(http): State<Arc<Http>>, request: Request) -> Response {
-    http.page(&request, "/openapi.json", "application/json", None, || http.openapi.clone().into())
+    http.page(&request, PATH, "application/json", None, || http.openapi.present.clone().into())
+}
+
+/// Serves it in OpenAPI 3.0.
+pub(super) async fn older_json(State(http): State<Arc<Http>>, request: Request) -> Response {
+    http.page(&request, OLDER_PATH, "application/json", None, || http.openapi.older.clone().into())
 }
 
 /// Serves `/docs`.
@@ -36,8 +63,8 @@ pub(super) async fn page(State(http): State<Arc<Http>>, request: Request) -> Res
     response
 }
 
-/// Builds the document; with `tokens`, it names the roles that each route needs.
-pub(super) fn document(routes: &[(Route, &Operation)], tokens: bool) -> Value {
+/// Builds the document.
+fn document(routes: &[(Route, &Operation)], tokens: bool) -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
     });
@@ -103,7 +130,9 @@ pub(super) fn document(routes: &[(Route, &Operation)], tokens: bool) -> Value {
         "servers": [{ "url": "/" }],
         "security": if tokens { json!([{ "token": [] }]) } else { json!([]) },
         "tags": [
-            { "name": "schedules" }, { "name": "executions" }, { "name": "service" },
+            { "name": "schedules", "description": "Schedules, and what is done to them." },
+            { "name": "executions", "description": "What ran, runs and is to run again." },
+            { "name": "service", "description": "The service itself." },
         ],
         "paths": paths,
         "components": {
@@ -251,23 +280,6 @@ fn absent_is_all(schema: &mut Value) {
         && schema.get("default").is_some_and(Value::is_null)
     {
         schema.remove("default");
-    }
-}
-
-/// Removes the keywords `type` and `default` where they are null, which adds nothing.
-fn plain(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            if map.get("type").is_some_and(Value::is_null) {
-                map.remove("type");
-            }
-            if map.get("default").is_some_and(Value::is_null) {
-                map.remove("default");
-            }
-            map.values_mut().for_each(plain);
-        }
-        Value::Array(values) => values.iter_mut().for_each(plain),
-        _ => {}
     }
 }
 
