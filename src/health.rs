@@ -211,6 +211,11 @@ impl<N: Nats> Health<N> {
         } else if self.phase() == Stage::Running && !self.is_hearing() {
             problems.push("requests over NATS are not heard: their connection is lost".to_owned());
         }
+        if self.load.mute.load(Ordering::Relaxed) {
+            let text =
+                "there is no connection for commands, so others do its work: the log says why";
+            problems.push(text.to_owned());
+        }
         problems.extend(self.heartbeat_problem());
         if let Some(error) = &nats.jetstream_error {
             problems.push(format!("JetStream does not answer: {error}"));

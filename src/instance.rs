@@ -107,9 +107,13 @@ impl<N: Nats> Instance<N> {
         let history =
             History::open(for_history, lines.clone(), writes(), clock.clone(), until()).await?;
         health.follows(loaded.clone(), history.loaded());
+        let sends = {
+            let lines = lines.clone();
+            move || lines.is_up()
+        };
         let delivery = Delivery::open(nats.clone(), answers, lines, clock.clone(), until()).await?;
         let members = Members::new(chance.id(), Arc::clone(&health.load), clock.clone());
-        tokio::spawn(members.clone().run(nats.clone(), until()));
+        tokio::spawn(members.clone().run(nats.clone(), sends, until()));
         let api = Arc::new(Api {
             nats,
             delivery,

@@ -54,6 +54,8 @@ pub struct Load {
     pub old_heartbeats: AtomicBool,
     /// Whether this instance does not hear its own heartbeats, and so takes nothing over from others.
     pub deaf: AtomicBool,
+    /// Whether it has no connection for commands, and so leaves its work to others.
+    pub mute: AtomicBool,
     /// How far the clock of the slowest instance that is heard may be behind ours, in milliseconds.
     pub time_error_ms: AtomicI64,
     /// Since when requests over NATS have been heard without a break, in Unix milliseconds.

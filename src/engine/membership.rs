@@ -89,6 +89,7 @@ impl Members {
             listens_on: String::new(),
             may_ask_after: true,
             paths: Paths::new(now),
+            mute_since: None,
         };
         Self {
             me,
@@ -228,8 +229,14 @@ impl Members {
         }
     }
 
-    /// Sends heartbeats until this instance leaves, and listens to those of others until `stop`.
-    pub async fn run<N: Nats>(self, nats: N, stop: CancellationToken) {
+    /// Sends heartbeats until this instance leaves, while it `sends` commands, and listens to those of others until
+    /// `stop`.
+    pub async fn run<N: Nats>(
+        self,
+        nats: N,
+        sends: impl Fn() -> bool + Send,
+        stop: CancellationToken,
+    ) {
         let nats = &nats;
         let (mut refusals, mut connects) = (nats.refusals(), nats.connects());
         let mut tick = tokio::time::interval(HEARTBEAT);
@@ -257,7 +264,7 @@ impl Members {
                     if self.left.is_cancelled() {
                         return;
                     }
-                    self.speak(nats, &inbox, &mut present).await;
+                    self.speak(nats, sends(), &inbox, &mut present).await;
                 }
                 // At once after a reconnection, so that we soon know whether we hear.
                 () = nats.reconnected(connects) => {
@@ -269,7 +276,7 @@ impl Members {
                     if !self.hear_nobody(&echo)
                         && self.hear_echo::<N::Guards>(&echo)
                         && !self.left.is_cancelled() {
-                        self.speak(nats, &inbox, &mut present).await;
+                        self.speak(nats, sends(), &inbox, &mut present).await;
                     }
                 }
                 Some(beat) = present.next() => {

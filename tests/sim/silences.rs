@@ -89,3 +89,43 @@ async fn a_bucket_that_shows_nothing_is_read_on_for_who_creates() {
         assert!(began.elapsed() < Duration::from_secs(15), "it is not shown");
     }
 }
+
+/// It cannot send anything, though its heartbeats could go on.
+#[tokio::test(start_paused = true)]
+async fn an_instance_without_a_connection_for_commands_leaves_its_work_to_the_other() {
+    let server = Server::with_streams(23);
+    let instances = start(&server, 2).await;
+    create_beats(&instances[0].0, 30, json!({ "mode": "publish" })).await;
+    sleep(Duration::from_secs(3)).await;
+    let (mute, nats) = &instances[0];
+    let from = server.now();
+    nats.cut_lines(Duration::from_secs(20));
+    sleep(Duration::from_secs(14)).await;
+    let problems = mute.api.health.problems();
+    assert!(problems.iter().any(|one| one.contains("no connection for commands")), "{problems:?}");
+    let due = |entry: &nats_scheduler::port::Entry| {
+        let due = entry.headers.get(names::SCHEDULED_FOR).unwrap().as_str();
+        due.parse::<DateTime<Utc>>().unwrap()
+    };
+    let commands = server.messages(names::COMMANDS_STREAM);
+    let since = from + TimeDelta::seconds(8);
+    let late = commands.iter().filter(|one| due(one) > since).map(|one| one.stored_at - due(one));
+    let late: Vec<_> = late.collect();
+    assert!(late.len() > 100, "{}", late.len());
+    assert!(*late.iter().max().unwrap() < TimeDelta::milliseconds(500), "{late:?}");
+    sleep(Duration::from_secs(16)).await;
+    let problems = mute.api.health.problems();
+    assert!(!problems.iter().any(|one| one.contains("no connection")), "{problems:?}");
+    let commands = server.messages(names::COMMANDS_STREAM);
+    let ids: std::collections::BTreeSet<_> = commands
+        .iter()
+        .map(|one| one.headers.get(names::MESSAGE_ID).unwrap().as_str().to_owned())
+        .collect();
+    assert_eq!(ids.len(), commands.len(), "nothing twice");
+    let seconds = (server.now() - due(&commands[0])).num_seconds();
+    assert!(
+        ids.len() as i64 >= (seconds - 2) * 30,
+        "and nothing missed: {} in {seconds} s",
+        ids.len()
+    );
+}

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::MAX_INBOX;
-use super::hearing::Hearing;
+use super::hearing::{Hearing, YOUNG};
 use super::paths::Paths;
 use crate::guards::{Guard, Guards};
 use crate::load::About;
@@ -30,9 +30,21 @@ pub(super) struct Roster {
     /// Whether we may ask after others, as far as we know.
     pub(super) may_ask_after: bool,
     pub(super) paths: Paths,
+    /// Since when there is no connection for commands.
+    pub(super) mute_since: Option<Instant>,
 }
 
 impl Roster {
+    /// Notes whether there is a connection for commands; returns whether there has been none for [`YOUNG`].
+    pub(super) fn note_sending(&mut self, sends: bool, now: Instant) -> bool {
+        if sends {
+            self.mute_since = None;
+            return false;
+        }
+        let since = *self.mute_since.get_or_insert(now);
+        now.duration_since(since) > YOUNG
+    }
+
     /// Whether a subject is an inbox like ours. A heartbeat must not make us publish anywhere else.
     pub(super) fn is_inbox(&self, subject: &str) -> bool {
         let is_plain = |token: &str| token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');

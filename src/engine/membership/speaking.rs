@@ -8,17 +8,27 @@ use tokio::time::Instant;
 use super::*;
 
 impl Members {
-    /// Sends a heartbeat by the subjects that need it, if it counts, and an echo after it.
-    pub(super) async fn speak<W: Wire>(&self, nats: &W, inbox: &str, present: &mut W::Messages) {
+    /// Sends a heartbeat by the subjects that need it, if it counts, and an echo after it. `sends` says whether there is
+    /// a connection for commands: without one for a while, this instance falls silent, and others do its work.
+    pub(super) async fn speak<W: Wire>(
+        &self,
+        nats: &W,
+        sends: bool,
+        inbox: &str,
+        present: &mut W::Messages,
+    ) {
         let now = Instant::now();
         let is_connected = nats.is_connected();
         let (way, deaf_for) = self.write(|roster| {
-            if !is_connected {
+            let is_mute = roster.note_sending(sends, now);
+            self.load.mute.store(is_mute && is_connected, Ordering::Relaxed);
+            let is_able = is_connected && !is_mute;
+            if !is_able {
                 roster.paths.disconnect(now);
             }
             roster.note_deafness::<W::Guards>(now);
             let hears = roster.hearing.may_beat(now) || !W::Guards::hold(Guard::Hearing);
-            ((is_connected && hears).then(|| roster.paths.next(now)), roster.paths.deaf_for(now))
+            ((is_able && hears).then(|| roster.paths.next(now)), roster.paths.deaf_for(now))
         });
         self.load.deaf.store(deaf_for >= GONE_AFTER, Ordering::Relaxed);
         if let Some(way) = &way {

@@ -16,7 +16,7 @@
 //!    or answers now. A line whose other end is gone takes bytes for seconds before it breaks.
 //! 2. **Check the trust in the claim** right before the client's queue takes the message, in the same step of the
 //!    program. By then all waiting is over.
-//! 3. **Ask for an answer behind it**, unless a stream's own answer comes first, as nearly all do within [`LATE`]. If none
+//! 3. **Ask for an answer behind it**, unless a stream's own answer comes first, as nearly all do within `LATE`. If none
 //!    has come when the trust ends, the line is thrown away, because what it still holds must not leave later.
 //!
 //! | cut | what happens |
@@ -177,8 +177,12 @@ impl<N: Nats> Maker<N> {
                     }
                 }
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(MAX_PAUSE);
+            let connects = self.nats.connects();
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(MAX_PAUSE),
+                // Then there is a server again.
+                () = self.nats.reconnected(connects) => pause = PAUSE,
+            }
         }
     }
 
