@@ -21,9 +21,10 @@ func main() {
 		log.Fatal(err)
 	}
 	// Whatever a request may leave out is a pointer.
-	name, target, kind, seconds := "generated", "cmd.example.x", scheduler.ScheduleTypeInterval, uint64(60)
+	seconds := uint64(60)
 	body := scheduler.ScheduleCreateJSONRequestBody{
-		Name: &name, TargetCommand: &target, ScheduleType: &kind, IntervalSeconds: &seconds,
+		Name: "generated", TargetCommand: "cmd.example.x", ScheduleType: scheduler.ScheduleTypeInterval,
+		IntervalSeconds: &seconds,
 	}
 	created, err := client.ScheduleCreateWithResponse(ctx, nil, body)
 	if err != nil || created.JSON201 == nil || created.JSON201.Data.Status != scheduler.StatusActive {

@@ -229,19 +229,25 @@ fn describe(
         parameters.push(header("Idempotency-Key", text));
     }
     if route.has_body {
-        described["requestBody"] = body(fields);
+        described["requestBody"] = body(fields, operation);
     }
     described["parameters"] = Value::Array(parameters);
     described["responses"] = responses(generator, route, operation, error);
     described
 }
 
-/// Schema of the remaining fields as a JSON object.
-fn body(mut fields: Map<String, Value>) -> Value {
+/// Schema of the remaining fields as a JSON object. What a field's documentation calls required is.
+fn body(mut fields: Map<String, Value>, operation: &Operation) -> Value {
+    let creates = matches!(operation.name, "schedule.create" | "schedule.apply");
+    let is_new = creates || operation.name == "execute.immediate";
     let mut required = Vec::new();
     for (name, schema) in &mut fields {
         let text = schema["description"].as_str().unwrap_or_default();
-        if text.starts_with("Required:") || text == "Required." {
+        let is_required = text.starts_with("Required:")
+            || text == "Required."
+            || creates && text.starts_with("Required to create a schedule:")
+            || is_new && text.starts_with("Required except in an update:");
+        if is_required {
             required.push(name.clone());
             absent_is_all(schema);
         }
@@ -275,6 +281,13 @@ fn absent_is_all(schema: &mut Value) {
         schema["type"] = if types.len() == 1 { types[0].clone() } else { Value::Array(types) };
     } else if let Some(any) = schema.get_mut("anyOf").and_then(Value::as_array_mut) {
         any.retain(|one| one["type"] != "null");
+        if let [Value::Object(only)] = &any[..] {
+            let only = only.clone();
+            if let Some(schema) = schema.as_object_mut() {
+                schema.remove("anyOf");
+                schema.extend(only);
+            }
+        }
     }
     if let Some(schema) = schema.as_object_mut()
         && schema.get("default").is_some_and(Value::is_null)
