@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::ack::Ack;
-use super::lines::{LATE, Line, Lines, Message, Unhanded};
+use super::lines::{LATE, Line, Lines, Message};
 use super::publish::{Policy, Sent};
 use super::refusal::{Class, class};
 use super::writes::{Insistent, OurStream, Writes};
@@ -44,13 +44,8 @@ impl<'a, N: Nats> Event<'a, N> {
         let Append { subject, headers, body } = message;
         let awaited = line.await_for(&subject);
         let message = Message { subject: &subject, headers: headers.into(), body };
-        match line.publish(message, &awaited, may).await {
-            Ok(()) => {}
-            Err(Unhanded::Refused(reason)) => return Sent::Refused(reason),
-            Err(Unhanded::NoRoom) => {
-                return Sent::Passing("the connection takes nothing".to_owned());
-            }
-            Err(Unhanded::TrustLost | Unhanded::Broken) => return Sent::Withheld,
+        if let Err(unhanded) = line.publish(message, &awaited, may).await {
+            return unhanded.into();
         }
         let sent = Instant::now();
         let mut answer = pin!(self.answer(&awaited));

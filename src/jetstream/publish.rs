@@ -29,6 +29,8 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 use tracing::debug;
 
+use super::lines::Unhanded;
+
 /// Longest wait before a standing condition is checked again.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -58,6 +60,16 @@ pub(crate) enum Sent {
     Unknown(String),
     /// It was not handed over: the connection or the trust was lost.
     Withheld,
+}
+
+impl From<Unhanded> for Sent {
+    fn from(unhanded: Unhanded) -> Self {
+        match unhanded {
+            Unhanded::Refused(reason) => Self::Refused(reason),
+            Unhanded::NoRoom => Self::Passing("the connection takes nothing".to_owned()),
+            Unhanded::TrustLost | Unhanded::Broken => Self::Withheld,
+        }
+    }
 }
 
 /// What a stream says of a message that may have been sent before.

@@ -15,7 +15,7 @@
 //! | NATS refuses us the subject | final at once |
 //! | that the stream cannot take it now | nobody has it: the next try may succeed |
 //! | nothing, for a second | it is sent again where that is likely to help ([`gates`](crate::jetstream::gates)), and the stream is known to drop the copy |
-//! | that the line broke, or nothing of what is sent behind it | the fate is unknown |
+//! | that the line broke, or nothing of what is sent behind it | the fate is unknown; where no stream is known, others may yet answer |
 //! | nothing, for five seconds | the fate is unknown; unless no stream captures the target, or the server refuses it under the name that a mapping gave it |
 
 use std::pin::{Pin, pin};
@@ -60,14 +60,10 @@ impl<N: Nats> ToTarget<'_, N> {
 
     async fn try_once(&self, gate: &Gate, sent: Instant, may: &(impl Fn() -> bool + Sync)) -> Sent {
         let Some(over) = self.over() else { return Sent::Withheld };
-        match self.hand_over(&over, may).await {
-            Ok(()) => gate.sent(sent),
-            Err(Unhanded::Refused(reason)) => return Sent::Refused(reason),
-            Err(Unhanded::NoRoom) => {
-                return Sent::Passing("the connection takes nothing".to_owned());
-            }
-            Err(Unhanded::TrustLost | Unhanded::Broken) => return Sent::Withheld,
+        if let Err(unhanded) = self.hand_over(&over, may).await {
+            return unhanded.into();
         }
+        gate.sent(sent);
         let until = Instant::now() + ACK_TIMEOUT;
         let mut answer = pin!(self.answer(&over.awaited, sent, until));
         match timeout_at(sent + LATE, answer.as_mut()).await {

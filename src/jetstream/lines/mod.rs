@@ -179,9 +179,10 @@ impl<N: Nats> Maker<N> {
             }
             let connects = self.nats.connects();
             tokio::select! {
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(MAX_PAUSE),
+                biased;
                 // Then there is a server again.
                 () = self.nats.reconnected(connects) => pause = PAUSE,
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(MAX_PAUSE),
             }
         }
     }
