@@ -282,6 +282,28 @@ fn answered_badly(lives: usize, target: &str, mode: &str) -> serde_json::Value {
             "target_command": target, "delivery": { "mode": mode, "timeout_seconds": 2 }, "max_retries": 0 })
 }
 
+/// Only instances may publish heartbeats, which all hear over the connection that they live by. A connection that is gone
+/// for good must not linger.
+#[tokio::test]
+async fn a_panic_over_a_heartbeat_costs_seconds_and_not_the_process() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let beat = nats.create_beats(1, "cmd.example.beat").await;
+    let mut raw = Raw::connect(&nats).await;
+    for lives in 1..=2 {
+        raw.publish("scheduler.instance.forged", b"", b"NATS/1.0\r\nX: a\rb\r\n\r\n").await;
+        // The same process answers again and goes on firing; what it had claimed is taken over.
+        wait_for("the service to start again", || async {
+            (service.log().matches("starting again").count() == lives).then_some(())
+        })
+        .await;
+        service.ready().await;
+        let before = nats.count("COMMANDS").await;
+        nats.wait_count("COMMANDS", before + 3).await;
+    }
+    check_ledgers(&nats, &beat).await;
+}
+
 /// Whoever listens to the target of a `publish` can write to the inbox of its answers, which is one of such a connection
 /// too.
 #[tokio::test]
