@@ -20,6 +20,7 @@ use chrono::Utc;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 
+use crate::crashes::check_ledgers;
 use crate::harness::{Nats, Service, in_ms, wait_for, wait_within};
 use crate::proxy::Proxy;
 
@@ -251,6 +252,37 @@ async fn a_publish_that_was_handed_over_as_the_network_went_is_not_sent_later() 
     let sent = nats.messages("COMMANDS").await;
     let sent = sent.iter().filter(|message| message.subject.as_str() == "cmd.example.cut");
     assert_eq!(sent.count(), 1);
+}
+
+/// Its first connection is up, as where the number of connections is bounded.
+#[tokio::test]
+async fn an_instance_without_a_connection_for_commands_leaves_its_work_to_the_other() {
+    let nats = Nats::start().await;
+    let proxy = Proxy::start(nats.server.port()).await;
+    let mute = Service::spawn(&proxy.url(), nats.dir(), &[]);
+    mute.ready().await;
+    let _other = nats.service().await;
+    let ids = nats.create_beats(20, "cmd.example.mute").await;
+    nats.wait_count("COMMANDS", 40).await;
+    proxy.take_commands(false);
+    let is_mute = || async {
+        let (_, body) = mute.probe("/health/detailed").await?;
+        Some(body.contains("no connection for commands"))
+    };
+    wait_for("it to say so", || async { is_mute().await.filter(|mute| *mute) }).await;
+    // As many in a second as if nothing were wrong, once its claims are taken over.
+    wait_for("the other to do its work", || async {
+        let before = nats.count("COMMANDS").await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        (nats.count("COMMANDS").await >= before + 18).then_some(())
+    })
+    .await;
+    assert_eq!(is_mute().await, Some(true));
+    proxy.take_commands(true);
+    wait_for("it to be well again", || async { is_mute().await.filter(|mute| !mute) }).await;
+    let before = nats.count("COMMANDS").await;
+    nats.wait_count("COMMANDS", before + 60).await;
+    check_ledgers(&nats, &ids).await;
 }
 
 #[tokio::test]

@@ -185,8 +185,8 @@ async fn a_later_instance_says_goodbye_to_an_earlier_one_as_that_understands_it(
 }
 
 /// A server with users, each with a password like its name, that may do all but what is `denied`.
-struct Limited {
-    nats: Nats,
+pub struct Limited {
+    pub nats: Nats,
     path: std::path::PathBuf,
 }
 
@@ -203,7 +203,7 @@ fn users(path: &Path, denied: [&str; 2]) {
 }
 
 impl Limited {
-    async fn start(denied: [&str; 2]) -> Self {
+    pub async fn start(denied: [&str; 2]) -> Self {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("nats.conf");
         users(&path, denied);
@@ -217,12 +217,12 @@ impl Limited {
         Self { nats, path }
     }
 
-    async fn service(&self, user: &str) -> Service {
+    pub async fn service(&self, user: &str) -> Service {
         self.nats.service_with(&[("NATS_USER", user), ("NATS_PASSWORD", user)]).await
     }
 
     /// Has the server read other permissions.
-    fn permit(&self, denied: [&str; 2]) {
+    pub fn permit(&self, denied: [&str; 2]) {
         users(&self.path, denied);
         let pid = self.nats.server.pid().to_string();
         assert!(
@@ -231,7 +231,7 @@ impl Limited {
     }
 }
 
-const NOTHING: &str = "publish: { deny: [] }";
+pub const NOTHING: &str = "publish: { deny: [] }";
 const NO_PUBLISH: &str = r#"publish: { deny: ["scheduler.>"] }"#;
 const NO_SUBSCRIBE: &str = r#"subscribe: { deny: ["scheduler.>"] }"#;
 const NEITHER: &str = r#"publish: { deny: ["scheduler.>"] }, subscribe: { deny: ["scheduler.>"] }"#;

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::crashes::check_ledgers;
 use crate::harness::{Nats, Service, binary, wait_for};
+use crate::heartbeats::{Limited, NOTHING};
 use crate::proxy::Proxy;
 
 const HISTORY: &str = "SCHEDULER_EXECUTIONS";
@@ -166,6 +167,28 @@ async fn an_event_that_the_history_refuses_is_stored_in_its_least_form_and_holds
     change(&nats, HISTORY, |config| config.max_message_size = 1 << 20).await;
     let id = nats.create(request("whole again")).await;
     nats.wait_executions(json!({ "schedule_id": id, "status": "failed" }), 1).await;
+}
+
+#[tokio::test]
+async fn an_event_that_may_not_be_published_is_kept_until_somebody_allows_it() {
+    let denied = r#"publish: { deny: ["evt.scheduler.execution.>"] }"#;
+    let limited = Limited::start([denied, NOTHING]).await;
+    let (nats, _service) = (&limited.nats, limited.service("one").await);
+    let id = nats
+        .create(json!({ "name": "kept", "schedule_type": "immediate", "target_command": "cmd.example.kept" }))
+        .await;
+    wait_for("the status to say so", || async {
+        let status = nats.ask("status", json!({})).await;
+        let streams = status["streams"].as_array().unwrap().clone();
+        let history = streams.into_iter().find(|stream| stream["name"] == HISTORY).unwrap();
+        let error = history["write_error"].as_str()?;
+        error.contains("NATS does not let the service publish").then_some(())
+    })
+    .await;
+    assert_eq!(nats.count(HISTORY).await, 0);
+    limited.permit([NOTHING, NOTHING]);
+    nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1).await;
+    assert_eq!(nats.count("COMMANDS").await, 1);
 }
 
 #[tokio::test]

@@ -103,6 +103,7 @@ async fn an_instance_without_a_connection_for_commands_leaves_its_work_to_the_ot
     sleep(Duration::from_secs(14)).await;
     let problems = mute.api.health.problems();
     assert!(problems.iter().any(|one| one.contains("no connection for commands")), "{problems:?}");
+    assert!(!problems.iter().any(|one| one.contains("heartbeats")), "{problems:?}");
     let due = |entry: &nats_scheduler::port::Entry| {
         let due = entry.headers.get(names::SCHEDULED_FOR).unwrap().as_str();
         due.parse::<DateTime<Utc>>().unwrap()
