@@ -212,7 +212,7 @@ impl<N: Nats> Delivery<N> {
         Ok(Self(Arc::new(Parts { nats, routes, lines, gates: Gates::default(), clock })))
     }
 
-    /// The connection that commands go over.
+    /// The connection that everything but commands goes over.
     pub(crate) fn nats(&self) -> &N {
         &self.0.nats
     }

@@ -1,7 +1,7 @@
-//! One inbox for the answers to everything that is published to targets.
+//! One inbox for the answers to everything that is published over a connection.
 //!
 //! The client's own requests return only the first answer, whoever sent it. Here all answers to a message are heard,
-//! until the caller has the one that it needs. There is one subscription for the whole process, with a token for each
+//! until the caller has the one that it needs. There is one subscription for each connection, with a token for each
 //! message behind its prefix.
 //!
 //! # Round trips

@@ -29,8 +29,9 @@
 //!
 //! What the kernel has taken, nobody can take back. If the network stops in one direction and comes back after the
 //! trust has ended, the kernel may then deliver what it was given before, though the line was closed long ago. That
-//! takes a command that was handed over after the cut, within `FRESH` of the last sign of life, under a claim that was
-//! made before the cut.
+//! takes a command that was handed over after the cut, under a claim that was made before it: within `FRESH` of the last
+//! sign of life if it is sent once, and while the claim was trusted if it is a `publish`, whose stream still drops the
+//! copy for its duplicate window.
 //!
 //! A command that has arrived, but whose outcome could not be recorded before the cut, is sent again by the instance
 //! that takes the attempt over, as after a death: nobody else knows of it.
