@@ -14,7 +14,7 @@ use crate::port::Nats;
 use crate::schedule::declared::page_fields;
 use crate::schedule::{ChangeEvent, ChangeKind, instant_field};
 
-/// What was done to a schedule.
+/// What was done to a schedule, or has become of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the names are those of the events")]
@@ -27,6 +27,9 @@ pub enum AuditEvent {
     Resumed,
     Triggered,
     Backfilled,
+    Failing,
+    Overdue,
+    Recovered,
 }
 
 impl AuditEvent {
@@ -40,6 +43,9 @@ impl AuditEvent {
             Self::Resumed => ChangeKind::Resumed,
             Self::Triggered => ChangeKind::Triggered,
             Self::Backfilled => ChangeKind::Backfilled,
+            Self::Failing => ChangeKind::Failing,
+            Self::Overdue => ChangeKind::Overdue,
+            Self::Recovered => ChangeKind::Recovered,
         }
     }
 }
@@ -112,6 +118,9 @@ mod tests {
             ChangeKind::Resumed => AuditEvent::Resumed,
             ChangeKind::Triggered => AuditEvent::Triggered,
             ChangeKind::Backfilled => AuditEvent::Backfilled,
+            ChangeKind::Failing => AuditEvent::Failing,
+            ChangeKind::Overdue => AuditEvent::Overdue,
+            ChangeKind::Recovered => AuditEvent::Recovered,
             ChangeKind::Other(_) => return None,
         })
     }
@@ -127,6 +136,9 @@ mod tests {
             "resumed",
             "triggered",
             "backfilled",
+            "failing",
+            "overdue",
+            "recovered",
         ] {
             let asked: AuditEvent = serde_json::from_value(asked.into()).unwrap();
             assert_eq!(event(asked.kind()), Some(asked));

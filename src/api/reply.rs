@@ -12,7 +12,7 @@ use super::Caller;
 use super::error::ApiError;
 use crate::schedule::Schedule;
 pub use difference::{ChangedTimes, Difference, Moved, Outcome, Preview};
-pub use schedule::{ScheduleSummary, ScheduleView};
+pub use schedule::{RecentExecution, ScheduleSummary, ScheduleView};
 
 /// A reply: the data, related links, and the ids of the request.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

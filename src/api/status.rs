@@ -12,7 +12,7 @@ use super::error::ApiError;
 use super::reply::Reply;
 use super::{Api, Caller};
 use crate::health::Seen;
-use crate::index::{SetAside, Vanished};
+use crate::index::{Counts, SetAside, Vanished};
 use crate::jetstream::writes::OurStream;
 use crate::load::About;
 use crate::port::Nats;
@@ -58,6 +58,10 @@ pub struct ServiceStatus {
     pub timer_lag_ms: u64,
     /// Schedules by status.
     pub schedules: BTreeMap<String, usize>,
+    /// Number of schedules that are failing.
+    pub failing: usize,
+    /// Number of schedules that are overdue.
+    pub overdue: usize,
     /// The streams of the service.
     pub streams: Vec<StreamStatus>,
     /// Unreadable records: they are not acted on and harm nothing else.
@@ -152,8 +156,9 @@ impl<N: Nats> Api<N> {
         _: Nothing,
         caller: &Caller,
     ) -> Result<Reply<ServiceStatus>, ApiError> {
+        let Counts { schedules: kinds, failing, overdue } = self.index.counts();
         let mut schedules: BTreeMap<String, usize> = BTreeMap::new();
-        for ((_, status), count) in self.index.counts() {
+        for ((_, status), count) in kinds {
             *schedules.entry(status.as_str().to_owned()).or_default() += count;
         }
         let problems = self.problems();
@@ -193,6 +198,8 @@ impl<N: Nats> Api<N> {
             watch_lag,
             timer_lag_ms: u64::try_from(timer_lag.as_millis()).unwrap_or(u64::MAX),
             schedules,
+            failing,
+            overdue,
             streams: streams.collect(),
             set_aside: self.index.set_aside(),
             vanished: self.index.vanished(),

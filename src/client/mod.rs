@@ -50,7 +50,8 @@ pub use crate::api::executions::{
     ListRunning, OpenStatus, Retried, RetriedItem, RetryExecution, RetryPayload, RunningExecution,
 };
 pub use crate::api::reply::{
-    Difference, Outcome, Pagination, Preview, Reply, ScheduleSummary, ScheduleView, Warning,
+    Difference, Outcome, Pagination, Preview, RecentExecution, Reply, ScheduleSummary,
+    ScheduleView, Warning,
 };
 pub use crate::api::reports::{
     CancelExecution, CompleteExecution, FailExecution, HeartbeatExecution, Reported,
@@ -58,9 +59,9 @@ pub use crate::api::reports::{
 pub use crate::api::schedules::{
     AppliedItem, ApplySchedule, BackfillSchedule, Backfilled, BulkAction, BulkApplied, BulkApply,
     BulkCreated, BulkItem, BulkOperated, BulkOperation, DeleteSchedule, Deleted, ExplainSchedule,
-    Explained, GetSchedule, ItemRefused, ItemResult, ListSchedules, ListUpcoming, PauseSchedule,
-    PreviewSchedule, Prune, RestoreSchedule, ResumeSchedule, ScheduleFilter, Sort, TagsMatch,
-    TriggerSchedule, Triggered, Upcoming, UpcomingOccurrence,
+    Explained, GetSchedule, ItemRefused, ItemResult, ListSchedules, ListUpcoming, NameUnknown,
+    PauseSchedule, PreviewSchedule, Prune, RestoreSchedule, ResumeSchedule, ScheduleFilter, Sort,
+    TagsMatch, TriggerSchedule, Triggered, Upcoming, UpcomingOccurrence,
 };
 pub use crate::api::statistics::{
     CommonError, ExecutionStatistics, GetStatistics, LastError, LastExecution, NextExecution,
@@ -70,8 +71,8 @@ pub use crate::api::status::{LeftToNewer, MemberStatus, ServiceStatus, StreamSta
 pub use crate::execution::{ErrorType, Execution, ExecutionStatus};
 pub use crate::explain::{Became, CausingChange, Downtime, ExplainedTime};
 pub use crate::schedule::{
-    ChangeEvent, CreateSchedule, Delivery, DeliveryMode, FieldFault, Payload, ScheduleType, Status,
-    UpdateSchedule,
+    ChangeEvent, CreateSchedule, Delivery, DeliveryMode, Ending, FieldFault, Payload, ScheduleType,
+    Status, UpdateSchedule,
 };
 pub use error::ClientError;
 

@@ -221,7 +221,7 @@ fn decide(
     for execution in &done.ended {
         let has_attempt = settle(schedule.to_mut(), execution, followed);
         if !has_attempt && !shared.holds(Guard::Settle) {
-            count(schedule.to_mut(), execution);
+            count(schedule.to_mut(), execution, false);
         }
         settled |= has_attempt;
     }

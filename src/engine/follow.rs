@@ -101,7 +101,7 @@ async fn add(shared: &Shared<impl Nats>, dependent: Uuid, upstream: Uuid, ended:
             continue;
         }
         if matches!(*attempt.phase, Phase::Waiting { .. }) {
-            schedule.occurrence_count += 1;
+            schedule.occurrence_count.add();
         }
         schedule.attempts.push(attempt);
         schedule.last_scheduled_for = schedule.last_scheduled_for.max(Some(ended.at));

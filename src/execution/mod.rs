@@ -15,7 +15,7 @@ pub use of_attempt::{correlation_id, event_id, payload};
 pub use outcome::{ErrorType, MAX_KEPT_BYTES, Outcome, Response};
 pub use status::ExecutionStatus;
 
-use crate::schedule::{Attempt, Payload, Schedule, SkippedRange, mend_instant};
+use crate::schedule::{Attempt, Delivery, Payload, Schedule, SkippedRange, Status, mend_instant};
 use crate::stored::{Kept, Unknown, format, keeps_unknown};
 use crate::text::{LONG, SHORT, cut};
 use crate::trace_context::TraceContext;
@@ -46,6 +46,35 @@ pub struct Claim {
     pub instance: Uuid,
     /// The revision of the schedule's record that holds the claim: a fencing number.
     pub revision: u64,
+}
+
+/// How a command is sent and tried again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CommandSettings {
+    /// How it is sent.
+    pub delivery: Delivery,
+    /// 1 to 10; the higher priority goes first.
+    pub priority: u8,
+    /// Maximum number of attempts after the first.
+    pub max_retries: u8,
+    /// Seconds before the first retry.
+    pub retry_delay_seconds: u32,
+}
+
+impl CommandSettings {
+    /// Those of a record that stands for one command only.
+    fn of(schedule: &Schedule) -> Option<Box<Self>> {
+        let is_single = schedule.purge && schedule.status != Status::Deleted;
+        let spec = &schedule.spec;
+        is_single.then(|| {
+            Box::new(Self {
+                delivery: spec.delivery.known.clone(),
+                priority: spec.priority,
+                max_retries: spec.max_retries,
+                retry_delay_seconds: spec.retry_delay_seconds,
+            })
+        })
+    }
 }
 
 /// One event in an execution's life, with the whole state of the execution at that moment.
@@ -132,6 +161,9 @@ pub struct Execution {
     /// The ended execution that it runs again, if it is an `execution.retry`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<Uuid>,
+    /// For a command of `execute.immediate`: how it is sent and tried again, which no schedule says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<Box<CommandSettings>>,
     /// The user who cancelled it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled_by: Option<String>,
@@ -330,6 +362,7 @@ impl Execution {
             next_run_at: schedule.next_run_at,
             triggered_by: attempt.manual.as_ref().map(|manual| manual.by.clone()),
             retry_of: attempt.manual.as_ref().and_then(|manual| manual.retry_of),
+            settings: CommandSettings::of(schedule),
             cancelled_by: None,
             lock_id: claim,
             timings: Timings { due_at: Some(schedule.due_at(attempt)), ..Timings::default() }

@@ -236,7 +236,7 @@ impl<'a> Teller<'a> {
         let (first, mut last) = (trigger.next_after(before)?, trigger.latest_at_or_before(to)?);
         if outcome == Became::Coming
             && let Some(most) = schedule.spec.timing.max_runs
-            && let left = most.saturating_sub(schedule.occurrence_count)
+            && let left = most.saturating_sub(schedule.occurrence_count.get())
             && left < count.min(COUNTED)
         {
             let times = trigger.occurrences_after(before).take(usize::try_from(left).ok()?);

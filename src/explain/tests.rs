@@ -178,7 +178,7 @@ fn many_alike_are_one_line_and_attempts_at_one_time_are_one() {
         schedule(json!({ "schedule_type": "interval", "interval_seconds": 60, "max_runs": 8 }));
     schedule.next_run_at = Some(at("00:06:00"));
     schedule.last_scheduled_for = Some(at("00:05:00"));
-    schedule.occurrence_count = 6;
+    schedule.occurrence_count = 6.into();
     let mut ledger: Vec<_> = ["00:00:00", "00:01:00", "00:02:00", "00:03:00"]
         .map(|time| acted(time, ExecutionStatus::Success, 3))
         .to_vec();

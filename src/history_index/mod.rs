@@ -13,6 +13,7 @@ mod chunk;
 mod errors;
 mod ledger;
 mod query;
+mod recent;
 mod schedules;
 mod statistics;
 mod sums;
@@ -32,6 +33,7 @@ use chunk::{Chunk, NO_SCHEDULE, Slot};
 use errors::Errors;
 pub use ledger::Row;
 pub use query::{Filter, Page};
+pub use recent::Recent;
 use schedules::Schedules;
 pub use statistics::{Ended, Statistics};
 

@@ -26,6 +26,17 @@ impl Schedules {
         self.numbers.get(&id).copied()
     }
 
+    /// How many numbers have been given.
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// How many events the stream holds of a schedule.
+    pub(super) fn events(&self, number: u32) -> u64 {
+        let row = self.rows.get(number as usize);
+        row.map_or(0, |row| row.events.iter().copied().map(u64::from).sum())
+    }
+
     pub(super) fn id(&self, number: u32) -> Uuid {
         self.rows.get(number as usize).map_or(Uuid::nil(), |row| row.id)
     }

@@ -199,7 +199,7 @@ impl Next {
         let most = schedule.spec.timing.max_runs;
         let left = most.map_or(u64::MAX, |most| {
             let before = trigger.count_in(promised.just_before(), occurrence.at.just_before());
-            most.saturating_sub(schedule.occurrence_count).saturating_sub(before)
+            most.saturating_sub(schedule.occurrence_count.get()).saturating_sub(before)
         });
         let next = Self { entry, occurrence, left };
         (next.left > 0 && next.occurrence.at <= asked.to).then_some(next)

@@ -32,6 +32,12 @@ macro_rules! filter_fields {
             pub schedule_type: Option<$crate::schedule::ScheduleType>,
             /// Schedules that are switched on, or off.
             pub is_active: Option<bool>,
+            /// Schedules that are failing, or not.
+            pub is_failing: Option<bool>,
+            /// Schedules that are overdue, or not.
+            pub is_overdue: Option<bool>,
+            /// Schedules whose latest run ended so.
+            pub last_outcome: Option<$crate::schedule::Ending>,
             /// Schedules whose target command begins with this text.
             pub target_prefix: Option<String>,
             /// Schedules whose name begins with this text.
@@ -68,6 +74,9 @@ impl ScheduleFilter {
             || self.status.is_some()
             || self.schedule_type.is_some()
             || self.is_active.is_some()
+            || self.is_failing.is_some()
+            || self.is_overdue.is_some()
+            || self.last_outcome.is_some()
             || texts.into_iter().flatten().any(|text| !text.is_empty())
             || self.due_after.is_some()
             || self.due_before.is_some()
@@ -107,6 +116,9 @@ mod tests {
             json!({ "status": "active" }),
             json!({ "schedule_type": "cron" }),
             json!({ "is_active": true }),
+            json!({ "is_failing": false }),
+            json!({ "is_overdue": true }),
+            json!({ "last_outcome": "failed" }),
             json!({ "target_prefix": "cmd.a" }),
             json!({ "name_prefix": "", "name_contains": "a" }),
             json!({ "name_prefix": "a", "tags": [] }),

@@ -125,6 +125,17 @@ pub struct Index {
     shares: Mutex<Shares>,
 }
 
+/// Numbers of schedules.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// All, by type and status.
+    pub schedules: HashMap<(ScheduleType, Status), usize>,
+    /// Those that are failing; deleted ones do not count.
+    pub failing: usize,
+    /// Those that are overdue.
+    pub overdue: usize,
+}
+
 impl Index {
     /// Creates an empty index, and a channel of the ids of schedules as they change.
     pub fn new() -> (Arc<Self>, UnboundedReceiver<Uuid>) {
@@ -170,14 +181,18 @@ impl Index {
         })
     }
 
-    /// Number of schedules by type and status.
-    pub fn counts(&self) -> HashMap<(ScheduleType, Status), usize> {
+    /// Counts the schedules that lists show.
+    pub fn counts(&self) -> Counts {
         self.read(|state| {
-            let mut counts = HashMap::new();
+            let mut counts = Counts::default();
             let schedules = state.entries.values().map(|entry| &entry.schedule);
             for schedule in schedules.filter(|schedule| !schedule.purge) {
-                let kind = schedule.spec.timing.schedule_type;
-                *counts.entry((kind, *schedule.status)).or_default() += 1;
+                let (kind, status) = (schedule.spec.timing.schedule_type, *schedule.status);
+                *counts.schedules.entry((kind, status)).or_default() += 1;
+                if status != Status::Deleted {
+                    counts.failing += usize::from(schedule.failing_since().is_some());
+                    counts.overdue += usize::from(schedule.overdue_since().is_some());
+                }
             }
             counts
         })

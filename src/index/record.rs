@@ -102,7 +102,8 @@ fn check(schedule: &Schedule) -> Result<Trigger, String> {
     if schedule.next_run_at.is_some_and(|at| !YEARS.contains(&at.year())) {
         return Err("next_run_at: must lie between 1970 and 2200".to_owned());
     }
-    let dead_letter = schedule.spec.dead_letter.iter().map(|target| ("dead_letter", target));
+    let dead_letter =
+        schedule.spec.dead_letter.as_deref().into_iter().map(|target| ("dead_letter", target));
     // The target that an attempt was claimed with comes before the schedule's.
     let pinned = schedule.attempts.iter().filter_map(|attempt| attempt.pinned.as_ref());
     let pinned = pinned.filter_map(|pinned| pinned.target_command.as_ref());
@@ -158,8 +159,9 @@ fn unknown_word(record: &Value) -> Option<(String, String)> {
         value.is_string() && read::<T>(value).is_none()
     }
     type Check = fn(&Value) -> bool;
-    let words: [(&str, Check); 9] = [
+    let words: [(&str, Check); 10] = [
         ("/status", is_new::<Status>),
+        ("/standing/last_outcome", is_new::<Ending>),
         ("/deleted_from", is_new::<Status>),
         ("/spec/overlap", is_new::<Overlap>),
         ("/spec/catch_up", is_new::<CatchUp>),

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::intern::Interner;
 use super::place::{NEVER, Sort, name_rank, nanos};
 use super::pool::{Pool, number, reserve};
-use crate::schedule::{Schedule, ScheduleType, Status};
+use crate::schedule::{Ending, Schedule, ScheduleType, Status};
 
 /// All schedules that lists show, in no order.
 #[derive(Default)]
@@ -46,7 +46,8 @@ pub(super) struct Row {
     /// The empty text for nobody.
     pub(super) owner: u32,
     pub(super) target: u32,
-    /// One bit for the status, one for the type, and one for whether it is active.
+    /// One bit each for the status, the type, the latest outcome if there is one, and for whether it is failing,
+    /// overdue and active.
     pub(super) kind: u32,
 }
 
@@ -215,6 +216,9 @@ fn owner(schedule: &Schedule) -> &str {
 fn kind(schedule: &Schedule) -> u32 {
     status_bit(*schedule.status)
         | type_bit(schedule.spec.timing.schedule_type)
+        | schedule.last_outcome().map_or(0, outcome_bit)
+        | failing_bit(schedule.failing_since().is_some())
+        | overdue_bit(schedule.overdue_since().is_some())
         | active_bit(schedule.is_active)
 }
 
@@ -226,6 +230,21 @@ pub(super) fn status_bit(status: Status) -> u32 {
 /// The bit of a type.
 pub(super) fn type_bit(kind: ScheduleType) -> u32 {
     1 << (8 + kind as u32)
+}
+
+/// The bit of an outcome.
+pub(super) fn outcome_bit(outcome: Ending) -> u32 {
+    1 << (16 + outcome as u32)
+}
+
+/// The bit of failing schedules, or of those that are not.
+pub(super) fn failing_bit(failing: bool) -> u32 {
+    1 << (26 + u32::from(failing))
+}
+
+/// The bit of overdue schedules, or of those that are not.
+pub(super) fn overdue_bit(overdue: bool) -> u32 {
+    1 << (28 + u32::from(overdue))
 }
 
 /// The bit of active schedules, or of those that are not.

@@ -54,7 +54,7 @@ impl Shares {
         self.tags.share_value(&mut spec.tags);
         self.deliveries.share_value(&mut spec.delivery);
         self.retries.share_value(&mut spec.retry);
-        for target in [Some(&mut spec.target_command), spec.dead_letter.as_mut()] {
+        for target in [Some(&mut spec.target_command), spec.dead_letter.as_deref_mut()] {
             target.into_iter().map(Target::text).for_each(|text| self.targets.share(text));
         }
     }

@@ -45,6 +45,9 @@ fn matches(filter: &ScheduleFilter, schedule: &Schedule) -> bool {
             .is_none_or(|owner| spec.owner.as_deref().map_or("", String::as_str) == owner)
         && filter.schedule_type.is_none_or(|kind| kind == spec.timing.schedule_type)
         && filter.is_active.is_none_or(|active| active == schedule.is_active)
+        && filter.is_failing.is_none_or(|failing| failing == schedule.failing_since().is_some())
+        && filter.is_overdue.is_none_or(|overdue| overdue == schedule.overdue_since().is_some())
+        && filter.last_outcome.is_none_or(|outcome| schedule.last_outcome() == Some(outcome))
         && begins(spec.target_command.as_str(), &filter.target_prefix)
         && begins(&spec.name, &filter.name_prefix)
         && filter.name_contains.iter().all(contains)
@@ -142,6 +145,6 @@ fn entries_take_no_more_memory_than_they_are_known_to() {
 fn records_fit_into_what_is_allocated_for_them() {
     const COUNTS: usize = 2 * size_of::<usize>();
     assert!(size_of::<Schedule>() + COUNTS <= 320, "{} bytes", size_of::<Schedule>());
-    assert!(size_of::<crate::schedule::Spec>() + COUNTS <= 160);
+    assert!(size_of::<Spec>() + COUNTS <= 160, "{} bytes", size_of::<Spec>());
     assert!(size_of::<Entry>() + COUNTS <= 56);
 }

@@ -3,7 +3,9 @@
 use super::filter::{ScheduleFilter, TagsMatch};
 use super::intern::Numbers;
 use super::place::{NEVER, nanos};
-use super::rows::{Row, Rows, active_bit, status_bit, type_bit};
+use super::rows::{
+    Row, Rows, active_bit, failing_bit, outcome_bit, overdue_bit, status_bit, type_bit,
+};
 use crate::schedule::Status;
 
 /// Length of a name from which on the standard library searches it fast,
@@ -15,6 +17,8 @@ const FAST: usize = 32;
 pub(super) struct Wanted<'a> {
     /// Bits that the kind of the row must not have.
     excluded: u32,
+    /// A bit that it must have, if any.
+    required: u32,
     /// When the schedule is due: from the first to the second, both included.
     due: (i64, i64),
     creator: Option<u32>,
@@ -61,6 +65,7 @@ impl<'a> Wanted<'a> {
         let name_contains = given(&filter.name_contains).map(str::to_lowercase);
         Some(Self {
             excluded: excluded(filter),
+            required: filter.last_outcome.map_or(0, outcome_bit),
             due: due(filter),
             creator,
             owner,
@@ -77,6 +82,7 @@ impl<'a> Wanted<'a> {
             rows.tags(row).iter().filter(|tag| tags.has(**tag)).count() >= *least
         };
         row.kind & self.excluded == 0
+            && row.kind & self.required == self.required
             && (self.due.0..=self.due.1).contains(&row.next_run_at)
             && self.creator.is_none_or(|creator| creator == row.creator)
             && self.owner.is_none_or(|owner| owner == row.owner)
@@ -97,9 +103,11 @@ fn excluded(filter: &ScheduleFilter) -> u32 {
         Some(status) => !status_bit(status) & 0xff,
         None => status_bit(Status::Deleted),
     };
-    let types = filter.schedule_type.map_or(0, |kind| !type_bit(kind) & 0x3fff_ff00);
+    let types = filter.schedule_type.map_or(0, |kind| !type_bit(kind) & 0xff00);
+    let failing = filter.is_failing.map_or(0, |failing| failing_bit(!failing));
+    let overdue = filter.is_overdue.map_or(0, |overdue| overdue_bit(!overdue));
     let active = filter.is_active.map_or(0, |active| active_bit(!active));
-    statuses | types | active
+    statuses | types | failing | overdue | active
 }
 
 /// The first and the last time; a schedule that is never due has none if either is given.

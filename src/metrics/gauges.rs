@@ -3,7 +3,6 @@
 //! To add one, add a field to [`Gauges`] and write it below. Unknown values are left out: a zero would mean
 //! something else.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 
 use super::collect::Scrape;
 use super::labels::TYPES;
+use crate::index::Counts;
 use crate::schedule::{ScheduleType, Status};
 
 const STATUSES: [Status; 5] =
@@ -20,8 +20,8 @@ const STATUSES: [Status; 5] =
 /// Values that are read at the moment of a scrape.
 #[derive(Clone, Debug, Default)]
 pub struct Gauges {
-    /// Number of schedules by type and status, as this instance sees them.
-    pub schedules: HashMap<(ScheduleType, Status), usize>,
+    /// Numbers of schedules, as this instance sees them.
+    pub counts: Counts,
     /// Number of schedules that are due and wait for a permit.
     pub queue_depth: usize,
     /// Number of schedules with a timer.
@@ -119,13 +119,23 @@ impl Gauges {
     fn work(&self, to: &mut Scrape<'_>) -> fmt::Result {
         let schedules = TYPES.into_iter().flat_map(|kind| {
             STATUSES.map(|status| {
-                let count = self.schedules.get(&(kind, status)).copied().unwrap_or(0);
+                let count = self.counts.schedules.get(&(kind, status)).copied().unwrap_or(0);
                 (Schedules { r#type: kind, status }, count)
             })
         });
         to.gauges("schedules", "Schedules, as this instance sees them", schedules.clone())?;
         // The name is that of a counter. It stays for those who query it.
         to.gauges("schedules_total", "The same as schedules, by its former name", schedules)?;
+        to.gauge(
+            "scheduler_schedules_failing",
+            "Schedules of which too many occurrences have failed in a row",
+            self.counts.failing,
+        )?;
+        to.gauge(
+            "scheduler_schedules_overdue",
+            "Schedules that have had no success for longer than is expected of them",
+            self.counts.overdue,
+        )?;
         to.gauge(
             "schedule_queue_depth",
             "Schedules that are due and wait for a permit",

@@ -4,6 +4,7 @@ use std::time::Duration;
 use chrono::DateTime;
 
 use super::{Format, Gauges, Metrics, Stages, StreamGauges};
+use crate::index::Counts;
 use crate::schedule::{ScheduleType, Status};
 
 /// The text while nothing but the recorded metrics is known.
@@ -68,7 +69,11 @@ fn what_is_known_beforehand_starts_at_zero() {
 fn what_is_read_at_the_scrape_is_shown_and_what_is_unknown_is_left_out() {
     let metrics = Metrics::new();
     let gauges = Gauges {
-        schedules: [((ScheduleType::Cron, Status::Paused), 4)].into(),
+        counts: Counts {
+            schedules: [((ScheduleType::Cron, Status::Paused), 4)].into(),
+            failing: 6,
+            overdue: 7,
+        },
         timer_lag: Duration::from_millis(1500),
         in_flight: Stages { delivering: 3, ..Stages::default() },
         watch_lag: Some(5),
@@ -90,6 +95,8 @@ fn what_is_read_at_the_scrape_is_shown_and_what_is_unknown_is_left_out() {
         (r#"schedules{type="cron",status="paused"}"#, 4.0),
         (r#"schedules_total{type="cron",status="paused"}"#, 4.0),
         (r#"scheduler_in_flight{stage="delivering"}"#, 3.0),
+        ("scheduler_schedules_failing", 6.0),
+        ("scheduler_schedules_overdue", 7.0),
         ("scheduler_timer_lag_seconds", 1.5),
         ("scheduler_watch_lag_records", 5.0),
         ("scheduler_clock_offset_seconds", -0.25),

@@ -72,6 +72,10 @@ pub fn correct(
     }
     schedule.last_scheduled_for = schedule.last_scheduled_for.min(Some(now));
     schedule.last_run_at = schedule.last_run_at.min(Some(now));
+    schedule
+        .standing
+        .iter_mut()
+        .for_each(|standing| standing.each_instant(|at| *at = now.min(*at)));
     schedule.updated_at = schedule.updated_at.min(now);
     schedule.next_run_at = schedule.next_free(trigger, now).filter(|_| !schedule.has_had_all());
 }

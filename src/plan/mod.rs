@@ -17,6 +17,7 @@
 //! ```
 
 pub(crate) mod ahead;
+mod alerts;
 mod occurrences;
 mod resume;
 mod settle;
@@ -190,6 +191,7 @@ pub fn plan(
         }
     }
     plan.backfill(trigger, &claimed);
+    alerts::overdue(&mut plan.schedule, now, view);
     plan.schedule.purge |= purge_at(schedule, view).is_some_and(|at| at <= now);
     let idle = plan.fire.is_empty()
         && plan.recover.is_empty()

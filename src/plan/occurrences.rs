@@ -75,7 +75,7 @@ impl Plan {
             // The newest one waits.
             (Overlap::CancelOther, Some(older)) => {
                 let older = self.schedule.attempts.remove(older).scheduled_for;
-                self.schedule.occurrence_count -= 1;
+                self.schedule.occurrence_count.take_back();
                 let range = SkippedRange { cause: SkipCause::Overlap, last: older, count: 1 };
                 self.skip_range(older, range, me);
                 self.buffer(at);
@@ -173,14 +173,14 @@ impl Plan {
         attempt.token = token(&self.schedule, &attempt);
         self.schedule.attempts.push(attempt.clone());
         self.fire.push(attempt);
-        self.schedule.occurrence_count += 1;
+        self.schedule.occurrence_count.add();
     }
 
     /// Makes an occurrence wait until there is room.
     fn buffer(&mut self, at: DateTime<Utc>) {
         let phase = Phase::Waiting { due_at: self.schedule.due(at) };
         self.schedule.attempts.push(Attempt::new(self.schedule.id, at, 1, phase));
-        self.schedule.occurrence_count += 1;
+        self.schedule.occurrence_count.add();
     }
 
     /// Cancels what is under way: a worker's job ends with this, other attempts are told to stop.

@@ -4,12 +4,12 @@ use chrono::{DateTime, Duration, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{MAX_ENDED, MAX_WAITING, SCHEDULER, room};
+use super::{MAX_ENDED, MAX_WAITING, SCHEDULER, alerts, room};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::moment::Moment as _;
 use crate::schedule::{
-    Attempt, AttemptEvent, Author, Cancel, Change, ChangeKind, EndedOccurrence, Finish, Phase,
-    Schedule, ScheduleEvent, ScheduleType, Status, execution_id,
+    Attempt, AttemptEvent, Author, Cancel, Change, ChangeKind, EndedOccurrence, Ending, Finish,
+    Origin, Phase, Schedule, ScheduleEvent, ScheduleType, Status, execution_id,
 };
 use crate::stored::Unknown;
 
@@ -47,7 +47,8 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution, followed: bool) -> boo
         schedule.let_go(ended.time);
     }
     let was_made = matches!(ended.status, ExecutionStatus::Success | ExecutionStatus::Failed);
-    count(schedule, ended);
+    let by_hand = attempt.manual.as_ref().is_some_and(|manual| manual.origin == Origin::User);
+    count(schedule, ended, by_hand);
     let stopped = attempt.cancel.clone().or_else(|| {
         let reason = Some("the schedule was deleted".to_owned());
         let cancel = Cancel::new(SCHEDULER.to_owned(), reason);
@@ -89,27 +90,39 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution, followed: bool) -> boo
     true
 }
 
-/// Counts an outcome.
-pub(crate) fn count(schedule: &mut Schedule, ended: &Execution) {
-    if matches!(ended.status, ExecutionStatus::Success | ExecutionStatus::Failed) {
-        schedule.run_count += 1;
+/// Counts an outcome. It may be settled after one that ended later; then it says nothing of how the schedule stands. A
+/// run by hand that fails says nothing of the schedule's occurrences; one that succeeds shows that all is well.
+pub(crate) fn count(schedule: &mut Schedule, ended: &Execution, by_hand: bool) {
+    let at = ended.completed_at.unwrap_or(ended.time);
+    let was_followed = schedule.last_success_at().is_some_and(|success| success > at);
+    let made = matches!(ended.status, ExecutionStatus::Success | ExecutionStatus::Failed);
+    if made {
+        schedule.run_count.add();
         schedule.last_run_at = schedule.last_run_at.max(ended.started_at);
     }
     match ended.status {
         ExecutionStatus::Success => {
-            schedule.success_count += 1;
-            schedule.consecutive_failures = 0;
+            schedule.success_count.add();
+            alerts::succeeded(schedule, ended, at);
         }
         ExecutionStatus::Failed => {
-            schedule.failure_count += 1;
-            if ended.retry_at.is_none() {
+            schedule.failure_count.add();
+            if ended.retry_at.is_some() || was_followed {
+                return;
+            }
+            schedule.standing.get_or_insert_default().last_outcome = Some(Ending::Failed);
+            if !by_hand {
                 schedule.consecutive_failures = schedule.consecutive_failures.saturating_add(1);
+                alerts::failing(schedule, ended, at);
                 pause_on_failure(schedule, ended);
             }
         }
-        ExecutionStatus::Skipped
+        ExecutionStatus::Cancelled if !was_followed => {
+            schedule.standing.get_or_insert_default().last_outcome = Some(Ending::Cancelled);
+        }
+        ExecutionStatus::Cancelled
+        | ExecutionStatus::Skipped
         | ExecutionStatus::Corrected
-        | ExecutionStatus::Cancelled
         | ExecutionStatus::Running => {}
     }
 }

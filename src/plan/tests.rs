@@ -1,5 +1,6 @@
 //! Tests of planning: a record and a time in, what must be done out.
 
+mod alerts;
 mod extremes;
 mod jitter;
 mod lateness;
@@ -12,6 +13,7 @@ use std::collections::HashSet;
 use super::*;
 use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome};
 use crate::schedule::{CreateSchedule, Rules, SkipCause, Writer, new_schedule};
+use crate::stored::Count;
 
 /// What one instance knows, set by the test.
 pub(super) struct Knows {
@@ -232,7 +234,8 @@ fn success_is_counted_and_the_attempt_forgotten() {
     let mut record = plan.schedule;
     let ended = end(&record, &plan.fire[0], Outcome::success(), at("00:00:01"));
     assert!(settle(&mut record, &ended, false));
-    assert_eq!((record.run_count, record.success_count, record.failure_count), (1, 1, 0));
+    let counts = [record.run_count, record.success_count, record.failure_count];
+    assert_eq!(counts.map(Count::get), [1, 1, 0]);
     assert_eq!(record.last_run_at, Some(at("00:00:01")));
     assert!(record.attempts.is_empty());
     let settled = record.clone();
@@ -266,7 +269,7 @@ fn failures_are_tried_again_with_growing_waits_until_used_up() {
     assert_eq!(numbers, [1, 2, 3]);
     assert_eq!(waits, [10, 20]);
     assert_eq!(record.status, Status::Failed);
-    assert_eq!(record.failure_count, 3);
+    assert_eq!(record.failure_count.get(), 3);
 }
 
 #[test]

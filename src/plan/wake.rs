@@ -68,8 +68,10 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
         schedule.fires() && schedule.attempts.len() < MAX_ATTEMPTS && capacity(schedule) > 0
     });
     let backfill = backfill.map(|_| DateTime::UNIX_EPOCH);
+    let overdue = alerts::overdue_at(schedule, view);
     let (resumed, purge) = (resume_at(schedule), purge_at(schedule, view));
-    attempts.chain(occurrence).chain(backfill).chain(resumed).chain(purge).min()
+    let others = [occurrence, backfill, resumed, overdue, purge].into_iter().flatten();
+    attempts.chain(others).min()
 }
 
 /// When a worker that has an attempt's command counts as lost, and whether that is because its time is over. It was not

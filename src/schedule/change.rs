@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::Schedule;
 use crate::stored::{Unknown, Word, format, keeps_unknown};
 
-/// What was done to a schedule.
+/// What was done to a schedule, or has become of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
@@ -35,6 +35,12 @@ pub enum ChangeKind {
     Triggered,
     /// A backfill was requested: occurrences of the past are run.
     Backfilled,
+    /// Too many of its occurrences have failed in a row.
+    Failing,
+    /// It has had no success for too long.
+    Overdue,
+    /// It has succeeded after it was failing or overdue.
+    Recovered,
     /// A change that only a newer version knows.
     #[serde(untagged)]
     Other(Word),
@@ -52,6 +58,9 @@ impl ChangeKind {
             Self::Resumed => "resumed",
             Self::Triggered => "triggered",
             Self::Backfilled => "backfilled",
+            Self::Failing => "failing",
+            Self::Overdue => "overdue",
+            Self::Recovered => "recovered",
             Self::Other(word) => word.as_str(),
         }
     }

@@ -195,6 +195,14 @@ macro_rules! policy_fields {
             /// none.
             #[schemars(length(max = 255))]
             pub dead_letter: Option<String>,
+            /// Seconds within which a success is expected; without one the schedule is overdue, and an event says
+            /// so. 0, the default, for no expectation.
+            #[schemars(range(max = 31_536_000))]
+            pub expect_success_within_seconds: Option<u64>,
+            /// Number of occurrences that must fail in a row for the schedule to be failing, which an event says;
+            /// default 1.
+            #[schemars(range(min = 1, max = 1000))]
+            pub failing_after: Option<u64>,
             /// Number of occurrences that must fail in a row to pause the schedule; 0, the default, for
             /// never.
             #[schemars(range(max = 1000))]

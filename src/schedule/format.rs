@@ -16,6 +16,12 @@ impl Schedule {
     /// The lowest format that knows all features that the record uses. A feature that older versions would
     /// get wrong raises it here, and raises [`format::FORMAT`].
     fn least_format(&self) -> u16 {
+        // Format 3 says when a schedule fails or is overdue. Others would not note successes, and it would be overdue in
+        // spite of them.
+        let spec = &self.spec;
+        if spec.expect_success_within_seconds.is_some() || spec.failing_after.get() > 1 {
+            return 3;
+        }
         // Format 2 resumes a schedule when its pause ends. Others would leave it paused, or leave the end of one pause
         // to the next.
         if self.resumption.is_some() { 2 } else { 1 }

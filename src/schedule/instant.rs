@@ -153,6 +153,7 @@ impl Schedule {
         }
         self.deleted_at.iter_mut().for_each(|at| mend(at));
         self.resumption.iter_mut().for_each(|resumption| mend(&mut resumption.at));
+        self.standing.iter_mut().for_each(|standing| standing.each_instant(mend));
         for at in [&mut self.created_at, &mut self.updated_at] {
             mend(at);
         }

@@ -23,13 +23,14 @@ mod recent;
 mod request;
 mod rules;
 mod size;
+mod standing;
 mod target;
 mod template;
 mod timing;
 mod update;
 mod validate;
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -37,7 +38,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::stored::{Few, Kept, Shared, Unknown, keeps_unknown};
+use crate::stored::{Count, Few, Kept, Shared, Unknown, keeps_unknown};
 use crate::trace_context::TraceContext;
 
 pub use after::{After, AfterFields, On};
@@ -62,6 +63,7 @@ pub use recent::{Fate, RecentChanges};
 pub use request::CreateSchedule;
 pub use rules::{Limits, MAX_TAGS, Rules};
 pub use size::{Room, TooLarge};
+pub use standing::{Alerts, Standing};
 pub use target::{Target, TargetPattern};
 pub use template::{Values, check as check_template, render};
 pub use timing::{MAX_INTERVAL_SECONDS, MAX_JITTER_SECONDS, Timing, TimingFields};
@@ -172,7 +174,13 @@ pub struct Spec {
     pub retry: Shared<Kept<RetryPolicy>>,
     /// Subject that the command is sent to when its last attempt has failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dead_letter: Option<Target>,
+    pub dead_letter: Option<Box<Target>>,
+    /// Seconds without a success after which it is overdue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect_success_within_seconds: Option<NonZeroU32>,
+    /// Number of occurrences that must fail in a row for it to be failing.
+    #[serde(default = "once", skip_serializing_if = "is_once")]
+    pub failing_after: NonZeroU16,
     /// Number of occurrences that must fail in a row to pause the schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause_on_failure: Option<NonZeroU16>,
@@ -189,6 +197,15 @@ pub struct Spec {
 
 fn one() -> u8 {
     1
+}
+
+fn once() -> NonZeroU16 {
+    NonZeroU16::MIN
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_once(count: &NonZeroU16) -> bool {
+    *count == once()
 }
 
 /// A request to run occurrences of the past.
@@ -281,17 +298,20 @@ pub struct Schedule {
     /// When the latest settled execution started.
     pub last_run_at: Option<DateTime<Utc>>,
     /// Number of settled executions: successes and failures of any attempt.
-    pub run_count: u64,
+    pub run_count: Count,
     /// Number of executions that succeeded.
-    pub success_count: u64,
+    pub success_count: Count,
     /// Number of executions that failed.
-    pub failure_count: u64,
+    pub failure_count: Count,
     /// Number of occurrences that were acted on, without retries and runs by hand.
     #[serde(default)]
-    pub occurrence_count: u64,
-    /// Number of occurrences that failed since the last success.
+    pub occurrence_count: Count,
+    /// Number of occurrences that failed since the last success, without runs by hand.
     #[serde(default)]
     pub consecutive_failures: u32,
+    /// How its latest runs ended, and what was announced of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Box<Standing>>,
     /// When it was created.
     pub created_at: DateTime<Utc>,
     /// When a user last changed it.
@@ -346,7 +366,7 @@ keeps_unknown!(Spec, Backfill, EndedOccurrence, Schedule);
 impl Schedule {
     /// Whether the schedule has had as many occurrences as it may.
     pub fn has_had_all(&self) -> bool {
-        self.spec.timing.max_runs.is_some_and(|most| self.occurrence_count >= most)
+        self.spec.timing.max_runs.is_some_and(|most| self.occurrence_count.get() >= most)
     }
 
     /// Whether the record is to be removed and nothing is left to do with it.

@@ -85,6 +85,7 @@ impl Schedule {
         self.let_go(at);
         self.skip_due(trigger, last, SkipCause::Paused, by);
         self.consecutive_failures = 0;
+        self.expect_from(at);
         let dependent = self.spec.timing.schedule_type == ScheduleType::Dependent;
         let idle = self.attempts.is_empty() && self.backfill.is_none();
         if self.next_run_at.is_none() && idle && !dependent {

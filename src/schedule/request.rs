@@ -65,6 +65,10 @@ impl CreateSchedule {
             max_instances: Some(u64::from(spec.max_instances)),
             retry: Some(retry),
             dead_letter: spec.dead_letter.as_ref().map(|target| target.as_str().to_owned()),
+            expect_success_within_seconds: spec
+                .expect_success_within_seconds
+                .map(|seconds| u64::from(seconds.get())),
+            failing_after: Some(u64::from(spec.failing_after.get())),
             pause_on_failure: spec.pause_on_failure.map(|count| u64::from(count.get())),
             payload_template: Some(spec.payload_template),
             created_by: None,

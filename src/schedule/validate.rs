@@ -3,7 +3,7 @@
 mod checks;
 mod edges;
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -20,7 +20,7 @@ use super::{
     TargetPattern, Timing, UpdateSchedule, Writer, template,
 };
 use crate::moment::Moment as _;
-use crate::stored::{Few, Kept, Shared, Unknown};
+use crate::stored::{Count, Few, Kept, Shared, Unknown};
 use crate::trigger::Trigger;
 
 /// Checks a request to create schedule `id` at `now` and makes its record.
@@ -69,11 +69,12 @@ pub fn new_schedule(
         last_scheduled_for: None,
         acted_ahead: Few::new(),
         last_run_at: None,
-        run_count: 0,
-        success_count: 0,
-        failure_count: 0,
-        occurrence_count: 0,
+        run_count: Count::default(),
+        success_count: Count::default(),
+        failure_count: Count::default(),
+        occurrence_count: Count::default(),
         consecutive_failures: 0,
+        standing: None,
         created_at: now,
         updated_at: now,
         created_by: created_by.into(),
@@ -193,6 +194,7 @@ impl Wish {
             }
         };
         spec.keep_unknown(&schedule.spec);
+        let expected = schedule.expects_success();
         // By the former jitter: an occurrence that is not due yet lies ahead, and stays if the new timing has it
         // too.
         let has = |at: &DateTime<Utc>| trigger.latest_at_or_before(*at) == Some(*at);
@@ -206,6 +208,9 @@ impl Wish {
             schedule.let_go(now);
         }
         schedule.is_active = is_active;
+        if !expected {
+            schedule.expect_from(now);
+        }
         Ok(())
     }
 }
@@ -218,7 +223,7 @@ fn plan_anew(
     from: DateTime<Utc>,
 ) -> Result<(), Vec<FieldFault>> {
     if schedule.has_had_all() {
-        let count = schedule.occurrence_count;
+        let count = schedule.occurrence_count.get();
         let reason = format!("is reached: there were {count} occurrences");
         return Err(vec![FieldFault::new("max_runs", reason)]);
     }
@@ -255,11 +260,14 @@ pub fn restore(
             .filter(|_| !schedule.has_had_all());
         let over = schedule.next_run_at.is_none() && schedule.attempts.is_empty();
         if over && schedule.spec.timing.schedule_type != ScheduleType::Dependent {
-            let ran = schedule.success_count > 0 || schedule.spec.timing.schedule_type.recurs();
+            let ran =
+                schedule.success_count.get() > 0 || schedule.spec.timing.schedule_type.recurs();
             finish = Some(if ran { Finish::Completed } else { Finish::Failed });
         }
     }
-    schedule.on(ScheduleEvent::Restore { to: before, finish })
+    schedule.on(ScheduleEvent::Restore { to: before, finish })?;
+    schedule.expect_from(now);
+    Ok(())
 }
 
 /// Maximum number of times acted on ahead of now that are looked at one by one.
@@ -292,6 +300,11 @@ fn first_free(
         steps += 1;
     }
     next
+}
+
+/// A number that is checked to be small, unless it is 0.
+fn few(number: u32) -> Option<NonZeroU16> {
+    u16::try_from(number).ok().and_then(NonZeroU16::new)
 }
 
 fn no_time_left() -> FieldFault {
@@ -352,6 +365,16 @@ fn check_spec(
         check_number("max_instances", request.max_instances, 1, most, instances, &mut faults);
     let pause_on_failure =
         check_number("pause_on_failure", request.pause_on_failure, 0, 1000, 0, &mut faults);
+    let expected = check_number(
+        "expect_success_within_seconds",
+        request.expect_success_within_seconds,
+        0,
+        MAX_INTERVAL_SECONDS,
+        0,
+        &mut faults,
+    );
+    let failing_after =
+        check_number("failing_after", request.failing_after, 1, 1000, 1, &mut faults);
     let timing = kept.or_else(|| {
         let (zone, lookahead) = (rules.timezone, rules.limits.lookahead);
         let (timing, trigger) = request.timing().check(id, now, zone, lookahead, &mut faults)?;
@@ -378,8 +401,10 @@ fn check_spec(
         overlap: request.overlap.unwrap_or_default(),
         max_instances: u8::try_from(max_instances).unwrap_or(1),
         retry: Kept::from(retry).into(),
-        dead_letter,
-        pause_on_failure: u16::try_from(pause_on_failure).ok().and_then(NonZeroU16::new),
+        dead_letter: dead_letter.map(Box::new),
+        expect_success_within_seconds: NonZeroU32::new(expected),
+        failing_after: few(failing_after).unwrap_or(NonZeroU16::MIN),
+        pause_on_failure: few(pause_on_failure),
         owner: request.owner.as_deref().filter(|text| !text.is_empty()).map(Into::into),
         payload_template,
         unknown: Unknown::default(),

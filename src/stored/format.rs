@@ -8,8 +8,9 @@
 //! A feature that older versions can do without, such as a field that only adds to a reply, raises neither:
 //! they keep it.
 
-/// The format of this version. Records without a number are of format 0; 2 has pauses that end by themselves.
-pub const FORMAT: u16 = 2;
+/// The format of this version. Records without a number are of format 0; 2 has pauses that end by themselves,
+/// 3 expectations of success.
+pub const FORMAT: u16 = 3;
 
 /// The format up to which this instance may act on records: [`FORMAT`].
 ///

@@ -8,6 +8,7 @@
 //!
 //! A value without unknown fields costs only a comparison of each name with the one expected next.
 
+mod count;
 mod few;
 pub(crate) mod format;
 mod kept;
@@ -15,6 +16,7 @@ mod shared;
 mod unknown;
 mod word;
 
+pub use count::Count;
 pub use few::Few;
 pub use kept::Kept;
 pub(crate) use shared::Pool;

@@ -18,6 +18,8 @@ use super::endings::is_under_way;
 pub struct Ledger {
     /// The outcome of each execution, by its id.
     pub ends: BTreeMap<Uuid, Execution>,
+    /// When these were stored, by the server's clock.
+    pub stored: BTreeMap<Uuid, DateTime<Utc>>,
     /// Corrections of what was skipped, by the id of the entry.
     pub corrected: BTreeMap<Uuid, Execution>,
     /// Executions that were said to have started.
@@ -44,7 +46,10 @@ impl Ledger {
         let mut ledger = Self::default();
         for entry in &evidence.executions {
             match serde_json::from_slice::<Execution>(&entry.body) {
-                Ok(event) => ledger.note(event, found),
+                Ok(event) => {
+                    ledger.stored.insert(event.id, entry.stored_at);
+                    ledger.note(event, found);
+                }
                 Err(error) => found.push(format!("an event of the history is none: {error}")),
             }
         }

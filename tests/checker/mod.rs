@@ -5,6 +5,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each program that uses it uses a part of it")]
 
+mod alerts;
 mod changes;
 mod endings;
 mod evidence;
@@ -52,6 +53,7 @@ fn check_all(evidence: &Evidence, ledger: &Ledger, stories: &[Story<'_>], found:
         sending::due_times_are_true(story, found);
         changes::changes_are_announced_once_and_in_order(story, found);
         changes::updates_are_not_undone(story, found);
+        alerts::alerts_are_true_and_said_once(story, evidence, ledger, found);
         pauses::pauses_end_when_they_are_to_end(story, evidence, found);
         endings::attempts_follow_each_other(story, ledger, found);
         endings::ids_are_worked_out(story, found);

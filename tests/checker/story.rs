@@ -19,6 +19,7 @@ use super::ledger::Ledger;
 /// An event of the audit.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Event {
+    pub event_id: Uuid,
     pub event: String,
     pub time: DateTime<Utc>,
     pub schedule_id: Uuid,
@@ -33,7 +34,22 @@ pub struct Event {
     #[serde(default)]
     pub execution_id: Option<Uuid>,
     #[serde(default)]
+    pub failing_since: Option<DateTime<Utc>>,
+    #[serde(default)]
+    pub overdue_since: Option<DateTime<Utc>>,
+    #[serde(default)]
+    pub expect_success_within_seconds: Option<i64>,
+    #[serde(default)]
+    pub recovered_from: Vec<String>,
+    #[serde(default)]
     pub changes: Vec<FieldChange>,
+}
+
+impl Event {
+    /// Whether it says what has become of a schedule, and no change.
+    pub fn is_alert(&self) -> bool {
+        ["failing", "overdue", "recovered"].contains(&self.event.as_str())
+    }
 }
 
 /// A field that an update changed.
@@ -50,6 +66,8 @@ pub struct Story<'a> {
     pub record: Option<&'a Schedule>,
     /// Its changes, in the order in which they were announced.
     pub changes: Vec<Change>,
+    /// What was said of how it runs, in the same order, and what is to be said.
+    pub alerts: Vec<Event>,
     /// Its outcomes, by the ids of their executions.
     pub ends: Vec<&'a Execution>,
 }
@@ -117,8 +135,15 @@ pub fn stories<'a>(
     let created: BTreeMap<Uuid, &str> = created.collect();
     let story = |(id, events): (Uuid, Vec<Event>)| {
         let record = records.get(&id).copied();
+        let (mut alerts, events): (Vec<_>, Vec<_>) = events.into_iter().partition(Event::is_alert);
+        let pending = record.iter().flat_map(|record| &record.events);
+        let pending = pending.filter_map(|change| serde_json::from_str(change.body.get()).ok());
+        let pending: Vec<Event> = pending.filter(Event::is_alert).collect();
+        let is_new = |event: &Event| alerts.iter().all(|one| one.event_id != event.event_id);
+        let pending: Vec<_> = pending.into_iter().filter(is_new).collect();
+        alerts.extend(pending);
         let changes = changes(events, record, created.get(&id).copied(), &replies);
-        Story { id, record, changes, ends: ends.remove(&id).unwrap_or_default() }
+        Story { id, record, changes, alerts, ends: ends.remove(&id).unwrap_or_default() }
     };
     events.into_iter().map(story).collect()
 }

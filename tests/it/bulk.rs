@@ -114,6 +114,55 @@ async fn a_filter_that_names_nothing_does_not_mean_all() {
 }
 
 #[tokio::test]
+async fn operations_by_name_change_the_schedules_that_have_them_and_say_which_names_nothing_has() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let of = |name: &str, creator: &str| {
+        let mut request = far(name);
+        request["created_by"] = json!(creator);
+        request
+    };
+    let (a, b) = (nats.create(of("nightly", "ann")).await, nats.create(of("hourly", "ann")).await);
+    let bobs = nats.create(of("nightly", "bob")).await;
+    let names = json!(["nightly", "nighly", "hourly", "nightly", ""]);
+    let request = |more: Value| {
+        let mut request = json!({ "operation": "pause" });
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        request
+    };
+    let unnamed = request(json!({ "schedule_names": names, "creator": "ann" }));
+    let error = nats.refused("bulk.operation", unnamed).await;
+    assert_eq!(error["details"][0]["field"], "schedule_name", "an empty name is none: {error}");
+    let names = json!(["nightly", "nighly", "hourly", "nightly"]);
+    let done = nats
+        .ask("bulk.operation", request(json!({ "schedule_names": names, "creator": "ann" })))
+        .await;
+    assert_eq!(done["success"], json!([a, b]), "{done}");
+    assert_eq!((&done["matched"], &done["refused"]), (&json!(3), &json!(1)));
+    assert_eq!(done["unknown"][0]["schedule_name"], "nighly");
+    assert_eq!(done["unknown"][0]["error"]["code"], "not_found");
+    let hint = json!({ "field": "schedule_name", "reason": "nightly" });
+    assert_eq!(done["unknown"][0]["error"]["details"][0], hint, "{done}");
+    let other = nats.ask("schedule.get", json!({ "schedule_id": bobs })).await;
+    assert_eq!(other["status"], "active");
+    // Who asks is the creator unless it is given.
+    let by = [("X-Performed-By", "bob")];
+    let own = request(json!({ "schedule_names": ["nightly"], "dry_run": true }));
+    let (_, reply) = nats.request_with_headers("bulk.operation", &by, own.clone()).await;
+    assert_eq!(reply["data"]["success"], json!([bobs]), "{reply}");
+    for (faulty, field) in [
+        (own, "creator"),
+        (request(json!({ "schedule_names": ["a"], "schedule_ids": [a] })), "schedule_names"),
+        (request(json!({ "schedule_names": ["a"], "filter": { "owner": "x" } })), "filter"),
+        (request(json!({ "schedule_ids": [a], "creator": "ann" })), "creator"),
+        (request(json!({ "schedule_names": [], "creator": "ann" })), "schedule_names"),
+    ] {
+        let error = nats.refused("bulk.operation", faulty.clone()).await;
+        assert_eq!(error["details"][0]["field"], field, "{faulty} {error}");
+    }
+}
+
+#[tokio::test]
 async fn operations_by_id_say_for_each_what_became_of_it() {
     let nats = Nats::start().await;
     let _service = nats.service().await;

@@ -12,10 +12,11 @@ use serde_json::{Map, Value, json};
 
 use crate::harness::{Nats, far, in_ms, wait_for};
 
-const FROZEN: [&str; 3] = [
+const FROZEN: [&str; 4] = [
     include_str!("../formats/0.json"),
     include_str!("../formats/1.json"),
     include_str!("../formats/2.json"),
+    include_str!("../formats/3.json"),
 ];
 const BUCKET: &str = "KV_scheduler_schedules";
 
@@ -111,7 +112,7 @@ async fn what_every_format_stored_is_read_fired_and_rewritten() {
             let shown = nats.wait_executions(filter, 3).await;
             let story = nats.ask("execution.get", json!({ "execution_id": shown[0]["id"] })).await;
             assert_eq!(story["schedule_name"], name);
-            assert_eq!(stored(&nats, &format!("schedule.{id}")).await["format"], 2);
+            assert_eq!(stored(&nats, &format!("schedule.{id}")).await["format"], 3);
         }
         // What was stored of executions is shown as it was.
         let skipped = nats.wait_executions(json!({ "status": "skipped" }), 1).await;
@@ -129,6 +130,22 @@ async fn what_every_format_stored_is_read_fired_and_rewritten() {
         nats.ask("schedule.update", update).await;
         let text = stored_text(&nats, &format!("schedule.{worked}")).await;
         assert!(text.contains("12345678901234567890123"), "{text}");
+        check_alerts(&nats, frozen).await;
+    }
+}
+
+/// What was failing and overdue when it was stored has recovered, and says so.
+async fn check_alerts(nats: &Nats, frozen: &str) {
+    let stored = records(frozen);
+    let was_failing = |one: &&Value| one["standing"]["alerts"]["failing_since"].is_string();
+    for record in stored.iter().filter(was_failing) {
+        wait_for("the recovery to be announced", || async {
+            let asked = json!({ "schedule_id": record["id"], "event": "recovered" });
+            let found = nats.ask("audit.list", asked).await;
+            let from = found[0]["recovered_from"].clone();
+            (from == json!(["failing", "overdue"])).then_some(())
+        })
+        .await;
     }
 }
 
@@ -144,7 +161,7 @@ fn has_newer(value: &Value) -> bool {
 
 #[tokio::test]
 async fn fields_of_newer_versions_survive_what_older_ones_do() {
-    let nats = restored(FROZEN[2], |row, _| {
+    let nats = restored(FROZEN[3], |row, _| {
         if row.subject.contains(".schedule.") && row.stream == BUCKET {
             Value::Null
         } else {
@@ -153,7 +170,7 @@ async fn fields_of_newer_versions_survive_what_older_ones_do() {
     })
     .await;
     // And within the records, at every level.
-    for mut record in records(FROZEN[2]) {
+    for mut record in records(FROZEN[3]) {
         // Numbers that a reader of JSON would change are not what this is about.
         if record["spec"]["name"] == "every field" {
             record["spec"]["command_payload"] = json!({});
@@ -185,7 +202,9 @@ async fn fields_of_newer_versions_survive_what_older_ones_do() {
         nats.ask(operation, request).await;
     }
     let record = stored(&nats, &format!("schedule.{id}")).await;
-    for place in ["", "/spec", "/spec/timing", "/spec/delivery", "/spec/retry"] {
+    let standing = ["/standing", "/standing/alerts"];
+    let spec = ["", "/spec", "/spec/timing", "/spec/delivery", "/spec/retry"];
+    for place in spec.into_iter().chain(standing) {
         assert!(has_newer(record.pointer(place).unwrap()), "{place}: {record}");
     }
     let follower = stored(&nats, &format!("schedule.{}", id_of(&nats, "follower").await)).await;
@@ -228,7 +247,7 @@ fn add_everywhere(value: &mut Value, fields: &Value) {
 
 /// A record with everything that a record can hold.
 fn full_record() -> Value {
-    let mut all = records(FROZEN[2]).into_iter();
+    let mut all = records(FROZEN[3]).into_iter();
     let mut record = all.find(|record| record["spec"]["name"] == "every field").unwrap();
     let (at, id) = ("2026-01-01T00:00:00Z", "018f0000-0000-7000-8000-000000000001");
     record["spec"]["command_payload"] = json!({});
@@ -239,7 +258,12 @@ fn full_record() -> Value {
     record["spec"]["timing"]["after"] = json!({ "schedule_id": id, "on": "failure" });
     record["deleted_from"] = json!("paused");
     record["resumption"] = json!({ "at": at, "correlation_id": "c" });
-    record["needs"] = json!(2);
+    record["spec"]["expect_success_within_seconds"] = json!(60);
+    record["spec"]["failing_after"] = json!(2);
+    let alerts = json!({ "failing_since": at, "overdue_since": at, "expected_since": at });
+    record["standing"] =
+        json!({ "last_outcome": "cancelled", "last_success_at": at, "alerts": alerts });
+    record["needs"] = json!(3);
     let attempt = |more: Value| {
         let mut attempt = json!({ "execution_id": id, "scheduled_for": at, "number": 1 });
         attempt.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -302,14 +326,14 @@ async fn keys_of_kinds_that_are_not_known_are_ignored() {
     assert_eq!(nats.ask("status", json!({})).await["set_aside"], json!([]));
 }
 
-/// Makes a record one that needs format 3, as a newer version would.
+/// Makes a record one that needs format 4, as a newer version would.
 async fn make_newer(nats: &Nats, id: &str) {
     wait_for("the record to be written", || async {
         let bucket = nats.js.get_key_value("scheduler_schedules").await.unwrap();
         let key = format!("schedule.{id}");
         let entry = bucket.entry(&key).await.unwrap().unwrap();
         let mut record: Value = serde_json::from_slice(&entry.value).unwrap();
-        (record["format"], record["needs"]) = (json!(3), json!(3));
+        (record["format"], record["needs"]) = (json!(4), json!(4));
         record["spec"]["overlap"] = json!("skip");
         bucket.update(key, record.to_string().into(), entry.revision).await.ok()
     })
@@ -330,7 +354,7 @@ async fn a_record_that_needs_more_is_left_alone_and_not_lost() {
         (status["left_to_newer"]["count"] == 1).then(|| status.clone())
     })
     .await;
-    assert_eq!(left["left_to_newer"], json!({ "count": 1, "needs": 3, "supported": 2 }));
+    assert_eq!(left["left_to_newer"], json!({ "count": 1, "needs": 4, "supported": 3 }));
     assert_eq!(left["set_aside"], json!([]));
     // Nobody acts on it, and that is said.
     assert!(left["problems"].to_string().contains("need a newer version"), "{left}");
@@ -357,7 +381,7 @@ async fn a_record_that_needs_more_is_left_alone_and_not_lost() {
     assert_eq!(nats.count("COMMANDS").await, 0);
     assert_eq!(nats.record_revision(&id).await, before);
     // A newer instance acts on it.
-    let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "3")]).await;
+    let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "4")]).await;
     nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1).await;
     assert_eq!(nats.count("COMMANDS").await, 1);
     wait_for("both to be content", || async {
@@ -371,7 +395,7 @@ async fn a_record_that_needs_more_is_left_alone_and_not_lost() {
 async fn a_record_that_needs_more_is_on_time_where_newer_instances_run() {
     let nats = Nats::start().await;
     let _older = (nats.service().await, nats.service().await, nats.service().await);
-    let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "3")]).await;
+    let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "4")]).await;
     let ids = nats.create_beats(8, "cmd.example.newer").await;
     // In full swing: what older ones have claimed by then is acted on.
     nats.wait_count("COMMANDS", 24).await;

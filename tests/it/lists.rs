@@ -7,6 +7,7 @@ use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
 use crate::harness::{Nats, far, in_ms, wait_for};
+use crate::http::Http;
 
 /// Schedules of two creators, with tags, types and times of many kinds.
 async fn some(nats: &Nats) {
@@ -194,6 +195,49 @@ async fn a_cursor_neither_repeats_nor_misses_what_was_there_all_along() {
     for n in 0..24 {
         assert!(names.contains(&format!("Job {n:02}").as_str()), "{n} is missing: {names:?}");
     }
+}
+
+#[tokio::test]
+async fn lists_show_the_latest_executions_of_each_schedule_if_they_are_asked_to() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let beat = |name: &str, more: Value| {
+        let mut request = json!({ "name": name, "schedule_type": "interval", "interval_seconds": 1,
+                                  "target_command": "cmd.example.beat", "tags": ["x"], "max_retries": 0 });
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        request
+    };
+    let beats = nats.create(beat("beats", json!({ "max_runs": 4 }))).await;
+    let absent = json!({ "target_command": "cmd.worker.absent", "delivery": { "mode": "request" }, "max_runs": 1 });
+    let fails = nats.create(beat("fails", absent)).await;
+    nats.create(far("waits")).await;
+    nats.wait_executions(json!({ "schedule_id": beats, "status": "success" }), 4).await;
+    nats.wait_executions(json!({ "schedule_id": fails, "status": "failed" }), 1).await;
+    let http = Http::new(&service).await;
+    let by_http = http.get("/api/v1/schedules?recent_executions=3&sort=name").await.body;
+    let asked = json!({ "recent_executions": 3, "sort": "name" });
+    let listed = nats.ask("schedule.list", asked).await;
+    assert_eq!(by_http["data"], listed);
+    let of =
+        |n: usize| listed[n]["recent_executions"].as_array().unwrap_or_else(|| panic!("{listed}"));
+    assert_eq!((of(0).len(), of(1).len(), of(2).len()), (3, 1, 0));
+    let times: Vec<_> = of(0).iter().map(|one| one["scheduled_for"].as_str().unwrap()).collect();
+    assert!(times.is_sorted_by(|later, earlier| later > earlier), "newest first: {times:?}");
+    for one in of(0).iter().chain(of(1)) {
+        let id = json!({ "execution_id": one["execution_id"] });
+        let execution = nats.ask("execution.get", id).await;
+        for field in ["status", "scheduled_for", "duration_ms"] {
+            assert_eq!(one[field], execution[field], "{field}");
+        }
+    }
+    assert_eq!(
+        (&listed[0]["tags"], &listed[0]["last_outcome"]),
+        (&json!(["x"]), &json!("success"))
+    );
+    let plain = nats.ask("schedule.list", json!({ "limit": 1 })).await;
+    assert!(plain[0].get("recent_executions").is_none(), "{plain}");
+    let error = nats.refused("schedule.list", json!({ "recent_executions": 21 })).await;
+    assert_eq!(error["details"][0]["field"], "recent_executions", "{error}");
 }
 
 #[tokio::test]

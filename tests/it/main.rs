@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+mod alerts;
 mod answers;
 mod applied;
 mod audit;
@@ -28,6 +29,7 @@ mod hostile;
 mod http;
 mod http_limits;
 mod http_tokens;
+mod immediate;
 mod imports;
 mod instances;
 mod instants;

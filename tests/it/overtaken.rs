@@ -192,17 +192,18 @@ async fn a_backfill_that_is_overtaken_runs_once() {
 #[tokio::test]
 async fn a_change_is_not_made_again_behind_a_pause_by_the_service_itself() {
     let failing = json!({ "name": "fails", "schedule_type": "interval", "interval_seconds": 3600,
-                          "start_at": crate::harness::in_ms(3_600_000), "max_retries": 0,
+                          "start_at": crate::harness::in_ms(-5_400_000), "max_retries": 0,
                           "pause_on_failure": 1, "target_command": "cmd.nowhere.fails" });
     let held = hold(failing, false, "schedule.update", json!({ "priority": 9 })).await;
-    held.other("schedule.trigger", json!({})).await;
+    let span = json!({ "from": crate::harness::in_ms(-6_000_000), "to": crate::harness::in_ms(-4_000_000) });
+    held.other("schedule.backfill", span).await;
     wait_for("the service to pause it", || async {
         (held.record().await["status"] == "paused").then_some(())
     })
     .await;
     let Released { reply, record, nats, .. } = held.let_go().await;
     assert!(reply.get("error").is_none(), "{reply}");
-    // Created, updated, triggered, paused.
+    // Created, updated, backfilled, paused.
     assert_eq!((&record["revision"], &record["status"]), (&json!(4), &json!("paused")));
     assert_eq!(announced(&nats, "updated").await, 1);
 }

@@ -273,9 +273,9 @@ async fn a_schedule_that_keeps_failing_is_paused_and_says_so() {
     assert_eq!(paused["pause_reason"], "2 occurrences failed in a row");
     assert_eq!(paused["consecutive_failures"], 2);
     assert_eq!(paused["updated_by"], "scheduler");
-    nats.wait_count("SCHEDULER_AUDIT", 2).await;
+    nats.wait_count("SCHEDULER_AUDIT", 3).await;
     let messages = nats.messages("SCHEDULER_AUDIT").await;
-    let event: Value = serde_json::from_slice(&messages[1].payload).unwrap();
+    let event: Value = serde_json::from_slice(&messages[2].payload).unwrap();
     assert_eq!((&event["event"], &event["actor"]), (&json!("paused"), &json!("scheduler")));
     let resumed = nats.ask("schedule.resume", json!({ "schedule_id": id })).await;
     assert_eq!(resumed["consecutive_failures"], 0);

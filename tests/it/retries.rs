@@ -150,10 +150,11 @@ async fn what_has_not_ended_or_has_no_payload_is_refused_and_says_what_to_do() {
     let (code, message) = refused(&old, json!({})).await;
     assert_eq!(code, "not_found", "{message}");
     assert!(message.contains(&id), "{message}");
-    // A command that never had one.
+    // A command that never had one has no payload of now.
     let command = json!({ "target_command": "cmd.nowhere.b", "max_retries": 0, "wait_ms": 20_000 });
     let sent = nats.ask("execute.immediate", command).await;
-    let (code, message) = refused(sent["execution_id"].as_str().unwrap(), json!({})).await;
+    let current = json!({ "payload": "current" });
+    let (code, message) = refused(sent["execution_id"].as_str().unwrap(), current).await;
     assert_eq!(code, "not_allowed", "{message}");
     assert!(message.contains("execute.immediate"), "{message}");
     let both = json!({ "payload": "own", "override_payload": {}, "wait_ms": 60_001, "idempotency_key": "" });

@@ -51,8 +51,8 @@ fn python(_: &Path) -> Command {
     static PACKAGES: OnceLock<PathBuf> = OnceLock::new();
     let mut command = Command::new(interpreter());
     command
-        .arg(examples().join("python/worker.py"))
-        .env("PYTHONPATH", PACKAGES.get_or_init(packages));
+        .arg(examples().join("workers/python/worker.py"))
+        .env("PYTHONPATH", PACKAGES.get_or_init(|| packages("workers/python")));
     command
 }
 
@@ -61,7 +61,7 @@ fn javascript(dir: &Path) -> Command {
     let folder = dir.join("javascript");
     fs::create_dir_all(&folder).unwrap();
     for file in ["package.json", "package-lock.json", "worker.mjs"] {
-        fs::copy(examples().join("javascript").join(file), folder.join(file)).unwrap();
+        fs::copy(examples().join("workers/javascript").join(file), folder.join(file)).unwrap();
     }
     if !folder.join("node_modules").exists() {
         let mut npm = Command::new("npm");
@@ -74,11 +74,11 @@ fn javascript(dir: &Path) -> Command {
 }
 
 fn examples() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/workers")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
 }
 
 /// A Python 3 that has pip.
-fn interpreter() -> &'static str {
+pub fn interpreter() -> &'static str {
     static FOUND: OnceLock<&str> = OnceLock::new();
     FOUND.get_or_init(|| {
         let is_fit = |python: &&str| {
@@ -90,9 +90,9 @@ fn interpreter() -> &'static str {
     })
 }
 
-/// The folder with what the Python example needs, installed if it is not there.
-fn packages() -> PathBuf {
-    let requirements = examples().join("python/requirements.txt");
+/// The folder with what a Python example needs, installed if it is not there.
+pub fn packages(example: &str) -> PathBuf {
+    let requirements = examples().join(example).join("requirements.txt");
     let text = fs::read_to_string(&requirements).unwrap();
     let name = text.split_whitespace().next().unwrap().replace("==", "-");
     let installed = cache().join(name);

@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::super::error::{ApiError, Code};
-use super::super::execute::NAME as IMMEDIATE;
+use super::super::execute::{ExecuteImmediate, NAME as IMMEDIATE, Sent, execution_of};
 use super::super::reply::{Links, Reply};
 use super::super::schedules::{Key, Placed, Run, check_run, hash, repeated};
 use super::super::{Api, Caller};
-use crate::execution::{Execution, ExecutionStatus};
+use crate::execution::{CommandSettings, Execution, ExecutionStatus};
 use crate::port::Nats;
 use crate::schedule::declared::run_fields;
 use crate::schedule::{FieldFault, Payload};
@@ -62,6 +62,15 @@ struct Retry<'a> {
     override_payload: Option<&'a Payload>,
 }
 
+/// An execution that will be run again.
+struct TakenUp {
+    schedule_id: Uuid,
+    execution_id: Uuid,
+    /// The finished execution, if it was waited for and ended in time.
+    execution: Option<Execution>,
+    repeated: bool,
+}
+
 impl<N: Nats> Api<N> {
     /// Runs an ended execution again. Once the reply is sent the run takes place, even if every instance is killed
     /// immediately afterwards. A request with an `idempotency_key` or a `Nats-Msg-Id` that is repeated within a day
@@ -69,7 +78,7 @@ impl<N: Nats> Api<N> {
     ///
     /// # Errors
     /// `invalid`, `not_found` (the execution, or its schedule), `not_allowed` (it has not ended, another attempt
-    /// follows, its payload was not kept, it has no schedule, or the key was used for another request),
+    /// follows, its payload was not kept, or the key was used for another request),
     /// `limit_exceeded`, `too_large`, `unavailable`.
     pub async fn retry_execution(
         &self,
@@ -82,16 +91,56 @@ impl<N: Nats> Api<N> {
             return Ok(reply);
         }
         let execution = self.ended_execution(id).await?;
-        let schedule_id = execution.schedule_id;
-        let mut run = retry.run(&execution, caller)?;
-        (run.key, run.wait_ms) = (key, request.wait_ms.unwrap_or(0));
-        let placed = self.run(&run, caller).await;
-        let placed = placed.map_err(|error| of_schedule(error, &execution))?;
-        let Placed { execution_id, execution, repeated: again } = placed;
+        let wait_ms = request.wait_ms.unwrap_or(0);
+        let taken = self.take_up(&execution, &retry, key, wait_ms, caller).await?;
+        let TakenUp { schedule_id, execution_id, execution, repeated: again } = taken;
         let data = Retried { retry_of: id, schedule_id, execution_id, execution };
         let mut reply = Reply::new(data, caller).links(Links::execution(execution_id, schedule_id));
         reply.warnings.extend(again.then(|| repeated("made the run")));
         Ok(reply)
+    }
+
+    /// Runs an ended execution again: as a run by hand of its schedule, or, if it never had one, as one more command.
+    async fn take_up(
+        &self,
+        execution: &Execution,
+        retry: &Retry<'_>,
+        key: Option<Key>,
+        wait_ms: u64,
+        caller: &Caller,
+    ) -> Result<TakenUp, ApiError> {
+        if let Some(settings) = &execution.settings {
+            let request = retry.command(execution, settings, wait_ms)?;
+            let sent = self.send_once(&request, Some(execution.id), key.as_ref(), caller).await?;
+            let Sent { schedule_id, execution_id, execution, repeated, .. } = sent;
+            return Ok(TakenUp { schedule_id, execution_id, execution, repeated });
+        }
+        let schedule_id = execution.schedule_id;
+        let mut run = retry.run(execution, caller)?;
+        (run.key, run.wait_ms) = (key, wait_ms);
+        let placed = self.run(&run, caller).await;
+        let placed = placed.map_err(|error| of_schedule(error, execution))?;
+        let Placed { execution_id, execution, repeated } = placed;
+        Ok(TakenUp { schedule_id, execution_id, execution, repeated })
+    }
+
+    /// Whether an ended execution can be run again now.
+    async fn check_retry(
+        &self,
+        execution: &Execution,
+        retry: &Retry<'_>,
+        caller: &Caller,
+    ) -> Result<(), ApiError> {
+        if let Some(settings) = &execution.settings {
+            let request = retry.command(execution, settings, 0)?;
+            let (actor, id) = (caller.actor(), self.clock.new_id());
+            self.check_immediate(&request, id, &actor, &caller.correlation_id)?;
+            return Ok(());
+        }
+        let run = retry.run(execution, caller)?;
+        let found = self.read_schedule(execution.schedule_id).await;
+        let (schedule, _) = found.map_err(|error| of_schedule(error, execution))?;
+        self.check_place(&schedule, &run)
     }
 
     /// The reply to a request that is known to have been done. It needs nothing of the execution, which the history may
@@ -105,7 +154,8 @@ impl<N: Nats> Api<N> {
     ) -> Result<Option<Reply<Retried>>, ApiError> {
         let Some(key) = key else { return Ok(None) };
         let Some(memo) = self.made_before(key).await? else { return Ok(None) };
-        let (schedule_id, execution_id) = (memo.schedule_id, memo.execution_id.unwrap_or_default());
+        let schedule_id = memo.schedule_id;
+        let execution_id = memo.execution_id.unwrap_or_else(|| execution_of(schedule_id));
         let wait = self.wait_for(execution_id, request.wait_ms.unwrap_or(0)).unwrap_or_default();
         let execution = self.outcome(wait, caller).await;
         let data = Retried { retry_of, schedule_id, execution_id, execution };
@@ -133,13 +183,48 @@ impl Retry<'_> {
     /// `not_allowed`: it cannot be repeated.
     fn run(&self, execution: &Execution, caller: &Caller) -> Result<Run, ApiError> {
         may_run_again(execution)?;
-        let own = match (self.override_payload, self.payload) {
-            (None, RetryPayload::Own) => Some(own_payload(execution)?),
-            _ => None,
-        };
+        let own = self.own(execution)?;
         let is_own = own.is_some();
         let payload = own.or(self.override_payload).cloned();
         Ok(Run::new(execution.schedule_id, payload, caller).retry_of(execution.id, is_own))
+    }
+
+    /// The command that repeats one of `execute.immediate`.
+    ///
+    /// # Errors
+    /// `not_allowed`: it cannot be repeated.
+    fn command(
+        &self,
+        execution: &Execution,
+        settings: &CommandSettings,
+        wait_ms: u64,
+    ) -> Result<ExecuteImmediate, ApiError> {
+        may_run_again(execution)?;
+        let Some(payload) = self.own(execution)?.or(self.override_payload) else {
+            let message = format!(
+                "execution {} is of {IMMEDIATE}, so there is no schedule whose present payload could be sent",
+                execution.id
+            );
+            return Err(ApiError::new(Code::NotAllowed, message));
+        };
+        Ok(ExecuteImmediate {
+            target_command: Some(execution.command_sent.clone()),
+            command_payload: Some(payload.clone()),
+            priority: Some(u64::from(settings.priority)),
+            max_retries: Some(u64::from(settings.max_retries)),
+            retry_delay_seconds: Some(u64::from(settings.retry_delay_seconds)),
+            delivery: Some(settings.delivery.clone()),
+            wait_ms: Some(wait_ms),
+            idempotency_key: None,
+        })
+    }
+
+    /// The payload that the execution sent, if that is to be sent again.
+    fn own<'a>(&self, execution: &'a Execution) -> Result<Option<&'a Payload>, ApiError> {
+        match (self.override_payload, self.payload) {
+            (None, RetryPayload::Own) => own_payload(execution).map(Some),
+            _ => Ok(None),
+        }
     }
 }
 
@@ -204,14 +289,14 @@ fn own_payload(execution: &Execution) -> Result<&Payload, ApiError> {
     })
 }
 
-/// Says what to do about a command that never had a schedule of its own.
+/// Says what to do about a command that never had a schedule, and does not say itself how it is sent.
 fn of_schedule(error: ApiError, execution: &Execution) -> ApiError {
     if error.code != Code::NotFound || execution.schedule_name != IMMEDIATE {
         return error;
     }
     let message = format!(
-        "execution {} is of execute.immediate, which keeps no schedule to run again; send its command_payload to its \
-         command_sent by execute.immediate",
+        "execution {} is of execute.immediate, by a version that did not note how it is sent; send its command_payload \
+         to its command_sent by execute.immediate",
         execution.id
     );
     ApiError::new(Code::NotAllowed, message)

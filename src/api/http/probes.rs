@@ -1,6 +1,5 @@
 //! Probes and metrics, which answer whatever state NATS is in.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -130,7 +129,7 @@ impl Http {
             }),
         };
         Gauges {
-            schedules: api.map_or_else(HashMap::new, |api| api.index.counts()),
+            counts: api.map(|api| api.index.counts()).unwrap_or_default(),
             queue_depth: load.waiting.load(Relaxed),
             timers: load.timers.load(Relaxed),
             timer_lag: load.timer_lag(health.clock.now()),

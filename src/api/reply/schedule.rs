@@ -1,13 +1,17 @@
 //! Schedules as replies show them.
 
+use std::num::NonZeroU32;
+
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::execution::ExecutionStatus;
+use crate::history_index::Recent;
 use crate::index::Entry;
 use crate::schedule::{
-    After, CatchUp, Delivery, Overlap, Payload, RetryPolicy, Schedule, ScheduleType, Status,
+    After, CatchUp, Delivery, Ending, Overlap, Payload, RetryPolicy, Schedule, ScheduleType, Status,
 };
 use crate::trigger::{DstGap, DstOverlap};
 
@@ -44,6 +48,8 @@ pub struct ScheduleView {
     pub max_instances: u8,
     pub retry: RetryPolicy,
     pub dead_letter: Option<String>,
+    pub expect_success_within_seconds: Option<u32>,
+    pub failing_after: u32,
     pub pause_on_failure: Option<u32>,
     pub payload_template: bool,
     pub status: Status,
@@ -59,8 +65,20 @@ pub struct ScheduleView {
     pub failure_count: u64,
     /// Occurrences that were acted on, not counting retries and runs by hand.
     pub occurrence_count: u64,
-    /// Occurrences that failed since the last one that succeeded.
+    /// Occurrences that failed since the last success, without runs by hand.
     pub consecutive_failures: u32,
+    /// How the latest run ended: after its last attempt.
+    pub last_outcome: Option<Ending>,
+    /// When a run last succeeded.
+    pub last_success_at: Option<DateTime<Utc>>,
+    /// Whether so many occurrences have failed in a row as `failing_after` says, and no run has succeeded since.
+    pub is_failing: bool,
+    /// Since when it is failing.
+    pub failing_since: Option<DateTime<Utc>>,
+    /// Whether it has had no success for as long as `expect_success_within_seconds` says.
+    pub is_overdue: bool,
+    /// Since when it is overdue.
+    pub overdue_since: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
     pub created_by: String,
@@ -107,6 +125,8 @@ impl ScheduleView {
             max_instances: spec.max_instances,
             retry: spec.retry.known.clone(),
             dead_letter: spec.dead_letter.as_ref().map(|target| target.as_str().to_owned()),
+            expect_success_within_seconds: spec.expect_success_within_seconds.map(NonZeroU32::get),
+            failing_after: u32::from(spec.failing_after.get()),
             pause_on_failure: spec.pause_on_failure.map(|count| u32::from(count.get())),
             payload_template: spec.payload_template,
             status: *schedule.status,
@@ -116,11 +136,17 @@ impl ScheduleView {
             resume_at: schedule.resume_at(),
             next_run_at: schedule.next_run_at,
             last_run_at: schedule.last_run_at,
-            run_count: schedule.run_count,
-            success_count: schedule.success_count,
-            failure_count: schedule.failure_count,
-            occurrence_count: schedule.occurrence_count,
+            run_count: schedule.run_count.get(),
+            success_count: schedule.success_count.get(),
+            failure_count: schedule.failure_count.get(),
+            occurrence_count: schedule.occurrence_count.get(),
             consecutive_failures: schedule.consecutive_failures,
+            last_outcome: schedule.last_outcome(),
+            last_success_at: schedule.last_success_at(),
+            is_failing: schedule.failing_since().is_some(),
+            failing_since: schedule.failing_since(),
+            is_overdue: schedule.overdue_since().is_some(),
+            overdue_since: schedule.overdue_since(),
             created_at: schedule.created_at,
             updated_at: schedule.updated_at,
             created_by: schedule.created_by.to_string(),
@@ -133,7 +159,39 @@ impl ScheduleView {
     }
 }
 
-/// A schedule in a list: without payload, tags, priority, retries and tracking fields.
+/// One of the latest executions of a schedule that have ended, or a range of occurrences that was skipped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RecentExecution {
+    /// The execution.
+    pub execution_id: Uuid,
+    /// How it ended.
+    pub status: ExecutionStatus,
+    /// Its nominal time, or that of the first that was skipped.
+    pub scheduled_for: DateTime<Utc>,
+    /// Milliseconds from its start to its outcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<i64>,
+    /// How many occurrences were skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<i64>,
+}
+
+impl RecentExecution {
+    /// What the history's index has of it.
+    pub(crate) fn new(recent: &Recent) -> Self {
+        let Recent { execution, status, scheduled_for_ms, measure } = *recent;
+        let is_range = matches!(status, ExecutionStatus::Skipped | ExecutionStatus::Corrected);
+        Self {
+            execution_id: execution,
+            status,
+            scheduled_for: DateTime::from_timestamp_millis(scheduled_for_ms).unwrap_or_default(),
+            duration_ms: (!is_range).then_some(measure),
+            skipped: is_range.then_some(measure),
+        }
+    }
+}
+
+/// A schedule in a list: without payload, priority, retries and tracking fields.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs, reason = "the names are those of the request and of the record")]
 pub struct ScheduleSummary {
@@ -147,6 +205,7 @@ pub struct ScheduleSummary {
     pub scheduled_at: Option<DateTime<Utc>>,
     pub timezone: String,
     pub target_command: String,
+    pub tags: Vec<String>,
     pub status: Status,
     pub is_active: bool,
     pub is_paused: bool,
@@ -157,10 +216,21 @@ pub struct ScheduleSummary {
     pub run_count: u64,
     pub success_count: u64,
     pub failure_count: u64,
+    /// How the latest run ended: after its last attempt.
+    pub last_outcome: Option<Ending>,
+    /// When a run last succeeded.
+    pub last_success_at: Option<DateTime<Utc>>,
+    /// Whether too many occurrences have failed in a row, and no run has succeeded since.
+    pub is_failing: bool,
+    /// Whether it has had no success for too long.
+    pub is_overdue: bool,
     pub created_at: DateTime<Utc>,
     pub created_by: String,
     /// How often users have changed it: the `expected_revision` of a change.
     pub revision: u64,
+    /// The latest executions that have ended, newest first, if the request asks for some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recent_executions: Option<Vec<RecentExecution>>,
 }
 
 impl ScheduleSummary {
@@ -179,18 +249,24 @@ impl ScheduleSummary {
             scheduled_at: timing.scheduled_at,
             timezone: timing.timezone.to_string(),
             target_command: schedule.spec.target_command.as_str().to_owned(),
+            tags: schedule.spec.tags.to_vec(),
             status: *schedule.status,
             is_active: schedule.is_active,
             is_paused: schedule.status == Status::Paused,
             resume_at: schedule.resume_at(),
             next_run_at: schedule.next_run_at,
             last_run_at: schedule.last_run_at,
-            run_count: schedule.run_count,
-            success_count: schedule.success_count,
-            failure_count: schedule.failure_count,
+            run_count: schedule.run_count.get(),
+            success_count: schedule.success_count.get(),
+            failure_count: schedule.failure_count.get(),
+            last_outcome: schedule.last_outcome(),
+            last_success_at: schedule.last_success_at(),
+            is_failing: schedule.failing_since().is_some(),
+            is_overdue: schedule.overdue_since().is_some(),
             created_at: schedule.created_at,
             created_by: schedule.created_by.to_string(),
             revision: schedule.revision,
+            recent_executions: None,
         }
     }
 }

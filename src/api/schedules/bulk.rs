@@ -15,12 +15,13 @@ use serde::{Deserialize, Serialize};
 use tokio::task::block_in_place;
 use uuid::Uuid;
 
-use super::super::error::ApiError;
+use super::super::error::{ApiError, Code};
 use super::super::reply::Reply;
 use super::super::{Api, Caller};
 use super::filter::ScheduleFilter;
 use super::lifecycle::Pausing;
 use super::limit::SEEN_WITHIN;
+use super::named::Named;
 use crate::index::Entry;
 use crate::port::Nats;
 use crate::schedule::{FieldFault, Schedule, Status, object_field};
@@ -56,8 +57,13 @@ pub enum BulkAction {
 pub struct BulkOperation {
     /// Required.
     pub operation: Option<BulkAction>,
-    /// 1 to `MAX_BULK_OPERATIONS` schedules; otherwise give `filter`.
+    /// 1 to `MAX_BULK_OPERATIONS` schedules; otherwise give `schedule_names` or `filter`.
     pub schedule_ids: Option<Vec<Uuid>>,
+    /// The same by their names, all of one creator.
+    pub schedule_names: Option<Vec<String>>,
+    /// With `schedule_names`: the creator of those schedules; default: who asks, by the header.
+    #[schemars(length(min = 1, max = 255))]
+    pub creator: Option<String>,
     /// Selects schedules, however many match. Without `status` only those that the operation can change: `pause` takes
     /// active ones, `resume` paused ones, `delete` all that are not deleted.
     #[serde(deserialize_with = "object_field")]
@@ -81,16 +87,19 @@ pub struct BulkOperated {
     pub operation: BulkAction,
     /// Whether this was a dry run.
     pub dry_run: bool,
-    /// Number of schedules that were selected.
+    /// Number of schedules that were selected, and of names that no schedule has.
     pub matched: usize,
     /// Number of schedules that were changed.
     pub succeeded: usize,
-    /// Number of schedules that were not changed.
+    /// Number of schedules that were not changed, and of names that no schedule has.
     pub refused: usize,
     /// The changed schedules; the first 10,000 of them.
     pub success: Vec<Uuid>,
     /// The schedules that were not changed, and why; the first 500 of them.
     pub failed: Vec<ItemRefused>,
+    /// The names of the request that no schedule has; the first 500 of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unknown: Vec<NameUnknown>,
 }
 
 /// A schedule that was not changed.
@@ -100,6 +109,29 @@ pub struct ItemRefused {
     pub schedule_id: Uuid,
     /// The reason.
     pub error: ApiError,
+}
+
+/// A name of a request that no schedule has.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct NameUnknown {
+    /// The name.
+    pub schedule_name: String,
+    /// What is said of it, with similar names.
+    pub error: ApiError,
+}
+
+/// The schedules that a request selects.
+struct Chosen {
+    /// Each with its entry, where that is known.
+    schedules: Vec<(Uuid, Option<Arc<Entry>>)>,
+    /// Names that nothing has.
+    unknown: Vec<NameUnknown>,
+}
+
+impl Chosen {
+    fn new(schedules: Vec<(Uuid, Option<Arc<Entry>>)>) -> Self {
+        Self { schedules, unknown: Vec::new() }
+    }
 }
 
 impl<N: Nats> Api<N> {
@@ -115,8 +147,10 @@ impl<N: Nats> Api<N> {
     ) -> Result<Reply<BulkOperated>, ApiError> {
         let actor = caller.actor();
         let (operation, pausing) = self.check_operation(&request, &actor, caller)?;
-        let chosen = self.chosen(operation, &request).await?;
-        let (matched, dry_run) = (chosen.len(), request.dry_run.unwrap_or(false));
+        let Chosen { schedules: chosen, unknown } =
+            self.chosen(operation, &request, caller).await?;
+        let matched = chosen.len() + unknown.len();
+        let dry_run = request.dry_run.unwrap_or(false);
         tracing::info!(?operation, matched, dry_run, performed_by = actor, "bulk operation");
         let (request, pausing) = (&request, &pausing);
         let mut done = stream::iter(chosen)
@@ -129,9 +163,10 @@ impl<N: Nats> Api<N> {
             dry_run,
             matched,
             succeeded: 0,
-            refused: 0,
+            refused: unknown.len(),
             success: Vec::new(),
             failed: Vec::new(),
+            unknown: unknown.into_iter().take(MAX_REFUSED).collect(),
         };
         let mut claimed_until = None;
         while let Some((schedule_id, outcome)) = done.next().await {
@@ -188,13 +223,18 @@ impl<N: Nats> Api<N> {
         if request.operation.is_none() {
             fault("operation", "is required: pause, resume or delete");
         }
-        match (&request.schedule_ids, &request.filter) {
-            (Some(_), Some(_)) => fault("filter", "cannot stand beside schedule_ids"),
-            (None, None) => fault("schedule_ids", "is required, or filter"),
-            (None, Some(filter)) if !filter.names_something() => {
+        if request.creator.is_some() && request.schedule_names.is_none() {
+            fault("creator", "says who created schedule_names, which are not given");
+        }
+        match (&request.schedule_ids, &request.schedule_names, &request.filter) {
+            (Some(_), Some(_), _) => fault("schedule_names", "cannot stand beside schedule_ids"),
+            (Some(_), _, Some(_)) => fault("filter", "cannot stand beside schedule_ids"),
+            (_, Some(_), Some(_)) => fault("filter", "cannot stand beside schedule_names"),
+            (None, None, None) => fault("schedule_ids", "is required, or schedule_names or filter"),
+            (None, None, Some(filter)) if !filter.names_something() => {
                 fault("filter", "must name something that the schedules have in common");
             }
-            (None, Some(filter)) => faults.extend(
+            (None, None, Some(filter)) => faults.extend(
                 filter
                     .faults()
                     .map(|fault| FieldFault::new(format!("filter.{}", fault.field), fault.reason)),
@@ -214,8 +254,10 @@ impl<N: Nats> Api<N> {
             fault("hard_delete", "belongs to operation delete");
         }
         let pausing = self.check_pause(request.reason.as_deref(), request.resume_at, actor, caller);
-        let ids = request.schedule_ids.as_ref();
-        let count = ids.map_or(Ok(()), |ids| self.check_count("schedule_ids", ids.len()));
+        let ids = request.schedule_ids.as_ref().map(|ids| ("schedule_ids", ids.len()));
+        let names = request.schedule_names.as_ref().map(|names| ("schedule_names", names.len()));
+        let counted = ids.or(names);
+        let count = counted.map_or(Ok(()), |(field, count)| self.check_count(field, count));
         let refusals = [pausing.as_ref().err(), count.as_ref().err()];
         faults.extend(refusals.into_iter().flatten().flat_map(|error| error.details.clone()));
         match (operation, pausing) {
@@ -230,10 +272,15 @@ impl<N: Nats> Api<N> {
         &self,
         operation: BulkAction,
         request: &BulkOperation,
-    ) -> Result<Vec<(Uuid, Option<Arc<Entry>>)>, ApiError> {
+        caller: &Caller,
+    ) -> Result<Chosen, ApiError> {
+        let mut seen = HashSet::new();
         if let Some(ids) = &request.schedule_ids {
-            let mut seen = HashSet::new();
-            return Ok(ids.iter().filter(|id| seen.insert(**id)).map(|id| (*id, None)).collect());
+            let ids = ids.iter().filter(|id| seen.insert(**id));
+            return Ok(Chosen::new(ids.map(|id| (*id, None)).collect()));
+        }
+        if let Some(names) = &request.schedule_names {
+            return self.chosen_by_name(names, request.creator.as_ref(), caller).await;
         }
         if !self.has_caught_up(SEEN_WITHIN).await? {
             return Err(ApiError::behind());
@@ -247,7 +294,32 @@ impl<N: Nats> Api<N> {
         // A filter scans every schedule, and blocks this thread meanwhile.
         let mut found = block_in_place(|| self.index.select(&filter));
         found.sort_unstable_by_key(|entry| entry.schedule.id);
-        Ok(found.into_iter().map(|entry| (entry.schedule.id, Some(entry))).collect())
+        let found = found.into_iter().map(|entry| (entry.schedule.id, Some(entry)));
+        Ok(Chosen::new(found.collect()))
+    }
+
+    /// The schedules of a creator with these names, without duplicates, and the names that nothing has.
+    async fn chosen_by_name(
+        &self,
+        names: &[String],
+        creator: Option<&String>,
+        caller: &Caller,
+    ) -> Result<Chosen, ApiError> {
+        let (mut seen, mut chosen) = (HashSet::new(), Chosen::new(Vec::new()));
+        for schedule_name in names.iter().filter(|name| seen.insert(*name)) {
+            let (mut id, mut creator) = (None, creator.cloned());
+            let mut name = Some(schedule_name.clone());
+            let named = Named::live(&mut id, &mut name, &mut creator);
+            match self.find_one(named, caller).await {
+                Ok(()) => chosen.schedules.extend(id.map(|id| (id, None))),
+                Err(error) if error.code == Code::NotFound => {
+                    let schedule_name = schedule_name.clone();
+                    chosen.unknown.push(NameUnknown { schedule_name, error });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(chosen)
     }
 
     /// Ids of the schedules that have a tag and a target, as of every change that was answered before.

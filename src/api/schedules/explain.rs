@@ -234,7 +234,7 @@ fn no_next(schedule: &Schedule) -> Option<String> {
         },
         _ if !schedule.is_active => "the schedule is switched off: is_active is false".to_owned(),
         Status::Completed if schedule.has_had_all() => {
-            format!("it has had all of its {} occurrences", schedule.occurrence_count)
+            format!("it has had all of its {} occurrences", schedule.occurrence_count.get())
         }
         Status::Completed => "it has had its last occurrence".to_owned(),
         Status::Active if schedule.next_run_at.is_some() => return None,

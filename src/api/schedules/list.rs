@@ -4,13 +4,16 @@ use tokio::task::block_in_place;
 
 use super::super::cursor;
 use super::super::error::ApiError;
-use super::super::reply::{Pagination, Reply, ScheduleSummary};
+use super::super::reply::{Pagination, RecentExecution, Reply, ScheduleSummary};
 use super::super::{Api, Caller};
 use super::filter::ScheduleFilter;
 use super::limit::SEEN_WITHIN;
 use crate::index::{Found, Listing, Place, Sort, filter_fields};
 use crate::port::Nats;
 use crate::schedule::FieldFault;
+
+/// Most executions shown with a schedule.
+const MAX_RECENT: usize = 20;
 
 filter_fields! { request {
     /// A request for schedules; absent filters match all, and without `status` all that are not deleted match.
@@ -25,6 +28,9 @@ filter_fields! { request {
         pub limit: Option<u64>,
         /// `next_cursor` of the previous page, with the same filters and order; replaces `page`.
         pub cursor: Option<String>,
+        /// How many of its latest executions to show with each schedule: at most 20; default none.
+        #[schemars(range(max = 20), example = 20)]
+        pub recent_executions: Option<u64>,
     }
 } }
 
@@ -33,13 +39,14 @@ impl<N: Nats> Api<N> {
     /// before, or the last known state while the bucket's leader does not answer.
     ///
     /// # Errors
-    /// `invalid`.
+    /// `invalid`; `unavailable` if executions are asked for, and the history has not been read.
     pub async fn list_schedules(
         &self,
         request: ListSchedules,
         caller: &Caller,
     ) -> Result<Reply<Vec<ScheduleSummary>>, ApiError> {
         let (number, page) = super::page(request.page, request.limit)?;
+        let recent = check_recent(request.recent_executions)?;
         let sort = request.sort.unwrap_or_default();
         let place = request.cursor.as_deref().map(|text| read_place(text, sort)).transpose()?;
         if place.is_some() && request.page.is_some() {
@@ -63,8 +70,16 @@ impl<N: Nats> Api<N> {
         let Found { entries, total, more } = block_in_place(|| self.index.list(&listing));
         let next = entries.last().filter(|_| more);
         let next_cursor = next.map(|last| cursor::text(&Place::of(&last.schedule, sort)));
-        let mut reply =
-            Reply::new(entries.iter().map(|entry| ScheduleSummary::new(entry)).collect(), caller);
+        let mut summaries: Vec<_> =
+            entries.iter().map(|entry| ScheduleSummary::new(entry)).collect();
+        if recent > 0 {
+            let ids: Vec<_> = summaries.iter().map(|summary| summary.id).collect();
+            let found = self.history.recent(&ids, recent).await?;
+            for (summary, found) in summaries.iter_mut().zip(found) {
+                summary.recent_executions = Some(found.iter().map(RecentExecution::new).collect());
+            }
+        }
+        let mut reply = Reply::new(summaries, caller);
         let total = total as u64;
         reply.pagination =
             Some(Pagination { next_cursor, ..Pagination::new(number, page.limit, total) });
@@ -75,6 +90,17 @@ impl<N: Nats> Api<N> {
 impl ListSchedules {
     fn filter(&self) -> ScheduleFilter {
         filter_fields! { taken { self => ScheduleFilter {} } }
+    }
+}
+
+/// How many executions to show with each schedule.
+fn check_recent(asked: Option<u64>) -> Result<usize, ApiError> {
+    match asked.map_or(Ok(0), usize::try_from) {
+        Ok(count) if count <= MAX_RECENT => Ok(count),
+        _ => {
+            let reason = format!("must be at most {MAX_RECENT}");
+            Err(vec![FieldFault::new("recent_executions", reason)].into())
+        }
     }
 }
 

@@ -27,7 +27,7 @@ pub use apply::ApplySchedule;
 pub use backfill::{BackfillSchedule, Backfilled};
 pub use bulk::{
     AppliedItem, BulkAction, BulkApplied, BulkApply, BulkCreate, BulkCreated, BulkItem,
-    BulkOperated, BulkOperation, ItemRefused, ItemResult, Prune,
+    BulkOperated, BulkOperation, ItemRefused, ItemResult, NameUnknown, Prune,
 };
 pub use delete::{DeleteSchedule, Deleted};
 pub use explain::{ExplainSchedule, Explained};
@@ -35,7 +35,7 @@ pub use filter::{ScheduleFilter, TagsMatch};
 pub use lifecycle::{PauseSchedule, ResumeSchedule, TriggerSchedule, Triggered};
 pub use list::ListSchedules;
 pub(crate) use named::Named;
-pub(in crate::api) use once::{Key, hash, repeated};
+pub(in crate::api) use once::{Deed, Found, Key, Once, Unmade, hash, repeated};
 pub use preview::PreviewSchedule;
 pub use read::{GetSchedule, RecentlyShown, ShownSchedule};
 pub use restore::RestoreSchedule;

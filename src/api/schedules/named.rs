@@ -89,7 +89,7 @@ impl<N: Nats> Api<N> {
         Ok(())
     }
 
-    async fn find_one(&self, named: Named<'_>, caller: &Caller) -> Result<(), ApiError> {
+    pub(super) async fn find_one(&self, named: Named<'_>, caller: &Caller) -> Result<(), ApiError> {
         let fault =
             |field: &str, reason: &str| FieldFault::new(format!("{}{field}", named.within), reason);
         let (name, creator) = (named.name.take(), named.creator.take());

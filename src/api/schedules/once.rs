@@ -1,10 +1,11 @@
-//! Requests that are done once, however often they are sent: creations, and runs by hand.
+//! Requests that are done once, however often they are sent: creations, runs by hand, and single commands.
 //!
 //! A request with an idempotency key is remembered for a day under the user who sent it and that key:
 //!
 //! 1. the memo is written by a compare-and-swap. It holds the id of what the request will make, a schedule or an
 //!    execution, and a hash of the request;
-//! 2. that is made under this id: a schedule as `reservations` says, an execution as `run` does;
+//! 2. that is made under this id: a schedule as `reservations` says, an execution as `run` does, a command as
+//!    `execute` does;
 //! 3. the memo is marked as done, and the reply is sent.
 //!
 //! A request that finds a memo which is done, or whose work is there, returns it. Otherwise it continues with step 2
@@ -83,7 +84,7 @@ impl Caller {
 }
 
 /// What makes the thing that a request asks for.
-pub(super) trait Deed: Sync {
+pub(in crate::api) trait Deed: Sync {
     /// What is known of a request that nobody has sent before.
     type Draft: Send;
     /// What was made.
@@ -104,7 +105,7 @@ pub(super) trait Deed: Sync {
 }
 
 /// How a request stands.
-pub(super) enum Found<T> {
+pub(in crate::api) enum Found<T> {
     /// Nobody had sent it when this was prepared.
     New(T),
     /// It was sent before.
@@ -115,7 +116,7 @@ pub(super) enum Found<T> {
 }
 
 /// Why nothing was made.
-pub(super) enum Unmade {
+pub(in crate::api) enum Unmade {
     /// It is refused, so the request is forgotten.
     Refused(ApiError),
     /// The request stays remembered.
@@ -129,14 +130,14 @@ impl From<ApiError> for Unmade {
 }
 
 /// What a request made, and whether an earlier one did.
-pub(super) struct Once<T> {
-    pub(super) made: T,
-    pub(super) repeated: bool,
+pub(in crate::api) struct Once<T> {
+    pub(in crate::api) made: T,
+    pub(in crate::api) repeated: bool,
 }
 
 impl<N: Nats> Api<N> {
     /// Makes what `deed` makes under the id `mine`, unless a request with the same key already did.
-    pub(super) async fn once<D: Deed>(
+    pub(in crate::api) async fn once<D: Deed>(
         &self,
         key: &Key,
         mine: Uuid,

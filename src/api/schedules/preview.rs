@@ -80,7 +80,7 @@ impl<N: Nats> Api<N> {
     ) -> Option<Preview> {
         let (now, timing) = (self.clock.now(), &schedule.spec.timing);
         let trigger = timing.trigger(schedule.id).ok()?;
-        let had = as_of.occurrence_count;
+        let had = as_of.occurrence_count.get();
         let count = timing.max_runs.map_or(count, |most| most.saturating_sub(had).min(count));
         let from = as_of.in_jitter(now).unwrap_or(now).just_before();
         Some(preview(timing, &trigger, schedule.id, from, count))
@@ -97,7 +97,7 @@ impl<N: Nats> Api<N> {
         let timing = Timing::clone(&schedule.spec.timing);
         let trigger = timing.trigger(id).map_err(|fault| vec![fault])?;
         let from = schedule.in_jitter(now).map_or(now, Moment::just_before);
-        Ok((timing, trigger, schedule.occurrence_count, from))
+        Ok((timing, trigger, schedule.occurrence_count.get(), from))
     }
 }
 

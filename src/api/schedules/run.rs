@@ -72,6 +72,11 @@ impl Run {
         Self { schedule_id, manual, verbatim: false, wait_ms: 0, key: None }
     }
 
+    /// What is asked for.
+    pub(in crate::api) fn manual(self) -> Manual {
+        self.manual
+    }
+
     /// The same run as one of an ended execution; `verbatim` if its payload is what that one sent.
     #[must_use]
     pub(in crate::api) fn retry_of(mut self, execution: Uuid, verbatim: bool) -> Self {

@@ -284,6 +284,19 @@ fn agree(index: &HistoryIndex, model: &Model) {
             }
         }
     }
+    let ids: Vec<_> = [2, 0, 77, 3].map(Uuid::from_u128).into();
+    for most in [0, 1, 3, 1000] {
+        let of = |id: &Uuid| -> Vec<_> {
+            let own = model.matching(|event| event.schedule == *id && event.status.is_final());
+            own.iter().take(most).map(|event| (event.execution, event.status)).collect()
+        };
+        let found = index.recent(&ids, most);
+        let found: Vec<Vec<_>> = found
+            .iter()
+            .map(|of| of.iter().map(|one| (one.execution, one.status)).collect())
+            .collect();
+        assert_eq!(found, ids.iter().map(of).collect::<Vec<_>>(), "{most}");
+    }
     for correlation in CORRELATIONS {
         let expected = places(&model.matching(|event| event.correlation == correlation));
         let page = Page { offset: 1, limit: 4 };

@@ -77,10 +77,9 @@ fn model(index: &Index, filter: &ScheduleFilter, from: Option<&str>, to: &str) -
     for entry in index.all().iter().filter(|entry| matches(filter, &entry.schedule)) {
         let schedule = &entry.schedule;
         let Some(next) = schedule.next_run_at.filter(|_| schedule.fires()) else { continue };
-        let left =
-            schedule.spec.timing.max_runs.map_or(usize::MAX, |most| {
-                usize::try_from(most - schedule.occurrence_count).unwrap()
-            });
+        let left = schedule.spec.timing.max_runs.map_or(usize::MAX, |most| {
+            usize::try_from(most - schedule.occurrence_count.get()).unwrap()
+        });
         let before = next - chrono::Duration::milliseconds(1);
         let times = entry.trigger.occurrences_after(before).map(|one| one.at).take(left);
         listed.extend(

@@ -1,5 +1,6 @@
 //! Schedules, filters and changes for tests.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use chrono::{DateTime, Duration, Utc};
@@ -10,12 +11,13 @@ use proptest::sample::{Index as Any, select};
 use uuid::Uuid;
 
 use crate::index::{ScheduleFilter, Sort, TagsMatch, read_record};
-use crate::schedule::{Schedule, ScheduleType, Spec, Status, Target};
+use crate::schedule::{Ending, Schedule, ScheduleType, Spec, Status, Target};
 use crate::trigger::Trigger;
 
 const TEXTS: [&str; 8] =
     ["Nightly", "nightly report", "Größe ÄNDERN", "ΑΣ", "ΑΣΑ", "", "re", "İstanbul"];
 const TARGETS: [&str; 4] = ["cmd.a.x", "cmd.a.y", "cmd.b", "cmd.ab"];
+const OUTCOMES: [Ending; 3] = [Ending::Success, Ending::Failed, Ending::Cancelled];
 const STATUSES: [Status; 5] =
     [Status::Active, Status::Paused, Status::Completed, Status::Failed, Status::Deleted];
 const TYPES: [ScheduleType; 5] = [
@@ -75,8 +77,9 @@ pub(in crate::index) fn schedule() -> impl Strategy<Value = Schedule> {
     let kind = (select(&STATUSES[..]), select(&TYPES[..]), any::<bool>(), weighted(0.1, Just(())));
     let owner = weighted(0.4, select(vec!["git", "ci"]));
     let times = (weighted(0.8, 0..9_i64), 0..5_i64);
-    let all = (0..40_u128, texts, kind, times, owner);
-    all.prop_map(|(id, texts, kind, (next, created), owner)| {
+    let standing = (weighted(0.7, select(&OUTCOMES[..])), any::<[bool; 3]>());
+    let all = (0..40_u128, texts, kind, times, owner, standing);
+    all.prop_map(|(id, texts, kind, (next, created), owner, (outcome, flags))| {
         let (mut schedule, _) = base();
         let spec = Arc::make_mut(&mut schedule.spec);
         schedule.id = Uuid::from_u128(id);
@@ -87,6 +90,15 @@ pub(in crate::index) fn schedule() -> impl Strategy<Value = Schedule> {
         (schedule.status, spec.timing.schedule_type, schedule.is_active) =
             (kind.0.into(), kind.1, kind.2);
         schedule.purge = kind.3.is_some();
+        let [failing, overdue, expected] = flags;
+        if outcome.is_some() || failing || overdue {
+            schedule.standing.get_or_insert_default().last_outcome = outcome;
+            let alerts = schedule.alerts_mut();
+            alerts.failing_since = failing.then(|| time(0));
+            alerts.overdue_since = overdue.then(|| time(0));
+        }
+        Arc::make_mut(&mut schedule.spec).expect_success_within_seconds =
+            NonZeroU32::new(u32::from(expected));
         (schedule.next_run_at, schedule.created_at) = (next.map(time), time(created));
         schedule
     })
@@ -103,7 +115,7 @@ pub(in crate::index) enum Step {
 pub(in crate::index) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => schedule().prop_map(|schedule| Step::Put(Box::new(schedule))),
-        3 => (any::<Any>(), 0..9_u8, schedule()).prop_map(|(at, field, other)| {
+        3 => (any::<Any>(), 0..10_u8, schedule()).prop_map(|(at, field, other)| {
             Step::Change(at, field, Box::new(other))
         }),
         1 => any::<Any>().prop_map(Step::Remove),
@@ -127,19 +139,24 @@ pub(in crate::index) fn filter() -> impl Strategy<Value = ScheduleFilter> {
         weighted(0.2, select(&TYPES[..])),
         weighted(0.2, any::<bool>()),
     );
+    let flags = || weighted(0.1, any::<bool>());
+    let standing = (flags(), flags(), weighted(0.1, select(&OUTCOMES[..])));
     let far = prop_oneof![
         6 => (0..9_i64).prop_map(time),
         1 => Just(DateTime::<Utc>::MAX_UTC),
         1 => Just(DateTime::<Utc>::MIN_UTC),
     ];
     let due = (weighted(0.2, far.clone()), weighted(0.2, far));
-    (texts, kinds, due).prop_map(|(texts, kinds, due)| ScheduleFilter {
+    (texts, kinds, due, standing).prop_map(|(texts, kinds, due, standing)| ScheduleFilter {
         creator: texts.0,
         tags: kinds.0,
         tags_match: kinds.1,
         status: kinds.2,
         schedule_type: kinds.3,
         is_active: kinds.4,
+        is_failing: standing.0,
+        is_overdue: standing.1,
+        last_outcome: standing.2,
         target_prefix: texts.1.map(str::to_owned),
         name_prefix: texts.2.map(str::to_owned),
         owner: texts.3.map(str::to_owned),
@@ -157,13 +174,14 @@ pub(in crate::index) fn change(mut schedule: Schedule, field: u8, other: Schedul
         1 => schedule.created_by = other.created_by,
         2 => schedule.created_at = other.created_at,
         3 => (schedule.status, schedule.is_active) = (other.status, other.is_active),
+        4 => schedule.standing = other.standing,
         _ => {
             let (spec, other) = (Arc::make_mut(&mut schedule.spec), Spec::clone(&other.spec));
             match field {
-                4 => spec.tags = other.tags,
-                5 => spec.name = other.name,
-                6 => spec.timing = other.timing,
-                7 => spec.owner = other.owner,
+                5 => spec.tags = other.tags,
+                6 => spec.name = other.name,
+                7 => spec.timing = other.timing,
+                8 => spec.owner = other.owner,
                 _ => spec.target_command = other.target_command,
             }
         }

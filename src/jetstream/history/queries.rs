@@ -11,7 +11,9 @@ use super::headers::error_header;
 use super::{History, QueryError, Waiter};
 use crate::execution::{ErrorType, Execution, ExecutionStatus};
 use crate::explain::Acted;
-use crate::history_index::{Bucket, Buckets, Chosen, Filter, HistoryIndex, Page, Row, Statistics};
+use crate::history_index::{
+    Bucket, Buckets, Chosen, Filter, HistoryIndex, Page, Recent, Row, Statistics,
+};
 use crate::moment::Moment as _;
 use crate::names::plain_text;
 use crate::port::{Entry, Nats};
@@ -144,6 +146,19 @@ impl<N: Nats> History<N> {
             event: events.remove(&row.execution),
         };
         Ok((rows.into_iter().map(acted).collect(), cut))
+    }
+
+    /// The latest executions of each of these schedules that have ended, `most` at most, newest first.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn recent(
+        &self,
+        schedules: &[Uuid],
+        most: usize,
+    ) -> Result<Vec<Vec<Recent>>, QueryError> {
+        self.mirror.ready().await?;
+        Ok(self.read(|index| index.recent(schedules, most)))
     }
 
     /// Removes executions that have an outcome.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::schedule::{ChangeKind, Resumption, ScheduleEvent};
+use crate::stored::format::FORMAT;
 
 /// A record that is paused until a time.
 fn paused_until(mut record: Schedule, at: DateTime<Utc>) -> Schedule {
@@ -166,8 +167,8 @@ fn only_records_that_use_it_need_a_version_that_knows_it() {
     let (record, trigger) = minutely();
     let mut paused = paused_until(record, at("00:05:00"));
     paused.sign(paused.writer);
-    assert_eq!((paused.format, paused.needs), (2, 2));
+    assert_eq!((paused.format, paused.needs), (FORMAT, 2));
     let mut resumed = plan(&paused, &trigger, at("00:05:00"), &knows(), lease()).unwrap().schedule;
     resumed.sign(resumed.writer);
-    assert_eq!((resumed.format, resumed.needs), (2, 1));
+    assert_eq!((resumed.format, resumed.needs), (FORMAT, 1));
 }

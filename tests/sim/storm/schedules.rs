@@ -104,6 +104,9 @@ fn fill(chance: &mut StdRng, request: &mut CreateSchedule, n: u64) {
     let initial_seconds = Some(chance.random_range(0..2));
     request.retry =
         Some(RetryFields { initial_seconds, multiplier: Some(1.0), ..RetryFields::default() });
+    request.failing_after = chance.random_bool(0.3).then(|| chance.random_range(2..4));
+    let expected = chance.random_bool(0.4).then(|| chance.random_range(1..9));
+    request.expect_success_within_seconds = expected;
     request.priority = Some(chance.random_range(1..=10));
     request.dead_letter = chance.random_bool(0.2).then(|| format!("cmd.example.dead{n}"));
 }

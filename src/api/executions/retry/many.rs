@@ -18,7 +18,7 @@ use super::super::super::schedules::{Key, Named};
 use super::super::super::{Api, Caller, Checked, cursor};
 use super::super::millis_up;
 use super::plan::{Cursor, Plan, check};
-use super::{RetryPayload, asked, of_schedule};
+use super::{RetryPayload, TakenUp, asked};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::history_index::Filter;
 use crate::jetstream::history::error_header;
@@ -198,38 +198,32 @@ impl<N: Nats> Api<N> {
         let (retry_of, schedule_id) = (execution.id, execution.schedule_id);
         let mut item =
             RetriedItem { retry_of, schedule_id, execution_id: None, repeated: false, error: None };
-        match self.take_up(execution, plan, caller).await {
+        match self.retry_in(execution, plan, caller).await {
             Ok(taken) => {
-                item.execution_id = taken.map(|(id, _)| id);
-                item.repeated = taken.is_some_and(|(_, repeated)| repeated);
+                item.execution_id = taken.as_ref().map(|taken| taken.execution_id);
+                item.repeated = taken.is_some_and(|taken| taken.repeated);
             }
-            Err(error) => {
-                let error = of_schedule(error, execution);
-                item.error = Some(error.told("bulk.retry", caller, &self.complaints));
-            }
+            Err(error) => item.error = Some(error.told("bulk.retry", caller, &self.complaints)),
         }
         item
     }
 
-    /// Takes one up: the id of its run, and whether an earlier request did it. In a dry run there is none.
-    async fn take_up(
+    /// Takes one up. In a dry run there is nothing of it.
+    async fn retry_in(
         &self,
         execution: &Execution,
         plan: &Plan<'_>,
         caller: &Caller,
-    ) -> Result<Option<(Uuid, bool)>, ApiError> {
-        let mut run = plan.retry.run(execution, caller)?;
+    ) -> Result<Option<TakenUp>, ApiError> {
         if plan.dry_run {
-            let (schedule, _) = self.read_schedule(execution.schedule_id).await?;
-            self.check_place(&schedule, &run)?;
+            self.check_retry(execution, &plan.retry, caller).await?;
             return Ok(None);
         }
-        run.key = plan.key.map(|key| Key {
+        let key = plan.key.map(|key| Key {
             user: caller.actor(),
             text: format!("{key}/{}", execution.id),
             request: asked(execution.id, &plan.retry),
         });
-        let placed = self.run(&run, caller).await?;
-        Ok(Some((placed.execution_id, placed.repeated)))
+        self.take_up(execution, &plan.retry, key, 0, caller).await.map(Some)
     }
 }

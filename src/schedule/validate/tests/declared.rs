@@ -137,12 +137,12 @@ proptest! {
 fn what_a_declaration_does_not_say_stays() {
     let request = CreateSchedule::interval("n", 60, TARGETS[0]).tags(["x"]).priority(9);
     let mut schedule = of(&request);
-    (schedule.status, schedule.run_count) = (Guarded::from(Status::Paused), 7);
+    (schedule.status, schedule.run_count) = (Guarded::from(Status::Paused), 7.into());
     let declared = CreateSchedule::interval("n", 90, TARGETS[0]);
     let now = at("2026-01-01T00:01:31Z");
     assert!(apply_declaration(&declared, &mut schedule, &rules(), now).unwrap());
     let spec = &schedule.spec;
-    assert_eq!((spec.priority, spec.tags.len(), schedule.run_count), (5, 0, 7));
+    assert_eq!((spec.priority, spec.tags.len(), schedule.run_count.get()), (5, 0, 7));
     assert_eq!(schedule.status, Status::Paused);
     // From the anchor that it had.
     assert_eq!(spec.timing.start_at, Some(at(START)));
