@@ -61,7 +61,7 @@ async def forward(url, message, stop):
         # Our word that we are at it.
         await message.in_progress()
         try:
-            await asyncio.to_thread(post, url, event)
+            await asyncio.get_running_loop().run_in_executor(None, post, url, event)
             print(f"{event['event_id']}: {text(event)}", flush=True)
             return True
         except OSError as error:

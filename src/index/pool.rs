@@ -13,8 +13,8 @@ pub(super) struct Pool<T> {
 
 impl<T: Copy> Pool<T> {
     /// Where the next run will begin.
-    pub fn end(&self) -> usize {
-        self.items.len()
+    pub fn end(&self) -> u32 {
+        number(self.items.len())
     }
 
     /// Adds values to the run at the end.
@@ -24,13 +24,14 @@ impl<T: Copy> Pool<T> {
     }
 
     /// The values of a run.
-    pub fn run(&self, at: usize, len: u32) -> &[T] {
-        self.items.get(at..at + len as usize).unwrap_or_default()
+    pub fn run(&self, at: u32, len: u16) -> &[T] {
+        let at = at as usize;
+        self.items.get(at..at + usize::from(len)).unwrap_or_default()
     }
 
     /// Notes that a run was removed.
-    pub fn forget(&mut self, len: u32) {
-        self.unused += len as usize;
+    pub fn forget(&mut self, len: u16) {
+        self.unused += usize::from(len);
     }
 
     /// Whether most of the pool is unused.
@@ -39,12 +40,12 @@ impl<T: Copy> Pool<T> {
     }
 
     /// Moves the remaining runs together; `runs` are the start of each, which is updated, and its length.
-    pub fn compact<'a>(&mut self, runs: impl Iterator<Item = (&'a mut usize, u32)>) {
+    pub fn compact<'a>(&mut self, runs: impl Iterator<Item = (&'a mut u32, u16)>) {
         let used = self.items.len().saturating_sub(self.unused);
         let mut items = Vec::with_capacity(used + used / 8);
         for (at, len) in runs {
             let run = self.run(*at, len);
-            *at = items.len();
+            *at = number(items.len());
             items.extend_from_slice(run);
         }
         *self = Self { items, unused: 0 };
@@ -65,12 +66,12 @@ pub(crate) fn number(n: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{FEW, Pool};
+    use super::{FEW, Pool, number};
 
     #[test]
     fn runs_survive_while_others_go() {
         let mut pool = Pool::default();
-        let mut runs: Vec<(usize, u32, u32)> = Vec::new();
+        let mut runs: Vec<(u32, u16, u32)> = Vec::new();
         let mut most = 0;
         for n in 0..20_000_u32 {
             let at = pool.end();
@@ -85,7 +86,7 @@ mod tests {
             }
             most = most.max(pool.end());
         }
-        assert!(most < 4 * FEW, "{most}");
+        assert!(most < 4 * number(FEW), "{most}");
         for (at, len, n) in runs {
             assert_eq!(pool.run(at, len), [n; 7]);
         }

@@ -36,12 +36,12 @@ pub(super) struct Rows {
 pub(super) struct Row {
     /// Next time in nanoseconds.
     pub(super) next_run_at: i64,
-    name_at: usize,
-    tags_at: usize,
-    name_len: u32,
+    name_at: u32,
+    tags_at: u32,
+    name_len: u16,
     /// Length of the name in lower case, which follows the name; 0 if both are the same.
-    lower_len: u32,
-    tags_len: u32,
+    lower_len: u16,
+    tags_len: u16,
     pub(super) creator: u32,
     /// The empty text for nobody.
     pub(super) owner: u32,
@@ -79,12 +79,14 @@ impl Rows {
     pub fn push(&mut self, schedule: &Schedule) -> u32 {
         let spec = &schedule.spec;
         let (name_at, tags_at) = (self.names.end(), self.tag_numbers.end());
-        let lower = Some(spec.name.to_lowercase()).filter(|lower| **lower != *spec.name);
+        let name = beginning(&spec.name);
+        let lower = Some(name.to_lowercase()).filter(|lower| lower != name);
         let lower = lower.unwrap_or_default();
-        self.names.extend(spec.name.as_bytes());
+        let lower = beginning(&lower);
+        self.names.extend(name.as_bytes());
         self.names.extend(lower.as_bytes());
         let mut tags: Vec<u32> = Vec::with_capacity(spec.tags.len());
-        for (n, tag) in spec.tags.iter().enumerate() {
+        for (n, tag) in spec.tags.iter().enumerate().take(MAX_LEN) {
             if !spec.tags[..n].contains(tag) {
                 tags.push(self.tags.hold(tag));
             }
@@ -96,9 +98,9 @@ impl Rows {
             next_run_at: due(schedule),
             name_at,
             tags_at,
-            name_len: number(spec.name.len()),
-            lower_len: number(lower.len()),
-            tags_len: number(tags.len()),
+            name_len: length(name.len()),
+            lower_len: length(lower.len()),
+            tags_len: length(tags.len()),
             creator: self.creators.hold(&schedule.created_by),
             owner: self.owners.hold(owner(schedule)),
             target: self.targets.hold(spec.target_command.as_str()),
@@ -145,11 +147,14 @@ impl Rows {
         for tag in self.tag_numbers.run(row.tags_at, row.tags_len) {
             self.tags.release(*tag);
         }
-        self.names.forget(row.name_len + row.lower_len);
+        self.names.forget(row.both());
         self.tag_numbers.forget(row.tags_len);
         if self.names.is_wasteful() {
             let runs = self.rows.iter_mut();
-            self.names.compact(runs.map(|r| (&mut r.name_at, r.name_len + r.lower_len)));
+            self.names.compact(runs.map(|r| {
+                let len = r.both();
+                (&mut r.name_at, len)
+            }));
         }
         if self.tag_numbers.is_wasteful() {
             let runs = self.rows.iter_mut();
@@ -184,13 +189,33 @@ impl Rows {
     pub fn lower_name(&self, row: &Row) -> &[u8] {
         match row.lower_len {
             0 => self.name(row),
-            len => self.names.run(row.name_at + row.name_len as usize, len),
+            len => self.names.run(row.name_at + u32::from(row.name_len), len),
         }
     }
 
     /// The tags of a schedule, each once.
     pub fn tags(&self, row: &Row) -> &[u32] {
         self.tag_numbers.run(row.tags_at, row.tags_len)
+    }
+}
+
+/// Most bytes of a name, and most tags: only records that were written by hand have more, and of those the rest is not
+/// looked at.
+const MAX_LEN: usize = u16::MAX as usize / 2;
+
+/// The part of a text that is looked at.
+fn beginning(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_LEN)]
+}
+
+fn length(n: usize) -> u16 {
+    u16::try_from(n).unwrap_or(u16::MAX)
+}
+
+impl Row {
+    /// Length of the name in both forms, one behind the other.
+    fn both(&self) -> u16 {
+        self.name_len + self.lower_len
     }
 }
 

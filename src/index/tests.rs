@@ -147,4 +147,5 @@ fn records_fit_into_what_is_allocated_for_them() {
     assert!(size_of::<Schedule>() + COUNTS <= 320, "{} bytes", size_of::<Schedule>());
     assert!(size_of::<Spec>() + COUNTS <= 160, "{} bytes", size_of::<Spec>());
     assert!(size_of::<Entry>() + COUNTS <= 56);
+    assert!(size_of::<super::rows::Row>() <= 40, "{} bytes", size_of::<super::rows::Row>());
 }

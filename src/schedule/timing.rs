@@ -169,14 +169,48 @@ impl TimingFields {
         faults: &mut Vec<FieldFault>,
     ) -> Option<(Timing, Trigger)> {
         let before = faults.len();
-        let mut fault = |field: &str, reason: String| faults.push(FieldFault::new(field, reason));
         let Some(schedule_type) = self.schedule_type else {
-            fault(
-                "schedule_type",
-                "is required: cron, interval, one_time, immediate or dependent".to_owned(),
-            );
+            let reason = "is required: cron, interval, one_time, immediate or dependent";
+            faults.push(FieldFault::new("schedule_type", reason));
             return None;
         };
+        self.check_fields_of(schedule_type, faults);
+        self.check_bounds(now, lookahead, faults);
+        let zone = self.check_zone(zone, faults);
+        // Even if something else is wrong, report what is wrong with the expression.
+        if faults.len() > before {
+            let expression =
+                self.cron_expression.as_deref().filter(|text| text.chars().count() <= 255);
+            if let (ScheduleType::Cron, Some(expression)) = (schedule_type, expression) {
+                let zone = zone.unwrap_or(chrono_tz::UTC);
+                let (gap, overlap) = (DstGap::default(), DstOverlap::default());
+                if let Err(error) = CronTrigger::new(expression, zone, gap, overlap, 0) {
+                    faults.push(FieldFault::new("cron_expression", error.to_string()));
+                }
+            }
+            return None;
+        }
+        let timing = self.timing(now, zone?);
+        match timing.trigger(id) {
+            Ok(trigger) => {
+                let jitter = Duration::seconds(i64::from(timing.jitter_seconds));
+                if jitter > shortest_gap(&trigger, now) {
+                    let reason = "must be no longer than the time between two occurrences";
+                    faults.push(FieldFault::new("jitter_seconds", reason));
+                    return None;
+                }
+                Some((timing, trigger))
+            }
+            Err(found) => {
+                faults.push(found);
+                None
+            }
+        }
+    }
+
+    /// Checks that the fields are those of the type.
+    fn check_fields_of(&self, schedule_type: ScheduleType, faults: &mut Vec<FieldFault>) {
+        let mut fault = |field: &str, reason: String| faults.push(FieldFault::new(field, reason));
         let mut belongs = |field: &str, given: bool, to: ScheduleType| {
             if given && schedule_type != to {
                 let (to, kind) = (to.as_str(), schedule_type.as_str());
@@ -215,6 +249,11 @@ impl TimingFields {
             let kind = schedule_type.as_str();
             fault("max_runs", format!("belongs to schedules that recur, not to {kind}"));
         }
+    }
+
+    /// Checks each field by itself.
+    fn check_bounds(&self, now: DateTime<Utc>, lookahead: Duration, faults: &mut Vec<FieldFault>) {
+        let mut fault = |field: &str, reason: String| faults.push(FieldFault::new(field, reason));
         if self.jitter_seconds.is_some_and(|seconds| seconds > MAX_JITTER_SECONDS) {
             fault("jitter_seconds", format!("must be at most {MAX_JITTER_SECONDS}"));
         }
@@ -238,45 +277,21 @@ impl TimingFields {
                 fault(field, reason);
             }
         }
-        let zone = match self.timezone.as_deref() {
-            None => Some(zone),
-            Some(text) => {
-                let known = (text.len() <= 50).then(|| text.parse().ok()).flatten();
-                if known.is_none() {
-                    fault("timezone", "is not an IANA time zone, such as Europe/Berlin".to_owned());
-                }
-                known
-            }
-        };
-        // Even if something else is wrong, report what is wrong with the expression.
-        if faults.len() > before {
-            let expression =
-                self.cron_expression.as_deref().filter(|text| text.chars().count() <= 255);
-            if let (ScheduleType::Cron, Some(expression)) = (schedule_type, expression) {
-                let zone = zone.unwrap_or(chrono_tz::UTC);
-                let (gap, overlap) = (DstGap::default(), DstOverlap::default());
-                if let Err(error) = CronTrigger::new(expression, zone, gap, overlap, 0) {
-                    faults.push(FieldFault::new("cron_expression", error.to_string()));
-                }
-            }
-            return None;
+    }
+
+    /// The time zone, `default` unless it is given.
+    fn check_zone(
+        &self,
+        default: chrono_tz::Tz,
+        faults: &mut Vec<FieldFault>,
+    ) -> Option<chrono_tz::Tz> {
+        let Some(text) = self.timezone.as_deref() else { return Some(default) };
+        let known = (text.len() <= 50).then(|| text.parse().ok()).flatten();
+        if known.is_none() {
+            let reason = "is not an IANA time zone, such as Europe/Berlin";
+            faults.push(FieldFault::new("timezone", reason));
         }
-        let timing = self.timing(now, zone?);
-        match timing.trigger(id) {
-            Ok(trigger) => {
-                let jitter = Duration::seconds(i64::from(timing.jitter_seconds));
-                if jitter > shortest_gap(&trigger, now) {
-                    let reason = "must be no longer than the time between two occurrences";
-                    faults.push(FieldFault::new("jitter_seconds", reason));
-                    return None;
-                }
-                Some((timing, trigger))
-            }
-            Err(found) => {
-                faults.push(found);
-                None
-            }
-        }
+        known
     }
 }
 

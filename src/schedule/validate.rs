@@ -2,6 +2,7 @@
 
 mod checks;
 mod edges;
+mod spec;
 
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 use checks::{check_delivery, check_length, check_number, check_tags, check_target, required_text};
 use edges::check_tag_edges;
 pub(crate) use edges::{check_edges, check_id};
+use spec::check_spec;
 
 use super::timing::MAX_INTERVAL_SECONDS;
 use super::{
@@ -302,114 +304,8 @@ fn first_free(
     next
 }
 
-/// A number that is checked to be small, unless it is 0.
-fn few(number: u32) -> Option<NonZeroU16> {
-    u16::try_from(number).ok().and_then(NonZeroU16::new)
-}
-
 fn no_time_left() -> FieldFault {
     FieldFault::new("cron_expression", "has no time in the future")
-}
-
-/// Checks all fields of a schedule; `kept` is its timing if that need not be checked again.
-fn check_spec(
-    request: &CreateSchedule,
-    rules: &Rules,
-    id: Uuid,
-    now: DateTime<Utc>,
-    kept: Option<(Shared<Timing>, Trigger)>,
-) -> Result<(Spec, Trigger), Vec<FieldFault>> {
-    let mut faults = Vec::new();
-    let name = required_text("name", request.name.as_deref(), 255, &mut faults);
-    check_length("description", request.description.as_deref(), 0, 1000, &mut faults);
-    check_length("owner", request.owner.as_deref(), 0, 255, &mut faults);
-    let target =
-        check_target("target_command", request.target_command.as_deref(), rules, &mut faults);
-    let dead_letter = request.dead_letter.as_deref().filter(|text| !text.is_empty());
-    let dead_letter =
-        dead_letter.and_then(|text| check_target("dead_letter", Some(text), rules, &mut faults));
-    let tags = check_tags(request.tags.clone().unwrap_or_default(), &mut faults);
-    let payload = request.command_payload.clone().unwrap_or_default();
-    if payload.as_str().len() > MAX_PAYLOAD_BYTES {
-        let reason = format!("must have at most {MAX_PAYLOAD_BYTES} bytes");
-        faults.push(FieldFault::new("command_payload", reason));
-    }
-    let payload_template = request.payload_template.unwrap_or(false);
-    if payload_template && let Err(reason) = template::check(&payload) {
-        faults.push(FieldFault::new("command_payload", reason));
-    }
-    let delivery = request.delivery.clone().unwrap_or_default();
-    check_delivery(&delivery, &mut faults);
-    let priority = check_number("priority", request.priority, 1, 10, 5, &mut faults);
-    let retries = u32::from(rules.max_retries);
-    let max_retries = check_number("max_retries", request.max_retries, 0, 10, retries, &mut faults);
-    let retry_delay_seconds = check_number(
-        "retry_delay_seconds",
-        request.retry_delay_seconds,
-        0,
-        3600,
-        rules.retry_delay_seconds,
-        &mut faults,
-    );
-    let misfire_grace_seconds = check_number(
-        "misfire_grace_seconds",
-        request.misfire_grace_seconds,
-        1,
-        MAX_INTERVAL_SECONDS,
-        rules.misfire_grace_seconds,
-        &mut faults,
-    );
-    let retry = request.retry.clone().unwrap_or_default().check(retry_delay_seconds, &mut faults);
-    let (instances, most) = (rules.max_instances, rules.most_instances);
-    let max_instances =
-        check_number("max_instances", request.max_instances, 1, most, instances, &mut faults);
-    let pause_on_failure =
-        check_number("pause_on_failure", request.pause_on_failure, 0, 1000, 0, &mut faults);
-    let expected = check_number(
-        "expect_success_within_seconds",
-        request.expect_success_within_seconds,
-        0,
-        MAX_INTERVAL_SECONDS,
-        0,
-        &mut faults,
-    );
-    let failing_after =
-        check_number("failing_after", request.failing_after, 1, 1000, 1, &mut faults);
-    let timing = kept.or_else(|| {
-        let (zone, lookahead) = (rules.timezone, rules.limits.lookahead);
-        let (timing, trigger) = request.timing().check(id, now, zone, lookahead, &mut faults)?;
-        Some((timing.into(), trigger))
-    });
-    let (Some(name), Some(target_command), Some((timing, trigger)), true) =
-        (name, target, timing, faults.is_empty())
-    else {
-        return Err(faults);
-    };
-    let spec = Spec {
-        name: name.into(),
-        description: request.description.as_deref().filter(|text| !text.is_empty()).map(Into::into),
-        timing,
-        target_command,
-        command_payload: payload,
-        tags: tags.into(),
-        priority: u8::try_from(priority).unwrap_or(5),
-        max_retries: u8::try_from(max_retries).unwrap_or(3),
-        retry_delay_seconds,
-        delivery: Kept::from(delivery).into(),
-        misfire_grace_seconds,
-        catch_up: request.catch_up.unwrap_or(rules.catch_up),
-        overlap: request.overlap.unwrap_or_default(),
-        max_instances: u8::try_from(max_instances).unwrap_or(1),
-        retry: Kept::from(retry).into(),
-        dead_letter: dead_letter.map(Box::new),
-        expect_success_within_seconds: NonZeroU32::new(expected),
-        failing_after: few(failing_after).unwrap_or(NonZeroU16::MIN),
-        pause_on_failure: few(pause_on_failure),
-        owner: request.owner.as_deref().filter(|text| !text.is_empty()).map(Into::into),
-        payload_template,
-        unknown: Unknown::default(),
-    };
-    Ok((spec, trigger))
 }
 
 #[cfg(test)]
