@@ -100,6 +100,7 @@ fn delivery(chance: &mut StdRng, mode: &str, n: usize) -> Value {
 fn policies(chance: &mut StdRng) -> Value {
     let catch_up = ["latest", "all", "all", "none"].choose(chance);
     let overlap = ["skip", "allow", "buffer_one", "cancel_other"].choose(chance);
+    let expected = chance.random_bool(0.4).then(|| chance.random_range(2..15));
     let grace = if chance.random_bool(0.2) { chance.random_range(1..6) } else { 300 };
     json!({
         "catch_up": catch_up,
@@ -109,5 +110,7 @@ fn policies(chance: &mut StdRng) -> Value {
         "max_retries": chance.random_range(0..3),
         "retry": { "initial_seconds": 1, "multiplier": 1, "max_seconds": 2, "jitter": 0.1 },
         "priority": chance.random_range(1..11),
+        "failing_after": chance.random_range(1..4),
+        "expect_success_within_seconds": expected,
     })
 }
