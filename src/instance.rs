@@ -133,6 +133,7 @@ impl<N: Nats> Instance<N> {
             metrics,
             complaints: Complaints::default(),
             recent: RecentlyShown::default(),
+            counts: Arc::default(),
         });
         Ok(Self { api, members, loaded, changes })
     }

@@ -30,7 +30,7 @@ use uuid::Uuid;
 
 use self::error::Complaints;
 use self::permit::Permit;
-use self::schedules::{Named, RecentlyShown};
+use self::schedules::{Counts, Named, RecentlyShown};
 use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::health::Health;
@@ -92,6 +92,8 @@ pub struct Api<N: Nats = JetStream> {
     pub(crate) complaints: Complaints,
     /// Rendered forms of schedules requested lately.
     pub(crate) recent: RecentlyShown,
+    /// Occurrences that come, by minute.
+    pub(crate) counts: Arc<Counts>,
 }
 
 impl<N: Nats> Api<N> {

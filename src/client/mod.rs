@@ -58,10 +58,10 @@ pub use crate::api::reports::{
 };
 pub use crate::api::schedules::{
     AppliedItem, ApplySchedule, BackfillSchedule, Backfilled, BulkAction, BulkApplied, BulkApply,
-    BulkCreated, BulkItem, BulkOperated, BulkOperation, DeleteSchedule, Deleted, ExplainSchedule,
-    Explained, GetSchedule, ItemRefused, ItemResult, ListSchedules, ListUpcoming, NameUnknown,
-    PauseSchedule, PreviewSchedule, Prune, RestoreSchedule, ResumeSchedule, ScheduleFilter, Sort,
-    TagsMatch, TriggerSchedule, Triggered, Upcoming, UpcomingOccurrence,
+    BulkCreated, BulkItem, BulkOperated, BulkOperation, BusyMinute, DeleteSchedule, Deleted,
+    ExplainSchedule, Explained, GetSchedule, ItemRefused, ItemResult, ListSchedules, ListUpcoming,
+    Minutes, NameUnknown, PauseSchedule, PreviewSchedule, Prune, RestoreSchedule, ResumeSchedule,
+    ScheduleFilter, Sort, TagsMatch, TriggerSchedule, Triggered, Upcoming, UpcomingOccurrence,
 };
 pub use crate::api::statistics::{
     CommonError, ExecutionStatistics, GetStatistics, LastError, LastExecution, NextExecution,

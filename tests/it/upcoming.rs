@@ -13,6 +13,10 @@ async fn part(nats: &Nats, request: &Value) -> Value {
     nats.ask("schedule.upcoming", request.clone()).await
 }
 
+fn time(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
 /// Names and nominal times of a part.
 fn listed(part: &Value) -> Vec<(String, DateTime<Utc>)> {
     let occurrences = part["occurrences"].as_array().unwrap_or_else(|| panic!("{part}"));
@@ -48,7 +52,6 @@ async fn what_comes_is_listed_by_time_with_jitter_and_clock_changes_and_only_wha
     // The night when summer time begins.
     let span = json!({ "from": "2032-03-27T23:00:00Z", "to": "2032-03-28T10:00:00Z" });
     let night = part(&nats, &span).await;
-    let time = |text: &str| -> DateTime<Utc> { text.parse().unwrap() };
     let expected = [
         ("spread", "2032-03-27T23:00:00Z"),
         ("gap", "2032-03-28T01:00:00Z"),
@@ -124,4 +127,49 @@ async fn a_list_in_parts_has_each_occurrence_once() {
     let ahead = client.upcoming(&request).await.unwrap().data;
     assert!(ahead.occurrences.iter().all(|one| one.schedule_name.starts_with("every 1")));
     assert!(ahead.next_cursor.is_none() && !ahead.occurrences.is_empty());
+}
+
+#[tokio::test]
+async fn the_load_of_each_minute_is_counted_and_what_would_spread_it_is_said() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let every = |name: String, expression: &str| {
+        json!({ "name": name, "schedule_type": "cron", "cron_expression": expression,
+                "target_command": "cmd.example.a" })
+    };
+    // A hundred together at one minute of the day, and some beside.
+    let later = Utc::now() + chrono::Duration::minutes(90);
+    let busy = format!("{} {} * * *", later.format("%-M"), later.format("%-H"));
+    let schedules: Vec<_> = (0..100).map(|n| every(format!("busy {n}"), &busy)).collect();
+    let created = nats.ask("bulk.create", json!({ "schedules": schedules })).await;
+    assert_eq!(created["failed"], 0, "{created}");
+    nats.create(every("each".to_owned(), "* * * * *")).await;
+    let to = in_ms(3 * 3_600_000);
+    let request = json!({ "minutes": true, "limit": 1, "to": to, "tags": ["no such"] });
+    let found = part(&nats, &request).await;
+    assert!(listed(&found).is_empty(), "the filter says so");
+    let minutes = &found["minutes"];
+    let counts: Vec<u64> = serde_json::from_value(minutes["counts"].clone()).unwrap();
+    assert_eq!(minutes["exact"], true);
+    let first = time(minutes["from"].as_str().unwrap());
+    let at = usize::try_from((later.timestamp() - first.timestamp()) / 60).unwrap();
+    assert_eq!(counts[at], 101, "{minutes}");
+    let others = counts.iter().enumerate().filter(|(minute, _)| *minute != at && *minute > 0);
+    assert!(others.clone().all(|(_, count)| *count == 1) && others.count() >= 178, "{counts:?}");
+    let busiest = &minutes["busiest"][0];
+    assert_eq!(time(busiest["at"].as_str().unwrap()).timestamp() / 60, later.timestamp() / 60);
+    assert!(busiest["proposal"].as_str().unwrap().contains("jitter_seconds"), "{minutes}");
+    assert!(minutes["busiest"][1].get("proposal").is_none(), "{minutes}");
+    // The count is kept for a while, for all who ask.
+    let again = part(&nats, &request).await;
+    assert_eq!(again["minutes"]["as_of"], minutes["as_of"]);
+    let http = Http::new(&service).await;
+    let by_http = http.get("/api/v1/schedules/upcoming?minutes=true&limit=1").await;
+    assert_eq!(by_http.body["data"]["minutes"]["as_of"], minutes["as_of"], "{by_http:?}");
+    let plain = part(&nats, &json!({ "limit": 1 })).await;
+    assert!(plain.get("minutes").is_none(), "{plain}");
+    let client = Client::new(nats.client.clone());
+    let request = ListUpcoming { minutes: Some(true), ..ListUpcoming::default() };
+    let counted = client.upcoming(&request).await.unwrap().data.minutes.unwrap();
+    assert!(counted.exact && (60..=61).contains(&counted.counts.len()), "{counted:?}");
 }

@@ -17,6 +17,7 @@ mod harness;
 mod instance;
 mod jobs;
 mod joins;
+mod losses;
 mod mutations;
 mod names;
 mod nats;

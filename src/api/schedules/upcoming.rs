@@ -1,5 +1,7 @@
 //! What comes in a span, over all schedules.
 
+mod minutes;
+
 use chrono::{DateTime, Duration, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,8 @@ use crate::moment::Moment as _;
 use crate::port::Nats;
 use crate::schedule::{FieldFault, instant_field, last_instant};
 use crate::trigger::Moved;
+pub(crate) use minutes::Counts;
+pub use minutes::{BusyMinute, Minutes};
 
 /// Length of a span by default.
 const DEFAULT_SPAN: Duration = Duration::hours(1);
@@ -43,6 +47,9 @@ filter_fields! { request {
         pub limit: Option<u64>,
         /// `next_cursor` of the previous part, with the same filters; it knows `from` and `to`.
         pub cursor: Option<String>,
+        /// Whether to count the occurrences of each minute too, of all schedules that fire, whatever the filters say;
+        /// default false.
+        pub minutes: Option<bool>,
     }
 } }
 
@@ -58,6 +65,9 @@ pub struct Upcoming {
     /// Where the next part begins, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
+    /// How many occurrences each minute has, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minutes: Option<Minutes>,
 }
 
 /// An occurrence that lies ahead.
@@ -102,7 +112,7 @@ impl<N: Nats> Api<N> {
     /// the last known state while the bucket's leader does not answer.
     ///
     /// # Errors
-    /// `invalid`.
+    /// `invalid`; `unavailable` if minutes are asked for and counting them takes too long.
     pub async fn upcoming(
         &self,
         request: ListUpcoming,
@@ -122,7 +132,11 @@ impl<N: Nats> Api<N> {
             cursor::text(&Cursor { from, to, at: last.occurrence.at, id: last.entry.schedule.id })
         });
         let occurrences = ahead.iter().map(UpcomingOccurrence::new).collect();
-        Ok(Reply::new(Upcoming { from, to, occurrences, next_cursor }, caller))
+        let minutes = match request.minutes.unwrap_or(false) {
+            true => Some(self.counted(from, to, caller).await?),
+            false => None,
+        };
+        Ok(Reply::new(Upcoming { from, to, occurrences, next_cursor, minutes }, caller))
     }
 }
 

@@ -1,0 +1,309 @@
+//! How many occurrences each coming minute has, over all schedules.
+//!
+//! Schedules whose times are the same by the minute are counted once and multiplied: those that share a cron trigger,
+//! and intervals of the same length that begin at the same second of it. So a million schedules cost one look each, and
+//! the walk through a day is one for each of the few kinds that there are. What has times of its own, such as an end or
+//! a number of runs, is walked by itself, within a bound; beyond it the counts are no longer exact.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Duration, DurationRound as _, SubsecRound as _, Utc};
+
+use super::Entry;
+use crate::moment::Moment as _;
+use crate::trigger::{CronTrigger, Trigger};
+
+/// Most steps through the times of triggers, for one count: some seconds of a processor.
+const MOST_STEPS: u64 = if cfg!(test) { 200_000 } else { 20_000_000 };
+/// Seconds of a minute.
+const MINUTE: i64 = 60;
+
+/// Numbers of occurrences by minute.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ByMinute {
+    /// As of when: occurrences of a later second are counted.
+    pub as_of: DateTime<Utc>,
+    /// Begin of the first minute.
+    pub from: DateTime<Utc>,
+    /// How many occurrences each minute has, by their nominal times.
+    pub counts: Vec<u64>,
+    /// Whether all were counted.
+    pub is_exact: bool,
+}
+
+/// Schedules that share a cron trigger, and have all of its times.
+struct Alike {
+    cron: Arc<CronTrigger>,
+    /// The first time that counts.
+    first: Option<DateTime<Utc>>,
+    schedules: u64,
+}
+
+/// A count under way.
+struct Tally {
+    from: i64,
+    counts: Vec<u64>,
+    steps_left: u64,
+}
+
+/// Counts the occurrences of `entries` in the minutes from that of `now` on.
+pub fn by_minute(entries: &[Arc<Entry>], now: DateTime<Utc>, minutes: usize) -> ByMinute {
+    let as_of = now.trunc_subsecs(0);
+    let since = as_of.later(Duration::seconds(1));
+    let from = as_of.duration_trunc(Duration::seconds(MINUTE)).unwrap_or(as_of);
+    let mut tally =
+        Tally { from: from.timestamp(), counts: vec![0; minutes], steps_left: MOST_STEPS };
+    let mut crons: HashMap<usize, Alike> = HashMap::new();
+    let mut intervals: HashMap<(u32, i64), u64> = HashMap::new();
+    let mut others = Vec::new();
+    for entry in entries {
+        let (schedule, trigger) = (&entry.schedule, &entry.trigger);
+        let next = schedule.next_run_at.filter(|_| schedule.fires());
+        let Some(next) = next.filter(|next| tally.is_before_end(*next)) else { continue };
+        let is_plain = schedule.spec.timing.max_runs.is_none() && schedule.acted_ahead.is_empty();
+        let first = || trigger.next_after(since.just_before());
+        match trigger {
+            Trigger::Cron(cron) if is_plain => {
+                let alike = crons.entry(Arc::as_ptr(cron).addr()).or_insert_with(|| Alike {
+                    cron: Arc::clone(cron),
+                    first: first(),
+                    schedules: 0,
+                });
+                if alike.first.is_some_and(|first| next <= first) {
+                    alike.schedules += 1;
+                    continue;
+                }
+            }
+            Trigger::Interval(interval) if is_plain => {
+                let every = interval.every_seconds.max(1);
+                // Not if it begins later, or goes on later.
+                let is_within = |first: &DateTime<Utc>| {
+                    *first - since < Duration::seconds(i64::from(every)) && next <= *first
+                };
+                if first().filter(is_within).is_some() {
+                    let phase = interval.start.timestamp().rem_euclid(i64::from(every));
+                    *intervals.entry((every, phase)).or_default() += 1;
+                    continue;
+                }
+            }
+            _ => {}
+        }
+        others.push(entry);
+    }
+    for ((every, phase), schedules) in intervals {
+        tally.add_interval(i64::from(every), phase, since.timestamp(), schedules);
+    }
+    for Alike { cron, schedules, .. } in crons.into_values() {
+        let trigger = Trigger::Cron(cron);
+        let times = trigger.occurrences_after(since.just_before()).map(|next| next.at);
+        tally.add(times, schedules);
+    }
+    for entry in others {
+        tally.add_one(entry, since);
+    }
+    let Tally { counts, steps_left, .. } = tally;
+    ByMinute { as_of, from, counts, is_exact: steps_left > 0 }
+}
+
+impl Tally {
+    fn is_before_end(&self, at: DateTime<Utc>) -> bool {
+        self.minute(at).is_none_or(|minute| minute < self.counts.len())
+    }
+
+    /// The number of a minute; `None` before the first.
+    fn minute(&self, at: DateTime<Utc>) -> Option<usize> {
+        usize::try_from((at.timestamp() - self.from).div_euclid(MINUTE)).ok()
+    }
+
+    /// Adds times, in order, of so many schedules each.
+    fn add(&mut self, times: impl Iterator<Item = DateTime<Utc>>, schedules: u64) {
+        for at in times {
+            let Some(left) = self.steps_left.checked_sub(1) else { return };
+            let minute = self.minute(at);
+            let Some(count) = minute.and_then(|minute| self.counts.get_mut(minute)) else { return };
+            *count += schedules;
+            self.steps_left = left;
+        }
+    }
+
+    /// Adds intervals of so many seconds, from a second on: by arithmetic, so it takes no steps.
+    fn add_interval(&mut self, every: i64, phase: i64, since: i64, schedules: u64) {
+        let end =
+            self.from + MINUTE * i64::try_from(self.counts.len()).unwrap_or(i64::MAX / MINUTE);
+        let mut at = since + (phase - since).rem_euclid(every);
+        while at < end {
+            let minute = usize::try_from((at - self.from) / MINUTE).ok();
+            if let Some(count) = minute.and_then(|minute| self.counts.get_mut(minute)) {
+                *count += schedules;
+            }
+            at += every;
+        }
+    }
+
+    /// Adds the times of one schedule.
+    fn add_one(&mut self, entry: &Entry, since: DateTime<Utc>) {
+        let (schedule, trigger) = (&entry.schedule, &entry.trigger);
+        let Some(next) = schedule.next_run_at else { return };
+        let since = since.max(next);
+        let left = schedule.spec.timing.max_runs.map_or(u64::MAX, |most| {
+            let before = trigger.count_in(next.just_before(), since.just_before());
+            most.saturating_sub(schedule.occurrence_count.get()).saturating_sub(before)
+        });
+        // The rules of a zone may have changed since the time was promised, and it counts all the same.
+        let promised =
+            (since == next && trigger.latest_at_or_before(next) != Some(next)).then_some(next);
+        let times = trigger.occurrences_after(since.just_before()).map(|occurrence| occurrence.at);
+        let times = promised.into_iter().chain(times);
+        let times = times.filter(|at| !schedule.acted_ahead.contains(at));
+        self.add(times.take(usize::try_from(left).unwrap_or(usize::MAX)), 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::index::read_record;
+
+    const MINUTES: usize = 24 * 60;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        format!("2026-01-01T{text}Z").parse().unwrap()
+    }
+
+    fn record(timing: &Value, next: Option<DateTime<Utc>>, more: &Value) -> Value {
+        let (schedule, _) = crate::index::tests::samples::base();
+        let mut record = serde_json::to_value(&schedule).unwrap();
+        record["spec"]["timing"] = timing.clone();
+        record["next_run_at"] = json!(next);
+        record.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        record
+    }
+
+    /// Entries as the index keeps them: equal cron triggers are one.
+    fn entries(records: &[Value]) -> Vec<Arc<Entry>> {
+        let mut shares = crate::index::shares::Shares::default();
+        let entry = |record: &Value| {
+            let (schedule, trigger) = read_record(None, record.to_string().as_bytes()).unwrap();
+            let mut entry = Entry { revision: 1, schedule: Arc::new(schedule), trigger };
+            shares.share(&mut entry, None);
+            Arc::new(entry)
+        };
+        records.iter().map(entry).collect()
+    }
+
+    /// The same, one occurrence after the other.
+    fn model(entries: &[Arc<Entry>], now: DateTime<Utc>) -> Vec<u64> {
+        let mut counts = vec![0; MINUTES];
+        let since = now.trunc_subsecs(0) + Duration::seconds(1);
+        let from = now.timestamp() / 60;
+        for entry in entries {
+            let schedule = &entry.schedule;
+            let Some(next) = schedule.next_run_at.filter(|_| schedule.fires()) else { continue };
+            let most = schedule.spec.timing.max_runs.unwrap_or(u64::MAX);
+            let mut left = most.saturating_sub(schedule.occurrence_count.get());
+            for occurrence in entry.trigger.occurrences_after(next - Duration::milliseconds(1)) {
+                let minute = usize::try_from(occurrence.at.timestamp() / 60 - from);
+                if left == 0 || minute.is_ok_and(|minute| minute >= MINUTES) {
+                    break;
+                }
+                if schedule.acted_ahead.contains(&occurrence.at) {
+                    continue;
+                }
+                left -= 1;
+                if occurrence.at >= since {
+                    counts[minute.unwrap()] += 1;
+                }
+            }
+        }
+        counts
+    }
+
+    fn timing() -> impl Strategy<Value = Value> {
+        let seconds = prop_oneof![Just(60_u32), Just(3600), 30..100_000_u32];
+        let interval = (seconds, -200_000_000..100_000_000_i64).prop_map(|(seconds, start_ms)| {
+            json!({ "schedule_type": "interval", "interval_seconds": seconds, "timezone": "UTC",
+                    "start_at": at("12:00:00") + Duration::milliseconds(start_ms) })
+        });
+        let expression =
+            prop::sample::select(vec!["0 * * * *", "*/7 3-9 * * *", "30 2 * * *", "15 30 4 * * *"]);
+        let zone = prop::sample::select(vec!["UTC", "Asia/Kathmandu"]);
+        let cron = (expression, zone).prop_map(|(expression, zone)| {
+            json!({ "schedule_type": "cron", "cron_expression": expression, "timezone": zone })
+        });
+        let bounded = (interval.clone(), 0..30_u64).prop_map(|(mut timing, runs)| {
+            timing["max_runs"] = json!(runs + 1);
+            timing
+        });
+        let ended = cron.clone().prop_map(|mut timing| {
+            timing["end_at"] = json!(at("18:00:00"));
+            timing
+        });
+        let once = (0..100_000_i64).prop_map(|second| {
+            json!({ "schedule_type": "one_time", "timezone": "UTC",
+                    "scheduled_at": at("12:00:00") + Duration::seconds(second) })
+        });
+        prop_oneof![4 => interval, 4 => cron, 1 => bounded, 1 => ended, 1 => once]
+    }
+
+    proptest! {
+        #[test]
+        fn counts_are_those_of_each_schedule_by_itself(
+            timings in prop::collection::vec((timing(), -50_000..90_000_i64, 0..4_u8), 0..12),
+            now_ms in 0..3_600_000_i64,
+        ) {
+            let now = at("12:00:00") + Duration::milliseconds(now_ms);
+            let record = |(timing, second, kind): &(Value, i64, u8)| {
+                let plain = record(timing, None, &json!({}));
+                let (_, trigger) = read_record(None, plain.to_string().as_bytes()).unwrap();
+                // What is late, what is next, and what goes on later.
+                let next = trigger.next_after(now + Duration::seconds(*second * i64::from(*kind % 2)));
+                let ahead = trigger.occurrences_after(now).nth(1).map(|next| next.at);
+                let ahead = ahead.filter(|_| *kind == 3);
+                let acted: Vec<_> = ahead.into_iter().collect();
+                record(timing, next, &json!({ "acted_ahead": acted }))
+            };
+            let records: Vec<_> = timings.iter().map(record).collect();
+            // Twice, so that there is something to share.
+            let entries = entries(&[records.clone(), records].concat());
+            let found = by_minute(&entries, now, MINUTES);
+            prop_assert!(found.is_exact);
+            prop_assert_eq!((found.as_of, found.from), (now.trunc_subsecs(0), at("12:00:00") + Duration::minutes(now_ms / 60_000)));
+            prop_assert_eq!(found.counts, model(&entries, now));
+        }
+    }
+
+    #[test]
+    fn what_does_not_fire_or_comes_later_does_not_count() {
+        let timing =
+            json!({ "schedule_type": "cron", "cron_expression": "0 * * * *", "timezone": "UTC" });
+        let (now, next) = (at("12:00:00"), Some(at("13:00:00")));
+        let records = [
+            record(&timing, next, &json!({ "status": "paused" })),
+            record(&timing, next, &json!({ "is_active": false })),
+            record(&timing, Some(at("12:00:00") + Duration::days(2)), &json!({})),
+            record(&timing, None, &json!({})),
+            record(&timing, next, &json!({})),
+        ];
+        let found = by_minute(&entries(&records), now, 90);
+        assert_eq!((found.counts.iter().sum::<u64>(), found.counts[60]), (1, 1));
+    }
+
+    #[test]
+    fn many_that_are_alike_take_the_steps_of_one_and_too_many_others_are_cut() {
+        let timing =
+            json!({ "schedule_type": "cron", "cron_expression": "* * * * *", "timezone": "UTC" });
+        let (now, next) = (at("12:00:00"), Some(at("12:01:00")));
+        let alike = vec![record(&timing, next, &json!({})); 100];
+        let found = by_minute(&entries(&alike), now, MINUTES);
+        assert!(found.is_exact && found.counts[1..].iter().all(|count| *count == 100));
+        let mut bounded = timing;
+        bounded["max_runs"] = json!(1_000_000);
+        let others = vec![record(&bounded, next, &json!({})); 200];
+        let found = by_minute(&entries(&others), now, MINUTES);
+        assert!(!found.is_exact && found.counts[1] > 0);
+    }
+}
