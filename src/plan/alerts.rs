@@ -13,10 +13,12 @@ use super::{SCHEDULER, View};
 use crate::execution::{ErrorType, Execution};
 use crate::moment::Moment as _;
 use crate::schedule::{Author, Change, ChangeKind, Ending, Schedule, execution_id};
-use crate::text::{SHORT, cut};
+use crate::text::cut;
 
 /// Most events in a record with which one more is added.
 const MAX_PENDING: usize = 8;
+/// Most bytes of a failure's message in an event, which waits in the record.
+const MESSAGE: usize = 1024;
 /// How long after a success all records and histories have it, unless work piles up.
 const SETTLED: Duration = Duration::seconds(2);
 /// Numbers that no attempt has, for the ids of events: derived, not drawn, so that deciding again gives the same.
@@ -33,7 +35,7 @@ pub(super) fn failing(schedule: &mut Schedule, ended: &Execution, at: DateTime<U
     }
     schedule.alerts_mut().failing_since = Some(at);
     let mut message = ended.error_message.clone();
-    message.iter_mut().for_each(|message| cut(message, SHORT));
+    message.iter_mut().for_each(|message| cut(message, MESSAGE));
     let details = json!({
         "consecutive_failures": schedule.consecutive_failures,
         "execution_id": ended.id,
