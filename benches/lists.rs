@@ -82,8 +82,9 @@ async fn main() {
 
 /// What comes within a month, over all schedules.
 async fn upcoming(nats: &Nats) {
-    // The clock of NATS may be a little behind.
-    let at = |days: i64| (Utc::now() + chrono::Duration::hours(days * 24 - 1)).to_rfc3339();
+    // Asked once, so that a span is no longer than it may be; and the clock of NATS may be a little behind.
+    let now = Utc::now();
+    let at = |days: i64| (now + chrono::Duration::hours(days * 24 - 1)).to_rfc3339();
     let counted = json!({ "minutes": true, "limit": 1 });
     let started = Instant::now();
     let reply = nats.request("schedule.upcoming", &counted).await;
