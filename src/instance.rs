@@ -133,7 +133,7 @@ impl<N: Nats> Instance<N> {
             metrics,
             complaints: Complaints::default(),
             recent: RecentlyShown::default(),
-            counts: Arc::default(),
+            minutes: Arc::default(),
         });
         Ok(Self { api, members, loaded, changes })
     }

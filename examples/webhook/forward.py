@@ -13,12 +13,13 @@ stream SCHEDULER_AUDIT. Events from before the first start are left out. SIGTERM
 """
 
 import asyncio
+import http.client
 import json
 import os
 import signal
 import sys
-import urllib.error
 import urllib.request
+import uuid
 
 import nats
 from nats.js.api import ConsumerConfig, DeliverPolicy
@@ -29,6 +30,16 @@ ACK_WAIT = 15  # Seconds without a word from us, after which the server hands an
 LOOK = 2  # How long to wait for an event before looking whether to stop.
 PATIENCE = 10  # How long the webhook may take to answer, in seconds.
 PAUSES = [1, 2, 5, 10]  # Seconds before a POST that failed is tried again; then always the last.
+
+
+def read(message):
+    """The event in a message; None if there is none, since others may publish to these subjects too."""
+    try:
+        event = json.loads(message.data)
+        uuid.UUID(event["event_id"])
+        return event if isinstance(event["name"], str) and isinstance(event["event"], str) else None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def text(event):
@@ -45,17 +56,16 @@ def text(event):
 
 
 def post(url, event):
-    """Sends an event; raises OSError unless the answer is 2xx."""
+    """Sends an event; raises OSError or HTTPException unless the answer is 2xx."""
     body = json.dumps({"text": text(event), "event": event}).encode()
-    headers = {"Content-Type": "application/json", "Idempotency-Key": event["event_id"]}
+    headers = {"Content-Type": "application/json", "Idempotency-Key": str(uuid.UUID(event["event_id"]))}
     request = urllib.request.Request(url, body, headers, method="POST")
     with urllib.request.urlopen(request, timeout=PATIENCE):
         pass
 
 
-async def forward(url, message, stop):
+async def forward(url, message, event, stop):
     """Sends an event until the webhook has taken it; whether it has."""
-    event = json.loads(message.data)
     attempt = 0
     while not stop.is_set():
         # Our word that we are at it.
@@ -64,7 +74,7 @@ async def forward(url, message, stop):
             await asyncio.get_running_loop().run_in_executor(None, post, url, event)
             print(f"{event['event_id']}: {text(event)}", flush=True)
             return True
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             pause = PAUSES[min(attempt, len(PAUSES) - 1)]
             print(f"{event['event_id']}: not taken ({error}), again in {pause} s", flush=True)
             attempt += 1
@@ -105,7 +115,11 @@ async def main():
             print(f"no events now: {error}", flush=True)
             await asyncio.sleep(1)
             continue
-        if await forward(url, message, stop):
+        event = read(message)
+        if event is None:
+            print(f"no event: dropped what came on {message.subject}", flush=True)
+            await message.term()
+        elif await forward(url, message, event, stop):
             await message.ack()
         else:
             await message.nak()

@@ -47,8 +47,9 @@ impl Checked for ExecuteImmediate {
     }
 }
 
-/// Sending one command. Its record is written once under the id that the memo holds, which says what the id of the
-/// execution is: who finds the record, what is left of it, or an outcome, finds it sent.
+/// Sending one command. Its record is written once, as the first under the id that the memo holds, and the id of the
+/// execution follows from that id. So a repetition that finds the record, the marker of its removal, or an outcome knows
+/// that the command is sent.
 struct Sending<'a, N: Nats> {
     api: &'a Api<N>,
     request: &'a ExecuteImmediate,
@@ -120,9 +121,8 @@ impl<N: Nats> Api<N> {
         let key = caller.key(request.idempotency_key.as_ref(), asked(&request));
         let sent = self.send_once(&request, None, key.as_ref(), caller).await?;
         let Sent { schedule_id, execution_id, execution, repeated: again, warning } = sent;
-        let links = Links { schedule: None, ..Links::execution(execution_id, schedule_id) };
-        let mut reply =
-            Reply::new(Triggered { schedule_id, execution_id, execution }, caller).links(links);
+        let data = Triggered { schedule_id, execution_id, execution };
+        let mut reply = Reply::new(data, caller).links(Links::command(execution_id));
         reply.warnings.extend(warning);
         reply.warnings.extend(again.then(|| repeated("sent the command")));
         Ok(reply)
@@ -142,15 +142,13 @@ impl<N: Nats> Api<N> {
     ) -> Result<Sent, ApiError> {
         let (actor, mine) = (caller.actor(), self.clock.new_id());
         let wait_ms = request.wait_ms.unwrap_or(0);
-        // Faults of a request whose key is known are faults all the same.
-        let (draft, _) = self.check_immediate(request, mine, &actor, &caller.correlation_id)?;
-        let mut wait = self.wait_for(execution_of(mine), wait_ms)?;
         let sending = Sending { api: self, request, retry_of, actor: &actor, caller };
+        // Faults of a request whose key is known are faults all the same.
+        let draft = sending.prepare(mine).await?;
+        let mut wait = self.wait_for(execution_of(mine), wait_ms)?;
+        let schedule = draft.0.clone();
         let ((schedule_id, written), repeated) = match key {
-            None => {
-                let draft = sending.prepare(mine).await?;
-                ((mine, self.send(draft).await?), false)
-            }
+            None => ((mine, self.send(draft).await?), false),
             Some(key) => {
                 let Once { made, repeated } = self.once(key, mine, &sending).await?;
                 (made, repeated)
@@ -162,9 +160,9 @@ impl<N: Nats> Api<N> {
             drop(wait.take());
             wait = self.wait_for(execution_id, wait_ms).unwrap_or_default();
         }
-        let target = draft.spec.target_command.as_str();
+        let target = schedule.spec.target_command.as_str();
         tracing::info!(%execution_id, target, created_by = actor, ?retry_of, repeated, "command accepted");
-        let warning = self.target_warning(&draft).await;
+        let warning = self.target_warning(&schedule).await;
         if let Some(entry) = written {
             self.index.wrote(entry);
         }

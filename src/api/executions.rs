@@ -83,7 +83,10 @@ impl<N: Nats> Api<N> {
             return Err(ApiError::new(Code::NotFound, format!("there is no execution {id}")));
         };
         let attempts = self.history.attempts(&execution).await?;
-        let links = Links::execution(id, execution.schedule_id);
+        let links = match execution.settings {
+            Some(_) => Links::command(id),
+            None => Links::execution(id, execution.schedule_id),
+        };
         let max_payload = self.nats.max_payload();
         let story = ExecutionStory::new(execution, attempts, max_payload);
         Ok(Reply::new(story, caller).links(links))

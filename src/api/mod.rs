@@ -30,7 +30,7 @@ use uuid::Uuid;
 
 use self::error::Complaints;
 use self::permit::Permit;
-use self::schedules::{Counts, Named, RecentlyShown};
+use self::schedules::{MinuteCounts, Named, RecentlyShown};
 use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::health::Health;
@@ -93,7 +93,7 @@ pub struct Api<N: Nats = JetStream> {
     /// Rendered forms of schedules requested lately.
     pub(crate) recent: RecentlyShown,
     /// Occurrences that come, by minute.
-    pub(crate) counts: Arc<Counts>,
+    pub(crate) minutes: Arc<MinuteCounts>,
 }
 
 impl<N: Nats> Api<N> {

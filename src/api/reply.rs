@@ -122,10 +122,16 @@ impl Links {
         Self { itself: Some(itself), executions, schedule: None }
     }
 
+    /// Links of an execution that has no schedule which anybody can see.
+    pub fn command(id: Uuid) -> Self {
+        let itself = Some(format!("/api/v1/executions/{id}"));
+        Self { itself, executions: None, schedule: None }
+    }
+
     /// Links of an execution.
     pub fn execution(id: Uuid, schedule: Uuid) -> Self {
-        let itself = Some(format!("/api/v1/executions/{id}"));
-        Self { itself, executions: None, schedule: Some(format!("/api/v1/schedules/{schedule}")) }
+        let schedule = Some(format!("/api/v1/schedules/{schedule}"));
+        Self { schedule, ..Self::command(id) }
     }
 }
 

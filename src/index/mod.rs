@@ -7,6 +7,7 @@
 
 mod aside;
 mod coming;
+mod counts;
 mod dependents;
 mod filter;
 mod fresh;
@@ -31,7 +32,6 @@ mod tests;
 mod told;
 mod wanted;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -43,6 +43,7 @@ use uuid::Uuid;
 
 pub use aside::{SetAside, Shown, Vanished};
 pub use coming::{Ahead, Coming};
+pub use counts::Counts;
 pub(crate) use filter::filter_fields;
 pub use filter::{ScheduleFilter, TagsMatch};
 pub use fresh::Wrote;
@@ -61,7 +62,7 @@ use state::State;
 pub use told::Told;
 
 use crate::names::{SCHEDULE_KEY_PREFIX, creator_prefix, name_key};
-use crate::schedule::{Schedule, ScheduleType, Status};
+use crate::schedule::Schedule;
 use crate::stored::{Unknown, keeps_unknown};
 use crate::trigger::Trigger;
 
@@ -127,17 +128,6 @@ pub struct Index {
     shares: Mutex<Shares>,
 }
 
-/// Numbers of schedules.
-#[derive(Clone, Debug, Default)]
-pub struct Counts {
-    /// All, by type and status.
-    pub schedules: HashMap<(ScheduleType, Status), usize>,
-    /// Those that are failing; deleted ones do not count.
-    pub failing: usize,
-    /// Those that are overdue.
-    pub overdue: usize,
-}
-
 impl Index {
     /// Creates an empty index, and a channel of the ids of schedules as they change.
     pub fn new() -> (Arc<Self>, UnboundedReceiver<Uuid>) {
@@ -180,23 +170,6 @@ impl Index {
     pub fn having(&self, holds: impl Fn(&Schedule) -> bool) -> Vec<Arc<Entry>> {
         self.read(|state| {
             state.entries.values().filter(|entry| holds(&entry.schedule)).cloned().collect()
-        })
-    }
-
-    /// Counts the schedules that lists show.
-    pub fn counts(&self) -> Counts {
-        self.read(|state| {
-            let mut counts = Counts::default();
-            let schedules = state.entries.values().map(|entry| &entry.schedule);
-            for schedule in schedules.filter(|schedule| !schedule.purge) {
-                let (kind, status) = (schedule.spec.timing.schedule_type, *schedule.status);
-                *counts.schedules.entry((kind, status)).or_default() += 1;
-                if status != Status::Deleted {
-                    counts.failing += usize::from(schedule.failing_since().is_some());
-                    counts.overdue += usize::from(schedule.overdue_since().is_some());
-                }
-            }
-            counts
         })
     }
 

@@ -66,7 +66,7 @@ impl Place {
     pub fn of(schedule: &Schedule, sort: Sort) -> Self {
         let (name, time) = match sort {
             Sort::Created | Sort::CreatedDown => (None, Some(schedule.created_at)),
-            Sort::Name | Sort::NameDown => (Some(schedule.spec.name.to_string()), None),
+            Sort::Name | Sort::NameDown => (Some(beginning(&schedule.spec.name).to_owned()), None),
             Sort::NextRun | Sort::NextRunDown => (None, schedule.next_run_at),
         };
         Self { sort, name, time, id: schedule.id }
@@ -74,7 +74,12 @@ impl Place {
 
     /// The place before all schedules with a name, in the order by name.
     pub(super) fn before_name(name: &str) -> Self {
-        Self { sort: Sort::Name, name: Some(name.to_owned()), time: None, id: Uuid::nil() }
+        Self {
+            sort: Sort::Name,
+            name: Some(beginning(name).to_owned()),
+            time: None,
+            id: Uuid::nil(),
+        }
     }
 
     /// The place of a schedule with this next time and id in the order of next times.
@@ -95,6 +100,14 @@ impl Place {
     pub(super) fn tie(&self) -> (&[u8], Uuid) {
         (self.name.as_deref().unwrap_or_default().as_bytes(), self.id)
     }
+}
+
+/// Most bytes of a name that are looked at, and most tags: only records that were written by hand have more.
+pub(super) const MAX_LEN: usize = u16::MAX as usize / 2;
+
+/// The part of a name that is looked at.
+pub(super) fn beginning(name: &str) -> &str {
+    &name[..name.floor_char_boundary(MAX_LEN)]
 }
 
 /// The beginning of a name, as a number that sorts the same way.

@@ -11,7 +11,7 @@ use hashbrown::HashTable;
 use uuid::Uuid;
 
 use super::intern::Interner;
-use super::place::{NEVER, Sort, name_rank, nanos};
+use super::place::{MAX_LEN, NEVER, Sort, beginning, name_rank, nanos};
 use super::pool::{Pool, number, reserve};
 use crate::schedule::{Ending, Schedule, ScheduleType, Status};
 
@@ -197,15 +197,6 @@ impl Rows {
     pub fn tags(&self, row: &Row) -> &[u32] {
         self.tag_numbers.run(row.tags_at, row.tags_len)
     }
-}
-
-/// Most bytes of a name, and most tags: only records that were written by hand have more, and of those the rest is not
-/// looked at.
-const MAX_LEN: usize = u16::MAX as usize / 2;
-
-/// The part of a text that is looked at.
-fn beginning(text: &str) -> &str {
-    &text[..text.floor_char_boundary(MAX_LEN)]
 }
 
 fn length(n: usize) -> u16 {

@@ -147,5 +147,40 @@ fn records_fit_into_what_is_allocated_for_them() {
     assert!(size_of::<Schedule>() + COUNTS <= 320, "{} bytes", size_of::<Schedule>());
     assert!(size_of::<Spec>() + COUNTS <= 160, "{} bytes", size_of::<Spec>());
     assert!(size_of::<Entry>() + COUNTS <= 56);
+    assert!(size_of::<crate::schedule::Standing>() <= 32, "of each that has run");
     assert!(size_of::<super::rows::Row>() <= 40, "{} bytes", size_of::<super::rows::Row>());
+}
+
+/// Only who writes records by hand can give them such names.
+#[test]
+fn names_that_are_too_long_are_listed_by_their_beginning_and_leave_nothing_behind() {
+    let (index, _changes) = Index::new();
+    let (base, _) = samples::base();
+    // Longer in lower case.
+    let names = ["İ".repeat(100_000), format!("{}b", "x".repeat(40_000)), "x".repeat(40_000)];
+    for (n, name) in (1_u128..).zip(&names) {
+        let mut schedule = base.clone();
+        schedule.id = Uuid::from_u128(n);
+        Arc::make_mut(&mut schedule.spec).name = name.as_str().into();
+        let record = serde_json::to_vec(&schedule).unwrap();
+        index.apply(&schedule_key(schedule.id), u64::try_from(n).unwrap(), Some(&record));
+    }
+    for sort in [Sort::Name, Sort::NameDown] {
+        let mut after = None;
+        let mut found = Vec::new();
+        for _ in 0..4 {
+            let filter = ScheduleFilter::default();
+            let listing =
+                Listing { filter: &filter, sort, after: after.as_ref(), offset: 0, limit: 1 };
+            let page = index.list(&listing);
+            let Some(last) = page.entries.last() else { break };
+            found.push(last.schedule.id.as_u128());
+            after = Some(Place::of(&last.schedule, sort));
+        }
+        assert_eq!(found, if sort == Sort::Name { [2, 3, 1] } else { [1, 3, 2] });
+    }
+    for n in 1..=3 {
+        index.apply(&schedule_key(Uuid::from_u128(n)), 10 + u64::try_from(n).unwrap(), None);
+    }
+    assert_eq!(index.read(|state| state.listed.rows.counts()), [0; 5]);
 }

@@ -2,7 +2,7 @@
 //!
 //! The event and the state that it announces are one write, see [`Standing`](crate::schedule::Standing), so no crash
 //! leaves one without the other. If the audit stream takes nothing, events pile up in the record; beyond [`MAX_PENDING`]
-//! a change of state is left for the next outcome, or for when they have been announced.
+//! a change of state is left for the next outcome, and that a schedule is overdue for when some have been announced.
 
 use std::num::NonZeroU32;
 

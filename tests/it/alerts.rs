@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use futures::StreamExt as _;
 use nats_scheduler::client::{AuditEvent, Client, Ending, ListAudit, ListSchedules};
 use serde_json::{Value, json};
 
@@ -31,20 +30,6 @@ fn expected(name: &str) -> Value {
     json!({ "name": name, "schedule_type": "interval", "interval_seconds": 31_536_000,
             "start_at": in_ms(-1000), "target_command": "cmd.example.expected",
             "expect_success_within_seconds": 1 })
-}
-
-/// Answers every request to a subject, from now on.
-async fn answer(nats: &Nats, subject: &'static str) {
-    let (client, mut requests) =
-        (nats.client.clone(), nats.client.subscribe(subject).await.unwrap());
-    nats.client.flush().await.unwrap();
-    tokio::spawn(async move {
-        while let Some(request) = requests.next().await {
-            if let Some(reply) = request.reply {
-                client.publish(reply, "{}".into()).await.unwrap();
-            }
-        }
-    });
 }
 
 async fn names(nats: &Nats, filter: Value) -> Vec<Value> {
@@ -100,7 +85,7 @@ async fn a_schedule_that_keeps_failing_says_so_once_and_once_that_it_has_recover
     })
     .await;
     // Somebody answers now.
-    answer(&nats, "cmd.worker.absent").await;
+    nats.echo("cmd.worker.absent").await;
     let said = events(&nats, &id, 3).await;
     assert_eq!(said[2]["event"], "recovered");
     assert_eq!(said[2]["recovered_from"], json!(["failing"]));
@@ -279,11 +264,17 @@ async fn a_webhook_is_told_of_each_change_of_state_in_order_whoever_dies() {
     let url = hook.start(2).await;
     let mut forwarder = Forwarder::start(&nats, &url);
     Forwarder::forwards(&nats).await;
+    // What others publish there is no event.
+    let (stranger, odd) =
+        ("evt.scheduler.schedule.failing.x", json!({ "event_id": "a\nb", "name": 1 }));
+    for body in ["no JSON".to_owned(), "[]".to_owned(), odd.to_string()] {
+        nats.js.publish(stranger, body.into()).await.unwrap().await.unwrap();
+    }
     let id = nats.create(unanswered("nightly \"sync\"", json!({}))).await;
     // It is refused, and tried again.
     let first = hook.wait(1).await;
     forwarder.0.kill().unwrap();
-    answer(&nats, "cmd.worker.absent").await;
+    nats.echo("cmd.worker.absent").await;
     events(&nats, &id, 3).await;
     forwarder = Forwarder::start(&nats, &url);
     // The server gives the forwarder that was killed some time.

@@ -238,6 +238,23 @@ impl Nats {
         .boxed()
     }
 
+    /// Answers every request to a subject with what it sent, from now on.
+    pub fn echo<'a>(&'a self, subject: &'static str) -> BoxFuture<'a, ()> {
+        async move {
+            let client = self.client.clone();
+            let mut requests = client.subscribe(subject).await.unwrap();
+            client.flush().await.unwrap();
+            tokio::spawn(async move {
+                while let Some(request) = requests.next().await {
+                    if let Some(reply) = request.reply {
+                        client.publish(reply, request.payload).await.unwrap();
+                    }
+                }
+            });
+        }
+        .boxed()
+    }
+
     /// Waits until a stream holds `count` messages.
     pub fn wait_count<'a>(&'a self, stream: &'a str, count: u64) -> BoxFuture<'a, ()> {
         async move {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use futures::TryStreamExt as _;
 use futures::future::join_all;
-use futures::{StreamExt as _, TryStreamExt as _};
 use serde_json::{Value, json};
 
 use crate::harness::{Nats, wait_for};
@@ -115,20 +115,6 @@ async fn a_command_that_is_refused_does_not_use_up_its_key() {
     assert!(sent["warnings"].is_null(), "{sent}");
 }
 
-/// Answers every request to a subject, from now on, with what was sent.
-async fn echo(nats: &Nats, subject: &'static str) {
-    let (client, mut requests) =
-        (nats.client.clone(), nats.client.subscribe(subject).await.unwrap());
-    nats.client.flush().await.unwrap();
-    tokio::spawn(async move {
-        while let Some(request) = requests.next().await {
-            if let Some(reply) = request.reply {
-                client.publish(reply, request.payload).await.unwrap();
-            }
-        }
-    });
-}
-
 #[tokio::test]
 async fn a_command_is_sent_again_as_it_was_sent() {
     let nats = Nats::start().await;
@@ -147,7 +133,7 @@ async fn a_command_is_sent_again_as_it_was_sent() {
     let retry = json!({ "execution_id": old, "wait_ms": 20_000 });
     let again = nats.ask("execution.retry", retry).await;
     assert_eq!(again["execution"]["status"], "failed", "{again}");
-    echo(&nats, "cmd.worker.absent").await;
+    nats.echo("cmd.worker.absent").await;
     let keyed = json!({ "execution_id": again["execution_id"], "idempotency_key": "r" });
     let by = [("X-Triggered-By", "ann"), ("X-Correlation-ID", "twice")];
     let (_, placed) = nats.request_with_headers("execution.retry", &by, keyed.clone()).await;
@@ -173,6 +159,12 @@ async fn a_command_is_sent_again_as_it_was_sent() {
     }
     settled(&nats).await;
     let (_, repeated) = nats.request_with_headers("execution.retry", &by, keyed).await;
+    // No link leads to a schedule that nobody can see.
+    let own = json!({ "self": format!("/api/v1/executions/{}", id.as_str().unwrap()) });
+    let got = nats.request("execution.get", &json!({ "execution_id": id })).await;
+    for reply in [&placed, &repeated, &got] {
+        assert_eq!(reply["links"], own, "{reply}");
+    }
     assert_eq!(repeated["warnings"][0]["code"], "repeated", "{repeated}");
     assert_eq!(repeated["data"]["execution_id"], *id);
     // All that failed, with one request.

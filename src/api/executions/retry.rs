@@ -69,6 +69,7 @@ struct TakenUp {
     /// The finished execution, if it was waited for and ended in time.
     execution: Option<Execution>,
     repeated: bool,
+    links: Links,
 }
 
 impl<N: Nats> Api<N> {
@@ -93,9 +94,9 @@ impl<N: Nats> Api<N> {
         let execution = self.ended_execution(id).await?;
         let wait_ms = request.wait_ms.unwrap_or(0);
         let taken = self.take_up(&execution, &retry, key, wait_ms, caller).await?;
-        let TakenUp { schedule_id, execution_id, execution, repeated: again } = taken;
+        let TakenUp { schedule_id, execution_id, execution, repeated: again, links } = taken;
         let data = Retried { retry_of: id, schedule_id, execution_id, execution };
-        let mut reply = Reply::new(data, caller).links(Links::execution(execution_id, schedule_id));
+        let mut reply = Reply::new(data, caller).links(links);
         reply.warnings.extend(again.then(|| repeated("made the run")));
         Ok(reply)
     }
@@ -113,7 +114,8 @@ impl<N: Nats> Api<N> {
             let request = retry.command(execution, settings, wait_ms)?;
             let sent = self.send_once(&request, Some(execution.id), key.as_ref(), caller).await?;
             let Sent { schedule_id, execution_id, execution, repeated, .. } = sent;
-            return Ok(TakenUp { schedule_id, execution_id, execution, repeated });
+            let links = Links::command(execution_id);
+            return Ok(TakenUp { schedule_id, execution_id, execution, repeated, links });
         }
         let schedule_id = execution.schedule_id;
         let mut run = retry.run(execution, caller)?;
@@ -121,7 +123,8 @@ impl<N: Nats> Api<N> {
         let placed = self.run(&run, caller).await;
         let placed = placed.map_err(|error| of_schedule(error, execution))?;
         let Placed { execution_id, execution, repeated } = placed;
-        Ok(TakenUp { schedule_id, execution_id, execution, repeated })
+        let links = Links::execution(execution_id, schedule_id);
+        Ok(TakenUp { schedule_id, execution_id, execution, repeated, links })
     }
 
     /// Whether an ended execution can be run again now.
@@ -155,11 +158,15 @@ impl<N: Nats> Api<N> {
         let Some(key) = key else { return Ok(None) };
         let Some(memo) = self.made_before(key).await? else { return Ok(None) };
         let schedule_id = memo.schedule_id;
-        let execution_id = memo.execution_id.unwrap_or_else(|| execution_of(schedule_id));
+        // That of a single command has only the id of its record.
+        let (execution_id, links) = match memo.execution_id {
+            Some(id) => (id, Links::execution(id, schedule_id)),
+            None => (execution_of(schedule_id), Links::command(execution_of(schedule_id))),
+        };
         let wait = self.wait_for(execution_id, request.wait_ms.unwrap_or(0)).unwrap_or_default();
         let execution = self.outcome(wait, caller).await;
         let data = Retried { retry_of, schedule_id, execution_id, execution };
-        let mut reply = Reply::new(data, caller).links(Links::execution(execution_id, schedule_id));
+        let mut reply = Reply::new(data, caller).links(links);
         reply.warnings.push(repeated("made the run"));
         Ok(Some(reply))
     }

@@ -41,7 +41,7 @@ pub use read::{GetSchedule, RecentlyShown, ShownSchedule};
 pub use restore::RestoreSchedule;
 pub(crate) use run::MAX_WAIT_MS;
 pub(in crate::api) use run::{Placed, Run, check_run};
-pub(crate) use upcoming::Counts;
+pub(crate) use upcoming::MinuteCounts;
 pub use upcoming::{BusyMinute, ListUpcoming, Minutes, Upcoming, UpcomingOccurrence};
 
 use chrono::{DateTime, Utc};

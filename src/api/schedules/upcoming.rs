@@ -20,7 +20,7 @@ use crate::moment::Moment as _;
 use crate::port::Nats;
 use crate::schedule::{FieldFault, instant_field, last_instant};
 use crate::trigger::Moved;
-pub(crate) use minutes::Counts;
+pub(crate) use minutes::MinuteCounts;
 pub use minutes::{BusyMinute, Minutes};
 
 /// Length of a span by default.

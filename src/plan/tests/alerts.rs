@@ -237,6 +237,10 @@ fn nothing_is_expected_of_what_does_not_fire_and_it_is_expected_anew_of_what_fir
         assert_eq!(stopped.success_expected_by(), Some(at("00:11:00")), "{n}");
         assert!(said(&plan(&stopped, at("00:11:02")).unwrap().schedule), "{n}");
     }
+    // Nor of what has had its last occurrence.
+    let mut over = overdue.clone();
+    over.on(ScheduleEvent::Finish(crate::schedule::Finish::Completed)).unwrap();
+    assert_eq!((over.overdue_since(), over.success_expected_by()), (None, None));
     // Other changes leave it as it is.
     let mut other = new.clone();
     update(&mut other, r#"{"priority":9,"expect_success_within_seconds":90}"#);

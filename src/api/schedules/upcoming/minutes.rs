@@ -1,7 +1,7 @@
 //! How many occurrences each coming minute has: counted in the background, and only while somebody asks.
 //!
 //! A count is good for a minute. Whoever asks later is given the last one, and another is begun; only the first waits for
-//! it. So however many ask, there is one count a minute, of half a second of one processor for a million schedules.
+//! it. So however many ask, there is one count a minute at most. Ages are measured, not read off a clock that may be set.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,20 +10,23 @@ use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::super::super::error::ApiError;
+use super::super::super::error::{ApiError, Code};
 use super::super::super::{Api, Caller};
-use crate::index::{ByMinute, Index, by_minute};
+use crate::index::{ByMinute, by_minute};
 use crate::port::Nats;
 
 /// Minutes that are counted: a day, and the one that has begun.
 const MINUTES: usize = 24 * 60 + 1;
 /// For how long a count is good.
-const FRESH: TimeDelta = TimeDelta::seconds(60);
+const FRESH: Duration = Duration::from_secs(60);
 /// How old a count may be to be given to whoever asks while the next one is made.
-const OLD: TimeDelta = TimeDelta::minutes(10);
+const OLD: Duration = Duration::from_secs(600);
 /// How long the first to ask waits.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What is said if it waits in vain.
+const TOO_LONG: &str = "the occurrences of each minute are not counted yet; try again";
 /// Number of busiest minutes that are named.
 const BUSIEST: usize = 5;
 /// A minute with so many occurrences,
@@ -58,46 +61,48 @@ pub struct BusyMinute {
     pub proposal: Option<String>,
 }
 
+/// A count that is on its way; it fails if its sender is gone before it has come.
+type Awaited = watch::Receiver<Option<Arc<ByMinute>>>;
+
 /// The last count, and the one under way.
 #[derive(Debug, Default)]
-pub(crate) struct Counts(Mutex<Counted>);
+pub(crate) struct MinuteCounts(Mutex<Counted>);
 
 #[derive(Debug, Default)]
 struct Counted {
-    last: Option<Arc<ByMinute>>,
-    next: Option<watch::Receiver<Option<Arc<ByMinute>>>>,
+    /// When it was begun, and the count.
+    last: Option<(Instant, Arc<ByMinute>)>,
+    next: Option<Awaited>,
 }
 
-impl Counts {
-    /// The last count if it is good at `now`, or the one to wait for, which is begun if need be.
+impl MinuteCounts {
+    /// The last count if it is young enough, or the one to wait for. Begins it if need be: `count` makes it, and may block.
     fn get(
         self: &Arc<Self>,
-        index: &Arc<Index>,
-        now: DateTime<Utc>,
-    ) -> Result<Arc<ByMinute>, watch::Receiver<Option<Arc<ByMinute>>>> {
+        count: impl FnOnce() -> ByMinute + Send + 'static,
+    ) -> Result<Arc<ByMinute>, Awaited> {
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let age = |last: &Arc<ByMinute>| now - last.as_of;
-        if let Some(last) = counted.last.as_ref().filter(|last| age(last) < FRESH) {
-            return Ok(Arc::clone(last));
+        let Counted { last, next } = &mut *counted;
+        let younger = |than: Duration| {
+            let last = last.as_ref().filter(|(begun, _)| begun.elapsed() < than);
+            last.map(|(_, found)| Arc::clone(found))
+        };
+        if let Some(found) = younger(FRESH) {
+            return Ok(found);
         }
         // One that has failed is begun again.
-        counted.next.take_if(|next| next.has_changed().is_err());
-        let next = counted.next.get_or_insert_with(|| self.begin(Arc::clone(index), now)).clone();
-        let last = counted.last.as_ref().filter(|last| age(last) < OLD);
-        last.map_or(Err(next), |last| Ok(Arc::clone(last)))
+        next.take_if(|next| next.has_changed().is_err());
+        let next = next.get_or_insert_with(|| self.begin(count)).clone();
+        younger(OLD).ok_or(next)
     }
 
-    fn begin(
-        self: &Arc<Self>,
-        index: Arc<Index>,
-        now: DateTime<Utc>,
-    ) -> watch::Receiver<Option<Arc<ByMinute>>> {
+    fn begin(self: &Arc<Self>, count: impl FnOnce() -> ByMinute + Send + 'static) -> Awaited {
         let (done, next) = watch::channel(None);
-        let counts = Arc::clone(self);
+        let (counts, begun) = (Arc::clone(self), Instant::now());
         tokio::task::spawn_blocking(move || {
-            let found = Arc::new(by_minute(&index.all(), now, MINUTES));
+            let found = Arc::new(count());
             let mut counted = counts.0.lock().unwrap_or_else(PoisonError::into_inner);
-            *counted = Counted { last: Some(Arc::clone(&found)), next: None };
+            *counted = Counted { last: Some((begun, Arc::clone(&found))), next: None };
             done.send_replace(Some(found));
         });
         next
@@ -115,14 +120,15 @@ impl<N: Nats> Api<N> {
         to: DateTime<Utc>,
         caller: &Caller,
     ) -> Result<Minutes, ApiError> {
-        let counted = match self.counts.get(&self.index, self.clock.now()) {
+        let (index, now) = (Arc::clone(&self.index), self.clock.now());
+        let counted = match self.minutes.get(move || by_minute(&index.all(), now, MINUTES)) {
             Ok(counted) => counted,
             Err(mut next) => {
                 caller.permit.waits();
                 let done = next.wait_for(Option::is_some);
                 let done = tokio::time::timeout(PATIENCE, done).await;
                 let done = done.ok().and_then(Result::ok).and_then(|found| (*found).clone());
-                done.ok_or_else(ApiError::behind)?
+                done.ok_or_else(|| ApiError::new(Code::Unavailable, TOO_LONG))?
             }
         };
         Ok(Minutes::of(&counted, from, to))
@@ -187,6 +193,40 @@ mod tests {
         assert!(minutes.busiest.iter().all(|one| one.proposal.is_none()), "these are few");
         let beyond = Minutes::of(&counted, at("13:00:00"), at("14:00:00"));
         assert_eq!((beyond.counts.len(), beyond.busiest.len()), (0, 0));
+    }
+
+    /// Waits for a count.
+    async fn come(counts: &Arc<MinuteCounts>, seconds: u64) -> Vec<u64> {
+        let found = match counts.get(move || counted(vec![seconds])) {
+            Ok(found) => found,
+            Err(mut next) => next.wait_for(Option::is_some).await.unwrap().clone().unwrap(),
+        };
+        found.counts.clone()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_count_is_made_once_a_minute_and_an_old_one_is_given_meanwhile() {
+        let counts = Arc::new(MinuteCounts::default());
+        assert_eq!(come(&counts, 0).await, [0], "who asks first waits");
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert_eq!(come(&counts, 59).await, [0]);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(come(&counts, 60).await, [0], "the next is made");
+        let made = || counts.0.lock().unwrap().last.as_ref().unwrap().1.counts.clone();
+        while made() == [0] {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(come(&counts, 61).await, [60]);
+        tokio::time::advance(Duration::from_secs(600)).await;
+        assert_eq!(come(&counts, 660).await, [660], "nobody is given what is too old");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_count_that_fails_is_begun_again() {
+        let counts = Arc::new(MinuteCounts::default());
+        let Err(mut next) = counts.get(|| panic!("it fails")) else { panic!("there is none") };
+        assert!(next.wait_for(Option::is_some).await.is_err());
+        assert_eq!(come(&counts, 1).await, [1]);
     }
 
     #[test]
