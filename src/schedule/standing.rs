@@ -41,7 +41,7 @@ pub struct Alerts {
     /// Since when it is overdue, if that was announced and it has not recovered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overdue_since: Option<DateTime<Utc>>,
-    /// When a success was first expected, or expected again: it was resumed, restored, or switched on.
+    /// When a success was first expected of it, or again: it was resumed, restored, or switched on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_since: Option<DateTime<Utc>>,
     /// Fields that a newer version has added.
@@ -98,8 +98,8 @@ impl Schedule {
         self.within().is_some()
     }
 
-    /// By when a success is expected of it. Counts from its creation, from when it was last resumed, restored or switched
-    /// on, from when it begins, and from its last success: whichever is the latest.
+    /// By when a success is expected of it. Counts from the latest of these: its creation, when it was last resumed,
+    /// restored or switched on, when the expectation was set, when it begins, and its last success.
     pub fn success_expected_by(&self) -> Option<DateTime<Utc>> {
         let within = self.within()?;
         let timing = &self.spec.timing;
