@@ -43,6 +43,8 @@ pub enum Guard {
     /// A user who pauses, changes or deletes a schedule gets the reply once nothing is sent under the old
     /// state any more.
     Wait,
+    /// A user who pauses all schedules gets the reply once every instance claims by that.
+    Honoured,
     /// A claimed attempt sends what the schedule said when it was claimed.
     Pin,
     /// A record remembers its latest changes, and not only the last one.
@@ -57,7 +59,7 @@ pub enum Guard {
 
 impl Guard {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Trust,
         Self::TrustAgain,
         Self::Condition,
@@ -73,6 +75,7 @@ impl Guard {
         Self::Listening,
         Self::Hearing,
         Self::Wait,
+        Self::Honoured,
         Self::Pin,
         Self::Recent,
         Self::NoStream,

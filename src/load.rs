@@ -1,6 +1,6 @@
 //! Load of an engine, for metrics and health.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -31,6 +31,12 @@ pub(crate) struct About {
     pub(crate) schedules: Option<usize>,
     /// Number of executions that it acts on.
     pub(crate) in_flight: Option<usize>,
+    /// The highest format of records that it may act on.
+    pub(crate) acts_on: u16,
+    /// Revision of the pauses of all schedules by which it claims.
+    pub(crate) honours: u64,
+    /// The latest time that it has claimed ahead.
+    pub(crate) armed_until: Option<DateTime<Utc>>,
 }
 
 /// Figures that the engine keeps up to date as it works.
@@ -58,6 +64,10 @@ pub struct Load {
     pub mute: AtomicBool,
     /// How far the clock of the slowest instance that is heard may be behind ours, in milliseconds.
     pub time_error_ms: AtomicI64,
+    /// Revision of the pauses of all schedules by which everything is claimed here.
+    pub honours: AtomicU64,
+    /// The latest time that was claimed ahead, in Unix milliseconds.
+    armed_until_ms: AtomicI64,
     /// Since when requests over NATS have been heard without a break, in Unix milliseconds.
     heard_since_ms: AtomicI64,
     /// When the next timer is due, or since when the longest overdue one is, in Unix milliseconds; 0 for
@@ -77,6 +87,16 @@ impl Load {
         let due_ms = self.next_due_ms.load(Ordering::Relaxed);
         let late_ms = if due_ms == 0 { 0 } else { now.timestamp_millis() - due_ms };
         Duration::from_millis(u64::try_from(late_ms).unwrap_or_default())
+    }
+
+    /// Notes that an occurrence was claimed that is due at `due`.
+    pub fn claimed(&self, due: DateTime<Utc>) {
+        self.armed_until_ms.fetch_max(due.timestamp_millis(), Ordering::Relaxed);
+    }
+
+    /// The latest time that was claimed, in Unix milliseconds.
+    pub fn armed_until_ms(&self) -> i64 {
+        self.armed_until_ms.load(Ordering::Relaxed)
     }
 
     /// Notes that up to `now` requests over NATS were not heard.

@@ -12,6 +12,7 @@
 //! | reserved names | key `name.<creator>.<name>`, both base64url without padding |
 //! | requests that may be repeated | key `once.<creator>.<idempotency key>`, the same |
 //! | when instances ran | key `instance.<instance_id>` |
+//! | pauses of all schedules | key `pause_all` |
 
 use std::borrow::Cow;
 
@@ -61,6 +62,9 @@ pub const SCHEDULE_KEY_PREFIX: &str = "schedule.";
 pub const NAME_KEY_PREFIX: &str = "name.";
 /// First token of the keys that remember requests that may be repeated.
 pub const ONCE_KEY_PREFIX: &str = "once.";
+
+/// The key of the pauses of all schedules.
+pub const PAUSE_ALL_KEY: &str = "pause_all";
 
 /// First token of the keys that say when instances ran.
 pub const INSTANCE_KEY_PREFIX: &str = "instance.";

@@ -30,6 +30,8 @@ pub enum AuditEvent {
     Failing,
     Overdue,
     Recovered,
+    PausedAll,
+    ResumedAll,
 }
 
 impl AuditEvent {
@@ -46,6 +48,8 @@ impl AuditEvent {
             Self::Failing => ChangeKind::Failing,
             Self::Overdue => ChangeKind::Overdue,
             Self::Recovered => ChangeKind::Recovered,
+            Self::PausedAll => ChangeKind::PausedAll,
+            Self::ResumedAll => ChangeKind::ResumedAll,
         }
     }
 }
@@ -121,6 +125,8 @@ mod tests {
             ChangeKind::Failing => AuditEvent::Failing,
             ChangeKind::Overdue => AuditEvent::Overdue,
             ChangeKind::Recovered => AuditEvent::Recovered,
+            ChangeKind::PausedAll => AuditEvent::PausedAll,
+            ChangeKind::ResumedAll => AuditEvent::ResumedAll,
             ChangeKind::Other(_) => return None,
         })
     }
@@ -139,6 +145,8 @@ mod tests {
             "failing",
             "overdue",
             "recovered",
+            "paused_all",
+            "resumed_all",
         ] {
             let asked: AuditEvent = serde_json::from_value(asked.into()).unwrap();
             assert_eq!(event(asked.kind()), Some(asked));

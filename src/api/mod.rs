@@ -241,4 +241,6 @@ impl Checked for schedules::BulkCreate {}
 impl Checked for schedules::BulkOperation {}
 impl Checked for schedules::ListSchedules {}
 impl Checked for schedules::ListUpcoming {}
+impl Checked for schedules::PauseAll {}
+impl Checked for schedules::ResumeAll {}
 impl Checked for status::Nothing {}

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::error::ApiError;
 use super::reply::Reply;
+use super::schedules::AllPaused;
 use super::{Api, Caller};
 use crate::health::Seen;
 use crate::index::{Counts, SetAside, Vanished};
@@ -62,6 +63,9 @@ pub struct ServiceStatus {
     pub failing: usize,
     /// Number of schedules that are overdue.
     pub overdue: usize,
+    /// Whether all schedules are paused, and by whom.
+    #[serde(default)]
+    pub all_paused: Option<AllPaused>,
     /// The streams of the service.
     pub streams: Vec<StreamStatus>,
     /// Unreadable records: they are not acted on and harm nothing else.
@@ -89,7 +93,7 @@ pub struct MemberStatus {
 
 impl From<(Uuid, About)> for MemberStatus {
     fn from((instance, about): (Uuid, About)) -> Self {
-        let About { version, started_at, schedules, in_flight } = about;
+        let About { version, started_at, schedules, in_flight, .. } = about;
         Self { instance, version, started_at, schedules, in_flight }
     }
 }
@@ -200,6 +204,7 @@ impl<N: Nats> Api<N> {
             schedules,
             failing,
             overdue,
+            all_paused: self.all_paused_now(),
             streams: streams.collect(),
             set_aside: self.index.set_aside(),
             vanished: self.index.vanished(),

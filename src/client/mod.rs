@@ -57,11 +57,12 @@ pub use crate::api::reports::{
     CancelExecution, CompleteExecution, FailExecution, HeartbeatExecution, Reported,
 };
 pub use crate::api::schedules::{
-    AppliedItem, ApplySchedule, BackfillSchedule, Backfilled, BulkAction, BulkApplied, BulkApply,
-    BulkCreated, BulkItem, BulkOperated, BulkOperation, BusyMinute, DeleteSchedule, Deleted,
-    ExplainSchedule, Explained, GetSchedule, ItemRefused, ItemResult, ListSchedules, ListUpcoming,
-    Minutes, NameUnknown, PauseSchedule, PreviewSchedule, Prune, RestoreSchedule, ResumeSchedule,
-    ScheduleFilter, Sort, TagsMatch, TriggerSchedule, Triggered, Upcoming, UpcomingOccurrence,
+    AllPaused, AppliedItem, ApplySchedule, BackfillSchedule, Backfilled, BulkAction, BulkApplied,
+    BulkApply, BulkCreated, BulkItem, BulkOperated, BulkOperation, BusyMinute, DeleteSchedule,
+    Deleted, ExplainSchedule, Explained, GetSchedule, ItemRefused, ItemResult, ListSchedules,
+    ListUpcoming, Minutes, NameUnknown, PauseAll, PauseSchedule, PreviewSchedule, Prune,
+    RestoreSchedule, ResumeSchedule, ScheduleFilter, Sort, TagsMatch, TriggerSchedule, Triggered,
+    Upcoming, UpcomingOccurrence,
 };
 pub use crate::api::statistics::{
     CommonError, ExecutionStatistics, GetStatistics, LastError, LastExecution, NextExecution,

@@ -5,13 +5,13 @@ use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use uuid::Uuid;
 
 use super::{
-    ApplySchedule, BulkApplied, BulkApply, BulkCreated, BulkOperated, BulkOperation, Client,
-    ClientError, CreateSchedule, DeleteSchedule, Deleted, ExplainSchedule, Explained, GetSchedule,
-    ListSchedules, ListUpcoming, PauseSchedule, Preview, PreviewSchedule, Reply, RestoreSchedule,
-    ResumeSchedule, ScheduleSummary, ScheduleView, TriggerSchedule, Triggered, Upcoming,
-    UpdateSchedule,
+    AllPaused, ApplySchedule, BulkApplied, BulkApply, BulkCreated, BulkOperated, BulkOperation,
+    Client, ClientError, CreateSchedule, DeleteSchedule, Deleted, ExplainSchedule, Explained,
+    GetSchedule, ListSchedules, ListUpcoming, PauseAll, PauseSchedule, Preview, PreviewSchedule,
+    Reply, RestoreSchedule, ResumeSchedule, ScheduleSummary, ScheduleView, TriggerSchedule,
+    Triggered, Upcoming, UpdateSchedule,
 };
-use crate::api::schedules::{BulkCreate, BulkItem};
+use crate::api::schedules::{BulkCreate, BulkItem, ResumeAll};
 
 /// Maximum number of items per page.
 const MAX_LIMIT: u64 = 100;
@@ -242,6 +242,23 @@ impl Client {
         request: &ResumeSchedule,
     ) -> Result<Reply<ScheduleView>, ClientError> {
         self.ask("schedule.resume", request).await
+    }
+
+    /// Pauses all schedules at once, also those that are created later. Look at the `warnings` of the reply: an instance
+    /// that did not confirm it in time may still send something.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `not_allowed` (an instance runs that does not know such pauses).
+    pub async fn pause_all(&self, request: &PauseAll) -> Result<Reply<AllPaused>, ClientError> {
+        self.ask("schedule.pause_all", request).await
+    }
+
+    /// Lifts the pause of all schedules. Those that are paused themselves stay so.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `not_allowed` (not all are paused).
+    pub async fn resume_all(&self) -> Result<Reply<AllPaused>, ClientError> {
+        self.ask("schedule.resume_all", &ResumeAll::default()).await
     }
 
     /// Runs a schedule now, beside its own times. Each request results in a run of its own.

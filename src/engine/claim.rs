@@ -90,6 +90,8 @@ pub(crate) async fn claim(
             (claiming, is_later) = (Claiming::None, true);
         }
         let sight = shared.store.sight();
+        // Held until the write is accepted or given up: until then this instance does not honour newer ones.
+        let pauses = shared.index.pauses();
         let Some(entry) = shared.index.get(id) else {
             shared.end(done.executions());
             return Claimed::Nothing;
@@ -123,10 +125,14 @@ pub(crate) async fn claim(
             Ok(written) => {
                 shared.end(done.executions());
                 let accepted = Accepted { schedule, fire, recover, skip, finish, due, written };
+                let latest = accepted.fire.iter().map(|attempt| accepted.due_at(attempt)).max();
+                latest.into_iter().for_each(|due| shared.load.claimed(due));
+                drop(pauses);
                 return Claimed::Accepted(Arc::new(accepted));
             }
             Err(WriteError::Conflict) => {
                 shared.end(claimed);
+                drop(pauses);
                 debug!(schedule_id = %id, "another write came first");
                 if !Box::pin(catch_up(shared, &entry)).await {
                     return Claimed::Later;

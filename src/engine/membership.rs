@@ -38,6 +38,7 @@ use crate::guards::{Guard, Guards};
 use crate::load::{About, Load};
 use crate::names;
 use crate::port::{Nats, Outgoing, Permission, Refusal, Wire};
+use crate::stored::format;
 use hearing::Hearing;
 use paths::{Beat, Heard, OLD_GOODBYE, Paths, Way};
 use roster::{Peer, Roster};
@@ -126,7 +127,10 @@ impl Members {
             .map(|count| Some(count.load(Ordering::Relaxed)));
         let version = Some(env!("CARGO_PKG_VERSION").to_owned());
         let started_at = Some(self.started_at);
-        all.insert(self.me, About { version, started_at, schedules, in_flight });
+        let (acts_on, honours) = (format::supported(), self.load.honours.load(Ordering::Relaxed));
+        let armed_until = DateTime::from_timestamp_millis(self.load.armed_until_ms());
+        let me = About { version, started_at, schedules, in_flight, acts_on, honours, armed_until };
+        all.insert(self.me, me);
         all
     }
 

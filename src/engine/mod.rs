@@ -89,7 +89,7 @@ use crate::load::Load;
 use crate::metrics::Metrics;
 use crate::plan::{LEAD, View};
 use crate::port::Nats;
-use crate::schedule::{Attempt, DeliveryMode, Phase, Spec, Writer};
+use crate::schedule::{Attempt, DeliveryMode, Halt, Phase, Spec, Writer};
 use claim::Accepted;
 use core::Outlook;
 use membership::Members;
@@ -274,6 +274,10 @@ impl<N: Nats> View for Shared<N> {
 
     fn deleted_retention(&self) -> chrono::Duration {
         self.config.deleted_retention
+    }
+
+    fn halt(&self) -> Halt {
+        self.index.pauses().pauses.halt()
     }
 }
 

@@ -51,6 +51,8 @@ impl<N: Nats> Engine<N> {
     pub async fn run(mut self, mut changes: UnboundedReceiver<Uuid>, stop: CancellationToken) {
         let mut came = Vec::new();
         let mut freshness = self.shared.index.freshness();
+        let mut pauses = self.shared.index.pauses_changed();
+        pauses.mark_changed();
         loop {
             take(&mut self.received, &mut changes, &self.shared.members, &mut came);
             let is_idle = came.is_empty();
@@ -69,6 +71,10 @@ impl<N: Nats> Engine<N> {
                 Some(event) = self.received.recv() => came.push(event),
                 Some(id) = changes.recv() => came.push(Event::Changed(id)),
                 () = self.shared.members.changed() => came.push(Event::Members),
+                Ok(()) = pauses.changed() => {
+                    let has_news = !self.shared.index.pauses().pauses.events.is_empty();
+                    came.push(Event::Pauses { has_news });
+                }
                 Ok(()) = freshness.changed() => {}
                 () = tokio::time::sleep(sleep) => {}
             }
@@ -132,6 +138,13 @@ impl<N: Nats> Engine<N> {
                     telling.end(Event::Announced(id, announced));
                 });
             }
+            Action::AnnouncePauses => {
+                let telling = Telling::new(events, Event::PausesAnnounced);
+                self.tasks.spawn(async move {
+                    announce::announce_pauses(&shared).await;
+                    drop(telling);
+                });
+            }
             Action::Tell(id) => {
                 let telling = Telling::new(events, Event::Told(id, Vec::new()));
                 self.tasks.spawn(async move {
@@ -159,6 +172,7 @@ impl<N: Nats> Engine<N> {
         load.waiting.store(core.waiting, Ordering::Relaxed);
         load.armed.store(core.armed, Ordering::Relaxed);
         load.instances.store(self.shared.members.count(), Ordering::Relaxed);
+        load.honours.store(self.shared.index.honoured_pauses(), Ordering::Relaxed);
         load.set_next_due(core.next_due);
     }
 

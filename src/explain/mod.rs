@@ -17,7 +17,9 @@ use uuid::Uuid;
 
 use crate::execution::{Execution, ExecutionStatus};
 use crate::moment::Moment as _;
-use crate::schedule::{Attempt, ChangeEvent, Schedule, SkipCause};
+use crate::schedule::{
+    Attempt, ChangeEvent, ChangeKind, PauseOfAll, PausesOfAll, Schedule, SkipCause,
+};
 use crate::trigger::Moved;
 use teller::Teller;
 
@@ -136,6 +138,8 @@ pub(crate) struct Known<'a> {
     pub(crate) ledger: Vec<Acted>,
     /// When no instance ran, oldest first.
     pub(crate) downtimes: &'a [Downtime],
+    /// When all schedules were paused.
+    pub(crate) pauses: &'a PausesOfAll,
     /// The present time.
     pub(crate) now: DateTime<Utc>,
 }
@@ -261,6 +265,17 @@ fn causing(change: &ChangeEvent) -> CausingChange {
         actor: change.actor.clone(),
         time: change.time,
         reason: change.reason.clone(),
+    }
+}
+
+impl From<&PauseOfAll> for CausingChange {
+    fn from(pause: &PauseOfAll) -> Self {
+        Self {
+            event: ChangeKind::PausedAll.event().to_owned(),
+            actor: pause.paused_by.clone(),
+            time: pause.from,
+            reason: pause.reason.clone(),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::{Became, CausingChange, ExplainedTime, LATE_MS};
 use crate::execution::Execution;
-use crate::schedule::{CatchUp, Schedule, SkipCause};
+use crate::schedule::{CatchUp, ChangeKind, Schedule, SkipCause};
 use crate::text::within;
 
 /// Bytes of an error's message that a sentence has room for.
@@ -33,6 +33,9 @@ impl Reason<'_> {
             Became::Corrected => {
                 "taken for due by an instance whose clock was ahead, and corrected".to_owned()
             }
+            Became::Paused if self.all_paused() => {
+                format!("all schedules are paused{}", self.by(" by "))
+            }
             Became::Paused => format!("the schedule is paused{}", self.by(" by ")),
             Became::SwitchedOff => format!("the schedule is switched off{}", self.by(" by ")),
             Became::Due => "due, and nothing has been done about it yet".to_owned(),
@@ -48,6 +51,11 @@ impl Reason<'_> {
             let _ = write!(text, "; run by {by}");
         }
         text
+    }
+
+    fn all_paused(&self) -> bool {
+        let all = ChangeKind::PausedAll.event();
+        self.told.change.as_ref().is_some_and(|change| change.event == all)
     }
 
     fn success(&self) -> String {
@@ -118,6 +126,9 @@ impl Reason<'_> {
             Some(SkipCause::Paused) => match &self.told.change {
                 Some(change) if change.event == "updated" => {
                     format!("the schedule was switched off{}", self.by(" by "))
+                }
+                _ if self.all_paused() => {
+                    format!("all schedules were paused{}", self.by(" by "))
                 }
                 _ => format!("the schedule was paused{}", self.by(" by ")),
             },

@@ -4,7 +4,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::periods::{Period, Standing, last_time, periods};
 use super::reason::Reason;
-use super::{Acted, Became, Downtime, ExplainedTime, Known, LATE_MS, Occurred, causing};
+use super::{
+    Acted, Became, CausingChange, Downtime, ExplainedTime, Known, LATE_MS, Occurred, causing,
+};
 use crate::execution::{ErrorType, ExecutionStatus};
 use crate::moment::Moment as _;
 use crate::schedule::{Attempt, Phase, SkipCause};
@@ -89,9 +91,10 @@ impl<'a> Teller<'a> {
                 let stops = |period: &&Period<'_>| {
                     matches!(period.standing, Standing::Paused | Standing::Off)
                 };
-                let change = self.period(first).and_then(|period| period.change);
-                let change = change.or_else(|| later.find(stops).and_then(|period| period.change));
-                told.change = change.map(causing);
+                let own = self.period(first).and_then(|period| period.change).map(causing);
+                let all = || self.known.pauses.in_span(first, last).map(CausingChange::from);
+                let own_later = || later.find(stops).and_then(|period| period.change).map(causing);
+                told.change = own.or_else(all).or_else(own_later);
             }
             Some(SkipCause::Changed) => told.change = next("updated", last),
             Some(SkipCause::Deleted) => told.change = next("deleted", last),
@@ -179,11 +182,26 @@ impl<'a> Teller<'a> {
                 let next = schedule.next_run_at.unwrap_or(ahead).min(ahead);
                 let acted_on = self.acted_until[period].min(next.just_before());
                 self.tell_times(period, from, to.min(acted_on), Became::Forgotten);
-                self.tell_times(period, from.max(next), to.min(due_until), Became::Due);
-                if let Some(next) = schedule.next_run_at {
-                    self.tell_times(period, from.max(ahead).max(next), to, Became::Coming);
+                let halt = self.known.pauses.halt();
+                if halt.is_on(now) {
+                    self.tell_times(
+                        period,
+                        from.max(next),
+                        to.min(halt.until.just_before()),
+                        Became::Paused,
+                    );
+                    return self.tell_coming(period, from.max(ahead).max(halt.until), to);
                 }
+                self.tell_times(period, from.max(next), to.min(due_until), Became::Due);
+                self.tell_coming(period, from.max(ahead), to);
             }
+        }
+    }
+
+    /// Tells the times of a period that lie ahead.
+    fn tell_coming(&mut self, period: usize, from: DateTime<Utc>, to: DateTime<Utc>) {
+        if let Some(next) = self.known.schedule.next_run_at {
+            self.tell_times(period, from.max(next), to, Became::Coming);
         }
     }
 
@@ -214,6 +232,9 @@ impl<'a> Teller<'a> {
     fn tell_times(&mut self, n: usize, from: DateTime<Utc>, to: DateTime<Utc>, outcome: Became) {
         let Some(mut told) = self.times(n, from, to, outcome) else { return };
         told.change = self.periods[n].change.map(causing);
+        if outcome == Became::Paused && self.periods[n].standing == Standing::Active {
+            told.change = self.known.pauses.current(self.known.now).map(CausingChange::from);
+        }
         if outcome == Became::Due {
             let last = self.known.downtimes.last().copied();
             told.down = last.filter(|down| down.to > told.scheduled_for);

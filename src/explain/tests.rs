@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::schedule::{CreateSchedule, Rules, Writer, new_schedule};
+use crate::schedule::{Author, CreateSchedule, Rules, Writer, new_schedule};
 
 const ID: Uuid = Uuid::from_u128(9);
 
@@ -18,6 +18,10 @@ fn schedule(fields: Value) -> Schedule {
     let request: CreateSchedule = serde_json::from_value(request).unwrap();
     let writer = Writer { instance: ID, token: 0 };
     new_schedule(&request, &Rules::default(), ID, at("00:00:00"), "me", "c", writer).unwrap().0
+}
+
+fn none() -> &'static PausesOfAll {
+    Box::leak(Box::default())
 }
 
 fn change(event: &str, time: &str, more: Value) -> ChangeEvent {
@@ -69,8 +73,14 @@ fn a_timing_that_was_replaced_has_its_own_times() {
     ];
     let downtimes = [Downtime { from: at("01:29:00"), to: at("01:30:02") }];
     let now = at("02:10:00");
-    let known =
-        Known { schedule: &schedule, changes: &changes, ledger, downtimes: &downtimes, now };
+    let known = Known {
+        schedule: &schedule,
+        changes: &changes,
+        ledger,
+        downtimes: &downtimes,
+        pauses: none(),
+        now,
+    };
     let told = explain(&known, at("00:00:00"), at("03:00:00"));
     assert_eq!(
         lines(&told),
@@ -113,8 +123,14 @@ fn who_paused_it_is_known_even_if_the_pause_is_over_or_never_announced() {
         ),
     ];
     let now = at("08:10:00");
-    let known =
-        Known { schedule: &schedule, changes: &changes, ledger: Vec::new(), downtimes: &[], now };
+    let known = Known {
+        schedule: &schedule,
+        changes: &changes,
+        ledger: Vec::new(),
+        downtimes: &[],
+        pauses: none(),
+        now,
+    };
     let told = explain(&known, at("00:00:00"), at("09:00:00"));
     assert_eq!(
         lines(&told),
@@ -151,8 +167,14 @@ fn a_schedule_that_is_restored_is_as_it_was_deleted() {
         change("resumed", "04:30:00", json!({})),
     ];
     let now = at("05:10:00");
-    let known =
-        Known { schedule: &schedule, changes: &changes, ledger: Vec::new(), downtimes: &[], now };
+    let known = Known {
+        schedule: &schedule,
+        changes: &changes,
+        ledger: Vec::new(),
+        downtimes: &[],
+        pauses: none(),
+        now,
+    };
     let told = explain(&known, at("00:00:00"), at("04:30:00"));
     assert_eq!(
         lines(&told),
@@ -188,7 +210,14 @@ fn many_alike_are_one_line_and_attempts_at_one_time_are_one() {
     ledger.extend([failed, again, acted("00:05:00", ExecutionStatus::Running, 0)]);
     let changes = [change("created", "00:00:00", json!({}))];
     let now = at("00:05:01");
-    let known = Known { schedule: &schedule, changes: &changes, ledger, downtimes: &[], now };
+    let known = Known {
+        schedule: &schedule,
+        changes: &changes,
+        ledger,
+        downtimes: &[],
+        pauses: none(),
+        now,
+    };
     let told = explain(&known, at("00:00:00"), at("01:00:00"));
     assert_eq!(
         lines(&told),
@@ -210,8 +239,14 @@ fn clock_changes_are_marked() {
     schedule.next_run_at = Some("2026-03-29T01:00:00Z".parse().unwrap());
     let changes = [change("created", "00:00:00", json!({}))];
     let now = "2026-03-28T12:00:00Z".parse().unwrap();
-    let known =
-        Known { schedule: &schedule, changes: &changes, ledger: Vec::new(), downtimes: &[], now };
+    let known = Known {
+        schedule: &schedule,
+        changes: &changes,
+        ledger: Vec::new(),
+        downtimes: &[],
+        pauses: none(),
+        now,
+    };
     let told = explain(&known, now, "2026-03-29T12:00:00Z".parse().unwrap());
     assert_eq!((told.len(), told[0].moved), (1, Some(Moved::DstGap)));
 }
@@ -229,9 +264,65 @@ fn an_occurrence_whose_retry_is_promised_has_not_failed() {
     let failed = Acted { event: Some(event), ..acted("00:01:00", ExecutionStatus::Failed, 0) };
     let changes = [change("created", "00:00:00", json!({}))];
     let (ledger, now) = (vec![failed], at("00:01:02"));
-    let known = Known { schedule: &schedule, changes: &changes, ledger, downtimes: &[], now };
+    let known = Known {
+        schedule: &schedule,
+        changes: &changes,
+        ledger,
+        downtimes: &[],
+        pauses: none(),
+        now,
+    };
     let told = explain(&known, at("00:01:00"), at("00:01:30"));
     assert_eq!(lines(&told), [(Became::Waiting, "00:01".to_owned(), 1)]);
     let reason = "failed, timeout; tried again at 2026-01-01T00:01:30Z";
     assert_eq!(told[0].reason, reason);
+}
+
+#[test]
+fn a_pause_of_all_explains_what_was_due_meanwhile_and_what_comes() {
+    let mut schedule = schedule(json!({ "schedule_type": "cron", "cron_expression": "0 * * * *" }));
+    (schedule.next_run_at, schedule.last_scheduled_for) =
+        (Some(at("03:00:00")), Some(at("02:00:00")));
+    let by = Author { actor: "anna", correlation_id: "c" };
+    let mut pauses = PausesOfAll::default();
+    pauses.pause(ID, at("00:30:00"), by, Some("a leak"), Some(at("01:30:00")));
+    let mut skipped = acted("01:00:00", ExecutionStatus::Skipped, 0);
+    let event = json!({ "id": ID, "event_id": "e", "time": at("01:30:01"), "schedule_id": ID, "schedule_name": "n",
+                        "created_by": "me", "scheduled_for": at("01:00:00"), "status": "skipped", "attempt_number": 1,
+                        "correlation_id": "c", "command_sent": "cmd.a", "lock_id": { "instance": ID, "revision": 1 },
+                        "skipped": { "cause": "paused", "last": at("01:00:00"), "count": 1 } });
+    skipped.event = Some(serde_json::from_value(event).unwrap());
+    let ledger = vec![skipped, acted("02:00:00", ExecutionStatus::Success, 0)];
+    let changes = [change("created", "00:00:00", json!({}))];
+    let now = at("02:30:00");
+    let known = Known {
+        schedule: &schedule,
+        changes: &changes,
+        ledger,
+        downtimes: &[],
+        pauses: &pauses,
+        now,
+    };
+    let told = explain(&known, at("00:30:00"), at("04:00:00"));
+    assert_eq!(told[0].reason, "skipped, because all schedules were paused by anna at 2026-01-01T00:30:00Z: a leak");
+    assert_eq!(told[0].change.as_ref().map(|change| change.time), Some(at("00:30:00")));
+    assert_eq!(lines(&told[2..]), [(Became::Coming, "03:00-04:00".to_owned(), 2)]);
+    // One that is on, with an end and without.
+    let mut on = pauses.clone();
+    on.pause(ID, at("02:20:00"), by, None, Some(at("03:30:00")));
+    let told = explain(
+        &Known { pauses: &on, ledger: known.ledger.clone(), ..known },
+        at("02:30:00"),
+        at("04:00:00"),
+    );
+    let paused = (Became::Paused, "03:00".to_owned(), 1);
+    assert_eq!(lines(&told), [paused, (Became::Coming, "04:00".to_owned(), 1)]);
+    assert_eq!(told[0].reason, "all schedules are paused by anna at 2026-01-01T02:20:00Z");
+    on.pause(ID, at("02:25:00"), by, None, None);
+    let told = explain(
+        &Known { pauses: &on, ledger: Vec::new(), ..known },
+        at("02:30:00"),
+        at("04:00:00"),
+    );
+    assert_eq!(lines(&told), [(Became::Paused, "03:00-04:00".to_owned(), 2)]);
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Index, schedule_id};
-use crate::names::SCHEDULE_KEY_PREFIX;
+use crate::names::{PAUSE_ALL_KEY, SCHEDULE_KEY_PREFIX};
 
 /// A record that could not be read because it was written by hand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +37,8 @@ pub struct Shown {
     ids: HashSet<Uuid>,
     /// Keys with the prefix of schedules that contain no id.
     strange: HashSet<String>,
+    /// Whether the pauses of all schedules are among them.
+    pauses: bool,
 }
 
 impl Shown {
@@ -47,6 +49,12 @@ impl Shown {
         } else if key.starts_with(SCHEDULE_KEY_PREFIX) {
             self.strange.insert(key.to_owned());
         }
+        self.pauses |= key == PAUSE_ALL_KEY;
+    }
+
+    /// Whether the pauses of all schedules were shown.
+    pub(super) fn has_pauses(&self) -> bool {
+        self.pauses
     }
 
     /// Whether the record of a schedule was shown.

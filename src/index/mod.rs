@@ -11,6 +11,7 @@ mod counts;
 mod dependents;
 mod filter;
 mod fresh;
+mod halts;
 mod intern;
 mod list;
 mod listed;
@@ -47,6 +48,7 @@ pub use counts::Counts;
 pub(crate) use filter::filter_fields;
 pub use filter::{ScheduleFilter, TagsMatch};
 pub use fresh::Wrote;
+pub use halts::KnownPauses;
 pub use list::Found;
 pub use minutes::{ByMinute, by_minute};
 pub(crate) use order::Order;
@@ -126,6 +128,7 @@ pub struct Index {
     fresh: fresh::Fresh,
     looks: sight::Looks,
     shares: Mutex<Shares>,
+    halts: halts::Halts,
 }
 
 impl Index {
@@ -141,6 +144,7 @@ impl Index {
                 fresh: fresh::Fresh::default(),
                 looks: sight::Looks::default(),
                 shares: Mutex::default(),
+                halts: halts::Halts::default(),
             }),
             changed,
         )
@@ -273,6 +277,9 @@ impl Index {
         for id in stale {
             self.remove(id, revision);
         }
+        if !shown.has_pauses() {
+            self.forget_pauses(revision);
+        }
         self.write(|state| {
             state.deleted.clear();
             state.set_aside.retain(|key, aside| aside.revision > revision || shown.has_aside(key));
@@ -290,6 +297,7 @@ impl Index {
             before.entries.values().map(|entry| entry.schedule.id).collect()
         });
         self.seen.send_replace(0);
+        self.forget_pauses(u64::MAX);
         self.lost();
         self.settle_doubt();
         self.forget_written();

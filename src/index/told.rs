@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::record::{Unreadable, read_record};
 use super::{Index, Reservation, schedule_id};
-use crate::names::{NAME_KEY_PREFIX, SCHEDULE_KEY_PREFIX};
-use crate::schedule::Schedule;
+use crate::names::{NAME_KEY_PREFIX, PAUSE_ALL_KEY, SCHEDULE_KEY_PREFIX};
+use crate::schedule::{PausesOfAll, Schedule};
 use crate::trigger::Trigger;
 
 /// Content of a key.
@@ -15,6 +15,8 @@ pub enum Told {
     Name(Option<Reservation>),
     /// The record of a schedule, if there is one.
     Record(Option<Uuid>, Option<Result<Box<(Schedule, Trigger)>, Unreadable>>),
+    /// The pauses of all schedules, if there were any.
+    Pauses(PausesOfAll),
     /// Nothing for the index: memos are read when they are needed, and a newer version's keys are its own.
     Nothing,
 }
@@ -24,6 +26,9 @@ impl Told {
     pub fn read(key: &str, value: Option<&[u8]>) -> Self {
         if key.starts_with(NAME_KEY_PREFIX) {
             return Self::Name(Reservation::read(value));
+        }
+        if key == PAUSE_ALL_KEY {
+            return Self::Pauses(value.map(PausesOfAll::read).unwrap_or_default());
         }
         if !key.starts_with(SCHEDULE_KEY_PREFIX) {
             return Self::Nothing;
@@ -47,6 +52,7 @@ impl Index {
         let (id, record) = match told {
             Told::Name(reservation) => return self.reserve(key, revision, reservation),
             Told::Record(id, record) => (id, record),
+            Told::Pauses(pauses) => return self.take_in_pauses(revision, pauses),
             Told::Nothing => return,
         };
         if id.is_some_and(|id| self.knows(id, revision)) {

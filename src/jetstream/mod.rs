@@ -15,6 +15,7 @@ pub mod lines;
 mod marks;
 mod mirror;
 pub(crate) mod observe;
+mod pauses;
 pub(crate) mod provision;
 pub(crate) mod publish;
 mod refusal;

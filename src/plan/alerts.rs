@@ -86,7 +86,7 @@ pub(super) fn succeeded(schedule: &mut Schedule, ended: &Execution, at: DateTime
 
 /// When a schedule is to be said to be overdue. Not while the history may have a success that its record does not.
 pub(super) fn overdue_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
-    let at = schedule.success_expected_by()?;
+    let at = expected_by(schedule, view)?;
     let is_known = schedule.alerts().is_some_and(|alerts| alerts.overdue_since.is_some());
     let has_ended = || {
         let mut ids = schedule.attempts.iter().map(|attempt| attempt.execution_id);
@@ -95,10 +95,18 @@ pub(super) fn overdue_at(schedule: &Schedule, view: &impl View) -> Option<DateTi
     (!is_known && !is_silent(schedule) && !has_ended()).then(|| at.later(SETTLED))
 }
 
+/// By when a success is expected. A pause of all schedules begins the time anew when it ends.
+fn expected_by(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
+    let (by, halt) = (schedule.success_expected_by()?, view.halt());
+    let within = schedule.spec.expect_success_within_seconds.map_or(0, NonZeroU32::get);
+    let after_halt = halt.until.later(Duration::seconds(i64::from(within)));
+    (!halt.is_open()).then(|| by.max(after_halt))
+}
+
 /// Notes that a schedule is overdue, if it is at `now`.
 pub(super) fn overdue(schedule: &mut Schedule, now: DateTime<Utc>, view: &impl View) {
     let at = overdue_at(schedule, view).filter(|at| *at <= now);
-    let Some(by) = at.and_then(|_| schedule.success_expected_by()) else { return };
+    let Some(by) = at.and_then(|_| expected_by(schedule, view)) else { return };
     schedule.alerts_mut().overdue_since = Some(by);
     let details = json!({
         "expect_success_within_seconds": schedule.spec.expect_success_within_seconds,

@@ -29,8 +29,8 @@ use uuid::Uuid;
 
 use crate::moment::Moment as _;
 use crate::schedule::{
-    Attempt, AttemptEvent, CatchUp, Delivery, DeliveryMode, Ending, Manual, Origin, Overlap, Phase,
-    Report, Schedule, Sends, SkippedRange, Status,
+    Attempt, AttemptEvent, CatchUp, Delivery, DeliveryMode, Ending, Halt, Manual, Origin, Overlap,
+    Phase, Report, Schedule, Sends, SkipCause, SkippedRange, Status,
 };
 use crate::stored::Unknown;
 use crate::trigger::Trigger;
@@ -93,6 +93,10 @@ pub trait View {
     fn listening_since(&self) -> DateTime<Utc>;
     /// How long softly deleted schedules are kept.
     fn deleted_retention(&self) -> Duration;
+    /// What the latest pause of all schedules means for claims.
+    fn halt(&self) -> Halt {
+        Halt::default()
+    }
 }
 
 /// A write, and what may be done once it was accepted.
@@ -127,7 +131,7 @@ pub fn plan(
         return Some(plan);
     }
     let mut plan = Plan::of(schedule.clone());
-    let me = view.me();
+    let (me, halt) = (view.me(), view.halt());
     let claimed = Phase::Claimed { by: me, at: now, until: now.later(lease) };
     for attempt in &mut plan.schedule.attempts {
         if let Some(report) = overdue(schedule, attempt, now, view) {
@@ -140,7 +144,7 @@ pub fn plan(
     for attempt in &mut plan.schedule.attempts {
         match &*attempt.phase {
             Phase::Waiting { due_at } => {
-                let due_at = *due_at;
+                let due_at = waits_until(*due_at, attempt.manual.as_deref(), halt);
                 let fires = waits_for_its_time(schedule, attempt.manual.as_deref())
                     && room > 0
                     && due_at <= now
@@ -177,7 +181,9 @@ pub fn plan(
             Phase::Running { .. } => {}
         }
     }
-    if let Some(next) = next_occurrence(&plan.schedule)
+    plan.skip_halted(trigger, halt, now, me);
+    let next = next_occurrence(&plan.schedule).filter(|next| !halt.is_on(schedule.due(*next)));
+    if let Some(next) = next
         && may_fire(schedule, &plan.fire)
     {
         let due = schedule.due(next);
@@ -190,7 +196,9 @@ pub fn plan(
             plan.go_on(trigger, next);
         }
     }
-    plan.backfill(trigger, &claimed);
+    if !halt.is_on(now) {
+        plan.backfill(trigger, &claimed);
+    }
     alerts::overdue(&mut plan.schedule, now, view);
     plan.schedule.purge |= purge_at(schedule, view).is_some_and(|at| at <= now);
     let idle = plan.fire.is_empty()
@@ -216,6 +224,12 @@ fn waits_for_its_time(schedule: &Schedule, manual: Option<&Manual>) -> bool {
     schedule.fires() || (by_hand && schedule.status != Status::Deleted)
 }
 
+/// Until when a waiting attempt waits: it is due then, and all schedules are not paused, unless a user wants it made.
+fn waits_until(due_at: DateTime<Utc>, manual: Option<&Manual>, halt: Halt) -> DateTime<Utc> {
+    let by_hand = manual.is_some_and(|manual| manual.origin == Origin::User);
+    if by_hand { due_at } else { due_at.max(halt.until) }
+}
+
 /// The next occurrence to act on, unless the record is full or the occurrence has to wait for those before it.
 fn next_occurrence(schedule: &Schedule) -> Option<DateTime<Utc>> {
     let acts = schedule.fires() && schedule.attempts.len() < MAX_ATTEMPTS;
@@ -233,10 +247,10 @@ fn lead(schedule: &Schedule, most: Duration) -> Duration {
 }
 
 /// Whether the next occurrence of a schedule may be claimed at `now`, with the longest lead.
-pub fn may_be_claimed_early(schedule: &Schedule, now: DateTime<Utc>) -> bool {
+pub fn may_be_claimed_early(schedule: &Schedule, now: DateTime<Utc>, halt: Halt) -> bool {
     let early = lead(schedule, MAX_LEAD);
-    let next = next_occurrence(schedule).filter(|_| !early.is_zero());
-    next.is_some_and(|next| schedule.due(next).earlier(early) <= now)
+    let due = next_occurrence(schedule).map(|next| schedule.due(next));
+    due.is_some_and(|due| !early.is_zero() && !halt.is_on(due) && due.earlier(early) <= now)
 }
 
 /// How many more executions may be under way, by the overlap policy. A published command is done once its stream has
@@ -347,6 +361,21 @@ impl Plan {
     /// Whether any of them waits for a reply.
     pub(crate) fn asks(&self) -> bool {
         self.sends().any(|sends| sends.delivery.mode == DeliveryMode::Request)
+    }
+
+    /// Skips what was due before the end of a pause of all schedules that is over.
+    fn skip_halted(&mut self, trigger: &Trigger, halt: Halt, now: DateTime<Utc>, me: Uuid) {
+        let is_halted = |next: DateTime<Utc>| halt.is_on(self.schedule.due(next));
+        if halt.is_on(now) || !next_occurrence(&self.schedule).is_some_and(is_halted) {
+            return;
+        }
+        let before = self.schedule.attempts.len();
+        self.schedule.skip_due(trigger, halt.until.just_before(), SkipCause::Paused, me);
+        for attempt in &self.schedule.attempts[before..] {
+            if let Phase::Skipped { range, .. } = *attempt.phase {
+                self.skip.push((attempt.clone(), range));
+            }
+        }
     }
 
     /// A plan whose write allows nothing.

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod extremes;
+mod halts;
 mod jitter;
 mod lateness;
 mod pinned;

@@ -40,11 +40,11 @@ pub(super) fn spared_from(
 /// When [`plan`] finds something to do with a schedule: [`UNIX_EPOCH`](DateTime::UNIX_EPOCH) for work to do at once,
 /// `None` if only a change of the record can bring work.
 pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
-    let room = room(schedule);
+    let (room, halt) = (room(schedule), view.halt());
     let attempts = schedule.attempts.iter().filter_map(|attempt| match &*attempt.phase {
         Phase::Waiting { due_at } => {
             let waits = waits_for_its_time(schedule, attempt.manual.as_deref()) && room > 0;
-            waits.then_some(*due_at)
+            waits.then(|| waits_until(*due_at, attempt.manual.as_deref(), halt))
         }
         Phase::Claimed { by, .. }
         | Phase::Skipped { by, .. }
@@ -62,12 +62,15 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
         Phase::Running { .. } => lost_at(attempt, view).map(|(at, _)| at),
         Phase::Skipped { .. } | Phase::Corrected { .. } | Phase::Reported { .. } => None,
     });
-    let occurrence = next_occurrence(schedule)
-        .map(|next| schedule.due(next).earlier(lead(schedule, view.lead())));
+    let occurrence = next_occurrence(schedule).map(|next| match schedule.due(next) {
+        // It is skipped then.
+        due if halt.is_on(due) => halt.until,
+        due => due.earlier(lead(schedule, view.lead())),
+    });
     let backfill = schedule.backfill.as_ref().filter(|_| {
         schedule.fires() && schedule.attempts.len() < MAX_ATTEMPTS && capacity(schedule) > 0
     });
-    let backfill = backfill.map(|_| DateTime::UNIX_EPOCH);
+    let backfill = backfill.map(|_| halt.until.max(DateTime::UNIX_EPOCH));
     let overdue = alerts::overdue_at(schedule, view);
     let (resumed, purge) = (resume_at(schedule), purge_at(schedule, view));
     let others = [occurrence, backfill, resumed, overdue, purge].into_iter().flatten();

@@ -41,6 +41,10 @@ pub enum ChangeKind {
     Overdue,
     /// It has succeeded after it was failing or overdue.
     Recovered,
+    /// All schedules were paused.
+    PausedAll,
+    /// The pause of all schedules was lifted.
+    ResumedAll,
     /// A change that only a newer version knows.
     #[serde(untagged)]
     Other(Word),
@@ -61,6 +65,8 @@ impl ChangeKind {
             Self::Failing => "failing",
             Self::Overdue => "overdue",
             Self::Recovered => "recovered",
+            Self::PausedAll => "paused_all",
+            Self::ResumedAll => "resumed_all",
             Self::Other(word) => word.as_str(),
         }
     }
@@ -98,6 +104,17 @@ pub struct Author<'a> {
     pub correlation_id: &'a str,
 }
 
+/// What a change was made to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Changed<'a> {
+    /// Its id; nil for all schedules.
+    pub(super) id: Uuid,
+    /// Its name.
+    pub(super) name: &'a str,
+    /// Its revision since.
+    pub(super) revision: u64,
+}
+
 impl Change {
     /// A change of `schedule`, as it is now, at `time`; `details` are the fields specific to `kind`.
     pub fn new(
@@ -108,14 +125,28 @@ impl Change {
         time: DateTime<Utc>,
         details: Value,
     ) -> Self {
+        let (name, revision) = (schedule.spec.name.as_ref(), schedule.revision);
+        let changed = Changed { id: schedule.id, name, revision };
+        Self::of(event_id, kind, changed, author, time, details)
+    }
+
+    /// The same for anything that can be changed.
+    pub(super) fn of(
+        event_id: Uuid,
+        kind: ChangeKind,
+        changed: Changed<'_>,
+        author: Author<'_>,
+        time: DateTime<Utc>,
+        details: Value,
+    ) -> Self {
         let mut event = json!({
             "event_id": event_id,
             "format": format::of_events(),
             "event": kind.event(),
             "time": time,
-            "schedule_id": schedule.id,
-            "name": schedule.spec.name,
-            "revision": schedule.revision,
+            "schedule_id": changed.id,
+            "name": changed.name,
+            "revision": changed.revision,
             "actor": author.actor,
             "correlation_id": author.correlation_id,
         });

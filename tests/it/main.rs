@@ -44,6 +44,7 @@ mod malformed;
 mod messages;
 mod outages;
 mod overtaken;
+mod pause_all;
 mod pauses;
 mod permissions;
 mod pinned;

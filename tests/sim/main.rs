@@ -12,6 +12,7 @@ mod checker;
 mod conformance;
 mod cuts;
 mod guards;
+mod halts;
 #[path = "../it/harness.rs"]
 mod harness;
 mod instance;

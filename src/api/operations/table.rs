@@ -62,6 +62,12 @@ fn schedules() -> Vec<Operation> {
         operation!("schedule.resume", Write, "X-Resumed-By", resume_schedule, "Resume a paused schedule", [
             post("/api/v1/schedules/{schedule_id}/resume")
         ]),
+        operation!("schedule.pause_all", Write, "X-Paused-By", pause_all, "Pause all schedules at once, also those created later", [
+            post("/api/v1/schedules/pause-all").summary("Pause all schedules at once")
+        ]),
+        operation!("schedule.resume_all", Write, "X-Resumed-By", resume_all, "Lift the pause of all schedules", [
+            post("/api/v1/schedules/resume-all").summary("Lift the pause of all schedules")
+        ]),
         operation!("schedule.trigger", Write, "X-Triggered-By", trigger_schedule, "Run a schedule now, beside its own times", [
             post("/api/v1/schedules/{schedule_id}/trigger").query(&["wait_ms"])
         ]),

@@ -200,6 +200,7 @@ impl<N: Nats> Api<N> {
         };
         let mut reply = Reply::schedule(&schedule, caller);
         reply.warnings.extend(self.target_warning(&schedule).await);
+        reply.warnings.extend(self.all_paused_warning());
         Ok(Applied::new(reply, difference, None))
     }
 

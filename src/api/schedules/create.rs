@@ -127,6 +127,7 @@ impl<N: Nats> Api<N> {
         );
         let mut reply = Reply::schedule(&schedule, caller);
         reply.warnings.extend(self.target_warning(&schedule).await);
+        reply.warnings.extend(self.all_paused_warning());
         if repeated {
             reply.warnings.push(repeated_by("created the schedule"));
         }

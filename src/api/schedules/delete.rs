@@ -138,7 +138,7 @@ impl<N: Nats> Api<N> {
             kind: schedule.spec.timing.schedule_type,
             name: reservation.map(|at| (schedule.clone(), at)),
         };
-        let cause = if schedule.fires() { SkipCause::Deleted } else { SkipCause::Paused };
+        let cause = if self.acts_on(&schedule) { SkipCause::Deleted } else { SkipCause::Paused };
         self.skip_due(&mut schedule, now, cause)?;
         mark_deleted(&mut schedule, now, actor, self.instance);
         schedule.purge = hard_delete;

@@ -96,8 +96,15 @@ impl<N: Nats> Api<N> {
         let (ledger, cut) = self.history.ledger(id, from, to).await?;
         let changes = self.changes_of(id, &mut warnings).await;
         let downtimes = self.downtimes_of(&ledger, &mut warnings).await;
-        let known =
-            Known { schedule: &schedule, changes: &changes, ledger, downtimes: &downtimes, now };
+        let paused = self.index.pauses();
+        let known = Known {
+            schedule: &schedule,
+            changes: &changes,
+            ledger,
+            downtimes: &downtimes,
+            pauses: &paused.pauses,
+            now,
+        };
         let mut times = explain(&known, from, cut.unwrap_or(to));
         let next = cut_off(&mut times, from, limit);
         let cut = cut.map(|cut| cut.later(TimeDelta::milliseconds(1)));

@@ -98,7 +98,9 @@ impl<N: Nats> Api<N> {
             .change(id, expected, author, None, |schedule, now| self.resume(schedule, now, &actor))
             .await?;
         tracing::info!(schedule_id = %id, resumed_by = actor, "schedule resumed");
-        Ok(Reply::schedule(&schedule, caller))
+        let mut reply = Reply::schedule(&schedule, caller);
+        reply.warnings.extend(self.all_paused_warning());
+        Ok(reply)
     }
 
     /// Runs a schedule now. Once the reply is sent the run takes place, even if every instance is killed immediately

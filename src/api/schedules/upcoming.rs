@@ -124,6 +124,12 @@ impl<N: Nats> Api<N> {
         // A slightly stale list is better than none.
         let _ = self.has_caught_up(SEEN_WITHIN).await;
         let Asked { first, from, to, after, limit } = asked;
+        let halt = self.index.pauses().pauses.halt();
+        // What is due while all are paused is skipped.
+        let first = match halt.is_on(now) {
+            true => Some(first.map_or(halt.until, |first| first.max(halt.until))),
+            false => first,
+        };
         let coming = Coming { filter: &filter, now, from: first, to, after, limit };
         // A filter scans every schedule, and so does a list from later on.
         let (ahead, more) = block_in_place(|| self.index.coming(&coming));
@@ -136,7 +142,10 @@ impl<N: Nats> Api<N> {
             true => Some(self.counted(from, to, caller).await?),
             false => None,
         };
-        Ok(Reply::new(Upcoming { from, to, occurrences, next_cursor, minutes }, caller))
+        let upcoming = Upcoming { from, to, occurrences, next_cursor, minutes };
+        let mut reply = Reply::new(upcoming, caller);
+        reply.warnings.extend(self.all_paused_warning());
+        Ok(reply)
     }
 }
 

@@ -193,6 +193,7 @@ impl<N: Nats> Api<N> {
         if spec.target_command != before.target_command || spec.delivery != before.delivery {
             reply.warnings.extend(self.target_warning(schedule).await);
         }
+        reply.warnings.extend(self.all_paused_warning());
         reply
     }
 
@@ -215,7 +216,7 @@ impl<N: Nats> Api<N> {
                 let message = format!("schedule {} is being backfilled", schedule.id);
                 return Err(ApiError::new(Code::NotAllowed, message));
             }
-            let cause = if schedule.fires() { SkipCause::Changed } else { SkipCause::Paused };
+            let cause = if self.acts_on(schedule) { SkipCause::Changed } else { SkipCause::Paused };
             self.skip_due(schedule, now, cause)?;
         }
         match wanted {

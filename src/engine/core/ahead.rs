@@ -46,13 +46,14 @@ impl<A> Core<A> {
         let until = self.crowded_until(now).into_iter().chain(before).max();
         self.ahead = Ahead { counted_at: Some(now), until };
         let Some(until) = self.ahead.until.filter(|_| self.may_claim) else { return };
+        let halt = outlook.halt();
         let soon: Vec<_> = self.slots.timers_within(now, until).collect();
         for (due, id) in soon {
             let Some(entry) = outlook.entry(id) else { continue };
             let is_busy = self.slots.is_busy(id);
             // Other instances claim what is theirs.
             let is_ours = outlook.delay(id, entry.schedule.needs).is_zero();
-            if is_busy || !is_ours || !may_be_claimed_early(&entry.schedule, now) {
+            if is_busy || !is_ours || !may_be_claimed_early(&entry.schedule, now, halt) {
                 continue;
             }
             self.slots.set_timer(id, None);

@@ -45,10 +45,11 @@ impl<A> Core<A> {
         now: DateTime<Utc>,
         outlook: &impl Outlook,
     ) {
-        // What waited for room, or is due at once, counts only from now, when nothing is left to wait for. An
-        // occurrence that is claimed ahead is not due yet.
+        // What waited for room or for the end of a pause of all, or is due at once, counts only from now, when nothing
+        // is left to wait for. An occurrence that is claimed ahead is not due yet.
         let waits = entry.schedule.spec.delivery.mode.takes_time();
-        let is_for_at_once = waits || due == DateTime::UNIX_EPOCH;
+        let has_waited = waits || due == outlook.halt().until;
+        let is_for_at_once = has_waited || due == DateTime::UNIX_EPOCH;
         let since = if is_for_at_once { now } else { due + outlook.lead() };
         let id = entry.schedule.id;
         let since = *self.state(id).overdue_since.get_or_insert(since);

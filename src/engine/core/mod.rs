@@ -27,6 +27,7 @@ mod armory;
 mod lanes;
 mod load;
 mod look;
+mod pauses;
 mod rates;
 mod slots;
 mod start;
@@ -48,6 +49,7 @@ use armory::Armory;
 pub(crate) use lanes::Lane;
 use lanes::Lanes;
 
+use pauses::Pauses;
 use rates::Rates;
 use slots::Slots;
 pub(crate) use state::Done;
@@ -95,6 +97,10 @@ pub(crate) enum Event<A> {
     Changed(Uuid),
     /// Instances came or went.
     Members,
+    /// The pauses of all schedules changed; whether changes of them wait to be announced.
+    Pauses { has_news: bool },
+    /// There were none left.
+    PausesAnnounced,
     /// Everything that others wrote during a break has been seen.
     Sees,
     /// Whether claims may be made from now on.
@@ -138,6 +144,8 @@ pub(crate) enum Action<A> {
     Release(A),
     /// Announce a schedule's changes.
     Announce(Uuid),
+    /// Announce the changes of the pauses of all schedules.
+    AnnouncePauses,
     /// Tell the schedules that follow this one of what has ended.
     Tell(Uuid),
     /// Plan again a schedule whose times lie ahead.
@@ -177,6 +185,7 @@ pub(crate) struct Core<A> {
     /// When everything that others had written was last found to be seen.
     sees_since: DateTime<Utc>,
     may_claim: bool,
+    pauses: Pauses,
     is_draining: bool,
     actions: Vec<Action<A>>,
 }
@@ -202,6 +211,7 @@ impl<A> Core<A> {
             busy: 0,
             sees_since: now,
             may_claim: false,
+            pauses: Pauses::default(),
             is_draining: false,
             actions: Vec::new(),
         }
@@ -254,6 +264,8 @@ impl<A> Core<A> {
         match event {
             Event::Changed(id) => self.look(id, now, outlook),
             Event::Members => self.begin_walk(),
+            Event::Pauses { has_news } => self.note_pauses(has_news, outlook),
+            Event::PausesAnnounced => self.pauses_announced(),
             Event::Sees => {
                 self.sees_since = now;
                 self.begin_walk();

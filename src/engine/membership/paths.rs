@@ -25,6 +25,7 @@
 //! instance say that their sender hears the present subject.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -35,7 +36,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::HEARTBEAT;
-use crate::load::About;
+use crate::load::{About, Load};
 use crate::stored::format;
 use crate::text::within;
 
@@ -69,6 +70,10 @@ pub(super) struct Beat {
     time_error_ms: u32,
     /// Interval between the sender's heartbeats, in milliseconds.
     every_ms: u32,
+    /// Revision of the pauses of all schedules by which everything is claimed that the sender claims.
+    honours: u64,
+    /// The latest time that the sender has claimed ahead, in Unix milliseconds.
+    armed_until_ms: i64,
     /// A subject that only the sender's connection listens to. If NATS answers a question there with "no responders",
     /// the sender is gone.
     listens_on: String,
@@ -80,11 +85,12 @@ pub(super) struct Beat {
 impl Beat {
     pub(super) fn new(
         started_at: DateTime<Utc>,
-        schedules: usize,
-        in_flight: usize,
+        load: &Load,
         time_error_ms: u32,
         listens_on: String,
     ) -> Self {
+        let [schedules, in_flight] =
+            [&load.timers, &load.executions].map(|count| count.load(Ordering::Relaxed));
         let (leaving, old_subject_only) = (false, false);
         let version = env!("CARGO_PKG_VERSION");
         Self {
@@ -97,6 +103,8 @@ impl Beat {
             acts_on: format::supported(),
             time_error_ms,
             every_ms: u32::try_from(HEARTBEAT.as_millis()).unwrap_or(u32::MAX),
+            honours: load.honours.load(Ordering::Relaxed),
+            armed_until_ms: load.armed_until_ms(),
             listens_on,
             old_subject_only,
         }
@@ -128,6 +136,9 @@ pub(super) fn about(body: &[u8]) -> About {
         started_at: said["started_at"].as_str().and_then(|at| at.parse().ok()),
         schedules: number("schedules"),
         in_flight: number("in_flight"),
+        acts_on: number("acts_on").and_then(|format| format.try_into().ok()).unwrap_or(0),
+        honours: said["honours"].as_u64().unwrap_or(0),
+        armed_until: said["armed_until_ms"].as_i64().and_then(DateTime::from_timestamp_millis),
     }
 }
 

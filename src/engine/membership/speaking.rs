@@ -90,12 +90,10 @@ impl Members {
     }
 
     pub(super) fn beat(&self) -> Beat {
-        let [schedules, in_flight] =
-            [&self.load.timers, &self.load.executions].map(|count| count.load(Ordering::Relaxed));
         let time_error_ms = self.clock.error().num_milliseconds().clamp(0, i64::from(u32::MAX));
         let time_error_ms = u32::try_from(time_error_ms).unwrap_or_default();
         let listens_on = self.read(|roster| roster.listens_on.clone());
-        Beat::new(self.started_at, schedules, in_flight, time_error_ms, listens_on)
+        Beat::new(self.started_at, &self.load, time_error_ms, listens_on)
     }
 }
 

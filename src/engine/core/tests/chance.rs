@@ -31,7 +31,11 @@ impl UnderWay {
                 Action::Announce(id) => {
                     assert!(self.announcing.insert(id), "announced by one task at a time");
                 }
-                Action::Tell(_) | Action::Correct(_) | Action::Stop(_) | Action::Forget(_) => {}
+                Action::AnnouncePauses
+                | Action::Tell(_)
+                | Action::Correct(_)
+                | Action::Stop(_)
+                | Action::Forget(_) => {}
             }
         }
         assert!(self.permits[0] <= 2 && self.permits[1] <= 1, "{:?}", self.permits);

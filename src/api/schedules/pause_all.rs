@@ -1,0 +1,247 @@
+//! Pausing all schedules at once, and lifting that.
+//!
+//! One key of the bucket says it, see [`PausesOfAll`]. Instances learn of it by their watch, so one of them may be about
+//! to claim while it is written. Each says in its heartbeats by which revision of the key everything is claimed that it
+//! claims, and what it has claimed ahead. The reply waits for both.
+//!
+//! | crash | what is left | what happens |
+//! |---|---|---|
+//! | before the write | nothing | the caller asks again |
+//! | after the write | all are paused, and the change waits to be announced | any instance announces it |
+//! | an instance, before it says that it honours the key | | it counts as gone after five seconds, and claims nothing by then |
+//!
+//! An instance of an earlier version ignores the key. So none may be heard when all are paused.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::super::error::{ApiError, Code};
+use super::super::reply::{Reply, Warning};
+use super::super::{Api, CHANGE_TRIES, Caller, WRITE_PATIENCE};
+use crate::guards::{Guard, Guards as _};
+use crate::jetstream::WriteError;
+use crate::port::Nats;
+use crate::schedule::{PAUSE_ALL_NEEDS, PausesOfAll, Schedule, instant_field};
+
+/// How long to wait for other instances: longer than it takes until one that is silent counts as gone.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(7);
+/// Interval between looks at what they say.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A request to pause all schedules at once.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PauseAll {
+    /// The reason, for people; at most 500 characters.
+    #[schemars(length(max = 500))]
+    pub reason: Option<String>,
+    /// When the pause ends by itself: in the future, at most `MAX_SCHEDULE_LOOKAHEAD_DAYS` ahead; default: never.
+    #[serde(deserialize_with = "instant_field")]
+    pub resume_at: Option<DateTime<Utc>>,
+}
+
+/// A request to lift the pause of all schedules.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ResumeAll {}
+
+/// Whether all schedules are paused.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AllPaused {
+    /// Whether they are.
+    pub is_paused: bool,
+    /// Since when.
+    #[serde(default)]
+    pub since: Option<DateTime<Utc>>,
+    /// When the pause ends by itself, or ended.
+    #[serde(default)]
+    pub resume_at: Option<DateTime<Utc>>,
+    /// Who paused them.
+    #[serde(default)]
+    pub paused_by: Option<String>,
+    /// The reason that was given.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+impl AllPaused {
+    /// What the latest pause says at a time.
+    pub(in crate::api) fn of(pauses: &PausesOfAll, now: DateTime<Utc>) -> Self {
+        let pause = pauses.current(now).cloned();
+        let is_paused = pause.is_some();
+        match pause {
+            None => Self { is_paused, since: None, resume_at: None, paused_by: None, reason: None },
+            Some(pause) => Self {
+                is_paused,
+                since: Some(pause.from),
+                resume_at: pause.until,
+                paused_by: Some(pause.paused_by),
+                reason: pause.reason,
+            },
+        }
+    }
+}
+
+impl<N: Nats> Api<N> {
+    /// Pauses all schedules, also those that are created later. After the reply none of their occurrences is due until
+    /// the pause is lifted: by a request, or by itself at `resume_at`. Pausing again replaces the reason and
+    /// `resume_at`.
+    ///
+    /// # Errors
+    /// `invalid`, `not_allowed` (an instance runs that does not know such pauses), `conflict`, `unavailable`.
+    pub async fn pause_all(
+        &self,
+        request: PauseAll,
+        caller: &Caller,
+    ) -> Result<Reply<AllPaused>, ApiError> {
+        let (actor, reason) = (caller.actor(), request.reason.as_deref());
+        self.check_pause(reason, request.resume_at, &actor, caller)?;
+        self.all_know_pauses()?;
+        let (event_id, now, author) = (self.chance.id(), self.clock.now(), caller.author(&actor));
+        let (pauses, revision) = self
+            .change_pauses(|pauses| {
+                pauses.pause(event_id, now, author, reason, request.resume_at);
+                Ok(true)
+            })
+            .await?;
+        caller.permit.waits();
+        let asked = Instant::now();
+        let unconfirmed = self.honoured_by_all(revision).await;
+        let armed_until = (self.members)().into_values().filter_map(|about| about.armed_until);
+        self.let_pass(armed_until.max()).await;
+        let resume_at = request.resume_at.map(|at| at.to_rfc3339());
+        tracing::warn!(paused_by = actor, reason, resume_at, "all schedules paused");
+        let mut reply = Reply::new(AllPaused::of(&pauses, now), caller)
+            .waited(u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX));
+        reply.warnings.extend(unconfirmed.into_iter().map(not_confirmed));
+        Ok(reply)
+    }
+
+    /// Lifts the pause of all schedules. What was due meanwhile is skipped as paused, one entry for each schedule; those
+    /// that are paused themselves stay so.
+    ///
+    /// # Errors
+    /// `not_allowed` (they are not paused), `conflict`, `unavailable`.
+    pub async fn resume_all(
+        &self,
+        _: ResumeAll,
+        caller: &Caller,
+    ) -> Result<Reply<AllPaused>, ApiError> {
+        let actor = caller.actor();
+        let (event_id, now, author) = (self.chance.id(), self.clock.now(), caller.author(&actor));
+        let (pauses, _) = self
+            .change_pauses(|pauses| {
+                let is_done = pauses.pauses.last().is_some_and(|last| last.until == Some(now));
+                if is_done || pauses.resume(event_id, now, author) {
+                    return Ok(!is_done);
+                }
+                Err(ApiError::new(Code::NotAllowed, "not all schedules are paused"))
+            })
+            .await?;
+        tracing::warn!(resumed_by = actor, "the pause of all schedules is lifted");
+        Ok(Reply::new(AllPaused::of(&pauses, now), caller))
+    }
+
+    /// The pause of all schedules, if one is on.
+    pub(in crate::api) fn all_paused_now(&self) -> Option<AllPaused> {
+        let all = AllPaused::of(&self.index.pauses().pauses, self.clock.now());
+        all.is_paused.then_some(all)
+    }
+
+    /// Whether the occurrences of a schedule are acted on at present.
+    pub(super) fn acts_on(&self, schedule: &Schedule) -> bool {
+        schedule.fires() && !self.index.pauses().pauses.halt().is_on(self.clock.now())
+    }
+
+    /// A warning that nothing fires at present, if so.
+    pub(in crate::api) fn all_paused_warning(&self) -> Option<Warning> {
+        let known = self.index.pauses();
+        let pause = known.pauses.current(self.clock.now())?;
+        let by = &pause.paused_by;
+        let until = pause.until.map_or_else(
+            || "until schedule.resume_all".to_owned(),
+            |until| format!("until {}", until.to_rfc3339()),
+        );
+        Some(Warning {
+            code: "all_paused".to_owned(),
+            field: String::new(),
+            message: format!("all schedules have been paused by {by}: nothing fires {until}"),
+        })
+    }
+
+    /// Changes the pauses until a write is accepted; `change` says whether there is anything to write.
+    async fn change_pauses(
+        &self,
+        change: impl Fn(&mut PausesOfAll) -> Result<bool, ApiError>,
+    ) -> Result<(PausesOfAll, u64), ApiError> {
+        let deadline = Instant::now() + WRITE_PATIENCE;
+        for _ in 0..CHANGE_TRIES {
+            let (mut pauses, at) = self.store.read_pauses().await?;
+            if pauses.is_full() {
+                let message = "too many changes wait until the audit stream takes them; try again";
+                return Err(ApiError::new(Code::Unavailable, message));
+            }
+            if !change(&mut pauses)? {
+                return Ok((pauses, at.revision));
+            }
+            pauses.token = self.chance.number();
+            match self.store.write_pauses(&pauses, at, deadline).await {
+                Ok(revision) => {
+                    self.index.take_in_pauses(revision, pauses.clone());
+                    return Ok((pauses, revision));
+                }
+                Err(WriteError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(WriteError::Conflict.into())
+    }
+
+    fn all_know_pauses(&self) -> Result<(), ApiError> {
+        let older = |about: &crate::load::About| about.acts_on < PAUSE_ALL_NEEDS;
+        match (self.members)().into_iter().find(|(_, about)| older(about)) {
+            None => Ok(()),
+            Some((instance, about)) => {
+                let version = about.version.unwrap_or_else(|| "an earlier version".to_owned());
+                let message = format!(
+                    "instance {instance} ({version}) would go on firing: it does not know pauses of all schedules; \
+                     replace it first"
+                );
+                Err(ApiError::new(Code::NotAllowed, message))
+            }
+        }
+    }
+
+    /// Waits until every instance that is heard claims by this revision of the pauses or a later one; returns those that
+    /// do not say so in time.
+    async fn honoured_by_all(&self, revision: u64) -> Vec<Uuid> {
+        let deadline = Instant::now() + CONFIRMED_WITHIN;
+        loop {
+            let members = (self.members)().into_iter();
+            let late: Vec<Uuid> = members
+                .filter(|(_, about)| about.honours < revision)
+                .map(|(instance, _)| instance)
+                .collect();
+            let is_over = late.is_empty() || Instant::now() >= deadline;
+            if is_over || !N::Guards::hold(Guard::Honoured) {
+                return late;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+fn not_confirmed(instance: Uuid) -> Warning {
+    let message = format!(
+        "instance {instance} runs and has not said yet that it fires nothing more; ask again to wait for it"
+    );
+    Warning { code: "unconfirmed".to_owned(), field: String::new(), message }
+}
