@@ -124,7 +124,7 @@ impl<N: Nats> Instance<N> {
             instance: members.me(),
             members: Box::new({
                 let members = members.clone();
-                move || members.all()
+                move || members.all::<N::Guards>()
             }),
             started_at: members.started_at(),
             clock,

@@ -1,9 +1,11 @@
 //! Load of an engine, for metrics and health.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use crate::metrics::Stages;
 
@@ -37,6 +39,15 @@ pub(crate) struct About {
     pub(crate) honours: u64,
     /// The latest time that it has claimed ahead.
     pub(crate) armed_until: Option<DateTime<Utc>>,
+}
+
+/// The instances that one hears, itself included.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Instances {
+    /// What each says of itself.
+    pub(crate) all: BTreeMap<Uuid, About>,
+    /// Whether these are all that there are: it has heard itself for so long that any other would have been heard.
+    pub(crate) is_settled: bool,
 }
 
 /// Figures that the engine keeps up to date as it works.

@@ -22,7 +22,6 @@ pub(crate) mod statistics;
 pub(crate) mod status;
 mod waiting;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -39,7 +38,7 @@ use crate::jetstream::adapter::JetStream;
 use crate::jetstream::deliver::Delivery;
 use crate::jetstream::history::History;
 use crate::jetstream::schedules::Store;
-use crate::load::About;
+use crate::load::Instances;
 use crate::metrics::Metrics;
 use crate::names;
 use crate::port::Nats;
@@ -57,8 +56,8 @@ const CHANGE_TRIES: u32 = 50;
 /// How long a write with an unknown outcome is pursued before the caller is told so.
 const WRITE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(8);
 
-/// Tells which instances are heard, this one included, and what each says of itself.
-pub(crate) type Members = Box<dyn Fn() -> BTreeMap<Uuid, About> + Send + Sync>;
+/// Tells which instances are heard, and what each says of itself.
+pub(crate) type Members = Box<dyn Fn() -> Instances + Send + Sync>;
 
 /// Everything that operations need.
 pub struct Api<N: Nats = JetStream> {

@@ -133,6 +133,10 @@ impl<N: Nats> Api<N> {
         if unreadable > 0 {
             problems.push(format!("{unreadable} records cannot be read"));
         }
+        let older = self.all_paused_now().and_then(|_| self.ignores_pauses());
+        problems.extend(older.map(|(instance, _)| {
+            format!("all schedules are paused, and instance {instance} does not know that: it goes on firing")
+        }));
         let (count, needs) = self.index.left_to_newer();
         let others = self.health.load.others_act_on.load(Ordering::Relaxed);
         if count > 0 && others < usize::from(needs) {
@@ -190,7 +194,7 @@ impl<N: Nats> Api<N> {
             instance: self.instance,
             started_at: self.started_at,
             instances: load.instances.load(Ordering::Relaxed),
-            members: (self.members)().into_iter().map(MemberStatus::from).collect(),
+            members: (self.members)().all.into_iter().map(MemberStatus::from).collect(),
             nats_server: format!("{} {}", server.name, server.version),
             nats_connected: self.health.is_connected(),
             nats_round_trip_ms: nats.round_trip.map(millis),

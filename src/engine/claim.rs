@@ -85,8 +85,9 @@ pub(crate) async fn claim(
 ) -> Claimed {
     let (mut claiming, mut is_later) = (claiming, false);
     loop {
-        // The last try may have waited for NATS, so we may have missed what others did meanwhile.
-        if claiming != Claiming::None && !shared.members.hears() {
+        // The last try may have waited for NATS, so we may have missed what others did meanwhile. A record that was read
+        // from the leader may be newer than all else that we know.
+        if claiming != Claiming::None && !(shared.members.hears() && sees(shared)) {
             (claiming, is_later) = (Claiming::None, true);
         }
         let sight = shared.store.sight();
@@ -151,6 +152,12 @@ pub(crate) async fn claim(
             }
         }
     }
+}
+
+/// Whether everything has been seen that others wrote while this instance did not hear.
+fn sees(shared: &Shared<impl Nats>) -> bool {
+    let since = shared.members.hears_since();
+    since.is_some_and(|since| shared.index.is_fresh_since(since))
 }
 
 /// Writes the record, or removes it if it was deleted for good and this settles its last attempt.

@@ -35,7 +35,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::guards::{Guard, Guards};
-use crate::load::{About, Load};
+use crate::load::{About, Instances, Load};
 use crate::names;
 use crate::port::{Nats, Outgoing, Permission, Refusal, Wire};
 use crate::stored::format;
@@ -119,7 +119,7 @@ impl Members {
     }
 
     /// All instances that are heard, this one included, with what each says of itself.
-    pub(crate) fn all(&self) -> BTreeMap<Uuid, About> {
+    pub(crate) fn all<G: Guards>(&self) -> Instances {
         let mut all: BTreeMap<Uuid, About> = self.read(|roster| {
             roster.heard.iter().map(|(id, peer)| (*id, peer.about.clone())).collect()
         });
@@ -131,7 +131,10 @@ impl Members {
         let armed_until = DateTime::from_timestamp_millis(self.load.armed_until_ms());
         let me = About { version, started_at, schedules, in_flight, acts_on, honours, armed_until };
         all.insert(self.me, me);
-        all
+        let is_settled = self.read(|roster| {
+            !roster.is_deaf::<G>(Instant::now()) && roster.listening.elapsed() >= GONE_AFTER
+        });
+        Instances { all, is_settled }
     }
 
     /// How many instances run, as far as this one hears.

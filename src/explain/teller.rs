@@ -92,9 +92,11 @@ impl<'a> Teller<'a> {
                     matches!(period.standing, Standing::Paused | Standing::Off)
                 };
                 let own = self.period(first).and_then(|period| period.change).map(causing);
-                let all = || self.known.pauses.in_span(first, last).map(CausingChange::from);
+                let all = self.known.pauses.ending_after(first);
+                let in_it = || all.filter(|pause| pause.from <= last).map(CausingChange::from);
                 let own_later = || later.find(stops).and_then(|period| period.change).map(causing);
-                told.change = own.or_else(all).or_else(own_later);
+                let all_later = || all.map(CausingChange::from);
+                told.change = own.or_else(in_it).or_else(own_later).or_else(all_later);
             }
             Some(SkipCause::Changed) => told.change = next("updated", last),
             Some(SkipCause::Deleted) => told.change = next("deleted", last),

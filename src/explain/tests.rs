@@ -304,7 +304,10 @@ fn a_pause_of_all_explains_what_was_due_meanwhile_and_what_comes() {
         now,
     };
     let told = explain(&known, at("00:30:00"), at("04:00:00"));
-    assert_eq!(told[0].reason, "skipped, because all schedules were paused by anna at 2026-01-01T00:30:00Z: a leak");
+    assert_eq!(
+        told[0].reason,
+        "skipped, because all schedules were paused by anna at 2026-01-01T00:30:00Z: a leak"
+    );
     assert_eq!(told[0].change.as_ref().map(|change| change.time), Some(at("00:30:00")));
     assert_eq!(lines(&told[2..]), [(Became::Coming, "03:00-04:00".to_owned(), 2)]);
     // One that is on, with an end and without.

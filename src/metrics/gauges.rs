@@ -22,6 +22,8 @@ const STATUSES: [Status; 5] =
 pub struct Gauges {
     /// Numbers of schedules, as this instance sees them.
     pub counts: Counts,
+    /// Whether all schedules are paused at once.
+    pub all_paused: bool,
     /// Number of schedules that are due and wait for a permit.
     pub queue_depth: usize,
     /// Number of schedules with a timer.
@@ -135,6 +137,11 @@ impl Gauges {
             "scheduler_schedules_overdue",
             "Schedules that have had no success for longer than is expected of them",
             self.counts.overdue,
+        )?;
+        to.gauge(
+            "scheduler_all_paused",
+            "Whether all schedules are paused at once",
+            usize::from(self.all_paused),
         )?;
         to.gauge(
             "schedule_queue_depth",

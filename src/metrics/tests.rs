@@ -69,6 +69,7 @@ fn what_is_known_beforehand_starts_at_zero() {
 fn what_is_read_at_the_scrape_is_shown_and_what_is_unknown_is_left_out() {
     let metrics = Metrics::new();
     let gauges = Gauges {
+        all_paused: true,
         counts: Counts {
             schedules: [((ScheduleType::Cron, Status::Paused), 4)].into(),
             failing: 6,
@@ -97,6 +98,7 @@ fn what_is_read_at_the_scrape_is_shown_and_what_is_unknown_is_left_out() {
         (r#"scheduler_in_flight{stage="delivering"}"#, 3.0),
         ("scheduler_schedules_failing", 6.0),
         ("scheduler_schedules_overdue", 7.0),
+        ("scheduler_all_paused", 1.0),
         ("scheduler_timer_lag_seconds", 1.5),
         ("scheduler_watch_lag_records", 5.0),
         ("scheduler_clock_offset_seconds", -0.25),

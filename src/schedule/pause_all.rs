@@ -23,6 +23,8 @@ pub const PAUSE_ALL_NEEDS: u16 = 4;
 const MOST: usize = 100;
 /// How long a pause that is over is kept, like the changes in the audit stream.
 const KEPT: Duration = Duration::days(90);
+/// Most changes that are remembered by their ids.
+const MOST_RECENT: usize = 32;
 /// Most events that wait to be announced.
 const MOST_PENDING: usize = 32;
 
@@ -59,6 +61,9 @@ pub struct PausesOfAll {
     pub token: u64,
     /// The pauses, oldest first.
     pub pauses: Vec<PauseOfAll>,
+    /// Ids of the latest changes: they tell one whose acknowledgement was lost that it was made.
+    #[serde(default)]
+    pub recent: Vec<Uuid>,
     /// Changes that are not yet known to be in the audit stream.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Change>,
@@ -100,13 +105,6 @@ impl Halt {
     }
 }
 
-impl PauseOfAll {
-    /// Whether it covers a time.
-    pub fn covers(&self, at: DateTime<Utc>) -> bool {
-        self.from <= at && self.until.is_none_or(|until| at < until)
-    }
-}
-
 impl PausesOfAll {
     /// Reads the key. A value that cannot be read pauses all: somebody wanted that, and nothing must fire against it.
     pub fn read(value: &[u8]) -> Self {
@@ -134,10 +132,16 @@ impl PausesOfAll {
         self.pauses.last().filter(|_| self.halt().is_on(now))
     }
 
-    /// The earliest pause that has a part of a span.
-    pub fn in_span(&self, first: DateTime<Utc>, last: DateTime<Utc>) -> Option<&PauseOfAll> {
-        let ends_later = |pause: &&PauseOfAll| pause.until.is_none_or(|until| until > first);
-        self.pauses.iter().find(ends_later).filter(|pause| pause.from <= last)
+    /// The earliest pause that ends after a time: the one in which it lies, or the next.
+    pub fn ending_after(&self, at: DateTime<Utc>) -> Option<&PauseOfAll> {
+        self.pauses.iter().find(|pause| pause.until.is_none_or(|until| until > at))
+    }
+
+    /// Whether a change was made that was first decided at a revision; `None` if too many were made since to tell.
+    pub fn has_made(&self, event_id: Uuid, first: u64) -> Option<bool> {
+        let is_made = self.recent.contains(&event_id);
+        let since = usize::try_from(self.revision.saturating_sub(first)).unwrap_or(usize::MAX);
+        (is_made || since <= self.recent.len()).then_some(is_made)
     }
 
     /// Whether no more changes can wait to be announced.
@@ -197,6 +201,8 @@ impl PausesOfAll {
     ) {
         self.format = self.format.max(format::FORMAT);
         self.revision += 1;
+        self.recent.push(event_id);
+        self.recent.drain(..self.recent.len().saturating_sub(MOST_RECENT));
         let is_old = |pause: &PauseOfAll| pause.until.is_some_and(|until| until.later(KEPT) < now);
         let beyond = self.pauses.len().saturating_sub(MOST);
         let first = self.pauses.iter().take_while(|pause| is_old(pause)).count().max(beyond);
@@ -231,12 +237,24 @@ mod tests {
         all.pause(Uuid::nil(), at(30), BY, None, None);
         assert!(all.resume(Uuid::nil(), at(35), BY));
         assert_eq!(all.halt().until, at(35));
-        let spans = |first, last| all.in_span(at(first), at(last)).map(|pause| pause.from);
-        assert_eq!((spans(0, 9), spans(0, 10), spans(19, 25)), (None, Some(at(10)), Some(at(10))));
-        assert_eq!((spans(20, 29), spans(20, 30), spans(35, 90)), (None, Some(at(30)), None));
+        let from = |second| all.ending_after(at(second)).map(|pause| pause.from);
+        assert_eq!((from(0), from(19), from(20)), (Some(at(10)), Some(at(10)), Some(at(30))));
+        assert_eq!(from(35), None);
         assert_eq!(all.revision, 4);
         let kinds: Vec<_> = all.events.iter().map(|event| event.kind.event()).collect();
         assert_eq!(kinds, ["paused_all", "paused_all", "paused_all", "resumed_all"]);
+    }
+
+    #[test]
+    fn a_change_is_recognised_for_as_long_as_it_is_remembered() {
+        let mut all = PausesOfAll::default();
+        all.pause(Uuid::from_u128(1), at(0), BY, None, None);
+        for n in 2..40 {
+            assert_eq!(all.has_made(Uuid::from_u128(1), 0), Some(n <= 33).filter(|made| *made));
+            assert_eq!(all.has_made(Uuid::from_u128(99), all.revision), Some(false));
+            all.pause(Uuid::from_u128(n), at(0), BY, None, None);
+        }
+        assert_eq!(all.has_made(Uuid::from_u128(99), 2), None, "nobody can tell any more");
     }
 
     #[test]

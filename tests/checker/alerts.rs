@@ -5,6 +5,7 @@ use nats_scheduler::execution::{Execution, ExecutionStatus};
 use uuid::Uuid;
 
 use super::evidence::Evidence;
+use super::halts::last_end;
 use super::lateness::latest;
 use super::ledger::Ledger;
 use super::story::{Event, Story};
@@ -73,7 +74,10 @@ pub fn alerts_are_true_and_said_once(
     }
     // Where clocks are real, so is the load of the machine.
     let patience = if evidence.tolerance.is_zero() { PROMPT } else { PROMPT * 4 };
-    let by = record.success_expected_by().filter(|by| *by + patience < evidence.now);
+    let within =
+        TimeDelta::seconds(record.spec.expect_success_within_seconds.map_or(0, |s| s.get().into()));
+    let by = record.success_expected_by().map(|by| by.max(last_end(evidence) + within));
+    let by = by.filter(|by| *by + patience < evidence.now);
     if let Some(by) = by.filter(|_| is.1.is_none()) {
         wrong(format!("a success was expected by {by}, and it is not overdue"));
     }

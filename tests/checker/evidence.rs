@@ -94,6 +94,11 @@ pub enum Wish {
     Resume,
     Delete,
     Restore,
+    /// That all schedules be paused, and whether all instances were said to honour that.
+    PauseAll {
+        is_confirmed: bool,
+    },
+    ResumeAll,
     /// A run by hand: of which execution, once that is known, and with which payload instead of the schedule's.
     Trigger {
         execution: Option<Uuid>,

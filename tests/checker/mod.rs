@@ -10,6 +10,7 @@ mod changes;
 mod endings;
 mod evidence;
 mod explained;
+mod halts;
 mod lateness;
 mod ledger;
 mod pauses;
@@ -67,6 +68,7 @@ fn check_all(evidence: &Evidence, ledger: &Ledger, stories: &[Story<'_>], found:
     lateness::nothing_is_late_without_reason(evidence, ledger, found);
     sending::outcomes_are_true(stories, evidence, ledger, found);
     sending::nothing_is_sent_under_an_old_state(stories, evidence, ledger, found);
+    halts::nothing_due_in_a_pause_of_all_is_sent(stories, evidence, ledger, found);
     changes::acknowledged_changes_are_made_and_refused_ones_not(stories, evidence, found);
     changes::promised_runs_are_made(evidence, ledger, found);
     changes::reports_count(evidence, ledger, found);

@@ -117,6 +117,8 @@ pub fn stories<'a>(
     let mut events: BTreeMap<Uuid, Vec<Event>> = BTreeMap::new();
     for entry in &evidence.audit {
         match serde_json::from_slice::<Event>(&entry.body) {
+            // Of all schedules.
+            Ok(event) if event.schedule_id.is_nil() => {}
             Ok(event) => events.entry(event.schedule_id).or_default().push(event),
             Err(error) => found.push(format!("an event of the audit is none: {error}")),
         }

@@ -12,11 +12,12 @@ use serde_json::{Map, Value, json};
 
 use crate::harness::{Nats, far, in_ms, wait_for};
 
-const FROZEN: [&str; 4] = [
+const FROZEN: [&str; 5] = [
     include_str!("../formats/0.json"),
     include_str!("../formats/1.json"),
     include_str!("../formats/2.json"),
     include_str!("../formats/3.json"),
+    include_str!("../formats/4.json"),
 ];
 const BUCKET: &str = "KV_scheduler_schedules";
 
@@ -112,7 +113,7 @@ async fn what_every_format_stored_is_read_fired_and_rewritten() {
             let shown = nats.wait_executions(filter, 3).await;
             let story = nats.ask("execution.get", json!({ "execution_id": shown[0]["id"] })).await;
             assert_eq!(story["schedule_name"], name);
-            assert_eq!(stored(&nats, &format!("schedule.{id}")).await["format"], 3);
+            assert_eq!(stored(&nats, &format!("schedule.{id}")).await["format"], 4);
         }
         // What was stored of executions is shown as it was.
         let skipped = nats.wait_executions(json!({ "status": "skipped" }), 1).await;
@@ -131,7 +132,27 @@ async fn what_every_format_stored_is_read_fired_and_rewritten() {
         let text = stored_text(&nats, &format!("schedule.{worked}")).await;
         assert!(text.contains("12345678901234567890123"), "{text}");
         check_alerts(&nats, frozen).await;
+        check_pauses_of_all(&nats, frozen).await;
     }
+}
+
+/// The change that had not been announced is, and the pauses go on explaining.
+async fn check_pauses_of_all(nats: &Nats, frozen: &str) {
+    if !frozen.contains("$KV.scheduler_schedules.pause_all") {
+        return;
+    }
+    let all = crate::audit::events(nats, "00000000-0000-0000-0000-000000000000", 1).await;
+    assert_eq!(all[0]["event"], "resumed_all");
+    let kept = wait_for("the event to be taken out", || async {
+        let kept = stored(nats, "pause_all").await;
+        kept.get("events").is_none().then_some(kept)
+    })
+    .await;
+    assert_eq!(
+        (&kept["pauses"][0]["reason"], &kept["revision"]),
+        (&json!("the database moves"), &json!(4))
+    );
+    assert!(nats.ask("status", json!({})).await["all_paused"].is_null());
 }
 
 /// What was failing and overdue when it was stored has recovered, and says so.
@@ -170,7 +191,7 @@ async fn fields_of_newer_versions_survive_what_older_ones_do() {
     })
     .await;
     // And within the records, at every level.
-    for mut record in records(FROZEN[3]) {
+    for mut record in records(FROZEN[4]) {
         // Numbers that a reader of JSON would change are not what this is about.
         if record["spec"]["name"] == "every field" {
             record["spec"]["command_payload"] = json!({});
@@ -326,14 +347,14 @@ async fn keys_of_kinds_that_are_not_known_are_ignored() {
     assert_eq!(nats.ask("status", json!({})).await["set_aside"], json!([]));
 }
 
-/// Makes a record one that needs format 4, as a newer version would.
+/// Makes a record one that needs format 5, as a newer version would.
 async fn make_newer(nats: &Nats, id: &str) {
     wait_for("the record to be written", || async {
         let bucket = nats.js.get_key_value("scheduler_schedules").await.unwrap();
         let key = format!("schedule.{id}");
         let entry = bucket.entry(&key).await.unwrap().unwrap();
         let mut record: Value = serde_json::from_slice(&entry.value).unwrap();
-        (record["format"], record["needs"]) = (json!(4), json!(4));
+        (record["format"], record["needs"]) = (json!(5), json!(5));
         record["spec"]["overlap"] = json!("skip");
         bucket.update(key, record.to_string().into(), entry.revision).await.ok()
     })
@@ -354,7 +375,7 @@ async fn a_record_that_needs_more_is_left_alone_and_not_lost() {
         (status["left_to_newer"]["count"] == 1).then(|| status.clone())
     })
     .await;
-    assert_eq!(left["left_to_newer"], json!({ "count": 1, "needs": 4, "supported": 3 }));
+    assert_eq!(left["left_to_newer"], json!({ "count": 1, "needs": 5, "supported": 4 }));
     assert_eq!(left["set_aside"], json!([]));
     // Nobody acts on it, and that is said.
     assert!(left["problems"].to_string().contains("need a newer version"), "{left}");
@@ -381,7 +402,7 @@ async fn a_record_that_needs_more_is_left_alone_and_not_lost() {
     assert_eq!(nats.count("COMMANDS").await, 0);
     assert_eq!(nats.record_revision(&id).await, before);
     // A newer instance acts on it.
-    let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "4")]).await;
+    let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "5")]).await;
     nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1).await;
     assert_eq!(nats.count("COMMANDS").await, 1);
     wait_for("both to be content", || async {
@@ -395,7 +416,7 @@ async fn a_record_that_needs_more_is_left_alone_and_not_lost() {
 async fn a_record_that_needs_more_is_on_time_where_newer_instances_run() {
     let nats = Nats::start().await;
     let _older = (nats.service().await, nats.service().await, nats.service().await);
-    let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "4")]).await;
+    let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "5")]).await;
     let ids = nats.create_beats(8, "cmd.example.newer").await;
     // In full swing: what older ones have claimed by then is acted on.
     nats.wait_count("COMMANDS", 24).await;

@@ -60,7 +60,6 @@ async fn nothing_is_due_between_the_reply_and_the_end_and_what_was_due_is_record
         (&json!("alice"), &json!("a leak"))
     );
     assert!(paused.get("warnings").is_none(), "{paused}");
-    assert!(paused["waited_ms"].as_u64().unwrap() < 2500, "{paused}");
 
     // One that is created now does not fire either, and its creator is told why.
     let new =
@@ -111,7 +110,7 @@ async fn nothing_is_due_between_the_reply_and_the_end_and_what_was_due_is_record
     for one in &skipped {
         assert_eq!(one["skipped"]["cause"], "paused", "{one}");
         let count = one["skipped"]["count"].as_u64().unwrap();
-        assert!((3..=5).contains(&count) || one["schedule_id"] == new, "{one}");
+        assert!(count >= 3 || one["schedule_id"] == new, "{one}");
     }
     let itself = nats.ask("schedule.get", json!({ "schedule_id": ids[0] })).await;
     assert_eq!((&itself["status"], &itself["pause_reason"]), (&json!("paused"), &json!("itself")));

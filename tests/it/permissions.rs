@@ -33,7 +33,7 @@ const READS: [&str; 12] = [
 /// Operations by which workers report: for `admin` and `worker`.
 const REPORTS: [&str; 3] = ["execution.complete", "execution.fail", "execution.heartbeat"];
 /// All others: for `admin`.
-const CHANGES: [&str; 16] = [
+const CHANGES: [&str; 18] = [
     "schedule.create",
     "schedule.apply",
     "schedule.update",
@@ -41,6 +41,8 @@ const CHANGES: [&str; 16] = [
     "schedule.restore",
     "schedule.pause",
     "schedule.resume",
+    "schedule.pause_all",
+    "schedule.resume_all",
     "schedule.trigger",
     "schedule.backfill",
     "bulk.apply",

@@ -130,6 +130,7 @@ impl Http {
         };
         Gauges {
             counts: api.map(|api| api.index.counts()).unwrap_or_default(),
+            all_paused: api.is_some_and(|api| api.all_paused_now().is_some()),
             queue_depth: load.waiting.load(Relaxed),
             timers: load.timers.load(Relaxed),
             timer_lag: load.timer_lag(health.clock.now()),

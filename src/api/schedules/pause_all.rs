@@ -10,6 +10,9 @@
 //! | after the write | all are paused, and the change waits to be announced | any instance announces it |
 //! | an instance, before it says that it honours the key | | it counts as gone after five seconds, and claims nothing by then |
 //!
+//! An instance that has just started may not have heard of one that is suspended, so it waits until it would have: five
+//! seconds after its start.
+//!
 //! An instance of an earlier version ignores the key. So none may be heard when all are paused.
 
 use std::time::Duration;
@@ -25,6 +28,7 @@ use super::super::reply::{Reply, Warning};
 use super::super::{Api, CHANGE_TRIES, Caller, WRITE_PATIENCE};
 use crate::guards::{Guard, Guards as _};
 use crate::jetstream::WriteError;
+use crate::load::{About, Instances};
 use crate::port::Nats;
 use crate::schedule::{PAUSE_ALL_NEEDS, PausesOfAll, Schedule, instant_field};
 
@@ -70,22 +74,22 @@ pub struct AllPaused {
     /// The reason that was given.
     #[serde(default)]
     pub reason: Option<String>,
+    /// Instances that have not said in time that they claim nothing more; only in the reply to a pause.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unconfirmed: Vec<Uuid>,
 }
 
 impl AllPaused {
     /// What the latest pause says at a time.
     pub(in crate::api) fn of(pauses: &PausesOfAll, now: DateTime<Utc>) -> Self {
         let pause = pauses.current(now).cloned();
-        let is_paused = pause.is_some();
-        match pause {
-            None => Self { is_paused, since: None, resume_at: None, paused_by: None, reason: None },
-            Some(pause) => Self {
-                is_paused,
-                since: Some(pause.from),
-                resume_at: pause.until,
-                paused_by: Some(pause.paused_by),
-                reason: pause.reason,
-            },
+        Self {
+            is_paused: pause.is_some(),
+            since: pause.as_ref().map(|pause| pause.from),
+            resume_at: pause.as_ref().and_then(|pause| pause.until),
+            paused_by: pause.as_ref().map(|pause| pause.paused_by.clone()),
+            reason: pause.and_then(|pause| pause.reason),
+            unconfirmed: Vec::new(),
         }
     }
 }
@@ -105,23 +109,27 @@ impl<N: Nats> Api<N> {
         let (actor, reason) = (caller.actor(), request.reason.as_deref());
         self.check_pause(reason, request.resume_at, &actor, caller)?;
         self.all_know_pauses()?;
-        let (event_id, now, author) = (self.chance.id(), self.clock.now(), caller.author(&actor));
+        let author = caller.author(&actor);
         let (pauses, revision) = self
-            .change_pauses(|pauses| {
+            .change_pauses(|pauses, event_id, now| {
+                // Again: it may have taken long to get here, and would end another pause in the past.
+                self.check_pause(reason, request.resume_at, &actor, caller)?;
                 pauses.pause(event_id, now, author, reason, request.resume_at);
-                Ok(true)
+                Ok(())
             })
             .await?;
         caller.permit.waits();
         let asked = Instant::now();
         let unconfirmed = self.honoured_by_all(revision).await;
-        let armed_until = (self.members)().into_values().filter_map(|about| about.armed_until);
+        let armed_until = (self.members)().all.into_values().filter_map(|about| about.armed_until);
         self.let_pass(armed_until.max()).await;
         let resume_at = request.resume_at.map(|at| at.to_rfc3339());
         tracing::warn!(paused_by = actor, reason, resume_at, "all schedules paused");
-        let mut reply = Reply::new(AllPaused::of(&pauses, now), caller)
-            .waited(u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX));
-        reply.warnings.extend(unconfirmed.into_iter().map(not_confirmed));
+        let waited_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let mut reply =
+            Reply::new(AllPaused::of(&pauses, self.clock.now()), caller).waited(waited_ms);
+        reply.warnings.extend(unconfirmed.iter().map(not_confirmed));
+        reply.data.unconfirmed = unconfirmed;
         Ok(reply)
     }
 
@@ -136,18 +144,15 @@ impl<N: Nats> Api<N> {
         caller: &Caller,
     ) -> Result<Reply<AllPaused>, ApiError> {
         let actor = caller.actor();
-        let (event_id, now, author) = (self.chance.id(), self.clock.now(), caller.author(&actor));
+        let author = caller.author(&actor);
         let (pauses, _) = self
-            .change_pauses(|pauses| {
-                let is_done = pauses.pauses.last().is_some_and(|last| last.until == Some(now));
-                if is_done || pauses.resume(event_id, now, author) {
-                    return Ok(!is_done);
-                }
-                Err(ApiError::new(Code::NotAllowed, "not all schedules are paused"))
+            .change_pauses(|pauses, event_id, now| match pauses.resume(event_id, now, author) {
+                true => Ok(()),
+                false => Err(ApiError::new(Code::NotAllowed, "not all schedules are paused")),
             })
             .await?;
         tracing::warn!(resumed_by = actor, "the pause of all schedules is lifted");
-        Ok(Reply::new(AllPaused::of(&pauses, now), caller))
+        Ok(Reply::new(AllPaused::of(&pauses, self.clock.now()), caller))
     }
 
     /// The pause of all schedules, if one is on.
@@ -177,21 +182,28 @@ impl<N: Nats> Api<N> {
         })
     }
 
-    /// Changes the pauses until a write is accepted; `change` says whether there is anything to write.
+    /// Changes the pauses until a write is accepted, once: a change whose acknowledgement was lost is recognised.
     async fn change_pauses(
         &self,
-        change: impl Fn(&mut PausesOfAll) -> Result<bool, ApiError>,
+        change: impl Fn(&mut PausesOfAll, Uuid, DateTime<Utc>) -> Result<(), ApiError>,
     ) -> Result<(PausesOfAll, u64), ApiError> {
-        let deadline = Instant::now() + WRITE_PATIENCE;
+        let (event_id, deadline) = (self.chance.id(), Instant::now() + WRITE_PATIENCE);
+        let mut first = None;
         for _ in 0..CHANGE_TRIES {
             let (mut pauses, at) = self.store.read_pauses().await?;
+            match pauses.has_made(event_id, *first.get_or_insert(pauses.revision)) {
+                Some(false) => {}
+                Some(true) => return Ok((pauses, at.revision)),
+                None => {
+                    let message = "too much has changed since to tell whether it was done";
+                    return Err(ApiError::new(Code::Unavailable, message));
+                }
+            }
             if pauses.is_full() {
                 let message = "too many changes wait until the audit stream takes them; try again";
                 return Err(ApiError::new(Code::Unavailable, message));
             }
-            if !change(&mut pauses)? {
-                return Ok((pauses, at.revision));
-            }
+            change(&mut pauses, event_id, self.clock.now())?;
             pauses.token = self.chance.number();
             match self.store.write_pauses(&pauses, at, deadline).await {
                 Ok(revision) => {
@@ -206,18 +218,19 @@ impl<N: Nats> Api<N> {
     }
 
     fn all_know_pauses(&self) -> Result<(), ApiError> {
-        let older = |about: &crate::load::About| about.acts_on < PAUSE_ALL_NEEDS;
-        match (self.members)().into_iter().find(|(_, about)| older(about)) {
-            None => Ok(()),
-            Some((instance, about)) => {
-                let version = about.version.unwrap_or_else(|| "an earlier version".to_owned());
-                let message = format!(
-                    "instance {instance} ({version}) would go on firing: it does not know pauses of all schedules; \
-                     replace it first"
-                );
-                Err(ApiError::new(Code::NotAllowed, message))
-            }
-        }
+        let Some((instance, about)) = self.ignores_pauses() else { return Ok(()) };
+        let version = about.version.unwrap_or_else(|| "an earlier version".to_owned());
+        let message = format!(
+            "instance {instance} ({version}) would go on firing: it does not know pauses of all schedules; replace it \
+             first"
+        );
+        Err(ApiError::new(Code::NotAllowed, message))
+    }
+
+    /// An instance that does not know pauses of all schedules, if one is heard.
+    pub(in crate::api) fn ignores_pauses(&self) -> Option<(Uuid, About)> {
+        let all = (self.members)().all;
+        all.into_iter().find(|(_, about)| about.acts_on < PAUSE_ALL_NEEDS)
     }
 
     /// Waits until every instance that is heard claims by this revision of the pauses or a later one; returns those that
@@ -225,11 +238,13 @@ impl<N: Nats> Api<N> {
     async fn honoured_by_all(&self, revision: u64) -> Vec<Uuid> {
         let deadline = Instant::now() + CONFIRMED_WITHIN;
         loop {
-            let members = (self.members)().into_iter();
-            let late: Vec<Uuid> = members
-                .filter(|(_, about)| about.honours < revision)
-                .map(|(instance, _)| instance)
-                .collect();
+            let Instances { all, is_settled } = (self.members)();
+            // One that does not know all instances answers for those that it does not hear.
+            let late = |instance, about: &About| {
+                about.honours < revision || (instance == self.instance && !is_settled)
+            };
+            let late = all.into_iter().filter(|(instance, about)| late(*instance, about));
+            let late: Vec<Uuid> = late.map(|(instance, _)| instance).collect();
             let is_over = late.is_empty() || Instant::now() >= deadline;
             if is_over || !N::Guards::hold(Guard::Honoured) {
                 return late;
@@ -239,7 +254,7 @@ impl<N: Nats> Api<N> {
     }
 }
 
-fn not_confirmed(instance: Uuid) -> Warning {
+fn not_confirmed(instance: &Uuid) -> Warning {
     let message = format!(
         "instance {instance} runs and has not said yet that it fires nothing more; ask again to wait for it"
     );

@@ -9,8 +9,8 @@ use nats_scheduler::api::error::ApiError;
 use nats_scheduler::api::reply::Reply;
 use nats_scheduler::api::reports::CancelExecution;
 use nats_scheduler::api::schedules::{
-    BulkAction, BulkOperation, DeleteSchedule, PauseSchedule, RestoreSchedule, ResumeSchedule,
-    TriggerSchedule,
+    BulkAction, BulkOperation, DeleteSchedule, PauseAll, PauseSchedule, RestoreSchedule, ResumeAll,
+    ResumeSchedule, TriggerSchedule,
 };
 use nats_scheduler::api::{Api, Caller};
 use nats_scheduler::client::ExplainSchedule;
@@ -40,6 +40,13 @@ impl Storm {
     pub fn change(&mut self, step: usize, chance: &mut StdRng) {
         let Some(api) = any(&self.living, chance) else { return };
         let Some(id) = self.made.lock().unwrap().choose(chance).copied() else { return };
+        // Drawn aside, so that all else is drawn as before.
+        let mut aside = source(self.seed, usize::MAX / 3 + step);
+        match aside.random_range(0..60) {
+            0 | 1 => return self.pause_all(step, &mut aside, api),
+            2 => return self.resume_all(step, &mut aside, api),
+            _ => {}
+        }
         match chance.random_range(0..20) {
             0 | 1 => self.pause(step, chance, api, id),
             2..=4 => self.resume(step, chance, api, id),
@@ -103,6 +110,26 @@ impl Storm {
             let schedule_id = Some(id);
             let pause = PauseSchedule { schedule_id, resume_at, ..PauseSchedule::default() };
             api.pause_schedule(pause, &caller).await
+        });
+    }
+
+    fn pause_all(&mut self, step: usize, chance: &mut StdRng, api: OneApi) {
+        let resume_at = Some(self.server.now() + schedules::ms(chance.random_range(300..4000)));
+        self.say(&format!("[{step}] a user pauses all until {resume_at:?}"));
+        let ask = |caller| async move {
+            let request = PauseAll { resume_at, ..PauseAll::default() };
+            api.pause_all(request, &caller).await
+        };
+        let what = Wish::PauseAll { is_confirmed: false };
+        self.asks_and(chance, what, Vec::new(), ask, |asked, paused| {
+            asked.what = Wish::PauseAll { is_confirmed: paused.unconfirmed.is_empty() };
+        });
+    }
+
+    fn resume_all(&mut self, step: usize, chance: &mut StdRng, api: OneApi) {
+        self.say(&format!("[{step}] a user lifts the pause of all"));
+        self.asks(chance, Wish::ResumeAll, Vec::new(), |caller| async move {
+            api.resume_all(ResumeAll::default(), &caller).await
         });
     }
 
