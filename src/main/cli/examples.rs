@@ -60,3 +60,18 @@ pub const BACKFILL: &str = "Examples:
 pub const COMPLETION: &str = "Examples:
   source <(nats-scheduler completion bash)
   nats-scheduler completion fish > ~/.config/fish/completions/nats-scheduler.fish";
+pub const PLAN: &str = "Examples:
+  nats-scheduler plan -f schedules/ --owner git:ops/schedules --prune
+  nats-scheduler plan -f nightly.yaml --detailed-exitcode
+  nats-scheduler export --creator ops | nats-scheduler plan -f - -s nats://staging:4222";
+pub const APPLY: &str = "Schedules that the files do not have stay, unless --prune is given, and are deleted only after all
+files have been applied. What Ctrl-C or a lost connection leaves undone the same command does.
+
+Examples:
+  nats-scheduler apply -f schedules/ --owner git:ops/schedules --prune --yes
+  nats-scheduler apply -f nightly.yaml";
+pub const EXPORT: &str = "Examples:
+  nats-scheduler export --owned-by git:ops/schedules > schedules.yaml
+  nats-scheduler export nightly weekly -o json";
+pub const SCHEMA: &str = "Examples:
+  nats-scheduler schema > schedules.schema.json";

@@ -107,9 +107,6 @@ impl Failure {
             Code::Conflict if detail("owner").is_some() => {
                 Some("--owner says for whom you act".to_owned())
             }
-            Code::AlreadyExists => {
-                detail("schedule_id").map(|id| format!("schedule {id} has that name"))
-            }
             Code::Unavailable => Some("try again in a moment".to_owned()),
             _ => None,
         };

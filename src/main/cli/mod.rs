@@ -7,6 +7,7 @@ mod changes;
 mod completion;
 mod context;
 mod failure;
+mod files;
 mod filter;
 mod moment;
 mod node;
@@ -16,13 +17,12 @@ mod reads;
 mod session;
 mod words;
 
-use std::future::Future;
-
 use clap::Subcommand;
 
 use changes::{backfill, cancel, create, lifecycle, retry, run};
 pub use completion::answer_shell;
 use failure::{Exit, Failure};
+use files::{apply, export, schema};
 use options::With;
 use output::Output;
 use reads::{audit, executions, explain, get, list, next, running, stats, status};
@@ -84,6 +84,18 @@ pub enum Command {
     /// Run the occurrences of a span of the past.
     #[command(after_help = examples::BACKFILL)]
     Backfill(With<backfill::Backfill>),
+    /// Show what applying files would change; nothing is changed.
+    #[command(after_help = examples::PLAN)]
+    Plan(With<apply::PlanFiles>),
+    /// Make schedules what files say.
+    #[command(after_help = examples::APPLY)]
+    Apply(With<apply::ApplyFiles>),
+    /// Print schedules as files that can be applied.
+    #[command(after_help = examples::EXPORT)]
+    Export(With<export::Export>),
+    /// Print a JSON Schema of the files, for editors.
+    #[command(after_help = examples::SCHEMA)]
+    Schema(With<schema::Schema>),
     /// Print what lets a shell complete commands, options and names of schedules.
     #[command(after_help = examples::COMPLETION)]
     Completion(With<completion::Completion>),
@@ -128,6 +140,12 @@ impl Command {
             Self::Retry(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Cancel(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Backfill(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Plan(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Apply(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Export(it) => {
+                ask(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
+            }
+            Self::Schema(it) => answer(&it.common, |out| it.own.run(out)),
             Self::Completion(it) => answer(&it.common, |out| it.own.run(out)),
         }
     }

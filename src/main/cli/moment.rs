@@ -45,14 +45,6 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     span.filter(|span| !span.is_zero()).ok_or_else(|| SPAN.to_owned())
 }
 
-/// A span in whole seconds.
-///
-/// # Errors
-/// What it must be.
-pub fn seconds(text: &str) -> Result<u64, String> {
-    text.parse().or_else(|_| duration(text).map(|span| span.as_secs()))
-}
-
 fn parse(text: &str, side: Side, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let text = text.trim();
     if text == "now" {

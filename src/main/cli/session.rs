@@ -21,8 +21,6 @@ pub struct Session {
     pub client: Client,
     /// The connection itself.
     pub nats: async_nats::Client,
-    /// Who acts.
-    pub actor: Option<String>,
     /// Whose names are meant.
     pub creator: Option<String>,
 }
@@ -49,7 +47,7 @@ impl Session {
         if let Some(actor) = &actor {
             client = client.actor(actor.as_str());
         }
-        Ok(Self { client, nats, creator: options.creator.clone().or_else(|| actor.clone()), actor })
+        Ok(Self { client, nats, creator: options.creator.clone().or(actor) })
     }
 
     /// The same with a longer timeout, for what takes the service long.

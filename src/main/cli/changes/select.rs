@@ -2,8 +2,7 @@
 
 use clap::Args;
 use nats_scheduler::client::{
-    ApiError, BulkAction, BulkOperated, BulkOperation, ItemRefused, ListSchedules, NameUnknown,
-    ScheduleFilter,
+    ApiError, BulkAction, BulkOperated, BulkOperation, ItemRefused, NameUnknown, ScheduleFilter,
 };
 use uuid::Uuid;
 
@@ -141,9 +140,4 @@ fn report(what: String, error: &ApiError) -> Exit {
     let failure = Failure::from(error.clone()).about(what);
     failure.report();
     failure.exit()
-}
-
-/// A list of nothing but a filter's schedules, as exports want it.
-pub fn list_of(filter: &Filter, creator: Option<String>) -> ListSchedules {
-    filtered!(ListSchedules {}, filter, creator)
 }

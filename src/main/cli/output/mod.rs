@@ -62,6 +62,7 @@ impl Output {
         let code = match tone {
             _ if !self.look.is_styled => return safe(text),
             table::Tone::Plain => return safe(text),
+            table::Tone::Title => 1,
             table::Tone::Good => 32,
             table::Tone::Warning => 33,
             table::Tone::Bad => 31,

@@ -1,8 +1,9 @@
 //! Tables: a line for each row, as wide as the terminal at most.
 
 use comfy_table::{
-    Attribute, Cell as Shown, Color, ColumnConstraint, ContentArrangement, Row, Table, Width,
+    Attribute, Cell as Shown, Color, ColumnConstraint, ContentArrangement, Table, Width,
 };
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::text::safe;
 
@@ -28,13 +29,14 @@ pub const fn wide(title: &'static str) -> Column {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
     Plain,
+    Title,
     Good,
     Warning,
     Bad,
     Faint,
 }
 
-/// A cell.
+/// A cell, whose text is safe.
 #[derive(Clone, Debug)]
 pub struct Cell {
     text: String,
@@ -42,12 +44,12 @@ pub struct Cell {
 }
 
 impl Cell {
-    pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), tone: Tone::Plain }
+    pub fn new(text: impl AsRef<str>) -> Self {
+        Self { text: safe(text.as_ref()), tone: Tone::Plain }
     }
 
     /// A text if there is one, or else a dash.
-    pub fn of(text: Option<impl Into<String>>) -> Self {
+    pub fn of(text: Option<impl AsRef<str>>) -> Self {
         text.map_or_else(|| Self::new("-").tone(Tone::Faint), Self::new)
     }
 
@@ -56,10 +58,12 @@ impl Cell {
         Self { tone, ..self }
     }
 
-    fn shown(&self) -> Shown {
-        let cell = Shown::new_owned(safe(&self.text));
+    /// The cell, cut to a width.
+    fn shown(&self, width: usize) -> Shown {
+        let cell = Shown::new_owned(cut(&self.text, width));
         match self.tone {
             Tone::Plain => cell,
+            Tone::Title => cell.add_attribute(Attribute::Bold),
             Tone::Good => cell.fg(Color::Green),
             Tone::Warning => cell.fg(Color::Yellow),
             Tone::Bad => cell.fg(Color::Red),
@@ -82,7 +86,7 @@ pub struct Look {
 pub struct Parts {
     look: Look,
     columns: &'static [Column],
-    widths: Option<Vec<u16>>,
+    widths: Option<Vec<usize>>,
 }
 
 impl Parts {
@@ -94,69 +98,98 @@ impl Parts {
     pub fn lines(&mut self, rows: impl IntoIterator<Item = Vec<Cell>>) -> String {
         let is_shown = |column: &Column| self.look.is_wide || !column.is_wide;
         let shown: Vec<bool> = self.columns.iter().map(is_shown).collect();
-        let mut table = bare(self.look);
+        let mut rows: Vec<Vec<Cell>> = rows.into_iter().map(|row| kept(row, &shown)).collect();
         if self.widths.is_none() {
-            let titles = self.columns.iter().filter(|column| is_shown(column));
-            let titles: Vec<_> =
-                titles.map(|it| Shown::new(it.title).add_attribute(Attribute::Bold)).collect();
-            table.add_row(one_line(titles));
+            let titles = self.columns.iter().map(|it| Cell::new(it.title).tone(Tone::Title));
+            rows.insert(0, kept(titles.collect(), &shown));
         }
-        for row in rows {
-            let cells = row.iter().zip(&shown).filter(|(_, shown)| **shown);
-            table.add_row(one_line(cells.map(|(cell, _)| cell.shown()).collect()));
+        let widths = self.widths.get_or_insert_with(|| fit(&content(&rows), self.look.width));
+        let mut table = bare(self.look);
+        for row in &rows {
+            let cells = row.iter().zip(widths.iter());
+            table.add_row(cells.map(|(cell, width)| {
+                let cut = if self.look.width.is_some() { *width } else { usize::MAX };
+                cell.shown(cut)
+            }));
         }
-        self.align(&mut table);
-        finish(&table)
+        table.set_constraints(
+            widths.iter().map(|it| ColumnConstraint::LowerBoundary(Width::Fixed(*it as u16 + GAP))),
+        );
+        finish(&mut table)
     }
+}
 
-    fn align(&mut self, table: &mut Table) {
-        let content = table.column_max_content_widths();
-        let widths = self.widths.get_or_insert_with(|| fit(&content, self.look.width));
-        let constraints = widths.iter().map(|width| match self.look.width {
-            Some(_) => ColumnConstraint::Absolute(Width::Fixed(width + GAP)),
-            None => ColumnConstraint::LowerBoundary(Width::Fixed(width + GAP)),
-        });
-        table.set_constraints(constraints);
+/// The cells of the columns that are shown.
+fn kept(row: Vec<Cell>, shown: &[bool]) -> Vec<Cell> {
+    row.into_iter().zip(shown).filter(|(_, shown)| **shown).map(|(cell, _)| cell).collect()
+}
+
+/// How wide the widest cell of each column is.
+fn content(rows: &[Vec<Cell>]) -> Vec<usize> {
+    let mut widths = Vec::new();
+    for row in rows {
+        widths.resize(widths.len().max(row.len()), 0);
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.text.width());
+        }
     }
+    widths
 }
 
 /// Names and values below each other.
 pub fn pairs(look: Look, pairs: &[(&str, Cell)]) -> String {
     let mut table = bare(look);
     for (name, cell) in pairs {
-        let name = Shown::new(format!("{name}:")).add_attribute(Attribute::Bold);
-        table.add_row(vec![name, cell.shown()]);
+        let name = Cell::new(format!("{name}:")).tone(Tone::Title);
+        table.add_row(vec![name.shown(usize::MAX), cell.shown(usize::MAX)]);
     }
     if let Some(width) = look.width {
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     }
-    finish(&table)
+    finish(&mut table)
 }
 
 /// Characters between two columns.
 const GAP: u16 = 2;
 /// A column is not made narrower than this.
-const NARROWEST: u16 = 6;
+const NARROWEST: usize = 6;
 
 /// Widths of columns with this content: the widest give way until all fit.
-fn fit(content: &[u16], width: Option<u16>) -> Vec<u16> {
+fn fit(content: &[usize], width: Option<u16>) -> Vec<usize> {
     let mut widths = content.to_vec();
     let Some(width) = width else { return widths };
-    let room = width.saturating_sub(GAP * widths.len().saturating_sub(1) as u16);
-    while widths.iter().sum::<u16>() > room {
+    let gaps = usize::from(GAP) * widths.len().saturating_sub(1);
+    let room = usize::from(width).saturating_sub(gaps);
+    while widths.iter().sum::<usize>() > room {
         // Of equal ones the last: what says most comes first.
-        let Some(widest) = widths.iter_mut().max_by_key(|width| **width) else { break };
-        if *widest <= NARROWEST {
+        let Some(widest) = widths.iter_mut().max().filter(|widest| **widest > NARROWEST) else {
             break;
-        }
+        };
         *widest -= 1;
     }
     widths
 }
 
+/// A text of at most this width on a terminal; a longer one ends with `…`.
+fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let (mut kept, mut used) = (String::new(), 0);
+    for c in text.chars() {
+        used += c.width().unwrap_or(0);
+        // One is for the mark.
+        if used >= width {
+            break;
+        }
+        kept.push(c);
+    }
+    kept + "…"
+}
+
 fn bare(look: Look) -> Table {
     let mut table = Table::new();
-    table.load_style(comfy_table::presets::NOTHING).set_truncation_indicator("…");
+    table.load_style(comfy_table::presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Disabled);
     if look.is_styled {
         table.enforce_styling();
@@ -167,20 +200,12 @@ fn bare(look: Look) -> Table {
     table
 }
 
-fn one_line(cells: Vec<Shown>) -> Row {
-    let mut row = Row::from(cells);
-    row.max_height(1);
-    row
-}
-
-/// The lines without white space at their ends, and with a gap between columns only.
-fn finish(table: &Table) -> String {
-    let mut table = table.clone();
+/// The lines, without white space at their ends.
+fn finish(table: &mut Table) -> String {
     for column in table.column_iter_mut() {
         column.set_padding((0, GAP));
     }
-    let lines = table.lines().map(|line| line.trim_end().to_owned() + "\n");
-    lines.collect()
+    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
 #[cfg(test)]
@@ -192,5 +217,17 @@ mod tests {
         assert_eq!(fit(&[10, 40, 30], None), [10, 40, 30]);
         assert_eq!(fit(&[10, 40, 30], Some(64)), [10, 25, 25]);
         assert_eq!(fit(&[10, 10], Some(4)), [6, 6]);
+    }
+
+    #[test]
+    fn texts_are_cut_by_their_width() {
+        for (text, width, shown) in [
+            ("short", 5, "short"),
+            ("longer", 5, "long…"),
+            ("東京都庁", 6, "東京…"),
+            ("東京", 3, "東…"),
+        ] {
+            assert_eq!(cut(text, width), shown);
+        }
     }
 }
