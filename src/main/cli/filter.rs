@@ -37,7 +37,7 @@ pub struct Filter {
     #[arg(long, help_heading = HEADING)]
     pub off: bool,
     /// Whose latest run ended so.
-    #[arg(long, value_parser = one_of::<Ending>(ENDINGS), help_heading = HEADING)]
+    #[arg(long, value_name = "OUTCOME", value_parser = one_of::<Ending>(ENDINGS), help_heading = HEADING)]
     pub last_outcome: Option<Ending>,
     /// Whose target command begins with this.
     #[arg(long, value_name = "PREFIX", help_heading = HEADING)]

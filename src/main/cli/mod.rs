@@ -9,6 +9,7 @@ mod context;
 mod failure;
 mod files;
 mod filter;
+mod manual;
 mod moment;
 mod node;
 mod options;
@@ -31,7 +32,7 @@ use session::Session;
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// List schedules.
-    #[command(visible_alias = "list", after_help = examples::LS)]
+    #[command(after_help = examples::LS)]
     Ls(With<list::List>),
     /// Show schedules with all their fields.
     #[command(after_help = examples::GET)]
@@ -40,7 +41,7 @@ pub enum Command {
     #[command(after_help = examples::NEXT)]
     Next(With<next::Next>),
     /// Show what ran, and how it ended.
-    #[command(visible_alias = "events", after_help = examples::HISTORY)]
+    #[command(after_help = examples::HISTORY)]
     History(With<executions::History>),
     /// Explain what became of each nominal time of a schedule, and why.
     #[command(after_help = examples::WHY)]
@@ -99,6 +100,12 @@ pub enum Command {
     /// Print what lets a shell complete commands, options and names of schedules.
     #[command(after_help = examples::COMPLETION)]
     Completion(With<completion::Completion>),
+    /// Write the pages of the manual into a folder.
+    #[command(hide = true)]
+    Man(With<manual::Man>),
+    /// Print the document of all commands.
+    #[command(hide = true)]
+    Reference(With<manual::Reference>),
 }
 
 mod examples;
@@ -147,6 +154,8 @@ impl Command {
             }
             Self::Schema(it) => answer(&it.common, |out| it.own.run(out)),
             Self::Completion(it) => answer(&it.common, |out| it.own.run(out)),
+            Self::Man(it) => it.own.run(),
+            Self::Reference(it) => answer(&it.common, |out| it.own.run(out)),
         }
     }
 }

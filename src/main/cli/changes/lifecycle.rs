@@ -150,7 +150,7 @@ impl Remove {
 #[derive(Args, Debug)]
 pub struct Restore {
     /// The deleted schedules: names or ids.
-    #[arg(required = true)]
+    #[arg(required = true, value_name = "SCHEDULE")]
     schedules: Vec<String>,
 }
 

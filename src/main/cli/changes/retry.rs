@@ -53,7 +53,7 @@ pub struct Retry {
     #[arg(long, requires = "failed", value_name = "TIME", value_parser = moment::past, allow_hyphen_values = true, help_heading = HEADING)]
     until: Option<DateTime<Utc>>,
     /// How many at most, 1 to 1000.
-    #[arg(long, short = 'n', default_value_t = 100, help_heading = HEADING)]
+    #[arg(long, short = 'n', value_name = "NUMBER", default_value_t = 100, help_heading = HEADING)]
     limit: u64,
     /// Run nothing, and show what would be.
     #[arg(long, requires = "failed")]

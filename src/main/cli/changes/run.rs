@@ -43,7 +43,7 @@ impl Running {
 #[derive(Args, Debug)]
 pub struct Run {
     /// The schedules: names or ids.
-    #[arg(required = true, add = Name::completer())]
+    #[arg(required = true, value_name = "SCHEDULE", add = Name::completer())]
     schedules: Vec<String>,
     #[command(flatten)]
     running: Running,

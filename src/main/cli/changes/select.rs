@@ -21,7 +21,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(600);
 #[derive(Args, Debug)]
 pub struct Select {
     /// The schedules: names or ids. Without any, the filters say which.
-    #[arg(add = Name::completer())]
+    #[arg(value_name = "SCHEDULE", add = Name::completer())]
     pub schedules: Vec<String>,
     #[command(flatten)]
     filter: Filter,

@@ -2,7 +2,9 @@
 
 use clap::Args;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use nats_scheduler::client::{ClientError, Code, GetSchedule, ListSchedules, ScheduleView, Sort};
+use nats_scheduler::client::{
+    ClientError, Code, GetSchedule, ListSchedules, ScheduleType, ScheduleView, Sort,
+};
 use uuid::Uuid;
 
 use crate::cli::completion::Name;
@@ -68,7 +70,7 @@ const DEFAULTS: [(&str, &str); 10] = [
 #[derive(Args, Debug)]
 pub struct Export {
     /// The schedules: names or ids [default: all that the filters select].
-    #[arg(add = Name::completer())]
+    #[arg(value_name = "SCHEDULE", add = Name::completer())]
     schedules: Vec<String>,
     #[command(flatten)]
     filter: Filter,
@@ -148,6 +150,8 @@ async fn declaration(view: &ScheduleView, session: &Session) -> Result<Node, Fai
         let is_default =
             DEFAULTS.iter().any(|(other, json)| *other == name && value.to_string() == *json);
         let value = match name {
+            // Of others it is what their type and their creation made of it.
+            "scheduled_at" => Some(value).filter(|_| view.schedule_type == ScheduleType::OneTime),
             "after" => named(value, session).await?,
             "retry" => own_retry(value, view.retry_delay_seconds),
             _ => Some(value),

@@ -33,6 +33,10 @@ struct Step<'a> {
     difference: Option<&'a Difference>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a ApiError>,
+    /// The name of the schedule that it follows. What the service says of it has an id, which of one that would be
+    /// created means nothing.
+    #[serde(skip)]
+    follows: Option<&'a str>,
 }
 
 /// Counts of a plan, or of what was done.
@@ -95,7 +99,9 @@ impl<'a> Plan<'a> {
         };
         let (difference, error) = (became.difference.as_deref(), became.error.as_ref());
         let creator = one.creator.as_str();
-        self.step(&Step { action, name: &one.name, creator, difference, error }, Some(&one.place))
+        let follows = one.node.get("after").and_then(|after| after.text("schedule_name"));
+        let step = Step { action, name: &one.name, creator, difference, error, follows };
+        self.step(&step, Some(&one.place))
     }
 
     /// Shows a schedule that would be deleted.
@@ -107,6 +113,7 @@ impl<'a> Plan<'a> {
             creator: &schedule.created_by,
             difference: None,
             error: None,
+            follows: None,
         };
         self.step(&step, None)
     }
@@ -174,7 +181,9 @@ impl<'a> Plan<'a> {
             let (old, new) = (shown(&change.old)?, shown(&change.new)?);
             self.out.line(&format!("    {}: {old} -> {new}", change.field))?;
         }
-        if let Some(times) = &difference.occurrences {
+        if let Some(upstream) = step.follows {
+            self.out.line(&format!("    follows {upstream}"))?;
+        } else if let Some(times) = &difference.occurrences {
             if let Some(before) = &times.before {
                 self.out.line(&format!("    fired {}", coming(before)))?;
             }

@@ -25,7 +25,7 @@ pub struct Why {
     #[arg(long, value_name = "TIME", value_parser = moment::past, allow_hyphen_values = true)]
     to: Option<DateTime<Utc>>,
     /// How many lines at most, 1 to 1000.
-    #[arg(long, short = 'n', default_value_t = 100)]
+    #[arg(long, short = 'n', value_name = "NUMBER", default_value_t = 100)]
     limit: u64,
 }
 

@@ -29,7 +29,7 @@ const OTHERWISE: [&str; 9] = [
 #[derive(Args, Debug)]
 pub struct Get {
     /// The schedules: names or ids.
-    #[arg(required = true, add = Name::completer())]
+    #[arg(required = true, value_name = "SCHEDULE", add = Name::completer())]
     schedules: Vec<String>,
 }
 

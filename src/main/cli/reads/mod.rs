@@ -22,10 +22,10 @@ use super::output::table::{Cell, Tone};
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Page {
     /// Rows per page, 1 to 100.
-    #[arg(long, short = 'n', default_value_t = 20)]
+    #[arg(long, short = 'n', value_name = "NUMBER", default_value_t = 20)]
     pub limit: u64,
     /// The number of the page, from 1.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub page: u64,
 }
 

@@ -27,7 +27,7 @@ pub struct Next {
     #[command(flatten)]
     filter: Filter,
     /// How many occurrences [default: 10; with --all 100].
-    #[arg(long, short = 'n')]
+    #[arg(long, short = 'n', value_name = "NUMBER")]
     count: Option<u64>,
     /// Only what comes after this [default: now].
     #[arg(long, value_name = "TIME", value_parser = moment::ahead, allow_hyphen_values = true)]

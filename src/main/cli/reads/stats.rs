@@ -17,7 +17,7 @@ pub struct Stats {
     #[arg(add = Name::completer())]
     schedule: Option<String>,
     /// Only what was completed within this many hours, 1 to 720 [default: all that the history holds].
-    #[arg(long)]
+    #[arg(long, value_name = "NUMBER")]
     hours: Option<u32>,
 }
 
