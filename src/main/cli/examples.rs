@@ -75,3 +75,18 @@ pub const EXPORT: &str = "Examples:
   nats-scheduler export nightly weekly -o json";
 pub const SCHEMA: &str = "Examples:
   nats-scheduler schema > schedules.schema.json";
+pub const WATCH: &str = "Examples:
+  nats-scheduler watch
+  nats-scheduler watch nightly --status failed -n 1 && echo 'nightly has failed'";
+pub const EDIT: &str = "The editor is that of VISUAL or EDITOR. What changes is shown first, and is applied only if nobody else
+has changed the schedule meanwhile.
+
+Examples:
+  nats-scheduler edit nightly
+  EDITOR='code --wait' nats-scheduler edit nightly";
+pub const IMPORT: &str = "Nothing is created: the files are printed, and what became of each entry is said on standard error.
+The exit code is 1 if one was left out.
+
+Examples:
+  crontab -l | nats-scheduler import crontab - --target 'cmd.cron.{name}' > schedules.yaml
+  kubectl get cronjobs -o yaml | nats-scheduler import kubernetes - --target cmd.jobs.run | nats-scheduler plan -f -";

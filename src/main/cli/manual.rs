@@ -8,8 +8,8 @@ use clap::{Arg, Args, Command, CommandFactory as _};
 use super::failure::{Exit, Failure};
 use super::output::Output;
 
-/// Heading of the options that every command takes: the document says them once.
-const COMMON: &str = "Common options";
+/// Headings of options that several commands take: the document says them once.
+const SHARED: [&str; 2] = ["Common options", "Filters"];
 /// Commands that the document does not list.
 const ELSEWHERE: [&str; 4] = ["serve", "dev", "healthcheck", "help"];
 
@@ -38,9 +38,11 @@ impl Reference {
             .get_subcommands()
             .filter(|it| !it.is_hide_set() && !ELSEWHERE.contains(&it.get_name()))
             .collect();
-        if let Some(first) = commands.first() {
-            text.push_str("\n## Common options\n");
-            options(first, true, &mut text);
+        for heading in SHARED {
+            if let Some(first) = commands.iter().find(|it| has_heading(it, heading)) {
+                let _ = write!(text, "\n## {heading}\n");
+                options(first, |of| of == Some(heading), &mut text);
+            }
         }
         for command in commands {
             describe(command, &mut text);
@@ -56,13 +58,20 @@ fn built() -> Command {
     program
 }
 
+fn has_heading(command: &Command, heading: &str) -> bool {
+    command.get_arguments().any(|it| it.get_help_heading() == Some(heading))
+}
+
 fn describe(command: &Command, text: &mut String) {
     let name = command.get_name();
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     let usage = command.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ");
     let _ = write!(text, "\n## {name}\n\n{about}.\n\n```text\n{usage}\n```\n");
-    options(command, false, text);
+    options(command, |of| of.is_none_or(|heading| !SHARED.contains(&heading)), text);
+    if has_heading(command, "Filters") {
+        text.push_str("\nIt takes the [filters](#filters) too.\n");
+    }
     if let Some(more) = command.get_after_help() {
         let more = more.to_string();
         let (before, examples) = more.split_once("Examples:\n").unwrap_or((&more, ""));
@@ -76,13 +85,11 @@ fn describe(command: &Command, text: &mut String) {
     }
 }
 
-/// A table of arguments and options: the common ones, or the others.
-fn options(command: &Command, is_common: bool, text: &mut String) {
+/// A table of the arguments and options whose heading is wanted.
+fn options(command: &Command, is_wanted: impl Fn(Option<&str>) -> bool, text: &mut String) {
     let is_listed = |argument: &&Arg| {
-        let heading = argument.get_help_heading();
-        !argument.is_hide_set()
-            && (heading == Some(COMMON)) == is_common
-            && argument.get_id() != "help"
+        let is_help = argument.get_id() == "help";
+        !argument.is_hide_set() && !is_help && is_wanted(argument.get_help_heading())
     };
     let listed: Vec<_> = command.get_arguments().filter(is_listed).collect();
     if listed.is_empty() {
@@ -99,6 +106,7 @@ fn options(command: &Command, is_common: bool, text: &mut String) {
         let set = argument.get_default_values().iter().map(|value| value.to_string_lossy());
         let set: Vec<_> = set.filter(|_| argument.get_action().takes_values()).collect();
         let default = if default.is_empty() { set.join(",") } else { default.to_owned() };
+        let default = if default.is_empty() { default } else { format!(" {default}") };
         let words = argument.get_possible_values();
         let words: Vec<_> = words.iter().map(|word| format!("`{}`", word.get_name())).collect();
         let is_said =
@@ -109,7 +117,7 @@ fn options(command: &Command, is_common: bool, text: &mut String) {
             format!(": {}", words.join(", "))
         };
         let meaning = meaning.trim_end_matches('.').replace('|', "\\|");
-        let _ = writeln!(text, "| `{}` | {meaning}{words} | {default} |", shown(argument));
+        let _ = writeln!(text, "| `{}` | {meaning}{words} |{default} |", shown(argument));
     }
 }
 

@@ -9,6 +9,7 @@ mod context;
 mod failure;
 mod files;
 mod filter;
+mod import;
 mod manual;
 mod moment;
 mod node;
@@ -20,13 +21,13 @@ mod words;
 
 use clap::Subcommand;
 
-use changes::{backfill, cancel, create, lifecycle, retry, run};
+use changes::{backfill, cancel, create, edit, lifecycle, retry, run};
 pub use completion::answer_shell;
 use failure::{Exit, Failure};
 use files::{apply, export, schema};
 use options::With;
 use output::Output;
-use reads::{audit, executions, explain, get, list, next, running, stats, status};
+use reads::{audit, executions, explain, get, list, next, running, stats, status, watch};
 use session::Session;
 
 #[derive(Subcommand, Debug)]
@@ -49,6 +50,9 @@ pub enum Command {
     /// Show what is under way.
     #[command(after_help = examples::RUNNING)]
     Running(With<running::Running>),
+    /// Show executions as they begin and end.
+    #[command(after_help = examples::WATCH)]
+    Watch(With<watch::Watch>),
     /// Count how executions ended.
     #[command(after_help = examples::STATS)]
     Stats(With<stats::Stats>),
@@ -61,6 +65,9 @@ pub enum Command {
     /// Create a schedule.
     #[command(after_help = examples::CREATE)]
     Create(Box<With<create::Create>>),
+    /// Change a schedule in an editor.
+    #[command(after_help = examples::EDIT)]
+    Edit(With<edit::Edit>),
     /// Run schedules now, beside their own times.
     #[command(after_help = examples::RUN)]
     Run(With<run::Run>),
@@ -94,6 +101,9 @@ pub enum Command {
     /// Print schedules as files that can be applied.
     #[command(after_help = examples::EXPORT)]
     Export(With<export::Export>),
+    /// Make files of schedules out of a crontab or of CronJobs.
+    #[command(after_help = examples::IMPORT)]
+    Import(With<import::Import>),
     /// Print a JSON Schema of the files, for editors.
     #[command(after_help = examples::SCHEMA)]
     Schema(With<schema::Schema>),
@@ -131,10 +141,12 @@ impl Command {
             Self::History(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Why(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Running(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Watch(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Stats(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Audit(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Status(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Create(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Edit(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Run(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Pause(it) => {
                 ask(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
@@ -152,6 +164,7 @@ impl Command {
             Self::Export(it) => {
                 ask(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
             }
+            Self::Import(it) => answer(&it.common, |out| it.own.run(out)),
             Self::Schema(it) => answer(&it.common, |out| it.own.run(out)),
             Self::Completion(it) => answer(&it.common, |out| it.own.run(out)),
             Self::Man(it) => it.own.run(),

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::{cli, fed, file, plain};
-use crate::harness::{DEADLINE, Nats};
+use super::{cli, fed, file, finish, plain, program};
+use crate::harness::Nats;
 
 #[tokio::test]
 async fn a_schedule_is_created_as_it_was_asked_for() {
@@ -191,7 +191,6 @@ async fn executions_are_awaited_run_again_and_cancelled() {
     assert_eq!(dry, "2 occurrences would be run\n  2026-01-01T01:00:00Z\n  2026-01-01T02:00:00Z\n");
     cli(&nats, &span).await.done();
     nats.wait_executions(json!({ "schedule_name": "past", "creator": "anna" }), 2).await;
-    assert!(DEADLINE.as_secs() > 0);
 }
 
 #[tokio::test]
@@ -221,4 +220,43 @@ async fn faults_of_fields_are_listed_and_faults_of_arguments_are_found_before() 
         let (code, said) = cli(&nats, arguments).await.failed();
         assert!(code == 2 && said.contains(fault), "{arguments:?}: {code} {said}");
     }
+}
+
+#[tokio::test]
+async fn a_schedule_is_edited_unless_somebody_else_was_first() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let create =
+        ["create", "nightly", "--cron", "0 2 * * *", "-t", "cmd.example.x", "-p", r#"{"n":1.10}"#];
+    cli(&nats, &create).await.done();
+    let edit = async |editor: &str| {
+        let script = file(&nats, "editor.sh", editor);
+        let mut command = program(&nats.url());
+        command.args(["edit", "nightly", "--yes"]).env("EDITOR", format!("sh {script}"));
+        command.env("PATH", std::env::var_os("PATH").unwrap()).env("TMPDIR", nats.dir());
+        command.env("CLI", crate::harness::SERVICE);
+        finish(command).await
+    };
+    let untouched = edit("true").await;
+    assert_eq!((untouched.code, untouched.err.as_str()), (0, "nothing is changed\n"));
+    let done = edit("sed -i 's/0 2 /0 4 /' $1").await.done();
+    assert!(
+        done.starts_with(
+            "~ nightly of anna\n    cron_expression: \"0 2 * * *\" -> \"0 4 * * *\"\n"
+        ),
+        "{done}"
+    );
+    assert!(plain(&done).contains("updated nightly (<id>), next at <time>"), "{done}");
+    let (code, said) =
+        edit("sed -i 's/0 4 /0 5 /' $1; $CLI pause nightly >/dev/null").await.failed();
+    assert!(
+        code == 4 && said.contains("has been changed") && said.contains("what was edited is in "),
+        "{said}"
+    );
+    let (code, said) = edit("sed -i 's/name: nightly/name: other/' $1").await.failed();
+    assert!(code == 2 && said.contains("and stay"), "{said}");
+    let (code, said) = edit("exit 3").await.failed();
+    assert!(code == 2 && said.contains("ended with exit status: 3"), "{said}");
+    let kept = cli(&nats, &["get", "nightly", "-o", "json"]).await.done();
+    assert!(kept.contains("0 4 * * *") && kept.contains("1.10"), "{kept}");
 }

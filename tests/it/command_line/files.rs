@@ -270,3 +270,20 @@ async fn two_may_apply_the_same_files_at_once() {
     let listed = cli(&nats, &["ls", "--all", "--owned-by", "o", "-o", "name"]).await.done();
     assert_eq!(listed.lines().count(), 150, "{}", plain(&listed));
 }
+
+#[tokio::test]
+async fn a_crontab_becomes_files_that_can_be_applied() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let crontab =
+        "CRON_TZ=Europe/Berlin\n0 2 * * 1-5 /usr/bin/backup --all\n@reboot start\n".to_owned();
+    let imported =
+        fed(&nats, crontab, &["import", "crontab", "-", "-t", "cmd.example.{name}"]).await;
+    assert_eq!(imported.code, 1, "one is left out");
+    assert_eq!(imported.err, "line 2: backup\nline 3: left out: @reboot is no time\n");
+    let yaml = "name: backup\nschedule_type: cron\ncron_expression: \"0 2 * * 1-5\"\ntimezone: Europe/Berlin\n\
+                target_command: cmd.example.backup\ncommand_payload: {\"command\": \"/usr/bin/backup --all\"}\n";
+    assert_eq!(imported.out, yaml);
+    let applied = fed(&nats, imported.out, &["apply", "-f", "-", "--yes"]).await.done();
+    assert_eq!(applied, "1 created, 0 updated, 0 deleted, 0 unchanged\n");
+}

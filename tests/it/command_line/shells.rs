@@ -78,9 +78,10 @@ async fn the_document_and_the_pages_of_the_manual_are_the_help() {
     let path = crate::structure::root().join("docs/cli.md");
     let document = std::fs::read_to_string(&path).unwrap();
     let listed = document.split("<!-- reference -->\n").nth(1).unwrap();
-    assert_eq!(
-        listed, reference,
-        "docs/cli.md is another reference than the code. Write it again with `nats-scheduler reference`"
+    let first = reference.lines().zip(listed.lines()).find(|(line, other)| line != other);
+    assert!(
+        listed == reference,
+        "docs/cli.md is another reference than the code, first at {first:?}. Write it again with `nats-scheduler reference`"
     );
     let folder = tempfile::TempDir::new().unwrap();
     let mut command = program("nats://127.0.0.1:1");

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 
 use super::{cli, finish, narrow, plain, program, words};
-use crate::harness::{Nats, wait_for};
+use crate::harness::{DEADLINE, Nats, wait_for};
 
 const DAY: i64 = 86_400_000;
 
@@ -229,4 +229,30 @@ async fn what_others_wrote_reaches_no_terminal_as_it_is() {
     assert_eq!(json[0]["schedule_name"], evil);
     let (code, said) = cli(&nats, &["get", "x"]).await.failed();
     assert!(code == 3 && is_safe(&said), "{said:?}");
+}
+
+#[tokio::test]
+async fn executions_are_watched_as_they_end() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    for name in ["one", "other"] {
+        cli(&nats, &["create", name, "--cron", "@yearly", "-t", "cmd.example.x"]).await.done();
+    }
+    let mut command = program(&nats.url());
+    command.args(["watch", "one", "-n", "2"]);
+    let mut child = command.spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert_eq!(said.next_line().await.unwrap().as_deref(), Some("watching; Ctrl-C ends"));
+    cli(&nats, &["run", "other", "one", "--wait"]).await.done();
+    cli(&nats, &["run", "one"]).await.done();
+    let mut shown = String::new();
+    let mut stdout = child.stdout.take().unwrap();
+    let reading = tokio::time::timeout(DEADLINE, stdout.read_to_string(&mut shown));
+    reading.await.unwrap().unwrap();
+    assert!(child.wait().await.unwrap().success());
+    let lines: Vec<_> = shown.lines().map(plain).collect();
+    assert_eq!(lines.len(), 2, "{shown}");
+    for line in lines {
+        assert!(line.starts_with("<time>  success    one in "), "{line}");
+    }
 }

@@ -22,7 +22,7 @@ const WHEN: &str = "When";
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("when").required(true))]
 pub struct Create {
-    /// The name; nobody else's schedules matter, but the creator has none of that name yet.
+    /// The name, which no other schedule of the creator has.
     name: String,
     /// The subject that commands are sent to, such as cmd.report.build.
     #[arg(long, short, value_name = "SUBJECT")]

@@ -3,6 +3,7 @@
 pub mod backfill;
 pub mod cancel;
 pub mod create;
+pub mod edit;
 pub mod lifecycle;
 pub mod retry;
 pub mod run;

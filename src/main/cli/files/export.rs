@@ -142,7 +142,10 @@ async fn write(
 }
 
 /// What declares a schedule as it is.
-async fn declaration(view: &ScheduleView, session: &Session) -> Result<Node, Failure> {
+///
+/// # Errors
+/// If the schedule that it follows cannot be asked for.
+pub async fn declaration(view: &ScheduleView, session: &Session) -> Result<Node, Failure> {
     let mut node = Node::of(view)?;
     let mut fields = Vec::new();
     for name in FIELDS {

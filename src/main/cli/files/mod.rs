@@ -2,8 +2,8 @@
 
 pub mod apply;
 pub mod export;
-mod plan;
-mod read;
+pub mod plan;
+pub mod read;
 pub mod schema;
-mod send;
-mod set;
+pub mod send;
+pub mod set;

@@ -53,6 +53,11 @@ impl Cell {
         text.map_or_else(|| Self::new("-").tone(Tone::Faint), Self::new)
     }
 
+    /// Its tone.
+    pub fn kind(&self) -> Tone {
+        self.tone
+    }
+
     #[must_use]
     pub fn tone(self, tone: Tone) -> Self {
         Self { tone, ..self }

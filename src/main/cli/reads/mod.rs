@@ -9,6 +9,7 @@ pub mod next;
 pub mod running;
 pub mod stats;
 pub mod status;
+pub mod watch;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
