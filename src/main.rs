@@ -72,7 +72,7 @@ enum Command {
     /// program to do it with.
     Healthcheck,
     #[command(flatten)]
-    Client(cli::Command),
+    Client(Box<cli::Command>),
 }
 
 #[derive(Args)]

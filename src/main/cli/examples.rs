@@ -32,8 +32,8 @@ Examples:
   nats-scheduler status
   nats-scheduler status --server nats://prod:4222 -o json";
 pub const CREATE: &str = "Examples:
-  nats-scheduler create nightly --cron '0 2 * * MON-FRI' -z Europe/Berlin -t cmd.report.build -p '{\"kind\":\"daily\"}'
-  nats-scheduler create hello --every 5s --target cmd.example.hello
+  nats-scheduler create nightly --cron '0 2 * * MON-FRI' -z Europe/Berlin -t cmd.report.build
+  nats-scheduler create hello --every 5s --target cmd.example.hello --payload '{\"text\":\"hi\"}'
   nats-scheduler create mail --after nightly --on failure --target cmd.notification.mail
   nats-scheduler create once --at 'in 2h' --target cmd.example.once --dry-run";
 pub const RUN: &str = "Examples:
@@ -89,4 +89,4 @@ The exit code is 1 if one was left out.
 
 Examples:
   crontab -l | nats-scheduler import crontab - --target 'cmd.cron.{name}' > schedules.yaml
-  kubectl get cronjobs -o yaml | nats-scheduler import kubernetes - --target cmd.jobs.run | nats-scheduler plan -f -";
+  kubectl get cronjobs -o yaml | nats-scheduler import kubernetes - --target cmd.jobs.run";

@@ -66,28 +66,24 @@ macro_rules! filtered {
     ($request:ident { $($field:ident: $value:expr),* $(,)? }, $filter:expr, $creator:expr) => {{
         let filter: &$crate::cli::filter::Filter = $filter;
         let tags = &filter.tags;
-        $request {
-            creator: $creator,
-            owner: filter.owned_by.clone(),
-            tags: (!tags.is_empty()).then(|| tags.clone()),
-            tags_match: filter.all_tags.then_some($crate::cli::filter::ALL),
-            status: filter.status,
-            schedule_type: filter.schedule_type,
-            is_active: filter.off.then_some(false),
-            is_failing: filter.failing.then_some(true),
-            is_overdue: filter.overdue.then_some(true),
-            last_outcome: filter.last_outcome,
-            target_prefix: filter.target.clone(),
-            name_prefix: filter.prefix.clone(),
-            name_contains: filter.contains.clone(),
-            due_after: filter.due_after,
-            due_before: filter.due_before,
-            $($field: $value,)*
-            ..$request::default()
-        }
+        let mut request = $request::default();
+        request.creator = $creator;
+        request.owner = filter.owned_by.clone();
+        request.tags = (!tags.is_empty()).then(|| tags.clone());
+        request.tags_match = filter.all_tags.then_some(nats_scheduler::client::TagsMatch::All);
+        request.status = filter.status;
+        request.schedule_type = filter.schedule_type;
+        request.is_active = filter.off.then_some(false);
+        request.is_failing = filter.failing.then_some(true);
+        request.is_overdue = filter.overdue.then_some(true);
+        request.last_outcome = filter.last_outcome;
+        request.target_prefix = filter.target.clone();
+        request.name_prefix = filter.prefix.clone();
+        request.name_contains = filter.contains.clone();
+        request.due_after = filter.due_after;
+        request.due_before = filter.due_before;
+        $(request.$field = $value;)*
+        request
     }};
 }
 pub(super) use filtered;
-
-/// How `--all-tags` matches.
-pub const ALL: nats_scheduler::client::TagsMatch = nats_scheduler::client::TagsMatch::All;

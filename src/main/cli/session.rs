@@ -112,13 +112,12 @@ impl Which {
 macro_rules! about {
     ($request:ident { $($field:ident: $value:expr),* $(,)? }, $which:expr) => {{
         let which: $crate::cli::session::Which = $which;
-        $request {
-            schedule_id: which.id,
-            schedule_name: which.name,
-            creator: which.creator,
-            $($field: $value,)*
-            ..$request::default()
-        }
+        let mut request = $request::default();
+        request.schedule_id = which.id;
+        request.schedule_name = which.name;
+        request.creator = which.creator;
+        $(request.$field = $value;)*
+        request
     }};
 }
 pub(super) use about;

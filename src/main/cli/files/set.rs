@@ -75,8 +75,8 @@ pub fn declared(
             return Err(Failure::usage(fault));
         }
     }
-    for n in 0..set.len() {
-        set[n].upstream = followed(&set[n]).and_then(|key| places.get(&key).copied());
+    for one in &mut set {
+        one.upstream = followed(one).and_then(|key| places.get(&key).copied());
     }
     for n in 0..set.len() {
         if chain(&set, n).is_none() {
