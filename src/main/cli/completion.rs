@@ -11,11 +11,11 @@ use nats_scheduler::client::{ListSchedules, Sort};
 use super::failure::{Exit, Failure};
 use super::options::{Color, Format, Options};
 use super::output::Output;
-use super::output::text::is_unsafe;
 use super::session::Session;
 
-/// Environment variable by which shells ask for completions.
-const ASKED_BY: &str = "COMPLETE";
+/// Environment variable by which shells ask for completions. The service looks at it too, so it is one that nobody else
+/// sets.
+const ASKED_BY: &str = "NATS_SCHEDULER_COMPLETE";
 /// Somebody has pressed a key and looks at the screen.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Most names that are offered.
@@ -84,6 +84,7 @@ fn names(prefix: &str) -> Result<Vec<String>, Failure> {
         Ok::<_, Failure>(session.client.list(&request).await?.data)
     });
     let names = found?.into_iter().map(|schedule| schedule.name);
-    // A shell would show and insert it as it is.
-    Ok(names.filter(|name| !name.contains(is_unsafe)).collect())
+    // A shell shows and inserts it as it is: anything that it would take apart or obey is left out.
+    let is_word = |c: char| c.is_alphanumeric() || "-_./:@+=,%".contains(c);
+    Ok(names.filter(|name| name.chars().all(is_word)).collect())
 }

@@ -5,7 +5,7 @@ use std::io;
 
 use nats_scheduler::client::{ApiError, ClientError, Code, FieldFault};
 
-use super::output::text::safe;
+use super::output::note;
 
 /// How a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,12 +77,12 @@ impl Failure {
         if self.is_unread {
             return;
         }
-        eprintln!("error: {}", safe(&self.message));
+        note(&format!("error: {}", self.message));
         for fault in &self.faults {
-            eprintln!("  {}: {}", safe(&fault.field), safe(&fault.reason));
+            note(&format!("  {}: {}", fault.field, fault.reason));
         }
         if let Some(hint) = &self.hint {
-            eprintln!("hint: {}", safe(hint));
+            note(&format!("hint: {hint}"));
         }
     }
 

@@ -98,7 +98,7 @@ pub enum Command {
     /// Make schedules what files say.
     #[command(after_help = examples::APPLY)]
     Apply(With<apply::ApplyFiles>),
-    /// Print schedules as files that can be applied.
+    /// Print schedules as files that can be applied: YAML, or JSON with -o json.
     #[command(after_help = examples::EXPORT)]
     Export(With<export::Export>),
     /// Make files of schedules out of a crontab or of CronJobs.

@@ -10,7 +10,7 @@ pub mod run;
 pub mod select;
 
 use std::future::Future;
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 
 use futures::{StreamExt as _, stream};
 use nats_scheduler::client::{ClientError, Payload, Reply, ScheduleView, Warning};
@@ -99,7 +99,7 @@ pub fn confirm(question: &str) -> Result<bool, Failure> {
         let fault = format!("{question} Nobody can be asked here");
         return Err(Failure::usage(fault).hint("--yes answers"));
     }
-    eprint!("{} [y/N] ", safe(question));
+    write!(io::stderr(), "{} [y/N] ", safe(question))?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))

@@ -15,6 +15,9 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::{Output, note};
 use crate::cli::session::Session;
 
+/// Refusals that are reported one by one.
+const REPORTED: usize = 20;
+
 #[derive(Args, Debug)]
 pub struct Source {
     /// Files of schedules, folders of such files, or - for standard input: YAML, JSON or JSON lines.
@@ -150,12 +153,15 @@ impl Source {
     ) -> Result<(), Failure> {
         let applied = send(session, set, self.how(false), |one, became| {
             counts.add(&became);
-            if let Some(error) = became.error {
+            if let Some(error) = became.error.filter(|_| counts.refused <= REPORTED) {
                 Failure::from(error).about(&one.name).about(&one.place).report();
             }
             Ok(())
         });
         applied.await?;
+        if counts.refused > REPORTED {
+            note(&format!("and {} more: `plan` shows them all", counts.refused - REPORTED));
+        }
         let Some(owner) = self.owner.as_deref().filter(|_| self.prune) else { return Ok(()) };
         if counts.refused > 0 {
             note("nothing is deleted, since not all could be applied");

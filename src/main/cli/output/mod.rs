@@ -157,7 +157,8 @@ impl List {
 
 /// Says something beside the answer, on standard error.
 pub fn note(text: &str) {
-    eprintln!("{}", safe(text));
+    // Where nobody listens there is nothing to be done about it.
+    let _ = writeln!(io::stderr(), "{}", safe(text));
 }
 
 /// How many characters fit into a line; none in a pipe or file.
