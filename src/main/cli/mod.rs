@@ -6,6 +6,7 @@
 mod changes;
 mod completion;
 mod context;
+mod examples;
 mod failure;
 mod files;
 mod filter;
@@ -117,8 +118,6 @@ pub enum Command {
     #[command(hide = true)]
     Reference(With<manual::Reference>),
 }
-
-mod examples;
 
 impl Command {
     /// Runs the command; its exit code.

@@ -29,7 +29,7 @@ pub struct Options {
     pub timeout: Duration,
     /// How to show the answer.
     #[arg(long, short, value_name = "FORMAT", default_value = "table", hide_possible_values = true, help_heading = HEADING,
-        long_help = "How to show the answer: table, wide (a table with more columns), json, yaml, or name (one per line).")]
+        long_help = "How to show the answer: table, wide (a table with more columns, not cut), json, yaml, or name (one per line).")]
     pub output: Format,
     /// Whether to use colours: auto (at a terminal, and without NO_COLOR), always or never.
     #[arg(long, value_name = "WHEN", default_value = "auto", hide_possible_values = true, help_heading = HEADING)]

@@ -23,6 +23,7 @@ pub struct Session {
     pub nats: async_nats::Client,
     /// Whose names are meant.
     pub creator: Option<String>,
+    timeout: Duration,
 }
 
 impl Session {
@@ -37,22 +38,23 @@ impl Session {
                 .await
                 .map_err(|error| Failure::usage(error.to_string()))?;
             let connected = options.connect(config.servers.as_slice()).await;
-            connected.map_err(|error| unreachable(&config, &error.to_string()))
+            connected.map_err(|error| out_of_reach(&config, &error.to_string()))
         };
         let nats = tokio::time::timeout(options.timeout, connecting)
             .await
-            .map_err(|_| unreachable(&config, &format!("no answer in {:?}", options.timeout)))??;
+            .map_err(|_| out_of_reach(&config, &format!("no answer in {:?}", options.timeout)))??;
         let actor = options.actor();
         let mut client = Client::new(nats.clone()).timeout(options.timeout);
         if let Some(actor) = &actor {
             client = client.actor(actor.as_str());
         }
-        Ok(Self { client, nats, creator: options.creator.clone().or(actor) })
+        let creator = options.creator.clone().or(actor);
+        Ok(Self { client, nats, creator, timeout: options.timeout })
     }
 
-    /// The same with a longer timeout, for what takes the service long.
-    pub fn patient(&self, timeout: Duration) -> Client {
-        self.client.clone().timeout(timeout)
+    /// A client that waits so long at least, for what takes the service long.
+    pub fn patient(&self, at_least: Duration) -> Client {
+        self.client.clone().timeout(self.timeout.max(at_least))
     }
 
     /// The schedule that an argument names.
@@ -78,7 +80,7 @@ fn config(options: &Options) -> Result<NatsConfig, Failure> {
     NatsConfig::from_lookup(lookup).map_err(Failure::settings)
 }
 
-fn unreachable(config: &NatsConfig, reason: &str) -> Failure {
+fn out_of_reach(config: &NatsConfig, reason: &str) -> Failure {
     let servers: Vec<_> = config
         .servers
         .iter()

@@ -56,8 +56,7 @@ impl Select {
             if is_by_filter && !self.dry_run && !self.yes && !self.asks(&request, session).await? {
                 return Ok(Exit::Refused);
             }
-            let done =
-                session.patient(PATIENCE.max(common.timeout)).bulk_operation(&request).await?;
+            let done = session.patient(PATIENCE).bulk_operation(&request).await?;
             exit = super::run::worse(exit, show(&done.data, out)?);
         }
         Ok(exit)

@@ -51,7 +51,7 @@ pub async fn send(
     mut done: impl FnMut(&Declared, Became) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let bytes = session.nats.server_info().max_payload.saturating_sub(ENVELOPE);
-    let mut progress = Progress::new(set.len());
+    let mut progress = Progress::new(set.len(), how.dry_run);
     for part in parts(set, Limits { items: how.part, bytes }) {
         // The service takes who acts for the creator, whatever an item says.
         let client = session.patient(PATIENCE).actor(part.creator.as_str());
@@ -203,16 +203,18 @@ struct Progress {
 }
 
 impl Progress {
-    fn new(total: usize) -> Self {
-        Self { total, done: 0, is_shown: total > 100 && std::io::stderr().is_terminal() }
+    /// A dry run shows its plan instead.
+    fn new(total: usize, dry_run: bool) -> Self {
+        let is_shown = !dry_run && total > 100 && std::io::stderr().is_terminal();
+        Self { total, done: 0, is_shown }
     }
 
     fn add(&mut self, count: usize) {
         self.done += count;
         if self.is_shown {
-            let end = if self.done >= self.total { "\r\u{1b}[K" } else { "" };
-            // A terminal that is gone is told nothing.
-            let _ = write!(std::io::stderr(), "\r{} of {}{end}", self.done, self.total);
+            // What is said next stands in its place.
+            let end = if self.done >= self.total { "\u{1b}[K" } else { "" };
+            let _ = write!(std::io::stderr(), "{} of {}\r{end}", self.done, self.total);
         }
     }
 }

@@ -35,7 +35,8 @@ fn block(entries: &[(String, Node)], text: &mut String, indent: usize) {
         if n > 0 {
             text.extend(std::iter::repeat_n(' ', indent));
         }
-        text.push_str(&plain_or_quoted(key));
+        // The field of a dependent schedule is called `on`, and YAML 1.2 takes that for a text.
+        text.push_str(&if key == "on" { key.clone() } else { plain_or_quoted(key) });
         text.push(':');
         let is_body = BODIES.contains(&key.as_str());
         match value {
@@ -115,6 +116,5 @@ fn plain_or_quoted(text: &str) -> String {
         && text.trim() == text
         && text.chars().all(|c| is_word(c) && !is_unsafe(c))
         && !other.contains(&text.to_lowercase().as_str());
-    // The field of a dependent schedule is called `on`, and YAML 1.2 takes that for a text.
-    if is_plain || text == "on" { text.to_owned() } else { quoted(text) }
+    if is_plain { text.to_owned() } else { quoted(text) }
 }

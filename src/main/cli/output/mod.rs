@@ -43,7 +43,9 @@ impl Output {
             Color::Never => false,
             Color::Auto => stdout.is_terminal() && !is_colourless,
         };
-        let look = Look { is_styled, is_wide: options.output == Format::Wide, width: width() };
+        let is_wide = options.output == Format::Wide;
+        // Who wants all of it gets all of it.
+        let look = Look { is_styled, is_wide, width: width().filter(|_| !is_wide) };
         Self { out: BufWriter::new(stdout.lock()), format: options.output, look, now: Utc::now() }
     }
 

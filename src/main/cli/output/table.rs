@@ -53,11 +53,6 @@ impl Cell {
         text.map_or_else(|| Self::new("-").tone(Tone::Faint), Self::new)
     }
 
-    /// Its tone.
-    pub fn kind(&self) -> Tone {
-        self.tone
-    }
-
     #[must_use]
     pub fn tone(self, tone: Tone) -> Self {
         Self { tone, ..self }
@@ -117,9 +112,10 @@ impl Parts {
                 cell.shown(cut)
             }));
         }
-        table.set_constraints(
-            widths.iter().map(|it| ColumnConstraint::LowerBoundary(Width::Fixed(*it as u16 + GAP))),
-        );
+        table.set_constraints(widths.iter().map(|width| {
+            let width = u16::try_from(*width).unwrap_or(u16::MAX).saturating_add(GAP);
+            ColumnConstraint::LowerBoundary(Width::Fixed(width))
+        }));
         finish(&mut table)
     }
 }
@@ -143,6 +139,15 @@ fn content(rows: &[Vec<Cell>]) -> Vec<usize> {
 
 /// Names and values below each other.
 pub fn pairs(look: Look, pairs: &[(&str, Cell)]) -> String {
+    if look.width.is_none() && !look.is_styled {
+        // A table breaks what is longer than 65,535 characters, and payloads may be.
+        let widest = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or_default() + 1;
+        let lines = pairs.iter().map(|(name, cell)| {
+            let name = format!("{name}:");
+            format!("{name:<widest$}  {}\n", cell.text)
+        });
+        return lines.collect();
+    }
     let mut table = bare(look);
     for (name, cell) in pairs {
         let name = Cell::new(format!("{name}:")).tone(Tone::Title);

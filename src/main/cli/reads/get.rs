@@ -3,7 +3,7 @@
 use clap::Args;
 use nats_scheduler::client::{GetSchedule, ScheduleView};
 
-use super::{at, state, when};
+use super::{at, state};
 use crate::cli::completion::Name;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::node::Node;
@@ -59,7 +59,6 @@ pub fn show(view: &ScheduleView, out: &mut Output) -> Result<(), Failure> {
         ("id", Cell::new(view.id.to_string())),
         ("status", state(&word(&view.status))),
         ("next_run_at", at(view.next_run_at)),
-        ("", when(view.next_run_at, out.now)),
     ];
     if view.last_run_at.is_some() {
         pairs.push(("last_run_at", at(view.last_run_at)));
@@ -67,7 +66,6 @@ pub fn show(view: &ScheduleView, out: &mut Output) -> Result<(), Failure> {
     if !view.is_active {
         pairs.push(("is_active", Cell::new("false")));
     }
-    pairs.retain(|(name, _)| !name.is_empty());
     let entries = match &node {
         Node::Map(entries) => entries.as_slice(),
         _ => &[],

@@ -51,11 +51,15 @@ pub fn at(at: Option<DateTime<Utc>>) -> Cell {
 
 /// A word that says how something stands or ended.
 pub fn state(word: &str) -> Cell {
-    let tone = match word {
+    Cell::new(word).tone(tone_of(word))
+}
+
+/// The tone of such a word.
+pub fn tone_of(word: &str) -> Tone {
+    match word {
         "success" | "active" | "ok" | "created" | "recovered" => Tone::Good,
         "failed" | "failing" | "degraded" | "deleted" => Tone::Bad,
         "paused" | "skipped" | "overdue" | "cancelled" | "corrected" | "updated" => Tone::Warning,
         _ => Tone::Plain,
-    };
-    Cell::new(word).tone(tone)
+    }
 }

@@ -12,7 +12,7 @@ use nats_scheduler::client::{Execution, ExecutionStatus, GetSchedule};
 use nats_scheduler::names::EXECUTION_EVENT_PREFIX;
 
 use super::executions::error;
-use super::state;
+use super::tone_of;
 use crate::cli::completion::Name;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::moment;
@@ -93,8 +93,8 @@ fn show(execution: &Execution, out: &mut Output) -> Result<(), Failure> {
         Format::Name => return out.line(&execution.id.to_string()),
         Format::Table | Format::Wide => {}
     }
-    let status = format!("{:<9}", execution.status.as_str());
-    let status = out.toned(&status, state(execution.status.as_str()).kind());
+    let status = execution.status.as_str();
+    let status = out.toned(&format!("{status:<9}"), tone_of(status));
     let time = moment::absolute(execution.time);
     let attempt = match execution.attempt_number {
         0 | 1 => String::new(),
