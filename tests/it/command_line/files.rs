@@ -188,6 +188,12 @@ async fn files_may_be_json_lines_and_their_faults_have_places() {
     let applied =
         cli(&nats, &["apply", "-f", &path, "--owner", "o", "-y", "--part", "50"]).await.done();
     assert_eq!(applied, "120 created, 0 updated, 0 deleted, 0 unchanged\n");
+    let again =
+        cli(&nats, &["apply", "-f", &path, "--owner", "o", "-y", "-o", "json"]).await.json();
+    assert_eq!(
+        again,
+        json!({ "created": 0, "updated": 0, "unchanged": 120, "deleted": 0, "refused": 0 })
+    );
     let plan = cli(&nats, &["plan", "-f", &path, "--owner", "o", "-o", "name"]).await.done();
     assert_eq!(plan, "", "only what changes has a name");
     for (name, text, fault) in [

@@ -12,6 +12,7 @@ use super::send::{How, prune, send, surplus};
 use super::set::{Declared, Key, declared};
 use crate::cli::changes::confirm;
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::options::Format;
 use crate::cli::output::{Output, note};
 use crate::cli::session::Session;
 
@@ -94,10 +95,12 @@ impl ApplyFiles {
         };
         let Counts { created, updated, unchanged, deleted, refused, .. } = counts;
         let refused = if refused > 0 { format!(", {refused} refused") } else { String::new() };
-        if out.format.is_table() {
-            out.line(&format!(
+        match out.format {
+            Format::Table | Format::Wide => out.line(&format!(
                 "{created} created, {updated} updated, {deleted} deleted, {unchanged} unchanged{refused}"
-            ))?;
+            ))?,
+            Format::Json | Format::Yaml => out.thing(&counts, "", &[])?,
+            Format::Name => {}
         }
         out.flush()?;
         match done {

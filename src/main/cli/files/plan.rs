@@ -40,7 +40,7 @@ struct Step<'a> {
 }
 
 /// Counts of a plan, or of what was done.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Counts {
     pub created: usize,
     pub updated: usize,
@@ -48,6 +48,7 @@ pub struct Counts {
     pub deleted: usize,
     pub refused: usize,
     /// Exit code of the first that was refused.
+    #[serde(skip)]
     refusal: Option<Exit>,
 }
 
