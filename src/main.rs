@@ -1,5 +1,7 @@
 //! Turns arguments and environment into a configuration, then runs until a signal.
 
+#[path = "main/cli/mod.rs"]
+mod cli;
 #[cfg(feature = "dev")]
 #[path = "main/dev.rs"]
 mod dev;
@@ -69,6 +71,8 @@ enum Command {
     /// Asks /live by API_HOST and API_PORT: for the health check of a container, which has no other
     /// program to do it with.
     Healthcheck,
+    #[command(flatten)]
+    Client(Box<cli::Command>),
 }
 
 #[derive(Args)]
@@ -106,8 +110,8 @@ impl Command {
             Self::Serve { http } => (http.insecure_http, None),
             #[cfg(feature = "dev")]
             Self::Dev(dev) => (dev.http.insecure_http, dev.http_port.clone()),
-            // It only asks.
-            Self::Healthcheck => (true, None),
+            // They only ask.
+            Self::Healthcheck | Self::Client(_) => (true, None),
         };
         if name == API_INSECURE.name() && insecure_http {
             return Some("true".to_owned());
@@ -125,8 +129,10 @@ impl Command {
 }
 
 fn main() -> ExitCode {
+    cli::answer_shell();
     let command = Arguments::parse().command;
     let done = match &command {
+        Command::Client(client) => return ExitCode::from(client.run()),
         // It asks an instance that has its settings already.
         Command::Healthcheck => Probed::from_lookup(|name| command.setting(name)).map(|probed| {
             exit_code(block_on(async {

@@ -9,6 +9,7 @@ use super::form::Faults;
 use super::forms::{OneOf, Optional, Written, any_text, file, flag, optional, written};
 use super::reader::Reader;
 use super::setting::{Described, Setting, plain, settings};
+use crate::schedule::FieldFault;
 
 const ADDRESSES: &str = "addresses of NATS, as in `nats://localhost:4222`";
 const PREFIX: &str = "tokens without wildcards, as in `_INBOX_scheduler`";
@@ -80,6 +81,16 @@ impl std::fmt::Debug for NatsConfig {
 }
 
 impl NatsConfig {
+    /// Reads these settings alone, for a program that only talks to the service.
+    ///
+    /// # Errors
+    /// All faults, each with the setting's name. None shows a secret.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<FieldFault>> {
+        let mut read = Reader::new(&lookup);
+        let config = Self::read(&mut read);
+        read.done(config)
+    }
+
     pub(super) fn read(read: &mut Reader<'_>) -> Self {
         read.pair(&NATS_USER, &NATS_PASSWORD);
         read.pair(&NATS_TLS_CERT, &NATS_TLS_KEY);

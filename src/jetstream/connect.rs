@@ -133,7 +133,11 @@ pub(crate) async fn connect_once(
     Ok(ear.listen(options).connect(config.servers.as_slice()).await?)
 }
 
-async fn options(config: &NatsConfig, name: &str) -> Result<ConnectOptions, ConnectError> {
+/// How to connect with these settings. The server knows the connection by `name`.
+///
+/// # Errors
+/// An unusable credentials file.
+pub async fn options(config: &NatsConfig, name: &str) -> Result<ConnectOptions, ConnectError> {
     let mut options = ConnectOptions::new()
         .name(name)
         // Half-open connections are noticed within two pings.

@@ -11,6 +11,7 @@ mod by_name;
 mod client;
 mod clocks;
 mod cluster;
+mod command_line;
 mod connecting;
 mod corrections;
 mod crashes;

@@ -1,0 +1,51 @@
+//! `backfill`: runs the occurrences of a span of the past.
+
+use chrono::{DateTime, Utc};
+use clap::Args;
+use nats_scheduler::client::BackfillSchedule;
+
+use crate::cli::completion::Name;
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::moment;
+use crate::cli::output::Output;
+use crate::cli::session::{Session, about};
+
+#[derive(Args, Debug)]
+pub struct Backfill {
+    /// The schedule: its name or id.
+    #[arg(add = Name::completer())]
+    schedule: String,
+    /// The first instant of the span.
+    #[arg(long, value_name = "TIME", value_parser = moment::past, allow_hyphen_values = true)]
+    from: DateTime<Utc>,
+    /// Its last instant.
+    #[arg(long, value_name = "TIME", default_value = "now", value_parser = moment::past, allow_hyphen_values = true)]
+    to: DateTime<Utc>,
+    /// Run nothing, and show what would be.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Backfill {
+    pub async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
+        let request = about!(
+            BackfillSchedule {
+                from: Some(self.from),
+                to: Some(self.to),
+                dry_run: Some(self.dry_run)
+            },
+            session.which(&self.schedule)
+        );
+        let done = session.client.backfill(&request).await?.data;
+        if !out.format.is_table() {
+            out.thing(&done, &done.schedule_id.to_string(), &[])?;
+            return Ok(Exit::Done);
+        }
+        let verb = if done.dry_run { "would be run" } else { "will be run" };
+        out.line(&format!("{} occurrences {verb}", done.count))?;
+        for time in &done.occurrences {
+            out.line(&format!("  {}", moment::absolute(*time)))?;
+        }
+        Ok(Exit::Done)
+    }
+}

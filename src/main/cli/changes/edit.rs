@@ -1,0 +1,142 @@
+//! `edit`: a schedule in an editor, applied under the revision at which it was read.
+
+use std::env;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use clap::Args;
+use nats_scheduler::client::{ApplySchedule, GetSchedule, Outcome, ScheduleView};
+use uuid::Uuid;
+
+use super::{confirm, show_changed};
+use crate::cli::completion::Name;
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::files::export::declaration;
+use crate::cli::files::plan::Plan;
+use crate::cli::files::read::read_all;
+use crate::cli::files::send::Became;
+use crate::cli::files::set::{Declared, declared};
+use crate::cli::node::Node;
+use crate::cli::output::{Output, note};
+use crate::cli::session::{Session, about};
+
+/// The editor if neither VISUAL nor EDITOR is set.
+const EDITOR: &str = "vi";
+
+#[derive(Args, Debug)]
+pub struct Edit {
+    /// The schedule: its name or id.
+    #[arg(add = Name::completer())]
+    schedule: String,
+    /// Do not ask after showing what changes.
+    #[arg(long, short)]
+    yes: bool,
+}
+
+impl Edit {
+    pub async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
+        let request = about!(GetSchedule {}, session.which(&self.schedule));
+        let view = session.client.get_with(&request).await?.data;
+        let file = Draft::new(&declaration(&view, session).await?.yaml())?;
+        let before = file.read()?;
+        open(&file.path)?;
+        if file.read()? == before {
+            note("nothing is changed");
+            return Ok(Exit::Done);
+        }
+        let done = self.apply(&view, &file, session, out).await;
+        if done.as_ref().is_ok_and(|exit| *exit == Exit::Done) {
+            // What is left behind does no harm.
+            let _ = std::fs::remove_file(&file.path);
+            return done;
+        }
+        note(&format!("what was edited is in {}", file.path.display()));
+        done
+    }
+
+    async fn apply(
+        &self,
+        view: &ScheduleView,
+        file: &Draft,
+        session: &Session,
+        out: &mut Output,
+    ) -> Result<Exit, Failure> {
+        let written = read_all(std::slice::from_ref(&file.path))?;
+        let mut set = declared(written, Some(&view.created_by), None)?;
+        let Some(one) = set.pop().filter(|_| set.is_empty()) else {
+            return Err(Failure::usage("the file must have one schedule"));
+        };
+        if (&one.name, &one.creator) != (&view.name, &view.created_by) {
+            let fault = "the name and the creator say which schedule is meant, and stay";
+            return Err(Failure::usage(fault));
+        }
+        let client = session.client.clone().actor(one.creator.as_str());
+        let dry = client.apply(&request(&one, view.revision, true)?).await?;
+        let outcome = dry.difference.as_ref().map(|difference| difference.outcome);
+        let mut plan = Plan::new(out);
+        plan.add(&one, &Became { outcome, difference: dry.difference, error: None })?;
+        plan.end()?;
+        if outcome == Some(Outcome::Unchanged) {
+            return Ok(Exit::Done);
+        }
+        if !self.yes && !confirm("Apply it?")? {
+            return Ok(Exit::Refused);
+        }
+        let reply = client.apply(&request(&one, view.revision, false)?).await?;
+        show_changed("updated", &reply, out)?;
+        Ok(Exit::Done)
+    }
+}
+
+/// The request that makes a schedule what was edited, unless it has changed since.
+fn request(one: &Declared, revision: u64, dry_run: bool) -> Result<ApplySchedule, Failure> {
+    let mut node = one.node.clone();
+    if let Node::Map(fields) = &mut node {
+        let owner = one.owner.clone().map(|owner| ("owner".to_owned(), Node::Text(owner)));
+        fields.extend(owner);
+        fields.push(("dry_run".to_owned(), Node::Bool(dry_run)));
+        fields.push(("expected_revision".to_owned(), Node::Number(revision.to_string())));
+        fields.push(("count".to_owned(), Node::Number("3".to_owned())));
+    }
+    serde_json::from_str(&node.to_string()).map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// Opens an editor and waits until it has ended.
+fn open(path: &std::path::Path) -> Result<(), Failure> {
+    let set = ["VISUAL", "EDITOR"].into_iter().find_map(|name| env::var(name).ok());
+    let editor = set.filter(|editor| !editor.trim().is_empty()).unwrap_or(EDITOR.to_owned());
+    let mut words = editor.split_whitespace();
+    let mut command = Command::new(words.next().unwrap_or(EDITOR));
+    let status = command.args(words).arg(path).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(Failure::usage(format!("{editor} ended with {status}"))),
+        Err(error) => {
+            Err(Failure::usage(format!("{editor}: {error}"))
+                .hint("EDITOR says which editor to open"))
+        }
+    }
+}
+
+/// A file of its own, which only this user can read: payloads may be secret.
+struct Draft {
+    path: PathBuf,
+}
+
+impl Draft {
+    fn new(text: &str) -> Result<Self, Failure> {
+        let path = env::temp_dir().join(format!("nats-scheduler-{}.yaml", Uuid::new_v4()));
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        options.open(&path)?.write_all(text.as_bytes())?;
+        Ok(Self { path })
+    }
+
+    fn read(&self) -> Result<String, Failure> {
+        Ok(std::fs::read_to_string(&self.path)?)
+    }
+}

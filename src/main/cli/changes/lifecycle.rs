@@ -1,0 +1,165 @@
+//! `pause`, `resume`, `rm` and `restore`.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use clap::Args;
+use nats_scheduler::client::{
+    BulkAction, BulkOperation, DeleteSchedule, PauseSchedule, RestoreSchedule, ResumeSchedule,
+};
+
+use super::select::Select;
+use super::{each, show_changed};
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::moment;
+use crate::cli::options::Options;
+use crate::cli::output::Output;
+use crate::cli::session::{Session, about};
+
+#[derive(Args, Debug)]
+pub struct Pause {
+    #[command(flatten)]
+    select: Select,
+    /// Why, for people.
+    #[arg(long, short)]
+    reason: Option<String>,
+    /// For how long; then it is resumed by itself.
+    #[arg(long = "for", value_name = "SPAN", value_parser = moment::duration)]
+    span: Option<Duration>,
+    /// Until when; then it is resumed by itself.
+    #[arg(long, value_name = "TIME", value_parser = moment::ahead, conflicts_with = "span")]
+    until: Option<DateTime<Utc>>,
+    /// The revision that it must have.
+    #[arg(long, value_name = "NUMBER", requires = "schedules")]
+    revision: Option<u64>,
+}
+
+impl Pause {
+    pub async fn run(
+        &self,
+        session: &Session,
+        common: &Options,
+        out: &mut Output,
+    ) -> Result<Exit, Failure> {
+        let (reason, resume_at) =
+            (&self.reason, self.until.or(self.span.map(|span| Utc::now() + span)));
+        if !self.select.is_by_name() {
+            let operation = BulkOperation {
+                operation: Some(BulkAction::Pause),
+                reason: reason.clone(),
+                resume_at,
+                ..BulkOperation::default()
+            };
+            return self.select.operate(&operation, session, common, out).await;
+        }
+        let act = |name: String| {
+            let request = about!(
+                PauseSchedule {
+                    reason: reason.clone(),
+                    resume_at: resume_at,
+                    expected_revision: self.revision
+                },
+                session.which(&name)
+            );
+            async move { session.client.pause_with(&request).await }
+        };
+        each(&self.select.schedules, out, act, |reply, out| show_changed("paused", &reply, out))
+            .await
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct Resume {
+    #[command(flatten)]
+    select: Select,
+    /// The revision that it must have.
+    #[arg(long, value_name = "NUMBER", requires = "schedules")]
+    revision: Option<u64>,
+}
+
+impl Resume {
+    pub async fn run(
+        &self,
+        session: &Session,
+        common: &Options,
+        out: &mut Output,
+    ) -> Result<Exit, Failure> {
+        if !self.select.is_by_name() {
+            let operation =
+                BulkOperation { operation: Some(BulkAction::Resume), ..BulkOperation::default() };
+            return self.select.operate(&operation, session, common, out).await;
+        }
+        let act = |name: String| {
+            let request =
+                about!(ResumeSchedule { expected_revision: self.revision }, session.which(&name));
+            async move { session.client.resume_with(&request).await }
+        };
+        each(&self.select.schedules, out, act, |reply, out| show_changed("resumed", &reply, out))
+            .await
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct Remove {
+    #[command(flatten)]
+    select: Select,
+    /// For good: it cannot be restored.
+    #[arg(long)]
+    hard: bool,
+    /// The revision that it must have.
+    #[arg(long, value_name = "NUMBER", requires = "schedules")]
+    revision: Option<u64>,
+}
+
+impl Remove {
+    pub async fn run(
+        &self,
+        session: &Session,
+        common: &Options,
+        out: &mut Output,
+    ) -> Result<Exit, Failure> {
+        if !self.select.is_by_name() {
+            let operation = BulkOperation {
+                operation: Some(BulkAction::Delete),
+                hard_delete: Some(self.hard),
+                ..BulkOperation::default()
+            };
+            return self.select.operate(&operation, session, common, out).await;
+        }
+        let act = |name: String| {
+            let request = about!(
+                DeleteSchedule { hard_delete: Some(self.hard), expected_revision: self.revision },
+                session.which(&name)
+            );
+            async move { Ok((name, session.client.delete_with(&request).await?.data)) }
+        };
+        each(&self.select.schedules, out, act, |(name, deleted), out| {
+            if !out.format.is_table() {
+                return out.thing(&deleted, &deleted.schedule_id.to_string(), &[]);
+            }
+            let until = deleted
+                .purge_at
+                .map(|at| format!(", can be restored until {}", moment::absolute(at)));
+            let until = until.unwrap_or_else(|| " for good".to_owned());
+            out.line(&format!("deleted {name}{until}"))
+        })
+        .await
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct Restore {
+    /// The deleted schedules: names or ids.
+    #[arg(required = true, value_name = "SCHEDULE")]
+    schedules: Vec<String>,
+}
+
+impl Restore {
+    pub async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
+        let act = |name: String| {
+            let request = about!(RestoreSchedule {}, session.which(&name));
+            async move { session.client.restore_with(&request).await }
+        };
+        each(&self.schedules, out, act, |reply, out| show_changed("restored", &reply, out)).await
+    }
+}

@@ -1,0 +1,144 @@
+//! `retry`: runs ended executions again, by id or all that match a filter.
+
+use chrono::{DateTime, Utc};
+use clap::Args;
+use nats_scheduler::client::{
+    BulkRetry, ExecutionFilter, ExecutionStatus, RetryExecution, RetryPayload,
+};
+use uuid::Uuid;
+
+use super::run::{Running, Shown, follow, worse};
+use super::{each, tell_warnings};
+use crate::cli::completion::Name;
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::moment;
+use crate::cli::output::Output;
+use crate::cli::session::{Session, about};
+use crate::cli::words::{OUTCOMES, one_of};
+
+/// A thousand retries take seconds.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
+/// Heading of the filters in the help.
+const HEADING: &str = "Filters, in place of ids";
+
+#[derive(Args, Debug)]
+pub struct Retry {
+    /// The executions.
+    #[arg(value_name = "EXECUTION", value_parser = id)]
+    executions: Vec<String>,
+    #[command(flatten)]
+    running: Running,
+    /// Send what the schedule sends now, and not what the execution sent.
+    #[arg(long, conflicts_with = "payload")]
+    current: bool,
+    /// All that failed and match the other filters.
+    #[arg(long, conflicts_with_all = ["executions", "payload", "wait"], required_unless_present = "executions", help_heading = HEADING)]
+    failed: bool,
+    /// Of this schedule: its name or id.
+    #[arg(long, requires = "failed", add = Name::completer(), help_heading = HEADING)]
+    schedule: Option<String>,
+    /// With this status [default: failed].
+    #[arg(long, requires = "failed", value_parser = one_of::<ExecutionStatus>(OUTCOMES), help_heading = HEADING)]
+    status: Option<ExecutionStatus>,
+    /// With this error type.
+    #[arg(long, requires = "failed", value_name = "TYPE", help_heading = HEADING)]
+    error_type: Option<String>,
+    /// Of schedules with this tag.
+    #[arg(long, requires = "failed", help_heading = HEADING)]
+    tag: Option<String>,
+    /// Started at this time or later.
+    #[arg(long, requires = "failed", value_name = "TIME", value_parser = moment::past, allow_hyphen_values = true, help_heading = HEADING)]
+    since: Option<DateTime<Utc>>,
+    /// Started at this time or earlier.
+    #[arg(long, requires = "failed", value_name = "TIME", value_parser = moment::past, allow_hyphen_values = true, help_heading = HEADING)]
+    until: Option<DateTime<Utc>>,
+    /// How many at most, 1 to 1000.
+    #[arg(long, short = 'n', value_name = "NUMBER", default_value_t = 100, help_heading = HEADING)]
+    limit: u64,
+    /// Run nothing, and show what would be.
+    #[arg(long, requires = "failed")]
+    dry_run: bool,
+}
+
+/// The id of an execution, as it is written.
+pub fn id(text: &str) -> Result<String, String> {
+    Uuid::parse_str(text)
+        .map(|id| id.to_string())
+        .map_err(|_| "must be the id of an execution".to_owned())
+}
+
+impl Retry {
+    pub async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
+        if self.failed {
+            return self.many(session, out).await;
+        }
+        let payload = self.running.payload()?;
+        let mut worst = Exit::Done;
+        let act = |id: String| {
+            let request = RetryExecution {
+                execution_id: id.parse().ok(),
+                payload: self.payload(),
+                override_payload: payload.clone(),
+                idempotency_key: self.running.key.clone(),
+                ..RetryExecution::default()
+            };
+            async move {
+                let reply = session.client.retry_with(&request).await?;
+                let ended = follow(&session.client, reply.data.execution_id, self.running.wait);
+                Ok((id, ended.await?, reply))
+            }
+        };
+        let exit = each(&self.executions, out, act, |(old, ended, reply), out| {
+            tell_warnings(&reply.warnings);
+            let id = reply.data.execution_id;
+            let shown = Shown { what: &old, id, reply: &reply.data, ended: ended.as_ref() };
+            worst = worse(worst, shown.show(self.running.wait.is_some(), out)?);
+            Ok(())
+        });
+        Ok(worse(exit.await?, worst))
+    }
+
+    fn payload(&self) -> Option<RetryPayload> {
+        self.current.then_some(RetryPayload::Current)
+    }
+
+    async fn many(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
+        let filter = about!(
+            ExecutionFilter {
+                status: Some(self.status.unwrap_or(ExecutionStatus::Failed)),
+                error_type: self.error_type.clone(),
+                tag: self.tag.clone(),
+                from: self.since,
+                to: self.until,
+            },
+            session.which_if(self.schedule.as_deref())
+        );
+        let request = BulkRetry {
+            filter: Some(filter),
+            payload: self.payload(),
+            limit: Some(self.limit),
+            dry_run: Some(self.dry_run),
+            idempotency_key: self.running.key.clone(),
+            ..BulkRetry::default()
+        };
+        let done = session.patient(PATIENCE).bulk_retry(&request).await?.data;
+        if !out.format.is_table() {
+            out.thing(&done, &done.retried.to_string(), &[])?;
+            return Ok(Exit::Done);
+        }
+        let verb = if self.dry_run { "would be run" } else { "run" };
+        out.line(&format!("{} of {} executions {verb} again", done.retried, done.matched))?;
+        out.flush()?;
+        let mut exit = Exit::Done;
+        for item in done.results {
+            let Some(error) = item.error else { continue };
+            let failure = Failure::from(error).about(item.retry_of);
+            failure.report();
+            exit = worse(exit, failure.exit());
+        }
+        if done.next_cursor.is_some() {
+            crate::cli::output::note("more match: run it again, or with a higher --limit");
+        }
+        Ok(exit)
+    }
+}

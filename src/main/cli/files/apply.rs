@@ -1,0 +1,186 @@
+//! `plan` and `apply`: makes schedules what files say.
+
+use std::collections::HashSet;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::plan::{Counts, Plan};
+use super::read::read_all;
+use super::send::{How, prune, send, surplus};
+use super::set::{Declared, Key, declared};
+use crate::cli::changes::confirm;
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::options::Format;
+use crate::cli::output::{Output, note};
+use crate::cli::session::Session;
+
+/// Refusals that are reported one by one.
+const REPORTED: usize = 20;
+
+#[derive(Args, Debug)]
+pub struct Source {
+    /// Files of schedules, folders of such files, or - for standard input: YAML, JSON or JSON lines.
+    #[arg(long = "file", short = 'f', required = true, value_name = "PATH", num_args = 1..)]
+    files: Vec<PathBuf>,
+    /// Who keeps these schedules, such as git:ops/schedules; what others keep is not touched [default: what each file
+    /// says, or nobody].
+    #[arg(long, value_name = "OWNER")]
+    owner: Option<String>,
+    /// Also delete the schedules of the owner that the files do not have.
+    #[arg(long, requires = "owner")]
+    prune: bool,
+    /// Take over schedules of these names that nobody keeps.
+    #[arg(long)]
+    adopt: bool,
+    /// How many schedules a request has at most, by MAX_BULK_OPERATIONS of the service.
+    #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..), hide_short_help = true)]
+    part: u32,
+    /// How many coming times the plan shows where they change.
+    #[arg(long, value_name = "NUMBER", default_value_t = 3)]
+    times: u64,
+}
+
+#[derive(Args, Debug)]
+pub struct PlanFiles {
+    #[command(flatten)]
+    source: Source,
+    /// Exit with 6 if there is something to change.
+    #[arg(long)]
+    detailed_exitcode: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct ApplyFiles {
+    #[command(flatten)]
+    source: Source,
+    /// Neither show the plan first nor ask.
+    #[arg(long, short)]
+    yes: bool,
+}
+
+impl PlanFiles {
+    pub async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
+        let set = self.source.read(session)?;
+        let counts = self.source.plan(session, &set, out).await?;
+        Ok(match counts.exit() {
+            Exit::Done if self.detailed_exitcode && counts.changes() > 0 => Exit::Changes,
+            exit => exit,
+        })
+    }
+}
+
+impl ApplyFiles {
+    /// Applies the files. Ctrl-C leaves a set of which some is applied; the same command does the rest.
+    pub async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
+        if !self.yes && !std::io::stdin().is_terminal() {
+            let fault = "nobody can be asked here whether the plan is as intended";
+            return Err(Failure::usage(fault).hint("look at `plan`, and apply with --yes"));
+        }
+        let set = self.source.read(session)?;
+        if !self.yes {
+            let counts = self.source.plan(session, &set, out).await?;
+            if counts.exit() != Exit::Done || counts.changes() == 0 {
+                return Ok(counts.exit());
+            }
+            if !confirm("Apply it?")? {
+                return Ok(Exit::Refused);
+            }
+        }
+        let mut counts = Counts::default();
+        let done = tokio::select! {
+            done = self.source.apply(session, &set, &mut counts) => Some(done),
+            _ = tokio::signal::ctrl_c() => None,
+        };
+        let Counts { created, updated, unchanged, deleted, refused, .. } = counts;
+        let refused = if refused > 0 { format!(", {refused} refused") } else { String::new() };
+        match out.format {
+            Format::Table | Format::Wide => out.line(&format!(
+                "{created} created, {updated} updated, {deleted} deleted, {unchanged} unchanged{refused}"
+            ))?,
+            Format::Json | Format::Yaml => out.thing(&counts, "", &[])?,
+            Format::Name => {}
+        }
+        out.flush()?;
+        match done {
+            None => {
+                note("interrupted: apply again to do the rest");
+                Ok(Exit::Interrupted)
+            }
+            Some(Err(failure)) => Err(failure.hint("apply again to do the rest")),
+            Some(Ok(())) => Ok(counts.exit()),
+        }
+    }
+}
+
+impl Source {
+    fn read(&self, session: &Session) -> Result<Vec<Declared>, Failure> {
+        let written = read_all(&self.files)?;
+        // With --prune it would delete all, and is far more often a mistake.
+        if written.is_empty() {
+            return Err(Failure::usage("there are no schedules in these files"));
+        }
+        declared(written, session.creator.as_deref(), self.owner.as_deref())
+    }
+
+    fn how(&self, dry_run: bool) -> How {
+        How { adopt: self.adopt, dry_run, count: self.times, part: self.part as usize }
+    }
+
+    /// Shows what would change.
+    async fn plan(
+        &self,
+        session: &Session,
+        set: &[Declared],
+        out: &mut Output,
+    ) -> Result<Counts, Failure> {
+        let mut plan = Plan::new(out);
+        send(session, set, self.how(true), |one, became| plan.add(one, &became)).await?;
+        if self.prune
+            && let Some(owner) = &self.owner
+        {
+            for schedule in surplus(session, owner, &keys(set)).await? {
+                plan.delete(&schedule)?;
+            }
+        }
+        plan.end()
+    }
+
+    /// Applies all parts, and then deletes what the set does not have.
+    async fn apply(
+        &self,
+        session: &Session,
+        set: &[Declared],
+        counts: &mut Counts,
+    ) -> Result<(), Failure> {
+        let applied = send(session, set, self.how(false), |one, became| {
+            counts.add(&became);
+            if let Some(error) = became.error.filter(|_| counts.refused <= REPORTED) {
+                Failure::from(error).about(&one.name).about(&one.place).report();
+            }
+            Ok(())
+        });
+        applied.await?;
+        if counts.refused > REPORTED {
+            note(&format!("and {} more: `plan` shows them all", counts.refused - REPORTED));
+        }
+        let Some(owner) = self.owner.as_deref().filter(|_| self.prune) else { return Ok(()) };
+        if counts.refused > 0 {
+            note("nothing is deleted, since not all could be applied");
+            return Ok(());
+        }
+        let surplus = surplus(session, owner, &keys(set)).await?;
+        let (pruned, refused) = prune(session, owner, &surplus, self.part as usize).await?;
+        counts.deleted += pruned;
+        for item in refused {
+            counts.refuse(&item.error);
+            Failure::from(item.error).about(item.schedule_id).report();
+        }
+        Ok(())
+    }
+}
+
+fn keys(set: &[Declared]) -> HashSet<Key> {
+    set.iter().map(Declared::key).collect()
+}

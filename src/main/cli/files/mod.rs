@@ -1,0 +1,9 @@
+//! Schedules as files: read, compared with what there is, applied and exported.
+
+pub mod apply;
+pub mod export;
+pub mod plan;
+pub mod read;
+pub mod schema;
+pub mod send;
+pub mod set;

@@ -1,0 +1,220 @@
+//! Sends the parts of a set, and says what became of each schedule.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use nats_scheduler::client::{
+    ApiError, ApplySchedule, BulkApply, Client, ClientError, Code, Difference, ItemRefused,
+    ListSchedules, Outcome, Prune, ScheduleSummary,
+};
+
+use super::set::{Declared, Key, Limits, Part, parts};
+use crate::cli::failure::Failure;
+use crate::cli::node::Node;
+use crate::cli::session::Session;
+
+/// A part of a hundred takes far less.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Schedules that are declared at once, if nobody owns them.
+const AT_ONCE: usize = 16;
+/// Bytes of a request beside the schedules.
+const ENVELOPE: usize = 16 * 1024;
+
+/// How a set is applied.
+#[derive(Clone, Copy)]
+pub struct How {
+    pub adopt: bool,
+    pub dry_run: bool,
+    /// How many coming times a dry run shows.
+    pub count: u64,
+    /// Most schedules of a request.
+    pub part: usize,
+}
+
+/// What became of a declared schedule, or would.
+#[derive(Default)]
+pub struct Became {
+    pub outcome: Option<Outcome>,
+    pub difference: Option<Box<Difference>>,
+    pub error: Option<ApiError>,
+}
+
+/// Applies a set, in parts. `done` hears of each as soon as it is known.
+///
+/// # Errors
+/// Those of a request as a whole; parts before it are applied.
+pub async fn send(
+    session: &Session,
+    set: &[Declared],
+    how: How,
+    mut done: impl FnMut(&Declared, Became) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let bytes = session.nats.server_info().max_payload.saturating_sub(ENVELOPE);
+    let mut progress = Progress::new(set.len(), how.dry_run);
+    for part in parts(set, Limits { items: how.part, bytes }) {
+        // The service takes who acts for the creator, whatever an item says.
+        let client = session.patient(PATIENCE).actor(part.creator.as_str());
+        let became = match &part.owner {
+            Some(owner) => apply_owned(&client, set, &part, owner, how).await?,
+            None => apply_each(&client, set, &part, how).await?,
+        };
+        for (n, became) in became {
+            done(&set[n], coming(&set[n], became, how))?;
+        }
+        progress.add(part.items.len());
+    }
+    Ok(())
+}
+
+/// In a dry run nothing can follow what another part would create.
+fn coming(one: &Declared, became: Became, how: How) -> Became {
+    let follows_new = how.dry_run
+        && one.upstream.is_some()
+        && became.error.as_ref().is_some_and(|error| error.code == Code::NotFound);
+    match follows_new {
+        true => Became { outcome: Some(Outcome::Created), ..Became::default() },
+        false => became,
+    }
+}
+
+async fn apply_owned(
+    client: &Client,
+    set: &[Declared],
+    part: &Part,
+    owner: &str,
+    how: How,
+) -> Result<Vec<(usize, Became)>, Failure> {
+    let schedules = part.items.iter().map(|n| serde_json::from_str(&set[*n].node.to_string()));
+    let request = BulkApply {
+        owner: Some(owner.to_owned()),
+        schedules: Some(schedules.collect::<Result<_, _>>()?),
+        adopt: Some(how.adopt),
+        dry_run: Some(how.dry_run),
+        count: Some(if how.dry_run { how.count } else { 0 }),
+        ..BulkApply::default()
+    };
+    let results = client.bulk_apply(&request).await?.data.results.into_iter();
+    let became = results.filter_map(|result| {
+        let (outcome, difference, error) = (result.outcome, result.difference, result.error);
+        Some((*part.items.get(result.index)?, Became { outcome, difference, error }))
+    });
+    Ok(became.collect())
+}
+
+/// What nobody owns is declared one by one, and what is followed first.
+async fn apply_each(
+    client: &Client,
+    set: &[Declared],
+    part: &Part,
+    how: How,
+) -> Result<Vec<(usize, Became)>, Failure> {
+    let mut became = Vec::new();
+    let mut rest = part.items.clone();
+    while !rest.is_empty() {
+        let waits = |n: &usize| set[*n].upstream.is_some_and(|upstream| rest.contains(&upstream));
+        let (later, now): (Vec<_>, Vec<_>) = rest.iter().partition(|n| waits(n));
+        let applied = stream::iter(now)
+            .map(|n| async move { Ok::<_, Failure>((n, apply_one(client, &set[n], how).await?)) });
+        became.extend(applied.buffered(AT_ONCE).try_collect::<Vec<_>>().await?);
+        rest = later;
+    }
+    Ok(became)
+}
+
+async fn apply_one(client: &Client, one: &Declared, how: How) -> Result<Became, Failure> {
+    let mut node = one.node.clone();
+    if let Node::Map(fields) = &mut node {
+        fields.push(("dry_run".to_owned(), Node::Bool(how.dry_run)));
+        fields.push(("adopt".to_owned(), Node::Bool(how.adopt)));
+        fields.push(("count".to_owned(), Node::Number(how.count.to_string())));
+    }
+    let request: ApplySchedule = match serde_json::from_str(&node.to_string()) {
+        Ok(request) => request,
+        Err(error) => {
+            let error = Some(ApiError::new(Code::Invalid, error.to_string()));
+            return Ok(Became { error, ..Became::default() });
+        }
+    };
+    match client.apply(&request).await {
+        Ok(reply) => {
+            let outcome = reply.difference.as_ref().map(|difference| difference.outcome);
+            Ok(Became { outcome, difference: reply.difference, error: None })
+        }
+        Err(ClientError::Refused(error)) if error.code != Code::Unavailable => {
+            Ok(Became { error: Some(error), ..Became::default() })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The schedules of an owner that a set does not have.
+///
+/// # Errors
+/// Those of the list.
+pub async fn surplus(
+    session: &Session,
+    owner: &str,
+    keys: &std::collections::HashSet<Key>,
+) -> Result<Vec<ScheduleSummary>, Failure> {
+    let request = ListSchedules { owner: Some(owner.to_owned()), ..ListSchedules::default() };
+    let mut all = session.client.all_schedules(request);
+    let mut found = Vec::new();
+    while let Some(schedule) = all.try_next().await? {
+        let key = (schedule.created_by.clone(), schedule.name.clone());
+        if !keys.contains(&key) {
+            found.push(schedule);
+        }
+    }
+    Ok(found)
+}
+
+/// Deletes schedules of an owner, unless they have changed since they were listed. Returns how many were deleted, and
+/// those that were not. One that somebody else has deleted meanwhile is neither.
+///
+/// # Errors
+/// Those of the requests.
+pub async fn prune(
+    session: &Session,
+    owner: &str,
+    surplus: &[ScheduleSummary],
+    part: usize,
+) -> Result<(usize, Vec<ItemRefused>), Failure> {
+    let (mut pruned, mut refused) = (0, Vec::new());
+    for part in surplus.chunks(part.max(1)) {
+        let prune = part
+            .iter()
+            .map(|it| Prune { schedule_id: it.id, expected_revision: it.revision })
+            .collect();
+        let request =
+            BulkApply { owner: Some(owner.to_owned()), prune: Some(prune), ..BulkApply::default() };
+        let done = session.patient(PATIENCE).bulk_apply(&request).await?.data;
+        pruned += done.pruned.len();
+        refused.extend(done.not_pruned.into_iter().filter(|it| it.error.code != Code::NotFound));
+    }
+    Ok((pruned, refused))
+}
+
+/// How far a long work is, for who looks at a terminal.
+struct Progress {
+    total: usize,
+    done: usize,
+    is_shown: bool,
+}
+
+impl Progress {
+    /// A dry run shows its plan instead.
+    fn new(total: usize, dry_run: bool) -> Self {
+        let is_shown = !dry_run && total > 100 && std::io::stderr().is_terminal();
+        Self { total, done: 0, is_shown }
+    }
+
+    fn add(&mut self, count: usize) {
+        self.done += count;
+        if self.is_shown {
+            // What is said next stands in its place.
+            let end = if self.done >= self.total { "\u{1b}[K" } else { "" };
+            let _ = write!(std::io::stderr(), "{} of {}\r{end}", self.done, self.total);
+        }
+    }
+}

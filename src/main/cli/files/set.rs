@@ -1,0 +1,236 @@
+//! A set of declared schedules, divided into requests.
+//!
+//! A schedule may follow another one of the set, which must be there first. Such a chain goes into one request where it
+//! fits, so that a dry run can see all of it, and otherwise its begin goes first.
+
+use std::collections::HashMap;
+
+use super::read::Written;
+use crate::cli::failure::Failure;
+use crate::cli::node::Node;
+
+/// Fields of a request to declare a schedule that are no fields of a schedule.
+const OF_REQUESTS: [&str; 5] =
+    ["adopt", "count", "dry_run", "expected_revision", "idempotency_key"];
+
+/// The creator and the name: they say which schedule is meant.
+pub type Key = (String, String);
+/// Creator of what nobody creates by name, as the service calls it.
+const NOBODY: &str = "unknown";
+
+/// A declared schedule.
+pub struct Declared {
+    pub creator: String,
+    pub name: String,
+    pub owner: Option<String>,
+    /// All other fields, and the name.
+    pub node: Node,
+    /// Where it was written.
+    pub place: String,
+    /// The schedule of the set that it follows.
+    pub upstream: Option<usize>,
+}
+
+impl Declared {
+    pub fn key(&self) -> Key {
+        (self.creator.clone(), self.name.clone())
+    }
+}
+
+/// Some of the schedules: those of one request, in its order.
+pub struct Part {
+    pub creator: String,
+    pub owner: Option<String>,
+    pub items: Vec<usize>,
+}
+
+/// How large a part may be.
+#[derive(Clone, Copy)]
+pub struct Limits {
+    pub items: usize,
+    pub bytes: usize,
+}
+
+/// Makes declarations of what was written.
+///
+/// # Errors
+/// `Usage`: something is no schedule, two have the same name, an owner is not the one of the whole, or schedules follow
+/// each other in a circle. It says where.
+pub fn declared(
+    written: Vec<Written>,
+    creator: Option<&str>,
+    owner: Option<&str>,
+) -> Result<Vec<Declared>, Failure> {
+    let mut set = Vec::with_capacity(written.len());
+    for written in written {
+        let place = written.place.clone();
+        let one = declare(written, creator, owner);
+        set.push(one.map_err(|fault| Failure::usage(format!("{place}: {fault}")))?);
+    }
+    let mut places = HashMap::new();
+    for (n, one) in set.iter().enumerate() {
+        if let Some(other) = places.insert(one.key(), n) {
+            let other: &Declared = &set[other];
+            let fault = format!("{}: {:?} is in {} too", one.place, one.name, other.place);
+            return Err(Failure::usage(fault));
+        }
+    }
+    for one in &mut set {
+        one.upstream = followed(one).and_then(|key| places.get(&key).copied());
+    }
+    for n in 0..set.len() {
+        if chain(&set, n).is_none() {
+            let fault = format!("{}: {:?} follows itself", set[n].place, set[n].name);
+            return Err(Failure::usage(fault));
+        }
+    }
+    Ok(set)
+}
+
+fn declare(
+    Written { mut node, place }: Written,
+    creator: Option<&str>,
+    owner: Option<&str>,
+) -> Result<Declared, String> {
+    if !matches!(node, Node::Map(_)) {
+        return Err("is no schedule: it must have fields".to_owned());
+    }
+    if let Some(field) = OF_REQUESTS.into_iter().find(|field| node.get(field).is_some()) {
+        return Err(format!("{field}: is no field of a schedule"));
+    }
+    let name = node.text("name").ok_or("name: is required, as a text")?.to_owned();
+    let created_by = taken(&mut node, "created_by")?;
+    let own = taken(&mut node, "owner")?;
+    if let (Some(own), Some(owner)) = (&own, owner)
+        && own != owner
+    {
+        return Err(format!("owner: is {own:?} here, and --owner says {owner:?}"));
+    }
+    Ok(Declared {
+        creator: created_by.unwrap_or_else(|| creator.unwrap_or(NOBODY).to_owned()),
+        owner: own.or_else(|| owner.map(str::to_owned)),
+        name,
+        node,
+        place,
+        upstream: None,
+    })
+}
+
+/// A text that a field has; an empty one counts as absent.
+fn taken(node: &mut Node, field: &str) -> Result<Option<String>, String> {
+    match node.take(field) {
+        None | Some(Node::Null) => Ok(None),
+        Some(Node::Text(text)) => Ok(Some(text).filter(|text| !text.is_empty())),
+        Some(_) => Err(format!("{field}: must be a text")),
+    }
+}
+
+/// The schedule that one follows, if it says so by name.
+fn followed(one: &Declared) -> Option<Key> {
+    let after = one.node.get("after")?;
+    let creator = after.text("creator").unwrap_or(&one.creator).to_owned();
+    Some((creator, after.text("schedule_name")?.to_owned()))
+}
+
+/// The first of the chain that a schedule belongs to, and how many are before it; none for a circle.
+fn chain(set: &[Declared], n: usize) -> Option<(usize, usize)> {
+    let (mut first, mut depth) = (n, 0);
+    while let Some(upstream) = set[first].upstream {
+        (first, depth) = (upstream, depth + 1);
+        if depth > set.len() {
+            return None;
+        }
+    }
+    Some((first, depth))
+}
+
+/// Divides a set into requests.
+pub fn parts(set: &[Declared], limits: Limits) -> Vec<Part> {
+    let mut chains: Vec<(usize, usize, usize)> = (0..set.len())
+        .filter_map(|n| chain(set, n).map(|(first, depth)| (first, depth, n)))
+        .collect();
+    let group = |n: usize| (&set[n].creator, &set[n].owner);
+    chains.sort_by(|a, b| group(a.0).cmp(&group(b.0)).then(a.cmp(b)));
+    let mut parts: Vec<Part> = Vec::new();
+    let mut room = limits;
+    for chain in chains.chunk_by(|a, b| a.0 == b.0) {
+        let sizes: Vec<_> = chain.iter().map(|(_, _, n)| size(&set[*n])).collect();
+        let fits = chain.len() <= room.items && sizes.iter().sum::<usize>() <= room.bytes;
+        // A chain begins a request of its own rather than being torn.
+        let mut begins = !fits;
+        for ((_, _, n), bytes) in chain.iter().zip(sizes) {
+            let one = &set[*n];
+            let belongs = parts
+                .last()
+                .is_some_and(|part| part.creator == one.creator && part.owner == one.owner);
+            if begins || !belongs || room.items == 0 || room.bytes < bytes {
+                let (creator, owner) = (one.creator.clone(), one.owner.clone());
+                parts.push(Part { creator, owner, items: Vec::new() });
+                room = limits;
+                begins = false;
+            }
+            room.items -= 1;
+            room.bytes = room.bytes.saturating_sub(bytes);
+            if let Some(part) = parts.last_mut() {
+                part.items.push(*n);
+            }
+        }
+    }
+    parts
+}
+
+/// Bytes that a schedule takes in a request.
+fn size(one: &Declared) -> usize {
+    one.node.to_string().len() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(yaml: &str) -> Result<Vec<Declared>, Failure> {
+        let read = crate::cli::node::read_yaml(yaml).unwrap().into_iter();
+        let written = read.map(|(line, node)| Written { node, place: format!("f:{line}") });
+        declared(written.collect(), Some("anna"), None)
+    }
+
+    fn names(set: &[Declared], items: usize) -> Vec<Vec<String>> {
+        let parts = parts(set, Limits { items, bytes: 10_000 });
+        parts.iter().map(|part| part.items.iter().map(|n| set[*n].name.clone()).collect()).collect()
+    }
+
+    #[test]
+    fn what_is_followed_comes_first_and_chains_stay_together() {
+        let yaml = "- {name: c, after: {schedule_name: b}}\n- {name: b, after: {schedule_name: a}}\n- {name: x}\n\
+                    - {name: a}\n- {name: y, created_by: bob}\n- {name: z, after: {schedule_name: a, creator: bob}}\n";
+        let set = set(yaml).unwrap();
+        assert_eq!(
+            names(&set, 3),
+            [vec!["x"], vec!["a", "b", "c"], vec!["z"], vec!["y"]]
+                .map(|it| it.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>())
+        );
+        assert_eq!(names(&set, 100).len(), 2, "one for each creator");
+        assert_eq!(names(&set, 2).concat().len(), 6);
+        let torn = names(&set, 1).concat();
+        let at = |name: &str| torn.iter().position(|it| it == name).unwrap();
+        assert!(at("a") < at("b") && at("b") < at("c"), "{torn:?}");
+    }
+
+    #[test]
+    fn faults_say_where() {
+        for (yaml, fault) in [
+            ("- {name: a}\n- {name: a}", "f:2: \"a\" is in f:1 too"),
+            ("- 1", "f:1: is no schedule"),
+            ("- {nam: a}", "f:1: name: is required"),
+            ("- {name: a, dry_run: false}", "f:1: dry_run: is no field"),
+            ("- {name: a, after: {schedule_name: a}}", "f:1: \"a\" follows itself"),
+            ("- {name: a, owner: 1}", "f:1: owner: must be a text"),
+        ] {
+            let Err(failure) = set(yaml) else { panic!("{yaml}") };
+            assert!(
+                format!("{failure:?}").contains(&fault.escape_debug().to_string()),
+                "{failure:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Options that select schedules by what they have in common.
+
+use chrono::{DateTime, Utc};
+use clap::Args;
+use nats_scheduler::client::{Ending, ScheduleType, Status};
+
+use super::words::{ENDINGS, STATUSES, TYPES, one_of};
+use super::{moment, session::Session};
+
+/// Heading of these options in the help.
+const HEADING: &str = "Filters";
+
+#[derive(Args, Debug, Default)]
+pub struct Filter {
+    /// With this tag; several: with any of them.
+    #[arg(long = "tag", value_name = "TAG", help_heading = HEADING)]
+    pub tags: Vec<String>,
+    /// With all the tags.
+    #[arg(long, requires = "tags", help_heading = HEADING)]
+    pub all_tags: bool,
+    /// With this status [default: all but deleted].
+    #[arg(long, value_parser = one_of::<Status>(STATUSES), help_heading = HEADING)]
+    pub status: Option<Status>,
+    /// Of this type.
+    #[arg(long = "type", value_name = "TYPE", value_parser = one_of::<ScheduleType>(TYPES), help_heading = HEADING)]
+    pub schedule_type: Option<ScheduleType>,
+    /// Kept by this owner; empty: by nobody.
+    #[arg(long, value_name = "OWNER", help_heading = HEADING)]
+    pub owned_by: Option<String>,
+    /// That are failing.
+    #[arg(long, help_heading = HEADING)]
+    pub failing: bool,
+    /// That are overdue.
+    #[arg(long, help_heading = HEADING)]
+    pub overdue: bool,
+    /// That are switched off.
+    #[arg(long, help_heading = HEADING)]
+    pub off: bool,
+    /// Whose latest run ended so.
+    #[arg(long, value_name = "OUTCOME", value_parser = one_of::<Ending>(ENDINGS), help_heading = HEADING)]
+    pub last_outcome: Option<Ending>,
+    /// Whose target command begins with this.
+    #[arg(long, value_name = "PREFIX", help_heading = HEADING)]
+    pub target: Option<String>,
+    /// Whose name begins with this.
+    #[arg(long, value_name = "PREFIX", help_heading = HEADING)]
+    pub prefix: Option<String>,
+    /// Whose name contains this, in upper or lower case.
+    #[arg(long, value_name = "TEXT", help_heading = HEADING)]
+    pub contains: Option<String>,
+    /// That are next due at this time or later.
+    #[arg(long, value_name = "TIME", value_parser = moment::ahead, allow_hyphen_values = true, help_heading = HEADING)]
+    pub due_after: Option<DateTime<Utc>>,
+    /// That are next due before this time.
+    #[arg(long, value_name = "TIME", value_parser = moment::ahead, allow_hyphen_values = true, help_heading = HEADING)]
+    pub due_before: Option<DateTime<Utc>>,
+}
+
+/// Whose schedules a list shows: those of all, unless `--creator` says so.
+pub fn listed_creator(session: &Session, is_given: bool) -> Option<String> {
+    session.creator.clone().filter(|_| is_given)
+}
+
+/// A request with a filter, and further fields.
+macro_rules! filtered {
+    ($request:ident { $($field:ident: $value:expr),* $(,)? }, $filter:expr, $creator:expr) => {{
+        let filter: &$crate::cli::filter::Filter = $filter;
+        let tags = &filter.tags;
+        let mut request = $request::default();
+        request.creator = $creator;
+        request.owner = filter.owned_by.clone();
+        request.tags = (!tags.is_empty()).then(|| tags.clone());
+        request.tags_match = filter.all_tags.then_some(nats_scheduler::client::TagsMatch::All);
+        request.status = filter.status;
+        request.schedule_type = filter.schedule_type;
+        request.is_active = filter.off.then_some(false);
+        request.is_failing = filter.failing.then_some(true);
+        request.is_overdue = filter.overdue.then_some(true);
+        request.last_outcome = filter.last_outcome;
+        request.target_prefix = filter.target.clone();
+        request.name_prefix = filter.prefix.clone();
+        request.name_contains = filter.contains.clone();
+        request.due_after = filter.due_after;
+        request.due_before = filter.due_before;
+        $(request.$field = $value;)*
+        request
+    }};
+}
+pub(super) use filtered;

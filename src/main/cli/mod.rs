@@ -1,0 +1,198 @@
+//! The command line: one more client of the same operations.
+//!
+//! Answers go to standard output, and everything beside them to standard error. What others have written is never sent
+//! to a terminal as it is. The exit code says what happened, see [`Exit`].
+
+mod changes;
+mod completion;
+mod context;
+mod examples;
+mod failure;
+mod files;
+mod filter;
+mod import;
+mod manual;
+mod moment;
+mod node;
+mod options;
+mod output;
+mod reads;
+mod session;
+mod words;
+
+use clap::Subcommand;
+
+use changes::{backfill, cancel, create, edit, lifecycle, retry, run};
+pub use completion::answer_shell;
+use failure::{Exit, Failure};
+use files::{apply, export, schema};
+use options::With;
+use output::Output;
+use reads::{audit, executions, explain, get, list, next, running, stats, status, watch};
+use session::Session;
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// List schedules.
+    #[command(after_help = examples::LS)]
+    Ls(With<list::List>),
+    /// Show schedules with all their fields.
+    #[command(after_help = examples::GET)]
+    Get(With<get::Get>),
+    /// Show what comes, of a schedule or of all.
+    #[command(after_help = examples::NEXT)]
+    Next(With<next::Next>),
+    /// Show what ran, and how it ended.
+    #[command(after_help = examples::HISTORY)]
+    History(With<executions::History>),
+    /// Explain what became of each nominal time of a schedule, and why.
+    #[command(after_help = examples::WHY)]
+    Why(With<explain::Why>),
+    /// Show what is under way.
+    #[command(after_help = examples::RUNNING)]
+    Running(With<running::Running>),
+    /// Show executions as they begin and end.
+    #[command(after_help = examples::WATCH)]
+    Watch(With<watch::Watch>),
+    /// Count how executions ended.
+    #[command(after_help = examples::STATS)]
+    Stats(With<stats::Stats>),
+    /// Show who changed which schedule, when and how.
+    #[command(after_help = examples::AUDIT)]
+    Audit(With<audit::Audit>),
+    /// Show how the service is.
+    #[command(after_help = examples::STATUS)]
+    Status(With<status::Status>),
+    /// Create a schedule.
+    #[command(after_help = examples::CREATE)]
+    Create(Box<With<create::Create>>),
+    /// Change a schedule in an editor.
+    #[command(after_help = examples::EDIT)]
+    Edit(With<edit::Edit>),
+    /// Run schedules now, beside their own times.
+    #[command(after_help = examples::RUN)]
+    Run(With<run::Run>),
+    /// Pause schedules, until they are resumed or until a time.
+    #[command(after_help = examples::PAUSE)]
+    Pause(With<lifecycle::Pause>),
+    /// Resume paused schedules.
+    #[command(after_help = examples::RESUME)]
+    Resume(With<lifecycle::Resume>),
+    /// Delete schedules; they can be restored for a time.
+    #[command(after_help = examples::RM)]
+    Rm(With<lifecycle::Remove>),
+    /// Restore deleted schedules.
+    #[command(after_help = examples::RESTORE)]
+    Restore(With<lifecycle::Restore>),
+    /// Run ended executions again.
+    #[command(after_help = examples::RETRY)]
+    Retry(With<retry::Retry>),
+    /// Stop executions that are under way or wait.
+    #[command(after_help = examples::CANCEL)]
+    Cancel(With<cancel::Cancel>),
+    /// Run the occurrences of a span of the past.
+    #[command(after_help = examples::BACKFILL)]
+    Backfill(With<backfill::Backfill>),
+    /// Show what applying files would change; nothing is changed.
+    #[command(after_help = examples::PLAN)]
+    Plan(With<apply::PlanFiles>),
+    /// Make schedules what files say.
+    #[command(after_help = examples::APPLY)]
+    Apply(With<apply::ApplyFiles>),
+    /// Print schedules as files that can be applied: YAML, or JSON with -o json.
+    #[command(after_help = examples::EXPORT)]
+    Export(With<export::Export>),
+    /// Make files of schedules out of a crontab or of CronJobs.
+    #[command(after_help = examples::IMPORT)]
+    Import(With<import::Import>),
+    /// Print a JSON Schema of the files, for editors.
+    #[command(after_help = examples::SCHEMA)]
+    Schema(With<schema::Schema>),
+    /// Print what lets a shell complete commands, options and names of schedules.
+    #[command(after_help = examples::COMPLETION)]
+    Completion(With<completion::Completion>),
+    /// Write the pages of the manual into a folder.
+    #[command(hide = true)]
+    Man(With<manual::Man>),
+    /// Print the document of all commands.
+    #[command(hide = true)]
+    Reference(With<manual::Reference>),
+}
+
+impl Command {
+    /// Runs the command; its exit code.
+    pub fn run(&self) -> u8 {
+        let done = self.dispatch();
+        let exit = done.unwrap_or_else(|failure| {
+            failure.report();
+            failure.exit()
+        });
+        exit as u8
+    }
+
+    fn dispatch(&self) -> Result<Exit, Failure> {
+        match self {
+            Self::Ls(it) => ask(&it.common, async |at, out| it.own.run(at, &it.common, out).await),
+            Self::Get(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Next(it) => {
+                ask(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
+            }
+            Self::History(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Why(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Running(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Watch(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Stats(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Audit(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Status(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Create(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Edit(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Run(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Pause(it) => {
+                ask(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
+            }
+            Self::Resume(it) => {
+                ask(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
+            }
+            Self::Rm(it) => ask(&it.common, async |at, out| it.own.run(at, &it.common, out).await),
+            Self::Restore(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Retry(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Cancel(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Backfill(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Plan(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Apply(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Export(it) => {
+                ask(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
+            }
+            Self::Import(it) => answer(&it.common, |out| it.own.run(out)),
+            Self::Schema(it) => answer(&it.common, |out| it.own.run(out)),
+            Self::Completion(it) => answer(&it.common, |out| it.own.run(out)),
+            Self::Man(it) => it.own.run(),
+            Self::Reference(it) => answer(&it.common, |out| it.own.run(out)),
+        }
+    }
+}
+
+/// Connects, and lets a command ask and answer.
+fn ask(
+    common: &options::Options,
+    command: impl AsyncFnOnce(&Session, &mut Output) -> Result<Exit, Failure>,
+) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut out = Output::new(common);
+    let done = runtime.block_on(async {
+        let session = Session::open(common).await?;
+        command(&session, &mut out).await
+    });
+    // What was answered before a failure is shown before it.
+    out.flush().and(done)
+}
+
+/// Lets a command answer that has nothing to ask.
+fn answer(
+    common: &options::Options,
+    command: impl FnOnce(&mut Output) -> Result<Exit, Failure>,
+) -> Result<Exit, Failure> {
+    let mut out = Output::new(common);
+    let done = command(&mut out);
+    out.flush().and(done)
+}

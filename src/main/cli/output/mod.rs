@@ -1,0 +1,171 @@
+//! Where answers go: one writer for standard output, in the format that was asked for.
+
+pub mod table;
+pub mod text;
+
+use std::env;
+use std::io::{self, BufWriter, IsTerminal as _, StdoutLock, Write as _};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::node::Node;
+use super::options::{Color, Format, Options};
+use table::{Cell, Column, Look, Parts};
+use text::safe;
+
+/// Something that lists show.
+pub trait Listed: Serialize {
+    /// The columns of a table.
+    const COLUMNS: &'static [Column];
+    /// A cell for each column.
+    fn cells(&self, now: DateTime<Utc>) -> Vec<Cell>;
+    /// The name or id by which other commands take it.
+    fn name(&self) -> String;
+}
+
+/// Standard output. Nothing else writes to it.
+pub struct Output {
+    out: BufWriter<StdoutLock<'static>>,
+    pub format: Format,
+    look: Look,
+    /// One now for all that is shown, so that times can be compared.
+    pub now: DateTime<Utc>,
+}
+
+impl Output {
+    pub fn new(options: &Options) -> Self {
+        let stdout = io::stdout();
+        let is_colourless = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let is_styled = match options.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => stdout.is_terminal() && !is_colourless,
+        };
+        let is_wide = options.output == Format::Wide;
+        // Who wants all of it gets all of it.
+        let look = Look { is_styled, is_wide, width: width().filter(|_| !is_wide) };
+        Self { out: BufWriter::new(stdout.lock()), format: options.output, look, now: Utc::now() }
+    }
+
+    /// Writes a line for people, made safe.
+    pub fn line(&mut self, text: &str) -> Result<(), Failure> {
+        Ok(writeln!(self.out, "{}", safe(text))?)
+    }
+
+    /// Writes text as it is: it must be safe already.
+    pub fn raw(&mut self, text: &str) -> Result<(), Failure> {
+        Ok(self.out.write_all(text.as_bytes())?)
+    }
+
+    /// Text in a colour, where there are colours.
+    pub fn toned(&self, text: &str, tone: table::Tone) -> String {
+        let code = match tone {
+            _ if !self.look.is_styled => return safe(text),
+            table::Tone::Plain => return safe(text),
+            table::Tone::Title => 1,
+            table::Tone::Good => 32,
+            table::Tone::Warning => 33,
+            table::Tone::Bad => 31,
+            table::Tone::Faint => 2,
+        };
+        format!("\u{1b}[{code}m{}\u{1b}[0m", safe(text))
+    }
+
+    /// Hands over what has been written so far.
+    pub fn flush(&mut self) -> Result<(), Failure> {
+        Ok(self.out.flush()?)
+    }
+
+    /// Writes one thing: as names and values in a table, and as a whole in JSON and YAML.
+    pub fn thing(
+        &mut self,
+        thing: &impl Serialize,
+        name: &str,
+        pairs: &[(&str, Cell)],
+    ) -> Result<(), Failure> {
+        match self.format {
+            Format::Table | Format::Wide => self.raw(&table::pairs(self.look, pairs)),
+            Format::Name => self.line(name),
+            Format::Json => self.raw(&(Node::of(thing)?.pretty() + "\n")),
+            Format::Yaml => self.raw(&Node::of(thing)?.yaml()),
+        }
+    }
+
+    /// Writes a list that is at hand.
+    pub fn list<T: Listed>(&mut self, items: &[T], empty: &str) -> Result<(), Failure> {
+        let mut list = self.parts::<T>();
+        list.part(self, items)?;
+        list.end(self, empty)
+    }
+
+    /// A list that comes in parts.
+    pub fn parts<T: Listed>(&self) -> List {
+        List { table: Parts::new(self.look, T::COLUMNS), count: 0 }
+    }
+}
+
+/// A list under way.
+pub struct List {
+    table: Parts,
+    count: usize,
+}
+
+impl List {
+    /// Writes the next part.
+    pub fn part<T: Listed>(&mut self, out: &mut Output, items: &[T]) -> Result<(), Failure> {
+        let begins = self.count == 0;
+        self.count += items.len();
+        if items.is_empty() {
+            return Ok(());
+        }
+        match out.format {
+            Format::Table | Format::Wide => {
+                let rows: Vec<_> = items.iter().map(|item| item.cells(out.now)).collect();
+                out.raw(&self.table.lines(rows))?;
+            }
+            Format::Name => {
+                for item in items {
+                    out.line(&item.name())?;
+                }
+            }
+            Format::Json => {
+                for (n, item) in items.iter().enumerate() {
+                    out.raw(if begins && n == 0 { "[\n" } else { ",\n" })?;
+                    out.raw(&Node::of(item)?.pretty())?;
+                }
+            }
+            Format::Yaml => {
+                for item in items {
+                    out.raw(&Node::List(vec![Node::of(item)?]).yaml())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the list. A table without rows is the word `empty`, on standard error.
+    pub fn end(self, out: &mut Output, empty: &str) -> Result<(), Failure> {
+        match (out.format, self.count) {
+            (Format::Table | Format::Wide, 0) => note(empty),
+            (Format::Json | Format::Yaml, 0) => out.raw("[]\n")?,
+            (Format::Json, _) => out.raw("\n]\n")?,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Says something beside the answer, on standard error.
+pub fn note(text: &str) {
+    // Where nobody listens there is nothing to be done about it.
+    let _ = writeln!(io::stderr(), "{}", safe(text));
+}
+
+/// How many characters fit into a line; none in a pipe or file.
+fn width() -> Option<u16> {
+    let set = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let terminal = || io::stdout().is_terminal().then(terminal_size::terminal_size).flatten();
+    set.or_else(|| terminal().map(|(width, _)| width.0)).filter(|width| *width > 0)
+}

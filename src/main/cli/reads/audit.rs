@@ -1,0 +1,88 @@
+//! `audit`: who changed which schedule, when and how.
+
+use chrono::{DateTime, Utc};
+use clap::Args;
+use nats_scheduler::client::{AuditEvent, ChangeEvent, ListAudit};
+
+use super::{Page, at, state, tell_rest};
+use crate::cli::completion::Name;
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::moment;
+use crate::cli::output::table::{Cell, Column, column, wide};
+use crate::cli::output::{Listed, Output};
+use crate::cli::session::{Session, about};
+use crate::cli::words::{CHANGES, one_of};
+
+#[derive(Args, Debug)]
+pub struct Audit {
+    /// The schedule: its name or id [default: all].
+    #[arg(add = Name::completer())]
+    schedule: Option<String>,
+    /// Only this event.
+    #[arg(long, value_parser = one_of::<AuditEvent>(CHANGES))]
+    event: Option<AuditEvent>,
+    /// Only changes by this user; `scheduler` is the service itself.
+    #[arg(long, value_name = "USER")]
+    by: Option<String>,
+    /// Made at this time or later.
+    #[arg(long, value_name = "TIME", value_parser = moment::past, allow_hyphen_values = true)]
+    since: Option<DateTime<Utc>>,
+    /// Made at this time or earlier.
+    #[arg(long, value_name = "TIME", value_parser = moment::past, allow_hyphen_values = true)]
+    until: Option<DateTime<Utc>>,
+    #[command(flatten)]
+    page: Page,
+}
+
+impl Audit {
+    pub async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
+        let request = about!(
+            ListAudit {
+                event: self.event,
+                actor: self.by.clone(),
+                since: self.since,
+                until: self.until,
+                page: Some(self.page.page),
+                limit: Some(self.page.limit),
+            },
+            session.which_if(self.schedule.as_deref())
+        );
+        let reply = session.client.audit(&request).await?;
+        out.list(&reply.data, "no changes")?;
+        out.flush()?;
+        if out.format.is_table() {
+            tell_rest(reply.pagination.as_ref());
+        }
+        Ok(Exit::Done)
+    }
+}
+
+impl Listed for ChangeEvent {
+    const COLUMNS: &'static [Column] = &[
+        column("TIME"),
+        column("NAME"),
+        column("EVENT"),
+        column("ACTOR"),
+        column("CHANGES"),
+        wide("REVISION"),
+        wide("ID"),
+    ];
+
+    fn cells(&self, _now: DateTime<Utc>) -> Vec<Cell> {
+        let fields: Vec<_> = self.changes.iter().map(|change| change.field.as_str()).collect();
+        let fields = (!fields.is_empty()).then(|| fields.join(", "));
+        vec![
+            at(Some(self.time)),
+            Cell::new(&self.name),
+            state(&self.event),
+            Cell::new(&self.actor),
+            Cell::of(fields.or_else(|| self.reason.clone())),
+            Cell::new(self.revision.to_string()),
+            Cell::new(self.schedule_id.to_string()),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.event_id.to_string()
+    }
+}

@@ -1,0 +1,130 @@
+//! `history`: what ran. With the id of an execution, all attempts at its occurrence.
+
+use chrono::{DateTime, Utc};
+use clap::Args;
+use nats_scheduler::client::{Execution, ExecutionStatus, ListExecutions};
+use uuid::Uuid;
+
+use super::{Page, at, state, tell_rest, when};
+use crate::cli::completion::Name;
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::moment;
+use crate::cli::options::Format;
+use crate::cli::output::Listed;
+use crate::cli::output::Output;
+use crate::cli::output::table::{Cell, Column, column, wide};
+use crate::cli::session::{Session, about};
+use crate::cli::words::{OUTCOMES, one_of};
+
+#[derive(Args, Debug)]
+pub struct History {
+    /// The schedule: its name or id [default: all].
+    #[arg(add = Name::completer())]
+    schedule: Option<String>,
+    /// One execution, with all attempts at its occurrence.
+    #[arg(long, value_name = "ID", conflicts_with = "schedule")]
+    execution: Option<Uuid>,
+    /// With one of these statuses.
+    #[arg(long, value_parser = one_of::<ExecutionStatus>(OUTCOMES), value_delimiter = ',')]
+    status: Vec<ExecutionStatus>,
+    /// With this error type.
+    #[arg(long, value_name = "TYPE")]
+    error_type: Option<String>,
+    /// Of schedules with this tag.
+    #[arg(long)]
+    tag: Option<String>,
+    /// Of schedules with this target.
+    #[arg(long)]
+    target: Option<String>,
+    /// Started later than this.
+    #[arg(long, value_name = "TIME", value_parser = moment::past, allow_hyphen_values = true)]
+    since: Option<DateTime<Utc>>,
+    /// Started before this.
+    #[arg(long, value_name = "TIME", value_parser = moment::past, allow_hyphen_values = true)]
+    until: Option<DateTime<Utc>>,
+    #[command(flatten)]
+    page: Page,
+}
+
+impl History {
+    pub async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
+        if let Some(id) = self.execution {
+            let story = session.client.execution(id).await?.data;
+            match out.format {
+                Format::Json | Format::Yaml => out.thing(&story, &id.to_string(), &[])?,
+                _ => out.list(&story.attempts, "no executions")?,
+            }
+            return Ok(Exit::Done);
+        }
+        let request = about!(
+            ListExecutions {
+                statuses: (!self.status.is_empty()).then(|| self.status.clone()),
+                error_type: self.error_type.clone(),
+                tag: self.tag.clone(),
+                target_command: self.target.clone(),
+                started_after: self.since,
+                started_before: self.until,
+                page: Some(self.page.page),
+                limit: Some(self.page.limit),
+            },
+            session.which_if(self.schedule.as_deref())
+        );
+        let reply = session.client.executions(&request).await?;
+        out.list(&reply.data, "no executions")?;
+        out.flush()?;
+        if out.format.is_table() {
+            tell_rest(reply.pagination.as_ref());
+        }
+        Ok(Exit::Done)
+    }
+}
+
+impl Listed for Execution {
+    const COLUMNS: &'static [Column] = &[
+        column("SCHEDULED FOR"),
+        column("NAME"),
+        column("STATUS"),
+        column("TOOK"),
+        column("ATTEMPT"),
+        column("ENDED"),
+        column("ERROR"),
+        wide("TARGET"),
+        wide("BY"),
+        wide("ID"),
+    ];
+
+    fn cells(&self, now: DateTime<Utc>) -> Vec<Cell> {
+        vec![
+            at(Some(self.scheduled_for)),
+            Cell::new(&self.schedule_name),
+            state(self.status.as_str()),
+            Cell::of(self.duration_ms.map(moment::span_ms)),
+            Cell::new(self.attempt_number.to_string()),
+            when(self.completed_at.or(Some(self.time)), now),
+            Cell::of(error(self)),
+            Cell::new(&self.command_sent),
+            Cell::of(self.triggered_by.clone()),
+            Cell::new(self.id.to_string()),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.id.to_string()
+    }
+}
+
+/// What went wrong, with its type first.
+pub fn error(execution: &Execution) -> Option<String> {
+    if let Some(skipped) = &execution.skipped {
+        return Some(format!(
+            "{} occurrences: {}",
+            skipped.count,
+            crate::cli::words::word(&skipped.cause)
+        ));
+    }
+    let error_type = execution.error_type.as_ref().map(|error| error.as_str().to_owned());
+    match (error_type, &execution.error_message) {
+        (Some(kind), Some(message)) => Some(format!("{kind}: {message}")),
+        (kind, message) => kind.or_else(|| message.clone()),
+    }
+}

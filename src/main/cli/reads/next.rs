@@ -1,0 +1,149 @@
+//! `next`: what comes, of a schedule or of all.
+
+use chrono::{DateTime, Utc};
+use clap::Args;
+use nats_scheduler::client::{ListUpcoming, PreviewSchedule, UpcomingOccurrence};
+use serde::Serialize;
+
+use super::{at, when};
+use crate::cli::completion::Name;
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::filter::{Filter, filtered, listed_creator};
+use crate::cli::moment;
+use crate::cli::options::Options;
+use crate::cli::output::table::{Cell, Column, column, wide};
+use crate::cli::output::{Listed, Output, note};
+use crate::cli::session::{Session, about};
+use crate::cli::words::word;
+
+#[derive(Args, Debug)]
+pub struct Next {
+    /// The schedule: its name or id.
+    #[arg(required_unless_present = "all", conflicts_with = "all", add = Name::completer())]
+    schedule: Option<String>,
+    /// What comes of all schedules, or of those that the filters select.
+    #[arg(long, short)]
+    all: bool,
+    #[command(flatten)]
+    filter: Filter,
+    /// How many occurrences [default: 10; with --all 100].
+    #[arg(long, short = 'n', value_name = "NUMBER")]
+    count: Option<u64>,
+    /// Only what comes after this [default: now].
+    #[arg(long, value_name = "TIME", value_parser = moment::ahead, allow_hyphen_values = true)]
+    from: Option<DateTime<Utc>>,
+    /// With --all: the end [default: an hour after the begin].
+    #[arg(long, value_name = "TIME", value_parser = moment::ahead, requires = "all", allow_hyphen_values = true)]
+    to: Option<DateTime<Utc>>,
+}
+
+impl Next {
+    pub async fn run(
+        &self,
+        session: &Session,
+        common: &Options,
+        out: &mut Output,
+    ) -> Result<Exit, Failure> {
+        match &self.schedule {
+            Some(schedule) => self.of(schedule, session, out).await,
+            None => self.of_all(session, common, out).await,
+        }
+    }
+
+    async fn of(&self, name: &str, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
+        let request =
+            about!(PreviewSchedule { count: self.count, after: self.from }, session.which(name));
+        let preview = session.client.preview(&request).await?.data;
+        let moved = |time| preview.moved.iter().find(|moved| moved.at == time);
+        let occurrences = preview.occurrences.iter().enumerate().map(|(n, time)| Occurrence {
+            scheduled_for: *time,
+            due_at: preview.due.get(n).copied(),
+            moved: moved(*time).map(|moved| word(&moved.cause)),
+        });
+        let occurrences: Vec<_> = occurrences.collect();
+        if out.format.is_table() {
+            note(&preview.description);
+        }
+        out.list(&occurrences, "no occurrences")?;
+        Ok(Exit::Done)
+    }
+
+    async fn of_all(
+        &self,
+        session: &Session,
+        common: &Options,
+        out: &mut Output,
+    ) -> Result<Exit, Failure> {
+        let creator = listed_creator(session, common.creator.is_some());
+        let request = filtered!(
+            ListUpcoming { from: self.from, to: self.to, limit: self.count },
+            &self.filter,
+            creator
+        );
+        let upcoming = session.client.upcoming(&request).await?.data;
+        let span =
+            format!("{} to {}", moment::absolute(upcoming.from), moment::absolute(upcoming.to));
+        out.list(&upcoming.occurrences, &format!("nothing from {span}"))?;
+        out.flush()?;
+        if out.format.is_table() && upcoming.next_cursor.is_some() {
+            note(&format!("more comes from {span}: --count shows more"));
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// An occurrence of one schedule.
+#[derive(Serialize)]
+struct Occurrence {
+    scheduled_for: DateTime<Utc>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    moved: Option<String>,
+}
+
+impl Listed for Occurrence {
+    const COLUMNS: &'static [Column] =
+        &[column("SCHEDULED FOR"), column("NEXT"), wide("DUE"), column("MOVED BY")];
+
+    fn cells(&self, now: DateTime<Utc>) -> Vec<Cell> {
+        vec![
+            at(Some(self.scheduled_for)),
+            when(Some(self.scheduled_for), now),
+            at(self.due_at.or(Some(self.scheduled_for))),
+            Cell::of(self.moved.clone()),
+        ]
+    }
+
+    fn name(&self) -> String {
+        moment::absolute(self.scheduled_for)
+    }
+}
+
+impl Listed for UpcomingOccurrence {
+    const COLUMNS: &'static [Column] = &[
+        column("SCHEDULED FOR"),
+        column("NEXT"),
+        column("NAME"),
+        wide("DUE"),
+        wide("CREATOR"),
+        wide("MOVED BY"),
+        wide("ID"),
+    ];
+
+    fn cells(&self, now: DateTime<Utc>) -> Vec<Cell> {
+        vec![
+            at(Some(self.scheduled_for)),
+            when(Some(self.scheduled_for), now),
+            Cell::new(&self.schedule_name),
+            at(Some(self.due_at)),
+            Cell::new(&self.created_by),
+            Cell::of(self.moved.as_ref().map(word)),
+            Cell::new(self.schedule_id.to_string()),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.schedule_name.clone()
+    }
+}

@@ -1,0 +1,262 @@
+//! Commands that change schedules and executions, and the exit codes of all.
+
+use serde_json::json;
+
+use super::{cli, fed, file, finish, plain, program};
+use crate::harness::Nats;
+
+#[tokio::test]
+async fn a_schedule_is_created_as_it_was_asked_for() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let arguments = [
+        "create",
+        "nightly",
+        "--cron",
+        "0 2 1 1 *",
+        "-z",
+        "Europe/Berlin",
+        "-t",
+        "cmd.report.build",
+        "-p",
+        r#"{"z":1.10,"a":[]}"#,
+        "--tag",
+        "a",
+        "--tag",
+        "b",
+        "--owner",
+        "git",
+        "--mode",
+        "job",
+        "--set",
+        "overlap=allow",
+        "--set",
+        r#"retry={"multiplier":3}"#,
+        "--set",
+        "max_runs=7",
+        "-d",
+        "each night",
+    ];
+    let dry = cli(&nats, &[&arguments[..], &["--dry-run"]].concat()).await.done();
+    assert!(plain(&dry).starts_with("would create nightly (<id>), next at <time> (in "), "{dry}");
+    assert_eq!(cli(&nats, &["ls"]).await.err, "no schedules\n");
+    let created = cli(&nats, &[&arguments[..], &["-o", "json"]].concat()).await;
+    assert!(created.out.contains("1.10"), "{created:?}");
+    let created = created.json();
+    for (field, value) in [
+        ("cron_expression", json!("0 2 1 1 *")),
+        ("timezone", json!("Europe/Berlin")),
+        ("tags", json!(["a", "b"])),
+        ("owner", json!("git")),
+        ("overlap", json!("allow")),
+        ("max_runs", json!(7)),
+        ("description", json!("each night")),
+        ("created_by", json!("anna")),
+    ] {
+        assert_eq!(created[field], value, "{field}");
+    }
+    assert_eq!(
+        (&created["retry"]["multiplier"], &created["delivery"]["mode"]),
+        (&json!(3.0), &json!("job"))
+    );
+    let (code, said) = cli(&nats, &arguments).await.failed();
+    assert!(code == 4 && said.contains("already"), "{said}");
+    let (code, _) = cli(&nats, &[&arguments[..], &["--dry-run"]].concat()).await.failed();
+    assert_eq!(code, 4, "a dry run sees it too");
+
+    let body = file(&nats, "body.json", "{\"n\": 1}\n");
+    let target = ["-t", "cmd.example.x", "-o", "json"];
+    for (name, more, field, value) in [
+        (
+            "often",
+            &["--every", "1h30m", "-p", &format!("@{body}")][..],
+            "interval_seconds",
+            json!(5400),
+        ),
+        ("once", &["--at", "in 2h"], "schedule_type", json!("one_time")),
+        ("now", &["--now"], "schedule_type", json!("immediate")),
+        ("then", &["--after", "nightly", "--on", "failure"], "schedule_type", json!("dependent")),
+    ] {
+        let created = cli(&nats, &[&["create", name], more, &target[..]].concat()).await.json();
+        assert_eq!(created[field], value, "{created}");
+    }
+    let from_stdin = ["create", "fed", "--now", "-p", "-", "-t", "cmd.example.x", "-o", "json"];
+    let fed =
+        fed(&nats, "{\"big\":123456789012345678901234567890}".to_owned(), &from_stdin).await.done();
+    assert!(fed.contains("123456789012345678901234567890"), "{fed}");
+    let lost = cli(&nats, &["create", "lost", "--now", "-t", "cmd.billing.charge"]).await;
+    assert!(lost.code == 0 && lost.err.starts_with("warning: no stream captures"), "{lost:?}");
+}
+
+#[tokio::test]
+async fn schedules_are_paused_run_and_deleted_by_their_names() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    for name in ["one", "two", "three"] {
+        let arguments =
+            ["create", name, "--cron", "0 0 1 1 *", "-t", "cmd.example.x", "--tag", name];
+        cli(&nats, &arguments).await.done();
+    }
+    let ran = cli(&nats, &["run", "one", "two", "--wait"]).await.done();
+    let lines: Vec<_> = ran.lines().collect();
+    assert!(lines[0].starts_with("one: execution ") && lines[0].contains(" success in "), "{ran}");
+    assert!(lines[1].starts_with("two: ") && lines.len() == 2, "{ran}");
+    let paused =
+        cli(&nats, &["pause", "one", "nothing", "two", "--reason", "release", "--for", "2h"]).await;
+    assert_eq!(plain(&paused.out), "paused one (<id>)\npaused two (<id>)\n");
+    assert_eq!(paused.code, 3);
+    assert!(
+        paused
+            .err
+            .starts_with("error: nothing: creator \"anna\" has no schedule named \"nothing\""),
+        "{}",
+        paused.err
+    );
+    let dry = cli(&nats, &["resume", "one", "two", "three", "--dry-run"]).await;
+    assert_eq!((dry.code, dry.out.as_str()), (1, "2 of 3 schedules would be resumed\n"));
+    assert_eq!(
+        cli(&nats, &["resume", "--tag", "one", "--yes"]).await.done(),
+        "1 of 1 schedules resumed\n"
+    );
+    let (code, said) = cli(&nats, &["resume", "one"]).await.failed();
+    assert!(code == 1 && said.contains("is not paused"), "{said}");
+    let (code, said) = cli(&nats, &["rm", "one", "--revision", "1"]).await.failed();
+    assert!(code == 4 && said.contains("hint: look at what it is now"), "{said}");
+
+    let removed = cli(&nats, &["rm", "one", "two"]).await.done();
+    assert_eq!(
+        plain(&removed),
+        "deleted one, can be restored until <time>\ndeleted two, can be restored until <time>\n"
+    );
+    assert!(
+        plain(&cli(&nats, &["restore", "one"]).await.done())
+            .starts_with("restored one (<id>), next at <time>")
+    );
+    assert_eq!(cli(&nats, &["rm", "--hard", "three"]).await.done(), "deleted three for good\n");
+    let (code, said) = cli(&nats, &["rm", "--prefix", "o"]).await.failed();
+    assert!(
+        code == 2
+            && said.starts_with("error: delete 1 schedules? Nobody can be asked here\nhint: --yes"),
+        "{said}"
+    );
+    let (code, said) = cli(&nats, &["rm"]).await.failed();
+    assert!(code == 2 && said.contains("nothing says which schedules"), "{said}");
+    let bob = ["pause", "one", "--creator", "bob", "--actor", "carla"];
+    let (code, said) = cli(&nats, &bob).await.failed();
+    assert!(
+        code == 3 && said.contains("hint: \"anna\" has one of that name: --creator says whose"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn executions_are_awaited_run_again_and_cancelled() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let request =
+        ["create", "ask", "--cron", "0 0 1 1 *", "-t", "cmd.nobody.listens", "--mode", "request"];
+    cli(
+        &nats,
+        &[&request[..], &["--set", "max_retries=1", "--set", "retry_delay_seconds=0"]].concat(),
+    )
+    .await
+    .done();
+    let (code, _) = cli(&nats, &["run", "ask", "--wait=20s"]).await.failed();
+    assert_eq!(code, 1, "it failed, with all its retries");
+    let failed = nats.wait_executions(json!({ "status": "failed" }), 2).await;
+    let (last, first) = (failed[0]["id"].as_str().unwrap(), failed[1]["id"].as_str().unwrap());
+    let (code, said) = cli(&nats, &["retry", first]).await.failed();
+    assert!(code == 1 && said.contains("another attempt"), "{said}");
+    let again = cli(&nats, &["retry", last]).await.done();
+    assert!(plain(&again).starts_with("<id>: execution <id> is asked for\n"), "{again}");
+    let many = cli(&nats, &["retry", "--failed", "--schedule", "ask", "--dry-run"]).await.done();
+    assert!(many.contains(" executions would be run again\n"), "{many}");
+
+    let job = ["create", "work", "--cron", "0 0 1 1 *", "-t", "cmd.example.work", "--mode", "job"];
+    cli(&nats, &job).await.done();
+    let ran = cli(&nats, &["run", "work", "-o", "name"]).await.done();
+    nats.wait_executions(json!({ "status": "running" }), 1).await;
+    let running = cli(&nats, &["running", "work", "-o", "name"]).await.done();
+    assert_eq!(running, ran);
+    let cancelled = cli(&nats, &["cancel", ran.trim(), "--reason", "no need"]).await.done();
+    assert_eq!(plain(&cancelled), "execution <id>: cancelled\n");
+    let (code, said) = cli(&nats, &["cancel", &uuid::Uuid::now_v7().to_string()]).await.failed();
+    assert_eq!(code, 3, "{said}");
+
+    let every = ["create", "past", "--cron", "0 * * * *", "-t", "cmd.example.past"];
+    cli(&nats, &every).await.done();
+    let span =
+        ["backfill", "past", "--from", "2026-01-01T00:30:00Z", "--to", "2026-01-01T02:30:00Z"];
+    let dry = cli(&nats, &[&span[..], &["--dry-run"]].concat()).await.done();
+    assert_eq!(dry, "2 occurrences would be run\n  2026-01-01T01:00:00Z\n  2026-01-01T02:00:00Z\n");
+    cli(&nats, &span).await.done();
+    nats.wait_executions(json!({ "schedule_name": "past", "creator": "anna" }), 2).await;
+}
+
+#[tokio::test]
+async fn faults_of_fields_are_listed_and_faults_of_arguments_are_found_before() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let wrong = ["create", "x", "--every", "1s", "-t", "nowhere", "--set", "priority=11"];
+    let (code, said) = cli(&nats, &wrong).await.failed();
+    assert_eq!(code, 1);
+    assert!(said.starts_with("error: the service refuses these fields\n  "), "{said}");
+    assert!(
+        said.contains("\n  priority: must be 1 to 10") && said.contains("  target_command: "),
+        "{said}"
+    );
+    for (arguments, fault) in [
+        (&["create", "x", "-t", "cmd.a.b"][..], "--cron"),
+        (&["create", "x", "-t", "cmd.a.b", "--every", "soon"], "must be a span such as 30s"),
+        (&["create", "x", "-t", "cmd.a.b", "--now", "-p", "[1]"], "the payload: "),
+        (
+            &["create", "x", "-t", "cmd.a.b", "--now", "--set", "colour=red"],
+            "unknown field `colour`",
+        ),
+        (&["ls", "--status", "Active"], "possible values: active, paused"),
+        (&["history", "--since", "yesterday"], "must be a time such as"),
+        (&["retry", "first"], "must be the id of an execution"),
+    ] {
+        let (code, said) = cli(&nats, arguments).await.failed();
+        assert!(code == 2 && said.contains(fault), "{arguments:?}: {code} {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_schedule_is_edited_unless_somebody_else_was_first() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let create =
+        ["create", "nightly", "--cron", "0 2 * * *", "-t", "cmd.example.x", "-p", r#"{"n":1.10}"#];
+    cli(&nats, &create).await.done();
+    let edit = async |editor: &str| {
+        let script = file(&nats, "editor.sh", editor);
+        let mut command = program(&nats.url());
+        command.args(["edit", "nightly", "--yes"]).env("EDITOR", format!("sh {script}"));
+        command.env("PATH", std::env::var_os("PATH").unwrap()).env("TMPDIR", nats.dir());
+        command.env("CLI", crate::harness::SERVICE);
+        finish(command).await
+    };
+    let untouched = edit("true").await;
+    assert_eq!((untouched.code, untouched.err.as_str()), (0, "nothing is changed\n"));
+    let done = edit("sed -i 's/0 2 /0 4 /' $1").await.done();
+    assert!(
+        done.starts_with(
+            "~ nightly of anna\n    cron_expression: \"0 2 * * *\" -> \"0 4 * * *\"\n"
+        ),
+        "{done}"
+    );
+    assert!(plain(&done).contains("updated nightly (<id>), next at <time>"), "{done}");
+    let (code, said) =
+        edit("sed -i 's/0 4 /0 5 /' $1; $CLI pause nightly >/dev/null").await.failed();
+    assert!(
+        code == 4 && said.contains("has been changed") && said.contains("what was edited is in "),
+        "{said}"
+    );
+    let (code, said) = edit("sed -i 's/name: nightly/name: other/' $1").await.failed();
+    assert!(code == 2 && said.contains("and stay"), "{said}");
+    let (code, said) = edit("exit 3").await.failed();
+    assert!(code == 2 && said.contains("ended with exit status: 3"), "{said}");
+    let kept = cli(&nats, &["get", "nightly", "-o", "json"]).await.done();
+    assert!(kept.contains("0 4 * * *") && kept.contains("1.10"), "{kept}");
+}

@@ -1,0 +1,295 @@
+//! Schedules as files: planned, applied, exported.
+
+use futures::future::join;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use super::{cli, fed, file, plain, program, without};
+use crate::harness::{DEADLINE, Nats, in_ms, wait_for};
+
+/// Schedules of all kinds, with payloads that a careless reader would change.
+fn of_all_kinds() -> Vec<Value> {
+    let create = |name: &str, fields: Value| {
+        let mut request =
+            json!({ "name": name, "target_command": "cmd.example.x", "created_by": "anna" });
+        request.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        request
+    };
+    vec![
+        create(
+            "cron",
+            json!({ "schedule_type": "cron", "cron_expression": "H 2 * * MON-FRI", "timezone": "Europe/Berlin",
+            "dst_gap": "skip", "dst_overlap": "both", "jitter_seconds": 60, "end_at": "2099-01-01T00:00:00Z", "max_runs": 9,
+            "owner": "git", "tags": ["a: b", "true", "1"], "description": "two\nlines # no comment" }),
+        ),
+        create(
+            "interval",
+            json!({ "schedule_type": "interval", "interval_seconds": 3600, "priority": 9, "overlap": "allow",
+            "start_at": "2026-01-01T00:00:00.5Z", "max_retries": 0, "retry": { "initial_seconds": 7, "non_retryable": ["Bad"] },
+            "dead_letter": "cmd.example.dead", "pause_on_failure": 5, "failing_after": 2, "expect_success_within_seconds": 60 }),
+        ),
+        create(
+            "once",
+            json!({ "schedule_type": "one_time", "scheduled_at": in_ms(3_600_000), "payload_template": true,
+            "command_payload": { "id": "${execution_id}" }, "catch_up": "none", "misfire_grace_seconds": 7 }),
+        ),
+        create("immediate", json!({ "schedule_type": "immediate", "retry_delay_seconds": 5 })),
+        create(
+            "follows",
+            json!({ "schedule_type": "dependent", "after": { "schedule_name": "cron", "on": "completion" },
+            "delivery": { "mode": "job", "timeout_seconds": 60, "heartbeat_seconds": 9 } }),
+        ),
+        create(
+            "yes: [no] # ~",
+            json!({ "schedule_type": "cron", "cron_expression": "@daily", "created_by": "bob's" }),
+        ),
+        create(
+            "東京 \u{202e}abc",
+            json!({ "schedule_type": "cron", "cron_expression": "@hourly", "owner": "其他" }),
+        ),
+    ]
+}
+
+/// A payload whose digits and keys are in an order of their own.
+const PAYLOAD: &str = r#"{"z":1.10,"a":123456789012345678901234567890,"e":1E400,"y":"on","n":"\u0000\u202e\"","deep":{"b":[1.0,[]]}}"#;
+
+#[tokio::test]
+async fn what_is_exported_is_what_there_is() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    for request in of_all_kinds() {
+        nats.create(request).await;
+    }
+    cli(&nats, &["create", "digits", "--cron", "@yearly", "-t", "cmd.example.x", "-p", PAYLOAD])
+        .await
+        .done();
+    let yaml = cli(&nats, &["export"]).await.done();
+    assert_eq!(yaml.matches("---\n").count(), 7);
+    let digits = r#"command_payload: {"z": 1.10, "a": 123456789012345678901234567890, "e": 1E400, "y": "on","#;
+    assert!(yaml.contains(digits), "{yaml}");
+    assert!(
+        yaml.contains("after:\n  schedule_name: cron\n  creator: anna\n  on: completion\n"),
+        "{yaml}"
+    );
+    let json = cli(&nats, &["export", "-o", "json"]).await.done();
+    let lines: Vec<Value> = serde_json::from_str(&json.replace("1E400", "1")).unwrap();
+    assert_eq!(lines.len(), 8);
+    for (exported, what) in [(yaml.clone(), "YAML"), (json, "JSON")] {
+        let plan = fed(&nats, exported, &["plan", "-f", "-", "--detailed-exitcode"]).await;
+        assert_eq!(
+            plan.out, "Plan: 0 to create, 0 to update, 0 to delete, 8 unchanged.\n",
+            "{what}: {}",
+            plan.err
+        );
+        assert_eq!(plan.code, 0);
+    }
+    // Somewhere else the same files make the same schedules.
+    let other = Nats::start().await;
+    let _other = other.service().await;
+    let applied = fed(&other, yaml.clone(), &["apply", "-f", "-", "--yes"]).await.done();
+    assert_eq!(applied, "8 created, 0 updated, 0 deleted, 0 unchanged\n");
+    assert_eq!(cli(&other, &["export"]).await.done(), yaml);
+    let payload = cli(&other, &["get", "digits", "-o", "json"]).await.done();
+    assert!(payload.contains("\"e\": 1E400,\n    \"y\": \"on\""), "{payload}");
+}
+
+const SET: &str = "\
+# Schedules of the reports
+- name: rollup
+  schedule_type: cron
+  cron_expression: 0 3 1 1 *
+  start_at: \"2030-01-01T00:00:00Z\"
+  target_command: cmd.report.build
+- name: mail
+  schedule_type: dependent
+  after: {schedule_name: rollup}
+  target_command: cmd.notification.mail
+- name: weekly
+  schedule_type: cron
+  cron_expression: 0 6 1 2 *
+  start_at: \"2030-01-01T00:00:00Z\"
+  target_command: cmd.report.build
+";
+
+#[tokio::test]
+async fn a_plan_says_what_applying_does() {
+    let nats = Nats::start().await;
+    let _service = nats.service_with(&[("MAX_SCHEDULE_LOOKAHEAD_DAYS", "3650")]).await;
+    let set = file(&nats, "set/reports.yaml", SET);
+    let folder = nats.dir().join("set").display().to_string();
+    let owned = ["--owner", "git", "--prune"];
+    let plan = |more: &'static [&'static str]| {
+        [&["plan", "-f", folder.as_str()], &owned[..], more].concat()
+    };
+    let first = cli(&nats, &plan(&["--detailed-exitcode", "--times", "1"])).await;
+    assert_eq!(first.code, 6, "{}", first.err);
+    assert_eq!(
+        first.out,
+        "+ rollup of anna
+    fires at 03:00 on the 1st of January (UTC), from 2030-01-01T00:00:00Z: 2030-01-01T03:00:00Z
++ mail of anna
+    follows rollup
++ weekly of anna
+    fires at 06:00 on the 1st of February (UTC), from 2030-01-01T00:00:00Z: 2030-02-01T06:00:00Z
+Plan: 3 to create, 0 to update, 0 to delete, 0 unchanged.
+"
+    );
+    let (code, said) = cli(&nats, &["apply", "-f", &folder]).await.failed();
+    assert!(code == 2 && said.contains("hint: look at `plan`, and apply with --yes"), "{said}");
+    let apply = [&["apply", "-f", folder.as_str(), "--yes"], &owned[..]].concat();
+    assert_eq!(cli(&nats, &apply).await.done(), "3 created, 0 updated, 0 deleted, 0 unchanged\n");
+    let nothing = cli(&nats, &plan(&["--detailed-exitcode"])).await.done();
+    assert_eq!(nothing, "Plan: 0 to create, 0 to update, 0 to delete, 3 unchanged.\n");
+
+    // One is gone, one is new, one is changed and one cannot be.
+    let changed = SET.replace("0 3 1 1 *", "30 2 1 1 *").replace("name: weekly", "name: yearly");
+    file(&nats, "set/reports.yaml", &(changed.clone() + "  priority: 11\n"));
+    let refused = cli(&nats, &plan(&["--times", "1"])).await;
+    assert_eq!(refused.code, 1);
+    assert_eq!(
+        without(&refused.out, nats.dir()),
+        "~ rollup of anna
+    cron_expression: \"0 3 1 1 *\" -> \"30 2 1 1 *\"
+    fired at 03:00 on the 1st of January (UTC), from 2030-01-01T00:00:00Z: 2030-01-01T03:00:00Z
+    fires now at 02:30 on the 1st of January (UTC), from 2030-01-01T00:00:00Z: 2030-01-01T02:30:00Z
+! yearly of anna
+    set/reports.yaml:11: priority: must be 1 to 10
+- weekly of anna
+Plan: 0 to create, 1 to update, 1 to delete, 1 unchanged, 1 refused.
+"
+    );
+    let kept = cli(&nats, &apply).await;
+    assert_eq!(
+        (kept.code, kept.out.as_str()),
+        (1, "0 created, 1 updated, 0 deleted, 1 unchanged, 1 refused\n")
+    );
+    assert!(
+        kept.err.ends_with("nothing is deleted, since not all could be applied\n"),
+        "{}",
+        kept.err
+    );
+    file(&nats, "set/reports.yaml", &changed);
+    assert_eq!(cli(&nats, &apply).await.done(), "1 created, 0 updated, 1 deleted, 2 unchanged\n");
+    let steps = cli(&nats, &plan(&["-o", "json"])).await.json();
+    assert_eq!(steps[0]["action"], "unchanged");
+
+    let theirs = cli(&nats, &["plan", "-f", &set, "--owner", "others"]).await;
+    assert!(theirs.code == 4 && theirs.out.contains("belongs to owner \"git\""), "{theirs:?}");
+}
+
+#[tokio::test]
+async fn files_may_be_json_lines_and_their_faults_have_places() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let lines: String = (0..120)
+        .map(|n| format!("{{\"name\":\"n{n}\",\"schedule_type\":\"cron\",\"cron_expression\":\"@yearly\",\"target_command\":\"cmd.example.x\"}}\n"))
+        .collect();
+    let path = file(&nats, "many.jsonl", &lines);
+    let applied =
+        cli(&nats, &["apply", "-f", &path, "--owner", "o", "-y", "--part", "50"]).await.done();
+    assert_eq!(applied, "120 created, 0 updated, 0 deleted, 0 unchanged\n");
+    let again =
+        cli(&nats, &["apply", "-f", &path, "--owner", "o", "-y", "-o", "json"]).await.json();
+    assert_eq!(
+        again,
+        json!({ "created": 0, "updated": 0, "unchanged": 120, "deleted": 0, "refused": 0 })
+    );
+    let plan = cli(&nats, &["plan", "-f", &path, "--owner", "o", "-o", "name"]).await.done();
+    assert_eq!(plan, "", "only what changes has a name");
+    for (name, text, fault) in [
+        ("a.yaml", "name: a\nname: b\n", "a.yaml: line 2: the key \"name\" is there twice"),
+        (
+            "b.yaml",
+            "- name: a\n  priority: 0x5\n",
+            "b.yaml: line 2: 0x5 is no number that JSON has",
+        ),
+        ("c.json", "{\"name\":\"a\"}\n{", "c.json: EOF while parsing"),
+        ("d.yaml", "- name: a\n- name: a\n", "d.yaml:2: \"a\" is in"),
+        ("e.yaml", "owner: git\n", "e.yaml:1: name: is required"),
+        ("f.yaml", "# nothing\n", "there are no schedules in these files"),
+    ] {
+        let path = file(&nats, name, text);
+        let (code, said) = cli(&nats, &["plan", "-f", &path]).await.failed();
+        assert!(code == 2 && said.contains(fault), "{name}: {said}");
+    }
+    let schema = cli(&nats, &["schema"]).await.json();
+    let fields = &schema["$defs"]["CreateSchedule"];
+    assert_eq!(fields["required"], json!(["name", "schedule_type", "target_command"]));
+    assert_eq!(fields["additionalProperties"], false);
+    assert!(fields["properties"]["delivery"].is_object(), "{fields}");
+}
+
+/// A set that takes many requests.
+fn large(count: usize) -> String {
+    let line = |n| {
+        format!(
+            "{{\"name\":\"n{n}\",\"schedule_type\":\"cron\",\"cron_expression\":\"@yearly\",\"target_command\":\"cmd.example.x\"}}\n"
+        )
+    };
+    (0..count).map(line).collect()
+}
+
+#[tokio::test]
+async fn what_ctrl_c_leaves_undone_the_next_apply_does() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let gone = ["create", "gone", "--cron", "@yearly", "-t", "cmd.example.x", "--owner", "o"];
+    cli(&nats, &gone).await.done();
+    let path = file(&nats, "large.jsonl", &large(600));
+    let apply = ["apply", "-f", &path, "--owner", "o", "--prune", "--yes", "--part", "10"];
+    let mut command = program(&nats.url());
+    let child = command.args(apply).spawn().unwrap();
+    wait_for("the first parts", || async {
+        (nats.count("SCHEDULER_AUDIT").await > 50).then_some(())
+    })
+    .await;
+    let signal = ["-INT", &child.id().unwrap().to_string()];
+    assert!(Command::new("kill").args(signal).status().await.unwrap().success());
+    let output = tokio::time::timeout(DEADLINE, child.wait_with_output()).await.unwrap().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert_eq!(said, "interrupted: apply again to do the rest\n");
+    assert!(
+        cli(&nats, &["get", "gone"]).await.code == 0,
+        "nothing is deleted before all is applied"
+    );
+    let rest = cli(&nats, &apply).await.done();
+    assert!(rest.contains(", 0 updated, 1 deleted, ") && !rest.starts_with("600"), "{rest}");
+    let plan = ["plan", "-f", &path, "--owner", "o", "--prune", "--detailed-exitcode"];
+    assert_eq!(
+        cli(&nats, &plan).await.done(),
+        "Plan: 0 to create, 0 to update, 0 to delete, 600 unchanged.\n"
+    );
+}
+
+#[tokio::test]
+async fn two_may_apply_the_same_files_at_once() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    cli(&nats, &["create", "gone", "--now", "-t", "cmd.example.x", "--owner", "o"]).await.done();
+    let path = file(&nats, "large.jsonl", &large(150));
+    let apply = ["apply", "-f", &path, "--owner", "o", "--prune", "--yes", "--part", "20"];
+    let (one, other) = join(cli(&nats, &apply), cli(&nats, &apply)).await;
+    for answer in [&one, &other] {
+        assert_eq!((answer.code, answer.err.as_str()), (0, ""), "{answer:?}");
+    }
+    let listed = cli(&nats, &["ls", "--all", "--owned-by", "o", "-o", "name"]).await.done();
+    assert_eq!(listed.lines().count(), 150, "{}", plain(&listed));
+}
+
+#[tokio::test]
+async fn a_crontab_becomes_files_that_can_be_applied() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let crontab =
+        "CRON_TZ=Europe/Berlin\n0 2 * * 1-5 /usr/bin/backup --all\n@reboot start\n".to_owned();
+    let imported =
+        fed(&nats, crontab, &["import", "crontab", "-", "-t", "cmd.example.{name}"]).await;
+    assert_eq!(imported.code, 1, "one is left out");
+    assert_eq!(imported.err, "line 2: backup\nline 3: left out: @reboot is no time\n");
+    let yaml = "name: backup\nschedule_type: cron\ncron_expression: \"0 2 * * 1-5\"\ntimezone: Europe/Berlin\n\
+                target_command: cmd.example.backup\ncommand_payload: {\"command\": \"/usr/bin/backup --all\"}\n";
+    assert_eq!(imported.out, yaml);
+    let applied = fed(&nats, imported.out, &["apply", "-f", "-", "--yes"]).await.done();
+    assert_eq!(applied, "1 created, 0 updated, 0 deleted, 0 unchanged\n");
+}
