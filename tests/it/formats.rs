@@ -182,7 +182,7 @@ fn has_newer(value: &Value) -> bool {
 
 #[tokio::test]
 async fn fields_of_newer_versions_survive_what_older_ones_do() {
-    let nats = restored(FROZEN[3], |row, _| {
+    let nats = restored(FROZEN[4], |row, _| {
         if row.subject.contains(".schedule.") && row.stream == BUCKET {
             Value::Null
         } else {
@@ -268,7 +268,7 @@ fn add_everywhere(value: &mut Value, fields: &Value) {
 
 /// A record with everything that a record can hold.
 fn full_record() -> Value {
-    let mut all = records(FROZEN[3]).into_iter();
+    let mut all = records(FROZEN[4]).into_iter();
     let mut record = all.find(|record| record["spec"]["name"] == "every field").unwrap();
     let (at, id) = ("2026-01-01T00:00:00Z", "018f0000-0000-7000-8000-000000000001");
     record["spec"]["command_payload"] = json!({});

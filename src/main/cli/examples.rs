@@ -41,10 +41,12 @@ pub const RUN: &str = "Examples:
   nats-scheduler run nightly --wait=10m --payload '{\"day\":\"2026-11-27\"}'";
 pub const PAUSE: &str = "Examples:
   nats-scheduler pause nightly weekly --reason maintenance --for 2h
-  nats-scheduler pause --tag reports --dry-run";
+  nats-scheduler pause --tag reports --dry-run
+  nats-scheduler pause --all --reason 'the database moves' --for 1h";
 pub const RESUME: &str = "Examples:
   nats-scheduler resume nightly
-  nats-scheduler resume --tag reports --yes";
+  nats-scheduler resume --tag reports --yes
+  nats-scheduler resume --all --yes";
 pub const RM: &str = "Examples:
   nats-scheduler rm nightly weekly
   nats-scheduler rm --prefix test- --dry-run";

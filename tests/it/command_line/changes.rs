@@ -260,3 +260,26 @@ async fn a_schedule_is_edited_unless_somebody_else_was_first() {
     let kept = cli(&nats, &["get", "nightly", "-o", "json"]).await.done();
     assert!(kept.contains("0 4 * * *") && kept.contains("1.10"), "{kept}");
 }
+
+#[tokio::test]
+async fn everything_is_paused_at_once_and_goes_on() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let (code, said) = cli(&nats, &["pause", "--all"]).await.failed();
+    assert!(code == 2 && said.contains("pause all schedules? Nobody can be asked here"), "{said}");
+    let (code, said) = cli(&nats, &["pause", "--all", "--yes", "--tag", "x"]).await.failed();
+    assert!(code == 2 && said.contains("--all means everything, and takes no filters"), "{said}");
+    let (code, said) = cli(&nats, &["pause", "one", "--all"]).await.failed();
+    assert!(code == 2 && said.contains("cannot be used with"), "{said}");
+    let paused = cli(&nats, &["pause", "--all", "--yes", "--reason", "a leak"]).await.done();
+    assert_eq!(paused, "all schedules are paused\n");
+    let status = cli(&nats, &["status"]).await.done();
+    assert!(status.contains("by anna: a leak"), "{status}");
+    let create = ["create", "later", "--every", "1s", "-t", "cmd.example.x"];
+    let created = cli(&nats, &create).await;
+    assert!(created.err.contains("warning: all schedules have been paused by anna"), "{created:?}");
+    let resumed = cli(&nats, &["resume", "--all", "--yes"]).await.done();
+    assert_eq!(resumed, "all schedules go on that are not paused themselves\n");
+    let (code, said) = cli(&nats, &["resume", "--all", "--yes"]).await.failed();
+    assert!(code == 1 && said.contains("not all schedules are paused"), "{said}");
+}

@@ -5,11 +5,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use nats_scheduler::client::{
-    BulkAction, BulkOperation, DeleteSchedule, PauseSchedule, RestoreSchedule, ResumeSchedule,
+    AllPaused, BulkAction, BulkOperation, DeleteSchedule, PauseAll, PauseSchedule, Reply,
+    RestoreSchedule, ResumeSchedule,
 };
 
 use super::select::Select;
-use super::{each, show_changed};
+use super::{each, show_changed, tell_warnings};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::moment;
 use crate::cli::options::Options;
@@ -32,6 +33,9 @@ pub struct Pause {
     /// The revision that it must have.
     #[arg(long, value_name = "NUMBER", requires = "schedules")]
     revision: Option<u64>,
+    /// Everything at once, whoever created it, also what is created later.
+    #[arg(long, conflicts_with_all = ["schedules", "dry_run"])]
+    all: bool,
 }
 
 impl Pause {
@@ -43,6 +47,13 @@ impl Pause {
     ) -> Result<Exit, Failure> {
         let (reason, resume_at) =
             (&self.reason, self.until.or(self.span.map(|span| Utc::now() + span)));
+        if self.all {
+            if !self.select.is_all(session, common, "pause all schedules?")? {
+                return Ok(Exit::Refused);
+            }
+            let request = PauseAll { reason: reason.clone(), resume_at };
+            return show_all(&session.client.pause_all(&request).await?, out);
+        }
         if !self.select.is_by_name() {
             let operation = BulkOperation {
                 operation: Some(BulkAction::Pause),
@@ -75,6 +86,24 @@ pub struct Resume {
     /// The revision that it must have.
     #[arg(long, value_name = "NUMBER", requires = "schedules")]
     revision: Option<u64>,
+    /// Lift the pause of everything; what is paused by itself stays so.
+    #[arg(long, conflicts_with_all = ["schedules", "dry_run"])]
+    all: bool,
+}
+
+/// Shows whether all schedules are paused.
+fn show_all(reply: &Reply<AllPaused>, out: &mut Output) -> Result<Exit, Failure> {
+    tell_warnings(&reply.warnings);
+    let all = &reply.data;
+    if !out.format.is_table() {
+        return out.thing(all, &all.is_paused.to_string(), &[]).map(|()| Exit::Done);
+    }
+    let until = all.resume_at.map(|at| format!(" until {}", moment::absolute(at)));
+    out.line(&match all.is_paused {
+        true => format!("all schedules are paused{}", until.unwrap_or_default()),
+        false => "all schedules go on that are not paused themselves".to_owned(),
+    })?;
+    Ok(Exit::Done)
 }
 
 impl Resume {
@@ -84,6 +113,12 @@ impl Resume {
         common: &Options,
         out: &mut Output,
     ) -> Result<Exit, Failure> {
+        if self.all {
+            if !self.select.is_all(session, common, "lift the pause of all schedules?")? {
+                return Ok(Exit::Refused);
+            }
+            return show_all(&session.client.resume_all().await?, out);
+        }
         if !self.select.is_by_name() {
             let operation =
                 BulkOperation { operation: Some(BulkAction::Resume), ..BulkOperation::default() };

@@ -39,6 +39,23 @@ impl Select {
         !self.schedules.is_empty() && !self.dry_run
     }
 
+    /// Whether everything is meant, which the filters must not narrow, and the user says yes to `question`.
+    ///
+    /// # Errors
+    /// `Usage` if there are filters.
+    pub fn is_all(
+        &self,
+        session: &Session,
+        common: &Options,
+        question: &str,
+    ) -> Result<bool, Failure> {
+        let creator = listed_creator(session, common.creator.is_some());
+        if filtered!(ScheduleFilter {}, &self.filter, creator) != ScheduleFilter::default() {
+            return Err(Failure::usage("--all means everything, and takes no filters"));
+        }
+        Ok(self.yes || confirm(question)?)
+    }
+
     /// Does something to all of them in one request, or in two if some have names and others ids.
     ///
     /// # Errors

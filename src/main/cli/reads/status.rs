@@ -28,6 +28,11 @@ impl Status {
             ("answered by", Cell::new(status.instance.to_string())),
             ("started", when(Some(status.started_at), out.now)),
         ];
+        pairs.extend(status.all_paused.as_ref().map(|all| {
+            let by = all.paused_by.as_deref().unwrap_or_default();
+            let reason = all.reason.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
+            ("all paused", Cell::new(format!("by {by}{reason}")).tone(Tone::Bad))
+        }));
         let problems = status.problems.iter();
         pairs.extend(problems.map(|it| ("problem", Cell::new(it).tone(Tone::Bad))));
         out.thing(&status, &status.status, &pairs)?;
