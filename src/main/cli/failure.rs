@@ -5,7 +5,7 @@ use std::io;
 
 use nats_scheduler::client::{ApiError, ClientError, Code, FieldFault};
 
-use super::output::note;
+use super::text::note;
 
 /// How a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

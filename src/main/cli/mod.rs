@@ -18,6 +18,7 @@ mod options;
 mod output;
 mod reads;
 mod session;
+mod text;
 mod words;
 
 use clap::Subcommand;

@@ -19,8 +19,9 @@ use crate::cli::files::read::read_all;
 use crate::cli::files::send::Became;
 use crate::cli::files::set::{Declared, declared};
 use crate::cli::node::Node;
-use crate::cli::output::{Output, note};
+use crate::cli::output::Output;
 use crate::cli::session::{Session, about};
+use crate::cli::text::note;
 
 /// The editor if neither VISUAL nor EDITOR is set.
 const EDITOR: &str = "vi";

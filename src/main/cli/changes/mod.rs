@@ -19,9 +19,9 @@ use super::failure::{Exit, Failure};
 use super::moment;
 use super::node::Node;
 use super::options::Format;
-use super::output::text::safe;
-use super::output::{Output, note};
+use super::output::Output;
 use super::reads::get;
+use super::text::{note, safe};
 
 /// Requests under way at once.
 const AT_ONCE: usize = 8;

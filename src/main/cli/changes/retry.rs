@@ -137,7 +137,7 @@ impl Retry {
             exit = worse(exit, failure.exit());
         }
         if done.next_cursor.is_some() {
-            crate::cli::output::note("more match: run it again, or with a higher --limit");
+            crate::cli::text::note("more match: run it again, or with a higher --limit");
         }
         Ok(exit)
     }

@@ -13,8 +13,9 @@ use super::set::{Declared, Key, declared};
 use crate::cli::changes::confirm;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::options::Format;
-use crate::cli::output::{Output, note};
+use crate::cli::output::Output;
 use crate::cli::session::Session;
+use crate::cli::text::note;
 
 /// Refusals that are reported one by one.
 const REPORTED: usize = 20;

@@ -14,7 +14,8 @@ use clap::{Args, ValueEnum};
 use super::failure::{Exit, Failure};
 use super::node::Node;
 use super::options::Format;
-use super::output::{Output, note};
+use super::output::Output;
+use super::text::note;
 
 #[derive(Args, Debug)]
 pub struct Import {

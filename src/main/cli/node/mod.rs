@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::output::text::quoted;
+use super::text::quoted;
 pub use read::read_yaml;
 
 /// Deepest nesting.

@@ -1,6 +1,6 @@
 //! Writes YAML: blocks for people, and JSON, which is YAML too, for what must not change by a letter.
 
-use super::super::output::text::{is_unsafe, quoted};
+use super::super::text::{is_unsafe, quoted};
 use super::Node;
 
 /// Fields that programs wrote and read: they stay JSON.

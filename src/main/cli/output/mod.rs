@@ -1,7 +1,6 @@
 //! Where answers go: one writer for standard output, in the format that was asked for.
 
 pub mod table;
-pub mod text;
 
 use std::env;
 use std::io::{self, BufWriter, IsTerminal as _, StdoutLock, Write as _};
@@ -12,8 +11,8 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::node::Node;
 use super::options::{Color, Format, Options};
+use super::text::{note, safe};
 use table::{Cell, Column, Look, Parts};
-use text::safe;
 
 /// Something that lists show.
 pub trait Listed: Serialize {
@@ -155,12 +154,6 @@ impl List {
         }
         Ok(())
     }
-}
-
-/// Says something beside the answer, on standard error.
-pub fn note(text: &str) {
-    // Where nobody listens there is nothing to be done about it.
-    let _ = writeln!(io::stderr(), "{}", safe(text));
 }
 
 /// How many characters fit into a line; none in a pipe or file.

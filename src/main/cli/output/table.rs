@@ -5,7 +5,7 @@ use comfy_table::{
 };
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use super::text::safe;
+use super::super::text::safe;
 
 /// A column of a table.
 #[derive(Clone, Copy, Debug)]

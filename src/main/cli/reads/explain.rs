@@ -9,8 +9,9 @@ use crate::cli::completion::Name;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::moment;
 use crate::cli::output::table::{Cell, Column, column, wide};
-use crate::cli::output::{Listed, Output, note};
+use crate::cli::output::{Listed, Output};
 use crate::cli::session::{Session, about};
+use crate::cli::text::note;
 use crate::cli::words::word;
 
 #[derive(Args, Debug)]

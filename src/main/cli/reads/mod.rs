@@ -16,8 +16,8 @@ use clap::Args;
 use nats_scheduler::client::Pagination;
 
 use super::moment;
-use super::output::note;
 use super::output::table::{Cell, Tone};
+use super::text::note;
 
 /// The page of a list.
 #[derive(Args, Clone, Copy, Debug)]

@@ -12,8 +12,9 @@ use crate::cli::filter::{Filter, filtered, listed_creator};
 use crate::cli::moment;
 use crate::cli::options::Options;
 use crate::cli::output::table::{Cell, Column, column, wide};
-use crate::cli::output::{Listed, Output, note};
+use crate::cli::output::{Listed, Output};
 use crate::cli::session::{Session, about};
+use crate::cli::text::note;
 use crate::cli::words::word;
 
 #[derive(Args, Debug)]

@@ -18,8 +18,9 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::moment;
 use crate::cli::node::Node;
 use crate::cli::options::Format;
-use crate::cli::output::{Output, note};
+use crate::cli::output::Output;
 use crate::cli::session::{Session, about};
+use crate::cli::text::note;
 use crate::cli::words::{OUTCOMES, one_of};
 
 /// Events that are remembered, since one may come twice.

@@ -1,6 +1,7 @@
 //! Text of others, made harmless for a terminal.
 
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 
 /// Whether a terminal might do something else with a character than show it: move the cursor, change the order of what
 /// stands beside it, or hide it.
@@ -18,6 +19,12 @@ pub fn safe(text: &str) -> String {
         if is_unsafe(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
     }
     shown
+}
+
+/// Says something beside the answer, on standard error.
+pub fn note(text: &str) {
+    // Where nobody listens there is nothing to be done about it.
+    let _ = writeln!(io::stderr(), "{}", safe(text));
 }
 
 /// The text as a JSON string, which is YAML too, with such characters as escapes.
