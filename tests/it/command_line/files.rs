@@ -1,11 +1,14 @@
 //! Schedules as files: planned, applied, exported.
 
+use std::process::Stdio;
+
 use futures::future::join;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 use super::{cli, fed, file, plain, program, without};
-use crate::harness::{DEADLINE, Nats, in_ms, wait_for};
+use crate::harness::{DEADLINE, Nats, SERVICE, in_ms, wait_for};
 
 /// Schedules of all kinds, with payloads that a careless reader would change.
 fn of_all_kinds() -> Vec<Value> {
@@ -260,6 +263,46 @@ async fn what_ctrl_c_leaves_undone_the_next_apply_does() {
         cli(&nats, &plan).await.done(),
         "Plan: 0 to create, 0 to update, 0 to delete, 600 unchanged.\n"
     );
+}
+
+/// Answers one question of a command at a terminal, once somebody has done something in the meantime.
+async fn answered(nats: &Nats, arguments: &[&str], meanwhile: impl Future<Output = ()>) -> String {
+    const TERMINAL: &str =
+        "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+    let mut command = Command::new("python3");
+    command.args(["-c", TERMINAL, SERVICE]).args(arguments).kill_on_drop(true);
+    command.env("NATS_URL", nats.url()).env("USER", "anna").env("COLUMNS", "100");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut said = Vec::new();
+    let asked = async {
+        while !String::from_utf8_lossy(&said).contains("[y/N]") {
+            assert!(stdout.read_buf(&mut said).await.unwrap() > 0, "it asks before it ends");
+        }
+    };
+    tokio::time::timeout(DEADLINE, asked).await.unwrap();
+    meanwhile.await;
+    stdin.write_all(b"y\n").await.unwrap();
+    tokio::time::timeout(DEADLINE, stdout.read_to_end(&mut said)).await.unwrap().unwrap();
+    assert!(child.wait().await.unwrap().success());
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[tokio::test]
+async fn only_what_the_plan_showed_is_deleted() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let owned = async |name: &str| {
+        let create = ["create", name, "--cron", "@yearly", "-t", "cmd.example.x", "--owner", "o"];
+        cli(&nats, &create).await.done();
+    };
+    owned("gone").await;
+    let path = file(&nats, "one.jsonl", &large(1));
+    let apply = ["apply", "-f", &path, "--owner", "o", "--prune"];
+    let said = answered(&nats, &apply, owned("later")).await;
+    assert!(said.contains("1 created, 0 updated, 1 deleted, 0 unchanged"), "{said}");
+    assert_eq!(cli(&nats, &["get", "gone", "-o", "name"]).await.code, 3);
+    assert_eq!(cli(&nats, &["get", "later", "-o", "name"]).await.code, 0);
 }
 
 #[tokio::test]

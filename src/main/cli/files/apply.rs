@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use clap::Args;
+use nats_scheduler::client::ScheduleSummary;
 
 use super::plan::{Counts, Plan};
 use super::read::read_all;
@@ -64,7 +65,7 @@ pub struct ApplyFiles {
 impl PlanFiles {
     pub async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
         let set = self.source.read(session)?;
-        let counts = self.source.plan(session, &set, out).await?;
+        let (counts, _) = self.source.plan(session, &set, out).await?;
         Ok(match counts.exit() {
             Exit::Done if self.detailed_exitcode && counts.changes() > 0 => Exit::Changes,
             exit => exit,
@@ -80,18 +81,20 @@ impl ApplyFiles {
             return Err(Failure::usage(fault).hint("look at `plan`, and apply with --yes"));
         }
         let set = self.source.read(session)?;
+        let mut planned = None;
         if !self.yes {
-            let counts = self.source.plan(session, &set, out).await?;
+            let (counts, surplus) = self.source.plan(session, &set, out).await?;
             if counts.exit() != Exit::Done || counts.changes() == 0 {
                 return Ok(counts.exit());
             }
             if !confirm("Apply it?")? {
                 return Ok(Exit::Refused);
             }
+            planned = Some(surplus);
         }
         let mut counts = Counts::default();
         let done = tokio::select! {
-            done = self.source.apply(session, &set, &mut counts) => Some(done),
+            done = self.source.apply(session, &set, planned, &mut counts) => Some(done),
             _ = tokio::signal::ctrl_c() => None,
         };
         let Counts { created, updated, unchanged, deleted, refused, .. } = counts;
@@ -129,30 +132,32 @@ impl Source {
         How { adopt: self.adopt, dry_run, count: self.times, part: self.part as usize }
     }
 
-    /// Shows what would change.
+    /// Shows what would change; returns what would be deleted, too.
     async fn plan(
         &self,
         session: &Session,
         set: &[Declared],
         out: &mut Output,
-    ) -> Result<Counts, Failure> {
+    ) -> Result<(Counts, Vec<ScheduleSummary>), Failure> {
         let mut plan = Plan::new(out);
         send(session, set, self.how(true), |one, became| plan.add(one, &became)).await?;
+        let mut pruned = Vec::new();
         if self.prune
             && let Some(owner) = &self.owner
         {
-            for schedule in surplus(session, owner, &keys(set)).await? {
-                plan.delete(&schedule)?;
-            }
+            pruned = surplus(session, owner, &keys(set)).await?;
+            pruned.iter().try_for_each(|schedule| plan.delete(schedule))?;
         }
-        plan.end()
+        Ok((plan.end()?, pruned))
     }
 
-    /// Applies all parts, and then deletes what the set does not have.
+    /// Applies all parts, and then deletes what the set does not have: what was `planned`, if somebody has seen that, and
+    /// not what others have added since.
     async fn apply(
         &self,
         session: &Session,
         set: &[Declared],
+        planned: Option<Vec<ScheduleSummary>>,
         counts: &mut Counts,
     ) -> Result<(), Failure> {
         let applied = send(session, set, self.how(false), |one, became| {
@@ -171,7 +176,10 @@ impl Source {
             note("nothing is deleted, since not all could be applied");
             return Ok(());
         }
-        let surplus = surplus(session, owner, &keys(set)).await?;
+        let surplus = match planned {
+            Some(planned) => planned,
+            None => surplus(session, owner, &keys(set)).await?,
+        };
         let (pruned, refused) = prune(session, owner, &surplus, self.part as usize).await?;
         counts.deleted += pruned;
         for item in refused {
