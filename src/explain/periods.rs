@@ -41,18 +41,26 @@ pub(super) struct Period<'a> {
 }
 
 impl Period<'_> {
-    /// The last instant whose times are due before the period ends with `next`, unless `next` takes them on.
-    pub(super) fn due_until(&self, next: &Self, schedule: &Schedule) -> DateTime<Utc> {
-        let last = next.from.just_before();
-        let same = match (&self.trigger, &next.trigger) {
-            (Some(trigger), Some(next)) => Arc::ptr_eq(trigger, next),
-            (trigger, next) => trigger.is_none() && next.is_none(),
+    /// Whether a later one takes on its times that are not due yet when it begins.
+    pub(super) fn goes_on_in(&self, later: &Self) -> bool {
+        let same = match (&self.trigger, &later.trigger) {
+            (Some(trigger), Some(later)) => Arc::ptr_eq(trigger, later),
+            (trigger, later) => trigger.is_none() && later.is_none(),
         };
-        let goes_on = same && next.standing != Standing::None;
-        let Some(trigger) = self.trigger.as_deref().filter(|_| !goes_on) else { return last };
+        same && later.standing != Standing::None
+    }
+
+    /// The last instant up to `ends` whose times are due before `over` begins, the first that does not take them on.
+    pub(super) fn due_until(
+        &self,
+        ends: DateTime<Utc>,
+        over: Option<&Self>,
+        schedule: &Schedule,
+    ) -> DateTime<Utc> {
+        let Some((trigger, over)) = self.trigger.as_deref().zip(over) else { return ends };
         let due = |at: DateTime<Utc>| at.later(jitter(self.jitter_seconds, schedule.id, at));
-        let mut until = last;
-        while let Some(at) = trigger.latest_at_or_before(until).filter(|at| due(*at) > next.from) {
+        let mut until = ends;
+        while let Some(at) = trigger.latest_at_or_before(until).filter(|at| due(*at) > over.from) {
             until = at.just_before();
         }
         until

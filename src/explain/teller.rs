@@ -140,17 +140,22 @@ impl<'a> Teller<'a> {
                 self.tell_untold(n, from, to);
                 continue;
             };
-            let (ends, due_until) =
-                (next.from.just_before(), period.due_until(next, self.known.schedule));
+            let over = self.periods[n + 1..].iter().position(|later| !period.goes_on_in(later));
+            let over = over.map(|further| n + 1 + further);
+            let ends = next.from.just_before();
+            let due_until =
+                period.due_until(ends, over.map(|over| &self.periods[over]), self.known.schedule);
             self.tell_untold(n, from, due_until.min(to));
             let from = from.max(due_until.later(TimeDelta::milliseconds(1)));
-            self.tell_dropped(n, from, ends.min(to));
+            if let Some(over) = over {
+                self.tell_dropped(n, over, from, ends.min(to));
+            }
         }
     }
 
-    /// Tells the times of a period that were not due when it ended, because of their jitter, and were dropped with it.
-    fn tell_dropped(&mut self, n: usize, from: DateTime<Utc>, to: DateTime<Utc>) {
-        let Some(change) = self.periods.get(n + 1).and_then(|next| next.begun) else { return };
+    /// Tells the times of a period that were not due when `over` began, because of their jitter, and were dropped then.
+    fn tell_dropped(&mut self, n: usize, over: usize, from: DateTime<Utc>, to: DateTime<Utc>) {
+        let Some(change) = self.periods[over].begun else { return };
         if self.periods[n].standing != Standing::Active {
             return;
         }

@@ -1,5 +1,7 @@
 //! Explanations of ledgers that are written here by hand. Those of real runs are judged by the simulator's checker.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -328,4 +330,46 @@ fn a_pause_of_all_explains_what_was_due_meanwhile_and_what_comes() {
         at("04:00:00"),
     );
     assert_eq!(lines(&told), [(Became::Paused, "03:00-04:00".to_owned(), 2)]);
+}
+
+#[test]
+fn what_waited_for_its_jitter_through_one_change_is_dropped_by_the_next() {
+    let mut schedule = schedule(json!({ "schedule_type": "interval", "interval_seconds": 3600,
+                                        "jitter_seconds": 3000, "start_at": at("00:00:00") }));
+    let due = schedule.due(at("01:00:00"));
+    assert!(due > at("01:00:02"), "a jitter that the test can go by: {due}");
+    (schedule.next_run_at, schedule.last_scheduled_for) =
+        (Some(at("01:30:00")), Some(at("01:15:00")));
+    let payload = json!({ "changes": [{ "field": "priority", "old": 1, "new": 2 }] });
+    let timing = json!({ "changes": [{ "field": "interval_seconds", "old": 3600, "new": 900 },
+                                     { "field": "jitter_seconds", "old": 3000, "new": 0 }] });
+    (
+        Arc::make_mut(&mut schedule.spec).timing.interval_seconds,
+        Arc::make_mut(&mut schedule.spec).timing.jitter_seconds,
+    ) = (Some(900), 0);
+    let changes = [
+        change("created", "00:00:00", json!({})),
+        change("updated", "01:00:01", payload),
+        change("updated", "01:00:02", timing),
+    ];
+    let ledger = vec![
+        acted("00:00:00", ExecutionStatus::Success, 0),
+        acted("01:15:00", ExecutionStatus::Success, 0),
+    ];
+    let now = at("01:20:00");
+    let known = Known {
+        schedule: &schedule,
+        changes: &changes,
+        ledger,
+        downtimes: &[],
+        pauses: none(),
+        now,
+    };
+    let told = explain(&known, at("00:30:00"), at("01:20:00"));
+    assert_eq!(
+        lines(&told),
+        [(Became::Skipped, "01:00".to_owned(), 1), (Became::Success, "01:15".to_owned(), 1)]
+    );
+    assert_eq!(told[0].cause, Some(SkipCause::Changed));
+    assert_eq!(told[0].change.as_ref().map(|change| change.time), Some(at("01:00:02")));
 }
