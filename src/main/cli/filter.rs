@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use nats_scheduler::client::{Ending, ScheduleType, Status};
 
-use super::words::{ENDINGS, STATUSES, TYPES, one_of};
+use super::words::one_of;
 use super::{moment, session::Session};
 
 /// Heading of these options in the help.
@@ -19,10 +19,10 @@ pub struct Filter {
     #[arg(long, requires = "tags", help_heading = HEADING)]
     pub all_tags: bool,
     /// With this status [default: all but deleted].
-    #[arg(long, value_parser = one_of::<Status>(STATUSES), help_heading = HEADING)]
+    #[arg(long, value_parser = one_of::<Status>(), help_heading = HEADING)]
     pub status: Option<Status>,
     /// Of this type.
-    #[arg(long = "type", value_name = "TYPE", value_parser = one_of::<ScheduleType>(TYPES), help_heading = HEADING)]
+    #[arg(long = "type", value_name = "TYPE", value_parser = one_of::<ScheduleType>(), help_heading = HEADING)]
     pub schedule_type: Option<ScheduleType>,
     /// Kept by this owner; empty: by nobody.
     #[arg(long, value_name = "OWNER", help_heading = HEADING)]
@@ -37,7 +37,7 @@ pub struct Filter {
     #[arg(long, help_heading = HEADING)]
     pub off: bool,
     /// Whose latest run ended so.
-    #[arg(long, value_name = "OUTCOME", value_parser = one_of::<Ending>(ENDINGS), help_heading = HEADING)]
+    #[arg(long, value_name = "OUTCOME", value_parser = one_of::<Ending>(), help_heading = HEADING)]
     pub last_outcome: Option<Ending>,
     /// Whose target command begins with this.
     #[arg(long, value_name = "PREFIX", help_heading = HEADING)]

@@ -1,39 +1,32 @@
 //! The words of the service's lists, as values of options.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::node::Node;
 
-pub const STATUSES: [&str; 5] = ["active", "paused", "completed", "failed", "deleted"];
-pub const TYPES: [&str; 5] = ["cron", "interval", "one_time", "immediate", "dependent"];
-pub const ENDINGS: [&str; 3] = ["success", "failed", "cancelled"];
-pub const SORTS: [&str; 6] =
-    ["created_at", "-created_at", "name", "-name", "next_run_at", "-next_run_at"];
-pub const OUTCOMES: [&str; 6] =
-    ["running", "success", "failed", "skipped", "cancelled", "corrected"];
-pub const CHANGES: [&str; 11] = [
-    "created",
-    "updated",
-    "deleted",
-    "restored",
-    "paused",
-    "resumed",
-    "triggered",
-    "backfilled",
-    "failing",
-    "overdue",
-    "recovered",
-];
-pub const MODES: [&str; 4] = ["publish", "request", "job", "core"];
+/// Takes one of the words of a list, as the value that it stands for in requests.
+pub fn one_of<T: DeserializeOwned + JsonSchema + Clone + Send + Sync + 'static>()
+-> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(words::<T>())
+        .try_map(|word| serde_json::from_value::<T>(Value::String(word)))
+}
 
-/// Takes one of these words, as the value that it stands for in requests.
-pub fn one_of<T: DeserializeOwned + Clone + Send + Sync + 'static>(
-    words: impl IntoIterator<Item = &'static str>,
-) -> impl TypedValueParser<Value = T> {
-    PossibleValuesParser::new(words)
-        .try_map(|word| serde_json::from_value::<T>(serde_json::Value::String(word)))
+/// The words of a list, in the service's order.
+fn words<T: JsonSchema>() -> Vec<String> {
+    let mut found = Vec::new();
+    collect(schemars::schema_for!(T).as_value(), &mut found);
+    found
+}
+
+fn collect(schema: &Value, found: &mut Vec<String>) {
+    let own = schema["enum"].as_array().into_iter().flatten().chain(schema.get("const"));
+    found.extend(own.filter_map(|word| Some(word.as_str()?.to_owned())));
+    let others = ["oneOf", "anyOf"].into_iter().filter_map(|of| schema[of].as_array());
+    others.flatten().for_each(|one| collect(one, found));
 }
 
 /// The word that a value stands for in replies.
@@ -53,21 +46,25 @@ mod tests {
 
     use super::*;
 
-    fn check<T: DeserializeOwned + Serialize>(words: &[&str]) {
-        for word in words {
-            let value: T = serde_json::from_value((*word).into()).unwrap();
+    fn check<T: DeserializeOwned + Serialize + JsonSchema>(some: &[&str]) {
+        let all = words::<T>();
+        for word in &all {
+            let value: T = serde_json::from_value(word.as_str().into()).unwrap();
             assert_eq!(super::word(&value), *word);
+        }
+        for word in some {
+            assert!(all.iter().any(|one| one == word), "{word} of {all:?}");
         }
     }
 
     #[test]
-    fn the_service_knows_these_words() {
-        check::<Status>(&STATUSES);
-        check::<ScheduleType>(&TYPES);
-        check::<Ending>(&ENDINGS);
-        check::<Sort>(&SORTS);
-        check::<ExecutionStatus>(&OUTCOMES);
-        check::<AuditEvent>(&CHANGES);
-        check::<DeliveryMode>(&MODES);
+    fn the_words_are_those_of_the_service() {
+        check::<Status>(&["active", "deleted"]);
+        check::<ScheduleType>(&["cron", "dependent"]);
+        check::<Ending>(&["success", "cancelled"]);
+        check::<Sort>(&["created_at", "-next_run_at"]);
+        check::<ExecutionStatus>(&["running", "corrected"]);
+        check::<AuditEvent>(&["created", "resumed_all"]);
+        check::<DeliveryMode>(&["publish", "core"]);
     }
 }

@@ -14,7 +14,7 @@ use crate::cli::moment;
 use crate::cli::node::Node;
 use crate::cli::output::Output;
 use crate::cli::session::Session;
-use crate::cli::words::{MODES, one_of, word};
+use crate::cli::words::{one_of, word};
 
 /// Heading of the options that say when.
 const WHEN: &str = "When";
@@ -61,7 +61,7 @@ pub struct Create {
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
     /// How commands are sent.
-    #[arg(long, value_parser = one_of::<DeliveryMode>(MODES))]
+    #[arg(long, value_parser = one_of::<DeliveryMode>())]
     mode: Option<DeliveryMode>,
     /// Any other field of a creation, as JSON or text: --set overlap=allow --set max_runs=10.
     #[arg(long = "set", value_name = "FIELD=VALUE", value_parser = field)]

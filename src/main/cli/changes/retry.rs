@@ -14,7 +14,7 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::moment;
 use crate::cli::output::Output;
 use crate::cli::session::{Session, about};
-use crate::cli::words::{OUTCOMES, one_of};
+use crate::cli::words::one_of;
 
 /// A thousand retries take seconds.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
@@ -38,7 +38,7 @@ pub struct Retry {
     #[arg(long, requires = "failed", add = Name::completer(), help_heading = HEADING)]
     schedule: Option<String>,
     /// With this status [default: failed].
-    #[arg(long, requires = "failed", value_parser = one_of::<ExecutionStatus>(OUTCOMES), help_heading = HEADING)]
+    #[arg(long, requires = "failed", value_parser = one_of::<ExecutionStatus>(), help_heading = HEADING)]
     status: Option<ExecutionStatus>,
     /// With this error type.
     #[arg(long, requires = "failed", value_name = "TYPE", help_heading = HEADING)]

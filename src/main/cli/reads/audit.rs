@@ -11,7 +11,7 @@ use crate::cli::moment;
 use crate::cli::output::table::{Cell, Column, column, wide};
 use crate::cli::output::{Listed, Output};
 use crate::cli::session::{Session, about};
-use crate::cli::words::{CHANGES, one_of};
+use crate::cli::words::one_of;
 
 #[derive(Args, Debug)]
 pub struct Audit {
@@ -19,7 +19,7 @@ pub struct Audit {
     #[arg(add = Name::completer())]
     schedule: Option<String>,
     /// Only this event.
-    #[arg(long, value_parser = one_of::<AuditEvent>(CHANGES))]
+    #[arg(long, value_parser = one_of::<AuditEvent>())]
     event: Option<AuditEvent>,
     /// Only changes by this user; `scheduler` is the service itself.
     #[arg(long, value_name = "USER")]

@@ -14,7 +14,7 @@ use crate::cli::output::Listed;
 use crate::cli::output::Output;
 use crate::cli::output::table::{Cell, Column, column, wide};
 use crate::cli::session::{Session, about};
-use crate::cli::words::{OUTCOMES, one_of};
+use crate::cli::words::one_of;
 
 #[derive(Args, Debug)]
 pub struct History {
@@ -25,7 +25,7 @@ pub struct History {
     #[arg(long, value_name = "ID", conflicts_with = "schedule")]
     execution: Option<Uuid>,
     /// With one of these statuses.
-    #[arg(long, value_parser = one_of::<ExecutionStatus>(OUTCOMES), value_delimiter = ',')]
+    #[arg(long, value_parser = one_of::<ExecutionStatus>(), value_delimiter = ',')]
     status: Vec<ExecutionStatus>,
     /// With this error type.
     #[arg(long, value_name = "TYPE")]

@@ -13,7 +13,7 @@ use crate::cli::options::Options;
 use crate::cli::output::table::{Cell, Column, Tone, column, wide};
 use crate::cli::output::{Listed, Output};
 use crate::cli::session::Session;
-use crate::cli::words::{SORTS, one_of, word};
+use crate::cli::words::{one_of, word};
 
 /// Rows that are fetched at once with `--all`.
 const PART: usize = 100;
@@ -28,7 +28,7 @@ pub struct List {
     #[arg(long, short, conflicts_with_all = ["page", "limit"])]
     all: bool,
     /// The order.
-    #[arg(long, default_value = "created_at", value_parser = one_of::<Sort>(SORTS), allow_hyphen_values = true)]
+    #[arg(long, default_value = "created_at", value_parser = one_of::<Sort>(), allow_hyphen_values = true)]
     sort: Sort,
 }
 

@@ -21,7 +21,7 @@ use crate::cli::options::Format;
 use crate::cli::output::Output;
 use crate::cli::session::{Session, about};
 use crate::cli::text::note;
-use crate::cli::words::{OUTCOMES, one_of};
+use crate::cli::words::one_of;
 
 /// Events that are remembered, since one may come twice.
 const REMEMBERED: usize = 1000;
@@ -32,7 +32,7 @@ pub struct Watch {
     #[arg(add = Name::completer())]
     schedule: Option<String>,
     /// Only with one of these statuses.
-    #[arg(long, value_parser = one_of::<ExecutionStatus>(OUTCOMES), value_delimiter = ',')]
+    #[arg(long, value_parser = one_of::<ExecutionStatus>(), value_delimiter = ',')]
     status: Vec<ExecutionStatus>,
     /// End after this many.
     #[arg(long, short = 'n', value_name = "NUMBER")]
