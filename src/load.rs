@@ -100,7 +100,8 @@ impl Load {
         Duration::from_millis(u64::try_from(late_ms).unwrap_or_default())
     }
 
-    /// Notes that an occurrence was claimed that is due at `due`.
+    /// Notes that an occurrence was claimed that is due at `due`: before this instance honours newer pauses of all
+    /// schedules, since whoever asks for one waits for both.
     pub fn claimed(&self, due: DateTime<Utc>) {
         self.armed_until_ms.fetch_max(due.timestamp_millis(), Ordering::Relaxed);
     }

@@ -58,6 +58,11 @@ impl Accepted {
         attempts.map(|attempt| attempt.execution_id)
     }
 
+    /// When the last of the attempts to make is due.
+    fn latest_due(&self) -> Option<DateTime<Utc>> {
+        self.fire.iter().map(|attempt| self.due_at(attempt)).max()
+    }
+
     /// When an attempt is due.
     pub(crate) fn due_at(&self, attempt: &Attempt) -> DateTime<Utc> {
         let waited = self.due.iter().find(|(id, _)| *id == attempt.execution_id);
@@ -85,8 +90,7 @@ pub(crate) async fn claim(
 ) -> Claimed {
     let (mut claiming, mut is_later) = (claiming, false);
     loop {
-        // The last try may have waited for NATS, so we may have missed what others did meanwhile. A record that was read
-        // from the leader may be newer than all else that we know.
+        // The last try may have waited for NATS, and have read a record that is newer than all else that we know.
         if claiming != Claiming::None && !(shared.members.hears() && sees(shared)) {
             (claiming, is_later) = (Claiming::None, true);
         }
@@ -102,10 +106,8 @@ pub(crate) async fn claim(
             return if is_later { Claimed::Later } else { Claimed::Nothing };
         };
         let claims = !plan.fire.is_empty();
-        if claims
-            && claiming != Claiming::None
-            && !shared.store.room().admits_claims(&plan.schedule)
-        {
+        let is_full = || !shared.store.room().admits_claims(&plan.schedule);
+        if claims && claiming != Claiming::None && is_full() {
             // Settling what has ended makes room for what is to begin.
             warn!(schedule_id = %id, "no room to claim; only settling");
             (claiming, is_later) = (Claiming::None, true);
@@ -113,7 +115,7 @@ pub(crate) async fn claim(
         }
         plan.schedule.sign(shared.writer());
         let claimed = shared.begin(executions(&plan));
-        if !plan.fire.is_empty() {
+        if claims {
             failpoint("before_claim");
         }
         let Plan { schedule, fire, recover, skip, finish, due } = plan;
@@ -126,9 +128,7 @@ pub(crate) async fn claim(
             Ok(written) => {
                 shared.end(done.executions());
                 let accepted = Accepted { schedule, fire, recover, skip, finish, due, written };
-                let latest = accepted.fire.iter().map(|attempt| accepted.due_at(attempt)).max();
-                latest.into_iter().for_each(|due| shared.load.claimed(due));
-                drop(pauses);
+                accepted.latest_due().into_iter().for_each(|due| shared.load.claimed(due));
                 return Claimed::Accepted(Arc::new(accepted));
             }
             Err(WriteError::Conflict) => {
@@ -139,7 +139,6 @@ pub(crate) async fn claim(
                     return Claimed::Later;
                 }
             }
-            // Settling what has ended makes room for what is to begin.
             Err(WriteError::TooLarge(error)) if claiming != Claiming::None => {
                 shared.end(claimed);
                 warn!(schedule_id = %id, %error, "no room to claim; only settling");

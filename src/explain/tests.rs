@@ -26,6 +26,16 @@ fn none() -> &'static PausesOfAll {
     Box::leak(Box::default())
 }
 
+/// What is known of a schedule that was never without an instance, nor paused with all others.
+fn known<'a>(
+    schedule: &'a Schedule,
+    changes: &'a [ChangeEvent],
+    ledger: Vec<Acted>,
+    now: DateTime<Utc>,
+) -> Known<'a> {
+    Known { schedule, changes, ledger, downtimes: &[], pauses: none(), now }
+}
+
 fn change(event: &str, time: &str, more: Value) -> ChangeEvent {
     let mut change = json!({ "event_id": ID, "event": event, "time": at(time), "schedule_id": ID, "name": "n",
                              "revision": 1, "actor": "anna", "correlation_id": "c" });
@@ -75,14 +85,7 @@ fn a_timing_that_was_replaced_has_its_own_times() {
     ];
     let downtimes = [Downtime { from: at("01:29:00"), to: at("01:30:02") }];
     let now = at("02:10:00");
-    let known = Known {
-        schedule: &schedule,
-        changes: &changes,
-        ledger,
-        downtimes: &downtimes,
-        pauses: none(),
-        now,
-    };
+    let known = Known { downtimes: &downtimes, ..known(&schedule, &changes, ledger, now) };
     let told = explain(&known, at("00:00:00"), at("03:00:00"));
     assert_eq!(
         lines(&told),
@@ -125,14 +128,7 @@ fn who_paused_it_is_known_even_if_the_pause_is_over_or_never_announced() {
         ),
     ];
     let now = at("08:10:00");
-    let known = Known {
-        schedule: &schedule,
-        changes: &changes,
-        ledger: Vec::new(),
-        downtimes: &[],
-        pauses: none(),
-        now,
-    };
+    let known = known(&schedule, &changes, Vec::new(), now);
     let told = explain(&known, at("00:00:00"), at("09:00:00"));
     assert_eq!(
         lines(&told),
@@ -169,14 +165,7 @@ fn a_schedule_that_is_restored_is_as_it_was_deleted() {
         change("resumed", "04:30:00", json!({})),
     ];
     let now = at("05:10:00");
-    let known = Known {
-        schedule: &schedule,
-        changes: &changes,
-        ledger: Vec::new(),
-        downtimes: &[],
-        pauses: none(),
-        now,
-    };
+    let known = known(&schedule, &changes, Vec::new(), now);
     let told = explain(&known, at("00:00:00"), at("04:30:00"));
     assert_eq!(
         lines(&told),
@@ -212,14 +201,7 @@ fn many_alike_are_one_line_and_attempts_at_one_time_are_one() {
     ledger.extend([failed, again, acted("00:05:00", ExecutionStatus::Running, 0)]);
     let changes = [change("created", "00:00:00", json!({}))];
     let now = at("00:05:01");
-    let known = Known {
-        schedule: &schedule,
-        changes: &changes,
-        ledger,
-        downtimes: &[],
-        pauses: none(),
-        now,
-    };
+    let known = known(&schedule, &changes, ledger, now);
     let told = explain(&known, at("00:00:00"), at("01:00:00"));
     assert_eq!(
         lines(&told),
@@ -241,14 +223,7 @@ fn clock_changes_are_marked() {
     schedule.next_run_at = Some("2026-03-29T01:00:00Z".parse().unwrap());
     let changes = [change("created", "00:00:00", json!({}))];
     let now = "2026-03-28T12:00:00Z".parse().unwrap();
-    let known = Known {
-        schedule: &schedule,
-        changes: &changes,
-        ledger: Vec::new(),
-        downtimes: &[],
-        pauses: none(),
-        now,
-    };
+    let known = known(&schedule, &changes, Vec::new(), now);
     let told = explain(&known, now, "2026-03-29T12:00:00Z".parse().unwrap());
     assert_eq!((told.len(), told[0].moved), (1, Some(Moved::DstGap)));
 }
@@ -266,14 +241,7 @@ fn an_occurrence_whose_retry_is_promised_has_not_failed() {
     let failed = Acted { event: Some(event), ..acted("00:01:00", ExecutionStatus::Failed, 0) };
     let changes = [change("created", "00:00:00", json!({}))];
     let (ledger, now) = (vec![failed], at("00:01:02"));
-    let known = Known {
-        schedule: &schedule,
-        changes: &changes,
-        ledger,
-        downtimes: &[],
-        pauses: none(),
-        now,
-    };
+    let known = known(&schedule, &changes, ledger, now);
     let told = explain(&known, at("00:01:00"), at("00:01:30"));
     assert_eq!(lines(&told), [(Became::Waiting, "00:01".to_owned(), 1)]);
     let reason = "failed, timeout; tried again at 2026-01-01T00:01:30Z";
@@ -297,14 +265,7 @@ fn a_pause_of_all_explains_what_was_due_meanwhile_and_what_comes() {
     let ledger = vec![skipped, acted("02:00:00", ExecutionStatus::Success, 0)];
     let changes = [change("created", "00:00:00", json!({}))];
     let now = at("02:30:00");
-    let known = Known {
-        schedule: &schedule,
-        changes: &changes,
-        ledger,
-        downtimes: &[],
-        pauses: &pauses,
-        now,
-    };
+    let known = Known { pauses: &pauses, ..known(&schedule, &changes, ledger, now) };
     let told = explain(&known, at("00:30:00"), at("04:00:00"));
     assert_eq!(
         told[0].reason,
@@ -357,14 +318,7 @@ fn what_waited_for_its_jitter_through_one_change_is_dropped_by_the_next() {
         acted("01:15:00", ExecutionStatus::Success, 0),
     ];
     let now = at("01:20:00");
-    let known = Known {
-        schedule: &schedule,
-        changes: &changes,
-        ledger,
-        downtimes: &[],
-        pauses: none(),
-        now,
-    };
+    let known = known(&schedule, &changes, ledger, now);
     let told = explain(&known, at("00:30:00"), at("01:20:00"));
     assert_eq!(
         lines(&told),

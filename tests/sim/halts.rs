@@ -1,4 +1,4 @@
-//! Pauses of all schedules, while an instance cannot hear of it.
+//! Pauses of all schedules, while an instance cannot hear of it, or nobody hears of an instance.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use nats_scheduler::api::schedules::{PauseAll, ResumeAll};
 use nats_scheduler::guards::Guard;
 use nats_scheduler::schedule::CreateSchedule;
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::guards::without;
-use crate::instance;
+use crate::instance::{self, Instance};
 use crate::nats::{Server, Way};
 
 /// How many commands are sent for times between the reply to a pause of all and its end, while one of two instances
@@ -60,4 +60,43 @@ fn a_pause_of_all_is_answered_once_every_instance_claims_by_it() {
     assert_eq!(run(None), [0; 5]);
     let missed = run(Some(Guard::Honoured));
     assert!(missed.iter().any(|sent| *sent > 0), "and this is what would miss it: {missed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_just_started_waits_for_those_of_whom_it_cannot_have_heard() {
+    let server = Server::with_streams(3);
+    let instances = instance::start(&server, 1).await;
+    let (_, nats) = &instances[0];
+    nats.suspend(Duration::from_secs(4));
+    sleep(Duration::from_secs(1)).await;
+    let new = Instance::start(&server, 9).await;
+    let asked = Instant::now();
+    let paused = new.api.pause_all(PauseAll::default(), &new.caller()).await.unwrap().data;
+    // It comes back within the five seconds after which it would have been gone.
+    assert!(asked.elapsed() >= Duration::from_secs(3), "{:?}", asked.elapsed());
+    assert!(paused.unconfirmed.is_empty(), "{paused:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_shown_nothing_is_named() {
+    let server = Server::with_streams(4);
+    let instances = instance::start(&server, 2).await;
+    let ((one, _), (other, nats)) = (&instances[0], &instances[1]);
+    sleep(Duration::from_secs(6)).await;
+    nats.silence();
+    let paused = one.api.pause_all(PauseAll::default(), &one.caller()).await.unwrap();
+    assert_eq!(paused.data.unconfirmed, [other.api.instance]);
+    assert_eq!(paused.warnings[0].code, "unconfirmed");
+    // It is noticed in the end.
+    let again = async {
+        while !one
+            .api
+            .pause_all(PauseAll::default(), &one.caller())
+            .await
+            .unwrap()
+            .warnings
+            .is_empty()
+        {}
+    };
+    tokio::time::timeout(Duration::from_secs(60), again).await.expect("all honour it");
 }

@@ -28,6 +28,8 @@ fn load(timers: usize, executions: usize) -> Load {
     let load = Load::default();
     load.timers.store(timers, Ordering::Relaxed);
     load.executions.store(executions, Ordering::Relaxed);
+    load.honours.store(1_000_000_000, Ordering::Relaxed);
+    load.claimed(DateTime::from_timestamp_millis(1_800_000_000_000).unwrap());
     load
 }
 
@@ -83,6 +85,8 @@ fn a_beat_is_short_and_read_as_it_was_meant() {
     let said_of_it = about(&bytes);
     assert_eq!((said_of_it.schedules, said_of_it.in_flight), (Some(1_000_000), Some(200_000)));
     assert_eq!(said_of_it.started_at, Some(DateTime::UNIX_EPOCH));
+    assert_eq!((said_of_it.acts_on, said_of_it.honours), (format::supported(), 1_000_000_000));
+    assert_eq!(said_of_it.armed_until, DateTime::from_timestamp_millis(1_800_000_000_000));
     assert_eq!(said_of_it.version.as_deref(), Some(env!("CARGO_PKG_VERSION")));
     let plain = Beat::new(DateTime::UNIX_EPOCH, &Load::default(), 0, String::new()).to_bytes();
     let read = Heard::read(&plain, true);
