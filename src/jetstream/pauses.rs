@@ -1,5 +1,6 @@
 //! Reads and writes the pauses of all schedules, which are one key of the bucket.
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::WriteError;
@@ -7,7 +8,7 @@ use super::schedules::{Condition, Store};
 use crate::index::At;
 use crate::names::PAUSE_ALL_KEY;
 use crate::port::Nats;
-use crate::schedule::PausesOfAll;
+use crate::schedule::{PausesOfAll, Room};
 
 impl<N: Nats> Store<N> {
     /// Reads the pauses of all schedules from the stream's leader, with the revision at which they may be written.
@@ -33,12 +34,12 @@ impl<N: Nats> Store<N> {
         at: At,
         deadline: Instant,
     ) -> Result<u64, WriteError> {
-        let value = serde_json::to_vec(pauses);
-        let value = value.map_err(|error| WriteError::Refused(error.to_string()))?;
+        let value = |room: Room| {
+            let value = pauses.encode(room.record());
+            value.map(Bytes::from).map_err(|error| WriteError::Refused(error.to_string()))
+        };
         let is_ours = |stored: &[u8]| PausesOfAll::read(stored).token == pauses.token;
         let place = Condition { key: PAUSE_ALL_KEY, at, ttl: None };
-        let written =
-            self.write_key(place, |_| Ok(value.clone().into()), is_ours, deadline).await?;
-        Ok(written.revision)
+        Ok(self.write_key(place, value, is_ours, deadline).await?.revision)
     }
 }

@@ -144,6 +144,27 @@ impl PausesOfAll {
         (is_made || since <= self.recent.len()).then_some(is_made)
     }
 
+    /// The stored form, if possible in at most so many bytes: without the oldest pauses, and then with only the common
+    /// fields of events. The latest pause stays, since lifting it must always be possible.
+    ///
+    /// # Errors
+    /// It cannot be encoded.
+    pub fn encode(&self, most: usize) -> Result<Vec<u8>, serde_json::Error> {
+        let mut kept = self.clone();
+        loop {
+            let encoded = serde_json::to_vec(&kept)?;
+            if encoded.len() <= most {
+                return Ok(encoded);
+            }
+            match kept.pauses.len() {
+                0 | 1 => break,
+                count => kept.pauses.drain(..count / 2),
+            };
+        }
+        kept.events.iter_mut().for_each(|event| *event = event.bare());
+        serde_json::to_vec(&kept)
+    }
+
     /// Whether no more changes can wait to be announced.
     pub fn is_full(&self) -> bool {
         self.events.len() >= MOST_PENDING
@@ -255,6 +276,26 @@ mod tests {
             all.pause(Uuid::from_u128(n), at(0), BY, None, None);
         }
         assert_eq!(all.has_made(Uuid::from_u128(99), 2), None, "nobody can tell any more");
+    }
+
+    #[test]
+    fn what_has_been_said_at_length_leaves_room_to_lift_a_pause() {
+        let mut all = PausesOfAll::default();
+        let reason = "\u{10348}".repeat(500);
+        for n in 0..20 {
+            all.pause(Uuid::from_u128(n), at(0), BY, Some(&reason), Some(at(1)));
+            all.resume(Uuid::from_u128(n), at(0), BY);
+        }
+        all.pause(Uuid::from_u128(99), at(3), BY, Some(&reason), None);
+        let whole = all.encode(usize::MAX).unwrap();
+        assert_eq!(PausesOfAll::read(&whole), all);
+        for most in [whole.len() - 1, 48 * 1024, 24 * 1024] {
+            let encoded = all.encode(most).unwrap();
+            assert!(encoded.len() <= most, "{} of {most}", encoded.len());
+            let read = PausesOfAll::read(&encoded);
+            assert_eq!((read.halt(), read.pauses.last()), (all.halt(), all.pauses.last()));
+            assert_eq!(read.events.len(), all.events.len());
+        }
     }
 
     #[test]
