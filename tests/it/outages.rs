@@ -88,10 +88,23 @@ async fn what_fell_due_while_nats_was_away_is_shared_out_and_not_fought_over() {
     let mut nats = Nats::start().await;
     let (one, two, three) = (nats.service().await, nats.service().await, nats.service().await);
     let count = 600;
-    create_due(&nats, count, &in_ms(3000), "cmd.example.overdue", "publish").await;
+    let due = in_ms(6000);
+    create_due(&nats, count, &due, "cmd.example.overdue", "publish").await;
+    // Changes that were not announced yet would be written beside what is due, by whoever announced them.
+    wait_for("all creations to be announced and settled", || async {
+        let stored = nats.messages("KV_scheduler_schedules").await;
+        let is_waiting = |body: &[u8]| body.windows(10).any(|part| part == b"\"events\":[");
+        let records = stored.iter().filter(|one| one.subject.contains(".schedule."));
+        let settled = records.filter(|one| !is_waiting(&one.payload)).count();
+        (settled == count).then_some(())
+    })
+    .await;
+    let due: DateTime<Utc> = due.parse().unwrap();
+    assert!(Utc::now() < due - chrono::Duration::seconds(1), "it falls due while NATS is away");
     let before = counted(&[&one, &two, &three], "distributed_locks_failed", "conflict").await;
     nats.server.kill();
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    let past_due = due + chrono::Duration::seconds(1) - Utc::now();
+    tokio::time::sleep(past_due.to_std().unwrap_or_default()).await;
     nats.server.restart().await.unwrap();
     nats.wait_count("COMMANDS", count as u64).await;
     nats.wait_executions(json!({ "status": "success" }), count as u64).await;
