@@ -81,15 +81,25 @@ impl Raw {
         self.send(&parts.concat()).await;
     }
 
-    /// Waits for a message on a subject; its reply subject.
-    async fn hear(&mut self, subject: &str) -> String {
+    /// Listens to a subject; returns once the server has seen that.
+    async fn listen(&mut self, subject: &str) {
         self.send(format!("SUB {subject} 1\r\nPING\r\n").as_bytes()).await;
+        self.line("PONG").await;
+    }
+
+    /// Waits for a message; its reply subject.
+    async fn hear(&mut self) -> String {
+        self.line("HMSG ").await.split(' ').nth(3).unwrap().to_owned()
+    }
+
+    /// The next line that begins so.
+    async fn line(&mut self, start: &str) -> String {
         loop {
             let mut line = Vec::new();
             timeout(DEADLINE, self.0.read_until(b'\n', &mut line)).await.unwrap().unwrap();
             let line = String::from_utf8_lossy(&line).into_owned();
-            if line.starts_with("HMSG ") {
-                return line.split(' ').nth(3).unwrap().to_owned();
+            if line.starts_with(start) {
+                return line;
             }
         }
     }
@@ -261,9 +271,9 @@ async fn a_panic_over_the_answer_to_a_request_costs_that_request() {
     let beat = nats.create_beats(1, "cmd.example.beat").await;
     let mut raw = Raw::connect(&nats).await;
     for lives in 1..=2 {
-        let (reply, id) = tokio::join!(raw.hear("cmd.evil.answer"), async {
-            nats.create(answered_badly(lives, "cmd.evil.answer", "request")).await
-        });
+        raw.listen("cmd.evil.answer").await;
+        let id = nats.create(answered_badly(lives, "cmd.evil.answer", "request")).await;
+        let reply = raw.hear().await;
         raw.publish(&reply, b"", b"NATS/1.0\r\nX: a\rb\r\n\r\n").await;
         let failed = json!({ "schedule_id": id, "status": "failed" });
         let failed = nats.wait_executions(failed, 1).await.remove(0);
@@ -313,9 +323,9 @@ async fn a_panic_over_the_answer_to_a_publish_costs_nothing() {
     let beat = nats.create_beats(1, "cmd.example.beat").await;
     let mut raw = Raw::connect(&nats).await;
     for lives in 1..=2 {
-        let (reply, id) = tokio::join!(raw.hear("cmd.example.answer"), async {
-            nats.create(answered_badly(lives, "cmd.example.answer", "publish")).await
-        });
+        raw.listen("cmd.example.answer").await;
+        let id = nats.create(answered_badly(lives, "cmd.example.answer", "publish")).await;
+        let reply = raw.hear().await;
         raw.publish(&reply, b"", b"NATS/1.0\r\nX: a\rb\r\n\r\n").await;
         nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1).await;
         let before = nats.count("COMMANDS").await;
