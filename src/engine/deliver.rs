@@ -41,6 +41,13 @@ pub(crate) fn prepare(
     Prepared { execution, command }
 }
 
+/// An earlier claim of the same attempt, whose instance may have sent the command.
+#[derive(Clone, Copy)]
+struct Earlier {
+    /// Whether it was known to have ended before the history was asked, which had no outcome: it was dropped since.
+    had_ended: bool,
+}
+
 /// Makes one attempt under an accepted claim; returns its final event, which is in the history.
 ///
 /// Returns `None` if there is nothing to record: either the claim can no longer be trusted, and the attempt is claimed
@@ -54,6 +61,8 @@ pub(crate) async fn attempt(
     mut sending: Sending<'_, impl Send>,
 ) -> Option<Box<Execution>> {
     let schedule = &accepted.schedule;
+    // Looked at before the history is asked: what ends from then on either is in the answer or is seen before sending.
+    let had_ended = recovered && shared.history.has_ended(attempt.execution_id);
     if recovered
         && shared.holds(Guard::KnownOutcome)
         && let Some(outcome) = Box::pin(record::known_outcome(shared, attempt)).await
@@ -75,7 +84,8 @@ pub(crate) async fn attempt(
     (execution.started_at, execution.time) = (Some(began), began);
     failpoint("after_claim");
     panic_at("while_making");
-    let outcome = run(shared, accepted, attempt, &mut execution, command, recovered).await;
+    let earlier = recovered.then_some(Earlier { had_ended });
+    let outcome = run(shared, accepted, attempt, &mut execution, command, earlier).await;
     sending.is_over();
     let outcome = match outcome {
         Ok(outcome) => outcome,
@@ -126,7 +136,7 @@ async fn run(
     attempt: &Attempt,
     execution: &mut Execution,
     command: Command,
-    earlier: bool,
+    earlier: Option<Earlier>,
 ) -> Result<Outcome, TrustLost> {
     let schedule = &accepted.schedule;
     let Sends { target, delivery: how, .. } = schedule.sends(attempt);
@@ -135,7 +145,7 @@ async fn run(
         return Ok(Outcome::failed(ErrorType::NotAllowed, text));
     }
     // If another instance has sent it, that is when it was sent.
-    let first = if earlier { Box::pin(first_sent(shared, attempt)).await } else { None };
+    let first = if earlier.is_some() { Box::pin(first_sent(shared, attempt)).await } else { None };
     execution.timings.sent_at = first.or_else(|| Some(shared.clock.now()));
     let stage = match how.mode {
         DeliveryMode::Request => Stage::WaitingReply,
@@ -144,7 +154,7 @@ async fn run(
     let in_stage = shared.load.enter(stage);
     let delivered = deliver(shared, accepted, attempt, execution, command, earlier).await?;
     drop(in_stage);
-    if earlier && delivered.was_there {
+    if earlier.is_some() && delivered.was_there {
         execution.timings.sent_at = first;
     } else if first.is_none() {
         let due_and_sent = execution.timings.due_at.zip(execution.timings.sent_at);
@@ -161,12 +171,13 @@ async fn deliver(
     attempt: &Attempt,
     execution: &Execution,
     command: Command,
-    earlier: bool,
+    earlier: Option<Earlier>,
 ) -> Result<Delivered, TrustLost> {
     let how = accepted.schedule.sends(attempt).delivery;
     // The attempt's former instance may have been slow, and record only now how it ended.
-    let may_end =
-        earlier && shared.holds(Guard::KnownOutcome) && !shared.history.has_ended(execution.id);
+    let may_end = earlier.is_some_and(|earlier| !earlier.had_ended);
+    let may_end = may_end && shared.holds(Guard::KnownOutcome);
+    let earlier = earlier.is_some();
     let has_ended = || may_end && shared.history.has_ended(execution.id);
     let trusts = || !shared.holds(Guard::TrustAgain) || shared.trusts(accepted, attempt);
     let trusted = || trusts() && !has_ended();
