@@ -13,6 +13,7 @@
 //! | requests that may be repeated | key `once.<creator>.<idempotency key>`, the same |
 //! | when instances ran | key `instance.<instance_id>` |
 //! | pauses of all schedules | key `pause_all` |
+//! | calendars | keys `calendar.<name>`, encoded |
 
 use std::borrow::Cow;
 
@@ -65,6 +66,9 @@ pub const ONCE_KEY_PREFIX: &str = "once.";
 
 /// The key of the pauses of all schedules.
 pub const PAUSE_ALL_KEY: &str = "pause_all";
+
+/// First token of the keys that hold calendars.
+pub const CALENDAR_KEY_PREFIX: &str = "calendar.";
 
 /// First token of the keys that say when instances ran.
 pub const INSTANCE_KEY_PREFIX: &str = "instance.";
@@ -154,6 +158,11 @@ pub fn creator_prefix(creator: &str) -> String {
 /// The key that remembers a creator's request by its idempotency key.
 pub fn once_key(creator: &str, key: &str) -> String {
     format!("{ONCE_KEY_PREFIX}{}.{}", URL_SAFE_NO_PAD.encode(creator), URL_SAFE_NO_PAD.encode(key))
+}
+
+/// The key of a calendar.
+pub fn calendar_key(name: &str) -> String {
+    format!("{CALENDAR_KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(name))
 }
 
 /// The subject on which a key of the schedules bucket is stored.

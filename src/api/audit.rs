@@ -32,6 +32,10 @@ pub enum AuditEvent {
     Recovered,
     PausedAll,
     ResumedAll,
+    /// A calendar was created or changed.
+    CalendarPut,
+    /// A calendar was deleted.
+    CalendarDeleted,
 }
 
 impl AuditEvent {
@@ -50,6 +54,8 @@ impl AuditEvent {
             Self::Recovered => ChangeKind::Recovered,
             Self::PausedAll => ChangeKind::PausedAll,
             Self::ResumedAll => ChangeKind::ResumedAll,
+            Self::CalendarPut => ChangeKind::CalendarPut,
+            Self::CalendarDeleted => ChangeKind::CalendarDeleted,
         }
     }
 }
@@ -127,6 +133,8 @@ mod tests {
             ChangeKind::Recovered => AuditEvent::Recovered,
             ChangeKind::PausedAll => AuditEvent::PausedAll,
             ChangeKind::ResumedAll => AuditEvent::ResumedAll,
+            ChangeKind::CalendarPut => AuditEvent::CalendarPut,
+            ChangeKind::CalendarDeleted => AuditEvent::CalendarDeleted,
             ChangeKind::Other(_) => return None,
         })
     }
@@ -147,6 +155,8 @@ mod tests {
             "recovered",
             "paused_all",
             "resumed_all",
+            "calendar_put",
+            "calendar_deleted",
         ] {
             let asked: AuditEvent = serde_json::from_value(asked.into()).unwrap();
             assert_eq!(event(asked.kind()), Some(asked));

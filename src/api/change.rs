@@ -93,7 +93,7 @@ impl<N: Nats> Api<N> {
 
     /// Shows this instance what was written.
     pub(in crate::api) fn show(&self, schedule: Schedule, revision: u64) {
-        if let Ok(trigger) = schedule.spec.timing.trigger(schedule.id) {
+        if let Ok(trigger) = schedule.spec.timing.plain_trigger(schedule.id) {
             self.index.wrote(Entry { revision, schedule: Arc::new(schedule), trigger });
         }
     }
@@ -157,7 +157,9 @@ impl<N: Nats> Api<N> {
             let now = self.clock.now();
             let fate = read.as_ref().map(|read| {
                 let since = *since.get_or_insert(read.schedule.revision);
-                match N::Guards::hold(Guard::Recent) || read.schedule.last_change == event_id {
+                match N::Guards::hold(Guard::Recent)
+                    || read.schedule.last_change.as_deref() == Some(&event_id)
+                {
                     true => read.schedule.fate_of(event_id, since),
                     false => Fate::NotMade,
                 }

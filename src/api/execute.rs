@@ -211,7 +211,7 @@ impl<N: Nats> Api<N> {
         } } };
         let writer = self.writer();
         let checked =
-            new_schedule(&create, &self.rules, id, made_at(id), actor, correlation_id, writer);
+            new_schedule(&create, &self.rules(), id, made_at(id), actor, correlation_id, writer);
         let mut faults = checked.as_ref().err().cloned().unwrap_or_default();
         if request.wait_ms.is_some_and(|ms| ms > MAX_WAIT_MS) {
             faults.push(FieldFault::new("wait_ms", format!("must be at most {MAX_WAIT_MS}")));

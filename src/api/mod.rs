@@ -5,6 +5,7 @@
 //! the bucket is where the two meet.
 
 pub(crate) mod audit;
+pub mod calendars;
 mod change;
 mod cursor;
 pub mod error;
@@ -42,7 +43,7 @@ use crate::load::Instances;
 use crate::metrics::Metrics;
 use crate::names;
 use crate::port::Nats;
-use crate::schedule::{Author, FieldFault, Rules, Writer};
+use crate::schedule::{Author, FieldFault, PutCalendar, Rules, Writer};
 use crate::trace_context::TraceContext;
 
 /// Maximum length of a correlation id, request id or actor in a header.
@@ -96,6 +97,11 @@ pub struct Api<N: Nats = JetStream> {
 }
 
 impl<N: Nats> Api<N> {
+    /// The rules that requests are checked against, with the calendars that there are.
+    pub(crate) fn rules(&self) -> Rules {
+        Rules { calendars: self.index.calendars(), ..Rules::clone(&self.rules) }
+    }
+
     fn writer(&self) -> Writer {
         Writer { instance: self.instance, token: self.chance.number() }
     }
@@ -229,6 +235,10 @@ names_a_schedule! {
     statistics::GetStatistics,
 }
 
+impl Checked for calendars::DeleteCalendar {}
+impl Checked for calendars::GetCalendar {}
+impl Checked for calendars::ListCalendars {}
+impl Checked for PutCalendar {}
 impl Checked for executions::GetExecution {}
 impl Checked for executions::ListByCorrelation {}
 impl Checked for executions::RetryExecution {}

@@ -31,6 +31,7 @@
 //! must not undo somebody else's takes an `expected_revision`, and is refused with [`Code::Conflict`] if the schedule
 //! has changed: read and decide again.
 
+mod calendars;
 mod error;
 mod executions;
 mod schedules;
@@ -43,6 +44,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use crate::api::audit::{AuditEvent, ListAudit};
+pub use crate::api::calendars::{
+    CalendarDeleted, CalendarOutcome, CalendarPut, CalendarView, DeleteCalendar, GetCalendar,
+    ListCalendars,
+};
 pub use crate::api::error::{ApiError, Code};
 pub use crate::api::execute::ExecuteImmediate;
 pub use crate::api::executions::{
@@ -72,8 +77,8 @@ pub use crate::api::status::{LeftToNewer, MemberStatus, ServiceStatus, StreamSta
 pub use crate::execution::{ErrorType, Execution, ExecutionStatus};
 pub use crate::explain::{Became, CausingChange, Downtime, ExplainedTime};
 pub use crate::schedule::{
-    ChangeEvent, CreateSchedule, Delivery, DeliveryMode, Ending, FieldFault, Payload, ScheduleType,
-    Status, UpdateSchedule,
+    ChangeEvent, CreateSchedule, Days, Delivery, DeliveryMode, Ending, FieldFault, Payload,
+    PutCalendar, ScheduleType, Span, Status, UpdateSchedule,
 };
 pub use error::ClientError;
 

@@ -1,5 +1,7 @@
 //! Settings that limit what schedules may contain, and set their defaults.
 
+use std::sync::Arc;
+
 use chrono::Duration;
 use chrono_tz::Tz;
 
@@ -58,6 +60,7 @@ pub(super) fn rules(read: &mut Reader<'_>) -> Rules {
         catch_up: read.get(&SCHEDULER_COALESCE),
         max_instances: read.get(&SCHEDULER_JOB_DEFAULTS_MAX_INSTANCES),
         most_instances: read.get(&SCHEDULER_MAX_INSTANCES),
+        calendars: Arc::default(),
     };
     let (default, most) = (&SCHEDULER_JOB_DEFAULTS_MAX_INSTANCES, &SCHEDULER_MAX_INSTANCES);
     if rules.max_instances > rules.most_instances && read.are_sound(&[default, most]) {

@@ -2,8 +2,9 @@
 //!
 //! This needs no claim. An event's id is its `Nats-Msg-Id`, so an event that two instances announce, or that one
 //! announces twice after a crash, is stored once. A later write removes it from the record; until then every instance
-//! that sees it announces it. The changes of a pause of all schedules wait with the pauses, and go the same way.
+//! that sees it announces it. The changes of what holds for all schedules wait with it, and go the same way.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,50 +14,97 @@ use uuid::Uuid;
 use super::Shared;
 use super::core::Outlook as _;
 use crate::failpoint::failpoint;
+use crate::jetstream::WriteError;
+use crate::names::calendar_key;
 use crate::port::Nats;
+use crate::schedule::{Calendar, Change};
 
 /// Time for which the removal of announced changes is pursued.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 /// Pause before it is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// Announces the changes that wait with the pauses of all schedules, and takes them out there.
-pub(crate) async fn announce_pauses(shared: &Shared<impl Nats>) {
+/// Announces the changes that wait with what holds for all schedules, and takes them out there.
+pub(crate) async fn announce_overall(shared: &Shared<impl Nats>) {
     loop {
         if let Ok(delay) = shared.delay(Uuid::nil(), 0).to_std() {
             tokio::time::sleep(delay).await;
         }
-        // A copy: who holds them does not honour newer ones.
-        let events = shared.index.pauses().pauses.events.clone();
-        if events.is_empty() {
+        let (pauses, calendars) = (shared.index.pauses(), shared.index.calendars());
+        let changed: Vec<Arc<Calendar>> =
+            calendars.with_news().map(|(_, calendar)| Arc::clone(calendar)).collect();
+        if pauses.events.is_empty() && changed.is_empty() {
             return;
         }
         failpoint("before_announcing");
-        for change in &events {
-            shared.history.audit().announce(Uuid::nil(), change).await;
-            failpoint("after_announcing");
+        let mut latest = 0;
+        if !pauses.events.is_empty() {
+            announce_all(shared, Uuid::nil(), &pauses.events).await;
+            latest = latest.max(take_out_of_pauses(shared, &pauses.events).await);
         }
-        match shared.store.read_pauses().await {
-            Ok((mut pauses, at)) => {
-                let is_said = |id| events.iter().any(|event| event.event_id == id);
-                let before = pauses.events.len();
-                pauses.events.retain(|event| !is_said(event.event_id));
-                let is_news = pauses.events.len() < before;
-                pauses.token = shared.writer().token;
-                let deadline = Instant::now() + WRITE_DEADLINE;
-                let revision = match is_news {
-                    true => shared.store.write_pauses(&pauses, at, deadline).await,
-                    // Another instance has taken them out.
-                    false => Ok(at.revision),
-                };
-                match revision {
-                    Ok(revision) => shared.index.take_in_pauses(revision, pauses),
-                    Err(error) => warn!(%error, "announced changes stay with the pauses for now"),
-                }
-            }
-            Err(error) => warn!(%error, "cannot read the pauses of all schedules"),
+        for calendar in changed {
+            announce_all(shared, calendar.id, &calendar.events).await;
+            latest = latest.max(take_out_of_calendar(shared, &calendar).await);
         }
-        tokio::time::sleep(AGAIN).await;
+        // Then they are not announced again.
+        let _ = tokio::time::timeout(AGAIN, shared.index.until_seen(latest)).await;
+    }
+}
+
+async fn announce_all(shared: &Shared<impl Nats>, of: Uuid, events: &[Change]) {
+    for change in events {
+        shared.history.audit().announce(of, change).await;
+        failpoint("after_announcing");
+    }
+}
+
+/// Takes announced changes out of the pauses of all schedules; returns the revision that shows it.
+async fn take_out_of_pauses(shared: &Shared<impl Nats>, said: &[Change]) -> u64 {
+    let taken_out = async {
+        let (mut pauses, at) = shared.store.read_pauses().await?;
+        if !take_out(&mut pauses.events, said) {
+            // Another instance has taken them out.
+            return Ok(at.revision);
+        }
+        pauses.token = shared.writer().token;
+        shared.store.write_pauses(&pauses, at, Instant::now() + WRITE_DEADLINE).await
+    };
+    settle(taken_out.await).await
+}
+
+/// Takes announced changes out of a calendar, and removes its key if it was deleted; returns the revision that shows it.
+async fn take_out_of_calendar(shared: &Shared<impl Nats>, announced: &Calendar) -> u64 {
+    let taken_out = async {
+        let (calendar, at) = shared.store.read_calendar(&announced.name).await?;
+        let Some(mut calendar) = calendar else { return Ok(at.revision) };
+        let is_news = take_out(&mut calendar.events, &announced.events);
+        if calendar.is_deleted && calendar.events.is_empty() {
+            return shared.store.delete(&calendar_key(&calendar.name), at).await;
+        }
+        if !is_news {
+            return Ok(at.revision);
+        }
+        calendar.token = shared.writer().token;
+        shared.store.write_calendar(&calendar, at, Instant::now() + WRITE_DEADLINE).await
+    };
+    settle(taken_out.await).await
+}
+
+/// Removes events that were said; returns whether there were any.
+fn take_out(events: &mut Vec<Change>, said: &[Change]) -> bool {
+    let before = events.len();
+    events.retain(|event| !said.contains(event));
+    events.len() < before
+}
+
+async fn settle(written: Result<u64, WriteError>) -> u64 {
+    match written {
+        Ok(revision) => revision,
+        Err(error) => {
+            warn!(%error, "announced changes stay where they are for now");
+            tokio::time::sleep(AGAIN).await;
+            0
+        }
     }
 }
 

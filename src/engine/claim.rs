@@ -13,7 +13,7 @@ use super::Shared;
 use super::core::{Claiming, Done, Outlook as _};
 use crate::failpoint::failpoint;
 use crate::guards::Guard;
-use crate::index::{At, Entry};
+use crate::index::{At, Entry, Overall};
 use crate::jetstream::WriteError;
 use crate::jetstream::schedules::Written;
 use crate::load::Stage;
@@ -96,12 +96,12 @@ pub(crate) async fn claim(
         }
         let sight = shared.store.sight();
         // Held until the write is accepted or given up: until then this instance does not honour newer ones.
-        let pauses = shared.index.pauses();
+        let overall = shared.index.overall();
         let Some(entry) = shared.index.get(id) else {
             shared.end(done.executions());
             return Claimed::Nothing;
         };
-        let Some(mut plan) = decide(shared, &entry, done, claiming) else {
+        let Some(mut plan) = decide(shared, &overall, &entry, done, claiming) else {
             shared.end(done.executions());
             return if is_later { Claimed::Later } else { Claimed::Nothing };
         };
@@ -133,7 +133,7 @@ pub(crate) async fn claim(
             }
             Err(WriteError::Conflict) => {
                 shared.end(claimed);
-                drop(pauses);
+                drop(overall);
                 debug!(schedule_id = %id, "another write came first");
                 if !Box::pin(catch_up(shared, &entry)).await {
                     return Claimed::Later;
@@ -223,6 +223,7 @@ fn count_claims(
 /// Works out what the record should look like next and what that allows; `None` if there is nothing to write.
 fn decide(
     shared: &Shared<impl Nats>,
+    overall: &Overall,
     entry: &Entry,
     done: &Done,
     claiming: Claiming,
@@ -247,8 +248,9 @@ fn decide(
     }
     let lease = shared.lease(&schedule.spec);
     let now = shared.clock.now();
+    let trigger = overall.calendars.restrict(&schedule.spec.timing, &entry.trigger);
     let planned = (claiming != Claiming::None)
-        .then(|| plan(&schedule, &entry.trigger, now, shared, lease))
+        .then(|| plan(&schedule, &trigger, now, shared, lease))
         .flatten()
         .filter(|plan| claiming == Claiming::All || !plan.asks());
     planned.or_else(|| {

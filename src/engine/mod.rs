@@ -89,7 +89,7 @@ use crate::load::Load;
 use crate::metrics::Metrics;
 use crate::plan::{LEAD, View};
 use crate::port::Nats;
-use crate::schedule::{Attempt, DeliveryMode, Halt, Phase, Spec, Writer};
+use crate::schedule::{Attempt, DeliveryMode, Halt, Phase, Schedule, Spec, Writer};
 use claim::Accepted;
 use core::Outlook;
 use membership::Members;
@@ -276,8 +276,12 @@ impl<N: Nats> View for Shared<N> {
         self.config.deleted_retention
     }
 
+    fn is_outdated(&self, schedule: &Schedule) -> bool {
+        schedule.is_outdated(&self.index.overall().calendars)
+    }
+
     fn halt(&self) -> Halt {
-        self.index.pauses().pauses.halt()
+        self.index.overall().pauses.halt()
     }
 }
 

@@ -51,8 +51,8 @@ impl<N: Nats> Engine<N> {
     pub async fn run(mut self, mut changes: UnboundedReceiver<Uuid>, stop: CancellationToken) {
         let mut came = Vec::new();
         let mut freshness = self.shared.index.freshness();
-        let mut pauses = self.shared.index.pauses_changed();
-        pauses.mark_changed();
+        let mut overall = self.shared.index.overall_changed();
+        overall.mark_changed();
         loop {
             take(&mut self.received, &mut changes, &self.shared.members, &mut came);
             let is_idle = came.is_empty();
@@ -71,9 +71,9 @@ impl<N: Nats> Engine<N> {
                 Some(event) = self.received.recv() => came.push(event),
                 Some(id) = changes.recv() => came.push(Event::Changed(id)),
                 () = self.shared.members.changed() => came.push(Event::Members),
-                Ok(()) = pauses.changed() => {
-                    let has_news = !self.shared.index.pauses().pauses.events.is_empty();
-                    came.push(Event::Pauses { has_news });
+                Ok(()) = overall.changed() => {
+                    let has_news = self.shared.index.overall().has_news();
+                    came.push(Event::Overall { has_news });
                 }
                 Ok(()) = freshness.changed() => {}
                 () = tokio::time::sleep(sleep) => {}
@@ -138,10 +138,10 @@ impl<N: Nats> Engine<N> {
                     telling.end(Event::Announced(id, announced));
                 });
             }
-            Action::AnnouncePauses => {
-                let telling = Telling::new(events, Event::PausesAnnounced);
+            Action::AnnounceOverall => {
+                let telling = Telling::new(events, Event::OverallAnnounced);
                 self.tasks.spawn(async move {
-                    announce::announce_pauses(&shared).await;
+                    announce::announce_overall(&shared).await;
                     drop(telling);
                 });
             }
@@ -172,7 +172,7 @@ impl<N: Nats> Engine<N> {
         load.waiting.store(core.waiting, Ordering::Relaxed);
         load.armed.store(core.armed, Ordering::Relaxed);
         load.instances.store(self.shared.members.count(), Ordering::Relaxed);
-        load.honours.store(self.shared.index.honoured_pauses(), Ordering::Relaxed);
+        load.honours.store(self.shared.index.honoured(), Ordering::Relaxed);
         load.set_next_due(core.next_due);
     }
 

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::execution::{Execution, ExecutionStatus};
 use crate::moment::Moment as _;
 use crate::schedule::{
-    Attempt, ChangeEvent, ChangeKind, PauseOfAll, PausesOfAll, Schedule, SkipCause,
+    Attempt, Calendars, ChangeEvent, ChangeKind, PauseOfAll, PausesOfAll, Schedule, SkipCause,
 };
 use crate::trigger::Moved;
 use teller::Teller;
@@ -46,6 +46,8 @@ pub enum Became {
     Cancelled,
     /// It was taken for due, by a clock that was ahead, and was not.
     Corrected,
+    /// Its calendars leave it out: it was never due.
+    Excluded,
     /// The schedule is paused: it is skipped once the schedule is resumed.
     Paused,
     /// The schedule is switched off.
@@ -140,6 +142,8 @@ pub(crate) struct Known<'a> {
     pub(crate) downtimes: &'a [Downtime],
     /// When all schedules were paused.
     pub(crate) pauses: &'a PausesOfAll,
+    /// The calendars.
+    pub(crate) calendars: &'a Calendars,
     /// The present time.
     pub(crate) now: DateTime<Utc>,
 }

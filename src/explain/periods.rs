@@ -24,7 +24,7 @@ pub(super) enum Standing {
 }
 
 /// A time in which a schedule did not change. It lasts until the next one begins.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Period<'a> {
     pub(super) from: DateTime<Utc>,
     pub(super) standing: Standing,
@@ -34,6 +34,8 @@ pub(super) struct Period<'a> {
     pub(super) begun: Option<&'a ChangeEvent>,
     /// Its times; `None` if they are not known any more.
     pub(super) trigger: Option<Arc<Trigger>>,
+    /// The times that calendars leave out.
+    pub(super) closed: Option<Arc<Trigger>>,
     /// The largest jitter of its times, in seconds.
     pub(super) jitter_seconds: u32,
     /// Whether there could be so many occurrences and no more, so that it may have had its last before its end.
@@ -77,6 +79,7 @@ impl Period<'_> {
 #[derive(Clone)]
 struct Form {
     trigger: Option<Arc<Trigger>>,
+    closed: Option<Arc<Trigger>>,
     jitter_seconds: u32,
     is_bounded: bool,
     is_active: bool,
@@ -85,7 +88,7 @@ struct Form {
 /// The periods of a schedule, oldest first.
 pub(super) fn periods<'a>(known: &Known<'a>) -> Vec<Period<'a>> {
     let (schedule, changes) = (known.schedule, known.changes);
-    let forms = forms(schedule, changes);
+    let forms = forms(known);
     let mut periods = vec![Period::without_times(DateTime::<Utc>::MIN_UTC)];
     // Where the creation is no longer known, it begins with what the first known change ended.
     let first = changes.first().map(|change| change.event.as_str());
@@ -122,7 +125,26 @@ pub(super) fn periods<'a>(known: &Known<'a>) -> Vec<Period<'a>> {
         periods.push(Period { change: cause, begun, ..form.period(change.time, standing) });
     }
     correct(&mut periods, schedule);
-    periods
+    without_former_calendars(periods)
+}
+
+/// Leaves out times from before the latest change of the calendars: what these said then is not kept.
+fn without_former_calendars(periods: Vec<Period<'_>>) -> Vec<Period<'_>> {
+    let mut all: Vec<Period<'_>> = Vec::with_capacity(periods.len());
+    let ends: Vec<_> = periods.iter().skip(1).map(|next| next.from).collect();
+    for (n, period) in periods.into_iter().enumerate() {
+        let since = period.trigger.as_deref().and_then(Trigger::calendars_since);
+        let Some(since) = since.filter(|since| *since > period.from) else {
+            all.push(period);
+            continue;
+        };
+        let before = Period { trigger: None, closed: None, ..period.clone() };
+        all.push(before);
+        if ends.get(n).is_none_or(|ends| *ends > since) {
+            all.push(Period { from: since, begun: None, ..period });
+        }
+    }
+    all
 }
 
 /// Corrects the last period by what the record says now.
@@ -141,7 +163,9 @@ fn correct(periods: &mut [Period<'_>], schedule: &Schedule) {
 pub(super) fn last_time(schedule: &Schedule) -> Option<DateTime<Utc>> {
     let is_over = match *schedule.status {
         Status::Active => {
-            schedule.next_run_at.is_none() && schedule.spec.timing.follows().is_none()
+            let timing = &schedule.spec.timing;
+            let may_come = timing.follows().is_some() || timing.has_calendars();
+            schedule.next_run_at.is_none() && !may_come
         }
         Status::Completed | Status::Failed => true,
         Status::Paused | Status::Deleted => false,
@@ -157,6 +181,7 @@ impl Period<'_> {
             change: None,
             begun: None,
             trigger: None,
+            closed: None,
             jitter_seconds: 0,
             is_bounded: false,
         }
@@ -166,10 +191,10 @@ impl Period<'_> {
 impl Form {
     /// A period that begins at `from`, in which the schedule is as it stands.
     fn period<'a>(&self, from: DateTime<Utc>, standing: Standing) -> Period<'a> {
-        let Self { trigger, jitter_seconds, is_bounded, .. } = self.clone();
+        let Self { trigger, closed, jitter_seconds, is_bounded, .. } = self.clone();
         let standing = self.standing(standing);
         let (change, begun) = (None, None);
-        Period { from, standing, change, begun, trigger, jitter_seconds, is_bounded }
+        Period { from, standing, change, begun, trigger, closed, jitter_seconds, is_bounded }
     }
 
     fn standing(&self, standing: Standing) -> Standing {
@@ -178,18 +203,22 @@ impl Form {
 }
 
 /// The form before the first change, and that after each.
-fn forms(schedule: &Schedule, changes: &[ChangeEvent]) -> Vec<Form> {
-    let trigger = |timing: &Timing| timing.trigger(schedule.id).ok().map(Arc::new);
+fn forms(known: &Known<'_>) -> Vec<Form> {
+    let (schedule, changes) = (known.schedule, known.changes);
+    let trigger = |timing: &Timing| timing.trigger(schedule.id, known.calendars).ok().map(Arc::new);
+    let closed = |trigger: &Option<Arc<Trigger>>| trigger.as_deref()?.closed().map(Arc::new);
     let mut fields = match serde_json::to_value(&*schedule.spec.timing) {
         Ok(Value::Object(fields)) => Some(fields),
         _ => None,
     };
     let mut form = Form {
         trigger: trigger(&schedule.spec.timing),
+        closed: None,
         jitter_seconds: schedule.spec.timing.jitter_seconds,
         is_bounded: schedule.spec.timing.max_runs.is_some(),
         is_active: schedule.is_active,
     };
+    form.closed = closed(&form.trigger);
     let mut forms = vec![form.clone()];
     for change in changes.iter().rev() {
         if change.event == "updated" {
@@ -199,6 +228,7 @@ fn forms(schedule: &Schedule, changes: &[ChangeEvent]) -> Vec<Form> {
                     serde_json::from_value::<Timing>(Value::Object(fields.clone())).ok()
                 });
                 form.trigger = timing.as_ref().and_then(trigger);
+                form.closed = closed(&form.trigger);
                 form.is_bounded = timing.as_ref().is_some_and(|timing| timing.max_runs.is_some());
                 form.jitter_seconds = timing.map_or(0, |timing| timing.jitter_seconds);
             }
@@ -239,7 +269,7 @@ fn undo(
 }
 
 /// The fields of a schedule that its times depend on.
-pub(super) const IN_TIMING: [&str; 12] = [
+pub(super) const IN_TIMING: [&str; 14] = [
     "schedule_type",
     "cron_expression",
     "interval_seconds",
@@ -252,4 +282,6 @@ pub(super) const IN_TIMING: [&str; 12] = [
     "after",
     "dst_gap",
     "dst_overlap",
+    "exclude",
+    "only",
 ];

@@ -33,6 +33,7 @@ impl Reason<'_> {
             Became::Corrected => {
                 "taken for due by an instance whose clock was ahead, and corrected".to_owned()
             }
+            Became::Excluded => self.excluded(),
             Became::Paused if self.all_paused() => {
                 format!("all schedules are paused{}", self.by(" by "))
             }
@@ -51,6 +52,14 @@ impl Reason<'_> {
             let _ = write!(text, "; run by {by}");
         }
         text
+    }
+
+    fn excluded(&self) -> String {
+        let names: Vec<&str> = self.schedule.spec.timing.calendars().collect();
+        match names[..] {
+            [name] => format!("left out by the calendar {name}"),
+            _ => format!("left out by the calendars {}", names.join(", ")),
+        }
     }
 
     fn all_paused(&self) -> bool {

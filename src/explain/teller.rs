@@ -177,10 +177,19 @@ impl<'a> Teller<'a> {
         if from > to {
             return;
         }
+        let told = self.told.len();
+        self.tell_within(period, from, to);
+        self.told[told..].sort_by_key(|told| told.scheduled_for);
+    }
+
+    fn tell_within(&mut self, period: usize, from: DateTime<Utc>, to: DateTime<Utc>) {
         let schedule = self.known.schedule;
         let now = self.known.now;
         let due_until = schedule.in_jitter(now).map_or(now, |next| next.just_before());
         let ahead = due_until.later(TimeDelta::milliseconds(1));
+        if self.periods[period].standing != Standing::None {
+            self.tell_times(period, from, to, Became::Excluded);
+        }
         match self.periods[period].standing {
             Standing::None => {}
             Standing::Paused => self.tell_times(period, from, to, Became::Paused),
@@ -238,7 +247,7 @@ impl<'a> Teller<'a> {
     /// Tells the times of a period from `from` to `to`, as one line.
     fn tell_times(&mut self, n: usize, from: DateTime<Utc>, to: DateTime<Utc>, outcome: Became) {
         let Some(mut told) = self.times(n, from, to, outcome) else { return };
-        told.change = self.periods[n].change.map(causing);
+        told.change = self.periods[n].change.filter(|_| outcome != Became::Excluded).map(causing);
         if outcome == Became::Paused && self.periods[n].standing == Standing::Active {
             told.change = self.known.pauses.current(self.known.now).map(CausingChange::from);
         }
@@ -258,7 +267,11 @@ impl<'a> Teller<'a> {
         outcome: Became,
     ) -> Option<ExplainedTime> {
         let (period, schedule) = (&self.periods[n], self.known.schedule);
-        let trigger = period.trigger.as_deref().filter(|_| from <= to)?;
+        let trigger = match outcome {
+            Became::Excluded => &period.closed,
+            _ => &period.trigger,
+        };
+        let trigger = trigger.as_deref().filter(|_| from <= to)?;
         let before = from.just_before();
         let mut count = trigger.count_in(before, to);
         let (first, mut last) = (trigger.next_after(before)?, trigger.latest_at_or_before(to)?);

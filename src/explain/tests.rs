@@ -27,13 +27,26 @@ fn none() -> &'static PausesOfAll {
 }
 
 /// What is known of a schedule that was never without an instance, nor paused with all others.
+fn no_calendars() -> &'static Calendars {
+    static NONE: std::sync::LazyLock<Calendars> = std::sync::LazyLock::new(Calendars::default);
+    &NONE
+}
+
 fn known<'a>(
     schedule: &'a Schedule,
     changes: &'a [ChangeEvent],
     ledger: Vec<Acted>,
     now: DateTime<Utc>,
 ) -> Known<'a> {
-    Known { schedule, changes, ledger, downtimes: &[], pauses: none(), now }
+    Known {
+        schedule,
+        changes,
+        ledger,
+        downtimes: &[],
+        pauses: none(),
+        calendars: no_calendars(),
+        now,
+    }
 }
 
 fn change(event: &str, time: &str, more: Value) -> ChangeEvent {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Index, schedule_id};
-use crate::names::{PAUSE_ALL_KEY, SCHEDULE_KEY_PREFIX};
+use crate::names::{CALENDAR_KEY_PREFIX, PAUSE_ALL_KEY, SCHEDULE_KEY_PREFIX};
 
 /// A record that could not be read because it was written by hand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,6 +39,8 @@ pub struct Shown {
     strange: HashSet<String>,
     /// Whether the pauses of all schedules are among them.
     pauses: bool,
+    /// The keys of calendars.
+    calendars: HashSet<String>,
 }
 
 impl Shown {
@@ -48,6 +50,8 @@ impl Shown {
             self.ids.insert(id);
         } else if key.starts_with(SCHEDULE_KEY_PREFIX) {
             self.strange.insert(key.to_owned());
+        } else if key.starts_with(CALENDAR_KEY_PREFIX) {
+            self.calendars.insert(key.to_owned());
         }
         self.pauses |= key == PAUSE_ALL_KEY;
     }
@@ -55,6 +59,11 @@ impl Shown {
     /// Whether the pauses of all schedules were shown.
     pub(super) fn has_pauses(&self) -> bool {
         self.pauses
+    }
+
+    /// Whether the key of a calendar was shown.
+    pub(super) fn has_calendar(&self, key: &str) -> bool {
+        self.calendars.contains(key)
     }
 
     /// Whether the record of a schedule was shown.

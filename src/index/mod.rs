@@ -11,7 +11,6 @@ mod counts;
 mod dependents;
 mod filter;
 mod fresh;
-mod halts;
 mod intern;
 mod list;
 mod listed;
@@ -20,6 +19,7 @@ mod named;
 mod newer;
 mod order;
 mod orders;
+mod overall;
 mod page;
 mod place;
 mod pool;
@@ -48,10 +48,10 @@ pub use counts::Counts;
 pub(crate) use filter::filter_fields;
 pub use filter::{ScheduleFilter, TagsMatch};
 pub use fresh::Wrote;
-pub use halts::KnownPauses;
 pub use list::Found;
 pub use minutes::{ByMinute, by_minute};
 pub(crate) use order::Order;
+pub use overall::Overall;
 pub use page::Listing;
 pub(crate) use place::nanos;
 pub use place::{Place, Sort};
@@ -128,7 +128,7 @@ pub struct Index {
     fresh: fresh::Fresh,
     looks: sight::Looks,
     shares: Mutex<Shares>,
-    halts: halts::Halts,
+    latest: overall::Latest,
 }
 
 impl Index {
@@ -144,7 +144,7 @@ impl Index {
                 fresh: fresh::Fresh::default(),
                 looks: sight::Looks::default(),
                 shares: Mutex::default(),
-                halts: halts::Halts::default(),
+                latest: overall::Latest::default(),
             }),
             changed,
         )
@@ -237,6 +237,10 @@ impl Index {
     /// Takes in a record, unless a newer one is known.
     pub fn insert(&self, mut entry: Entry) {
         let id = entry.schedule.id;
+        let timing = &entry.schedule.spec.timing;
+        if timing.has_calendars() {
+            entry.trigger = self.calendars().restrict(timing, &entry.trigger).into_owned();
+        }
         let known = self.get(id);
         let known = known.as_ref().map(|known| &*known.schedule);
         self.shares.lock().unwrap_or_else(PoisonError::into_inner).share(&mut entry, known);
@@ -277,9 +281,7 @@ impl Index {
         for id in stale {
             self.remove(id, revision);
         }
-        if !shown.has_pauses() {
-            self.forget_pauses(revision);
-        }
+        self.forget_overall(shown, revision);
         self.write(|state| {
             state.deleted.clear();
             state.set_aside.retain(|key, aside| aside.revision > revision || shown.has_aside(key));
@@ -297,7 +299,7 @@ impl Index {
             before.entries.values().map(|entry| entry.schedule.id).collect()
         });
         self.seen.send_replace(0);
-        self.forget_pauses(u64::MAX);
+        self.clear_overall();
         self.lost();
         self.settle_doubt();
         self.forget_written();

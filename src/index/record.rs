@@ -114,7 +114,7 @@ fn check(schedule: &Schedule) -> Result<Trigger, String> {
             return Err(format!("{field}: {reason}"));
         }
     }
-    schedule.spec.timing.trigger(schedule.id).map_err(|fault| fault.to_string())
+    schedule.spec.timing.plain_trigger(schedule.id).map_err(|fault| fault.to_string())
 }
 
 /// The parts that can be understood of a record that this version may not act on; `None` if no newer version

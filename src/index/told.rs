@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::record::{Unreadable, read_record};
 use super::{Index, Reservation, schedule_id};
-use crate::names::{NAME_KEY_PREFIX, PAUSE_ALL_KEY, SCHEDULE_KEY_PREFIX};
-use crate::schedule::{PausesOfAll, Schedule};
+use crate::names::{CALENDAR_KEY_PREFIX, NAME_KEY_PREFIX, PAUSE_ALL_KEY, SCHEDULE_KEY_PREFIX};
+use crate::schedule::{Calendar, PausesOfAll, Schedule};
 use crate::trigger::Trigger;
 
 /// Content of a key.
@@ -17,6 +17,8 @@ pub enum Told {
     Record(Option<Uuid>, Option<Result<Box<(Schedule, Trigger)>, Unreadable>>),
     /// The pauses of all schedules, if there were any.
     Pauses(PausesOfAll),
+    /// A calendar, if there is one.
+    Calendar(Option<Box<Result<Calendar, String>>>),
     /// Nothing for the index: memos are read when they are needed, and a newer version's keys are its own.
     Nothing,
 }
@@ -29,6 +31,9 @@ impl Told {
         }
         if key == PAUSE_ALL_KEY {
             return Self::Pauses(value.map(PausesOfAll::read).unwrap_or_default());
+        }
+        if key.starts_with(CALENDAR_KEY_PREFIX) {
+            return Self::Calendar(value.map(|value| Box::new(Calendar::read(value))));
         }
         if !key.starts_with(SCHEDULE_KEY_PREFIX) {
             return Self::Nothing;
@@ -53,6 +58,9 @@ impl Index {
             Told::Name(reservation) => return self.reserve(key, revision, reservation),
             Told::Record(id, record) => (id, record),
             Told::Pauses(pauses) => return self.take_in_pauses(revision, pauses),
+            Told::Calendar(held) => {
+                return self.take_in_calendar(key, revision, held.map(|held| *held));
+            }
             Told::Nothing => return,
         };
         if id.is_some_and(|id| self.knows(id, revision)) {

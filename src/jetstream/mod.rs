@@ -4,6 +4,7 @@ mod account;
 mod ack;
 pub mod adapter;
 pub(crate) mod audit;
+mod calendars;
 pub mod connect;
 pub(crate) mod deliver;
 mod event;

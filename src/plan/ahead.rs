@@ -78,6 +78,7 @@ pub fn correct(
         .for_each(|standing| standing.each_instant(|at| *at = now.min(*at)));
     schedule.updated_at = schedule.updated_at.min(now);
     schedule.next_run_at = schedule.next_free(trigger, now).filter(|_| !schedule.has_had_all());
+    schedule.planned_with = trigger.versions().to_vec().into();
 }
 
 /// The part of a skipped range that is really due by `now`.

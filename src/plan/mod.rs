@@ -19,6 +19,7 @@
 pub(crate) mod ahead;
 mod alerts;
 mod occurrences;
+mod replan;
 mod resume;
 mod settle;
 mod wake;
@@ -34,6 +35,7 @@ use crate::schedule::{
 };
 use crate::stored::Unknown;
 use crate::trigger::Trigger;
+use replan::replan;
 use resume::{resume, resume_at};
 pub(crate) use settle::count;
 pub use settle::{retry_at, settle};
@@ -93,6 +95,10 @@ pub trait View {
     fn listening_since(&self) -> DateTime<Utc>;
     /// How long softly deleted schedules are kept.
     fn deleted_retention(&self) -> Duration;
+    /// Whether the next time of a schedule has to be planned again by its calendars.
+    fn is_outdated(&self, _schedule: &Schedule) -> bool {
+        false
+    }
     /// What the latest pause of all schedules means for claims.
     fn halt(&self) -> Halt {
         Halt::default()
@@ -127,6 +133,9 @@ pub fn plan(
     view: &impl View,
     lease: Duration,
 ) -> Option<Plan> {
+    if let Some(plan) = replan(schedule, trigger, now) {
+        return Some(plan);
+    }
     if let Some(plan) = resume(schedule, trigger, now, view.me()) {
         return Some(plan);
     }

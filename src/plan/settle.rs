@@ -79,6 +79,7 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution, followed: bool) -> boo
     }
     let kind = schedule.spec.timing.schedule_type;
     let comes = schedule.next_run_at.is_some()
+        || schedule.may_come_later(ended.time)
         || (kind == ScheduleType::Dependent && !schedule.has_had_all());
     let over = !comes && schedule.attempts.is_empty() && schedule.backfill.is_none();
     if over {

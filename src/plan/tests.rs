@@ -1,6 +1,7 @@
 //! Tests of planning: a record and a time in, what must be done out.
 
 mod alerts;
+mod calendars;
 mod extremes;
 mod halts;
 mod jitter;
@@ -108,6 +109,16 @@ pub(super) fn ranges(plan: &Plan) -> Vec<(SkipCause, DateTime<Utc>, DateTime<Utc
         (range.cause, attempt.scheduled_for, range.last, range.count)
     };
     plan.skip.iter().map(range).collect()
+}
+
+/// The record after what is due at `now` was claimed and made.
+pub(super) fn acted(record: &Schedule, trigger: &Trigger, now: DateTime<Utc>) -> Schedule {
+    let plan = plan(record, trigger, now, &knows(), lease()).unwrap();
+    let mut record = plan.schedule.clone();
+    for attempt in &plan.fire {
+        assert!(settle(&mut record, &end(&plan.schedule, attempt, Outcome::success(), now), false));
+    }
+    record
 }
 
 #[test]

@@ -40,6 +40,9 @@ pub(super) fn spared_from(
 /// When [`plan`] finds something to do with a schedule: [`UNIX_EPOCH`](DateTime::UNIX_EPOCH) for work to do at once,
 /// `None` if only a change of the record can bring work.
 pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
+    if view.is_outdated(schedule) {
+        return Some(DateTime::UNIX_EPOCH);
+    }
     let (room, halt) = (room(schedule), view.halt());
     let attempts = schedule.attempts.iter().filter_map(|attempt| match &*attempt.phase {
         Phase::Waiting { due_at } => {

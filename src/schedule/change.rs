@@ -45,6 +45,10 @@ pub enum ChangeKind {
     PausedAll,
     /// The pause of all schedules was lifted.
     ResumedAll,
+    /// A calendar was created or changed.
+    CalendarPut,
+    /// A calendar was deleted.
+    CalendarDeleted,
     /// A change that only a newer version knows.
     #[serde(untagged)]
     Other(Word),
@@ -67,6 +71,8 @@ impl ChangeKind {
             Self::Recovered => "recovered",
             Self::PausedAll => "paused_all",
             Self::ResumedAll => "resumed_all",
+            Self::CalendarPut => "calendar_put",
+            Self::CalendarDeleted => "calendar_deleted",
             Self::Other(word) => word.as_str(),
         }
     }

@@ -130,6 +130,13 @@ macro_rules! timing_fields {
             /// For `cron`: a local time that a clock change repeats runs the `first` time (default) or
             /// `both` times.
             pub dst_overlap: Option<$crate::trigger::DstOverlap>,
+            /// For `interval` and `cron`: calendars whose days and spans have no occurrence; none by default.
+            #[schemars(length(max = 10))]
+            pub exclude: Option<Vec<String>>,
+            /// For `interval` and `cron`: calendars outside of whose days and spans there is no occurrence; empty,
+            /// the default, for no such limit.
+            #[schemars(length(max = 10))]
+            pub only: Option<Vec<String>>,
         } } }
     };
 }

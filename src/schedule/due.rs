@@ -118,5 +118,6 @@ impl Schedule {
         self.attempts.push(Attempt::new(self.id, first, 1, phase));
         self.last_scheduled_for = self.last_scheduled_for.max(Some(last));
         self.next_run_at = self.next_free(trigger, last);
+        self.planned_with = trigger.versions().to_vec().into();
     }
 }

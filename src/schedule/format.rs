@@ -1,6 +1,6 @@
 //! Format of a record, and what newer versions put into it, see [`crate::stored`].
 
-use super::{Schedule, Spec, Writer};
+use super::{CALENDARS_NEED, Schedule, Spec, Writer};
 use crate::stored::format;
 
 impl Schedule {
@@ -16,6 +16,10 @@ impl Schedule {
     /// The lowest format that knows all features that the record uses. A feature that older versions would
     /// get wrong raises it here, and raises [`format::FORMAT`].
     fn least_format(&self) -> u16 {
+        // Format 5 has calendars. Others would fire when these say that it does not.
+        if self.spec.timing.has_calendars() {
+            return CALENDARS_NEED;
+        }
         // Format 3 says when a schedule fails or is overdue. Others would not note successes, and it would be overdue in
         // spite of them.
         let spec = &self.spec;

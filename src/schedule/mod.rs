@@ -6,6 +6,7 @@
 mod after;
 mod attempt;
 mod attempt_form;
+mod calendar;
 mod change;
 pub(crate) mod declared;
 mod delivery;
@@ -47,6 +48,11 @@ pub use attempt::{
     Attempt, Cancel, Ending, Manual, Origin, Phase, Report, SkipCause, SkippedRange, execution_id,
 };
 pub use attempt_form::PhaseName;
+pub(crate) use calendar::not_a_name;
+pub use calendar::{
+    CALENDARS_NEED, Calendar, Calendars, Content, Days, MAX_BYTES as MAX_CALENDAR_BYTES,
+    PutCalendar, Span,
+};
 pub use change::{Author, Change, ChangeEvent, ChangeKind, FieldChange, differences};
 pub use delivery::{Delivery, DeliveryMode};
 pub use fields::{
@@ -289,6 +295,9 @@ pub struct Schedule {
     pub resumption: Option<Box<Resumption>>,
     /// The nominal time of the next occurrence to act on.
     pub next_run_at: Option<DateTime<Utc>>,
+    /// The versions of its calendars that this was planned with; nil for one that was not there.
+    #[serde(default, skip_serializing_if = "Few::is_empty")]
+    pub planned_with: Few<Uuid>,
     /// The latest nominal time that was acted on. Ids of executions are derived from nominal times, so no
     /// time is ever acted on twice, whatever an update does to the timing.
     #[serde(default)]
@@ -343,9 +352,9 @@ pub struct Schedule {
     /// Occurrences that have ended and that other schedules have not been told about.
     #[serde(default, skip_serializing_if = "Few::is_empty")]
     pub ended: Few<EndedOccurrence>,
-    /// The event of the latest change, for versions that know no others, or nil; see [`RecentChanges`].
-    #[serde(default, skip_serializing_if = "Uuid::is_nil")]
-    pub last_change: Uuid,
+    /// The event of the latest change, for versions that know no others; see [`RecentChanges`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_change: Option<Box<Uuid>>,
     /// The latest changes, to recognise one whose acknowledgement was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recent: Option<Box<RecentChanges>>,
@@ -376,6 +385,20 @@ impl Schedule {
         let waits = self.next_run_at.is_some() && self.status != Status::Deleted;
         let told = self.events.is_empty() && self.ended.is_empty();
         self.purge && self.attempts.is_empty() && told && !waits
+    }
+
+    /// Whether its calendars may leave a time open one day, although they leave none now.
+    pub fn may_come_later(&self, now: DateTime<Utc>) -> bool {
+        let timing = &self.spec.timing;
+        timing.has_calendars() && !self.has_had_all() && timing.end_at.is_none_or(|end| end >= now)
+    }
+
+    /// Whether its next time has to be planned again, because its calendars are not those that it was planned with.
+    pub fn is_outdated(&self, calendars: &Calendars) -> bool {
+        let timing = &self.spec.timing;
+        let is_planned = matches!(*self.status, Status::Active | Status::Paused) && !self.purge;
+        let has = timing.has_calendars() || !self.planned_with.is_empty();
+        has && is_planned && calendars.versions(timing) != *self.planned_with
     }
 
     /// Whether occurrences of the schedule are acted on.

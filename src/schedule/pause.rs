@@ -88,7 +88,8 @@ impl Schedule {
         self.expect_from(at);
         let dependent = self.spec.timing.schedule_type == ScheduleType::Dependent;
         let idle = self.attempts.is_empty() && self.backfill.is_none();
-        if self.next_run_at.is_none() && idle && !dependent {
+        let comes = self.next_run_at.is_some() || self.may_come_later(at);
+        if !comes && idle && !dependent {
             // Its last occurrence ended while it was paused.
             let _ = self.on(ScheduleEvent::Finish(Finish::Completed));
         }

@@ -65,7 +65,7 @@ impl Schedule {
             recent.ids.extend(self.noted_last());
         }
         self.revision += 1;
-        self.last_change = id;
+        self.last_change = Some(Box::new(id));
         recent.revision = self.revision;
         recent.ids.push(id);
         let too_many = recent.ids.len().saturating_sub(MAX_KEPT);
@@ -79,7 +79,7 @@ impl Schedule {
     pub fn fate_of(&self, id: Uuid, since: u64) -> Fate {
         let ids = self.recent.as_ref().map_or(&[][..], |recent| &recent.ids);
         let waits = self.events.iter().any(|event| event.event_id == id);
-        if self.last_change == id || waits || ids.contains(&id) {
+        if self.last_change.as_deref() == Some(&id) || waits || ids.contains(&id) {
             return Fate::Made;
         }
         match since + self.remembered() >= self.revision {
@@ -90,7 +90,7 @@ impl Schedule {
 
     /// The event of the latest change, if there was one.
     fn noted_last(&self) -> Option<Uuid> {
-        Some(self.last_change).filter(|id| !id.is_nil())
+        self.last_change.as_deref().copied()
     }
 
     /// How many of the latest changes are known without a gap.
@@ -172,7 +172,7 @@ mod tests {
     fn a_change_by_a_version_that_notes_only_the_last_leaves_no_gap_unseen() {
         let older = |record: &mut Schedule, change: Uuid| {
             record.revision += 1;
-            record.last_change = change;
+            record.last_change = Some(Box::new(change));
         };
         let (mine, other) = (id(1, 1), id(1, 2));
         let mut record = record();

@@ -52,6 +52,8 @@ impl CreateSchedule {
             after: timing.follows().map(Into::into),
             dst_gap: is_cron.then_some(timing.dst_gap),
             dst_overlap: is_cron.then_some(timing.dst_overlap),
+            exclude: Some(timing.exclude.to_vec()),
+            only: Some(timing.only.to_vec()),
             target_command: Some(spec.target_command.as_str().to_owned()),
             command_payload: Some(spec.command_payload.clone()),
             tags: Some(spec.tags.to_vec()),

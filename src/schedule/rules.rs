@@ -1,8 +1,10 @@
 //! Rules that an operator sets.
 
+use std::sync::Arc;
+
 use chrono::Duration;
 
-use super::{CatchUp, TargetPattern};
+use super::{Calendars, CatchUp, TargetPattern};
 
 /// Maximum number of tags of a schedule, and of a filter.
 pub const MAX_TAGS: usize = 20;
@@ -52,6 +54,8 @@ pub struct Rules {
     pub max_instances: u32,
     /// The largest `max_instances`.
     pub most_instances: u32,
+    /// The calendars that schedules may name.
+    pub calendars: Arc<Calendars>,
 }
 
 impl Default for Rules {
@@ -66,6 +70,7 @@ impl Default for Rules {
             catch_up: CatchUp::Latest,
             max_instances: 1,
             most_instances: 3,
+            calendars: Arc::default(),
         }
     }
 }

@@ -115,6 +115,14 @@ impl Room {
         self.check(what, None, bytes, most)
     }
 
+    /// Checks the size of a calendar.
+    ///
+    /// # Errors
+    /// It is too large for a message.
+    pub fn admits_calendar(self, bytes: usize) -> Result<(), TooLarge> {
+        self.check("the calendar", None, bytes, self.record())
+    }
+
     /// Whether a record with claimed occurrences leaves room for the reports on all that is under way.
     pub fn admits_claims(self, new: &Schedule) -> bool {
         let most = self.record();

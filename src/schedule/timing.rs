@@ -5,15 +5,15 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::after::{After, AfterFields};
+use super::calendar::{Calendars, MAX_CALENDARS};
 use super::declared::timing_fields;
-use super::{FieldFault, ScheduleType, instant};
-use crate::stored::{Kept, Unknown, keeps_unknown};
+use super::{FieldFault, Rules, ScheduleType, instant, not_a_name};
+use crate::stored::{Few, Kept, Unknown, keeps_unknown};
 use crate::trigger::{CronTrigger, DstGap, DstOverlap, IntervalTrigger, Trigger};
 
 /// Longest interval: 365 days.
 pub const MAX_INTERVAL_SECONDS: u32 = 31_536_000;
 
-/// Longest jitter in seconds.
 /// Longest jitter, in seconds.
 pub const MAX_JITTER_SECONDS: u64 = 3600;
 /// Number of occurrences between which the jitter must fit.
@@ -67,6 +67,12 @@ pub struct Timing {
     /// What happens to repeated local times.
     #[serde(default)]
     pub dst_overlap: DstOverlap,
+    /// Calendars whose times have no occurrence.
+    #[serde(default, skip_serializing_if = "Few::is_empty")]
+    pub exclude: Few<String>,
+    /// Calendars outside of whose times there is no occurrence.
+    #[serde(default, skip_serializing_if = "Few::is_empty")]
+    pub only: Few<String>,
     /// Fields that a newer version has added.
     #[serde(skip)]
     pub unknown: Unknown,
@@ -80,12 +86,31 @@ impl Timing {
         self.after.as_deref().copied()
     }
 
-    /// Compiles the timing of schedule `id`.
+    /// The calendars that it names.
+    pub fn calendars(&self) -> impl Iterator<Item = &str> {
+        self.exclude.iter().chain(&self.only).map(String::as_str)
+    }
+
+    /// Whether it names calendars.
+    pub fn has_calendars(&self) -> bool {
+        !self.exclude.is_empty() || !self.only.is_empty()
+    }
+
+    /// Compiles the timing of schedule `id`, restricted by the calendars that it names.
     ///
     /// # Errors
     /// The fault of the field that cannot be used; possible only in a record that was not written by
     /// [`TimingFields::check`].
-    pub fn trigger(&self, id: Uuid) -> Result<Trigger, FieldFault> {
+    pub fn trigger(&self, id: Uuid, calendars: &Calendars) -> Result<Trigger, FieldFault> {
+        let trigger = self.plain_trigger(id)?;
+        Ok(calendars.restrict(self, &trigger).into_owned())
+    }
+
+    /// The same without calendars.
+    ///
+    /// # Errors
+    /// See [`Timing::trigger`].
+    pub fn plain_trigger(&self, id: Uuid) -> Result<Trigger, FieldFault> {
         let trigger = self.unbounded(id)?;
         let start = self.start_at.filter(|_| self.schedule_type == ScheduleType::Cron);
         Ok(trigger.within(start, self.end_at))
@@ -140,6 +165,8 @@ impl TimingFields {
             after: self.after.as_ref().and_then(AfterFields::after).map(Kept::from),
             dst_gap: self.dst_gap.unwrap_or_default(),
             dst_overlap: self.dst_overlap.unwrap_or_default(),
+            exclude: self.exclude.clone().unwrap_or_default().into(),
+            only: self.only.clone().unwrap_or_default().into(),
             unknown: Unknown::default(),
         }
     }
@@ -158,14 +185,12 @@ impl TimingFields {
 
     /// Checks the fields of schedule `id` at `now` and adds what is wrong to `faults`.
     ///
-    /// `zone` is the default time zone and `lookahead` is how far ahead a `one_time` may lie. Returns the
-    /// timing if nothing is wrong with it.
+    /// Returns the timing if nothing is wrong with it.
     pub fn check(
         &self,
         id: Uuid,
         now: DateTime<Utc>,
-        zone: chrono_tz::Tz,
-        lookahead: Duration,
+        rules: &Rules,
         faults: &mut Vec<FieldFault>,
     ) -> Option<(Timing, Trigger)> {
         let before = faults.len();
@@ -175,8 +200,9 @@ impl TimingFields {
             return None;
         };
         self.check_fields_of(schedule_type, faults);
-        self.check_bounds(now, lookahead, faults);
-        let zone = self.check_zone(zone, faults);
+        self.check_bounds(now, rules.limits.lookahead, faults);
+        self.check_calendars(&rules.calendars, faults);
+        let zone = self.check_zone(rules.timezone, faults);
         // Even if something else is wrong, report what is wrong with the expression.
         if faults.len() > before {
             let expression =
@@ -191,10 +217,10 @@ impl TimingFields {
             return None;
         }
         let timing = self.timing(now, zone?);
-        match timing.trigger(id) {
+        match timing.trigger(id, &rules.calendars) {
             Ok(trigger) => {
                 let jitter = Duration::seconds(i64::from(timing.jitter_seconds));
-                if jitter > shortest_gap(&trigger, now) {
+                if jitter > shortest_gap(trigger.without_calendars(), now) {
                     let reason = "must be no longer than the time between two occurrences";
                     faults.push(FieldFault::new("jitter_seconds", reason));
                     return None;
@@ -239,6 +265,8 @@ impl TimingFields {
             ("start_at", self.start_at.is_some()),
             ("end_at", self.end_at.is_some()),
             ("jitter_seconds", self.jitter_seconds.is_some_and(|seconds| seconds > 0)),
+            ("exclude", self.exclude.as_ref().is_some_and(|names| !names.is_empty())),
+            ("only", self.only.as_ref().is_some_and(|names| !names.is_empty())),
         ] {
             if given && !timed {
                 let kind = schedule_type.as_str();
@@ -279,6 +307,28 @@ impl TimingFields {
         }
     }
 
+    /// Checks that the calendars exist, and are few.
+    fn check_calendars(&self, calendars: &Calendars, faults: &mut Vec<FieldFault>) {
+        let mut count = 0;
+        for (field, names) in [("exclude", &self.exclude), ("only", &self.only)] {
+            let names = names.as_deref().unwrap_or_default();
+            count += names.len();
+            for (n, name) in names.iter().take(MAX_CALENDARS).enumerate() {
+                let is_there = || calendars.get(name).is_some();
+                let unknown = || "is no calendar; calendar.list has all".to_owned();
+                let twice = names[..n].contains(name).then(|| "is there twice".to_owned());
+                let reason = not_a_name(name).or(twice);
+                if let Some(reason) = reason.or_else(|| (!is_there()).then(unknown)) {
+                    faults.push(FieldFault::new(format!("{field}[{n}]"), reason));
+                }
+            }
+        }
+        if count > MAX_CALENDARS {
+            let reason = format!("and only must name at most {MAX_CALENDARS} calendars together");
+            faults.push(FieldFault::new("exclude", reason));
+        }
+    }
+
     /// The time zone, `default` unless it is given.
     fn check_zone(
         &self,
@@ -310,7 +360,7 @@ mod tests {
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
         let mut faults = Vec::new();
         fields
-            .check(Uuid::nil(), now, chrono_tz::UTC, Duration::days(365), &mut faults)
+            .check(Uuid::nil(), now, &Rules::default(), &mut faults)
             .ok_or_else(|| faults.iter().map(ToString::to_string).collect())
     }
 

@@ -54,7 +54,8 @@ pub fn new_schedule(
     };
     // A first occurrence exactly at `now` counts: `immediate` schedules and intervals start with it.
     let next_run_at = trigger.next_after(now.just_before());
-    if next_run_at.is_none() && spec.timing.schedule_type != ScheduleType::Dependent {
+    let comes = next_run_at.is_some() || has_times(&trigger, now);
+    if !comes && spec.timing.schedule_type != ScheduleType::Dependent {
         return Err(vec![no_time_left()]);
     }
     let mut schedule = Schedule {
@@ -68,6 +69,7 @@ pub fn new_schedule(
         pause_reason: None,
         resumption: None,
         next_run_at,
+        planned_with: trigger.versions().to_vec().into(),
         last_scheduled_for: None,
         acted_ahead: Few::new(),
         last_run_at: None,
@@ -89,7 +91,7 @@ pub fn new_schedule(
         attempts: Few::new(),
         backfill: None,
         ended: Few::new(),
-        last_change: Uuid::nil(),
+        last_change: None,
         recent: None,
         events: Few::new(),
         purge: false,
@@ -173,12 +175,12 @@ impl Wish {
         let kept_instances = if same { u32::from(old.max_instances) } else { 0 };
         let most_instances = rules.most_instances.max(kept_instances);
         let rules = &Rules { most_instances, ..rules.clone() };
-        let former = old.timing.trigger(schedule.id);
+        let former = old.timing.plain_trigger(schedule.id);
         let is_planned = self.kept.is_some();
         let kept = match self.kept {
             Some(timing) => {
-                let trigger = timing.trigger(schedule.id).map_err(|fault| vec![fault])?;
-                Some((timing, trigger))
+                let trigger = timing.trigger(schedule.id, &rules.calendars);
+                Some((timing, trigger.map_err(|fault| vec![fault])?))
             }
             None => None,
         };
@@ -229,9 +231,10 @@ fn plan_anew(
         let reason = format!("is reached: there were {count} occurrences");
         return Err(vec![FieldFault::new("max_runs", reason)]);
     }
-    schedule.next_run_at = first_free(schedule, former, trigger, from);
+    schedule.plan_from(former, trigger, from);
     let dependent = schedule.spec.timing.schedule_type == ScheduleType::Dependent;
-    if schedule.next_run_at.is_none() && !dependent {
+    let comes = schedule.next_run_at.is_some() || has_times(trigger, from);
+    if !comes && !dependent {
         return Err(vec![no_time_left()]);
     }
     // A deleted schedule is planned when it is restored.
@@ -260,7 +263,9 @@ pub fn restore(
             .first_not_due(trigger, schedule.created_at, now)
             .and_then(|from| first_free(schedule, Some(trigger), trigger, from))
             .filter(|_| !schedule.has_had_all());
+        schedule.planned_with = trigger.versions().to_vec().into();
         let over = schedule.next_run_at.is_none() && schedule.attempts.is_empty();
+        let over = over && !schedule.may_come_later(now);
         if over && schedule.spec.timing.schedule_type != ScheduleType::Dependent {
             let ran =
                 schedule.success_count.get() > 0 || schedule.spec.timing.schedule_type.recurs();
@@ -270,6 +275,26 @@ pub fn restore(
     schedule.on(ScheduleEvent::Restore { to: before, finish })?;
     schedule.expect_from(now);
     Ok(())
+}
+
+impl Schedule {
+    /// Sets the next time by a trigger: the first from `from` on that was not acted on. `former` is the trigger that it
+    /// had, without calendars.
+    pub(crate) fn plan_from(
+        &mut self,
+        former: Option<&Trigger>,
+        trigger: &Trigger,
+        from: DateTime<Utc>,
+    ) {
+        self.next_run_at = first_free(self, former, trigger, from);
+        self.planned_with = trigger.versions().to_vec().into();
+    }
+}
+
+/// Whether a trigger has times that calendars may leave open one day.
+fn has_times(trigger: &Trigger, from: DateTime<Utc>) -> bool {
+    let plain = trigger.without_calendars();
+    !trigger.versions().is_empty() && plain.next_after(from.just_before()).is_some()
 }
 
 /// Maximum number of times acted on ahead of now that are looked at one by one.

@@ -33,11 +33,13 @@
 //! |---|---|
 //! | `interval.rs` | `start + k * every` |
 //! | `cron/` | cron expressions: parsing, the calendar of local times they name, clock changes |
+//! | `open.rs` | restricting any of them to spans of time |
 //! | `words.rs` | English, for descriptions |
 //! | `zone.rs` | the UTC offsets of a time zone as a table of segments |
 
 pub(crate) mod cron;
 mod interval;
+mod open;
 mod words;
 mod zone;
 
@@ -46,11 +48,13 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::moment::Moment as _;
 
 pub use cron::{CronError, CronField, CronTrigger};
 pub use interval::IntervalTrigger;
+pub use open::{CalendarsUsed, Open, Spans};
 
 /// What to do with a local time that a clock change skips, such as 02:30 on the night summer time
 /// starts.
@@ -112,6 +116,8 @@ pub enum Trigger {
     Once(DateTime<Utc>),
     /// The occurrences of another trigger between two instants, each of which may be open.
     Within(Box<Within>),
+    /// The occurrences of another trigger in spans of time.
+    Open(Box<Open>),
     /// No occurrences: something other than time decides.
     Never,
 }
@@ -139,6 +145,7 @@ impl Trigger {
         match self {
             Self::Cron(cron) => Some(cron),
             Self::Within(within) => within.inner.cron(),
+            Self::Open(open) => open.inner.cron(),
             Self::Interval(_) | Self::Once(_) | Self::Never => None,
         }
     }
@@ -150,6 +157,44 @@ impl Trigger {
             return self;
         }
         Self::Within(Box::new(Within { inner: self, start, end }))
+    }
+
+    /// Restricts the trigger to spans that calendars leave open.
+    #[must_use]
+    pub fn open(self, spans: Arc<Spans>, calendars: CalendarsUsed) -> Self {
+        Self::Open(Box::new(Open { inner: self, spans, calendars }))
+    }
+
+    /// The versions of the calendars that restrict it.
+    pub fn versions(&self) -> &[Uuid] {
+        match self {
+            Self::Open(open) => &open.calendars.versions,
+            _ => &[],
+        }
+    }
+
+    /// When the latest of these calendars was changed, if all are there.
+    pub fn calendars_since(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Open(open) => open.calendars.since,
+            _ => None,
+        }
+    }
+
+    /// The occurrences that calendars leave out.
+    pub fn closed(&self) -> Option<Self> {
+        match self {
+            Self::Open(open) => Some(open.closed()),
+            _ => None,
+        }
+    }
+
+    /// The trigger without the calendars that restrict it.
+    pub fn without_calendars(&self) -> &Self {
+        match self {
+            Self::Open(open) => &open.inner,
+            trigger => trigger,
+        }
     }
 
     /// The first occurrence strictly after `after`, or `None` when there is none left.
@@ -170,6 +215,7 @@ impl Trigger {
                 let at = end.map_or(at, |end| end.min(at));
                 inner.latest_at_or_before(at).filter(|at| start.is_none_or(|start| *at >= start))
             }
+            Trigger::Open(open) => open.latest_at_or_before(at),
             Trigger::Never => None,
         }
     }
@@ -190,6 +236,7 @@ impl Trigger {
                 let after = start.map_or(after, |start| start.just_before().max(after));
                 inner.count_in(after, end.map_or(until, |end| end.min(until)))
             }
+            Trigger::Open(open) => open.count_in(after, until),
             Trigger::Never => 0,
         }
     }
@@ -211,6 +258,7 @@ impl Trigger {
                 let next = inner.next_occurrence(after);
                 next.filter(|next| end.is_none_or(|end| next.at <= end))
             }
+            Trigger::Open(open) => open.next_occurrence(after),
             Trigger::Never => None,
         }
     }

@@ -334,7 +334,7 @@ impl Story<'_> {
             }
             let timing = change.timing().filter(|_| begins);
             let Some(timing) = timing else { continue };
-            let Ok(trigger) = timing.trigger(self.id) else { continue };
+            let Ok(trigger) = timing.plain_trigger(self.id) else { continue };
             epochs.push(Epoch { timing, trigger, first: change.event.next_run_at, ended: None });
         }
         epochs

@@ -172,7 +172,8 @@ async fn changes_are_found_by_schedule_user_event_and_time() {
     assert_eq!(
         fault["message"],
         "event: must be one of created, updated, deleted, restored, paused, resumed, triggered, \
-         backfilled, failing, overdue, recovered, paused_all, resumed_all"
+         backfilled, failing, overdue, recovered, paused_all, resumed_all, \
+         calendar_put, calendar_deleted"
     );
 
     let http = Http::new(&service).await;

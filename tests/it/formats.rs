@@ -12,12 +12,13 @@ use serde_json::{Map, Value, json};
 
 use crate::harness::{Nats, far, in_ms, wait_for};
 
-const FROZEN: [&str; 5] = [
+const FROZEN: [&str; 6] = [
     include_str!("../formats/0.json"),
     include_str!("../formats/1.json"),
     include_str!("../formats/2.json"),
     include_str!("../formats/3.json"),
     include_str!("../formats/4.json"),
+    include_str!("../formats/5.json"),
 ];
 const BUCKET: &str = "KV_scheduler_schedules";
 
@@ -113,7 +114,7 @@ async fn what_every_format_stored_is_read_fired_and_rewritten() {
             let shown = nats.wait_executions(filter, 3).await;
             let story = nats.ask("execution.get", json!({ "execution_id": shown[0]["id"] })).await;
             assert_eq!(story["schedule_name"], name);
-            assert_eq!(stored(&nats, &format!("schedule.{id}")).await["format"], 4);
+            assert_eq!(stored(&nats, &format!("schedule.{id}")).await["format"], 5);
         }
         // What was stored of executions is shown as it was.
         let skipped = nats.wait_executions(json!({ "status": "skipped" }), 1).await;
@@ -133,6 +134,7 @@ async fn what_every_format_stored_is_read_fired_and_rewritten() {
         assert!(text.contains("12345678901234567890123"), "{text}");
         check_alerts(&nats, frozen).await;
         check_pauses_of_all(&nats, frozen).await;
+        check_calendars(&nats, frozen).await;
     }
 }
 
@@ -153,6 +155,22 @@ async fn check_pauses_of_all(nats: &Nats, frozen: &str) {
         (&json!("the database moves"), &json!(4))
     );
     assert!(nats.ask("status", json!({})).await["all_paused"].is_null());
+}
+
+/// A schedule goes by its calendar, whose change that had not been announced is.
+async fn check_calendars(nats: &Nats, frozen: &str) {
+    if !frozen.contains("$KV.scheduler_schedules.calendar.") {
+        return;
+    }
+    let calendar = nats.ask("calendar.get", json!({ "name": "holidays" })).await;
+    assert_eq!((&calendar["day_count"], &calendar["used_by"]), (&json!(2), &json!(1)));
+    let events = crate::audit::events(nats, calendar["calendar_id"].as_str().unwrap(), 2).await;
+    assert_eq!((&events[1]["event"], &events[1]["spans"]), (&json!("calendar_put"), &json!(1)));
+    let asked = json!({ "schedule_name": "daily", "creator": "bob", "from": "2026-12-24T00:00:00Z",
+                        "to": "2026-12-27T00:00:00Z" });
+    let told = nats.ask("schedule.explain", asked).await;
+    let line = &told["times"][0];
+    assert_eq!((&line["outcome"], &line["count"]), (&json!("excluded"), &json!(3)), "{told}");
 }
 
 /// What was failing and overdue when it was stored has recovered, and says so.
@@ -182,7 +200,7 @@ fn has_newer(value: &Value) -> bool {
 
 #[tokio::test]
 async fn fields_of_newer_versions_survive_what_older_ones_do() {
-    let nats = restored(FROZEN[4], |row, _| {
+    let nats = restored(FROZEN[5], |row, _| {
         if row.subject.contains(".schedule.") && row.stream == BUCKET {
             Value::Null
         } else {
@@ -191,7 +209,7 @@ async fn fields_of_newer_versions_survive_what_older_ones_do() {
     })
     .await;
     // And within the records, at every level.
-    for mut record in records(FROZEN[4]) {
+    for mut record in records(FROZEN[5]) {
         // Numbers that a reader of JSON would change are not what this is about.
         if record["spec"]["name"] == "every field" {
             record["spec"]["command_payload"] = json!({});
@@ -268,7 +286,7 @@ fn add_everywhere(value: &mut Value, fields: &Value) {
 
 /// A record with everything that a record can hold.
 fn full_record() -> Value {
-    let mut all = records(FROZEN[4]).into_iter();
+    let mut all = records(FROZEN[5]).into_iter();
     let mut record = all.find(|record| record["spec"]["name"] == "every field").unwrap();
     let (at, id) = ("2026-01-01T00:00:00Z", "018f0000-0000-7000-8000-000000000001");
     record["spec"]["command_payload"] = json!({});
@@ -347,14 +365,14 @@ async fn keys_of_kinds_that_are_not_known_are_ignored() {
     assert_eq!(nats.ask("status", json!({})).await["set_aside"], json!([]));
 }
 
-/// Makes a record one that needs format 5, as a newer version would.
+/// Makes a record one that needs format 6, as a newer version would.
 async fn make_newer(nats: &Nats, id: &str) {
     wait_for("the record to be written", || async {
         let bucket = nats.js.get_key_value("scheduler_schedules").await.unwrap();
         let key = format!("schedule.{id}");
         let entry = bucket.entry(&key).await.unwrap().unwrap();
         let mut record: Value = serde_json::from_slice(&entry.value).unwrap();
-        (record["format"], record["needs"]) = (json!(5), json!(5));
+        (record["format"], record["needs"]) = (json!(6), json!(6));
         record["spec"]["overlap"] = json!("skip");
         bucket.update(key, record.to_string().into(), entry.revision).await.ok()
     })
@@ -375,7 +393,7 @@ async fn a_record_that_needs_more_is_left_alone_and_not_lost() {
         (status["left_to_newer"]["count"] == 1).then(|| status.clone())
     })
     .await;
-    assert_eq!(left["left_to_newer"], json!({ "count": 1, "needs": 5, "supported": 4 }));
+    assert_eq!(left["left_to_newer"], json!({ "count": 1, "needs": 6, "supported": 5 }));
     assert_eq!(left["set_aside"], json!([]));
     // Nobody acts on it, and that is said.
     assert!(left["problems"].to_string().contains("need a newer version"), "{left}");
@@ -402,7 +420,7 @@ async fn a_record_that_needs_more_is_left_alone_and_not_lost() {
     assert_eq!(nats.count("COMMANDS").await, 0);
     assert_eq!(nats.record_revision(&id).await, before);
     // A newer instance acts on it.
-    let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "5")]).await;
+    let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "6")]).await;
     nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1).await;
     assert_eq!(nats.count("COMMANDS").await, 1);
     wait_for("both to be content", || async {
@@ -416,7 +434,7 @@ async fn a_record_that_needs_more_is_left_alone_and_not_lost() {
 async fn a_record_that_needs_more_is_on_time_where_newer_instances_run() {
     let nats = Nats::start().await;
     let _older = (nats.service().await, nats.service().await, nats.service().await);
-    let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "5")]).await;
+    let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "6")]).await;
     let ids = nats.create_beats(8, "cmd.example.newer").await;
     // In full swing: what older ones have claimed by then is acted on.
     nats.wait_count("COMMANDS", 24).await;

@@ -8,6 +8,7 @@ mod applied;
 mod audit;
 mod bulk;
 mod by_name;
+mod calendars;
 mod client;
 mod clocks;
 mod cluster;

@@ -16,12 +16,14 @@ use crate::proxy::Proxy;
 const USERS: [&str; 5] = ["scheduler", "operator", "admin", "viewer", "worker"];
 
 /// Operations that change nothing: for `admin` and `viewer`.
-const READS: [&str; 12] = [
+const READS: [&str; 14] = [
     "schedule.get",
     "schedule.list",
     "schedule.preview",
     "schedule.explain",
     "schedule.upcoming",
+    "calendar.get",
+    "calendar.list",
     "execution.get",
     "execution.list",
     "execution.running",
@@ -33,7 +35,7 @@ const READS: [&str; 12] = [
 /// Operations by which workers report: for `admin` and `worker`.
 const REPORTS: [&str; 3] = ["execution.complete", "execution.fail", "execution.heartbeat"];
 /// All others: for `admin`.
-const CHANGES: [&str; 18] = [
+const CHANGES: [&str; 20] = [
     "schedule.create",
     "schedule.apply",
     "schedule.update",
@@ -52,6 +54,8 @@ const CHANGES: [&str; 18] = [
     "execution.cancel",
     "execution.retry",
     "bulk.retry",
+    "calendar.put",
+    "calendar.delete",
 ];
 
 /// How the service runs with this file.

@@ -23,7 +23,10 @@ macro_rules! operation {
 }
 
 static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
-    [schedules(), bulk(), executions(), reports(), service()].into_iter().flatten().collect()
+    [schedules(), bulk(), calendars(), executions(), reports(), service()]
+        .into_iter()
+        .flatten()
+        .collect()
 });
 
 /// All operations.
@@ -101,6 +104,24 @@ fn bulk() -> Vec<Operation> {
         ]),
         operation!("bulk.retry", Write, "X-Triggered-By", bulk_retry, "Run ended executions that match a filter again", [
             post("/api/v1/executions/bulk/retry")
+        ]),
+    ]
+}
+
+#[rustfmt::skip]
+fn calendars() -> Vec<Operation> {
+    vec![
+        operation!("calendar.put", Write, "X-Updated-By", put_calendar, "Create a calendar, or replace what it says", [
+            put("/api/v1/calendars/{name}")
+        ]),
+        operation!("calendar.get", Read, "X-Created-By", get_calendar, "One calendar with all its days and spans", [
+            get("/api/v1/calendars/{name}").query(&[])
+        ]),
+        operation!("calendar.list", Read, "X-Created-By", list_calendars, "All calendars, page by page", [
+            get("/api/v1/calendars")
+        ]),
+        operation!("calendar.delete", Write, "X-Deleted-By", delete_calendar, "Delete a calendar that no schedule uses", [
+            delete("/api/v1/calendars/{name}").query(&["expected_revision"])
         ]),
     ]
 }

@@ -35,6 +35,10 @@ pub struct ScheduleView {
     pub timezone: String,
     pub dst_gap: DstGap,
     pub dst_overlap: DstOverlap,
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    #[serde(default)]
+    pub only: Vec<String>,
     pub target_command: String,
     pub command_payload: Payload,
     pub tags: Vec<String>,
@@ -112,6 +116,8 @@ impl ScheduleView {
             timezone: timing.timezone.to_string(),
             dst_gap: timing.dst_gap,
             dst_overlap: timing.dst_overlap,
+            exclude: timing.exclude.to_vec(),
+            only: timing.only.to_vec(),
             target_command: spec.target_command.as_str().to_owned(),
             command_payload: spec.command_payload.clone(),
             tags: spec.tags.to_vec(),

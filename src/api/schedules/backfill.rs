@@ -12,7 +12,9 @@ use super::super::{Api, Caller};
 use crate::moment::Moment;
 use crate::port::Nats;
 use crate::schedule::declared::which_fields;
-use crate::schedule::{Backfill, ChangeKind, FieldFault, Schedule, ScheduleType, instant_field};
+use crate::schedule::{
+    Backfill, Calendars, ChangeKind, FieldFault, Schedule, ScheduleType, instant_field,
+};
 use crate::stored::Unknown;
 
 /// Maximum number of occurrences that one request may run.
@@ -62,7 +64,8 @@ impl<N: Nats> Api<N> {
         let (from, to) = check_span(&request, self.clock.now())?;
         let dry_run = request.dry_run.unwrap_or(false);
         let (schedule, _) = self.read_schedule(id).await?;
-        let occurrences = occurrences(&schedule, from, to, self.clock.now())?;
+        let occurrences =
+            occurrences(&schedule, &self.index.calendars(), from, to, self.clock.now())?;
         let (first, last) = (occurrences.first().copied(), occurrences.last().copied());
         if let (Some(next), Some(until), false) = (first, last, dry_run) {
             let actor = caller.actor();
@@ -120,12 +123,14 @@ fn check_span(
 /// The occurrences of a schedule in a span.
 fn occurrences(
     schedule: &Schedule,
+    calendars: &Calendars,
     from: DateTime<Utc>,
     to: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> Result<Vec<DateTime<Utc>>, ApiError> {
     may_backfill(schedule)?;
-    let trigger = schedule.spec.timing.trigger(schedule.id).map_err(|fault| vec![fault])?;
+    let trigger =
+        schedule.spec.timing.trigger(schedule.id, calendars).map_err(|fault| vec![fault])?;
     // What is not due yet does not belong to the past: it will run by itself.
     let ahead = schedule.in_jitter(now).map(Moment::just_before);
     let to = ahead.map_or(to, |ahead| ahead.min(to));

@@ -22,7 +22,7 @@ use crate::schedule::{
 impl Checked for CreateSchedule {
     fn faults(&self, api: &Api<impl Nats>) -> Vec<FieldFault> {
         let (id, now) = (api.clock.new_id(), api.clock.now());
-        new_schedule(self, &api.rules, id, now, "unknown", "", api.writer())
+        new_schedule(self, &api.rules(), id, now, "unknown", "", api.writer())
             .err()
             .unwrap_or_default()
     }
@@ -127,6 +127,7 @@ impl<N: Nats> Api<N> {
         );
         let mut reply = Reply::schedule(&schedule, caller);
         reply.warnings.extend(self.target_warning(&schedule).await);
+        reply.warnings.extend(nothing_open(&schedule));
         reply.warnings.extend(self.all_paused_warning());
         if repeated {
             reply.warnings.push(repeated_by("created the schedule"));
@@ -144,8 +145,15 @@ impl<N: Nats> Api<N> {
         caller: &Caller,
     ) -> Result<Schedule, ApiError> {
         let (now, correlation_id) = (self.clock.now(), &caller.correlation_id);
-        let (mut schedule, _) =
-            new_schedule(request, &self.rules, id, now, created_by, correlation_id, self.writer())?;
+        let (mut schedule, _) = new_schedule(
+            request,
+            &self.rules(),
+            id,
+            now,
+            created_by,
+            correlation_id,
+            self.writer(),
+        )?;
         schedule.trace = caller.trace.map(Box::new);
         self.store.room().admits(None, &schedule)?;
         let details = json!({
@@ -204,4 +212,15 @@ impl<N: Nats> Api<N> {
         let (code, field) = (code.to_owned(), "target_command".to_owned());
         Some(Warning { code, field, message })
     }
+}
+
+/// A warning that the calendars of a schedule leave no time open, if so.
+pub(super) fn nothing_open(schedule: &Schedule) -> Option<Warning> {
+    let is_shut = schedule.spec.timing.has_calendars() && schedule.next_run_at.is_none();
+    is_shut.then(|| Warning {
+        code: "nothing_open".to_owned(),
+        field: "next_run_at".to_owned(),
+        message: "its calendars leave no time open: it fires once one of them is changed"
+            .to_owned(),
+    })
 }

@@ -19,7 +19,9 @@ use crate::moment::Moment as _;
 use crate::port::Nats;
 use crate::presence::downtimes;
 use crate::schedule::declared::which_fields;
-use crate::schedule::{ChangeEvent, FieldFault, Schedule, SkipCause, Status, instant_field};
+use crate::schedule::{
+    Calendars, ChangeEvent, FieldFault, Schedule, SkipCause, Status, instant_field,
+};
 
 /// Length of a span by default.
 const DEFAULT_SPAN: TimeDelta = TimeDelta::hours(24);
@@ -96,19 +98,20 @@ impl<N: Nats> Api<N> {
         let (ledger, cut) = self.history.ledger(id, from, to).await?;
         let changes = self.changes_of(id, &mut warnings).await;
         let downtimes = self.downtimes_of(&ledger, &mut warnings).await;
-        let paused = self.index.pauses();
+        let overall = self.index.overall();
         let known = Known {
             schedule: &schedule,
             changes: &changes,
             ledger,
             downtimes: &downtimes,
-            pauses: &paused.pauses,
+            pauses: &overall.pauses,
+            calendars: &overall.calendars,
             now,
         };
         let mut times = explain(&known, from, cut.unwrap_or(to));
         let next = cut_off(&mut times, from, limit);
         let cut = cut.map(|cut| cut.later(TimeDelta::milliseconds(1)));
-        let trigger = schedule.spec.timing.trigger(id);
+        let trigger = schedule.spec.timing.trigger(id, &overall.calendars);
         let data = Explained {
             schedule_id: id,
             name: schedule.spec.name.to_string(),
@@ -118,7 +121,7 @@ impl<N: Nats> Api<N> {
             from,
             to,
             next_run_at: schedule.next_run_at,
-            no_next: no_next(&schedule),
+            no_next: no_next(&schedule, &overall.calendars),
             times,
             next_from: next.or(cut),
         };
@@ -227,7 +230,7 @@ fn cut_off(
 }
 
 /// Why there is no next occurrence, or why it will not run.
-fn no_next(schedule: &Schedule) -> Option<String> {
+fn no_next(schedule: &Schedule, calendars: &Calendars) -> Option<String> {
     let timing = &schedule.spec.timing;
     let reason = match *schedule.status {
         Status::Deleted => "the schedule is deleted".to_owned(),
@@ -247,6 +250,15 @@ fn no_next(schedule: &Schedule) -> Option<String> {
         Status::Active if schedule.next_run_at.is_some() => return None,
         Status::Active if timing.follows().is_some() => {
             "it runs when an occurrence of the schedule that it follows has ended".to_owned()
+        }
+        Status::Active if let Some(name) = calendars.missing(timing) => {
+            match calendars.unreadable(name) {
+                Some(reason) => format!("the calendar {name} cannot be read: {reason}"),
+                None => format!("there is no calendar {name}"),
+            }
+        }
+        Status::Active if timing.has_calendars() && schedule.attempts.is_empty() => {
+            "its calendars leave no time open".to_owned()
         }
         Status::Active => "its last occurrence is under way".to_owned(),
     };

@@ -144,7 +144,11 @@ impl<N: Nats> Api<N> {
         now: DateTime<Utc>,
         actor: &str,
     ) -> Applied {
-        let trigger = schedule.spec.timing.trigger(schedule.id).map_err(|fault| vec![fault])?;
+        let trigger = schedule
+            .spec
+            .timing
+            .trigger(schedule.id, &self.index.calendars())
+            .map_err(|fault| vec![fault])?;
         // What is skipped is ours and has not begun: the engine picks it up at once and writes it to the history.
         schedule
             .resume(&trigger, now, now, self.instance)

@@ -142,7 +142,11 @@ impl<N: Nats> Api<N> {
         now: DateTime<Utc>,
         cause: SkipCause,
     ) -> Result<(), ApiError> {
-        let trigger = schedule.spec.timing.trigger(schedule.id).map_err(|fault| vec![fault])?;
+        let trigger = schedule
+            .spec
+            .timing
+            .trigger(schedule.id, &self.index.calendars())
+            .map_err(|fault| vec![fault])?;
         // It is ours and has not begun: the engine picks it up at once and writes it to the history.
         schedule.skip_due(&trigger, now, cause, self.instance);
         Ok(())

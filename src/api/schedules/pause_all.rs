@@ -26,6 +26,7 @@ use uuid::Uuid;
 use super::super::error::{ApiError, Code};
 use super::super::reply::{Reply, Warning};
 use super::super::{Api, CHANGE_TRIES, Caller, WRITE_PATIENCE};
+use super::limit::SEEN_WITHIN;
 use crate::guards::{Guard, Guards as _};
 use crate::jetstream::WriteError;
 use crate::load::{About, Instances};
@@ -120,7 +121,7 @@ impl<N: Nats> Api<N> {
             .await?;
         caller.permit.waits();
         let asked = Instant::now();
-        let unconfirmed = self.honoured_by_all(revision).await;
+        let unconfirmed = self.honoured_by_all(revision, PAUSE_ALL_NEEDS).await;
         let armed_until = (self.members)().all.into_values().filter_map(|about| about.armed_until);
         self.let_pass(armed_until.max()).await;
         let resume_at = request.resume_at.map(|at| at.to_rfc3339());
@@ -157,19 +158,19 @@ impl<N: Nats> Api<N> {
 
     /// The pause of all schedules, if one is on.
     pub(in crate::api) fn all_paused_now(&self) -> Option<AllPaused> {
-        let all = AllPaused::of(&self.index.pauses().pauses, self.clock.now());
+        let all = AllPaused::of(&self.index.pauses(), self.clock.now());
         all.is_paused.then_some(all)
     }
 
     /// Whether the occurrences of a schedule are acted on at present.
     pub(super) fn acts_on(&self, schedule: &Schedule) -> bool {
-        schedule.fires() && !self.index.pauses().pauses.halt().is_on(self.clock.now())
+        schedule.fires() && !self.index.pauses().halt().is_on(self.clock.now())
     }
 
     /// A warning that nothing fires at present, if so.
     pub(in crate::api) fn all_paused_warning(&self) -> Option<Warning> {
         let known = self.index.pauses();
-        let pause = known.pauses.current(self.clock.now())?;
+        let pause = known.current(self.clock.now())?;
         let by = &pause.paused_by;
         let until = pause.until.map_or_else(
             || "until schedule.resume_all".to_owned(),
@@ -207,7 +208,9 @@ impl<N: Nats> Api<N> {
             pauses.token = self.chance.number();
             match self.store.write_pauses(&pauses, at, deadline).await {
                 Ok(revision) => {
-                    self.index.take_in_pauses(revision, pauses.clone());
+                    // Then a request that comes next finds it.
+                    let seen = self.index.until_seen(revision);
+                    let _ = tokio::time::timeout(SEEN_WITHIN, seen).await;
                     return Ok((pauses, revision));
                 }
                 Err(WriteError::Conflict) => {}
@@ -233,9 +236,9 @@ impl<N: Nats> Api<N> {
         all.into_iter().find(|(_, about)| about.acts_on < PAUSE_ALL_NEEDS)
     }
 
-    /// Waits until every instance that is heard claims by this revision of the pauses or a later one; returns those that
-    /// do not say so in time.
-    async fn honoured_by_all(&self, revision: u64) -> Vec<Uuid> {
+    /// Waits until every instance that is heard, and knows a format, claims by this revision or a later one; returns those
+    /// that do not say so in time.
+    pub(in crate::api) async fn honoured_by_all(&self, revision: u64, knows: u16) -> Vec<Uuid> {
         let deadline = Instant::now() + CONFIRMED_WITHIN;
         loop {
             let Instances { all, is_settled } = (self.members)();
@@ -243,7 +246,9 @@ impl<N: Nats> Api<N> {
             let late = |instance, about: &About| {
                 about.honours < revision || (instance == self.instance && !is_settled)
             };
-            let late = all.into_iter().filter(|(instance, about)| late(*instance, about));
+            let late = all
+                .into_iter()
+                .filter(|(instance, about)| about.acts_on >= knows && late(*instance, about));
             let late: Vec<Uuid> = late.map(|(instance, _)| instance).collect();
             let is_over = late.is_empty() || Instant::now() >= deadline;
             if is_over || !N::Guards::hold(Guard::Honoured) {

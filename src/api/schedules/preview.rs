@@ -51,14 +51,10 @@ impl<N: Nats> Api<N> {
                 faults.push(FieldFault::new("schedule_id", "cannot stand beside timing fields"));
                 return Err(faults.into());
             }
-            None => {
-                let lookahead = self.rules.limits.lookahead;
-                let zone = self.rules.timezone;
-                match fields.check(Uuid::nil(), now, zone, lookahead, &mut faults) {
-                    Some((timing, trigger)) if faults.is_empty() => (timing, trigger, 0, now),
-                    _ => return Err(faults.into()),
-                }
-            }
+            None => match fields.check(Uuid::nil(), now, &self.rules(), &mut faults) {
+                Some((timing, trigger)) if faults.is_empty() => (timing, trigger, 0, now),
+                _ => return Err(faults.into()),
+            },
         };
         if !faults.is_empty() {
             return Err(faults.into());
@@ -79,7 +75,7 @@ impl<N: Nats> Api<N> {
         count: u64,
     ) -> Option<Preview> {
         let (now, timing) = (self.clock.now(), &schedule.spec.timing);
-        let trigger = timing.trigger(schedule.id).ok()?;
+        let trigger = timing.trigger(schedule.id, &self.index.calendars()).ok()?;
         let had = as_of.occurrence_count.get();
         let count = timing.max_runs.map_or(count, |most| most.saturating_sub(had).min(count));
         let from = as_of.in_jitter(now).unwrap_or(now).just_before();
@@ -95,7 +91,7 @@ impl<N: Nats> Api<N> {
     ) -> Result<(Timing, Trigger, u64, DateTime<Utc>), ApiError> {
         let (schedule, _) = self.read_schedule(id).await?;
         let timing = Timing::clone(&schedule.spec.timing);
-        let trigger = timing.trigger(id).map_err(|fault| vec![fault])?;
+        let trigger = timing.trigger(id, &self.index.calendars()).map_err(|fault| vec![fault])?;
         let from = schedule.in_jitter(now).map_or(now, Moment::just_before);
         Ok((timing, trigger, schedule.occurrence_count.get(), from))
     }
@@ -142,6 +138,15 @@ pub(super) fn describe(timing: &Timing, trigger: &Trigger) -> String {
             let end = end.map(|end| format!(", until {}", shown(end))).unwrap_or_default();
             format!("{}{start}{end}", describe(timing, inner))
         }
+        Trigger::Open(open) => {
+            let named = |word: &str, names: &[String]| match names {
+                [] => String::new(),
+                names => format!(", {word} {}", names.join(", ")),
+            };
+            let (only, without) =
+                (named("only in", &timing.only), named("not in", &timing.exclude));
+            format!("{}{only}{without}", describe(timing, &open.inner))
+        }
         Trigger::Never => match &timing.after {
             Some(after) => {
                 let ends = match after.on {
@@ -163,6 +168,7 @@ fn shown(at: DateTime<Utc>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::Rules;
 
     #[test]
     fn timings_are_described_as_people_say_them() {
@@ -191,9 +197,8 @@ mod tests {
             ),
         ] {
             let fields: TimingFields = serde_json::from_str(fields).unwrap();
-            let year = chrono::Duration::days(365);
             let (timing, trigger) =
-                fields.check(Uuid::nil(), now, chrono_tz::UTC, year, &mut Vec::new()).unwrap();
+                fields.check(Uuid::nil(), now, &Rules::default(), &mut Vec::new()).unwrap();
             assert_eq!(describe(&timing, &trigger), expected);
         }
     }

@@ -11,7 +11,7 @@ use super::Named;
 use crate::failpoint::failpoint;
 use crate::port::Nats;
 use crate::schedule::declared::which_fields;
-use crate::schedule::{ChangeKind, NotNow, Schedule, Status, restore};
+use crate::schedule::{Calendars, ChangeKind, NotNow, Schedule, Status, restore};
 
 which_fields! { request {
     /// A request to restore a softly deleted schedule.
@@ -65,7 +65,7 @@ impl<N: Nats> Api<N> {
             return Err(super::refused(&schedule, NotNow::NotDeleted));
         }
         super::check_expected(expected, &schedule)?;
-        bring_back(&mut schedule, now, actor)?;
+        bring_back(&mut schedule, &self.index.calendars(), now, actor)?;
         // Repeated for each try: the reservation may have been taken over since the last one.
         let reserved = self.reserve_name(&schedule, revision).await?;
         failpoint("after_reserve");
@@ -84,8 +84,14 @@ impl<N: Nats> Api<N> {
     }
 }
 
-fn bring_back(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str) -> Result<(), ApiError> {
-    let trigger = schedule.spec.timing.trigger(schedule.id).map_err(|fault| vec![fault])?;
+fn bring_back(
+    schedule: &mut Schedule,
+    calendars: &Calendars,
+    now: DateTime<Utc>,
+    actor: &str,
+) -> Result<(), ApiError> {
+    let trigger =
+        schedule.spec.timing.trigger(schedule.id, calendars).map_err(|fault| vec![fault])?;
     restore(schedule, &trigger, now).map_err(|refused| super::refused(schedule, refused))?;
     super::touch(schedule, now, actor);
     Ok(())

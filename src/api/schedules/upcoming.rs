@@ -124,7 +124,7 @@ impl<N: Nats> Api<N> {
         // A slightly stale list is better than none.
         let _ = self.has_caught_up(SEEN_WITHIN).await;
         let Asked { first, from, to, after, limit } = asked;
-        let halt = self.index.pauses().pauses.halt();
+        let halt = self.index.pauses().halt();
         // What is due while all are paused is skipped.
         let first = match halt.is_on(now) {
             true => Some(first.map_or(halt.until, |first| first.max(halt.until))),

@@ -12,6 +12,7 @@ use super::super::reply::{Reply, ScheduleView};
 use super::super::{Api, Caller, Checked};
 use super::Named;
 use super::coming::Coming;
+use super::create::nothing_open;
 use super::reservations::already_exists;
 use crate::guards::{Guard, Guards as _};
 use crate::index::At;
@@ -27,7 +28,7 @@ impl Checked for UpdateSchedule {
             return Vec::new();
         };
         let mut schedule = Schedule::clone(&entry.schedule);
-        apply_update(self, &mut schedule, &api.rules, api.clock.now()).err().unwrap_or_default()
+        apply_update(self, &mut schedule, &api.rules(), api.clock.now()).err().unwrap_or_default()
     }
 
     fn named(&mut self) -> Vec<Named<'_>> {
@@ -192,6 +193,7 @@ impl<N: Nats> Api<N> {
         let (spec, before) = (&schedule.spec, &old.spec);
         if spec.target_command != before.target_command || spec.delivery != before.delivery {
             reply.warnings.extend(self.target_warning(schedule).await);
+            reply.warnings.extend(nothing_open(schedule));
         }
         reply.warnings.extend(self.all_paused_warning());
         reply
@@ -227,10 +229,10 @@ impl<N: Nats> Api<N> {
                 {
                     self.skip_due(schedule, now, SkipCause::Paused)?;
                 }
-                apply_update(update, schedule, &self.rules, now)?;
+                apply_update(update, schedule, &self.rules(), now)?;
             }
             Wanted::Declared { declared, .. } => {
-                if !apply_declaration(declared, schedule, &self.rules, now)? {
+                if !apply_declaration(declared, schedule, &self.rules(), now)? {
                     return Ok(false);
                 }
             }

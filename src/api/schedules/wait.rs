@@ -25,7 +25,7 @@ impl<N: Nats> Api<N> {
     }
 
     /// Same for occurrences that are claimed until a given time.
-    pub(super) async fn let_pass(&self, claimed_until: Option<DateTime<Utc>>) -> u64 {
+    pub(in crate::api) async fn let_pass(&self, claimed_until: Option<DateTime<Utc>>) -> u64 {
         if !N::Guards::hold(Guard::Wait) {
             return 0;
         }

@@ -27,7 +27,7 @@ mod armory;
 mod lanes;
 mod load;
 mod look;
-mod pauses;
+mod overall;
 mod rates;
 mod slots;
 mod start;
@@ -49,7 +49,7 @@ use armory::Armory;
 pub(crate) use lanes::Lane;
 use lanes::Lanes;
 
-use pauses::Pauses;
+use overall::Overall;
 use rates::Rates;
 use slots::Slots;
 pub(crate) use state::Done;
@@ -97,10 +97,10 @@ pub(crate) enum Event<A> {
     Changed(Uuid),
     /// Instances came or went.
     Members,
-    /// The pauses of all schedules changed; whether changes of them wait to be announced.
-    Pauses { has_news: bool },
+    /// What holds for all schedules changed; whether changes of it wait to be announced.
+    Overall { has_news: bool },
     /// There were none left.
-    PausesAnnounced,
+    OverallAnnounced,
     /// Everything that others wrote during a break has been seen.
     Sees,
     /// Whether claims may be made from now on.
@@ -144,8 +144,8 @@ pub(crate) enum Action<A> {
     Release(A),
     /// Announce a schedule's changes.
     Announce(Uuid),
-    /// Announce the changes of the pauses of all schedules.
-    AnnouncePauses,
+    /// Announce the changes of what holds for all schedules.
+    AnnounceOverall,
     /// Tell the schedules that follow this one of what has ended.
     Tell(Uuid),
     /// Plan again a schedule whose times lie ahead.
@@ -185,7 +185,7 @@ pub(crate) struct Core<A> {
     /// When everything that others had written was last found to be seen.
     sees_since: DateTime<Utc>,
     may_claim: bool,
-    pauses: Pauses,
+    overall: Overall,
     is_draining: bool,
     actions: Vec<Action<A>>,
 }
@@ -211,7 +211,7 @@ impl<A> Core<A> {
             busy: 0,
             sees_since: now,
             may_claim: false,
-            pauses: Pauses::default(),
+            overall: Overall::default(),
             is_draining: false,
             actions: Vec::new(),
         }
@@ -264,8 +264,8 @@ impl<A> Core<A> {
         match event {
             Event::Changed(id) => self.look(id, now, outlook),
             Event::Members => self.begin_walk(),
-            Event::Pauses { has_news } => self.note_pauses(has_news, outlook),
-            Event::PausesAnnounced => self.pauses_announced(),
+            Event::Overall { has_news } => self.note_overall(has_news, outlook),
+            Event::OverallAnnounced => self.overall_announced(),
             Event::Sees => {
                 self.sees_since = now;
                 self.begin_walk();

@@ -108,7 +108,7 @@ fn record(extremes: &Extremes) -> (Schedule, Trigger) {
         correlation_id: "c".to_owned(),
         unknown: Unknown::default(),
     }));
-    let trigger = record.spec.timing.trigger(record.id).unwrap();
+    let trigger = record.spec.timing.plain_trigger(record.id).unwrap();
     (record, trigger)
 }
 

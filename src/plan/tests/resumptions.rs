@@ -12,16 +12,6 @@ fn paused_until(mut record: Schedule, at: DateTime<Utc>) -> Schedule {
     record
 }
 
-/// The record after what is due at `now` was claimed and made.
-fn acted(record: &Schedule, trigger: &Trigger, now: DateTime<Utc>) -> Schedule {
-    let plan = plan(record, trigger, now, &knows(), lease()).unwrap();
-    let mut record = plan.schedule.clone();
-    for attempt in &plan.fire {
-        assert!(settle(&mut record, &end(&plan.schedule, attempt, Outcome::success(), now), false));
-    }
-    record
-}
-
 #[test]
 fn a_pause_ends_at_its_time_and_what_was_due_before_is_skipped() {
     let (mut record, trigger) = minutely();

@@ -41,8 +41,7 @@ pub(super) fn check_spec(
     let command = check_command(request, rules, &mut faults);
     let policies = check_policies(request, rules, command.retry_delay_seconds, &mut faults);
     let timing = kept.or_else(|| {
-        let (zone, lookahead) = (rules.timezone, rules.limits.lookahead);
-        let (timing, trigger) = request.timing().check(id, now, zone, lookahead, &mut faults)?;
+        let (timing, trigger) = request.timing().check(id, now, rules, &mut faults)?;
         Some((timing.into(), trigger))
     });
     let (Some(name), Some(target_command), Some((timing, trigger)), true) =

@@ -86,7 +86,7 @@ fn times_that_a_fast_clock_has_acted_on_are_not_used_again() {
     let update = UpdateSchedule { interval_seconds: Some(10), ..Default::default() };
     apply_update(&update, &mut far, &rules, at("00:00:16")).unwrap();
     assert_eq!(far.next_run_at, Some("2031-01-01T00:00:10Z".parse().unwrap()));
-    let trigger = schedule.spec.timing.trigger(schedule.id).unwrap();
+    let trigger = schedule.spec.timing.plain_trigger(schedule.id).unwrap();
     (schedule.status, schedule.deleted_from) = (Status::Deleted.into(), Some(Status::Active));
     restore(&mut schedule, &trigger, at("00:00:16")).unwrap();
     assert_eq!(schedule.next_run_at, Some(at("00:01:10")), "restored");

@@ -31,7 +31,7 @@ impl UnderWay {
                 Action::Announce(id) => {
                     assert!(self.announcing.insert(id), "announced by one task at a time");
                 }
-                Action::AnnouncePauses
+                Action::AnnounceOverall
                 | Action::Tell(_)
                 | Action::Correct(_)
                 | Action::Stop(_)

@@ -18,7 +18,7 @@ use crate::cli::session::{Session, about};
 /// Schedules that are fetched at once.
 const AT_ONCE: usize = 32;
 /// The fields, in the order of a file.
-const FIELDS: [&str; 33] = [
+const FIELDS: [&str; 35] = [
     "name",
     "created_by",
     "owner",
@@ -35,6 +35,8 @@ const FIELDS: [&str; 33] = [
     "jitter_seconds",
     "dst_gap",
     "dst_overlap",
+    "exclude",
+    "only",
     "target_command",
     "command_payload",
     "payload_template",
@@ -54,10 +56,12 @@ const FIELDS: [&str; 33] = [
     "pause_on_failure",
 ];
 /// What a field is that no file needs to say. Defaults that settings of the service change are said.
-const DEFAULTS: [(&str, &str); 10] = [
+const DEFAULTS: [(&str, &str); 12] = [
     ("jitter_seconds", "0"),
     ("dst_gap", "\"next_valid\""),
     ("dst_overlap", "\"first\""),
+    ("exclude", "[]"),
+    ("only", "[]"),
     ("command_payload", "{}"),
     ("payload_template", "false"),
     ("delivery", r#"{"mode":"publish","timeout_seconds":30}"#),

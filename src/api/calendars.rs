@@ -1,0 +1,431 @@
+//! Operations on calendars.
+//!
+//! A change is one conditional write of the calendar's key. Instances learn of it by their watch, and each says in its
+//! heartbeats by which revision everything is claimed that it claims. Schedules that use the calendar are planned again by
+//! the engines, each by a write to its record. The reply waits for both, and for what was claimed ahead; what it could not
+//! wait for it names.
+//!
+//! | crash | what is left | what happens |
+//! |---|---|---|
+//! | before the write | nothing | the caller asks again |
+//! | after the write | a calendar whose schedules are outdated, and a change to announce | any instance plans and announces |
+//! | after a deletion, before it is announced | a key that says so | any instance announces it and removes the key |
+//!
+//! Of a deletion and a creation of a schedule that uses the calendar, at the same time, both may succeed: then the schedule
+//! waits, and says for what.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::error::{ApiError, Code};
+use super::reply::{Pagination, Reply, Warning};
+use super::schedules::page;
+use super::{Api, CHANGE_TRIES, Caller, WRITE_PATIENCE};
+use crate::index::{At, Entry};
+use crate::jetstream::WriteError;
+use crate::port::Nats;
+use crate::schedule::declared::page_fields;
+use crate::schedule::{
+    CALENDARS_NEED, Calendar, Days, FieldFault, MAX_CALENDAR_BYTES, PutCalendar, Schedule, Span,
+    Status, not_a_name,
+};
+
+/// Most calendars.
+const MAX_CALENDARS: usize = 1000;
+/// How long to wait until all schedules that use a calendar are planned again.
+const PLANNED_WITHIN: Duration = Duration::from_secs(10);
+/// Interval between looks.
+const LOOK: Duration = Duration::from_millis(20);
+/// Most schedules that an error names.
+const MAX_NAMED: usize = 10;
+
+/// A request for a calendar.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GetCalendar {
+    /// Required: its name.
+    #[schemars(length(min = 1, max = 100))]
+    pub name: Option<String>,
+}
+
+/// A request to delete a calendar.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeleteCalendar {
+    /// Required: its name.
+    #[schemars(length(min = 1, max = 100))]
+    pub name: Option<String>,
+    /// The revision that it must have.
+    pub expected_revision: Option<u64>,
+}
+
+page_fields! { request {
+    /// A request for all calendars, in the order of their names.
+    pub struct ListCalendars {}
+} }
+
+/// A calendar.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CalendarView {
+    /// Its id, which its events carry.
+    pub calendar_id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// For people.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// How often it was changed: 1 when it is created.
+    pub revision: u64,
+    /// Number of its entries of days.
+    pub day_count: usize,
+    /// Number of its spans.
+    pub span_count: usize,
+    /// Its days; not in lists.
+    #[serde(default)]
+    pub days: Option<Vec<Days>>,
+    /// Its spans; not in lists.
+    #[serde(default)]
+    pub spans: Option<Vec<Span>>,
+    /// A file had rules without an end, and they were expanded until this day. Put it again before then.
+    #[serde(default)]
+    pub known_until: Option<NaiveDate>,
+    /// Number of schedules that use it, without deleted ones.
+    pub used_by: usize,
+    /// When it was created.
+    pub created_at: DateTime<Utc>,
+    /// Who created it.
+    pub created_by: String,
+    /// When it was last changed.
+    pub updated_at: DateTime<Utc>,
+    /// Who last changed it.
+    pub updated_by: String,
+}
+
+/// What a request to put a calendar did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CalendarOutcome {
+    /// It was created.
+    Created,
+    /// It was changed.
+    Changed,
+    /// It said that already.
+    Unchanged,
+}
+
+/// A calendar that was put.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CalendarPut {
+    /// What was done.
+    pub outcome: CalendarOutcome,
+    /// The calendar, without its days and spans.
+    pub calendar: CalendarView,
+    /// Number of schedules that use it and were not planned again in time; they are, a little later.
+    pub not_planned: usize,
+    /// Instances that have not said in time that they go by it.
+    pub unconfirmed: Vec<Uuid>,
+}
+
+/// A calendar that was deleted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CalendarDeleted {
+    /// Its id.
+    pub calendar_id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// When.
+    pub deleted_at: DateTime<Utc>,
+}
+
+impl CalendarView {
+    fn of(calendar: &Calendar, used_by: usize, whole: bool) -> Self {
+        Self {
+            calendar_id: calendar.id,
+            name: calendar.name.clone(),
+            description: calendar.description.clone(),
+            revision: calendar.revision,
+            day_count: calendar.days.len(),
+            span_count: calendar.spans.len(),
+            days: whole.then(|| calendar.days.clone()),
+            spans: whole.then(|| calendar.spans.clone()),
+            known_until: calendar.known_until,
+            used_by,
+            created_at: calendar.created_at,
+            created_by: calendar.created_by.clone(),
+            updated_at: calendar.updated_at,
+            updated_by: calendar.updated_by.clone(),
+        }
+    }
+}
+
+impl<N: Nats> Api<N> {
+    /// Creates a calendar, or replaces what it says. After the reply nothing is due by what it said before. The same content
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// `invalid`, `conflict` (`expected_revision`), `limit_exceeded`, `unavailable`.
+    pub async fn put_calendar(
+        &self,
+        request: PutCalendar,
+        caller: &Caller,
+    ) -> Result<Reply<CalendarPut>, ApiError> {
+        let content = request.content(self.clock.now())?;
+        let name = request.name.clone().unwrap_or_default();
+        let actor = caller.actor();
+        let (mut outcome, version) = (CalendarOutcome::Unchanged, self.chance.id());
+        let (calendar, revision) = self
+            .change_calendar(&name, request.expected_revision, |calendar, event_id| {
+                let is_new = calendar.is_none();
+                let mut calendar = calendar.unwrap_or_else(|| Calendar {
+                    id: self.chance.id(),
+                    name: name.clone(),
+                    ..Calendar::default()
+                });
+                outcome = match is_new || calendar.is_deleted {
+                    true => CalendarOutcome::Created,
+                    false if calendar.says(&content) => return Ok(Err(calendar)),
+                    false => CalendarOutcome::Changed,
+                };
+                let author = caller.author(&actor);
+                calendar.put(content.clone(), version, event_id, self.clock.now(), author);
+                check_size(&calendar)?;
+                Ok(Ok(calendar))
+            })
+            .await?;
+        caller.permit.waits();
+        let asked = Instant::now();
+        let unconfirmed = self.honoured_by_those_who_know(revision).await;
+        let not_planned = self.planned_by(&name).await;
+        let armed_until = (self.members)().all.into_values().filter_map(|about| about.armed_until);
+        if outcome != CalendarOutcome::Unchanged {
+            self.let_pass(armed_until.max()).await;
+            tracing::info!(calendar = name, updated_by = actor, ?outcome, "calendar put");
+        }
+        let waited_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let calendar = CalendarView::of(&calendar, self.users_of(&name).len(), false);
+        let mut warnings = Vec::new();
+        if not_planned > 0 {
+            let message = format!("{not_planned} schedules are yet to be planned by it");
+            warnings.push(Warning {
+                code: "not_planned".to_owned(),
+                field: String::new(),
+                message,
+            });
+        }
+        warnings.extend(unconfirmed.iter().map(|instance| Warning {
+            code: "unconfirmed".to_owned(),
+            field: String::new(),
+            message: format!("instance {instance} has not said yet that it goes by it"),
+        }));
+        let data = CalendarPut { outcome, calendar, not_planned, unconfirmed };
+        let mut reply = Reply::new(data, caller).waited(waited_ms);
+        reply.warnings = warnings;
+        Ok(reply)
+    }
+
+    /// Returns a calendar with all that it says, as the bucket's leader has it.
+    ///
+    /// # Errors
+    /// `invalid`, `not_found`, `unavailable`.
+    pub async fn get_calendar(
+        &self,
+        request: GetCalendar,
+        caller: &Caller,
+    ) -> Result<Reply<CalendarView>, ApiError> {
+        let name = required_name(request.name)?;
+        let (calendar, _) = self.store.read_calendar(&name).await?;
+        let calendar = calendar.filter(|calendar| !calendar.is_deleted);
+        let calendar = calendar.ok_or_else(|| no_calendar(&name))?;
+        let used_by = self.users_of(&name).len();
+        Ok(Reply::new(CalendarView::of(&calendar, used_by, true), caller))
+    }
+
+    /// Returns all calendars, page by page, without their days and spans.
+    ///
+    /// # Errors
+    /// `invalid`.
+    pub async fn list_calendars(
+        &self,
+        request: ListCalendars,
+        caller: &Caller,
+    ) -> Result<Reply<Vec<CalendarView>>, ApiError> {
+        let (number, page) = page(request.page, request.limit)?;
+        let calendars = self.index.calendars();
+        let mut all: Vec<_> = calendars.iter().collect();
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        let users = self.index.having(is_user);
+        let used_by = |name: &str| users.iter().filter(|user| uses(&user.schedule, name)).count();
+        let shown = all.iter().skip(page.offset).take(page.limit);
+        let views: Vec<_> = shown
+            .map(|calendar| CalendarView::of(calendar, used_by(&calendar.name), false))
+            .collect();
+        let mut reply = Reply::new(views, caller);
+        reply.pagination = Some(Pagination::new(number, page.limit, all.len() as u64));
+        Ok(reply)
+    }
+
+    /// Deletes a calendar that no schedule uses.
+    ///
+    /// # Errors
+    /// `invalid`, `not_found`, `conflict` (schedules use it; `expected_revision`), `unavailable`.
+    pub async fn delete_calendar(
+        &self,
+        request: DeleteCalendar,
+        caller: &Caller,
+    ) -> Result<Reply<CalendarDeleted>, ApiError> {
+        let name = required_name(request.name)?;
+        let actor = caller.actor();
+        let now = self.clock.now();
+        let (calendar, _) = self
+            .change_calendar(&name, request.expected_revision, |calendar, event_id| {
+                let there = calendar.filter(|calendar| !calendar.is_deleted);
+                let mut calendar = there.ok_or_else(|| no_calendar(&name))?;
+                self.check_unused(&name)?;
+                calendar.delete(event_id, now, caller.author(&actor));
+                Ok(Ok(calendar))
+            })
+            .await?;
+        tracing::info!(calendar = name, deleted_by = actor, "calendar deleted");
+        let data = CalendarDeleted { calendar_id: calendar.id, name, deleted_at: now };
+        Ok(Reply::new(data, caller))
+    }
+
+    /// Changes a calendar until a write is accepted, once: a change whose acknowledgement was lost is recognised. Nothing is
+    /// written if the change says so by an inner error. Returns the calendar and its key's revision.
+    async fn change_calendar(
+        &self,
+        name: &str,
+        expected: Option<u64>,
+        mut change: impl FnMut(Option<Calendar>, Uuid) -> Result<Result<Calendar, Calendar>, ApiError>,
+    ) -> Result<(Calendar, u64), ApiError> {
+        let (event_id, deadline) = (self.chance.id(), Instant::now() + WRITE_PATIENCE);
+        for _ in 0..CHANGE_TRIES {
+            let (known, at): (Option<Calendar>, At) = self.store.read_calendar(name).await?;
+            if let Some(made) = known.as_ref().filter(|known| known.has_made(event_id)) {
+                return Ok((made.clone(), at.revision));
+            }
+            check_expected(known.as_ref(), expected)?;
+            if known.as_ref().is_some_and(Calendar::is_full) {
+                let message = "too many changes wait until the audit stream takes them; try again";
+                return Err(ApiError::new(Code::Unavailable, message));
+            }
+            if known.is_none() && self.index.calendars().iter().count() >= MAX_CALENDARS {
+                let message = format!("there are {MAX_CALENDARS} calendars, and may be no more");
+                return Err(ApiError::new(Code::LimitExceeded, message));
+            }
+            let mut changed = match change(known, event_id)? {
+                Ok(changed) => changed,
+                Err(unchanged) => return Ok((unchanged, at.revision)),
+            };
+            changed.token = self.chance.number();
+            match self.store.write_calendar(&changed, at, deadline).await {
+                Ok(revision) => return Ok((changed, revision)),
+                Err(WriteError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(WriteError::Conflict.into())
+    }
+
+    /// The schedules that use a calendar, without deleted ones.
+    fn users_of(&self, name: &str) -> Vec<Arc<Entry>> {
+        self.index.having(|schedule| uses(schedule, name))
+    }
+
+    fn check_unused(&self, name: &str) -> Result<(), ApiError> {
+        let users = self.users_of(name);
+        if users.is_empty() {
+            return Ok(());
+        }
+        let mut names: Vec<_> = users.iter().map(|user| user.schedule.spec.name.as_ref()).collect();
+        names.sort_unstable();
+        let shown = names.iter().take(MAX_NAMED).map(|name: &&str| format!("{name:?}"));
+        let mut shown = shown.collect::<Vec<_>>().join(", ");
+        if names.len() > MAX_NAMED {
+            shown += " and others";
+        }
+        let use_it = if names.len() == 1 { "schedule uses" } else { "schedules use" };
+        let message = format!("{} {use_it} the calendar {name:?}: {shown}", names.len());
+        Err(ApiError::new(Code::Conflict, message))
+    }
+
+    /// Waits until every instance that knows calendars goes by this revision; returns those that do not say so in time.
+    async fn honoured_by_those_who_know(&self, revision: u64) -> Vec<Uuid> {
+        // Others leave schedules with calendars alone.
+        let unconfirmed = self.honoured_by_all(revision, CALENDARS_NEED).await;
+        let deadline = Instant::now() + PLANNED_WITHIN;
+        // Then a request that comes next finds it.
+        let _ = tokio::time::timeout_at(deadline, self.index.until_seen(revision)).await;
+        unconfirmed
+    }
+
+    /// Waits until all schedules that use a calendar are planned by it; returns how many are not in time.
+    async fn planned_by(&self, name: &str) -> usize {
+        let deadline = Instant::now() + PLANNED_WITHIN;
+        loop {
+            let calendars = self.index.calendars();
+            let is_behind =
+                |schedule: &Schedule| uses(schedule, name) && schedule.is_outdated(&calendars);
+            let behind = self.index.having(is_behind).len();
+            if behind == 0 || Instant::now() >= deadline {
+                return behind;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// Whether a schedule that is not deleted uses calendars.
+fn is_user(schedule: &Schedule) -> bool {
+    let is_live = schedule.status != Status::Deleted && !schedule.purge;
+    schedule.spec.timing.has_calendars() && is_live
+}
+
+fn uses(schedule: &Schedule, name: &str) -> bool {
+    is_user(schedule) && schedule.spec.timing.calendars().any(|used| used == name)
+}
+
+fn check_expected(known: Option<&Calendar>, expected: Option<u64>) -> Result<(), ApiError> {
+    let there = known.filter(|known| !known.is_deleted).map_or(0, |known| known.revision);
+    match expected.filter(|expected| *expected != there) {
+        None => Ok(()),
+        Some(expected) => {
+            let message = format!("the calendar is at revision {there}, not {expected}");
+            Err(ApiError::new(Code::Conflict, message))
+        }
+    }
+}
+
+fn check_size(calendar: &Calendar) -> Result<(), ApiError> {
+    let bytes = serde_json::to_vec(&calendar).map_or(0, |encoded| encoded.len());
+    match bytes <= MAX_CALENDAR_BYTES {
+        true => Ok(()),
+        false => {
+            let reason = format!(
+                "and spans take {bytes} bytes with what belongs to them; at most {MAX_CALENDAR_BYTES} are allowed"
+            );
+            Err(vec![FieldFault::new("days", reason)].into())
+        }
+    }
+}
+
+fn required_name(name: Option<String>) -> Result<String, ApiError> {
+    let reason = name.as_deref().map_or(Some("is required".to_owned()), not_a_name);
+    match (name, reason) {
+        (Some(name), None) => Ok(name),
+        (_, reason) => Err(vec![FieldFault::new("name", reason.unwrap_or_default())].into()),
+    }
+}
+
+fn no_calendar(name: &str) -> ApiError {
+    ApiError::new(Code::NotFound, format!("there is no calendar {name:?}"))
+}

@@ -1,0 +1,151 @@
+//! Tests of schedules whose calendars change.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::*;
+use crate::names::calendar_key;
+use crate::schedule::{
+    Author, Calendar, Calendars, Content, PutCalendar, ScheduleEvent, UpdateSchedule, apply_update,
+};
+
+/// A calendar that covers spans of the day, put at a time.
+pub(super) fn covering(spans: &[(&str, &str)], put_at: DateTime<Utc>) -> Calendars {
+    let spans: Vec<_> =
+        spans.iter().map(|(start, end)| json!({ "start": at(start), "end": at(end) })).collect();
+    let put: PutCalendar = serde_json::from_value(json!({ "name": "a", "spans": spans })).unwrap();
+    let content: Content = put.content(put_at).unwrap();
+    let mut calendar = Calendar { name: "a".to_owned(), ..Calendar::default() };
+    let author = Author { actor: "me", correlation_id: "c" };
+    let version = Uuid::from_u128(u128::from(put_at.timestamp().cast_unsigned()));
+    calendar.put(content, version, Uuid::nil(), put_at, author);
+    let mut calendars = Calendars::default();
+    calendars.take_in(&calendar_key("a"), 1, Some(Ok(calendar)));
+    calendars
+}
+
+/// A schedule that fires each minute and leaves the calendar out, as it is after its first occurrence.
+fn leaving_out(calendars: &Calendars) -> (Schedule, Trigger) {
+    let (record, _) = minutely();
+    let (mut record, rules) =
+        (record, Rules { calendars: Arc::new(calendars.clone()), ..Rules::default() });
+    let update: UpdateSchedule = serde_json::from_value(json!({ "exclude": ["a"] })).unwrap();
+    apply_update(&update, &mut record, &rules, at("00:00:00")).unwrap();
+    let trigger = trigger(&record, calendars);
+    (record, trigger)
+}
+
+fn trigger(record: &Schedule, calendars: &Calendars) -> Trigger {
+    record.spec.timing.trigger(record.id, calendars).unwrap()
+}
+
+#[test]
+fn what_a_calendar_leaves_out_is_neither_due_nor_an_entry() {
+    let calendars = covering(&[("00:01:00", "00:05:00")], at("00:00:00"));
+    let (record, trigger) = leaving_out(&calendars);
+    let first = plan(&record, &trigger, at("00:00:00.010"), &knows(), lease()).unwrap();
+    assert_eq!(first.fire.len(), 1);
+    assert_eq!(first.schedule.next_run_at, Some(at("00:05:00")));
+    let late = plan(
+        &acted(&record, &trigger, at("00:00:00.010")),
+        &trigger,
+        at("00:06:20"),
+        &knows(),
+        lease(),
+    );
+    let late = late.unwrap();
+    assert_eq!(ranges(&late), [(SkipCause::Coalesced, at("00:05:00"), at("00:05:00"), 1)]);
+    assert_eq!(late.fire[0].scheduled_for, at("00:06:00"));
+}
+
+#[test]
+fn a_calendar_counts_from_when_it_was_changed_however_late_somebody_plans_by_it() {
+    let before = covering(&[("00:01:00", "01:00:00")], at("00:00:00"));
+    let (record, old) = leaving_out(&before);
+    let record = acted(&record, &old, at("00:00:00.010"));
+    assert_eq!(record.next_run_at, Some(at("01:00:00")));
+    assert!(!record.is_outdated(&before));
+    // It is put again at 00:03:30, and leaves all open.
+    let after = covering(&[], at("00:03:30"));
+    let new = trigger(&record, &after);
+    assert!(record.is_outdated(&after));
+    for now in ["00:03:30", "00:03:59", "00:05:10"] {
+        let planned = plan(&record, &new, at(now), &knows(), lease()).unwrap();
+        assert_eq!(planned.schedule.next_run_at, Some(at("00:04:00")), "{now}");
+        assert!(planned.fire.is_empty() && planned.skip.is_empty());
+        assert!(!planned.schedule.is_outdated(&after));
+        assert_eq!(plan(&planned.schedule, &new, at("00:03:40"), &knows(), lease()), None);
+    }
+    // What it shuts is not due any more, although it was planned.
+    let shut = covering(&[("00:00:30", "00:10:00")], at("00:00:40"));
+    let (open, _) = leaving_out(&covering(&[], at("00:00:00")));
+    let open = acted(&open, &trigger(&open, &covering(&[], at("00:00:00"))), at("00:00:00.010"));
+    let new = trigger(&open, &shut);
+    let planned = plan(&open, &new, at("00:01:30"), &knows(), lease()).unwrap();
+    assert_eq!(planned.schedule.next_run_at, Some(at("00:10:00")));
+    assert!(planned.skip.is_empty(), "it was never due");
+}
+
+#[test]
+fn what_was_claimed_ahead_is_not_claimed_again() {
+    let (record, old) = leaving_out(&covering(&[], at("00:00:00")));
+    let record = acted(&record, &old, at("00:00:00.010"));
+    let ahead = Knows { lead: Duration::seconds(1), ..knows() };
+    let early = plan(&record, &old, at("00:00:59.800"), &ahead, lease()).unwrap();
+    assert_eq!(early.fire[0].scheduled_for, at("00:01:00"));
+    let after = covering(&[("00:02:00", "00:03:00")], at("00:00:59.900"));
+    let new = trigger(&early.schedule, &after);
+    let planned = plan(&early.schedule, &new, at("00:00:59.950"), &knows(), lease()).unwrap();
+    assert_eq!(planned.schedule.next_run_at, Some(at("00:03:00")));
+}
+
+#[test]
+fn what_is_shut_for_good_waits_for_a_change_and_is_not_over() {
+    let shut = covering(&[("00:00:30", "23:59:59")], at("00:00:00"));
+    let (record, _) = leaving_out(&shut);
+    let only: UpdateSchedule =
+        serde_json::from_value(json!({ "exclude": [], "only": ["a"] })).unwrap();
+    let rules = Rules { calendars: Arc::new(covering(&[], at("00:00:00"))), ..Rules::default() };
+    let mut record = record;
+    apply_update(&only, &mut record, &rules, at("00:00:10")).unwrap();
+    assert_eq!((record.next_run_at, record.status.as_str()), (None, "active"));
+    assert_eq!(wake_at(&record, &knows()), None);
+    // Nor is it when an execution by hand ends, or when it is resumed.
+    record.pause(None, None).unwrap();
+    let nothing = trigger(&record, &rules.calendars);
+    record.resume(&nothing, at("00:00:20"), at("00:00:20"), ME).unwrap();
+    assert_eq!(record.status.as_str(), "active");
+    let opened = covering(&[("00:05:00", "00:07:00")], at("00:04:00"));
+    let new = trigger(&record, &opened);
+    let planned = plan(&record, &new, at("00:04:00"), &knows(), lease()).unwrap();
+    assert_eq!(planned.schedule.next_run_at, Some(at("00:05:00")));
+    // A calendar that is lost shuts it again; that is no reason to forget what it had.
+    let lost = trigger(&planned.schedule, &Calendars::default());
+    let held = plan(&planned.schedule, &lost, at("00:04:10"), &knows(), lease()).unwrap();
+    assert_eq!(
+        (held.schedule.next_run_at, &held.schedule.planned_with[..]),
+        (None, &[Uuid::nil()][..])
+    );
+}
+
+#[test]
+fn paused_schedules_are_planned_again_and_deleted_ones_are_not() {
+    let (record, _) = leaving_out(&covering(&[], at("00:00:00")));
+    let after = covering(&[("00:00:00", "00:30:00")], at("00:02:00"));
+    let new = trigger(&record, &after);
+    let mut paused = record.clone();
+    paused.pause(None, None).unwrap();
+    paused.next_run_at = Some(at("00:01:00"));
+    let planned = plan(&paused, &new, at("00:02:00"), &knows(), lease()).unwrap();
+    assert_eq!(
+        (planned.schedule.status.as_str(), planned.schedule.next_run_at),
+        ("paused", Some(at("00:30:00")))
+    );
+    let mut deleted = record;
+    deleted.on(ScheduleEvent::Delete).unwrap();
+    assert!(!deleted.is_outdated(&after));
+    assert_eq!(plan(&deleted, &new, at("00:02:00"), &knows(), lease()), None);
+}

@@ -1,0 +1,439 @@
+//! Reads the days and spans of an iCalendar file (RFC 5545): each event closes the time that it takes.
+//!
+//! Events that take whole days mean the days of whoever uses the calendar; others have a zone or are in UTC. `RRULE`,
+//! `RDATE` and `EXDATE` are expanded. What cannot be kept truly is refused, with the line: times without a zone, zones
+//! that are not IANA's, periods, and changed occurrences of a recurring event (`RECURRENCE-ID`).
+
+use chrono::{DateTime, Duration, NaiveDate, NaiveDateTime, NaiveTime, TimeZone as _, Utc};
+use icalendar::parser::{Component, Property, read_calendar, unfold};
+use rrule::{Frequency, RRule, RRuleSet, Tz, Unvalidated};
+
+use super::{Days, MAX_SPANS, Span};
+use crate::moment::Moment as _;
+
+/// How far ahead a rule without an end is expanded.
+const HORIZON: Duration = Duration::days(366 * 10);
+/// Most events that recur.
+const MAX_RULES: usize = 200;
+
+/// What a file says.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Read {
+    pub(super) days: Vec<Days>,
+    pub(super) spans: Vec<Span>,
+    /// Until when a rule without an end was expanded, if there is one.
+    pub(super) known_until: Option<NaiveDate>,
+}
+
+/// A date, or a time in a zone.
+#[derive(Clone, Copy, PartialEq)]
+enum When {
+    Date(NaiveDate),
+    Time(NaiveDateTime, chrono_tz::Tz),
+}
+
+/// Reads a file at `now`.
+///
+/// # Errors
+/// The line and the reason.
+pub(super) fn read(text: &str, now: DateTime<Utc>) -> Result<Read, String> {
+    let unfolded = unfold(text);
+    let calendar = read_calendar(&unfolded).map_err(|error| not_ics(&error))?;
+    let events = calendar.components.iter().filter(|component| component.name == "VEVENT");
+    let mut found = Read::default();
+    let mut rules = 0;
+    for (n, event) in events.enumerate() {
+        let at = |property: &str, reason: &str| {
+            let line = line_of(text, n, property);
+            format!("line {line}: {property} {reason}")
+        };
+        rules += usize::from(event.find_prop("RRULE").is_some());
+        if rules > MAX_RULES {
+            return Err(at("RRULE", &format!("is one of more than {MAX_RULES}")));
+        }
+        if event.find_prop("STATUS").is_some_and(|status| status.val == "CANCELLED") {
+            continue;
+        }
+        take_in(&mut found, event, now).map_err(|(property, reason)| at(property, &reason))?;
+        if found.days.len() + found.spans.len() > MAX_SPANS {
+            let reason = format!("brings the calendar to more than {MAX_SPANS} days and spans");
+            return Err(at("DTSTART", &reason));
+        }
+    }
+    if found.days.is_empty() && found.spans.is_empty() {
+        return Err("has no event that takes time".to_owned());
+    }
+    Ok(found)
+}
+
+fn not_ics(error: &str) -> String {
+    let first = error.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    format!("is not an iCalendar file: {}", first.trim())
+}
+
+/// The line of a property of the `n`th event, or that of the event.
+fn line_of(text: &str, n: usize, property: &str) -> usize {
+    let mut events = 0;
+    let mut begins = 1;
+    for (line, content) in text.lines().enumerate() {
+        let content = content.trim_end().to_ascii_uppercase();
+        if content == "BEGIN:VEVENT" {
+            events += 1;
+            if events == n + 1 {
+                begins = line + 1;
+            }
+        }
+        let rest = content.strip_prefix(property);
+        if events == n + 1 && rest.is_some_and(|rest| rest.starts_with([':', ';'])) {
+            return line + 1;
+        }
+        if events > n + 1 {
+            break;
+        }
+    }
+    begins
+}
+
+type Fault = (&'static str, String);
+
+/// Takes in all occurrences of an event.
+fn take_in(found: &mut Read, event: &Component<'_>, now: DateTime<Utc>) -> Result<(), Fault> {
+    for refused in ["RECURRENCE-ID", "EXRULE"] {
+        if event.find_prop(refused).is_some() {
+            return Err((refused, "is not supported".to_owned()));
+        }
+    }
+    let all = |name: &'static str| {
+        let of_name = event.properties.iter().filter(move |property| property.name == name);
+        of_name.map(move |property| values(property).map_err(|reason| (name, reason)))
+    };
+    let one = |name| -> Result<Option<When>, Fault> {
+        Ok(all(name).next().transpose()?.and_then(|values| values.first().copied()))
+    };
+    let start = one("DTSTART")?.ok_or(("DTSTART", "is required".to_owned()))?;
+    let length = length(event, start, one("DTEND")?)?;
+    let (mut more, mut without) = (Vec::new(), Vec::new());
+    for (into, name) in [(&mut more, "RDATE"), (&mut without, "EXDATE")] {
+        for values in all(name) {
+            let same =
+                |when: &When| matches!(when, When::Date(_)) == matches!(start, When::Date(_));
+            let values = values?;
+            if !values.iter().all(same) {
+                return Err((name, "must be of the same kind as DTSTART".to_owned()));
+            }
+            into.extend(values);
+        }
+    }
+    let starts = occurrences(found, event, start, &more, &without, now)?;
+    for at in starts {
+        match start {
+            When::Date(_) => {
+                let first = at.date_naive();
+                let last = first.checked_add_signed(length).and_then(|end| end.pred_opt());
+                let last = last.unwrap_or(NaiveDate::MAX);
+                found.days.push(Days { first, last });
+            }
+            When::Time(..) => {
+                let start = at.with_timezone(&Utc);
+                found.spans.push(Span { start, end: start.later(length) });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How long each occurrence takes.
+fn length(event: &Component<'_>, start: When, end: Option<When>) -> Result<Duration, Fault> {
+    let given = event.find_prop("DURATION").map(|property| property.val.as_str());
+    let (name, length) = match (given, start, end) {
+        (Some(text), ..) => {
+            let length = duration(text).ok_or(("DURATION", format!("is not one: {text:?}")))?;
+            ("DURATION", length)
+        }
+        (None, When::Date(start), Some(When::Date(end))) => ("DTEND", end - start),
+        (None, When::Time(start, zone), Some(When::Time(end, end_zone))) => {
+            let instant = |at, zone| instant(at, zone).map_err(|reason| ("DTEND", reason));
+            ("DTEND", instant(end, end_zone)? - instant(start, zone)?)
+        }
+        (None, _, Some(_)) => {
+            return Err(("DTEND", "must be of the same kind as DTSTART".to_owned()));
+        }
+        (None, When::Date(_), None) => ("DTSTART", Duration::days(1)),
+        (None, When::Time(..), None) => {
+            return Err(("DTSTART", "has neither DTEND nor DURATION".to_owned()));
+        }
+    };
+    let whole = matches!(start, When::Time(..)) || length.num_seconds() % 86_400 == 0;
+    let range = Duration::zero() < length && length <= Duration::days(3660);
+    match whole && range {
+        true => Ok(length),
+        false => {
+            Err((name, "must be more than nothing, and whole days if it has dates".to_owned()))
+        }
+    }
+}
+
+/// The starts of all occurrences; those of whole days in UTC.
+fn occurrences(
+    found: &mut Read,
+    event: &Component<'_>,
+    start: When,
+    more: &[When],
+    without: &[When],
+    now: DateTime<Utc>,
+) -> Result<Vec<DateTime<Tz>>, Fault> {
+    let zoned = |when: &When| match when {
+        When::Date(date) => Ok(Tz::UTC.from_utc_datetime(&date.and_time(NaiveTime::MIN))),
+        When::Time(at, zone) => Ok(instant(*at, *zone)?.with_timezone(&Tz::Tz(*zone))),
+    };
+    let first = zoned(&start).map_err(|reason| ("DTSTART", reason))?;
+    let rule = match event.properties.iter().filter(|property| property.name == "RRULE").count() {
+        0 => None,
+        1 => event.find_prop("RRULE").map(|property| rule(property.val.as_str())),
+        _ => return Err(("RRULE", "is there twice".to_owned())),
+    };
+    let rule = rule.transpose().map_err(|reason| ("RRULE", reason))?;
+    let mut set = RRuleSet::new(first);
+    let horizon = now.later(HORIZON);
+    if let Some(rule) = rule {
+        let rule = rule.validate(first).map_err(|error| ("RRULE", error.to_string()))?;
+        set = set.rrule(rule);
+        let horizon = horizon.with_timezone(&Tz::UTC);
+        if !set.clone().after(horizon).all(1).dates.is_empty() {
+            found.known_until = Some(horizon.date_naive());
+        }
+        set = set.before(horizon);
+    } else {
+        set = set.rdate(first);
+    }
+    for when in more {
+        set = set.rdate(zoned(when).map_err(|reason| ("RDATE", reason))?);
+    }
+    for when in without {
+        set = set.exdate(zoned(when).map_err(|reason| ("EXDATE", reason))?);
+    }
+    let all = set.all(u16::try_from(MAX_SPANS + 1).unwrap_or(u16::MAX));
+    match all.dates.len() > MAX_SPANS {
+        true => Err(("RRULE", format!("has more than {MAX_SPANS} occurrences"))),
+        false => Ok(all.dates),
+    }
+}
+
+/// A rule; a last day without a time means the whole day.
+fn rule(text: &str) -> Result<RRule<Unvalidated>, String> {
+    let with_time = |part: &str| match part.split_once('=') {
+        Some((name, date)) if name.eq_ignore_ascii_case("UNTIL") && date.len() == 8 => {
+            format!("UNTIL={date}T235959Z")
+        }
+        Some((name, at)) if name.eq_ignore_ascii_case("UNTIL") && !at.ends_with('Z') => {
+            format!("UNTIL={at}Z")
+        }
+        _ => part.to_owned(),
+    };
+    let text = text.split(';').map(with_time).collect::<Vec<_>>().join(";");
+    let rule: RRule<Unvalidated> = text.parse().map_err(|error| format!("{error}"))?;
+    match rule.get_freq() {
+        Frequency::Yearly | Frequency::Monthly | Frequency::Weekly | Frequency::Daily => Ok(rule),
+        _ => Err("recurs more than once a day; give DAILY or longer".to_owned()),
+    }
+}
+
+/// The dates or times of a property.
+fn values(property: &Property<'_>) -> Result<Vec<When>, String> {
+    let parameter = |name: &str| {
+        let mut all = property.params.iter();
+        all.find(|parameter| parameter.key == name)
+            .and_then(|parameter| parameter.val.as_ref().map(|value| value.as_str()))
+    };
+    if parameter("VALUE") == Some("PERIOD") {
+        return Err("has periods, which are not supported".to_owned());
+    }
+    let zone = parameter("TZID").map(|name| {
+        let zone = name.parse::<chrono_tz::Tz>();
+        zone.map_err(|_| format!("has TZID {name:?}, which is no IANA time zone"))
+    });
+    let zone = zone.transpose()?;
+    let each = property.val.as_str().split(',').map(|text| value(text.trim(), zone));
+    each.collect()
+}
+
+fn value(text: &str, zone: Option<chrono_tz::Tz>) -> Result<When, String> {
+    let wrong = || format!("is neither a date nor a time: {text:?}");
+    if text.len() == 8 {
+        let date = NaiveDate::parse_from_str(text, "%Y%m%d").map_err(|_| wrong())?;
+        return Ok(When::Date(date));
+    }
+    let (local, is_utc) = text.strip_suffix('Z').map_or((text, false), |local| (local, true));
+    let at = NaiveDateTime::parse_from_str(local, "%Y%m%dT%H%M%S").map_err(|_| wrong())?;
+    match (is_utc, zone) {
+        (true, _) => Ok(When::Time(at, chrono_tz::UTC)),
+        (false, Some(zone)) => Ok(When::Time(at, zone)),
+        (false, None) => Err("is a time without a zone; add TZID or Z".to_owned()),
+    }
+}
+
+/// A local time, the first if the clock shows it twice.
+fn instant(at: NaiveDateTime, zone: chrono_tz::Tz) -> Result<DateTime<Utc>, String> {
+    let found = zone.from_local_datetime(&at).earliest();
+    let found = found.map(|at| at.with_timezone(&Utc));
+    found.ok_or_else(|| format!("is {at} in {zone}, which a clock change skips"))
+}
+
+/// A duration such as `P1D` or `PT1H30M`.
+fn duration(text: &str) -> Option<Duration> {
+    let rest = text.strip_prefix('+').unwrap_or(text).strip_prefix('P')?;
+    let (mut seconds, mut number, mut is_time) = (0_i64, None::<i64>, false);
+    for letter in rest.chars() {
+        let unit = match (letter, is_time) {
+            ('0'..='9', _) => {
+                let digit = i64::from(letter.to_digit(10)?);
+                number = Some(number.unwrap_or(0).checked_mul(10)?.checked_add(digit)?);
+                continue;
+            }
+            ('T', false) => {
+                is_time = true;
+                continue;
+            }
+            ('W', false) => 604_800,
+            ('D', false) => 86_400,
+            ('H', true) => 3600,
+            ('M', true) => 60,
+            ('S', true) => 1,
+            _ => return None,
+        };
+        seconds = seconds.checked_add(number.take()?.checked_mul(unit)?)?;
+    }
+    number.is_none().then(|| Duration::try_seconds(seconds)).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(events: &[&str]) -> String {
+        let events =
+            events.iter().map(|event| format!("BEGIN:VEVENT\r\n{event}\r\nEND:VEVENT\r\n"));
+        let events: String = events.collect();
+        format!("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\n{events}END:VCALENDAR\r\n")
+    }
+
+    fn read_one(event: &str) -> Result<Read, String> {
+        read(&file(&[event]), "2026-01-01T00:00:00Z".parse().unwrap())
+    }
+
+    fn days(event: &str) -> Vec<String> {
+        let read = read_one(event).unwrap();
+        read.days.iter().map(ToString::to_string).collect()
+    }
+
+    fn spans(event: &str) -> Vec<String> {
+        let read = read_one(event).unwrap();
+        let shown = |at: DateTime<Utc>| at.format("%m-%dT%H:%M").to_string();
+        read.spans.iter().map(|span| [shown(span.start), shown(span.end)].join("/")).collect()
+    }
+
+    #[test]
+    fn whole_days_are_the_days_of_whoever_uses_them() {
+        assert_eq!(days("DTSTART;VALUE=DATE:20261225"), ["2026-12-25"]);
+        assert_eq!(
+            days("SUMMARY:a\\, b\r\nDTSTART;VALUE=DATE:20261224\r\nDTEND;VALUE=DATE:20261227"),
+            ["2026-12-24/2026-12-26"]
+        );
+        assert_eq!(days("DTSTART;VALUE=DATE:20261224\r\nDURATION:P2D"), ["2026-12-24/2026-12-25"]);
+    }
+
+    #[test]
+    fn times_have_a_zone() {
+        assert_eq!(
+            spans("DTSTART:20260301T120000Z\r\nDTEND:20260301T133000Z"),
+            ["03-01T12:00/03-01T13:30"]
+        );
+        // Over the change to summer time, the local time stays.
+        assert_eq!(
+            spans(
+                "DTSTART;TZID=Europe/Berlin:20260328T090000\r\nDURATION:PT1H30M\r\n\
+                 RRULE:FREQ=DAILY;COUNT=2"
+            ),
+            ["03-28T08:00/03-28T09:30", "03-29T07:00/03-29T08:30"]
+        );
+    }
+
+    #[test]
+    fn rules_are_expanded_with_what_is_added_and_left_out() {
+        assert_eq!(
+            days(
+                "DTSTART;VALUE=DATE:20260101\r\nRRULE:FREQ=YEARLY;UNTIL=20290101\r\n\
+                 RDATE;VALUE=DATE:20260606\r\nEXDATE;VALUE=DATE:20270101"
+            ),
+            ["2026-01-01", "2026-06-06", "2028-01-01", "2029-01-01"]
+        );
+        let endless = read_one("DTSTART;VALUE=DATE:20251225\r\nRRULE:FREQ=YEARLY").unwrap();
+        assert_eq!(endless.days.len(), 11);
+        assert_eq!(endless.known_until.unwrap().to_string(), "2036-01-09");
+        let fourth =
+            "DTSTART;VALUE=DATE:20261126\r\nRRULE:FREQ=YEARLY;COUNT=2;BYMONTH=11;BYDAY=4TH";
+        assert_eq!(days(fourth), ["2026-11-26", "2027-11-25"]);
+    }
+
+    #[test]
+    fn folded_lines_and_cancelled_events() {
+        let folded = "DTSTART;VALUE=DA\r\n TE:20261225\r\nDESCRIPTION:a\r\n b";
+        let cancelled = "DTSTART;VALUE=DATE:20260101\r\nSTATUS:CANCELLED";
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let read = read(&file(&[folded, cancelled]), now).unwrap();
+        assert_eq!(read.days.len(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_refused_with_its_line() {
+        let day = "SUMMARY:x\r\nDTSTART;VALUE=DATE:20260101";
+        for (event, reason) in [
+            ("SUMMARY:x", "line 4: DTSTART is required"),
+            (
+                "DTSTART:20260101T000000\r\nDTEND:20260101T010000",
+                "line 5: DTSTART is a time without",
+            ),
+            ("DTSTART;TZID=Mars:20260101T000000", "line 5: DTSTART has TZID \"Mars\""),
+            ("DTSTART:20260101T000000Z", "line 5: DTSTART has neither"),
+            ("DTSTART:20260101T000000Z\r\nDTEND:20260101T000000Z", "line 6: DTEND must be more"),
+            ("DTSTART:2026", "line 5: DTSTART is neither"),
+            (&format!("{day}\r\nDTEND:20260102T000000Z"), "line 7: DTEND must be of the same"),
+            (&format!("{day}\r\nRRULE:FREQ=HOURLY"), "line 7: RRULE recurs more than once"),
+            (&format!("{day}\r\nRRULE:FREQ=NEVER"), "line 7: RRULE "),
+            (&format!("{day}\r\nRECURRENCE-ID;VALUE=DATE:20260101"), "line 7: RECURRENCE-ID"),
+            (
+                &format!("{day}\r\nRDATE;VALUE=PERIOD:20260101T000000Z/PT1H"),
+                "line 7: RDATE has periods",
+            ),
+            (&format!("{day}\r\nDURATION:PT1H"), "line 7: DURATION must be"),
+            (&format!("{day}\r\nDURATION:P99999999999999999999D"), "line 7: DURATION is not one"),
+        ] {
+            let error = read_one(event).unwrap_err();
+            assert!(error.starts_with(reason), "{event}: {error}");
+        }
+        let daily = "DTSTART;VALUE=DATE:20260101\r\nRRULE:FREQ=DAILY;COUNT=20000";
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let cut = read(&file(&[daily]), now).unwrap();
+        assert_eq!(cut.known_until, NaiveDate::from_ymd_opt(2036, 1, 9));
+        let error = read(&file(&[daily, daily, daily]), now).unwrap_err();
+        assert!(error.starts_with("line 13: DTSTART brings the calendar to more"), "{error}");
+        for text in
+            ["", "hello", "BEGIN:VCALENDAR", "BEGIN:VCALENDAR\nEND:VCALENDAR", "\u{0}\u{ffff}"]
+        {
+            let error = read(text, DateTime::UNIX_EPOCH).unwrap_err();
+            assert!(
+                error.starts_with("is not an iCal") || error.starts_with("has no event"),
+                "{error}"
+            );
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_is_too_odd(text in "\\PC{0,60}", property in "(DTSTART|DTEND|RRULE|RDATE|EXDATE|DURATION)[;:]\\PC{0,30}") {
+            let _ = read(&text, DateTime::UNIX_EPOCH);
+            let _ = read_one(&format!("DTSTART;VALUE=DATE:20260101\r\n{property}"));
+            let _ = read_one(&property);
+        }
+    }
+}
