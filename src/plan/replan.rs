@@ -1,10 +1,9 @@
 //! Plans a schedule again whose calendars have changed.
 //!
 //! The calendars count from when they were changed, however late somebody gets round to the schedule: its next time is the
-//! first that is open from then on. If its former next time came before that and was not acted on yet, it is the first
-//! from that time on. What was acted on is not used again. Nothing else is decided by that write. It is made at the
-//! record's revision, and whoever sees it has seen the calendars before: so nothing is claimed by the former calendars
-//! after it.
+//! first that is open from then on. If its former next time had come by then, it was due, and stays. What was acted on is
+//! not used again. Nothing else is decided by that write. It is made at the record's revision, and whoever sees it has
+//! seen the calendars before: so nothing is claimed by the former calendars after it.
 //!
 //! A crash before the write leaves a record that the next instance which looks at it plans again; a crash after it leaves
 //! nothing to do.
@@ -22,9 +21,13 @@ pub(super) fn replan(schedule: &Schedule, trigger: &Trigger, now: DateTime<Utc>)
         return None;
     }
     let mut plan = Plan::of(schedule.clone());
-    let changed = trigger.calendars_since().unwrap_or(now).max(schedule.updated_at).min(now);
-    let from = schedule.next_run_at.map_or(changed, |next| next.min(changed));
-    plan.schedule.plan_from(Some(trigger.without_calendars()), trigger, from);
+    let since = trigger.calendars_since();
+    let changed = since.unwrap_or(now).max(schedule.updated_at).min(now);
+    if since.is_some() && schedule.next_run_at.is_some_and(|next| next <= changed) {
+        plan.schedule.planned_with = trigger.versions().to_vec().into();
+        return Some(plan);
+    }
+    plan.schedule.plan_from(Some(trigger.without_calendars()), trigger, changed);
     if plan.schedule.has_had_all() {
         plan.schedule.next_run_at = None;
     }

@@ -138,7 +138,7 @@ fn paused_schedules_are_planned_again_and_deleted_ones_are_not() {
     let new = trigger(&record, &after);
     let mut paused = record.clone();
     paused.pause(None, None).unwrap();
-    paused.next_run_at = Some(at("00:01:00"));
+    paused.next_run_at = Some(at("00:03:00"));
     let planned = plan(&paused, &new, at("00:02:00"), &knows(), lease()).unwrap();
     assert_eq!(
         (planned.schedule.status.as_str(), planned.schedule.next_run_at),
@@ -148,4 +148,22 @@ fn paused_schedules_are_planned_again_and_deleted_ones_are_not() {
     deleted.on(ScheduleEvent::Delete).unwrap();
     assert!(!deleted.is_outdated(&after));
     assert_eq!(plan(&deleted, &new, at("00:02:00"), &knows(), lease()), None);
+}
+
+#[test]
+fn what_was_due_before_the_change_stays_due() {
+    let before = covering(&[], at("00:00:00"));
+    let (record, old) = leaving_out(&before);
+    let record = acted(&record, &old, at("00:00:00.010"));
+    let after = covering(&[("00:00:30", "00:10:00")], at("00:01:00.500"));
+    let new = trigger(&record, &after);
+    let planned = plan(&record, &new, at("00:01:01"), &knows(), lease()).unwrap();
+    assert_eq!(planned.schedule.next_run_at, Some(at("00:01:00")));
+    let fired = plan(&planned.schedule, &new, at("00:01:01"), &knows(), lease()).unwrap();
+    assert_eq!(fired.fire[0].scheduled_for, at("00:01:00"));
+    assert_eq!(fired.schedule.next_run_at, Some(at("00:10:00")));
+    // Nobody knows what a calendar that is gone had said.
+    let gone = trigger(&record, &Calendars::default());
+    let held = plan(&record, &gone, at("00:01:01"), &knows(), lease()).unwrap();
+    assert_eq!(held.schedule.next_run_at, None);
 }
