@@ -92,3 +92,18 @@ The exit code is 1 if one was left out.
 Examples:
   crontab -l | nats-scheduler import crontab - --target 'cmd.cron.{name}' > schedules.yaml
   kubectl get cronjobs -o yaml | nats-scheduler import kubernetes - --target cmd.jobs.run";
+pub const CALENDAR: &str = "Examples:
+  nats-scheduler calendar put holidays --ics holidays.ics
+  nats-scheduler calendar ls";
+pub const CALENDAR_LS: &str = "Examples:
+  nats-scheduler calendar ls";
+pub const CALENDAR_GET: &str = "Examples:
+  nats-scheduler calendar get holidays -o yaml";
+pub const CALENDAR_PUT: &str =
+    "Nothing is due by what the calendar said before, once the command has ended.
+
+Examples:
+  nats-scheduler calendar put holidays --ics holidays.ics -d 'Public holidays'
+  nats-scheduler calendar put freeze --day 2026-12-24/2027-01-01";
+pub const CALENDAR_RM: &str = "Examples:
+  nats-scheduler calendar rm freeze";

@@ -45,7 +45,17 @@ impl Reference {
             }
         }
         for command in commands {
-            describe(command, &mut text);
+            let parts: Vec<_> =
+                command.get_subcommands().filter(|it| it.get_name() != "help").collect();
+            match &parts[..] {
+                [] => describe(command.get_name(), command, &mut text),
+                parts => {
+                    for part in parts {
+                        let name = format!("{} {}", command.get_name(), part.get_name());
+                        describe(&name, part, &mut text);
+                    }
+                }
+            }
         }
         out.raw(&text)?;
         Ok(Exit::Done)
@@ -62,8 +72,7 @@ fn has_heading(command: &Command, heading: &str) -> bool {
     command.get_arguments().any(|it| it.get_help_heading() == Some(heading))
 }
 
-fn describe(command: &Command, text: &mut String) {
-    let name = command.get_name();
+fn describe(name: &str, command: &Command, text: &mut String) {
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     let usage = command.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ");

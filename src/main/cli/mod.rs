@@ -3,6 +3,7 @@
 //! Answers go to standard output, and everything beside them to standard error. What others have written is never sent
 //! to a terminal as it is. The exit code says what happened, see [`Exit`].
 
+mod calendar;
 mod changes;
 mod completion;
 mod context;
@@ -94,6 +95,9 @@ pub enum Command {
     /// Run the occurrences of a span of the past.
     #[command(after_help = examples::BACKFILL)]
     Backfill(With<backfill::Backfill>),
+    /// Keep calendars: days and spans that schedules leave out or keep to.
+    #[command(subcommand, after_help = examples::CALENDAR)]
+    Calendar(calendar::Calendar),
     /// Show what applying files would change; nothing is changed.
     #[command(after_help = examples::PLAN)]
     Plan(With<apply::PlanFiles>),
@@ -159,6 +163,7 @@ impl Command {
             Self::Retry(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Cancel(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Backfill(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Calendar(it) => it.run(),
             Self::Plan(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Apply(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Export(it) => {

@@ -1,5 +1,6 @@
 //! The command line, as its users meet it: the program itself, its output, and its exit code.
 
+mod calendars;
 mod changes;
 mod connections;
 mod files;

@@ -1,0 +1,221 @@
+//! `calendar`: named sets of days and spans that schedules leave out or keep to.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+use nats_scheduler::client::{
+    CalendarOutcome, CalendarView, Days, DeleteCalendar, ListCalendars, PutCalendar, Span,
+};
+
+use super::changes::each;
+use super::failure::{Exit, Failure};
+use super::options::With;
+use super::output::table::{Cell, Column, column, wide};
+use super::output::{Listed, Output};
+use super::reads::{Page, at, tell_rest};
+use super::session::Session;
+use super::text::note;
+use super::{ask, examples};
+
+/// The reply waits until nothing is due by what the calendar said before.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Subcommand, Debug)]
+pub enum Calendar {
+    /// List calendars.
+    #[command(after_help = examples::CALENDAR_LS)]
+    Ls(With<List>),
+    /// Show a calendar with all its days and spans.
+    #[command(after_help = examples::CALENDAR_GET)]
+    Get(With<Get>),
+    /// Create a calendar, or replace what it says.
+    #[command(after_help = examples::CALENDAR_PUT)]
+    Put(With<Put>),
+    /// Delete calendars that no schedule uses.
+    #[command(after_help = examples::CALENDAR_RM)]
+    Rm(With<Remove>),
+}
+
+#[derive(Args, Debug)]
+pub struct List {
+    #[command(flatten)]
+    page: Page,
+}
+
+#[derive(Args, Debug)]
+pub struct Get {
+    /// The calendar.
+    name: String,
+}
+
+#[derive(Args, Debug)]
+pub struct Put {
+    /// The calendar.
+    name: String,
+    /// An iCalendar file, whose events are added to the days and spans that are given.
+    #[arg(long, value_name = "FILE")]
+    ics: Option<PathBuf>,
+    /// A day such as 2026-12-25, or days from one to another: 2026-12-24/2026-12-26. It can be given several times.
+    #[arg(long = "day", value_name = "DAYS")]
+    days: Vec<Days>,
+    /// A span of time, from its start to its end: 2026-12-31T12:00:00Z/2027-01-01T00:00:00Z. It can be given several
+    /// times.
+    #[arg(long = "span", value_name = "SPAN", value_parser = span)]
+    spans: Vec<Span>,
+    /// A description for people.
+    #[arg(long, short)]
+    description: Option<String>,
+    /// Only if this is its revision; 0 if there must be none.
+    #[arg(long, value_name = "REVISION")]
+    expect: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+pub struct Remove {
+    /// The calendars.
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+}
+
+impl Calendar {
+    pub fn run(&self) -> Result<Exit, Failure> {
+        match self {
+            Self::Ls(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Get(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Put(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Rm(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+        }
+    }
+}
+
+impl List {
+    async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
+        let Page { page, limit } = self.page;
+        let request = ListCalendars { page: Some(page), limit: Some(limit) };
+        let reply = session.client.list_calendars(&request).await?;
+        out.list(&reply.data, "no calendars")?;
+        out.flush()?;
+        if out.format.is_table() {
+            tell_rest(reply.pagination.as_ref());
+        }
+        Ok(Exit::Done)
+    }
+}
+
+impl Get {
+    async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
+        let calendar = session.client.get_calendar(self.name.as_str()).await?.data;
+        let days: Vec<_> = calendar.days.iter().flatten().map(ToString::to_string).collect();
+        let spans = calendar
+            .spans
+            .iter()
+            .flatten()
+            .map(|span| format!("{}/{}", span.start.to_rfc3339(), span.end.to_rfc3339()));
+        let spans: Vec<_> = spans.collect();
+        let pairs = [
+            ("Name", Cell::new(&calendar.name)),
+            ("Description", Cell::of(calendar.description.clone())),
+            ("Days", Cell::new(days.join(", "))),
+            ("Spans", Cell::new(spans.join(", "))),
+            ("Known until", Cell::of(calendar.known_until.map(|day| day.to_string()))),
+            ("Used by", Cell::new(calendar.used_by.to_string())),
+            ("Revision", Cell::new(calendar.revision.to_string())),
+            ("Updated", at(Some(calendar.updated_at))),
+            ("Updated by", Cell::new(&calendar.updated_by)),
+        ];
+        out.thing(&calendar, &calendar.name, &pairs)?;
+        Ok(Exit::Done)
+    }
+}
+
+impl Put {
+    async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
+        let read = |path: &PathBuf| {
+            let text = std::fs::read_to_string(path);
+            text.map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+        };
+        let request = PutCalendar {
+            name: Some(self.name.clone()),
+            description: self.description.clone(),
+            days: Some(self.days.clone()),
+            spans: Some(self.spans.clone()),
+            ics: self.ics.as_ref().map(read).transpose()?,
+            expected_revision: self.expect,
+        };
+        let reply = session.patient(PATIENCE).put_calendar(&request).await?;
+        reply.warnings.iter().for_each(|warning| note(&warning.message));
+        let put = reply.data;
+        if !out.format.is_table() {
+            out.thing(&put, &put.calendar.name, &[])?;
+            return Ok(Exit::Done);
+        }
+        let outcome = match put.outcome {
+            CalendarOutcome::Created => "created",
+            CalendarOutcome::Changed => "changed",
+            CalendarOutcome::Unchanged => "unchanged",
+        };
+        let CalendarView { name, day_count, span_count, used_by, .. } = &put.calendar;
+        out.line(&format!(
+            "calendar {name} {outcome}: {day_count} days, {span_count} spans, used by {used_by}"
+        ))?;
+        Ok(Exit::Done)
+    }
+}
+
+impl Remove {
+    async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
+        let act = |name: String| {
+            let request = DeleteCalendar { name: Some(name), ..DeleteCalendar::default() };
+            async move { session.client.delete_calendar(&request).await }
+        };
+        each(&self.names, out, act, |reply, out| {
+            let deleted = reply.data;
+            if !out.format.is_table() {
+                return out.thing(&deleted, &deleted.name, &[]);
+            }
+            out.line(&format!("calendar {} deleted", deleted.name))
+        })
+        .await
+    }
+}
+
+fn span(text: &str) -> Result<Span, String> {
+    let wrong = || "is no span such as 2026-12-31T12:00:00Z/2027-01-01T00:00:00Z".to_owned();
+    let (start, end) = text.split_once('/').ok_or_else(wrong)?;
+    let time = |text: &str| text.parse::<DateTime<Utc>>().map_err(|_| wrong());
+    Ok(Span { start: time(start)?, end: time(end)? })
+}
+
+impl Listed for CalendarView {
+    const COLUMNS: &'static [Column] = &[
+        column("NAME"),
+        column("DAYS"),
+        column("SPANS"),
+        column("USED BY"),
+        column("UPDATED"),
+        column("BY"),
+        wide("KNOWN UNTIL"),
+        wide("REVISION"),
+        wide("DESCRIPTION"),
+    ];
+
+    fn cells(&self, _now: DateTime<Utc>) -> Vec<Cell> {
+        vec![
+            Cell::new(&self.name),
+            Cell::new(self.day_count.to_string()),
+            Cell::new(self.span_count.to_string()),
+            Cell::new(self.used_by.to_string()),
+            at(Some(self.updated_at)),
+            Cell::new(&self.updated_by),
+            Cell::of(self.known_until.map(|day| day.to_string())),
+            Cell::new(self.revision.to_string()),
+            Cell::of(self.description.clone()),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}

@@ -1,0 +1,57 @@
+//! Calendars from the command line.
+
+use super::cli;
+use crate::harness::Nats;
+
+#[tokio::test]
+async fn calendars_are_kept_from_files_and_lists() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    assert_eq!(cli(&nats, &["calendar", "ls"]).await.err, "no calendars\n");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let ics = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nDTSTART;VALUE=DATE:20261225\r\n\
+               END:VEVENT\r\nEND:VCALENDAR\r\n";
+    std::fs::write(file.path(), ics).unwrap();
+    let path = file.path().to_str().unwrap();
+    let put = [
+        "calendar",
+        "put",
+        "holidays",
+        "--ics",
+        path,
+        "--day",
+        "2027-01-01",
+        "--span",
+        "2026-12-31T12:00:00Z/2027-01-01T00:00:00Z",
+    ];
+    let made = cli(&nats, &put).await.done();
+    assert_eq!(made, "calendar holidays created: 2 days, 1 spans, used by 0\n");
+    let same = cli(&nats, &put).await.done();
+    assert!(same.starts_with("calendar holidays unchanged: "), "{same}");
+    let got = cli(&nats, &["calendar", "get", "holidays", "-o", "json"]).await.json();
+    assert_eq!(got["days"], serde_json::json!(["2026-12-25", "2027-01-01"]), "{got}");
+    let create = [
+        "create",
+        "daily",
+        "--cron",
+        "0 12 * * *",
+        "-t",
+        "cmd.example.a",
+        "--set",
+        r#"exclude=["holidays"]"#,
+    ];
+    cli(&nats, &create).await.done();
+    let listed = cli(&nats, &["calendar", "ls"]).await.done();
+    assert!(listed.contains("holidays") && listed.contains("anna"), "{listed}");
+    let used = cli(&nats, &["calendar", "rm", "holidays"]).await;
+    assert!(used.err.contains("1 schedule uses the calendar \"holidays\": \"daily\""), "{used:?}");
+    assert_ne!(used.code, 0);
+    std::fs::write(file.path(), "nothing").unwrap();
+    let odd = cli(&nats, &["calendar", "put", "holidays", "--ics", path]).await;
+    assert!(odd.err.contains("ics: is not an iCalendar file"), "{odd:?}");
+    cli(&nats, &["rm", "daily"]).await.done();
+    assert_eq!(
+        cli(&nats, &["calendar", "rm", "holidays"]).await.done(),
+        "calendar holidays deleted\n"
+    );
+}
