@@ -32,8 +32,8 @@ use crate::jetstream::WriteError;
 use crate::port::Nats;
 use crate::schedule::declared::page_fields;
 use crate::schedule::{
-    CALENDARS_NEED, Calendar, Days, FieldFault, MAX_CALENDAR_BYTES, PutCalendar, Schedule, Span,
-    Status, not_a_name,
+    CALENDARS_NEED, Calendar, Days, FieldFault, MAX_CALENDAR_BYTES, MAX_CALENDAR_NAME, PutCalendar,
+    Schedule, Span, Status,
 };
 
 /// Most calendars.
@@ -418,12 +418,16 @@ fn check_size(calendar: &Calendar) -> Result<(), ApiError> {
     }
 }
 
+/// The name of a calendar that is to be there: one that no calendar can have is only unknown.
 fn required_name(name: Option<String>) -> Result<String, ApiError> {
-    let reason = name.as_deref().map_or(Some("is required".to_owned()), not_a_name);
-    match (name, reason) {
-        (Some(name), None) => Ok(name),
-        (_, reason) => Err(vec![FieldFault::new("name", reason.unwrap_or_default())].into()),
-    }
+    let reason = match &name {
+        None => "is required",
+        Some(name) if !(1..=MAX_CALENDAR_NAME).contains(&name.chars().count()) => {
+            "must have 1 to 100 characters"
+        }
+        Some(_) => return Ok(name.unwrap_or_default()),
+    };
+    Err(vec![FieldFault::new("name", reason)].into())
 }
 
 fn no_calendar(name: &str) -> ApiError {

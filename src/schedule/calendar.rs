@@ -35,7 +35,7 @@ pub const MAX_BYTES: usize = 256 * 1024;
 /// Most calendars of a schedule.
 pub const MAX_CALENDARS: usize = 10;
 /// Most characters of a calendar's name.
-const MAX_NAME: usize = 100;
+pub const MAX_NAME: usize = 100;
 /// Most changes that are remembered by their ids.
 const MOST_RECENT: usize = 32;
 /// Most events that wait to be announced.

@@ -48,10 +48,10 @@ pub use attempt::{
     Attempt, Cancel, Ending, Manual, Origin, Phase, Report, SkipCause, SkippedRange, execution_id,
 };
 pub use attempt_form::PhaseName;
-pub(crate) use calendar::not_a_name;
+use calendar::not_a_name;
 pub use calendar::{
     CALENDARS_NEED, Calendar, Calendars, Content, Days, MAX_BYTES as MAX_CALENDAR_BYTES,
-    PutCalendar, Span,
+    MAX_NAME as MAX_CALENDAR_NAME, PutCalendar, Span,
 };
 pub use change::{Author, Change, ChangeEvent, ChangeKind, FieldChange, differences};
 pub use delivery::{Delivery, DeliveryMode};

@@ -173,8 +173,11 @@ fn describe(
             if parameter["schema"]["type"] == "string"
                 && parameter["schema"].get("format").is_none()
             {
-                parameter["schema"]["minLength"] = json!(1);
-                parameter["schema"]["maxLength"] = json!(255);
+                for (bound, length) in [("minLength", 1), ("maxLength", 255)] {
+                    if parameter["schema"].get(bound).is_none() {
+                        parameter["schema"][bound] = json!(length);
+                    }
+                }
             }
             parameters.push(parameter);
         }
