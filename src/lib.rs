@@ -23,6 +23,7 @@
 //! - [`index`], `history_index`, `audit_index`: the contents of the bucket, the history and the audit, in memory.
 //! - [`engine`]: the firing protocol. **Start here** to see how jobs run once.
 //! - [`api`]: what users can ask, over NATS and over HTTP.
+//! - `dashboard`: pages to look at it and to act on it, in a browser.
 //! - [`client`]: the same from Rust, with typed requests, replies and errors.
 //! - `presence`: when instances ran, for those who ask why nothing was done.
 //! - [`health`], [`metrics`], `load`: the state and the activity of the service; [`trace_context`]: the
@@ -37,6 +38,7 @@ pub mod chance;
 pub mod client;
 pub mod clock;
 pub mod config;
+mod dashboard;
 #[cfg(feature = "dev")]
 pub mod dev;
 pub mod engine;

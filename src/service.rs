@@ -19,6 +19,7 @@ use crate::api::nats::Requests;
 use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::dashboard;
 use crate::health::Health;
 use crate::instance::{Ground, Instance, OpenError};
 use crate::jetstream::adapter::JetStream;
@@ -138,7 +139,9 @@ impl Face {
         let http = http.map(|http| Http::new(http, Arc::clone(&health), Arc::clone(&metrics)));
         let (serving, url) = match &http {
             Some(http) => {
-                let listening = Arc::clone(http).start(goodbye.clone()).await?;
+                let config = config.http.as_ref().and_then(|http| http.dashboard);
+                let pages = config.map(|config| dashboard::pages(http, config)).unwrap_or_default();
+                let listening = Arc::clone(http).start(pages, goodbye.clone()).await?;
                 (listening.serving, Some(listening.url))
             }
             None => (tokio::spawn(std::future::pending()), None),

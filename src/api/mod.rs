@@ -102,6 +102,13 @@ impl<N: Nats> Api<N> {
         Rules { calendars: self.index.calendars(), ..Rules::clone(&self.rules) }
     }
 
+    /// A number that is another one once something has changed that operations show.
+    pub(crate) fn version(&self) -> [u64; 4] {
+        let running = self.health.load.executions.load(std::sync::atomic::Ordering::Relaxed);
+        let (history, changes) = (self.history.shown(), self.history.audit().shown());
+        [self.index.seen(), history, changes, running as u64]
+    }
+
     fn writer(&self) -> Writer {
         Writer { instance: self.instance, token: self.chance.number() }
     }

@@ -13,3 +13,8 @@ pub(crate) fn digest(contents: &[Vec<u8>]) -> Digest {
     }
     hash.finalize().into()
 }
+
+/// Hashes one content.
+pub(crate) fn digest_of(content: &[u8]) -> Digest {
+    Sha256::digest(content).into()
+}

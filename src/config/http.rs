@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::form::Faults;
-use super::forms::{Number, OneOf, Optional, Parsed, flag, number, optional, parsed, path};
+use super::forms::{Number, OneOf, Optional, Parsed, flag, number, one_of, optional, parsed, path};
 use super::reader::Reader;
 use super::setting::{Described, Setting, settings};
 use super::tokens::{Role, Tokens};
@@ -51,6 +51,12 @@ settings! {
     API_TIMEOUT_SECONDS: Number<u64> = number(65, 1..=3600);
     /// Requests over HTTP worked on at once, on this instance, without those that only wait
     API_MAX_CONCURRENT: Number<usize> = number(512, 1..=100_000);
+    /// Pages to look at and to act on, at `/`; `off` leaves them out
+    DASHBOARD: OneOf<bool> = one_of(true, &[("on", true), ("off", false)]);
+    /// Whether the dashboard shows payloads and replies; `hide` for those who must not see them there
+    DASHBOARD_PAYLOADS: OneOf<bool> = one_of(true, &[("show", true), ("hide", false)]);
+    /// Browsers that the dashboard tells of changes at once, on this instance; one more has to ask
+    DASHBOARD_MAX_STREAMS: Number<usize> = number(256, 0..=100_000);
 }
 
 /// Settings of the HTTP facade.
@@ -76,6 +82,17 @@ pub struct HttpConfig {
     pub timeout: Duration,
     /// Maximum number of operations under way at once.
     pub max_concurrent: usize,
+    /// The dashboard, unless it is off.
+    pub dashboard: Option<DashboardConfig>,
+}
+
+/// Settings of the dashboard.
+#[derive(Clone, Copy, Debug)]
+pub struct DashboardConfig {
+    /// Whether payloads and replies are shown.
+    pub shows_payloads: bool,
+    /// Maximum number of streams of events.
+    pub max_streams: usize,
 }
 
 /// Where to ask an instance whether it works.
@@ -120,6 +137,7 @@ impl HttpConfig {
             max_body: read.get(&API_MAX_BODY_BYTES),
             timeout: Duration::from_secs(read.get(&API_TIMEOUT_SECONDS)),
             max_concurrent: read.get(&API_MAX_CONCURRENT),
+            dashboard: dashboard(read),
         };
         config.check(read.get(&API_INSECURE), read);
         Some(config)
@@ -219,6 +237,14 @@ fn known(read: &mut Reader<'_>) -> Tokens {
         read.fault(FieldFault::new(API_TOKENS_FILE.name, reason));
     }
     known
+}
+
+fn dashboard(read: &mut Reader<'_>) -> Option<DashboardConfig> {
+    let config = DashboardConfig {
+        shows_payloads: read.get(&DASHBOARD_PAYLOADS),
+        max_streams: read.get(&DASHBOARD_MAX_STREAMS),
+    };
+    read.get(&DASHBOARD).then_some(config)
 }
 
 fn certificate(read: &mut Reader<'_>) -> Option<Certificate> {

@@ -4,10 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
 use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 
-use super::content::{Digest, digest};
+use super::content::{Digest, digest, digest_of};
 
 /// Role of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,9 +127,14 @@ impl Tokens {
         self.known().next().is_none()
     }
 
+    /// The hash of each token, which only who knows the token or its settings can make, and its role.
+    pub(crate) fn hashes(&self) -> impl Iterator<Item = (&[u8; 32], Role)> {
+        self.known().map(|known| (&known.hash, known.role))
+    }
+
     /// Roles of a token: one that is listed twice has both. Takes the same time whatever the token is.
     pub(crate) fn roles(&self, token: &[u8]) -> Roles {
-        let hash: [u8; 32] = Sha256::digest(token).into();
+        let hash = digest_of(token);
         let mut roles = 0_u8;
         for known in self.known() {
             let is_it = known.hash.ct_eq(&hash);
@@ -142,7 +146,7 @@ impl Tokens {
 
 impl Known {
     fn new(token: &str, role: Role) -> Self {
-        Self { hash: Sha256::digest(token.as_bytes()).into(), role }
+        Self { hash: digest_of(token.as_bytes()), role }
     }
 }
 

@@ -105,6 +105,11 @@ impl<N: Nats> Audit<N> {
         }
     }
 
+    /// The highest place in the stream that was shown.
+    pub(crate) fn shown(&self) -> u64 {
+        self.mirror.index.seen()
+    }
+
     /// One page of changes, newest first.
     ///
     /// # Errors

@@ -88,6 +88,11 @@ impl<N: Nats> History<N> {
         &self.audit
     }
 
+    /// The highest place in the stream that was shown.
+    pub(crate) fn shown(&self) -> u64 {
+        self.read(HistoryIndex::seen)
+    }
+
     fn read<T>(&self, f: impl FnOnce(&HistoryIndex) -> T) -> T {
         self.mirror.index.read(f)
     }

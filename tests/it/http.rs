@@ -265,7 +265,7 @@ async fn every_refusal_is_json_and_names_the_field() {
     assert!(limited.header("retry-after").parse::<u32>().unwrap() > 0);
 
     for path in [
-        "/",
+        "/nothing",
         "/api/v1",
         "/api/v1/nothing",
         "/api/v1/executions/by-correlation",

@@ -17,6 +17,7 @@ mod connecting;
 mod corrections;
 mod crashes;
 mod cuts;
+mod dashboard;
 mod dev;
 mod explain;
 mod failures;

@@ -6,6 +6,37 @@ use axum::http::header::AUTHORIZATION;
 use super::super::operations::Access;
 use crate::config::tokens::{Role, Tokens};
 
+/// What a caller may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rights(u8);
+
+impl Rights {
+    /// Everything: where there are no tokens.
+    pub(crate) const ALL: Self = Self(READ | REPORT | right(Access::Write));
+
+    /// Those of a token with these roles, together.
+    pub(crate) fn of(roles: impl Iterator<Item = Role>) -> Self {
+        Self(roles.fold(0, |rights, role| rights | role.rights()))
+    }
+
+    /// Whether they permit what needs `access`.
+    pub(crate) fn permit(self, access: Access) -> bool {
+        self.0 & right(access) != 0
+    }
+
+    /// Why they do not permit something.
+    pub(crate) fn refusal(self) -> &'static str {
+        match self.0 {
+            READ => "the token is for reading only",
+            REPORT => {
+                "the token is a worker's: it may only report, with heartbeat, complete and fail of an \
+                 execution"
+            }
+            _ => "the token is for reading and for the reports of workers only",
+        }
+    }
+}
+
 impl Role {
     /// Whether this role may do what needs `access`.
     pub(super) fn may(self, access: Access) -> bool {
@@ -56,17 +87,11 @@ impl Tokens {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => token,
             _ => return Grant::Unknown,
         };
-        let roles = self.roles(token.trim_ascii());
-        let rights = roles.iter().fold(0, |rights, role| rights | role.rights());
+        let rights = Rights::of(self.roles(token.trim_ascii()).iter());
         match rights {
-            0 => Grant::Unknown,
-            _ if rights & right(access) != 0 => Grant::Granted,
-            READ => Grant::Refused("the token is for reading only"),
-            REPORT => Grant::Refused(
-                "the token is a worker's: it may only report, with heartbeat, complete and fail of an \
-                 execution",
-            ),
-            _ => Grant::Refused("the token is for reading and for the reports of workers only"),
+            Rights(0) => Grant::Unknown,
+            _ if rights.permit(access) => Grant::Granted,
+            _ => Grant::Refused(rights.refusal()),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use axum::body::{Body, Bytes, HttpBody as _};
-use axum::http::header::CONTENT_LENGTH;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{Request, Version};
 use axum::response::Response;
 use axum_server::accept::Accept;
@@ -165,7 +165,11 @@ where
         Box::pin(async move {
             let response = answering.await?;
             drop(unanswered);
-            Ok(if is_http2 { paced(response, connection) } else { response })
+            Ok(match is_stream(&response) {
+                true => streamed(response, connection),
+                false if is_http2 => paced(response, connection),
+                false => response,
+            })
         })
     }
 }
@@ -196,6 +200,19 @@ impl Drop for Reading {
     fn drop(&mut self) {
         self.connection.turn().has_answered(Instant::now(), self.answer);
     }
+}
+
+fn is_stream(response: &Response) -> bool {
+    let content_type = response.headers().get(CONTENT_TYPE);
+    content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
+}
+
+/// Tells the connection of each event that its client takes.
+fn streamed(response: Response, connection: Arc<Connection>) -> Response {
+    response.map(|body| {
+        let events = body.into_data_stream();
+        Body::from_stream(events.inspect(move |_| connection.turn().streamed(Instant::now())))
+    })
 }
 
 /// Hands the same response over in pieces.

@@ -14,6 +14,7 @@ mod auth;
 mod connections;
 mod door;
 mod files;
+mod inside;
 mod openapi;
 mod probe_client;
 mod probes;
@@ -48,8 +49,11 @@ use crate::config::tokens::Tokens;
 use crate::health::{Health, Stage};
 use crate::metrics::Metrics;
 use auth::Grant;
+pub(crate) use auth::Rights;
 use connections::Connection;
+pub(crate) use inside::Pulse;
 pub use probe_client::{ProbeError, ask_live};
+pub(crate) use request::{Kind, host, kinds, whole_body};
 use respond::{failure, success};
 use routes::{NO_IDS, routes};
 
@@ -134,7 +138,7 @@ impl Http {
         self.under_way.wait().await;
     }
 
-    fn router(self: Arc<Self>) -> Router {
+    fn router(self: Arc<Self>, pages: Router<Arc<Self>>) -> Router {
         let mut paths: HashMap<&'static str, MethodRouter<Arc<Self>>> = HashMap::new();
         for (place, (route, _)) in routes().iter().enumerate() {
             let Ok(filter) = MethodFilter::try_from(route.method.clone()) else { continue };
@@ -162,6 +166,7 @@ impl Http {
             .route(openapi::PATH, get(openapi::json))
             .route(openapi::OLDER_PATH, get(openapi::older_json))
             .route("/docs", get(openapi::page))
+            .merge(pages)
             .fallback(no_route)
             .method_not_allowed_fallback(no_method)
             .with_state(self)
@@ -207,17 +212,23 @@ impl Http {
         request: Request,
     ) -> Result<super::operations::Answer, ApiError> {
         self.admit(&request, operation.access)?;
-        if self.health.phase() == Stage::Stopping {
-            return Err(stopping());
-        }
-        let Some(api) = self.api.get() else {
-            return Err(ApiError::new(Code::Unavailable, "the service is starting"));
-        };
+        let api = self.opened()?;
         let (route, _) = &routes()[place];
         let connection = request.extensions().get::<Arc<Connection>>().cloned();
         let input =
             request::input(route, &self.query_kinds[place], self.config.max_body, request).await?;
         let _working = connection.map(|connection| connection.works());
+        self.work(api, caller, operation, input).await
+    }
+
+    /// Runs an operation within the bounds of requests.
+    async fn work(
+        &self,
+        api: &Arc<Api>,
+        caller: &Arc<Caller>,
+        operation: &Operation,
+        input: super::operations::Input,
+    ) -> Result<super::operations::Answer, ApiError> {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             let most = self.config.max_concurrent;
             let message = format!("{most} requests are under way, which is the limit");
@@ -255,6 +266,15 @@ impl Http {
             let message = format!("not done within {seconds} s; it may or may not be done yet");
             Err(ApiError::new(Code::Unavailable, message))
         })
+    }
+
+    /// The operations, while they are answered.
+    fn opened(&self) -> Result<&Arc<Api>, ApiError> {
+        if self.health.phase() == Stage::Stopping {
+            return Err(stopping());
+        }
+        let starting = || ApiError::new(Code::Unavailable, "the service is starting");
+        self.api.get().ok_or_else(starting)
     }
 
     /// Refuses a caller that may not do what needs `access`.

@@ -27,7 +27,7 @@ const MAX_IGNORED: usize = 8 << 20;
 
 /// How the text of a query parameter becomes a JSON value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Text,
     Number,
     Bool,
@@ -36,7 +36,7 @@ pub(super) enum Kind {
 }
 
 /// Kinds of an operation's fields, from its schema.
-pub(super) fn kinds(operation: &Operation) -> HashMap<String, Kind> {
+pub(crate) fn kinds(operation: &Operation) -> HashMap<String, Kind> {
     let mut generator = SchemaGenerator::default();
     let properties = properties(&mut generator, operation.request_schema);
     properties.into_iter().map(|(name, schema)| (name, kind(&schema))).collect()
@@ -179,6 +179,21 @@ fn if_match(headers: &HeaderMap) -> Result<Option<u64>, FieldFault> {
 
 async fn body(request: Request, max_body: usize) -> Result<Bytes, ApiError> {
     let content_type = request.headers().get(CONTENT_TYPE).cloned();
+    let body = whole_body(request, max_body).await?;
+    // A page of another site can send other types without asking first.
+    let essence = content_type.as_ref().and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = essence.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_json = essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"));
+    if body.is_empty() || is_json {
+        return Ok(body);
+    }
+    let message = "the body must have the Content-Type application/json";
+    Err(ApiError::new(Code::UnsupportedMediaType, message))
+}
+
+/// Reads a body of any type, unless it is too long or too slow.
+pub(crate) async fn whole_body(request: Request, max_body: usize) -> Result<Bytes, ApiError> {
     let mut chunks = request.into_body().into_data_stream();
     let (mut body, mut length, mut pace) = (BytesMut::new(), 0, Pace::new(Instant::now()));
     // An oversized body is read a little further: a client does not look for an answer while it is still sending.
@@ -201,17 +216,7 @@ async fn body(request: Request, max_body: usize) -> Result<Bytes, ApiError> {
         let message = format!("the body has more than {max_body} bytes (API_MAX_BODY_BYTES)");
         return Err(ApiError::new(Code::TooLarge, message));
     }
-    let body = body.freeze();
-    // A page of another site can send other types without asking first.
-    let essence = content_type.as_ref().and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = essence.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let is_json = essence == "application/json"
-        || (essence.starts_with("application/") && essence.ends_with("+json"));
-    if body.is_empty() || is_json {
-        return Ok(body);
-    }
-    let message = "the body must have the Content-Type application/json";
-    Err(ApiError::new(Code::UnsupportedMediaType, message))
+    Ok(body.freeze())
 }
 
 fn too_slow() -> ApiError {
@@ -234,8 +239,7 @@ pub(super) fn check_browser(
     let text = |name| {
         request.headers().get(name).and_then(|value: &axum::http::HeaderValue| value.to_str().ok())
     };
-    let authority = request.uri().authority().map(|host| host.as_str());
-    let host = authority.or_else(|| text(HOST));
+    let host = host(request.uri(), request.headers());
     if let Some(origin) = text(ORIGIN)
         && access.changes()
     {
@@ -245,7 +249,18 @@ pub(super) fn check_browser(
             return Err(ApiError::new(Code::Forbidden, message));
         }
     }
-    if let Some(host) = host.filter(|_| local_only) {
+    if local_only { check_host(host) } else { Ok(()) }
+}
+
+/// The host that a request is for.
+pub(crate) fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    let authority = uri.authority().map(|host| host.as_str());
+    authority.or_else(|| headers.get(HOST).and_then(|value| value.to_str().ok()))
+}
+
+/// Refuses a host name that is not this machine's.
+pub(super) fn check_host(host: Option<&str>) -> Result<(), ApiError> {
+    if let Some(host) = host {
         let name = host.parse::<axum::http::uri::Authority>();
         let name = name.as_ref().map_or(host, |authority| authority.host());
         let bare = name.trim_start_matches('[').trim_end_matches(']');

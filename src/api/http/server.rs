@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use axum_server::Handle;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use tokio::net::TcpSocket;
@@ -24,11 +25,16 @@ const BACKLOG: u32 = 1024;
 const GOODBYE: Duration = Duration::from_secs(1);
 
 impl Http {
-    /// Listens and answers until `stop`, which should come once nothing is in flight any more.
+    /// Listens and answers until `stop`, which should come once nothing is in flight any more; also with `pages` of
+    /// others.
     ///
     /// # Errors
     /// See [`HttpError`].
-    pub async fn start(self: Arc<Self>, stop: CancellationToken) -> Result<Listening, HttpError> {
+    pub async fn start(
+        self: Arc<Self>,
+        pages: Router<Arc<Self>>,
+        stop: CancellationToken,
+    ) -> Result<Listening, HttpError> {
         let address = SocketAddr::new(self.config.host, self.config.port);
         let listen = |error| HttpError::Listen { address, error };
         let listener = bind(address).map_err(listen)?;
@@ -51,7 +57,7 @@ impl Http {
         let hangups = Hangups::new(self.config.rereads_on_hangup);
         let health = Arc::clone(&self.health);
         tokio::spawn(follow(self.sources(tls.as_ref()), health, hangups, stop.clone()));
-        let service = self.router().into_make_service();
+        let service = self.router(pages).into_make_service();
         let serving = match tls {
             Some(tls) => {
                 let over = |door| RustlsAcceptor::new(tls).handshake_timeout(HEAD).acceptor(door);

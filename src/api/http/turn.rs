@@ -16,6 +16,9 @@
 //! Over HTTP/1.1, a client has read what the socket has taken. Over HTTP/2, it may take frames and leave an answer
 //! where it is, so each answer has a pace of its own. Bytes that arrive between requests begin no head there: they may
 //! acknowledge a ping.
+//!
+//! A stream of events has no pace, since it has no end. It is between requests, and each event that its client takes
+//! begins that time anew, so one that stalls is cut as idle.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -176,6 +179,11 @@ impl Turn {
         self.since = now;
     }
 
+    /// The client took a piece of a stream of events.
+    pub(super) fn streamed(&mut self, now: Instant) {
+        self.since = now;
+    }
+
     /// The socket has taken `bytes`.
     pub(super) fn sent(&mut self, now: Instant, bytes: usize) {
         if let Some(writing) = &mut self.writing {
@@ -294,6 +302,22 @@ mod tests {
         turn.received(at(32));
         turn.sent(at(32), 17);
         assert_eq!(cut(&turn, start), Some((82, Cut::Idle)));
+    }
+
+    #[test]
+    fn a_stream_of_events_lasts_as_long_as_they_are_taken() {
+        let start = Instant::now();
+        let at = |seconds: u32| start + SECOND * seconds;
+        for is_http2 in [false, true] {
+            let mut turn = Turn::new(start);
+            turn.asked(start, is_http2);
+            turn.answered(start);
+            turn.streamed(at(15));
+            turn.streamed(at(30));
+            assert_eq!(cut(&turn, start), Some((105, Cut::Idle)), "{is_http2}");
+            turn.blocked(at(40));
+            assert_eq!(cut(&turn, start), Some((60, Cut::SlowReader)), "{is_http2}");
+        }
     }
 
     #[test]

@@ -139,6 +139,9 @@ pub(super) const REFUSED: &[(&str, &str, &str)] = &[
     ("API_MAX_BODY_BYTES", "1MB", r#"API_MAX_BODY_BYTES: must be 1024 to 67108864, not "1MB""#),
     ("API_TIMEOUT_SECONDS", "0", r#"API_TIMEOUT_SECONDS: must be 1 to 3600, not "0""#),
     ("API_MAX_CONCURRENT", "0", r#"API_MAX_CONCURRENT: must be 1 to 100000, not "0""#),
+    ("DASHBOARD", "true", r#"DASHBOARD: must be on or off, not "true""#),
+    ("DASHBOARD_PAYLOADS", "off", r#"DASHBOARD_PAYLOADS: must be show or hide, not "off""#),
+    ("DASHBOARD_MAX_STREAMS", "many", r#"DASHBOARD_MAX_STREAMS: must be 0 to 100000, not "many""#),
     (
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "localhost:4318",

@@ -1,0 +1,161 @@
+//! Does what a form asks for, or says it as commands.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::Response;
+use serde_json::Value;
+
+use super::access::{check_form, safe_path};
+use super::command::Commands;
+use super::form::{Field, Form, input};
+use super::json::Look as _;
+use super::outcome;
+use super::page;
+use super::parts::path_part;
+use super::screens;
+use super::state::Dashboard;
+use super::visit::{Visitor, named_operation, redirect};
+use crate::api::error::{ApiError, Code};
+use crate::api::operations::{Access, Operation};
+
+/// A form that comes from one of our pages, as a request for an operation.
+struct Asked {
+    operation: &'static Operation,
+    form: Form,
+}
+
+/// Does what a form asks for.
+pub(super) async fn act(
+    State(dashboard): State<Arc<Dashboard>>,
+    Path(operation): Path<String>,
+    request: Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let visitor = match Visitor::of(&dashboard, &parts) {
+        Ok(visitor) => visitor,
+        Err(refusal) => return refusal.page(),
+    };
+    let asked = match asked(&visitor, &operation, body).await {
+        Ok(asked) => asked,
+        Err(error) => return page::failure(&visitor, &error, None).await,
+    };
+    let Asked { operation, form } = &asked;
+    let next = safe_path(form.control("_next"));
+    let fields = match fields(&visitor, operation, form).await {
+        Ok(fields) => fields,
+        Err(error) => return refused(&visitor, &asked, &error).await,
+    };
+    match visitor.run(operation, input(&fields)).await {
+        Ok(reply) => done(&visitor, operation, &fields, &reply, next).await,
+        Err(error) => refused(&visitor, &asked, &error).await,
+    }
+}
+
+/// Says as commands what a form asks for.
+pub(super) async fn command(
+    State(dashboard): State<Arc<Dashboard>>,
+    Path(operation): Path<String>,
+    request: Request,
+) -> Response {
+    let (parts, body): (Parts, _) = request.into_parts();
+    let visitor = match Visitor::of(&dashboard, &parts) {
+        Ok(visitor) => visitor,
+        Err(refusal) => return refusal.page(),
+    };
+    let said = async {
+        let Asked { operation, form } = asked(&visitor, &operation, body).await?;
+        let fields = fields(&visitor, operation, &form).await?;
+        let (actor, base) = (&visitor.actor, visitor.base());
+        let commands = Commands::of(operation, &fields, actor, &base, !visitor.is_open);
+        Ok::<_, ApiError>((commands, safe_path(form.control("_next")).to_owned()))
+    };
+    match said.await {
+        Ok((commands, next)) => {
+            page::show(&visitor, "As a command", outcome::commands(&commands, &next)).await
+        }
+        Err(error) => page::failure(&visitor, &error, None).await,
+    }
+}
+
+/// Reads a form, and finds out whether it may be acted on.
+async fn asked(
+    visitor: &Visitor<'_>,
+    operation: &str,
+    body: axum::body::Body,
+) -> Result<Asked, ApiError> {
+    let form = Form::read(&visitor.dashboard.http, body).await?;
+    check_form(visitor, &form)?;
+    let operation = named_operation(operation)?;
+    if operation.access != Access::Write {
+        return Err(ApiError::new(Code::NotFound, "there is no such action"));
+    }
+    if !visitor.may_act() {
+        return Err(ApiError::new(Code::Forbidden, visitor.rights.refusal()));
+    }
+    Ok(Asked { operation, form })
+}
+
+/// The fields of the operation: of a form to edit a schedule only those that differ from what it is.
+async fn fields(
+    visitor: &Visitor<'_>,
+    operation: &Operation,
+    form: &Form,
+) -> Result<Vec<Field>, ApiError> {
+    if operation.name == "schedule.update" {
+        return screens::changed_fields(visitor, operation, form).await;
+    }
+    let mut fields = form.fields(operation)?;
+    // Those that match in place of those that are ticked.
+    if fields.iter().any(|(name, _)| name == "filter") {
+        fields.retain(|(name, _)| name != "schedule_ids");
+    }
+    Ok(fields)
+}
+
+/// What to show once it is done.
+async fn done(
+    visitor: &Visitor<'_>,
+    operation: &'static Operation,
+    fields: &[Field],
+    reply: &Value,
+    next: &str,
+) -> Response {
+    let data = &reply["data"];
+    let is_dry = fields.iter().any(|(name, value)| name == "dry_run" && value.get() == "true");
+    let of = |kind: &str, id: &str| {
+        format!("/{kind}/{}?done={}", path_part(data.text(id)), operation.name)
+    };
+    match operation.name {
+        _ if is_dry => outcome::dry_run(visitor, operation, fields, reply, next).await,
+        "bulk.operation" | "bulk.retry" | "schedule.backfill" => {
+            outcome::many(visitor, operation, reply, next).await
+        }
+        "schedule.trigger" | "execution.retry" | "execute.immediate" => {
+            redirect(&of("executions", "execution_id"))
+        }
+        "schedule.create" => redirect(&of("schedules", "id")),
+        name => {
+            let (path, query) = next.split_once('?').unwrap_or((next, ""));
+            let kept = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key != "done");
+            let mut made = form_urlencoded::Serializer::new(String::new());
+            made.extend_pairs(kept).append_pair("done", name);
+            redirect(&format!("{path}?{}", made.finish()))
+        }
+    }
+}
+
+/// What to show if it is refused. A form that took a while to fill in comes back as it was.
+async fn refused(visitor: &Visitor<'_>, asked: &Asked, error: &ApiError) -> Response {
+    let Asked { operation, form } = asked;
+    let status =
+        StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = match operation.name {
+        "schedule.create" => screens::create_form(visitor, form, Some(error)),
+        "schedule.update" => screens::edit_form(visitor, form, Some(error)),
+        _ => return page::failure(visitor, error, Some(safe_path(form.control("_next")))).await,
+    };
+    page::with_status(visitor, "Not done", status, body).await
+}

@@ -1,0 +1,225 @@
+//! An action as commands: a request over NATS, one over HTTP, and the command line.
+
+use serde_json::Value;
+
+use super::form::Field;
+use super::parts::path_part;
+use crate::api::operations::Operation;
+
+/// What a visitor could type instead of sending a form.
+pub(super) struct Commands {
+    /// With the `nats` CLI.
+    pub(super) nats: String,
+    /// With curl.
+    pub(super) curl: String,
+    /// With our own command line, if it has a command for it.
+    pub(super) cli: Option<String>,
+}
+
+impl Commands {
+    /// The commands for an operation with these fields, made by `actor`, of a service at `base`.
+    pub(super) fn of(
+        operation: &Operation,
+        fields: &[Field],
+        actor: &str,
+        base: &str,
+        needs_token: bool,
+    ) -> Self {
+        // A form's own key would make the command do nothing.
+        let fields: Vec<&Field> =
+            fields.iter().filter(|(name, _)| name != "idempotency_key").collect();
+        let header = quoted(&format!("{}: {actor}", operation.actor_header));
+        let header_nats = quoted(&format!("{}:{actor}", operation.actor_header));
+        let nats = format!(
+            "nats req cmd.scheduler.{} {} -H {header_nats}",
+            operation.name,
+            quoted(&object(&fields))
+        );
+        let curl = curl(operation, &fields, &header, base, needs_token);
+        Self { nats, curl, cli: cli(operation.name, &fields) }
+    }
+}
+
+/// A JSON object of fields, as they are.
+fn object(fields: &[&Field]) -> String {
+    let pairs: Vec<String> = fields
+        .iter()
+        .map(|(name, value)| format!("{}:{}", Value::from(name.as_str()), value.get()))
+        .collect();
+    format!("{{{}}}", pairs.join(","))
+}
+
+fn curl(
+    operation: &Operation,
+    fields: &[&Field],
+    header: &str,
+    base: &str,
+    needs_token: bool,
+) -> String {
+    let Some(route) = operation.routes.first() else { return String::new() };
+    let in_path: Vec<&str> = route.path_fields().collect();
+    let mut path = route.path.clone();
+    for (name, value) in fields.iter().filter(|(name, _)| in_path.contains(&name.as_str())) {
+        path = path.replace(&format!("{{{name}}}"), &path_part(&text(value.get())));
+    }
+    let rest: Vec<&Field> =
+        fields.iter().copied().filter(|(name, _)| !in_path.contains(&name.as_str())).collect();
+    let mut url = format!("{base}{path}");
+    let mut body = String::new();
+    if route.has_body {
+        body = format!(" --json {}", quoted(&object(&rest)));
+    } else if !rest.is_empty() {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        for (name, value) in rest {
+            query.append_pair(name, &text(value.get()));
+        }
+        url = format!("{url}?{}", query.finish());
+    }
+    let token = if needs_token { " -H \"Authorization: Bearer $TOKEN\"" } else { "" };
+    format!("curl -X {} {}{token} -H {header}{body}", route.method, quoted(&url))
+}
+
+/// The command of our command line.
+fn cli(operation: &str, fields: &[&Field]) -> Option<String> {
+    let get = |name: &str| {
+        let (_, value) = fields.iter().find(|(known, _)| known == name)?;
+        Some(text(value.get()))
+    };
+    let mut words = vec!["nats-scheduler".to_owned()];
+    let id = |name: &str| get(name).map(|id| quoted(&id));
+    let (command, subjects): (&str, Vec<String>) = match operation {
+        "schedule.create" => ("create", id("name").into_iter().collect()),
+        "schedule.trigger" => ("run", id("schedule_id").into_iter().collect()),
+        "schedule.pause" => ("pause", id("schedule_id").into_iter().collect()),
+        "schedule.resume" => ("resume", id("schedule_id").into_iter().collect()),
+        "schedule.delete" => ("rm", id("schedule_id").into_iter().collect()),
+        "schedule.restore" => ("restore", id("schedule_id").into_iter().collect()),
+        "schedule.update" => ("edit", id("schedule_id").into_iter().collect()),
+        "schedule.backfill" => ("backfill", id("schedule_id").into_iter().collect()),
+        "schedule.pause_all" => ("pause --all", Vec::new()),
+        "schedule.resume_all" => ("resume --all", Vec::new()),
+        "execution.retry" => ("retry", id("execution_id").into_iter().collect()),
+        "execution.cancel" => ("cancel", id("execution_id").into_iter().collect()),
+        "bulk.operation" => bulk(fields)?,
+        _ => return None,
+    };
+    words.push(command.to_owned());
+    words.extend(subjects);
+    for (field, option) in [
+        ("cron_expression", "--cron"),
+        ("scheduled_at", "--at"),
+        ("timezone", "--timezone"),
+        ("target_command", "--target"),
+        ("command_payload", "--payload"),
+        ("override_payload", "--payload"),
+        ("description", "--description"),
+        ("reason", "--reason"),
+        ("resume_at", "--until"),
+        ("from", "--from"),
+        ("to", "--to"),
+    ] {
+        // `edit` opens an editor, and takes no fields.
+        if let Some(value) = get(field).filter(|_| operation != "schedule.update") {
+            words.push(format!("{option} {}", quoted(&value)));
+        }
+    }
+    if let Some(seconds) = get("interval_seconds").filter(|_| operation == "schedule.create") {
+        words.push(format!("--every {seconds}s"));
+    }
+    for (field, option) in [("dry_run", "--dry-run"), ("hard_delete", "--hard")] {
+        if get(field).as_deref() == Some("true") {
+            words.push(option.to_owned());
+        }
+    }
+    Some(words.join(" "))
+}
+
+/// The command for many schedules that are named one by one.
+fn bulk(fields: &[&Field]) -> Option<(&'static str, Vec<String>)> {
+    let value = |name: &str| {
+        let (_, value) = fields.iter().find(|(known, _)| known == name)?;
+        serde_json::from_str::<Value>(value.get()).ok()
+    };
+    let command = match value("operation")?.as_str()? {
+        "pause" => "pause",
+        "resume" => "resume",
+        "delete" => "rm",
+        _ => return None,
+    };
+    let ids = value("schedule_ids")?;
+    let ids = ids.as_array()?.iter().filter_map(Value::as_str).map(quoted).collect();
+    Some((command, ids))
+}
+
+/// A value as it stands in a path, a query or an option.
+fn text(json: &str) -> String {
+    serde_json::from_str::<String>(json).unwrap_or_else(|_| json.to_owned())
+}
+
+/// A text as one word of a shell, whatever it holds.
+fn quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dashboard::form::raw;
+    use crate::dashboard::visit::named_operation;
+
+    fn commands(operation: &str, fields: &[(&str, Value)]) -> Commands {
+        let fields: Vec<Field> = fields.iter().map(|(n, v)| ((*n).to_owned(), raw(v))).collect();
+        let operation = named_operation(operation).unwrap();
+        Commands::of(operation, &fields, "o'neil", "http://localhost:8008", true)
+    }
+
+    #[test]
+    fn an_action_is_said_in_three_ways() {
+        let made = commands(
+            "schedule.pause",
+            &[("schedule_id", "17".into()), ("reason", "it's late; rm -rf /".into())],
+        );
+        assert_eq!(
+            made.nats,
+            r#"nats req cmd.scheduler.schedule.pause '{"schedule_id":"17","reason":"it'\''s late; rm -rf /"}' -H 'X-Paused-By:o'\''neil'"#
+        );
+        assert_eq!(
+            made.curl,
+            r#"curl -X POST http://localhost:8008/api/v1/schedules/17/pause -H "Authorization: Bearer $TOKEN" -H 'X-Paused-By: o'\''neil' --json '{"reason":"it'\''s late; rm -rf /"}'"#
+        );
+        assert_eq!(made.cli.unwrap(), r"nats-scheduler pause 17 --reason 'it'\''s late; rm -rf /'");
+    }
+
+    #[test]
+    fn fields_stand_where_the_route_has_them_and_a_key_is_left_out() {
+        let made = commands(
+            "schedule.delete",
+            &[
+                ("schedule_id", "17".into()),
+                ("hard_delete", true.into()),
+                ("idempotency_key", "k".into()),
+            ],
+        );
+        assert!(
+            made.curl.starts_with(
+                "curl -X DELETE 'http://localhost:8008/api/v1/schedules/17?hard_delete=true' "
+            ),
+            "{}",
+            made.curl
+        );
+        assert_eq!(made.cli.unwrap(), "nats-scheduler rm 17 --hard");
+        let many = commands(
+            "bulk.operation",
+            &[
+                ("operation", "delete".into()),
+                ("schedule_ids", serde_json::json!(["1", "2"])),
+                ("dry_run", true.into()),
+            ],
+        );
+        assert_eq!(many.cli.unwrap(), "nats-scheduler rm 1 2 --dry-run");
+    }
+}

@@ -1,0 +1,217 @@
+//! What an action did or would do: dry runs, changes of many, and actions as commands.
+
+use axum::response::Response;
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::command::Commands;
+use super::form::Field;
+use super::json::Look as _;
+use super::page;
+use super::parts::{action, hidden, schedule_link, short, time_in};
+use super::visit::Visitor;
+use crate::api::operations::Operation;
+
+/// Rows of a list that are shown; a reply may have thousands.
+const SHOWN: usize = 50;
+
+/// What would be done, with a form to do it.
+pub(super) async fn dry_run(
+    visitor: &Visitor<'_>,
+    operation: &Operation,
+    fields: &[Field],
+    reply: &Value,
+    next: &str,
+) -> Response {
+    let is_nothing = reply["difference"].text("outcome") == "unchanged"
+        || (reply["data"]["count"].as_u64() == Some(0))
+        || (reply["data"]["matched"].as_u64() == Some(0));
+    let body = html! {
+        h1 { "Nothing is done yet" }
+        p { "This is what would happen." }
+        (told(visitor, reply))
+        @if is_nothing {
+            p { "There is nothing to do. " a href=(next) { "Back" } }
+        } @else {
+            (action(visitor, operation.name, next, html! {
+                @for (name, value) in fields.iter().filter(|(name, _)| name != "dry_run") {
+                    (again(name, value.get()))
+                }
+                button.primary type="submit" { (verb(operation.name)) }
+            }))
+            p { a href=(next) { "Cancel" } }
+        }
+    };
+    page::show(visitor, "What would happen", body).await
+}
+
+/// What was done to many.
+pub(super) async fn many(
+    visitor: &Visitor<'_>,
+    operation: &Operation,
+    reply: &Value,
+    next: &str,
+) -> Response {
+    let body = html! {
+        h1 { (verb(operation.name)) ": done" }
+        (told(visitor, reply))
+        p { a href=(next) { "Back" } }
+    };
+    page::show(visitor, "Done", body).await
+}
+
+/// The same action as commands.
+pub(super) fn commands(commands: &Commands, next: &str) -> Markup {
+    let one = |title: &str, text: &str| {
+        html! {
+            section.copy {
+                h2 { (title) }
+                pre tabindex="0" { (text) }
+                button type="button" data-copy hidden { "Copy" }
+            }
+        }
+    };
+    html! {
+        div #commands-page {
+            h1 { "As a command" }
+            (one("nats", &commands.nats))
+            (one("curl", &commands.curl))
+            @if let Some(cli) = &commands.cli { (one("nats-scheduler", cli)) }
+        }
+        p { a href=(next) { "Back" } }
+    }
+}
+
+/// The fields of a form that asks for the same without a dry run.
+fn again(name: &str, json: &str) -> Markup {
+    let value: Value = serde_json::from_str(json).unwrap_or_default();
+    html! {
+        @match &value {
+            // What empties a field is sent as nothing.
+            Value::Array(items) if items.is_empty() => (hidden(name, "")),
+            Value::Array(items) => @for item in items { (hidden(name, &short(item))) },
+            Value::Object(parts) if !matches!(name, "command_payload" | "override_payload" | "filter") => {
+                @for (part, value) in parts { (hidden(&format!("{name}.{part}"), &short(value))) }
+            }
+            Value::Object(_) => (hidden(name, json)),
+            other => (hidden(name, &short(other))),
+        }
+    }
+}
+
+fn verb(operation: &str) -> &'static str {
+    match operation {
+        "schedule.update" => "Save",
+        "schedule.create" => "Create",
+        "schedule.backfill" => "Backfill",
+        "bulk.retry" => "Run again",
+        _ => "Change them",
+    }
+}
+
+/// A reply in words and tables.
+fn told(visitor: &Visitor<'_>, reply: &Value) -> Markup {
+    let (data, difference) = (&reply["data"], &reply["difference"]);
+    html! {
+        @for warning in reply.items("warnings") { p.box.warn { (warning.text("message")) } }
+        (counts(data))
+        @if difference.is_object() { (changes(difference, data.text("timezone"))) }
+        @if !data.items("failed").is_empty() || !data.items("results").is_empty() { (refusals(data)) }
+        @if !data.items("success").is_empty() {
+            h2 { "Schedules" }
+            ul {
+                @for id in data.items("success").iter().take(SHOWN) {
+                    li { (schedule_link(id.as_str().unwrap_or_default(), "")) }
+                }
+            }
+            (rest(data.items("success").len()))
+        }
+        @if !data.items("occurrences").is_empty() {
+            h2 { "Occurrences" }
+            ul {
+                @for at in data.items("occurrences").iter().take(SHOWN) {
+                    li { (time_in(at.as_str().and_then(|at| at.parse().ok()), "UTC")) }
+                }
+            }
+            (rest(data.items("occurrences").len()))
+        }
+        @if data["command_payload"].is_object() && !visitor.sees_payloads() { p.dim { "Payloads are hidden." } }
+    }
+}
+
+fn rest(all: usize) -> Markup {
+    html! { @if all > SHOWN { p.dim { "and " (all - SHOWN) " more" } } }
+}
+
+fn counts(data: &Value) -> Markup {
+    let named = [
+        ("count", "Occurrences"),
+        ("matched", "Matched"),
+        ("succeeded", "Changed, or would be"),
+        ("retried", "Run again, or would be"),
+        ("refused", "Refused"),
+        ("passed_over", "Left alone"),
+    ];
+    html! {
+        dl.facts {
+            @for (field, name) in named {
+                @if let Some(number) = data[field].as_u64() { dt { (name) } dd { (number) } }
+            }
+        }
+    }
+}
+
+/// What differs, field by field and in the times.
+fn changes(difference: &Value, zone: &str) -> Markup {
+    let times = &difference["occurrences"];
+    html! {
+        @if !difference.items("changes").is_empty() {
+            div.scroll { table {
+                caption { "What changes" }
+                thead { tr { th scope="col" { "Field" } th scope="col" { "Before" } th scope="col" { "After" } } }
+                tbody {
+                    @for change in difference.items("changes") {
+                        tr {
+                            th scope="row" { code { (change.text("field")) } }
+                            td { (short(&change["old"])) }
+                            td { (short(&change["new"])) }
+                        }
+                    }
+                }
+            } }
+        } @else { p { "No field changes." } }
+        @if times.is_object() {
+            div.beside {
+                @for (title, preview) in [("Now", &times["before"]), ("Then", &times["after"])] {
+                    @if preview.is_object() {
+                        section {
+                            h2 { (title) }
+                            p { (preview.text("description")) }
+                            ol {
+                                @for at in preview.items("occurrences") {
+                                    li { (time_in(at.as_str().and_then(|at| at.parse().ok()), zone)) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn refusals(data: &Value) -> Markup {
+    let all = data.items("failed").iter().chain(data.items("results"));
+    let refused: Vec<&Value> = all.filter(|one| one["error"].is_object()).collect();
+    html! {
+        @if !refused.is_empty() {
+            h2 { "Refused" }
+            ul {
+                @for one in refused.iter().take(SHOWN) {
+                    li { (schedule_link(one.text("schedule_id"), "")) ": " (one["error"].text("message")) }
+                }
+            }
+            (rest(refused.len()))
+        }
+    }
+}

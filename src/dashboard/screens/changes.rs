@@ -1,0 +1,120 @@
+//! Changes: who changed which schedule, when, and from what to what.
+
+use axum::response::Response;
+use maud::{Markup, html};
+use serde_json::{Value, json};
+
+use crate::dashboard::json::Look as _;
+use crate::dashboard::page::{self, failure};
+use crate::dashboard::parts::{
+    badge, choice, nothing, pager, relative, schedule_link, search, short, time,
+};
+use crate::dashboard::visit::Visitor;
+
+/// Rows of a page.
+const ROWS: u64 = 50;
+
+const EVENTS: [&str; 13] = [
+    "created",
+    "updated",
+    "deleted",
+    "restored",
+    "paused",
+    "resumed",
+    "triggered",
+    "backfilled",
+    "failing",
+    "overdue",
+    "recovered",
+    "paused_all",
+    "resumed_all",
+];
+
+pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
+    let fields = json!({
+        "schedule_id": visitor.query("schedule_id"),
+        "event": visitor.query("event"),
+        "actor": visitor.query("actor"),
+        "page": visitor.page(),
+        "limit": ROWS,
+    });
+    let reply = match visitor.read("audit.list", fields).await {
+        Ok(reply) => reply,
+        Err(error) => return failure(visitor, &error, Some("/changes")).await,
+    };
+    let body = html! {
+        h1 { "Changes" }
+        form.filters action="/changes" {
+            (choice(visitor, "event", "Event", &EVENTS))
+            (search(visitor, "actor", "By"))
+            (search(visitor, "schedule_id", "Schedule (id)"))
+            button type="submit" { "Filter" }
+            a href="/changes" { "Clear" }
+        }
+        @for warning in reply.items("warnings") { p.box.warn { (warning.text("message")) } }
+        section #rows data-live {
+            @if reply.items("data").is_empty() { (nothing("No change matches.")) }
+            @else { (table(visitor, reply.items("data"), true)) }
+            (pager(visitor, &reply["pagination"]))
+        }
+    };
+    page::show(visitor, "Changes", body).await
+}
+
+/// Changes as a table.
+pub(super) fn table(visitor: &Visitor<'_>, changes: &[Value], with_schedule: bool) -> Markup {
+    if changes.is_empty() {
+        return nothing("Nothing was changed that is still known.");
+    }
+    html! {
+        div.scroll { table {
+            thead { tr {
+                th scope="col" { "When" } th scope="col" { "Event" }
+                @if with_schedule { th scope="col" { "Schedule" } }
+                th scope="col" { "By" } th scope="col" { "What" }
+            } }
+            tbody {
+                @for one in changes {
+                    tr {
+                        td { (time(one.instant("time"))) div { (relative(one.instant("time"), visitor.now)) } }
+                        td { (badge(one.text("event"))) }
+                        @if with_schedule {
+                            td {
+                                @if !one.text("name").is_empty() {
+                                    (schedule_link(one.text("schedule_id"), one.text("name")))
+                                } @else {
+                                    span.dim { "all" }
+                                }
+                            }
+                        }
+                        td { bdi { (one.text("actor")) } }
+                        td { (what(one)) }
+                    }
+                }
+            }
+        } }
+    }
+}
+
+/// What a change changed.
+fn what(one: &Value) -> Markup {
+    let told =
+        ["reason", "resume_at", "from", "to", "count", "purge_at", "error_type", "error_message"];
+    html! {
+        @for change in one.items("changes") {
+            div {
+                code { (change.text("field")) }
+                " "
+                del { bdi { (short(&change["old"])) } }
+                " → "
+                ins { bdi { (short(&change["new"])) } }
+            }
+        }
+        @for name in told {
+            @if !one[name].is_null() { div { (name.replace('_', " ")) ": " bdi { (short(&one[name])) } } }
+        }
+        @if one["execution_id"].is_string() {
+            a href=(format!("/executions/{}", one.text("execution_id"))) { "execution" }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Failures, grouped by the kind of error and by target.
+
+use std::collections::HashMap;
+
+use axum::response::Response;
+use chrono::{SecondsFormat, TimeDelta};
+use maud::{Markup, html};
+use serde_json::{Value, json};
+
+use crate::dashboard::json::Look as _;
+use crate::dashboard::page::{self, failure};
+use crate::dashboard::parts::{action, hidden, nothing, path_part, relative, schedule_link};
+use crate::dashboard::visit::{Visitor, drawn};
+
+/// Executions that are looked at, in lists of this length.
+const LIST: u64 = 100;
+const LISTS: u64 = 3;
+/// Groups that are shown.
+const GROUPS: usize = 50;
+
+/// Failures of a kind.
+struct Group<'a> {
+    error_type: &'a str,
+    target: &'a str,
+    count: usize,
+    /// The newest.
+    latest: &'a Value,
+}
+
+pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
+    let hours: i64 = visitor.query("hours").and_then(|hours| hours.parse().ok()).unwrap_or(24);
+    let hours = hours.clamp(1, 720);
+    let from = (visitor.now - TimeDelta::hours(hours)).to_rfc3339_opts(SecondsFormat::Secs, true);
+    let (mut failed, mut total) = (Vec::new(), 0);
+    for page in 1..=LISTS {
+        let fields =
+            json!({ "status": "failed", "started_after": from, "page": page, "limit": LIST });
+        let mut reply = match visitor.read("execution.list", fields).await {
+            Ok(reply) => reply,
+            Err(error) => return failure(visitor, &error, Some("/failures")).await,
+        };
+        total = reply["pagination"].count("total");
+        let Some(part) = reply["data"].as_array_mut() else { break };
+        failed.append(part);
+        if page * LIST >= total {
+            break;
+        }
+    }
+    let groups = grouped(&failed);
+    let body = html! {
+        h1 { "Failures" }
+        form.filters action="/failures" {
+            label { "Of the last"
+                select name="hours" {
+                    @for (value, name) in [(1, "hour"), (24, "24 hours"), (168, "7 days"), (720, "30 days")] {
+                        option value=(value) selected[value == hours] { (name) }
+                    }
+                }
+            }
+            button type="submit" { "Show" }
+        }
+        section #groups data-live {
+            @if groups.is_empty() { (nothing("Nothing failed.")) }
+            @if (failed.len() as u64) < total {
+                p.dim { "The newest " (failed.len()) " of " (total) " are counted here." }
+            }
+            @for group in groups.iter().take(GROUPS) { (one(visitor, group, &from)) }
+            @if groups.len() > GROUPS { p.dim { (groups.len() - GROUPS) " more kinds" } }
+        }
+    };
+    page::show(visitor, "Failures", body).await
+}
+
+/// The groups, the largest first.
+fn grouped(failed: &[Value]) -> Vec<Group<'_>> {
+    let mut groups: HashMap<(&str, &str), Group<'_>> = HashMap::new();
+    for one in failed {
+        let (error_type, target) = (one.text("error_type"), one.text("command_sent"));
+        let new = || Group { error_type, target, count: 0, latest: one };
+        groups.entry((error_type, target)).or_insert_with(new).count += 1;
+    }
+    let mut groups: Vec<_> = groups.into_values().collect();
+    groups.sort_by_key(|group| (std::cmp::Reverse(group.count), group.error_type, group.target));
+    groups
+}
+
+fn one(visitor: &Visitor<'_>, group: &Group<'_>, from: &str) -> Markup {
+    let Group { error_type, target, count, latest } = group;
+    let filter = json!({ "error_type": error_type, "target_command": target, "from": from });
+    let address = format!(
+        "/executions?status=failed&error_type={}&target_command={}",
+        path_part(error_type),
+        path_part(target)
+    );
+    html! {
+        section.box {
+            h2 {
+                (count) " × "
+                code { bdi { (if error_type.is_empty() { "unknown" } else { error_type }) } }
+                " at " code { bdi { (target) } }
+            }
+            p.text { bdi { (latest.text("error_message")) } }
+            p {
+                "The latest " (relative(latest.instant("completed_at"), visitor.now)) ", of "
+                (schedule_link(latest.text("schedule_id"), latest.text("schedule_name"))) ": "
+                a href=(format!("/executions/{}", latest.text("id"))) { "execution" }
+                " · " a href=(address) { "all of this kind" }
+            }
+            @if !error_type.is_empty() {
+                (action(visitor, "bulk.retry", &visitor.here(), html! {
+                    (hidden("filter", &filter.to_string()))
+                    (hidden("idempotency_key", &drawn()))
+                    (hidden("dry_run", "true"))
+                    button type="submit" { "Run again all of this kind …" }
+                }))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_group_comes_first() {
+        let failed = |error_type: &str, target: &str| json!({ "error_type": error_type, "command_sent": target });
+        let all = [
+            failed("timeout", "cmd.a"),
+            failed("no_stream", "cmd.b"),
+            failed("no_stream", "cmd.b"),
+            failed("no_stream", "cmd.a"),
+        ];
+        let groups = grouped(&all);
+        let seen: Vec<_> =
+            groups.iter().map(|group| (group.count, group.error_type, group.target)).collect();
+        assert_eq!(
+            seen,
+            [(2, "no_stream", "cmd.b"), (1, "no_stream", "cmd.a"), (1, "timeout", "cmd.a")]
+        );
+    }
+}

@@ -1,0 +1,69 @@
+//! The screens, one in a file. Each asks operations for what it shows, and writes it.
+
+mod changes;
+mod create;
+mod edit;
+mod execution;
+mod executions;
+mod failures;
+mod fields;
+mod now;
+mod schedule;
+mod schedules;
+mod system;
+mod upcoming;
+mod why;
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+
+use super::state::Dashboard;
+use super::visit::Visitor;
+pub(super) use create::create_form;
+pub(super) use edit::{changed_fields, edit_form};
+
+/// A handler that lets a screen write for a visitor.
+macro_rules! screens {
+    ($($(#[doc = $about:literal])+ $name:ident: $write:path;)+) => { $(
+        $(#[doc = $about])+
+        pub(super) async fn $name(
+            State(dashboard): State<Arc<Dashboard>>,
+            request: Request,
+        ) -> Response {
+            let (parts, _) = request.into_parts();
+            match Visitor::of(&dashboard, &parts) {
+                Ok(visitor) => $write(&visitor).await,
+                Err(refusal) => refusal.page(),
+            }
+        }
+    )+ };
+}
+
+screens! {
+    /// How it is now.
+    now: now::write;
+    /// A list of schedules.
+    schedules: schedules::write;
+    /// A form to create one.
+    new_schedule: create::write;
+    /// One schedule.
+    schedule: schedule::write;
+    /// A form to change it.
+    edit: edit::write;
+    /// What became of its times, and why.
+    why: why::write;
+    /// A list of executions.
+    executions: executions::write;
+    /// One execution.
+    execution: execution::write;
+    /// What failed, by kind.
+    failures: failures::write;
+    /// What comes.
+    upcoming: upcoming::write;
+    /// Who changed what.
+    changes: changes::write;
+    /// How the service is.
+    system: system::write;
+}

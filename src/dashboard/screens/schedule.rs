@@ -1,0 +1,371 @@
+//! One schedule: its times, its history, its changes, and what can be done with it.
+
+use axum::response::Response;
+use maud::{Markup, html};
+use serde_json::{Value, json};
+
+use super::now::running_table;
+use super::schedules::standing;
+use crate::api::error::ApiError;
+use crate::dashboard::json::Look as _;
+use crate::dashboard::page::{self, failure, refusal};
+use crate::dashboard::parts::{
+    action, badge, hidden, millis, nothing, payload, relative, short, time, time_in,
+};
+use crate::dashboard::plot::{Column, columns, strip};
+use crate::dashboard::visit::{Exact, Visitor, drawn};
+
+type Read = Result<Value, ApiError>;
+
+/// Fields that stand elsewhere on the page, or say nothing to people.
+const ELSEWHERE: [&str; 12] = [
+    "id",
+    "name",
+    "description",
+    "status",
+    "command_payload",
+    "is_failing",
+    "is_overdue",
+    "is_active",
+    "is_paused",
+    "next_run_at",
+    "target_command",
+    "pause_reason",
+];
+
+pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
+    let id = visitor.segment(1);
+    let of = |more: Value| {
+        let mut fields = json!({ "schedule_id": id });
+        for (name, value) in more.as_object().into_iter().flatten() {
+            fields[name] = value.clone();
+        }
+        fields
+    };
+    let (schedule, coming, executions, running, statistics, changes) = tokio::join!(
+        visitor.read_whole("schedule.get", of(json!({}))),
+        visitor.read("schedule.preview", of(json!({ "count": 10 }))),
+        visitor.read("execution.list", of(json!({ "limit": 20 }))),
+        visitor.read("execution.running", of(json!({ "include_pending": true, "limit": 20 }))),
+        visitor.read(
+            "execution.stats",
+            of(json!({ "time_window_hours": 24, "bucket_seconds": 1800 }))
+        ),
+        visitor.read("audit.list", of(json!({ "limit": 10 }))),
+    );
+    let (reply, exact) = match schedule {
+        Ok(found) => found,
+        Err(error) => return failure(visitor, &error, Some("/schedules")).await,
+    };
+    let schedule = &reply["data"];
+    let zone = schedule.text("timezone");
+    let body = html! {
+        h1 { bdi { (schedule.text("name")) } }
+        section #state data-live {
+            p.lead {
+                (standing(schedule))
+                @if let Ok(coming) = &coming { " " (coming["data"].text("description")) }
+                @if schedule["next_run_at"].is_string() {
+                    "; next " (time_in(schedule.instant("next_run_at"), zone)) " "
+                    (relative(schedule.instant("next_run_at"), visitor.now))
+                }
+            }
+            (paused(schedule))
+            @if !schedule.text("description").is_empty() { p.text { bdi { (schedule.text("description")) } } }
+            p { "Sends to " code { bdi { (schedule.text("target_command")) } } }
+        }
+        p { a.button href=(format!("/schedules/{id}/why")) { "Why did it run, or not?" } }
+        (actions(visitor, schedule, &exact))
+        div.beside {
+            section #times data-live { h2 { "Next times" } (times(visitor, &coming, zone)) }
+            section #lately data-live { h2 { "The last 24 hours" } (lately(&statistics)) }
+        }
+        section #running data-live { h2 { "Under way" } (running_table(visitor, &running)) }
+        section #history data-live {
+            h2 { "History" }
+            (history(visitor, &executions, zone))
+            p { a href=(format!("/executions?schedule_id={id}")) { "All executions" } }
+        }
+        section #audit data-live {
+            h2 { "Changes" } (trail(visitor, &changes))
+            p { a href=(format!("/changes?schedule_id={id}")) { "All changes" } }
+        }
+        div.beside {
+            section { h2 { "Payload" } (payload(visitor, &exact, "command_payload")) }
+            section { h2 { "All fields" } (facts(schedule)) }
+        }
+    };
+    page::show(visitor, schedule.text("name"), body).await
+}
+
+fn paused(schedule: &Value) -> Markup {
+    html! {
+        @if schedule.is("is_paused") {
+            p.box.warn {
+                "Paused"
+                @if !schedule.text("updated_by").is_empty() { " by " bdi { (schedule.text("updated_by")) } }
+                @if !schedule.text("pause_reason").is_empty() { ": " bdi { (schedule.text("pause_reason")) } }
+                @if schedule["resume_at"].is_string() {
+                    "; resumed by itself at " (time(schedule.instant("resume_at")))
+                }
+            }
+        }
+    }
+}
+
+/// What can be done with it now.
+fn actions(visitor: &Visitor<'_>, schedule: &Value, exact: &Exact) -> Markup {
+    if !visitor.may_act() {
+        return html! {};
+    }
+    let id = schedule.text("id");
+    let here = format!("/schedules/{id}");
+    let me = hidden("schedule_id", id);
+    if schedule.text("status") == "deleted" {
+        return html! {
+            section.actions aria-label="Actions" {
+                (action(visitor, "schedule.restore", &here, html! { (me) button.primary type="submit" { "Restore" } }))
+                details {
+                    summary { "Delete for good" }
+                    (action(visitor, "schedule.delete", "/schedules", html! {
+                        (me) (hidden("hard_delete", "true"))
+                        p { "It cannot be restored then. Its executions stay in the history." }
+                        button.danger type="submit" { "Delete for good" }
+                    }))
+                }
+            }
+        };
+    }
+    html! {
+        section.actions aria-label="Actions" {
+            (run(visitor, id, &here, exact))
+            @if schedule.is("is_paused") {
+                (action(visitor, "schedule.resume", &here, html! { (me) button type="submit" { "Resume" } }))
+            }
+            @if matches!(schedule.text("status"), "active" | "paused") {
+                details #pause {
+                    summary { @if schedule.is("is_paused") { "Pause otherwise" } @else { "Pause" } }
+                    (action(visitor, "schedule.pause", &here, html! {
+                        (me)
+                        label { "Reason" input type="text" name="reason" maxlength="500"; }
+                        label {
+                            "Until (UTC; empty: until it is resumed)"
+                            input type="datetime-local" name="resume_at";
+                        }
+                        button type="submit" { "Pause" }
+                    }))
+                }
+            }
+            a.button href=(format!("{here}/edit")) { "Edit" }
+            (backfill(visitor, id, &here))
+            details #delete {
+                summary { "Delete" }
+                (action(visitor, "schedule.delete", &here, html! {
+                    (me)
+                    p { "It can be restored for a time." }
+                    button.danger type="submit" { "Delete" }
+                }))
+            }
+        }
+    }
+}
+
+fn run(visitor: &Visitor<'_>, id: &str, here: &str, exact: &Exact) -> Markup {
+    let fields = html! { (hidden("schedule_id", id)) (hidden("idempotency_key", &drawn())) };
+    let own = exact.get("command_payload").filter(|_| visitor.sees_payloads());
+    html! {
+        (action(visitor, "schedule.trigger", here, html! { (fields) button.primary type="submit" { "Run now" } }))
+        details #run {
+            summary { "Run with another payload" }
+            (action(visitor, "schedule.trigger", here, html! {
+                (fields)
+                label { "Payload of this run"
+                    textarea name="override_payload" rows="6" spellcheck="false" {
+                        (own.map_or_else(|| "{}".to_owned(), |own| crate::dashboard::json::indented(own.get())))
+                    }
+                }
+                button type="submit" { "Run with this payload" }
+            }))
+        }
+    }
+}
+
+fn backfill(visitor: &Visitor<'_>, id: &str, here: &str) -> Markup {
+    html! {
+        details #backfill {
+            summary { "Backfill" }
+            (action(visitor, "schedule.backfill", here, html! {
+                (hidden("schedule_id", id)) (hidden("dry_run", "true"))
+                p { "Runs the occurrences of a span of the past, by its timing as it is now." }
+                label { "From (UTC)" input type="datetime-local" name="from" step="any" required; }
+                label { "To (UTC)" input type="datetime-local" name="to" step="any" required; }
+                button type="submit" { "Show what would run" }
+            }))
+        }
+    }
+}
+
+fn times(visitor: &Visitor<'_>, coming: &Read, zone: &str) -> Markup {
+    let data = match coming {
+        Ok(reply) => &reply["data"],
+        Err(error) => return refusal(error),
+    };
+    let (all, due) = (data.items("occurrences"), data.items("due"));
+    if all.is_empty() {
+        return nothing("No time comes.");
+    }
+    let moved = |at: &Value| {
+        data.items("moved")
+            .iter()
+            .find(|moved| moved["at"] == *at)
+            .map(|moved| moved.text("cause").to_owned())
+    };
+    let instant = |at: &Value| at.as_str().and_then(|at| at.parse().ok());
+    html! {
+        ol {
+            @for (n, at) in all.iter().enumerate() {
+                li {
+                    (time_in(instant(at), zone)) " " (relative(instant(at), visitor.now))
+                    @if let Some(due) = due.get(n) { span.dim { ", due at " (time_in(instant(due), zone)) } }
+                    @match moved(at).as_deref() {
+                        Some("dst_gap") => { " " span.badge.warn { "moved: the clock skips this time" } },
+                        Some(_) => { " " span.badge.warn { "again: the clock repeats this time" } },
+                        None => {},
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn lately(statistics: &Read) -> Markup {
+    let data = match statistics {
+        Ok(reply) => &reply["data"],
+        Err(error) => return refusal(error),
+    };
+    let outcomes: Vec<Column> = data
+        .items("buckets")
+        .iter()
+        .map(|bucket| Column {
+            parts: vec![
+                ("good", bucket.count("successful") as f64),
+                ("bad", bucket.count("failed") as f64),
+                ("warn", bucket.count("skipped") as f64),
+            ],
+            says: format!(
+                "{}: {} succeeded, {} failed, {} skipped",
+                bucket.text("from"),
+                bucket.count("successful"),
+                bucket.count("failed"),
+                bucket.count("skipped")
+            ),
+        })
+        .collect();
+    let durations: Vec<Column> = data
+        .items("buckets")
+        .iter()
+        .map(|bucket| Column {
+            parts: vec![("busy", bucket.number("average_duration_ms").unwrap_or_default())],
+            says: format!(
+                "{}: {} on average",
+                bucket.text("from"),
+                millis(bucket.number("average_duration_ms"))
+            ),
+        })
+        .collect();
+    let counts = format!(
+        "{} succeeded, {} failed, {} skipped",
+        data.count("successful"),
+        data.count("failed"),
+        data.count("skipped")
+    );
+    let took = format!(
+        "took {} on average, {} at most",
+        millis(data.number("average_duration_ms")),
+        millis(data.number("max_duration_ms"))
+    );
+    html! { (columns(&counts, &outcomes)) (columns(&took, &durations)) }
+}
+
+fn history(visitor: &Visitor<'_>, executions: &Read, zone: &str) -> Markup {
+    let reply = match executions {
+        Ok(reply) => reply,
+        Err(error) => return refusal(error),
+    };
+    if reply.items("data").is_empty() {
+        return nothing("It has not run yet.");
+    }
+    html! {
+        (strip(reply.items("data")))
+        (execution_rows(visitor, reply.items("data"), Some(zone)))
+    }
+}
+
+/// Executions as a table; of one schedule in its zone, otherwise with their schedules.
+pub(super) fn execution_rows(
+    visitor: &Visitor<'_>,
+    executions: &[Value],
+    zone: Option<&str>,
+) -> Markup {
+    html! {
+        div.scroll { table {
+            thead { tr {
+                @if zone.is_none() { th scope="col" { "Schedule" } }
+                th scope="col" { "Time" } th scope="col" { "Outcome" } th scope="col" { "When" }
+                th scope="col" { "Took" }
+                th scope="col" { "Error" }
+            } }
+            tbody {
+                @for one in executions {
+                    tr {
+                        @if zone.is_none() { td { bdi { (one.text("schedule_name")) } } }
+                        td {
+                            a.row href=(format!("/executions/{}", one.text("id"))) {
+                                (time_in(one.instant("scheduled_for"), zone.unwrap_or("UTC")))
+                            }
+                        }
+                        td {
+                            (badge(one.text("status")))
+                            @if one["skipped"].is_object() {
+                                " " (one["skipped"].text("cause")) " ×" (one["skipped"].count("count"))
+                            }
+                            @if one.is("will_retry") { " is tried again" }
+                            @if !one.text("triggered_by").is_empty() { " by " bdi { (one.text("triggered_by")) } }
+                        }
+                        td {
+                            @let ended = one.instant("completed_at").or(one.instant("started_at"));
+                            (relative(ended.or(one.instant("time")), visitor.now))
+                        }
+                        td { (millis(one.number("duration_ms"))) }
+                        td {
+                            @if !one.text("error_type").is_empty() {
+                                code { bdi { (one.text("error_type")) } }
+                                " "
+                                bdi.clip { (one.text("error_message")) }
+                            }
+                        }
+                    }
+                }
+            }
+        } }
+    }
+}
+
+fn trail(visitor: &Visitor<'_>, changes: &Read) -> Markup {
+    match changes {
+        Ok(reply) => super::changes::table(visitor, reply.items("data"), false),
+        Err(error) => refusal(error),
+    }
+}
+
+fn facts(schedule: &Value) -> Markup {
+    html! {
+        dl.facts {
+            @for (name, value) in schedule.as_object().into_iter().flatten() {
+                @if !ELSEWHERE.contains(&name.as_str()) && !value.is_null() && *value != json!([]) {
+                    dt { code { (name) } } dd { bdi { (short(value)) } }
+                }
+            }
+        }
+    }
+}

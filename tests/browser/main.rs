@@ -1,0 +1,231 @@
+//! The dashboard in a real browser: Chromium, driven by chromedriver.
+//!
+//! `CHROMIUM` and `CHROMEDRIVER` name the programs, if they are not on the `PATH`. With `DASHBOARD_PICTURES` set to a
+//! folder, the pictures of docs/dashboard are taken anew and put there.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
+mod driver;
+#[path = "../it/harness.rs"]
+mod harness;
+mod pictures;
+
+use serde_json::json;
+
+use driver::Browser;
+use harness::{Nats, Service, far, in_ms, wait_for};
+
+async fn base(service: &Service) -> String {
+    format!("http://{}", service.http().await)
+}
+
+/// From an empty service to a schedule that was created, run, paused and deleted, and one that failed, was explained
+/// and run again; watched by another browser, which nobody touches.
+#[tokio::test]
+async fn a_newcomer_finds_the_way_while_another_browser_watches() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let base = base(&service).await;
+    let (browser, watcher) = (Browser::start().await, Browser::start().await);
+    watcher.open(&format!("{base}/schedules")).await;
+    browser.open(&base).await;
+    browser.wait_text("There is no schedule yet").await;
+    browser.fill("main input[name=name]", "first").await;
+    browser.fill("main input[name=interval_seconds]", "3600").await;
+    browser.click("main form[action='/act/schedule.create'] button.primary").await;
+    browser.wait_text("The schedule is created.").await;
+    watcher.wait_text("first").await;
+
+    browser.click("form[action='/act/schedule.trigger'] button.primary").await;
+    browser.wait_text("The run is accepted.").await;
+    browser.wait_text("success").await;
+    browser.open(&format!("{base}/schedules")).await;
+    browser.press("j").await;
+    browser.press("\u{e007}").await;
+    browser.wait_text("Next times").await;
+
+    // The same as a command, with what was typed.
+    browser.click("#pause > summary").await;
+    browser.fill("#pause input[name=reason]", "moving house").await;
+    browser.click("#pause [data-command]").await;
+    browser.wait_text("nats req cmd.scheduler.schedule.pause").await;
+    browser.wait_text("nats-scheduler pause").await;
+    browser.click("#commands form button").await;
+    browser.click("#pause button[type=submit]:not([data-command])").await;
+    browser.wait_text("The schedule is paused.").await;
+    browser.wait_text("moving house").await;
+    watcher.wait_text("paused").await;
+
+    browser.click("#delete > summary").await;
+    browser.click("#delete button.danger").await;
+    browser.wait_text("The schedule is deleted.").await;
+    watcher.wait_no_text("first").await;
+
+    // One fails while its page is open, which nobody loads again.
+    let id = nats
+        .create(json!({ "name": "lost", "schedule_type": "one_time", "scheduled_at": in_ms(3_000),
+                        "max_retries": 0, "target_command": "cmd.nowhere.lost" }))
+        .await;
+    browser.open(&format!("{base}/schedules/{id}")).await;
+    browser.wait_text("no_stream").await;
+    browser.open(&format!("{base}/schedules/{id}/why")).await;
+    browser.wait_text("failed").await;
+    let stream = r#"{"name":"LOST","subjects":["cmd.nowhere.>"],"retention":"limits","max_consumers":-1,
+        "max_msgs":-1,"max_bytes":-1,"max_age":0,"max_msg_size":-1,"storage":"memory","discard":"old",
+        "num_replicas":1,"duplicate_window":1000000000}"#;
+    nats.add_stream(stream).await;
+    browser
+        .click("form[action='/act/execution.retry'] button[type=submit]:not([data-command])")
+        .await;
+    browser.wait_text("this is the new one").await;
+    browser.wait_text("success").await;
+    for browser in [&browser, &watcher] {
+        assert_eq!(browser.complaints().await, Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn one_signs_in_and_reads_only_what_the_token_is_for() {
+    let nats = Nats::start().await;
+    let settings = [("API_TOKENS", "writer"), ("API_READ_TOKENS", "reader")];
+    let service = nats.service_with(&settings).await;
+    nats.create(far("guarded")).await;
+    let base = base(&service).await;
+    let browser = Browser::start().await;
+    browser.open(&format!("{base}/schedules")).await;
+    browser.fill("input[name=_token]", "wrong").await;
+    browser.click("button.primary").await;
+    browser.wait_text("This token is not known.").await;
+    browser.fill("input[name=_token]", "reader").await;
+    browser.click("button.primary").await;
+    browser.wait_text("guarded").await;
+    browser.wait_text("reading only").await;
+    assert_eq!(browser.count("form[action^='/act/']").await, 0);
+    assert_eq!(browser.count("input[type=checkbox]").await, 0);
+    browser.click("#account summary").await;
+    browser.click("form[action='/sign-out'] button").await;
+    browser.wait_text("The tokens are those of the API").await;
+    browser.fill("input[name=_token]", "writer").await;
+    browser.fill("input[name=_name]", "anna").await;
+    browser.click("button.primary").await;
+    browser.open(&format!("{base}/schedules")).await;
+    browser.wait_text("anna").await;
+    assert!(browser.count("form[action='/act/bulk.operation']").await > 0);
+}
+
+#[tokio::test]
+async fn a_page_says_that_nats_or_the_service_is_lost_and_heals() {
+    let mut nats = Nats::start().await;
+    let port = free_port();
+    let settings = [("API_PORT", port.as_str())];
+    let mut service = nats.service_with(&settings).await;
+    nats.create(far("still there")).await;
+    let base = base(&service).await;
+    let browser = Browser::start().await;
+    browser.open(&format!("{base}/schedules")).await;
+    browser.wait_text("still there").await;
+    nats.server.kill();
+    browser.wait_text("NATS is out of reach").await;
+    browser.wait_text("still there").await;
+    nats.server.restart().await.unwrap();
+    browser.wait_no_text("NATS is out of reach").await;
+
+    service.kill();
+    browser.wait_text("The service does not answer.").await;
+    let service = nats.service_with(&settings).await;
+    browser.wait_no_text("The service does not answer.").await;
+    wait_for("the service", || async {
+        let reply = nats.request("schedule.list", &json!({})).await;
+        reply.get("error").is_none().then_some(())
+    })
+    .await;
+    nats.create(far("quite new")).await;
+    browser.wait_text("quite new").await;
+    drop(service);
+}
+
+#[tokio::test]
+async fn what_others_say_does_nothing_and_keys_do_what_they_say() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let base = base(&service).await;
+    let hostile = "\"><img src=x onerror=window.hacked=1><script>window.hacked=1</script>";
+    let mut body = far(hostile);
+    body["description"] = hostile.into();
+    body["command_payload"] = json!({ hostile: hostile });
+    let id = nats.create(body).await;
+    let run = nats.ask("schedule.trigger", json!({ "schedule_id": id, "wait_ms": 5000 })).await;
+    let execution = run["execution_id"].as_str().unwrap();
+    let browser = Browser::start().await;
+    for path in [
+        "/".to_owned(),
+        "/schedules".to_owned(),
+        "/executions".to_owned(),
+        "/upcoming".to_owned(),
+        "/changes".to_owned(),
+        format!("/schedules/{id}"),
+        format!("/schedules/{id}/edit"),
+        format!("/schedules/{id}/why"),
+        format!("/executions/{execution}"),
+    ] {
+        browser.open(&format!("{base}{path}")).await;
+        browser.wait_text(if path == "/" { "Now" } else { "onerror" }).await;
+        // The part that the script replaces is text too.
+        nats.ask("schedule.trigger", json!({ "schedule_id": id, "wait_ms": 5000 })).await;
+        assert_eq!(browser.run("return String(window.hacked)").await, "undefined", "{path}");
+        assert_eq!(browser.count("main img, main script").await, 0, "{path}");
+    }
+    browser.open(&base).await;
+    browser.press("?").await;
+    browser.wait_text("next, previous row").await;
+    browser.press("\u{e00c}").await;
+    browser.press("/").await;
+    assert_eq!(browser.run("return document.activeElement.id").await, "search");
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+}
+
+/// On a phone nothing but a table that says so is wider than the screen, and every control has a name.
+#[tokio::test]
+async fn pages_fit_a_phone_and_name_their_controls() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let base = base(&service).await;
+    let id = nats
+        .create(far(
+            "with a rather long name, as people like to give to what they do not want to forget",
+        ))
+        .await;
+    let browser = Browser::start().await;
+    browser.emulate(390, "dark").await;
+    for path in [
+        "/",
+        "/schedules",
+        "/upcoming",
+        "/changes",
+        "/system",
+        "/failures",
+        "/executions",
+        &format!("/schedules/{id}"),
+        &format!("/schedules/{id}/edit"),
+        &format!("/schedules/{id}/why"),
+    ] {
+        browser.open(&format!("{base}{path}")).await;
+        browser.wait_text("Now").await;
+        let over = browser.run("return document.documentElement.scrollWidth - innerWidth").await;
+        assert!(over.as_i64().unwrap() <= 0, "{path} is {over} pixels too wide");
+        let nameless = browser
+            .run(
+                "return [...document.querySelectorAll('a, button, summary, input:not([type=hidden]), select, textarea')]\
+                 .filter((node) => !(node.textContent.trim() || node.labels?.length || node.ariaLabel || node.value))\
+                 .map((node) => node.outerHTML)",
+            )
+            .await;
+        assert_eq!(nameless, json!([]), "{path}");
+    }
+}
+
+/// A port that nothing listens on.
+fn free_port() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port().to_string()
+}

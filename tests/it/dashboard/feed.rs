@@ -1,0 +1,108 @@
+//! Browsers are told that something has changed.
+
+use std::time::{Duration, Instant};
+
+use reqwest::{Method, Response};
+
+use super::Browser;
+use crate::harness::{DEADLINE, Nats, far, wait_for};
+
+/// A stream of events.
+struct Events(Response);
+
+impl Events {
+    async fn open(browser: &Browser) -> Self {
+        let response = browser.ask(Method::GET, "/events").send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self(response)
+    }
+
+    /// Waits for the next change; nothing if the stream ends.
+    async fn change(&mut self) -> Option<()> {
+        loop {
+            let chunk = tokio::time::timeout(DEADLINE, self.0.chunk()).await.unwrap();
+            let text = String::from_utf8(chunk.ok()??.to_vec()).unwrap();
+            if text.contains("event: change\n") {
+                return Some(());
+            }
+        }
+    }
+
+    /// Waits until no change is told for a while.
+    async fn calm(&mut self) {
+        while tokio::time::timeout(Duration::from_secs(2), self.change()).await.is_ok() {}
+    }
+}
+
+#[tokio::test]
+async fn a_change_is_told_within_a_second_and_only_once() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let browser = Browser::new(&service).await;
+    let (mut one, mut other) = (Events::open(&browser).await, Events::open(&browser).await);
+    one.change().await.unwrap();
+    one.calm().await;
+    other.calm().await;
+    let began = Instant::now();
+    let id = nats.create(far("told")).await;
+    one.change().await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    other.change().await.unwrap();
+    browser.page("/schedules").await.has(&id);
+}
+
+#[tokio::test]
+async fn streams_are_bounded_and_leave_when_the_service_stops() {
+    let nats = Nats::start().await;
+    let mut service = nats.service_with(&[("DASHBOARD_MAX_STREAMS", "2")]).await;
+    let browser = Browser::new(&service).await;
+    let mut first = Events::open(&browser).await;
+    let second = Events::open(&browser).await;
+    let refused = browser.send(browser.ask(Method::GET, "/events")).await;
+    assert_eq!(
+        (refused.status.as_u16(), &refused.headers["retry-after"]),
+        (503, &"10".parse().unwrap())
+    );
+    browser.page("/").await.has("Now");
+    // A browser that has gone makes room.
+    drop(second);
+    let mut second = wait_for("room", || async {
+        let response = browser.ask(Method::GET, "/events").send().await.unwrap();
+        (response.status() == 200).then_some(Events(response))
+    })
+    .await;
+    let began = Instant::now();
+    let (ended, ()) = tokio::join!(service.stop(), async {
+        while first.change().await.is_some() {}
+        while second.change().await.is_some() {}
+    });
+    assert!(ended.success(), "{ended}");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn without_nats_the_pages_say_so_and_heal() {
+    let mut nats = Nats::start().await;
+    let service = nats.service().await;
+    let browser = Browser::new(&service).await;
+    nats.create(far("still there")).await;
+    let mut events = Events::open(&browser).await;
+    events.calm().await;
+    nats.server.kill();
+    events.change().await.unwrap();
+    wait_for("the news", || async {
+        let page = browser.page("/").await;
+        page.text.contains("NATS is out of reach").then_some(())
+    })
+    .await;
+    // What is in memory is shown all the same.
+    browser.page("/schedules").await.has("still there");
+    nats.server.restart().await.unwrap();
+    wait_for("the healing", || async {
+        let page = browser.page("/").await;
+        (!page.text.contains("NATS is out of reach")).then_some(())
+    })
+    .await;
+    events.change().await.unwrap();
+}

@@ -1,0 +1,292 @@
+//! What the screens show, and what their forms do.
+
+use reqwest::Method;
+use serde_json::json;
+
+use super::{Browser, screens};
+use crate::harness::{Nats, far, in_ms, wait_for};
+
+#[tokio::test]
+async fn a_schedule_lives_by_forms_alone() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let browser = Browser::new(&service).await;
+
+    // The first screen of a new service shows how to create a schedule, and does.
+    let first = browser.page("/").await;
+    first.has("There is no schedule yet").has("nats req cmd.scheduler.schedule.create");
+    let action = "/act/schedule.create";
+    let created =
+        browser.submit(&first, action, &[("name", "first"), ("interval_seconds", "3600")]).await;
+    let path = created.leads_to().to_owned();
+    let shown = browser.page(&path).await;
+    shown.has("The schedule is created.").has("every hour").has("cmd.example.hello");
+    let path = path.split('?').next().unwrap().to_owned();
+    let id = path.rsplit('/').next().unwrap().to_owned();
+    browser.page("/").await.lacks("There is no schedule yet");
+    browser.page("/schedules?name_contains=FIRS").await.has(">first<");
+    browser.page("/schedules?name_contains=other").await.lacks(">first<");
+
+    // A form that is refused comes back as it was.
+    let refused = browser
+        .submit(
+            &browser.page("/schedules/new").await,
+            action,
+            &[("name", "first"), ("schedule_type", "cron"), ("cron_expression", "every day")],
+        )
+        .await;
+    assert_eq!(refused.status, 400, "{}", refused.text);
+    refused.has("every day").has("target_command").has("role=\"alert\"");
+
+    // It is run, with a payload of its own, once however often the form is sent.
+    let page = browser.page(&path).await;
+    let fields =
+        page.filled("/act/schedule.trigger", &[("override_payload", "{\"by\": \"hand\"}")]);
+    let run = browser.post("/act/schedule.trigger", &fields).await;
+    let execution = run.leads_to().to_owned();
+    assert_eq!(browser.post("/act/schedule.trigger", &fields).await.leads_to(), execution);
+    nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1).await;
+    let shown = browser.page(&execution).await;
+    shown.has("&quot;by&quot;: &quot;hand&quot;").has("Run again").has("dashboard");
+    browser.page(&path).await.has("success").has("triggered");
+
+    // What changes is shown before it is saved.
+    let edit = browser.page(&format!("{path}/edit")).await;
+    let dry = browser
+        .submit(
+            &edit,
+            "/act/schedule.update",
+            &[("interval_seconds", "7200"), ("description", "now and then")],
+        )
+        .await;
+    dry.has("Nothing is done yet")
+        .has("interval_seconds")
+        .has("now and then")
+        .has("every 2 hours")
+        .lacks("command_payload");
+    assert_eq!(
+        nats.ask("schedule.get", json!({ "schedule_id": id })).await["interval_seconds"],
+        3600
+    );
+    browser.submit(&dry, "/act/schedule.update", &[]).await.leads_to();
+    let changed = nats.ask("schedule.get", json!({ "schedule_id": id })).await;
+    assert_eq!(
+        (&changed["interval_seconds"], &changed["description"]),
+        (&json!(7200), &json!("now and then"))
+    );
+    assert_eq!(
+        (&changed["updated_by"], &changed["command_payload"]),
+        (&json!("dashboard"), &json!({ "text": "hello" }))
+    );
+    // A field is emptied, and nothing is no change.
+    let edit = browser.page(&format!("{path}/edit")).await;
+    browser.submit(&edit, "/act/schedule.update", &[]).await.has("There is nothing to do");
+    let dry = browser.submit(&edit, "/act/schedule.update", &[("description", "")]).await;
+    browser.submit(&dry, "/act/schedule.update", &[]).await.leads_to();
+    let emptied = nats.ask("schedule.get", json!({ "schedule_id": id })).await;
+    assert_eq!(emptied["description"].as_str().unwrap_or_default(), "");
+    browser.page("/changes?event=updated").await.has("interval_seconds").has("3600").has("7200");
+
+    // It is paused by whoever the visitor says to be, and resumed.
+    let page = browser.page(&path).await;
+    browser.submit(&page, "/name", &[("_name", "Änne")]).await.leads_to();
+    let page = browser.page(&path).await;
+    browser.submit(&page, "/act/schedule.pause", &[("reason", "moving house")]).await.leads_to();
+    browser.page(&path).await.has("moving house").has("Änne").has("/act/schedule.resume");
+    let page = browser.page(&path).await;
+    let back = browser.submit(&page, "/act/schedule.resume", &[]).await;
+    browser.page(back.leads_to()).await.has("The schedule is resumed.");
+
+    // A backfill says what it would run.
+    let page = browser.page(&path).await;
+    let dry = browser
+        .submit(
+            &page,
+            "/act/schedule.backfill",
+            &[("from", "2020-01-01T00:00"), ("to", "2020-01-02T00:00")],
+        )
+        .await;
+    dry.has("Nothing is done yet");
+    // It is deleted, and restored.
+    let gone = browser.submit(&page, "/act/schedule.delete", &[]).await;
+    browser
+        .page(gone.leads_to())
+        .await
+        .has("The schedule is deleted.")
+        .has("/act/schedule.restore");
+    let page = browser.page(&path).await;
+    let back = browser.submit(&page, "/act/schedule.restore", &[]).await;
+    browser.page(back.leads_to()).await.has("The schedule is restored.");
+}
+
+#[tokio::test]
+async fn what_failed_is_explained_and_run_again() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let browser = Browser::new(&service).await;
+    let id = nats
+        .create(json!({ "name": "lost", "schedule_type": "one_time", "scheduled_at": in_ms(1_000),
+                        "max_retries": 0, "target_command": "cmd.nowhere.lost" }))
+        .await;
+    let failed = nats.wait_executions(json!({ "schedule_id": id, "status": "failed" }), 1).await;
+    let execution = failed[0]["id"].as_str().unwrap().to_owned();
+    browser.page("/").await.has("no_stream").has("1 failure");
+    browser.page(&format!("/executions/{execution}")).await.has("no_stream").has("claimed");
+    let why = browser.page(&format!("/schedules/{id}/why")).await;
+    why.has("no_stream").has("failed").has("/act/execution.retry");
+
+    let groups = browser.page("/failures").await;
+    groups.has("1 × ").has("cmd.nowhere.lost");
+    let stream = r#"{"name":"LOST","subjects":["cmd.nowhere.>"],"retention":"limits","max_consumers":-1,
+        "max_msgs":-1,"max_bytes":-1,"max_age":0,"max_msg_size":-1,"storage":"memory","discard":"old",
+        "num_replicas":1,"duplicate_window":1000000000}"#;
+    nats.add_stream(stream).await;
+    let dry = browser.submit(&groups, "/act/bulk.retry", &[]).await;
+    dry.has("Nothing is done yet").has("Matched");
+    assert_eq!(nats.count("LOST").await, 0);
+    browser.submit(&dry, "/act/bulk.retry", &[]).await.has("Run again: done");
+    nats.wait_count("LOST", 1).await;
+    let page = browser.page(&format!("/executions/{execution}")).await;
+    let again = browser.submit(&page, "/act/execution.retry", &[]).await;
+    nats.wait_count("LOST", 2).await;
+    let shown = wait_for("the outcome", || async {
+        let page = browser.page(again.leads_to()).await;
+        page.text.contains("success").then_some(page)
+    })
+    .await;
+    shown.has("Runs again").has(&execution);
+}
+
+#[tokio::test]
+async fn many_are_changed_after_a_dry_run_and_lists_have_pages() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let browser = Browser::new(&service).await;
+    for n in 0..30 {
+        nats.create(far(&format!("many {n:02}"))).await;
+    }
+    nats.create(far("another")).await;
+    let list = browser.page("/schedules?sort=name&name_contains=many").await;
+    list.has("30 in all, page 1 of 2").has("many 24").lacks("many 25").lacks("another");
+    list.has("name_contains=many&amp;page=2");
+    let second = browser.page("/schedules?sort=name&name_contains=many&page=2").await;
+    second.has("many 25").has("rel=\"prev\"").lacks("many 24");
+
+    let filter = r#"{"name_contains":"many"}"#;
+    let fields = [("filter", filter), ("operation", "pause"), ("reason", "all of them")];
+    let dry = browser.submit(&list, "/act/bulk.operation", &fields).await;
+    dry.has("Nothing is done yet").has(">30<");
+    let paused = json!({ "status": "paused", "limit": 1 });
+    assert_eq!(nats.request("schedule.list", &paused).await["pagination"]["total"], 0);
+    browser.submit(&dry, "/act/bulk.operation", &[]).await.has("done");
+    assert_eq!(nats.request("schedule.list", &paused).await["pagination"]["total"], 30);
+}
+
+#[tokio::test]
+async fn an_action_can_be_seen_as_a_command() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let browser = Browser::new(&service).await;
+    let id = nats.create(far("told")).await;
+    let page = browser.page(&format!("/schedules/{id}")).await;
+    let fields = page.filled("/act/schedule.pause", &[("reason", "it's late")]);
+    let told = browser.post("/command/schedule.pause", &fields).await;
+    assert_eq!(told.status, 200, "{}", told.text);
+    told.has("nats req cmd.scheduler.schedule.pause")
+        .has(&format!("curl -X POST {}/api/v1/schedules/{id}/pause", browser.base));
+    told.has("it'\\''s late").has(&format!("nats-scheduler pause {id}"));
+    assert_eq!(
+        nats.ask("schedule.get", json!({ "schedule_id": id })).await["status"],
+        "active",
+        "nothing is done"
+    );
+}
+
+#[tokio::test]
+async fn all_schedules_are_paused_and_resumed() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let browser = Browser::new(&service).await;
+    nats.create(far("one")).await;
+    let page = browser.page("/system").await;
+    page.has("KV_scheduler_schedules").has("(this one)");
+    browser
+        .submit(&page, "/act/schedule.pause_all", &[("reason", "the database moves")])
+        .await
+        .leads_to();
+    browser.page("/").await.has("All schedules are paused").has("the database moves");
+    let page = browser.page("/system").await;
+    browser.submit(&page, "/act/schedule.resume_all", &[]).await.leads_to();
+    browser.page("/").await.lacks("All schedules are paused");
+}
+
+#[tokio::test]
+async fn pages_load_nothing_but_our_own_files_and_run_nothing_inline() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let browser = Browser::new(&service).await;
+    let id = nats.create(far("strict")).await;
+    let run = nats.ask("schedule.trigger", json!({ "schedule_id": id, "wait_ms": 5000 })).await;
+    for path in screens(&id, run["execution_id"].as_str().unwrap()) {
+        let page = browser.page(&path).await;
+        let policy = page.headers["content-security-policy"].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+        for (name, value) in [("x-content-type-options", "nosniff"), ("cache-control", "no-store")]
+        {
+            assert_eq!(page.headers[name], value, "{path}");
+        }
+        page.lacks(" style=")
+            .lacks("<style")
+            .lacks(" onclick=")
+            .lacks("://")
+            .has("<html lang=\"en\">");
+        page.has("<main").has("<h1").has("aria-label=\"Screens\"").has("href=\"#main\"");
+        assert_eq!(page.text.matches("<script").count(), 1, "{path}");
+        for (n, input) in page.text.split("<input ").enumerate().skip(1) {
+            let tag = input.split('>').next().unwrap();
+            let before = page.text.split("<input ").take(n).collect::<String>();
+            let is_labelled = before.rfind("<label").is_some_and(|begin| {
+                before[begin..].find("</label>").is_none() || tag.contains("id=\"search\"")
+            });
+            let needs_none = tag.contains("type=\"hidden\"") || tag.contains("aria-label=");
+            assert!(needs_none || is_labelled, "{path}: nothing says what {tag} is");
+        }
+    }
+    let page = browser.page("/").await;
+    for file in ["dashboard.css", "dashboard.js", "icon.svg"] {
+        let (before, _) = page.text.split_once(&format!("/{file}\"")).unwrap();
+        let path = format!("{}/{file}", before.rsplit('"').next().unwrap());
+        let asset = browser.page(&path).await;
+        assert!(asset.headers["cache-control"].to_str().unwrap().contains("immutable"));
+        let stale = path.replace("/assets/", "/assets/0");
+        assert_eq!(browser.send(browser.ask(Method::GET, &stale)).await.status, 404, "{stale}");
+    }
+}
+
+#[tokio::test]
+async fn payloads_can_be_hidden_and_the_dashboard_left_out() {
+    let nats = Nats::start().await;
+    let hiding = nats.service_with(&[("DASHBOARD_PAYLOADS", "hide")]).await;
+    let browser = Browser::new(&hiding).await;
+    let mut secret = far("secret");
+    secret["command_payload"] = json!({ "password": "xyzzy" });
+    let id = nats.create(secret).await;
+    let run = nats.ask("schedule.trigger", json!({ "schedule_id": id, "wait_ms": 5000 })).await;
+    for path in screens(&id, run["execution_id"].as_str().unwrap()) {
+        browser.page(&path).await.lacks("xyzzy");
+    }
+    // What is hidden stays as it is.
+    let edit = browser.page(&format!("/schedules/{id}/edit")).await;
+    let dry = browser.submit(&edit, "/act/schedule.update", &[("description", "changed")]).await;
+    dry.lacks("xyzzy").lacks("command_payload");
+    browser.submit(&dry, "/act/schedule.update", &[]).await.leads_to();
+    let kept = nats.ask("schedule.get", json!({ "schedule_id": id })).await;
+    assert_eq!(kept["command_payload"], json!({ "password": "xyzzy" }));
+
+    let without = nats.service_with(&[("DASHBOARD", "off")]).await;
+    let browser = Browser::new(&without).await;
+    for path in screens(&id, &id) {
+        let page = browser.send(browser.ask(Method::GET, &path)).await;
+        assert_eq!(page.status, 404, "{path}");
+    }
+}
