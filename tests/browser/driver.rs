@@ -1,6 +1,7 @@
 //! A small client of WebDriver, which is JSON over HTTP.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use base64::Engine as _;
@@ -174,10 +175,25 @@ impl Browser {
     }
 }
 
+impl Browser {
+    /// Has the driver end its browser, which would outlive it.
+    fn quit(&self) -> std::io::Result<()> {
+        let address = self.session.trim_start_matches("http://");
+        let (address, path) = address.split_once('/').unwrap_or((address, ""));
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        write!(stream, "DELETE /{path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+        // It answers once that is done, and keeps the connection.
+        stream.read_exact(&mut [0])
+    }
+}
+
 impl Drop for Browser {
     fn drop(&mut self) {
-        // It ends its browser when it is told to end, and not when it is killed.
-        let _ = Command::new("kill").arg(self.driver.id().to_string()).status();
+        if let Err(error) = self.quit() {
+            eprintln!("the browser may be left behind: {error}");
+        }
+        let _ = self.driver.kill();
         let _ = self.driver.wait();
     }
 }
