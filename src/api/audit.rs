@@ -32,13 +32,35 @@ pub enum AuditEvent {
     Recovered,
     PausedAll,
     ResumedAll,
-    /// A calendar was created or changed.
     CalendarPut,
-    /// A calendar was deleted.
     CalendarDeleted,
 }
 
 impl AuditEvent {
+    /// All of them.
+    pub(crate) const ALL: [Self; 15] = [
+        Self::Created,
+        Self::Updated,
+        Self::Deleted,
+        Self::Restored,
+        Self::Paused,
+        Self::Resumed,
+        Self::Triggered,
+        Self::Backfilled,
+        Self::Failing,
+        Self::Overdue,
+        Self::Recovered,
+        Self::PausedAll,
+        Self::ResumedAll,
+        Self::CalendarPut,
+        Self::CalendarDeleted,
+    ];
+
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        self.kind().event()
+    }
+
     fn kind(self) -> ChangeKind {
         match self {
             Self::Created => ChangeKind::Created,
@@ -141,27 +163,12 @@ mod tests {
 
     #[test]
     fn events_are_asked_for_by_the_names_that_they_have() {
-        for asked in [
-            "created",
-            "updated",
-            "deleted",
-            "restored",
-            "paused",
-            "resumed",
-            "triggered",
-            "backfilled",
-            "failing",
-            "overdue",
-            "recovered",
-            "paused_all",
-            "resumed_all",
-            "calendar_put",
-            "calendar_deleted",
-        ] {
-            let asked: AuditEvent = serde_json::from_value(asked.into()).unwrap();
+        let schema = schemars::schema_for!(AuditEvent);
+        let words = serde_json::json!(AuditEvent::ALL.map(AuditEvent::name));
+        assert_eq!(schema.get("enum"), Some(&words), "these are all");
+        for asked in AuditEvent::ALL {
             assert_eq!(event(asked.kind()), Some(asked));
-            let name = serde_json::to_value(asked).unwrap();
-            assert_eq!(name, asked.kind().event());
+            assert_eq!(serde_json::to_value(asked).unwrap(), asked.name());
         }
     }
 }

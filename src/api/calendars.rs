@@ -185,6 +185,11 @@ impl<N: Nats> Api<N> {
         let (calendar, revision) = self
             .change_calendar(&name, request.expected_revision, |calendar, event_id| {
                 let is_new = calendar.is_none();
+                if is_new && self.index.calendars().iter().count() >= MAX_CALENDARS {
+                    let message =
+                        format!("there are {MAX_CALENDARS} calendars, and may be no more");
+                    return Err(ApiError::new(Code::LimitExceeded, message));
+                }
                 let mut calendar = calendar.unwrap_or_else(|| Calendar {
                     id: self.chance.id(),
                     name: name.clone(),
@@ -284,12 +289,15 @@ impl<N: Nats> Api<N> {
     ) -> Result<Reply<CalendarDeleted>, ApiError> {
         let name = required_name(request.name)?;
         let actor = caller.actor();
-        let now = self.clock.now();
+        let (now, mut seen) = (self.clock.now(), None);
         let (calendar, _) = self
             .change_calendar(&name, request.expected_revision, |calendar, event_id| {
-                let there = calendar.filter(|calendar| !calendar.is_deleted);
-                let mut calendar = there.ok_or_else(|| no_calendar(&name))?;
+                let Some(mut calendar) = calendar.filter(|calendar| !calendar.is_deleted) else {
+                    // It was there: this change was made, and is announced already, or another's was.
+                    return seen.take().map(Err).ok_or_else(|| no_calendar(&name));
+                };
                 self.check_unused(&name)?;
+                seen = Some(calendar.clone());
                 calendar.delete(event_id, now, caller.author(&actor));
                 Ok(Ok(calendar))
             })
@@ -317,10 +325,6 @@ impl<N: Nats> Api<N> {
             if known.as_ref().is_some_and(Calendar::is_full) {
                 let message = "too many changes wait until the audit stream takes them; try again";
                 return Err(ApiError::new(Code::Unavailable, message));
-            }
-            if known.is_none() && self.index.calendars().iter().count() >= MAX_CALENDARS {
-                let message = format!("there are {MAX_CALENDARS} calendars, and may be no more");
-                return Err(ApiError::new(Code::LimitExceeded, message));
             }
             let mut changed = match change(known, event_id)? {
                 Ok(changed) => changed,

@@ -93,7 +93,7 @@ pub struct Epoch {
 }
 
 /// Fields by which a schedule's times go.
-const TIMING: [&str; 12] = [
+const TIMING: [&str; 14] = [
     "schedule_type",
     "cron_expression",
     "interval_seconds",
@@ -106,6 +106,8 @@ const TIMING: [&str; 12] = [
     "after",
     "dst_gap",
     "dst_overlap",
+    "exclude",
+    "only",
 ];
 
 /// The stories of all schedules that the audit knows.

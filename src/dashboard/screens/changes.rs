@@ -4,6 +4,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
+use crate::api::audit::AuditEvent;
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure};
 use crate::dashboard::parts::{
@@ -13,22 +14,6 @@ use crate::dashboard::visit::Visitor;
 
 /// Rows of a page.
 const ROWS: u64 = 50;
-
-const EVENTS: [&str; 13] = [
-    "created",
-    "updated",
-    "deleted",
-    "restored",
-    "paused",
-    "resumed",
-    "triggered",
-    "backfilled",
-    "failing",
-    "overdue",
-    "recovered",
-    "paused_all",
-    "resumed_all",
-];
 
 pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
     let fields = json!({
@@ -45,7 +30,7 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
     let body = html! {
         h1 { "Changes" }
         form.filters action="/changes" {
-            (choice(visitor, "event", "Event", &EVENTS))
+            (choice(visitor, "event", "Event", &AuditEvent::ALL.map(AuditEvent::name)))
             (search(visitor, "actor", "By"))
             (search(visitor, "schedule_id", "Schedule (id)"))
             button type="submit" { "Filter" }

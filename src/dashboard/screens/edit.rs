@@ -42,6 +42,8 @@ const PLAIN: [&str; 24] = [
 ];
 /// Fields that say which schedule is meant, and how to go about it.
 const ABOUT: [&str; 3] = ["schedule_id", "expected_revision", "dry_run"];
+/// Lists of texts, with commas between them.
+const LISTS: [&str; 3] = ["tags", "exclude", "only"];
 /// Numbers that remove a limit where they are 0.
 const LIMITS: [&str; 4] =
     ["max_runs", "jitter_seconds", "pause_on_failure", "expect_success_within_seconds"];
@@ -97,8 +99,10 @@ fn filled(visitor: &Visitor<'_>, schedule: &Value, exact: &Exact) -> Form {
         other => other.to_string(),
     };
     made.extend(PLAIN.iter().map(|name| ((*name).to_owned(), text(&schedule[*name]))));
-    let tags: Vec<&str> = schedule.items("tags").iter().filter_map(Value::as_str).collect();
-    made.push(("tags".to_owned(), tags.join(", ")));
+    for name in LISTS {
+        let texts: Vec<&str> = schedule.items(name).iter().filter_map(Value::as_str).collect();
+        made.push((name.to_owned(), texts.join(", ")));
+    }
     for (whole, part) in [
         ("delivery", "mode"),
         ("delivery", "timeout_seconds"),
@@ -140,7 +144,7 @@ pub(in crate::dashboard) async fn changed_fields(
             continue;
         }
         let empty = match name {
-            "tags" => raw::<[&str]>(&[]),
+            name if LISTS.contains(&name) => raw::<[&str]>(&[]),
             name if LIMITS.contains(&name) => raw(&0),
             "description" | "dead_letter" => raw(text.trim()),
             // What cannot be empty stays as it is.

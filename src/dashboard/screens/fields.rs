@@ -67,9 +67,11 @@ pub(super) fn fields(visitor: &Visitor<'_>, form: &Form, is_new: bool) -> Markup
                 (choice(form, "after.on", "When it ends with", &["", "success", "failure", "completion"]))
             }
             details {
-                summary { "Late and overlapping occurrences, clock changes" }
+                summary { "Late and overlapping occurrences, calendars, clock changes" }
                 (choice(form, "catch_up", "Late occurrences", &["", "latest", "all", "none"]))
                 (choice(form, "overlap", "While an earlier one is under way", &OVERLAPS))
+                (line(form, ("exclude", "Not in these calendars", "text", "separated by commas"), false))
+                (line(form, ("only", "Only in these calendars", "text", "separated by commas"), false))
                 (choice(form, "dst_gap", "A local time that is skipped", &["", "next_valid", "skip"]))
                 (choice(form, "dst_overlap", "A local time that comes twice", &["", "first", "both"]))
             }
