@@ -15,6 +15,9 @@ use super::options::Options;
 /// Name of the connection, as the server shows it.
 const NAME: &str = "nats-scheduler command line";
 
+/// Whose schedules are those of a user who says no name.
+const NOBODY: &str = "unknown";
+
 /// A connection to the service on behalf of a user.
 pub struct Session {
     /// Requests of the actor.
@@ -48,7 +51,8 @@ impl Session {
         if let Some(actor) = &actor {
             client = client.actor(actor.as_str());
         }
-        let creator = options.creator.clone().or(actor);
+        // Who says no name makes schedules as the service calls them, and finds them under that.
+        let creator = options.creator.clone().or(actor).or_else(|| Some(NOBODY.to_owned()));
         Ok(Self { client, nats, creator, timeout: options.timeout })
     }
 

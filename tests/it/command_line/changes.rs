@@ -283,3 +283,21 @@ async fn everything_is_paused_at_once_and_goes_on() {
     let (code, said) = cli(&nats, &["resume", "--all", "--yes"]).await.failed();
     assert!(code == 1 && said.contains("not all schedules are paused"), "{said}");
 }
+
+/// In a container nobody is logged in.
+#[tokio::test]
+async fn who_says_no_name_finds_what_they_made() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    for arguments in [
+        &["create", "hello", "--every", "1h", "-t", "cmd.example.hello"][..],
+        &["history", "hello"],
+        &["pause", "hello"],
+        &["rm", "hello"],
+    ] {
+        let mut command = program(&nats.url());
+        command.env_remove("USER");
+        command.args(arguments);
+        finish(command).await.done();
+    }
+}
