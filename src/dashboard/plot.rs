@@ -15,6 +15,19 @@ pub(super) struct Column {
     pub(super) says: String,
 }
 
+/// How executions ended in each of some spans of time.
+pub(super) fn outcomes(buckets: &[Value]) -> Vec<Column> {
+    let column = |bucket: &Value| {
+        let count = |name| bucket.count(name);
+        let (good, bad, skipped) = (count("successful"), count("failed"), count("skipped"));
+        let parts = vec![("good", good as f64), ("bad", bad as f64), ("warn", skipped as f64)];
+        let from = bucket.text("from");
+        let says = format!("{from}: {good} succeeded, {bad} failed, {skipped} skipped");
+        Column { parts, says }
+    };
+    buckets.iter().map(column).collect()
+}
+
 /// Columns side by side.
 pub(super) fn columns(summary: &str, columns: &[Column]) -> Markup {
     let sum = |column: &Column| column.parts.iter().map(|(_, value)| value).sum::<f64>();

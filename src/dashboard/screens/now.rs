@@ -11,7 +11,7 @@ use crate::dashboard::form::Form;
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, refusal};
 use crate::dashboard::parts::{badge, millis, nothing, relative, schedule_link, time};
-use crate::dashboard::plot::{Column, columns};
+use crate::dashboard::plot::{Column, columns, outcomes};
 use crate::dashboard::visit::Visitor;
 
 /// Executions whose lateness is plotted.
@@ -135,24 +135,7 @@ fn throughput(statistics: &Read) -> Markup {
         Ok(reply) => &reply["data"],
         Err(error) => return refusal(error),
     };
-    let made: Vec<Column> = data
-        .items("buckets")
-        .iter()
-        .map(|bucket| Column {
-            parts: vec![
-                ("good", bucket.count("successful") as f64),
-                ("bad", bucket.count("failed") as f64),
-                ("warn", bucket.count("skipped") as f64),
-            ],
-            says: format!(
-                "{}: {} succeeded, {} failed, {} skipped",
-                bucket.text("from"),
-                bucket.count("successful"),
-                bucket.count("failed"),
-                bucket.count("skipped")
-            ),
-        })
-        .collect();
+    let made = outcomes(data.items("buckets"));
     let summary = format!(
         "{} succeeded, {} failed, {} skipped; {} on average",
         data.count("successful"),

@@ -12,7 +12,7 @@ use crate::dashboard::page::{self, failure, refusal};
 use crate::dashboard::parts::{
     action, badge, hidden, millis, nothing, payload, relative, short, time, time_in,
 };
-use crate::dashboard::plot::{Column, columns, strip};
+use crate::dashboard::plot::{Column, columns, outcomes, strip};
 use crate::dashboard::visit::{Exact, Visitor, drawn};
 
 type Read = Result<Value, ApiError>;
@@ -243,24 +243,7 @@ fn lately(statistics: &Read) -> Markup {
         Ok(reply) => &reply["data"],
         Err(error) => return refusal(error),
     };
-    let outcomes: Vec<Column> = data
-        .items("buckets")
-        .iter()
-        .map(|bucket| Column {
-            parts: vec![
-                ("good", bucket.count("successful") as f64),
-                ("bad", bucket.count("failed") as f64),
-                ("warn", bucket.count("skipped") as f64),
-            ],
-            says: format!(
-                "{}: {} succeeded, {} failed, {} skipped",
-                bucket.text("from"),
-                bucket.count("successful"),
-                bucket.count("failed"),
-                bucket.count("skipped")
-            ),
-        })
-        .collect();
+    let ended = outcomes(data.items("buckets"));
     let durations: Vec<Column> = data
         .items("buckets")
         .iter()
@@ -284,7 +267,7 @@ fn lately(statistics: &Read) -> Markup {
         millis(data.number("average_duration_ms")),
         millis(data.number("max_duration_ms"))
     );
-    html! { (columns(&counts, &outcomes)) (columns(&took, &durations)) }
+    html! { (columns(&counts, &ended)) (columns(&took, &durations)) }
 }
 
 fn history(visitor: &Visitor<'_>, executions: &Read, zone: &str) -> Markup {

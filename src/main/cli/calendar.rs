@@ -157,9 +157,13 @@ impl Put {
             CalendarOutcome::Unchanged => "unchanged",
         };
         let CalendarView { name, day_count, span_count, used_by, .. } = &put.calendar;
-        out.line(&format!(
-            "calendar {name} {outcome}: {day_count} days, {span_count} spans, used by {used_by}"
-        ))?;
+        let counted = |count: usize, one: &str, more: &str| match count {
+            1 => format!("1 {one}"),
+            count => format!("{count} {more}"),
+        };
+        let days = counted(*day_count, "date entry", "date entries");
+        let spans = counted(*span_count, "span", "spans");
+        out.line(&format!("calendar {name} {outcome}: {days}, {spans}, used by {used_by}"))?;
         Ok(Exit::Done)
     }
 }

@@ -25,7 +25,7 @@ async fn calendars_are_kept_from_files_and_lists() {
         "2026-12-31T12:00:00Z/2027-01-01T00:00:00Z",
     ];
     let made = cli(&nats, &put).await.done();
-    assert_eq!(made, "calendar holidays created: 2 days, 1 spans, used by 0\n");
+    assert_eq!(made, "calendar holidays created: 2 date entries, 1 span, used by 0\n");
     let same = cli(&nats, &put).await.done();
     assert!(same.starts_with("calendar holidays unchanged: "), "{same}");
     let got = cli(&nats, &["calendar", "get", "holidays", "-o", "json"]).await.json();
