@@ -55,11 +55,15 @@ pub enum Guard {
     Kept,
     /// Each stream has its own bound for the commands that wait for it.
     Bounds,
+    /// An execution of a group is claimed only with a slot that was taken for that claim.
+    Slot,
+    /// A slot whose claim may be on its way is freed only after the record has been written anew.
+    SlotFence,
 }
 
 impl Guard {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Trust,
         Self::TrustAgain,
         Self::Condition,
@@ -81,6 +85,8 @@ impl Guard {
         Self::NoStream,
         Self::Kept,
         Self::Bounds,
+        Self::Slot,
+        Self::SlotFence,
     ];
 }
 

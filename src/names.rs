@@ -14,6 +14,7 @@
 //! | when instances ran | key `instance.<instance_id>` |
 //! | pauses of all schedules | key `pause_all` |
 //! | calendars | keys `calendar.<name>`, encoded |
+//! | concurrency groups | keys `group.<name>`, encoded |
 
 use std::borrow::Cow;
 
@@ -69,6 +70,9 @@ pub const PAUSE_ALL_KEY: &str = "pause_all";
 
 /// First token of the keys that hold calendars.
 pub const CALENDAR_KEY_PREFIX: &str = "calendar.";
+
+/// First token of the keys that hold concurrency groups.
+pub const GROUP_KEY_PREFIX: &str = "group.";
 
 /// First token of the keys that say when instances ran.
 pub const INSTANCE_KEY_PREFIX: &str = "instance.";
@@ -163,6 +167,11 @@ pub fn once_key(creator: &str, key: &str) -> String {
 /// The key of a calendar.
 pub fn calendar_key(name: &str) -> String {
     format!("{CALENDAR_KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(name))
+}
+
+/// The key of a concurrency group.
+pub fn group_key(name: &str) -> String {
+    format!("{GROUP_KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(name))
 }
 
 /// The subject on which a key of the schedules bucket is stored.

@@ -23,27 +23,23 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::error::{ApiError, Code};
+use super::error::ApiError;
+use super::keyed::{PutOutcome, check_count, check_unused, no_such, required_name};
 use super::reply::{Pagination, Reply, Warning};
 use super::schedules::page;
-use super::{Api, CHANGE_TRIES, Caller, WRITE_PATIENCE};
-use crate::index::{At, Entry};
-use crate::jetstream::WriteError;
+use super::{Api, Caller};
+use crate::index::Entry;
 use crate::port::Nats;
 use crate::schedule::declared::page_fields;
 use crate::schedule::{
-    CALENDARS_NEED, Calendar, Days, FieldFault, MAX_CALENDAR_BYTES, MAX_CALENDAR_NAME, PutCalendar,
-    Schedule, Span, Status,
+    CALENDARS_NEED, Calendar, Days, FieldFault, MAX_CALENDAR_BYTES, PutCalendar, Schedule, Span,
+    Status,
 };
 
-/// Most calendars.
-const MAX_CALENDARS: usize = 1000;
 /// How long to wait until all schedules that use a calendar are planned again.
 const PLANNED_WITHIN: Duration = Duration::from_secs(10);
 /// Interval between looks.
 const LOOK: Duration = Duration::from_millis(20);
-/// Most schedules that an error names.
-const MAX_NAMED: usize = 10;
 
 /// A request for a calendar.
 #[serde_with::skip_serializing_none]
@@ -110,23 +106,11 @@ pub struct CalendarView {
     pub updated_by: String,
 }
 
-/// What a request to put a calendar did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum CalendarOutcome {
-    /// It was created.
-    Created,
-    /// It was changed.
-    Changed,
-    /// It said that already.
-    Unchanged,
-}
-
 /// A calendar that was put.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CalendarPut {
     /// What was done.
-    pub outcome: CalendarOutcome,
+    pub outcome: PutOutcome,
     /// The calendar, without its days and spans.
     pub calendar: CalendarView,
     /// Number of schedules that use it and were not planned again in time; they are, a little later.
@@ -181,14 +165,12 @@ impl<N: Nats> Api<N> {
         let content = request.content(self.clock.now())?;
         let name = request.name.clone().unwrap_or_default();
         let actor = caller.actor();
-        let (mut outcome, version) = (CalendarOutcome::Unchanged, self.chance.id());
+        let (mut outcome, version) = (PutOutcome::Unchanged, self.chance.id());
         let (calendar, revision) = self
-            .change_calendar(&name, request.expected_revision, |calendar, event_id| {
+            .change_keyed(&name, request.expected_revision, |calendar, event_id| {
                 let is_new = calendar.is_none();
-                if is_new && self.index.calendars().iter().count() >= MAX_CALENDARS {
-                    let message =
-                        format!("there are {MAX_CALENDARS} calendars, and may be no more");
-                    return Err(ApiError::new(Code::LimitExceeded, message));
+                if is_new {
+                    check_count::<Calendar>(self.index.calendars().iter().count())?;
                 }
                 let mut calendar = calendar.unwrap_or_else(|| Calendar {
                     id: self.chance.id(),
@@ -196,9 +178,9 @@ impl<N: Nats> Api<N> {
                     ..Calendar::default()
                 });
                 outcome = match is_new || calendar.is_deleted {
-                    true => CalendarOutcome::Created,
+                    true => PutOutcome::Created,
                     false if calendar.says(&content) => return Ok(Err(calendar)),
-                    false => CalendarOutcome::Changed,
+                    false => PutOutcome::Changed,
                 };
                 let author = caller.author(&actor);
                 calendar.put(content.clone(), version, event_id, self.clock.now(), author);
@@ -211,7 +193,7 @@ impl<N: Nats> Api<N> {
         let unconfirmed = self.honoured_by_those_who_know(revision).await;
         let not_planned = self.planned_by(&name).await;
         let armed_until = (self.members)().all.into_values().filter_map(|about| about.armed_until);
-        if outcome != CalendarOutcome::Unchanged {
+        if outcome != PutOutcome::Unchanged {
             self.let_pass(armed_until.max()).await;
             tracing::info!(calendar = name, updated_by = actor, ?outcome, "calendar put");
         }
@@ -247,9 +229,9 @@ impl<N: Nats> Api<N> {
         caller: &Caller,
     ) -> Result<Reply<CalendarView>, ApiError> {
         let name = required_name(request.name)?;
-        let (calendar, _) = self.store.read_calendar(&name).await?;
+        let (calendar, _) = self.store.read_keyed::<Calendar>(&name).await?;
         let calendar = calendar.filter(|calendar| !calendar.is_deleted);
-        let calendar = calendar.ok_or_else(|| no_calendar(&name))?;
+        let calendar = calendar.ok_or_else(|| no_such::<Calendar>(&name))?;
         let used_by = self.users_of(&name).len();
         Ok(Reply::new(CalendarView::of(&calendar, used_by, true), caller))
     }
@@ -291,75 +273,30 @@ impl<N: Nats> Api<N> {
         let actor = caller.actor();
         let (now, mut seen) = (self.clock.now(), None);
         let (calendar, _) = self
-            .change_calendar(&name, request.expected_revision, |calendar, event_id| {
-                let Some(mut calendar) = calendar.filter(|calendar| !calendar.is_deleted) else {
-                    // It was there: this change was made, and is announced already, or another's was.
-                    return seen.take().map(Err).ok_or_else(|| no_calendar(&name));
-                };
-                self.check_unused(&name)?;
-                seen = Some(calendar.clone());
-                calendar.delete(event_id, now, caller.author(&actor));
-                Ok(Ok(calendar))
-            })
+            .change_keyed(
+                &name,
+                request.expected_revision,
+                |calendar: Option<Calendar>, event_id| {
+                    let Some(mut calendar) = calendar.filter(|calendar| !calendar.is_deleted)
+                    else {
+                        // It was there: this change was made, and is announced already, or another's was.
+                        return seen.take().map(Err).ok_or_else(|| no_such::<Calendar>(&name));
+                    };
+                    check_unused::<Calendar>(&name, &self.users_of(&name))?;
+                    seen = Some(calendar.clone());
+                    calendar.delete(event_id, now, caller.author(&actor));
+                    Ok(Ok(calendar))
+                },
+            )
             .await?;
         tracing::info!(calendar = name, deleted_by = actor, "calendar deleted");
         let data = CalendarDeleted { calendar_id: calendar.id, name, deleted_at: now };
         Ok(Reply::new(data, caller))
     }
 
-    /// Changes a calendar until a write is accepted, once: a change whose acknowledgement was lost is recognised. Nothing is
-    /// written if the change says so by an inner error. Returns the calendar and its key's revision.
-    async fn change_calendar(
-        &self,
-        name: &str,
-        expected: Option<u64>,
-        mut change: impl FnMut(Option<Calendar>, Uuid) -> Result<Result<Calendar, Calendar>, ApiError>,
-    ) -> Result<(Calendar, u64), ApiError> {
-        let (event_id, deadline) = (self.chance.id(), Instant::now() + WRITE_PATIENCE);
-        for _ in 0..CHANGE_TRIES {
-            let (known, at): (Option<Calendar>, At) = self.store.read_calendar(name).await?;
-            if let Some(made) = known.as_ref().filter(|known| known.has_made(event_id)) {
-                return Ok((made.clone(), at.revision));
-            }
-            check_expected(known.as_ref(), expected)?;
-            if known.as_ref().is_some_and(Calendar::is_full) {
-                let message = "too many changes wait until the audit stream takes them; try again";
-                return Err(ApiError::new(Code::Unavailable, message));
-            }
-            let mut changed = match change(known, event_id)? {
-                Ok(changed) => changed,
-                Err(unchanged) => return Ok((unchanged, at.revision)),
-            };
-            changed.token = self.chance.number();
-            match self.store.write_calendar(&changed, at, deadline).await {
-                Ok(revision) => return Ok((changed, revision)),
-                Err(WriteError::Conflict) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(WriteError::Conflict.into())
-    }
-
     /// The schedules that use a calendar, without deleted ones.
     fn users_of(&self, name: &str) -> Vec<Arc<Entry>> {
         self.index.having(|schedule| uses(schedule, name))
-    }
-
-    fn check_unused(&self, name: &str) -> Result<(), ApiError> {
-        let users = self.users_of(name);
-        if users.is_empty() {
-            return Ok(());
-        }
-        let mut names: Vec<_> = users.iter().map(|user| user.schedule.spec.name.as_ref()).collect();
-        names.sort_unstable();
-        let shown = names.iter().take(MAX_NAMED).map(|name: &&str| format!("{name:?}"));
-        let mut shown = shown.collect::<Vec<_>>().join(", ");
-        if names.len() > MAX_NAMED {
-            shown += " and others";
-        }
-        let use_it = if names.len() == 1 { "schedule uses" } else { "schedules use" };
-        let message = format!("{} {use_it} the calendar {name:?}: {shown}", names.len());
-        Err(ApiError::new(Code::Conflict, message))
     }
 
     /// Waits until every instance that knows calendars goes by this revision; returns those that do not say so in time.
@@ -398,17 +335,6 @@ fn uses(schedule: &Schedule, name: &str) -> bool {
     is_user(schedule) && schedule.spec.timing.calendars().any(|used| used == name)
 }
 
-fn check_expected(known: Option<&Calendar>, expected: Option<u64>) -> Result<(), ApiError> {
-    let there = known.filter(|known| !known.is_deleted).map_or(0, |known| known.revision);
-    match expected.filter(|expected| *expected != there) {
-        None => Ok(()),
-        Some(expected) => {
-            let message = format!("the calendar is at revision {there}, not {expected}");
-            Err(ApiError::new(Code::Conflict, message))
-        }
-    }
-}
-
 fn check_size(calendar: &Calendar) -> Result<(), ApiError> {
     let bytes = serde_json::to_vec(&calendar).map_or(0, |encoded| encoded.len());
     match bytes <= MAX_CALENDAR_BYTES {
@@ -420,20 +346,4 @@ fn check_size(calendar: &Calendar) -> Result<(), ApiError> {
             Err(vec![FieldFault::new("days", reason)].into())
         }
     }
-}
-
-/// The name of a calendar that is to be there: one that no calendar can have is only unknown.
-fn required_name(name: Option<String>) -> Result<String, ApiError> {
-    let reason = match &name {
-        None => "is required",
-        Some(name) if !(1..=MAX_CALENDAR_NAME).contains(&name.chars().count()) => {
-            "must have 1 to 100 characters"
-        }
-        Some(_) => return Ok(name.unwrap_or_default()),
-    };
-    Err(vec![FieldFault::new("name", reason)].into())
-}
-
-fn no_calendar(name: &str) -> ApiError {
-    ApiError::new(Code::NotFound, format!("there is no calendar {name:?}"))
 }

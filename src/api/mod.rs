@@ -11,7 +11,9 @@ mod cursor;
 pub mod error;
 pub(crate) mod execute;
 pub(crate) mod executions;
+pub mod groups;
 pub mod http;
+pub mod keyed;
 pub mod nats;
 pub mod operations;
 pub mod permit;
@@ -43,6 +45,7 @@ use crate::load::Instances;
 use crate::metrics::Metrics;
 use crate::names;
 use crate::port::Nats;
+use crate::schedule::PutGroup;
 use crate::schedule::{Author, FieldFault, PutCalendar, Rules, Writer};
 use crate::trace_context::TraceContext;
 
@@ -97,9 +100,10 @@ pub struct Api<N: Nats = JetStream> {
 }
 
 impl<N: Nats> Api<N> {
-    /// The rules that requests are checked against, with the calendars that there are.
+    /// The rules that requests are checked against, with the calendars and groups that there are.
     pub(crate) fn rules(&self) -> Rules {
-        Rules { calendars: self.index.calendars(), ..Rules::clone(&self.rules) }
+        let (calendars, groups) = (self.index.calendars(), self.index.groups());
+        Rules { calendars, groups, ..Rules::clone(&self.rules) }
     }
 
     /// A number that is another one once something has changed that operations show.
@@ -246,6 +250,10 @@ impl Checked for calendars::DeleteCalendar {}
 impl Checked for calendars::GetCalendar {}
 impl Checked for calendars::ListCalendars {}
 impl Checked for PutCalendar {}
+impl Checked for groups::DeleteGroup {}
+impl Checked for groups::GetGroup {}
+impl Checked for groups::ListGroups {}
+impl Checked for PutGroup {}
 impl Checked for executions::GetExecution {}
 impl Checked for executions::ListByCorrelation {}
 impl Checked for executions::RetryExecution {}

@@ -34,6 +34,7 @@
 mod calendars;
 mod error;
 mod executions;
+mod groups;
 mod schedules;
 
 use std::sync::Arc;
@@ -45,8 +46,7 @@ use serde::de::DeserializeOwned;
 
 pub use crate::api::audit::{AuditEvent, ListAudit};
 pub use crate::api::calendars::{
-    CalendarDeleted, CalendarOutcome, CalendarPut, CalendarView, DeleteCalendar, GetCalendar,
-    ListCalendars,
+    CalendarDeleted, CalendarPut, CalendarView, DeleteCalendar, GetCalendar, ListCalendars,
 };
 pub use crate::api::error::{ApiError, Code};
 pub use crate::api::execute::ExecuteImmediate;
@@ -54,6 +54,10 @@ pub use crate::api::executions::{
     BulkRetried, BulkRetry, ExecutionFilter, ExecutionStory, ListByCorrelation, ListExecutions,
     ListRunning, OpenStatus, Retried, RetriedItem, RetryExecution, RetryPayload, RunningExecution,
 };
+pub use crate::api::groups::{
+    DeleteGroup, GetGroup, GroupDeleted, GroupPut, GroupView, ListGroups, SlotView,
+};
+pub use crate::api::keyed::PutOutcome;
 pub use crate::api::reply::{
     Difference, Outcome, Pagination, Preview, RecentExecution, Reply, ScheduleSummary,
     ScheduleView, Warning,
@@ -78,7 +82,7 @@ pub use crate::execution::{ErrorType, Execution, ExecutionStatus};
 pub use crate::explain::{Became, CausingChange, Downtime, ExplainedTime};
 pub use crate::schedule::{
     ChangeEvent, CreateSchedule, Days, Delivery, DeliveryMode, Ending, FieldFault, Payload,
-    PutCalendar, ScheduleType, Span, Status, UpdateSchedule,
+    PutCalendar, PutGroup, ScheduleType, Span, Status, UpdateSchedule,
 };
 pub use error::ClientError;
 

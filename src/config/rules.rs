@@ -61,6 +61,7 @@ pub(super) fn rules(read: &mut Reader<'_>) -> Rules {
         max_instances: read.get(&SCHEDULER_JOB_DEFAULTS_MAX_INSTANCES),
         most_instances: read.get(&SCHEDULER_MAX_INSTANCES),
         calendars: Arc::default(),
+        groups: Arc::default(),
     };
     let (default, most) = (&SCHEDULER_JOB_DEFAULTS_MAX_INSTANCES, &SCHEDULER_MAX_INSTANCES);
     if rules.max_instances > rules.most_instances && read.are_sound(&[default, most]) {

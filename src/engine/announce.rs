@@ -15,8 +15,9 @@ use super::Shared;
 use super::core::Outlook as _;
 use crate::failpoint::failpoint;
 use crate::jetstream::WriteError;
-use crate::names::calendar_key;
 use crate::port::Nats;
+use crate::schedule::Group;
+use crate::schedule::keyed::Keyed;
 use crate::schedule::{Calendar, Change};
 
 /// Time for which the removal of announced changes is pursued.
@@ -31,9 +32,10 @@ pub(crate) async fn announce_overall(shared: &Shared<impl Nats>) {
             tokio::time::sleep(delay).await;
         }
         let (pauses, calendars) = (shared.index.pauses(), shared.index.calendars());
-        let changed: Vec<Arc<Calendar>> =
-            calendars.with_news().map(|(_, calendar)| Arc::clone(calendar)).collect();
-        if pauses.events.is_empty() && changed.is_empty() {
+        let groups = shared.index.groups();
+        let calendars: Vec<Arc<Calendar>> = calendars.with_news().cloned().collect();
+        let groups: Vec<Arc<Group>> = groups.with_news().cloned().collect();
+        if pauses.events.is_empty() && calendars.is_empty() && groups.is_empty() {
             return;
         }
         failpoint("before_announcing");
@@ -42,9 +44,11 @@ pub(crate) async fn announce_overall(shared: &Shared<impl Nats>) {
             announce_all(shared, Uuid::nil(), &pauses.events).await;
             latest = latest.max(take_out_of_pauses(shared, &pauses.events).await);
         }
-        for calendar in changed {
-            announce_all(shared, calendar.id, &calendar.events).await;
-            latest = latest.max(take_out_of_calendar(shared, &calendar).await);
+        for calendar in calendars {
+            latest = latest.max(announce_keyed(shared, &*calendar).await);
+        }
+        for group in groups {
+            latest = latest.max(announce_keyed(shared, &*group).await);
         }
         // Then they are not announced again.
         let _ = tokio::time::timeout(AGAIN, shared.index.until_seen(latest)).await;
@@ -72,20 +76,23 @@ async fn take_out_of_pauses(shared: &Shared<impl Nats>, said: &[Change]) -> u64 
     settle(taken_out.await).await
 }
 
-/// Takes announced changes out of a calendar, and removes its key if it was deleted; returns the revision that shows it.
-async fn take_out_of_calendar(shared: &Shared<impl Nats>, announced: &Calendar) -> u64 {
+/// Announces the changes of a calendar or a group and takes them out there, and removes its key if it was deleted; returns
+/// the revision that shows it.
+async fn announce_keyed<T: Keyed>(shared: &Shared<impl Nats>, seen: &T) -> u64 {
+    let (id, name, said) = (seen.head().id, seen.head().name, seen.head().events);
+    announce_all(shared, id, said).await;
     let taken_out = async {
-        let (calendar, at) = shared.store.read_calendar(&announced.name).await?;
-        let Some(mut calendar) = calendar else { return Ok(at.revision) };
-        let is_news = take_out(&mut calendar.events, &announced.events);
-        if calendar.is_deleted && calendar.events.is_empty() {
-            return shared.store.delete(&calendar_key(&calendar.name), at).await;
+        let (one, at) = shared.store.read_keyed::<T>(name).await?;
+        let Some(mut one) = one else { return Ok(at.revision) };
+        let is_news = one.take_out(said);
+        if one.head().is_deleted && one.head().events.is_empty() {
+            return shared.store.delete(&T::key(name), at).await;
         }
         if !is_news {
             return Ok(at.revision);
         }
-        calendar.token = shared.writer().token;
-        shared.store.write_calendar(&calendar, at, Instant::now() + WRITE_DEADLINE).await
+        one.sign(shared.writer().token);
+        shared.store.write_keyed(&one, at, Instant::now() + WRITE_DEADLINE).await
     };
     settle(taken_out.await).await
 }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::core::{Claiming, Done, Outlook as _};
+use super::slots;
 use crate::failpoint::failpoint;
 use crate::guards::Guard;
 use crate::index::{At, Entry, Overall};
@@ -19,9 +20,9 @@ use crate::jetstream::schedules::Written;
 use crate::load::Stage;
 use crate::metrics::{Lock, LockFailure};
 use crate::names;
-use crate::plan::{Plan, count, plan, settle};
+use crate::plan::{Plan, Terms, count, plan, settle};
 use crate::port::Nats;
-use crate::schedule::{Attempt, Schedule, SkippedRange, Status};
+use crate::schedule::{Attempt, Schedule, SkippedRange, Status, Taken};
 
 /// Time for which a write with an unknown result is pursued before the record is left for later.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
@@ -81,14 +82,15 @@ pub(crate) enum Claimed {
 }
 
 /// Folds `done` into the record of schedule `id`, decides what else is due, and writes the record; repeats this until a
-/// write is accepted or nothing is left to write.
+/// write is accepted or nothing is left to write. Besides what to claim, it is told whether it may take a slot of the
+/// schedule's group.
 pub(crate) async fn claim(
     shared: &Shared<impl Nats>,
     id: Uuid,
     done: &Done,
-    claiming: Claiming,
+    (claiming, admitted): (Claiming, bool),
 ) -> Claimed {
-    let (mut claiming, mut is_later) = (claiming, false);
+    let (mut claiming, mut admitted, mut is_later) = (claiming, admitted, false);
     loop {
         // The last try may have waited for NATS, and have read a record that is newer than all else that we know.
         if claiming != Claiming::None && !(shared.members.hears() && sees(shared)) {
@@ -101,7 +103,7 @@ pub(crate) async fn claim(
             shared.end(done.executions());
             return Claimed::Nothing;
         };
-        let Some(mut plan) = decide(shared, &overall, &entry, done, claiming) else {
+        let Some(mut plan) = decide(shared, &overall, &entry, done, (claiming, admitted)) else {
             shared.end(done.executions());
             return if is_later { Claimed::Later } else { Claimed::Nothing };
         };
@@ -111,6 +113,20 @@ pub(crate) async fn claim(
             // Settling what has ended makes room for what is to begin.
             warn!(schedule_id = %id, "no room to claim; only settling");
             (claiming, is_later) = (Claiming::None, true);
+            continue;
+        }
+        match slot(shared, &plan, entry.revision).await {
+            Some(Taken::Yes) => {}
+            Some(Taken::Full) => {
+                admitted = false;
+                continue;
+            }
+            Some(Taken::Stale) if Box::pin(catch_up(shared, &entry)).await => continue,
+            Some(Taken::Stale) | None => return Claimed::Later,
+        }
+        if claims && plan.schedule.spec.group.is_some() && !(shared.members.hears() && sees(shared))
+        {
+            // It may have waited for its slot.
             continue;
         }
         plan.schedule.sign(shared.writer());
@@ -127,6 +143,9 @@ pub(crate) async fn claim(
         match result {
             Ok(written) => {
                 shared.end(done.executions());
+                if schedule.spec.group.is_some() {
+                    slots::free(shared, done.executions()).await;
+                }
                 let accepted = Accepted { schedule, fire, recover, skip, finish, due, written };
                 accepted.latest_due().into_iter().for_each(|due| shared.load.claimed(due));
                 return Claimed::Accepted(Arc::new(accepted));
@@ -137,6 +156,9 @@ pub(crate) async fn claim(
                 debug!(schedule_id = %id, "another write came first");
                 if !Box::pin(catch_up(shared, &entry)).await {
                     return Claimed::Later;
+                }
+                if schedule.spec.group.is_some() {
+                    slots::free(shared, fire.iter().map(|attempt| attempt.execution_id)).await;
                 }
             }
             Err(WriteError::TooLarge(error)) if claiming != Claiming::None => {
@@ -150,6 +172,16 @@ pub(crate) async fn claim(
                 return Claimed::Later;
             }
         }
+    }
+}
+
+/// Takes a slot for what a plan fires, if its schedule belongs to a group. Such a plan fires one execution at most.
+async fn slot(shared: &Shared<impl Nats>, plan: &Plan, revision: u64) -> slots::Answer {
+    match (&plan.schedule.spec.group, &plan.fire[..]) {
+        (Some(_), [attempt, ..]) => {
+            Box::pin(slots::take(shared, &plan.schedule, attempt.execution_id, revision)).await
+        }
+        _ => Some(Taken::Yes),
     }
 }
 
@@ -226,7 +258,7 @@ fn decide(
     overall: &Overall,
     entry: &Entry,
     done: &Done,
-    claiming: Claiming,
+    (claiming, admitted): (Claiming, bool),
 ) -> Option<Plan> {
     let mut schedule = Cow::Borrowed(&*entry.schedule);
     let mut settled = schedule.is_over();
@@ -246,11 +278,11 @@ fn decide(
         schedule.to_mut().ended.retain(|ended| !done.told.contains(&ended.execution_id));
         settled = true;
     }
-    let lease = shared.lease(&schedule.spec);
+    let terms = Terms { lease: shared.lease(&schedule.spec), admitted };
     let now = shared.clock.now();
     let trigger = overall.calendars.restrict(&schedule.spec.timing, &entry.trigger);
     let planned = (claiming != Claiming::None)
-        .then(|| plan(&schedule, &trigger, now, shared, lease))
+        .then(|| plan(&schedule, &trigger, now, shared, terms))
         .flatten()
         .filter(|plan| claiming == Claiming::All || !plan.asks());
     planned.or_else(|| {

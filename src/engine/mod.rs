@@ -63,6 +63,7 @@ pub(crate) mod membership;
 mod record;
 mod run;
 mod sending;
+mod slots;
 #[cfg(feature = "otlp")]
 mod spans;
 mod tasks;
@@ -148,6 +149,8 @@ pub(crate) struct Shared<N: Nats> {
     pub(crate) spans: Option<crate::otlp::Exporter>,
     /// Says whether bookkeeping should wait.
     pub(crate) urgency: Arc<Urgency>,
+    /// What is asked of groups.
+    pub(crate) slots: slots::Slots,
     /// Executions that this instance acts on, from before their claim until they are settled, each with the token that
     /// stops it.
     running: Mutex<HashMap<Uuid, CancellationToken>>,
@@ -283,6 +286,10 @@ impl<N: Nats> View for Shared<N> {
     fn halt(&self) -> Halt {
         self.index.overall().pauses.halt()
     }
+
+    fn group_room_since(&self, schedule: &Schedule) -> Option<chrono::DateTime<chrono::Utc>> {
+        self.index.groups().get(schedule.spec.group.as_ref()?)?.room_since
+    }
 }
 
 impl<N: Nats> Outlook for Shared<N> {
@@ -303,6 +310,10 @@ impl<N: Nats> Outlook for Shared<N> {
 
     fn lease(&self, spec: &Spec) -> chrono::Duration {
         self.least_lease(spec)
+    }
+
+    fn group_room(&self, group: &str) -> usize {
+        self.index.group_room(group)
     }
 
     fn instances(&self) -> usize {
@@ -333,6 +344,7 @@ impl<N: Nats> Engine<N> {
             #[cfg(feature = "otlp")]
             spans: watched.spans,
             urgency: Arc::default(),
+            slots: slots::Slots::default(),
             running: Mutex::default(),
         }))
     }

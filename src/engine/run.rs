@@ -8,14 +8,14 @@ use futures::stream::{self, StreamExt as _};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use super::core::{Action, Claiming, Core, Event, Lane};
 use super::membership::Members;
 use super::tasks::{Armed, Events, Telling, release, work};
-use super::{Shared, announce, claim, correct, follow};
+use super::{Shared, announce, claim, correct, follow, slots};
 use crate::port::Nats;
 
 /// Most items taken from one source before the others have their turn.
@@ -53,6 +53,10 @@ impl<N: Nats> Engine<N> {
         let mut freshness = self.shared.index.freshness();
         let mut overall = self.shared.index.overall_changed();
         overall.mark_changed();
+        let mut groups = self.shared.index.groups_changed();
+        let shared = Arc::clone(&self.shared);
+        let tending = tokio::spawn(async move { slots::tend(&shared).await });
+        let _tending = AbortOnDropHandle::new(tending);
         loop {
             take(&mut self.received, &mut changes, &self.shared.members, &mut came);
             let is_idle = came.is_empty();
@@ -72,9 +76,9 @@ impl<N: Nats> Engine<N> {
                 Some(id) = changes.recv() => came.push(Event::Changed(id)),
                 () = self.shared.members.changed() => came.push(Event::Members),
                 Ok(()) = overall.changed() => {
-                    let has_news = self.shared.index.overall().has_news();
-                    came.push(Event::Overall { has_news });
+                    came.push(Event::Overall { has_news: self.shared.index.has_news() });
                 }
+                Ok(()) = groups.changed() => came.push(Event::Groups),
                 Ok(()) = freshness.changed() => {}
                 () = tokio::time::sleep(sleep) => {}
             }
@@ -120,11 +124,11 @@ impl<N: Nats> Engine<N> {
     fn start(&mut self, action: Action<Armed>) {
         let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
         match action {
-            Action::Work { id, done, claim, lane, is_due } => {
+            Action::Work { id, done, claim, admitted, lane, is_due } => {
                 let permit = events.permit(lane);
                 let held = events.hold(id);
                 let urgent = is_due.then(|| self.shared.urgency.begin());
-                self.tasks.spawn(work(shared, held, done, claim, permit, urgent));
+                self.tasks.spawn(work(shared, held, done, (claim, admitted), permit, urgent));
             }
             Action::Release(armed) => {
                 let permit = events.permit(Lane::Fast);
@@ -218,7 +222,7 @@ impl<N: Nats> Engine<N> {
         let settling = stream::iter(self.core.take_done()).for_each_concurrent(
             shared.config.max_in_flight,
             |(id, done)| async move {
-                claim::claim(shared, id, &done, Claiming::None).await;
+                claim::claim(shared, id, &done, (Claiming::None, false)).await;
             },
         );
         if tokio::time::timeout_at(deadline, settling).await.is_err() {

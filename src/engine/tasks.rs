@@ -144,7 +144,7 @@ pub(crate) async fn work(
     shared: Arc<Shared<impl Nats>>,
     mut held: Held,
     done: Done,
-    claiming: Claiming,
+    claiming: (Claiming, bool),
     permit: Permit,
     urgent: Option<Urgent>,
 ) {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Index, schedule_id};
-use crate::names::{CALENDAR_KEY_PREFIX, PAUSE_ALL_KEY, SCHEDULE_KEY_PREFIX};
+use crate::names::{CALENDAR_KEY_PREFIX, GROUP_KEY_PREFIX, PAUSE_ALL_KEY, SCHEDULE_KEY_PREFIX};
 
 /// A record that could not be read because it was written by hand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,8 +39,8 @@ pub struct Shown {
     strange: HashSet<String>,
     /// Whether the pauses of all schedules are among them.
     pauses: bool,
-    /// The keys of calendars.
-    calendars: HashSet<String>,
+    /// The keys of calendars and groups.
+    named: HashSet<String>,
 }
 
 impl Shown {
@@ -50,8 +50,8 @@ impl Shown {
             self.ids.insert(id);
         } else if key.starts_with(SCHEDULE_KEY_PREFIX) {
             self.strange.insert(key.to_owned());
-        } else if key.starts_with(CALENDAR_KEY_PREFIX) {
-            self.calendars.insert(key.to_owned());
+        } else if key.starts_with(CALENDAR_KEY_PREFIX) || key.starts_with(GROUP_KEY_PREFIX) {
+            self.named.insert(key.to_owned());
         }
         self.pauses |= key == PAUSE_ALL_KEY;
     }
@@ -61,9 +61,9 @@ impl Shown {
         self.pauses
     }
 
-    /// Whether the key of a calendar was shown.
-    pub(super) fn has_calendar(&self, key: &str) -> bool {
-        self.calendars.contains(key)
+    /// Whether the key of a calendar or of a group was shown.
+    pub(super) fn has_named(&self, key: &str) -> bool {
+        self.named.contains(key)
     }
 
     /// Whether the record of a schedule was shown.

@@ -11,6 +11,7 @@ mod counts;
 mod dependents;
 mod filter;
 mod fresh;
+mod groups;
 mod intern;
 mod list;
 mod listed;
@@ -129,6 +130,7 @@ pub struct Index {
     looks: sight::Looks,
     shares: Mutex<Shares>,
     latest: overall::Latest,
+    groups: groups::Groups,
 }
 
 impl Index {
@@ -145,6 +147,7 @@ impl Index {
                 looks: sight::Looks::default(),
                 shares: Mutex::default(),
                 latest: overall::Latest::default(),
+                groups: groups::Groups::default(),
             }),
             changed,
         )
@@ -282,6 +285,7 @@ impl Index {
             self.remove(id, revision);
         }
         self.forget_overall(shown, revision);
+        self.forget_groups(shown, revision);
         self.write(|state| {
             state.deleted.clear();
             state.set_aside.retain(|key, aside| aside.revision > revision || shown.has_aside(key));
@@ -300,6 +304,7 @@ impl Index {
         });
         self.seen.send_replace(0);
         self.clear_overall();
+        self.clear_groups();
         self.lost();
         self.settle_doubt();
         self.forget_written();

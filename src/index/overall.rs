@@ -24,13 +24,6 @@ pub struct Overall {
     pub calendars: Arc<Calendars>,
 }
 
-impl Overall {
-    /// Whether anything waits to be announced.
-    pub fn has_news(&self) -> bool {
-        !self.pauses.events.is_empty() || self.calendars.with_news().next().is_some()
-    }
-}
-
 #[derive(Default)]
 pub(super) struct Latest {
     overall: RwLock<Arc<Overall>>,
@@ -43,6 +36,14 @@ impl Index {
     /// What holds for all schedules. Hold it until what is decided by it is written.
     pub fn overall(&self) -> Arc<Overall> {
         Arc::clone(&self.latest.overall.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether changes of any of it, or of groups, wait to be announced.
+    pub fn has_news(&self) -> bool {
+        let overall = self.overall();
+        !overall.pauses.events.is_empty()
+            || overall.calendars.with_news().next().is_some()
+            || self.groups().with_news().next().is_some()
     }
 
     /// The pauses of all schedules.
@@ -110,12 +111,24 @@ impl Index {
         }
     }
 
+    /// Notes that something was changed that is kept elsewhere.
+    pub(super) fn note_revision(&self, revision: u64) {
+        self.replace(|known| {
+            (known.revision < revision).then(|| Overall {
+                revision,
+                pauses: Arc::clone(&known.pauses),
+                pauses_revision: known.pauses_revision,
+                calendars: Arc::clone(&known.calendars),
+            })
+        });
+    }
+
     /// Forgets what is not newer than a revision and was not shown: it is not in the bucket any more.
     pub(super) fn forget_overall(&self, shown: &Shown, revision: u64) {
         let is_news = self.replace(|known| {
             let forgets = !shown.has_pauses() && (1..=revision).contains(&known.pauses_revision);
             let mut calendars = Calendars::clone(&known.calendars);
-            let is_news = calendars.retain(revision, |key| shown.has_calendar(key));
+            let is_news = calendars.retain(revision, |key| shown.has_named(key));
             (forgets || is_news).then(|| Overall {
                 revision: known.revision,
                 pauses: if forgets { Arc::default() } else { Arc::clone(&known.pauses) },

@@ -5,7 +5,11 @@ use uuid::Uuid;
 
 use super::record::{Unreadable, read_record};
 use super::{Index, Reservation, schedule_id};
-use crate::names::{CALENDAR_KEY_PREFIX, NAME_KEY_PREFIX, PAUSE_ALL_KEY, SCHEDULE_KEY_PREFIX};
+use crate::names::{
+    CALENDAR_KEY_PREFIX, GROUP_KEY_PREFIX, NAME_KEY_PREFIX, PAUSE_ALL_KEY, SCHEDULE_KEY_PREFIX,
+};
+use crate::schedule::Group;
+use crate::schedule::keyed::Keyed as _;
 use crate::schedule::{Calendar, PausesOfAll, Schedule};
 use crate::trigger::Trigger;
 
@@ -19,6 +23,8 @@ pub enum Told {
     Pauses(PausesOfAll),
     /// A calendar, if there is one.
     Calendar(Option<Box<Result<Calendar, String>>>),
+    /// A concurrency group, if there is one.
+    Group(Option<Box<Result<Group, String>>>),
     /// Nothing for the index: memos are read when they are needed, and a newer version's keys are its own.
     Nothing,
 }
@@ -34,6 +40,9 @@ impl Told {
         }
         if key.starts_with(CALENDAR_KEY_PREFIX) {
             return Self::Calendar(value.map(|value| Box::new(Calendar::read(value))));
+        }
+        if key.starts_with(GROUP_KEY_PREFIX) {
+            return Self::Group(value.map(|value| Box::new(Group::read(value))));
         }
         if !key.starts_with(SCHEDULE_KEY_PREFIX) {
             return Self::Nothing;
@@ -60,6 +69,9 @@ impl Index {
             Told::Pauses(pauses) => return self.take_in_pauses(revision, pauses),
             Told::Calendar(held) => {
                 return self.take_in_calendar(key, revision, held.map(|held| *held));
+            }
+            Told::Group(held) => {
+                return self.take_in_group(key, revision, held.map(|held| *held));
             }
             Told::Nothing => return,
         };

@@ -18,6 +18,7 @@
 
 pub(crate) mod ahead;
 mod alerts;
+mod group;
 mod occurrences;
 mod replan;
 mod resume;
@@ -35,6 +36,7 @@ use crate::schedule::{
 };
 use crate::stored::Unknown;
 use crate::trigger::Trigger;
+pub use group::wants_slot_at;
 use replan::replan;
 use resume::{resume, resume_at};
 pub(crate) use settle::count;
@@ -103,6 +105,26 @@ pub trait View {
     fn halt(&self) -> Halt {
         Halt::default()
     }
+    /// When there was last room again in a schedule's group; what waited for that was not due before.
+    fn group_room_since(&self, _schedule: &Schedule) -> Option<DateTime<Utc>> {
+        None
+    }
+}
+
+/// On what terms claims are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// How long they hold against instances that are alive.
+    pub lease: Duration,
+    /// Whether a schedule that belongs to a group may take a slot of it.
+    pub admitted: bool,
+}
+
+impl From<Duration> for Terms {
+    /// Claims with a lease, of schedules that belong to no group or may take a slot.
+    fn from(lease: Duration) -> Self {
+        Self { lease, admitted: true }
+    }
 }
 
 /// A write, and what may be done once it was accepted.
@@ -124,15 +146,15 @@ pub struct Plan {
 }
 
 /// Works out what to do at `now`; `None` if there is nothing to do.
-///
-/// `lease` is how long the claims of this plan hold against instances that are alive.
 pub fn plan(
     schedule: &Schedule,
     trigger: &Trigger,
     now: DateTime<Utc>,
     view: &impl View,
-    lease: Duration,
+    terms: impl Into<Terms>,
 ) -> Option<Plan> {
+    let terms = terms.into();
+    let lease = terms.lease;
     if let Some(plan) = replan(schedule, trigger, now) {
         return Some(plan);
     }
@@ -141,6 +163,7 @@ pub fn plan(
     }
     let mut plan = Plan::of(schedule.clone());
     let (me, halt) = (view.me(), view.halt());
+    let waits_for_slot = schedule.spec.group.is_some() && !terms.admitted;
     let claimed = Phase::Claimed { by: me, at: now, until: now.later(lease) };
     for attempt in &mut plan.schedule.attempts {
         if let Some(report) = overdue(schedule, attempt, now, view) {
@@ -149,13 +172,14 @@ pub fn plan(
         }
     }
     let mut room = room(&plan.schedule);
-    let room_since = room_since(&plan.schedule);
+    let room_since = room_since(&plan.schedule).max(view.group_room_since(schedule));
     for attempt in &mut plan.schedule.attempts {
         match &*attempt.phase {
             Phase::Waiting { due_at } => {
                 let due_at = waits_until(*due_at, attempt.manual.as_deref(), halt);
                 let fires = waits_for_its_time(schedule, attempt.manual.as_deref())
                     && room > 0
+                    && !waits_for_slot
                     && due_at <= now
                     && may_fire(schedule, &plan.fire);
                 let claim = AttemptEvent::Claim { by: me, at: now, until: now.later(lease) };
@@ -191,7 +215,8 @@ pub fn plan(
         }
     }
     plan.skip_halted(trigger, halt, now, me);
-    let next = next_occurrence(&plan.schedule).filter(|next| !halt.is_on(schedule.due(*next)));
+    let next = next_occurrence(&plan.schedule, waits_for_slot);
+    let next = next.filter(|next| !halt.is_on(schedule.due(*next)));
     if let Some(next) = next
         && may_fire(schedule, &plan.fire)
     {
@@ -199,13 +224,13 @@ pub fn plan(
         if due <= now && schedule.spec.catch_up == CatchUp::All {
             plan.each_occurrence(trigger, next, now, me, &claimed);
         } else if due <= now {
-            plan.occurrences(trigger, next, now, me, &claimed);
+            plan.occurrences(trigger, next, now, me, (!waits_for_slot).then_some(&claimed));
         } else if due <= now.later(lead(&plan.schedule, view.reach())) {
             plan.fire_at(next, &claimed);
             plan.go_on(trigger, next);
         }
     }
-    if !halt.is_on(now) {
+    if !halt.is_on(now) && !waits_for_slot {
         plan.backfill(trigger, &claimed);
     }
     alerts::overdue(&mut plan.schedule, now, view);
@@ -239,10 +264,12 @@ fn waits_until(due_at: DateTime<Utc>, manual: Option<&Manual>, halt: Halt) -> Da
     if by_hand { due_at } else { due_at.max(halt.until) }
 }
 
-/// The next occurrence to act on, unless the record is full or the occurrence has to wait for those before it.
-fn next_occurrence(schedule: &Schedule) -> Option<DateTime<Utc>> {
+/// The next occurrence to act on, unless the record is full or the occurrence has to wait for those before it, or for a
+/// slot of its group.
+fn next_occurrence(schedule: &Schedule, waits_for_slot: bool) -> Option<DateTime<Utc>> {
     let acts = schedule.fires() && schedule.attempts.len() < MAX_ATTEMPTS;
-    let waits = schedule.spec.catch_up == CatchUp::All && capacity(schedule) == 0;
+    let is_full = || capacity(schedule) == 0 || waits_for_slot;
+    let waits = schedule.spec.catch_up == CatchUp::All && is_full();
     schedule.next_run_at.filter(|_| acts && !waits)
 }
 
@@ -258,7 +285,7 @@ fn lead(schedule: &Schedule, most: Duration) -> Duration {
 /// Whether the next occurrence of a schedule may be claimed at `now`, with the longest lead.
 pub fn may_be_claimed_early(schedule: &Schedule, now: DateTime<Utc>, halt: Halt) -> bool {
     let early = lead(schedule, MAX_LEAD);
-    let due = next_occurrence(schedule).map(|next| schedule.due(next));
+    let due = next_occurrence(schedule, false).map(|next| schedule.due(next));
     due.is_some_and(|due| !early.is_zero() && !halt.is_on(due) && due.earlier(early) <= now)
 }
 
@@ -301,9 +328,11 @@ fn claimed_count(schedule: &Schedule) -> usize {
 }
 
 /// Whether one more execution may be claimed by the same write. Each request is claimed by itself, because it is made
-/// under a permit of its own.
+/// under a permit of its own, and so is each execution that takes a slot.
 fn may_fire(schedule: &Schedule, fire: &[Attempt]) -> bool {
-    schedule.spec.delivery.mode != DeliveryMode::Request || fire.is_empty()
+    let alone =
+        schedule.spec.delivery.mode == DeliveryMode::Request || schedule.spec.group.is_some();
+    !alone || fire.is_empty()
 }
 
 /// The report that ends an attempt whose worker is late.
@@ -375,7 +404,7 @@ impl Plan {
     /// Skips what was due before the end of a pause of all schedules that is over.
     fn skip_halted(&mut self, trigger: &Trigger, halt: Halt, now: DateTime<Utc>, me: Uuid) {
         let is_halted = |next: DateTime<Utc>| halt.is_on(self.schedule.due(next));
-        if halt.is_on(now) || !next_occurrence(&self.schedule).is_some_and(is_halted) {
+        if halt.is_on(now) || !next_occurrence(&self.schedule, false).is_some_and(is_halted) {
             return;
         }
         let before = self.schedule.attempts.len();

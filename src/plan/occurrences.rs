@@ -3,9 +3,10 @@
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
+use super::group::room_behind;
 use super::{
     MAX_ATTEMPTS, MAX_CATCH_UP, MAX_CLAIMED, ON_TIME, Plan, SCHEDULER, capacity, claimed_count,
-    is_under_way, may_fire, room, token,
+    is_under_way, may_fire, token,
 };
 use crate::moment::Moment as _;
 use crate::schedule::{
@@ -17,13 +18,14 @@ use crate::trigger::Trigger;
 
 impl Plan {
     /// Acts on the occurrences from `next` to `now`: the latest fires, if it can; the earlier ones become one entry.
+    /// Without a phase to claim it in, it waits for a slot.
     pub(super) fn occurrences(
         &mut self,
         trigger: &Trigger,
         next: DateTime<Utc>,
         now: DateTime<Utc>,
         me: Uuid,
-        claimed: &Phase,
+        claimed: Option<&Phase>,
     ) {
         let latest = self.schedule.latest_due(trigger, next, now);
         let late = now - self.schedule.due(latest);
@@ -52,16 +54,25 @@ impl Plan {
     }
 
     /// Acts on one occurrence that is due, by the overlap policy.
-    fn one_occurrence(&mut self, at: DateTime<Utc>, now: DateTime<Utc>, me: Uuid, claimed: &Phase) {
+    fn one_occurrence(
+        &mut self,
+        at: DateTime<Utc>,
+        now: DateTime<Utc>,
+        me: Uuid,
+        claimed: Option<&Phase>,
+    ) {
         let skip = |cause| SkippedRange { cause, last: at, count: 1 };
-        if room(&self.schedule) == 0 && self.schedule.spec.overlap == Overlap::CancelOther {
+        let cancels = self.schedule.spec.overlap == Overlap::CancelOther;
+        if room_behind(&self.schedule, now) == 0 && cancels {
             self.cancel_others(now, me);
         }
-        if room(&self.schedule) > 0 {
-            if claimed_count(&self.schedule) < MAX_CLAIMED {
-                self.fire_at(at, claimed);
-            } else {
-                self.skip_range(at, skip(SkipCause::Limit), me);
+        if room_behind(&self.schedule, now) > 0 {
+            match claimed {
+                _ if claimed_count(&self.schedule) >= MAX_CLAIMED => {
+                    self.skip_range(at, skip(SkipCause::Limit), me);
+                }
+                Some(claimed) => self.fire_at(at, claimed),
+                None => self.buffer(at),
             }
             return;
         }

@@ -38,15 +38,18 @@ pub(super) fn spared_from(
 }
 
 /// When [`plan`] finds something to do with a schedule: [`UNIX_EPOCH`](DateTime::UNIX_EPOCH) for work to do at once,
-/// `None` if only a change of the record can bring work.
+/// `None` if only a change of the record can bring work. A schedule that belongs to a group is taken to find no slot; see
+/// [`wants_slot_at`].
 pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
+    let waits_for_slot = schedule.spec.group.is_some();
     if view.is_outdated(schedule) {
         return Some(DateTime::UNIX_EPOCH);
     }
     let (room, halt) = (room(schedule), view.halt());
     let attempts = schedule.attempts.iter().filter_map(|attempt| match &*attempt.phase {
         Phase::Waiting { due_at } => {
-            let waits = waits_for_its_time(schedule, attempt.manual.as_deref()) && room > 0;
+            let may_begin = room > 0 && !waits_for_slot;
+            let waits = waits_for_its_time(schedule, attempt.manual.as_deref()) && may_begin;
             waits.then(|| waits_until(*due_at, attempt.manual.as_deref(), halt))
         }
         Phase::Claimed { by, .. }
@@ -65,13 +68,15 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
         Phase::Running { .. } => lost_at(attempt, view).map(|(at, _)| at),
         Phase::Skipped { .. } | Phase::Corrected { .. } | Phase::Reported { .. } => None,
     });
-    let occurrence = next_occurrence(schedule).map(|next| match schedule.due(next) {
-        // It is skipped then.
-        due if halt.is_on(due) => halt.until,
-        due => due.earlier(lead(schedule, view.lead())),
-    });
+    let occurrence =
+        next_occurrence(schedule, waits_for_slot).map(|next| match schedule.due(next) {
+            // It is skipped then.
+            due if halt.is_on(due) => halt.until,
+            due => due.earlier(lead(schedule, view.lead())),
+        });
     let backfill = schedule.backfill.as_ref().filter(|_| {
-        schedule.fires() && schedule.attempts.len() < MAX_ATTEMPTS && capacity(schedule) > 0
+        let acts = schedule.fires() && schedule.attempts.len() < MAX_ATTEMPTS;
+        acts && capacity(schedule) > 0 && !waits_for_slot
     });
     let backfill = backfill.map(|_| halt.until.max(DateTime::UNIX_EPOCH));
     let overdue = alerts::overdue_at(schedule, view);

@@ -15,12 +15,13 @@ mod known;
 use chrono::{DateTime, NaiveDate, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
-use super::change::Changed;
+use super::keyed::{Keyed as _, keyed, not_a_name};
 use super::{Author, Change, ChangeKind, FieldFault};
-use crate::stored::{Unknown, format, keeps_unknown};
+use crate::names::calendar_key;
+use crate::stored::{Unknown, keeps_unknown};
 use crate::trigger::Spans;
 
 pub use days::{Days, Span};
@@ -34,12 +35,6 @@ pub const MAX_SPANS: usize = 10_000;
 pub const MAX_BYTES: usize = 256 * 1024;
 /// Most calendars of a schedule.
 pub const MAX_CALENDARS: usize = 10;
-/// Most characters of a calendar's name.
-pub const MAX_NAME: usize = 100;
-/// Most changes that are remembered by their ids.
-const MOST_RECENT: usize = 32;
-/// Most events that wait to be announced.
-const MOST_PENDING: usize = 32;
 
 /// The value of a calendar's key.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -94,6 +89,7 @@ pub struct Calendar {
 }
 
 keeps_unknown!(Calendar);
+keyed!(Calendar, "calendar", needs CALENDARS_NEED, key calendar_key);
 
 /// What a calendar is to be.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -185,35 +181,7 @@ impl PutCalendar {
     }
 }
 
-/// Why a text is no name of a calendar.
-pub(crate) fn not_a_name(name: &str) -> Option<String> {
-    if !(1..=MAX_NAME).contains(&name.chars().count()) {
-        return Some(format!("must have 1 to {MAX_NAME} characters"));
-    }
-    let odd = name.trim() != name || name.chars().any(char::is_control);
-    odd.then(|| "must not begin or end with white space, or have control characters".to_owned())
-}
-
 impl Calendar {
-    /// Reads a key's value.
-    ///
-    /// # Errors
-    /// Why it cannot be gone by.
-    pub fn read(value: &[u8]) -> Result<Self, String> {
-        let calendar: Self = serde_json::from_slice(value).map_err(|error| error.to_string())?;
-        let (needs, here) = (calendar.needs, format::supported());
-        match needs <= here {
-            true => Ok(calendar),
-            false => Err(format!("it needs format {needs}, and this version knows {here}")),
-        }
-    }
-
-    /// Whether a key's value that cannot be read is that of a newer version.
-    pub fn is_newer(value: &[u8]) -> bool {
-        let value = serde_json::from_slice::<Value>(value).unwrap_or_default();
-        value["needs"].as_u64().is_some_and(|needs| needs > u64::from(format::supported()))
-    }
-
     /// The times that it covers in a time zone.
     pub fn covers(&self, zone: chrono_tz::Tz) -> Spans {
         let days = self.days.iter().map(|days| days.in_zone(zone));
@@ -228,16 +196,6 @@ impl Calendar {
             && self.days == *days
             && self.spans == *spans
             && self.known_until == *known_until
-    }
-
-    /// Whether a change was made.
-    pub fn has_made(&self, event_id: Uuid) -> bool {
-        self.recent.contains(&event_id)
-    }
-
-    /// Whether no more changes can wait to be announced.
-    pub fn is_full(&self) -> bool {
-        self.events.len() >= MOST_PENDING
     }
 
     /// Makes it say something, as `version`; it is created if it is not there.
@@ -270,24 +228,6 @@ impl Calendar {
         (self.days, self.spans, self.description) = (Vec::new(), Vec::new(), None);
         (self.known_until, self.is_deleted) = (None, true);
         self.note(event_id, ChangeKind::CalendarDeleted, now, author, json!({}));
-    }
-
-    fn note(
-        &mut self,
-        event_id: Uuid,
-        kind: ChangeKind,
-        now: DateTime<Utc>,
-        author: Author<'_>,
-        details: Value,
-    ) {
-        self.format = self.format.max(format::FORMAT);
-        self.needs = self.needs.max(CALENDARS_NEED);
-        self.revision += 1;
-        (self.updated_at, self.updated_by) = (now, author.actor.to_owned());
-        self.recent.push(event_id);
-        self.recent.drain(..self.recent.len().saturating_sub(MOST_RECENT));
-        let changed = Changed { id: self.id, name: &self.name, revision: self.revision };
-        self.events.push(Change::of(event_id, kind, changed, author, now, details));
     }
 }
 

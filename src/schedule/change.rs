@@ -49,6 +49,10 @@ pub enum ChangeKind {
     CalendarPut,
     /// A calendar was deleted.
     CalendarDeleted,
+    /// A concurrency group was created or changed.
+    GroupPut,
+    /// A concurrency group was deleted.
+    GroupDeleted,
     /// A change that only a newer version knows.
     #[serde(untagged)]
     Other(Word),
@@ -73,6 +77,8 @@ impl ChangeKind {
             Self::ResumedAll => "resumed_all",
             Self::CalendarPut => "calendar_put",
             Self::CalendarDeleted => "calendar_deleted",
+            Self::GroupPut => "group_put",
+            Self::GroupDeleted => "group_deleted",
             Self::Other(word) => word.as_str(),
         }
     }

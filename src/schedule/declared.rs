@@ -195,6 +195,10 @@ macro_rules! policy_fields {
             /// `SCHEDULER_MAX_INSTANCES`.
             #[schemars(range(min = 1, max = 16))]
             pub max_instances: Option<u64>,
+            /// Concurrency group, for the modes `request` and `job`: of all schedules that name it, no more executions
+            /// are under way at once than it allows. Empty, the default, for none.
+            #[schemars(length(max = 100))]
+            pub group: Option<String>,
             /// How failed attempts are retried; default: by `retry_delay_seconds`.
             #[serde(deserialize_with = "crate::schedule::object_field")]
             pub retry: Option<$crate::schedule::RetryFields>,

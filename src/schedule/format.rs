@@ -1,5 +1,6 @@
 //! Format of a record, and what newer versions put into it, see [`crate::stored`].
 
+use super::GROUPS_NEED;
 use super::{CALENDARS_NEED, Schedule, Spec, Writer};
 use crate::stored::format;
 
@@ -16,6 +17,10 @@ impl Schedule {
     /// The lowest format that knows all features that the record uses. A feature that older versions would
     /// get wrong raises it here, and raises [`format::FORMAT`].
     fn least_format(&self) -> u16 {
+        // Format 6 has groups. Others would claim without a slot.
+        if self.spec.group.is_some() {
+            return GROUPS_NEED;
+        }
         // Format 5 has calendars. Others would fire when these say that it does not.
         if self.spec.timing.has_calendars() {
             return CALENDARS_NEED;

@@ -13,7 +13,9 @@ mod delivery;
 mod due;
 mod fields;
 mod format;
+mod group;
 mod instant;
+pub(crate) mod keyed;
 mod life;
 mod object;
 mod pause;
@@ -48,10 +50,9 @@ pub use attempt::{
     Attempt, Cancel, Ending, Manual, Origin, Phase, Report, SkipCause, SkippedRange, execution_id,
 };
 pub use attempt_form::PhaseName;
-use calendar::not_a_name;
 pub use calendar::{
     CALENDARS_NEED, Calendar, Calendars, Content, Days, MAX_BYTES as MAX_CALENDAR_BYTES,
-    MAX_NAME as MAX_CALENDAR_NAME, PutCalendar, Span,
+    PutCalendar, Span,
 };
 pub use change::{Author, Change, ChangeEvent, ChangeKind, FieldChange, differences};
 pub use delivery::{Delivery, DeliveryMode};
@@ -60,6 +61,7 @@ pub use fields::{
     parse_with as parse_fields_with,
 };
 pub(crate) use fields::{slips, unknown_name};
+pub use group::{GROUPS_NEED, Group, MAX_GROUP_LIMIT, PutGroup, Slot, SlotState, Taken};
 pub use instant::{field as instant_field, last as last_instant, mend as mend_instant};
 pub use life::{AttemptEvent, Finish, Guarded, NotNow, Refused, ScheduleEvent};
 pub use pause::Resumption;
@@ -177,6 +179,9 @@ pub struct Spec {
     /// With `overlap` `allow`: maximum number of executions under way at once.
     #[serde(default = "one")]
     pub max_instances: u8,
+    /// The concurrency group that its executions take slots of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Shared<String>>,
     /// How failed attempts are retried.
     #[serde(default)]
     pub retry: Shared<Kept<RetryPolicy>>,

@@ -65,6 +65,7 @@ impl CreateSchedule {
             catch_up: Some(spec.catch_up),
             overlap: Some(spec.overlap),
             max_instances: Some(u64::from(spec.max_instances)),
+            group: spec.group.as_deref().cloned(),
             retry: Some(retry),
             dead_letter: spec.dead_letter.as_ref().map(|target| target.as_str().to_owned()),
             expect_success_within_seconds: spec

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use chrono::Duration;
 
+use super::Group;
+use super::keyed::Known;
 use super::{Calendars, CatchUp, TargetPattern};
 
 /// Maximum number of tags of a schedule, and of a filter.
@@ -56,6 +58,8 @@ pub struct Rules {
     pub most_instances: u32,
     /// The calendars that schedules may name.
     pub calendars: Arc<Calendars>,
+    /// The groups that schedules may name.
+    pub groups: Arc<Known<Group>>,
 }
 
 impl Default for Rules {
@@ -71,6 +75,7 @@ impl Default for Rules {
             max_instances: 1,
             most_instances: 3,
             calendars: Arc::default(),
+            groups: Arc::default(),
         }
     }
 }

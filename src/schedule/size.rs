@@ -115,12 +115,12 @@ impl Room {
         self.check(what, None, bytes, most)
     }
 
-    /// Checks the size of a calendar.
+    /// Checks the size of the value of a key by a name, such as a calendar.
     ///
     /// # Errors
     /// It is too large for a message.
-    pub fn admits_calendar(self, bytes: usize) -> Result<(), TooLarge> {
-        self.check("the calendar", None, bytes, self.record())
+    pub fn admits_value(self, what: &'static str, bytes: usize) -> Result<(), TooLarge> {
+        self.check(what, None, bytes, self.record())
     }
 
     /// Whether a record with claimed occurrences leaves room for the reports on all that is under way.

@@ -7,7 +7,8 @@ use uuid::Uuid;
 use super::after::{After, AfterFields};
 use super::calendar::{Calendars, MAX_CALENDARS};
 use super::declared::timing_fields;
-use super::{FieldFault, Rules, ScheduleType, instant, not_a_name};
+use super::keyed::not_a_name;
+use super::{FieldFault, Rules, ScheduleType, instant};
 use crate::stored::{Few, Kept, Unknown, keeps_unknown};
 use crate::trigger::{CronTrigger, DstGap, DstOverlap, IntervalTrigger, Trigger};
 

@@ -12,6 +12,7 @@ mod calm;
 mod checker;
 mod conformance;
 mod cuts;
+mod groups;
 mod guards;
 mod halts;
 #[path = "../it/harness.rs"]

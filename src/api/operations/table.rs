@@ -23,7 +23,7 @@ macro_rules! operation {
 }
 
 static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
-    [schedules(), bulk(), calendars(), executions(), reports(), service()]
+    [schedules(), bulk(), calendars(), groups(), executions(), reports(), service()]
         .into_iter()
         .flatten()
         .collect()
@@ -122,6 +122,24 @@ fn calendars() -> Vec<Operation> {
         ]),
         operation!("calendar.delete", Write, "X-Deleted-By", delete_calendar, "Delete a calendar that no schedule uses", [
             delete("/api/v1/calendars/{name}").query(&["expected_revision"])
+        ]),
+    ]
+}
+
+#[rustfmt::skip]
+fn groups() -> Vec<Operation> {
+    vec![
+        operation!("group.put", Write, "X-Updated-By", put_group, "Create a concurrency group, or change its bound", [
+            put("/api/v1/groups/{name}")
+        ]),
+        operation!("group.get", Read, "X-Created-By", get_group, "One concurrency group with the executions that have its slots", [
+            get("/api/v1/groups/{name}").query(&[])
+        ]),
+        operation!("group.list", Read, "X-Created-By", list_groups, "All concurrency groups, page by page", [
+            get("/api/v1/groups")
+        ]),
+        operation!("group.delete", Write, "X-Deleted-By", delete_group, "Delete a concurrency group that no schedule names", [
+            delete("/api/v1/groups/{name}").query(&["expected_revision"])
         ]),
     ]
 }

@@ -50,6 +50,9 @@ pub struct ScheduleView {
     pub catch_up: CatchUp,
     pub overlap: Overlap,
     pub max_instances: u8,
+    /// The concurrency group that its executions take slots of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     pub retry: RetryPolicy,
     pub dead_letter: Option<String>,
     pub expect_success_within_seconds: Option<u32>,
@@ -129,6 +132,7 @@ impl ScheduleView {
             catch_up: spec.catch_up,
             overlap: spec.overlap,
             max_instances: spec.max_instances,
+            group: spec.group.as_deref().cloned(),
             retry: spec.retry.known.clone(),
             dead_letter: spec.dead_letter.as_ref().map(|target| target.as_str().to_owned()),
             expect_success_within_seconds: spec.expect_success_within_seconds.map(NonZeroU32::get),

@@ -8,7 +8,7 @@ use super::{Action, COMING_BACK, Core, Outlook, UNSURE};
 use crate::index::Entry;
 use crate::moment::Moment as _;
 use crate::plan::ahead::is_ahead;
-use crate::plan::{is_ours_to_end, wake_at};
+use crate::plan::is_ours_to_end;
 
 /// What comes next for a schedule, and when.
 #[derive(Clone, Copy)]
@@ -108,7 +108,7 @@ impl<A> Core<A> {
         outlook: &impl Outlook,
     ) -> Option<Turn> {
         let (id, schedule) = (entry.schedule.id, &entry.schedule);
-        let Some(due) = wake_at(schedule, outlook) else {
+        let Some(due) = self.wake(entry, now, outlook) else {
             self.slots.get_mut(id).and_then(|state| state.visible.take());
             return None;
         };

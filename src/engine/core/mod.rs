@@ -24,6 +24,7 @@
 
 mod ahead;
 mod armory;
+mod groups;
 mod lanes;
 mod load;
 mod look;
@@ -46,6 +47,7 @@ use uuid::Uuid;
 use ahead::Ahead;
 pub(crate) use armory::Armed;
 use armory::Armory;
+use groups::Groups;
 pub(crate) use lanes::Lane;
 use lanes::Lanes;
 
@@ -83,6 +85,10 @@ pub(crate) trait Outlook: View {
     fn delay(&self, schedule: Uuid, needs: u16) -> Duration;
     /// Length of the lease of a claim on a schedule.
     fn lease(&self, spec: &Spec) -> Duration;
+    /// How many more executions of a group may be under way.
+    fn group_room(&self, _group: &str) -> usize {
+        usize::MAX
+    }
     /// How many instances run.
     fn instances(&self) -> usize;
     /// Whether instances take what piled up in order of preference, too.
@@ -99,7 +105,9 @@ pub(crate) enum Event<A> {
     Members,
     /// What holds for all schedules changed; whether changes of it wait to be announced.
     Overall { has_news: bool },
-    /// There were none left.
+    /// Slots of groups have been taken or freed.
+    Groups,
+    /// There were no changes left to announce.
     OverallAnnounced,
     /// Everything that others wrote during a break has been seen.
     Sees,
@@ -136,6 +144,8 @@ pub(crate) enum Action<A> {
         id: Uuid,
         done: Done,
         claim: Claiming,
+        /// Whether it may take a slot of its group, if it belongs to one.
+        admitted: bool,
         lane: Lane,
         /// Whether something is due.
         is_due: bool,
@@ -180,6 +190,7 @@ pub(crate) struct Core<A> {
     walk: Option<Walk>,
     ahead: Ahead,
     rates: Rates,
+    groups: Groups,
     /// How many records are being written.
     busy: usize,
     /// When everything that others had written was last found to be seen.
@@ -208,6 +219,7 @@ impl<A> Core<A> {
             walk: None,
             ahead: Ahead::default(),
             rates: Rates::new(rates, now),
+            groups: Groups::default(),
             busy: 0,
             sees_since: now,
             may_claim: false,
@@ -228,6 +240,7 @@ impl<A> Core<A> {
             self.take_in(event, now, outlook);
         }
         if !self.is_draining {
+            self.admit(now, outlook);
             self.walk(now, outlook);
             self.ready_due(now, outlook);
             self.look_ahead(now, outlook);
@@ -265,6 +278,7 @@ impl<A> Core<A> {
             Event::Changed(id) => self.look(id, now, outlook),
             Event::Members => self.begin_walk(),
             Event::Overall { has_news } => self.note_overall(has_news, outlook),
+            Event::Groups => self.note_groups(),
             Event::OverallAnnounced => self.overall_announced(),
             Event::Sees => {
                 self.sees_since = now;
@@ -340,6 +354,7 @@ impl<A> Core<A> {
         self.slots.set_timer(id, None);
         self.unqueue(id);
         self.clear_overdue(id);
+        self.leave_line(id);
         self.foreign.remove(&id);
         let Some(state) = self.slots.get_mut(id) else {
             return self.slots.tidy(id);

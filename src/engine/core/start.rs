@@ -49,7 +49,8 @@ impl<A> Core<A> {
                 return self.look(id, now, outlook);
             }
             if self.is_special(&entry.schedule) {
-                let sendings = Sendings::of(entry, now, outlook);
+                let admitted = self.admitted_since(id).is_some();
+                let sendings = Sendings::of(entry, admitted, now, outlook);
                 if let Some(later) = self.must_wait(entry, &sendings, now, outlook) {
                     self.state(id).not_before = Some(later);
                     self.clear_overdue(id);
@@ -120,11 +121,12 @@ impl<A> Core<A> {
             Lane::Fast => Claiming::Fast,
         };
         self.busy += 1;
+        let admitted = self.admitted_since(id).is_some();
         let state = self.state(id);
         state.is_busy = true;
         state.settle_at = None;
         let done = std::mem::take(&mut state.done);
-        self.actions.push(Action::Work { id, done, claim, lane, is_due });
+        self.actions.push(Action::Work { id, done, claim, admitted, lane, is_due });
     }
 }
 

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::groups::Waits;
 use super::lanes::Ready;
 use super::turns::Reserved;
 use crate::execution::Execution;
@@ -30,6 +31,8 @@ pub(super) struct State {
     pub(super) overdue_since: Option<DateTime<Utc>>,
     /// Work that was already due when it was first seen.
     pub(super) visible: Option<Visible>,
+    /// Its place in the line for a slot of its group.
+    pub(super) waits: Option<Box<Waits>>,
     /// Its place among the work whose time has come.
     pub(super) ready: Option<Ready>,
 }
@@ -74,10 +77,13 @@ impl State {
     /// Whether nothing goes on.
     pub(super) fn is_idle(&self) -> bool {
         let Self { is_busy, is_announcing, is_telling, is_correcting, done, .. } = self;
-        let Self { settle_at, not_before, turn, overdue_since, visible, ready, .. } = self;
+        let Self {
+            settle_at, not_before, turn, overdue_since, visible, waits: slot, ready, ..
+        } = self;
         let goes_on = *is_busy || *is_announcing || *is_telling || *is_correcting;
         let times = [settle_at, not_before, overdue_since];
         let waits = times.iter().any(|time| time.is_some()) || visible.is_some() || turn.is_some();
+        let waits = waits || slot.is_some();
         !goes_on && !waits && done.is_empty() && ready.is_none()
     }
 }

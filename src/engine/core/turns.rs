@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::{Core, Outlook};
 use crate::index::Entry;
+use crate::plan::{Terms, plan};
 use crate::schedule::{DeliveryMode, Schedule, Target};
 
 /// What a schedule would send now.
@@ -19,10 +20,15 @@ pub(super) struct Sendings {
 }
 
 impl Sendings {
-    /// What a schedule would send at `now`.
-    pub(super) fn of(entry: &Entry, now: DateTime<Utc>, outlook: &impl Outlook) -> Self {
-        let lease = outlook.lease(&entry.schedule.spec);
-        let plan = crate::plan::plan(&entry.schedule, &entry.trigger, now, outlook, lease);
+    /// What a schedule would send at `now`, and whether it is admitted to its group.
+    pub(super) fn of(
+        entry: &Entry,
+        admitted: bool,
+        now: DateTime<Utc>,
+        outlook: &impl Outlook,
+    ) -> Self {
+        let terms = Terms { lease: outlook.lease(&entry.schedule.spec), admitted };
+        let plan = plan(&entry.schedule, &entry.trigger, now, outlook, terms);
         let Some(plan) = plan else { return Self::default() };
         let mut to: Vec<(Target, usize)> = Vec::new();
         for target in plan.sends().map(|sends| sends.target) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use nats_scheduler::client::{
-    CalendarOutcome, CalendarView, Days, DeleteCalendar, ListCalendars, PutCalendar, Span,
+    CalendarView, Days, DeleteCalendar, ListCalendars, PutCalendar, PutOutcome, Span,
 };
 
 use super::changes::each;
@@ -152,9 +152,9 @@ impl Put {
             return Ok(Exit::Done);
         }
         let outcome = match put.outcome {
-            CalendarOutcome::Created => "created",
-            CalendarOutcome::Changed => "changed",
-            CalendarOutcome::Unchanged => "unchanged",
+            PutOutcome::Created => "created",
+            PutOutcome::Changed => "changed",
+            PutOutcome::Unchanged => "unchanged",
         };
         let CalendarView { name, day_count, span_count, used_by, .. } = &put.calendar;
         let counted = |count: usize, one: &str, more: &str| match count {

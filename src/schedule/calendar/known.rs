@@ -1,14 +1,15 @@
 //! The calendars as an instance has seen them, and what they leave of a trigger.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use uuid::Uuid;
 
 use super::super::Timing;
 use super::Calendar;
-use crate::names::calendar_key;
+use crate::schedule::keyed::Known;
 use crate::trigger::{CalendarsUsed, Spans, Trigger};
 
 /// Most sets of calendars whose times are kept ready.
@@ -17,7 +18,7 @@ const MAX_READY: usize = 1000;
 /// All calendars, by their keys.
 #[derive(Clone, Debug, Default)]
 pub struct Calendars {
-    all: BTreeMap<String, Seen>,
+    all: Known<Calendar>,
     ready: Arc<Mutex<HashMap<Together, Arc<Spans>>>>,
 }
 
@@ -25,13 +26,6 @@ impl PartialEq for Calendars {
     fn eq(&self, other: &Self) -> bool {
         self.all == other.all
     }
-}
-
-/// A calendar at a revision of its key.
-#[derive(Clone, Debug, PartialEq)]
-struct Seen {
-    revision: u64,
-    calendar: Result<Arc<Calendar>, String>,
 }
 
 /// Versions of calendars that a schedule leaves out and keeps to, in a zone. Versions say all: none has two contents.
@@ -42,64 +36,21 @@ struct Together {
     only: Vec<Uuid>,
 }
 
+impl Deref for Calendars {
+    type Target = Known<Calendar>;
+
+    fn deref(&self) -> &Known<Calendar> {
+        &self.all
+    }
+}
+
+impl DerefMut for Calendars {
+    fn deref_mut(&mut self) -> &mut Known<Calendar> {
+        &mut self.all
+    }
+}
+
 impl Calendars {
-    /// A calendar.
-    pub fn get(&self, name: &str) -> Option<&Arc<Calendar>> {
-        let seen = self.all.get(&calendar_key(name))?;
-        seen.calendar.as_ref().ok().filter(|calendar| !calendar.is_deleted)
-    }
-
-    /// All calendars, in the order of their keys.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Calendar>> {
-        let all = self.all.values().filter_map(|seen| seen.calendar.as_ref().ok());
-        all.filter(|calendar| !calendar.is_deleted)
-    }
-
-    /// Keys of calendars whose changes wait to be announced, or that are to be removed once they are.
-    pub fn with_news(&self) -> impl Iterator<Item = (&str, &Arc<Calendar>)> {
-        self.all.iter().filter_map(|(key, seen)| {
-            let calendar = seen.calendar.as_ref().ok()?;
-            let has_news = !calendar.events.is_empty() || calendar.is_deleted;
-            has_news.then_some((key.as_str(), calendar))
-        })
-    }
-
-    /// Why the calendar of a key cannot be gone by.
-    pub fn unreadable(&self, name: &str) -> Option<&str> {
-        self.all.get(&calendar_key(name))?.calendar.as_ref().err().map(String::as_str)
-    }
-
-    /// Takes in what a key holds at a revision; returns whether that is news.
-    pub fn take_in(
-        &mut self,
-        key: &str,
-        revision: u64,
-        held: Option<Result<Calendar, String>>,
-    ) -> bool {
-        if self.all.get(key).is_some_and(|seen| seen.revision >= revision) {
-            return false;
-        }
-        match held {
-            Some(calendar) => {
-                let calendar =
-                    calendar.and_then(|calendar| match calendar_key(&calendar.name) == key {
-                        true => Ok(Arc::new(calendar)),
-                        false => Err("the key is not that of its name".to_owned()),
-                    });
-                self.all.insert(key.to_owned(), Seen { revision, calendar });
-                true
-            }
-            None => self.all.remove(key).is_some(),
-        }
-    }
-
-    /// Forgets those that a replay of the bucket up to a revision did not show; returns whether there were any.
-    pub fn retain(&mut self, revision: u64, was_shown: impl Fn(&str) -> bool) -> bool {
-        let before = self.all.len();
-        self.all.retain(|key, seen| seen.revision > revision || was_shown(key));
-        self.all.len() < before
-    }
-
     /// The versions of the calendars of a timing; nil for one that is not there.
     pub fn versions(&self, timing: &Timing) -> Vec<Uuid> {
         timing.calendars().map(|name| self.version(name)).collect()
@@ -163,6 +114,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::names::calendar_key;
     use crate::schedule::Author;
 
     fn at(text: &str) -> DateTime<Utc> {

@@ -1,6 +1,7 @@
 //! Checks what a user wrote, and fills in the defaults.
 
 use super::*;
+use crate::schedule::keyed::not_a_name;
 use crate::schedule::{Payload, RetryPolicy};
 
 /// How a command is made and sent.
@@ -40,6 +41,7 @@ pub(super) fn check_spec(
     check_length("owner", request.owner.as_deref(), 0, 255, &mut faults);
     let command = check_command(request, rules, &mut faults);
     let policies = check_policies(request, rules, command.retry_delay_seconds, &mut faults);
+    check_group(given(request.group.as_deref()), command.delivery.mode, rules, &mut faults);
     let timing = kept.or_else(|| {
         let (timing, trigger) = request.timing().check(id, now, rules, &mut faults)?;
         Some((timing.into(), trigger))
@@ -64,6 +66,7 @@ pub(super) fn check_spec(
         catch_up: request.catch_up.unwrap_or(rules.catch_up),
         overlap: request.overlap.unwrap_or_default(),
         max_instances: u8::try_from(policies.max_instances).unwrap_or(1),
+        group: given(request.group.as_deref()).map(Into::into),
         retry: Kept::from(policies.retry).into(),
         dead_letter: policies.dead_letter.map(Box::new),
         expect_success_within_seconds: NonZeroU32::new(policies.expect_success_within_seconds),
@@ -138,6 +141,25 @@ fn check_policies(
         retry,
         dead_letter,
     }
+}
+
+/// Checks that a group exists, and that executions take time at all.
+fn check_group(
+    group: Option<&str>,
+    mode: DeliveryMode,
+    rules: &Rules,
+    faults: &mut Vec<FieldFault>,
+) {
+    let Some(name) = group else { return };
+    let unknown = || "is no group; group.list has all".to_owned();
+    let none = || (rules.groups.get(name).is_none()).then(unknown);
+    let reason = match mode.takes_time() {
+        true => not_a_name(name).or_else(none),
+        false => {
+            Some("is for the modes request and job: in others nothing stays under way".to_owned())
+        }
+    };
+    faults.extend(reason.map(|reason| FieldFault::new("group", reason)));
 }
 
 /// A text, unless it is empty.

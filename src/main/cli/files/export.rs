@@ -18,7 +18,7 @@ use crate::cli::session::{Session, about};
 /// Schedules that are fetched at once.
 const AT_ONCE: usize = 32;
 /// The fields, in the order of a file.
-const FIELDS: [&str; 35] = [
+const FIELDS: [&str; 36] = [
     "name",
     "created_by",
     "owner",
@@ -51,6 +51,7 @@ const FIELDS: [&str; 35] = [
     "catch_up",
     "overlap",
     "max_instances",
+    "group",
     "expect_success_within_seconds",
     "failing_after",
     "pause_on_failure",

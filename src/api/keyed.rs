@@ -1,0 +1,123 @@
+//! What operations on calendars and groups have in common.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::error::{ApiError, Code};
+use super::{Api, CHANGE_TRIES, WRITE_PATIENCE};
+use crate::index::{At, Entry};
+use crate::jetstream::WriteError;
+use crate::port::Nats;
+use crate::schedule::FieldFault;
+use crate::schedule::keyed::{Keyed, MAX_NAME};
+
+/// Most of each kind.
+const MOST: usize = 1000;
+/// Most schedules that an error names.
+const MAX_NAMED: usize = 10;
+
+/// What a request to put a calendar or a group did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PutOutcome {
+    /// It was created.
+    Created,
+    /// It was changed.
+    Changed,
+    /// It said that already.
+    Unchanged,
+}
+
+impl<N: Nats> Api<N> {
+    /// Changes a calendar or a group until a write is accepted, once: a change whose acknowledgement was lost is recognised.
+    /// Nothing is written if the change says so by an inner error. Returns it and its key's revision.
+    pub(super) async fn change_keyed<T: Keyed>(
+        &self,
+        name: &str,
+        expected: Option<u64>,
+        mut change: impl FnMut(Option<T>, Uuid) -> Result<Result<T, T>, ApiError>,
+    ) -> Result<(T, u64), ApiError> {
+        let (event_id, deadline) = (self.chance.id(), Instant::now() + WRITE_PATIENCE);
+        for _ in 0..CHANGE_TRIES {
+            let (known, at): (Option<T>, At) = self.store.read_keyed(name).await?;
+            if let Some(made) = known.as_ref().filter(|known| known.has_made(event_id)) {
+                return Ok((made.clone(), at.revision));
+            }
+            check_expected(known.as_ref(), expected)?;
+            if known.as_ref().is_some_and(Keyed::is_full) {
+                let message = "too many changes wait until the audit stream takes them; try again";
+                return Err(ApiError::new(Code::Unavailable, message));
+            }
+            let mut changed = match change(known, event_id)? {
+                Ok(changed) => changed,
+                Err(unchanged) => return Ok((unchanged, at.revision)),
+            };
+            changed.sign(self.chance.number());
+            match self.store.write_keyed(&changed, at, deadline).await {
+                Ok(revision) => return Ok((changed, revision)),
+                Err(WriteError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(WriteError::Conflict.into())
+    }
+}
+
+fn check_expected<T: Keyed>(known: Option<&T>, expected: Option<u64>) -> Result<(), ApiError> {
+    let there = known.filter(|known| !known.head().is_deleted);
+    let there = there.map_or(0, |known| known.head().revision);
+    match expected.filter(|expected| *expected != there) {
+        None => Ok(()),
+        Some(expected) => {
+            let message = format!("the {} is at revision {there}, not {expected}", T::KIND);
+            Err(ApiError::new(Code::Conflict, message))
+        }
+    }
+}
+
+/// Checks that there may be one more.
+pub(super) fn check_count<T: Keyed>(count: usize) -> Result<(), ApiError> {
+    if count < MOST {
+        return Ok(());
+    }
+    let message = format!("there are {MOST} {}s, and may be no more", T::KIND);
+    Err(ApiError::new(Code::LimitExceeded, message))
+}
+
+/// Checks that no schedule uses what is to be deleted.
+pub(super) fn check_unused<T: Keyed>(name: &str, users: &[Arc<Entry>]) -> Result<(), ApiError> {
+    if users.is_empty() {
+        return Ok(());
+    }
+    let mut names: Vec<_> = users.iter().map(|user| user.schedule.spec.name.as_ref()).collect();
+    names.sort_unstable();
+    let shown = names.iter().take(MAX_NAMED).map(|name: &&str| format!("{name:?}"));
+    let mut shown = shown.collect::<Vec<_>>().join(", ");
+    if names.len() > MAX_NAMED {
+        shown += " and others";
+    }
+    let use_it = if names.len() == 1 { "schedule uses" } else { "schedules use" };
+    let message = format!("{} {use_it} the {} {name:?}: {shown}", names.len(), T::KIND);
+    Err(ApiError::new(Code::Conflict, message))
+}
+
+/// The name of one that is to be there: one that none can have is only unknown.
+pub(super) fn required_name(name: Option<String>) -> Result<String, ApiError> {
+    let reason = match &name {
+        None => "is required".to_owned(),
+        Some(name) if !(1..=MAX_NAME).contains(&name.chars().count()) => {
+            format!("must have 1 to {MAX_NAME} characters")
+        }
+        Some(_) => return Ok(name.unwrap_or_default()),
+    };
+    Err(vec![FieldFault::new("name", reason)].into())
+}
+
+/// The error of a name that nothing of its kind has.
+pub(super) fn no_such<T: Keyed>(name: &str) -> ApiError {
+    ApiError::new(Code::NotFound, format!("there is no {} {name:?}", T::KIND))
+}

@@ -1,0 +1,91 @@
+//! The concurrency groups, as the watch or an own write last showed them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::{Index, Shown};
+use crate::schedule::keyed::{Keyed as _, Known};
+use crate::schedule::{Group, Slot};
+
+/// What is known of the groups.
+#[derive(Default)]
+pub(super) struct Groups {
+    known: RwLock<Arc<Known<Group>>>,
+    /// How often users had changed each, by its key, as the watch has shown.
+    shown: Mutex<HashMap<String, u64>>,
+    changed: watch::Sender<()>,
+}
+
+impl Index {
+    /// The groups.
+    pub fn groups(&self) -> Arc<Known<Group>> {
+        Arc::clone(&self.groups.known.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Tells when any of them changes.
+    pub fn groups_changed(&self) -> watch::Receiver<()> {
+        self.groups.changed.subscribe()
+    }
+
+    /// How many more executions of a group may be under way; none of one that is not there.
+    pub fn group_room(&self, name: &str) -> usize {
+        self.groups().get(name).map_or(0, |group| group.room())
+    }
+
+    /// The slot of an execution, and its group.
+    pub fn slot(&self, execution: Uuid) -> Option<(Arc<Group>, Slot)> {
+        let groups = self.groups();
+        groups.iter().find_map(|group| Some((Arc::clone(group), group.slot(execution)?.clone())))
+    }
+
+    /// Takes in a group as this instance wrote or read it, unless something newer is known.
+    pub fn know_group(&self, group: Group, revision: u64) {
+        let key = Group::key(&group.name);
+        self.change_groups(|known| known.take_in(&key, revision, Some(Ok(group))));
+    }
+
+    /// Takes in what the watch showed of the key of a group, unless something newer is known. What users change counts among
+    /// what holds for all schedules; what the engine does not.
+    pub(super) fn take_in_group(
+        &self,
+        key: &str,
+        revision: u64,
+        held: Option<Result<Group, String>>,
+    ) {
+        let by_users =
+            held.as_ref().and_then(|held| held.as_ref().ok()).map(|group| group.revision);
+        if let Some(Err(reason)) = &held {
+            tracing::error!(key, revision, reason, "group cannot be read; its schedules wait");
+        }
+        self.change_groups(|known| known.take_in(key, revision, held));
+        let mut shown = self.groups.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.insert(key.to_owned(), by_users.unwrap_or_default()) != by_users {
+            self.note_revision(revision);
+        }
+    }
+
+    /// Forgets what is not newer than a revision and was not shown: it is not in the bucket any more.
+    pub(super) fn forget_groups(&self, shown: &Shown, revision: u64) {
+        self.change_groups(|known| known.retain(revision, |key| shown.has_named(key)));
+    }
+
+    /// Forgets everything, because the bucket is a different one.
+    pub(super) fn clear_groups(&self) {
+        self.change_groups(|known| {
+            *known = Known::default();
+            true
+        });
+    }
+
+    fn change_groups(&self, change: impl FnOnce(&mut Known<Group>) -> bool) {
+        let mut known = self.groups.known.write().unwrap_or_else(PoisonError::into_inner);
+        let is_news = change(Arc::make_mut(&mut known));
+        drop(known);
+        if is_news {
+            self.groups.changed.send_replace(());
+        }
+    }
+}
