@@ -91,7 +91,8 @@ The exit code is 1 if one was left out.
 
 Examples:
   crontab -l | nats-scheduler import crontab - --target 'cmd.cron.{name}' > schedules.yaml
-  kubectl get cronjobs -o yaml | nats-scheduler import kubernetes - --target cmd.jobs.run";
+  kubectl get cronjobs -o yaml | nats-scheduler import kubernetes - --target cmd.jobs.run
+  nats-scheduler import nats ORDERS --subjects 'orders.schedule.>' > schedules.yaml";
 pub const CALENDAR: &str = "Examples:
   nats-scheduler calendar put holidays --ics holidays.ics
   nats-scheduler calendar ls";

@@ -107,7 +107,7 @@ pub enum Command {
     /// Print schedules as files that can be applied: YAML, or JSON with -o json.
     #[command(after_help = examples::EXPORT)]
     Export(With<export::Export>),
-    /// Make files of schedules out of a crontab or of CronJobs.
+    /// Make files of schedules out of a crontab, of CronJobs or of message schedules of nats-server.
     #[command(after_help = examples::IMPORT)]
     Import(With<import::Import>),
     /// Print a JSON Schema of the files, for editors.
@@ -168,6 +168,9 @@ impl Command {
             Self::Apply(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Export(it) => {
                 ask(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
+            }
+            Self::Import(it) if it.own.is_stream() => {
+                ask(&it.common, async |at, out| it.own.run_stream(at, out).await)
             }
             Self::Import(it) => answer(&it.common, |out| it.own.run(out)),
             Self::Schema(it) => answer(&it.common, |out| it.own.run(out)),

@@ -4,6 +4,7 @@ mod calendars;
 mod changes;
 mod connections;
 mod files;
+mod imports;
 mod shells;
 mod tables;
 
