@@ -4,7 +4,10 @@ mod calendars;
 mod changes;
 mod connections;
 mod files;
+mod help;
 mod imports;
+mod logs;
+mod screens;
 mod shells;
 mod tables;
 
