@@ -7,6 +7,7 @@ mod files;
 mod help;
 mod imports;
 mod logs;
+mod many;
 mod screens;
 mod shells;
 mod tables;
