@@ -20,12 +20,21 @@ pub const WHY: &str = "Examples:
 pub const RUNNING: &str = "Examples:
   nats-scheduler running
   nats-scheduler running nightly --pending";
+pub const LOGS: &str = "Examples:
+  nats-scheduler logs nightly --since 1d
+  nats-scheduler logs -f --tag reports
+  nats-scheduler logs -f -n 0 -o json | jq -c 'select(.status == \"failed\")'";
 pub const STATS: &str = "Examples:
   nats-scheduler stats --hours 24
   nats-scheduler stats nightly -o json";
 pub const AUDIT: &str = "Examples:
   nats-scheduler audit nightly
   nats-scheduler audit --by alice --event deleted --since 1w";
+pub const TOP: &str = "It asks once a second, for no more than the screen has room for.
+
+Examples:
+  nats-scheduler top
+  NO_COLOR=1 nats-scheduler top --context prod";
 pub const STATUS: &str = "The exit code is 1 if something needs an operator.
 
 Examples:
@@ -91,7 +100,8 @@ The exit code is 1 if one was left out.
 
 Examples:
   crontab -l | nats-scheduler import crontab - --target 'cmd.cron.{name}' > schedules.yaml
-  kubectl get cronjobs -o yaml | nats-scheduler import kubernetes - --target cmd.jobs.run";
+  kubectl get cronjobs -o yaml | nats-scheduler import kubernetes - --target cmd.jobs.run
+  nats-scheduler import nats ORDERS --subjects 'orders.schedule.>' > schedules.yaml";
 pub const CALENDAR: &str = "Examples:
   nats-scheduler calendar put holidays --ics holidays.ics
   nats-scheduler calendar ls";

@@ -20,6 +20,7 @@ mod output;
 mod reads;
 mod session;
 mod text;
+mod top;
 mod words;
 
 use clap::Subcommand;
@@ -30,7 +31,7 @@ use failure::{Exit, Failure};
 use files::{apply, export, schema};
 use options::With;
 use output::Output;
-use reads::{audit, executions, explain, get, list, next, running, stats, status, watch};
+use reads::{audit, executions, explain, get, list, logs, next, running, stats, status, watch};
 use session::Session;
 
 #[derive(Subcommand, Debug)]
@@ -56,12 +57,18 @@ pub enum Command {
     /// Show executions as they begin and end.
     #[command(after_help = examples::WATCH)]
     Watch(With<watch::Watch>),
+    /// Show what happened, executions and changes together, and follow what happens.
+    #[command(visible_alias = "events", after_help = examples::LOGS)]
+    Logs(With<logs::Logs>),
     /// Count how executions ended.
     #[command(after_help = examples::STATS)]
     Stats(With<stats::Stats>),
     /// Show who changed which schedule, when and how.
     #[command(after_help = examples::AUDIT)]
     Audit(With<audit::Audit>),
+    /// Show what is due, running, late and failing, on a whole screen that follows it.
+    #[command(after_help = examples::TOP)]
+    Top(With<top::Top>),
     /// Show how the service is.
     #[command(after_help = examples::STATUS)]
     Status(With<status::Status>),
@@ -107,7 +114,7 @@ pub enum Command {
     /// Print schedules as files that can be applied: YAML, or JSON with -o json.
     #[command(after_help = examples::EXPORT)]
     Export(With<export::Export>),
-    /// Make files of schedules out of a crontab or of CronJobs.
+    /// Make files of schedules out of a crontab, of CronJobs or of message schedules of nats-server.
     #[command(after_help = examples::IMPORT)]
     Import(With<import::Import>),
     /// Print a JSON Schema of the files, for editors.
@@ -146,8 +153,15 @@ impl Command {
             Self::Why(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Running(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Watch(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Logs(it) => {
+                ask(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
+            }
             Self::Stats(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Audit(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Top(it) => {
+                it.own.check()?;
+                ask(&it.common, async |at, _| it.own.run(at, &it.common).await)
+            }
             Self::Status(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Create(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Edit(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
@@ -168,6 +182,9 @@ impl Command {
             Self::Apply(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Export(it) => {
                 ask(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
+            }
+            Self::Import(it) if it.own.is_stream() => {
+                ask(&it.common, async |at, out| it.own.run_stream(at, out).await)
             }
             Self::Import(it) => answer(&it.common, |out| it.own.run(out)),
             Self::Schema(it) => answer(&it.common, |out| it.own.run(out)),

@@ -56,6 +56,11 @@ impl Session {
         Ok(Self { client, nats, creator, timeout: options.timeout })
     }
 
+    /// How long to wait for an answer.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// A client that waits so long at least, for what takes the service long.
     pub fn patient(&self, at_least: Duration) -> Client {
         self.client.clone().timeout(self.timeout.max(at_least))

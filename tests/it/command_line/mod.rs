@@ -4,6 +4,11 @@ mod calendars;
 mod changes;
 mod connections;
 mod files;
+mod help;
+mod imports;
+mod logs;
+mod many;
+mod screens;
 mod shells;
 mod tables;
 

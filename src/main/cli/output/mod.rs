@@ -36,12 +36,7 @@ pub struct Output {
 impl Output {
     pub fn new(options: &Options) -> Self {
         let stdout = io::stdout();
-        let is_colourless = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let is_styled = match options.color {
-            Color::Always => true,
-            Color::Never => false,
-            Color::Auto => stdout.is_terminal() && !is_colourless,
-        };
+        let is_styled = is_coloured(options);
         let is_wide = options.output == Format::Wide;
         // Who wants all of it gets all of it.
         let look = Look { is_styled, is_wide, width: width().filter(|_| !is_wide) };
@@ -153,6 +148,16 @@ impl List {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// Whether answers have colours.
+pub fn is_coloured(options: &Options) -> bool {
+    let is_colourless = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    match options.color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => io::stdout().is_terminal() && !is_colourless,
     }
 }
 

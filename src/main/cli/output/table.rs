@@ -181,7 +181,7 @@ fn fit(content: &[usize], width: Option<u16>) -> Vec<usize> {
 }
 
 /// A text of at most this width on a terminal; a longer one ends with `…`.
-fn cut(text: &str, width: usize) -> String {
+pub fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }

@@ -5,6 +5,7 @@ pub mod executions;
 pub mod explain;
 pub mod get;
 pub mod list;
+pub mod logs;
 pub mod next;
 pub mod running;
 pub mod stats;
@@ -57,7 +58,7 @@ pub fn state(word: &str) -> Cell {
 /// The tone of such a word.
 pub fn tone_of(word: &str) -> Tone {
     match word {
-        "success" | "active" | "ok" | "created" | "recovered" => Tone::Good,
+        "success" | "completed" | "active" | "ok" | "created" | "recovered" => Tone::Good,
         "failed" | "failing" | "degraded" | "deleted" => Tone::Bad,
         "paused" | "skipped" | "overdue" | "cancelled" | "corrected" | "updated" => Tone::Warning,
         _ => Tone::Plain,

@@ -17,6 +17,11 @@ use crate::cli::session::{Session, about};
 use crate::cli::text::note;
 use crate::cli::words::word;
 
+/// Occurrences of all schedules that are shown, unless told otherwise.
+const DEFAULT_COUNT: u64 = 100;
+/// Occurrences of a request.
+const PART: u64 = 1000;
+
 #[derive(Args, Debug)]
 pub struct Next {
     /// The schedule: its name or id.
@@ -76,17 +81,28 @@ impl Next {
         out: &mut Output,
     ) -> Result<Exit, Failure> {
         let creator = listed_creator(session, common.creator.is_some());
-        let request = filtered!(
-            ListUpcoming { from: self.from, to: self.to, limit: self.count },
-            &self.filter,
-            creator
-        );
-        let upcoming = session.client.upcoming(&request).await?.data;
-        let span =
-            format!("{} to {}", moment::absolute(upcoming.from), moment::absolute(upcoming.to));
-        out.list(&upcoming.occurrences, &format!("nothing from {span}"))?;
+        let request =
+            filtered!(ListUpcoming { from: self.from, to: self.to }, &self.filter, creator);
+        let mut left = self.count.unwrap_or(DEFAULT_COUNT);
+        let mut list = out.parts::<UpcomingOccurrence>();
+        let mut cursor = None;
+        // No more than one part is in memory.
+        let (span, is_more) = loop {
+            let (limit, after) = (Some(left.min(PART)), cursor.take());
+            let request = ListUpcoming { limit, cursor: after, ..request.clone() };
+            let upcoming = session.client.upcoming(&request).await?.data;
+            list.part(out, &upcoming.occurrences)?;
+            out.flush()?;
+            left = left.saturating_sub(upcoming.occurrences.len() as u64);
+            cursor = upcoming.next_cursor;
+            if left == 0 || cursor.is_none() {
+                let (from, to) = (moment::absolute(upcoming.from), moment::absolute(upcoming.to));
+                break (format!("{from} to {to}"), cursor.is_some());
+            }
+        };
+        list.end(out, &format!("nothing from {span}"))?;
         out.flush()?;
-        if out.format.is_table() && upcoming.next_cursor.is_some() {
+        if out.format.is_table() && is_more {
             note(&format!("more comes from {span}: --count shows more"));
         }
         Ok(Exit::Done)
