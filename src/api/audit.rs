@@ -34,11 +34,13 @@ pub enum AuditEvent {
     ResumedAll,
     CalendarPut,
     CalendarDeleted,
+    GroupPut,
+    GroupDeleted,
 }
 
 impl AuditEvent {
     /// All of them.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Created,
         Self::Updated,
         Self::Deleted,
@@ -54,6 +56,8 @@ impl AuditEvent {
         Self::ResumedAll,
         Self::CalendarPut,
         Self::CalendarDeleted,
+        Self::GroupPut,
+        Self::GroupDeleted,
     ];
 
     /// Its name.
@@ -78,6 +82,8 @@ impl AuditEvent {
             Self::ResumedAll => ChangeKind::ResumedAll,
             Self::CalendarPut => ChangeKind::CalendarPut,
             Self::CalendarDeleted => ChangeKind::CalendarDeleted,
+            Self::GroupPut => ChangeKind::GroupPut,
+            Self::GroupDeleted => ChangeKind::GroupDeleted,
         }
     }
 }
@@ -157,6 +163,8 @@ mod tests {
             ChangeKind::ResumedAll => AuditEvent::ResumedAll,
             ChangeKind::CalendarPut => AuditEvent::CalendarPut,
             ChangeKind::CalendarDeleted => AuditEvent::CalendarDeleted,
+            ChangeKind::GroupPut => AuditEvent::GroupPut,
+            ChangeKind::GroupDeleted => AuditEvent::GroupDeleted,
             ChangeKind::Other(_) => return None,
         })
     }

@@ -28,6 +28,7 @@ use uuid::Uuid;
 use super::Shared;
 use super::claim::{catch_up, rewrite};
 use super::core::Outlook as _;
+use crate::failpoint::failpoint;
 use crate::guards::Guard;
 use crate::jetstream::WriteError;
 use crate::names;
@@ -97,13 +98,16 @@ pub(crate) async fn take(
     if !shared.holds(Guard::Slot) {
         return Some(Taken::Yes);
     }
-    ask(shared, group, Wish::Take(slot), TAKEN_WITHIN).await
+    let taken = ask(shared, group, Wish::Take(slot), TAKEN_WITHIN).await;
+    failpoint("after_slot");
+    taken
 }
 
 /// Frees the slots of executions of a schedule that are over, by the record that this instance knows.
 pub(crate) async fn free(shared: &Shared<impl Nats>, executions: impl Iterator<Item = Uuid>) {
     for (group, slot) in executions.filter_map(|execution| shared.index.slot(execution)) {
         if state(shared, &slot) == Some(SlotState::Over) {
+            failpoint("before_free");
             ask(shared, &group.name, Wish::Free(slot), FREED_WITHIN).await;
         }
     }

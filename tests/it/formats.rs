@@ -114,7 +114,7 @@ async fn what_every_format_stored_is_read_fired_and_rewritten() {
             let shown = nats.wait_executions(filter, 3).await;
             let story = nats.ask("execution.get", json!({ "execution_id": shown[0]["id"] })).await;
             assert_eq!(story["schedule_name"], name);
-            assert_eq!(stored(&nats, &format!("schedule.{id}")).await["format"], 5);
+            assert_eq!(stored(&nats, &format!("schedule.{id}")).await["format"], 6);
         }
         // What was stored of executions is shown as it was.
         let skipped = nats.wait_executions(json!({ "status": "skipped" }), 1).await;

@@ -23,6 +23,7 @@ mod explain;
 mod failures;
 mod firing;
 mod formats;
+mod groups;
 mod harness;
 mod header_values;
 mod health;

@@ -16,7 +16,7 @@ use crate::proxy::Proxy;
 const USERS: [&str; 5] = ["scheduler", "operator", "admin", "viewer", "worker"];
 
 /// Operations that change nothing: for `admin` and `viewer`.
-const READS: [&str; 14] = [
+const READS: [&str; 16] = [
     "schedule.get",
     "schedule.list",
     "schedule.preview",
@@ -24,6 +24,8 @@ const READS: [&str; 14] = [
     "schedule.upcoming",
     "calendar.get",
     "calendar.list",
+    "group.get",
+    "group.list",
     "execution.get",
     "execution.list",
     "execution.running",
@@ -35,7 +37,7 @@ const READS: [&str; 14] = [
 /// Operations by which workers report: for `admin` and `worker`.
 const REPORTS: [&str; 3] = ["execution.complete", "execution.fail", "execution.heartbeat"];
 /// All others: for `admin`.
-const CHANGES: [&str; 20] = [
+const CHANGES: [&str; 22] = [
     "schedule.create",
     "schedule.apply",
     "schedule.update",
@@ -56,6 +58,8 @@ const CHANGES: [&str; 20] = [
     "bulk.retry",
     "calendar.put",
     "calendar.delete",
+    "group.put",
+    "group.delete",
 ];
 
 /// How the service runs with this file.

@@ -70,6 +70,7 @@ pub(super) fn fields(visitor: &Visitor<'_>, form: &Form, is_new: bool) -> Markup
                 summary { "Late and overlapping occurrences, calendars, clock changes" }
                 (choice(form, "catch_up", "Late occurrences", &["", "latest", "all", "none"]))
                 (choice(form, "overlap", "While an earlier one is under way", &OVERLAPS))
+                (line(form, ("group", "Concurrency group", "text", "for request and job"), false))
                 (line(form, ("exclude", "Not in these calendars", "text", "separated by commas"), false))
                 (line(form, ("only", "Only in these calendars", "text", "separated by commas"), false))
                 (choice(form, "dst_gap", "A local time that is skipped", &["", "next_valid", "skip"]))

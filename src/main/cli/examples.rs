@@ -102,6 +102,21 @@ Examples:
   crontab -l | nats-scheduler import crontab - --target 'cmd.cron.{name}' > schedules.yaml
   kubectl get cronjobs -o yaml | nats-scheduler import kubernetes - --target cmd.jobs.run
   nats-scheduler import nats ORDERS --subjects 'orders.schedule.>' > schedules.yaml";
+pub const GROUP: &str = "Examples:
+  nats-scheduler group put warehouse --limit 2
+  nats-scheduler group ls";
+pub const GROUP_LS: &str = "Examples:
+  nats-scheduler group ls";
+pub const GROUP_GET: &str = "Examples:
+  nats-scheduler group get warehouse";
+pub const GROUP_PUT: &str =
+    "Nothing is begun beyond the new limit, once the command has ended. What is under way goes on.
+
+Examples:
+  nats-scheduler group put warehouse --limit 2 -d 'Heavy queries'
+  nats-scheduler group put warehouse --limit 0";
+pub const GROUP_RM: &str = "Examples:
+  nats-scheduler group rm warehouse";
 pub const CALENDAR: &str = "Examples:
   nats-scheduler calendar put holidays --ics holidays.ics
   nats-scheduler calendar ls";

@@ -11,6 +11,7 @@ mod examples;
 mod failure;
 mod files;
 mod filter;
+mod group;
 mod import;
 mod manual;
 mod moment;
@@ -102,6 +103,9 @@ pub enum Command {
     /// Run the occurrences of a span of the past.
     #[command(after_help = examples::BACKFILL)]
     Backfill(With<backfill::Backfill>),
+    /// Keep concurrency groups: how many executions of several schedules are under way at once.
+    #[command(subcommand, after_help = examples::GROUP)]
+    Group(group::Group),
     /// Keep calendars: days and spans that schedules leave out or keep to.
     #[command(subcommand, after_help = examples::CALENDAR)]
     Calendar(calendar::Calendar),
@@ -178,6 +182,7 @@ impl Command {
             Self::Cancel(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Backfill(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Calendar(it) => it.run(),
+            Self::Group(it) => it.run(),
             Self::Plan(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Apply(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Export(it) => {

@@ -1,0 +1,198 @@
+//! `group`: bounds on how many executions of several schedules are under way at once.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+use nats_scheduler::client::{DeleteGroup, GroupView, ListGroups, PutGroup, PutOutcome, SlotView};
+
+use super::changes::each;
+use super::failure::{Exit, Failure};
+use super::options::With;
+use super::output::table::{Cell, Column, column, wide};
+use super::output::{Listed, Output};
+use super::reads::{Page, at, tell_rest};
+use super::session::Session;
+use super::text::note;
+use super::{ask, examples};
+
+/// The reply waits until all instances know the group.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Subcommand, Debug)]
+pub enum Group {
+    /// List groups.
+    #[command(after_help = examples::GROUP_LS)]
+    Ls(With<List>),
+    /// Show a group with the executions that have its slots.
+    #[command(after_help = examples::GROUP_GET)]
+    Get(With<Get>),
+    /// Create a group, or change its bound.
+    #[command(after_help = examples::GROUP_PUT)]
+    Put(With<Put>),
+    /// Delete groups that no schedule names.
+    #[command(after_help = examples::GROUP_RM)]
+    Rm(With<Remove>),
+}
+
+#[derive(Args, Debug)]
+pub struct List {
+    #[command(flatten)]
+    page: Page,
+}
+
+#[derive(Args, Debug)]
+pub struct Get {
+    /// The group.
+    name: String,
+}
+
+#[derive(Args, Debug)]
+pub struct Put {
+    /// The group.
+    name: String,
+    /// Most executions of its schedules under way at once, at most 1000; 0 holds all of them.
+    #[arg(long, value_name = "COUNT")]
+    limit: u64,
+    /// A description for people.
+    #[arg(long, short)]
+    description: Option<String>,
+    /// Only if this is its revision; 0 if there must be none.
+    #[arg(long, value_name = "REVISION")]
+    expect: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+pub struct Remove {
+    /// The groups.
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+}
+
+impl Group {
+    pub fn run(&self) -> Result<Exit, Failure> {
+        match self {
+            Self::Ls(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Get(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Put(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Rm(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+        }
+    }
+}
+
+impl List {
+    async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
+        let Page { page, limit } = self.page;
+        let request = ListGroups { page: Some(page), limit: Some(limit) };
+        let reply = session.client.list_groups(&request).await?;
+        out.list(&reply.data, "no groups")?;
+        out.flush()?;
+        if out.format.is_table() {
+            tell_rest(reply.pagination.as_ref());
+        }
+        Ok(Exit::Done)
+    }
+}
+
+impl Get {
+    async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
+        let group = session.client.get_group(self.name.as_str()).await?.data;
+        let slot = |slot: &SlotView| {
+            let schedule = slot.schedule_name.clone();
+            let schedule = schedule.unwrap_or_else(|| slot.schedule_id.to_string());
+            format!("{schedule} ({}) since {}", slot.execution_id, slot.since.to_rfc3339())
+        };
+        let slots: Vec<_> = group.slots.iter().flatten().map(slot).collect();
+        let pairs = [
+            ("Name", Cell::new(&group.name)),
+            ("Description", Cell::of(group.description.clone())),
+            ("Limit", Cell::new(group.limit.to_string())),
+            ("Running", Cell::new(group.running.to_string())),
+            ("Waiting", Cell::new(group.waiting.to_string())),
+            ("Slots", Cell::new(slots.join(", "))),
+            ("Used by", Cell::new(group.used_by.to_string())),
+            ("Revision", Cell::new(group.revision.to_string())),
+            ("Updated", at(Some(group.updated_at))),
+            ("Updated by", Cell::new(&group.updated_by)),
+        ];
+        out.thing(&group, &group.name, &pairs)?;
+        Ok(Exit::Done)
+    }
+}
+
+impl Put {
+    async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
+        let request = PutGroup {
+            name: Some(self.name.clone()),
+            limit: Some(self.limit),
+            description: self.description.clone(),
+            expected_revision: self.expect,
+        };
+        let reply = session.patient(PATIENCE).put_group(&request).await?;
+        reply.warnings.iter().for_each(|warning| note(&warning.message));
+        let put = reply.data;
+        if !out.format.is_table() {
+            out.thing(&put, &put.group.name, &[])?;
+            return Ok(Exit::Done);
+        }
+        let outcome = match put.outcome {
+            PutOutcome::Created => "created",
+            PutOutcome::Changed => "changed",
+            PutOutcome::Unchanged => "unchanged",
+        };
+        let GroupView { name, limit, running, used_by, .. } = &put.group;
+        out.line(&format!(
+            "group {name} {outcome}: limit {limit}, {running} running, used by {used_by}"
+        ))?;
+        Ok(Exit::Done)
+    }
+}
+
+impl Remove {
+    async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
+        let act = |name: String| {
+            let request = DeleteGroup { name: Some(name), ..DeleteGroup::default() };
+            async move { session.client.delete_group(&request).await }
+        };
+        each(&self.names, out, act, |reply, out| {
+            let deleted = reply.data;
+            if !out.format.is_table() {
+                return out.thing(&deleted, &deleted.name, &[]);
+            }
+            out.line(&format!("group {} deleted", deleted.name))
+        })
+        .await
+    }
+}
+
+impl Listed for GroupView {
+    const COLUMNS: &'static [Column] = &[
+        column("NAME"),
+        column("LIMIT"),
+        column("RUNNING"),
+        column("WAITING"),
+        column("USED BY"),
+        column("UPDATED"),
+        column("BY"),
+        wide("REVISION"),
+        wide("DESCRIPTION"),
+    ];
+
+    fn cells(&self, _now: DateTime<Utc>) -> Vec<Cell> {
+        vec![
+            Cell::new(&self.name),
+            Cell::new(self.limit.to_string()),
+            Cell::new(self.running.to_string()),
+            Cell::new(self.waiting.to_string()),
+            Cell::new(self.used_by.to_string()),
+            at(Some(self.updated_at)),
+            Cell::new(&self.updated_by),
+            Cell::new(self.revision.to_string()),
+            Cell::of(self.description.clone()),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
