@@ -84,7 +84,15 @@ impl Reason<'_> {
         let Some(due_at) = self.waits else { return "waits".to_owned() };
         match &self.told.attempts {
             Some(_) => format!("failed{}; tried again at {}", self.error(), shown(due_at)),
-            None => "waits until the execution before it has ended".to_owned(),
+            None => match &self.schedule.spec.group {
+                Some(group) => {
+                    format!(
+                        "waits for a slot of the group {}, or for the execution before it",
+                        **group
+                    )
+                }
+                None => "waits until the execution before it has ended".to_owned(),
+            },
         }
     }
 

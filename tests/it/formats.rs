@@ -12,13 +12,14 @@ use serde_json::{Map, Value, json};
 
 use crate::harness::{Nats, far, in_ms, wait_for};
 
-const FROZEN: [&str; 6] = [
+const FROZEN: [&str; 7] = [
     include_str!("../formats/0.json"),
     include_str!("../formats/1.json"),
     include_str!("../formats/2.json"),
     include_str!("../formats/3.json"),
     include_str!("../formats/4.json"),
     include_str!("../formats/5.json"),
+    include_str!("../formats/6.json"),
 ];
 const BUCKET: &str = "KV_scheduler_schedules";
 
@@ -135,6 +136,7 @@ async fn what_every_format_stored_is_read_fired_and_rewritten() {
         check_alerts(&nats, frozen).await;
         check_pauses_of_all(&nats, frozen).await;
         check_calendars(&nats, frozen).await;
+        check_groups(&nats, frozen).await;
     }
 }
 
@@ -155,6 +157,21 @@ async fn check_pauses_of_all(nats: &Nats, frozen: &str) {
         (&json!("the database moves"), &json!(4))
     );
     assert!(nats.ask("status", json!({})).await["all_paused"].is_null());
+}
+
+/// One schedule has a slot of a group, which it keeps; another one gets the slot of a schedule that is gone.
+async fn check_groups(nats: &Nats, frozen: &str) {
+    if !frozen.contains("$KV.scheduler_schedules.group.") {
+        return;
+    }
+    wait_for("the slot", || async {
+        let group = nats.ask("group.get", json!({ "name": "warehouse" })).await;
+        let slots = group["slots"].as_array()?.iter();
+        let names: Vec<_> = slots.filter_map(|slot| slot["schedule_name"].as_str()).collect();
+        assert!(names.contains(&"sales"), "{group}");
+        (names == ["sales", "returns"]).then_some(())
+    })
+    .await;
 }
 
 /// A schedule goes by its calendar, whose change that had not been announced is.
@@ -200,7 +217,7 @@ fn has_newer(value: &Value) -> bool {
 
 #[tokio::test]
 async fn fields_of_newer_versions_survive_what_older_ones_do() {
-    let nats = restored(FROZEN[5], |row, _| {
+    let nats = restored(FROZEN[6], |row, _| {
         if row.subject.contains(".schedule.") && row.stream == BUCKET {
             Value::Null
         } else {
@@ -209,7 +226,7 @@ async fn fields_of_newer_versions_survive_what_older_ones_do() {
     })
     .await;
     // And within the records, at every level.
-    for mut record in records(FROZEN[5]) {
+    for mut record in records(FROZEN[6]) {
         // Numbers that a reader of JSON would change are not what this is about.
         if record["spec"]["name"] == "every field" {
             record["spec"]["command_payload"] = json!({});
@@ -286,7 +303,7 @@ fn add_everywhere(value: &mut Value, fields: &Value) {
 
 /// A record with everything that a record can hold.
 fn full_record() -> Value {
-    let mut all = records(FROZEN[5]).into_iter();
+    let mut all = records(FROZEN[6]).into_iter();
     let mut record = all.find(|record| record["spec"]["name"] == "every field").unwrap();
     let (at, id) = ("2026-01-01T00:00:00Z", "018f0000-0000-7000-8000-000000000001");
     record["spec"]["command_payload"] = json!({});
@@ -372,7 +389,7 @@ async fn make_newer(nats: &Nats, id: &str) {
         let key = format!("schedule.{id}");
         let entry = bucket.entry(&key).await.unwrap().unwrap();
         let mut record: Value = serde_json::from_slice(&entry.value).unwrap();
-        (record["format"], record["needs"]) = (json!(6), json!(6));
+        (record["format"], record["needs"]) = (json!(7), json!(7));
         record["spec"]["overlap"] = json!("skip");
         bucket.update(key, record.to_string().into(), entry.revision).await.ok()
     })
@@ -393,7 +410,7 @@ async fn a_record_that_needs_more_is_left_alone_and_not_lost() {
         (status["left_to_newer"]["count"] == 1).then(|| status.clone())
     })
     .await;
-    assert_eq!(left["left_to_newer"], json!({ "count": 1, "needs": 6, "supported": 5 }));
+    assert_eq!(left["left_to_newer"], json!({ "count": 1, "needs": 7, "supported": 6 }));
     assert_eq!(left["set_aside"], json!([]));
     // Nobody acts on it, and that is said.
     assert!(left["problems"].to_string().contains("need a newer version"), "{left}");
@@ -420,7 +437,7 @@ async fn a_record_that_needs_more_is_left_alone_and_not_lost() {
     assert_eq!(nats.count("COMMANDS").await, 0);
     assert_eq!(nats.record_revision(&id).await, before);
     // A newer instance acts on it.
-    let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "6")]).await;
+    let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "7")]).await;
     nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1).await;
     assert_eq!(nats.count("COMMANDS").await, 1);
     wait_for("both to be content", || async {
@@ -434,7 +451,7 @@ async fn a_record_that_needs_more_is_left_alone_and_not_lost() {
 async fn a_record_that_needs_more_is_on_time_where_newer_instances_run() {
     let nats = Nats::start().await;
     let _older = (nats.service().await, nats.service().await, nats.service().await);
-    let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "6")]).await;
+    let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "7")]).await;
     let ids = nats.create_beats(8, "cmd.example.newer").await;
     // In full swing: what older ones have claimed by then is acted on.
     nats.wait_count("COMMANDS", 24).await;
