@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
@@ -11,6 +10,7 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::core::{Claiming, Done, Outlook as _};
+use super::rewrite::{catch_up, rewrite};
 use super::slots;
 use crate::failpoint::failpoint;
 use crate::guards::Guard;
@@ -23,9 +23,6 @@ use crate::names;
 use crate::plan::{Plan, Terms, count, plan, settle};
 use crate::port::Nats;
 use crate::schedule::{Attempt, Schedule, SkippedRange, Status, Taken};
-
-/// Time for which a write with an unknown result is pursued before the record is left for later.
-const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A plan whose write was accepted, and what it allows.
 pub(crate) struct Accepted {
@@ -218,20 +215,6 @@ fn is_resumed(before: &Schedule, after: &Schedule) -> bool {
     before.status == Status::Paused && after.status != Status::Paused
 }
 
-/// Writes a record that was decided from an entry, at the entry's revision, and updates this instance's index with it.
-pub(super) async fn rewrite(
-    shared: &Shared<impl Nats>,
-    entry: &Entry,
-    schedule: Arc<Schedule>,
-    at: At,
-) -> Result<Written, WriteError> {
-    let deadline = Instant::now() + WRITE_DEADLINE;
-    let written = shared.store.write(&schedule, at, deadline).await?;
-    let trigger = entry.trigger.clone();
-    shared.index.wrote(Entry { revision: written.revision, schedule, trigger });
-    Ok(written)
-}
-
 /// Counts the claims that a write carried.
 fn count_claims(
     shared: &Shared<impl Nats>,
@@ -295,36 +278,4 @@ fn executions(plan: &Plan) -> Vec<Uuid> {
     let attempts = plan.fire.iter().chain(&plan.recover).chain(&plan.finish);
     let attempts = attempts.chain(plan.skip.iter().map(|(attempt, _)| attempt));
     attempts.map(|attempt| attempt.execution_id).collect()
-}
-
-/// Waits until the index shows a newer revision than `entry`. The watch brings it within milliseconds; if it does not,
-/// the leader is asked.
-pub(super) async fn catch_up(shared: &Shared<impl Nats>, entry: &Entry) -> bool {
-    let id = entry.schedule.id;
-    for _ in 0..20 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        if shared.index.get(id).is_none_or(|now| now.revision > entry.revision) {
-            return true;
-        }
-    }
-    let key = names::schedule_key(id);
-    match shared.store.read(&key).await {
-        Ok(Some(stored)) if stored.revision < entry.revision => {
-            warn!(schedule_id = %id, "the bucket has an older record than it showed");
-            shared.index.doubt(id, entry.revision);
-            false
-        }
-        Ok(Some(stored)) => {
-            shared.index.apply(&key, stored.revision, stored.value.as_deref());
-            true
-        }
-        Ok(None) => {
-            shared.index.apply(&key, entry.revision, None);
-            true
-        }
-        Err(error) => {
-            warn!(schedule_id = %id, %error, "record not read; trying later");
-            false
-        }
-    }
 }

@@ -12,8 +12,8 @@ use tracing::{debug, warn};
 use uuid::Uuid;
 
 use super::Shared;
-use super::claim::{catch_up, rewrite};
 use super::core::Outlook as _;
+use super::rewrite::{catch_up, rewrite};
 use crate::execution::ExecutionStatus;
 use crate::failpoint::{failpoint, pause};
 use crate::history_index::{Filter, Page};

@@ -15,8 +15,8 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::Shared;
-use super::claim::{catch_up, rewrite};
 use super::core::Outlook as _;
+use super::rewrite::{catch_up, rewrite};
 use crate::execution::{Claim, Execution};
 use crate::failpoint::failpoint;
 use crate::index::{At, Entry};

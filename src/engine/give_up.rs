@@ -12,7 +12,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::Shared;
-use super::claim::{catch_up, rewrite};
+use super::rewrite::{catch_up, rewrite};
 use crate::execution::{ErrorType, Execution};
 use crate::failpoint::failpoint;
 use crate::jetstream::WriteError;

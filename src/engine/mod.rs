@@ -61,6 +61,7 @@ mod follow;
 mod give_up;
 pub(crate) mod membership;
 mod record;
+mod rewrite;
 mod run;
 mod sending;
 mod slots;

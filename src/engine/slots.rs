@@ -26,8 +26,8 @@ use tracing::{debug, warn};
 use uuid::Uuid;
 
 use super::Shared;
-use super::claim::{catch_up, rewrite};
 use super::core::Outlook as _;
+use super::rewrite::{catch_up, rewrite};
 use crate::failpoint::failpoint;
 use crate::guards::Guard;
 use crate::jetstream::WriteError;

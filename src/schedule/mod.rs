@@ -151,7 +151,7 @@ pub struct Spec {
     /// 1 to 255 characters, unique per creator among schedules that are not deleted.
     pub name: Box<str>,
     /// At most 1000 characters.
-    pub description: Option<Box<str>>,
+    pub description: Option<Shared<String>>,
     /// When it fires.
     pub timing: Shared<Timing>,
     /// The subject that commands are sent to.

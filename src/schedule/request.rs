@@ -38,7 +38,7 @@ impl CreateSchedule {
         }
         Self {
             name: Some(spec.name.to_string()),
-            description: spec.description.as_deref().map(str::to_owned),
+            description: spec.description.as_deref().cloned(),
             owner: spec.owner.as_deref().cloned(),
             schedule_type: Some(timing.schedule_type),
             cron_expression: timing.cron_expression.clone(),

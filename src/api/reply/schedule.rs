@@ -105,7 +105,7 @@ impl ScheduleView {
         Self {
             id: schedule.id,
             name: spec.name.to_string(),
-            description: spec.description.as_deref().map(str::to_owned),
+            description: spec.description.as_deref().cloned(),
             owner: spec.owner.as_deref().cloned(),
             schedule_type: timing.schedule_type,
             cron_expression: timing.cron_expression.clone(),
@@ -251,7 +251,7 @@ impl ScheduleSummary {
         Self {
             id: schedule.id,
             name: schedule.spec.name.to_string(),
-            description: schedule.spec.description.as_deref().map(str::to_owned),
+            description: schedule.spec.description.as_deref().cloned(),
             owner: schedule.spec.owner.as_deref().cloned(),
             schedule_type: timing.schedule_type,
             cron_expression: timing.cron_expression.clone(),
