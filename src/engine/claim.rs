@@ -141,7 +141,7 @@ pub(crate) async fn claim(
             Ok(written) => {
                 shared.end(done.executions());
                 if schedule.spec.group.is_some() {
-                    slots::free(shared, done.executions()).await;
+                    Box::pin(slots::free(shared, &schedule, done.executions())).await;
                 }
                 let accepted = Accepted { schedule, fire, recover, skip, finish, due, written };
                 accepted.latest_due().into_iter().for_each(|due| shared.load.claimed(due));
@@ -155,7 +155,8 @@ pub(crate) async fn claim(
                     return Claimed::Later;
                 }
                 if schedule.spec.group.is_some() {
-                    slots::free(shared, fire.iter().map(|attempt| attempt.execution_id)).await;
+                    let executions = fire.iter().map(|attempt| attempt.execution_id);
+                    Box::pin(slots::free(shared, &schedule, executions)).await;
                 }
             }
             Err(WriteError::TooLarge(error)) if claiming != Claiming::None => {

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use futures::FutureExt as _;
 use futures::stream::{self, StreamExt as _};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
@@ -59,6 +60,13 @@ impl<N: Nats> Engine<N> {
         let _tending = AbortOnDropHandle::new(tending);
         loop {
             take(&mut self.received, &mut changes, &self.shared.members, &mut came);
+            // Looked at here, not only below: a busy loop never gets there.
+            if is_news(&mut overall) {
+                came.push(Event::Overall { has_news: self.shared.index.has_news() });
+            }
+            if is_news(&mut groups) {
+                came.push(Event::Groups);
+            }
             let is_idle = came.is_empty();
             self.step(came.drain(..));
             if stop.is_cancelled() {
@@ -75,10 +83,8 @@ impl<N: Nats> Engine<N> {
                 Some(event) = self.received.recv() => came.push(event),
                 Some(id) = changes.recv() => came.push(Event::Changed(id)),
                 () = self.shared.members.changed() => came.push(Event::Members),
-                Ok(()) = overall.changed() => {
-                    came.push(Event::Overall { has_news: self.shared.index.has_news() });
-                }
-                Ok(()) = groups.changed() => came.push(Event::Groups),
+                Ok(()) = overall.changed() => overall.mark_changed(),
+                Ok(()) = groups.changed() => groups.mark_changed(),
                 Ok(()) = freshness.changed() => {}
                 () = tokio::time::sleep(sleep) => {}
             }
@@ -229,6 +235,15 @@ impl<N: Nats> Engine<N> {
             warn!("not all outcomes could be settled; the history has them");
         }
     }
+}
+
+/// Whether something has changed since it was last asked.
+fn is_news(changed: &mut watch::Receiver<()>) -> bool {
+    let is_news = changed.has_changed().unwrap_or(false);
+    if is_news {
+        changed.mark_unchanged();
+    }
+    is_news
 }
 
 /// Takes what has arrived, from each source in turn, and never so much of one that the others wait long.

@@ -103,9 +103,18 @@ pub(crate) async fn take(
     taken
 }
 
-/// Frees the slots of executions of a schedule that are over, by the record that this instance knows.
-pub(crate) async fn free(shared: &Shared<impl Nats>, executions: impl Iterator<Item = Uuid>) {
-    for (group, slot) in executions.filter_map(|execution| shared.index.slot(execution)) {
+/// Frees the slots of executions of a schedule that are over, by the record that this instance knows. Those of a group that
+/// the schedule has left meanwhile are left over.
+pub(crate) async fn free(
+    shared: &Shared<impl Nats>,
+    schedule: &Schedule,
+    executions: impl Iterator<Item = Uuid>,
+) {
+    let groups = shared.index.groups();
+    let Some(group) = schedule.spec.group.as_ref().and_then(|name| groups.get(name)) else {
+        return;
+    };
+    for slot in executions.filter_map(|execution| group.slot(execution).cloned()) {
         if state(shared, &slot) == Some(SlotState::Over) {
             failpoint("before_free");
             ask(shared, &group.name, Wish::Free(slot), FREED_WITHIN).await;

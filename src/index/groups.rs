@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::watch;
-use uuid::Uuid;
 
 use super::{Index, Shown};
+use crate::schedule::Group;
 use crate::schedule::keyed::{Keyed as _, Known};
-use crate::schedule::{Group, Slot};
 
 /// What is known of the groups.
 #[derive(Default)]
@@ -33,12 +32,6 @@ impl Index {
     /// How many more executions of a group may be under way; none of one that is not there.
     pub fn group_room(&self, name: &str) -> usize {
         self.groups().get(name).map_or(0, |group| group.room())
-    }
-
-    /// The slot of an execution, and its group.
-    pub fn slot(&self, execution: Uuid) -> Option<(Arc<Group>, Slot)> {
-        let groups = self.groups();
-        groups.iter().find_map(|group| Some((Arc::clone(group), group.slot(execution)?.clone())))
     }
 
     /// Takes in a group as this instance wrote or read it, unless something newer is known.
