@@ -22,6 +22,7 @@ use crate::index::{At, Entry};
 use crate::jetstream::WriteError;
 use crate::port::Nats;
 use crate::schedule::{Author, Change, ChangeKind, Fate, FieldFault, Schedule, Status};
+use crate::stored::Shared;
 
 /// A record as it is now, to the best of this instance's knowledge.
 pub(in crate::api) struct Read {
@@ -124,11 +125,15 @@ impl<N: Nats> Api<N> {
                 }),
             };
             let revision = read.as_ref().map_or(0, |read| read.revision);
+            let group = read.as_ref().and_then(|read| in_group(&read.schedule).cloned());
             let (mut schedule, with) = match step(read, last.take()).await? {
                 Step::Write(schedule, with) => (schedule, with),
                 Step::Done(schedule, with) => return Ok(Some(Rewritten { schedule, with })),
                 Step::Again => continue,
             };
+            if in_group(&schedule) != group.as_ref() {
+                self.seat(&schedule, revision).await?;
+            }
             match self.rewrite(&mut schedule, sight.at(revision)).await {
                 Ok(_) => {
                     let (schedule, with) = (Some(schedule), Some(with));
@@ -228,6 +233,11 @@ impl<N: Nats> Api<N> {
         let schedule = made.await?.schedule.ok_or_else(|| ApiError::no_schedule(id))?;
         Ok(*schedule)
     }
+}
+
+/// The group that a schedule takes slots of, unless it is deleted.
+fn in_group(schedule: &Schedule) -> Option<&Shared<String>> {
+    schedule.spec.group.as_ref().filter(|_| schedule.status != Status::Deleted)
 }
 
 /// Refuses a change that expected another revision, and names the current one.

@@ -15,18 +15,22 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::error::ApiError;
+use super::error::{ApiError, Code};
 use super::keyed::{PutOutcome, check_count, check_unused, no_such, required_name};
 use super::reply::{Pagination, Reply, Warning};
 use super::schedules::page;
-use super::{Api, Caller};
+use super::{Api, CHANGE_TRIES, Caller, WRITE_PATIENCE};
 use crate::index::Entry;
+use crate::jetstream::WriteError;
 use crate::port::Nats;
 use crate::schedule::declared::page_fields;
-use crate::schedule::{GROUPS_NEED, Group, PutGroup, Slot};
-use crate::schedule::{Phase, Schedule, Status};
+use crate::schedule::keyed::Keyed as _;
+use crate::schedule::{
+    Attempt, GROUPS_NEED, Group, Origin, Phase, PutGroup, Schedule, Slot, Status,
+};
 
 /// A request for a group.
 #[serde_with::skip_serializing_none]
@@ -159,6 +163,9 @@ impl<N: Nats> Api<N> {
                         false => PutOutcome::Changed,
                     };
                     group.put(bound.clone(), event_id, self.clock.now(), caller.author(&actor));
+                    if is_new {
+                        self.seat_all(&mut group);
+                    }
                     Ok(Ok(group))
                 },
             )
@@ -239,6 +246,7 @@ impl<N: Nats> Api<N> {
                     return seen.take().map(Err).ok_or_else(|| no_such::<Group>(&name));
                 };
                 check_unused::<Group>(&name, &self.members_of(&name))?;
+                check_idle(&group)?;
                 seen = Some(group.clone());
                 group.delete(event_id, now, caller.author(&actor));
                 Ok(Ok(group))
@@ -246,6 +254,41 @@ impl<N: Nats> Api<N> {
             .await?;
         tracing::info!(group = name, deleted_by = actor, "group deleted");
         Ok(Reply::new(GroupDeleted { group_id: group.id, name, deleted_at: now }, caller))
+    }
+
+    /// Gives what is under way of schedules that already name a group its slots: the group was lost, or unreadable.
+    fn seat_all(&self, group: &mut Group) {
+        let now = self.clock.now();
+        for entry in self.members_of(&group.name) {
+            let seats = entry.schedule.seats(entry.revision, self.instance, now);
+            seats.for_each(|slot| group.seat(slot));
+        }
+    }
+
+    /// Gives what is under way of a schedule that is about to come to a group its slots, before the record is written.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub(super) async fn seat(&self, schedule: &Schedule, revision: u64) -> Result<(), ApiError> {
+        let Some(name) = schedule.spec.group.as_deref() else { return Ok(()) };
+        let (now, deadline) = (self.clock.now(), Instant::now() + WRITE_PATIENCE);
+        for _ in 0..CHANGE_TRIES {
+            let (group, at) = self.store.read_keyed::<Group>(name).await?;
+            // Without the group nothing begins; who makes it anew gives out the slots.
+            let Some(mut group) = group else { return Ok(()) };
+            let before = group.slots.len();
+            schedule.seats(revision, self.instance, now).for_each(|slot| group.seat(slot));
+            if group.slots.len() == before {
+                return Ok(());
+            }
+            group.sign(self.chance.number());
+            match self.store.write_keyed(&group, at, deadline).await {
+                Ok(_) => return Ok(()),
+                Err(WriteError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(WriteError::Conflict.into())
     }
 
     /// The schedules that name a group, without deleted ones.
@@ -291,8 +334,22 @@ fn is_member(schedule: &Schedule, group: Option<&str>) -> bool {
     is_live && names.is_some_and(|name| group.is_none_or(|group| group == name))
 }
 
+/// Checks that nothing has a slot: a group of that name that is made anew would not know of it.
+fn check_idle(group: &Group) -> Result<(), ApiError> {
+    let message = match group.slots.len() {
+        0 => return Ok(()),
+        1 => "an execution still has a slot of it".to_owned(),
+        running => format!("{running} executions still have slots of it"),
+    };
+    Err(ApiError::new(Code::Conflict, message))
+}
+
 /// How many attempts of a schedule are due and wait.
 fn waiting(schedule: &Schedule, now: DateTime<Utc>) -> usize {
-    let is_due = |phase: &Phase| matches!(phase, Phase::Waiting { due_at } if *due_at <= now);
-    schedule.attempts.iter().filter(|attempt| is_due(&attempt.phase)).count()
+    let waits = |attempt: &&Attempt| {
+        let by_hand = attempt.manual.as_ref().is_some_and(|manual| manual.origin == Origin::User);
+        let is_due = matches!(&*attempt.phase, Phase::Waiting { due_at } if *due_at <= now);
+        is_due && (by_hand || schedule.fires())
+    };
+    schedule.attempts.iter().filter(waits).count()
 }

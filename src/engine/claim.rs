@@ -119,7 +119,11 @@ pub(crate) async fn claim(
                 continue;
             }
             Some(Taken::Stale) if Box::pin(catch_up(shared, &entry)).await => continue,
-            Some(Taken::Stale) | None => return Claimed::Later,
+            // What has ended is settled all the same, which may be what frees a slot.
+            Some(Taken::Stale) | None => {
+                (admitted, is_later) = (false, true);
+                continue;
+            }
         }
         if claims && plan.schedule.spec.group.is_some() && !(shared.members.hears() && sees(shared))
         {

@@ -317,6 +317,19 @@ impl<N: Nats> Outlook for Shared<N> {
         self.index.group_room(group)
     }
 
+    fn has_slot(&self, group: &str, schedule: Uuid) -> bool {
+        let groups = self.index.groups();
+        groups
+            .get(group)
+            .is_some_and(|group| group.slots.iter().any(|slot| slot.schedule_id == schedule))
+    }
+
+    fn holds_slot(&self, group: &str, execution: Uuid, revision: u64) -> bool {
+        let groups = self.index.groups();
+        let slot = groups.get(group).and_then(|group| group.slot(execution));
+        slot.is_some_and(|slot| slot.revision <= revision)
+    }
+
     fn instances(&self) -> usize {
         self.members.count()
     }

@@ -2,28 +2,46 @@
 //!
 //! An occurrence that is due and finds no slot becomes a waiting attempt, as if it were buffered, and counts like one under
 //! way: whether a further occurrence of the schedule waits behind it, replaces it or is skipped goes by the overlap policy.
-//! With `catch_up` `all` occurrences wait in `next_run_at`, as they do for each other.
+//! With `catch_up` `all` those behind it wait in `next_run_at`, as they do for one under way.
 
 use chrono::{DateTime, Utc};
 
 use super::{MAX_ATTEMPTS, View, capacity, next_occurrence, room, waits_for_its_time, waits_until};
-use crate::schedule::{Phase, Schedule};
+use crate::schedule::{Attempt, Phase, Schedule};
 
 /// How many more executions may be under way, behind those that are due and wait for a slot.
 pub(super) fn room_behind(schedule: &Schedule, now: DateTime<Utc>) -> usize {
-    let waits = |phase: &Phase| matches!(phase, Phase::Waiting { due_at } if *due_at <= now);
+    let is_due =
+        |attempt: &&Attempt| matches!(&*attempt.phase, Phase::Waiting { due_at } if *due_at <= now);
     let room = room(schedule);
     match schedule.spec.group {
-        Some(_) => {
-            let waiting = schedule.attempts.iter().filter(|attempt| waits(&attempt.phase));
-            room.saturating_sub(waiting.count())
-        }
+        Some(_) => room.saturating_sub(schedule.attempts.iter().filter(is_due).count()),
         None => room,
     }
 }
 
-/// Since when, or from when on, a schedule could use a slot of its group; `None` if it has nothing to claim.
-pub fn wants_slot_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
+/// How many occurrences wait for a slot, or for one that does.
+pub(super) fn waiting_for_slot(schedule: &Schedule) -> usize {
+    let waits =
+        |attempt: &&Attempt| attempt.number == 1 && matches!(*attempt.phase, Phase::Waiting { .. });
+    match schedule.spec.group {
+        Some(_) => schedule.attempts.iter().filter(waits).count(),
+        None => 0,
+    }
+}
+
+/// That a schedule could use a slot of its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// From when on.
+    pub at: DateTime<Utc>,
+    /// Since when what wants it is due. What is left of a backfill is due whenever there is room, so it goes behind whatever
+    /// waits.
+    pub since: Option<DateTime<Utc>>,
+}
+
+/// When a schedule could use a slot of its group, if it has something to claim.
+pub fn wants_slot(schedule: &Schedule, view: &impl View) -> Option<Wanted> {
     schedule.spec.group.as_ref()?;
     if view.is_outdated(schedule) {
         return None;
@@ -37,11 +55,18 @@ pub fn wants_slot_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<U
         _ => None,
     });
     let attempts = attempts.min().filter(|_| room(schedule) > 0);
-    let next = next_occurrence(schedule, false).map(|next| schedule.due(next));
+    let next = next_occurrence(schedule).map(|next| schedule.due(next));
     let next = next.filter(|due| !halt.is_on(*due) && capacity(schedule) > 0);
-    let backfill = schedule.backfill.as_ref().filter(|_| {
-        schedule.fires() && schedule.attempts.len() < MAX_ATTEMPTS && capacity(schedule) > 0
-    });
-    let backfill = backfill.map(|_| halt.until.max(DateTime::UNIX_EPOCH));
-    [attempts, next, backfill].into_iter().flatten().min()
+    let since = attempts.into_iter().chain(next).min();
+    let has_backfill = schedule.backfill.is_some() && schedule.fires();
+    let is_open = schedule.attempts.len() < MAX_ATTEMPTS && capacity(schedule) > 0;
+    let backfill = (has_backfill && is_open).then(|| halt.until.max(DateTime::UNIX_EPOCH));
+    match (since, backfill) {
+        (Some(since), Some(backfill)) if backfill < since => {
+            Some(Wanted { at: backfill, since: None })
+        }
+        (Some(since), _) => Some(Wanted { at: since, since: Some(since) }),
+        (None, Some(backfill)) => Some(Wanted { at: backfill, since: None }),
+        (None, None) => None,
+    }
 }

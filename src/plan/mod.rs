@@ -36,7 +36,8 @@ use crate::schedule::{
 };
 use crate::stored::Unknown;
 use crate::trigger::Trigger;
-pub use group::wants_slot_at;
+use group::waiting_for_slot;
+pub use group::{Wanted, wants_slot};
 use replan::replan;
 use resume::{resume, resume_at};
 pub(crate) use settle::count;
@@ -215,16 +216,17 @@ pub fn plan(
         }
     }
     plan.skip_halted(trigger, halt, now, me);
-    let next = next_occurrence(&plan.schedule, waits_for_slot);
+    let next = next_occurrence(&plan.schedule);
     let next = next.filter(|next| !halt.is_on(schedule.due(*next)));
     if let Some(next) = next
         && may_fire(schedule, &plan.fire)
     {
         let due = schedule.due(next);
+        let may_claim = (!waits_for_slot).then_some(&claimed);
         if due <= now && schedule.spec.catch_up == CatchUp::All {
-            plan.each_occurrence(trigger, next, now, me, &claimed);
+            plan.each_occurrence(trigger, next, now, me, may_claim);
         } else if due <= now {
-            plan.occurrences(trigger, next, now, me, (!waits_for_slot).then_some(&claimed));
+            plan.occurrences(trigger, next, now, me, may_claim);
         } else if due <= now.later(lead(&plan.schedule, view.reach())) {
             plan.fire_at(next, &claimed);
             plan.go_on(trigger, next);
@@ -264,12 +266,10 @@ fn waits_until(due_at: DateTime<Utc>, manual: Option<&Manual>, halt: Halt) -> Da
     if by_hand { due_at } else { due_at.max(halt.until) }
 }
 
-/// The next occurrence to act on, unless the record is full or the occurrence has to wait for those before it, or for a
-/// slot of its group.
-fn next_occurrence(schedule: &Schedule, waits_for_slot: bool) -> Option<DateTime<Utc>> {
+/// The next occurrence to act on, unless the record is full or the occurrence has to wait for those before it.
+fn next_occurrence(schedule: &Schedule) -> Option<DateTime<Utc>> {
     let acts = schedule.fires() && schedule.attempts.len() < MAX_ATTEMPTS;
-    let is_full = || capacity(schedule) == 0 || waits_for_slot;
-    let waits = schedule.spec.catch_up == CatchUp::All && is_full();
+    let waits = schedule.spec.catch_up == CatchUp::All && capacity_in_order(schedule) == 0;
     schedule.next_run_at.filter(|_| acts && !waits)
 }
 
@@ -285,7 +285,7 @@ fn lead(schedule: &Schedule, most: Duration) -> Duration {
 /// Whether the next occurrence of a schedule may be claimed at `now`, with the longest lead.
 pub fn may_be_claimed_early(schedule: &Schedule, now: DateTime<Utc>, halt: Halt) -> bool {
     let early = lead(schedule, MAX_LEAD);
-    let due = next_occurrence(schedule, false).map(|next| schedule.due(next));
+    let due = next_occurrence(schedule).map(|next| schedule.due(next));
     due.is_some_and(|due| !early.is_zero() && !halt.is_on(due) && due.earlier(early) <= now)
 }
 
@@ -321,6 +321,11 @@ fn is_under_way(attempt: &Attempt) -> bool {
 /// How many more occurrences may be claimed now.
 fn capacity(schedule: &Schedule) -> usize {
     room(schedule).min(MAX_CLAIMED.saturating_sub(claimed_count(schedule)))
+}
+
+/// How many more occurrences may be claimed now, or wait for a slot of the group, if each waits for those before it.
+fn capacity_in_order(schedule: &Schedule) -> usize {
+    capacity(schedule).saturating_sub(waiting_for_slot(schedule))
 }
 
 fn claimed_count(schedule: &Schedule) -> usize {
@@ -404,7 +409,7 @@ impl Plan {
     /// Skips what was due before the end of a pause of all schedules that is over.
     fn skip_halted(&mut self, trigger: &Trigger, halt: Halt, now: DateTime<Utc>, me: Uuid) {
         let is_halted = |next: DateTime<Utc>| halt.is_on(self.schedule.due(next));
-        if halt.is_on(now) || !next_occurrence(&self.schedule, false).is_some_and(is_halted) {
+        if halt.is_on(now) || !next_occurrence(&self.schedule).is_some_and(is_halted) {
             return;
         }
         let before = self.schedule.attempts.len();

@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::group::room_behind;
 use super::{
-    MAX_ATTEMPTS, MAX_CATCH_UP, MAX_CLAIMED, ON_TIME, Plan, SCHEDULER, capacity, claimed_count,
-    is_under_way, may_fire, token,
+    MAX_ATTEMPTS, MAX_CATCH_UP, MAX_CLAIMED, ON_TIME, Plan, SCHEDULER, capacity, capacity_in_order,
+    claimed_count, is_under_way, may_fire, room, token,
 };
 use crate::moment::Moment as _;
 use crate::schedule::{
@@ -80,9 +80,13 @@ impl Plan {
             let waits = matches!(*attempt.phase, Phase::Waiting { .. });
             waits && attempt.number == 1 && attempt.manual.is_none()
         };
+        let waiting = self.schedule.attempts.iter().filter(|one| buffered(one)).count();
+        // One that waits for a slot of the group is in the way like one under way: another may wait behind it.
+        let most = if room(&self.schedule) > 0 { 2 } else { 1 };
         let buffered = self.schedule.attempts.iter().position(buffered);
         match (self.schedule.spec.overlap, buffered) {
-            (Overlap::BufferOne | Overlap::CancelOther, None) => self.buffer(at),
+            (Overlap::BufferOne, _) if waiting < most => self.buffer(at),
+            (Overlap::CancelOther, None) => self.buffer(at),
             // The newest one waits.
             (Overlap::CancelOther, Some(older)) => {
                 let older = self.schedule.attempts.remove(older).scheduled_for;
@@ -96,14 +100,14 @@ impl Plan {
     }
 
     /// Acts on all occurrences from `next` to `now` that are within their grace, in order, as many as may be under way;
-    /// the rest wait in `next_run_at`.
+    /// the rest wait in `next_run_at`. Without a phase to claim them in, as many wait for a slot.
     pub(super) fn each_occurrence(
         &mut self,
         trigger: &Trigger,
         next: DateTime<Utc>,
         now: DateTime<Utc>,
         me: Uuid,
-        claimed: &Phase,
+        claimed: Option<&Phase>,
     ) {
         let grace = Duration::seconds(i64::from(self.schedule.spec.misfire_grace_seconds));
         let mut next = Some(next);
@@ -124,11 +128,15 @@ impl Plan {
         }
         while let Some(at) = next.filter(|at| self.schedule.due(*at) <= now) {
             let full = self.schedule.attempts.len() >= MAX_ATTEMPTS;
-            let room = capacity(&self.schedule) > 0 && may_fire(&self.schedule, &self.fire);
+            let room =
+                capacity_in_order(&self.schedule) > 0 && may_fire(&self.schedule, &self.fire);
             if full || !room || self.schedule.has_had_all() {
                 break;
             }
-            self.fire_at(at, claimed);
+            match claimed {
+                Some(claimed) => self.fire_at(at, claimed),
+                None => self.buffer(at),
+            }
             self.go_on(trigger, at);
             next = self.schedule.next_run_at;
         }

@@ -42,8 +42,12 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution, followed: bool) -> boo
         return hand_over(schedule, index, ended);
     }
     let attempt = schedule.attempts.remove(index);
-    // The others were waiting for this one.
-    if room(schedule) == 1 {
+    // The others were waiting for this one. What was skipped was in nobody's way.
+    let was_under_way = matches!(
+        *attempt.phase,
+        Phase::Claimed { .. } | Phase::Running { .. } | Phase::Reported { .. }
+    );
+    if was_under_way && room(schedule) == 1 {
         schedule.let_go(ended.time);
     }
     let was_made = matches!(ended.status, ExecutionStatus::Success | ExecutionStatus::Failed);

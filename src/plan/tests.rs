@@ -3,6 +3,7 @@
 mod alerts;
 mod calendars;
 mod extremes;
+mod groups;
 mod halts;
 mod jitter;
 mod lateness;

@@ -39,7 +39,7 @@ pub(super) fn spared_from(
 
 /// When [`plan`] finds something to do with a schedule: [`UNIX_EPOCH`](DateTime::UNIX_EPOCH) for work to do at once,
 /// `None` if only a change of the record can bring work. A schedule that belongs to a group is taken to find no slot; see
-/// [`wants_slot_at`].
+/// [`wants_slot`](super::wants_slot).
 pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
     let waits_for_slot = schedule.spec.group.is_some();
     if view.is_outdated(schedule) {
@@ -68,12 +68,11 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
         Phase::Running { .. } => lost_at(attempt, view).map(|(at, _)| at),
         Phase::Skipped { .. } | Phase::Corrected { .. } | Phase::Reported { .. } => None,
     });
-    let occurrence =
-        next_occurrence(schedule, waits_for_slot).map(|next| match schedule.due(next) {
-            // It is skipped then.
-            due if halt.is_on(due) => halt.until,
-            due => due.earlier(lead(schedule, view.lead())),
-        });
+    let occurrence = next_occurrence(schedule).map(|next| match schedule.due(next) {
+        // It is skipped then.
+        due if halt.is_on(due) => halt.until,
+        due => due.earlier(lead(schedule, view.lead())),
+    });
     let backfill = schedule.backfill.as_ref().filter(|_| {
         let acts = schedule.fires() && schedule.attempts.len() < MAX_ATTEMPTS;
         acts && capacity(schedule) > 0 && !waits_for_slot

@@ -133,6 +133,19 @@ impl Slot {
 }
 
 impl Schedule {
+    /// Slots for all that is under way, by its record at a revision.
+    pub fn seats(&self, revision: u64, by: Uuid, at: DateTime<Utc>) -> impl Iterator<Item = Slot> {
+        let ids = self.attempts.iter().map(|attempt| attempt.execution_id);
+        ids.filter(|id| self.has_under_way(*id)).map(move |execution_id| Slot {
+            execution_id,
+            schedule_id: self.id,
+            revision,
+            by,
+            at,
+            unknown: Unknown::default(),
+        })
+    }
+
     /// Whether an execution is claimed, with a worker, or ended and not yet settled.
     pub fn has_under_way(&self, execution: Uuid) -> bool {
         let mut attempts = self.attempts.iter().filter(|one| one.execution_id == execution);
@@ -238,11 +251,22 @@ impl Group {
 
     /// Frees a slot as it was seen. One that was taken again since stays.
     pub fn free(&mut self, seen: &Slot, now: DateTime<Utc>) {
-        let before = self.slots.len();
+        let was_full = self.room() == 0;
         self.slots.retain(|slot| {
             slot.execution_id != seen.execution_id || slot.revision != seen.revision
         });
-        if self.slots.len() < before {
+        self.note_room(was_full, now);
+    }
+
+    /// Gives an execution that is under way already a slot, whether there is room or not.
+    pub fn seat(&mut self, slot: Slot) {
+        if self.slot(slot.execution_id).is_none() {
+            self.slots.push(slot);
+        }
+    }
+
+    fn note_room(&mut self, was_full: bool, now: DateTime<Utc>) {
+        if was_full && self.room() > 0 {
             self.room_since = Some(self.room_since.map_or(now, |since| since.max(now)));
         }
     }
@@ -263,10 +287,9 @@ impl Group {
             (self.created_at, self.created_by) = (now, author.actor.to_owned());
         }
         let former = (!is_new).then_some(self.limit);
-        if bound.limit > self.limit {
-            self.room_since = Some(now);
-        }
+        let was_full = self.room() == 0;
         (self.limit, self.description, self.is_deleted) = (bound.limit, bound.description, false);
+        self.note_room(was_full, now);
         let details = json!({
             "limit": self.limit, "former_limit": former, "description": self.description,
         });
@@ -314,6 +337,22 @@ mod tests {
         group.limit = 0;
         assert_eq!([group.take(&slot(3, 7)), group.take(&slot(2, 6))], [Taken::Full, Taken::Yes]);
         assert_eq!(group.room(), 0);
+    }
+
+    #[test]
+    fn there_is_room_since_it_was_full_no_longer() {
+        let mut group = Group { limit: 3, ..Group::default() };
+        for n in 1..=3 {
+            group.take(&slot(n, 5));
+        }
+        group.free(&slot(1, 5), at(1));
+        group.free(&slot(2, 5), at(2));
+        assert_eq!(group.room_since, Some(at(1)), "there was room before");
+        group.limit = 0;
+        group.free(&slot(3, 5), at(3));
+        assert_eq!(group.room_since, Some(at(1)), "there is none now");
+        group.seat(slot(7, 5));
+        assert_eq!((group.slots.len(), group.room()), (1, 0), "it is under way already");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Each instance knows how many slots of a group are free, and has the same order: the higher priority first, then what
 //! was due first. As many schedules at its head as there are free slots are admitted: it is their turn to claim, on the
-//! instance that goes first with them. Whether they get a slot is decided by the conditional write that takes it.
+//! instance that goes first with them. Whether they get a slot is decided by the conditional write that takes it. Who has to
+//! wait for something else meanwhile, such as the rate of its target, keeps its place and is passed over.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +13,7 @@ use uuid::Uuid;
 
 use super::{Core, Outlook};
 use crate::index::Entry;
-use crate::plan::{wake_at, wants_slot_at};
+use crate::plan::{Terms, plan, wake_at, wants_slot};
 use crate::stored::Shared;
 
 /// A place in the order: priority, since when it is due, and which schedule.
@@ -44,15 +45,25 @@ impl<A> Core<A> {
     ) -> Option<DateTime<Utc>> {
         let (id, schedule) = (entry.schedule.id, &entry.schedule);
         let other = wake_at(schedule, outlook);
-        let wants = wants_slot_at(schedule, outlook);
-        let group = schedule.spec.group.as_ref().filter(|_| wants.is_some_and(|at| at <= now));
-        let (Some(group), Some(since)) = (group, wants) else {
+        let wants = wants_slot(schedule, outlook);
+        let group = schedule.spec.group.as_ref().filter(|_| wants.is_some_and(|it| it.at <= now));
+        let (Some(group), Some(wanted)) = (group, wants) else {
             self.leave_line(id);
-            return [other, wants].into_iter().flatten().min();
+            return other.into_iter().chain(wants.map(|wanted| wanted.at)).min();
         };
-        self.join_line(group, (Reverse(schedule.spec.priority), since, id), now, outlook);
-        let admitted = self.admitted_since(id);
-        [other, admitted.map(|at| at.max(since))].into_iter().flatten().min()
+        // A place is kept while the schedule stands in line, also if something else of it waits now.
+        let since = wanted.since.unwrap_or(now);
+        let stands = self.slots.get(id).and_then(|state| state.waits.as_ref());
+        let stands = stands.filter(|waits| waits.group == *group);
+        let since = stands.map_or(since, |waits| since.min(waits.place.1));
+        self.join_line(group, (Reverse(schedule.spec.priority), since, id));
+        let held = self.held_until(id, now);
+        let is_first = held.is_none() && self.is_first(entry, now, outlook);
+        if let Some(waits) = &mut self.state(id).waits {
+            waits.admitted = is_first.then(|| waits.admitted.unwrap_or(now));
+        }
+        let admitted = self.admitted_since(id).map(|at| at.max(wanted.at));
+        [other, admitted, held].into_iter().flatten().min()
     }
 
     /// Since when it is a schedule's turn to take a slot.
@@ -60,29 +71,44 @@ impl<A> Core<A> {
         self.slots.get(id)?.waits.as_ref()?.admitted
     }
 
-    fn join_line(
-        &mut self,
-        group: &Shared<String>,
-        place: Place,
-        now: DateTime<Utc>,
-        outlook: &impl Outlook,
-    ) {
+    /// Whether it is a schedule's turn: as many are as there are free slots, besides one that has its slot already.
+    fn is_first(&self, entry: &Entry, now: DateTime<Utc>, outlook: &impl Outlook) -> bool {
+        let id = entry.schedule.id;
+        let Some(waits) = self.slots.get(id).and_then(|state| state.waits.as_ref()) else {
+            return false;
+        };
+        let room = outlook.group_room(&waits.group);
+        self.first(&waits.group, room, now).contains(&id) || has_slot(entry, now, outlook)
+    }
+
+    /// The first in the line of a group, without those that wait for something else.
+    fn first(&self, group: &str, count: usize, now: DateTime<Utc>) -> Vec<Uuid> {
+        let is_held = |id: &Uuid| {
+            let held = self.slots.get(*id).and_then(|state| state.not_before);
+            held.is_some_and(|later| later > now)
+        };
+        let line = self.groups.waiting.get(group).into_iter().flatten();
+        line.map(|(_, _, id)| *id).filter(|id| !is_held(id)).take(count).collect()
+    }
+
+    fn join_line(&mut self, group: &Shared<String>, place: Place) {
         let id = place.2;
         let stands = self.slots.get(id).and_then(|state| state.waits.as_ref());
-        if stands.is_none_or(|waits| waits.group != *group || waits.place != place) {
-            self.leave_line(id);
-            let waits = Waits { group: group.clone(), place, admitted: None };
-            self.state(id).waits = Some(Box::new(waits));
-            let line = self.groups.waiting.entry((**group).clone()).or_default();
-            line.insert(place);
-            // Whom it pushes back may have been admitted.
-            self.groups.moved.insert((**group).clone());
+        if stands.is_some_and(|waits| waits.group == *group && waits.place == place) {
+            return;
         }
-        let room = outlook.group_room(group);
-        let line = self.groups.waiting.get(group.as_str());
-        let is_first = line.is_some_and(|line| line.iter().take(room).any(|one| *one == place));
-        if let Some(waits) = &mut self.state(id).waits {
-            waits.admitted = is_first.then(|| waits.admitted.unwrap_or(now));
+        self.leave_line(id);
+        let waits = Waits { group: group.clone(), place, admitted: None };
+        self.state(id).waits = Some(Box::new(waits));
+        self.groups.waiting.entry((**group).clone()).or_default().insert(place);
+        // Whom it pushes back may have been admitted.
+        self.groups.moved.insert((**group).clone());
+    }
+
+    /// Notes that a schedule has to wait for something besides a slot: others may have their turn.
+    pub(super) fn pass_over(&mut self, id: Uuid) {
+        if let Some(waits) = self.slots.get(id).and_then(|state| state.waits.as_ref()) {
+            self.groups.moved.insert((*waits.group).clone());
         }
     }
 
@@ -107,13 +133,15 @@ impl<A> Core<A> {
         self.groups.moved.extend(waiting);
     }
 
+    /// Whether others may have their turn now.
+    pub(super) fn others_may_go(&self) -> bool {
+        !self.groups.moved.is_empty()
+    }
+
     /// Looks at the schedules whose turn it is now.
     pub(super) fn admit(&mut self, now: DateTime<Utc>, outlook: &impl Outlook) {
         while let Some(group) = self.groups.moved.pop_first() {
-            let room = outlook.group_room(&group);
-            let Some(line) = self.groups.waiting.get(&group) else { continue };
-            let first: Vec<_> = line.iter().take(room).map(|(_, _, id)| *id).collect();
-            for id in first {
+            for id in self.first(&group, outlook.group_room(&group), now) {
                 let waits = self.slots.get(id).and_then(|state| state.waits.as_ref());
                 if waits.is_some_and(|waits| waits.admitted.is_none()) {
                     self.look(id, now, outlook);
@@ -121,4 +149,17 @@ impl<A> Core<A> {
             }
         }
     }
+}
+
+/// Whether the execution that a schedule would claim now has a slot already: its claim did not get through.
+fn has_slot(entry: &Entry, now: DateTime<Utc>, outlook: &impl Outlook) -> bool {
+    let schedule = &entry.schedule;
+    let group = schedule.spec.group.as_ref();
+    let Some(group) = group.filter(|group| outlook.has_slot(group, schedule.id)) else {
+        return false;
+    };
+    let terms = Terms { lease: outlook.lease(&schedule.spec), admitted: true };
+    let plan = plan(schedule, &entry.trigger, now, outlook, terms);
+    let first = plan.as_ref().and_then(|plan| plan.fire.first());
+    first.is_some_and(|attempt| outlook.holds_slot(group, attempt.execution_id, entry.revision))
 }

@@ -89,6 +89,14 @@ pub(crate) trait Outlook: View {
     fn group_room(&self, _group: &str) -> usize {
         usize::MAX
     }
+    /// Whether a slot of a group was taken for an execution of a schedule.
+    fn has_slot(&self, _group: &str, _schedule: Uuid) -> bool {
+        false
+    }
+    /// Whether an execution has a slot of a group for a claim at a revision of its record.
+    fn holds_slot(&self, _group: &str, _execution: Uuid, _revision: u64) -> bool {
+        false
+    }
     /// How many instances run.
     fn instances(&self) -> usize;
     /// Whether instances take what piled up in order of preference, too.
@@ -254,7 +262,7 @@ impl<A> Core<A> {
     pub(crate) fn next(&self) -> Option<DateTime<Utc>> {
         // A permit that is returned is an event of its own.
         let release = self.armory.next().filter(|_| self.lanes.has_room(Lane::Fast));
-        if self.walk.is_some() {
+        if self.walk.is_some() || (!self.is_draining && self.others_may_go()) {
             return Some(DateTime::UNIX_EPOCH);
         }
         self.slots.next_due().into_iter().chain(release).min()
@@ -288,12 +296,17 @@ impl<A> Core<A> {
             Event::Free(id) => {
                 self.free(id);
                 self.clear_overdue(id);
+                // Whoever had its turn goes behind those that wait.
+                if self.admitted_since(id).is_some() {
+                    self.leave_line(id);
+                }
                 self.state(id).not_before = None;
                 self.look(id, now, outlook);
             }
             Event::Later(id) => {
                 self.free(id);
                 self.state(id).not_before = Some(now + LATER);
+                self.pass_over(id);
                 self.look(id, now, outlook);
             }
             Event::Failed(id) => {

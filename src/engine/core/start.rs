@@ -53,6 +53,7 @@ impl<A> Core<A> {
                 let sendings = Sendings::of(entry, admitted, now, outlook);
                 if let Some(later) = self.must_wait(entry, &sendings, now, outlook) {
                     self.state(id).not_before = Some(later);
+                    self.pass_over(id);
                     self.clear_overdue(id);
                     return self.look(id, now, outlook);
                 }

@@ -2,8 +2,9 @@
 
 mod ahead;
 mod chance;
+mod groups;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 
 use super::*;
@@ -25,6 +26,10 @@ struct World {
     delay_ms: i64,
     lead_ms: i64,
     others: usize,
+    /// Room in every group; without end if it is not set.
+    room: Cell<Option<usize>>,
+    /// An execution that has a slot.
+    slot: Cell<Option<Uuid>>,
 }
 
 impl View for World {
@@ -63,6 +68,15 @@ impl Outlook for World {
     }
     fn instances(&self) -> usize {
         1 + self.others
+    }
+    fn group_room(&self, _: &str) -> usize {
+        self.room.get().unwrap_or(usize::MAX)
+    }
+    fn has_slot(&self, _: &str, _: Uuid) -> bool {
+        self.slot.get().is_some()
+    }
+    fn holds_slot(&self, _: &str, execution: Uuid, _: u64) -> bool {
+        self.slot.get() == Some(execution)
     }
 }
 

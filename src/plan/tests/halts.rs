@@ -4,7 +4,7 @@ use super::*;
 use crate::schedule::{Manual, Origin, PausesOfAll};
 
 /// The same as [`Knows`], while all schedules are paused until a time.
-struct Halted(Knows, Halt);
+pub(super) struct Halted(Knows, Halt);
 
 impl View for Halted {
     fn me(&self) -> Uuid {
@@ -30,7 +30,7 @@ impl View for Halted {
     }
 }
 
-fn until(until: DateTime<Utc>) -> Halted {
+pub(super) fn until(until: DateTime<Utc>) -> Halted {
     Halted(Knows { lead: Duration::milliseconds(500), ..knows() }, Halt { until })
 }
 

@@ -331,14 +331,22 @@ struct World {
     view: Knows,
     now: DateTime<Utc>,
     outcomes: Vec<(DateTime<Utc>, u64)>,
+    /// Whether it belongs to a group, which has a slot for it now and then.
+    is_grouped: bool,
 }
 
 impl World {
     /// Plans until nothing is due; each wake must lead to a plan, and each plan must change something.
     fn plan(&mut self, choices: &mut impl Iterator<Item = u8>) {
+        let admitted = !self.is_grouped || choices.next().unwrap_or(0).is_multiple_of(2);
+        let terms = Terms { lease: lease(), admitted };
         for _ in 0..2000 {
-            let wakes = wake_at(&self.record, &self.view).is_some_and(|wake| wake <= self.now);
-            let found = plan(&self.record, &self.trigger, self.now, &self.view, lease());
+            let wakes = wake_at(&self.record, &self.view);
+            let wants = wants_slot(&self.record, &self.view).filter(|_| admitted);
+            let wakes = wakes.into_iter().chain(wants.map(|wanted| wanted.at)).min();
+            let wakes = wakes.is_some_and(|wake| wake <= self.now);
+            let found = plan(&self.record, &self.trigger, self.now, &self.view, terms);
+            assert!(wakes || found.is_none(), "nobody would have looked: {:?}", self.record);
             assert!(!wakes || found.is_some(), "woken for nothing: {:?}", self.record);
             let Some(plan) = found else { return };
             assert!(plan.schedule != self.record);
@@ -407,6 +415,7 @@ proptest::proptest! {
         jitter in 0..2_u32,
         max_runs in 0..20_u64,
         grace in 1..100_u32,
+        is_grouped: bool,
         steps in proptest::collection::vec((0_i64..60_000, proptest::num::u8::ANY), 1..40),
     ) {
         let mode = ["publish", "request", "job"][mode];
@@ -419,7 +428,10 @@ proptest::proptest! {
                 "delivery":{{"mode":"{mode}","timeout_seconds":40{heartbeat}}}}}"#, jitter * 3
         ));
         let (view, now) = (knows(), at("00:00:00"));
-        let mut world = World { record, trigger, view, now, outcomes: Vec::new() };
+        let is_grouped = is_grouped && mode != "publish";
+        let mut record = record;
+        std::sync::Arc::make_mut(&mut record.spec).group = is_grouped.then(|| "g".to_owned().into());
+        let mut world = World { record, trigger, view, now, outcomes: Vec::new(), is_grouped };
         let mut choices = steps.iter().map(|(_, choice)| *choice).cycle();
         for (wait, _) in &steps {
             world.now += Duration::milliseconds(*wait);
@@ -427,6 +439,7 @@ proptest::proptest! {
             world.end_some(&mut choices, false);
         }
         // No new occurrences, and those under way come to their end.
+        world.is_grouped = false;
         world.record.next_run_at = None;
         for _ in 0..200 {
             world.now += Duration::seconds(100);
