@@ -35,8 +35,9 @@ pub(super) fn waiting_for_slot(schedule: &Schedule) -> usize {
 pub struct Wanted {
     /// From when on.
     pub at: DateTime<Utc>,
-    /// Since when what wants it is due. What is left of a backfill is due whenever there is room, so it goes behind whatever
-    /// waits.
+    /// Since when it has waited: since what wants the slot is due, or since its latest run began, so that a schedule with much
+    /// to make up for takes turns with others. What is left of a backfill is due whenever there is room, and waits since
+    /// somebody sees it.
     pub since: Option<DateTime<Utc>>,
 }
 
@@ -65,7 +66,7 @@ pub fn wants_slot(schedule: &Schedule, view: &impl View) -> Option<Wanted> {
         (Some(since), Some(backfill)) if backfill < since => {
             Some(Wanted { at: backfill, since: None })
         }
-        (Some(since), _) => Some(Wanted { at: since, since: Some(since) }),
+        (Some(at), _) => Some(Wanted { at, since: Some(at).max(schedule.last_run_at) }),
         (None, Some(backfill)) => Some(Wanted { at: backfill, since: None }),
         (None, None) => None,
     }

@@ -89,11 +89,18 @@ impl Plan {
             (Overlap::CancelOther, None) => self.buffer(at),
             // The newest one waits.
             (Overlap::CancelOther, Some(older)) => {
-                let older = self.schedule.attempts.remove(older).scheduled_for;
+                let older = self.schedule.attempts.remove(older);
                 self.schedule.occurrence_count.take_back();
-                let range = SkippedRange { cause: SkipCause::Overlap, last: older, count: 1 };
-                self.skip_range(older, range, me);
-                self.buffer(at);
+                let last = older.scheduled_for;
+                let range = SkippedRange { cause: SkipCause::Overlap, last, count: 1 };
+                self.skip_range(last, range, me);
+                // It has its place in the line for a slot.
+                match *older.phase {
+                    Phase::Waiting { due_at } if self.schedule.spec.group.is_some() => {
+                        self.buffer_since(at, due_at);
+                    }
+                    _ => self.buffer(at),
+                }
             }
             _ => self.skip_range(at, skip(SkipCause::Overlap), me),
         }
@@ -197,7 +204,11 @@ impl Plan {
 
     /// Makes an occurrence wait until there is room.
     fn buffer(&mut self, at: DateTime<Utc>) {
-        let phase = Phase::Waiting { due_at: self.schedule.due(at) };
+        self.buffer_since(at, self.schedule.due(at));
+    }
+
+    fn buffer_since(&mut self, at: DateTime<Utc>, due_at: DateTime<Utc>) {
+        let phase = Phase::Waiting { due_at };
         self.schedule.attempts.push(Attempt::new(self.schedule.id, at, 1, phase));
         self.schedule.occurrence_count.add();
     }

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use nats_scheduler::api::reports::{CompleteExecution, FailExecution};
+use nats_scheduler::api::schedules::{BackfillSchedule, PauseAll, ResumeAll, TriggerSchedule};
 use nats_scheduler::chance::Chance;
 use nats_scheduler::guards::Guard;
 use nats_scheduler::names;
 use nats_scheduler::port::Entry;
-use nats_scheduler::schedule::{CreateSchedule, Schedule};
-use nats_scheduler::schedule::{Group, PutGroup};
+use nats_scheduler::schedule::{CreateSchedule, Group, PutGroup, Schedule, UpdateSchedule};
+
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -20,12 +21,13 @@ use crate::nats::{Server, Simulated, Way};
 
 /// How long faults go on, and how long nothing disturbs after that.
 const TROUBLED: Duration = Duration::from_secs(60);
-const CALM: Duration = Duration::from_secs(60);
+const CALM: Duration = Duration::from_secs(90);
 
 struct World {
     server: Server,
     instances: Vec<(Instance, Simulated)>,
     chance: Chance,
+    ids: Vec<Uuid>,
     /// Jobs that workers have, and when they are done.
     jobs: Vec<(Instant, Entry)>,
     seen: usize,
@@ -38,19 +40,57 @@ impl World {
         server.remember(names::SCHEDULES_STREAM);
         let instances = instance::start(&server, 3).await;
         let chance = Chance::seeded(seed);
-        let world = Self { server, instances, chance, jobs: Vec::new(), seen: 0 };
+        let world = Self { server, instances, chance, ids: Vec::new(), jobs: Vec::new(), seen: 0 };
         world.limit(limit).await;
         world
     }
 
-    async fn create(&self, request: serde_json::Value) {
+    async fn create(&self, request: serde_json::Value) -> Uuid {
         let (one, _) = &self.instances[self.draw(3)];
         let request: CreateSchedule = serde_json::from_value(request).unwrap();
-        one.api.create_schedule(request, &one.caller()).await.unwrap();
+        one.api.create_schedule(request, &one.caller()).await.unwrap().data.id
     }
 
-    async fn start(seed: u64) -> Self {
-        let world = Self::of(seed, 1 + usize::try_from(seed % 3).unwrap()).await;
+    /// A user asks one of the instances for something, which may be held up.
+    async fn ask(&self) {
+        let (one, _) = &self.instances[self.draw(self.instances.len())];
+        let (caller, id) = (one.caller(), self.ids[self.draw(self.ids.len())]);
+        let now = self.server.now();
+        let span = |ms: i64| now - chrono::TimeDelta::milliseconds(ms);
+        let asked = async {
+            match self.draw(5) {
+                0 => drop(one.api.pause_all(PauseAll::default(), &caller).await),
+                1 => drop(one.api.resume_all(ResumeAll::default(), &caller).await),
+                2 => {
+                    let request = json!({ "schedule_id": id, "from": span(20_000), "to": span(1) });
+                    let request: BackfillSchedule = serde_json::from_value(request).unwrap();
+                    drop(one.api.backfill_schedule(request, &caller).await);
+                }
+                n => {
+                    let group = if n == 3 { "" } else { "g" };
+                    let request = json!({ "schedule_id": id, "group": group });
+                    let request: UpdateSchedule = serde_json::from_value(request).unwrap();
+                    drop(one.api.update_schedule(request, &caller).await);
+                }
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(8), asked).await;
+    }
+
+    /// Everything is as at the start: nothing is paused, and all belong to the group.
+    async fn mend(&self) {
+        let (one, _) = &self.instances[0];
+        let _ = one.api.resume_all(ResumeAll::default(), &one.caller()).await;
+        for id in &self.ids {
+            let request = json!({ "schedule_id": id, "group": "g" });
+            let request: UpdateSchedule = serde_json::from_value(request).unwrap();
+            one.api.update_schedule(request, &one.caller()).await.unwrap();
+        }
+    }
+
+    /// The same and eight schedules, all of one priority if it is to be `fair`.
+    async fn start(seed: u64, fair: bool) -> Self {
+        let mut world = Self::of(seed, 1 + usize::try_from(seed % 3).unwrap()).await;
         for n in 0..8 {
             let one_of = |all: &[&str]| all[world.draw(all.len())].to_owned();
             let request = json!({
@@ -59,10 +99,12 @@ impl World {
                 "delivery": { "mode": "job", "timeout_seconds": 20 }, "group": "g",
                 "overlap": one_of(&["skip", "buffer_one", "cancel_other", "allow"]),
                 "catch_up": one_of(&["latest", "all", "none"]), "max_instances": 1 + world.draw(3),
-                "priority": 1 + world.draw(10), "max_retries": 2,
-                "retry": { "initial_seconds": 1 }, "misfire_grace_seconds": 3600,
+                "priority": if fair { 5 } else { 1 + world.draw(10) }, "max_retries": 2,
+                "retry": { "initial_seconds": 1 },
+                "misfire_grace_seconds": if world.draw(2) == 0 { 5 } else { 3600 },
             });
-            world.create(request).await;
+            let id = world.create(request).await;
+            world.ids.push(id);
         }
         world
     }
@@ -121,7 +163,7 @@ impl World {
     async fn disturb(&mut self) {
         let at = self.draw(3);
         let (_, nats) = &self.instances[at];
-        match self.draw(7) {
+        match self.draw(10) {
             0 => nats.hold(Way::Here, self.ms(100, 3000)),
             1 => nats.suspend(self.ms(100, 9000)),
             2 => self.server.lose_acks(0.3, self.ms(100, 1500)),
@@ -136,22 +178,31 @@ impl World {
                 self.instances.push((new.expect("it starts"), nats));
             }
             5 => self.limit(1 + self.draw(3)).await,
+            6..=8 => self.ask().await,
             _ => {}
         }
     }
+}
+
+fn schedule_of(command: &Entry) -> Uuid {
+    command.headers.get(names::SCHEDULE_ID).unwrap().as_str().parse().unwrap()
 }
 
 /// What is wrong with a run: executions under way without a slot, slots beyond the bound, slots that nothing uses.
 fn faults(written: &[Entry]) -> Vec<String> {
     let mut found = Vec::new();
     let mut group = Group::default();
-    let mut under_way: BTreeMap<String, BTreeSet<Uuid>> = BTreeMap::new();
+    // Of each schedule, and whether it belongs to the group.
+    let mut under_way: BTreeMap<String, (bool, BTreeSet<Uuid>)> = BTreeMap::new();
     for entry in written {
         let key = names::subject_key(&entry.subject);
         if key == names::group_key("g") {
             let next: Group = serde_json::from_slice(&entry.body).unwrap();
-            let grew = next.slots.len() > group.slots.len();
-            if grew && next.slots.len() > usize::from(next.limit) {
+            // What comes to the group while it is under way has its slot whatever the bound is.
+            let is_running = |id| under_way.values().any(|(_, ids)| ids.contains(&id));
+            let new = next.slots.iter().map(|slot| slot.execution_id);
+            let new = new.filter(|id| group.slot(*id).is_none() && !is_running(*id));
+            if new.count() > 0 && next.slots.len() > usize::from(next.limit) {
                 found.push(format!("{}: {} slots", entry.sequence, next.slots.len()));
             }
             group = next;
@@ -159,12 +210,13 @@ fn faults(written: &[Entry]) -> Vec<String> {
             let schedule: Schedule = serde_json::from_slice(&entry.body).unwrap();
             let ids = schedule.attempts.iter().map(|attempt| attempt.execution_id);
             let ids = ids.filter(|id| schedule.has_under_way(*id)).collect();
-            under_way.insert(key.to_owned(), ids);
+            under_way.insert(key.to_owned(), (schedule.spec.group.is_some(), ids));
         }
-        let without = under_way.values().flatten().filter(|id| group.slot(**id).is_none());
+        let members = under_way.values().filter(|(is_member, _)| *is_member);
+        let without = members.flat_map(|(_, ids)| ids).filter(|id| group.slot(**id).is_none());
         found.extend(without.map(|id| format!("{}: {id} has no slot", entry.sequence)));
     }
-    let used: HashSet<_> = under_way.values().flatten().collect();
+    let used: HashSet<_> = under_way.values().flat_map(|(_, ids)| ids).collect();
     let left = group.slots.iter().filter(|slot| !used.contains(&slot.execution_id));
     // One may just have been taken or ended.
     if left.count() > 1 {
@@ -174,7 +226,7 @@ fn faults(written: &[Entry]) -> Vec<String> {
 }
 
 async fn run_world(seed: u64) -> World {
-    let mut world = World::start(seed).await;
+    let mut world = World::start(seed, seed.is_multiple_of(2)).await;
     let begun = Instant::now();
     let mut next = begun;
     while begun.elapsed() < TROUBLED {
@@ -190,11 +242,15 @@ async fn run_world(seed: u64) -> World {
 
 async fn run(seed: u64) -> Vec<String> {
     let mut world = run_world(seed).await;
+    world.mend().await;
     let calm = Instant::now();
-    let mut before = 0;
+    let (mut before, mut settled) = (0, 0);
     while calm.elapsed() < CALM {
         if calm.elapsed() < CALM - Duration::from_secs(20) {
             before = world.seen;
+        }
+        if calm.elapsed() < CALM - Duration::from_secs(45) {
+            settled = world.seen;
         }
         world.work().await;
         sleep(Duration::from_millis(50)).await;
@@ -203,6 +259,12 @@ async fn run(seed: u64) -> Vec<String> {
     // A job takes 1.3 s on average.
     if world.seen < before + 8 {
         found.push(format!("only {} commands in the last 20 s", world.seen - before));
+    }
+    if seed.is_multiple_of(2) {
+        let sent = world.server.messages(names::COMMANDS_STREAM).split_off(settled);
+        let sent: HashSet<Uuid> = sent.iter().map(schedule_of).collect();
+        let left = world.ids.iter().filter(|id| !sent.contains(id));
+        found.extend(left.map(|id| format!("{id} was not once sent while nothing disturbed")));
     }
     found.truncate(10);
     found
@@ -235,29 +297,44 @@ fn without_slots_there_is_more() {
 /// What is wrong when an instance takes a slot, its claim is held up on its way until long after it counts as gone, and
 /// another schedule waits for the slot.
 async fn held_up(seed: u64) -> Vec<String> {
-    let world = World::of(seed, 1).await;
-    let at = world.server.now() + chrono::TimeDelta::seconds(2);
-    for (n, priority) in [(0, 1), (1, 9)] {
-        world
-            .create(json!({
-                "name": format!("s{n}"), "schedule_type": "one_time",
-                "scheduled_at": at + chrono::TimeDelta::seconds(n), "priority": priority,
-                "catch_up": "all", "target_command": "cmd.report.s", "group": "g",
-                "delivery": { "mode": "job", "timeout_seconds": 600 },
-            }))
-            .await;
-    }
-    let subject = names::key_subject(&names::group_key("g"));
-    let by = loop {
-        let group = world.server.last(names::SCHEDULES_STREAM, &subject).unwrap();
-        let group: Group = serde_json::from_slice(&group.body).unwrap();
-        if let Some(slot) = group.slots.first() {
-            break slot.by;
-        }
-        sleep(Duration::from_micros(100)).await;
+    let world = World::of(seed, 0).await;
+    let once = |name: &str, priority: u8| {
+        json!({
+            "name": name, "schedule_type": "one_time", "priority": priority, "group": "g",
+            "scheduled_at": world.server.now() + chrono::TimeDelta::seconds(1),
+            "target_command": "cmd.report.s", "delivery": { "mode": "job", "timeout_seconds": 600 },
+        })
     };
-    let (_, nats) = world.instances.iter().find(|(one, _)| one.api.instance == by).unwrap();
-    nats.hold(Way::There, Duration::from_secs(20));
+    world.create(once("a", 5)).await;
+    // It waits, and nothing writes its record any more until it is claimed.
+    sleep(Duration::from_secs(4)).await;
+    let subject = names::key_subject(&names::group_key("g"));
+    let taken = async {
+        loop {
+            let group = world.server.last(names::SCHEDULES_STREAM, &subject).unwrap();
+            let group: Group = serde_json::from_slice(&group.body).unwrap();
+            if let Some(slot) = group.slots.first() {
+                let is_taker = |(one, _): &&(Instance, Simulated)| one.api.instance == slot.by;
+                let (_, nats) = world.instances.iter().find(is_taker).unwrap();
+                nats.hold(Way::There, Duration::from_secs(20));
+                // While all is paused nobody else claims it, or writes its record.
+                let is_other = |(one, _): &&(Instance, Simulated)| one.api.instance != slot.by;
+                let (one, _) = world.instances.iter().find(is_other).unwrap();
+                let caller = one.caller();
+                let paused = one.api.pause_all(PauseAll::default(), &caller);
+                let _ = tokio::time::timeout(Duration::from_secs(1), paused).await;
+                return one;
+            }
+            sleep(Duration::from_micros(100)).await;
+        }
+    };
+    // Its claim follows the slot at once.
+    let ((), one) = tokio::join!(world.limit(1), taken);
+    // A run by hand takes the slot that is freed.
+    let request: CreateSchedule = serde_json::from_value(once("b", 9)).unwrap();
+    let b = one.api.create_schedule(request, &one.caller()).await.unwrap().data.id;
+    let run = TriggerSchedule { schedule_id: Some(b), ..TriggerSchedule::default() };
+    one.api.trigger_schedule(run, &one.caller()).await.unwrap();
     sleep(Duration::from_secs(60)).await;
     let sent = world.server.messages(names::COMMANDS_STREAM).len();
     let mut found = faults(&world.server.remembered(names::SCHEDULES_STREAM));

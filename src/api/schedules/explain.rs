@@ -20,7 +20,7 @@ use crate::port::Nats;
 use crate::presence::downtimes;
 use crate::schedule::declared::which_fields;
 use crate::schedule::{
-    Calendars, ChangeEvent, FieldFault, Schedule, SkipCause, Status, instant_field,
+    Calendars, ChangeEvent, FieldFault, Group, Schedule, SkipCause, Status, instant_field, keyed,
 };
 
 /// Length of a span by default.
@@ -121,7 +121,7 @@ impl<N: Nats> Api<N> {
             from,
             to,
             next_run_at: schedule.next_run_at,
-            no_next: no_next(&schedule, &overall.calendars),
+            no_next: no_next(&schedule, &overall.calendars, &self.index.groups()),
             times,
             next_from: next.or(cut),
         };
@@ -230,7 +230,11 @@ fn cut_off(
 }
 
 /// Why there is no next occurrence, or why it will not run.
-fn no_next(schedule: &Schedule, calendars: &Calendars) -> Option<String> {
+fn no_next(
+    schedule: &Schedule,
+    calendars: &Calendars,
+    groups: &keyed::Known<Group>,
+) -> Option<String> {
     let timing = &schedule.spec.timing;
     let reason = match *schedule.status {
         Status::Deleted => "the schedule is deleted".to_owned(),
@@ -247,6 +251,7 @@ fn no_next(schedule: &Schedule, calendars: &Calendars) -> Option<String> {
             format!("it has had all of its {} occurrences", schedule.occurrence_count.get())
         }
         Status::Completed => "it has had its last occurrence".to_owned(),
+        Status::Active if let Some(reason) = no_slots(schedule, groups) => reason,
         Status::Active if schedule.next_run_at.is_some() => return None,
         Status::Active if timing.follows().is_some() => {
             "it runs when an occurrence of the schedule that it follows has ended".to_owned()
@@ -263,6 +268,19 @@ fn no_next(schedule: &Schedule, calendars: &Calendars) -> Option<String> {
         Status::Active => "its last occurrence is under way".to_owned(),
     };
     Some(reason)
+}
+
+/// Why a schedule gets no slot of its group, whatever becomes of the others.
+fn no_slots(schedule: &Schedule, groups: &keyed::Known<Group>) -> Option<String> {
+    let name = schedule.spec.group.as_ref()?;
+    match (groups.get(name), groups.unreadable(name)) {
+        (_, Some(reason)) => Some(format!("the group {} cannot be read: {reason}", **name)),
+        (None, None) => Some(format!("there is no group {}", **name)),
+        (Some(group), None) if group.limit == 0 => {
+            Some(format!("the group {} holds everything: its limit is 0", **name))
+        }
+        (Some(_), None) => None,
+    }
 }
 
 #[cfg(test)]

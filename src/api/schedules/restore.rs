@@ -65,6 +65,12 @@ impl<N: Nats> Api<N> {
             return Err(super::refused(&schedule, NotNow::NotDeleted));
         }
         super::check_expected(expected, &schedule)?;
+        if let Some(name) = &schedule.spec.group
+            && self.index.groups().get(name).is_none()
+        {
+            let message = format!("its group {:?} is gone: group.put makes it anew", **name);
+            return Err(ApiError::new(Code::Conflict, message));
+        }
         bring_back(&mut schedule, &self.index.calendars(), now, actor)?;
         // Repeated for each try: the reservation may have been taken over since the last one.
         let reserved = self.reserve_name(&schedule, revision).await?;

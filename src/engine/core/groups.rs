@@ -51,11 +51,9 @@ impl<A> Core<A> {
             self.leave_line(id);
             return other.into_iter().chain(wants.map(|wanted| wanted.at)).min();
         };
-        // A place is kept while the schedule stands in line, also if something else of it waits now.
-        let since = wanted.since.unwrap_or(now);
         let stands = self.slots.get(id).and_then(|state| state.waits.as_ref());
-        let stands = stands.filter(|waits| waits.group == *group);
-        let since = stands.map_or(since, |waits| since.min(waits.place.1));
+        let stands = stands.filter(|waits| waits.group == *group).map(|waits| waits.place.1);
+        let since = wanted.since.or(stands).unwrap_or(now);
         self.join_line(group, (Reverse(schedule.spec.priority), since, id));
         let held = self.held_until(id, now);
         let is_first = held.is_none() && self.is_first(entry, now, outlook);

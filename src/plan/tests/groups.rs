@@ -49,7 +49,7 @@ fn what_finds_no_slot_waits_by_the_policy_and_keeps_its_time() {
     for (policy, expected) in [
         (r#","overlap":"skip""#, vec![first]),
         (r#","overlap":"buffer_one""#, vec![first, second]),
-        (r#","overlap":"cancel_other""#, vec![third]),
+        (r#","overlap":"cancel_other""#, vec![(third.0, first.1)]),
         (r#","overlap":"allow","max_instances":3"#, vec![first, second, third]),
         (r#","overlap":"skip","catch_up":"all""#, vec![first]),
     ] {
@@ -96,6 +96,14 @@ fn what_falls_into_a_pause_of_all_is_skipped_when_that_ends() {
         );
         assert_eq!(wake_at(&settled(skipped, now), &view), Some(at("00:06:00")), "{policy}");
     }
+}
+
+#[test]
+fn who_has_much_to_make_up_for_takes_turns_with_others() {
+    let (mut record, _) = grouped(r#","catch_up":"all""#);
+    record.last_run_at = Some(at("00:30:00"));
+    let wanted = wants_slot(&record, &knows()).unwrap();
+    assert_eq!((wanted.at, wanted.since), (at("00:00:00"), Some(at("00:30:00"))));
 }
 
 #[test]
