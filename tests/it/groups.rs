@@ -160,7 +160,7 @@ async fn requests_of_a_group_take_turns_and_policies_apply_while_they_wait() {
     let _instances = (nats.service().await, nats.service().await);
     let running = slow(&nats, "cmd.service.slow", Duration::from_millis(1300)).await;
     put(&nats, 1).await;
-    for (name, overlap) in [("a", "skip"), ("b", "buffer_one"), ("c", "cancel_other")] {
+    for (name, overlap) in [("a", "skip"), ("b", "buffer_one"), ("c", "allow")] {
         nats.create(json!({
             "name": name, "schedule_type": "interval", "interval_seconds": 1, "group": "g",
             "target_command": "cmd.service.slow", "overlap": overlap, "misfire_grace_seconds": 60,
@@ -293,4 +293,85 @@ async fn a_group_is_created_changed_listed_and_deleted() {
         bucket.get("group.YS9i").await.unwrap().is_none().then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_is_under_way_when_its_schedule_comes_to_a_group_has_a_slot_there() {
+    let nats = Nats::start().await;
+    let _instances = (nats.service().await, nats.service().await);
+    put(&nats, 1).await;
+    // Nobody reports: the first runs until it is cancelled.
+    let first = nats.create(job("first", &in_ms(1000), json!({ "group": "" }))).await;
+    nats.wait_count("COMMANDS", 1).await;
+    wait_for("the job to run", || async {
+        let running = nats.ask("execution.running", json!({})).await;
+        (running[0]["status"] == "running").then_some(())
+    })
+    .await;
+    nats.ask("schedule.update", json!({ "schedule_id": first, "group": "g" })).await;
+    let seated = group(&nats).await;
+    assert_eq!(
+        (&seated["running"], &seated["slots"][0]["schedule_name"]),
+        (&json!(1), &json!("first"))
+    );
+    let second = nats.create(job("second", &in_ms(1000), json!({}))).await;
+    wait_for("the second to wait", || async { (group(&nats).await["waiting"] == 1).then_some(()) })
+        .await;
+    // Its schedule leaves the group again, and is deleted; the slot stays as long as the job.
+    nats.ask("schedule.update", json!({ "schedule_id": first, "group": "" })).await;
+    nats.ask("schedule.update", json!({ "schedule_id": second, "group": "" })).await;
+    nats.wait_count("COMMANDS", 2).await;
+    let refused = nats.refused("group.delete", json!({ "name": "g" })).await;
+    assert_eq!(
+        (&refused["code"], &refused["message"]),
+        (&json!("conflict"), &json!("an execution still has a slot of it"))
+    );
+    let running = seated["slots"][0]["execution_id"].clone();
+    nats.ask("execution.cancel", json!({ "execution_id": running })).await;
+    wait_for("the group to go", || async {
+        nats.request("group.delete", &json!({ "name": "g" })).await.get("data").cloned()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_group_that_is_lost_or_holds_everything_is_the_reason_why_nothing_runs() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    put(&nats, 0).await;
+    let id = nats.create(job("a", &in_ms(500), json!({}))).await;
+    let explain = || async {
+        let told = nats.ask("schedule.explain", json!({ "schedule_id": id })).await;
+        (told["no_next"].as_str().unwrap_or_default().to_owned(), told["times"][0].clone())
+    };
+    let (reason, told) = wait_for("it to wait", || async {
+        let (reason, told) = explain().await;
+        (told["outcome"] == "waiting").then_some((reason, told))
+    })
+    .await;
+    assert_eq!(reason, "the group g holds everything: its limit is 0");
+    assert_eq!(told["reason"], "waits for a slot of the group g, or for the execution before it");
+    let bucket = nats.js.get_key_value("scheduler_schedules").await.unwrap();
+    bucket.put("group.Zw", "junk".into()).await.unwrap();
+    wait_for("the junk", || async {
+        explain().await.0.starts_with("the group g cannot be read: ").then_some(())
+    })
+    .await;
+    bucket.delete("group.Zw").await.unwrap();
+    wait_for("the loss", || async { (explain().await.0 == "there is no group g").then_some(()) })
+        .await;
+    assert_eq!(nats.count("COMMANDS").await, 0);
+    put(&nats, 1).await;
+    nats.wait_count("COMMANDS", 1).await;
+    // A deleted schedule is restored only where its group is.
+    let running = nats.ask("execution.running", json!({})).await[0]["execution_id"].clone();
+    nats.ask("execution.cancel", json!({ "execution_id": running })).await;
+    nats.ask("schedule.delete", json!({ "schedule_id": id })).await;
+    wait_for("the group to go", || async {
+        nats.request("group.delete", &json!({ "name": "g" })).await.get("data").cloned()
+    })
+    .await;
+    let refused = nats.refused("schedule.restore", json!({ "schedule_id": id })).await;
+    assert_eq!(refused["code"], "conflict", "{refused}");
+    assert!(refused["message"].as_str().unwrap().contains("its group \"g\" is gone"), "{refused}");
 }
