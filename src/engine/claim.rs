@@ -78,6 +78,15 @@ pub(crate) enum Claimed {
     Later,
 }
 
+/// What a try may do, which later tries may do less of.
+struct Allowed {
+    claiming: Claiming,
+    /// Whether it may take a slot of the schedule's group.
+    admitted: bool,
+    /// Whether something is left for later.
+    is_later: bool,
+}
+
 /// Folds `done` into the record of schedule `id`, decides what else is due, and writes the record; repeats this until a
 /// write is accepted or nothing is left to write. Besides what to claim, it is told whether it may take a slot of the
 /// schedule's group.
@@ -87,92 +96,118 @@ pub(crate) async fn claim(
     done: &Done,
     (claiming, admitted): (Claiming, bool),
 ) -> Claimed {
-    let (mut claiming, mut admitted, mut is_later) = (claiming, admitted, false);
+    let mut allowed = Allowed { claiming, admitted, is_later: false };
     loop {
-        // The last try may have waited for NATS, and have read a record that is newer than all else that we know.
-        if claiming != Claiming::None && !(shared.members.hears() && sees(shared)) {
-            (claiming, is_later) = (Claiming::None, true);
+        if let Some(claimed) = attempt(shared, id, done, &mut allowed).await {
+            return claimed;
         }
-        let sight = shared.store.sight();
-        // Held until the write is accepted or given up: until then this instance does not honour newer ones.
-        let overall = shared.index.overall();
-        let Some(entry) = shared.index.get(id) else {
+    }
+}
+
+/// Tries once; `None` if it is to be tried again.
+async fn attempt(
+    shared: &Shared<impl Nats>,
+    id: Uuid,
+    done: &Done,
+    allowed: &mut Allowed,
+) -> Option<Claimed> {
+    // The last try may have waited for NATS, and have read a record that is newer than all else that we know.
+    if allowed.claiming != Claiming::None && !(shared.members.hears() && sees(shared)) {
+        (allowed.claiming, allowed.is_later) = (Claiming::None, true);
+    }
+    let sight = shared.store.sight();
+    // Held until the write is accepted or given up: until then this instance does not honour newer ones.
+    let overall = shared.index.overall();
+    let Some(entry) = shared.index.get(id) else {
+        shared.end(done.executions());
+        return Some(Claimed::Nothing);
+    };
+    let Some(plan) = decide(shared, &overall, &entry, done, allowed) else {
+        shared.end(done.executions());
+        return Some(if allowed.is_later { Claimed::Later } else { Claimed::Nothing });
+    };
+    let claims = !plan.fire.is_empty();
+    let is_full = || !shared.store.room().admits_claims(&plan.schedule);
+    if claims && allowed.claiming != Claiming::None && is_full() {
+        // Settling what has ended makes room for what is to begin.
+        warn!(schedule_id = %id, "no room to claim; only settling");
+        (allowed.claiming, allowed.is_later) = (Claiming::None, true);
+        return None;
+    }
+    match slot(shared, &plan, entry.revision).await {
+        Some(Taken::Yes) => {}
+        Some(Taken::Full) => {
+            allowed.admitted = false;
+            return None;
+        }
+        Some(Taken::Stale) if Box::pin(catch_up(shared, &entry)).await => return None,
+        // What has ended is settled all the same, which may be what frees a slot.
+        Some(Taken::Stale) | None => {
+            (allowed.admitted, allowed.is_later) = (false, true);
+            return None;
+        }
+    }
+    if claims && plan.schedule.spec.group.is_some() && !(shared.members.hears() && sees(shared)) {
+        // It may have waited for its slot.
+        return None;
+    }
+    carry_out(shared, plan, &entry, sight.at(entry.revision), overall, (done, allowed)).await
+}
+
+/// Writes what a plan says, and so claims what it fires; `None` if it is to be tried again.
+async fn carry_out(
+    shared: &Shared<impl Nats>,
+    mut plan: Plan,
+    entry: &Entry,
+    at: At,
+    overall: Arc<Overall>,
+    (done, allowed): (&Done, &mut Allowed),
+) -> Option<Claimed> {
+    let id = plan.schedule.id;
+    plan.schedule.sign(shared.writer());
+    let claimed = shared.begin(executions(&plan));
+    if !plan.fire.is_empty() {
+        failpoint("before_claim");
+    }
+    let Plan { schedule, fire, recover, skip, finish, due } = plan;
+    let schedule = Arc::new(schedule);
+    let writing = shared.load.enter(Stage::Claiming);
+    let result = write(shared, &schedule, entry, at).await;
+    drop(writing);
+    count_claims(shared, &result, fire.len(), recover.len());
+    match result {
+        Ok(written) => {
             shared.end(done.executions());
-            return Claimed::Nothing;
-        };
-        let Some(mut plan) = decide(shared, &overall, &entry, done, (claiming, admitted)) else {
-            shared.end(done.executions());
-            return if is_later { Claimed::Later } else { Claimed::Nothing };
-        };
-        let claims = !plan.fire.is_empty();
-        let is_full = || !shared.store.room().admits_claims(&plan.schedule);
-        if claims && claiming != Claiming::None && is_full() {
-            // Settling what has ended makes room for what is to begin.
-            warn!(schedule_id = %id, "no room to claim; only settling");
-            (claiming, is_later) = (Claiming::None, true);
-            continue;
+            if schedule.spec.group.is_some() {
+                Box::pin(slots::free(shared, &schedule, done.executions())).await;
+            }
+            let accepted = Accepted { schedule, fire, recover, skip, finish, due, written };
+            accepted.latest_due().into_iter().for_each(|due| shared.load.claimed(due));
+            Some(Claimed::Accepted(Arc::new(accepted)))
         }
-        match slot(shared, &plan, entry.revision).await {
-            Some(Taken::Yes) => {}
-            Some(Taken::Full) => {
-                admitted = false;
-                continue;
+        Err(WriteError::Conflict) => {
+            shared.end(claimed);
+            drop(overall);
+            debug!(schedule_id = %id, "another write came first");
+            if !Box::pin(catch_up(shared, entry)).await {
+                return Some(Claimed::Later);
             }
-            Some(Taken::Stale) if Box::pin(catch_up(shared, &entry)).await => continue,
-            // What has ended is settled all the same, which may be what frees a slot.
-            Some(Taken::Stale) | None => {
-                (admitted, is_later) = (false, true);
-                continue;
+            if schedule.spec.group.is_some() {
+                let executions = fire.iter().map(|attempt| attempt.execution_id);
+                Box::pin(slots::free(shared, &schedule, executions)).await;
             }
+            None
         }
-        if claims && plan.schedule.spec.group.is_some() && !(shared.members.hears() && sees(shared))
-        {
-            // It may have waited for its slot.
-            continue;
+        Err(WriteError::TooLarge(error)) if allowed.claiming != Claiming::None => {
+            shared.end(claimed);
+            warn!(schedule_id = %id, %error, "no room to claim; only settling");
+            (allowed.claiming, allowed.is_later) = (Claiming::None, true);
+            None
         }
-        plan.schedule.sign(shared.writer());
-        let claimed = shared.begin(executions(&plan));
-        if claims {
-            failpoint("before_claim");
-        }
-        let Plan { schedule, fire, recover, skip, finish, due } = plan;
-        let schedule = Arc::new(schedule);
-        let writing = shared.load.enter(Stage::Claiming);
-        let result = write(shared, &schedule, &entry, sight.at(entry.revision)).await;
-        drop(writing);
-        count_claims(shared, &result, fire.len(), recover.len());
-        match result {
-            Ok(written) => {
-                shared.end(done.executions());
-                if schedule.spec.group.is_some() {
-                    Box::pin(slots::free(shared, &schedule, done.executions())).await;
-                }
-                let accepted = Accepted { schedule, fire, recover, skip, finish, due, written };
-                accepted.latest_due().into_iter().for_each(|due| shared.load.claimed(due));
-                return Claimed::Accepted(Arc::new(accepted));
-            }
-            Err(WriteError::Conflict) => {
-                shared.end(claimed);
-                drop(overall);
-                debug!(schedule_id = %id, "another write came first");
-                if !Box::pin(catch_up(shared, &entry)).await {
-                    return Claimed::Later;
-                }
-                if schedule.spec.group.is_some() {
-                    let executions = fire.iter().map(|attempt| attempt.execution_id);
-                    Box::pin(slots::free(shared, &schedule, executions)).await;
-                }
-            }
-            Err(WriteError::TooLarge(error)) if claiming != Claiming::None => {
-                shared.end(claimed);
-                warn!(schedule_id = %id, %error, "no room to claim; only settling");
-                (claiming, is_later) = (Claiming::None, true);
-            }
-            Err(error) => {
-                shared.end(claimed);
-                warn!(schedule_id = %id, %error, "record not written; trying later");
-                return Claimed::Later;
-            }
+        Err(error) => {
+            shared.end(claimed);
+            warn!(schedule_id = %id, %error, "record not written; trying later");
+            Some(Claimed::Later)
         }
     }
 }
@@ -246,7 +281,7 @@ fn decide(
     overall: &Overall,
     entry: &Entry,
     done: &Done,
-    (claiming, admitted): (Claiming, bool),
+    &Allowed { claiming, admitted, .. }: &Allowed,
 ) -> Option<Plan> {
     let mut schedule = Cow::Borrowed(&*entry.schedule);
     let mut settled = schedule.is_over();

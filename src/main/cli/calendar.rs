@@ -6,18 +6,17 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use nats_scheduler::client::{
-    CalendarView, Days, DeleteCalendar, ListCalendars, PutCalendar, PutOutcome, Span,
+    CalendarView, Days, DeleteCalendar, ListCalendars, PutCalendar, Span,
 };
 
-use super::changes::each;
 use super::failure::{Exit, Failure};
 use super::options::With;
 use super::output::table::{Cell, Column, column, wide};
 use super::output::{Listed, Output};
-use super::reads::{Page, at, tell_rest};
+use super::reads::{Page, at};
 use super::session::Session;
 use super::text::note;
-use super::{ask, examples};
+use super::{ask, examples, keyed};
 
 /// The reply waits until nothing is due by what the calendar said before.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -94,13 +93,7 @@ impl List {
     async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
         let Page { page, limit } = self.page;
         let request = ListCalendars { page: Some(page), limit: Some(limit) };
-        let reply = session.client.list_calendars(&request).await?;
-        out.list(&reply.data, "no calendars")?;
-        out.flush()?;
-        if out.format.is_table() {
-            tell_rest(reply.pagination.as_ref());
-        }
-        Ok(Exit::Done)
+        keyed::list(&session.client.list_calendars(&request).await?, "no calendars", out)
     }
 }
 
@@ -151,11 +144,7 @@ impl Put {
             out.thing(&put, &put.calendar.name, &[])?;
             return Ok(Exit::Done);
         }
-        let outcome = match put.outcome {
-            PutOutcome::Created => "created",
-            PutOutcome::Changed => "changed",
-            PutOutcome::Unchanged => "unchanged",
-        };
+        let outcome = keyed::word(put.outcome);
         let CalendarView { name, day_count, span_count, used_by, .. } = &put.calendar;
         let counted = |count: usize, one: &str, more: &str| match count {
             1 => format!("1 {one}"),
@@ -174,14 +163,7 @@ impl Remove {
             let request = DeleteCalendar { name: Some(name), ..DeleteCalendar::default() };
             async move { session.client.delete_calendar(&request).await }
         };
-        each(&self.names, out, act, |reply, out| {
-            let deleted = reply.data;
-            if !out.format.is_table() {
-                return out.thing(&deleted, &deleted.name, &[]);
-            }
-            out.line(&format!("calendar {} deleted", deleted.name))
-        })
-        .await
+        keyed::remove("calendar", &self.names, out, act, |deleted| &deleted.name).await
     }
 }
 

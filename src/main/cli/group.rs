@@ -4,17 +4,16 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use nats_scheduler::client::{DeleteGroup, GroupView, ListGroups, PutGroup, PutOutcome, SlotView};
+use nats_scheduler::client::{DeleteGroup, GroupView, ListGroups, PutGroup, SlotView};
 
-use super::changes::each;
 use super::failure::{Exit, Failure};
 use super::options::With;
 use super::output::table::{Cell, Column, column, wide};
 use super::output::{Listed, Output};
-use super::reads::{Page, at, tell_rest};
+use super::reads::{Page, at};
 use super::session::Session;
 use super::text::note;
-use super::{ask, examples};
+use super::{ask, examples, keyed};
 
 /// The reply waits until all instances know the group.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -84,13 +83,7 @@ impl List {
     async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
         let Page { page, limit } = self.page;
         let request = ListGroups { page: Some(page), limit: Some(limit) };
-        let reply = session.client.list_groups(&request).await?;
-        out.list(&reply.data, "no groups")?;
-        out.flush()?;
-        if out.format.is_table() {
-            tell_rest(reply.pagination.as_ref());
-        }
-        Ok(Exit::Done)
+        keyed::list(&session.client.list_groups(&request).await?, "no groups", out)
     }
 }
 
@@ -135,11 +128,7 @@ impl Put {
             out.thing(&put, &put.group.name, &[])?;
             return Ok(Exit::Done);
         }
-        let outcome = match put.outcome {
-            PutOutcome::Created => "created",
-            PutOutcome::Changed => "changed",
-            PutOutcome::Unchanged => "unchanged",
-        };
+        let outcome = keyed::word(put.outcome);
         let GroupView { name, limit, running, used_by, .. } = &put.group;
         out.line(&format!(
             "group {name} {outcome}: limit {limit}, {running} running, used by {used_by}"
@@ -154,14 +143,7 @@ impl Remove {
             let request = DeleteGroup { name: Some(name), ..DeleteGroup::default() };
             async move { session.client.delete_group(&request).await }
         };
-        each(&self.names, out, act, |reply, out| {
-            let deleted = reply.data;
-            if !out.format.is_table() {
-                return out.thing(&deleted, &deleted.name, &[]);
-            }
-            out.line(&format!("group {} deleted", deleted.name))
-        })
-        .await
+        keyed::remove("group", &self.names, out, act, |deleted| &deleted.name).await
     }
 }
 

@@ -13,6 +13,7 @@ mod files;
 mod filter;
 mod group;
 mod import;
+mod keyed;
 mod manual;
 mod moment;
 mod node;
