@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -84,6 +85,8 @@ pub struct Load {
     /// When the next timer is due, or since when the longest overdue one is, in Unix milliseconds; 0 for
     /// none.
     next_due_ms: AtomicI64,
+    /// Number of schedules that wait for a slot of each group, without groups for which none waits.
+    lines: Mutex<BTreeMap<String, usize>>,
     stages: [AtomicUsize; 4],
 }
 
@@ -126,6 +129,23 @@ impl Load {
     /// still lie ahead for it, by up to this much.
     pub fn time_error(&self) -> chrono::Duration {
         chrono::Duration::milliseconds(self.time_error_ms.load(Ordering::Relaxed).max(0))
+    }
+
+    /// Sets how many schedules wait for a slot of some groups.
+    pub fn set_lines(&self, lines: impl IntoIterator<Item = (String, usize)>) {
+        let mut lines = lines.into_iter().peekable();
+        if lines.peek().is_none() {
+            return;
+        }
+        let mut known = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        known.extend(lines);
+        known.retain(|_, waiting| *waiting > 0);
+    }
+
+    /// How many schedules wait for a slot of a group.
+    pub fn line(&self, group: &str) -> usize {
+        let known = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(group).copied().unwrap_or_default()
     }
 
     /// Counts a piece of work until the guard is dropped.

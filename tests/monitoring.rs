@@ -7,7 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use nats_scheduler::execution::ExecutionStatus;
-use nats_scheduler::metrics::{Format, Gauges, Lock, LockFailure, Metrics, StreamGauges};
+use nats_scheduler::metrics::{
+    Format, Gauges, GroupGauges, Lock, LockFailure, Metrics, StreamGauges,
+};
 use nats_scheduler::schedule::{ScheduleType, SkipCause};
 use promql_parser::label::Matchers;
 use promql_parser::parser::value::ValueType;
@@ -58,6 +60,7 @@ fn exposition_in(format: Format) -> String {
         watch_lag: Some(1),
         clock_offset: Some(0.1),
         nats_rtt: Some(0.1),
+        groups: vec![GroupGauges { name: "g".to_owned(), limit: 1, running: 1, waiting: 1 }],
         streams: vec![StreamGauges {
             name: "S".to_owned(),
             exists: true,

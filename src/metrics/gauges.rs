@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use prometheus_client::encoding::EncodeLabelSet;
 
 use super::collect::Scrape;
+use super::groups::{self, GroupGauges};
 use super::labels::TYPES;
 use crate::index::Counts;
 use crate::schedule::{ScheduleType, Status};
@@ -56,6 +57,8 @@ pub struct Gauges {
     pub history_entries: usize,
     /// Number of instances that are heard, this one included.
     pub instances: usize,
+    /// The concurrency groups.
+    pub groups: Vec<GroupGauges>,
     /// Our streams.
     pub streams: Vec<StreamGauges>,
     /// When the process started.
@@ -114,6 +117,7 @@ impl Gauges {
         self.work(to)?;
         self.surroundings(to)?;
         self.records(to)?;
+        groups::write(&self.groups, to)?;
         self.streams(to)?;
         self.program(to)
     }

@@ -16,6 +16,7 @@ mod declare;
 mod executions;
 mod format;
 mod gauges;
+mod groups;
 mod labels;
 #[cfg(target_os = "linux")]
 mod process;
@@ -38,6 +39,7 @@ use self::collect::Scrape;
 use self::executions::Executions;
 pub use self::format::Format;
 pub use self::gauges::{Gauges, Stages, StreamGauges};
+pub use self::groups::GroupGauges;
 pub use self::requests::Counted;
 use self::requests::Requests;
 use self::schedules::Schedules;

@@ -82,6 +82,12 @@ fn what_is_read_at_the_scrape_is_shown_and_what_is_unknown_is_left_out() {
         nats_rtt: Some(0.002),
         ready: true,
         vanished: 3,
+        groups: vec![super::GroupGauges {
+            name: "a \"b\"".to_owned(),
+            limit: 4,
+            running: 3,
+            waiting: 2,
+        }],
         streams: vec![StreamGauges {
             name: "S".to_owned(),
             exists: true,
@@ -105,6 +111,9 @@ fn what_is_read_at_the_scrape_is_shown_and_what_is_unknown_is_left_out() {
         ("scheduler_nats_rtt_seconds", 0.002),
         ("scheduler_ready", 1.0),
         ("scheduler_schedules_vanished_total", 3.0),
+        (r#"scheduler_group_limit{group="a \"b\""}"#, 4.0),
+        (r#"scheduler_group_running{group="a \"b\""}"#, 3.0),
+        (r#"scheduler_group_waiting{group="a \"b\""}"#, 2.0),
         (r#"scheduler_stream_up{stream="S"}"#, 1.0),
         (r#"scheduler_stream_drift{stream="S"}"#, 2.0),
         (r#"scheduler_stream_writes_failing{stream="S"}"#, 1.0),

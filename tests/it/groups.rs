@@ -14,7 +14,7 @@ use crate::http::{Http, answer};
 
 /// How many run at once, and how many did at most.
 #[derive(Clone, Default)]
-struct Running(Arc<(AtomicUsize, AtomicUsize)>);
+pub struct Running(Arc<(AtomicUsize, AtomicUsize)>);
 
 impl Running {
     fn begin(&self) {
@@ -54,7 +54,7 @@ async fn slow(nats: &Nats, subject: &'static str, takes: Duration) -> Running {
 }
 
 /// Does the jobs that come, and reports each after a while.
-async fn work(nats: &Nats, takes: Duration) -> Running {
+pub async fn work(nats: &Nats, takes: Duration) -> Running {
     let (client, running) = (nats.client.clone(), Running::default());
     let mut commands = client.subscribe("cmd.report.>").await.unwrap();
     client.flush().await.unwrap();
@@ -108,7 +108,7 @@ async fn wait_idle(nats: &Nats) {
 #[tokio::test]
 async fn jobs_of_a_group_run_so_many_at_once_on_all_instances_together() {
     let nats = Nats::start().await;
-    let _instances = (nats.service().await, nats.service().await, nats.service().await);
+    let instances = [nats.service().await, nats.service().await, nats.service().await];
     let running = work(&nats, Duration::from_millis(250)).await;
     assert_eq!(put(&nats, 2).await["outcome"], "created");
     let at = in_ms(2500);
@@ -148,6 +148,16 @@ async fn jobs_of_a_group_run_so_many_at_once_on_all_instances_together() {
     }
     wait_for("all to wait", || async { (group(&nats).await["waiting"] == 8).then_some(()) }).await;
     assert_eq!(nats.count("COMMANDS").await, 12);
+    for instance in &instances {
+        wait_for("its metrics", || async {
+            let (_, text) = instance.probe("/metrics").await?;
+            let says = |line: &str| text.lines().any(|one| one == line);
+            let limit = says("scheduler_group_limit{group=\"g\"} 0");
+            let running = says("scheduler_group_running{group=\"g\"} 0");
+            (limit && running && says("scheduler_group_waiting{group=\"g\"} 8")).then_some(())
+        })
+        .await;
+    }
     put(&nats, 8).await;
     nats.wait_executions(json!({ "status": "success" }), 20).await;
     assert!(running.most() > 4, "{}", running.most());

@@ -17,7 +17,10 @@ use super::super::operations::{Access, Answer};
 use super::respond::{failure, marked, success};
 use super::{Http, request};
 use crate::jetstream::writes::OurStream;
-use crate::metrics::{Format, Gauges, StreamGauges};
+use crate::load::Load;
+use crate::metrics::{Format, Gauges, GroupGauges, StreamGauges};
+use crate::schedule::Group;
+use crate::schedule::keyed::Known;
 
 /// Body of a probe's answer.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -147,8 +150,19 @@ impl Http {
             vanished: api.and_then(|api| api.index.vanished()).map_or(0, |one| one.schedules),
             history_entries: api.map_or(0, |api| api.history.len()),
             instances: load.instances.load(Relaxed),
+            groups: api.map(|api| groups(&api.index.groups(), load)).unwrap_or_default(),
             streams: seen.nats.streams.iter().map(stream).collect(),
             started_at: self.started_at,
         }
     }
+}
+
+fn groups(known: &Known<Group>, load: &Load) -> Vec<GroupGauges> {
+    let gauges = known.iter().map(|group| GroupGauges {
+        name: group.name.clone(),
+        limit: usize::from(group.limit),
+        running: group.slots.len(),
+        waiting: load.line(&group.name),
+    });
+    gauges.collect()
 }

@@ -33,6 +33,8 @@ pub(super) struct Groups {
     waiting: BTreeMap<String, BTreeSet<Place>>,
     /// Groups in which others may have their turn now.
     moved: BTreeSet<String>,
+    /// Groups whose line became longer or shorter since it was last asked.
+    resized: BTreeSet<String>,
 }
 
 impl<A> Core<A> {
@@ -99,6 +101,7 @@ impl<A> Core<A> {
         let waits = Waits { group: group.clone(), place, admitted: None };
         self.state(id).waits = Some(Box::new(waits));
         self.groups.waiting.entry((**group).clone()).or_default().insert(place);
+        self.groups.resized.insert((**group).clone());
         // Whom it pushes back may have been admitted.
         self.groups.moved.insert((**group).clone());
     }
@@ -122,7 +125,18 @@ impl<A> Core<A> {
                 self.groups.waiting.remove(group.as_str());
             }
         }
+        self.groups.resized.insert((*group).clone());
         self.groups.moved.insert((*group).clone());
+    }
+
+    /// How many schedules wait for a slot of each group whose line became longer or shorter since this was last asked.
+    pub(crate) fn resized_lines(&mut self) -> impl Iterator<Item = (String, usize)> {
+        let resized = std::mem::take(&mut self.groups.resized);
+        let lines = &self.groups.waiting;
+        resized.into_iter().map(|group| {
+            let waiting = lines.get(&group).map_or(0, BTreeSet::len);
+            (group, waiting)
+        })
     }
 
     /// Notes that slots of any groups have been taken or freed.
