@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::api::Api;
 use crate::api::error::Complaints;
+use crate::api::executions;
 use crate::api::schedules::RecentlyShown;
 use crate::chance::Chance;
 use crate::clock::Clock;
@@ -167,6 +168,7 @@ impl<N: Nats> Instance<N> {
         let api = &self.api;
         let (me, clock) = (self.members.me(), api.clock.clone());
         tokio::spawn(presence::note(api.store.clone(), me, clock, stop.clone()));
+        tokio::spawn(executions::drain(Arc::clone(api), stop.clone()));
         let parts = Parts {
             delivery: api.delivery.clone(),
             store: api.store.clone(),

@@ -15,6 +15,7 @@
 //! | pauses of all schedules | key `pause_all` |
 //! | calendars | keys `calendar.<name>`, encoded |
 //! | concurrency groups | keys `group.<name>`, encoded |
+//! | stored requests to run executions again | keys `rerun.<uuid>` |
 
 use std::borrow::Cow;
 
@@ -73,6 +74,9 @@ pub const CALENDAR_KEY_PREFIX: &str = "calendar.";
 
 /// First token of the keys that hold concurrency groups.
 pub const GROUP_KEY_PREFIX: &str = "group.";
+
+/// First token of the keys that hold stored requests to run executions again.
+pub const RERUN_KEY_PREFIX: &str = "rerun.";
 
 /// First token of the keys that say when instances ran.
 pub const INSTANCE_KEY_PREFIX: &str = "instance.";
@@ -172,6 +176,11 @@ pub fn calendar_key(name: &str) -> String {
 /// The key of a concurrency group.
 pub fn group_key(name: &str) -> String {
     format!("{GROUP_KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(name))
+}
+
+/// The key of a stored request to run executions again, by its id.
+pub fn rerun_key(id: &str) -> String {
+    format!("{RERUN_KEY_PREFIX}{id}")
 }
 
 /// The subject on which a key of the schedules bucket is stored.

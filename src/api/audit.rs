@@ -36,11 +36,14 @@ pub enum AuditEvent {
     CalendarDeleted,
     GroupPut,
     GroupDeleted,
+    RerunRequested,
+    RerunCancelled,
+    RerunEnded,
 }
 
 impl AuditEvent {
     /// All of them.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Created,
         Self::Updated,
         Self::Deleted,
@@ -58,6 +61,9 @@ impl AuditEvent {
         Self::CalendarDeleted,
         Self::GroupPut,
         Self::GroupDeleted,
+        Self::RerunRequested,
+        Self::RerunCancelled,
+        Self::RerunEnded,
     ];
 
     /// Its name.
@@ -84,6 +90,9 @@ impl AuditEvent {
             Self::CalendarDeleted => ChangeKind::CalendarDeleted,
             Self::GroupPut => ChangeKind::GroupPut,
             Self::GroupDeleted => ChangeKind::GroupDeleted,
+            Self::RerunRequested => ChangeKind::RerunRequested,
+            Self::RerunCancelled => ChangeKind::RerunCancelled,
+            Self::RerunEnded => ChangeKind::RerunEnded,
         }
     }
 }
@@ -165,6 +174,9 @@ mod tests {
             ChangeKind::CalendarDeleted => AuditEvent::CalendarDeleted,
             ChangeKind::GroupPut => AuditEvent::GroupPut,
             ChangeKind::GroupDeleted => AuditEvent::GroupDeleted,
+            ChangeKind::RerunRequested => AuditEvent::RerunRequested,
+            ChangeKind::RerunCancelled => AuditEvent::RerunCancelled,
+            ChangeKind::RerunEnded => AuditEvent::RerunEnded,
             ChangeKind::Other(_) => return None,
         })
     }

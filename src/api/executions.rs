@@ -21,8 +21,10 @@ use crate::jetstream::history::error_header;
 use crate::port::Nats;
 use crate::schedule::declared::page_fields;
 use crate::schedule::{FieldFault, instant_field};
+pub(crate) use retry::drain;
 pub use retry::{
-    BulkRetried, BulkRetry, ExecutionFilter, Retried, RetriedItem, RetryExecution, RetryPayload,
+    BulkRetried, BulkRetry, CancelRerun, ExecutionFilter, GetRerun, ListReruns, RerunStatus,
+    RerunView, Retried, RetriedItem, RetryExecution, RetryPayload,
 };
 pub use running::{ListRunning, OpenStatus, RunningExecution};
 pub use story::ExecutionStory;

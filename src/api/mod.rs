@@ -254,6 +254,9 @@ impl Checked for groups::DeleteGroup {}
 impl Checked for groups::GetGroup {}
 impl Checked for groups::ListGroups {}
 impl Checked for PutGroup {}
+impl Checked for executions::CancelRerun {}
+impl Checked for executions::GetRerun {}
+impl Checked for executions::ListReruns {}
 impl Checked for executions::GetExecution {}
 impl Checked for executions::ListByCorrelation {}
 impl Checked for executions::RetryExecution {}

@@ -35,6 +35,7 @@ mod calendars;
 mod error;
 mod executions;
 mod groups;
+mod reruns;
 mod schedules;
 
 use std::sync::Arc;
@@ -51,8 +52,9 @@ pub use crate::api::calendars::{
 pub use crate::api::error::{ApiError, Code};
 pub use crate::api::execute::ExecuteImmediate;
 pub use crate::api::executions::{
-    BulkRetried, BulkRetry, ExecutionFilter, ExecutionStory, ListByCorrelation, ListExecutions,
-    ListRunning, OpenStatus, Retried, RetriedItem, RetryExecution, RetryPayload, RunningExecution,
+    BulkRetried, BulkRetry, CancelRerun, ExecutionFilter, ExecutionStory, GetRerun,
+    ListByCorrelation, ListExecutions, ListReruns, ListRunning, OpenStatus, RerunStatus, RerunView,
+    Retried, RetriedItem, RetryExecution, RetryPayload, RunningExecution,
 };
 pub use crate::api::groups::{
     DeleteGroup, GetGroup, GroupDeleted, GroupPut, GroupView, ListGroups, SlotView,
@@ -78,7 +80,7 @@ pub use crate::api::statistics::{
     StatisticsBucket,
 };
 pub use crate::api::status::{LeftToNewer, MemberStatus, ServiceStatus, StreamStatus};
-pub use crate::execution::{ErrorType, Execution, ExecutionStatus};
+pub use crate::execution::{ErrorType, Execution, ExecutionStatus, Refusal};
 pub use crate::explain::{Became, CausingChange, Downtime, ExplainedTime};
 pub use crate::schedule::{
     ChangeEvent, CreateSchedule, Days, Delivery, DeliveryMode, Ending, FieldFault, Payload,

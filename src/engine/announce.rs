@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::core::Outlook as _;
+use crate::execution::Rerun;
 use crate::failpoint::failpoint;
 use crate::jetstream::WriteError;
 use crate::port::Nats;
@@ -31,11 +32,13 @@ pub(crate) async fn announce_overall(shared: &Shared<impl Nats>) {
         if let Ok(delay) = shared.delay(Uuid::nil(), 0).to_std() {
             tokio::time::sleep(delay).await;
         }
-        let (pauses, calendars) = (shared.index.pauses(), shared.index.calendars());
-        let groups = shared.index.groups();
-        let calendars: Vec<Arc<Calendar>> = calendars.with_news().cloned().collect();
-        let groups: Vec<Arc<Group>> = groups.with_news().cloned().collect();
-        if pauses.events.is_empty() && calendars.is_empty() && groups.is_empty() {
+        let index = &shared.index;
+        let pauses = index.pauses();
+        let calendars: Vec<Arc<Calendar>> = index.calendars().with_news().cloned().collect();
+        let groups: Vec<Arc<Group>> = index.groups().with_news().cloned().collect();
+        let reruns: Vec<Arc<Rerun>> = index.reruns().with_news().cloned().collect();
+        let is_all = calendars.is_empty() && groups.is_empty() && reruns.is_empty();
+        if pauses.events.is_empty() && is_all {
             return;
         }
         failpoint("before_announcing");
@@ -49,6 +52,9 @@ pub(crate) async fn announce_overall(shared: &Shared<impl Nats>) {
         }
         for group in groups {
             latest = latest.max(announce_keyed(shared, &*group).await);
+        }
+        for rerun in reruns {
+            latest = latest.max(announce_keyed(shared, &*rerun).await);
         }
         // Then they are not announced again.
         let _ = tokio::time::timeout(AGAIN, shared.index.until_seen(latest)).await;
@@ -76,7 +82,7 @@ async fn take_out_of_pauses(shared: &Shared<impl Nats>, said: &[Change]) -> u64 
     settle(taken_out.await).await
 }
 
-/// Announces the changes of a calendar or a group and takes them out there, and removes its key if it was deleted; returns
+/// Announces the changes of a calendar, a group or a rerun and takes them out there, and removes its key if it was deleted; returns
 /// the revision that shows it.
 async fn announce_keyed<T: Keyed>(shared: &Shared<impl Nats>, seen: &T) -> u64 {
     let (id, name, said) = (seen.head().id, seen.head().name, seen.head().events);

@@ -55,13 +55,14 @@ impl<N: Nats> Engine<N> {
         let mut overall = self.shared.index.overall_changed();
         overall.mark_changed();
         let mut groups = self.shared.index.groups_changed();
+        let mut reruns = self.shared.index.reruns_changed();
         let shared = Arc::clone(&self.shared);
         let tending = tokio::spawn(async move { slots::tend(&shared).await });
         let _tending = AbortOnDropHandle::new(tending);
         loop {
             take(&mut self.received, &mut changes, &self.shared.members, &mut came);
             // Looked at here, not only below: a busy loop never gets there.
-            if is_news(&mut overall) {
+            if is_news(&mut overall) | is_news(&mut reruns) {
                 came.push(Event::Overall { has_news: self.shared.index.has_news() });
             }
             if is_news(&mut groups) {
@@ -85,6 +86,7 @@ impl<N: Nats> Engine<N> {
                 () = self.shared.members.changed() => came.push(Event::Members),
                 Ok(()) = overall.changed() => overall.mark_changed(),
                 Ok(()) = groups.changed() => groups.mark_changed(),
+                Ok(()) = reruns.changed() => reruns.mark_changed(),
                 Ok(()) = freshness.changed() => {}
                 () = tokio::time::sleep(sleep) => {}
             }
@@ -176,8 +178,9 @@ impl<N: Nats> Engine<N> {
 
     /// Publishes how busy and how late the engine is. Called at each turn of the loop, since earlier values are out of
     /// date.
-    fn say_load(&self) {
+    fn say_load(&mut self) {
         let (load, core) = (&self.shared.load, self.core.load());
+        load.set_lines(self.core.resized_lines());
         load.timers.store(core.timers, Ordering::Relaxed);
         load.waiting.store(core.waiting, Ordering::Relaxed);
         load.armed.store(core.armed, Ordering::Relaxed);

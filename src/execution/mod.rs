@@ -2,6 +2,7 @@
 
 mod of_attempt;
 mod outcome;
+mod rerun;
 mod status;
 
 use chrono::{DateTime, Utc};
@@ -13,6 +14,9 @@ use uuid::Uuid;
 use of_attempt::trace_context;
 pub use of_attempt::{correlation_id, event_id, payload};
 pub use outcome::{ErrorType, MAX_KEPT_BYTES, Outcome, Response};
+pub use rerun::{
+    Done, ExecutionFilter, Progress, RERUN_KEPT, RERUNS_NEED, Refusal, Rerun, RetryPayload,
+};
 pub use status::ExecutionStatus;
 
 use crate::schedule::{Attempt, Delivery, Payload, Schedule, SkippedRange, Status, mend_instant};

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Index, schedule_id};
-use crate::names::{CALENDAR_KEY_PREFIX, GROUP_KEY_PREFIX, PAUSE_ALL_KEY, SCHEDULE_KEY_PREFIX};
+use crate::names::{
+    CALENDAR_KEY_PREFIX, GROUP_KEY_PREFIX, PAUSE_ALL_KEY, RERUN_KEY_PREFIX, SCHEDULE_KEY_PREFIX,
+};
 
 /// A record that could not be read because it was written by hand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +33,9 @@ pub struct Vanished {
     pub at: DateTime<Utc>,
 }
 
+/// First tokens of the keys of calendars, groups and reruns.
+const NAMED: [&str; 3] = [CALENDAR_KEY_PREFIX, GROUP_KEY_PREFIX, RERUN_KEY_PREFIX];
+
 /// Keys that a replay of the bucket has shown.
 #[derive(Debug, Default)]
 pub struct Shown {
@@ -39,7 +44,7 @@ pub struct Shown {
     strange: HashSet<String>,
     /// Whether the pauses of all schedules are among them.
     pauses: bool,
-    /// The keys of calendars and groups.
+    /// The keys of calendars, groups and reruns.
     named: HashSet<String>,
 }
 
@@ -50,7 +55,7 @@ impl Shown {
             self.ids.insert(id);
         } else if key.starts_with(SCHEDULE_KEY_PREFIX) {
             self.strange.insert(key.to_owned());
-        } else if key.starts_with(CALENDAR_KEY_PREFIX) || key.starts_with(GROUP_KEY_PREFIX) {
+        } else if NAMED.iter().any(|prefix| key.starts_with(prefix)) {
             self.named.insert(key.to_owned());
         }
         self.pauses |= key == PAUSE_ALL_KEY;
@@ -61,7 +66,7 @@ impl Shown {
         self.pauses
     }
 
-    /// Whether the key of a calendar or of a group was shown.
+    /// Whether the key of a calendar, a group or a rerun was shown.
     pub(super) fn has_named(&self, key: &str) -> bool {
         self.named.contains(key)
     }

@@ -1,10 +1,11 @@
 //! The concurrency groups, as the watch or an own write last showed them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
+use super::live::Live;
 use super::{Index, Shown};
 use crate::schedule::Group;
 use crate::schedule::keyed::{Keyed as _, Known};
@@ -12,21 +13,20 @@ use crate::schedule::keyed::{Keyed as _, Known};
 /// What is known of the groups.
 #[derive(Default)]
 pub(super) struct Groups {
-    known: RwLock<Arc<Known<Group>>>,
+    live: Live<Group>,
     /// How often users had changed each, by its key, as the watch has shown.
     shown: Mutex<HashMap<String, u64>>,
-    changed: watch::Sender<()>,
 }
 
 impl Index {
     /// The groups.
     pub fn groups(&self) -> Arc<Known<Group>> {
-        Arc::clone(&self.groups.known.read().unwrap_or_else(PoisonError::into_inner))
+        self.groups.live.all()
     }
 
     /// Tells when any of them changes.
     pub fn groups_changed(&self) -> watch::Receiver<()> {
-        self.groups.changed.subscribe()
+        self.groups.live.changed()
     }
 
     /// How many more executions of a group may be under way; none of one that is not there.
@@ -37,7 +37,7 @@ impl Index {
     /// Takes in a group as this instance wrote or read it, unless something newer is known.
     pub fn know_group(&self, group: Group, revision: u64) {
         let key = Group::key(&group.name);
-        self.change_groups(|known| known.take_in(&key, revision, Some(Ok(group))));
+        self.groups.live.change(|known| known.take_in(&key, revision, Some(Ok(group))));
     }
 
     /// Takes in what the watch showed of the key of a group, unless something newer is known. What users change counts among
@@ -53,7 +53,7 @@ impl Index {
         if let Some(Err(reason)) = &held {
             tracing::error!(key, revision, reason, "group cannot be read; its schedules wait");
         }
-        self.change_groups(|known| known.take_in(key, revision, held));
+        self.groups.live.change(|known| known.take_in(key, revision, held));
         let mut shown = self.groups.shown.lock().unwrap_or_else(PoisonError::into_inner);
         if shown.insert(key.to_owned(), by_users.unwrap_or_default()) != by_users {
             self.note_revision(revision);
@@ -62,23 +62,11 @@ impl Index {
 
     /// Forgets what is not newer than a revision and was not shown: it is not in the bucket any more.
     pub(super) fn forget_groups(&self, shown: &Shown, revision: u64) {
-        self.change_groups(|known| known.retain(revision, |key| shown.has_named(key)));
+        self.groups.live.change(|known| known.retain(revision, |key| shown.has_named(key)));
     }
 
     /// Forgets everything, because the bucket is a different one.
     pub(super) fn clear_groups(&self) {
-        self.change_groups(|known| {
-            *known = Known::default();
-            true
-        });
-    }
-
-    fn change_groups(&self, change: impl FnOnce(&mut Known<Group>) -> bool) {
-        let mut known = self.groups.known.write().unwrap_or_else(PoisonError::into_inner);
-        let is_news = change(Arc::make_mut(&mut known));
-        drop(known);
-        if is_news {
-            self.groups.changed.send_replace(());
-        }
+        self.groups.live.clear();
     }
 }

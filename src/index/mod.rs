@@ -15,6 +15,7 @@ mod groups;
 mod intern;
 mod list;
 mod listed;
+mod live;
 mod minutes;
 mod named;
 mod newer;
@@ -25,6 +26,7 @@ mod page;
 mod place;
 mod pool;
 mod record;
+mod reruns;
 mod rows;
 mod shares;
 mod sight;
@@ -131,6 +133,8 @@ pub struct Index {
     shares: Mutex<Shares>,
     latest: overall::Latest,
     groups: groups::Groups,
+    /// The stored requests to run executions again.
+    reruns: live::Live<crate::execution::Rerun>,
 }
 
 impl Index {
@@ -148,6 +152,7 @@ impl Index {
                 shares: Mutex::default(),
                 latest: overall::Latest::default(),
                 groups: groups::Groups::default(),
+                reruns: live::Live::default(),
             }),
             changed,
         )
@@ -286,6 +291,7 @@ impl Index {
         }
         self.forget_overall(shown, revision);
         self.forget_groups(shown, revision);
+        self.forget_reruns(shown, revision);
         self.write(|state| {
             state.deleted.clear();
             state.set_aside.retain(|key, aside| aside.revision > revision || shown.has_aside(key));
@@ -305,6 +311,7 @@ impl Index {
         self.seen.send_replace(0);
         self.clear_overall();
         self.clear_groups();
+        self.reruns.clear();
         self.lost();
         self.settle_doubt();
         self.forget_written();

@@ -38,12 +38,13 @@ impl Index {
         Arc::clone(&self.latest.overall.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether changes of any of it, or of groups, wait to be announced.
+    /// Whether changes of any of it, or of groups and reruns, wait to be announced.
     pub fn has_news(&self) -> bool {
         let overall = self.overall();
         !overall.pauses.events.is_empty()
             || overall.calendars.with_news().next().is_some()
             || self.groups().with_news().next().is_some()
+            || self.reruns().with_news().next().is_some()
     }
 
     /// The pauses of all schedules.

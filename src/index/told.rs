@@ -5,8 +5,10 @@ use uuid::Uuid;
 
 use super::record::{Unreadable, read_record};
 use super::{Index, Reservation, schedule_id};
+use crate::execution::Rerun;
 use crate::names::{
-    CALENDAR_KEY_PREFIX, GROUP_KEY_PREFIX, NAME_KEY_PREFIX, PAUSE_ALL_KEY, SCHEDULE_KEY_PREFIX,
+    CALENDAR_KEY_PREFIX, GROUP_KEY_PREFIX, NAME_KEY_PREFIX, PAUSE_ALL_KEY, RERUN_KEY_PREFIX,
+    SCHEDULE_KEY_PREFIX,
 };
 use crate::schedule::Group;
 use crate::schedule::keyed::Keyed as _;
@@ -25,6 +27,8 @@ pub enum Told {
     Calendar(Option<Box<Result<Calendar, String>>>),
     /// A concurrency group, if there is one.
     Group(Option<Box<Result<Group, String>>>),
+    /// A stored request to run executions again, if there is one.
+    Rerun(Option<Box<Result<Rerun, String>>>),
     /// Nothing for the index: memos are read when they are needed, and a newer version's keys are its own.
     Nothing,
 }
@@ -43,6 +47,9 @@ impl Told {
         }
         if key.starts_with(GROUP_KEY_PREFIX) {
             return Self::Group(value.map(|value| Box::new(Group::read(value))));
+        }
+        if key.starts_with(RERUN_KEY_PREFIX) {
+            return Self::Rerun(value.map(|value| Box::new(Rerun::read(value))));
         }
         if !key.starts_with(SCHEDULE_KEY_PREFIX) {
             return Self::Nothing;
@@ -72,6 +79,9 @@ impl Index {
             }
             Told::Group(held) => {
                 return self.take_in_group(key, revision, held.map(|held| *held));
+            }
+            Told::Rerun(held) => {
+                return self.take_in_rerun(key, revision, held.map(|held| *held));
             }
             Told::Nothing => return,
         };

@@ -66,7 +66,7 @@ const RECONNECTING: Duration = Duration::seconds(5);
 /// Least time by which a claim outlasts the time that a reply may take.
 const REPLY_MARGIN: Duration = Duration::seconds(30);
 /// The author of changes that no user made.
-const SCHEDULER: &str = "scheduler";
+pub const SCHEDULER: &str = "scheduler";
 
 /// What an instance knows of itself and of the others.
 pub trait View {

@@ -53,6 +53,12 @@ pub enum ChangeKind {
     GroupPut,
     /// A concurrency group was deleted.
     GroupDeleted,
+    /// A request to run many executions again was stored.
+    RerunRequested,
+    /// It was ended by a user.
+    RerunCancelled,
+    /// All that it asks for were taken up.
+    RerunEnded,
     /// A change that only a newer version knows.
     #[serde(untagged)]
     Other(Word),
@@ -79,6 +85,9 @@ impl ChangeKind {
             Self::CalendarDeleted => "calendar_deleted",
             Self::GroupPut => "group_put",
             Self::GroupDeleted => "group_deleted",
+            Self::RerunRequested => "rerun_requested",
+            Self::RerunCancelled => "rerun_cancelled",
+            Self::RerunEnded => "rerun_ended",
             Self::Other(word) => word.as_str(),
         }
     }

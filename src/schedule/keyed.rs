@@ -47,14 +47,14 @@ pub struct Head<'a> {
 /// The same, to be changed.
 #[derive(Debug)]
 pub struct HeadMut<'a> {
-    pub(super) format: &'a mut u16,
-    pub(super) needs: &'a mut u16,
-    pub(super) revision: &'a mut u64,
-    pub(super) token: &'a mut u64,
-    pub(super) updated_at: &'a mut DateTime<Utc>,
-    pub(super) updated_by: &'a mut String,
-    pub(super) recent: &'a mut Vec<Uuid>,
-    pub(super) events: &'a mut Vec<Change>,
+    pub(crate) format: &'a mut u16,
+    pub(crate) needs: &'a mut u16,
+    pub(crate) revision: &'a mut u64,
+    pub(crate) token: &'a mut u64,
+    pub(crate) updated_at: &'a mut DateTime<Utc>,
+    pub(crate) updated_by: &'a mut String,
+    pub(crate) recent: &'a mut Vec<Uuid>,
+    pub(crate) events: &'a mut Vec<Change>,
 }
 
 /// A value with a key of its own, by a name.
@@ -184,7 +184,7 @@ macro_rules! keyed {
     };
 }
 
-pub(super) use keyed;
+pub(crate) use keyed;
 
 /// Why a text is no name.
 pub(crate) fn not_a_name(name: &str) -> Option<String> {

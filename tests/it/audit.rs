@@ -173,7 +173,8 @@ async fn changes_are_found_by_schedule_user_event_and_time() {
         fault["message"],
         "event: must be one of created, updated, deleted, restored, paused, resumed, triggered, \
          backfilled, failing, overdue, recovered, paused_all, resumed_all, \
-         calendar_put, calendar_deleted, group_put, group_deleted"
+         calendar_put, calendar_deleted, group_put, group_deleted, rerun_requested, \
+         rerun_cancelled, rerun_ended"
     );
 
     let http = Http::new(&service).await;

@@ -54,6 +54,7 @@ mod permissions;
 mod pinned;
 mod policies;
 mod proxy;
+mod reruns;
 mod restores;
 mod retries;
 mod safety;

@@ -16,7 +16,7 @@ use crate::proxy::Proxy;
 const USERS: [&str; 5] = ["scheduler", "operator", "admin", "viewer", "worker"];
 
 /// Operations that change nothing: for `admin` and `viewer`.
-const READS: [&str; 16] = [
+const READS: [&str; 18] = [
     "schedule.get",
     "schedule.list",
     "schedule.preview",
@@ -26,6 +26,8 @@ const READS: [&str; 16] = [
     "calendar.list",
     "group.get",
     "group.list",
+    "rerun.get",
+    "rerun.list",
     "execution.get",
     "execution.list",
     "execution.running",
@@ -37,7 +39,7 @@ const READS: [&str; 16] = [
 /// Operations by which workers report: for `admin` and `worker`.
 const REPORTS: [&str; 3] = ["execution.complete", "execution.fail", "execution.heartbeat"];
 /// All others: for `admin`.
-const CHANGES: [&str; 22] = [
+const CHANGES: [&str; 23] = [
     "schedule.create",
     "schedule.apply",
     "schedule.update",
@@ -60,6 +62,7 @@ const CHANGES: [&str; 22] = [
     "calendar.delete",
     "group.put",
     "group.delete",
+    "rerun.cancel",
 ];
 
 /// How the service runs with this file.

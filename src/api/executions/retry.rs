@@ -3,8 +3,10 @@
 //! The new execution is a run by hand of the schedule as it is now, see [`Api::run`]; `retry_of` names the old one. It
 //! is in the record before the reply, like every run by hand.
 
+mod drain;
 mod many;
 mod plan;
+mod reruns;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,21 +18,13 @@ use super::super::reply::{Links, Reply};
 use super::super::schedules::{Key, Placed, Run, check_run, hash, repeated};
 use super::super::{Api, Caller};
 use crate::execution::{CommandSettings, Execution, ExecutionStatus};
+pub use crate::execution::{ExecutionFilter, RetryPayload};
 use crate::port::Nats;
 use crate::schedule::declared::run_fields;
 use crate::schedule::{FieldFault, Payload};
-pub use many::{BulkRetried, BulkRetry, ExecutionFilter, RetriedItem};
-
-/// Which payload a retry sends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum RetryPayload {
-    /// What the execution sent, byte for byte; its placeholders stay replaced as they were.
-    #[default]
-    Own,
-    /// What the schedule sends now.
-    Current,
-}
+pub(crate) use drain::drain;
+pub use many::{BulkRetried, BulkRetry, RetriedItem};
+pub use reruns::{CancelRerun, GetRerun, ListReruns, RerunStatus, RerunView};
 
 run_fields! { request {
     /// A request to run an ended execution again, as a run by hand of its schedule.

@@ -23,7 +23,7 @@ macro_rules! operation {
 }
 
 static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
-    [schedules(), bulk(), calendars(), groups(), executions(), reports(), service()]
+    [schedules(), bulk(), reruns(), calendars(), groups(), executions(), reports(), service()]
         .into_iter()
         .flatten()
         .collect()
@@ -104,6 +104,21 @@ fn bulk() -> Vec<Operation> {
         ]),
         operation!("bulk.retry", Write, "X-Triggered-By", bulk_retry, "Run ended executions that match a filter again", [
             post("/api/v1/executions/bulk/retry")
+        ]),
+    ]
+}
+
+#[rustfmt::skip]
+fn reruns() -> Vec<Operation> {
+    vec![
+        operation!("rerun.get", Read, "X-Created-By", get_rerun, "One stored request to run many executions again, and how far it has come", [
+            get("/api/v1/reruns/{rerun_id}").query(&[])
+        ]),
+        operation!("rerun.list", Read, "X-Created-By", list_reruns, "All stored requests to run executions again, newest first", [
+            get("/api/v1/reruns")
+        ]),
+        operation!("rerun.cancel", Write, "X-Cancelled-By", cancel_rerun, "End a stored request to run executions again", [
+            post("/api/v1/reruns/{rerun_id}/cancel")
         ]),
     ]
 }

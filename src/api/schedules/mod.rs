@@ -36,7 +36,7 @@ pub use filter::{ScheduleFilter, TagsMatch};
 pub use lifecycle::{PauseSchedule, ResumeSchedule, TriggerSchedule, Triggered};
 pub use list::ListSchedules;
 pub(crate) use named::Named;
-pub(in crate::api) use once::{Deed, Found, Key, Once, Unmade, hash, repeated};
+pub(in crate::api) use once::{Deed, Found, Key, Once, Unmade, hash, repeated, used_otherwise};
 pub use pause_all::{AllPaused, PauseAll, ResumeAll};
 pub use preview::PreviewSchedule;
 pub use read::{GetSchedule, RecentlyShown, ShownSchedule};

@@ -296,7 +296,8 @@ pub(in crate::api) fn repeated(what: &str) -> Warning {
     Warning { code, field, message: format!("an earlier request with this key {what}") }
 }
 
-fn used_otherwise(key: &str) -> ApiError {
+/// Refuses a key that another request had.
+pub(in crate::api) fn used_otherwise(key: &str) -> ApiError {
     let message = format!("idempotency_key {key:?} was used for another request within a day");
     let mut error = ApiError::new(Code::NotAllowed, message);
     error.details = vec![FieldFault::new("idempotency_key", "was used for another request")];

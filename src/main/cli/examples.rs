@@ -63,7 +63,17 @@ pub const RESTORE: &str = "Examples:
   nats-scheduler restore nightly";
 pub const RETRY: &str = "Examples:
   nats-scheduler retry 01a2100b-b8ad-87e1-be65-2088586088f6 --wait
-  nats-scheduler retry --failed --schedule nightly --since 2h --dry-run";
+  nats-scheduler retry --failed --schedule nightly --since 2h --dry-run
+  nats-scheduler retry --failed --tag outage --in-background";
+pub const RERUN: &str = "Examples:
+  nats-scheduler retry --failed --tag outage --in-background
+  nats-scheduler rerun ls";
+pub const RERUN_LS: &str = "Examples:
+  nats-scheduler rerun ls -o wide";
+pub const RERUN_GET: &str = "Examples:
+  nats-scheduler rerun get 0193a1f0-5b7e-4f3a-9c58-52b1d6a7e0c4";
+pub const RERUN_CANCEL: &str = "Examples:
+  nats-scheduler rerun cancel 0193a1f0-5b7e-4f3a-9c58-52b1d6a7e0c4";
 pub const CANCEL: &str = "Examples:
   nats-scheduler cancel 01a2100b-b8ad-87e1-be65-2088586088f6 --reason 'not needed any more'";
 pub const BACKFILL: &str = "Examples:

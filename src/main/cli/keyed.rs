@@ -1,4 +1,4 @@
-//! What `calendar` and `group` have in common.
+//! What `calendar`, `group` and `rerun` have in common.
 
 use serde::Serialize;
 

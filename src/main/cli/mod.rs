@@ -20,6 +20,7 @@ mod node;
 mod options;
 mod output;
 mod reads;
+mod rerun;
 mod session;
 mod text;
 mod top;
@@ -104,6 +105,9 @@ pub enum Command {
     /// Run the occurrences of a span of the past.
     #[command(after_help = examples::BACKFILL)]
     Backfill(With<backfill::Backfill>),
+    /// Show and end reruns: stored requests to run many executions again.
+    #[command(subcommand, after_help = examples::RERUN)]
+    Rerun(rerun::Rerun),
     /// Keep concurrency groups: how many executions of several schedules are under way at once.
     #[command(subcommand, after_help = examples::GROUP)]
     Group(group::Group),
@@ -184,6 +188,7 @@ impl Command {
             Self::Backfill(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Calendar(it) => it.run(),
             Self::Group(it) => it.run(),
+            Self::Rerun(it) => it.run(),
             Self::Plan(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Apply(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Export(it) => {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{cli, fed, file, finish, plain, program};
-use crate::harness::Nats;
+use crate::harness::{Nats, wait_for};
 
 #[tokio::test]
 async fn a_schedule_is_created_as_it_was_asked_for() {
@@ -171,6 +171,17 @@ async fn executions_are_awaited_run_again_and_cancelled() {
     assert!(plain(&again).starts_with("<id>: execution <id> is asked for\n"), "{again}");
     let many = cli(&nats, &["retry", "--failed", "--schedule", "ask", "--dry-run"]).await.done();
     assert!(many.contains(" executions would be run again\n"), "{many}");
+    let stored = ["retry", "--failed", "--schedule", "ask", "--in-background", "-o", "name"];
+    let rerun = cli(&nats, &stored).await.done();
+    wait_for("the end of the rerun", || async {
+        let shown = cli(&nats, &["rerun", "get", rerun.trim()]).await.done();
+        shown.contains("done").then_some(())
+    })
+    .await;
+    let shown = cli(&nats, &["rerun", "ls", "-o", "name"]).await.done();
+    assert_eq!(shown, rerun);
+    let (code, said) = cli(&nats, &["rerun", "cancel", rerun.trim()]).await.failed();
+    assert!(code == 1 && said.contains("has ended"), "{said}");
 
     let job = ["create", "work", "--cron", "0 0 1 1 *", "-t", "cmd.example.work", "--mode", "job"];
     cli(&nats, &job).await.done();

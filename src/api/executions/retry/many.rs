@@ -4,9 +4,8 @@
 //! between leaves each taken up or not. With a key, each execution has a key of its own, derived from it: sending the
 //! request again takes up only what is missing, see [`Api::run`].
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
 use futures::{StreamExt as _, stream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,31 +16,16 @@ use super::super::super::reply::Reply;
 use super::super::super::schedules::{Key, Named};
 use super::super::super::{Api, Caller, Checked, cursor};
 use super::super::millis_up;
-use super::plan::{Cursor, Plan, check};
-use super::{RetryPayload, TakenUp, asked};
+use super::plan::{Cursor, MAX_AT_ONCE, Plan, check};
+use super::{ExecutionFilter, RetryPayload, TakenUp, asked};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::history_index::Filter;
 use crate::jetstream::history::error_header;
 use crate::port::Nats;
-use crate::schedule::declared::which_fields;
-use crate::schedule::{instant_field, object_field};
+use crate::schedule::object_field;
 
 /// Executions looked at in one go; their payloads are in memory meanwhile.
 const PART: usize = 64;
-
-which_fields! { kind_fields request {
-    /// Ended executions by what they have in common: all given conditions must hold.
-    pub struct ExecutionFilter {
-        /// With this status: `failed` (default), `success`, `skipped`, `cancelled` or `corrected`.
-        pub status: Option<ExecutionStatus>,
-        /// Started at this time or later.
-        #[serde(deserialize_with = "instant_field")]
-        pub from: Option<DateTime<Utc>>,
-        /// Started at this time or earlier.
-        #[serde(deserialize_with = "instant_field")]
-        pub to: Option<DateTime<Utc>>,
-    }
-} }
 
 /// A request to run many ended executions again, oldest first.
 #[serde_with::skip_serializing_none]
@@ -53,13 +37,17 @@ pub struct BulkRetry {
     pub filter: Option<ExecutionFilter>,
     /// Which payload is sent; default `own`.
     pub payload: Option<RetryPayload>,
-    /// How many executions to take up or refuse: 1 to 1000, default 100.
-    #[schemars(range(min = 1, max = 1000))]
+    /// How many executions to take up or refuse: 1 to 1000, default 100; with `in_background` up to 1000000, which is the
+    /// default.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub limit: Option<u64>,
     /// `next_cursor` of an earlier reply, with the same filter: goes on where that one ended.
     pub cursor: Option<String>,
-    /// Only report what would be done; default false.
+    /// Only report what would be done, with the first 1000; default false.
     pub dry_run: Option<bool>,
+    /// Store the request and reply at once: the service takes the executions up as their schedules have room, and
+    /// `rerun.get` shows how far it has come. Default false.
+    pub in_background: Option<bool>,
     /// Makes the request safe to repeat: within a day the same key of the same user runs each execution once. The
     /// header `Nats-Msg-Id` does the same.
     #[schemars(length(min = 1, max = 255))]
@@ -81,6 +69,9 @@ pub struct BulkRetried {
     pub passed_over: usize,
     /// What became of each that was taken up or refused, oldest first.
     pub results: Vec<RetriedItem>,
+    /// The stored request, if it was made `in_background`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun_id: Option<Uuid>,
     /// Where to go on, if more match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
@@ -125,12 +116,16 @@ impl<N: Nats> Api<N> {
         caller: &Caller,
     ) -> Result<Reply<BulkRetried>, ApiError> {
         let (plan, cursor) = check(&request, caller)?;
+        if plan.in_background && !plan.dry_run {
+            return self.store_rerun(&plan, caller).await;
+        }
         let until = self.history.catch_up().await?;
         let mut cursor = cursor.unwrap_or(Cursor { after: 0, until });
         let choice = self.choice(plan.filter).await?;
         let mut result = BulkRetried { dry_run: plan.dry_run, ..BulkRetried::default() };
         let actor = caller.actor();
-        let (filter, limit, dry_run) = (plan.filter, plan.limit, plan.dry_run);
+        let (filter, dry_run) = (plan.filter, plan.dry_run);
+        let limit = usize::try_from(plan.limit.min(MAX_AT_ONCE)).unwrap_or(usize::MAX);
         tracing::info!(?filter, limit, dry_run, triggered_by = actor, "bulk retry");
         loop {
             let part = PART.min(limit - result.results.len());
@@ -155,7 +150,7 @@ impl<N: Nats> Api<N> {
     }
 
     /// What a filter means in the history.
-    async fn choice(&self, filter: &ExecutionFilter) -> Result<Filter, ApiError> {
+    pub(super) async fn choice(&self, filter: &ExecutionFilter) -> Result<Filter, ApiError> {
         Ok(Filter {
             schedule: filter.schedule_id,
             schedules: self.of_kind(filter.tag.as_ref(), filter.target_command.as_ref()).await?,
@@ -173,11 +168,8 @@ impl<N: Nats> Api<N> {
         plan: &Plan<'_>,
         caller: &Caller,
     ) -> Vec<RetriedItem> {
-        let mut schedules: HashMap<Uuid, Vec<(usize, Execution)>> = HashMap::new();
-        for (index, execution) in executions.into_iter().enumerate() {
-            schedules.entry(execution.schedule_id).or_default().push((index, execution));
-        }
-        let done = stream::iter(schedules.into_values()).map(|executions| async move {
+        let schedules = by_schedule(executions.into_iter().enumerate());
+        let done = stream::iter(schedules).map(|executions| async move {
             let mut done = Vec::with_capacity(executions.len());
             for (index, execution) in executions {
                 done.push((index, self.retry_one(&execution, plan, caller).await));
@@ -226,4 +218,15 @@ impl<N: Nats> Api<N> {
         });
         self.take_up(execution, &plan.retry, key, 0, caller).await.map(Some)
     }
+}
+
+/// Executions with their places, by schedule; not in the order of a hash map, so that a simulated run can be repeated.
+pub(super) fn by_schedule(
+    executions: impl IntoIterator<Item = (usize, Execution)>,
+) -> impl Iterator<Item = Vec<(usize, Execution)>> {
+    let mut schedules: BTreeMap<Uuid, Vec<(usize, Execution)>> = BTreeMap::new();
+    for (index, execution) in executions {
+        schedules.entry(execution.schedule_id).or_default().push((index, execution));
+    }
+    schedules.into_values()
 }

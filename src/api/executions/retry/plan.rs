@@ -12,8 +12,10 @@ use crate::schedule::FieldFault;
 
 /// Executions taken up by default.
 const DEFAULT_LIMIT: u64 = 100;
-/// Maximum number of executions taken up.
-const MAX_LIMIT: u64 = 1000;
+/// Maximum number of executions taken up before the reply.
+pub(super) const MAX_AT_ONCE: u64 = 1000;
+/// Maximum number of executions taken up in the background, and the default there.
+const MAX_IN_BACKGROUND: u64 = 1_000_000;
 
 /// How far a request has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,8 +30,9 @@ pub(super) struct Cursor {
 pub(super) struct Plan<'a> {
     pub(super) filter: &'a ExecutionFilter,
     pub(super) retry: Retry<'a>,
-    pub(super) limit: usize,
+    pub(super) limit: u64,
     pub(super) dry_run: bool,
+    pub(super) in_background: bool,
     pub(super) key: Option<&'a String>,
 }
 
@@ -42,10 +45,18 @@ pub(super) fn check<'a>(
         None => faults.push(FieldFault::new("filter", "is required")),
         Some(filter) => faults.extend(filter.faults()),
     }
-    let limit = check_limit(request.limit, DEFAULT_LIMIT, MAX_LIMIT, &mut faults);
+    let in_background = request.in_background.unwrap_or(false);
+    let (default, max) = match in_background {
+        true => (MAX_IN_BACKGROUND, MAX_IN_BACKGROUND),
+        false => (DEFAULT_LIMIT, MAX_AT_ONCE),
+    };
+    let limit = check_limit(request.limit, default, max, &mut faults);
     let cursor = request.cursor.as_deref().map(cursor::read::<Cursor>);
     if cursor == Some(None) {
         faults.push(FieldFault::new("cursor", "is not one that a reply gave"));
+    }
+    if in_background && request.cursor.is_some() && request.dry_run != Some(true) {
+        faults.push(FieldFault::new("cursor", "cannot stand beside in_background"));
     }
     let Some(filter) = request.filter.as_ref().filter(|_| faults.is_empty()) else {
         return Err(faults.into());
@@ -53,7 +64,8 @@ pub(super) fn check<'a>(
     let plan = Plan {
         filter,
         retry: Retry { payload: request.payload.unwrap_or_default(), override_payload: None },
-        limit,
+        limit: limit as u64,
+        in_background,
         dry_run: request.dry_run.unwrap_or(false),
         key: request.idempotency_key.as_ref().or(caller.message_id.as_ref()),
     };
@@ -114,6 +126,10 @@ mod tests {
                 json!({ "filter": { "target_command": "cmd.a" }, "limit": 1001, "cursor": "x",
                         "idempotency_key": " " }),
                 &["idempotency_key", "limit", "cursor"],
+            ),
+            (
+                json!({ "filter": { "tag": "a" }, "in_background": true, "limit": 1_000_001 }),
+                &["limit"],
             ),
         ] {
             assert_eq!(fields_at_fault(&request), fields, "{request}");

@@ -52,12 +52,15 @@ pub struct Retry {
     /// Started at this time or earlier.
     #[arg(long, requires = "failed", value_name = "TIME", value_parser = moment::past, allow_hyphen_values = true, help_heading = HEADING)]
     until: Option<DateTime<Utc>>,
-    /// How many at most, 1 to 1000.
-    #[arg(long, short = 'n', value_name = "NUMBER", default_value_t = 100, help_heading = HEADING)]
-    limit: u64,
+    /// How many at most [default: 100; with --in-background all].
+    #[arg(long, short = 'n', value_name = "NUMBER", help_heading = HEADING)]
+    limit: Option<u64>,
     /// Run nothing, and show what would be.
     #[arg(long, requires = "failed")]
     dry_run: bool,
+    /// Have the service do it, as the schedules have room; `rerun get` shows how far it has come.
+    #[arg(long, requires = "failed", conflicts_with = "dry_run")]
+    in_background: bool,
 }
 
 /// The id of an execution, as it is written.
@@ -116,14 +119,23 @@ impl Retry {
         let request = BulkRetry {
             filter: Some(filter),
             payload: self.payload(),
-            limit: Some(self.limit),
+            limit: self.limit,
             dry_run: Some(self.dry_run),
+            in_background: self.in_background.then_some(true),
             idempotency_key: self.running.key.clone(),
             ..BulkRetry::default()
         };
-        let done = session.patient(PATIENCE).bulk_retry(&request).await?.data;
+        let reply = session.patient(PATIENCE).bulk_retry(&request).await?;
+        tell_warnings(&reply.warnings);
+        let done = reply.data;
+        let rerun = done.rerun_id.map(|id| id.to_string());
         if !out.format.is_table() {
-            out.thing(&done, &done.retried.to_string(), &[])?;
+            let name = rerun.unwrap_or_else(|| done.retried.to_string());
+            out.thing(&done, &name, &[])?;
+            return Ok(Exit::Done);
+        }
+        if let Some(id) = rerun {
+            out.line(&format!("{} executions will be run again: rerun {id}", done.matched))?;
             return Ok(Exit::Done);
         }
         let verb = if self.dry_run { "would be run" } else { "run" };
