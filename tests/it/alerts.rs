@@ -141,6 +141,38 @@ async fn a_schedule_without_a_success_is_overdue_even_if_no_instance_ran_and_say
 }
 
 #[tokio::test]
+async fn an_expectation_that_a_weekend_breaks_is_warned_of() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let weekdays = |within: u64| {
+        json!({ "name": format!("w{within}"), "schedule_type": "cron", "cron_expression": "0 8 * * 1-5",
+                "target_command": "cmd.example.a", "expect_success_within_seconds": within })
+    };
+    let (day, weekend) = (86_400, 3 * 86_400);
+    let created = nats.request("schedule.create", &weekdays(day)).await;
+    let warning = &created["warnings"][0];
+    assert_eq!(warning["code"], "expected_too_soon", "{created}");
+    assert_eq!(warning["field"], "expect_success_within_seconds");
+    assert!(warning["message"].as_str().unwrap().contains("for 259200 s"), "{warning}");
+    let enough = nats.request("schedule.create", &weekdays(weekend)).await;
+    assert!(enough.get("warnings").is_none(), "{enough}");
+    let id = &enough["data"]["id"];
+    let less = json!({ "schedule_id": id, "expect_success_within_seconds": weekend - 1 });
+    let less = nats.request("schedule.update", &less).await;
+    assert_eq!(less["warnings"][0]["code"], "expected_too_soon", "{less}");
+    let other = json!({ "schedule_id": id, "description": "as before" });
+    let other = nats.request("schedule.update", &other).await;
+    assert!(other.get("warnings").is_none(), "{other}");
+    let applied = nats.request("schedule.apply", &weekdays(day + 1)).await;
+    assert_eq!(applied["warnings"][0]["code"], "expected_too_soon", "{applied}");
+    // What fires once has no gap.
+    let once = json!({ "name": "once", "schedule_type": "one_time", "scheduled_at": in_ms(86_400_000),
+                       "target_command": "cmd.example.a", "expect_success_within_seconds": 1 });
+    let once = nats.request("schedule.create", &once).await;
+    assert!(once.get("warnings").is_none(), "{once}");
+}
+
+#[tokio::test]
 async fn expectations_that_make_no_sense_are_refused() {
     let nats = Nats::start().await;
     let service = nats.service().await;

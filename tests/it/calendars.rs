@@ -220,6 +220,10 @@ async fn a_schedule_waits_while_its_calendars_leave_nothing_open_or_are_not_ther
     let cleared = json!({ "schedule_name": "a", "creator": "unknown", "only": [] });
     let cleared = nats.ask("schedule.update", cleared).await;
     assert!(cleared["next_run_at"].is_string(), "{cleared}");
+    nats.ask("calendar.put", json!({ "name": "never" })).await;
+    let shut = json!({ "schedule_name": "a", "creator": "unknown", "only": ["never"] });
+    let shut = nats.request("schedule.update", &shut).await;
+    assert_eq!(shut["warnings"][0]["code"], "nothing_open", "{shut}");
 }
 
 #[tokio::test]

@@ -12,7 +12,6 @@ use super::super::reply::{ChangedTimes, Difference, Outcome, Reply, ScheduleView
 use super::super::{Api, CHANGE_TRIES, Caller, Checked};
 use super::Named;
 use super::coming::Coming;
-use super::create::nothing_open;
 use super::named::is_key;
 use super::update::{SHOWN, Wanted};
 use crate::jetstream::WriteError;
@@ -201,7 +200,7 @@ impl<N: Nats> Api<N> {
         };
         let mut reply = Reply::schedule(&schedule, caller);
         reply.warnings.extend(self.target_warning(&schedule).await);
-        reply.warnings.extend(nothing_open(&schedule));
+        reply.warnings.extend(self.timing_warnings(&schedule));
         reply.warnings.extend(self.all_paused_warning());
         Ok(Applied::new(reply, difference, None))
     }

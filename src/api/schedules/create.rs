@@ -8,15 +8,14 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::super::error::{ApiError, Code};
-use super::super::reply::{Reply, ScheduleView, Warning};
+use super::super::reply::{Reply, ScheduleView};
 use super::super::{Api, Caller, Checked};
 use super::Named;
 use super::named::is_key;
 use super::once::{Deed, Found, Key, Once, Unmade, hash, repeated as repeated_by};
-use crate::jetstream::deliver::Kept;
 use crate::port::Nats;
 use crate::schedule::{
-    Change, ChangeKind, CreateSchedule, DeliveryMode, FieldFault, Schedule, Status, new_schedule,
+    Change, ChangeKind, CreateSchedule, FieldFault, Schedule, Status, new_schedule,
 };
 
 impl Checked for CreateSchedule {
@@ -127,7 +126,7 @@ impl<N: Nats> Api<N> {
         );
         let mut reply = Reply::schedule(&schedule, caller);
         reply.warnings.extend(self.target_warning(&schedule).await);
-        reply.warnings.extend(nothing_open(&schedule));
+        reply.warnings.extend(self.timing_warnings(&schedule));
         reply.warnings.extend(self.all_paused_warning());
         if repeated {
             reply.warnings.push(repeated_by("created the schedule"));
@@ -185,42 +184,4 @@ impl<N: Nats> Api<N> {
         };
         Err(vec![FieldFault::new("after.schedule_id", reason)].into())
     }
-
-    /// Warning about a target that cannot work now. It is allowed, since a stream may be added or changed later.
-    pub(crate) async fn target_warning(&self, schedule: &Schedule) -> Option<Warning> {
-        let target = schedule.spec.target_command.as_str();
-        let kept = self.delivery.kept(target).await;
-        let (code, message) = match (schedule.spec.delivery.mode, kept) {
-            (DeliveryMode::Publish | DeliveryMode::Job, Kept::No) => (
-                "no_stream",
-                format!(
-                    "no stream captures {target}, so its executions will fail with no_stream: add \
-                     the subject to a stream (nats stream add or edit), or use delivery mode \
-                     request or core"
-                ),
-            ),
-            (DeliveryMode::Request, Kept::Yes) => (
-                "captured",
-                format!(
-                    "a stream captures {target} and will answer each request before any worker, so \
-                     its executions will fail with captured: use another subject, take this one \
-                     out of the stream, or use delivery mode publish"
-                ),
-            ),
-            _ => return None,
-        };
-        let (code, field) = (code.to_owned(), "target_command".to_owned());
-        Some(Warning { code, field, message })
-    }
-}
-
-/// A warning that the calendars of a schedule leave no time open, if so.
-pub(super) fn nothing_open(schedule: &Schedule) -> Option<Warning> {
-    let is_shut = schedule.spec.timing.has_calendars() && schedule.next_run_at.is_none();
-    is_shut.then(|| Warning {
-        code: "nothing_open".to_owned(),
-        field: "next_run_at".to_owned(),
-        message: "its calendars leave no time open: it fires once one of them is changed"
-            .to_owned(),
-    })
 }

@@ -1,5 +1,6 @@
 //! Operations on schedules.
 
+mod advice;
 mod apply;
 mod backfill;
 mod bulk;

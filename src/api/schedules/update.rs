@@ -12,13 +12,12 @@ use super::super::reply::{Reply, ScheduleView};
 use super::super::{Api, Caller, Checked};
 use super::Named;
 use super::coming::Coming;
-use super::create::nothing_open;
 use super::reservations::already_exists;
 use crate::guards::{Guard, Guards as _};
 use crate::index::At;
 use crate::port::Nats;
 use crate::schedule::{
-    ChangeKind, CreateSchedule, FieldFault, Pins, Schedule, SkipCause, Status, TooLarge,
+    ChangeKind, CreateSchedule, FieldFault, Pins, Schedule, SkipCause, Spec, Status, TooLarge,
     UpdateSchedule, apply_declaration, apply_update, differences,
 };
 
@@ -193,7 +192,10 @@ impl<N: Nats> Api<N> {
         let (spec, before) = (&schedule.spec, &old.spec);
         if spec.target_command != before.target_command || spec.delivery != before.delivery {
             reply.warnings.extend(self.target_warning(schedule).await);
-            reply.warnings.extend(nothing_open(schedule));
+        }
+        let expects = |spec: &Spec| spec.expect_success_within_seconds;
+        if spec.timing != before.timing || expects(spec) != expects(before) {
+            reply.warnings.extend(self.timing_warnings(schedule));
         }
         reply.warnings.extend(self.all_paused_warning());
         reply

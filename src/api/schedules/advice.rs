@@ -1,0 +1,80 @@
+//! Warnings about schedules that are accepted, and that their users may not want.
+
+use std::num::NonZeroU32;
+
+use chrono::TimeDelta;
+
+use super::super::Api;
+use super::super::reply::Warning;
+use crate::jetstream::deliver::Kept;
+use crate::moment::Moment as _;
+use crate::port::Nats;
+use crate::schedule::{DeliveryMode, Schedule};
+
+/// Coming occurrences of which the gaps are compared with what is expected.
+const LOOKED_AT: usize = 32;
+
+impl<N: Nats> Api<N> {
+    /// Warning about a target that cannot work now. It is allowed, since a stream may be added or changed later.
+    pub(crate) async fn target_warning(&self, schedule: &Schedule) -> Option<Warning> {
+        let target = schedule.spec.target_command.as_str();
+        let kept = self.delivery.kept(target).await;
+        let (code, message) = match (schedule.spec.delivery.mode, kept) {
+            (DeliveryMode::Publish | DeliveryMode::Job, Kept::No) => (
+                "no_stream",
+                format!(
+                    "no stream captures {target}, so its executions will fail with no_stream: add \
+                     the subject to a stream (nats stream add or edit), or use delivery mode \
+                     request or core"
+                ),
+            ),
+            (DeliveryMode::Request, Kept::Yes) => (
+                "captured",
+                format!(
+                    "a stream captures {target} and will answer each request before any worker, so \
+                     its executions will fail with captured: use another subject, take this one \
+                     out of the stream, or use delivery mode publish"
+                ),
+            ),
+            _ => return None,
+        };
+        let (code, field) = (code.to_owned(), "target_command".to_owned());
+        Some(Warning { code, field, message })
+    }
+
+    /// Warnings about when a schedule fires.
+    pub(super) fn timing_warnings(&self, schedule: &Schedule) -> impl Iterator<Item = Warning> {
+        [nothing_open(schedule), self.expects_too_soon(schedule)].into_iter().flatten()
+    }
+
+    /// A warning that a schedule will be overdue between two of its occurrences, if so.
+    fn expects_too_soon(&self, schedule: &Schedule) -> Option<Warning> {
+        let within = schedule.spec.expect_success_within_seconds.map(NonZeroU32::get)?;
+        let (timing, now) = (&schedule.spec.timing, self.clock.now());
+        let trigger = timing.trigger(schedule.id, &self.index.calendars()).ok()?;
+        let coming = trigger.occurrences_after(now.just_before()).take(LOOKED_AT);
+        let coming: Vec<_> = coming.map(|occurrence| occurrence.at).collect();
+        let gaps = coming.windows(2).map(|pair| (pair[1] - pair[0], pair[0]));
+        let (gap, from) = gaps.max_by_key(|(gap, from)| (*gap, std::cmp::Reverse(*from)))?;
+        (gap > TimeDelta::seconds(within.into())).then(|| Warning {
+            code: "expected_too_soon".to_owned(),
+            field: "expect_success_within_seconds".to_owned(),
+            message: format!(
+                "after {} it does not fire for {} s, so it will be overdue: expect a success within more than that",
+                from.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
+                gap.num_seconds()
+            ),
+        })
+    }
+}
+
+/// A warning that the calendars of a schedule leave no time open, if so.
+fn nothing_open(schedule: &Schedule) -> Option<Warning> {
+    let is_shut = schedule.spec.timing.has_calendars() && schedule.next_run_at.is_none();
+    is_shut.then(|| Warning {
+        code: "nothing_open".to_owned(),
+        field: "next_run_at".to_owned(),
+        message: "its calendars leave no time open: it fires once one of them is changed"
+            .to_owned(),
+    })
+}
