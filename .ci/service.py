@@ -77,14 +77,17 @@ class Failed(Exception):
     """What was tested is wrong."""
 
 
+def cache():
+    """The folder for what is installed once."""
+    named = os.environ.get("NATS_SCHEDULER_CACHE")
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(named or Path(caches) / "nats-scheduler").resolve()
+
+
 def installed(name, packages):
     """A venv of its own with some packages, which is there whole or not at all."""
-    cache = os.environ.get("NATS_SCHEDULER_CACHE")
-    if not cache:
-        caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        cache = Path(caches) / "nats-scheduler"
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    venv = Path(cache).resolve() / f"{name}-python{python}"
+    venv = cache() / f"{name}-python{python}"
     whole = venv / "whole"
     if whole.is_file():
         return venv / "bin"
