@@ -3,6 +3,7 @@
 mod access;
 mod feed;
 mod hostile;
+mod keyed;
 mod screens;
 
 use std::collections::BTreeMap;
@@ -163,6 +164,8 @@ pub fn screens(schedule: &str, execution: &str) -> Vec<String> {
         "/executions",
         "/failures",
         "/upcoming",
+        "/calendars",
+        "/groups",
         "/changes",
         "/system",
     ]
