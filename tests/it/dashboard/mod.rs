@@ -1,6 +1,7 @@
 //! The dashboard over HTTP, as a browser without scripts uses it: pages, forms, cookies.
 
 mod access;
+mod docs;
 mod feed;
 mod hostile;
 mod keyed;
