@@ -149,7 +149,7 @@ fn fields(id: &str, key: &str) -> Vec<Field> {
 fn table(rows: &[(&str, Result<Value, ApiError>)], told: impl Fn(&Value) -> Markup) -> Markup {
     html! {
         div.scroll { table {
-            thead { tr { th scope="col" { "Schedule" } th scope="col" { "" } } }
+            thead { tr { th scope="col" { "Schedule" } th scope="col" { "What" } } }
             tbody {
                 @for (id, reply) in rows {
                     tr {

@@ -231,7 +231,7 @@ fn next(visitor: &Visitor<'_>, coming: &Read) -> Markup {
     }
     html! {
         div.scroll { table {
-            thead { tr { th scope="col" { "Schedule" } th scope="col" { "Time" } th scope="col" { "" } } }
+            thead { tr { th scope="col" { "Schedule" } th scope="col" { "Time" } th scope="col" { "Due" } } }
             tbody {
                 @for one in data.items("occurrences") {
                     tr {
