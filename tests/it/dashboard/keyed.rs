@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::Browser;
-use crate::harness::{Nats, far, wait_for};
+use crate::harness::{Nats, far, in_ms, wait_for};
 
 #[tokio::test]
 async fn a_calendar_is_created_changed_used_and_deleted_by_forms_alone() {
@@ -38,8 +38,9 @@ async fn a_calendar_is_created_changed_used_and_deleted_by_forms_alone() {
     let page = browser.page(page.leads_to()).await;
     page.has("revision 2").lacks("2026-12-24 to").has("off").has("12:00:00 UTC");
 
-    let mut body = far("user of it");
-    body["exclude"] = json!(["public & school"]);
+    let body = json!({ "name": "user of it", "schedule_type": "interval", "interval_seconds": 3600,
+                       "start_at": in_ms(3_600_000), "exclude": ["public & school"],
+                       "target_command": "cmd.example.run" });
     let id = nats.create(body).await;
     browser
         .page(&format!("/schedules/{id}"))
