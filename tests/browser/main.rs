@@ -231,6 +231,13 @@ async fn pages_fit_a_phone_and_name_their_controls() {
             .await;
         assert_eq!(nameless, json!([]), "{path}");
     }
+    browser.open(&base).await;
+    browser.click("#more > summary").await;
+    let sides = "const box = document.querySelector('#more > ul').getBoundingClientRect(); \
+                 return box.width > 0 && box.left >= 0 && box.right <= innerWidth";
+    assert_eq!(browser.run(sides).await, true, "all of the navigation can be reached");
+    browser.click("#more a[href='/groups']").await;
+    browser.wait_text("There is no group.").await;
 }
 
 /// A port that nothing listens on.

@@ -11,6 +11,9 @@ const text = (words) => document.createTextNode(words ?? "");
 const dim = (words) => make("span", { class: "dim" }, words ?? "");
 const code = (words) => make("code", {}, words);
 
+// Words between backticks are code.
+const marked = (words) => (words ?? "").split("`").map((part, n) => (n % 2 ? code(part) : text(part)));
+
 const typeOf = (schema) => {
   if (!schema) return "";
   if (schema.$ref) return schema.$ref.split("/").pop();
@@ -24,7 +27,7 @@ const typeOf = (schema) => {
 };
 
 const row = (name, kind, about) =>
-  make("tr", {}, make("th", { scope: "row" }, code(name)), make("td", {}, dim(kind)), make("td", {}, about ?? ""));
+  make("tr", {}, make("th", { scope: "row" }, code(name)), make("td", {}, dim(kind)), make("td", {}, ...marked(about)));
 const table = (caption, rows) =>
   make("div", { class: "scroll" }, make("table", {}, make("caption", {}, caption), make("tbody", {}, ...rows)));
 
@@ -129,13 +132,14 @@ const entry = (path, method, operation, needsToken) => {
   // Hundreds of tables would be made for nothing.
   whole.addEventListener("toggle", () => {
     if (whole.childElementCount > 1) return;
-    if (operation.description) whole.append(make("p", {}, operation.description));
+    if (operation.description) whole.append(make("p", {}, ...marked(operation.description)));
+    whole.append(tryIt(method, path, operation, operation.operationId, needsToken));
     const fields = (operation.parameters ?? []).map((one) => row(one.name, `${one.in}, ${typeOf(one.schema)}`, one.description));
     for (const [name, field] of Object.entries(bodyFields(operation))) fields.push(row(name, `body, ${typeOf(field)}`, field.description));
     if (fields.length) whole.append(table("Fields", fields));
     const answers = Object.entries(operation.responses).map(([status, answer]) =>
       row(status, typeOf(Object.values(answer.content ?? {})[0]?.schema), answer.description));
-    whole.append(table("Answers", answers), tryIt(method, path, operation, operation.operationId, needsToken));
+    whole.append(table("Answers", answers));
   });
   return whole;
 };
