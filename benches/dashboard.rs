@@ -126,8 +126,8 @@ async fn page(client: &Client, base: &str, path: &str, requests: usize) -> Durat
     let first = times[0];
     times.sort_unstable();
     let (p50, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
-    let shown =
-        path.split('/').map(|part| part.get(..8).filter(|_| part.len() == 36).unwrap_or(part));
+    let is_id = |part: &&str| part.parse::<Uuid>().is_ok();
+    let shown = path.split('/').map(|part| Some(part).filter(is_id).map_or(part, |id| &id[..8]));
     let shown = shown.collect::<Vec<_>>().join("/");
     println!("{shown:45} {first:>10.2?} {p50:>10.2?} {p99:>10.2?}");
     p99

@@ -83,8 +83,10 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
         (actions(visitor, schedule, &exact))
         div.beside {
             section #times data-live { h2 { "Next times" } (times(visitor, &coming, zone)) }
-            section #lately data-live { h2 { "The last 24 hours" } (last_day(&statistics)) }
-            section #lateness data-live { h2 { "Lateness" } (lateness(&lately)) }
+            section #lately data-live {
+                h2 { "The last 24 hours" } (last_day(&statistics))
+                h2 { "Lateness" } (lateness(&lately))
+            }
         }
         section #running data-live { h2 { "Under way" } (running_table(visitor, &running)) }
         section #history data-live {
