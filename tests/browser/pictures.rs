@@ -68,7 +68,7 @@ async fn pictures_of_the_screens_are_small() {
         ("schedules-dark", "/schedules".to_owned(), 1100, "dark", "hello"),
         ("schedule", format!("/schedules/{tick}"), 1100, "light", "hello"),
         ("group", "/groups?name=warehouse".to_owned(), 1100, "light", "1 waiting"),
-        ("api-dark", "/docs#schedule_pause".to_owned(), 1100, "dark", "nats req"),
+        ("api-dark", "/docs#schedule_restore".to_owned(), 900, "dark", "nats req"),
         ("phone", format!("/schedules/{tick}"), 390, "dark", "hello"),
     ] {
         browser.emulate(width, scheme).await;
