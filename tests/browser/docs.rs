@@ -18,6 +18,8 @@ async fn requests_are_tried_with_the_token_that_the_api_needs() {
     let request = r#"{"name": "tried out", "schedule_type": "interval", "interval_seconds": 3600, "target_command": "cmd.example.it's"}"#;
     browser.fill(textarea, request).await;
     browser.wait_text("\"cmd.example.it'\\''s\"").await;
+    browser.fill(textarea, r#"{"command_payload": {"n": 12345678901234567890}}"#).await;
+    browser.wait_text("more digits than a browser keeps").await;
     browser.fill(textarea, &request.replace("it's", "it")).await;
     browser.click("#schedule_create form button").await;
     browser.wait_text("401 ").await;

@@ -65,6 +65,13 @@ const placed = (path, operation, fields) => {
   return { target: query.size ? `${target}?${query}` : target };
 };
 
+// A browser would send another number than the one that was typed.
+const exact = (_, value, context) => {
+  const digits = typeof value === "number" ? (context?.source ?? "").replace(/[eE].*|\D/g, "").replace(/^0+/, "") : "";
+  if (digits.length > 15) throw new Error(`${context.source} has more digits than a browser keeps: send it with a command`);
+  return value;
+};
+
 const quoted = (words) => `'${words.replaceAll("'", "'\\''")}'`;
 
 const commands = (method, path, operation, fields, needsToken) => {
@@ -99,13 +106,13 @@ const tryIt = (method, path, operation, id, needsToken) => {
   const told = make("pre", { tabindex: "0" });
   const line = make("p", { role: "status" });
   const reply = make("pre", { tabindex: "0", hidden: "" });
-  const read = () => JSON.parse(input.value.trim() || "{}");
+  const read = () => JSON.parse(input.value.trim() || "{}", exact);
   const tell = () => {
     try { told.textContent = commands(method, path, operation, read(), needsToken); } catch (error) { told.textContent = String(error); }
   };
   input.addEventListener("input", tell);
   tell();
-  const button = make("button", { type: "submit", class: changes ? "danger" : "primary" }, changes ? "Send: this is done" : "Send");
+  const button = make("button", { type: "submit", class: changes ? "danger" : "primary" }, changes ? "Send: this takes effect" : "Send");
   const form = make("form", {}, make("label", {}, "Request, with the fields of the path and the query ", input), button, line, reply);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
