@@ -20,6 +20,7 @@ use crate::api::schedules::RecentlyShown;
 use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::config::engine::EngineConfig;
+use crate::config::in_force::SettingInForce;
 use crate::config::streams::StreamOptions;
 use crate::engine::membership::Members;
 use crate::engine::{Engine, Parts, Watched};
@@ -60,6 +61,8 @@ pub struct Ground<N: Nats> {
     pub health: Arc<Health<N>>,
     /// Counters of what it has done.
     pub metrics: Arc<Metrics>,
+    /// The settings, as they may be shown.
+    pub settings: Vec<SettingInForce>,
     /// Ends everything that runs besides answering and firing.
     pub background: CancellationToken,
 }
@@ -95,7 +98,7 @@ impl<N: Nats> Instance<N> {
         streams: StreamOptions,
     ) -> Result<Self, OpenError> {
         let Ground { nats, beside: [for_store, for_history], lines, answers, .. } = ground;
-        let Ground { clock, chance, health, metrics, background, .. } = ground;
+        let Ground { clock, chance, health, metrics, settings, background, .. } = ground;
         let until = || background.clone();
         let (index, changes) = Index::new();
         let (loading, loaded) = state::channel(false);
@@ -135,6 +138,7 @@ impl<N: Nats> Instance<N> {
             complaints: Complaints::default(),
             recent: RecentlyShown::default(),
             minutes: Arc::default(),
+            settings,
         });
         Ok(Self { api, members, loaded, changes })
     }

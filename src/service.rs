@@ -225,6 +225,7 @@ impl Service {
             chance: face.chance.clone(),
             health: Arc::clone(&face.health),
             metrics: Arc::clone(&face.metrics),
+            settings: config.in_force.clone(),
             background: until,
         };
         let opening = Instance::open(ground, config.rules.clone(), config.streams);

@@ -2,6 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+#[cfg(feature = "cli-tests")]
+#[path = "it/harness.rs"]
+mod harness;
+#[cfg(feature = "cli-tests")]
+#[path = "monitoring/scraped.rs"]
+mod scraped;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;

@@ -24,7 +24,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::error::ApiError;
-use super::keyed::{PutOutcome, check_count, check_unused, no_such, required_name};
+use super::keyed::{
+    PutOutcome, UsingSchedule, check_count, check_unused, no_such, required_name, shown,
+};
 use super::reply::{Pagination, Reply, Warning};
 use super::schedules::page;
 use super::{Api, Caller};
@@ -96,6 +98,9 @@ pub struct CalendarView {
     pub known_until: Option<NaiveDate>,
     /// Number of schedules that use it, without deleted ones.
     pub used_by: usize,
+    /// The first 100 of them, by name; not in lists.
+    #[serde(default)]
+    pub schedules: Option<Vec<UsingSchedule>>,
     /// When it was created.
     pub created_at: DateTime<Utc>,
     /// Who created it.
@@ -143,6 +148,7 @@ impl CalendarView {
             spans: whole.then(|| calendar.spans.clone()),
             known_until: calendar.known_until,
             used_by,
+            schedules: None,
             created_at: calendar.created_at,
             created_by: calendar.created_by.clone(),
             updated_at: calendar.updated_at,
@@ -232,8 +238,10 @@ impl<N: Nats> Api<N> {
         let (calendar, _) = self.store.read_keyed::<Calendar>(&name).await?;
         let calendar = calendar.filter(|calendar| !calendar.is_deleted);
         let calendar = calendar.ok_or_else(|| no_such::<Calendar>(&name))?;
-        let used_by = self.users_of(&name).len();
-        Ok(Reply::new(CalendarView::of(&calendar, used_by, true), caller))
+        let users = self.users_of(&name);
+        let schedules = Some(shown(&users, |_| 0));
+        let view = CalendarView { schedules, ..CalendarView::of(&calendar, users.len(), true) };
+        Ok(Reply::new(view, caller))
     }
 
     /// Returns all calendars, page by page, without their days and spans.

@@ -19,7 +19,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::error::{ApiError, Code};
-use super::keyed::{PutOutcome, check_count, check_unused, no_such, required_name};
+use super::keyed::{
+    PutOutcome, UsingSchedule, check_count, check_unused, no_such, required_name, shown,
+};
 use super::reply::{Pagination, Reply, Warning};
 use super::schedules::page;
 use super::{Api, CHANGE_TRIES, Caller, WRITE_PATIENCE};
@@ -99,6 +101,9 @@ pub struct GroupView {
     pub slots: Option<Vec<SlotView>>,
     /// Number of schedules that name it, without deleted ones.
     pub used_by: usize,
+    /// The first 100 of them, those that wait before the others, by name; not in lists.
+    #[serde(default)]
+    pub schedules: Option<Vec<UsingSchedule>>,
     /// When it was created.
     pub created_at: DateTime<Utc>,
     /// Who created it.
@@ -298,6 +303,7 @@ impl<N: Nats> Api<N> {
 
     fn view_group(&self, group: &Group, members: &[Arc<Entry>], whole: bool) -> GroupView {
         let now = self.clock.now();
+        let schedules = whole.then(|| shown(members, |schedule| waiting(schedule, now)));
         let members = members.iter().filter(|entry| is_member(&entry.schedule, Some(&group.name)));
         let waiting = members.clone().map(|entry| waiting(&entry.schedule, now)).sum();
         let slot = |slot: &Slot| SlotView {
@@ -319,6 +325,7 @@ impl<N: Nats> Api<N> {
             waiting,
             slots: whole.then(|| group.slots.iter().map(slot).collect()),
             used_by: members.count(),
+            schedules,
             created_at: group.created_at,
             created_by: group.created_by.clone(),
             updated_at: group.updated_at,

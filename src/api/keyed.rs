@@ -12,13 +12,15 @@ use super::{Api, CHANGE_TRIES, WRITE_PATIENCE};
 use crate::index::{At, Entry};
 use crate::jetstream::WriteError;
 use crate::port::Nats;
-use crate::schedule::FieldFault;
 use crate::schedule::keyed::{Keyed, MAX_NAME};
+use crate::schedule::{FieldFault, Schedule};
 
 /// Most of each kind.
 const MOST: usize = 1000;
 /// Most schedules that an error names.
 const MAX_NAMED: usize = 10;
+/// Most schedules that a reply names.
+const MAX_SHOWN: usize = 100;
 
 /// What a request to put a calendar or a group did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -30,6 +32,36 @@ pub enum PutOutcome {
     Changed,
     /// It said that already.
     Unchanged,
+}
+
+/// A schedule that uses a calendar, or names a group.
+#[serde_with::skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UsingSchedule {
+    /// Its id.
+    pub schedule_id: Uuid,
+    /// Its name.
+    pub schedule_name: String,
+    /// Number of its executions that wait for a slot of the group, if any do.
+    #[serde(default)]
+    pub waiting: Option<usize>,
+}
+
+/// The first of those that use a calendar or name a group: those that wait, each in the order of their names.
+pub(super) fn shown(
+    users: &[Arc<Entry>],
+    waiting: impl Fn(&Schedule) -> usize,
+) -> Vec<UsingSchedule> {
+    let view = |user: &Arc<Entry>| UsingSchedule {
+        schedule_id: user.schedule.id,
+        schedule_name: user.schedule.spec.name.to_string(),
+        waiting: Some(waiting(&user.schedule)).filter(|count| *count > 0),
+    };
+    let mut views: Vec<_> = users.iter().map(view).collect();
+    let place = |view: &UsingSchedule| (view.waiting.is_none(), view.schedule_name.clone());
+    views.sort_by_cached_key(place);
+    views.truncate(MAX_SHOWN);
+    views
 }
 
 impl<N: Nats> Api<N> {

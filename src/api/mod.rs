@@ -35,6 +35,7 @@ use self::permit::Permit;
 use self::schedules::{MinuteCounts, Named, RecentlyShown};
 use crate::chance::Chance;
 use crate::clock::Clock;
+use crate::config::in_force::SettingInForce;
 use crate::health::Health;
 use crate::index::Index;
 use crate::jetstream::adapter::JetStream;
@@ -97,6 +98,8 @@ pub struct Api<N: Nats = JetStream> {
     pub(crate) recent: RecentlyShown,
     /// Occurrences that come, by minute.
     pub(crate) minutes: Arc<MinuteCounts>,
+    /// The settings of this instance, as they may be shown.
+    pub(crate) settings: Vec<SettingInForce>,
 }
 
 impl<N: Nats> Api<N> {
@@ -270,4 +273,4 @@ impl Checked for schedules::ListSchedules {}
 impl Checked for schedules::ListUpcoming {}
 impl Checked for schedules::PauseAll {}
 impl Checked for schedules::ResumeAll {}
-impl Checked for status::Nothing {}
+impl Checked for status::GetStatus {}

@@ -1,5 +1,6 @@
 //! Operations, as every transport sees them. [`operations`] is the table of all.
 
+mod examples;
 mod table;
 
 use std::any::Any;
@@ -20,6 +21,7 @@ use super::reply::{PageLinks, Reply};
 use super::route::Route;
 use super::{Api, Caller, Checked};
 use crate::schedule::parse_fields_with;
+pub(crate) use examples::example;
 pub use table::operations;
 
 /// Bytes that suffice for most replies.

@@ -12,6 +12,7 @@ use super::error::ApiError;
 use super::reply::Reply;
 use super::schedules::AllPaused;
 use super::{Api, Caller};
+pub use crate::config::in_force::SettingInForce;
 use crate::health::Seen;
 use crate::index::{Counts, SetAside, Vanished};
 use crate::jetstream::writes::OurStream;
@@ -19,11 +20,14 @@ use crate::load::About;
 use crate::port::Nats;
 use crate::stored::format;
 
-/// A request without fields.
+/// A request for the status.
 #[serde_with::skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Nothing {}
+pub struct GetStatus {
+    /// Whether to show the settings of the instance that answers; default no.
+    pub include_settings: Option<bool>,
+}
 
 /// Status of the service, as seen by the instance that answers.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -74,6 +78,9 @@ pub struct ServiceStatus {
     pub vanished: Option<Vanished>,
     /// Records that need a newer version of the service, which this instance leaves to such instances.
     pub left_to_newer: LeftToNewer,
+    /// The settings of the instance that answers, if they were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<Vec<SettingInForce>>,
 }
 
 /// A running instance.
@@ -161,7 +168,7 @@ impl<N: Nats> Api<N> {
     /// None; the return type is that of all operations.
     pub async fn status(
         &self,
-        _: Nothing,
+        request: GetStatus,
         caller: &Caller,
     ) -> Result<Reply<ServiceStatus>, ApiError> {
         let Counts { schedules: kinds, failing, overdue } = self.index.counts();
@@ -213,6 +220,7 @@ impl<N: Nats> Api<N> {
             set_aside: self.index.set_aside(),
             vanished: self.index.vanished(),
             left_to_newer,
+            settings: (request.include_settings == Some(true)).then(|| self.settings.clone()),
         };
         Ok(Reply::new(status, caller))
     }

@@ -13,7 +13,7 @@ use super::{
     ServiceStatus, Triggered,
 };
 use crate::api::executions::GetExecution;
-use crate::api::status::Nothing;
+use crate::api::status::GetStatus;
 
 /// Pause between two requests for an outcome.
 const LOOK: Duration = Duration::from_millis(100);
@@ -199,7 +199,15 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn status(&self) -> Result<Reply<ServiceStatus>, ClientError> {
-        self.ask("status", &Nothing {}).await
+        self.ask("status", &GetStatus::default()).await
+    }
+
+    /// Returns the status of the service with the settings of the instance that answers.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn status_with_settings(&self) -> Result<Reply<ServiceStatus>, ClientError> {
+        self.ask("status", &GetStatus { include_settings: Some(true) }).await
     }
 }
 

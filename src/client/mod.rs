@@ -59,7 +59,7 @@ pub use crate::api::executions::{
 pub use crate::api::groups::{
     DeleteGroup, GetGroup, GroupDeleted, GroupPut, GroupView, ListGroups, SlotView,
 };
-pub use crate::api::keyed::PutOutcome;
+pub use crate::api::keyed::{PutOutcome, UsingSchedule};
 pub use crate::api::reply::{
     Difference, Outcome, Pagination, Preview, RecentExecution, Reply, ScheduleSummary,
     ScheduleView, Warning,
@@ -79,7 +79,9 @@ pub use crate::api::statistics::{
     CommonError, ExecutionStatistics, GetStatistics, LastError, LastExecution, NextExecution,
     StatisticsBucket,
 };
-pub use crate::api::status::{LeftToNewer, MemberStatus, ServiceStatus, StreamStatus};
+pub use crate::api::status::{
+    GetStatus, LeftToNewer, MemberStatus, ServiceStatus, SettingInForce, StreamStatus,
+};
 pub use crate::execution::{ErrorType, Execution, ExecutionStatus, Refusal};
 pub use crate::explain::{Became, CausingChange, Downtime, ExplainedTime};
 pub use crate::schedule::{

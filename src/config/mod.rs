@@ -9,6 +9,7 @@ pub mod engine;
 pub(crate) mod form;
 pub(crate) mod forms;
 pub mod http;
+pub(crate) mod in_force;
 mod log_filter;
 pub mod logs;
 pub mod nats;
@@ -24,6 +25,7 @@ use tracing_subscriber::filter::Targets;
 use crate::schedule::{FieldFault, Rules};
 use engine::EngineConfig;
 use http::HttpConfig;
+use in_force::{SettingInForce, in_force};
 use logs::LogFormat;
 use nats::NatsConfig;
 use reader::Reader;
@@ -77,6 +79,8 @@ pub struct Config {
     pub log_filter: Targets,
     /// Form of log lines.
     pub log_format: LogFormat,
+    /// All settings as they may be shown.
+    pub in_force: Vec<SettingInForce>,
     /// Obsolete settings that are set.
     pub obsolete: Vec<&'static str>,
 }
@@ -102,9 +106,23 @@ impl Config {
             otlp_endpoint: read.get(&traces::OTEL_EXPORTER_OTLP_ENDPOINT),
             log_filter: read.get(&logs::LOG_LEVEL),
             log_format: read.get(&logs::LOG_FORMAT),
+            in_force: in_force(&lookup),
             obsolete: OBSOLETE.into_iter().filter(|name| read.is_set(name)).collect(),
         };
         read.done(config)
+    }
+
+    /// Shows the address of the NATS that was chosen since; `alone` if no other setting of NATS holds for it.
+    #[cfg(feature = "dev")]
+    pub(crate) fn note_nats(&mut self, alone: bool) {
+        let servers = self.nats.shown_servers();
+        for setting in self.in_force.iter_mut().filter(|one| one.name.starts_with("NATS_")) {
+            if setting.name == nats::NATS_URL.name() {
+                setting.value = Some(servers.clone());
+            } else if alone {
+                (setting.value, setting.is_set) = (None, false);
+            }
+        }
     }
 }
 

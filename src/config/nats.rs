@@ -135,7 +135,7 @@ pub fn parse_servers(text: &str) -> Result<Vec<ServerAddr>, Option<String>> {
     entries.iter().enumerate().map(parse).collect()
 }
 
-fn bare(url: &str) -> String {
+pub(super) fn bare(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
     if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }

@@ -14,7 +14,7 @@ use super::form::{Field, Form, input};
 use super::json::Look as _;
 use super::outcome;
 use super::page;
-use super::parts::path_part;
+use super::parts::{calendar_path, group_path, path_part};
 use super::screens;
 use super::state::Dashboard;
 use super::visit::{Visitor, named_operation, redirect};
@@ -137,14 +137,26 @@ async fn done(
             redirect(&of("executions", "execution_id"))
         }
         "schedule.create" => redirect(&of("schedules", "id")),
-        name => {
-            let (path, query) = next.split_once('?').unwrap_or((next, ""));
-            let kept = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key != "done");
-            let mut made = form_urlencoded::Serializer::new(String::new());
-            made.extend_pairs(kept).append_pair("done", name);
-            redirect(&format!("{path}?{}", made.finish()))
+        "calendar.put" | "group.put" if !reply.items("warnings").is_empty() => {
+            outcome::many(visitor, operation, reply, next).await
         }
+        "calendar.put" => {
+            redirect(&with_done(&calendar_path(data["calendar"].text("name")), operation.name))
+        }
+        "group.put" => {
+            redirect(&with_done(&group_path(data["group"].text("name")), operation.name))
+        }
+        name => redirect(&with_done(next, name)),
     }
+}
+
+/// An address that says what was done.
+fn with_done(address: &str, operation: &str) -> String {
+    let (path, query) = address.split_once('?').unwrap_or((address, ""));
+    let kept = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key != "done");
+    let mut made = form_urlencoded::Serializer::new(String::new());
+    made.extend_pairs(kept).append_pair("done", operation);
+    format!("{path}?{}", made.finish())
 }
 
 /// What to show if it is refused. A form that took a while to fill in comes back as it was.
@@ -155,6 +167,8 @@ async fn refused(visitor: &Visitor<'_>, asked: &Asked, error: &ApiError) -> Resp
     let body = match operation.name {
         "schedule.create" => screens::create_form(visitor, form, Some(error)),
         "schedule.update" => screens::edit_form(visitor, form, Some(error)),
+        "calendar.put" => screens::calendar_form(visitor, form, Some(error)),
+        "group.put" => screens::group_form(visitor, form, Some(error)),
         _ => return page::failure(visitor, error, Some(safe_path(form.control("_next")))).await,
     };
     page::with_status(visitor, "Not done", status, body).await

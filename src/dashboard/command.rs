@@ -38,6 +38,17 @@ impl Commands {
         let curl = curl(operation, &fields, &header, base, needs_token);
         Self { nats, curl, cli: cli(operation.name, &fields) }
     }
+
+    /// Several, a line each.
+    pub(super) fn one_after_the_other(each: impl Iterator<Item = Self>) -> Self {
+        let mut all = Self { nats: String::new(), curl: String::new(), cli: Some(String::new()) };
+        for Self { nats, curl, cli } in each {
+            all.nats += &format!("{nats}\n");
+            all.curl += &format!("{curl}\n");
+            all.cli = all.cli.zip(cli).map(|(all, one)| format!("{all}{one}\n"));
+        }
+        all
+    }
 }
 
 /// A JSON object of fields, as they are.
@@ -100,6 +111,11 @@ fn cli(operation: &str, fields: &[&Field]) -> Option<String> {
         "schedule.resume_all" => ("resume --all", Vec::new()),
         "execution.retry" => ("retry", id("execution_id").into_iter().collect()),
         "execution.cancel" => ("cancel", id("execution_id").into_iter().collect()),
+        "calendar.delete" => ("calendar rm", id("name").into_iter().collect()),
+        "group.delete" => ("group rm", id("name").into_iter().collect()),
+        "group.put" => ("group put", id("name").into_iter().collect()),
+        // The command reads a file, and a form has its text.
+        "calendar.put" if get("ics").is_none() => ("calendar put", calendar(fields)?),
         "bulk.operation" => bulk(fields)?,
         _ => return None,
     };
@@ -123,6 +139,12 @@ fn cli(operation: &str, fields: &[&Field]) -> Option<String> {
             words.push(format!("{option} {}", quoted(&value)));
         }
     }
+    if let Some(limit) = get("limit").filter(|_| operation == "group.put") {
+        words.push(format!("--limit {limit}"));
+    }
+    if let Some(revision) = get("expected_revision").filter(|_| operation.ends_with(".put")) {
+        words.push(format!("--expect {revision}"));
+    }
     if let Some(seconds) = get("interval_seconds").filter(|_| operation == "schedule.create") {
         words.push(format!("--every {seconds}s"));
     }
@@ -132,6 +154,24 @@ fn cli(operation: &str, fields: &[&Field]) -> Option<String> {
         }
     }
     Some(words.join(" "))
+}
+
+/// The name, days and spans of a calendar.
+fn calendar(fields: &[&Field]) -> Option<Vec<String>> {
+    let items = |name: &str| {
+        let field = fields.iter().find(|(known, _)| known == name);
+        field.and_then(|(_, value)| serde_json::from_str::<Vec<Value>>(value.get()).ok())
+    };
+    let (_, name) = fields.iter().find(|(known, _)| known == "name")?;
+    let mut words = vec![quoted(&text(name.get()))];
+    for day in items("days").iter().flatten() {
+        words.push(format!("--day {}", quoted(day.as_str()?)));
+    }
+    for span in items("spans").iter().flatten() {
+        let span = format!("{}/{}", span["start"].as_str()?, span["end"].as_str()?);
+        words.push(format!("--span {}", quoted(&span)));
+    }
+    Some(words)
 }
 
 /// The command for many schedules that are named one by one.
@@ -212,6 +252,30 @@ mod tests {
             made.curl
         );
         assert_eq!(made.cli.unwrap(), "nats-scheduler rm 17 --hard");
+        let put = commands(
+            "calendar.put",
+            &[
+                ("name", "off duty".into()),
+                ("days", serde_json::json!(["2026-12-25"])),
+                (
+                    "spans",
+                    serde_json::json!([{ "start": "2026-12-31T12:00:00Z", "end": "2027-01-01T00:00:00Z" }]),
+                ),
+                ("expected_revision", 0.into()),
+            ],
+        );
+        assert_eq!(
+            put.cli.unwrap(),
+            "nats-scheduler calendar put 'off duty' --day 2026-12-25 \
+             --span 2026-12-31T12:00:00Z/2027-01-01T00:00:00Z --expect 0"
+        );
+        let group = commands("group.put", &[("name", "db".into()), ("limit", 2.into())]);
+        assert_eq!(group.cli.unwrap(), "nats-scheduler group put db --limit 2");
+        assert!(
+            group.curl.contains("-X PUT http://localhost:8008/api/v1/groups/db "),
+            "{}",
+            group.curl
+        );
         let many = commands(
             "bulk.operation",
             &[

@@ -21,6 +21,8 @@ const JSON: [&str; 3] = ["command_payload", "override_payload", "filter"];
 /// Fields that are instants. A browser sends them without a zone, and the label says that it is UTC.
 const INSTANTS: [&str; 7] =
     ["scheduled_at", "start_at", "end_at", "resume_at", "from", "to", "started_after"];
+/// A field that is a list of spans of time, each a line.
+const SPANS: &str = "spans";
 /// Parts of a field that are numbers.
 const NUMBERS: [&str; 2] = ["timeout_seconds", "heartbeat_seconds"];
 
@@ -32,6 +34,11 @@ pub(super) struct Form(pub(super) Vec<(String, String)>);
 pub(super) type Field = (String, Box<RawValue>);
 
 impl Form {
+    /// A form that is filled in.
+    pub(super) fn of(fields: &[(&str, &str)]) -> Self {
+        Self(fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
     /// Reads a form from the body of a request.
     pub(super) async fn read(http: &Arc<Http>, body: Body) -> Result<Self, ApiError> {
         let body = whole_body(Request::new(body), http.max_body()).await?;
@@ -71,6 +78,10 @@ impl Form {
                     None => objects
                         .push((whole.to_owned(), [(part.to_owned(), value)].into_iter().collect())),
                 }
+                continue;
+            }
+            if name == SPANS {
+                fields.push((name.to_owned(), raw(&spans(&text))));
                 continue;
             }
             if kinds.get(name) == Some(&Kind::List) {
@@ -132,6 +143,15 @@ fn part_value(part: &str, text: &str) -> Value {
     }
 }
 
+/// Spans of time, each as its start and its end with a slash between them. The operation says what is wrong with one.
+fn spans(text: &str) -> Vec<Value> {
+    let span = |line: &str| {
+        let (start, end) = line.split_once('/').unwrap_or((line, ""));
+        serde_json::json!({ "start": instant(start.trim()), "end": instant(end.trim()) })
+    };
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(span).collect()
+}
+
 /// A time as an operation takes it: one without a zone is UTC.
 pub(super) fn instant(text: &str) -> String {
     let has_zone =
@@ -181,6 +201,19 @@ mod tests {
             "command_payload": { "n": 1e2 }, "delivery": { "mode": "job", "timeout_seconds": 5 },
             "start_at": "2026-11-28T18:30:00Z", "end_at": "2026-12-28T18:30:05+01:00",
             "payload_template": true,
+        });
+        assert_eq!(made.unwrap(), expected);
+        let made = fields(
+            "calendar.put",
+            &[
+                ("days", "2026-12-24/2026-12-26\r\n2027-01-01\r\n"),
+                ("spans", " 2026-12-31T12:00/2027-01-01T00:00:00Z\r\n\r\n"),
+                ("expected_revision", "0"),
+            ],
+        );
+        let expected = serde_json::json!({
+            "days": ["2026-12-24/2026-12-26", "2027-01-01"], "expected_revision": 0,
+            "spans": [{ "start": "2026-12-31T12:00:00Z", "end": "2027-01-01T00:00:00Z" }],
         });
         assert_eq!(made.unwrap(), expected);
         let error = fields("schedule.trigger", &[("override_payload", "{")]).unwrap_err();

@@ -6,7 +6,7 @@
 //!
 //! From the outside in: `access` says who asks and refuses what pages of other sites send; `visit` asks operations;
 //! `screens` write pages, of `parts` and `plot`s, within the frame of `page`; `act` does what a form asks for, which
-//! `command` can also say as a request; `cookies` are what browsers keep; `feed` notices that something has changed, and `events` tell browsers.
+//! `command` can also say as a request, and `run_many` runs several schedules; `cookies` are what browsers keep; `feed` notices that something has changed, and `events` tell browsers.
 
 mod access;
 mod act;
@@ -21,6 +21,7 @@ mod outcome;
 mod page;
 mod parts;
 mod plot;
+mod run_many;
 mod screens;
 mod session;
 mod state;
@@ -49,10 +50,14 @@ pub(crate) fn pages(http: &Arc<Http>, config: DashboardConfig) -> Router<Arc<Htt
         .route("/executions/{execution_id}", get(screens::execution))
         .route("/failures", get(screens::failures))
         .route("/upcoming", get(screens::upcoming))
+        .route("/calendars", get(screens::calendars))
+        .route("/groups", get(screens::groups))
         .route("/changes", get(screens::changes))
         .route("/system", get(screens::system))
         .route("/act/{operation}", post(act::act))
         .route("/command/{operation}", post(act::command))
+        .route("/run", post(run_many::run_many))
+        .route("/command/run", post(run_many::commands))
         .route("/sign-in", get(access::sign_in).post(access::signs_in))
         .route("/sign-out", post(access::sign_out))
         .route("/name", post(access::name))

@@ -105,6 +105,7 @@ fn verb(operation: &str) -> &'static str {
         "schedule.create" => "Create",
         "schedule.backfill" => "Backfill",
         "bulk.retry" => "Run again",
+        "calendar.put" | "group.put" => "Put",
         _ => "Change them",
     }
 }

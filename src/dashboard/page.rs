@@ -20,20 +20,25 @@ use crate::api::error::ApiError;
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// The screens in the navigation.
-const SCREENS: [(&str, &str); 8] = [
+/// The screens in the navigation that people look at most.
+const SCREENS: [(&str, &str); 5] = [
     ("/", "Now"),
     ("/schedules", "Schedules"),
     ("/executions", "Executions"),
     ("/failures", "Failures"),
     ("/upcoming", "Upcoming"),
+];
+/// The others, which open behind a word: a row of all would take two lines, and four on a phone.
+const MORE: [(&str, &str); 5] = [
+    ("/calendars", "Calendars"),
+    ("/groups", "Groups"),
     ("/changes", "Changes"),
     ("/system", "System"),
     ("/docs", "API"),
 ];
 
 /// What was done, in words, by the operation that did it.
-const DONE: [(&str, &str); 12] = [
+const DONE: [(&str, &str); 16] = [
     ("schedule.create", "The schedule is created."),
     ("schedule.update", "The schedule is changed."),
     ("schedule.pause", "The schedule is paused."),
@@ -46,6 +51,10 @@ const DONE: [(&str, &str); 12] = [
     ("execution.cancel", "The execution is cancelled, or will be in a moment."),
     ("execution.retry", "The execution is run again: this is the new one."),
     ("execute.immediate", "The command is sent."),
+    ("calendar.put", "The calendar is as you said."),
+    ("calendar.delete", "The calendar is deleted."),
+    ("group.put", "The group is as you said."),
+    ("group.delete", "The group is deleted."),
 ];
 
 /// A page of the dashboard.
@@ -149,12 +158,24 @@ pub(super) fn document(title: &str, body: Markup, status: StatusCode) -> Respons
 }
 
 fn navigation(here: &str) -> Markup {
+    let is_here = |path: &str| if path == "/" { here == path } else { here.starts_with(path) };
+    let links = |screens: &[(&str, &str)]| {
+        html! {
+            @for (path, name) in screens {
+                li { a href=(path) aria-current=[is_here(path).then_some("page")] { (name) } }
+            }
+        }
+    };
+    let behind = MORE.iter().find(|(path, _)| is_here(path));
     html! {
         nav aria-label="Screens" {
             ul {
-                @for (path, name) in SCREENS {
-                    @let is_here = if path == "/" { here == path } else { here.starts_with(path) };
-                    li { a href=(path) aria-current=[is_here.then_some("page")] { (name) } }
+                (links(&SCREENS))
+                li {
+                    details #more.menu {
+                        summary.here[behind.is_some()] { (behind.map_or("More", |(_, name)| name)) }
+                        ul { (links(&MORE)) }
+                    }
                 }
             }
         }

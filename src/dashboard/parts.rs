@@ -182,6 +182,21 @@ pub(super) fn schedule_link(id: &str, name: &str) -> Markup {
     html! { a.row href=(format!("/schedules/{}", path_part(id))) { bdi { (if name.is_empty() { id } else { name }) } } }
 }
 
+/// The page of a calendar. Its name is no part of the path: it may be one that paths give a meaning, such as two dots.
+pub(super) fn calendar_path(name: &str) -> String {
+    named_path("/calendars", name)
+}
+
+/// The page of a concurrency group.
+pub(super) fn group_path(name: &str) -> String {
+    named_path("/groups", name)
+}
+
+fn named_path(path: &str, name: &str) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    format!("{path}?{}", query.append_pair("name", name).finish())
+}
+
 /// A text as one part of a path.
 pub(super) fn path_part(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")

@@ -70,6 +70,7 @@ pub async fn run(
         config.nats = NatsConfig::default();
     }
     config.nats.servers = vec![address];
+    config.note_nats(server.started.is_some());
     let done = serve_on(&mut server, config, stop).await;
     if let Some(started) = &mut server.started {
         started.process.stop().await;

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+mod axe;
+mod docs;
 mod driver;
 #[path = "../it/harness.rs"]
 mod harness;
@@ -153,6 +155,8 @@ async fn what_others_say_does_nothing_and_keys_do_what_they_say() {
     let mut body = far(hostile);
     body["description"] = hostile.into();
     body["command_payload"] = json!({ hostile: hostile });
+    nats.ask("calendar.put", json!({ "name": hostile, "description": hostile })).await;
+    nats.ask("group.put", json!({ "name": hostile, "limit": 1 })).await;
     let id = nats.create(body).await;
     let run = nats.ask("schedule.trigger", json!({ "schedule_id": id, "wait_ms": 5000 })).await;
     let execution = run["execution_id"].as_str().unwrap();
@@ -162,6 +166,8 @@ async fn what_others_say_does_nothing_and_keys_do_what_they_say() {
         "/schedules".to_owned(),
         "/executions".to_owned(),
         "/upcoming".to_owned(),
+        "/calendars".to_owned(),
+        "/groups".to_owned(),
         "/changes".to_owned(),
         format!("/schedules/{id}"),
         format!("/schedules/{id}/edit"),
@@ -201,8 +207,11 @@ async fn pages_fit_a_phone_and_name_their_controls() {
         "/",
         "/schedules",
         "/upcoming",
+        "/calendars",
+        "/groups",
         "/changes",
         "/system",
+        "/docs",
         "/failures",
         "/executions",
         &format!("/schedules/{id}"),
@@ -222,6 +231,13 @@ async fn pages_fit_a_phone_and_name_their_controls() {
             .await;
         assert_eq!(nameless, json!([]), "{path}");
     }
+    browser.open(&base).await;
+    browser.click("#more > summary").await;
+    let sides = "const box = document.querySelector('#more > ul').getBoundingClientRect(); \
+                 return box.width > 0 && box.left >= 0 && box.right <= innerWidth";
+    assert_eq!(browser.run(sides).await, true, "all of the navigation can be reached");
+    browser.click("#more a[href='/groups']").await;
+    browser.wait_text("There is no group.").await;
 }
 
 /// A port that nothing listens on.

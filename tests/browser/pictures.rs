@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::driver::Browser;
-use crate::harness::{Nats, in_ms};
+use crate::harness::{Nats, in_ms, wait_for};
 
 /// Longest picture: they are loaded with the documents.
 const MOST_BYTES: usize = 160_000;
@@ -44,17 +44,36 @@ async fn pictures_of_the_screens_are_small() {
         .await;
     nats.wait_executions(json!({ "schedule_id": tick, "status": "success" }), 12).await;
     let tick = tick.as_str().unwrap();
+    nats.ask(
+        "group.put",
+        json!({ "name": "warehouse", "limit": 2, "description": "Heavy queries" }),
+    )
+    .await;
+    for name in ["sales", "stock", "returns"] {
+        let body = json!({ "name": name, "schedule_type": "cron", "cron_expression": "0 2 * * *", "timezone": zone,
+                           "target_command": "cmd.example.query", "group": "warehouse",
+                           "delivery": { "mode": "job", "timeout_seconds": 3600 } });
+        let id = nats.create(body).await;
+        nats.ask("schedule.trigger", json!({ "schedule_id": id })).await;
+    }
+    wait_for("one to wait", || async {
+        let group = nats.ask("group.get", json!({ "name": "warehouse" })).await;
+        (group["running"] == 2 && group["waiting"] == 1).then_some(())
+    })
+    .await;
     let browser = Browser::start().await;
     let folder = std::env::var_os("DASHBOARD_PICTURES").map(PathBuf::from);
-    for (name, path, width, scheme) in [
-        ("now", "/".to_owned(), 1100, "light"),
-        ("schedules-dark", "/schedules".to_owned(), 1100, "dark"),
-        ("schedule", format!("/schedules/{tick}"), 1100, "light"),
-        ("phone", format!("/schedules/{tick}"), 390, "dark"),
+    for (name, path, width, scheme, text) in [
+        ("now", "/".to_owned(), 1100, "light", "hello"),
+        ("schedules-dark", "/schedules".to_owned(), 1100, "dark", "hello"),
+        ("schedule", format!("/schedules/{tick}"), 1100, "light", "hello"),
+        ("group", "/groups?name=warehouse".to_owned(), 1100, "light", "1 waiting"),
+        ("api-dark", "/docs#schedule_restore".to_owned(), 900, "dark", "nats req"),
+        ("phone", format!("/schedules/{tick}"), 390, "dark", "hello"),
     ] {
         browser.emulate(width, scheme).await;
         browser.open(&format!("{base}{path}")).await;
-        browser.wait_text("hello").await;
+        browser.wait_text(text).await;
         let picture = browser.picture().await;
         assert!(picture.len() < MOST_BYTES, "{name} has {} bytes", picture.len());
         if let Some(folder) = &folder {

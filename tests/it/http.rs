@@ -351,7 +351,15 @@ async fn tokens_say_who_may_do_what() {
         ])
         .await;
     let http = Http::new(&service).await;
-    for path in ["/live", "/ready", "/health", "/openapi.json", "/openapi-3.0.json", "/docs"] {
+    for path in [
+        "/live",
+        "/ready",
+        "/health",
+        "/openapi.json",
+        "/openapi-3.0.json",
+        "/docs",
+        "/docs/docs.js",
+    ] {
         assert_eq!(http.get(path).await.status, 200, "{path} needs none");
     }
     for path in ["/api/v1/schedules", "/api/v1/executions", "/health/detailed", "/metrics"] {

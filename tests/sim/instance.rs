@@ -59,6 +59,7 @@ impl Instance {
             chance,
             health,
             metrics,
+            settings: Vec::new(),
             background: background.clone(),
         };
         let streams = StreamOptions { replicas: 1, history_days: 30 };

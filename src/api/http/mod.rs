@@ -12,6 +12,7 @@
 
 mod auth;
 mod connections;
+mod docs;
 mod door;
 mod files;
 mod inside;
@@ -165,7 +166,8 @@ impl Http {
             .route("/metrics", get(probes::metrics))
             .route(openapi::PATH, get(openapi::json))
             .route(openapi::OLDER_PATH, get(openapi::older_json))
-            .route("/docs", get(openapi::page))
+            .route("/docs", get(docs::page))
+            .route("/docs/{file}", get(docs::file))
             .merge(pages)
             .fallback(no_route)
             .method_not_allowed_fallback(no_method)

@@ -1,19 +1,18 @@
-//! OpenAPI description of the facade, generated from the same tables and types, and a page to read it.
+//! OpenAPI description of the facade, generated from the same tables and types.
 
 mod forms;
 
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header::CONTENT_SECURITY_POLICY;
-use axum::http::{HeaderValue, Method};
+use axum::http::Method;
 use axum::response::Response;
 use bytes::Bytes;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::super::operations::{Access, Operation};
+use super::super::operations::{Access, Operation, example};
 use super::super::reply::{ErrorReply, Reply, ScheduleView};
 use super::super::route::{Query, Route};
 use super::Http;
@@ -21,9 +20,6 @@ use super::probes::Probe;
 use super::request::properties;
 use crate::config::tokens::Role;
 use forms::{older, plain};
-
-/// HTML page that shows the document and loads nothing from elsewhere.
-const PAGE: &str = include_str!("docs.html");
 
 /// Where the document is served, and where the same is in OpenAPI 3.0.
 pub(super) const PATH: &str = "/openapi.json";
@@ -51,16 +47,6 @@ pub(super) async fn json(State(http): State<Arc<Http>>, request: Request) -> Res
 /// Serves it in OpenAPI 3.0.
 pub(super) async fn older_json(State(http): State<Arc<Http>>, request: Request) -> Response {
     http.page(&request, OLDER_PATH, "application/json", None, || http.openapi.older.clone().into())
-}
-
-/// Serves `/docs`.
-pub(super) async fn page(State(http): State<Arc<Http>>, request: Request) -> Response {
-    let mut response =
-        http.page(&request, "/docs", "text/html; charset=utf-8", None, || PAGE.into());
-    let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
-                  connect-src 'self'; base-uri 'none'; frame-ancestors 'none'";
-    response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-    response
 }
 
 /// Builds the document.
@@ -200,6 +186,9 @@ fn describe(
             operation.name,
             roles(operation.access).join(" or ")
         ),
+        // For the page that shows this: the same request over NATS, and one to begin with.
+        "x-operation": operation.name,
+        "x-example": example(operation.name),
     });
     if operation.access.changes() {
         parameters.push(header(operation.actor_header, "Who acts."));

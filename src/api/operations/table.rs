@@ -214,7 +214,7 @@ fn service() -> Vec<Operation> {
             get("/api/v1/schedules/{schedule_id}/audit").variant("of_schedule").summary("Changes of a schedule, newest first")
         ]),
         operation!("status", Read, "X-Created-By", status, "How the service is", [
-            get("/health/detailed").query(&[]).summary("How the service is, with each of its parts")
+            get("/health/detailed").query(&["include_settings"]).summary("How the service is, with each of its parts")
         ]),
     ]
 }

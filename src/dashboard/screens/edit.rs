@@ -14,7 +14,7 @@ use crate::dashboard::parts::{action, hidden};
 use crate::dashboard::visit::{Exact, Visitor};
 
 /// Fields that the form has as they are.
-const PLAIN: [&str; 24] = [
+const PLAIN: [&str; 25] = [
     "name",
     "target_command",
     "description",
@@ -30,6 +30,7 @@ const PLAIN: [&str; 24] = [
     "misfire_grace_seconds",
     "catch_up",
     "overlap",
+    "group",
     "dst_gap",
     "dst_overlap",
     "priority",
@@ -146,7 +147,7 @@ pub(in crate::dashboard) async fn changed_fields(
         let empty = match name {
             name if LISTS.contains(&name) => raw::<[&str]>(&[]),
             name if LIMITS.contains(&name) => raw(&0),
-            "description" | "dead_letter" => raw(text.trim()),
+            "description" | "dead_letter" | "group" => raw(text.trim()),
             // What cannot be empty stays as it is.
             _ => continue,
         };

@@ -1,5 +1,6 @@
 //! The screens, one in a file. Each asks operations for what it shows, and writes it.
 
+mod calendars;
 mod changes;
 mod create;
 mod edit;
@@ -7,6 +8,7 @@ mod execution;
 mod executions;
 mod failures;
 mod fields;
+mod groups;
 mod now;
 mod schedule;
 mod schedules;
@@ -21,8 +23,11 @@ use axum::response::Response;
 
 use super::state::Dashboard;
 use super::visit::Visitor;
+pub(super) use calendars::calendar_form;
 pub(super) use create::create_form;
 pub(super) use edit::{changed_fields, edit_form};
+pub(super) use groups::group_form;
+pub(super) use schedules::standing;
 
 /// A handler that lets a screen write for a visitor.
 macro_rules! screens {
@@ -64,6 +69,10 @@ screens! {
     upcoming: upcoming::write;
     /// Who changed what.
     changes: changes::write;
+    /// Calendars, or one.
+    calendars: calendars::write;
+    /// Concurrency groups, or one.
+    groups: groups::write;
     /// How the service is.
     system: system::write;
 }

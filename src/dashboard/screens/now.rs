@@ -15,7 +15,7 @@ use crate::dashboard::plot::{Column, columns, outcomes};
 use crate::dashboard::visit::Visitor;
 
 /// Executions whose lateness is plotted.
-const LATELY: u64 = 60;
+pub(super) const LATELY: u64 = 60;
 
 const FIRST_REQUEST: &str = r#"nats req cmd.scheduler.schedule.create '{"name":"hello","schedule_type":"interval",
     "interval_seconds":10,"target_command":"cmd.example.hello","command_payload":{"text":"hello"}}'"#;
@@ -147,7 +147,7 @@ fn throughput(statistics: &Read) -> Markup {
 }
 
 /// How late commands were sent, oldest first.
-fn lateness(lately: &Read) -> Markup {
+pub(super) fn lateness(lately: &Read) -> Markup {
     let reply = match lately {
         Ok(reply) => reply,
         Err(error) => return refusal(error),
@@ -231,7 +231,7 @@ fn next(visitor: &Visitor<'_>, coming: &Read) -> Markup {
     }
     html! {
         div.scroll { table {
-            thead { tr { th scope="col" { "Schedule" } th scope="col" { "Time" } th scope="col" { "" } } }
+            thead { tr { th scope="col" { "Schedule" } th scope="col" { "Time" } th scope="col" { "Due" } } }
             tbody {
                 @for one in data.items("occurrences") {
                     tr {

@@ -4,13 +4,14 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
-use super::now::running_table;
+use super::now::{LATELY, lateness, running_table};
 use super::schedules::standing;
 use crate::api::error::ApiError;
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure, refusal};
 use crate::dashboard::parts::{
-    action, badge, hidden, millis, nothing, payload, relative, short, time, time_in,
+    action, badge, calendar_path, group_path, hidden, millis, nothing, payload, relative, short,
+    time, time_in,
 };
 use crate::dashboard::plot::{Column, columns, outcomes, strip};
 use crate::dashboard::visit::{Exact, Visitor, drawn};
@@ -42,7 +43,7 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
         }
         fields
     };
-    let (schedule, coming, executions, running, statistics, changes) = tokio::join!(
+    let (schedule, coming, executions, running, statistics, lately, changes) = tokio::join!(
         visitor.read_whole("schedule.get", of(json!({}))),
         visitor.read("schedule.preview", of(json!({ "count": 10 }))),
         visitor.read("execution.list", of(json!({ "limit": 20 }))),
@@ -50,6 +51,10 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
         visitor.read(
             "execution.stats",
             of(json!({ "time_window_hours": 24, "bucket_seconds": 1800 }))
+        ),
+        visitor.read(
+            "execution.list",
+            of(json!({ "statuses": ["success", "failed", "running"], "limit": LATELY }))
         ),
         visitor.read("audit.list", of(json!({ "limit": 10 }))),
     );
@@ -78,7 +83,10 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
         (actions(visitor, schedule, &exact))
         div.beside {
             section #times data-live { h2 { "Next times" } (times(visitor, &coming, zone)) }
-            section #lately data-live { h2 { "The last 24 hours" } (lately(&statistics)) }
+            section #lately data-live {
+                h2 { "The last 24 hours" } (last_day(&statistics))
+                h2 { "Lateness" } (lateness(&lately))
+            }
         }
         section #running data-live { h2 { "Under way" } (running_table(visitor, &running)) }
         section #history data-live {
@@ -238,7 +246,7 @@ fn times(visitor: &Visitor<'_>, coming: &Read, zone: &str) -> Markup {
     }
 }
 
-fn lately(statistics: &Read) -> Markup {
+fn last_day(statistics: &Read) -> Markup {
     let data = match statistics {
         Ok(reply) => &reply["data"],
         Err(error) => return refusal(error),
@@ -341,12 +349,29 @@ fn trail(visitor: &Visitor<'_>, changes: &Read) -> Markup {
     }
 }
 
+/// The value of a field; the names of calendars and of a group lead to their pages.
+fn fact(name: &str, value: &Value) -> Markup {
+    let link = |path: String, name: &str| html! { a href=(path) { bdi { (name) } } };
+    html! {
+        @match name {
+            "group" => (link(group_path(&short(value)), &short(value))),
+            "exclude" | "only" => {
+                @for (n, one) in value.as_array().into_iter().flatten().enumerate() {
+                    @if n > 0 { ", " }
+                    (link(calendar_path(&short(one)), &short(one)))
+                }
+            },
+            _ => bdi { (short(value)) },
+        }
+    }
+}
+
 fn facts(schedule: &Value) -> Markup {
     html! {
         dl.facts {
             @for (name, value) in schedule.as_object().into_iter().flatten() {
                 @if !ELSEWHERE.contains(&name.as_str()) && !value.is_null() && *value != json!([]) {
-                    dt { code { (name) } } dd { bdi { (short(value)) } }
+                    dt { code { (name) } } dd { (fact(name, value)) }
                 }
             }
         }

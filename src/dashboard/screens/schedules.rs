@@ -163,7 +163,7 @@ fn table(visitor: &Visitor<'_>, reply: &Value, words: &[String]) -> Markup {
 }
 
 /// The status of a schedule, and what is the matter with it.
-pub(super) fn standing(one: &Value) -> Markup {
+pub(in crate::dashboard) fn standing(one: &Value) -> Markup {
     html! {
         (badge(one.text("status")))
         @if one["is_active"] == false { " " (badge("switched_off")) }
@@ -190,6 +190,7 @@ fn changes_of_many(filter: &Map<String, Value>, total: u64) -> Markup {
             @for (operation, name) in [("pause", "Pause …"), ("resume", "Resume …"), ("delete", "Delete …")] {
                 button type="submit" name="operation" value=(operation) { (name) }
             }
+            button type="submit" formaction="/run" { "Run …" }
             span.dim { "shows first what would happen" }
         }
     }

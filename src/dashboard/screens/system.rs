@@ -1,4 +1,4 @@
-//! System: the instances, the streams, the clocks, and what is set aside.
+//! System: the instances, the streams, the clocks, the settings, and what is set aside.
 
 use axum::response::Response;
 use maud::{Markup, html};
@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure};
-use crate::dashboard::parts::{action, badge, count, millis, relative, time};
+use crate::dashboard::parts::{action, badge, count, millis, nothing, relative, time};
 use crate::dashboard::visit::Visitor;
 
 /// Records that are listed.
 const SET_ASIDE: usize = 100;
 
 pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
-    let reply = match visitor.read("status", json!({})).await {
+    let reply = match visitor.read("status", json!({ "include_settings": true })).await {
         Ok(reply) => reply,
         Err(error) => return failure(visitor, &error, None).await,
     };
@@ -28,6 +28,7 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
         section #streams data-live { h2 { "Streams" } (streams(status)) }
         section #aside data-live { h2 { "Records that are not acted on" } (set_aside(status)) }
         section #pause { h2 { "All schedules" } (pause_all(visitor, status)) }
+        section #settings { h2 { "Settings of this instance" } (settings(status)) }
     };
     page::show(visitor, "System", body).await
 }
@@ -147,6 +148,42 @@ fn set_aside(status: &Value) -> Markup {
             } }
             @if all.len() > SET_ASIDE { p.dim { (all.len() - SET_ASIDE) " more" } }
         }
+    }
+}
+
+fn settings(status: &Value) -> Markup {
+    let (set, usual): (Vec<&Value>, Vec<&Value>) =
+        status.items("settings").iter().partition(|one| one.is("is_set"));
+    html! {
+        @if set.is_empty() { (nothing("All have their defaults.")) } @else { (settings_table(&set)) }
+        details #defaults {
+            summary { (usual.len()) " have their defaults" }
+            (settings_table(&usual))
+        }
+    }
+}
+
+fn settings_table(settings: &[&Value]) -> Markup {
+    html! {
+        div.scroll { table {
+            thead { tr { th scope="col" { "Setting" } th scope="col" { "Value" } } }
+            tbody {
+                @for one in settings {
+                    tr {
+                        th scope="row" { code { (one.text("name")) } }
+                        td {
+                            @if one.is("is_secret") {
+                                span.dim { @if one.is("is_set") { "set, and secret" } @else { "not set" } }
+                            } @else if one["value"].is_string() {
+                                code { bdi { (one.text("value")) } }
+                            } @else {
+                                span.dim { "none" }
+                            }
+                        }
+                    }
+                }
+            }
+        } }
     }
 }
 

@@ -83,7 +83,7 @@ fn lines(visitor: &Visitor<'_>, id: &str, times: &[Value], zone: &str) -> Markup
             thead {
                 tr {
                     th scope="col" { "Nominal time" }
-                    th scope="col" { "Outcome" } th scope="col" { "Why" } th scope="col" { "" }
+                    th scope="col" { "Outcome" } th scope="col" { "Why" } th scope="col" { "What helps" }
                 }
             }
             tbody {

@@ -105,6 +105,14 @@ async fn who_may_only_read_sees_no_action_and_is_refused_all() {
             );
         }
     }
+    for path in ["/run", "/command/run"] {
+        let fields = vec![
+            ("_form".to_owned(), token.clone()),
+            ("_key".to_owned(), "key".to_owned()),
+            ("schedule_ids".to_owned(), id.clone()),
+        ];
+        assert_eq!(browser.post(path, &fields).await.status, 403, "{path}");
+    }
     let schedule = nats.ask("schedule.get", json!({ "schedule_id": id })).await;
     assert_eq!((&schedule["status"], &schedule["revision"]), (&json!("active"), &json!(2)));
     assert_eq!(nats.request("schedule.list", &json!({})).await["pagination"]["total"], 1);

@@ -34,7 +34,13 @@ async fn names_payloads_errors_and_reasons_are_text_on_every_screen() {
             "schedule_type": "interval", "interval_seconds": 3600, "start_at": in_ms(3_600_000),
             "delivery": { "mode": "job", "timeout_seconds": 60 }, "max_retries": 0,
             "target_command": "cmd.example.hostile", "command_payload": { text: text },
+            "exclude": [plain], "group": plain,
         });
+        let put = json!({ "name": plain, "description": plain, "days": ["2020-01-01"] });
+        let headers = [("X-Updated-By", plain)];
+        nats.request_with_headers("calendar.put", &headers, put).await;
+        let put = json!({ "name": plain, "description": plain, "limit": 9 });
+        nats.request_with_headers("group.put", &headers, put).await;
         let headers = [("X-Created-By", plain), ("X-Correlation-ID", plain)];
         let (_, reply) = nats.request_with_headers("schedule.create", &headers, body).await;
         let id = reply["data"]["id"].as_str().unwrap_or_else(|| panic!("{reply}")).to_owned();
@@ -76,6 +82,8 @@ async fn names_payloads_errors_and_reasons_are_text_on_every_screen() {
         let mut paths = screens(&id, &execution);
         paths.push(format!("/executions?error_type={query}"));
         paths.push(format!("/changes?actor={query}"));
+        paths.push(format!("/calendars?name={query}"));
+        paths.push(format!("/groups?name={query}"));
         paths.push(format!("/schedules?name_contains={query}&done={query}"));
         paths.push(format!("/executions?correlation_id={query}"));
         for path in paths {

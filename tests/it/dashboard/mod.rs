@@ -1,8 +1,10 @@
 //! The dashboard over HTTP, as a browser without scripts uses it: pages, forms, cookies.
 
 mod access;
+mod docs;
 mod feed;
 mod hostile;
+mod keyed;
 mod screens;
 
 use std::collections::BTreeMap;
@@ -163,6 +165,8 @@ pub fn screens(schedule: &str, execution: &str) -> Vec<String> {
         "/executions",
         "/failures",
         "/upcoming",
+        "/calendars",
+        "/groups",
         "/changes",
         "/system",
     ]

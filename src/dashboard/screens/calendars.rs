@@ -1,0 +1,187 @@
+//! Calendars: all of them, and one with what it says and who uses it.
+
+use axum::response::Response;
+use maud::{Markup, html};
+use serde_json::{Value, json};
+
+use super::groups::{deletion, users};
+use crate::api::error::ApiError;
+use crate::dashboard::form::Form;
+use crate::dashboard::json::Look as _;
+use crate::dashboard::page::{self, failure, refusal};
+use crate::dashboard::parts::{
+    action, calendar_path, hidden, nothing, pager, relative, short, time,
+};
+use crate::dashboard::visit::Visitor;
+
+/// Rows of a page.
+const ROWS: u64 = 50;
+/// Days and spans that are shown; a calendar may have thousands. All are in the form.
+const SHOWN: usize = 100;
+
+pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
+    match visitor.query("name") {
+        Some(name) => one(visitor, &name).await,
+        None => all(visitor).await,
+    }
+}
+
+async fn all(visitor: &Visitor<'_>) -> Response {
+    let fields = json!({ "page": visitor.page(), "limit": ROWS });
+    let reply = match visitor.read("calendar.list", fields).await {
+        Ok(reply) => reply,
+        Err(error) => return failure(visitor, &error, Some("/calendars")).await,
+    };
+    let body = html! {
+        h1 { "Calendars" }
+        p {
+            "A calendar is a set of days and spans. Schedules name those that they leave out, and those that "
+            "they keep to."
+        }
+        section #rows data-live {
+            @if reply.items("data").is_empty() { (nothing("There is no calendar.")) }
+            @else { (table(visitor, reply.items("data"))) (pager(visitor, &reply["pagination"])) }
+        }
+        @if visitor.may_act() {
+            details #new {
+                summary { "New calendar" }
+                (calendar_form(visitor, &Form::of(&[("expected_revision", "0")]), None))
+            }
+        }
+    };
+    page::show(visitor, "Calendars", body).await
+}
+
+fn table(visitor: &Visitor<'_>, calendars: &[Value]) -> Markup {
+    html! {
+        div.scroll { table {
+            thead { tr {
+                th scope="col" { "Calendar" } th scope="col" { "Days" } th scope="col" { "Spans" }
+                th scope="col" { "Known until" } th scope="col" { "Used by" } th scope="col" { "Changed" }
+            } }
+            tbody {
+                @for one in calendars {
+                    tr {
+                        td {
+                            a.row href=(calendar_path(one.text("name"))) { bdi { (one.text("name")) } }
+                            @if !one.text("description").is_empty() { div.dim { bdi { (one.text("description")) } } }
+                        }
+                        td { (one.count("day_count")) }
+                        td { (one.count("span_count")) }
+                        td { (short(&one["known_until"])) }
+                        td { (one.count("used_by")) }
+                        td { (relative(one.instant("updated_at"), visitor.now)) " by " bdi { (one.text("updated_by")) } }
+                    }
+                }
+            }
+        } }
+    }
+}
+
+async fn one(visitor: &Visitor<'_>, name: &str) -> Response {
+    let reply = match visitor.read("calendar.get", json!({ "name": name })).await {
+        Ok(reply) => reply,
+        Err(error) => return failure(visitor, &error, Some("/calendars")).await,
+    };
+    let calendar = &reply["data"];
+    let body = html! {
+        h1 { "Calendar " bdi { (name) } }
+        section #state data-live {
+            @if !calendar.text("description").is_empty() { p.text { bdi { (calendar.text("description")) } } }
+            p {
+                "Changed " (relative(calendar.instant("updated_at"), visitor.now)) " by "
+                bdi { (calendar.text("updated_by")) } ", revision " (calendar.count("revision"))
+            }
+            @if calendar["known_until"].is_string() {
+                p.box.warn {
+                    "Rules without an end are expanded until " (calendar.text("known_until"))
+                    ". Put the file again before then."
+                }
+            }
+        }
+        div.beside {
+            section #days data-live { h2 { "Days" } (days(calendar)) }
+            section #spans data-live { h2 { "Spans" } (spans(calendar)) }
+        }
+        section #users data-live { h2 { "Schedules that use it" } (users(calendar)) }
+        @if visitor.may_act() {
+            section.actions aria-label="Actions" {
+                details #edit { summary { "Edit" } (calendar_form(visitor, &filled(calendar), None)) }
+                (deletion(visitor, "calendar.delete", "/calendars", calendar))
+            }
+        }
+    };
+    page::show(visitor, &format!("Calendar {name}"), body).await
+}
+
+fn days(calendar: &Value) -> Markup {
+    let all = calendar.items("days");
+    html! {
+        @if all.is_empty() { (nothing("None.")) }
+        @else { p.dim { "In the time zone of each schedule." } }
+        ul { @for day in all.iter().take(SHOWN) { li { (short(day).replace('/', " to ")) } } }
+        @if all.len() > SHOWN { p.dim { "and " (all.len() - SHOWN) " more" } }
+    }
+}
+
+fn spans(calendar: &Value) -> Markup {
+    let all = calendar.items("spans");
+    html! {
+        @if all.is_empty() { (nothing("None.")) }
+        ul {
+            @for span in all.iter().take(SHOWN) {
+                li { (time(span.instant("start"))) " to " (time(span.instant("end"))) }
+            }
+        }
+        @if all.len() > SHOWN { p.dim { "and " (all.len() - SHOWN) " more" } }
+    }
+}
+
+/// The form of a calendar as it is.
+fn filled(calendar: &Value) -> Form {
+    let lines = |name: &str, line: fn(&Value) -> String| {
+        calendar.items(name).iter().map(line).collect::<Vec<_>>().join("\n")
+    };
+    let span = |span: &Value| format!("{}/{}", span.text("start"), span.text("end"));
+    Form::of(&[
+        ("name", calendar.text("name")),
+        ("description", calendar.text("description")),
+        ("days", &lines("days", short)),
+        ("spans", &lines("spans", span)),
+        ("expected_revision", &calendar.count("revision").to_string()),
+    ])
+}
+
+/// The form, with what was entered and why that was refused.
+pub(in crate::dashboard) fn calendar_form(
+    visitor: &Visitor<'_>,
+    form: &Form,
+    error: Option<&ApiError>,
+) -> Markup {
+    let is_new = form.control("expected_revision") == "0";
+    let area = |name: &str, label: &str, hint: &str| {
+        html! {
+            label { (label) " " span.dim { (hint) }
+                textarea name=(name) rows="5" spellcheck="false" { (form.control(name)) }
+            }
+        }
+    };
+    html! {
+        @if let Some(error) = error { (refusal(error)) }
+        div.editor {
+            (action(visitor, "calendar.put", "/calendars", html! {
+                (hidden("expected_revision", form.control("expected_revision")))
+                @if is_new {
+                    label { "Name" input type="text" name="name" value=(form.control("name")) maxlength="100" required; }
+                } @else { (hidden("name", form.control("name"))) }
+                label { "Description"
+                    input type="text" name="description" value=(form.control("description")) maxlength="1000";
+                }
+                (area("days", "Days", "a line each: 2026-12-25, or 2026-12-24/2026-12-26"))
+                (area("spans", "Spans of time", "a line each: 2026-12-31T12:00:00Z/2027-01-01T00:00:00Z"))
+                (area("ics", "iCalendar", "the text of a file, whose events are added"))
+                button.primary type="submit" { @if is_new { "Create" } @else { "Save" } }
+            }))
+        }
+    }
+}

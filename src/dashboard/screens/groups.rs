@@ -1,0 +1,207 @@
+//! Concurrency groups: all of them, and one with its slots and who names it.
+
+use axum::response::Response;
+use maud::{Markup, html};
+use serde_json::{Value, json};
+
+use crate::api::error::ApiError;
+use crate::dashboard::form::Form;
+use crate::dashboard::json::Look as _;
+use crate::dashboard::page::{self, failure, refusal};
+use crate::dashboard::parts::{
+    action, group_path, hidden, nothing, pager, path_part, relative, schedule_link,
+};
+use crate::dashboard::visit::Visitor;
+
+/// Rows of a page.
+const ROWS: u64 = 50;
+/// Slots that are shown; a group may have a thousand.
+const SHOWN: usize = 100;
+
+pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
+    match visitor.query("name") {
+        Some(name) => one(visitor, &name).await,
+        None => all(visitor).await,
+    }
+}
+
+async fn all(visitor: &Visitor<'_>) -> Response {
+    let fields = json!({ "page": visitor.page(), "limit": ROWS });
+    let reply = match visitor.read("group.list", fields).await {
+        Ok(reply) => reply,
+        Err(error) => return failure(visitor, &error, Some("/groups")).await,
+    };
+    let body = html! {
+        h1 { "Concurrency groups" }
+        p { "Of the schedules that name a group, no more executions are under way at once than it allows." }
+        section #rows data-live {
+            @if reply.items("data").is_empty() { (nothing("There is no group.")) }
+            @else { (table(visitor, reply.items("data"))) (pager(visitor, &reply["pagination"])) }
+        }
+        @if visitor.may_act() {
+            details #new {
+                summary { "New group" }
+                (group_form(visitor, &Form::of(&[("expected_revision", "0")]), None))
+            }
+        }
+    };
+    page::show(visitor, "Concurrency groups", body).await
+}
+
+fn table(visitor: &Visitor<'_>, groups: &[Value]) -> Markup {
+    html! {
+        div.scroll { table {
+            thead { tr {
+                th scope="col" { "Group" } th scope="col" { "Under way" } th scope="col" { "Waiting" }
+                th scope="col" { "Used by" } th scope="col" { "Changed" }
+            } }
+            tbody {
+                @for one in groups {
+                    tr {
+                        td {
+                            a.row href=(group_path(one.text("name"))) { bdi { (one.text("name")) } }
+                            @if !one.text("description").is_empty() { div.dim { bdi { (one.text("description")) } } }
+                        }
+                        td { (taken(one)) }
+                        td { (one.count("waiting")) }
+                        td { (one.count("used_by")) }
+                        td { (relative(one.instant("updated_at"), visitor.now)) " by " bdi { (one.text("updated_by")) } }
+                    }
+                }
+            }
+        } }
+    }
+}
+
+/// How much of the bound is taken.
+fn taken(group: &Value) -> Markup {
+    let (running, limit) = (group.count("running"), group.count("limit"));
+    html! {
+        @if limit > 0 {
+            meter min="0" max=(limit) value=(running.min(limit)) aria-label="slots taken" {} " "
+        }
+        (running) " of " (limit)
+        @if limit == 0 { ": all are held" }
+    }
+}
+
+async fn one(visitor: &Visitor<'_>, name: &str) -> Response {
+    let reply = match visitor.read("group.get", json!({ "name": name })).await {
+        Ok(reply) => reply,
+        Err(error) => return failure(visitor, &error, Some("/groups")).await,
+    };
+    let group = &reply["data"];
+    let body = html! {
+        h1 { "Group " bdi { (name) } }
+        section #state data-live {
+            p.lead { (taken(group)) " under way, " (group.count("waiting")) " waiting" }
+            @if !group.text("description").is_empty() { p.text { bdi { (group.text("description")) } } }
+            p {
+                "Changed " (relative(group.instant("updated_at"), visitor.now)) " by "
+                bdi { (group.text("updated_by")) } ", revision " (group.count("revision"))
+            }
+        }
+        section #slots data-live { h2 { "Under way" } (slots(visitor, group)) }
+        section #users data-live { h2 { "Schedules that name it" } (users(group)) }
+        @if visitor.may_act() {
+            section.actions aria-label="Actions" {
+                details #edit { summary { "Edit" } (group_form(visitor, &filled(group), None)) }
+                (deletion(visitor, "group.delete", "/groups", group))
+            }
+        }
+    };
+    page::show(visitor, &format!("Group {name}"), body).await
+}
+
+fn slots(visitor: &Visitor<'_>, group: &Value) -> Markup {
+    let all = group.items("slots");
+    if all.is_empty() {
+        return nothing("Nothing of it is under way.");
+    }
+    html! {
+        div.scroll { table {
+            thead { tr {
+                th scope="col" { "Schedule" } th scope="col" { "Since" } th scope="col" { "Execution" }
+            } }
+            tbody {
+                @for one in all.iter().take(SHOWN) {
+                    tr {
+                        td { (schedule_link(one.text("schedule_id"), one.text("schedule_name"))) }
+                        td { (relative(one.instant("since"), visitor.now)) }
+                        td { a href=(format!("/executions/{}", path_part(one.text("execution_id")))) { "open" } }
+                    }
+                }
+            }
+        } }
+        @if all.len() > SHOWN { p.dim { (all.len() - SHOWN) " more" } }
+    }
+}
+
+/// Schedules that use a calendar or name a group, of which a reply has the first.
+pub(super) fn users(of: &Value) -> Markup {
+    let (all, shown) = (of.count("used_by"), of.items("schedules"));
+    html! {
+        @if shown.is_empty() { (nothing("None.")) }
+        ul {
+            @for one in shown {
+                li {
+                    (schedule_link(one.text("schedule_id"), one.text("schedule_name")))
+                    @if one.count("waiting") > 0 { " " span.badge.busy { (one.count("waiting")) " waiting" } }
+                }
+            }
+        }
+        @if all > shown.len() as u64 { p.dim { "and " (all - shown.len() as u64) " more" } }
+    }
+}
+
+/// The form to delete a calendar or a group. One that is used is refused, so that it says so beforehand.
+pub(super) fn deletion(visitor: &Visitor<'_>, operation: &str, next: &str, of: &Value) -> Markup {
+    html! {
+        details #delete {
+            summary { "Delete" }
+            @if of.count("used_by") > 0 { p { "Schedules use it. While they do, it cannot be deleted." } }
+            (action(visitor, operation, next, html! {
+                (hidden("name", of.text("name")))
+                (hidden("expected_revision", &of.count("revision").to_string()))
+                button.danger type="submit" { "Delete" }
+            }))
+        }
+    }
+}
+
+/// The form of a group as it is.
+fn filled(group: &Value) -> Form {
+    Form::of(&[
+        ("name", group.text("name")),
+        ("limit", &group.count("limit").to_string()),
+        ("description", group.text("description")),
+        ("expected_revision", &group.count("revision").to_string()),
+    ])
+}
+
+/// The form, with what was entered and why that was refused.
+pub(in crate::dashboard) fn group_form(
+    visitor: &Visitor<'_>,
+    form: &Form,
+    error: Option<&ApiError>,
+) -> Markup {
+    let is_new = form.control("expected_revision") == "0";
+    html! {
+        @if let Some(error) = error { (refusal(error)) }
+        div.editor {
+            (action(visitor, "group.put", "/groups", html! {
+                (hidden("expected_revision", form.control("expected_revision")))
+                @if is_new {
+                    label { "Name" input type="text" name="name" value=(form.control("name")) maxlength="100" required; }
+                } @else { (hidden("name", form.control("name"))) }
+                label { "Most under way at once " span.dim { "0 holds all of them" }
+                    input type="number" min="0" max="1000" name="limit" value=(form.control("limit")) required;
+                }
+                label { "Description"
+                    input type="text" name="description" value=(form.control("description")) maxlength="1000";
+                }
+                button.primary type="submit" { @if is_new { "Create" } @else { "Save" } }
+            }))
+        }
+    }
+}
