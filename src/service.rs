@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::jetstream;
+use futures::future::BoxFuture;
 use tokio::sync::watch as state;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, timeout};
@@ -96,7 +97,17 @@ impl Running {
 ///
 /// # Errors
 /// See [`ServeError`]. NATS being out of reach is not an error: the service waits for it.
-pub async fn serve(
+pub fn serve(
+    config: Config,
+    with_example: bool,
+    running: state::Sender<Option<Running>>,
+    stop: CancellationToken,
+) -> BoxFuture<'static, Result<(), ServeError>> {
+    // Boxed, so that the service is compiled in this crate, and not in each program that runs one.
+    Box::pin(run(config, with_example, running, stop))
+}
+
+async fn run(
     config: Config,
     with_example: bool,
     running: state::Sender<Option<Running>>,

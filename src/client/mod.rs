@@ -42,6 +42,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{HeaderMap, HeaderValue, Request};
+use bytes::Bytes;
+use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -155,11 +157,31 @@ impl Client {
         let subject = format!("{}.{operation}", names::COMMAND_PREFIX);
         let body =
             serde_json::to_vec(request).map_err(|error| invalid("body", &error.to_string()))?;
+        let reply = self.send(subject.clone(), body, wait_ms.unwrap_or(0)).await?;
+        read(subject, &reply)
+    }
+
+    /// Sends a request and waits for its reply. It is boxed, so that it is compiled here, once for all operations.
+    fn send(
+        &self,
+        subject: String,
+        body: Vec<u8>,
+        wait_ms: u64,
+    ) -> BoxFuture<'_, Result<Bytes, ClientError>> {
+        Box::pin(self.send_and_wait(subject, body, wait_ms))
+    }
+
+    async fn send_and_wait(
+        &self,
+        subject: String,
+        body: Vec<u8>,
+        wait_ms: u64,
+    ) -> Result<Bytes, ClientError> {
         // The deadline covers everything, including a full queue of a connection that is down.
         let request = Request::new().headers(self.headers()?).payload(body.into()).timeout(None);
-        let within = self.timeout.saturating_add(Duration::from_millis(wait_ms.unwrap_or(0)));
+        let within = self.timeout.saturating_add(Duration::from_millis(wait_ms));
         match tokio::time::timeout(within, self.nats.send_request(subject.clone(), request)).await {
-            Ok(Ok(reply)) => read(subject, &reply.payload),
+            Ok(Ok(reply)) => Ok(reply.payload),
             Ok(Err(error)) => Err(ClientError::unanswered(subject, within, error)),
             Err(_) => Err(ClientError::Timeout { subject, within }),
         }
@@ -183,6 +205,11 @@ fn invalid(field: &str, reason: &str) -> ClientError {
 
 /// Parses a reply.
 fn read<T: DeserializeOwned>(subject: String, body: &[u8]) -> Result<Reply<T>, ClientError> {
+    serde_json::from_slice(body).map_err(|fault| unread(subject, body, fault))
+}
+
+/// What a reply is that is not the one of its operation.
+fn unread(subject: String, body: &[u8], fault: serde_json::Error) -> ClientError {
     /// A stream's answer to a captured message, stored or not.
     #[derive(serde::Deserialize)]
     struct Acknowledgement {
@@ -191,16 +218,12 @@ fn read<T: DeserializeOwned>(subject: String, body: &[u8]) -> Result<Reply<T>, C
         _seq: u64,
     }
 
-    let fault = match serde_json::from_slice(body) {
-        Ok(reply) => return Ok(reply),
-        Err(fault) => fault,
-    };
     if let Ok(refusal) = serde_json::from_slice::<ErrorReply>(body) {
-        return Err(ClientError::Refused(refusal.error));
+        return ClientError::Refused(refusal.error);
     }
     match serde_json::from_slice::<Acknowledgement>(body) {
-        Ok(ack) => Err(ClientError::Captured { subject, stream: ack.stream }),
-        Err(_) => Err(ClientError::Malformed { subject, fault }),
+        Ok(ack) => ClientError::Captured { subject, stream: ack.stream },
+        Err(_) => ClientError::Malformed { subject, fault },
     }
 }
 

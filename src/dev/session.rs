@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
+use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
@@ -51,7 +52,16 @@ pub enum DevError {
 ///
 /// # Errors
 /// See [`DevError`].
-pub async fn run(
+pub fn run(
+    config: Config,
+    options: DevOptions,
+    stop: CancellationToken,
+) -> BoxFuture<'static, Result<(), DevError>> {
+    // Boxed, so that it is compiled in this crate.
+    Box::pin(run_both(config, options, stop))
+}
+
+async fn run_both(
     mut config: Config,
     options: DevOptions,
     stop: CancellationToken,

@@ -4,6 +4,9 @@
 //! and exact totals are answered from memory, and only the bodies of one page are fetched. Every few seconds the index
 //! is compared with the stream. If the two differ, or the stream has lost what it showed, it is read again.
 
+mod looks;
+mod reader;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,11 +14,12 @@ use std::time::Duration;
 use async_nats::jetstream::stream::Config;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::{Notify, watch as state};
-use tokio::time::{Instant, Interval};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::warn;
 
-use super::marks::Marks;
+use reader::Reader;
+
 use super::reminder::Reminder;
 use super::writes::OurStream;
 use crate::clock::Clock;
@@ -25,16 +29,8 @@ use crate::port::{Entry, Info, Nats, Reading, Start};
 const RETRY: Duration = Duration::from_millis(500);
 /// Longest such pause.
 const MAX_RETRY: Duration = Duration::from_secs(16);
-/// Interval between comparisons of the index with the stream.
-const RECONCILE: Duration = Duration::from_secs(5);
 /// Differences in a row after which the stream is read again; more are needed after that.
 const DIFFERENCES: u32 = 2;
-/// Checks in a row, each finding nothing shown of what was there at the one before, after which the reader counts as
-/// silent. A reader can fall silent without an error, and an instance that takes an attempt over waits for what it
-/// shows.
-const SILENT_LOOKS: u32 = 2;
-/// How long a reader reads before another one continues because somebody waits.
-const AGAIN: Duration = Duration::from_secs(1);
 
 /// Time that a query waits for the stream to be read.
 const LOADS_WITHIN: Duration = Duration::from_secs(2);
@@ -48,8 +44,6 @@ const SLOW: u32 = 50;
 const FETCHES: usize = 64;
 /// Most tries to fetch a page that the stream drops parts of meanwhile.
 const LOOKS: usize = 4;
-
-const LOST: &str = "the stream has lost what it showed";
 
 /// An index of a stream, in memory.
 pub(super) trait Mirrored: Send + Sync + 'static {
@@ -264,197 +258,9 @@ fn unavailable<I: Mirrored>(error: impl std::fmt::Display) -> QueryError {
     QueryError::Unavailable(I::NAME, error.to_string())
 }
 
-/// What is known while a stream is read.
-struct Reader<'a, N, I> {
-    mirror: &'a Mirror<N, I>,
-    /// The stream when reading began.
-    info: Info,
-    is_loaded: bool,
-    looks: Looks,
-    marks: Marks,
-    connects: u64,
-    started: Instant,
-    /// When the present consumer began.
-    read_at: Instant,
-    /// When the marks were last looked for after a break.
-    looked_at: Instant,
-    reconcile: Interval,
-}
-
-impl<'a, N: Nats, I: Mirrored> Reader<'a, N, I> {
-    /// Begins to read the stream; returns why it cannot.
-    async fn begin(mirror: &'a Mirror<N, I>) -> Result<(Self, N::Entries), String> {
-        let Mirror { nats, index, .. } = mirror;
-        let started = Instant::now();
-        let info = nats.info(I::STREAM.stream()).await.map_err(|error| error.to_string())?;
-        mirror.loaded.send_replace(false);
-        mirror.allows_direct.store(info.config.allow_direct, Ordering::Relaxed);
-        let from = index.restart(&info);
-        let entries = mirror.entries(from).await?;
-        let mut reconcile = tokio::time::interval(RECONCILE);
-        reconcile.reset();
-        let now = Instant::now();
-        let reader = Self {
-            mirror,
-            is_loaded: info.state.messages == 0,
-            info,
-            looks: Looks::default(),
-            marks: Marks::default(),
-            connects: nats.connects(),
-            started,
-            read_at: now,
-            looked_at: now,
-            reconcile,
-        };
-        Ok((reader, entries))
-    }
-
-    /// Reads on; returns why it must start over.
-    async fn read_on(mut self, mut entries: N::Entries, patience: &mut u32) -> &'static str {
-        let Mirror { nats, index, loaded, wanted, .. } = self.mirror;
-        loop {
-            if self.is_loaded && !loaded.send_replace(true) {
-                let (entries, elapsed_ms) = (index.len(), self.started.elapsed().as_millis());
-                info!(entries, elapsed_ms, "{} read", I::NAME);
-            }
-            // What is shown after a break says nothing about what the break lost.
-            let (connects, looked_at) = (self.connects, self.looked_at);
-            let broke = async {
-                nats.reconnected(connects).await;
-                tokio::time::sleep_until(looked_at + RETRY).await;
-            };
-            tokio::select! {
-                biased;
-                () = broke => {
-                    self.looked_at = Instant::now();
-                    if !self.is_all_there().await {
-                        return LOST;
-                    }
-                }
-                _ = self.reconcile.tick() => {
-                    if let Some(reason) = self.compare(patience).await {
-                        return reason;
-                    }
-                }
-                // A server that was restarted has forgotten its readers, and a client notices only after ten seconds.
-                () = wanted.notified(), if self.read_at.elapsed() >= AGAIN => {
-                    match self.mirror.entries(Start::Sequence(index.seen() + 1)).await {
-                        Ok(anew) => (entries, self.read_at) = (anew, Instant::now()),
-                        Err(error) => warn!(error, "cannot read the {} on", I::NAME),
-                    }
-                }
-                item = entries.next() => match item {
-                    None => return "the consumer ended",
-                    // The consumer repairs itself and goes on.
-                    Some(Err(error)) => debug!(%error, "{}", I::NAME),
-                    Some(Ok(entry)) => self.take(entry),
-                },
-            }
-        }
-    }
-
-    fn take(&mut self, entry: Entry) {
-        if entry.pending == 0 && !self.is_loaded {
-            self.is_loaded = true;
-            // Entries that were dropped while they were read are forgotten at once.
-            self.reconcile.reset_immediately();
-        }
-        self.mirror.index.apply(&entry);
-        if self.mirror.nats.connects() == self.connects {
-            self.marks.note(entry);
-        }
-    }
-
-    /// Compares the index with the stream; returns why it must be read again. The number of entries may differ although
-    /// the same limits apply to both: somebody may have purged a subject.
-    async fn compare(&mut self, patience: &mut u32) -> Option<&'static str> {
-        let index = &self.mirror.index;
-        let now = match self.mirror.nats.info(I::STREAM.stream()).await {
-            Ok(now) => now,
-            Err(error) => {
-                warn!(%error, "cannot compare the {} with its stream", I::NAME);
-                return None;
-            }
-        };
-        if !self.is_all_there().await {
-            return Some(LOST);
-        }
-        if now.created != self.info.created || now.state.last_sequence < index.seen() {
-            return Some("the stream is not the one that it was");
-        }
-        if !index.fits(&now.config) {
-            return Some("the limits of the stream were changed");
-        }
-        if self.looks.is_silent(index.seen(), now.state.last_sequence) {
-            return Some("nothing is shown of what the stream holds");
-        }
-        index.forget_before(now.state.first_sequence);
-        if index.seen() == now.state.last_sequence {
-            let differs = index.entries().is_some_and(|n| n as u64 != now.state.messages);
-            self.looks.differences = if differs { self.looks.differences + 1 } else { 0 };
-        }
-        if self.looks.differences >= *patience {
-            *patience = patience.saturating_mul(4);
-            return Some("the stream lost entries from its middle");
-        }
-        self.is_loaded |= index.seen() >= now.state.last_sequence;
-        None
-    }
-
-    /// Whether the stream still has what it showed before the present connection was made, according to its leader.
-    async fn is_all_there(&mut self) -> bool {
-        let Mirror { nats, clock, .. } = self.mirror;
-        let connected = nats.connects();
-        let are_in = self.marks.are_in(nats, I::STREAM.stream(), clock.now()).await;
-        if are_in.is_ok() {
-            self.connects = connected;
-        }
-        are_in.unwrap_or(true)
-    }
-}
-
 impl<N: Nats, I: Mirrored> Mirror<N, I> {
     async fn entries(&self, from: Start) -> Result<N::Entries, String> {
         let what = Reading { from, filter: String::new(), headers_only: true };
         Ok(self.nats.read(I::STREAM.stream(), what).await?.0)
-    }
-}
-
-/// What the checks of the stream have found.
-#[derive(Default)]
-struct Looks {
-    /// How often in a row the index held a number of entries other than the stream's.
-    differences: u32,
-    /// How often in a row the index was shown nothing, though there was something to show.
-    silent: u32,
-    /// The sequences that the index had been shown, and the stream had stored, at the last check.
-    last: Option<(u64, u64)>,
-}
-
-impl Looks {
-    /// Notes another check; returns whether the reader has fallen silent.
-    fn is_silent(&mut self, seen: u64, stored: u64) -> bool {
-        let before = self.last.replace((seen, stored));
-        let shown = before.is_none_or(|(before, stored)| seen > before || stored <= before);
-        self.silent = if shown { 0 } else { self.silent + 1 };
-        self.silent >= SILENT_LOOKS
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reader_is_silent_that_shows_nothing_of_what_was_there_look_after_look() {
-        let silent = |looks: &[(u64, u64)]| {
-            let mut noted = Looks::default();
-            looks.iter().map(|(seen, stored)| noted.is_silent(*seen, *stored)).collect::<Vec<_>>()
-        };
-        assert_eq!(silent(&[(1, 5), (1, 5), (1, 5)]), [false, false, true]);
-        // It is slow, or there is nothing, or what there is came since the last check.
-        assert_eq!(silent(&[(1, 5), (2, 5), (3, 5), (4, 9)]), [false; 4]);
-        assert_eq!(silent(&[(5, 5), (5, 5), (5, 5)]), [false; 3]);
-        assert_eq!(silent(&[(5, 5), (5, 9), (9, 9), (9, 12), (12, 12)]), [false; 5]);
     }
 }

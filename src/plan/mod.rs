@@ -22,6 +22,7 @@ mod group;
 mod occurrences;
 mod replan;
 mod resume;
+mod room;
 mod settle;
 mod wake;
 
@@ -31,15 +32,16 @@ use uuid::Uuid;
 
 use crate::moment::Moment as _;
 use crate::schedule::{
-    Attempt, AttemptEvent, CatchUp, Delivery, DeliveryMode, Ending, Halt, Manual, Origin, Overlap,
-    Phase, Report, Schedule, Sends, SkipCause, SkippedRange, Status,
+    Attempt, AttemptEvent, CatchUp, Delivery, DeliveryMode, Ending, Halt, Manual, Origin, Phase,
+    Report, Schedule, Sends, SkipCause, SkippedRange, Status,
 };
 use crate::stored::Unknown;
 use crate::trigger::Trigger;
-use group::waiting_for_slot;
 pub use group::{Wanted, wants_slot};
 use replan::replan;
 use resume::{resume, resume_at};
+pub(crate) use room::room;
+use room::{capacity, capacity_in_order, claimed_count, is_under_way, may_fire, room_since};
 pub(crate) use settle::count;
 pub use settle::{retry_at, settle};
 use wake::{abandoned, lost_at, spared_from};
@@ -287,57 +289,6 @@ pub fn may_be_claimed_early(schedule: &Schedule, now: DateTime<Utc>, halt: Halt)
     let early = lead(schedule, MAX_LEAD);
     let due = next_occurrence(schedule).map(|next| schedule.due(next));
     due.is_some_and(|due| !early.is_zero() && !halt.is_on(due) && due.earlier(early) <= now)
-}
-
-/// How many more executions may be under way, by the overlap policy. A published command is done once its stream has
-/// it; only replies and reports take time.
-pub(crate) fn room(schedule: &Schedule) -> usize {
-    if !schedule.spec.delivery.mode.takes_time() {
-        return usize::MAX;
-    }
-    let allowed = match schedule.spec.overlap {
-        Overlap::Allow => usize::from(schedule.spec.max_instances),
-        Overlap::Skip | Overlap::BufferOne | Overlap::CancelOther => 1,
-    };
-    let takes_time = |attempt: &&Attempt| schedule.sends(attempt).delivery.mode.takes_time();
-    let under_way = schedule.attempts.iter().filter(|attempt| is_under_way(attempt));
-    let under_way = under_way.filter(takes_time).count();
-    allowed.saturating_sub(under_way)
-}
-
-/// When executions that have ended, but are not settled yet, made room, if others have to wait for it.
-fn room_since(schedule: &Schedule) -> Option<DateTime<Utc>> {
-    let reported = schedule.attempts.iter().filter_map(|attempt| match &*attempt.phase {
-        Phase::Reported { report, .. } => Some(report.at),
-        _ => None,
-    });
-    reported.max().filter(|_| schedule.spec.delivery.mode.takes_time())
-}
-
-fn is_under_way(attempt: &Attempt) -> bool {
-    matches!(*attempt.phase, Phase::Claimed { .. } | Phase::Running { .. })
-}
-
-/// How many more occurrences may be claimed now.
-fn capacity(schedule: &Schedule) -> usize {
-    room(schedule).min(MAX_CLAIMED.saturating_sub(claimed_count(schedule)))
-}
-
-/// How many more occurrences may be claimed now, or wait for a slot of the group, if each waits for those before it.
-fn capacity_in_order(schedule: &Schedule) -> usize {
-    capacity(schedule).saturating_sub(waiting_for_slot(schedule))
-}
-
-fn claimed_count(schedule: &Schedule) -> usize {
-    schedule.attempts.iter().filter(|a| matches!(*a.phase, Phase::Claimed { .. })).count()
-}
-
-/// Whether one more execution may be claimed by the same write. Each request is claimed by itself, because it is made
-/// under a permit of its own, and so is each execution that takes a slot.
-fn may_fire(schedule: &Schedule, fire: &[Attempt]) -> bool {
-    let alone =
-        schedule.spec.delivery.mode == DeliveryMode::Request || schedule.spec.group.is_some();
-    !alone || fire.is_empty()
 }
 
 /// The report that ends an attempt whose worker is late.

@@ -28,6 +28,7 @@ mod request;
 mod rules;
 mod size;
 mod standing;
+mod status;
 mod target;
 mod template;
 mod timing;
@@ -38,7 +39,6 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -74,75 +74,13 @@ pub use request::CreateSchedule;
 pub use rules::{Limits, MAX_TAGS, Rules};
 pub use size::{Room, TooLarge};
 pub use standing::{Alerts, Standing};
+pub use status::{ScheduleType, Status};
 pub use target::{Target, TargetPattern};
 pub use template::{Values, check as check_template, render};
 pub use timing::{MAX_INTERVAL_SECONDS, MAX_JITTER_SECONDS, Timing, TimingFields};
 pub use update::UpdateSchedule;
 pub use validate::{apply_declaration, apply_update, new_schedule, restore};
 pub(crate) use validate::{check_edges, check_id};
-
-/// How a schedule yields its times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ScheduleType {
-    /// At the times of a cron expression on the wall clock of a time zone.
-    Cron,
-    /// At a fixed interval in seconds from an anchor, without drift.
-    Interval,
-    /// Once, at a given instant.
-    OneTime,
-    /// Once, immediately.
-    Immediate,
-    /// When an occurrence of another schedule has ended.
-    Dependent,
-}
-
-impl ScheduleType {
-    /// The name used in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Cron => "cron",
-            Self::Interval => "interval",
-            Self::OneTime => "one_time",
-            Self::Immediate => "immediate",
-            Self::Dependent => "dependent",
-        }
-    }
-
-    /// Whether the schedule can have more than one occurrence.
-    pub fn recurs(self) -> bool {
-        matches!(self, Self::Cron | Self::Interval | Self::Dependent)
-    }
-}
-
-/// Stage of a schedule's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// It fires at its times.
-    Active,
-    /// It does not fire until it is resumed.
-    Paused,
-    /// It has had its last occurrence.
-    Completed,
-    /// Its only occurrence failed for good.
-    Failed,
-    /// It was deleted and is kept for the record; its name is free again.
-    Deleted,
-}
-
-impl Status {
-    /// The name used in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Paused => "paused",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Deleted => "deleted",
-        }
-    }
-}
 
 /// A schedule as the user wrote it, checked and with defaults filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

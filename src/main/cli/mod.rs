@@ -27,6 +27,7 @@ mod top;
 mod words;
 
 use clap::Subcommand;
+use futures::future::LocalBoxFuture;
 
 use changes::{backfill, cancel, create, edit, lifecycle, retry, run};
 pub use completion::answer_shell;
@@ -211,14 +212,19 @@ fn ask(
     common: &options::Options,
     command: impl AsyncFnOnce(&Session, &mut Output) -> Result<Exit, Failure>,
 ) -> Result<Exit, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut out = Output::new(common);
-    let done = runtime.block_on(async {
+    let done = wait_for(Box::pin(async {
         let session = Session::open(common).await?;
         command(&session, &mut out).await
-    });
+    }));
     // What was answered before a failure is shown before it.
     out.flush().and(done)
+}
+
+/// Runs a command. It is boxed, so that the runtime is compiled for one kind of future, and not for each command.
+fn wait_for(command: LocalBoxFuture<'_, Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(command)
 }
 
 /// Lets a command answer that has nothing to ask.
