@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::counts::Tally;
 use super::dependents::Dependents;
 use super::listed::Listed;
 use super::record::{Newer, is_live};
@@ -89,6 +90,8 @@ pub(super) struct State {
     pub(super) dependents: Dependents,
     /// Schedules that lists show.
     pub(super) listed: Listed,
+    /// How many there are.
+    pub(super) tally: Tally,
 }
 
 impl State {
@@ -130,6 +133,7 @@ impl State {
     /// Keeps everything derived from schedules in step when one is added, changed or removed.
     pub fn arrange(&mut self, old: Option<&Schedule>, new: Option<&Schedule>) {
         self.dependents.arrange(old, new);
+        self.tally.arrange(old, new);
         // Only the engine sees the others.
         let (old, new) = (old.filter(|s| !s.purge), new.filter(|s| !s.purge));
         self.listed.arrange(old, new);

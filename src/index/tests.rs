@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index as Any, select};
 use uuid::Uuid;
 
-use super::{Entry, Index, Listing, Place, ScheduleFilter, Sort, TagsMatch};
+use super::{Counts, Entry, Index, Listing, Place, ScheduleFilter, Sort, TagsMatch};
 use crate::names::schedule_key;
 use crate::schedule::{Schedule, Spec, Status};
 use samples::{SORTS, Step, base, change, filter, schedule, step};
@@ -110,6 +110,17 @@ proptest! {
         let owners: BTreeSet<_> = shown.iter().map(|schedule| &schedule.spec.owner).map(|owner| owner.as_deref()).collect();
         let counts = [shown.len(), creators.len(), owners.len(), targets.len(), tags.len()];
         prop_assert_eq!(index.read(|state| state.listed.rows.counts()), counts);
+        let mut counts = Counts::default();
+        for schedule in &shown {
+            *counts.schedules.entry((schedule.spec.timing.schedule_type, *schedule.status)).or_default() += 1;
+            let is_there = *schedule.status != Status::Deleted;
+            counts.failing += usize::from(is_there && schedule.failing_since().is_some());
+            counts.overdue += usize::from(is_there && schedule.overdue_since().is_some());
+        }
+        prop_assert_eq!(index.counts(), counts);
+        let busy: Vec<_> = index.busy().iter().map(|entry| entry.schedule.id).collect();
+        let has_attempts = model.values().filter(|schedule| !schedule.attempts.is_empty());
+        prop_assert_eq!(busy, has_attempts.map(|schedule| schedule.id).collect::<Vec<_>>());
         for ((filter, sort, offset, limit), place) in listings.into_iter().zip(places) {
             let mut wanted: Vec<_> = model.values().filter(|s| matches(&filter, s)).collect();
             let found: BTreeSet<_> = index.select(&filter).iter().map(|e| e.schedule.id).collect();

@@ -144,7 +144,7 @@ impl<N: Nats> Api<N> {
         let include_pending = request.include_pending.unwrap_or(false);
         let entries: Vec<Arc<Entry>> = match request.schedule_id {
             Some(id) => self.index.get(id).into_iter().collect(),
-            None => self.index.having(|schedule| !schedule.attempts.is_empty()),
+            None => self.index.busy(),
         };
         let mut found: Vec<_> = entries
             .iter()

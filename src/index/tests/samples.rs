@@ -8,6 +8,7 @@ use proptest::collection::vec;
 use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::{Index as Any, select};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::index::{ScheduleFilter, Sort, TagsMatch, read_record};
@@ -90,6 +91,13 @@ pub(in crate::index) fn schedule() -> impl Strategy<Value = Schedule> {
         (schedule.status, spec.timing.schedule_type, schedule.is_active) =
             (kind.0.into(), kind.1, kind.2);
         schedule.purge = kind.3.is_some();
+        if flags[0] != flags[1] {
+            schedule.attempts = serde_json::from_value(json!([{
+                "execution_id": schedule.id, "scheduled_for": time(0), "number": 1, "phase": "waiting",
+                "due_at": time(0),
+            }]))
+            .unwrap();
+        }
         let [failing, overdue, expected] = flags;
         if outcome.is_some() || failing || overdue {
             schedule.standing.get_or_insert_default().last_outcome = outcome;
