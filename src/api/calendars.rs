@@ -257,7 +257,7 @@ impl<N: Nats> Api<N> {
         let calendars = self.index.calendars();
         let mut all: Vec<_> = calendars.iter().collect();
         all.sort_by(|one, other| one.name.cmp(&other.name));
-        let users = self.index.having(is_user);
+        let users = self.index.tied(is_user);
         let used_by = |name: &str| users.iter().filter(|user| uses(&user.schedule, name)).count();
         let shown = all.iter().skip(page.offset).take(page.limit);
         let views: Vec<_> = shown
@@ -304,7 +304,7 @@ impl<N: Nats> Api<N> {
 
     /// The schedules that use a calendar, without deleted ones.
     fn users_of(&self, name: &str) -> Vec<Arc<Entry>> {
-        self.index.having(|schedule| uses(schedule, name))
+        self.index.tied(|schedule| uses(schedule, name))
     }
 
     /// Waits until every instance that knows calendars goes by this revision; returns those that do not say so in time.
@@ -324,7 +324,7 @@ impl<N: Nats> Api<N> {
             let calendars = self.index.calendars();
             let is_behind =
                 |schedule: &Schedule| uses(schedule, name) && schedule.is_outdated(&calendars);
-            let behind = self.index.having(is_behind).len();
+            let behind = self.index.tied(is_behind).len();
             if behind == 0 || Instant::now() >= deadline {
                 return behind;
             }

@@ -224,7 +224,7 @@ impl<N: Nats> Api<N> {
         let groups = self.index.groups();
         let mut all: Vec<_> = groups.iter().collect();
         all.sort_by(|one, other| one.name.cmp(&other.name));
-        let members = self.index.having(|schedule| is_member(schedule, None));
+        let members = self.index.tied(|schedule| is_member(schedule, None));
         let shown = all.iter().skip(page.offset).take(page.limit);
         let views: Vec<_> = shown.map(|group| self.view_group(group, &members, false)).collect();
         let mut reply = Reply::new(views, caller);
@@ -298,7 +298,7 @@ impl<N: Nats> Api<N> {
 
     /// The schedules that name a group, without deleted ones.
     fn members_of(&self, name: &str) -> Vec<Arc<Entry>> {
-        self.index.having(|schedule| is_member(schedule, Some(name)))
+        self.index.tied(|schedule| is_member(schedule, Some(name)))
     }
 
     fn view_group(&self, group: &Group, members: &[Arc<Entry>], whole: bool) -> GroupView {

@@ -28,6 +28,8 @@ type Kind = (ScheduleType, Status, bool, bool);
 pub(super) struct Tally {
     counts: Counts,
     busy: BTreeSet<Uuid>,
+    /// Those that name a group or calendars.
+    tied: BTreeSet<Uuid>,
 }
 
 impl Tally {
@@ -38,13 +40,25 @@ impl Tally {
             was.inspect(|was| self.counts.remove(*was));
             is.inspect(|is| self.counts.add(*is));
         }
-        let is_busy =
-            |schedule: Option<&Schedule>| schedule.is_some_and(|it| !it.attempts.is_empty());
-        match (is_busy(old), is_busy(new)) {
-            (true, false) => drop(old.map(|old| self.busy.remove(&old.id))),
-            (false, true) => drop(new.map(|new| self.busy.insert(new.id))),
-            _ => {}
-        }
+        keep(&mut self.busy, old, new, |schedule| !schedule.attempts.is_empty());
+        keep(&mut self.tied, old, new, |schedule| {
+            schedule.spec.group.is_some() || schedule.spec.timing.has_calendars()
+        });
+    }
+}
+
+/// Keeps a schedule among those for which something holds.
+fn keep(
+    among: &mut BTreeSet<Uuid>,
+    old: Option<&Schedule>,
+    new: Option<&Schedule>,
+    holds: impl Fn(&Schedule) -> bool,
+) {
+    let [was, is] = [old, new].map(|schedule| schedule.filter(|schedule| holds(schedule)));
+    match (was, is) {
+        (Some(was), None) => drop(among.remove(&was.id)),
+        (None, Some(is)) => drop(among.insert(is.id)),
+        _ => {}
     }
 }
 
@@ -87,6 +101,14 @@ impl Index {
         self.read(|state| {
             let ids = state.tally.busy.iter();
             ids.filter_map(|id| state.entries.get(*id).cloned()).collect()
+        })
+    }
+
+    /// The schedules that name a group or calendars and for which `holds` is true, in the order of their ids.
+    pub fn tied(&self, holds: impl Fn(&Schedule) -> bool) -> Vec<Arc<Entry>> {
+        self.read(|state| {
+            let entries = state.tally.tied.iter().filter_map(|id| state.entries.get(*id));
+            entries.filter(|entry| holds(&entry.schedule)).cloned().collect()
         })
     }
 }

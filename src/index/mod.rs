@@ -178,13 +178,6 @@ impl Index {
         self.read(|state| state.entries.values().find(|entry| wanted(&entry.schedule)).cloned())
     }
 
-    /// The schedules for which `holds` is true, in no order.
-    pub fn having(&self, holds: impl Fn(&Schedule) -> bool) -> Vec<Arc<Entry>> {
-        self.read(|state| {
-            state.entries.values().filter(|entry| holds(&entry.schedule)).cloned().collect()
-        })
-    }
-
     /// Number of schedules, deleted ones included.
     pub fn len(&self) -> usize {
         self.read(|state| state.entries.len())

@@ -163,9 +163,7 @@ impl Index {
     /// Gives schedules whose calendars have changed their triggers anew, and has the engine look at them.
     fn restrict_anew(&self) {
         let calendars = self.calendars();
-        let mut users = self.having(|schedule| schedule.spec.timing.has_calendars());
-        // Not in the order of a map, so that a simulated run can be repeated exactly.
-        users.sort_unstable_by_key(|user| user.schedule.id);
+        let users = self.tied(|schedule| schedule.spec.timing.has_calendars());
         for known in users {
             let timing = &known.schedule.spec.timing;
             if calendars.versions(timing) == known.trigger.versions() {

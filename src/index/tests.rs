@@ -119,6 +119,9 @@ proptest! {
         }
         prop_assert_eq!(index.counts(), counts);
         let busy: Vec<_> = index.busy().iter().map(|entry| entry.schedule.id).collect();
+        let tied: Vec<_> = index.tied(|_| true).iter().map(|entry| entry.schedule.id).collect();
+        let is_tied = |s: &&Schedule| s.spec.group.is_some() || s.spec.timing.has_calendars();
+        prop_assert_eq!(tied, model.values().filter(is_tied).map(|s| s.id).collect::<Vec<_>>());
         let has_attempts = model.values().filter(|schedule| !schedule.attempts.is_empty());
         prop_assert_eq!(busy, has_attempts.map(|schedule| schedule.id).collect::<Vec<_>>());
         for ((filter, sort, offset, limit), place) in listings.into_iter().zip(places) {

@@ -88,6 +88,7 @@ pub(in crate::index) fn schedule() -> impl Strategy<Value = Schedule> {
             (texts.0.into(), texts.1.into(), texts.3.into());
         spec.owner = owner.map(Into::into);
         spec.target_command = Target::parse(texts.2).unwrap();
+        spec.group = flags[2].then(|| "g".to_owned().into());
         (schedule.status, spec.timing.schedule_type, schedule.is_active) =
             (kind.0.into(), kind.1, kind.2);
         schedule.purge = kind.3.is_some();
