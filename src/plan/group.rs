@@ -21,7 +21,7 @@ pub(super) fn room_behind(schedule: &Schedule, now: DateTime<Utc>) -> usize {
 }
 
 /// How many occurrences wait for a slot, or for one that does.
-pub(super) fn waiting_for_slot(schedule: &Schedule) -> usize {
+fn waiting_for_slot(schedule: &Schedule) -> usize {
     let waits =
         |attempt: &&Attempt| attempt.number == 1 && matches!(*attempt.phase, Phase::Waiting { .. });
     match schedule.spec.group {
@@ -70,4 +70,9 @@ pub fn wants_slot(schedule: &Schedule, view: &impl View) -> Option<Wanted> {
         (None, Some(backfill)) => Some(Wanted { at: backfill, since: None }),
         (None, None) => None,
     }
+}
+
+/// How many more occurrences may be claimed now, or wait for a slot of the group, if each waits for those before it.
+pub(super) fn capacity_in_order(schedule: &Schedule) -> usize {
+    capacity(schedule).saturating_sub(waiting_for_slot(schedule))
 }

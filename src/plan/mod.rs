@@ -37,11 +37,12 @@ use crate::schedule::{
 };
 use crate::stored::Unknown;
 use crate::trigger::Trigger;
+use group::capacity_in_order;
 pub use group::{Wanted, wants_slot};
 use replan::replan;
 use resume::{resume, resume_at};
 pub(crate) use room::room;
-use room::{capacity, capacity_in_order, claimed_count, is_under_way, may_fire, room_since};
+use room::{capacity, claimed_count, is_under_way, may_fire, room_since};
 pub(crate) use settle::count;
 pub use settle::{retry_at, settle};
 use wake::{abandoned, lost_at, spared_from};

@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 
 use super::MAX_CLAIMED;
-use super::group::waiting_for_slot;
 use crate::schedule::{Attempt, DeliveryMode, Overlap, Phase, Schedule};
 
 /// How many more executions may be under way, by the overlap policy. A published command is done once its stream has
@@ -38,11 +37,6 @@ pub(super) fn is_under_way(attempt: &Attempt) -> bool {
 /// How many more occurrences may be claimed now.
 pub(super) fn capacity(schedule: &Schedule) -> usize {
     room(schedule).min(MAX_CLAIMED.saturating_sub(claimed_count(schedule)))
-}
-
-/// How many more occurrences may be claimed now, or wait for a slot of the group, if each waits for those before it.
-pub(super) fn capacity_in_order(schedule: &Schedule) -> usize {
-    capacity(schedule).saturating_sub(waiting_for_slot(schedule))
 }
 
 pub(super) fn claimed_count(schedule: &Schedule) -> usize {

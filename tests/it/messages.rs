@@ -151,7 +151,7 @@ async fn faults_are_said_with_what_was_expected() {
         (
             "status",
             json!({ "verbose": true }),
-            "verbose: is not a field of this request; there are none".to_owned(),
+            "verbose: is not a field of this request; the fields are include_settings".to_owned(),
         ),
         (
             "schedule.create",

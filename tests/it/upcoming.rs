@@ -154,8 +154,9 @@ async fn the_load_of_each_minute_is_counted_and_what_would_spread_it_is_said() {
     let first = time(minutes["from"].as_str().unwrap());
     let at = usize::try_from((later.timestamp() - first.timestamp()) / 60).unwrap();
     assert_eq!(counts[at], 101, "{minutes}");
-    let others = counts.iter().enumerate().filter(|(minute, _)| *minute != at && *minute > 0);
-    assert!(others.clone().all(|(_, count)| *count == 1) && others.count() >= 178, "{counts:?}");
+    // What is due in a moment may be claimed already, also that of the next minute.
+    let others = counts.iter().enumerate().filter(|(minute, _)| *minute != at && *minute > 1);
+    assert!(others.clone().all(|(_, count)| *count == 1) && others.count() >= 177, "{counts:?}");
     let busiest = &minutes["busiest"][0];
     assert_eq!(time(busiest["at"].as_str().unwrap()).timestamp() / 60, later.timestamp() / 60);
     assert!(busiest["proposal"].as_str().unwrap().contains("jitter_seconds"), "{minutes}");

@@ -72,9 +72,10 @@ impl<N: Nats> Api<N> {
 
     /// Takes up a part of each rerun, if that is for this instance to do. Returns whether any has come further.
     async fn carry_out_all(&self) -> bool {
-        let reruns = self.index.reruns();
+        let (reruns, now) = (self.index.reruns(), self.clock.now());
+        let is_old = |rerun: &Rerun| rerun.ended_at.is_some_and(|at| now - at >= RERUN_KEPT);
         let mut moved = false;
-        for rerun in reruns.iter() {
+        for rerun in reruns.iter().filter(|rerun| rerun.is_under_way() || is_old(rerun)) {
             if !self.is_first() {
                 return false;
             }
