@@ -1,5 +1,7 @@
 //! The service: connects, provisions, loads, then fires and answers until told to stop.
 
+mod error;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,21 +10,24 @@ use std::time::Duration;
 use async_nats::jetstream;
 use futures::future::BoxFuture;
 use tokio::sync::watch as state;
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 #[cfg(feature = "otlp")]
 use uuid::Uuid;
 
-use crate::api::http::{Http, HttpError};
+pub use error::ServeError;
+use error::facade_ended;
+
+use crate::api::http::Http;
 use crate::api::nats::Requests;
 use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dashboard;
 use crate::health::Health;
-use crate::instance::{Ground, Instance, OpenError};
+use crate::instance::{Ground, Instance};
 use crate::jetstream::adapter::JetStream;
 use crate::jetstream::connect::{ConnectError, Connection, connect};
 use crate::jetstream::lines::Lines;
@@ -32,50 +37,14 @@ use crate::load::Load;
 use crate::metrics::Metrics;
 #[cfg(feature = "otlp")]
 use crate::otlp::Exporter;
+use crate::port::Nats as _;
 use crate::port::answers::Answers;
-use crate::port::{Deaf, Nats as _};
-use crate::url_file::{Unwritten, UrlFile};
+use crate::url_file::UrlFile;
 
 /// Pause between attempts at start.
 const RETRY: Duration = Duration::from_secs(1);
 /// Time beyond the drain for saying goodbye.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-
-/// Why the service cannot run.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// No connection is possible with these settings.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// HTTP cannot be offered.
-    #[error(transparent)]
-    Http(#[from] HttpError),
-    /// Nobody can be told where HTTP listens.
-    #[error(transparent)]
-    UrlFile(#[from] Unwritten),
-    /// Spans cannot be sent.
-    #[cfg(feature = "otlp")]
-    #[error("OTEL_EXPORTER_OTLP_ENDPOINT: {0}")]
-    Spans(#[from] crate::otlp::OtlpError),
-    /// The streams cannot be used.
-    #[error(transparent)]
-    Provision(#[from] ProvisionError),
-    /// A part of the service could not begin.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// A part ended that should run as long as the service does.
-    #[error("the {part} ended by itself: {reason}")]
-    Ended {
-        /// The part.
-        part: &'static str,
-        /// Why.
-        reason: String,
-    },
-    /// The client's task panicked over something it received: nothing can be sent or heard over the connection any
-    /// more.
-    #[error("the connection to NATS is gone for good")]
-    ConnectionGone,
-}
 
 /// An instance that fires and answers.
 #[derive(Debug)]
@@ -352,30 +321,6 @@ impl Service {
 fn spans(config: &Config, instance: Uuid) -> Result<Option<Exporter>, ServeError> {
     let Some(endpoint) = &config.otlp_endpoint else { return Ok(None) };
     Ok(Some(Exporter::new(endpoint, &config.service_name, instance)?))
-}
-
-fn facade_ended(done: Result<io::Result<()>, JoinError>) -> ServeError {
-    let reason = match done {
-        Ok(Ok(())) => "it returned".to_owned(),
-        Ok(Err(error)) => error.to_string(),
-        Err(error) => error.to_string(),
-    };
-    ServeError::Ended { part: "HTTP server", reason }
-}
-
-impl From<Deaf> for ServeError {
-    fn from(deaf: Deaf) -> Self {
-        Self::Open(deaf.into())
-    }
-}
-
-impl ServeError {
-    fn ended(part: &'static str, error: Option<JoinError>) -> Self {
-        Self::Ended {
-            part,
-            reason: error.map_or_else(|| "it returned".to_owned(), |e| e.to_string()),
-        }
-    }
 }
 
 /// Waits for JetStream and prepares the streams; returns false if told to stop meanwhile.

@@ -168,7 +168,7 @@ impl Progress {
     /// Notes what became of the places behind the one that it has come to, in their order; `None` for one that waits, and so
     /// stays where it is.
     pub fn note(&mut self, places: impl IntoIterator<Item = (u64, Option<Done>)>) {
-        let (mut all_before, mut done_behind) = (true, Vec::new());
+        let mut all_before = true;
         for (place, done) in places {
             let done = if self.done.contains(&place) { Some(None) } else { done.map(Some) };
             match done {
@@ -190,10 +190,13 @@ impl Progress {
             }
             match all_before {
                 true => self.after = self.after.max(place),
-                false => done_behind.push(place),
+                false if !self.done.contains(&place) => self.done.push(place),
+                false => {}
             }
         }
-        self.done = done_behind;
+        // What this part did not come to stays noted.
+        let after = self.after;
+        self.done.retain(|place| *place > after);
     }
 }
 
@@ -252,7 +255,13 @@ mod tests {
         assert_eq!((progress.retried, progress.passed_over, progress.counted()), (2, 1, 2));
         assert_eq!((progress.after, progress.done.len()), (8, 0));
         progress.note([(9, refused(9))]);
-        assert_eq!((progress.after, progress.done.len(), progress.counted()), (9, 0, 3));
+        // Others have come to match in between, so that the part ends before what was done behind it.
+        progress.note([(20, None), (30, Some(Done::Retried))]);
+        progress.note([(20, None), (25, None)]);
+        assert_eq!((progress.retried, &progress.done[..]), (3, &[30][..]));
+        progress.note([(20, Some(Done::PassedOver)), (25, Some(Done::PassedOver)), (30, None)]);
+        assert_eq!((progress.retried, progress.after, progress.done.len()), (3, 30, 0));
+        assert_eq!((progress.after, progress.done.len(), progress.counted()), (30, 0, 4));
     }
 
     #[test]

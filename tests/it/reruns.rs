@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::audit::events;
 use crate::groups::work;
-use crate::harness::{Nats, far, wait_for};
+use crate::harness::{Nats, far, in_ms, wait_for};
 use crate::http::{Http, answer};
 
 /// A schedule of which so many runs by hand failed, since nobody keeps its target.
@@ -90,9 +90,19 @@ async fn rerun_of(nats: &Nats, schedules: &[&String]) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn what_was_stored_is_carried_out_once_whoever_dies() {
+async fn dying_before_a_part_is_written_runs_nothing_twice() {
+    dies_at("before_rerun_part").await;
+}
+
+#[tokio::test]
+async fn dying_in_the_middle_of_a_part_runs_nothing_twice() {
+    dies_at("before_memo_done:20").await;
+}
+
+/// Stores a request with an instance that dies at a point, and has others go on.
+async fn dies_at(point: &str) {
     let nats = Nats::start().await;
-    let mut dying = nats.service_with(&[("NATS_SCHEDULER_FAILPOINT", "before_rerun_part")]).await;
+    let mut dying = nats.service_with(&[("NATS_SCHEDULER_FAILPOINT", point)]).await;
     let (one, other) = tokio::join!(failures(&nats, "one", 70), failures(&nats, "other", 30));
     for id in [&one, &other] {
         mend(&nats, id, json!({})).await;
@@ -237,4 +247,31 @@ async fn one_is_listed_bounded_ended_and_says_what_it_refused() {
     let dry = json!({ "filter": { "schedule_id": kept }, "in_background": true, "dry_run": true });
     let dry = nats.ask("bulk.retry", dry).await;
     assert_eq!((&dry["rerun_id"], dry["results"].as_array().unwrap().len()), (&Value::Null, 70));
+}
+
+#[tokio::test]
+async fn one_that_ended_a_week_ago_is_forgotten() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    failures(&nats, "once", 1).await;
+    let asked = json!({ "filter": { "status": "failed" }, "in_background": true });
+    let id = nats.ask("bulk.retry", asked).await["rerun_id"].clone();
+    wait_done(&nats, &id).await;
+    events(&nats, id.as_str().unwrap(), 2).await;
+    let (bucket, key) = (
+        nats.js.get_key_value("scheduler_schedules").await.unwrap(),
+        format!("rerun.{}", id.as_str().unwrap()),
+    );
+    let stored = wait_for("its events to be taken out", || async {
+        let entry = bucket.entry(&key).await.unwrap()?;
+        let stored: Value = serde_json::from_slice(&entry.value).unwrap();
+        stored.get("events").is_none().then_some(stored)
+    })
+    .await;
+    let mut old = stored;
+    old["ended_at"] = json!(in_ms(-8 * 86_400_000));
+    bucket.put(&key, serde_json::to_vec(&old).unwrap().into()).await.unwrap();
+    wait_for("the key to go", || async { bucket.get(&key).await.unwrap().is_none().then_some(()) })
+        .await;
+    assert_eq!(nats.refused("rerun.get", json!({ "rerun_id": id })).await["code"], "not_found");
 }

@@ -28,6 +28,7 @@ use super::{Retry, asked};
 use crate::execution::{Done, Execution, RERUN_KEPT, RERUNS_NEED, Refusal, Rerun};
 use crate::failpoint::failpoint;
 use crate::jetstream::WriteError;
+use crate::jetstream::reminder::Reminder;
 use crate::plan::SCHEDULER;
 use crate::port::Nats;
 use crate::schedule::Author;
@@ -47,10 +48,10 @@ type Fate = Result<Done, String>;
 
 /// Carries out reruns until `stop`.
 pub(crate) async fn drain(api: Arc<Api<impl Nats>>, stop: CancellationToken) {
-    let mut changed = api.index.reruns_changed();
+    let (mut changed, mut said) = (api.index.reruns_changed(), Reminder::default());
     loop {
         changed.mark_unchanged();
-        let pause = match stop.run_until_cancelled(api.carry_out_all()).await {
+        let pause = match stop.run_until_cancelled(api.carry_out_all(&mut said)).await {
             None => return,
             Some(true) => continue,
             Some(false) if api.has_reruns_under_way() => AGAIN,
@@ -71,7 +72,7 @@ impl<N: Nats> Api<N> {
     }
 
     /// Takes up a part of each rerun, if that is for this instance to do. Returns whether any has come further.
-    async fn carry_out_all(&self) -> bool {
+    async fn carry_out_all(&self, said: &mut Reminder) -> bool {
         let (reruns, now) = (self.index.reruns(), self.clock.now());
         let is_old = |rerun: &Rerun| rerun.ended_at.is_some_and(|at| now - at >= RERUN_KEPT);
         let mut moved = false;
@@ -82,7 +83,10 @@ impl<N: Nats> Api<N> {
             moved |= match self.carry_out_part(&rerun.name).await {
                 Ok(moved) => moved,
                 Err(error) => {
-                    tracing::warn!(rerun = rerun.name, %error, "rerun is held up");
+                    let error = error.message;
+                    if said.is_due(&error, Instant::now()) {
+                        tracing::warn!(rerun = rerun.name, error, "rerun is held up");
+                    }
                     false
                 }
             };

@@ -200,8 +200,8 @@ impl<N: Nats> Api<N> {
         Ok(reply)
     }
 
-    /// Ends a rerun. What it has taken up goes on, and an instance may take up one more execution of each schedule that it
-    /// works on at that moment.
+    /// Ends a rerun. What it has taken up goes on. The instance that carries it out stops once it has seen this, within the
+    /// part that it is at.
     ///
     /// # Errors
     /// `invalid`, `not_found`, `not_allowed` (it has ended), `unavailable`.
