@@ -82,8 +82,8 @@ async fn take_out_of_pauses(shared: &Shared<impl Nats>, said: &[Change]) -> u64 
     settle(taken_out.await).await
 }
 
-/// Announces the changes of a calendar, a group or a rerun and takes them out there, and removes its key if it was deleted; returns
-/// the revision that shows it.
+/// Announces the changes of a calendar, a group or a rerun and takes them out there, and removes its key if it was
+/// deleted; returns the revision that shows it.
 async fn announce_keyed<T: Keyed>(shared: &Shared<impl Nats>, seen: &T) -> u64 {
     let (id, name, said) = (seen.head().id, seen.head().name, seen.head().events);
     announce_all(shared, id, said).await;

@@ -165,7 +165,15 @@ async fn an_expectation_that_a_weekend_breaks_is_warned_of() {
     assert!(other.get("warnings").is_none(), "{other}");
     let applied = nats.request("schedule.apply", &weekdays(day + 1)).await;
     assert_eq!(applied["warnings"][0]["code"], "expected_too_soon", "{applied}");
+    // The jitter makes a gap longer.
+    let jitter = json!({ "schedule_id": id, "jitter_seconds": 3600, "expect_success_within_seconds": weekend });
+    let jitter = nats.request("schedule.update", &jitter).await;
+    assert_eq!(jitter["warnings"][0]["code"], "expected_too_soon", "{jitter}");
     // What fires once has no gap.
+    let mut last = weekdays(day);
+    (last["name"], last["max_runs"]) = (json!("last"), json!(1));
+    let last = nats.request("schedule.create", &last).await;
+    assert!(last.get("warnings").is_none(), "{last}");
     let once = json!({ "name": "once", "schedule_type": "one_time", "scheduled_at": in_ms(86_400_000),
                        "target_command": "cmd.example.a", "expect_success_within_seconds": 1 });
     let once = nats.request("schedule.create", &once).await;

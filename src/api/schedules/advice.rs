@@ -7,12 +7,11 @@ use chrono::TimeDelta;
 use super::super::Api;
 use super::super::reply::Warning;
 use crate::jetstream::deliver::Kept;
-use crate::moment::Moment as _;
 use crate::port::Nats;
 use crate::schedule::{DeliveryMode, Schedule};
 
 /// Coming occurrences of which the gaps are compared with what is expected.
-const LOOKED_AT: usize = 32;
+const LOOKED_AT: u64 = 32;
 
 impl<N: Nats> Api<N> {
     /// Warning about a target that cannot work now. It is allowed, since a stream may be added or changed later.
@@ -50,11 +49,10 @@ impl<N: Nats> Api<N> {
     /// A warning that a schedule will be overdue between two of its occurrences, if so.
     fn expects_too_soon(&self, schedule: &Schedule) -> Option<Warning> {
         let within = schedule.spec.expect_success_within_seconds.map(NonZeroU32::get)?;
-        let (timing, now) = (&schedule.spec.timing, self.clock.now());
-        let trigger = timing.trigger(schedule.id, &self.index.calendars()).ok()?;
-        let coming = trigger.occurrences_after(now.just_before()).take(LOOKED_AT);
-        let coming: Vec<_> = coming.map(|occurrence| occurrence.at).collect();
-        let gaps = coming.windows(2).map(|pair| (pair[1] - pair[0], pair[0]));
+        let coming = self.coming(schedule, schedule, LOOKED_AT)?;
+        // With jitter they are due later than at their nominal times.
+        let times = if coming.due.is_empty() { coming.occurrences } else { coming.due };
+        let gaps = times.windows(2).map(|pair| (pair[1] - pair[0], pair[0]));
         let (gap, from) = gaps.max_by_key(|(gap, from)| (*gap, std::cmp::Reverse(*from)))?;
         (gap > TimeDelta::seconds(within.into())).then(|| Warning {
             code: "expected_too_soon".to_owned(),

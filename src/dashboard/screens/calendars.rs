@@ -4,18 +4,14 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
-use super::groups::{deletion, users};
+use super::named::{Words, deletion, list, users};
 use crate::api::error::ApiError;
 use crate::dashboard::form::Form;
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure, refusal};
-use crate::dashboard::parts::{
-    action, calendar_path, hidden, nothing, pager, relative, short, time,
-};
+use crate::dashboard::parts::{action, calendar_path, hidden, nothing, relative, short, time};
 use crate::dashboard::visit::Visitor;
 
-/// Rows of a page.
-const ROWS: u64 = 50;
 /// Days and spans that are shown; a calendar may have thousands. All are in the form.
 const SHOWN: usize = 100;
 
@@ -27,29 +23,15 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
 }
 
 async fn all(visitor: &Visitor<'_>) -> Response {
-    let fields = json!({ "page": visitor.page(), "limit": ROWS });
-    let reply = match visitor.read("calendar.list", fields).await {
-        Ok(reply) => reply,
-        Err(error) => return failure(visitor, &error, Some("/calendars")).await,
+    let words = Words {
+        operation: "calendar.list",
+        path: "/calendars",
+        title: "Calendars",
+        about: "A calendar is a set of days and spans. Schedules name those that they leave out, and those that they keep to.",
+        none: "There is no calendar.",
+        new: "New calendar",
     };
-    let body = html! {
-        h1 { "Calendars" }
-        p {
-            "A calendar is a set of days and spans. Schedules name those that they leave out, and those that "
-            "they keep to."
-        }
-        section #rows data-live {
-            @if reply.items("data").is_empty() { (nothing("There is no calendar.")) }
-            @else { (table(visitor, reply.items("data"))) (pager(visitor, &reply["pagination"])) }
-        }
-        @if visitor.may_act() {
-            details #new {
-                summary { "New calendar" }
-                (calendar_form(visitor, &Form::of(&[("expected_revision", "0")]), None))
-            }
-        }
-    };
-    page::show(visitor, "Calendars", body).await
+    list(visitor, words, table, calendar_form).await
 }
 
 fn table(visitor: &Visitor<'_>, calendars: &[Value]) -> Markup {

@@ -4,17 +4,16 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
+use super::named::{Words, deletion, list, users};
 use crate::api::error::ApiError;
 use crate::dashboard::form::Form;
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure, refusal};
 use crate::dashboard::parts::{
-    action, group_path, hidden, nothing, pager, path_part, relative, schedule_link,
+    action, group_path, hidden, nothing, path_part, relative, schedule_link,
 };
 use crate::dashboard::visit::Visitor;
 
-/// Rows of a page.
-const ROWS: u64 = 50;
 /// Slots that are shown; a group may have a thousand.
 const SHOWN: usize = 100;
 
@@ -26,26 +25,15 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
 }
 
 async fn all(visitor: &Visitor<'_>) -> Response {
-    let fields = json!({ "page": visitor.page(), "limit": ROWS });
-    let reply = match visitor.read("group.list", fields).await {
-        Ok(reply) => reply,
-        Err(error) => return failure(visitor, &error, Some("/groups")).await,
+    let words = Words {
+        operation: "group.list",
+        path: "/groups",
+        title: "Concurrency groups",
+        about: "Of the schedules that name a group, no more executions are under way at once than it allows.",
+        none: "There is no group.",
+        new: "New group",
     };
-    let body = html! {
-        h1 { "Concurrency groups" }
-        p { "Of the schedules that name a group, no more executions are under way at once than it allows." }
-        section #rows data-live {
-            @if reply.items("data").is_empty() { (nothing("There is no group.")) }
-            @else { (table(visitor, reply.items("data"))) (pager(visitor, &reply["pagination"])) }
-        }
-        @if visitor.may_act() {
-            details #new {
-                summary { "New group" }
-                (group_form(visitor, &Form::of(&[("expected_revision", "0")]), None))
-            }
-        }
-    };
-    page::show(visitor, "Concurrency groups", body).await
+    list(visitor, words, table, group_form).await
 }
 
 fn table(visitor: &Visitor<'_>, groups: &[Value]) -> Markup {
@@ -134,38 +122,6 @@ fn slots(visitor: &Visitor<'_>, group: &Value) -> Markup {
             }
         } }
         @if all.len() > SHOWN { p.dim { (all.len() - SHOWN) " more" } }
-    }
-}
-
-/// Schedules that use a calendar or name a group, of which a reply has the first.
-pub(super) fn users(of: &Value) -> Markup {
-    let (all, shown) = (of.count("used_by"), of.items("schedules"));
-    html! {
-        @if shown.is_empty() { (nothing("None.")) }
-        ul {
-            @for one in shown {
-                li {
-                    (schedule_link(one.text("schedule_id"), one.text("schedule_name")))
-                    @if one.count("waiting") > 0 { " " span.badge.busy { (one.count("waiting")) " waiting" } }
-                }
-            }
-        }
-        @if all > shown.len() as u64 { p.dim { "and " (all - shown.len() as u64) " more" } }
-    }
-}
-
-/// The form to delete a calendar or a group. One that is used is refused, so that it says so beforehand.
-pub(super) fn deletion(visitor: &Visitor<'_>, operation: &str, next: &str, of: &Value) -> Markup {
-    html! {
-        details #delete {
-            summary { "Delete" }
-            @if of.count("used_by") > 0 { p { "Schedules use it. While they do, it cannot be deleted." } }
-            (action(visitor, operation, next, html! {
-                (hidden("name", of.text("name")))
-                (hidden("expected_revision", &of.count("revision").to_string()))
-                button.danger type="submit" { "Delete" }
-            }))
-        }
     }
 }
 

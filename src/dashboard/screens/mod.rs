@@ -9,6 +9,7 @@ mod executions;
 mod failures;
 mod fields;
 mod groups;
+mod named;
 mod now;
 mod schedule;
 mod schedules;

@@ -1,0 +1,86 @@
+//! What the screens of calendars and of concurrency groups have in common: each is there by a name.
+
+use axum::response::Response;
+use maud::{Markup, html};
+use serde_json::{Value, json};
+
+use crate::api::error::ApiError;
+use crate::dashboard::form::Form;
+use crate::dashboard::json::Look as _;
+use crate::dashboard::page::{self, failure};
+use crate::dashboard::parts::{action, hidden, nothing, pager, schedule_link};
+use crate::dashboard::visit::Visitor;
+
+/// Rows of a page.
+const ROWS: u64 = 50;
+
+/// The words of a list.
+pub(super) struct Words {
+    pub(super) operation: &'static str,
+    pub(super) path: &'static str,
+    pub(super) title: &'static str,
+    pub(super) about: &'static str,
+    pub(super) none: &'static str,
+    pub(super) new: &'static str,
+}
+
+/// The list of all, with a form for one more.
+pub(super) async fn list(
+    visitor: &Visitor<'_>,
+    words: Words,
+    table: fn(&Visitor<'_>, &[Value]) -> Markup,
+    form: fn(&Visitor<'_>, &Form, Option<&ApiError>) -> Markup,
+) -> Response {
+    let fields = json!({ "page": visitor.page(), "limit": ROWS });
+    let reply = match visitor.read(words.operation, fields).await {
+        Ok(reply) => reply,
+        Err(error) => return failure(visitor, &error, Some(words.path)).await,
+    };
+    let body = html! {
+        h1 { (words.title) }
+        p { (words.about) }
+        section #rows data-live {
+            @if reply.items("data").is_empty() { (nothing(words.none)) }
+            @else { (table(visitor, reply.items("data"))) (pager(visitor, &reply["pagination"])) }
+        }
+        @if visitor.may_act() {
+            details #new {
+                summary { (words.new) }
+                (form(visitor, &Form::of(&[("expected_revision", "0")]), None))
+            }
+        }
+    };
+    page::show(visitor, words.title, body).await
+}
+
+/// Schedules that use a calendar or name a group, of which a reply has the first.
+pub(super) fn users(of: &Value) -> Markup {
+    let (all, shown) = (of.count("used_by"), of.items("schedules"));
+    html! {
+        @if shown.is_empty() { (nothing("None.")) }
+        ul {
+            @for one in shown {
+                li {
+                    (schedule_link(one.text("schedule_id"), one.text("schedule_name")))
+                    @if one.count("waiting") > 0 { " " span.badge.busy { (one.count("waiting")) " waiting" } }
+                }
+            }
+        }
+        @if all > shown.len() as u64 { p.dim { "and " (all - shown.len() as u64) " more" } }
+    }
+}
+
+/// The form to delete a calendar or a group. One that is used is refused, so that it says so beforehand.
+pub(super) fn deletion(visitor: &Visitor<'_>, operation: &str, next: &str, of: &Value) -> Markup {
+    html! {
+        details #delete {
+            summary { "Delete" }
+            @if of.count("used_by") > 0 { p { "Schedules use it. While they do, it cannot be deleted." } }
+            (action(visitor, operation, next, html! {
+                (hidden("name", of.text("name")))
+                (hidden("expected_revision", &of.count("revision").to_string()))
+                button.danger type="submit" { "Delete" }
+            }))
+        }
+    }
+}
