@@ -1,11 +1,13 @@
 //! Delivers under a claim, while the claim is trusted.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use tracing::{info, warn};
 
 use super::claim::Accepted;
 use super::give_up::give_up;
-use super::sending::Sending;
+use super::urgency::Urgent;
 use super::{Shared, dead_letter, record};
 use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome, payload};
 use crate::failpoint::{failpoint, panic_at};
@@ -15,20 +17,29 @@ use crate::jetstream::publish::TrustLost;
 use crate::load::Stage;
 use crate::metrics::{Lock, LockFailure};
 use crate::port::Nats;
-use crate::schedule::{self, Attempt, Cancel, DeliveryMode, Phase, Sends};
+use crate::port::headers::Headers;
+use crate::schedule::{self, Attempt, Cancel, DeliveryMode, Phase};
 
-/// An attempt whose command is ready to be sent: all that can be done before its time has been done.
-pub(crate) struct Prepared {
-    execution: Box<Execution>,
+/// A firing: an attempt under an accepted claim, with its command. All that can be done before its time has been done.
+pub(crate) struct Firing {
+    pub(crate) accepted: Arc<Accepted>,
+    pub(crate) attempt: Attempt,
+    /// Whether another instance may have acted on it.
+    pub(crate) recovered: bool,
+    /// Whether its target is in the allow-list.
+    is_allowed: bool,
+    /// What is to be recorded of it.
+    pub(crate) execution: Box<Execution>,
     command: Command,
 }
 
 /// Prepares an attempt under an accepted claim.
 pub(crate) fn prepare(
     shared: &Shared<impl Nats>,
-    accepted: &Accepted,
+    accepted: &Arc<Accepted>,
     attempt: &Attempt,
-) -> Prepared {
+    recovered: bool,
+) -> Box<Firing> {
     let schedule = &accepted.schedule;
     let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
     let mut execution = Box::new(Execution::started(schedule, attempt, claim, shared.clock.now()));
@@ -38,7 +49,21 @@ pub(crate) fn prepare(
     }
     let token = attempt.token.as_deref();
     let command = Command::new(schedule, &execution, &payload(schedule, attempt), token);
-    Prepared { execution, command }
+    let target = schedule.sends(attempt).target;
+    let is_allowed = shared.config.allowed_targets.iter().any(|pattern| pattern.allows(target));
+    let (accepted, attempt) = (Arc::clone(accepted), attempt.clone());
+    Box::new(Firing { accepted, attempt, recovered, is_allowed, execution, command })
+}
+
+/// What came of making an attempt.
+pub(crate) enum Made {
+    /// It has ended, and is to be recorded.
+    Ended,
+    /// Another instance had recorded how it ended.
+    Known(Box<Execution>),
+    /// There is nothing to record: either the claim can no longer be trusted, and the attempt is claimed again; or its
+    /// worker has already reported.
+    Nothing,
 }
 
 /// An earlier claim of the same attempt, whose instance may have sent the command.
@@ -48,19 +73,14 @@ struct Earlier {
     had_ended: bool,
 }
 
-/// Makes one attempt under an accepted claim; returns its final event, which is in the history.
-///
-/// Returns `None` if there is nothing to record: either the claim can no longer be trusted, and the attempt is claimed
-/// again; or its worker has already reported.
+/// Makes one attempt under an accepted claim. It is `urgent` until the command has been sent, or never will be.
 pub(crate) async fn attempt(
     shared: &Shared<impl Nats>,
-    accepted: &Accepted,
-    attempt: &Attempt,
-    prepared: Prepared,
-    recovered: bool,
-    mut sending: Sending<'_, impl Send>,
-) -> Option<Box<Execution>> {
-    let schedule = &accepted.schedule;
+    firing: &mut Firing,
+    urgent: Option<Urgent>,
+) -> Made {
+    let Firing { accepted, attempt, recovered, is_allowed, execution, command } = firing;
+    let (schedule, recovered) = (&accepted.schedule, *recovered);
     // Looked at before the history is asked: what ends from then on either is in the answer or is seen before sending.
     let had_ended = recovered && shared.history.has_ended(attempt.execution_id);
     if recovered
@@ -69,13 +89,12 @@ pub(crate) async fn attempt(
     {
         info!(execution_id = %attempt.execution_id, "outcome found in the history");
         Box::pin(dead_letter::deliver(shared, schedule, attempt, &outcome, true)).await;
-        return Some(Box::new(outcome));
+        return Made::Known(Box::new(outcome));
     }
     let lock = if recovered { Lock::Takeover } else { Lock::Claim };
     if !shared.trusts(accepted, attempt) {
         return expired(shared, attempt, lock, recovered);
     }
-    let Prepared { mut execution, command } = prepared;
     // Another instance may have sent the command at any time since its own claim.
     let began = match *attempt.phase {
         Phase::Claimed { at, .. } if recovered => at,
@@ -85,51 +104,47 @@ pub(crate) async fn attempt(
     failpoint("after_claim");
     panic_at("while_making");
     let earlier = recovered.then_some(Earlier { had_ended });
-    let outcome = run(shared, accepted, attempt, &mut execution, command, earlier).await;
-    sending.is_over();
+    let outcome = if *is_allowed {
+        let command = std::mem::take(command);
+        run(shared, accepted, attempt, execution, command, earlier).await
+    } else {
+        let target = schedule.sends(attempt).target;
+        let text = format!("{} is not in the allow-list", target.as_str());
+        Ok(Outcome::failed(ErrorType::NotAllowed, text))
+    };
+    drop(urgent);
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(TrustLost { maybe_sent }) => return expired(shared, attempt, lock, maybe_sent),
     };
     failpoint("after_deliver");
     let now = shared.clock.now();
-    let acknowledged = match schedule.sends(attempt).delivery.mode {
+    let mode = schedule.sends(attempt).delivery.mode;
+    let acknowledged = match mode {
         DeliveryMode::Publish => matches!(outcome, Outcome::Success { .. }),
         DeliveryMode::Job => matches!(outcome, Outcome::HandedOver),
         DeliveryMode::Request | DeliveryMode::Core => false,
     };
     execution.timings.acknowledged_at = acknowledged.then_some(now);
     execution.end(outcome, now);
-    let mode = schedule.sends(attempt).delivery.mode;
     if execution.status == ExecutionStatus::Failed
         && matches!(mode, DeliveryMode::Publish | DeliveryMode::Job)
         && shared.holds(Guard::GiveUp)
-        && !Box::pin(give_up(shared, attempt, &execution)).await
+        && !Box::pin(give_up(shared, attempt, execution)).await
     {
-        return None;
+        return Made::Nothing;
     }
-    let place = shared.urgency.place().await;
-    sending.gives_way();
-    shared.urgency.quiet().await;
-    let ended = record::conclude(shared, schedule, attempt, execution).await;
-    drop(place);
-    shared.metrics.claim_held(lock, accepted.written.sent.elapsed());
-    Some(ended)
+    Made::Ended
 }
 
 /// Lets go of an attempt whose claim can no longer be trusted.
-fn expired(
-    shared: &Shared<impl Nats>,
-    attempt: &Attempt,
-    lock: Lock,
-    maybe_sent: bool,
-) -> Option<Box<Execution>> {
+fn expired(shared: &Shared<impl Nats>, attempt: &Attempt, lock: Lock, maybe_sent: bool) -> Made {
     shared.metrics.claim_failed(lock, LockFailure::Expired);
     warn!(execution_id = %attempt.execution_id, maybe_sent, "claim not trusted any more; claiming again");
-    None
+    Made::Nothing
 }
 
-/// Sends the command, unless its target is not allowed, and notes the time.
+/// Sends the command, and notes the time.
 async fn run(
     shared: &Shared<impl Nats>,
     accepted: &Accepted,
@@ -139,15 +154,10 @@ async fn run(
     earlier: Option<Earlier>,
 ) -> Result<Outcome, TrustLost> {
     let schedule = &accepted.schedule;
-    let Sends { target, delivery: how, .. } = schedule.sends(attempt);
-    if !shared.config.allowed_targets.iter().any(|pattern| pattern.allows(target)) {
-        let text = format!("{} is not in the allow-list", target.as_str());
-        return Ok(Outcome::failed(ErrorType::NotAllowed, text));
-    }
     // If another instance has sent it, that is when it was sent.
     let first = if earlier.is_some() { Box::pin(first_sent(shared, attempt)).await } else { None };
     execution.timings.sent_at = first.or_else(|| Some(shared.clock.now()));
-    let stage = match how.mode {
+    let stage = match schedule.sends(attempt).delivery.mode {
         DeliveryMode::Request => Stage::WaitingReply,
         DeliveryMode::Publish | DeliveryMode::Job | DeliveryMode::Core => Stage::Delivering,
     };
@@ -173,7 +183,9 @@ async fn deliver(
     command: Command,
     earlier: Option<Earlier>,
 ) -> Result<Delivered, TrustLost> {
-    let how = accepted.schedule.sends(attempt).delivery;
+    let schedule = &accepted.schedule;
+    let how = schedule.sends(attempt).delivery;
+    let again = || Command::headers(schedule, execution, attempt.token.as_deref());
     // The attempt's former instance may have been slow, and record only now how it ended.
     let may_end = earlier.is_some_and(|earlier| !earlier.had_ended);
     let may_end = may_end && shared.holds(Guard::KnownOutcome);
@@ -183,10 +195,10 @@ async fn deliver(
     let trusted = || trusts() && !has_ended();
     let delivered = match how.mode {
         DeliveryMode::Request => {
-            Box::pin(ask(shared, how, execution, command, earlier, trusted)).await?
+            Box::pin(ask(shared, how, execution, command, &again, earlier, trusted)).await?
         }
         DeliveryMode::Publish | DeliveryMode::Job | DeliveryMode::Core => {
-            shared.delivery.deliver(how, execution, command, earlier, trusted).await?
+            shared.delivery.deliver(how, execution, command, &again, earlier, trusted).await?
         }
     };
     Ok(match (how.mode, delivered) {
@@ -203,6 +215,7 @@ async fn ask(
     how: &schedule::Delivery,
     execution: &Execution,
     command: Command,
+    again: &(dyn Fn() -> Headers + Sync),
     earlier: bool,
     trusted: impl Fn() -> bool + Sync,
 ) -> Result<Delivered, TrustLost> {
@@ -214,7 +227,7 @@ async fn ask(
         async {
             tokio::select! {
                 biased;
-                delivered = shared.delivery.deliver(how, execution, command, earlier, trusted) => delivered,
+                delivered = shared.delivery.deliver(how, execution, command, again, earlier, trusted) => delivered,
                 () = stopped.cancelled() => Ok(cancelled(shared, execution).into()),
             }
         },

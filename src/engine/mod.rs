@@ -46,8 +46,8 @@
 //!
 //! # The modules
 //!
-//! `core` decides; `run` waits and starts what `core` decided; `tasks` carries it out, with `claim`, `deliver` and
-//! `record`, or `finish` for an attempt that a report ended. `announce`, `follow` and `correct` do what a record asks
+//! `core` decides; `run` waits and starts what `core` decided; `tasks` carries it out, with `claim` and `deliver`, or
+//! `finish` for an attempt that a report ended; `outcomes` has what ended recorded by `record`. `announce`, `follow` and `correct` do what a record asks
 //! for besides its times.
 
 mod announce;
@@ -59,11 +59,12 @@ mod deliver;
 mod finish;
 mod follow;
 mod give_up;
+mod holds;
 pub(crate) mod membership;
+mod outcomes;
 mod record;
 mod rewrite;
 mod run;
-mod sending;
 mod slots;
 #[cfg(feature = "otlp")]
 mod spans;
@@ -76,6 +77,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::chance::Chance;
@@ -150,6 +152,10 @@ pub(crate) struct Shared<N: Nats> {
     pub(crate) spans: Option<crate::otlp::Exporter>,
     /// Says whether bookkeeping should wait.
     pub(crate) urgency: Arc<Urgency>,
+    /// Outcomes that wait to be recorded.
+    outcomes: outcomes::Outcomes,
+    /// All tasks that carry out what the core decided.
+    tasks: TaskTracker,
     /// What is asked of groups.
     pub(crate) slots: slots::Slots,
     /// Executions that this instance acts on, from before their claim until they are settled, each with the token that
@@ -358,6 +364,8 @@ impl<N: Nats> Engine<N> {
             #[cfg(feature = "otlp")]
             spans: watched.spans,
             urgency: Arc::default(),
+            outcomes: outcomes::Outcomes::default(),
+            tasks: TaskTracker::new(),
             slots: slots::Slots::default(),
             running: Mutex::default(),
         }))

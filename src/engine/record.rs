@@ -68,10 +68,9 @@ pub(super) async fn record(
     attempt: &Attempt,
     ended: Box<Execution>,
 ) -> Box<Execution> {
-    let place = shared.urgency.writing().await;
     let recording = shared.load.enter(Stage::Recording);
     let recorded = shared.history.record(&ended).await;
-    drop((recording, place));
+    drop(recording);
     match recorded {
         Recorded::New | Recorded::Lost => {
             tell(shared, schedule, attempt, &ended);

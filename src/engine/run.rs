@@ -9,14 +9,16 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use super::core::{Action, Claiming, Core, Event, Lane};
+use super::deliver::Firing;
+use super::holds::{Events, Telling};
 use super::membership::Members;
-use super::tasks::{Armed, Events, Telling, release, work};
-use super::{Shared, announce, claim, correct, follow, slots};
+use super::tasks::{release, work};
+use super::{Shared, announce, claim, correct, follow, outcomes, slots};
 use crate::port::Nats;
 
 /// Most items taken from one source before the others have their turn.
@@ -25,10 +27,9 @@ const BATCH: usize = 256;
 /// The engine of one instance.
 pub(crate) struct Engine<N: Nats> {
     shared: Arc<Shared<N>>,
-    core: Core<Armed>,
+    core: Core<Box<Firing>>,
     events: Events,
-    received: UnboundedReceiver<Event<Armed>>,
-    tasks: TaskTracker,
+    received: UnboundedReceiver<Event<Box<Firing>>>,
     /// How many connections have been made, and when the present one was.
     connects: u64,
     connected_at: Instant,
@@ -42,9 +43,9 @@ impl<N: Nats> Engine<N> {
         let config = &shared.config;
         let (firings, requests) = (config.max_in_flight, config.request_pool);
         let core = Core::new(firings, requests, &config.rates, shared.clock.now());
-        let (events, tasks) = (Events::new(events), TaskTracker::new());
+        let events = Events::new(events);
         let (connects, connected_at) = (shared.connection().1, Instant::now());
-        Self { core, events, received, tasks, shared, connects, connected_at, sees_since: None }
+        Self { core, events, received, shared, connects, connected_at, sees_since: None }
     }
 
     /// Fires schedules until `stop`, then finishes what is in flight, within the drain time, and says goodbye to the
@@ -59,6 +60,8 @@ impl<N: Nats> Engine<N> {
         let shared = Arc::clone(&self.shared);
         let tending = tokio::spawn(async move { slots::tend(&shared).await });
         let _tending = AbortOnDropHandle::new(tending);
+        let recording = outcomes::record_all(Arc::clone(&self.shared), self.events.clone());
+        let _recording = AbortOnDropHandle::new(tokio::spawn(recording));
         loop {
             take(&mut self.received, &mut changes, &self.shared.members, &mut came);
             // Looked at here, not only below: a busy loop never gets there.
@@ -73,7 +76,8 @@ impl<N: Nats> Engine<N> {
             if stop.is_cancelled() {
                 break;
             }
-            if !is_idle {
+            // Even for what is due already a timer would take a millisecond.
+            if !is_idle || self.core.has_more(self.shared.clock.now()) {
                 tokio::task::yield_now().await;
                 continue;
             }
@@ -94,7 +98,7 @@ impl<N: Nats> Engine<N> {
         self.drain().await;
     }
 
-    fn step(&mut self, events: impl IntoIterator<Item = Event<Armed>>) {
+    fn step(&mut self, events: impl IntoIterator<Item = Event<Box<Firing>>>) {
         let standing = self.standing();
         let actions = self.core.step(
             standing.into_iter().chain(events),
@@ -110,7 +114,7 @@ impl<N: Nats> Engine<N> {
 
     /// Events that say whether claims may be made: the time is known, there is a connection, this instance hears
     /// itself, and it has seen all that others did while it did not hear.
-    fn standing(&mut self) -> Vec<Event<Armed>> {
+    fn standing(&mut self) -> Vec<Event<Box<Firing>>> {
         let (is_connected, connects) = self.shared.connection();
         if std::mem::replace(&mut self.connects, connects) != connects {
             self.connected_at = Instant::now();
@@ -129,44 +133,51 @@ impl<N: Nats> Engine<N> {
     }
 
     /// Starts an action of the core.
-    fn start(&mut self, action: Action<Armed>) {
+    fn start(&mut self, action: Action<Box<Firing>>) {
         let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
         match action {
             Action::Work { id, done, claim, admitted, lane, is_due } => {
                 let permit = events.permit(lane);
                 let held = events.hold(id);
                 let urgent = is_due.then(|| self.shared.urgency.begin());
-                self.tasks.spawn(work(shared, held, done, (claim, admitted), permit, urgent));
+                self.shared.tasks.spawn(work(
+                    shared,
+                    held,
+                    done,
+                    (claim, admitted),
+                    permit,
+                    urgent,
+                ));
             }
-            Action::Release(armed) => {
+            Action::Release(firing) => {
                 let permit = events.permit(Lane::Fast);
                 let urgent = self.shared.urgency.begin();
-                self.tasks.spawn(release(shared, armed, events, permit, urgent));
+                self.shared.tasks.spawn(release(shared, firing, events, permit, urgent));
             }
             Action::Announce(id) => {
                 let telling = Telling::new(events, Event::Announced(id, Vec::new()));
-                self.tasks.spawn(async move {
+                self.shared.tasks.spawn(async move {
                     let announced = announce::announce(&shared, id).await;
                     telling.end(Event::Announced(id, announced));
                 });
             }
             Action::AnnounceOverall => {
                 let telling = Telling::new(events, Event::OverallAnnounced);
-                self.tasks.spawn(async move {
+                self.shared.tasks.spawn(async move {
                     announce::announce_overall(&shared).await;
                     drop(telling);
                 });
             }
             Action::Tell(id) => {
                 let telling = Telling::new(events, Event::Told(id, Vec::new()));
-                self.tasks.spawn(async move {
+                self.shared.tasks.spawn(async move {
                     let told = follow::follow(&shared, id).await;
                     telling.end(Event::Told(id, told));
                 });
             }
             Action::Correct(id) => {
                 let telling = Telling::new(events, Event::Corrected(id));
-                self.tasks.spawn(async move {
+                self.shared.tasks.spawn(async move {
                     correct::correct(&shared, id).await;
                     drop(telling);
                 });
@@ -179,7 +190,7 @@ impl<N: Nats> Engine<N> {
     /// Publishes how busy and how late the engine is. Called at each turn of the loop, since earlier values are out of
     /// date.
     fn say_load(&mut self) {
-        let (load, core) = (&self.shared.load, self.core.load());
+        let (load, core) = (&self.shared.load, self.core.load(self.shared.clock.now()));
         load.set_lines(self.core.resized_lines());
         load.timers.store(core.timers, Ordering::Relaxed);
         load.waiting.store(core.waiting, Ordering::Relaxed);
@@ -187,18 +198,19 @@ impl<N: Nats> Engine<N> {
         load.instances.store(self.shared.members.count(), Ordering::Relaxed);
         load.honours.store(self.shared.index.honoured(), Ordering::Relaxed);
         load.set_next_due(core.next_due);
+        self.shared.urgency.set_behind(core.is_behind);
     }
 
     /// Stops claiming; finishes, records and settles what is in flight; then leaves.
     async fn drain(mut self) {
-        let in_flight = self.tasks.len();
+        let in_flight = self.shared.tasks.len();
         info!(in_flight, "stopping: finishing what is in flight");
         let deadline = Instant::now() + self.shared.config.drain;
         self.step([Event::Drain]);
         self.finish_claiming(deadline).await;
-        self.tasks.close();
-        if tokio::time::timeout_at(deadline, self.tasks.wait()).await.is_err() {
-            let left = self.tasks.len();
+        self.shared.tasks.close();
+        if tokio::time::timeout_at(deadline, self.shared.tasks.wait()).await.is_err() {
+            let left = self.shared.tasks.len();
             warn!(
                 left,
                 "drain time is over; other instances, or the next start, take over the rest"
@@ -251,10 +263,10 @@ fn is_news(changed: &mut watch::Receiver<()>) -> bool {
 
 /// Takes what has arrived, from each source in turn, and never so much of one that the others wait long.
 fn take(
-    received: &mut UnboundedReceiver<Event<Armed>>,
+    received: &mut UnboundedReceiver<Event<Box<Firing>>>,
     changes: &mut UnboundedReceiver<Uuid>,
     members: &Members,
-    came: &mut Vec<Event<Armed>>,
+    came: &mut Vec<Event<Box<Firing>>>,
 ) {
     came.extend(members.changed().now_or_never().map(|()| Event::Members));
     came.extend(std::iter::from_fn(|| received.try_recv().ok()).take(BATCH));
@@ -293,7 +305,8 @@ mod tests {
         members.hear(&beat, false);
         let mut came = Vec::new();
         take(&mut received, &mut changes, &members, &mut came);
-        let count = |is: fn(&Event<Armed>) -> bool| came.iter().filter(|event| is(event)).count();
+        let count =
+            |is: fn(&Event<Box<Firing>>) -> bool| came.iter().filter(|event| is(event)).count();
         assert_eq!(count(|event| matches!(event, Event::Members)), 1);
         assert_eq!(count(|event| matches!(event, Event::Returned(_))), BATCH);
         assert_eq!(count(|event| matches!(event, Event::Changed(_))), BATCH);

@@ -1,7 +1,4 @@
 //! Tasks that carry out what the core decides, and report back to it.
-//!
-//! A task reports to the core however it ends, even by a panic: each thing that it holds (a record, a permit, an
-//! execution) is given back when it is dropped.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -9,135 +6,22 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::future::{self, join_all};
-use tokio::sync::mpsc::UnboundedSender;
-use uuid::Uuid;
 
 use super::claim::{Accepted, Claimed, claim};
 use super::core::{self, Claiming, Done, Event, Lane};
-use super::deliver::Prepared;
-use super::sending::{Lent, Sending};
+use super::deliver::{Firing, Made};
+use super::holds::{Events, Held, Lent, Ours, Permit};
 use super::urgency::Urgent;
-use super::{Shared, deliver, finish, record};
+use super::{Shared, deliver, finish, outcomes, record};
 use crate::failpoint::failpoint;
 use crate::port::Nats;
-use crate::schedule::{Attempt, DeliveryMode};
+use crate::schedule::{Attempt, DeliveryMode, Target};
 
 /// Time for which an action counts against the bound on those under way. One that takes longer is waiting for something
 /// that does not answer.
 const PROMPT: Duration = Duration::from_secs(6);
 /// Interval between checks whether the target's stream is silent, in which case waiting on is in vain.
 const LOOK: Duration = Duration::from_millis(250);
-
-/// An attempt under an accepted claim that waits for its time.
-pub(crate) struct Armed {
-    accepted: Arc<Accepted>,
-    attempt: Attempt,
-    prepared: Prepared,
-    /// Whether another instance may have acted on it.
-    recovered: bool,
-}
-
-/// Sends events to the core.
-#[derive(Clone)]
-pub(crate) struct Events(UnboundedSender<Event<Armed>>);
-
-impl Events {
-    pub(crate) fn new(sender: UnboundedSender<Event<Armed>>) -> Self {
-        Self(sender)
-    }
-
-    fn send(&self, event: Event<Armed>) {
-        // If the core is gone, it has nothing left to decide.
-        let _ = self.0.send(event);
-    }
-
-    /// Wraps a permit that the core has already counted.
-    pub(crate) fn permit(&self, lane: Lane) -> Permit {
-        Permit { lane, events: self.clone() }
-    }
-
-    /// Wraps a record that the core has already reserved.
-    pub(crate) fn hold(&self, id: Uuid) -> Held {
-        Held { id, events: self.clone(), is_free: false }
-    }
-}
-
-/// The right to have a piece of work under way; given back when dropped.
-pub(crate) struct Permit {
-    lane: Lane,
-    events: Events,
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.events.send(Event::Returned(self.lane));
-    }
-}
-
-/// A schedule whose record is being written.
-pub(crate) struct Held {
-    id: Uuid,
-    events: Events,
-    is_free: bool,
-}
-
-impl Held {
-    /// Gives the record back.
-    fn free(&mut self) {
-        self.is_free = true;
-        self.events.send(Event::Free(self.id));
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if !self.is_free {
-            self.events.send(Event::Later(self.id));
-        }
-    }
-}
-
-/// Something that the core believes to be under way; sends the core an event when it has ended.
-pub(crate) struct Telling {
-    events: Events,
-    end: Option<Event<Armed>>,
-}
-
-impl Telling {
-    /// Sends `otherwise`, unless it is ended with something better.
-    pub(crate) fn new(events: Events, otherwise: Event<Armed>) -> Self {
-        Self { events, end: Some(otherwise) }
-    }
-
-    /// Ends it with its result.
-    pub(crate) fn end(mut self, event: Event<Armed>) {
-        self.end = Some(event);
-    }
-}
-
-impl Drop for Telling {
-    fn drop(&mut self) {
-        if let Some(event) = self.end.take() {
-            self.events.send(event);
-        }
-    }
-}
-
-/// Executions of ours that nothing else would let go of if their task panicked. Once let go, they are claimed again.
-struct Ours<'a, N: Nats> {
-    shared: &'a Shared<N>,
-    events: &'a Events,
-    accepted: &'a Accepted,
-}
-
-impl<N: Nats> Drop for Ours<'_, N> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.shared.end(self.accepted.executions());
-            self.events.send(Event::Failed(self.accepted.schedule.id));
-        }
-    }
-}
 
 /// Folds what has ended into a record, claims what is due, and makes the attempts that are not armed.
 pub(crate) async fn work(
@@ -151,12 +35,12 @@ pub(crate) async fn work(
     if !done.ended.is_empty() {
         failpoint("before_settle");
     }
-    match claim(&shared, held.id, &done, claiming).await {
+    match claim(&shared, held.id(), &done, claiming).await {
         Claimed::Nothing => held.free(),
-        Claimed::Later => held.events.send(Event::Back(held.id, done)),
+        Claimed::Later => held.events().send(Event::Back(held.id(), done)),
         Claimed::Accepted(accepted) => {
-            let (now, events) = (shared.clock.now(), held.events.clone());
-            let _ours = Ours { shared: &shared, events: &events, accepted: &accepted };
+            let (now, events) = (shared.clock.now(), held.events().clone());
+            let _ours = Ours::new(&shared, &events, &accepted);
             arm(&shared, &accepted, now, &events);
             held.free();
             make_due(&shared, &accepted, now, &events, permit, urgent).await;
@@ -168,11 +52,9 @@ pub(crate) async fn work(
 /// draining core has heard of all of them.
 fn arm(shared: &Shared<impl Nats>, accepted: &Arc<Accepted>, now: DateTime<Utc>, events: &Events) {
     for (attempt, recovered) in accepted.attempts().filter(|(a, _)| accepted.due_at(a) > now) {
-        let prepared = deliver::prepare(shared, accepted, attempt);
         let (due, priority) = (accepted.due_at(attempt), accepted.schedule.spec.priority);
         let execution = attempt.execution_id;
-        let (accepted, attempt) = (Arc::clone(accepted), attempt.clone());
-        let attempt = Armed { accepted, attempt, prepared, recovered };
+        let attempt = deliver::prepare(shared, accepted, attempt, recovered);
         events.send(Event::Armed(core::Armed { due, priority, execution, attempt }));
         failpoint("after_arming");
     }
@@ -190,17 +72,12 @@ async fn make_due(
     let attempts: Vec<_> =
         accepted.attempts().filter(|(a, _)| accepted.due_at(a) <= armed_at).collect();
     let quiet = accepted.skip.is_empty() && accepted.finish.is_empty();
-    let lane = permit.lane;
+    let prepared = |(attempt, recovered)| deliver::prepare(shared, accepted, attempt, recovered);
     match &attempts[..] {
         [] if quiet => {}
         // By far the most frequent case: one attempt.
-        [(attempt, recovered)] if quiet => {
-            let prepared = deliver::prepare(shared, accepted, attempt);
-            let permit = Lent::new(permit);
-            let sending = Sending::alone(&permit, lane == Lane::Fast, urgent);
-            let making =
-                pin!(make(shared, accepted, attempt, prepared, *recovered, events, sending));
-            within_permit(shared, accepted, lane, &permit, making).await;
+        [attempt] if quiet => {
+            make_alone(shared, prepared(*attempt), events, permit, urgent).await;
         }
         attempts => {
             let finishes = join_all(accepted.finish.iter().map(|attempt| async {
@@ -217,11 +94,7 @@ async fn make_due(
                 drop(urgent);
                 let (asking, others): (Vec<_>, Vec<_>) =
                     attempts.iter().copied().partition(|(attempt, _)| asks(attempt));
-                let made = |(attempt, recovered)| {
-                    let prepared = deliver::prepare(shared, accepted, attempt);
-                    let sending = Sending::with_others();
-                    make(shared, accepted, attempt, prepared, recovered, events, sending)
-                };
+                let made = |attempt| make(shared, prepared(attempt), events, None, None);
                 // One permit covers one request under way; the others await no reply and need not wait for it.
                 let asking = async {
                     for attempt in asking {
@@ -231,8 +104,8 @@ async fn make_due(
                 future::join(join_all(others.into_iter().map(made)), asking).await;
             };
             let mut all = Box::pin(async { drop(future::join3(skips, finishes, making).await) });
-            let permit = Lent::new(permit);
-            within_permit(shared, accepted, lane, &permit, all.as_mut()).await;
+            let (target, permit) = (target(accepted), Lent::new(permit));
+            within_permit(shared, target, &permit, all.as_mut()).await;
         }
     }
 }
@@ -240,20 +113,17 @@ async fn make_due(
 /// Makes an armed attempt that is now due, if it is still ours.
 pub(crate) async fn release(
     shared: Arc<Shared<impl Nats>>,
-    armed: Armed,
+    firing: Box<Firing>,
     events: Events,
     permit: Permit,
     urgent: Urgent,
 ) {
-    let Armed { accepted, attempt, prepared, recovered } = armed;
-    let _ours = Ours { shared: &shared, events: &events, accepted: &accepted };
-    if !stands(&shared, &accepted, &attempt) {
-        return let_go(&shared, &accepted, &attempt, &events);
+    let accepted = Arc::clone(&firing.accepted);
+    let _ours = Ours::new(&shared, &events, &accepted);
+    if !stands(&shared, &accepted, &firing.attempt) {
+        return let_go(&shared, &firing, &events);
     }
-    let (lane, permit) = (permit.lane, Lent::new(permit));
-    let sending = Sending::alone(&permit, lane == Lane::Fast, Some(urgent));
-    let making = pin!(make(&shared, &accepted, &attempt, prepared, recovered, &events, sending));
-    within_permit(&shared, &accepted, lane, &permit, making).await;
+    make_alone(&shared, firing, &events, permit, Some(urgent)).await;
 }
 
 /// Whether an armed attempt is still ours: an instance that thought us gone may have taken it over.
@@ -271,23 +141,41 @@ fn stands(shared: &Shared<impl Nats>, accepted: &Accepted, armed: &Attempt) -> b
 }
 
 /// Lets go of an attempt that was not made, so that it is claimed again.
-fn let_go(shared: &Shared<impl Nats>, accepted: &Accepted, attempt: &Attempt, events: &Events) {
-    shared.end([attempt.execution_id]);
-    events.send(Event::Changed(accepted.schedule.id));
+fn let_go(shared: &Shared<impl Nats>, firing: &Firing, events: &Events) {
+    shared.end([firing.attempt.execution_id]);
+    events.send(Event::Changed(firing.accepted.schedule.id));
 }
 
+/// Makes an attempt under a permit of its own.
+async fn make_alone(
+    shared: &Shared<impl Nats>,
+    firing: Box<Firing>,
+    events: &Events,
+    permit: Permit,
+    urgent: Option<Urgent>,
+) {
+    let (accepted, permit) = (Arc::clone(&firing.accepted), Lent::new(permit));
+    let making = pin!(make(shared, firing, events, Some(&permit), urgent));
+    within_permit(shared, target(&accepted), &permit, making).await;
+}
+
+/// Makes an attempt, and leaves its outcome to be recorded. A permit for a request is held until the reply and all that
+/// follows from it; another one goes back now: what is left to do waits for others, and has bounds of its own.
 async fn make(
     shared: &Shared<impl Nats>,
-    accepted: &Accepted,
-    attempt: &Attempt,
-    prepared: Prepared,
-    recovered: bool,
+    mut firing: Box<Firing>,
     events: &Events,
-    sending: Sending<'_, Permit>,
+    permit: Option<&Lent>,
+    urgent: Option<Urgent>,
 ) {
-    match deliver::attempt(shared, accepted, attempt, prepared, recovered, sending).await {
-        Some(ended) => events.send(Event::Ended(ended)),
-        None => let_go(shared, accepted, attempt, events),
+    match deliver::attempt(shared, &mut firing, urgent).await {
+        Made::Ended => {
+            let place = shared.urgency.place().await;
+            let held = permit.and_then(Lent::take).filter(|permit| permit.lane() == Lane::Request);
+            outcomes::leave(shared, firing, place, held);
+        }
+        Made::Known(ended) => events.send(Event::Ended(ended)),
+        Made::Nothing => let_go(shared, &firing, events),
     }
 }
 
@@ -296,29 +184,32 @@ async fn make(
 /// the task would contain it twice.)
 async fn within_permit(
     shared: &Shared<impl Nats>,
-    accepted: &Accepted,
-    lane: Lane,
-    permit: &Lent<Permit>,
+    target: &Target,
+    permit: &Lent,
     mut action: Pin<&mut impl Future<Output = ()>>,
 ) {
-    if lane == Lane::Fast {
+    if permit.lane() == Some(Lane::Fast) {
         tokio::select! {
             biased;
             () = &mut action => return,
-            () = no_longer_prompt(shared, accepted) => {}
+            () = no_longer_prompt(shared, target) => {}
         }
-        permit.give_back();
+        permit.take();
     }
     action.await;
 }
 
+/// The target of what an accepted plan sends first.
+fn target(accepted: &Accepted) -> &Target {
+    let first = accepted.attempts().next();
+    first.map_or(&accepted.schedule.spec.target_command, |(attempt, _)| {
+        accepted.schedule.sends(attempt).target
+    })
+}
+
 /// Waits until an action has had its time, or until its target's stream is known to be silent, which it usually is from
 /// the start.
-async fn no_longer_prompt(shared: &Shared<impl Nats>, accepted: &Accepted) {
-    let target =
-        accepted.attempts().next().map_or(&accepted.schedule.spec.target_command, |(one, _)| {
-            accepted.schedule.sends(one).target
-        });
+async fn no_longer_prompt(shared: &Shared<impl Nats>, target: &Target) {
     let mut waited = Duration::ZERO;
     while waited < PROMPT && !shared.delivery.is_silent(target.as_str()) {
         tokio::time::sleep(LOOK).await;
@@ -341,15 +232,15 @@ mod tests {
     #[test]
     fn a_firing_is_small() {
         // Thousands are under way at once, in freshly allocated memory, and each is copied into its task.
-        let releasing = size(|(shared, armed, events, permit, urgent): (Service, _, _, _, _)| {
-            release(shared, armed, events, permit, urgent)
+        let releasing = size(|(shared, firing, events, permit, urgent): (Service, _, _, _, _)| {
+            release(shared, firing, events, permit, urgent)
         });
         let working =
             size(|(shared, held, done, claiming, permit, urgent): (Service, _, _, _, _, _)| {
                 work(shared, held, done, claiming, permit, urgent)
             });
-        for (what, bytes) in [("release", releasing), ("work", working)] {
-            assert!(bytes <= 6 * 1024, "{what}: {bytes} bytes");
+        for (what, bytes, most) in [("release", releasing, 4), ("work", working, 5)] {
+            assert!(bytes <= most * 1024, "{what}: {bytes} bytes");
         }
     }
 }

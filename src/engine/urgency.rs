@@ -1,45 +1,43 @@
 //! Lets claims and commands go before bookkeeping.
 //!
 //! When many schedules are due at once, work that could wait makes them late: writing outcomes to the history. So
-//! outcomes wait while more than a few claims and commands are under way. Their number and their waiting time are
-//! bounded, because a crash makes us look for every outcome that is not recorded.
+//! outcomes wait while more than a few claims and commands are under way, or commands that are due have not even begun.
+//! Their number and their waiting time are bounded, because a crash makes us look for every outcome that is not
+//! recorded.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
-/// Longest time that an outcome waits.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// Most claims and commands alongside which bookkeeping goes on: so few are not delayed by it.
 const FEW: usize = 64;
 /// Most outcomes that wait at once; beyond it, commands wait for a place too.
 const MOST_WAITING: usize = 20_000;
-/// Most outcomes that are written at once.
-const MOST_WRITTEN: usize = 1_024;
 
 /// Counts the urgent work under way, and bounds the outcomes that wait for it.
 pub(crate) struct Urgency {
     under_way: AtomicUsize,
+    /// Whether commands that are due wait for others to be out.
+    is_behind: AtomicBool,
     quiet: Notify,
     waiting: Semaphore,
-    written: Semaphore,
 }
 
 /// A piece of urgent work; it ends when dropped.
 pub(crate) struct Urgent(Arc<Urgency>);
 
-/// A place among the outcomes that wait to be written, or are being written.
-pub(crate) type Turn<'a> = Option<SemaphorePermit<'a>>;
+/// A place among the outcomes that are not recorded yet; given back when dropped.
+pub(crate) struct Place(Arc<Urgency>);
 
 impl Default for Urgency {
     fn default() -> Self {
         Self {
             under_way: AtomicUsize::new(0),
+            is_behind: AtomicBool::new(false),
             quiet: Notify::new(),
             waiting: Semaphore::new(MOST_WAITING),
-            written: Semaphore::new(MOST_WRITTEN),
         }
     }
 }
@@ -51,24 +49,33 @@ impl Urgency {
         Urgent(Arc::clone(self))
     }
 
-    /// Waits for a place among the outcomes that wait.
-    pub(crate) async fn place(&self) -> Turn<'_> {
-        // The semaphore is never closed.
-        self.waiting.acquire().await.ok()
-    }
-
-    /// Waits until few claims and commands are under way, at most for a while.
-    pub(crate) async fn quiet(&self) {
-        // Registered before the check, so that the end of the last piece of work is not missed.
-        let quiet = self.quiet.notified();
-        if self.under_way.load(Ordering::SeqCst) > FEW {
-            let _ = tokio::time::timeout(PATIENCE, quiet).await;
+    /// Says whether commands that are due wait for others to be out.
+    pub(crate) fn set_behind(&self, is_behind: bool) {
+        if self.is_behind.swap(is_behind, Ordering::SeqCst) && !is_behind {
+            self.quiet.notify_waiters();
         }
     }
 
-    /// Waits for a place among the outcomes that are being written.
-    pub(crate) async fn writing(&self) -> Turn<'_> {
-        self.written.acquire().await.ok()
+    /// Waits for a place among the outcomes that wait.
+    pub(crate) async fn place(self: &Arc<Self>) -> Place {
+        // The semaphore is never closed.
+        if let Ok(place) = self.waiting.acquire().await {
+            place.forget();
+        }
+        Place(Arc::clone(self))
+    }
+
+    /// Waits until few claims and commands are under way and none is due, or until `at_last`.
+    pub(crate) async fn quiet(&self, at_last: Instant) {
+        loop {
+            // Registered before the check, so that the end of the last piece of work is not missed.
+            let quiet = self.quiet.notified();
+            let is_quiet = self.under_way.load(Ordering::SeqCst) <= FEW
+                && !self.is_behind.load(Ordering::SeqCst);
+            if is_quiet || timeout_at(at_last, quiet).await.is_err() {
+                return;
+            }
+        }
     }
 }
 
@@ -77,5 +84,53 @@ impl Drop for Urgent {
         if self.0.under_way.fetch_sub(1, Ordering::SeqCst) == FEW + 1 {
             self.0.quiet.notify_waiters();
         }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.waiting.add_permits(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn bookkeeping_waits_for_what_is_under_way_and_for_what_is_due_but_not_for_ever() {
+        let urgency = Arc::new(Urgency::default());
+        let at_last = Instant::now() + Duration::from_secs(2);
+        let few: Vec<_> = (0..FEW).map(|_| urgency.begin()).collect();
+        assert!(urgency.quiet(at_last).now_or_never().is_some(), "few do not disturb it");
+        let one_more = urgency.begin();
+        urgency.set_behind(true);
+        let mut quiet = std::pin::pin!(urgency.quiet(at_last));
+        assert!(quiet.as_mut().now_or_never().is_none());
+        drop(one_more);
+        assert!(quiet.as_mut().now_or_never().is_none(), "commands are due");
+        urgency.set_behind(false);
+        assert!(quiet.now_or_never().is_some());
+        let _more = urgency.begin();
+        urgency.quiet(at_last).await;
+        assert_eq!(Instant::now(), at_last);
+        drop(few);
+    }
+
+    #[tokio::test]
+    async fn so_many_outcomes_wait_and_no_more() {
+        let urgency = Arc::new(Urgency::default());
+        let mut places = Vec::new();
+        for _ in 0..MOST_WAITING {
+            places.push(urgency.place().await);
+        }
+        assert!(urgency.place().now_or_never().is_none());
+        places.pop();
+        let patience = Duration::from_secs(5);
+        assert!(tokio::time::timeout(patience, urgency.place()).await.is_ok());
     }
 }

@@ -51,6 +51,7 @@ const RETRY: Duration = Duration::from_millis(250);
 const MAX_UNANSWERED: Duration = Duration::from_secs(240);
 
 /// A command, ready to be sent.
+#[derive(Default)]
 pub struct Command {
     /// Its headers.
     pub headers: Headers,
@@ -66,12 +67,17 @@ impl Command {
         payload: &Payload,
         token: Option<&str>,
     ) -> Self {
+        Self { headers: Self::headers(schedule, execution, token), body: payload.to_bytes() }
+    }
+
+    /// The headers of that command.
+    pub fn headers(schedule: &Schedule, execution: &Execution, token: Option<&str>) -> Headers {
         let mut headers = headers(schedule, execution);
         if let Some(token) = token {
             headers.line(names::TOKEN, token);
             headers.line(names::CANCEL_SUBJECT, &names::cancel_subject(execution.id));
         }
-        Self { headers, body: payload.to_bytes() }
+        headers
     }
 }
 
@@ -118,7 +124,10 @@ pub(crate) struct Publication<'a> {
     pub(crate) subject: &'a str,
     /// Its `Nats-Msg-Id`, which is in its headers too.
     pub(crate) id: String,
+    /// Its headers, for the first try.
     pub(crate) headers: Headers,
+    /// Makes them again, for another try: few are needed.
+    pub(crate) again: &'a (dyn Fn() -> Headers + Sync),
     pub(crate) body: Bytes,
     /// Since when this or another instance may already have sent it.
     pub(crate) since: Option<DateTime<Utc>>,
@@ -128,6 +137,8 @@ pub(crate) struct Publication<'a> {
 struct ToTarget<'a, N: Nats> {
     delivery: &'a Parts<N>,
     publication: &'a Publication<'a>,
+    /// The headers for its first try.
+    first: Mutex<Option<Headers>>,
     /// The line that the latest try went over.
     over: Mutex<Option<Arc<Over<N::Line>>>>,
 }
@@ -190,7 +201,7 @@ impl<N: Nats> ToTarget<'_, N> {
 
     /// The gate to the target's stream, or to the target itself while its stream is not known.
     fn gate(&self) -> Arc<Gate> {
-        self.delivery.gates.of(&self.delivery.gate_name(self.publication.subject))
+        self.delivery.at_gate(self.publication.subject, Gates::of)
     }
 }
 
@@ -235,13 +246,13 @@ impl<N: Nats> Delivery<N> {
     /// Whether the stream behind a target has taken nothing that it was sent for a while. A command to it then waits,
     /// and longer than other commands should wait for it.
     pub fn is_silent(&self, target: &str) -> bool {
-        self.0.gates.is_silent(&self.0.gate_name(target))
+        self.0.at_gate(target, Gates::is_silent)
     }
 
     /// Sends the command of an execution and returns its outcome; sends only while it is `trusted`, which is checked
     /// again after every wait.
     ///
-    /// `earlier` says that another instance, or this one under an older claim, may have sent it since the execution
+    /// `again` makes the command's headers once more, for another try. `earlier` says that another instance, or this one under an older claim, may have sent it since the execution
     /// started.
     ///
     /// # Errors
@@ -251,6 +262,7 @@ impl<N: Nats> Delivery<N> {
         how: &crate::schedule::Delivery,
         execution: &Execution,
         command: Command,
+        again: &(dyn Fn() -> Headers + Sync),
         earlier: bool,
         trusted: impl Fn() -> bool + Sync,
     ) -> Result<Delivered, TrustLost> {
@@ -263,6 +275,7 @@ impl<N: Nats> Delivery<N> {
                     subject,
                     id: execution.id.to_string(),
                     headers,
+                    again,
                     body,
                     since: earlier.then_some(started),
                 };
@@ -281,7 +294,7 @@ impl<N: Nats> Delivery<N> {
     /// If the trust is lost before that.
     pub(crate) async fn publish(
         &self,
-        publication: Publication<'_>,
+        mut publication: Publication<'_>,
         trusted: impl Fn() -> bool + Sync,
     ) -> Result<Delivered, TrustLost> {
         let policy = Policy {
@@ -290,8 +303,9 @@ impl<N: Nats> Delivery<N> {
             patience: Some(MAX_UNANSWERED),
             pause: RETRY,
         };
-        let mut message =
-            ToTarget { delivery: &self.0, publication: &publication, over: Mutex::default() };
+        let first = Mutex::new(Some(std::mem::take(&mut publication.headers)));
+        let over = Mutex::default();
+        let mut message = ToTarget { delivery: &self.0, publication: &publication, first, over };
         let known = until_known(&mut message, policy).await?;
         let was_there = matches!(known.fate, Fate::Stored { duplicate: true });
         Ok(Delivered { outcome: outcome(publication.subject, known), was_there })
@@ -304,12 +318,13 @@ impl<N: Nats> Delivery<N> {
 }
 
 impl<N: Nats> Parts<N> {
-    /// The name of the gate for commands to a target: the target's stream if that is known, otherwise the target.
-    fn gate_name(&self, target: &str) -> String {
+    /// Asks about the gate for commands to a target: that of the target's stream if that is known, otherwise that of
+    /// the target.
+    fn at_gate<T>(&self, target: &str, ask: impl FnOnce(&Gates, &str) -> T) -> T {
         if !N::Guards::hold(Guard::Bounds) {
-            return String::new();
+            return ask(&self.gates, "");
         }
-        self.routes.stream_of(target).unwrap_or_else(|| target.to_owned())
+        self.routes.at_stream_of(target, |stream| ask(&self.gates, stream.unwrap_or(target)))
     }
 }
 

@@ -177,8 +177,13 @@ impl<N: Nats> Routes<N> {
 
     /// The stream that a subject goes to, as far as is known without a question.
     pub(crate) fn stream_of(&self, subject: &str) -> Option<String> {
+        self.at_stream_of(subject, |stream| stream.map(str::to_owned))
+    }
+
+    /// The same, for a short look at its name.
+    pub(crate) fn at_stream_of<T>(&self, subject: &str, ask: impl FnOnce(Option<&str>) -> T) -> T {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.stream_of(subject).cloned()
+        ask(known.stream_of(subject).map(String::as_str))
     }
 
     /// Where a message goes that was sent at `sent`; `by` is the stream that claims to have stored it.

@@ -4,6 +4,7 @@
 //! access to the bucket can write by hand, hold any text. So no text is trusted because of where it came from: each is
 //! made one bounded line here. Sound texts, such as all that came in by a request, stay as they are.
 
+use async_nats::header::HeaderName;
 use async_nats::{HeaderMap, HeaderValue};
 
 use crate::names::{header_line, header_text};
@@ -26,11 +27,11 @@ impl Headers {
 
     /// Sets a number.
     pub fn number(&mut self, name: &'static str, number: u64) {
-        self.0.insert(name, HeaderValue::from(number));
+        self.0.insert(HeaderName::from_static(name), HeaderValue::from(number));
     }
 
     fn set(&mut self, name: &'static str, line: String) {
-        self.0.insert(name, line);
+        self.0.insert(HeaderName::from_static(name), line);
     }
 }
 

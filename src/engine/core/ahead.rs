@@ -3,11 +3,13 @@
 //! A claim is a write, and each write takes its time. With a claim made half a second ahead, only the command is left
 //! to send when the time comes; but half a second is too short for thousands of schedules due at once. So the coming
 //! timers are counted, and if the first of them, however many, could not be claimed in time, they are started now.
-//! While few are due this costs nothing.
+//! While few are due this costs nothing. Claims for a later burst wait until the commands of the one before are out:
+//! they have time, and their permits, too, are the ones that those commands need.
 
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
+use super::start::STEP;
 use super::{Core, Outlook};
 use crate::moment::Moment as _;
 use crate::plan::{LEAD, MAX_LEAD, may_be_claimed_early};
@@ -15,6 +17,8 @@ use crate::plan::{LEAD, MAX_LEAD, may_be_claimed_early};
 /// Claims made per second at least, by all instances together: all write to one stream, and each has to read what the
 /// others wrote.
 const CLAIMS_A_SECOND: usize = 6_000;
+/// Time before a burst of commands in which nothing is claimed for a later one.
+const PEACE: Duration = Duration::milliseconds(300);
 /// Interval between two counts.
 const PAUSE: Duration = Duration::milliseconds(50);
 /// Most timers that are counted.
@@ -39,6 +43,9 @@ impl<A> Core<A> {
     pub(super) fn look_ahead(&mut self, now: DateTime<Utc>, outlook: &impl Outlook) {
         let next = self.ahead.counted_at.map(|at| at + PAUSE);
         if next.is_some_and(|next| next > now && next <= now + PAUSE) {
+            return;
+        }
+        if self.armory.is_crowded(now.later(PEACE), STEP) {
             return;
         }
         // What is queued already goes by what an earlier count found.

@@ -37,6 +37,20 @@ impl<A> Armory<A> {
         self.waiting.first_key_value().map(|((due, ..), _)| *due)
     }
 
+    /// Whether more than `many` attempts are due at one time, by `until`.
+    pub(super) fn is_crowded(&self, until: DateTime<Utc>, many: usize) -> bool {
+        let soon = self.waiting.keys().map(|(due, ..)| *due).take_while(|due| *due <= until);
+        let (mut at, mut count) = (DateTime::UNIX_EPOCH, 0);
+        for due in soon {
+            count = if due == at { count + 1 } else { 1 };
+            at = due;
+            if count > many {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Takes the next attempt that is due.
     pub(super) fn pop_due(&mut self, now: DateTime<Utc>) -> Option<A> {
         self.next().filter(|due| *due <= now)?;

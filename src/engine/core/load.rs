@@ -19,6 +19,8 @@ pub(crate) struct CoreLoad {
     pub(crate) waiting: usize,
     /// Claims made ahead of their time that wait for it.
     pub(crate) armed: usize,
+    /// Whether some of those claims are due, and wait for a permit.
+    pub(crate) is_behind: bool,
     /// When the next timer is due, or since when the work that has waited longest is. The next timer counts because the
     /// engine is late by it if the loop does not turn.
     pub(crate) next_due: Option<DateTime<Utc>>,
@@ -26,13 +28,14 @@ pub(crate) struct CoreLoad {
 
 impl<A> Core<A> {
     /// How busy and how late the engine is.
-    pub(crate) fn load(&self) -> CoreLoad {
+    pub(crate) fn load(&self, now: DateTime<Utc>) -> CoreLoad {
         let timer = self.slots.next_due();
         let oldest = self.overdue.first().map(|(since, _)| *since);
         CoreLoad {
             timers: self.slots.timers(),
             waiting: self.ready,
             armed: self.armory.len(),
+            is_behind: self.armory.next().is_some_and(|due| due <= now),
             next_due: timer.into_iter().chain(self.armory.next()).chain(oldest).min(),
         }
     }

@@ -190,6 +190,11 @@ impl<A> Core<A> {
         self.slots.next_due().into_iter().chain(release).min()
     }
 
+    /// Whether [`Core::step`] has left armed attempts that are due for the next time.
+    pub(crate) fn has_more(&self, now: DateTime<Utc>) -> bool {
+        self.lanes.has_room(Lane::Fast) && self.armory.next().is_some_and(|due| due <= now)
+    }
+
     /// Whether no record is being written and no claim waits for its time.
     pub(crate) fn is_quiet(&self) -> bool {
         self.busy == 0 && self.armory.len() == 0

@@ -12,6 +12,9 @@ use super::{Action, Claiming, Core, Outlook, UNSURE};
 use crate::index::Entry;
 use crate::moment::Moment as _;
 
+/// Most armed attempts that are released before the loop has its turn again. Those that are sent meanwhile leave memory
+/// that the next ones use, and it is still in the processor's cache.
+pub(super) const STEP: usize = 256;
 /// Priority of work that only settles: below everything that is due.
 const SETTLING: u8 = 0;
 
@@ -87,19 +90,25 @@ impl<A> Core<A> {
         self.ready -= usize::from(place.is_some());
     }
 
-    /// Releases armed attempts whose time has come, in the order of priority.
+    /// Releases armed attempts whose time has come, in the order of priority, some at a time.
     pub(super) fn release_due(&mut self, now: DateTime<Utc>) {
-        while self.lanes.has_room(Lane::Fast)
-            && let Some(attempt) = self.armory.pop_due(now)
-        {
+        for _ in 0..STEP {
+            if !self.lanes.has_room(Lane::Fast) {
+                return;
+            }
+            let Some(attempt) = self.armory.pop_due(now) else { return };
             self.lanes.begin(Lane::Fast);
             self.actions.push(Action::Release(attempt));
         }
     }
 
-    /// Starts as much of the ready work as the bounds allow, in the order of priority.
+    /// Starts as much of the ready work as the bounds allow, in the order of priority. Commands that are due go first.
     pub(super) fn start_ready(&mut self, now: DateTime<Utc>) {
+        let is_behind = self.has_more(now);
         for lane in Lane::ALL {
+            if is_behind && lane == Lane::Fast {
+                continue;
+            }
             while let Some(ready) = self.lanes.pop(lane) {
                 if !stands(&self.slots, &ready) {
                     continue;

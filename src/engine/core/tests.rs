@@ -146,7 +146,7 @@ fn a_schedule_is_worked_on_when_it_is_due_once_at_a_time_and_leaves_nothing_when
     assert_eq!(working(&core.step([], due, &world)), [id]);
     let again = core.step([Event::Changed(id)], due, &world);
     assert!(working(&again).is_empty(), "it is busy");
-    assert_eq!(core.load().next_due, Some(due), "it is overdue until it was acted on");
+    assert_eq!(core.load(due).next_due, Some(due), "it is overdue until it was acted on");
     world.claim(id, ME, due);
     let running = world.entry(id).unwrap().schedule.attempts[0].execution_id;
     world.running.borrow_mut().insert(running);
@@ -418,4 +418,30 @@ fn armed_attempts_go_when_their_time_has_come_also_while_draining() {
     assert!(!core.is_quiet());
     assert_eq!(core.step([], at("00:00:02"), &world).len(), 1);
     assert!(core.is_quiet());
+}
+
+#[test]
+fn a_burst_is_released_in_steps_and_no_claim_takes_its_permits() {
+    let world = World::default();
+    let mut core = Core::new(2_000, 1, &[], at("00:00:00"));
+    core.step([Event::MayClaim(true)], at("00:00:00"), &world);
+    let id = world.add(9, "");
+    let due = world.entry(id).unwrap().schedule.next_run_at.unwrap();
+    let armed = (0..1_000).map(|n| {
+        let execution = Uuid::from_u128(100 + n);
+        Event::Armed(Armed { due, priority: 5, execution, attempt: "go" })
+    });
+    core.step(armed.chain([Event::Changed(id)]), due - Duration::seconds(1), &world);
+    let mut released = Vec::new();
+    loop {
+        let actions = core.step([], due, &world);
+        released.push(actions.iter().filter(|one| matches!(one, Action::Release(_))).count());
+        assert_eq!(core.has_more(due), core.load(due).is_behind);
+        if !core.has_more(due) {
+            assert_eq!(working(&actions), [id]);
+            break;
+        }
+        assert!(working(&actions).is_empty());
+    }
+    assert_eq!(released, [256, 256, 256, 232]);
 }

@@ -19,6 +19,7 @@
 //! | nothing, for five seconds | the fate is unknown; unless no stream captures the target, or the server refuses it under the name that a mapping gave it |
 
 use std::pin::{Pin, pin};
+use std::sync::PoisonError;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -53,14 +54,17 @@ impl<N: Nats> ToTarget<'_, N> {
         over: &Over<N::Line>,
         may: &(impl Fn() -> bool + Sync),
     ) -> Result<(), Unhanded> {
-        let Publication { subject, headers, body, .. } = self.publication;
-        let (headers, body) = (headers.clone().into(), body.clone());
+        let Publication { subject, again, body, .. } = self.publication;
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (headers, body) = (first.unwrap_or_else(again).into(), body.clone());
         over.line.publish(Message { subject, headers, body }, &over.awaited, may).await
     }
 
     async fn try_once(&self, gate: &Gate, sent: Instant, may: &(impl Fn() -> bool + Sync)) -> Sent {
         let Some(over) = self.over() else { return Sent::Withheld };
-        if let Err(unhanded) = self.hand_over(&over, may).await {
+        // Boxed although each command takes this step: it is over soon, and most of the time is spent waiting for the
+        // answer, by thousands at once.
+        if let Err(unhanded) = Box::pin(self.hand_over(&over, may)).await {
             return unhanded.into();
         }
         gate.sent(sent);

@@ -41,3 +41,28 @@ fn what_others_are_to_claim_is_not_claimed_earlier() {
     }
     assert!(!core.extra_lead(early).is_zero(), "it was not even seen");
 }
+
+#[test]
+fn claims_for_a_burst_keep_out_of_the_way_of_the_one_before() {
+    let begins = |armed: u128, apart_ms: i64| {
+        let (world, mut core) = (World { lead_ms: 500, ..World::default() }, core());
+        // At 6,000 a second they take from 200 ms before the burst until half a second before they are due.
+        let due = crowd(&world, &mut core, 4_200, "");
+        let burst = due - Duration::seconds(1);
+        let armed = (0..armed).map(|n| {
+            let due = burst + Duration::milliseconds(apart_ms * i64::try_from(n % 250).unwrap());
+            let execution = Uuid::from_u128(1_000_000 + n);
+            Event::Armed(Armed { due, priority: 5, execution, attempt: "go" })
+        });
+        core.step(armed, burst - Duration::milliseconds(400), &world);
+        // Nothing is given back, so what cannot be released stays due.
+        let mut times = (-400..300).step_by(10).map(|ms| burst + Duration::milliseconds(ms));
+        let begun = times.find(|now| !working(&core.step([], *now, &world)).is_empty());
+        begun.map(|begun| (begun - burst).num_milliseconds())
+    };
+    let alone = begins(0, 0).unwrap();
+    assert!((-300..0).contains(&alone), "{alone}");
+    assert_eq!(begins(100, 0), Some(alone), "few are not disturbed");
+    assert_eq!(begins(2_000, 1), Some(alone), "spread over time they are few");
+    assert_eq!(begins(1_000, 0), None, "their commands are not out");
+}

@@ -1,0 +1,103 @@
+//! Outcomes that wait to be recorded.
+//!
+//! A command that is out has an outcome, and recording that can [wait](super::urgency). It waits here, apart from the
+//! task that sent the command: such a task is large, and when thousands stay alive the kernel has to clear memory for
+//! new ones, at the very time when their commands are due.
+//!
+//! | when the instance dies | then |
+//! |---|---|
+//! | while an outcome waits, or is being written | the attempt is taken over, as it would be if it had died right after sending |
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::Shared;
+use super::core::Event;
+use super::deliver::Firing;
+use super::holds::{Events, Ours, Permit};
+use super::record::conclude;
+use super::urgency::Place;
+use crate::metrics::Lock;
+use crate::port::Nats;
+
+/// Longest time that an outcome waits for claims and commands.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Most outcomes that are written at once.
+const MOST_WRITTEN: usize = 1_024;
+
+/// The outcomes of one engine that wait to be recorded, oldest first.
+#[derive(Default)]
+pub(crate) struct Outcomes {
+    waiting: Mutex<VecDeque<Box<Unrecorded>>>,
+    added: Notify,
+}
+
+/// A firing that has ended, and what it holds until its outcome is in the history.
+struct Unrecorded {
+    firing: Box<Firing>,
+    place: Place,
+    permit: Option<Permit>,
+    known_at: Instant,
+    task: TaskTrackerToken,
+}
+
+impl Outcomes {
+    async fn next(&self) -> Box<Unrecorded> {
+        loop {
+            let next = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            match next {
+                Some(next) => return next,
+                // Only one waits, so no addition is missed.
+                None => self.added.notified().await,
+            }
+        }
+    }
+}
+
+/// Leaves a firing that has ended, with its `place`, to be recorded. It keeps a `permit` until then.
+pub(crate) fn leave(
+    shared: &Shared<impl Nats>,
+    firing: Box<Firing>,
+    place: Place,
+    permit: Option<Permit>,
+) {
+    let (known_at, task) = (Instant::now(), shared.tasks.token());
+    let unrecorded = Box::new(Unrecorded { firing, place, permit, known_at, task });
+    let outcomes = &shared.outcomes;
+    outcomes.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back(unrecorded);
+    outcomes.added.notify_one();
+}
+
+/// Records outcomes as they come, as soon as they may.
+pub(crate) async fn record_all(shared: Arc<Shared<impl Nats>>, events: Events) {
+    let written = Arc::new(Semaphore::new(MOST_WRITTEN));
+    loop {
+        let unrecorded = shared.outcomes.next().await;
+        shared.urgency.quiet(unrecorded.known_at + PATIENCE).await;
+        // The semaphore is never closed.
+        let Ok(turn) = Arc::clone(&written).acquire_owned().await else { return };
+        shared.tasks.spawn(record(Arc::clone(&shared), unrecorded, events.clone(), turn));
+    }
+}
+
+/// Records an outcome, and tells the core.
+async fn record(
+    shared: Arc<Shared<impl Nats>>,
+    unrecorded: Box<Unrecorded>,
+    events: Events,
+    turn: OwnedSemaphorePermit,
+) {
+    let Unrecorded { firing, place, permit, known_at: _, task } = *unrecorded;
+    let Firing { accepted, attempt, execution, recovered, .. } = *firing;
+    let _ours = Ours::new(&shared, &events, &accepted);
+    let ended = conclude(&shared, &accepted.schedule, &attempt, execution).await;
+    let lock = if recovered { Lock::Takeover } else { Lock::Claim };
+    shared.metrics.claim_held(lock, accepted.written.sent.elapsed());
+    events.send(Event::Ended(ended));
+    drop((turn, place, permit, task));
+}
