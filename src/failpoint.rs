@@ -9,7 +9,7 @@ pub(crate) fn failpoint(name: &str) {
 }
 
 /// Panics if [`reached`].
-pub(crate) fn panic_at(name: &str) {
+pub fn panic_at(name: &str) {
     assert!(!reached(name), "told to panic at {name}");
 }
 
