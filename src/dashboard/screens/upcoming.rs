@@ -48,7 +48,7 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
             a href="/upcoming" { "Clear" }
         }
         section #load data-live {
-            h2 { "By minute, all schedules" } (heat(&data["minutes"])) (busiest(visitor, &data["minutes"]))
+            h2 { "By minute, " @if data["minutes"].is("filtered") { "those that match" } @else { "all schedules" } } (heat(&data["minutes"])) (busiest(visitor, &data["minutes"]))
         }
         section #lanes data-live {
             h2 { "By schedule" }
