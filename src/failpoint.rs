@@ -8,7 +8,7 @@ pub(crate) fn failpoint(name: &str) {
     }
 }
 
-/// Panics if [`reached`].
+/// Panics if a test has it do so here.
 pub fn panic_at(name: &str) {
     assert!(!reached(name), "told to panic at {name}");
 }

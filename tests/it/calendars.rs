@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Duration, SecondsFormat, Utc};
+use nats_scheduler::client::{Client, PutOutcome};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::audit::events;
-use crate::harness::{Nats, in_ms, wait_for};
+use crate::harness::{DEADLINE, Nats, in_ms, wait_for};
 use crate::http::{Http, answer};
 
 fn shown(at: DateTime<Utc>) -> String {
@@ -161,9 +162,11 @@ async fn dies_while_it_plans(point: &str, is_alone: bool) {
         Some(other) => other,
         None => nats.service().await,
     };
-    let put = nats.ask("calendar.put", frozen).await;
+    // It waits until the dead one is not heard any more.
+    let client = Client::new(nats.client.clone()).timeout(DEADLINE);
+    let put = client.put_calendar(&serde_json::from_value(frozen).unwrap()).await.unwrap().data;
     let replied = Utc::now();
-    assert_eq!((&put["outcome"], &put["not_planned"]), (&json!("unchanged"), &json!(0)), "{put}");
+    assert_eq!((put.outcome, put.not_planned), (PutOutcome::Unchanged, 0), "{put:?}");
     assert_eq!(replanned(&nats, &ids, &before).await, USERS, "{point}");
     wait_for("time to pass", || async {
         (latest(&nats).await["free"] > replied + Duration::seconds(3)).then_some(())

@@ -4,6 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::Browser;
+use crate::audit::events;
 use crate::harness::{Nats, wait_for};
 use crate::reruns::{failures, mend};
 
@@ -62,8 +63,11 @@ async fn what_is_more_than_one_request_takes_is_run_again_in_the_background_unti
     let cancelled = browser.submit(&page, cancel, &[]).await;
     let page = browser.page(cancelled.leads_to()).await;
     page.has("The rerun is cancelled.").has(">cancelled<").lacks(cancel);
-    let events = nats.ask("audit.list", json!({ "event": "rerun_cancelled" })).await;
-    assert_eq!(events[0]["actor"], "dashboard", "{events}");
+    let told = events(&nats, path.rsplit('/').next().unwrap(), 2).await;
+    let told: Vec<_> = told.iter().map(|event| (&event["event"], &event["actor"])).collect();
+    let expected =
+        ["rerun_requested", "rerun_cancelled"].map(|event| (json!(event), json!("dashboard")));
+    assert_eq!(told, expected.each_ref().map(|(event, actor)| (event, actor)));
 }
 
 #[tokio::test]
