@@ -162,6 +162,7 @@ async fn dies_while_it_plans(point: &str, is_alone: bool) {
         Some(other) => other,
         None => nats.service().await,
     };
+    nats.forgets_the_dead().await;
     // It waits until the dead one is not heard any more.
     let client = Client::new(nats.client.clone()).timeout(DEADLINE);
     let put = client.put_calendar(&serde_json::from_value(frozen).unwrap()).await.unwrap().data;

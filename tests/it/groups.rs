@@ -240,6 +240,7 @@ async fn what_a_dead_instance_has_taken_is_free_again_seconds_later() {
     }
     dying.exited().await;
     let died = Instant::now();
+    nats.forgets_the_dead().await;
     nats.wait_executions(json!({ "status": "success" }), JOBS as u64).await;
     wait_idle(&nats).await;
     let took = died.elapsed();
