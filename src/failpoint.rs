@@ -8,8 +8,8 @@ pub(crate) fn failpoint(name: &str) {
     }
 }
 
-/// Panics if [`reached`].
-pub(crate) fn panic_at(name: &str) {
+/// Panics if a test has it do so here.
+pub fn panic_at(name: &str) {
     assert!(!reached(name), "told to panic at {name}");
 }
 

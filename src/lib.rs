@@ -44,7 +44,8 @@ pub mod dev;
 pub mod engine;
 pub mod execution;
 mod explain;
-mod failpoint;
+#[doc(hidden)]
+pub mod failpoint;
 pub mod guards;
 pub mod health;
 mod history_index;

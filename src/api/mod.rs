@@ -124,8 +124,10 @@ impl<N: Nats> Api<N> {
 /// The caller of a request, and the ids by which the request is found again.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// Who acts, from a header such as `X-Created-By`.
+    /// Who acts, from the operation's own header, or else from `X-Created-By`.
     pub actor: Option<String>,
+    /// Whom `X-Created-By` names.
+    pub creator: Option<String>,
     /// The request's `X-Correlation-ID`, or a generated one.
     pub correlation_id: String,
     /// The request's `X-Request-ID`, or a generated one.
@@ -164,11 +166,11 @@ impl Caller {
             faults.push(FieldFault::new(name, reason));
             None
         };
+        let creator = header(CREATED_BY);
+        let actor = if actor_header == CREATED_BY { None } else { header(actor_header) };
         let caller = Self {
-            actor: match header(actor_header) {
-                None if actor_header != CREATED_BY => header(CREATED_BY),
-                actor => actor,
-            },
+            actor: actor.or_else(|| creator.clone()),
+            creator,
             correlation_id: header(names::CORRELATION_ID).unwrap_or_else(fresh_id),
             request_id: header(names::REQUEST_ID).unwrap_or_else(fresh_id),
             message_id: header(names::MESSAGE_ID).or_else(|| header(IDEMPOTENCY_KEY)),
@@ -182,6 +184,7 @@ impl Caller {
     pub fn anonymous() -> Self {
         Self {
             actor: None,
+            creator: None,
             correlation_id: fresh_id(),
             request_id: fresh_id(),
             message_id: None,

@@ -95,7 +95,7 @@ pub use error::ClientError;
 use crate::api::reply::ErrorReply;
 use crate::names;
 
-/// Header that names who acts, for every endpoint.
+/// Header that names who acts, for every endpoint but those that declare schedules of others.
 const ACTOR: &str = "X-Created-By";
 /// Longer than the service pursues a write.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -147,6 +147,16 @@ impl Client {
         self.ask_and_wait(operation, request, None).await
     }
 
+    /// The same, where another header than usual names who acts.
+    async fn ask_as<T: DeserializeOwned>(
+        &self,
+        header: &'static str,
+        operation: &str,
+        request: &impl Serialize,
+    ) -> Result<Reply<T>, ClientError> {
+        self.ask_with(header, operation, request, None).await
+    }
+
     /// Sends a request for which the service itself waits, up to `wait_ms`.
     async fn ask_and_wait<T: DeserializeOwned>(
         &self,
@@ -154,31 +164,44 @@ impl Client {
         request: &impl Serialize,
         wait_ms: Option<u64>,
     ) -> Result<Reply<T>, ClientError> {
+        self.ask_with(ACTOR, operation, request, wait_ms).await
+    }
+
+    async fn ask_with<T: DeserializeOwned>(
+        &self,
+        header: &'static str,
+        operation: &str,
+        request: &impl Serialize,
+        wait_ms: Option<u64>,
+    ) -> Result<Reply<T>, ClientError> {
         let subject = format!("{}.{operation}", names::COMMAND_PREFIX);
         let body =
             serde_json::to_vec(request).map_err(|error| invalid("body", &error.to_string()))?;
-        let reply = self.send(subject.clone(), body, wait_ms.unwrap_or(0)).await?;
+        let reply = self.send(header, subject.clone(), body, wait_ms.unwrap_or(0)).await?;
         read(subject, &reply)
     }
 
     /// Sends a request and waits for its reply. It is boxed, so that it is compiled here, once for all operations.
     fn send(
         &self,
+        header: &'static str,
         subject: String,
         body: Vec<u8>,
         wait_ms: u64,
     ) -> BoxFuture<'_, Result<Bytes, ClientError>> {
-        Box::pin(self.send_and_wait(subject, body, wait_ms))
+        Box::pin(self.send_and_wait(header, subject, body, wait_ms))
     }
 
     async fn send_and_wait(
         &self,
+        header: &'static str,
         subject: String,
         body: Vec<u8>,
         wait_ms: u64,
     ) -> Result<Bytes, ClientError> {
         // The deadline covers everything, including a full queue of a connection that is down.
-        let request = Request::new().headers(self.headers()?).payload(body.into()).timeout(None);
+        let headers = self.headers(header)?;
+        let request = Request::new().headers(headers).payload(body.into()).timeout(None);
         let within = self.timeout.saturating_add(Duration::from_millis(wait_ms));
         match tokio::time::timeout(within, self.nats.send_request(subject.clone(), request)).await {
             Ok(Ok(reply)) => Ok(reply.payload),
@@ -187,9 +210,9 @@ impl Client {
         }
     }
 
-    fn headers(&self) -> Result<HeaderMap, ClientError> {
+    fn headers(&self, actor: &'static str) -> Result<HeaderMap, ClientError> {
         let mut headers = HeaderMap::new();
-        for (name, text) in [(ACTOR, &self.actor), (names::CORRELATION_ID, &self.correlation_id)] {
+        for (name, text) in [(actor, &self.actor), (names::CORRELATION_ID, &self.correlation_id)] {
             let Some(text) = text else { continue };
             let value: HeaderValue = text.parse().map_err(|_| invalid(name, "must be one line"))?;
             headers.insert(name, value);

@@ -35,22 +35,24 @@ impl Client {
 
     /// Declares a schedule: it is created, or made what the request says, or left alone because it is that already; the
     /// `difference` of the reply says which. Safe to repeat, after any error and whenever the declaration may have
-    /// changed. With `dry_run` it only says what would change, coming times included.
+    /// changed. With `dry_run` it only says what would change, coming times included. It is a schedule of the request's
+    /// `created_by`, or of the actor if that names nobody.
     ///
     /// # Errors
     /// See [`ClientError`]; refused as `invalid`, `limit_exceeded`, `conflict` (it does not have the
     /// `expected_revision`).
     pub async fn apply(&self, request: &ApplySchedule) -> Result<Reply<ScheduleView>, ClientError> {
-        self.ask("schedule.apply", request).await
+        self.ask_as("X-Applied-By", "schedule.apply", request).await
     }
 
     /// Declares many schedules of one owner, a whole set or a part of it, and deletes those of `prune`. Each stands alone:
-    /// the `results` of the reply show which were refused.
+    /// the `results` of the reply show which were refused. They are schedules of their `created_by`, or of the actor if that
+    /// names nobody.
     ///
     /// # Errors
     /// See [`ClientError`]; `invalid` if there are none or too many.
     pub async fn bulk_apply(&self, request: &BulkApply) -> Result<Reply<BulkApplied>, ClientError> {
-        self.ask("bulk.apply", request).await
+        self.ask_as("X-Performed-By", "bulk.apply", request).await
     }
 
     /// Creates many schedules, at most the service's `MAX_BULK_OPERATIONS`. Each stands alone: the `results` of the

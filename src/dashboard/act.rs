@@ -130,6 +130,7 @@ async fn done(
     };
     match operation.name {
         _ if is_dry => outcome::dry_run(visitor, operation, fields, reply, next).await,
+        "bulk.retry" if data["rerun_id"].is_string() => redirect(&of("reruns", "rerun_id")),
         "bulk.operation" | "bulk.retry" | "schedule.backfill" => {
             outcome::many(visitor, operation, reply, next).await
         }

@@ -111,6 +111,7 @@ fn cli(operation: &str, fields: &[&Field]) -> Option<String> {
         "schedule.resume_all" => ("resume --all", Vec::new()),
         "execution.retry" => ("retry", id("execution_id").into_iter().collect()),
         "execution.cancel" => ("cancel", id("execution_id").into_iter().collect()),
+        "rerun.cancel" => ("rerun cancel", id("rerun_id").into_iter().collect()),
         "calendar.delete" => ("calendar rm", id("name").into_iter().collect()),
         "group.delete" => ("group rm", id("name").into_iter().collect()),
         "group.put" => ("group put", id("name").into_iter().collect()),
@@ -269,6 +270,8 @@ mod tests {
             "nats-scheduler calendar put 'off duty' --day 2026-12-25 \
              --span 2026-12-31T12:00:00Z/2027-01-01T00:00:00Z --expect 0"
         );
+        let cancel = commands("rerun.cancel", &[("rerun_id", "17".into())]);
+        assert_eq!(cancel.cli.unwrap(), "nats-scheduler rerun cancel 17");
         let group = commands("group.put", &[("name", "db".into()), ("limit", 2.into())]);
         assert_eq!(group.cli.unwrap(), "nats-scheduler group put db --limit 2");
         assert!(

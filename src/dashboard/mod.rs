@@ -49,6 +49,8 @@ pub(crate) fn pages(http: &Arc<Http>, config: DashboardConfig) -> Router<Arc<Htt
         .route("/executions", get(screens::executions))
         .route("/executions/{execution_id}", get(screens::execution))
         .route("/failures", get(screens::failures))
+        .route("/reruns", get(screens::reruns))
+        .route("/reruns/{rerun_id}", get(screens::rerun))
         .route("/upcoming", get(screens::upcoming))
         .route("/calendars", get(screens::calendars))
         .route("/groups", get(screens::groups))

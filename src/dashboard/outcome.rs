@@ -38,11 +38,22 @@ pub(super) async fn dry_run(
                     (again(name, value.get()))
                 }
                 button.primary type="submit" { (verb(operation.name)) }
+                @if let Some(all) = beyond(operation, fields, reply) {
+                    button type="submit" name="in_background" value="true" { "Run all " (all) " again in the background" }
+                }
             }))
             p { a href=(next) { "Cancel" } }
         }
     };
     page::show(visitor, "What would happen", body).await
+}
+
+/// How many match, if that is more than one request runs again, and it is not asked for in the background.
+fn beyond(operation: &Operation, fields: &[Field], reply: &Value) -> Option<u64> {
+    let is_stored =
+        fields.iter().any(|(name, value)| name == "in_background" && value.get() == "true");
+    let has_more = operation.name == "bulk.retry" && reply["data"]["next_cursor"].is_string();
+    (has_more && !is_stored).then(|| reply["data"].count("matched"))
 }
 
 /// What was done to many.
@@ -116,6 +127,9 @@ fn told(visitor: &Visitor<'_>, reply: &Value) -> Markup {
     html! {
         @for warning in reply.items("warnings") { p.box.warn { (warning.text("message")) } }
         (counts(data))
+        @if data["next_cursor"].is_string() {
+            p.dim { "More match than one request takes up." }
+        }
         @if difference.is_object() { (changes(difference, data.text("timezone"))) }
         @if !data.items("failed").is_empty() || !data.items("results").is_empty() { (refusals(data)) }
         @if !data.items("success").is_empty() {

@@ -29,7 +29,8 @@ const SCREENS: [(&str, &str); 5] = [
     ("/upcoming", "Upcoming"),
 ];
 /// The others, which open behind a word: a row of all would take two lines, and four on a phone.
-const MORE: [(&str, &str); 5] = [
+const MORE: [(&str, &str); 6] = [
+    ("/reruns", "Reruns"),
     ("/calendars", "Calendars"),
     ("/groups", "Groups"),
     ("/changes", "Changes"),
@@ -38,7 +39,7 @@ const MORE: [(&str, &str); 5] = [
 ];
 
 /// What was done, in words, by the operation that did it.
-const DONE: [(&str, &str); 16] = [
+const DONE: [(&str, &str); 18] = [
     ("schedule.create", "The schedule is created."),
     ("schedule.update", "The schedule is changed."),
     ("schedule.pause", "The schedule is paused."),
@@ -50,6 +51,8 @@ const DONE: [(&str, &str); 16] = [
     ("schedule.resume_all", "The pause of all schedules is lifted."),
     ("execution.cancel", "The execution is cancelled, or will be in a moment."),
     ("execution.retry", "The execution is run again: this is the new one."),
+    ("bulk.retry", "The request is stored. It is carried out from now on, as there is room."),
+    ("rerun.cancel", "The rerun is cancelled. What it has taken up goes on."),
     ("execute.immediate", "The command is sent."),
     ("calendar.put", "The calendar is as you said."),
     ("calendar.delete", "The calendar is deleted."),

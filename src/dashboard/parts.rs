@@ -72,7 +72,7 @@ pub(super) fn badge(word: &str) -> Markup {
 /// The tone of a status: a fixed set of words, whatever others say.
 pub(super) fn tone(word: &str) -> &'static str {
     match word {
-        "success" | "active" | "ok" | "completed" => "good",
+        "success" | "active" | "ok" | "completed" | "done" => "good",
         "failed" | "failing" | "overdue" => "bad",
         "running" | "pending" | "waiting" | "due" | "coming" => "busy",
         "skipped" | "paused" | "switched_off" | "degraded" | "cancelled" => "warn",
@@ -184,17 +184,18 @@ pub(super) fn schedule_link(id: &str, name: &str) -> Markup {
 
 /// The page of a calendar. Its name is no part of the path: it may be one that paths give a meaning, such as two dots.
 pub(super) fn calendar_path(name: &str) -> String {
-    named_path("/calendars", name)
+    query_path("/calendars", "name", name)
 }
 
 /// The page of a concurrency group.
 pub(super) fn group_path(name: &str) -> String {
-    named_path("/groups", name)
+    query_path("/groups", "name", name)
 }
 
-fn named_path(path: &str, name: &str) -> String {
+/// A path with one parameter.
+pub(super) fn query_path(path: &str, parameter: &str, value: &str) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
-    format!("{path}?{}", query.append_pair("name", name).finish())
+    format!("{path}?{}", query.append_pair(parameter, value).finish())
 }
 
 /// A text as one part of a path.

@@ -241,7 +241,14 @@ async fn write(
         shared.index.apply(&key, revision, None);
         return Ok(Written { revision, sight: at.sight, sent });
     }
+    let is_replanned = entry.schedule.planned_with != schedule.planned_with;
+    if is_replanned {
+        failpoint("before_replan");
+    }
     let written = rewrite(shared, entry, Arc::clone(schedule), at).await?;
+    if is_replanned {
+        failpoint("after_replan");
+    }
     if is_resumed(&entry.schedule, schedule) {
         let next_run_at = schedule.next_run_at.map(|at| at.to_rfc3339());
         info!(schedule_id = %schedule.id, next_run_at, "schedule resumed: its pause is over");

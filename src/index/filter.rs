@@ -22,6 +22,12 @@ macro_rules! filter_fields {
             pub creator: Option<String>,
             /// Schedules of this owner; empty for those of nobody.
             pub owner: Option<String>,
+            /// Schedules that name this concurrency group.
+            #[schemars(length(min = 1, max = 100))]
+            pub group: Option<String>,
+            /// Schedules that name this calendar in `only` or `exclude`.
+            #[schemars(length(min = 1, max = 100))]
+            pub calendar: Option<String>,
             /// Schedules with these tags.
             pub tags: Option<Vec<String>>,
             /// Whether any of `tags` suffices (default) or all of them are required.
@@ -70,6 +76,8 @@ impl ScheduleFilter {
         let texts = [target_prefix, name_prefix, name_contains];
         self.creator.is_some()
             || self.owner.is_some()
+            || self.group.is_some()
+            || self.calendar.is_some()
             || self.tags.as_ref().is_some_and(|tags| !tags.is_empty())
             || self.status.is_some()
             || self.schedule_type.is_some()
@@ -112,6 +120,8 @@ mod tests {
         for something in [
             json!({ "creator": "" }),
             json!({ "owner": "a" }),
+            json!({ "group": "a" }),
+            json!({ "calendar": "a" }),
             json!({ "tags": ["a"] }),
             json!({ "status": "active" }),
             json!({ "schedule_type": "cron" }),

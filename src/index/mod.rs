@@ -33,6 +33,7 @@ mod sight;
 mod state;
 #[cfg(test)]
 mod tests;
+mod ties;
 mod told;
 mod wanted;
 

@@ -85,7 +85,10 @@ impl Rows {
     }
 
     fn matching<'a>(&'a self, wanted: &'a Wanted<'_>) -> impl Iterator<Item = u32> + 'a {
-        let rows = (0..).zip(&self.rows);
+        let few = self.ties.fewest(&wanted.ties);
+        let tied = few.into_iter().flatten().map(|slot| (*slot, &self.rows[*slot as usize]));
+        let all = (0..).zip(&self.rows).take(if few.is_some() { 0 } else { usize::MAX });
+        let rows = tied.chain(all);
         rows.filter(|(_, row)| wanted.matches(row, self)).map(|(slot, _)| slot)
     }
 

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::intern::Interner;
 use super::place::{MAX_LEN, NEVER, Sort, beginning, name_rank, nanos};
 use super::pool::{Pool, number, reserve};
+use super::ties::Ties;
 use crate::schedule::{Ending, Schedule, ScheduleType, Status};
 
 /// All schedules that lists show, in no order.
@@ -28,7 +29,9 @@ pub(super) struct Rows {
     pub(super) owners: Interner,
     pub(super) targets: Interner,
     pub(super) tags: Interner,
+    pub(super) ties: Ties,
     names: Pool<u8>,
+    /// Of each row its tags, and behind them its ties.
     tag_numbers: Pool<u32>,
 }
 
@@ -42,6 +45,7 @@ pub(super) struct Row {
     /// Length of the name in lower case, which follows the name; 0 if both are the same.
     lower_len: u16,
     tags_len: u16,
+    ties_len: u16,
     pub(super) creator: u32,
     /// The empty text for nobody.
     pub(super) owner: u32,
@@ -91,8 +95,11 @@ impl Rows {
                 tags.push(self.tags.hold(tag));
             }
         }
+        let ties = self.ties.hold(schedule);
         self.tag_numbers.extend(&tags);
+        self.tag_numbers.extend(&ties);
         let slot = number(self.rows.len());
+        self.ties.add(slot, &ties);
         reserve(&mut self.rows, 1);
         self.rows.push(Row {
             next_run_at: due(schedule),
@@ -101,6 +108,7 @@ impl Rows {
             name_len: length(name.len()),
             lower_len: length(lower.len()),
             tags_len: length(tags.len()),
+            ties_len: length(ties.len()),
             creator: self.creators.hold(&schedule.created_by),
             owner: self.owners.hold(owner(schedule)),
             target: self.targets.hold(spec.target_command.as_str()),
@@ -139,6 +147,7 @@ impl Rows {
                 (Err(_), _) => {}
             }
         }
+        self.untie(slot, last);
         let row = self.rows.swap_remove(slot as usize);
         self.heads.swap_remove(slot as usize);
         self.creators.release(row.creator);
@@ -148,7 +157,7 @@ impl Rows {
             self.tags.release(*tag);
         }
         self.names.forget(row.both());
-        self.tag_numbers.forget(row.tags_len);
+        self.tag_numbers.forget(row.numbers());
         if self.names.is_wasteful() {
             let runs = self.rows.iter_mut();
             self.names.compact(runs.map(|r| {
@@ -158,7 +167,22 @@ impl Rows {
         }
         if self.tag_numbers.is_wasteful() {
             let runs = self.rows.iter_mut();
-            self.tag_numbers.compact(runs.map(|r| (&mut r.tags_at, r.tags_len)));
+            self.tag_numbers.compact(runs.map(|r| {
+                let len = r.numbers();
+                (&mut r.tags_at, len)
+            }));
+        }
+    }
+
+    /// Removes the ties of a row; the last takes its place.
+    fn untie(&mut self, slot: u32, last: u32) {
+        let Self { rows, tag_numbers, ties, .. } = self;
+        let of = |slot: u32| rows.get(slot as usize).map_or(&[][..], |row| tied(tag_numbers, row));
+        ties.remove(slot, of(slot));
+        ties.release(of(slot));
+        if last != slot {
+            ties.remove(last, of(last));
+            ties.add(slot, of(last));
         }
     }
 
@@ -197,6 +221,15 @@ impl Rows {
     pub fn tags(&self, row: &Row) -> &[u32] {
         self.tag_numbers.run(row.tags_at, row.tags_len)
     }
+
+    /// The group and the calendars that a schedule names.
+    pub fn ties(&self, row: &Row) -> &[u32] {
+        tied(&self.tag_numbers, row)
+    }
+}
+
+fn tied<'a>(numbers: &'a Pool<u32>, row: &Row) -> &'a [u32] {
+    numbers.run(row.tags_at + u32::from(row.tags_len), row.ties_len)
 }
 
 fn length(n: usize) -> u16 {
@@ -208,13 +241,19 @@ impl Row {
     fn both(&self) -> u16 {
         self.name_len + self.lower_len
     }
+
+    /// Number of tags and ties.
+    fn numbers(&self) -> u16 {
+        self.tags_len + self.ties_len
+    }
 }
 
 /// Whether two schedules differ in nothing but the fields that [`Rows::update`] sets.
 pub(super) fn is_alike(old: &Schedule, new: &Schedule) -> bool {
     let (a, b) = (&old.spec, &new.spec);
     let texts = || a.name == b.name && a.target_command == b.target_command;
-    let alike = || texts() && a.tags == b.tags && a.owner == b.owner;
+    let ties = || a.group == b.group && a.timing.calendars().eq(b.timing.calendars());
+    let alike = || texts() && a.tags == b.tags && a.owner == b.owner && ties();
     old.created_at == new.created_at
         && old.created_by == new.created_by
         && (Arc::ptr_eq(a, b) || alike())
@@ -270,12 +309,12 @@ pub(super) fn active_bit(active: bool) -> u32 {
 
 #[cfg(test)]
 impl Rows {
-    /// Numbers of rows, creators, owners, targets and tags.
-    pub fn counts(&self) -> [usize; 5] {
-        let [creators, owners, targets, tags] =
-            [&self.creators, &self.owners, &self.targets, &self.tags]
+    /// Numbers of rows, creators, owners, targets, tags, and of groups and calendars.
+    pub fn counts(&self) -> [usize; 6] {
+        let [creators, owners, targets, tags, ties] =
+            [&self.creators, &self.owners, &self.targets, &self.tags, &self.ties.texts]
                 .map(|texts| texts.beginning("").len());
         assert_eq!((self.rows.len(), self.rows.len()), (self.heads.len(), self.slots.len()));
-        [self.rows.len(), creators, owners, targets, tags]
+        [self.rows.len(), creators, owners, targets, tags, ties]
     }
 }

@@ -43,6 +43,8 @@ fn matches(filter: &ScheduleFilter, schedule: &Schedule) -> bool {
             .owner
             .as_ref()
             .is_none_or(|owner| spec.owner.as_deref().map_or("", String::as_str) == owner)
+        && filter.group.as_ref().is_none_or(|group| spec.group.as_deref() == Some(group))
+        && filter.calendar.iter().all(|name| spec.timing.calendars().any(|used| used == name))
         && filter.schedule_type.is_none_or(|kind| kind == spec.timing.schedule_type)
         && filter.is_active.is_none_or(|active| active == schedule.is_active)
         && filter.is_failing.is_none_or(|failing| failing == schedule.failing_since().is_some())
@@ -108,7 +110,10 @@ proptest! {
         let targets: BTreeSet<_> =
             shown.iter().map(|schedule| schedule.spec.target_command.as_str()).collect();
         let owners: BTreeSet<_> = shown.iter().map(|schedule| &schedule.spec.owner).map(|owner| owner.as_deref()).collect();
-        let counts = [shown.len(), creators.len(), owners.len(), targets.len(), tags.len()];
+        let groups: BTreeSet<_> = shown.iter().filter_map(|schedule| schedule.spec.group.as_deref()).collect();
+        let calendars: BTreeSet<_> = shown.iter().flat_map(|schedule| schedule.spec.timing.calendars()).collect();
+        let ties = groups.len() + calendars.len();
+        let counts = [shown.len(), creators.len(), owners.len(), targets.len(), tags.len(), ties];
         prop_assert_eq!(index.read(|state| state.listed.rows.counts()), counts);
         let mut counts = Counts::default();
         for schedule in &shown {
@@ -196,5 +201,5 @@ fn names_that_are_too_long_are_listed_by_their_beginning_and_leave_nothing_behin
     for n in 1..=3 {
         index.apply(&schedule_key(Uuid::from_u128(n)), 10 + u64::try_from(n).unwrap(), None);
     }
-    assert_eq!(index.read(|state| state.listed.rows.counts()), [0; 5]);
+    assert_eq!(index.read(|state| state.listed.rows.counts()), [0; 6]);
 }

@@ -24,6 +24,8 @@ pub(super) struct Wanted<'a> {
     creator: Option<u32>,
     owner: Option<u32>,
     targets: Option<Numbers>,
+    /// The group and the calendar that it must name.
+    pub(super) ties: Vec<u32>,
     /// A set of tags, and how many of them the row must have at least.
     tags: Option<(Numbers, usize)>,
     name_prefix: Option<&'a [u8]>,
@@ -42,6 +44,7 @@ impl<'a> Wanted<'a> {
             Some(owner) => Some(rows.owners.number(owner)?),
             None => None,
         };
+        let ties = rows.ties.wanted(filter)?;
         let targets = given(&filter.target_prefix).map(|prefix| rows.targets.beginning(prefix));
         if targets.as_ref().is_some_and(|targets| targets.len() == 0) {
             return None;
@@ -70,6 +73,7 @@ impl<'a> Wanted<'a> {
             creator,
             owner,
             targets,
+            ties,
             tags,
             name_prefix: given(&filter.name_prefix).map(str::as_bytes),
             name_contains,
@@ -87,6 +91,7 @@ impl<'a> Wanted<'a> {
             && self.creator.is_none_or(|creator| creator == row.creator)
             && self.owner.is_none_or(|owner| owner == row.owner)
             && self.targets.as_ref().is_none_or(|targets| targets.has(row.target))
+            && self.ties.iter().all(|tie| rows.ties(row).contains(tie))
             && self.tags.as_ref().is_none_or(has_tags)
             && self.name_prefix.is_none_or(|prefix| rows.name(row).starts_with(prefix))
             && self.name_contains.as_ref().is_none_or(|text| contains(rows.lower_name(row), text))

@@ -44,6 +44,8 @@ async fn filled(nats: &Nats) -> Vec<String> {
     let lost = nats.create(lost).await;
     let failed = nats.wait_executions(json!({ "schedule_id": lost, "status": "failed" }), 1).await;
     let failed = failed[0]["id"].as_str().unwrap().to_owned();
+    let again = json!({ "filter": { "schedule_id": lost }, "in_background": true });
+    let rerun = nats.ask("bulk.retry", again).await["rerun_id"].as_str().unwrap().to_owned();
     nats.ask("schedule.pause_all", json!({ "reason": "the database moves" })).await;
     let mut paths: Vec<String> = [
         "/",
@@ -51,6 +53,7 @@ async fn filled(nats: &Nats) -> Vec<String> {
         "/schedules/new",
         "/executions",
         "/failures",
+        "/reruns",
         "/upcoming",
         "/calendars",
         "/calendars?name=holidays",
@@ -65,6 +68,7 @@ async fn filled(nats: &Nats) -> Vec<String> {
     .into();
     paths.extend([&id, &job, &paused, &lost].map(|id| format!("/schedules/{id}")));
     paths.extend([format!("/schedules/{id}/edit"), format!("/schedules/{lost}/why")]);
+    paths.push(format!("/reruns/{rerun}"));
     paths.extend([execution, failed].map(|id| format!("/executions/{id}")));
     paths
 }

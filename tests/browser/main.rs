@@ -213,6 +213,7 @@ async fn pages_fit_a_phone_and_name_their_controls() {
         "/system",
         "/docs",
         "/failures",
+        "/reruns",
         "/executions",
         &format!("/schedules/{id}"),
         &format!("/schedules/{id}/edit"),

@@ -2,10 +2,11 @@
 
 use async_nats::HeaderMap;
 use nats_scheduler::client::{AuditEvent, Client, ListAudit};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{Nats, in_ms, wait_for};
-use crate::http::Http;
+use crate::http::{Http, answer};
 
 fn far(name: &str) -> Value {
     json!({ "name": name, "schedule_type": "one_time", "scheduled_at": in_ms(3_600_000),
@@ -105,6 +106,76 @@ async fn dying_before_announcing_keeps_the_event() {
 #[tokio::test]
 async fn dying_after_announcing_does_not_announce_again() {
     dies("after_announcing").await;
+}
+
+/// A pipeline applies the schedules of others: they stay theirs, and the audit shows the pipeline.
+#[tokio::test]
+async fn who_declares_the_schedules_of_others_stands_in_the_events() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let http = Http::new(&service).await;
+    let by = |header: &'static str| [(header, "ci")];
+    let declared = |name: &str, priority: u64| {
+        let mut request = far(name);
+        request["priority"] = priority.into();
+        request["created_by"] = "anna".into();
+        request
+    };
+    let set =
+        |name: &str, priority| json!({ "owner": "git", "schedules": [declared(name, priority)] });
+    for priority in [1, 2] {
+        let one = declared("over nats", priority);
+        let (_, reply) =
+            nats.request_with_headers("schedule.apply", &by("X-Applied-By"), one).await;
+        assert_eq!(reply["data"]["created_by"], "anna", "{reply}");
+        let many = set("in a set", priority);
+        let (_, reply) = nats.request_with_headers("bulk.apply", &by("X-Performed-By"), many).await;
+        assert_eq!(reply["data"]["failed"], 0, "{reply}");
+        for (path, header, body) in [
+            ("/api/v1/schedules/apply", "X-Applied-By", declared("over http", priority)),
+            ("/api/v1/schedules/bulk/apply", "X-Performed-By", set("in a set over http", priority)),
+        ] {
+            let request = http.ask(Method::POST, path).header(header, "ci").json(&body);
+            assert_eq!(answer(request).await.status, 200, "{path}");
+        }
+    }
+    for name in ["over nats", "over http", "in a set", "in a set over http"] {
+        let asked = json!({ "schedule_name": name, "creator": "anna" });
+        let schedule = nats.ask("schedule.get", asked).await;
+        assert_eq!(schedule["updated_by"], "ci", "{schedule}");
+        let told = events(&nats, schedule["id"].as_str().unwrap(), 2).await;
+        let told: Vec<_> = told.iter().map(|event| (&event["event"], &event["actor"])).collect();
+        assert_eq!(
+            told,
+            [(&json!("created"), &json!("ci")), (&json!("updated"), &json!("ci"))],
+            "{name}"
+        );
+    }
+    let created = nats.ask("audit.list", json!({ "event": "created", "actor": "ci" })).await;
+    assert!(
+        created.as_array().unwrap().iter().all(|event| event["created_by"] == "anna"),
+        "{created}"
+    );
+    assert_eq!(nats.ask("audit.list", json!({ "actor": "anna" })).await, json!([]));
+
+    // Whoever says nothing of the creator is it, and a header that names one goes before the body.
+    let mut own = declared("own", 1);
+    own.as_object_mut().unwrap().remove("created_by");
+    let (_, reply) = nats.request_with_headers("schedule.apply", &by("X-Applied-By"), own).await;
+    assert_eq!(reply["data"]["created_by"], "ci", "{reply}");
+    let headers = [("X-Applied-By", "ci"), ("X-Created-By", "bob")];
+    let (_, reply) =
+        nats.request_with_headers("schedule.apply", &headers, declared("of bob", 1)).await;
+    assert_eq!(reply["data"]["created_by"], "bob", "{reply}");
+    // What follows another one by its name follows one of the same creator.
+    let mut follower = declared("follower", 1);
+    let fields = follower.as_object_mut().unwrap();
+    fields.remove("scheduled_at");
+    fields.insert("schedule_type".to_owned(), "dependent".into());
+    fields.insert("after".to_owned(), json!({ "schedule_name": "over nats" }));
+    let (_, reply) =
+        nats.request_with_headers("schedule.apply", &by("X-Applied-By"), follower).await;
+    assert_eq!(reply["data"]["created_by"], "anna", "{reply}");
 }
 
 #[tokio::test]

@@ -1,11 +1,14 @@
 //! Calendars: days and spans that schedules leave out, or keep to.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Duration, SecondsFormat, Utc};
+use nats_scheduler::client::{Client, PutOutcome};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::audit::events;
-use crate::harness::{Nats, in_ms, wait_for};
+use crate::harness::{DEADLINE, Nats, in_ms, wait_for};
 use crate::http::{Http, answer};
 
 fn shown(at: DateTime<Utc>) -> String {
@@ -102,6 +105,100 @@ async fn nothing_is_due_by_what_a_calendar_said_before_once_it_was_put() {
             .contains("30 schedules use the calendar \"freeze\": \"b0\""),
         "{used}"
     );
+}
+
+/// The latest nominal time of each schedule's commands, by its name.
+async fn latest(nats: &Nats) -> BTreeMap<String, DateTime<Utc>> {
+    let mut latest = BTreeMap::new();
+    for command in nats.messages("COMMANDS").await {
+        let header = |name: &str| command.headers.get(name).unwrap().to_string();
+        let at: DateTime<Utc> = header("Scheduler-Scheduled-For").parse().unwrap();
+        let known = latest.entry(header("Scheduler-Schedule-Name")).or_insert(at);
+        *known = at.max(*known);
+    }
+    latest
+}
+
+/// How many schedules are planned with something else than before.
+async fn replanned(nats: &Nats, ids: &[String], before: &Value) -> usize {
+    let bucket = nats.js.get_key_value("scheduler_schedules").await.unwrap();
+    let mut count = 0;
+    for id in ids {
+        let record = bucket.get(format!("schedule.{id}")).await.unwrap().unwrap();
+        let record: Value = serde_json::from_slice(&record).unwrap();
+        count += usize::from(record["planned_with"] != *before);
+    }
+    count
+}
+
+/// An instance dies while it plans the users of a calendar again. Those that are left, or start then, go on, and what
+/// the reply to the same request says is true.
+async fn dies_while_it_plans(point: &str, is_alone: bool) {
+    const USERS: usize = 30;
+    let nats = Nats::start().await;
+    let mut dying = nats.service_with(&[("NATS_SCHEDULER_FAILPOINT", point)]).await;
+    let other = if is_alone { None } else { Some(nats.service().await) };
+    nats.ask("calendar.put", json!({ "name": "freeze" })).await;
+    // One that no calendar stops shows that time passes.
+    nats.create(beat("free", json!({}))).await;
+    let mut ids = Vec::new();
+    for n in 0..USERS {
+        ids.push(nats.create(beat(&format!("b{n}"), json!({ "exclude": ["freeze"] }))).await);
+    }
+    let bucket = nats.js.get_key_value("scheduler_schedules").await.unwrap();
+    let record = bucket.get(format!("schedule.{}", ids[0])).await.unwrap().unwrap();
+    let before = serde_json::from_slice::<Value>(&record).unwrap()["planned_with"].clone();
+    wait_for("all to fire", || async { (latest(&nats).await.len() == USERS + 1).then_some(()) })
+        .await;
+
+    let span = json!({ "start": in_ms(-60_000), "end": in_ms(3_600_000) });
+    let frozen = json!({ "name": "freeze", "spans": [span] });
+    nats.ask_the_dying("calendar.put", &frozen).await;
+    dying.exited().await;
+    if is_alone && point.starts_with("before") {
+        assert!(replanned(&nats, &ids, &before).await < USERS, "{point}: it died in the middle");
+    }
+    let _living = match other {
+        Some(other) => other,
+        None => nats.service().await,
+    };
+    nats.forgets_the_dead().await;
+    // It waits until the dead one is not heard any more.
+    let client = Client::new(nats.client.clone()).timeout(DEADLINE);
+    let put = client.put_calendar(&serde_json::from_value(frozen).unwrap()).await.unwrap().data;
+    let replied = Utc::now();
+    assert_eq!((put.outcome, put.not_planned), (PutOutcome::Unchanged, 0), "{put:?}");
+    assert_eq!(replanned(&nats, &ids, &before).await, USERS, "{point}");
+    wait_for("time to pass", || async {
+        (latest(&nats).await["free"] > replied + Duration::seconds(3)).then_some(())
+    })
+    .await;
+    let mut latest_now = latest(&nats).await;
+    latest_now.remove("free");
+    assert!(latest_now.values().all(|at| *at <= replied), "{point}: {replied}, {latest_now:?}");
+
+    // They are not lost either.
+    nats.ask("calendar.put", json!({ "name": "freeze" })).await;
+    let thawed = Utc::now();
+    wait_for("all to fire again", || async {
+        latest(&nats).await.values().all(|at| *at > thawed).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn dying_before_a_user_of_a_calendar_is_planned_leaves_it_to_the_next_instance() {
+    dies_while_it_plans("before_replan:10", true).await;
+}
+
+#[tokio::test]
+async fn dying_after_some_users_of_a_calendar_are_planned_leaves_the_rest_to_the_next_instance() {
+    dies_while_it_plans("after_replan:10", true).await;
+}
+
+#[tokio::test]
+async fn dying_while_users_of_a_calendar_are_planned_leaves_the_rest_to_those_who_live() {
+    dies_while_it_plans("before_replan:3", false).await;
 }
 
 #[tokio::test]

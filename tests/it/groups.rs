@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use reqwest::Method;
@@ -220,6 +220,33 @@ async fn dies_at(point: &str) {
 #[tokio::test]
 async fn dying_with_a_slot_that_nothing_uses_leaves_it_to_others() {
     dies_at("after_slot").await;
+}
+
+/// Some seven seconds after its last heartbeat an instance is gone; the lease of a slot alone would be 35.
+const FREED_WITHIN: Duration = Duration::from_secs(15);
+
+#[tokio::test]
+async fn what_a_dead_instance_has_taken_is_free_again_seconds_later() {
+    const JOBS: usize = 20;
+    let nats = Nats::start().await;
+    let mut dying = nats.service_with(&[("NATS_SCHEDULER_FAILPOINT", "after_slot")]).await;
+    let _living = nats.service().await;
+    nats.ask("group.put", json!({ "name": "g", "limit": JOBS })).await;
+    let running = work(&nats, Duration::from_millis(100)).await;
+    let at = in_ms(3000);
+    for n in 0..JOBS {
+        // Of so many some are the dying one's to begin.
+        nats.create(job(&format!("j{n}"), &at, json!({}))).await;
+    }
+    dying.exited().await;
+    let died = Instant::now();
+    nats.forgets_the_dead().await;
+    nats.wait_executions(json!({ "status": "success" }), JOBS as u64).await;
+    wait_idle(&nats).await;
+    let took = died.elapsed();
+    assert!(took < FREED_WITHIN, "{took:?}");
+    assert_eq!(nats.count("COMMANDS").await, JOBS as u64);
+    assert!(running.most() <= JOBS);
 }
 
 #[tokio::test]

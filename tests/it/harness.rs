@@ -130,6 +130,21 @@ impl Nats {
         .boxed()
     }
 
+    /// Waits until the server has noticed that an instance died: until then a request may go to that one, and is lost. Each
+    /// of those that are asked goes to whichever it draws.
+    pub fn forgets_the_dead(&self) -> BoxFuture<'_, ()> {
+        async move {
+            let (started, mut answered, status) = (Instant::now(), 0, json!({}));
+            while answered < 20 {
+                assert!(started.elapsed() < DEADLINE, "requests go to the dead");
+                let asked = self.try_request("status", &status);
+                let answer = tokio::time::timeout(Duration::from_secs(1), asked).await;
+                answered = if answer.is_ok_and(|reply| reply.is_some()) { answered + 1 } else { 0 };
+            }
+        }
+        .boxed()
+    }
+
     /// Sends a request that must be done; its data.
     pub fn ask<'a>(&'a self, operation: &'a str, body: Value) -> BoxFuture<'a, Value> {
         async move {

@@ -105,6 +105,81 @@ async fn filters_find_what_they_say_and_combine() {
 }
 
 #[tokio::test]
+async fn schedules_are_found_by_the_group_and_the_calendar_that_they_name() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    for name in ["db", "mail"] {
+        nats.ask("group.put", json!({ "name": name, "limit": 1 })).await;
+        nats.ask("calendar.put", json!({ "name": name, "days": ["2099-01-01"] })).await;
+    }
+    let mut ids = Vec::new();
+    for (name, more) in [
+        ("a", json!({ "group": "db" })),
+        ("b", json!({ "group": "db", "exclude": ["db"] })),
+        ("c", json!({ "group": "mail", "exclude": ["db", "mail"] })),
+        ("d", json!({})),
+    ] {
+        let mut request = json!({ "name": name, "schedule_type": "interval", "interval_seconds": 600,
+            "start_at": in_ms(600_000), "target_command": "cmd.example.x", "delivery": { "mode": "job" } });
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        ids.push(nats.create(request).await);
+    }
+    for (filter, expected) in [
+        (json!({ "group": "db" }), &["a", "b"][..]),
+        (json!({ "group": "mail" }), &["c"]),
+        (json!({ "group": "none" }), &[]),
+        (json!({ "calendar": "db" }), &["b", "c"]),
+        (json!({ "calendar": "mail" }), &["c"]),
+        (json!({ "group": "db", "calendar": "db" }), &["b"]),
+        (json!({ "group": "mail", "calendar": "db", "name_prefix": "x" }), &[]),
+    ] {
+        assert_eq!(names(&nats, filter.clone()).await, expected, "{filter}");
+        let coming = nats.ask("schedule.upcoming", filter.clone()).await;
+        let coming = coming["occurrences"].as_array().unwrap();
+        let coming: BTreeSet<_> =
+            coming.iter().map(|one| one["schedule_name"].as_str().unwrap()).collect();
+        assert_eq!(coming, expected.iter().copied().collect(), "{filter}");
+    }
+    let http = Http::new(&service).await;
+    let found = http.get("/api/v1/schedules?group=db&calendar=db").await;
+    assert_eq!(
+        (&found.body["pagination"]["total"], &found.body["data"][0]["name"]),
+        (&json!(1), &json!("b"))
+    );
+    let found = http.get("/api/v1/schedules/upcoming?group=mail&limit=1").await;
+    assert_eq!(found.body["data"]["occurrences"][0]["schedule_name"], "c");
+
+    // It follows what schedules come to name.
+    nats.ask("schedule.update", json!({ "schedule_id": ids[0], "group": "mail" })).await;
+    nats.ask("schedule.update", json!({ "schedule_id": ids[3], "only": ["mail"] })).await;
+    let pause = json!({ "operation": "pause", "filter": { "group": "db" } });
+    assert_eq!(nats.ask("bulk.operation", pause).await["success"], json!([ids[1]]));
+    assert_eq!(names(&nats, json!({ "calendar": "mail" })).await, ["c", "d"]);
+    nats.ask("schedule.delete", json!({ "schedule_id": ids[2] })).await;
+    assert_eq!(names(&nats, json!({ "group": "mail" })).await, ["a"]);
+    assert_eq!(names(&nats, json!({ "group": "mail", "status": "deleted" })).await, ["c"]);
+
+    for (operation, request, field) in [
+        ("schedule.list", json!({ "group": "" }), "group"),
+        ("schedule.list", json!({ "calendar": " x" }), "calendar"),
+        ("schedule.upcoming", json!({ "calendar": "x".repeat(101) }), "calendar"),
+        (
+            "bulk.operation",
+            json!({ "operation": "pause", "filter": { "group": "a\u{7}" } }),
+            "filter.group",
+        ),
+    ] {
+        let refused = nats.request(operation, &request).await;
+        assert_eq!(refused["error"]["details"][0]["field"], field, "{request}: {refused}");
+    }
+    let refused = http.get("/api/v1/schedules?group=").await;
+    assert_eq!(
+        (refused.status.as_u16(), &refused.body["error"]["details"][0]["field"]),
+        (400, &json!("group"))
+    );
+}
+
+#[tokio::test]
 async fn every_order_holds_over_pages_and_cursors() {
     let nats = Nats::start().await;
     let _service = nats.service().await;

@@ -1,5 +1,7 @@
 //! `deploy/nats-permissions.conf`, unmodified: what each user needs works, everything else is refused.
 
+use std::process::Stdio;
+
 use async_nats::jetstream::consumer::{PullConsumer, pull};
 use async_nats::jetstream::{self, AckKind};
 use async_nats::{Client, ConnectOptions, Event, RequestErrorKind, ServerError, Subscriber};
@@ -7,9 +9,12 @@ use futures::StreamExt as _;
 use nats_scheduler::dev::server::{RunningServer, ServerOptions};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::command_line::program;
 use crate::harness::{DEADLINE, Nats, Service, binary, in_ms, wait_for};
 use crate::proxy::Proxy;
 
@@ -356,6 +361,80 @@ async fn viewer_may_read_and_change_nothing() {
     for operation in CHANGES.iter().chain(&REPORTS) {
         viewer.may_not_publish(&format!("cmd.scheduler.{operation}")).await;
     }
+}
+
+/// What `viewer` may listen to in the file.
+const VIEWER_HEARS: &str = r#"subscribe: ["_INBOX_viewer.>", "evt.scheduler.>"]"#;
+
+/// Our command line, as `viewer`.
+fn as_viewer(nats: &Nats, arguments: &[&str]) -> Command {
+    let mut command = program(&nats.url());
+    command.args(arguments).kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.envs([
+        ("NATS_USER", "viewer"),
+        ("NATS_PASSWORD", "password of viewer"),
+        ("NATS_INBOX_PREFIX", "_INBOX_viewer"),
+    ]);
+    command
+}
+
+/// The document names just these subjects.
+#[tokio::test]
+async fn who_follows_events_at_the_command_line_needs_to_hear_what_the_document_says() {
+    for (command, subject) in
+        [("logs", "evt.scheduler.*.*.*"), ("watch", "evt.scheduler.execution.*.*")]
+    {
+        let document = include_str!("../../docs/nats-permissions.md");
+        assert!(document.contains(&format!("`{subject}`")), "{subject}");
+        let hears = format!(r#"subscribe: ["_INBOX_viewer.>", "{subject}"]"#);
+        let config = config().replace(VIEWER_HEARS, &hears);
+        assert!(config.contains(&hears));
+        let nats = server(&config).await;
+        nats.add_stream(COMMANDS).await;
+        let _service = nats.service_with(&SCHEDULER).await;
+        let arguments = match command {
+            "logs" => &["logs", "-f", "-o", "json"][..],
+            watch => &[watch, "-o", "json"],
+        };
+        let mut child = as_viewer(&nats, arguments).spawn().unwrap();
+        let mut shown = BufReader::new(child.stdout.take().unwrap()).lines();
+        nats.create(beat("seen", "cmd.notification.seen", "publish")).await;
+        // Of every kind that it may show: a change too, for `logs`.
+        let kinds =
+            if command == "logs" { &["\"created\"", "\"success\""][..] } else { &["\"success\""] };
+        for kind in kinds {
+            let looking = async {
+                loop {
+                    let line = shown.next_line().await.unwrap().expect("it goes on");
+                    if line.contains(kind) && line.contains("\"seen\"") {
+                        break;
+                    }
+                }
+            };
+            timeout(DEADLINE, looking).await.unwrap_or_else(|_| panic!("{command}: no {kind}"));
+        }
+        child.kill().await.unwrap();
+        assert_eq!(violations(&nats), Vec::<String>::new(), "{command}");
+    }
+}
+
+#[tokio::test]
+async fn who_may_not_hear_events_is_told_so_and_does_not_wait_for_them() {
+    let deaf = config().replace(VIEWER_HEARS, r#"subscribe: ["_INBOX_viewer.>"]"#);
+    let nats = server(&deaf).await;
+    nats.add_stream(COMMANDS).await;
+    let _service = nats.service_with(&SCHEDULER).await;
+    for arguments in [&["logs", "-f"][..], &["watch"]] {
+        let ended = timeout(DEADLINE, as_viewer(&nats, arguments).output()).await;
+        let ended = ended.unwrap_or_else(|_| panic!("{arguments:?} waits")).unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{said}");
+        assert!(said.contains("NATS refuses it: Permissions Violation for Subscription"), "{said}");
+        assert!(said.contains("hint: docs/nats-permissions.md"), "{said}");
+    }
+    // What happened before can be read all the same.
+    let ended = timeout(DEADLINE, as_viewer(&nats, &["logs"]).output()).await.unwrap().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
 }
 
 #[tokio::test]

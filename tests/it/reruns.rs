@@ -15,7 +15,7 @@ use crate::harness::{Nats, far, in_ms, wait_for};
 use crate::http::{Http, answer};
 
 /// A schedule of which so many runs by hand failed, since nobody keeps its target.
-async fn failures(nats: &Nats, name: &str, count: usize) -> String {
+pub async fn failures(nats: &Nats, name: &str, count: usize) -> String {
     let mut request = far(name);
     request["target_command"] = json!("cmd.nowhere.a");
     request["max_retries"] = json!(0);
@@ -42,7 +42,7 @@ async fn wait_failed(nats: &Nats, id: &str, count: usize) {
 }
 
 /// Lets the commands of a schedule arrive.
-async fn mend(nats: &Nats, id: &str, how: Value) {
+pub async fn mend(nats: &Nats, id: &str, how: Value) {
     let mut update = json!({ "schedule_id": id, "target_command": "cmd.example.a" });
     update.as_object_mut().unwrap().extend(how.as_object().unwrap().clone());
     nats.ask("schedule.update", update).await;

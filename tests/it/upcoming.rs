@@ -145,12 +145,11 @@ async fn the_load_of_each_minute_is_counted_and_what_would_spread_it_is_said() {
     assert_eq!(created["failed"], 0, "{created}");
     nats.create(every("each".to_owned(), "* * * * *")).await;
     let to = in_ms(3 * 3_600_000);
-    let request = json!({ "minutes": true, "limit": 1, "to": to, "tags": ["no such"] });
+    let request = json!({ "minutes": true, "limit": 1, "to": to });
     let found = part(&nats, &request).await;
-    assert!(listed(&found).is_empty(), "the filter says so");
     let minutes = &found["minutes"];
     let counts: Vec<u64> = serde_json::from_value(minutes["counts"].clone()).unwrap();
-    assert_eq!(minutes["exact"], true);
+    assert_eq!((&minutes["exact"], &minutes["filtered"]), (&json!(true), &json!(false)));
     let first = time(minutes["from"].as_str().unwrap());
     let at = usize::try_from((later.timestamp() - first.timestamp()) / 60).unwrap();
     assert_eq!(counts[at], 101, "{minutes}");
@@ -167,6 +166,28 @@ async fn the_load_of_each_minute_is_counted_and_what_would_spread_it_is_said() {
     let http = Http::new(&service).await;
     let by_http = http.get("/api/v1/schedules/upcoming?minutes=true&limit=1").await;
     assert_eq!(by_http.body["data"]["minutes"]["as_of"], minutes["as_of"], "{by_http:?}");
+    // Few that match are counted by themselves.
+    for (name, each, together) in [("each", 1, 1), ("busy", 0, 100), ("no such", 0, 0)] {
+        let few = json!({ "minutes": true, "limit": 1, "to": to, "name_prefix": name });
+        let few = part(&nats, &few).await["minutes"].clone();
+        let counts: Vec<u64> = serde_json::from_value(few["counts"].clone()).unwrap();
+        let first = time(few["from"].as_str().unwrap());
+        let at = usize::try_from((later.timestamp() - first.timestamp()) / 60).unwrap();
+        assert_eq!((counts[at], counts[at + 1]), (together, each), "{name}: {few}");
+        assert_eq!(few["filtered"], true);
+    }
+    // What is due while all are paused does not come.
+    let until = later + chrono::Duration::minutes(1);
+    nats.ask("schedule.pause_all", json!({ "resume_at": until })).await;
+    let paused = nats.request("schedule.upcoming", &request).await;
+    let counts: Vec<u64> =
+        serde_json::from_value(paused["data"]["minutes"]["counts"].clone()).unwrap();
+    assert!((1..=92).contains(&counts.iter().position(|count| *count > 0).unwrap()), "{paused}");
+    assert_eq!(
+        (counts.iter().max(), &paused["warnings"][0]["code"]),
+        (Some(&1), &json!("all_paused"))
+    );
+    nats.ask("schedule.resume_all", json!({})).await;
     let plain = part(&nats, &json!({ "limit": 1 })).await;
     assert!(plain.get("minutes").is_none(), "{plain}");
     let client = Client::new(nats.client.clone());

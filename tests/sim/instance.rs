@@ -85,6 +85,7 @@ impl Instance {
         let drawn = self.api.chance.id().to_string();
         Caller {
             actor: None,
+            creator: None,
             correlation_id: drawn.clone(),
             request_id: drawn,
             message_id: None,

@@ -192,6 +192,9 @@ fn describe(
     });
     if operation.access.changes() {
         parameters.push(header(operation.actor_header, "Who acts."));
+        if operation.name.ends_with(".apply") {
+            parameters.push(header("X-Created-By", "Whose schedules; default: who acts."));
+        }
         if fields.contains_key("expected_revision")
             || !route.has_body && route.method == Method::DELETE
         {

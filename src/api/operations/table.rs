@@ -40,7 +40,7 @@ fn schedules() -> Vec<Operation> {
         operation!("schedule.create", Write, "X-Created-By", create_schedule, "Create a schedule", [
             post("/api/v1/schedules").creates()
         ]),
-        operation!("schedule.apply", Write, "X-Created-By", apply_schedule, "Create a schedule, or make the one of that name what is given", [
+        operation!("schedule.apply", Write, "X-Applied-By", apply_schedule, "Create a schedule, or make the one of that name what is given", [
             post("/api/v1/schedules/apply")
         ]),
         operation!("schedule.get", Read, "X-Created-By", get_schedule, "One schedule with all its fields", [

@@ -23,7 +23,7 @@ label_fields! { timing_fields after_field command_fields policy_fields request {
     /// A request that declares a whole schedule: the one that its creator has under `name` becomes this. What is left out
     /// takes its default, except the anchor of an interval, which stays.
     pub struct ApplySchedule {
-        /// The creator, unless the `X-Created-By` header names one.
+        /// The creator, unless the `X-Created-By` header names one; default: who acts.
         #[schemars(length(min = 1, max = 255))]
         pub created_by: Option<String>,
         /// The revision that the schedule must have; 0: there must be none.
@@ -39,10 +39,10 @@ label_fields! { timing_fields after_field command_fields policy_fields request {
 } }
 
 impl ApplySchedule {
-    /// The creator of the schedule that it is about.
+    /// The creator of the schedule that it is about. Whoever applies it may be somebody else, such as a pipeline.
     pub(super) fn creator(&self, caller: &Caller) -> String {
-        let creator = caller.actor.clone().or_else(|| self.created_by.clone());
-        creator.unwrap_or_else(|| "unknown".to_owned())
+        let creator = caller.creator.clone().or_else(|| self.created_by.clone());
+        creator.unwrap_or_else(|| caller.actor())
     }
 
     fn declared(&self) -> CreateSchedule {
@@ -58,7 +58,8 @@ impl Checked for ApplySchedule {
     }
 
     fn named(&mut self) -> Vec<Named<'_>> {
-        Named::upstream(&mut self.after, self.created_by.clone()).into_iter().collect()
+        let named = Named::upstream(&mut self.after, self.created_by.clone());
+        named.map(Named::declared).into_iter().collect()
     }
 }
 
@@ -138,6 +139,7 @@ impl<N: Nats> Api<N> {
             return Err(vec![FieldFault::new("count", reason)].into());
         }
         let creator = request.creator(caller);
+        let actor = caller.actor.as_ref().unwrap_or(&creator);
         let declared = request.declared();
         let name = declared.name.as_deref().unwrap_or_default();
         if !is_key(name) || !is_key(&creator) {
@@ -148,7 +150,7 @@ impl<N: Nats> Api<N> {
                 None => self.apply_to_none(&request, &declared, &creator, coming, caller).await,
                 Some(id) => {
                     let wish =
-                        Wish { id, author: caller.author(&creator), known: None, removes: false };
+                        Wish { id, author: caller.author(actor), known: None, removes: false };
                     self.apply_to(wish, &request, &declared, coming, caller).await
                 }
             };
@@ -187,7 +189,8 @@ impl<N: Nats> Api<N> {
             schedule
         } else {
             let (schedule, revision) = self.store_new(schedule, false).await?;
-            tracing::info!(schedule_id = %schedule.id, name = schedule.spec.name, created_by = creator, "schedule created");
+            let applied_by = &caller.actor;
+            tracing::info!(schedule_id = %schedule.id, name = schedule.spec.name, created_by = creator, applied_by, "schedule created");
             self.show(schedule.clone(), revision);
             schedule
         };

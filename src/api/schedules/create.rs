@@ -162,7 +162,8 @@ impl<N: Nats> Api<N> {
             "created_by": created_by,
             "created_at": schedule.created_at,
         });
-        let author = caller.author(created_by);
+        // A declaration may be made by another than the creator.
+        let author = caller.author(caller.actor.as_deref().unwrap_or(created_by));
         let created =
             Change::new(self.clock.new_id(), ChangeKind::Created, &schedule, author, now, details);
         schedule.events.push(created);

@@ -31,6 +31,8 @@ pub(crate) struct Named<'a> {
     within: &'static str,
     /// The creator where neither the request nor a header says.
     default: Option<String>,
+    /// Whether that one goes before who asks, since others than the creator may ask.
+    declared: bool,
     /// Whether it is one that was deleted softly.
     deleted: bool,
 }
@@ -42,7 +44,7 @@ impl<'a> Named<'a> {
         name: &'a mut Option<String>,
         creator: &'a mut Option<String>,
     ) -> Self {
-        Self { id, name, creator, within: "", default: None, deleted: false }
+        Self { id, name, creator, within: "", default: None, declared: false, deleted: false }
     }
 
     /// The schedule that another one follows, whose creator is that of the other unless it is given.
@@ -51,7 +53,13 @@ impl<'a> Named<'a> {
         default: Option<String>,
     ) -> Option<Self> {
         let AfterFields { schedule_id: id, schedule_name: name, creator, .. } = after.as_mut()?;
-        Some(Self { id, name, creator, within: "after.", default, deleted: false })
+        let within = "after.";
+        Some(Self { id, name, creator, within, default, declared: false, deleted: false })
+    }
+
+    /// The same, of a request that declares a schedule of its creator.
+    pub(super) fn declared(self) -> Self {
+        Self { declared: true, ..self }
     }
 
     /// The same, in a part of the request with this name.
@@ -101,7 +109,9 @@ impl<N: Nats> Api<N> {
         if named.id.is_some() {
             faults.push(fault("schedule_name", "cannot stand beside schedule_id"));
         }
-        let creator = creator.or_else(|| caller.actor.clone()).or_else(|| named.default.clone());
+        let first = if named.declared { &caller.creator } else { &caller.actor };
+        let by_header = [first, &named.default, &caller.actor].into_iter().flatten().next();
+        let creator = creator.or_else(|| by_header.cloned());
         match &creator {
             None => {
                 let reason = "is required with schedule_name, unless a header says who asks";

@@ -47,8 +47,8 @@ filter_fields! { request {
         pub limit: Option<u64>,
         /// `next_cursor` of the previous part, with the same filters; it knows `from` and `to`.
         pub cursor: Option<String>,
-        /// Whether to count the occurrences of each minute too, of all schedules that fire, whatever the filters say;
-        /// default false.
+        /// Whether to count the occurrences of each minute too, of those that match if they are a thousand schedules or
+        /// fewer, and of all otherwise; default false.
         pub minutes: Option<bool>,
     }
 } }
@@ -139,7 +139,7 @@ impl<N: Nats> Api<N> {
         });
         let occurrences = ahead.iter().map(UpcomingOccurrence::new).collect();
         let minutes = match request.minutes.unwrap_or(false) {
-            true => Some(self.counted(from, to, caller).await?),
+            true => Some(self.counted(&filter, from, to, caller).await?),
             false => None,
         };
         let upcoming = Upcoming { from, to, occurrences, next_cursor, minutes };

@@ -4,7 +4,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
-use super::named::{Words, deletion, list, users};
+use super::named::{Words, deletion, list, used_by, users};
 use crate::api::error::ApiError;
 use crate::dashboard::form::Form;
 use crate::dashboard::json::Look as _;
@@ -51,7 +51,7 @@ fn table(visitor: &Visitor<'_>, calendars: &[Value]) -> Markup {
                         td { (one.count("day_count")) }
                         td { (one.count("span_count")) }
                         td { (short(&one["known_until"])) }
-                        td { (one.count("used_by")) }
+                        td { (used_by(one, "calendar")) }
                         td { (relative(one.instant("updated_at"), visitor.now)) " by " bdi { (one.text("updated_by")) } }
                     }
                 }
@@ -85,7 +85,7 @@ async fn one(visitor: &Visitor<'_>, name: &str) -> Response {
             section #days data-live { h2 { "Days" } (days(calendar)) }
             section #spans data-live { h2 { "Spans" } (spans(calendar)) }
         }
-        section #users data-live { h2 { "Schedules that use it" } (users(calendar)) }
+        section #users data-live { h2 { "Schedules that use it" } (users(calendar, "calendar")) }
         @if visitor.may_act() {
             section.actions aria-label="Actions" {
                 details #edit { summary { "Edit" } (calendar_form(visitor, &filled(calendar), None)) }

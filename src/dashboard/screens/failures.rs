@@ -17,6 +17,8 @@ const LIST: u64 = 100;
 const LISTS: u64 = 3;
 /// Groups that are shown.
 const GROUPS: usize = 50;
+/// Executions that one request runs again, unless it says otherwise.
+const AT_ONCE: usize = 100;
 
 /// Failures of a kind.
 struct Group<'a> {
@@ -47,6 +49,8 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
         }
     }
     let groups = grouped(&failed);
+    // What is not counted may be of any kind.
+    let is_cut = (failed.len() as u64) < total;
     let body = html! {
         h1 { "Failures" }
         form.filters action="/failures" {
@@ -59,12 +63,13 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
             }
             button type="submit" { "Show" }
         }
+        p { a href="/reruns" { "Reruns" } ": what is run again in the background." }
         section #groups data-live {
             @if groups.is_empty() { (nothing("Nothing failed.")) }
-            @if (failed.len() as u64) < total {
+            @if is_cut {
                 p.dim { "The newest " (failed.len()) " of " (total) " are counted here." }
             }
-            @for group in groups.iter().take(GROUPS) { (one(visitor, group, &from)) }
+            @for group in groups.iter().take(GROUPS) { (one(visitor, group, &from, is_cut)) }
             @if groups.len() > GROUPS { p.dim { (groups.len() - GROUPS) " more kinds" } }
         }
     };
@@ -84,7 +89,7 @@ fn grouped(failed: &[Value]) -> Vec<Group<'_>> {
     groups
 }
 
-fn one(visitor: &Visitor<'_>, group: &Group<'_>, from: &str) -> Markup {
+fn one(visitor: &Visitor<'_>, group: &Group<'_>, from: &str, is_cut: bool) -> Markup {
     let Group { error_type, target, count, latest } = group;
     let filter = json!({ "error_type": error_type, "target_command": target, "from": from });
     let address = format!(
@@ -112,6 +117,9 @@ fn one(visitor: &Visitor<'_>, group: &Group<'_>, from: &str) -> Markup {
                     (hidden("idempotency_key", &drawn()))
                     (hidden("dry_run", "true"))
                     button type="submit" { "Run again all of this kind …" }
+                    @if is_cut || *count > AT_ONCE {
+                        button type="submit" name="in_background" value="true" { "Run again in the background …" }
+                    }
                 }))
             }
         }

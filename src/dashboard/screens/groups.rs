@@ -4,7 +4,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
-use super::named::{Words, deletion, list, users};
+use super::named::{Words, deletion, list, used_by, users};
 use crate::api::error::ApiError;
 use crate::dashboard::form::Form;
 use crate::dashboard::json::Look as _;
@@ -52,7 +52,7 @@ fn table(visitor: &Visitor<'_>, groups: &[Value]) -> Markup {
                         }
                         td { (taken(one)) }
                         td { (one.count("waiting")) }
-                        td { (one.count("used_by")) }
+                        td { (used_by(one, "group")) }
                         td { (relative(one.instant("updated_at"), visitor.now)) " by " bdi { (one.text("updated_by")) } }
                     }
                 }
@@ -90,7 +90,7 @@ async fn one(visitor: &Visitor<'_>, name: &str) -> Response {
             }
         }
         section #slots data-live { h2 { "Under way" } (slots(visitor, group)) }
-        section #users data-live { h2 { "Schedules that name it" } (users(group)) }
+        section #users data-live { h2 { "Schedules that name it" } (users(group, "group")) }
         @if visitor.may_act() {
             section.actions aria-label="Actions" {
                 details #edit { summary { "Edit" } (group_form(visitor, &filled(group), None)) }

@@ -11,6 +11,7 @@ mod fields;
 mod groups;
 mod named;
 mod now;
+mod reruns;
 mod schedule;
 mod schedules;
 mod system;
@@ -66,6 +67,10 @@ screens! {
     execution: execution::write;
     /// What failed, by kind.
     failures: failures::write;
+    /// Stored requests to run many executions again.
+    reruns: reruns::all;
+    /// One of them.
+    rerun: reruns::one;
     /// What comes.
     upcoming: upcoming::write;
     /// Who changed what.

@@ -8,7 +8,7 @@ use crate::api::error::ApiError;
 use crate::dashboard::form::Form;
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure};
-use crate::dashboard::parts::{action, hidden, nothing, pager, schedule_link};
+use crate::dashboard::parts::{action, hidden, nothing, pager, query_path, schedule_link};
 use crate::dashboard::visit::Visitor;
 
 /// Rows of a page.
@@ -53,9 +53,10 @@ pub(super) async fn list(
     page::show(visitor, words.title, body).await
 }
 
-/// Schedules that use a calendar or name a group, of which a reply has the first.
-pub(super) fn users(of: &Value) -> Markup {
+/// Schedules that use a calendar or name a group, of which a reply has the first; `filter` is what finds all of them.
+pub(super) fn users(of: &Value, filter: &str) -> Markup {
     let (all, shown) = (of.count("used_by"), of.items("schedules"));
+    let found = |path: &str| query_path(path, filter, of.text("name"));
     html! {
         @if shown.is_empty() { (nothing("None.")) }
         ul {
@@ -67,6 +68,17 @@ pub(super) fn users(of: &Value) -> Markup {
             }
         }
         @if all > shown.len() as u64 { p.dim { "and " (all - shown.len() as u64) " more" } }
+        @if all > 0 {
+            p { a href=(found("/schedules")) { "In the list" } " · " a href=(found("/upcoming")) { "What comes" } }
+        }
+    }
+}
+
+/// How many schedules use a calendar or name a group, with the way to them.
+pub(super) fn used_by(of: &Value, filter: &str) -> Markup {
+    let all = of.count("used_by");
+    html! {
+        @if all > 0 { a href=(query_path("/schedules", filter, of.text("name"))) { (all) } } @else { "0" }
     }
 }
 

@@ -18,10 +18,12 @@ const ROWS: u64 = 25;
 /// Outcomes of a strip.
 const OUTCOMES: u64 = 20;
 /// Filters that are passed on as they are.
-const FILTERS: [&str; 9] = [
+const FILTERS: [&str; 11] = [
     "name_contains",
     "creator",
     "owner",
+    "group",
+    "calendar",
     "status",
     "schedule_type",
     "last_outcome",
@@ -117,6 +119,8 @@ fn filters(visitor: &Visitor<'_>) -> Markup {
                 (search(visitor, "tags", "Any of these tags"))
                 (search(visitor, "target_prefix", "Target begins with"))
                 (search(visitor, "owner", "Owner"))
+                (search(visitor, "group", "Concurrency group"))
+                (search(visitor, "calendar", "Calendar"))
                 (choice(visitor, "sort", "Order", &sorts))
             }
             button type="submit" { "Filter" }

@@ -27,6 +27,8 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
         "name_contains": visitor.query("name_contains"),
         "creator": visitor.query("creator"),
         "target_prefix": visitor.query("target_prefix"),
+        "group": visitor.query("group"),
+        "calendar": visitor.query("calendar"),
     });
     let reply = match visitor.read("schedule.upcoming", fields).await {
         Ok(reply) => reply,
@@ -40,11 +42,13 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
             (search(visitor, "name_contains", "Name contains"))
             (search(visitor, "creator", "Creator"))
             (search(visitor, "target_prefix", "Target begins with"))
+            (search(visitor, "group", "Concurrency group"))
+            (search(visitor, "calendar", "Calendar"))
             button type="submit" { "Filter" }
             a href="/upcoming" { "Clear" }
         }
         section #load data-live {
-            h2 { "By minute, all schedules" } (heat(&data["minutes"])) (busiest(visitor, &data["minutes"]))
+            h2 { "By minute, " @if data["minutes"].is("filtered") { "those that match" } @else { "all schedules" } } (heat(&data["minutes"])) (busiest(visitor, &data["minutes"]))
         }
         section #lanes data-live {
             h2 { "By schedule" }

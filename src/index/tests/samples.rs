@@ -79,8 +79,11 @@ pub(in crate::index) fn schedule() -> impl Strategy<Value = Schedule> {
     let owner = weighted(0.4, select(vec!["git", "ci"]));
     let times = (weighted(0.8, 0..9_i64), 0..5_i64);
     let standing = (weighted(0.7, select(&OUTCOMES[..])), any::<[bool; 3]>());
-    let all = (0..40_u128, texts, kind, times, owner, standing);
-    all.prop_map(|(id, texts, kind, (next, created), owner, (outcome, flags))| {
+    let calendars = || vec(select(vec!["a", "g", "h"]), 0..3);
+    let tied = (weighted(0.3, select(vec!["g", "h"])), calendars(), calendars());
+    let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect::<Vec<_>>();
+    let all = (0..40_u128, texts, kind, times, (owner, tied), standing);
+    all.prop_map(move |(id, texts, kind, (next, created), (owner, tied), (outcome, flags))| {
         let (mut schedule, _) = base();
         let spec = Arc::make_mut(&mut schedule.spec);
         schedule.id = Uuid::from_u128(id);
@@ -88,7 +91,8 @@ pub(in crate::index) fn schedule() -> impl Strategy<Value = Schedule> {
             (texts.0.into(), texts.1.into(), texts.3.into());
         spec.owner = owner.map(Into::into);
         spec.target_command = Target::parse(texts.2).unwrap();
-        spec.group = flags[2].then(|| "g".to_owned().into());
+        spec.group = tied.0.map(|name| name.to_owned().into());
+        (spec.timing.only, spec.timing.exclude) = (owned(tied.1).into(), owned(tied.2).into());
         (schedule.status, spec.timing.schedule_type, schedule.is_active) =
             (kind.0.into(), kind.1, kind.2);
         schedule.purge = kind.3.is_some();
@@ -124,7 +128,7 @@ pub(in crate::index) enum Step {
 pub(in crate::index) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => schedule().prop_map(|schedule| Step::Put(Box::new(schedule))),
-        3 => (any::<Any>(), 0..10_u8, schedule()).prop_map(|(at, field, other)| {
+        3 => (any::<Any>(), 0..11_u8, schedule()).prop_map(|(at, field, other)| {
             Step::Change(at, field, Box::new(other))
         }),
         1 => any::<Any>().prop_map(Step::Remove),
@@ -150,28 +154,34 @@ pub(in crate::index) fn filter() -> impl Strategy<Value = ScheduleFilter> {
     );
     let flags = || weighted(0.1, any::<bool>());
     let standing = (flags(), flags(), weighted(0.1, select(&OUTCOMES[..])));
+    let named = || weighted(0.15, select(vec!["a", "g", "h", "ga", ""]).prop_map(str::to_owned));
+    let ties = (named(), named());
     let far = prop_oneof![
         6 => (0..9_i64).prop_map(time),
         1 => Just(DateTime::<Utc>::MAX_UTC),
         1 => Just(DateTime::<Utc>::MIN_UTC),
     ];
     let due = (weighted(0.2, far.clone()), weighted(0.2, far));
-    (texts, kinds, due, standing).prop_map(|(texts, kinds, due, standing)| ScheduleFilter {
-        creator: texts.0,
-        tags: kinds.0,
-        tags_match: kinds.1,
-        status: kinds.2,
-        schedule_type: kinds.3,
-        is_active: kinds.4,
-        is_failing: standing.0,
-        is_overdue: standing.1,
-        last_outcome: standing.2,
-        target_prefix: texts.1.map(str::to_owned),
-        name_prefix: texts.2.map(str::to_owned),
-        owner: texts.3.map(str::to_owned),
-        name_contains: texts.4.map(str::to_owned),
-        due_after: due.0,
-        due_before: due.1,
+    (texts, kinds, due, standing, ties).prop_map(|(texts, kinds, due, standing, ties)| {
+        ScheduleFilter {
+            creator: texts.0,
+            group: ties.0,
+            calendar: ties.1,
+            tags: kinds.0,
+            tags_match: kinds.1,
+            status: kinds.2,
+            schedule_type: kinds.3,
+            is_active: kinds.4,
+            is_failing: standing.0,
+            is_overdue: standing.1,
+            last_outcome: standing.2,
+            target_prefix: texts.1.map(str::to_owned),
+            name_prefix: texts.2.map(str::to_owned),
+            owner: texts.3.map(str::to_owned),
+            name_contains: texts.4.map(str::to_owned),
+            due_after: due.0,
+            due_before: due.1,
+        }
     })
 }
 
@@ -191,6 +201,7 @@ pub(in crate::index) fn change(mut schedule: Schedule, field: u8, other: Schedul
                 6 => spec.name = other.name,
                 7 => spec.timing = other.timing,
                 8 => spec.owner = other.owner,
+                9 => spec.group = other.group,
                 _ => spec.target_command = other.target_command,
             }
         }

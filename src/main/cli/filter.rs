@@ -27,6 +27,12 @@ pub struct Filter {
     /// Kept by this owner; empty: by nobody.
     #[arg(long, value_name = "OWNER", help_heading = HEADING)]
     pub owned_by: Option<String>,
+    /// That name this concurrency group.
+    #[arg(long, value_name = "GROUP", help_heading = HEADING)]
+    pub group: Option<String>,
+    /// That name this calendar, to keep to it or to leave it out.
+    #[arg(long, value_name = "CALENDAR", help_heading = HEADING)]
+    pub calendar: Option<String>,
     /// That are failing.
     #[arg(long, help_heading = HEADING)]
     pub failing: bool,
@@ -69,6 +75,8 @@ macro_rules! filtered {
         let mut request = $request::default();
         request.creator = $creator;
         request.owner = filter.owned_by.clone();
+        request.group = filter.group.clone();
+        request.calendar = filter.calendar.clone();
         request.tags = (!tags.is_empty()).then(|| tags.clone());
         request.tags_match = filter.all_tags.then_some(nats_scheduler::client::TagsMatch::All);
         request.status = filter.status;

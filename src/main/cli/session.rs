@@ -3,9 +3,11 @@
 use std::env;
 use std::time::Duration;
 
+use async_nats::{Event, ServerError};
 use nats_scheduler::client::Client;
 use nats_scheduler::config::nats::{NATS_URL, NatsConfig};
 use nats_scheduler::jetstream::connect;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::context;
@@ -18,6 +20,9 @@ const NAME: &str = "nats-scheduler command line";
 /// Whose schedules are those of a user who says no name.
 const NOBODY: &str = "unknown";
 
+/// How the server begins when a user may not listen somewhere.
+const UNHEARD: &str = "Permissions Violation for Subscription";
+
 /// A connection to the service on behalf of a user.
 pub struct Session {
     /// Requests of the actor.
@@ -27,6 +32,8 @@ pub struct Session {
     /// Whose names are meant.
     pub creator: Option<String>,
     timeout: Duration,
+    /// What the server said when it refused that we listen somewhere.
+    unheard: watch::Receiver<Option<String>>,
 }
 
 impl Session {
@@ -36,10 +43,19 @@ impl Session {
     /// `Usage` for settings and contexts; `Unavailable` if there is no NATS, or it refuses us.
     pub async fn open(options: &Options) -> Result<Self, Failure> {
         let config = config(options)?;
+        let (refuses, unheard) = watch::channel(None);
         let connecting = async {
             let options = connect::options(&config, NAME)
                 .await
                 .map_err(|error| Failure::usage(error.to_string()))?;
+            let options = options.event_callback(move |event| {
+                if let Event::ServerError(ServerError::Other(text)) = event
+                    && text.starts_with(UNHEARD)
+                {
+                    refuses.send_replace(Some(text));
+                }
+                async {}
+            });
             let connected = options.connect(config.servers.as_slice()).await;
             connected.map_err(|error| out_of_reach(&config, &error.to_string()))
         };
@@ -53,7 +69,17 @@ impl Session {
         }
         // Who says no name makes schedules as the service calls them, and finds them under that.
         let creator = options.creator.clone().or(actor).or_else(|| Some(NOBODY.to_owned()));
-        Ok(Self { client, nats, creator, timeout: options.timeout })
+        Ok(Self { client, nats, creator, timeout: options.timeout, unheard })
+    }
+
+    /// Waits until the server refuses that we listen somewhere, which it says later and to nobody in particular: whoever
+    /// listens would hear nothing, and go on.
+    pub async fn unheard(&self) -> Failure {
+        let mut unheard = self.unheard.clone();
+        let said = unheard.wait_for(Option::is_some).await.ok().and_then(|said| said.clone());
+        let Some(said) = said else { std::future::pending().await };
+        let hint = "docs/nats-permissions.md says what each command needs";
+        Failure::new(Exit::Refused, format!("NATS refuses it: {said}")).hint(hint)
     }
 
     /// How long to wait for an answer.

@@ -41,6 +41,16 @@ async fn calendars_are_kept_from_files_and_lists() {
         r#"exclude=["holidays"]"#,
     ];
     cli(&nats, &create).await.done();
+    let other = ["create", "other", "--cron", "@daily", "-t", "cmd.example.a"];
+    cli(&nats, &other).await.done();
+    for command in [&["ls"][..], &["next", "--all", "--to", "in 48h"]] {
+        let asked = [command, &["--calendar", "holidays", "-o", "name", "-n", "1"]].concat();
+        let shown = cli(&nats, &asked).await.done();
+        assert!(shown.starts_with("daily") && shown.lines().count() == 1, "{asked:?}: {shown}");
+    }
+    let dry = ["pause", "--calendar", "holidays", "--dry-run"];
+    assert_eq!(cli(&nats, &dry).await.done(), "1 of 1 schedules would be paused\n");
+    cli(&nats, &["rm", "other"]).await.done();
     let listed = cli(&nats, &["calendar", "ls"]).await.done();
     assert!(listed.contains("holidays") && listed.contains("anna"), "{listed}");
     let used = cli(&nats, &["calendar", "rm", "holidays"]).await;

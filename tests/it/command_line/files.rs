@@ -336,3 +336,53 @@ async fn a_crontab_becomes_files_that_can_be_applied() {
     let applied = fed(&nats, imported.out, &["apply", "-f", "-", "--yes"]).await.done();
     assert_eq!(applied, "1 created, 0 updated, 0 deleted, 0 unchanged\n");
 }
+
+/// A pipeline applies what others created: theirs it stays, and the audit shows the pipeline.
+#[tokio::test]
+async fn who_applies_is_who_acts_and_files_say_whose_schedules_they_are() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let file_of = |owner: &str, priority: u32| {
+        let text = format!(
+            "name: nightly {owner}\ncreated_by: bob\nschedule_type: cron\ncron_expression: \"@yearly\"\n\
+             target_command: cmd.example.x\npriority: {priority}\n"
+        );
+        file(&nats, "one.yaml", &text)
+    };
+    // One by one, and as a set of an owner.
+    for more in [&[][..], &["--owner", "git", "--prune"]] {
+        let owner = more.get(1).copied().unwrap_or_default();
+        for priority in [1, 2] {
+            let path = file_of(owner, priority);
+            let apply = [&["apply", "-f", &path, "--yes", "--actor", "ci"][..], more].concat();
+            cli(&nats, &apply).await.done();
+        }
+        let name = format!("nightly {owner}").trim().to_owned();
+        let get = ["get", &name, "--creator", "bob", "-o", "json"];
+        let schedule = cli(&nats, &get).await.json();
+        assert_eq!(
+            (&schedule["created_by"], &schedule["updated_by"], &schedule["priority"]),
+            (&json!("bob"), &json!("ci"), &json!(2)),
+            "{schedule}"
+        );
+    }
+    // A pruned one is deleted by who prunes it.
+    let empty = file(
+        &nats,
+        "empty.yaml",
+        "name: another\nschedule_type: cron\ncron_expression: \"@yearly\"\ntarget_command: cmd.example.x\n",
+    );
+    let prune = ["apply", "-f", &empty, "--yes", "--actor", "ci", "--owner", "git", "--prune"];
+    cli(&nats, &prune).await.done();
+    let events = wait_for("all events", || async {
+        let events = nats.ask("audit.list", json!({ "actor": "ci" })).await;
+        (events.as_array().unwrap().len() == 6).then_some(events)
+    })
+    .await;
+    assert_eq!(
+        events.as_array().unwrap().iter().filter(|it| it["event"] == "deleted").count(),
+        1,
+        "{events}"
+    );
+    assert_eq!(nats.ask("audit.list", json!({ "actor": "bob" })).await, json!([]));
+}

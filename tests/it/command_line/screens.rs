@@ -45,21 +45,24 @@ async fn until(stdout: &mut ChildStdout, seen: &mut Vec<u8>, text: &str) {
     seen.clear();
 }
 
+/// `top` at a terminal, of a service.
+fn top(nats: &Nats) -> Command {
+    let mut command = Command::new("python3");
+    command.args(["-c", TERMINAL, SERVICE, "top", "--timeout", "1s"]).kill_on_drop(true);
+    let settings =
+        [("USER", "anna"), ("NO_COLOR", "1"), ("TERM", "xterm"), ("RUST_BACKTRACE", "0")];
+    command.env("NATS_URL", nats.url()).envs(settings);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
+}
+
 #[tokio::test]
 async fn the_screen_follows_the_service_and_the_terminal_is_given_back() {
     let nats = Nats::start().await;
     let mut service = nats.service().await;
     let create = ["create", "beat", "--every", "600s", "-t", "cmd.example.x"];
     cli(&nats, &create).await.done();
-    let mut command = Command::new("python3");
-    command.args(["-c", TERMINAL, SERVICE, "top", "--timeout", "1s"]).kill_on_drop(true);
-    command
-        .env("NATS_URL", nats.url())
-        .env("USER", "anna")
-        .env("NO_COLOR", "1")
-        .env("TERM", "xterm");
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
+    let mut child = top(&nats).spawn().unwrap();
     let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let mut seen = Vec::new();
     until(&mut stdout, &mut seen, "beat").await;
@@ -76,6 +79,31 @@ async fn the_screen_follows_the_service_and_the_terminal_is_given_back() {
     stdin.write_all(b"q").await.unwrap();
     until(&mut stdout, &mut seen, "restored 1").await;
     assert!(child.wait().await.unwrap().success());
+}
+
+/// What a terminal shows after a program has left the whole screen.
+const LEFT: &str = "\u{1b}[?1049l";
+
+#[tokio::test]
+async fn a_panic_gives_the_terminal_back_before_it_is_told_and_ends_the_program() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    // While it draws, and in a task beside that.
+    for point in ["top_draws", "top_asks"] {
+        let mut command = top(&nats);
+        command.env("NATS_SCHEDULER_FAILPOINT", format!("{point}:2"));
+        let mut child = command.spawn().unwrap();
+        // Nobody types, and the terminal stays open.
+        let _stdin = child.stdin.take().unwrap();
+        let output = tokio::time::timeout(DEADLINE, child.wait_with_output()).await;
+        let shown = String::from_utf8_lossy(&output.unwrap().unwrap().stdout).into_owned();
+        let (screen, after) =
+            shown.split_once(LEFT).unwrap_or_else(|| panic!("{point}: {shown:?}"));
+        let told = format!("told to panic at {point}");
+        assert!(after.contains(&told) && !screen.contains(&told), "{point}: {shown:?}");
+        assert!(!after.contains(LEFT), "it is left once: {point}: {after:?}");
+        assert!(after.contains("exit 101, restored 1"), "{point}: {after:?}");
+    }
 }
 
 #[tokio::test]

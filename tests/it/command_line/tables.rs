@@ -93,6 +93,7 @@ cleanup of what no…  0 3 * * * Europe/B…  active  DAYS  -     cmd.analytics.
         yaml.starts_with("- id: \"") && yaml.contains("\n  tags: [\"reports\", \"eu\"]\n"),
         "{yaml}"
     );
+    assert_eq!(cli(&nats, &["ls", "--group", "db"]).await.err, "no schedules\n");
     let page = cli(&nats, &["ls", "-n", "2"]).await;
     assert_eq!((page.err.as_str(), page.out.lines().count()), ("page 1 of 2, 3 in all\n", 3));
     assert_eq!(cli(&nats, &["ls", "--owned-by", "nobody"]).await.err, "no schedules\n");

@@ -73,6 +73,12 @@ async fn names_payloads_errors_and_reasons_are_text_on_every_screen() {
         assert_eq!(reply["data"]["pause_reason"], plain, "{reply}");
         nats.wait_executions(json!({ "schedule_id": id, "status": "failed" }), 1).await;
 
+        let again =
+            json!({ "in_background": true, "filter": { "error_type": plain, "tag": plain } });
+        let headers = [("X-Triggered-By", plain)];
+        let (_, stored) = nats.request_with_headers("bulk.retry", &headers, again).await;
+        let rerun = stored["data"]["rerun_id"].as_str().unwrap_or_else(|| panic!("{stored}"));
+
         let escaped = plain
             .replace('&', "&amp;")
             .replace('<', "&lt;")
@@ -84,6 +90,8 @@ async fn names_payloads_errors_and_reasons_are_text_on_every_screen() {
         paths.push(format!("/changes?actor={query}"));
         paths.push(format!("/calendars?name={query}"));
         paths.push(format!("/groups?name={query}"));
+        paths.push(format!("/reruns/{rerun}"));
+        paths.push(format!("/schedules?group={query}&calendar={query}"));
         paths.push(format!("/schedules?name_contains={query}&done={query}"));
         paths.push(format!("/executions?correlation_id={query}"));
         for path in paths {

@@ -48,6 +48,18 @@ async fn a_calendar_is_created_changed_used_and_deleted_by_forms_alone() {
         .has("href=\"/calendars?name=public+%26+school\"");
     let page = browser.page("/calendars?name=public+%26+school").await;
     page.has("user of it").has("it cannot be deleted");
+    page.has("href=\"/upcoming?calendar=public+%26+school\"");
+    let found = "/schedules?calendar=public+%26+school";
+    page.has(&format!("href=\"{found}\""));
+    browser.page("/calendars").await.has(&format!("href=\"{found}\">1<"));
+    browser
+        .page(found)
+        .await
+        .has(">user of it<")
+        .has("name=\"calendar\" value=\"public &amp; school\"");
+    browser.page("/schedules?calendar=other").await.lacks(">user of it<");
+    browser.page("/upcoming?calendar=public+%26+school").await.has(">user of it<");
+    browser.page("/upcoming?calendar=other").await.lacks(">user of it<");
     let refused = browser.submit(&page, "/act/calendar.delete", &[]).await;
     assert_eq!(refused.status, 409, "{}", refused.text);
     nats.ask("schedule.delete", json!({ "schedule_id": id })).await;
@@ -102,6 +114,9 @@ async fn a_group_shows_what_has_its_slots_and_what_waits() {
     page.has("1 of 1").has("/executions/").has("first in").has("second in").has("1 waiting</span>");
     let slots = page.text.split("id=\"slots\"").nth(1).unwrap().split("</section>").next().unwrap();
     assert!(slots.contains("first in") && !slots.contains("second in"), "{slots}");
+    browser.page("/schedules?group=..").await.has(">first in<").has(">second in<");
+    browser.page("/schedules?group=.").await.lacks(">first in<");
+    browser.page("/groups").await.has("href=\"/schedules?group=..\">2<");
     browser.page("/groups").await.has("1 of 1").has("heavy").has("href=\"/groups?name=..\"");
     let edit = browser.page(&format!("/schedules/{}/edit", ids[0])).await;
     let filled = edit.filled("/act/schedule.update", &[]);

@@ -5,6 +5,7 @@ mod docs;
 mod feed;
 mod hostile;
 mod keyed;
+mod reruns;
 mod screens;
 
 use std::collections::BTreeMap;
@@ -164,6 +165,7 @@ pub fn screens(schedule: &str, execution: &str) -> Vec<String> {
         "/schedules/new",
         "/executions",
         "/failures",
+        "/reruns",
         "/upcoming",
         "/calendars",
         "/groups",

@@ -37,6 +37,7 @@ impl Book {
         let drawn = uuid::Builder::from_random_bytes(chance.random()).into_uuid().to_string();
         Caller {
             actor: None,
+            creator: None,
             correlation_id: drawn.clone(),
             request_id: drawn,
             message_id: None,

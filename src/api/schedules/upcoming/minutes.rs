@@ -2,6 +2,8 @@
 //!
 //! A count is good for a minute. Whoever asks later is given the last one, and another is begun; only the first waits for
 //! it. So however many ask, there is one count a minute at most. Ages are measured, not read off a clock that may be set.
+//!
+//! A filter that finds few schedules has a count of its own, made there and then.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,15 +12,18 @@ use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tokio::task::block_in_place;
 use tokio::time::Instant;
 
 use super::super::super::error::{ApiError, Code};
 use super::super::super::{Api, Caller};
-use crate::index::{ByMinute, by_minute};
+use crate::index::{ByMinute, Listing, ScheduleFilter, Sort, by_minute};
 use crate::port::Nats;
 
 /// Minutes that are counted: a day, and the one that has begun.
 const MINUTES: usize = 24 * 60 + 1;
+/// Most schedules that a filter may find for a count of its own.
+const FEW: usize = 1000;
 /// For how long a count is good.
 const FRESH: Duration = Duration::from_secs(60);
 /// How old a count may be to be given to whoever asks while the next one is made.
@@ -34,11 +39,15 @@ const MANY: u64 = 100;
 /// and so many times the mean, might be spread.
 const PEAK: u64 = 5;
 
-/// How many occurrences the minutes of a span have, over all schedules that fire.
+/// How many occurrences the minutes of a span have, over the schedules that fire. While all are paused, a minute that ends
+/// before the pause has none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Minutes {
     /// As of when: what is due by then is not counted.
     pub as_of: DateTime<Utc>,
+    /// Whether only schedules that match the filters are counted: a thousand or fewer do. Otherwise all are.
+    #[serde(default)]
+    pub filtered: bool,
     /// Whether all were counted. Otherwise schedules with an end, a number of runs or a later start were too many.
     pub exact: bool,
     /// Begin of the first minute of `counts`.
@@ -116,11 +125,17 @@ impl<N: Nats> Api<N> {
     /// `unavailable`: it takes too long.
     pub(super) async fn counted(
         &self,
+        filter: &ScheduleFilter,
         from: DateTime<Utc>,
         to: DateTime<Utc>,
         caller: &Caller,
     ) -> Result<Minutes, ApiError> {
         let (index, now) = (Arc::clone(&self.index), self.clock.now());
+        let halt = self.index.pauses().halt();
+        let halted = halt.is_on(now).then_some(halt.until);
+        if let Some(counted) = self.counted_by_itself(filter, now) {
+            return Ok(Minutes { filtered: true, ..Minutes::of(&counted, from, to, halted) });
+        }
         let counted = match self.minutes.get(move || by_minute(&index.all(), now, MINUTES)) {
             Ok(counted) => counted,
             Err(mut next) => {
@@ -131,16 +146,38 @@ impl<N: Nats> Api<N> {
                 done.ok_or_else(|| ApiError::new(Code::Unavailable, TOO_LONG))?
             }
         };
-        Ok(Minutes::of(&counted, from, to))
+        Ok(Minutes::of(&counted, from, to, halted))
+    }
+
+    /// The count of a filter, if it names something and finds few schedules.
+    fn counted_by_itself(&self, filter: &ScheduleFilter, now: DateTime<Utc>) -> Option<ByMinute> {
+        if !filter.names_something() {
+            return None;
+        }
+        let sort = Sort::NextRun;
+        let listing = Listing { filter, sort, after: None, offset: 0, limit: FEW };
+        // A filter scans every schedule, and then times are walked.
+        block_in_place(|| {
+            let found = self.index.list(&listing);
+            (!found.more).then(|| by_minute(&found.entries, now, MINUTES))
+        })
     }
 }
 
 impl Minutes {
-    /// The part of a count that lies in a span, and the busiest minutes of it.
-    fn of(counted: &ByMinute, from: DateTime<Utc>, to: DateTime<Utc>) -> Self {
+    /// The part of a count that lies in a span, and the busiest minutes of it. What is due while all schedules are paused,
+    /// until `halted`, does not come.
+    fn of(
+        counted: &ByMinute,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+        halted: Option<DateTime<Utc>>,
+    ) -> Self {
         let minute = TimeDelta::minutes(1);
         let begin = |n: usize| counted.from + minute * i32::try_from(n).unwrap_or(i32::MAX);
+        let comes = |at: DateTime<Utc>| halted.is_none_or(|until| at + minute > until);
         let counts = counted.counts.iter().enumerate().map(|(n, count)| (begin(n), *count));
+        let counts = counts.map(|(at, count)| (at, if comes(at) { count } else { 0 }));
         let within: Vec<_> = counts.filter(|(at, _)| *at + minute > from && *at <= to).collect();
         let total: u64 = within.iter().map(|(_, count)| count).sum();
         let mean = total / (within.len() as u64).max(1);
@@ -154,6 +191,7 @@ impl Minutes {
         };
         Self {
             as_of: counted.as_of,
+            filtered: false,
             exact: counted.is_exact,
             from: within.first().map_or(from, |(at, _)| *at),
             counts: within.iter().map(|(_, count)| *count).collect(),
@@ -184,15 +222,20 @@ mod tests {
     #[test]
     fn a_span_has_the_minutes_that_it_touches_and_the_busiest_of_them() {
         let counted = counted(vec![1, 0, 7, 3, 3, 9, 2, 4]);
-        let minutes = Minutes::of(&counted, at("12:01:20"), at("12:06:00"));
+        let minutes = Minutes::of(&counted, at("12:01:20"), at("12:06:00"), None);
         assert_eq!((minutes.from, &minutes.counts[..]), (at("12:01:00"), &[0, 7, 3, 3, 9, 2][..]));
         let busiest: Vec<_> = minutes.busiest.iter().map(|one| (one.at, one.count)).collect();
         let expected =
             [("12:05:00", 9), ("12:02:00", 7), ("12:03:00", 3), ("12:04:00", 3), ("12:06:00", 2)];
         assert_eq!(busiest, expected.map(|(text, count)| (at(text), count)));
         assert!(minutes.busiest.iter().all(|one| one.proposal.is_none()), "these are few");
-        let beyond = Minutes::of(&counted, at("13:00:00"), at("14:00:00"));
+        let beyond = Minutes::of(&counted, at("13:00:00"), at("14:00:00"), None);
         assert_eq!((beyond.counts.len(), beyond.busiest.len()), (0, 0));
+        // The minute in which a pause ends counts as a whole.
+        let paused = Minutes::of(&counted, at("12:01:20"), at("12:06:00"), Some(at("12:03:30")));
+        assert_eq!(paused.counts, [0, 0, 3, 3, 9, 2]);
+        let paused = Minutes::of(&counted, at("12:01:20"), at("12:06:00"), Some(at("12:04:00")));
+        assert_eq!(paused.counts, [0, 0, 0, 3, 9, 2]);
     }
 
     /// Waits for a count.
@@ -233,11 +276,11 @@ mod tests {
     fn only_what_stands_out_is_to_be_spread() {
         let mut counts = vec![10; 60];
         (counts[7], counts[9]) = (5000, 99);
-        let minutes = Minutes::of(&counted(counts), at("12:00:00"), at("12:59:59"));
+        let minutes = Minutes::of(&counted(counts), at("12:00:00"), at("12:59:59"), None);
         let proposals: Vec<_> = minutes.busiest.iter().map(|one| one.proposal.is_some()).collect();
         assert_eq!(proposals, [true, false, false, false, false]);
         assert!(minutes.busiest[0].proposal.as_ref().unwrap().starts_with("5000 occurrences"));
-        let even = Minutes::of(&counted(vec![500; 60]), at("12:00:00"), at("12:59:59"));
+        let even = Minutes::of(&counted(vec![500; 60]), at("12:00:00"), at("12:59:59"), None);
         assert!(even.busiest.iter().all(|one| one.proposal.is_none()), "they are spread");
     }
 }

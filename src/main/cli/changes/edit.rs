@@ -73,7 +73,7 @@ impl Edit {
             let fault = "the name and the creator say which schedule is meant, and stay";
             return Err(Failure::usage(fault));
         }
-        let client = session.client.clone().actor(one.creator.as_str());
+        let client = &session.client;
         let dry = client.apply(&request(&one, view.revision, true)?).await?;
         let outcome = dry.difference.as_ref().map(|difference| difference.outcome);
         let mut plan = Plan::new(out);
@@ -97,6 +97,7 @@ fn request(one: &Declared, revision: u64, dry_run: bool) -> Result<ApplySchedule
     if let Node::Map(fields) = &mut node {
         let owner = one.owner.clone().map(|owner| ("owner".to_owned(), Node::Text(owner)));
         fields.extend(owner);
+        fields.push(("created_by".to_owned(), Node::Text(one.creator.clone())));
         fields.push(("dry_run".to_owned(), Node::Bool(dry_run)));
         fields.push(("expected_revision".to_owned(), Node::Number(revision.to_string())));
         fields.push(("count".to_owned(), Node::Number("3".to_owned())));

@@ -53,8 +53,7 @@ pub async fn send(
     let bytes = session.nats.server_info().max_payload.saturating_sub(ENVELOPE);
     let mut progress = Progress::new(set.len(), how.dry_run);
     for part in parts(set, Limits { items: how.part, bytes }) {
-        // The service takes who acts for the creator, whatever an item says.
-        let client = session.patient(PATIENCE).actor(part.creator.as_str());
+        let client = session.patient(PATIENCE);
         let became = match &part.owner {
             Some(owner) => apply_owned(&client, set, &part, owner, how).await?,
             None => apply_each(&client, set, &part, how).await?,
@@ -88,6 +87,7 @@ async fn apply_owned(
     let schedules = part.items.iter().map(|n| serde_json::from_str(&set[*n].node.to_string()));
     let request = BulkApply {
         owner: Some(owner.to_owned()),
+        created_by: Some(part.creator.clone()),
         schedules: Some(schedules.collect::<Result<_, _>>()?),
         adopt: Some(how.adopt),
         dry_run: Some(how.dry_run),
@@ -125,6 +125,7 @@ async fn apply_each(
 async fn apply_one(client: &Client, one: &Declared, how: How) -> Result<Became, Failure> {
     let mut node = one.node.clone();
     if let Node::Map(fields) = &mut node {
+        fields.push(("created_by".to_owned(), Node::Text(one.creator.clone())));
         fields.push(("dry_run".to_owned(), Node::Bool(how.dry_run)));
         fields.push(("adopt".to_owned(), Node::Bool(how.adopt)));
         fields.push(("count".to_owned(), Node::Number(how.count.to_string())));

@@ -4,6 +4,7 @@
 //! happens while the connection is down is not shown; that is said, and `history` has it.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 
 use clap::Args;
@@ -56,10 +57,15 @@ impl Watch {
         if out.format.is_table() {
             note("watching; Ctrl-C ends");
         }
+        let mut unheard = pin!(session.unheard());
         let connects = || session.nats.statistics().connects.load(Ordering::Relaxed);
         let (mut known, mut shown, mut seen) = (connects(), 0, VecDeque::new());
         while self.count.is_none_or(|count| shown < count) {
-            let Some(event) = events.next().await else {
+            let event = tokio::select! {
+                failure = &mut unheard => return Err(failure),
+                event = events.next() => event,
+            };
+            let Some(event) = event else {
                 return Err(Failure::new(Exit::Unavailable, "the connection to NATS is closed"));
             };
             if connects() != known {

@@ -11,13 +11,17 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+use std::any::Any;
 use std::io::IsTerminal as _;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::pin::pin;
 use std::time::Duration;
 
 use chrono::Utc;
 use clap::Args;
+use futures::FutureExt as _;
 use nats_scheduler::client::Client;
+use nats_scheduler::failpoint::panic_at;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use uuid::Uuid;
@@ -43,6 +47,8 @@ enum News {
     Input(Input),
     Gathered(Box<Result<Gathered, String>>),
     Details(Uuid, Result<Vec<String>, String>),
+    /// What was to bring news has panicked.
+    Panicked(Box<dyn Any + Send>),
 }
 
 impl Top {
@@ -88,6 +94,7 @@ impl Top {
             }
             view.ask();
             view.state.now = view.state.service_time(Utc::now());
+            panic_at("top_draws");
             screen.draw(&view.state)?;
         }
     }
@@ -121,6 +128,8 @@ impl View {
                 self.state.gathered(*gathered, Utc::now());
             }
             News::Details(id, lines) => self.state.explained(id, lines),
+            // The terminal is given back already: to go on would be to draw over what was said.
+            News::Panicked(panic) => resume_unwind(panic),
         }
         None
     }
@@ -132,20 +141,30 @@ impl View {
             return;
         }
         self.asked_at = Some(Instant::now());
-        let (client, tell) = (self.client.clone(), self.tell.clone());
+        let client = self.client.clone();
         let now = self.state.service_time(Utc::now());
-        tokio::spawn(async move {
+        self.bring(async move {
+            panic_at("top_asks");
             let gathered = gather::gather(&client, now).await.map_err(|error| error.to_string());
-            // Who has left needs it no more.
-            let _ = tell.send(News::Gathered(Box::new(gathered)));
+            News::Gathered(Box::new(gathered))
         });
     }
 
     fn explain(&self, id: Uuid) {
-        let (client, tell) = (self.client.clone(), self.tell.clone());
-        tokio::spawn(async move {
+        let client = self.client.clone();
+        self.bring(async move {
             let lines = gather::details(&client, id).await.map_err(|error| error.to_string());
-            let _ = tell.send(News::Details(id, lines));
+            News::Details(id, lines)
+        });
+    }
+
+    /// Works out news, while the screen goes on.
+    fn bring(&self, news: impl Future<Output = News> + Send + 'static) {
+        let tell = self.tell.clone();
+        tokio::spawn(async move {
+            let news = AssertUnwindSafe(news).catch_unwind().await;
+            // Who has left needs it no more.
+            let _ = tell.send(news.unwrap_or_else(News::Panicked));
         });
     }
 }

@@ -53,6 +53,10 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
+        // A panic has given it back before it was told; once more would move the cursor over that.
+        if thread::panicking() {
+            return;
+        }
         // Where the terminal is gone there is nothing to give back.
         let _ = ratatui::try_restore();
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt::Display;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -98,8 +99,10 @@ impl<'a> Following<'a> {
     pub(super) async fn go_on(mut self, out: &mut Output) -> Result<Exit, Failure> {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut unheard = pin!(self.session.unheard());
         loop {
             tokio::select! {
+                failure = &mut unheard => return Err(failure),
                 message = self.heard.next() => {
                     let Some(message) = message else { return Err(lost(&"it is closed")) };
                     if let Some(event) = Event::read(&message.subject, &message.payload) {
