@@ -11,8 +11,8 @@
 //! - **ours**: as many `publish` schedules due at one instant, with one instance and with three.
 //! - **steady**: 100, 1,000 and 5,000 due at every second, and 5,000 spread over it; 1,000 with nats-server's own, too.
 //!
-//! `-- --burst 20000` sets how many are due at one instant, 10,000 by default; `-- --rounds 1` is for a quick look, and
-//! `-- --only ours` for profiles.
+//! `-- --burst 20000` sets how many are due at one instant, 10,000 by default; `-- bursts` leaves out the steady rates;
+//! `-- --rounds 1` is for a quick look, and `-- --only ours` for profiles.
 //!
 //! Lateness is the time at which the stream stored the command, minus the time at which it was due.
 
@@ -43,9 +43,12 @@ const SECONDS: usize = 20;
 #[tokio::main]
 async fn main() {
     let (burst, rounds) = (args::number("--burst", 10_000), args::number("--rounds", 3));
-    let ours_only = std::env::args().any(|argument| argument == "ours");
+    let is_given = |word: &str| std::env::args().any(|argument| argument == word);
+    let ours_only = is_given("ours");
     bursts(burst, rounds, ours_only).await;
-    steady(rounds, ours_only).await;
+    if !is_given("bursts") {
+        steady(rounds, ours_only).await;
+    }
 }
 
 async fn bursts(burst: usize, rounds: usize, ours_only: bool) {
