@@ -285,6 +285,29 @@ async fn stopping_finishes_what_is_in_flight() {
 }
 
 #[tokio::test]
+async fn stopping_in_the_middle_of_a_burst_records_all_that_was_sent() {
+    let nats = Nats::start().await;
+    let mut service = nats.service_with(&[("MAX_SCHEDULES_PER_CREATOR", "2000")]).await;
+    let due = in_ms(6_000);
+    for part in 0..15 {
+        let schedule = |n| {
+            json!({ "name": format!("burst {part}.{n}"), "schedule_type": "one_time",
+                    "scheduled_at": due, "target_command": "cmd.example.burst" })
+        };
+        let schedules: Vec<_> = (0..100).map(schedule).collect();
+        nats.ask("bulk.create", json!({ "schedules": schedules })).await;
+    }
+    wait_for("the first commands", || async { (nats.count("COMMANDS").await > 0).then_some(()) })
+        .await;
+    // Outcomes wait for commands now.
+    service.signal("-TERM");
+    assert!(service.exited().await.success());
+    let commands = nats.count("COMMANDS").await;
+    assert_eq!(nats.count("SCHEDULER_EXECUTIONS").await, commands);
+    assert!(commands > 64, "{commands} are too few to make outcomes wait");
+}
+
+#[tokio::test]
 async fn a_stopping_instance_keeps_its_long_request_to_itself() {
     use futures::StreamExt as _;
     let nats = Nats::bare().await;
