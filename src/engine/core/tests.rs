@@ -3,6 +3,7 @@
 mod ahead;
 mod chance;
 mod groups;
+mod takeover;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -266,103 +267,6 @@ fn what_only_settles_claims_nothing_that_is_anothers_turn_or_that_we_may_not_cla
 }
 
 #[test]
-fn what_a_dead_instance_left_is_taken_by_the_first_in_the_order() {
-    let (mut world, mut core) = (World::default(), core());
-    let id = world.add(9, "");
-    let due = world.entry(id).unwrap().schedule.next_run_at.unwrap();
-    world.claim(id, OTHER, due);
-    core.step([Event::Changed(id)], due, &world);
-    (world.gone, world.delay_ms) = (true, 500);
-    let gone = due + Duration::seconds(5);
-    assert!(core.step([Event::Members], gone, &world).is_empty());
-    assert_eq!(core.next(), Some(gone + Duration::milliseconds(500)));
-    assert_eq!(working(&core.step([], gone + Duration::milliseconds(500), &world)), [id]);
-}
-
-/// Has another instance claim what is due of a schedule, changes the schedule, and abandons the claim.
-fn left_behind(world: &mut World, id: Uuid, due: DateTime<Utc>, change: impl Fn(&mut Spec)) {
-    world.claim(id, OTHER, due);
-    let entry = world.entry(id).unwrap();
-    let mut schedule = Schedule::clone(&entry.schedule);
-    change(Arc::make_mut(&mut schedule.spec));
-    schedule.pin(&entry.schedule);
-    world.put(schedule, entry.trigger.clone(), entry.revision + 1);
-    world.gone = true;
-}
-
-#[test]
-fn a_request_that_is_taken_over_takes_a_permit_of_requests_whatever_its_schedule_says_now() {
-    let (mut world, mut core) = (World::default(), core());
-    let request = r#","delivery":{"mode":"request"}"#;
-    let ids = [world.add(9, request), world.add(10, request)];
-    let due = world.entry(ids[0]).unwrap().schedule.next_run_at.unwrap();
-    for id in ids {
-        left_behind(&mut world, id, due, |spec| spec.delivery.known.mode = DeliveryMode::Publish);
-    }
-    let now = due + Duration::seconds(5);
-    let lanes = |actions: Vec<Action<&str>>| -> Vec<_> {
-        let lane = |action| match action {
-            Action::Work { lane, claim, .. } => Some((lane, claim)),
-            _ => None,
-        };
-        actions.into_iter().filter_map(lane).collect()
-    };
-    let request = (Lane::Request, Claiming::All);
-    assert_eq!(lanes(core.step(ids.map(Event::Changed), now, &world)), [request], "one permit");
-    assert_eq!(lanes(core.step([Event::Returned(Lane::Request)], now, &world)), [request]);
-
-    // And the other way round: what was published waits for no reply.
-    let (mut world, mut core) = (World::default(), self::core());
-    let id = world.add(9, "");
-    left_behind(&mut world, id, due, |spec| spec.delivery.known.mode = DeliveryMode::Request);
-    let fast = (Lane::Fast, Claiming::Fast);
-    assert_eq!(lanes(core.step([Event::Changed(id)], now, &world)), [fast]);
-    let entry = world.entry(id).unwrap();
-    let lease = Duration::seconds(300);
-    let plan = plan(&entry.schedule, &entry.trigger, now, &world, lease).unwrap();
-    assert!(!plan.recover.is_empty() && !plan.asks(), "the claim takes it in that lane");
-}
-
-#[test]
-fn what_was_reported_to_this_instance_is_written_by_it_at_once_whoever_goes_first() {
-    let (mut world, mut core) = (World { delay_ms: 500, ..World::default() }, core());
-    let id = world.add(9, r#","delivery":{"mode":"job"}"#);
-    let due = world.entry(id).unwrap().schedule.next_run_at.unwrap();
-    world.claim(id, OTHER, due);
-    let entry = world.entry(id).unwrap();
-    for (by, is_ours) in [(OTHER, false), (ME, true)] {
-        let mut reported = Schedule::clone(&entry.schedule);
-        let report = Box::new(Cancel::new("w".to_owned(), None).report(due));
-        *reported.attempts[0].phase = Phase::Reported { by, since: due, report };
-        world.gone = !is_ours;
-        world.put(reported, entry.trigger.clone(), entry.revision + 1);
-        let worked = working(&core.step([Event::Changed(id)], due, &world));
-        assert_eq!(!worked.is_empty(), is_ours, "reported to {by}");
-    }
-}
-
-#[test]
-fn what_is_taken_over_counts_against_the_limit_of_where_it_goes() {
-    let mut world = World::default();
-    let rates = [(TargetPattern::parse("cmd.a").unwrap(), 1.0)];
-    let mut core = Core::<&str>::new(9, 9, &rates, at("00:00:00"));
-    core.step([Event::MayClaim(true)], at("00:00:00"), &world);
-    let ids = [world.add(9, ""), world.add(10, "")];
-    let due = world.entry(ids[0]).unwrap().schedule.next_run_at.unwrap();
-    let elsewhere = |spec: &mut Spec| spec.target_command = Target::parse("cmd.b").unwrap();
-    for id in ids {
-        left_behind(&mut world, id, due, elsewhere);
-    }
-    let now = due + Duration::seconds(5);
-    let first = working(&core.step(ids.map(Event::Changed), now, &world));
-    assert_eq!(first.len(), 1, "both were claimed for the limited target");
-    assert_eq!(core.next(), Some(now + Duration::seconds(1)));
-    let second = working(&core.step([], now + Duration::seconds(1), &world));
-    assert_eq!(second.len(), 1);
-    assert_ne!(first, second);
-}
-
-#[test]
 fn a_place_in_the_order_is_one_for_the_target_that_it_was_taken_for() {
     let world = World::default();
     let rate = |target| (TargetPattern::parse(target).unwrap(), 0.1);
@@ -391,21 +295,6 @@ fn a_place_in_the_order_is_one_for_the_target_that_it_was_taken_for() {
 }
 
 #[test]
-fn a_reply_that_came_is_settled_at_once_whatever_its_schedule_says_now() {
-    let (mut world, mut core) = (World::default(), core());
-    let id = world.add(9, r#","delivery":{"mode":"request"}"#);
-    let due = world.entry(id).unwrap().schedule.next_run_at.unwrap();
-    left_behind(&mut world, id, due, |spec| spec.delivery.known.mode = DeliveryMode::Publish);
-    world.gone = false;
-    let entry = world.entry(id).unwrap();
-    let claim = Claim { instance: ME, revision: 2 };
-    let mut ended = Execution::started(&entry.schedule, &entry.schedule.attempts[0], claim, due);
-    ended.end(Outcome::success(), due);
-    let actions = core.step([Event::Ended(Box::new(ended))], due, &world);
-    assert!(matches!(&actions[..], [Action::Work { is_due: false, .. }]), "{}", actions.len());
-}
-
-#[test]
 fn armed_attempts_go_when_their_time_has_come_also_while_draining() {
     let (world, mut core) = (World::default(), core());
     let armed = |n, second| {
@@ -418,30 +307,4 @@ fn armed_attempts_go_when_their_time_has_come_also_while_draining() {
     assert!(!core.is_quiet());
     assert_eq!(core.step([], at("00:00:02"), &world).len(), 1);
     assert!(core.is_quiet());
-}
-
-#[test]
-fn a_burst_is_released_in_steps_and_no_claim_takes_its_permits() {
-    let world = World::default();
-    let mut core = Core::new(2_000, 1, &[], at("00:00:00"));
-    core.step([Event::MayClaim(true)], at("00:00:00"), &world);
-    let id = world.add(9, "");
-    let due = world.entry(id).unwrap().schedule.next_run_at.unwrap();
-    let armed = (0..1_000).map(|n| {
-        let execution = Uuid::from_u128(100 + n);
-        Event::Armed(Armed { due, priority: 5, execution, attempt: "go" })
-    });
-    core.step(armed.chain([Event::Changed(id)]), due - Duration::seconds(1), &world);
-    let mut released = Vec::new();
-    loop {
-        let actions = core.step([], due, &world);
-        released.push(actions.iter().filter(|one| matches!(one, Action::Release(_))).count());
-        assert_eq!(core.has_more(due), core.load(due).is_behind);
-        if !core.has_more(due) {
-            assert_eq!(working(&actions), [id]);
-            break;
-        }
-        assert!(working(&actions).is_empty());
-    }
-    assert_eq!(released, [256, 256, 256, 232]);
 }

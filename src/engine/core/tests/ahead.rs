@@ -1,4 +1,4 @@
-//! Tests of claims ahead of a burst.
+//! Tests of bursts: claims ahead of them, and how their commands are released.
 
 use super::*;
 
@@ -65,4 +65,30 @@ fn claims_for_a_burst_keep_out_of_the_way_of_the_one_before() {
     assert_eq!(begins(100, 0), Some(alone), "few are not disturbed");
     assert_eq!(begins(2_000, 1), Some(alone), "spread over time they are few");
     assert_eq!(begins(1_000, 0), None, "their commands are not out");
+}
+
+#[test]
+fn a_burst_is_released_in_steps_and_no_claim_takes_its_permits() {
+    let world = World::default();
+    let mut core = Core::new(2_000, 1, &[], at("00:00:00"));
+    core.step([Event::MayClaim(true)], at("00:00:00"), &world);
+    let id = world.add(9, "");
+    let due = world.entry(id).unwrap().schedule.next_run_at.unwrap();
+    let armed = (0..1_000).map(|n| {
+        let execution = Uuid::from_u128(100 + n);
+        Event::Armed(Armed { due, priority: 5, execution, attempt: "go" })
+    });
+    core.step(armed.chain([Event::Changed(id)]), due - Duration::seconds(1), &world);
+    let mut released = Vec::new();
+    loop {
+        let actions = core.step([], due, &world);
+        released.push(actions.iter().filter(|one| matches!(one, Action::Release(_))).count());
+        assert_eq!(core.has_more(due), core.load(due).is_behind);
+        if !core.has_more(due) {
+            assert_eq!(working(&actions), [id]);
+            break;
+        }
+        assert!(working(&actions).is_empty());
+    }
+    assert_eq!(released, [256, 256, 256, 232]);
 }
