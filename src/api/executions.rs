@@ -21,6 +21,7 @@ use crate::jetstream::history::error_header;
 use crate::port::Nats;
 use crate::schedule::declared::page_fields;
 use crate::schedule::{FieldFault, instant_field};
+pub(crate) use retry::RETRIED_BY_DEFAULT;
 pub(crate) use retry::drain;
 pub use retry::{
     BulkRetried, BulkRetry, CancelRerun, ExecutionFilter, GetRerun, ListReruns, RerunStatus,

@@ -79,6 +79,8 @@ pub struct Operation {
     pub access: Access,
     /// Header that names who acts.
     pub actor_header: &'static str,
+    /// Whether it declares schedules, whose creator may be another than who acts.
+    pub declares: bool,
     /// What it does.
     pub description: &'static str,
     /// Where it is reached over HTTP.
@@ -91,6 +93,11 @@ pub struct Operation {
 }
 
 impl Operation {
+    /// The same, of an operation that declares schedules.
+    fn declares(self) -> Self {
+        Self { declares: true, ..self }
+    }
+
     /// Runs the operation for a request.
     ///
     /// # Errors
@@ -158,6 +165,7 @@ impl Entry {
             name,
             access,
             actor_header,
+            declares: false,
             description,
             routes,
             request_schema: |generator| generator.subschema_for::<Request>(),

@@ -176,6 +176,17 @@ async fn who_declares_the_schedules_of_others_stands_in_the_events() {
     let (_, reply) =
         nats.request_with_headers("schedule.apply", &by("X-Applied-By"), follower).await;
     assert_eq!(reply["data"]["created_by"], "anna", "{reply}");
+
+    let document = http.get("/openapi.json").await.body;
+    for (path, headers) in [
+        ("/api/v1/schedules/apply", ["X-Applied-By", "X-Created-By"]),
+        ("/api/v1/schedules/bulk/apply", ["X-Performed-By", "X-Created-By"]),
+    ] {
+        let parameters = document["paths"][path]["post"]["parameters"].as_array().unwrap();
+        for header in headers {
+            assert!(parameters.iter().any(|one| one["name"] == header), "{path} {header}");
+        }
+    }
 }
 
 #[tokio::test]

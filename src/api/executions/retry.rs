@@ -24,6 +24,7 @@ use crate::schedule::declared::run_fields;
 use crate::schedule::{FieldFault, Payload};
 pub(crate) use drain::drain;
 pub use many::{BulkRetried, BulkRetry, RetriedItem};
+pub(crate) use plan::RETRIED_BY_DEFAULT;
 pub use reruns::{CancelRerun, GetRerun, ListReruns, RerunStatus, RerunView};
 
 run_fields! { request {

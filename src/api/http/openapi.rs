@@ -12,6 +12,7 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use super::super::CREATED_BY;
 use super::super::operations::{Access, Operation, example};
 use super::super::reply::{ErrorReply, Reply, ScheduleView};
 use super::super::route::{Query, Route};
@@ -190,16 +191,28 @@ fn describe(
         "x-operation": operation.name,
         "x-example": example(operation.name),
     });
+    parameters.extend(headers(route, operation, &fields));
+    if route.has_body {
+        described["requestBody"] = body(fields, operation);
+    }
+    described["parameters"] = Value::Array(parameters);
+    described["responses"] = responses(generator, route, operation, error);
+    described
+}
+
+/// The headers that a route takes, given the fields of its request that are in no path.
+fn headers(route: &Route, operation: &Operation, fields: &Map<String, Value>) -> Vec<Value> {
+    let mut headers = Vec::new();
     if operation.access.changes() {
-        parameters.push(header(operation.actor_header, "Who acts."));
-        if operation.name.ends_with(".apply") {
-            parameters.push(header("X-Created-By", "Whose schedules; default: who acts."));
+        headers.push(header(operation.actor_header, "Who acts."));
+        if operation.declares {
+            headers.push(header(CREATED_BY, "Whose schedules; default: who acts."));
         }
         if fields.contains_key("expected_revision")
             || !route.has_body && route.method == Method::DELETE
         {
             let text = "The ETag of the schedule as it must be; else the answer is 409.";
-            parameters.push(json!({ "name": "If-Match", "in": "header", "description": text,
+            headers.push(json!({ "name": "If-Match", "in": "header", "description": text,
                                     "schema": { "type": "string", "pattern": "^((W/)?\"[0-9]{1,15}\"|\\*)$" } }));
         }
     }
@@ -210,25 +223,20 @@ fn describe(
         ),
         ("X-Request-ID", "Sent back; drawn where it is absent."),
     ] {
-        parameters.push(header(name, text));
+        headers.push(header(name, text));
     }
     if operation.access.changes() {
         let schema = json!({ "type": "string" });
         let text = "W3C Trace Context: passed on to commands. What is no such context is ignored.";
-        parameters.push(
+        headers.push(
             json!({ "name": "traceparent", "in": "header", "description": text, "schema": schema }),
         );
     }
     if fields.contains_key("idempotency_key") {
         let text = "Makes the request safe to repeat: the same key of the same user does it once within a day.";
-        parameters.push(header("Idempotency-Key", text));
+        headers.push(header("Idempotency-Key", text));
     }
-    if route.has_body {
-        described["requestBody"] = body(fields, operation);
-    }
-    described["parameters"] = Value::Array(parameters);
-    described["responses"] = responses(generator, route, operation, error);
-    described
+    headers
 }
 
 /// Schema of the remaining fields as a JSON object. What a field's documentation calls required is.

@@ -42,7 +42,7 @@ fn schedules() -> Vec<Operation> {
         ]),
         operation!("schedule.apply", Write, "X-Applied-By", apply_schedule, "Create a schedule, or make the one of that name what is given", [
             post("/api/v1/schedules/apply")
-        ]),
+        ]).declares(),
         operation!("schedule.get", Read, "X-Created-By", get_schedule, "One schedule with all its fields", [
             get("/api/v1/schedules/{schedule_id}").query(&[])
         ]),
@@ -95,7 +95,7 @@ fn bulk() -> Vec<Operation> {
     vec![
         operation!("bulk.apply", Write, "X-Performed-By", bulk_apply, "Create many schedules of one owner, or make those of their names what is given", [
             post("/api/v1/schedules/bulk/apply")
-        ]),
+        ]).declares(),
         operation!("bulk.create", Write, "X-Performed-By", bulk_create, "Create many schedules", [
             post("/api/v1/schedules/bulk/create")
         ]),

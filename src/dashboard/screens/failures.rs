@@ -7,6 +7,7 @@ use chrono::{SecondsFormat, TimeDelta};
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
+use crate::api::executions::RETRIED_BY_DEFAULT;
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure};
 use crate::dashboard::parts::{action, hidden, nothing, path_part, relative, schedule_link};
@@ -17,14 +18,12 @@ const LIST: u64 = 100;
 const LISTS: u64 = 3;
 /// Groups that are shown.
 const GROUPS: usize = 50;
-/// Executions that one request runs again, unless it says otherwise.
-const AT_ONCE: usize = 100;
 
 /// Failures of a kind.
 struct Group<'a> {
     error_type: &'a str,
     target: &'a str,
-    count: usize,
+    count: u64,
     /// The newest.
     latest: &'a Value,
 }
@@ -117,7 +116,7 @@ fn one(visitor: &Visitor<'_>, group: &Group<'_>, from: &str, is_cut: bool) -> Ma
                     (hidden("idempotency_key", &drawn()))
                     (hidden("dry_run", "true"))
                     button type="submit" { "Run again all of this kind …" }
-                    @if is_cut || *count > AT_ONCE {
+                    @if is_cut || *count > RETRIED_BY_DEFAULT {
                         button type="submit" name="in_background" value="true" { "Run again in the background …" }
                     }
                 }))

@@ -10,8 +10,8 @@ use super::{BulkRetry, ExecutionFilter, Retry};
 use crate::execution::ExecutionStatus;
 use crate::schedule::FieldFault;
 
-/// Executions taken up by default.
-const DEFAULT_LIMIT: u64 = 100;
+/// Executions taken up by default, before the reply.
+pub(crate) const RETRIED_BY_DEFAULT: u64 = 100;
 /// Maximum number of executions taken up before the reply.
 pub(super) const MAX_AT_ONCE: u64 = 1000;
 /// Maximum number of executions taken up in the background, and the default there.
@@ -48,7 +48,7 @@ pub(super) fn check<'a>(
     let in_background = request.in_background.unwrap_or(false);
     let (default, max) = match in_background {
         true => (MAX_IN_BACKGROUND, MAX_IN_BACKGROUND),
-        false => (DEFAULT_LIMIT, MAX_AT_ONCE),
+        false => (RETRIED_BY_DEFAULT, MAX_AT_ONCE),
     };
     let limit = check_limit(request.limit, default, max, &mut faults);
     let cursor = request.cursor.as_deref().map(cursor::read::<Cursor>);
