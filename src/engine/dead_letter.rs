@@ -44,8 +44,8 @@ pub(super) async fn deliver(
     let subject = target.as_str();
     // Every instance that sends it does so after the outcome is recorded.
     let since = again.then_some(ended.time);
-    let again = || headers.clone();
-    let publication = Publication { subject, id, headers: again(), again: &again, body, since };
+    let headers = || headers.clone();
+    let publication = Publication { subject, id, headers: &headers, body, since };
     // This needs no claim: all instances send the same message.
     let Ok(delivered) = shared.delivery.publish(publication, || true).await else { return };
     let Outcome::Failed { error_type, message, uncertain, .. } = delivered.outcome else { return };

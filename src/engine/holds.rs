@@ -138,18 +138,32 @@ pub(crate) struct Ours<'a, N: Nats> {
     shared: &'a Shared<N>,
     events: &'a Events,
     accepted: &'a Accepted,
+    /// The one of them that the task is about, if it is not about all.
+    only: Option<Uuid>,
 }
 
 impl<'a, N: Nats> Ours<'a, N> {
-    pub(crate) fn new(shared: &'a Shared<N>, events: &'a Events, accepted: &'a Accepted) -> Self {
-        Self { shared, events, accepted }
+    /// All executions of a plan.
+    pub(crate) fn all(shared: &'a Shared<N>, events: &'a Events, accepted: &'a Accepted) -> Self {
+        Self { shared, events, accepted, only: None }
+    }
+
+    /// One of them.
+    pub(crate) fn one(
+        shared: &'a Shared<N>,
+        events: &'a Events,
+        accepted: &'a Accepted,
+        execution: Uuid,
+    ) -> Self {
+        Self { shared, events, accepted, only: Some(execution) }
     }
 }
 
 impl<N: Nats> Drop for Ours<'_, N> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.shared.end(self.accepted.executions());
+            let is_meant = |id: &Uuid| self.only.is_none_or(|only| only == *id);
+            self.shared.end(self.accepted.executions().filter(is_meant));
             self.events.send(Event::Failed(self.accepted.schedule.id));
         }
     }

@@ -47,8 +47,8 @@
 //! # The modules
 //!
 //! `core` decides; `run` waits and starts what `core` decided; `tasks` carries it out, with `claim` and `deliver`, or
-//! `finish` for an attempt that a report ended; `outcomes` has what ended recorded by `record`. `announce`, `follow` and `correct` do what a record asks
-//! for besides its times.
+//! `finish` for an attempt that a report ended; `outcomes` has what ended recorded by `record`. `announce`, `follow` and
+//! `correct` do what a record asks for besides its times.
 
 mod announce;
 mod claim;

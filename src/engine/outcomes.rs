@@ -22,6 +22,7 @@ use super::deliver::Firing;
 use super::holds::{Events, Ours, Permit};
 use super::record::conclude;
 use super::urgency::Place;
+use crate::failpoint::panic_at;
 use crate::metrics::Lock;
 use crate::port::Nats;
 
@@ -80,7 +81,7 @@ pub(crate) async fn record_all(shared: Arc<Shared<impl Nats>>, events: Events) {
         let unrecorded = shared.outcomes.next().await;
         shared.urgency.quiet(unrecorded.known_at + PATIENCE).await;
         // The semaphore is never closed.
-        let Ok(turn) = Arc::clone(&written).acquire_owned().await else { return };
+        let turn = Arc::clone(&written).acquire_owned().await.ok();
         shared.tasks.spawn(record(Arc::clone(&shared), unrecorded, events.clone(), turn));
     }
 }
@@ -90,11 +91,13 @@ async fn record(
     shared: Arc<Shared<impl Nats>>,
     unrecorded: Box<Unrecorded>,
     events: Events,
-    turn: OwnedSemaphorePermit,
+    turn: Option<OwnedSemaphorePermit>,
 ) {
     let Unrecorded { firing, place, permit, known_at: _, task } = *unrecorded;
     let Firing { accepted, attempt, execution, recovered, .. } = *firing;
-    let _ours = Ours::new(&shared, &events, &accepted);
+    // The plan's other attempts have tasks of their own, and go on if this one panics.
+    let _ours = Ours::one(&shared, &events, &accepted, attempt.execution_id);
+    panic_at("while_recording");
     let ended = conclude(&shared, &accepted.schedule, &attempt, execution).await;
     let lock = if recovered { Lock::Takeover } else { Lock::Claim };
     shared.metrics.claim_held(lock, accepted.written.sent.elapsed());

@@ -40,7 +40,7 @@ pub(crate) async fn work(
         Claimed::Later => held.events().send(Event::Back(held.id(), done)),
         Claimed::Accepted(accepted) => {
             let (now, events) = (shared.clock.now(), held.events().clone());
-            let _ours = Ours::new(&shared, &events, &accepted);
+            let _ours = Ours::all(&shared, &events, &accepted);
             arm(&shared, &accepted, now, &events);
             held.free();
             make_due(&shared, &accepted, now, &events, permit, urgent).await;
@@ -118,8 +118,8 @@ pub(crate) async fn release(
     permit: Permit,
     urgent: Urgent,
 ) {
-    let accepted = Arc::clone(&firing.accepted);
-    let _ours = Ours::new(&shared, &events, &accepted);
+    let (accepted, execution) = (Arc::clone(&firing.accepted), firing.attempt.execution_id);
+    let _ours = Ours::one(&shared, &events, &accepted, execution);
     if !stands(&shared, &accepted, &firing.attempt) {
         return let_go(&shared, &firing, &events);
     }

@@ -124,10 +124,8 @@ pub(crate) struct Publication<'a> {
     pub(crate) subject: &'a str,
     /// Its `Nats-Msg-Id`, which is in its headers too.
     pub(crate) id: String,
-    /// Its headers, for the first try.
-    pub(crate) headers: Headers,
-    /// Makes them again, for another try: few are needed.
-    pub(crate) again: &'a (dyn Fn() -> Headers + Sync),
+    /// Its headers, for each try.
+    pub(crate) headers: &'a (dyn Fn() -> Headers + Sync),
     pub(crate) body: Bytes,
     /// Since when this or another instance may already have sent it.
     pub(crate) since: Option<DateTime<Utc>>,
@@ -137,8 +135,6 @@ pub(crate) struct Publication<'a> {
 struct ToTarget<'a, N: Nats> {
     delivery: &'a Parts<N>,
     publication: &'a Publication<'a>,
-    /// The headers for its first try.
-    first: Mutex<Option<Headers>>,
     /// The line that the latest try went over.
     over: Mutex<Option<Arc<Over<N::Line>>>>,
 }
@@ -252,8 +248,8 @@ impl<N: Nats> Delivery<N> {
     /// Sends the command of an execution and returns its outcome; sends only while it is `trusted`, which is checked
     /// again after every wait.
     ///
-    /// `again` makes the command's headers once more, for another try. `earlier` says that another instance, or this one under an older claim, may have sent it since the execution
-    /// started.
+    /// `again` makes the command's headers once more, for another try: few need one. `earlier` says that another
+    /// instance, or this one under an older claim, may have sent it since the execution started.
     ///
     /// # Errors
     /// If the trust is lost before the fate of the command is known.
@@ -271,11 +267,15 @@ impl<N: Nats> Delivery<N> {
             DeliveryMode::Publish | DeliveryMode::Job => {
                 let Command { headers, body } = command;
                 let started = execution.started_at.unwrap_or(execution.scheduled_for);
+                let first = Mutex::new(Some(headers));
+                let headers = || {
+                    let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    first.unwrap_or_else(again)
+                };
                 let publication = Publication {
                     subject,
                     id: execution.id.to_string(),
-                    headers,
-                    again,
+                    headers: &headers,
                     body,
                     since: earlier.then_some(started),
                 };
@@ -294,7 +294,7 @@ impl<N: Nats> Delivery<N> {
     /// If the trust is lost before that.
     pub(crate) async fn publish(
         &self,
-        mut publication: Publication<'_>,
+        publication: Publication<'_>,
         trusted: impl Fn() -> bool + Sync,
     ) -> Result<Delivered, TrustLost> {
         let policy = Policy {
@@ -303,9 +303,8 @@ impl<N: Nats> Delivery<N> {
             patience: Some(MAX_UNANSWERED),
             pause: RETRY,
         };
-        let first = Mutex::new(Some(std::mem::take(&mut publication.headers)));
-        let over = Mutex::default();
-        let mut message = ToTarget { delivery: &self.0, publication: &publication, first, over };
+        let mut message =
+            ToTarget { delivery: &self.0, publication: &publication, over: Mutex::default() };
         let known = until_known(&mut message, policy).await?;
         let was_there = matches!(known.fate, Fate::Stored { duplicate: true });
         Ok(Delivered { outcome: outcome(publication.subject, known), was_there })

@@ -45,10 +45,10 @@ async fn dies_at(point: &str, request: bool) {
     }
 }
 
-#[tokio::test]
-async fn a_panic_while_an_attempt_is_made_costs_that_try_and_leaves_nothing_running() {
+/// Has a task panic at a point, and checks that all is made and recorded once, and nothing is left running.
+async fn panics_at(point: &str) {
     let nats = Nats::start().await;
-    let _service = nats.service_with(&[("NATS_SCHEDULER_FAILPOINT", "while_making:2")]).await;
+    let service = nats.service_with(&[("NATS_SCHEDULER_FAILPOINT", point)]).await;
     let ids = nats.create_beats(3, "cmd.example.panics").await;
     nats.wait_count("COMMANDS", 15).await;
     check_ledgers(&nats, &ids).await;
@@ -57,6 +57,17 @@ async fn a_panic_while_an_attempt_is_made_costs_that_try_and_leaves_nothing_runn
         running.as_array().unwrap().is_empty().then_some(())
     })
     .await;
+    assert!(service.log().contains("told to panic"), "it never came to that");
+}
+
+#[tokio::test]
+async fn a_panic_while_an_attempt_is_made_costs_that_try_and_leaves_nothing_running() {
+    panics_at("while_making:2").await;
+}
+
+#[tokio::test]
+async fn a_panic_while_an_outcome_is_recorded_costs_that_try_and_leaves_nothing_running() {
+    panics_at("while_recording:2").await;
 }
 
 #[tokio::test]

@@ -51,9 +51,16 @@ impl<A> Armory<A> {
         false
     }
 
+    /// Whether an attempt is due.
+    pub(super) fn is_due(&self, now: DateTime<Utc>) -> bool {
+        self.next().is_some_and(|due| due <= now)
+    }
+
     /// Takes the next attempt that is due.
     pub(super) fn pop_due(&mut self, now: DateTime<Utc>) -> Option<A> {
-        self.next().filter(|due| *due <= now)?;
+        if !self.is_due(now) {
+            return None;
+        }
         self.waiting.pop_first().map(|(_, armed)| armed)
     }
 

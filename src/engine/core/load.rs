@@ -19,7 +19,7 @@ pub(crate) struct CoreLoad {
     pub(crate) waiting: usize,
     /// Claims made ahead of their time that wait for it.
     pub(crate) armed: usize,
-    /// Whether some of those claims are due, and wait for a permit.
+    /// Whether some of those claims are due, and wait for a permit or for the next step.
     pub(crate) is_behind: bool,
     /// When the next timer is due, or since when the work that has waited longest is. The next timer counts because the
     /// engine is late by it if the loop does not turn.
@@ -35,7 +35,7 @@ impl<A> Core<A> {
             timers: self.slots.timers(),
             waiting: self.ready,
             armed: self.armory.len(),
-            is_behind: self.armory.next().is_some_and(|due| due <= now),
+            is_behind: self.armory.is_due(now),
             next_due: timer.into_iter().chain(self.armory.next()).chain(oldest).min(),
         }
     }

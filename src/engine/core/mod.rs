@@ -192,7 +192,7 @@ impl<A> Core<A> {
 
     /// Whether [`Core::step`] has left armed attempts that are due for the next time.
     pub(crate) fn has_more(&self, now: DateTime<Utc>) -> bool {
-        self.lanes.has_room(Lane::Fast) && self.armory.next().is_some_and(|due| due <= now)
+        self.lanes.has_room(Lane::Fast) && self.armory.is_due(now)
     }
 
     /// Whether no record is being written and no claim waits for its time.

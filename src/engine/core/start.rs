@@ -104,9 +104,9 @@ impl<A> Core<A> {
 
     /// Starts as much of the ready work as the bounds allow, in the order of priority. Commands that are due go first.
     pub(super) fn start_ready(&mut self, now: DateTime<Utc>) {
-        let is_behind = self.has_more(now);
+        let has_more = self.has_more(now);
         for lane in Lane::ALL {
-            if is_behind && lane == Lane::Fast {
+            if has_more && lane == Lane::Fast {
                 continue;
             }
             while let Some(ready) = self.lanes.pop(lane) {

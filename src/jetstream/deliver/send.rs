@@ -19,7 +19,6 @@
 //! | nothing, for five seconds | the fate is unknown; unless no stream captures the target, or the server refuses it under the name that a mapping gave it |
 
 use std::pin::{Pin, pin};
-use std::sync::PoisonError;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -54,9 +53,8 @@ impl<N: Nats> ToTarget<'_, N> {
         over: &Over<N::Line>,
         may: &(impl Fn() -> bool + Sync),
     ) -> Result<(), Unhanded> {
-        let Publication { subject, again, body, .. } = self.publication;
-        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (headers, body) = (first.unwrap_or_else(again).into(), body.clone());
+        let Publication { subject, headers, body, .. } = self.publication;
+        let (headers, body) = (headers().into(), body.clone());
         over.line.publish(Message { subject, headers, body }, &over.awaited, may).await
     }
 
