@@ -243,7 +243,8 @@ async fn a_schedule_is_edited_unless_somebody_else_was_first() {
     let edit = async |editor: &str| {
         let script = file(&nats, "editor.sh", editor);
         let mut command = program(&nats.url());
-        command.args(["edit", "nightly", "--yes"]).env("EDITOR", format!("sh {script}"));
+        command.args(["edit", "nightly", "--yes", "--creator", "anna", "--actor", "ci"]);
+        command.env("EDITOR", format!("sh {script}"));
         command.env("PATH", std::env::var_os("PATH").unwrap()).env("TMPDIR", nats.dir());
         command.env("CLI", crate::harness::SERVICE);
         finish(command).await
@@ -258,6 +259,9 @@ async fn a_schedule_is_edited_unless_somebody_else_was_first() {
         "{done}"
     );
     assert!(plain(&done).contains("updated nightly (<id>), next at <time>"), "{done}");
+    let asked = json!({ "schedule_name": "nightly", "creator": "anna" });
+    let schedule = nats.ask("schedule.get", asked).await;
+    assert_eq!(schedule["updated_by"], "ci", "who edits is who acts: {schedule}");
     let (code, said) =
         edit("sed -i 's/0 4 /0 5 /' $1; $CLI pause nightly >/dev/null").await.failed();
     assert!(
