@@ -8,18 +8,18 @@ use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
 use serde_json::json;
 
-use crate::ground::{Acks, IN_FLIGHT, late, payload, whole_second};
+use crate::ground::{self, Acks, IN_FLIGHT, late, payload, whole_second};
 use crate::harness::Nats;
 use crate::lateness::Lateness;
 
 /// Lateness of `count` commands that are due at one instant.
 pub async fn burst(count: usize) -> Lateness {
-    let nats = Nats::start().await;
+    let nats = ground::start().await;
     for (name, subjects, per_subject) in [("RECORDS", "records.>", 1), ("HISTORY", "history.>", -1)]
     {
         let config = json!({
             "name": name, "subjects": [subjects], "storage": "file", "retention": "limits", "discard": "old",
-            "num_replicas": 1, "max_msgs_per_subject": per_subject, "max_consumers": -1, "max_msgs": -1,
+            "num_replicas": nats.replicas(), "max_msgs_per_subject": per_subject, "max_consumers": -1, "max_msgs": -1,
             "max_bytes": -1, "max_age": 0, "max_msg_size": -1,
         });
         nats.add_stream(&config.to_string()).await;

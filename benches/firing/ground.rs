@@ -11,10 +11,14 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use serde_json::{Value, json};
 
+use crate::args;
 use crate::harness::Nats;
 use crate::lateness::{self, Lateness};
 
 const PAYLOAD: usize = 256;
+/// A server that has its disk take each message before it answers.
+const ALWAYS_SYNCED: &str =
+    "jetstream { store_dir: $NATS_STORE_DIR, sync_interval: always, max_file_store: 20G }";
 /// Publishes that wait for their acknowledgement at once.
 pub const IN_FLIGHT: usize = 2_048;
 
@@ -52,13 +56,24 @@ pub fn print_steady(name: &str, rate: usize, lateness: &Lateness) -> f64 {
     lateness.percentile(99.0)
 }
 
+/// Starts what NATS consists of in this run: one server, or a cluster of three with three replicas of each stream, with
+/// the example stream.
+pub async fn start() -> Nats {
+    match (args::is_given("cluster"), args::is_given("synced")) {
+        (false, false) => Nats::start().await,
+        (true, false) => Nats::cluster().await,
+        (false, true) => Nats::with_config(ALWAYS_SYNCED).await,
+        (true, true) => panic!("a cluster, or a server that is always synced"),
+    }
+}
+
 pub fn payload() -> Value {
     json!({ "text": "x".repeat(PAYLOAD - 11) })
 }
 
 /// Rate of raw publishes, per second.
 pub async fn publish_all(count: usize) -> f64 {
-    let nats = Nats::start().await;
+    let nats = start().await;
     let body: bytes::Bytes = payload().to_string().into();
     let started = Instant::now();
     let mut acks = Acks::default();

@@ -12,7 +12,8 @@
 //! - **steady**: 100, 1,000 and 5,000 due at every second, and 5,000 spread over it; 1,000 with nats-server's own, too.
 //!
 //! `-- --burst 20000` sets how many are due at one instant, 10,000 by default; `-- bursts` leaves out the steady rates;
-//! `-- --rounds 1` is for a quick look, and `-- --only ours` for profiles.
+//! `-- --rounds 1` is for a quick look, and `-- --only ours` for profiles. `-- cluster` runs three servers with three
+//! replicas of each stream, and `-- synced` one with `sync_interval: always`, instead of one as it is by default.
 //!
 //! Lateness is the time at which the stream stored the command, minus the time at which it was due.
 
@@ -34,6 +35,7 @@ mod ours;
 #[path = "../usage.rs"]
 mod usage;
 
+use args::is_given;
 use ground::{Steady, print_burst, print_steady, publish_all};
 use usage::median;
 
@@ -43,7 +45,6 @@ const SECONDS: usize = 20;
 #[tokio::main]
 async fn main() {
     let (burst, rounds) = (args::number("--burst", 10_000), args::number("--rounds", 3));
-    let is_given = |word: &str| std::env::args().any(|argument| argument == word);
     let ours_only = is_given("ours");
     bursts(burst, rounds, ours_only).await;
     if !is_given("bursts") {

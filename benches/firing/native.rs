@@ -4,13 +4,13 @@ use async_nats::jetstream::message::PublishMessage;
 use chrono::{DateTime, Duration, Utc};
 use serde_json::{Value, json};
 
-use crate::ground::{Acks, late, payload, whole_second};
+use crate::ground::{self, Acks, late, payload, whole_second};
 use crate::harness::Nats;
 use crate::lateness::Lateness;
 
 /// Lateness of `count` commands that are due at one instant.
 pub async fn burst(count: usize) -> Lateness {
-    let nats = Nats::bare().await;
+    let nats = ground::start().await;
     stream(&nats).await;
     let due = whole_second(3 + count as i64 / 20_000);
     schedule(&nats, &vec![due; count]).await;
@@ -20,7 +20,7 @@ pub async fn burst(count: usize) -> Lateness {
 
 /// Lateness of commands when `rate` of them are due at every second.
 pub async fn steady(rate: usize, seconds: usize) -> Lateness {
-    let nats = Nats::bare().await;
+    let nats = ground::start().await;
     stream(&nats).await;
     let first = whole_second(3);
     let due: Vec<_> =
@@ -34,7 +34,7 @@ pub async fn steady(rate: usize, seconds: usize) -> Lateness {
 async fn stream(nats: &Nats) {
     let config = json!({
         "name": "NATIVE", "subjects": ["native.>"], "storage": "file", "retention": "limits",
-        "discard": "old", "num_replicas": 1, "allow_msg_schedules": true, "allow_msg_ttl": true,
+        "discard": "old", "num_replicas": nats.replicas(), "allow_msg_schedules": true, "allow_msg_ttl": true,
         "max_consumers": -1, "max_msgs": -1, "max_bytes": -1, "max_age": 0,
         "max_msgs_per_subject": -1, "max_msg_size": -1
     });

@@ -6,7 +6,7 @@ use chrono::Utc;
 use serde_json::json;
 
 use crate::bulk;
-use crate::ground::{Steady, come, late, payload, whole_second};
+use crate::ground::{self, Steady, come, late, payload, whole_second};
 use crate::harness::{Nats, Service};
 use crate::lateness::Lateness;
 use crate::usage::Usage;
@@ -18,7 +18,7 @@ const CREATED: usize = 1_000;
 
 /// Lateness of `count` commands that are due at one instant, fired by that many instances.
 pub async fn burst(count: usize, instances: usize) -> Lateness {
-    let nats = Nats::start().await;
+    let nats = ground::start().await;
     let services = start(&nats, instances).await;
     let due = whole_second(10 + (count / CREATED) as i64);
     let started = Instant::now();
@@ -38,7 +38,7 @@ pub async fn burst(count: usize, instances: usize) -> Lateness {
 
 /// Lateness when `rate` commands are due at every second, at once or spread over it, and the cost of each.
 pub async fn steady(rate: usize, seconds: usize, is_spread: bool) -> Steady {
-    let nats = Nats::start().await;
+    let nats = ground::start().await;
     let services = start(&nats, 1).await;
     let first = whole_second(5 + (rate / CREATED) as i64);
     bulk::create(&nats, rate, |n| {
@@ -51,7 +51,8 @@ pub async fn steady(rate: usize, seconds: usize, is_spread: bool) -> Steady {
     assert!(Utc::now() < first, "creating took too long");
     let until_first = (first - Utc::now()).to_std().unwrap_or(Duration::ZERO);
     tokio::time::sleep(until_first + Duration::from_secs(2)).await;
-    let used = || [services[0].pid(), nats.server.pid()].map(|pid| Usage::of(pid).processor);
+    let servers: Vec<_> = nats.servers().map(|server| server.pid()).collect();
+    let used = || [vec![services[0].pid()], servers.clone()].map(processor);
     let (before, began) = (used(), Instant::now());
     tokio::time::sleep(Duration::from_secs(seconds as u64 - 4)).await;
     let (after, fired) = (used(), began.elapsed().as_secs_f64() * rate as f64);
@@ -68,4 +69,9 @@ async fn start(nats: &Nats, instances: usize) -> Vec<Service> {
         services.push(nats.service_with(&SETTINGS).await);
     }
     services
+}
+
+/// Processor time that processes have used together, in seconds.
+fn processor(pids: Vec<u32>) -> f64 {
+    pids.into_iter().map(|pid| Usage::of(pid).processor).sum()
 }

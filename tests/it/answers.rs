@@ -17,24 +17,19 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream;
 use async_nats::{Client, ConnectOptions, HeaderMap, Message};
 use futures::{FutureExt as _, StreamExt as _};
-use nats_scheduler::dev::server::{RunningServer, ServerOptions};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::harness::{Nats, Service, binary, in_ms, wait_for};
+use crate::harness::{Nats, Service, configured, in_ms, wait_for};
 
 /// How long a stream of these tests remembers ids: less than it takes until an instance counts as gone.
 const WINDOW: u64 = 1_000_000_000;
 
 /// A server with a configuration, which may say who may do what. The test is `user`.
-async fn configured(config: &str, user: &str) -> Nats {
+async fn start(config: &str, user: &str) -> Nats {
     let dir = TempDir::new().unwrap();
-    let path = dir.path().join("nats.conf");
-    std::fs::write(&path, config).unwrap();
-    let mut options = ServerOptions::new(dir.path().join("store"));
-    options.config = Some(path);
-    let server = RunningServer::start(&binary(), options).await.unwrap();
+    let server = configured(dir.path(), config).await;
     let client = connected(&server.url(), user).await;
     let js = jetstream::new(client.clone());
     Nats::of(server, client, js, dir)
@@ -114,7 +109,7 @@ fn count(heard: &mut UnboundedReceiver<Message>) -> usize {
 async fn what_a_stranger_answers_beside_the_stream_decides_nothing() {
     // The stream answers after it has synced, so strangers are nearly always first.
     let config = "jetstream { store_dir: $NATS_STORE_DIR, sync_interval: always }";
-    let nats = configured(config, "nobody").await;
+    let nats = start(config, "nobody").await;
     stream(&nats.js, "SHARED", "cmd.shared.*", json!({})).await;
     let _service = nats.service().await;
     let mut heard = responder(&nats.client, "cmd.shared.*", |subject| {
@@ -280,7 +275,7 @@ const ACCOUNTS: &str = r#"
 
 #[tokio::test]
 async fn an_acknowledgement_counts_where_a_mapping_or_an_import_leads_to_a_stream() {
-    let nats = configured(ACCOUNTS, "ours").await;
+    let nats = start(ACCOUNTS, "ours").await;
     stream(&nats.js, "KEPT", "kept.*", json!({})).await;
     let theirs = connected(&nats.url(), "theirs").await;
     stream(&jetstream::new(theirs), "THEIRS", "theirs.*", json!({})).await;
@@ -307,7 +302,7 @@ async fn an_acknowledgement_counts_where_a_mapping_or_an_import_leads_to_a_strea
 
 #[tokio::test]
 async fn an_acknowledgement_of_a_stream_that_nobody_names_is_verified_where_it_can_be_read() {
-    let nats = configured(ACCOUNTS, "ours").await;
+    let nats = start(ACCOUNTS, "ours").await;
     stream(&nats.js, "KEPT", "kept.*", json!({})).await;
     for (user, verified) in [("reads", true), ("blind", false)] {
         let mut service = service_of(&nats, user, "").await;
@@ -323,7 +318,7 @@ async fn an_acknowledgement_of_a_stream_that_nobody_names_is_verified_where_it_c
 
 #[tokio::test]
 async fn a_mapped_command_is_found_where_the_mapping_led_it() {
-    let nats = configured(ACCOUNTS, "ours").await;
+    let nats = start(ACCOUNTS, "ours").await;
     stream(&nats.js, "KEPT", "kept.*", json!({})).await;
     found_again(&nats, "ours", "cmd.mapped.run", "KEPT", "kept.run").await;
 }
@@ -345,7 +340,7 @@ const DENIED: &str = r#"
 
 #[tokio::test]
 async fn what_the_service_may_not_publish_fails_at_once_in_every_mode() {
-    let nats = configured(DENIED, "test").await;
+    let nats = start(DENIED, "test").await;
     stream(&nats.js, "COMMANDS", "cmd.denied.*", json!({})).await;
     let mut heard = nats.client.subscribe("cmd.denied.run").await.unwrap();
     nats.client.flush().await.unwrap();
@@ -375,7 +370,7 @@ async fn what_the_service_may_not_publish_fails_at_once_in_every_mode() {
 
 #[tokio::test]
 async fn a_subject_that_is_denied_behind_a_mapping_is_no_success() {
-    let nats = configured(DENIED, "test").await;
+    let nats = start(DENIED, "test").await;
     stream(&nats.js, "COMMANDS", "cmd.denied.*", json!({})).await;
     let _service = service_of(&nats, "ours", "").await;
     for mode in ["publish", "request", "core"] {

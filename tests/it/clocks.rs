@@ -4,11 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use nats_scheduler::dev::server::{RunningServer, ServerOptions};
 use serde_json::{Value, json};
 
 use crate::crashes::check_ledgers;
-use crate::harness::{Nats, Service, binary, wait_for};
+use crate::harness::{Nats, Service, configured, wait_for};
 
 const FORTY_DAYS_MS: i64 = 40 * 86_400_000;
 
@@ -142,11 +141,7 @@ fn config(may_ask: bool) -> String {
 #[tokio::test]
 async fn while_the_time_cannot_be_measured_nothing_is_claimed() {
     let dir = tempfile::TempDir::new().unwrap();
-    let path = dir.path().join("nats.conf");
-    std::fs::write(&path, config(true)).unwrap();
-    let mut options = ServerOptions::new(dir.path().join("store"));
-    options.config = Some(path.clone());
-    let server = RunningServer::start(&binary(), options).await.unwrap();
+    let server = configured(dir.path(), &config(true)).await;
     let user = async_nats::ConnectOptions::with_user_and_password("test".into(), "test".into());
     let client = user.connect(server.url()).await.unwrap();
     let js = async_nats::jetstream::new(client.clone());
@@ -162,13 +157,7 @@ async fn while_the_time_cannot_be_measured_nothing_is_claimed() {
     let service = nats.service_with(&settings).await;
     nats.create_beats(1, "cmd.example.beat").await;
     nats.wait_count("COMMANDS", 2).await;
-    let reload = |may_ask: bool| {
-        std::fs::write(&path, config(may_ask)).unwrap();
-        let pid = nats.server.pid().to_string();
-        assert!(
-            std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap().success()
-        );
-    };
+    let reload = |may_ask: bool| nats.reload(&config(may_ask));
     reload(false);
     wait_for("the service to be refused", || async {
         let status = nats.ask("status", json!({})).await;

@@ -4,19 +4,15 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use nats_scheduler::dev::server::{RunningServer, ServerOptions};
+use nats_scheduler::dev::server::RunningServer;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Service, binary};
+use crate::harness::{Service, configured};
 
 /// A server with a configuration of its own; JetStream is on.
 async fn server(dir: &Path, config: &str) -> RunningServer {
-    let path = dir.join("server.conf");
-    std::fs::write(&path, format!("jetstream {{ store_dir: $NATS_STORE_DIR }}\n{config}")).unwrap();
-    let mut options = ServerOptions::new(dir.join("store"));
-    options.config = Some(path);
-    RunningServer::start(&binary(), options).await.unwrap()
+    configured(dir, &format!("jetstream {{ store_dir: $NATS_STORE_DIR }}\n{config}")).await
 }
 
 /// The service gets in with the right settings and says why it does not without them.

@@ -26,9 +26,14 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 /// The service's executable.
 pub const SERVICE: &str = env!("CARGO_BIN_EXE_nats-scheduler");
 
-/// A nats-server of a test's own.
+/// The example stream.
+const COMMANDS: &str = include_str!("../../streams/COMMANDS.json");
+
+/// A nats-server of a test's own, or a cluster.
 pub struct Nats {
     pub server: RunningServer,
+    /// The other servers of its cluster.
+    pub others: Vec<RunningServer>,
     pub client: Client,
     pub js: jetstream::Context,
     dir: TempDir,
@@ -39,7 +44,7 @@ impl Nats {
     pub fn start() -> BoxFuture<'static, Self> {
         async move {
             let nats = Self::bare().await;
-            nats.add_stream(include_str!("../../streams/COMMANDS.json")).await;
+            nats.add_stream(COMMANDS).await;
             nats
         }
         .boxed()
@@ -53,18 +58,84 @@ impl Nats {
             let server = RunningServer::start(&binary(), options).await.unwrap();
             let client = async_nats::connect(server.url()).await.unwrap();
             let js = jetstream::new(client.clone());
-            Self { server, client, js, dir }
+            Self::of(server, client, js, dir)
         }
         .boxed()
     }
 
     /// A server that was started in another way.
     pub fn of(server: RunningServer, client: Client, js: jetstream::Context, dir: TempDir) -> Self {
-        Self { server, client, js, dir }
+        Self { server, others: Vec::new(), client, js, dir }
     }
 
+    /// Starts a server with a configuration file, and the example stream.
+    pub fn with_config(config: &str) -> BoxFuture<'_, Self> {
+        async move {
+            let dir = TempDir::new().unwrap();
+            let server = configured(dir.path(), config).await;
+            let client = async_nats::connect(server.url()).await.unwrap();
+            let nats = Self::of(server, client.clone(), jetstream::new(client), dir);
+            nats.add_stream(COMMANDS).await;
+            nats
+        }
+        .boxed()
+    }
+
+    /// Starts a cluster of three servers, with three replicas of the example stream: the shape of production. Instances
+    /// of the service on it keep as many.
+    pub fn cluster() -> BoxFuture<'static, Self> {
+        async move {
+            let dir = TempDir::new().unwrap();
+            let ports: Vec<u16> = (0..3)
+                .map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap())
+                .map(|listener| listener.local_addr().unwrap().port())
+                .collect();
+            let routes: Vec<_> =
+                ports.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
+            let mut servers = Vec::new();
+            for (n, listen) in routes.iter().enumerate() {
+                let mut options = ServerOptions::new(dir.path().join(format!("store-{n}")));
+                options.name = Some(format!("n{n}"));
+                let routes = routes.join(",");
+                let arguments = ["--cluster_name", "c", "--cluster", listen, "--routes", &routes];
+                options.extra_args = arguments.iter().map(Into::into).collect();
+                servers.push(RunningServer::start(&binary(), options).await.unwrap());
+            }
+            let urls: Vec<_> = servers.iter().map(RunningServer::url).collect();
+            let client = async_nats::connect(urls).await.unwrap();
+            let (js, server) = (jetstream::new(client.clone()), servers.remove(0));
+            let nats = Self { server, others: servers, client, js, dir };
+            let mut config: stream::Config = serde_json::from_str(COMMANDS).unwrap();
+            config.num_replicas = nats.replicas();
+            wait_for("the cluster to take a stream", || async {
+                nats.js.get_or_create_stream(config.clone()).await.ok().map(|_| ())
+            })
+            .await;
+            nats
+        }
+        .boxed()
+    }
+
+    /// Has the server read another configuration.
+    pub fn reload(&self, config: &str) {
+        std::fs::write(self.dir().join("nats.conf"), config).unwrap();
+        let pid = self.server.pid().to_string();
+        assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    }
+
+    /// How many replicas its streams have.
+    pub fn replicas(&self) -> usize {
+        1 + self.others.len()
+    }
+
+    /// All servers.
+    pub fn servers(&self) -> impl Iterator<Item = &RunningServer> {
+        std::iter::once(&self.server).chain(&self.others)
+    }
+
+    /// The servers' addresses, separated by commas.
     pub fn url(&self) -> String {
-        self.server.url()
+        self.servers().map(RunningServer::url).collect::<Vec<_>>().join(",")
     }
 
     pub fn dir(&self) -> &Path {
@@ -99,7 +170,9 @@ impl Nats {
 
     /// Starts an instance without waiting for it.
     pub fn spawn(&self, settings: &[(&str, &str)]) -> Service {
-        Service::spawn(&self.url(), self.dir(), settings)
+        let replicas = [("STREAM_REPLICAS", "3")];
+        let replicas = if self.others.is_empty() { &[][..] } else { &replicas };
+        Service::spawn(&self.url(), self.dir(), &[replicas, settings].concat())
     }
 
     /// Sends a request to `cmd.scheduler.<operation>`; the reply, error or not.
@@ -293,6 +366,18 @@ impl Nats {
         }
         .boxed()
     }
+}
+
+/// Starts a server with a configuration, in the file `nats.conf` of a test's folder.
+pub fn configured<'a>(dir: &'a Path, config: &'a str) -> BoxFuture<'a, RunningServer> {
+    async move {
+        let file = dir.join("nats.conf");
+        std::fs::write(&file, config).unwrap();
+        let mut options = ServerOptions::new(dir.join("store"));
+        options.config = Some(file);
+        RunningServer::start(&binary(), options).await.unwrap()
+    }
+    .boxed()
 }
 
 /// One running instance of the service.

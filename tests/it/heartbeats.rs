@@ -2,18 +2,16 @@
 //! present one.
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, ConnectOptions, Message, Subscriber, jetstream};
 use futures::StreamExt as _;
-use nats_scheduler::dev::server::{RunningServer, ServerOptions};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::harness::{DEADLINE, Nats, Service, binary, far, wait_for, wait_within};
+use crate::harness::{DEADLINE, Nats, Service, configured, far, wait_for, wait_within};
 
 const PRESENT: &str = "scheduler.instance.*";
 const OLD: &str = "evt.scheduler.instance.*";
@@ -187,34 +185,29 @@ async fn a_later_instance_says_goodbye_to_an_earlier_one_as_that_understands_it(
 /// A server with users, each with a password like its name, that may do all but what is `denied`.
 pub struct Limited {
     pub nats: Nats,
-    path: std::path::PathBuf,
 }
 
 const USERS: [&str; 2] = ["one", "two"];
 
-fn users(path: &Path, denied: [&str; 2]) {
+fn users(denied: [&str; 2]) -> String {
     let mut config =
         "jetstream { store_dir: $NATS_STORE_DIR }\nauthorization { users: [\n".to_owned();
     config += "  { user: test, password: test }\n";
     for (user, denied) in USERS.into_iter().zip(denied) {
         config += &format!("  {{ user: {user}, password: {user}, permissions: {{ {denied} }} }}\n");
     }
-    std::fs::write(path, config + "] }\n").unwrap();
+    config + "] }\n"
 }
 
 impl Limited {
     pub async fn start(denied: [&str; 2]) -> Self {
         let dir = TempDir::new().unwrap();
-        let path = dir.path().join("nats.conf");
-        users(&path, denied);
-        let mut options = ServerOptions::new(dir.path().join("store"));
-        options.config = Some(path.clone());
-        let server = RunningServer::start(&binary(), options).await.unwrap();
+        let server = configured(dir.path(), &users(denied)).await;
         let test = ConnectOptions::with_user_and_password("test".to_owned(), "test".to_owned());
         let client = test.connect(server.url()).await.unwrap();
         let nats = Nats::of(server, client.clone(), jetstream::new(client), dir);
         nats.add_stream(include_str!("../../streams/COMMANDS.json")).await;
-        Self { nats, path }
+        Self { nats }
     }
 
     pub async fn service(&self, user: &str) -> Service {
@@ -223,11 +216,7 @@ impl Limited {
 
     /// Has the server read other permissions.
     pub fn permit(&self, denied: [&str; 2]) {
-        users(&self.path, denied);
-        let pid = self.nats.server.pid().to_string();
-        assert!(
-            std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap().success()
-        );
+        self.nats.reload(&users(denied));
     }
 }
 

@@ -6,7 +6,6 @@ use async_nats::jetstream::consumer::{PullConsumer, pull};
 use async_nats::jetstream::{self, AckKind};
 use async_nats::{Client, ConnectOptions, Event, RequestErrorKind, ServerError, Subscriber};
 use futures::StreamExt as _;
-use nats_scheduler::dev::server::{RunningServer, ServerOptions};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -15,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::command_line::program;
-use crate::harness::{DEADLINE, Nats, Service, binary, in_ms, wait_for};
+use crate::harness::{DEADLINE, Nats, Service, configured, in_ms, wait_for};
 use crate::proxy::Proxy;
 
 const USERS: [&str; 5] = ["scheduler", "operator", "admin", "viewer", "worker"];
@@ -100,11 +99,7 @@ fn config() -> String {
 /// with streams is `operator`'s.
 async fn server(config: &str) -> Nats {
     let dir = TempDir::new().unwrap();
-    let path = dir.path().join("nats.conf");
-    std::fs::write(&path, config).unwrap();
-    let mut options = ServerOptions::new(dir.path().join("store"));
-    options.config = Some(path);
-    let server = RunningServer::start(&binary(), options).await.unwrap();
+    let server = configured(dir.path(), config).await;
     let admin = User::connect(&server.url(), "admin").await;
     let operator = User::connect(&server.url(), "operator").await;
     Nats::of(server, admin.client, jetstream::new(operator.client), dir)

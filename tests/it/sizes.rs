@@ -1,35 +1,23 @@
 //! Whatever can be created can be changed and stopped, whatever message size the server accepts.
 
-use nats_scheduler::dev::server::{RunningServer, ServerOptions};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::harness::{Nats, binary, wait_for};
+use crate::harness::{Nats, wait_for};
 use crate::http::Http;
 
-/// Says how large messages of a server may be, from its next start on.
-fn set_max_payload(dir: &std::path::Path, bytes: usize) {
-    let config = format!("jetstream {{ store_dir: $NATS_STORE_DIR }}\nmax_payload: {bytes}\n");
-    std::fs::write(dir.join("nats.conf"), config).unwrap();
+/// The configuration of a server that takes messages of so many bytes.
+fn config(max_payload: usize) -> String {
+    format!("jetstream {{ store_dir: $NATS_STORE_DIR }}\nmax_payload: {max_payload}\n")
 }
 
 /// A server that takes messages of so many bytes, with the example stream.
 async fn start(max_payload: usize) -> Nats {
-    let dir = TempDir::new().unwrap();
-    set_max_payload(dir.path(), max_payload);
-    let config = Some(dir.path().join("nats.conf"));
-    let options = ServerOptions { config, ..ServerOptions::new(dir.path().join("store")) };
-    let server = RunningServer::start(&binary(), options).await.unwrap();
-    let client = async_nats::connect(server.url()).await.unwrap();
-    let js = async_nats::jetstream::new(client.clone());
-    let nats = Nats::of(server, client, js, dir);
-    nats.add_stream(include_str!("../../streams/COMMANDS.json")).await;
-    nats
+    Nats::with_config(&config(max_payload)).await
 }
 
 /// Starts the server again with another size of messages.
 async fn restart(nats: &mut Nats, max_payload: usize) {
-    set_max_payload(nats.dir(), max_payload);
+    std::fs::write(nats.dir().join("nats.conf"), config(max_payload)).unwrap();
     nats.server.kill();
     nats.server.restart().await.unwrap();
     wait_for("the service to know the server's limit", || async {
