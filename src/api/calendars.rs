@@ -168,7 +168,12 @@ impl<N: Nats> Api<N> {
         request: PutCalendar,
         caller: &Caller,
     ) -> Result<Reply<CalendarPut>, ApiError> {
-        let content = request.content(self.clock.now())?;
+        // Rules of a file may take seconds to expand.
+        let now = self.clock.now();
+        let read = move || (request.content(now), request);
+        let read = tokio::task::spawn_blocking(read).await;
+        let (content, request) = read.map_err(|error| ApiError::internal(&error))?;
+        let content = content?;
         let name = request.name.clone().unwrap_or_default();
         let actor = caller.actor();
         let (mut outcome, version) = (PutOutcome::Unchanged, self.chance.id());

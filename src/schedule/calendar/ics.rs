@@ -13,6 +13,8 @@ use crate::moment::Moment as _;
 
 /// How far ahead a rule without an end is expanded.
 const HORIZON: Duration = Duration::days(366 * 10);
+/// How long ago an event that recurs may have begun: all times since then are gone through.
+const OLDEST: Duration = Duration::days(366 * 100);
 /// Most events that recur.
 const MAX_RULES: usize = 200;
 
@@ -189,18 +191,28 @@ fn occurrences(
     let first = zoned(&start).map_err(|reason| ("DTSTART", reason))?;
     let rule = match event.properties.iter().filter(|property| property.name == "RRULE").count() {
         0 => None,
-        1 => event.find_prop("RRULE").map(|property| rule(property.val.as_str())),
+        1 => event.find_prop("RRULE").map(|property| rule(property.val.as_str(), start)),
         _ => return Err(("RRULE", "is there twice".to_owned())),
     };
     let rule = rule.transpose().map_err(|reason| ("RRULE", reason))?;
     let mut set = RRuleSet::new(first);
     let horizon = now.later(HORIZON);
     if let Some(rule) = rule {
+        if first < now.earlier(OLDEST) {
+            return Err((
+                "DTSTART",
+                "of an event that recurs is more than 100 years ago".to_owned(),
+            ));
+        }
         let rule = rule.validate(first).map_err(|error| ("RRULE", error.to_string()))?;
+        // What is left of an event that was ended before it began.
+        let is_cut = rule.get_until().is_some_and(|until| *until < first);
         set = set.rrule(rule);
         let horizon = horizon.with_timezone(&Tz::UTC);
         if !set.clone().after(horizon).all(1).dates.is_empty() {
             found.known_until = Some(horizon.date_naive());
+        } else if !is_cut && set.clone().all(1).dates.is_empty() {
+            return Err(("RRULE", "never comes true".to_owned()));
         }
         set = set.before(horizon);
     } else {
@@ -219,18 +231,24 @@ fn occurrences(
     }
 }
 
-/// A rule; a last day without a time means the whole day.
-fn rule(text: &str) -> Result<RRule<Unvalidated>, String> {
-    let with_time = |part: &str| match part.split_once('=') {
-        Some((name, date)) if name.eq_ignore_ascii_case("UNTIL") && date.len() == 8 => {
-            format!("UNTIL={date}T235959Z")
-        }
-        Some((name, at)) if name.eq_ignore_ascii_case("UNTIL") && !at.ends_with('Z') => {
-            format!("UNTIL={at}Z")
-        }
-        _ => part.to_owned(),
+/// A rule of an event with this start. A last day without a time means the whole day, where the event is.
+fn rule(text: &str, start: When) -> Result<RRule<Unvalidated>, String> {
+    let zone = match start {
+        When::Date(_) => chrono_tz::UTC,
+        When::Time(_, zone) => zone,
     };
-    let text = text.split(';').map(with_time).collect::<Vec<_>>().join(";");
+    let part = |part: &str| match part.split_once('=') {
+        Some((name, last)) if name.eq_ignore_ascii_case("UNTIL") => {
+            let last = value(last, Some(zone)).map_err(|reason| format!("UNTIL {reason}"))?;
+            let last = match last {
+                When::Date(date) => end_of_day(date, zone),
+                When::Time(at, zone) => instant(at, zone)?,
+            };
+            Ok(format!("UNTIL={}", last.format("%Y%m%dT%H%M%SZ")))
+        }
+        _ => Ok(part.to_owned()),
+    };
+    let text = text.split(';').map(part).collect::<Result<Vec<_>, String>>()?.join(";");
     let rule: RRule<Unvalidated> = text.parse().map_err(|error| format!("{error}"))?;
     match rule.get_freq() {
         Frequency::Yearly | Frequency::Monthly | Frequency::Weekly | Frequency::Daily => Ok(rule),
@@ -270,6 +288,16 @@ fn value(text: &str, zone: Option<chrono_tz::Tz>) -> Result<When, String> {
         (false, Some(zone)) => Ok(When::Time(at, zone)),
         (false, None) => Err("is a time without a zone; add TZID or Z".to_owned()),
     }
+}
+
+/// The last second of a day in a zone.
+fn end_of_day(date: NaiveDate, zone: chrono_tz::Tz) -> DateTime<Utc> {
+    let next = date.succ_opt().unwrap_or(NaiveDate::MAX).and_time(NaiveTime::MIN);
+    // Where a clock change skips midnight, the day ends with that change: the hour after it exists.
+    let starts = (0..=3)
+        .find_map(|hours| zone.from_local_datetime(&(next + Duration::hours(hours))).earliest());
+    let starts = starts.map_or_else(|| next.and_utc(), |at| at.with_timezone(&Utc));
+    starts.earlier(Duration::seconds(1))
 }
 
 /// A local time, the first if the clock shows it twice.

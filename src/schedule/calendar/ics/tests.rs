@@ -64,6 +64,30 @@ fn rules_are_expanded_with_what_is_added_and_left_out() {
 }
 
 #[test]
+fn the_last_day_of_a_rule_is_a_day_where_its_event_is() {
+    let last = |zone: &str, until: &str| {
+        let event = format!(
+            "DTSTART;TZID={zone}:20260108T200000\r\nDURATION:PT1H\r\nRRULE:FREQ=DAILY;UNTIL={until}"
+        );
+        spans(&event).last().unwrap().clone()
+    };
+    // In UTC that evening is on the next day.
+    assert_eq!(last("America/New_York", "20260110"), "01-11T01:00/01-11T02:00");
+    assert_eq!(last("America/New_York", "20260110T200000"), "01-11T01:00/01-11T02:00");
+    assert_eq!(last("America/New_York", "20260110T195959"), "01-10T01:00/01-10T02:00");
+    assert_eq!(last("America/New_York", "20260111T010000Z"), "01-11T01:00/01-11T02:00");
+    assert_eq!(last("Asia/Tokyo", "20260110"), "01-10T11:00/01-10T12:00");
+    let early = "DTSTART;TZID=Asia/Tokyo:20260108T070000\r\nDURATION:PT1H\r\n\
+                 RRULE:FREQ=DAILY;UNTIL=20260110";
+    assert_eq!(spans(early).last().unwrap(), "01-09T22:00/01-09T23:00");
+    assert_eq!(
+        end_of_day("2026-09-05".parse().unwrap(), chrono_tz::America::Santiago).to_string(),
+        "2026-09-06 03:59:59 UTC",
+        "its clocks skip the midnight after"
+    );
+}
+
+#[test]
 fn folded_lines_and_cancelled_events() {
     let folded = "DTSTART;VALUE=DA\r\n TE:20261225\r\nDESCRIPTION:a\r\n b";
     let cancelled = "DTSTART;VALUE=DATE:20260101\r\nSTATUS:CANCELLED";
@@ -86,6 +110,14 @@ fn what_cannot_be_kept_is_refused_with_its_line() {
         (&format!("{day}\r\nRRULE:FREQ=HOURLY"), "line 7: RRULE recurs more than once"),
         (&format!("{day}\r\nRRULE:FREQ=NEVER"), "line 7: RRULE "),
         (&format!("{day}\r\nRECURRENCE-ID;VALUE=DATE:20260101"), "line 7: RECURRENCE-ID"),
+        (
+            &format!("{day}\r\nRRULE:FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30"),
+            "line 7: RRULE never comes true",
+        ),
+        (
+            "DTSTART;VALUE=DATE:19000101\r\nRRULE:FREQ=DAILY",
+            "line 5: DTSTART of an event that recurs is more than",
+        ),
         (
             &format!("{day}\r\nRDATE;VALUE=PERIOD:20260101T000000Z/PT1H"),
             "line 7: RDATE has periods",
