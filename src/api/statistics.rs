@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::task::block_in_place;
 use uuid::Uuid;
 
 use super::error::ApiError;
@@ -12,10 +13,11 @@ use super::reply::{Links, Reply};
 use super::{Api, Caller};
 use crate::execution::ExecutionStatus;
 use crate::history_index::{Bucket, Buckets, Ended, Statistics};
-use crate::index::{Listing, Place, ScheduleFilter, Sort};
+use crate::index::{Coming, ScheduleFilter};
+use crate::moment::Moment as _;
 use crate::port::Nats;
 use crate::schedule::declared::which_fields;
-use crate::schedule::{FieldFault, Schedule};
+use crate::schedule::{FieldFault, Schedule, last_instant};
 
 /// Longest window: what the history keeps by default, 30 days.
 const MAX_WINDOW_HOURS: u32 = 720;
@@ -24,8 +26,6 @@ const MIN_BUCKET: u32 = 60;
 const MAX_BUCKET: u32 = 86_400;
 /// Most buckets of a request.
 const MOST_BUCKETS: i64 = 1000;
-/// Schedules examined per step in the search for the next one that fires.
-const LOOK: usize = 1_000;
 
 which_fields! { request {
     /// A request for statistics.
@@ -168,12 +168,12 @@ impl<N: Nats> Api<N> {
         let id = request.schedule_id;
         let found = self.history.statistics(id, now, window).await?;
         let next_execution = match id {
-            None => self.next_of_all(),
+            None => self.next_of_all(now),
             Some(id) => match self.index.get(id).filter(|entry| !entry.schedule.purge) {
-                Some(entry) => next_of(&entry.schedule),
+                Some(entry) => self.next_of(&entry.schedule),
                 None if found.is_some() => None,
                 // The index may be behind.
-                None => next_of(&self.stored_schedule(id).await?),
+                None => self.next_of(&self.stored_schedule(id).await?),
             },
         };
         let (statistics, error_message) = found.unwrap_or_default();
@@ -201,27 +201,34 @@ impl<N: Nats> Api<N> {
         record.map(|(schedule, _)| schedule).ok_or_else(|| ApiError::no_schedule(id))
     }
 
-    /// First occurrence of all schedules. Paused and disabled ones have times too, so this walks the order until it
-    /// meets one that fires.
-    fn next_of_all(&self) -> Option<NextExecution> {
-        let mut after: Option<Place> = None;
-        loop {
-            let found = self.index.list(&Listing {
-                filter: &ScheduleFilter::default(),
-                sort: Sort::NextRun,
-                after: after.as_ref(),
-                offset: 0,
-                limit: LOOK,
-            });
-            let mut schedules = found.entries.iter().map(|entry| &*entry.schedule);
-            if let Some(next) = schedules.clone().find_map(next_of) {
-                return Some(next);
-            }
-            // Schedules without a time come last.
-            let last = schedules.next_back().filter(|last| last.next_run_at.is_some())?;
-            after = found.more.then(|| Place::of(last, Sort::NextRun));
-            after.as_ref()?;
+    /// First occurrence of all schedules that will be acted on.
+    fn next_of_all(&self, now: DateTime<Utc>) -> Option<NextExecution> {
+        let halt = self.index.pauses().halt();
+        if halt.is_open() {
+            return None;
         }
+        let (first, filter) = (halt.is_on(now).then_some(halt.until), ScheduleFilter::default());
+        let coming =
+            Coming { filter: &filter, now, from: first, to: last_instant(), after: None, limit: 1 };
+        let (ahead, _) = block_in_place(|| self.index.coming(&coming));
+        let next = ahead.first()?;
+        Some(NextExecution { schedule_id: next.entry.schedule.id, at: next.occurrence.at })
+    }
+
+    /// The next occurrence of a schedule that will be acted on.
+    fn next_of(&self, schedule: &Schedule) -> Option<NextExecution> {
+        let overall = self.index.overall();
+        let (halt, id) = (overall.pauses.halt(), schedule.id);
+        let next = schedule.next_run_at.filter(|_| schedule.fires())?;
+        let at = match halt.is_on(schedule.due(next)) {
+            true if halt.is_open() => return None,
+            true => {
+                let trigger = schedule.spec.timing.trigger(id, &overall.calendars).ok()?;
+                trigger.next_after(halt.until.just_before())?
+            }
+            false => next,
+        };
+        Some(NextExecution { schedule_id: id, at })
     }
 }
 
@@ -268,12 +275,6 @@ impl From<&Bucket> for StatisticsBucket {
             max_duration_ms: counted.duration_max_ms,
         }
     }
-}
-
-/// The next occurrence of a schedule, if it fires.
-fn next_of(schedule: &Schedule) -> Option<NextExecution> {
-    let at = schedule.next_run_at.filter(|_| schedule.fires())?;
-    Some(NextExecution { schedule_id: schedule.id, at })
 }
 
 impl ExecutionStatistics {

@@ -25,7 +25,7 @@ settings! {
     /// Port that HTTP listens on; 0 for any, `off` for no HTTP. `dev` has `--http-port`, which goes before it
     API_PORT: Parsed<Port> = parsed(Port::At(8008), PORT, port);
     /// File that the URL where HTTP listens is written to once it does, whole or not at all; gone when the service ends.
-    /// For who starts it with `API_PORT=0`
+    /// For programs that start it with `API_PORT=0`
     API_URL_FILE: Optional<PathBuf> = path();
     /// Bearer tokens that may do everything; with none at all everybody may
     API_TOKENS: Optional<Vec<String>> = optional(TOKENS, tokens), secret;

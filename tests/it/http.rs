@@ -185,6 +185,10 @@ async fn a_schedule_lives_over_http() {
     assert_eq!(all.body["data"]["total_executions"], 1);
     assert_eq!(http.get("/api/v1/executions/running").await.body["data"], json!([]));
 
+    // A condition in a body that nobody reads would be none.
+    let body = json!({ "expected_revision": 1 });
+    let ignored = answer(http.ask(Method::DELETE, &path).json(&body)).await;
+    assert_eq!(ignored.refused(400, "invalid")["details"][0]["field"], "body");
     let deleted = answer(http.ask(Method::DELETE, &format!("{path}?hard_delete=false"))).await;
     assert_eq!((deleted.status.as_u16(), &deleted.body), (204, &json!("")));
     let restored = answer(http.ask(Method::POST, &format!("{path}/restore"))).await;

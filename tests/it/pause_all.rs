@@ -76,6 +76,10 @@ async fn nothing_is_due_between_the_reply_and_the_end_and_what_was_due_is_record
         (&json!("a leak"), &json!("ok")),
         "{all}"
     );
+    let next = |asked: Value| nats.ask("execution.stats", asked);
+    for asked in [json!({}), json!({ "schedule_id": ids[1] })] {
+        assert_eq!(next(asked).await["next_execution"], Value::Null);
+    }
     // A run by hand is made.
     let run = json!({ "schedule_id": hand, "wait_ms": 5000 });
     assert_eq!(nats.ask("schedule.trigger", run).await["execution"]["status"], "success");
@@ -86,6 +90,7 @@ async fn nothing_is_due_between_the_reply_and_the_end_and_what_was_due_is_record
         (&json!("paused"), &json!("paused_all")),
         "{last}"
     );
+    assert_eq!(explained["no_next"], "all schedules are paused", "{explained}");
 
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     let resumed = nats.request("schedule.resume_all", &json!({})).await;
@@ -156,6 +161,13 @@ async fn a_pause_of_all_ends_at_its_time_and_outlives_every_instance() {
     let upcoming = nats.ask("schedule.upcoming", json!({})).await;
     let next = time(&upcoming["occurrences"][0]["scheduled_for"]);
     assert!(next >= time(&all["resume_at"]), "{upcoming}");
+    for asked in [json!({}), json!({ "schedule_id": ids[0] })] {
+        let stats = nats.ask("execution.stats", asked).await;
+        assert_eq!(time(&stats["next_execution"]["at"]), next, "{stats}");
+    }
+    let explained = nats.ask("schedule.explain", json!({ "schedule_id": ids[0] })).await;
+    let reason = explained["no_next"].as_str().unwrap();
+    assert!(reason.starts_with("all schedules are paused until "), "{reason}");
     wait_sent_after(&nats, time(&all["resume_at"])).await;
     let sent = sent(&nats).await;
     let meanwhile = |at: &&DateTime<Utc>| **at > paused_at && **at < next;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use axum::RequestExt as _;
+use axum::body::HttpBody as _;
 use axum::extract::{RawPathParams, Request};
 use axum::http::header::{CONTENT_TYPE, HOST, IF_MATCH, ORIGIN};
 use axum::http::{HeaderMap, Uri};
@@ -101,6 +102,10 @@ pub(super) async fn input(
         }
         Ok(Some(_)) => faults.push(FieldFault::new("If-Match", "has no meaning for this route")),
         Err(fault) => faults.push(fault),
+    }
+    // What stands in it, such as a revision, would be ignored.
+    if !route.has_body && !request.body().is_end_stream() {
+        faults.push(FieldFault::new("body", "this route takes none; use the query"));
     }
     if !faults.is_empty() {
         return Err(faults.into());

@@ -14,13 +14,14 @@ use super::preview::describe;
 use super::{check_limit, required_id};
 use crate::execution::ExecutionStatus;
 use crate::explain::{Acted, Downtime, ExplainedTime, Known, LATE_MS, explain};
+use crate::index::Overall;
 use crate::jetstream::audit::Asked;
 use crate::moment::Moment as _;
 use crate::port::Nats;
 use crate::presence::downtimes;
 use crate::schedule::declared::which_fields;
 use crate::schedule::{
-    Calendars, ChangeEvent, FieldFault, Group, Schedule, SkipCause, Status, instant_field, keyed,
+    ChangeEvent, FieldFault, Group, Schedule, SkipCause, Status, instant_field, keyed,
 };
 
 /// Length of a span by default.
@@ -121,7 +122,7 @@ impl<N: Nats> Api<N> {
             from,
             to,
             next_run_at: schedule.next_run_at,
-            no_next: no_next(&schedule, &overall.calendars, &self.index.groups()),
+            no_next: no_next(&schedule, &overall, &self.index.groups()),
             times,
             next_from: next.or(cut),
         };
@@ -230,19 +231,16 @@ fn cut_off(
 }
 
 /// Why there is no next occurrence, or why it will not run.
-fn no_next(
-    schedule: &Schedule,
-    calendars: &Calendars,
-    groups: &keyed::Known<Group>,
-) -> Option<String> {
-    let timing = &schedule.spec.timing;
+fn no_next(schedule: &Schedule, overall: &Overall, groups: &keyed::Known<Group>) -> Option<String> {
+    let (timing, calendars) = (&schedule.spec.timing, &overall.calendars);
+    let (halt, due) = (overall.pauses.halt(), schedule.next_run_at.map(|at| schedule.due(at)));
+    let shown = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
     let reason = match *schedule.status {
         Status::Deleted => "the schedule is deleted".to_owned(),
         Status::Failed => "its only occurrence failed for good".to_owned(),
         Status::Paused => match &schedule.resumption {
             Some(resumption) => {
-                let at = resumption.at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
-                format!("the schedule is paused until {at}")
+                format!("the schedule is paused until {}", shown(resumption.at))
             }
             None => "the schedule is paused".to_owned(),
         },
@@ -251,6 +249,10 @@ fn no_next(
             format!("it has had all of its {} occurrences", schedule.occurrence_count.get())
         }
         Status::Completed => "it has had its last occurrence".to_owned(),
+        Status::Active if due.is_some_and(|due| halt.is_on(due)) => match halt.is_open() {
+            true => "all schedules are paused".to_owned(),
+            false => format!("all schedules are paused until {}", shown(halt.until)),
+        },
         Status::Active if let Some(reason) = no_slots(schedule, groups) => reason,
         Status::Active if schedule.next_run_at.is_some() => return None,
         Status::Active if timing.follows().is_some() => {
