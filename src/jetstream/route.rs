@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_nats::jetstream::stream::Config;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -26,11 +26,15 @@ use crate::port::{Nats, Unanswered};
 const FRESH: Duration = Duration::from_secs(1);
 /// The same for an answer that did not come.
 const AWAY: Duration = Duration::from_millis(200);
+/// Most questions under way at once.
+const MAX_QUESTIONS: usize = 64;
 /// Most subjects that wait to be looked up.
 const MAX_WANTED: usize = 64;
 /// How long a stream's settings are trusted, and after how long they are looked up again.
 const VALID: Duration = Duration::from_secs(600);
 const CURRENT: Duration = Duration::from_secs(60);
+/// Pause before a stream that could not be looked up is asked again.
+const SOON: Duration = Duration::from_secs(5);
 /// Shortest duplicate window that is sure to drop a second copy, sent by another instance that had seemed to be gone.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
 /// Most remembered subjects whose stream does not cover them with its own subjects.
@@ -70,12 +74,17 @@ pub(crate) struct Routes<N> {
     nats: N,
     inbox: Arc<Inbox<N>>,
     known: RwLock<Known>,
-    /// Answers of the last moments. A task holds the lock while it asks, so all that are in doubt about the same
-    /// subject share one question.
-    recent: Mutex<HashMap<String, Asked>>,
+    /// Answers of the last moments by subject.
+    recent: std::sync::Mutex<HashMap<String, Recent>>,
+    /// Turns to ask. What does not answer must not hold up the questions about all others.
+    turns: Semaphore,
     /// Subjects whose streams are to be looked up.
     wanted: mpsc::Sender<String>,
 }
+
+/// The latest answer about a subject. A task holds the lock while it asks, so all that are in doubt about the same
+/// subject share one question.
+type Recent = Arc<Mutex<Option<Asked>>>;
 
 struct Asked {
     route: Route,
@@ -144,8 +153,11 @@ impl Known {
         Some((stream.drops_copies, stream.asked?.elapsed()))
     }
 
-    /// Remembers which stream a subject goes to, and what is known of that stream.
-    fn learn(&mut self, subject: &str, name: &str, stream: Stream) {
+    /// Remembers which stream a subject goes to, and what that stream says of itself; if it said nothing, what was known
+    /// of it before.
+    fn learn(&mut self, subject: &str, name: &str, said: Option<Stream>) {
+        let before = self.streams.remove(name);
+        let stream = said.or(before).unwrap_or_default();
         self.streams.retain(|_, known| !known.patterns.iter().any(|p| names::covers(p, subject)));
         self.exact.remove(subject);
         self.streams.insert(name.to_owned(), stream);
@@ -162,8 +174,9 @@ impl<N: Nats> Routes<N> {
     /// Opens the routes; looks up streams in the background until `stop`.
     pub(crate) fn open(nats: N, inbox: Arc<Inbox<N>>, stop: CancellationToken) -> Arc<Self> {
         let (wanted, wants) = mpsc::channel(MAX_WANTED);
-        let (known, recent) = (RwLock::default(), Mutex::default());
-        let routes = Arc::new(Self { nats, inbox, known, recent, wanted });
+        let (known, recent) = (RwLock::default(), std::sync::Mutex::default());
+        let turns = Semaphore::new(MAX_QUESTIONS);
+        let routes = Arc::new(Self { nats, inbox, known, recent, turns, wanted });
         let looking = Arc::clone(&routes);
         tokio::spawn(async move { stop.run_until_cancelled(looking.look_up(wants)).await });
         routes
@@ -188,23 +201,37 @@ impl<N: Nats> Routes<N> {
 
     /// Where a message goes that was sent at `sent`; `by` is the stream that claims to have stored it.
     pub(crate) async fn of(&self, subject: &str, sent: Instant, by: Option<&str>) -> Route {
-        let mut recent = self.recent.lock().await;
-        // The task that asked before us may have learnt it.
+        let recent = self.recent(subject);
+        let mut recent = recent.lock().await;
+        if let Some(known) = recent.as_ref().filter(|known| known.holds(sent)) {
+            return known.route.clone();
+        }
+        // The semaphore is never closed.
+        let _turn = self.turns.acquire().await;
+        // Whoever asked before us, also about another subject of the same stream, may have learnt it.
         if let Some(name) = by.filter(|name| self.proves(subject, name)) {
             return Route::Stream { name: name.to_owned(), stored: None };
-        }
-        if let Some(known) = recent.get(subject).filter(|known| known.holds(sent)) {
-            return known.route.clone();
         }
         let asked = Instant::now();
         let route = self.ask(subject).await;
         if let Route::Stream { name, .. } = &route {
             self.learn(subject, name).await;
         }
-        let known = Asked { route: route.clone(), asked, answered: Instant::now() };
-        recent.retain(|_, known| known.answered.elapsed() < FRESH);
-        recent.insert(subject.to_owned(), known);
+        *recent = Some(Asked { route: route.clone(), asked, answered: Instant::now() });
         route
+    }
+
+    /// The place for the latest answer about a subject.
+    fn recent(&self, subject: &str) -> Recent {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_fresh = |known: &Option<Asked>| {
+            known.as_ref().is_some_and(|known| known.answered.elapsed() < FRESH)
+        };
+        // Whoever asks, or waits for who does, holds a clone.
+        recent.retain(|_, known| {
+            Arc::strong_count(known) > 1 || known.try_lock().is_ok_and(|known| is_fresh(&known))
+        });
+        Arc::clone(recent.entry(subject.to_owned()).or_default())
     }
 
     /// Asks where a message goes.
@@ -242,7 +269,8 @@ impl<N: Nats> Routes<N> {
         }
     }
 
-    async fn learn(&self, subject: &str, stream: &str) {
+    /// Asks a stream about itself; returns whether it answered.
+    async fn learn(&self, subject: &str, stream: &str) -> bool {
         let asked = Instant::now();
         let awaited = self.inbox.await_for(&format!("$JS.API.STREAM.INFO.{stream}"));
         let found = tokio::select! {
@@ -250,9 +278,11 @@ impl<N: Nats> Routes<N> {
             found = self.nats.info(stream) => found.ok(),
             () = awaited.denied() => None,
         };
-        let found = found.map(|found| Stream::of(found.config, asked));
+        let said = found.map(|found| Stream::of(found.config, asked));
+        let has_answered = said.is_some();
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.learn(subject, stream, found.unwrap_or_default());
+        known.learn(subject, stream, said);
+        has_answered
     }
 
     /// Whether the stream behind a subject drops a copy of what another instance may send too, as far as is known. If
@@ -266,22 +296,25 @@ impl<N: Nats> Routes<N> {
         said.is_some_and(|(drops, age)| drops && age < VALID)
     }
 
-    /// Looks up streams that were asked about, one after another, and none twice within a minute.
+    /// Looks up streams that were asked about, one after another: none twice within a minute, or within [`SOON`] if it
+    /// could not be looked up.
     async fn look_up(&self, mut wanted: mpsc::Receiver<String>) {
-        let mut looked_at: HashMap<String, Instant> = HashMap::new();
+        let mut not_before: HashMap<String, Instant> = HashMap::new();
         while let Some(subject) = wanted.recv().await {
-            looked_at.retain(|_, at| at.elapsed() < CURRENT);
+            not_before.retain(|_, at| *at > Instant::now());
             let is_known = {
                 let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
                 known.drops_copies(&subject).is_some_and(|(_, age)| age < CURRENT)
             };
-            if is_known || looked_at.contains_key(&subject) {
+            if is_known || not_before.contains_key(&subject) {
                 continue;
             }
-            looked_at.insert(subject.clone(), Instant::now());
-            if let Route::Stream { name, .. } = self.ask(&subject).await {
-                self.learn(&subject, &name).await;
-            }
+            let is_done = match self.ask(&subject).await {
+                Route::Stream { name, .. } => self.learn(&subject, &name).await,
+                route => route != Route::Unknown,
+            };
+            let pause = if is_done { CURRENT } else { SOON };
+            not_before.insert(subject, Instant::now() + pause);
         }
     }
 
@@ -317,8 +350,7 @@ impl<N: Nats> Routes<N> {
             );
         }
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let before = known.streams.remove(stream).unwrap_or_default();
-        known.learn(subject, stream, before);
+        known.learn(subject, stream, None);
     }
 
     /// Whether acknowledgements have counted for a subject for which the server names no stream.
@@ -356,13 +388,20 @@ mod tests {
     fn what_is_known_of_a_stream_holds_until_another_is_named() {
         let mut known = Known::default();
         assert!(!known.proves("cmd.a.x", "A"));
-        let of = |pattern: &str| Stream { patterns: vec![pattern.to_owned()], ..Stream::default() };
+        let of = |pattern: &str| {
+            let asked = Some(Instant::now());
+            Some(Stream { patterns: vec![pattern.to_owned()], drops_copies: true, asked })
+        };
         known.learn("cmd.a.x", "A", of("cmd.a.*"));
         assert!(known.proves("cmd.a.y", "A"));
         assert!(!known.proves("cmd.a.y", "B"));
         known.learn("cmd.a.y", "B", of("cmd.>"));
         assert!(known.proves("cmd.a.y", "B"));
         assert!(!known.proves("cmd.a.y", "A"));
+        // A stream that does not answer is still what it was.
+        known.learn("cmd.a.y", "B", None);
+        assert!(known.proves("cmd.a.z", "B"));
+        assert!(known.drops_copies("cmd.a.z").is_some_and(|(drops, _)| drops));
         known.learn("cmd.mapped", "C", of("elsewhere"));
         assert!(known.proves("cmd.mapped", "C"));
         assert!(!known.proves("cmd.other", "C"));
