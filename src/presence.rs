@@ -2,8 +2,9 @@
 //!
 //! Each instance has a key of its own in the bucket. It writes it at its start, once a minute, and when it is told to
 //! stop, and the key expires after 90 days. An instance that dies leaves the time of its last sign of life; when it
-//! died within the minute after that, nobody knows. Nothing else depends on these keys: a write that fails is made good
-//! by the next one.
+//! died within the minute after that, nobody knows. Nothing else depends on these keys. A write that fails is made good
+//! by the next one, unless that comes so late that the instance could not act meanwhile either: then its span has ended
+//! with the last write that succeeded.
 
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ use crate::stored::{Unknown, format, keeps_unknown};
 
 /// Interval between writes.
 const EVERY: Duration = Duration::from_secs(60);
+/// Pause before a write that failed is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
 /// Time after a sign of life within which the instance may still have run.
 const MAY_RUN: TimeDelta = TimeDelta::seconds(70);
 /// Time after which a write that was expected every minute shows that the instance could not act meanwhile.
@@ -68,20 +71,29 @@ pub(crate) async fn note<N: Nats>(
     stop: CancellationToken,
 ) {
     let key = names::instance_key(me);
-    let mut presence = Presence::new(clock.now());
+    let mut noted = Presence::new(clock.now());
     if let Err(error) = forget_oldest(&store).await {
         debug!(%error, "old notes on instances cannot be removed");
     }
     loop {
-        presence.left = stop.is_cancelled();
+        let left = stop.is_cancelled();
+        let mut presence = Presence { left, ..noted.clone() };
         presence.goes_on(clock.now());
-        if let Err(error) = store.note(&key, presence.encode(), KEPT).await {
-            debug!(%error, "cannot note that this instance runs");
-        }
-        if presence.left {
+        let written = store.note(&key, presence.encode(), KEPT).await;
+        if left {
             return;
         }
-        let _ = stop.run_until_cancelled(tokio::time::sleep(EVERY)).await;
+        let pause = match written {
+            Ok(_) => {
+                noted = presence;
+                EVERY
+            }
+            Err(error) => {
+                debug!(%error, "cannot note that this instance runs");
+                AGAIN
+            }
+        };
+        let _ = stop.run_until_cancelled(tokio::time::sleep(pause)).await;
     }
 }
 
