@@ -50,8 +50,8 @@ pub(super) fn check_form(visitor: &Visitor<'_>, form: &Form) -> Result<(), ApiEr
 pub(super) fn safe_path(path: &str) -> &str {
     let is_ours = path.starts_with('/')
         && !path.starts_with("//")
-        && !path.contains(['\\', '\r', '\n'])
-        && path.is_ascii();
+        // Browsers take a backslash for a slash, and leave out tabs and line ends.
+        && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     if is_ours { path } else { "/" }
 }
 
@@ -194,6 +194,9 @@ mod tests {
             ["", "//evil.example", "https://evil.example", "/\\evil.example", "/a\r\nb", "/ä"]
         {
             assert_eq!(safe_path(path), "/", "{path:?}");
+        }
+        for left_out in ('\0'..=' ').chain(['\x7f']) {
+            assert_eq!(safe_path(&format!("/{left_out}/evil.example")), "/", "{left_out:?}");
         }
     }
 
