@@ -10,9 +10,10 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::core::{Claiming, Done, Outlook as _};
+use super::holds::Begun;
 use super::rewrite::{catch_up, rewrite};
 use super::slots;
-use crate::failpoint::failpoint;
+use crate::failpoint::{failpoint, panic_at};
 use crate::guards::Guard;
 use crate::index::{At, Entry, Overall};
 use crate::jetstream::WriteError;
@@ -165,7 +166,8 @@ async fn carry_out(
 ) -> Option<Claimed> {
     let id = plan.schedule.id;
     plan.schedule.sign(shared.writer());
-    let claimed = shared.begin(executions(&plan));
+    let begun = Begun::new(shared, executions(&plan));
+    panic_at("while_claiming");
     if !plan.fire.is_empty() {
         failpoint("before_claim");
     }
@@ -183,11 +185,11 @@ async fn carry_out(
             }
             let accepted = Accepted { schedule, fire, recover, skip, finish, due, written };
             accepted.latest_due().into_iter().for_each(|due| shared.load.claimed(due));
+            begun.keep();
             Some(Claimed::Accepted(Arc::new(accepted)))
         }
         Err(WriteError::Conflict) => {
-            shared.end(claimed);
-            drop(overall);
+            drop((begun, overall));
             debug!(schedule_id = %id, "another write came first");
             if !Box::pin(catch_up(shared, entry)).await {
                 return Some(Claimed::Later);
@@ -199,13 +201,11 @@ async fn carry_out(
             None
         }
         Err(WriteError::TooLarge(error)) if allowed.claiming != Claiming::None => {
-            shared.end(claimed);
             warn!(schedule_id = %id, %error, "no room to claim; only settling");
             (allowed.claiming, allowed.is_later) = (Claiming::None, true);
             None
         }
         Err(error) => {
-            shared.end(claimed);
             warn!(schedule_id = %id, %error, "record not written; trying later");
             Some(Claimed::Later)
         }

@@ -9,7 +9,7 @@ use tracing::warn;
 use super::Shared;
 use super::claim::Accepted;
 use super::dead_letter;
-use super::record::{conclude, known_outcome, record, skip};
+use super::record::{conclude, known, known_outcome, record, skip};
 use crate::execution::{Claim, ErrorType, Execution, Outcome, Response};
 use crate::failpoint::{failpoint, pause};
 use crate::names;
@@ -42,16 +42,18 @@ pub(crate) async fn finish(
         _ => return Box::new(Execution::started(schedule, attempt, claim, shared.clock.now())),
     };
     failpoint("before_finish");
-    let mut execution = match shared.history.get(attempt.execution_id).await {
-        // What was sent, whatever the schedule says now.
-        Ok(Some(started)) => Box::new(Execution { lock_id: claim, ..started }),
-        _ => Box::new(Execution::started(schedule, attempt, claim, *since)),
+    // What was sent, whatever the schedule says now.
+    let mut execution = match Box::pin(known(shared, attempt)).await {
+        Some(started) => Box::new(Execution { lock_id: claim, ..started }),
+        None => Box::new(Execution::started(schedule, attempt, claim, *since)),
     };
     execution.end(outcome(report), report.at);
     if report.ending == Ending::Cancelled && attempt.token.is_some() {
         tell_to_stop(shared, &execution).await;
     }
-    conclude(shared, schedule, attempt, execution).await
+    let ended = conclude(shared, schedule, attempt, execution).await;
+    Box::pin(dead_letter::deliver(shared, schedule, attempt, &ended, false)).await;
+    ended
 }
 
 fn outcome(report: &Report) -> Outcome {

@@ -21,7 +21,7 @@ use crate::execution::{Claim, Execution};
 use crate::failpoint::failpoint;
 use crate::index::{At, Entry};
 use crate::jetstream::WriteError;
-use crate::plan::{MAX_ATTEMPTS, room};
+use crate::plan::{is_full, room};
 use crate::port::Nats;
 use crate::schedule::{
     Attempt, CatchUp, EndedOccurrence, Manual, Origin, Overlap, Phase, Schedule, SkipCause,
@@ -33,6 +33,8 @@ use crate::stored::Unknown;
 const RETRY: Duration = Duration::from_millis(500);
 /// Pause before looking whether an instance of a newer version has told a schedule that we may not change.
 const LEFT: Duration = Duration::from_secs(2);
+/// Most ends that wait for such an instance: they take places of attempts in the record.
+const MAX_LEFT: usize = 32;
 
 /// Tells the schedules that follow `upstream` what has ended; returns the executions that all of them know of.
 pub(crate) async fn follow(shared: &Shared<impl Nats>, upstream: Uuid) -> Vec<Uuid> {
@@ -40,8 +42,8 @@ pub(crate) async fn follow(shared: &Shared<impl Nats>, upstream: Uuid) -> Vec<Uu
         tokio::time::sleep(delay).await;
     }
     let Some(entry) = shared.index.get(upstream) else { return Vec::new() };
-    let mut told = Vec::new();
-    for ended in &entry.schedule.ended {
+    let (all, mut told) = (&entry.schedule.ended, Vec::new());
+    for ended in all {
         let dependents = shared.index.dependents(upstream).into_iter();
         let dependents = dependents.filter(|(_, on)| on.includes(ended.success));
         join_all(dependents.map(|(dependent, _)| async move {
@@ -49,18 +51,25 @@ pub(crate) async fn follow(shared: &Shared<impl Nats>, upstream: Uuid) -> Vec<Uu
             failpoint("after_follow");
         }))
         .await;
-        let left = |id: Uuid| shared.index.is_left(id);
-        if shared
-            .index
-            .dependents(upstream)
-            .iter()
-            .any(|(id, on)| on.includes(ended.success) && left(*id))
-        {
-            // The note stays for an instance of a newer version, which may write that record.
-            tokio::time::sleep(LEFT).await;
-        } else {
-            told.push(ended.execution_id);
+        let dependents = shared.index.dependents(upstream);
+        let mut dependents = dependents.iter().filter(|(_, on)| on.includes(ended.success));
+        let left = dependents.find(|(id, _)| shared.index.is_left(*id));
+        // The note stays for an instance of a newer version, which may write that record.
+        if let Some((dependent, _)) = left {
+            if all.len() - told.len() <= MAX_LEFT {
+                continue;
+            }
+            warn!(
+                schedule_id = %dependent,
+                after = %upstream,
+                execution_id = %ended.execution_id,
+                "dependent schedule does not run: no instance of the version that may change it is there"
+            );
         }
+        told.push(ended.execution_id);
+    }
+    if told.len() < all.len() {
+        tokio::time::sleep(LEFT).await;
     }
     told
 }
@@ -88,7 +97,7 @@ async fn add(shared: &Shared<impl Nats>, dependent: Uuid, upstream: Uuid, ended:
         }
         let mut schedule = Schedule::clone(schedule);
         let attempt = attempt(shared, &schedule, id, upstream, ended);
-        let full = schedule.attempts.len() >= MAX_ATTEMPTS;
+        let full = is_full(&schedule);
         if full || !has_room(shared, &schedule, &attempt) {
             if let Some(claim) = fence(shared, &entry, schedule, sight.at(entry.revision)).await {
                 // The record has no room even for saying that it is skipped, so only the history says so.

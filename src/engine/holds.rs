@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::claim::Accepted;
-use super::core::{Event, Lane};
+use super::core::{Done, Event, Lane};
 use super::deliver::Firing;
 use crate::port::Nats;
 
@@ -33,9 +33,9 @@ impl Events {
         Permit { lane, events: self.clone() }
     }
 
-    /// Wraps a record that the core has already reserved.
-    pub(crate) fn hold(&self, id: Uuid) -> Held {
-        Held { id, events: self.clone(), is_free: false }
+    /// Wraps a record that the core has already reserved, and what is to be folded into it.
+    pub(crate) fn hold(&self, id: Uuid, done: Done) -> Held {
+        Held { id, done, events: self.clone(), is_free: false }
     }
 }
 
@@ -76,9 +76,10 @@ impl Lent {
     }
 }
 
-/// A schedule whose record is being written.
+/// A schedule whose record is being written, and what has been done and is to be folded into it.
 pub(crate) struct Held {
     id: Uuid,
+    done: Done,
     events: Events,
     is_free: bool,
 }
@@ -88,11 +89,15 @@ impl Held {
         self.id
     }
 
+    pub(crate) fn done(&self) -> &Done {
+        &self.done
+    }
+
     pub(crate) fn events(&self) -> &Events {
         &self.events
     }
 
-    /// Gives the record back.
+    /// Gives the record back: it is written, or there is nothing to write.
     pub(crate) fn free(&mut self) {
         self.is_free = true;
         self.events.send(Event::Free(self.id));
@@ -102,6 +107,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if !self.is_free {
+            self.events.send(Event::Back(self.id, std::mem::take(&mut self.done)));
             self.events.send(Event::Later(self.id));
         }
     }
@@ -129,6 +135,33 @@ impl Drop for Telling {
     fn drop(&mut self) {
         if let Some(event) = self.end.take() {
             self.events.send(event);
+        }
+    }
+}
+
+/// Executions that become ours if a write is accepted; let go when dropped, unless they are kept.
+pub(crate) struct Begun<'a, N: Nats> {
+    shared: &'a Shared<N>,
+    /// Those that were not ours already.
+    fresh: Vec<Uuid>,
+}
+
+impl<'a, N: Nats> Begun<'a, N> {
+    /// Marks executions as ours; call it before the write that says so.
+    pub(crate) fn new(shared: &'a Shared<N>, executions: impl IntoIterator<Item = Uuid>) -> Self {
+        Self { shared, fresh: shared.begin(executions) }
+    }
+
+    /// Keeps them: the write was accepted.
+    pub(crate) fn keep(mut self) {
+        self.fresh.clear();
+    }
+}
+
+impl<N: Nats> Drop for Begun<'_, N> {
+    fn drop(&mut self) {
+        if !self.fresh.is_empty() {
+            self.shared.end(self.fresh.drain(..));
         }
     }
 }

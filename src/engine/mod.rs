@@ -169,9 +169,8 @@ impl<N: Nats> Shared<N> {
         Writer { instance: self.members.me(), token: self.chance.number() }
     }
 
-    /// Marks executions as ours; call it before the write that says so. Returns those that were not ours already: if
-    /// the write is refused, only these may be let go.
-    pub(crate) fn begin(&self, executions: Vec<Uuid>) -> Vec<Uuid> {
+    /// Marks executions as ours. Returns those that were not ours already: only these may be let go again.
+    pub(crate) fn begin(&self, executions: impl IntoIterator<Item = Uuid>) -> Vec<Uuid> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let mut fresh = Vec::new();
         for id in executions {
@@ -271,10 +270,14 @@ impl<N: Nats> View for Shared<N> {
         if full { chrono::Duration::zero() } else { LEAD }
     }
 
-    fn reach(&self) -> chrono::Duration {
-        let lead = self.lead();
-        let extra_ms = self.load.extra_lead_ms.load(Ordering::Relaxed);
-        if lead.is_zero() { lead } else { lead + chrono::Duration::milliseconds(extra_ms) }
+    fn reach(&self, schedule: &Schedule) -> chrono::Duration {
+        let (lead, target) = (self.lead(), &schedule.spec.target_command);
+        // What is claimed for a target with a limited rate has been counted, by the usual lead.
+        let is_limited = self.config.rates.iter().any(|(pattern, _)| pattern.allows(target));
+        if lead.is_zero() || is_limited {
+            return lead;
+        }
+        lead + chrono::Duration::milliseconds(self.load.extra_lead_ms.load(Ordering::Relaxed))
     }
 
     fn listening_since(&self) -> chrono::DateTime<chrono::Utc> {

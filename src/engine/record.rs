@@ -5,17 +5,17 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tracing::{info, warn};
 
+use super::Shared;
 use super::claim::Accepted;
-use super::{Shared, dead_letter};
 use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus};
 use crate::failpoint::failpoint;
-use crate::jetstream::history::Recorded;
+use crate::jetstream::history::{QueryError, Recorded};
 use crate::load::Stage;
 use crate::plan::retry_at;
 use crate::port::Nats;
 use crate::schedule::{Attempt, Phase, Schedule, ScheduleType, Status};
 
-/// Records an event that says what became of an execution, with what follows from a failure.
+/// Records an event that says what became of an execution, and whether it is tried again.
 pub(super) async fn conclude(
     shared: &Shared<impl Nats>,
     schedule: &Schedule,
@@ -26,9 +26,6 @@ pub(super) async fn conclude(
     execution.will_retry = execution.retry_at.is_some();
     let ended = record(shared, schedule, attempt, execution).await;
     failpoint("after_record");
-    if ended.status == ExecutionStatus::Failed {
-        Box::pin(dead_letter::deliver(shared, schedule, attempt, &ended, false)).await;
-    }
     log(&ended);
     ended
 }
@@ -139,9 +136,22 @@ pub(super) async fn known_outcome(
     shared: &Shared<impl Nats>,
     attempt: &Attempt,
 ) -> Option<Execution> {
+    until_read(attempt, || shared.history.outcome(attempt.execution_id)).await
+}
+
+/// The latest event of an attempt, by whichever instance.
+pub(super) async fn known(shared: &Shared<impl Nats>, attempt: &Attempt) -> Option<Execution> {
+    until_read(attempt, || shared.history.get(attempt.execution_id)).await
+}
+
+/// Asks the history until it answers: no answer does not mean that there is nothing.
+async fn until_read<F: Future<Output = Result<Option<Execution>, QueryError>>>(
+    attempt: &Attempt,
+    ask: impl Fn() -> F,
+) -> Option<Execution> {
     loop {
-        match shared.history.outcome(attempt.execution_id).await {
-            Ok(outcome) => return outcome,
+        match ask().await {
+            Ok(known) => return known,
             Err(error) => {
                 warn!(execution_id = %attempt.execution_id, %error, "waiting for the history");
                 tokio::time::sleep(Duration::from_millis(500)).await;
@@ -188,5 +198,29 @@ fn log(execution: &Execution) {
             duration_ms = execution.duration_ms,
             "execution succeeded"
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn no_answer_of_the_history_is_not_taken_for_nothing() {
+        let (asked, at) = (AtomicUsize::new(0), DateTime::UNIX_EPOCH);
+        let phase = Phase::Waiting { due_at: at };
+        let attempt = Attempt::new(Uuid::from_u128(1), at, 1, phase);
+        let ask = || async {
+            match asked.fetch_add(1, Ordering::Relaxed) {
+                0..3 => Err(QueryError::Loading("history")),
+                _ => Ok(None),
+            }
+        };
+        assert!(until_read(&attempt, ask).await.is_none());
+        assert_eq!(asked.load(Ordering::Relaxed), 4);
     }
 }

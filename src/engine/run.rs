@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::stream::{self, StreamExt as _};
@@ -23,6 +24,9 @@ use crate::port::Nats;
 
 /// Most items taken from one source before the others have their turn.
 const BATCH: usize = 256;
+
+/// Longest time between two turns of the loop while the engine stops.
+const TURN: Duration = Duration::from_millis(250);
 
 /// The engine of one instance.
 pub(crate) struct Engine<N: Nats> {
@@ -95,7 +99,7 @@ impl<N: Nats> Engine<N> {
                 () = tokio::time::sleep(sleep) => {}
             }
         }
-        self.drain().await;
+        self.drain(changes).await;
     }
 
     fn step(&mut self, events: impl IntoIterator<Item = Event<Box<Firing>>>) {
@@ -138,16 +142,9 @@ impl<N: Nats> Engine<N> {
         match action {
             Action::Work { id, done, claim, admitted, lane, is_due } => {
                 let permit = events.permit(lane);
-                let held = events.hold(id);
+                let held = events.hold(id, done);
                 let urgent = is_due.then(|| self.shared.urgency.begin());
-                self.shared.tasks.spawn(work(
-                    shared,
-                    held,
-                    done,
-                    (claim, admitted),
-                    permit,
-                    urgent,
-                ));
+                self.shared.tasks.spawn(work(shared, held, (claim, admitted), permit, urgent));
             }
             Action::Release(firing) => {
                 let permit = events.permit(Lane::Fast);
@@ -202,14 +199,13 @@ impl<N: Nats> Engine<N> {
     }
 
     /// Stops claiming; finishes, records and settles what is in flight; then leaves.
-    async fn drain(mut self) {
+    async fn drain(mut self, changes: UnboundedReceiver<Uuid>) {
         let in_flight = self.shared.tasks.len();
         info!(in_flight, "stopping: finishing what is in flight");
         let deadline = Instant::now() + self.shared.config.drain;
         self.step([Event::Drain]);
-        self.finish_claiming(deadline).await;
         self.shared.tasks.close();
-        if tokio::time::timeout_at(deadline, self.shared.tasks.wait()).await.is_err() {
+        if tokio::time::timeout_at(deadline, self.finish(changes)).await.is_err() {
             let left = self.shared.tasks.len();
             warn!(
                 left,
@@ -224,14 +220,17 @@ impl<N: Nats> Engine<N> {
         info!("stopped");
     }
 
-    /// Waits for claims that are being written, and acts on those that were made ahead of their time.
-    async fn finish_claiming(&mut self, deadline: Instant) {
-        while !self.core.is_quiet() {
-            let sleep = self.shared.clock.sleep_until(self.core.next());
+    /// Waits for claims that are being written, acts on those that were made ahead of their time, and waits until all
+    /// is recorded. Meanwhile executions can still be cancelled, and others hear what this instance honours.
+    async fn finish(&mut self, mut changes: UnboundedReceiver<Uuid>) {
+        loop {
+            let is_quiet = self.core.is_quiet();
+            let sleep = self.shared.clock.sleep_until(self.core.next()).min(TURN);
             tokio::select! {
                 biased;
-                () = tokio::time::sleep_until(deadline) => return,
+                () = self.shared.tasks.wait(), if is_quiet => return,
                 Some(event) = self.received.recv() => self.step([event]),
+                Some(id) = changes.recv() => self.step([Event::Changed(id)]),
                 () = tokio::time::sleep(sleep) => self.step([]),
             }
         }

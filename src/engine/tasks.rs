@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use futures::future::{self, join_all};
 
 use super::claim::{Accepted, Claimed, claim};
-use super::core::{self, Claiming, Done, Event, Lane};
+use super::core::{self, Claiming, Event, Lane};
 use super::deliver::{Firing, Made};
 use super::holds::{Events, Held, Lent, Ours, Permit};
 use super::urgency::Urgent;
@@ -27,20 +27,19 @@ const LOOK: Duration = Duration::from_millis(250);
 pub(crate) async fn work(
     shared: Arc<Shared<impl Nats>>,
     mut held: Held,
-    done: Done,
     claiming: (Claiming, bool),
     permit: Permit,
     urgent: Option<Urgent>,
 ) {
-    if !done.ended.is_empty() {
+    if !held.done().ended.is_empty() {
         failpoint("before_settle");
     }
-    match claim(&shared, held.id(), &done, claiming).await {
+    match claim(&shared, held.id(), held.done(), claiming).await {
         Claimed::Nothing => held.free(),
-        Claimed::Later => held.events().send(Event::Back(held.id(), done)),
+        // What is held goes back.
+        Claimed::Later => {}
         Claimed::Accepted(accepted) => {
             let (now, events) = (shared.clock.now(), held.events().clone());
-            let _ours = Ours::all(&shared, &events, &accepted);
             arm(&shared, &accepted, now, &events);
             held.free();
             make_due(&shared, &accepted, now, &events, permit, urgent).await;
@@ -51,6 +50,7 @@ pub(crate) async fn work(
 /// Arms the attempts of an accepted plan whose time has not come. It does so before the record is free again, so that a
 /// draining core has heard of all of them.
 fn arm(shared: &Shared<impl Nats>, accepted: &Arc<Accepted>, now: DateTime<Utc>, events: &Events) {
+    let _ours = Ours::all(shared, events, accepted);
     for (attempt, recovered) in accepted.attempts().filter(|(a, _)| accepted.due_at(a) > now) {
         let (due, priority) = (accepted.due_at(attempt), accepted.schedule.spec.priority);
         let execution = attempt.execution_id;
@@ -72,18 +72,23 @@ async fn make_due(
     let attempts: Vec<_> =
         accepted.attempts().filter(|(a, _)| accepted.due_at(a) <= armed_at).collect();
     let quiet = accepted.skip.is_empty() && accepted.finish.is_empty();
-    let prepared = |(attempt, recovered)| deliver::prepare(shared, accepted, attempt, recovered);
+    // Each is let go by itself: if one panics, another may have ended already, and wait to be recorded.
+    let ours = |attempt: &Attempt| Ours::one(shared, events, accepted, attempt.execution_id);
     match &attempts[..] {
         [] if quiet => {}
         // By far the most frequent case: one attempt.
-        [attempt] if quiet => {
-            make_alone(shared, prepared(*attempt), events, permit, urgent).await;
+        [(attempt, recovered)] if quiet => {
+            let _ours = ours(attempt);
+            let firing = deliver::prepare(shared, accepted, attempt, *recovered);
+            make_alone(shared, firing, events, permit, urgent).await;
         }
         attempts => {
             let finishes = join_all(accepted.finish.iter().map(|attempt| async {
+                let _ours = ours(attempt);
                 events.send(Event::Ended(finish::finish(shared, accepted, attempt).await));
             }));
             let skips = join_all(accepted.skip.iter().map(|(attempt, range)| async {
+                let _ours = ours(attempt);
                 let skipped = record::skip(shared, accepted, attempt, *range).await;
                 events.send(Event::Ended(skipped));
             }));
@@ -94,7 +99,14 @@ async fn make_due(
                 drop(urgent);
                 let (asking, others): (Vec<_>, Vec<_>) =
                     attempts.iter().copied().partition(|(attempt, _)| asks(attempt));
-                let made = |attempt| make(shared, prepared(attempt), events, None, None);
+                let made = |(attempt, recovered): (&Attempt, bool)| {
+                    let (ours, attempt) = (ours(attempt), attempt.clone());
+                    async move {
+                        let _ours = ours;
+                        let firing = deliver::prepare(shared, accepted, &attempt, recovered);
+                        make(shared, firing, events, None, None).await;
+                    }
+                };
                 // One permit covers one request under way; the others await no reply and need not wait for it.
                 let asking = async {
                     for attempt in asking {
@@ -235,10 +247,9 @@ mod tests {
         let releasing = size(|(shared, firing, events, permit, urgent): (Service, _, _, _, _)| {
             release(shared, firing, events, permit, urgent)
         });
-        let working =
-            size(|(shared, held, done, claiming, permit, urgent): (Service, _, _, _, _, _)| {
-                work(shared, held, done, claiming, permit, urgent)
-            });
+        let working = size(|(shared, held, claiming, permit, urgent): (Service, _, _, _, _)| {
+            work(shared, held, claiming, permit, urgent)
+        });
         for (what, bytes, most) in [("release", releasing, 4), ("work", working, 5)] {
             assert!(bytes <= most * 1024, "{what}: {bytes} bytes");
         }

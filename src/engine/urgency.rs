@@ -58,6 +58,9 @@ impl Urgency {
 
     /// Waits for a place among the outcomes that wait.
     pub(crate) async fn place(self: &Arc<Self>) -> Place {
+        if self.is_full() {
+            self.quiet.notify_waiters();
+        }
         // The semaphore is never closed.
         if let Ok(place) = self.waiting.acquire().await {
             place.forget();
@@ -65,14 +68,20 @@ impl Urgency {
         Place(Arc::clone(self))
     }
 
-    /// Waits until few claims and commands are under way and none is due, or until `at_last`.
+    /// Whether commands have to wait for outcomes to be recorded.
+    fn is_full(&self) -> bool {
+        self.waiting.available_permits() == 0
+    }
+
+    /// Waits until few claims and commands are under way and none is due, or outcomes have taken all places, or until
+    /// `at_last`.
     pub(crate) async fn quiet(&self, at_last: Instant) {
         loop {
             // Registered before the check, so that the end of the last piece of work is not missed.
             let quiet = self.quiet.notified();
             let is_quiet = self.under_way.load(Ordering::SeqCst) <= FEW
                 && !self.is_behind.load(Ordering::SeqCst);
-            if is_quiet || timeout_at(at_last, quiet).await.is_err() {
+            if is_quiet || self.is_full() || timeout_at(at_last, quiet).await.is_err() {
                 return;
             }
         }
@@ -128,7 +137,15 @@ mod tests {
         for _ in 0..MOST_WAITING {
             places.push(urgency.place().await);
         }
+        // Commands wait for outcomes now, so these do not wait for commands.
+        urgency.set_behind(true);
+        let in_an_hour = Instant::now() + Duration::from_secs(3600);
+        places.pop();
+        let mut quiet = std::pin::pin!(urgency.quiet(in_an_hour));
+        assert!(quiet.as_mut().now_or_never().is_none());
+        places.push(urgency.place().await);
         assert!(urgency.place().now_or_never().is_none());
+        assert!(quiet.now_or_never().is_some());
         places.pop();
         let patience = Duration::from_secs(5);
         assert!(tokio::time::timeout(patience, urgency.place()).await.is_ok());

@@ -6,7 +6,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{MAX_ATTEMPTS, View, capacity, next_occurrence, room, waits_for_its_time, waits_until};
+use super::{View, capacity, is_full, next_occurrence, room, waits_for_its_time, waits_until};
 use crate::schedule::{Attempt, Phase, Schedule};
 
 /// How many more executions may be under way, behind those that are due and wait for a slot.
@@ -60,7 +60,7 @@ pub fn wants_slot(schedule: &Schedule, view: &impl View) -> Option<Wanted> {
     let next = next.filter(|due| !halt.is_on(*due) && capacity(schedule) > 0);
     let since = attempts.into_iter().chain(next).min();
     let has_backfill = schedule.backfill.is_some() && schedule.fires();
-    let is_open = schedule.attempts.len() < MAX_ATTEMPTS && capacity(schedule) > 0;
+    let is_open = !is_full(schedule) && capacity(schedule) > 0;
     let backfill = (has_backfill && is_open).then(|| halt.until.max(DateTime::UNIX_EPOCH));
     match (since, backfill) {
         (Some(since), Some(backfill)) if backfill < since => {

@@ -18,6 +18,7 @@
 
 pub(crate) mod ahead;
 mod alerts;
+mod attempts;
 mod group;
 mod occurrences;
 mod replan;
@@ -27,25 +28,23 @@ mod settle;
 mod wake;
 
 use chrono::{DateTime, Duration, Utc};
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::moment::Moment as _;
 use crate::schedule::{
-    Attempt, AttemptEvent, CatchUp, Delivery, DeliveryMode, Ending, Halt, Manual, Origin, Phase,
-    Report, Schedule, Sends, SkipCause, SkippedRange, Status,
+    Attempt, CatchUp, DeliveryMode, Halt, Manual, Origin, Phase, Schedule, Sends, SkipCause, SkippedRange,
+    Status,
 };
-use crate::stored::Unknown;
 use crate::trigger::Trigger;
+use attempts::token;
 use group::capacity_in_order;
 pub use group::{Wanted, wants_slot};
 use replan::replan;
 use resume::{resume, resume_at};
-pub(crate) use room::room;
 use room::{capacity, claimed_count, is_under_way, may_fire, room_since};
+pub(crate) use room::{is_full, room};
 pub(crate) use settle::count;
 pub use settle::{retry_at, settle};
-use wake::{abandoned, lost_at, spared_from};
 pub use wake::{is_ours_to_end, wake_at};
 
 /// How far ahead of its time an occurrence is claimed, so that only its command is left to send when the time comes.
@@ -56,10 +55,9 @@ pub const MAX_LEAD: Duration = Duration::seconds(3);
 pub const MAX_CLAIMED: usize = 16;
 /// Most retries of a schedule that wait at once; further failures are not tried again.
 pub const MAX_WAITING: usize = 16;
-/// Most attempts that a record holds; beyond it, occurrences wait until some are settled.
+/// Most attempts that a record holds, together with ends of which schedules that follow have not been told; beyond it,
+/// occurrences wait until some are settled.
 pub const MAX_ATTEMPTS: usize = 64;
-/// Most ends that a record holds until the schedules that follow have been told of them.
-pub const MAX_ENDED: usize = 64;
 /// Most late occurrences that `catch_up` `all` makes up for.
 pub const MAX_CATCH_UP: u64 = 1000;
 /// How late an occurrence may be with `catch_up` `none`.
@@ -93,8 +91,8 @@ pub trait View {
     }
     /// How far ahead of its time an occurrence is claimed.
     fn lead(&self) -> Duration;
-    /// How far ahead it may be claimed now, given all that is due soon.
-    fn reach(&self) -> Duration {
+    /// How far ahead an occurrence of a schedule may be claimed now, given all that is due soon.
+    fn reach(&self, _schedule: &Schedule) -> Duration {
         self.lead()
     }
     /// Since when this instance would have heard everybody: silence before that means nothing.
@@ -158,7 +156,6 @@ pub fn plan(
     terms: impl Into<Terms>,
 ) -> Option<Plan> {
     let terms = terms.into();
-    let lease = terms.lease;
     if let Some(plan) = replan(schedule, trigger, now) {
         return Some(plan);
     }
@@ -168,56 +165,10 @@ pub fn plan(
     let mut plan = Plan::of(schedule.clone());
     let (me, halt) = (view.me(), view.halt());
     let waits_for_slot = schedule.spec.group.is_some() && !terms.admitted;
-    let claimed = Phase::Claimed { by: me, at: now, until: now.later(lease) };
-    for attempt in &mut plan.schedule.attempts {
-        if let Some(report) = overdue(schedule, attempt, now, view) {
-            // Ignored: only a running attempt can be overdue, and that can always end.
-            let _ = attempt.on(AttemptEvent::End { by: me, report: Box::new(report) });
-        }
-    }
-    let mut room = room(&plan.schedule);
-    let room_since = room_since(&plan.schedule).max(view.group_room_since(schedule));
-    for attempt in &mut plan.schedule.attempts {
-        match &*attempt.phase {
-            Phase::Waiting { due_at } => {
-                let due_at = waits_until(*due_at, attempt.manual.as_deref(), halt);
-                let fires = waits_for_its_time(schedule, attempt.manual.as_deref())
-                    && room > 0
-                    && !waits_for_slot
-                    && due_at <= now
-                    && may_fire(schedule, &plan.fire);
-                let claim = AttemptEvent::Claim { by: me, at: now, until: now.later(lease) };
-                if fires && attempt.on(claim).is_ok() {
-                    let due_at = room_since.map_or(due_at, |at| at.max(due_at));
-                    plan.due.push((attempt.execution_id, due_at));
-                    attempt.token = token(schedule, attempt);
-                    plan.fire.push(attempt.clone());
-                    room -= 1;
-                }
-            }
-            Phase::Claimed { by, until, .. } => {
-                let mine = *by == me && view.is_running(attempt.execution_id);
-                let free = abandoned(*by, attempt.execution_id, view)
-                    || *until <= now
-                    || spared_from(schedule, attempt, view).is_some_and(|at| at <= now);
-                let until = now.later(lease_of(schedule, attempt, lease));
-                if !mine && free && attempt.on(AttemptEvent::TakeOver { by: me, until }).is_ok() {
-                    attempt.token = attempt.token.take().or_else(|| token(schedule, attempt));
-                    plan.recover.push(attempt.clone());
-                }
-            }
-            Phase::Skipped { by, .. }
-            | Phase::Corrected { by, .. }
-            | Phase::Reported { by, .. } => {
-                let free = abandoned(*by, attempt.execution_id, view);
-                let take_over = AttemptEvent::TakeOver { by: me, until: now.later(lease) };
-                if free && attempt.on(take_over).is_ok() {
-                    plan.finish.push(attempt.clone());
-                }
-            }
-            Phase::Running { .. } => {}
-        }
-    }
+    let claimed = Phase::Claimed { by: me, at: now, until: now.later(terms.lease) };
+    plan.end_overdue(schedule, now, view);
+    plan.take_over(schedule, now, view, terms.lease);
+    plan.take_up_waiting(schedule, now, view, terms);
     plan.skip_halted(trigger, halt, now, me);
     let next = next_occurrence(&plan.schedule);
     let next = next.filter(|next| !halt.is_on(schedule.due(*next)));
@@ -230,7 +181,7 @@ pub fn plan(
             plan.each_occurrence(trigger, next, now, me, may_claim);
         } else if due <= now {
             plan.occurrences(trigger, next, now, me, may_claim);
-        } else if due <= now.later(lead(&plan.schedule, view.reach())) {
+        } else if due <= now.later(lead(&plan.schedule, view.reach(schedule))) {
             plan.fire_at(next, &claimed);
             plan.go_on(trigger, next);
         }
@@ -271,7 +222,7 @@ fn waits_until(due_at: DateTime<Utc>, manual: Option<&Manual>, halt: Halt) -> Da
 
 /// The next occurrence to act on, unless the record is full or the occurrence has to wait for those before it.
 fn next_occurrence(schedule: &Schedule) -> Option<DateTime<Utc>> {
-    let acts = schedule.fires() && schedule.attempts.len() < MAX_ATTEMPTS;
+    let acts = schedule.fires() && !is_full(schedule);
     let waits = schedule.spec.catch_up == CatchUp::All && capacity_in_order(schedule) == 0;
     schedule.next_run_at.filter(|_| acts && !waits)
 }
@@ -290,61 +241,6 @@ pub fn may_be_claimed_early(schedule: &Schedule, now: DateTime<Utc>, halt: Halt)
     let early = lead(schedule, MAX_LEAD);
     let due = next_occurrence(schedule).map(|next| schedule.due(next));
     due.is_some_and(|due| !early.is_zero() && !halt.is_on(due) && due.earlier(early) <= now)
-}
-
-/// The report that ends an attempt whose worker is late.
-fn overdue(
-    schedule: &Schedule,
-    attempt: &Attempt,
-    now: DateTime<Utc>,
-    view: &impl View,
-) -> Option<Report> {
-    let Phase::Running { heartbeat_seconds, .. } = *attempt.phase else { return None };
-    let (_, timed_out) = lost_at(attempt, view).filter(|(at, _)| *at <= now)?;
-    let (error_type, message) = if timed_out {
-        let seconds = schedule.sends(attempt).delivery.timeout_seconds;
-        ("timeout", format!("no report within {seconds} s"))
-    } else {
-        let seconds = heartbeat_seconds.unwrap_or(0);
-        ("worker_lost", format!("nothing was heard of the worker for {seconds} s"))
-    };
-    Some(Report {
-        ending: Ending::Failed,
-        at: now,
-        error_type: Some(error_type.to_owned()),
-        message: Some(message),
-        is_final: false,
-        uncertain: false,
-        response: None,
-        truncated: false,
-        by: None,
-        unknown: Unknown::default(),
-    })
-}
-
-/// What a worker must show to report: the schedule, so that its record can be found, and a part that cannot be guessed,
-/// since it is derived from the random token of a write. A takeover keeps it, because the worker may already have the
-/// command.
-fn token(schedule: &Schedule, attempt: &Attempt) -> Option<String> {
-    if schedule.sends(attempt).delivery.mode != DeliveryMode::Job {
-        return None;
-    }
-    let mut hash = Sha256::new();
-    hash.update(attempt.execution_id.as_bytes());
-    hash.update(schedule.writer.token.to_be_bytes());
-    hash.update(schedule.writer.instance.as_bytes());
-    let secret: String = hash.finalize()[..12].iter().map(|byte| format!("{byte:02x}")).collect();
-    Some(format!("{}.{secret}", schedule.id.simple()))
-}
-
-/// How long a takeover holds: at least as long as a reply may take that was awaited before an update.
-fn lease_of(schedule: &Schedule, attempt: &Attempt, lease: Duration) -> Duration {
-    match schedule.sends(attempt).delivery {
-        Delivery { mode: DeliveryMode::Request, timeout_seconds, .. } => {
-            lease.max(Duration::seconds(i64::from(*timeout_seconds)) + REPLY_MARGIN)
-        }
-        _ => lease,
-    }
 }
 
 impl Plan {

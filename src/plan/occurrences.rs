@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::group::room_behind;
 use super::{
-    MAX_ATTEMPTS, MAX_CATCH_UP, MAX_CLAIMED, ON_TIME, Plan, SCHEDULER, capacity, capacity_in_order,
-    claimed_count, is_under_way, may_fire, room, token,
+    MAX_CATCH_UP, MAX_CLAIMED, ON_TIME, Plan, SCHEDULER, capacity, capacity_in_order,
+    claimed_count, is_full, is_under_way, may_fire, room, token,
 };
 use crate::moment::Moment as _;
 use crate::schedule::{
@@ -134,7 +134,7 @@ impl Plan {
             }
         }
         while let Some(at) = next.filter(|at| self.schedule.due(*at) <= now) {
-            let full = self.schedule.attempts.len() >= MAX_ATTEMPTS;
+            let full = is_full(&self.schedule);
             let room =
                 capacity_in_order(&self.schedule) > 0 && may_fire(&self.schedule, &self.fire);
             if full || !room || self.schedule.has_had_all() {
@@ -169,7 +169,7 @@ impl Plan {
     pub(super) fn backfill(&mut self, trigger: &Trigger, claimed: &Phase) {
         while let Some(backfill) = self.schedule.backfill.clone()
             && self.schedule.fires()
-            && self.schedule.attempts.len() < MAX_ATTEMPTS
+            && !is_full(&self.schedule)
             && capacity(&self.schedule) > 0
             && may_fire(&self.schedule, &self.fire)
         {

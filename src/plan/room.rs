@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::MAX_CLAIMED;
+use super::{MAX_ATTEMPTS, MAX_CLAIMED};
 use crate::schedule::{Attempt, DeliveryMode, Overlap, Phase, Schedule};
 
 /// How many more executions may be under way, by the overlap policy. A published command is done once its stream has
@@ -19,6 +19,12 @@ pub(crate) fn room(schedule: &Schedule) -> usize {
     let under_way = schedule.attempts.iter().filter(|attempt| is_under_way(attempt));
     let under_way = under_way.filter(takes_time).count();
     allowed.saturating_sub(under_way)
+}
+
+/// Whether a record has no place for another attempt. When an attempt has ended, its end may have to stay noted until the
+/// schedules that follow have been told of it, so notes take places too.
+pub(crate) fn is_full(schedule: &Schedule) -> bool {
+    schedule.attempts.len() + schedule.ended.len() >= MAX_ATTEMPTS
 }
 
 /// When executions that have ended, but are not settled yet, made room, if others have to wait for it.

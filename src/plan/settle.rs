@@ -4,7 +4,7 @@ use chrono::{DateTime, Duration, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{MAX_ENDED, MAX_WAITING, SCHEDULER, alerts, room};
+use super::{MAX_WAITING, SCHEDULER, alerts, room};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::moment::Moment as _;
 use crate::schedule::{
@@ -68,10 +68,6 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution, followed: bool) -> boo
         }
         schedule.attempts.push(retry);
     } else if was_made && followed {
-        // Ends that nobody here may tell wait for a newer version, but only up to a limit.
-        if schedule.ended.len() >= MAX_ENDED {
-            schedule.ended.remove(0);
-        }
         schedule.ended.push(EndedOccurrence {
             execution_id: ended.id,
             success: ended.status == ExecutionStatus::Success,

@@ -15,8 +15,8 @@ use std::collections::HashSet;
 
 use super::*;
 use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome};
-use crate::schedule::{CreateSchedule, Rules, SkipCause, Writer, new_schedule};
-use crate::stored::Count;
+use crate::schedule::{CreateSchedule, Ending, Rules, Writer, new_schedule};
+use crate::stored::{Count, Unknown};
 
 /// What one instance knows, set by the test.
 pub(super) struct Knows {

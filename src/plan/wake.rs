@@ -74,7 +74,7 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
         due => due.earlier(lead(schedule, view.lead())),
     });
     let backfill = schedule.backfill.as_ref().filter(|_| {
-        let acts = schedule.fires() && schedule.attempts.len() < MAX_ATTEMPTS;
+        let acts = schedule.fires() && !is_full(schedule);
         acts && capacity(schedule) > 0 && !waits_for_slot
     });
     let backfill = backfill.map(|_| halt.until.max(DateTime::UNIX_EPOCH));

@@ -66,6 +66,12 @@ async fn a_panic_while_an_attempt_is_made_costs_that_try_and_leaves_nothing_runn
 }
 
 #[tokio::test]
+async fn a_panic_while_a_claim_is_written_costs_that_try_and_leaves_nothing_running() {
+    // Later ones carry the outcomes of those before.
+    panics_at("while_claiming:7").await;
+}
+
+#[tokio::test]
 async fn a_panic_while_an_outcome_is_recorded_costs_that_try_and_leaves_nothing_running() {
     panics_at("while_recording:2").await;
 }

@@ -6,6 +6,7 @@
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+mod bystanders;
 mod calendars;
 mod calm;
 #[path = "../checker/mod.rs"]

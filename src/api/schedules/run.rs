@@ -21,7 +21,7 @@ use super::super::error::{ApiError, Code};
 use super::super::{Api, Caller};
 use super::once::{Deed, Found, Key, Once, Unmade};
 use crate::execution::Execution;
-use crate::plan::MAX_ATTEMPTS;
+use crate::plan::{MAX_ATTEMPTS, is_full};
 use crate::port::Nats;
 use crate::schedule::{
     Attempt, ChangeKind, FieldFault, MAX_PAYLOAD_BYTES, Manual, Origin, Payload, Schedule, Status,
@@ -213,7 +213,7 @@ impl<N: Nats> Api<N> {
         if schedule.status == Status::Deleted {
             return Err(ApiError::no_schedule(id));
         }
-        if schedule.attempts.len() >= MAX_ATTEMPTS {
+        if is_full(schedule) {
             let message = format!("{MAX_ATTEMPTS} runs of schedule {id} wait, which is the limit");
             return Err(ApiError::new(Code::LimitExceeded, message));
         }

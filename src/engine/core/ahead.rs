@@ -4,12 +4,14 @@
 //! to send when the time comes; but half a second is too short for thousands of schedules due at once. So the coming
 //! timers are counted, and if the first of them, however many, could not be claimed in time, they are started now.
 //! While few are due this costs nothing. Claims for a later burst wait until the commands of the one before are out:
-//! they have time, and their permits, too, are the ones that those commands need.
+//! they have time, and their permits, too, are the ones that those commands need. What goes to a target with a limited
+//! rate is not claimed earlier either: its commands could not go out at once.
 
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
-use super::start::STEP;
+use super::lanes::Lane;
+use super::start::{STEP, stands};
 use super::{Core, Outlook};
 use crate::moment::Moment as _;
 use crate::plan::{LEAD, MAX_LEAD, may_be_claimed_early};
@@ -46,6 +48,10 @@ impl<A> Core<A> {
             return;
         }
         if self.armory.is_crowded(now.later(PEACE), STEP) {
+            return self.put_off(now);
+        }
+        if outlook.lead().is_zero() {
+            // So much is claimed ahead already that nothing more may be.
             return;
         }
         // What is queued already goes by what an earlier count found.
@@ -60,12 +66,27 @@ impl<A> Core<A> {
             let is_busy = self.slots.is_busy(id);
             // Other instances claim what is theirs.
             let is_ours = outlook.delay(id, entry.schedule.needs).is_zero();
-            if is_busy || !is_ours || !may_be_claimed_early(&entry.schedule, now, halt) {
+            let may_be = may_be_claimed_early(&entry.schedule, now, halt);
+            if is_busy || !is_ours || !may_be || self.is_special(&entry.schedule) {
                 continue;
             }
             self.slots.set_timer(id, None);
             self.ready_one(&entry, due, until, now, outlook);
             self.slots.tidy(id);
+        }
+    }
+
+    /// Puts off what is queued for a claim before its time.
+    fn put_off(&mut self, now: DateTime<Utc>) {
+        for ready in self.lanes.take_later(Lane::Fast, now) {
+            if !stands(&self.slots, &ready) {
+                continue;
+            }
+            self.unqueue(ready.id);
+            self.clear_overdue(ready.id);
+            let timer = self.settle_at(ready.id).into_iter().chain([ready.due.0]).min();
+            self.slots.set_timer(ready.id, timer);
+            self.slots.tidy(ready.id);
         }
     }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 const MANY: usize = 1024;
 
 /// The bound that a piece of work counts against.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Lane {
     /// Work that takes only as long as NATS does.
     Fast,
@@ -29,6 +29,7 @@ pub(super) struct Ready {
     /// Within a priority, earlier goes first.
     pub(super) due: Reverse<DateTime<Utc>>,
     pub(super) id: Uuid,
+    pub(super) lane: Lane,
 }
 
 struct Bounded {
@@ -49,14 +50,8 @@ impl Lanes {
     }
 
     /// Queues work. `stands` says whether an entry is still valid; `waiting` is the number of valid ones.
-    pub(super) fn push(
-        &mut self,
-        lane: Lane,
-        ready: Ready,
-        waiting: usize,
-        stands: impl Fn(&Ready) -> bool,
-    ) {
-        let queue = &mut self.lane(lane).queue;
+    pub(super) fn push(&mut self, ready: Ready, waiting: usize, stands: impl Fn(&Ready) -> bool) {
+        let queue = &mut self.lane(ready.lane).queue;
         queue.push(ready);
         if queue.len() > 2 * waiting + MANY {
             queue.retain(stands);
@@ -67,6 +62,15 @@ impl Lanes {
     pub(super) fn pop(&mut self, lane: Lane) -> Option<Ready> {
         let lane = self.lane(lane);
         (lane.under_way < lane.most).then(|| lane.queue.pop()).flatten()
+    }
+
+    /// Takes all entries of a lane whose time has not come, void ones among them.
+    pub(super) fn take_later(&mut self, lane: Lane, now: DateTime<Utc>) -> Vec<Ready> {
+        let queue = &mut self.lane(lane).queue;
+        let all = std::mem::take(queue).into_iter();
+        let (later, rest): (Vec<_>, Vec<_>) = all.partition(|one| one.due.0 > now);
+        *queue = rest.into();
+        later
     }
 
     /// Takes a permit of a lane.
@@ -100,16 +104,16 @@ impl Lanes {
 mod tests {
     use super::*;
 
-    fn ready(id: u128, priority: u8, due: i64) -> Ready {
+    fn ready(lane: Lane, id: u128, priority: u8, due: i64) -> Ready {
         let due = Reverse(DateTime::from_timestamp(due, 0).unwrap());
-        Ready { priority, due, id: Uuid::from_u128(id) }
+        Ready { priority, due, id: Uuid::from_u128(id), lane }
     }
 
     #[test]
     fn priority_goes_before_age_and_age_before_nothing() {
         let mut lanes = Lanes::new(10, 1);
         for (n, (priority, due)) in [(5, 1), (10, 3), (10, 2), (1, 0)].into_iter().enumerate() {
-            lanes.push(Lane::Fast, ready(n as u128, priority, due), 4, |_| true);
+            lanes.push(ready(Lane::Fast, n as u128, priority, due), 4, |_| true);
         }
         let order: Vec<_> =
             std::iter::from_fn(|| lanes.pop(Lane::Fast)).map(|ready| ready.id.as_u128()).collect();
@@ -120,7 +124,7 @@ mod tests {
     fn no_more_is_under_way_than_may_be() {
         let mut lanes = Lanes::new(1, 1);
         for n in 0..2 {
-            lanes.push(Lane::Request, ready(n, 5, 0), 2, |_| true);
+            lanes.push(ready(Lane::Request, n, 5, 0), 2, |_| true);
         }
         assert!(lanes.pop(Lane::Request).is_some());
         lanes.begin(Lane::Request);
@@ -133,10 +137,10 @@ mod tests {
     #[test]
     fn void_entries_do_not_pile_up() {
         let mut lanes = Lanes::new(1, 1);
-        let stays = ready(1, 5, 10);
-        lanes.push(Lane::Fast, stays, 1, |_| true);
+        let stays = ready(Lane::Fast, 1, 5, 10);
+        lanes.push(stays, 1, |_| true);
         for n in 0..10_000 {
-            lanes.push(Lane::Fast, ready(100 + n, 5, 1), 1, |ready| ready.id == stays.id);
+            lanes.push(ready(Lane::Fast, 100 + n, 5, 1), 1, |ready| ready.id == stays.id);
         }
         assert!(lanes.0[0].queue.len() <= 2 + MANY, "{}", lanes.0[0].queue.len());
     }

@@ -22,11 +22,17 @@ pub(super) struct Turn {
 impl<A> Core<A> {
     /// Works out when to look at a schedule again, from its record and what is not settled.
     pub(super) fn look(&mut self, id: Uuid, now: DateTime<Utc>, outlook: &impl Outlook) {
-        if self.is_draining || self.slots.is_busy(id) {
+        if self.is_draining {
+            // What is cancelled is stopped all the same.
+            outlook.entry(id).iter().for_each(|entry| self.stop(entry));
+            return;
+        }
+        if self.slots.is_busy(id) {
             return;
         }
         let Some(entry) = outlook.entry(id) else { return self.forget(id) };
         self.tell(&entry);
+        self.stop(&entry);
         let mut acting = entry.schedule.attempts.iter().filter_map(|attempt| attempt.phase.by());
         if acting.any(|by| by != outlook.me()) {
             self.foreign.insert(id);
@@ -42,6 +48,7 @@ impl<A> Core<A> {
         }
         if wake.is_none_or(|wake| wake > now) {
             self.clear_overdue(id);
+            self.slots.get_mut(id).and_then(|state| state.turn.take());
         }
         let settle_at = self.settle_at(id);
         if wake.into_iter().chain(settle_at).all(|at| at > now) {
@@ -55,7 +62,7 @@ impl<A> Core<A> {
         self.slots.tidy(id);
     }
 
-    /// Starts what a record asks for besides its times: announcing changes, telling of ends, stopping executions.
+    /// Starts what a record asks for besides its times: announcing changes, telling of ends.
     fn tell(&mut self, entry: &Entry) {
         let (id, schedule) = (entry.schedule.id, &entry.schedule);
         if !schedule.events.is_empty() {
@@ -74,7 +81,11 @@ impl<A> Core<A> {
                 self.actions.push(Action::Tell(id));
             }
         }
-        let stopped = schedule.attempts.iter().filter(|attempt| attempt.cancel.is_some());
+    }
+
+    /// Stops executions that a record says are cancelled.
+    fn stop(&mut self, entry: &Entry) {
+        let stopped = entry.schedule.attempts.iter().filter(|attempt| attempt.cancel.is_some());
         self.actions.extend(stopped.map(|attempt| Action::Stop(attempt.execution_id)));
     }
 

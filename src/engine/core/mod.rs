@@ -184,7 +184,7 @@ impl<A> Core<A> {
     pub(crate) fn next(&self) -> Option<DateTime<Utc>> {
         // A permit that is returned is an event of its own.
         let release = self.armory.next().filter(|_| self.lanes.has_room(Lane::Fast));
-        if self.walk.is_some() || (!self.is_draining && self.others_may_go()) {
+        if !self.is_draining && (self.walk.is_some() || self.others_may_go()) {
             return Some(DateTime::UNIX_EPOCH);
         }
         self.slots.next_due().into_iter().chain(release).min()
@@ -224,7 +224,7 @@ impl<A> Core<A> {
                 self.free(id);
                 self.clear_overdue(id);
                 // Whoever had its turn goes behind those that wait.
-                if self.admitted_since(id).is_some() {
+                if self.state(id).has_turn && self.admitted_since(id).is_some() {
                     self.leave_line(id);
                 }
                 self.state(id).not_before = None;

@@ -45,6 +45,7 @@ impl<A> Core<A> {
         let seen = timer.earlier(outlook.delay(id, entry.schedule.needs));
         let is_held = self.held_until(id, now).is_some();
         let turn = self.turn(entry, now, seen, outlook).filter(|turn| turn.at <= until && !is_held);
+        let settles = self.settle_at(id).is_some_and(|at| at <= now);
         let mut lane = Lane::Fast;
         if let Some(turn) = turn {
             if !self.may_claim {
@@ -65,24 +66,29 @@ impl<A> Core<A> {
                 }
             }
             self.note_due(entry, turn.due, now, outlook);
-        } else if self.settle_at(id).is_none_or(|at| at > now) {
+        } else if !settles {
             // Another instance was quicker.
             return self.look(id, now, outlook);
         }
+        // What has ended does not wait for a place among the requests: others wait for it to be settled.
+        let turn = turn.filter(|_| lane == Lane::Fast || !settles);
+        let lane = if turn.is_some() { lane } else { Lane::Fast };
         // Settling alone never goes before work that is due.
         let priority = if turn.is_some() { spec.priority } else { SETTLING };
-        self.queue(lane, Ready { priority, due: Reverse(turn.map_or(timer, |turn| turn.at)), id });
+        let due = Reverse(turn.map_or(timer, |turn| turn.at));
+        self.queue(Ready { priority, due, id, lane });
     }
 
-    /// Queues work. A schedule waits only once: a more urgent entry replaces a less urgent one.
-    fn queue(&mut self, lane: Lane, ready: Ready) {
+    /// Queues work. A schedule waits only once: a more urgent entry replaces a less urgent one, and one of another lane
+    /// any.
+    fn queue(&mut self, ready: Ready) {
         let place = &mut self.slots.state(ready.id).ready;
-        if place.is_some_and(|waiting| waiting >= ready) {
+        if place.is_some_and(|waiting| waiting.lane == ready.lane && waiting >= ready) {
             return;
         }
         self.ready += usize::from(place.replace(ready).is_none());
         let slots = &self.slots;
-        self.lanes.push(lane, ready, self.ready, |ready| stands(slots, ready));
+        self.lanes.push(ready, self.ready, |ready| stands(slots, ready));
     }
 
     pub(super) fn unqueue(&mut self, id: Uuid) {
@@ -115,13 +121,13 @@ impl<A> Core<A> {
                 }
                 self.unqueue(ready.id);
                 self.lanes.begin(lane);
-                self.start(ready, lane, now);
+                self.start(ready, now);
             }
         }
     }
 
-    fn start(&mut self, ready: Ready, lane: Lane, now: DateTime<Utc>) {
-        let Ready { id, priority, .. } = ready;
+    fn start(&mut self, ready: Ready, now: DateTime<Utc>) {
+        let Ready { id, priority, lane, .. } = ready;
         let is_due = priority > SETTLING;
         // What comes due by the time of the write may be another instance's turn.
         let may_claim = is_due && self.may_claim && self.held_until(id, now).is_none();
@@ -134,13 +140,17 @@ impl<A> Core<A> {
         let admitted = self.admitted_since(id).is_some();
         let state = self.state(id);
         state.is_busy = true;
+        state.has_turn = is_due;
         state.settle_at = None;
+        if is_due {
+            state.turn = None;
+        }
         let done = std::mem::take(&mut state.done);
         self.actions.push(Action::Work { id, done, claim, admitted, lane, is_due });
     }
 }
 
 /// Whether an entry of a lane is still what its schedule waits for.
-fn stands(slots: &Slots, ready: &Ready) -> bool {
+pub(super) fn stands(slots: &Slots, ready: &Ready) -> bool {
     slots.get(ready.id).and_then(|state| state.ready) == Some(*ready)
 }

@@ -13,6 +13,8 @@ use crate::execution::Execution;
 pub(super) struct State {
     /// Its record is being written: we never have two writes under way.
     pub(super) is_busy: bool,
+    /// Whether that write is to do what is due, and does not only settle.
+    pub(super) has_turn: bool,
     /// Its changes are being announced.
     pub(super) is_announcing: bool,
     /// The schedules that follow it are being told of ends.

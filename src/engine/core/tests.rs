@@ -217,6 +217,68 @@ fn nothing_is_claimed_while_we_do_not_hear_ourselves() {
 }
 
 #[test]
+fn what_has_ended_is_settled_while_the_next_request_waits_for_a_place() {
+    let (world, mut core) = (World::default(), core());
+    let ask = r#","delivery":{"mode":"request"},"overlap":"allow","max_instances":3"#;
+    let ids = [world.add(9, ask), world.add(10, ask)];
+    let due = world.entry(ids[0]).unwrap().schedule.next_run_at.unwrap();
+    // One request takes the only place.
+    core.step(ids.map(Event::Changed), due, &world);
+    let waits = ids.into_iter().find(|id| !core.slots.get(*id).unwrap().is_busy).unwrap();
+    // An execution of the one that waits, begun by hand before, ends.
+    let schedule = Arc::clone(&world.entry(waits).unwrap().schedule);
+    let attempt =
+        crate::schedule::Attempt::new(waits, at("00:00:10"), 1, Phase::Waiting { due_at: due });
+    let claim = Claim { instance: ME, revision: 2 };
+    let mut ended = Execution::started(&schedule, &attempt, claim, due);
+    ended.end(Outcome::success(), due);
+    let actions = core.step([Event::Ended(Box::new(ended))], due, &world);
+    let [Action::Work { id, done, claim: Claiming::None, lane: Lane::Fast, .. }] = &actions[..]
+    else {
+        panic!("{} actions", actions.len())
+    };
+    assert_eq!((*id, done.executions().count()), (waits, 1));
+    // Afterwards it still waits for the place.
+    let settled = [Event::Free(waits), Event::Returned(Lane::Fast)];
+    assert!(working(&core.step(settled, due, &world)).is_empty());
+    assert_eq!(working(&core.step([Event::Returned(Lane::Request)], due, &world)), [waits]);
+}
+
+#[test]
+fn who_looks_again_keeps_its_place_among_those_with_a_limited_rate() {
+    let world = World::default();
+    let rate = (TargetPattern::parse("cmd.a").unwrap(), 0.1);
+    let mut core = Core::<&str>::new(0, 9, &[rate], at("00:00:00"));
+    core.step([Event::MayClaim(true)], at("00:00:00"), &world);
+    let id = world.add(9, "");
+    let due = world.entry(id).unwrap().schedule.next_run_at.unwrap();
+    // It has its token, and waits for a permit.
+    for _ in 0..3 {
+        assert!(working(&core.step([Event::Changed(id)], due, &world)).is_empty());
+        assert_eq!(core.slots.get(id).unwrap().not_before, None, "it asked for a token again");
+    }
+    world.claim(id, OTHER, due);
+    core.step([Event::Changed(id)], due, &world);
+    assert!(core.slots.get(id).is_none_or(|state| state.turn.is_none()), "its turn is over");
+}
+
+#[test]
+fn what_is_cancelled_is_stopped_also_while_draining() {
+    let (world, mut core) = (World::default(), core());
+    let id = world.add(9, "");
+    let due = world.entry(id).unwrap().schedule.next_run_at.unwrap();
+    let attempt = world.claim(id, ME, due).remove(0);
+    core.step([Event::Drain, Event::Members], due, &world);
+    assert_eq!(core.next(), None, "there is nothing to walk for");
+    let entry = world.entry(id).unwrap();
+    let mut schedule = Schedule::clone(&entry.schedule);
+    schedule.attempts[0].cancel = Some(Box::new(Cancel::new("me".to_owned(), None)));
+    world.put(schedule, entry.trigger.clone(), entry.revision + 1);
+    let actions = core.step([Event::Changed(id)], due, &world);
+    assert!(matches!(actions[..], [Action::Stop(one)] if one == attempt.execution_id));
+}
+
+#[test]
 fn what_became_visible_late_is_taken_in_the_order_of_preference_too() {
     let (mut world, mut core) = (World::default(), core());
     world.delay_ms = 250;

@@ -65,7 +65,7 @@ impl<A> Core<A> {
     }
 
     /// Until when a schedule must wait before it sends. It keeps its place in the order, for each target, from when it
-    /// first asks.
+    /// first asks until its work begins or nothing is due any more.
     pub(super) fn must_wait(
         &mut self,
         entry: &Entry,
@@ -94,10 +94,7 @@ impl<A> Core<A> {
             }
         }
         let at = turn.at;
-        if at <= now {
-            return None;
-        }
         self.state(id).turn = Some(turn);
-        Some(at)
+        (at > now).then_some(at)
     }
 }

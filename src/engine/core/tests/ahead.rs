@@ -43,6 +43,54 @@ fn what_others_are_to_claim_is_not_claimed_earlier() {
 }
 
 #[test]
+fn what_goes_to_a_target_with_a_limited_rate_is_not_claimed_earlier() {
+    let world = World { lead_ms: 500, ..World::default() };
+    let rate = (TargetPattern::parse("cmd.a").unwrap(), 10.0);
+    let mut core = Core::new(20_000, 1, &[rate], at("00:00:00"));
+    core.step([Event::MayClaim(true)], at("00:00:00"), &world);
+    let due = crowd(&world, &mut core, 9_000, "");
+    for now in (6..30).map(|n| due - Duration::milliseconds(100 * n)).rev() {
+        assert!(working(&core.step([], now, &world)).is_empty(), "{}", due - now);
+    }
+    let begun = working(&core.step([], due - Duration::milliseconds(500), &world));
+    assert_eq!(begun.len(), 10, "the others have no token yet");
+}
+
+#[test]
+fn while_nothing_more_may_be_claimed_ahead_nothing_is_begun_in_vain() {
+    let (mut world, mut core) = (World { lead_ms: 500, ..World::default() }, core());
+    let due = crowd(&world, &mut core, 9_000, "");
+    world.lead_ms = 0;
+    for now in (1..30).map(|n| due - Duration::milliseconds(100 * n)).rev() {
+        let actions = core.step([], now, &world);
+        assert!(working(&actions).is_empty(), "{}", due - now);
+    }
+}
+
+#[test]
+fn claims_that_wait_in_line_before_their_time_are_put_off_when_a_burst_comes() {
+    let (world, mut core) = (World { lead_ms: 500, ..World::default() }, core());
+    let due = crowd(&world, &mut core, 9_000, "");
+    let now = due - Duration::milliseconds(1_400);
+    assert_eq!(working(&core.step([], now, &world)).len(), 2, "as many as there are permits");
+    let burst = now + Duration::milliseconds(250);
+    let armed = (0..1_000).map(|n| {
+        let execution = Uuid::from_u128(1_000_000 + n);
+        Event::Armed(Armed { due: burst, priority: 5, execution, attempt: "go" })
+    });
+    core.step(armed, now, &world);
+    for now in (60..250).step_by(50).map(|ms| now + Duration::milliseconds(ms)) {
+        let returned = Event::Returned(Lane::Fast);
+        assert!(working(&core.step([returned], now, &world)).is_empty(), "{}", burst - now);
+    }
+    // They have lost nothing by that.
+    assert_eq!(core.ready, 0);
+    let begun = working(&core.step([], due - Duration::milliseconds(500), &world));
+    assert!(begun.is_empty(), "the burst has the permits");
+    assert_eq!(core.ready, 8_998);
+}
+
+#[test]
 fn claims_for_a_burst_keep_out_of_the_way_of_the_one_before() {
     let begins = |armed: u128, apart_ms: i64| {
         let (world, mut core) = (World { lead_ms: 500, ..World::default() }, core());

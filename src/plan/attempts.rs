@@ -1,0 +1,156 @@
+//! What becomes of the attempts in a record: those that wait, that nobody acts on any more, or whose workers are late.
+
+use chrono::{DateTime, Duration, Utc};
+use sha2::{Digest as _, Sha256};
+
+use super::wake::{abandoned, lost_at, spared_from};
+use super::{
+    Plan, REPLY_MARGIN, Terms, View, may_fire, room, room_since, waits_for_its_time, waits_until,
+};
+use crate::moment::Moment as _;
+use crate::schedule::{
+    Attempt, AttemptEvent, Delivery, DeliveryMode, Ending, Phase, Report, Schedule,
+};
+use crate::stored::Unknown;
+
+impl Plan {
+    /// Ends attempts of a schedule whose workers are late.
+    pub(super) fn end_overdue(
+        &mut self,
+        schedule: &Schedule,
+        now: DateTime<Utc>,
+        view: &impl View,
+    ) {
+        for attempt in &mut self.schedule.attempts {
+            if let Some(report) = overdue(schedule, attempt, now, view) {
+                let end = AttemptEvent::End { by: view.me(), report: Box::new(report) };
+                // Ignored: only a running attempt can be overdue, and that can always end.
+                let _ = attempt.on(end);
+            }
+        }
+    }
+
+    /// Takes over attempts of a schedule that nobody acts on any more.
+    pub(super) fn take_over(
+        &mut self,
+        schedule: &Schedule,
+        now: DateTime<Utc>,
+        view: &impl View,
+        lease: Duration,
+    ) {
+        let me = view.me();
+        for attempt in &mut self.schedule.attempts {
+            match &*attempt.phase {
+                Phase::Claimed { by, until, .. } => {
+                    let mine = *by == me && view.is_running(attempt.execution_id);
+                    let free = abandoned(*by, attempt.execution_id, view)
+                        || *until <= now
+                        || spared_from(schedule, attempt, view).is_some_and(|at| at <= now);
+                    let until = now.later(lease_of(schedule, attempt, lease));
+                    let take_over = AttemptEvent::TakeOver { by: me, until };
+                    if !mine && free && attempt.on(take_over).is_ok() {
+                        attempt.token = attempt.token.take().or_else(|| token(schedule, attempt));
+                        self.recover.push(attempt.clone());
+                    }
+                }
+                Phase::Skipped { by, .. }
+                | Phase::Corrected { by, .. }
+                | Phase::Reported { by, .. } => {
+                    let free = abandoned(*by, attempt.execution_id, view);
+                    let take_over = AttemptEvent::TakeOver { by: me, until: now.later(lease) };
+                    if free && attempt.on(take_over).is_ok() {
+                        self.finish.push(attempt.clone());
+                    }
+                }
+                Phase::Waiting { .. } | Phase::Running { .. } => {}
+            }
+        }
+    }
+
+    /// Claims attempts of a schedule that have waited until now, as many as there is room for.
+    pub(super) fn take_up_waiting(
+        &mut self,
+        schedule: &Schedule,
+        now: DateTime<Utc>,
+        view: &impl View,
+        Terms { lease, admitted }: Terms,
+    ) {
+        if schedule.spec.group.is_some() && !admitted {
+            return;
+        }
+        let halt = view.halt();
+        let mut room = room(&self.schedule);
+        let room_since = room_since(&self.schedule).max(view.group_room_since(schedule));
+        for attempt in &mut self.schedule.attempts {
+            let Phase::Waiting { due_at } = *attempt.phase else { continue };
+            let due_at = waits_until(due_at, attempt.manual.as_deref(), halt);
+            let fires = waits_for_its_time(schedule, attempt.manual.as_deref())
+                && room > 0
+                && due_at <= now
+                && may_fire(schedule, &self.fire);
+            let claim = AttemptEvent::Claim { by: view.me(), at: now, until: now.later(lease) };
+            if fires && attempt.on(claim).is_ok() {
+                let due_at = room_since.map_or(due_at, |at| at.max(due_at));
+                self.due.push((attempt.execution_id, due_at));
+                attempt.token = token(schedule, attempt);
+                self.fire.push(attempt.clone());
+                room -= 1;
+            }
+        }
+    }
+}
+
+/// The report that ends an attempt whose worker is late.
+fn overdue(
+    schedule: &Schedule,
+    attempt: &Attempt,
+    now: DateTime<Utc>,
+    view: &impl View,
+) -> Option<Report> {
+    let Phase::Running { heartbeat_seconds, .. } = *attempt.phase else { return None };
+    let (_, timed_out) = lost_at(attempt, view).filter(|(at, _)| *at <= now)?;
+    let (error_type, message) = if timed_out {
+        let seconds = schedule.sends(attempt).delivery.timeout_seconds;
+        ("timeout", format!("no report within {seconds} s"))
+    } else {
+        let seconds = heartbeat_seconds.unwrap_or(0);
+        ("worker_lost", format!("nothing was heard of the worker for {seconds} s"))
+    };
+    Some(Report {
+        ending: Ending::Failed,
+        at: now,
+        error_type: Some(error_type.to_owned()),
+        message: Some(message),
+        is_final: false,
+        uncertain: false,
+        response: None,
+        truncated: false,
+        by: None,
+        unknown: Unknown::default(),
+    })
+}
+
+/// What a worker must show to report: the schedule, so that its record can be found, and a part that cannot be guessed,
+/// since it is derived from the random token of a write. A takeover keeps it, because the worker may already have the
+/// command.
+pub(super) fn token(schedule: &Schedule, attempt: &Attempt) -> Option<String> {
+    if schedule.sends(attempt).delivery.mode != DeliveryMode::Job {
+        return None;
+    }
+    let mut hash = Sha256::new();
+    hash.update(attempt.execution_id.as_bytes());
+    hash.update(schedule.writer.token.to_be_bytes());
+    hash.update(schedule.writer.instance.as_bytes());
+    let secret: String = hash.finalize()[..12].iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(format!("{}.{secret}", schedule.id.simple()))
+}
+
+/// How long a takeover holds: at least as long as a reply may take that was awaited before an update.
+fn lease_of(schedule: &Schedule, attempt: &Attempt, lease: Duration) -> Duration {
+    match schedule.sends(attempt).delivery {
+        Delivery { mode: DeliveryMode::Request, timeout_seconds, .. } => {
+            lease.max(Duration::seconds(i64::from(*timeout_seconds)) + REPLY_MARGIN)
+        }
+        _ => lease,
+    }
+}

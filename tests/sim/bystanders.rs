@@ -1,0 +1,187 @@
+//! What takes long, or answers nothing, holds up nothing else.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::StreamExt as _;
+use nats_scheduler::api::reports::CancelExecution;
+use nats_scheduler::api::schedules::{BackfillSchedule, ExplainSchedule, PauseAll};
+use nats_scheduler::execution::{Execution, ExecutionStatus};
+use nats_scheduler::names;
+use nats_scheduler::port::{Outgoing, Wire as _};
+use nats_scheduler::schedule::CreateSchedule;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use crate::instance::{Instance, start};
+use crate::nats::{Server, Trouble};
+
+async fn create(instance: &Instance, request: Value) -> Uuid {
+    let request: CreateSchedule = serde_json::from_value(request).unwrap();
+    let created = instance.api.create_schedule(request, &instance.caller()).await;
+    created.unwrap().data.id
+}
+
+/// Answers the requests to a subject at once, or only hears them.
+async fn serve(server: &Server, subject: &str, answers: bool) {
+    let nats = server.connect();
+    let mut commands = nats.subscribe(subject.to_owned()).await.unwrap();
+    tokio::spawn(async move {
+        while let Some(command) = commands.next().await {
+            if let Some(reply) = command.reply.filter(|_| answers) {
+                let answer = Outgoing { subject: reply.to_string(), ..Outgoing::default() };
+                nats.publish(answer).await.unwrap();
+            }
+        }
+    });
+}
+
+/// The history's events of a schedule.
+fn events(server: &Server, schedule: Uuid) -> Vec<Execution> {
+    let events = server.messages(names::EXECUTIONS_STREAM).into_iter();
+    events
+        .map(|entry| serde_json::from_slice(&entry.body).unwrap())
+        .filter(|event: &Execution| event.schedule_id == schedule)
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_stream_of_dead_letters_holds_up_no_requests() {
+    let server = Server::with_streams(31);
+    let dead = json!({ "name": "DEAD", "subjects": ["cmd.dead.>"], "storage": "file",
+        "retention": "limits", "discard": "old", "num_replicas": 1, "max_consumers": -1,
+        "max_msgs": -1, "max_bytes": -1, "max_age": 0, "max_msg_size": -1,
+        "max_msgs_per_subject": -1, "duplicate_window": 120_000_000_000_u64 });
+    server.create_stream(serde_json::from_value(dead).unwrap());
+    serve(&server, "cmd.answers", true).await;
+    let instances = start(&server, 1).await;
+    let instance = &instances[0].0;
+    let healthy = create(
+        instance,
+        json!({ "name": "healthy", "schedule_type": "interval", "interval_seconds": 1,
+            "target_command": "cmd.answers", "delivery": { "mode": "request" } }),
+    )
+    .await;
+    // As many as may wait for replies at once; nobody hears them.
+    for n in 0..100 {
+        create(
+            instance,
+            json!({ "name": format!("s{n}"), "schedule_type": "interval", "interval_seconds": 2,
+                "target_command": "cmd.nobody", "delivery": { "mode": "request" },
+                "max_retries": 0, "dead_letter": "cmd.dead.x" }),
+        )
+        .await;
+    }
+    sleep(Duration::from_secs(4)).await;
+    server.trouble(Some("DEAD"), Trouble::Silent, Duration::from_secs(600));
+    let from = server.now() + TimeDelta::seconds(10);
+    sleep(Duration::from_secs(40)).await;
+    let late: Vec<_> = events(&server, healthy)
+        .into_iter()
+        .filter(|event| event.status == ExecutionStatus::Success && event.scheduled_for > from)
+        .map(|event| event.time - event.scheduled_for)
+        .collect();
+    assert!(late.len() >= 28, "{} in 30 s", late.len());
+    let latest = late.into_iter().max().unwrap();
+    assert!(latest < TimeDelta::seconds(2), "{latest}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_stops_still_honours_pauses_and_stops_what_is_cancelled() {
+    let server = Server::with_streams(32);
+    serve(&server, "cmd.silent", false).await;
+    let mut instances = start(&server, 1).await;
+    let stopping = instances.remove(0).0;
+    let id = create(
+        &stopping,
+        json!({ "name": "long", "schedule_type": "immediate", "target_command": "cmd.silent",
+            "delivery": { "mode": "request", "timeout_seconds": 60 } }),
+    )
+    .await;
+    sleep(Duration::from_secs(2)).await;
+    let other = Instance::start(&server, 7).await;
+    sleep(Duration::from_secs(6)).await;
+    let running = events(&server, id);
+    let [started] = &running[..] else { panic!("{running:?}") };
+    let began = Instant::now();
+    let stopped = tokio::spawn(stopping.stop());
+    sleep(Duration::from_millis(500)).await;
+    let asked = Instant::now();
+    let paused = other.api.pause_all(PauseAll::default(), &other.caller()).await.unwrap();
+    assert!(paused.warnings.is_empty(), "{:?}", paused.warnings);
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    let cancel = CancelExecution { execution_id: Some(started.id), ..CancelExecution::default() };
+    other.api.cancel_execution(cancel, &other.caller()).await.unwrap();
+    stopped.await.unwrap();
+    // It would have waited for eight seconds.
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    sleep(Duration::from_secs(2)).await;
+    let ends: Vec<_> = events(&server, id).into_iter().map(|event| event.status).collect();
+    assert_eq!(ends, [ExecutionStatus::Running, ExecutionStatus::Cancelled]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_nats_is_noted_as_a_time_in_which_nothing_ran() {
+    let server = Server::with_streams(33);
+    let instances = start(&server, 2).await;
+    let instance = &instances[0].0;
+    let id = create(
+        instance,
+        json!({ "name": "s", "schedule_type": "interval", "interval_seconds": 20,
+            "target_command": "cmd.example.s", "misfire_grace_seconds": 10 }),
+    )
+    .await;
+    sleep(Duration::from_secs(90)).await;
+    let from = server.now();
+    server.stall(Duration::from_secs(600));
+    sleep(Duration::from_secs(700)).await;
+    let request = ExplainSchedule { schedule_id: Some(id), ..ExplainSchedule::default() };
+    let explained = instance.api.explain_schedule(request, &instance.caller()).await.unwrap().data;
+    let down = explained.times.iter().find_map(|time| time.down).expect("nothing ran");
+    let is_near =
+        |at: DateTime<Utc>, other: DateTime<Utc>| (at - other).abs() < TimeDelta::seconds(75);
+    assert!(is_near(down.from, from), "{} is not {from}", down.from);
+    assert!(is_near(down.to, from + TimeDelta::seconds(600)), "{} to {}", down.from, down.to);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_follows_runs_for_each_end_however_fast_they_come() {
+    let server = Server::with_streams(34);
+    let instances = start(&server, 2).await;
+    let instance = &instances[0].0;
+    let upstream = create(
+        instance,
+        json!({ "name": "upstream", "schedule_type": "interval", "interval_seconds": 60,
+            "start_at": server.now() - TimeDelta::hours(20),
+            "target_command": "cmd.example.up", "misfire_grace_seconds": 1 }),
+    )
+    .await;
+    let dependent = create(
+        instance,
+        json!({ "name": "dependent", "schedule_type": "dependent",
+            "after": { "schedule_id": upstream, "on": "completion" }, "target_command": "cmd.example.down" }),
+    )
+    .await;
+    sleep(Duration::from_secs(5)).await;
+    let now = server.now();
+    let backfill: BackfillSchedule = serde_json::from_value(json!({ "schedule_id": upstream,
+        "from": now - TimeDelta::hours(10), "to": now - TimeDelta::minutes(1) }))
+    .unwrap();
+    instance.api.backfill_schedule(backfill, &instance.caller()).await.unwrap();
+    let made = |of: Uuid| {
+        let made = events(&server, of).into_iter().filter(|event| event.status.is_final());
+        made.map(|event| event.id).collect::<BTreeSet<_>>().len()
+    };
+    let began = Instant::now();
+    while made(upstream) < 590 || made(dependent) < made(upstream) {
+        assert!(
+            began.elapsed() < Duration::from_secs(600),
+            "{} of {}",
+            made(dependent),
+            made(upstream)
+        );
+        sleep(Duration::from_secs(1)).await;
+    }
+}
