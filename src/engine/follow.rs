@@ -90,7 +90,8 @@ async fn add(shared: &Shared<impl Nats>, dependent: Uuid, upstream: Uuid, ended:
         match shared.history.outcome(id).await {
             Ok(None) => {}
             Ok(Some(_)) => return,
-            Err(_) => {
+            Err(error) => {
+                warn!(schedule_id = %dependent, %error, "dependent schedule not told; trying on");
                 tokio::time::sleep(RETRY).await;
                 continue;
             }

@@ -22,6 +22,7 @@ use super::holds::{Events, Ours, Permit};
 use super::record::conclude;
 use super::urgency::Place;
 use super::{Shared, dead_letter};
+use crate::execution::ExecutionStatus;
 use crate::failpoint::panic_at;
 use crate::metrics::Lock;
 use crate::port::Nats;
@@ -101,7 +102,9 @@ async fn record(
     let ended = conclude(&shared, &accepted.schedule, &attempt, execution).await;
     // What follows from it may take long, and only its own schedule waits for that.
     drop((turn, place, permit));
-    Box::pin(dead_letter::deliver(&shared, &accepted.schedule, &attempt, &ended, false)).await;
+    if ended.status == ExecutionStatus::Failed {
+        Box::pin(dead_letter::deliver(&shared, &accepted.schedule, &attempt, &ended, false)).await;
+    }
     let lock = if recovered { Lock::Takeover } else { Lock::Claim };
     shared.metrics.claim_held(lock, accepted.written.sent.elapsed());
     events.send(Event::Ended(ended));
