@@ -204,7 +204,29 @@ impl<N: Nats> Health<N> {
 
     /// Current problems, each as a sentence for people; empty if all is well.
     pub fn problems(&self) -> Vec<String> {
-        let Seen { nats, is_behind, .. } = self.seen();
+        let mut problems = self.problems_of_nats();
+        problems.extend(self.problems_of_clocks());
+        problems.extend(self.problems_of_watches());
+        let timer_lag = self.load.timer_lag(self.clock.now());
+        if timer_lag > MAX_TIMER_LAG {
+            let seconds = timer_lag.as_secs();
+            problems.push(format!("what is due has not been acted on for {seconds} s"));
+        }
+        for place in OurStream::ALL {
+            if let Some(trouble) = self.writes.trouble(place) {
+                let (stream, error) = (place.stream(), trouble.error);
+                let seconds = trouble.lasting.as_secs();
+                problems.push(format!("writes to stream {stream} fail, for {seconds} s: {error}"));
+            }
+        }
+        let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        problems.extend(broken.values().cloned());
+        problems
+    }
+
+    /// What is the matter with NATS, and with the ways to it.
+    fn problems_of_nats(&self) -> Vec<String> {
+        let nats = self.seen().nats;
         let mut problems = Vec::new();
         if !self.is_connected() {
             problems.push("NATS is out of reach".to_owned());
@@ -229,6 +251,12 @@ impl<N: Nats> Health<N> {
                 problems.push(format!("stream {} differs from ours: {drift}", stream.name));
             }
         }
+        problems
+    }
+
+    /// What is the matter with the time, here and at NATS.
+    fn problems_of_clocks(&self) -> Vec<String> {
+        let mut problems = Vec::new();
         if self.phase() == Stage::Running && !self.clock.is_sure() {
             let text = "the time of NATS is not known: nothing is claimed until it is";
             problems.push(text.to_owned());
@@ -240,18 +268,21 @@ impl<N: Nats> Health<N> {
         if let Some((offset, error)) = self.clock.host_offset()
             && offset.abs() - error > MAX_CLOCK_OFFSET
         {
-            let (ms, side) = (
-                offset.num_milliseconds(),
-                if offset > TimeDelta::zero() { "ahead of" } else { "behind" },
-            );
-            let ms = ms.abs();
+            let side = if offset > TimeDelta::zero() { "ahead of" } else { "behind" };
+            let ms = offset.num_milliseconds().abs();
             problems.push(format!("the clock of this host is {ms} ms {side} that of NATS"));
         }
+        problems
+    }
+
+    /// What is not followed, or too slowly.
+    fn problems_of_watches(&self) -> Vec<String> {
+        let mut problems = Vec::new();
         if self.phase() == Stage::Running {
             let [schedules, history] = self.is_following();
             if !schedules {
                 problems.push("the schedules are being read anew".to_owned());
-            } else if is_behind {
+            } else if self.is_behind() {
                 let seconds = INTERVAL.as_secs();
                 problems.push(format!("changes of {seconds} s ago and more are not seen"));
             }
@@ -259,20 +290,6 @@ impl<N: Nats> Health<N> {
                 problems.push("the history is being read".to_owned());
             }
         }
-        let timer_lag = self.load.timer_lag(self.clock.now());
-        if timer_lag > MAX_TIMER_LAG {
-            let seconds = timer_lag.as_secs();
-            problems.push(format!("what is due has not been acted on for {seconds} s"));
-        }
-        for place in OurStream::ALL {
-            if let Some(trouble) = self.writes.trouble(place) {
-                let (stream, error) = (place.stream(), trouble.error);
-                let seconds = trouble.lasting.as_secs();
-                problems.push(format!("writes to stream {stream} fail, for {seconds} s: {error}"));
-            }
-        }
-        let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
-        problems.extend(broken.values().cloned());
         problems
     }
 

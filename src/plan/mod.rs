@@ -32,8 +32,8 @@ use uuid::Uuid;
 
 use crate::moment::Moment as _;
 use crate::schedule::{
-    Attempt, CatchUp, DeliveryMode, Halt, Manual, Origin, Phase, Schedule, Sends, SkipCause, SkippedRange,
-    Status,
+    Attempt, CatchUp, DeliveryMode, Halt, Manual, Origin, Phase, Schedule, Sends, SkipCause,
+    SkippedRange, Status,
 };
 use crate::trigger::Trigger;
 use attempts::token;

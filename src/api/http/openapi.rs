@@ -66,41 +66,7 @@ fn document(routes: &[(Route, &Operation)], tokens: bool) -> Value {
         let path = paths.entry(&route.path).or_insert_with(|| json!({}));
         path[route.method.as_str().to_ascii_lowercase()] = described;
     }
-    let probe = generator.subschema_for::<Probe>().to_value();
-    for (path, summary, may_fail) in [
-        ("/live", "Whether the process works", false),
-        (
-            "/ready",
-            "Whether it can be asked: not while it loads, stops, or cannot follow the schedules in NATS",
-            true,
-        ),
-        ("/health", "Whether something is the matter with it", true),
-    ] {
-        let mut responses = json!({ "200": answer("It does.", &probe) });
-        if may_fail {
-            responses["503"] = answer("It is not.", &probe);
-        }
-        paths.insert(
-            path.to_owned(),
-            json!({ "get": { "operationId": path.trim_start_matches('/'), "tags": ["service"],
-                             "summary": summary, "security": [], "responses": responses } }),
-        );
-    }
-    let security_of_metrics = if tokens { security(Access::Read) } else { json!([]) };
-    paths.insert(
-        "/metrics".to_owned(),
-        json!({ "get": {
-            "security": security_of_metrics,
-            "operationId": "metrics", "tags": ["service"], "summary": "Metrics for Prometheus",
-            "responses": {
-                "200": { "description": "In Prometheus's text format, or in that of OpenMetrics where `Accept` names it.",
-                         "content": { "text/plain": { "schema": { "type": "string" } },
-                                      "application/openmetrics-text": { "schema": { "type": "string" } } } },
-                "401": refusal("No token that is known was sent.", &error),
-                "403": refusal("Who asks may not do this.", &error),
-            },
-        } }),
-    );
+    paths.extend(service_paths(&mut generator, tokens, &error));
     let mut schemas = generator.take_definitions(true);
     schemas.values_mut().for_each(plain);
     paths.values_mut().for_each(plain);
@@ -130,6 +96,49 @@ fn document(routes: &[(Route, &Operation)], tokens: bool) -> Value {
             } },
         },
     })
+}
+
+/// The paths that are not operations: probes and metrics.
+fn service_paths(
+    generator: &mut SchemaGenerator,
+    tokens: bool,
+    error: &Value,
+) -> Map<String, Value> {
+    let mut paths = Map::new();
+    let probe = generator.subschema_for::<Probe>().to_value();
+    for (path, summary, may_fail) in [
+        ("/live", "Whether the process works", false),
+        (
+            "/ready",
+            "Whether it can be asked: not while it loads, stops, or cannot follow the schedules in NATS",
+            true,
+        ),
+        ("/health", "Whether something is the matter with it", true),
+    ] {
+        let mut responses = json!({ "200": answer("It does.", &probe) });
+        if may_fail {
+            responses["503"] = answer("It is not.", &probe);
+        }
+        let described = json!({ "get": { "operationId": path.trim_start_matches('/'),
+            "tags": ["service"], "summary": summary, "security": [], "responses": responses } });
+        paths.insert(path.to_owned(), described);
+    }
+    let security_of_metrics = if tokens { security(Access::Read) } else { json!([]) };
+    paths.insert(
+        "/metrics".to_owned(),
+        json!({ "get": {
+            "security": security_of_metrics,
+            "operationId": "metrics", "tags": ["service"], "summary": "Metrics for Prometheus",
+            "responses": {
+                "200": { "description": "In Prometheus's text format, or in that of OpenMetrics where `Accept` names it.",
+                         "content": { "text/plain": { "schema": { "type": "string" } },
+                                      "application/openmetrics-text": { "schema": { "type": "string" } } } },
+                "401": refusal("No token that is known was sent.", error),
+                "403": refusal("Who asks may not do this.", error),
+            },
+        } }),
+    );
+    paths
 }
 
 /// Roles of tokens that may do what needs `access`.

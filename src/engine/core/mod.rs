@@ -240,11 +240,7 @@ impl<A> Core<A> {
                 self.state(id).not_before = Some(now + LATER);
                 self.look(id, now, outlook);
             }
-            Event::Back(id, done) => {
-                let state = self.state(id);
-                state.done.merge(done);
-                state.settle_at.get_or_insert(now + LATER);
-            }
+            Event::Back(id, done) => self.keep(id, done, now + LATER),
             Event::Armed(armed) => self.armory.add(armed),
             Event::Ended(execution) => {
                 let id = execution.schedule_id;
@@ -258,21 +254,13 @@ impl<A> Core<A> {
                 self.look(id, now, outlook);
             }
             Event::Announced(id, announced) => {
-                let state = self.state(id);
-                state.is_announcing = false;
-                if !announced.is_empty() {
-                    state.done.announced.extend(announced);
-                    state.settle_at.get_or_insert(now + LINGER);
-                }
+                self.state(id).is_announcing = false;
+                self.keep(id, Done { announced, ..Done::default() }, now + LINGER);
                 self.look(id, now, outlook);
             }
             Event::Told(id, told) => {
-                let state = self.state(id);
-                state.is_telling = false;
-                if !told.is_empty() {
-                    state.done.told.extend(told);
-                    state.settle_at.get_or_insert(now + LINGER);
-                }
+                self.state(id).is_telling = false;
+                self.keep(id, Done { told, ..Done::default() }, now + LINGER);
                 self.look(id, now, outlook);
             }
             Event::Corrected(id) => {
@@ -282,6 +270,16 @@ impl<A> Core<A> {
             Event::Returned(lane) => self.lanes.end(lane),
             Event::Drain => self.drain(),
         }
+    }
+
+    /// Keeps what has been done, to be folded into the record with what is there already, or else at a time.
+    fn keep(&mut self, id: Uuid, done: Done, at: DateTime<Utc>) {
+        if done.is_empty() {
+            return;
+        }
+        let state = self.state(id);
+        state.done.merge(done);
+        state.settle_at.get_or_insert(at);
     }
 
     fn free(&mut self, id: Uuid) {

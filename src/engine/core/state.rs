@@ -70,7 +70,7 @@ impl Done {
         self.ended.iter().map(|execution| execution.id)
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.ended.is_empty() && self.announced.is_empty() && self.told.is_empty()
     }
 }
