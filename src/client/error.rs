@@ -84,7 +84,7 @@ impl ClientError {
     }
 
     /// Whether the same request may succeed a moment later without any intervention.
-    pub(super) fn may_pass(&self) -> bool {
+    pub fn may_pass(&self) -> bool {
         match self {
             Self::Refused(error) => error.code == Code::Unavailable,
             Self::NoService { .. } | Self::Timeout { .. } => true,

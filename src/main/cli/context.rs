@@ -27,7 +27,7 @@ pub fn settings(name: &str) -> Result<HashMap<&'static str, String>, Failure> {
     let folder = folder()?;
     let name = if name == SELECTED { selected(&folder)? } else { name.to_owned() };
     if name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.') {
-        return Err(Failure::usage(format!("{name:?} is no name of a context")));
+        return Err(Failure::usage(format!("{name:?} is not the name of a context")));
     }
     let path = folder.join("context").join(format!("{name}.json"));
     let fields: Map<String, Value> = serde_json::from_str(&read(&path)?)

@@ -9,6 +9,25 @@ use super::{moment, session::Session};
 
 /// Heading of these options in the help.
 const HEADING: &str = "Filters";
+/// All of them. Who names schedules has said which: beside names a filter would be an option without effect.
+pub const FILTERS: [&str; 16] = [
+    "tags",
+    "all_tags",
+    "status",
+    "schedule_type",
+    "owned_by",
+    "group",
+    "calendar",
+    "failing",
+    "overdue",
+    "off",
+    "last_outcome",
+    "target",
+    "prefix",
+    "contains",
+    "due_after",
+    "due_before",
+];
 
 #[derive(Args, Debug, Default)]
 pub struct Filter {
@@ -24,13 +43,13 @@ pub struct Filter {
     /// Of this type.
     #[arg(long = "type", value_name = "TYPE", value_parser = one_of::<ScheduleType>(), help_heading = HEADING)]
     pub schedule_type: Option<ScheduleType>,
-    /// Kept by this owner; empty: by nobody.
+    /// Of this owner; empty: without an owner.
     #[arg(long, value_name = "OWNER", help_heading = HEADING)]
     pub owned_by: Option<String>,
-    /// That name this concurrency group.
+    /// In this concurrency group.
     #[arg(long, value_name = "GROUP", help_heading = HEADING)]
     pub group: Option<String>,
-    /// That name this calendar, to keep to it or to leave it out.
+    /// That keep to this calendar, or leave it out.
     #[arg(long, value_name = "CALENDAR", help_heading = HEADING)]
     pub calendar: Option<String>,
     /// That are failing.
@@ -42,7 +61,7 @@ pub struct Filter {
     /// That are switched off.
     #[arg(long, help_heading = HEADING)]
     pub off: bool,
-    /// Whose latest run ended so.
+    /// Whose latest run ended this way.
     #[arg(long, value_name = "OUTCOME", value_parser = one_of::<Ending>(), help_heading = HEADING)]
     pub last_outcome: Option<Ending>,
     /// Whose target command begins with this.
@@ -95,3 +114,15 @@ macro_rules! filtered {
     }};
 }
 pub(super) use filtered;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_filters_are_listed() {
+        let command = Filter::augment_args(clap::Command::new("x"));
+        let ids: Vec<_> = command.get_arguments().map(|it| it.get_id().as_str()).collect();
+        assert_eq!(ids, FILTERS);
+    }
+}

@@ -79,7 +79,10 @@ fn describe(name: &str, command: &Command, text: &mut String) {
     let _ = write!(text, "\n## {name}\n\n{about}.\n\n```text\n{usage}\n```\n");
     options(command, |of| of.is_none_or(|heading| !SHARED.contains(&heading)), text);
     if has_heading(command, "Filters") {
-        text.push_str("\nIt takes the [filters](#filters) too.\n");
+        let names =
+            command.get_positionals().any(|it| it.get_id().as_str().starts_with("schedule"));
+        let how = if names { "in place of names" } else { "too" };
+        let _ = write!(text, "\nIt takes the [filters](#filters) {how}.\n");
     }
     if let Some(more) = command.get_after_help() {
         let more = more.to_string();

@@ -46,7 +46,7 @@ pub enum Command {
     /// Show schedules with all their fields.
     #[command(after_help = examples::GET)]
     Get(With<get::Get>),
-    /// Show what comes, of a schedule or of all.
+    /// Show the coming times of a schedule, or of all.
     #[command(after_help = examples::NEXT)]
     Next(With<next::Next>),
     /// Show what ran, and how it ended.
@@ -70,10 +70,10 @@ pub enum Command {
     /// Show who changed which schedule, when and how.
     #[command(after_help = examples::AUDIT)]
     Audit(With<audit::Audit>),
-    /// Show what is due, running, late and failing, on a whole screen that follows it.
+    /// Show what is due, running, late and failing, on a full screen that keeps up to date.
     #[command(after_help = examples::TOP)]
     Top(With<top::Top>),
-    /// Show how the service is.
+    /// Show the state of the service.
     #[command(after_help = examples::STATUS)]
     Status(With<status::Status>),
     /// Create a schedule.
@@ -118,7 +118,7 @@ pub enum Command {
     /// Show what applying files would change; nothing is changed.
     #[command(after_help = examples::PLAN)]
     Plan(With<apply::PlanFiles>),
-    /// Make schedules what files say.
+    /// Create and change schedules so that they are what files say.
     #[command(after_help = examples::APPLY)]
     Apply(With<apply::ApplyFiles>),
     /// Print schedules as files that can be applied: YAML, or JSON with -o json.
@@ -130,7 +130,7 @@ pub enum Command {
     /// Print a JSON Schema of the files, for editors.
     #[command(after_help = examples::SCHEMA)]
     Schema(With<schema::Schema>),
-    /// Print what lets a shell complete commands, options and names of schedules.
+    /// Print a script that lets a shell complete commands, options and names of schedules.
     #[command(after_help = examples::COMPLETION)]
     Completion(With<completion::Completion>),
     /// Write the pages of the manual into a folder.
@@ -173,7 +173,9 @@ impl Command {
                 ask(&it.common, async |at, _| it.own.run(at, &it.common).await)
             }
             Self::Status(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
-            Self::Create(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Create(it) => {
+                ask(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
+            }
             Self::Edit(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Run(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Pause(it) => {
@@ -195,10 +197,13 @@ impl Command {
             Self::Export(it) => {
                 ask(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
             }
-            Self::Import(it) if it.own.is_stream() => {
-                ask(&it.common, async |at, out| it.own.run_stream(at, out).await)
+            Self::Import(it) => {
+                it.own.check()?;
+                match it.own.is_stream() {
+                    true => ask(&it.common, async |at, out| it.own.run_stream(at, out).await),
+                    false => answer(&it.common, |out| it.own.run(out)),
+                }
             }
-            Self::Import(it) => answer(&it.common, |out| it.own.run(out)),
             Self::Schema(it) => answer(&it.common, |out| it.own.run(out)),
             Self::Completion(it) => answer(&it.common, |out| it.own.run(out)),
             Self::Man(it) => it.own.run(),

@@ -45,6 +45,28 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     span.filter(|span| !span.is_zero()).ok_or_else(|| SPAN.to_owned())
 }
 
+/// A number of whole seconds, written as a span.
+///
+/// # Errors
+/// What it must be.
+pub fn seconds(text: &str) -> Result<u64, String> {
+    let span = duration(text)?;
+    match span.subsec_nanos() {
+        0 => Ok(span.as_secs()),
+        _ => Err("must be a whole number of seconds, such as 30s, 5m or 1h30m".to_owned()),
+    }
+}
+
+/// The time at which a span ends that begins now.
+///
+/// # Errors
+/// What it must be; a span that no calendar has room for.
+pub fn from_now(text: &str) -> Result<DateTime<Utc>, String> {
+    let span = TimeDelta::from_std(duration(text)?).ok();
+    let end = span.and_then(|span| Utc::now().checked_add_signed(span));
+    end.ok_or_else(|| "is too long".to_owned())
+}
+
 fn parse(text: &str, side: Side, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let text = text.trim();
     if text == "now" {

@@ -18,7 +18,7 @@ pub struct Options {
     /// NATS servers, separated by commas, in place of NATS_URL and of the context's.
     #[arg(long, short = 's', value_name = "URL", help_heading = HEADING)]
     pub server: Option<String>,
-    /// Whose schedules names stand for [default: the actor].
+    /// Whose schedules are meant by names [default: the actor].
     #[arg(long, value_name = "USER", help_heading = HEADING)]
     pub creator: Option<String>,
     /// Who acts, as the audit shows it [default: the user who is logged in].

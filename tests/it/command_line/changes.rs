@@ -136,7 +136,7 @@ async fn schedules_are_paused_run_and_deleted_by_their_names() {
     let (code, said) = cli(&nats, &["rm", "--prefix", "o"]).await.failed();
     assert!(
         code == 2
-            && said.starts_with("error: delete 1 schedules? Nobody can be asked here\nhint: --yes"),
+            && said.starts_with("error: cannot ask \"delete 1 schedules?\": standard input is not a terminal\nhint: --yes"),
         "{said}"
     );
     let (code, said) = cli(&nats, &["rm"]).await.failed();
@@ -168,7 +168,7 @@ async fn executions_are_awaited_run_again_and_cancelled() {
     let (code, said) = cli(&nats, &["retry", first]).await.failed();
     assert!(code == 1 && said.contains("another attempt"), "{said}");
     let again = cli(&nats, &["retry", last]).await.done();
-    assert!(plain(&again).starts_with("<id>: execution <id> is asked for\n"), "{again}");
+    assert!(plain(&again).starts_with("<id>: requested execution <id>\n"), "{again}");
     let many = cli(&nats, &["retry", "--failed", "--schedule", "ask", "--dry-run"]).await.done();
     assert!(many.contains(" executions would be run again\n"), "{many}");
     let stored = ["retry", "--failed", "--schedule", "ask", "--in-background", "-o", "name"];
@@ -250,7 +250,7 @@ async fn a_schedule_is_edited_unless_somebody_else_was_first() {
         finish(command).await
     };
     let untouched = edit("true").await;
-    assert_eq!((untouched.code, untouched.err.as_str()), (0, "nothing is changed\n"));
+    assert_eq!((untouched.code, untouched.err.as_str()), (0, "nothing has changed\n"));
     let done = edit("sed -i 's/0 2 /0 4 /' $1").await.done();
     assert!(
         done.starts_with(
@@ -265,7 +265,7 @@ async fn a_schedule_is_edited_unless_somebody_else_was_first() {
     let (code, said) =
         edit("sed -i 's/0 4 /0 5 /' $1; $CLI pause nightly >/dev/null").await.failed();
     assert!(
-        code == 4 && said.contains("has been changed") && said.contains("what was edited is in "),
+        code == 4 && said.contains("has been changed") && said.contains("your text is kept in "),
         "{said}"
     );
     let (code, said) = edit("sed -i 's/name: nightly/name: other/' $1").await.failed();
@@ -281,7 +281,7 @@ async fn everything_is_paused_at_once_and_goes_on() {
     let nats = Nats::start().await;
     let _service = nats.service().await;
     let (code, said) = cli(&nats, &["pause", "--all"]).await.failed();
-    assert!(code == 2 && said.contains("pause all schedules? Nobody can be asked here"), "{said}");
+    assert!(code == 2 && said.contains("cannot ask \"pause all schedules?\""), "{said}");
     let (code, said) = cli(&nats, &["pause", "--all", "--yes", "--tag", "x"]).await.failed();
     assert!(code == 2 && said.contains("--all means everything, and takes no filters"), "{said}");
     let (code, said) = cli(&nats, &["pause", "one", "--all"]).await.failed();
@@ -294,7 +294,7 @@ async fn everything_is_paused_at_once_and_goes_on() {
     let created = cli(&nats, &create).await;
     assert!(created.err.contains("warning: all schedules have been paused by anna"), "{created:?}");
     let resumed = cli(&nats, &["resume", "--all", "--yes"]).await.done();
-    assert_eq!(resumed, "all schedules go on that are not paused themselves\n");
+    assert_eq!(resumed, "all schedules run again, except those paused individually\n");
     let (code, said) = cli(&nats, &["resume", "--all", "--yes"]).await.failed();
     assert!(code == 1 && said.contains("not all schedules are paused"), "{said}");
 }

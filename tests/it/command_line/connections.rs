@@ -70,7 +70,7 @@ async fn contexts_of_the_nats_cli_count_if_they_are_asked_for() {
         ("none", "none.json: No such file"),
         ("other", "context other has \"nsc\""),
         ("broken", "broken.json: EOF"),
-        ("../chosen", "is no name of a context"),
+        ("../chosen", "is not the name of a context"),
     ] {
         let (code, said) = with_contexts(&nats, &["ls", "--context", name], &[]).await.failed();
         assert!(code == 2 && said.contains(fault), "{name}: {said}");

@@ -167,7 +167,7 @@ Plan: 0 to create, 1 to update, 1 to delete, 1 unchanged, 1 refused.
         (1, "0 created, 1 updated, 0 deleted, 1 unchanged, 1 refused\n")
     );
     assert!(
-        kept.err.ends_with("nothing is deleted, since not all could be applied\n"),
+        kept.err.ends_with("nothing was deleted, since not everything could be applied\n"),
         "{}",
         kept.err
     );

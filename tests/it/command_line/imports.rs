@@ -1,7 +1,8 @@
-//! Schedules of nats-server itself, taken over.
+//! Schedules of others, taken over: of nats-server itself, of cron and of Kubernetes.
 
 use async_nats::jetstream::message::PublishMessage;
-use chrono::{DateTime, Timelike as _, Utc};
+use chrono::{DateTime, Datelike as _, Timelike as _, Utc, Weekday};
+use serde_json::json;
 
 use super::{Answer, cli, fed};
 use crate::harness::{Nats, in_ms};
@@ -152,4 +153,65 @@ async fn what_is_taken_over_from_a_stream_fires_as_it_did() {
     let of_us = sent.iter().filter(|it| it.headers.get("Nats-Scheduler").is_none());
     assert!(of_us.clone().count() >= 4);
     assert!(of_us.clone().any(|it| it.subject.as_str() == "cmd.orders.once"));
+}
+
+const CRONJOBS: &str = "\
+kind: List
+items:
+- {kind: CronJob, metadata: {namespace: a, name: report}, spec: {schedule: \"0 0 */2 * MON\", timeZone: Europe/Berlin}}
+- kind: CronJob
+  metadata: {namespace: b, name: report}
+  spec:
+    schedule: \"@every 1h\"
+    startingDeadlineSeconds: 0
+    concurrencyPolicy: Forbid
+    jobTemplate: {spec: {backoffLimit: 20, activeDeadlineSeconds: 7200}}
+- {kind: CronJob, metadata: {namespace: b, name: odd}, spec: {schedule: \"60 * * * *\"}}
+";
+
+/// What is printed is taken by the service as it is: no entry is refused only then.
+#[tokio::test]
+async fn what_is_taken_over_from_files_is_accepted_by_the_service() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let import = ["import", "kubernetes", "-", "-t", "cmd.example.{name}"];
+    let imported = fed(&nats, CRONJOBS.to_owned(), &import).await;
+    assert_eq!(imported.code, 1, "one is left out");
+    assert!(imported.err.contains("(odd): left out: \"60 * * * *\": minute: 60"), "{imported:?}");
+    let apply = ["apply", "-f", "-", "--yes"];
+    let applied = fed(&nats, imported.out, &apply).await.done();
+    assert_eq!(applied, "2 created, 0 updated, 0 deleted, 0 unchanged\n");
+    let one = cli(&nats, &["get", "a/report", "-o", "json"]).await.json();
+    let preview = ["next", "a/report", "-n", "1000", "-o", "name"];
+    let days = cli(&nats, &preview).await.done();
+    let berlin = |line: &str| {
+        line.parse::<DateTime<Utc>>().unwrap().with_timezone(&chrono_tz::Europe::Berlin)
+    };
+    // Each odd day, and each Monday.
+    assert!(days.lines().map(berlin).all(|at| at.day() % 2 == 1 || at.weekday() == Weekday::Mon));
+    assert!(days.lines().map(berlin).any(|at| at.day() % 2 == 1 && at.weekday() != Weekday::Mon));
+    assert_eq!((&one["overlap"], &one["max_instances"]), (&json!("allow"), &json!(3)));
+    assert_eq!(one["delivery"]["timeout_seconds"], 86_400);
+    let other = cli(&nats, &["get", "b/report", "-o", "json"]).await.json();
+    assert_eq!((&other["interval_seconds"], &other["max_retries"]), (&json!(3600), &json!(10)));
+
+    let crontab = "TZ=Asia/Tokyo\n0 2 * * * /bin/backup\n0 3 * * * backup\n0 4 * * * backup-2 +\\%F\n0~59 * * * * x\n";
+    let import = ["import", "crontab", "-", "-t", "cmd.example.{name}"];
+    let imported = fed(&nats, crontab.to_owned(), &import).await;
+    assert_eq!(imported.code, 1);
+    assert_eq!(
+        imported.err,
+        "line 1: left out: TZ is a variable: commands get no environment, and the time zone of lines is CRON_TZ
+line 2: backup
+line 2: note: the zone is that of the service
+line 3: backup-2
+line 3: note: the zone is that of the service
+line 4: backup-2-2
+line 4: note: the zone is that of the service
+line 5: left out: \"0~59 * * * *\": minute: `0~59` is not understood
+"
+    );
+    assert!(imported.out.contains("{\"command\": \"backup-2 +%F\"}"), "{}", imported.out);
+    let applied = fed(&nats, imported.out, &apply).await.done();
+    assert_eq!(applied, "3 created, 0 updated, 0 deleted, 0 unchanged\n");
 }

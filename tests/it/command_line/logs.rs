@@ -76,12 +76,12 @@ async fn runs_and_changes_are_one_story() {
     }
     let one = cli(&nats, &["events", "nightly", "-n", "2"]).await;
     assert_eq!(told(&one.out)[0], "completed nightly in <span>, by anna");
-    assert_eq!(one.err, "there is more before this: --last shows more\n");
+    assert_eq!(one.err, "there are earlier events: --last shows more\n");
     let tagged = cli(&nats, &["logs", "--tag", "reports", "--since", "1h"]).await.done();
     assert_eq!(tagged.lines().count(), 4, "{tagged}");
     let nothing = cli(&nats, &["logs", "--tag", "nobody's"]).await;
-    assert_eq!((nothing.out.as_str(), nothing.err.as_str()), ("", "nothing has happened\n"));
-    assert_eq!(cli(&nats, &["logs", "--since", "in 1h"]).await.err, "nothing has happened\n");
+    assert_eq!((nothing.out.as_str(), nothing.err.as_str()), ("", "no events\n"));
+    assert_eq!(cli(&nats, &["logs", "--since", "in 1h"]).await.err, "no events\n");
     assert_eq!(cli(&nats, &["logs", "nobody"]).await.code, 3);
 
     let json = cli(&nats, &["logs", "-o", "json"]).await.done();

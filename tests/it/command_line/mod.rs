@@ -1,5 +1,6 @@
 //! The command line, as its users meet it: the program itself, its output, and its exit code.
 
+mod arguments;
 mod calendars;
 mod changes;
 mod connections;
@@ -8,6 +9,7 @@ mod help;
 mod imports;
 mod logs;
 mod many;
+mod runs;
 mod screens;
 mod shells;
 mod tables;

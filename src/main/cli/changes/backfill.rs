@@ -21,7 +21,7 @@ pub struct Backfill {
     /// Its last instant.
     #[arg(long, value_name = "TIME", default_value = "now", value_parser = moment::past, allow_hyphen_values = true)]
     to: DateTime<Utc>,
-    /// Run nothing, and show what would be.
+    /// Run nothing, and show what would run.
     #[arg(long)]
     dry_run: bool,
 }

@@ -15,7 +15,7 @@ pub struct Cancel {
     /// The executions.
     #[arg(required = true, value_name = "EXECUTION", value_parser = id)]
     executions: Vec<String>,
-    /// Why, for people.
+    /// The reason, for people.
     #[arg(long, short)]
     reason: Option<String>,
 }

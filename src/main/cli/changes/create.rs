@@ -1,10 +1,10 @@
 //! `create`: a new schedule.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use clap::{ArgGroup, Args};
-use nats_scheduler::client::{ApplySchedule, CreateSchedule, DeliveryMode};
+use nats_scheduler::client::{
+    ApplySchedule, Code, CreateSchedule, DeliveryMode, Reply, ScheduleView,
+};
 use uuid::Uuid;
 
 use super::{node_of, payload, show_changed};
@@ -12,6 +12,7 @@ use crate::cli::completion::Name;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::moment;
 use crate::cli::node::Node;
+use crate::cli::options::Options;
 use crate::cli::output::Output;
 use crate::cli::session::Session;
 use crate::cli::words::{one_of, word};
@@ -22,7 +23,7 @@ const WHEN: &str = "When";
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("when").required(true))]
 pub struct Create {
-    /// The name, which no other schedule of the creator has.
+    /// The name, unique among the schedules of the creator.
     name: String,
     /// The subject that commands are sent to, such as cmd.report.build.
     #[arg(long, short, value_name = "SUBJECT")]
@@ -31,8 +32,8 @@ pub struct Create {
     #[arg(long, group = "when", value_name = "EXPRESSION", help_heading = WHEN)]
     cron: Option<String>,
     /// At an interval, such as 30s or 1h30m.
-    #[arg(long, group = "when", value_name = "SPAN", value_parser = moment::duration, help_heading = WHEN)]
-    every: Option<Duration>,
+    #[arg(long, group = "when", value_name = "SPAN", value_parser = moment::seconds, help_heading = WHEN)]
+    every: Option<u64>,
     /// Once, at this time: in 2h, 2026-12-24T18:00:00Z, "2026-12-24 18:00" (local).
     #[arg(long, group = "when", value_name = "TIME", value_parser = moment::ahead, help_heading = WHEN)]
     at: Option<DateTime<Utc>>,
@@ -42,8 +43,9 @@ pub struct Create {
     /// After another schedule: its name or id.
     #[arg(long, group = "when", value_name = "SCHEDULE", add = Name::completer(), help_heading = WHEN)]
     after: Option<String>,
-    /// With --after: which ends of the other count.
-    #[arg(long, requires = "after", value_parser = ["success", "failure", "completion"], help_heading = WHEN)]
+    /// With --after: which outcomes of the other it follows.
+    #[arg(long, requires = "after", conflicts_with_all = ["cron", "every", "at", "now"],
+        value_parser = ["success", "failure", "completion"], help_heading = WHEN)]
     on: Option<String>,
     /// Time zone of the cron expression, such as Europe/Berlin [default: that of the service].
     #[arg(long, short = 'z', value_name = "ZONE", help_heading = WHEN)]
@@ -54,7 +56,7 @@ pub struct Create {
     /// Description for people.
     #[arg(long, short)]
     description: Option<String>,
-    /// Who keeps it as it is, such as a repository.
+    /// The owner: who maintains it, such as a repository.
     #[arg(long)]
     owner: Option<String>,
     /// A label to find it by; can be repeated.
@@ -69,25 +71,55 @@ pub struct Create {
     /// Makes it safe to send again: within a day a key of the creator creates one schedule.
     #[arg(long, value_name = "KEY", conflicts_with = "dry_run")]
     key: Option<String>,
-    /// Create nothing, and show what would be.
+    /// Create nothing, and show what would be created.
     #[arg(long)]
     dry_run: bool,
 }
 
 impl Create {
-    pub async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
-        let mut fields = self.fields(session)?;
-        let reply = if self.dry_run {
-            fields.push(("dry_run".to_owned(), Node::Bool(true)));
-            // There must be none of that name, as for a creation.
-            fields.push(("expected_revision".to_owned(), Node::Number("0".to_owned())));
-            session.client.apply(&read::<ApplySchedule>(fields)?).await?
+    pub async fn run(
+        &self,
+        session: &Session,
+        common: &Options,
+        out: &mut Output,
+    ) -> Result<Exit, Failure> {
+        let is_anothers = common.creator.is_some() && common.creator != common.actor();
+        if self.key.is_some() && is_anothers {
+            let fault = "--key cannot be used with --creator, unless that is the actor";
+            let hint = "without it, sending it again creates no second schedule either";
+            return Err(Failure::usage(fault).hint(hint));
+        }
+        let fields = self.fields(session)?;
+        let reply = if self.dry_run || is_anothers {
+            self.declare(fields, session).await?
         } else {
             session.client.create(&read::<CreateSchedule>(fields)?).await?
         };
         let done = if self.dry_run { "would create" } else { "created" };
         show_changed(done, &reply, out)?;
         Ok(Exit::Done)
+    }
+
+    /// Creates it by a declaration: a creation cannot be tried without doing it, and makes a schedule of who acts.
+    async fn declare(
+        &self,
+        mut fields: Vec<(String, Node)>,
+        session: &Session,
+    ) -> Result<Reply<ScheduleView>, Failure> {
+        let creator = session.creator.as_deref().unwrap_or_default();
+        fields.push(("created_by".to_owned(), Node::Text(creator.to_owned())));
+        fields.push(("dry_run".to_owned(), Node::Bool(self.dry_run)));
+        // There must be none of that name, as for a creation.
+        fields.push(("expected_revision".to_owned(), Node::Number("0".to_owned())));
+        let reply = session.client.apply(&read::<ApplySchedule>(fields)?).await;
+        reply.map_err(|error| match error.code() {
+            Some(Code::Conflict) => {
+                let fault =
+                    format!("creator {creator:?} already has a schedule named {:?}", self.name);
+                Failure::new(Exit::Conflict, fault)
+            }
+            _ => error.into(),
+        })
     }
 
     /// The fields of the request.
@@ -100,8 +132,7 @@ impl Create {
         add("target_command", Some(text(&self.target)));
         add("schedule_type", Some(text(self.schedule_type())));
         add("cron_expression", self.cron.as_deref().map(text));
-        let seconds = |span: Duration| Node::Number(span.as_secs().to_string());
-        add("interval_seconds", self.every.map(seconds));
+        add("interval_seconds", self.every.map(|every| Node::Number(every.to_string())));
         add("scheduled_at", self.at.map(|at| text(&at.to_rfc3339())));
         add("after", self.after.as_deref().map(|after| self.follows(after, session)));
         add("timezone", self.timezone.as_deref().map(text));
@@ -145,6 +176,9 @@ impl Create {
 /// A field and its value: JSON if it is some, or else a text.
 fn field(text: &str) -> Result<(String, Node), String> {
     let (name, value) = text.split_once('=').ok_or("must be FIELD=VALUE")?;
+    if name == "created_by" {
+        return Err("--creator says whose schedule it is".to_owned());
+    }
     let value = Node::of_json(value).unwrap_or_else(|_| Node::Text(value.to_owned()));
     Ok((name.to_owned(), value))
 }

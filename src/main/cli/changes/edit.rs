@@ -44,7 +44,7 @@ impl Edit {
         let before = file.read()?;
         open(&file.path)?;
         if file.read()? == before {
-            note("nothing is changed");
+            note("nothing has changed");
             return Ok(Exit::Done);
         }
         let done = self.apply(&view, &file, session, out).await;
@@ -53,7 +53,7 @@ impl Edit {
             let _ = std::fs::remove_file(&file.path);
             return done;
         }
-        note(&format!("what was edited is in {}", file.path.display()));
+        note(&format!("your text is kept in {}", file.path.display()));
         done
     }
 

@@ -1,7 +1,5 @@
 //! `pause`, `resume`, `rm` and `restore`.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use clap::Args;
 use nats_scheduler::client::{
@@ -12,6 +10,7 @@ use nats_scheduler::client::{
 use super::select::Select;
 use super::{each, show_changed, tell_warnings};
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::filter::FILTERS;
 use crate::cli::moment;
 use crate::cli::options::Options;
 use crate::cli::output::Output;
@@ -21,19 +20,20 @@ use crate::cli::session::{Session, about};
 pub struct Pause {
     #[command(flatten)]
     select: Select,
-    /// Why, for people.
+    /// The reason, for people.
     #[arg(long, short)]
     reason: Option<String>,
-    /// For how long; then it is resumed by itself.
-    #[arg(long = "for", value_name = "SPAN", value_parser = moment::duration)]
-    span: Option<Duration>,
-    /// Until when; then it is resumed by itself.
-    #[arg(long, value_name = "TIME", value_parser = moment::ahead, conflicts_with = "span")]
+    /// For how long; then it resumes automatically.
+    #[arg(long = "for", value_name = "SPAN", value_parser = moment::from_now)]
+    over_at: Option<DateTime<Utc>>,
+    /// Until when; then it resumes automatically.
+    #[arg(long, value_name = "TIME", value_parser = moment::ahead, conflicts_with = "over_at")]
     until: Option<DateTime<Utc>>,
-    /// The revision that it must have.
-    #[arg(long, value_name = "NUMBER", requires = "schedules")]
+    /// Only if the schedule still has this revision.
+    #[arg(long, value_name = "NUMBER", requires = "schedules", conflicts_with_all = ["all", "dry_run"],
+        conflicts_with_all = FILTERS)]
     revision: Option<u64>,
-    /// Everything at once, whoever created it, also what is created later.
+    /// All schedules at once, whoever created them, including those created later.
     #[arg(long, conflicts_with_all = ["schedules", "dry_run"])]
     all: bool,
 }
@@ -45,8 +45,7 @@ impl Pause {
         common: &Options,
         out: &mut Output,
     ) -> Result<Exit, Failure> {
-        let (reason, resume_at) =
-            (&self.reason, self.until.or(self.span.map(|span| Utc::now() + span)));
+        let (reason, resume_at) = (&self.reason, self.until.or(self.over_at));
         if self.all {
             if !self.select.is_all(session, common, "pause all schedules?")? {
                 return Ok(Exit::Refused);
@@ -83,10 +82,11 @@ impl Pause {
 pub struct Resume {
     #[command(flatten)]
     select: Select,
-    /// The revision that it must have.
-    #[arg(long, value_name = "NUMBER", requires = "schedules")]
+    /// Only if the schedule still has this revision.
+    #[arg(long, value_name = "NUMBER", requires = "schedules", conflicts_with_all = ["all", "dry_run"],
+        conflicts_with_all = FILTERS)]
     revision: Option<u64>,
-    /// Lift the pause of everything; what is paused by itself stays so.
+    /// Lift the pause of all schedules; those paused individually stay paused.
     #[arg(long, conflicts_with_all = ["schedules", "dry_run"])]
     all: bool,
 }
@@ -101,7 +101,7 @@ fn show_all(reply: &Reply<AllPaused>, out: &mut Output) -> Result<Exit, Failure>
     let until = all.resume_at.map(|at| format!(" until {}", moment::absolute(at)));
     out.line(&match all.is_paused {
         true => format!("all schedules are paused{}", until.unwrap_or_default()),
-        false => "all schedules go on that are not paused themselves".to_owned(),
+        false => "all schedules run again, except those paused individually".to_owned(),
     })?;
     Ok(Exit::Done)
 }
@@ -141,8 +141,8 @@ pub struct Remove {
     /// For good: it cannot be restored.
     #[arg(long)]
     hard: bool,
-    /// The revision that it must have.
-    #[arg(long, value_name = "NUMBER", requires = "schedules")]
+    /// Only if the schedule still has this revision.
+    #[arg(long, value_name = "NUMBER", requires = "schedules", conflicts_with = "dry_run", conflicts_with_all = FILTERS)]
     revision: Option<u64>,
 }
 

@@ -96,8 +96,8 @@ pub fn tell_warnings(warnings: &[Warning]) {
 /// `Usage` if nobody can be asked.
 pub fn confirm(question: &str) -> Result<bool, Failure> {
     if !io::stdin().is_terminal() {
-        let fault = format!("{question} Nobody can be asked here");
-        return Err(Failure::usage(fault).hint("--yes answers"));
+        let fault = format!("cannot ask {question:?}: standard input is not a terminal");
+        return Err(Failure::usage(fault).hint("--yes goes ahead without asking"));
     }
     write!(io::stderr(), "{} [y/N] ", safe(question))?;
     let mut answer = String::new();

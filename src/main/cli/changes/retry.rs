@@ -7,7 +7,7 @@ use nats_scheduler::client::{
 };
 use uuid::Uuid;
 
-use super::run::{Running, Shown, follow, worse};
+use super::run::{Accepted, Running, follow, worse};
 use super::{each, tell_warnings};
 use crate::cli::completion::Name;
 use crate::cli::failure::{Exit, Failure};
@@ -20,11 +20,24 @@ use crate::cli::words::one_of;
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 /// Heading of the filters in the help.
 const HEADING: &str = "Filters, in place of ids";
+/// Options that need `--failed`. Each has to say that it is not for ids, too: what an argument requires is not looked for
+/// where that conflicts with another one that is given.
+const OF_MANY: [&str; 9] = [
+    "schedule",
+    "status",
+    "error_type",
+    "tag",
+    "since",
+    "until",
+    "limit",
+    "dry_run",
+    "in_background",
+];
 
 #[derive(Args, Debug)]
 pub struct Retry {
     /// The executions.
-    #[arg(value_name = "EXECUTION", value_parser = id)]
+    #[arg(value_name = "EXECUTION", value_parser = id, conflicts_with_all = OF_MANY)]
     executions: Vec<String>,
     #[command(flatten)]
     running: Running,
@@ -53,9 +66,9 @@ pub struct Retry {
     #[arg(long, requires = "failed", value_name = "TIME", value_parser = moment::past, allow_hyphen_values = true, help_heading = HEADING)]
     until: Option<DateTime<Utc>>,
     /// How many at most [default: 100; with --in-background all].
-    #[arg(long, short = 'n', value_name = "NUMBER", help_heading = HEADING)]
+    #[arg(long, short = 'n', requires = "failed", value_name = "NUMBER", help_heading = HEADING)]
     limit: Option<u64>,
-    /// Run nothing, and show what would be.
+    /// Run nothing, and show how many would run.
     #[arg(long, requires = "failed")]
     dry_run: bool,
     /// Have the service do it, as the schedules have room; `rerun get` shows how far it has come.
@@ -82,20 +95,18 @@ impl Retry {
                 execution_id: id.parse().ok(),
                 payload: self.payload(),
                 override_payload: payload.clone(),
-                idempotency_key: self.running.key.clone(),
+                idempotency_key: self.running.key_of(&id, self.executions.len()),
                 ..RetryExecution::default()
             };
             async move {
                 let reply = session.client.retry_with(&request).await?;
-                let ended = follow(&session.client, reply.data.execution_id, self.running.wait);
-                Ok((id, ended.await?, reply))
+                let new = reply.data.execution_id;
+                let ended = follow(&session.client, new, self.running.wait).await;
+                Ok(Accepted { what: id, id: new, reply, ended })
             }
         };
-        let exit = each(&self.executions, out, act, |(old, ended, reply), out| {
-            tell_warnings(&reply.warnings);
-            let id = reply.data.execution_id;
-            let shown = Shown { what: &old, id, reply: &reply.data, ended: ended.as_ref() };
-            worst = worse(worst, shown.show(self.running.wait.is_some(), out)?);
+        let exit = each(&self.executions, out, act, |accepted, out| {
+            worst = worse(worst, accepted.show(self.running.wait.is_some(), out)?);
             Ok(())
         });
         Ok(worse(exit.await?, worst))
@@ -149,7 +160,7 @@ impl Retry {
             exit = worse(exit, failure.exit());
         }
         if done.next_cursor.is_some() {
-            crate::cli::text::note("more match: run it again, or with a higher --limit");
+            crate::cli::text::note("more match: repeat the command, or raise --limit");
         }
         Ok(exit)
     }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::confirm;
 use crate::cli::completion::Name;
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::filter::{Filter, filtered, listed_creator};
+use crate::cli::filter::{FILTERS, Filter, filtered, listed_creator};
 use crate::cli::options::Options;
 use crate::cli::output::Output;
 use crate::cli::session::Session;
@@ -21,14 +21,14 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(600);
 #[derive(Args, Debug)]
 pub struct Select {
     /// The schedules: names or ids. Without any, the filters say which.
-    #[arg(value_name = "SCHEDULE", add = Name::completer())]
+    #[arg(value_name = "SCHEDULE", conflicts_with_all = FILTERS, add = Name::completer())]
     pub schedules: Vec<String>,
     #[command(flatten)]
     filter: Filter,
-    /// Change nothing, and show what would be.
+    /// Change nothing, and show how many would be changed.
     #[arg(long)]
     pub dry_run: bool,
-    /// Do not ask before all that match a filter are changed.
+    /// Do not ask before changing all that match the filters.
     #[arg(long, short)]
     yes: bool,
 }

@@ -26,20 +26,20 @@ pub struct Source {
     /// Files of schedules, folders of such files, or - for standard input: YAML, JSON or JSON lines.
     #[arg(long = "file", short = 'f', required = true, value_name = "PATH", num_args = 1..)]
     files: Vec<PathBuf>,
-    /// Who keeps these schedules, such as git:ops/schedules; what others keep is not touched [default: what each file
-    /// says, or nobody].
+    /// The owner of these schedules, such as git:ops/schedules; other owners' schedules are not touched [default: what each
+    /// file says, or nobody].
     #[arg(long, value_name = "OWNER")]
     owner: Option<String>,
-    /// Also delete the schedules of the owner that the files do not have.
+    /// Also delete the owner's schedules that are not in the files.
     #[arg(long, requires = "owner")]
     prune: bool,
-    /// Take over schedules of these names that nobody keeps.
+    /// Take over schedules of these names that have no owner.
     #[arg(long)]
     adopt: bool,
-    /// How many schedules a request has at most, by MAX_BULK_OPERATIONS of the service.
+    /// Schedules per request; the service takes MAX_BULK_OPERATIONS at most.
     #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..), hide_short_help = true)]
     part: u32,
-    /// How many coming times the plan shows where they change.
+    /// How many coming times the plan shows of a timing that changes.
     #[arg(long, value_name = "NUMBER", default_value_t = 3)]
     times: u64,
 }
@@ -57,7 +57,7 @@ pub struct PlanFiles {
 pub struct ApplyFiles {
     #[command(flatten)]
     source: Source,
-    /// Neither show the plan first nor ask.
+    /// Apply without showing the plan and asking.
     #[arg(long, short)]
     yes: bool,
 }
@@ -77,7 +77,7 @@ impl ApplyFiles {
     /// Applies the files. Ctrl-C leaves a set of which some is applied; the same command does the rest.
     pub async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
         if !self.yes && !std::io::stdin().is_terminal() {
-            let fault = "nobody can be asked here whether the plan is as intended";
+            let fault = "cannot ask whether to apply: standard input is not a terminal";
             return Err(Failure::usage(fault).hint("look at `plan`, and apply with --yes"));
         }
         let set = self.source.read(session)?;
@@ -173,7 +173,7 @@ impl Source {
         }
         let Some(owner) = self.owner.as_deref().filter(|_| self.prune) else { return Ok(()) };
         if counts.refused > 0 {
-            note("nothing is deleted, since not all could be applied");
+            note("nothing was deleted, since not everything could be applied");
             return Ok(());
         }
         let surplus = match planned {

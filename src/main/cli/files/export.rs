@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::cli::completion::Name;
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::filter::{Filter, filtered, listed_creator};
+use crate::cli::filter::{FILTERS, Filter, filtered, listed_creator};
 use crate::cli::node::Node;
 use crate::cli::options::{Format, Options};
 use crate::cli::output::Output;
@@ -75,7 +75,7 @@ const DEFAULTS: [(&str, &str); 12] = [
 #[derive(Args, Debug)]
 pub struct Export {
     /// The schedules: names or ids [default: all that the filters select].
-    #[arg(value_name = "SCHEDULE", add = Name::completer())]
+    #[arg(value_name = "SCHEDULE", conflicts_with_all = FILTERS, add = Name::completer())]
     schedules: Vec<String>,
     #[command(flatten)]
     filter: Filter,

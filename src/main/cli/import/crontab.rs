@@ -1,52 +1,76 @@
 //! Lines of cron. A command becomes the payload: nobody runs a shell here, and a worker decides what to do with it.
 
-use std::collections::HashMap;
 use std::path::Path;
 
-use super::{Entry, target, text};
+use chrono_tz::Tz;
+
+use super::{Entry, Names, cron, target, text};
 use crate::cli::node::Node;
 
-/// Variables that name the time zone of the lines below them.
-const ZONES: [&str; 2] = ["CRON_TZ", "TZ"];
+/// The variable that names the time zone of the lines below it.
+const ZONE: &str = "CRON_TZ";
+/// The variable that looks as if it did.
+const ZONE_OF_COMMANDS: &str = "TZ";
 
 /// An entry for each line that has a command.
 ///
 /// # Errors
 /// None: each line has its own.
 pub(super) fn entries(crontab: &str, is_system: bool, rule: &str) -> Result<Vec<Entry>, String> {
-    let (mut zone, mut names, mut found) = (None, HashMap::new(), Vec::new());
+    let (mut zone, mut names, mut found) = (None, Names::default(), Vec::new());
     for (n, line) in crontab.lines().enumerate() {
         let (place, line) = (format!("line {}", n + 1), line.trim());
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
         if let Some((name, value)) = variable(line) {
-            if ZONES.contains(&name) {
-                zone = Some(value.to_owned()).filter(|zone| !zone.is_empty());
+            if name == ZONE {
+                zone = Some(value).filter(|zone| !zone.is_empty());
             } else {
-                let reason = format!("{name} is a variable: commands get no environment");
+                let mut reason = format!("{name} is a variable: commands get no environment");
+                if name == ZONE_OF_COMMANDS {
+                    reason.push_str(", and the time zone of lines is CRON_TZ");
+                }
                 found.push(Entry { place, made: Err(reason) });
             }
             continue;
         }
-        let made = schedule(line, is_system).map(|(expression, user, command)| {
-            let mut fields = vec![
-                text("name", unique(&name(command), &mut names)),
-                text("schedule_type", "cron"),
-                text("cron_expression", expression),
-            ];
-            fields.extend(zone.clone().map(|zone| text("timezone", zone)));
-            let name = Node::Map(fields.clone()).text("name").unwrap_or_default().to_owned();
-            fields.push(text("target_command", target(rule, &name)));
-            let mut payload = vec![text("command", command)];
-            payload.extend(user.map(|user| text("user", user)));
-            fields.push(("command_payload".to_owned(), Node::Map(payload)));
-            let remarks = zone.is_none().then(|| "the zone is that of the service".to_owned());
-            (Node::Map(fields), remarks.into_iter().collect())
-        });
-        found.push(Entry { place, made });
+        found.push(Entry { place, made: schedule(line, is_system, zone, rule, &mut names) });
     }
     Ok(found)
+}
+
+/// The schedule of a line, with remarks; or why there is none.
+fn schedule(
+    line: &str,
+    is_system: bool,
+    zone: Option<&str>,
+    rule: &str,
+    names: &mut Names,
+) -> Result<(Node, Vec<String>), String> {
+    let Line { expression, user, command } = parts(line, is_system)?;
+    cron::check(&expression, zone.map_or(Ok(Tz::UTC), cron::zone)?)?;
+    let name = names.unique(&name(&command));
+    let target = target(rule, &name)?;
+    let mut fields = vec![
+        text("name", name),
+        text("schedule_type", "cron"),
+        text("cron_expression", expression),
+    ];
+    fields.extend(zone.map(|zone| text("timezone", zone)));
+    fields.push(text("target_command", target));
+    let mut payload = vec![text("command", command)];
+    payload.extend(user.map(|user| text("user", user)));
+    fields.push(("command_payload".to_owned(), Node::Map(payload)));
+    let remarks = zone.is_none().then(|| "the zone is that of the service".to_owned());
+    Ok((Node::Map(fields), remarks.into_iter().collect()))
+}
+
+/// What a line has.
+struct Line<'a> {
+    expression: String,
+    user: Option<&'a str>,
+    command: String,
 }
 
 /// A variable and its value.
@@ -57,8 +81,7 @@ fn variable(line: &str) -> Option<(&str, &str)> {
     (is_name && !name.is_empty()).then_some((name, value))
 }
 
-/// The expression, the user if there is one, and the command of a line.
-fn schedule(line: &str, is_system: bool) -> Result<(String, Option<&str>, &str), String> {
+fn parts(line: &str, is_system: bool) -> Result<Line<'_>, String> {
     if line.starts_with("@reboot") {
         return Err("@reboot is no time".to_owned());
     }
@@ -77,11 +100,24 @@ fn schedule(line: &str, is_system: bool) -> Result<(String, Option<&str>, &str),
     if rest.is_empty() {
         return Err("has no command".to_owned());
     }
-    // An unescaped percent sign ends the command, and input follows.
-    if rest.replace("\\%", "").contains('%') {
-        return Err("has input for the command (%): put it into the payload by hand".to_owned());
+    Ok(Line { expression: expression.join(" "), user, command: unescaped(rest)? })
+}
+
+/// The command as cron runs it: without the backslashes that keep percent signs from being the end of it.
+fn unescaped(text: &str) -> Result<String, String> {
+    let (mut command, mut is_escaped) = (String::with_capacity(text.len()), false);
+    for c in text.chars() {
+        if c == '%' {
+            if !is_escaped {
+                let reason = "has input for the command (%): put it into the payload by hand";
+                return Err(reason.to_owned());
+            }
+            command.pop();
+        }
+        command.push(c);
+        is_escaped = c == '\\' && !is_escaped;
     }
-    Ok((expression.join(" "), user, rest))
+    Ok(command)
 }
 
 /// A name for a command: that of its program.
@@ -89,13 +125,6 @@ fn name(command: &str) -> String {
     let program = command.split_whitespace().find(|word| !word.contains('=')).unwrap_or(command);
     let program = Path::new(program).file_stem().map(|stem| stem.to_string_lossy().into_owned());
     program.filter(|name| !name.is_empty()).unwrap_or_else(|| "command".to_owned())
-}
-
-/// The name, with a number if there is one of that name already.
-fn unique(name: &str, names: &mut HashMap<String, usize>) -> String {
-    let count = names.entry(name.to_owned()).or_default();
-    *count += 1;
-    if *count == 1 { name.to_owned() } else { format!("{name}-{count}") }
 }
 
 #[cfg(test)]
@@ -123,7 +152,7 @@ mod tests {
                 "line 7: @reboot is no time",
                 "line 8: has no command",
                 "line 9: has input for the command (%): put it into the payload by hand",
-                r#"line 10: {"name":"date","schedule_type":"cron","cron_expression":"5 4 * * *","timezone":"Europe/Berlin","target_command":"cmd.cron.date","command_payload":{"command":"date +\\%F"}}"#,
+                r#"line 10: {"name":"date","schedule_type":"cron","cron_expression":"5 4 * * *","timezone":"Europe/Berlin","target_command":"cmd.cron.date","command_payload":{"command":"date +%F"}}"#,
             ]
         );
         let system = super::entries("0 1 * * * root /bin/x\n", true, "cmd.cron.all").unwrap();

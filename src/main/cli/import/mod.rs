@@ -3,14 +3,18 @@
 //! Nothing is created: what is printed can be looked at, kept, and applied. What became of each entry, or why nothing
 //! did, is said on standard error.
 
+mod cron;
 mod crontab;
 mod kubernetes;
 mod nats;
+mod span;
 
+use std::collections::{HashMap, HashSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use nats_scheduler::schedule::Target;
 
 use super::failure::{Exit, Failure};
 use super::node::Node;
@@ -33,12 +37,12 @@ pub struct Import {
     /// With crontab: the lines have the user in the sixth column, as /etc/crontab has.
     #[arg(long)]
     system: bool,
-    /// With nats: only the schedules on subjects that this matches.
-    #[arg(long, value_name = "SUBJECT", default_value = ">", hide_default_value = true)]
-    subjects: String,
+    /// With nats: only the schedules on subjects that this matches [default: all].
+    #[arg(long, value_name = "SUBJECT")]
+    subjects: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Kind {
     /// Lines of cron.
     Crontab,
@@ -58,6 +62,22 @@ struct Entry {
 }
 
 impl Import {
+    /// Checks that the options are those of the kind.
+    ///
+    /// # Errors
+    /// `Usage`: one would have no effect.
+    pub fn check(&self) -> Result<(), Failure> {
+        for (option, is_given, of, kind) in [
+            ("--system", self.system, Kind::Crontab, "crontab"),
+            ("--subjects", self.subjects.is_some(), Kind::Nats, "nats"),
+        ] {
+            if is_given && self.kind != of {
+                return Err(Failure::usage(format!("{option} is only for `import {kind}`")));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether it has to be asked for, and is no file.
     pub fn is_stream(&self) -> bool {
         matches!(self.kind, Kind::Nats)
@@ -80,7 +100,8 @@ impl Import {
     pub async fn run_stream(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
         let name = self.source.to_string_lossy();
         let rule = self.target.as_deref();
-        let entries = nats::entries(&name, &self.subjects, rule, session).await?;
+        let subjects = self.subjects.as_deref().unwrap_or(">");
+        let entries = nats::entries(&name, subjects, rule, session).await?;
         if entries.is_empty() {
             note(&format!("no message of {name} has a schedule"));
         }
@@ -130,16 +151,68 @@ fn read(path: &Path) -> Result<String, Failure> {
     Ok(text)
 }
 
+/// Names that have been given, each once.
+#[derive(Default)]
+struct Names {
+    taken: HashSet<String>,
+    /// The last number that a name was given with.
+    numbers: HashMap<String, usize>,
+}
+
+impl Names {
+    /// The name; or, if it is taken, the next with a number that is not.
+    fn unique(&mut self, name: &str) -> String {
+        let number = self.numbers.entry(name.to_owned()).or_insert(1);
+        let mut unique = name.to_owned();
+        while !self.taken.insert(unique.clone()) {
+            *number += 1;
+            unique = format!("{name}-{number}");
+        }
+        unique
+    }
+}
+
 /// The target of an entry: what no token of a subject may have becomes a dash.
-fn target(rule: &str, name: &str) -> String {
+///
+/// # Errors
+/// No command can be sent there.
+fn target(rule: &str, name: &str) -> Result<String, String> {
     let is_allowed =
         |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
     let name = name.to_lowercase();
     let token: String = name.chars().map(|c| if is_allowed(c) { c } else { '-' }).collect();
-    rule.replace("{name}", &token)
+    checked(rule.replace("{name}", &token))
+}
+
+/// A target, if commands can be sent there.
+///
+/// # Errors
+/// Why they cannot.
+fn checked(target: String) -> Result<String, String> {
+    match Target::parse(&target) {
+        Ok(_) => Ok(target),
+        Err(reason) => Err(format!("its target {target:?} {reason}")),
+    }
+}
+
+/// A field with a number.
+fn number(name: &str, value: impl Into<u64>) -> (String, Node) {
+    (name.to_owned(), Node::Number(value.into().to_string()))
 }
 
 /// A field with a text.
 fn text(name: &str, value: impl Into<String>) -> (String, Node) {
     (name.to_owned(), Node::Text(value.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_given_once() {
+        let mut names = Names::default();
+        let given = ["backup", "backup", "backup-2", "backup", "x"].map(|name| names.unique(name));
+        assert_eq!(given, ["backup", "backup-2", "backup-2-2", "backup-3", "x"]);
+    }
 }

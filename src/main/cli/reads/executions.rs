@@ -22,7 +22,8 @@ pub struct History {
     #[arg(add = Name::completer())]
     schedule: Option<String>,
     /// One execution, with all attempts at its occurrence.
-    #[arg(long, value_name = "ID", conflicts_with = "schedule")]
+    #[arg(long, value_name = "ID", 
+        conflicts_with_all = ["schedule", "status", "error_type", "tag", "target", "since", "until", "limit", "page"])]
     execution: Option<Uuid>,
     /// With one of these statuses.
     #[arg(long, value_parser = one_of::<ExecutionStatus>(), value_delimiter = ',')]

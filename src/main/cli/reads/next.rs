@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{at, when};
 use crate::cli::completion::Name;
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::filter::{Filter, filtered, listed_creator};
+use crate::cli::filter::{FILTERS, Filter, filtered, listed_creator};
 use crate::cli::moment;
 use crate::cli::options::Options;
 use crate::cli::output::table::{Cell, Column, column, wide};
@@ -25,9 +25,10 @@ const PART: u64 = 1000;
 #[derive(Args, Debug)]
 pub struct Next {
     /// The schedule: its name or id.
-    #[arg(required_unless_present = "all", conflicts_with = "all", add = Name::completer())]
+    #[arg(required_unless_present = "all", conflicts_with = "all", conflicts_with_all = FILTERS,
+        add = Name::completer())]
     schedule: Option<String>,
-    /// What comes of all schedules, or of those that the filters select.
+    /// The coming times of all schedules, or of those that the filters select.
     #[arg(long, short)]
     all: bool,
     #[command(flatten)]
@@ -38,8 +39,9 @@ pub struct Next {
     /// Only what comes after this [default: now].
     #[arg(long, value_name = "TIME", value_parser = moment::ahead, allow_hyphen_values = true)]
     from: Option<DateTime<Utc>>,
-    /// With --all: the end [default: an hour after the begin].
-    #[arg(long, value_name = "TIME", value_parser = moment::ahead, requires = "all", allow_hyphen_values = true)]
+    /// With --all: the end [default: an hour after the start].
+    #[arg(long, value_name = "TIME", value_parser = moment::ahead, requires = "all", conflicts_with = "schedule",
+        allow_hyphen_values = true)]
     to: Option<DateTime<Utc>>,
 }
 
@@ -103,7 +105,7 @@ impl Next {
         list.end(out, &format!("nothing from {span}"))?;
         out.flush()?;
         if out.format.is_table() && is_more {
-            note(&format!("more comes from {span}: --count shows more"));
+            note(&format!("there are more times from {span}: --count shows more"));
         }
         Ok(Exit::Done)
     }

@@ -4,9 +4,9 @@
 //! happens while the connection is down is not shown; that is said, and `history` has it.
 
 use std::collections::VecDeque;
-use std::pin::pin;
 use std::sync::atomic::Ordering;
 
+use async_nats::Subscriber;
 use clap::Args;
 use futures::StreamExt as _;
 use nats_scheduler::client::{Execution, ExecutionStatus, GetSchedule};
@@ -35,47 +35,20 @@ pub struct Watch {
     /// Only with one of these statuses.
     #[arg(long, value_parser = one_of::<ExecutionStatus>(), value_delimiter = ',')]
     status: Vec<ExecutionStatus>,
-    /// End after this many.
+    /// End after this many events.
     #[arg(long, short = 'n', value_name = "NUMBER")]
     count: Option<usize>,
 }
 
 impl Watch {
     pub async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
-        let id = match &self.schedule {
-            Some(schedule) => {
-                let request = about!(GetSchedule {}, session.which(schedule));
-                session.client.get_with(&request).await?.data.id.to_string()
-            }
-            None => "*".to_owned(),
-        };
-        let lost =
-            |error: &dyn std::fmt::Display| Failure::new(Exit::Unavailable, error.to_string());
-        let subject = format!("{EXECUTION_EVENT_PREFIX}.*.{id}");
-        let mut events = session.nats.subscribe(subject).await.map_err(|error| lost(&error))?;
-        session.nats.flush().await.map_err(|error| lost(&error))?;
+        let mut events = Events::listen(self.subject(session).await?, session).await?;
         if out.format.is_table() {
             note("watching; Ctrl-C ends");
         }
-        let mut unheard = pin!(session.unheard());
-        let connects = || session.nats.statistics().connects.load(Ordering::Relaxed);
-        let (mut known, mut shown, mut seen) = (connects(), 0, VecDeque::new());
+        let (mut shown, mut seen) = (0, VecDeque::new());
         while self.count.is_none_or(|count| shown < count) {
-            let event = tokio::select! {
-                failure = &mut unheard => return Err(failure),
-                event = events.next() => event,
-            };
-            let Some(event) = event else {
-                return Err(Failure::new(Exit::Unavailable, "the connection to NATS is closed"));
-            };
-            if connects() != known {
-                known = connects();
-                note("the connection was lost for a time: `history` shows what is missing here");
-            }
-            // Of a newer version, perhaps.
-            let Ok(execution) = serde_json::from_slice::<Execution>(&event.payload) else {
-                continue;
-            };
+            let execution = events.next().await?;
             let is_asked = self.status.is_empty() || self.status.contains(&execution.status);
             if !is_asked || seen.contains(&execution.event_id) {
                 continue;
@@ -90,6 +63,63 @@ impl Watch {
         }
         Ok(Exit::Done)
     }
+
+    /// The subject of the events: of one schedule, or of all.
+    async fn subject(&self, session: &Session) -> Result<String, Failure> {
+        let id = match &self.schedule {
+            Some(schedule) => {
+                let request = about!(GetSchedule {}, session.which(schedule));
+                session.client.get_with(&request).await?.data.id.to_string()
+            }
+            None => "*".to_owned(),
+        };
+        Ok(format!("{EXECUTION_EVENT_PREFIX}.*.{id}"))
+    }
+}
+
+/// Events as they come.
+struct Events<'a> {
+    session: &'a Session,
+    messages: Subscriber,
+    /// How often the connection was made, as far as that has been said.
+    connects: u64,
+}
+
+impl<'a> Events<'a> {
+    /// Listens from now on.
+    async fn listen(subject: String, session: &'a Session) -> Result<Self, Failure> {
+        let lost =
+            |error: &dyn std::fmt::Display| Failure::new(Exit::Unavailable, error.to_string());
+        let messages = session.nats.subscribe(subject).await.map_err(|error| lost(&error))?;
+        session.nats.flush().await.map_err(|error| lost(&error))?;
+        Ok(Self { session, messages, connects: connects(session) })
+    }
+
+    /// The next one.
+    async fn next(&mut self) -> Result<Execution, Failure> {
+        loop {
+            let message = tokio::select! {
+                failure = self.session.unheard() => return Err(failure),
+                message = self.messages.next() => message,
+            };
+            let Some(message) = message else {
+                return Err(Failure::new(Exit::Unavailable, "the connection to NATS is closed"));
+            };
+            let connects = connects(self.session);
+            if connects != self.connects {
+                self.connects = connects;
+                note("the connection was lost for a while: `history` shows what is missing here");
+            }
+            // Others are of a newer version, perhaps.
+            if let Ok(execution) = serde_json::from_slice(&message.payload) {
+                return Ok(execution);
+            }
+        }
+    }
+}
+
+fn connects(session: &Session) -> u64 {
+    session.nats.statistics().connects.load(Ordering::Relaxed)
 }
 
 /// Shows an event on a line of its own, in JSON too.

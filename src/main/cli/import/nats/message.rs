@@ -6,11 +6,9 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::message::StreamMessage;
 use chrono::{DateTime, SecondsFormat, SubsecRound as _, TimeDelta, Utc};
 use chrono_tz::Tz;
-use nats_scheduler::schedule::Target;
 
-use super::cron;
-use super::span::{kept_for, span};
-use crate::cli::import::{target, text};
+use crate::cli::import::span::kept_for;
+use crate::cli::import::{checked, cron, number, target, text};
 use crate::cli::node::Node;
 
 const PATTERN: &str = "Nats-Schedule";
@@ -19,6 +17,8 @@ const TIME_ZONE: &str = "Nats-Schedule-Time-Zone";
 const SOURCE: &str = "Nats-Schedule-Source";
 const ROLLUP: &str = "Nats-Schedule-Rollup";
 const TTL: &str = "Nats-Schedule-TTL";
+/// Fields of a cron expression: the first is that of seconds.
+const FIELDS: usize = 6;
 /// How long the message with the schedule is kept itself.
 const OWN_TTL: &str = "Nats-TTL";
 /// Headers of the server: what they do is done, or said, by the others.
@@ -57,14 +57,13 @@ pub(super) fn schedule(
         remarks.push(format!("the stream would drop it at {end} (max_age): it has no end here"));
     }
     let command = match (rule, header(headers, TARGET)) {
-        (Some(rule), _) => target(rule, &message.subject),
-        (None, Some(own)) => own.to_owned(),
+        (Some(rule), _) => target(rule, &message.subject)?,
+        (None, Some(own)) => {
+            let own = own.to_owned();
+            checked(own).map_err(|fault| format!("{fault}; --target says another"))?
+        }
         (None, None) => return Err(format!("has no {TARGET}")),
     };
-    Target::parse(&command).map_err(|reason| {
-        let help = if rule.is_none() { "; --target says another" } else { "" };
-        format!("its target {command:?} {reason}{help}")
-    })?;
     fields.push(text("target_command", command));
     let (payload, remark) = payload(&message.payload)?;
     fields.push(("command_payload".to_owned(), payload));
@@ -86,28 +85,26 @@ fn timing(headers: &HeaderMap, stored: DateTime<Utc>) -> Result<Timing, String> 
         return Ok((fields, Vec::new()));
     }
     if let Some(every) = pattern.strip_prefix("@every ") {
-        let every = span(every).ok_or_else(|| format!("{pattern:?} is no span"))?;
-        if every.subsec_nanos() != 0 || every < TimeDelta::seconds(1) {
-            return Err(format!("{pattern:?} is no whole number of seconds"));
-        }
+        let every = cron::every(every)?;
         // The server counts from the second in which it got the message.
-        let first = stored.round_subsecs(0).checked_add_signed(every);
+        let first = TimeDelta::seconds(every.into());
+        let first = stored.round_subsecs(0).checked_add_signed(first);
         let first = first.map(absolute).unwrap_or_default();
         let fields = vec![
             text("schedule_type", "interval"),
-            ("interval_seconds".to_owned(), Node::Number(every.num_seconds().to_string())),
+            number("interval_seconds", every),
             text("start_at", first.as_str()),
         ];
         let remark = format!("counts from {first}: the server counts anew after it was away");
         return Ok((fields, vec![remark]));
     }
     let tz: Tz = match zone {
-        Some(zone) => zone.parse().map_err(|_| format!("the time zone {zone:?} is not known"))?,
+        Some(zone) => cron::zone(zone)?,
         None => Tz::UTC,
     };
     let mut fields = vec![
         text("schedule_type", "cron"),
-        text("cron_expression", cron::expression(pattern, tz)?),
+        text("cron_expression", cron::of_go(pattern, FIELDS, tz)?),
         text("timezone", tz.name()),
     ];
     if tz != Tz::UTC {

@@ -2,9 +2,7 @@
 //!
 //! The stream is only read, message by message and without a consumer, so that it does not matter how it keeps them.
 
-mod cron;
 mod message;
-mod span;
 
 use async_nats::jetstream;
 use async_nats::jetstream::context::GetStreamErrorKind;
@@ -59,7 +57,7 @@ async fn stream(name: &str, session: &Session) -> Result<Stream, Failure> {
             Failure::new(Exit::NotFound, format!("there is no stream {name:?}"))
         }
         GetStreamErrorKind::EmptyName | GetStreamErrorKind::InvalidStreamName => {
-            Failure::usage(format!("{name:?} is no name of a stream"))
+            Failure::usage(format!("{name:?} is not the name of a stream"))
         }
         _ => unread(name, &error),
     })

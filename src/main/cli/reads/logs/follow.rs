@@ -142,7 +142,7 @@ impl<'a> Following<'a> {
             return Ok(());
         };
         if found.is_more || found.is_cut {
-            note("more has happened meanwhile than is shown: `history` and `audit` have it");
+            note("more happened meanwhile than is shown here: see `history` and `audit`");
         }
         for event in found.events {
             self.take(event, out).await?;

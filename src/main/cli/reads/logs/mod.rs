@@ -14,7 +14,7 @@ use nats_scheduler::client::ListSchedules;
 
 use crate::cli::completion::Name;
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::filter::{Filter, filtered, listed_creator};
+use crate::cli::filter::{FILTERS, Filter, filtered, listed_creator};
 use crate::cli::moment;
 use crate::cli::options::Options;
 use crate::cli::output::Output;
@@ -30,8 +30,8 @@ const KNOWN: usize = 200;
 
 #[derive(Args, Debug)]
 pub struct Logs {
-    /// The schedule: its name or id [default: all].
-    #[arg(add = Name::completer())]
+    /// The schedule: its name or id [default: all that the filters select].
+    #[arg(conflicts_with_all = FILTERS, add = Name::completer())]
     schedule: Option<String>,
     #[command(flatten)]
     filter: Filter,
@@ -41,7 +41,7 @@ pub struct Logs {
     /// How many of the latest events, at most 10000.
     #[arg(long, short = 'n', value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u32).range(..=10_000))]
     last: u32,
-    /// Go on with what happens.
+    /// Keep showing events as they happen.
     #[arg(long, short)]
     follow: bool,
 }
@@ -61,7 +61,7 @@ impl Logs {
             let found = newest(session, &chosen, self.since, last).await?;
             show(&found.events, out)?;
             if found.events.is_empty() && out.format.is_table() {
-                note("nothing has happened");
+                note("no events");
             }
             if out.format.is_table() {
                 found.tell_rest();

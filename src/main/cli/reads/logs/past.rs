@@ -34,7 +34,7 @@ impl Newest {
         if self.is_cut {
             note(&format!("only the newest {SEARCHED} events of each kind were searched"));
         } else if self.is_more {
-            note("there is more before this: --last shows more");
+            note("there are earlier events: --last shows more");
         }
     }
 }
