@@ -11,12 +11,15 @@ use super::turns::Sendings;
 use super::{Action, Claiming, Core, Outlook, UNSURE};
 use crate::index::Entry;
 use crate::moment::Moment as _;
+use crate::plan::{OnlySkips, only_skips};
 
 /// Most armed attempts that are released before the loop has its turn again. Those that are sent meanwhile leave memory
 /// that the next ones use, and it is still in the processor's cache.
 pub(super) const STEP: usize = 256;
+/// Priority of work that only writes what a pause of all has skipped. Anything else that is to be done takes its place.
+const SKIPPING: u8 = 0;
 /// Priority of work that only settles: below everything that is due.
-const SETTLING: u8 = 0;
+const SETTLING: u8 = 1;
 
 impl<A> Core<A> {
     /// Queues schedules whose timers are due.
@@ -45,6 +48,14 @@ impl<A> Core<A> {
         let seen = timer.earlier(outlook.delay(id, entry.schedule.needs));
         let is_held = self.held_until(id, now).is_some();
         let turn = self.turn(entry, now, seen, outlook).filter(|turn| turn.at <= until && !is_held);
+        if let Some(turn) = turn.filter(|_| self.may_claim)
+            && let Some(skips) = self.only_skips(entry, now, outlook)
+        {
+            let more = self.settle_at(id).into_iter().chain(skips.until).min();
+            self.slots.set_timer(id, more);
+            let due = Reverse(turn.at);
+            return self.queue(Lane::Skips, Ready { priority: SKIPPING, due, id });
+        }
         let mut lane = Lane::Fast;
         if let Some(turn) = turn {
             if !self.may_claim {
@@ -70,8 +81,24 @@ impl<A> Core<A> {
             return self.look(id, now, outlook);
         }
         // Settling alone never goes before work that is due.
-        let priority = if turn.is_some() { spec.priority } else { SETTLING };
+        let priority =
+            if turn.is_some() { SETTLING.saturating_add(spec.priority) } else { SETTLING };
         self.queue(lane, Ready { priority, due: Reverse(turn.map_or(timer, |turn| turn.at)), id });
+    }
+
+    /// Whether a schedule has nothing to do by `now` but to write what a pause of all has skipped.
+    fn only_skips(
+        &self,
+        entry: &Entry,
+        now: DateTime<Utc>,
+        outlook: &impl Outlook,
+    ) -> Option<OnlySkips> {
+        let id = entry.schedule.id;
+        let settles = self.settle_at(id).is_some_and(|at| at <= now);
+        if settles || self.admitted_since(id).is_some() {
+            return None;
+        }
+        only_skips(&entry.schedule, &entry.trigger, now, outlook)
     }
 
     /// Queues work. A schedule waits only once: a more urgent entry replaces a less urgent one.
@@ -106,7 +133,7 @@ impl<A> Core<A> {
     pub(super) fn start_ready(&mut self, now: DateTime<Utc>) {
         let has_more = self.has_more(now);
         for lane in Lane::ALL {
-            if has_more && lane == Lane::Fast {
+            if has_more && lane != Lane::Request {
                 continue;
             }
             while let Some(ready) = self.lanes.pop(lane) {
@@ -124,11 +151,13 @@ impl<A> Core<A> {
         let Ready { id, priority, .. } = ready;
         let is_due = priority > SETTLING;
         // What comes due by the time of the write may be another instance's turn.
-        let may_claim = is_due && self.may_claim && self.held_until(id, now).is_none();
+        let may_claim =
+            priority != SETTLING && self.may_claim && self.held_until(id, now).is_none();
         let claim = match lane {
             _ if !may_claim => Claiming::None,
             Lane::Request => Claiming::All,
             Lane::Fast => Claiming::Fast,
+            Lane::Skips => Claiming::Skips,
         };
         self.busy += 1;
         let admitted = self.admitted_since(id).is_some();
