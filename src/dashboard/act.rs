@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
-use axum::http::request::Parts;
 use axum::response::Response;
 use serde_json::Value;
 
-use super::access::{check_form, safe_path};
+use super::access::with_form;
 use super::command::Commands;
 use super::form::{Field, Form, input};
 use super::json::Look as _;
@@ -33,25 +32,14 @@ pub(super) async fn act(
     Path(operation): Path<String>,
     request: Request,
 ) -> Response {
-    let (parts, body) = request.into_parts();
-    let visitor = match Visitor::of(&dashboard, &parts) {
-        Ok(visitor) => visitor,
-        Err(refusal) => return refusal.page(),
-    };
-    let asked = match asked(&visitor, &operation, body).await {
-        Ok(asked) => asked,
-        Err(error) => return page::failure(&visitor, &error, None).await,
-    };
-    let Asked { operation, form } = &asked;
-    let next = safe_path(form.control("_next"));
-    let fields = match fields(&visitor, operation, form).await {
-        Ok(fields) => fields,
-        Err(error) => return refused(&visitor, &asked, &error).await,
-    };
-    match visitor.run(operation, input(&fields)).await {
-        Ok(reply) => done(&visitor, operation, &fields, &reply, next).await,
-        Err(error) => refused(&visitor, &asked, &error).await,
-    }
+    with_form(&dashboard, request, async |visitor, form| {
+        let asked = Asked::of(visitor, &operation, form)?;
+        Ok(match asked.done(visitor).await {
+            Ok(response) => response,
+            Err(error) => refused(visitor, &asked, &error).await,
+        })
+    })
+    .await
 }
 
 /// Says as commands what a form asks for.
@@ -60,42 +48,33 @@ pub(super) async fn command(
     Path(operation): Path<String>,
     request: Request,
 ) -> Response {
-    let (parts, body): (Parts, _) = request.into_parts();
-    let visitor = match Visitor::of(&dashboard, &parts) {
-        Ok(visitor) => visitor,
-        Err(refusal) => return refusal.page(),
-    };
-    let said = async {
-        let Asked { operation, form } = asked(&visitor, &operation, body).await?;
-        let fields = fields(&visitor, operation, &form).await?;
-        let (actor, base) = (&visitor.actor, visitor.base());
-        let commands = Commands::of(operation, &fields, actor, &base, !visitor.is_open);
-        Ok::<_, ApiError>((commands, safe_path(form.control("_next")).to_owned()))
-    };
-    match said.await {
-        Ok((commands, next)) => {
-            page::show(&visitor, "As a command", outcome::commands(&commands, &next)).await
-        }
-        Err(error) => page::failure(&visitor, &error, None).await,
-    }
+    with_form(&dashboard, request, async |visitor, form| {
+        let Asked { operation, form } = Asked::of(visitor, &operation, form)?;
+        let fields = fields(visitor, operation, &form).await?;
+        let commands = Commands::of(visitor, operation, &fields);
+        Ok(outcome::commands(visitor, &commands, form.next()).await)
+    })
+    .await
 }
 
-/// Reads a form, and finds out whether it may be acted on.
-async fn asked(
-    visitor: &Visitor<'_>,
-    operation: &str,
-    body: axum::body::Body,
-) -> Result<Asked, ApiError> {
-    let form = Form::read(&visitor.dashboard.http, body).await?;
-    check_form(visitor, &form)?;
-    let operation = named_operation(operation)?;
-    if operation.access != Access::Write {
-        return Err(ApiError::new(Code::NotFound, "there is no such action"));
+impl Asked {
+    /// What a form asks for, if its sender may change anything.
+    fn of(visitor: &Visitor<'_>, operation: &str, form: Form) -> Result<Self, ApiError> {
+        let operation = named_operation(operation)?;
+        if operation.access != Access::Write {
+            return Err(ApiError::new(Code::NotFound, "there is no such action"));
+        }
+        visitor.check_may_act()?;
+        Ok(Self { operation, form })
     }
-    if !visitor.may_act() {
-        return Err(ApiError::new(Code::Forbidden, visitor.rights.refusal()));
+
+    /// Does it.
+    async fn done(&self, visitor: &Visitor<'_>) -> Result<Response, ApiError> {
+        let Self { operation, form } = self;
+        let fields = fields(visitor, operation, form).await?;
+        let reply = visitor.run(operation, input(&fields)).await?;
+        Ok(done(visitor, operation, &fields, &reply, form.next()).await)
     }
-    Ok(Asked { operation, form })
 }
 
 /// The fields of the operation: of a form to edit a schedule only those that differ from what it is.
@@ -170,7 +149,7 @@ async fn refused(visitor: &Visitor<'_>, asked: &Asked, error: &ApiError) -> Resp
         "schedule.update" => screens::edit_form(visitor, form, Some(error)),
         "calendar.put" => screens::calendar_form(visitor, form, Some(error)),
         "group.put" => screens::group_form(visitor, form, Some(error)),
-        _ => return page::failure(visitor, error, Some(safe_path(form.control("_next")))).await,
+        _ => return page::failure(visitor, error, Some(form.next())).await,
     };
     page::with_status(visitor, "Not done", status, body).await
 }

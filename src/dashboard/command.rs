@@ -2,8 +2,10 @@
 
 use serde_json::Value;
 
+use super::command_line::command_line;
 use super::form::Field;
 use super::parts::path_part;
+use super::visit::Visitor;
 use crate::api::operations::Operation;
 
 /// What a visitor could type instead of sending a form.
@@ -17,8 +19,13 @@ pub(super) struct Commands {
 }
 
 impl Commands {
-    /// The commands for an operation with these fields, made by `actor`, of a service at `base`.
-    pub(super) fn of(
+    /// The commands for an operation with these fields, as the visitor would ask for it.
+    pub(super) fn of(visitor: &Visitor<'_>, operation: &Operation, fields: &[Field]) -> Self {
+        Self::made(operation, fields, &visitor.actor, &visitor.base(), !visitor.is_open)
+    }
+
+    /// The same, made by `actor`, of a service at `base`.
+    fn made(
         operation: &Operation,
         fields: &[Field],
         actor: &str,
@@ -30,13 +37,15 @@ impl Commands {
             fields.iter().filter(|(name, _)| name != "idempotency_key").collect();
         let header = quoted(&format!("{}: {actor}", operation.actor_header));
         let header_nats = quoted(&format!("{}:{actor}", operation.actor_header));
+        // Many take longer than the CLI waits by default.
+        let patience = if operation.name.starts_with("bulk.") { " --timeout 5m" } else { "" };
         let nats = format!(
-            "nats req cmd.scheduler.{} {} -H {header_nats}",
+            "nats req cmd.scheduler.{} {} -H {header_nats}{patience}",
             operation.name,
             quoted(&object(&fields))
         );
         let curl = curl(operation, &fields, &header, base, needs_token);
-        Self { nats, curl, cli: cli(operation.name, &fields) }
+        Self { nats, curl, cli: command_line(operation.name, &fields) }
     }
 
     /// Several, a line each.
@@ -90,115 +99,13 @@ fn curl(
     format!("curl -X {} {}{token} -H {header}{body}", route.method, quoted(&url))
 }
 
-/// The command of our command line.
-fn cli(operation: &str, fields: &[&Field]) -> Option<String> {
-    let get = |name: &str| {
-        let (_, value) = fields.iter().find(|(known, _)| known == name)?;
-        Some(text(value.get()))
-    };
-    let mut words = vec!["nats-scheduler".to_owned()];
-    let id = |name: &str| get(name).map(|id| quoted(&id));
-    let (command, subjects): (&str, Vec<String>) = match operation {
-        "schedule.create" => ("create", id("name").into_iter().collect()),
-        "schedule.trigger" => ("run", id("schedule_id").into_iter().collect()),
-        "schedule.pause" => ("pause", id("schedule_id").into_iter().collect()),
-        "schedule.resume" => ("resume", id("schedule_id").into_iter().collect()),
-        "schedule.delete" => ("rm", id("schedule_id").into_iter().collect()),
-        "schedule.restore" => ("restore", id("schedule_id").into_iter().collect()),
-        "schedule.update" => ("edit", id("schedule_id").into_iter().collect()),
-        "schedule.backfill" => ("backfill", id("schedule_id").into_iter().collect()),
-        "schedule.pause_all" => ("pause --all", Vec::new()),
-        "schedule.resume_all" => ("resume --all", Vec::new()),
-        "execution.retry" => ("retry", id("execution_id").into_iter().collect()),
-        "execution.cancel" => ("cancel", id("execution_id").into_iter().collect()),
-        "rerun.cancel" => ("rerun cancel", id("rerun_id").into_iter().collect()),
-        "calendar.delete" => ("calendar rm", id("name").into_iter().collect()),
-        "group.delete" => ("group rm", id("name").into_iter().collect()),
-        "group.put" => ("group put", id("name").into_iter().collect()),
-        // The command reads a file, and a form has its text.
-        "calendar.put" if get("ics").is_none() => ("calendar put", calendar(fields)?),
-        "bulk.operation" => bulk(fields)?,
-        _ => return None,
-    };
-    words.push(command.to_owned());
-    words.extend(subjects);
-    for (field, option) in [
-        ("cron_expression", "--cron"),
-        ("scheduled_at", "--at"),
-        ("timezone", "--timezone"),
-        ("target_command", "--target"),
-        ("command_payload", "--payload"),
-        ("override_payload", "--payload"),
-        ("description", "--description"),
-        ("reason", "--reason"),
-        ("resume_at", "--until"),
-        ("from", "--from"),
-        ("to", "--to"),
-    ] {
-        // `edit` opens an editor, and takes no fields.
-        if let Some(value) = get(field).filter(|_| operation != "schedule.update") {
-            words.push(format!("{option} {}", quoted(&value)));
-        }
-    }
-    if let Some(limit) = get("limit").filter(|_| operation == "group.put") {
-        words.push(format!("--limit {limit}"));
-    }
-    if let Some(revision) = get("expected_revision").filter(|_| operation.ends_with(".put")) {
-        words.push(format!("--expect {revision}"));
-    }
-    if let Some(seconds) = get("interval_seconds").filter(|_| operation == "schedule.create") {
-        words.push(format!("--every {seconds}s"));
-    }
-    for (field, option) in [("dry_run", "--dry-run"), ("hard_delete", "--hard")] {
-        if get(field).as_deref() == Some("true") {
-            words.push(option.to_owned());
-        }
-    }
-    Some(words.join(" "))
-}
-
-/// The name, days and spans of a calendar.
-fn calendar(fields: &[&Field]) -> Option<Vec<String>> {
-    let items = |name: &str| {
-        let field = fields.iter().find(|(known, _)| known == name);
-        field.and_then(|(_, value)| serde_json::from_str::<Vec<Value>>(value.get()).ok())
-    };
-    let (_, name) = fields.iter().find(|(known, _)| known == "name")?;
-    let mut words = vec![quoted(&text(name.get()))];
-    for day in items("days").iter().flatten() {
-        words.push(format!("--day {}", quoted(day.as_str()?)));
-    }
-    for span in items("spans").iter().flatten() {
-        let span = format!("{}/{}", span["start"].as_str()?, span["end"].as_str()?);
-        words.push(format!("--span {}", quoted(&span)));
-    }
-    Some(words)
-}
-
-/// The command for many schedules that are named one by one.
-fn bulk(fields: &[&Field]) -> Option<(&'static str, Vec<String>)> {
-    let value = |name: &str| {
-        let (_, value) = fields.iter().find(|(known, _)| known == name)?;
-        serde_json::from_str::<Value>(value.get()).ok()
-    };
-    let command = match value("operation")?.as_str()? {
-        "pause" => "pause",
-        "resume" => "resume",
-        "delete" => "rm",
-        _ => return None,
-    };
-    let ids = value("schedule_ids")?;
-    let ids = ids.as_array()?.iter().filter_map(Value::as_str).map(quoted).collect();
-    Some((command, ids))
-}
-
 /// A value as it stands in a path, a query or an option.
-fn text(json: &str) -> String {
+pub(super) fn text(json: &str) -> String {
     serde_json::from_str::<String>(json).unwrap_or_else(|_| json.to_owned())
 }
 
 /// A text as one word of a shell, whatever it holds.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
         return text.to_owned();
@@ -215,7 +122,7 @@ mod tests {
     fn commands(operation: &str, fields: &[(&str, Value)]) -> Commands {
         let fields: Vec<Field> = fields.iter().map(|(n, v)| ((*n).to_owned(), raw(v))).collect();
         let operation = named_operation(operation).unwrap();
-        Commands::of(operation, &fields, "o'neil", "http://localhost:8008", true)
+        Commands::made(operation, &fields, "o'neil", "http://localhost:8008", true)
     }
 
     #[test]

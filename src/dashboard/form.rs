@@ -50,6 +50,11 @@ impl Form {
         self.0.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
     }
 
+    /// Where to go once it is done: a page of ours, whatever the form says.
+    pub(super) fn next(&self) -> &str {
+        safe_path(self.control("_next"))
+    }
+
     /// The fields of the operation, as texts.
     pub(super) fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
         let all = self.0.iter().map(|(name, value)| (&**name, &**value));
@@ -102,6 +107,15 @@ impl Form {
         fields.extend(objects.iter().map(|(name, object)| (name.clone(), raw(object))));
         if faults.is_empty() { Ok(fields) } else { Err(ApiError::invalid(faults)) }
     }
+}
+
+/// Where to go after an action: a path of ours, whatever the form says.
+pub(super) fn safe_path(path: &str) -> &str {
+    let is_ours = path.starts_with('/')
+        && !path.starts_with("//")
+        // Browsers take a backslash for a slash, and leave out tabs and line ends.
+        && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    if is_ours { path } else { "/" }
 }
 
 /// What an operation is given.
@@ -168,6 +182,21 @@ pub(super) fn instant(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::dashboard::visit::named_operation;
+
+    #[test]
+    fn one_is_led_to_our_own_pages_only() {
+        for path in ["/", "/schedules?name_contains=a&page=2", "/executions/1#x"] {
+            assert_eq!(safe_path(path), path);
+        }
+        for path in
+            ["", "//evil.example", "https://evil.example", "/\\evil.example", "/a\r\nb", "/ä"]
+        {
+            assert_eq!(safe_path(path), "/", "{path:?}");
+        }
+        for left_out in ('\0'..=' ').chain(['\x7f']) {
+            assert_eq!(safe_path(&format!("/{left_out}/evil.example")), "/", "{left_out:?}");
+        }
+    }
 
     fn fields(operation: &str, pairs: &[(&str, &str)]) -> Result<Value, ApiError> {
         let form = Form(pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect());

@@ -6,12 +6,14 @@
 //!
 //! From the outside in: `access` says who asks and refuses what pages of other sites send; `visit` asks operations;
 //! `screens` write pages, of `parts` and `plot`s, within the frame of `page`; `act` does what a form asks for, which
-//! `command` can also say as a request, and `run_many` runs several schedules; `cookies` are what browsers keep; `feed` notices that something has changed, and `events` tell browsers.
+//! `command` can also say as a request and `command_line` as a command of ours, and `run_many` runs several schedules;
+//! `cookies` are what browsers keep; `feed` notices that something has changed, and `events` tell browsers.
 
 mod access;
 mod act;
 mod assets;
 mod command;
+mod command_line;
 mod cookies;
 mod events;
 mod feed;

@@ -8,7 +8,7 @@ use super::command::Commands;
 use super::form::Field;
 use super::json::Look as _;
 use super::page;
-use super::parts::{action, hidden, schedule_link, short, time_in};
+use super::parts::{action, hidden, rest, schedule_link, short, time_in};
 use super::visit::Visitor;
 use crate::api::operations::Operation;
 
@@ -24,11 +24,11 @@ pub(super) async fn dry_run(
     next: &str,
 ) -> Response {
     let is_nothing = reply["difference"].text("outcome") == "unchanged"
-        || (reply["data"]["count"].as_u64() == Some(0))
-        || (reply["data"]["matched"].as_u64() == Some(0));
+        || ["count", "matched", "succeeded"].iter().any(|of| reply["data"][of].as_u64() == Some(0));
     let body = html! {
         h1 { "Nothing is done yet" }
         p { "This is what would happen." }
+        @if let Some(filter) = filter_of(fields) { p { "All that match " code { bdi { (filter) } } "." } }
         (told(visitor, reply))
         @if is_nothing {
             p { "There is nothing to do. " a href=(next) { "Back" } }
@@ -37,7 +37,7 @@ pub(super) async fn dry_run(
                 @for (name, value) in fields.iter().filter(|(name, _)| name != "dry_run") {
                     (again(name, value.get()))
                 }
-                button.primary type="submit" { (verb(operation.name)) }
+                button.primary type="submit" { (button(operation.name, &reply["data"])) }
                 @if let Some(all) = beyond(operation, fields, reply) {
                     button type="submit" name="in_background" value="true" { "Run all " (all) " again in the background" }
                 }
@@ -64,7 +64,7 @@ pub(super) async fn many(
     next: &str,
 ) -> Response {
     let body = html! {
-        h1 { (verb(operation.name)) ": done" }
+        h1 { (verb(operation.name, &reply["data"])) ": done" }
         (told(visitor, reply))
         p { a href=(next) { "Back" } }
     };
@@ -72,7 +72,7 @@ pub(super) async fn many(
 }
 
 /// The same action as commands.
-pub(super) fn commands(commands: &Commands, next: &str) -> Markup {
+pub(super) async fn commands(visitor: &Visitor<'_>, commands: &Commands, next: &str) -> Response {
     let one = |title: &str, text: &str| {
         html! {
             section.copy {
@@ -82,7 +82,7 @@ pub(super) fn commands(commands: &Commands, next: &str) -> Markup {
             }
         }
     };
-    html! {
+    let body = html! {
         div #commands-page {
             h1 { "As a command" }
             (one("nats", &commands.nats))
@@ -90,7 +90,8 @@ pub(super) fn commands(commands: &Commands, next: &str) -> Markup {
             @if let Some(cli) = &commands.cli { (one("nats-scheduler", cli)) }
         }
         p { a href=(next) { "Back" } }
-    }
+    };
+    page::show(visitor, "As a command", body).await
 }
 
 /// The fields of a form that asks for the same without a dry run.
@@ -110,15 +111,37 @@ fn again(name: &str, json: &str) -> Markup {
     }
 }
 
-fn verb(operation: &str) -> &'static str {
+/// What is done, in a word or two.
+fn verb(operation: &str, data: &Value) -> &'static str {
     match operation {
         "schedule.update" => "Save",
         "schedule.create" => "Create",
         "schedule.backfill" => "Backfill",
         "bulk.retry" => "Run again",
+        "bulk.operation" => match data.text("operation") {
+            "pause" => "Pause",
+            "resume" => "Resume",
+            _ => "Delete",
+        },
         "calendar.put" | "group.put" => "Put",
-        _ => "Change them",
+        _ => "Change",
     }
+}
+
+/// The same, with the number of schedules if it is about many.
+fn button(operation: &str, data: &Value) -> String {
+    let verb = verb(operation, data);
+    match data["succeeded"].as_u64() {
+        None => verb.to_owned(),
+        Some(1) => format!("{verb} 1 schedule"),
+        Some(many) => format!("{verb} {many} schedules"),
+    }
+}
+
+/// The filter of a form, as it is asked for.
+fn filter_of(fields: &[Field]) -> Option<&str> {
+    let (_, filter) = fields.iter().find(|(name, _)| name == "filter")?;
+    Some(filter.get())
 }
 
 /// A reply in words and tables.
@@ -139,7 +162,7 @@ fn told(visitor: &Visitor<'_>, reply: &Value) -> Markup {
                     li { (schedule_link(id.as_str().unwrap_or_default(), "")) }
                 }
             }
-            (rest(data.items("success").len()))
+            (rest(data.items("success").len(), SHOWN))
         }
         @if !data.items("occurrences").is_empty() {
             h2 { "Occurrences" }
@@ -148,14 +171,10 @@ fn told(visitor: &Visitor<'_>, reply: &Value) -> Markup {
                     li { (time_in(at.as_str().and_then(|at| at.parse().ok()), "UTC")) }
                 }
             }
-            (rest(data.items("occurrences").len()))
+            (rest(data.items("occurrences").len(), SHOWN))
         }
         @if data["command_payload"].is_object() && !visitor.sees_payloads() { p.dim { "Payloads are hidden." } }
     }
-}
-
-fn rest(all: usize) -> Markup {
-    html! { @if all > SHOWN { p.dim { "and " (all - SHOWN) " more" } } }
 }
 
 fn counts(data: &Value) -> Markup {
@@ -226,7 +245,7 @@ fn refusals(data: &Value) -> Markup {
                     li { (schedule_link(one.text("schedule_id"), "")) ": " (one["error"].text("message")) }
                 }
             }
-            (rest(refused.len()))
+            (rest(refused.len(), SHOWN))
         }
     }
 }

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::json::{Look as _, indented};
-use super::visit::{Exact, Visitor};
+use super::visit::{Exact, ONCE, Read, Visitor, WHOLE};
 
 /// An instant in a zone; UTC if the zone is not known. The title says it in UTC, and the script adds the browser's
 /// time.
@@ -129,6 +129,36 @@ pub(super) fn nothing(text: &str) -> Markup {
     html! { p.dim { (text) } }
 }
 
+/// A part that was read soon, or word that it is still being read. The script asks for it; without it, a link does.
+pub(super) fn when_read(
+    visitor: &Visitor<'_>,
+    part: Option<&Read>,
+    shown: impl FnOnce(&Read) -> Markup,
+) -> Markup {
+    match part {
+        Some(part) => shown(part),
+        None => html! {
+            p.dim data-coming { "Being read … " a href=(address(visitor, WHOLE, "true")) { "Wait for it" } }
+        },
+    }
+}
+
+/// Says how many of a list are not shown.
+pub(super) fn rest(all: usize, shown: usize) -> Markup {
+    html! { @if all > shown { p.dim { "and " (all - shown) " more" } } }
+}
+
+/// A form of filters, which is sent to `path`.
+pub(super) fn filters(path: &str, content: Markup) -> Markup {
+    html! {
+        form.filters action=(path) {
+            (content)
+            button type="submit" { "Filter" }
+            a href=(path) { "Clear" }
+        }
+    }
+}
+
 /// Links to the pages beside this one.
 pub(super) fn pager(visitor: &Visitor<'_>, pagination: &Value) -> Markup {
     let (page, limit, total) =
@@ -149,8 +179,9 @@ pub(super) fn pager(visitor: &Visitor<'_>, pagination: &Value) -> Markup {
 /// The present address with one parameter changed.
 pub(super) fn address(visitor: &Visitor<'_>, name: &str, value: &str) -> String {
     let query = visitor.parts.uri.query().unwrap_or_default();
-    let kept = form_urlencoded::parse(query.as_bytes())
-        .filter(|(key, value)| key != name && key != "page" && key != "done" && !value.is_empty());
+    let kept = form_urlencoded::parse(query.as_bytes()).filter(|(key, value)| {
+        key != name && key != "page" && !ONCE.contains(&&**key) && !value.is_empty()
+    });
     let mut made = form_urlencoded::Serializer::new(String::new());
     made.extend_pairs(kept);
     made.append_pair(name, value);
@@ -180,6 +211,11 @@ pub(super) fn search(visitor: &Visitor<'_>, name: &str, label: &str) -> Markup {
 /// A link to a schedule by its name.
 pub(super) fn schedule_link(id: &str, name: &str) -> Markup {
     html! { a.row href=(format!("/schedules/{}", path_part(id))) { bdi { (if name.is_empty() { id } else { name }) } } }
+}
+
+/// The page of an execution.
+pub(super) fn execution_path(id: &str) -> String {
+    format!("/executions/{}", path_part(id))
 }
 
 /// The page of a calendar. Its name is no part of the path: it may be one that paths give a meaning, such as two dots.

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::json::Look as _;
-use super::parts::{path_part, tone};
+use super::parts::{execution_path, tone};
 
 const WIDTH: f64 = 600.0;
 const HEIGHT: f64 = 60.0;
@@ -71,7 +71,7 @@ pub(super) fn strip(executions: &[Value]) -> Markup {
                 @let id = if one["execution_id"].is_string() { one.text("execution_id") } else { one.text("id") };
                 @let says = format!("{} {}", one.text("status"), one.text("scheduled_for"));
                 li.(tone(one.text("status"))) {
-                    a href=(format!("/executions/{}", path_part(id))) title=(says) { span.unseen { (says) } }
+                    a href=(execution_path(id)) title=(says) { span.unseen { (says) } }
                 }
             }
         }

@@ -12,13 +12,13 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
-use super::access::{check_form, safe_path};
+use super::access::with_form;
 use super::command::Commands;
 use super::form::{Field, Form, input, raw};
 use super::json::Look as _;
 use super::outcome;
 use super::page;
-use super::parts::{badge, hidden, path_part, schedule_link, submit_form};
+use super::parts::{badge, execution_path, hidden, schedule_link, submit_form};
 use super::screens::standing;
 use super::state::Dashboard;
 use super::visit::{Visitor, drawn, named_operation};
@@ -33,26 +33,17 @@ pub(super) async fn run_many(
     State(dashboard): State<Arc<Dashboard>>,
     request: Request,
 ) -> Response {
-    let (parts, body) = request.into_parts();
-    let visitor = match Visitor::of(&dashboard, &parts) {
-        Ok(visitor) => visitor,
-        Err(refusal) => return refusal.page(),
-    };
-    let form = match asked(&visitor, body).await {
-        Ok(form) => form,
-        Err(error) => return page::failure(&visitor, &error, Some("/schedules")).await,
-    };
-    let next = safe_path(form.control("_next"));
-    let ids: Vec<&str> =
-        form.texts().filter(|(name, _)| *name == "schedule_ids").map(|(_, id)| id).collect();
-    if ids.is_empty() || ids.len() > MOST {
-        let message = format!("tick the schedules that are to run: 1 to {MOST}");
-        return page::failure(&visitor, &ApiError::new(Code::Invalid, message), Some(next)).await;
-    }
-    match form.control("_key") {
-        "" => dry_run(&visitor, &ids, next).await,
-        key => run(&visitor, &ids, key, next).await,
-    }
+    with_form(&dashboard, request, async |visitor, form| {
+        let ids = match ticked(visitor, &form) {
+            Ok(ids) => ids,
+            Err(error) => return Ok(page::failure(visitor, &error, Some(form.next())).await),
+        };
+        Ok(match form.control("_key") {
+            "" => dry_run(visitor, &ids, form.next()).await,
+            key => run(visitor, &ids, key, form.next()).await,
+        })
+    })
+    .await
 }
 
 /// Says as commands what the form asks for.
@@ -60,38 +51,31 @@ pub(super) async fn commands(
     State(dashboard): State<Arc<Dashboard>>,
     request: Request,
 ) -> Response {
-    let (parts, body) = request.into_parts();
-    let visitor = match Visitor::of(&dashboard, &parts) {
-        Ok(visitor) => visitor,
-        Err(refusal) => return refusal.page(),
-    };
-    let said = async {
-        let form = asked(&visitor, body).await?;
+    with_form(&dashboard, request, async |visitor, form| {
         let operation = named_operation(TRIGGER)?;
-        let ids = form.texts().filter(|(name, _)| *name == "schedule_ids").take(MOST);
-        let each = ids.map(|(_, id)| {
+        let each = ticked(visitor, &form)?.into_iter().map(|id| {
             let fields = [("schedule_id".to_owned(), raw(id))];
-            Commands::of(operation, &fields, &visitor.actor, &visitor.base(), !visitor.is_open)
+            Commands::of(visitor, operation, &fields)
         });
         let all = Commands::one_after_the_other(each);
-        Ok::<_, ApiError>((all, safe_path(form.control("_next")).to_owned()))
-    };
-    match said.await {
-        Ok((all, next)) => {
-            page::show(&visitor, "As a command", outcome::commands(&all, &next)).await
-        }
-        Err(error) => page::failure(&visitor, &error, None).await,
-    }
+        Ok(outcome::commands(visitor, &all, form.next()).await)
+    })
+    .await
 }
 
-/// Reads a form that may be acted on.
-async fn asked(visitor: &Visitor<'_>, body: axum::body::Body) -> Result<Form, ApiError> {
-    let form = Form::read(&visitor.dashboard.http, body).await?;
-    check_form(visitor, &form)?;
-    match visitor.may_act() {
-        true => Ok(form),
-        false => Err(ApiError::new(Code::Forbidden, visitor.rights.refusal())),
+/// The schedules of a form that may be acted on.
+fn ticked<'a>(visitor: &Visitor<'_>, form: &'a Form) -> Result<Vec<&'a str>, ApiError> {
+    visitor.check_may_act()?;
+    let refused = |message: String| Err(ApiError::new(Code::Invalid, message));
+    if form.texts().any(|(name, _)| name == "filter") {
+        return refused("all that match cannot be run together: tick those that are to run".into());
     }
+    let of_form = form.texts().filter(|(name, _)| *name == "schedule_ids");
+    let ids: Vec<&str> = of_form.map(|(_, id)| id).collect();
+    if ids.is_empty() || ids.len() > MOST {
+        return refused(format!("tick the schedules that are to run: 1 to {MOST}"));
+    }
+    Ok(ids)
 }
 
 async fn dry_run(visitor: &Visitor<'_>, ids: &[&str], next: &str) -> Response {
@@ -131,7 +115,7 @@ async fn run(visitor: &Visitor<'_>, ids: &[&str], key: &str, next: &str) -> Resp
         h1 { (accepted) " of " (rows.len()) " runs are accepted" }
         (table(&rows, |reply| {
             let id = reply["data"].text("execution_id");
-            html! { (badge("accepted")) " " a href=(format!("/executions/{}", path_part(id))) { "execution" } }
+            html! { (badge("accepted")) " " a href=(execution_path(id)) { "execution" } }
         }))
         p { a href=(next) { "Back" } }
     };

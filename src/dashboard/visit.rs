@@ -37,6 +37,12 @@ pub(super) const LONGEST_NAME: usize = 255;
 /// Time that one part of a page has to be read: longer than a list waits for NATS before it shows what is in memory. A
 /// page without a part is better than none.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Time that a page waits for a part that it can do without at first.
+const SOON: Duration = Duration::from_millis(50);
+/// Parameter of an address whose page waits for all of its parts.
+pub(super) const WHOLE: &str = "whole";
+/// Parameters of an address that say how a page is shown once, and not which.
+pub(super) const ONCE: [&str; 2] = ["done", WHOLE];
 
 /// Somebody who asks for a page.
 pub(super) struct Visitor<'a> {
@@ -55,6 +61,9 @@ pub(super) struct Visitor<'a> {
     pub(super) now: DateTime<Utc>,
     pub(super) started: Instant,
 }
+
+/// A reply, or why there is none.
+pub(super) type Read = Result<Value, ApiError>;
 
 /// Fields byte for byte.
 pub(super) type Exact = BTreeMap<String, Box<RawValue>>;
@@ -115,6 +124,14 @@ impl<'a> Visitor<'a> {
         self.rights.permit(Access::Write)
     }
 
+    /// Refuses whoever may only read.
+    pub(super) fn check_may_act(&self) -> Result<(), ApiError> {
+        match self.may_act() {
+            true => Ok(()),
+            false => Err(ApiError::new(Code::Forbidden, self.rights.refusal())),
+        }
+    }
+
     /// Whether they may see payloads and replies.
     pub(super) fn sees_payloads(&self) -> bool {
         self.dashboard.config.shows_payloads
@@ -131,7 +148,7 @@ impl<'a> Visitor<'a> {
     }
 
     /// Reads something for a page; the whole reply.
-    pub(super) async fn read(&self, operation: &str, fields: Value) -> Result<Value, ApiError> {
+    pub(super) async fn read(&self, operation: &str, fields: Value) -> Read {
         let body = self.read_body(operation, fields).await?;
         serde_json::from_slice(&body).map_err(ApiError::internal)
     }
@@ -146,6 +163,23 @@ impl<'a> Visitor<'a> {
         let reply = serde_json::from_slice(&body).map_err(ApiError::internal)?;
         let exact: Whole = serde_json::from_slice(&body).map_err(ApiError::internal)?;
         Ok((reply, exact.data))
+    }
+
+    /// Reads something that may take longer than a page should: it waits in the server's files, or is still to be counted.
+    /// `None` if it has not come soon; the page is shown without, and asked for again by its script, which waits.
+    pub(super) async fn soon(&self, operation: &str, fields: Value) -> Option<Read> {
+        let reading = self.read(operation, fields);
+        match self.waits_for_all() {
+            true => Some(reading.await),
+            false => tokio::time::timeout(SOON, reading).await.ok(),
+        }
+    }
+
+    /// Whether the page is to be whole, however long that takes.
+    fn waits_for_all(&self) -> bool {
+        let preferred = self.parts.headers.get("prefer").and_then(|value| value.to_str().ok());
+        preferred.is_some_and(|preferred| preferred.starts_with("wait"))
+            || self.query(WHOLE).is_some()
     }
 
     async fn read_body(&self, operation: &str, fields: Value) -> Result<Bytes, ApiError> {
@@ -177,10 +211,11 @@ impl<'a> Visitor<'a> {
         self.parts.uri.path().split('/').nth(n + 1).unwrap_or_default()
     }
 
-    /// The address of this page, without what only the last action added.
+    /// The address of this page, without what says how it is shown once.
     pub(super) fn here(&self) -> String {
         let (path, query) = (self.parts.uri.path(), self.parts.uri.query().unwrap_or_default());
-        let kept = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key != "done");
+        let kept = form_urlencoded::parse(query.as_bytes());
+        let kept = kept.filter(|(key, _)| !ONCE.contains(&&**key));
         let mut made = form_urlencoded::Serializer::new(String::new());
         match made.extend_pairs(kept).finish() {
             query if query.is_empty() => path.to_owned(),

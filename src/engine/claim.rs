@@ -314,7 +314,12 @@ fn decide(
     let planned = (claiming != Claiming::None)
         .then(|| plan(&schedule, &trigger, now, shared, terms))
         .flatten()
-        .filter(|plan| claiming == Claiming::All || !plan.asks());
+        .filter(|plan| match claiming {
+            Claiming::All => true,
+            Claiming::Fast => !plan.asks(),
+            Claiming::Skips => plan.sends().next().is_none(),
+            Claiming::None => false,
+        });
     planned.or_else(|| {
         let schedule = settled.then(|| schedule.into_owned())?;
         Some(Plan::of(schedule))

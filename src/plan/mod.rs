@@ -45,7 +45,7 @@ use room::{capacity, claimed_count, is_under_way, may_fire, room_since};
 pub(crate) use room::{is_full, room};
 pub(crate) use settle::count;
 pub use settle::{retry_at, settle};
-pub use wake::{is_ours_to_end, wake_at};
+pub use wake::{OnlySkips, is_ours_to_end, only_skips, wake_at};
 
 /// How far ahead of its time an occurrence is claimed, so that only its command is left to send when the time comes.
 pub const LEAD: Duration = Duration::milliseconds(500);

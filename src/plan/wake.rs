@@ -41,10 +41,45 @@ pub(super) fn spared_from(
 /// `None` if only a change of the record can bring work. A schedule that belongs to a group is taken to find no slot; see
 /// [`wants_slot`](super::wants_slot).
 pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
-    let waits_for_slot = schedule.spec.group.is_some();
     if view.is_outdated(schedule) {
         return Some(DateTime::UNIX_EPOCH);
     }
+    let halt = view.halt();
+    let occurrence = next_occurrence(schedule).map(|next| match schedule.due(next) {
+        // It is skipped then.
+        due if halt.is_on(due) => halt.until,
+        due => due.earlier(lead(schedule, view.lead())),
+    });
+    occurrence.into_iter().chain(wake_besides(schedule, view)).min()
+}
+
+/// That nothing is due of a schedule but an entry of what it was to do while all were paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnlySkips {
+    /// When more is due, if ever.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// Whether [`plan`] would only skip what was due within a pause of all that is over by `now`.
+pub fn only_skips(
+    schedule: &Schedule,
+    trigger: &Trigger,
+    now: DateTime<Utc>,
+    view: &impl View,
+) -> Option<OnlySkips> {
+    let (halt, next) = (view.halt(), next_occurrence(schedule)?);
+    if halt.is_on(now) || !halt.is_on(schedule.due(next)) || view.is_outdated(schedule) {
+        return None;
+    }
+    let following = schedule.first_not_due(trigger, next, halt.until.just_before());
+    let following = following.map(|at| schedule.due(at).earlier(lead(schedule, view.lead())));
+    let until = following.into_iter().chain(wake_besides(schedule, view)).min();
+    until.is_none_or(|until| until > now).then_some(OnlySkips { until })
+}
+
+/// When there is something to do with a schedule besides its next occurrence.
+fn wake_besides(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
+    let waits_for_slot = schedule.spec.group.is_some();
     let (room, halt) = (room(schedule), view.halt());
     let attempts = schedule.attempts.iter().filter_map(|attempt| match &*attempt.phase {
         Phase::Waiting { due_at } => {
@@ -68,11 +103,6 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
         Phase::Running { .. } => lost_at(attempt, view).map(|(at, _)| at),
         Phase::Skipped { .. } | Phase::Corrected { .. } | Phase::Reported { .. } => None,
     });
-    let occurrence = next_occurrence(schedule).map(|next| match schedule.due(next) {
-        // It is skipped then.
-        due if halt.is_on(due) => halt.until,
-        due => due.earlier(lead(schedule, view.lead())),
-    });
     let backfill = schedule.backfill.as_ref().filter(|_| {
         let acts = schedule.fires() && !is_full(schedule);
         acts && capacity(schedule) > 0 && !waits_for_slot
@@ -80,7 +110,7 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
     let backfill = backfill.map(|_| halt.until.max(DateTime::UNIX_EPOCH));
     let overdue = alerts::overdue_at(schedule, view);
     let (resumed, purge) = (resume_at(schedule), purge_at(schedule, view));
-    let others = [occurrence, backfill, resumed, overdue, purge].into_iter().flatten();
+    let others = [backfill, resumed, overdue, purge].into_iter().flatten();
     attempts.chain(others).min()
 }
 

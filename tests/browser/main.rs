@@ -86,6 +86,48 @@ async fn a_newcomer_finds_the_way_while_another_browser_watches() {
     }
 }
 
+/// What matches a filter is changed together, also what is on another page, and what takes long comes when it is there.
+#[tokio::test]
+async fn all_that_match_are_changed_together_and_what_takes_long_comes_by_itself() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let base = base(&service).await;
+    for n in 0..30 {
+        // Each is counted by itself in the minutes that come: a day of seconds.
+        nats.create(json!({ "name": format!("many {n:02}"), "schedule_type": "interval", "interval_seconds": 1,
+                            "start_at": in_ms(3_600_000), "max_runs": 1_000_000,
+                            "target_command": "cmd.example.many" }))
+            .await;
+    }
+    nats.create(far("another")).await;
+    let browser = Browser::start().await;
+    browser.open(&format!("{base}/upcoming")).await;
+    browser.wait_text("in the busiest minute").await;
+    assert_eq!(browser.count("[data-coming]").await, 0);
+
+    browser.open(&format!("{base}/schedules?name_contains=many")).await;
+    browser.wait_text("all 30 that match").await;
+    browser.click("input[name=filter]").await;
+    browser.fill("fieldset.many input[name=reason]", "moving house").await;
+    browser.click("fieldset.many button[value=pause]").await;
+    browser.wait_text("Nothing is done yet").await;
+    browser.wait_text("Pause 30 schedules").await;
+    browser.click("main [data-command]").await;
+    browser.wait_text("nats-scheduler pause --contains many --reason 'moving house'").await;
+    browser.click("#commands form button").await;
+    browser.click("main button.primary").await;
+    browser.wait_text("Pause: done").await;
+    let paused = nats.request("schedule.list", &json!({ "status": "paused" })).await;
+    assert_eq!(paused["pagination"]["total"], 30);
+    browser.open(&format!("{base}/schedules?status=active")).await;
+    browser.wait_text("another").await;
+    browser.wait_text("all 1 that match").await;
+    // A schedule that comes meanwhile counts among those that match.
+    nats.create(far("yet another")).await;
+    browser.wait_text("all 2 that match").await;
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn one_signs_in_and_reads_only_what_the_token_is_for() {
     let nats = Nats::start().await;

@@ -167,7 +167,9 @@ pub fn is_under_way(record: &Schedule, attempt: &Attempt, now: DateTime<Utc>) ->
             let by_hand =
                 attempt.manual.as_ref().is_some_and(|manual| manual.origin == Origin::User);
             let rests = !record.fires() && !by_hand;
-            due_at + PROMPT >= now || rests || record.attempts.iter().any(is_running)
+            // It may wait for a slot.
+            let is_grouped = record.spec.group.is_some();
+            due_at + PROMPT >= now || rests || is_grouped || record.attempts.iter().any(is_running)
         }
         Phase::Running { deadline, .. } => deadline + PROMPT >= now,
         // It came while all were stopping; one that follows another comes a little after that has ended.

@@ -1,10 +1,10 @@
 //! Evidence that a run leaves behind, for [`check`](super::check) to judge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use nats_scheduler::port::Entry;
-use nats_scheduler::schedule::{DeliveryMode, Schedule};
+use nats_scheduler::schedule::{Calendars, DeliveryMode, Schedule};
 use uuid::Uuid;
 
 use super::explained::Explanations;
@@ -35,6 +35,12 @@ pub struct Evidence {
     pub faults: Vec<Fault>,
     /// What was said when somebody asked what became of the times of a schedule, once all was settled.
     pub explained: Explanations,
+    /// The calendars that there were from before the first schedule on, and that nobody changed.
+    pub calendars: Calendars,
+    /// The names of the groups that there were.
+    pub groups: Vec<String>,
+    /// All that was ever written into the bucket, in order; needed where there are groups.
+    pub written: Vec<Entry>,
     /// Which instances those are that faults name, as far as that is known.
     pub instances: BTreeMap<u64, Uuid>,
 }
@@ -43,6 +49,17 @@ pub struct Evidence {
 const HEALED: TimeDelta = TimeDelta::seconds(7);
 
 impl Evidence {
+    /// The schedules that name a group: their executions may have to wait for a slot.
+    pub fn grouped(&self) -> BTreeSet<Uuid> {
+        let created = self.created.iter().filter_map(|text| {
+            let shown: serde_json::Value = serde_json::from_str(text).ok()?;
+            shown["group"].as_str()?;
+            shown["id"].as_str()?.parse().ok()
+        });
+        let records = self.records.iter().filter(|record| record.spec.group.is_some());
+        records.map(|record| record.id).chain(created).collect()
+    }
+
     /// From when on nothing is lost any more, if NATS has lost something that it had acknowledged.
     pub fn whole_from(&self) -> Option<DateTime<Utc>> {
         let losses = self.faults.iter().filter(|fault| fault.kind == FaultKind::Power);

@@ -41,9 +41,12 @@ pub fn nothing_is_late_without_reason(
             *known = sent;
         }
     }
-    let there = there_since(evidence);
+    let (there, grouped) = (there_since(evidence), evidence.grouped());
     for (id, sent) in first {
         let Some(end) = ledger.ends.get(&id) else { continue };
+        if grouped.contains(&end.schedule_id) {
+            continue;
+        }
         // A creation may wait for the name that one that died has left reserved, and is not acknowledged before.
         let there_since = there.get(&end.schedule_id).copied();
         let (due, at) = (due(end).max(there_since.unwrap_or_default()), sent.at);

@@ -10,6 +10,7 @@ mod changes;
 mod endings;
 mod evidence;
 mod explained;
+pub mod groups;
 mod halts;
 mod lateness;
 mod ledger;
@@ -75,6 +76,8 @@ fn check_all(evidence: &Evidence, ledger: &Ledger, stories: &[Story<'_>], found:
     changes::a_name_is_given_once(stories, evidence, found);
     changes::no_two_have_one_name(evidence, found);
     endings::dependents_follow_each_end(stories, evidence, ledger, found);
+    groups::no_more_is_under_way_than_groups_allow(evidence, found);
+    sending::nothing_is_sent_that_a_calendar_leaves_out(stories, ledger, found);
 }
 
 /// What NATS has acknowledged and lost nobody can make good. All goes on from what is left of it, and is whole again

@@ -240,6 +240,27 @@ pub fn outcomes_are_true(
     }
 }
 
+/// What a calendar leaves out is not sent, unless a user runs it by hand: it was never due.
+pub fn nothing_is_sent_that_a_calendar_leaves_out(
+    stories: &[Story<'_>],
+    ledger: &Ledger,
+    found: &mut Vec<String>,
+) {
+    let restricted = stories.iter().filter(|story| story.names_calendars());
+    let by_id: BTreeMap<Uuid, &Story<'_>> = restricted.map(|story| (story.id, story)).collect();
+    for sent in &ledger.sent {
+        let Some(end) = ledger.ends.get(&sent.execution) else { continue };
+        let Some(story) = by_id.get(&end.schedule_id).filter(|story| !story.is_by_hand(end)) else {
+            continue;
+        };
+        let at = end.scheduled_for;
+        if !story.epochs().iter().any(|epoch| epoch.has(at)) {
+            let (id, name) = (sent.execution, story.name());
+            found.push(format!("{name}: {id} was sent for {at}, which its calendars leave out"));
+        }
+    }
+}
+
 /// Whether something happened while NATS was away, or while those who listen may still have been looking for it.
 fn is_after_outage(evidence: &Evidence, at: Option<DateTime<Utc>>) -> bool {
     let spans = |fault: &Fault, at| {

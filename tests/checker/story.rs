@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use nats_scheduler::execution::Execution;
 use nats_scheduler::port::Entry;
-use nats_scheduler::schedule::{DeliveryMode, Schedule, ScheduleType, Timing, jitter};
+use nats_scheduler::schedule::{Calendars, DeliveryMode, Schedule, ScheduleType, Timing, jitter};
 use nats_scheduler::trigger::Trigger;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -70,6 +70,8 @@ pub struct Story<'a> {
     pub alerts: Vec<Event>,
     /// Its outcomes, by the ids of their executions.
     pub ends: Vec<&'a Execution>,
+    /// All calendars.
+    pub calendars: &'a Calendars,
 }
 
 /// A change, and what the schedule was after it.
@@ -119,8 +121,9 @@ pub fn stories<'a>(
     let mut events: BTreeMap<Uuid, Vec<Event>> = BTreeMap::new();
     for entry in &evidence.audit {
         match serde_json::from_slice::<Event>(&entry.body) {
-            // Of all schedules.
+            // Of all schedules, of a calendar, of a group.
             Ok(event) if event.schedule_id.is_nil() => {}
+            Ok(event) if ["calendar_put", "group_put"].contains(&&*event.event) => {}
             Ok(event) => events.entry(event.schedule_id).or_default().push(event),
             Err(error) => found.push(format!("an event of the audit is none: {error}")),
         }
@@ -147,7 +150,8 @@ pub fn stories<'a>(
         let pending: Vec<_> = pending.into_iter().filter(is_new).collect();
         alerts.extend(pending);
         let changes = changes(events, record, created.get(&id).copied(), &replies);
-        Story { id, record, changes, alerts, ends: ends.remove(&id).unwrap_or_default() }
+        let ends = ends.remove(&id).unwrap_or_default();
+        Story { id, record, changes, alerts, ends, calendars: &evidence.calendars }
     };
     events.into_iter().map(story).collect()
 }
@@ -321,6 +325,12 @@ impl Story<'_> {
         timing.is_some_and(|timing| timing.schedule_type == ScheduleType::Dependent)
     }
 
+    /// Whether it ever named calendars.
+    pub fn names_calendars(&self) -> bool {
+        let timings = self.changes.iter().filter_map(Change::timing);
+        timings.into_iter().any(|timing| timing.has_calendars())
+    }
+
     /// The spans in which it had one timing each; none if that is not known.
     pub fn epochs(&self) -> Vec<Epoch> {
         let mut epochs: Vec<Epoch> = Vec::new();
@@ -336,7 +346,7 @@ impl Story<'_> {
             }
             let timing = change.timing().filter(|_| begins);
             let Some(timing) = timing else { continue };
-            let Ok(trigger) = timing.plain_trigger(self.id) else { continue };
+            let Ok(trigger) = timing.trigger(self.id, self.calendars) else { continue };
             epochs.push(Epoch { timing, trigger, first: change.event.next_run_at, ended: None });
         }
         epochs

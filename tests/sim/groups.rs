@@ -1,6 +1,6 @@
 //! Concurrency groups while instances are killed, suspended and held up.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use nats_scheduler::api::reports::{CompleteExecution, FailExecution};
@@ -9,12 +9,13 @@ use nats_scheduler::chance::Chance;
 use nats_scheduler::guards::Guard;
 use nats_scheduler::names;
 use nats_scheduler::port::Entry;
-use nats_scheduler::schedule::{CreateSchedule, Group, PutGroup, Schedule, UpdateSchedule};
+use nats_scheduler::schedule::{CreateSchedule, Group, PutGroup, UpdateSchedule};
 
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
+use crate::checker::groups::{Left, follow};
 use crate::guards::without;
 use crate::instance::{self, Instance};
 use crate::nats::{Server, Simulated, Way};
@@ -191,33 +192,8 @@ fn schedule_of(command: &Entry) -> Uuid {
 /// What is wrong with a run: executions under way without a slot, slots beyond the bound, slots that nothing uses.
 fn faults(written: &[Entry]) -> Vec<String> {
     let mut found = Vec::new();
-    let mut group = Group::default();
-    // Of each schedule, and whether it belongs to the group.
-    let mut under_way: BTreeMap<String, (bool, BTreeSet<Uuid>)> = BTreeMap::new();
-    for entry in written {
-        let key = names::subject_key(&entry.subject);
-        if key == names::group_key("g") {
-            let next: Group = serde_json::from_slice(&entry.body).unwrap();
-            // What comes to the group while it is under way has its slot whatever the bound is.
-            let is_running = |id| under_way.values().any(|(_, ids)| ids.contains(&id));
-            let new = next.slots.iter().map(|slot| slot.execution_id);
-            let new = new.filter(|id| group.slot(*id).is_none() && !is_running(*id));
-            if new.count() > 0 && next.slots.len() > usize::from(next.limit) {
-                found.push(format!("{}: {} slots", entry.sequence, next.slots.len()));
-            }
-            group = next;
-        } else if key.starts_with(names::SCHEDULE_KEY_PREFIX) && !entry.body.is_empty() {
-            let schedule: Schedule = serde_json::from_slice(&entry.body).unwrap();
-            let ids = schedule.attempts.iter().map(|attempt| attempt.execution_id);
-            let ids = ids.filter(|id| schedule.has_under_way(*id)).collect();
-            under_way.insert(key.to_owned(), (schedule.spec.group.is_some(), ids));
-        }
-        let members = under_way.values().filter(|(is_member, _)| *is_member);
-        let without = members.flat_map(|(_, ids)| ids).filter(|id| group.slot(**id).is_none());
-        found.extend(without.map(|id| format!("{}: {id} has no slot", entry.sequence)));
-    }
-    let used: HashSet<_> = under_way.values().flat_map(|(_, ids)| ids).collect();
-    let left = group.slots.iter().filter(|slot| !used.contains(&slot.execution_id));
+    let Left { group, under_way } = follow("g", written, &mut found);
+    let left = group.slots.iter().filter(|slot| !under_way.contains(&slot.execution_id));
     // One may just have been taken or ended.
     if left.count() > 1 {
         found.push(format!("slots are left over: {:?}", group.slots));

@@ -89,7 +89,9 @@ const refresh = async () => {
     isStale = false;
     const began = performance.now();
     try {
-      const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" });
+      // Whoever reads sees a page already, so this one may wait for parts that take long.
+      const headers = { Accept: "text/html", Prefer: "wait" };
+      const answer = await fetch(location.href, { headers, redirect: "manual" });
       if (answer.type === "opaqueredirect") { location.reload(); return; }
       const text = await answer.text();
       if (answer.headers.get("content-type")?.startsWith("text/html")) {
@@ -193,3 +195,4 @@ addLocal();
 tick();
 setInterval(tick, 1000);
 listen();
+if (document.querySelector("[data-coming]")) refresh();

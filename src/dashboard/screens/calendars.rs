@@ -4,12 +4,12 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
-use super::named::{Words, deletion, list, used_by, users};
+use super::named::{Words, changed, deletion, list, name, used_by, users};
 use crate::api::error::ApiError;
 use crate::dashboard::form::Form;
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure, refusal};
-use crate::dashboard::parts::{action, calendar_path, hidden, nothing, relative, short, time};
+use crate::dashboard::parts::{action, calendar_path, hidden, nothing, rest, short, time};
 use crate::dashboard::visit::Visitor;
 
 /// Days and spans that are shown; a calendar may have thousands. All are in the form.
@@ -44,15 +44,12 @@ fn table(visitor: &Visitor<'_>, calendars: &[Value]) -> Markup {
             tbody {
                 @for one in calendars {
                     tr {
-                        td {
-                            a.row href=(calendar_path(one.text("name"))) { bdi { (one.text("name")) } }
-                            @if !one.text("description").is_empty() { div.dim { bdi { (one.text("description")) } } }
-                        }
+                        td { (name(one, &calendar_path(one.text("name")))) }
                         td { (one.count("day_count")) }
                         td { (one.count("span_count")) }
                         td { (short(&one["known_until"])) }
                         td { (used_by(one, "calendar")) }
-                        td { (relative(one.instant("updated_at"), visitor.now)) " by " bdi { (one.text("updated_by")) } }
+                        td { (changed(visitor, one)) }
                     }
                 }
             }
@@ -70,10 +67,7 @@ async fn one(visitor: &Visitor<'_>, name: &str) -> Response {
         h1 { "Calendar " bdi { (name) } }
         section #state data-live {
             @if !calendar.text("description").is_empty() { p.text { bdi { (calendar.text("description")) } } }
-            p {
-                "Changed " (relative(calendar.instant("updated_at"), visitor.now)) " by "
-                bdi { (calendar.text("updated_by")) } ", revision " (calendar.count("revision"))
-            }
+            p { "Changed " (changed(visitor, calendar)) ", revision " (calendar.count("revision")) }
             @if calendar["known_until"].is_string() {
                 p.box.warn {
                     "Rules without an end are expanded until " (calendar.text("known_until"))
@@ -102,7 +96,7 @@ fn days(calendar: &Value) -> Markup {
         @if all.is_empty() { (nothing("None.")) }
         @else { p.dim { "In the time zone of each schedule." } }
         ul { @for day in all.iter().take(SHOWN) { li { (short(day).replace('/', " to ")) } } }
-        @if all.len() > SHOWN { p.dim { "and " (all.len() - SHOWN) " more" } }
+        (rest(all.len(), SHOWN))
     }
 }
 
@@ -115,7 +109,7 @@ fn spans(calendar: &Value) -> Markup {
                 li { (time(span.instant("start"))) " to " (time(span.instant("end"))) }
             }
         }
-        @if all.len() > SHOWN { p.dim { "and " (all.len() - SHOWN) " more" } }
+        (rest(all.len(), SHOWN))
     }
 }
 

@@ -8,7 +8,8 @@ use crate::api::audit::AuditEvent;
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure};
 use crate::dashboard::parts::{
-    badge, choice, nothing, pager, relative, schedule_link, search, short, time,
+    badge, choice, execution_path, filters, nothing, pager, relative, schedule_link, search, short,
+    time,
 };
 use crate::dashboard::visit::Visitor;
 
@@ -29,13 +30,11 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
     };
     let body = html! {
         h1 { "Changes" }
-        form.filters action="/changes" {
+        (filters("/changes", html! {
             (choice(visitor, "event", "Event", &AuditEvent::ALL.map(AuditEvent::name)))
             (search(visitor, "actor", "By"))
             (search(visitor, "schedule_id", "Schedule (id)"))
-            button type="submit" { "Filter" }
-            a href="/changes" { "Clear" }
-        }
+        }))
         @for warning in reply.items("warnings") { p.box.warn { (warning.text("message")) } }
         section #rows data-live {
             @if reply.items("data").is_empty() { (nothing("No change matches.")) }
@@ -99,7 +98,7 @@ fn what(one: &Value) -> Markup {
             @if !one[name].is_null() { div { (name.replace('_', " ")) ": " bdi { (short(&one[name])) } } }
         }
         @if one["execution_id"].is_string() {
-            a href=(format!("/executions/{}", one.text("execution_id"))) { "execution" }
+            a href=(execution_path(one.text("execution_id"))) { "execution" }
         }
     }
 }

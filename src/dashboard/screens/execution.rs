@@ -8,7 +8,7 @@ use crate::api::error::{ApiError, Code};
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure};
 use crate::dashboard::parts::{
-    action, badge, hidden, millis, payload, relative, schedule_link, time,
+    action, badge, execution_path, hidden, millis, payload, relative, schedule_link, time,
 };
 use crate::dashboard::visit::{Exact, Visitor, drawn};
 
@@ -115,7 +115,7 @@ fn retry(visitor: &Visitor<'_>, data: &Value) -> Markup {
     action(
         visitor,
         "execution.retry",
-        &format!("/executions/{id}"),
+        &execution_path(id),
         html! {
             (hidden("execution_id", id))
             (hidden("idempotency_key", &drawn()))
@@ -135,7 +135,7 @@ fn cancel(visitor: &Visitor<'_>, id: &str) -> Markup {
     action(
         visitor,
         "execution.cancel",
-        &format!("/executions/{id}"),
+        &execution_path(id),
         html! {
             (hidden("execution_id", id))
             label { "Reason" input type="text" name="reason" maxlength="500"; }
@@ -157,7 +157,7 @@ fn attempts(data: &Value) -> Markup {
                 @for one in data.items("attempts") {
                     tr {
                         th scope="row" {
-                            a.row href=(format!("/executions/{}", one.text("id"))) {
+                            a.row href=(execution_path(one.text("id"))) {
                                 (one.count("attempt_number"))
                             }
                         }
@@ -212,7 +212,7 @@ fn facts(data: &Value) -> Markup {
             }
             @if data["retry_of"].is_string() {
                 dt { "Runs again" }
-                dd { a href=(format!("/executions/{}", data.text("retry_of"))) { (data.text("retry_of")) } }
+                dd { a href=(execution_path(data.text("retry_of"))) { (data.text("retry_of")) } }
             }
         }
     }

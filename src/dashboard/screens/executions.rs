@@ -1,24 +1,25 @@
 //! Executions, newest first.
 
 use axum::response::Response;
-use maud::html;
+use maud::{Markup, html};
 use serde_json::json;
 
 use super::schedule::execution_rows;
 use crate::dashboard::json::Look as _;
-use crate::dashboard::page::{self, failure};
-use crate::dashboard::parts::{choice, nothing, pager, search};
-use crate::dashboard::visit::Visitor;
+use crate::dashboard::page::{self, failure, refusal};
+use crate::dashboard::parts::{choice, filters, nothing, pager, search, when_read};
+use crate::dashboard::visit::{Read, Visitor};
 
 const STATUSES: [&str; 6] = ["running", "success", "failed", "skipped", "cancelled", "corrected"];
 /// Rows of a page.
 const ROWS: u64 = 50;
 
 pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
-    let reply = match visitor.query("correlation_id") {
+    // Those of one schedule or of one kind lie apart, each in another file of the server.
+    let listed = match visitor.query("correlation_id") {
         Some(id) => {
             let fields = json!({ "correlation_id": id, "page": visitor.page(), "limit": ROWS });
-            visitor.read("execution.by_correlation", fields).await
+            visitor.soon("execution.by_correlation", fields).await
         }
         None => {
             let fields = json!({
@@ -31,16 +32,15 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
                 "page": visitor.page(),
                 "limit": ROWS,
             });
-            visitor.read("execution.list", fields).await
+            visitor.soon("execution.list", fields).await
         }
     };
-    let reply = match reply {
-        Ok(reply) => reply,
-        Err(error) => return failure(visitor, &error, Some("/executions")).await,
-    };
+    if let Some(Err(error)) = &listed {
+        return failure(visitor, error, Some("/executions")).await;
+    }
     let body = html! {
         h1 { "Executions" }
-        form.filters action="/executions" {
+        (filters("/executions", html! {
             (choice(visitor, "status", "Outcome", &STATUSES))
             (search(visitor, "error_type", "Error type"))
             (search(visitor, "target_command", "Target"))
@@ -51,14 +51,22 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
                 (search(visitor, "started_after", "Started after (RFC 3339)"))
                 (search(visitor, "correlation_id", "Correlation id (alone)"))
             }
-            button type="submit" { "Filter" }
-            a href="/executions" { "Clear" }
-        }
+        }))
         section #rows data-live {
-            @if reply.items("data").is_empty() { (nothing("No execution matches.")) }
-            @else { (execution_rows(visitor, reply.items("data"), None)) }
-            (pager(visitor, &reply["pagination"]))
+            (when_read(visitor, listed.as_ref(), |listed| rows(visitor, listed)))
         }
     };
     page::show(visitor, "Executions", body).await
+}
+
+fn rows(visitor: &Visitor<'_>, listed: &Read) -> Markup {
+    let reply = match listed {
+        Ok(reply) => reply,
+        Err(error) => return refusal(error),
+    };
+    html! {
+        @if reply.items("data").is_empty() { (nothing("No execution matches.")) }
+        @else { (execution_rows(visitor, reply.items("data"), None)) }
+        (pager(visitor, &reply["pagination"]))
+    }
 }

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use crate::api::executions::RETRIED_BY_DEFAULT;
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure};
-use crate::dashboard::parts::{action, hidden, nothing, path_part, relative, schedule_link};
+use crate::dashboard::parts::{
+    action, execution_path, hidden, nothing, path_part, relative, schedule_link,
+};
 use crate::dashboard::visit::{Visitor, drawn};
 
 /// Executions that are looked at, in lists of this length.
@@ -107,7 +109,7 @@ fn one(visitor: &Visitor<'_>, group: &Group<'_>, from: &str, is_cut: bool) -> Ma
             p {
                 "The latest " (relative(latest.instant("completed_at"), visitor.now)) ", of "
                 (schedule_link(latest.text("schedule_id"), latest.text("schedule_name"))) ": "
-                a href=(format!("/executions/{}", latest.text("id"))) { "execution" }
+                a href=(execution_path(latest.text("id"))) { "execution" }
                 " · " a href=(address) { "all of this kind" }
             }
             @if !error_type.is_empty() {

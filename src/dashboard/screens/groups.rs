@@ -4,13 +4,13 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
-use super::named::{Words, deletion, list, used_by, users};
+use super::named::{Words, changed, deletion, list, name, used_by, users};
 use crate::api::error::ApiError;
 use crate::dashboard::form::Form;
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure, refusal};
 use crate::dashboard::parts::{
-    action, group_path, hidden, nothing, path_part, relative, schedule_link,
+    action, execution_path, group_path, hidden, nothing, relative, rest, schedule_link,
 };
 use crate::dashboard::visit::Visitor;
 
@@ -46,14 +46,11 @@ fn table(visitor: &Visitor<'_>, groups: &[Value]) -> Markup {
             tbody {
                 @for one in groups {
                     tr {
-                        td {
-                            a.row href=(group_path(one.text("name"))) { bdi { (one.text("name")) } }
-                            @if !one.text("description").is_empty() { div.dim { bdi { (one.text("description")) } } }
-                        }
+                        td { (name(one, &group_path(one.text("name")))) }
                         td { (taken(one)) }
                         td { (one.count("waiting")) }
                         td { (used_by(one, "group")) }
-                        td { (relative(one.instant("updated_at"), visitor.now)) " by " bdi { (one.text("updated_by")) } }
+                        td { (changed(visitor, one)) }
                     }
                 }
             }
@@ -84,10 +81,7 @@ async fn one(visitor: &Visitor<'_>, name: &str) -> Response {
         section #state data-live {
             p.lead { (taken(group)) " under way, " (group.count("waiting")) " waiting" }
             @if !group.text("description").is_empty() { p.text { bdi { (group.text("description")) } } }
-            p {
-                "Changed " (relative(group.instant("updated_at"), visitor.now)) " by "
-                bdi { (group.text("updated_by")) } ", revision " (group.count("revision"))
-            }
+            p { "Changed " (changed(visitor, group)) ", revision " (group.count("revision")) }
         }
         section #slots data-live { h2 { "Under way" } (slots(visitor, group)) }
         section #users data-live { h2 { "Schedules that name it" } (users(group, "group")) }
@@ -116,12 +110,12 @@ fn slots(visitor: &Visitor<'_>, group: &Value) -> Markup {
                     tr {
                         td { (schedule_link(one.text("schedule_id"), one.text("schedule_name"))) }
                         td { (relative(one.instant("since"), visitor.now)) }
-                        td { a href=(format!("/executions/{}", path_part(one.text("execution_id")))) { "open" } }
+                        td { a href=(execution_path(one.text("execution_id"))) { "open" } }
                     }
                 }
             }
         } }
-        @if all.len() > SHOWN { p.dim { (all.len() - SHOWN) " more" } }
+        (rest(all.len(), SHOWN))
     }
 }
 

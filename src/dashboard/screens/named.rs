@@ -8,7 +8,9 @@ use crate::api::error::ApiError;
 use crate::dashboard::form::Form;
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure};
-use crate::dashboard::parts::{action, hidden, nothing, pager, query_path, schedule_link};
+use crate::dashboard::parts::{
+    action, hidden, nothing, pager, query_path, relative, schedule_link,
+};
 use crate::dashboard::visit::Visitor;
 
 /// Rows of a page.
@@ -51,6 +53,19 @@ pub(super) async fn list(
         }
     };
     page::show(visitor, words.title, body).await
+}
+
+/// The name of one, which leads to its page, and what it is for.
+pub(super) fn name(one: &Value, path: &str) -> Markup {
+    html! {
+        a.row href=(path) { bdi { (one.text("name")) } }
+        @if !one.text("description").is_empty() { div.dim { bdi { (one.text("description")) } } }
+    }
+}
+
+/// When one was changed, and by whom.
+pub(super) fn changed(visitor: &Visitor<'_>, one: &Value) -> Markup {
+    html! { (relative(one.instant("updated_at"), visitor.now)) " by " bdi { (one.text("updated_by")) } }
 }
 
 /// Schedules that use a calendar or name a group, of which a reply has the first; `filter` is what finds all of them.

@@ -6,21 +6,20 @@ use maud::{Markup, html};
 use serde_json::{Value, json};
 
 use super::create::create_form;
-use crate::api::error::ApiError;
 use crate::dashboard::form::Form;
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, refusal};
-use crate::dashboard::parts::{badge, millis, nothing, relative, schedule_link, time};
+use crate::dashboard::parts::{
+    badge, execution_path, millis, nothing, relative, schedule_link, time,
+};
 use crate::dashboard::plot::{Column, columns, outcomes};
-use crate::dashboard::visit::Visitor;
+use crate::dashboard::visit::{Read, Visitor};
 
 /// Executions whose lateness is plotted.
 pub(super) const LATELY: u64 = 60;
 
 const FIRST_REQUEST: &str = r#"nats req cmd.scheduler.schedule.create '{"name":"hello","schedule_type":"interval",
     "interval_seconds":10,"target_command":"cmd.example.hello","command_payload":{"text":"hello"}}'"#;
-
-type Read = Result<Value, ApiError>;
 
 pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
     let ago =
@@ -212,7 +211,7 @@ pub(super) fn running_table(visitor: &Visitor<'_>, running: &Read) -> Markup {
                                 progress max="100" value=(percent) { (percent) " %" } " " (percent) " %"
                             } @else { span.dim { "–" } }
                         }
-                        td { a href=(format!("/executions/{}", one.text("execution_id"))) { "open" } }
+                        td { a href=(execution_path(one.text("execution_id"))) { "open" } }
                     }
                 }
             }
@@ -268,7 +267,7 @@ fn failures(visitor: &Visitor<'_>, failed: &Read) -> Markup {
                         td { (schedule_link(one.text("schedule_id"), one.text("schedule_name"))) }
                         td { (relative(one.instant("completed_at"), visitor.now)) }
                         td { code { bdi { (one.text("error_type")) } } }
-                        td { a href=(format!("/executions/{}", one.text("id"))) { "open" } }
+                        td { a href=(execution_path(one.text("id"))) { "open" } }
                     }
                 }
             }

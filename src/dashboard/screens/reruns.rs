@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure};
 use crate::dashboard::parts::{
-    action, badge, hidden, nothing, pager, path_part, relative, schedule_link, time,
+    action, badge, execution_path, hidden, nothing, pager, path_part, relative, schedule_link, time,
 };
 use crate::dashboard::visit::Visitor;
 
@@ -162,7 +162,7 @@ fn refusals(rerun: &Value) -> Markup {
                 @for one in shown {
                     @let id = one.text("execution_id");
                     tr {
-                        td { a.row href=(format!("/executions/{}", path_part(id))) { code.id { (id) } } }
+                        td { a.row href=(execution_path(id)) { code.id { (id) } } }
                         td { (schedule_link(one.text("schedule_id"), "")) }
                         td { bdi { (one.text("reason")) } }
                     }

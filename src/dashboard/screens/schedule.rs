@@ -6,18 +6,17 @@ use serde_json::{Value, json};
 
 use super::now::{LATELY, lateness, running_table};
 use super::schedules::standing;
-use crate::api::error::ApiError;
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure, refusal};
 use crate::dashboard::parts::{
-    action, badge, calendar_path, group_path, hidden, millis, nothing, payload, relative, short,
-    time, time_in,
+    action, badge, calendar_path, execution_path, group_path, hidden, millis, nothing, payload,
+    relative, short, time, time_in, when_read,
 };
 use crate::dashboard::plot::{Column, columns, outcomes, strip};
-use crate::dashboard::visit::{Exact, Visitor, drawn};
+use crate::dashboard::visit::{Exact, Read, Visitor, drawn};
 
-type Read = Result<Value, ApiError>;
-
+/// Executions of the history that have a row.
+const ROWS: usize = 20;
 /// Fields that stand elsewhere on the page, or say nothing to people.
 const ELSEWHERE: [&str; 12] = [
     "id",
@@ -43,20 +42,17 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
         }
         fields
     };
-    let (schedule, coming, executions, running, statistics, lately, changes) = tokio::join!(
+    let (schedule, coming, executions, running, statistics, changes) = tokio::join!(
         visitor.read_whole("schedule.get", of(json!({}))),
         visitor.read("schedule.preview", of(json!({ "count": 10 }))),
-        visitor.read("execution.list", of(json!({ "limit": 20 }))),
+        // Those of one schedule lie apart, each in another file of the server.
+        visitor.soon("execution.list", of(json!({ "limit": LATELY }))),
         visitor.read("execution.running", of(json!({ "include_pending": true, "limit": 20 }))),
         visitor.read(
             "execution.stats",
             of(json!({ "time_window_hours": 24, "bucket_seconds": 1800 }))
         ),
-        visitor.read(
-            "execution.list",
-            of(json!({ "statuses": ["success", "failed", "running"], "limit": LATELY }))
-        ),
-        visitor.read("audit.list", of(json!({ "limit": 10 }))),
+        visitor.soon("audit.list", of(json!({ "limit": 10 }))),
     );
     let (reply, exact) = match schedule {
         Ok(found) => found,
@@ -85,17 +81,17 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
             section #times data-live { h2 { "Next times" } (times(visitor, &coming, zone)) }
             section #lately data-live {
                 h2 { "The last 24 hours" } (last_day(&statistics))
-                h2 { "Lateness" } (lateness(&lately))
+                h2 { "Lateness" } (when_read(visitor, executions.as_ref(), lateness))
             }
         }
         section #running data-live { h2 { "Under way" } (running_table(visitor, &running)) }
         section #history data-live {
             h2 { "History" }
-            (history(visitor, &executions, zone))
+            (when_read(visitor, executions.as_ref(), |executions| history(visitor, executions, zone)))
             p { a href=(format!("/executions?schedule_id={id}")) { "All executions" } }
         }
         section #audit data-live {
-            h2 { "Changes" } (trail(visitor, &changes))
+            h2 { "Changes" } (when_read(visitor, changes.as_ref(), |changes| trail(visitor, changes)))
             p { a href=(format!("/changes?schedule_id={id}")) { "All changes" } }
         }
         div.beside {
@@ -286,10 +282,9 @@ fn history(visitor: &Visitor<'_>, executions: &Read, zone: &str) -> Markup {
     if reply.items("data").is_empty() {
         return nothing("It has not run yet.");
     }
-    html! {
-        (strip(reply.items("data")))
-        (execution_rows(visitor, reply.items("data"), Some(zone)))
-    }
+    let latest = reply.items("data");
+    let latest = &latest[..latest.len().min(ROWS)];
+    html! { (strip(latest)) (execution_rows(visitor, latest, Some(zone))) }
 }
 
 /// Executions as a table; of one schedule in its zone, otherwise with their schedules.
@@ -311,7 +306,7 @@ pub(super) fn execution_rows(
                     tr {
                         @if zone.is_none() { td { bdi { (one.text("schedule_name")) } } }
                         td {
-                            a.row href=(format!("/executions/{}", one.text("id"))) {
+                            a.row href=(execution_path(one.text("id"))) {
                                 (time_in(one.instant("scheduled_for"), zone.unwrap_or("UTC")))
                             }
                         }

@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure};
 use crate::dashboard::parts::{
-    action, badge, choice, hidden, nothing, pager, relative, schedule_link, search, time_in,
+    self, badge, choice, hidden, nothing, pager, relative, schedule_link, search, submit_form,
+    time_in,
 };
 use crate::dashboard::plot::strip;
 use crate::dashboard::visit::Visitor;
@@ -59,12 +60,14 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
         (filters(visitor))
         @if reply.items("data").is_empty() {
             section #rows data-live { (nothing("No schedule matches.")) }
-        } @else {
-            (action(visitor, "bulk.operation", &visitor.here(), html! {
+        } @else if visitor.may_act() {
+            // Which command it would be is known only once a button is pressed: the dry run says it.
+            (submit_form(visitor, "/act/bulk.operation", &visitor.here(), html! {
                 section #rows data-live { (table(visitor, &reply, &words)) }
                 (changes_of_many(&filter, reply["pagination"].count("total")))
             }))
-            @if !visitor.may_act() { section #rows data-live { (table(visitor, &reply, &words)) } }
+        } @else {
+            section #rows data-live { (table(visitor, &reply, &words)) }
         }
         div #pages data-live { (pager(visitor, &reply["pagination"])) }
     };
@@ -106,7 +109,7 @@ async fn in_words(visitor: &Visitor<'_>, one: &Value) -> String {
 fn filters(visitor: &Visitor<'_>) -> Markup {
     let sorts = ["created_at", "-created_at", "name", "-name", "next_run_at", "-next_run_at"];
     html! {
-        form.filters action="/schedules" {
+        (parts::filters("/schedules", html! {
             (search(visitor, "name_contains", "Name contains"))
             (choice(visitor, "status", "Status", &["active", "paused", "completed", "failed", "deleted"]))
             (choice(visitor, "last_outcome", "Last outcome", &["success", "failed", "cancelled"]))
@@ -123,9 +126,7 @@ fn filters(visitor: &Visitor<'_>) -> Markup {
                 (search(visitor, "calendar", "Calendar"))
                 (choice(visitor, "sort", "Order", &sorts))
             }
-            button type="submit" { "Filter" }
-            a href="/schedules" { "Clear" }
-        }
+        }))
     }
 }
 
@@ -176,7 +177,7 @@ pub(in crate::dashboard) fn standing(one: &Value) -> Markup {
     }
 }
 
-/// Buttons for those that are ticked, or for all that match.
+/// Buttons for those that are ticked, or for all that match the filters of the address, of which there are `total`.
 fn changes_of_many(filter: &Map<String, Value>, total: u64) -> Markup {
     let mut filter = filter.clone();
     filter.remove("sort");
@@ -184,10 +185,12 @@ fn changes_of_many(filter: &Map<String, Value>, total: u64) -> Markup {
         fieldset.many {
             legend { "Those that are ticked" }
             (hidden("dry_run", "true"))
-            @if !filter.is_empty() {
+            @if filter.is_empty() {
+                span.dim { "with a filter: all that match, too" }
+            } @else {
                 label.inline {
                     input type="checkbox" name="filter" value=(Value::from(filter));
-                    " all " (total) " that match"
+                    " all " span #matching data-live { (total) } " that match, on other pages too"
                 }
             }
             label { "Reason of a pause" input type="text" name="reason" maxlength="500"; }

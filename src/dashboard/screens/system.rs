@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure};
-use crate::dashboard::parts::{action, badge, count, millis, nothing, relative, time};
+use crate::dashboard::parts::{action, badge, count, millis, nothing, relative, rest, time};
 use crate::dashboard::visit::Visitor;
 
 /// Records that are listed.
@@ -146,7 +146,7 @@ fn set_aside(status: &Value) -> Markup {
                     }
                 }
             } }
-            @if all.len() > SET_ASIDE { p.dim { (all.len() - SET_ASIDE) " more" } }
+            (rest(all.len(), SET_ASIDE))
         }
     }
 }

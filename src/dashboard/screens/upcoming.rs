@@ -6,9 +6,9 @@ use maud::{Markup, html};
 use serde_json::{Value, json};
 
 use crate::dashboard::json::Look as _;
-use crate::dashboard::page::{self, failure};
-use crate::dashboard::parts::{nothing, relative, schedule_link, search, time};
-use crate::dashboard::visit::Visitor;
+use crate::dashboard::page::{self, failure, refusal};
+use crate::dashboard::parts::{filters, nothing, relative, schedule_link, search, time, when_read};
+use crate::dashboard::visit::{Read, Visitor};
 
 /// Occurrences that are laid out in lanes.
 const OCCURRENCES: u64 = 500;
@@ -20,17 +20,24 @@ const MANY: u64 = 100;
 
 pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
     let to = visitor.now + TimeDelta::hours(24);
-    let fields = json!({
-        "to": to.to_rfc3339_opts(SecondsFormat::Secs, true),
-        "minutes": true,
-        "limit": OCCURRENCES,
-        "name_contains": visitor.query("name_contains"),
-        "creator": visitor.query("creator"),
-        "target_prefix": visitor.query("target_prefix"),
-        "group": visitor.query("group"),
-        "calendar": visitor.query("calendar"),
-    });
-    let reply = match visitor.read("schedule.upcoming", fields).await {
+    let asked = |minutes: bool, limit: u64| {
+        json!({
+            "to": to.to_rfc3339_opts(SecondsFormat::Secs, true),
+            "minutes": minutes,
+            "limit": limit,
+            "name_contains": visitor.query("name_contains"),
+            "creator": visitor.query("creator"),
+            "target_prefix": visitor.query("target_prefix"),
+            "group": visitor.query("group"),
+            "calendar": visitor.query("calendar"),
+        })
+    };
+    let (listed, counted) = tokio::join!(
+        visitor.read("schedule.upcoming", asked(false, OCCURRENCES)),
+        // All schedules are counted when somebody asks first.
+        visitor.soon("schedule.upcoming", asked(true, 1)),
+    );
+    let reply = match listed {
         Ok(reply) => reply,
         Err(error) => return failure(visitor, &error, Some("/upcoming")).await,
     };
@@ -38,17 +45,15 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
     let body = html! {
         h1 { "The next 24 hours" }
         @for warning in reply.items("warnings") { p.box.warn { (warning.text("message")) } }
-        form.filters action="/upcoming" {
+        (filters("/upcoming", html! {
             (search(visitor, "name_contains", "Name contains"))
             (search(visitor, "creator", "Creator"))
             (search(visitor, "target_prefix", "Target begins with"))
             (search(visitor, "group", "Concurrency group"))
             (search(visitor, "calendar", "Calendar"))
-            button type="submit" { "Filter" }
-            a href="/upcoming" { "Clear" }
-        }
+        }))
         section #load data-live {
-            h2 { "By minute, " @if data["minutes"].is("filtered") { "those that match" } @else { "all schedules" } } (heat(&data["minutes"])) (busiest(visitor, &data["minutes"]))
+            (when_read(visitor, counted.as_ref(), |counted| by_minute(visitor, counted)))
         }
         section #lanes data-live {
             h2 { "By schedule" }
@@ -59,6 +64,15 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
         }
     };
     page::show(visitor, "Upcoming", body).await
+}
+
+fn by_minute(visitor: &Visitor<'_>, counted: &Read) -> Markup {
+    let minutes = match counted {
+        Ok(reply) => &reply["data"]["minutes"],
+        Err(error) => return refusal(error),
+    };
+    let of = if minutes.is("filtered") { "those that match" } else { "all schedules" };
+    html! { h2 { "By minute, " (of) } (heat(minutes)) (busiest(visitor, minutes)) }
 }
 
 /// A row for each hour, a cell for each minute.

@@ -9,7 +9,8 @@ use crate::dashboard::form::instant;
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure};
 use crate::dashboard::parts::{
-    action, address, badge, hidden, millis, nothing, relative, schedule_link, time_in, tone,
+    action, address, badge, execution_path, hidden, millis, nothing, relative, schedule_link,
+    time_in, tone,
 };
 use crate::dashboard::visit::{Visitor, drawn};
 
@@ -106,11 +107,11 @@ fn lines(visitor: &Visitor<'_>, id: &str, times: &[Value], zone: &str) -> Markup
                             bdi { (one.text("reason")) }
                             @if !one.text("error_type").is_empty() { " " code { bdi { (one.text("error_type")) } } }
                             @if one["blocked_by"].is_string() {
-                                " " a href=(format!("/executions/{}", one.text("blocked_by"))) { "that one" }
+                                " " a href=(execution_path(one.text("blocked_by"))) { "that one" }
                             }
                             @if one["execution_id"].is_string() {
                                 " "
-                                a.row href=(format!("/executions/{}", one.text("execution_id"))) {
+                                a.row href=(execution_path(one.text("execution_id"))) {
                                     "execution"
                                 }
                             }

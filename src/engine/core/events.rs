@@ -81,6 +81,8 @@ pub(crate) enum Claiming {
     All,
     /// Only what does not wait for replies.
     Fast,
+    /// Nothing that is sent: only entries of what was skipped.
+    Skips,
     /// Nothing.
     None,
 }

@@ -6,6 +6,8 @@ use std::collections::BinaryHeap;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+/// Most entries of what a pause of all has skipped that are written at once: so few disturb nothing that is due.
+pub(super) const MOST_SKIPS: usize = 64;
 /// Void entries that a queue may hold, beyond as many as are valid.
 const MANY: usize = 1024;
 
@@ -16,10 +18,12 @@ pub(crate) enum Lane {
     Fast,
     /// Work that waits for a reply.
     Request,
+    /// Writing what a pause of all has skipped: after its end there may be such an entry for every schedule.
+    Skips,
 }
 
 impl Lane {
-    pub(crate) const ALL: [Self; 2] = [Self::Fast, Self::Request];
+    pub(crate) const ALL: [Self; 3] = [Self::Fast, Self::Request, Self::Skips];
 }
 
 /// Work whose time has come; the greatest goes first.
@@ -39,14 +43,19 @@ struct Bounded {
     most: usize,
 }
 
-/// The two lanes. The schedule says which entry of a queue is valid; entries that it has replaced or taken back stay
+/// The lanes. The schedule says which entry of a queue is valid; entries that it has replaced or taken back stay
 /// until they are popped.
-pub(super) struct Lanes([Bounded; 2]);
+pub(super) struct Lanes([Bounded; 3]);
 
 impl Lanes {
     /// Creates lanes with at most that many pieces of work under way.
     pub(super) fn new(fast: usize, request: usize) -> Self {
-        Self([fast, request].map(|most| Bounded { queue: BinaryHeap::new(), under_way: 0, most }))
+        let skips = MOST_SKIPS.min(fast);
+        Self([fast, request, skips].map(|most| Bounded {
+            queue: BinaryHeap::new(),
+            under_way: 0,
+            most,
+        }))
     }
 
     /// Queues work. `stands` says whether an entry is still valid; `waiting` is the number of valid ones.

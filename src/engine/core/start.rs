@@ -11,12 +11,15 @@ use super::turns::Sendings;
 use super::{Action, Claiming, Core, Outlook, UNSURE};
 use crate::index::Entry;
 use crate::moment::Moment as _;
+use crate::plan::{OnlySkips, only_skips};
 
 /// Most armed attempts that are released before the loop has its turn again. Those that are sent meanwhile leave memory
 /// that the next ones use, and it is still in the processor's cache.
 pub(super) const STEP: usize = 256;
+/// Priority of work that only writes what a pause of all has skipped. Anything else that is to be done takes its place.
+const SKIPPING: u8 = 0;
 /// Priority of work that only settles: below everything that is due.
-const SETTLING: u8 = 0;
+const SETTLING: u8 = 1;
 
 impl<A> Core<A> {
     /// Queues schedules whose timers are due.
@@ -46,6 +49,14 @@ impl<A> Core<A> {
         let is_held = self.held_until(id, now).is_some();
         let turn = self.turn(entry, now, seen, outlook).filter(|turn| turn.at <= until && !is_held);
         let settles = self.settle_at(id).is_some_and(|at| at <= now);
+        if let Some(turn) = turn.filter(|_| self.may_claim && !settles)
+            && let Some(skips) = self.only_skips(entry, now, outlook)
+        {
+            let more = self.settle_at(id).into_iter().chain(skips.until).min();
+            self.slots.set_timer(id, more);
+            let due = Reverse(turn.at);
+            return self.queue(Ready { priority: SKIPPING, due, id, lane: Lane::Skips });
+        }
         let mut lane = Lane::Fast;
         if let Some(turn) = turn {
             if !self.may_claim {
@@ -74,9 +85,22 @@ impl<A> Core<A> {
         let turn = turn.filter(|_| lane == Lane::Fast || !settles);
         let lane = if turn.is_some() { lane } else { Lane::Fast };
         // Settling alone never goes before work that is due.
-        let priority = if turn.is_some() { spec.priority } else { SETTLING };
+        let priority = SETTLING.saturating_add(turn.map_or(0, |_| spec.priority));
         let due = Reverse(turn.map_or(timer, |turn| turn.at));
         self.queue(Ready { priority, due, id, lane });
+    }
+
+    /// Whether a schedule has nothing to do by `now` but to write what a pause of all has skipped.
+    fn only_skips(
+        &self,
+        entry: &Entry,
+        now: DateTime<Utc>,
+        outlook: &impl Outlook,
+    ) -> Option<OnlySkips> {
+        if self.admitted_since(entry.schedule.id).is_some() {
+            return None;
+        }
+        only_skips(&entry.schedule, &entry.trigger, now, outlook)
     }
 
     /// Queues work. A schedule waits only once: a more urgent entry replaces a less urgent one, and one of another lane
@@ -112,7 +136,7 @@ impl<A> Core<A> {
     pub(super) fn start_ready(&mut self, now: DateTime<Utc>) {
         let has_more = self.has_more(now);
         for lane in Lane::ALL {
-            if has_more && lane == Lane::Fast {
+            if has_more && lane != Lane::Request {
                 continue;
             }
             while let Some(ready) = self.lanes.pop(lane) {
@@ -130,11 +154,13 @@ impl<A> Core<A> {
         let Ready { id, priority, lane, .. } = ready;
         let is_due = priority > SETTLING;
         // What comes due by the time of the write may be another instance's turn.
-        let may_claim = is_due && self.may_claim && self.held_until(id, now).is_none();
+        let may_claim =
+            priority != SETTLING && self.may_claim && self.held_until(id, now).is_none();
         let claim = match lane {
             _ if !may_claim => Claiming::None,
             Lane::Request => Claiming::All,
             Lane::Fast => Claiming::Fast,
+            Lane::Skips => Claiming::Skips,
         };
         self.busy += 1;
         let admitted = self.admitted_since(id).is_some();

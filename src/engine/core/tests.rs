@@ -3,6 +3,7 @@
 mod ahead;
 mod chance;
 mod groups;
+mod halts;
 mod takeover;
 
 use std::cell::{Cell, RefCell};
@@ -12,7 +13,7 @@ use super::*;
 use crate::execution::{Claim, Outcome};
 use crate::plan::{plan, wake_at};
 use crate::schedule::{
-    Cancel, CreateSchedule, DeliveryMode, Phase, Rules, Target, Writer, new_schedule,
+    Cancel, CreateSchedule, DeliveryMode, Halt, Phase, Rules, Target, Writer, new_schedule,
 };
 
 const ME: Uuid = Uuid::from_u128(1);
@@ -31,6 +32,8 @@ struct World {
     room: Cell<Option<usize>>,
     /// An execution that has a slot.
     slot: Cell<Option<Uuid>>,
+    /// The latest pause of all.
+    halt: Cell<Halt>,
 }
 
 impl View for World {
@@ -51,6 +54,9 @@ impl View for World {
     }
     fn deleted_retention(&self) -> Duration {
         Duration::days(30)
+    }
+    fn halt(&self) -> Halt {
+        self.halt.get()
     }
 }
 

@@ -77,6 +77,36 @@ fn what_is_due_before_its_end_is_one_entry_and_what_is_due_then_is_claimed_ahead
 }
 
 #[test]
+fn after_its_end_one_knows_until_when_there_is_nothing_but_an_entry_to_write() {
+    let (record, trigger) = minutely();
+    let view = until(at("00:05:10"));
+    let only = |record: &Schedule, now| only_skips(record, &trigger, now, &view);
+    let skips = OnlySkips { until: Some(at("00:05:59.500")) };
+    assert_eq!(only(&record, at("00:05:09.999")), None, "all are paused still");
+    for now in ["00:05:10", "00:05:59.499"] {
+        assert_eq!(only(&record, at(now)), Some(skips), "{now}");
+        let plan = plan(&record, &trigger, at(now), &view, lease()).unwrap();
+        assert_eq!((plan.fire.len(), plan.skip.len()), (0, 1), "{now}");
+        assert_eq!(only(&plan.schedule, at(now)), None, "it is written");
+    }
+    assert_eq!(only(&record, at("00:05:59.500")), None, "it is claimed ahead");
+    // An occurrence that is due exactly then is none that is skipped.
+    assert_eq!(only_skips(&record, &trigger, at("00:05:00"), &until(at("00:05:00"))), None);
+    for (due_at, origin) in [("00:00:30", None), ("00:05:00", Some(Origin::User))] {
+        let mut record = record.clone();
+        waiting(&mut record, at(due_at), origin);
+        assert_eq!(only(&record, at("00:05:10")), None, "{origin:?} is made");
+    }
+    let mut later = record.clone();
+    waiting(&mut later, at("00:05:30"), Some(Origin::User));
+    assert_eq!(only(&later, at("00:05:10")), Some(OnlySkips { until: Some(at("00:05:30")) }));
+    let (last, trigger) =
+        schedule(r#"{"schedule_type":"one_time","scheduled_at":"2026-01-01T00:01:00Z"}"#);
+    let skips = only_skips(&last, &trigger, at("00:05:10"), &view);
+    assert_eq!(skips, Some(OnlySkips { until: None }), "it has no other time");
+}
+
+#[test]
 fn while_nobody_lifts_it_nothing_is_claimed_but_what_users_run_by_hand() {
     let (mut record, trigger) = minutely();
     waiting(&mut record, at("00:00:30"), None);

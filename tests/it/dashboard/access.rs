@@ -105,6 +105,14 @@ async fn who_may_only_read_sees_no_action_and_is_refused_all() {
             );
         }
     }
+    let list = browser.page("/schedules?name_contains=seen").await;
+    list.has("seen").lacks("name=\"filter\"").lacks("that match").lacks("name=\"schedule_ids\"");
+    for path in ["/act/bulk.operation", "/command/bulk.operation"] {
+        let fields =
+            [("_form", &*token), ("filter", r#"{"name_contains":"seen"}"#), ("operation", "pause")];
+        let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        assert_eq!(browser.post(path, &fields).await.status, 403, "{path}");
+    }
     for path in ["/run", "/command/run"] {
         let fields = vec![
             ("_form".to_owned(), token.clone()),

@@ -183,6 +183,111 @@ async fn many_are_changed_after_a_dry_run_and_lists_have_pages() {
 }
 
 #[tokio::test]
+async fn all_that_match_are_changed_each_once_and_what_is_not_on_the_page_too() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let browser = Browser::new(&service).await;
+    for n in 0..27 {
+        nats.create(far(&format!("many {n:02}"))).await;
+    }
+    let kept = nats.create(far("another")).await;
+    // Without a filter there is nothing that they have in common.
+    browser.page("/schedules").await.has("with a filter: all that match").lacks("name=\"filter\"");
+    let list = browser.page("/schedules?sort=-name&name_contains=many&creator=unknown").await;
+    let filter = r#"{"creator":"unknown","name_contains":"many"}"#;
+    list.has("name=\"filter\"").has(">27</span> that match").lacks("formaction=\"/command/bulk");
+    let ticked = list.text.split("name=\"schedule_ids\" value=\"").nth(1).unwrap();
+    let ticked = ticked.split('"').next().unwrap().to_owned();
+    let asked = |operation: &'static str| {
+        // Those that are ticked are among those that match.
+        let more = [("filter", filter), ("schedule_ids", &*ticked), ("operation", operation)];
+        list.filled("/act/bulk.operation", &more)
+    };
+    let revisions = async || {
+        let all = json!({ "name_contains": "many", "limit": 100, "status": "active" });
+        let active = nats.ask("schedule.list", all.clone()).await;
+        let mut paused = all;
+        paused["status"] = json!("paused");
+        let paused = nats.ask("schedule.list", paused).await;
+        let of = |listed: &serde_json::Value| {
+            let listed = listed.as_array().unwrap().iter();
+            listed.map(|one| one["revision"].as_u64().unwrap()).collect::<Vec<_>>()
+        };
+        (of(&active), of(&paused))
+    };
+    for (operation, button, after) in [
+        ("pause", "Pause 27 schedules", (vec![], vec![2; 27])),
+        ("resume", "Resume 27 schedules", (vec![3; 27], vec![])),
+    ] {
+        let dry = browser.post("/act/bulk.operation", &asked(operation)).await;
+        dry.has("Nothing is done yet")
+            .has(button)
+            .has("All that match")
+            .lacks("name=\"schedule_ids\"");
+        for path in ["/act/bulk.operation", "/command/bulk.operation"] {
+            let mut forged = dry.filled("/act/bulk.operation", &[]);
+            forged.retain(|(name, _)| name != "_form");
+            assert_eq!(browser.post(path, &forged).await.status, 403, "{path}");
+        }
+        assert_ne!(revisions().await, after, "nothing is done");
+        let fields = dry.filled("/act/bulk.operation", &[]);
+        let told = browser.post("/command/bulk.operation", &fields).await;
+        let option = if operation == "pause" { "pause" } else { "resume" };
+        told.has(&format!("nats-scheduler {option} --creator unknown --contains many"))
+            .has("--timeout 5m")
+            .has("/api/v1/schedules/bulk/operation")
+            .lacks("schedule_ids");
+        for (n, matched) in [27, 0, 0].into_iter().enumerate() {
+            let done = browser.submit(&dry, "/act/bulk.operation", &[]).await;
+            done.has(&format!("<dt>Matched</dt><dd>{matched}</dd>"));
+            assert_eq!(revisions().await, after, "the form is sent {} times", n + 1);
+        }
+    }
+    let dry = browser.post("/act/bulk.operation", &asked("delete")).await;
+    dry.has("Delete 27 schedules");
+    browser.submit(&dry, "/act/bulk.operation", &[]).await.has("Delete: done");
+    browser.post("/act/bulk.operation", &asked("delete")).await.has("There is nothing to do");
+    let left = nats.ask("schedule.list", json!({})).await;
+    assert_eq!((left.as_array().unwrap().len(), &left[0]["id"]), (1, &json!(kept)));
+
+    // Nothing runs many that match, and what is ticked is not run in their place.
+    let list = browser.page("/schedules?name_contains=another").await;
+    let more = [("filter", r#"{"name_contains":"another"}"#), ("schedule_ids", &*kept)];
+    let fields = list.filled("/act/bulk.operation", &more);
+    for path in ["/run", "/command/run"] {
+        let refused = browser.post(path, &fields).await;
+        assert_eq!(refused.status, 400, "{path}");
+        refused.has("all that match cannot be run together");
+    }
+    assert_eq!(nats.count("COMMANDS").await, 0);
+}
+
+#[tokio::test]
+async fn a_page_does_not_wait_for_counts_unless_it_is_asked_to() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let browser = Browser::new(&service).await;
+    // Each has a number of runs, so it is counted by itself: a day of seconds.
+    for n in 0..60 {
+        nats.create(
+            json!({ "name": format!("tick {n}"), "schedule_type": "interval", "interval_seconds": 1,
+                            "start_at": in_ms(3_600_000), "max_runs": 1_000_000,
+                            "target_command": "cmd.example.tick" }),
+        )
+        .await;
+    }
+    let soon = browser.page("/upcoming").await;
+    soon.has("data-coming")
+        .has("/upcoming?whole=true")
+        .has("tick 7")
+        .lacks("in the busiest minute");
+    let whole = browser.page("/upcoming?whole=true").await;
+    whole.has("in the busiest minute").lacks("data-coming").lacks("whole=true");
+    // Now they are known.
+    browser.page("/upcoming").await.has("in the busiest minute").lacks("data-coming");
+}
+
+#[tokio::test]
 async fn an_action_can_be_seen_as_a_command() {
     let nats = Nats::start().await;
     let service = nats.service().await;

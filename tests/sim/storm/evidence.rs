@@ -120,6 +120,9 @@ impl Storm {
         evidence.executions = self.server.messages(names::EXECUTIONS_STREAM);
         evidence.audit = self.server.messages(names::AUDIT_STREAM);
         evidence.records = self.records();
+        if self.size.has_shared {
+            self.add_shared(&mut evidence);
+        }
         evidence
     }
 

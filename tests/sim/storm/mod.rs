@@ -10,6 +10,7 @@ mod evidence;
 pub mod log;
 pub mod many;
 mod schedules;
+mod shared;
 mod steps;
 mod targets;
 mod users;
@@ -103,6 +104,8 @@ struct Size {
     forgets: bool,
     /// Schedules beside those that publish to one stream, which is silent for a while.
     crowd: u64,
+    /// Whether some schedules share a calendar and a group, which are made first.
+    has_shared: bool,
     /// Whether NATS loses its power in the middle, and with it what was not on its disk.
     loses_power: bool,
 }
@@ -117,7 +120,9 @@ impl Size {
         let forgets = chance.random_bool(0.4);
         let (storm, crowd) = if chance.random_bool(0.01) { (CROWDED, 80) } else { (storm, 0) };
         let loses_power = chance.random_bool(LOSE_POWER);
-        Self { instances, schedules, storm, calm, forgets, crowd, loses_power }
+        // What NATS loses it may lose of them as well, and then nobody knows what is right.
+        let has_shared = !loses_power && crowd == 0 && shared::are_in(seed);
+        Self { instances, schedules, storm, calm, forgets, crowd, has_shared, loses_power }
     }
 }
 
@@ -218,7 +223,11 @@ impl Storm {
     async fn create(&mut self) {
         let mut chance = source(self.seed, usize::MAX);
         let api = Arc::clone(&self.living.lock().unwrap()[0].instance.api);
+        if self.size.has_shared {
+            self.make_shared(&api).await;
+        }
         for request in schedules::first(&mut chance, self.size.schedules, self.server.now()) {
+            let request = self.sharing(request);
             self.asks_to_create_at_first(&mut chance, &api, request).await;
         }
         for n in 0..self.size.crowd {

@@ -6,7 +6,7 @@ use super::*;
 #[derive(Default)]
 struct UnderWay {
     working: HashMap<Uuid, Lane>,
-    permits: [usize; 2],
+    permits: [usize; 3],
     announcing: HashSet<Uuid>,
     log: Vec<String>,
 }
@@ -38,7 +38,11 @@ impl UnderWay {
                 | Action::Forget(_) => {}
             }
         }
-        assert!(self.permits[0] <= 2 && self.permits[1] <= 1, "{:?}", self.permits);
+        assert!(
+            self.permits[0] <= 2 && self.permits[1] <= 1 && self.permits[2] <= 2,
+            "{:?}",
+            self.permits
+        );
     }
 
     /// Ends a piece of work in a random way.
@@ -127,7 +131,7 @@ fn run(steps: &[(u8, u8)]) -> Vec<String> {
     }
     assert!(core.is_quiet() && core.slots.is_empty(), "slots are left");
     assert!(core.overdue.is_empty() && core.ready == 0);
-    assert!(core.lanes.has_room(Lane::Request) && under_way.permits == [0, 0]);
+    assert!(core.lanes.has_room(Lane::Request) && under_way.permits == [0, 0, 0]);
     under_way.log
 }
 

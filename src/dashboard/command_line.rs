@@ -1,0 +1,236 @@
+//! An action as a command of our own command line.
+
+use serde_json::Value;
+
+use super::command::{quoted, text};
+use super::form::Field;
+
+/// Options for fields of an operation, each with its value.
+const OPTIONS: [(&str, &str); 11] = [
+    ("cron_expression", "--cron"),
+    ("scheduled_at", "--at"),
+    ("timezone", "--timezone"),
+    ("target_command", "--target"),
+    ("command_payload", "--payload"),
+    ("override_payload", "--payload"),
+    ("description", "--description"),
+    ("reason", "--reason"),
+    ("resume_at", "--until"),
+    ("from", "--from"),
+    ("to", "--to"),
+];
+/// Options for fields of a filter, each with its value.
+const FILTERS: [(&str, &str); 11] = [
+    ("creator", "--creator"),
+    ("owner", "--owned-by"),
+    ("group", "--group"),
+    ("calendar", "--calendar"),
+    ("status", "--status"),
+    ("schedule_type", "--type"),
+    ("last_outcome", "--last-outcome"),
+    ("target_prefix", "--target"),
+    ("name_prefix", "--prefix"),
+    ("name_contains", "--contains"),
+    ("tags", "--tag"),
+];
+/// Options for fields of a filter that have this value, and no option for another.
+const SWITCHES: [(&str, bool, &str); 3] = [
+    ("is_active", false, "--off"),
+    ("is_failing", true, "--failing"),
+    ("is_overdue", true, "--overdue"),
+];
+
+/// The command for an operation with these fields, if there is one that does the same.
+pub(super) fn command_line(operation: &str, fields: &[&Field]) -> Option<String> {
+    let get = |name: &str| {
+        let (_, value) = fields.iter().find(|(known, _)| known == name)?;
+        Some(text(value.get()))
+    };
+    let mut words = vec!["nats-scheduler".to_owned()];
+    let id = |name: &str| get(name).map(|id| quoted(&id));
+    let (command, subjects): (&str, Vec<String>) = match operation {
+        "schedule.create" => ("create", id("name").into_iter().collect()),
+        "schedule.trigger" => ("run", id("schedule_id").into_iter().collect()),
+        "schedule.pause" => ("pause", id("schedule_id").into_iter().collect()),
+        "schedule.resume" => ("resume", id("schedule_id").into_iter().collect()),
+        "schedule.delete" => ("rm", id("schedule_id").into_iter().collect()),
+        "schedule.restore" => ("restore", id("schedule_id").into_iter().collect()),
+        "schedule.update" => ("edit", id("schedule_id").into_iter().collect()),
+        "schedule.backfill" => ("backfill", id("schedule_id").into_iter().collect()),
+        "schedule.pause_all" => ("pause --all", Vec::new()),
+        "schedule.resume_all" => ("resume --all", Vec::new()),
+        "execution.retry" => ("retry", id("execution_id").into_iter().collect()),
+        "execution.cancel" => ("cancel", id("execution_id").into_iter().collect()),
+        "rerun.cancel" => ("rerun cancel", id("rerun_id").into_iter().collect()),
+        "calendar.delete" => ("calendar rm", id("name").into_iter().collect()),
+        "group.delete" => ("group rm", id("name").into_iter().collect()),
+        "group.put" => ("group put", id("name").into_iter().collect()),
+        // The command reads a file, and a form has its text.
+        "calendar.put" if get("ics").is_none() => ("calendar put", calendar(fields)?),
+        "bulk.operation" => bulk(fields)?,
+        _ => return None,
+    };
+    words.push(command.to_owned());
+    words.extend(subjects);
+    for (field, name) in OPTIONS {
+        // `edit` opens an editor, and takes no fields.
+        if let Some(value) = get(field).filter(|_| operation != "schedule.update") {
+            words.push(option(name, &value));
+        }
+    }
+    if let Some(limit) = get("limit").filter(|_| operation == "group.put") {
+        words.push(format!("--limit {limit}"));
+    }
+    if let Some(revision) = get("expected_revision").filter(|_| operation.ends_with(".put")) {
+        words.push(format!("--expect {revision}"));
+    }
+    if let Some(seconds) = get("interval_seconds").filter(|_| operation == "schedule.create") {
+        words.push(format!("--every {seconds}s"));
+    }
+    for (field, option) in [("dry_run", "--dry-run"), ("hard_delete", "--hard")] {
+        if get(field).as_deref() == Some("true") {
+            words.push(option.to_owned());
+        }
+    }
+    Some(words.join(" "))
+}
+
+/// An option with its value, which may look like an option itself.
+fn option(name: &str, value: &str) -> String {
+    let between = if value.starts_with('-') { '=' } else { ' ' };
+    format!("{name}{between}{}", quoted(value))
+}
+
+/// The name, days and spans of a calendar.
+fn calendar(fields: &[&Field]) -> Option<Vec<String>> {
+    let items = |name: &str| {
+        let items = parsed(fields, name)?;
+        items.as_array().cloned()
+    };
+    let (_, name) = fields.iter().find(|(known, _)| known == "name")?;
+    let mut words = vec![quoted(&text(name.get()))];
+    for day in items("days").iter().flatten() {
+        words.push(format!("--day {}", quoted(day.as_str()?)));
+    }
+    for span in items("spans").iter().flatten() {
+        let span = format!("{}/{}", span["start"].as_str()?, span["end"].as_str()?);
+        words.push(format!("--span {}", quoted(&span)));
+    }
+    Some(words)
+}
+
+/// The command for many schedules that are named one by one, or that match a filter.
+fn bulk(fields: &[&Field]) -> Option<(&'static str, Vec<String>)> {
+    let command = match parsed(fields, "operation")?.as_str()? {
+        "pause" => "pause",
+        "resume" => "resume",
+        "delete" => "rm",
+        _ => return None,
+    };
+    let which = match parsed(fields, "filter") {
+        Some(filter) => filters(&filter)?,
+        None => {
+            let ids = parsed(fields, "schedule_ids")?;
+            ids.as_array()?.iter().filter_map(Value::as_str).map(quoted).collect()
+        }
+    };
+    Some((command, which))
+}
+
+/// A filter as options, if there are options for all of it: with fewer, more would match.
+fn filters(filter: &Value) -> Option<Vec<String>> {
+    let mut words = Vec::new();
+    for (field, value) in filter.as_object()? {
+        if let Some((_, _, name)) =
+            SWITCHES.iter().find(|(switch, is, _)| switch == field && *is == *value)
+        {
+            words.push((*name).to_owned());
+            continue;
+        }
+        if (field.as_str(), value.as_str()) == ("tags_match", Some("all")) {
+            words.push("--all-tags".to_owned());
+            continue;
+        }
+        let (_, name) = FILTERS.iter().find(|(known, _)| known == field)?;
+        match value {
+            Value::Array(items) if !items.is_empty() => {
+                for item in items {
+                    words.push(option(name, item.as_str()?));
+                }
+            }
+            one => words.push(option(name, one.as_str()?)),
+        }
+    }
+    (!words.is_empty()).then_some(words)
+}
+
+fn parsed(fields: &[&Field], name: &str) -> Option<Value> {
+    let (_, value) = fields.iter().find(|(known, _)| known == name)?;
+    serde_json::from_str(value.get()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::dashboard::form::raw;
+
+    fn line(operation: &str, fields: &Value) -> Option<String> {
+        let fields = fields.as_object().unwrap().iter();
+        let fields: Vec<Field> = fields.map(|(name, value)| (name.clone(), raw(value))).collect();
+        command_line(operation, &fields.iter().collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn all_that_match_are_said_by_the_options_of_the_filter() {
+        let of = |operation: &str, filter: Value, more: Value| {
+            let mut fields = json!({ "operation": operation, "filter": filter });
+            fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            line("bulk.operation", &fields)
+        };
+        for (operation, filter, more, expected) in [
+            (
+                "pause",
+                json!({ "name_contains": "a'b c" }),
+                json!({ "reason": "-", "dry_run": true }),
+                r"pause --contains 'a'\''b c' --reason=- --dry-run",
+            ),
+            (
+                "resume",
+                json!({ "creator": "ann", "owner": "git:ops", "group": "db", "calendar": "holidays",
+                        "status": "paused", "schedule_type": "one_time", "last_outcome": "failed",
+                        "target_prefix": "cmd.a", "name_prefix": "-n" }),
+                json!({}),
+                "resume --calendar holidays --creator ann --group db --last-outcome failed --prefix=-n --owned-by git:ops \
+                 --type one_time --status paused --target cmd.a",
+            ),
+            (
+                "delete",
+                json!({ "tags": ["x y", "z"], "tags_match": "all", "is_failing": true, "is_overdue": true,
+                        "is_active": false }),
+                json!({ "hard_delete": true }),
+                "rm --off --failing --overdue --tag 'x y' --tag z --all-tags --hard",
+            ),
+        ] {
+            let made = of(operation, filter, more).unwrap();
+            let sorted = |text: &str| {
+                let mut options: Vec<_> = text.split(" --").map(str::to_owned).collect();
+                options[1..].sort();
+                options
+            };
+            assert_eq!(sorted(&made), sorted(&format!("nats-scheduler {expected}")));
+        }
+        // The command would change more than what matches.
+        for filter in [
+            json!({ "is_failing": false }),
+            json!({ "name_contains": "a", "is_active": true }),
+            json!({ "name_contains": "a", "later": "b" }),
+            json!({ "due_before": "2027-01-01T00:00:00Z" }),
+            json!({ "tags": [] }),
+            json!({}),
+        ] {
+            assert_eq!(of("pause", filter.clone(), json!({})), None, "{filter}");
+        }
+    }
+}
