@@ -25,7 +25,7 @@ use crate::schedule::{
 use crate::trigger::Trigger;
 
 /// Name of such a command in headers and in the history.
-pub(super) const NAME: &str = "execute.immediate";
+pub(crate) const NAME: &str = "execute.immediate";
 
 command_fields! { request {
     /// A request to send one command at once. It is delivered, tried again and recorded like that of a schedule, but no

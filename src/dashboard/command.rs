@@ -39,13 +39,17 @@ impl Commands {
         let header_nats = quoted(&format!("{}:{actor}", operation.actor_header));
         // Many take longer than the CLI waits by default.
         let patience = if operation.name.starts_with("bulk.") { " --timeout 5m" } else { "" };
+        let body = object(&fields);
+        // The CLI takes double braces for a template of its own.
+        let verbatim = if body.contains("{{") { " --no-templates" } else { "" };
         let nats = format!(
-            "nats req cmd.scheduler.{} {} -H {header_nats}{patience}",
+            "nats req cmd.scheduler.{} {} -H {header_nats}{patience}{verbatim}",
             operation.name,
-            quoted(&object(&fields))
+            quoted(&body)
         );
         let curl = curl(operation, &fields, &header, base, needs_token);
-        Self { nats, curl, cli: command_line(operation.name, &fields) }
+        let cli = command_line(operation.name, &fields);
+        Self { nats, curl, cli: cli.map(|cli| format!("{cli} --actor {}", quoted(actor))) }
     }
 
     /// Several, a line each.
@@ -139,7 +143,10 @@ mod tests {
             made.curl,
             r#"curl -X POST http://localhost:8008/api/v1/schedules/17/pause -H "Authorization: Bearer $TOKEN" -H 'X-Paused-By: o'\''neil' --json '{"reason":"it'\''s late; rm -rf /"}'"#
         );
-        assert_eq!(made.cli.unwrap(), r"nats-scheduler pause 17 --reason 'it'\''s late; rm -rf /'");
+        assert_eq!(
+            made.cli.unwrap(),
+            r"nats-scheduler pause 17 --reason 'it'\''s late; rm -rf /' --actor 'o'\''neil'"
+        );
     }
 
     #[test]
@@ -159,7 +166,12 @@ mod tests {
             "{}",
             made.curl
         );
-        assert_eq!(made.cli.unwrap(), "nats-scheduler rm 17 --hard");
+        assert_eq!(made.cli.unwrap(), r"nats-scheduler rm 17 --hard --actor 'o'\''neil'");
+        let braces = commands(
+            "schedule.create",
+            &[("command_payload", serde_json::json!({ "a": "{{id}}" }))],
+        );
+        assert!(braces.nats.ends_with(" --no-templates"), "{}", braces.nats);
         let put = commands(
             "calendar.put",
             &[
@@ -180,7 +192,10 @@ mod tests {
         let cancel = commands("rerun.cancel", &[("rerun_id", "17".into())]);
         assert_eq!(cancel.cli.unwrap(), "nats-scheduler rerun cancel 17");
         let group = commands("group.put", &[("name", "db".into()), ("limit", 2.into())]);
-        assert_eq!(group.cli.unwrap(), "nats-scheduler group put db --limit 2");
+        assert_eq!(
+            group.cli.unwrap(),
+            r"nats-scheduler group put db --limit 2 --actor 'o'\''neil'"
+        );
         assert!(
             group.curl.contains("-X PUT http://localhost:8008/api/v1/groups/db "),
             "{}",
@@ -194,6 +209,6 @@ mod tests {
                 ("dry_run", true.into()),
             ],
         );
-        assert_eq!(many.cli.unwrap(), "nats-scheduler rm 1 2 --dry-run");
+        assert_eq!(many.cli.unwrap(), r"nats-scheduler rm 1 2 --dry-run --actor 'o'\''neil'");
     }
 }

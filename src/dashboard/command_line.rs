@@ -72,6 +72,9 @@ pub(super) fn command_line(operation: &str, fields: &[&Field]) -> Option<String>
     };
     words.push(command.to_owned());
     words.extend(subjects);
+    if operation == "schedule.create" {
+        words.extend(creation(fields));
+    }
     for (field, name) in OPTIONS {
         // `edit` opens an editor, and takes no fields.
         if let Some(value) = get(field).filter(|_| operation != "schedule.update") {
@@ -84,8 +87,11 @@ pub(super) fn command_line(operation: &str, fields: &[&Field]) -> Option<String>
     if let Some(revision) = get("expected_revision").filter(|_| operation.ends_with(".put")) {
         words.push(format!("--expect {revision}"));
     }
-    if let Some(seconds) = get("interval_seconds").filter(|_| operation == "schedule.create") {
-        words.push(format!("--every {seconds}s"));
+    if let Some(revision) = get("expected_revision").filter(|_| operation == "schedule.delete") {
+        words.push(format!("--revision {revision}"));
+    }
+    if get("payload").as_deref() == Some("current") && operation == "execution.retry" {
+        words.push("--current".to_owned());
     }
     for (field, option) in [("dry_run", "--dry-run"), ("hard_delete", "--hard")] {
         if get(field).as_deref() == Some("true") {
@@ -93,6 +99,33 @@ pub(super) fn command_line(operation: &str, fields: &[&Field]) -> Option<String>
         }
     }
     Some(words.join(" "))
+}
+
+/// What a creation has besides the options that other commands have too.
+fn creation(fields: &[&Field]) -> Vec<String> {
+    let mut words = Vec::new();
+    for (name, value) in fields {
+        let value = value.get();
+        let parsed: Value = serde_json::from_str(value).unwrap_or_default();
+        match (name.as_str(), &parsed) {
+            ("schedule_type", Value::String(kind)) if kind == "immediate" => {
+                words.push("--now".to_owned());
+            }
+            ("name" | "schedule_type" | "dry_run", _) => {}
+            ("interval_seconds", _) => words.push(format!("--every {value}s")),
+            ("tags", Value::Array(tags)) => {
+                words.extend(tags.iter().filter_map(Value::as_str).map(|tag| option("--tag", tag)));
+            }
+            ("after", _) => {
+                let after = |part: &str| parsed[part].as_str();
+                words.extend(after("schedule_id").map(|id| option("--after", id)));
+                words.extend(after("on").map(|on| option("--on", on)));
+            }
+            (name, _) if OPTIONS.iter().any(|(known, _)| *known == name) => {}
+            (name, _) => words.push(option("--set", &format!("{name}={value}"))),
+        }
+    }
+    words
 }
 
 /// An option with its value, which may look like an option itself.
@@ -180,6 +213,28 @@ mod tests {
         let fields = fields.as_object().unwrap().iter();
         let fields: Vec<Field> = fields.map(|(name, value)| (name.clone(), raw(value))).collect();
         command_line(operation, &fields.iter().collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_creation_has_all_of_its_fields() {
+        let made = line(
+            "schedule.create",
+            &json!({
+                "name": "n", "schedule_type": "dependent", "target_command": "cmd.a",
+                "after": { "schedule_id": "17", "on": "failure" }, "tags": ["a", "b c"],
+                "delivery": { "mode": "job", "timeout_seconds": 60 }, "overlap": "allow",
+                "max_runs": 3, "dry_run": true,
+            }),
+        );
+        assert_eq!(
+            made.unwrap(),
+            r#"nats-scheduler create n --after 17 --on failure --set 'delivery={"mode":"job","timeout_seconds":60}' --set max_runs=3 --set 'overlap="allow"' --tag a --tag 'b c' --target cmd.a --dry-run"#
+        );
+        let now = json!({ "name": "n", "schedule_type": "immediate", "target_command": "cmd.a" });
+        let made = line("schedule.create", &now).unwrap();
+        assert_eq!(made, "nats-scheduler create n --now --target cmd.a");
+        let every = json!({ "name": "n", "schedule_type": "interval", "interval_seconds": 90 });
+        assert_eq!(line("schedule.create", &every).unwrap(), "nats-scheduler create n --every 90s");
     }
 
     #[test]

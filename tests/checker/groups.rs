@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use nats_scheduler::names;
 use nats_scheduler::port::Entry;
-use nats_scheduler::schedule::{Group, Schedule};
+use nats_scheduler::schedule::{Attempt, Group, Phase, Schedule};
 use uuid::Uuid;
 
 use super::evidence::Evidence;
@@ -43,8 +43,15 @@ pub fn follow(name: &str, written: &[Entry], found: &mut Vec<String>) -> Left {
         } else if key.starts_with(names::SCHEDULE_KEY_PREFIX) {
             match serde_json::from_slice::<Schedule>(&entry.body) {
                 Ok(schedule) => {
-                    let ids = schedule.attempts.iter().map(|attempt| attempt.execution_id);
-                    let ids = ids.filter(|id| schedule.has_under_way(*id)).collect();
+                    // One that waited, and was cancelled before it began, has never had a slot.
+                    let before = under_way.get(key).map(|(_, ids)| ids.clone()).unwrap_or_default();
+                    let is_there = |attempt: &&Attempt| match &*attempt.phase {
+                        Phase::Claimed { .. } | Phase::Running { .. } => true,
+                        Phase::Reported { .. } => before.contains(&attempt.execution_id),
+                        _ => false,
+                    };
+                    let ids = schedule.attempts.iter().filter(is_there);
+                    let ids = ids.map(|attempt| attempt.execution_id).collect();
                     let of = schedule.spec.group.as_ref().map(|group| group.as_str());
                     under_way.insert(key.to_owned(), (of == Some(name), ids));
                 }

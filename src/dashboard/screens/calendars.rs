@@ -151,7 +151,7 @@ pub(in crate::dashboard) fn calendar_form(
                     label { "Name" input type="text" name="name" value=(form.control("name")) maxlength="100" required; }
                 } @else { (hidden("name", form.control("name"))) }
                 label { "Description"
-                    input type="text" name="description" value=(form.control("description")) maxlength="1000";
+                    textarea name="description" rows="2" maxlength="1000" { (form.control("description")) }
                 }
                 (area("days", "Days", "a line each: 2026-12-25, or 2026-12-24/2026-12-26"))
                 (area("spans", "Spans of time", "a line each: 2026-12-31T12:00:00Z/2027-01-01T00:00:00Z"))

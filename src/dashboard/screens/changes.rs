@@ -8,8 +8,8 @@ use crate::api::audit::AuditEvent;
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure};
 use crate::dashboard::parts::{
-    badge, choice, execution_path, filters, nothing, pager, relative, schedule_link, search, short,
-    time,
+    badge, calendar_path, choice, execution_path, filters, group_path, nothing, pager, relative,
+    schedule_link, search, short, time,
 };
 use crate::dashboard::visit::Visitor;
 
@@ -65,7 +65,7 @@ pub(super) fn table(visitor: &Visitor<'_>, changes: &[Value], with_schedule: boo
                         @if with_schedule {
                             td {
                                 @if !one.text("name").is_empty() {
-                                    (schedule_link(one.text("schedule_id"), one.text("name")))
+                                    (subject(one))
                                 } @else {
                                     span.dim { "all" }
                                 }
@@ -80,11 +80,34 @@ pub(super) fn table(visitor: &Visitor<'_>, changes: &[Value], with_schedule: boo
     }
 }
 
+/// What a change is of: a schedule, a calendar, a group or a rerun.
+fn subject(one: &Value) -> Markup {
+    let (event, name) = (one.text("event"), one.text("name"));
+    let path = match event.split_once('_') {
+        Some(("calendar", _)) => calendar_path(name),
+        Some(("group", _)) => group_path(name),
+        Some(("rerun", _)) => "/reruns".to_owned(),
+        _ => return schedule_link(one.text("schedule_id"), name),
+    };
+    html! { a.row href=(path) { bdi { (name) } } }
+}
+
 /// What a change changed.
 fn what(one: &Value) -> Markup {
     let told =
         ["reason", "resume_at", "from", "to", "count", "purge_at", "error_type", "error_message"];
+    let counts = ["limit", "days", "spans"];
     html! {
+        @for name in counts {
+            @let (old, new) = (&one[format!("former_{name}")], &one[name]);
+            @if new.is_u64() && old != new {
+                div {
+                    code { (name) } " "
+                    @if !old.is_null() { del { bdi { (short(old)) } } " → " }
+                    ins { bdi { (short(new)) } }
+                }
+            }
+        }
         @for change in one.items("changes") {
             div {
                 code { (change.text("field")) }

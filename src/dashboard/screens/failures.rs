@@ -7,6 +7,7 @@ use chrono::{SecondsFormat, TimeDelta};
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
+use crate::api::execute::NAME as SINGLE;
 use crate::api::executions::RETRIED_BY_DEFAULT;
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure};
@@ -112,7 +113,8 @@ fn one(visitor: &Visitor<'_>, group: &Group<'_>, from: &str, is_cut: bool) -> Ma
                 a href=(execution_path(latest.text("id"))) { "execution" }
                 " · " a href=(address) { "all of this kind" }
             }
-            @if !error_type.is_empty() {
+            @if !error_type.is_empty() && latest.text("schedule_name") != SINGLE {
+                p.dim { "Run again are those of schedules that have this target now." }
                 (action(visitor, "bulk.retry", &visitor.here(), html! {
                     (hidden("filter", &filter.to_string()))
                     (hidden("idempotency_key", &drawn()))

@@ -54,7 +54,8 @@ pub(super) fn fields(visitor: &Visitor<'_>, form: &Form, is_new: bool) -> Markup
                     textarea name="command_payload" rows="4" spellcheck="false" { (form.control("command_payload")) }
                 }
             } @else { p.dim { "The payload is hidden, and stays as it is." } }
-            (line(form, ("description", "Description", "text", ""), false))
+            // It may have several lines, which a line of text would run together.
+            label { "Description" textarea name="description" rows="2" { (form.control("description")) } }
             (line(form, ("tags", "Tags", "text", "separated by commas"), false))
         }
         fieldset {

@@ -148,7 +148,7 @@ pub(in crate::dashboard) fn group_form(
                     input type="number" min="0" max="1000" name="limit" value=(form.control("limit")) required;
                 }
                 label { "Description"
-                    input type="text" name="description" value=(form.control("description")) maxlength="1000";
+                    textarea name="description" rows="2" maxlength="1000" { (form.control("description")) }
                 }
                 button.primary type="submit" { @if is_new { "Create" } @else { "Save" } }
             }))
