@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::command_line::command_line;
 use super::form::Field;
 use super::parts::path_part;
+use super::shell::{quoted, text};
 use super::visit::Visitor;
 use crate::api::operations::Operation;
 
@@ -103,20 +104,6 @@ fn curl(
     format!("curl -X {} {}{token} -H {header}{body}", route.method, quoted(&url))
 }
 
-/// A value as it stands in a path, a query or an option.
-pub(super) fn text(json: &str) -> String {
-    serde_json::from_str::<String>(json).unwrap_or_else(|_| json.to_owned())
-}
-
-/// A text as one word of a shell, whatever it holds.
-pub(super) fn quoted(text: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', "'\\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,7 +174,7 @@ mod tests {
         assert_eq!(
             put.cli.unwrap(),
             "nats-scheduler calendar put 'off duty' --day 2026-12-25 \
-             --span 2026-12-31T12:00:00Z/2027-01-01T00:00:00Z --expect 0"
+             --span 2026-12-31T12:00:00Z/2027-01-01T00:00:00Z --expect 0 --actor 'o'\\''neil'"
         );
         let cancel = commands("rerun.cancel", &[("rerun_id", "17".into())]);
         assert_eq!(cancel.cli.unwrap(), "nats-scheduler rerun cancel 17");

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::command::{quoted, text};
 use super::form::Field;
+use super::shell::{quoted, text};
 
 /// Options for fields of an operation, each with its value.
 const OPTIONS: [(&str, &str); 11] = [

@@ -26,6 +26,7 @@ mod plot;
 mod run_many;
 mod screens;
 mod session;
+mod shell;
 mod state;
 mod visit;
 

@@ -294,8 +294,10 @@ fn value(text: &str, zone: Option<chrono_tz::Tz>) -> Result<When, String> {
 fn end_of_day(date: NaiveDate, zone: chrono_tz::Tz) -> DateTime<Utc> {
     let next = date.succ_opt().unwrap_or(NaiveDate::MAX).and_time(NaiveTime::MIN);
     // Where a clock change skips midnight, the day ends with that change: the hour after it exists.
-    let starts = (0..=3)
-        .find_map(|hours| zone.from_local_datetime(&(next + Duration::hours(hours))).earliest());
+    let starts = (0..=3).find_map(|hours| {
+        let later = next.checked_add_signed(Duration::hours(hours))?;
+        zone.from_local_datetime(&later).earliest()
+    });
     let starts = starts.map_or_else(|| next.and_utc(), |at| at.with_timezone(&Utc));
     starts.earlier(Duration::seconds(1))
 }
