@@ -77,10 +77,9 @@ async fn a_run_that_was_accepted_is_not_lost_with_its_end() {
     let [trigger, first, second] = replies_of_a_run(&nats).await;
     let id = trigger["data"]["execution_id"].as_str().unwrap();
     answer(&nats, "schedule.trigger", vec![trigger.clone()]).await;
-    let mut retry = trigger.clone();
-    retry["data"]["retry_of"] = json!(id);
-    retry["data"]["schedule_id"] = first["data"]["schedule_id"].clone();
-    answer(&nats, "execution.retry", vec![retry]).await;
+    let mut retried = trigger.clone();
+    retried["data"]["retry_of"] = json!(id);
+    answer(&nats, "execution.retry", vec![retried]).await;
     let away = refusal("unavailable");
     let known = vec![first.clone(), away, first.clone(), first, second, refusal("internal")];
     answer(&nats, "execution.get", known).await;
