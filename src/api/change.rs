@@ -131,7 +131,9 @@ impl<N: Nats> Api<N> {
                 Step::Done(schedule, with) => return Ok(Some(Rewritten { schedule, with })),
                 Step::Again => continue,
             };
-            if in_group(&schedule) != group.as_ref() {
+            // What leaves a group keeps the slots that it has.
+            let comes_to = in_group(&schedule);
+            if comes_to.is_some() && comes_to != group.as_ref() {
                 self.seat(&schedule, revision).await?;
             }
             match self.rewrite(&mut schedule, sight.at(revision)).await {
