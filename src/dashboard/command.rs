@@ -177,7 +177,7 @@ mod tests {
              --span 2026-12-31T12:00:00Z/2027-01-01T00:00:00Z --expect 0 --actor 'o'\\''neil'"
         );
         let cancel = commands("rerun.cancel", &[("rerun_id", "17".into())]);
-        assert_eq!(cancel.cli.unwrap(), "nats-scheduler rerun cancel 17");
+        assert_eq!(cancel.cli.unwrap(), r"nats-scheduler rerun cancel 17 --actor 'o'\''neil'");
         let group = commands("group.put", &[("name", "db".into()), ("limit", 2.into())]);
         assert_eq!(
             group.cli.unwrap(),

@@ -9,8 +9,8 @@ use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use super::Shared;
+use super::begun::Begun;
 use super::core::{Claiming, Done, Outlook as _};
-use super::holds::Begun;
 use super::rewrite::{catch_up, rewrite};
 use super::slots;
 use crate::failpoint::{failpoint, panic_at};

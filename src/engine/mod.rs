@@ -51,6 +51,7 @@
 //! `correct` do what a record asks for besides its times.
 
 mod announce;
+mod begun;
 mod claim;
 mod core;
 mod correct;

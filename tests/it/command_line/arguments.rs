@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{cli, fed};
-use crate::harness::Nats;
+use crate::harness::{Nats, wait_for};
 
 /// The filters, each with a value.
 const FILTERS: [&[&str]; 15] = [
@@ -106,8 +106,12 @@ async fn a_schedule_is_created_for_the_creator_that_is_given() {
     assert_eq!(dry["created_by"], "ops");
     let created = cli(&nats, &[&create[..], &["-o", "json"]].concat()).await.json();
     assert_eq!(created["created_by"], "ops");
-    let events = nats.ask("audit.list", json!({ "event": "created" })).await;
-    assert_eq!((&events[0]["actor"], events.as_array().unwrap().len()), (&json!("anna"), 1));
+    let events = wait_for("the event", || async {
+        let events = nats.ask("audit.list", json!({ "event": "created" })).await;
+        events.as_array().filter(|events| !events.is_empty()).cloned()
+    })
+    .await;
+    assert_eq!((&events[0]["actor"], events.len()), (&json!("anna"), 1));
     let (code, said) = cli(&nats, &create).await.failed();
     assert_eq!(
         (code, said.as_str()),
