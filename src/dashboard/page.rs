@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use maud::{DOCTYPE, Markup, html};
 use serde_json::{Value, json};
@@ -75,6 +75,8 @@ pub(super) async fn with_status(
     let health = visitor.read("status", json!({})).await;
     let done = visitor.query("done");
     let done = DONE.iter().find(|(operation, _)| done.as_deref() == Some(*operation));
+    // What a form was answered with cannot be asked for again.
+    let is_live = visitor.parts.method == Method::GET;
     let frame = html! {
         a.skip href="#main" { "Skip to the content" }
         header {
@@ -91,7 +93,7 @@ pub(super) async fn with_status(
         }
         main #main tabindex="-1" {
             @if let Some((_, text)) = done { p.box.good role="status" { (text) } }
-            div #health data-live { (banner(&health)) }
+            div #health data-live[is_live] { (banner(&health)) }
             (body)
         }
         (help())

@@ -90,7 +90,10 @@ impl Plan {
                 && may_fire(schedule, &self.fire);
             let claim = AttemptEvent::Claim { by: view.me(), at: now, until: now.later(lease) };
             if fires && attempt.on(claim).is_ok() {
-                let due_at = room_since.map_or(due_at, |at| at.max(due_at));
+                // Its place in the line may be that of an earlier one, which it has replaced.
+                let is_occurrence = attempt.number == 1 && attempt.manual.is_none();
+                let own = is_occurrence.then(|| schedule.due(attempt.scheduled_for).min(now));
+                let due_at = own.into_iter().chain(room_since).fold(due_at, DateTime::max);
                 self.due.push((attempt.execution_id, due_at));
                 attempt.token = token(schedule, attempt);
                 self.fire.push(attempt.clone());

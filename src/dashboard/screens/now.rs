@@ -16,7 +16,7 @@ use crate::dashboard::plot::{Column, columns, outcomes};
 use crate::dashboard::visit::{Read, Visitor};
 
 /// Executions whose lateness is plotted.
-pub(super) const LATELY: u64 = 60;
+const LATELY: u64 = 60;
 
 const FIRST_REQUEST: &str = r#"nats req cmd.scheduler.schedule.create '{"name":"hello","schedule_type":"interval",
     "interval_seconds":10,"target_command":"cmd.example.hello","command_payload":{"text":"hello"}}'"#;

@@ -4,7 +4,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
-use super::now::{LATELY, lateness, running_table};
+use super::now::{lateness, running_table};
 use super::schedules::standing;
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure, refusal};
@@ -15,8 +15,8 @@ use crate::dashboard::parts::{
 use crate::dashboard::plot::{Column, columns, outcomes, strip};
 use crate::dashboard::visit::{Exact, Read, Visitor, drawn};
 
-/// Executions of the history that have a row.
-const ROWS: usize = 20;
+/// Executions of the history that are shown, and whose lateness is plotted.
+const ROWS: u64 = 20;
 /// Fields that stand elsewhere on the page, or say nothing to people.
 const ELSEWHERE: [&str; 12] = [
     "id",
@@ -46,7 +46,7 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
         visitor.read_whole("schedule.get", of(json!({}))),
         visitor.read("schedule.preview", of(json!({ "count": 10 }))),
         // Those of one schedule lie apart, each in another file of the server.
-        visitor.soon("execution.list", of(json!({ "limit": LATELY }))),
+        visitor.soon("execution.list", of(json!({ "limit": ROWS }))),
         visitor.read("execution.running", of(json!({ "include_pending": true, "limit": 20 }))),
         visitor.read(
             "execution.stats",
@@ -283,7 +283,6 @@ fn history(visitor: &Visitor<'_>, executions: &Read, zone: &str) -> Markup {
         return nothing("It has not run yet.");
     }
     let latest = reply.items("data");
-    let latest = &latest[..latest.len().min(ROWS)];
     html! { (strip(latest)) (execution_rows(visitor, latest, Some(zone))) }
 }
 

@@ -69,6 +69,11 @@ fn what_finds_no_slot_waits_by_the_policy_and_keeps_its_time() {
         let made = plan(&record, &trigger, at("00:02:30"), &knows(), lease()).unwrap();
         assert_eq!(made.fire.len(), 1, "{policy}: one slot, one claim");
         assert_eq!(made.fire[0].scheduled_for, expected[0].0, "{policy}");
+        let (_, due) = made.due[0];
+        assert_eq!(
+            due, expected[0].0,
+            "{policy}: it was not due before its time, whatever its place"
+        );
     }
 }
 
