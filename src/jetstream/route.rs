@@ -7,15 +7,19 @@
 //! If the server does not know, because the stream is in another account, the acknowledgement must prove itself: by the
 //! message that the stream holds at the sequence it names.
 
-use std::collections::{BTreeMap, HashMap};
+mod known;
+
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use async_nats::jetstream::stream::Config;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
+
+pub(crate) use known::LONG;
+use known::{Known, Stream};
 
 use super::inbox::Inbox;
 use super::trace::{Traced, trace};
@@ -35,10 +39,6 @@ const VALID: Duration = Duration::from_secs(600);
 const CURRENT: Duration = Duration::from_secs(60);
 /// Pause before a stream that could not be looked up is asked again.
 const SOON: Duration = Duration::from_secs(5);
-/// Shortest duplicate window that is sure to drop a second copy, sent by another instance that had seemed to be gone.
-pub(crate) const LONG: Duration = Duration::from_secs(30);
-/// Most remembered subjects whose stream does not cover them with its own subjects.
-const MAX_EXACT: usize = 10_000;
 
 /// Where a message published to a subject goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,71 +105,6 @@ impl Asked {
     }
 }
 
-/// What is known of a stream.
-#[derive(Default)]
-struct Stream {
-    /// Its subjects, with wildcards.
-    patterns: Vec<String>,
-    /// Whether it acknowledges, and drops a copy by its id for [`LONG`].
-    drops_copies: bool,
-    /// When it was asked about that, if it was.
-    asked: Option<Instant>,
-}
-
-impl Stream {
-    fn of(config: Config, asked: Instant) -> Self {
-        let drops_copies = !config.no_ack && config.duplicate_window >= LONG;
-        Self { patterns: config.subjects, drops_copies, asked: Some(asked) }
-    }
-}
-
-#[derive(Default)]
-struct Known {
-    /// Sorted, so that of two streams that may be meant always the same one is taken.
-    streams: BTreeMap<String, Stream>,
-    /// Streams of subjects that their patterns do not cover: mapped or imported ones.
-    exact: HashMap<String, String>,
-}
-
-impl Known {
-    fn proves(&self, subject: &str, stream: &str) -> bool {
-        let covered = |known: &Stream| known.patterns.iter().any(|p| names::covers(p, subject));
-        self.streams.get(stream).is_some_and(covered)
-            || self.exact.get(subject).is_some_and(|known| known == stream)
-    }
-
-    fn stream_of(&self, subject: &str) -> Option<&String> {
-        let covered = |known: &Stream| known.patterns.iter().any(|p| names::covers(p, subject));
-        let known = self.exact.get(subject);
-        known.or_else(|| {
-            let mut streams = self.streams.iter();
-            streams.find(|(_, known)| covered(known)).map(|(name, _)| name)
-        })
-    }
-
-    /// Whether the stream behind a subject is known to drop copies, and how long ago it said so.
-    fn drops_copies(&self, subject: &str) -> Option<(bool, Duration)> {
-        let stream = self.streams.get(self.stream_of(subject)?)?;
-        Some((stream.drops_copies, stream.asked?.elapsed()))
-    }
-
-    /// Remembers which stream a subject goes to, and what that stream says of itself; if it said nothing, what was known
-    /// of it before.
-    fn learn(&mut self, subject: &str, name: &str, said: Option<Stream>) {
-        let before = self.streams.remove(name);
-        let stream = said.or(before).unwrap_or_default();
-        self.streams.retain(|_, known| !known.patterns.iter().any(|p| names::covers(p, subject)));
-        self.exact.remove(subject);
-        self.streams.insert(name.to_owned(), stream);
-        if !self.proves(subject, name) {
-            if self.exact.len() >= MAX_EXACT {
-                self.exact.clear();
-            }
-            self.exact.insert(subject.to_owned(), name.to_owned());
-        }
-    }
-}
-
 impl<N: Nats> Routes<N> {
     /// Opens the routes; looks up streams in the background until `stop`.
     pub(crate) fn open(nats: N, inbox: Arc<Inbox<N>>, stop: CancellationToken) -> Arc<Self> {
@@ -203,14 +138,18 @@ impl<N: Nats> Routes<N> {
     pub(crate) async fn of(&self, subject: &str, sent: Instant, by: Option<&str>) -> Route {
         let recent = self.recent(subject);
         let mut recent = recent.lock().await;
-        if let Some(known) = recent.as_ref().filter(|known| known.holds(sent)) {
-            return known.route.clone();
+        let known = |recent: &Option<Asked>| match by.filter(|name| self.proves(subject, name)) {
+            Some(name) => Some(Route::Stream { name: name.to_owned(), stored: None }),
+            None => Some(recent.as_ref().filter(|known| known.holds(sent))?.route.clone()),
+        };
+        // Whoever asked before us, also about another subject of the same stream, may have learnt it.
+        if let Some(route) = known(&recent) {
+            return route;
         }
         // The semaphore is never closed.
         let _turn = self.turns.acquire().await;
-        // Whoever asked before us, also about another subject of the same stream, may have learnt it.
-        if let Some(name) = by.filter(|name| self.proves(subject, name)) {
-            return Route::Stream { name: name.to_owned(), stored: None };
+        if let Some(route) = known(&recent) {
+            return route;
         }
         let asked = Instant::now();
         let route = self.ask(subject).await;
@@ -269,20 +208,22 @@ impl<N: Nats> Routes<N> {
         }
     }
 
-    /// Asks a stream about itself; returns whether it answered.
+    /// Asks a stream about itself; returns whether there is no use in asking again soon.
     async fn learn(&self, subject: &str, stream: &str) -> bool {
         let asked = Instant::now();
         let awaited = self.inbox.await_for(&format!("$JS.API.STREAM.INFO.{stream}"));
-        let found = tokio::select! {
+        let (said, is_final) = tokio::select! {
             biased;
-            found = self.nats.info(stream) => found.ok(),
-            () = awaited.denied() => None,
+            found = self.nats.info(stream) => match found {
+                Ok(found) => (Some(Stream::of(found.config, asked)), true),
+                Err(error) => (None, !matches!(error, Unanswered::Lost(_))),
+            },
+            // We may not ask.
+            () = awaited.denied() => (None, true),
         };
-        let said = found.map(|found| Stream::of(found.config, asked));
-        let has_answered = said.is_some();
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.learn(subject, stream, said);
-        has_answered
+        is_final
     }
 
     /// Whether the stream behind a subject drops a copy of what another instance may send too, as far as is known. If
@@ -356,7 +297,7 @@ impl<N: Nats> Routes<N> {
     /// Whether acknowledgements have counted for a subject for which the server names no stream.
     pub(crate) fn is_trusted(&self, subject: &str) -> bool {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.exact.contains_key(subject)
+        known.is_exact(subject)
     }
 }
 
@@ -382,28 +323,5 @@ mod tests {
             let known = Asked { route, asked: ago(asked), answered: ago(asked) };
             assert_eq!(known.holds(ago(sent)), expected, "{:?} {asked} {sent}", known.route);
         }
-    }
-
-    #[test]
-    fn what_is_known_of_a_stream_holds_until_another_is_named() {
-        let mut known = Known::default();
-        assert!(!known.proves("cmd.a.x", "A"));
-        let of = |pattern: &str| {
-            let asked = Some(Instant::now());
-            Some(Stream { patterns: vec![pattern.to_owned()], drops_copies: true, asked })
-        };
-        known.learn("cmd.a.x", "A", of("cmd.a.*"));
-        assert!(known.proves("cmd.a.y", "A"));
-        assert!(!known.proves("cmd.a.y", "B"));
-        known.learn("cmd.a.y", "B", of("cmd.>"));
-        assert!(known.proves("cmd.a.y", "B"));
-        assert!(!known.proves("cmd.a.y", "A"));
-        // A stream that does not answer is still what it was.
-        known.learn("cmd.a.y", "B", None);
-        assert!(known.proves("cmd.a.z", "B"));
-        assert!(known.drops_copies("cmd.a.z").is_some_and(|(drops, _)| drops));
-        known.learn("cmd.mapped", "C", of("elsewhere"));
-        assert!(known.proves("cmd.mapped", "C"));
-        assert!(!known.proves("cmd.other", "C"));
     }
 }

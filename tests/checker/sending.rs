@@ -171,8 +171,7 @@ pub fn due_times_are_true(story: &Story<'_>, found: &mut Vec<String>) {
     let epochs = story.epochs();
     let occurrences = story.ends.iter().filter(|end| end.triggered_by.is_none());
     let made = occurrences.filter(|end| end.attempt_number == 1 && end.skipped.is_none());
-    // What waits for a slot is put back to the present when a clock turns out to have been ahead.
-    for end in made.filter(|_| !story.is_grouped()) {
+    for end in made {
         let at = end.scheduled_for;
         let promised = epochs.iter().filter(|epoch| epoch.has(at));
         let earliest = promised.map(|epoch| epoch.due(story.id, at)).min();

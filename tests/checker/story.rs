@@ -325,11 +325,6 @@ impl Story<'_> {
         timing.is_some_and(|timing| timing.schedule_type == ScheduleType::Dependent)
     }
 
-    /// Whether it names a group, which no change of a storm touches.
-    pub fn is_grouped(&self) -> bool {
-        self.record.is_some_and(|record| record.spec.group.is_some())
-    }
-
     /// Whether it ever named calendars.
     pub fn names_calendars(&self) -> bool {
         let timings = self.changes.iter().filter_map(Change::timing);

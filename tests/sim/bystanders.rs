@@ -38,6 +38,15 @@ async fn serve(server: &Server, subject: &str, answers: bool) {
     });
 }
 
+/// Creates a stream of commands.
+fn commands(server: &Server, name: &str, subjects: &str) {
+    let config = json!({ "name": name, "subjects": [subjects], "storage": "file",
+        "retention": "limits", "discard": "old", "num_replicas": 1, "max_consumers": -1,
+        "max_msgs": -1, "max_bytes": -1, "max_age": 0, "max_msg_size": -1,
+        "max_msgs_per_subject": -1, "duplicate_window": 120_000_000_000_u64 });
+    server.create_stream(serde_json::from_value(config).unwrap());
+}
+
 /// The history's events of a schedule.
 fn events(server: &Server, schedule: Uuid) -> Vec<Execution> {
     let events = server.messages(names::EXECUTIONS_STREAM).into_iter();
@@ -50,11 +59,7 @@ fn events(server: &Server, schedule: Uuid) -> Vec<Execution> {
 #[tokio::test(start_paused = true)]
 async fn a_silent_stream_of_dead_letters_holds_up_no_requests() {
     let server = Server::with_streams(31);
-    let dead = json!({ "name": "DEAD", "subjects": ["cmd.dead.>"], "storage": "file",
-        "retention": "limits", "discard": "old", "num_replicas": 1, "max_consumers": -1,
-        "max_msgs": -1, "max_bytes": -1, "max_age": 0, "max_msg_size": -1,
-        "max_msgs_per_subject": -1, "duplicate_window": 120_000_000_000_u64 });
-    server.create_stream(serde_json::from_value(dead).unwrap());
+    commands(&server, "DEAD", "cmd.dead.>");
     serve(&server, "cmd.answers", true).await;
     let instances = start(&server, 1).await;
     let instance = &instances[0].0;
@@ -86,6 +91,34 @@ async fn a_silent_stream_of_dead_letters_holds_up_no_requests() {
     assert!(late.len() >= 28, "{} in 30 s", late.len());
     let latest = late.into_iter().max().unwrap();
     assert!(latest < TimeDelta::seconds(2), "{latest}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn questions_about_a_silent_stream_hold_up_none_about_others() {
+    let server = Server::with_streams(35);
+    commands(&server, "DEAD", "cmd.dead.>");
+    server.trouble(Some("DEAD"), Trouble::Silent, Duration::from_secs(600));
+    let instances = start(&server, 1).await;
+    let instance = &instances[0].0;
+    let every_second = |name: String, target: String| {
+        json!({ "name": name, "schedule_type": "interval", "interval_seconds": 1,
+            "target_command": target })
+    };
+    for n in 0..30 {
+        create(instance, every_second(format!("dead {n}"), format!("cmd.dead.{n}"))).await;
+    }
+    // By now it is asked where all these go.
+    sleep(Duration::from_secs(8)).await;
+    for n in 0..5 {
+        let name = format!("new {n}");
+        commands(&server, &format!("NEW{n}"), &format!("cmd.new{n}.>"));
+        let id = create(instance, every_second(name, format!("cmd.new{n}.x"))).await;
+        let began = Instant::now();
+        while events(&server, id).is_empty() {
+            assert!(began.elapsed() < Duration::from_millis(2500), "{n}: {:?}", began.elapsed());
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
