@@ -343,33 +343,3 @@ async fn calendars_are_reached_over_http() {
     assert_eq!(gone.status.as_u16(), 204, "{gone:?}");
     http.get(path).await.refused(404, "not_found");
 }
-
-#[tokio::test]
-async fn files_that_take_long_to_read_hold_up_nothing_else() {
-    let nats = Nats::start().await;
-    let _service = nats.service().await;
-    // Each has to go through a century of days, and is true on few of them.
-    let event = "BEGIN:VEVENT\r\nDTSTART;VALUE=DATE:19300101\r\n\
-                 RRULE:FREQ=DAILY;BYMONTH=2;BYMONTHDAY=29;BYDAY=MO\r\nEND:VEVENT\r\n";
-    let file = format!("BEGIN:VCALENDAR\r\n{}END:VCALENDAR\r\n", event.repeat(30));
-    let put = |n: usize| {
-        let body = json!({ "name": format!("c{n}"), "ics": file }).to_string();
-        nats.client.request("cmd.scheduler.calendar.put", body.into())
-    };
-    // More at once than the machine has processors.
-    let many = 2 * std::thread::available_parallelism().unwrap().get();
-    let mut puts = std::pin::pin!(futures::future::join_all((0..many).map(put)));
-    // They are under way before anything else is asked.
-    assert!(futures::poll!(&mut puts).is_pending());
-    nats.client.flush().await.unwrap();
-    let status = nats.ask("status", json!({}));
-    tokio::select! {
-        biased;
-        _ = &mut puts => panic!("they were read first"),
-        status = status => assert_eq!(status["status"], "ok"),
-    }
-    for put in puts.await {
-        let reply: Value = serde_json::from_slice(&put.unwrap().payload).unwrap();
-        assert_eq!(reply["data"]["outcome"], "created", "{reply}");
-    }
-}
