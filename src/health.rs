@@ -22,6 +22,7 @@ use crate::jetstream::observe::{Observation, last_revision, observe};
 use crate::jetstream::writes::{OurStream, Writes};
 use crate::load::Load;
 use crate::names;
+use crate::plan::MAX_CLAIMED;
 use crate::port::Nats;
 
 /// How long before the end of the grace period pending requests are answered.
@@ -244,7 +245,11 @@ impl<N: Nats> Health<N> {
         }
         for stream in &nats.streams {
             if stream.exists == Some(false) {
-                problems.push(format!("stream {} does not exist", stream.name));
+                let lacks = format!("stream {} does not exist", stream.name);
+                // What follows is nothing that the name would say.
+                let follows = (stream.name == names::EXECUTIONS_STREAM)
+                    .then(|| format!(": outcomes wait, and a schedule with {MAX_CLAIMED} of them skips what is due; an instance creates it when it starts"));
+                problems.push(lacks + &follows.unwrap_or_default());
             }
             if !stream.drift.is_empty() {
                 let drift = stream.drift.join("; ");

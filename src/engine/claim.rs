@@ -308,7 +308,9 @@ fn decide(
         schedule.to_mut().ended.retain(|ended| !done.told.contains(&ended.execution_id));
         settled = true;
     }
-    let terms = Terms { lease: shared.lease(&schedule.spec), admitted };
+    // With an occurrence that is claimed early, the plan would be more than what this work may do.
+    let early = claiming != Claiming::Skips;
+    let terms = Terms { lease: shared.lease(&schedule.spec), admitted, early };
     let now = shared.clock.now();
     let trigger = overall.calendars.restrict(&schedule.spec.timing, &entry.trigger);
     let planned = (claiming != Claiming::None)

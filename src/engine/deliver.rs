@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::claim::Accepted;
 use super::give_up::give_up;
 use super::urgency::Urgent;
-use super::{Shared, dead_letter, record};
+use super::{Shared, record};
 use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome, payload};
 use crate::failpoint::{failpoint, panic_at};
 use crate::guards::Guard;
@@ -88,7 +88,6 @@ pub(crate) async fn attempt(
         && let Some(outcome) = Box::pin(record::known_outcome(shared, attempt)).await
     {
         info!(execution_id = %attempt.execution_id, "outcome found in the history");
-        Box::pin(dead_letter::deliver(shared, schedule, attempt, &outcome, true)).await;
         return Made::Known(Box::new(outcome));
     }
     let lock = if recovered { Lock::Takeover } else { Lock::Claim };

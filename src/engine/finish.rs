@@ -8,7 +8,7 @@ use tracing::warn;
 
 use super::Shared;
 use super::claim::Accepted;
-use super::dead_letter;
+use super::dead_letter::Recorded;
 use super::record::{conclude, known, known_outcome, record, skip};
 use crate::execution::{Claim, ErrorType, Execution, Outcome, Response};
 use crate::failpoint::{failpoint, pause};
@@ -21,25 +21,28 @@ pub(crate) async fn finish(
     shared: &Shared<impl Nats>,
     accepted: &Accepted,
     attempt: &Attempt,
-) -> Box<Execution> {
+) -> Recorded {
     let schedule = &accepted.schedule;
+    let new = |execution| Recorded { execution, again: false };
     let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
     if let Phase::Corrected { range, .. } = &*attempt.phase {
         let corrected = Execution::corrected(schedule, attempt, *range, claim, shared.clock.now());
         pause("before_corrected");
         let corrected = record(shared, schedule, attempt, Box::new(corrected)).await;
         failpoint("after_corrected");
-        return corrected;
+        return new(corrected);
     }
     // The attempt's former instance may have recorded the outcome already.
     if let Some(known) = Box::pin(known_outcome(shared, attempt)).await {
-        Box::pin(dead_letter::deliver(shared, schedule, attempt, &known, true)).await;
-        return Box::new(known);
+        return Recorded { execution: Box::new(known), again: true };
     }
     let (since, report) = match &*attempt.phase {
         Phase::Reported { since, report, .. } => (since, report),
-        Phase::Skipped { range, .. } => return skip(shared, accepted, attempt, *range).await,
-        _ => return Box::new(Execution::started(schedule, attempt, claim, shared.clock.now())),
+        Phase::Skipped { range, .. } => return new(skip(shared, accepted, attempt, *range).await),
+        _ => {
+            let started = Execution::started(schedule, attempt, claim, shared.clock.now());
+            return new(Box::new(started));
+        }
     };
     failpoint("before_finish");
     // What was sent, whatever the schedule says now.
@@ -51,9 +54,7 @@ pub(crate) async fn finish(
     if report.ending == Ending::Cancelled && attempt.token.is_some() {
         tell_to_stop(shared, &execution).await;
     }
-    let ended = conclude(shared, schedule, attempt, execution).await;
-    Box::pin(dead_letter::deliver(shared, schedule, attempt, &ended, false)).await;
-    ended
+    new(conclude(shared, schedule, attempt, execution).await)
 }
 
 fn outcome(report: &Report) -> Outcome {

@@ -33,7 +33,7 @@ use crate::stored::Unknown;
 const RETRY: Duration = Duration::from_millis(500);
 /// Pause before looking whether an instance of a newer version has told a schedule that we may not change.
 const LEFT: Duration = Duration::from_secs(2);
-/// Most ends that wait for such an instance: they take places of attempts in the record.
+/// Most ends that wait for such an instance while none is there: they take places of attempts in the record.
 const MAX_LEFT: usize = 32;
 
 /// Tells the schedules that follow `upstream` what has ended; returns the executions that all of them know of.
@@ -42,7 +42,7 @@ pub(crate) async fn follow(shared: &Shared<impl Nats>, upstream: Uuid) -> Vec<Uu
         tokio::time::sleep(delay).await;
     }
     let Some(entry) = shared.index.get(upstream) else { return Vec::new() };
-    let (all, mut told) = (&entry.schedule.ended, Vec::new());
+    let (all, mut told, mut left) = (&entry.schedule.ended, Vec::new(), Vec::new());
     for ended in all {
         let dependents = shared.index.dependents(upstream).into_iter();
         let dependents = dependents.filter(|(_, on)| on.includes(ended.success));
@@ -51,22 +51,27 @@ pub(crate) async fn follow(shared: &Shared<impl Nats>, upstream: Uuid) -> Vec<Uu
             failpoint("after_follow");
         }))
         .await;
-        let dependents = shared.index.dependents(upstream);
-        let mut dependents = dependents.iter().filter(|(_, on)| on.includes(ended.success));
-        let left = dependents.find(|(id, _)| shared.index.is_left(*id));
-        // The note stays for an instance of a newer version, which may write that record.
-        if let Some((dependent, _)) = left {
-            if all.len() - told.len() <= MAX_LEFT {
-                continue;
-            }
+        let dependents = shared.index.dependents(upstream).into_iter();
+        let dependents = dependents.filter(|(_, on)| on.includes(ended.success));
+        let needs =
+            dependents.filter_map(|(id, _)| Some((shared.index.needs_newer(id)?, id))).max();
+        match needs {
+            None => told.push(ended.execution_id),
+            // The note stays for an instance of a newer version, which may write that record.
+            Some(needs) => left.push((ended.execution_id, needs)),
+        }
+    }
+    let beyond = left.len().saturating_sub(MAX_LEFT);
+    for (execution_id, (needs, dependent)) in left.drain(..beyond) {
+        if !shared.members.hears_one_for(needs) {
             warn!(
                 schedule_id = %dependent,
                 after = %upstream,
-                execution_id = %ended.execution_id,
+                %execution_id,
                 "dependent schedule does not run: no instance of the version that may change it is there"
             );
+            told.push(execution_id);
         }
-        told.push(ended.execution_id);
     }
     if told.len() < all.len() {
         tokio::time::sleep(LEFT).await;

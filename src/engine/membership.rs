@@ -211,6 +211,12 @@ impl Members {
         chrono::Duration::from_std(delay).unwrap_or_default()
     }
 
+    /// Whether another instance is heard that acts on records with these `needs`.
+    pub fn hears_one_for(&self, needs: u16) -> bool {
+        let able = |peer: &Peer| !peer.is_silent && peer.acts_on >= needs;
+        self.read(|roster| roster.heard.values().any(able))
+    }
+
     /// Waits until an instance comes or goes, or this one hears itself again.
     pub async fn changed(&self) {
         self.changed.notified().await;

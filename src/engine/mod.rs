@@ -155,6 +155,8 @@ pub(crate) struct Shared<N: Nats> {
     pub(crate) urgency: Arc<Urgency>,
     /// Outcomes that wait to be recorded.
     outcomes: outcomes::Outcomes,
+    /// Places for dead letters under way.
+    dead_letters: dead_letter::Places,
     /// All tasks that carry out what the core decided.
     tasks: TaskTracker,
     /// What is asked of groups.
@@ -369,6 +371,7 @@ impl<N: Nats> Engine<N> {
             spans: watched.spans,
             urgency: Arc::default(),
             outcomes: outcomes::Outcomes::default(),
+            dead_letters: dead_letter::Places::default(),
             tasks: TaskTracker::new(),
             slots: slots::Slots::default(),
             running: Mutex::default(),

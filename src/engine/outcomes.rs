@@ -16,13 +16,12 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::core::Event;
+use super::Shared;
+use super::dead_letter::{self, Recorded};
 use super::deliver::Firing;
 use super::holds::{Events, Ours, Permit};
 use super::record::conclude;
 use super::urgency::Place;
-use super::{Shared, dead_letter};
-use crate::execution::ExecutionStatus;
 use crate::failpoint::panic_at;
 use crate::metrics::Lock;
 use crate::port::Nats;
@@ -99,14 +98,11 @@ async fn record(
     // The plan's other attempts have tasks of their own, and go on if this one panics.
     let _ours = Ours::one(&shared, &events, &accepted, attempt.execution_id);
     panic_at("while_recording");
-    let ended = conclude(&shared, &accepted.schedule, &attempt, execution).await;
-    // What follows from it may take long, and only its own schedule waits for that.
-    drop((turn, place, permit));
-    if ended.status == ExecutionStatus::Failed {
-        Box::pin(dead_letter::deliver(&shared, &accepted.schedule, &attempt, &ended, false)).await;
-    }
+    let execution = conclude(&shared, &accepted.schedule, &attempt, execution).await;
+    drop(turn);
     let lock = if recovered { Lock::Takeover } else { Lock::Claim };
     shared.metrics.claim_held(lock, accepted.written.sent.elapsed());
-    events.send(Event::Ended(ended));
-    drop(task);
+    let recorded = Recorded { execution, again: false };
+    dead_letter::end(&shared, &accepted, &attempt, recorded, &events).await;
+    drop((place, permit, task));
 }

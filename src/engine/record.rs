@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::Shared;
 use super::claim::Accepted;
 use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus};
-use crate::failpoint::failpoint;
+use crate::failpoint::{failpoint, panic_at};
 use crate::jetstream::history::{QueryError, Recorded};
 use crate::load::Stage;
 use crate::plan::retry_at;
@@ -126,6 +126,7 @@ pub(crate) async fn skip(
     let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
     let skipped = Box::new(Execution::skipped(schedule, attempt, range, claim, shared.clock.now()));
     failpoint("after_skip");
+    panic_at("while_skipping");
     let skipped = record(shared, schedule, attempt, skipped).await;
     log(&skipped);
     skipped

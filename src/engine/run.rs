@@ -112,7 +112,12 @@ impl<N: Nats> Engine<N> {
         // What is started goes by this lead.
         let extra_ms = self.core.extra_lead(self.shared.clock.now()).num_milliseconds();
         self.shared.load.extra_lead_ms.store(extra_ms, Ordering::Relaxed);
+        let several = actions.len() > 1;
         actions.into_iter().for_each(|action| self.start(action));
+        if several {
+            // The runtime begins with the task that was spawned last. This is not one of theirs, so they begin in order.
+            tokio::spawn(std::future::ready(()));
+        }
         self.say_load();
     }
 
@@ -212,6 +217,7 @@ impl<N: Nats> Engine<N> {
                 "drain time is over; other instances, or the next start, take over the rest"
             );
         }
+        self.step([Event::Close]);
         while let Ok(event) = self.received.try_recv() {
             self.step([event]);
         }
@@ -221,15 +227,16 @@ impl<N: Nats> Engine<N> {
     }
 
     /// Waits for claims that are being written, acts on those that were made ahead of their time, and waits until all
-    /// is recorded. Meanwhile executions can still be cancelled, and others hear what this instance honours.
+    /// is recorded and settled. Meanwhile executions can still be cancelled, and others hear what this instance honours.
     async fn finish(&mut self, mut changes: UnboundedReceiver<Uuid>) {
         loop {
             let is_quiet = self.core.is_quiet();
             let sleep = self.shared.clock.sleep_until(self.core.next()).min(TURN);
             tokio::select! {
                 biased;
-                () = self.shared.tasks.wait(), if is_quiet => return,
                 Some(event) = self.received.recv() => self.step([event]),
+                // What a task said last may have come since the line above was looked at.
+                () = self.shared.tasks.wait(), if is_quiet => if self.received.is_empty() { return },
                 Some(id) = changes.recv() => self.step([Event::Changed(id)]),
                 () = tokio::time::sleep(sleep) => self.step([]),
             }

@@ -9,6 +9,7 @@ use futures::future::{self, join_all};
 
 use super::claim::{Accepted, Claimed, claim};
 use super::core::{self, Claiming, Event, Lane};
+use super::dead_letter::{self, Recorded};
 use super::deliver::{Firing, Made};
 use super::holds::{Events, Held, Lent, Ours, Permit};
 use super::urgency::Urgent;
@@ -62,7 +63,7 @@ fn arm(shared: &Shared<impl Nats>, accepted: &Arc<Accepted>, now: DateTime<Utc>,
 
 /// Makes the attempts of an accepted plan that were already due when the others were armed.
 async fn make_due(
-    shared: &Shared<impl Nats>,
+    shared: &Arc<Shared<impl Nats>>,
     accepted: &Arc<Accepted>,
     armed_at: DateTime<Utc>,
     events: &Events,
@@ -72,54 +73,76 @@ async fn make_due(
     let attempts: Vec<_> =
         accepted.attempts().filter(|(a, _)| accepted.due_at(a) <= armed_at).collect();
     let quiet = accepted.skip.is_empty() && accepted.finish.is_empty();
-    // Each is let go by itself: if one panics, another may have ended already, and wait to be recorded.
-    let ours = |attempt: &Attempt| Ours::one(shared, events, accepted, attempt.execution_id);
     match &attempts[..] {
         [] if quiet => {}
         // By far the most frequent case: one attempt.
         [(attempt, recovered)] if quiet => {
-            let _ours = ours(attempt);
+            let _ours = Ours::one(shared, events, accepted, attempt.execution_id);
             let firing = deliver::prepare(shared, accepted, attempt, *recovered);
             make_alone(shared, firing, events, permit, urgent).await;
         }
         attempts => {
-            let finishes = join_all(accepted.finish.iter().map(|attempt| async {
-                let _ours = ours(attempt);
-                events.send(Event::Ended(finish::finish(shared, accepted, attempt).await));
-            }));
-            let skips = join_all(accepted.skip.iter().map(|(attempt, range)| async {
-                let _ours = ours(attempt);
-                let skipped = record::skip(shared, accepted, attempt, *range).await;
-                events.send(Event::Ended(skipped));
-            }));
-            let asks = |attempt: &Attempt| {
-                accepted.schedule.sends(attempt).delivery.mode == DeliveryMode::Request
-            };
-            let making = async {
-                drop(urgent);
-                let (asking, others): (Vec<_>, Vec<_>) =
-                    attempts.iter().copied().partition(|(attempt, _)| asks(attempt));
-                let made = |(attempt, recovered): (&Attempt, bool)| {
-                    let (ours, attempt) = (ours(attempt), attempt.clone());
-                    async move {
-                        let _ours = ours;
-                        let firing = deliver::prepare(shared, accepted, &attempt, recovered);
-                        make(shared, firing, events, None, None).await;
-                    }
-                };
-                // One permit covers one request under way; the others await no reply and need not wait for it.
-                let asking = async {
-                    for attempt in asking {
-                        made(attempt).await;
-                    }
-                };
-                future::join(join_all(others.into_iter().map(made)), asking).await;
-            };
-            let mut all = Box::pin(async { drop(future::join3(skips, finishes, making).await) });
-            let (target, permit) = (target(accepted), Lent::new(permit));
-            within_permit(shared, target, &permit, all.as_mut()).await;
+            drop(urgent);
+            make_several(shared, accepted, attempts, events, permit).await;
         }
     }
+}
+
+/// Makes several attempts of an accepted plan, or writes what it skips and finishes besides, side by side.
+async fn make_several(
+    shared: &Arc<Shared<impl Nats>>,
+    accepted: &Arc<Accepted>,
+    attempts: &[(&Attempt, bool)],
+    events: &Events,
+    permit: Permit,
+) {
+    // If one panics, another may have ended already, and wait to be recorded. So each is let go by itself, and is guarded
+    // before any of them begins.
+    let ours = |attempt: &Attempt| Ours::one(shared, events, accepted, attempt.execution_id);
+    let finishes: Vec<_> = (accepted.finish.iter())
+        .map(|attempt| (ours(attempt), attempt))
+        .map(|(ours, attempt)| async move {
+            let _ours = ours;
+            let ended = finish::finish(shared, accepted, attempt).await;
+            dead_letter::end(shared, accepted, attempt, ended, events).await;
+        })
+        .collect();
+    let skips: Vec<_> = (accepted.skip.iter())
+        .map(|(attempt, range)| (ours(attempt), attempt, *range))
+        .map(|(ours, attempt, range)| async move {
+            let _ours = ours;
+            let skipped = record::skip(shared, accepted, attempt, range).await;
+            events.send(Event::Ended(skipped));
+        })
+        .collect();
+    let asks =
+        |attempt: &Attempt| accepted.schedule.sends(attempt).delivery.mode == DeliveryMode::Request;
+    let (asking, others): (Vec<_>, Vec<_>) =
+        attempts.iter().copied().partition(|(attempt, _)| asks(attempt));
+    let made = |attempts: Vec<(&Attempt, bool)>| -> Vec<_> {
+        let guarded = attempts.into_iter().map(|(attempt, recovered)| {
+            let (ours, attempt) = (ours(attempt), attempt.clone());
+            async move {
+                let _ours = ours;
+                let firing = deliver::prepare(shared, accepted, &attempt, recovered);
+                make(shared, firing, events, None, None).await;
+            }
+        });
+        guarded.collect()
+    };
+    let (asking, others) = (made(asking), join_all(made(others)));
+    // One permit covers one request under way; the others await no reply and need not wait for it.
+    let asking = async {
+        for attempt in asking {
+            attempt.await;
+        }
+    };
+    let (skips, finishes) = (join_all(skips), join_all(finishes));
+    let mut all = Box::pin(async {
+        drop(future::join4(skips, finishes, others, asking).await);
+    });
+    let (target, permit) = (target(accepted), Lent::new(permit));
+    within_permit(shared, target, &permit, all.as_mut()).await;
 }
 
 /// Makes an armed attempt that is now due, if it is still ours.
@@ -160,7 +183,7 @@ fn let_go(shared: &Shared<impl Nats>, firing: &Firing, events: &Events) {
 
 /// Makes an attempt under a permit of its own.
 async fn make_alone(
-    shared: &Shared<impl Nats>,
+    shared: &Arc<Shared<impl Nats>>,
     firing: Box<Firing>,
     events: &Events,
     permit: Permit,
@@ -174,7 +197,7 @@ async fn make_alone(
 /// Makes an attempt, and leaves its outcome to be recorded. A permit for a request is held until the reply and all that
 /// follows from it; another one goes back now: what is left to do waits for others, and has bounds of its own.
 async fn make(
-    shared: &Shared<impl Nats>,
+    shared: &Arc<Shared<impl Nats>>,
     mut firing: Box<Firing>,
     events: &Events,
     permit: Option<&Lent>,
@@ -186,7 +209,11 @@ async fn make(
             let held = permit.and_then(Lent::take).filter(|permit| permit.lane() == Lane::Request);
             outcomes::leave(shared, firing, place, held);
         }
-        Made::Known(ended) => events.send(Event::Ended(ended)),
+        Made::Known(execution) => {
+            let recorded = Recorded { execution, again: true };
+            let (accepted, attempt) = (&firing.accepted, &firing.attempt);
+            dead_letter::end(shared, accepted, attempt, recorded, events).await;
+        }
         Made::Nothing => let_go(shared, &firing, events),
     }
 }
@@ -195,7 +222,7 @@ async fn make(
 /// that does not answer must not hold up the commands for others. (The action is borrowed; if it were moved in here,
 /// the task would contain it twice.)
 async fn within_permit(
-    shared: &Shared<impl Nats>,
+    shared: &Arc<Shared<impl Nats>>,
     target: &Target,
     permit: &Lent,
     mut action: Pin<&mut impl Future<Output = ()>>,

@@ -138,7 +138,9 @@ impl Reason<'_> {
                 None => "an earlier execution was still under way".to_owned(),
             },
             Some(SkipCause::Limit) => {
-                "too many executions of the schedule were not settled".to_owned()
+                "as many executions of the schedule as may be under way had not been settled: they had \
+                 not ended, or the history did not take their outcomes"
+                    .to_owned()
             }
             Some(SkipCause::Paused) => match &self.told.change {
                 Some(change) if change.event == "updated" => {

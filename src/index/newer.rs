@@ -37,6 +37,11 @@ impl Index {
         self.read(|state| state.newer.contains_key(&id))
     }
 
+    /// The format that a schedule's record needs, if it is left to newer versions.
+    pub fn needs_newer(&self, id: Uuid) -> Option<u16> {
+        self.read(|state| state.newer.get(&id).map(|left| left.record.needs))
+    }
+
     /// Number of records left to newer versions, and the highest format that one of them needs.
     pub fn left_to_newer(&self) -> (usize, u16) {
         self.read(|state| {

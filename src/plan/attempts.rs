@@ -73,7 +73,7 @@ impl Plan {
         schedule: &Schedule,
         now: DateTime<Utc>,
         view: &impl View,
-        Terms { lease, admitted }: Terms,
+        Terms { lease, admitted, .. }: Terms,
     ) {
         if schedule.spec.group.is_some() && !admitted {
             return;

@@ -120,12 +120,14 @@ pub struct Terms {
     pub lease: Duration,
     /// Whether a schedule that belongs to a group may take a slot of it.
     pub admitted: bool,
+    /// Whether the next occurrence may be claimed before its time.
+    pub early: bool,
 }
 
 impl From<Duration> for Terms {
-    /// Claims with a lease, of schedules that belong to no group or may take a slot.
+    /// Claims with a lease, ahead of their time too, of schedules that belong to no group or may take a slot.
     fn from(lease: Duration) -> Self {
-        Self { lease, admitted: true }
+        Self { lease, admitted: true, early: true }
     }
 }
 
@@ -181,7 +183,7 @@ pub fn plan(
             plan.each_occurrence(trigger, next, now, me, may_claim);
         } else if due <= now {
             plan.occurrences(trigger, next, now, me, may_claim);
-        } else if due <= now.later(lead(&plan.schedule, view.reach(schedule))) {
+        } else if terms.early && due <= now.later(lead(&plan.schedule, view.reach(schedule))) {
             plan.fire_at(next, &claimed);
             plan.go_on(trigger, next);
         }

@@ -72,7 +72,9 @@ pub fn only_skips(
         return None;
     }
     let following = schedule.first_not_due(trigger, next, halt.until.just_before());
-    let following = following.map(|at| schedule.due(at).earlier(lead(schedule, view.lead())));
+    // What may be claimed by now anyway takes the entry along, in one write.
+    let reach = lead(schedule, view.reach(schedule));
+    let following = following.map(|at| schedule.due(at).earlier(reach));
     let until = following.into_iter().chain(wake_besides(schedule, view)).min();
     until.is_none_or(|until| until > now).then_some(OnlySkips { until })
 }

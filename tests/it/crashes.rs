@@ -77,6 +77,22 @@ async fn a_panic_while_an_outcome_is_recorded_costs_that_try_and_leaves_nothing_
 }
 
 #[tokio::test]
+async fn a_panic_while_a_skip_is_recorded_leaves_what_was_claimed_with_it_to_be_made() {
+    let nats = Nats::start().await;
+    let mut first = nats.service().await;
+    let ids = nats.create_beats(1, "cmd.example.panics").await;
+    nats.wait_count("COMMANDS", 1).await;
+    first.kill();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let service = nats.service_with(&[("NATS_SCHEDULER_FAILPOINT", "while_skipping")]).await;
+    let of_it = |status: &str| json!({ "schedule_id": ids[0], "status": status });
+    nats.wait_executions(of_it("skipped"), 1).await;
+    nats.wait_executions(of_it("success"), 4).await;
+    assert!(service.log().contains("told to panic"), "it never came to that");
+    check_ledgers(&nats, &ids).await;
+}
+
+#[tokio::test]
 async fn dying_before_the_claim_loses_nothing() {
     dies_at("before_claim", false).await;
 }

@@ -165,6 +165,25 @@ async fn jobs_of_a_group_run_so_many_at_once_on_all_instances_together() {
 }
 
 #[tokio::test]
+async fn of_jobs_that_are_due_at_once_the_higher_priority_gets_the_slot() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let _running = work(&nats, Duration::from_millis(50)).await;
+    put(&nats, 1).await;
+    let at = in_ms(2000);
+    for priority in [1, 7, 4, 10, 2, 8, 5] {
+        nats.create(job(&priority.to_string(), &at, json!({ "priority": priority }))).await;
+    }
+    nats.wait_executions(json!({ "status": "success" }), 7).await;
+    let name = |headers: &async_nats::HeaderMap| {
+        headers.get("Scheduler-Schedule-Name").unwrap().as_str().parse::<u64>().unwrap()
+    };
+    let sent = nats.messages("COMMANDS").await;
+    let order: Vec<_> = sent.iter().map(|command| name(&command.headers)).collect();
+    assert_eq!(order, [10, 8, 7, 5, 4, 2, 1]);
+}
+
+#[tokio::test]
 async fn requests_of_a_group_take_turns_and_policies_apply_while_they_wait() {
     let nats = Nats::start().await;
     let _instances = (nats.service().await, nats.service().await);

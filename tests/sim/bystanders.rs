@@ -210,3 +210,77 @@ async fn who_follows_runs_for_each_end_though_nobody_could_tell_it_for_long() {
     assert!(ends > 190, "{ends}");
     assert!(ends - runs < 5, "{runs} of {ends}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn dead_letters_that_were_taken_over_hold_up_no_requests_either() {
+    let server = Server::with_streams(36);
+    commands(&server, "DEAD", "cmd.dead.>");
+    serve(&server, "cmd.answers", true).await;
+    let (first, nats) = start(&server, 1).await.remove(0);
+    let healthy = create(
+        &first,
+        json!({ "name": "healthy", "schedule_type": "interval", "interval_seconds": 1,
+            "target_command": "cmd.answers", "delivery": { "mode": "request" } }),
+    )
+    .await;
+    // More than may wait for replies at once.
+    for n in 0..150 {
+        create(
+            &first,
+            json!({ "name": format!("s{n}"), "schedule_type": "interval", "interval_seconds": 2,
+                "target_command": "cmd.nobody", "delivery": { "mode": "request" },
+                "max_retries": 0, "dead_letter": "cmd.dead.x" }),
+        )
+        .await;
+    }
+    sleep(Duration::from_secs(4)).await;
+    server.trouble(Some("DEAD"), Trouble::Silent, Duration::from_secs(600));
+    sleep(Duration::from_secs(10)).await;
+    nats.kill();
+    first.die();
+    let _second = Instance::start(&server, 7).await;
+    let from = server.now() + TimeDelta::seconds(15);
+    sleep(Duration::from_secs(50)).await;
+    let late: Vec<_> = events(&server, healthy)
+        .into_iter()
+        .filter(|event| event.status == ExecutionStatus::Success && event.scheduled_for > from)
+        .map(|event| event.time - event.scheduled_for)
+        .collect();
+    assert!(late.len() >= 30, "{} in 35 s", late.len());
+    let latest = late.into_iter().max().unwrap();
+    assert!(latest < TimeDelta::seconds(2), "{latest}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ends_at_an_instance_that_stops_is_settled_while_it_waits_for_others() {
+    let server = Server::with_streams(37);
+    serve(&server, "cmd.silent", false).await;
+    serve(&server, "cmd.answers", true).await;
+    let mut instances = start(&server, 2).await;
+    let stopping = instances.remove(0).0;
+    sleep(Duration::from_secs(8)).await;
+    let every_second = |name: String, target: &str, timeout: u64| {
+        json!({ "name": name, "schedule_type": "interval", "interval_seconds": 1,
+            "target_command": target, "max_instances": 1,
+            "delivery": { "mode": "request", "timeout_seconds": timeout } })
+    };
+    let mut quick = Vec::new();
+    for n in 0..10 {
+        // Each instance waits for some of them.
+        create(&stopping, every_second(format!("long {n}"), "cmd.silent", 60)).await;
+        let one = every_second(format!("quick {n}"), "cmd.answers", 60);
+        quick.push(create(&stopping, one).await);
+    }
+    // In the middle of a second something has always ended that is not settled yet.
+    sleep(Duration::from_millis(5_300)).await;
+    let from = server.now();
+    stopping.stop().await;
+    sleep(Duration::from_secs(10)).await;
+    for id in quick {
+        let later = events(&server, id).into_iter().filter(|event| event.scheduled_for > from);
+        let later: Vec<_> = later.filter(|event| event.status.is_final()).collect();
+        let is_success = |event: &Execution| event.status == ExecutionStatus::Success;
+        let made = later.iter().filter(|event| is_success(event)).count();
+        assert!(made >= 15 && later.iter().all(is_success), "{made} of {}: {later:?}", later.len());
+    }
+}

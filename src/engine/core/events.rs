@@ -41,8 +41,10 @@ pub(crate) enum Event<A> {
     Corrected(Uuid),
     /// A permit was given back.
     Returned(Lane),
-    /// No new work may begin.
+    /// Nothing new may be claimed.
     Drain,
+    /// No work may begin at all.
+    Close,
 }
 
 /// Something to do now.

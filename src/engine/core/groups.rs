@@ -170,7 +170,7 @@ fn has_slot(entry: &Entry, now: DateTime<Utc>, outlook: &impl Outlook) -> bool {
     let Some(group) = group.filter(|group| outlook.has_slot(group, schedule.id)) else {
         return false;
     };
-    let terms = Terms { lease: outlook.lease(&schedule.spec), admitted: true };
+    let terms = Terms { lease: outlook.lease(&schedule.spec), admitted: true, early: true };
     let plan = plan(schedule, &entry.trigger, now, outlook, terms);
     let first = plan.as_ref().and_then(|plan| plan.fire.first());
     first.is_some_and(|attempt| outlook.holds_slot(group, attempt.execution_id, entry.revision))

@@ -93,6 +93,12 @@ impl Lanes {
         lane.under_way < lane.most
     }
 
+    /// Whether a lane has room for another piece of work besides what waits in it.
+    pub(super) fn is_free(&self, lane: Lane) -> bool {
+        let lane = &self.0[lane as usize];
+        lane.under_way + lane.queue.len() < lane.most
+    }
+
     /// Gives a permit back.
     pub(super) fn end(&mut self, lane: Lane) {
         let lane = self.lane(lane);

@@ -1,8 +1,12 @@
 //! Looks at one schedule: what others must be told of it, and when it is our turn to do what comes next.
 
+use std::cmp::Reverse;
+
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
+use super::lanes::{Lane, Ready};
+use super::start::SETTLING;
 use super::state::Visible;
 use super::{Action, COMING_BACK, Core, Outlook, UNSURE};
 use crate::index::Entry;
@@ -23,9 +27,7 @@ impl<A> Core<A> {
     /// Works out when to look at a schedule again, from its record and what is not settled.
     pub(super) fn look(&mut self, id: Uuid, now: DateTime<Utc>, outlook: &impl Outlook) {
         if self.is_draining {
-            // What is cancelled is stopped all the same.
-            outlook.entry(id).iter().for_each(|entry| self.stop(entry));
-            return;
+            return self.look_last(id, now, outlook);
         }
         if self.slots.is_busy(id) {
             return;
@@ -48,7 +50,9 @@ impl<A> Core<A> {
         }
         if wake.is_none_or(|wake| wake > now) {
             self.clear_overdue(id);
-            self.slots.get_mut(id).and_then(|state| state.turn.take());
+            // One that waits in line for a slot may only be held back by the rate of its target.
+            let waits = self.slots.get_mut(id).filter(|state| state.waits.is_none());
+            waits.and_then(|state| state.turn.take());
         }
         let settle_at = self.settle_at(id);
         if wake.into_iter().chain(settle_at).all(|at| at > now) {
@@ -60,6 +64,18 @@ impl<A> Core<A> {
         let wake = wake.map(|wake| held.map_or(wake, |later| wake.max(later)));
         self.slots.set_timer(id, wake.into_iter().chain(settle_at).min());
         self.slots.tidy(id);
+    }
+
+    /// Looks at a schedule while the engine stops: what is cancelled is stopped, and what has ended is settled, since others
+    /// take it for under way until then.
+    fn look_last(&mut self, id: Uuid, now: DateTime<Utc>, outlook: &impl Outlook) {
+        let Some(entry) = outlook.entry(id) else { return };
+        self.stop(&entry);
+        let is_held = self.held_until(id, now).is_some();
+        let state = self.slots.get(id);
+        if state.is_some_and(|state| !state.is_busy && !state.done.is_empty()) && !is_held {
+            self.queue(Ready { priority: SETTLING, due: Reverse(now), id, lane: Lane::Fast });
+        }
     }
 
     /// Starts what a record asks for besides its times: announcing changes, telling of ends.

@@ -74,6 +74,8 @@ const UNSURE: Duration = Duration::milliseconds(250);
 /// Time after a break that the instances before us may need to return: a server informs its clients one by one, and
 /// each of them tries to connect at times of its own.
 const COMING_BACK: Duration = Duration::milliseconds(1500);
+/// Steps back in time that are taken for corrections, and not for another time.
+const STEP_BACK: Duration = Duration::seconds(1);
 /// Pause before work that NATS did not let us do is tried again.
 const LATER: Duration = Duration::seconds(1);
 
@@ -125,9 +127,12 @@ pub(crate) struct Core<A> {
     busy: usize,
     /// When everything that others had written was last found to be seen.
     sees_since: DateTime<Utc>,
+    /// The time of the latest step.
+    now: DateTime<Utc>,
     may_claim: bool,
     overall: Overall,
     is_draining: bool,
+    is_closed: bool,
     actions: Vec<Action<A>>,
 }
 
@@ -152,9 +157,11 @@ impl<A> Core<A> {
             groups: Groups::default(),
             busy: 0,
             sees_since: now,
+            now,
             may_claim: false,
             overall: Overall::default(),
             is_draining: false,
+            is_closed: false,
             actions: Vec::new(),
         }
     }
@@ -166,6 +173,9 @@ impl<A> Core<A> {
         now: DateTime<Utc>,
         outlook: &impl Outlook,
     ) -> Vec<Action<A>> {
+        if now < std::mem::replace(&mut self.now, now) - STEP_BACK {
+            self.clock_was_set_back(now);
+        }
         for event in events {
             self.take_in(event, now, outlook);
         }
@@ -175,8 +185,10 @@ impl<A> Core<A> {
             self.ready_due(now, outlook);
             self.look_ahead(now, outlook);
         }
-        self.release_due(now);
-        self.start_ready(now);
+        if !self.is_closed {
+            self.release_due(now);
+            self.start_ready(now);
+        }
         std::mem::take(&mut self.actions)
     }
 
@@ -268,7 +280,8 @@ impl<A> Core<A> {
                 self.look(id, now, outlook);
             }
             Event::Returned(lane) => self.lanes.end(lane),
-            Event::Drain => self.drain(),
+            Event::Drain => self.drain(now, outlook),
+            Event::Close => self.is_closed = true,
         }
     }
 
@@ -280,6 +293,19 @@ impl<A> Core<A> {
         let state = self.state(id);
         state.done.merge(done);
         state.settle_at.get_or_insert(at);
+    }
+
+    /// Forgets times to come that an earlier time led to: they may lie far ahead now.
+    fn clock_was_set_back(&mut self, now: DateTime<Utc>) {
+        self.sees_since = self.sees_since.min(now);
+        self.ahead = Ahead::default();
+        self.rates.begin_again(now);
+        for (_, state) in self.slots.states_mut() {
+            (state.not_before, state.turn, state.visible) = (None, None, None);
+            state.settle_at = state.settle_at.map(|at| at.min(now));
+        }
+        self.note_groups();
+        self.begin_walk();
     }
 
     fn free(&mut self, id: Uuid) {
@@ -307,7 +333,7 @@ impl<A> Core<A> {
         self.slots.tidy(id);
     }
 
-    fn drain(&mut self) {
+    fn drain(&mut self, now: DateTime<Utc>, outlook: &impl Outlook) {
         self.is_draining = true;
         self.walk = None;
         self.slots.clear_timers();
@@ -315,6 +341,10 @@ impl<A> Core<A> {
         self.overdue.clear();
         self.ready = 0;
         self.slots.states_mut().for_each(|(_, state)| state.ready = None);
+        let with_done = |(id, state): (Uuid, &mut State)| (!state.done.is_empty()).then_some(id);
+        let mut done: Vec<_> = self.slots.states_mut().filter_map(with_done).collect();
+        done.sort_unstable();
+        done.into_iter().for_each(|id| self.look(id, now, outlook));
     }
 
     fn state(&mut self, id: Uuid) -> &mut State {

@@ -29,6 +29,13 @@ impl Rates {
         Self(rates.iter().map(bucket).collect())
     }
 
+    /// Counts from `now` on, which lies before what was counted so far.
+    pub(super) fn begin_again(&mut self, now: DateTime<Utc>) {
+        for bucket in &mut self.0 {
+            (bucket.tokens, bucket.filled_at) = (bucket.tokens.max(0.0), now);
+        }
+    }
+
     /// Whether any limit applies to a target.
     pub(super) fn limits(&self, target: &Target) -> bool {
         self.0.iter().any(|bucket| bucket.pattern.allows(target))

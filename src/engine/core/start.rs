@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::lanes::{Lane, Ready};
 use super::slots::Slots;
 use super::turns::Sendings;
-use super::{Action, Claiming, Core, Outlook, UNSURE};
+use super::{Action, Claiming, Core, LATER, LINGER, Outlook, UNSURE};
 use crate::index::Entry;
 use crate::moment::Moment as _;
 use crate::plan::{OnlySkips, only_skips};
@@ -19,18 +19,28 @@ pub(super) const STEP: usize = 256;
 /// Priority of work that only writes what a pause of all has skipped. Anything else that is to be done takes its place.
 const SKIPPING: u8 = 0;
 /// Priority of work that only settles: below everything that is due.
-const SETTLING: u8 = 1;
+pub(super) const SETTLING: u8 = 1;
 
 impl<A> Core<A> {
     /// Queues schedules whose timers are due.
     pub(super) fn ready_due(&mut self, now: DateTime<Utc>, outlook: &impl Outlook) {
+        let mut grouped = Vec::new();
         while let Some((id, due)) = self.slots.pop_timer(now) {
-            let Some(entry) = outlook.entry(id) else { continue };
-            if self.slots.is_busy(id) {
+            let Some(entry) = outlook.entry(id).filter(|_| !self.slots.is_busy(id)) else {
+                continue;
+            };
+            if entry.schedule.spec.group.is_some() {
+                // All that are due stand in line before the first of them is chosen.
+                self.wake(&entry, now, outlook);
+                grouped.push((entry, due));
                 continue;
             }
             self.ready_one(&entry, due, now, now, outlook);
             self.slots.tidy(id);
+        }
+        for (entry, due) in grouped {
+            self.ready_one(&entry, due, now, now, outlook);
+            self.slots.tidy(entry.schedule.id);
         }
     }
 
@@ -47,7 +57,8 @@ impl<A> Core<A> {
         // The timer was set for work that was not due yet.
         let seen = timer.earlier(outlook.delay(id, entry.schedule.needs));
         let is_held = self.held_until(id, now).is_some();
-        let turn = self.turn(entry, now, seen, outlook).filter(|turn| turn.at <= until && !is_held);
+        let next = self.turn(entry, now, seen, outlook);
+        let turn = next.filter(|turn| turn.at <= until && !is_held);
         let settles = self.settle_at(id).is_some_and(|at| at <= now);
         if let Some(turn) = turn.filter(|_| self.may_claim && !settles)
             && let Some(skips) = self.only_skips(entry, now, outlook)
@@ -82,7 +93,16 @@ impl<A> Core<A> {
             return self.look(id, now, outlook);
         }
         // What has ended does not wait for a place among the requests: others wait for it to be settled.
-        let turn = turn.filter(|_| lane == Lane::Fast || !settles);
+        let has_place = lane == Lane::Fast || !settles || self.lanes.is_free(lane);
+        let again = match (turn, next) {
+            // Something more urgent may still take the place that there is.
+            (Some(_), _) if has_place => (lane == Lane::Request && settles).then(|| now + LINGER),
+            (Some(_), _) => Some(now + LATER),
+            // What comes due is more urgent than what settles.
+            (None, next) => next.map(|next| self.held_until(id, now).unwrap_or(now).max(next.at)),
+        };
+        self.slots.set_timer(id, again);
+        let turn = turn.filter(|_| has_place);
         let lane = if turn.is_some() { lane } else { Lane::Fast };
         // Settling alone never goes before work that is due.
         let priority = SETTLING.saturating_add(turn.map_or(0, |_| spec.priority));
@@ -105,7 +125,7 @@ impl<A> Core<A> {
 
     /// Queues work. A schedule waits only once: a more urgent entry replaces a less urgent one, and one of another lane
     /// any.
-    fn queue(&mut self, ready: Ready) {
+    pub(super) fn queue(&mut self, ready: Ready) {
         let place = &mut self.slots.state(ready.id).ready;
         if place.is_some_and(|waiting| waiting.lane == ready.lane && waiting >= ready) {
             return;
@@ -134,9 +154,9 @@ impl<A> Core<A> {
 
     /// Starts as much of the ready work as the bounds allow, in the order of priority. Commands that are due go first.
     pub(super) fn start_ready(&mut self, now: DateTime<Utc>) {
-        let has_more = self.has_more(now);
+        let is_behind = self.armory.is_due(now);
         for lane in Lane::ALL {
-            if has_more && lane != Lane::Request {
+            if is_behind && lane != Lane::Request {
                 continue;
             }
             while let Some(ready) = self.lanes.pop(lane) {

@@ -232,13 +232,7 @@ fn what_has_ended_is_settled_while_the_next_request_waits_for_a_place() {
     core.step(ids.map(Event::Changed), due, &world);
     let waits = ids.into_iter().find(|id| !core.slots.get(*id).unwrap().is_busy).unwrap();
     // An execution of the one that waits, begun by hand before, ends.
-    let schedule = Arc::clone(&world.entry(waits).unwrap().schedule);
-    let attempt =
-        crate::schedule::Attempt::new(waits, at("00:00:10"), 1, Phase::Waiting { due_at: due });
-    let claim = Claim { instance: ME, revision: 2 };
-    let mut ended = Execution::started(&schedule, &attempt, claim, due);
-    ended.end(Outcome::success(), due);
-    let actions = core.step([Event::Ended(Box::new(ended))], due, &world);
+    let actions = core.step([ended(&world, waits, due)], due, &world);
     let [Action::Work { id, done, claim: Claiming::None, lane: Lane::Fast, .. }] = &actions[..]
     else {
         panic!("{} actions", actions.len())
@@ -248,6 +242,80 @@ fn what_has_ended_is_settled_while_the_next_request_waits_for_a_place() {
     let settled = [Event::Free(waits), Event::Returned(Lane::Fast)];
     assert!(working(&core.step(settled, due, &world)).is_empty());
     assert_eq!(working(&core.step([Event::Returned(Lane::Request)], due, &world)), [waits]);
+}
+
+/// The end of an execution of a schedule that was begun by hand before.
+fn ended(world: &World, id: Uuid, now: DateTime<Utc>) -> Event<&'static str> {
+    let schedule = Arc::clone(&world.entry(id).unwrap().schedule);
+    let phase = Phase::Waiting { due_at: now };
+    let attempt = crate::schedule::Attempt::new(id, at("00:00:10"), 1, phase);
+    let claim = Claim { instance: ME, revision: 2 };
+    let mut ended = Execution::started(&schedule, &attempt, claim, now);
+    ended.end(Outcome::success(), now);
+    Event::Ended(Box::new(ended))
+}
+
+#[test]
+fn a_request_that_has_a_place_takes_what_has_ended_along() {
+    let (world, mut core) = (World::default(), Core::<&str>::new(1, 9, &[], at("00:00:00")));
+    core.step([Event::MayClaim(true)], at("00:00:00"), &world);
+    let (fast, asks) = (world.add(9, ""), world.add(10, r#","delivery":{"mode":"request"}"#));
+    let due = world.entry(fast).unwrap().schedule.next_run_at.unwrap();
+    // The only place for what takes no time is taken for long.
+    assert_eq!(working(&core.step([Event::Changed(fast)], due, &world)), [fast]);
+    let before = due - Duration::milliseconds(1);
+    core.step([ended(&world, asks, before)], before, &world);
+    let actions = core.step([], due, &world);
+    let [Action::Work { id, done, claim: Claiming::All, lane: Lane::Request, .. }] = &actions[..]
+    else {
+        panic!("{} actions", actions.len())
+    };
+    assert_eq!((*id, done.executions().count()), (asks, 1));
+}
+
+#[test]
+fn what_ends_while_draining_is_settled_at_once_and_nothing_begins_after_the_end() {
+    let (world, mut core) = (World::default(), core());
+    let ids = [world.add(9, ""), world.add(10, ""), world.add(11, "")];
+    let due = world.entry(ids[0]).unwrap().schedule.next_run_at.unwrap();
+    let now = due - Duration::seconds(30);
+    // One is not settled yet when it begins, one ends meanwhile.
+    assert!(working(&core.step([ended(&world, ids[0], now)], now, &world)).is_empty());
+    assert_eq!(working(&core.step([Event::Drain], now, &world)), [ids[0]]);
+    assert!(!core.is_quiet());
+    let actions = core.step([ended(&world, ids[1], now)], now, &world);
+    let [Action::Work { id, done, claim: Claiming::None, .. }] = &actions[..] else { panic!() };
+    assert_eq!((*id, done.executions().count()), (ids[1], 1));
+    core.step([Event::Free(ids[0]), Event::Free(ids[1])], now, &world);
+    assert!(core.is_quiet());
+    // The second place is not given back, and then nothing may begin any more.
+    let rest = [ended(&world, ids[2], now), Event::Close, Event::Returned(Lane::Fast)];
+    assert!(core.step(rest, now, &world).is_empty());
+    let left: Vec<_> = core.take_done().into_iter().filter(|(_, done)| !done.is_empty()).collect();
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].0, ids[2]);
+}
+
+#[test]
+fn what_waits_does_not_wait_for_a_time_that_nats_has_taken_back() {
+    let rate = (TargetPattern::parse("cmd.a").unwrap(), 0.1);
+    for rates in [vec![], vec![rate]] {
+        let world = World::default();
+        let mut core = Core::<&str>::new(9, 9, &rates, at("00:00:00"));
+        core.step([Event::MayClaim(true)], at("00:00:00"), &world);
+        let id = world.add(9, "");
+        let due = world.entry(id).unwrap().schedule.next_run_at.unwrap();
+        // The clock is an hour ahead, and NATS did not let it claim.
+        let ahead = due + Duration::hours(1);
+        assert_eq!(working(&core.step([Event::Changed(id)], ahead, &world)), [id]);
+        core.step([Event::Later(id), Event::Returned(Lane::Fast)], ahead, &world);
+        let begun = |core: &mut Core<&str>, now| !working(&core.step([], now, &world)).is_empty();
+        let times = (0..60).map(|n| due + Duration::milliseconds(250) * n);
+        let first = times.into_iter().find(|now| begun(&mut core, *now));
+        let first = first.expect("it is not tried again for long");
+        assert!(first <= due + Duration::seconds(10), "{first}");
+        core.step([Event::Free(id), Event::Returned(Lane::Fast)], first, &world);
+    }
 }
 
 #[test]

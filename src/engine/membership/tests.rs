@@ -39,3 +39,13 @@ async fn silence_says_nothing_to_who_has_been_deaf_though_nobody_has_noted_that(
     }
     assert!(members.is_gone::<All>(other), "it would have heard it");
 }
+
+#[tokio::test]
+async fn who_acts_on_a_format_is_heard_or_not() {
+    let members = Members::new(Uuid::from_u128(1), Arc::default(), Clock::default());
+    assert!(!members.hears_one_for(3));
+    let payload = r#"{"format":1,"acts_on":3}"#.into();
+    let subject = names::instance_subject(Uuid::from_u128(2));
+    members.hear(&Message { payload, ..message(subject) }, false);
+    assert!(members.hears_one_for(3) && !members.hears_one_for(4));
+}

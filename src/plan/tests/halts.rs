@@ -3,8 +3,8 @@
 use super::*;
 use crate::schedule::{Manual, Origin, PausesOfAll};
 
-/// The same as [`Knows`], while all schedules are paused until a time.
-pub(super) struct Halted(Knows, Halt);
+/// The same as [`Knows`], while all schedules are paused until a time, and claims may be made so early.
+pub(super) struct Halted(Knows, Halt, Duration);
 
 impl View for Halted {
     fn me(&self) -> Uuid {
@@ -28,17 +28,21 @@ impl View for Halted {
     fn halt(&self) -> Halt {
         self.1
     }
+    fn reach(&self, _: &Schedule) -> Duration {
+        self.2
+    }
 }
 
 pub(super) fn until(until: DateTime<Utc>) -> Halted {
-    Halted(Knows { lead: Duration::milliseconds(500), ..knows() }, Halt { until })
+    let lead = Duration::milliseconds(500);
+    Halted(Knows { lead, ..knows() }, Halt { until }, lead)
 }
 
 fn open() -> Halted {
     let mut all = PausesOfAll::default();
     let by = crate::schedule::Author { actor: "a", correlation_id: "c" };
     all.pause(ME, at("00:00:00"), by, None, None);
-    Halted(knows(), all.halt())
+    Halted(knows(), all.halt(), Duration::zero())
 }
 
 fn waiting(record: &mut Schedule, due_at: DateTime<Utc>, origin: Option<Origin>) {
@@ -90,6 +94,12 @@ fn after_its_end_one_knows_until_when_there_is_nothing_but_an_entry_to_write() {
         assert_eq!(only(&plan.schedule, at(now)), None, "it is written");
     }
     assert_eq!(only(&record, at("00:05:59.500")), None, "it is claimed ahead");
+    // Work that writes entries claims nothing early, and what may be claimed by now takes its entry along.
+    let not_early = Terms { early: false, ..Terms::from(lease()) };
+    let entry = plan(&record, &trigger, at("00:05:59.600"), &view, not_early).unwrap();
+    assert_eq!((entry.fire.len(), entry.skip.len()), (0, 1));
+    let early = Halted { 2: Duration::seconds(3), ..until(at("00:05:10")) };
+    assert_eq!(only_skips(&record, &trigger, at("00:05:57"), &early), None);
     // An occurrence that is due exactly then is none that is skipped.
     assert_eq!(only_skips(&record, &trigger, at("00:05:00"), &until(at("00:05:00"))), None);
     for (due_at, origin) in [("00:00:30", None), ("00:05:00", Some(Origin::User))] {

@@ -114,3 +114,41 @@ fn a_slot_that_was_taken_for_a_claim_that_did_not_get_through_is_used_by_the_nex
     world.slot.set(Some(OTHER));
     assert!(admitted(&core.step([Event::Free(id)], now, &world)).is_empty());
 }
+
+#[test]
+fn who_waits_for_the_rate_of_its_target_keeps_its_token_while_it_stands_in_line() {
+    let world = world(1);
+    let rate = (TargetPattern::parse("cmd.a").unwrap(), 0.1);
+    let mut core = Core::<&str>::new(9, 9, &[rate], at("00:00:00"));
+    core.step([Event::MayClaim(true)], at("00:00:00"), &world);
+    // It takes the token that there is.
+    let other = world.add(9, "");
+    let due = world.entry(other).unwrap().schedule.next_run_at.unwrap();
+    assert_eq!(working(&core.step([Event::Changed(other)], due, &world)), [other]);
+    // Its own next occurrence is hours away.
+    let waits = waits(&world, 1, 5, "00:00:10");
+    assert!(admitted(&core.step([Event::Changed(waits)], due, &world)).is_empty());
+    let turn = core.next().unwrap();
+    assert!(turn > due && turn <= due + Duration::seconds(10), "{turn}");
+    assert_eq!(admitted(&core.step([], turn, &world)), [waits]);
+}
+
+#[test]
+fn of_those_that_become_due_at_once_the_one_with_the_highest_priority_gets_the_slot() {
+    for order in [[1, 2, 3], [3, 2, 1], [2, 3, 1]] {
+        let (world, mut core) = (world(1), core());
+        let ids = order.map(|priority: u8| {
+            let fields = format!(r#","delivery":{{"mode":"job"}},"priority":{priority}"#);
+            let id = world.add(u128::from(10 - priority), &fields);
+            let entry = world.entry(id).unwrap();
+            let mut schedule = Schedule::clone(&entry.schedule);
+            Arc::make_mut(&mut schedule.spec).group = Some("g".to_owned().into());
+            world.put(schedule, entry.trigger.clone(), 2);
+            id
+        });
+        let due = world.entry(ids[0]).unwrap().schedule.next_run_at.unwrap();
+        core.step(ids.map(Event::Changed), due - Duration::seconds(1), &world);
+        let highest = Uuid::from_u128(7);
+        assert_eq!(admitted(&core.step([], due, &world)), [highest], "{order:?}");
+    }
+}

@@ -63,3 +63,22 @@ fn who_is_paused_again_writes_nothing() {
     assert!(begun(&core.step(returned, at("00:10:31"), &world)).is_empty());
     assert_eq!(begun(&core.step([], at("00:20:30"), &world)).len(), 2);
 }
+
+#[test]
+fn entries_wait_for_commands_that_are_due_though_these_wait_for_permits() {
+    let (world, mut core) = (World::default(), core());
+    let armed = |n: u128| {
+        let execution = Uuid::from_u128(n);
+        Event::Armed(Armed { due: at("00:10:30"), priority: 5, execution, attempt: "go" })
+    };
+    world.halt.set(Halt { until: at("00:10:30") });
+    let ids: Vec<_> = (100..103).map(|n| world.add(n, "")).collect();
+    let changed = ids.iter().map(|id| Event::Changed(*id));
+    core.step((1..4).map(armed).chain(changed), at("00:10:00"), &world);
+    let now = at("00:10:30");
+    // Two of three may be under way.
+    assert!(begun(&core.step([], now, &world)).is_empty());
+    assert!(begun(&core.step([], now, &world)).is_empty());
+    let next = core.step([Event::Returned(Lane::Fast)], now, &world);
+    assert_eq!(begun(&next).len(), 2, "all are out");
+}
