@@ -7,13 +7,14 @@
 //! from the start. Schedules that the replay shows neither as present nor as deleted have vanished: they are forgotten,
 //! and that is reported.
 
+mod checks;
 mod replay;
 
+use std::convert::Infallible;
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::stream::State;
 use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
 use tokio::sync::watch as state;
@@ -29,11 +30,10 @@ use crate::index::{Index, Wrote};
 use crate::names;
 use crate::port::{Entry, Info, Nats, Reading, Start, Unanswered};
 use crate::schedule::Schedule;
+use checks::{Checks, SHOWN_WITHIN};
 
 /// Interval between comparisons of the watch with the stream.
 const RECONCILE: Duration = Duration::from_secs(5);
-/// Age at which a stored message must have been shown.
-const SHOWN_WITHIN: Duration = Duration::from_secs(60);
 /// Times in a row that the stream must hold too little: an expired value is replaced by a marker a moment later.
 const DIFFERENCES: u32 = 2;
 /// How long we may be cut off and still be shown what was deleted; markers last for an hour.
@@ -72,7 +72,7 @@ pub async fn follow(
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            error = follower.run() => {
+            Err(error) = follower.run() => {
                 let _ = follower.loaded.send_replace(false);
                 warn!(error, "watch of the schedules restarts");
             }
@@ -112,20 +112,12 @@ struct Follower<N> {
 
 impl<N: Nats> Follower<N> {
     /// Replays the bucket and follows it; returns why it must start over.
-    async fn run(&mut self) -> String {
-        let mut watch = match self.replay().await {
-            Ok(watch) => watch,
-            Err(error) => return error,
-        };
+    async fn run(&mut self) -> Result<Infallible, String> {
+        let mut watch = self.replay().await?;
         let _ = self.loaded.send_replace(true);
         let mut reconcile = tokio::time::interval(RECONCILE);
         reconcile.reset();
-        let (mut last_check, mut cut_off) = ((Instant::now(), self.seen), None::<Instant>);
-        // What the stream said of itself and when it was asked, until everything that it had by then has been shown.
-        let (mut said, mut differences) = (None::<(State, Instant)>, 0);
-        // The time by which that must have happened.
-        let mut behind = None::<Instant>;
-        let (mut looked_at, mut seen_then) = (None::<Instant>, self.seen);
+        let mut checks = Checks::begin(self.seen);
         loop {
             let index = Arc::clone(&self.index);
             let check = async {
@@ -134,71 +126,77 @@ impl<N: Nats> Follower<N> {
                     _ = reconcile.tick() => false,
                     () = self.nats.reconnected(self.connects) => true,
                     // A caller that wants it asks again until everything has been seen.
-                    () = wanted(&index, looked_at), if behind.is_none() => true,
+                    () = wanted(&index, checks.looked_at), if checks.behind.is_none() => true,
                 }
             };
             tokio::select! {
                 biased;
-                is_wanted = check => {
-                    // The watch has shown nothing of what the stream had when it was last asked.
-                    let is_silent = said.is_some() && seen_then == self.seen;
-                    seen_then = self.seen;
-                    let looked = self.look(is_wanted || is_silent, &mut watch).await;
-                    match looked {
-                        Ok(None) => {
-                            self.lose();
-                            return "the bucket has lost what it showed".to_owned();
-                        }
-                        Ok(Some((info, _))) if !self.is_sound(&info, last_check) => {
-                            if info.state.last_sequence < self.seen {
-                                self.lose();
-                            }
-                            return "the watch and the stream disagree".to_owned();
-                        }
-                        Ok(Some(_)) if cut_off.is_some_and(|since| since.elapsed() > MARKERS_LAST) => {
-                            self.was_cut_off = true;
-                            return "the stream was out of reach for long".to_owned();
-                        }
-                        Ok(Some((info, asked))) => {
-                            (cut_off, looked_at) = (None, Some(asked));
-                            if last_check.0.elapsed() >= SHOWN_WITHIN {
-                                last_check = (Instant::now(), info.state.last_sequence);
-                            }
-                            said = Some((info.state, asked));
-                            self.compare(&mut said, self.seen, &mut differences);
-                            if is_wanted && said.is_some() {
-                                behind.get_or_insert(asked + BEHIND);
-                            }
-                        }
-                        Err(error) => {
-                            looked_at = Some(Instant::now());
-                            cut_off = cut_off.or(looked_at);
-                            warn!(%error, "cannot compare the watch with the stream");
-                        }
-                    }
-                }
+                is_wanted = check => self.check(&mut checks, is_wanted, &mut watch).await?,
                 item = watch.next() => match item {
-                    None => return "the watch ended".to_owned(),
+                    None => return Err("the watch ended".to_owned()),
                     Some(Ok(entry)) => {
                         // The next message comes after everything that the stream had by then.
-                        self.compare(&mut said, entry.sequence - 1, &mut differences);
+                        self.compare(&mut checks, entry.sequence - 1);
                         self.apply(&entry);
                         account_for(&mut self.account, &entry);
                         self.mark(entry);
-                        self.compare(&mut said, self.seen, &mut differences);
+                        self.compare(&mut checks, self.seen);
                     }
                     // The watch repairs itself and goes on after an error.
                     Some(Err(error)) => debug!(%error, "watch"),
                 },
-                () = sleep_until(behind) => return "the watch is behind after a break".to_owned(),
+                () = sleep_until(checks.behind) => {
+                    return Err("the watch is behind after a break".to_owned());
+                }
             }
-            if said.is_none() {
-                behind = None;
+            if checks.said.is_none() {
+                checks.behind = None;
             }
-            if differences >= DIFFERENCES {
-                return "the bucket does not hold all that was in it".to_owned();
+            if checks.differences >= DIFFERENCES {
+                return Err("the bucket does not hold all that was in it".to_owned());
             }
         }
+    }
+
+    /// Asks the stream for its account of itself, to be compared with what the watch shows; returns why the bucket must be
+    /// read again, if it must. `is_wanted` says whether somebody waits until everything is seen.
+    async fn check(
+        &mut self,
+        checks: &mut Checks,
+        is_wanted: bool,
+        watch: &mut N::Entries,
+    ) -> Result<(), String> {
+        // The watch has shown nothing of what the stream had when it was last asked.
+        let is_silent = checks.said.is_some() && checks.seen_then == self.seen;
+        checks.seen_then = self.seen;
+        let (info, asked) = match self.look(is_wanted || is_silent, watch).await {
+            Ok(Some(looked)) => looked,
+            Ok(None) => {
+                self.lose();
+                return Err("the bucket has lost what it showed".to_owned());
+            }
+            Err(error) => {
+                warn!(%error, "cannot compare the watch with the stream");
+                checks.fail();
+                return Ok(());
+            }
+        };
+        if !self.is_sound(&info, checks.last) {
+            if info.state.last_sequence < self.seen {
+                self.lose();
+            }
+            return Err("the watch and the stream disagree".to_owned());
+        }
+        if checks.cut_off.is_some_and(|since| since.elapsed() > MARKERS_LAST) {
+            self.was_cut_off = true;
+            return Err("the stream was out of reach for long".to_owned());
+        }
+        checks.take(info.state, asked);
+        self.compare(checks, self.seen);
+        if is_wanted && checks.said.is_some() {
+            checks.behind.get_or_insert(asked + BEHIND);
+        }
+        Ok(())
     }
 
     /// Asks the stream for its account of itself; returns that and when it was asked. If the watch may be dead, has it
@@ -278,11 +276,12 @@ impl<N: Nats> Follower<N> {
 
     /// Compares the account with what the stream said, once everything up to `shown` is what the stream had by then.
     /// Counts how often in a row the stream held too little.
-    fn compare(&mut self, said: &mut Option<(State, Instant)>, shown: u64, differences: &mut u32) {
-        if let Some((state, asked)) = said.take_if(|(state, _)| state.last_sequence <= shown) {
+    fn compare(&mut self, checks: &mut Checks, shown: u64) {
+        let said = checks.said.take_if(|(state, _)| state.last_sequence <= shown);
+        if let Some((state, asked)) = said {
             self.index.is_fresh_at(asked);
             let agrees = self.account.agrees(&state, self.clock.now());
-            *differences = if agrees { 0 } else { *differences + 1 };
+            checks.differences = if agrees { 0 } else { checks.differences + 1 };
         }
     }
 
