@@ -41,6 +41,16 @@ impl Instance {
 
     /// The same over a connection, on a host with a clock; none if NATS does not let it start.
     pub async fn start_over(nats: Simulated, host: HostClock, seed: u64) -> Option<Self> {
+        Self::start_with(nats, host, seed, Vec::new()).await
+    }
+
+    /// The same with limits on commands per second to targets.
+    pub async fn start_with(
+        nats: Simulated,
+        host: HostClock,
+        seed: u64,
+        rates: Vec<(TargetPattern, f64)>,
+    ) -> Option<Self> {
         let chance = Chance::seeded(seed);
         let clock = Clock::of(chance.clone(), move || host.now());
         let (health, metrics) = (Arc::new(Health::new(clock.clone())), Arc::new(Metrics::new()));
@@ -68,7 +78,7 @@ impl Instance {
         instance.members().introduced().await;
         let (api, stop) = (Arc::clone(&instance.api), CancellationToken::new());
         let engine = instance.fire(
-            config(),
+            EngineConfig { rates, ..config() },
             #[cfg(feature = "otlp")]
             None,
             stop.clone(),

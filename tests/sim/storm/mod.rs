@@ -195,12 +195,14 @@ impl Storm {
         let mut chance = StdRng::seed_from_u64(seed);
         let (server, living, book) = (self.server.clone(), Arc::clone(&self.living), self.book());
         let clock = HostClock::off_by(&server, schedules::ms(chance.random_range(-4000..4000)));
+        let rates = targets::rates(self.seed);
         self.moving.push(tokio::spawn(async move {
             let mut tries = 0;
             let (instance, nats) = loop {
                 let nats = server.connect();
                 let seed = seed ^ tries << 32;
-                let starting = Instance::start_over(nats.clone(), clock.clone(), seed).await;
+                let rates = rates.clone();
+                let starting = Instance::start_with(nats.clone(), clock.clone(), seed, rates).await;
                 if let Some(instance) = starting {
                     break (instance, nats);
                 }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream::{Config, RetentionPolicy};
 use nats_scheduler::names;
-use nats_scheduler::schedule::DeliveryMode;
+use nats_scheduler::schedule::{DeliveryMode, TargetPattern};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
+use super::source;
 use crate::nats::Server;
 
 /// One that remembers ids for a short time only, in some storms.
@@ -70,4 +71,15 @@ pub fn any(chance: &mut StdRng, mode: DeliveryMode, n: u64) -> String {
         (DeliveryMode::Core, _) => "listener",
     };
     format!("cmd.{word}.n{n}")
+}
+
+/// Limits on commands per second, which some storms have. They are drawn aside, so that all else of a storm is drawn as it
+/// is without them.
+pub fn rates(seed: u64) -> Vec<(TargetPattern, f64)> {
+    let mut chance = source(seed, usize::MAX / 7);
+    let mut limit = |pattern| {
+        let limited = chance.random_bool(0.25);
+        limited.then(|| (TargetPattern::parse(pattern).unwrap(), chance.random_range(9.0..30.0)))
+    };
+    ["cmd.worker.>", "cmd.report.>", "cmd.example.>"].into_iter().filter_map(&mut limit).collect()
 }
