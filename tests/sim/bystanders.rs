@@ -24,15 +24,19 @@ async fn create(instance: &Instance, request: Value) -> Uuid {
     created.unwrap().data.id
 }
 
-/// Answers the requests to a subject at once, or only hears them.
-async fn serve(server: &Server, subject: &str, answers: bool) {
+/// Answers the requests to a subject after a while, or only hears them.
+async fn serve(server: &Server, subject: &str, after: Option<Duration>) {
     let nats = server.connect();
     let mut commands = nats.subscribe(subject.to_owned()).await.unwrap();
     tokio::spawn(async move {
         while let Some(command) = commands.next().await {
-            if let Some(reply) = command.reply.filter(|_| answers) {
-                let answer = Outgoing { subject: reply.to_string(), ..Outgoing::default() };
-                nats.publish(answer).await.unwrap();
+            if let Some((reply, after)) = command.reply.zip(after) {
+                let nats = nats.clone();
+                tokio::spawn(async move {
+                    sleep(after).await;
+                    let answer = Outgoing { subject: reply.to_string(), ..Outgoing::default() };
+                    nats.publish(answer).await.unwrap();
+                });
             }
         }
     });
@@ -60,7 +64,7 @@ fn events(server: &Server, schedule: Uuid) -> Vec<Execution> {
 async fn a_silent_stream_of_dead_letters_holds_up_no_requests() {
     let server = Server::with_streams(31);
     commands(&server, "DEAD", "cmd.dead.>");
-    serve(&server, "cmd.answers", true).await;
+    serve(&server, "cmd.answers", Some(Duration::ZERO)).await;
     let instances = start(&server, 1).await;
     let instance = &instances[0].0;
     let healthy = create(
@@ -124,7 +128,7 @@ async fn questions_about_a_silent_stream_hold_up_none_about_others() {
 #[tokio::test(start_paused = true)]
 async fn who_stops_still_honours_pauses_and_stops_what_is_cancelled() {
     let server = Server::with_streams(32);
-    serve(&server, "cmd.silent", false).await;
+    serve(&server, "cmd.silent", None).await;
     let mut instances = start(&server, 1).await;
     let stopping = instances.remove(0).0;
     let id = create(
@@ -215,7 +219,7 @@ async fn who_follows_runs_for_each_end_though_nobody_could_tell_it_for_long() {
 async fn dead_letters_that_were_taken_over_hold_up_no_requests_either() {
     let server = Server::with_streams(36);
     commands(&server, "DEAD", "cmd.dead.>");
-    serve(&server, "cmd.answers", true).await;
+    serve(&server, "cmd.answers", Some(Duration::ZERO)).await;
     let (first, nats) = start(&server, 1).await.remove(0);
     let healthy = create(
         &first,
@@ -254,8 +258,8 @@ async fn dead_letters_that_were_taken_over_hold_up_no_requests_either() {
 #[tokio::test(start_paused = true)]
 async fn what_ends_at_an_instance_that_stops_is_settled_while_it_waits_for_others() {
     let server = Server::with_streams(37);
-    serve(&server, "cmd.silent", false).await;
-    serve(&server, "cmd.answers", true).await;
+    serve(&server, "cmd.silent", None).await;
+    serve(&server, "cmd.answers", Some(Duration::from_millis(600))).await;
     let mut instances = start(&server, 2).await;
     let stopping = instances.remove(0).0;
     sleep(Duration::from_secs(8)).await;
@@ -271,7 +275,7 @@ async fn what_ends_at_an_instance_that_stops_is_settled_while_it_waits_for_other
         let one = every_second(format!("quick {n}"), "cmd.answers", 60);
         quick.push(create(&stopping, one).await);
     }
-    // In the middle of a second something has always ended that is not settled yet.
+    // They are under way when it stops, and end while it waits for the long ones.
     sleep(Duration::from_millis(5_300)).await;
     let from = server.now();
     stopping.stop().await;
