@@ -170,7 +170,10 @@ impl<N: Nats> Store<N> {
     /// If the leader does not answer.
     pub async fn read(&self, key: &str) -> Result<Option<Stored>, WriteError> {
         let last = self.nats.last(names::SCHEDULES_STREAM, &names::key_subject(key)).await;
-        let last = last.map_err(|error| WriteError::Unknown(error.to_string()))?;
+        let last = last.map_err(|error| match error.is_no_stream() {
+            true => WriteError::NoStream,
+            false => WriteError::Unknown(error.to_string()),
+        })?;
         Ok(last.map(Stored::from))
     }
 
