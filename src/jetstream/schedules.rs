@@ -291,8 +291,8 @@ impl<N: Nats> Store<N> {
     ///
     /// # Errors
     /// `Conflict` if another write came first. `Passing` and `Refused` only if nothing was stored. `Unknown` and
-    /// `NoStream` only once NATS has been out of reach until `deadline`: reading the key then shows whether the write
-    /// was stored.
+    /// `NoStream` only once NATS has been out of reach until `deadline`, or `NoStream` where there is no bucket: reading
+    /// the key then shows whether the write was stored.
     pub async fn write_key(
         &self,
         place: Condition<'_>,
@@ -348,6 +348,14 @@ impl<N: Nats> Store<N> {
                         return Err(WriteError::Conflict);
                     }
                     tokio::time::sleep(LATER).await;
+                }
+                // There is no bucket, so nothing was stored and nothing will be.
+                Err(WriteError::NoStream)
+                    if doubt.is_none()
+                        && matches!(error, WriteError::NoStream)
+                        && first_sent.elapsed() >= PASSING =>
+                {
+                    return Err(error);
                 }
                 Ok(_) | Err(_) if Instant::now() >= deadline => {
                     return Err(doubt.map_or(error, WriteError::Unknown));
