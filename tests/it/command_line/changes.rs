@@ -229,7 +229,7 @@ async fn faults_of_fields_are_listed_and_faults_of_arguments_are_found_before() 
         (&["create", "x", "-t", "cmd.a.b", "--now", "-p", "[1]"], "the payload: "),
         (
             &["create", "x", "-t", "cmd.a.b", "--now", "--set", "colour=red"],
-            "unknown field `colour`",
+            "error: colour: is not a field of a schedule; the fields are ",
         ),
         (&["ls", "--status", "Active"], "possible values: active, paused"),
         (&["history", "--since", "yesterday"], "must be a time such as"),

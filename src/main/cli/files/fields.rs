@@ -11,15 +11,13 @@ use crate::cli::node::Node;
 const FIELD: (&str, &str) = ("field of a schedule", "fields");
 /// A field of requests to create one.
 const OF_REQUESTS: &str = "idempotency_key";
-/// Fields that files have beside those of a creation.
-const OF_FILES: &str = "created_by";
 
 /// The fields that a file may have.
 static KNOWN: LazyLock<Vec<String>> = LazyLock::new(|| {
     let schema = schemars::schema_for!(CreateSchedule);
     let fields = schema.get("properties").and_then(|fields| fields.as_object());
     let names = fields.into_iter().flat_map(|fields| fields.keys().cloned());
-    names.filter(|name| name != OF_REQUESTS).chain([OF_FILES.to_owned()]).collect()
+    names.filter(|name| name != OF_REQUESTS).collect()
 });
 
 /// What is wrong with the form of a schedule's fields, each with its reason.

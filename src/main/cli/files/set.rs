@@ -235,7 +235,10 @@ mod tests {
     fn only_what_a_file_may_have_is_offered() {
         let Err(failure) = set("- {name: a, idempotency: k}") else { panic!("it is unknown") };
         let said = format!("{failure:?}");
-        assert!(said.contains("the fields are name, ") && said.contains(", created_by"), "{said}");
+        assert!(
+            said.contains("the fields are after, ") && said.contains(", created_by, "),
+            "{said}"
+        );
         assert!(!said.contains("idempotency_key") && !said.contains("dry_run"), "{said}");
     }
 
