@@ -15,6 +15,7 @@ use super::{Api, Caller, Checked};
 use crate::jetstream::WriteError;
 use crate::jetstream::history::QueryError;
 use crate::jetstream::reminder::Reminder;
+use crate::names::SCHEDULES_STREAM;
 use crate::port::Nats;
 use crate::schedule::{FieldFault, TooLarge, Unread};
 use crate::text::short;
@@ -179,6 +180,12 @@ impl From<Vec<FieldFault>> for ApiError {
 }
 
 impl ApiError {
+    /// `unavailable`: a stream of the service is gone, or nobody leads it. Trying again helps only once it is there.
+    fn no_stream(stream: &str) -> Self {
+        let message = format!("stream {stream} does not exist, or has no leader; nothing was done");
+        Self::new(Code::Unavailable, message)
+    }
+
     /// `unavailable`: the instance does not follow the bucket closely enough to answer.
     pub(crate) fn behind() -> Self {
         Self::new(Code::Unavailable, "this instance does not see changes in time; try again")
@@ -189,7 +196,8 @@ impl From<WriteError> for ApiError {
     fn from(error: WriteError) -> Self {
         match error {
             WriteError::Conflict => Self::new(Code::Conflict, "somebody else changed it first"),
-            WriteError::Unknown(_) | WriteError::NoStream => {
+            WriteError::NoStream => Self::no_stream(SCHEDULES_STREAM).because(error),
+            WriteError::Unknown(_) => {
                 let message = "NATS JetStream does not answer; it may or may not have been done";
                 Self::new(Code::Unavailable, message).because(error)
             }
@@ -225,6 +233,7 @@ impl From<QueryError> for ApiError {
             QueryError::Loading(_) | QueryError::Unread(..) => {
                 Self::new(Code::Unavailable, error.to_string())
             }
+            QueryError::Missing(stream) => Self::no_stream(stream).because(error),
             QueryError::Unavailable(what, cause) => {
                 let message = format!("NATS JetStream does not answer for the {what}; try again");
                 Self::new(Code::Unavailable, message).because(cause)

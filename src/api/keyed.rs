@@ -106,7 +106,9 @@ fn check_expected<T: Keyed>(known: Option<&T>, expected: Option<u64>) -> Result<
         None => Ok(()),
         Some(expected) => {
             let message = format!("the {} is at revision {there}, not {expected}", T::KIND);
-            Err(ApiError::new(Code::Conflict, message))
+            let mut error = ApiError::new(Code::Conflict, message);
+            error.details = vec![FieldFault::new("revision", there.to_string())];
+            Err(error)
         }
     }
 }

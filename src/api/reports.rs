@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use apply::{News, apply, has_ended, status};
+use apply::{News, apply, has_ended, status, stop_if_asked};
 
 use super::change::{Read, Step};
 use super::error::{ApiError, Code};
@@ -21,7 +21,7 @@ use super::{Api, Caller};
 use crate::execution::{ExecutionStatus, MAX_KEPT_BYTES};
 use crate::port::Nats;
 use crate::schedule::declared::which_fields;
-use crate::schedule::{Cancel, Ending, FieldFault, Report, Schedule};
+use crate::schedule::{Cancel, Ending, FieldFault, Report, Schedule, check_edges};
 use crate::stored::Unknown;
 
 /// A worker's report that it has done what a `job` command asked for.
@@ -146,6 +146,11 @@ impl<N: Nats> Api<N> {
         if !(1..=100).contains(&error_type.chars().count()) {
             faults.push(FieldFault::new("error_type", "must have 1 to 100 characters"));
         }
+        // Programs compare it with the names of a policy and of filters.
+        check_edges("error_type", Some(&error_type), &mut faults);
+        if error_type.chars().any(char::is_control) {
+            faults.push(FieldFault::new("error_type", "must not contain control characters"));
+        }
         let message = request.error_message.unwrap_or_default();
         if message.chars().count() > 2000 {
             faults.push(FieldFault::new("error_message", "must have at most 2000 characters"));
@@ -226,10 +231,7 @@ impl<N: Nats> Api<N> {
 
     /// The schedule whose record holds the attempt, or whose history holds the execution.
     pub(in crate::api) async fn schedule_of(&self, execution_id: Uuid) -> Result<Uuid, ApiError> {
-        let holds = |schedule: &Schedule| {
-            schedule.attempts.iter().any(|attempt| attempt.execution_id == execution_id)
-        };
-        if let Some(entry) = self.index.find(holds) {
+        if let Some(entry) = self.index.find(|schedule| holds(schedule, execution_id)) {
             return Ok(entry.schedule.id);
         }
         match self.history.get(execution_id).await? {
@@ -253,7 +255,7 @@ impl<N: Nats> Api<N> {
             let found = read.and_then(|read| Some((attempt(&read.schedule)?, read.schedule)));
             let Some((index, mut schedule)) = found else {
                 // It is settled; the record of a command without a schedule is removed when it ends.
-                let status = self.ended(execution_id, change).await?;
+                let status = self.ended(schedule_id, execution_id, from, change).await?;
                 return Ok(Step::Done(None, Some((status, None))));
             };
             let delivery = schedule.sends(&schedule.attempts[index]).delivery.clone();
@@ -261,10 +263,11 @@ impl<N: Nats> Api<N> {
             if let From::Worker(token) = from
                 && attempt.token.as_deref() != Some(*token)
             {
-                let message = format!("the token is not that of execution {execution_id}");
-                return Err(ApiError::new(Code::NotAllowed, message));
+                return Err(not_its_token(execution_id));
             }
-            let write = apply(attempt, change, &delivery, self.instance, self.clock.now())?;
+            let now = self.clock.now();
+            let write = stop_if_asked(attempt, change, self.instance, now)
+                || apply(attempt, change, &delivery, self.instance, now)?;
             let status = status(attempt);
             Ok(match write {
                 true => Step::Write(Box::new(schedule), status),
@@ -280,12 +283,34 @@ impl<N: Nats> Api<N> {
                 "the schedule changes too often; try again",
             ));
         };
+        // The report came after the cancellation, which is what was written.
+        if status == ExecutionStatus::Cancelled && !matches!(change, News::Stops(_)) {
+            return Err(has_ended(execution_id, status));
+        }
         Ok(reported(schedule_id, execution_id, status, deadline, caller))
     }
 
     /// Answer to a report on an execution that the record no longer holds.
-    async fn ended(&self, id: Uuid, change: &News) -> Result<ExecutionStatus, ApiError> {
-        let Some(execution) = self.history.outcome(id).await? else {
+    async fn ended(
+        &self,
+        schedule_id: Uuid,
+        id: Uuid,
+        from: &From<'_>,
+        change: &News,
+    ) -> Result<ExecutionStatus, ApiError> {
+        let outcome = self.history.outcome(id).await?;
+        // A token names its schedule.
+        let is_anothers = match &outcome {
+            Some(execution) => execution.schedule_id != schedule_id,
+            None => self
+                .index
+                .find(|schedule| holds(schedule, id))
+                .is_some_and(|entry| entry.schedule.id != schedule_id),
+        };
+        if is_anothers && matches!(from, From::Worker(_)) {
+            return Err(not_its_token(id));
+        }
+        let Some(execution) = outcome else {
             return Err(no_execution(id));
         };
         match (execution.status, change) {
@@ -335,6 +360,15 @@ fn reported(
 ) -> Reply<Reported> {
     let links = Links::execution(execution_id, schedule_id);
     Reply::new(Reported { execution_id, schedule_id, status, deadline }, caller).links(links)
+}
+
+/// Whether an execution is one of the attempts of a record.
+fn holds(schedule: &Schedule, execution_id: Uuid) -> bool {
+    schedule.attempts.iter().any(|attempt| attempt.execution_id == execution_id)
+}
+
+fn not_its_token(id: Uuid) -> ApiError {
+    ApiError::new(Code::NotAllowed, format!("the token is not that of execution {id}"))
 }
 
 fn no_execution(id: Uuid) -> ApiError {

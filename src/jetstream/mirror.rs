@@ -23,7 +23,7 @@ use reader::Reader;
 use super::reminder::Reminder;
 use super::writes::OurStream;
 use crate::clock::Clock;
-use crate::port::{Entry, Info, Nats, Reading, Start};
+use crate::port::{Entry, Info, Nats, Reading, Start, Unanswered};
 
 /// Pause before the stream is read again, which doubles while reading cannot begin.
 const RETRY: Duration = Duration::from_millis(500);
@@ -86,6 +86,9 @@ pub enum QueryError {
     /// Reading of the stream cannot begin.
     #[error("the {0} cannot be read: {1}")]
     Unread(&'static str, String),
+    /// The stream does not exist.
+    #[error("stream {0} does not exist")]
+    Missing(&'static str),
     /// The stream does not answer.
     #[error("NATS JetStream does not answer for the {0}: {1}")]
     Unavailable(&'static str, String),
@@ -254,7 +257,10 @@ impl<N: Nats, I: Mirrored> Mirror<N, I> {
     }
 }
 
-fn unavailable<I: Mirrored>(error: impl std::fmt::Display) -> QueryError {
+fn unavailable<I: Mirrored>(error: Unanswered) -> QueryError {
+    if error.is_no_stream() {
+        return QueryError::Missing(I::STREAM.stream());
+    }
     QueryError::Unavailable(I::NAME, error.to_string())
 }
 

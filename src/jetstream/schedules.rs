@@ -170,7 +170,10 @@ impl<N: Nats> Store<N> {
     /// If the leader does not answer.
     pub async fn read(&self, key: &str) -> Result<Option<Stored>, WriteError> {
         let last = self.nats.last(names::SCHEDULES_STREAM, &names::key_subject(key)).await;
-        let last = last.map_err(|error| WriteError::Unknown(error.to_string()))?;
+        let last = last.map_err(|error| match error.is_no_stream() {
+            true => WriteError::NoStream,
+            false => WriteError::Unknown(error.to_string()),
+        })?;
         Ok(last.map(Stored::from))
     }
 
@@ -288,8 +291,8 @@ impl<N: Nats> Store<N> {
     ///
     /// # Errors
     /// `Conflict` if another write came first. `Passing` and `Refused` only if nothing was stored. `Unknown` and
-    /// `NoStream` only once NATS has been out of reach until `deadline`: reading the key then shows whether the write
-    /// was stored.
+    /// `NoStream` only once NATS has been out of reach until `deadline`, or `NoStream` where there is no bucket: reading
+    /// the key then shows whether the write was stored.
     pub async fn write_key(
         &self,
         place: Condition<'_>,
@@ -345,6 +348,14 @@ impl<N: Nats> Store<N> {
                         return Err(WriteError::Conflict);
                     }
                     tokio::time::sleep(LATER).await;
+                }
+                // There is no bucket, so nothing was stored and nothing will be.
+                Err(WriteError::NoStream)
+                    if doubt.is_none()
+                        && matches!(error, WriteError::NoStream)
+                        && first_sent.elapsed() >= PASSING =>
+                {
+                    return Err(error);
                 }
                 Ok(_) | Err(_) if Instant::now() >= deadline => {
                     return Err(doubt.map_or(error, WriteError::Unknown));

@@ -256,6 +256,22 @@ mod tests {
     }
 
     #[test]
+    fn a_faulty_day_is_named() {
+        let body = br#"{"name":"a","days":["2026-12-25","2026-2-1",7,"2026-12-26/2026-12-25","2026-02-30"]}"#;
+        let unread = super::super::parse_fields::<PutCalendar>(body).unwrap_err();
+        let faults: Vec<_> = unread.faults.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            faults,
+            [
+                r#"days[1]: "2026-2-1" is not a day such as 2026-12-25"#,
+                r#"days[2]: must be a day as a text, such as "2030-12-25""#,
+                r#"days[3]: "2026-12-26/2026-12-25" ends before it begins"#,
+                r#"days[4]: "2026-02-30" is not a day such as 2026-12-25"#,
+            ]
+        );
+    }
+
+    #[test]
     fn the_same_in_another_order_is_the_same() {
         let one = put(r#"{"name":"a","days":["2026-12-25","2026-01-01","2026-12-25"]}"#).unwrap();
         let other =

@@ -21,7 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use super::object::Object;
-pub(crate) use explain::unknown as unknown_name;
+pub use explain::unknown as unknown_name;
 pub(crate) use near::slips;
 use shape::Shape;
 

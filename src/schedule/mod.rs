@@ -56,13 +56,16 @@ pub use calendar::{
 };
 pub use change::{Author, Change, ChangeEvent, ChangeKind, FieldChange, differences};
 pub use delivery::{Delivery, DeliveryMode};
+pub(crate) use fields::slips;
+pub use fields::unknown_name;
 pub use fields::{
     FieldFault, MAX_FAULTS, Unread, object as object_field, parse as parse_fields,
     parse_with as parse_fields_with,
 };
-pub(crate) use fields::{slips, unknown_name};
 pub use group::{GROUPS_NEED, Group, MAX_GROUP_LIMIT, PutGroup, Slot, SlotState, Taken};
-pub use instant::{field as instant_field, last as last_instant, mend as mend_instant};
+pub use instant::{
+    field as instant_field, last as last_instant, mend as mend_instant, parse as parse_instant,
+};
 pub use life::{AttemptEvent, Finish, Guarded, NotNow, Refused, ScheduleEvent};
 pub use pause::Resumption;
 pub use pause_all::{Halt, PAUSE_ALL_NEEDS, PauseOfAll, PausesOfAll};

@@ -160,7 +160,7 @@ impl TimingFields {
                 }
                 _ => self.start_at.map(instant::whole_milliseconds),
             },
-            end_at: self.end_at,
+            end_at: self.end_at.map(instant::whole_milliseconds),
             max_runs: self.max_runs.filter(|most| *most > 0),
             jitter_seconds: small(self.jitter_seconds.unwrap_or(0)),
             after: self.after.as_ref().and_then(AfterFields::after).map(Kept::from),
@@ -286,8 +286,11 @@ impl TimingFields {
         if self.jitter_seconds.is_some_and(|seconds| seconds > MAX_JITTER_SECONDS) {
             fault("jitter_seconds", format!("must be at most {MAX_JITTER_SECONDS}"));
         }
-        if let Some(end) = self.end_at
-            && end <= self.start_at.unwrap_or(now).max(now)
+        // As they will be kept, so that what is accepted once is accepted again.
+        let [start, end] =
+            [self.start_at, self.end_at].map(|at| at.map(instant::whole_milliseconds));
+        if let Some(end) = end
+            && end <= start.unwrap_or(now).max(now)
         {
             fault("end_at", "must be in the future, and later than start_at".to_owned());
         }

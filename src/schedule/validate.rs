@@ -7,7 +7,7 @@ mod spec;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use uuid::Uuid;
 
 use checks::{check_delivery, check_length, check_number, check_tags, check_target, required_text};
@@ -56,7 +56,7 @@ pub fn new_schedule(
     let next_run_at = trigger.next_after(now.just_before());
     let comes = next_run_at.is_some() || has_times(&trigger, now);
     if !comes && spec.timing.schedule_type != ScheduleType::Dependent {
-        return Err(vec![no_time_left()]);
+        return Err(vec![no_time_left(&spec.timing, id, now)]);
     }
     let mut schedule = Schedule {
         id,
@@ -235,7 +235,7 @@ fn plan_anew(
     let dependent = schedule.spec.timing.schedule_type == ScheduleType::Dependent;
     let comes = schedule.next_run_at.is_some() || has_times(trigger, from);
     if !comes && !dependent {
-        return Err(vec![no_time_left()]);
+        return Err(vec![no_time_left(&schedule.spec.timing, schedule.id, from)]);
     }
     // A deleted schedule is planned when it is restored.
     let _ = schedule.on(ScheduleEvent::Plan);
@@ -329,8 +329,21 @@ fn first_free(
     next
 }
 
-fn no_time_left() -> FieldFault {
-    FieldFault::new("cron_expression", "has no time in the future")
+/// The fault of a timing that has no time from `from` on, of the field that is the cause.
+fn no_time_left(timing: &Timing, id: Uuid, from: DateTime<Utc>) -> FieldFault {
+    let endless = Timing { end_at: None, ..timing.clone() }.plain_trigger(id).ok();
+    let next = endless.and_then(|endless| endless.next_after(from.just_before()));
+    if let (Some(next), Some(_)) = (next, timing.end_at) {
+        let next = next.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        return FieldFault::new("end_at", format!("is before the next time, which is {next}"));
+    }
+    let field = match timing.schedule_type {
+        ScheduleType::Cron => "cron_expression",
+        ScheduleType::Interval => "start_at",
+        ScheduleType::OneTime | ScheduleType::Immediate => "scheduled_at",
+        ScheduleType::Dependent => "after",
+    };
+    FieldFault::new(field, "has no time in the future")
 }
 
 #[cfg(test)]

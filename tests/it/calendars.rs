@@ -202,6 +202,29 @@ async fn dying_while_users_of_a_calendar_are_planned_leaves_the_rest_to_those_wh
 }
 
 #[tokio::test]
+async fn a_deleted_schedule_is_restored_only_where_its_calendars_are() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    nats.ask("calendar.put", json!({ "name": "open", "days": ["2026-12-25/2100-12-25"] })).await;
+    let id = nats
+        .create(json!({ "name": "kept", "schedule_type": "cron", "cron_expression": "@hourly",
+                        "only": ["open"], "target_command": "cmd.example.x" }))
+        .await;
+    nats.ask("schedule.delete", json!({ "schedule_id": id })).await;
+    wait_for("the calendar to go", || async {
+        nats.request("calendar.delete", &json!({ "name": "open" })).await.get("data").cloned()
+    })
+    .await;
+    let refused = nats.refused("schedule.restore", json!({ "schedule_id": id })).await;
+    assert_eq!(refused["code"], "conflict", "{refused}");
+    let message = refused["message"].as_str().unwrap();
+    assert!(message.contains("its calendar \"open\" is gone"), "{refused}");
+    nats.ask("calendar.put", json!({ "name": "open", "days": ["2026-12-25/2100-12-25"] })).await;
+    let restored = nats.ask("schedule.restore", json!({ "schedule_id": id })).await;
+    assert!(restored["next_run_at"].is_string(), "{restored}");
+}
+
+#[tokio::test]
 async fn a_calendar_is_created_changed_listed_and_deleted() {
     let nats = Nats::start().await;
     let _service = nats.service().await;
@@ -223,6 +246,9 @@ async fn a_calendar_is_created_changed_listed_and_deleted() {
     ] {
         let refused = nats.refused("calendar.put", request.clone()).await;
         assert_eq!(refused["code"], code, "{request}: {refused}");
+        let revision = if request["name"] == "new" { "0" } else { "1" };
+        let current = json!([{ "field": "revision", "reason": revision }]);
+        assert!(code != "conflict" || refused["details"] == current, "{refused}");
     }
     let same = nats.ask("calendar.get", json!({ "name": "holidays" })).await;
     assert_eq!(same, got, "a refusal changes nothing");

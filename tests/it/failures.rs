@@ -81,7 +81,7 @@ async fn the_cause_of_an_internal_error_goes_to_the_log_and_to_nobody_else() {
 }
 
 #[tokio::test]
-async fn what_nats_does_not_answer_is_said_without_its_words_and_logged_once_in_a_while() {
+async fn a_stream_that_is_gone_is_named_and_logged_once_in_a_while() {
     let nats = Nats::start().await;
     let service = json_service(&nats).await;
     let run = json!({ "target_command": "cmd.example.gone", "wait_ms": 20_000 });
@@ -90,13 +90,25 @@ async fn what_nats_does_not_answer_is_said_without_its_words_and_logged_once_in_
     for _ in 0..3 {
         let error = nats.refused("execution.get", json!({ "execution_id": id })).await;
         assert_eq!(error["code"], "unavailable", "{error}");
-        let expected = "NATS JetStream does not answer for the history; try again";
-        assert_eq!(error["message"], expected);
+        let gone = "stream SCHEDULER_EXECUTIONS does not exist, or has no leader; nothing was done";
+        assert_eq!(error["message"], gone);
     }
     let found = lines(&service, "request not done");
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0]["level"], "WARN");
     assert!(found[0]["cause"].is_string() && found[0]["request_id"].is_string(), "{}", found[0]);
+    let id = nats.create(far("without a bucket")).await;
+    nats.js.delete_stream("KV_scheduler_schedules").await.unwrap();
+    for (operation, body) in [
+        ("schedule.update", json!({ "schedule_id": id, "priority": 1 })),
+        ("schedule.create", far("another")),
+    ] {
+        let error = nats.refused(operation, body).await;
+        assert_eq!(error["code"], "unavailable", "{error}");
+        let gone =
+            "stream KV_scheduler_schedules does not exist, or has no leader; nothing was done";
+        assert_eq!(error["message"], gone, "{operation}");
+    }
 }
 
 #[tokio::test]

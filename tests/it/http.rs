@@ -317,6 +317,28 @@ async fn lists_page_by_links_and_filter() {
     assert_eq!(seen, (0..7).map(|n| format!("n {n}")).collect::<Vec<_>>());
     let first = http.get(&back[0]).await;
     assert_eq!(first.body["data"][0]["name"], "n 0", "{back:?}");
+    for (query, field, reason) in [
+        ("name_contains=%ff", "name_contains", "must be percent-encoded UTF-8"),
+        ("name_contains=50%", "name_contains", "must be percent-encoded UTF-8"),
+        ("name_contains=%zz", "name_contains", "must be percent-encoded UTF-8"),
+        ("tags=", "tags", "has an empty item"),
+        ("tags=even,,odd", "tags", "has an empty item"),
+        (
+            "due_after=2026-11-25T09:00:00+01:00",
+            "due_after",
+            "must have %2B in place of +, which stands for a blank in a query",
+        ),
+    ] {
+        let answer = http.get(&format!("/api/v1/schedules?{query}")).await;
+        let fault = json!([{ "field": field, "reason": reason }]);
+        assert_eq!(answer.refused(400, "invalid")["details"], fault, "{query}");
+    }
+    for query in
+        ["due_after=2026-11-25%2009:00:00Z", "due_after=2026-11-25T09:00:00%2B01:00", "&&limit=1&"]
+    {
+        let answer = http.get(&format!("/api/v1/schedules?{query}")).await;
+        assert_eq!(answer.status, 200, "{query}: {answer:?}");
+    }
     let both = http.get("/api/v1/schedules?tags=even,all&tags_match=all&is_active=true").await;
     assert_eq!(both.body["pagination"]["total"], 4);
     let by_cursor = http.get("/api/v1/schedules?limit=3&sort=name").await;

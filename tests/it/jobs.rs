@@ -1,5 +1,6 @@
 //! Jobs: commands whose outcome a worker reports.
 
+use async_nats::jetstream::stream::DiscardPolicy;
 use serde_json::{Value, json};
 
 use crate::harness::{DEADLINE, Nats, in_ms, wait_for};
@@ -85,6 +86,27 @@ async fn a_job_is_running_until_its_worker_reports() {
 }
 
 #[tokio::test]
+async fn a_token_of_another_schedule_is_not_taken_while_a_job_runs_nor_afterwards() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    nats.create(job("one", json!({}))).await;
+    let one = command(&nats, 0).await;
+    nats.create(job("other", json!({}))).await;
+    let other = command(&nats, 1).await;
+    let mixed = json!({ "execution_id": one.execution_id, "token": other.token });
+    for round in ["while it runs", "once it has ended"] {
+        for report in ["execution.heartbeat", "execution.complete", "execution.fail"] {
+            let refused = nats.refused(report, mixed.clone()).await;
+            assert_eq!(refused["code"], "not_allowed", "{report} {round}: {refused}");
+        }
+        nats.ask("execution.complete", one.report(json!({}))).await;
+        execution(&nats, &one.execution_id, "success").await;
+    }
+    let unknown = json!({ "execution_id": uuid::Uuid::now_v7(), "token": other.token });
+    assert_eq!(nats.refused("execution.complete", unknown).await["code"], "not_found");
+}
+
+#[tokio::test]
 async fn what_fails_is_tried_again_and_goes_to_the_dead_letters_at_last() {
     let nats = Nats::start().await;
     let _service = nats.service().await;
@@ -100,6 +122,11 @@ async fn what_fails_is_tried_again_and_goes_to_the_dead_letters_at_last() {
     assert_eq!(second.attempt, "2");
     assert_eq!(second.correlation_id, first.correlation_id);
     assert_ne!(second.execution_id, first.execution_id);
+    for error_type in ["", " ", "OutOfPaper ", "Out\nOfPaper", "\u{1b}[31m"] {
+        let failure = second.report(json!({ "error_type": error_type }));
+        let refused = nats.refused("execution.fail", failure).await;
+        assert_eq!(refused["details"][0]["field"], "error_type", "{error_type:?}: {refused}");
+    }
     // The first worker comes too late with another report.
     let stale = nats.refused("execution.complete", first.report(json!({}))).await;
     assert_eq!(stale["code"], "conflict");
@@ -264,6 +291,55 @@ async fn cancelling_stops_what_runs_and_what_waits() {
     execution(&nats, waiting["execution_id"].as_str().unwrap(), "cancelled").await;
     let unknown = json!({ "execution_id": uuid::Uuid::new_v4() });
     assert_eq!(nats.refused("execution.cancel", unknown).await["code"], "not_found");
+}
+
+#[tokio::test]
+async fn a_heartbeat_that_comes_after_the_deadline_is_advised_against() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    for (heartbeat_seconds, is_said) in [(59, false), (60, true)] {
+        let delivery =
+            json!({ "mode": "job", "timeout_seconds": 60, "heartbeat_seconds": heartbeat_seconds });
+        let job = job(&format!("every {heartbeat_seconds}"), json!({ "delivery": delivery }));
+        let warnings = nats.request("schedule.create", &job).await["warnings"].clone();
+        assert_eq!(warnings.to_string().contains("heartbeat_too_long"), is_said, "{warnings}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_cancelled_while_it_is_handed_over_is_not_completed_by_its_worker() {
+    let nats = Nats::start().await;
+    let _instances = (nats.service().await, nats.service().await);
+    nats.create(job("first", json!({}))).await;
+    let first = command(&nats, 0).await;
+    execution(&nats, &first.execution_id, "running").await;
+    // A history that takes nothing: no hand-over is settled.
+    let limit = async |messages: i64, discard: DiscardPolicy| {
+        let mut stream = nats.js.get_stream("SCHEDULER_EXECUTIONS").await.unwrap();
+        let mut config = stream.info().await.unwrap().config.clone();
+        (config.max_messages, config.discard) = (messages, discard);
+        nats.js.update_stream(config).await.unwrap();
+    };
+    limit(1, DiscardPolicy::New).await;
+    let reports =
+        [("execution.complete", json!({})), ("execution.heartbeat", json!({ "progress": 1 }))];
+    let mut cancelled = Vec::new();
+    for (n, (report, more)) in reports.into_iter().enumerate() {
+        nats.create(job(report, json!({}))).await;
+        let command = command(&nats, n + 1).await;
+        let request = json!({ "execution_id": command.execution_id });
+        let by = [("X-Cancelled-By", "erin")];
+        let (_, reply) = nats.request_with_headers("execution.cancel", &by, request.clone()).await;
+        assert_eq!(reply["data"]["status"], "running", "{reply}");
+        let refused = nats.refused(report, command.report(more)).await;
+        assert_eq!(refused["code"], "conflict", "{report}: {refused}");
+        assert_eq!(nats.ask("execution.cancel", request).await["status"], "cancelled", "{report}");
+        cancelled.push(command.execution_id);
+    }
+    limit(1_000_000, DiscardPolicy::Old).await;
+    for id in cancelled {
+        assert_eq!(execution(&nats, &id, "cancelled").await["cancelled_by"], "erin");
+    }
 }
 
 #[tokio::test]

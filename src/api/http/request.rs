@@ -19,10 +19,14 @@ use super::super::error::{ApiError, Code};
 use super::super::operations::{Access, Input, Operation};
 use super::super::route::{Query, Route};
 use super::turn::{BYTES_A_SECOND, PATIENCE, Pace};
-use crate::schedule::{FieldFault, MAX_FAULTS, unknown_name};
+use crate::schedule::{FieldFault, MAX_FAULTS, parse_instant, unknown_name};
 
 /// What error messages call a name in a query: singular and plural.
 const PARAMETER: (&str, &str) = ("parameter of this route", "parameters");
+/// Reason for a parameter that is no text.
+const GARBLED: &str = "must be percent-encoded UTF-8";
+/// Reason for a time with an offset whose `+` was not encoded.
+const BLANK: &str = "must have %2B in place of +, which stands for a blank in a query";
 /// Bytes of an oversized body that are read and discarded.
 const MAX_IGNORED: usize = 8 << 20;
 
@@ -30,6 +34,8 @@ const MAX_IGNORED: usize = 8 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Text,
+    /// A time in RFC 3339.
+    Instant,
     Number,
     Bool,
     /// A list of texts: repeated, or separated by commas.
@@ -67,6 +73,7 @@ fn kind(schema: &Value) -> Kind {
         () if is("integer") || is("number") => Kind::Number,
         () if is("boolean") => Kind::Bool,
         () if is("array") => Kind::List,
+        () if schema["format"] == "date-time" => Kind::Instant,
         () => Kind::Text,
     }
 }
@@ -128,9 +135,14 @@ fn query(
     let (mut faults, mut listed) = (Vec::new(), false);
     let mut lists: Vec<(String, Vec<String>)> = Vec::new();
     let text = uri.query().unwrap_or_default();
-    for (name, text) in form_urlencoded::parse(text.as_bytes()) {
+    let written = text.split('&').filter(|part| !part.is_empty());
+    for (written, (name, text)) in written.zip(form_urlencoded::parse(text.as_bytes())) {
         if faults.len() == MAX_FAULTS {
             break;
+        }
+        if is_garbled(written) {
+            faults.push(FieldFault::new(name, GARBLED));
+            continue;
         }
         if let Query::Only(names) = route.query
             && !names.contains(&&*name)
@@ -141,6 +153,10 @@ fn query(
             continue;
         }
         match kinds.get(&*name).copied().unwrap_or(Kind::Text) {
+            Kind::List if text.split(',').any(|item| item.trim().is_empty()) => {
+                faults.push(FieldFault::new(name, "has an empty item"));
+            }
+            Kind::Instant if is_with_blank(&text) => faults.push(FieldFault::new(name, BLANK)),
             Kind::List => {
                 let items = text.split(',').map(|item| item.trim().to_owned());
                 match lists.iter_mut().find(|(list, _)| *list == name) {
@@ -158,11 +174,37 @@ fn query(
             Kind::Bool if matches!(&*text, "false" | "0") => {
                 given.push((name.into_owned(), raw(&false)));
             }
-            Kind::Text | Kind::Number | Kind::Bool => given.push((name.into_owned(), raw(&*text))),
+            Kind::Text | Kind::Instant | Kind::Number | Kind::Bool => {
+                given.push((name.into_owned(), raw(&*text)))
+            }
         }
     }
     given.extend(lists.into_iter().map(|(name, items)| (name, raw(&items))));
     faults
+}
+
+/// Whether a part of a query stands for no text: a `%` without two hexadecimal digits, or bytes that are no UTF-8.
+fn is_garbled(part: &str) -> bool {
+    let mut bytes = part.bytes();
+    let mut decoded = Vec::with_capacity(part.len());
+    while let Some(byte) = bytes.next() {
+        let mut digit = || char::from(bytes.next()?).to_digit(16);
+        decoded.push(match byte {
+            b'%' => match digit().zip(digit()) {
+                Some((high, low)) => (high * 16 + low) as u8,
+                None => return true,
+            },
+            byte => byte,
+        });
+    }
+    std::str::from_utf8(&decoded).is_err()
+}
+
+/// Whether a text would be a time if its last blank were the `+` that it was written as.
+fn is_with_blank(text: &str) -> bool {
+    let Some((time, offset)) = text.rsplit_once(' ') else { return false };
+    let is_time = |text: &str| parse_instant(text).is_ok();
+    !is_time(text) && is_time(&format!("{time}+{offset}"))
 }
 
 /// The expected revision from `If-Match`, which holds an `ETag`. `*` expects only that the schedule exists.

@@ -29,6 +29,22 @@ impl News {
     }
 }
 
+/// Stops an attempt that was to be stopped once its command is sent, and whose worker is heard: so it has been sent.
+/// Returns whether it was so.
+pub(super) fn stop_if_asked(
+    attempt: &mut Attempt,
+    change: &News,
+    by: Uuid,
+    now: DateTime<Utc>,
+) -> bool {
+    let is_heard = matches!(change, News::Ends(_) | News::Lives(_));
+    if !is_heard || !matches!(*attempt.phase, Phase::Claimed { .. }) {
+        return false;
+    }
+    let Some(cancel) = attempt.cancel.clone() else { return false };
+    attempt.on(AttemptEvent::End { by, report: Box::new(cancel.report(now)) }).is_ok()
+}
+
 /// Applies a report to an attempt; returns whether a write is needed.
 pub(super) fn apply(
     attempt: &mut Attempt,
@@ -41,12 +57,6 @@ pub(super) fn apply(
     let event = match change {
         News::Ends(report) => AttemptEvent::End { by, report: report.clone() },
         News::Stops(cancel) => AttemptEvent::Stop { by, report: Box::new(cancel.report(now)) },
-        // It is about to be told to stop.
-        News::Lives(_)
-            if matches!(*attempt.phase, Phase::Claimed { .. }) && attempt.cancel.is_some() =>
-        {
-            return Ok(false);
-        }
         News::Lives(progress) => AttemptEvent::Hear {
             at: now,
             progress: *progress,
@@ -99,4 +109,45 @@ fn status_of(ending: Ending) -> ExecutionStatus {
 
 pub(super) fn has_ended(id: Uuid, status: ExecutionStatus) -> ApiError {
     ApiError::new(Code::Conflict, format!("execution {id} has ended: {}", status.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::DeliveryMode;
+    use crate::stored::Unknown;
+
+    fn success(at: DateTime<Utc>) -> Box<Report> {
+        Box::new(Report {
+            ending: Ending::Success,
+            at,
+            error_type: None,
+            message: None,
+            is_final: true,
+            uncertain: false,
+            response: None,
+            truncated: false,
+            by: None,
+            unknown: Unknown::default(),
+        })
+    }
+
+    #[test]
+    fn whoever_is_heard_of_what_is_to_be_stopped_stops_it() {
+        let (now, by) = (DateTime::UNIX_EPOCH, Uuid::from_u128(1));
+        let delivery = Delivery { mode: DeliveryMode::Job, ..Delivery::default() };
+        let stop = News::Stops(Cancel::new("erin".to_owned(), None));
+        for heard in [News::Ends(success(now)), News::Lives(Some(40))] {
+            let claimed = Phase::Claimed { by, at: now, until: now };
+            let mut attempt = Attempt::new(Uuid::nil(), now, 1, claimed);
+            assert!(!stop_if_asked(&mut attempt, &heard, by, now));
+            assert!(apply(&mut attempt, &stop, &delivery, by, now).unwrap());
+            assert!(!stop_if_asked(&mut attempt, &stop, by, now), "a user has not got the command");
+            assert!(stop_if_asked(&mut attempt, &heard, by, now));
+            assert_eq!(status(&attempt).0, ExecutionStatus::Cancelled);
+            let refused = apply(&mut attempt, &heard, &delivery, by, now).unwrap_err();
+            assert_eq!(refused.code, Code::Conflict);
+            assert!(!apply(&mut attempt, &stop, &delivery, by, now).unwrap(), "asked again");
+        }
+    }
 }

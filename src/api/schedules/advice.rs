@@ -41,9 +41,10 @@ impl<N: Nats> Api<N> {
         Some(Warning { code, field, message })
     }
 
-    /// Warnings about when a schedule fires.
+    /// Warnings about when a schedule fires, and how long its workers may take.
     pub(super) fn timing_warnings(&self, schedule: &Schedule) -> impl Iterator<Item = Warning> {
-        [nothing_open(schedule), self.expects_too_soon(schedule)].into_iter().flatten()
+        let too_soon = self.expects_too_soon(schedule);
+        [nothing_open(schedule), too_soon, heartbeat_too_long(schedule)].into_iter().flatten()
     }
 
     /// A warning that a schedule will be overdue between two of its occurrences, if so.
@@ -64,6 +65,20 @@ impl<N: Nats> Api<N> {
             ),
         })
     }
+}
+
+/// A warning that the deadline of a job comes before its worker can count as lost, if so.
+fn heartbeat_too_long(schedule: &Schedule) -> Option<Warning> {
+    let delivery = &schedule.spec.delivery;
+    let timeout = delivery.timeout_seconds;
+    delivery.heartbeat_seconds.filter(|heartbeat| *heartbeat >= timeout).map(|heartbeat| Warning {
+        code: "heartbeat_too_long".to_owned(),
+        field: "delivery.heartbeat_seconds".to_owned(),
+        message: format!(
+            "a worker may be silent for {heartbeat} s, and must have reported after {timeout} s, so none is found lost \
+             before its deadline: a silence of less than timeout_seconds is noticed"
+        ),
+    })
 }
 
 /// A warning that the calendars of a schedule leave no time open, if so.

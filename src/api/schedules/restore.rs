@@ -49,7 +49,9 @@ impl<N: Nats> Api<N> {
         let made = self.change_by(wish, restoring).await?;
         let schedule = made.schedule.ok_or_else(|| ApiError::no_schedule(id))?;
         tracing::info!(schedule_id = %id, restored_by = actor, "schedule restored");
-        Ok(Reply::schedule(&schedule, caller))
+        let mut reply = Reply::schedule(&schedule, caller);
+        reply.warnings.extend(self.timing_warnings(&schedule));
+        Ok(reply)
     }
 
     /// Decides how a restoration changes a record.
@@ -71,7 +73,14 @@ impl<N: Nats> Api<N> {
             let message = format!("its group {:?} is gone: group.put makes it anew", **name);
             return Err(ApiError::new(Code::Conflict, message));
         }
-        bring_back(&mut schedule, &self.index.calendars(), now, actor)?;
+        let calendars = self.index.calendars();
+        let timing = &schedule.spec.timing;
+        let mut named = timing.exclude.iter().chain(timing.only.iter());
+        if let Some(name) = named.find(|name| calendars.get(name).is_none()) {
+            let message = format!("its calendar {name:?} is gone: calendar.put makes it anew");
+            return Err(ApiError::new(Code::Conflict, message));
+        }
+        bring_back(&mut schedule, &calendars, now, actor)?;
         // Repeated for each try: the reservation may have been taken over since the last one.
         let reserved = self.reserve_name(&schedule, revision).await?;
         failpoint("after_reserve");

@@ -10,7 +10,7 @@ use nats_scheduler::client::{
 };
 
 use super::failure::{Exit, Failure};
-use super::options::With;
+use super::options::{Options, With};
 use super::output::table::{Cell, Column, column, wide};
 use super::output::{Listed, Output};
 use super::reads::{Page, at};
@@ -85,6 +85,16 @@ impl Calendar {
             Self::Get(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Put(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Rm(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+        }
+    }
+
+    /// The common options of the command.
+    pub fn common(&self) -> &Options {
+        match self {
+            Self::Ls(it) => &it.common,
+            Self::Get(it) => &it.common,
+            Self::Put(it) => &it.common,
+            Self::Rm(it) => &it.common,
         }
     }
 }

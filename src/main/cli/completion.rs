@@ -88,3 +88,11 @@ fn names(prefix: &str) -> Result<Vec<String>, Failure> {
     let is_word = |c: char| c.is_alphanumeric() || "-_./:@+=,%".contains(c);
     Ok(names.filter(|name| name.chars().all(is_word)).collect())
 }
+
+/// The name or id of a schedule. An empty one is a variable of a script that is not set: it must not mean all of them.
+pub fn some_name(text: &str) -> Result<String, String> {
+    match text.is_empty() {
+        true => Err("must not be empty".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}

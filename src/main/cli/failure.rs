@@ -68,6 +68,14 @@ impl Failure {
         Self { faults, ..Self::usage("settings cannot be used") }
     }
 
+    /// Fields that cannot be used.
+    pub fn fields(mut faults: Vec<FieldFault>) -> Self {
+        match faults.len() {
+            1 => Self::usage(faults.remove(0).to_string()),
+            _ => Self { faults, ..Self::usage("these fields cannot be used") },
+        }
+    }
+
     pub fn exit(&self) -> Exit {
         self.exit
     }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use nats_scheduler::client::{DeleteGroup, GroupView, ListGroups, PutGroup, SlotView};
 
 use super::failure::{Exit, Failure};
-use super::options::With;
+use super::options::{Options, With};
 use super::output::table::{Cell, Column, column, wide};
 use super::output::{Listed, Output};
 use super::reads::{Page, at};
@@ -75,6 +75,16 @@ impl Group {
             Self::Get(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Put(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Rm(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+        }
+    }
+
+    /// The common options of the command.
+    pub fn common(&self) -> &Options {
+        match self {
+            Self::Ls(it) => &it.common,
+            Self::Get(it) => &it.common,
+            Self::Put(it) => &it.common,
+            Self::Rm(it) => &it.common,
         }
     }
 }

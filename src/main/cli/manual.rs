@@ -24,7 +24,9 @@ pub struct Reference {}
 
 impl Man {
     pub fn run(&self) -> Result<Exit, Failure> {
-        clap_mangen::generate_to(built(), &self.folder)?;
+        let fault =
+            |error: std::io::Error| Failure::usage(format!("{}: {error}", self.folder.display()));
+        clap_mangen::generate_to(built(), &self.folder).map_err(fault)?;
         Ok(Exit::Done)
     }
 }

@@ -144,12 +144,38 @@ pub enum Command {
 impl Command {
     /// Runs the command; its exit code.
     pub fn run(&self) -> u8 {
-        let done = self.dispatch();
+        let done = self.check_creator().and_then(|()| self.dispatch());
         let exit = done.unwrap_or_else(|failure| {
             failure.report();
             failure.exit()
         });
         exit as u8
+    }
+
+    /// Refuses `--creator` where no name of a schedule is meant by it. It would be taken for a filter, and there is none by
+    /// the creator of what ran or was changed.
+    fn check_creator(&self) -> Result<(), Failure> {
+        let (common, schedule) = match self {
+            Self::History(it) => (&it.common, &it.own.schedule),
+            Self::Running(it) => (&it.common, &it.own.schedule),
+            Self::Watch(it) => (&it.common, &it.own.schedule),
+            Self::Stats(it) => (&it.common, &it.own.schedule),
+            Self::Audit(it) => (&it.common, &it.own.schedule),
+            Self::Retry(it) => (&it.common, &it.own.schedule),
+            Self::Top(it) => (&it.common, &None),
+            Self::Status(it) => (&it.common, &None),
+            Self::Cancel(it) => (&it.common, &None),
+            Self::Import(it) => (&it.common, &None),
+            Self::Rerun(it) => (it.common(), &None),
+            Self::Group(it) => (it.common(), &None),
+            Self::Calendar(it) => (it.common(), &None),
+            _ => return Ok(()),
+        };
+        if schedule.is_some() || common.creator.is_none() {
+            return Ok(());
+        }
+        let fault = "--creator says whose schedules are meant by names, and there is none here";
+        Err(Failure::usage(fault).hint("`ls --creator` lists the schedules of a creator"))
     }
 
     fn dispatch(&self) -> Result<Exit, Failure> {
@@ -192,8 +218,12 @@ impl Command {
             Self::Calendar(it) => it.run(),
             Self::Group(it) => it.run(),
             Self::Rerun(it) => it.run(),
-            Self::Plan(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
-            Self::Apply(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Plan(it) => {
+                ask(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
+            }
+            Self::Apply(it) => {
+                ask(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
+            }
             Self::Export(it) => {
                 ask(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
             }

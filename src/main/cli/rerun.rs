@@ -6,7 +6,7 @@ use nats_scheduler::client::{ListReruns, RerunStatus, RerunView};
 use uuid::Uuid;
 
 use super::failure::{Exit, Failure};
-use super::options::With;
+use super::options::{Options, With};
 use super::output::table::{Cell, Column, column, wide};
 use super::output::{Listed, Output};
 use super::reads::{Page, at};
@@ -53,6 +53,15 @@ impl Rerun {
             Self::Ls(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Get(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Cancel(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+        }
+    }
+
+    /// The common options of the command.
+    pub fn common(&self) -> &Options {
+        match self {
+            Self::Ls(it) => &it.common,
+            Self::Get(it) => &it.common,
+            Self::Cancel(it) => &it.common,
         }
     }
 }

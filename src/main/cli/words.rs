@@ -11,7 +11,15 @@ use super::node::Node;
 /// Takes one of the words of a list, as the value that it stands for in requests.
 pub fn one_of<T: DeserializeOwned + JsonSchema + Clone + Send + Sync + 'static>()
 -> impl TypedValueParser<Value = T> {
-    PossibleValuesParser::new(words::<T>())
+    one_of_but(&[])
+}
+
+/// The same without some of the words.
+pub fn one_of_but<T: DeserializeOwned + JsonSchema + Clone + Send + Sync + 'static>(
+    but: &[&str],
+) -> impl TypedValueParser<Value = T> + use<T> {
+    let words = words::<T>().into_iter().filter(|word| !but.contains(&word.as_str()));
+    PossibleValuesParser::new(words)
         .try_map(|word| serde_json::from_value::<T>(Value::String(word)))
 }
 

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::near::nearest;
 use super::shape::{Bounds, Fields, Shape, Takes};
 use super::{FieldFault, MAX_FAULTS, Object, REPEATED};
+use crate::schedule::Days;
 use crate::schedule::instant;
 use crate::schedule::payload::depth;
 
@@ -28,7 +29,7 @@ pub(super) fn explain(shape: &Shape, path: &str, raw: &RawValue, faults: &mut Ve
 }
 
 /// Reason for a name that is not one of `known`; `all` lists them.
-pub(crate) fn unknown<'a>(
+pub fn unknown<'a>(
     name: &str,
     (one, many): (&str, &str),
     known: impl Iterator<Item = &'a str> + Clone,
@@ -65,6 +66,7 @@ fn look(shape: &Shape, path: &str, raw: &RawValue, faults: &mut Vec<FieldFault>)
         Takes::Text => text(raw).is_some(),
         Takes::Id => text(raw).is_some_and(|text| Uuid::try_parse(&text).is_ok()),
         Takes::Instant => text(raw).is_some_and(|text| instant::parse(&text).is_ok()),
+        Takes::Days => text(raw).is_some_and(|text| text.parse::<Days>().is_ok()),
         Takes::Words(words) => text(raw).is_some_and(|text| words.contains(&text)),
         Takes::List(items) => match decoded::<Vec<Box<RawValue>>>(raw) {
             Some(values) => {
@@ -148,6 +150,10 @@ fn expected(shape: &Shape, raw: &RawValue) -> String {
             instant::RANGE.to_owned()
         }
         Takes::Instant => format!("must be a time in RFC 3339, such as {}", bare(shape)),
+        Takes::Days => match text(raw).map(|text| text.parse::<Days>()) {
+            Some(Err(reason)) => reason,
+            _ => format!("must be a day as a text, such as {}", shape.example()),
+        },
         // Probably a number, or a word without quotes.
         Takes::Text if !raw.get().starts_with(['{', '[', 'n']) => {
             format!("must be a text, such as \"{}\"", raw.get())

@@ -8,11 +8,14 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 
+use crate::schedule::Days;
 use crate::schedule::payload::DEPTH_KEYWORD;
 
 /// Default examples.
 const ID: &str = "018f3c5e-7b1a-7cc3-9a4e-5d2f8b6a1c0e";
 const INSTANT: &str = "2030-01-31T02:00:00Z";
+
+const DAY: &str = "2030-12-25";
 
 /// The values that a field takes.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ pub(super) enum Takes {
     Id,
     /// A time in RFC 3339.
     Instant,
+    /// Days of a calendar.
+    Days,
     /// One of these.
     Words(Vec<String>),
     List(Box<Shape>),
@@ -100,6 +105,9 @@ impl Shape {
 
     fn resolve(schema: &Value, definitions: &Value) -> Self {
         if let Some(name) = schema["$ref"].as_str().and_then(|name| name.rsplit('/').next()) {
+            if name == Days::schema_name() {
+                return Self::new(Takes::Days);
+            }
             return Self::read(&definitions[name], definitions);
         }
         if let Some(parts) = schema["anyOf"].as_array() {
@@ -165,6 +173,7 @@ impl Shape {
             Takes::Number(bounds) => json!(0.5_f64.clamp(bounds.least, bounds.most)),
             Takes::Id => json!(ID),
             Takes::Instant => json!(INSTANT),
+            Takes::Days => json!(DAY),
             Takes::Words(words) => json!(words.first()),
             Takes::List(items) => json!([items.example()]),
             Takes::Object(fields) => {

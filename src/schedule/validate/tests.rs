@@ -63,6 +63,34 @@ fn a_cron_whose_last_year_is_over_is_refused() {
 }
 
 #[test]
+fn where_no_time_comes_the_field_at_fault_is_named() {
+    let once_a_day =
+        r#""schedule_type":"cron","cron_expression":"0 3 * * *","end_at":"2026-01-01T02:00:00Z""#;
+    let weekly = r#""schedule_type":"interval","interval_seconds":604800,"start_at":"2025-12-31T00:00:00Z","end_at":"2026-01-05T00:00:00Z""#;
+    for (timing, next) in [(once_a_day, "2026-01-01T03:00:00Z"), (weekly, "2026-01-07T00:00:00Z")] {
+        let body = format!(r#"{{"name":"n",{timing},"target_command":"cmd.report.a"}}"#);
+        let fault = format!("end_at: is before the next time, which is {next}");
+        assert_eq!(create(&body).unwrap_err(), [fault]);
+    }
+}
+
+#[test]
+fn both_ends_are_kept_in_whole_milliseconds() {
+    let span = |start: &str, end: &str| {
+        format!(
+            r#"{{"name":"n","schedule_type":"interval","interval_seconds":60,"start_at":"2026-01-02T00:{start}Z","end_at":"2026-01-02T00:{end}Z","target_command":"cmd.report.a"}}"#
+        )
+    };
+    let schedule = create(&span("00:00.0001", "02:00.0001")).unwrap();
+    let timing = &schedule.spec.timing;
+    let trigger = timing.plain_trigger(schedule.id).unwrap();
+    let times = trigger.occurrences_after(timing.start_at.unwrap().just_before());
+    assert_eq!(times.map(|it| it.at).last(), timing.end_at, "the last one is at the end");
+    let faults = create(&span("00:00.0001", "00:00.0002")).unwrap_err();
+    assert!(faults[0].starts_with("end_at: must be in the future, and later"), "{faults:?}");
+}
+
+#[test]
 fn times_that_a_fast_clock_has_acted_on_are_not_used_again() {
     let mut schedule = create(
         r#"{"name":"n","schedule_type":"interval","interval_seconds":10,"target_command":"cmd.report.a"}"#,

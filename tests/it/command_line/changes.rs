@@ -171,7 +171,14 @@ async fn executions_are_awaited_run_again_and_cancelled() {
     assert!(plain(&again).starts_with("<id>: requested execution <id>\n"), "{again}");
     let many = cli(&nats, &["retry", "--failed", "--schedule", "ask", "--dry-run"]).await.done();
     assert!(many.contains(" executions would be run again\n"), "{many}");
-    let stored = ["retry", "--failed", "--schedule", "ask", "--in-background", "-o", "name"];
+    for more in [&[][..], &["--in-background"]] {
+        let retry =
+            [&["retry", "--failed", "--schedule", "ask", "--creator", "anna"], more].concat();
+        let (code, said) = cli(&nats, &retry).await.failed();
+        assert!(code == 2 && said.contains("cannot ask \"run "), "{said}");
+    }
+    let stored =
+        ["retry", "--failed", "--schedule", "ask", "--in-background", "--yes", "-o", "name"];
     let rerun = cli(&nats, &stored).await.done();
     wait_for("the end of the rerun", || async {
         let shown = cli(&nats, &["rerun", "get", rerun.trim()]).await.done();
@@ -222,7 +229,7 @@ async fn faults_of_fields_are_listed_and_faults_of_arguments_are_found_before() 
         (&["create", "x", "-t", "cmd.a.b", "--now", "-p", "[1]"], "the payload: "),
         (
             &["create", "x", "-t", "cmd.a.b", "--now", "--set", "colour=red"],
-            "unknown field `colour`",
+            "error: colour: is not a field of a schedule; the fields are ",
         ),
         (&["ls", "--status", "Active"], "possible values: active, paused"),
         (&["history", "--since", "yesterday"], "must be a time such as"),

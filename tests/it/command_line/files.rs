@@ -222,6 +222,91 @@ async fn files_may_be_json_lines_and_their_faults_have_places() {
     assert!(fields["properties"]["delivery"].is_object(), "{fields}");
 }
 
+/// Whoever applies the files of an owner, the schedules stay those that they are.
+#[tokio::test]
+async fn a_set_is_the_same_whoever_applies_it() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let set = "- {name: a, schedule_type: cron, cron_expression: '@yearly', target_command: cmd.example.x}\n\
+               - {name: b, schedule_type: dependent, after: {schedule_name: a}, target_command: cmd.example.x}\n";
+    let path = file(&nats, "set.yaml", set);
+    let apply = |actor: &'static str| {
+        ["apply", "-f", &path, "--owner", "git", "--prune", "--yes", "--actor", actor]
+            .map(str::to_owned)
+    };
+    let applied = async |actor| {
+        let arguments = apply(actor);
+        cli(&nats, &arguments.each_ref().map(String::as_str)).await
+    };
+    assert_eq!(applied("bob").await.done(), "2 created, 0 updated, 0 deleted, 0 unchanged\n");
+    assert_eq!(applied("eve").await.done(), "0 created, 0 updated, 0 deleted, 2 unchanged\n");
+    let more = format!(
+        "{set}- {{name: c, schedule_type: cron, cron_expression: '@yearly', target_command: cmd.example.x}}\n"
+    );
+    file(&nats, "set.yaml", &more);
+    assert_eq!(applied("eve").await.done(), "1 created, 0 updated, 0 deleted, 2 unchanged\n");
+    let listed = cli(&nats, &["ls", "--creator", "eve", "-o", "name"]).await.done();
+    assert_eq!(listed, "c\n");
+    // What says whose it is means that one.
+    let theirs = ["plan", "-f", &path, "--owner", "git", "--creator", "eve", "-o", "name"];
+    assert_eq!(cli(&nats, &theirs).await.done(), "a\nb\n");
+    let mine = more.replace("{name: a,", "{name: a, created_by: eve,");
+    let mine = file(&nats, "mine.yaml", &mine);
+    let both = ["apply", "-f", &mine, "--owner", "git", "--yes"];
+    assert!(cli(&nats, &both).await.done().starts_with("1 created"));
+    let unclear = cli(&nats, &["plan", "-f", &path, "--owner", "git"]).await;
+    assert_eq!(unclear.code, 2, "{unclear:?}");
+    assert!(unclear.err.contains("git has \"a\" of several creators: "), "{unclear:?}");
+    assert!(unclear.err.contains("bob") && unclear.err.contains("eve"), "{unclear:?}");
+}
+
+#[tokio::test]
+async fn a_payload_that_yaml_cannot_say_is_left_out_alone() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let create = |name: &'static str, payload: &'static str| {
+        cli(&nats, &["create", name, "--cron", "@yearly", "-t", "cmd.example.x", "-p", payload])
+    };
+    create("fine", r#"{"a":1}"#).await.done();
+    create("twice", r#"{"deep":[{"a":1,"a":2}]}"#).await.done();
+    let yaml = cli(&nats, &["export"]).await;
+    assert_eq!(yaml.code, 1, "{yaml:?}");
+    let said = "error: twice of anna: left out: it has the key \"a\" twice in one object";
+    assert!(yaml.err.starts_with(said), "{yaml:?}");
+    let plan = fed(&nats, yaml.out, &["plan", "-f", "-"]).await.done();
+    assert_eq!(plan, "Plan: 0 to create, 0 to update, 0 to delete, 1 unchanged.\n");
+    let json = cli(&nats, &["export", "-o", "json"]).await.done();
+    let plan = fed(&nats, json, &["plan", "-f", "-"]).await.done();
+    assert_eq!(plan, "Plan: 0 to create, 0 to update, 0 to delete, 2 unchanged.\n");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_named_and_not_by_its_place_in_a_request() {
+    let nats = Nats::bare().await;
+    let create = ["create", "x", "--cron", "@yearly", "-t", "cmd.a.b", "--set"];
+    let path = file(&nats, "a.yaml", "name: a\ncron_expresion: '@yearly'\npriority: high\n");
+    let missing = nats.dir().join("none").display().to_string();
+    for (arguments, said) in [
+        ([&create[..], &["priority=high"]].concat(), "error: priority: must be a whole number"),
+        ([&create[..], &["overlap=never"]].concat(), "error: overlap: must be one of skip, "),
+        (
+            [&create[..], &["max_run=3"]].concat(),
+            "max_run: is not a field of a schedule; did you mean max_runs?",
+        ),
+        ([&create[..], &["name=y"]].concat(), "error: name: is given more than once"),
+        (
+            vec!["plan", "-f", &path],
+            "a.yaml:1: cron_expresion: is not a field of a schedule; did you mean cron_expression?",
+        ),
+        (vec!["plan", "-f", &path], "; priority: must be a whole number from 1 to 10"),
+        (vec!["man", &missing], &missing),
+    ] {
+        let (code, err) = cli(&nats, &arguments).await.failed();
+        assert!(code == 2 && err.contains(said), "{arguments:?}: {code} {err}");
+        assert!(!err.contains("column"), "{err}");
+    }
+}
+
 /// A set that takes many requests.
 fn large(count: usize) -> String {
     let line = |n| {

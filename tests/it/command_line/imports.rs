@@ -177,7 +177,7 @@ async fn what_is_taken_over_from_files_is_accepted_by_the_service() {
     let import = ["import", "kubernetes", "-", "-t", "cmd.example.{name}"];
     let imported = fed(&nats, CRONJOBS.to_owned(), &import).await;
     assert_eq!(imported.code, 1, "one is left out");
-    assert!(imported.err.contains("(odd): left out: \"60 * * * *\": minute: 60"), "{imported:?}");
+    assert!(imported.err.contains("b/odd: left out: \"60 * * * *\": minute: 60"), "{imported:?}");
     let apply = ["apply", "-f", "-", "--yes"];
     let applied = fed(&nats, imported.out, &apply).await.done();
     assert_eq!(applied, "2 created, 0 updated, 0 deleted, 0 unchanged\n");

@@ -97,6 +97,8 @@ async fn names_payloads_errors_and_reasons_are_text_on_every_screen() {
         for path in paths {
             let page = browser.page(&path).await;
             check(&page.text, &path);
+            let title = page.text.split("</title>").next().unwrap();
+            assert!(!title.contains('\u{202e}'), "{path}: {title}");
             seen += page.text.matches(&escaped).count();
         }
         for path in [

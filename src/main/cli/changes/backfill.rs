@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use nats_scheduler::client::BackfillSchedule;
 
-use crate::cli::completion::Name;
+use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::moment;
 use crate::cli::output::Output;
@@ -13,7 +13,7 @@ use crate::cli::session::{Session, about};
 #[derive(Args, Debug)]
 pub struct Backfill {
     /// The schedule: its name or id.
-    #[arg(add = Name::completer())]
+    #[arg(value_parser = some_name, add = Name::completer())]
     schedule: String,
     /// The first instant of the span.
     #[arg(long, value_name = "TIME", value_parser = moment::past, allow_hyphen_values = true)]

@@ -8,8 +8,9 @@ use nats_scheduler::client::{
 use uuid::Uuid;
 
 use super::{node_of, payload, show_changed};
-use crate::cli::completion::Name;
+use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::files::fields::faults;
 use crate::cli::moment;
 use crate::cli::node::Node;
 use crate::cli::options::Options;
@@ -41,7 +42,7 @@ pub struct Create {
     #[arg(long, group = "when", help_heading = WHEN)]
     now: bool,
     /// After another schedule: its name or id.
-    #[arg(long, group = "when", value_name = "SCHEDULE", add = Name::completer(), help_heading = WHEN)]
+    #[arg(long, group = "when", value_name = "SCHEDULE", value_parser = some_name, add = Name::completer(), help_heading = WHEN)]
     after: Option<String>,
     /// With --after: which outcomes of the other it follows.
     #[arg(long, requires = "after", conflicts_with_all = ["cron", "every", "at", "now"],
@@ -90,6 +91,10 @@ impl Create {
             return Err(Failure::usage(fault).hint(hint));
         }
         let fields = self.fields(session)?;
+        let faults = faults(&Node::Map(fields.clone()));
+        if !faults.is_empty() {
+            return Err(Failure::fields(faults));
+        }
         let reply = if self.dry_run || is_anothers {
             self.declare(fields, session).await?
         } else {

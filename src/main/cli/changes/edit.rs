@@ -11,13 +11,13 @@ use nats_scheduler::client::{ApplySchedule, GetSchedule, Outcome, ScheduleView};
 use uuid::Uuid;
 
 use super::{confirm, show_changed};
-use crate::cli::completion::Name;
+use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::files::export::declaration;
+use crate::cli::files::export::{declaration, unsayable};
 use crate::cli::files::plan::Plan;
 use crate::cli::files::read::read_all;
 use crate::cli::files::send::Became;
-use crate::cli::files::set::{Declared, declared};
+use crate::cli::files::set::{Declared, declared, linked};
 use crate::cli::node::Node;
 use crate::cli::output::Output;
 use crate::cli::session::{Session, about};
@@ -29,7 +29,7 @@ const EDITOR: &str = "vi";
 #[derive(Args, Debug)]
 pub struct Edit {
     /// The schedule: its name or id.
-    #[arg(add = Name::completer())]
+    #[arg(value_parser = some_name, add = Name::completer())]
     schedule: String,
     /// Do not ask after showing what changes.
     #[arg(long, short)]
@@ -40,7 +40,12 @@ impl Edit {
     pub async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
         let request = about!(GetSchedule {}, session.which(&self.schedule));
         let view = session.client.get_with(&request).await?.data;
-        let file = Draft::new(&declaration(&view, session).await?.yaml())?;
+        let declaration = declaration(&view, session).await?;
+        if let Some(key) = declaration.repeated() {
+            let hint = "`export -o json` prints it, and `apply -f` takes it";
+            return Err(Failure::usage(unsayable(key)).hint(hint));
+        }
+        let file = Draft::new(&declaration.yaml())?;
         let before = file.read()?;
         open(&file.path)?;
         if file.read()? == before {
@@ -65,7 +70,7 @@ impl Edit {
         out: &mut Output,
     ) -> Result<Exit, Failure> {
         let written = read_all(std::slice::from_ref(&file.path))?;
-        let mut set = declared(written, Some(&view.created_by), None)?;
+        let mut set = linked(declared(written, Some(&view.created_by), None)?)?;
         let Some(one) = set.pop().filter(|_| set.is_empty()) else {
             return Err(Failure::usage("the file must have one schedule"));
         };

@@ -8,13 +8,13 @@ use nats_scheduler::client::{
 use uuid::Uuid;
 
 use super::run::{Accepted, Running, follow, worse};
-use super::{each, tell_warnings};
-use crate::cli::completion::Name;
+use super::{confirm, each, tell_warnings};
+use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::moment;
 use crate::cli::output::Output;
 use crate::cli::session::{Session, about};
-use crate::cli::words::one_of;
+use crate::cli::words::one_of_but;
 
 /// A thousand retries take seconds.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
@@ -22,7 +22,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 const HEADING: &str = "Filters, in place of ids";
 /// Options that need `--failed`. Each has to say that it is not for ids, too: what an argument requires is not looked for
 /// where that conflicts with another one that is given.
-const OF_MANY: [&str; 9] = [
+const OF_MANY: [&str; 10] = [
     "schedule",
     "status",
     "error_type",
@@ -32,6 +32,7 @@ const OF_MANY: [&str; 9] = [
     "limit",
     "dry_run",
     "in_background",
+    "yes",
 ];
 
 #[derive(Args, Debug)]
@@ -48,10 +49,10 @@ pub struct Retry {
     #[arg(long, conflicts_with_all = ["executions", "payload", "wait"], required_unless_present = "executions", help_heading = HEADING)]
     failed: bool,
     /// Of this schedule: its name or id.
-    #[arg(long, requires = "failed", add = Name::completer(), help_heading = HEADING)]
-    schedule: Option<String>,
+    #[arg(long, requires = "failed", value_parser = some_name, add = Name::completer(), help_heading = HEADING)]
+    pub schedule: Option<String>,
     /// With this status [default: failed].
-    #[arg(long, requires = "failed", value_parser = one_of::<ExecutionStatus>(), help_heading = HEADING)]
+    #[arg(long, requires = "failed", value_parser = one_of_but::<ExecutionStatus>(&["running"]), help_heading = HEADING)]
     status: Option<ExecutionStatus>,
     /// With this error type.
     #[arg(long, requires = "failed", value_name = "TYPE", help_heading = HEADING)]
@@ -74,6 +75,9 @@ pub struct Retry {
     /// Have the service do it, as the schedules have room; `rerun get` shows how far it has come.
     #[arg(long, requires = "failed", conflicts_with = "dry_run")]
     in_background: bool,
+    /// Do not ask before running all that match again.
+    #[arg(long, short, requires = "failed")]
+    yes: bool,
 }
 
 /// The id of an execution, as it is written.
@@ -136,6 +140,9 @@ impl Retry {
             idempotency_key: self.running.key.clone(),
             ..BulkRetry::default()
         };
+        if !self.dry_run && !self.yes && !self.asks(&request, session).await? {
+            return Ok(Exit::Refused);
+        }
         let reply = session.patient(PATIENCE).bulk_retry(&request).await?;
         tell_warnings(&reply.warnings);
         let done = reply.data;
@@ -163,5 +170,21 @@ impl Retry {
             crate::cli::text::note("more match: repeat the command, or raise --limit");
         }
         Ok(exit)
+    }
+
+    /// Says how many match, and asks.
+    async fn asks(&self, request: &BulkRetry, session: &Session) -> Result<bool, Failure> {
+        let dry = BulkRetry {
+            dry_run: Some(true),
+            in_background: None,
+            idempotency_key: None,
+            ..request.clone()
+        };
+        let would = session.patient(PATIENCE).bulk_retry(&dry).await?.data;
+        let most = match self.in_background {
+            true => self.limit.map_or(would.matched, |limit| limit.min(would.matched)),
+            false => would.retried as u64,
+        };
+        confirm(&format!("run {most} executions again?"))
     }
 }

@@ -9,7 +9,7 @@ use nats_scheduler::client::{
 use uuid::Uuid;
 
 use super::{each, payload, tell_warnings};
-use crate::cli::completion::Name;
+use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::moment;
 use crate::cli::output::Output;
@@ -50,7 +50,7 @@ impl Running {
 #[derive(Args, Debug)]
 pub struct Run {
     /// The schedules: names or ids.
-    #[arg(required = true, value_name = "SCHEDULE", add = Name::completer())]
+    #[arg(required = true, value_name = "SCHEDULE", value_parser = some_name, add = Name::completer())]
     schedules: Vec<String>,
     #[command(flatten)]
     running: Running,

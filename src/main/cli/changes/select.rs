@@ -7,7 +7,7 @@ use nats_scheduler::client::{
 use uuid::Uuid;
 
 use super::confirm;
-use crate::cli::completion::Name;
+use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::filter::{FILTERS, Filter, filtered, listed_creator};
 use crate::cli::options::Options;
@@ -21,7 +21,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(600);
 #[derive(Args, Debug)]
 pub struct Select {
     /// The schedules: names or ids. Without any, the filters say which.
-    #[arg(value_name = "SCHEDULE", conflicts_with_all = FILTERS, add = Name::completer())]
+    #[arg(value_name = "SCHEDULE", conflicts_with_all = FILTERS, value_parser = some_name, add = Name::completer())]
     pub schedules: Vec<String>,
     #[command(flatten)]
     filter: Filter,

@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use clap::Args;
 use nats_scheduler::client::ScheduleSummary;
 
+use super::creators;
 use super::plan::{Counts, Plan};
 use super::read::read_all;
 use super::send::{How, prune, send, surplus};
-use super::set::{Declared, Key, declared};
+use super::set::{Declared, Key, declared, linked};
 use crate::cli::changes::confirm;
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::options::Format;
+use crate::cli::options::{Format, Options};
 use crate::cli::output::Output;
 use crate::cli::session::Session;
 use crate::cli::text::note;
@@ -63,8 +64,13 @@ pub struct ApplyFiles {
 }
 
 impl PlanFiles {
-    pub async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
-        let set = self.source.read(session)?;
+    pub async fn run(
+        &self,
+        session: &Session,
+        common: &Options,
+        out: &mut Output,
+    ) -> Result<Exit, Failure> {
+        let set = self.source.read(session, common).await?;
         let (counts, _) = self.source.plan(session, &set, out).await?;
         Ok(match counts.exit() {
             Exit::Done if self.detailed_exitcode && counts.changes() > 0 => Exit::Changes,
@@ -75,12 +81,17 @@ impl PlanFiles {
 
 impl ApplyFiles {
     /// Applies the files. Ctrl-C leaves a set of which some is applied; the same command does the rest.
-    pub async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
+    pub async fn run(
+        &self,
+        session: &Session,
+        common: &Options,
+        out: &mut Output,
+    ) -> Result<Exit, Failure> {
         if !self.yes && !std::io::stdin().is_terminal() {
             let fault = "cannot ask whether to apply: standard input is not a terminal";
             return Err(Failure::usage(fault).hint("look at `plan`, and apply with --yes"));
         }
-        let set = self.source.read(session)?;
+        let set = self.source.read(session, common).await?;
         let mut planned = None;
         if !self.yes {
             let (counts, surplus) = self.source.plan(session, &set, out).await?;
@@ -119,13 +130,17 @@ impl ApplyFiles {
 }
 
 impl Source {
-    fn read(&self, session: &Session) -> Result<Vec<Declared>, Failure> {
+    async fn read(&self, session: &Session, common: &Options) -> Result<Vec<Declared>, Failure> {
         let written = read_all(&self.files)?;
         // With --prune it would delete all, and is far more often a mistake.
         if written.is_empty() {
             return Err(Failure::usage("there are no schedules in these files"));
         }
-        declared(written, session.creator.as_deref(), self.owner.as_deref())
+        let mut set = declared(written, session.creator.as_deref(), self.owner.as_deref())?;
+        // --creator says it of all that do not say it themselves.
+        set.iter_mut().for_each(|one| one.is_said |= common.creator.is_some());
+        creators::find(session, &mut set).await?;
+        linked(set)
     }
 
     fn how(&self, dry_run: bool) -> How {

@@ -7,7 +7,8 @@ use nats_scheduler::client::{
 };
 use uuid::Uuid;
 
-use crate::cli::completion::Name;
+use crate::cli::changes::run::worse;
+use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::filter::{FILTERS, Filter, filtered, listed_creator};
 use crate::cli::node::Node;
@@ -75,7 +76,7 @@ const DEFAULTS: [(&str, &str); 12] = [
 #[derive(Args, Debug)]
 pub struct Export {
     /// The schedules: names or ids [default: all that the filters select].
-    #[arg(value_name = "SCHEDULE", conflicts_with_all = FILTERS, add = Name::completer())]
+    #[arg(value_name = "SCHEDULE", conflicts_with_all = FILTERS, value_parser = some_name, add = Name::completer())]
     schedules: Vec<String>,
     #[command(flatten)]
     filter: Filter,
@@ -88,7 +89,7 @@ impl Export {
         common: &Options,
         out: &mut Output,
     ) -> Result<Exit, Failure> {
-        let mut count = 0;
+        let (mut count, mut exit) = (0, Exit::Done);
         if self.schedules.is_empty() {
             let creator = listed_creator(session, common.creator.is_some());
             let request =
@@ -102,7 +103,7 @@ impl Export {
                     Err(error) if error.code() == Some(Code::NotFound) => continue,
                     reply => reply?,
                 };
-                write(&reply.data, session, out, &mut count).await?;
+                exit = worse(exit, write(&reply.data, session, out, &mut count).await?);
             }
         } else {
             let get = |name: &String| {
@@ -112,7 +113,7 @@ impl Export {
             let views = stream::iter(&self.schedules).map(get).buffered(AT_ONCE);
             let mut views = std::pin::pin!(views);
             while let Some(reply) = views.next().await {
-                write(&reply?.data, session, out, &mut count).await?;
+                exit = worse(exit, write(&reply?.data, session, out, &mut count).await?);
             }
         }
         match (out.format, count) {
@@ -120,7 +121,7 @@ impl Export {
             (Format::Json, _) => out.raw("\n]\n")?,
             _ => {}
         }
-        Ok(Exit::Done)
+        Ok(exit)
     }
 }
 
@@ -130,20 +131,34 @@ async fn write(
     session: &Session,
     out: &mut Output,
     count: &mut usize,
-) -> Result<(), Failure> {
-    *count += 1;
+) -> Result<Exit, Failure> {
     if out.format == Format::Name {
-        return out.line(&view.name);
+        return out.line(&view.name).map(|()| Exit::Done);
     }
     let declaration = declaration(view, session).await?;
     if out.format == Format::Json {
+        *count += 1;
         out.raw(if *count == 1 { "[\n" } else { ",\n" })?;
-        return out.raw(&declaration.pretty());
+        return out.raw(&declaration.pretty()).map(|()| Exit::Done);
     }
+    // A file with it could not be read, and none of the others in it.
+    if let Some(key) = declaration.repeated() {
+        out.flush()?;
+        let left_out = Failure::new(Exit::Refused, format!("left out: {}", unsayable(key)));
+        let left_out = left_out.about(format!("{} of {}", view.name, view.created_by));
+        left_out.hint("-o json exports it").report();
+        return Ok(Exit::Refused);
+    }
+    *count += 1;
     if *count > 1 {
         out.raw("---\n")?;
     }
-    out.raw(&declaration.yaml())
+    out.raw(&declaration.yaml()).map(|()| Exit::Done)
+}
+
+/// Why something cannot be said in YAML.
+pub fn unsayable(key: &str) -> String {
+    format!("it has the key {key:?} twice in one object, which YAML cannot say")
 }
 
 /// What declares a schedule as it is.

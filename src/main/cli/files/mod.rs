@@ -1,7 +1,9 @@
 //! Schedules as files: read, compared with what there is, applied and exported.
 
 pub mod apply;
+pub mod creators;
 pub mod export;
+pub mod fields;
 pub mod plan;
 pub mod read;
 pub mod schema;

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use super::fields::faults;
 use super::read::Written;
 use crate::cli::failure::Failure;
 use crate::cli::node::Node;
@@ -21,6 +22,8 @@ const NOBODY: &str = "unknown";
 /// A declared schedule.
 pub struct Declared {
     pub creator: String,
+    /// Whether the file, or the command, says the creator.
+    pub is_said: bool,
     pub name: String,
     pub owner: Option<String>,
     /// All other fields, and the name.
@@ -51,22 +54,29 @@ pub struct Limits {
     pub bytes: usize,
 }
 
-/// Makes declarations of what was written.
+/// Makes declarations of what was written, each by itself.
 ///
 /// # Errors
-/// `Usage`: something is no schedule, two have the same name, an owner is not the one of the whole, or schedules follow
-/// each other in a circle. It says where.
+/// `Usage`: something is no schedule, has a field that cannot be read, or an owner is not the one of the whole. It says
+/// where.
 pub fn declared(
     written: Vec<Written>,
     creator: Option<&str>,
     owner: Option<&str>,
 ) -> Result<Vec<Declared>, Failure> {
-    let mut set = Vec::with_capacity(written.len());
-    for written in written {
+    let declare = |written: Written| {
         let place = written.place.clone();
         let one = declare(written, creator, owner);
-        set.push(one.map_err(|fault| Failure::usage(format!("{place}: {fault}")))?);
-    }
+        one.map_err(|fault| Failure::usage(format!("{place}: {fault}")))
+    };
+    written.into_iter().map(declare).collect()
+}
+
+/// Makes a set of declarations whose creators are known: finds what each follows.
+///
+/// # Errors
+/// `Usage`: two have the same name, or schedules follow each other in a circle. It says where.
+pub fn linked(mut set: Vec<Declared>) -> Result<Vec<Declared>, Failure> {
     let mut places = HashMap::new();
     for (n, one) in set.iter().enumerate() {
         if let Some(other) = places.insert(one.key(), n) {
@@ -106,7 +116,12 @@ fn declare(
     {
         return Err(format!("owner: is {own:?} here, and --owner says {owner:?}"));
     }
+    let faults: Vec<_> = faults(&node).iter().map(ToString::to_string).collect();
+    if !faults.is_empty() {
+        return Err(faults.join("; "));
+    }
     Ok(Declared {
+        is_said: created_by.is_some(),
         creator: created_by.unwrap_or_else(|| creator.unwrap_or(NOBODY).to_owned()),
         owner: own.or_else(|| owner.map(str::to_owned)),
         name,
@@ -191,7 +206,7 @@ mod tests {
     fn set(yaml: &str) -> Result<Vec<Declared>, Failure> {
         let read = crate::cli::node::read_yaml(yaml).unwrap().into_iter();
         let written = read.map(|(line, node)| Written { node, place: format!("f:{line}") });
-        declared(written.collect(), Some("anna"), None)
+        linked(declared(written.collect(), Some("anna"), None)?)
     }
 
     fn names(set: &[Declared], items: usize) -> Vec<Vec<String>> {
@@ -217,6 +232,17 @@ mod tests {
     }
 
     #[test]
+    fn only_what_a_file_may_have_is_offered() {
+        let Err(failure) = set("- {name: a, idempotency: k}") else { panic!("it is unknown") };
+        let said = format!("{failure:?}");
+        assert!(
+            said.contains("the fields are after, ") && said.contains(", created_by, "),
+            "{said}"
+        );
+        assert!(!said.contains("idempotency_key") && !said.contains("dry_run"), "{said}");
+    }
+
+    #[test]
     fn faults_say_where() {
         for (yaml, fault) in [
             ("- {name: a}\n- {name: a}", "f:2: \"a\" is in f:1 too"),
@@ -225,6 +251,12 @@ mod tests {
             ("- {name: a, dry_run: false}", "f:1: dry_run: is no field"),
             ("- {name: a, after: {schedule_name: a}}", "f:1: \"a\" follows itself"),
             ("- {name: a, owner: 1}", "f:1: owner: must be a text"),
+            (
+                "- {name: a, cron: '@daily'}",
+                "f:1: cron: is not a field of a schedule; did you mean cron_expression?",
+            ),
+            ("- {name: a, priority: high}", "f:1: priority: must be a whole number"),
+            ("- {name: a, tags: [1]}", "f:1: tags[0]: must be a text"),
         ] {
             let Err(failure) = set(yaml) else { panic!("{yaml}") };
             assert!(

@@ -42,7 +42,8 @@ pub(super) fn entries(manifests: &str, rule: &str) -> Result<Vec<Entry>, String>
         let place = format!("line {line}");
         match node.take("items") {
             Some(Node::List(items)) => {
-                found.extend(items.into_iter().map(|item| (place.clone(), item)));
+                let placed = items.into_iter().enumerate();
+                found.extend(placed.map(|(n, item)| (item_place(&item, line, n), item)));
             }
             _ if node == Node::Null => {}
             _ => found.push((place, node)),
@@ -51,11 +52,20 @@ pub(super) fn entries(manifests: &str, rule: &str) -> Result<Vec<Entry>, String>
     let shared = shared(found.iter().map(|(_, manifest)| manifest));
     let mut names = Names::default();
     let entries = found.iter().map(|(place, manifest)| {
-        let name = metadata(manifest, "name");
+        let name = metadata(manifest, "name").filter(|_| place.starts_with("line"));
         let place = name.map_or_else(|| place.clone(), |name| format!("{place} ({name})"));
         Entry { place, made: schedule(manifest, rule, &shared, &mut names) }
     });
     Ok(entries.collect())
+}
+
+/// Where an item of a list is: all of it begins on one line, so its own name says more.
+fn item_place(item: &Node, line: usize, n: usize) -> String {
+    match (metadata(item, "namespace"), metadata(item, "name")) {
+        (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
+        (None, Some(name)) => name.to_owned(),
+        (_, None) => format!("line {line}, item {}", n + 1),
+    }
 }
 
 /// The names that CronJobs of several namespaces have.

@@ -3,6 +3,7 @@
 mod read;
 mod yaml;
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::Serialize;
@@ -68,6 +69,26 @@ impl Node {
     pub fn get(&self, name: &str) -> Option<&Self> {
         let Self::Map(entries) = self else { return None };
         entries.iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// A field of a map, to change it.
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut Self> {
+        let Self::Map(entries) = self else { return None };
+        entries.iter_mut().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// A key that some map has twice. JSON can say that, and YAML cannot.
+    pub fn repeated(&self) -> Option<&str> {
+        match self {
+            Self::List(items) => items.iter().find_map(Self::repeated),
+            Self::Map(entries) => {
+                let mut seen = HashSet::new();
+                let own = entries.iter().find(|(key, _)| !seen.insert(key));
+                let own = own.map(|(key, _)| key.as_str());
+                own.or_else(|| entries.iter().find_map(|(_, value)| value.repeated()))
+            }
+            _ => None,
+        }
     }
 
     /// The text that a field of a map has.

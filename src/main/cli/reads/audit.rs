@@ -5,7 +5,7 @@ use clap::Args;
 use nats_scheduler::client::{AuditEvent, ChangeEvent, ListAudit};
 
 use super::{Page, at, state, tell_rest};
-use crate::cli::completion::Name;
+use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::moment;
 use crate::cli::output::table::{Cell, Column, column, wide};
@@ -16,8 +16,8 @@ use crate::cli::words::one_of;
 #[derive(Args, Debug)]
 pub struct Audit {
     /// The schedule: its name or id [default: all].
-    #[arg(add = Name::completer())]
-    schedule: Option<String>,
+    #[arg(value_parser = some_name, add = Name::completer())]
+    pub schedule: Option<String>,
     /// Only this event.
     #[arg(long, value_parser = one_of::<AuditEvent>())]
     event: Option<AuditEvent>,

@@ -6,7 +6,7 @@ use nats_scheduler::client::{Execution, ExecutionStatus, ListExecutions};
 use uuid::Uuid;
 
 use super::{Page, at, state, tell_rest, when};
-use crate::cli::completion::Name;
+use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::moment;
 use crate::cli::options::Format;
@@ -19,8 +19,8 @@ use crate::cli::words::one_of;
 #[derive(Args, Debug)]
 pub struct History {
     /// The schedule: its name or id [default: all].
-    #[arg(add = Name::completer())]
-    schedule: Option<String>,
+    #[arg(value_parser = some_name, add = Name::completer())]
+    pub schedule: Option<String>,
     /// One execution, with all attempts at its occurrence.
     #[arg(long, value_name = "ID", 
         conflicts_with_all = ["schedule", "status", "error_type", "tag", "target", "since", "until", "limit", "page"])]

@@ -5,7 +5,7 @@ use clap::Args;
 use nats_scheduler::client::{ExplainSchedule, ExplainedTime};
 
 use super::{at, state};
-use crate::cli::completion::Name;
+use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::moment;
 use crate::cli::output::table::{Cell, Column, column, wide};
@@ -17,7 +17,7 @@ use crate::cli::words::word;
 #[derive(Args, Debug)]
 pub struct Why {
     /// The schedule: its name or id.
-    #[arg(add = Name::completer())]
+    #[arg(value_parser = some_name, add = Name::completer())]
     schedule: String,
     /// The first nominal time [default: a day ago].
     #[arg(long, value_name = "TIME", value_parser = moment::past, allow_hyphen_values = true)]

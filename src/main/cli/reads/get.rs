@@ -4,7 +4,7 @@ use clap::Args;
 use nats_scheduler::client::{GetSchedule, ScheduleView};
 
 use super::{at, state};
-use crate::cli::completion::Name;
+use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::node::Node;
 use crate::cli::options::Format;
@@ -29,7 +29,7 @@ const OTHERWISE: [&str; 9] = [
 #[derive(Args, Debug)]
 pub struct Get {
     /// The schedules: names or ids.
-    #[arg(required = true, value_name = "SCHEDULE", add = Name::completer())]
+    #[arg(required = true, value_name = "SCHEDULE", value_parser = some_name, add = Name::completer())]
     schedules: Vec<String>,
 }
 

@@ -6,7 +6,7 @@ use nats_scheduler::client::{ListUpcoming, PreviewSchedule, UpcomingOccurrence};
 use serde::Serialize;
 
 use super::{at, when};
-use crate::cli::completion::Name;
+use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::filter::{FILTERS, Filter, filtered, listed_creator};
 use crate::cli::moment;
@@ -26,7 +26,7 @@ const PART: u64 = 1000;
 pub struct Next {
     /// The schedule: its name or id.
     #[arg(required_unless_present = "all", conflicts_with = "all", conflicts_with_all = FILTERS,
-        add = Name::completer())]
+        value_parser = some_name, add = Name::completer())]
     schedule: Option<String>,
     /// The coming times of all schedules, or of those that the filters select.
     #[arg(long, short)]

@@ -5,7 +5,7 @@ use clap::Args;
 use nats_scheduler::client::{ListRunning, RunningExecution};
 
 use super::{Page, at, tell_rest, when};
-use crate::cli::completion::Name;
+use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::table::{Cell, Column, column, wide};
 use crate::cli::output::{Listed, Output};
@@ -15,8 +15,8 @@ use crate::cli::words::word;
 #[derive(Args, Debug)]
 pub struct Running {
     /// The schedule: its name or id [default: all].
-    #[arg(add = Name::completer())]
-    schedule: Option<String>,
+    #[arg(value_parser = some_name, add = Name::completer())]
+    pub schedule: Option<String>,
     /// Also those that wait for their time, such as retries.
     #[arg(long, short)]
     pending: bool,

@@ -4,7 +4,7 @@ use clap::Args;
 use nats_scheduler::client::GetStatistics;
 
 use super::at;
-use crate::cli::completion::Name;
+use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::moment::span_ms;
 use crate::cli::output::Output;
@@ -14,8 +14,8 @@ use crate::cli::session::{Session, about};
 #[derive(Args, Debug)]
 pub struct Stats {
     /// The schedule: its name or id [default: all].
-    #[arg(add = Name::completer())]
-    schedule: Option<String>,
+    #[arg(value_parser = some_name, add = Name::completer())]
+    pub schedule: Option<String>,
     /// Only what was completed within this many hours, 1 to 720 [default: all that the history holds].
     #[arg(long, value_name = "NUMBER")]
     hours: Option<u32>,

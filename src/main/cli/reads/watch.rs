@@ -14,7 +14,7 @@ use nats_scheduler::names::EXECUTION_EVENT_PREFIX;
 
 use super::executions::error;
 use super::tone_of;
-use crate::cli::completion::Name;
+use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::moment;
 use crate::cli::node::Node;
@@ -30,8 +30,8 @@ const REMEMBERED: usize = 1000;
 #[derive(Args, Debug)]
 pub struct Watch {
     /// The schedule: its name or id [default: all].
-    #[arg(add = Name::completer())]
-    schedule: Option<String>,
+    #[arg(value_parser = some_name, add = Name::completer())]
+    pub schedule: Option<String>,
     /// Only with one of these statuses.
     #[arg(long, value_parser = one_of::<ExecutionStatus>(), value_delimiter = ',')]
     status: Vec<ExecutionStatus>,

@@ -63,7 +63,8 @@ items:
     );
     assert_eq!(imported[1].as_ref().unwrap_err(), "is a Deployment, not a CronJob");
     let places = entries(manifests, "cmd.jobs.{name}").unwrap();
-    assert_eq!(places[3].place, "line 20 (wrong)");
+    assert!(places[0].place.starts_with("line ") && places[0].place.ends_with(" (report)"));
+    assert_eq!(places[3].place, "wrong");
     assert_eq!(imported[3].as_ref().unwrap_err(), "has no spec.schedule");
 }
 
@@ -157,9 +158,14 @@ fn names_that_several_namespaces_have_say_which() {
     let items = [("a", "backup"), ("b", "backup"), ("a", "only"), ("a", "only")]
         .map(|(namespace, name)| one(namespace, name))
         .concat();
-    let imported = imported(&format!("kind: List\nitems:\n{items}"));
+    let items = format!("kind: List\nitems:\n{items}- {{kind: CronJob}}\n");
+    let placed = entries(&items, "cmd.jobs.{name}").unwrap();
+    let places: Vec<_> = placed.iter().map(|entry| entry.place.as_str()).collect();
+    assert_eq!(places, ["a/backup", "b/backup", "a/only", "a/only", "line 1, item 5"]);
+    let imported = imported(&items);
     let names: Vec<_> = imported
         .iter()
+        .take(4)
         .map(|made| {
             Node::of_json(&made.as_ref().unwrap().0).unwrap().text("name").unwrap().to_owned()
         })

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use nats_scheduler::client::ListSchedules;
 
-use crate::cli::completion::Name;
+use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::filter::{FILTERS, Filter, filtered, listed_creator};
 use crate::cli::moment;
@@ -31,7 +31,7 @@ const KNOWN: usize = 200;
 #[derive(Args, Debug)]
 pub struct Logs {
     /// The schedule: its name or id [default: all that the filters select].
-    #[arg(conflicts_with_all = FILTERS, add = Name::completer())]
+    #[arg(conflicts_with_all = FILTERS, value_parser = some_name, add = Name::completer())]
     schedule: Option<String>,
     #[command(flatten)]
     filter: Filter,
