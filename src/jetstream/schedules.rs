@@ -304,6 +304,7 @@ impl<N: Nats> Store<N> {
         let mut body = value(self.room())?;
         let mut doubt = None;
         let first_sent = Instant::now();
+        let is_long = || first_sent.elapsed() >= PASSING;
         loop {
             let sent = Instant::now();
             let error = match self.put(place, body.clone()).await {
@@ -323,9 +324,7 @@ impl<N: Nats> Store<N> {
                     continue;
                 }
                 WriteError::Refused(_) if doubt.is_none() => return Err(error),
-                WriteError::Passing(_) if doubt.is_none() && first_sent.elapsed() >= PASSING => {
-                    return Err(error);
-                }
+                WriteError::Passing(_) if doubt.is_none() && is_long() => return Err(error),
                 WriteError::Passing(_) | WriteError::Refused(_) | WriteError::TooLarge(_) => {
                     pause = LATER;
                 }
@@ -344,18 +343,14 @@ impl<N: Nats> Store<N> {
                 Ok(None) if at.revision > 0 => return Err(WriteError::Conflict),
                 // The bucket has lost what this was decided from; or we asked a former leader.
                 Ok(Some(stored)) if stored.revision < at.revision => {
-                    if first_sent.elapsed() >= PASSING {
+                    if is_long() {
                         return Err(WriteError::Conflict);
                     }
                     tokio::time::sleep(LATER).await;
                 }
                 // There is no bucket, so nothing was stored and nothing will be.
-                Err(WriteError::NoStream)
-                    if doubt.is_none()
-                        && matches!(error, WriteError::NoStream)
-                        && first_sent.elapsed() >= PASSING =>
-                {
-                    return Err(error);
+                Err(gone @ WriteError::NoStream) if doubt.is_none() && is_long() => {
+                    return Err(gone);
                 }
                 Ok(_) | Err(_) if Instant::now() >= deadline => {
                     return Err(doubt.map_or(error, WriteError::Unknown));
