@@ -21,7 +21,7 @@ use super::{Api, Caller};
 use crate::execution::{ExecutionStatus, MAX_KEPT_BYTES};
 use crate::port::Nats;
 use crate::schedule::declared::which_fields;
-use crate::schedule::{Cancel, Ending, FieldFault, Report, Schedule, check_edges};
+use crate::schedule::{Cancel, Ending, FieldFault, Report, Schedule};
 use crate::stored::Unknown;
 
 /// A worker's report that it has done what a `job` command asked for.
@@ -145,11 +145,6 @@ impl<N: Nats> Api<N> {
         let error_type = request.error_type.unwrap_or_else(|| "failed".to_owned());
         if !(1..=100).contains(&error_type.chars().count()) {
             faults.push(FieldFault::new("error_type", "must have 1 to 100 characters"));
-        }
-        // Programs compare it with the names of a policy and of filters.
-        check_edges("error_type", Some(&error_type), &mut faults);
-        if error_type.chars().any(char::is_control) {
-            faults.push(FieldFault::new("error_type", "must not contain control characters"));
         }
         let message = request.error_message.unwrap_or_default();
         if message.chars().count() > 2000 {

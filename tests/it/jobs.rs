@@ -122,7 +122,7 @@ async fn what_fails_is_tried_again_and_goes_to_the_dead_letters_at_last() {
     assert_eq!(second.attempt, "2");
     assert_eq!(second.correlation_id, first.correlation_id);
     assert_ne!(second.execution_id, first.execution_id);
-    for error_type in ["", " ", "OutOfPaper ", "Out\nOfPaper", "\u{1b}[31m"] {
+    for error_type in [String::new(), "x".repeat(101)] {
         let failure = second.report(json!({ "error_type": error_type }));
         let refused = nats.refused("execution.fail", failure).await;
         assert_eq!(refused["details"][0]["field"], "error_type", "{error_type:?}: {refused}");
