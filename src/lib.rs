@@ -63,6 +63,7 @@ pub mod port;
 mod presence;
 pub mod schedule;
 pub mod service;
+pub mod shown;
 pub mod stop;
 mod stored;
 mod text;

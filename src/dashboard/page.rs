@@ -15,6 +15,7 @@ use super::json::Look as _;
 use super::parts::{hidden, submit_form};
 use super::visit::Visitor;
 use crate::api::error::ApiError;
+use crate::shown::safe;
 
 /// Nothing but our own files is loaded, nothing inline runs, and nobody shows these pages inside theirs.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -133,17 +134,6 @@ pub(super) fn refusal(error: &ApiError) -> Markup {
     }
 }
 
-/// A text for where nothing can isolate it, with the characters written out that change the order of what follows.
-fn visible(text: &str) -> String {
-    let turns = |c: char| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars()
-        .flat_map(|c| {
-            let written = if turns(c) { c.escape_unicode().to_string() } else { c.to_string() };
-            written.chars().collect::<Vec<_>>()
-        })
-        .collect()
-}
-
 /// A whole document.
 pub(super) fn document(title: &str, body: Markup, status: StatusCode) -> Response {
     let text = html! {
@@ -153,7 +143,7 @@ pub(super) fn document(title: &str, body: Markup, status: StatusCode) -> Respons
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { (visible(title)) " · nats-scheduler" }
+                title { (safe(title)) " · nats-scheduler" }
                 link rel="stylesheet" href=(path("dashboard.css"));
                 link rel="icon" href=(path("icon.svg"));
                 script src=(path("dashboard.js")) defer {}

@@ -1,7 +1,8 @@
 //! Dead letters: commands of executions that failed for good.
 //!
 //! A stream may be silent for minutes, and its dead letters wait as long. Only their own schedules wait with them: each
-//! has a task that holds nothing that other work needs.
+//! has a task that holds nothing that other work needs. If the instance dies meanwhile, whoever takes the attempt over finds
+//! its outcome in the history, and sends the dead letter again under the same id.
 
 use std::borrow::Cow;
 use std::sync::Arc;

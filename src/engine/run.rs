@@ -115,7 +115,8 @@ impl<N: Nats> Engine<N> {
         let several = actions.len() > 1;
         actions.into_iter().for_each(|action| self.start(action));
         if several {
-            // The runtime begins with the task that was spawned last. This is not one of theirs, so they begin in order.
+            // The runtime begins with the task that was spawned last. Let that be one that does nothing: then the others
+            // begin in order.
             tokio::spawn(std::future::ready(()));
         }
         self.say_load();

@@ -222,6 +222,10 @@ async fn what_others_say_does_nothing_and_keys_do_what_they_say() {
         nats.ask("schedule.trigger", json!({ "schedule_id": id, "wait_ms": 5000 })).await;
         assert_eq!(browser.run("return String(window.hacked)").await, "undefined", "{path}");
         assert_eq!(browser.count("main img, main script").await, 0, "{path}");
+        // What turns the direction of writing turns no more than its own text.
+        let turning = "const open = e => getComputedStyle(e).unicodeBidi === 'normal'; \
+                       return String([...document.querySelectorAll('main *')].filter(open).length)";
+        assert_eq!(browser.run(turning).await, "0", "{path}");
     }
     browser.open(&base).await;
     browser.press("?").await;

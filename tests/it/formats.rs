@@ -4,13 +4,11 @@
 //! `tests/formats/<n>.json` is everything that a service of format n stored, frozen: it must stay readable for ever. A
 //! new format gets a file of its own.
 
-use std::time::Duration;
-
 use nats_scheduler::index::read_record;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use crate::harness::{Nats, far, in_ms, wait_for};
+use crate::harness::{Nats, far, wait_for};
 
 const FROZEN: [&str; 7] = [
     include_str!("../formats/0.json"),
@@ -380,102 +378,4 @@ async fn keys_of_kinds_that_are_not_known_are_ignored() {
     let id = nats.create(far("after them")).await;
     nats.ask("schedule.get", json!({ "schedule_id": id })).await;
     assert_eq!(nats.ask("status", json!({})).await["set_aside"], json!([]));
-}
-
-/// Makes a record one that needs format 6, as a newer version would.
-async fn make_newer(nats: &Nats, id: &str) {
-    wait_for("the record to be written", || async {
-        let bucket = nats.js.get_key_value("scheduler_schedules").await.unwrap();
-        let key = format!("schedule.{id}");
-        let entry = bucket.entry(&key).await.unwrap().unwrap();
-        let mut record: Value = serde_json::from_slice(&entry.value).unwrap();
-        (record["format"], record["needs"]) = (json!(7), json!(7));
-        record["spec"]["overlap"] = json!("skip");
-        bucket.update(key, record.to_string().into(), entry.revision).await.ok()
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_record_that_needs_more_is_left_alone_and_not_lost() {
-    let nats = Nats::start().await;
-    let settings = [("MAX_SCHEDULES_PER_CREATOR", "2")];
-    let _service = nats.service_with(&settings).await;
-    let mut later = far("soon");
-    later["scheduled_at"] = json!(in_ms(4000));
-    let id = nats.create(later.clone()).await;
-    make_newer(&nats, &id).await;
-    let left = wait_for("it to be left", || async {
-        let status = nats.ask("status", json!({})).await;
-        (status["left_to_newer"]["count"] == 1).then(|| status.clone())
-    })
-    .await;
-    assert_eq!(left["left_to_newer"], json!({ "count": 1, "needs": 7, "supported": 6 }));
-    assert_eq!(left["set_aside"], json!([]));
-    // Nobody acts on it, and that is said.
-    assert!(left["problems"].to_string().contains("need a newer version"), "{left}");
-    let before = nats.record_revision(&id).await;
-    for (operation, more) in [
-        ("schedule.get", json!({})),
-        ("schedule.update", json!({ "priority": 9 })),
-        ("schedule.pause", json!({ "reason": "r" })),
-        ("schedule.trigger", json!({})),
-        ("schedule.delete", json!({})),
-        ("schedule.delete", json!({ "hard_delete": true })),
-    ] {
-        let mut request = json!({ "schedule_id": id });
-        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let error = nats.refused(operation, request).await;
-        assert_eq!(error["code"], "unavailable", "{operation}: {error}");
-    }
-    // It keeps its name and its place among its creator's.
-    assert_eq!(nats.refused("schedule.create", later).await["code"], "already_exists");
-    nats.create(far("second")).await;
-    assert_eq!(nats.refused("schedule.create", far("third")).await["code"], "limit_exceeded");
-    // Its time passes.
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(nats.count("COMMANDS").await, 0);
-    assert_eq!(nats.record_revision(&id).await, before);
-    // A newer instance acts on it.
-    let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "7")]).await;
-    nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1).await;
-    assert_eq!(nats.count("COMMANDS").await, 1);
-    wait_for("both to be content", || async {
-        let status = nats.ask("status", json!({})).await;
-        (status["instances"] == 2 && status["status"] == "ok").then_some(())
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_record_that_needs_more_is_on_time_where_newer_instances_run() {
-    let nats = Nats::start().await;
-    let _older = (nats.service().await, nats.service().await, nats.service().await);
-    let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "7")]).await;
-    let ids = nats.create_beats(8, "cmd.example.newer").await;
-    // In full swing: what older ones have claimed by then is acted on.
-    nats.wait_count("COMMANDS", 24).await;
-    for id in &ids {
-        make_newer(&nats, id).await;
-    }
-    let before = nats.count("COMMANDS").await;
-    nats.wait_count("COMMANDS", before + 48).await;
-    let mut late = Vec::new();
-    for message in nats.messages("COMMANDS").await {
-        let due = message.headers.get("Scheduler-Scheduled-For").unwrap().as_str();
-        let due = due.parse::<chrono::DateTime<chrono::Utc>>().unwrap();
-        late.push((message.time - due).num_milliseconds());
-    }
-    late.sort_unstable();
-    // Those that may not act on it are not waited for.
-    assert!(late[late.len() * 9 / 10] < 200, "{late:?}");
-    let mut seen = std::collections::HashMap::new();
-    for message in nats.messages("COMMANDS").await {
-        let (id, at) = (
-            message.headers.get("Scheduler-Schedule-Id").unwrap().to_string(),
-            message.headers.get("Scheduler-Scheduled-For").unwrap().to_string(),
-        );
-        *seen.entry((id, at)).or_insert(0) += 1;
-    }
-    assert!(seen.values().all(|times| *times == 1), "{seen:?}");
 }

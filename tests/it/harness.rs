@@ -311,6 +311,17 @@ impl Nats {
         .boxed()
     }
 
+    /// The record of a schedule, as it is stored.
+    pub fn record<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Value> {
+        async move {
+            let bucket = self.js.get_stream("KV_scheduler_schedules").await.unwrap();
+            let key = format!("$KV.scheduler_schedules.schedule.{id}");
+            let stored = bucket.get_last_raw_message_by_subject(&key).await.unwrap();
+            serde_json::from_slice(&stored.payload).unwrap()
+        }
+        .boxed()
+    }
+
     /// How many messages a stream holds.
     pub fn count<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, u64> {
         async move {

@@ -305,3 +305,34 @@ async fn what_was_set_aside_clears_when_it_is_deleted() {
     let status = status(&nats).await;
     assert_eq!((&status["status"], &status["vanished"]), (&json!("ok"), &json!(null)), "{status}");
 }
+
+#[tokio::test]
+async fn what_follows_from_a_lost_history_is_said_while_it_is_gone_and_afterwards() {
+    let nats = Nats::start().await;
+    let mut service = nats.service().await;
+    let id = nats.create_beats(1, "cmd.example.unrecorded").await.remove(0);
+    nats.wait_count("COMMANDS", 1).await;
+    nats.js.delete_stream("SCHEDULER_EXECUTIONS").await.unwrap();
+    wait_for("the loss to be said", || async {
+        says(&status(&nats).await, "a schedule with 16 of them skips what is due").then_some(())
+    })
+    .await;
+    // As many run as may be under way at once, and no more.
+    wait_within(Duration::from_secs(60), "an occurrence to be skipped", || async {
+        nats.record(&id).await.to_string().contains(r#""limit""#).then_some(())
+    })
+    .await;
+    let sent = nats.count("COMMANDS").await;
+    assert!((16..=18).contains(&sent), "{sent}");
+    // Whoever starts creates it, and then all is recorded.
+    service.kill();
+    let _service = nats.service().await;
+    let of_it = |status: &str| json!({ "schedule_id": id, "status": status });
+    let skipped = nats.wait_executions(of_it("skipped"), 1).await;
+    assert_eq!(skipped[0]["skipped"]["cause"], "limit", "{skipped:?}");
+    let explained = nats.ask("schedule.explain", json!({ "schedule_id": id })).await;
+    assert!(
+        explained.to_string().contains("the history did not take their outcomes"),
+        "{explained}"
+    );
+}

@@ -46,6 +46,7 @@ mod logs;
 mod long_texts;
 mod malformed;
 mod messages;
+mod newer;
 mod outages;
 mod overtaken;
 mod pause_all;

@@ -60,6 +60,27 @@ fn events(server: &Server, schedule: Uuid) -> Vec<Execution> {
         .collect()
 }
 
+/// A request that is answered every second.
+fn answered() -> Value {
+    json!({ "name": "healthy", "schedule_type": "interval", "interval_seconds": 1,
+        "target_command": "cmd.answers", "delivery": { "mode": "request" } })
+}
+
+/// A request that nobody hears, with a dead letter.
+fn unheard(n: u32) -> Value {
+    json!({ "name": format!("s{n}"), "schedule_type": "interval", "interval_seconds": 2,
+        "target_command": "cmd.nobody", "delivery": { "mode": "request" },
+        "max_retries": 0, "dead_letter": "cmd.dead.x" })
+}
+
+/// How late a schedule's successes were that were due later than a time.
+fn lateness(server: &Server, schedule: Uuid, from: DateTime<Utc>) -> Vec<TimeDelta> {
+    let made = events(server, schedule).into_iter();
+    made.filter(|event| event.status == ExecutionStatus::Success && event.scheduled_for > from)
+        .map(|event| event.time - event.scheduled_for)
+        .collect()
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_silent_stream_of_dead_letters_holds_up_no_requests() {
     let server = Server::with_streams(31);
@@ -67,31 +88,16 @@ async fn a_silent_stream_of_dead_letters_holds_up_no_requests() {
     serve(&server, "cmd.answers", Some(Duration::ZERO)).await;
     let instances = start(&server, 1).await;
     let instance = &instances[0].0;
-    let healthy = create(
-        instance,
-        json!({ "name": "healthy", "schedule_type": "interval", "interval_seconds": 1,
-            "target_command": "cmd.answers", "delivery": { "mode": "request" } }),
-    )
-    .await;
+    let healthy = create(instance, answered()).await;
     // As many as may wait for replies at once; nobody hears them.
     for n in 0..100 {
-        create(
-            instance,
-            json!({ "name": format!("s{n}"), "schedule_type": "interval", "interval_seconds": 2,
-                "target_command": "cmd.nobody", "delivery": { "mode": "request" },
-                "max_retries": 0, "dead_letter": "cmd.dead.x" }),
-        )
-        .await;
+        create(instance, unheard(n)).await;
     }
     sleep(Duration::from_secs(4)).await;
     server.trouble(Some("DEAD"), Trouble::Silent, Duration::from_secs(600));
     let from = server.now() + TimeDelta::seconds(10);
     sleep(Duration::from_secs(40)).await;
-    let late: Vec<_> = events(&server, healthy)
-        .into_iter()
-        .filter(|event| event.status == ExecutionStatus::Success && event.scheduled_for > from)
-        .map(|event| event.time - event.scheduled_for)
-        .collect();
+    let late = lateness(&server, healthy, from);
     assert!(late.len() >= 28, "{} in 30 s", late.len());
     let latest = late.into_iter().max().unwrap();
     assert!(latest < TimeDelta::seconds(2), "{latest}");
@@ -221,21 +227,10 @@ async fn dead_letters_that_were_taken_over_hold_up_no_requests_either() {
     commands(&server, "DEAD", "cmd.dead.>");
     serve(&server, "cmd.answers", Some(Duration::ZERO)).await;
     let (first, nats) = start(&server, 1).await.remove(0);
-    let healthy = create(
-        &first,
-        json!({ "name": "healthy", "schedule_type": "interval", "interval_seconds": 1,
-            "target_command": "cmd.answers", "delivery": { "mode": "request" } }),
-    )
-    .await;
+    let healthy = create(&first, answered()).await;
     // More than may wait for replies at once.
     for n in 0..150 {
-        create(
-            &first,
-            json!({ "name": format!("s{n}"), "schedule_type": "interval", "interval_seconds": 2,
-                "target_command": "cmd.nobody", "delivery": { "mode": "request" },
-                "max_retries": 0, "dead_letter": "cmd.dead.x" }),
-        )
-        .await;
+        create(&first, unheard(n)).await;
     }
     sleep(Duration::from_secs(4)).await;
     server.trouble(Some("DEAD"), Trouble::Silent, Duration::from_secs(600));
@@ -245,11 +240,7 @@ async fn dead_letters_that_were_taken_over_hold_up_no_requests_either() {
     let _second = Instance::start(&server, 7).await;
     let from = server.now() + TimeDelta::seconds(15);
     sleep(Duration::from_secs(50)).await;
-    let late: Vec<_> = events(&server, healthy)
-        .into_iter()
-        .filter(|event| event.status == ExecutionStatus::Success && event.scheduled_for > from)
-        .map(|event| event.time - event.scheduled_for)
-        .collect();
+    let late = lateness(&server, healthy, from);
     assert!(late.len() >= 30, "{} in 35 s", late.len());
     let latest = late.into_iter().max().unwrap();
     assert!(latest < TimeDelta::seconds(2), "{latest}");

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{Core, Outlook};
 use crate::index::Entry;
-use crate::plan::{Terms, plan, wake_at, wants_slot};
+use crate::plan::{plan, wake_at, wants_slot};
 use crate::stored::Shared;
 
 /// A place in the order: priority, since when it is due, and which schedule.
@@ -170,8 +170,7 @@ fn has_slot(entry: &Entry, now: DateTime<Utc>, outlook: &impl Outlook) -> bool {
     let Some(group) = group.filter(|group| outlook.has_slot(group, schedule.id)) else {
         return false;
     };
-    let terms = Terms { lease: outlook.lease(&schedule.spec), admitted: true, early: true };
-    let plan = plan(schedule, &entry.trigger, now, outlook, terms);
+    let plan = plan(schedule, &entry.trigger, now, outlook, outlook.lease(&schedule.spec));
     let first = plan.as_ref().and_then(|plan| plan.fire.first());
     first.is_some_and(|attempt| outlook.holds_slot(group, attempt.execution_id, entry.revision))
 }

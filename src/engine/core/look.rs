@@ -50,7 +50,7 @@ impl<A> Core<A> {
         }
         if wake.is_none_or(|wake| wake > now) {
             self.clear_overdue(id);
-            // One that waits in line for a slot may only be held back by the rate of its target.
+            // One that stands in line for a slot may be waiting for nothing but the rate of its target.
             let waits = self.slots.get_mut(id).filter(|state| state.waits.is_none());
             waits.and_then(|state| state.turn.take());
         }

@@ -74,7 +74,7 @@ const UNSURE: Duration = Duration::milliseconds(250);
 /// Time after a break that the instances before us may need to return: a server informs its clients one by one, and
 /// each of them tries to connect at times of its own.
 const COMING_BACK: Duration = Duration::milliseconds(1500);
-/// Steps back in time that are taken for corrections, and not for another time.
+/// A step back of the clock that is more than a correction.
 const STEP_BACK: Duration = Duration::seconds(1);
 /// Pause before work that NATS did not let us do is tried again.
 const LATER: Duration = Duration::seconds(1);
@@ -295,7 +295,7 @@ impl<A> Core<A> {
         state.settle_at.get_or_insert(at);
     }
 
-    /// Forgets times to come that an earlier time led to: they may lie far ahead now.
+    /// Forgets what was put off until later by the clock as it was: that may be far ahead now.
     fn clock_was_set_back(&mut self, now: DateTime<Utc>) {
         self.sees_since = self.sees_since.min(now);
         self.ahead = Ahead::default();

@@ -29,7 +29,7 @@ impl Rates {
         Self(rates.iter().map(bucket).collect())
     }
 
-    /// Counts from `now` on, which lies before what was counted so far.
+    /// Goes on from `now`, which is earlier than the time of the last count.
     pub(super) fn begin_again(&mut self, now: DateTime<Utc>) {
         for bucket in &mut self.0 {
             (bucket.tokens, bucket.filled_at) = (bucket.tokens.max(0.0), now);

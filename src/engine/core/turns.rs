@@ -27,7 +27,7 @@ impl Sendings {
         now: DateTime<Utc>,
         outlook: &impl Outlook,
     ) -> Self {
-        let terms = Terms { lease: outlook.lease(&entry.schedule.spec), admitted, early: true };
+        let terms = Terms { admitted, ..outlook.lease(&entry.schedule.spec).into() };
         let plan = plan(&entry.schedule, &entry.trigger, now, outlook, terms);
         let Some(plan) = plan else { return Self::default() };
         let mut to: Vec<(Target, usize)> = Vec::new();

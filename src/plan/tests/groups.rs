@@ -13,7 +13,7 @@ fn grouped(fields: &str) -> (Schedule, Trigger) {
 }
 
 fn full() -> Terms {
-    Terms { lease: lease(), admitted: false, early: true }
+    Terms { admitted: false, ..lease().into() }
 }
 
 /// The record after planning at a time without a slot, with what was skipped settled.

@@ -339,7 +339,7 @@ impl World {
     /// Plans until nothing is due; each wake must lead to a plan, and each plan must change something.
     fn plan(&mut self, choices: &mut impl Iterator<Item = u8>) {
         let admitted = !self.is_grouped || choices.next().unwrap_or(0).is_multiple_of(2);
-        let terms = Terms { lease: lease(), admitted, early: true };
+        let terms = Terms { admitted, ..lease().into() };
         for _ in 0..2000 {
             let wakes = wake_at(&self.record, &self.view);
             let wants = wants_slot(&self.record, &self.view).filter(|_| admitted);

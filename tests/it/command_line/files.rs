@@ -278,6 +278,9 @@ async fn a_payload_that_yaml_cannot_say_is_left_out_alone() {
     let json = cli(&nats, &["export", "-o", "json"]).await.done();
     let plan = fed(&nats, json, &["plan", "-f", "-"]).await.done();
     assert_eq!(plan, "Plan: 0 to create, 0 to update, 0 to delete, 2 unchanged.\n");
+    let edited = cli(&nats, &["edit", "twice", "--yes"]).await;
+    assert_eq!(edited.code, 2, "no editor can help: {edited:?}");
+    assert!(edited.err.contains("the key \"a\" twice"), "{edited:?}");
 }
 
 #[tokio::test]
