@@ -139,11 +139,11 @@ async fn ends_are_kept_for_newer_instances_that_are_heard() {
     assert_eq!(nats.ask("schedule.backfill", span).await["count"], 44);
     nats.wait_executions(json!({ "schedule_id": upstream, "status": "success", "limit": 100 }), 44)
         .await;
-    wait_for("all of them to be noted", || async {
-        let record = nats.record(&upstream).await;
-        (record["ended"].as_array()?.len() == 44).then_some(())
-    })
-    .await;
+    let noted = async || nats.record(&upstream).await["ended"].as_array().map_or(0, Vec::len);
+    wait_for("all of them to be noted", || async { (noted().await == 44).then_some(()) }).await;
+    // The older instance looks again every two seconds.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(noted().await, 44);
     let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "7")]).await;
     drop(newer);
     nats.wait_executions(
