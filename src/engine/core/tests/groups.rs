@@ -128,6 +128,8 @@ fn who_waits_for_the_rate_of_its_target_keeps_its_token_while_it_stands_in_line(
     // Its own next occurrence is hours away.
     let waits = waits(&world, 1, 5, "00:01:00");
     assert!(admitted(&core.step([Event::Changed(waits)], now, &world)).is_empty());
+    // Others may have their turn meanwhile; there are none.
+    assert!(core.step([], now, &world).is_empty());
     let turn = now + Duration::seconds(10);
     assert_eq!(core.next(), Some(turn));
     assert_eq!(admitted(&core.step([], turn, &world)), [waits]);
