@@ -24,6 +24,7 @@ use tracing::{debug, warn};
 
 use super::account::Account;
 use super::marks::Marks;
+use super::reminder::Reminder;
 use crate::clock::Clock;
 use crate::guards::{Guard, Guards as _};
 use crate::index::{Index, Wrote};
@@ -67,6 +68,7 @@ pub async fn follow(
         is_lost: false,
         starts_at_once: false,
         was_cut_off: false,
+        said: Reminder::default(),
     };
     loop {
         tokio::select! {
@@ -74,7 +76,9 @@ pub async fn follow(
             () = stop.cancelled() => return,
             Err(error) = follower.run() => {
                 let _ = follower.loaded.send_replace(false);
-                warn!(error, "watch of the schedules restarts");
+                if follower.said.is_due(&error, Instant::now()) {
+                    warn!(error, "watch of the schedules restarts");
+                }
             }
         }
         let pause = if mem::take(&mut follower.starts_at_once) { Duration::ZERO } else { RETRY };
@@ -108,6 +112,8 @@ struct Follower<N> {
     was_cut_off: bool,
     /// How often the connection had been made when we last began to follow the bucket.
     connects: u64,
+    /// What was said of failures.
+    said: Reminder,
 }
 
 impl<N: Nats> Follower<N> {
@@ -120,13 +126,23 @@ impl<N: Nats> Follower<N> {
         let mut checks = Checks::begin(self.seen);
         loop {
             let index = Arc::clone(&self.index);
+            let asked_for = async {
+                tokio::select! {
+                    biased;
+                    () = self.nats.reconnected(self.connects) => {}
+                    // A caller that wants it asks again until everything has been seen.
+                    () = index.freshness_wanted(), if checks.behind.is_none() => {}
+                }
+                // Either still holds right after a check that failed, or that did not settle it.
+                if let Some(looked_at) = checks.looked_at {
+                    tokio::time::sleep_until(looked_at + LOOK).await;
+                }
+            };
             let check = async {
                 tokio::select! {
                     biased;
                     _ = reconcile.tick() => false,
-                    () = self.nats.reconnected(self.connects) => true,
-                    // A caller that wants it asks again until everything has been seen.
-                    () = wanted(&index, checks.looked_at), if checks.behind.is_none() => true,
+                    () = asked_for => true,
                 }
             };
             tokio::select! {
@@ -176,7 +192,9 @@ impl<N: Nats> Follower<N> {
                 return Err("the bucket has lost what it showed".to_owned());
             }
             Err(error) => {
-                warn!(%error, "cannot compare the watch with the stream");
+                if self.said.is_due(&error, Instant::now()) {
+                    warn!(%error, "cannot compare the watch with the stream");
+                }
                 checks.fail();
                 return Ok(());
             }
@@ -318,14 +336,6 @@ impl<N: Nats> Follower<N> {
 fn account_for(account: &mut Account, entry: &Entry) {
     let key = names::subject_key(&entry.subject);
     account.take(key, entry.sequence, entry.is_value(), entry.stored_at);
-}
-
-/// Waits until somebody wants to know whether everything is seen, but not right after the last check.
-async fn wanted(index: &Index, looked_at: Option<Instant>) {
-    index.freshness_wanted().await;
-    if let Some(looked_at) = looked_at {
-        tokio::time::sleep_until(looked_at + LOOK).await;
-    }
 }
 
 /// Waits until a moment, or for ever.

@@ -1,6 +1,9 @@
 //! What callers are told, and what is logged, when something breaks.
 
+use std::time::Duration;
+
 use async_nats::jetstream::stream::Config;
+use futures::StreamExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -109,6 +112,22 @@ async fn a_stream_that_is_gone_is_named_and_logged_once_in_a_while() {
             "stream KV_scheduler_schedules does not exist, or has no leader; nothing was done";
         assert_eq!(error["message"], gone, "{operation}");
     }
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_gone_after_a_reconnection_is_asked_after_now_and_then() {
+    let mut nats = Nats::start().await;
+    let mut service = json_service(&nats).await;
+    nats.js.delete_stream("KV_scheduler_schedules").await.unwrap();
+    nats.server.restart().await.unwrap();
+    service.wait_log("cannot compare the watch with the stream").await;
+    let asked = nats.client.subscribe("$JS.API.>").await.unwrap();
+    nats.client.flush().await.unwrap();
+    let until = tokio::time::sleep(Duration::from_secs(2));
+    let questions = asked.take_until(until).count().await;
+    assert!((1..100).contains(&questions), "{questions} questions in two seconds");
+    assert_eq!(lines(&service, "cannot compare the watch with the stream").len(), 1);
+    assert!(service.stop().await.success());
 }
 
 #[tokio::test]
