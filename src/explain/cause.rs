@@ -8,20 +8,13 @@ use uuid::Uuid;
 
 use super::periods::{IN_TIMING, Period, Standing, Then};
 use super::reason::{Slots, Waits};
-use super::teller::Teller;
-use super::{CausingChange, Downtime, ExplainedTime, causing};
+use super::teller::{LeftOutBy, Teller};
+use super::{Acted, CausingChange, Downtime, ExplainedTime, causing};
 use crate::moment::Moment as _;
 use crate::plan::room;
 use crate::schedule::{
     Attempt, ChangeEvent, FieldChange, Origin, Phase, SkipCause, Status, Timing, jitter,
 };
-use crate::trigger::Trigger;
-
-/// A calendar that leaves times out, or all of `only` together, and those times.
-pub(super) struct LeftOutBy {
-    names: Vec<String>,
-    closed: Trigger,
-}
 
 impl Teller<'_> {
     /// When a time was due, by the jitter of then.
@@ -98,12 +91,11 @@ impl Teller<'_> {
             let mut attempts = self.known.schedule.attempts.iter();
             attempts.find(|one| has_begun(one, decided_at)).map(|one| one.execution_id)
         };
+        // The clocks of instances differ, and not every event says when the execution was claimed.
         let between = || {
             let mut ledger = self.known.ledger.iter().rev();
-            let found = ledger.find(|acted| {
-                acted.was_under_way(acted.started_at.max(due)) && acted.started_at <= decided_at
-            });
-            found.map(|acted| acted.execution)
+            let may_be = |acted: &&Acted| acted.scheduled_for < due && acted.goes_on_at(due);
+            ledger.find(may_be).map(|acted| acted.execution)
         };
         at(decided_at).or_else(|| at(due)).or_else(in_record).or_else(between)
     }

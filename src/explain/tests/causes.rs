@@ -143,6 +143,13 @@ fn the_execution_in_the_way_may_have_begun_long_before_the_span() {
     let told = explain(&known, at("03:00:00"), at("03:10:00"));
     let [line] = &told[..] else { panic!("{told:?}") };
     assert_eq!(line.blocked_by, Some(execution));
+    // One that was claimed, and began only after it had been skipped.
+    let late = acted("02:00:00", ExecutionStatus::Success, 3_700_000);
+    let execution = late.execution;
+    let ledger = vec![late, skipped("03:00:00", "03:00:00", 1, "overlap", "03:00:00.005")];
+    let known = Known { ledger, ..known };
+    let told = explain(&known, at("03:00:00"), at("03:10:00"));
+    assert_eq!(told[0].blocked_by, Some(execution));
 }
 
 #[test]
