@@ -129,7 +129,14 @@ fn untrue_blocker(story: &Story<'_>, line: &ExplainedTime, end: &Execution) -> O
     }
     let in_group = story.changes.iter().any(|change| change.fields.contains_key("group"));
     let Some(id) = line.blocked_by else {
-        return (!in_group).then(|| "nothing is said to have been in its way".to_owned());
+        // By a clock that was wrong it may have ended before.
+        let was_under_way = |other: &&&Execution| {
+            let ended = other.completed_at.is_some_and(|at| at >= end.time + MOMENT);
+            let claimed = other.timings.claimed_at.is_some_and(|at| at <= end.time);
+            other.skipped.is_none() && claimed && ended
+        };
+        let other = story.ends.iter().find(was_under_way).filter(|_| !in_group)?;
+        return Some(format!("{} was in its way, and is not said to have been", other.id));
     };
     let in_record = story
         .record
@@ -145,6 +152,8 @@ fn untrue_blocker(story: &Story<'_>, line: &ExplainedTime, end: &Execution) -> O
     (!was_under_way).then(|| format!("{id} was not under way: it ended at {ended}"))
 }
 
+/// The index knows times by the millisecond.
+const MOMENT: TimeDelta = TimeDelta::milliseconds(10);
 /// How far clocks of instances may be apart.
 const SKEW: TimeDelta = TimeDelta::seconds(5);
 
