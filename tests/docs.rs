@@ -267,3 +267,22 @@ fn contributing_says_what_each_dependency_is_for() {
         "CONTRIBUTING.md does not say what these are for: {unexplained:?}"
     );
 }
+
+/// Who grants permissions goes by these tables.
+#[test]
+fn the_tables_of_names_have_every_operation_with_its_access() {
+    let permissions = fs::read_to_string(root().join("docs/nats-permissions.md")).unwrap();
+    let design = fs::read_to_string(root().join("docs/design.md")).unwrap();
+    let features = design.split("### Names by feature").nth(1).unwrap();
+    let features = features.split("\n## ").next().unwrap();
+    for operation in nats_scheduler::api::operations::operations() {
+        let name = format!("`{}`", operation.name);
+        let row = format!("| {:?} | ", operation.access);
+        let row = permissions.lines().find(|line| line.starts_with(&row)).unwrap_or_default();
+        assert!(row.contains(&name), "docs/nats-permissions.md does not have {name} in {row:?}");
+        assert!(features.contains(&name), "docs/design.md: {name} belongs to no feature");
+        let header = format!("`{}`", operation.actor_header);
+        let changes = operation.access.changes() && !operation.name.starts_with("execution.");
+        assert!(!changes || features.contains(&header), "docs/design.md does not name {header}");
+    }
+}

@@ -33,6 +33,7 @@ pub struct GetStatus {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceStatus {
     /// `ok`, or `degraded` if something needs an operator.
+    #[schemars(extend("enum" = ["ok", "degraded"]))]
     pub status: String,
     /// Problems, each in a sentence for people.
     pub problems: Vec<String>,

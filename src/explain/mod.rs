@@ -4,6 +4,8 @@
 //! instance ran. The ledger has one outcome for each nominal time that was acted on or skipped; what it lacks is
 //! explained by what the schedule was then. Times are never walked one by one, so a span may hold any number of them.
 
+mod cause;
+mod not_due;
 mod periods;
 mod reason;
 mod teller;
@@ -18,7 +20,8 @@ use uuid::Uuid;
 use crate::execution::{Execution, ExecutionStatus};
 use crate::moment::Moment as _;
 use crate::schedule::{
-    Attempt, Calendars, ChangeEvent, ChangeKind, PauseOfAll, PausesOfAll, Schedule, SkipCause,
+    Attempt, Calendars, ChangeEvent, ChangeKind, Group, PauseOfAll, PausesOfAll, Schedule,
+    SkipCause,
 };
 use crate::trigger::Moved;
 use teller::Teller;
@@ -56,6 +59,8 @@ pub enum Became {
     Due,
     /// It lies ahead.
     Coming,
+    /// It is outside `start_at` and `end_at`, the schedule was not there, or had had as many as it may.
+    NotDue,
     /// It was acted on, and the history no longer says how.
     Forgotten,
 }
@@ -116,6 +121,9 @@ pub struct ExplainedTime {
     /// The execution that was in its way.
     #[serde(default)]
     pub blocked_by: Option<Uuid>,
+    /// The calendars that leave it out: those of `exclude` that have it, and those of `only` if none of them has.
+    #[serde(default)]
+    pub calendars: Option<Vec<String>>,
     /// The time in which no instance ran, if that is the cause.
     #[serde(default)]
     pub down: Option<Downtime>,
@@ -136,7 +144,7 @@ pub(crate) struct Known<'a> {
     pub(crate) schedule: &'a Schedule,
     /// Its changes, oldest first, as far back as they are kept; without runs by hand.
     pub(crate) changes: &'a [ChangeEvent],
-    /// Its executions, by nominal time and start.
+    /// Its executions, by nominal time and start; those too that began before the span and were under way in it.
     pub(crate) ledger: Vec<Acted>,
     /// When no instance ran, oldest first.
     pub(crate) downtimes: &'a [Downtime],
@@ -144,6 +152,8 @@ pub(crate) struct Known<'a> {
     pub(crate) pauses: &'a PausesOfAll,
     /// The calendars.
     pub(crate) calendars: &'a Calendars,
+    /// The concurrency group that it names, if that is there.
+    pub(crate) group: Option<&'a Group>,
     /// The present time.
     pub(crate) now: DateTime<Utc>,
 }
@@ -248,6 +258,7 @@ impl ExplainedTime {
             moved: None,
             change: None,
             blocked_by: None,
+            calendars: None,
             down: None,
         }
     }
@@ -259,7 +270,7 @@ impl ExplainedTime {
             && what(self) == what(other)
             && (&self.error_type, &self.triggered_by) == (&other.error_type, &other.triggered_by)
             && self.change == other.change
-            && self.blocked_by == other.blocked_by
+            && (self.blocked_by, &self.calendars) == (other.blocked_by, &other.calendars)
     }
 }
 
@@ -321,10 +332,16 @@ impl Acted {
         matches!(self.status, ExecutionStatus::Skipped | ExecutionStatus::Corrected)
     }
 
-    /// Whether it was under way at a time.
+    /// Whether it was under way at a time: it was claimed, and had not ended.
     fn was_under_way(&self, at: DateTime<Utc>) -> bool {
-        let goes_on = self.ended_at.is_none_or(|ended| ended >= at);
-        !self.is_range() && self.started_at <= at && goes_on
+        let claimed_at = self.event.as_ref().and_then(|event| event.timings.claimed_at);
+        let since = claimed_at.map_or(self.started_at, |claimed| claimed.min(self.started_at));
+        since <= at && self.goes_on_at(at)
+    }
+
+    /// Whether it had not ended by a time.
+    fn goes_on_at(&self, at: DateTime<Utc>) -> bool {
+        !self.is_range() && self.ended_at.is_none_or(|ended| ended >= at)
     }
 }
 
@@ -341,10 +358,10 @@ impl Occurred<'_> {
     }
 
     /// When the first attempt was due, and how late its command was, in milliseconds.
-    fn lateness(&self, schedule: &Schedule) -> (DateTime<Utc>, i64) {
+    fn lateness(&self, due: impl Fn(DateTime<Utc>) -> DateTime<Utc>) -> (DateTime<Utc>, i64) {
         let timings = self.first.event.as_ref().map(|event| *event.timings);
-        let due = timings.and_then(|timings| timings.due_at);
-        let due = due.unwrap_or_else(|| schedule.due(self.first.scheduled_for));
+        let due_at = timings.and_then(|timings| timings.due_at);
+        let due = due_at.unwrap_or_else(|| due(self.first.scheduled_for));
         let sent = timings.and_then(|timings| timings.sent_at).unwrap_or(self.first.started_at);
         (due, (sent - due).num_milliseconds().max(0))
     }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Known;
 use crate::moment::Moment as _;
-use crate::schedule::{ChangeEvent, Schedule, Status, Timing, jitter};
+use crate::schedule::{CatchUp, ChangeEvent, Schedule, Status, Timing, jitter};
 use crate::trigger::{Moved, Trigger};
 
 /// Whether the times of a schedule were acted on.
@@ -23,6 +23,14 @@ pub(super) enum Standing {
     Off,
 }
 
+/// What a schedule was, where that decides what became of a time.
+#[derive(Debug, PartialEq)]
+pub(super) struct Then {
+    pub(super) timing: Timing,
+    pub(super) misfire_grace_seconds: u64,
+    pub(super) catch_up: CatchUp,
+}
+
 /// A time in which a schedule did not change. It lasts until the next one begins.
 #[derive(Clone, Debug)]
 pub(super) struct Period<'a> {
@@ -36,6 +44,8 @@ pub(super) struct Period<'a> {
     pub(super) trigger: Option<Arc<Trigger>>,
     /// The times that calendars leave out.
     pub(super) closed: Option<Arc<Trigger>>,
+    /// What it was; `None` if that is not known any more.
+    pub(super) then: Option<Arc<Then>>,
     /// The largest jitter of its times, in seconds.
     pub(super) jitter_seconds: u32,
     /// Whether there could be so many occurrences and no more, so that it may have had its last before its end.
@@ -78,6 +88,7 @@ impl Period<'_> {
 /// The times that a schedule had, and whether it was switched on.
 #[derive(Clone)]
 struct Form {
+    then: Option<Arc<Then>>,
     trigger: Option<Arc<Trigger>>,
     closed: Option<Arc<Trigger>>,
     jitter_seconds: u32,
@@ -98,7 +109,15 @@ pub(super) fn periods<'a>(known: &Known<'a>) -> Vec<Period<'a>> {
             Some("restored") => (Standing::None, &forms[0]),
             _ => (Standing::Active, &forms[0]),
         };
-        periods.push(form.period(schedule.created_at, standing));
+        // Changes before that may be known no longer. Without any, the record says when the last of them was.
+        let is_first =
+            changes.first().map_or(schedule.revision, |change| change.revision.saturating_sub(1))
+                <= 1;
+        let then = form.then.clone().filter(|_| is_first);
+        periods.push(Period { then, ..form.period(schedule.created_at, standing) });
+        if changes.is_empty() && !is_first {
+            periods.push(form.period(schedule.updated_at, standing));
+        }
     }
     let (mut paused, mut switched): (Option<&ChangeEvent>, Option<&ChangeEvent>) = (None, None);
     let mut standing = periods.last().map_or(Standing::None, |period| period.standing);
@@ -168,7 +187,8 @@ pub(super) fn last_time(schedule: &Schedule) -> Option<DateTime<Utc>> {
             schedule.next_run_at.is_none() && !may_come
         }
         Status::Completed | Status::Failed => true,
-        Status::Paused | Status::Deleted => false,
+        Status::Paused => schedule.next_run_at.is_none() && schedule.has_had_all(),
+        Status::Deleted => false,
     };
     is_over.then(|| schedule.last_scheduled_for.unwrap_or(schedule.created_at))
 }
@@ -182,6 +202,7 @@ impl Period<'_> {
             begun: None,
             trigger: None,
             closed: None,
+            then: None,
             jitter_seconds: 0,
             is_bounded: false,
         }
@@ -191,10 +212,10 @@ impl Period<'_> {
 impl Form {
     /// A period that begins at `from`, in which the schedule is as it stands.
     fn period<'a>(&self, from: DateTime<Utc>, standing: Standing) -> Period<'a> {
-        let Self { trigger, closed, jitter_seconds, is_bounded, .. } = self.clone();
+        let Self { then, trigger, closed, jitter_seconds, is_bounded, .. } = self.clone();
         let standing = self.standing(standing);
         let (change, begun) = (None, None);
-        Period { from, standing, change, begun, trigger, closed, jitter_seconds, is_bounded }
+        Period { from, standing, change, begun, trigger, closed, then, jitter_seconds, is_bounded }
     }
 
     fn standing(&self, standing: Standing) -> Standing {
@@ -207,11 +228,9 @@ fn forms(known: &Known<'_>) -> Vec<Form> {
     let (schedule, changes) = (known.schedule, known.changes);
     let trigger = |timing: &Timing| timing.trigger(schedule.id, known.calendars).ok().map(Arc::new);
     let closed = |trigger: &Option<Arc<Trigger>>| trigger.as_deref()?.closed().map(Arc::new);
-    let mut fields = match serde_json::to_value(&*schedule.spec.timing) {
-        Ok(Value::Object(fields)) => Some(fields),
-        _ => None,
-    };
+    let mut fields = fields(schedule);
     let mut form = Form {
+        then: fields.as_ref().and_then(then),
         trigger: trigger(&schedule.spec.timing),
         closed: None,
         jitter_seconds: schedule.spec.timing.jitter_seconds,
@@ -222,14 +241,15 @@ fn forms(known: &Known<'_>) -> Vec<Form> {
     let mut forms = vec![form.clone()];
     for change in changes.iter().rev() {
         if change.event == "updated" {
-            let before = undo(&mut fields, &mut form.is_active, change);
-            if before {
-                let timing = fields.as_ref().and_then(|fields| {
-                    serde_json::from_value::<Timing>(Value::Object(fields.clone())).ok()
-                });
-                form.trigger = timing.as_ref().and_then(trigger);
+            let undone = undo(&mut fields, &mut form.is_active, change);
+            if undone != Undone::Nothing {
+                form.then = fields.as_ref().and_then(then);
+            }
+            if undone == Undone::Timing {
+                let timing = form.then.as_deref().map(|then| &then.timing);
+                form.trigger = timing.and_then(trigger);
                 form.closed = closed(&form.trigger);
-                form.is_bounded = timing.as_ref().is_some_and(|timing| timing.max_runs.is_some());
+                form.is_bounded = timing.is_some_and(|timing| timing.max_runs.is_some());
                 form.jitter_seconds = timing.map_or(0, |timing| timing.jitter_seconds);
             }
         }
@@ -239,34 +259,66 @@ fn forms(known: &Known<'_>) -> Vec<Form> {
     forms
 }
 
-/// Takes a change back; returns whether the timing differs. If the event does not say what was changed, nothing is
-/// known of the timing before.
+/// The fields of a schedule that [`Then`] is made of.
+fn fields(schedule: &Schedule) -> Option<Map<String, Value>> {
+    let Ok(Value::Object(mut fields)) = serde_json::to_value(&*schedule.spec.timing) else {
+        return None;
+    };
+    let catch_up = serde_json::to_value(schedule.spec.catch_up).ok()?;
+    fields.insert(GRACE.to_owned(), schedule.spec.misfire_grace_seconds.into());
+    fields.insert(CATCH_UP.to_owned(), catch_up);
+    Some(fields)
+}
+
+fn then(fields: &Map<String, Value>) -> Option<Arc<Then>> {
+    let mut fields = fields.clone();
+    let misfire_grace_seconds = fields.remove(GRACE)?.as_u64()?;
+    let catch_up = serde_json::from_value(fields.remove(CATCH_UP)?).ok()?;
+    let timing = serde_json::from_value(Value::Object(fields)).ok()?;
+    Some(Arc::new(Then { timing, misfire_grace_seconds, catch_up }))
+}
+
+/// What differs once a change was taken back.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Undone {
+    Nothing,
+    Policy,
+    Timing,
+}
+
+/// Takes a change back. If the event does not say what was changed, nothing is known of what was before.
 fn undo(
     fields: &mut Option<Map<String, Value>>,
     is_active: &mut bool,
     change: &ChangeEvent,
-) -> bool {
+) -> Undone {
     if change.changes.is_empty() && change.unknown.names().any(|name| name == "truncated") {
         *fields = None;
-        return true;
+        return Undone::Timing;
     }
-    let mut differs = false;
+    let mut undone = Undone::Nothing;
     for field in &change.changes {
         if field.field == "is_active" {
             *is_active = field.old != Some(Value::Bool(false));
             continue;
         }
-        let Some(fields) = fields.as_mut().filter(|_| IN_TIMING.contains(&&*field.field)) else {
-            continue;
+        let differs = match &*field.field {
+            GRACE | CATCH_UP => Undone::Policy,
+            name if IN_TIMING.contains(&name) => Undone::Timing,
+            _ => continue,
         };
-        differs = true;
+        undone = undone.max(differs);
+        let Some(fields) = fields.as_mut() else { continue };
         match &field.old {
             Some(old) => fields.insert(field.field.clone(), old.clone()),
             None => fields.remove(&field.field),
         };
     }
-    differs
+    undone
 }
+
+const GRACE: &str = "misfire_grace_seconds";
+const CATCH_UP: &str = "catch_up";
 
 /// The fields of a schedule that its times depend on.
 pub(super) const IN_TIMING: [&str; 14] = [

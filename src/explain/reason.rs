@@ -4,21 +4,84 @@ use std::fmt::Write as _;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
+use uuid::Uuid;
+
+use super::periods::Then;
 use super::{Became, CausingChange, ExplainedTime, LATE_MS};
 use crate::execution::Execution;
-use crate::schedule::{CatchUp, ChangeKind, Schedule, SkipCause};
+use crate::plan::{MAX_CATCH_UP, MAX_CLAIMED};
+use crate::schedule::{CatchUp, ChangeKind, Group, ScheduleType, SkipCause};
 use crate::text::within;
 
 /// Bytes of an error's message that a sentence has room for.
 const SHORT: usize = 200;
+/// Executions that a sentence names.
+const NAMED: usize = 3;
 
 /// All that a sentence says.
 pub(super) struct Reason<'a> {
     pub(super) told: &'a ExplainedTime,
     pub(super) event: Option<&'a Execution>,
-    /// Until when it waits.
-    pub(super) waits: Option<DateTime<Utc>>,
-    pub(super) schedule: &'a Schedule,
+    /// What it waits for.
+    pub(super) waits: Option<Waits>,
+    /// What the schedule was when it was decided, if that is known.
+    pub(super) then: Option<&'a Then>,
+    /// When it is due.
+    pub(super) due: Option<DateTime<Utc>>,
+}
+
+/// What an occurrence waits for.
+#[derive(Clone, Debug)]
+pub(super) enum Waits {
+    /// Its next attempt, at a time.
+    Retry(DateTime<Utc>),
+    /// The end of an execution before it.
+    Behind(Uuid),
+    /// A slot of its group.
+    Slot(Slots),
+    /// The end of a pause.
+    Resumption,
+    /// That the schedule is switched on.
+    SwitchingOn,
+    /// Nothing: it is about to be made.
+    Turn,
+}
+
+/// Who has the slots of a group.
+#[derive(Clone, Debug)]
+pub(super) struct Slots {
+    name: String,
+    limit: Option<u16>,
+    taken_by: Vec<Uuid>,
+}
+
+impl Slots {
+    pub(super) fn new(name: String, group: Option<&Group>) -> Self {
+        let slots = group.into_iter().flat_map(|group| &group.slots);
+        let taken_by = slots.map(|slot| slot.execution_id).collect();
+        Self { name, limit: group.map(|group| group.limit), taken_by }
+    }
+
+    fn sentence(&self) -> String {
+        let Self { name, limit, taken_by } = self;
+        let Some(limit) = limit else {
+            return format!("waits for a slot of the group {name}, which is not there");
+        };
+        if taken_by.len() < usize::from(*limit) {
+            return format!("waits for its turn in the group {name}");
+        }
+        if taken_by.is_empty() {
+            return format!("waits, because the group {name} holds everything: its limit is 0");
+        }
+        let mut text = format!("waits for a slot of the group {name}: all are taken, by ");
+        for (n, execution) in taken_by.iter().take(NAMED).enumerate() {
+            let _ = write!(text, "{}execution {execution}", if n > 0 { ", " } else { "" });
+        }
+        if let Some(more @ 1..) = taken_by.len().checked_sub(NAMED) {
+            let _ = write!(text, " and {more} more");
+        }
+        text
+    }
 }
 
 impl Reason<'_> {
@@ -41,6 +104,7 @@ impl Reason<'_> {
             Became::SwitchedOff => format!("the schedule is switched off{}", self.by(" by ")),
             Became::Due => "due, and nothing has been done about it yet".to_owned(),
             Became::Coming => self.coming(),
+            Became::NotDue => "not due".to_owned(),
             Became::Forgotten => "acted on, but the history no longer has it".to_owned(),
         };
         if self.told.outcome == Became::Cancelled
@@ -55,10 +119,10 @@ impl Reason<'_> {
     }
 
     fn excluded(&self) -> String {
-        let names: Vec<&str> = self.schedule.spec.timing.calendars().collect();
-        match names[..] {
-            [name] => format!("left out by the calendar {name}"),
-            _ => format!("left out by the calendars {}", names.join(", ")),
+        match self.told.calendars.as_deref() {
+            None => "left out by its calendars; which it named then is not known".to_owned(),
+            Some([name]) => format!("left out by the calendar {name}"),
+            Some(names) => format!("left out by the calendars {}", names.join(", ")),
         }
     }
 
@@ -81,28 +145,27 @@ impl Reason<'_> {
     }
 
     fn waiting(&self) -> String {
-        let Some(due_at) = self.waits else { return "waits".to_owned() };
-        match &self.told.attempts {
-            Some(_) => format!("failed{}; tried again at {}", self.error(), shown(due_at)),
-            None => match &self.schedule.spec.group {
-                Some(group) => {
-                    format!(
-                        "waits for a slot of the group {}, or for the execution before it",
-                        **group
-                    )
-                }
-                None => "waits until the execution before it has ended".to_owned(),
-            },
+        match &self.waits {
+            Some(Waits::Retry(at)) => {
+                format!("failed{}; tried again at {}", self.error(), shown(*at))
+            }
+            Some(Waits::Behind(id)) => format!("waits until execution {id} has ended"),
+            Some(Waits::Slot(slots)) => slots.sentence(),
+            Some(Waits::Resumption) => "waits until the pause has ended".to_owned(),
+            Some(Waits::SwitchingOn) => "waits until the schedule is switched on".to_owned(),
+            Some(Waits::Turn) => "is about to be made".to_owned(),
+            None => "waits".to_owned(),
         }
     }
 
     fn coming(&self) -> String {
         let at = self.told.scheduled_for;
-        let due = self.schedule.due(at);
-        if self.told.count == 1 && due > at {
-            return format!("lies ahead; due at {} by its jitter", shown(due));
+        match self.due {
+            Some(due) if self.told.count == 1 && due > at => {
+                format!("lies ahead; due at {} by its jitter", shown(due))
+            }
+            _ => "lies ahead".to_owned(),
         }
-        "lies ahead".to_owned()
     }
 
     fn error(&self) -> String {
@@ -122,26 +185,15 @@ impl Reason<'_> {
     /// Why it was skipped.
     fn cause(&self) -> String {
         match self.told.cause {
-            Some(SkipCause::Missed) => {
-                let (spec, down) = (&self.schedule.spec, self.down());
-                if spec.catch_up == CatchUp::None {
-                    return format!("nothing acted on it in time, and catch_up is none{down}");
-                }
-                let grace = spec.misfire_grace_seconds;
-                format!("nothing acted on it within its grace of {grace} s{down}")
-            }
+            Some(SkipCause::Missed) => format!("{}{}", self.missed(), self.down()),
             Some(SkipCause::Coalesced) => {
                 format!("a later one was due as well and stood for it{}", self.down())
             }
             Some(SkipCause::Overlap) => match self.told.blocked_by {
                 Some(id) => format!("execution {id} was still under way"),
-                None => "an earlier execution was still under way".to_owned(),
+                None => "an earlier execution was still under way, or waited".to_owned(),
             },
-            Some(SkipCause::Limit) => {
-                "as many executions of the schedule as may be under way had not been settled: they had \
-                 not ended, or the history did not take their outcomes"
-                    .to_owned()
-            }
+            Some(SkipCause::Limit) => self.limit(),
             Some(SkipCause::Paused) => match &self.told.change {
                 Some(change) if change.event == "updated" => {
                     format!("the schedule was switched off{}", self.by(" by "))
@@ -155,6 +207,32 @@ impl Reason<'_> {
             Some(SkipCause::Deleted) => format!("the schedule was deleted{}", self.by(" by ")),
             Some(SkipCause::Other(word)) => word.as_str().to_owned(),
             None => "the history does not say why".to_owned(),
+        }
+    }
+
+    fn missed(&self) -> String {
+        match self.then.map(|then| (then.catch_up, then.misfire_grace_seconds)) {
+            None => "nothing acted on it in time; what its grace was then is not known".to_owned(),
+            Some((CatchUp::None, _)) => {
+                "nothing acted on it in time, and catch_up was none".to_owned()
+            }
+            Some((_, grace)) => format!("nothing acted on it within its grace of {grace} s"),
+        }
+    }
+
+    fn limit(&self) -> String {
+        let many = format!("more than {MAX_CATCH_UP} were to be made up for");
+        let claimed = format!(
+            "as many executions of the schedule were being sent as may be at once, {MAX_CLAIMED}, or the history did not \
+             take their outcomes"
+        );
+        let full = "its record had no room for another: executions had not ended, or the history did not take their \
+                    outcomes";
+        match self.then.map(|then| (then.timing.schedule_type, then.catch_up)) {
+            Some((ScheduleType::Dependent, _)) => full.to_owned(),
+            Some((_, CatchUp::All)) => many,
+            Some(_) => claimed,
+            None => format!("of a limit; which, is not known: {many}, or {claimed}"),
         }
     }
 

@@ -1,23 +1,32 @@
 //! Tells the nominal times of a schedule one after another: those that the ledger or the record knows, and those between.
 
+use std::cell::OnceCell;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::periods::{Period, Standing, last_time, periods};
-use super::reason::Reason;
-use super::{
-    Acted, Became, CausingChange, Downtime, ExplainedTime, Known, LATE_MS, Occurred, causing,
-};
+use super::reason::{Reason, Waits};
+use super::{Acted, Became, CausingChange, ExplainedTime, Known, LATE_MS, Occurred, causing};
 use crate::execution::{ErrorType, ExecutionStatus};
 use crate::moment::Moment as _;
 use crate::schedule::{Attempt, Phase, SkipCause};
+use crate::trigger::Trigger;
 
 /// Most coming times that are counted one by one because the schedule ends after some more.
 const COUNTED: u64 = 10_000;
 
+/// A calendar that leaves times out, or all of `only` together, and those times.
+pub(super) struct LeftOutBy {
+    pub(super) names: Vec<String>,
+    pub(super) closed: Trigger,
+}
+
 /// Tells the times one after another.
 pub(super) struct Teller<'a> {
-    known: &'a Known<'a>,
-    periods: Vec<Period<'a>>,
+    pub(super) known: &'a Known<'a>,
+    pub(super) periods: Vec<Period<'a>>,
+    /// What leaves times of each period out, worked out when it is asked for.
+    pub(super) left_out_by: Vec<OnceCell<Vec<LeftOutBy>>>,
     /// The last time of each period that may have been acted on.
     acted_until: Vec<DateTime<Utc>>,
     pub(super) told: Vec<ExplainedTime>,
@@ -27,7 +36,8 @@ impl<'a> Teller<'a> {
     pub(super) fn new(known: &'a Known<'a>) -> Self {
         let periods = periods(known);
         let acted_until = (0..periods.len()).map(|n| acted_until(known, &periods, n)).collect();
-        Self { known, periods, acted_until, told: Vec::new() }
+        let left_out_by = periods.iter().map(|_| OnceCell::new()).collect();
+        Self { known, periods, left_out_by, acted_until, told: Vec::new() }
     }
 
     /// Tells what the ledger says of an occurrence.
@@ -53,7 +63,7 @@ impl<'a> Teller<'a> {
         let mut told = ExplainedTime { count, cause, ..ExplainedTime::new(at, outcome) };
         told.last = (count > 1).then_some(last);
         if !acted.is_range() {
-            let (due, late_ms) = occurred.lateness(self.known.schedule);
+            let (due, late_ms) = occurred.lateness(|at| self.due(at));
             told.execution_id = Some(acted.execution);
             told.attempts = Some(occurred.attempts);
             told.late_ms = Some(late_ms);
@@ -69,64 +79,30 @@ impl<'a> Teller<'a> {
         if let Some(period) = self.period(at) {
             told.moved = period.moved(at);
         }
+        let decided_at = event.map(|event| event.time);
         if acted.status == ExecutionStatus::Skipped {
-            self.find_cause(&mut told, at, last);
+            self.find_cause(&mut told, at, last, decided_at);
         }
-        told.reason =
-            Reason { told: &told, event, waits: retry, schedule: self.known.schedule }.sentence();
+        let then = self.then(last, decided_at);
+        let waits = retry.map(Waits::Retry);
+        told.reason = Reason { told: &told, event, waits, then, due: None }.sentence();
         self.told.push(told);
     }
 
-    /// Finds what caused that times were skipped.
-    fn find_cause(&self, told: &mut ExplainedTime, first: DateTime<Utc>, last: DateTime<Utc>) {
-        let schedule = self.known.schedule;
-        let next = |event: &str, from: DateTime<Utc>| {
-            let mut changes = self.known.changes.iter();
-            changes.find(|change| change.event == event && change.time >= from).map(causing)
-        };
-        match told.cause {
-            Some(SkipCause::Paused) => {
-                // Or its time had come, and nothing had acted on it, when the schedule was paused or switched off.
-                let mut later = self.periods.iter().filter(|period| period.from >= first);
-                let stops = |period: &&Period<'_>| {
-                    matches!(period.standing, Standing::Paused | Standing::Off)
-                };
-                let own = self.period(first).and_then(|period| period.change).map(causing);
-                let all = self.known.pauses.ending_after(first);
-                let in_it = || all.filter(|pause| pause.from <= last).map(CausingChange::from);
-                let own_later = || later.find(stops).and_then(|period| period.change).map(causing);
-                let all_later = || all.map(CausingChange::from);
-                told.change = own.or_else(in_it).or_else(own_later).or_else(all_later);
-            }
-            Some(SkipCause::Changed) => told.change = next("updated", last),
-            Some(SkipCause::Deleted) => told.change = next("deleted", last),
-            Some(SkipCause::Overlap) => {
-                let due = schedule.due(first);
-                let in_the_way =
-                    self.known.ledger.iter().rev().find(|acted| acted.was_under_way(due));
-                told.blocked_by = in_the_way.map(|acted| acted.execution);
-            }
-            Some(SkipCause::Missed | SkipCause::Coalesced) => {
-                let grace = TimeDelta::seconds(i64::from(schedule.spec.misfire_grace_seconds));
-                told.down = self.down_between(schedule.due(first), schedule.due(last).later(grace));
-            }
-            _ => {}
-        }
-    }
-
-    /// The latest downtime that has a part of a span.
-    fn down_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Option<Downtime> {
-        let downtimes = self.known.downtimes.iter().rev();
-        downtimes.copied().find(|down| down.from < to && down.to > from)
-    }
-
-    fn period(&self, at: DateTime<Utc>) -> Option<&Period<'_>> {
+    pub(super) fn period(&self, at: DateTime<Utc>) -> Option<&Period<'_>> {
         self.periods.iter().rev().find(|period| period.from <= at)
     }
 
     /// Tells the times of the schedule from `from` to `to`, of which the ledger says nothing.
     pub(super) fn tell_between(&mut self, from: DateTime<Utc>, to: DateTime<Utc>) {
-        let to = last_time(self.known.schedule).map_or(to, |last| to.min(last));
+        let last = last_time(self.known.schedule);
+        self.tell_up_to(from, last.map_or(to, |last| to.min(last)));
+        if let Some(last) = last {
+            self.tell_after_last(from.max(last.later(TimeDelta::milliseconds(1))), to);
+        }
+    }
+
+    fn tell_up_to(&mut self, from: DateTime<Utc>, to: DateTime<Utc>) {
         for n in 0..self.periods.len() {
             let (period, next) = (&self.periods[n], self.periods.get(n + 1));
             if period.from > to {
@@ -167,8 +143,8 @@ impl<'a> Teller<'a> {
     }
 
     fn push(&mut self, mut told: ExplainedTime) {
-        let schedule = self.known.schedule;
-        told.reason = Reason { told: &told, event: None, waits: None, schedule }.sentence();
+        let due = Some(self.due(told.scheduled_for));
+        told.reason = Reason { told: &told, event: None, waits: None, then: None, due }.sentence();
         self.told.push(told);
     }
 
@@ -189,9 +165,10 @@ impl<'a> Teller<'a> {
         let ahead = due_until.later(TimeDelta::milliseconds(1));
         if self.periods[period].standing != Standing::None {
             self.tell_times(period, from, to, Became::Excluded);
+            self.tell_outside(period, from, to);
         }
         match self.periods[period].standing {
-            Standing::None => {}
+            Standing::None => self.tell_absent(period, from, to),
             Standing::Paused => self.tell_times(period, from, to, Became::Paused),
             Standing::Off => self.tell_times(period, from, to, Became::SwitchedOff),
             Standing::Active => {
@@ -217,7 +194,9 @@ impl<'a> Teller<'a> {
     /// Tells the times of a period that lie ahead.
     fn tell_coming(&mut self, period: usize, from: DateTime<Utc>, to: DateTime<Utc>) {
         if let Some(next) = self.known.schedule.next_run_at {
-            self.tell_times(period, from.max(next), to, Became::Coming);
+            let from = from.max(next);
+            self.tell_times(period, from, to, Became::Coming);
+            self.tell_too_many(period, from, to);
         }
     }
 
@@ -233,14 +212,17 @@ impl<'a> Teller<'a> {
         if let Some(range) = attempt.phase.range() {
             (told.count, told.cause) = (range.count.max(1), Some(range.cause));
             told.last = (range.count > 1).then_some(range.last);
-            self.find_cause(&mut told, attempt.scheduled_for, range.last);
+            self.find_cause(&mut told, attempt.scheduled_for, range.last, None);
         } else {
             told.execution_id = Some(attempt.execution_id);
             told.triggered_by = attempt.manual.as_ref().map(|manual| manual.by.clone());
         }
-        let schedule = self.known.schedule;
-        let waits = waits_until(attempt);
-        told.reason = Reason { told: &told, event: None, waits, schedule }.sentence();
+        let waits = waits_until(attempt).map(|due_at| self.waits_for(attempt, due_at));
+        if let Some(Waits::Behind(execution)) = waits {
+            told.blocked_by = Some(execution);
+        }
+        let then = self.then(told.last.unwrap_or(told.scheduled_for), None);
+        told.reason = Reason { told: &told, event: None, waits, then, due: None }.sentence();
         self.told.push(told);
     }
 
@@ -250,6 +232,10 @@ impl<'a> Teller<'a> {
         told.change = self.periods[n].change.filter(|_| outcome != Became::Excluded).map(causing);
         if outcome == Became::Paused && self.periods[n].standing == Standing::Active {
             told.change = self.known.pauses.current(self.known.now).map(CausingChange::from);
+        }
+        if outcome == Became::Excluded {
+            let (first, last) = (told.scheduled_for, told.last.unwrap_or(told.scheduled_for));
+            told.calendars = self.leave_out(n, first, last);
         }
         if outcome == Became::Due {
             let last = self.known.downtimes.last().copied();
@@ -266,31 +252,59 @@ impl<'a> Teller<'a> {
         to: DateTime<Utc>,
         outcome: Became,
     ) -> Option<ExplainedTime> {
-        let (period, schedule) = (&self.periods[n], self.known.schedule);
+        let period = &self.periods[n];
         let trigger = match outcome {
             Became::Excluded => &period.closed,
             _ => &period.trigger,
         };
-        let trigger = trigger.as_deref().filter(|_| from <= to)?;
-        let before = from.just_before();
-        let mut count = trigger.count_in(before, to);
-        let (first, mut last) = (trigger.next_after(before)?, trigger.latest_at_or_before(to)?);
-        if outcome == Became::Coming
-            && let Some(most) = schedule.spec.timing.max_runs
-            && let left = most.saturating_sub(schedule.occurrence_count.get())
-            && left < count.min(COUNTED)
-        {
-            let times = trigger.occurrences_after(before).take(usize::try_from(left).ok()?);
-            (count, last) = (left, times.last()?.at);
-        }
-        if count == 0 {
-            return None;
-        }
-        let mut told = ExplainedTime { count, ..ExplainedTime::new(first, outcome) };
-        told.last = (count > 1).then_some(last);
-        told.moved = period.moved(first).filter(|_| count == 1);
+        let trigger = trigger.as_deref()?;
+        let to = match outcome {
+            Became::Coming => self.last_allowed(trigger, from, to)?,
+            _ => to,
+        };
+        let mut told = times_of(trigger, from, to, outcome)?;
+        told.moved = period.moved(told.scheduled_for).filter(|_| told.count == 1);
         Some(told)
     }
+
+    /// The last time up to `to` that `max_runs` allows.
+    pub(super) fn last_allowed(
+        &self,
+        trigger: &Trigger,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> Option<DateTime<Utc>> {
+        let schedule = self.known.schedule;
+        let Some(most) = schedule.spec.timing.max_runs else { return Some(to) };
+        let (left, before) =
+            (most.saturating_sub(schedule.occurrence_count.get()), from.just_before());
+        if left >= trigger.count_in(before, to).min(COUNTED) {
+            return Some(to);
+        }
+        let times = trigger.occurrences_after(before).take(usize::try_from(left).ok()?);
+        times.last().map(|last| last.at)
+    }
+}
+
+/// The times of a trigger from `from` to `to`, if there are any.
+pub(super) fn times_of(
+    trigger: &Trigger,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+    outcome: Became,
+) -> Option<ExplainedTime> {
+    if from > to {
+        return None;
+    }
+    let before = from.just_before();
+    let count = trigger.count_in(before, to);
+    if count == 0 {
+        return None;
+    }
+    let (first, last) = (trigger.next_after(before)?, trigger.latest_at_or_before(to)?);
+    let mut told = ExplainedTime { count, ..ExplainedTime::new(first, outcome) };
+    told.last = (count > 1).then_some(last);
+    Some(told)
 }
 
 /// The last time of a period that may have been acted on. One in which there are so many occurrences and no more may have

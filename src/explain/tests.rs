@@ -1,5 +1,8 @@
 //! Explanations of ledgers that are written here by hand. Those of real runs are judged by the simulator's checker.
 
+mod causes;
+mod not_due;
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -45,6 +48,7 @@ fn known<'a>(
         downtimes: &[],
         pauses: none(),
         calendars: no_calendars(),
+        group: None,
         now,
     }
 }
@@ -146,6 +150,7 @@ fn who_paused_it_is_known_even_if_the_pause_is_over_or_never_announced() {
     assert_eq!(
         lines(&told),
         [
+            (Became::NotDue, "00:00".to_owned(), 1),
             (Became::Forgotten, "01:00".to_owned(), 1),
             (Became::Paused, "02:00-04:00".to_owned(), 3),
             (Became::Forgotten, "05:00".to_owned(), 1),
@@ -154,8 +159,8 @@ fn who_paused_it_is_known_even_if_the_pause_is_over_or_never_announced() {
             (Became::Coming, "09:00".to_owned(), 1),
         ]
     );
-    assert_eq!(told[1].reason, "the schedule is paused by anna at 2026-01-01T01:30:00Z: holidays");
-    assert_eq!(told[3].change.as_ref().map(|change| change.event.as_str()), Some("updated"));
+    assert_eq!(told[2].reason, "the schedule is paused by anna at 2026-01-01T01:30:00Z: holidays");
+    assert_eq!(told[4].change.as_ref().map(|change| change.event.as_str()), Some("updated"));
     // Only the end of the pause is still known, and of the creation what the record says.
     let known = Known { changes: &changes[2..3], ..known };
     let told = explain(&known, at("00:00:00"), at("05:00:00"));
@@ -182,9 +187,15 @@ fn a_schedule_that_is_restored_is_as_it_was_deleted() {
     let told = explain(&known, at("00:00:00"), at("04:30:00"));
     assert_eq!(
         lines(&told),
-        [(Became::Paused, "01:00".to_owned(), 1), (Became::Paused, "03:00-04:00".to_owned(), 2)]
+        [
+            (Became::NotDue, "00:00".to_owned(), 1),
+            (Became::Paused, "01:00".to_owned(), 1),
+            (Became::NotDue, "02:00".to_owned(), 1),
+            (Became::Paused, "03:00-04:00".to_owned(), 2)
+        ]
     );
-    assert!(told.iter().all(|line| line.change.as_ref().unwrap().event == "paused"));
+    let change = |line: &ExplainedTime| line.change.as_ref().unwrap().event.clone();
+    assert_eq!(told[1..].iter().map(change).collect::<Vec<_>>(), ["paused", "deleted", "paused"]);
 }
 
 #[test]
@@ -223,6 +234,7 @@ fn many_alike_are_one_line_and_attempts_at_one_time_are_one() {
             (Became::Success, "00:04".to_owned(), 1),
             (Became::Running, "00:05".to_owned(), 1),
             (Became::Coming, "00:06-00:07".to_owned(), 2),
+            (Became::NotDue, "00:08-01:00".to_owned(), 53),
         ]
     );
     assert_eq!((told[0].late_ms, told[0].execution_id), (Some(23), None));

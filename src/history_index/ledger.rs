@@ -7,6 +7,8 @@ use crate::execution::ExecutionStatus;
 
 /// Most ranges that are looked at because they may reach into a span.
 const RANGES: usize = 8;
+/// Most executions that are looked at because they were under way when a span begins.
+const OPEN: usize = 64;
 
 /// An execution, as its latest event shows it, or a range that was skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,10 +31,11 @@ pub struct Row {
 
 impl HistoryIndex {
     /// The executions of a schedule with nominal times from `from_ms` to `to_ms`, by nominal time and start; and the
-    /// latest ranges that were skipped before, which may reach into that span.
+    /// latest ranges that were skipped before, which may reach into that span, and executions of before that were under way
+    /// when it begins or later.
     pub fn ledger(&self, schedule: Uuid, from_ms: i64, to_ms: i64) -> Vec<Row> {
         let Some(number) = self.schedules.number(schedule) else { return Vec::new() };
-        let (mut rows, mut before) = (Vec::new(), Vec::new());
+        let (mut rows, mut before, mut open) = (Vec::new(), Vec::new(), Vec::new());
         for chunk in &self.chunks {
             for at in chunk.of_schedule(number) {
                 let Some(status) = chunk.latest_status(at) else { continue };
@@ -54,11 +57,17 @@ impl HistoryIndex {
                     rows.push(row);
                 } else if is_range && scheduled_for_ms < from_ms {
                     before.push(row);
+                } else if scheduled_for_ms < from_ms
+                    && row.ended_ms.is_none_or(|ended| ended >= from_ms)
+                {
+                    open.push(row);
                 }
             }
         }
         before.sort_unstable_by_key(|row| std::cmp::Reverse(row.scheduled_for_ms));
         rows.extend(before.into_iter().take(RANGES));
+        open.sort_unstable_by_key(|row: &Row| std::cmp::Reverse(row.started_ms));
+        rows.extend(open.into_iter().take(OPEN));
         rows.sort_unstable_by_key(|row| (row.scheduled_for_ms, row.started_ms, row.sequence));
         rows
     }

@@ -1,9 +1,10 @@
 //! How many occurrences each coming minute has, over all schedules.
 //!
 //! Schedules whose times are the same by the minute are counted once and multiplied: those that share a cron trigger,
-//! and intervals of the same length that begin at the same second of it. So a million schedules cost one look each, and
-//! the walk through a day is one for each of the few kinds that there are. What has times of its own, such as an end or
-//! a number of runs, is walked by itself, within a bound; beyond it the counts are no longer exact.
+//! and intervals of the same length that begin at the same second of it; with calendars and ends, if they share these too.
+//! So a million schedules cost one look each, and the walk through a day is one for each of the few kinds that there are.
+//! What has times of its own, such as a number of runs, is walked by itself, within a bound; beyond it the counts are no
+//! longer exact.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use chrono::{DateTime, Duration, DurationRound as _, SubsecRound as _, Utc};
 
 use super::Entry;
 use crate::moment::Moment as _;
-use crate::trigger::{CronTrigger, Trigger};
+use crate::trigger::Trigger;
 
 /// Most steps through the times of triggers, for one count: some seconds of a processor.
 const MOST_STEPS: u64 = if cfg!(test) { 200_000 } else { 20_000_000 };
@@ -32,12 +33,55 @@ pub struct ByMinute {
     pub is_exact: bool,
 }
 
-/// Schedules that share a cron trigger, and have all of its times.
+/// Schedules that have all times of a trigger.
 struct Alike {
-    cron: Arc<CronTrigger>,
+    trigger: Trigger,
     /// The first time that counts.
     first: Option<DateTime<Utc>>,
     schedules: u64,
+}
+
+/// What schedules with the same times have in common. What is shared is the same at the same address.
+#[derive(PartialEq, Eq, Hash)]
+struct Kind {
+    source: Source,
+    /// The spans that calendars leave open; 0 for all of time.
+    spans: usize,
+    /// When it begins and ends, if that is in the minutes that are counted.
+    bounds: (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
+}
+
+#[derive(PartialEq, Eq, Hash)]
+enum Source {
+    Cron(usize),
+    /// Seconds, the millisecond at which they begin, and the first time that counts.
+    Interval(u32, i64, Option<DateTime<Utc>>),
+}
+
+impl Kind {
+    fn of(trigger: &Trigger, since: DateTime<Utc>, tally: &Tally) -> Option<Self> {
+        let (spans, inner) = match trigger {
+            Trigger::Open(open) => (Arc::as_ptr(&open.spans).addr(), &open.inner),
+            trigger => (0, trigger),
+        };
+        let (start, end, inner) = match inner {
+            Trigger::Within(within) => (within.start, within.end, &within.inner),
+            trigger => (None, None, trigger),
+        };
+        let source = match inner {
+            Trigger::Cron(cron) => Source::Cron(Arc::as_ptr(cron).addr()),
+            Trigger::Interval(interval) => {
+                let every_ms = i64::from(interval.every_seconds.max(1)) * 1000;
+                let phase = interval.start.timestamp_millis().rem_euclid(every_ms);
+                let first = trigger.next_after(since.just_before());
+                Source::Interval(interval.every_seconds, phase, first)
+            }
+            _ => return None,
+        };
+        let start = start.filter(|start| *start > since);
+        let end = end.filter(|end| tally.is_before_end(*end));
+        Some(Self { source, spans, bounds: (start, end) })
+    }
 }
 
 /// A count under way.
@@ -54,7 +98,7 @@ pub fn by_minute(entries: &[Arc<Entry>], now: DateTime<Utc>, minutes: usize) -> 
     let from = as_of.duration_trunc(Duration::seconds(MINUTE)).unwrap_or(as_of);
     let mut tally =
         Tally { from: from.timestamp(), counts: vec![0; minutes], steps_left: MOST_STEPS };
-    let mut crons: HashMap<usize, Alike> = HashMap::new();
+    let mut kinds: HashMap<Kind, Alike> = HashMap::new();
     let mut intervals: HashMap<(u32, i64), u64> = HashMap::new();
     let mut others = Vec::new();
     for entry in entries {
@@ -64,17 +108,6 @@ pub fn by_minute(entries: &[Arc<Entry>], now: DateTime<Utc>, minutes: usize) -> 
         let is_plain = schedule.spec.timing.max_runs.is_none() && schedule.acted_ahead.is_empty();
         let first = || trigger.next_after(since.just_before());
         match trigger {
-            Trigger::Cron(cron) if is_plain => {
-                let alike = crons.entry(Arc::as_ptr(cron).addr()).or_insert_with(|| Alike {
-                    cron: Arc::clone(cron),
-                    first: first(),
-                    schedules: 0,
-                });
-                if alike.first.is_some_and(|first| next <= first) {
-                    alike.schedules += 1;
-                    continue;
-                }
-            }
             Trigger::Interval(interval) if is_plain => {
                 let every = interval.every_seconds.max(1);
                 // Not if it begins later, or goes on later.
@@ -87,6 +120,19 @@ pub fn by_minute(entries: &[Arc<Entry>], now: DateTime<Utc>, minutes: usize) -> 
                     continue;
                 }
             }
+            trigger if is_plain => {
+                if let Some(kind) = Kind::of(trigger, since, &tally) {
+                    let alike = kinds.entry(kind).or_insert_with(|| Alike {
+                        trigger: trigger.clone(),
+                        first: first(),
+                        schedules: 0,
+                    });
+                    if alike.first.is_some_and(|first| next <= first) {
+                        alike.schedules += 1;
+                        continue;
+                    }
+                }
+            }
             _ => {}
         }
         others.push(entry);
@@ -94,8 +140,7 @@ pub fn by_minute(entries: &[Arc<Entry>], now: DateTime<Utc>, minutes: usize) -> 
     for ((every, phase), schedules) in intervals {
         tally.add_interval(i64::from(every), phase, since.timestamp(), schedules);
     }
-    for Alike { cron, schedules, .. } in crons.into_values() {
-        let trigger = Trigger::Cron(cron);
+    for Alike { trigger, schedules, .. } in kinds.into_values() {
         let times = trigger.occurrences_after(since.just_before()).map(|next| next.at);
         tally.add(times, schedules);
     }
@@ -167,6 +212,7 @@ mod tests {
 
     use super::*;
     use crate::index::read_record;
+    use crate::trigger::{CalendarsUsed, Spans};
 
     const MINUTES: usize = 24 * 60;
 
@@ -183,11 +229,31 @@ mod tests {
         record
     }
 
+    /// Spans that calendars leave open.
+    fn spans() -> Arc<Spans> {
+        let open = [("11:00:00", "12:30:00"), ("14:00:00", "15:10:00"), ("20:00:00", "23:59:59")];
+        Arc::new(Spans::merged(open.map(|(start, end)| (at(start), at(end)))))
+    }
+
+    fn restricted(trigger: Trigger, open: Option<&Arc<Spans>>) -> Trigger {
+        match open {
+            Some(spans) => trigger.open(Arc::clone(spans), CalendarsUsed::default()),
+            None => trigger,
+        }
+    }
+
     /// Entries as the index keeps them: equal cron triggers are one.
     fn entries(records: &[Value]) -> Vec<Arc<Entry>> {
+        let all: Vec<_> = records.iter().map(|record| (record.clone(), None)).collect();
+        entries_in(&all)
+    }
+
+    /// The same, of which some keep to spans.
+    fn entries_in(records: &[(Value, Option<Arc<Spans>>)]) -> Vec<Arc<Entry>> {
         let mut shares = crate::index::shares::Shares::default();
-        let entry = |record: &Value| {
+        let entry = |(record, open): &(Value, Option<Arc<Spans>>)| {
             let (schedule, trigger) = read_record(None, record.to_string().as_bytes()).unwrap();
+            let trigger = restricted(trigger, open.as_ref());
             let mut entry = Entry { revision: 1, schedule: Arc::new(schedule), trigger };
             shares.share(&mut entry, None);
             Arc::new(entry)
@@ -252,23 +318,26 @@ mod tests {
     proptest! {
         #[test]
         fn counts_are_those_of_each_schedule_by_itself(
-            timings in prop::collection::vec((timing(), -50_000..90_000_i64, 0..4_u8), 0..12),
+            timings in prop::collection::vec((timing(), -50_000..90_000_i64, 0..6_u8), 0..12),
             now_ms in 0..3_600_000_i64,
         ) {
             let now = at("12:00:00") + Duration::milliseconds(now_ms);
+            let open = spans();
             let record = |(timing, second, kind): &(Value, i64, u8)| {
                 let plain = record(timing, None, &json!({}));
                 let (_, trigger) = read_record(None, plain.to_string().as_bytes()).unwrap();
+                let open = (*kind >= 4).then(|| Arc::clone(&open));
+                let trigger = restricted(trigger, open.as_ref());
                 // What is late, what is next, and what goes on later.
                 let next = trigger.next_after(now + Duration::seconds(*second * i64::from(*kind % 2)));
                 let ahead = trigger.occurrences_after(now).nth(1).map(|next| next.at);
                 let ahead = ahead.filter(|_| *kind == 3);
                 let acted: Vec<_> = ahead.into_iter().collect();
-                record(timing, next, &json!({ "acted_ahead": acted }))
+                (record(timing, next, &json!({ "acted_ahead": acted })), open)
             };
             let records: Vec<_> = timings.iter().map(record).collect();
             // Twice, so that there is something to share.
-            let entries = entries(&[records.clone(), records].concat());
+            let entries = entries_in(&[records.clone(), records].concat());
             let found = by_minute(&entries, now, MINUTES);
             prop_assert!(found.is_exact);
             prop_assert_eq!((found.as_of, found.from), (now.trunc_subsecs(0), at("12:00:00") + Duration::minutes(now_ms / 60_000)));
@@ -300,6 +369,30 @@ mod tests {
         let alike = vec![record(&timing, next, &json!({})); 100];
         let found = by_minute(&entries(&alike), now, MINUTES);
         assert!(found.is_exact && found.counts[1..].iter().all(|count| *count == 100));
+        // Calendars, beginnings and ends are shared too.
+        let hourly = json!({ "schedule_type": "interval", "interval_seconds": 60, "timezone": "UTC",
+                             "start_at": at("00:00:00") });
+        let with = |timing: &Value, field: &str, time: &str| {
+            let mut timing = timing.clone();
+            timing[field] = json!(at(time));
+            timing
+        };
+        let open = spans();
+        for (timing, is_open) in [
+            (timing.clone(), true),
+            (hourly.clone(), true),
+            (with(&timing, "end_at", "20:00:00"), false),
+            (with(&timing, "end_at", "20:00:00"), true),
+            (with(&timing, "start_at", "12:00:30"), false),
+            (with(&hourly, "end_at", "20:00:00"), false),
+        ] {
+            let open = is_open.then(|| Arc::clone(&open));
+            let many = entries_in(&vec![(record(&timing, next, &json!({})), open); 400]);
+            let found = by_minute(&many, now, MINUTES);
+            assert!(found.is_exact, "{timing} {is_open}");
+            assert_eq!(found.counts[1..], model(&many, now)[1..], "{timing} {is_open}");
+            assert_eq!(found.counts[3], 400);
+        }
         let mut bounded = timing;
         bounded["max_runs"] = json!(1_000_000);
         let others = vec![record(&bounded, next, &json!({})); 200];

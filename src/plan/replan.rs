@@ -31,5 +31,6 @@ pub(super) fn replan(schedule: &Schedule, trigger: &Trigger, now: DateTime<Utc>)
     if plan.schedule.has_had_all() {
         plan.schedule.next_run_at = None;
     }
+    plan.schedule.end_if_over(now);
     Some(plan)
 }

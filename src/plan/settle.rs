@@ -8,8 +8,8 @@ use super::{MAX_WAITING, SCHEDULER, alerts, room};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::moment::Moment as _;
 use crate::schedule::{
-    Attempt, AttemptEvent, Author, Cancel, Change, ChangeKind, EndedOccurrence, Ending, Finish,
-    Origin, Phase, Schedule, ScheduleEvent, ScheduleType, Status, execution_id,
+    Attempt, AttemptEvent, Author, Cancel, Change, ChangeKind, EndedOccurrence, Ending, Origin,
+    Phase, Schedule, Status, execution_id,
 };
 use crate::stored::Unknown;
 
@@ -53,6 +53,13 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution, followed: bool) -> boo
     let was_made = matches!(ended.status, ExecutionStatus::Success | ExecutionStatus::Failed);
     let by_hand = attempt.manual.as_ref().is_some_and(|manual| manual.origin == Origin::User);
     count(schedule, ended, by_hand);
+    let goes_on = ended.retry_at.is_some() || ended.status == ExecutionStatus::Corrected;
+    // One of its former times says nothing of that which it has since.
+    let is_former = schedule.next_run_at.is_some()
+        || schedule.last_scheduled_for.is_some_and(|last| attempt.scheduled_for < last);
+    if attempt.manual.is_none() && !goes_on && !is_former {
+        schedule.note_only(Some(ended.status == ExecutionStatus::Success));
+    }
     let stopped = attempt.cancel.clone().or_else(|| {
         let reason = Some("the schedule was deleted".to_owned());
         let cancel = Cancel::new(SCHEDULER.to_owned(), reason);
@@ -77,17 +84,7 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution, followed: bool) -> boo
             unknown: Unknown::default(),
         });
     }
-    let kind = schedule.spec.timing.schedule_type;
-    let comes = schedule.next_run_at.is_some()
-        || schedule.may_come_later(ended.time)
-        || (kind == ScheduleType::Dependent && !schedule.has_had_all());
-    let over = !comes && schedule.attempts.is_empty() && schedule.backfill.is_none();
-    if over {
-        let completed = kind.recurs() || ended.status == ExecutionStatus::Success;
-        let how = if completed { Finish::Completed } else { Finish::Failed };
-        // A paused schedule ends when it is resumed.
-        let _ = schedule.on(ScheduleEvent::Finish(how));
-    }
+    schedule.end_if_over(ended.time);
     true
 }
 

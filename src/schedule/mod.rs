@@ -18,6 +18,7 @@ mod instant;
 pub(crate) mod keyed;
 mod life;
 mod object;
+mod over;
 mod pause;
 mod pause_all;
 mod payload;
@@ -321,22 +322,11 @@ pub struct Schedule {
 keeps_unknown!(Spec, Backfill, EndedOccurrence, Schedule);
 
 impl Schedule {
-    /// Whether the schedule has had as many occurrences as it may.
-    pub fn has_had_all(&self) -> bool {
-        self.spec.timing.max_runs.is_some_and(|most| self.occurrence_count.get() >= most)
-    }
-
     /// Whether the record is to be removed and nothing is left to do with it.
     pub fn is_over(&self) -> bool {
         let waits = self.next_run_at.is_some() && self.status != Status::Deleted;
         let told = self.events.is_empty() && self.ended.is_empty();
         self.purge && self.attempts.is_empty() && told && !waits
-    }
-
-    /// Whether its calendars may leave a time open one day, although they leave none now.
-    pub fn may_come_later(&self, now: DateTime<Utc>) -> bool {
-        let timing = &self.spec.timing;
-        timing.has_calendars() && !self.has_had_all() && timing.end_at.is_none_or(|end| end >= now)
     }
 
     /// Whether its next time has to be planned again, because its calendars are not those that it was planned with.

@@ -4,9 +4,7 @@ use chrono::{DateTime, Duration, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{
-    FieldFault, Finish, NotNow, Schedule, ScheduleEvent, ScheduleType, SkipCause, Status, instant,
-};
+use super::{FieldFault, NotNow, Schedule, ScheduleEvent, SkipCause, Status, instant};
 use crate::stored::{Unknown, keeps_unknown};
 use crate::trigger::Trigger;
 
@@ -69,7 +67,7 @@ impl Schedule {
     }
 
     /// Resumes it, after a pause that ended at `at`. What was due by `last` is skipped as paused: one entry, to be
-    /// written to the history by instance `by`. What waited is let go. A schedule with nothing left is completed.
+    /// written to the history by instance `by`. What waited is let go. A schedule with nothing left ends.
     ///
     /// # Errors
     /// It is not paused; nothing has changed.
@@ -86,13 +84,8 @@ impl Schedule {
         self.skip_due(trigger, last, SkipCause::Paused, by);
         self.consecutive_failures = 0;
         self.expect_from(at);
-        let dependent = self.spec.timing.schedule_type == ScheduleType::Dependent;
-        let idle = self.attempts.is_empty() && self.backfill.is_none();
-        let comes = self.next_run_at.is_some() || self.may_come_later(at);
-        if !comes && idle && !dependent {
-            // Its last occurrence ended while it was paused.
-            let _ = self.on(ScheduleEvent::Finish(Finish::Completed));
-        }
+        // Its last occurrence may have ended while it was paused.
+        self.end_if_over(at);
         Ok(())
     }
 

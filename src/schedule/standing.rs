@@ -20,6 +20,9 @@ pub struct Standing {
     /// How the latest run ended: after its last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_outcome: Option<Ending>,
+    /// Whether the only occurrence of a schedule that does not recur succeeded, once it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_succeeded: Option<bool>,
     /// When a run last succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_success_at: Option<DateTime<Utc>>,

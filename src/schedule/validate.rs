@@ -17,9 +17,9 @@ use spec::check_spec;
 
 use super::timing::MAX_INTERVAL_SECONDS;
 use super::{
-    CreateSchedule, Delivery, DeliveryMode, FieldFault, Finish, Guarded, MAX_PAYLOAD_BYTES,
-    MAX_TAGS, NotNow, Rules, Schedule, ScheduleEvent, ScheduleType, Spec, Status, Target,
-    TargetPattern, Timing, UpdateSchedule, Writer, template,
+    CreateSchedule, Delivery, DeliveryMode, FieldFault, Guarded, MAX_PAYLOAD_BYTES, MAX_TAGS,
+    NotNow, Rules, Schedule, ScheduleEvent, ScheduleType, Spec, Status, Target, TargetPattern,
+    Timing, UpdateSchedule, Writer, template,
 };
 use crate::moment::Moment as _;
 use crate::stored::{Count, Few, Kept, Shared, Unknown};
@@ -232,6 +232,7 @@ fn plan_anew(
         return Err(vec![FieldFault::new("max_runs", reason)]);
     }
     schedule.plan_from(former, trigger, from);
+    schedule.note_only(None);
     let dependent = schedule.spec.timing.schedule_type == ScheduleType::Dependent;
     let comes = schedule.next_run_at.is_some() || has_times(trigger, from);
     if !comes && !dependent {
@@ -264,13 +265,7 @@ pub fn restore(
             .and_then(|from| first_free(schedule, Some(trigger), trigger, from))
             .filter(|_| !schedule.has_had_all());
         schedule.planned_with = trigger.versions().to_vec().into();
-        let over = schedule.next_run_at.is_none() && schedule.attempts.is_empty();
-        let over = over && !schedule.may_come_later(now);
-        if over && schedule.spec.timing.schedule_type != ScheduleType::Dependent {
-            let ran =
-                schedule.success_count.get() > 0 || schedule.spec.timing.schedule_type.recurs();
-            finish = Some(if ran { Finish::Completed } else { Finish::Failed });
-        }
+        finish = schedule.finish(now);
     }
     schedule.on(ScheduleEvent::Restore { to: before, finish })?;
     schedule.expect_from(now);

@@ -262,6 +262,11 @@ impl Change {
         is_active && !self.is_paused && !self.is_deleted
     }
 
+    /// Whether it is switched off after it.
+    pub fn is_off(&self) -> bool {
+        self.fields.get("is_active").and_then(Value::as_bool) == Some(false)
+    }
+
     pub fn timing(&self) -> Option<Timing> {
         let timing = self.fields.iter().filter(|(field, _)| TIMING.contains(&field.as_str()));
         let timing: Map<_, _> =
@@ -269,7 +274,7 @@ impl Change {
         serde_json::from_value(Value::Object(timing)).ok()
     }
 
-    fn is_new_timing(&self) -> bool {
+    pub fn is_new_timing(&self) -> bool {
         self.event.changes.iter().any(|change| TIMING.contains(&change.field.as_str()))
     }
 }

@@ -385,3 +385,63 @@ async fn the_worker_example_does_a_command_once() {
     assert_eq!(said.matches("worker: doing").count(), 1, "{said}");
     assert_eq!(said.matches("hello Ada").count(), 2, "{said}");
 }
+
+fn of<T: serde::de::DeserializeOwned>(request: serde_json::Value) -> T {
+    serde_json::from_value(request).unwrap()
+}
+
+fn shown(data: &impl serde::Serialize) -> serde_json::Value {
+    serde_json::to_value(data).unwrap()
+}
+
+#[tokio::test]
+async fn calendars_and_groups_are_kept_by_methods_of_the_client() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let client = client(&nats);
+    let named = json!({ "name": "shared" });
+
+    client.put_group(&of(json!({ "name": "shared", "limit": 2 }))).await.unwrap();
+    let group = shown(&client.get_group("shared").await.unwrap().data);
+    assert_eq!((&group["name"], &group["limit"]), (&json!("shared"), &json!(2)));
+    let groups = client.list_groups(&of(json!({ "limit": 5 }))).await.unwrap();
+    assert_eq!(shown(&groups.data)[0]["limit"], 2);
+    client.delete_group(&of(named.clone())).await.unwrap();
+    assert_eq!(client.get_group("shared").await.unwrap_err().code(), Some(Code::NotFound));
+
+    client.put_calendar(&of(json!({ "name": "shared", "days": ["2027-01-01"] }))).await.unwrap();
+    let calendar = shown(&client.get_calendar("shared").await.unwrap().data);
+    assert_eq!(calendar["days"], json!(["2027-01-01"]));
+    let calendars = client.list_calendars(&of(json!({}))).await.unwrap();
+    assert_eq!(shown(&calendars.data)[0]["name"], "shared");
+    client.delete_calendar(&of(named)).await.unwrap();
+    assert_eq!(client.get_calendar("shared").await.unwrap_err().code(), Some(Code::NotFound));
+    assert_eq!(client.cancel_rerun(Uuid::nil()).await.unwrap_err().code(), Some(Code::NotFound));
+}
+
+#[tokio::test]
+async fn a_job_is_found_and_stopped_by_methods_of_the_client() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let client = client(&nats).correlation_id("order-9");
+    let job = CreateSchedule::immediate("job", "cmd.example.client")
+        .delivery(Delivery { mode: DeliveryMode::Job, ..Delivery::default() });
+    let id = client.create(&job).await.unwrap().data.id;
+    let running = wait_for("the job", || async {
+        let running = shown(&client.running(&of(json!({}))).await.unwrap().data);
+        let found = running.as_array()?.iter().find(|one| one["schedule_id"] == id.to_string());
+        found.filter(|one| one["status"] == "running").cloned()
+    })
+    .await;
+    let stop = json!({ "execution_id": running["execution_id"], "reason": "no need" });
+    client.cancel_with(&of(stop)).await.unwrap();
+    wait_for("its end", || async {
+        let of_order = json!({ "correlation_id": "order-9" });
+        let found = shown(&client.by_correlation(&of(of_order)).await.unwrap().data);
+        (found[0]["status"] == "cancelled" && found[0]["id"] == running["execution_id"])
+            .then_some(())
+    })
+    .await;
+    let statistics = client.statistics(&of(json!({ "schedule_id": id }))).await.unwrap();
+    assert_eq!(shown(&statistics.data)["cancelled"], 1, "{:?}", statistics.data);
+}

@@ -112,7 +112,7 @@ async fn each_time_is_explained_with_what_caused_it() {
     assert!(to - from >= TimeDelta::seconds(4), "{missed}");
     assert!(missed["count"].as_u64().unwrap() >= 2, "{missed}");
     let reason = missed["reason"].as_str().unwrap();
-    assert!(reason.contains("in time, and catch_up is none; no instance ran from"), "{reason}");
+    assert!(reason.contains("in time, and catch_up was none; no instance ran from"), "{reason}");
     let by_hand =
         with(&explained, "success").into_iter().find(|line| line["triggered_by"].is_string());
     assert!(by_hand.unwrap()["reason"].as_str().unwrap().contains("; run by "), "{by_hand:?}");
@@ -189,6 +189,10 @@ async fn overlaps_failures_retries_and_old_timings_are_explained() {
         assert!(overlap["reason"].as_str().unwrap().contains(blocker), "{overlap}");
     }
     assert_eq!(overlaps[0]["blocked_by"], ran[0]["execution_id"]);
+    // Also where what was in the way began before the span.
+    let part = json!({ "schedule_id": id, "from": overlaps[0]["scheduled_for"], "limit": 1 });
+    let part = nats.ask("schedule.explain", part).await;
+    assert_eq!(part["times"][0]["blocked_by"], ran[0]["execution_id"], "{part:#}");
     let coming = with(&explained, "coming");
     assert_eq!(coming.len(), 1, "{explained:#}");
     assert_eq!(coming[0]["scheduled_for"], explained["next_run_at"]);
@@ -240,4 +244,41 @@ async fn spans_and_schedules_that_are_not_there_are_refused_by_name() {
     let explained = nats.ask("schedule.explain", of_later).await;
     assert_eq!(explained["times"].as_array().unwrap().len(), 1, "{explained}");
     assert_eq!(explained["times"][0]["outcome"], "coming");
+}
+
+#[tokio::test]
+async fn a_span_without_occurrences_says_why() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let later = json!({ "name": "later", "schedule_type": "cron", "cron_expression": "* * * * *",
+                        "start_at": in_ms(3 * 86_400_000), "target_command": "cmd.example.later" });
+    let id = nats.create(later).await;
+    let span = json!({ "schedule_id": id, "from": in_ms(0), "to": in_ms(3_600_000) });
+    let explained = nats.ask("schedule.explain", span).await;
+    let [line] = &with(&explained, "not_due")[..] else { panic!("{explained:#}") };
+    assert!(line["count"].as_u64().unwrap() >= 59, "{line}");
+    assert!(line["reason"].as_str().unwrap().starts_with("not due: before start_at, "), "{line}");
+
+    let id = nats.create(far("once")).await;
+    let span = json!({ "schedule_id": id, "from": in_ms(-60_000), "to": in_ms(0) });
+    let explained = nats.ask("schedule.explain", span).await;
+    let next = explained["next_run_at"].as_str().unwrap();
+    let none = format!("none of its times lies in this span; the next after it is {next}");
+    assert_eq!((&explained["times"], &explained["no_times"]), (&json!([]), &json!(none)));
+
+    let ending = json!({ "name": "ending", "schedule_type": "interval", "interval_seconds": 1, "end_at": in_ms(2500),
+                         "target_command": "cmd.example.ending" });
+    let id = nats.create(ending).await;
+    let ended = wait_for("its end", || async {
+        let got = nats.ask("schedule.get", json!({ "schedule_id": id })).await;
+        (got["status"] == "completed").then_some(got)
+    })
+    .await;
+    let span = json!({ "schedule_id": id, "to": in_ms(3000) });
+    let explained = nats.ask("schedule.explain", span).await;
+    let end = ended["end_at"].as_str().unwrap();
+    assert_eq!(explained["no_next"], format!("its end_at, {end}, has passed"));
+    let last = explained["times"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["reason"], format!("not due: after end_at, {end}"), "{explained:#}");
+    check_seconds(&explained);
 }

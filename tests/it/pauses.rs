@@ -209,3 +209,73 @@ async fn a_pause_that_ends_while_nothing_runs_has_ended_then_whoever_dies() {
     assert!(after.windows(2).all(|pair| pair[1] - pair[0] == Duration::seconds(1)), "{after:?}");
     check_ledgers(&nats, &[id]).await;
 }
+
+/// The codes of the warnings of a reply, with what they are about.
+fn warnings(reply: &Value) -> Vec<(&str, &str)> {
+    let warnings = reply["warnings"].as_array().into_iter().flatten();
+    warnings.map(|one| (one["code"].as_str().unwrap(), one["message"].as_str().unwrap())).collect()
+}
+
+#[tokio::test]
+async fn who_resumes_a_schedule_whose_only_time_has_passed_is_told_so() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let time = in_ms(3000);
+    let mut ids = Vec::new();
+    for name in ["one", "in bulk", "switched off"] {
+        let once = json!({ "name": name, "schedule_type": "one_time", "scheduled_at": time,
+                           "target_command": "cmd.example.once" });
+        ids.push(nats.create(once).await);
+    }
+    ids.push(nats.create(far("lies ahead")).await);
+    let [one, in_bulk, off, ahead] = &ids[..] else { panic!() };
+    let update = |on: bool| json!({ "schedule_id": off, "is_active": on });
+    nats.ask("schedule.update", update(false)).await;
+    let pause = json!({ "operation": "pause", "schedule_ids": [one, in_bulk, ahead] });
+    assert_eq!(nats.ask("bulk.operation", pause).await["succeeded"], 3);
+    let passed: DateTime<Utc> = time.parse().unwrap();
+    wait_for("its time", || async { (Utc::now() > passed).then_some(()) }).await;
+
+    let message = format!(
+        "its time, {}, passed while it was paused or switched off: it is not run, and becomes failed; run it by hand, or \
+         give it another time",
+        get(&nats, one).await["scheduled_at"].as_str().unwrap()
+    );
+    let resumed = nats.request("schedule.resume", &json!({ "schedule_id": one })).await;
+    assert_eq!(warnings(&resumed), [("time_over", message.as_str())], "{resumed}");
+    let in_many = format!("schedule {in_bulk}: {message}");
+    for dry_run in [true, false] {
+        let request =
+            json!({ "operation": "resume", "schedule_ids": [in_bulk, ahead], "dry_run": dry_run });
+        let resumed = nats.request("bulk.operation", &request).await;
+        assert_eq!(warnings(&resumed), [("time_over", in_many.as_str())], "{resumed}");
+    }
+    let switched = nats.request("schedule.update", &update(true)).await;
+    assert_eq!(warnings(&switched), [("time_over", message.as_str())], "{switched}");
+    for id in [one, in_bulk, off] {
+        wait_for("failed", || async { (get(&nats, id).await["status"] == "failed").then_some(()) })
+            .await;
+    }
+    for is_active in [false, true] {
+        let update = json!({ "schedule_id": ahead, "is_active": is_active });
+        let updated = nats.request("schedule.update", &update).await;
+        assert_eq!(warnings(&updated), [], "{updated}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_cancelled_while_it_was_paused_has_failed_once_it_is_resumed() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let job = json!({ "name": "job", "schedule_type": "immediate", "target_command": "cmd.example.job",
+                      "delivery": { "mode": "job" } });
+    let id = nats.create(job).await;
+    let running = json!({ "schedule_id": id, "status": "running" });
+    let running = nats.wait_executions(running, 1).await;
+    nats.ask("schedule.pause", json!({ "schedule_id": id })).await;
+    nats.ask("execution.cancel", json!({ "execution_id": running[0]["id"] })).await;
+    wait_for("its end", || async { nats.record(&id).await["attempts"].is_null().then_some(()) })
+        .await;
+    let resumed = nats.ask("schedule.resume", json!({ "schedule_id": id })).await;
+    assert_eq!(resumed["status"], "failed", "{resumed}");
+}

@@ -1,5 +1,6 @@
 //! OpenAPI description of the facade, generated from the same tables and types.
 
+mod examples;
 mod forms;
 
 use std::sync::Arc;
@@ -205,6 +206,7 @@ fn describe(
         described["requestBody"] = body(fields, operation);
     }
     described["parameters"] = Value::Array(parameters);
+    examples::add(&mut described, example(operation.name));
     described["responses"] = responses(generator, route, operation, error);
     described
 }

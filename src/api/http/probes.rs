@@ -26,6 +26,7 @@ use crate::schedule::keyed::Known;
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Probe {
     /// `ok`, `degraded` if something needs an operator, or `unavailable`.
+    #[schemars(extend("enum" = ["ok", "degraded", "unavailable"]))]
     pub(super) status: &'static str,
     /// Problems, described for people.
     pub(super) problems: Vec<String>,

@@ -17,8 +17,22 @@ pub struct Preview {
     pub due: Vec<DateTime<Utc>>,
     /// The occurrences that a clock change moved or added.
     pub moved: Vec<Moved>,
+    /// What the calendars leave out, if they leave something out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<LeftOut>,
     /// The timing in plain English, as part of a sentence: "at 09:00, Monday to Friday (UTC)".
     pub description: String,
+}
+
+/// Times that calendars leave out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LeftOut {
+    /// How many, up to `until`.
+    pub count: u64,
+    /// The first of them, at most as many as occurrences were asked for.
+    pub occurrences: Vec<DateTime<Utc>>,
+    /// The last occurrence that is shown; 366 days ahead, if the calendars leave fewer open than were asked for.
+    pub until: DateTime<Utc>,
 }
 
 /// A time that a clock change moved or added.

@@ -2,16 +2,20 @@
 
 use std::num::NonZeroU32;
 
-use chrono::TimeDelta;
+use chrono::{SecondsFormat, TimeDelta};
+
+use uuid::Uuid;
 
 use super::super::Api;
 use super::super::reply::Warning;
 use crate::jetstream::deliver::Kept;
 use crate::port::Nats;
-use crate::schedule::{DeliveryMode, Schedule};
+use crate::schedule::{Attempt, DeliveryMode, Schedule, SkipCause};
 
 /// Coming occurrences of which the gaps are compared with what is expected.
 const LOOKED_AT: u64 = 32;
+/// Most schedules of a request that warnings are about.
+const MAX_WARNINGS: usize = 100;
 
 impl<N: Nats> Api<N> {
     /// Warning about a target that cannot work now. It is allowed, since a stream may be added or changed later.
@@ -60,7 +64,7 @@ impl<N: Nats> Api<N> {
             field: "expect_success_within_seconds".to_owned(),
             message: format!(
                 "after {} it does not fire for {} s, so it will be overdue: expect a success within more than that",
-                from.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
+                from.to_rfc3339_opts(SecondsFormat::AutoSi, true),
                 gap.num_seconds()
             ),
         })
@@ -79,6 +83,54 @@ fn heartbeat_too_long(schedule: &Schedule) -> Option<Warning> {
              before its deadline: a silence of less than timeout_seconds is noticed"
         ),
     })
+}
+
+/// A warning that the only time of a schedule that was just resumed or switched on has passed meanwhile, if so. What is
+/// skipped is still to be written to the history; its status says so once it is.
+pub(super) fn time_over(schedule: &Schedule) -> Option<Warning> {
+    let kind = schedule.spec.timing.schedule_type;
+    let skipped = |attempt: &&Attempt| {
+        attempt.phase.range().is_some_and(|range| range.cause == SkipCause::Paused)
+    };
+    let skipped = schedule.attempts.iter().find(skipped);
+    let skipped = skipped.filter(|_| !kind.recurs() && schedule.next_run_at.is_none())?;
+    Some(Warning {
+        code: "time_over".to_owned(),
+        field: "scheduled_at".to_owned(),
+        message: format!(
+            "its time, {}, passed while it was paused or switched off: it is not run, and becomes failed; run it by hand, or \
+             give it another time",
+            skipped.scheduled_for.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+        ),
+    })
+}
+
+/// Warnings about some of many schedules.
+#[derive(Default)]
+pub(super) struct OfMany {
+    warnings: Vec<Warning>,
+    more: usize,
+}
+
+impl OfMany {
+    pub(super) fn add(&mut self, schedule: Uuid, warning: Option<Warning>) {
+        let Some(warning) = warning else { return };
+        if self.warnings.len() == MAX_WARNINGS {
+            self.more += 1;
+            return;
+        }
+        let message = format!("schedule {schedule}: {}", warning.message);
+        self.warnings.push(Warning { message, ..warning });
+    }
+
+    pub(super) fn told(mut self) -> Vec<Warning> {
+        if self.more > 0
+            && let Some(last) = self.warnings.last_mut()
+        {
+            last.message += &format!("; so it is with {} more", self.more);
+        }
+        self.warnings
+    }
 }
 
 /// A warning that the calendars of a schedule leave no time open, if so.

@@ -16,8 +16,9 @@ use tokio::task::block_in_place;
 use uuid::Uuid;
 
 use super::super::error::{ApiError, Code};
-use super::super::reply::Reply;
+use super::super::reply::{Reply, Warning};
 use super::super::{Api, Caller};
+use super::advice::{OfMany, time_over};
 use super::filter::ScheduleFilter;
 use super::lifecycle::Pausing;
 use super::limit::SEEN_WITHIN;
@@ -168,11 +169,12 @@ impl<N: Nats> Api<N> {
             failed: Vec::new(),
             unknown: unknown.into_iter().take(MAX_REFUSED).collect(),
         };
-        let mut claimed_until = None;
+        let (mut claimed_until, mut warnings) = (None, OfMany::default());
         while let Some((schedule_id, outcome)) = done.next().await {
             match outcome {
-                Ok(claimed) => {
+                Ok((claimed, warning)) => {
                     claimed_until = claimed_until.max(claimed);
+                    warnings.add(schedule_id, warning);
                     result.succeeded += 1;
                     if result.success.len() < MAX_LISTED {
                         result.success.push(schedule_id);
@@ -200,7 +202,7 @@ impl<N: Nats> Api<N> {
         };
         let (succeeded, refused) = (result.succeeded, result.refused);
         tracing::info!(?operation, succeeded, refused, dry_run, "bulk operation done");
-        Ok(Reply { waited_ms, ..Reply::new(result, caller) })
+        Ok(Reply { waited_ms, warnings: warnings.told(), ..Reply::new(result, caller) })
     }
 
     pub(super) fn check_count(&self, field: &str, count: usize) -> Result<(), ApiError> {
@@ -345,7 +347,7 @@ impl<N: Nats> Api<N> {
         Ok(found.filter(|schedule| is_target(schedule)).map(|schedule| schedule.id).collect())
     }
 
-    /// Changes one schedule; returns the time until which occurrences of it are claimed.
+    /// Changes one schedule; returns the time until which occurrences of it are claimed, and what is to be known of it.
     async fn operate(
         &self,
         id: Uuid,
@@ -354,7 +356,7 @@ impl<N: Nats> Api<N> {
         request: &BulkOperation,
         pausing: &Pausing<'_>,
         caller: &Caller,
-    ) -> Result<Option<DateTime<Utc>>, ApiError> {
+    ) -> Result<(Option<DateTime<Utc>>, Option<Warning>), ApiError> {
         let actor = pausing.actor;
         let author = caller.author(actor);
         let hard_delete = request.hard_delete.unwrap_or(false);
@@ -368,10 +370,13 @@ impl<N: Nats> Api<N> {
             }
             match operation {
                 BulkAction::Pause => drop(pausing.apply(&mut schedule, self.clock.now())?),
-                BulkAction::Resume => drop(self.resume(&mut schedule, self.clock.now(), actor)?),
+                BulkAction::Resume => {
+                    self.resume(&mut schedule, self.clock.now(), actor)?;
+                    return Ok((None, time_over(&schedule)));
+                }
                 BulkAction::Delete => {}
             }
-            return Ok(None);
+            return Ok((None, None));
         }
         let changed = match operation {
             BulkAction::Pause => {
@@ -384,6 +389,10 @@ impl<N: Nats> Api<N> {
             }
             BulkAction::Delete => self.delete(id, hard_delete, None, author, known).await?,
         };
-        Ok(changed.filter(|_| operation != BulkAction::Resume).and_then(|s| s.claimed_until()))
+        Ok(match (operation, changed) {
+            (_, None) => (None, None),
+            (BulkAction::Resume, Some(resumed)) => (None, time_over(&resumed)),
+            (_, Some(changed)) => (changed.claimed_until(), None),
+        })
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! The record is read first, then the ledger: what has left the record by then is in the ledger.
 
+use std::fmt::Write as _;
+
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,8 +23,9 @@ use crate::port::Nats;
 use crate::presence::downtimes;
 use crate::schedule::declared::which_fields;
 use crate::schedule::{
-    ChangeEvent, FieldFault, Group, Schedule, SkipCause, Status, instant_field, keyed,
+    ChangeEvent, FieldFault, Group, Schedule, SkipCause, Status, Timing, instant_field, keyed,
 };
+use crate::trigger::Trigger;
 
 /// Length of a span by default.
 const DEFAULT_SPAN: TimeDelta = TimeDelta::hours(24);
@@ -73,6 +76,9 @@ pub struct Explained {
     /// Why there is no next occurrence, or why it will not run.
     #[serde(default)]
     pub no_next: Option<String>,
+    /// Why `times` is empty, if it is.
+    #[serde(default)]
+    pub no_times: Option<String>,
     /// The nominal times, in order. Several in a row to which the same happened are one line.
     pub times: Vec<ExplainedTime>,
     /// `from` of the next part, if this one does not reach the end of the span.
@@ -99,7 +105,8 @@ impl<N: Nats> Api<N> {
         let (ledger, cut) = self.history.ledger(id, from, to).await?;
         let changes = self.changes_of(id, &mut warnings).await;
         let downtimes = self.downtimes_of(&ledger, &mut warnings).await;
-        let overall = self.index.overall();
+        let (overall, groups) = (self.index.overall(), self.index.groups());
+        let named = schedule.spec.group.as_ref();
         let known = Known {
             schedule: &schedule,
             changes: &changes,
@@ -107,24 +114,29 @@ impl<N: Nats> Api<N> {
             downtimes: &downtimes,
             pauses: &overall.pauses,
             calendars: &overall.calendars,
+            group: named.and_then(|name| groups.get(name)).map(|group| &**group),
             now,
         };
         let mut times = explain(&known, from, cut.unwrap_or(to));
         let next = cut_off(&mut times, from, limit);
         let cut = cut.map(|cut| cut.later(TimeDelta::milliseconds(1)));
         let trigger = schedule.spec.timing.trigger(id, &overall.calendars);
+        let next_from = next.or(cut);
+        let is_empty = times.is_empty() && next_from.is_none();
         let data = Explained {
+            no_times: is_empty.then(|| no_times(&schedule, trigger.as_ref().ok(), from, to)),
             schedule_id: id,
             name: schedule.spec.name.to_string(),
             description: trigger
-                .map(|trigger| describe(&schedule.spec.timing, &trigger))
+                .as_ref()
+                .map(|trigger| describe(&schedule.spec.timing, trigger))
                 .unwrap_or_default(),
             from,
             to,
             next_run_at: schedule.next_run_at,
-            no_next: no_next(&schedule, &overall, &self.index.groups()),
+            no_next: no_next(&schedule, &overall, &groups),
             times,
-            next_from: next.or(cut),
+            next_from,
         };
         let mut reply = Reply::new(data, caller).links(Links::schedule(id));
         reply.warnings = warnings;
@@ -248,6 +260,9 @@ fn no_next(schedule: &Schedule, overall: &Overall, groups: &keyed::Known<Group>)
         Status::Completed if schedule.has_had_all() => {
             format!("it has had all of its {} occurrences", schedule.occurrence_count.get())
         }
+        Status::Completed if let Some(end) = ended_by(schedule) => {
+            format!("its end_at, {}, has passed", shown(end))
+        }
         Status::Completed => "it has had its last occurrence".to_owned(),
         Status::Active if due.is_some_and(|due| halt.is_on(due)) => match halt.is_open() {
             true => "all schedules are paused".to_owned(),
@@ -270,6 +285,41 @@ fn no_next(schedule: &Schedule, overall: &Overall, groups: &keyed::Known<Group>)
         Status::Active => "its last occurrence is under way".to_owned(),
     };
     Some(reason)
+}
+
+/// The `end_at` of a schedule, if it would go on without.
+fn ended_by(schedule: &Schedule) -> Option<DateTime<Utc>> {
+    let timing = &schedule.spec.timing;
+    let end = timing.end_at?;
+    let endless = Timing { end_at: None, ..Timing::clone(timing) };
+    endless.plain_trigger(schedule.id).ok()?.next_after(end).map(|_| end)
+}
+
+/// Why a span has no times.
+fn no_times(
+    schedule: &Schedule,
+    trigger: Option<&Trigger>,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> String {
+    let shown = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+    if schedule.spec.timing.follows().is_some() {
+        return "nothing ran in this span: it has no times of its own, and runs when an occurrence of the schedule that it \
+                follows has ended"
+            .to_owned();
+    }
+    let mut text = "none of its times lies in this span".to_owned();
+    let Some(trigger) = trigger else { return text };
+    if let Some(since) = trigger.calendars_since().filter(|since| *since > from) {
+        let _ = write!(text, "; what its calendars said before {} is not kept", shown(since));
+    }
+    if let Some(before) = trigger.latest_at_or_before(from.just_before()) {
+        let _ = write!(text, "; the latest before it is {}", shown(before));
+    }
+    if let Some(after) = trigger.next_after(to) {
+        let _ = write!(text, "; the next after it is {}", shown(after));
+    }
+    text
 }
 
 /// Why a schedule gets no slot of its group, whatever becomes of the others.

@@ -10,6 +10,7 @@ use super::super::change::Applied;
 use super::super::error::ApiError;
 use super::super::reply::{Links, Reply, ScheduleView};
 use super::super::{Api, Caller};
+use super::advice::time_over;
 use super::once::{hash, repeated};
 use super::run::{Run, check_run};
 use crate::execution::Execution;
@@ -99,6 +100,7 @@ impl<N: Nats> Api<N> {
             .await?;
         tracing::info!(schedule_id = %id, resumed_by = actor, "schedule resumed");
         let mut reply = Reply::schedule(&schedule, caller);
+        reply.warnings.extend(time_over(&schedule));
         reply.warnings.extend(self.all_paused_warning());
         Ok(reply)
     }

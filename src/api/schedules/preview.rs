@@ -1,10 +1,10 @@
 //! Preview of the times of a schedule.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::super::error::ApiError;
-use super::super::reply::{Moved, Preview, Reply};
+use super::super::reply::{LeftOut, Moved, Preview, Reply};
 use super::super::{Api, Caller};
 use crate::moment::Moment;
 use crate::port::Nats;
@@ -14,6 +14,9 @@ use crate::schedule::{
     last_instant,
 };
 use crate::trigger::{Trigger, Within};
+
+/// How far ahead is looked for what calendars leave out, where they leave little open.
+const FAR: TimeDelta = TimeDelta::days(366);
 
 which_fields! { timing_fields request {
     /// A request for the times of a schedule: of an existing one, or timing fields as in
@@ -106,9 +109,15 @@ pub(super) fn preview(
     count: u64,
 ) -> Preview {
     let description = describe(timing, trigger);
-    let mut preview =
-        Preview { occurrences: Vec::new(), due: Vec::new(), moved: Vec::new(), description };
-    for occurrence in trigger.occurrences_after(from).take(usize::try_from(count).unwrap_or(1000)) {
+    let mut preview = Preview {
+        occurrences: Vec::new(),
+        due: Vec::new(),
+        moved: Vec::new(),
+        left_out: None,
+        description,
+    };
+    let most = usize::try_from(count).unwrap_or(1000);
+    for occurrence in trigger.occurrences_after(from).take(most) {
         let due = occurrence.at.later(jitter(timing.jitter_seconds, id, occurrence.at));
         if due > last_instant() {
             break;
@@ -121,7 +130,25 @@ pub(super) fn preview(
             preview.moved.push(Moved { at: occurrence.at, cause });
         }
     }
+    preview.left_out = left_out(trigger, from, &preview.occurrences, most);
     preview
+}
+
+/// What calendars leave out among the times after `from`, given the first `most` that they leave open.
+fn left_out(
+    trigger: &Trigger,
+    from: DateTime<Utc>,
+    open: &[DateTime<Utc>],
+    most: usize,
+) -> Option<LeftOut> {
+    let closed = trigger.closed().filter(|_| most > 0)?;
+    let last = open.last().copied();
+    let until = last.filter(|_| open.len() >= most);
+    let until = until.unwrap_or_else(|| last.unwrap_or(from).max(from.later(FAR)));
+    let count = closed.count_in(from, until);
+    let times = closed.occurrences_after(from).map(|next| next.at).take_while(|at| *at <= until);
+    let occurrences: Vec<_> = times.take(most).collect();
+    (count > 0).then_some(LeftOut { count, occurrences, until })
 }
 
 pub(super) fn describe(timing: &Timing, trigger: &Trigger) -> String {
@@ -167,8 +194,37 @@ fn shown(at: DateTime<Utc>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::schedule::Rules;
+    use crate::trigger::{CalendarsUsed, Spans};
+
+    #[test]
+    fn what_calendars_leave_out_is_shown_beside_what_they_leave_open() {
+        let at = |hour: u32| -> DateTime<Utc> {
+            format!("2026-01-01T{hour:02}:00:00Z").parse().unwrap()
+        };
+        let fields = r#"{"schedule_type":"interval","interval_seconds":3600}"#;
+        let fields: TimingFields = serde_json::from_str(fields).unwrap();
+        let checked = fields.check(Uuid::nil(), at(0), &Rules::default(), &mut Vec::new());
+        let (timing, trigger) = checked.unwrap();
+        let plain = preview(&timing, &trigger, Uuid::nil(), at(0), 2);
+        assert_eq!(plain.left_out, None);
+        let open = |spans: Spans| trigger.clone().open(Arc::new(spans), CalendarsUsed::default());
+        let some = open(Spans::merged([(at(5), at(7))]));
+        let shown = preview(&timing, &some, Uuid::nil(), at(0), 2);
+        assert_eq!(shown.occurrences, [at(5), at(6)]);
+        let left_out = LeftOut { count: 4, occurrences: vec![at(1), at(2)], until: at(6) };
+        assert_eq!(shown.left_out, Some(left_out));
+        // Beyond what is left open, some way ahead.
+        let shown = preview(&timing, &some, Uuid::nil(), at(0), 3);
+        let left_out = shown.left_out.unwrap();
+        assert_eq!((left_out.count, left_out.until), (366 * 24 - 2, at(0) + FAR));
+        let none = preview(&timing, &open(Spans::default()), Uuid::nil(), at(0), 3);
+        let times = [at(1), at(2), at(3)];
+        assert!(none.left_out.is_some_and(|all| all.count == 366 * 24 && all.occurrences == times));
+    }
 
     #[test]
     fn timings_are_described_as_people_say_them() {

@@ -11,6 +11,7 @@ use super::super::error::{ApiError, Code};
 use super::super::reply::{Reply, ScheduleView};
 use super::super::{Api, Caller, Checked};
 use super::Named;
+use super::advice::time_over;
 use super::coming::Coming;
 use super::reservations::already_exists;
 use crate::guards::{Guard, Guards as _};
@@ -197,6 +198,7 @@ impl<N: Nats> Api<N> {
         if spec.timing != before.timing || expects(spec) != expects(before) {
             reply.warnings.extend(self.timing_warnings(schedule));
         }
+        reply.warnings.extend(time_over(schedule).filter(|_| schedule.is_active && !old.is_active));
         reply.warnings.extend(self.all_paused_warning());
         reply
     }

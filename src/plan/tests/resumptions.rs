@@ -129,6 +129,115 @@ fn a_schedule_with_nothing_left_ends_when_its_pause_does() {
     assert_eq!(*plan(&ran, at("00:05:00")).schedule.status, Status::Completed);
 }
 
+/// The record after its next occurrence was claimed, paused meanwhile, and ended in some way.
+fn ended_while_paused(json: &str, ending: ExecutionStatus) -> (Schedule, Trigger) {
+    let (record, trigger) = schedule(json);
+    let due = record.next_run_at.unwrap();
+    let fired = plan(&record, &trigger, due, &knows(), lease()).unwrap();
+    let mut paused = paused_until(fired.schedule.clone(), at("00:05:00"));
+    let mut ended = end(&fired.schedule, &fired.fire[0], Outcome::success(), at("00:02:01"));
+    ended.status = ending;
+    assert!(settle(&mut paused, &ended, false));
+    (paused, trigger)
+}
+
+#[test]
+fn how_a_schedule_ends_does_not_depend_on_when_it_is_found_to_be_over() {
+    let once = r#"{"schedule_type":"one_time","scheduled_at":"2026-01-01T00:02:00Z"}"#;
+    let immediate = r#"{"schedule_type":"immediate"}"#;
+    let bounded = r#"{"schedule_type":"cron","cron_expression":"* * * * *","max_runs":1}"#;
+    for (json, ending, status) in [
+        (once, ExecutionStatus::Success, Status::Completed),
+        (once, ExecutionStatus::Failed, Status::Failed),
+        (immediate, ExecutionStatus::Success, Status::Completed),
+        (immediate, ExecutionStatus::Failed, Status::Failed),
+        (immediate, ExecutionStatus::Cancelled, Status::Failed),
+        (bounded, ExecutionStatus::Success, Status::Completed),
+        (bounded, ExecutionStatus::Failed, Status::Completed),
+    ] {
+        let (paused, trigger) = ended_while_paused(json, ending);
+        let told = format!("{json} {ending:?}");
+        let resumed = plan(&paused, &trigger, at("00:05:00"), &knows(), lease()).unwrap();
+        assert_eq!(*resumed.schedule.status, status, "resumed by itself: {told}");
+        let mut by_hand = paused.clone();
+        by_hand.resume(&trigger, at("00:04:00"), at("00:04:00"), ME).unwrap();
+        assert_eq!(*by_hand.status, status, "resumed by hand: {told}");
+        let mut restored = paused.clone();
+        restored.on(ScheduleEvent::Delete).unwrap();
+        crate::schedule::restore(&mut restored, &trigger, at("00:04:00")).unwrap();
+        assert_eq!(*restored.status, status, "restored: {told}");
+        // A run by hand says nothing of the schedule's own occurrence, whenever it ends.
+        let mut run = paused.clone();
+        let mut manual = Attempt::new(run.id, at("00:03:00"), 1, claimed());
+        manual.manual = Some(Box::new(by_user()));
+        run.attempts.push(manual.clone());
+        run.resume(&trigger, at("00:04:00"), at("00:04:00"), ME).unwrap();
+        let mut ended = end(&run, &manual, Outcome::success(), at("00:04:01"));
+        if status == Status::Completed {
+            ended.status = ExecutionStatus::Failed;
+        }
+        assert!(settle(&mut run, &ended, false));
+        assert_eq!(*run.status, status, "with a run by hand: {told}");
+    }
+}
+
+fn claimed() -> Phase {
+    Phase::Claimed { by: ME, at: at("00:03:00"), until: at("00:08:00") }
+}
+
+fn by_user() -> Manual {
+    Manual {
+        payload: None,
+        correlation_id: "run-1".to_owned(),
+        by: "anna".to_owned(),
+        trace: None,
+        origin: Origin::User,
+        retry_of: None,
+        unknown: Unknown::default(),
+    }
+}
+
+#[test]
+fn one_that_follows_and_had_all_ends_when_it_is_resumed_or_restored() {
+    let follows = r#"{"schedule_type":"dependent","max_runs":1,
+                      "after":{"schedule_id":"01a20ccc-9a26-7184-b3f1-d278394ab0aa"}}"#;
+    let (record, trigger) = schedule(follows);
+    let mut had_all = record.clone();
+    had_all.occurrence_count.add();
+    for (record, status) in [(record, Status::Active), (had_all, Status::Completed)] {
+        let paused = paused_until(record, at("00:05:00"));
+        let resumed = plan(&paused, &trigger, at("00:05:00"), &knows(), lease()).unwrap();
+        assert_eq!(*resumed.schedule.status, status);
+        let mut restored = resumed.schedule;
+        restored.status = Status::Active.into();
+        restored.on(ScheduleEvent::Delete).unwrap();
+        crate::schedule::restore(&mut restored, &trigger, at("00:06:00")).unwrap();
+        assert_eq!(*restored.status, status);
+    }
+}
+
+#[test]
+fn another_time_counts_by_itself() {
+    let once = r#"{"schedule_type":"one_time","scheduled_at":"2026-01-01T00:02:00Z"}"#;
+    let (mut paused, _) = ended_while_paused(once, ExecutionStatus::Success);
+    let again = r#"{"scheduled_at":"2026-01-01T00:10:00Z"}"#;
+    let again = serde_json::from_str(again).unwrap();
+    crate::schedule::apply_update(&again, &mut paused, &Rules::default(), at("00:03:00")).unwrap();
+    let trigger = paused.spec.timing.trigger(paused.id, &crate::schedule::Calendars::default());
+    paused.resume(&trigger.unwrap(), at("00:11:00"), at("00:11:00"), ME).unwrap();
+    let [skipped] = &paused.attempts[..] else { panic!("{:?}", paused.attempts) };
+    let Phase::Skipped { range, .. } = *skipped.phase else { panic!("{skipped:?}") };
+    let ended = Execution::skipped(
+        &paused,
+        skipped,
+        range,
+        Claim { instance: ME, revision: 1 },
+        at("00:11:01"),
+    );
+    assert!(settle(&mut paused, &ended, false));
+    assert_eq!(*paused.status, Status::Failed);
+}
+
 #[test]
 fn one_that_is_switched_off_stays_so() {
     let (mut record, trigger) = minutely();

@@ -1,0 +1,54 @@
+//! When a schedule is over, and how it ends then.
+//!
+//! Whoever takes something away from a schedule asks here afterwards: whoever settles an execution, resumes, restores or
+//! plans. A schedule that is paused meanwhile ends when it is resumed, one that is deleted when it is restored; so how its
+//! only occurrence ended is noted in the record.
+
+use chrono::{DateTime, Utc};
+
+use super::{Finish, Schedule, ScheduleEvent, ScheduleType};
+
+impl Schedule {
+    /// Whether the schedule has had as many occurrences as it may.
+    pub fn has_had_all(&self) -> bool {
+        self.spec.timing.max_runs.is_some_and(|most| self.occurrence_count.get() >= most)
+    }
+
+    /// Whether its calendars may leave a time open one day, although they leave none now.
+    pub fn may_come_later(&self, now: DateTime<Utc>) -> bool {
+        let timing = &self.spec.timing;
+        timing.has_calendars() && !self.has_had_all() && timing.end_at.is_none_or(|end| end >= now)
+    }
+
+    /// How it ends, if nothing is left to do for it at `now` and nothing more can come.
+    pub(crate) fn finish(&self, now: DateTime<Utc>) -> Option<Finish> {
+        let kind = self.spec.timing.schedule_type;
+        let follows = kind == ScheduleType::Dependent && !self.has_had_all();
+        let comes = self.next_run_at.is_some() || self.may_come_later(now) || follows;
+        if comes || !self.attempts.is_empty() || self.backfill.is_some() {
+            return None;
+        }
+        let succeeded = || {
+            let only = self.standing.as_ref().and_then(|standing| standing.only_succeeded);
+            // Former versions did not note it.
+            only.unwrap_or_else(|| self.success_count.get() > 0)
+        };
+        Some(if kind.recurs() || succeeded() { Finish::Completed } else { Finish::Failed })
+    }
+
+    /// Ends it, if it is over at `now`. One that is paused or deleted stays so until that ends.
+    pub(crate) fn end_if_over(&mut self, now: DateTime<Utc>) {
+        if let Some(how) = self.finish(now) {
+            // Refused for those, and for one that has ended.
+            let _ = self.on(ScheduleEvent::Finish(how));
+        }
+    }
+
+    /// Notes how an occurrence ended, if it can have no other; `None` before it gets another time.
+    pub(crate) fn note_only(&mut self, succeeded: Option<bool>) {
+        let noted = self.standing.as_ref().and_then(|standing| standing.only_succeeded);
+        if !self.spec.timing.schedule_type.recurs() && noted != succeeded {
+            self.standing.get_or_insert_default().only_succeeded = succeeded;
+        }
+    }
+}
