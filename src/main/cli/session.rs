@@ -135,6 +135,11 @@ pub struct Which {
 }
 
 impl Which {
+    /// The one that a creator has under a name.
+    pub fn named(name: String, creator: String) -> Self {
+        Self { id: None, name: Some(name), creator: Some(creator) }
+    }
+
     fn new(text: &str, creator: Option<&str>) -> Self {
         // Other forms of an id are taken for names.
         let id = (text.len() == 36).then(|| Uuid::parse_str(text).ok()).flatten();

@@ -256,8 +256,15 @@ async fn a_schedule_is_edited_unless_somebody_else_was_first() {
         command.env("CLI", crate::harness::SERVICE);
         finish(command).await
     };
+    let drafts = || {
+        let files = std::fs::read_dir(nats.dir()).unwrap().map(|it| it.unwrap().path());
+        files.filter(|it| it.extension().is_some_and(|it| it == "yaml")).collect::<Vec<_>>()
+    };
     let untouched = edit("true").await;
     assert_eq!((untouched.code, untouched.err.as_str()), (0, "nothing has changed\n"));
+    let (code, said) = edit("exit 3").await.failed();
+    assert!(code == 2 && said.contains("ended with exit status: 3"), "{said}");
+    assert!(!said.contains("is kept"), "{said}");
     let done = edit("sed -i 's/0 2 /0 4 /' $1").await.done();
     assert!(
         done.starts_with(
@@ -266,6 +273,9 @@ async fn a_schedule_is_edited_unless_somebody_else_was_first() {
         "{done}"
     );
     assert!(plain(&done).contains("updated nightly (<id>), next at <time>"), "{done}");
+    let done = edit("sed -i 's/1.10/1.20/' $1").await.done();
+    assert!(done.contains("    command_payload.n: 1.10 -> 1.20\n"), "{done}");
+    assert_eq!(drafts(), [""; 0].map(std::path::PathBuf::from), "nothing is left of them");
     let asked = json!({ "schedule_name": "nightly", "creator": "anna" });
     let schedule = nats.ask("schedule.get", asked).await;
     assert_eq!(schedule["updated_by"], "ci", "who edits is who acts: {schedule}");
@@ -277,10 +287,15 @@ async fn a_schedule_is_edited_unless_somebody_else_was_first() {
     );
     let (code, said) = edit("sed -i 's/name: nightly/name: other/' $1").await.failed();
     assert!(code == 2 && said.contains("and stay"), "{said}");
-    let (code, said) = edit("exit 3").await.failed();
-    assert!(code == 2 && said.contains("ended with exit status: 3"), "{said}");
+    let (code, said) = edit("echo '# mine' >> $1; exit 3").await.failed();
+    assert!(code == 2 && said.contains("is kept in "), "{said}");
+    assert_eq!(drafts().len(), 3, "each that says something else is kept");
+    for draft in drafts() {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&draft.metadata().unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600, "only its author reads it");
+    }
     let kept = cli(&nats, &["get", "nightly", "-o", "json"]).await.done();
-    assert!(kept.contains("0 4 * * *") && kept.contains("1.10"), "{kept}");
+    assert!(kept.contains("0 4 * * *") && kept.contains("1.20"), "{kept}");
 }
 
 #[tokio::test]

@@ -129,10 +129,13 @@ async fn a_plan_says_what_applying_does() {
     assert_eq!(
         first.out,
         "+ rollup of anna
+    sends cmd.report.build
     fires at 03:00 on the 1st of January (UTC), from 2030-01-01T00:00:00Z: 2030-01-01T03:00:00Z
 + mail of anna
+    sends cmd.notification.mail
     follows rollup
 + weekly of anna
+    sends cmd.report.build
     fires at 06:00 on the 1st of February (UTC), from 2030-01-01T00:00:00Z: 2030-02-01T06:00:00Z
 Plan: 3 to create, 0 to update, 0 to delete, 0 unchanged.
 "
@@ -158,6 +161,7 @@ Plan: 3 to create, 0 to update, 0 to delete, 0 unchanged.
 ! yearly of anna
     set/reports.yaml:11: priority: must be 1 to 10
 - weekly of anna
+    fires no more; next was 2030-02-01T06:00:00Z
 Plan: 0 to create, 1 to update, 1 to delete, 1 unchanged, 1 refused.
 "
     );
@@ -178,6 +182,39 @@ Plan: 0 to create, 1 to update, 1 to delete, 1 unchanged, 1 refused.
 
     let theirs = cli(&nats, &["plan", "-f", &set, "--owner", "others"]).await;
     assert!(theirs.code == 4 && theirs.out.contains("belongs to owner \"git\""), "{theirs:?}");
+}
+
+/// A plan is there to be reviewed, and the service says of a payload only that it changes.
+#[tokio::test]
+async fn a_changed_payload_is_shown_by_its_paths() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let set = |payload: &str| {
+        let text = format!(
+            "- name: a\n  schedule_type: cron\n  cron_expression: '@yearly'\n  target_command: cmd.example.x\n  \
+             command_payload: {payload}\n"
+        );
+        file(&nats, "set.yaml", &text)
+    };
+    for owned in [&[][..], &["--owner", "git", "--adopt"]] {
+        let path = set(r#"{"limit": 1.10, "to": [{"mail": "a@b.c"}], "gone": true}"#);
+        cli(&nats, &[&["apply", "-f", &path, "--yes"][..], owned].concat()).await.done();
+        set(r#"{"to": [{"mail": "x\u202e"}, {"key.with": null}], "limit": 1.20}"#);
+        let plan = [&["plan", "-f", &path][..], owned].concat();
+        assert_eq!(
+            cli(&nats, &plan).await.done(),
+            r#"~ a of anna
+    command_payload.to[0].mail: "a@b.c" -> "x\u202e"
+    command_payload.to[1]: nothing -> {"key.with":null}
+    command_payload.limit: 1.10 -> 1.20
+    command_payload.gone: true -> nothing
+Plan: 0 to create, 1 to update, 0 to delete, 0 unchanged.
+"#
+        );
+        let hidden = cli(&nats, &[&plan[..], &["--hide-payloads"]].concat()).await.done();
+        assert!(hidden.contains("    command_payload: \"sha256:"), "{hidden}");
+        assert!(!hidden.contains("a@b.c") && !hidden.contains("1.20"), "{hidden}");
+    }
 }
 
 #[tokio::test]
@@ -354,7 +391,11 @@ async fn what_ctrl_c_leaves_undone_the_next_apply_does() {
 }
 
 /// Answers one question of a command at a terminal, once somebody has done something in the meantime.
-async fn answered(nats: &Nats, arguments: &[&str], meanwhile: impl Future<Output = ()>) -> String {
+async fn answered(
+    nats: &Nats,
+    arguments: &[&str],
+    meanwhile: impl Future<Output = ()>,
+) -> (i32, String) {
     const TERMINAL: &str =
         "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
     let mut command = Command::new("python3");
@@ -372,8 +413,8 @@ async fn answered(nats: &Nats, arguments: &[&str], meanwhile: impl Future<Output
     meanwhile.await;
     stdin.write_all(b"y\n").await.unwrap();
     tokio::time::timeout(DEADLINE, stdout.read_to_end(&mut said)).await.unwrap().unwrap();
-    assert!(child.wait().await.unwrap().success());
-    String::from_utf8_lossy(&said).into_owned()
+    let code = child.wait().await.unwrap().code().unwrap();
+    (code, String::from_utf8_lossy(&said).into_owned())
 }
 
 #[tokio::test]
@@ -387,10 +428,59 @@ async fn only_what_the_plan_showed_is_deleted() {
     owned("gone").await;
     let path = file(&nats, "one.jsonl", &large(1));
     let apply = ["apply", "-f", &path, "--owner", "o", "--prune"];
-    let said = answered(&nats, &apply, owned("later")).await;
-    assert!(said.contains("1 created, 0 updated, 1 deleted, 0 unchanged"), "{said}");
+    let (code, said) = answered(&nats, &apply, owned("later")).await;
+    assert!(code == 0 && said.contains("1 created, 0 updated, 1 deleted, 0 unchanged"), "{said}");
     assert_eq!(cli(&nats, &["get", "gone", "-o", "name"]).await.code, 3);
     assert_eq!(cli(&nats, &["get", "later", "-o", "name"]).await.code, 0);
+}
+
+/// Whoever answers has seen the plan, and nothing else.
+#[tokio::test]
+async fn what_has_changed_since_the_plan_is_not_overwritten() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    for owned in [&[][..], &["--owner", "git"]] {
+        let name = owned.get(1).copied().unwrap_or("none");
+        let line = |n: &str, priority: u32| {
+            format!(
+                "- {{name: {name}-{n}, schedule_type: cron, cron_expression: '@yearly', priority: {priority}, target_command: cmd.example.x}}\n"
+            )
+        };
+        let path = file(&nats, "set.yaml", &(line("fixed", 5) + &line("same", 5)));
+        let apply = [&["apply", "-f", &path][..], owned].concat();
+        cli(&nats, &[&apply[..], &["--yes"]].concat()).await.done();
+        let text = line("fixed", 7) + &line("same", 5) + &line("new", 5) + &line("fine", 5);
+        file(&nats, "set.yaml", &text);
+        let meanwhile = async {
+            for n in ["fixed", "same"] {
+                let name = format!("{name}-{n}");
+                let fix =
+                    json!({ "schedule_name": name, "creator": "anna", "description": "hot fix" });
+                nats.ask("schedule.update", fix).await;
+            }
+            let new = [&["create", &format!("{name}-new"), "--now", "-t", "cmd.example.y"], owned];
+            cli(&nats, &new.concat()).await.done();
+        };
+        let (code, said) = answered(&nats, &apply, meanwhile).await;
+        assert_eq!(code, 4, "{said}");
+        assert!(said.contains("1 created, 0 updated, 0 deleted, 0 unchanged, 3 refused"), "{said}");
+        assert!(said.contains("hint: look at what it is now, and decide again"), "{said}");
+        for (n, field, is) in [
+            ("fixed", "description", "\"hot fix\""),
+            ("fixed", "priority", "5"),
+            ("same", "description", "\"hot fix\""),
+            ("new", "schedule_type", "\"immediate\""),
+            ("fine", "priority", "5"),
+        ] {
+            let name = format!("{name}-{n}");
+            let asked = json!({ "schedule_name": name, "creator": "anna" });
+            let schedule = nats.ask("schedule.get", asked).await;
+            assert_eq!(schedule[field].to_string(), is, "{name}: {schedule}");
+        }
+        // Looked at again, it is applied.
+        let again = [&apply[..], &["--yes"]].concat();
+        assert!(cli(&nats, &again).await.done().contains(", 3 updated, "));
+    }
 }
 
 #[tokio::test]

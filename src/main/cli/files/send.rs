@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use nats_scheduler::client::{
-    ApiError, ApplySchedule, BulkApply, Client, ClientError, Code, Difference, ItemRefused,
-    ListSchedules, Outcome, Prune, ScheduleSummary,
+    ApiError, ApplySchedule, BulkApply, Client, ClientError, Code, Difference, GetSchedule,
+    ItemRefused, ListSchedules, Outcome, Prune, ScheduleSummary,
 };
 
 use super::set::{Declared, Key, Limits, Part, parts};
 use crate::cli::failure::Failure;
 use crate::cli::node::Node;
-use crate::cli::session::Session;
+use crate::cli::session::{Session, Which, about};
 
 /// A part of a hundred takes far less.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,6 +30,8 @@ pub struct How {
     pub count: u64,
     /// Most schedules of a request.
     pub part: usize,
+    /// Whether a dry run leaves changed payloads as hashes.
+    pub hides_payloads: bool,
 }
 
 /// What became of a declared schedule, or would.
@@ -38,7 +40,26 @@ pub struct Became {
     pub outcome: Option<Outcome>,
     pub difference: Option<Box<Difference>>,
     pub error: Option<ApiError>,
+    /// The revision that it has.
+    pub revision: Option<u64>,
+    /// The payload that it has, if that changes and may be shown.
+    pub payload: Option<Node>,
 }
+
+impl Became {
+    /// The revision at which what was shown is true.
+    pub fn expected(&self) -> Option<u64> {
+        if self.outcome == Some(Outcome::Created) { Some(0) } else { self.revision }
+    }
+
+    fn changes_payload(&self) -> bool {
+        let changes = self.difference.iter().flat_map(|difference| &difference.changes);
+        changes.into_iter().any(|change| change.field == PAYLOAD)
+    }
+}
+
+/// The field that is shown path by path.
+pub const PAYLOAD: &str = "command_payload";
 
 /// Applies a set, in parts. `done` hears of each as soon as it is known.
 ///
@@ -48,18 +69,21 @@ pub async fn send(
     session: &Session,
     set: &[Declared],
     how: How,
-    mut done: impl FnMut(&Declared, Became) -> Result<(), Failure>,
+    mut done: impl FnMut(usize, Became) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let bytes = session.nats.server_info().max_payload.saturating_sub(ENVELOPE);
     let mut progress = Progress::new(set.len(), how.dry_run);
     for part in parts(set, Limits { items: how.part, bytes }) {
         let client = session.patient(PATIENCE);
-        let became = match &part.owner {
+        let mut became = match &part.owner {
             Some(owner) => apply_owned(&client, set, &part, owner, how).await?,
             None => apply_each(&client, set, &part, how).await?,
         };
+        if how.dry_run && !how.hides_payloads {
+            read_payloads(&client, set, &mut became).await?;
+        }
         for (n, became) in became {
-            done(&set[n], coming(&set[n], became, how))?;
+            done(n, coming(&set[n], became, how))?;
         }
         progress.add(part.items.len());
     }
@@ -77,6 +101,30 @@ fn coming(one: &Declared, became: Became, how: How) -> Became {
     }
 }
 
+/// Asks for the payloads that would be replaced.
+async fn read_payloads(
+    client: &Client,
+    set: &[Declared],
+    became: &mut [(usize, Became)],
+) -> Result<(), Failure> {
+    let changed = became.iter_mut().filter(|(_, became)| became.changes_payload());
+    let requests = changed.map(|(n, became)| {
+        let (name, creator) = (set[*n].name.clone(), set[*n].creator.clone());
+        let request = about!(GetSchedule {}, Which::named(name, creator));
+        async move {
+            match client.get_with(&request).await {
+                Ok(reply) => became.payload = Some(Node::of(&reply.data.command_payload)?),
+                // It has just been deleted: its hash has to do.
+                Err(ClientError::Refused(error)) if error.code != Code::Unavailable => {}
+                Err(error) => return Err(error.into()),
+            }
+            Ok(())
+        }
+    });
+    let requests: Vec<_> = requests.collect();
+    stream::iter(requests).buffered(AT_ONCE).try_collect::<()>().await
+}
+
 async fn apply_owned(
     client: &Client,
     set: &[Declared],
@@ -84,7 +132,7 @@ async fn apply_owned(
     owner: &str,
     how: How,
 ) -> Result<Vec<(usize, Became)>, Failure> {
-    let schedules = part.items.iter().map(|n| serde_json::from_str(&set[*n].node.to_string()));
+    let schedules = part.items.iter().map(|n| serde_json::from_str(&set[*n].request().to_string()));
     let request = BulkApply {
         owner: Some(owner.to_owned()),
         created_by: Some(part.creator.clone()),
@@ -97,7 +145,9 @@ async fn apply_owned(
     let results = client.bulk_apply(&request).await?.data.results.into_iter();
     let became = results.filter_map(|result| {
         let (outcome, difference, error) = (result.outcome, result.difference, result.error);
-        Some((*part.items.get(result.index)?, Became { outcome, difference, error }))
+        let revision = result.revision;
+        let became = Became { outcome, difference, error, revision, payload: None };
+        Some((*part.items.get(result.index)?, became))
     });
     Ok(became.collect())
 }
@@ -123,7 +173,7 @@ async fn apply_each(
 }
 
 async fn apply_one(client: &Client, one: &Declared, how: How) -> Result<Became, Failure> {
-    let mut node = one.node.clone();
+    let mut node = one.request();
     if let Node::Map(fields) = &mut node {
         fields.push(("created_by".to_owned(), Node::Text(one.creator.clone())));
         fields.push(("dry_run".to_owned(), Node::Bool(how.dry_run)));
@@ -140,7 +190,8 @@ async fn apply_one(client: &Client, one: &Declared, how: How) -> Result<Became, 
     match client.apply(&request).await {
         Ok(reply) => {
             let outcome = reply.difference.as_ref().map(|difference| difference.outcome);
-            Ok(Became { outcome, difference: reply.difference, error: None })
+            let (difference, revision) = (reply.difference, Some(reply.data.revision));
+            Ok(Became { outcome, difference, revision, ..Became::default() })
         }
         Err(ClientError::Refused(error)) if error.code != Code::Unavailable => {
             Ok(Became { error: Some(error), ..Became::default() })
