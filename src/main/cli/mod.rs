@@ -19,6 +19,7 @@ mod moment;
 mod node;
 mod options;
 mod output;
+mod progress;
 mod reads;
 mod rerun;
 mod session;

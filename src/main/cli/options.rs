@@ -61,7 +61,16 @@ pub enum Color {
     Never,
 }
 
+/// Whose schedules are those of a user who says no name.
+const NOBODY: &str = "unknown";
+
 impl Options {
+    /// Whose schedules are meant by names. Who says no name makes schedules as the service calls them, and finds them under
+    /// that.
+    pub fn whose(&self) -> String {
+        self.creator.clone().or_else(|| self.actor()).unwrap_or_else(|| NOBODY.to_owned())
+    }
+
     /// Who acts, if that is known.
     pub fn actor(&self) -> Option<String> {
         let login = || LOGIN.iter().find_map(|name| std::env::var(name).ok());

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{cli, fed, file, finish, plain, program};
+use super::{cli, fed, file, finish, plain, program, words};
 use crate::harness::{Nats, wait_for};
 
 #[tokio::test]
@@ -187,6 +187,17 @@ async fn executions_are_awaited_run_again_and_cancelled() {
     .await;
     let shown = cli(&nats, &["rerun", "ls", "-o", "name"]).await.done();
     assert_eq!(shown, rerun);
+    let shown = words(&cli(&nats, &["rerun", "ls"]).await.done());
+    assert_eq!(
+        shown,
+        "RERUN | STATUS | MATCHED | RUN AGAIN | REFUSED | REQUESTED | BY\n<id> | done | 1 | 1 | 0 | <time> | anna"
+    );
+    let shown = words(&cli(&nats, &["rerun", "get", rerun.trim()]).await.done());
+    assert_eq!(
+        shown,
+        "rerun: | <id>\nstatus: | done\nmatched: | 1\nrun again: | 1\nrefused: | 0\npassed over: | 0\nwaits for: | -\n\
+         refusals: | -\nrequested: | <time>\nrequested by: | anna\nended: | <time>\ncancelled by: | -"
+    );
     let (code, said) = cli(&nats, &["rerun", "cancel", rerun.trim()]).await.failed();
     assert!(code == 1 && said.contains("has ended"), "{said}");
 
@@ -196,6 +207,11 @@ async fn executions_are_awaited_run_again_and_cancelled() {
     nats.wait_executions(json!({ "status": "running" }), 1).await;
     let running = cli(&nats, &["running", "work", "-o", "name"]).await.done();
     assert_eq!(running, ran);
+    let running = words(&cli(&nats, &["running", "work"]).await.done());
+    assert_eq!(
+        running,
+        "NAME | STATUS | SINCE | UNTIL | ATTEMPT | PROGRESS | ID\nwork | running | <span> | <span> | 1 | - | <id>"
+    );
     let cancelled = cli(&nats, &["cancel", ran.trim(), "--reason", "no need"]).await.done();
     assert_eq!(plain(&cancelled), "execution <id>: cancelled\n");
     let (code, said) = cli(&nats, &["cancel", &uuid::Uuid::now_v7().to_string()]).await.failed();
@@ -291,7 +307,8 @@ async fn a_schedule_is_edited_unless_somebody_else_was_first() {
     assert!(code == 2 && said.contains("is kept in "), "{said}");
     assert_eq!(drafts().len(), 3, "each that says something else is kept");
     for draft in drafts() {
-        let mode = std::os::unix::fs::PermissionsExt::mode(&draft.metadata().unwrap().permissions());
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&draft.metadata().unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600, "only its author reads it");
     }
     let kept = cli(&nats, &["get", "nightly", "-o", "json"]).await.done();

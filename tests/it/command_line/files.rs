@@ -1,14 +1,12 @@
 //! Schedules as files: planned, applied, exported.
 
-use std::process::Stdio;
-
 use futures::future::join;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
-use super::{cli, fed, file, plain, program, without};
-use crate::harness::{DEADLINE, Nats, SERVICE, in_ms, wait_for};
+use super::{at_terminal, cli, fed, file, plain, program, terminal, without};
+use crate::harness::{DEADLINE, Nats, in_ms, wait_for};
 
 /// Schedules of all kinds, with payloads that a careless reader would change.
 fn of_all_kinds() -> Vec<Value> {
@@ -51,6 +49,63 @@ fn of_all_kinds() -> Vec<Value> {
             json!({ "schedule_type": "cron", "cron_expression": "@hourly", "owner": "其他" }),
         ),
     ]
+}
+
+/// Files say what is off, and a pause is no part of them.
+#[tokio::test]
+async fn what_is_off_is_exported_and_what_is_paused_is_said() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let create = |name: &'static str, more: &'static [&'static str]| {
+        let create = ["create", name, "--cron", "@yearly", "-t", "cmd.example.x"];
+        cli(&nats, &[&create[..], more].concat())
+    };
+    create("off", &["--set", "is_active=false"]).await.done();
+    create("on", &[]).await.done();
+    for n in ["p1", "p2", "p3", "p4", "p5", "p6"] {
+        create(n, &[]).await.done();
+        cli(&nats, &["pause", n]).await.done();
+    }
+    let exported = cli(&nats, &["export", "off", "on"]).await;
+    assert_eq!((exported.code, exported.err.as_str()), (0, ""));
+    assert_eq!(exported.out.matches("is_active: false\n").count(), 1, "{}", exported.out);
+    assert!(!exported.out.contains("is_active: true"), "{}", exported.out);
+    cli(&nats, &["rm", "off", "--hard", "--yes"]).await.done();
+    let apply = ["apply", "-f", "-", "--yes"];
+    let applied = fed(&nats, exported.out.clone(), &apply).await.done();
+    assert_eq!(applied, "1 created, 0 updated, 0 deleted, 1 unchanged\n");
+    assert_eq!(cli(&nats, &["ls", "--off", "-o", "name"]).await.done(), "off\n");
+    let on = exported.out.replace("is_active: false", "is_active: true");
+    let plan = fed(&nats, on, &["plan", "-f", "-"]).await.done();
+    assert!(plan.starts_with("~ off of anna\n    is_active: false -> true\n"), "{plan}");
+    let all = cli(&nats, &["export"]).await;
+    assert_eq!(all.err, "6 are paused, which files do not say: p1, p2, p3, p4, p5 and 1 more\n");
+    let plan = fed(&nats, all.out, &["plan", "-f", "-"]).await.done();
+    assert!(plan.ends_with(", 8 unchanged.\n"), "{plan}");
+}
+
+/// Each part of a set is a request of its own, which knows nothing of the others.
+#[tokio::test]
+async fn a_plan_knows_the_limit_of_a_creator_over_all_its_parts() {
+    let nats = Nats::start().await;
+    let _service = nats.service_with(&[("MAX_SCHEDULES_PER_CREATOR", "12")]).await;
+    cli(&nats, &["create", "there", "--cron", "@yearly", "-t", "cmd.example.x"]).await.done();
+    let path = file(&nats, "large.jsonl", &large(40));
+    for owned in [&[][..], &["--owner", "o"]] {
+        let plan = [&["plan", "-f", &path, "--part", "10"][..], owned].concat();
+        let planned = cli(&nats, &plan).await;
+        let end = "Plan: 11 to create, 0 to update, 0 to delete, 0 unchanged, 29 refused.\n";
+        assert!(planned.code == 1 && planned.out.ends_with(end), "{planned:?}");
+        assert!(planned.out.contains("MAX_SCHEDULES_PER_CREATOR"), "{planned:?}");
+    }
+    let apply = ["apply", "-f", &path, "--part", "10", "--yes"];
+    let applied = cli(&nats, &apply).await;
+    assert_eq!(applied.code, 1);
+    assert_eq!(applied.out, "11 created, 0 updated, 0 deleted, 0 unchanged, 29 refused\n");
+    assert!(applied.err.ends_with("and 9 more were refused\n"), "{}", applied.err);
+    let one = ["create", "over", "--cron", "@yearly", "-t", "cmd.example.x", "--dry-run"];
+    let (code, said) = cli(&nats, &one).await.failed();
+    assert!(code == 1 && said.contains("which is the limit"), "{said}");
 }
 
 /// A payload whose digits and keys are in an order of their own.
@@ -396,12 +451,7 @@ async fn answered(
     arguments: &[&str],
     meanwhile: impl Future<Output = ()>,
 ) -> (i32, String) {
-    const TERMINAL: &str =
-        "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
-    let mut command = Command::new("python3");
-    command.args(["-c", TERMINAL, SERVICE]).args(arguments).kill_on_drop(true);
-    command.env("NATS_URL", nats.url()).env("USER", "anna").env("COLUMNS", "100");
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = terminal(nats, arguments).spawn().unwrap();
     let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let mut said = Vec::new();
     let asked = async {
@@ -432,6 +482,39 @@ async fn only_what_the_plan_showed_is_deleted() {
     assert!(code == 0 && said.contains("1 created, 0 updated, 1 deleted, 0 unchanged"), "{said}");
     assert_eq!(cli(&nats, &["get", "gone", "-o", "name"]).await.code, 3);
     assert_eq!(cli(&nats, &["get", "later", "-o", "name"]).await.code, 0);
+}
+
+/// A line of progress stands below what is said, and is gone when there is something else to say.
+#[tokio::test]
+async fn what_takes_long_says_how_far_it_is() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let more = "{\"name\":\"odd\",\"schedule_type\":\"cron\",\"cron_expression\":\"@never\",\"target_command\":\"cmd.example.x\"}\n";
+    let path = file(&nats, "large.jsonl", &(more.to_owned() + &large(120)));
+    let at = async |arguments: &[&str]| at_terminal(terminal(&nats, arguments)).await;
+    for (owned, first) in [(&[][..], true), (&["--owner", "o", "--adopt"], false)] {
+        let plan = [&["plan", "-f", &path, "--part", "40"][..], owned].concat();
+        let (code, shown) = at(&plan).await;
+        assert!(code == 1 && shown.contains("\rplanned 40 of 121 ["), "{shown:?}");
+        let apply = [&["apply", "-f", &path, "--part", "40", "--yes"][..], owned].concat();
+        let (_, shown) = at(&apply).await;
+        assert!(
+            shown.contains("\rapplied 80 of 121 [") || shown.contains("\rapplied 40 of 121 ["),
+            "{shown:?}"
+        );
+        let end = if first { "120 created" } else { "120 updated" };
+        let end =
+            format!("\u{1b}[K{}", if first { end.to_owned() } else { format!("0 created, {end}") });
+        assert!(shown.contains(&end), "the line is erased first: {shown:?}");
+    }
+    let one = file(&nats, "one.jsonl", &large(1));
+    let prune = ["apply", "-f", &one, "--owner", "o", "--prune", "--yes", "--part", "40"];
+    let (code, shown) = at(&prune).await;
+    assert!(code == 0 && shown.contains("\rdeleted 40 of 119 ["), "{shown:?}");
+    // At a terminal an export shows itself how far it is, and in a pipe nothing is drawn.
+    assert!(!at(&["export"]).await.1.contains("exported"));
+    let piped = cli(&nats, &["plan", "-f", &path, "--part", "40"]).await;
+    assert!(!piped.err.contains("planned"), "{}", piped.err);
 }
 
 /// Whoever answers has seen the plan, and nothing else.

@@ -111,9 +111,11 @@ async fn ten_thousand_exported_schedules_are_planned_as_they_are() {
         assert!(exported.contains(&digits), "{digits}");
     }
     // More than the service lists at once.
-    let next = ["next", "--all", "--to", "in 2h", "-n", "5000", "-o", "name"];
-    let next = cli(&nats, &next).await.done();
-    let number = |name: &str| name.split(':').next().unwrap().parse::<usize>().ok();
-    let once = next.lines().filter_map(number).filter(|n| n % 8 == 4).count();
+    let next = ["next", "--all", "--to", "in 2h", "-n", "5000", "-o", "json"];
+    let next = cli(&nats, &next).await.json();
+    let number = |it: &Value| {
+        it["schedule_name"].as_str().unwrap().split(':').next().unwrap().parse::<usize>().ok()
+    };
+    let once = next.as_array().unwrap().iter().filter_map(number).filter(|n| n % 8 == 4).count();
     assert_eq!(once, COUNT / 8, "each once");
 }

@@ -206,7 +206,7 @@ impl Source {
         });
         applied.await?;
         if counts.refused > REPORTED {
-            note(&format!("and {} more: `plan` shows them all", counts.refused - REPORTED));
+            note(&format!("and {} more were refused", counts.refused - REPORTED));
         }
         let Some(owner) = self.owner.as_deref().filter(|_| self.prune) else { return Ok(()) };
         if counts.refused > 0 {

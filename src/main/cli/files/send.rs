@@ -1,6 +1,6 @@
 //! Sends the parts of a set, and says what became of each schedule.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -12,6 +12,7 @@ use nats_scheduler::client::{
 use super::set::{Declared, Key, Limits, Part, parts};
 use crate::cli::failure::Failure;
 use crate::cli::node::Node;
+use crate::cli::progress::Progress;
 use crate::cli::session::{Session, Which, about};
 
 /// A part of a hundred takes far less.
@@ -72,7 +73,9 @@ pub async fn send(
     mut done: impl FnMut(usize, Became) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let bytes = session.nats.server_info().max_payload.saturating_sub(ENVELOPE);
-    let mut progress = Progress::new(set.len(), how.dry_run);
+    let mut rooms = Rooms::default();
+    let what = if how.dry_run { "planned" } else { "applied" };
+    let mut progress = Progress::new(what, Some(set.len()));
     for part in parts(set, Limits { items: how.part, bytes }) {
         let client = session.patient(PATIENCE);
         let mut became = match &part.owner {
@@ -83,7 +86,8 @@ pub async fn send(
             read_payloads(&client, set, &mut became).await?;
         }
         for (n, became) in became {
-            done(n, coming(&set[n], became, how))?;
+            let became = coming(&set[n], became, how);
+            done(n, if how.dry_run { rooms.admit(&set[n], became) } else { became })?;
         }
         progress.add(part.items.len());
     }
@@ -98,6 +102,33 @@ fn coming(one: &Declared, became: Became, how: How) -> Became {
     match follows_new {
         true => Became { outcome: Some(Outcome::Created), ..Became::default() },
         false => became,
+    }
+}
+
+/// How many schedules creators may still have, and how many a dry run has given them. Each of its requests knows only
+/// itself.
+#[derive(Default)]
+struct Rooms(HashMap<String, (Option<usize>, usize)>);
+
+impl Rooms {
+    /// Refuses what would be created beyond the room.
+    fn admit(&mut self, one: &Declared, became: Became) -> Became {
+        if became.error.is_some() || became.outcome != Some(Outcome::Created) {
+            return became;
+        }
+        let (room, taken) = self.0.entry(one.creator.clone()).or_default();
+        *room = became.difference.as_ref().and_then(|difference| difference.room).or(*room);
+        if room.is_none_or(|room| *taken < room) {
+            *taken += 1;
+            return became;
+        }
+        let room = room.unwrap_or_default();
+        let message = format!(
+            "{} may have {room} more schedules (MAX_SCHEDULES_PER_CREATOR), and these are more",
+            one.creator
+        );
+        let error = Some(ApiError::new(Code::LimitExceeded, message));
+        Became { error, ..Became::default() }
     }
 }
 
@@ -211,8 +242,9 @@ pub async fn surplus(
 ) -> Result<Vec<ScheduleSummary>, Failure> {
     let request = ListSchedules { owner: Some(owner.to_owned()), ..ListSchedules::default() };
     let mut all = session.client.all_schedules(request);
-    let mut found = Vec::new();
+    let (mut found, mut progress) = (Vec::new(), Progress::new("compared", None));
     while let Some(schedule) = all.try_next().await? {
+        progress.add(1);
         let key = (schedule.created_by.clone(), schedule.name.clone());
         if !keys.contains(&key) {
             found.push(schedule);
@@ -233,6 +265,7 @@ pub async fn prune(
     part: usize,
 ) -> Result<(usize, Vec<ItemRefused>), Failure> {
     let (mut pruned, mut refused) = (0, Vec::new());
+    let mut progress = Progress::new("deleted", Some(surplus.len()));
     for part in surplus.chunks(part.max(1)) {
         let prune = part
             .iter()
@@ -242,31 +275,8 @@ pub async fn prune(
             BulkApply { owner: Some(owner.to_owned()), prune: Some(prune), ..BulkApply::default() };
         let done = session.patient(PATIENCE).bulk_apply(&request).await?.data;
         pruned += done.pruned.len();
+        progress.add(part.len());
         refused.extend(done.not_pruned.into_iter().filter(|it| it.error.code != Code::NotFound));
     }
     Ok((pruned, refused))
-}
-
-/// How far a long work is, for who looks at a terminal.
-struct Progress {
-    total: usize,
-    done: usize,
-    is_shown: bool,
-}
-
-impl Progress {
-    /// A dry run shows its plan instead.
-    fn new(total: usize, dry_run: bool) -> Self {
-        let is_shown = !dry_run && total > 100 && std::io::stderr().is_terminal();
-        Self { total, done: 0, is_shown }
-    }
-
-    fn add(&mut self, count: usize) {
-        self.done += count;
-        if self.is_shown {
-            // What is said next stands in its place.
-            let end = if self.done >= self.total { "\u{1b}[K" } else { "" };
-            let _ = write!(std::io::stderr(), "{} of {}\r{end}", self.done, self.total);
-        }
-    }
 }

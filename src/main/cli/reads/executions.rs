@@ -12,7 +12,7 @@ use crate::cli::moment;
 use crate::cli::options::Format;
 use crate::cli::output::Listed;
 use crate::cli::output::Output;
-use crate::cli::output::table::{Cell, Column, column, wide};
+use crate::cli::output::table::{Cell, Column, column, text, wide};
 use crate::cli::session::{Session, about};
 use crate::cli::words::one_of;
 
@@ -83,12 +83,12 @@ impl History {
 impl Listed for Execution {
     const COLUMNS: &'static [Column] = &[
         column("SCHEDULED FOR"),
-        column("NAME"),
+        text("NAME"),
         column("STATUS"),
         column("TOOK"),
         column("ATTEMPT"),
         column("ENDED"),
-        column("ERROR"),
+        text("ERROR"),
         wide("TARGET"),
         wide("BY"),
         wide("ID"),
@@ -109,7 +109,7 @@ impl Listed for Execution {
         ]
     }
 
-    fn name(&self) -> String {
+    fn name(&self, _: &str) -> String {
         self.id.to_string()
     }
 }

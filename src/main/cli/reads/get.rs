@@ -82,5 +82,5 @@ pub fn show(view: &ScheduleView, out: &mut Output) -> Result<(), Failure> {
         };
         pairs.push((name, Cell::new(text)));
     }
-    out.thing(view, &view.name, &pairs)
+    out.schedule(view, &pairs)
 }
