@@ -9,6 +9,7 @@ use nats_scheduler::client::{
     CalendarView, Days, DeleteCalendar, ListCalendars, PutCalendar, Span,
 };
 
+use super::completion::Name;
 use super::failure::{Exit, Failure};
 use super::options::{Options, With};
 use super::output::table::{Cell, Column, column, text, wide};
@@ -46,12 +47,14 @@ pub struct List {
 #[derive(Args, Debug)]
 pub struct Get {
     /// The calendar.
+    #[arg(add = Name::Calendar.completer())]
     name: String,
 }
 
 #[derive(Args, Debug)]
 pub struct Put {
     /// The calendar.
+    #[arg(add = Name::Calendar.completer())]
     name: String,
     /// An iCalendar file, whose events are added to the days and spans that are given.
     #[arg(long, value_name = "FILE")]
@@ -74,7 +77,7 @@ pub struct Put {
 #[derive(Args, Debug)]
 pub struct Remove {
     /// The calendars.
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required = true, value_name = "NAME", add = Name::Calendar.completer())]
     names: Vec<String>,
 }
 

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use nats_scheduler::client::{DeleteGroup, GroupView, ListGroups, PutGroup, SlotView};
 
+use super::completion::Name;
 use super::failure::{Exit, Failure};
 use super::options::{Options, With};
 use super::output::table::{Cell, Column, column, text, wide};
@@ -43,12 +44,14 @@ pub struct List {
 #[derive(Args, Debug)]
 pub struct Get {
     /// The group.
+    #[arg(add = Name::Group.completer())]
     name: String,
 }
 
 #[derive(Args, Debug)]
 pub struct Put {
     /// The group.
+    #[arg(add = Name::Group.completer())]
     name: String,
     /// Most executions of its schedules under way at once, at most 1000; 0 holds all of them.
     #[arg(long, value_name = "COUNT")]
@@ -64,7 +67,7 @@ pub struct Put {
 #[derive(Args, Debug)]
 pub struct Remove {
     /// The groups.
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required = true, value_name = "NAME", add = Name::Group.completer())]
     names: Vec<String>,
 }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::context;
+
 /// Heading of these options in the help.
 const HEADING: &str = "Common options";
 /// Environment variables that name the user who is logged in.
@@ -13,7 +15,7 @@ const LOGIN: [&str; 3] = ["USER", "LOGNAME", "USERNAME"];
 #[derive(Args, Clone, Debug)]
 pub struct Options {
     /// Connect as a context of the `nats` CLI says; `-` is the one that `nats context select` chose.
-    #[arg(long, env = "NATS_CONTEXT", hide_env_values = true, value_name = "NAME", help_heading = HEADING)]
+    #[arg(long, env = "NATS_CONTEXT", hide_env_values = true, value_name = "NAME", add = context::completer(), help_heading = HEADING)]
     pub context: Option<String>,
     /// NATS servers, separated by commas, in place of NATS_URL and of the context's.
     #[arg(long, short = 's', value_name = "URL", help_heading = HEADING)]
@@ -24,7 +26,7 @@ pub struct Options {
     /// Who acts, as the audit shows it [default: the user who is logged in].
     #[arg(long, value_name = "USER", help_heading = HEADING)]
     pub actor: Option<String>,
-    /// How long to wait for an answer.
+    /// How long to wait for an answer. What changes many schedules waits for a minute or more.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = super::moment::duration, help_heading = HEADING)]
     pub timeout: Duration,
     /// How to show the answer.

@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use nats_scheduler::client::{ListReruns, RerunStatus, RerunView};
 use uuid::Uuid;
 
+use super::completion::Name;
 use super::failure::{Exit, Failure};
 use super::options::{Options, With};
 use super::output::table::{Cell, Column, column, text, wide};
@@ -36,14 +37,14 @@ pub struct List {
 #[derive(Args, Debug)]
 pub struct Get {
     /// The rerun.
-    #[arg(value_name = "RERUN")]
+    #[arg(value_name = "RERUN", add = Name::Rerun.completer())]
     id: Uuid,
 }
 
 #[derive(Args, Debug)]
 pub struct Cancel {
     /// The rerun.
-    #[arg(value_name = "RERUN")]
+    #[arg(value_name = "RERUN", add = Name::Rerun.completer())]
     id: Uuid,
 }
 

@@ -9,7 +9,7 @@ use super::{at_terminal, cli, fed, file, plain, program, terminal, without};
 use crate::harness::{DEADLINE, Nats, in_ms, wait_for};
 
 /// Schedules of all kinds, with payloads that a careless reader would change.
-fn of_all_kinds() -> Vec<Value> {
+pub fn of_all_kinds() -> Vec<Value> {
     let create = |name: &str, fields: Value| {
         let mut request =
             json!({ "name": name, "target_command": "cmd.example.x", "created_by": "anna" });
@@ -126,7 +126,7 @@ async fn what_is_exported_is_what_there_is() {
     let digits = r#"command_payload: {"z": 1.10, "a": 123456789012345678901234567890, "e": 1E400, "y": "on","#;
     assert!(yaml.contains(digits), "{yaml}");
     assert!(
-        yaml.contains("after:\n  schedule_name: cron\n  creator: anna\n  on: completion\n"),
+        yaml.contains("after:\n  schedule_name: cron\n  creator: anna\n  \"on\": completion\n"),
         "{yaml}"
     );
     let json = cli(&nats, &["export", "-o", "json"]).await.done();

@@ -197,6 +197,12 @@ async fn names_for_scripts_mean_the_schedules_that_they_are_of() {
         found.dedup();
         assert_eq!(found.len(), 8, "each is another one");
     }
+    // One that is missing hides no other.
+    for command in ["get", "export", "describe"] {
+        let some = cli(&nats, &[command, "nosuch", "plain", "-o", "name"]).await;
+        assert_eq!((some.code, some.out.as_str()), (3, "plain\n"), "{some:?}");
+        assert!(some.err.starts_with("error: nosuch: "), "{some:?}");
+    }
     let theirs = cli(&nats, &["get", "plain", "--creator", "bob", "-o", "name"]).await.done();
     assert_eq!(theirs, "plain\n");
 }

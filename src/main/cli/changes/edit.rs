@@ -29,7 +29,7 @@ const EDITOR: &str = "vi";
 #[derive(Args, Debug)]
 pub struct Edit {
     /// The schedule: its name or id.
-    #[arg(value_parser = some_name, add = Name::completer())]
+    #[arg(value_parser = some_name, add = Name::Schedule.completer())]
     schedule: String,
     /// Do not ask after showing what changes.
     #[arg(long, short)]

@@ -50,7 +50,7 @@ pub struct Retry {
     #[arg(long, conflicts_with_all = ["executions", "payload", "wait"], required_unless_present = "executions", help_heading = HEADING)]
     failed: bool,
     /// Of this schedule: its name or id.
-    #[arg(long, requires = "failed", value_parser = some_name, add = Name::completer(), help_heading = HEADING)]
+    #[arg(long, requires = "failed", value_parser = some_name, add = Name::Schedule.completer(), help_heading = HEADING)]
     pub schedule: Option<String>,
     /// With this status [default: failed].
     #[arg(long, requires = "failed", value_parser = one_of_but::<ExecutionStatus>(&["running"]), help_heading = HEADING)]

@@ -51,7 +51,7 @@ impl Running {
 #[derive(Args, Debug)]
 pub struct Run {
     /// The schedules: names or ids.
-    #[arg(required = true, value_name = "SCHEDULE", value_parser = some_name, add = Name::completer())]
+    #[arg(required = true, value_name = "SCHEDULE", value_parser = some_name, add = Name::Schedule.completer())]
     schedules: Vec<String>,
     #[command(flatten)]
     running: Running,

@@ -22,7 +22,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(600);
 #[derive(Args, Debug)]
 pub struct Select {
     /// The schedules: names or ids. Without any, the filters say which.
-    #[arg(value_name = "SCHEDULE", conflicts_with_all = FILTERS, value_parser = some_name, add = Name::completer())]
+    #[arg(value_name = "SCHEDULE", conflicts_with_all = FILTERS, value_parser = some_name, add = Name::Schedule.completer())]
     pub schedules: Vec<String>,
     #[command(flatten)]
     filter: Filter,

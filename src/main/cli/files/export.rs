@@ -82,7 +82,7 @@ const NAMED: usize = 5;
 #[derive(Args, Debug)]
 pub struct Export {
     /// The schedules: names or ids [default: all that the filters select].
-    #[arg(value_name = "SCHEDULE", conflicts_with_all = FILTERS, value_parser = some_name, add = Name::completer())]
+    #[arg(value_name = "SCHEDULE", conflicts_with_all = FILTERS, value_parser = some_name, add = Name::Schedule.completer())]
     schedules: Vec<String>,
     #[command(flatten)]
     filter: Filter,
@@ -117,9 +117,19 @@ impl Export {
                 async move { session.client.get_with(&request).await }
             };
             let views = stream::iter(&self.schedules).map(get).buffered(AT_ONCE);
-            let mut views = std::pin::pin!(views);
-            while let Some(reply) = views.next().await {
-                exit = worse(exit, write(&reply?.data, session, out, &mut written).await?);
+            let mut views = std::pin::pin!(views.zip(stream::iter(&self.schedules)));
+            while let Some((reply, name)) = views.next().await {
+                let done = match reply {
+                    Ok(reply) => write(&reply.data, session, out, &mut written).await?,
+                    // One that is missing hides no other.
+                    Err(error) if self.schedules.len() > 1 => {
+                        let failure = Failure::from(error).about(name);
+                        failure.report();
+                        failure.exit()
+                    }
+                    Err(error) => return Err(error.into()),
+                };
+                exit = worse(exit, done);
             }
         }
         match (out.format, written.count) {

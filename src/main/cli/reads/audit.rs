@@ -16,7 +16,7 @@ use crate::cli::words::one_of;
 #[derive(Args, Debug)]
 pub struct Audit {
     /// The schedule: its name or id [default: all].
-    #[arg(value_parser = some_name, add = Name::completer())]
+    #[arg(value_parser = some_name, add = Name::Schedule.completer())]
     pub schedule: Option<String>,
     /// Only this event.
     #[arg(long, value_parser = one_of::<AuditEvent>())]

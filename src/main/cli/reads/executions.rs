@@ -19,7 +19,7 @@ use crate::cli::words::one_of;
 #[derive(Args, Debug)]
 pub struct History {
     /// The schedule: its name or id [default: all].
-    #[arg(value_parser = some_name, add = Name::completer())]
+    #[arg(value_parser = some_name, add = Name::Schedule.completer())]
     pub schedule: Option<String>,
     /// One execution, with all attempts at its occurrence.
     #[arg(long, value_name = "ID", 
@@ -89,6 +89,7 @@ impl Listed for Execution {
         column("ATTEMPT"),
         column("ENDED"),
         text("ERROR"),
+        wide("CREATOR"),
         wide("TARGET"),
         wide("BY"),
         wide("ID"),
@@ -103,6 +104,7 @@ impl Listed for Execution {
             Cell::new(self.attempt_number.to_string()),
             when(self.completed_at.or(Some(self.time)), now),
             Cell::of(error(self)),
+            Cell::new(&self.created_by),
             Cell::new(&self.command_sent),
             Cell::of(self.triggered_by.clone()),
             Cell::new(self.id.to_string()),

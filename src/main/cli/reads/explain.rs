@@ -17,7 +17,7 @@ use crate::cli::words::word;
 #[derive(Args, Debug)]
 pub struct Why {
     /// The schedule: its name or id.
-    #[arg(value_parser = some_name, add = Name::completer())]
+    #[arg(value_parser = some_name, add = Name::Schedule.completer())]
     schedule: String,
     /// The first nominal time [default: a day ago].
     #[arg(long, value_name = "TIME", value_parser = moment::past, allow_hyphen_values = true)]

@@ -26,7 +26,7 @@ const PART: u64 = 1000;
 pub struct Next {
     /// The schedule: its name or id.
     #[arg(required_unless_present = "all", conflicts_with = "all", conflicts_with_all = FILTERS,
-        value_parser = some_name, add = Name::completer())]
+        value_parser = some_name, add = Name::Schedule.completer())]
     schedule: Option<String>,
     /// The coming times of all schedules, or of those that the filters select.
     #[arg(long, short)]

@@ -15,7 +15,7 @@ use crate::cli::words::word;
 #[derive(Args, Debug)]
 pub struct Running {
     /// The schedule: its name or id [default: all].
-    #[arg(value_parser = some_name, add = Name::completer())]
+    #[arg(value_parser = some_name, add = Name::Schedule.completer())]
     pub schedule: Option<String>,
     /// Also those that wait for their time, such as retries.
     #[arg(long, short)]
