@@ -69,7 +69,7 @@ async fn a_declaration_switches_off_and_on_and_otherwise_leaves_it() {
     // What was due while it was off is one entry of the history.
     let skipped = json!({ "schedule_id": declared, "status": "skipped" });
     let skipped = nats.wait_executions(skipped, 1).await;
-    assert_eq!(skipped[0]["cause"], "paused", "{skipped:?}");
+    assert_eq!(skipped[0]["skipped"]["cause"], "paused", "{skipped:?}");
     let off = apply(&nats, &beat("declared off", off)).await;
     assert_eq!(changes(&off), [("is_active", &json!(false))], "{off}");
     let set = json!({ "owner": "git", "created_by": "anna", "adopt": true,

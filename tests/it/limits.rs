@@ -82,12 +82,9 @@ async fn a_dry_run_knows_the_limit() {
     let error = nats.refused("schedule.apply", dry("more")).await;
     assert_eq!(error["code"], "limit_exceeded", "{error}");
     // What is there already needs no room.
-    let unchanged = nats.request("schedule.apply", &{
-        let mut request = dry("n0");
-        request["owner"] = json!("git");
-        request
-    });
-    let unchanged = unchanged.await;
+    let mut there = dry("n0");
+    there["owner"] = json!("git");
+    let unchanged = nats.request("schedule.apply", &there).await;
     assert!(unchanged.get("error").is_none() && unchanged["difference"].get("room").is_none());
 }
 

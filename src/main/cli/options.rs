@@ -26,7 +26,7 @@ pub struct Options {
     /// Who acts, as the audit shows it [default: the user who is logged in].
     #[arg(long, value_name = "USER", help_heading = HEADING)]
     pub actor: Option<String>,
-    /// How long to wait for an answer. What changes many schedules waits for a minute or more.
+    /// How long to wait for an answer.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = super::moment::duration, help_heading = HEADING)]
     pub timeout: Duration,
     /// How to show the answer.

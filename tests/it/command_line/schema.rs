@@ -18,9 +18,8 @@ fn faults(value: &Value, schema: &Value, root: &Value, place: &str) -> Vec<Strin
     let mut found = Vec::new();
     for (keyword, rule) in keywords {
         let fits = match keyword.as_str() {
-            "title" | "description" | "$schema" | "$defs" | "default" | "examples" | "format" => {
-                true
-            }
+            "x-max-depth" | "title" | "description" | "$schema" | "$defs" | "default"
+            | "examples" | "format" => true,
             "$ref" => {
                 let target = root.pointer(rule.as_str().unwrap().trim_start_matches('#')).unwrap();
                 found.extend(faults(value, target, root, place));
