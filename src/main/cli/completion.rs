@@ -80,8 +80,7 @@ fn said(words: &[String], names: &[&str]) -> Option<String> {
         let joined = names.iter().find_map(|name| word.strip_prefix(name)?.strip_prefix('='));
         let next = || {
             // Bash takes `--creator=ops` apart.
-            let rest = words[n + 1..].iter().map(String::as_str);
-            rest.skip_while(|word| *word == "=").next().map(str::to_owned)
+            words[n + 1..].iter().find(|word| *word != "=").cloned()
         };
         let value = joined
             .map(str::to_owned)
