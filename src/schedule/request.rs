@@ -17,6 +17,9 @@ label_fields! { timing_fields after_field command_fields policy_fields request {
         /// schedule. The header `Nats-Msg-Id` does the same.
         #[schemars(length(min = 1, max = 255))]
         pub idempotency_key: Option<String>,
+        /// False switches the schedule off: it does not fire. Default: true for a new one; one that is declared again stays
+        /// as it is.
+        pub is_active: Option<bool>,
     }
 } }
 
@@ -76,6 +79,7 @@ impl CreateSchedule {
             payload_template: Some(spec.payload_template),
             created_by: None,
             idempotency_key: None,
+            is_active: None,
         }
     }
 }

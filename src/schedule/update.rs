@@ -32,7 +32,7 @@ impl UpdateSchedule {
             now = timing_fields! { after_field taken { zone => CreateSchedule { ..now } } };
         }
         label_fields! { timing_fields after_field command_fields policy_fields filled {
-            self, now => CreateSchedule { created_by: None, idempotency_key: None }
+            self, now => CreateSchedule { created_by: None, idempotency_key: None, is_active: None }
         } }
     }
 

@@ -65,7 +65,7 @@ pub fn new_schedule(
         spec: Arc::new(spec),
         revision: 1,
         status: Guarded::first(Status::Active),
-        is_active: true,
+        is_active: request.is_active.unwrap_or(true),
         pause_reason: None,
         resumption: None,
         next_run_at,
@@ -123,7 +123,7 @@ pub fn apply_update(
 }
 
 /// Checks a declaration of a whole schedule at `now` and applies it to the record of the schedule that has its name. What
-/// it leaves out takes its default; only the anchor of an interval stays. Everything that is no field of the request
+/// it leaves out takes its default; only the anchor of an interval and `is_active` stay. Everything that is no field of the request
 /// stays: whether it is paused, counters, history. Returns whether anything changes: not if the schedule is that
 /// already, whatever has become of its times since.
 ///
@@ -135,7 +135,7 @@ pub fn apply_declaration(
     rules: &Rules,
     now: DateTime<Utc>,
 ) -> Result<bool, Vec<FieldFault>> {
-    let old = Arc::clone(&schedule.spec);
+    let (old, was_active) = (Arc::clone(&schedule.spec), schedule.is_active);
     let mut request = declared.clone();
     let both = |kind| (request.schedule_type, old.timing.schedule_type) == (Some(kind), kind);
     if both(ScheduleType::Interval) && request.start_at.is_none() {
@@ -146,12 +146,13 @@ pub fn apply_declaration(
         *payload = old.command_payload.clone();
     }
     let kept = request.timing().kept(&old.timing, rules.timezone).map(Into::into);
-    Wish { request, kept, is_active: None }.apply(schedule, rules, now)?;
+    let is_active = request.is_active;
+    Wish { request, kept, is_active }.apply(schedule, rules, now)?;
     let differs = *schedule.spec != *old;
     if !differs {
         schedule.spec = old;
     }
-    Ok(differs)
+    Ok(differs || schedule.is_active != was_active)
 }
 
 /// What a schedule is to be.

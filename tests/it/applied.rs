@@ -33,6 +33,52 @@ fn changes(reply: &Value) -> Vec<(&str, &Value)> {
     changes.map(|change| (change["field"].as_str().unwrap(), &change["new"])).collect()
 }
 
+/// A file says of a schedule that it is off, which a pause by hand would not survive.
+#[tokio::test]
+async fn a_declaration_switches_off_and_on_and_otherwise_leaves_it() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let beat = |name: &str, fields: Value| {
+        let beat = json!({ "name": name, "created_by": "anna", "schedule_type": "interval",
+            "interval_seconds": 1, "target_command": "cmd.example.beat" });
+        with(beat, &fields)
+    };
+    let off = json!({ "is_active": false });
+    let created = nats.create(beat("created off", off.clone())).await;
+    let declared = apply(&nats, &beat("declared off", off.clone())).await;
+    assert_eq!(declared["data"]["is_active"], false, "{declared}");
+    let declared = declared["data"]["id"].as_str().unwrap().to_owned();
+    let on = nats.create(beat("on", json!({}))).await;
+    nats.wait_executions(json!({ "schedule_id": on }), 3).await;
+    for id in [&created, &declared] {
+        assert_eq!(nats.ask("schedule.get", json!({ "schedule_id": id })).await["run_count"], 0);
+    }
+    // What it does not say it leaves as it is.
+    let again = apply(&nats, &beat("declared off", json!({}))).await;
+    assert_eq!(again["difference"]["outcome"], "unchanged", "{again}");
+    assert_eq!(again["data"]["is_active"], false);
+    let switched = json!({ "is_active": true, "dry_run": true });
+    let dry = apply(&nats, &beat("declared off", switched)).await;
+    assert_eq!(changes(&dry), [("is_active", &json!(true))], "{dry}");
+    let on = apply(&nats, &beat("declared off", json!({ "is_active": true }))).await;
+    assert_eq!(
+        (changes(&on), &on["data"]["revision"]),
+        (vec![("is_active", &json!(true))], &json!(2))
+    );
+    nats.wait_executions(json!({ "schedule_id": declared, "status": "success" }), 1).await;
+    // What was due while it was off is one entry of the history.
+    let skipped = json!({ "schedule_id": declared, "status": "skipped" });
+    let skipped = nats.wait_executions(skipped, 1).await;
+    assert_eq!(skipped[0]["skipped"]["cause"], "paused", "{skipped:?}");
+    let off = apply(&nats, &beat("declared off", off)).await;
+    assert_eq!(changes(&off), [("is_active", &json!(false))], "{off}");
+    let set = json!({ "owner": "git", "created_by": "anna", "adopt": true,
+        "schedules": [with(beat("created off", json!({})), &json!({ "is_active": true }))] });
+    let applied = nats.ask("bulk.apply", set).await;
+    assert_eq!(applied["results"][0]["outcome"], "updated", "{applied}");
+    nats.wait_executions(json!({ "schedule_id": created, "status": "success" }), 1).await;
+}
+
 #[tokio::test]
 async fn a_schedule_becomes_what_is_declared_and_is_left_alone_after_that() {
     let nats = Nats::start().await;

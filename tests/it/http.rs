@@ -341,7 +341,28 @@ async fn lists_page_by_links_and_filter() {
     }
     let both = http.get("/api/v1/schedules?tags=even,all&tags_match=all&is_active=true").await;
     assert_eq!(both.body["pagination"]["total"], 4);
-    let by_cursor = http.get("/api/v1/schedules?limit=3&sort=name").await;
+    // An encoded comma is one of the tag, also in the links to other pages.
+    for n in 0..2 {
+        let mut tagged = crate::harness::far(&format!("comma {n}"));
+        (tagged["tags"], tagged["created_by"]) = (json!(["a,b", "c d"]), json!("comma"));
+        nats.create(tagged).await;
+    }
+    for (query, total) in [
+        ("tags=a%2Cb", 2),
+        ("tags=a,b", 0),
+        ("tags=x,a%2cb", 2),
+        ("tags=x&tags=%20a%2Cb", 2),
+        ("tags=c+d,x", 2),
+        ("tags=c%20d", 2),
+    ] {
+        let found = http.get(&format!("/api/v1/schedules?creator=comma&limit=1&{query}")).await;
+        assert_eq!(found.body["pagination"]["total"], total, "{query}: {found:?}");
+        if let Some(next) = found.body["pagination"]["links"]["next"].as_str() {
+            let next = http.get(next).await;
+            assert_eq!(next.body["pagination"]["total"], total, "{query}: {next:?}");
+        }
+    }
+    let by_cursor = http.get("/api/v1/schedules?limit=3&sort=name&name_prefix=n+").await;
     let cursor = by_cursor.body["pagination"]["next_cursor"].as_str().unwrap();
     let more = http.get(&format!("/api/v1/schedules?limit=3&sort=name&cursor={cursor}")).await;
     assert_eq!(more.body["data"][0]["name"], "n 3", "{more:?}");

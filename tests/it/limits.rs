@@ -49,6 +49,45 @@ async fn the_limit_of_a_creator_is_exact_whoever_creates_where() {
     nats.create(other).await;
 }
 
+/// A plan that is refused when it is meant is no plan.
+#[tokio::test]
+async fn a_dry_run_knows_the_limit() {
+    let nats = Nats::start().await;
+    let _service = nats.service_with(&[("MAX_SCHEDULES_PER_CREATOR", "5")]).await;
+    let named = |name: &str| {
+        let mut request = far(name);
+        request["created_by"] = json!("anna");
+        request
+    };
+    let dry = |name: &str| {
+        let mut request = named(name);
+        request["dry_run"] = json!(true);
+        request
+    };
+    nats.create(named("there")).await;
+    let reply = nats.request("schedule.apply", &dry("more")).await;
+    assert_eq!(reply["difference"]["room"], 4, "{reply}");
+    let schedules: Vec<_> = (0..6).map(|n| far(&format!("n{n}"))).chain([far("there")]).collect();
+    let mut set = json!({ "owner": "git", "adopt": true, "created_by": "anna", "dry_run": true,
+        "schedules": schedules });
+    for dry_run in [true, false] {
+        set["dry_run"] = json!(dry_run);
+        let applied = nats.ask("bulk.apply", set.clone()).await;
+        let counts = ["created", "updated", "failed"].map(|count| applied[count].as_u64().unwrap());
+        assert_eq!(counts, [4, 1, 2], "{applied}");
+        let results = applied["results"].as_array().unwrap().iter();
+        let refused: Vec<_> = results.filter_map(|result| result.get("error")).collect();
+        assert!(refused.iter().all(|error| error["code"] == "limit_exceeded"), "{refused:?}");
+    }
+    let error = nats.refused("schedule.apply", dry("more")).await;
+    assert_eq!(error["code"], "limit_exceeded", "{error}");
+    // What is there already needs no room.
+    let mut there = dry("n0");
+    there["owner"] = json!("git");
+    let unchanged = nats.request("schedule.apply", &there).await;
+    assert!(unchanged.get("error").is_none() && unchanged["difference"].get("room").is_none());
+}
+
 #[tokio::test]
 async fn restoring_at_once_does_not_exceed_the_limit() {
     let nats = Nats::start().await;

@@ -125,6 +125,17 @@ fn raw<T: serde::Serialize + ?Sized>(value: &T) -> Box<RawValue> {
     to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
+/// The items of a list as it is written in a query: a comma that is encoded belongs to its item.
+fn items(written: &str) -> Vec<String> {
+    let (_, list) = written.split_once('=').unwrap_or_default();
+    let decoded = |item: &str| {
+        let whole = format!("={item}");
+        let value = form_urlencoded::parse(whole.as_bytes()).next().map(|(_, value)| value);
+        value.unwrap_or_default().trim().to_owned()
+    };
+    list.split(',').map(decoded).collect()
+}
+
 /// Reads the query into `given`; returns its faults.
 fn query(
     route: &Route,
@@ -153,15 +164,16 @@ fn query(
             continue;
         }
         match kinds.get(&*name).copied().unwrap_or(Kind::Text) {
-            Kind::List if text.split(',').any(|item| item.trim().is_empty()) => {
-                faults.push(FieldFault::new(name, "has an empty item"));
-            }
             Kind::Instant if is_with_blank(&text) => faults.push(FieldFault::new(name, BLANK)),
             Kind::List => {
-                let items = text.split(',').map(|item| item.trim().to_owned());
+                let items = items(written);
+                if items.iter().any(String::is_empty) {
+                    faults.push(FieldFault::new(name, "has an empty item"));
+                    continue;
+                }
                 match lists.iter_mut().find(|(list, _)| *list == name) {
                     Some((_, list)) => list.extend(items),
-                    None => lists.push((name.into_owned(), items.collect())),
+                    None => lists.push((name.into_owned(), items)),
                 }
             }
             // A value that is not a number stays a text: the operation reports the fault.

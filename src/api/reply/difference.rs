@@ -69,6 +69,9 @@ pub struct Difference {
     /// The coming times, if they may change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub occurrences: Option<ChangedTimes>,
+    /// Of a dry run that would create it: how many more schedules its creator may have, this one included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<usize>,
 }
 
 /// The coming times of a schedule under two timings.

@@ -21,11 +21,13 @@ use crate::schedule::{CreateSchedule, FieldFault, Schedule, differences};
 
 label_fields! { timing_fields after_field command_fields policy_fields request {
     /// A request that declares a whole schedule: the one that its creator has under `name` becomes this. What is left out
-    /// takes its default, except the anchor of an interval, which stays.
+    /// takes its default, except the anchor of an interval and `is_active`, which stay.
     pub struct ApplySchedule {
         /// The creator, unless the `X-Created-By` header names one; default: who acts.
         #[schemars(length(min = 1, max = 255))]
         pub created_by: Option<String>,
+        /// False switches the schedule off, true on again; default: as it is, and on if it is new.
+        pub is_active: Option<bool>,
         /// The revision that the schedule must have; 0: there must be none.
         pub expected_revision: Option<u64>,
         /// Whether a schedule of that name that has no owner becomes one of `owner`; default false.
@@ -47,7 +49,9 @@ impl ApplySchedule {
 
     fn declared(&self) -> CreateSchedule {
         label_fields! { timing_fields after_field command_fields policy_fields taken {
-            self => CreateSchedule { created_by: None, idempotency_key: None }
+            self => CreateSchedule {
+                created_by: None, idempotency_key: None, is_active: self.is_active
+            }
         } }
     }
 }
@@ -86,7 +90,7 @@ const MOST_SHOWN: u64 = 100;
 
 impl<N: Nats> Api<N> {
     /// Makes the schedule of a creator and a name what the request says. Whether it is paused, its counters and its
-    /// history stay; the same content again writes nothing and runs nothing, even if its time has passed.
+    /// history stay, and whether it is switched off if the request does not say it; the same content again writes nothing and runs nothing, even if its time has passed.
     ///
     /// # Errors
     /// `invalid`, `too_large`, `limit_exceeded`, `conflict`, `unavailable`; `not_allowed` if its record cannot be read.
@@ -185,7 +189,9 @@ impl<N: Nats> Api<N> {
         if !coming.has(&schedule) {
             self.check_after(&schedule).await?;
         }
+        let mut room = None;
         let schedule = if dry_run {
+            room = Some(self.room_for(&schedule, coming)?);
             schedule
         } else {
             let (schedule, revision) = self.store_new(schedule, false).await?;
@@ -200,6 +206,7 @@ impl<N: Nats> Api<N> {
             dry_run,
             changes: Vec::new(),
             occurrences: after.map(|after| ChangedTimes { before: None, after }),
+            room,
         };
         let mut reply = Reply::schedule(&schedule, caller);
         reply.warnings.extend(self.target_warning(&schedule).await);
@@ -250,6 +257,6 @@ impl<N: Nats> Api<N> {
             .flatten();
         let outcome = if changes.is_empty() { Outcome::Unchanged } else { Outcome::Updated };
         let occurrences = times.map(|(before, after)| ChangedTimes { before, after });
-        Difference { outcome, dry_run, changes, occurrences }
+        Difference { outcome, dry_run, changes, occurrences, room: None }
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::super::Api;
 use super::super::error::{ApiError, Code};
+use super::coming::Coming;
 use super::reservations::{ORPHAN_AFTER, Reserved};
 use crate::index::{ComingSchedule, Sight};
 use crate::jetstream::WriteError;
@@ -45,6 +46,28 @@ impl<N: Nats> Api<N> {
         // Best effort: a reservation that stays is taken over by the next request for the name.
         let _ = self.store.delete(&key, reserved.at).await;
         Err(refused)
+    }
+
+    /// How many more schedules the creator of one may have, which a dry run would create beside those that are `coming`.
+    ///
+    /// # Errors
+    /// `limit_exceeded`.
+    pub(super) fn room_for(&self, schedule: &Schedule, coming: &Coming) -> Result<usize, ApiError> {
+        let creator = schedule.created_by.as_str();
+        let (count, reserved) = self.index.occupied(creator, schedule.id, u64::MAX);
+        // What was left behind makes room for who asks for it.
+        let orphans = reserved.iter().filter(|it| it.since.elapsed() > ORPHAN_AFTER).count();
+        let room = self.rules.limits.schedules_per_creator.saturating_sub(count - orphans);
+        match coming.takes_place(creator, room) {
+            true => Ok(room),
+            false if room == 0 => Err(self.limit_exceeded(creator)),
+            false => {
+                let message = format!(
+                    "{creator} may have {room} more schedules (MAX_SCHEDULES_PER_CREATOR), and these are more"
+                );
+                Err(ApiError::new(Code::LimitExceeded, message))
+            }
+        }
     }
 
     async fn has_room(&self, schedule: &Schedule, reserved: &Reserved) -> Result<bool, ApiError> {

@@ -211,10 +211,11 @@ impl<N: Nats> Api<N> {
         now: DateTime<Utc>,
         actor: &str,
     ) -> Result<bool, ApiError> {
-        let new_timing = match wanted {
-            Wanted::Updated(update) => update.changes_timing(),
+        let (new_timing, is_active) = match wanted {
+            Wanted::Updated(update) => (update.changes_timing(), update.is_active),
             Wanted::Declared { declared, .. } => {
-                declared.timing().kept(&schedule.spec.timing, self.rules.timezone).is_none()
+                let kept = declared.timing().kept(&schedule.spec.timing, self.rules.timezone);
+                (kept.is_none(), declared.is_active)
             }
         };
         if new_timing {
@@ -225,14 +226,12 @@ impl<N: Nats> Api<N> {
             let cause = if self.acts_on(schedule) { SkipCause::Changed } else { SkipCause::Paused };
             self.skip_due(schedule, now, cause)?;
         }
+        let switches_on = is_active == Some(true) && !schedule.is_active;
+        if switches_on && schedule.status == Status::Active {
+            self.skip_due(schedule, now, SkipCause::Paused)?;
+        }
         match wanted {
             Wanted::Updated(update) => {
-                if update.is_active == Some(true)
-                    && !schedule.is_active
-                    && schedule.status == Status::Active
-                {
-                    self.skip_due(schedule, now, SkipCause::Paused)?;
-                }
                 apply_update(update, schedule, &self.rules(), now)?;
             }
             Wanted::Declared { declared, .. } => {

@@ -9,9 +9,10 @@ use nats_scheduler::client::{
     CalendarView, Days, DeleteCalendar, ListCalendars, PutCalendar, Span,
 };
 
+use super::completion::Name;
 use super::failure::{Exit, Failure};
 use super::options::{Options, With};
-use super::output::table::{Cell, Column, column, wide};
+use super::output::table::{Cell, Column, column, text, wide};
 use super::output::{Listed, Output};
 use super::reads::{Page, at};
 use super::session::Session;
@@ -46,12 +47,14 @@ pub struct List {
 #[derive(Args, Debug)]
 pub struct Get {
     /// The calendar.
+    #[arg(add = Name::Calendar.completer())]
     name: String,
 }
 
 #[derive(Args, Debug)]
 pub struct Put {
     /// The calendar.
+    #[arg(add = Name::Calendar.completer())]
     name: String,
     /// An iCalendar file, whose events are added to the days and spans that are given.
     #[arg(long, value_name = "FILE")]
@@ -74,7 +77,7 @@ pub struct Put {
 #[derive(Args, Debug)]
 pub struct Remove {
     /// The calendars.
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required = true, value_name = "NAME", add = Name::Calendar.completer())]
     names: Vec<String>,
 }
 
@@ -118,15 +121,15 @@ impl Get {
             .map(|span| format!("{}/{}", span.start.to_rfc3339(), span.end.to_rfc3339()));
         let spans: Vec<_> = spans.collect();
         let pairs = [
-            ("Name", Cell::new(&calendar.name)),
-            ("Description", Cell::of(calendar.description.clone())),
-            ("Days", Cell::new(days.join(", "))),
-            ("Spans", Cell::new(spans.join(", "))),
-            ("Known until", Cell::of(calendar.known_until.map(|day| day.to_string()))),
-            ("Used by", Cell::new(calendar.used_by.to_string())),
-            ("Revision", Cell::new(calendar.revision.to_string())),
-            ("Updated", at(Some(calendar.updated_at))),
-            ("Updated by", Cell::new(&calendar.updated_by)),
+            ("name", Cell::new(&calendar.name)),
+            ("description", Cell::of(calendar.description.clone())),
+            ("days", Cell::of(Some(days.join(", ")))),
+            ("spans", Cell::of(Some(spans.join(", ")))),
+            ("known until", Cell::of(calendar.known_until.map(|day| day.to_string()))),
+            ("used by", Cell::new(calendar.used_by.to_string())),
+            ("revision", Cell::new(calendar.revision.to_string())),
+            ("updated", at(Some(calendar.updated_at))),
+            ("updated by", Cell::new(&calendar.updated_by)),
         ];
         out.thing(&calendar, &calendar.name, &pairs)?;
         Ok(Exit::Done)
@@ -186,12 +189,12 @@ fn span(text: &str) -> Result<Span, String> {
 
 impl Listed for CalendarView {
     const COLUMNS: &'static [Column] = &[
-        column("NAME"),
+        text("NAME"),
         column("DAYS"),
         column("SPANS"),
         column("USED BY"),
         column("UPDATED"),
-        column("BY"),
+        text("BY"),
         wide("KNOWN UNTIL"),
         wide("REVISION"),
         wide("DESCRIPTION"),
@@ -211,7 +214,7 @@ impl Listed for CalendarView {
         ]
     }
 
-    fn name(&self) -> String {
+    fn name(&self, _: &str) -> String {
         self.name.clone()
     }
 }

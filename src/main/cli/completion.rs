@@ -6,7 +6,9 @@ use std::time::Duration;
 use clap::{Args, CommandFactory as _};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::{CompleteEnv, Shells};
-use nats_scheduler::client::{ListSchedules, Sort};
+use nats_scheduler::client::{
+    ListCalendars, ListGroups, ListReruns, ListRunning, ListSchedules, Sort, Status,
+};
 
 use super::failure::{Exit, Failure};
 use super::options::{Color, Format, Options};
@@ -46,47 +48,105 @@ pub fn answer_shell() {
     CompleteEnv::with_factory(crate::Arguments::command).var(ASKED_BY).complete();
 }
 
-/// Completion of arguments that name schedules.
-pub struct Name;
+/// What an argument names.
+#[derive(Clone, Copy)]
+pub enum Name {
+    Schedule,
+    /// A schedule that has been deleted softly.
+    Deleted,
+    Calendar,
+    Group,
+    /// An execution that is under way.
+    Execution,
+    Rerun,
+}
 
 impl Name {
-    pub fn completer() -> ArgValueCompleter {
-        ArgValueCompleter::new(candidates)
+    pub fn completer(self) -> ArgValueCompleter {
+        ArgValueCompleter::new(move |begun: &OsStr| candidates(self, begun))
     }
 }
 
-/// The names that begin so, from the service that the environment says; none if it does not answer.
-fn candidates(begun: &OsStr) -> Vec<CompletionCandidate> {
-    let names = begun.to_str().and_then(|prefix| names(prefix).ok());
+/// The names that begin so, from the service that the line and the environment say; none if it does not answer.
+fn candidates(of: Name, begun: &OsStr) -> Vec<CompletionCandidate> {
+    let names = begun.to_str().and_then(|prefix| names(of, prefix).ok());
     names.unwrap_or_default().into_iter().map(CompletionCandidate::new).collect()
 }
 
-fn names(prefix: &str) -> Result<Vec<String>, Failure> {
-    let options = Options {
-        context: std::env::var("NATS_CONTEXT").ok(),
-        server: None,
-        creator: None,
-        actor: None,
+/// The value that the line has for an option so far.
+fn said(words: &[String], names: &[&str]) -> Option<String> {
+    let mut found = None;
+    for (n, word) in words.iter().enumerate() {
+        let joined = names.iter().find_map(|name| word.strip_prefix(name)?.strip_prefix('='));
+        let next = || {
+            // Bash takes `--creator=ops` apart.
+            words[n + 1..].iter().find(|word| *word != "=").cloned()
+        };
+        let value = joined
+            .map(str::to_owned)
+            .or_else(|| if names.contains(&word.as_str()) { next() } else { None });
+        found = value.or(found);
+    }
+    found.filter(|value| !value.is_empty())
+}
+
+/// The options of the line that is being written. It comes after the arguments by which the shell asks.
+fn options() -> Options {
+    let words: Vec<_> = std::env::args().skip_while(|word| word != "--").skip(1).collect();
+    Options {
+        context: said(&words, &["--context"]).or_else(|| std::env::var("NATS_CONTEXT").ok()),
+        server: said(&words, &["--server", "-s"]),
+        creator: said(&words, &["--creator"]),
+        actor: said(&words, &["--actor"]),
         timeout: PATIENCE,
         output: Format::Name,
         color: Color::Never,
-    };
-    let request = ListSchedules {
-        name_prefix: (!prefix.is_empty()).then(|| prefix.to_owned()),
-        sort: Some(Sort::Name),
-        limit: Some(OFFERED),
-        ..ListSchedules::default()
-    };
+    }
+}
+
+fn names(of: Name, prefix: &str) -> Result<Vec<String>, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let found = runtime.block_on(async {
-        let session = Session::open(&options).await?;
-        let request = ListSchedules { creator: session.creator.clone(), ..request };
-        Ok::<_, Failure>(session.client.list(&request).await?.data)
-    });
-    let names = found?.into_iter().map(|schedule| schedule.name);
+    let names =
+        runtime.block_on(async { ask(of, prefix, &Session::open(&options()).await?).await })?;
     // A shell shows and inserts it as it is: anything that it would take apart or obey is left out.
     let is_word = |c: char| c.is_alphanumeric() || "-_./:@+=,%".contains(c);
-    Ok(names.filter(|name| name.chars().all(is_word)).collect())
+    let fits = |name: &String| name.starts_with(prefix) && name.chars().all(is_word);
+    Ok(names.into_iter().filter(fits).collect())
+}
+
+async fn ask(of: Name, prefix: &str, session: &Session) -> Result<Vec<String>, Failure> {
+    let (client, limit) = (&session.client, Some(OFFERED));
+    Ok(match of {
+        Name::Schedule | Name::Deleted => {
+            let request = ListSchedules {
+                creator: session.creator.clone(),
+                name_prefix: (!prefix.is_empty()).then(|| prefix.to_owned()),
+                status: matches!(of, Name::Deleted).then_some(Status::Deleted),
+                sort: Some(Sort::Name),
+                limit,
+                ..ListSchedules::default()
+            };
+            client.list(&request).await?.data.into_iter().map(|it| it.name).collect()
+        }
+        Name::Calendar => {
+            let listed = client.list_calendars(&ListCalendars { limit, page: None }).await?;
+            listed.data.into_iter().map(|it| it.name).collect()
+        }
+        Name::Group => {
+            let listed = client.list_groups(&ListGroups { limit, page: None }).await?;
+            listed.data.into_iter().map(|it| it.name).collect()
+        }
+        Name::Rerun => {
+            let listed = client.list_reruns(&ListReruns { limit, page: None }).await?;
+            listed.data.into_iter().map(|it| it.rerun_id.to_string()).collect()
+        }
+        Name::Execution => {
+            let request =
+                ListRunning { include_pending: Some(true), limit, ..ListRunning::default() };
+            let listed = client.running(&request).await?;
+            listed.data.into_iter().map(|it| it.execution_id.to_string()).collect()
+        }
+    })
 }
 
 /// The name or id of a schedule. An empty one is a variable of a script that is not set: it must not mean all of them.
@@ -94,5 +154,28 @@ pub fn some_name(text: &str) -> Result<String, String> {
     match text.is_empty() {
         true => Err("must not be empty".to_owned()),
         false => Ok(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::said;
+
+    #[test]
+    fn the_line_says_whose_names_are_meant() {
+        for (line, meant) in [
+            ("get --creator ops h", Some("ops")),
+            ("get --creator=ops h", Some("ops")),
+            ("get --creator = ops h", Some("ops")),
+            ("get --creator bob --creator ops h", Some("ops")),
+            ("get --creators ops h", None),
+            ("get h --creator", None),
+            ("get h", None),
+        ] {
+            let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
+            assert_eq!(said(&words, &["--creator"]).as_deref(), meant, "{line}");
+        }
+        let words = ["ls".to_owned(), "-s".to_owned(), "nats://a".to_owned()];
+        assert_eq!(said(&words, &["--server", "-s"]).as_deref(), Some("nats://a"));
     }
 }

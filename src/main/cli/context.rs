@@ -4,8 +4,10 @@
 
 use std::collections::HashMap;
 use std::env;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use nats_scheduler::config::nats::{
     NATS_CREDS, NATS_INBOX_PREFIX, NATS_NKEY_SEED, NATS_PASSWORD, NATS_TLS_CA, NATS_TLS_CERT,
     NATS_TLS_FIRST, NATS_TLS_KEY, NATS_TOKEN, NATS_URL, NATS_USER,
@@ -62,6 +64,18 @@ pub fn settings(name: &str) -> Result<HashMap<&'static str, String>, Failure> {
         found.insert(NATS_TLS_FIRST.name(), "true".to_owned());
     }
     Ok(found)
+}
+
+/// Completion of the names of contexts.
+pub fn completer() -> ArgValueCompleter {
+    ArgValueCompleter::new(|begun: &OsStr| {
+        let files = folder().ok().and_then(|folder| std::fs::read_dir(folder.join("context")).ok());
+        let names = files.into_iter().flatten().filter_map(|file| {
+            Some(file.ok()?.file_name().to_str()?.strip_suffix(".json")?.to_owned())
+        });
+        let begun = begun.to_string_lossy();
+        names.filter(|name| name.starts_with(&*begun)).map(CompletionCandidate::new).collect()
+    })
 }
 
 /// Where the `nats` CLI keeps its files.

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use nats_scheduler::client::{Ending, ScheduleType, Status};
 
+use super::completion::Name;
 use super::words::one_of;
 use super::{moment, session::Session};
 
@@ -47,10 +48,10 @@ pub struct Filter {
     #[arg(long, value_name = "OWNER", help_heading = HEADING)]
     pub owned_by: Option<String>,
     /// In this concurrency group.
-    #[arg(long, value_name = "GROUP", help_heading = HEADING)]
+    #[arg(long, value_name = "GROUP", add = Name::Group.completer(), help_heading = HEADING)]
     pub group: Option<String>,
     /// That keep to this calendar, or leave it out.
-    #[arg(long, value_name = "CALENDAR", help_heading = HEADING)]
+    #[arg(long, value_name = "CALENDAR", add = Name::Calendar.completer(), help_heading = HEADING)]
     pub calendar: Option<String>,
     /// That are failing.
     #[arg(long, help_heading = HEADING)]

@@ -6,9 +6,10 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use nats_scheduler::client::{DeleteGroup, GroupView, ListGroups, PutGroup, SlotView};
 
+use super::completion::Name;
 use super::failure::{Exit, Failure};
 use super::options::{Options, With};
-use super::output::table::{Cell, Column, column, wide};
+use super::output::table::{Cell, Column, column, text, wide};
 use super::output::{Listed, Output};
 use super::reads::{Page, at};
 use super::session::Session;
@@ -43,12 +44,14 @@ pub struct List {
 #[derive(Args, Debug)]
 pub struct Get {
     /// The group.
+    #[arg(add = Name::Group.completer())]
     name: String,
 }
 
 #[derive(Args, Debug)]
 pub struct Put {
     /// The group.
+    #[arg(add = Name::Group.completer())]
     name: String,
     /// Most executions of its schedules under way at once, at most 1000; 0 holds all of them.
     #[arg(long, value_name = "COUNT")]
@@ -64,7 +67,7 @@ pub struct Put {
 #[derive(Args, Debug)]
 pub struct Remove {
     /// The groups.
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required = true, value_name = "NAME", add = Name::Group.completer())]
     names: Vec<String>,
 }
 
@@ -107,16 +110,16 @@ impl Get {
         };
         let slots: Vec<_> = group.slots.iter().flatten().map(slot).collect();
         let pairs = [
-            ("Name", Cell::new(&group.name)),
-            ("Description", Cell::of(group.description.clone())),
-            ("Limit", Cell::new(group.limit.to_string())),
-            ("Running", Cell::new(group.running.to_string())),
-            ("Waiting", Cell::new(group.waiting.to_string())),
-            ("Slots", Cell::new(slots.join(", "))),
-            ("Used by", Cell::new(group.used_by.to_string())),
-            ("Revision", Cell::new(group.revision.to_string())),
-            ("Updated", at(Some(group.updated_at))),
-            ("Updated by", Cell::new(&group.updated_by)),
+            ("name", Cell::new(&group.name)),
+            ("description", Cell::of(group.description.clone())),
+            ("limit", Cell::new(group.limit.to_string())),
+            ("running", Cell::new(group.running.to_string())),
+            ("waiting", Cell::new(group.waiting.to_string())),
+            ("slots", Cell::of(Some(slots.join(", ")))),
+            ("used by", Cell::new(group.used_by.to_string())),
+            ("revision", Cell::new(group.revision.to_string())),
+            ("updated", at(Some(group.updated_at))),
+            ("updated by", Cell::new(&group.updated_by)),
         ];
         out.thing(&group, &group.name, &pairs)?;
         Ok(Exit::Done)
@@ -159,13 +162,13 @@ impl Remove {
 
 impl Listed for GroupView {
     const COLUMNS: &'static [Column] = &[
-        column("NAME"),
+        text("NAME"),
         column("LIMIT"),
         column("RUNNING"),
         column("WAITING"),
         column("USED BY"),
         column("UPDATED"),
-        column("BY"),
+        text("BY"),
         wide("REVISION"),
         wide("DESCRIPTION"),
     ];
@@ -184,7 +187,7 @@ impl Listed for GroupView {
         ]
     }
 
-    fn name(&self) -> String {
+    fn name(&self, _: &str) -> String {
         self.name.clone()
     }
 }

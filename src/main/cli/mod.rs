@@ -19,6 +19,7 @@ mod moment;
 mod node;
 mod options;
 mod output;
+mod progress;
 mod reads;
 mod rerun;
 mod session;
@@ -41,10 +42,10 @@ use session::Session;
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// List schedules.
-    #[command(after_help = examples::LS)]
+    #[command(alias = "list", after_help = examples::LS)]
     Ls(With<list::List>),
     /// Show schedules with all their fields.
-    #[command(after_help = examples::GET)]
+    #[command(aliases = ["show", "describe"], after_help = examples::GET)]
     Get(With<get::Get>),
     /// Show the coming times of a schedule, or of all.
     #[command(after_help = examples::NEXT)]
@@ -92,7 +93,7 @@ pub enum Command {
     #[command(after_help = examples::RESUME)]
     Resume(With<lifecycle::Resume>),
     /// Delete schedules; they can be restored for a time.
-    #[command(after_help = examples::RM)]
+    #[command(alias = "delete", after_help = examples::RM)]
     Rm(With<lifecycle::Remove>),
     /// Restore deleted schedules.
     #[command(after_help = examples::RESTORE)]
@@ -116,7 +117,7 @@ pub enum Command {
     #[command(subcommand, after_help = examples::CALENDAR)]
     Calendar(calendar::Calendar),
     /// Show what applying files would change; nothing is changed.
-    #[command(after_help = examples::PLAN)]
+    #[command(alias = "diff", after_help = examples::PLAN)]
     Plan(With<apply::PlanFiles>),
     /// Create and change schedules so that they are what files say.
     #[command(after_help = examples::APPLY)]

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::context;
+
 /// Heading of these options in the help.
 const HEADING: &str = "Common options";
 /// Environment variables that name the user who is logged in.
@@ -13,7 +15,7 @@ const LOGIN: [&str; 3] = ["USER", "LOGNAME", "USERNAME"];
 #[derive(Args, Clone, Debug)]
 pub struct Options {
     /// Connect as a context of the `nats` CLI says; `-` is the one that `nats context select` chose.
-    #[arg(long, env = "NATS_CONTEXT", hide_env_values = true, value_name = "NAME", help_heading = HEADING)]
+    #[arg(long, env = "NATS_CONTEXT", hide_env_values = true, value_name = "NAME", add = context::completer(), help_heading = HEADING)]
     pub context: Option<String>,
     /// NATS servers, separated by commas, in place of NATS_URL and of the context's.
     #[arg(long, short = 's', value_name = "URL", help_heading = HEADING)]
@@ -61,7 +63,16 @@ pub enum Color {
     Never,
 }
 
+/// Whose schedules are those of a user who says no name.
+const NOBODY: &str = "unknown";
+
 impl Options {
+    /// Whose schedules are meant by names. Who says no name makes schedules as the service calls them, and finds them under
+    /// that.
+    pub fn whose(&self) -> String {
+        self.creator.clone().or_else(|| self.actor()).unwrap_or_else(|| NOBODY.to_owned())
+    }
+
     /// Who acts, if that is known.
     pub fn actor(&self) -> Option<String> {
         let login = || LOGIN.iter().find_map(|name| std::env::var(name).ok());

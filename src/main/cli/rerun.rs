@@ -5,9 +5,10 @@ use clap::{Args, Subcommand};
 use nats_scheduler::client::{ListReruns, RerunStatus, RerunView};
 use uuid::Uuid;
 
+use super::completion::Name;
 use super::failure::{Exit, Failure};
 use super::options::{Options, With};
-use super::output::table::{Cell, Column, column, wide};
+use super::output::table::{Cell, Column, column, text, wide};
 use super::output::{Listed, Output};
 use super::reads::{Page, at};
 use super::session::Session;
@@ -36,14 +37,14 @@ pub struct List {
 #[derive(Args, Debug)]
 pub struct Get {
     /// The rerun.
-    #[arg(value_name = "RERUN")]
+    #[arg(value_name = "RERUN", add = Name::Rerun.completer())]
     id: Uuid,
 }
 
 #[derive(Args, Debug)]
 pub struct Cancel {
     /// The rerun.
-    #[arg(value_name = "RERUN")]
+    #[arg(value_name = "RERUN", add = Name::Rerun.completer())]
     id: Uuid,
 }
 
@@ -80,18 +81,18 @@ impl Get {
         let refusals =
             rerun.refusals.iter().map(|it| format!("{}: {}", it.execution_id, it.reason));
         let pairs = [
-            ("Rerun", Cell::new(rerun.rerun_id.to_string())),
-            ("Status", Cell::new(word(&rerun.status))),
-            ("Matched", Cell::new(rerun.matched.to_string())),
-            ("Run again", Cell::new(rerun.retried.to_string())),
-            ("Refused", Cell::new(rerun.refused.to_string())),
-            ("Passed over", Cell::new(rerun.passed_over.to_string())),
-            ("Waits for", Cell::of(rerun.waits_for.clone())),
-            ("Refusals", Cell::new(refusals.collect::<Vec<_>>().join("; "))),
-            ("Requested", at(Some(rerun.created_at))),
-            ("Requested by", Cell::new(&rerun.created_by)),
-            ("Ended", at(rerun.ended_at)),
-            ("Cancelled by", Cell::of(rerun.cancelled_by.clone())),
+            ("rerun", Cell::new(rerun.rerun_id.to_string())),
+            ("status", Cell::new(word(&rerun.status))),
+            ("matched", Cell::new(rerun.matched.to_string())),
+            ("run again", Cell::new(rerun.retried.to_string())),
+            ("refused", Cell::new(rerun.refused.to_string())),
+            ("passed over", Cell::new(rerun.passed_over.to_string())),
+            ("waits for", Cell::of(rerun.waits_for.clone())),
+            ("refusals", Cell::of(Some(refusals.collect::<Vec<_>>().join("; ")))),
+            ("requested", at(Some(rerun.created_at))),
+            ("requested by", Cell::new(&rerun.created_by)),
+            ("ended", at(rerun.ended_at)),
+            ("cancelled by", Cell::of(rerun.cancelled_by.clone())),
         ];
         out.thing(&rerun, &rerun.rerun_id.to_string(), &pairs)?;
         Ok(Exit::Done)
@@ -121,7 +122,7 @@ impl Listed for RerunView {
         column("RUN AGAIN"),
         column("REFUSED"),
         column("REQUESTED"),
-        column("BY"),
+        text("BY"),
         wide("ENDED"),
         wide("WAITS FOR"),
     ];
@@ -143,7 +144,7 @@ impl Listed for RerunView {
         ]
     }
 
-    fn name(&self) -> String {
+    fn name(&self, _: &str) -> String {
         self.rerun_id.to_string()
     }
 }

@@ -17,9 +17,6 @@ use super::options::Options;
 /// Name of the connection, as the server shows it.
 const NAME: &str = "nats-scheduler command line";
 
-/// Whose schedules are those of a user who says no name.
-const NOBODY: &str = "unknown";
-
 /// How the server begins when a user may not listen somewhere.
 const UNHEARD: &str = "Permissions Violation for Subscription";
 
@@ -67,8 +64,7 @@ impl Session {
         if let Some(actor) = &actor {
             client = client.actor(actor.as_str());
         }
-        // Who says no name makes schedules as the service calls them, and finds them under that.
-        let creator = options.creator.clone().or(actor).or_else(|| Some(NOBODY.to_owned()));
+        let creator = Some(options.whose());
         Ok(Self { client, nats, creator, timeout: options.timeout, unheard })
     }
 
@@ -126,6 +122,11 @@ fn out_of_reach(config: &NatsConfig, reason: &str) -> Failure {
         .hint("NATS_URL, --server and --context say which NATS is meant")
 }
 
+/// The id that an argument is. Other forms of an id are taken for names.
+pub fn as_id(text: &str) -> Option<Uuid> {
+    (text.len() == 36).then(|| Uuid::parse_str(text).ok()).flatten()
+}
+
 /// A schedule: its id, or its name and creator.
 #[derive(Clone, Debug, Default)]
 pub struct Which {
@@ -135,9 +136,13 @@ pub struct Which {
 }
 
 impl Which {
+    /// The one that a creator has under a name.
+    pub fn named(name: String, creator: String) -> Self {
+        Self { id: None, name: Some(name), creator: Some(creator) }
+    }
+
     fn new(text: &str, creator: Option<&str>) -> Self {
-        // Other forms of an id are taken for names.
-        let id = (text.len() == 36).then(|| Uuid::parse_str(text).ok()).flatten();
+        let id = as_id(text);
         match id {
             Some(_) => Self { id, ..Self::default() },
             None => Self { id, name: Some(text.to_owned()), creator: creator.map(str::to_owned) },

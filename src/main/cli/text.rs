@@ -7,6 +7,7 @@ pub use nats_scheduler::shown::{is_unsafe, safe};
 
 /// Says something beside the answer, on standard error.
 pub fn note(text: &str) {
+    super::progress::erase();
     // Where nobody listens there is nothing to be done about it.
     let _ = writeln!(io::stderr(), "{}", safe(text));
 }

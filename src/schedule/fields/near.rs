@@ -27,10 +27,11 @@ pub(super) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> 
 
 /// By how many letters two words differ, if they are few.
 pub(crate) fn slips(given: &str, word: &str) -> Option<usize> {
-    let (longer, shorter) = (given.len().max(word.len()), given.len().min(word.len()));
+    // In letters, as the distance is: of scripts whose letters have many bytes all words would be alike.
+    let (given_length, length) = (given.chars().count(), word.chars().count());
+    let (longer, shorter) = (given_length.max(length), given_length.min(length));
     let most = (longer / 3).max(1);
-    // A letter has at most four bytes.
-    if longer > MAX_LENGTH || longer - shorter > 4 * most {
+    if longer > MAX_LENGTH || longer - shorter > most {
         return None;
     }
     Some(strsim::osa_distance(given, word)).filter(|distance| *distance <= most)
@@ -69,6 +70,15 @@ mod tests {
             ("é", None),
         ] {
             assert_eq!(nearest(given, known.into_iter()), meant, "{given}");
+        }
+        let foreign = ["夜間👩\u{200d}🚀é", "größer"];
+        for (given, meant) in [
+            ("nosuch", None),
+            ("hello", None),
+            ("夜間👩\u{200d}🚀e", Some(foreign[0])),
+            ("grösser", Some(foreign[1])),
+        ] {
+            assert_eq!(nearest(given, foreign.into_iter()), meant, "{given}");
         }
         assert_eq!(nearest(&"name".repeat(10_000), known.into_iter()), None);
     }

@@ -1,6 +1,6 @@
 //! Calendars from the command line.
 
-use super::cli;
+use super::{cli, words};
 use crate::harness::Nats;
 
 #[tokio::test]
@@ -52,7 +52,17 @@ async fn calendars_are_kept_from_files_and_lists() {
     assert_eq!(cli(&nats, &dry).await.done(), "1 of 1 schedules would be paused\n");
     cli(&nats, &["rm", "other"]).await.done();
     let listed = cli(&nats, &["calendar", "ls"]).await.done();
-    assert!(listed.contains("holidays") && listed.contains("anna"), "{listed}");
+    assert_eq!(
+        words(&listed),
+        "NAME | DAYS | SPANS | USED BY | UPDATED | BY\nholidays | 2 | 1 | 1 | <time> | anna"
+    );
+    let got = words(&cli(&nats, &["calendar", "get", "holidays"]).await.done());
+    assert_eq!(
+        got,
+        "name: | holidays\ndescription: | -\ndays: | 2026-12-25, 2027-01-01\n\
+         spans: | 2026-12-31T12:00:00+00:00/2027-01-01T00:00:00+00:00\nknown until: | -\nused by: | 1\nrevision: | 1\n\
+         updated: | <time>\nupdated by: | anna"
+    );
     let used = cli(&nats, &["calendar", "rm", "holidays"]).await;
     assert!(used.err.contains("1 schedule uses the calendar \"holidays\": \"daily\""), "{used:?}");
     assert_ne!(used.code, 0);

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{cli, fed, file, finish, plain, program};
+use super::{cli, fed, file, finish, plain, program, words};
 use crate::harness::{Nats, wait_for};
 
 #[tokio::test]
@@ -187,6 +187,25 @@ async fn executions_are_awaited_run_again_and_cancelled() {
     .await;
     let shown = cli(&nats, &["rerun", "ls", "-o", "name"]).await.done();
     assert_eq!(shown, rerun);
+    // How many had failed by then depends on how fast a machine is.
+    let rerun_of =
+        async |command: &[&str]| words(&cli(&nats, &[&["rerun"], command].concat()).await.done());
+    let count = cli(&nats, &["rerun", "get", rerun.trim(), "-o", "json"]).await.json();
+    let (matched, again) = (&count["matched"], &count["retried"]);
+    assert_eq!(
+        rerun_of(&["ls"]).await.replace(&format!(" | {matched} | {again} | "), " | N | N | "),
+        "RERUN | STATUS | MATCHED | RUN AGAIN | REFUSED | REQUESTED | BY\n<id> | done | N | N | 0 | <time> | anna"
+    );
+    let got = rerun_of(&["get", rerun.trim()]).await;
+    let passed_over = &count["passed_over"];
+    assert_eq!(
+        got,
+        format!(
+            "rerun: | <id>\nstatus: | done\nmatched: | {matched}\nrun again: | {again}\nrefused: | 0\n\
+             passed over: | {passed_over}\nwaits for: | -\nrefusals: | -\nrequested: | <time>\nrequested by: | anna\n\
+             ended: | <time>\ncancelled by: | -"
+        )
+    );
     let (code, said) = cli(&nats, &["rerun", "cancel", rerun.trim()]).await.failed();
     assert!(code == 1 && said.contains("has ended"), "{said}");
 
@@ -196,6 +215,11 @@ async fn executions_are_awaited_run_again_and_cancelled() {
     nats.wait_executions(json!({ "status": "running" }), 1).await;
     let running = cli(&nats, &["running", "work", "-o", "name"]).await.done();
     assert_eq!(running, ran);
+    let running = words(&cli(&nats, &["running", "work"]).await.done());
+    assert_eq!(
+        running,
+        "NAME | STATUS | SINCE | UNTIL | ATTEMPT | PROGRESS | ID\nwork | running | <span> | <span> | 1 | - | <id>"
+    );
     let cancelled = cli(&nats, &["cancel", ran.trim(), "--reason", "no need"]).await.done();
     assert_eq!(plain(&cancelled), "execution <id>: cancelled\n");
     let (code, said) = cli(&nats, &["cancel", &uuid::Uuid::now_v7().to_string()]).await.failed();
@@ -256,8 +280,15 @@ async fn a_schedule_is_edited_unless_somebody_else_was_first() {
         command.env("CLI", crate::harness::SERVICE);
         finish(command).await
     };
+    let drafts = || {
+        let files = std::fs::read_dir(nats.dir()).unwrap().map(|it| it.unwrap().path());
+        files.filter(|it| it.extension().is_some_and(|it| it == "yaml")).collect::<Vec<_>>()
+    };
     let untouched = edit("true").await;
     assert_eq!((untouched.code, untouched.err.as_str()), (0, "nothing has changed\n"));
+    let (code, said) = edit("exit 3").await.failed();
+    assert!(code == 2 && said.contains("ended with exit status: 3"), "{said}");
+    assert!(!said.contains("is kept"), "{said}");
     let done = edit("sed -i 's/0 2 /0 4 /' $1").await.done();
     assert!(
         done.starts_with(
@@ -266,6 +297,9 @@ async fn a_schedule_is_edited_unless_somebody_else_was_first() {
         "{done}"
     );
     assert!(plain(&done).contains("updated nightly (<id>), next at <time>"), "{done}");
+    let done = edit("sed -i 's/1.10/1.20/' $1").await.done();
+    assert!(done.contains("    command_payload.n: 1.10 -> 1.20\n"), "{done}");
+    assert_eq!(drafts(), [""; 0].map(std::path::PathBuf::from), "nothing is left of them");
     let asked = json!({ "schedule_name": "nightly", "creator": "anna" });
     let schedule = nats.ask("schedule.get", asked).await;
     assert_eq!(schedule["updated_by"], "ci", "who edits is who acts: {schedule}");
@@ -277,10 +311,16 @@ async fn a_schedule_is_edited_unless_somebody_else_was_first() {
     );
     let (code, said) = edit("sed -i 's/name: nightly/name: other/' $1").await.failed();
     assert!(code == 2 && said.contains("and stay"), "{said}");
-    let (code, said) = edit("exit 3").await.failed();
-    assert!(code == 2 && said.contains("ended with exit status: 3"), "{said}");
+    let (code, said) = edit("echo '# mine' >> $1; exit 3").await.failed();
+    assert!(code == 2 && said.contains("is kept in "), "{said}");
+    assert_eq!(drafts().len(), 3, "each that says something else is kept");
+    for draft in drafts() {
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&draft.metadata().unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600, "only its author reads it");
+    }
     let kept = cli(&nats, &["get", "nightly", "-o", "json"]).await.done();
-    assert!(kept.contains("0 4 * * *") && kept.contains("1.10"), "{kept}");
+    assert!(kept.contains("0 4 * * *") && kept.contains("1.20"), "{kept}");
 }
 
 #[tokio::test]

@@ -1,17 +1,15 @@
 //! Schedules as files: planned, applied, exported.
 
-use std::process::Stdio;
-
 use futures::future::join;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
-use super::{cli, fed, file, plain, program, without};
-use crate::harness::{DEADLINE, Nats, SERVICE, in_ms, wait_for};
+use super::{at_terminal, cli, fed, file, plain, program, terminal, without};
+use crate::harness::{DEADLINE, Nats, in_ms, wait_for};
 
 /// Schedules of all kinds, with payloads that a careless reader would change.
-fn of_all_kinds() -> Vec<Value> {
+pub fn of_all_kinds() -> Vec<Value> {
     let create = |name: &str, fields: Value| {
         let mut request =
             json!({ "name": name, "target_command": "cmd.example.x", "created_by": "anna" });
@@ -53,6 +51,63 @@ fn of_all_kinds() -> Vec<Value> {
     ]
 }
 
+/// Files say what is off, and a pause is no part of them.
+#[tokio::test]
+async fn what_is_off_is_exported_and_what_is_paused_is_said() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let create = |name: &'static str, more: &'static [&'static str]| {
+        let create = ["create", name, "--cron", "@yearly", "-t", "cmd.example.x"];
+        cli(&nats, &[&create[..], more].concat())
+    };
+    create("off", &["--set", "is_active=false"]).await.done();
+    create("on", &[]).await.done();
+    for n in ["p1", "p2", "p3", "p4", "p5", "p6"] {
+        create(n, &[]).await.done();
+        cli(&nats, &["pause", n]).await.done();
+    }
+    let exported = cli(&nats, &["export", "off", "on"]).await;
+    assert_eq!((exported.code, exported.err.as_str()), (0, ""));
+    assert_eq!(exported.out.matches("is_active: false\n").count(), 1, "{}", exported.out);
+    assert!(!exported.out.contains("is_active: true"), "{}", exported.out);
+    cli(&nats, &["rm", "off", "--hard", "--yes"]).await.done();
+    let apply = ["apply", "-f", "-", "--yes"];
+    let applied = fed(&nats, exported.out.clone(), &apply).await.done();
+    assert_eq!(applied, "1 created, 0 updated, 0 deleted, 1 unchanged\n");
+    assert_eq!(cli(&nats, &["ls", "--off", "-o", "name"]).await.done(), "off\n");
+    let on = exported.out.replace("is_active: false", "is_active: true");
+    let plan = fed(&nats, on, &["plan", "-f", "-"]).await.done();
+    assert!(plan.starts_with("~ off of anna\n    is_active: false -> true\n"), "{plan}");
+    let all = cli(&nats, &["export"]).await;
+    assert_eq!(all.err, "6 are paused, which files do not say: p1, p2, p3, p4, p5 and 1 more\n");
+    let plan = fed(&nats, all.out, &["plan", "-f", "-"]).await.done();
+    assert!(plan.ends_with(", 8 unchanged.\n"), "{plan}");
+}
+
+/// Each part of a set is a request of its own, which knows nothing of the others.
+#[tokio::test]
+async fn a_plan_knows_the_limit_of_a_creator_over_all_its_parts() {
+    let nats = Nats::start().await;
+    let _service = nats.service_with(&[("MAX_SCHEDULES_PER_CREATOR", "12")]).await;
+    cli(&nats, &["create", "there", "--cron", "@yearly", "-t", "cmd.example.x"]).await.done();
+    let path = file(&nats, "large.jsonl", &large(40));
+    for owned in [&[][..], &["--owner", "o"]] {
+        let plan = [&["plan", "-f", &path, "--part", "10"][..], owned].concat();
+        let planned = cli(&nats, &plan).await;
+        let end = "Plan: 11 to create, 0 to update, 0 to delete, 0 unchanged, 29 refused.\n";
+        assert!(planned.code == 1 && planned.out.ends_with(end), "{planned:?}");
+        assert!(planned.out.contains("MAX_SCHEDULES_PER_CREATOR"), "{planned:?}");
+    }
+    let apply = ["apply", "-f", &path, "--part", "10", "--yes"];
+    let applied = cli(&nats, &apply).await;
+    assert_eq!(applied.code, 1);
+    assert_eq!(applied.out, "11 created, 0 updated, 0 deleted, 0 unchanged, 29 refused\n");
+    assert!(applied.err.ends_with("and 9 more were refused\n"), "{}", applied.err);
+    let one = ["create", "over", "--cron", "@yearly", "-t", "cmd.example.x", "--dry-run"];
+    let (code, said) = cli(&nats, &one).await.failed();
+    assert!(code == 1 && said.contains("which is the limit"), "{said}");
+}
+
 /// A payload whose digits and keys are in an order of their own.
 const PAYLOAD: &str = r#"{"z":1.10,"a":123456789012345678901234567890,"e":1E400,"y":"on","n":"\u0000\u202e\"","deep":{"b":[1.0,[]]}}"#;
 
@@ -71,7 +126,7 @@ async fn what_is_exported_is_what_there_is() {
     let digits = r#"command_payload: {"z": 1.10, "a": 123456789012345678901234567890, "e": 1E400, "y": "on","#;
     assert!(yaml.contains(digits), "{yaml}");
     assert!(
-        yaml.contains("after:\n  schedule_name: cron\n  creator: anna\n  on: completion\n"),
+        yaml.contains("after:\n  schedule_name: cron\n  creator: anna\n  \"on\": completion\n"),
         "{yaml}"
     );
     let json = cli(&nats, &["export", "-o", "json"]).await.done();
@@ -129,10 +184,13 @@ async fn a_plan_says_what_applying_does() {
     assert_eq!(
         first.out,
         "+ rollup of anna
+    sends cmd.report.build
     fires at 03:00 on the 1st of January (UTC), from 2030-01-01T00:00:00Z: 2030-01-01T03:00:00Z
 + mail of anna
+    sends cmd.notification.mail
     follows rollup
 + weekly of anna
+    sends cmd.report.build
     fires at 06:00 on the 1st of February (UTC), from 2030-01-01T00:00:00Z: 2030-02-01T06:00:00Z
 Plan: 3 to create, 0 to update, 0 to delete, 0 unchanged.
 "
@@ -158,6 +216,7 @@ Plan: 3 to create, 0 to update, 0 to delete, 0 unchanged.
 ! yearly of anna
     set/reports.yaml:11: priority: must be 1 to 10
 - weekly of anna
+    fires no more; next was 2030-02-01T06:00:00Z
 Plan: 0 to create, 1 to update, 1 to delete, 1 unchanged, 1 refused.
 "
     );
@@ -178,6 +237,39 @@ Plan: 0 to create, 1 to update, 1 to delete, 1 unchanged, 1 refused.
 
     let theirs = cli(&nats, &["plan", "-f", &set, "--owner", "others"]).await;
     assert!(theirs.code == 4 && theirs.out.contains("belongs to owner \"git\""), "{theirs:?}");
+}
+
+/// A plan is there to be reviewed, and the service says of a payload only that it changes.
+#[tokio::test]
+async fn a_changed_payload_is_shown_by_its_paths() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let set = |payload: &str| {
+        let text = format!(
+            "- name: a\n  schedule_type: cron\n  cron_expression: '@yearly'\n  target_command: cmd.example.x\n  \
+             command_payload: {payload}\n"
+        );
+        file(&nats, "set.yaml", &text)
+    };
+    for owned in [&[][..], &["--owner", "git", "--adopt"]] {
+        let path = set(r#"{"limit": 1.10, "to": [{"mail": "a@b.c"}], "gone": true}"#);
+        cli(&nats, &[&["apply", "-f", &path, "--yes"][..], owned].concat()).await.done();
+        set(r#"{"to": [{"mail": "x\u202e"}, {"key.with": null}], "limit": 1.20}"#);
+        let plan = [&["plan", "-f", &path][..], owned].concat();
+        assert_eq!(
+            cli(&nats, &plan).await.done(),
+            r#"~ a of anna
+    command_payload.to[0].mail: "a@b.c" -> "x\u202e"
+    command_payload.to[1]: nothing -> {"key.with":null}
+    command_payload.limit: 1.10 -> 1.20
+    command_payload.gone: true -> nothing
+Plan: 0 to create, 1 to update, 0 to delete, 0 unchanged.
+"#
+        );
+        let hidden = cli(&nats, &[&plan[..], &["--hide-payloads"]].concat()).await.done();
+        assert!(hidden.contains("    command_payload: \"sha256:"), "{hidden}");
+        assert!(!hidden.contains("a@b.c") && !hidden.contains("1.20"), "{hidden}");
+    }
 }
 
 #[tokio::test]
@@ -354,13 +446,12 @@ async fn what_ctrl_c_leaves_undone_the_next_apply_does() {
 }
 
 /// Answers one question of a command at a terminal, once somebody has done something in the meantime.
-async fn answered(nats: &Nats, arguments: &[&str], meanwhile: impl Future<Output = ()>) -> String {
-    const TERMINAL: &str =
-        "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
-    let mut command = Command::new("python3");
-    command.args(["-c", TERMINAL, SERVICE]).args(arguments).kill_on_drop(true);
-    command.env("NATS_URL", nats.url()).env("USER", "anna").env("COLUMNS", "100");
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+async fn answered(
+    nats: &Nats,
+    arguments: &[&str],
+    meanwhile: impl Future<Output = ()>,
+) -> (i32, String) {
+    let mut child = terminal(nats, arguments).spawn().unwrap();
     let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let mut said = Vec::new();
     let asked = async {
@@ -372,8 +463,8 @@ async fn answered(nats: &Nats, arguments: &[&str], meanwhile: impl Future<Output
     meanwhile.await;
     stdin.write_all(b"y\n").await.unwrap();
     tokio::time::timeout(DEADLINE, stdout.read_to_end(&mut said)).await.unwrap().unwrap();
-    assert!(child.wait().await.unwrap().success());
-    String::from_utf8_lossy(&said).into_owned()
+    let code = child.wait().await.unwrap().code().unwrap();
+    (code, String::from_utf8_lossy(&said).into_owned())
 }
 
 #[tokio::test]
@@ -387,10 +478,97 @@ async fn only_what_the_plan_showed_is_deleted() {
     owned("gone").await;
     let path = file(&nats, "one.jsonl", &large(1));
     let apply = ["apply", "-f", &path, "--owner", "o", "--prune"];
-    let said = answered(&nats, &apply, owned("later")).await;
-    assert!(said.contains("1 created, 0 updated, 1 deleted, 0 unchanged"), "{said}");
+    let (code, said) = answered(&nats, &apply, owned("later")).await;
+    assert!(code == 0 && said.contains("1 created, 0 updated, 1 deleted, 0 unchanged"), "{said}");
     assert_eq!(cli(&nats, &["get", "gone", "-o", "name"]).await.code, 3);
     assert_eq!(cli(&nats, &["get", "later", "-o", "name"]).await.code, 0);
+}
+
+/// A line of progress stands below what is said, and is gone when there is something else to say.
+#[tokio::test]
+async fn what_takes_long_says_how_far_it_is() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let more = "{\"name\":\"odd\",\"schedule_type\":\"cron\",\"cron_expression\":\"@never\",\"target_command\":\"cmd.example.x\"}\n";
+    // What is refused comes last, when the line is there.
+    let path = file(&nats, "large.jsonl", &(large(120) + more));
+    let is_erased = |shown: &str| {
+        let drawn = shown.split("\r").filter(|part| part.contains(" of 121 ["));
+        drawn.clone().all(|part| part.ends_with("\u{1b}[K")) && drawn.count() > 0
+    };
+    let at = async |arguments: &[&str]| at_terminal(terminal(&nats, arguments)).await;
+    for (owned, first) in [(&[][..], true), (&["--owner", "o", "--adopt"], false)] {
+        let plan = [&["plan", "-f", &path, "--part", "40"][..], owned].concat();
+        let (code, shown) = at(&plan).await;
+        assert!(code == 1 && shown.contains("\rplanned 40 of 121 ["), "{shown:?}");
+        assert!(is_erased(&shown), "{shown:?}");
+        let apply = [&["apply", "-f", &path, "--part", "40", "--yes"][..], owned].concat();
+        let (_, shown) = at(&apply).await;
+        assert!(
+            shown.contains("\rapplied 80 of 121 [") || shown.contains("\rapplied 40 of 121 ["),
+            "{shown:?}"
+        );
+        assert!(shown.contains("error: ") && is_erased(&shown), "{shown:?}");
+        let end = if first { "\n120 created" } else { "\n0 created, 120 updated" };
+        assert!(shown.contains(end) || shown.contains(&end.replace('\n', "\u{1b}[K")), "{shown:?}");
+    }
+    let one = file(&nats, "one.jsonl", &large(1));
+    let prune = ["apply", "-f", &one, "--owner", "o", "--prune", "--yes", "--part", "40"];
+    let (code, shown) = at(&prune).await;
+    assert!(code == 0 && shown.contains("\rdeleted 40 of 119 ["), "{shown:?}");
+    // At a terminal an export shows itself how far it is, and in a pipe nothing is drawn.
+    assert!(!at(&["export"]).await.1.contains("exported"));
+    let piped = cli(&nats, &["plan", "-f", &path, "--part", "40"]).await;
+    assert!(!piped.err.contains("planned"), "{}", piped.err);
+}
+
+/// Whoever answers has seen the plan, and nothing else.
+#[tokio::test]
+async fn what_has_changed_since_the_plan_is_not_overwritten() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    for owned in [&[][..], &["--owner", "git"]] {
+        let name = owned.get(1).copied().unwrap_or("none");
+        let line = |n: &str, priority: u32| {
+            format!(
+                "- {{name: {name}-{n}, schedule_type: cron, cron_expression: '@yearly', priority: {priority}, target_command: cmd.example.x}}\n"
+            )
+        };
+        let path = file(&nats, "set.yaml", &(line("fixed", 5) + &line("same", 5)));
+        let apply = [&["apply", "-f", &path][..], owned].concat();
+        cli(&nats, &[&apply[..], &["--yes"]].concat()).await.done();
+        let text = line("fixed", 7) + &line("same", 5) + &line("new", 5) + &line("fine", 5);
+        file(&nats, "set.yaml", &text);
+        let meanwhile = async {
+            for n in ["fixed", "same"] {
+                let name = format!("{name}-{n}");
+                let fix =
+                    json!({ "schedule_name": name, "creator": "anna", "description": "hot fix" });
+                nats.ask("schedule.update", fix).await;
+            }
+            let new = [&["create", &format!("{name}-new"), "--now", "-t", "cmd.example.y"], owned];
+            cli(&nats, &new.concat()).await.done();
+        };
+        let (code, said) = answered(&nats, &apply, meanwhile).await;
+        assert_eq!(code, 4, "{said}");
+        assert!(said.contains("1 created, 0 updated, 0 deleted, 0 unchanged, 3 refused"), "{said}");
+        assert!(said.contains("hint: look at what it is now, and decide again"), "{said}");
+        for (n, field, is) in [
+            ("fixed", "description", "\"hot fix\""),
+            ("fixed", "priority", "5"),
+            ("same", "description", "\"hot fix\""),
+            ("new", "schedule_type", "\"immediate\""),
+            ("fine", "priority", "5"),
+        ] {
+            let name = format!("{name}-{n}");
+            let asked = json!({ "schedule_name": name, "creator": "anna" });
+            let schedule = nats.ask("schedule.get", asked).await;
+            assert_eq!(schedule[field].to_string(), is, "{name}: {schedule}");
+        }
+        // Looked at again, it is applied.
+        let again = [&apply[..], &["--yes"]].concat();
+        assert!(cli(&nats, &again).await.done().contains(", 3 updated, "));
+    }
 }
 
 #[tokio::test]

@@ -3,9 +3,11 @@
 use serde_json::{Value, json};
 
 use super::{cli, file};
-use crate::harness::{Nats, far};
+use crate::harness::{Nats, far, wait_for};
 
 const COUNT: usize = 10_000;
+/// How many kinds of them there are.
+const KINDS: usize = 10;
 /// Payloads whose digits, keys and characters a careless reader would change.
 const PAYLOADS: [&str; 6] = [
     r#"{"z":1.10,"a":123456789012345678901234567890,"deep":{"b":[1.0,[],{}]}}"#,
@@ -18,7 +20,7 @@ const PAYLOADS: [&str; 6] = [
 
 /// What else a schedule of each kind may say.
 fn fields(n: usize) -> Value {
-    match n % 8 {
+    match n % KINDS {
         0 => {
             json!({ "schedule_type": "cron", "cron_expression": "H 2 * * MON-FRI", "timezone": "Europe/Berlin",
             "dst_gap": "skip", "dst_overlap": "both", "jitter_seconds": 60, "exclude": ["holidays"] })
@@ -47,6 +49,13 @@ fn fields(n: usize) -> Value {
             json!({ "schedule_type": "cron", "cron_expression": "@yearly", "dead_letter": "cmd.example.dead",
             "retry_delay_seconds": 5, "priority": 1 + n % 10, "description": "two\nlines: # no comment" })
         }
+        7 => {
+            json!({ "schedule_type": "immediate", "delivery": { "mode": "core" }, "max_retries": 0, "tags": ["ran"] })
+        }
+        8 => {
+            json!({ "schedule_type": "interval", "interval_seconds": 86_400, "is_active": false, "group": "database",
+            "delivery": { "mode": "job", "timeout_seconds": 60 }, "payload_template": true })
+        }
         _ => {
             json!({ "schedule_type": "cron", "cron_expression": "*/5 5 1 1 *", "timezone": "Asia/Kolkata",
             "owner": format!("git:{}", n % 3), "tags": ["a: b", "yes", "1.0", "- x", format!("t{n}")] })
@@ -61,7 +70,7 @@ fn requests(range: std::ops::Range<usize>) -> String {
         let mut item = json!({ "name": format!("{n}: 'n' #{n}"), "target_command": "cmd.example.x",
             "created_by": creator });
         item.as_object_mut().unwrap().extend(fields(n).as_object().unwrap().clone());
-        if n % 8 == 5 {
+        if n % KINDS == 5 {
             item["after"]["creator"] = "anna".into();
         }
         let text = item.to_string();
@@ -94,8 +103,20 @@ async fn ten_thousand_exported_schedules_are_planned_as_they_are() {
     let nats = Nats::start().await;
     let _service = nats.service_with(&[("MAX_SCHEDULES_PER_CREATOR", "20000")]).await;
     cli(&nats, &["calendar", "put", "holidays", "--day", "2099-12-25"]).await.done();
+    cli(&nats, &["group", "put", "database", "--limit", "1"]).await.done();
     create_all(&nats).await;
-    let exported = cli(&nats, &["export"]).await.done();
+    // What has run, what is off and what is paused are declared as they were.
+    let ended = json!({ "tags": ["ran"], "status": "completed" });
+    wait_for("the end of what runs at once", || async {
+        let ended = nats.request("schedule.list", &ended).await;
+        (ended["pagination"]["total"] == COUNT / KINDS).then_some(())
+    })
+    .await;
+    cli(&nats, &["pause", "--tag", "1.0", "--yes"]).await.done();
+    let exported = cli(&nats, &["export"]).await;
+    assert!(exported.err.starts_with("1000 are paused, "), "{}", exported.err);
+    let exported = exported.done();
+    assert_eq!(exported.matches("\nis_active: false\n").count(), COUNT / KINDS);
     assert_eq!(exported.matches("\n---\n").count(), COUNT - 1);
     let path = file(&nats, "all.yaml", &exported);
     let plan = cli(&nats, &["plan", "-f", &path, "--detailed-exitcode"]).await;
@@ -111,9 +132,12 @@ async fn ten_thousand_exported_schedules_are_planned_as_they_are() {
         assert!(exported.contains(&digits), "{digits}");
     }
     // More than the service lists at once.
-    let next = ["next", "--all", "--to", "in 2h", "-n", "5000", "-o", "name"];
-    let next = cli(&nats, &next).await.done();
-    let number = |name: &str| name.split(':').next().unwrap().parse::<usize>().ok();
-    let once = next.lines().filter_map(number).filter(|n| n % 8 == 4).count();
-    assert_eq!(once, COUNT / 8, "each once");
+    let next = ["next", "--all", "--to", "in 2h", "-n", "5000", "-o", "json"];
+    let next = cli(&nats, &next).await.json();
+    let number = |it: &Value| {
+        it["schedule_name"].as_str().unwrap().split(':').next().unwrap().parse::<usize>().ok()
+    };
+    let once =
+        next.as_array().unwrap().iter().filter_map(number).filter(|n| n % KINDS == 4).count();
+    assert_eq!(once, COUNT / KINDS, "each once");
 }

@@ -5,11 +5,14 @@ mod calendars;
 mod changes;
 mod connections;
 mod files;
+mod groups;
 mod help;
 mod imports;
 mod logs;
 mod many;
+mod pipelines;
 mod runs;
+mod schema;
 mod screens;
 mod shells;
 mod tables;
@@ -81,6 +84,23 @@ pub fn cli(nats: &Nats, arguments: &[&str]) -> BoxFuture<'static, Answer> {
     let mut command = program(&nats.url());
     command.args(arguments);
     finish(command)
+}
+
+/// What a program shows at a terminal, on both outputs, and how it ends.
+pub async fn at_terminal(mut command: Command) -> (i32, String) {
+    let output = tokio::time::timeout(DEADLINE, command.output()).await.unwrap().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+}
+
+/// The program at such a terminal.
+pub fn terminal(nats: &Nats, arguments: &[&str]) -> Command {
+    const TERMINAL: &str =
+        "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+    let mut command = Command::new("python3");
+    command.args(["-c", TERMINAL, SERVICE]).args(arguments).kill_on_drop(true);
+    command.env("NATS_URL", nats.url()).env("USER", "anna").env("COLUMNS", "100");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
 }
 
 /// The same in a terminal of this width.

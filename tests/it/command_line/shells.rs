@@ -39,6 +39,33 @@ async fn bash_completes_commands_options_and_names() {
     assert_eq!(offered(&nats, &["ls", "--status", "pau"]).await, ["paused"]);
     assert_eq!(offered(&nats, &["get", "hell"]).await, ["hello"]);
     assert_eq!(offered(&nats, &["pause", "hello", "o"]).await, ["other"]);
+    // Of whoever the line says, as the command will take it.
+    for name in ["hops", "h'x"] {
+        let create = ["create", name, "--cron", "@yearly", "-t", "cmd.example.x"];
+        cli(&nats, &[&create[..], &["--creator", "ops"]].concat()).await.done();
+    }
+    assert_eq!(offered(&nats, &["get", "--creator", "ops", "h"]).await, ["hops"]);
+    assert_eq!(offered(&nats, &["get", "--actor", "ops", "h"]).await, ["hops"]);
+    let elsewhere = Nats::bare().await;
+    let there = nats.url();
+    assert_eq!(offered(&elsewhere, &["get", "-s", &there, "hell"]).await, ["hello"]);
+    cli(&nats, &["rm", "other"]).await.done();
+    cli(&nats, &["group", "put", "database", "--limit", "1"]).await.done();
+    cli(&nats, &["calendar", "put", "holidays", "--day", "2099-12-25"]).await.done();
+    let job = ["create", "job", "--cron", "@yearly", "-t", "cmd.example.job", "--mode", "job"];
+    cli(&nats, &job).await.done();
+    let ran = cli(&nats, &["run", "job", "-o", "name"]).await.done();
+    nats.wait_executions(serde_json::json!({ "status": "running" }), 1).await;
+    for (line, meant) in [
+        (&["restore", "o"][..], "other"),
+        (&["group", "get", "d"], "database"),
+        (&["ls", "--group", "da"], "database"),
+        (&["calendar", "rm", "h"], "holidays"),
+        (&["ls", "--calendar", "h"], "holidays"),
+        (&["cancel", &ran[..8]], ran.trim()),
+    ] {
+        assert_eq!(offered(&nats, line).await, [meant], "{line:?}");
+    }
     assert_eq!(offered(&Nats::bare().await, &["get", "hell"]).await, [""; 1], "without a service");
 }
 

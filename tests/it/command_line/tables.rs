@@ -67,7 +67,10 @@ cleanup of what no…  0 3 * * * Europe/B…  active  DAYS  -     cmd.analytics.
 ";
     let found = narrow(&nats, 82, &["ls"]).await.done();
     assert_eq!(found, cut.replace("DAYS", &days), "{found}");
-    assert!(narrow(&nats, 20, &["ls"]).await.done().lines().count() == 4, "one line each");
+    let found = narrow(&nats, 20, &["ls"]).await;
+    assert_eq!(found.out.lines().count(), 4, "one line each");
+    let left_out = "no room for STATUS, NEXT, LAST, TARGET: -o wide shows all\n";
+    assert_eq!((found.code, found.err.as_str()), (0, left_out));
 
     let wide = cli(&nats, &["ls", "-o", "wide", "--creator", "bob"]).await.done();
     assert!(
@@ -87,7 +90,11 @@ cleanup of what no…  0 3 * * * Europe/B…  active  DAYS  -     cmd.analytics.
     assert_eq!((&listed[0]["name"], listed.as_array().unwrap().len()), (&json!("nightly"), 1));
     assert_eq!(cli(&nats, &["ls", "-o", "json", "--failing"]).await.json(), json!([]));
     let names = cli(&nats, &["ls", "-o", "name", "--sort", "-name"]).await.done();
-    assert_eq!(names, "夜間 größer\nnightly\ncleanup of what nobody needs any more\n");
+    assert_eq!(
+        plain(&names),
+        "<id>\nnightly\ncleanup of what nobody needs any more\n",
+        "of the name of another creator's one the actor has none"
+    );
     let yaml = cli(&nats, &["ls", "-o", "yaml", "--status", "paused"]).await.done();
     assert!(
         yaml.starts_with("- id: \"") && yaml.contains("\n  tags: [\"reports\", \"eu\"]\n"),
@@ -160,6 +167,120 @@ async fn what_ran_and_what_comes_is_shown() {
     let story = cli(&nats, &["history", "-o", "name"]).await.done();
     let story = cli(&nats, &["history", "--execution", story.trim(), "-o", "json"]).await.json();
     assert_eq!(story["attempts"][0]["status"], "success");
+}
+
+/// What `-o name` prints is taken back, whatever the schedules are called and whosever they are.
+#[tokio::test]
+async fn names_for_scripts_mean_the_schedules_that_they_are_of() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let id = uuid::Uuid::now_v7().to_string();
+    let names = ["plain", "with words", "evil\u{202e}name", "two\nlines", "-x", &id, "größer"];
+    for (name, creator) in names.map(|name| (name, "anna")).into_iter().chain([("plain", "bob")]) {
+        let mut request = crate::harness::far(name);
+        request["created_by"] = json!(creator);
+        nats.create(request).await;
+    }
+    for list in [&["ls", "--all"][..], &["next", "--all", "--to", "in 2h", "-n", "20"], &["export"]]
+    {
+        let listed = cli(&nats, &[list, &["-o", "name"]].concat()).await.done();
+        let lines: Vec<_> = listed.lines().collect();
+        assert_eq!(lines.len(), 8, "{list:?}: {listed}");
+        for name in ["plain", "with words", "größer"] {
+            assert_eq!(lines.iter().filter(|line| **line == name).count(), 1, "{listed}");
+        }
+        let mut found: Vec<_> = Vec::new();
+        for line in lines {
+            found.push(cli(&nats, &["get", line, "-o", "json"]).await.json()["id"].to_string());
+        }
+        found.sort();
+        found.dedup();
+        assert_eq!(found.len(), 8, "each is another one");
+    }
+    // One that is missing hides no other.
+    for command in ["get", "export", "describe"] {
+        let some = cli(&nats, &[command, "nosuch", "plain", "-o", "name"]).await;
+        assert_eq!((some.code, some.out.as_str()), (3, "plain\n"), "{some:?}");
+        assert!(some.err.starts_with("error: nosuch: "), "{some:?}");
+    }
+    let theirs = cli(&nats, &["get", "plain", "--creator", "bob", "-o", "name"]).await.done();
+    assert_eq!(theirs, "plain\n");
+}
+
+/// Times, words and ids that are cut say nothing; the texts beside them give way, and then the last columns.
+#[tokio::test]
+async fn narrow_tables_keep_what_cannot_be_cut() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let name = "report-of-the-night-of-all-regions-1";
+    let create =
+        ["create", name, "--cron", "@yearly", "-t", "cmd.example.ask", "--mode", "request"];
+    cli(&nats, &[&create[..], &["--set", "max_retries=0"]].concat()).await.done();
+    let (code, _) = cli(&nats, &["run", name, "--wait"]).await.failed();
+    assert_eq!(code, 1, "nobody answers");
+    let job = [
+        "create",
+        "שלום עולם 12 of a long name",
+        "--cron",
+        "@yearly",
+        "-t",
+        "cmd.example.work",
+        "--mode",
+        "job",
+    ];
+    cli(&nats, &job).await.done();
+    cli(&nats, &["run", job[1]]).await.done();
+    nats.wait_executions(json!({ "status": "running" }), 1).await;
+    nats.wait_executions(json!({ "status": "failed" }), 1).await;
+    let next = "SCHEDULED FOR | NEXT | MOVED BY\n<time> | <span> | -";
+    for (arguments, at_80, at_40) in [
+        (
+            &["history", name][..],
+            "SCHEDULED FOR | NAME | STATUS | TOOK | ATTEMPT | ENDED | ERROR\n\
+             <time> | <cut> | failed | <span> | 1 | <span> | <cut>",
+            "SCHEDULED FOR | NAME | STATUS\n<time> | <cut> | failed",
+        ),
+        (
+            &["audit", name],
+            "TIME | NAME | EVENT | ACTOR | CHANGES\n<time> | <cut> | triggered | anna | -\n\
+             <time> | <cut> | created | anna | -",
+            "TIME | NAME | EVENT\n<time> | <cut> | triggered\n<time> | <cut> | created",
+        ),
+        (&["next", name, "-n", "1"], next, next),
+        (
+            &["running"],
+            "NAME | STATUS | SINCE | UNTIL | ATTEMPT | PROGRESS\n\
+             שלום עולם 12 of a long name | running | <span> | <span> | 1 | -",
+            "NAME | STATUS | SINCE | UNTIL",
+        ),
+        (
+            &["why", name],
+            "SCHEDULED FOR | COUNT | OUTCOME | REASON\n<time> | 1 | failed | <cut>\n\
+             <time> | 1 | coming | lies ahead",
+            "SCHEDULED FOR | COUNT | OUTCOME\n<time> | 1 | failed\n<time> | 1 | coming",
+        ),
+    ] {
+        // What is said of the schedule before the table is a sentence, and not cut.
+        let table = |shown: String| match arguments[0] {
+            "why" => shown.split_once('\n').unwrap().1.to_owned(),
+            _ => shown,
+        };
+        for (width, expected) in [(80, at_80), (40, at_40)] {
+            let shown = table(narrow(&nats, width, arguments).await.done());
+            let cell = |cell: &str| {
+                if cell.ends_with('…') { "<cut>".to_owned() } else { cell.to_owned() }
+            };
+            let line = |line: &str| line.split(" | ").map(cell).collect::<Vec<_>>().join(" | ");
+            let found: Vec<_> = words(&shown).lines().map(line).collect();
+            assert!(found.join("\n").starts_with(expected), "{arguments:?} at {width}: {shown}");
+        }
+        for width in [20, 30, 50, 60, 70, 100] {
+            for line in table(narrow(&nats, width, arguments).await.done()).lines() {
+                let wide = unicode_width::UnicodeWidthStr::width(line);
+                assert!(wide <= usize::from(width), "{arguments:?} at {width}: {line:?}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::cli::session::{Session, about};
 #[derive(Args, Debug)]
 pub struct Backfill {
     /// The schedule: its name or id.
-    #[arg(value_parser = some_name, add = Name::completer())]
+    #[arg(value_parser = some_name, add = Name::Schedule.completer())]
     schedule: String,
     /// The first instant of the span.
     #[arg(long, value_name = "TIME", value_parser = moment::past, allow_hyphen_values = true)]

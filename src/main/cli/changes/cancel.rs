@@ -5,6 +5,7 @@ use nats_scheduler::client::CancelExecution;
 
 use super::each;
 use super::retry::id;
+use crate::cli::completion::Name;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::Output;
 use crate::cli::session::Session;
@@ -13,7 +14,7 @@ use crate::cli::words::word;
 #[derive(Args, Debug)]
 pub struct Cancel {
     /// The executions.
-    #[arg(required = true, value_name = "EXECUTION", value_parser = id)]
+    #[arg(required = true, value_name = "EXECUTION", value_parser = id, add = Name::Execution.completer())]
     executions: Vec<String>,
     /// The reason, for people.
     #[arg(long, short)]

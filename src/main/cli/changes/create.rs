@@ -42,7 +42,7 @@ pub struct Create {
     #[arg(long, group = "when", help_heading = WHEN)]
     now: bool,
     /// After another schedule: its name or id.
-    #[arg(long, group = "when", value_name = "SCHEDULE", value_parser = some_name, add = Name::completer(), help_heading = WHEN)]
+    #[arg(long, group = "when", value_name = "SCHEDULE", value_parser = some_name, add = Name::Schedule.completer(), help_heading = WHEN)]
     after: Option<String>,
     /// With --after: which outcomes of the other it follows.
     #[arg(long, requires = "after", conflicts_with_all = ["cron", "every", "at", "now"],

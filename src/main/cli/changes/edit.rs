@@ -29,7 +29,7 @@ const EDITOR: &str = "vi";
 #[derive(Args, Debug)]
 pub struct Edit {
     /// The schedule: its name or id.
-    #[arg(value_parser = some_name, add = Name::completer())]
+    #[arg(value_parser = some_name, add = Name::Schedule.completer())]
     schedule: String,
     /// Do not ask after showing what changes.
     #[arg(long, short)]
@@ -45,20 +45,21 @@ impl Edit {
             let hint = "`export -o json` prints it, and `apply -f` takes it";
             return Err(Failure::usage(unsayable(key)).hint(hint));
         }
-        let file = Draft::new(&declaration.yaml())?;
-        let before = file.read()?;
-        open(&file.path)?;
-        if file.read()? == before {
+        let mut file = Draft::new(declaration.yaml())?;
+        let opened = open(&file.path);
+        if !file.is_edited()? {
+            opened?;
             note("nothing has changed");
             return Ok(Exit::Done);
         }
-        let done = self.apply(&view, &file, session, out).await;
-        if done.as_ref().is_ok_and(|exit| *exit == Exit::Done) {
-            // What is left behind does no harm.
-            let _ = std::fs::remove_file(&file.path);
-            return done;
+        let done = match opened {
+            Ok(()) => self.apply(&view, &file, session, out).await,
+            Err(failure) => Err(failure),
+        };
+        if !done.as_ref().is_ok_and(|exit| *exit == Exit::Done) {
+            file.is_kept = true;
+            note(&format!("your text is kept in {}", file.path.display()));
         }
-        note(&format!("your text is kept in {}", file.path.display()));
         done
     }
 
@@ -82,7 +83,9 @@ impl Edit {
         let dry = client.apply(&request(&one, view.revision, true)?).await?;
         let outcome = dry.difference.as_ref().map(|difference| difference.outcome);
         let mut plan = Plan::new(out);
-        plan.add(&one, &Became { outcome, difference: dry.difference, error: None })?;
+        let payload = Some(Node::of(&view.command_payload)?);
+        let difference = dry.difference;
+        plan.add(&one, &Became { outcome, difference, payload, ..Became::default() })?;
         plan.end()?;
         if outcome == Some(Outcome::Unchanged) {
             return Ok(Exit::Done);
@@ -127,23 +130,37 @@ fn open(path: &std::path::Path) -> Result<(), Failure> {
     }
 }
 
-/// A file of its own, which only this user can read: payloads may be secret.
+/// A file of its own, which only this user can read: payloads may be secret. It is removed unless it is kept.
 struct Draft {
     path: PathBuf,
+    /// What was written to it.
+    text: String,
+    is_kept: bool,
 }
 
 impl Draft {
-    fn new(text: &str) -> Result<Self, Failure> {
+    fn new(text: String) -> Result<Self, Failure> {
         let path = env::temp_dir().join(format!("nats-scheduler-{}.yaml", Uuid::new_v4()));
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options.open(&path)?.write_all(text.as_bytes())?;
-        Ok(Self { path })
+        let mut file = options.open(&path)?;
+        let draft = Self { path, text, is_kept: false };
+        file.write_all(draft.text.as_bytes())?;
+        Ok(draft)
     }
 
-    fn read(&self) -> Result<String, Failure> {
-        Ok(std::fs::read_to_string(&self.path)?)
+    /// Whether it says something else than before.
+    fn is_edited(&self) -> Result<bool, Failure> {
+        Ok(std::fs::read(&self.path)? != self.text.as_bytes())
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }

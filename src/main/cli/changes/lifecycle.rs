@@ -9,7 +9,7 @@ use nats_scheduler::client::{
 
 use super::select::Select;
 use super::{each, show_changed, tell_warnings};
-use crate::cli::completion::some_name;
+use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::filter::FILTERS;
 use crate::cli::moment;
@@ -186,7 +186,7 @@ impl Remove {
 #[derive(Args, Debug)]
 pub struct Restore {
     /// The deleted schedules: names or ids.
-    #[arg(required = true, value_name = "SCHEDULE", value_parser = some_name)]
+    #[arg(required = true, value_name = "SCHEDULE", value_parser = some_name, add = Name::Deleted.completer())]
     schedules: Vec<String>,
 }
 

@@ -20,6 +20,7 @@ use super::moment;
 use super::node::Node;
 use super::options::Format;
 use super::output::Output;
+use super::progress;
 use super::reads::get;
 use super::text::{note, safe};
 
@@ -99,6 +100,7 @@ pub fn confirm(question: &str) -> Result<bool, Failure> {
         let fault = format!("cannot ask {question:?}: standard input is not a terminal");
         return Err(Failure::usage(fault).hint("--yes goes ahead without asking"));
     }
+    progress::erase();
     write!(io::stderr(), "{} [y/N] ", safe(question))?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;

@@ -13,6 +13,7 @@ use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::moment;
 use crate::cli::output::Output;
+use crate::cli::progress;
 use crate::cli::session::{Session, about};
 use crate::cli::words::one_of_but;
 
@@ -49,7 +50,7 @@ pub struct Retry {
     #[arg(long, conflicts_with_all = ["executions", "payload", "wait"], required_unless_present = "executions", help_heading = HEADING)]
     failed: bool,
     /// Of this schedule: its name or id.
-    #[arg(long, requires = "failed", value_parser = some_name, add = Name::completer(), help_heading = HEADING)]
+    #[arg(long, requires = "failed", value_parser = some_name, add = Name::Schedule.completer(), help_heading = HEADING)]
     pub schedule: Option<String>,
     /// With this status [default: failed].
     #[arg(long, requires = "failed", value_parser = one_of_but::<ExecutionStatus>(&["running"]), help_heading = HEADING)]
@@ -143,7 +144,8 @@ impl Retry {
         if !self.dry_run && !self.yes && !self.asks(&request, session).await? {
             return Ok(Exit::Refused);
         }
-        let reply = session.patient(PATIENCE).bulk_retry(&request).await?;
+        let client = session.patient(PATIENCE);
+        let reply = progress::waiting("waiting", client.bulk_retry(&request)).await?;
         tell_warnings(&reply.warnings);
         let done = reply.data;
         let rerun = done.rerun_id.map(|id| id.to_string());
@@ -180,7 +182,8 @@ impl Retry {
             idempotency_key: None,
             ..request.clone()
         };
-        let would = session.patient(PATIENCE).bulk_retry(&dry).await?.data;
+        let client = session.patient(PATIENCE);
+        let would = progress::waiting("counting", client.bulk_retry(&dry)).await?.data;
         let most = match self.in_background {
             true => self.limit.map_or(would.matched, |limit| limit.min(would.matched)),
             false => would.retried as u64,

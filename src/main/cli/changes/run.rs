@@ -13,6 +13,7 @@ use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::moment;
 use crate::cli::output::Output;
+use crate::cli::progress;
 use crate::cli::reads::executions::error;
 use crate::cli::session::{Session, about};
 use crate::cli::text::note;
@@ -50,7 +51,7 @@ impl Running {
 #[derive(Args, Debug)]
 pub struct Run {
     /// The schedules: names or ids.
-    #[arg(required = true, value_name = "SCHEDULE", value_parser = some_name, add = Name::completer())]
+    #[arg(required = true, value_name = "SCHEDULE", value_parser = some_name, add = Name::Schedule.completer())]
     schedules: Vec<String>,
     #[command(flatten)]
     running: Running,
@@ -71,7 +72,8 @@ impl Run {
             async move {
                 let reply = session.client.trigger_with(&request).await?;
                 let id = reply.data.execution_id;
-                let ended = follow(&session.client, id, self.running.wait).await;
+                let following = follow(&session.client, id, self.running.wait);
+                let ended = progress::waiting("waiting", following).await;
                 Ok(Accepted { what: name, id, reply, ended })
             }
         };

@@ -12,6 +12,7 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::filter::{FILTERS, Filter, filtered, listed_creator};
 use crate::cli::options::Options;
 use crate::cli::output::Output;
+use crate::cli::progress;
 use crate::cli::session::Session;
 use crate::cli::words::word;
 
@@ -21,7 +22,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(600);
 #[derive(Args, Debug)]
 pub struct Select {
     /// The schedules: names or ids. Without any, the filters say which.
-    #[arg(value_name = "SCHEDULE", conflicts_with_all = FILTERS, value_parser = some_name, add = Name::completer())]
+    #[arg(value_name = "SCHEDULE", conflicts_with_all = FILTERS, value_parser = some_name, add = Name::Schedule.completer())]
     pub schedules: Vec<String>,
     #[command(flatten)]
     filter: Filter,
@@ -73,7 +74,8 @@ impl Select {
             if is_by_filter && !self.dry_run && !self.yes && !self.asks(&request, session).await? {
                 return Ok(Exit::Refused);
             }
-            let done = session.patient(PATIENCE).bulk_operation(&request).await?;
+            let client = session.patient(PATIENCE);
+            let done = progress::waiting("waiting", client.bulk_operation(&request)).await?;
             exit = super::run::worse(exit, show(&done.data, out)?);
         }
         Ok(exit)

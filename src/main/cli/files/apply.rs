@@ -40,6 +40,9 @@ pub struct Source {
     /// Schedules per request; the service takes MAX_BULK_OPERATIONS at most.
     #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..), hide_short_help = true)]
     part: u32,
+    /// Show changed payloads by their hashes: who may see the plan may not see them.
+    #[arg(long)]
+    hide_payloads: bool,
     /// How many coming times the plan shows of a timing that changes.
     #[arg(long, value_name = "NUMBER", default_value_t = 3)]
     times: u64,
@@ -71,7 +74,7 @@ impl PlanFiles {
         out: &mut Output,
     ) -> Result<Exit, Failure> {
         let set = self.source.read(session, common).await?;
-        let (counts, _) = self.source.plan(session, &set, out).await?;
+        let Planned { counts, .. } = self.source.plan(session, &set, out).await?;
         Ok(match counts.exit() {
             Exit::Done if self.detailed_exitcode && counts.changes() > 0 => Exit::Changes,
             exit => exit,
@@ -91,10 +94,11 @@ impl ApplyFiles {
             let fault = "cannot ask whether to apply: standard input is not a terminal";
             return Err(Failure::usage(fault).hint("look at `plan`, and apply with --yes"));
         }
-        let set = self.source.read(session, common).await?;
+        let mut set = self.source.read(session, common).await?;
         let mut planned = None;
         if !self.yes {
-            let (counts, surplus) = self.source.plan(session, &set, out).await?;
+            let Planned { counts, surplus, revisions } =
+                self.source.plan(session, &set, out).await?;
             if counts.exit() != Exit::Done || counts.changes() == 0 {
                 return Ok(counts.exit());
             }
@@ -102,6 +106,8 @@ impl ApplyFiles {
                 return Ok(Exit::Refused);
             }
             planned = Some(surplus);
+            // What has changed since the plan was shown is not overwritten.
+            set.iter_mut().zip(revisions).for_each(|(one, revision)| one.expected = revision);
         }
         let mut counts = Counts::default();
         let done = tokio::select! {
@@ -129,6 +135,15 @@ impl ApplyFiles {
     }
 }
 
+/// What applying would do.
+struct Planned {
+    counts: Counts,
+    /// What would be deleted.
+    surplus: Vec<ScheduleSummary>,
+    /// The revision at which each schedule of the set was found.
+    revisions: Vec<Option<u64>>,
+}
+
 impl Source {
     async fn read(&self, session: &Session, common: &Options) -> Result<Vec<Declared>, Failure> {
         let written = read_all(&self.files)?;
@@ -144,18 +159,24 @@ impl Source {
     }
 
     fn how(&self, dry_run: bool) -> How {
-        How { adopt: self.adopt, dry_run, count: self.times, part: self.part as usize }
+        let (part, hides_payloads) = (self.part as usize, self.hide_payloads);
+        How { adopt: self.adopt, dry_run, count: self.times, part, hides_payloads }
     }
 
-    /// Shows what would change; returns what would be deleted, too.
+    /// Shows what would change.
     async fn plan(
         &self,
         session: &Session,
         set: &[Declared],
         out: &mut Output,
-    ) -> Result<(Counts, Vec<ScheduleSummary>), Failure> {
+    ) -> Result<Planned, Failure> {
         let mut plan = Plan::new(out);
-        send(session, set, self.how(true), |one, became| plan.add(one, &became)).await?;
+        let mut revisions = vec![None; set.len()];
+        let planned = send(session, set, self.how(true), |n, became| {
+            revisions[n] = became.expected();
+            plan.add(&set[n], &became)
+        });
+        planned.await?;
         let mut pruned = Vec::new();
         if self.prune
             && let Some(owner) = &self.owner
@@ -163,7 +184,7 @@ impl Source {
             pruned = surplus(session, owner, &keys(set)).await?;
             pruned.iter().try_for_each(|schedule| plan.delete(schedule))?;
         }
-        Ok((plan.end()?, pruned))
+        Ok(Planned { counts: plan.end()?, surplus: pruned, revisions })
     }
 
     /// Applies all parts, and then deletes what the set does not have: what was `planned`, if somebody has seen that, and
@@ -175,7 +196,8 @@ impl Source {
         planned: Option<Vec<ScheduleSummary>>,
         counts: &mut Counts,
     ) -> Result<(), Failure> {
-        let applied = send(session, set, self.how(false), |one, became| {
+        let applied = send(session, set, self.how(false), |n, became| {
+            let one = &set[n];
             counts.add(&became);
             if let Some(error) = became.error.filter(|_| counts.refused <= REPORTED) {
                 Failure::from(error).about(&one.name).about(&one.place).report();
@@ -184,7 +206,7 @@ impl Source {
         });
         applied.await?;
         if counts.refused > REPORTED {
-            note(&format!("and {} more: `plan` shows them all", counts.refused - REPORTED));
+            note(&format!("and {} more were refused", counts.refused - REPORTED));
         }
         let Some(owner) = self.owner.as_deref().filter(|_| self.prune) else { return Ok(()) };
         if counts.refused > 0 {

@@ -4,11 +4,12 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use futures::TryStreamExt as _;
-use nats_scheduler::client::ListSchedules;
+use nats_scheduler::client::{ListSchedules, ScheduleSummary};
 
 use super::set::{Declared, Key};
 use crate::cli::failure::Failure;
 use crate::cli::node::Node;
+use crate::cli::progress::Progress;
 use crate::cli::session::Session;
 
 /// Finds the creators of declarations that have an owner and do not say whose they are.
@@ -21,7 +22,12 @@ pub async fn find(session: &Session, set: &mut [Declared]) -> Result<(), Failure
     for owner in owners {
         let request = ListSchedules { owner: Some(owner.clone()), ..ListSchedules::default() };
         let all = session.client.all_schedules(request);
-        let keys = all.map_ok(|it| (it.created_by, it.name)).try_collect::<Vec<_>>().await?;
+        let mut progress = Progress::new("looked up", None);
+        let key = |it: ScheduleSummary| {
+            progress.add(1);
+            (it.created_by, it.name)
+        };
+        let keys = all.map_ok(key).try_collect::<Vec<_>>().await?;
         settle(set, &owner, &keys)?;
     }
     follow(set);

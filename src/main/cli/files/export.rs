@@ -14,12 +14,14 @@ use crate::cli::filter::{FILTERS, Filter, filtered, listed_creator};
 use crate::cli::node::Node;
 use crate::cli::options::{Format, Options};
 use crate::cli::output::Output;
+use crate::cli::progress::Progress;
 use crate::cli::session::{Session, about};
+use crate::cli::text::note;
 
 /// Schedules that are fetched at once.
 const AT_ONCE: usize = 32;
 /// The fields, in the order of a file.
-const FIELDS: [&str; 36] = [
+const FIELDS: [&str; 37] = [
     "name",
     "created_by",
     "owner",
@@ -56,9 +58,10 @@ const FIELDS: [&str; 36] = [
     "expect_success_within_seconds",
     "failing_after",
     "pause_on_failure",
+    "is_active",
 ];
 /// What a field is that no file needs to say. Defaults that settings of the service change are said.
-const DEFAULTS: [(&str, &str); 12] = [
+const DEFAULTS: [(&str, &str); 13] = [
     ("jitter_seconds", "0"),
     ("dst_gap", "\"next_valid\""),
     ("dst_overlap", "\"first\""),
@@ -71,12 +74,15 @@ const DEFAULTS: [(&str, &str); 12] = [
     ("priority", "5"),
     ("overlap", "\"skip\""),
     ("failing_after", "1"),
+    ("is_active", "true"),
 ];
+/// Paused schedules that are named.
+const NAMED: usize = 5;
 
 #[derive(Args, Debug)]
 pub struct Export {
     /// The schedules: names or ids [default: all that the filters select].
-    #[arg(value_name = "SCHEDULE", conflicts_with_all = FILTERS, value_parser = some_name, add = Name::completer())]
+    #[arg(value_name = "SCHEDULE", conflicts_with_all = FILTERS, value_parser = some_name, add = Name::Schedule.completer())]
     schedules: Vec<String>,
     #[command(flatten)]
     filter: Filter,
@@ -89,7 +95,7 @@ impl Export {
         common: &Options,
         out: &mut Output,
     ) -> Result<Exit, Failure> {
-        let (mut count, mut exit) = (0, Exit::Done);
+        let (mut written, mut exit) = (Written::new(), Exit::Done);
         if self.schedules.is_empty() {
             let creator = listed_creator(session, common.creator.is_some());
             let request =
@@ -103,7 +109,7 @@ impl Export {
                     Err(error) if error.code() == Some(Code::NotFound) => continue,
                     reply => reply?,
                 };
-                exit = worse(exit, write(&reply.data, session, out, &mut count).await?);
+                exit = worse(exit, write(&reply.data, session, out, &mut written).await?);
             }
         } else {
             let get = |name: &String| {
@@ -111,17 +117,68 @@ impl Export {
                 async move { session.client.get_with(&request).await }
             };
             let views = stream::iter(&self.schedules).map(get).buffered(AT_ONCE);
-            let mut views = std::pin::pin!(views);
-            while let Some(reply) = views.next().await {
-                exit = worse(exit, write(&reply?.data, session, out, &mut count).await?);
+            let mut views = std::pin::pin!(views.zip(stream::iter(&self.schedules)));
+            while let Some((reply, name)) = views.next().await {
+                let done = match reply {
+                    Ok(reply) => write(&reply.data, session, out, &mut written).await?,
+                    // One that is missing hides no other.
+                    Err(error) if self.schedules.len() > 1 => {
+                        let failure = Failure::from(error).about(name);
+                        failure.report();
+                        failure.exit()
+                    }
+                    Err(error) => return Err(error.into()),
+                };
+                exit = worse(exit, done);
             }
         }
-        match (out.format, count) {
+        match (out.format, written.count) {
             (Format::Json, 0) => out.raw("[]\n")?,
             (Format::Json, _) => out.raw("\n]\n")?,
             _ => {}
         }
+        out.flush()?;
+        written.note_paused();
         Ok(exit)
+    }
+}
+
+/// What was exported so far.
+struct Written {
+    count: usize,
+    progress: Progress,
+    /// How many of them are paused, and the first of them.
+    paused: usize,
+    named: Vec<String>,
+}
+
+impl Written {
+    fn new() -> Self {
+        let progress = Progress::beside_output("exported");
+        Self { count: 0, progress, paused: 0, named: Vec::new() }
+    }
+
+    fn add(&mut self, view: &ScheduleView) {
+        self.count += 1;
+        self.progress.add(1);
+        if view.is_paused {
+            self.paused += 1;
+            if self.named.len() < NAMED {
+                self.named.push(view.name.clone());
+            }
+        }
+    }
+
+    /// A pause is what somebody does for a while, and no part of what a schedule is declared to be.
+    fn note_paused(&self) {
+        if self.paused == 0 {
+            return;
+        }
+        let (are, more) =
+            (if self.paused == 1 { "is" } else { "are" }, self.paused - self.named.len());
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let names = self.named.join(", ");
+        note(&format!("{} {are} paused, which files do not say: {names}{more}", self.paused));
     }
 }
 
@@ -130,15 +187,15 @@ async fn write(
     view: &ScheduleView,
     session: &Session,
     out: &mut Output,
-    count: &mut usize,
+    written: &mut Written,
 ) -> Result<Exit, Failure> {
     if out.format == Format::Name {
-        return out.line(&view.name).map(|()| Exit::Done);
+        return out.schedule(view, &[]).map(|()| Exit::Done);
     }
     let declaration = declaration(view, session).await?;
     if out.format == Format::Json {
-        *count += 1;
-        out.raw(if *count == 1 { "[\n" } else { ",\n" })?;
+        written.add(view);
+        out.raw(if written.count == 1 { "[\n" } else { ",\n" })?;
         return out.raw(&declaration.pretty()).map(|()| Exit::Done);
     }
     // A file with it could not be read, and none of the others in it.
@@ -149,8 +206,8 @@ async fn write(
         left_out.hint("-o json exports it").report();
         return Ok(Exit::Refused);
     }
-    *count += 1;
-    if *count > 1 {
+    written.add(view);
+    if written.count > 1 {
         out.raw("---\n")?;
     }
     out.raw(&declaration.yaml()).map(|()| Exit::Done)

@@ -4,6 +4,7 @@ pub mod apply;
 pub mod creators;
 pub mod export;
 pub mod fields;
+pub mod payload;
 pub mod plan;
 pub mod read;
 pub mod schema;

@@ -1,9 +1,11 @@
 //! A plan: what applying a set would change, as people read it, and as JSON.
 
+use chrono::{DateTime, Utc};
 use nats_scheduler::client::{ApiError, Difference, Outcome, Preview, ScheduleSummary};
 use serde::Serialize;
 
-use super::send::Became;
+use super::payload::{self, PathChange};
+use super::send::{Became, PAYLOAD};
 use super::set::Declared;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::moment;
@@ -37,6 +39,15 @@ struct Step<'a> {
     /// created means nothing.
     #[serde(skip)]
     follows: Option<&'a str>,
+    /// What is declared.
+    #[serde(skip)]
+    declared: Option<&'a Node>,
+    /// The payload that is replaced, if it may be shown.
+    #[serde(skip)]
+    payload: Option<&'a Node>,
+    /// The time at which one that would be deleted would have fired next.
+    #[serde(skip)]
+    next: Option<DateTime<Utc>>,
 }
 
 /// Counts of a plan, or of what was done.
@@ -101,7 +112,11 @@ impl<'a> Plan<'a> {
         let (difference, error) = (became.difference.as_deref(), became.error.as_ref());
         let creator = one.creator.as_str();
         let follows = one.node.get("after").and_then(|after| after.text("schedule_name"));
-        let step = Step { action, name: &one.name, creator, difference, error, follows };
+        let (declared, payload) = (Some(&one.node), became.payload.as_ref());
+        let name = &one.name;
+        let next = None;
+        let step =
+            Step { action, name, creator, difference, error, follows, declared, payload, next };
         self.step(&step, Some(&one.place))
     }
 
@@ -115,6 +130,9 @@ impl<'a> Plan<'a> {
             difference: None,
             error: None,
             follows: None,
+            declared: None,
+            payload: None,
+            next: schedule.next_run_at.filter(|_| schedule.is_active && !schedule.is_paused),
         };
         self.step(&step, None)
     }
@@ -173,15 +191,44 @@ impl<'a> Plan<'a> {
             let place = place.map(|place| format!("{place}: ")).unwrap_or_default();
             self.out.line(&format!("    {place}{}", error.message))?;
         }
-        let Some(difference) = step.difference else { return Ok(()) };
-        for change in &difference.changes {
-            let shown = |value: &Option<_>| match value {
-                Some(value) => Node::of(value).map(|node| node.to_string()),
-                None => Ok("nothing".to_owned()),
-            };
-            let (old, new) = (shown(&change.old)?, shown(&change.new)?);
-            self.out.line(&format!("    {}: {old} -> {new}", change.field))?;
+        if let Some(next) = step.next {
+            self.out.line(&format!("    fires no more; next was {}", moment::absolute(next)))?;
         }
+        let target = step.declared.and_then(|declared| declared.text("target_command"));
+        if let Some(target) = target.filter(|_| step.action == Action::Create) {
+            self.out.line(&format!("    sends {target}"))?;
+        }
+        if let Some(difference) = step.difference {
+            self.changes(step, difference)?;
+            self.times(step, difference)?;
+        }
+        Ok(())
+    }
+
+    fn changes(&mut self, step: &Step<'_>, difference: &Difference) -> Result<(), Failure> {
+        for change in &difference.changes {
+            let (old, new) = (change.old.as_ref(), change.new.as_ref());
+            let (old, new) = (old.map(Node::of).transpose()?, new.map(Node::of).transpose()?);
+            let (old, new) = (old.as_ref(), new.as_ref());
+            let nothing = Node::Map(Vec::new());
+            let after = step.declared.and_then(|one| one.get(PAYLOAD));
+            let after = after.filter(|payload| **payload != Node::Null).unwrap_or(&nothing);
+            let paths = step.payload.filter(|_| change.field == PAYLOAD);
+            let paths = paths.map(|before| payload::changes(PAYLOAD, before, after));
+            // A key that is there twice can make payloads differ where no path does: their hashes say so.
+            let lines = paths
+                .filter(|paths| !paths.is_empty())
+                .unwrap_or_else(|| vec![PathChange { path: change.field.clone(), old, new }]);
+            for PathChange { path, old, new } in lines {
+                let shown =
+                    |node: Option<&Node>| node.map_or("nothing".to_owned(), Node::to_string);
+                self.out.line(&format!("    {path}: {} -> {}", shown(old), shown(new)))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn times(&mut self, step: &Step<'_>, difference: &Difference) -> Result<(), Failure> {
         if let Some(upstream) = step.follows {
             self.out.line(&format!("    follows {upstream}"))?;
         } else if let Some(times) = &difference.occurrences {

@@ -1,18 +1,19 @@
 //! Sends the parts of a set, and says what became of each schedule.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use nats_scheduler::client::{
-    ApiError, ApplySchedule, BulkApply, Client, ClientError, Code, Difference, ItemRefused,
-    ListSchedules, Outcome, Prune, ScheduleSummary,
+    ApiError, ApplySchedule, BulkApply, Client, ClientError, Code, Difference, GetSchedule,
+    ItemRefused, ListSchedules, Outcome, Prune, ScheduleSummary,
 };
 
 use super::set::{Declared, Key, Limits, Part, parts};
 use crate::cli::failure::Failure;
 use crate::cli::node::Node;
-use crate::cli::session::Session;
+use crate::cli::progress::Progress;
+use crate::cli::session::{Session, Which, about};
 
 /// A part of a hundred takes far less.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,6 +31,8 @@ pub struct How {
     pub count: u64,
     /// Most schedules of a request.
     pub part: usize,
+    /// Whether a dry run leaves changed payloads as hashes.
+    pub hides_payloads: bool,
 }
 
 /// What became of a declared schedule, or would.
@@ -38,7 +41,26 @@ pub struct Became {
     pub outcome: Option<Outcome>,
     pub difference: Option<Box<Difference>>,
     pub error: Option<ApiError>,
+    /// The revision that it has.
+    pub revision: Option<u64>,
+    /// The payload that it has, if that changes and may be shown.
+    pub payload: Option<Node>,
 }
+
+impl Became {
+    /// The revision at which what was shown is true.
+    pub fn expected(&self) -> Option<u64> {
+        if self.outcome == Some(Outcome::Created) { Some(0) } else { self.revision }
+    }
+
+    fn changes_payload(&self) -> bool {
+        let changes = self.difference.iter().flat_map(|difference| &difference.changes);
+        changes.into_iter().any(|change| change.field == PAYLOAD)
+    }
+}
+
+/// The field that is shown path by path.
+pub const PAYLOAD: &str = "command_payload";
 
 /// Applies a set, in parts. `done` hears of each as soon as it is known.
 ///
@@ -48,18 +70,24 @@ pub async fn send(
     session: &Session,
     set: &[Declared],
     how: How,
-    mut done: impl FnMut(&Declared, Became) -> Result<(), Failure>,
+    mut done: impl FnMut(usize, Became) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let bytes = session.nats.server_info().max_payload.saturating_sub(ENVELOPE);
-    let mut progress = Progress::new(set.len(), how.dry_run);
+    let mut rooms = Rooms::default();
+    let what = if how.dry_run { "planned" } else { "applied" };
+    let mut progress = Progress::new(what, Some(set.len()));
     for part in parts(set, Limits { items: how.part, bytes }) {
         let client = session.patient(PATIENCE);
-        let became = match &part.owner {
+        let mut became = match &part.owner {
             Some(owner) => apply_owned(&client, set, &part, owner, how).await?,
             None => apply_each(&client, set, &part, how).await?,
         };
+        if how.dry_run && !how.hides_payloads {
+            read_payloads(&client, set, &mut became).await?;
+        }
         for (n, became) in became {
-            done(&set[n], coming(&set[n], became, how))?;
+            let became = coming(&set[n], became, how);
+            done(n, if how.dry_run { rooms.admit(&set[n], became) } else { became })?;
         }
         progress.add(part.items.len());
     }
@@ -77,6 +105,57 @@ fn coming(one: &Declared, became: Became, how: How) -> Became {
     }
 }
 
+/// How many schedules creators may still have, and how many a dry run has given them. Each of its requests knows only
+/// itself.
+#[derive(Default)]
+struct Rooms(HashMap<String, (Option<usize>, usize)>);
+
+impl Rooms {
+    /// Refuses what would be created beyond the room.
+    fn admit(&mut self, one: &Declared, became: Became) -> Became {
+        if became.error.is_some() || became.outcome != Some(Outcome::Created) {
+            return became;
+        }
+        let (room, taken) = self.0.entry(one.creator.clone()).or_default();
+        *room = became.difference.as_ref().and_then(|difference| difference.room).or(*room);
+        if room.is_none_or(|room| *taken < room) {
+            *taken += 1;
+            return became;
+        }
+        let room = room.unwrap_or_default();
+        let message = format!(
+            "{} may have {room} more schedules (MAX_SCHEDULES_PER_CREATOR), and these are more",
+            one.creator
+        );
+        let error = Some(ApiError::new(Code::LimitExceeded, message));
+        Became { error, ..Became::default() }
+    }
+}
+
+/// Asks for the payloads that would be replaced.
+async fn read_payloads(
+    client: &Client,
+    set: &[Declared],
+    became: &mut [(usize, Became)],
+) -> Result<(), Failure> {
+    let changed = became.iter_mut().filter(|(_, became)| became.changes_payload());
+    let requests = changed.map(|(n, became)| {
+        let (name, creator) = (set[*n].name.clone(), set[*n].creator.clone());
+        let request = about!(GetSchedule {}, Which::named(name, creator));
+        async move {
+            match client.get_with(&request).await {
+                Ok(reply) => became.payload = Some(Node::of(&reply.data.command_payload)?),
+                // It has just been deleted: its hash has to do.
+                Err(ClientError::Refused(error)) if error.code != Code::Unavailable => {}
+                Err(error) => return Err(error.into()),
+            }
+            Ok(())
+        }
+    });
+    let requests: Vec<_> = requests.collect();
+    stream::iter(requests).buffered(AT_ONCE).try_collect::<()>().await
+}
+
 async fn apply_owned(
     client: &Client,
     set: &[Declared],
@@ -84,7 +163,7 @@ async fn apply_owned(
     owner: &str,
     how: How,
 ) -> Result<Vec<(usize, Became)>, Failure> {
-    let schedules = part.items.iter().map(|n| serde_json::from_str(&set[*n].node.to_string()));
+    let schedules = part.items.iter().map(|n| serde_json::from_str(&set[*n].request().to_string()));
     let request = BulkApply {
         owner: Some(owner.to_owned()),
         created_by: Some(part.creator.clone()),
@@ -97,7 +176,9 @@ async fn apply_owned(
     let results = client.bulk_apply(&request).await?.data.results.into_iter();
     let became = results.filter_map(|result| {
         let (outcome, difference, error) = (result.outcome, result.difference, result.error);
-        Some((*part.items.get(result.index)?, Became { outcome, difference, error }))
+        let revision = result.revision;
+        let became = Became { outcome, difference, error, revision, payload: None };
+        Some((*part.items.get(result.index)?, became))
     });
     Ok(became.collect())
 }
@@ -123,7 +204,7 @@ async fn apply_each(
 }
 
 async fn apply_one(client: &Client, one: &Declared, how: How) -> Result<Became, Failure> {
-    let mut node = one.node.clone();
+    let mut node = one.request();
     if let Node::Map(fields) = &mut node {
         fields.push(("created_by".to_owned(), Node::Text(one.creator.clone())));
         fields.push(("dry_run".to_owned(), Node::Bool(how.dry_run)));
@@ -140,7 +221,8 @@ async fn apply_one(client: &Client, one: &Declared, how: How) -> Result<Became, 
     match client.apply(&request).await {
         Ok(reply) => {
             let outcome = reply.difference.as_ref().map(|difference| difference.outcome);
-            Ok(Became { outcome, difference: reply.difference, error: None })
+            let (difference, revision) = (reply.difference, Some(reply.data.revision));
+            Ok(Became { outcome, difference, revision, ..Became::default() })
         }
         Err(ClientError::Refused(error)) if error.code != Code::Unavailable => {
             Ok(Became { error: Some(error), ..Became::default() })
@@ -160,8 +242,9 @@ pub async fn surplus(
 ) -> Result<Vec<ScheduleSummary>, Failure> {
     let request = ListSchedules { owner: Some(owner.to_owned()), ..ListSchedules::default() };
     let mut all = session.client.all_schedules(request);
-    let mut found = Vec::new();
+    let (mut found, mut progress) = (Vec::new(), Progress::new("compared", None));
     while let Some(schedule) = all.try_next().await? {
+        progress.add(1);
         let key = (schedule.created_by.clone(), schedule.name.clone());
         if !keys.contains(&key) {
             found.push(schedule);
@@ -182,6 +265,7 @@ pub async fn prune(
     part: usize,
 ) -> Result<(usize, Vec<ItemRefused>), Failure> {
     let (mut pruned, mut refused) = (0, Vec::new());
+    let mut progress = Progress::new("deleted", Some(surplus.len()));
     for part in surplus.chunks(part.max(1)) {
         let prune = part
             .iter()
@@ -191,31 +275,8 @@ pub async fn prune(
             BulkApply { owner: Some(owner.to_owned()), prune: Some(prune), ..BulkApply::default() };
         let done = session.patient(PATIENCE).bulk_apply(&request).await?.data;
         pruned += done.pruned.len();
+        progress.add(part.len());
         refused.extend(done.not_pruned.into_iter().filter(|it| it.error.code != Code::NotFound));
     }
     Ok((pruned, refused))
-}
-
-/// How far a long work is, for who looks at a terminal.
-struct Progress {
-    total: usize,
-    done: usize,
-    is_shown: bool,
-}
-
-impl Progress {
-    /// A dry run shows its plan instead.
-    fn new(total: usize, dry_run: bool) -> Self {
-        let is_shown = !dry_run && total > 100 && std::io::stderr().is_terminal();
-        Self { total, done: 0, is_shown }
-    }
-
-    fn add(&mut self, count: usize) {
-        self.done += count;
-        if self.is_shown {
-            // What is said next stands in its place.
-            let end = if self.done >= self.total { "\u{1b}[K" } else { "" };
-            let _ = write!(std::io::stderr(), "{} of {}\r{end}", self.done, self.total);
-        }
-    }
 }

@@ -32,11 +32,22 @@ pub struct Declared {
     pub place: String,
     /// The schedule of the set that it follows.
     pub upstream: Option<usize>,
+    /// The revision that the schedule must have, once somebody has seen what would become of it; 0: there must be none.
+    pub expected: Option<u64>,
 }
 
 impl Declared {
     pub fn key(&self) -> Key {
         (self.creator.clone(), self.name.clone())
+    }
+
+    /// What a request says of it.
+    pub fn request(&self) -> Node {
+        let mut node = self.node.clone();
+        if let (Node::Map(fields), Some(revision)) = (&mut node, self.expected) {
+            fields.push(("expected_revision".to_owned(), Node::Number(revision.to_string())));
+        }
+        node
     }
 }
 
@@ -128,6 +139,7 @@ fn declare(
         node,
         place,
         upstream: None,
+        expected: None,
     })
 }
 
@@ -196,7 +208,7 @@ pub fn parts(set: &[Declared], limits: Limits) -> Vec<Part> {
 
 /// Bytes that a schedule takes in a request.
 fn size(one: &Declared) -> usize {
-    one.node.to_string().len() + 1
+    one.request().to_string().len() + 1
 }
 
 #[cfg(test)]

@@ -97,10 +97,10 @@ fn schedule(
         None => names.unique(name),
     };
     let target = target(rule, &name)?;
+    let mut switch = Vec::new();
     if path(manifest, &["spec", "suspend"]) == Some(&Node::Bool(true)) {
-        remarks.push(format!(
-            "it is suspended, which files cannot say: it runs from `apply` to `nats-scheduler pause {name}`"
-        ));
+        remarks.push("it is suspended, and so switched off: is_active is false".to_owned());
+        switch.push(("is_active".to_owned(), Node::Bool(false)));
     }
     let mut fields = vec![text("name", name)];
     fields.extend(timing);
@@ -109,6 +109,7 @@ fn schedule(
     fields.push(("command_payload".to_owned(), payload));
     remarks.extend(more);
     fields.extend(policies);
+    fields.extend(switch);
     Ok((Node::Map(fields), remarks))
 }
 

@@ -35,8 +35,7 @@ fn block(entries: &[(String, Node)], text: &mut String, indent: usize) {
         if n > 0 {
             text.extend(std::iter::repeat_n(' ', indent));
         }
-        // The field of a dependent schedule is called `on`, and YAML 1.2 takes that for a text.
-        text.push_str(&if key == "on" { key.clone() } else { plain_or_quoted(key) });
+        text.push_str(&plain_or_quoted(key));
         text.push(':');
         let is_body = BODIES.contains(&key.as_str());
         match value {

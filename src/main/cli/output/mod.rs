@@ -6,11 +6,15 @@ use std::env;
 use std::io::{self, BufWriter, IsTerminal as _, StdoutLock, Write as _};
 
 use chrono::{DateTime, Utc};
+use nats_scheduler::client::ScheduleView;
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::failure::Failure;
 use super::node::Node;
 use super::options::{Color, Format, Options};
+use super::progress;
+use super::session::as_id;
 use super::text::{note, safe};
 use table::{Cell, Column, Look, Parts};
 
@@ -20,15 +24,23 @@ pub trait Listed: Serialize {
     const COLUMNS: &'static [Column];
     /// A cell for each column.
     fn cells(&self, now: DateTime<Utc>) -> Vec<Cell>;
-    /// The name or id by which other commands take it.
-    fn name(&self) -> String;
+    /// The name or id by which other commands take it, if names are those of this creator's schedules.
+    fn name(&self, whose: &str) -> String;
+}
+
+/// What commands take for a schedule: its name, or its id where the name means another one, or is not one word as it is.
+pub fn schedule_name(name: &str, id: Uuid, creator: &str, whose: &str) -> String {
+    let is_plain = safe(name) == name && !name.starts_with('-') && as_id(name).is_none();
+    if is_plain && creator == whose { name.to_owned() } else { id.to_string() }
 }
 
 /// Standard output. Nothing else writes to it.
 pub struct Output {
-    out: BufWriter<StdoutLock<'static>>,
+    out: BufWriter<Below>,
     pub format: Format,
     look: Look,
+    /// Whose schedules are meant by names.
+    whose: String,
     /// One now for all that is shown, so that times can be compared.
     pub now: DateTime<Utc>,
 }
@@ -39,18 +51,31 @@ impl Output {
         let is_styled = is_coloured(options);
         let is_wide = options.output == Format::Wide;
         // Who wants all of it gets all of it.
-        let look = Look { is_styled, is_wide, width: width().filter(|_| !is_wide) };
-        Self { out: BufWriter::new(stdout.lock()), format: options.output, look, now: Utc::now() }
+        let (is_terminal, width) = (stdout.is_terminal(), width().filter(|_| !is_wide));
+        let look = Look { is_styled, is_wide, width, is_terminal };
+        let out = BufWriter::new(Below(stdout.lock()));
+        Self { out, format: options.output, look, whose: options.whose(), now: Utc::now() }
     }
 
     /// Writes a line for people, made safe.
     pub fn line(&mut self, text: &str) -> Result<(), Failure> {
-        Ok(writeln!(self.out, "{}", safe(text))?)
+        self.raw(&(safe(text) + "\n"))
     }
 
     /// Writes text as it is: it must be safe already.
     pub fn raw(&mut self, text: &str) -> Result<(), Failure> {
-        Ok(self.out.write_all(text.as_bytes())?)
+        self.out.write_all(text.as_bytes())?;
+        // At a terminal lines appear as they are written, so that a line of progress is not drawn into one.
+        match self.look.is_terminal && text.ends_with('\n') {
+            true => self.flush(),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes a schedule like [`Output::thing`].
+    pub fn schedule(&mut self, view: &ScheduleView, pairs: &[(&str, Cell)]) -> Result<(), Failure> {
+        let name = schedule_name(&view.name, view.id, &view.created_by, &self.whose);
+        self.thing(view, &name, pairs)
     }
 
     /// Text in a colour, where there are colours.
@@ -100,6 +125,20 @@ impl Output {
     }
 }
 
+/// Standard output, which begins where a line of progress was.
+struct Below(StdoutLock<'static>);
+
+impl io::Write for Below {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        progress::erase();
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// A list under way.
 pub struct List {
     table: Parts,
@@ -121,7 +160,7 @@ impl List {
             }
             Format::Name => {
                 for item in items {
-                    out.line(&item.name())?;
+                    out.line(&item.name(&out.whose))?;
                 }
             }
             Format::Json => {
@@ -143,6 +182,13 @@ impl List {
     pub fn end(self, out: &mut Output, empty: &str) -> Result<(), Failure> {
         match (out.format, self.count) {
             (Format::Table | Format::Wide, 0) => note(empty),
+            (Format::Table, _) => {
+                let left_out = self.table.left_out();
+                if !left_out.is_empty() {
+                    out.flush()?;
+                    note(&format!("no room for {}: -o wide shows all", left_out.join(", ")));
+                }
+            }
             (Format::Json | Format::Yaml, 0) => out.raw("[]\n")?,
             (Format::Json, _) => out.raw("\n]\n")?,
             _ => {}

@@ -8,7 +8,7 @@ use super::{Page, at, state, tell_rest};
 use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::moment;
-use crate::cli::output::table::{Cell, Column, column, wide};
+use crate::cli::output::table::{Cell, Column, column, text, wide};
 use crate::cli::output::{Listed, Output};
 use crate::cli::session::{Session, about};
 use crate::cli::words::one_of;
@@ -16,7 +16,7 @@ use crate::cli::words::one_of;
 #[derive(Args, Debug)]
 pub struct Audit {
     /// The schedule: its name or id [default: all].
-    #[arg(value_parser = some_name, add = Name::completer())]
+    #[arg(value_parser = some_name, add = Name::Schedule.completer())]
     pub schedule: Option<String>,
     /// Only this event.
     #[arg(long, value_parser = one_of::<AuditEvent>())]
@@ -60,10 +60,10 @@ impl Audit {
 impl Listed for ChangeEvent {
     const COLUMNS: &'static [Column] = &[
         column("TIME"),
-        column("NAME"),
+        text("NAME"),
         column("EVENT"),
-        column("ACTOR"),
-        column("CHANGES"),
+        text("ACTOR"),
+        text("CHANGES"),
         wide("REVISION"),
         wide("ID"),
     ];
@@ -82,7 +82,7 @@ impl Listed for ChangeEvent {
         ]
     }
 
-    fn name(&self) -> String {
+    fn name(&self, _: &str) -> String {
         self.event_id.to_string()
     }
 }

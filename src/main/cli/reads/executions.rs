@@ -12,14 +12,14 @@ use crate::cli::moment;
 use crate::cli::options::Format;
 use crate::cli::output::Listed;
 use crate::cli::output::Output;
-use crate::cli::output::table::{Cell, Column, column, wide};
+use crate::cli::output::table::{Cell, Column, column, text, wide};
 use crate::cli::session::{Session, about};
 use crate::cli::words::one_of;
 
 #[derive(Args, Debug)]
 pub struct History {
     /// The schedule: its name or id [default: all].
-    #[arg(value_parser = some_name, add = Name::completer())]
+    #[arg(value_parser = some_name, add = Name::Schedule.completer())]
     pub schedule: Option<String>,
     /// One execution, with all attempts at its occurrence.
     #[arg(long, value_name = "ID", 
@@ -83,12 +83,13 @@ impl History {
 impl Listed for Execution {
     const COLUMNS: &'static [Column] = &[
         column("SCHEDULED FOR"),
-        column("NAME"),
+        text("NAME"),
         column("STATUS"),
         column("TOOK"),
         column("ATTEMPT"),
         column("ENDED"),
-        column("ERROR"),
+        text("ERROR"),
+        wide("CREATOR"),
         wide("TARGET"),
         wide("BY"),
         wide("ID"),
@@ -103,13 +104,14 @@ impl Listed for Execution {
             Cell::new(self.attempt_number.to_string()),
             when(self.completed_at.or(Some(self.time)), now),
             Cell::of(error(self)),
+            Cell::new(&self.created_by),
             Cell::new(&self.command_sent),
             Cell::of(self.triggered_by.clone()),
             Cell::new(self.id.to_string()),
         ]
     }
 
-    fn name(&self) -> String {
+    fn name(&self, _: &str) -> String {
         self.id.to_string()
     }
 }

@@ -8,7 +8,7 @@ use super::{at, state};
 use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::moment;
-use crate::cli::output::table::{Cell, Column, column, wide};
+use crate::cli::output::table::{Cell, Column, column, text, wide};
 use crate::cli::output::{Listed, Output};
 use crate::cli::session::{Session, about};
 use crate::cli::text::note;
@@ -17,7 +17,7 @@ use crate::cli::words::word;
 #[derive(Args, Debug)]
 pub struct Why {
     /// The schedule: its name or id.
-    #[arg(value_parser = some_name, add = Name::completer())]
+    #[arg(value_parser = some_name, add = Name::Schedule.completer())]
     schedule: String,
     /// The first nominal time [default: a day ago].
     #[arg(long, value_name = "TIME", value_parser = moment::past, allow_hyphen_values = true)]
@@ -63,7 +63,7 @@ impl Listed for ExplainedTime {
         column("SCHEDULED FOR"),
         column("COUNT"),
         column("OUTCOME"),
-        column("REASON"),
+        text("REASON"),
         wide("LAST"),
         wide("EXECUTION"),
     ];
@@ -79,7 +79,7 @@ impl Listed for ExplainedTime {
         ]
     }
 
-    fn name(&self) -> String {
+    fn name(&self, _: &str) -> String {
         moment::absolute(self.scheduled_for)
     }
 }

@@ -29,16 +29,28 @@ const OTHERWISE: [&str; 9] = [
 #[derive(Args, Debug)]
 pub struct Get {
     /// The schedules: names or ids.
-    #[arg(required = true, value_name = "SCHEDULE", value_parser = some_name, add = Name::completer())]
+    #[arg(required = true, value_name = "SCHEDULE", value_parser = some_name, add = Name::Schedule.completer())]
     schedules: Vec<String>,
 }
 
 impl Get {
     pub async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
-        for (n, schedule) in self.schedules.iter().enumerate() {
+        let (mut shown, mut exit) = (0, Exit::Done);
+        for schedule in &self.schedules {
             let request = about!(GetSchedule {}, session.which(schedule));
-            let view = session.client.get_with(&request).await?.data;
-            if n > 0 {
+            let view = match session.client.get_with(&request).await {
+                Ok(reply) => reply.data,
+                // One that is missing hides no other.
+                Err(error) if self.schedules.len() > 1 => {
+                    out.flush()?;
+                    let failure = Failure::from(error).about(schedule);
+                    failure.report();
+                    exit = if exit == Exit::Done { failure.exit() } else { exit };
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if shown > 0 {
                 match out.format {
                     Format::Yaml => out.raw("---\n")?,
                     Format::Table | Format::Wide => out.raw("\n")?,
@@ -46,8 +58,9 @@ impl Get {
                 }
             }
             show(&view, out)?;
+            shown += 1;
         }
-        Ok(Exit::Done)
+        Ok(exit)
     }
 }
 
@@ -82,5 +95,5 @@ pub fn show(view: &ScheduleView, out: &mut Output) -> Result<(), Failure> {
         };
         pairs.push((name, Cell::new(text)));
     }
-    out.thing(view, &view.name, &pairs)
+    out.schedule(view, &pairs)
 }

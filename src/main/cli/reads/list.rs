@@ -10,8 +10,8 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::filter::{Filter, filtered, listed_creator};
 use crate::cli::moment;
 use crate::cli::options::Options;
-use crate::cli::output::table::{Cell, Column, Tone, column, wide};
-use crate::cli::output::{Listed, Output};
+use crate::cli::output::table::{Cell, Column, Tone, column, text, wide};
+use crate::cli::output::{Listed, Output, schedule_name};
 use crate::cli::session::Session;
 use crate::cli::words::{one_of, word};
 
@@ -80,12 +80,12 @@ impl List {
 
 impl Listed for ScheduleSummary {
     const COLUMNS: &'static [Column] = &[
-        column("NAME"),
-        column("TIMING"),
+        text("NAME"),
+        text("TIMING"),
         column("STATUS"),
         column("NEXT"),
         column("LAST"),
-        column("TARGET"),
+        text("TARGET"),
         wide("CREATOR"),
         wide("OWNER"),
         wide("TAGS"),
@@ -113,8 +113,8 @@ impl Listed for ScheduleSummary {
         ]
     }
 
-    fn name(&self) -> String {
-        self.name.clone()
+    fn name(&self, whose: &str) -> String {
+        schedule_name(&self.name, self.id, &self.created_by, whose)
     }
 }
 

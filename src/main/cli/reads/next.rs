@@ -11,8 +11,8 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::filter::{FILTERS, Filter, filtered, listed_creator};
 use crate::cli::moment;
 use crate::cli::options::Options;
-use crate::cli::output::table::{Cell, Column, column, wide};
-use crate::cli::output::{Listed, Output};
+use crate::cli::output::table::{Cell, Column, column, text, wide};
+use crate::cli::output::{Listed, Output, schedule_name};
 use crate::cli::session::{Session, about};
 use crate::cli::text::note;
 use crate::cli::words::word;
@@ -26,7 +26,7 @@ const PART: u64 = 1000;
 pub struct Next {
     /// The schedule: its name or id.
     #[arg(required_unless_present = "all", conflicts_with = "all", conflicts_with_all = FILTERS,
-        value_parser = some_name, add = Name::completer())]
+        value_parser = some_name, add = Name::Schedule.completer())]
     schedule: Option<String>,
     /// The coming times of all schedules, or of those that the filters select.
     #[arg(long, short)]
@@ -134,7 +134,7 @@ impl Listed for Occurrence {
         ]
     }
 
-    fn name(&self) -> String {
+    fn name(&self, _: &str) -> String {
         moment::absolute(self.scheduled_for)
     }
 }
@@ -143,7 +143,7 @@ impl Listed for UpcomingOccurrence {
     const COLUMNS: &'static [Column] = &[
         column("SCHEDULED FOR"),
         column("NEXT"),
-        column("NAME"),
+        text("NAME"),
         wide("DUE"),
         wide("CREATOR"),
         wide("MOVED BY"),
@@ -162,7 +162,7 @@ impl Listed for UpcomingOccurrence {
         ]
     }
 
-    fn name(&self) -> String {
-        self.schedule_name.clone()
+    fn name(&self, whose: &str) -> String {
+        schedule_name(&self.schedule_name, self.schedule_id, &self.created_by, whose)
     }
 }

@@ -7,7 +7,7 @@ use nats_scheduler::client::{ListRunning, RunningExecution};
 use super::{Page, at, tell_rest, when};
 use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::output::table::{Cell, Column, column, wide};
+use crate::cli::output::table::{Cell, Column, column, text, wide};
 use crate::cli::output::{Listed, Output};
 use crate::cli::session::{Session, about};
 use crate::cli::words::word;
@@ -15,7 +15,7 @@ use crate::cli::words::word;
 #[derive(Args, Debug)]
 pub struct Running {
     /// The schedule: its name or id [default: all].
-    #[arg(value_parser = some_name, add = Name::completer())]
+    #[arg(value_parser = some_name, add = Name::Schedule.completer())]
     pub schedule: Option<String>,
     /// Also those that wait for their time, such as retries.
     #[arg(long, short)]
@@ -46,7 +46,7 @@ impl Running {
 
 impl Listed for RunningExecution {
     const COLUMNS: &'static [Column] = &[
-        column("NAME"),
+        text("NAME"),
         column("STATUS"),
         column("SINCE"),
         column("UNTIL"),
@@ -73,7 +73,7 @@ impl Listed for RunningExecution {
         ]
     }
 
-    fn name(&self) -> String {
+    fn name(&self, _: &str) -> String {
         self.execution_id.to_string()
     }
 }

@@ -14,7 +14,7 @@ use crate::cli::session::{Session, about};
 #[derive(Args, Debug)]
 pub struct Stats {
     /// The schedule: its name or id [default: all].
-    #[arg(value_parser = some_name, add = Name::completer())]
+    #[arg(value_parser = some_name, add = Name::Schedule.completer())]
     pub schedule: Option<String>,
     /// Only what was completed within this many hours, 1 to 720 [default: all that the history holds].
     #[arg(long, value_name = "NUMBER")]

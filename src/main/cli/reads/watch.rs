@@ -30,7 +30,7 @@ const REMEMBERED: usize = 1000;
 #[derive(Args, Debug)]
 pub struct Watch {
     /// The schedule: its name or id [default: all].
-    #[arg(value_parser = some_name, add = Name::completer())]
+    #[arg(value_parser = some_name, add = Name::Schedule.completer())]
     pub schedule: Option<String>,
     /// Only with one of these statuses.
     #[arg(long, value_parser = one_of::<ExecutionStatus>(), value_delimiter = ',')]

@@ -12,6 +12,7 @@ use futures::TryStreamExt as _;
 
 use super::Entry;
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::progress::Progress;
 use crate::cli::session::Session;
 
 /// Messages that are fetched at once.
@@ -38,7 +39,9 @@ pub(super) async fn entries(
         .try_buffer_unordered(AT_ONCE);
     let mut messages = std::pin::pin!(messages);
     let mut found = Vec::new();
+    let mut progress = Progress::beside_output("read");
     while let Some(message) = messages.try_next().await? {
+        progress.add(1);
         // Most messages of a stream may be others: no more of them is kept than is needed.
         if let Some(message) = message.filter(message::is_schedule) {
             let made = message::schedule(&message, max_age, rule);

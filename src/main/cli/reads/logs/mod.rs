@@ -31,7 +31,7 @@ const KNOWN: usize = 200;
 #[derive(Args, Debug)]
 pub struct Logs {
     /// The schedule: its name or id [default: all that the filters select].
-    #[arg(conflicts_with_all = FILTERS, value_parser = some_name, add = Name::completer())]
+    #[arg(conflicts_with_all = FILTERS, value_parser = some_name, add = Name::Schedule.completer())]
     schedule: Option<String>,
     #[command(flatten)]
     filter: Filter,
