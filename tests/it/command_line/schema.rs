@@ -123,7 +123,7 @@ async fn what_is_exported_fits_the_schema_for_editors() {
     assert_eq!(said(&json), [""; 0]);
     // Documents of YAML are files of one schedule. A reader of YAML 1.1 takes a bare `on` for true.
     let yaml = cli(&nats, &["export"]).await.done();
-    let documents = yaml.split("---\n").map(|document| serde_saphyr::from_str::<Value>(document));
+    let documents = yaml.split("---\n").map(serde_saphyr::from_str::<Value>);
     for document in documents {
         let document = document.unwrap();
         assert_eq!(said(&document), [""; 0], "{document}");
