@@ -82,7 +82,10 @@ fn untrue_reason(story: &Story<'_>, line: &ExplainedTime) -> Option<String> {
             (Became::Paused, _) => change.is_paused,
             (Became::SwitchedOff, _) => change.is_off(),
             (_, Some(SkipCause::Paused)) => change.is_paused || change.is_off(),
-            (_, Some(SkipCause::Changed)) => change.is_new_timing(),
+            // One that gives the same times again plans them anew too.
+            (_, Some(SkipCause::Changed)) => {
+                change.is_new_timing() || change.event.changes.is_empty()
+            }
             (_, Some(SkipCause::Deleted)) => change.event.event == "deleted",
             (Became::NotDue, _) => change.is_deleted,
             _ => true,

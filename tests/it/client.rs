@@ -423,7 +423,7 @@ async fn calendars_and_groups_are_kept_by_methods_of_the_client() {
 async fn a_job_is_found_and_stopped_by_methods_of_the_client() {
     let nats = Nats::start().await;
     let _service = nats.service().await;
-    let client = client(&nats).correlation_id("order-9");
+    let client = client(&nats);
     let job = CreateSchedule::immediate("job", "cmd.example.client")
         .delivery(Delivery { mode: DeliveryMode::Job, ..Delivery::default() });
     let id = client.create(&job).await.unwrap().data.id;
@@ -436,7 +436,7 @@ async fn a_job_is_found_and_stopped_by_methods_of_the_client() {
     let stop = json!({ "execution_id": running["execution_id"], "reason": "no need" });
     client.cancel_with(&of(stop)).await.unwrap();
     wait_for("its end", || async {
-        let of_order = json!({ "correlation_id": "order-9" });
+        let of_order = json!({ "correlation_id": running["correlation_id"] });
         let found = shown(&client.by_correlation(&of(of_order)).await.unwrap().data);
         (found[0]["status"] == "cancelled" && found[0]["id"] == running["execution_id"])
             .then_some(())

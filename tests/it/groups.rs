@@ -406,7 +406,7 @@ async fn a_group_that_is_lost_or_holds_everything_is_the_reason_why_nothing_runs
     })
     .await;
     assert_eq!(reason, "the group g holds everything: its limit is 0");
-    assert_eq!(told["reason"], "waits for a slot of the group g, or for the execution before it");
+    assert_eq!(told["reason"], "waits, because the group g holds everything: its limit is 0");
     let bucket = nats.js.get_key_value("scheduler_schedules").await.unwrap();
     bucket.put("group.Zw", "junk".into()).await.unwrap();
     wait_for("the junk", || async {
