@@ -42,6 +42,7 @@ mod dashboard;
 #[cfg(feature = "dev")]
 pub mod dev;
 pub mod engine;
+mod every;
 pub mod execution;
 mod explain;
 #[doc(hidden)]

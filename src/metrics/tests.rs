@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use chrono::DateTime;
 
-use super::{Format, Gauges, Metrics, Stages, StreamGauges};
+use super::{Format, Gauges, Metrics, Stage, Stages, StreamGauges};
 use crate::index::Counts;
 use crate::schedule::{ScheduleType, Status};
 
@@ -76,7 +76,7 @@ fn what_is_read_at_the_scrape_is_shown_and_what_is_unknown_is_left_out() {
             overdue: 7,
         },
         timer_lag: Duration::from_millis(1500),
-        in_flight: Stages { delivering: 3, ..Stages::default() },
+        in_flight: Stages::new(|stage| if stage == Stage::Delivering { 3 } else { 0 }),
         watch_lag: Some(5),
         clock_offset: Some(-0.25),
         nats_rtt: Some(0.002),
