@@ -21,6 +21,7 @@ mod dashboard;
 mod dev;
 mod explain;
 mod failures;
+mod fields;
 mod firing;
 mod formats;
 mod groups;
