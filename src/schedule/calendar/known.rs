@@ -188,7 +188,7 @@ mod tests {
         }
         let timing = daily(json!({ "exclude": ["holidays"] }));
         let key = calendar_key("holidays");
-        assert!(calendars.take_in(&key, 7, Some(Err("junk".to_owned()))));
+        assert!(calendars.take_in(&key, 7, Some(Err("junk".to_owned().into()))));
         assert_eq!(
             (days(&calendars, &timing), calendars.unreadable("holidays")),
             (vec![], Some("junk"))
