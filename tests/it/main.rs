@@ -9,6 +9,7 @@ mod audit;
 mod bulk;
 mod by_name;
 mod calendars;
+mod circles;
 mod client;
 mod clocks;
 mod cluster;
