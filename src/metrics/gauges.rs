@@ -101,6 +101,11 @@ impl Stages {
     pub(crate) fn new(count: impl Fn(Stage) -> usize) -> Self {
         Self(Stage::ALL.map(count))
     }
+
+    /// The number in all of them.
+    pub fn total(&self) -> usize {
+        self.0.iter().sum()
+    }
 }
 
 /// One of our streams.

@@ -113,7 +113,7 @@ fn what_is_read_at_the_scrape_is_shown_and_what_is_unknown_is_left_out() {
         ("scheduler_schedules_vanished_total", 3.0),
         (r#"scheduler_group_limit{group="a \"b\""}"#, 4.0),
         (r#"scheduler_group_running{group="a \"b\""}"#, 3.0),
-        (r#"scheduler_group_waiting{group="a \"b\""}"#, 2.0),
+        (r#"scheduler_group_waiting_schedules{group="a \"b\""}"#, 2.0),
         (r#"scheduler_stream_up{stream="S"}"#, 1.0),
         (r#"scheduler_stream_drift{stream="S"}"#, 2.0),
         (r#"scheduler_stream_writes_failing{stream="S"}"#, 1.0),
