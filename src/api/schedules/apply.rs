@@ -23,7 +23,7 @@ label_fields! { timing_fields after_field command_fields policy_fields request {
     /// A request that declares a whole schedule: the one that its creator has under `name` becomes this. What is left out
     /// takes its default, except the anchor of an interval, which stays.
     pub struct ApplySchedule {
-        /// The creator, unless the `X-Created-By` header names one; default: who acts.
+        /// The creator, unless the `X-Created-By` header names one; default: the actor.
         #[schemars(length(min = 1, max = 255))]
         pub created_by: Option<String>,
         /// The revision that the schedule must have; 0: there must be none.
