@@ -5,6 +5,8 @@
 //! behind the [port](crate::port) says, as a type, which guards hold: behind NATS [all](All) do, which the
 //! compiler knows, and there is no way to switch one off. A simulator may say otherwise.
 
+use crate::every::every;
+
 /// A check that the protocol rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Guard {
@@ -63,31 +65,11 @@ pub enum Guard {
 
 impl Guard {
     /// All of them.
-    pub const ALL: [Self; 23] = [
-        Self::Trust,
-        Self::TrustAgain,
-        Self::Condition,
-        Self::Search,
-        Self::KnownOutcome,
-        Self::Order,
-        Self::Visible,
-        Self::Fence,
-        Self::OutcomeId,
-        Self::HistorySearch,
-        Self::Settle,
-        Self::GiveUp,
-        Self::Listening,
-        Self::Hearing,
-        Self::Wait,
-        Self::Honoured,
-        Self::Pin,
-        Self::Recent,
-        Self::NoStream,
-        Self::Kept,
-        Self::Bounds,
-        Self::Slot,
-        Self::SlotFence,
-    ];
+    pub const ALL: [Self; 23] = every!(
+        Guard: Trust, TrustAgain, Condition, Search, KnownOutcome, Order, Visible, Fence,
+        OutcomeId, HistorySearch, Settle, GiveUp, Listening, Hearing, Wait, Honoured, Pin, Recent,
+        NoStream, Kept, Bounds, Slot, SlotFence
+    );
 }
 
 /// Which guards hold.

@@ -19,6 +19,7 @@ use crate::config::streams::StreamOptions;
 use crate::index::Index;
 use crate::jetstream::adapter::JetStream;
 use crate::jetstream::observe::{Observation, last_revision, observe};
+use crate::jetstream::reminder::Reminder;
 use crate::jetstream::writes::{OurStream, Writes};
 use crate::load::Load;
 use crate::names;
@@ -217,7 +218,10 @@ impl<N: Nats> Health<N> {
             if let Some(trouble) = self.writes.trouble(place) {
                 let (stream, error) = (place.stream(), trouble.error);
                 let seconds = trouble.lasting.as_secs();
-                problems.push(format!("writes to stream {stream} fail, for {seconds} s: {error}"));
+                let text = format!(
+                    "writes to stream {stream} fail, for {seconds} s: {error}; the log says why"
+                );
+                problems.push(text);
             }
         }
         let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
@@ -241,7 +245,7 @@ impl<N: Nats> Health<N> {
         }
         problems.extend(self.heartbeat_problem());
         if let Some(error) = &nats.jetstream_error {
-            problems.push(format!("JetStream does not answer: {error}"));
+            problems.push(format!("JetStream does not answer: {error}; the log says why"));
         }
         for stream in &nats.streams {
             if stream.exists == Some(false) {
@@ -334,7 +338,7 @@ impl<N: Nats> Health<N> {
         options: StreamOptions,
         stop: CancellationToken,
     ) {
-        let (mut known, mut before) = (Vec::new(), None);
+        let (mut known, mut before, mut said) = (Vec::new(), None, Reminder::default());
         loop {
             if self.is_connected() {
                 let nats = observe(&nats, options, &self.clock).await;
@@ -345,12 +349,16 @@ impl<N: Nats> Health<N> {
                 let is_behind = self.is_following()[0]
                     && before.zip(last).is_some_and(|(before, last)| seen < last.min(before));
                 before = last;
+                if let Some(cause) = &nats.jetstream_cause
+                    && said.is_due(cause, Instant::now())
+                {
+                    warn!(cause, "JetStream does not answer");
+                }
                 *self.seen.write().unwrap_or_else(PoisonError::into_inner) =
                     Seen { nats, watch_lag, is_behind };
             }
             let problems = self.problems();
-            // The numbers in the problems change all the time; log a line only when a problem begins or ends.
-            if problems.len() != known.len() && self.phase() != Stage::Stopping {
+            if is_news(&known, &problems) && self.phase() != Stage::Stopping {
                 if problems.is_empty() {
                     info!("healthy again");
                 } else {
@@ -365,5 +373,25 @@ impl<N: Nats> Health<N> {
                 () = tokio::time::sleep(INTERVAL) => {}
             }
         }
+    }
+}
+
+/// Whether a problem began or ended. The figures in the sentences change all the time.
+fn is_news(known: &[String], problems: &[String]) -> bool {
+    let without_figures = |text: &String| text.replace(|c: char| c.is_ascii_digit(), "");
+    !known.iter().map(without_figures).eq(problems.iter().map(without_figures))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_that_takes_the_place_of_another_is_news() {
+        let all = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let (late, later) = (all(&["not acted on for 9 s"]), all(&["not acted on for 12 s"]));
+        let other = all(&["NATS is out of reach"]);
+        assert!(!is_news(&late, &later) && !is_news(&[], &[]));
+        assert!(is_news(&late, &other) && is_news(&late, &[]) && is_news(&[], &other));
     }
 }

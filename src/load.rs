@@ -8,20 +8,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+pub use crate::metrics::Stage;
 use crate::metrics::Stages;
-
-/// Stage of a piece of work: what it waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// A write of the schedule's record.
-    Claiming,
-    /// The acknowledgement of a command.
-    Delivering,
-    /// The reply to a `request`.
-    WaitingReply,
-    /// The acknowledgement of the history.
-    Recording,
-}
 
 /// What an instance says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,7 +75,7 @@ pub struct Load {
     next_due_ms: AtomicI64,
     /// Number of schedules that wait for a slot of each group, without groups for which none waits.
     lines: Mutex<BTreeMap<String, usize>>,
-    stages: [AtomicUsize; 4],
+    stages: [AtomicUsize; Stage::ALL.len()],
 }
 
 impl Load {
@@ -157,9 +145,7 @@ impl Load {
 
     /// Number of pieces of work under way, by stage.
     pub fn stages(&self) -> Stages {
-        let [claiming, delivering, waiting_reply, recording] =
-            [0, 1, 2, 3].map(|stage: usize| self.stages[stage].load(Ordering::Relaxed));
-        Stages { claiming, delivering, waiting_reply, recording }
+        Stages::new(|stage| self.stages[stage as usize].load(Ordering::Relaxed))
     }
 }
 

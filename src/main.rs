@@ -162,7 +162,7 @@ fn configured(command: &Command) -> Result<Config, Vec<FieldFault>> {
     };
     start_logging(&config);
     for name in &config.obsolete {
-        tracing::warn!(setting = name, "setting has no meaning here: that part is gone");
+        tracing::warn!(setting = name, "obsolete setting is ignored");
     }
     Ok(config)
 }

@@ -305,6 +305,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_bucket_is_a_stream_of_its_name() {
+        assert_eq!(SCHEDULES_STREAM, format!("KV_{SCHEDULES_BUCKET}"));
+        assert_eq!(SCHEDULES_SUBJECT_PREFIX, format!("$KV.{SCHEDULES_BUCKET}"));
+        assert!(SCHEDULES_INFO.ends_with(SCHEDULES_STREAM));
+    }
+
+    #[test]
     fn patterns_cover_subjects_as_nats_does() {
         for (pattern, subject, expected) in [
             ("cmd.>", "cmd.a.b", true),

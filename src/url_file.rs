@@ -1,4 +1,4 @@
-//! The file that says where HTTP listens, for who starts the service with whichever port is free.
+//! The file that says where HTTP listens, for whoever starts the service on a free port.
 //!
 //! It is there from when HTTP listens until the service ends, and never in part: it is written beside its place and then
 //! moved there. A service that is killed leaves it behind, and the next one replaces it. Where several are given the

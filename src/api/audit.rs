@@ -9,6 +9,7 @@ use super::executions::millis_up;
 use super::reply::{Pagination, Reply, Warning};
 use super::schedules::page;
 use super::{Api, Caller};
+use crate::every::every;
 use crate::jetstream::audit::{Asked, Found};
 use crate::port::Nats;
 use crate::schedule::declared::page_fields;
@@ -43,28 +44,11 @@ pub enum AuditEvent {
 
 impl AuditEvent {
     /// All of them.
-    pub(crate) const ALL: [Self; 20] = [
-        Self::Created,
-        Self::Updated,
-        Self::Deleted,
-        Self::Restored,
-        Self::Paused,
-        Self::Resumed,
-        Self::Triggered,
-        Self::Backfilled,
-        Self::Failing,
-        Self::Overdue,
-        Self::Recovered,
-        Self::PausedAll,
-        Self::ResumedAll,
-        Self::CalendarPut,
-        Self::CalendarDeleted,
-        Self::GroupPut,
-        Self::GroupDeleted,
-        Self::RerunRequested,
-        Self::RerunCancelled,
-        Self::RerunEnded,
-    ];
+    pub(crate) const ALL: [Self; 20] = every!(
+        AuditEvent: Created, Updated, Deleted, Restored, Paused, Resumed, Triggered, Backfilled,
+        Failing, Overdue, Recovered, PausedAll, ResumedAll, CalendarPut, CalendarDeleted,
+        GroupPut, GroupDeleted, RerunRequested, RerunCancelled, RerunEnded
+    );
 
     /// Its name.
     pub(crate) fn name(self) -> &'static str {

@@ -25,9 +25,10 @@ use uuid::Uuid;
 
 use super::error::ApiError;
 use super::keyed::{
-    PutOutcome, UsingSchedule, check_count, check_unused, no_such, required_name, shown,
+    self, PutOutcome, UsingSchedule, check_count, check_unused, listed, no_such, required_name,
+    shown,
 };
-use super::reply::{Pagination, Reply, Warning};
+use super::reply::{Reply, Warning};
 use super::schedules::page;
 use super::{Api, Caller};
 use crate::index::Entry;
@@ -219,11 +220,7 @@ impl<N: Nats> Api<N> {
                 message,
             });
         }
-        warnings.extend(unconfirmed.iter().map(|instance| Warning {
-            code: "unconfirmed".to_owned(),
-            field: String::new(),
-            message: format!("instance {instance} has not said yet that it goes by it"),
-        }));
+        warnings.extend(keyed::unconfirmed(&unconfirmed, "it goes by it"));
         let data = CalendarPut { outcome, calendar, not_planned, unconfirmed };
         let mut reply = Reply::new(data, caller).waited(waited_ms);
         reply.warnings = warnings;
@@ -258,19 +255,11 @@ impl<N: Nats> Api<N> {
         request: ListCalendars,
         caller: &Caller,
     ) -> Result<Reply<Vec<CalendarView>>, ApiError> {
-        let (number, page) = page(request.page, request.limit)?;
-        let calendars = self.index.calendars();
-        let mut all: Vec<_> = calendars.iter().collect();
-        all.sort_by(|one, other| one.name.cmp(&other.name));
+        let page = page(request.page, request.limit)?;
         let users = self.index.tied(is_user);
         let used_by = |name: &str| users.iter().filter(|user| uses(&user.schedule, name)).count();
-        let shown = all.iter().skip(page.offset).take(page.limit);
-        let views: Vec<_> = shown
-            .map(|calendar| CalendarView::of(calendar, used_by(&calendar.name), false))
-            .collect();
-        let mut reply = Reply::new(views, caller);
-        reply.pagination = Some(Pagination::new(number, page.limit, all.len() as u64));
-        Ok(reply)
+        let view = |calendar: &Calendar| CalendarView::of(calendar, used_by(&calendar.name), false);
+        Ok(listed(&self.index.calendars(), page, view, caller))
     }
 
     /// Deletes a calendar that no schedule uses.
@@ -284,24 +273,13 @@ impl<N: Nats> Api<N> {
     ) -> Result<Reply<CalendarDeleted>, ApiError> {
         let name = required_name(request.name)?;
         let actor = caller.actor();
-        let (now, mut seen) = (self.clock.now(), None);
-        let (calendar, _) = self
-            .change_keyed(
-                &name,
-                request.expected_revision,
-                |calendar: Option<Calendar>, event_id| {
-                    let Some(mut calendar) = calendar.filter(|calendar| !calendar.is_deleted)
-                    else {
-                        // It was there: this change was made, and is announced already, or another's was.
-                        return seen.take().map(Err).ok_or_else(|| no_such::<Calendar>(&name));
-                    };
-                    check_unused::<Calendar>(&name, &self.users_of(&name))?;
-                    seen = Some(calendar.clone());
-                    calendar.delete(event_id, now, caller.author(&actor));
-                    Ok(Ok(calendar))
-                },
-            )
-            .await?;
+        let now = self.clock.now();
+        let delete = |calendar: &mut Calendar, event_id| {
+            check_unused::<Calendar>(&name, &self.users_of(&name))?;
+            calendar.delete(event_id, now, caller.author(&actor));
+            Ok(())
+        };
+        let calendar = self.delete_keyed(&name, request.expected_revision, delete).await?;
         tracing::info!(calendar = name, deleted_by = actor, "calendar deleted");
         let data = CalendarDeleted { calendar_id: calendar.id, name, deleted_at: now };
         Ok(Reply::new(data, caller))

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{Api, Caller, Checked};
 use crate::jetstream::WriteError;
@@ -91,14 +91,26 @@ pub struct ApiError {
     cause: Option<Box<str>>,
 }
 
-/// Limits how often errors are logged: a failure that lasts hits every caller.
+/// Limits how often errors are warnings: a failure that lasts hits every caller.
 #[derive(Debug, Default)]
-pub struct Complaints(Mutex<Reminder>);
+pub struct Complaints {
+    of_all: Mutex<Reminder>,
+    /// The same for each request, of which there is one line at least.
+    of_requests: Mutex<Reminder>,
+}
 
 impl Complaints {
-    fn is_due(&self, message: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_due(message, Instant::now())
+    fn are_due(&self, message: &str) -> bool {
+        is_due(&self.of_all, message)
     }
+
+    fn is_due_for(&self, request_id: &str, message: &str) -> bool {
+        is_due(&self.of_requests, &format!("{request_id} {message}"))
+    }
+}
+
+fn is_due(reminder: &Mutex<Reminder>, text: &str) -> bool {
+    reminder.lock().unwrap_or_else(PoisonError::into_inner).is_due(text, Instant::now())
 }
 
 impl ApiError {
@@ -109,18 +121,19 @@ impl ApiError {
 
     /// `internal`: the service failed because of `cause`.
     pub(crate) fn internal(cause: impl Display) -> Self {
-        let message = "the service has failed at this; its log says why";
+        let message = "internal error; the service's log has the cause";
         Self::new(Code::Internal, message).because(cause)
     }
 
     /// Adds a private cause.
-    fn because(mut self, cause: impl Display) -> Self {
+    pub(crate) fn because(mut self, cause: impl Display) -> Self {
         self.cause = Some(short(cause.to_string()).into());
         self
     }
 
-    /// The error as `caller` sees it. Its private cause goes to the log: always for `internal`, now and then for other
-    /// codes.
+    /// The error as `caller` sees it. Its private cause goes to the log, with the request's ids. Every `internal` and
+    /// every `unavailable` has a line there, whatever its cause: while NATS is away each request fails, so repeats
+    /// are not warnings.
     #[must_use]
     pub(crate) fn told(
         mut self,
@@ -128,16 +141,25 @@ impl ApiError {
         caller: &Caller,
         complaints: &Complaints,
     ) -> Self {
-        let Some(cause) = self.cause.take() else { return self };
-        let (request_id, message) = (&caller.request_id, &self.message);
-        if self.code == Code::Internal {
-            let correlation_id = &caller.correlation_id;
-            error!(operation, request_id, correlation_id, cause, "request failed");
-            self.message = format!("{message}, under request id {request_id}");
-        } else if complaints.is_due(message) {
-            warn!(operation, request_id, cause, error = message, "request not done");
-        } else {
-            debug!(operation, request_id, cause, error = message, "request not done");
+        let cause = self.cause.take();
+        let (request_id, correlation_id) = (&caller.request_id, &caller.correlation_id);
+        let error = &self.message;
+        match (self.code, complaints) {
+            (Code::Internal, _) => {
+                error!(operation, request_id, correlation_id, cause, "request failed");
+                self.message = format!("{error}, under request id {request_id}");
+            }
+            (Code::Unavailable, of_all) if of_all.are_due(error) => {
+                warn!(operation, request_id, correlation_id, cause, error, "request not done");
+            }
+            // An item of a bulk request fails like the one before it.
+            (Code::Unavailable, of_all) if of_all.is_due_for(request_id, error) => {
+                info!(operation, request_id, correlation_id, cause, error, "request not done");
+            }
+            _ if self.code == Code::Unavailable || cause.is_some() => {
+                debug!(operation, request_id, correlation_id, cause, error, "request not done");
+            }
+            _ => {}
         }
         self
     }
@@ -230,8 +252,10 @@ impl From<TooLarge> for ApiError {
 impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
         match error {
-            QueryError::Loading(_) | QueryError::Unread(..) => {
-                Self::new(Code::Unavailable, error.to_string())
+            QueryError::Loading(_) => Self::new(Code::Unavailable, error.to_string()),
+            QueryError::Unread(what, cause) => {
+                let message = format!("the {what} cannot be read at present; the log says why");
+                Self::new(Code::Unavailable, message).because(cause)
             }
             QueryError::Missing(stream) => Self::no_stream(stream).because(error),
             QueryError::Unavailable(what, cause) => {

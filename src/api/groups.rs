@@ -20,9 +20,10 @@ use uuid::Uuid;
 
 use super::error::{ApiError, Code};
 use super::keyed::{
-    PutOutcome, UsingSchedule, check_count, check_unused, no_such, required_name, shown,
+    self, PutOutcome, UsingSchedule, check_count, check_unused, listed, no_such, required_name,
+    shown,
 };
-use super::reply::{Pagination, Reply, Warning};
+use super::reply::Reply;
 use super::schedules::page;
 use super::{Api, CHANGE_TRIES, Caller, WRITE_PATIENCE};
 use crate::index::Entry;
@@ -183,12 +184,7 @@ impl<N: Nats> Api<N> {
             let (name, limit) = (&group.name, group.limit);
             tracing::info!(group = name, limit, updated_by = actor, ?outcome, "group put");
         }
-        let warnings = unconfirmed.iter().map(|instance| Warning {
-            code: "unconfirmed".to_owned(),
-            field: String::new(),
-            message: format!("instance {instance} has not said yet that it knows it"),
-        });
-        let warnings = warnings.collect();
+        let warnings = keyed::unconfirmed(&unconfirmed, "it knows it").collect();
         let group = self.view_group(&group, &self.members_of(&group.name), false);
         let mut reply = Reply::new(GroupPut { outcome, group, unconfirmed }, caller);
         reply.warnings = warnings;
@@ -220,16 +216,10 @@ impl<N: Nats> Api<N> {
         request: ListGroups,
         caller: &Caller,
     ) -> Result<Reply<Vec<GroupView>>, ApiError> {
-        let (number, page) = page(request.page, request.limit)?;
-        let groups = self.index.groups();
-        let mut all: Vec<_> = groups.iter().collect();
-        all.sort_by(|one, other| one.name.cmp(&other.name));
+        let page = page(request.page, request.limit)?;
         let members = self.index.tied(|schedule| is_member(schedule, None));
-        let shown = all.iter().skip(page.offset).take(page.limit);
-        let views: Vec<_> = shown.map(|group| self.view_group(group, &members, false)).collect();
-        let mut reply = Reply::new(views, caller);
-        reply.pagination = Some(Pagination::new(number, page.limit, all.len() as u64));
-        Ok(reply)
+        let view = |group: &Group| self.view_group(group, &members, false);
+        Ok(listed(&self.index.groups(), page, view, caller))
     }
 
     /// Deletes a group that no schedule names.
@@ -243,20 +233,14 @@ impl<N: Nats> Api<N> {
     ) -> Result<Reply<GroupDeleted>, ApiError> {
         let name = required_name(request.name)?;
         let actor = caller.actor();
-        let (now, mut seen) = (self.clock.now(), None);
-        let (group, _) = self
-            .change_keyed(&name, request.expected_revision, |group, event_id| {
-                let Some(mut group) = group.filter(|group: &Group| !group.is_deleted) else {
-                    // It was there: this change was made, and is announced already, or another's was.
-                    return seen.take().map(Err).ok_or_else(|| no_such::<Group>(&name));
-                };
-                check_unused::<Group>(&name, &self.members_of(&name))?;
-                check_idle(&group)?;
-                seen = Some(group.clone());
-                group.delete(event_id, now, caller.author(&actor));
-                Ok(Ok(group))
-            })
-            .await?;
+        let now = self.clock.now();
+        let delete = |group: &mut Group, event_id| {
+            check_unused::<Group>(&name, &self.members_of(&name))?;
+            check_idle(group)?;
+            group.delete(event_id, now, caller.author(&actor));
+            Ok(())
+        };
+        let group = self.delete_keyed(&name, request.expected_revision, delete).await?;
         tracing::info!(group = name, deleted_by = actor, "group deleted");
         Ok(Reply::new(GroupDeleted { group_id: group.id, name, deleted_at: now }, caller))
     }

@@ -8,11 +8,13 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::error::{ApiError, Code};
-use super::{Api, CHANGE_TRIES, WRITE_PATIENCE};
+use super::reply::{Pagination, Reply, Warning};
+use super::{Api, CHANGE_TRIES, Caller, WRITE_PATIENCE};
+use crate::history_index::Page;
 use crate::index::{At, Entry};
 use crate::jetstream::WriteError;
 use crate::port::Nats;
-use crate::schedule::keyed::{Keyed, MAX_NAME};
+use crate::schedule::keyed::{Keyed, Known, MAX_NAME};
 use crate::schedule::{FieldFault, Schedule};
 
 /// Most of each kind.
@@ -97,6 +99,54 @@ impl<N: Nats> Api<N> {
         }
         Err(WriteError::Conflict.into())
     }
+
+    /// Deletes a calendar or a group, once, unless `delete` refuses that; returns it.
+    pub(super) async fn delete_keyed<T: Keyed>(
+        &self,
+        name: &str,
+        expected: Option<u64>,
+        delete: impl Fn(&mut T, Uuid) -> Result<(), ApiError>,
+    ) -> Result<T, ApiError> {
+        let mut seen = None;
+        let change = |known: Option<T>, event_id| {
+            let Some(mut known) = known.filter(|known| !known.head().is_deleted) else {
+                // It was there: this change was made, and is announced already, or another's was.
+                return seen.take().map(Err).ok_or_else(|| no_such::<T>(name));
+            };
+            let before = known.clone();
+            delete(&mut known, event_id)?;
+            seen = Some(before);
+            Ok(Ok(known))
+        };
+        Ok(self.change_keyed(name, expected, change).await?.0)
+    }
+}
+
+/// A page of all, by their names.
+pub(super) fn listed<T: Keyed, V>(
+    all: &Known<T>,
+    (number, page): (usize, Page),
+    view: impl Fn(&T) -> V,
+    caller: &Caller,
+) -> Reply<Vec<V>> {
+    let mut all: Vec<_> = all.iter().collect();
+    all.sort_by(|one, other| one.head().name.cmp(other.head().name));
+    let shown = all.iter().skip(page.offset).take(page.limit);
+    let mut reply = Reply::new(shown.map(|one| view(one)).collect(), caller);
+    reply.pagination = Some(Pagination::new(number, page.limit, all.len() as u64));
+    reply
+}
+
+/// Warnings of instances that have not said in time that they go by a change.
+pub(super) fn unconfirmed<'a>(
+    instances: &'a [Uuid],
+    not_yet: &'a str,
+) -> impl Iterator<Item = Warning> + 'a {
+    instances.iter().map(move |instance| Warning {
+        code: "unconfirmed".to_owned(),
+        field: String::new(),
+        message: format!("instance {instance} has not said yet that {not_yet}"),
+    })
 }
 
 fn check_expected<T: Keyed>(known: Option<&T>, expected: Option<u64>) -> Result<(), ApiError> {

@@ -52,7 +52,7 @@ use crate::trace_context::TraceContext;
 
 /// Maximum length of a correlation id, request id or actor in a header.
 const MAX_HEADER: usize = 255;
-/// Header that names who acts, where the operation's own header is absent.
+/// Header that names the actor, where the operation's own header is absent.
 const CREATED_BY: &str = "X-Created-By";
 /// Header that makes a request safe to repeat, as `Nats-Msg-Id` does over NATS.
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
@@ -124,7 +124,7 @@ impl<N: Nats> Api<N> {
 /// The caller of a request, and the ids by which the request is found again.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// Who acts, from the operation's own header, or else from `X-Created-By`.
+    /// The actor, from the operation's own header, or else from `X-Created-By`.
     pub actor: Option<String>,
     /// Whom `X-Created-By` names.
     pub creator: Option<String>,
@@ -193,7 +193,7 @@ impl Caller {
         }
     }
 
-    /// Who acts; `unknown` if no header says.
+    /// The actor; `unknown` if no header says.
     pub fn actor(&self) -> String {
         self.actor.clone().unwrap_or_else(|| "unknown".to_owned())
     }

@@ -77,9 +77,9 @@ pub struct Operation {
     pub name: &'static str,
     /// Whether it reads, reports or changes.
     pub access: Access,
-    /// Header that names who acts.
+    /// Header that names the actor.
     pub actor_header: &'static str,
-    /// Whether it declares schedules, whose creator may be another than who acts.
+    /// Whether it declares schedules, whose creator may be another than the actor.
     pub declares: bool,
     /// What it does.
     pub description: &'static str,

@@ -54,7 +54,7 @@ pub struct ServiceStatus {
     pub nats_connected: bool,
     /// Round trip of a message to the server, in milliseconds.
     pub nats_round_trip_ms: Option<f64>,
-    /// Why JetStream does not answer, if it does not.
+    /// What kind of failure it is if JetStream does not answer; the log says why.
     pub jetstream_error: Option<String>,
     /// How far the host's clock is ahead of that of NATS, which the service goes by, in milliseconds.
     pub clock_offset_ms: Option<f64>,
@@ -129,7 +129,7 @@ pub struct StreamStatus {
     pub exists: Option<bool>,
     /// Settings that differ from ours.
     pub drift: Vec<String>,
-    /// Why writes to it fail, if they do.
+    /// What kind of failure it is if writes to it fail; the log says why.
     pub write_error: Option<String>,
 }
 
@@ -183,7 +183,7 @@ impl<N: Nats> Api<N> {
         let Seen { nats, watch_lag, .. } = self.health.seen();
         let write_error = |stream: &str| {
             let place = OurStream::ALL.into_iter().find(|place| place.stream() == stream)?;
-            self.health.writes.trouble(place).map(|trouble| trouble.error)
+            self.health.writes.trouble(place).map(|trouble| trouble.error.to_owned())
         };
         let streams = nats.streams.into_iter().map(|stream| StreamStatus {
             name: stream.name.to_owned(),

@@ -95,7 +95,7 @@ pub use error::ClientError;
 use crate::api::reply::ErrorReply;
 use crate::names;
 
-/// Header that names who acts, for every endpoint but those that declare schedules of others.
+/// Header that names the actor, for every endpoint but those that declare schedules of others.
 const ACTOR: &str = "X-Created-By";
 /// Longer than the service pursues a write.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -116,7 +116,7 @@ impl Client {
         Self { nats, actor: None, correlation_id: None, timeout: DEFAULT_TIMEOUT }
     }
 
-    /// Sets who acts: who creates, updates, pauses and so on. One line of at most 255 bytes; surrounding white space is
+    /// Sets the actor: who creates, updates, pauses and so on. One line of at most 255 bytes; surrounding white space is
     /// ignored.
     #[must_use]
     pub fn actor(mut self, actor: impl Into<Arc<str>>) -> Self {
@@ -147,7 +147,7 @@ impl Client {
         self.ask_and_wait(operation, request, None).await
     }
 
-    /// The same, where another header than usual names who acts.
+    /// The same, where another header than usual names the actor.
     async fn ask_as<T: DeserializeOwned>(
         &self,
         header: &'static str,

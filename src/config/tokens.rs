@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::content::{Digest, digest, digest_of};
+use crate::every::every;
 
 /// Role of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub enum Role {
 
 impl Role {
     /// All roles.
-    pub const ALL: [Self; 3] = [Self::Full, Self::Read, Self::Worker];
+    pub const ALL: [Self; 3] = every!(Role: Full, Read, Worker);
 
     /// Its name in the file of tokens and in the description of the facade.
     pub fn word(self) -> &'static str {

@@ -70,7 +70,8 @@ pub(crate) async fn correct(shared: &Shared<impl Nats>, id: Uuid) {
                 catch_up(shared, &entry).await;
             }
             Err(error) => {
-                warn!(schedule_id = %id, %error, "its times lie ahead, and it cannot be planned again; trying on");
+                let what = "its times lie ahead, and it cannot be planned again";
+                shared.retries.fail(what, id, &error);
                 return tokio::time::sleep(RETRY).await;
             }
         }

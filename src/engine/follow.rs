@@ -31,6 +31,8 @@ use crate::stored::Unknown;
 
 /// Pause between tries.
 const RETRY: Duration = Duration::from_millis(500);
+/// What is said of a dependent schedule that waits for NATS.
+const UNTOLD: &str = "dependent schedule not told";
 /// Pause before looking whether an instance of a newer version has told a schedule that we may not change.
 const LEFT: Duration = Duration::from_secs(2);
 /// Most ends that wait for such an instance while none is there: they take places of attempts in the record.
@@ -96,7 +98,7 @@ async fn add(shared: &Shared<impl Nats>, dependent: Uuid, upstream: Uuid, ended:
             Ok(None) => {}
             Ok(Some(_)) => return,
             Err(error) => {
-                warn!(schedule_id = %dependent, %error, "dependent schedule not told; trying on");
+                shared.retries.fail(UNTOLD, dependent, &error);
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
@@ -131,7 +133,7 @@ async fn add(shared: &Shared<impl Nats>, dependent: Uuid, upstream: Uuid, ended:
                 catch_up(shared, &entry).await;
             }
             Err(error) => {
-                warn!(schedule_id = %dependent, %error, "dependent schedule not told; trying on");
+                shared.retries.fail(UNTOLD, dependent, &error);
                 tokio::time::sleep(RETRY).await;
             }
         }
@@ -154,7 +156,7 @@ async fn fence(
             None
         }
         Err(error) => {
-            warn!(schedule_id = %entry.schedule.id, %error, "dependent schedule not told; trying on");
+            shared.retries.fail(UNTOLD, entry.schedule.id, &error);
             tokio::time::sleep(RETRY).await;
             None
         }

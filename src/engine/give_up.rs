@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::info;
 
 use super::Shared;
 use super::rewrite::{catch_up, rewrite};
@@ -40,7 +40,7 @@ pub(super) async fn give_up(
             one.execution_id == attempt.execution_id && one.phase == attempt.phase
         };
         let Some(claimed) = schedule.attempts.iter_mut().find(is_ours) else {
-            info!(execution_id = %ended.id, "taken over, or reported: that it was refused here counts for nothing");
+            info!(execution_id = %ended.id, "refusal ignored: the attempt was taken over or already reported");
             return false;
         };
         let (by, report) = (shared.members.me(), Box::new(report(ended)));
@@ -59,7 +59,8 @@ pub(super) async fn give_up(
             // The record has no room for it.
             Err(WriteError::TooLarge(_)) => return true,
             Err(error) => {
-                warn!(execution_id = %ended.id, %error, "a command that was refused cannot be given up; trying on");
+                let what = "a command that was refused cannot be given up";
+                shared.retries.fail(what, ended.schedule_id, &error);
                 tokio::time::sleep(RETRY).await;
             }
         }

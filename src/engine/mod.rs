@@ -28,8 +28,10 @@
 //! | settle | nothing | |
 //!
 //! Taking over is the same write as claiming, with the execution id unchanged. It happens when the attempt's instance
-//! has been silent for `GONE_AFTER`, or its lease has expired. A wrong guess costs a delivery that the stream drops,
-//! never a second command.
+//! has been silent for `GONE_AFTER`, or its lease has expired. Where the target's stream drops copies, it happens sooner:
+//! after `SILENT_AFTER`, or as soon as nobody listens at the instance's inbox. There a wrong guess costs a delivery that
+//! the stream drops, never a second command. A `request` or `core` command has no such stream and would be sent twice,
+//! so those wait for the longer silence.
 //!
 //! # When NATS is out of reach
 //!
@@ -47,8 +49,13 @@
 //! # The modules
 //!
 //! `core` decides; `run` waits and starts what `core` decided; `tasks` carries it out, with `claim` and `deliver`, or
-//! `finish` for an attempt that a report ended; `outcomes` has what ended recorded by `record`. `announce`, `follow` and
-//! `correct` do what a record asks for besides its times.
+//! `finish` for an attempt that a report ended; `outcomes` has what ended recorded by `record`, and `urgency` lets
+//! claims that are due go first. `announce`, `follow` and `correct` do what a record asks for besides its times.
+//!
+//! `membership` says which instances there are. `holds` is what a task holds, and `begun` the executions that it is about
+//! to claim. `slots` takes and frees those of groups. `give_up` ends what a stream refused, `dead_letter` sends what
+//! failed for good, and `rewrite` changes a record outside of a claim. `retries`
+//! limits warnings, and `spans` sends traces.
 
 mod announce;
 mod begun;
@@ -64,6 +71,7 @@ mod holds;
 pub(crate) mod membership;
 mod outcomes;
 mod record;
+mod retries;
 mod rewrite;
 mod run;
 mod slots;
@@ -157,6 +165,8 @@ pub(crate) struct Shared<N: Nats> {
     outcomes: outcomes::Outcomes,
     /// Places for dead letters under way.
     dead_letters: dead_letter::Places,
+    /// What was said of writes that are tried again.
+    retries: retries::Retries,
     /// All tasks that carry out what the core decided.
     tasks: TaskTracker,
     /// What is asked of groups.
@@ -372,6 +382,7 @@ impl<N: Nats> Engine<N> {
             urgency: Arc::default(),
             outcomes: outcomes::Outcomes::default(),
             dead_letters: dead_letter::Places::default(),
+            retries: retries::Retries::default(),
             tasks: TaskTracker::new(),
             slots: slots::Slots::default(),
             running: Mutex::default(),

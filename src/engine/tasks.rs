@@ -21,7 +21,7 @@ use crate::schedule::{Attempt, DeliveryMode, Target};
 /// Time for which an action counts against the bound on those under way. One that takes longer is waiting for something
 /// that does not answer.
 const PROMPT: Duration = Duration::from_secs(6);
-/// Interval between checks whether the target's stream is silent, in which case waiting on is in vain.
+/// Interval between checks whether the target's stream is silent, when waiting longer is pointless.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Folds what has ended into a record, claims what is due, and makes the attempts that are not armed.

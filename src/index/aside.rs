@@ -11,6 +11,7 @@ use super::{Index, schedule_id};
 use crate::names::{
     CALENDAR_KEY_PREFIX, GROUP_KEY_PREFIX, PAUSE_ALL_KEY, RERUN_KEY_PREFIX, SCHEDULE_KEY_PREFIX,
 };
+use crate::stored::damage::Damage;
 
 /// A record that could not be read because it was written by hand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -89,12 +90,13 @@ impl Index {
     }
 
     /// Sets a record aside: it is shown to operators and not acted on.
-    pub(super) fn refuse(&self, id: Option<Uuid>, key: &str, revision: u64, reason: &str) {
-        tracing::error!(key, revision, reason, "record set aside: it cannot be read");
+    pub(super) fn refuse(&self, id: Option<Uuid>, key: &str, revision: u64, damage: Damage) {
+        let Damage { reason, cause } = damage;
+        tracing::error!(key, revision, reason, cause, "record set aside: it cannot be read");
         if let Some(id) = id {
             self.remove(id, revision);
         }
-        let aside = SetAside { key: key.to_owned(), revision, reason: reason.to_owned() };
+        let aside = SetAside { key: key.to_owned(), revision, reason };
         self.write(|state| state.set_aside.insert(key.to_owned(), aside));
     }
 

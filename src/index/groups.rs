@@ -9,6 +9,7 @@ use super::live::Live;
 use super::{Index, Shown};
 use crate::schedule::Group;
 use crate::schedule::keyed::{Keyed as _, Known};
+use crate::stored::damage::Damage;
 
 /// What is known of the groups.
 #[derive(Default)]
@@ -46,12 +47,18 @@ impl Index {
         &self,
         key: &str,
         revision: u64,
-        held: Option<Result<Group, String>>,
+        held: Option<Result<Group, Damage>>,
     ) {
         let by_users =
             held.as_ref().and_then(|held| held.as_ref().ok()).map(|group| group.revision);
-        if let Some(Err(reason)) = &held {
-            tracing::error!(key, revision, reason, "group cannot be read; its schedules wait");
+        if let Some(Err(Damage { reason, cause })) = &held {
+            tracing::error!(
+                key,
+                revision,
+                reason,
+                cause,
+                "group cannot be read; its schedules wait"
+            );
         }
         self.groups.live.change(|known| known.take_in(key, revision, held));
         let mut shown = self.groups.shown.lock().unwrap_or_else(PoisonError::into_inner);

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::{Entry, Index, Shown};
 use crate::schedule::{Calendar, Calendars, PausesOfAll};
+use crate::stored::damage::Damage;
 
 /// What holds for all schedules at one revision.
 #[derive(Debug, Default)]
@@ -88,13 +89,14 @@ impl Index {
         &self,
         key: &str,
         revision: u64,
-        held: Option<Result<Calendar, String>>,
+        held: Option<Result<Calendar, Damage>>,
     ) {
-        if let Some(Err(reason)) = &held {
+        if let Some(Err(Damage { reason, cause })) = &held {
             tracing::error!(
                 key,
                 revision,
                 reason,
+                cause,
                 "calendar cannot be read; its schedules are held"
             );
         }
@@ -195,7 +197,7 @@ mod tests {
         index.take_in_pauses(7, PausesOfAll::default());
         assert_eq!((index.overall().revision, index.honoured()), (7, 0));
         let between = index.overall();
-        index.take_in_calendar("calendar.YQ", 9, Some(Err("junk".to_owned())));
+        index.take_in_calendar("calendar.YQ", 9, Some(Err("junk".to_owned().into())));
         index.take_in_pauses(6, PausesOfAll::default());
         drop(before);
         assert_eq!((index.overall().revision, index.honoured()), (9, 7));

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::schedule::{
     CatchUp, DeliveryMode, Ending, On, Overlap, PhaseName, Schedule, ScheduleType, Status, Target,
 };
+use crate::stored::damage::Damage;
 use crate::stored::format;
 use crate::trigger::{DstGap, DstOverlap, Trigger};
 
@@ -20,8 +21,8 @@ const YEARS: std::ops::RangeInclusive<i32> = 1970..=2200;
 pub enum Unreadable {
     /// It needs a newer version, and is left to it.
     Newer(Box<Newer>),
-    /// It was written by hand, or is damaged; the reason is for people.
-    Broken(String),
+    /// It was written by hand, or is damaged.
+    Broken(Damage),
 }
 
 /// A record that needs a newer version, as far as this version understands it.
@@ -83,18 +84,19 @@ pub fn read_record(id: Option<Uuid>, value: &[u8]) -> Result<(Schedule, Trigger)
         Ok(schedule) => schedule,
         Err(error) => {
             let newer = glimpse(id, value).map(Unreadable::Newer);
-            return Err(newer.unwrap_or_else(|| Unreadable::Broken(error.to_string())));
+            return Err(newer.unwrap_or_else(|| Unreadable::Broken(error.into())));
         }
     };
     if id.is_some_and(|id| id != schedule.id) {
-        return Err(Unreadable::Broken(format!("the record says id {}", schedule.id)));
+        let reason = format!("the record says id {}", schedule.id);
+        return Err(Unreadable::Broken(reason.into()));
     }
     if schedule.needs > format::supported()
         && let Some(newer) = glimpse(id, value)
     {
         return Err(Unreadable::Newer(newer));
     }
-    let trigger = check(&schedule).map_err(Unreadable::Broken)?;
+    let trigger = check(&schedule).map_err(|reason| Unreadable::Broken(reason.into()))?;
     Ok((schedule, trigger))
 }
 
@@ -248,7 +250,9 @@ mod tests {
         };
         assert!(with(json!({ "target_command": "cmd.b" })).is_ok());
         for odd in ["cmd.scheduler.schedule.delete", "cmd.a\r\nPUB x 0", "$JS.API.INFO"] {
-            let Err(Unreadable::Broken(reason)) = with(json!({ "target_command": odd })) else {
+            let Err(Unreadable::Broken(Damage { reason, .. })) =
+                with(json!({ "target_command": odd }))
+            else {
                 panic!("{odd}")
             };
             assert!(reason.starts_with("attempts.pinned.target_command: must"), "{reason}");

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use super::{Index, Shown};
 use crate::execution::Rerun;
 use crate::schedule::keyed::{Keyed as _, Known};
+use crate::stored::damage::Damage;
 
 impl Index {
     /// The stored requests.
@@ -30,13 +31,14 @@ impl Index {
         &self,
         key: &str,
         revision: u64,
-        held: Option<Result<Rerun, String>>,
+        held: Option<Result<Rerun, Damage>>,
     ) {
-        if let Some(Err(reason)) = &held {
+        if let Some(Err(Damage { reason, cause })) = &held {
             tracing::error!(
                 key,
                 revision,
                 reason,
+                cause,
                 "stored request cannot be read; it is left alone"
             );
         }

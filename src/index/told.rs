@@ -13,6 +13,7 @@ use crate::names::{
 use crate::schedule::Group;
 use crate::schedule::keyed::Keyed as _;
 use crate::schedule::{Calendar, PausesOfAll, Schedule};
+use crate::stored::damage::Damage;
 use crate::trigger::Trigger;
 
 /// Content of a key.
@@ -24,11 +25,11 @@ pub enum Told {
     /// The pauses of all schedules, if there were any.
     Pauses(PausesOfAll),
     /// A calendar, if there is one.
-    Calendar(Option<Box<Result<Calendar, String>>>),
+    Calendar(Option<Box<Result<Calendar, Damage>>>),
     /// A concurrency group, if there is one.
-    Group(Option<Box<Result<Group, String>>>),
+    Group(Option<Box<Result<Group, Damage>>>),
     /// A stored request to run executions again, if there is one.
-    Rerun(Option<Box<Result<Rerun, String>>>),
+    Rerun(Option<Box<Result<Rerun, Damage>>>),
     /// Nothing for the index: memos are read when they are needed, and a newer version's keys are its own.
     Nothing,
 }
@@ -95,11 +96,14 @@ impl Index {
                 let (schedule, trigger) = *record;
                 self.insert(super::Entry { revision, schedule: schedule.into(), trigger });
             }
-            (id, Some(Ok(_))) => self.refuse(id, key, revision, "the key is not schedule.<uuid>"),
+            (id, Some(Ok(_))) => {
+                let reason = "the key is not schedule.<uuid>".to_owned();
+                self.refuse(id, key, revision, reason.into());
+            }
             (Some(_), Some(Err(Unreadable::Newer(newer)))) => self.leave(revision, *newer),
-            (id, Some(Err(Unreadable::Broken(reason)))) => self.refuse(id, key, revision, &reason),
+            (id, Some(Err(Unreadable::Broken(damage)))) => self.refuse(id, key, revision, damage),
             (None, Some(Err(Unreadable::Newer(newer)))) => {
-                self.refuse(None, key, revision, &newer.reason);
+                self.refuse(None, key, revision, newer.reason.into());
             }
         }
     }

@@ -226,7 +226,7 @@ impl<N: Nats> Publishing for Announcing<'_, N> {
     fn failed(&mut self, sent: &Sent) {
         if let Some(error) = self.event.failed(sent) {
             let (schedule_id, event) = (self.schedule, self.change.kind.event());
-            warn!(%schedule_id, event, error, "change cannot be announced; trying on");
+            warn!(%schedule_id, event, error, "change cannot be announced; will retry");
         }
     }
 }

@@ -97,7 +97,7 @@ pub async fn connect(
                 let error = error.to_string();
                 if said.is_due(&error, Instant::now()) {
                     let servers = config.shown_servers();
-                    warn!(url = servers, error, "cannot connect to NATS; trying on");
+                    warn!(url = servers, error, "cannot connect to NATS; will retry");
                 }
                 tokio::time::sleep(RETRY).await;
             }

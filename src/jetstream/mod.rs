@@ -91,6 +91,20 @@ pub enum WriteError {
     TooLarge(#[from] TooLarge),
 }
 
+impl WriteError {
+    /// What kind of failure it is, in words of ours. What NATS said is for the log.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Conflict => "another write came first",
+            Self::Unknown(_) => "outcome unknown",
+            Self::NoStream => "no stream answered for the subject",
+            Self::Passing(_) => "refused for now",
+            Self::Refused(_) => "refused",
+            Self::TooLarge(_) => "too large",
+        }
+    }
+}
+
 impl From<Unstored> for WriteError {
     fn from(error: Unstored) -> Self {
         match error {

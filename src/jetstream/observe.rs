@@ -33,8 +33,10 @@ pub struct Stream {
 pub struct Observation {
     /// How long a message takes to the server and back.
     pub round_trip: Option<Duration>,
-    /// Why JetStream does not answer, if it does not.
+    /// What kind of failure it is if JetStream does not answer.
     pub jetstream_error: Option<String>,
+    /// What was said about that, for the log.
+    pub jetstream_cause: Option<String>,
     /// Our streams.
     pub streams: Vec<Stream>,
 }
@@ -58,7 +60,10 @@ pub async fn observe(nats: &impl Nats, options: StreamOptions, clock: &Clock) ->
                 }
             }
             Ok(Err(error)) if error.is_no_stream() => stream.exists = Some(false),
-            Ok(Err(error)) => seen.jetstream_error = Some(error.to_string()),
+            Ok(Err(error)) => {
+                seen.jetstream_error = Some(error.kind());
+                seen.jetstream_cause = Some(format!("{name}: {error}"));
+            }
             Err(_) => seen.jetstream_error = Some(format!("no answer within {PATIENCE:?}")),
         }
         seen.streams.push(stream);

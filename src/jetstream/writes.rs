@@ -9,8 +9,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::WriteError;
+use super::reminder::Reminder;
+use crate::every::every;
 use crate::names;
 
 /// How long a refusal counts if nobody has tried again since.
@@ -33,7 +36,7 @@ pub enum OurStream {
 
 impl OurStream {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Schedules, Self::Executions, Self::Audit];
+    pub const ALL: [Self; 3] = every!(OurStream: Schedules, Executions, Audit);
 
     /// The name of its stream.
     pub fn stream(self) -> &'static str {
@@ -50,8 +53,8 @@ impl OurStream {
 pub struct Trouble {
     /// From the first failure to the latest one, or until now if the same write is still being repeated.
     pub lasting: Duration,
-    /// The latest error, for people.
-    pub error: String,
+    /// The kind of the latest error; what NATS said is in the log.
+    pub error: &'static str,
 }
 
 /// The state of writing to each of our streams.
@@ -63,6 +66,8 @@ struct State {
     /// Writes that are being repeated.
     stuck: usize,
     failing: Option<Failing>,
+    /// What was logged.
+    said: Reminder,
 }
 
 #[derive(Debug)]
@@ -70,7 +75,7 @@ struct Failing {
     first: Instant,
     latest: Instant,
     is_refused: bool,
-    error: String,
+    error: &'static str,
 }
 
 impl Failing {
@@ -92,7 +97,7 @@ impl Writes {
     /// fault.
     pub fn failed(&self, place: OurStream, error: &WriteError) {
         if !matches!(error, WriteError::Conflict | WriteError::TooLarge(_)) {
-            self.state(place).fail(error);
+            self.state(place).fail(place, error);
         }
     }
 
@@ -112,7 +117,7 @@ impl Writes {
         let until = if is_stuck { Instant::now() } else { failing.latest };
         let lasting = until.duration_since(failing.first);
         let counts = failing.is_refused || lasting >= TRANSIENT;
-        counts.then(|| Trouble { lasting, error: failing.error.clone() })
+        counts.then_some(Trouble { lasting, error: failing.error })
     }
 
     fn state(&self, place: OurStream) -> MutexGuard<'_, State> {
@@ -121,12 +126,17 @@ impl Writes {
 }
 
 impl State {
-    fn fail(&mut self, error: &WriteError) {
+    fn fail(&mut self, place: OurStream, error: &WriteError) {
         let now = Instant::now();
         let goes_on = |f: &Failing| self.stuck > 0 || f.latest.elapsed() <= f.counts_for();
         let first = self.failing.as_ref().filter(|f| goes_on(f)).map_or(now, |f| f.first);
         let is_refused = matches!(error, WriteError::Refused(_) | WriteError::Passing(_));
-        self.failing = Some(Failing { first, latest: now, is_refused, error: error.to_string() });
+        self.failing = Some(Failing { first, latest: now, is_refused, error: error.kind() });
+        // The status only names the kind.
+        let cause = error.to_string();
+        if (is_refused || now - first >= TRANSIENT) && self.said.is_due(&cause, now) {
+            warn!(stream = place.stream(), cause, "write to a stream failed");
+        }
     }
 }
 
@@ -141,7 +151,7 @@ impl Insistent<'_> {
     /// Notes that a try failed.
     pub fn failed(&mut self, error: &WriteError) {
         let mut state = self.writes.state(self.place);
-        state.fail(error);
+        state.fail(self.place, error);
         if !std::mem::replace(&mut self.has_failed, true) {
             state.stuck += 1;
         }
@@ -172,7 +182,7 @@ mod tests {
         assert_eq!(writes.trouble(OurStream::Schedules), None, "another write was stored");
         writes.failed(OurStream::Schedules, &refused());
         let trouble = writes.trouble(OurStream::Schedules).unwrap();
-        assert!(trouble.error.contains("insufficient resources"), "{trouble:?}");
+        assert_eq!(trouble.error, "refused", "what NATS said is for the log");
         assert_eq!(writes.trouble(OurStream::Audit), None);
         writes.done(OurStream::Schedules);
         assert_eq!(writes.trouble(OurStream::Schedules), None);

@@ -9,6 +9,7 @@ use prometheus_client::registry::Registry;
 
 use super::Metrics;
 use super::declare::{Buckets, Histograms, family, metric};
+use crate::every::every;
 
 const HOLD_SECONDS: Buckets = Buckets(&[
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0,
@@ -26,7 +27,7 @@ pub enum Lock {
 }
 
 impl Lock {
-    const ALL: [Self; 3] = [Self::Claim, Self::Takeover, Self::Name];
+    const ALL: [Self; 3] = every!(Lock: Claim, Takeover, Name);
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
@@ -49,7 +50,7 @@ pub enum LockFailure {
 }
 
 impl LockFailure {
-    const ALL: [Self; 3] = [Self::Conflict, Self::Unavailable, Self::Expired];
+    const ALL: [Self; 3] = every!(LockFailure: Conflict, Unavailable, Expired);
 
     pub(super) fn as_str(self) -> &'static str {
         match self {

@@ -10,21 +10,18 @@ use prometheus_client::registry::Registry;
 use super::Metrics;
 use super::declare::{Buckets, Histograms, family};
 use super::labels::TYPES;
+use crate::every::every;
 use crate::execution::ExecutionStatus;
 use crate::schedule::{ScheduleType, SkipCause};
 
 /// Statuses with which an attempt can end.
-const ENDS: [ExecutionStatus; 3] =
-    [ExecutionStatus::Success, ExecutionStatus::Failed, ExecutionStatus::Cancelled];
-const CAUSES: [SkipCause; 7] = [
-    SkipCause::Missed,
-    SkipCause::Coalesced,
-    SkipCause::Overlap,
-    SkipCause::Limit,
-    SkipCause::Paused,
-    SkipCause::Changed,
-    SkipCause::Deleted,
-];
+const ENDS: [ExecutionStatus; 3] = every!(
+    ExecutionStatus: Success, Failed, Cancelled;
+    but ExecutionStatus::Running | ExecutionStatus::Skipped | ExecutionStatus::Corrected
+);
+const CAUSES: [SkipCause; 7] = every!(
+    SkipCause: Missed, Coalesced, Overlap, Limit, Paused, Changed, Deleted; but SkipCause::Other(_)
+);
 /// The number of the last attempt: a schedule has at most ten retries.
 const LAST_ATTEMPT: u32 = 11;
 

@@ -12,11 +12,11 @@ use prometheus_client::encoding::EncodeLabelSet;
 use super::collect::Scrape;
 use super::groups::{self, GroupGauges};
 use super::labels::TYPES;
+use crate::every::every;
 use crate::index::Counts;
 use crate::schedule::{ScheduleType, Status};
 
-const STATUSES: [Status; 5] =
-    [Status::Active, Status::Paused, Status::Completed, Status::Failed, Status::Deleted];
+const STATUSES: [Status; 5] = every!(Status: Active, Paused, Completed, Failed, Deleted);
 
 /// Values that are read at the moment of a scrape.
 #[derive(Clone, Debug, Default)]
@@ -65,17 +65,47 @@ pub struct Gauges {
     pub started_at: DateTime<Utc>,
 }
 
+/// Stage of a piece of work: what it waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// A write of the schedule's record.
+    Claiming,
+    /// The acknowledgement of a command.
+    Delivering,
+    /// The reply to a `request`.
+    WaitingReply,
+    /// The acknowledgement of the history.
+    Recording,
+}
+
+impl Stage {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = every!(Stage: Claiming, Delivering, WaitingReply, Recording);
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Claiming => "claiming",
+            Self::Delivering => "delivering",
+            Self::WaitingReply => "waiting_reply",
+            Self::Recording => "recording",
+        }
+    }
+}
+
 /// Number of pieces of work under way, by what they wait for.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Stages {
-    /// A write of the schedule's record.
-    pub claiming: usize,
-    /// The acknowledgement of a command.
-    pub delivering: usize,
-    /// The reply to a `request`.
-    pub waiting_reply: usize,
-    /// The acknowledgement of the history.
-    pub recording: usize,
+pub struct Stages([usize; Stage::ALL.len()]);
+
+impl Stages {
+    /// The number in each stage.
+    pub(crate) fn new(count: impl Fn(Stage) -> usize) -> Self {
+        Self(Stage::ALL.map(count))
+    }
+
+    /// The number in all of them.
+    pub fn total(&self) -> usize {
+        self.0.iter().sum()
+    }
 }
 
 /// One of our streams.
@@ -168,13 +198,8 @@ impl Gauges {
             "Executions that this instance acts on",
             self.active_executions,
         )?;
-        let stages = [
-            ("claiming", self.in_flight.claiming),
-            ("delivering", self.in_flight.delivering),
-            ("waiting_reply", self.in_flight.waiting_reply),
-            ("recording", self.in_flight.recording),
-        ];
-        let stages = stages.map(|(stage, count)| (InFlight { stage }, count));
+        let stages = Stage::ALL.map(|stage| InFlight { stage: stage.as_str() });
+        let stages = stages.into_iter().zip(self.in_flight.0);
         to.gauges("scheduler_in_flight", "Work under way, by what it waits for", stages)
     }
 

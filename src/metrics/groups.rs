@@ -40,7 +40,7 @@ pub(super) fn write(groups: &[GroupGauges], to: &mut Scrape<'_>) -> fmt::Result 
         of_each(|group| group.running),
     )?;
     to.gauges(
-        "scheduler_group_waiting",
+        "scheduler_group_waiting_schedules",
         "Schedules that are due and wait for a slot of the concurrency group",
         of_each(|group| group.waiting),
     )

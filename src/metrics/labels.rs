@@ -5,16 +5,12 @@ use std::fmt;
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 
 use super::claims::{Lock, LockFailure};
+use crate::every::every;
 use crate::execution::ExecutionStatus;
 use crate::schedule::{ScheduleType, SkipCause, Status};
 
-pub(super) const TYPES: [ScheduleType; 5] = [
-    ScheduleType::Cron,
-    ScheduleType::Interval,
-    ScheduleType::OneTime,
-    ScheduleType::Immediate,
-    ScheduleType::Dependent,
-];
+pub(super) const TYPES: [ScheduleType; 5] =
+    every!(ScheduleType: Cron, Interval, OneTime, Immediate, Dependent);
 
 /// The library's own derive would write the names of the variants.
 macro_rules! written_by_name {

@@ -38,7 +38,7 @@ pub use self::claims::{Lock, LockFailure};
 use self::collect::Scrape;
 use self::executions::Executions;
 pub use self::format::Format;
-pub use self::gauges::{Gauges, Stages, StreamGauges};
+pub use self::gauges::{Gauges, Stage, Stages, StreamGauges};
 pub use self::groups::GroupGauges;
 pub use self::requests::Counted;
 use self::requests::Requests;

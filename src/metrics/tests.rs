@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use chrono::DateTime;
 
-use super::{Format, Gauges, Metrics, Stages, StreamGauges};
+use super::{Format, Gauges, Metrics, Stage, Stages, StreamGauges};
 use crate::index::Counts;
 use crate::schedule::{ScheduleType, Status};
 
@@ -76,7 +76,7 @@ fn what_is_read_at_the_scrape_is_shown_and_what_is_unknown_is_left_out() {
             overdue: 7,
         },
         timer_lag: Duration::from_millis(1500),
-        in_flight: Stages { delivering: 3, ..Stages::default() },
+        in_flight: Stages::new(|stage| if stage == Stage::Delivering { 3 } else { 0 }),
         watch_lag: Some(5),
         clock_offset: Some(-0.25),
         nats_rtt: Some(0.002),
@@ -113,7 +113,7 @@ fn what_is_read_at_the_scrape_is_shown_and_what_is_unknown_is_left_out() {
         ("scheduler_schedules_vanished_total", 3.0),
         (r#"scheduler_group_limit{group="a \"b\""}"#, 4.0),
         (r#"scheduler_group_running{group="a \"b\""}"#, 3.0),
-        (r#"scheduler_group_waiting{group="a \"b\""}"#, 2.0),
+        (r#"scheduler_group_waiting_schedules{group="a \"b\""}"#, 2.0),
         (r#"scheduler_stream_up{stream="S"}"#, 1.0),
         (r#"scheduler_stream_drift{stream="S"}"#, 2.0),
         (r#"scheduler_stream_writes_failing{stream="S"}"#, 1.0),

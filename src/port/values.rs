@@ -204,6 +204,15 @@ pub enum Unanswered {
 }
 
 impl Unanswered {
+    /// What kind of failure it is, in words of ours. What NATS said is for the log.
+    pub fn kind(&self) -> String {
+        match self {
+            Self::Refused(error) => format!("error {} of JetStream", error.error_code().0),
+            Self::Invalid(_) => "a name that cannot be one".to_owned(),
+            Self::Lost(_) => "no answer".to_owned(),
+        }
+    }
+
     /// Whether there is no such stream.
     pub fn is_no_stream(&self) -> bool {
         let code = jetstream::ErrorCode::STREAM_NOT_FOUND;

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::change::Changed;
 use super::{Author, Change, ChangeKind};
+use crate::stored::damage::Damage;
 use crate::stored::format;
 
 /// Most characters of a name.
@@ -77,12 +78,12 @@ pub trait Keyed: Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync 
     ///
     /// # Errors
     /// Why it cannot be gone by.
-    fn read(value: &[u8]) -> Result<Self, String> {
-        let read: Self = serde_json::from_slice(value).map_err(|error| error.to_string())?;
+    fn read(value: &[u8]) -> Result<Self, Damage> {
+        let read: Self = serde_json::from_slice(value)?;
         let (needs, here) = (read.head().needs, format::supported());
         match needs <= here {
             true => Ok(read),
-            false => Err(format!("it needs format {needs}, and this version knows {here}")),
+            false => Err(format!("it needs format {needs}, and this version knows {here}").into()),
         }
     }
 
@@ -251,14 +252,16 @@ impl<T: Keyed> Known<T> {
     }
 
     /// Takes in what a key holds at a revision; returns whether that is news.
-    pub fn take_in(&mut self, key: &str, revision: u64, held: Option<Result<T, String>>) -> bool {
+    pub fn take_in(&mut self, key: &str, revision: u64, held: Option<Result<T, Damage>>) -> bool {
         if self.all.get(key).is_some_and(|seen| seen.revision >= revision) {
             return false;
         }
         let held = held.map(|held| {
-            held.and_then(|held| match T::key(held.head().name) == key {
-                true => Ok(Arc::new(held)),
-                false => Err("the key is not that of its name".to_owned()),
+            held.map_err(|damage| damage.reason).and_then(|held| {
+                match T::key(held.head().name) == key {
+                    true => Ok(Arc::new(held)),
+                    false => Err("the key is not that of its name".to_owned()),
+                }
             })
         });
         let is_there = held.is_some();

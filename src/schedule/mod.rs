@@ -17,11 +17,13 @@ mod group;
 mod instant;
 pub(crate) mod keyed;
 mod life;
+mod mend;
 mod object;
 mod over;
 mod pause;
 mod pause_all;
 mod payload;
+mod pin;
 mod pinned;
 mod policy;
 mod recent;
@@ -71,7 +73,8 @@ pub use life::{AttemptEvent, Finish, Guarded, NotNow, Refused, ScheduleEvent};
 pub use pause::Resumption;
 pub use pause_all::{Halt, PAUSE_ALL_NEEDS, PauseOfAll, PausesOfAll};
 pub use payload::{MAX_PAYLOAD_BYTES, Payload};
-pub use pinned::{Pinned, Pins, Sends};
+pub use pin::{Pins, Sends};
+pub use pinned::Pinned;
 pub use policy::{CatchUp, Overlap, RetryFields, RetryPolicy, jitter};
 pub use recent::{Fate, RecentChanges};
 pub use request::CreateSchedule;
@@ -291,7 +294,7 @@ pub struct Schedule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<Box<TraceContext>>,
     /// Attempts that wait, are claimed, or are skipped but not yet in the history.
-    #[serde(default, skip_serializing_if = "Few::is_empty", with = "pinned::attempts")]
+    #[serde(default, skip_serializing_if = "Few::is_empty", with = "pin::attempts")]
     pub attempts: Few<Attempt>,
     /// Occurrences of the past that are to be run.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::change::Changed;
 use super::{Author, Change, ChangeKind, instant};
 use crate::moment::Moment as _;
-use crate::stored::{Unknown, format, keeps_unknown};
+use crate::stored::{Unknown, damage, format, keeps_unknown};
 
 /// The lowest format whose instances honour a pause of all.
 pub const PAUSE_ALL_NEEDS: u16 = 4;
@@ -113,7 +113,10 @@ impl PausesOfAll {
                 from: DateTime::UNIX_EPOCH,
                 until: None,
                 paused_by: "unknown".to_owned(),
-                reason: Some(format!("the key pause_all cannot be read: {error}")),
+                reason: Some(format!(
+                    "the key pause_all cannot be read: {}",
+                    damage::place(&error)
+                )),
                 unknown: Unknown::default(),
             }],
             ..Self::default()

@@ -9,6 +9,7 @@
 //! A value without unknown fields costs only a comparison of each name with the one expected next.
 
 mod count;
+pub(crate) mod damage;
 mod few;
 pub(crate) mod format;
 mod kept;

@@ -199,6 +199,7 @@ async fn bulk_requests_previews_commands_at_once_and_the_status_are_typed_too() 
     let sent = client.execute(&command).await.unwrap().data.execution.unwrap();
     assert_eq!(sent.error_type, Some(ErrorType::NoResponders));
     assert_eq!(client.status().await.unwrap().data.schedules["paused"], 2);
+    assert!(client.status_with_settings().await.unwrap().data.settings.is_some());
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Nats, Service, far, wait_for};
 use crate::http::{Http, answer};
+use crate::messages::assert_own_words;
 
 const BUCKET: &str = "KV_scheduler_schedules";
 
@@ -84,7 +85,7 @@ async fn the_cause_of_an_internal_error_goes_to_the_log_and_to_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_gone_is_named_and_logged_once_in_a_while() {
+async fn a_stream_that_is_gone_is_named_and_warned_of_once_in_a_while() {
     let nats = Nats::start().await;
     let service = json_service(&nats).await;
     let run = json!({ "target_command": "cmd.example.gone", "wait_ms": 20_000 });
@@ -96,10 +97,15 @@ async fn a_stream_that_is_gone_is_named_and_logged_once_in_a_while() {
         let gone = "stream SCHEDULER_EXECUTIONS does not exist, or has no leader; nothing was done";
         assert_eq!(error["message"], gone);
     }
+    // Each has its line; only the first is a warning.
     let found = lines(&service, "request not done");
-    assert_eq!(found.len(), 1, "{found:?}");
-    assert_eq!(found[0]["level"], "WARN");
-    assert!(found[0]["cause"].is_string() && found[0]["request_id"].is_string(), "{}", found[0]);
+    let levels: Vec<_> = found.iter().map(|line| line["level"].clone()).collect();
+    assert_eq!(levels, ["WARN", "INFO", "INFO"], "{found:?}");
+    for line in &found {
+        for field in ["cause", "request_id", "correlation_id", "operation"] {
+            assert!(line[field].is_string(), "{field}: {line}");
+        }
+    }
     let id = nats.create(far("without a bucket")).await;
     nats.js.delete_stream("KV_scheduler_schedules").await.unwrap();
     for (operation, body) in [
@@ -153,4 +159,60 @@ async fn what_the_bucket_takes_no_more_is_too_large() {
     let update = json!({ "schedule_id": id, "command_payload": { "a": 1 } });
     nats.ask("schedule.update", update).await;
     nats.ask("schedule.pause", json!({ "schedule_id": id })).await;
+}
+
+#[tokio::test]
+async fn what_http_does_not_do_in_time_or_has_no_room_for_leaves_a_line() {
+    let nats = Nats::start().await;
+    let settings = [
+        ("LOG_FORMAT", "json"),
+        ("LOG_LEVEL", "info"),
+        ("API_TIMEOUT_SECONDS", "1"),
+        ("API_MAX_CONCURRENT", "1"),
+    ];
+    let service = nats.service_with(&settings).await;
+    let http = Http::new(&service).await;
+    nats.server.signal_stop().unwrap();
+    let ask = |name: &'static str| {
+        let asked = http.ask(Method::POST, "/api/v1/schedules").json(&far(name));
+        answer(asked.header("X-Request-ID", name).header("X-Correlation-ID", "c"))
+    };
+    // Whichever comes first is worked on until NATS answers, the other is one too many.
+    let (one, other) = tokio::join!(ask("r-one"), ask("r-other"));
+    nats.server.signal_cont().unwrap();
+    for answered in [one, other] {
+        answered.refused(503, "unavailable");
+    }
+    for text in ["not done within 1 s", "1 requests are under way"] {
+        let line = wait_for(text, || async {
+            let found = lines(&service, "request not done");
+            found.into_iter().find(|line| line["error"].as_str().unwrap().contains(text))
+        })
+        .await;
+        assert!(line["request_id"].as_str().unwrap().starts_with("r-"), "{line}");
+        let told = (&line["correlation_id"], &line["operation"]);
+        assert_eq!(told, (&json!("c"), &json!("schedule.create")), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn of_a_damaged_record_the_log_says_what_the_library_said() {
+    let nats = Nats::start().await;
+    let service = json_service(&nats).await;
+    let bucket = nats.js.get_key_value("scheduler_schedules").await.unwrap();
+    let id = "018f0000-0000-7000-8000-000000000000";
+    bucket.put(format!("schedule.{id}"), "{\"not\": \"ours\"}".into()).await.unwrap();
+    let aside = wait_for("it to be set aside", || async {
+        let status = nats.ask("status", json!({})).await;
+        status["set_aside"].get(0).cloned()
+    })
+    .await;
+    let reason = "it lacks a field, or has a value that cannot be, at line 1, column 15";
+    assert_eq!(aside["reason"], reason, "{aside}");
+    let error = nats.refused("schedule.get", json!({ "schedule_id": id })).await;
+    assert_own_words(&error, "schedule.get");
+    let message = format!("the record of schedule {id} cannot be read: {reason}");
+    assert_eq!(error["message"], message);
+    let found = lines(&service, "record set aside: it cannot be read");
+    assert!(found[0]["cause"].as_str().unwrap().contains("missing field"), "{found:?}");
 }

@@ -154,7 +154,8 @@ async fn jobs_of_a_group_run_so_many_at_once_on_all_instances_together() {
             let says = |line: &str| text.lines().any(|one| one == line);
             let limit = says("scheduler_group_limit{group=\"g\"} 0");
             let running = says("scheduler_group_running{group=\"g\"} 0");
-            (limit && running && says("scheduler_group_waiting{group=\"g\"} 8")).then_some(())
+            (limit && running && says("scheduler_group_waiting_schedules{group=\"g\"} 8"))
+                .then_some(())
         })
         .await;
     }

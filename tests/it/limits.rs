@@ -268,6 +268,9 @@ async fn an_array_is_no_object_wherever_it_stands() {
         ("bulk.operation", json!({ "operation": "pause", "filter": { "tags": many } })),
     ] {
         let error = nats.refused(operation, body).await;
-        assert!(error["message"].as_str().unwrap().contains("tags: must be at most 20"), "{error}");
+        assert!(
+            error["message"].as_str().unwrap().contains("tags: must have at most 20 items"),
+            "{error}"
+        );
     }
 }

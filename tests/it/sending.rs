@@ -173,7 +173,7 @@ async fn an_event_that_the_history_refuses_is_stored_in_its_least_form_and_holds
 async fn an_event_that_may_not_be_published_is_kept_until_somebody_allows_it() {
     let denied = r#"publish: { deny: ["evt.scheduler.execution.>"] }"#;
     let limited = Limited::start([denied, NOTHING]).await;
-    let (nats, _service) = (&limited.nats, limited.service("one").await);
+    let (nats, service) = (&limited.nats, limited.service("one").await);
     let id = nats
         .create(json!({ "name": "kept", "schedule_type": "immediate", "target_command": "cmd.example.kept" }))
         .await;
@@ -182,9 +182,10 @@ async fn an_event_that_may_not_be_published_is_kept_until_somebody_allows_it() {
         let streams = status["streams"].as_array().unwrap().clone();
         let history = streams.into_iter().find(|stream| stream["name"] == HISTORY).unwrap();
         let error = history["write_error"].as_str()?;
-        error.contains("NATS does not let the service publish").then_some(())
+        (error == "refused for now").then_some(())
     })
     .await;
+    service.wait_log("NATS does not let the service publish").await;
     assert_eq!(nats.count(HISTORY).await, 0);
     limited.permit([NOTHING, NOTHING]);
     nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1).await;

@@ -1,5 +1,6 @@
 //! The structure of the source, and the agreement of documentation and code.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use nats_scheduler::config::settings;
@@ -259,4 +260,59 @@ fn texts_of_settings_fit_where_they_are_shown() {
             assert!(text.matches('`').count().is_multiple_of(2), "{name}: {text}");
         }
     }
+}
+
+#[test]
+fn the_map_has_every_module() {
+    let lib = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let contributing = std::fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
+    let (_, layout) = contributing.split_once("\n## Layout\n").unwrap();
+    let (layout, _) = layout.split_once("\n## ").unwrap();
+    let (map, code) = lib.split_once("\n\npub mod ").unwrap();
+    let code = format!("pub mod {code}");
+    let modules = code.lines().filter_map(|line| line.split_once("mod ")?.1.strip_suffix(';'));
+    let modules: Vec<_> = modules.collect();
+    assert!(modules.len() > 30, "{modules:?}");
+    for name in &modules {
+        assert!(map.contains(&format!("`{name}`")), "the tour in src/lib.rs lacks {name}");
+    }
+    // A helper of a few lines needs no line of its own there.
+    let small = ["every", "moment", "shown", "stop", "text", "url_file"];
+    for name in modules.iter().filter(|name| !small.contains(name)) {
+        let is_there = [format!("{name}/"), format!("{name}.rs")];
+        let is_there = is_there.iter().any(|path| layout.contains(path));
+        assert!(is_there, "the layout in CONTRIBUTING.md lacks {name}");
+    }
+}
+
+#[test]
+fn the_design_names_every_failpoint() {
+    let design = std::fs::read_to_string(root().join("docs/design.md")).unwrap();
+    let mut known = BTreeSet::new();
+    for path in sources(&root().join("src")) {
+        let code = code(&path);
+        for call in ["failpoint(", "pause(", "panic_at(", "reached("] {
+            let names = code.split(call).skip(1).filter_map(|rest| rest.strip_prefix('"'));
+            known.extend(names.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())));
+        }
+    }
+    assert!(known.len() > 25, "{known:?}");
+    let missing: Vec<_> =
+        known.iter().filter(|name| !design.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "docs/design.md lacks {missing:?}");
+}
+
+/// More is a second idea.
+#[test]
+fn files_are_short() {
+    let lengths = sources(&root().join("src")).into_iter().map(|path| {
+        let length = std::fs::read_to_string(&path).unwrap().lines().count();
+        (length, path)
+    });
+    let mut lengths: Vec<_> = lengths.collect();
+    lengths.sort();
+    let (median, _) = &lengths[lengths.len() / 2];
+    let (longest, path) = lengths.last().unwrap();
+    assert!(*median < 160, "the median is {median}");
+    assert!(*longest <= 400, "{} has {longest} lines", path.display());
 }

@@ -6,6 +6,7 @@
 mod drain;
 mod many;
 mod plan;
+mod request;
 mod reruns;
 
 use schemars::JsonSchema;
@@ -23,8 +24,9 @@ use crate::port::Nats;
 use crate::schedule::declared::run_fields;
 use crate::schedule::{FieldFault, Payload};
 pub(crate) use drain::drain;
-pub use many::{BulkRetried, BulkRetry, RetriedItem};
+pub use many::{BulkRetried, RetriedItem};
 pub(crate) use plan::RETRIED_BY_DEFAULT;
+pub use request::BulkRetry;
 pub use reruns::{CancelRerun, GetRerun, ListReruns, RerunStatus, RerunView};
 
 run_fields! { request {

@@ -118,7 +118,7 @@ impl Connections {
             let cut = std::mem::take(&mut open.crowded);
             open.said = Some(now);
             let most = self.most;
-            warn!(most, cut, "more HTTP connections than API_MAX_CONNECTIONS: the idlest are cut");
+            warn!(most, cut, "more HTTP connections than API_MAX_CONNECTIONS: closing the idlest");
         }
     }
 

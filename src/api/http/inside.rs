@@ -39,7 +39,7 @@ impl Http {
         if !rights.permit(operation.access) {
             return Err(ApiError::new(Code::Forbidden, rights.refusal()));
         }
-        let api = self.opened()?;
+        let api = self.opened(caller, operation)?;
         let _working = extensions.get::<Arc<Connection>>().map(|connection| connection.works());
         self.work(api, caller, operation, input).await
     }

@@ -42,7 +42,7 @@ use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use super::error::{ApiError, Code};
+use super::error::{ApiError, Code, Complaints};
 use super::operations::{Access, Operation};
 use super::{Api, Caller};
 use crate::config::http::HttpConfig;
@@ -92,6 +92,7 @@ pub struct Http {
     /// Unanswered requests, whether they are worked on or wait.
     under_way: TaskTracker,
     api: OnceLock<Arc<Api>>,
+    complaints: Complaints,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     started_at: DateTime<Utc>,
@@ -113,6 +114,7 @@ impl Http {
             query_kinds,
             openapi,
             api: OnceLock::new(),
+            complaints: Complaints::default(),
             started_at: health.clock.now(),
             health,
             metrics,
@@ -214,7 +216,7 @@ impl Http {
         request: Request,
     ) -> Result<super::operations::Answer, ApiError> {
         self.admit(&request, operation.access)?;
-        let api = self.opened()?;
+        let api = self.opened(caller, operation)?;
         let (route, _) = &routes()[place];
         let connection = request.extensions().get::<Arc<Connection>>().cloned();
         let input =
@@ -234,13 +236,13 @@ impl Http {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             let most = self.config.max_concurrent;
             let message = format!("{most} requests are under way, which is the limit");
-            return Err(ApiError::new(Code::Unavailable, message));
+            return Err(self.unavailable(caller, operation, message));
         };
         caller.permit.hold(permit, Some(Arc::clone(&self.waiting)));
         let under_way = self.under_way.token();
         // Shutdown announces the stop before it waits for the requests under way.
         if self.health.phase() == Stage::Stopping {
-            return Err(stopping());
+            return Err(self.unavailable(caller, operation, STOPPING));
         }
         let running = operation.run(api, caller, input);
         let answer = if operation.access.changes() {
@@ -266,17 +268,28 @@ impl Http {
         answer.unwrap_or_else(|_| {
             let seconds = self.config.timeout.as_secs();
             let message = format!("not done within {seconds} s; it may or may not be done yet");
-            Err(ApiError::new(Code::Unavailable, message))
+            Err(self.unavailable(caller, operation, message))
         })
     }
 
     /// The operations, while they are answered.
-    fn opened(&self) -> Result<&Arc<Api>, ApiError> {
+    fn opened(&self, caller: &Caller, operation: &Operation) -> Result<&Arc<Api>, ApiError> {
         if self.health.phase() == Stage::Stopping {
-            return Err(stopping());
+            return Err(self.unavailable(caller, operation, STOPPING));
         }
-        let starting = || ApiError::new(Code::Unavailable, "the service is starting");
+        let starting = || self.unavailable(caller, operation, "the service is starting");
         self.api.get().ok_or_else(starting)
+    }
+
+    /// `unavailable`, from before the operation or instead of its answer.
+    fn unavailable(
+        &self,
+        caller: &Caller,
+        operation: &Operation,
+        message: impl Into<String>,
+    ) -> ApiError {
+        let error = ApiError::new(Code::Unavailable, message);
+        error.told(operation.name, caller, &self.complaints)
     }
 
     /// Refuses a caller that may not do what needs `access`.
@@ -318,9 +331,7 @@ fn why_not(error: &std::io::Error) -> String {
     }
 }
 
-fn stopping() -> ApiError {
-    ApiError::new(Code::Unavailable, "the service is stopping")
-}
+const STOPPING: &str = "the service is stopping";
 
 async fn no_route(State(http): State<Arc<Http>>, request: Request) -> Response {
     let message = format!("there is no {}: see /openapi.json", request.uri().path());

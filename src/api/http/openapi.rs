@@ -135,7 +135,7 @@ fn service_paths(
                          "content": { "text/plain": { "schema": { "type": "string" } },
                                       "application/openmetrics-text": { "schema": { "type": "string" } } } },
                 "401": refusal("No token that is known was sent.", error),
-                "403": refusal("Who asks may not do this.", error),
+                "403": refusal("The caller is not allowed to do this.", error),
             },
         } }),
     );
@@ -217,7 +217,7 @@ fn headers(route: &Route, operation: &Operation, fields: &Map<String, Value>) ->
     if operation.access.changes() {
         headers.push(header(operation.actor_header, "Who acts."));
         if operation.declares {
-            headers.push(header(CREATED_BY, "Whose schedules; default: who acts."));
+            headers.push(header(CREATED_BY, "Whose schedules; default: the actor."));
         }
         if fields.contains_key("expected_revision")
             || !route.has_body && route.method == Method::DELETE
@@ -344,7 +344,7 @@ fn responses(
     };
     may_be(400, "The request is malformed; `details` name fields and reasons.");
     may_be(401, "No token that is known was sent.");
-    may_be(403, "Who asks may not do this.");
+    may_be(403, "The caller is not allowed to do this.");
     may_be(404, "There is nothing by that id.");
     may_be(500, "A fault of the service.");
     may_be(503, "NATS is out of reach, or the service starts, stops or is overloaded: try again.");

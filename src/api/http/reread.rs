@@ -57,8 +57,11 @@ impl Source {
                 health.mended(setting);
             }
             Err(reason) => {
-                warn!(setting, "cannot be used, and what it had before still counts: {reason}");
-                health.broken(setting, format!("{setting}: {reason}; what it had still counts"));
+                warn!(setting, "cannot be used, and the previous content stays in force: {reason}");
+                health.broken(
+                    setting,
+                    format!("{setting}: {reason}; the previous content stays in force"),
+                );
             }
         }
     }

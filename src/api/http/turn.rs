@@ -20,6 +20,7 @@
 //! A stream of events has no pace, since it has no end. It is between requests, and each event that its client takes
 //! begins that time anew, so one that stalls is cut as idle.
 
+use crate::every::every;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -75,8 +76,7 @@ pub(super) enum Cut {
 
 impl Cut {
     /// All causes.
-    pub(super) const ALL: [Self; 5] =
-        [Self::SlowHead, Self::Idle, Self::SlowReader, Self::Crowded, Self::Full];
+    pub(super) const ALL: [Self; 5] = every!(Cut: SlowHead, Idle, SlowReader, Crowded, Full);
 
     /// Its label in the metrics.
     pub(super) fn as_str(self) -> &'static str {

@@ -138,11 +138,11 @@ impl Requests {
                     let nats = JetStream::new(connection, config.clone());
                     match Heard::subscribe(nats, &self.endpoints, &self.micro).await {
                         Ok(heard) => return heard,
-                        Err(error) => warn!(%error, "cannot listen for requests; trying on"),
+                        Err(error) => warn!(%error, "cannot listen for requests; will retry"),
                     }
                 }
                 // The cause may be a file that is being replaced, for instance: it was good at the start.
-                Err(error) => warn!(%error, "cannot connect for requests; trying on"),
+                Err(error) => warn!(%error, "cannot connect for requests; will retry"),
             }
             tokio::time::sleep(PAUSE).await;
         }

@@ -23,7 +23,7 @@ label_fields! { timing_fields after_field command_fields policy_fields request {
     /// A request that declares a whole schedule: the one that its creator has under `name` becomes this. What is left out
     /// takes its default, except the anchor of an interval and `is_active`, which stay.
     pub struct ApplySchedule {
-        /// The creator, unless the `X-Created-By` header names one; default: who acts.
+        /// The creator, unless the `X-Created-By` header names one; default: the actor.
         #[schemars(length(min = 1, max = 255))]
         pub created_by: Option<String>,
         /// False switches the schedule off, true on again; default: as it is, and on if it is new.

@@ -103,8 +103,8 @@ impl<N: Nats> Api<N> {
         let (from, to) = span(&request, &schedule, now)?;
         let mut warnings = Vec::new();
         let (ledger, cut) = self.history.ledger(id, from, to).await?;
-        let changes = self.changes_of(id, &mut warnings).await;
-        let downtimes = self.downtimes_of(&ledger, &mut warnings).await;
+        let changes = self.changes_of(id, caller, &mut warnings).await;
+        let downtimes = self.downtimes_of(&ledger, caller, &mut warnings).await;
         let (overall, groups) = (self.index.overall(), self.index.groups());
         let named = schedule.spec.group.as_ref();
         let known = Known {
@@ -144,7 +144,12 @@ impl<N: Nats> Api<N> {
     }
 
     /// The changes of a schedule, oldest first. Without the audit much can be told all the same.
-    async fn changes_of(&self, id: Uuid, warnings: &mut Vec<Warning>) -> Vec<ChangeEvent> {
+    async fn changes_of(
+        &self,
+        id: Uuid,
+        caller: &Caller,
+        warnings: &mut Vec<Warning>,
+    ) -> Vec<ChangeEvent> {
         let asked = Asked {
             schedule: Some(id),
             events: Some(EVENTS.map(str::to_owned).to_vec()),
@@ -166,6 +171,7 @@ impl<N: Nats> Api<N> {
                 changes
             }
             Err(error) => {
+                let error = self.told_of(error, caller);
                 let message = format!("causes may be missing: {error}");
                 warnings.push(warning("no_changes", message));
                 Vec::new()
@@ -173,8 +179,18 @@ impl<N: Nats> Api<N> {
         }
     }
 
+    /// An error that takes only a part of the answer, as the caller sees it.
+    fn told_of(&self, error: impl Into<ApiError>, caller: &Caller) -> ApiError {
+        error.into().told("schedule.explain", caller, &self.complaints)
+    }
+
     /// The times in which no instance ran, if that may explain something.
-    async fn downtimes_of(&self, ledger: &[Acted], warnings: &mut Vec<Warning>) -> Vec<Downtime> {
+    async fn downtimes_of(
+        &self,
+        ledger: &[Acted],
+        caller: &Caller,
+        warnings: &mut Vec<Warning>,
+    ) -> Vec<Downtime> {
         let may_be_cause = |acted: &Acted| match (acted.status, &acted.event) {
             (ExecutionStatus::Skipped, Some(event)) => {
                 event.skipped.is_some_and(|range| range.cause == SkipCause::Missed)
@@ -185,6 +201,7 @@ impl<N: Nats> Api<N> {
             return Vec::new();
         }
         downtimes(&self.store).await.unwrap_or_else(|error| {
+            let error = self.told_of(error, caller);
             let message = format!("it is not known when instances ran: {error}");
             warnings.push(warning("no_downtimes", message));
             Vec::new()

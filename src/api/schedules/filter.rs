@@ -8,7 +8,8 @@ impl ScheduleFilter {
     /// Faults of the filter.
     pub(super) fn faults(&self) -> impl Iterator<Item = FieldFault> {
         let many = self.tags.as_ref().is_some_and(|tags| tags.len() > MAX_TAGS);
-        let many = many.then(|| FieldFault::new("tags", format!("must be at most {MAX_TAGS}")));
+        let many =
+            many.then(|| FieldFault::new("tags", format!("must have at most {MAX_TAGS} items")));
         let names = [("group", &self.group), ("calendar", &self.calendar)];
         let names = names.into_iter().filter_map(|(field, name)| {
             Some(FieldFault::new(field, not_a_name(name.as_deref()?)?))

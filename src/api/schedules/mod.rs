@@ -58,6 +58,7 @@ use crate::index::{Unreadable, read_record};
 use crate::names as subjects;
 use crate::port::Nats;
 use crate::schedule::{FieldFault, NotNow, Schedule, SkipCause};
+use crate::stored::damage::Damage;
 
 /// Items per page by default.
 const DEFAULT_LIMIT: u64 = 20;
@@ -122,9 +123,10 @@ fn unreadable(id: Uuid, error: &Unreadable) -> ApiError {
             );
             ApiError::new(Code::Unavailable, message)
         }
-        Unreadable::Broken(reason) => {
+        Unreadable::Broken(Damage { reason, cause }) => {
             let message = format!("the record of schedule {id} cannot be read: {reason}");
-            ApiError::new(Code::NotAllowed, message)
+            let error = ApiError::new(Code::NotAllowed, message);
+            cause.iter().fold(error, ApiError::because)
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use crate::every::every;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -23,7 +24,7 @@ pub(crate) enum Lane {
 }
 
 impl Lane {
-    pub(crate) const ALL: [Self; 3] = [Self::Fast, Self::Request, Self::Skips];
+    pub(crate) const ALL: [Self; 3] = every!(Lane: Fast, Request, Skips);
 }
 
 /// Work whose time has come; the greatest goes first.

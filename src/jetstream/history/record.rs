@@ -163,7 +163,7 @@ impl<N: Nats> Publishing for Recording<'_, N> {
 
     fn failed(&mut self, sent: &Sent) {
         if let Some(error) = self.event.failed(sent) {
-            warn!(execution_id = %self.execution.id, error, "history cannot be written; trying on");
+            warn!(execution_id = %self.execution.id, error, "history cannot be written; will retry");
         }
     }
 }

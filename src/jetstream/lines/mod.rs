@@ -174,7 +174,7 @@ impl<N: Nats> Maker<N> {
                 Err(error) => {
                     if said.is_due(&error, Instant::now()) {
                         let connection = self.name.as_str();
-                        warn!(connection, error, "no connection for commands; trying on");
+                        warn!(connection, error, "no connection for commands; will retry");
                     }
                 }
             }

@@ -99,7 +99,7 @@ impl<'a, N: Nats, I: Mirrored> Reader<'a, N, I> {
                 () = wanted.notified(), if self.read_at.elapsed() >= AGAIN => {
                     match self.mirror.entries(Start::Sequence(index.seen() + 1)).await {
                         Ok(anew) => (entries, self.read_at) = (anew, Instant::now()),
-                        Err(error) => warn!(error, "cannot read the {} on", I::NAME),
+                        Err(error) => warn!(error, "cannot continue reading the {}", I::NAME),
                     }
                 }
                 item = entries.next() => match item {

@@ -91,7 +91,7 @@ pub(super) fn check_target(
 
 pub(super) fn check_tags(tags: Vec<String>, faults: &mut Vec<FieldFault>) -> Vec<String> {
     if tags.len() > MAX_TAGS {
-        faults.push(FieldFault::new("tags", format!("must be at most {MAX_TAGS}")));
+        faults.push(FieldFault::new("tags", format!("must have at most {MAX_TAGS} items")));
         return tags;
     }
     for (index, tag) in tags.iter().enumerate() {

@@ -309,8 +309,7 @@ impl Storm {
 
         let load = &api.health.load;
         let left = [&load.executions, &load.armed, &load.waiting].map(|count| count.load(Relaxed));
-        let stages = load.stages();
-        let busy = stages.claiming + stages.delivering + stages.waiting_reply + stages.recording;
+        let busy = load.stages().total();
         (left != [0; 3] || busy != 0).then(|| {
             format!("an instance has stopped with {left:?} executions, armed and waiting, {busy} under way")
         })

@@ -38,7 +38,7 @@ use crate::schedule::keyed::Keyed as _;
 const PART: usize = 64;
 /// Pause before what waits is looked at again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How often it is looked whether this instance has become the first, or a rerun is old enough to be forgotten.
+/// Interval between checks whether this instance goes first, or a rerun is old enough to be forgotten.
 const LOOK: Duration = Duration::from_secs(5);
 /// How long a write is pursued.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -78,7 +78,7 @@ impl<N: Nats> Api<N> {
         let mut moved = false;
         for rerun in reruns.iter().filter(|rerun| rerun.is_under_way() || is_old(rerun)) {
             if !self.is_first() {
-                return false;
+                break;
             }
             moved |= match self.carry_out_part(&rerun.name).await {
                 Ok(moved) => moved,
@@ -130,8 +130,8 @@ impl<N: Nats> Api<N> {
                 self.index.know_rerun(rerun, revision);
                 Ok(!is_held)
             }
-            // It was ended, or another instance was faster.
-            Err(WriteError::Conflict) => Ok(true),
+            // It was ended, or another instance was faster: going on at once, the two would race each other.
+            Err(WriteError::Conflict) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

@@ -13,46 +13,18 @@ use uuid::Uuid;
 
 use super::super::super::error::ApiError;
 use super::super::super::reply::Reply;
-use super::super::super::schedules::{Key, Named};
-use super::super::super::{Api, Caller, Checked, cursor};
+use super::super::super::schedules::Key;
+use super::super::super::{Api, Caller, cursor};
 use super::super::millis_up;
 use super::plan::{Cursor, MAX_AT_ONCE, Plan, check};
-use super::{ExecutionFilter, RetryPayload, TakenUp, asked};
+use super::{BulkRetry, ExecutionFilter, TakenUp, asked};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::history_index::Filter;
 use crate::jetstream::history::error_header;
 use crate::port::Nats;
-use crate::schedule::object_field;
 
 /// Executions looked at in one go; their payloads are in memory meanwhile.
 const PART: usize = 64;
-
-/// A request to run many ended executions again, oldest first.
-#[serde_with::skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct BulkRetry {
-    /// Required: at least one condition.
-    #[serde(deserialize_with = "object_field")]
-    pub filter: Option<ExecutionFilter>,
-    /// Which payload is sent; default `own`.
-    pub payload: Option<RetryPayload>,
-    /// How many executions to take up or refuse: 1 to 1000, default 100; with `in_background` up to 1000000, which is the
-    /// default.
-    #[schemars(range(min = 1, max = 1_000_000))]
-    pub limit: Option<u64>,
-    /// `next_cursor` of an earlier reply, with the same filter: goes on where that one ended.
-    pub cursor: Option<String>,
-    /// Only report what would be done, with the first 1000; default false.
-    pub dry_run: Option<bool>,
-    /// Store the request and reply at once: the service takes the executions up as their schedules have room, and
-    /// `rerun.get` shows how far it has come. Default false.
-    pub in_background: Option<bool>,
-    /// Makes the request safe to repeat: within a day the same key of the same user runs each execution once. The
-    /// header `Nats-Msg-Id` does the same.
-    #[schemars(length(min = 1, max = 255))]
-    pub idempotency_key: Option<String>,
-}
 
 /// Result of a request to run many executions again.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -93,14 +65,6 @@ pub struct RetriedItem {
     /// Why it was not taken up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ApiError>,
-}
-
-impl Checked for BulkRetry {
-    fn named(&mut self) -> Vec<Named<'_>> {
-        let Some(filter) = &mut self.filter else { return Vec::new() };
-        let ExecutionFilter { schedule_id, schedule_name, creator, .. } = filter;
-        vec![Named::live(schedule_id, schedule_name, creator).within("filter.")]
-    }
 }
 
 impl<N: Nats> Api<N> {

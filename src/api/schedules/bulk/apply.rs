@@ -46,7 +46,7 @@ pub struct BulkApply {
     /// How many coming times to show where they change: 0 to 100, default 0.
     #[schemars(range(max = 100))]
     pub count: Option<u64>,
-    /// The creator of those that name none, where the header `X-Created-By` names none; default: who acts.
+    /// The creator of those that name none, where the header `X-Created-By` names none; default: the actor.
     pub created_by: Option<String>,
 }
 

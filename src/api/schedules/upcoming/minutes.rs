@@ -30,7 +30,7 @@ const FRESH: Duration = Duration::from_secs(60);
 const OLD: Duration = Duration::from_secs(600);
 /// How long the first to ask waits.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What is said if it waits in vain.
+/// Error after the wait times out.
 const TOO_LONG: &str = "the occurrences of each minute are not counted yet; try again";
 /// Number of busiest minutes that are named.
 const BUSIEST: usize = 5;
