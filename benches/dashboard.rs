@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 use chrono::{SubsecRound as _, Utc};
 use harness::{Nats, Service, wait_within};
 use nats_scheduler::schedule::execution_id;
-use reqwest::Client;
 use reqwest::header::COOKIE;
+use reqwest::{Client, RequestBuilder};
 use serde_json::json;
 use usage::Usage;
 use uuid::Uuid;
@@ -67,14 +67,16 @@ async fn main() {
     let base = format!("http://{}", service.http().await);
 
     println!("{count} schedules, {executions} executions, {requests} requests for each page");
-    println!("{:45} {:>10} {:>10} {:>10}", "", "first", "p50", "p99");
+    println!("{:45} {:>10} {:>10} {:>10} {:>10}", "", "first", "p50", "p99", "whole p99");
     let mut worst = Duration::ZERO;
     let place = executions / 2 / executions::CHAIN * executions::CHAIN + 5;
     let at = executions::scheduled_for(place, executions, now);
     let execution = execution_id(schedules[place % schedules.len()], at, 1);
-    for path in paths(schedules[0], execution) {
+    let rerun = named(&nats).await;
+    for path in paths(schedules[0], execution, &rerun) {
         worst = worst.max(page(&client, &base, &path, requests).await);
     }
+    worst = worst.max(dry_run(&client, &base, requests).await);
     let ratio = worst.as_secs_f64() / BAR.as_secs_f64();
     println!("worst p99: {worst:.2?}; of the bar of {BAR:?}: {ratio:.2}");
     browsers(&client, &base, &service, span).await;
@@ -86,7 +88,15 @@ async fn started(nats: &Nats) -> Service {
     service
 }
 
-fn paths(schedule: Uuid, execution: Uuid) -> Vec<String> {
+/// Makes a calendar, a group and a rerun that have pages; returns the id of the last.
+async fn named(nats: &Nats) -> String {
+    nats.ask("calendar.put", json!({ "name": "bench", "days": ["2030-01-01"] })).await;
+    nats.ask("group.put", json!({ "name": "bench", "limit": 1 })).await;
+    let none = json!({ "filter": { "error_type": "none of all" }, "in_background": true });
+    nats.ask("bulk.retry", none).await["rerun_id"].as_str().unwrap().to_owned()
+}
+
+fn paths(schedule: Uuid, execution: Uuid, rerun: &str) -> Vec<String> {
     let mut paths: Vec<String> = [
         "/",
         "/schedules",
@@ -99,8 +109,16 @@ fn paths(schedule: Uuid, execution: Uuid) -> Vec<String> {
         "/failures?hours=1",
         "/failures?hours=720",
         "/upcoming",
+        "/upcoming?name_contains=99",
+        "/schedules/new",
+        "/executions?tag=bench",
+        "/executions?target_command=cmd.example.daily",
+        "/executions?command_sent=cmd.example.daily",
+        "/reruns",
         "/calendars",
+        "/calendars?name=bench",
         "/groups",
+        "/groups?name=bench",
         "/changes",
         "/system",
         "/docs",
@@ -108,28 +126,69 @@ fn paths(schedule: Uuid, execution: Uuid) -> Vec<String> {
     .map(str::to_owned)
     .into();
     paths.extend(["", "/edit", "/why"].map(|part| format!("/schedules/{schedule}{part}")));
+    paths.push(format!("/executions?schedule_id={schedule}"));
     paths.push(format!("/executions/{execution}"));
+    paths.push(format!("/reruns/{rerun}"));
     paths
 }
 
-/// Shows how long a page takes, and returns its p99. The first request counts too: somebody waits for it.
+/// Shows how long a page takes, and returns its p99. The first request counts too: somebody waits for it. Parts that
+/// take long are left out at first; how long the page takes with all of them, as its script asks for it, stands beside.
 async fn page(client: &Client, base: &str, path: &str, requests: usize) -> Duration {
+    let get = || client.get(format!("{base}{path}"));
+    let soon = asked(path, requests, get).await;
+    let whole = asked(path, requests, || get().header("prefer", "wait")).await;
+    told(path, &soon, Some(&whole))
+}
+
+/// What would become of all schedules that match a filter.
+async fn dry_run(client: &Client, base: &str, requests: usize) -> Duration {
+    let fields = [
+        ("_form", "benchmark"),
+        ("filter", r#"{"name_contains":"99"}"#),
+        ("operation", "pause"),
+        ("dry_run", "true"),
+    ];
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+    let path = "/act/bulk.operation";
+    let post = || {
+        let request = client.post(format!("{base}{path}")).header("origin", base);
+        request.header("content-type", "application/x-www-form-urlencoded").body(body.clone())
+    };
+    told(path, &asked(path, requests, post).await, None)
+}
+
+/// How long answers take: the first, and all in order.
+async fn asked(
+    path: &str,
+    requests: usize,
+    request: impl Fn() -> RequestBuilder,
+) -> (Duration, Vec<Duration>) {
     let mut times = Vec::new();
     for _ in 0..requests {
         let began = Instant::now();
-        let request = client.get(format!("{base}{path}")).header(COOKIE, COOKIES);
-        let answer = request.send().await.unwrap();
+        let answer = request().header(COOKIE, COOKIES).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{path}");
         answer.bytes().await.unwrap();
         times.push(began.elapsed());
     }
     let first = times[0];
     times.sort_unstable();
-    let (p50, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
+    (first, times)
+}
+
+fn told(
+    path: &str,
+    (first, times): &(Duration, Vec<Duration>),
+    whole: Option<&(Duration, Vec<Duration>)>,
+) -> Duration {
+    let p99 = |times: &[Duration]| times[times.len() * 99 / 100];
     let is_id = |part: &&str| part.parse::<Uuid>().is_ok();
     let shown = path.split('/').map(|part| Some(part).filter(is_id).map_or(part, |id| &id[..8]));
     let shown = shown.collect::<Vec<_>>().join("/");
-    println!("{shown:45} {first:>10.2?} {p50:>10.2?} {p99:>10.2?}");
+    let whole = whole.map(|(_, times)| format!("{:.2?}", p99(times))).unwrap_or_default();
+    let (p50, p99) = (times[times.len() / 2], p99(times));
+    println!("{shown:45} {first:>10.2?} {p50:>10.2?} {p99:>10.2?} {whole:>10}");
     p99
 }
 

@@ -108,6 +108,7 @@ fn headers(execution: &Execution) -> HeaderMap {
     if let Some(duration_ms) = execution.duration_ms {
         headers.insert(names::DURATION_MS, duration_ms.to_string());
     }
+    headers.insert(names::COMMAND_SENT, execution.command_sent.as_str());
     if let Some(error_type) = &execution.error_type {
         headers.insert(names::ERROR_TYPE, error_type.as_str());
     }

@@ -133,6 +133,8 @@ pub const SERVICE_ERROR: &str = "Nats-Service-Error";
 pub const SERVICE_ERROR_CODE: &str = "Nats-Service-Error-Code";
 /// Header of history messages: from start to outcome, in milliseconds.
 pub const DURATION_MS: &str = "Scheduler-Duration-Ms";
+/// Header of history messages: the subject of the command, as [`header_text`] writes it.
+pub const COMMAND_SENT: &str = "Scheduler-Command-Sent";
 /// Header of history messages: how many occurrences were skipped.
 pub const SKIPPED_COUNT: &str = "Scheduler-Skipped-Count";
 

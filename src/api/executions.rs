@@ -17,7 +17,7 @@ use super::schedules::page;
 use super::{Api, Caller};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::history_index::{Filter, Page};
-use crate::jetstream::history::error_header;
+use crate::jetstream::history::{command_header, error_header};
 use crate::port::Nats;
 use crate::schedule::declared::page_fields;
 use crate::schedule::{FieldFault, instant_field};
@@ -113,6 +113,9 @@ impl<N: Nats> Api<N> {
             schedules: self.of_kind(tag, target).await?,
             statuses,
             error: request.error_type.as_deref().map(error_header),
+            command: request.command_sent.as_deref().map(command_header),
+            scheduled_from_ms: request.scheduled_from.map(|at| at.timestamp_millis()),
+            scheduled_to_ms: request.scheduled_to.map(|at| at.timestamp_millis()),
             started_from_ms: request.started_after.map(|at| at.timestamp_millis() + 1),
             started_to_ms: request.started_before.map(|at| millis_up(at) - 1),
         };
@@ -164,6 +167,7 @@ impl<N: Nats> Api<N> {
 fn check_list(request: &ListExecutions) -> Result<(usize, Page), ApiError> {
     let mut faults = check_texts(&[
         ("error_type", &request.error_type),
+        ("command_sent", &request.command_sent),
         ("tag", &request.tag),
         ("target_command", &request.target_command),
     ]);

@@ -72,10 +72,10 @@ pub use crate::api::reports::{
 pub use crate::api::schedules::{
     AllPaused, AppliedItem, ApplySchedule, BackfillSchedule, Backfilled, BulkAction, BulkApplied,
     BulkApply, BulkCreated, BulkItem, BulkOperated, BulkOperation, BusyMinute, DeleteSchedule,
-    Deleted, ExplainSchedule, Explained, GetSchedule, ItemRefused, ItemResult, ListSchedules,
-    ListUpcoming, Minutes, NameUnknown, PauseAll, PauseSchedule, PreviewSchedule, Prune,
-    RestoreSchedule, ResumeSchedule, ScheduleFilter, Sort, TagsMatch, TriggerSchedule, Triggered,
-    Upcoming, UpcomingOccurrence,
+    Deleted, ExplainSchedule, Explained, GetSchedule, ItemRefused, ItemResult, Lane, Lanes,
+    ListSchedules, ListUpcoming, Minutes, NameUnknown, PauseAll, PauseSchedule, PreviewSchedule,
+    Prune, RestoreSchedule, ResumeSchedule, ScheduleFilter, Sort, TagsMatch, TriggerSchedule,
+    Triggered, Upcoming, UpcomingOccurrence,
 };
 pub use crate::api::statistics::{
     CommonError, ExecutionStatistics, GetStatistics, LastError, LastExecution, NextExecution,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use maud::html;
 use serde_json::Value;
 
 use super::access::with_form;
@@ -144,12 +145,13 @@ async fn refused(visitor: &Visitor<'_>, asked: &Asked, error: &ApiError) -> Resp
     let Asked { operation, form } = asked;
     let status =
         StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let body = match operation.name {
+    let form = match operation.name {
         "schedule.create" => screens::create_form(visitor, form, Some(error)),
         "schedule.update" => screens::edit_form(visitor, form, Some(error)),
         "calendar.put" => screens::calendar_form(visitor, form, Some(error)),
         "group.put" => screens::group_form(visitor, form, Some(error)),
         _ => return page::failure(visitor, error, Some(form.next())).await,
     };
+    let body = html! { h1 { "Not done" } (form) };
     page::with_status(visitor, "Not done", status, body).await
 }

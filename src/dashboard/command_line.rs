@@ -33,6 +33,19 @@ const FILTERS: [(&str, &str); 11] = [
     ("name_contains", "--contains"),
     ("tags", "--tag"),
 ];
+/// Options for fields of a filter of executions, each with its value.
+const EXECUTIONS: [(&str, &str); 10] = [
+    ("schedule_id", "--schedule"),
+    ("status", "--status"),
+    ("error_type", "--error-type"),
+    ("command_sent", "--sent-to"),
+    ("target_command", "--target"),
+    ("tag", "--tag"),
+    ("from", "--since"),
+    ("to", "--until"),
+    ("scheduled_from", "--scheduled-from"),
+    ("scheduled_to", "--scheduled-to"),
+];
 /// Options for fields of a filter that have this value, and no option for another.
 const SWITCHES: [(&str, bool, &str); 3] = [
     ("is_active", false, "--off"),
@@ -68,15 +81,17 @@ pub(super) fn command_line(operation: &str, fields: &[&Field]) -> Option<String>
         // The command reads a file, and a form has its text.
         "calendar.put" if get("ics").is_none() => ("calendar put", calendar(fields)?),
         "bulk.operation" => bulk(fields)?,
+        "bulk.retry" => ("retry --failed", retried(fields)?),
         _ => return None,
     };
     words.push(command.to_owned());
     words.extend(subjects);
-    if operation == "schedule.create" {
-        words.extend(creation(fields));
+    match operation {
+        "schedule.create" => words.extend(creation(fields)),
+        "schedule.update" => words.extend(edit(fields)),
+        _ => {}
     }
     for (field, name) in OPTIONS {
-        // `edit` opens an editor, and takes no fields.
         if let Some(value) = get(field).filter(|_| operation != "schedule.update") {
             words.push(option(name, &value));
         }
@@ -90,7 +105,7 @@ pub(super) fn command_line(operation: &str, fields: &[&Field]) -> Option<String>
     if let Some(revision) = get("expected_revision").filter(|_| operation == "schedule.delete") {
         words.push(format!("--revision {revision}"));
     }
-    if get("payload").as_deref() == Some("current") && operation == "execution.retry" {
+    if get("payload").as_deref() == Some("current") && operation.ends_with(".retry") {
         words.push("--current".to_owned());
     }
     for (field, option) in [("dry_run", "--dry-run"), ("hard_delete", "--hard")] {
@@ -126,6 +141,12 @@ fn creation(fields: &[&Field]) -> Vec<String> {
         }
     }
     words
+}
+
+/// What an edit changes, field by field.
+fn edit(fields: &[&Field]) -> Vec<String> {
+    let changed = fields.iter().filter(|(name, _)| !["schedule_id", "dry_run"].contains(&&**name));
+    changed.map(|(name, value)| option("--set", &format!("{name}={}", value.get()))).collect()
 }
 
 /// An option with its value, which may look like an option itself.
@@ -168,6 +189,21 @@ fn bulk(fields: &[&Field]) -> Option<(&'static str, Vec<String>)> {
         }
     };
     Some((command, which))
+}
+
+/// Which executions are run again, and whether in the background, which a dry run is not.
+fn retried(fields: &[&Field]) -> Option<Vec<String>> {
+    let mut words = Vec::new();
+    for (field, value) in parsed(fields, "filter")?.as_object()? {
+        let (_, name) = EXECUTIONS.iter().find(|(known, _)| known == field)?;
+        words.push(option(name, value.as_str()?));
+    }
+    let is = |name: &str| parsed(fields, name) == Some(Value::Bool(true));
+    if is("in_background") && !is("dry_run") {
+        words.push("--in-background".to_owned());
+    }
+    words.extend(parsed(fields, "limit").map(|limit| format!("--limit {limit}")));
+    Some(words)
 }
 
 /// A filter as options, if there are options for all of it: with fewer, more would match.
@@ -235,6 +271,42 @@ mod tests {
         assert_eq!(made, "nats-scheduler create n --now --target cmd.a");
         let every = json!({ "name": "n", "schedule_type": "interval", "interval_seconds": 90 });
         assert_eq!(line("schedule.create", &every).unwrap(), "nats-scheduler create n --every 90s");
+    }
+
+    #[test]
+    fn an_edit_has_what_was_typed() {
+        let made = line(
+            "schedule.update",
+            &json!({ "schedule_id": "17", "description": "it's", "retry": { "max_seconds": 9 },
+                     "priority": 7, "expected_revision": 3, "dry_run": true }),
+        );
+        assert_eq!(
+            made.unwrap(),
+            r#"nats-scheduler edit 17 --set 'description="it'\''s"' --set expected_revision=3 --set priority=7 --set 'retry={"max_seconds":9}' --dry-run"#
+        );
+    }
+
+    #[test]
+    fn a_retry_of_many_has_all_of_its_filter() {
+        let of = |filter: Value, more: Value| {
+            let mut fields = json!({ "filter": filter });
+            fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            line("bulk.retry", &fields)
+        };
+        let all = json!({ "command_sent": "cmd.a", "error_type": "no stream", "from": "2026-01-01T00:00:00Z",
+                          "scheduled_from": "2026-01-02T00:00:00Z", "status": "cancelled" });
+        assert_eq!(
+            of(all, json!({ "dry_run": true, "in_background": true, "payload": "current" }))
+                .unwrap(),
+            "nats-scheduler retry --failed --sent-to cmd.a --error-type 'no stream' --since 2026-01-01T00:00:00Z \
+             --scheduled-from 2026-01-02T00:00:00Z --status cancelled --current --dry-run"
+        );
+        let stored = of(json!({ "tag": "x" }), json!({ "in_background": true, "limit": 7 }));
+        assert_eq!(
+            stored.unwrap(),
+            "nats-scheduler retry --failed --tag x --in-background --limit 7"
+        );
+        assert_eq!(of(json!({ "later": "x" }), json!({})), None);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What an action did or would do: dry runs, changes of many, and actions as commands.
 
+use std::collections::BTreeMap;
+
 use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::Value;
@@ -154,6 +156,7 @@ fn told(visitor: &Visitor<'_>, reply: &Value) -> Markup {
             p.dim { "More match than one request takes up." }
         }
         @if difference.is_object() { (changes(difference, data.text("timezone"))) }
+        (destinations(data))
         @if !data.items("failed").is_empty() || !data.items("results").is_empty() { (refusals(data)) }
         @if !data.items("success").is_empty() {
             h2 { "Schedules" }
@@ -174,6 +177,25 @@ fn told(visitor: &Visitor<'_>, reply: &Value) -> Markup {
             (rest(data.items("occurrences").len(), SHOWN))
         }
         @if data["command_payload"].is_object() && !visitor.sees_payloads() { p.dim { "Payloads are hidden." } }
+    }
+}
+
+/// Where commands would go, and how many of those that are listed.
+fn destinations(data: &Value) -> Markup {
+    let mut all: BTreeMap<&str, usize> = BTreeMap::new();
+    for target in data.items("results").iter().filter_map(|one| one["target_command"].as_str()) {
+        *all.entry(target).or_default() += 1;
+    }
+    html! {
+        @if !all.is_empty() {
+            h2 { "Where they go" }
+            ul {
+                @for (target, count) in all.iter().take(SHOWN) {
+                    li { code { bdi { (target) } } ": " (count) }
+                }
+            }
+            (rest(all.len(), SHOWN))
+        }
     }
 }
 
@@ -242,7 +264,7 @@ fn refusals(data: &Value) -> Markup {
             h2 { "Refused" }
             ul {
                 @for one in refused.iter().take(SHOWN) {
-                    li { (schedule_link(one.text("schedule_id"), "")) ": " (one["error"].text("message")) }
+                    li { (schedule_link(one.text("schedule_id"), "")) ": " bdi { (one["error"].text("message")) } }
                 }
             }
             (rest(refused.len(), SHOWN))

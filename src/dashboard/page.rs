@@ -86,6 +86,7 @@ pub(super) async fn with_status(
                 label.unseen for="search" { "Search schedules by name" }
                 input #search type="search" name="name_contains" placeholder="Search  /" maxlength="255";
             }
+            button #clock.link type="button" hidden {}
             (account(visitor))
         }
         p #lost.box.bad hidden role="alert" {
@@ -231,8 +232,8 @@ fn banner(health: &Result<Value, ApiError>) -> Markup {
         }
         @if pause.is("is_paused") {
             p.box.warn {
-                strong { "All schedules are paused" } " by " (pause.text("paused_by"))
-                @if !pause.text("reason").is_empty() { ": " (pause.text("reason")) }
+                strong { "All schedules are paused" } " by " bdi { (pause.text("paused_by")) }
+                @if !pause.text("reason").is_empty() { ": " bdi { (pause.text("reason")) } }
                 ". " a href="/system#pause" { "Lift the pause" }
             }
         }

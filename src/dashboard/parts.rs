@@ -8,12 +8,13 @@ use serde_json::Value;
 use super::json::{Look as _, indented};
 use super::visit::{Exact, ONCE, Read, Visitor, WHOLE};
 
-/// An instant in a zone; UTC if the zone is not known. The title says it in UTC, and the script adds the browser's
-/// time.
+/// An instant in a zone; UTC if the zone is not known. It has its offset, as the short names of zones stand for several.
+/// The title says it in UTC, and the script adds the browser's time, which a button shows in its place.
 pub(super) fn time_in(at: Option<DateTime<Utc>>, zone: &str) -> Markup {
     let Some(at) = at else { return html! { span.dim { "–" } } };
     let zone: Tz = zone.parse().unwrap_or(Tz::UTC);
-    let local = at.with_timezone(&zone).format("%Y-%m-%d %H:%M:%S %Z");
+    let offset = if zone == Tz::UTC { "UTC" } else { "%:z" };
+    let local = at.with_timezone(&zone).format(&format!("%Y-%m-%d %H:%M:%S {offset}")).to_string();
     let utc = at.to_rfc3339_opts(SecondsFormat::Millis, true);
     html! { time datetime=(utc) title=(format!("{utc} · {zone}")) { (local) } }
 }
@@ -268,7 +269,18 @@ mod tests {
         let at = "2026-03-29T00:30:00Z".parse().ok();
         assert!(time(at).into_string().contains(">2026-03-29 00:30:00 UTC<"));
         let berlin = time_in(at, "Europe/Berlin").into_string();
-        assert!(berlin.contains(">2026-03-29 01:30:00 CET<"), "{berlin}");
+        assert!(berlin.contains(">2026-03-29 01:30:00 +01:00<"), "{berlin}");
+        // CST is the time of Shanghai and of Chicago, and of Havana; and an hour comes twice where clocks are put back.
+        let read = |text: &str| text.parse().ok();
+        for (instant, zone, expected) in [
+            ("2026-11-29T20:48:00Z", "Asia/Shanghai", "2026-11-30 04:48:00 +08:00"),
+            ("2026-11-30T08:00:00Z", "America/Chicago", "2026-11-30 02:00:00 -06:00"),
+            ("2026-10-25T00:30:00Z", "Europe/Berlin", "2026-10-25 02:30:00 +02:00"),
+            ("2026-10-25T01:30:00Z", "Europe/Berlin", "2026-10-25 02:30:00 +01:00"),
+        ] {
+            let shown = time_in(read(instant), zone).into_string();
+            assert!(shown.contains(&format!(">{expected}<")), "{shown}");
+        }
         assert!(berlin.contains("2026-03-29T00:30:00.000Z · Europe/Berlin"), "{berlin}");
         assert!(time_in(at, "<nowhere>").into_string().contains("00:30:00 UTC"));
         for (seconds, expected) in [

@@ -51,6 +51,11 @@ pub(super) fn columns(summary: &str, columns: &[Column]) -> Markup {
     }
 }
 
+/// What a clock shows at even distances below a plot.
+pub(super) fn axis(texts: &[String]) -> Markup {
+    html! { div.axis { @for text in texts { span { (text) } } } }
+}
+
 /// The parts of a column, each with its place and height.
 fn stacked(column: &Column, top: f64) -> Vec<(&'static str, f64, f64)> {
     let mut ground = HEIGHT;

@@ -19,6 +19,8 @@ use crate::text::short;
 
 /// The lowest format whose instances carry out reruns.
 pub const RERUNS_NEED: u16 = 6;
+/// The lowest format whose instances carry out those that go by what was sent or by nominal times.
+const NEWER_CONDITIONS_NEED: u16 = 7;
 /// How long one is shown after its end.
 pub const RERUN_KEPT: Duration = Duration::days(7);
 /// Most refusals that are kept, the latest ones.
@@ -145,6 +147,17 @@ pub struct Refusal {
     pub reason: String,
 }
 
+impl ExecutionFilter {
+    /// The lowest format whose instances know all of its conditions: others would take up more, or cannot read it.
+    fn needs(&self) -> u16 {
+        let times = self.scheduled_from.or(self.scheduled_to);
+        match self.command_sent.is_some() || times.is_some() {
+            true => NEWER_CONDITIONS_NEED,
+            false => RERUNS_NEED,
+        }
+    }
+}
+
 keeps_unknown!(Rerun, Progress);
 keyed!(Rerun, "rerun", needs RERUNS_NEED, key rerun_key);
 
@@ -214,6 +227,7 @@ impl Rerun {
     /// Notes that it was requested.
     pub fn request(&mut self, event_id: Uuid, now: DateTime<Utc>, author: Author<'_>) {
         (self.created_at, self.created_by) = (now, author.actor.to_owned());
+        self.needs = self.needs.max(self.filter.needs());
         author.correlation_id.clone_into(&mut self.correlation_id);
         let details = json!({
             "filter": self.filter, "payload": self.payload, "limit": self.limit,

@@ -16,7 +16,7 @@ pub struct Chosen {
 
 impl HistoryIndex {
     /// The first `limit` executions that match at the place `until` or before, behind the place `after`. Error types
-    /// that came after 65,535 others are told apart only by what is fetched.
+    /// that came after 65,535 others, and commands, are told apart for sure only by what is fetched.
     pub fn choose(&self, filter: &Filter, until: u64, after: u64, limit: usize) -> Chosen {
         let mut chosen = Chosen::default();
         let Some(wanted) = self.wanted(filter) else { return chosen };

@@ -58,6 +58,8 @@ pub(super) struct Slot {
     pub status: ExecutionStatus,
     pub is_latest: bool,
     pub error: u16,
+    /// A hash of what was sent; 0 if the event does not say.
+    pub command: u32,
     pub correlation: u64,
     pub scheduled_for: i64,
     pub started: i64,
@@ -72,8 +74,21 @@ pub(super) struct Wanted {
     pub schedules: Option<HashSet<u32>>,
     pub statuses: Statuses,
     pub error: Option<u16>,
+    /// The hash of what was sent; events that do not say match too.
+    pub command: Option<u32>,
+    /// The first and the last wanted nominal time, in Unix milliseconds.
+    pub scheduled: (i64, i64),
     /// The first and the last wanted start, in Unix milliseconds.
     pub started: (i64, i64),
+}
+
+impl Wanted {
+    /// Whether it goes by nothing but status and start.
+    fn is_plain(&self) -> bool {
+        let all_times = self.scheduled == (i64::MIN, i64::MAX);
+        let is_any = self.schedule.is_none() && self.schedules.is_none();
+        is_any && self.error.is_none() && self.command.is_none() && all_times
+    }
 }
 
 /// Some statuses, by the bits of their codes.
@@ -104,6 +119,7 @@ pub(super) struct Chunk {
     pub schedules: Vec<u32>,
     kinds: Vec<u8>,
     pub errors: Vec<u16>,
+    commands: Vec<u32>,
     pub correlations: Vec<u64>,
     pub scheduled_for: Vec<i64>,
     pub started: Vec<i64>,
@@ -125,6 +141,7 @@ impl Chunk {
             schedules: Vec::with_capacity(SLOTS),
             kinds: Vec::with_capacity(SLOTS),
             errors: Vec::with_capacity(SLOTS),
+            commands: Vec::with_capacity(SLOTS),
             correlations: Vec::with_capacity(SLOTS),
             scheduled_for: Vec::with_capacity(SLOTS),
             started: Vec::with_capacity(SLOTS),
@@ -158,6 +175,7 @@ impl Chunk {
         self.schedules.push(slot.schedule);
         self.kinds.push(if slot.is_latest { status } else { status + SUPERSEDED });
         self.errors.push(slot.error);
+        self.commands.push(slot.command);
         self.correlations.push(slot.correlation);
         self.scheduled_for.push(slot.scheduled_for);
         self.started.push(slot.started);
@@ -267,6 +285,7 @@ impl Chunk {
         keep(&mut self.schedules, &held);
         keep(&mut self.kinds, &held);
         keep(&mut self.errors, &held);
+        keep(&mut self.commands, &held);
         keep(&mut self.correlations, &held);
         keep(&mut self.scheduled_for, &held);
         keep(&mut self.started, &held);
@@ -287,6 +306,7 @@ impl Chunk {
         self.schedules.append(&mut later.schedules);
         self.kinds.append(&mut later.kinds);
         self.errors.append(&mut later.errors);
+        self.commands.append(&mut later.commands);
         self.correlations.append(&mut later.correlations);
         self.scheduled_for.append(&mut later.scheduled_for);
         self.started.append(&mut later.started);
@@ -308,8 +328,7 @@ impl Chunk {
         let counts = counts.filter(|(_, code)| wanted.statuses.has(*code));
         let most = counts.map(|(count, _)| *count).sum();
         let all_started = from <= first && last <= to;
-        let is_plain =
-            wanted.schedule.is_none() && wanted.schedules.is_none() && wanted.error.is_none();
+        let is_plain = wanted.is_plain();
         if most == 0 || (all_started && is_plain) {
             return most;
         }
@@ -332,6 +351,8 @@ impl Chunk {
         wanted.statuses.has(status)
             && wanted.schedule.is_none_or(|schedule| schedule == self.schedules[at])
             && wanted.error.is_none_or(|error| error == self.errors[at])
+            && wanted.command.is_none_or(|command| [0, command].contains(&self.commands[at]))
+            && (wanted.scheduled.0..=wanted.scheduled.1).contains(&self.scheduled_for[at])
             && wanted.schedules.as_ref().is_none_or(|some| some.contains(&self.schedules[at]))
             && (from..=to).contains(&self.started[at])
     }

@@ -26,6 +26,12 @@ pub struct Filter {
     pub statuses: Vec<ExecutionStatus>,
     /// The error type, as headers write it.
     pub error: Option<String>,
+    /// The subject of the command, as headers write it. Events that do not say match too.
+    pub command: Option<String>,
+    /// Of a nominal time then or later, in Unix milliseconds.
+    pub scheduled_from_ms: Option<i64>,
+    /// Of a nominal time then or earlier, in Unix milliseconds.
+    pub scheduled_to_ms: Option<i64>,
     /// Started then or later, in Unix milliseconds.
     pub started_from_ms: Option<i64>,
     /// Started then or earlier, in Unix milliseconds.
@@ -42,8 +48,8 @@ pub struct Page {
 }
 
 impl HistoryIndex {
-    /// The places of one page, newest first, and the total number of matches. Error types that came after 65,535 others
-    /// are told apart only by what is fetched.
+    /// The places of one page, newest first, and the total number of matches. Error types that came after 65,535 others,
+    /// and commands, are told apart for sure only by what is fetched.
     pub fn list(&self, filter: &Filter, page: Page) -> (Vec<u64>, u64) {
         let Some(wanted) = self.wanted(filter) else { return (Vec::new(), 0) };
         self.page(page, |chunk| chunk.count(&wanted), |chunk, at| chunk.is_wanted(at, &wanted))
@@ -59,6 +65,11 @@ impl HistoryIndex {
             schedules: filter.schedules.as_ref().map(|ids| ids.iter().filter_map(number).collect()),
             statuses: chunk::Statuses::of(&filter.statuses),
             error: error.map_or(Some(None), |code| code.map(Some))?,
+            command: filter.command.as_ref().map(|command| self.command_hash(command)),
+            scheduled: (
+                filter.scheduled_from_ms.unwrap_or(i64::MIN),
+                filter.scheduled_to_ms.unwrap_or(i64::MAX),
+            ),
             started: (
                 filter.started_from_ms.unwrap_or(i64::MIN),
                 filter.started_to_ms.unwrap_or(i64::MAX),

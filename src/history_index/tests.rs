@@ -25,6 +25,7 @@ fn event(
         started_at_ms,
         duration_ms: 0,
         error: None,
+        command: None,
         skipped: 0,
     }
 }

@@ -47,6 +47,8 @@ pub struct Ahead {
     pub entry: Arc<Entry>,
     /// Its nominal time.
     pub occurrence: Occurrence,
+    /// How many occurrences the schedule may still have, this one included.
+    pub left: u64,
 }
 
 /// A schedule in the merge: its next occurrence that is not listed yet.
@@ -74,6 +76,15 @@ struct Source<'a> {
 impl Index {
     /// Occurrences that lie ahead, in order, and whether more follow.
     pub fn coming(&self, asked: &Coming<'_>) -> (Vec<Ahead>, bool) {
+        self.merged(asked, false)
+    }
+
+    /// The first of each schedule, in order, and whether others have any.
+    pub fn first_of_each(&self, asked: &Coming<'_>) -> (Vec<Ahead>, bool) {
+        self.merged(asked, true)
+    }
+
+    fn merged(&self, asked: &Coming<'_>, is_once: bool) -> (Vec<Ahead>, bool) {
         let mut source = Source::new(self, asked);
         let mut merge = BinaryHeap::new();
         // Many schedules share their cron trigger, and all of them are asked for the same time.
@@ -89,9 +100,11 @@ impl Index {
             if found.len() == asked.limit {
                 return (found, true);
             }
-            let Next { entry, occurrence, .. } = &next;
-            found.push(Ahead { entry: Arc::clone(entry), occurrence: *occurrence });
-            merge.extend(next.following(asked.to).map(Reverse));
+            let Next { entry, occurrence, left } = &next;
+            found.push(Ahead { entry: Arc::clone(entry), occurrence: *occurrence, left: *left });
+            if !is_once {
+                merge.extend(next.following(asked.to).map(Reverse));
+            }
         }
     }
 }

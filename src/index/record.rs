@@ -207,12 +207,12 @@ mod tests {
     #[test]
     fn a_record_that_needs_a_newer_version_is_left_to_it() {
         let mut record = record();
-        record["format"] = json!(7);
+        record["format"] = json!(8);
         assert!(read_value(&record).is_ok(), "newer, and ours to act on");
-        record["needs"] = json!(7);
+        record["needs"] = json!(8);
         record["spec"]["timing"]["after"] = json!({"schedule_id": Uuid::from_u128(9), "on": "x"});
         let Err(Unreadable::Newer(newer)) = read_value(&record) else { panic!() };
-        assert_eq!((newer.needs, newer.is_live), (7, true));
+        assert_eq!((newer.needs, newer.is_live), (8, true));
         assert_eq!(newer.follows, Some((Uuid::from_u128(9), On::Success)));
         record["spec"] = json!("something else");
         assert!(matches!(read_value(&record), Err(Unreadable::Newer(_))));

@@ -28,8 +28,8 @@ use crate::names;
 use crate::port::{Entry, Info, Nats, Start, Unanswered};
 use awaited::Awaited;
 pub use awaited::{MAX_WAITING, Waiter};
-pub(crate) use headers::error_header;
 use headers::event;
+pub(crate) use headers::{command_header, error_header};
 pub use record::Recorded;
 
 /// The history of executions, with the audit of changes.

@@ -48,6 +48,15 @@ macro_rules! kind_fields {
             /// With this error type.
             #[schemars(length(min = 1, max = 255))]
             pub error_type: Option<String>,
+            /// Whose command was sent to this subject, whatever the target of its schedule is now.
+            #[schemars(length(min = 1, max = 255))]
+            pub command_sent: Option<String>,
+            /// Of this nominal time or a later one.
+            #[serde(deserialize_with = "crate::schedule::instant_field")]
+            pub scheduled_from: Option<::chrono::DateTime<::chrono::Utc>>,
+            /// Of this nominal time or an earlier one.
+            #[serde(deserialize_with = "crate::schedule::instant_field")]
+            pub scheduled_to: Option<::chrono::DateTime<::chrono::Utc>>,
             /// Of schedules that have this tag now.
             #[schemars(length(min = 1, max = 255))]
             pub tag: Option<String>,

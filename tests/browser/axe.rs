@@ -95,13 +95,53 @@ async fn axe_finds_nothing_in_light_and_dark() {
             found.extend(look(&browser, &script, &format!("{path} ({scheme})")).await);
         }
     }
+    browser.emulate(390, "light").await;
+    for path in &paths {
+        browser.open(&format!("{base}{path}")).await;
+        browser.wait_text(if path == "/docs" { "/api/v1/schedules" } else { "Now" }).await;
+        found.extend(look(&browser, &script, &format!("{path} (phone)")).await);
+    }
+    browser.emulate(1200, "dark").await;
+    found.extend(answers(&browser, &base, &script).await);
     let signed = nats.service_with(&[("API_TOKENS", "writer")]).await;
-    browser.open(&format!("{}/sign-in", crate::base(&signed).await)).await;
-    browser.wait_text("The tokens are those of the API").await;
-    found.extend(look(&browser, &script, "/sign-in").await);
+    for scheme in ["light", "dark"] {
+        browser.emulate(1200, scheme).await;
+        browser.open(&format!("{}/sign-in", crate::base(&signed).await)).await;
+        browser.wait_text("The tokens are those of the API").await;
+        found.extend(look(&browser, &script, &format!("/sign-in ({scheme})")).await);
+    }
     found.sort();
     found.dedup();
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// What it finds where forms lead to, and in the dialogs.
+async fn answers(browser: &Browser, base: &str, script: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    browser.open(&format!("{base}/failures")).await;
+    browser.click("form[action='/act/bulk.retry'] button[type=submit]").await;
+    browser.wait_text("Nothing is done yet").await;
+    found.extend(look(browser, script, "a dry run").await);
+    browser.click("main [data-command]").await;
+    browser.wait_text("nats req cmd.scheduler.bulk.retry").await;
+    found.extend(look(browser, script, "the commands").await);
+    browser.click("#commands form button").await;
+    browser.click("main button.primary").await;
+    browser.wait_text("done").await;
+    found.extend(look(browser, script, "what was done").await);
+    browser.open(&format!("{base}/schedules/new")).await;
+    browser.fill("main input[name=name]", "refused").await;
+    browser.fill("main input[name=target_command]", "no command").await;
+    browser.click("main form[action='/act/schedule.create'] button.primary").await;
+    browser.wait_text("target_command").await;
+    found.extend(look(browser, script, "a form that is refused").await);
+    browser.press("?").await;
+    browser
+        .run("document.getElementById('help').open || document.getElementById('help').showModal()")
+        .await;
+    browser.wait_text("next, previous row").await;
+    found.extend(look(browser, script, "the keys").await);
+    found
 }
 
 /// What it finds, with all that can be opened being open.

@@ -12,6 +12,8 @@ mod driver;
 mod harness;
 mod pictures;
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
 use driver::Browser;
@@ -84,6 +86,111 @@ async fn a_newcomer_finds_the_way_while_another_browser_watches() {
     for browser in [&browser, &watcher] {
         assert_eq!(browser.complaints().await, Vec::<String>::new());
     }
+}
+
+/// A page that nobody touches shows what changes within a second: it is told, and does not ask now and then.
+#[tokio::test]
+async fn a_change_is_shown_within_a_second_and_countdowns_go_on_by_themselves() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let base = base(&service).await;
+    let browser = Browser::start().await;
+    browser.open(&format!("{base}/schedules")).await;
+    let calm = async || {
+        wait_for("calm", || async {
+            let script = "return !isAsking && !isStale && events.readyState === EventSource.OPEN";
+            (browser.run(script).await == true).then_some(())
+        })
+        .await;
+    };
+    let mut times = Vec::new();
+    for n in 0..5 {
+        calm().await;
+        let began = Instant::now();
+        let name = format!("news {n}");
+        nats.create(far(&name)).await;
+        browser.wait_text(&name).await;
+        times.push(began.elapsed());
+    }
+    times.sort_unstable();
+    // This machine may pause once or twice.
+    assert!(times[2] < Duration::from_secs(1), "{times:?}");
+    assert_eq!(browser.run("return String(retry)").await, "undefined", "it never had to ask");
+
+    calm().await;
+    browser.run("events.close(); document.querySelectorAll('[data-live]').forEach((part) => delete part.dataset.live)").await;
+    let shown = "return document.querySelector('main time[data-relative]').textContent";
+    let node = "const node = document.querySelector('main time[data-relative]'); \
+                node.dateTime = new Date(Date.now() + 50000).toISOString();";
+    browser.run(node).await;
+    for seconds in ["49", "47"] {
+        wait_for("the countdown", || async {
+            (browser.run(shown).await == format!("in {seconds} s")).then_some(())
+        })
+        .await;
+    }
+}
+
+/// The same time by three clocks, without pointing at it; the browser remembers which.
+#[tokio::test]
+async fn times_are_told_by_the_clock_that_one_chooses() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let base = base(&service).await;
+    let yearly = json!({ "name": "yearly", "schedule_type": "cron", "cron_expression": "0 2 1 1 *",
+                         "timezone": "America/Chicago", "target_command": "cmd.example.run" });
+    let id = nats.create(yearly).await;
+    let browser = Browser::start().await;
+    browser
+        .devtools("Emulation.setTimezoneOverride", json!({ "timezoneId": "Asia/Kolkata" }))
+        .await;
+    let path = format!("{base}/schedules/{id}");
+    browser.open(&path).await;
+    browser.wait_text("-01-01 02:00:00 -06:00").await;
+    browser.click("#clock").await;
+    browser.wait_text("-01-01 13:30:00 +05:30").await;
+    browser.open(&path).await;
+    browser.wait_text("Times here").await;
+    browser.wait_text("-01-01 13:30:00 +05:30").await;
+    browser.click("#clock").await;
+    browser.wait_text("-01-01 08:00:00 UTC").await;
+    // A part that is replaced keeps to it.
+    nats.ask("schedule.update", json!({ "schedule_id": id, "description": "once a year" })).await;
+    browser.wait_text("once a year").await;
+    browser.wait_text("-01-01 08:00:00 UTC").await;
+    browser.wait_no_text("-06:00").await;
+    browser.click("#clock").await;
+    browser.wait_text("-01-01 02:00:00 -06:00").await;
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+}
+
+/// Pressing Copy puts the command into the clipboard, for each of the three ways to say it.
+#[tokio::test]
+async fn a_command_is_copied() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let base = base(&service).await;
+    let id = nats.create(far("copied")).await;
+    let browser = Browser::start().await;
+    let allowed = json!({ "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"] });
+    browser.devtools("Browser.grantPermissions", allowed).await;
+    browser.open(&format!("{base}/schedules/{id}/edit")).await;
+    browser.fill("[name=description]", "it's typed").await;
+    browser.click("main [data-command]").await;
+    for (n, begin) in [
+        (1, "nats req cmd.scheduler.schedule.update"),
+        (2, "curl -X PUT"),
+        (3, &*format!("nats-scheduler edit {id} --set 'description=\"it'\\''s typed\"'")),
+    ] {
+        browser.click(&format!("#commands .copy:nth-of-type({n}) [data-copy]")).await;
+        wait_for("the copy", || async {
+            let text = browser.run("return navigator.clipboard.readText()").await;
+            text.as_str()?.starts_with(begin).then_some(())
+        })
+        .await;
+        browser.wait_text("Copied").await;
+    }
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
 }
 
 /// What matches a filter is changed together, also what is on another page, and what takes long comes when it is there.
@@ -197,16 +304,25 @@ async fn what_others_say_does_nothing_and_keys_do_what_they_say() {
     let mut body = far(hostile);
     body["description"] = hostile.into();
     body["command_payload"] = json!({ hostile: hostile });
+    body["tags"] = json!([hostile]);
     nats.ask("calendar.put", json!({ "name": hostile, "description": hostile })).await;
     nats.ask("group.put", json!({ "name": hostile, "limit": 1 })).await;
     let id = nats.create(body).await;
     let run = nats.ask("schedule.trigger", json!({ "schedule_id": id, "wait_ms": 5000 })).await;
     let execution = run["execution_id"].as_str().unwrap();
+    let lost = json!({ "name": format!("{hostile} lost"), "schedule_type": "one_time", "scheduled_at": in_ms(500),
+                       "max_retries": 0, "target_command": "cmd.nowhere.lost" });
+    let lost = nats.create(lost).await;
+    nats.wait_executions(json!({ "schedule_id": lost, "status": "failed" }), 1).await;
+    let again = json!({ "filter": { "tag": hostile, "status": "success" }, "in_background": true, "limit": 1 });
+    nats.ask("bulk.retry", again).await;
     let browser = Browser::start().await;
     for path in [
         "/".to_owned(),
         "/schedules".to_owned(),
         "/executions".to_owned(),
+        "/failures".to_owned(),
+        "/reruns".to_owned(),
         "/upcoming".to_owned(),
         "/calendars".to_owned(),
         "/groups".to_owned(),
@@ -226,7 +342,27 @@ async fn what_others_say_does_nothing_and_keys_do_what_they_say() {
         let turning = "const open = e => getComputedStyle(e).unicodeBidi === 'normal'; \
                        return String([...document.querySelectorAll('main *')].filter(open).length)";
         assert_eq!(browser.run(turning).await, "0", "{path}");
+        assert_eq!(browser.run(BESIDE_OURS).await, json!([]), "{path}");
     }
+    let pause = json!({ "reason": hostile });
+    nats.request_with_headers("schedule.pause_all", &[("X-Paused-By", hostile)], pause).await;
+    browser.open(&format!("{base}/system")).await;
+    browser.wait_text("All schedules are paused").await;
+    assert_eq!(browser.run(BESIDE_OURS).await, json!([]), "/system");
+    nats.ask("schedule.resume_all", json!({})).await;
+    // Keys go from row to row, and from screen to screen.
+    browser.open(&format!("{base}/schedules")).await;
+    browser.wait_text("lost").await;
+    let at = "return [...document.querySelectorAll('main tr:has(a.row)')]\
+              .findIndex((row) => row.contains(document.activeElement))";
+    for (key, row) in [("j", 0), ("j", 1), ("k", 0), ("k", 0)] {
+        browser.press(key).await;
+        // The part may just be replaced.
+        wait_for(key, || async { (browser.run(at).await == row).then_some(()) }).await;
+    }
+    browser.press("g").await;
+    browser.press("f").await;
+    browser.wait_text("Run again all of this kind").await;
     browser.open(&base).await;
     browser.press("?").await;
     browser.wait_text("next, previous row").await;
@@ -286,6 +422,17 @@ async fn pages_fit_a_phone_and_name_their_controls() {
     browser.click("#more a[href='/groups']").await;
     browser.wait_text("There is no group.").await;
 }
+
+/// Texts of others that stand in one element with words of ours: nothing keeps their direction from turning those.
+const BESIDE_OURS: &str = "\
+    const texts = document.createTreeWalker(document.querySelector('main'), NodeFilter.SHOW_TEXT); \
+    const found = []; \
+    while (texts.nextNode()) { \
+        const { data, parentElement } = texts.currentNode; \
+        const isAlone = parentElement.textContent.trim() === data.trim(); \
+        if (data.includes('onerror') && !isAlone) found.push(parentElement.outerHTML); \
+    } \
+    return found";
 
 /// A port that nothing listens on.
 fn free_port() -> String {

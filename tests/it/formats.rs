@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::harness::{Nats, far, wait_for};
 
-const FROZEN: [&str; 7] = [
+const FROZEN: [&str; 8] = [
     include_str!("../formats/0.json"),
     include_str!("../formats/1.json"),
     include_str!("../formats/2.json"),
@@ -18,6 +18,7 @@ const FROZEN: [&str; 7] = [
     include_str!("../formats/4.json"),
     include_str!("../formats/5.json"),
     include_str!("../formats/6.json"),
+    include_str!("../formats/7.json"),
 ];
 const BUCKET: &str = "KV_scheduler_schedules";
 
@@ -113,7 +114,7 @@ async fn what_every_format_stored_is_read_fired_and_rewritten() {
             let shown = nats.wait_executions(filter, 3).await;
             let story = nats.ask("execution.get", json!({ "execution_id": shown[0]["id"] })).await;
             assert_eq!(story["schedule_name"], name);
-            assert_eq!(stored(&nats, &format!("schedule.{id}")).await["format"], 6);
+            assert_eq!(stored(&nats, &format!("schedule.{id}")).await["format"], 7);
         }
         // What was stored of executions is shown as it was.
         let skipped = nats.wait_executions(json!({ "status": "skipped" }), 1).await;
@@ -135,7 +136,31 @@ async fn what_every_format_stored_is_read_fired_and_rewritten() {
         check_pauses_of_all(&nats, frozen).await;
         check_calendars(&nats, frozen).await;
         check_groups(&nats, frozen).await;
+        check_reruns(&nats, frozen).await;
+        // What was sent is found, also of events whose headers do not say.
+        let sent = json!({ "command_sent": "cmd.nowhere.x", "status": "failed" });
+        let all = nats.ask("execution.list", json!({ "status": "failed", "limit": 100 })).await;
+        let all = all.as_array().unwrap();
+        let to = |command: &Value| all.iter().filter(|one| one["command_sent"] == *command).count();
+        let command = &all.last().unwrap()["command_sent"];
+        let found = nats
+            .request("execution.list", &json!({ "command_sent": command, "status": "failed" }))
+            .await;
+        assert_eq!(found["data"].as_array().unwrap().len(), to(command), "{found}");
+        assert_eq!(nats.ask("execution.list", sent).await, json!([]));
     }
+}
+
+/// A request to run many again by what was sent is carried out.
+async fn check_reruns(nats: &Nats, frozen: &str) {
+    if !frozen.contains("$KV.scheduler_schedules.rerun.") {
+        return;
+    }
+    wait_for("the end of the rerun", || async {
+        let all = nats.ask("rerun.list", json!({})).await;
+        (all[0]["status"] == "done").then_some(())
+    })
+    .await;
 }
 
 /// The change that had not been announced is, and the pauses go on explaining.
@@ -215,7 +240,7 @@ fn has_newer(value: &Value) -> bool {
 
 #[tokio::test]
 async fn fields_of_newer_versions_survive_what_older_ones_do() {
-    let nats = restored(FROZEN[6], |row, _| {
+    let nats = restored(FROZEN[7], |row, _| {
         if row.subject.contains(".schedule.") && row.stream == BUCKET {
             Value::Null
         } else {
@@ -224,7 +249,7 @@ async fn fields_of_newer_versions_survive_what_older_ones_do() {
     })
     .await;
     // And within the records, at every level.
-    for mut record in records(FROZEN[6]) {
+    for mut record in records(FROZEN[7]) {
         // Numbers that a reader of JSON would change are not what this is about.
         if record["spec"]["name"] == "every field" {
             record["spec"]["command_payload"] = json!({});
@@ -301,7 +326,7 @@ fn add_everywhere(value: &mut Value, fields: &Value) {
 
 /// A record with everything that a record can hold.
 fn full_record() -> Value {
-    let mut all = records(FROZEN[6]).into_iter();
+    let mut all = records(FROZEN[7]).into_iter();
     let mut record = all.find(|record| record["spec"]["name"] == "every field").unwrap();
     let (at, id) = ("2026-01-01T00:00:00Z", "018f0000-0000-7000-8000-000000000001");
     record["spec"]["command_payload"] = json!({});

@@ -7,14 +7,14 @@ use uuid::Uuid;
 
 use crate::harness::{Nats, far, in_ms, wait_for};
 
-/// Makes a record one that needs format 7, as a newer version would.
+/// Makes a record one that needs format 8, as a newer version would.
 async fn make_newer(nats: &Nats, id: &str) {
     wait_for("the record to be written", || async {
         let bucket = nats.js.get_key_value("scheduler_schedules").await.unwrap();
         let key = format!("schedule.{id}");
         let entry = bucket.entry(&key).await.unwrap().unwrap();
         let mut record: Value = serde_json::from_slice(&entry.value).unwrap();
-        (record["format"], record["needs"]) = (json!(7), json!(7));
+        (record["format"], record["needs"]) = (json!(8), json!(8));
         record["spec"]["overlap"] = json!("skip");
         bucket.update(key, record.to_string().into(), entry.revision).await.ok()
     })
@@ -35,7 +35,7 @@ async fn a_record_that_needs_more_is_left_alone_and_not_lost() {
         (status["left_to_newer"]["count"] == 1).then(|| status.clone())
     })
     .await;
-    assert_eq!(left["left_to_newer"], json!({ "count": 1, "needs": 7, "supported": 6 }));
+    assert_eq!(left["left_to_newer"], json!({ "count": 1, "needs": 8, "supported": 7 }));
     assert_eq!(left["set_aside"], json!([]));
     // Nobody acts on it, and that is said.
     assert!(left["problems"].to_string().contains("need a newer version"), "{left}");
@@ -62,7 +62,7 @@ async fn a_record_that_needs_more_is_left_alone_and_not_lost() {
     assert_eq!(nats.count("COMMANDS").await, 0);
     assert_eq!(nats.record_revision(&id).await, before);
     // A newer instance acts on it.
-    let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "7")]).await;
+    let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "8")]).await;
     nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1).await;
     assert_eq!(nats.count("COMMANDS").await, 1);
     wait_for("both to be content", || async {
@@ -76,7 +76,7 @@ async fn a_record_that_needs_more_is_left_alone_and_not_lost() {
 async fn a_record_that_needs_more_is_on_time_where_newer_instances_run() {
     let nats = Nats::start().await;
     let _older = (nats.service().await, nats.service().await, nats.service().await);
-    let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "7")]).await;
+    let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "8")]).await;
     let ids = nats.create_beats(8, "cmd.example.newer").await;
     // In full swing: what older ones have claimed by then is acted on.
     nats.wait_count("COMMANDS", 24).await;
@@ -112,7 +112,7 @@ fn newer_that_does_nothing(nats: &Nats) -> tokio_util::task::AbortOnDropHandle<(
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         loop {
             tick.tick().await;
-            let beat = json!({ "format": 1, "acts_on": 7 }).to_string();
+            let beat = json!({ "format": 1, "acts_on": 8 }).to_string();
             client.publish(format!("scheduler.instance.{id}"), beat.into()).await.unwrap();
         }
     });
@@ -144,7 +144,7 @@ async fn ends_are_kept_for_newer_instances_that_are_heard() {
     // The older instance looks again every two seconds.
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(noted().await, 44);
-    let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "7")]).await;
+    let _newer = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "8")]).await;
     drop(newer);
     nats.wait_executions(
         json!({ "schedule_id": dependent, "status": "success", "limit": 100 }),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
 use nats_scheduler::client::{
     BulkRetry, Client, ExecutionFilter, ExecutionStatus, ListReruns, RerunStatus,
 };
@@ -274,4 +275,53 @@ async fn one_that_ended_a_week_ago_is_forgotten() {
     wait_for("the key to go", || async { bucket.get(&key).await.unwrap().is_none().then_some(()) })
         .await;
     assert_eq!(nats.refused("rerun.get", json!({ "rerun_id": id })).await["code"], "not_found");
+}
+
+#[tokio::test]
+async fn one_by_what_was_sent_is_left_to_instances_that_know_that() {
+    let nats = Nats::start().await;
+    let mut newer = nats.service().await;
+    let id = failures(&nats, "sent", 3).await;
+    mend(&nats, &id, json!({})).await;
+    // It cannot run before it is mended: of another target there is nothing.
+    let filter = |command: &str| json!({ "command_sent": command });
+    let none = json!({ "filter": filter("cmd.example.a"), "dry_run": true });
+    assert_eq!(nats.ask("bulk.retry", none).await["matched"], 0);
+    let dry = json!({ "filter": filter("cmd.nowhere.a"), "dry_run": true });
+    let dry = nats.ask("bulk.retry", dry).await;
+    assert_eq!(
+        (&dry["matched"], &dry["results"][0]["target_command"]),
+        (&json!(3), &json!("cmd.example.a"))
+    );
+    assert!(newer.stop().await.success());
+
+    // Instances as they were before, of which one is the first of all; and one that is asked, and stops at once.
+    let mut dying = nats.service_with(&[("NATS_SCHEDULER_FAILPOINT", "before_rerun_part")]).await;
+    let stored = json!({ "filter": filter("cmd.nowhere.a"), "in_background": true });
+    nats.ask_the_dying("bulk.retry", &stored).await;
+    dying.exited().await;
+    let before = nats.count("COMMANDS").await;
+    let older = nats.service_with(&[("NATS_SCHEDULER_FORMAT", "6")]).await;
+    let bucket = nats.js.get_key_value("scheduler_schedules").await.unwrap();
+    let keys: Vec<_> = bucket.keys().await.unwrap().try_collect().await.unwrap();
+    let key = keys.into_iter().find(|key| key.starts_with("rerun.")).unwrap();
+    let rerun_id = key.strip_prefix("rerun.").unwrap();
+    let kept = async || bucket.entry(&key).await.unwrap().unwrap();
+    let stored = kept().await;
+    let record: Value = serde_json::from_slice(&stored.value).unwrap();
+    assert_eq!((&record["needs"], &record["format"]), (&json!(7), &json!(7)), "{record}");
+    // One that they know is carried out meanwhile.
+    let other = json!({ "filter": { "schedule_id": id }, "in_background": true });
+    let other = nats.ask("bulk.retry", other).await["rerun_id"].clone();
+    wait_done(&nats, &other).await;
+    assert_eq!(kept().await.revision, stored.revision, "it is left alone");
+    nats.refused("rerun.get", json!({ "rerun_id": rerun_id })).await;
+    let _newer = nats.service().await;
+    wait_for("the newer one to carry it out", || async {
+        let record: Value = serde_json::from_slice(&kept().await.value).unwrap();
+        (record["progress"]["retried"] == 3 && record["ended_at"].is_string()).then_some(())
+    })
+    .await;
+    assert!(nats.count("COMMANDS").await >= before + 3);
+    drop(older);
 }

@@ -124,23 +124,24 @@ impl<N: Nats> Api<N> {
         Ok(TakenUp { schedule_id, execution_id, execution, repeated, links })
     }
 
-    /// Whether an ended execution can be run again now.
+    /// Checks that an ended execution can be run again now; returns where its command would be sent.
     async fn check_retry(
         &self,
         execution: &Execution,
         retry: &Retry<'_>,
         caller: &Caller,
-    ) -> Result<(), ApiError> {
+    ) -> Result<String, ApiError> {
         if let Some(settings) = &execution.settings {
             let request = retry.command(execution, settings, 0)?;
             let (actor, id) = (caller.actor(), self.clock.new_id());
             self.check_immediate(&request, id, &actor, &caller.correlation_id)?;
-            return Ok(());
+            return Ok(execution.command_sent.clone());
         }
         let run = retry.run(execution, caller)?;
         let found = self.read_schedule(execution.schedule_id).await;
         let (schedule, _) = found.map_err(|error| of_schedule(error, execution))?;
-        self.check_place(&schedule, &run)
+        self.check_place(&schedule, &run)?;
+        Ok(schedule.spec.target_command.as_str().to_owned())
     }
 
     /// The reply to a request that is known to have been done. It needs nothing of the execution, which the history may

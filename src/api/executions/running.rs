@@ -23,6 +23,8 @@ page_fields! { which_fields request {
     pub struct ListRunning {
         /// True: also list attempts that wait for their time, such as retries; they come last. Default false.
         pub include_pending: Option<bool>,
+        /// Only this execution, also if it waits.
+        pub execution_id: Option<Uuid>,
     }
 } }
 
@@ -141,7 +143,8 @@ impl<N: Nats> Api<N> {
         caller: &Caller,
     ) -> Result<Reply<Vec<RunningExecution>>, ApiError> {
         let (number, page) = page(request.page, request.limit)?;
-        let include_pending = request.include_pending.unwrap_or(false);
+        let only = request.execution_id;
+        let include_pending = only.is_some() || request.include_pending.unwrap_or(false);
         let entries: Vec<Arc<Entry>> = match request.schedule_id {
             Some(id) => self.index.get(id).into_iter().collect(),
             None => self.index.busy(),
@@ -149,6 +152,7 @@ impl<N: Nats> Api<N> {
         let mut found: Vec<_> = entries
             .iter()
             .flat_map(|entry| entry.schedule.attempts.iter().map(move |attempt| (entry, attempt)))
+            .filter(|(_, attempt)| only.is_none_or(|only| attempt.execution_id == only))
             .filter_map(|(entry, attempt)| {
                 Some((place(attempt, include_pending)?, &entry.schedule, attempt))
             })

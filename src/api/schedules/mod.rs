@@ -45,7 +45,7 @@ pub use restore::RestoreSchedule;
 pub(crate) use run::MAX_WAIT_MS;
 pub(in crate::api) use run::{Placed, Run, check_run};
 pub(crate) use upcoming::MinuteCounts;
-pub use upcoming::{BusyMinute, ListUpcoming, Minutes, Upcoming, UpcomingOccurrence};
+pub use upcoming::{BusyMinute, Lane, Lanes, ListUpcoming, Minutes, Upcoming, UpcomingOccurrence};
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;

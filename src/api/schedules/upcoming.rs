@@ -1,5 +1,6 @@
 //! What comes in a span, over all schedules.
 
+mod lanes;
 mod minutes;
 
 use chrono::{DateTime, Duration, Utc};
@@ -20,6 +21,8 @@ use crate::moment::Moment as _;
 use crate::port::Nats;
 use crate::schedule::{FieldFault, instant_field, last_instant};
 use crate::trigger::Moved;
+use lanes::MOST_LANES;
+pub use lanes::{Lane, Lanes};
 pub(crate) use minutes::MinuteCounts;
 pub use minutes::{BusyMinute, Minutes};
 
@@ -50,6 +53,10 @@ filter_fields! { request {
         /// Whether to count the occurrences of each minute too, of those that match if they are a thousand schedules or
         /// fewer, and of all otherwise; default false.
         pub minutes: Option<bool>,
+        /// Of how many schedules to count the occurrences in each part of the span, those that come next: 0 to 50, default
+        /// 0.
+        #[schemars(range(max = 50), example = 30)]
+        pub lanes: Option<u64>,
     }
 } }
 
@@ -68,6 +75,9 @@ pub struct Upcoming {
     /// How many occurrences each minute has, if that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minutes: Option<Minutes>,
+    /// What the schedules that come next have in each part of the span, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lanes: Option<Lanes>,
 }
 
 /// An occurrence that lies ahead.
@@ -142,7 +152,11 @@ impl<N: Nats> Api<N> {
             true => Some(self.counted(&filter, from, to, caller).await?),
             false => None,
         };
-        let upcoming = Upcoming { from, to, occurrences, next_cursor, minutes };
+        let lanes = request.lanes.filter(|lanes| *lanes > 0).map(|lanes| {
+            let limit = usize::try_from(lanes).unwrap_or(usize::MAX);
+            self.lanes(&Coming { after: None, limit, ..coming }, from)
+        });
+        let upcoming = Upcoming { from, to, occurrences, next_cursor, minutes, lanes };
         let mut reply = Reply::new(upcoming, caller);
         reply.warnings.extend(self.all_paused_warning());
         Ok(reply)
@@ -156,6 +170,9 @@ fn check(
 ) -> Result<Asked, ApiError> {
     let mut faults: Vec<_> = filter.faults().collect();
     let limit = check_limit(request.limit, DEFAULT_LIMIT, MAX_LIMIT, &mut faults);
+    if request.lanes.is_some_and(|lanes| lanes > MOST_LANES) {
+        faults.push(FieldFault::new("lanes", format!("must be at most {MOST_LANES}")));
+    }
     let cursor = request.cursor.as_deref().map(Cursor::read);
     if cursor == Some(None) {
         faults.push(FieldFault::new("cursor", "is not one that a reply gave"));
@@ -186,7 +203,7 @@ impl ListUpcoming {
 
 impl UpcomingOccurrence {
     fn new(ahead: &Ahead) -> Self {
-        let Ahead { entry, occurrence } = ahead;
+        let Ahead { entry, occurrence, .. } = ahead;
         let schedule = &entry.schedule;
         Self {
             schedule_id: schedule.id,
@@ -251,6 +268,7 @@ mod tests {
             (json!({ "to": "2025-12-31T00:00:00Z" }), &["to"][..]),
             (json!({ "to": "2026-02-01T00:00:01Z" }), &["to"]),
             (json!({ "limit": 0 }), &["limit"]),
+            (json!({ "lanes": 51 }), &["lanes"]),
             (json!({ "limit": 1001, "cursor": "e30" }), &["limit", "cursor"]),
         ] {
             let Err(found) = asked(&request) else { panic!("{request}") };

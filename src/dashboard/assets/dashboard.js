@@ -18,15 +18,47 @@ const tick = () => {
   }
 };
 
+const stamp = (at, minutes) => {
+  const [day, time] = new Date(at.valueOf() + minutes * 60000).toISOString().split(/[T.]/);
+  const part = (number) => String(Math.trunc(Math.abs(number))).padStart(2, "0");
+  return `${day} ${time} ${minutes < 0 ? "-" : "+"}${part(minutes / 60)}:${part(minutes % 60)}`;
+};
+
+// Whose clock the times are told by: that of the schedule, as the page gives them, the browser's, or UTC.
+const CLOCKS = {
+  given: ["Times of the schedule", (node) => node.dataset.given],
+  here: ["Times here", (node, at) => stamp(at, -at.getTimezoneOffset())],
+  utc: ["Times in UTC", (node, at) => stamp(at, 0).replace("+00:00", "UTC")],
+};
+const clock = document.getElementById("clock");
+let told = "given";
+try { told = localStorage.getItem("clock") ?? told; } catch { /* It is forgotten with the page. */ }
+if (!CLOCKS[told]) told = "given";
+
 // Every time also says what the browser's clock shows then.
 const addLocal = () => {
-  for (const node of document.querySelectorAll("time:not([data-local])")) {
-    node.dataset.local = "";
+  for (const node of document.querySelectorAll("time:not([data-relative])")) {
     const at = new Date(node.dateTime);
     if (Number.isNaN(at.valueOf())) continue;
-    node.title += ` · here ${at.toLocaleString(undefined, { timeZoneName: "short" })}`;
+    if (node.dataset.given === undefined) {
+      node.dataset.given = node.textContent;
+      node.title += ` · here ${stamp(at, -at.getTimezoneOffset())}`;
+    }
+    const text = CLOCKS[told][1](node, at);
+    if (node.textContent !== text) node.textContent = text;
   }
+  if (clock) clock.textContent = CLOCKS[told][0];
 };
+
+if (clock) {
+  clock.hidden = false;
+  clock.addEventListener("click", () => {
+    const all = Object.keys(CLOCKS);
+    told = all[(all.indexOf(told) + 1) % all.length];
+    try { localStorage.setItem("clock", told); } catch { /* As above. */ }
+    addLocal();
+  });
+}
 
 // ---- Keeping up
 

@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use serde_json::{Value, json};
 
 use crate::api::audit::AuditEvent;
+use crate::dashboard::form::instant;
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure};
 use crate::dashboard::parts::{
@@ -17,10 +18,13 @@ use crate::dashboard::visit::Visitor;
 const ROWS: u64 = 50;
 
 pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
+    let at = |name: &str| visitor.query(name).map(|at| instant(&at));
     let fields = json!({
         "schedule_id": visitor.query("schedule_id"),
         "event": visitor.query("event"),
         "actor": visitor.query("actor"),
+        "since": at("since"),
+        "until": at("until"),
         "page": visitor.page(),
         "limit": ROWS,
     });
@@ -34,6 +38,8 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
             (choice(visitor, "event", "Event", &AuditEvent::ALL.map(AuditEvent::name)))
             (search(visitor, "actor", "By"))
             (search(visitor, "schedule_id", "Schedule (id)"))
+            (search(visitor, "since", "From (UTC, or with an offset)"))
+            (search(visitor, "until", "To"))
         }))
         @for warning in reply.items("warnings") { p.box.warn { (warning.text("message")) } }
         section #rows data-live {
@@ -51,7 +57,7 @@ pub(super) fn table(visitor: &Visitor<'_>, changes: &[Value], with_schedule: boo
         return nothing("Nothing was changed that is still known.");
     }
     html! {
-        div.scroll { table {
+        div.scroll tabindex=[(!with_schedule).then_some("0")] { table {
             thead { tr {
                 th scope="col" { "When" } th scope="col" { "Event" }
                 @if with_schedule { th scope="col" { "Schedule" } }

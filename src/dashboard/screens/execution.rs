@@ -8,7 +8,8 @@ use crate::api::error::{ApiError, Code};
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure};
 use crate::dashboard::parts::{
-    action, badge, execution_path, hidden, millis, payload, relative, schedule_link, time,
+    action, badge, execution_path, hidden, millis, payload, query_path, relative, schedule_link,
+    time,
 };
 use crate::dashboard::visit::{Exact, Visitor, drawn};
 
@@ -34,12 +35,8 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
 
 /// An execution that has no outcome: it waits, or is being sent.
 async fn waits(visitor: &Visitor<'_>, id: &str, error: &ApiError) -> Response {
-    let fields = json!({ "include_pending": true, "limit": 100 });
-    let under_way = visitor.read("execution.running", fields).await;
-    let found = under_way
-        .iter()
-        .flat_map(|reply| reply.items("data"))
-        .find(|one| one.text("execution_id") == id);
+    let under_way = visitor.read("execution.running", json!({ "execution_id": id })).await;
+    let found = under_way.iter().flat_map(|reply| reply.items("data")).next();
     // Just after a run is accepted it is in the record alone.
     let is_new = visitor.query("done").is_some();
     if found.is_none() && !is_new {
@@ -56,10 +53,33 @@ async fn waits(visitor: &Visitor<'_>, id: &str, error: &ApiError) -> Response {
                     (relative(Some(due), visitor.now))
                 }
             }
+            @if let Some(one) = found { (facts_of_waiting(id, one)) }
         }
         section #actions data-live { (cancel(visitor, id)) }
     };
     page::show(visitor, "Execution", body).await
+}
+
+/// What the record says of it; attempts before it are in the history, with the same correlation id.
+fn facts_of_waiting(id: &str, one: &Value) -> Markup {
+    html! {
+        dl.facts {
+            dt { "For" } dd { (time(one.instant("scheduled_for"))) }
+            @if one["due_at"].is_string() { dt { "Due" } dd { (time(one.instant("due_at"))) } }
+            dt { "Attempt" } dd { (one.count("attempt_number")) }
+            dt { "Goes to" } dd { code { bdi { (one.text("target_command")) } } }
+            dt { "Id" } dd { bdi { (id) } }
+            (correlation(one))
+        }
+    }
+}
+
+fn correlation(one: &Value) -> Markup {
+    let id = one.text("correlation_id");
+    html! {
+        dt { "Correlation id" }
+        dd { a href=(query_path("/executions", "correlation_id", id)) { bdi { (id) } } }
+    }
 }
 
 fn one(visitor: &Visitor<'_>, data: &Value, exact: &Exact) -> Markup {
@@ -197,19 +217,12 @@ fn facts(data: &Value) -> Markup {
         ("Cancelled by", "cancelled_by"),
         ("Creator", "created_by"),
     ];
-    let correlation: String =
-        form_urlencoded::byte_serialize(data.text("correlation_id").as_bytes()).collect();
     html! {
         dl.facts {
             @for (name, field) in texts {
                 @if !data.text(field).is_empty() { dt { (name) } dd { bdi { (data.text(field)) } } }
             }
-            dt { "Correlation id" }
-            dd {
-                a href=(format!("/executions?correlation_id={correlation}")) {
-                    bdi { (data.text("correlation_id")) }
-                }
-            }
+            (correlation(data))
             @if data["retry_of"].is_string() {
                 dt { "Runs again" }
                 dd { a href=(execution_path(data.text("retry_of"))) { (data.text("retry_of")) } }

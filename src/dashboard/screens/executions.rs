@@ -5,12 +5,20 @@ use maud::{Markup, html};
 use serde_json::json;
 
 use super::schedule::execution_rows;
+use crate::dashboard::form::instant;
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure, refusal};
 use crate::dashboard::parts::{choice, filters, nothing, pager, search, when_read};
 use crate::dashboard::visit::{Read, Visitor};
 
 const STATUSES: [&str; 6] = ["running", "success", "failed", "skipped", "cancelled", "corrected"];
+/// Filters by time. A browser's own field would lose the seconds' fractions, and could not be emptied by keys alone.
+const TIMES: [(&str, &str); 4] = [
+    ("started_after", "Started after (UTC, or with an offset)"),
+    ("started_before", "Started before"),
+    ("scheduled_from", "Nominal time from"),
+    ("scheduled_to", "Nominal time to"),
+];
 /// Rows of a page.
 const ROWS: u64 = 50;
 
@@ -22,13 +30,18 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
             visitor.soon("execution.by_correlation", fields).await
         }
         None => {
+            let at = |name: &str| visitor.query(name).map(|at| instant(&at));
             let fields = json!({
                 "schedule_id": visitor.query("schedule_id"),
                 "status": visitor.query("status"),
                 "error_type": visitor.query("error_type"),
                 "tag": visitor.query("tag"),
+                "command_sent": visitor.query("command_sent"),
                 "target_command": visitor.query("target_command"),
-                "started_after": visitor.query("started_after"),
+                "started_after": at("started_after"),
+                "started_before": at("started_before"),
+                "scheduled_from": at("scheduled_from"),
+                "scheduled_to": at("scheduled_to"),
                 "page": visitor.page(),
                 "limit": ROWS,
             });
@@ -43,12 +56,13 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
         (filters("/executions", html! {
             (choice(visitor, "status", "Outcome", &STATUSES))
             (search(visitor, "error_type", "Error type"))
-            (search(visitor, "target_command", "Target"))
+            (search(visitor, "command_sent", "Sent to"))
             (search(visitor, "tag", "Tag"))
             details {
                 summary { "More" }
                 (search(visitor, "schedule_id", "Schedule (id)"))
-                (search(visitor, "started_after", "Started after (RFC 3339)"))
+                (search(visitor, "target_command", "Target of the schedule now"))
+                @for (name, label) in TIMES { (search(visitor, name, label)) }
                 (search(visitor, "correlation_id", "Correlation id (alone)"))
             }
         }))

@@ -7,7 +7,6 @@ use chrono::{SecondsFormat, TimeDelta};
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
-use crate::api::execute::NAME as SINGLE;
 use crate::api::executions::RETRIED_BY_DEFAULT;
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure};
@@ -93,9 +92,9 @@ fn grouped(failed: &[Value]) -> Vec<Group<'_>> {
 
 fn one(visitor: &Visitor<'_>, group: &Group<'_>, from: &str, is_cut: bool) -> Markup {
     let Group { error_type, target, count, latest } = group;
-    let filter = json!({ "error_type": error_type, "target_command": target, "from": from });
+    let filter = json!({ "error_type": error_type, "command_sent": target, "from": from });
     let address = format!(
-        "/executions?status=failed&error_type={}&target_command={}",
+        "/executions?status=failed&error_type={}&command_sent={}",
         path_part(error_type),
         path_part(target)
     );
@@ -113,8 +112,8 @@ fn one(visitor: &Visitor<'_>, group: &Group<'_>, from: &str, is_cut: bool) -> Ma
                 a href=(execution_path(latest.text("id"))) { "execution" }
                 " · " a href=(address) { "all of this kind" }
             }
-            @if !error_type.is_empty() && latest.text("schedule_name") != SINGLE {
-                p.dim { "Run again are those of schedules that have this target now." }
+            @if !error_type.is_empty() {
+                p.dim { "Each goes where its schedule sends now; the dry run says where that is." }
                 (action(visitor, "bulk.retry", &visitor.here(), html! {
                     (hidden("filter", &filter.to_string()))
                     (hidden("idempotency_key", &drawn()))

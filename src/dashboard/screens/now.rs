@@ -15,6 +15,8 @@ use crate::dashboard::parts::{
 use crate::dashboard::plot::{Column, columns, outcomes};
 use crate::dashboard::visit::{Read, Visitor};
 
+/// Days within which the next occurrences are looked for; the operation takes no more than 31.
+const DAYS: i64 = 30;
 /// Executions whose lateness is plotted.
 const LATELY: u64 = 60;
 
@@ -27,7 +29,7 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
     let (status, running, coming, failed, statistics, lately) = tokio::join!(
         visitor.read("status", json!({})),
         visitor.read("execution.running", json!({ "limit": 20 })),
-        visitor.read("schedule.upcoming", json!({ "limit": 20, "to": ago(-24) })),
+        visitor.read("schedule.upcoming", json!({ "limit": 20, "to": ago(-24 * DAYS) })),
         visitor.read(
             "execution.list",
             json!({ "status": "failed", "started_after": ago(1), "limit": 10 })
@@ -72,7 +74,7 @@ fn state(status: &Read, failed: &Read) -> Markup {
     html! {
         p.lead {
             @if status.text("status") == "ok" {
-                (badge("ok")) " All is well"
+                (badge("ok")) " The service is well"
             } @else {
                 (badge("degraded")) " Something is wrong"
             }
@@ -216,7 +218,7 @@ pub(super) fn running_table(visitor: &Visitor<'_>, running: &Read) -> Markup {
                 }
             }
         } }
-        @if reply["pagination"].count("total") > 20 { p.dim { (reply["pagination"].count("total")) " in all" } }
+        @if reply["pagination"].count("total") > 20 { p { a href="/executions?status=running" { (reply["pagination"].count("total")) " in all" } } }
     }
 }
 
@@ -226,7 +228,7 @@ fn next(visitor: &Visitor<'_>, coming: &Read) -> Markup {
         Err(error) => return refusal(error),
     };
     if data.items("occurrences").is_empty() {
-        return nothing("Nothing comes within the next 24 hours.");
+        return nothing("Nothing comes within the next 30 days.");
     }
     html! {
         div.scroll { table {

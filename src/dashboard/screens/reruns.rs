@@ -14,13 +14,16 @@ use crate::dashboard::visit::Visitor;
 /// Rows of a page.
 const ROWS: u64 = 50;
 /// Fields of a filter, and what they mean.
-const CONDITIONS: [(&str, &str); 6] = [
+const CONDITIONS: [(&str, &str); 9] = [
     ("status", ""),
     ("error_type", "with "),
+    ("command_sent", "sent to "),
     ("target_command", "at "),
     ("tag", "tagged "),
     ("from", "from "),
     ("to", "to "),
+    ("scheduled_from", "for "),
+    ("scheduled_to", "until "),
 ];
 
 pub(super) async fn all(visitor: &Visitor<'_>) -> Response {
@@ -197,11 +200,13 @@ mod tests {
     fn a_filter_is_said_in_words() {
         let said = |filter: Value| which(&json!({ "filter": filter }));
         assert_eq!(said(json!({ "tag": "outage" })), "failed, tagged outage");
-        let many = json!({ "status": "cancelled", "error_type": "timeout", "target_command": "cmd.a",
+        let many = json!({ "status": "cancelled", "error_type": "timeout", "command_sent": "cmd.b", "target_command": "cmd.a",
+                           "scheduled_from": "2026-01-02T00:00:00Z", "scheduled_to": "2026-01-03T00:00:00Z",
                            "from": "2026-01-01T00:00:00Z", "schedule_id": "7" });
         assert_eq!(
             said(many),
-            "cancelled, with timeout, at cmd.a, from 2026-01-01T00:00:00Z, of schedule 7"
+            "cancelled, with timeout, sent to cmd.b, at cmd.a, from 2026-01-01T00:00:00Z, for 2026-01-02T00:00:00Z, \
+             until 2026-01-03T00:00:00Z, of schedule 7"
         );
     }
 

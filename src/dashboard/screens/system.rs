@@ -74,7 +74,7 @@ fn facts(visitor: &Visitor<'_>, status: &Value) -> Markup {
 
 fn instances(visitor: &Visitor<'_>, status: &Value) -> Markup {
     html! {
-        div.scroll { table {
+        div.scroll tabindex="0" { table {
             thead {
                 tr {
                     th scope="col" { "Instance" } th scope="col" { "Version" } th scope="col" { "Started" }
@@ -102,7 +102,7 @@ fn instances(visitor: &Visitor<'_>, status: &Value) -> Markup {
 
 fn streams(status: &Value) -> Markup {
     html! {
-        div.scroll { table {
+        div.scroll tabindex="0" { table {
             thead {
                 tr {
                     th scope="col" { "Stream" } th scope="col" { "State" }
@@ -134,7 +134,7 @@ fn set_aside(status: &Value) -> Markup {
     let all = status.items("set_aside");
     html! {
         @if all.is_empty() { p.dim { "None." } } @else {
-            div.scroll { table {
+            div.scroll tabindex="0" { table {
                 thead { tr { th scope="col" { "Key" } th scope="col" { "Revision" } th scope="col" { "Why" } } }
                 tbody {
                     @for one in all.iter().take(SET_ASIDE) {
@@ -165,7 +165,7 @@ fn settings(status: &Value) -> Markup {
 
 fn settings_table(settings: &[&Value]) -> Markup {
     html! {
-        div.scroll { table {
+        div.scroll tabindex="0" { table {
             thead { tr { th scope="col" { "Setting" } th scope="col" { "Value" } } }
             tbody {
                 @for one in settings {

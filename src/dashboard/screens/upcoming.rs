@@ -8,23 +8,23 @@ use serde_json::{Value, json};
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure, refusal};
 use crate::dashboard::parts::{filters, nothing, relative, schedule_link, search, time, when_read};
+use crate::dashboard::plot::axis;
 use crate::dashboard::visit::{Read, Visitor};
 
-/// Occurrences that are laid out in lanes.
-const OCCURRENCES: u64 = 500;
 /// Lanes that are drawn.
-const LANES: usize = 30;
+const LANES: u64 = 30;
 const MINUTES: usize = 24 * 60;
 /// Occurrences of a minute that are worth a hot colour, as for the proposal.
 const MANY: u64 = 100;
 
 pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
     let to = visitor.now + TimeDelta::hours(24);
-    let asked = |minutes: bool, limit: u64| {
+    let asked = |minutes: bool, lanes: u64| {
         json!({
             "to": to.to_rfc3339_opts(SecondsFormat::Secs, true),
             "minutes": minutes,
-            "limit": limit,
+            "lanes": lanes,
+            "limit": 1,
             "name_contains": visitor.query("name_contains"),
             "creator": visitor.query("creator"),
             "target_prefix": visitor.query("target_prefix"),
@@ -33,9 +33,9 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
         })
     };
     let (listed, counted) = tokio::join!(
-        visitor.read("schedule.upcoming", asked(false, OCCURRENCES)),
+        visitor.read("schedule.upcoming", asked(false, LANES)),
         // All schedules are counted when somebody asks first.
-        visitor.soon("schedule.upcoming", asked(true, 1)),
+        visitor.soon("schedule.upcoming", asked(true, 0)),
     );
     let reply = match listed {
         Ok(reply) => reply,
@@ -57,10 +57,7 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
         }
         section #lanes data-live {
             h2 { "By schedule" }
-            (lanes(visitor, data.items("occurrences"), to))
-            @if data["next_cursor"].is_string() {
-                p.dim { "Only the next " (data.items("occurrences").len()) " occurrences are drawn." }
-            }
+            (lanes(visitor, &data["lanes"]))
         }
     };
     page::show(visitor, "Upcoming", body).await
@@ -138,62 +135,75 @@ fn busiest(visitor: &Visitor<'_>, minutes: &Value) -> Markup {
     }
 }
 
-/// What one schedule has ahead.
-struct Lane<'a> {
-    first: &'a Value,
-    times: Vec<DateTime<Utc>>,
-}
-
-fn lanes(visitor: &Visitor<'_>, occurrences: &[Value], to: DateTime<Utc>) -> Markup {
-    let mut lanes: Vec<Lane<'_>> = Vec::new();
-    let mut left_out = 0;
-    for one in occurrences {
-        let Some(at) = one.instant("scheduled_for") else { continue };
-        let known = lanes.iter().position(|lane| lane.first["schedule_id"] == one["schedule_id"]);
-        match known {
-            Some(known) => lanes[known].times.push(at),
-            None if lanes.len() < LANES => lanes.push(Lane { first: one, times: vec![at] }),
-            None => left_out += 1,
-        }
-    }
-    if lanes.is_empty() {
+/// What the schedules that come next have ahead, as far as they are drawn.
+fn lanes(visitor: &Visitor<'_>, lanes: &Value) -> Markup {
+    if lanes.items("schedules").is_empty() {
         return nothing("Nothing comes.");
     }
-    let span = (to - visitor.now).num_seconds().max(1) as f64;
-    let place = |at: &DateTime<Utc>| {
-        ((*at - visitor.now).num_seconds() as f64 / span * 600.0).clamp(0.0, 600.0)
-    };
+    let part = TimeDelta::milliseconds(lanes["part_ms"].as_i64().unwrap_or_default());
     html! {
         div.scroll { table {
             thead {
                 tr {
                     th scope="col" { "Schedule" } th scope="col" { "Next" }
-                    th scope="col" { "Within 24 hours" }
+                    th scope="col" { "Within 24 hours (UTC)" (axis(&hours(visitor.now))) }
                 }
             }
             tbody {
-                @for lane in &lanes {
+                @for lane in lanes.items("schedules") {
                     tr {
-                        td { (schedule_link(lane.first.text("schedule_id"), lane.first.text("schedule_name"))) }
+                        td { (schedule_link(lane.text("schedule_id"), lane.text("schedule_name"))) }
                         td {
-                            (time(lane.first.instant("due_at"))) " " (relative(lane.first.instant("due_at"), visitor.now))
-                            @if lane.first["moved"].is_string() { " " span.badge.warn { "moved by a clock change" } } }
-                        td {
-                            @let says = format!("{} occurrences", lane.times.len());
-                            svg.lane viewBox="0 0 602 14" preserveAspectRatio="none" role="img" aria-label=(says) {
-                                rect.ground x="0" y="0" width="602" height="14" {}
-                                @for at in &lane.times {
-                                    rect.busy x=(place(at)) y="2" width="2" height="10" {
-                                        title { (at.to_rfc3339()) }
-                                    }
-                                }
-                            }
-                        }
+                            (time(lane.instant("due_at"))) " " (relative(lane.instant("due_at"), visitor.now))
+                            @if lane["moved"].is_string() { " " span.badge.warn { "moved by a clock change" } } }
+                        td { (cells(lane, visitor.now, part)) }
                     }
                 }
             }
         } }
-        @if left_out > 0 { p.dim { (left_out) " occurrences of further schedules are not drawn." } }
+        @if lanes.is("more") { p.dim { "Schedules that come later than these are not drawn." } }
+    }
+}
+
+/// Every sixth hour of a day that begins now.
+fn hours(now: DateTime<Utc>) -> Vec<String> {
+    let at = |n: i64| (now + TimeDelta::hours(n)).format("%H:%M").to_string();
+    [0, 6, 12, 18, 24].map(at).into()
+}
+
+/// The parts of a day in which a schedule has occurrences; those in a row with as many are one.
+fn cells(lane: &Value, from: DateTime<Utc>, part: TimeDelta) -> Markup {
+    let counts: Vec<u64> =
+        lane.items("counts").iter().map(|count| count.as_u64().unwrap_or_default()).collect();
+    let (sum, width) = (counts.iter().sum::<u64>(), 600.0 / counts.len().max(1) as f64);
+    let says = format!("{sum} {}", if sum == 1 { "occurrence" } else { "occurrences" });
+    let at = |n: usize| (from + part * i32::try_from(n).unwrap_or_default()).format("%H:%M");
+    let mut place = 0;
+    let alike = counts.chunk_by(|one, other| one == other).map(|alike| {
+        place += alike.len();
+        (place - alike.len(), place, alike[0])
+    });
+    html! {
+        svg.lane viewBox="0 0 600 14" preserveAspectRatio="none" role="img" aria-label=(says) {
+            rect.ground x="0" y="0" width="600" height="14" {}
+            @for (begin, end, count) in alike.filter(|(.., count)| *count > 0) {
+                rect.(depth(count)) x=(begin as f64 * width) y="2" width=((end - begin) as f64 * width) height="10" {
+                    title {
+                        (at(begin)) " to " (at(end)) " UTC: " (count)
+                        @if end - begin > 1 { " in each part" }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How dark a part of a lane is: single occurrences can still be told from a row of them.
+fn depth(count: u64) -> &'static str {
+    match count {
+        ..=1 => "heat2",
+        2..=15 => "heat3",
+        _ => "busy",
     }
 }
 

@@ -11,6 +11,8 @@ const STATUSES: [ExecutionStatus; 6] =
     every!(ExecutionStatus: Running, Success, Failed, Skipped, Cancelled, Corrected);
 const CORRELATIONS: [&str; 3] = ["a", "b", "c"];
 const ERRORS: [&str; 3] = ["timeout", "refused", "no_stream"];
+/// What commands were sent to; one in three does not say.
+const COMMANDS: [&str; 2] = ["cmd.a", "cmd.b"];
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -189,6 +191,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
                 started_at_ms: hours * 3_600_000,
                 duration_ms: minutes * 60_000,
                 error: ERRORS.get(error).copied().filter(|_| is_failed),
+                command: COMMANDS.get(text).copied(),
                 skipped: u64::from(hours.unsigned_abs() % 7 == 0) + 1,
             },
         }
@@ -232,8 +235,18 @@ fn filters(schedule: Option<Uuid>) -> Vec<Filter> {
                 error,
                 started_from_ms,
                 started_to_ms,
+                ..Filter::default()
             });
         }
+    }
+    for (from, to) in [(None, None), (Some(1), None), (Some(1), Some(1)), (None, Some(0))] {
+        filters.extend([None, Some(COMMANDS[0].to_owned())].map(|command| Filter {
+            schedule,
+            command,
+            scheduled_from_ms: from,
+            scheduled_to_ms: to,
+            ..Filter::default()
+        }));
     }
     filters
 }
@@ -247,11 +260,20 @@ fn agree(index: &HistoryIndex, model: &Model) {
     let places = |events: &[Event<'_>]| events.iter().map(|e| e.sequence).collect::<Vec<_>>();
     for schedule in schedules {
         for filter in filters(schedule) {
-            let Filter { statuses, error, started_from_ms: from, started_to_ms: to, .. } = &filter;
+            let Filter { statuses, error, command, .. } = &filter;
+            let (from, to) = (filter.started_from_ms, filter.started_to_ms);
+            let (first, last) = (filter.scheduled_from_ms, filter.scheduled_to_ms);
+            // What an event does not say is found out from its body.
+            let may_have_sent = |sent: Option<&str>| {
+                command.is_none() || sent.is_none() || sent == command.as_deref()
+            };
             let expected = places(&model.matching(|event| {
                 schedule.is_none_or(|schedule| schedule == event.schedule)
                     && (statuses.is_empty() || statuses.contains(&event.status))
                     && error.as_deref().is_none_or(|error| event.error == Some(error))
+                    && may_have_sent(event.command)
+                    && first.is_none_or(|first| event.scheduled_for_ms >= first)
+                    && last.is_none_or(|last| event.scheduled_for_ms <= last)
                     && from.is_none_or(|from| event.started_at_ms >= from)
                     && to.is_none_or(|to| event.started_at_ms <= to)
             }));

@@ -13,6 +13,14 @@ use crate::text::within;
 /// Longest encoded error type, in bytes; a worker may have made it up.
 const MAX_ERROR_TYPE: usize = 1536;
 
+/// Longest encoded subject of a command, in bytes; that of a record written by hand may have any length.
+const MAX_COMMAND: usize = 765;
+
+/// The subject of a command as its header writes it.
+pub(crate) fn command_header(command: &str) -> String {
+    names::header_text(&within(command, MAX_COMMAND)).into_owned()
+}
+
 /// An error type as its header writes it.
 pub(crate) fn error_header(error_type: &str) -> String {
     names::header_text(&within(error_type, MAX_ERROR_TYPE)).into_owned()
@@ -26,6 +34,9 @@ pub(super) fn event_headers(execution: &Execution) -> Headers {
     headers.line(names::SCHEDULED_FOR, &text(execution.scheduled_for));
     headers.line(names::CORRELATION_ID, &execution.correlation_id);
     headers.line(names::STARTED_AT, &text(execution.started_at.unwrap_or(execution.time)));
+    if !execution.command_sent.is_empty() {
+        headers.text(names::COMMAND_SENT, &within(&execution.command_sent, MAX_COMMAND));
+    }
     if let Some(duration_ms) = execution.duration_ms {
         headers.line(names::DURATION_MS, &duration_ms.to_string());
     }
@@ -41,7 +52,7 @@ pub(super) fn event_headers(execution: &Execution) -> Headers {
 /// Reads an event from its subject and headers; it was stored at `stored_at`.
 ///
 /// Events of earlier versions have no duration, error type or count: they are taken to have lasted until they were
-/// stored, and their count to be one.
+/// stored, and their count to be one. Those before format 7 do not say what was sent: only their bodies do.
 pub(super) fn event<'a>(
     sequence: u64,
     subject: &str,
@@ -73,6 +84,7 @@ pub(super) fn event<'a>(
             .and_then(|text| text.parse().ok())
             .unwrap_or(until_stored),
         error: text(names::ERROR_TYPE),
+        command: text(names::COMMAND_SENT),
         skipped: text(names::SKIPPED_COUNT).and_then(|text| text.parse().ok()).unwrap_or(1),
     })
 }
@@ -97,6 +109,10 @@ mod tests {
         headers.insert(names::ERROR_TYPE, "timeout");
         let read = event(7, &subject, &headers, stored_at).unwrap();
         assert_eq!((read.duration_ms, read.error), (30, Some("timeout")));
+        assert_eq!(read.command, None);
+        headers.insert(names::COMMAND_SENT, "cmd.a");
+        let read = event(7, &subject, &headers, stored_at).unwrap();
+        assert_eq!(read.command, Some(command_header("cmd.a")).as_deref());
         assert!(event(7, "evt.scheduler.execution.odd.x", &headers, stored_at).is_none());
         assert!(event(7, &subject, &HeaderMap::new(), stored_at).is_none());
     }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::headers::error_header;
+use super::headers::{command_header, error_header};
 use super::{History, QueryError, Waiter};
 use crate::execution::{ErrorType, Execution, ExecutionStatus};
 use crate::explain::Acted;
@@ -60,9 +60,9 @@ impl<N: Nats> History<N> {
         page: Page,
     ) -> Result<(Vec<Execution>, u64), QueryError> {
         let (mut executions, total) = self.page(|index| index.list(filter, page)).await?;
-        // The index does not tell apart more than 65,535 error types.
+        // The index does not tell apart more than 65,535 error types, and knows of commands only hashes, or nothing.
         let fetched = executions.len();
-        executions.retain(|execution| has_error(execution, filter.error.as_deref()));
+        executions.retain(|execution| is_of(execution, filter));
         let others = (fetched - executions.len()) as u64;
         Ok((executions, total.saturating_sub(others)))
     }
@@ -86,7 +86,7 @@ impl<N: Nats> History<N> {
     }
 
     /// The first `limit` executions that match at the place `until` or before, behind the place `after`, oldest first.
-    /// What the stream has dropped, cannot be read, or turns out to have another error type is `None`.
+    /// What the stream has dropped, cannot be read, or turns out to have another error type or command is `None`.
     ///
     /// # Errors
     /// See [`QueryError`].
@@ -101,8 +101,7 @@ impl<N: Nats> History<N> {
         let chosen = self.read(|index| index.choose(filter, until, after, limit));
         let fetched = self.mirror.fetch_all(&chosen.places).await?;
         let is_it = |execution: &Execution| {
-            filter.statuses.contains(&execution.status)
-                && has_error(execution, filter.error.as_deref())
+            filter.statuses.contains(&execution.status) && is_of(execution, filter)
         };
         let executions = fetched.into_iter().map(|one| one.and_then(read).filter(is_it)).collect();
         Ok((chosen, executions))
@@ -296,10 +295,12 @@ impl<N: Nats> History<N> {
     }
 }
 
-/// Whether an execution has an error type, which is as headers write it; `None` for any.
-fn has_error(execution: &Execution, wanted: Option<&str>) -> bool {
+/// Whether an execution has the error type and the command of a filter, which are as headers write them.
+fn is_of(execution: &Execution, filter: &Filter) -> bool {
     let found = execution.error_type.as_ref().map(ErrorType::as_str);
-    wanted.is_none_or(|wanted| found.is_some_and(|found| error_header(found) == wanted))
+    let has_error = |wanted: &String| found.is_some_and(|found| error_header(found) == *wanted);
+    let has_sent = |wanted: &String| command_header(&execution.command_sent) == *wanted;
+    filter.error.as_ref().is_none_or(has_error) && filter.command.as_ref().is_none_or(has_sent)
 }
 
 impl Row {

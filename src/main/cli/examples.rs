@@ -64,6 +64,7 @@ pub const RESTORE: &str = "Examples:
 pub const RETRY: &str = "Examples:
   nats-scheduler retry 01a2100b-b8ad-87e1-be65-2088586088f6 --wait
   nats-scheduler retry --failed --schedule nightly --since 2h --dry-run
+  nats-scheduler retry --failed --error-type no_stream --sent-to cmd.reports.nightly
   nats-scheduler retry --failed --tag outage --in-background";
 pub const RERUN: &str = "Examples:
   nats-scheduler retry --failed --tag outage --in-background
@@ -104,6 +105,7 @@ has changed the schedule meanwhile.
 
 Examples:
   nats-scheduler edit nightly
+  nats-scheduler edit nightly --set priority=7 --set 'cron_expression=0 3 * * *' --dry-run
   EDITOR='code --wait' nats-scheduler edit nightly";
 pub const IMPORT: &str = "Nothing is created: the files are printed, and what became of each entry is said on standard error.
 The exit code is 1 if one was left out.

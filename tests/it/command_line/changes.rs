@@ -265,6 +265,44 @@ async fn faults_of_fields_are_listed_and_faults_of_arguments_are_found_before() 
 }
 
 #[tokio::test]
+async fn fields_are_set_without_an_editor_and_executions_are_found_by_what_was_sent() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let id = crate::reruns::failures(&nats, "nightly", 2).await;
+    let set = ["edit", &id, "--set", "priority=7", "--set", "description=now and then"];
+    let dry = cli(&nats, &[&set[..], &["--dry-run"]].concat()).await.done();
+    assert!(dry.contains("would update nightly") && dry.contains("priority: 5 -> 7"), "{dry}");
+    let get = async || nats.ask("schedule.get", json!({ "schedule_id": id })).await;
+    assert_eq!(get().await["priority"], 5, "nothing is done");
+    let done = cli(&nats, &set).await.done();
+    assert!(done.starts_with("updated nightly"), "{done}");
+    let target = "target_command=cmd.example.a";
+    cli(&nats, &["edit", "nightly", "--creator", "unknown", "--set", target]).await.done();
+    let now = get().await;
+    assert_eq!(
+        (&now["priority"], &now["description"], &now["target_command"]),
+        (&json!(7), &json!("now and then"), &json!("cmd.example.a"))
+    );
+    let (code, said) = cli(&nats, &["edit", &id, "--set", "colour=red"]).await.failed();
+    assert!(code == 2 && said.contains("colour"), "{code} {said}");
+
+    // What was sent, and not the target of now.
+    for (option, command, found) in [
+        ("--sent-to", "cmd.nowhere.a", 2),
+        ("--sent-to", "cmd.example.a", 0),
+        ("--target", "cmd.example.a", 2),
+        ("--target", "cmd.nowhere.a", 0),
+        ("--scheduled-from", "1h", 2),
+        ("--scheduled-to", "1h", 0),
+    ] {
+        let dry = cli(&nats, &["retry", "--failed", option, command, "--dry-run"]).await.done();
+        assert!(dry.starts_with(&format!("{found} of {found} ")), "{option} {command}: {dry}");
+        let listed = cli(&nats, &["history", option, command, "-o", "name"]).await.done();
+        assert_eq!(listed.lines().count(), found, "{option} {command}: {listed}");
+    }
+}
+
+#[tokio::test]
 async fn a_schedule_is_edited_unless_somebody_else_was_first() {
     let nats = Nats::start().await;
     let _service = nats.service().await;

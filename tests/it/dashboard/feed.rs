@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use reqwest::{Method, Response};
+use tokio::io::AsyncWriteExt as _;
 
 use super::Browser;
 use crate::harness::{DEADLINE, Nats, far, wait_for};
@@ -79,6 +80,39 @@ async fn streams_are_bounded_and_leave_when_the_service_stops() {
     });
     assert!(ended.success(), "{ended}");
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+/// A hundred browsers that open a stream and never read from it.
+#[tokio::test]
+async fn browsers_that_do_not_read_hold_nothing() {
+    let nats = Nats::start().await;
+    let settings = [("DASHBOARD_MAX_STREAMS", "100"), ("API_MAX_CONCURRENT", "1")];
+    let mut service = nats.service_with(&settings).await;
+    let browser = Browser::new(&service).await;
+    let address = service.http().await;
+    let mut stalled = Vec::new();
+    for _ in 0..100 {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = format!("GET /events HTTP/1.1\r\nHost: {address}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        // It is open once it answers.
+        stream.readable().await.unwrap();
+        stalled.push(stream);
+    }
+    let refused = browser.send(browser.ask(Method::GET, "/events")).await;
+    assert_eq!(refused.status, 503, "all of them have their places");
+    let mut seen = 0;
+    for n in 0..20 {
+        let began = Instant::now();
+        let id = nats.create(far(&format!("goes on {n}"))).await;
+        browser.page("/schedules?sort=-created_at").await.has(&id);
+        seen += usize::from(began.elapsed() < Duration::from_secs(1));
+    }
+    assert!(seen >= 15, "only {seen} of 20 were made and shown within a second");
+    let began = Instant::now();
+    assert!(service.stop().await.success());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    drop(stalled);
 }
 
 #[tokio::test]

@@ -2,11 +2,13 @@
 
 mod access;
 mod docs;
+mod failures;
 mod feed;
 mod hostile;
 mod keyed;
 mod reruns;
 mod screens;
+mod shown;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

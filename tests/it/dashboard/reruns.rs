@@ -22,7 +22,7 @@ async fn what_is_more_than_one_request_takes_is_run_again_in_the_background_unti
     let id = failures(&nats, "many", 101).await;
     // A job without a worker holds its place, so that no more than fit begin.
     nats.add_stream(LOST).await;
-    let job = json!({ "target_command": "cmd.nowhere.a", "delivery": { "mode": "job", "timeout_seconds": 60 } });
+    let job = json!({ "delivery": { "mode": "job", "timeout_seconds": 60 } });
     mend(&nats, &id, job).await;
 
     let groups = browser.page("/failures").await;
@@ -45,7 +45,7 @@ async fn what_is_more_than_one_request_takes_is_run_again_in_the_background_unti
         page.text.contains("It waits:").then_some(page)
     })
     .await;
-    page.has("64 of 101 run again").has("failed, with no_stream, at cmd.nowhere.a");
+    page.has("64 of 101 run again").has("failed, with no_stream, sent to cmd.nowhere.a");
     page.has("value=\"64\"").has(">waiting<").has("by <bdi>dashboard</bdi>");
     browser
         .page("/reruns")

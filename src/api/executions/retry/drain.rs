@@ -1,6 +1,6 @@
 //! Carries out reruns: takes up what stored requests ask for, part by part, as the schedules have room.
 //!
-//! One instance does it, the first of those that are heard, and writes how far it has come behind each part. Each execution
+//! One instance does it, the first of those that are heard and know all that it asks for, and writes how far it has come behind each part. Each execution
 //! is taken up under a key of its own, derived from the rerun's id and its own, so a second instance that believes itself
 //! first, or one that begins a part again, finds what was taken up already.
 //!
@@ -25,7 +25,7 @@ use super::super::super::schedules::Key;
 use super::super::super::{Api, Caller};
 use super::many::by_schedule;
 use super::{Retry, asked};
-use crate::execution::{Done, Execution, RERUN_KEPT, RERUNS_NEED, Refusal, Rerun};
+use crate::execution::{Done, Execution, RERUN_KEPT, Refusal, Rerun};
 use crate::failpoint::failpoint;
 use crate::jetstream::WriteError;
 use crate::jetstream::reminder::Reminder;
@@ -77,8 +77,8 @@ impl<N: Nats> Api<N> {
         let is_old = |rerun: &Rerun| rerun.ended_at.is_some_and(|at| now - at >= RERUN_KEPT);
         let mut moved = false;
         for rerun in reruns.iter().filter(|rerun| rerun.is_under_way() || is_old(rerun)) {
-            if !self.is_first() {
-                break;
+            if !self.is_first(rerun.needs) {
+                continue;
             }
             moved |= match self.carry_out_part(&rerun.name).await {
                 Ok(moved) => moved,
@@ -94,10 +94,10 @@ impl<N: Nats> Api<N> {
         moved
     }
 
-    /// Whether this is the first of the instances that carry out reruns.
-    fn is_first(&self) -> bool {
+    /// Whether this is the first of the instances that may carry out a rerun, by the format that it needs.
+    fn is_first(&self, needs: u16) -> bool {
         let heard = (self.members)();
-        let mut able = heard.all.iter().filter(|(_, about)| about.acts_on >= RERUNS_NEED);
+        let mut able = heard.all.iter().filter(|(_, about)| about.acts_on >= needs);
         heard.is_settled && able.next().is_some_and(|(id, _)| *id == self.instance)
     }
 

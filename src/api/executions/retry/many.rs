@@ -20,7 +20,7 @@ use super::plan::{Cursor, MAX_AT_ONCE, Plan, check};
 use super::{BulkRetry, ExecutionFilter, TakenUp, asked};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::history_index::Filter;
-use crate::jetstream::history::error_header;
+use crate::jetstream::history::{command_header, error_header};
 use crate::port::Nats;
 
 /// Executions looked at in one go; their payloads are in memory meanwhile.
@@ -59,6 +59,9 @@ pub struct RetriedItem {
     /// The new execution, if it was taken up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution_id: Option<Uuid>,
+    /// In a dry run: the subject that its command would be sent to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_command: Option<String>,
     /// Whether an earlier request with the same key took it up.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub repeated: bool,
@@ -120,6 +123,9 @@ impl<N: Nats> Api<N> {
             schedules: self.of_kind(filter.tag.as_ref(), filter.target_command.as_ref()).await?,
             statuses: vec![filter.status.unwrap_or(ExecutionStatus::Failed)],
             error: filter.error_type.as_deref().map(error_header),
+            command: filter.command_sent.as_deref().map(command_header),
+            scheduled_from_ms: filter.scheduled_from.map(|at| at.timestamp_millis()),
+            scheduled_to_ms: filter.scheduled_to.map(|at| at.timestamp_millis()),
             started_from_ms: filter.from.map(millis_up),
             started_to_ms: filter.to.map(|to| to.timestamp_millis()),
         })
@@ -152,35 +158,40 @@ impl<N: Nats> Api<N> {
         caller: &Caller,
     ) -> RetriedItem {
         let (retry_of, schedule_id) = (execution.id, execution.schedule_id);
-        let mut item =
-            RetriedItem { retry_of, schedule_id, execution_id: None, repeated: false, error: None };
-        match self.retry_in(execution, plan, caller).await {
-            Ok(taken) => {
-                item.execution_id = taken.as_ref().map(|taken| taken.execution_id);
-                item.repeated = taken.is_some_and(|taken| taken.repeated);
-            }
-            Err(error) => item.error = Some(error.told("bulk.retry", caller, &self.complaints)),
-        }
+        let mut item = RetriedItem {
+            retry_of,
+            schedule_id,
+            execution_id: None,
+            target_command: None,
+            repeated: false,
+            error: None,
+        };
+        let done = match plan.dry_run {
+            true => self.check_retry(execution, &plan.retry, caller).await.map(|target| {
+                item.target_command = Some(target);
+            }),
+            false => self.retry_in(execution, plan, caller).await.map(|taken| {
+                item.execution_id = Some(taken.execution_id);
+                item.repeated = taken.repeated;
+            }),
+        };
+        let told = |error: ApiError| error.told("bulk.retry", caller, &self.complaints);
+        item.error = done.err().map(told);
         item
     }
 
-    /// Takes one up. In a dry run there is nothing of it.
     async fn retry_in(
         &self,
         execution: &Execution,
         plan: &Plan<'_>,
         caller: &Caller,
-    ) -> Result<Option<TakenUp>, ApiError> {
-        if plan.dry_run {
-            self.check_retry(execution, &plan.retry, caller).await?;
-            return Ok(None);
-        }
+    ) -> Result<TakenUp, ApiError> {
         let key = plan.key.map(|key| Key {
             user: caller.actor(),
             text: format!("{key}/{}", execution.id),
             request: asked(execution.id, &plan.retry),
         });
-        self.take_up(execution, &plan.retry, key, 0, caller).await.map(Some)
+        self.take_up(execution, &plan.retry, key, 0, caller).await
     }
 }
 

@@ -76,6 +76,7 @@ impl ExecutionFilter {
     fn faults(&self) -> Vec<FieldFault> {
         let texts = [
             ("filter.error_type", &self.error_type),
+            ("filter.command_sent", &self.command_sent),
             ("filter.tag", &self.tag),
             ("filter.target_command", &self.target_command),
         ];
@@ -83,11 +84,17 @@ impl ExecutionFilter {
         if self.status == Some(ExecutionStatus::Running) {
             faults.push(FieldFault::new("filter.status", "must be that of an ended execution"));
         }
-        if self.from.zip(self.to).is_some_and(|(from, to)| from > to) {
-            faults.push(FieldFault::new("filter.from", "must not be later than to"));
+        for (field, from, to, last) in [
+            ("filter.from", self.from, self.to, "to"),
+            ("filter.scheduled_from", self.scheduled_from, self.scheduled_to, "scheduled_to"),
+        ] {
+            if from.zip(to).is_some_and(|(from, to)| from > to) {
+                faults.push(FieldFault::new(field, format!("must not be later than {last}")));
+            }
         }
         let named = self.status.is_some() || self.schedule_id.is_some();
-        let named = named || self.from.is_some() || self.to.is_some();
+        let times = [self.from, self.to, self.scheduled_from, self.scheduled_to];
+        let named = named || times.iter().any(Option::is_some);
         if !named && texts.iter().all(|(_, text)| text.is_none()) {
             let reason = "must name something that the executions have in common";
             faults.push(FieldFault::new("filter", reason));
@@ -117,6 +124,13 @@ mod tests {
             (json!({ "filter": { "status": "failed" } }), &[]),
             (json!({ "filter": { "status": "running" } }), &["filter.status"]),
             (json!({ "filter": { "error_type": "" } }), &["filter.error_type"]),
+            (json!({ "filter": { "command_sent": "" } }), &["filter.command_sent"]),
+            (json!({ "filter": { "scheduled_to": "2026-01-02T00:00:00Z" } }), &[]),
+            (
+                json!({ "filter": { "scheduled_from": "2026-01-02T00:00:00Z",
+                                    "scheduled_to": "2026-01-01T00:00:00Z" } }),
+                &["filter.scheduled_from"],
+            ),
             (json!({ "filter": { "tag": "x".repeat(256) } }), &["filter.tag"]),
             (
                 json!({ "filter": { "from": "2026-01-02T00:00:00Z", "to": "2026-01-01T00:00:00Z" } }),

@@ -179,7 +179,7 @@ impl Create {
 }
 
 /// A field and its value: JSON if it is some, or else a text.
-fn field(text: &str) -> Result<(String, Node), String> {
+pub(super) fn field(text: &str) -> Result<(String, Node), String> {
     let (name, value) = text.split_once('=').ok_or("must be FIELD=VALUE")?;
     if name == "created_by" {
         return Err("--creator says whose schedule it is".to_owned());
@@ -189,7 +189,9 @@ fn field(text: &str) -> Result<(String, Node), String> {
 }
 
 /// The request with these fields.
-fn read<T: serde::de::DeserializeOwned>(fields: Vec<(String, Node)>) -> Result<T, Failure> {
+pub(super) fn read<T: serde::de::DeserializeOwned>(
+    fields: Vec<(String, Node)>,
+) -> Result<T, Failure> {
     serde_json::from_str(&Node::Map(fields).to_string())
         .map_err(|error| Failure::usage(error.to_string()))
 }

@@ -7,9 +7,11 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use clap::Args;
-use nats_scheduler::client::{ApplySchedule, GetSchedule, Outcome, ScheduleView};
+use nats_scheduler::client::{ApplySchedule, GetSchedule, Outcome, ScheduleView, UpdateSchedule};
+use serde_json::Value;
 use uuid::Uuid;
 
+use super::create::{field, read};
 use super::{confirm, show_changed};
 use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
@@ -31,13 +33,22 @@ pub struct Edit {
     /// The schedule: its name or id.
     #[arg(value_parser = some_name, add = Name::Schedule.completer())]
     schedule: String,
+    /// Change this field, as JSON or text, without an editor: --set priority=7. Can be repeated.
+    #[arg(long = "set", value_name = "FIELD=VALUE", value_parser = field)]
+    fields: Vec<(String, Node)>,
+    /// With --set: change nothing, and show what would change.
+    #[arg(long, requires = "fields")]
+    dry_run: bool,
     /// Do not ask after showing what changes.
-    #[arg(long, short)]
+    #[arg(long, short, conflicts_with = "fields")]
     yes: bool,
 }
 
 impl Edit {
     pub async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
+        if !self.fields.is_empty() {
+            return self.set(session, out).await;
+        }
         let request = about!(GetSchedule {}, session.which(&self.schedule));
         let view = session.client.get_with(&request).await?.data;
         let declaration = declaration(&view, session).await?;
@@ -61,6 +72,29 @@ impl Edit {
             note(&format!("your text is kept in {}", file.path.display()));
         }
         done
+    }
+
+    /// Changes the fields that are given, and no others.
+    async fn set(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
+        let which = session.which(&self.schedule);
+        let named = [
+            ("schedule_id", which.id.map(|id| id.to_string())),
+            ("schedule_name", which.name),
+            ("creator", which.creator),
+        ];
+        let named = named.into_iter().filter_map(|(name, text)| Some((name, Node::Text(text?))));
+        let mut fields = self.fields.clone();
+        fields.extend(named.map(|(name, node)| (name.to_owned(), node)));
+        fields.push(("dry_run".to_owned(), Node::Bool(self.dry_run)));
+        let reply = session.client.update(&read::<UpdateSchedule>(fields)?).await?;
+        show_changed(if self.dry_run { "would update" } else { "updated" }, &reply, out)?;
+        let difference = reply.difference.filter(|_| out.format.is_table());
+        for change in difference.iter().flat_map(|difference| &difference.changes) {
+            let told = |value: &Option<Value>| value.clone().unwrap_or_default().to_string();
+            let (old, new) = (told(&change.old), told(&change.new));
+            out.line(&format!("    {}: {old} -> {new}", change.field))?;
+        }
+        Ok(Exit::Done)
     }
 
     async fn apply(

@@ -23,11 +23,15 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 const HEADING: &str = "Filters, in place of ids";
 /// Options that need `--failed`. Each has to say that it is not for ids, too: what an argument requires is not looked for
 /// where that conflicts with another one that is given.
-const OF_MANY: [&str; 10] = [
+const OF_MANY: [&str; 14] = [
     "schedule",
     "status",
     "error_type",
+    "sent_to",
+    "scheduled_from",
+    "scheduled_to",
     "tag",
+    "target",
     "since",
     "until",
     "limit",
@@ -58,15 +62,27 @@ pub struct Retry {
     /// With this error type.
     #[arg(long, requires = "failed", value_name = "TYPE", help_heading = HEADING)]
     error_type: Option<String>,
+    /// Whose command was sent to this subject.
+    #[arg(long, requires = "failed", value_name = "SUBJECT", help_heading = HEADING)]
+    sent_to: Option<String>,
     /// Of schedules with this tag.
     #[arg(long, requires = "failed", help_heading = HEADING)]
     tag: Option<String>,
+    /// Of schedules with this target now.
+    #[arg(long, requires = "failed", help_heading = HEADING)]
+    target: Option<String>,
     /// Started at this time or later.
     #[arg(long, requires = "failed", value_name = "TIME", value_parser = moment::past, allow_hyphen_values = true, help_heading = HEADING)]
     since: Option<DateTime<Utc>>,
     /// Started at this time or earlier.
     #[arg(long, requires = "failed", value_name = "TIME", value_parser = moment::past, allow_hyphen_values = true, help_heading = HEADING)]
     until: Option<DateTime<Utc>>,
+    /// Of this nominal time or a later one.
+    #[arg(long, requires = "failed", value_name = "TIME", value_parser = moment::past, allow_hyphen_values = true, help_heading = HEADING)]
+    scheduled_from: Option<DateTime<Utc>>,
+    /// Of this nominal time or an earlier one.
+    #[arg(long, requires = "failed", value_name = "TIME", value_parser = moment::past, allow_hyphen_values = true, help_heading = HEADING)]
+    scheduled_to: Option<DateTime<Utc>>,
     /// How many at most [default: 100; with --in-background all].
     #[arg(long, short = 'n', requires = "failed", value_name = "NUMBER", help_heading = HEADING)]
     limit: Option<u64>,
@@ -126,9 +142,13 @@ impl Retry {
             ExecutionFilter {
                 status: Some(self.status.unwrap_or(ExecutionStatus::Failed)),
                 error_type: self.error_type.clone(),
+                command_sent: self.sent_to.clone(),
                 tag: self.tag.clone(),
+                target_command: self.target.clone(),
                 from: self.since,
                 to: self.until,
+                scheduled_from: self.scheduled_from,
+                scheduled_to: self.scheduled_to,
             },
             session.which_if(self.schedule.as_deref())
         );

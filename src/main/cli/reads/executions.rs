@@ -23,7 +23,8 @@ pub struct History {
     pub schedule: Option<String>,
     /// One execution, with all attempts at its occurrence.
     #[arg(long, value_name = "ID", 
-        conflicts_with_all = ["schedule", "status", "error_type", "tag", "target", "since", "until", "limit", "page"])]
+        conflicts_with_all = ["schedule", "status", "error_type", "sent_to", "tag", "target", "since", "until",
+            "scheduled_from", "scheduled_to", "limit", "page"])]
     execution: Option<Uuid>,
     /// With one of these statuses.
     #[arg(long, value_parser = one_of::<ExecutionStatus>(), value_delimiter = ',')]
@@ -31,10 +32,13 @@ pub struct History {
     /// With this error type.
     #[arg(long, value_name = "TYPE")]
     error_type: Option<String>,
+    /// Whose command was sent to this subject.
+    #[arg(long, value_name = "SUBJECT")]
+    sent_to: Option<String>,
     /// Of schedules with this tag.
     #[arg(long)]
     tag: Option<String>,
-    /// Of schedules with this target.
+    /// Of schedules with this target now.
     #[arg(long)]
     target: Option<String>,
     /// Started later than this.
@@ -43,6 +47,12 @@ pub struct History {
     /// Started before this.
     #[arg(long, value_name = "TIME", value_parser = moment::past, allow_hyphen_values = true)]
     until: Option<DateTime<Utc>>,
+    /// Of this nominal time or a later one.
+    #[arg(long, value_name = "TIME", value_parser = moment::past, allow_hyphen_values = true)]
+    scheduled_from: Option<DateTime<Utc>>,
+    /// Of this nominal time or an earlier one.
+    #[arg(long, value_name = "TIME", value_parser = moment::past, allow_hyphen_values = true)]
+    scheduled_to: Option<DateTime<Utc>>,
     #[command(flatten)]
     page: Page,
 }
@@ -61,6 +71,9 @@ impl History {
             ListExecutions {
                 statuses: (!self.status.is_empty()).then(|| self.status.clone()),
                 error_type: self.error_type.clone(),
+                command_sent: self.sent_to.clone(),
+                scheduled_from: self.scheduled_from,
+                scheduled_to: self.scheduled_to,
                 tag: self.tag.clone(),
                 target_command: self.target.clone(),
                 started_after: self.since,

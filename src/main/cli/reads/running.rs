@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use clap::Args;
 use nats_scheduler::client::{ListRunning, RunningExecution};
+use uuid::Uuid;
 
 use super::{Page, at, tell_rest, when};
 use crate::cli::completion::{Name, some_name};
@@ -20,6 +21,9 @@ pub struct Running {
     /// Also those that wait for their time, such as retries.
     #[arg(long, short)]
     pending: bool,
+    /// Only this execution, also if it waits.
+    #[arg(long, value_name = "ID")]
+    execution: Option<Uuid>,
     #[command(flatten)]
     page: Page,
 }
@@ -29,6 +33,7 @@ impl Running {
         let request = about!(
             ListRunning {
                 include_pending: Some(self.pending),
+                execution_id: self.execution,
                 page: Some(self.page.page),
                 limit: Some(self.page.limit),
             },
