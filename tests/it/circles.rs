@@ -27,7 +27,9 @@ fn expand(tree: &str) -> Vec<(String, String)> {
         return vec![(path.to_owned(), name.to_owned())];
     };
     let (mut parts, mut depth) = (vec![String::new()], 0);
-    for c in inner.trim_end().strip_suffix('}').unwrap().chars() {
+    // It is no import, but text that looks like one.
+    let Some(inner) = inner.trim_end().strip_suffix('}') else { return Vec::new() };
+    for c in inner.chars() {
         depth += i32::from(c == '{') - i32::from(c == '}');
         match c {
             ',' if depth == 0 => parts.push(String::new()),
@@ -94,10 +96,11 @@ fn read() -> BTreeMap<Path, File> {
     let file = |(module, text): (Path, String)| {
         let mut file = File { names: BTreeMap::new(), named: Vec::new() };
         let uses = text.split(';').filter_map(|statement| {
-            let at = statement.find("use ").filter(|at| {
+            let begins = |at: &usize| {
                 let before = statement[..*at].rsplit('\n').next().unwrap();
                 before.trim().is_empty() || before.trim_start().starts_with("pub")
-            })?;
+            };
+            let at = statement.match_indices("use ").map(|(at, _)| at).find(begins)?;
             Some(&statement[at + 4..])
         });
         for (path, name) in uses.flat_map(expand) {
