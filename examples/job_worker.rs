@@ -163,7 +163,7 @@ async fn insist(
     report: impl AsyncFn() -> Result<Reply<Reported>, ClientError>,
 ) -> Result<(), Error> {
     while !ask(command, report()).await? {
-        println!("no answer to a report, trying on");
+        println!("no answer to a report; will retry");
         sleep(PAUSE).await;
     }
     Ok(())

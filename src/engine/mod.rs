@@ -104,15 +104,13 @@ use crate::plan::{LEAD, View};
 use crate::port::Nats;
 use crate::schedule::{Attempt, DeliveryMode, Halt, Phase, Schedule, Spec, Writer};
 use claim::Accepted;
-use core::Outlook;
+use core::{MAX_ARMED, Outlook};
 use membership::Members;
 pub(crate) use run::Engine;
 use urgency::Urgency;
 
 /// Time before the end of a lease in which nothing is sent: sending takes time, and clocks differ.
 const MARGIN: chrono::Duration = chrono::Duration::seconds(2);
-/// Most claims that wait for their time at once; beyond it nothing is claimed ahead.
-const MAX_ARMED: usize = 50_000;
 
 /// The parts that an engine is built on.
 pub(crate) struct Parts<N: Nats = JetStream> {

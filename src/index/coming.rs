@@ -2,7 +2,7 @@
 //!
 //! A schedule enters the merge when the merge has come to its next time, and the index keeps schedules in the order of
 //! their next times. So a list from now on looks at no more schedules than it shows, however many there are; only those
-//! that do not fire, or are late, are looked at in vain. A list from later on, or from a cursor, looks at every schedule
+//! that do not fire, or are late, are looked at for nothing. A list from later on, or from a cursor, looks at every schedule
 //! that has times before that.
 //!
 //! Schedules may change between two looks, so the list is a hint like everything here.

@@ -166,7 +166,7 @@ impl<N: Nats> Routes<N> {
         let is_fresh = |known: &Option<Asked>| {
             known.as_ref().is_some_and(|known| known.answered.elapsed() < FRESH)
         };
-        // Whoever asks, or waits for who does, holds a clone.
+        // Whoever asks, or waits for one that asks, holds a clone.
         recent.retain(|_, known| {
             Arc::strong_count(known) > 1 || known.try_lock().is_ok_and(|known| is_fresh(&known))
         });

@@ -1,6 +1,6 @@
 //! Plans a schedule again whose calendars have changed.
 //!
-//! The calendars count from when they were changed, however late somebody gets round to the schedule: its next time is the
+//! The calendars count from when they were changed, however late an instance acts on the schedule: its next time is the
 //! first that is open from then on. If its former next time had come by then, it was due, and stays. What was acted on is
 //! not used again. Nothing else is decided by that write. It is made at the record's revision, and whoever sees it has
 //! seen the calendars before: so nothing is claimed by the former calendars after it.

@@ -1,6 +1,6 @@
 //! Resumes a schedule whose pause ends by itself.
 //!
-//! The pause ends at its `resume_at`, however late somebody gets round to it. What was due before that is skipped as
+//! The pause ends at its `resume_at`, however late an instance acts on it. What was due before that is skipped as
 //! paused; what is due then or later is acted on, and if it is late, then by the schedule's policy for that. So it makes
 //! no difference who resumes it, or whether an instance ran at the time.
 //!

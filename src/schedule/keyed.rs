@@ -20,9 +20,9 @@ use crate::stored::format;
 /// Most characters of a name.
 pub const MAX_NAME: usize = 100;
 /// Most changes that are remembered by their ids.
-const MOST_RECENT: usize = 32;
+pub(super) const MOST_RECENT: usize = 32;
 /// Most events that wait to be announced.
-const MOST_PENDING: usize = 32;
+pub(super) const MOST_PENDING: usize = 32;
 
 /// The fields that all have.
 #[derive(Debug)]

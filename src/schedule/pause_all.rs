@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::change::Changed;
+use super::keyed::{MOST_PENDING, MOST_RECENT};
 use super::{Author, Change, ChangeKind, instant};
 use crate::moment::Moment as _;
 use crate::stored::{Unknown, damage, format, keeps_unknown};
@@ -23,10 +24,6 @@ pub const PAUSE_ALL_NEEDS: u16 = 4;
 const MOST: usize = 100;
 /// How long a pause that is over is kept, like the changes in the audit stream.
 const KEPT: Duration = Duration::days(90);
-/// Most changes that are remembered by their ids.
-const MOST_RECENT: usize = 32;
-/// Most events that wait to be announced.
-const MOST_PENDING: usize = 32;
 
 /// One pause of all schedules.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

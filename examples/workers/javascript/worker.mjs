@@ -79,7 +79,7 @@ class Job {
   /** Sends a report until it is answered: sent twice, it counts once. */
   async insist(operation, fields) {
     while (!(await this.ask(operation, fields))) {
-      this.say(`no answer to ${operation}, trying on`);
+      this.say(`no answer to ${operation}; will retry`);
       await sleep(1000);
     }
   }

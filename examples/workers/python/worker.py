@@ -77,7 +77,7 @@ class Job:
     async def insist(self, operation, **fields):
         """Sends a report until it is answered: sent twice, it counts once."""
         while not await self.ask(operation, **fields):
-            self.say(f"no answer to {operation}, trying on")
+            self.say(f"no answer to {operation}; will retry")
             await asyncio.sleep(1)
 
     async def beat(self):

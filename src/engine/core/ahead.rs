@@ -23,8 +23,8 @@ const CLAIMS_A_SECOND: usize = 6_000;
 const PEACE: Duration = Duration::milliseconds(300);
 /// Interval between two counts.
 const PAUSE: Duration = Duration::milliseconds(50);
-/// Most timers that are counted.
-const MOST: usize = 50_000;
+/// Most claims that wait for their time at once; beyond it nothing is claimed ahead, and no more timers are counted.
+pub(crate) const MAX_ARMED: usize = 50_000;
 
 /// What the latest count found.
 #[derive(Default)]
@@ -94,7 +94,8 @@ impl<A> Core<A> {
     fn crowded_until(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let end = now.later(MAX_LEAD - LEAD);
         let rate = CLAIMS_A_SECOND;
-        let most = MOST.min(rate * usize::try_from((MAX_LEAD - LEAD).num_seconds()).unwrap_or(1));
+        let most =
+            MAX_ARMED.min(rate * usize::try_from((MAX_LEAD - LEAD).num_seconds()).unwrap_or(1));
         let soon = self.slots.timers_within(now, end).take(most);
         let is_too_much = |(count, (due, _)): &(usize, (DateTime<Utc>, Uuid))| {
             let takes_us = (count + 1) * 1_000_000 / rate;

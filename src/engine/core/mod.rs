@@ -46,6 +46,7 @@ use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
 use ahead::Ahead;
+pub(crate) use ahead::MAX_ARMED;
 pub(crate) use armory::Armed;
 use armory::Armory;
 pub(crate) use events::{Action, Claiming, Event};

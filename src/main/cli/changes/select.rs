@@ -6,7 +6,7 @@ use nats_scheduler::client::{
 };
 use uuid::Uuid;
 
-use super::confirm;
+use super::{confirm, tell_warnings};
 use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::filter::{FILTERS, Filter, filtered, listed_creator};
@@ -76,6 +76,7 @@ impl Select {
             }
             let client = session.patient(PATIENCE);
             let done = progress::waiting("waiting", client.bulk_operation(&request)).await?;
+            tell_warnings(&done.warnings);
             exit = super::run::worse(exit, show(&done.data, out)?);
         }
         Ok(exit)
