@@ -229,6 +229,10 @@ impl From<WriteError> for ApiError {
             }
             WriteError::Refused(_) => Self::internal(format!("NATS: {error}")),
             WriteError::TooLarge(too_large) => too_large.into(),
+            WriteError::Newer(what) => {
+                let message = format!("left to instances of a newer version: {what}; try again");
+                Self::new(Code::Unavailable, message)
+            }
         }
     }
 }

@@ -126,9 +126,10 @@ fn refused(error: WriteError) -> Sent {
         WriteError::Refused(reason) => Sent::Refused(reason),
         WriteError::Passing(reason) => Sent::Passing(reason),
         WriteError::NoStream => Sent::Passing(error.to_string()),
-        WriteError::Conflict | WriteError::Unknown(_) | WriteError::TooLarge(_) => {
-            Sent::Unknown(error.to_string())
-        }
+        WriteError::Conflict
+        | WriteError::Unknown(_)
+        | WriteError::TooLarge(_)
+        | WriteError::Newer(_) => Sent::Unknown(error.to_string()),
     }
 }
 

@@ -22,7 +22,9 @@ impl<N: Nats> Store<N> {
         let Some(value) = stored.and_then(|stored| stored.value) else { return Ok((None, at)) };
         match T::read(&value) {
             Ok(read) => Ok((Some(read), at)),
-            Err(damage) if T::is_newer(&value) => Err(WriteError::Refused(damage.reason)),
+            Err(damage) if T::is_newer(&value) => {
+                Err(WriteError::Newer(format!("{} {name:?}: {}", T::KIND, damage.reason)))
+            }
             // Whatever is there, it is none of ours.
             Err(_) => Ok((None, at)),
         }

@@ -89,6 +89,9 @@ pub enum WriteError {
     /// The record does not fit into a message of the server; it was not sent.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
+    /// What is stored there is left to instances of a newer version, for this reason. It was not written.
+    #[error("left to instances of a newer version: {0}")]
+    Newer(String),
 }
 
 impl WriteError {
@@ -101,6 +104,7 @@ impl WriteError {
             Self::Passing(_) => "refused for now",
             Self::Refused(_) => "refused",
             Self::TooLarge(_) => "too large",
+            Self::Newer(_) => "left to instances of a newer version",
         }
     }
 }

@@ -325,9 +325,10 @@ impl<N: Nats> Store<N> {
                 }
                 WriteError::Refused(_) if doubt.is_none() => return Err(error),
                 WriteError::Passing(_) if doubt.is_none() && is_long() => return Err(error),
-                WriteError::Passing(_) | WriteError::Refused(_) | WriteError::TooLarge(_) => {
-                    pause = LATER;
-                }
+                WriteError::Passing(_)
+                | WriteError::Refused(_)
+                | WriteError::TooLarge(_)
+                | WriteError::Newer(_) => pause = LATER,
                 WriteError::Conflict | WriteError::NoStream => {}
             }
             let sight = self.sight();

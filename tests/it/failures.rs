@@ -177,6 +177,11 @@ async fn what_http_does_not_do_in_time_or_has_no_room_for_leaves_a_line() {
         let asked = http.ask(Method::POST, "/api/v1/schedules").json(&far(name));
         answer(asked.header("X-Request-ID", name).header("X-Correlation-ID", "c"))
     };
+    wait_for("NATS to stand still", || async {
+        let answers = tokio::time::timeout(Duration::from_millis(100), nats.client.flush()).await;
+        answers.is_err().then_some(())
+    })
+    .await;
     // Whichever comes first is worked on until NATS answers, the other is one too many.
     let (one, other) = tokio::join!(ask("r-one"), ask("r-other"));
     nats.server.signal_cont().unwrap();

@@ -14,7 +14,8 @@ use crate::structure::root;
 /// A field of the request that is none of the schedule.
 const OF_THE_REQUEST: &str = "idempotency_key";
 /// Fields that the form of the dashboard does not have, and why.
-const NOT_IN_FORMS: [(&str, &str); 5] = [
+const NOT_IN_FORMS: [(&str, &str); 6] = [
+    ("is_active", "people pause a schedule; files switch it off"),
     ("created_by", "a form acts for whoever is signed in"),
     ("owner", "what a file owns is changed in the file"),
     ("payload_template", "needs placeholders that the form does not explain"),

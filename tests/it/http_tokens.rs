@@ -119,7 +119,7 @@ async fn a_file_of_tokens_is_read_again_and_a_broken_one_keeps_the_old() {
 
     let ops = with(&http, "ops-2");
     write("full ops-3\nsecret-without-a-role\n");
-    wait_problem(&ops, &["API_TOKENS_FILE", "line 2", "still counts"]).await;
+    wait_problem(&ops, &["API_TOKENS_FILE", "line 2", "stays in force"]).await;
     assert_eq!(http.get("/health").await.body["status"], "degraded");
     assert_eq!(with(&http, "ops-3").get("/api/v1/schedules").await.status, 401, "whole or not");
     write("");

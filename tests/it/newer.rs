@@ -22,6 +22,37 @@ async fn make_newer(nats: &Nats, id: &str) {
 }
 
 #[tokio::test]
+async fn calendars_and_groups_that_need_more_are_left_to_newer_instances() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    nats.ask("calendar.put", json!({ "name": "c" })).await;
+    nats.ask("group.put", json!({ "name": "c", "limit": 1 })).await;
+    let bucket = nats.js.get_key_value("scheduler_schedules").await.unwrap();
+    // The name in base64.
+    for (kind, key) in [("calendar", "calendar.Yw"), ("group", "group.Yw")] {
+        let entry = bucket.entry(key).await.unwrap().unwrap();
+        let mut value: Value = serde_json::from_slice(&entry.value).unwrap();
+        (value["format"], value["needs"]) = (json!(8), json!(8));
+        let revision = bucket.put(key, value.to_string().into()).await.unwrap();
+        for (operation, request) in [
+            ("get", json!({ "name": "c" })),
+            ("put", json!({ "name": "c", "limit": 2 })),
+            ("delete", json!({ "name": "c" })),
+        ] {
+            let mut request = request;
+            if kind == "calendar" {
+                request.as_object_mut().unwrap().remove("limit");
+            }
+            let error = nats.refused(&format!("{kind}.{operation}"), request).await;
+            assert_eq!(error["code"], "unavailable", "{kind}.{operation}: {error}");
+            let message = error["message"].as_str().unwrap();
+            assert!(message.contains("newer version") && message.contains(kind), "{message}");
+        }
+        assert_eq!(bucket.entry(key).await.unwrap().unwrap().revision, revision, "{kind}");
+    }
+}
+
+#[tokio::test]
 async fn a_record_that_needs_more_is_left_alone_and_not_lost() {
     let nats = Nats::start().await;
     let settings = [("MAX_SCHEDULES_PER_CREATOR", "2")];

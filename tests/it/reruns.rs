@@ -315,7 +315,8 @@ async fn one_by_what_was_sent_is_left_to_instances_that_know_that() {
     let other = nats.ask("bulk.retry", other).await["rerun_id"].clone();
     wait_done(&nats, &other).await;
     assert_eq!(kept().await.revision, stored.revision, "it is left alone");
-    nats.refused("rerun.get", json!({ "rerun_id": rerun_id })).await;
+    let error = nats.refused("rerun.get", json!({ "rerun_id": rerun_id })).await;
+    assert_eq!(error["code"], "unavailable", "{error}");
     let _newer = nats.service().await;
     wait_for("the newer one to carry it out", || async {
         let record: Value = serde_json::from_slice(&kept().await.value).unwrap();
