@@ -4,8 +4,6 @@ mod retry;
 mod running;
 mod story;
 
-use std::collections::HashSet;
-
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -156,7 +154,7 @@ impl<N: Nats> Api<N> {
         &self,
         tag: Option<&String>,
         target: Option<&String>,
-    ) -> Result<Option<HashSet<Uuid>>, ApiError> {
+    ) -> Result<Option<Vec<Uuid>>, ApiError> {
         if tag.is_none() && target.is_none() {
             return Ok(None);
         }

@@ -3,7 +3,6 @@
 //! Queries look at one or two fields of very many events, so each field has its own column: a look at all of
 //! a million events reads a few megabytes, which takes about a millisecond.
 
-use std::collections::HashSet;
 use std::sync::OnceLock;
 
 use uuid::Uuid;
@@ -71,7 +70,8 @@ pub(super) struct Slot {
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub schedule: Option<u32>,
-    pub schedules: Option<HashSet<u32>>,
+    /// Whether each schedule is wanted, by its number.
+    pub schedules: Option<Vec<bool>>,
     pub statuses: Statuses,
     pub error: Option<u16>,
     /// The hash of what was sent; events that do not say match too.
@@ -353,7 +353,9 @@ impl Chunk {
             && wanted.error.is_none_or(|error| error == self.errors[at])
             && wanted.command.is_none_or(|command| [0, command].contains(&self.commands[at]))
             && (wanted.scheduled.0..=wanted.scheduled.1).contains(&self.scheduled_for[at])
-            && wanted.schedules.as_ref().is_none_or(|some| some.contains(&self.schedules[at]))
+            && wanted.schedules.as_ref().is_none_or(|are_wanted| {
+                are_wanted.get(self.schedules[at] as usize).is_some_and(|is_wanted| *is_wanted)
+            })
             && (from..=to).contains(&self.started[at])
     }
 }

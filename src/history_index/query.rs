@@ -3,7 +3,6 @@
 //! Every query walks all chunks. Most chunks are counted by what is known of them as a whole, the others by
 //! their columns, so a query over a million executions takes a millisecond or two.
 
-use std::collections::HashSet;
 use std::hash::BuildHasher as _;
 
 use uuid::Uuid;
@@ -21,7 +20,7 @@ pub struct Filter {
     /// The schedule; `None` for all.
     pub schedule: Option<Uuid>,
     /// One of these schedules; `None` for all.
-    pub schedules: Option<HashSet<Uuid>>,
+    pub schedules: Option<Vec<Uuid>>,
     /// One of these statuses; none for all.
     pub statuses: Vec<ExecutionStatus>,
     /// The error type, as headers write it.
@@ -59,10 +58,16 @@ impl HistoryIndex {
     pub(super) fn wanted(&self, filter: &Filter) -> Option<Wanted> {
         let schedule = filter.schedule.map(|schedule| self.schedules.number(schedule));
         let error = filter.error.as_ref().map(|error| self.errors.find(error));
-        let number = |id: &Uuid| self.schedules.number(*id);
+        let are_wanted = |ids: &Vec<Uuid>| {
+            let mut are_wanted = vec![false; self.schedules.len()];
+            for number in ids.iter().filter_map(|id| self.schedules.number(*id)) {
+                are_wanted[number as usize] = true;
+            }
+            are_wanted
+        };
         Some(Wanted {
             schedule: schedule.map_or(Some(None), |number| number.map(Some))?,
-            schedules: filter.schedules.as_ref().map(|ids| ids.iter().filter_map(number).collect()),
+            schedules: filter.schedules.as_ref().map(are_wanted),
             statuses: chunk::Statuses::of(&filter.statuses),
             error: error.map_or(Some(None), |code| code.map(Some))?,
             command: filter.command.as_ref().map(|command| self.command_hash(command)),

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::filter::ScheduleFilter;
 use super::listed::Listed;
 use super::page::{Listing, Selected};
@@ -26,6 +28,11 @@ impl Index {
     /// Returns a part of a list.
     pub fn list(&self, listing: &Listing<'_>) -> Found {
         self.read(|state| state.list(listing))
+    }
+
+    /// The ids of the schedules that match, in no order.
+    pub fn select_ids(&self, filter: &ScheduleFilter) -> Vec<Uuid> {
+        self.read(|state| state.listed.rows.select(filter))
     }
 
     /// The schedules that match, in no order. One that changes meanwhile is returned in its new state.

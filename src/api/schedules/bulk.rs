@@ -329,7 +329,7 @@ impl<N: Nats> Api<N> {
         &self,
         tag: Option<&String>,
         target: Option<&String>,
-    ) -> Result<HashSet<Uuid>, ApiError> {
+    ) -> Result<Vec<Uuid>, ApiError> {
         if !self.has_caught_up(SEEN_WITHIN).await? {
             return Err(ApiError::behind());
         }
@@ -339,12 +339,12 @@ impl<N: Nats> Api<N> {
             ..ScheduleFilter::default()
         };
         // As above.
-        let found = block_in_place(|| self.index.select(&filter)).into_iter();
-        let found = found.map(|entry| Arc::clone(&entry.schedule));
-        let is_target = |schedule: &Schedule| {
-            target.is_none_or(|target| schedule.spec.target_command.as_str() == target)
-        };
-        Ok(found.filter(|schedule| is_target(schedule)).map(|schedule| schedule.id).collect())
+        Ok(block_in_place(|| {
+            let Some(target) = target else { return self.index.select_ids(&filter) };
+            let found = self.index.select(&filter).into_iter();
+            let of_it = found.filter(|it| it.schedule.spec.target_command.as_str() == target);
+            of_it.map(|entry| entry.schedule.id).collect()
+        }))
     }
 
     /// Changes one schedule; returns the time until which occurrences of it are claimed, and what is to be known of it.
