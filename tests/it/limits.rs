@@ -84,9 +84,9 @@ async fn a_dry_run_knows_the_limit() {
     // What is there already needs no room.
     let mut there = dry("there");
     there["owner"] = json!("git");
-    let unchanged = nats.request("schedule.apply", &there).await;
-    assert_eq!(unchanged["difference"]["outcome"], "unchanged", "{unchanged}");
-    assert!(unchanged["difference"].get("room").is_none(), "{unchanged}");
+    let reply = nats.request("schedule.apply", &there).await;
+    assert_eq!(reply["difference"]["outcome"], "updated", "{reply}");
+    assert!(reply["difference"].get("room").is_none(), "{reply}");
 }
 
 #[tokio::test]
