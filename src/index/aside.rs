@@ -91,12 +91,11 @@ impl Index {
 
     /// Sets a record aside: it is shown to operators and not acted on.
     pub(super) fn refuse(&self, id: Option<Uuid>, key: &str, revision: u64, damage: Damage) {
-        let Damage { reason, cause } = damage;
-        tracing::error!(key, revision, reason, cause, "record set aside: it cannot be read");
+        damage.tell(key, revision, "record set aside: it cannot be read");
         if let Some(id) = id {
             self.remove(id, revision);
         }
-        let aside = SetAside { key: key.to_owned(), revision, reason };
+        let aside = SetAside { key: key.to_owned(), revision, reason: damage.reason };
         self.write(|state| state.set_aside.insert(key.to_owned(), aside));
     }
 

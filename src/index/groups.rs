@@ -51,14 +51,8 @@ impl Index {
     ) {
         let by_users =
             held.as_ref().and_then(|held| held.as_ref().ok()).map(|group| group.revision);
-        if let Some(Err(Damage { reason, cause })) = &held {
-            tracing::error!(
-                key,
-                revision,
-                reason,
-                cause,
-                "group cannot be read; its schedules wait"
-            );
+        if let Some(Err(damage)) = &held {
+            damage.tell(key, revision, "group cannot be read; its schedules wait");
         }
         self.groups.live.change(|known| known.take_in(key, revision, held));
         let mut shown = self.groups.shown.lock().unwrap_or_else(PoisonError::into_inner);

@@ -91,14 +91,8 @@ impl Index {
         revision: u64,
         held: Option<Result<Calendar, Damage>>,
     ) {
-        if let Some(Err(Damage { reason, cause })) = &held {
-            tracing::error!(
-                key,
-                revision,
-                reason,
-                cause,
-                "calendar cannot be read; its schedules are held"
-            );
+        if let Some(Err(damage)) = &held {
+            damage.tell(key, revision, "calendar cannot be read; its schedules are held");
         }
         let is_news = self.replace(|known| {
             let mut calendars = Calendars::clone(&known.calendars);

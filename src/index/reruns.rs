@@ -33,14 +33,8 @@ impl Index {
         revision: u64,
         held: Option<Result<Rerun, Damage>>,
     ) {
-        if let Some(Err(Damage { reason, cause })) = &held {
-            tracing::error!(
-                key,
-                revision,
-                reason,
-                cause,
-                "stored request cannot be read; it is left alone"
-            );
+        if let Some(Err(damage)) = &held {
+            damage.tell(key, revision, "stored request cannot be read; it is left alone");
         }
         self.reruns.change(|known| known.take_in(key, revision, held));
     }

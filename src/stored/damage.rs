@@ -11,6 +11,14 @@ pub struct Damage {
     pub cause: Option<String>,
 }
 
+impl Damage {
+    /// Says in the log that what a key holds cannot be read, and what follows.
+    pub(crate) fn tell(&self, key: &str, revision: u64, follows: &str) {
+        let Self { reason, cause } = self;
+        tracing::error!(key, revision, reason, cause, "{follows}");
+    }
+}
+
 impl From<serde_json::Error> for Damage {
     fn from(error: serde_json::Error) -> Self {
         Self { reason: place(&error), cause: Some(error.to_string()) }

@@ -34,6 +34,7 @@ mod history;
 mod hostile;
 mod http;
 mod http_limits;
+mod http_service;
 mod http_tokens;
 mod immediate;
 mod imports;

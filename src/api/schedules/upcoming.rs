@@ -81,7 +81,7 @@ pub struct Upcoming {
 }
 
 /// An occurrence that lies ahead.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct UpcomingOccurrence {
     /// The schedule.
     pub schedule_id: Uuid,

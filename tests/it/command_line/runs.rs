@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 
+use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 
 use super::{cli, plain};
-use crate::harness::Nats;
+use crate::harness::{Nats, in_ms, wait_for};
 
 #[tokio::test]
 async fn a_key_makes_one_run_of_each() {
@@ -98,4 +99,20 @@ async fn a_run_that_was_accepted_is_not_lost_with_its_end() {
     assert_eq!((lost.code, reply["execution_id"].as_str()), (1, Some(id)));
     let lost = cli(&nats, &["retry", id, "--wait=20s", "-o", "name"]).await;
     assert_eq!((lost.code, lost.out), (1, format!("{id}\n")));
+}
+
+#[tokio::test]
+async fn whoever_resumes_what_can_run_no_more_is_told() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let time = in_ms(2000);
+    cli(&nats, &["create", "once", "--at", &time, "-t", "cmd.example.x"]).await.done();
+    cli(&nats, &["pause", "once"]).await.done();
+    let passed: DateTime<Utc> = time.parse().unwrap();
+    wait_for("its time", || async { (Utc::now() > passed).then_some(()) }).await;
+    for arguments in [&["resume", "once", "--dry-run"][..], &["resume", "once"]] {
+        let resumed = cli(&nats, arguments).await;
+        let warning = "passed while it was paused or switched off: it is not run";
+        assert!(resumed.err.contains(warning), "{resumed:?}");
+    }
 }

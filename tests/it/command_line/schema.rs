@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::cli;
-use super::files::of_all_kinds;
+use super::exports::of_all_kinds;
 use crate::harness::Nats;
 
 /// What a value has that a schema does not allow, by its place. It knows the keywords that our schema uses, and no others.

@@ -4,13 +4,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::task::block_in_place;
-use uuid::Uuid;
 
 use super::super::super::Api;
+use super::UpcomingOccurrence;
 use crate::index::{Ahead, Coming};
 use crate::moment::Moment as _;
 use crate::port::Nats;
-use crate::trigger::Moved;
 
 /// Parts of a span: of a day each is a quarter of an hour.
 const PARTS: i32 = 96;
@@ -31,19 +30,9 @@ pub struct Lanes {
 /// What one schedule has ahead.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Lane {
-    /// The schedule.
-    pub schedule_id: Uuid,
-    /// Its name.
-    pub schedule_name: String,
-    /// Its creator.
-    pub created_by: String,
-    /// Its first nominal time.
-    pub scheduled_for: DateTime<Utc>,
-    /// When that is due.
-    pub due_at: DateTime<Utc>,
-    /// Set if a clock change moved or added it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub moved: Option<Moved>,
+    /// Its first occurrence in the span.
+    #[serde(flatten)]
+    pub first: UpcomingOccurrence,
     /// How many occurrences each part has, by nominal times.
     pub counts: Vec<u64>,
 }
@@ -61,7 +50,6 @@ impl<N: Nats> Api<N> {
 impl Lane {
     fn of(ahead: &Ahead, from: DateTime<Utc>, to: DateTime<Utc>, part: TimeDelta) -> Self {
         let Ahead { entry, occurrence, left } = ahead;
-        let schedule = &entry.schedule;
         // One that is within its jitter was due by name before the span.
         let mut at = occurrence.at.just_before();
         let mut left = *left;
@@ -78,14 +66,6 @@ impl Lane {
             let place = usize::try_from(place).unwrap_or(0).min(counts.len() - 1);
             counts[place] = 1;
         }
-        Self {
-            schedule_id: schedule.id,
-            schedule_name: schedule.spec.name.to_string(),
-            created_by: schedule.created_by.to_string(),
-            scheduled_for: occurrence.at,
-            due_at: schedule.due(occurrence.at),
-            moved: occurrence.moved,
-            counts,
-        }
+        Self { first: UpcomingOccurrence::new(ahead), counts }
     }
 }
