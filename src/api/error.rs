@@ -131,6 +131,14 @@ impl ApiError {
         self
     }
 
+    /// A creator would have more schedules than it may: `room` more are allowed.
+    pub fn beyond_room(creator: &str, room: usize) -> Self {
+        let message = format!(
+            "{creator} can create {room} more schedules (MAX_SCHEDULES_PER_CREATOR); this one would exceed that"
+        );
+        Self::new(Code::LimitExceeded, message)
+    }
+
     /// The error as `caller` sees it. Its private cause goes to the log, with the request's ids. Every `internal` and
     /// every `unavailable` has a line there, whatever its cause: while NATS is away each request fails, so repeats
     /// are not warnings.

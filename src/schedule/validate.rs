@@ -46,6 +46,10 @@ pub fn new_schedule(
     check_edges("name", request.name.as_deref(), &mut faults);
     check_edges("owner", request.owner.as_deref(), &mut faults);
     check_tag_edges(request.tags.as_deref().unwrap_or_default(), &[], &mut faults);
+    if request.schedule_type == Some(ScheduleType::Immediate) && request.is_active == Some(false) {
+        let reason = "an immediate schedule runs when it is created, and so cannot be created off";
+        faults.push(FieldFault::new("is_active", reason));
+    }
     let checked = check_spec(request, rules, id, now, None);
     let (spec, trigger) = match checked {
         Ok(checked) if faults.is_empty() => checked,

@@ -237,7 +237,7 @@ async fn who_resumes_a_schedule_whose_only_time_has_passed_is_told_so() {
     wait_for("its time", || async { (Utc::now() > passed).then_some(()) }).await;
 
     let message = format!(
-        "its time, {}, passed while it was paused or switched off: it is not run, and becomes failed; run it by hand, or \
+        "its time, {}, passed while it was paused or switched off: it will not run and is marked failed; run it by hand, or \
          give it another time",
         get(&nats, one).await["scheduled_at"].as_str().unwrap()
     );

@@ -215,7 +215,7 @@ fn describe(
 fn headers(route: &Route, operation: &Operation, fields: &Map<String, Value>) -> Vec<Value> {
     let mut headers = Vec::new();
     if operation.access.changes() {
-        headers.push(header(operation.actor_header, "Who acts."));
+        headers.push(header(operation.actor_header, "The actor."));
         if operation.declares {
             headers.push(header(CREATED_BY, "Whose schedules; default: the actor."));
         }

@@ -98,7 +98,7 @@ pub(super) fn time_over(schedule: &Schedule) -> Option<Warning> {
         code: "time_over".to_owned(),
         field: "scheduled_at".to_owned(),
         message: format!(
-            "its time, {}, passed while it was paused or switched off: it is not run, and becomes failed; run it by hand, or \
+            "its time, {}, passed while it was paused or switched off: it will not run and is marked failed; run it by hand, or \
              give it another time",
             skipped.scheduled_for.to_rfc3339_opts(SecondsFormat::AutoSi, true)
         ),
@@ -127,7 +127,7 @@ impl OfMany {
         if self.more > 0
             && let Some(last) = self.warnings.last_mut()
         {
-            last.message += &format!("; so it is with {} more", self.more);
+            last.message += &format!("; the same applies to {} more", self.more);
         }
         self.warnings
     }

@@ -330,7 +330,9 @@ fn no_times(
     if let Some(since) = trigger.calendars_since().filter(|since| *since > from) {
         let _ = write!(text, "; what its calendars said before {} is not kept", shown(since));
     }
-    if let Some(before) = trigger.latest_at_or_before(from.just_before()) {
+    let before = trigger.latest_at_or_before(from.just_before());
+    // One that lies before the schedule was created never was due.
+    if let Some(before) = before.filter(|before| *before >= schedule.created_at) {
         let _ = write!(text, "; the latest before it is {}", shown(before));
     }
     if let Some(after) = trigger.next_after(to) {

@@ -61,12 +61,7 @@ impl<N: Nats> Api<N> {
         match coming.takes_place(creator, room) {
             true => Ok(room),
             false if room == 0 => Err(self.limit_exceeded(creator)),
-            false => {
-                let message = format!(
-                    "{creator} may have {room} more schedules (MAX_SCHEDULES_PER_CREATOR), and these are more"
-                );
-                Err(ApiError::new(Code::LimitExceeded, message))
-            }
+            false => Err(ApiError::beyond_room(creator, room)),
         }
     }
 

@@ -113,7 +113,7 @@ fn one(visitor: &Visitor<'_>, group: &Group<'_>, from: &str, is_cut: bool) -> Ma
                 " · " a href=(address) { "all of this kind" }
             }
             @if !error_type.is_empty() {
-                p.dim { "Each goes where its schedule sends now; the dry run says where that is." }
+                p.dim { "Each is sent to the present target of its schedule, or where it went if it has none; the dry run says where." }
                 (action(visitor, "bulk.retry", &visitor.here(), html! {
                     (hidden("filter", &filter.to_string()))
                     (hidden("idempotency_key", &drawn()))

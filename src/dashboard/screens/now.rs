@@ -74,7 +74,7 @@ fn state(status: &Read, failed: &Read) -> Markup {
     html! {
         p.lead {
             @if status.text("status") == "ok" {
-                (badge("ok")) " The service is well"
+                (badge("ok")) " The service is healthy"
             } @else {
                 (badge("degraded")) " Something is wrong"
             }

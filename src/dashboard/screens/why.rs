@@ -70,7 +70,7 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
         @for warning in reply.items("warnings") { p.box.warn { (warning.text("message")) } }
         section #times data-live {
             p.dim { "From " (time_in(data.instant("from"), zone)) " to " (time_in(data.instant("to"), zone)) }
-            @if data.items("times").is_empty() { (nothing("It has no nominal time in this span.")) }
+            @if data.items("times").is_empty() { (nothing(data.text("no_times"))) }
             @else { (strip(data.items("times"), shown, zone)) (lines(visitor, id, data.items("times"), zone)) }
             @if data["next_from"].is_string() {
                 p { a href=(address(visitor, "from", data.text("next_from"))) { "Go on" } }

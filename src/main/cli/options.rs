@@ -23,7 +23,7 @@ pub struct Options {
     /// Whose schedules are meant by names [default: the actor].
     #[arg(long, value_name = "USER", help_heading = HEADING)]
     pub creator: Option<String>,
-    /// Who acts, as the audit shows it [default: the user who is logged in].
+    /// The name that the audit shows [default: the user who is logged in].
     #[arg(long, value_name = "USER", help_heading = HEADING)]
     pub actor: Option<String>,
     /// How long to wait for an answer.

@@ -283,8 +283,17 @@ async fn fields_are_set_without_an_editor_and_executions_are_found_by_what_was_s
         (&now["priority"], &now["description"], &now["target_command"]),
         (&json!(7), &json!("now and then"), &json!("cmd.example.a"))
     );
-    let (code, said) = cli(&nats, &["edit", &id, "--set", "colour=red"]).await.failed();
-    assert!(code == 2 && said.contains("colour"), "{code} {said}");
+    let nothing = cli(&nats, &["edit", &id, "--set", "priority=7", "--dry-run"]).await.done();
+    assert!(nothing.starts_with("would change nothing of nightly"), "{nothing}");
+    for (set, fault) in [
+        ("colour=red", "colour: is not a field"),
+        ("priority=x", "priority: must be"),
+        ("dry_run=true", "dry_run: is said by an argument"),
+        ("created_by=x", "created_by: is not a field"),
+    ] {
+        let (code, said) = cli(&nats, &["edit", &id, "--set", set]).await.failed();
+        assert!(code == 2 && said.contains(fault) && !said.contains("line 1"), "{code} {said}");
+    }
 
     // What was sent, and not the target of now.
     for (option, command, found) in [

@@ -76,7 +76,10 @@ async fn what_is_off_is_exported_and_what_is_paused_is_said() {
     let plan = fed(&nats, on, &["plan", "-f", "-"]).await.done();
     assert!(plan.starts_with("~ off of anna\n    is_active: false -> true\n"), "{plan}");
     let all = cli(&nats, &["export"]).await;
-    assert_eq!(all.err, "6 are paused, which files do not say: p1, p2, p3, p4, p5 and 1 more\n");
+    assert_eq!(
+        all.err,
+        "6 are paused, which the files do not record: p1, p2, p3, p4, p5 and 1 more\n"
+    );
     let plan = fed(&nats, all.out, &["plan", "-f", "-"]).await.done();
     assert!(plan.ends_with(", 8 unchanged.\n"), "{plan}");
 }

@@ -95,7 +95,7 @@ Plan: 3 to create, 0 to update, 0 to delete, 0 unchanged.
 ! yearly of anna
     set/reports.yaml:11: priority: must be 1 to 10
 - weekly of anna
-    fires no more; next was 2030-02-01T06:00:00Z
+    will no longer fire; its next run was 2030-02-01T06:00:00Z
 Plan: 0 to create, 1 to update, 1 to delete, 1 unchanged, 1 refused.
 "
     );

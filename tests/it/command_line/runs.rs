@@ -112,7 +112,7 @@ async fn whoever_resumes_what_can_run_no_more_is_told() {
     wait_for("its time", || async { (Utc::now() > passed).then_some(()) }).await;
     for arguments in [&["resume", "once", "--dry-run"][..], &["resume", "once"]] {
         let resumed = cli(&nats, arguments).await;
-        let warning = "passed while it was paused or switched off: it is not run";
+        let warning = "passed while it was paused or switched off: it will not run";
         assert!(resumed.err.contains(warning), "{resumed:?}");
     }
 }

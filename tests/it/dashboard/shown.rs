@@ -164,7 +164,7 @@ async fn times_of_a_span_lie_where_they_were_and_one_goes_back_and_forth() {
     let earlier =
         page.text.split("rel=\"prev\" href=\"").nth(1).unwrap().split('"').next().unwrap();
     let before = browser.page(&earlier.replace("&amp;", "&")).await;
-    before.has("It has no nominal time in this span.").has("rel=\"next\"");
+    before.has("none of its times lies in this span").has("rel=\"next\"");
     let later =
         before.text.split("rel=\"next\" href=\"").nth(1).unwrap().split('"').next().unwrap();
     browser.page(&later.replace("&amp;", "&")).await.has("success");
@@ -181,7 +181,7 @@ async fn the_next_are_shown_however_far_off_and_a_failing_schedule_is_not_all_is
     )
     .await;
     let page = browser.page("/").await;
-    page.has(">weekly<").has("The service is well").lacks("All is well").lacks("Nothing comes");
+    page.has(">weekly<").has("The service is healthy").lacks("All is well").lacks("Nothing comes");
 }
 
 #[tokio::test]

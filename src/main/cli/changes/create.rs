@@ -90,6 +90,9 @@ impl Create {
             let hint = "without it, sending it again creates no second schedule either";
             return Err(Failure::usage(fault).hint(hint));
         }
+        if self.fields.iter().any(|(name, _)| name == "created_by") {
+            return Err(Failure::usage("created_by: --creator says whose schedule it is"));
+        }
         let fields = self.fields(session)?;
         let faults = faults(&Node::Map(fields.clone()));
         if !faults.is_empty() {
@@ -105,7 +108,7 @@ impl Create {
         Ok(Exit::Done)
     }
 
-    /// Creates it by a declaration: a creation cannot be tried without doing it, and makes a schedule of who acts.
+    /// Creates it by a declaration: a creation cannot be tried without doing it, and makes the actor's schedule.
     async fn declare(
         &self,
         mut fields: Vec<(String, Node)>,
@@ -181,9 +184,6 @@ impl Create {
 /// A field and its value: JSON if it is some, or else a text.
 pub(super) fn field(text: &str) -> Result<(String, Node), String> {
     let (name, value) = text.split_once('=').ok_or("must be FIELD=VALUE")?;
-    if name == "created_by" {
-        return Err("--creator says whose schedule it is".to_owned());
-    }
     let value = Node::of_json(value).unwrap_or_else(|_| Node::Text(value.to_owned()));
     Ok((name.to_owned(), value))
 }

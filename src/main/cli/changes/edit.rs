@@ -7,7 +7,10 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use clap::Args;
-use nats_scheduler::client::{ApplySchedule, GetSchedule, Outcome, ScheduleView, UpdateSchedule};
+use nats_scheduler::client::{
+    ApplySchedule, Difference, GetSchedule, Outcome, ScheduleView, UpdateSchedule,
+};
+use nats_scheduler::schedule::parse_fields;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -25,6 +28,8 @@ use crate::cli::output::Output;
 use crate::cli::session::{Session, about};
 use crate::cli::text::note;
 
+/// Fields of the request that arguments and options say.
+const BY_ARGUMENT: [&str; 4] = ["schedule_id", "schedule_name", "creator", "dry_run"];
 /// The editor if neither VISUAL nor EDITOR is set.
 const EDITOR: &str = "vi";
 
@@ -76,6 +81,15 @@ impl Edit {
 
     /// Changes the fields that are given, and no others.
     async fn set(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
+        let given = Node::Map(self.fields.clone()).to_string();
+        if let Err(unread) = parse_fields::<UpdateSchedule>(given.as_bytes()) {
+            return Err(Failure::fields(unread.faults));
+        }
+        if let Some((name, _)) =
+            self.fields.iter().find(|(name, _)| BY_ARGUMENT.contains(&name.as_str()))
+        {
+            return Err(Failure::usage(format!("{name}: is said by an argument, not with --set")));
+        }
         let which = session.which(&self.schedule);
         let named = [
             ("schedule_id", which.id.map(|id| id.to_string())),
@@ -87,7 +101,13 @@ impl Edit {
         fields.extend(named.map(|(name, node)| (name.to_owned(), node)));
         fields.push(("dry_run".to_owned(), Node::Bool(self.dry_run)));
         let reply = session.client.update(&read::<UpdateSchedule>(fields)?).await?;
-        show_changed(if self.dry_run { "would update" } else { "updated" }, &reply, out)?;
+        let is_nothing = |difference: &Difference| difference.changes.is_empty();
+        let done = match (self.dry_run, reply.difference.as_deref().is_some_and(is_nothing)) {
+            (true, true) => "would change nothing of",
+            (true, false) => "would update",
+            (false, _) => "updated",
+        };
+        show_changed(done, &reply, out)?;
         let difference = reply.difference.filter(|_| out.format.is_table());
         for change in difference.iter().flat_map(|difference| &difference.changes) {
             let told = |value: &Option<Value>| value.clone().unwrap_or_default().to_string();

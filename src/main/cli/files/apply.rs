@@ -40,7 +40,7 @@ pub struct Source {
     /// Schedules per request; the service takes MAX_BULK_OPERATIONS at most.
     #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..), hide_short_help = true)]
     part: u32,
-    /// Show changed payloads by their hashes: who may see the plan may not see them.
+    /// Show changed payloads by their hashes, for plans read by people who must not see payloads.
     #[arg(long)]
     hide_payloads: bool,
     /// How many coming times the plan shows of a timing that changes.
@@ -158,9 +158,11 @@ impl Source {
         linked(set)
     }
 
-    fn how(&self, dry_run: bool) -> How {
-        let (part, hides_payloads) = (self.part as usize, self.hide_payloads);
-        How { adopt: self.adopt, dry_run, count: self.times, part, hides_payloads }
+    fn how(&self, dry_run: bool, format: Format) -> How {
+        let part = self.part as usize;
+        // Other formats show hashes, as the service does.
+        let shows_payloads = format.is_table() && !self.hide_payloads;
+        How { adopt: self.adopt, dry_run, count: self.times, part, shows_payloads }
     }
 
     /// Shows what would change.
@@ -170,9 +172,10 @@ impl Source {
         set: &[Declared],
         out: &mut Output,
     ) -> Result<Planned, Failure> {
+        let how = self.how(true, out.format);
         let mut plan = Plan::new(out);
         let mut revisions = vec![None; set.len()];
-        let planned = send(session, set, self.how(true), |n, became| {
+        let planned = send(session, set, how, |n, became| {
             revisions[n] = became.expected();
             plan.add(&set[n], &became)
         });
@@ -196,15 +199,26 @@ impl Source {
         planned: Option<Vec<ScheduleSummary>>,
         counts: &mut Counts,
     ) -> Result<(), Failure> {
-        let applied = send(session, set, self.how(false), |n, became| {
+        let (is_seen, mut warned) = (planned.is_some(), 0);
+        let applied = send(session, set, self.how(false, Format::Name), |n, became| {
             let one = &set[n];
             counts.add(&became);
+            // A plan has shown them.
+            for warning in became.warnings.iter().filter(|_| !is_seen) {
+                warned += 1;
+                if warned <= REPORTED {
+                    note(&format!("warning: {}: {}", one.name, warning.message));
+                }
+            }
             if let Some(error) = became.error.filter(|_| counts.refused <= REPORTED) {
                 Failure::from(error).about(&one.name).about(&one.place).report();
             }
             Ok(())
         });
         applied.await?;
+        if warned > REPORTED {
+            note(&format!("and {} more warnings", warned - REPORTED));
+        }
         if counts.refused > REPORTED {
             note(&format!("and {} more were refused", counts.refused - REPORTED));
         }

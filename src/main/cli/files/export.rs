@@ -178,7 +178,10 @@ impl Written {
             (if self.paused == 1 { "is" } else { "are" }, self.paused - self.named.len());
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let names = self.named.join(", ");
-        note(&format!("{} {are} paused, which files do not say: {names}{more}", self.paused));
+        note(&format!(
+            "{} {are} paused, which the files do not record: {names}{more}",
+            self.paused
+        ));
     }
 }
 

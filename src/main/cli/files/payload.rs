@@ -33,6 +33,13 @@ fn compare<'a>(
             let known: HashSet<&str> = after.iter().map(|(key, _)| key.as_str()).collect();
             let former: HashMap<&str, &Node> =
                 before.iter().map(|(key, value)| (key.as_str(), value)).collect();
+            if known.len() < after.len() || former.len() < before.len() {
+                // Which of two equal keys is which, nobody can say.
+                if before != after {
+                    found.push(PathChange { path, old, new });
+                }
+                return;
+            }
             for (key, value) in after {
                 compare(inner(&path, key), former.get(key.as_str()).copied(), Some(value), found);
             }
@@ -88,6 +95,11 @@ mod tests {
                 "p.gone: null -> -"
             ]
         );
+        assert_eq!(
+            said(r#"{"p":{"a":1,"a":2}}"#, r#"{"p":{"a":1,"a":2,"b":3}}"#),
+            [r#"p.p: {"a":1,"a":2} -> {"a":1,"a":2,"b":3}"#]
+        );
+        assert_eq!(said(r#"{"a":1,"a":2}"#, r#"{"a":1,"a":2}"#), [""; 0]);
         assert_eq!(said(r#"{"a":[1]}"#, r#"{"a":{"0":1}}"#), [r#"p.a: [1] -> {"0":1}"#]);
         assert_eq!(
             said(r#"{"a.b":1,"":2,"ü-_1":3}"#, "{}"),

@@ -1,7 +1,7 @@
 //! A plan: what applying a set would change, as people read it, and as JSON.
 
 use chrono::{DateTime, Utc};
-use nats_scheduler::client::{ApiError, Difference, Outcome, Preview, ScheduleSummary};
+use nats_scheduler::client::{ApiError, Difference, Outcome, Preview, ScheduleSummary, Warning};
 use serde::Serialize;
 
 use super::payload::{self, PathChange};
@@ -13,6 +13,11 @@ use crate::cli::node::Node;
 use crate::cli::options::Format;
 use crate::cli::output::Output;
 use crate::cli::output::table::Tone;
+
+/// Most values of a payload that are shown where they differ.
+const MOST_PATHS: usize = 20;
+/// Most characters of a value that are shown.
+const MOST_SHOWN: usize = 200;
 
 /// What would become of a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -35,6 +40,8 @@ struct Step<'a> {
     difference: Option<&'a Difference>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a ApiError>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    warnings: &'a [Warning],
     /// The name of the schedule that it follows. What the service says of it has an id, which of one that would be
     /// created means nothing.
     #[serde(skip)]
@@ -115,8 +122,18 @@ impl<'a> Plan<'a> {
         let (declared, payload) = (Some(&one.node), became.payload.as_ref());
         let name = &one.name;
         let next = None;
-        let step =
-            Step { action, name, creator, difference, error, follows, declared, payload, next };
+        let step = Step {
+            action,
+            name,
+            creator,
+            difference,
+            error,
+            warnings: &became.warnings,
+            follows,
+            declared,
+            payload,
+            next,
+        };
         self.step(&step, Some(&one.place))
     }
 
@@ -129,6 +146,7 @@ impl<'a> Plan<'a> {
             creator: &schedule.created_by,
             difference: None,
             error: None,
+            warnings: &[],
             follows: None,
             declared: None,
             payload: None,
@@ -192,7 +210,10 @@ impl<'a> Plan<'a> {
             self.out.line(&format!("    {place}{}", error.message))?;
         }
         if let Some(next) = step.next {
-            self.out.line(&format!("    fires no more; next was {}", moment::absolute(next)))?;
+            self.out.line(&format!(
+                "    will no longer fire; its next run was {}",
+                moment::absolute(next)
+            ))?;
         }
         let target = step.declared.and_then(|declared| declared.text("target_command"));
         if let Some(target) = target.filter(|_| step.action == Action::Create) {
@@ -201,6 +222,9 @@ impl<'a> Plan<'a> {
         if let Some(difference) = step.difference {
             self.changes(step, difference)?;
             self.times(step, difference)?;
+        }
+        for warning in step.warnings {
+            self.out.line(&format!("    warning: {}", warning.message))?;
         }
         Ok(())
     }
@@ -219,10 +243,12 @@ impl<'a> Plan<'a> {
             let lines = paths
                 .filter(|paths| !paths.is_empty())
                 .unwrap_or_else(|| vec![PathChange { path: change.field.clone(), old, new }]);
-            for PathChange { path, old, new } in lines {
-                let shown =
-                    |node: Option<&Node>| node.map_or("nothing".to_owned(), Node::to_string);
-                self.out.line(&format!("    {path}: {} -> {}", shown(old), shown(new)))?;
+            for PathChange { path, old, new } in lines.iter().take(MOST_PATHS) {
+                self.out.line(&format!("    {path}: {} -> {}", shown(*old), shown(*new)))?;
+            }
+            if lines.len() > MOST_PATHS {
+                let more = lines.len() - MOST_PATHS;
+                self.out.line(&format!("    and {more} more differences of {}", change.field))?;
             }
         }
         Ok(())
@@ -239,6 +265,15 @@ impl<'a> Plan<'a> {
             self.out.line(&format!("    {verb} {}", coming(&times.after)))?;
         }
         Ok(())
+    }
+}
+
+/// A value, as far as it can be reviewed.
+fn shown(node: Option<&Node>) -> String {
+    let text = node.map_or("nothing".to_owned(), Node::to_string);
+    match text.char_indices().nth(MOST_SHOWN) {
+        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()),
+        None => text,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use nats_scheduler::client::{
     ApiError, ApplySchedule, BulkApply, Client, ClientError, Code, Difference, GetSchedule,
-    ItemRefused, ListSchedules, Outcome, Prune, ScheduleSummary,
+    ItemRefused, ListSchedules, Outcome, Prune, ScheduleSummary, Warning,
 };
 
 use super::set::{Declared, Key, Limits, Part, parts};
@@ -31,8 +31,8 @@ pub struct How {
     pub count: u64,
     /// Most schedules of a request.
     pub part: usize,
-    /// Whether a dry run leaves changed payloads as hashes.
-    pub hides_payloads: bool,
+    /// Whether a dry run asks for the payloads that would change.
+    pub shows_payloads: bool,
 }
 
 /// What became of a declared schedule, or would.
@@ -43,6 +43,8 @@ pub struct Became {
     pub error: Option<ApiError>,
     /// The revision that it has.
     pub revision: Option<u64>,
+    /// What is to be known although it was done.
+    pub warnings: Vec<Warning>,
     /// The payload that it has, if that changes and may be shown.
     pub payload: Option<Node>,
 }
@@ -82,11 +84,11 @@ pub async fn send(
             Some(owner) => apply_owned(&client, set, &part, owner, how).await?,
             None => apply_each(&client, set, &part, how).await?,
         };
-        if how.dry_run && !how.hides_payloads {
+        if how.dry_run && how.shows_payloads {
             read_payloads(&client, set, &mut became).await?;
         }
         for (n, became) in became {
-            let became = coming(&set[n], became, how);
+            let became = coming(session, &set[n], became, how).await?;
             done(n, if how.dry_run { rooms.admit(&set[n], became) } else { became })?;
         }
         progress.add(part.items.len());
@@ -94,14 +96,29 @@ pub async fn send(
     Ok(())
 }
 
-/// In a dry run nothing can follow what another part would create.
-fn coming(one: &Declared, became: Became, how: How) -> Became {
+/// In a dry run nothing can follow what another part would create: then it says only whether the follower is there.
+async fn coming(
+    session: &Session,
+    one: &Declared,
+    became: Became,
+    how: How,
+) -> Result<Became, Failure> {
     let follows_new = how.dry_run
         && one.upstream.is_some()
         && became.error.as_ref().is_some_and(|error| error.code == Code::NotFound);
-    match follows_new {
-        true => Became { outcome: Some(Outcome::Created), ..Became::default() },
-        false => became,
+    if !follows_new {
+        return Ok(became);
+    }
+    let which = Which::named(one.name.clone(), one.creator.clone());
+    match session.client.get_with(&about!(GetSchedule {}, which)).await {
+        Ok(there) => {
+            let revision = Some(there.data.revision);
+            Ok(Became { outcome: Some(Outcome::Updated), revision, ..Became::default() })
+        }
+        Err(ClientError::Refused(error)) if error.code == Code::NotFound => {
+            Ok(Became { outcome: Some(Outcome::Created), ..Became::default() })
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -122,12 +139,7 @@ impl Rooms {
             *taken += 1;
             return became;
         }
-        let room = room.unwrap_or_default();
-        let message = format!(
-            "{} may have {room} more schedules (MAX_SCHEDULES_PER_CREATOR), and these are more",
-            one.creator
-        );
-        let error = Some(ApiError::new(Code::LimitExceeded, message));
+        let error = Some(ApiError::beyond_room(&one.creator, room.unwrap_or_default()));
         Became { error, ..Became::default() }
     }
 }
@@ -176,8 +188,8 @@ async fn apply_owned(
     let results = client.bulk_apply(&request).await?.data.results.into_iter();
     let became = results.filter_map(|result| {
         let (outcome, difference, error) = (result.outcome, result.difference, result.error);
-        let revision = result.revision;
-        let became = Became { outcome, difference, error, revision, payload: None };
+        let (revision, warnings) = (result.revision, result.warnings);
+        let became = Became { outcome, difference, error, revision, warnings, payload: None };
         Some((*part.items.get(result.index)?, became))
     });
     Ok(became.collect())
@@ -222,7 +234,8 @@ async fn apply_one(client: &Client, one: &Declared, how: How) -> Result<Became, 
         Ok(reply) => {
             let outcome = reply.difference.as_ref().map(|difference| difference.outcome);
             let (difference, revision) = (reply.difference, Some(reply.data.revision));
-            Ok(Became { outcome, difference, revision, ..Became::default() })
+            let warnings = reply.warnings;
+            Ok(Became { outcome, difference, revision, warnings, ..Became::default() })
         }
         Err(ClientError::Refused(error)) if error.code != Code::Unavailable => {
             Ok(Became { error: Some(error), ..Became::default() })

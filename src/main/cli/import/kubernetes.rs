@@ -97,10 +97,9 @@ fn schedule(
         None => names.unique(name),
     };
     let target = target(rule, &name)?;
-    let mut switch = Vec::new();
-    if path(manifest, &["spec", "suspend"]) == Some(&Node::Bool(true)) {
-        remarks.push("it is suspended, and so switched off: is_active is false".to_owned());
-        switch.push(("is_active".to_owned(), Node::Bool(false)));
+    let is_suspended = path(manifest, &["spec", "suspend"]) == Some(&Node::Bool(true));
+    if is_suspended {
+        remarks.push("suspended: imported with is_active: false".to_owned());
     }
     let mut fields = vec![text("name", name)];
     fields.extend(timing);
@@ -109,7 +108,8 @@ fn schedule(
     fields.push(("command_payload".to_owned(), payload));
     remarks.extend(more);
     fields.extend(policies);
-    fields.extend(switch);
+    // Also where it is on: it may have been suspended when it was imported before.
+    fields.push(("is_active".to_owned(), Node::Bool(!is_suspended)));
     Ok((Node::Map(fields), remarks))
 }
 

@@ -46,7 +46,7 @@ impl Why {
             note(&format!("warning: {}", warning.message));
         }
         out.line(&format!("{}: {}", explained.name, explained.description))?;
-        out.list(&explained.times, "nothing in this span")?;
+        out.list(&explained.times, explained.no_times.as_deref().unwrap_or_default())?;
         if let Some(reason) = &explained.no_next {
             out.line(reason)?;
         }

@@ -55,7 +55,7 @@ items:
         node,
         r#"{"name":"report","schedule_type":"cron","cron_expression":"0 2 * * *","timezone":"Europe/Berlin","dst_gap":"skip","dst_overlap":"both","target_command":"cmd.jobs.report","command_payload":{"image":"report:1.10","args":["--all"]},"delivery":{"mode":"job","timeout_seconds":7200},"overlap":"cancel_other","max_retries":2,"retry":{"initial_seconds":10,"max_seconds":360,"non_retryable":["timeout"]},"misfire_grace_seconds":60,"catch_up":"latest","is_active":false}"#
     );
-    assert_eq!(*remarks, ["it is suspended, and so switched off: is_active is false"]);
+    assert_eq!(*remarks, ["suspended: imported with is_active: false"]);
     assert_eq!(imported[1].as_ref().unwrap_err(), "is a Deployment, not a CronJob");
     let places = entries(manifests, "cmd.jobs.{name}").unwrap();
     assert!(places[0].place.starts_with("line ") && places[0].place.ends_with(" (report)"));
