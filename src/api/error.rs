@@ -89,6 +89,9 @@ pub struct ApiError {
     /// Private; for the log.
     #[serde(skip)]
     cause: Option<Box<str>>,
+    /// Whether thousands a second may fail like this one.
+    #[serde(skip)]
+    is_one_of_many: bool,
 }
 
 /// Limits how often errors are warnings: a failure that lasts hits every caller.
@@ -100,8 +103,8 @@ pub struct Complaints {
 }
 
 impl Complaints {
-    fn are_due(&self, message: &str) -> bool {
-        is_due(&self.of_all, message)
+    fn are_due(&self, kind: &str) -> bool {
+        is_due(&self.of_all, kind)
     }
 
     fn is_due_for(&self, request_id: &str, message: &str) -> bool {
@@ -116,13 +119,24 @@ fn is_due(reminder: &Mutex<Reminder>, text: &str) -> bool {
 impl ApiError {
     /// An error without details.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: Vec::new(), cause: None }
+        Self {
+            code,
+            message: message.into(),
+            details: Vec::new(),
+            cause: None,
+            is_one_of_many: false,
+        }
     }
 
     /// `internal`: the service failed because of `cause`.
     pub(crate) fn internal(cause: impl Display) -> Self {
         let message = "internal error; the service's log has the cause";
         Self::new(Code::Internal, message).because(cause)
+    }
+
+    /// `unavailable`: there are more requests than can be answered.
+    pub(crate) fn crowded(message: impl Into<String>) -> Self {
+        Self { is_one_of_many: true, ..Self::new(Code::Unavailable, message) }
     }
 
     /// Adds a private cause.
@@ -139,9 +153,14 @@ impl ApiError {
         Self::new(Code::LimitExceeded, message)
     }
 
+    /// The private cause, for the log.
+    pub(crate) fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
+    }
+
     /// The error as `caller` sees it. Its private cause goes to the log, with the request's ids. Every `internal` and
-    /// every `unavailable` has a line there, whatever its cause: while NATS is away each request fails, so repeats
-    /// are not warnings.
+    /// every `unavailable` has a line there, whatever its cause: while NATS is away each request fails, so repeats of an
+    /// operation are not warnings, and of a crowd they are for debugging only.
     #[must_use]
     pub(crate) fn told(
         mut self,
@@ -152,16 +171,20 @@ impl ApiError {
         let cause = self.cause.take();
         let (request_id, correlation_id) = (&caller.request_id, &caller.correlation_id);
         let error = &self.message;
+        // Messages have names and ids, of which there may be any number.
+        let kind = format!("{operation} {} {}", self.is_one_of_many, cause.is_some());
         match (self.code, complaints) {
             (Code::Internal, _) => {
                 error!(operation, request_id, correlation_id, cause, "request failed");
                 self.message = format!("{error}, under request id {request_id}");
             }
-            (Code::Unavailable, of_all) if of_all.are_due(error) => {
+            (Code::Unavailable, of_all) if of_all.are_due(&kind) => {
                 warn!(operation, request_id, correlation_id, cause, error, "request not done");
             }
             // An item of a bulk request fails like the one before it.
-            (Code::Unavailable, of_all) if of_all.is_due_for(request_id, error) => {
+            (Code::Unavailable, of_all)
+                if !self.is_one_of_many && of_all.is_due_for(request_id, error) =>
+            {
                 info!(operation, request_id, correlation_id, cause, error, "request not done");
             }
             _ if self.code == Code::Unavailable || cause.is_some() => {

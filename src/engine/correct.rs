@@ -71,7 +71,7 @@ pub(crate) async fn correct(shared: &Shared<impl Nats>, id: Uuid) {
             }
             Err(error) => {
                 let what = "its times lie ahead, and it cannot be planned again";
-                shared.retries.fail(what, id, &error);
+                shared.retries.fail(what, id, None, &error);
                 return tokio::time::sleep(RETRY).await;
             }
         }

@@ -98,7 +98,7 @@ async fn add(shared: &Shared<impl Nats>, dependent: Uuid, upstream: Uuid, ended:
             Ok(None) => {}
             Ok(Some(_)) => return,
             Err(error) => {
-                shared.retries.fail(UNTOLD, dependent, &error);
+                shared.retries.fail(UNTOLD, dependent, None, &error);
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
@@ -133,7 +133,7 @@ async fn add(shared: &Shared<impl Nats>, dependent: Uuid, upstream: Uuid, ended:
                 catch_up(shared, &entry).await;
             }
             Err(error) => {
-                shared.retries.fail(UNTOLD, dependent, &error);
+                shared.retries.fail(UNTOLD, dependent, None, &error);
                 tokio::time::sleep(RETRY).await;
             }
         }
@@ -156,7 +156,7 @@ async fn fence(
             None
         }
         Err(error) => {
-            shared.retries.fail(UNTOLD, entry.schedule.id, &error);
+            shared.retries.fail(UNTOLD, entry.schedule.id, None, &error);
             tokio::time::sleep(RETRY).await;
             None
         }

@@ -60,7 +60,7 @@ pub(super) async fn give_up(
             Err(WriteError::TooLarge(_)) => return true,
             Err(error) => {
                 let what = "a command that was refused cannot be given up";
-                shared.retries.fail(what, ended.schedule_id, &error);
+                shared.retries.fail(what, ended.schedule_id, Some(ended.id), &error);
                 tokio::time::sleep(RETRY).await;
             }
         }

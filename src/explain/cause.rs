@@ -83,10 +83,13 @@ impl Teller<'_> {
 
     /// The execution that was under way when an occurrence was skipped: by then, or since it was due.
     fn in_the_way(&self, due: DateTime<Utc>, decided_at: DateTime<Utc>) -> Option<Uuid> {
-        let at = |at: DateTime<Utc>| {
+        let at = |at: DateTime<Utc>, may_be: &dyn Fn(&Acted) -> bool| {
             let mut ledger = self.known.ledger.iter().rev();
-            ledger.find(|acted| acted.was_under_way(at)).map(|acted| acted.execution)
+            let it = ledger.find(|acted| acted.was_under_way(at) && may_be(acted));
+            it.map(|acted| acted.execution)
         };
+        // The entry may have been written long after the decision, by an instance that took it over.
+        let was_before = |acted: &Acted| acted.scheduled_for <= due;
         let in_record = || {
             let mut attempts = self.known.schedule.attempts.iter();
             attempts.find(|one| has_begun(one, decided_at)).map(|one| one.execution_id)
@@ -97,7 +100,8 @@ impl Teller<'_> {
             let may_be = |acted: &&Acted| acted.scheduled_for < due && acted.goes_on_at(due);
             ledger.find(may_be).map(|acted| acted.execution)
         };
-        at(decided_at).or_else(|| at(due)).or_else(in_record).or_else(between)
+        let then = at(decided_at, &was_before).or_else(|| at(due, &|_| true));
+        then.or_else(in_record).or_else(between)
     }
 
     /// The latest downtime that has a part of a span.
@@ -133,21 +137,19 @@ impl Teller<'_> {
     }
 
     /// What an attempt waits for that has not begun.
-    pub(super) fn waits_for(&self, attempt: &Attempt, due_at: DateTime<Utc>) -> Waits {
+    pub(super) fn waits_for(&self, attempt: &Attempt) -> Waits {
         let (schedule, now) = (self.known.schedule, self.known.now);
         let by_hand = attempt.manual.as_ref().is_some_and(|manual| manual.origin == Origin::User);
         let mut attempts = schedule.attempts.iter();
         let before = attempts.find(|other| has_begun(other, now)).map(|other| other.execution_id);
-        match (attempt.number, &*schedule.status) {
-            (2.., _) => Waits::Retry(due_at),
-            (_, Status::Paused) if !by_hand => Waits::Resumption,
+        match *schedule.status {
+            Status::Paused if !by_hand => Waits::Resumption,
             _ if !schedule.is_active && !by_hand => Waits::SwitchingOn,
             _ if self.known.pauses.halt().is_on(now) && !by_hand => Waits::Resumption,
             _ => match (before, &schedule.spec.group) {
                 (Some(before), _) if room(schedule) == 0 => Waits::Behind(before),
                 (_, Some(name)) => Waits::Slot(Slots::new(name.to_string(), self.known.group)),
-                (Some(before), None) => Waits::Behind(before),
-                (None, None) => Waits::Turn,
+                (_, None) => Waits::Turn,
             },
         }
     }

@@ -217,7 +217,7 @@ impl<'a> Teller<'a> {
             told.execution_id = Some(attempt.execution_id);
             told.triggered_by = attempt.manual.as_ref().map(|manual| manual.by.clone());
         }
-        let waits = waits_until(attempt).map(|due_at| self.waits_for(attempt, due_at));
+        let waits = waits_until(attempt).map(|_| self.waits_for(attempt));
         if let Some(Waits::Behind(execution)) = waits {
             told.blocked_by = Some(execution);
         }

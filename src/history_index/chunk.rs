@@ -344,6 +344,16 @@ impl Chunk {
         slots.filter(|(k, at)| kind(**k) & started(**at)).count()
     }
 
+    /// Whether it is not known what the event of a slot sent.
+    pub(super) fn is_untold(&self, at: usize) -> bool {
+        self.commands[at] == 0
+    }
+
+    /// Notes what the event of a slot sent.
+    pub(super) fn learn(&mut self, at: usize, command: u32) {
+        self.commands[at] = command;
+    }
+
     /// Whether the event of a slot is wanted.
     pub(super) fn is_wanted(&self, at: usize, wanted: &Wanted) -> bool {
         let Some(status) = self.latest(at) else { return false };

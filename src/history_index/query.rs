@@ -54,6 +54,25 @@ impl HistoryIndex {
         self.page(page, |chunk| chunk.count(&wanted), |chunk, at| chunk.is_wanted(at, &wanted))
     }
 
+    /// The places, newest first, of executions that match as far as is known, and do not say what was sent.
+    pub fn untold(&self, filter: &Filter, most: usize) -> Vec<u64> {
+        let Some(wanted) = self.wanted(filter) else { return Vec::new() };
+        let untold = self.chunks.iter().rev().flat_map(|chunk| {
+            let slots = (0..chunk.len()).rev();
+            let untold = slots.filter(|at| chunk.is_untold(*at) && chunk.is_wanted(*at, &wanted));
+            untold.map(|at| chunk.sequences[at])
+        });
+        untold.take(most).collect()
+    }
+
+    /// Notes what an event turned out to have sent, as headers write it; nothing at all is empty.
+    pub fn learn(&mut self, sequence: u64, command: &str) {
+        let command = self.command_hash(command);
+        if let Some((chunk, at)) = self.find(sequence) {
+            self.chunks[chunk].learn(at, command);
+        }
+    }
+
     /// What a filter means for chunks; `None` if nothing can match.
     pub(super) fn wanted(&self, filter: &Filter) -> Option<Wanted> {
         let schedule = filter.schedule.map(|schedule| self.schedules.number(schedule));

@@ -165,6 +165,20 @@ fn what_is_to_be_acted_on_comes_oldest_first_and_in_parts() {
 }
 
 #[test]
+fn what_former_versions_sent_is_learnt_once_it_was_read() {
+    let told = Event { command: Some("cmd.a"), ..event(1, 1, 1, Failed) };
+    let mut index = index(NO_LIMITS, [told, event(2, 2, 1, Failed), event(3, 3, 1, Failed)]);
+    let sent = |command: &str| Filter { command: Some(command.to_owned()), ..Filter::default() };
+    assert_eq!(places(&index, sent("cmd.a")), [3, 2, 1], "as far as is known");
+    assert_eq!(index.untold(&sent("cmd.a"), 1), [3]);
+    index.learn(3, "cmd.b");
+    index.learn(2, "");
+    assert_eq!(places(&index, sent("cmd.a")), [1]);
+    assert_eq!(places(&index, sent("cmd.b")), [3]);
+    assert_eq!(index.untold(&sent("cmd.a"), 9), [0; 0]);
+}
+
+#[test]
 fn error_types_beyond_those_that_are_told_apart_may_be_any() {
     let mut errors = Errors::default();
     assert_eq!((errors.code("a"), errors.find("a"), errors.find("b")), (1, Some(1), None));

@@ -72,8 +72,22 @@ impl Index {
         self.latest.changed.subscribe()
     }
 
+    /// Takes in what the key of the pauses of all holds, unless something newer is known.
+    pub(super) fn take_in_held_pauses(
+        &self,
+        key: &str,
+        revision: u64,
+        held: Result<PausesOfAll, Damage>,
+    ) {
+        let pauses = held.unwrap_or_else(|damage| {
+            damage.tell(key, revision, "pauses of all cannot be read; all schedules are paused");
+            PausesOfAll::unread(&damage)
+        });
+        self.take_in_pauses(revision, pauses);
+    }
+
     /// Takes in the pauses of all schedules, unless newer ones are known.
-    pub(super) fn take_in_pauses(&self, revision: u64, pauses: PausesOfAll) {
+    fn take_in_pauses(&self, revision: u64, pauses: PausesOfAll) {
         self.replace(|known| {
             (known.pauses_revision < revision).then(|| Overall {
                 revision: known.revision.max(revision),

@@ -23,7 +23,7 @@ pub enum Told {
     /// The record of a schedule, if there is one.
     Record(Option<Uuid>, Option<Result<Box<(Schedule, Trigger)>, Unreadable>>),
     /// The pauses of all schedules, if there were any.
-    Pauses(PausesOfAll),
+    Pauses(Result<PausesOfAll, Damage>),
     /// A calendar, if there is one.
     Calendar(Option<Box<Result<Calendar, Damage>>>),
     /// A concurrency group, if there is one.
@@ -41,7 +41,9 @@ impl Told {
             return Self::Name(Reservation::read(value));
         }
         if key == PAUSE_ALL_KEY {
-            return Self::Pauses(value.map(PausesOfAll::read).unwrap_or_default());
+            return Self::Pauses(
+                value.map_or_else(|| Ok(PausesOfAll::default()), PausesOfAll::parse),
+            );
         }
         if key.starts_with(CALENDAR_KEY_PREFIX) {
             return Self::Calendar(value.map(|value| Box::new(Calendar::read(value))));
@@ -74,7 +76,7 @@ impl Index {
         let (id, record) = match told {
             Told::Name(reservation) => return self.reserve(key, revision, reservation),
             Told::Record(id, record) => (id, record),
-            Told::Pauses(pauses) => return self.take_in_pauses(revision, pauses),
+            Told::Pauses(held) => return self.take_in_held_pauses(key, revision, held),
             Told::Calendar(held) => {
                 return self.take_in_calendar(key, revision, held.map(|held| *held));
             }

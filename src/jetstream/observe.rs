@@ -64,7 +64,11 @@ pub async fn observe(nats: &impl Nats, options: StreamOptions, clock: &Clock) ->
                 seen.jetstream_error = Some(error.kind());
                 seen.jetstream_cause = Some(format!("{name}: {error}"));
             }
-            Err(_) => seen.jetstream_error = Some(format!("no answer within {PATIENCE:?}")),
+            Err(_) => {
+                let error = format!("no answer within {PATIENCE:?}");
+                seen.jetstream_cause = Some(format!("{name}: {error}"));
+                seen.jetstream_error = Some(error);
+            }
         }
         seen.streams.push(stream);
     }

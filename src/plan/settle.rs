@@ -58,7 +58,7 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution, followed: bool) -> boo
     let is_former = schedule.next_run_at.is_some()
         || schedule.last_scheduled_for.is_some_and(|last| attempt.scheduled_for < last);
     if attempt.manual.is_none() && !goes_on && !is_former {
-        schedule.note_only(Some(ended.status == ExecutionStatus::Success));
+        schedule.note_only(ended.status == ExecutionStatus::Success);
     }
     let stopped = attempt.cancel.clone().or_else(|| {
         let reason = Some("the schedule was deleted".to_owned());

@@ -30,8 +30,10 @@ impl Schedule {
         }
         let succeeded = || {
             let only = self.standing.as_ref().and_then(|standing| standing.only_succeeded);
-            // Former versions did not note it.
-            only.unwrap_or_else(|| self.success_count.get() > 0)
+            // Former versions did not note it. A run by hand is a success too, and no occurrence.
+            only.unwrap_or_else(|| {
+                self.last_scheduled_for.is_some() && self.success_count.get() > 0
+            })
         };
         Some(if kind.recurs() || succeeded() { Finish::Completed } else { Finish::Failed })
     }
@@ -44,11 +46,11 @@ impl Schedule {
         }
     }
 
-    /// Notes how an occurrence ended, if it can have no other; `None` before it gets another time.
-    pub(crate) fn note_only(&mut self, succeeded: Option<bool>) {
+    /// Notes how an occurrence ended, if it can have no other; `false` while it has a time that is still to come.
+    pub(crate) fn note_only(&mut self, succeeded: bool) {
         let noted = self.standing.as_ref().and_then(|standing| standing.only_succeeded);
-        if !self.spec.timing.schedule_type.recurs() && noted != succeeded {
-            self.standing.get_or_insert_default().only_succeeded = succeeded;
+        if !self.spec.timing.schedule_type.recurs() && noted != Some(succeeded) {
+            self.standing.get_or_insert_default().only_succeeded = Some(succeeded);
         }
     }
 }

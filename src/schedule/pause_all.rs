@@ -16,7 +16,8 @@ use super::change::Changed;
 use super::keyed::{MOST_PENDING, MOST_RECENT};
 use super::{Author, Change, ChangeKind, instant};
 use crate::moment::Moment as _;
-use crate::stored::{Unknown, damage, format, keeps_unknown};
+use crate::stored::damage::Damage;
+use crate::stored::{Unknown, format, keeps_unknown};
 
 /// The lowest format whose instances honour a pause of all.
 pub const PAUSE_ALL_NEEDS: u16 = 4;
@@ -105,19 +106,29 @@ impl Halt {
 impl PausesOfAll {
     /// Reads the key. A value that cannot be read pauses all: somebody wanted that, and nothing must fire against it.
     pub fn read(value: &[u8]) -> Self {
-        serde_json::from_slice(value).unwrap_or_else(|error| Self {
+        Self::parse(value).unwrap_or_else(|damage| Self::unread(&damage))
+    }
+
+    /// Reads the key.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub(crate) fn parse(value: &[u8]) -> Result<Self, Damage> {
+        Ok(serde_json::from_slice(value)?)
+    }
+
+    /// What a value means that cannot be read.
+    pub(crate) fn unread(damage: &Damage) -> Self {
+        Self {
             pauses: vec![PauseOfAll {
                 from: DateTime::UNIX_EPOCH,
                 until: None,
                 paused_by: "unknown".to_owned(),
-                reason: Some(format!(
-                    "the key pause_all cannot be read: {}",
-                    damage::place(&error)
-                )),
+                reason: Some(format!("the key pause_all cannot be read: {}", damage.reason)),
                 unknown: Unknown::default(),
             }],
             ..Self::default()
-        })
+        }
     }
 
     /// What the latest pause means for claims.

@@ -237,7 +237,7 @@ fn plan_anew(
         return Err(vec![FieldFault::new("max_runs", reason)]);
     }
     schedule.plan_from(former, trigger, from);
-    schedule.note_only(None);
+    schedule.note_only(false);
     let dependent = schedule.spec.timing.schedule_type == ScheduleType::Dependent;
     let comes = schedule.next_run_at.is_some() || has_times(trigger, from);
     if !comes && !dependent {

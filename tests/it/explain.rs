@@ -277,7 +277,7 @@ async fn a_span_without_occurrences_says_why() {
     let span = json!({ "schedule_id": id, "to": in_ms(3000) });
     let explained = nats.ask("schedule.explain", span).await;
     let end = ended["end_at"].as_str().unwrap();
-    assert_eq!(explained["no_next"], format!("its end_at, {end}, has passed"));
+    assert_eq!(explained["no_next"], format!("no time is left before its end_at, {end}"));
     let last = explained["times"].as_array().unwrap().last().unwrap();
     assert_eq!(last["reason"], format!("not due: after end_at, {end}"), "{explained:#}");
     check_seconds(&explained);

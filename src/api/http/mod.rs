@@ -236,7 +236,8 @@ impl Http {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             let most = self.config.max_concurrent;
             let message = format!("{most} requests are under way, which is the limit");
-            return Err(self.unavailable(caller, operation, message));
+            let error = ApiError::crowded(message);
+            return Err(error.told(operation.name, caller, &self.complaints));
         };
         caller.permit.hold(permit, Some(Arc::clone(&self.waiting)));
         let under_way = self.under_way.token();

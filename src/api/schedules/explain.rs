@@ -278,7 +278,7 @@ fn no_next(schedule: &Schedule, overall: &Overall, groups: &keyed::Known<Group>)
             format!("it has had all of its {} occurrences", schedule.occurrence_count.get())
         }
         Status::Completed if let Some(end) = ended_by(schedule) => {
-            format!("its end_at, {}, has passed", shown(end))
+            format!("no time is left before its end_at, {}", shown(end))
         }
         Status::Completed => "it has had its last occurrence".to_owned(),
         Status::Active if due.is_some_and(|due| halt.is_on(due)) => match halt.is_open() {

@@ -194,6 +194,12 @@ fn what_waits_says_for_whom() {
     behind.attempts.push(before.clone());
     let reason = format!("waits until execution {} has ended", before.execution_id);
     assert_eq!(told(&behind, None), (reason.clone(), Some(before.execution_id)));
+    // There is room beside that one: it waits for something else, such as the rate of its target.
+    let mut beside = behind.clone();
+    let spec = Arc::make_mut(&mut beside.spec);
+    spec.overlap = crate::schedule::Overlap::Allow;
+    spec.max_instances = 2;
+    assert_eq!(told(&beside, None), ("is about to be made".to_owned(), None));
 
     let name = |schedule: &mut Schedule| {
         let group = serde_json::from_value(json!("g")).unwrap();
@@ -226,4 +232,21 @@ fn what_waits_says_for_whom() {
         "waits, because the group g holds everything: its limit is 0"
     );
     assert_eq!(told(&schedule, None).0, "waits for a slot of the group g, which is not there");
+}
+
+#[test]
+fn what_came_later_was_in_nobodys_way() {
+    let schedule = hourly(json!({ "delivery": { "mode": "request" } }));
+    let under_way = |first: &str, until: &str| Acted {
+        ended_at: Some(at(until)),
+        ..acted(first, ExecutionStatus::Success, 0)
+    };
+    let before = under_way("00:00:00", "01:30:00");
+    let later = under_way("03:00:00", "03:30:00");
+    // Another instance wrote the entry, long after the decision.
+    let skip = skipped("01:00:00", "01:00:00", 1, "overlap", "03:10:00");
+    let expected = before.execution;
+    let known = known(&schedule, &[], vec![before, skip, later], at("04:00:00"));
+    let told = explain(&known, at("01:00:00"), at("01:00:00"));
+    assert_eq!(told[0].blocked_by, Some(expected), "{told:?}");
 }

@@ -25,6 +25,9 @@ const FETCHED: usize = 1000;
 /// Most entries of a ledger.
 const ROWS: usize = 50_000;
 
+/// Executions of which one query reads what they sent.
+const LEARNED: usize = 1000;
+
 impl<N: Nats> History<N> {
     /// How many executions there are.
     pub fn len(&self) -> usize {
@@ -59,12 +62,33 @@ impl<N: Nats> History<N> {
         filter: &Filter,
         page: Page,
     ) -> Result<(Vec<Execution>, u64), QueryError> {
+        self.learn_commands(filter).await?;
         let (mut executions, total) = self.page(|index| index.list(filter, page)).await?;
         // The index does not tell apart more than 65,535 error types, and knows of commands only hashes, or nothing.
         let fetched = executions.len();
         executions.retain(|execution| is_of(execution, filter));
         let others = (fetched - executions.len()) as u64;
         Ok((executions, total.saturating_sub(others)))
+    }
+
+    /// Reads what executions sent that a filter by that asks about, where their headers do not say it: those of former
+    /// versions, and what was never sent. Each is read once, and so many for one query, the newest first.
+    async fn learn_commands(&self, filter: &Filter) -> Result<(), QueryError> {
+        if filter.command.is_none() {
+            return Ok(());
+        }
+        self.mirror.ready().await?;
+        let untold = self.read(|index| index.untold(filter, LEARNED));
+        let fetched = self.mirror.fetch_all(&untold).await?.into_iter();
+        let sent = fetched.map(|one| one.and_then(read).map(|it| command_header(&it.command_sent)));
+        let sent: Vec<_> = untold.into_iter().zip(sent).collect();
+        self.mirror.index.write(|index| {
+            for (place, command) in sent {
+                // What cannot be read is not asked after again.
+                index.learn(place, command.as_deref().unwrap_or_default());
+            }
+        });
+        Ok(())
     }
 
     /// One page of the executions with a correlation id, newest first, and how many there are.
@@ -98,6 +122,7 @@ impl<N: Nats> History<N> {
         limit: usize,
     ) -> Result<(Chosen, Vec<Option<Execution>>), QueryError> {
         self.mirror.ready().await?;
+        self.learn_commands(filter).await?;
         let chosen = self.read(|index| index.choose(filter, until, after, limit));
         let fetched = self.mirror.fetch_all(&chosen.places).await?;
         let is_it = |execution: &Execution| {

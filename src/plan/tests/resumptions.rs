@@ -1,7 +1,9 @@
 //! Tests of pauses that end by themselves.
 
 use super::*;
-use crate::schedule::{ChangeKind, Resumption, ScheduleEvent};
+use crate::schedule::{
+    ChangeKind, Resumption, ScheduleEvent, UpdateSchedule, apply_update, parse_fields,
+};
 use crate::stored::format::FORMAT;
 
 /// A record that is paused until a time.
@@ -178,6 +180,38 @@ fn how_a_schedule_ends_does_not_depend_on_when_it_is_found_to_be_over() {
         }
         assert!(settle(&mut run, &ended, false));
         assert_eq!(*run.status, status, "with a run by hand: {told}");
+    }
+}
+
+#[test]
+fn a_time_that_was_given_later_ends_it_by_itself() {
+    let once = r#"{"schedule_type":"one_time","scheduled_at":"2026-01-01T00:02:00Z"}"#;
+    let (record, trigger) = schedule(once);
+    // It was only run by hand, and its time passes while it is deleted.
+    let mut run = record.clone();
+    let mut manual = Attempt::new(run.id, at("00:01:00"), 1, claimed());
+    manual.manual = Some(Box::new(by_user()));
+    run.attempts.push(manual.clone());
+    let ended = end(&run, &manual, Outcome::success(), at("00:01:01"));
+    assert!(settle(&mut run, &ended, false));
+    // It succeeded, and got another time, which passes while it is deleted.
+    let fired = plan(&record, &trigger, at("00:02:00"), &knows(), lease()).unwrap();
+    let mut moved = fired.schedule.clone();
+    let ended = end(&moved, &fired.fire[0], Outcome::success(), at("00:02:01"));
+    assert!(settle(&mut moved, &ended, false));
+    assert_eq!(*moved.status, Status::Completed);
+    let rules = Rules {
+        allowed_targets: vec![crate::schedule::TargetPattern::parse("cmd.>").unwrap()],
+        ..Rules::default()
+    };
+    let later = br#"{"scheduled_at":"2026-01-01T00:05:00Z"}"#;
+    let later: UpdateSchedule = parse_fields(later).unwrap();
+    apply_update(&later, &mut moved, &rules, at("00:03:00")).unwrap();
+    assert_eq!(*moved.status, Status::Active);
+    for mut record in [run, moved] {
+        record.on(ScheduleEvent::Delete).unwrap();
+        crate::schedule::restore(&mut record, &trigger, at("00:10:00")).unwrap();
+        assert_eq!(*record.status, Status::Failed, "{record:?}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::meanwhile::large;
+use super::meanwhile::{answered, large};
 use super::{cli, fed, file, without};
 use crate::harness::{Nats, wait_for};
 
@@ -149,6 +149,59 @@ Plan: 0 to create, 1 to update, 0 to delete, 0 unchanged.
         assert!(hidden.contains("    command_payload: \"sha256:"), "{hidden}");
         assert!(!hidden.contains("a@b.c") && !hidden.contains("1.20"), "{hidden}");
     }
+}
+
+/// A payload may be large, and two of its keys the same.
+#[tokio::test]
+async fn a_plan_of_a_large_payload_has_an_end() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let set = |items: std::ops::Range<u32>| {
+        let items: Vec<_> = items.collect();
+        let line = json!({ "name": "a", "schedule_type": "cron", "cron_expression": "@yearly",
+                           "target_command": "cmd.example.x",
+                           "command_payload": { "items": items, "text": "x".repeat(items.len()) } });
+        file(&nats, "large.json", &line.to_string())
+    };
+    let path = set(0..1000);
+    cli(&nats, &["apply", "-f", &path, "-y"]).await.done();
+    let plan = cli(&nats, &["plan", "-f", &set(1..1002)]).await.done();
+    assert_eq!(plan.lines().count(), 23, "{plan}");
+    assert!(plan.contains("    and 982 more differences of command_payload\n"), "{plan}");
+    assert!(plan.lines().all(|line| line.len() < 600), "{plan}");
+}
+
+/// What follows a new schedule may itself be there: it is changed at the revision that it has.
+#[tokio::test]
+async fn one_that_is_made_to_follow_a_new_one_is_changed() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let old = "- {name: b, schedule_type: cron, cron_expression: '@yearly', target_command: cmd.example.x}\n";
+    cli(&nats, &["apply", "-f", &file(&nats, "old.yaml", old), "-y"]).await.done();
+    let new = "- {name: a, schedule_type: cron, cron_expression: '@yearly', target_command: cmd.example.x}\n\
+               - {name: b, schedule_type: dependent, after: {schedule_name: a}, target_command: cmd.example.x}\n";
+    let path = file(&nats, "new.yaml", new);
+    let plan = cli(&nats, &["plan", "-f", &path]).await.done();
+    assert!(
+        plan.ends_with("Plan: 1 to create, 1 to update, 0 to delete, 0 unchanged.\n"),
+        "{plan}"
+    );
+    let (code, said) = answered(&nats, &["apply", "-f", &path], async {}).await;
+    assert!(code == 0 && said.contains("1 created, 1 updated"), "{code} {said}");
+}
+
+/// Whoever applies files is told what a single change would tell.
+#[tokio::test]
+async fn warnings_of_what_is_applied_are_said() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let set = "- {name: a, schedule_type: cron, cron_expression: '@yearly', target_command: cmd.nowhere.x}\n";
+    let path = file(&nats, "set.yaml", set);
+    let warning = "no stream captures cmd.nowhere.x";
+    let plan = cli(&nats, &["plan", "-f", &path]).await.done();
+    assert!(plan.contains(&format!("    warning: {warning}")), "{plan}");
+    let applied = cli(&nats, &["apply", "-f", &path, "-y"]).await;
+    assert!(applied.err.contains(&format!("warning: a: {warning}")), "{applied:?}");
 }
 
 #[tokio::test]

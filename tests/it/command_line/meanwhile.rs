@@ -52,7 +52,7 @@ async fn what_ctrl_c_leaves_undone_the_next_apply_does() {
 }
 
 /// Answers one question of a command at a terminal, once somebody has done something in the meantime.
-async fn answered(
+pub async fn answered(
     nats: &Nats,
     arguments: &[&str],
     meanwhile: impl Future<Output = ()>,

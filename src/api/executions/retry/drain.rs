@@ -1,7 +1,7 @@
 //! Carries out reruns: takes up what stored requests ask for, part by part, as the schedules have room.
 //!
-//! One instance does it, the first of those that are heard and know all that it asks for, and writes how far it has come behind each part. Each execution
-//! is taken up under a key of its own, derived from the rerun's id and its own, so a second instance that believes itself
+//! One instance does it, the first of those that are heard and know all that the rerun asks for, and writes how far it has
+//! come behind each part. Each execution is taken up under a key of its own, derived from the rerun's id and its own, so a second instance that believes itself
 //! first, or one that begins a part again, finds what was taken up already.
 //!
 //! | crash | what is left | what happens |
@@ -83,9 +83,9 @@ impl<N: Nats> Api<N> {
             moved |= match self.carry_out_part(&rerun.name).await {
                 Ok(moved) => moved,
                 Err(error) => {
-                    let error = error.message;
-                    if said.is_due(&error, Instant::now()) {
-                        tracing::warn!(rerun = rerun.name, error, "rerun is held up");
+                    let (cause, error) = (error.cause(), &error.message);
+                    if said.is_due(error, Instant::now()) {
+                        tracing::warn!(rerun = rerun.name, cause, error, "rerun is held up");
                     }
                     false
                 }
@@ -217,7 +217,7 @@ impl<N: Nats> Api<N> {
                     Code::LimitExceeded | Code::Conflict | Code::Unavailable
                 ) =>
             {
-                Err(error.message)
+                Err(error.told("bulk.retry", &caller, &self.complaints).message)
             }
             Err(error) => {
                 let error = error.told("bulk.retry", &caller, &self.complaints);

@@ -40,31 +40,42 @@ pub struct Lane {
 impl<N: Nats> Api<N> {
     /// Counts the occurrences of the schedules that come next.
     pub(super) fn lanes(&self, asked: &Coming<'_>, from: DateTime<Utc>) -> Lanes {
-        let part = ((asked.to - from) / PARTS).max(TimeDelta::milliseconds(1));
+        let part_ms = ((asked.to - from).num_milliseconds() / i64::from(PARTS)).max(1);
+        let part = TimeDelta::milliseconds(part_ms);
         let (first, more) = block_in_place(|| self.index.first_of_each(asked));
         let schedules = first.iter().map(|ahead| Lane::of(ahead, from, asked.to, part)).collect();
-        Lanes { part_ms: part.num_milliseconds().unsigned_abs(), schedules, more }
+        Lanes { part_ms: part_ms.unsigned_abs(), schedules, more }
     }
 }
 
 impl Lane {
     fn of(ahead: &Ahead, from: DateTime<Utc>, to: DateTime<Utc>, part: TimeDelta) -> Self {
         let Ahead { entry, occurrence, left } = ahead;
+        let schedule = &entry.schedule;
         // One that is within its jitter was due by name before the span.
         let mut at = occurrence.at.just_before();
         let mut left = *left;
         let count = |n: i32| {
             let end = if n + 1 == PARTS { to } else { from.later(part * (n + 1)).just_before() };
+            let end = end.min(to);
             let count = entry.trigger.count_in(at, end).min(left);
             (at, left) = (at.max(end), left - count);
             count
         };
         let mut counts: Vec<u64> = (0..PARTS).map(count).collect();
+        let place = |at: DateTime<Utc>| {
+            let place = (at - from).num_milliseconds() / part.num_milliseconds().max(1);
+            usize::try_from(place).unwrap_or(0).min(PARTS as usize - 1)
+        };
+        // Those have been acted on.
+        let ahead_of = schedule.acted_ahead.iter();
+        for acted in ahead_of.filter(|acted| **acted > occurrence.at && **acted <= to) {
+            let count = &mut counts[place(*acted)];
+            *count = count.saturating_sub(1);
+        }
         // The rules of a zone may have changed since it was promised, and it comes all the same.
-        if counts.iter().all(|count| *count == 0) {
-            let place = (occurrence.at - from).num_milliseconds() / part.num_milliseconds().max(1);
-            let place = usize::try_from(place).unwrap_or(0).min(counts.len() - 1);
-            counts[place] = 1;
+        if entry.trigger.count_in(occurrence.at.just_before(), occurrence.at) == 0 {
+            counts[place(occurrence.at)] += 1;
         }
         Self { first: UpcomingOccurrence::new(ahead), counts }
     }

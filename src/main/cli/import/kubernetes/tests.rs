@@ -67,7 +67,9 @@ items:
 fn what_kubernetes_does_without_being_told_is_written_out() {
     let (node, remarks) = of_spec("{schedule: \"@hourly\"}").unwrap();
     let rest = r#""delivery":{"mode":"job","timeout_seconds":86400},"overlap":"allow","max_instances":3,"max_retries":6,"#;
-    assert!(node.ends_with(&format!("{rest}{RETRY}{LATE}")), "{node}");
+    // One that is suspended no longer is switched on again.
+    let on = format!(r#"{rest}{RETRY}{}"is_active":true}}"#, LATE.replace('}', ","));
+    assert!(node.ends_with(&on), "{node}");
     assert_eq!(
         remarks,
         [
