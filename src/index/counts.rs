@@ -27,9 +27,10 @@ type Kind = (ScheduleType, Status, bool, bool);
 #[derive(Default)]
 pub(super) struct Tally {
     counts: Counts,
-    busy: BTreeSet<Uuid>,
+    /// Those that have attempts, by id as a number: as bytes ids would be compared by a call.
+    busy: BTreeSet<u128>,
     /// Those that name a group or calendars.
-    tied: BTreeSet<Uuid>,
+    tied: BTreeSet<u128>,
 }
 
 impl Tally {
@@ -49,15 +50,15 @@ impl Tally {
 
 /// Keeps a schedule among those for which something holds.
 fn keep(
-    among: &mut BTreeSet<Uuid>,
+    among: &mut BTreeSet<u128>,
     old: Option<&Schedule>,
     new: Option<&Schedule>,
     holds: impl Fn(&Schedule) -> bool,
 ) {
     let [was, is] = [old, new].map(|schedule| schedule.filter(|schedule| holds(schedule)));
     match (was, is) {
-        (Some(was), None) => drop(among.remove(&was.id)),
-        (None, Some(is)) => drop(among.insert(is.id)),
+        (Some(was), None) => drop(among.remove(&was.id.as_u128())),
+        (None, Some(is)) => drop(among.insert(is.id.as_u128())),
         _ => {}
     }
 }
@@ -100,14 +101,15 @@ impl Index {
     pub fn busy(&self) -> Vec<Arc<Entry>> {
         self.read(|state| {
             let ids = state.tally.busy.iter();
-            ids.filter_map(|id| state.entries.get(*id).cloned()).collect()
+            ids.filter_map(|id| state.entries.get(Uuid::from_u128(*id)).cloned()).collect()
         })
     }
 
     /// The schedules that name a group or calendars and for which `holds` is true, in the order of their ids.
     pub fn tied(&self, holds: impl Fn(&Schedule) -> bool) -> Vec<Arc<Entry>> {
         self.read(|state| {
-            let entries = state.tally.tied.iter().filter_map(|id| state.entries.get(*id));
+            let entries =
+                state.tally.tied.iter().filter_map(|id| state.entries.get(Uuid::from_u128(*id)));
             entries.filter(|entry| holds(&entry.schedule)).cloned().collect()
         })
     }

@@ -8,9 +8,9 @@
 //! rate is not claimed earlier either: its commands could not go out at once.
 
 use chrono::{DateTime, Duration, Utc};
-use uuid::Uuid;
 
 use super::lanes::Lane;
+use super::slots::Position;
 use super::start::{STEP, stands};
 use super::{Core, Outlook};
 use crate::moment::Moment as _;
@@ -21,18 +21,48 @@ use crate::plan::{LEAD, MAX_LEAD, may_be_claimed_early};
 const CLAIMS_A_SECOND: usize = 6_000;
 /// Time before a burst of commands in which nothing is claimed for a later one.
 const PEACE: Duration = Duration::milliseconds(300);
-/// Interval between two counts.
+/// Least interval between two counts.
 const PAUSE: Duration = Duration::milliseconds(50);
-/// Most claims that wait for their time at once; beyond it nothing is claimed ahead, and no more timers are counted.
+/// Added to that interval for each timer looked at, ten times as long as a look takes.
+const REST: Duration = Duration::microseconds(10);
+/// Timers that are looked at before other work has its turn.
+const LOOKS: usize = 1_024;
+/// Of fewer schedules there are never too many due at once.
+const FEW: usize = 1_024;
+/// Most claims that wait for their time at once; beyond it nothing is claimed ahead.
 pub(crate) const MAX_ARMED: usize = 50_000;
 
-/// What the latest count found.
+/// What the latest count found, and how far what it found has been looked at.
 #[derive(Default)]
 pub(super) struct Ahead {
-    /// When timers were last counted.
+    /// When timers were last counted, or could not be.
     counted_at: Option<DateTime<Utc>>,
     /// Time up to which timers were taken for due.
     until: Option<DateTime<Utc>>,
+    /// Position of the timer that was looked at last, while others are left.
+    last: Option<Position>,
+    /// How many have been looked at since the count.
+    looked: i32,
+    /// Whether what was queued has been put off since commands were last in the way.
+    is_put_off: bool,
+}
+
+impl Ahead {
+    /// Whether timers are left to be looked at.
+    pub(super) fn goes_on(&self) -> bool {
+        self.last.is_some()
+    }
+
+    /// When timers may be counted again.
+    fn next(&self) -> DateTime<Utc> {
+        let next = self.counted_at.map(|at| at.later(PAUSE + REST * self.looked));
+        next.unwrap_or(DateTime::UNIX_EPOCH)
+    }
+
+    /// Leaves it at what has been looked at, until the next count.
+    fn leave(&mut self, now: DateTime<Utc>) {
+        (self.counted_at, self.last) = (Some(now), None);
+    }
 }
 
 impl<A> Core<A> {
@@ -41,27 +71,49 @@ impl<A> Core<A> {
         self.ahead.until.map_or(Duration::zero(), |until| (until - now).max(Duration::zero()))
     }
 
-    /// Queues what is due soon, if it is too much to be claimed later.
+    /// When timers are to be counted, even if nothing happens before.
+    pub(super) fn next_count(&self) -> Option<DateTime<Utc>> {
+        let first = self.slots.next_due().filter(|_| self.slots.timers() >= FEW)?;
+        Some(first.earlier(MAX_LEAD - LEAD).max(self.ahead.next()))
+    }
+
+    /// Queues what is due soon, if it is too much to be claimed later. It looks at some timers at a time.
     pub(super) fn look_ahead(&mut self, now: DateTime<Utc>, outlook: &impl Outlook) {
-        let next = self.ahead.counted_at.map(|at| at + PAUSE);
-        if next.is_some_and(|next| next > now && next <= now + PAUSE) {
-            return;
-        }
         if self.armory.is_crowded(now.later(PEACE), STEP) {
             return self.put_off(now);
         }
-        if outlook.lead().is_zero() {
-            // So much is claimed ahead already that nothing more may be.
-            return;
+        self.ahead.is_put_off = false;
+        if !self.ahead.goes_on() {
+            if self.ahead.counted_at.is_some_and(|at| at <= now) && now < self.ahead.next() {
+                return;
+            }
+            self.count(now);
         }
+        // So much may be claimed ahead already that nothing more may be.
+        if !self.may_claim || outlook.lead().is_zero() {
+            return self.ahead.leave(now);
+        }
+        self.look_on(now, outlook);
+    }
+
+    /// Counts the timers of the coming seconds.
+    fn count(&mut self, now: DateTime<Utc>) {
         // What is queued already goes by what an earlier count found.
         let before = self.ahead.until.filter(|until| *until > now);
         let until = self.crowded_until(now).into_iter().chain(before).max();
-        self.ahead = Ahead { counted_at: Some(now), until };
-        let Some(until) = self.ahead.until.filter(|_| self.may_claim) else { return };
+        let last = until.map(|_| Position::behind(now));
+        self.ahead = Ahead { counted_at: Some(now), until, last, ..Ahead::default() };
+    }
+
+    /// Looks at the next timers of those that the count found.
+    fn look_on(&mut self, now: DateTime<Utc>, outlook: &impl Outlook) {
+        let (Some(last), Some(until)) = (self.ahead.last, self.ahead.until) else { return };
         let halt = outlook.halt();
-        let soon: Vec<_> = self.slots.timers_within(now, until).collect();
-        for (due, id) in soon {
+        let soon = self.slots.timers_behind(last).take_while(|(place, _)| place.due() <= until);
+        let soon: Vec<_> = soon.take(LOOKS).collect();
+        self.ahead.last = soon.get(LOOKS - 1).map(|(place, _)| *place);
+        self.ahead.looked += i32::try_from(soon.len()).unwrap_or(i32::MAX);
+        for (place, id) in soon {
             let Some(entry) = outlook.entry(id) else { continue };
             let is_busy = self.slots.is_busy(id);
             // Other instances claim what is theirs.
@@ -71,13 +123,17 @@ impl<A> Core<A> {
                 continue;
             }
             self.slots.set_timer(id, None);
-            self.ready_one(&entry, due, until, now, outlook);
+            self.ready_one(&entry, place.due(), until, now, outlook);
             self.slots.tidy(id);
         }
     }
 
-    /// Puts off what is queued for a claim before its time.
+    /// Puts off what is queued for a claim before its time, once for each burst that is in its way.
     fn put_off(&mut self, now: DateTime<Utc>) {
+        self.ahead.leave(now);
+        if std::mem::replace(&mut self.ahead.is_put_off, true) {
+            return;
+        }
         for ready in self.lanes.take_later(Lane::Fast, now) {
             if !stands(&self.slots, &ready) {
                 continue;
@@ -92,15 +148,16 @@ impl<A> Core<A> {
 
     /// Time up to which what is due cannot be claimed in the time left, if there is that much.
     fn crowded_until(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let end = now.later(MAX_LEAD - LEAD);
-        let rate = CLAIMS_A_SECOND;
-        let most =
-            MAX_ARMED.min(rate * usize::try_from((MAX_LEAD - LEAD).num_seconds()).unwrap_or(1));
-        let soon = self.slots.timers_within(now, end).take(most);
-        let is_too_much = |(count, (due, _)): &(usize, (DateTime<Utc>, Uuid))| {
-            let takes_us = (count + 1) * 1_000_000 / rate;
-            Duration::microseconds(i64::try_from(takes_us).unwrap_or(i64::MAX)) > *due - now
+        let reach = MAX_LEAD - LEAD;
+        let takes = |claims: usize| {
+            let us = claims.saturating_mul(1_000_000) / CLAIMS_A_SECOND;
+            Duration::microseconds(i64::try_from(us).unwrap_or(i64::MAX))
         };
-        soon.enumerate().filter(is_too_much).last().map(|(_, (due, _))| due)
+        let soon = self.slots.timers_behind(Position::behind(now)).map(|(place, _)| place.due());
+        let soon = soon.take_while(|due| *due <= now.later(reach)).enumerate();
+        // More than can be claimed in all that time need not be counted.
+        let soon = soon.take_while(|(before, _)| takes(*before) <= reach);
+        let is_too_much = |(before, due): &(usize, DateTime<Utc>)| takes(before + 1) > *due - now;
+        soon.filter(is_too_much).last().map(|(_, due)| due)
     }
 }

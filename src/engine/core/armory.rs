@@ -17,9 +17,10 @@ pub(crate) struct Armed<A> {
     pub(crate) attempt: A,
 }
 
-/// Armed attempts by due time; among those due at once the higher priority comes first.
+/// Armed attempts by due time; among those due at once the higher priority comes first. (Ids are compared as numbers: as bytes
+/// they would be compared by a call, and in a burst only the ids differ.)
 pub(super) struct Armory<A> {
-    waiting: BTreeMap<(DateTime<Utc>, Reverse<u8>, Uuid), A>,
+    waiting: BTreeMap<(DateTime<Utc>, Reverse<u8>, u128), A>,
 }
 
 impl<A> Armory<A> {
@@ -29,7 +30,7 @@ impl<A> Armory<A> {
 
     pub(super) fn add(&mut self, armed: Armed<A>) {
         let Armed { due, priority, execution, attempt } = armed;
-        self.waiting.insert((due, Reverse(priority), execution), attempt);
+        self.waiting.insert((due, Reverse(priority), execution.as_u128()), attempt);
     }
 
     /// When the next attempt is due.

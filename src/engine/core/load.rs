@@ -56,13 +56,13 @@ impl<A> Core<A> {
         let since = if is_for_at_once { now } else { due + outlook.lead() };
         let id = entry.schedule.id;
         let since = *self.state(id).overdue_since.get_or_insert(since);
-        self.overdue.insert((since, id));
+        self.overdue.insert((since, id.as_u128()));
     }
 
     /// Notes that nothing of a schedule is due, or that it was acted on.
     pub(super) fn clear_overdue(&mut self, id: Uuid) {
         if let Some(since) = self.slots.get_mut(id).and_then(|state| state.overdue_since.take()) {
-            self.overdue.remove(&(since, id));
+            self.overdue.remove(&(since, id.as_u128()));
         }
     }
 }

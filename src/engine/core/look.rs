@@ -37,9 +37,9 @@ impl<A> Core<A> {
         self.stop(&entry);
         let mut acting = entry.schedule.attempts.iter().filter_map(|attempt| attempt.phase.by());
         if acting.any(|by| by != outlook.me()) {
-            self.foreign.insert(id);
+            self.foreign.insert(id.as_u128());
         } else {
-            self.foreign.remove(&id);
+            self.foreign.remove(&id.as_u128());
         }
         let wake = match self.plan_again(&entry, now, outlook) {
             Some(wake) => wake,

@@ -117,9 +117,12 @@ pub(crate) struct Core<A> {
     /// How many schedules are ready.
     ready: usize,
     armory: Armory<A>,
-    overdue: BTreeSet<(DateTime<Utc>, Uuid)>,
-    /// Schedules whose records have attempts of other instances.
-    foreign: BTreeSet<Uuid>,
+    /// By when they were due, and id as a number.
+    overdue: BTreeSet<(DateTime<Utc>, u128)>,
+    /// Schedules of groups whose timers were due, and since when, until all that are due have been looked at.
+    lining_up: Vec<(Uuid, DateTime<Utc>)>,
+    /// Schedules whose records have attempts of other instances, by id as a number.
+    foreign: BTreeSet<u128>,
     walk: Option<Walk>,
     ahead: Ahead,
     rates: Rates,
@@ -151,6 +154,7 @@ impl<A> Core<A> {
             ready: 0,
             armory: Armory::new(),
             overdue: BTreeSet::new(),
+            lining_up: Vec::new(),
             foreign: BTreeSet::new(),
             walk: None,
             ahead: Ahead::default(),
@@ -197,15 +201,16 @@ impl<A> Core<A> {
     pub(crate) fn next(&self) -> Option<DateTime<Utc>> {
         // A permit that is returned is an event of its own.
         let release = self.armory.next().filter(|_| self.lanes.has_room(Lane::Fast));
-        if !self.is_draining && (self.walk.is_some() || self.others_may_go()) {
+        let goes_on = self.walk.is_some() || self.ahead.goes_on() || self.others_may_go();
+        if !self.is_draining && goes_on {
             return Some(DateTime::UNIX_EPOCH);
         }
-        self.slots.next_due().into_iter().chain(release).min()
+        self.slots.next_due().into_iter().chain(self.next_count()).chain(release).min()
     }
 
-    /// Whether [`Core::step`] has left armed attempts that are due for the next time.
+    /// Whether [`Core::step`] has left armed attempts or timers that are due for the next time.
     pub(crate) fn has_more(&self, now: DateTime<Utc>) -> bool {
-        self.lanes.has_room(Lane::Fast) && self.armory.is_due(now)
+        self.lanes.has_room(Lane::Fast) && self.armory.is_due(now) || self.are_timers_due(now)
     }
 
     /// Whether no record is being written and no claim waits for its time.
@@ -320,7 +325,7 @@ impl<A> Core<A> {
         self.unqueue(id);
         self.clear_overdue(id);
         self.leave_line(id);
-        self.foreign.remove(&id);
+        self.foreign.remove(&id.as_u128());
         let Some(state) = self.slots.get_mut(id) else {
             return self.slots.tidy(id);
         };
@@ -340,6 +345,7 @@ impl<A> Core<A> {
         self.slots.clear_timers();
         self.lanes.clear();
         self.overdue.clear();
+        self.lining_up.clear();
         self.ready = 0;
         self.slots.states_mut().for_each(|(_, state)| state.ready = None);
         let with_done = |(id, state): (Uuid, &mut State)| (!state.done.is_empty()).then_some(id);

@@ -32,6 +32,16 @@ pub(super) struct Position(i64, u32);
 impl Position {
     /// The position before all timers.
     pub(super) const START: Self = Self(i64::MIN, 0);
+
+    /// The position behind all timers that are due at a time.
+    pub(super) fn behind(time: DateTime<Utc>) -> Self {
+        Self(nanos(time), u32::MAX)
+    }
+
+    /// When the timer is due.
+    pub(super) fn due(self) -> DateTime<Utc> {
+        DateTime::from_timestamp_nanos(self.0)
+    }
 }
 
 /// All schedules that the engine knows something of.
@@ -109,21 +119,10 @@ impl Slots {
         self.timers.len()
     }
 
-    /// The timers due after `now` and by `end`, in order.
-    pub(super) fn timers_within(
-        &self,
-        now: DateTime<Utc>,
-        end: DateTime<Utc>,
-    ) -> impl Iterator<Item = (DateTime<Utc>, Uuid)> {
-        let (now, end) = (nanos(now), nanos(end));
-        let soon = self.timers.from(move |at, _| at <= now).take_while(move |(at, _)| *at <= end);
-        soon.map(|(at, slot)| (DateTime::from_timestamp_nanos(at), self.slots[slot as usize].id))
-    }
-
-    /// The first timer after a position.
-    pub(super) fn timer_behind(&self, place: Position) -> Option<(Position, Uuid)> {
-        let (at, slot) = self.timers.from(|at, slot| Position(at, slot) <= place).next()?;
-        Some((Position(at, slot), self.slots[slot as usize].id))
+    /// The timers behind a position, in order.
+    pub(super) fn timers_behind(&self, place: Position) -> impl Iterator<Item = (Position, Uuid)> {
+        let behind = self.timers.from(move |at, slot| Position(at, slot) <= place);
+        behind.map(|(at, slot)| (Position(at, slot), self.slots[slot as usize].id))
     }
 
     /// Removes whatever says nothing about a schedule.
@@ -242,17 +241,15 @@ mod tests {
                 for id in 0..=u8::MAX {
                     slots.tidy(Uuid::from_u128(id.into()));
                 }
-                let due: Vec<_> = slots.timers_within(at(9), at(30)).map(|(due, _)| due).collect();
-                let mut wanted: Vec<_> = timers.values().copied().filter(|due| (10..=30).contains(due)).collect();
+                let behind = slots.timers_behind(Position::behind(at(9)));
+                let due: Vec<_> = behind.map(|(place, _)| place.due()).collect();
+                let mut wanted: Vec<_> = timers.values().copied().filter(|due| *due > 9).collect();
                 wanted.sort_unstable();
                 prop_assert_eq!(due, wanted.into_iter().map(at).collect::<Vec<_>>());
                 prop_assert_eq!(slots.timers(), timers.len());
-                let (mut place, mut walked) = (Position::START, 0);
-                while let Some((behind, _)) = slots.timer_behind(place) {
-                    prop_assert!(behind > place);
-                    (place, walked) = (behind, walked + 1);
-                }
-                prop_assert_eq!(walked, timers.len());
+                let walked: Vec<_> = slots.timers_behind(Position::START).map(|(place, _)| place).collect();
+                prop_assert!(walked.is_sorted());
+                prop_assert_eq!(walked.len(), timers.len());
             }
             for id in 0..=u8::MAX {
                 let id = Uuid::from_u128(id.into());

@@ -16,32 +16,45 @@ use crate::plan::{OnlySkips, only_skips};
 /// Most armed attempts that are released before the loop has its turn again. Those that are sent meanwhile leave memory
 /// that the next ones use, and it is still in the processor's cache.
 pub(super) const STEP: usize = 256;
+/// Timers that are looked at before the loop has its turn again.
+const TIMERS: usize = 1_024;
 /// Priority of work that only writes what a pause of all has skipped. Anything else that is to be done takes its place.
 const SKIPPING: u8 = 0;
 /// Priority of work that only settles: below everything that is due.
 pub(super) const SETTLING: u8 = 1;
 
 impl<A> Core<A> {
-    /// Queues schedules whose timers are due.
+    /// Queues schedules whose timers are due, some at a time.
     pub(super) fn ready_due(&mut self, now: DateTime<Utc>, outlook: &impl Outlook) {
-        let mut grouped = Vec::new();
-        while let Some((id, due)) = self.slots.pop_timer(now) {
+        for _ in 0..TIMERS {
+            let Some((id, due)) = self.slots.pop_timer(now) else { break };
             let Some(entry) = outlook.entry(id).filter(|_| !self.slots.is_busy(id)) else {
                 continue;
             };
             if entry.schedule.spec.group.is_some() {
-                // All that are due stand in line before the first of them is chosen.
                 self.wake(&entry, now, outlook);
-                grouped.push((entry, due));
+                self.lining_up.push((id, due));
                 continue;
             }
             self.ready_one(&entry, due, now, now, outlook);
             self.slots.tidy(id);
         }
-        for (entry, due) in grouped {
-            self.ready_one(&entry, due, now, now, outlook);
-            self.slots.tidy(entry.schedule.id);
+        if self.are_timers_due(now) {
+            return;
         }
+        // All that are due stand in line before the first of them is chosen.
+        for (id, due) in std::mem::take(&mut self.lining_up) {
+            let Some(entry) = outlook.entry(id).filter(|_| !self.slots.is_busy(id)) else {
+                continue;
+            };
+            self.ready_one(&entry, due, now, now, outlook);
+            self.slots.tidy(id);
+        }
+    }
+
+    /// Whether timers are due that have not been looked at.
+    pub(super) fn are_timers_due(&self, now: DateTime<Utc>) -> bool {
+        self.slots.next_due().is_some_and(|due| due <= now)
     }
 
     /// Queues a schedule if it is to be acted on by `until`.
@@ -154,6 +167,10 @@ impl<A> Core<A> {
 
     /// Starts as much of the ready work as the bounds allow, in the order of priority. Commands that are due go first.
     pub(super) fn start_ready(&mut self, now: DateTime<Utc>) {
+        if self.are_timers_due(now) {
+            // What is queued next may go before what is queued already.
+            return;
+        }
         let is_behind = self.armory.is_due(now);
         for lane in Lane::ALL {
             if is_behind && lane != Lane::Request {

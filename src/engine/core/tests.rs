@@ -92,6 +92,19 @@ fn at(text: &str) -> DateTime<Utc> {
     format!("2026-01-01T{text}Z").parse().unwrap()
 }
 
+/// Steps until nothing that is due is left for the next step; returns all that is to be done.
+fn step_on(
+    core: &mut Core<&'static str>,
+    now: DateTime<Utc>,
+    world: &World,
+) -> Vec<Action<&'static str>> {
+    let mut actions = core.step([], now, world);
+    while core.has_more(now) {
+        actions.extend(core.step([], now, world));
+    }
+    actions
+}
+
 impl World {
     /// Adds a schedule that is due every minute, first at midnight, with further `fields`.
     fn add(&self, n: u128, fields: &str) -> Uuid {

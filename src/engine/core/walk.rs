@@ -28,7 +28,7 @@ impl<A> Core<A> {
         if self.is_draining {
             return;
         }
-        let foreign = self.foreign.iter().copied().collect();
+        let foreign = self.foreign.iter().map(|id| Uuid::from_u128(*id)).collect();
         self.walk = Some(Walk { foreign, last: Position::START });
     }
 
@@ -37,7 +37,7 @@ impl<A> Core<A> {
         for _ in 0..STEP {
             let Some(walk) = &mut self.walk else { return };
             let id = walk.foreign.pop().or_else(|| {
-                let (place, id) = self.slots.timer_behind(walk.last)?;
+                let (place, id) = self.slots.timers_behind(walk.last).next()?;
                 walk.last = place;
                 Some(id)
             });

@@ -18,13 +18,14 @@ fn what_is_due_at_once_with_thousands_is_claimed_earlier_and_with_few_it_is_not(
         let (world, mut core) = (World { lead_ms: 500, others, ..World::default() }, core());
         let due = crowd(&world, &mut core, count, fields);
         let mut times = (0..60).map(|n| due - seconds(5) + Duration::milliseconds(100 * n));
-        let begun = times.find(|now| !working(&core.step([], *now, &world)).is_empty());
+        let begun = times.find(|now| !working(&step_on(&mut core, *now, &world)).is_empty());
         due - begun.unwrap()
     };
     let first = |count: u128, fields: &str| first_among(0, count, fields);
     assert_eq!(first(20, ""), Duration::milliseconds(500));
     let early = first(9_000, "");
     assert!(early > seconds(1) && early <= seconds(3), "{early}");
+    assert_eq!(first(16_000, ""), seconds(3), "the longest lead");
     // More instances write to the same stream, which does not become faster.
     assert_eq!(first_among(2, 9_000, ""), early);
     // Jobs are decided when they are due.
@@ -32,8 +33,72 @@ fn what_is_due_at_once_with_thousands_is_claimed_earlier_and_with_few_it_is_not(
 }
 
 #[test]
+fn thousands_are_looked_at_in_steps_and_what_others_are_to_claim_not_all_the_time() {
+    let world = World { lead_ms: 500, ..World::default() };
+    let mut core = Core::new(20_000, 1, &[], at("00:00:00"));
+    core.step([Event::MayClaim(true)], at("00:00:00"), &world);
+    let due = crowd(&world, &mut core, 5_000, "");
+    let now = due - Duration::milliseconds(1_200);
+    let mut begun = Vec::new();
+    loop {
+        begun.push(working(&core.step([], now, &world)).len());
+        if core.next() != Some(DateTime::UNIX_EPOCH) {
+            break;
+        }
+    }
+    assert_eq!(begun, [1_024, 1_024, 1_024, 1_024, 904]);
+
+    let (world, mut core) =
+        (World { lead_ms: 500, delay_ms: 250, ..World::default() }, self::core());
+    let due = crowd(&world, &mut core, 9_000, "");
+    let now = due - Duration::milliseconds(1_600);
+    while core.next() == Some(DateTime::UNIX_EPOCH) || core.next() <= Some(now) {
+        core.step([], now, &world);
+    }
+    assert_eq!(core.next(), Some(now + Duration::milliseconds(50 + 90)));
+}
+
+#[test]
+fn while_thousands_that_are_due_are_queued_commands_go_out_and_nothing_else_begins() {
+    let world = World::default();
+    let mut core = Core::new(20_000, 1, &[], at("00:00:00"));
+    core.step([Event::MayClaim(true)], at("00:00:00"), &world);
+    let due = crowd(&world, &mut core, 3_000, r#","delivery":{"mode":"job"}"#);
+    let fields = r#","start_at":"2026-01-01T00:00:30Z","priority":9,"delivery":{"mode":"job"}"#;
+    let urgent = world.add(5_000, fields);
+    let execution = Uuid::from_u128(1_000_000);
+    let armed = Event::Armed(Armed { due, priority: 5, execution, attempt: "go" });
+    core.step([Event::Changed(urgent), armed], at("00:00:02"), &world);
+    let first = core.step([], due, &world);
+    assert!(matches!(first[..], [Action::Release("go")]), "{}", first.len());
+    assert!(core.has_more(due));
+    let begun = working(&step_on(&mut core, due, &world));
+    assert_eq!((begun.len(), begun[0]), (3_001, urgent));
+}
+
+#[test]
+fn a_loop_to_which_nothing_happens_comes_back_in_time_for_a_burst() {
+    let (world, mut core) = (World { lead_ms: 500, ..World::default() }, core());
+    let due = crowd(&world, &mut core, 9_000, "");
+    let mut now = due - Duration::seconds(10);
+    let mut steps = 0;
+    while working(&core.step([], now, &world)).is_empty() {
+        now = core.next().unwrap().max(now + Duration::milliseconds(1));
+        steps += 1;
+    }
+    // 9,000 claims take a second and a half.
+    let lead = Duration::milliseconds(500 + 1_500);
+    assert!((due - now - lead).abs() <= Duration::milliseconds(50), "{}", due - now);
+    assert!(steps < 40, "{steps}");
+    let mut few = self::core();
+    crowd(&world, &mut few, 20, "");
+    assert_eq!(few.next(), Some(due - Duration::milliseconds(500)), "few are not counted for");
+}
+
+#[test]
 fn what_others_are_to_claim_is_not_claimed_earlier() {
-    let (world, mut core) = (World { lead_ms: 500, delay_ms: 250, ..World::default() }, core());
+    let (world, mut core) =
+        (World { lead_ms: 500, delay_ms: 250, ..World::default() }, self::core());
     let due = crowd(&world, &mut core, 9_000, "");
     let early = due - Duration::milliseconds(600);
     for now in (0..24).map(|n| early - Duration::milliseconds(100 * n)).rev() {
@@ -52,7 +117,7 @@ fn what_goes_to_a_target_with_a_limited_rate_is_not_claimed_earlier() {
     for now in (6..30).map(|n| due - Duration::milliseconds(100 * n)).rev() {
         assert!(working(&core.step([], now, &world)).is_empty(), "{}", due - now);
     }
-    let begun = working(&core.step([], due - Duration::milliseconds(500), &world));
+    let begun = working(&step_on(&mut core, due - Duration::milliseconds(500), &world));
     assert_eq!(begun.len(), 10, "the others have no token yet");
 }
 
@@ -85,7 +150,7 @@ fn claims_that_wait_in_line_before_their_time_are_put_off_when_a_burst_comes() {
     }
     // They have lost nothing by that.
     assert_eq!(core.ready, 0);
-    let begun = working(&core.step([], due - Duration::milliseconds(500), &world));
+    let begun = working(&step_on(&mut core, due - Duration::milliseconds(500), &world));
     assert!(begun.is_empty(), "the burst has the permits");
     assert_eq!(core.ready, 8_998);
 }
