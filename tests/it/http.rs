@@ -1,5 +1,9 @@
 //! The REST facade: routes, headers, statuses, refusals, tokens, TLS, probes, metrics, stopping.
 
+mod limits;
+mod service;
+mod tokens;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

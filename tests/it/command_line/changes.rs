@@ -268,7 +268,7 @@ async fn faults_of_fields_are_listed_and_faults_of_arguments_are_found_before() 
 async fn fields_are_set_without_an_editor_and_executions_are_found_by_what_was_sent() {
     let nats = Nats::start().await;
     let _service = nats.service().await;
-    let id = crate::reruns::failures(&nats, "nightly", 2).await;
+    let id = crate::executions::reruns::failures(&nats, "nightly", 2).await;
     let set = ["edit", &id, "--set", "priority=7", "--set", "description=now and then"];
     let dry = cli(&nats, &[&set[..], &["--dry-run"]].concat()).await.done();
     assert!(dry.contains("would update nightly") && dry.contains("priority: 5 -> 7"), "{dry}");

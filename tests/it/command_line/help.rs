@@ -13,7 +13,7 @@ const WIDTHS: [&str; 2] = ["100", "50"];
 const WRITE: &str = "HELP_WRITE";
 
 fn folder() -> PathBuf {
-    crate::structure::root().join("tests/it/command_line/help")
+    crate::house::structure::root().join("tests/it/command_line/help")
 }
 
 async fn help(path: &[String], columns: &str) -> String {

@@ -8,7 +8,7 @@ use crate::harness::{Nats, SERVICE};
 
 /// The YAML documents of docs/cli.md that have this key.
 fn shown(key: &str) -> Vec<Value> {
-    let path = crate::structure::root().join("docs/cli.md");
+    let path = crate::house::structure::root().join("docs/cli.md");
     let document = std::fs::read_to_string(path).unwrap();
     let blocks =
         document.split("```yaml\n").skip(1).map(|rest| rest.split("```\n").next().unwrap());

@@ -100,7 +100,7 @@ async fn the_document_and_the_pages_of_the_manual_are_the_help() {
     let mut command = program("nats://127.0.0.1:1");
     command.arg("reference");
     let reference = finish(command).await.done();
-    let path = crate::structure::root().join("docs/cli.md");
+    let path = crate::house::structure::root().join("docs/cli.md");
     let document = std::fs::read_to_string(&path).unwrap();
     let listed = document.split("<!-- reference -->\n").nth(1).unwrap();
     let first = reference.lines().zip(listed.lines()).find(|(line, other)| line != other);

@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::Browser;
+use crate::executions::reruns::{failures, mend};
 use crate::harness::{Nats, in_ms};
-use crate::reruns::{failures, mend};
 
 /// The part of a page behind a text.
 fn behind<'a>(page: &'a str, text: &str) -> &'a str {

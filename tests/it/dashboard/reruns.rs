@@ -4,9 +4,9 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::Browser;
-use crate::audit::events;
+use crate::executions::reruns::{failures, mend};
 use crate::harness::{Nats, wait_for};
-use crate::reruns::{failures, mend};
+use crate::requests::audit::events;
 
 const LOST: &str = r#"{"name":"LOST","subjects":["cmd.nowhere.>"],"retention":"limits","max_consumers":-1,
     "max_msgs":-1,"max_bytes":-1,"max_age":0,"max_msg_size":-1,"storage":"memory","discard":"old",

@@ -1,0 +1,6 @@
+//! The source itself: its structure, and the places that must agree.
+
+pub mod circles;
+pub mod fields;
+pub mod imports;
+pub mod structure;

@@ -1,0 +1,11 @@
+//! Running the service: starting, connecting, permissions, logs, upgrades.
+
+pub mod connecting;
+pub mod dev;
+pub mod formats;
+pub mod logs;
+pub mod newer;
+pub mod permissions;
+#[cfg(feature = "otlp")]
+pub mod spans;
+pub mod starting;
