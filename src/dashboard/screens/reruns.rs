@@ -107,7 +107,9 @@ fn standing(rerun: &Value) -> &str {
 fn which(rerun: &Value) -> String {
     let filter = &rerun["filter"];
     let of = filter["schedule_id"].as_str().map(|id| format!("of schedule {id}"));
-    let conditions = CONDITIONS.iter().filter(|(field, _)| filter[*field].is_string());
+    let none = (filter["error_type"] == "").then(|| "without an error type".to_owned());
+    let of = none.into_iter().chain(of);
+    let conditions = CONDITIONS.iter().filter(|(field, _)| !filter.text(field).is_empty());
     let said = conditions.map(|(field, word)| format!("{word}{}", filter.text(field)));
     let status = filter["status"].is_null().then(|| "failed".to_owned());
     status.into_iter().chain(said).chain(of).collect::<Vec<_>>().join(", ")
@@ -200,6 +202,7 @@ mod tests {
     fn a_filter_is_said_in_words() {
         let said = |filter: Value| which(&json!({ "filter": filter }));
         assert_eq!(said(json!({ "tag": "outage" })), "failed, tagged outage");
+        assert_eq!(said(json!({ "error_type": "" })), "failed, without an error type");
         let many = json!({ "status": "cancelled", "error_type": "timeout", "command_sent": "cmd.b", "target_command": "cmd.a",
                            "scheduled_from": "2026-01-02T00:00:00Z", "scheduled_to": "2026-01-03T00:00:00Z",
                            "from": "2026-01-01T00:00:00Z", "schedule_id": "7" });
