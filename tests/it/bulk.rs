@@ -245,7 +245,7 @@ async fn a_filter_means_those_that_the_operation_can_change_and_a_dry_run_change
 #[tokio::test]
 async fn a_dry_run_by_a_filter_says_of_each_what_the_run_then_does() {
     let nats = Nats::start().await;
-    let _service = nats.service().await;
+    let _service = nats.service_with(&[("MAX_BULK_OPERATIONS", "1000")]).await;
     let statuses = ["active", "paused", "completed", "failed", "deleted"];
     let filters: Vec<_> = statuses.into_iter().map(Some).chain([None]).collect();
     let operations = [("pause", false), ("resume", false), ("delete", false), ("delete", true)];

@@ -264,8 +264,8 @@ fn a_list_from_later_on_looks_at_no_more_schedules_than_it_shows() {
     let often = (400..800).map(|n| entry(n, every(60), at("2026-03-28T12:01:00Z"), json!({})));
     let index = index(hourly.chain(often));
     let filter = ScheduleFilter::default();
-    let since = at("2026-04-28T12:29:30Z");
-    let later = |passed, limit| {
+    let early = at("2026-04-28T12:29:30Z");
+    let later = |since, passed, limit| {
         let filter = ScheduleFilter { status: Some(Status::Active), ..ScheduleFilter::default() };
         let until = at("2026-04-29T00:00:00Z");
         let (found, more) = index.later(&Later { filter, since, passed, until }, None, limit);
@@ -273,14 +273,14 @@ fn a_list_from_later_on_looks_at_no_more_schedules_than_it_shows() {
         (found.collect::<Vec<_>>(), more.is_some())
     };
     let half_past = at("2026-04-28T12:30:00Z");
-    assert_eq!(later(None, 3), ((0..3).map(|n| (half_past, n)).collect(), true));
-    let (all, more) = later(None, 1000);
+    assert_eq!(later(early, None, 3), ((0..3).map(|n| (half_past, n)).collect(), true));
+    let (all, more) = later(early, None, 1000);
     assert_eq!((all.len(), more), (800, false));
     assert!(all.iter().all(|(at, _)| *at == half_past));
     let asked = Coming {
         filter: &filter,
         now: at(NOW),
-        from: Some(since),
+        from: Some(early),
         to: at("2026-04-29T00:00:00Z"),
         after: None,
         limit: 5,
@@ -291,6 +291,8 @@ fn a_list_from_later_on_looks_at_no_more_schedules_than_it_shows() {
         ((0..5).map(|n| (half_past, Uuid::from_u128(n))).collect(), true)
     );
     // A part that begins amid those of one time goes on with the others of it.
+    let amid = later(half_past, Some(Uuid::from_u128(399)), 3);
+    assert_eq!(amid, ((400..403).map(|n| (half_past, n)).collect(), true));
     let after = Some((half_past, Uuid::from_u128(399)));
     let (ahead, _) = index.coming(&Coming { from: None, after, ..asked });
     assert_eq!(
