@@ -18,7 +18,7 @@ use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
 use super::filter::ScheduleFilter;
-use super::later::{Later, Onset};
+use super::later::{Begins, Later, Onset};
 use super::page::Listing;
 use super::place::{Place, Sort};
 use super::{Entry, Index};
@@ -71,7 +71,7 @@ struct Next {
 struct Source<'a> {
     index: &'a Index,
     /// Looked up and not taken yet, each with the time at which it enters the merge.
-    ready: VecDeque<(DateTime<Utc>, Arc<Entry>)>,
+    ready: VecDeque<Begins>,
     /// How to look for more; `None` if there are no more.
     way: Option<Way>,
     /// How many to look up next.
@@ -85,7 +85,7 @@ enum Way {
     /// In the order of their next times, behind a place.
     Next(ScheduleFilter, Place),
     /// In the order in which they go on after a moment, behind one of them.
-    Later(Box<Later>, Option<Onset>),
+    Later(Later, Option<Onset>),
 }
 
 impl Index {
@@ -146,7 +146,7 @@ impl<'a> Source<'a> {
                 let filter =
                     ScheduleFilter { due_after: filter.due_after.max(Some(first)), ..firing() };
                 let passed = after.filter(|(at, _)| *at == since).map(|(_, id)| id);
-                Way::Later(Box::new(Later { filter, since, passed, until: to }), None)
+                Way::Later(Later { filter, since, passed, until: to }, None)
             }
             None => {
                 // A walk along the order, which no filter may interrupt.
@@ -158,7 +158,8 @@ impl<'a> Source<'a> {
             index,
             ready: VecDeque::new(),
             way: fires.then(way),
-            at_once: limit.saturating_add(1).min(AT_ONCE),
+            // One behind the list says that more follow, and one behind that that it is the next.
+            at_once: limit.saturating_add(2).min(AT_ONCE),
             taken: HashSet::new(),
         }
     }
@@ -196,11 +197,7 @@ impl<'a> Source<'a> {
     }
 
     /// The schedules behind a place, and how to go on.
-    fn next(
-        &self,
-        filter: ScheduleFilter,
-        behind: &Place,
-    ) -> (Vec<(DateTime<Utc>, Arc<Entry>)>, Option<Way>) {
+    fn next(&self, filter: ScheduleFilter, behind: &Place) -> (Vec<Begins>, Option<Way>) {
         let found = self.index.list(&Listing {
             filter: &filter,
             sort: Sort::NextRun,

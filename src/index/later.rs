@@ -29,6 +29,9 @@ pub(super) struct Later {
 /// A time from which on a schedule may have occurrences that count, in nanoseconds, and its id.
 pub(super) type Onset = (i64, Uuid);
 
+/// A schedule, and the time from which on it may have occurrences.
+pub(super) type Begins = (DateTime<Utc>, Arc<Entry>);
+
 impl Index {
     /// The first of these schedules behind an onset, in the order of their onsets; and the last of those, if there are more.
     pub(super) fn later(
@@ -36,7 +39,7 @@ impl Index {
         later: &Later,
         behind: Option<Onset>,
         limit: usize,
-    ) -> (Vec<(DateTime<Utc>, Arc<Entry>)>, Option<Onset>) {
+    ) -> (Vec<Begins>, Option<Onset>) {
         self.read(|state| {
             let (found, more) = state.listed.rows.later(later, behind, limit);
             let last = found.last().copied().filter(|_| more);
