@@ -103,7 +103,7 @@ async fn upcoming(nats: &Nats) {
     let bar = Duration::from_millis(50);
     let ratio = worst.as_secs_f64() / bar.as_secs_f64();
     println!("worst p99 of what comes: {worst:.2?}; of the bar of {bar:?}: {ratio:.2}");
-    // These look at every schedule that has times before. The goal is the same.
+    // Nearly all schedules have times before that. The goal is the same.
     let late_part = json!({ "limit": 1000, "cursor": cursor_of_part(nats, 60, &at(31)).await });
     let mut worst = Duration::ZERO;
     for (what, request) in [

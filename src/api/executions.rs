@@ -181,12 +181,19 @@ fn check_list(request: &ListExecutions) -> Result<(usize, Page), ApiError> {
     }
 }
 
-/// Checks texts of a filter, each with the name of its field.
+/// Checks texts of a filter, each with the name of its field. Only an error type may be empty, and means none.
 fn check_texts(texts: &[(&str, &Option<String>)]) -> Vec<FieldFault> {
-    let is_odd = |text: &String| !(1..=MAX_TEXT).contains(&text.chars().count());
-    let odd = texts.iter().filter(|(_, text)| text.as_ref().is_some_and(is_odd));
-    odd.map(|(field, _)| FieldFault::new(*field, format!("must have 1 to {MAX_TEXT} characters")))
-        .collect()
+    let fault = |(field, text): &(&str, &Option<String>)| {
+        let length = text.as_ref()?.chars().count();
+        let may_be_empty = field.ends_with("error_type");
+        let reason = match may_be_empty {
+            true => format!("must have at most {MAX_TEXT} characters"),
+            false => format!("must have 1 to {MAX_TEXT} characters"),
+        };
+        let is_odd = length > MAX_TEXT || (length == 0 && !may_be_empty);
+        is_odd.then(|| FieldFault::new(*field, reason))
+    };
+    texts.iter().filter_map(fault).collect()
 }
 
 /// Unix milliseconds, rounded up: a start in whole milliseconds is before `at` if it is before these.

@@ -150,6 +150,10 @@ pub struct Refusal {
 impl ExecutionFilter {
     /// The lowest format whose instances know all of its conditions: others would take up more, or cannot read it.
     fn needs(&self) -> u16 {
+        // Others would take an empty one for a type that nothing has.
+        if self.error_type.as_deref() == Some("") {
+            return NEWER_CONDITIONS_NEED;
+        }
         let times = self.scheduled_from.or(self.scheduled_to);
         match self.command_sent.is_some() || times.is_some() {
             true => NEWER_CONDITIONS_NEED,
@@ -276,6 +280,15 @@ mod tests {
         progress.note([(20, Some(Done::PassedOver)), (25, Some(Done::PassedOver)), (30, None)]);
         assert_eq!((progress.retried, progress.after, progress.done.len()), (3, 30, 0));
         assert_eq!((progress.after, progress.done.len(), progress.counted()), (30, 0, 4));
+    }
+
+    #[test]
+    fn those_without_an_error_type_are_left_to_instances_that_know_what_is_meant() {
+        let needs = |error_type: &str| {
+            let error_type = Some(error_type.to_owned());
+            ExecutionFilter { error_type, ..ExecutionFilter::default() }.needs()
+        };
+        assert_eq!((needs("timeout"), needs("")), (RERUNS_NEED, NEWER_CONDITIONS_NEED));
     }
 
     #[test]

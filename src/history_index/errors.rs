@@ -10,8 +10,12 @@ pub(super) struct Errors {
 }
 
 impl Errors {
-    /// The number of a type; 0 for none, and for types that come after 65,535 others.
+    /// The number of a type; 0 for none, which may be written as an empty one, and for types that come after 65,535
+    /// others.
     pub(super) fn code(&mut self, name: &str) -> u16 {
+        if name.is_empty() {
+            return 0;
+        }
         if let Some(code) = self.codes.get(name) {
             return *code;
         }
@@ -21,8 +25,11 @@ impl Errors {
         code
     }
 
-    /// The number of a type, if an execution may have it: 0 once types are no longer told apart.
+    /// The number of a type, if an execution may have it: 0 for none, and once types are no longer told apart.
     pub(super) fn find(&self, name: &str) -> Option<u16> {
+        if name.is_empty() {
+            return Some(0);
+        }
         let is_full = self.names.len() >= usize::from(u16::MAX);
         self.codes.get(name).copied().or(is_full.then_some(0))
     }

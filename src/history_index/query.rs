@@ -23,7 +23,7 @@ pub struct Filter {
     pub schedules: Option<Vec<Uuid>>,
     /// One of these statuses; none for all.
     pub statuses: Vec<ExecutionStatus>,
-    /// The error type, as headers write it.
+    /// The error type, as headers write it; empty for those without one.
     pub error: Option<String>,
     /// The subject of the command, as headers write it. Events that do not say match too.
     pub command: Option<String>,

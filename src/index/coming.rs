@@ -2,8 +2,11 @@
 //!
 //! A schedule enters the merge when the merge has come to its next time, and the index keeps schedules in the order of
 //! their next times. So a list from now on looks at no more schedules than it shows, however many there are; only those
-//! that do not fire, or are late, are looked at for nothing. A list from later on, or from a cursor, looks at every schedule
-//! that has times before that.
+//! that do not fire, or are late, are looked at for nothing.
+//!
+//! A list from later on, or from a cursor, would look at every schedule that has times before that. Where these are many, a
+//! schedule enters when the merge has come to where its rhythm ([`super::rhythms`]) goes on after that, which is worked out
+//! once for each rhythm; what the schedules add of their own, such as calendars and ends, can only put it off.
 //!
 //! Schedules may change between two looks, so the list is a hint like everything here.
 
@@ -15,6 +18,7 @@ use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
 use super::filter::ScheduleFilter;
+use super::later::{Begins, Later, Onset};
 use super::page::Listing;
 use super::place::{Place, Sort};
 use super::{Entry, Index};
@@ -24,6 +28,10 @@ use crate::trigger::{Occurrence, Trigger};
 
 /// Maximum number of schedules looked up first; each time it is twice as many.
 const AT_ONCE: usize = if cfg!(test) { 3 } else { 1024 };
+/// Number of schedules with earlier times up to which a walk along the order passes them sooner than a look at all rows.
+const FEW: usize = if cfg!(test) { 4 } else { 4096 };
+
+const NANOSECOND: Duration = Duration::nanoseconds(1);
 
 /// The occurrences to list.
 pub struct Coming<'a> {
@@ -62,15 +70,22 @@ struct Next {
 /// Schedules in the order of their next times.
 struct Source<'a> {
     index: &'a Index,
-    filter: ScheduleFilter,
-    /// Looked up and not taken yet.
-    ready: VecDeque<Arc<Entry>>,
-    /// Behind which to look for more; `None` if there are no more.
-    behind: Option<Place>,
+    /// Looked up and not taken yet, each with the time at which it enters the merge.
+    ready: VecDeque<Begins>,
+    /// How to look for more; `None` if there are no more.
+    way: Option<Way>,
     /// How many to look up next.
     at_once: usize,
     /// Those that were taken: one that fires meanwhile moves ahead of the walk, and comes again.
     taken: HashSet<Uuid>,
+}
+
+/// How schedules are looked up.
+enum Way {
+    /// In the order of their next times, behind a place.
+    Next(ScheduleFilter, Place),
+    /// In the order in which they go on after a moment, behind one of them.
+    Later(Later, Option<Onset>),
 }
 
 impl Index {
@@ -111,44 +126,55 @@ impl Index {
 
 impl<'a> Source<'a> {
     fn new(index: &'a Index, asked: &Coming<'_>) -> Self {
-        let Coming { filter, now, from, to, limit, .. } = *asked;
+        let Coming { filter, now, from, to, after, limit } = *asked;
         let fires = filter.status.is_none_or(|status| status == Status::Active)
             && filter.is_active.unwrap_or(true);
         // What is behind by more than its jitter is late, and what is paused may be behind by years.
         let first = from.map_or(now, |from| from.min(now));
         let first = first.earlier(Duration::seconds(MAX_JITTER_SECONDS.cast_signed()));
-        let end = Some(to.later(Duration::nanoseconds(1)));
-        let filter = match names_more(filter) {
-            true => ScheduleFilter {
-                status: Some(Status::Active),
-                is_active: Some(true),
-                due_before: [filter.due_before, end].into_iter().flatten().min(),
-                ..filter.clone()
-            },
-            // A walk along the order, which no filter may interrupt.
-            false => ScheduleFilter::default(),
+        let since = after.map(|(at, _)| at).max(from);
+        let names_more = names_more(filter);
+        let is_far = |since: &DateTime<Utc>| names_more || index.due_in(first, *since) > FEW;
+        let firing = || ScheduleFilter {
+            status: Some(Status::Active),
+            is_active: Some(true),
+            due_before: filter.due_before.into_iter().chain([to.later(NANOSECOND)]).min(),
+            ..filter.clone()
+        };
+        let way = || match since.filter(is_far) {
+            Some(since) => {
+                let filter =
+                    ScheduleFilter { due_after: filter.due_after.max(Some(first)), ..firing() };
+                let passed = after.filter(|(at, _)| *at == since).map(|(_, id)| id);
+                Way::Later(Later { filter, since, passed, until: to }, None)
+            }
+            None => {
+                // A walk along the order, which no filter may interrupt.
+                let filter = if names_more { firing() } else { ScheduleFilter::default() };
+                Way::Next(filter, Place::due(first, Uuid::nil()))
+            }
         };
         Self {
             index,
-            filter,
             ready: VecDeque::new(),
-            behind: fires.then(|| Place::due(first, Uuid::nil())),
-            at_once: limit.saturating_add(1).min(AT_ONCE),
+            way: fires.then(way),
+            // One behind the list says that more follow, and one behind that that it is the next.
+            at_once: limit.saturating_add(2).min(AT_ONCE),
             taken: HashSet::new(),
         }
     }
 
-    /// The next schedule, if its next time and id are not behind these.
+    /// The next schedule, if it enters the merge no later than at this time, with this id.
     fn take_before(&mut self, last: (DateTime<Utc>, Uuid)) -> Option<Arc<Entry>> {
         loop {
             if self.ready.is_empty() {
                 self.look_on();
             }
-            let first = self.ready.front().and_then(|entry| key(entry));
+            let first = self.ready.front().map(|(at, entry)| (*at, entry.schedule.id));
             if first.is_none_or(|first| first > last) {
                 return None;
             }
-            let entry = self.ready.pop_front()?;
+            let (_, entry) = self.ready.pop_front()?;
             if self.taken.insert(entry.schedule.id) {
                 return Some(entry);
             }
@@ -156,19 +182,37 @@ impl<'a> Source<'a> {
     }
 
     fn look_on(&mut self) {
-        let Some(behind) = self.behind.take() else { return };
+        let (found, way) = match self.way.take() {
+            None => return,
+            Some(Way::Next(filter, behind)) => self.next(filter, &behind),
+            Some(Way::Later(later, behind)) => {
+                let (found, last) = self.index.later(&later, behind, self.at_once);
+                (found, last.map(|last| Way::Later(later, Some(last))))
+            }
+        };
+        self.ready.extend(found);
+        self.way = way;
+        // A filter looks at every schedule each time.
+        self.at_once = self.at_once.saturating_mul(2);
+    }
+
+    /// The schedules behind a place, and how to go on.
+    fn next(&self, filter: ScheduleFilter, behind: &Place) -> (Vec<Begins>, Option<Way>) {
         let found = self.index.list(&Listing {
-            filter: &self.filter,
+            filter: &filter,
             sort: Sort::NextRun,
-            after: Some(&behind),
+            after: Some(behind),
             offset: 0,
             limit: self.at_once,
         });
-        // A filter looks at every schedule each time.
-        self.at_once = self.at_once.saturating_mul(2);
         let last = found.entries.last().filter(|_| found.more);
-        self.behind = last.map(|last| Place::of(&last.schedule, Sort::NextRun));
-        self.ready.extend(found.entries);
+        // Those that are never due come last.
+        let last = last.filter(|last| last.schedule.next_run_at.is_some());
+        let behind = last.map(|last| Place::of(&last.schedule, Sort::NextRun));
+        let way = behind.map(|behind| Way::Next(filter, behind));
+        let entries = found.entries.into_iter();
+        let due = entries.filter_map(|entry| Some((entry.schedule.next_run_at?, entry)));
+        (due.collect(), way)
     }
 }
 
@@ -251,11 +295,6 @@ impl Ord for Next {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.key().cmp(&other.key())
     }
-}
-
-/// Next time and id of a schedule.
-fn key(entry: &Entry) -> Option<(DateTime<Utc>, Uuid)> {
-    Some((entry.schedule.next_run_at?, entry.schedule.id))
 }
 
 /// Whether a filter names more than that the schedules fire.

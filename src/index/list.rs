@@ -30,14 +30,21 @@ impl Index {
         self.read(|state| state.list(listing))
     }
 
-    /// The ids of the schedules that match, in no order.
-    pub fn select_ids(&self, filter: &ScheduleFilter) -> Vec<Uuid> {
-        self.read(|state| state.listed.rows.select(filter))
+    /// The ids of the schedules that match, in no order; with `target` of those whose target command it is.
+    pub fn select_ids(&self, filter: &ScheduleFilter, target: Option<&str>) -> Vec<Uuid> {
+        self.read(|state| state.listed.rows.select(filter, target))
     }
 
-    /// The schedules that match, in no order. One that changes meanwhile is returned in its new state.
+    /// The ids of the schedules that match, each with its status, in no order.
+    pub fn select_statuses(&self, filter: &ScheduleFilter) -> Vec<(Uuid, Status)> {
+        self.read(|state| state.listed.rows.select_statuses(filter))
+    }
+
+    /// The schedules that match, by their ids. One that changes meanwhile is returned in its new state.
     pub fn select(&self, filter: &ScheduleFilter) -> Vec<Arc<Entry>> {
-        let ids = self.read(|state| state.listed.rows.select(filter));
+        let mut ids = self.select_ids(filter, None);
+        // Here, not by what the ids of entries are: each would be a look at its record.
+        ids.sort_unstable();
         let mut found = Vec::with_capacity(ids.len());
         for ids in ids.chunks(AT_ONCE) {
             self.read(|state| {

@@ -1,5 +1,6 @@
 //! Schedules that lists show: a row for each, and their orders.
 
+use super::Entry;
 use super::orders::Orders;
 use super::place::Sort;
 use super::record::is_live;
@@ -23,9 +24,9 @@ impl Listed {
     }
 
     /// Notes that a schedule was added, changed or removed.
-    pub fn arrange(&mut self, old: Option<&Schedule>, new: Option<&Schedule>) {
+    pub fn arrange(&mut self, old: Option<&Schedule>, new: Option<&Entry>) {
         match (old, new) {
-            (Some(old), Some(new)) if is_alike(old, new) => self.update(old, new),
+            (Some(old), Some(new)) if is_alike(old, &new.schedule) => self.update(old, new),
             (old, new) => {
                 old.inspect(|old| self.remove(old));
                 new.inspect(|new| self.insert(new));
@@ -33,10 +34,10 @@ impl Listed {
         }
     }
 
-    fn insert(&mut self, schedule: &Schedule) {
-        let slot = self.rows.push(schedule);
+    fn insert(&mut self, entry: &Entry) {
+        let slot = self.rows.push(entry);
         let Self { rows, live, deleted } = self;
-        pick(live, deleted, !is_live(schedule)).insert(slot, rows);
+        pick(live, deleted, !is_live(&entry.schedule)).insert(slot, rows);
     }
 
     fn remove(&mut self, schedule: &Schedule) {
@@ -51,21 +52,22 @@ impl Listed {
     }
 
     /// Takes in a change; most are the next time and nothing else.
-    fn update(&mut self, old: &Schedule, new: &Schedule) {
+    fn update(&mut self, old: &Schedule, entry: &Entry) {
+        let new = &*entry.schedule;
         let Some(slot) = self.rows.slot(new.id) else { return };
         let Self { rows, live, deleted } = self;
         let (was_deleted, is_deleted) = (!is_live(old), !is_live(new));
         if was_deleted != is_deleted {
             pick(live, deleted, was_deleted).remove(slot, rows);
-            rows.update(slot, new);
+            rows.update(slot, entry);
             pick(live, deleted, is_deleted).insert(slot, rows);
         } else if due(old) != due(new) {
             let orders = pick(live, deleted, is_deleted);
             orders.remove_by(Sort::NextRun, slot, rows);
-            rows.update(slot, new);
+            rows.update(slot, entry);
             orders.insert_by(Sort::NextRun, slot, rows);
         } else {
-            rows.update(slot, new);
+            rows.update(slot, entry);
         }
     }
 }

@@ -13,6 +13,7 @@ mod filter;
 mod fresh;
 mod groups;
 mod intern;
+mod later;
 mod list;
 mod listed;
 mod live;
@@ -27,6 +28,7 @@ mod place;
 mod pool;
 mod record;
 mod reruns;
+mod rhythms;
 mod rows;
 mod shares;
 mod sight;
@@ -253,7 +255,7 @@ impl Index {
             state.forget_newer(id);
             let known_schedule = state.entries.get(id).map(|known| Arc::clone(&known.schedule));
             state.set_aside.remove(&format!("{SCHEDULE_KEY_PREFIX}{id}"));
-            state.arrange(known_schedule.as_deref(), Some(&entry.schedule));
+            state.arrange(known_schedule.as_deref(), Some(&entry));
             state.count(&entry.schedule, 1);
             if is_live(&entry.schedule) && !state.coming.is_empty() {
                 let schedule = &entry.schedule;

@@ -19,6 +19,11 @@ impl Orders {
         self.created.len()
     }
 
+    /// Number of rows whose next time, in nanoseconds, is earlier than this.
+    pub(super) fn due_before(&self, at: i64) -> usize {
+        self.next_run.count(|rank, _| rank < at)
+    }
+
     /// Adds a row.
     pub(super) fn insert(&mut self, slot: u32, rows: &Rows) {
         for sort in EACH {

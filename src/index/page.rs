@@ -8,6 +8,7 @@ use super::filter::ScheduleFilter;
 use super::place::{Place, Sort};
 use super::rows::Rows;
 use super::wanted::Wanted;
+use crate::schedule::Status;
 
 /// Minimum number of rows collected before those that are not on the page are dropped.
 const ROOM: usize = if cfg!(test) { 4 } else { 1024 };
@@ -42,10 +43,22 @@ struct Candidate {
 }
 
 impl Rows {
-    /// Ids of the matching schedules, in no order.
-    pub fn select(&self, filter: &ScheduleFilter) -> Vec<Uuid> {
-        let Some(wanted) = Wanted::new(filter, self) else { return Vec::new() };
+    /// Ids of the matching schedules, in no order; with a target of those that have it.
+    pub fn select(&self, filter: &ScheduleFilter, target: Option<&str>) -> Vec<Uuid> {
+        let wanted = Wanted::new(filter, self);
+        let wanted = wanted.and_then(|wanted| match target {
+            Some(target) => wanted.aimed_at(target, self),
+            None => Some(wanted),
+        });
+        let Some(wanted) = wanted else { return Vec::new() };
         self.matching(&wanted).map(|slot| self.id(slot)).collect()
+    }
+
+    /// Ids of the matching schedules with their statuses, in no order.
+    pub fn select_statuses(&self, filter: &ScheduleFilter) -> Vec<(Uuid, Status)> {
+        let Some(wanted) = Wanted::new(filter, self) else { return Vec::new() };
+        let found = self.matching(&wanted);
+        found.filter_map(|slot| Some((self.id(slot), self.status(slot)?))).collect()
     }
 
     /// A page of the matching schedules.
@@ -84,7 +97,8 @@ impl Rows {
         Selected { ids, total, more: behind > end }
     }
 
-    fn matching<'a>(&'a self, wanted: &'a Wanted<'_>) -> impl Iterator<Item = u32> + 'a {
+    /// The slots of the rows that match.
+    pub fn matching<'a>(&'a self, wanted: &'a Wanted<'_>) -> impl Iterator<Item = u32> + 'a {
         let few = self.ties.fewest(&wanted.ties);
         let tied = few.into_iter().flatten().map(|slot| (*slot, &self.rows[*slot as usize]));
         let all = (0..).zip(&self.rows).take(if few.is_some() { 0 } else { usize::MAX });

@@ -10,11 +10,16 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use uuid::Uuid;
 
+use super::Entry;
 use super::intern::Interner;
 use super::place::{MAX_LEN, NEVER, Sort, beginning, name_rank, nanos};
 use super::pool::{Pool, number, reserve};
+use super::rhythms::Rhythms;
 use super::ties::Ties;
 use crate::schedule::{Ending, Schedule, ScheduleType, Status};
+
+const STATUSES: [Status; 5] =
+    [Status::Active, Status::Paused, Status::Completed, Status::Failed, Status::Deleted];
 
 /// All schedules that lists show, in no order.
 #[derive(Default)]
@@ -30,6 +35,9 @@ pub(super) struct Rows {
     pub(super) targets: Interner,
     pub(super) tags: Interner,
     pub(super) ties: Ties,
+    pub(super) rhythms: Rhythms,
+    /// Numbers of the rhythms of the same schedules.
+    rhythm_numbers: Vec<u32>,
     names: Pool<u8>,
     /// Of each row its tags, and behind them its ties.
     tag_numbers: Pool<u32>,
@@ -79,8 +87,20 @@ impl Rows {
         self.rows[slot as usize].kind & status_bit(Status::Deleted) != 0
     }
 
+    /// The status of the schedule of a row.
+    pub fn status(&self, slot: u32) -> Option<Status> {
+        let kind = self.rows[slot as usize].kind;
+        STATUSES.into_iter().find(|status| kind & status_bit(*status) != 0)
+    }
+
+    /// The number of the rhythm of the schedule of a row.
+    pub fn rhythm(&self, slot: u32) -> u32 {
+        self.rhythm_numbers[slot as usize]
+    }
+
     /// Adds a row, for a schedule that has none. Returns its slot.
-    pub fn push(&mut self, schedule: &Schedule) -> u32 {
+    pub fn push(&mut self, entry: &Entry) -> u32 {
+        let schedule = &*entry.schedule;
         let spec = &schedule.spec;
         let (name_at, tags_at) = (self.names.end(), self.tag_numbers.end());
         let name = beginning(&spec.name);
@@ -114,6 +134,8 @@ impl Rows {
             target: self.targets.hold(spec.target_command.as_str()),
             kind: kind(schedule),
         });
+        reserve(&mut self.rhythm_numbers, 1);
+        self.rhythm_numbers.push(self.rhythms.hold(entry));
         reserve(&mut self.heads, 1);
         self.heads.push(Head { id: schedule.id, created_at: nanos(schedule.created_at) });
         let hash = self.hasher.hash_one(schedule.id);
@@ -123,9 +145,11 @@ impl Rows {
     }
 
     /// Updates the fields of a schedule that often change.
-    pub fn update(&mut self, slot: u32, new: &Schedule) {
+    pub fn update(&mut self, slot: u32, new: &Entry) {
         let row = &mut self.rows[slot as usize];
-        (row.next_run_at, row.kind) = (due(new), kind(new));
+        (row.next_run_at, row.kind) = (due(&new.schedule), kind(&new.schedule));
+        let rhythm = &mut self.rhythm_numbers[slot as usize];
+        *rhythm = self.rhythms.changed(*rhythm, new);
     }
 
     /// The slot of the last row, which takes the place of one that is removed.
@@ -150,6 +174,7 @@ impl Rows {
         self.untie(slot, last);
         let row = self.rows.swap_remove(slot as usize);
         self.heads.swap_remove(slot as usize);
+        self.rhythms.release(self.rhythm_numbers.swap_remove(slot as usize));
         self.creators.release(row.creator);
         self.owners.release(row.owner);
         self.targets.release(row.target);
@@ -309,12 +334,13 @@ pub(super) fn active_bit(active: bool) -> u32 {
 
 #[cfg(test)]
 impl Rows {
-    /// Numbers of rows, creators, owners, targets, tags, and of groups and calendars.
-    pub fn counts(&self) -> [usize; 6] {
+    /// Numbers of rows, creators, owners, targets, tags, of groups and calendars, and of rhythms.
+    pub fn counts(&self) -> [usize; 7] {
         let [creators, owners, targets, tags, ties] =
             [&self.creators, &self.owners, &self.targets, &self.tags, &self.ties.texts]
                 .map(|texts| texts.beginning("").len());
         assert_eq!((self.rows.len(), self.rows.len()), (self.heads.len(), self.slots.len()));
-        [self.rows.len(), creators, owners, targets, tags, ties]
+        assert_eq!(self.rows.len(), self.rhythm_numbers.len());
+        [self.rows.len(), creators, owners, targets, tags, ties, self.rhythms.len()]
     }
 }

@@ -131,11 +131,12 @@ impl State {
     }
 
     /// Keeps everything derived from schedules in step when one is added, changed or removed.
-    pub fn arrange(&mut self, old: Option<&Schedule>, new: Option<&Schedule>) {
-        self.dependents.arrange(old, new);
-        self.tally.arrange(old, new);
+    pub fn arrange(&mut self, old: Option<&Schedule>, new: Option<&Entry>) {
+        let schedule = new.map(|new| &*new.schedule);
+        self.dependents.arrange(old, schedule);
+        self.tally.arrange(old, schedule);
         // Only the engine sees the others.
-        let (old, new) = (old.filter(|s| !s.purge), new.filter(|s| !s.purge));
+        let (old, new) = (old.filter(|s| !s.purge), new.filter(|new| !new.schedule.purge));
         self.listed.arrange(old, new);
     }
 

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::{Counts, Entry, Index, Listing, Place, ScheduleFilter, Sort, TagsMatch};
 use crate::names::schedule_key;
 use crate::schedule::{Schedule, Spec, Status};
-use samples::{SORTS, Step, base, change, filter, schedule, step};
+use samples::{SORTS, Step, TARGETS, base, change, filter, schedule, step};
 
 fn matches(filter: &ScheduleFilter, schedule: &Schedule) -> bool {
     let spec = &schedule.spec;
@@ -113,7 +113,9 @@ proptest! {
         let groups: BTreeSet<_> = shown.iter().filter_map(|schedule| schedule.spec.group.as_deref()).collect();
         let calendars: BTreeSet<_> = shown.iter().flat_map(|schedule| schedule.spec.timing.calendars()).collect();
         let ties = groups.len() + calendars.len();
-        let counts = [shown.len(), creators.len(), owners.len(), targets.len(), tags.len(), ties];
+        // All have the same trigger, and next times that are none of its.
+        let rhythms: BTreeSet<_> = shown.iter().map(|schedule| schedule.next_run_at.is_some()).collect();
+        let counts = [shown.len(), creators.len(), owners.len(), targets.len(), tags.len(), ties, rhythms.len()];
         prop_assert_eq!(index.read(|state| state.listed.rows.counts()), counts);
         let mut counts = Counts::default();
         for schedule in &shown {
@@ -131,8 +133,17 @@ proptest! {
         prop_assert_eq!(busy, has_attempts.map(|schedule| schedule.id).collect::<Vec<_>>());
         for ((filter, sort, offset, limit), place) in listings.into_iter().zip(places) {
             let mut wanted: Vec<_> = model.values().filter(|s| matches(&filter, s)).collect();
-            let found: BTreeSet<_> = index.select(&filter).iter().map(|e| e.schedule.id).collect();
-            prop_assert_eq!(found, wanted.iter().map(|schedule| schedule.id).collect());
+            let found: Vec<_> = index.select(&filter).iter().map(|e| e.schedule.id).collect();
+            prop_assert_eq!(found, wanted.iter().map(|s| s.id).collect::<Vec<_>>());
+            let statuses: BTreeMap<_, _> = index.select_statuses(&filter).into_iter().collect();
+            prop_assert_eq!(statuses.len(), wanted.len());
+            prop_assert!(wanted.iter().all(|s| statuses.get(&s.id) == Some(&*s.status)));
+            for target in TARGETS.into_iter().chain(["cmd.a", "cmd", "cmd.b.x", ""]) {
+                let found = index.select_ids(&filter, Some(target));
+                let found: BTreeSet<_> = found.into_iter().collect();
+                let aimed = wanted.iter().filter(|s| s.spec.target_command.as_str() == target);
+                prop_assert_eq!(found, aimed.map(|s| s.id).collect(), "{:?} {}", &filter, target);
+            }
             wanted.sort_by(|a, b| compare(a, b, sort));
             let total = wanted.len();
             // A cursor may belong to a schedule that is gone, or that the filter does not find.
@@ -201,5 +212,5 @@ fn names_that_are_too_long_are_listed_by_their_beginning_and_leave_nothing_behin
     for n in 1..=3 {
         index.apply(&schedule_key(Uuid::from_u128(n)), 10 + u64::try_from(n).unwrap(), None);
     }
-    assert_eq!(index.read(|state| state.listed.rows.counts()), [0; 6]);
+    assert_eq!(index.read(|state| state.listed.rows.counts()), [0; 7]);
 }

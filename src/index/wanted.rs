@@ -80,6 +80,17 @@ impl<'a> Wanted<'a> {
         })
     }
 
+    /// The same for schedules with this target only; `None` if nothing can match.
+    pub fn aimed_at(self, target: &str, rows: &Rows) -> Option<Self> {
+        let number = rows.targets.number(target)?;
+        if self.targets.as_ref().is_some_and(|targets| !targets.has(number)) {
+            return None;
+        }
+        let mut only = rows.targets.none();
+        only.add(number);
+        Some(Self { targets: Some(only), ..self })
+    }
+
     /// Whether a row meets the conditions.
     pub fn matches(&self, row: &Row, rows: &Rows) -> bool {
         let has_tags = |(tags, least): &(Numbers, usize)| {

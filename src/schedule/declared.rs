@@ -45,8 +45,8 @@ macro_rules! page_fields {
 macro_rules! kind_fields {
     ($next:ident $($more:ident)* { $($given:tt)* }) => {
         $crate::schedule::declared::$next! { $($more)* { $($given)* list {
-            /// With this error type.
-            #[schemars(length(min = 1, max = 255))]
+            /// With this error type; empty for those without one.
+            #[schemars(length(max = 255))]
             pub error_type: Option<String>,
             /// Whose command was sent to this subject, whatever the target of its schedule is now.
             #[schemars(length(min = 1, max = 255))]

@@ -189,6 +189,15 @@ impl Trigger {
         }
     }
 
+    /// The trigger without anything that restricts it.
+    pub(crate) fn unbounded(&self) -> &Self {
+        match self {
+            Self::Within(within) => within.inner.unbounded(),
+            Self::Open(open) => open.inner.unbounded(),
+            trigger => trigger,
+        }
+    }
+
     /// The trigger without the calendars that restrict it.
     pub fn without_calendars(&self) -> &Self {
         match self {

@@ -18,6 +18,7 @@ use super::turn::{HEAD, IDLE};
 use super::{Http, HttpError, Listening, files};
 use crate::config::http::certificate;
 use crate::config::http::{API_TLS_CERT, API_TOKENS_FILE};
+use crate::failpoint::reached;
 
 /// Connections that may wait to be accepted; the system may allow fewer.
 const BACKLOG: u32 = 1024;
@@ -113,6 +114,10 @@ fn bind(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
     // Otherwise the port stays blocked while connections of a previous instance have not quite ended.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
+    // Its connections inherit it. A test that fills them would need megabytes otherwise.
+    if reached("small_sends") {
+        socket.set_send_buffer_size(4096)?;
+    }
     socket.bind(address)?;
     socket.listen(BACKLOG)?.into_std()
 }

@@ -3,6 +3,7 @@
 
 mod apply;
 mod create;
+mod dry_run;
 mod item;
 
 use std::collections::HashSet;
@@ -148,6 +149,9 @@ impl<N: Nats> Api<N> {
     ) -> Result<Reply<BulkOperated>, ApiError> {
         let actor = caller.actor();
         let (operation, pausing) = self.check_operation(&request, &actor, caller)?;
+        if let Some(foreseen) = self.foreseen(operation, &request, caller).await? {
+            return Ok(Reply::new(foreseen, caller));
+        }
         let Chosen { schedules: chosen, unknown } =
             self.chosen(operation, &request, caller).await?;
         let matched = chosen.len() + unknown.len();
@@ -284,6 +288,18 @@ impl<N: Nats> Api<N> {
         if let Some(names) = &request.schedule_names {
             return self.chosen_by_name(names, request.creator.as_ref(), caller).await;
         }
+        let filter = self.asked_for(operation, request).await?;
+        // A filter scans every schedule, and blocks this thread meanwhile.
+        let found = block_in_place(|| self.index.select(&filter)).into_iter();
+        Ok(Chosen::new(found.map(|entry| (entry.schedule.id, Some(entry))).collect()))
+    }
+
+    /// What a request's filter selects, as of every change that was answered before.
+    async fn asked_for(
+        &self,
+        operation: BulkAction,
+        request: &BulkOperation,
+    ) -> Result<ScheduleFilter, ApiError> {
         if !self.has_caught_up(SEEN_WITHIN).await? {
             return Err(ApiError::behind());
         }
@@ -293,11 +309,7 @@ impl<N: Nats> Api<N> {
             BulkAction::Resume => Some(Status::Paused),
             BulkAction::Delete => None,
         });
-        // A filter scans every schedule, and blocks this thread meanwhile.
-        let mut found = block_in_place(|| self.index.select(&filter));
-        found.sort_unstable_by_key(|entry| entry.schedule.id);
-        let found = found.into_iter().map(|entry| (entry.schedule.id, Some(entry)));
-        Ok(Chosen::new(found.collect()))
+        Ok(filter)
     }
 
     /// The schedules of a creator with these names, without duplicates, and the names that nothing has.
@@ -322,29 +334,6 @@ impl<N: Nats> Api<N> {
             }
         }
         Ok(chosen)
-    }
-
-    /// Ids of the schedules that have a tag and a target, as of every change that was answered before.
-    pub(in crate::api) async fn schedules_with(
-        &self,
-        tag: Option<&String>,
-        target: Option<&String>,
-    ) -> Result<Vec<Uuid>, ApiError> {
-        if !self.has_caught_up(SEEN_WITHIN).await? {
-            return Err(ApiError::behind());
-        }
-        let filter = ScheduleFilter {
-            tags: tag.map(|tag| vec![tag.clone()]),
-            target_prefix: target.cloned(),
-            ..ScheduleFilter::default()
-        };
-        // As above.
-        Ok(block_in_place(|| {
-            let Some(target) = target else { return self.index.select_ids(&filter) };
-            let found = self.index.select(&filter).into_iter();
-            let of_it = found.filter(|it| it.schedule.spec.target_command.as_str() == target);
-            of_it.map(|entry| entry.schedule.id).collect()
-        }))
     }
 
     /// Changes one schedule; returns the time until which occurrences of it are claimed, and what is to be known of it.

@@ -1,6 +1,13 @@
 //! Filters that select schedules without naming each one.
 
+use tokio::task::block_in_place;
+use uuid::Uuid;
+
+use super::super::Api;
+use super::super::error::ApiError;
+use super::limit::SEEN_WITHIN;
 pub use crate::index::{ScheduleFilter, TagsMatch};
+use crate::port::Nats;
 use crate::schedule::keyed::not_a_name;
 use crate::schedule::{FieldFault, MAX_TAGS};
 
@@ -15,6 +22,23 @@ impl ScheduleFilter {
             Some(FieldFault::new(field, not_a_name(name.as_deref()?)?))
         });
         many.into_iter().chain(names)
+    }
+}
+
+impl<N: Nats> Api<N> {
+    /// Ids of the schedules that have a tag and a target, as of every change that was answered before.
+    pub(in crate::api) async fn schedules_with(
+        &self,
+        tag: Option<&String>,
+        target: Option<&String>,
+    ) -> Result<Vec<Uuid>, ApiError> {
+        if !self.has_caught_up(SEEN_WITHIN).await? {
+            return Err(ApiError::behind());
+        }
+        let tags = tag.map(|tag| vec![tag.clone()]);
+        let filter = ScheduleFilter { tags, ..ScheduleFilter::default() };
+        // A filter scans every schedule, and blocks this thread meanwhile.
+        Ok(block_in_place(|| self.index.select_ids(&filter, target.map(String::as_str))))
     }
 }
 

@@ -57,7 +57,7 @@ use crate::history_index::Page;
 use crate::index::{Unreadable, read_record};
 use crate::names as subjects;
 use crate::port::Nats;
-use crate::schedule::{FieldFault, NotNow, Schedule, SkipCause};
+use crate::schedule::{FieldFault, NotNow, Schedule, SkipCause, Status};
 use crate::stored::damage::Damage;
 
 /// Items per page by default.
@@ -96,7 +96,11 @@ pub(crate) fn check_limit(
 
 /// Error for a change that the schedule's status does not allow.
 fn refused(schedule: &Schedule, refused: NotNow) -> ApiError {
-    let (id, status) = (schedule.id, schedule.status.as_str());
+    refused_in(schedule.id, *schedule.status, refused)
+}
+
+fn refused_in(id: Uuid, status: Status, refused: NotNow) -> ApiError {
+    let status = status.as_str();
     let message = match refused {
         NotNow::IsDeleted => return ApiError::no_schedule(id),
         NotNow::HasEnded => format!("schedule {id} has ended: its status is {status}"),

@@ -19,6 +19,8 @@ const TIMES: [(&str, &str); 4] = [
     ("scheduled_from", "Nominal time from"),
     ("scheduled_to", "Nominal time to"),
 ];
+/// The parameter that asks for executions without an error type: a field that is left empty asks for nothing.
+pub(super) const UNTYPED: &str = "without_error_type";
 /// Rows of a page.
 const ROWS: u64 = 50;
 
@@ -31,10 +33,11 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
         }
         None => {
             let at = |name: &str| visitor.query(name).map(|at| instant(&at));
+            let none = visitor.query(UNTYPED).map(|_| String::new());
             let fields = json!({
                 "schedule_id": visitor.query("schedule_id"),
                 "status": visitor.query("status"),
-                "error_type": visitor.query("error_type"),
+                "error_type": visitor.query("error_type").or(none),
                 "tag": visitor.query("tag"),
                 "command_sent": visitor.query("command_sent"),
                 "target_command": visitor.query("target_command"),
@@ -63,6 +66,10 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
                 (search(visitor, "schedule_id", "Schedule (id)"))
                 (search(visitor, "target_command", "Target of the schedule now"))
                 @for (name, label) in TIMES { (search(visitor, name, label)) }
+                label {
+                    input type="checkbox" name=(UNTYPED) value="true" checked[visitor.query(UNTYPED).is_some()];
+                    " Without an error type"
+                }
                 (search(visitor, "correlation_id", "Correlation id (alone)"))
             }
         }))

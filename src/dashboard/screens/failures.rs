@@ -7,6 +7,7 @@ use chrono::{SecondsFormat, TimeDelta};
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
+use super::executions::UNTYPED;
 use crate::api::executions::RETRIED_BY_DEFAULT;
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure};
@@ -93,16 +94,16 @@ fn grouped(failed: &[Value]) -> Vec<Group<'_>> {
 fn one(visitor: &Visitor<'_>, group: &Group<'_>, from: &str, is_cut: bool) -> Markup {
     let Group { error_type, target, count, latest } = group;
     let filter = json!({ "error_type": error_type, "command_sent": target, "from": from });
-    let address = format!(
-        "/executions?status=failed&error_type={}&command_sent={}",
-        path_part(error_type),
-        path_part(target)
-    );
+    let kind = match error_type.is_empty() {
+        true => format!("{UNTYPED}=true"),
+        false => format!("error_type={}", path_part(error_type)),
+    };
+    let address = format!("/executions?status=failed&{kind}&command_sent={}", path_part(target));
     html! {
         section.box {
             h2 {
                 (count) " × "
-                code { bdi { (if error_type.is_empty() { "unknown" } else { error_type }) } }
+                @if error_type.is_empty() { "without an error type" } @else { code { bdi { (error_type) } } }
                 " at " code { bdi { (target) } }
             }
             p.text { bdi { (latest.text("error_message")) } }
@@ -112,18 +113,16 @@ fn one(visitor: &Visitor<'_>, group: &Group<'_>, from: &str, is_cut: bool) -> Ma
                 a href=(execution_path(latest.text("id"))) { "execution" }
                 " · " a href=(address) { "all of this kind" }
             }
-            @if !error_type.is_empty() {
-                p.dim { "Each is sent to the present target of its schedule, or where it went if it has none; the dry run says where." }
-                (action(visitor, "bulk.retry", &visitor.here(), html! {
-                    (hidden("filter", &filter.to_string()))
-                    (hidden("idempotency_key", &drawn()))
-                    (hidden("dry_run", "true"))
-                    button type="submit" { "Run again all of this kind …" }
-                    @if is_cut || *count > RETRIED_BY_DEFAULT {
-                        button type="submit" name="in_background" value="true" { "Run again in the background …" }
-                    }
-                }))
-            }
+            p.dim { "Each is sent to the present target of its schedule, or where it went if it has none; the dry run says where." }
+            (action(visitor, "bulk.retry", &visitor.here(), html! {
+                (hidden("filter", &filter.to_string()))
+                (hidden("idempotency_key", &drawn()))
+                (hidden("dry_run", "true"))
+                button type="submit" { "Run again all of this kind …" }
+                @if is_cut || *count > RETRIED_BY_DEFAULT {
+                    button type="submit" name="in_background" value="true" { "Run again in the background …" }
+                }
+            }))
         }
     }
 }

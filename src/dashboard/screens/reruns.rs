@@ -107,7 +107,9 @@ fn standing(rerun: &Value) -> &str {
 fn which(rerun: &Value) -> String {
     let filter = &rerun["filter"];
     let of = filter["schedule_id"].as_str().map(|id| format!("of schedule {id}"));
-    let conditions = CONDITIONS.iter().filter(|(field, _)| filter[*field].is_string());
+    let none = (filter["error_type"] == "").then(|| "without an error type".to_owned());
+    let of = none.into_iter().chain(of);
+    let conditions = CONDITIONS.iter().filter(|(field, _)| !filter.text(field).is_empty());
     let said = conditions.map(|(field, word)| format!("{word}{}", filter.text(field)));
     let status = filter["status"].is_null().then(|| "failed".to_owned());
     status.into_iter().chain(said).chain(of).collect::<Vec<_>>().join(", ")
@@ -208,6 +210,7 @@ mod tests {
             "cancelled, with timeout, sent to cmd.b, at cmd.a, from 2026-01-01T00:00:00Z, for 2026-01-02T00:00:00Z, \
              until 2026-01-03T00:00:00Z, of schedule 7"
         );
+        assert_eq!(said(json!({ "error_type": "" })), "failed, without an error type");
     }
 
     #[test]

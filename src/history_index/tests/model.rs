@@ -220,7 +220,7 @@ fn filters(schedule: Option<Uuid>) -> Vec<Filter> {
         vec![ExecutionStatus::Running],
         vec![ExecutionStatus::Failed, ExecutionStatus::Cancelled],
     ];
-    let errors = [None, Some(ERRORS[0].to_owned())];
+    let errors = [None, Some(ERRORS[0].to_owned()), Some(String::new())];
     let mut filters = Vec::new();
     for (statuses, error) in statuses.iter().flat_map(|s| errors.iter().map(move |e| (s, e))) {
         for (started_from_ms, started_to_ms) in
@@ -270,7 +270,7 @@ fn agree(index: &HistoryIndex, model: &Model) {
             let expected = places(&model.matching(|event| {
                 schedule.is_none_or(|schedule| schedule == event.schedule)
                     && (statuses.is_empty() || statuses.contains(&event.status))
-                    && error.as_deref().is_none_or(|error| event.error == Some(error))
+                    && error.as_deref().is_none_or(|error| event.error.unwrap_or_default() == error)
                     && may_have_sent(event.command)
                     && first.is_none_or(|first| event.scheduled_for_ms >= first)
                     && last.is_none_or(|last| event.scheduled_for_ms <= last)

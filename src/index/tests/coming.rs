@@ -1,8 +1,10 @@
 //! Checks what comes against a model that looks at every occurrence of every schedule.
 
+use chrono::Duration;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::index::later::Later;
 use crate::index::{Ahead, Coming, read_record};
 
 const NOW: &str = "2026-03-28T12:00:00Z";
@@ -80,8 +82,9 @@ fn model(index: &Index, filter: &ScheduleFilter, from: Option<&str>, to: &str) -
         let left = schedule.spec.timing.max_runs.map_or(usize::MAX, |most| {
             usize::try_from(most - schedule.occurrence_count.get()).unwrap()
         });
-        let before = next - chrono::Duration::milliseconds(1);
-        let times = entry.trigger.occurrences_after(before).map(|one| one.at).take(left);
+        // It is promised, also where a record was written by hand.
+        let times = entry.trigger.occurrences_after(next).map(|one| one.at);
+        let times = std::iter::once(next).chain(times).take(left);
         listed.extend(
             times
                 .take_while(|time| *time <= at(to))
@@ -176,4 +179,124 @@ fn a_list_from_now_on_looks_at_no_more_schedules_than_it_shows() {
     let (ahead, more) = index.coming(&asked);
     let first = (100..105).map(|n| (at("2026-03-28T23:00:00Z"), Uuid::from_u128(n)));
     assert_eq!((ids(&ahead), more), (first.collect(), true));
+}
+
+/// A schedule that has one of a few rhythms, within bounds of its own.
+fn one() -> impl Strategy<Value = Entry> {
+    let rhythm = prop_oneof![
+        select(vec!["0 * * * *", "*/20 * * * *", "30 2 * * *", "0 12 1 * *", "59 1-3 * * 0"])
+            .prop_map(cron),
+        (select(vec![600, 1800, 7200, 86_400]), select(vec![0, 250, 61_001])).prop_map(
+            |(seconds, ms)| {
+                let start = at(NOW) - Duration::hours(3) + Duration::milliseconds(ms);
+                json!({ "schedule_type": "interval", "interval_seconds": seconds, "start_at": start })
+            }
+        ),
+        Just(json!({ "schedule_type": "one_time", "scheduled_at": "2026-03-29T01:00:00Z" })),
+    ];
+    let bounds = (weighted(0.2, 0..400_i64), weighted(0.2, 1..6_u64));
+    let state = (weighted(0.1, Just("paused")), weighted(0.1, Just(false)), any::<[bool; 3]>());
+    (0..24_u128, rhythm, bounds, -1..300_i64, state).prop_map(
+        |(id, mut timing, (end, runs), since, (status, is_active, [some, more, odd]))| {
+            let since = at(NOW) + Duration::minutes(since * 37);
+            if let Some(end) = end {
+                timing["end_at"] = json!(at(NOW) + Duration::minutes(end * 29));
+            }
+            let is_odd = some && more && odd;
+            if let Some(runs) = runs.filter(|_| since > at(NOW) && !is_odd) {
+                timing["max_runs"] = json!(runs);
+            }
+            let plain = entry(id, timing.clone(), since, json!({}));
+            let times: Vec<_> = plain.trigger.occurrences_after(since).take(3).collect();
+            let next = times.first().map_or(since, |next| next.at);
+            let next = if is_odd { next + Duration::seconds(7) } else { next };
+            let has_acted = some && !more && timing["max_runs"].is_null();
+            let acted: Vec<_> =
+                times.iter().skip(1).filter(|_| has_acted).map(|it| it.at).collect();
+            let mut state = json!({ "acted_ahead": acted });
+            if let Some(status) = status {
+                state["status"] = json!(status);
+            }
+            if let Some(is_active) = is_active {
+                state["is_active"] = json!(is_active);
+            }
+            entry(id, timing, next, state)
+        },
+    )
+}
+
+proptest! {
+    /// What few rhythms say of many schedules is what each of them says.
+    #[test]
+    fn what_comes_later_is_what_a_model_finds(
+        entries in vec(one(), 0..60),
+        gone in vec(0..24_u128, 0..4),
+        lists in vec((weighted(0.8, 0..500_i64), 0..3000_i64, 1..9_usize, any::<bool>()), 4),
+    ) {
+        let index = index(entries.into_iter().zip(1..).map(|(entry, revision)| Entry { revision, ..entry }));
+        for id in gone {
+            index.apply(&schedule_key(Uuid::from_u128(id)), 1000, None);
+        }
+        for (from, minutes, limit, is_filtered) in lists {
+            let begin = at(NOW) + Duration::minutes(from.unwrap_or(0) * 41);
+            let to = (begin + Duration::minutes(minutes)).to_rfc3339();
+            let from = from.map(|_| begin.to_rfc3339());
+            let filter = ScheduleFilter {
+                name_prefix: is_filtered.then(|| "a".to_owned()),
+                ..ScheduleFilter::default()
+            };
+            let expected = model(&index, &filter, from.as_deref(), &to);
+            let found = parts(&index, &filter, from.as_deref(), &to, limit);
+            prop_assert_eq!(found, expected, "{:?} {} {}", from, to, limit);
+        }
+        for id in 0..24 {
+            index.apply(&schedule_key(Uuid::from_u128(id)), 2000, None);
+        }
+        prop_assert_eq!(index.read(|state| state.listed.rows.counts()), [0; 7]);
+    }
+}
+
+/// Each is where the merge comes to it, and no sooner.
+#[test]
+fn a_list_from_later_on_looks_at_no_more_schedules_than_it_shows() {
+    let hourly =
+        (0..400).map(|n| entry(n, cron("30 * * * *"), at("2026-03-28T12:30:00Z"), json!({})));
+    let often = (400..800).map(|n| entry(n, every(60), at("2026-03-28T12:01:00Z"), json!({})));
+    let index = index(hourly.chain(often));
+    let filter = ScheduleFilter::default();
+    let early = at("2026-04-28T12:29:30Z");
+    let later = |since, passed, limit| {
+        let filter = ScheduleFilter { status: Some(Status::Active), ..ScheduleFilter::default() };
+        let until = at("2026-04-29T00:00:00Z");
+        let (found, more) = index.later(&Later { filter, since, passed, until }, None, limit);
+        let found = found.iter().map(|(at, entry)| (*at, entry.schedule.id.as_u128()));
+        (found.collect::<Vec<_>>(), more.is_some())
+    };
+    let half_past = at("2026-04-28T12:30:00Z");
+    assert_eq!(later(early, None, 3), ((0..3).map(|n| (half_past, n)).collect(), true));
+    let (all, more) = later(early, None, 1000);
+    assert_eq!((all.len(), more), (800, false));
+    assert!(all.iter().all(|(at, _)| *at == half_past));
+    let asked = Coming {
+        filter: &filter,
+        now: at(NOW),
+        from: Some(early),
+        to: at("2026-04-29T00:00:00Z"),
+        after: None,
+        limit: 5,
+    };
+    let (ahead, more) = index.coming(&asked);
+    assert_eq!(
+        (ids(&ahead), more),
+        ((0..5).map(|n| (half_past, Uuid::from_u128(n))).collect(), true)
+    );
+    // A part that begins amid those of one time goes on with the others of it.
+    let amid = later(half_past, Some(Uuid::from_u128(399)), 3);
+    assert_eq!(amid, ((400..403).map(|n| (half_past, n)).collect(), true));
+    let after = Some((half_past, Uuid::from_u128(399)));
+    let (ahead, _) = index.coming(&Coming { from: None, after, ..asked });
+    assert_eq!(
+        ids(&ahead),
+        (400..405).map(|n| (half_past, Uuid::from_u128(n))).collect::<Vec<_>>()
+    );
 }

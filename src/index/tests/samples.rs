@@ -17,7 +17,7 @@ use crate::trigger::Trigger;
 
 const TEXTS: [&str; 8] =
     ["Nightly", "nightly report", "Größe ÄNDERN", "ΑΣ", "ΑΣΑ", "", "re", "İstanbul"];
-const TARGETS: [&str; 4] = ["cmd.a.x", "cmd.a.y", "cmd.b", "cmd.ab"];
+pub(in crate::index) const TARGETS: [&str; 4] = ["cmd.a.x", "cmd.a.y", "cmd.b", "cmd.ab"];
 const OUTCOMES: [Ending; 3] = [Ending::Success, Ending::Failed, Ending::Cancelled];
 const STATUSES: [Status; 5] =
     [Status::Active, Status::Paused, Status::Completed, Status::Failed, Status::Deleted];

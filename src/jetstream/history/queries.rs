@@ -322,8 +322,8 @@ impl<N: Nats> History<N> {
 
 /// Whether an execution has the error type and the command of a filter, which are as headers write them.
 fn is_of(execution: &Execution, filter: &Filter) -> bool {
-    let found = execution.error_type.as_ref().map(ErrorType::as_str);
-    let has_error = |wanted: &String| found.is_some_and(|found| error_header(found) == *wanted);
+    let found = execution.error_type.as_ref().map_or("", ErrorType::as_str);
+    let has_error = |wanted: &String| error_header(found) == *wanted;
     let has_sent = |wanted: &String| command_header(&execution.command_sent) == *wanted;
     filter.error.as_ref().is_none_or(has_error) && filter.command.as_ref().is_none_or(has_sent)
 }

@@ -1,10 +1,13 @@
 //! What failed in a row, or of a kind, is found and run again, also once its schedule was mended.
 
-use serde_json::json;
+use async_nats::HeaderMap;
+use nats_scheduler::names::{ERROR_TYPE, EXECUTION_ID, MESSAGE_ID};
+use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::Browser;
 use crate::executions::reruns::{failures, mend};
-use crate::harness::{Nats, in_ms};
+use crate::harness::{Nats, in_ms, wait_for};
 
 /// The part of a page behind a text.
 fn behind<'a>(page: &'a str, text: &str) -> &'a str {
@@ -94,4 +97,65 @@ async fn failures_of_a_kind_are_run_again_by_what_was_sent_and_not_by_what_is_se
         nats.request("execution.list", &sent(command)).await["pagination"]["total"].clone()
     };
     assert_eq!((total("cmd.nowhere.b").await, total("cmd.nowhere").await), (json!(1), json!(0)));
+}
+
+/// Stores a copy of a failure as another execution: with an empty error type, or with none, like former versions.
+async fn store_without_a_type(nats: &Nats, error_type: Option<&str>) {
+    let stored = nats.messages("SCHEDULER_EXECUTIONS").await;
+    let failed = stored.iter().find(|message| message.subject.contains(".failed.")).unwrap();
+    let id = Uuid::new_v4().to_string();
+    let mut body: Value = serde_json::from_slice(&failed.payload).unwrap();
+    (body["id"], body["event_id"]) = (json!(id), json!(id));
+    body.as_object_mut().unwrap().remove("error_type");
+    let mut headers = HeaderMap::new();
+    for (name, values) in failed.headers.iter() {
+        if !name.to_string().eq_ignore_ascii_case(ERROR_TYPE) {
+            headers.insert(name.clone(), values[0].clone());
+        }
+    }
+    headers.insert(EXECUTION_ID, id.as_str());
+    headers.insert(MESSAGE_ID, id.as_str());
+    if let Some(error_type) = error_type {
+        body["error_type"] = json!(error_type);
+        headers.insert(ERROR_TYPE, error_type);
+    }
+    let (subject, body) = (failed.subject.to_string(), body.to_string());
+    nats.js.publish_with_headers(subject, headers, body.into()).await.unwrap().await.unwrap();
+}
+
+#[tokio::test]
+async fn failures_without_an_error_type_are_run_again_and_no_others() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let browser = Browser::new(&service).await;
+    let id = failures(&nats, "mended", 1).await;
+    for error_type in [None, Some("")] {
+        store_without_a_type(&nats, error_type).await;
+    }
+    let untyped = json!({ "status": "failed", "error_type": "" });
+    let listed = nats.wait_executions(untyped.clone(), 2).await;
+    assert!(listed.iter().all(|one| one["error_type"].as_str().is_none_or(str::is_empty)));
+    mend(&nats, &id, json!({})).await;
+
+    let groups = browser.page("/failures").await;
+    groups.has("2 × without an error type").has("1 × ");
+    let all = browser.page(&link(&groups.text, "all of this kind")).await;
+    all.has("2 in all").has("checked");
+    let dry = browser.submit(&groups, "/act/bulk.retry", &[]).await;
+    dry.has("<dt>Matched</dt><dd>2</dd>").has("cmd.example.a");
+    let told = browser.post("/command/bulk.retry", &dry.filled("/act/bulk.retry", &[])).await;
+    told.has("--error-type ''");
+    browser.submit(&dry, "/act/bulk.retry", &[]).await.has("Run again: done");
+    nats.wait_count("COMMANDS", 2).await;
+
+    let request = json!({ "filter": untyped, "in_background": true });
+    let rerun = nats.ask("bulk.retry", request).await["rerun_id"].clone();
+    let done = wait_for("the end of the rerun", || async {
+        let rerun = nats.ask("rerun.get", json!({ "rerun_id": rerun })).await;
+        (rerun["status"] == "done").then_some(rerun)
+    })
+    .await;
+    assert_eq!((&done["matched"], &done["retried"]), (&json!(2), &json!(2)), "{done}");
+    browser.page("/reruns").await.has("failed, without an error type");
+    nats.wait_count("COMMANDS", 4).await;
 }

@@ -4,9 +4,12 @@ use std::time::{Duration, Instant};
 
 use reqwest::{Method, Response};
 use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpSocket;
 
 use super::Browser;
 use crate::harness::{DEADLINE, Nats, far, wait_for};
+use crate::http::Http;
+use crate::http_limits::cut;
 
 /// A stream of events.
 struct Events(Response);
@@ -113,6 +116,76 @@ async fn browsers_that_do_not_read_hold_nothing() {
     assert!(service.stop().await.success());
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     drop(stalled);
+}
+
+/// Makes a change, and says whether a stream told it within a second.
+async fn is_told_soon(nats: &Nats, events: &mut Events, name: &str) -> bool {
+    let began = Instant::now();
+    nats.create(far(name)).await;
+    events.change().await.unwrap();
+    began.elapsed() < Duration::from_secs(1)
+}
+
+/// Before its stream each browser asks for some answers that it does not read either. Those with many never come to the
+/// stream; those with as many as the socket just holds have a stream whose first events fill it.
+#[tokio::test]
+async fn a_stream_whose_socket_is_full_is_ended_and_its_place_is_given_back() {
+    const STALLED: usize = 64;
+    const PLACES: usize = STALLED + 1;
+    // Ten seconds for the socket to be filled, twenty that a reader may take, and a machine that is busy.
+    const END: Duration = Duration::from_secs(90);
+    let nats = Nats::start().await;
+    let places = PLACES.to_string();
+    let settings =
+        [("DASHBOARD_MAX_STREAMS", &*places), ("NATS_SCHEDULER_FAILPOINT", "small_sends")];
+    let service = nats.service_with(&settings).await;
+    let (browser, http) = (Browser::new(&service).await, Http::new(&service).await);
+    let mut reader = Events::open(&browser).await;
+    let address = service.http().await;
+    let mut stalled = Vec::new();
+    for n in 0..STALLED {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+        let requests = get("/live").repeat(n) + &get("/events");
+        stream.write_all(requests.as_bytes()).await.unwrap();
+        stalled.push(stream);
+    }
+    let started = Instant::now();
+    let (mut told, mut soon) = (0, 0);
+    // Those that never come to their streams are cut first: by then all others have theirs.
+    while cut(&http, "slow_reader").await == 0 {
+        soon += usize::from(is_told_soon(&nats, &mut reader, &format!("first {told}")).await);
+        told += 1;
+        assert!(started.elapsed() < END, "nobody was cut");
+    }
+    let open = async || {
+        let response = browser.ask(Method::GET, "/events").send().await.unwrap();
+        (response.status() == 200).then_some(Events(response))
+    };
+    let mut others = Vec::new();
+    while let Some(events) = open().await {
+        others.push(events);
+    }
+    let streams = PLACES - 1 - others.len();
+    assert!((1..STALLED).contains(&streams), "{streams} of {STALLED} have streams");
+    let freed = loop {
+        soon += usize::from(is_told_soon(&nats, &mut reader, &format!("then {told}")).await);
+        told += 1;
+        if let Some(events) = open().await {
+            break events;
+        }
+        assert!(started.elapsed() < END, "no place was given back");
+    };
+    // It was the place of one of them.
+    let none = u64::try_from(STALLED - streams).unwrap();
+    wait_for("more to be cut than had no streams", || async {
+        (cut(&http, "slow_reader").await > none).then_some(())
+    })
+    .await;
+    assert!(soon * 4 >= told * 3, "only {soon} of {told} changes were told within a second");
+    drop((freed, others, stalled));
 }
 
 #[tokio::test]

@@ -97,9 +97,8 @@ fn open_files(service: &Service) -> usize {
     files.map_or(0, |files| files.count())
 }
 
-/// Waits until operations are answered.
 /// How many connections were cut for a reason.
-async fn cut(http: &Http, reason: &str) -> u64 {
+pub async fn cut(http: &Http, reason: &str) -> u64 {
     let metrics = http.get("/metrics").await.body;
     let name = format!("http_connections_cut_total{{reason=\"{reason}\"}} ");
     let line = metrics.as_str().unwrap().lines().find_map(|line| line.strip_prefix(&name));

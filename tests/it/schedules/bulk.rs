@@ -241,6 +241,70 @@ async fn a_filter_means_those_that_the_operation_can_change_and_a_dry_run_change
     assert_eq!(nats.ask("bulk.operation", deleted).await["succeeded"], 2);
 }
 
+/// For each operation and each status in the filter, one schedule in every status.
+#[tokio::test]
+async fn a_dry_run_by_a_filter_says_of_each_what_the_run_then_does() {
+    let nats = Nats::start().await;
+    let _service = nats.service_with(&[("MAX_BULK_OPERATIONS", "1000")]).await;
+    let statuses = ["active", "paused", "completed", "failed", "deleted"];
+    let filters: Vec<_> = statuses.into_iter().map(Some).chain([None]).collect();
+    let operations = [("pause", false), ("resume", false), ("delete", false), ("delete", true)];
+    let cases: Vec<_> = operations
+        .into_iter()
+        .flat_map(|operation| filters.iter().map(move |status| (operation, *status)))
+        .collect();
+    let mut schedules = Vec::new();
+    for n in 0..cases.len() {
+        for status in statuses {
+            let mut request = far(&format!("{n} {status}"));
+            if status == "completed" || status == "failed" {
+                // Nothing keeps what the second of them is sent to.
+                let target =
+                    format!("cmd.{}.x", if status == "failed" { "none" } else { "example" });
+                request = json!({ "name": request["name"], "schedule_type": "immediate",
+                    "target_command": target, "max_retries": 0 });
+            }
+            request["tags"] = json!([status, format!("case {n}")]);
+            schedules.push(request);
+        }
+    }
+    let made = nats.ask("bulk.create", json!({ "schedules": schedules })).await;
+    assert_eq!(made["failed"], 0, "{made}");
+    for (operation, status) in [("pause", "paused"), ("delete", "deleted")] {
+        let request = json!({ "operation": operation, "filter": { "tags": [status] } });
+        assert_eq!(nats.ask("bulk.operation", request).await["refused"], 0);
+    }
+    wait_for("every status", || async {
+        for status in statuses {
+            if total(&nats, json!({ "status": status, "tags": [status] })).await
+                != cases.len() as u64
+            {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await;
+    for (n, ((operation, hard_delete), status)) in cases.into_iter().enumerate() {
+        let mut filter = json!({ "tags": [format!("case {n}")] });
+        if let Some(status) = status {
+            filter["status"] = json!(status);
+        }
+        let mut request = json!({ "operation": operation, "filter": filter });
+        if hard_delete {
+            request["hard_delete"] = json!(true);
+        }
+        let mut dry = request.clone();
+        dry["dry_run"] = json!(true);
+        let mut foreseen = nats.ask("bulk.operation", dry).await;
+        assert_eq!(foreseen["dry_run"], true);
+        let done = nats.ask("bulk.operation", request.clone()).await;
+        foreseen["dry_run"] = json!(false);
+        assert_eq!(foreseen, done, "{request}");
+        assert!(done["matched"].as_u64() > Some(0), "{request} {done}");
+    }
+}
+
 #[tokio::test]
 async fn ten_thousand_are_paused_by_a_filter_in_seconds_with_an_event_each() {
     let nats = Nats::start().await;

@@ -123,7 +123,8 @@ mod tests {
             (json!({ "filter": {} }), &["filter"]),
             (json!({ "filter": { "status": "failed" } }), &[]),
             (json!({ "filter": { "status": "running" } }), &["filter.status"]),
-            (json!({ "filter": { "error_type": "" } }), &["filter.error_type"]),
+            (json!({ "filter": { "error_type": "" } }), &[]),
+            (json!({ "filter": { "error_type": "x".repeat(256) } }), &["filter.error_type"]),
             (json!({ "filter": { "command_sent": "" } }), &["filter.command_sent"]),
             (json!({ "filter": { "scheduled_to": "2026-01-02T00:00:00Z" } }), &[]),
             (
