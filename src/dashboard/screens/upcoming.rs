@@ -171,7 +171,7 @@ fn hours(now: DateTime<Utc>) -> Vec<String> {
     [0, 6, 12, 18, 24].map(at).into()
 }
 
-/// The parts of a day in which a schedule has occurrences; those in a row with as many are one.
+/// The parts of a day in which a schedule has occurrences; those in a row that look alike are one.
 fn cells(lane: &Value, from: DateTime<Utc>, part: TimeDelta) -> Markup {
     let counts: Vec<u64> =
         lane.items("counts").iter().map(|count| count.as_u64().unwrap_or_default()).collect();
@@ -179,18 +179,19 @@ fn cells(lane: &Value, from: DateTime<Utc>, part: TimeDelta) -> Markup {
     let says = format!("{sum} {}", if sum == 1 { "occurrence" } else { "occurrences" });
     let at = |n: usize| (from + part * i32::try_from(n).unwrap_or_default()).format("%H:%M");
     let mut place = 0;
-    let alike = counts.chunk_by(|one, other| one == other).map(|alike| {
+    let alike = counts.chunk_by(|one, other| depth(*one) == depth(*other)).filter_map(|alike| {
+        let begin = place;
         place += alike.len();
-        (place - alike.len(), place, alike[0])
+        Some((begin, alike, depth(alike[0])?))
     });
     html! {
         svg.lane viewBox="0 0 600 14" preserveAspectRatio="none" role="img" aria-label=(says) {
             rect.ground x="0" y="0" width="600" height="14" {}
-            @for (begin, end, count) in alike.filter(|(.., count)| *count > 0) {
-                rect.(depth(count)) x=(begin as f64 * width) y="2" width=((end - begin) as f64 * width) height="10" {
+            @for (begin, alike, depth) in alike {
+                rect.(depth) x=(begin as f64 * width) y="2" width=(alike.len() as f64 * width) height="10" {
                     title {
-                        (at(begin)) " to " (at(end)) " UTC: " (count)
-                        @if end - begin > 1 { " in each part" }
+                        (at(begin)) " to " (at(begin + alike.len())) " UTC: " (how_many(alike))
+                        @if alike.len() > 1 { " in each part" }
                     }
                 }
             }
@@ -198,18 +199,40 @@ fn cells(lane: &Value, from: DateTime<Utc>, part: TimeDelta) -> Markup {
     }
 }
 
-/// How dark a part of a lane is: single occurrences can still be told from a row of them.
-fn depth(count: u64) -> &'static str {
+/// How many occurrences parts have.
+fn how_many(parts: &[u64]) -> String {
+    let (least, most) = parts
+        .iter()
+        .fold((u64::MAX, 0), |(least, most), count| (least.min(*count), most.max(*count)));
+    if least >= most { most.to_string() } else { format!("{least} to {most}") }
+}
+
+/// How dark a part of a lane is, if it has any: single occurrences can still be told from a row of them.
+fn depth(count: u64) -> Option<&'static str> {
     match count {
-        ..=1 => "heat2",
-        2..=15 => "heat3",
-        _ => "busy",
+        0 => None,
+        1 => Some("heat2"),
+        2..=15 => Some("heat3"),
+        _ => Some("busy"),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_that_look_alike_are_one_mark() {
+        let drawn = |counts: &[u64]| {
+            let part = TimeDelta::seconds(900);
+            cells(&json!({ "counts": counts }), DateTime::UNIX_EPOCH, part).into_string()
+        };
+        let alike = drawn(&[0, 900, 899, 900, 0, 1, 1]);
+        assert_eq!(alike.matches("<rect class=\"busy\"").count(), 1);
+        assert!(alike.contains("00:15 to 01:00 UTC: 899 to 900 in each part"), "{alike}");
+        assert!(alike.contains("01:15 to 01:45 UTC: 1 in each part"), "{alike}");
+        assert_eq!(drawn(&[2]).matches("in each part").count(), 0);
+    }
 
     #[test]
     fn heat_grows_with_the_count() {
