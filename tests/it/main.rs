@@ -20,6 +20,7 @@ mod crashes;
 mod cuts;
 mod dashboard;
 mod dev;
+mod dry_retries;
 mod explain;
 mod failures;
 mod fields;
