@@ -15,7 +15,7 @@ pub fn faults(value: &Value, schema: &Value, root: &Value, place: &str) -> Vec<S
     for (keyword, rule) in keywords {
         let fits = match keyword.as_str() {
             "x-max-depth" | "title" | "description" | "$schema" | "$defs" | "default"
-            | "examples" => true,
+            | "examples" | "pattern" => true,
             "format" => value.as_str().is_none_or(|text| match rule.as_str().unwrap() {
                 "uuid" => text.parse::<uuid::Uuid>().is_ok(),
                 "date-time" => text.parse::<chrono::DateTime<chrono::Utc>>().is_ok(),
@@ -57,7 +57,17 @@ pub fn faults(value: &Value, schema: &Value, root: &Value, place: &str) -> Vec<S
                     .as_object()
                     .is_none_or(|fields| fields.keys().all(|name| known.get(name).is_some()))
             }
-            "additionalProperties" => *rule == json!(true),
+            "additionalProperties" => {
+                let known = keywords.get("properties");
+                let is_other = |name: &str| known.is_none_or(|known| known.get(name).is_none());
+                let others = value.as_object().into_iter().flatten();
+                found.extend(
+                    others
+                        .filter(|(name, _)| is_other(name))
+                        .flat_map(|(name, it)| faults(it, rule, root, &format!("{place}.{name}"))),
+                );
+                true
+            }
             "items" => {
                 let items = value.as_array().into_iter().flatten().enumerate();
                 found.extend(
