@@ -152,7 +152,7 @@ fn told(visitor: &Visitor<'_>, reply: &Value) -> Markup {
     html! {
         @for warning in reply.items("warnings") { p.box.warn { (warning.text("message")) } }
         (counts(data))
-        @if data["retry_of"].is_string() { (one_again(data)) }
+        @if data["retry_of"].is_string() && data["target_command"].is_string() { (one_again(data)) }
         @if data["next_cursor"].is_string() {
             p.dim { "More match than one request takes up." }
         }
