@@ -67,7 +67,8 @@ pub(super) struct Sent {
     pub(super) execution: Option<Execution>,
     /// Whether an earlier request with the same key asked for it.
     pub(super) repeated: bool,
-    warning: Option<Warning>,
+    /// What its target is to be warned of.
+    pub(super) warning: Option<Warning>,
 }
 
 impl<N: Nats> Deed for Sending<'_, N> {
@@ -170,6 +171,22 @@ impl<N: Nats> Api<N> {
         Ok(Sent { schedule_id, execution_id, execution, repeated, warning })
     }
 
+    /// The record that [`Api::send_once`] would write. Nothing is written.
+    ///
+    /// # Errors
+    /// `invalid`, `too_large`.
+    pub(super) async fn would_send(
+        &self,
+        request: &ExecuteImmediate,
+        retry_of: Option<Uuid>,
+        caller: &Caller,
+    ) -> Result<Schedule, ApiError> {
+        let actor = caller.actor();
+        let sending = Sending { api: self, request, retry_of, actor: &actor, caller };
+        let (schedule, _) = sending.prepare(self.clock.new_id()).await?;
+        Ok(schedule)
+    }
+
     /// Writes the record of a command, unless that has been done; returns it as written.
     async fn send(
         &self,
@@ -195,7 +212,7 @@ impl<N: Nats> Api<N> {
         Ok(self.history.outcome(execution_of(id)).await?.is_some())
     }
 
-    pub(super) fn check_immediate(
+    fn check_immediate(
         &self,
         request: &ExecuteImmediate,
         id: Uuid,

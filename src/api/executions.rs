@@ -22,8 +22,8 @@ use crate::schedule::{FieldFault, instant_field};
 pub(crate) use retry::RETRIED_BY_DEFAULT;
 pub(crate) use retry::drain;
 pub use retry::{
-    BulkRetried, BulkRetry, CancelRerun, ExecutionFilter, GetRerun, ListReruns, RerunStatus,
-    RerunView, Retried, RetriedItem, RetryExecution, RetryPayload,
+    BulkRetried, BulkRetry, CancelRerun, ExecutionFilter, GetRerun, ListReruns, PayloadSource,
+    RerunStatus, RerunView, Retried, RetriedItem, RetryExecution, RetryPayload,
 };
 pub use running::{ListRunning, OpenStatus, RunningExecution};
 pub use story::ExecutionStory;
@@ -48,7 +48,7 @@ page_fields! { which_fields kind_fields request {
     pub struct ListExecutions {
         /// With this status.
         pub status: Option<ExecutionStatus>,
-        /// With one of these statuses.
+        /// With one of these statuses, in place of `status`.
         pub statuses: Option<Vec<ExecutionStatus>>,
         /// Started later than this.
         #[serde(deserialize_with = "instant_field")]
@@ -103,8 +103,7 @@ impl<N: Nats> Api<N> {
         caller: &Caller,
     ) -> Result<Reply<Vec<Execution>>, ApiError> {
         let (number, page) = check_list(&request)?;
-        let mut statuses = request.statuses.unwrap_or_default();
-        statuses.extend(request.status);
+        let statuses = statuses(request.status, request.statuses.as_deref());
         let (tag, target) = (request.tag.as_ref(), request.target_command.as_ref());
         let filter = Filter {
             schedule: request.schedule_id,
@@ -169,9 +168,7 @@ fn check_list(request: &ListExecutions) -> Result<(usize, Page), ApiError> {
         ("tag", &request.tag),
         ("target_command", &request.target_command),
     ]);
-    if request.statuses.is_some() && request.status.is_some() {
-        faults.push(FieldFault::new("statuses", "cannot stand beside status"));
-    }
+    faults.extend(check_statuses(request.status, request.statuses.as_deref(), "statuses"));
     match page(request.page, request.limit) {
         Ok(paged) if faults.is_empty() => Ok(paged),
         paged => {
@@ -194,6 +191,24 @@ fn check_texts(texts: &[(&str, &Option<String>)]) -> Vec<FieldFault> {
         is_odd.then(|| FieldFault::new(*field, reason))
     };
     texts.iter().filter_map(fault).collect()
+}
+
+/// The statuses that a filter names, in one field or the other; none if it names none.
+fn statuses(
+    status: Option<ExecutionStatus>,
+    statuses: Option<&[ExecutionStatus]>,
+) -> Vec<ExecutionStatus> {
+    statuses.unwrap_or_default().iter().copied().chain(status).collect()
+}
+
+/// Refuses statuses, in this field, beside a status.
+fn check_statuses(
+    status: Option<ExecutionStatus>,
+    statuses: Option<&[ExecutionStatus]>,
+    field: &str,
+) -> Option<FieldFault> {
+    let are_both = status.is_some() && statuses.is_some();
+    are_both.then(|| FieldFault::new(field, "cannot stand beside status"))
 }
 
 /// Unix milliseconds, rounded up: a start in whole milliseconds is before `at` if it is before these.

@@ -21,7 +21,7 @@ use super::reply::{PageLinks, Reply};
 use super::route::Route;
 use super::{Api, Caller, Checked};
 use crate::schedule::parse_fields_with;
-pub(crate) use examples::example;
+pub(crate) use examples::{example, replies};
 pub use table::operations;
 
 /// Bytes that suffice for most replies.

@@ -162,7 +162,7 @@ impl Client {
     }
 
     /// Like [`Client::retry`], with another payload, an idempotency key or waiting for the outcome: `wait_ms` is added
-    /// to the client's timeout.
+    /// to the client's timeout. With `dry_run` it only says what would be run.
     ///
     /// # Errors
     /// Those of [`Client::retry`], and `invalid`.

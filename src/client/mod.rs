@@ -55,8 +55,8 @@ pub use crate::api::error::{ApiError, Code};
 pub use crate::api::execute::ExecuteImmediate;
 pub use crate::api::executions::{
     BulkRetried, BulkRetry, CancelRerun, ExecutionFilter, ExecutionStory, GetRerun,
-    ListByCorrelation, ListExecutions, ListReruns, ListRunning, OpenStatus, RerunStatus, RerunView,
-    Retried, RetriedItem, RetryExecution, RetryPayload, RunningExecution,
+    ListByCorrelation, ListExecutions, ListReruns, ListRunning, OpenStatus, PayloadSource,
+    RerunStatus, RerunView, Retried, RetriedItem, RetryExecution, RetryPayload, RunningExecution,
 };
 pub use crate::api::groups::{
     DeleteGroup, GetGroup, GroupDeleted, GroupPut, GroupView, ListGroups, SlotView,

@@ -34,9 +34,10 @@ const FILTERS: [(&str, &str); 11] = [
     ("tags", "--tag"),
 ];
 /// Options for fields of a filter of executions, each with its value.
-const EXECUTIONS: [(&str, &str); 10] = [
+const EXECUTIONS: [(&str, &str); 11] = [
     ("schedule_id", "--schedule"),
     ("status", "--status"),
+    ("statuses", "--status"),
     ("error_type", "--error-type"),
     ("command_sent", "--sent-to"),
     ("target_command", "--target"),
@@ -196,7 +197,10 @@ fn retried(fields: &[&Field]) -> Option<Vec<String>> {
     let mut words = Vec::new();
     for (field, value) in parsed(fields, "filter")?.as_object()? {
         let (_, name) = EXECUTIONS.iter().find(|(known, _)| known == field)?;
-        words.push(option(name, value.as_str()?));
+        let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        for value in values {
+            words.push(option(name, value.as_str()?));
+        }
     }
     let is = |name: &str| parsed(fields, name) == Some(Value::Bool(true));
     if is("in_background") && !is("dry_run") {
@@ -305,6 +309,11 @@ mod tests {
         assert_eq!(
             stored.unwrap(),
             "nats-scheduler retry --failed --tag x --in-background --limit 7"
+        );
+        let several = of(json!({ "statuses": ["failed", "cancelled"] }), json!({}));
+        assert_eq!(
+            several.unwrap(),
+            "nats-scheduler retry --failed --status failed --status cancelled"
         );
         assert_eq!(of(json!({ "later": "x" }), json!({})), None);
     }

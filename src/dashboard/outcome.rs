@@ -10,7 +10,7 @@ use super::command::Commands;
 use super::form::Field;
 use super::json::Look as _;
 use super::page;
-use super::parts::{action, hidden, rest, schedule_link, short, time_in};
+use super::parts::{action, hidden, left_out, rest, schedule_link, short, time_in};
 use super::visit::Visitor;
 use crate::api::operations::Operation;
 
@@ -119,7 +119,7 @@ fn verb(operation: &str, data: &Value) -> &'static str {
         "schedule.update" => "Save",
         "schedule.create" => "Create",
         "schedule.backfill" => "Backfill",
-        "bulk.retry" => "Run again",
+        "bulk.retry" | "execution.retry" => "Run again",
         "bulk.operation" => match data.text("operation") {
             "pause" => "Pause",
             "resume" => "Resume",
@@ -152,6 +152,7 @@ fn told(visitor: &Visitor<'_>, reply: &Value) -> Markup {
     html! {
         @for warning in reply.items("warnings") { p.box.warn { (warning.text("message")) } }
         (counts(data))
+        @if data["retry_of"].is_string() && data["target_command"].is_string() { (one_again(data)) }
         @if data["next_cursor"].is_string() {
             p.dim { "More match than one request takes up." }
         }
@@ -177,6 +178,21 @@ fn told(visitor: &Visitor<'_>, reply: &Value) -> Markup {
             (rest(data.items("occurrences").len(), SHOWN))
         }
         @if data["command_payload"].is_object() && !visitor.sees_payloads() { p.dim { "Payloads are hidden." } }
+    }
+}
+
+/// What would be run again, where it would go, and with what.
+fn one_again(data: &Value) -> Markup {
+    let payload = match data.text("payload") {
+        "current" => "the payload that its schedule has now",
+        "override" => "the payload given here",
+        _ => "the payload that it sent",
+    };
+    html! {
+        p {
+            bdi { (data.text("schedule_name")) } " is run again, to "
+            code { bdi { (data.text("target_command")) } } ", with " (payload) "."
+        }
     }
 }
 
@@ -248,6 +264,7 @@ fn changes(difference: &Value, zone: &str) -> Markup {
                                     li { (time_in(at.as_str().and_then(|at| at.parse().ok()), zone)) }
                                 }
                             }
+                            (left_out(preview, zone))
                         }
                     }
                 }

@@ -8,6 +8,9 @@ use serde_json::Value;
 use super::json::{Look as _, indented};
 use super::visit::{Exact, ONCE, Read, Visitor, WHOLE};
 
+/// Most times that are shown of those that calendars leave out.
+const LEFT_OUT: usize = 3;
+
 /// An instant in a zone; UTC if the zone is not known. It has its offset, as the short names of zones stand for several.
 /// The title says it in UTC, and the script adds the browser's time, which a button shows in its place.
 pub(super) fn time_in(at: Option<DateTime<Utc>>, zone: &str) -> Markup {
@@ -47,6 +50,22 @@ fn span_of(seconds: u64) -> String {
         100..=5_999 => format!("{} min", seconds / 60),
         6_000..=172_799 => format!("{} h", seconds / 3_600),
         _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// What calendars leave out of the times of a preview, if they do: the first of it in a line.
+pub(super) fn left_out(preview: &Value, zone: &str) -> Markup {
+    let data = &preview["left_out"];
+    let instant = |at: &Value| at.as_str().and_then(|at| at.parse().ok());
+    let (count, shown) = (data.count("count"), data.items("occurrences").iter().take(LEFT_OUT));
+    html! {
+        @if count > 0 {
+            p.dim {
+                "Calendars leave out " (count) " until " (time_in(data.instant("until"), zone)) ": "
+                @for (n, at) in shown.enumerate() { @if n > 0 { ", " } (time_in(instant(at), zone)) }
+                @if count > LEFT_OUT as u64 { ", …" }
+            }
+        }
     }
 }
 

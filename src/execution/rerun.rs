@@ -19,7 +19,7 @@ use crate::text::short;
 
 /// The lowest format whose instances carry out reruns.
 pub const RERUNS_NEED: u16 = 6;
-/// The lowest format whose instances carry out those that go by what was sent or by nominal times.
+/// The lowest format whose instances carry out those that go by what was sent, by nominal times or by several statuses.
 const NEWER_CONDITIONS_NEED: u16 = 7;
 /// How long one is shown after its end.
 pub const RERUN_KEPT: Duration = Duration::days(7);
@@ -43,6 +43,8 @@ which_fields! { kind_fields request {
     pub struct ExecutionFilter {
         /// With this status: `failed` (default), `success`, `skipped`, `cancelled` or `corrected`.
         pub status: Option<ExecutionStatus>,
+        /// With one of these statuses, in place of `status`.
+        pub statuses: Option<Vec<ExecutionStatus>>,
         /// Started at this time or later.
         #[serde(deserialize_with = "instant_field")]
         pub from: Option<DateTime<Utc>>,
@@ -155,7 +157,8 @@ impl ExecutionFilter {
             return NEWER_CONDITIONS_NEED;
         }
         let times = self.scheduled_from.or(self.scheduled_to);
-        match self.command_sent.is_some() || times.is_some() {
+        let is_newer = self.command_sent.is_some() || self.statuses.is_some() || times.is_some();
+        match is_newer {
             true => NEWER_CONDITIONS_NEED,
             false => RERUNS_NEED,
         }

@@ -9,8 +9,8 @@
 //! they keep it.
 
 /// The format of this version. Records without a number are of format 0; 2 has pauses that end by themselves,
-/// 3 expectations of success, 4 pauses of all schedules, 5 calendars, 6 groups, 7 reruns by what was sent or by nominal
-/// times.
+/// 3 expectations of success, 4 pauses of all schedules, 5 calendars, 6 groups, 7 reruns by what was sent, by nominal
+/// times or by several statuses.
 pub const FORMAT: u16 = 7;
 
 /// The format up to which this instance may act on records: [`FORMAT`].

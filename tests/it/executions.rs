@@ -1,5 +1,6 @@
 //! What becomes of occurrences: commands, outcomes, the history, and running them again.
 
+pub mod dry_retries;
 pub mod firing;
 pub mod header_values;
 pub mod history;

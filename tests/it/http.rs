@@ -1,6 +1,6 @@
 //! The REST facade: routes, headers, statuses, refusals, tokens, TLS, probes, metrics, stopping.
 
-mod limits;
+pub mod limits;
 mod service;
 mod tokens;
 

@@ -9,6 +9,7 @@ mod faults;
 mod harness;
 mod house;
 mod http;
+mod json_schema;
 mod operating;
 mod proxy;
 mod requests;

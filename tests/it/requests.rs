@@ -4,4 +4,5 @@ pub mod audit;
 pub mod client;
 pub mod hostile;
 pub mod messages;
+pub mod openapi;
 pub mod service_api;

@@ -8,14 +8,13 @@ mod many;
 mod plan;
 mod request;
 mod reruns;
+mod would;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::super::error::{ApiError, Code};
 use super::super::execute::{ExecuteImmediate, NAME as IMMEDIATE, Sent, execution_of};
-use super::super::reply::{Links, Reply};
+use super::super::reply::{Links, Reply, Warning};
 use super::super::schedules::{Key, Placed, Run, check_run, hash, repeated};
 use super::super::{Api, Caller};
 use crate::execution::{CommandSettings, Execution, ExecutionStatus};
@@ -28,6 +27,7 @@ pub use many::{BulkRetried, RetriedItem};
 pub(crate) use plan::RETRIED_BY_DEFAULT;
 pub use request::BulkRetry;
 pub use reruns::{CancelRerun, GetRerun, ListReruns, RerunStatus, RerunView};
+pub use would::{PayloadSource, Retried};
 
 run_fields! { request {
     /// A request to run an ended execution again, as a run by hand of its schedule.
@@ -36,22 +36,10 @@ run_fields! { request {
         pub execution_id: Option<Uuid>,
         /// Which payload is sent, unless there is an `override_payload`; default `own`.
         pub payload: Option<RetryPayload>,
+        /// Only report what would be run; default false.
+        pub dry_run: Option<bool>,
     }
 } }
-
-/// A retry that will take place, whatever happens to the service.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Retried {
-    /// The execution that is run again.
-    pub retry_of: Uuid,
-    /// The schedule.
-    pub schedule_id: Uuid,
-    /// The new execution, which the history will show.
-    pub execution_id: Uuid,
-    /// The finished execution, if the request waited for it and it ended in time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub execution: Option<Execution>,
-}
 
 /// How an execution is to be run again.
 struct Retry<'a> {
@@ -67,12 +55,15 @@ struct TakenUp {
     execution: Option<Execution>,
     repeated: bool,
     links: Links,
+    /// What its target is to be warned of.
+    warning: Option<Warning>,
 }
 
 impl<N: Nats> Api<N> {
     /// Runs an ended execution again. Once the reply is sent the run takes place, even if every instance is killed
     /// immediately afterwards. A request with an `idempotency_key` or a `Nats-Msg-Id` that is repeated within a day
-    /// returns the first one's execution, with the warning `repeated`.
+    /// returns the first one's execution, with the warning `repeated`. A dry run says what would be run, or why nothing
+    /// would, and waits for nothing.
     ///
     /// # Errors
     /// `invalid`, `not_found` (the execution, or its schedule), `not_allowed` (it has not ended, another attempt
@@ -89,12 +80,16 @@ impl<N: Nats> Api<N> {
             return Ok(reply);
         }
         let execution = self.ended_execution(id).await?;
+        if request.is_dry() {
+            return self.would_retry(&execution, &retry, caller).await;
+        }
         let wait_ms = request.wait_ms.unwrap_or(0);
         let taken = self.take_up(&execution, &retry, key, wait_ms, caller).await?;
-        let TakenUp { schedule_id, execution_id, execution, repeated: again, links } = taken;
-        let data = Retried { retry_of: id, schedule_id, execution_id, execution };
-        let mut reply = Reply::new(data, caller).links(links);
-        reply.warnings.extend(again.then(|| repeated("made the run")));
+        let mut reply = Reply::new(Retried::of(id, taken.schedule_id), caller).links(taken.links);
+        reply.data.execution_id = Some(taken.execution_id);
+        reply.data.execution = taken.execution;
+        reply.warnings.extend(taken.warning);
+        reply.warnings.extend(taken.repeated.then(|| repeated("made the run")));
         Ok(reply)
     }
 
@@ -110,9 +105,9 @@ impl<N: Nats> Api<N> {
         if let Some(settings) = &execution.settings {
             let request = retry.command(execution, settings, wait_ms)?;
             let sent = self.send_once(&request, Some(execution.id), key.as_ref(), caller).await?;
-            let Sent { schedule_id, execution_id, execution, repeated, .. } = sent;
+            let Sent { schedule_id, execution_id, execution, repeated, warning } = sent;
             let links = Links::command(execution_id);
-            return Ok(TakenUp { schedule_id, execution_id, execution, repeated, links });
+            return Ok(TakenUp { schedule_id, execution_id, execution, repeated, links, warning });
         }
         let schedule_id = execution.schedule_id;
         let mut run = retry.run(execution, caller)?;
@@ -120,28 +115,8 @@ impl<N: Nats> Api<N> {
         let placed = self.run(&run, caller).await;
         let placed = placed.map_err(|error| of_schedule(error, execution))?;
         let Placed { execution_id, execution, repeated } = placed;
-        let links = Links::execution(execution_id, schedule_id);
-        Ok(TakenUp { schedule_id, execution_id, execution, repeated, links })
-    }
-
-    /// Checks that an ended execution can be run again now; returns where its command would be sent.
-    async fn check_retry(
-        &self,
-        execution: &Execution,
-        retry: &Retry<'_>,
-        caller: &Caller,
-    ) -> Result<String, ApiError> {
-        if let Some(settings) = &execution.settings {
-            let request = retry.command(execution, settings, 0)?;
-            let (actor, id) = (caller.actor(), self.clock.new_id());
-            self.check_immediate(&request, id, &actor, &caller.correlation_id)?;
-            return Ok(execution.command_sent.clone());
-        }
-        let run = retry.run(execution, caller)?;
-        let found = self.read_schedule(execution.schedule_id).await;
-        let (schedule, _) = found.map_err(|error| of_schedule(error, execution))?;
-        self.check_place(&schedule, &run)?;
-        Ok(schedule.spec.target_command.as_str().to_owned())
+        let (links, warning) = (Links::execution(execution_id, schedule_id), None);
+        Ok(TakenUp { schedule_id, execution_id, execution, repeated, links, warning })
     }
 
     /// The reply to a request that is known to have been done. It needs nothing of the execution, which the history may
@@ -161,10 +136,12 @@ impl<N: Nats> Api<N> {
             Some(id) => (id, Links::execution(id, schedule_id)),
             None => (execution_of(schedule_id), Links::command(execution_of(schedule_id))),
         };
-        let wait = self.wait_for(execution_id, request.wait_ms.unwrap_or(0)).unwrap_or_default();
-        let execution = self.outcome(wait, caller).await;
-        let data = Retried { retry_of, schedule_id, execution_id, execution };
-        let mut reply = Reply::new(data, caller).links(links);
+        let wait_ms = request.wait_ms.filter(|_| !request.is_dry()).unwrap_or(0);
+        let wait = self.wait_for(execution_id, wait_ms).unwrap_or_default();
+        let mut reply = Reply::new(Retried::of(retry_of, schedule_id), caller).links(links);
+        reply.data.dry_run = request.is_dry();
+        reply.data.execution_id = Some(execution_id);
+        reply.data.execution = self.outcome(wait, caller).await;
         reply.warnings.push(repeated("made the run"));
         Ok(Some(reply))
     }
@@ -178,6 +155,12 @@ impl<N: Nats> Api<N> {
         self.schedule_of(id).await?;
         let message = format!("execution {id} has not ended; wait for its outcome, or cancel it");
         Err(ApiError::new(Code::NotAllowed, message))
+    }
+}
+
+impl RetryExecution {
+    fn is_dry(&self) -> bool {
+        self.dry_run.unwrap_or(false)
     }
 }
 
@@ -226,9 +209,9 @@ impl Retry<'_> {
 
     /// The payload that the execution sent, if that is to be sent again.
     fn own<'a>(&self, execution: &'a Execution) -> Result<Option<&'a Payload>, ApiError> {
-        match (self.override_payload, self.payload) {
-            (None, RetryPayload::Own) => own_payload(execution).map(Some),
-            _ => Ok(None),
+        match self.source() {
+            PayloadSource::Own => own_payload(execution).map(Some),
+            PayloadSource::Current | PayloadSource::Override => Ok(None),
         }
     }
 }

@@ -206,8 +206,8 @@ fn describe(
         described["requestBody"] = body(fields, operation);
     }
     described["parameters"] = Value::Array(parameters);
-    examples::add(&mut described, example(operation.name));
     described["responses"] = responses(generator, route, operation, error);
+    examples::add(&mut described, operation.name);
     described
 }
 

@@ -175,21 +175,15 @@ impl<N: Nats> Api<N> {
         Ok(())
     }
 
-    /// The record with a run in it.
+    /// The change that puts a run into a record.
     fn with_run(
         &self,
-        mut schedule: Schedule,
+        schedule: Schedule,
         run: &Run,
         id: Uuid,
         now: DateTime<Utc>,
     ) -> Result<Decision<()>, ApiError> {
-        self.check_place(&schedule, run)?;
-        let attempt = Attempt::manual(id, now, run.manual.clone());
-        schedule.attempts.push(if run.verbatim { attempt.verbatim() } else { attempt });
-        self.store.room().admits_run(&schedule).map_err(|refused| {
-            let is_own = run.verbatim && refused.what == "override_payload";
-            if is_own { TooLarge { what: "command_payload", ..refused } } else { refused }
-        })?;
+        let schedule = self.holding(schedule, run, id, now)?;
         let mut details = json!({
             "execution_id": id, "triggered_by": run.manual.by, "triggered_at": now,
         });
@@ -200,15 +194,41 @@ impl<N: Nats> Api<N> {
         Ok(Decision::Change { schedule, kind, details, with: () })
     }
 
+    /// The record with a run in it.
+    ///
+    /// # Errors
+    /// Those of `check_place`, and `too_large`.
+    fn holding(
+        &self,
+        mut schedule: Schedule,
+        run: &Run,
+        id: Uuid,
+        now: DateTime<Utc>,
+    ) -> Result<Schedule, ApiError> {
+        self.check_place(&schedule, run)?;
+        let attempt = Attempt::manual(id, now, run.manual.clone());
+        schedule.attempts.push(if run.verbatim { attempt.verbatim() } else { attempt });
+        self.store.room().admits_run(&schedule).map_err(|refused| {
+            let is_own = run.verbatim && refused.what == "override_payload";
+            if is_own { TooLarge { what: "command_payload", ..refused } } else { refused }
+        })?;
+        Ok(schedule)
+    }
+
+    /// The record as [`Api::run`] would leave it. Nothing is written.
+    ///
+    /// # Errors
+    /// Those of [`Api::run`] that do not come from others who write or wait.
+    pub(in crate::api) async fn would_run(&self, run: &Run) -> Result<Schedule, ApiError> {
+        let (schedule, _) = self.read_schedule(run.schedule_id).await?;
+        self.holding(schedule, run, self.clock.new_id(), self.clock.now())
+    }
+
     /// Whether a record takes one more run.
     ///
     /// # Errors
     /// `not_found`, `limit_exceeded`, `invalid` (the payload as a template).
-    pub(in crate::api) fn check_place(
-        &self,
-        schedule: &Schedule,
-        run: &Run,
-    ) -> Result<(), ApiError> {
+    fn check_place(&self, schedule: &Schedule, run: &Run) -> Result<(), ApiError> {
         let id = schedule.id;
         if schedule.status == Status::Deleted {
             return Err(ApiError::no_schedule(id));

@@ -111,7 +111,11 @@ fn which(rerun: &Value) -> String {
     let of = none.into_iter().chain(of);
     let conditions = CONDITIONS.iter().filter(|(field, _)| !filter.text(field).is_empty());
     let said = conditions.map(|(field, word)| format!("{word}{}", filter.text(field)));
-    let status = filter["status"].is_null().then(|| "failed".to_owned());
+    let several: Vec<_> = filter.items("statuses").iter().filter_map(Value::as_str).collect();
+    let status = filter["status"].is_null().then(|| match several[..] {
+        [] => "failed".to_owned(),
+        _ => several.join(" or "),
+    });
     status.into_iter().chain(said).chain(of).collect::<Vec<_>>().join(", ")
 }
 
@@ -202,6 +206,8 @@ mod tests {
     fn a_filter_is_said_in_words() {
         let said = |filter: Value| which(&json!({ "filter": filter }));
         assert_eq!(said(json!({ "tag": "outage" })), "failed, tagged outage");
+        let several = json!({ "statuses": ["failed", "cancelled"], "tag": "outage" });
+        assert_eq!(said(several), "failed or cancelled, tagged outage");
         let many = json!({ "status": "cancelled", "error_type": "timeout", "command_sent": "cmd.b", "target_command": "cmd.a",
                            "scheduled_from": "2026-01-02T00:00:00Z", "scheduled_to": "2026-01-03T00:00:00Z",
                            "from": "2026-01-01T00:00:00Z", "schedule_id": "7" });

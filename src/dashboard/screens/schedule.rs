@@ -9,8 +9,8 @@ use super::schedules::standing;
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure, refusal};
 use crate::dashboard::parts::{
-    action, badge, calendar_path, execution_path, group_path, hidden, millis, nothing, payload,
-    relative, short, time, time_in, when_read,
+    action, badge, calendar_path, execution_path, group_path, hidden, left_out, millis, nothing,
+    payload, relative, short, time, time_in, when_read,
 };
 use crate::dashboard::plot::{Column, columns, outcomes, strip};
 use crate::dashboard::visit::{Exact, Read, Visitor, drawn};
@@ -216,7 +216,7 @@ fn times(visitor: &Visitor<'_>, coming: &Read, zone: &str) -> Markup {
     };
     let (all, due) = (data.items("occurrences"), data.items("due"));
     if all.is_empty() {
-        return nothing("No time comes.");
+        return html! { (nothing("No time comes.")) (left_out(data, zone)) };
     }
     let moved = |at: &Value| {
         data.items("moved")
@@ -239,6 +239,7 @@ fn times(visitor: &Visitor<'_>, coming: &Read, zone: &str) -> Markup {
                 }
             }
         }
+        (left_out(data, zone))
     }
 }
 

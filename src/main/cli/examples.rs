@@ -63,6 +63,7 @@ pub const RESTORE: &str = "Examples:
   nats-scheduler restore nightly";
 pub const RETRY: &str = "Examples:
   nats-scheduler retry 01a2100b-b8ad-87e1-be65-2088586088f6 --wait
+  nats-scheduler retry 01a2100b-b8ad-87e1-be65-2088586088f6 --current --dry-run
   nats-scheduler retry --failed --schedule nightly --since 2h --dry-run
   nats-scheduler retry --failed --error-type no_stream --sent-to cmd.reports.nightly
   nats-scheduler retry --failed --tag outage --in-background";

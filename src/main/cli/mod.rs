@@ -5,6 +5,7 @@
 
 mod calendar;
 mod changes;
+mod coming;
 mod completion;
 mod context;
 mod examples;

@@ -101,7 +101,7 @@ impl JsonSchema for Days {
             "type": "string",
             "pattern": r"^\d{4}-\d{2}-\d{2}(/\d{4}-\d{2}-\d{2})?$",
             "description": "A day, or days from one to another: `2026-12-24/2026-12-26`.",
-            "example": "2026-12-25",
+            "examples": ["2026-12-25"],
         })
     }
 }

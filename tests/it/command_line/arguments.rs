@@ -60,7 +60,7 @@ async fn options_without_effect_are_refused() {
         &["history", "--execution", &id, "--status", "failed"],
         &["history", "--execution", &id, "-n", "5"],
         &["retry", &id, "--limit", "5"],
-        &["retry", &id, "--dry-run"],
+        &["retry", &id, "--dry-run", "--wait"],
         &["retry", &id, "--schedule", "one"],
         &["rm", "--tag", "x", "--yes", "--revision", "1"],
         &["pause", "--all", "--yes", "--revision", "1"],
@@ -121,7 +121,11 @@ async fn a_schedule_is_created_for_the_creator_that_is_given() {
     let _service = nats.service().await;
     let create = ["create", "x", "--cron", "0 0 1 1 *", "-t", "cmd.example.x", "--creator", "ops"];
     let dry = cli(&nats, &[&create[..], &["--dry-run", "-o", "json"]].concat()).await.json();
-    assert_eq!(dry["created_by"], "ops");
+    assert_eq!(
+        (&dry["data"]["created_by"], &dry["difference"]["outcome"]),
+        (&json!("ops"), &json!("created")),
+        "{dry}"
+    );
     let created = cli(&nats, &[&create[..], &["-o", "json"]].concat()).await.json();
     assert_eq!(created["created_by"], "ops");
     let events = wait_for("the event", || async {

@@ -1,7 +1,7 @@
 //! Calendars from the command line.
 
-use super::{cli, words};
-use crate::harness::Nats;
+use super::{cli, file, words};
+use crate::harness::{Nats, in_ms};
 
 #[tokio::test]
 async fn calendars_are_kept_from_files_and_lists() {
@@ -74,4 +74,28 @@ async fn calendars_are_kept_from_files_and_lists() {
         cli(&nats, &["calendar", "rm", "holidays"]).await.done(),
         "calendar holidays deleted\n"
     );
+}
+
+#[tokio::test]
+async fn what_a_calendar_leaves_out_is_said_where_times_are_shown() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    // Neither the last that is shown, whenever this runs, nor one of them.
+    let day = &in_ms(2 * 86_400_000)[..10];
+    cli(&nats, &["calendar", "put", "off", "--day", day]).await.done();
+    let create = ["create", "daily", "--cron", "0 12 * * *", "-t", "cmd.example.a"];
+    cli(&nats, &[&create[..], &["--set", r#"exclude=["off"]"#]].concat()).await.done();
+    let next = cli(&nats, &["next", "daily", "-n", "5"]).await;
+    let said = next.err.lines().find(|line| line.starts_with("calendars leave out 1 until "));
+    let said = said.unwrap_or_else(|| panic!("{next:?}"));
+    assert!(said.ends_with(&format!(": {day}T12:00:00Z")), "{said}");
+    assert!(!next.done().contains(day));
+    cli(&nats, &["create", "plain", "--cron", "0 12 * * *", "-t", "cmd.example.a"]).await.done();
+    assert!(!cli(&nats, &["next", "plain"]).await.err.contains("leave out"));
+    let times = "name: daily\nschedule_type: cron\ncron_expression: 0 13 * * *\n\
+                 target_command: cmd.example.a\nexclude: [\"off\"]\n";
+    let path = file(&nats, "daily.yaml", times);
+    let plan = cli(&nats, &["plan", "-f", &path]).await.done();
+    let said = plan.lines().find(|line| line.starts_with("    calendars leave out 1 until "));
+    assert!(said.is_some_and(|said| said.ends_with(&format!(": {day}T13:00:00Z"))), "{plan}");
 }

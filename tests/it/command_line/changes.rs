@@ -1,6 +1,6 @@
 //! Commands that change schedules and executions, and the exit codes of all.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{cli, fed, file, finish, plain, program, words};
 use crate::harness::{Nats, wait_for};
@@ -167,10 +167,36 @@ async fn executions_are_awaited_run_again_and_cancelled() {
     let (last, first) = (failed[0]["id"].as_str().unwrap(), failed[1]["id"].as_str().unwrap());
     let (code, said) = cli(&nats, &["retry", first]).await.failed();
     assert!(code == 1 && said.contains("another attempt"), "{said}");
+    let dry = cli(&nats, &["retry", last, "--dry-run"]).await.done();
+    assert_eq!(
+        plain(&dry),
+        "<id>: would run ask again, to cmd.nobody.listens, with the payload that it sent\n"
+    );
+    let dry = ["retry", last, "--dry-run", "--current", "-o", "json"];
+    let dry = cli(&nats, &dry).await.json();
+    assert_eq!(
+        (&dry["dry_run"], &dry["payload"], &dry["execution_id"]),
+        (&json!(true), &json!("current"), &Value::Null),
+        "{dry}"
+    );
+    let (code, said) = cli(&nats, &["retry", first, "--dry-run"]).await.failed();
+    assert!(code == 1 && said.contains("another attempt"), "{said}");
+    let open = nats.ask("execution.running", json!({ "include_pending": true })).await;
+    assert_eq!(open, json!([]), "nothing was run");
     let again = cli(&nats, &["retry", last]).await.done();
     assert!(plain(&again).starts_with("<id>: requested execution <id>\n"), "{again}");
     let many = cli(&nats, &["retry", "--failed", "--schedule", "ask", "--dry-run"]).await.done();
     assert!(many.contains(" executions would be run again\n"), "{many}");
+    // Those that failed are the only ones.
+    let several = ["retry", "--failed", "--status", "skipped,cancelled", "--dry-run"];
+    let several = cli(&nats, &several).await.done();
+    assert_eq!(several, "0 of 0 executions would be run again\n");
+    let several = ["retry", "--failed", "--status", "failed", "--status", "cancelled", "--dry-run"];
+    let several = cli(&nats, &several).await.done();
+    assert!(
+        several.contains(" executions would be run again\n") && !several.starts_with('0'),
+        "{several}"
+    );
     for more in [&[][..], &["--in-background"]] {
         let retry =
             [&["retry", "--failed", "--schedule", "ask", "--creator", "anna"], more].concat();
@@ -272,6 +298,14 @@ async fn fields_are_set_without_an_editor_and_executions_are_found_by_what_was_s
     let set = ["edit", &id, "--set", "priority=7", "--set", "description=now and then"];
     let dry = cli(&nats, &[&set[..], &["--dry-run"]].concat()).await.done();
     assert!(dry.contains("would update nightly") && dry.contains("priority: 5 -> 7"), "{dry}");
+    let dry = cli(&nats, &[&set[..], &["--dry-run", "-o", "json"]].concat()).await.json();
+    let changes = &dry["difference"]["changes"];
+    assert_eq!(
+        (&changes[1]["field"], &changes[1]["new"]),
+        (&json!("priority"), &json!(7)),
+        "{dry}"
+    );
+    assert_eq!(dry["data"]["priority"], 7, "{dry}");
     let get = async || nats.ask("schedule.get", json!({ "schedule_id": id })).await;
     assert_eq!(get().await["priority"], 5, "nothing is done");
     let done = cli(&nats, &set).await.done();

@@ -9,7 +9,7 @@ use tokio::net::TcpSocket;
 use super::Browser;
 use crate::harness::{DEADLINE, Nats, far, wait_for};
 use crate::http::Http;
-use crate::http_limits::cut;
+use crate::http::limits::cut;
 
 /// A stream of events.
 struct Events(Response);

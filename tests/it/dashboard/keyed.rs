@@ -74,6 +74,32 @@ async fn a_calendar_is_created_changed_used_and_deleted_by_forms_alone() {
 }
 
 #[tokio::test]
+async fn what_a_calendar_leaves_out_is_said_beside_the_times() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let browser = Browser::new(&service).await;
+    let day = &in_ms(2 * 86_400_000)[..10];
+    nats.ask("calendar.put", json!({ "name": "off", "days": [day] })).await;
+    let body = json!({ "name": "daily", "schedule_type": "cron", "cron_expression": "0 12 * * *",
+                       "exclude": ["off"], "target_command": "cmd.example.run" });
+    let id = nats.create(body).await;
+    let page = browser.page(&format!("/schedules/{id}")).await;
+    page.has("Calendars leave out 1 until ").has(&format!(">{day} 12:00:00 UTC<"));
+    let edit = browser.page(&format!("/schedules/{id}/edit")).await;
+    let more = [("cron_expression", "0 13 * * *")];
+    let dry = browser.submit(&edit, "/act/schedule.update", &more).await;
+    dry.has("Calendars leave out 1 until ").has(&format!(">{day} 13:00:00 UTC<"));
+    // Where nothing is open, that is why.
+    let shut = json!({ "name": "shut", "days": ["2020-01-01"] });
+    nats.ask("calendar.put", shut).await;
+    let body = json!({ "name": "never", "schedule_type": "cron", "cron_expression": "0 12 * * *",
+                       "only": ["shut"], "target_command": "cmd.example.run" });
+    let id = nats.create(body).await;
+    let page = browser.page(&format!("/schedules/{id}")).await;
+    page.has("No time comes.").has("Calendars leave out 36").has(", …");
+}
+
+#[tokio::test]
 async fn a_group_shows_what_has_its_slots_and_what_waits() {
     let nats = Nats::start().await;
     let service = nats.service().await;

@@ -147,7 +147,11 @@ async fn what_failed_is_explained_and_run_again() {
     browser.submit(&dry, "/act/bulk.retry", &[]).await.has("Run again: done");
     nats.wait_count("LOST", 1).await;
     let page = browser.page(&format!("/executions/{execution}")).await;
-    let again = browser.submit(&page, "/act/execution.retry", &[]).await;
+    let dry = browser.submit(&page, "/act/execution.retry", &[("dry_run", "true")]).await;
+    dry.has("Nothing is done yet").has("<bdi>lost</bdi> is run again, to ");
+    dry.has("<bdi>cmd.nowhere.lost</bdi>").has("with the payload that it sent");
+    assert_eq!(nats.count("LOST").await, 1);
+    let again = browser.submit(&dry, "/act/execution.retry", &[]).await;
     nats.wait_count("LOST", 2).await;
     let shown = wait_for("the outcome", || async {
         let page = browser.page(again.leads_to()).await;

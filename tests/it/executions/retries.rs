@@ -13,7 +13,7 @@ use crate::harness::{Nats, far, in_ms, wait_for};
 use crate::http::{Http, answer};
 
 /// A schedule with these fields whose first run, by hand, failed, since nobody keeps its target.
-async fn failed(nats: &Nats, name: &str, more: Value) -> (String, String) {
+pub async fn failed(nats: &Nats, name: &str, more: Value) -> (String, String) {
     let mut request = far(name);
     request["target_command"] = json!("cmd.nowhere.a");
     request["max_retries"] = json!(0);
@@ -32,7 +32,7 @@ async fn triggered(nats: &Nats, id: &str, status: &str) -> String {
 }
 
 /// Lets the commands of a schedule arrive, with this payload.
-async fn mend(nats: &Nats, id: &str, payload: Value) {
+pub async fn mend(nats: &Nats, id: &str, payload: Value) {
     let update =
         json!({ "schedule_id": id, "target_command": "cmd.example.a", "command_payload": payload });
     nats.ask("schedule.update", update).await;

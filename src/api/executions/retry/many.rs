@@ -18,7 +18,7 @@ use super::super::super::{Api, Caller, cursor};
 use super::super::millis_up;
 use super::plan::{Cursor, MAX_AT_ONCE, Plan, check};
 use super::{BulkRetry, ExecutionFilter, TakenUp, asked};
-use crate::execution::{Execution, ExecutionStatus};
+use crate::execution::Execution;
 use crate::history_index::Filter;
 use crate::jetstream::history::{command_header, error_header};
 use crate::port::Nats;
@@ -121,7 +121,7 @@ impl<N: Nats> Api<N> {
         Ok(Filter {
             schedule: filter.schedule_id,
             schedules: self.of_kind(filter.tag.as_ref(), filter.target_command.as_ref()).await?,
-            statuses: vec![filter.status.unwrap_or(ExecutionStatus::Failed)],
+            statuses: filter.statuses(),
             error: filter.error_type.as_deref().map(error_header),
             command: filter.command_sent.as_deref().map(command_header),
             scheduled_from_ms: filter.scheduled_from.map(|at| at.timestamp_millis()),
@@ -167,8 +167,8 @@ impl<N: Nats> Api<N> {
             error: None,
         };
         let done = match plan.dry_run {
-            true => self.check_retry(execution, &plan.retry, caller).await.map(|target| {
-                item.target_command = Some(target);
+            true => self.check_retry(execution, &plan.retry, caller).await.map(|would| {
+                item.target_command = Some(would.spec.target_command.as_str().to_owned());
             }),
             false => self.retry_in(execution, plan, caller).await.map(|taken| {
                 item.execution_id = Some(taken.execution_id);

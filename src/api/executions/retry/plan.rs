@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::super::super::error::ApiError;
 use super::super::super::schedules::{check_limit, check_run};
 use super::super::super::{Caller, cursor};
-use super::super::check_texts;
+use super::super::{check_statuses, check_texts, statuses};
 use super::{BulkRetry, ExecutionFilter, Retry};
 use crate::execution::ExecutionStatus;
 use crate::schedule::FieldFault;
@@ -73,6 +73,14 @@ pub(super) fn check<'a>(
 }
 
 impl ExecutionFilter {
+    /// The statuses that are looked for.
+    pub(super) fn statuses(&self) -> Vec<ExecutionStatus> {
+        match statuses(self.status, self.statuses.as_deref()) {
+            none if none.is_empty() => vec![ExecutionStatus::Failed],
+            named => named,
+        }
+    }
+
     fn faults(&self) -> Vec<FieldFault> {
         let texts = [
             ("filter.error_type", &self.error_type),
@@ -81,9 +89,16 @@ impl ExecutionFilter {
             ("filter.target_command", &self.target_command),
         ];
         let mut faults = check_texts(&texts);
-        if self.status == Some(ExecutionStatus::Running) {
-            faults.push(FieldFault::new("filter.status", "must be that of an ended execution"));
+        let several = self.statuses.as_deref();
+        for (field, named) in [
+            ("filter.status", statuses(self.status, None)),
+            ("filter.statuses", statuses(None, several)),
+        ] {
+            if named.contains(&ExecutionStatus::Running) {
+                faults.push(FieldFault::new(field, "must be that of an ended execution"));
+            }
         }
+        faults.extend(check_statuses(self.status, several, "filter.statuses"));
         for (field, from, to, last) in [
             ("filter.from", self.from, self.to, "to"),
             ("filter.scheduled_from", self.scheduled_from, self.scheduled_to, "scheduled_to"),
@@ -92,7 +107,7 @@ impl ExecutionFilter {
                 faults.push(FieldFault::new(field, format!("must not be later than {last}")));
             }
         }
-        let named = self.status.is_some() || self.schedule_id.is_some();
+        let named = !statuses(self.status, several).is_empty() || self.schedule_id.is_some();
         let times = [self.from, self.to, self.scheduled_from, self.scheduled_to];
         let named = named || times.iter().any(Option::is_some);
         if !named && texts.iter().all(|(_, text)| text.is_none()) {
@@ -123,6 +138,12 @@ mod tests {
             (json!({ "filter": {} }), &["filter"]),
             (json!({ "filter": { "status": "failed" } }), &[]),
             (json!({ "filter": { "status": "running" } }), &["filter.status"]),
+            (json!({ "filter": { "statuses": ["failed", "cancelled"] } }), &[]),
+            (json!({ "filter": { "statuses": [] } }), &["filter"]),
+            (
+                json!({ "filter": { "status": "failed", "statuses": ["failed", "running"] } }),
+                &["filter.statuses", "filter.statuses"],
+            ),
             (json!({ "filter": { "error_type": "" } }), &[]),
             (json!({ "filter": { "error_type": "x".repeat(256) } }), &["filter.error_type"]),
             (json!({ "filter": { "command_sent": "" } }), &["filter.command_sent"]),

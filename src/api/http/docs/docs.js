@@ -38,7 +38,7 @@ const parametersIn = (operation, place) => (operation.parameters ?? []).filter((
 // ---- Requests
 
 // What stands in a path by which a schedule is named, if the example has it by its id.
-const IN_PATHS = { creator: "alice", schedule_name: "nightly", schedule_id: "01a20ccc-9a26-7184-b3f1-d278394ab0aa" };
+const IN_PATHS = { creator: "alice", schedule_name: "nightly", schedule_id: "01a22a07-818a-74c4-be69-cde9e3ac4889" };
 
 const exampleOf = (operation) => {
   const fields = { ...operation["x-example"] };

@@ -1,9 +1,29 @@
-//! Examples of requests, where generators and other readers of the document look for them.
+//! Examples of requests and replies, where generators and other readers of the document look for them.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-/// Gives the parameters and the body of a route what the example of its operation says of them.
-pub(super) fn add(described: &mut Value, example: Option<&Value>) {
+use super::super::super::operations::{example, replies};
+
+/// Gives a route what the examples of its operation say of its parameters, its body and its replies.
+pub(super) fn add(described: &mut Value, operation: &str) {
+    add_request(described, example(operation));
+    add_replies(&mut described["responses"], replies(operation));
+}
+
+/// Gives what is answered, if it has a body, the replies that there are.
+fn add_replies(responses: &mut Value, replies: Option<&Map<String, Value>>) {
+    let Some(replies) = replies else { return };
+    let done = responses.as_object_mut().into_iter().flatten();
+    for (_, answer) in done.filter(|(status, _)| status.starts_with('2')) {
+        if let Some(content) = answer.pointer_mut("/content/application~1json") {
+            let shown =
+                replies.iter().map(|(name, reply)| (name.clone(), json!({ "value": reply })));
+            content["examples"] = Value::Object(shown.collect());
+        }
+    }
+}
+
+fn add_request(described: &mut Value, example: Option<&Value>) {
     let Some(Value::Object(example)) = example else { return };
     let has_body = described["requestBody"].is_object();
     for parameter in described["parameters"].as_array_mut().into_iter().flatten() {

@@ -47,11 +47,13 @@ fn operations(document: &mut Value) -> impl Iterator<Item = &mut Value> {
     paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut)
 }
 
-/// Applies a function to all objects of a document, the inner ones first.
+/// Applies a function to all objects of a document, the inner ones first. Examples are no words of the document: they stay
+/// as they are.
 fn each_object(value: &mut Value, rewrite: &impl Fn(&mut Map<String, Value>)) {
     match value {
         Value::Object(map) => {
-            map.values_mut().for_each(|value| each_object(value, rewrite));
+            let own = map.iter_mut().filter(|(name, value)| !is_example(name, value));
+            own.for_each(|(_, value)| each_object(value, rewrite));
             rewrite(map);
         }
         Value::Array(values) => {
@@ -138,9 +140,29 @@ fn alone(map: &mut Map<String, Value>) {
     }
 }
 
+/// Whether this is an example, or several by their names. Those of a schema are a list, and values already.
+fn is_example(name: &str, value: &Value) -> bool {
+    match name {
+        "example" | "x-example" => true,
+        "examples" => value.is_object(),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn examples_stay_as_they_are() {
+        let odd = json!({ "type": null, "default": null, "const": 1, "oneOf": [{ "const": "a" }], "$ref": "x" });
+        let content = json!({ "example": odd, "examples": { "one": { "value": odd } } });
+        let mut document =
+            json!({ "info": {}, "paths": { "/a": { "get": { "content": content } } } });
+        plain(&mut document);
+        assert_eq!(document["paths"]["/a"]["get"]["content"], content);
+        assert_eq!(older(document)["paths"]["/a"]["get"]["content"], content);
+    }
 
     #[test]
     fn words_are_an_enum_and_what_is_said_of_each_stays() {

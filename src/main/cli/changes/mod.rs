@@ -67,7 +67,8 @@ where
     })
 }
 
-/// Shows a schedule that was changed: a sentence in a table, and otherwise the whole.
+/// Shows a schedule that was changed: a sentence in a table, and otherwise the whole. Of a dry run that is the reply, since
+/// it says what would change.
 pub fn show_changed(
     done: &str,
     reply: &Reply<ScheduleView>,
@@ -75,6 +76,10 @@ pub fn show_changed(
 ) -> Result<(), Failure> {
     tell_warnings(&reply.warnings);
     let view = &reply.data;
+    let is_dry = reply.difference.as_ref().is_some_and(|difference| difference.dry_run);
+    if is_dry && matches!(out.format, Format::Json | Format::Yaml) {
+        return out.thing(reply, &view.name, &[]);
+    }
     if out.format != Format::Table {
         return get::show(view, out);
     }

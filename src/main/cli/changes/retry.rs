@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 use clap::Args;
 use nats_scheduler::client::{
-    BulkRetry, ExecutionFilter, ExecutionStatus, RetryExecution, RetryPayload,
+    BulkRetry, ExecutionFilter, ExecutionStatus, PayloadSource, Reply, Retried, RetryExecution,
+    RetryPayload,
 };
 use uuid::Uuid;
 
@@ -23,7 +24,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 const HEADING: &str = "Filters, in place of ids";
 /// Options that need `--failed`. Each has to say that it is not for ids, too: what an argument requires is not looked for
 /// where that conflicts with another one that is given.
-const OF_MANY: [&str; 14] = [
+const OF_MANY: [&str; 13] = [
     "schedule",
     "status",
     "error_type",
@@ -35,7 +36,6 @@ const OF_MANY: [&str; 14] = [
     "since",
     "until",
     "limit",
-    "dry_run",
     "in_background",
     "yes",
 ];
@@ -56,9 +56,10 @@ pub struct Retry {
     /// Of this schedule: its name or id.
     #[arg(long, requires = "failed", value_parser = some_name, add = Name::Schedule.completer(), help_heading = HEADING)]
     pub schedule: Option<String>,
-    /// With this status [default: failed].
-    #[arg(long, requires = "failed", value_parser = one_of_but::<ExecutionStatus>(&["running"]), help_heading = HEADING)]
-    status: Option<ExecutionStatus>,
+    /// With one of these statuses [default: failed].
+    #[arg(long, requires = "failed", value_parser = one_of_but::<ExecutionStatus>(&["running"]), value_delimiter = ',',
+        help_heading = HEADING)]
+    status: Vec<ExecutionStatus>,
     /// With this error type.
     #[arg(long, requires = "failed", value_name = "TYPE", help_heading = HEADING)]
     error_type: Option<String>,
@@ -86,8 +87,8 @@ pub struct Retry {
     /// How many at most [default: 100; with --in-background all].
     #[arg(long, short = 'n', requires = "failed", value_name = "NUMBER", help_heading = HEADING)]
     limit: Option<u64>,
-    /// Run nothing, and show how many would run.
-    #[arg(long, requires = "failed")]
+    /// Run nothing, and show what would run.
+    #[arg(long, conflicts_with = "wait")]
     dry_run: bool,
     /// Have the service do it, as the schedules have room; `rerun get` shows how far it has come.
     #[arg(long, requires = "failed", conflicts_with = "dry_run")]
@@ -95,6 +96,34 @@ pub struct Retry {
     /// Do not ask before running all that match again.
     #[arg(long, short, requires = "failed")]
     yes: bool,
+}
+
+/// What became of one execution.
+enum Taken {
+    /// It is run again.
+    Up(Box<Accepted<Retried>>),
+    /// It would be.
+    Would(String, Box<Reply<Retried>>),
+}
+
+/// Shows what a dry run says of one execution.
+fn show_would(id: &str, reply: &Reply<Retried>, out: &mut Output) -> Result<(), Failure> {
+    tell_warnings(&reply.warnings);
+    let would = &reply.data;
+    if !out.format.is_table() {
+        return out.thing(would, id, &[]);
+    }
+    if let Some(earlier) = would.execution_id {
+        return out.line(&format!("{id}: was run again by execution {earlier}"));
+    }
+    let name = would.schedule_name.as_deref().unwrap_or_default();
+    let target = would.target_command.as_deref().unwrap_or_default();
+    let payload = match would.payload {
+        Some(PayloadSource::Current) => "the payload that its schedule has now",
+        Some(PayloadSource::Override) => "the payload given here",
+        Some(PayloadSource::Own) | None => "the payload that it sent",
+    };
+    out.line(&format!("{id}: would run {name} again, to {target}, with {payload}"))
 }
 
 /// The id of an execution, as it is written.
@@ -117,17 +146,25 @@ impl Retry {
                 payload: self.payload(),
                 override_payload: payload.clone(),
                 idempotency_key: self.running.key_of(&id, self.executions.len()),
+                dry_run: self.dry_run.then_some(true),
                 ..RetryExecution::default()
             };
             async move {
                 let reply = session.client.retry_with(&request).await?;
-                let new = reply.data.execution_id;
+                let Some(new) = reply.data.execution_id.filter(|_| !reply.data.dry_run) else {
+                    return Ok(Taken::Would(id, Box::new(reply)));
+                };
                 let ended = follow(&session.client, new, self.running.wait).await;
-                Ok(Accepted { what: id, id: new, reply, ended })
+                Ok(Taken::Up(Box::new(Accepted { what: id, id: new, reply, ended })))
             }
         };
-        let exit = each(&self.executions, out, act, |accepted, out| {
-            worst = worse(worst, accepted.show(self.running.wait.is_some(), out)?);
+        let exit = each(&self.executions, out, act, |taken, out| {
+            match taken {
+                Taken::Would(id, reply) => show_would(&id, &reply, out)?,
+                Taken::Up(accepted) => {
+                    worst = worse(worst, accepted.show(self.running.wait.is_some(), out)?);
+                }
+            }
             Ok(())
         });
         Ok(worse(exit.await?, worst))
@@ -138,9 +175,16 @@ impl Retry {
     }
 
     async fn many(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
+        // Several need newer instances of the service.
+        let (status, statuses) = match &self.status[..] {
+            [] => (Some(ExecutionStatus::Failed), None),
+            [one] => (Some(*one), None),
+            several => (None, Some(several.to_vec())),
+        };
         let filter = about!(
             ExecutionFilter {
-                status: Some(self.status.unwrap_or(ExecutionStatus::Failed)),
+                statuses: statuses,
+                status: status,
                 error_type: self.error_type.clone(),
                 command_sent: self.sent_to.clone(),
                 tag: self.tag.clone(),

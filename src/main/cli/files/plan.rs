@@ -1,12 +1,13 @@
 //! A plan: what applying a set would change, as people read it, and as JSON.
 
 use chrono::{DateTime, Utc};
-use nats_scheduler::client::{ApiError, Difference, Outcome, Preview, ScheduleSummary, Warning};
+use nats_scheduler::client::{ApiError, Difference, Outcome, ScheduleSummary, Warning};
 use serde::Serialize;
 
 use super::payload::{self, PathChange};
 use super::send::{Became, PAYLOAD};
 use super::set::Declared;
+use crate::cli::coming::{coming, left_out};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::moment;
 use crate::cli::node::Node;
@@ -263,6 +264,9 @@ impl<'a> Plan<'a> {
             }
             let verb = if times.before.is_some() { "fires now" } else { "fires" };
             self.out.line(&format!("    {verb} {}", coming(&times.after)))?;
+            if let Some(left_out) = left_out(&times.after) {
+                self.out.line(&format!("    {left_out}"))?;
+            }
         }
         Ok(())
     }
@@ -274,14 +278,5 @@ fn shown(node: Option<&Node>) -> String {
     match text.char_indices().nth(MOST_SHOWN) {
         Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()),
         None => text,
-    }
-}
-
-/// When a schedule fires, in words and by its next times.
-fn coming(preview: &Preview) -> String {
-    let times: Vec<_> = preview.occurrences.iter().map(|at| moment::absolute(*at)).collect();
-    match times.is_empty() {
-        true => preview.description.clone(),
-        false => format!("{}: {}", preview.description, times.join(", ")),
     }
 }

@@ -6,6 +6,7 @@ use nats_scheduler::client::{ListUpcoming, PreviewSchedule, UpcomingOccurrence};
 use serde::Serialize;
 
 use super::{at, when};
+use crate::cli::coming::left_out;
 use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::filter::{FILTERS, Filter, filtered, listed_creator};
@@ -71,6 +72,9 @@ impl Next {
         let occurrences: Vec<_> = occurrences.collect();
         if out.format.is_table() {
             note(&preview.description);
+            if let Some(left_out) = left_out(&preview) {
+                note(&left_out);
+            }
         }
         out.list(&occurrences, "no occurrences")?;
         Ok(Exit::Done)
