@@ -240,6 +240,7 @@ impl<N: Nats> Api<N> {
         let (calendar, _) = self.store.read_keyed::<Calendar>(&name).await?;
         let calendar = calendar.filter(|calendar| !calendar.is_deleted);
         let calendar = calendar.ok_or_else(|| no_such::<Calendar>(&name))?;
+        self.catch_up().await;
         let users = self.users_of(&name);
         let schedules = Some(shown(&users, |_| 0));
         let view = CalendarView { schedules, ..CalendarView::of(&calendar, users.len(), true) };
@@ -256,6 +257,7 @@ impl<N: Nats> Api<N> {
         caller: &Caller,
     ) -> Result<Reply<Vec<CalendarView>>, ApiError> {
         let page = page(request.page, request.limit)?;
+        self.catch_up().await;
         let users = self.index.tied(is_user);
         let used_by = |name: &str| users.iter().filter(|user| uses(&user.schedule, name)).count();
         let view = |calendar: &Calendar| CalendarView::of(calendar, used_by(&calendar.name), false);

@@ -204,6 +204,7 @@ impl<N: Nats> Api<N> {
         let (group, _) = self.store.read_keyed::<Group>(&name).await?;
         let group = group.filter(|group| !group.is_deleted);
         let group = group.ok_or_else(|| no_such::<Group>(&name))?;
+        self.catch_up().await;
         Ok(Reply::new(self.view_group(&group, &self.members_of(&name), true), caller))
     }
 
@@ -217,6 +218,7 @@ impl<N: Nats> Api<N> {
         caller: &Caller,
     ) -> Result<Reply<Vec<GroupView>>, ApiError> {
         let page = page(request.page, request.limit)?;
+        self.catch_up().await;
         let members = self.index.tied(|schedule| is_member(schedule, None));
         let view = |group: &Group| self.view_group(group, &members, false);
         Ok(listed(&self.index.groups(), page, view, caller))

@@ -107,6 +107,8 @@ impl<N: Nats> Api<N> {
         expected: Option<u64>,
         delete: impl Fn(&mut T, Uuid) -> Result<(), ApiError>,
     ) -> Result<T, ApiError> {
+        // Whether it is used goes by memory.
+        self.must_catch_up().await?;
         let mut seen = None;
         let change = |known: Option<T>, event_id| {
             let Some(mut known) = known.filter(|known| !known.head().is_deleted) else {

@@ -22,7 +22,6 @@ use super::super::{Api, Caller};
 use super::advice::{OfMany, time_over};
 use super::filter::ScheduleFilter;
 use super::lifecycle::Pausing;
-use super::limit::SEEN_WITHIN;
 use super::named::Named;
 use crate::index::Entry;
 use crate::port::Nats;
@@ -300,9 +299,7 @@ impl<N: Nats> Api<N> {
         operation: BulkAction,
         request: &BulkOperation,
     ) -> Result<ScheduleFilter, ApiError> {
-        if !self.has_caught_up(SEEN_WITHIN).await? {
-            return Err(ApiError::behind());
-        }
+        self.must_catch_up().await?;
         let mut filter = request.filter.clone().unwrap_or_default();
         filter.status = filter.status.or(match operation {
             BulkAction::Pause => Some(Status::Active),

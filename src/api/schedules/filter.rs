@@ -5,7 +5,6 @@ use uuid::Uuid;
 
 use super::super::Api;
 use super::super::error::ApiError;
-use super::limit::SEEN_WITHIN;
 pub use crate::index::{ScheduleFilter, TagsMatch};
 use crate::port::Nats;
 use crate::schedule::keyed::not_a_name;
@@ -32,9 +31,7 @@ impl<N: Nats> Api<N> {
         tag: Option<&String>,
         target: Option<&String>,
     ) -> Result<Vec<Uuid>, ApiError> {
-        if !self.has_caught_up(SEEN_WITHIN).await? {
-            return Err(ApiError::behind());
-        }
+        self.must_catch_up().await?;
         let tags = tag.map(|tag| vec![tag.clone()]);
         let filter = ScheduleFilter { tags, ..ScheduleFilter::default() };
         // A filter scans every schedule, and blocks this thread meanwhile.

@@ -7,7 +7,6 @@ use super::super::error::ApiError;
 use super::super::reply::{Pagination, RecentExecution, Reply, ScheduleSummary};
 use super::super::{Api, Caller};
 use super::filter::ScheduleFilter;
-use super::limit::SEEN_WITHIN;
 use crate::index::{Found, Listing, Place, Sort, filter_fields};
 use crate::port::Nats;
 use crate::schedule::FieldFault;
@@ -64,8 +63,7 @@ impl<N: Nats> Api<N> {
             offset: page.offset,
             limit: page.limit,
         };
-        // A slightly stale list is better than none.
-        let _ = self.has_caught_up(SEEN_WITHIN).await;
+        self.catch_up().await;
         // A filter scans every schedule, and blocks this thread meanwhile.
         let Found { entries, total, more } = block_in_place(|| self.index.list(&listing));
         let next = entries.last().filter(|_| more);

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::super::error::ApiError;
 use super::super::reply::{Links, Reply, ScheduleView};
 use super::super::{Api, Caller};
+use super::limit::SEEN_WITHIN;
 use crate::index::Entry;
 use crate::port::Nats;
 use crate::schedule::Schedule;
@@ -117,6 +118,23 @@ impl<N: Nats> Api<N> {
             return Ok(None);
         }
         Ok(self.index.get(id).filter(|entry| !entry.schedule.purge))
+    }
+
+    /// Waits until memory shows every change that was answered before, for a list: one that is slightly stale is better than
+    /// none.
+    pub(in crate::api) async fn catch_up(&self) {
+        let _ = self.has_caught_up(SEEN_WITHIN).await;
+    }
+
+    /// Waits until memory shows every change that was answered before, for what is decided by it.
+    ///
+    /// # Errors
+    /// `unavailable`, if it takes too long.
+    pub(in crate::api) async fn must_catch_up(&self) -> Result<(), ApiError> {
+        match self.has_caught_up(SEEN_WITHIN).await? {
+            true => Ok(()),
+            false => Err(ApiError::behind()),
+        }
     }
 
     /// Waits until memory shows every change that was answered before; false if it takes too long.

@@ -15,7 +15,6 @@ use super::super::reply::Reply;
 use super::super::{Api, Caller};
 use super::check_limit;
 use super::filter::ScheduleFilter;
-use super::limit::SEEN_WITHIN;
 use crate::index::{Ahead, Coming, filter_fields};
 use crate::moment::Moment as _;
 use crate::port::Nats;
@@ -131,8 +130,7 @@ impl<N: Nats> Api<N> {
         let filter = request.filter();
         let now = self.clock.now();
         let asked = check(&request, &filter, now)?;
-        // A slightly stale list is better than none.
-        let _ = self.has_caught_up(SEEN_WITHIN).await;
+        self.catch_up().await;
         let Asked { first, from, to, after, limit } = asked;
         let halt = self.index.pauses().halt();
         // What is due while all are paused is skipped.

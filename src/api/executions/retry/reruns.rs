@@ -191,6 +191,7 @@ impl<N: Nats> Api<N> {
         caller: &Caller,
     ) -> Result<Reply<Vec<RerunView>>, ApiError> {
         let (number, page) = page(request.page, request.limit)?;
+        self.catch_up().await;
         let reruns = self.index.reruns();
         let mut all: Vec<_> = reruns.iter().collect();
         all.sort_unstable_by_key(|rerun| (std::cmp::Reverse(rerun.created_at), rerun.id));
