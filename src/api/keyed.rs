@@ -120,7 +120,10 @@ impl<N: Nats> Api<N> {
             seen = Some(before);
             Ok(Ok(known))
         };
-        Ok(self.change_keyed(name, expected, change).await?.0)
+        let (gone, revision) = self.change_keyed(name, expected, change).await?;
+        // Then a request that comes next does not find it.
+        self.sees(revision).await;
+        Ok(gone)
     }
 }
 

@@ -126,6 +126,11 @@ impl<N: Nats> Api<N> {
         let _ = self.has_caught_up(SEEN_WITHIN).await;
     }
 
+    /// Waits until memory shows a change.
+    pub(in crate::api) async fn sees(&self, revision: u64) {
+        let _ = self.index.sees(revision, SEEN_WITHIN).await;
+    }
+
     /// Waits until memory shows every change that was answered before, for what is decided by it.
     ///
     /// # Errors

@@ -67,6 +67,9 @@ impl<N: Nats> Api<N> {
             return Err(super::refused(&schedule, NotNow::NotDeleted));
         }
         super::check_expected(expected, &schedule)?;
+        if schedule.spec.group.is_some() || schedule.spec.timing.has_calendars() {
+            self.must_catch_up().await?;
+        }
         if let Some(name) = &schedule.spec.group
             && self.index.groups().get(name).is_none()
         {
