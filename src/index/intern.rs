@@ -4,18 +4,13 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// Numbers for texts. A number is reused for a different text once nothing holds it any more.
+use super::numbered::Numbered;
+
+/// Numbers for texts.
 #[derive(Default)]
 pub(super) struct Interner {
     numbers: BTreeMap<Arc<str>, u32>,
-    /// Texts by their number.
-    held: Vec<Held>,
-    free: Vec<u32>,
-}
-
-struct Held {
-    text: Arc<str>,
-    count: usize,
+    texts: Numbered<Arc<str>>,
 }
 
 /// A set of an interner's numbers.
@@ -25,36 +20,19 @@ impl Interner {
     /// Holds a text once more and returns its number.
     pub fn hold(&mut self, text: &str) -> u32 {
         if let Some(number) = self.number(text) {
-            if let Some(held) = self.held.get_mut(number as usize) {
-                held.count += 1;
-            }
+            self.texts.hold(number);
             return number;
         }
-        let held = Held { text: text.into(), count: 1 };
-        let text = Arc::clone(&held.text);
-        let number = match self.free.pop() {
-            Some(number) => {
-                self.held[number as usize] = held;
-                number
-            }
-            None => {
-                self.held.push(held);
-                super::pool::number(self.held.len() - 1)
-            }
-        };
+        let text: Arc<str> = text.into();
+        let number = self.texts.add(Arc::clone(&text));
         self.numbers.insert(text, number);
         number
     }
 
     /// Holds a number one time less.
     pub fn release(&mut self, number: u32) {
-        let Some(held) = self.held.get_mut(number as usize) else { return };
-        held.count = held.count.saturating_sub(1);
-        if held.count == 0 {
-            let text = std::mem::take(&mut held.text);
-            if self.numbers.remove(&text).is_some() {
-                self.free.push(number);
-            }
+        if let Some(text) = self.texts.release(number) {
+            self.numbers.remove(&text);
         }
     }
 
@@ -76,7 +54,7 @@ impl Interner {
 
     /// An empty set with room for every number.
     pub fn none(&self) -> Numbers {
-        Numbers(vec![0; self.held.len().div_ceil(64)])
+        Numbers(vec![0; self.texts.end().div_ceil(64)])
     }
 }
 
@@ -118,7 +96,7 @@ mod tests {
             let number = texts.hold(&n.to_string());
             texts.release(number);
         }
-        assert_eq!((texts.held.len(), texts.numbers.len(), texts.free.len()), (2, 1, 1));
+        assert_eq!((texts.texts.end(), texts.texts.len(), texts.numbers.len()), (2, 1, 1));
         assert_eq!(texts.number("b"), Some(b));
     }
 

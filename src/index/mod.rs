@@ -20,6 +20,7 @@ mod live;
 mod minutes;
 mod named;
 mod newer;
+mod numbered;
 mod order;
 mod orders;
 mod overall;

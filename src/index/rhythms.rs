@@ -7,19 +7,17 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::Entry;
+use super::numbered::Numbered;
 use super::place::{NEVER, nanos};
-use super::pool::number;
 use crate::trigger::{CronTrigger, Trigger};
 
 const SECOND: i64 = 1_000_000_000;
 
-/// Numbers for rhythms. A number is used again once no schedule has its rhythm any more.
+/// Numbers for rhythms, each held by the schedules that have it.
 #[derive(Default)]
 pub(super) struct Rhythms {
     numbers: HashMap<Rhythm, u32>,
-    /// Rhythms by their number, each with the number of schedules that have it.
-    held: Vec<(Rhythm, usize)>,
-    free: Vec<u32>,
+    rhythms: Numbered<Rhythm>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -55,18 +53,15 @@ impl Rhythms {
 
     /// One schedule less has this rhythm.
     pub fn release(&mut self, number: u32) {
-        let Some((rhythm, count)) = self.held.get_mut(number as usize) else { return };
-        *count = count.saturating_sub(1);
-        if *count == 0 && self.numbers.remove(rhythm).is_some() {
-            *rhythm = Rhythm::Own;
-            self.free.push(number);
+        if let Some(rhythm) = self.rhythms.release(number) {
+            self.numbers.remove(&rhythm);
         }
     }
 
     /// The number for a schedule that had this one and has changed.
     pub fn changed(&mut self, number: u32, entry: &Entry) -> u32 {
         let rhythm = Rhythm::of(entry);
-        if self.held.get(number as usize).is_some_and(|(held, _)| *held == rhythm) {
+        if self.rhythms.get(number) == Some(&rhythm) {
             return number;
         }
         self.release(number);
@@ -75,22 +70,10 @@ impl Rhythms {
 
     fn hold_once_more(&mut self, rhythm: Rhythm) -> u32 {
         if let Some(number) = self.numbers.get(&rhythm) {
-            if let Some((_, count)) = self.held.get_mut(*number as usize) {
-                *count += 1;
-            }
+            self.rhythms.hold(*number);
             return *number;
         }
-        let held = (rhythm.clone(), 1);
-        let number = match self.free.pop() {
-            Some(number) => {
-                self.held[number as usize] = held;
-                number
-            }
-            None => {
-                self.held.push(held);
-                number(self.held.len() - 1)
-            }
-        };
+        let number = self.rhythms.add(rhythm.clone());
         self.numbers.insert(rhythm, number);
         number
     }
@@ -109,7 +92,7 @@ pub(super) struct Onward<'a> {
 impl<'a> Onward<'a> {
     pub fn new(rhythms: &'a Rhythms, after: DateTime<Utc>) -> Self {
         let from = nanos(after).saturating_add(1);
-        Self { rhythms, after, from, firsts: vec![None; rhythms.held.len()] }
+        Self { rhythms, after, from, firsts: vec![None; rhythms.rhythms.end()] }
     }
 
     /// The first time after the moment of a schedule with this rhythm and next time. What bounds the schedule, and what it
@@ -118,9 +101,8 @@ impl<'a> Onward<'a> {
         if next >= self.from {
             return next;
         }
-        let number = number as usize;
-        match self.rhythms.held.get(number).map(|(rhythm, _)| rhythm) {
-            Some(Rhythm::Cron(cron)) => *self.firsts[number].get_or_insert_with(|| {
+        match self.rhythms.rhythms.get(number) {
+            Some(Rhythm::Cron(cron)) => *self.firsts[number as usize].get_or_insert_with(|| {
                 let first = Trigger::Cron(Arc::clone(cron)).next_after(self.after);
                 first.map_or(NEVER, nanos)
             }),
@@ -138,7 +120,7 @@ impl<'a> Onward<'a> {
 impl Rhythms {
     /// How many rhythms there are.
     pub fn len(&self) -> usize {
-        assert_eq!(self.held.len(), self.numbers.len() + self.free.len());
+        assert_eq!(self.rhythms.len(), self.numbers.len());
         self.numbers.len()
     }
 }

@@ -16,10 +16,10 @@ use super::place::{MAX_LEN, NEVER, Sort, beginning, name_rank, nanos};
 use super::pool::{Pool, number, reserve};
 use super::rhythms::Rhythms;
 use super::ties::Ties;
+use crate::every::every;
 use crate::schedule::{Ending, Schedule, ScheduleType, Status};
 
-const STATUSES: [Status; 5] =
-    [Status::Active, Status::Paused, Status::Completed, Status::Failed, Status::Deleted];
+const STATUSES: [Status; 5] = every!(Status: Active, Paused, Completed, Failed, Deleted);
 
 /// All schedules that lists show, in no order.
 #[derive(Default)]

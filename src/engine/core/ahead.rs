@@ -43,7 +43,7 @@ pub(super) struct Ahead {
     last: Option<Position>,
     /// How many have been looked at since the count.
     looked: i32,
-    /// Whether what was queued has been put off since commands were last in the way.
+    /// Whether what was queued since the count has been put off again.
     is_put_off: bool,
 }
 
@@ -82,7 +82,6 @@ impl<A> Core<A> {
         if self.armory.is_crowded(now.later(PEACE), STEP) {
             return self.put_off(now);
         }
-        self.ahead.is_put_off = false;
         if !self.ahead.goes_on() {
             if self.ahead.counted_at.is_some_and(|at| at <= now) && now < self.ahead.next() {
                 return;

@@ -1,6 +1,7 @@
 //! Starts what is due, as far as the bounds allow, in the order of priority.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -28,9 +29,7 @@ impl<A> Core<A> {
     pub(super) fn ready_due(&mut self, now: DateTime<Utc>, outlook: &impl Outlook) {
         for _ in 0..TIMERS {
             let Some((id, due)) = self.slots.pop_timer(now) else { break };
-            let Some(entry) = outlook.entry(id).filter(|_| !self.slots.is_busy(id)) else {
-                continue;
-            };
+            let Some(entry) = self.idle(id, outlook) else { continue };
             if entry.schedule.spec.group.is_some() {
                 self.wake(&entry, now, outlook);
                 self.lining_up.push((id, due));
@@ -44,12 +43,15 @@ impl<A> Core<A> {
         }
         // All that are due stand in line before the first of them is chosen.
         for (id, due) in std::mem::take(&mut self.lining_up) {
-            let Some(entry) = outlook.entry(id).filter(|_| !self.slots.is_busy(id)) else {
-                continue;
-            };
+            let Some(entry) = self.idle(id, outlook) else { continue };
             self.ready_one(&entry, due, now, now, outlook);
             self.slots.tidy(id);
         }
+    }
+
+    /// A schedule, unless its record is being written.
+    fn idle(&self, id: Uuid, outlook: &impl Outlook) -> Option<Arc<Entry>> {
+        outlook.entry(id).filter(|_| !self.slots.is_busy(id))
     }
 
     /// Whether timers are due that have not been looked at.

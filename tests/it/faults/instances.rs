@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::faults::crashes::check_ledgers;
 use crate::harness::{Nats, Service, in_ms, wait_for};
+use crate::http::{Http, answer};
 use crate::proxy::Proxy;
 
 #[tokio::test]
@@ -138,4 +140,38 @@ async fn settle_down_deleted(nats: &Nats) {
     tokio::time::sleep(Duration::from_millis(2500)).await;
     let after = nats.count("COMMANDS").await;
     assert!(after <= before + 30, "only what was in flight may still come");
+}
+
+#[tokio::test]
+async fn an_instance_that_hears_late_waits_for_what_another_one_has_answered() {
+    let nats = Nats::start().await;
+    let proxy = Proxy::start(nats.server.port()).await;
+    let late = Service::spawn(&proxy.url(), nats.dir(), &[]);
+    late.ready().await;
+    let service = nats.service().await;
+    let (one, late) = (Http::new(&service).await, Http::new(&late).await);
+    for (kind, field, body) in [
+        ("calendars", "exclude", json!({ "days": ["2026-12-25"] })),
+        ("groups", "group", json!({ "limit": 1 })),
+    ] {
+        let path = format!("/api/v1/{kind}/x");
+        let put = answer(one.ask(Method::PUT, &path).json(&body)).await;
+        assert_eq!(put.status.as_u16(), 200, "{put:?}");
+        proxy.deafen();
+        let uses = if field == "group" { json!("x") } else { json!(["x"]) };
+        let user = json!({ "name": kind, "schedule_type": "interval", "interval_seconds": 3600,
+                           "start_at": in_ms(3_600_000), "target_command": "cmd.example.beat",
+                           "delivery": { "mode": "job" }, field: uses });
+        let made = answer(one.ask(Method::POST, "/api/v1/schedules").json(&user)).await;
+        assert_eq!(made.status.as_u16(), 201, "{made:?}");
+        let list = format!("/api/v1/{kind}");
+        let (listed, ()) = tokio::join!(late.get(&list), async {
+            // An answer from memory would come at once.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            proxy.let_hear();
+        });
+        assert_eq!(listed.body["data"][0]["used_by"], 1, "{listed:?}");
+        let refused = answer(late.ask(Method::DELETE, &path)).await;
+        refused.refused(409, "conflict");
+    }
 }

@@ -7,9 +7,8 @@ use nats_scheduler::client::{Client, PutOutcome};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{DEADLINE, Nats, Service, in_ms, wait_for};
+use crate::harness::{DEADLINE, Nats, in_ms, wait_for};
 use crate::http::{Http, answer};
-use crate::proxy::Proxy;
 use crate::requests::audit::events;
 
 fn shown(at: DateTime<Utc>) -> String {
@@ -369,38 +368,4 @@ async fn calendars_are_reached_over_http() {
     let gone = answer(send(Method::DELETE, &format!("{path}?expected_revision=1"))).await;
     assert_eq!(gone.status.as_u16(), 204, "{gone:?}");
     http.get(path).await.refused(404, "not_found");
-}
-
-#[tokio::test]
-async fn an_instance_that_hears_late_waits_for_what_another_one_has_answered() {
-    let nats = Nats::start().await;
-    let proxy = Proxy::start(nats.server.port()).await;
-    let late = Service::spawn(&proxy.url(), nats.dir(), &[]);
-    late.ready().await;
-    let service = nats.service().await;
-    let (one, late) = (Http::new(&service).await, Http::new(&late).await);
-    for (kind, field, body) in [
-        ("calendars", "exclude", json!({ "days": ["2026-12-25"] })),
-        ("groups", "group", json!({ "limit": 1 })),
-    ] {
-        let path = format!("/api/v1/{kind}/x");
-        let put = answer(one.ask(Method::PUT, &path).json(&body)).await;
-        assert_eq!(put.status.as_u16(), 200, "{put:?}");
-        proxy.deafen();
-        let uses = if field == "group" { json!("x") } else { json!(["x"]) };
-        let user = json!({ "name": kind, "schedule_type": "interval", "interval_seconds": 3600,
-                           "start_at": in_ms(3_600_000), "target_command": "cmd.example.beat",
-                           "delivery": { "mode": "job" }, field: uses });
-        let made = answer(one.ask(Method::POST, "/api/v1/schedules").json(&user)).await;
-        assert_eq!(made.status.as_u16(), 201, "{made:?}");
-        let list = format!("/api/v1/{kind}");
-        let (listed, ()) = tokio::join!(late.get(&list), async {
-            // An answer from memory would come at once.
-            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-            proxy.let_hear();
-        });
-        assert_eq!(listed.body["data"][0]["used_by"], 1, "{listed:?}");
-        let refused = answer(late.ask(Method::DELETE, &path)).await;
-        refused.refused(409, "conflict");
-    }
 }

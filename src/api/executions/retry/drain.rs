@@ -1,8 +1,8 @@
 //! Carries out reruns: takes up what stored requests ask for, part by part, as the schedules have room.
 //!
 //! One instance does it, the first of those that are heard and know all that the rerun asks for, and writes how far it has
-//! come behind each part. Each execution is taken up under a key of its own, derived from the rerun's id and its own, so a second instance that believes itself
-//! first, or one that begins a part again, finds what was taken up already.
+//! come behind each part. Each execution is taken up under a key of its own, derived from the rerun's id and its own, so a
+//! second instance that believes itself first, or one that begins a part again, finds what was taken up already.
 //!
 //! | crash | what is left | what happens |
 //! |---|---|---|

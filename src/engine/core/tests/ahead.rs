@@ -156,6 +156,28 @@ fn claims_that_wait_in_line_before_their_time_are_put_off_when_a_burst_comes() {
 }
 
 #[test]
+fn each_burst_that_is_in_the_way_puts_off_what_waits_in_line() {
+    let (world, mut core) = (World { lead_ms: 500, ..World::default() }, core());
+    let due = crowd(&world, &mut core, 9_000, "");
+    let mut now = due - Duration::milliseconds(1_900);
+    for n in 0..2 {
+        step_on(&mut core, now, &world);
+        assert!(core.ready > 0, "as many have begun as there are permits");
+        let burst = now + Duration::milliseconds(250);
+        let armed = (0..300).map(|m| {
+            let execution = Uuid::from_u128(1_000_000 * (n + 1) + m);
+            Event::Armed(Armed { due: burst, priority: 5, execution, attempt: "go" })
+        });
+        core.step(armed, now, &world);
+        assert_eq!(core.ready, 0);
+        while core.load(burst).armed > 0 {
+            core.step([Event::Returned(Lane::Fast)], burst, &world);
+        }
+        now = burst + Duration::milliseconds(200);
+    }
+}
+
+#[test]
 fn claims_for_a_burst_keep_out_of_the_way_of_the_one_before() {
     let begins = |armed: u128, apart_ms: i64| {
         let (world, mut core) = (World { lead_ms: 500, ..World::default() }, core());
