@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use tracing::{debug, error, info, warn};
+use tracing::{Level, debug, error, info, warn};
 
 use super::{Api, Caller, Checked};
 use crate::jetstream::WriteError;
@@ -168,31 +168,44 @@ impl ApiError {
         caller: &Caller,
         complaints: &Complaints,
     ) -> Self {
+        let level = self.level(operation, &caller.request_id, complaints);
         let cause = self.cause.take();
         let (request_id, correlation_id) = (&caller.request_id, &caller.correlation_id);
         let error = &self.message;
-        // Messages have names and ids, of which there may be any number.
-        let kind = format!("{operation} {} {}", self.is_one_of_many, cause.is_some());
-        match (self.code, complaints) {
-            (Code::Internal, _) => {
+        match level {
+            Some(Level::ERROR) => {
                 error!(operation, request_id, correlation_id, cause, "request failed");
                 self.message = format!("{error}, under request id {request_id}");
             }
-            (Code::Unavailable, of_all) if of_all.are_due(&kind) => {
+            Some(Level::WARN) => {
                 warn!(operation, request_id, correlation_id, cause, error, "request not done");
             }
-            // An item of a bulk request fails like the one before it.
-            (Code::Unavailable, of_all)
-                if !self.is_one_of_many && of_all.is_due_for(request_id, error) =>
-            {
+            Some(Level::INFO) => {
                 info!(operation, request_id, correlation_id, cause, error, "request not done");
             }
-            _ if self.code == Code::Unavailable || cause.is_some() => {
+            Some(_) => {
                 debug!(operation, request_id, correlation_id, cause, error, "request not done");
             }
-            _ => {}
+            None => {}
         }
         self
+    }
+
+    /// At which level an operation's error goes to the log, if it does.
+    fn level(&self, operation: &str, request_id: &str, complaints: &Complaints) -> Option<Level> {
+        // Messages have names and ids, of which there may be any number.
+        let kind = || format!("{operation} {} {}", self.is_one_of_many, self.cause.is_some());
+        match self.code {
+            Code::Internal => Some(Level::ERROR),
+            Code::Unavailable if complaints.are_due(&kind()) => Some(Level::WARN),
+            Code::Unavailable if self.is_one_of_many => Some(Level::DEBUG),
+            // An item of a bulk request fails like the one before it.
+            Code::Unavailable if complaints.is_due_for(request_id, &self.message) => {
+                Some(Level::INFO)
+            }
+            Code::Unavailable => Some(Level::DEBUG),
+            _ => self.cause.as_ref().map(|_| Level::DEBUG),
+        }
     }
 
     /// `invalid` with all faults; the message names them too, for clients that show only the message.
@@ -298,5 +311,27 @@ impl From<QueryError> for ApiError {
                 Self::new(Code::Unavailable, message).because(cause)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_request_that_is_not_done_has_a_line_and_a_crowd_has_one() {
+        let complaints = Complaints::default();
+        let level = |error: &ApiError, request| error.level("schedule.get", request, &complaints);
+        let away = ApiError::new(Code::Unavailable, "NATS does not answer");
+        let levels = ["1", "2", "2"].map(|request| level(&away, request));
+        assert_eq!(levels, [Level::WARN, Level::INFO, Level::DEBUG].map(Some));
+        let crowded = ApiError::crowded("2 requests are under way, which is the limit");
+        let levels = ["3", "4", "5"].map(|request| level(&crowded, request));
+        assert_eq!(levels, [Level::WARN, Level::DEBUG, Level::DEBUG].map(Some));
+        let failed = ApiError::internal("it broke");
+        assert_eq!(level(&failed, "6"), Some(Level::ERROR));
+        let refused = ApiError::new(Code::Conflict, "it has changed");
+        assert_eq!(level(&refused, "7"), None);
+        assert_eq!(level(&refused.because("by whom"), "8"), Some(Level::DEBUG));
     }
 }
