@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::Caller;
 use super::error::ApiError;
 use crate::schedule::Schedule;
-pub use difference::{ChangedTimes, Difference, LeftOut, Moved, Outcome, Preview};
+pub use difference::{ApplyOutcome, ChangedTimes, Difference, LeftOut, Moved, Preview};
 pub use schedule::{RecentExecution, ScheduleSummary, ScheduleView};
 
 /// A reply: the data, related links, and the ids of the request.

@@ -63,7 +63,7 @@ pub use crate::api::groups::{
 };
 pub use crate::api::keyed::{PutOutcome, UsingSchedule};
 pub use crate::api::reply::{
-    Difference, Outcome, Pagination, Preview, RecentExecution, Reply, ScheduleSummary,
+    ApplyOutcome, Difference, Pagination, Preview, RecentExecution, Reply, ScheduleSummary,
     ScheduleView, Warning,
 };
 pub use crate::api::reports::{

@@ -23,7 +23,7 @@ pub(super) struct Requests {
     http_connections: Gauge,
     http_cuts: Family<HttpCut, Counter>,
     nats: Family<NatsRequest, Counter>,
-    nats_seconds: Histograms<Operation>,
+    nats_seconds: Histograms<OperationLabel>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -51,7 +51,7 @@ struct NatsRequest {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Operation {
+struct OperationLabel {
     operation: &'static str,
 }
 
@@ -130,7 +130,7 @@ impl Metrics {
     /// Counts a NATS request that was answered, with 200 or the code of an error.
     pub fn nats_request(&self, operation: &'static str, status: u16, elapsed: Duration) {
         self.requests.nats.get_or_create(&NatsRequest { operation, status }).inc();
-        let labels = Operation { operation };
+        let labels = OperationLabel { operation };
         self.requests.nats_seconds.get_or_create(&labels).observe(elapsed.as_secs_f64());
     }
 }

@@ -61,7 +61,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Waiting {
-    slots: BTreeMap<u64, Arc<Slot>>,
+    waiters: BTreeMap<u64, Arc<Waiter>>,
     subjects: HashMap<String, Subject>,
 }
 
@@ -73,7 +73,7 @@ struct Subject {
     refused: u64,
 }
 
-struct Slot {
+struct Waiter {
     subject: String,
     /// How many messages to its subject had been sent and refused before.
     before: (u64, u64),
@@ -81,7 +81,7 @@ struct Slot {
     news: Notify,
 }
 
-impl Slot {
+impl Waiter {
     fn hear(&self, heard: Heard) {
         let mut unread = lock(&self.unread);
         let known = !matches!(heard, Heard::Likely(_)) && unread.contains(&heard);
@@ -118,19 +118,19 @@ impl Answers {
         };
         known.waiting += 1;
         let before = (known.sent, known.refused);
-        let slot = Slot { subject, before, unread: Mutex::default(), news: Notify::new() };
-        let slot = Arc::new(slot);
-        waiting.slots.insert(token, Arc::clone(&slot));
+        let waiter = Waiter { subject, before, unread: Mutex::default(), news: Notify::new() };
+        let waiter = Arc::new(waiter);
+        waiting.waiters.insert(token, Arc::clone(&waiter));
         drop(waiting);
         let strays = self.0.strays.load(Ordering::Relaxed);
-        Awaited { answers: self.clone(), token, slot, strays }
+        Awaited { answers: self.clone(), token, waiter, strays }
     }
 
     /// Notes an answer to the message with a token.
     pub(crate) fn answered(&self, token: u64, message: &Message) {
-        let slot = lock(&self.0.waiting).slots.get(&token).cloned();
-        if let Some(slot) = slot {
-            slot.hear(Heard::of(message));
+        let waiter = lock(&self.0.waiting).waiters.get(&token).cloned();
+        if let Some(waiter) = waiter {
+            waiter.hear(Heard::of(message));
         }
     }
 
@@ -143,9 +143,9 @@ impl Answers {
         };
         known.refused += 1;
         let (sent, refused) = (known.sent, known.refused);
-        for slot in waiting.slots.values().filter(|slot| slot.subject == subject) {
-            if refused - slot.before.1 >= (sent - slot.before.0).max(1) {
-                slot.hear(Heard::Denied);
+        for waiter in waiting.waiters.values().filter(|waiter| waiter.subject == subject) {
+            if refused - waiter.before.1 >= (sent - waiter.before.0).max(1) {
+                waiter.hear(Heard::Denied);
             }
         }
     }
@@ -155,7 +155,7 @@ impl Answers {
 pub(crate) struct Awaited {
     answers: Answers,
     token: u64,
-    slot: Arc<Slot>,
+    waiter: Arc<Waiter>,
     strays: u64,
 }
 
@@ -167,7 +167,7 @@ impl Awaited {
 
     /// Notes that the message has been handed to the client.
     pub(crate) fn sent(&self) {
-        if let Some(known) = lock(&self.answers.0.waiting).subjects.get_mut(&self.slot.subject) {
+        if let Some(known) = lock(&self.answers.0.waiting).subjects.get_mut(&self.waiter.subject) {
             known.sent += 1;
         }
     }
@@ -175,10 +175,10 @@ impl Awaited {
     /// Waits for the next thing heard.
     pub(crate) async fn next(&self) -> Heard {
         loop {
-            if let Some(heard) = self.slot.read() {
+            if let Some(heard) = self.waiter.read() {
                 return heard;
             }
-            self.slot.news.notified().await;
+            self.waiter.news.notified().await;
         }
     }
 
@@ -189,7 +189,7 @@ impl Awaited {
 
     /// Whether NATS has refused the message. This reads everything that was heard, so nothing else is left to read.
     pub(crate) fn was_denied(&self) -> bool {
-        std::iter::from_fn(|| self.slot.read()).any(|heard| heard == Heard::Denied)
+        std::iter::from_fn(|| self.waiter.read()).any(|heard| heard == Heard::Denied)
     }
 
     /// Whether NATS has since refused a subject that nobody waited for.
@@ -201,11 +201,11 @@ impl Awaited {
 impl Drop for Awaited {
     fn drop(&mut self) {
         let mut waiting = lock(&self.answers.0.waiting);
-        waiting.slots.remove(&self.token);
-        if let Some(known) = waiting.subjects.get_mut(&self.slot.subject) {
+        waiting.waiters.remove(&self.token);
+        if let Some(known) = waiting.subjects.get_mut(&self.waiter.subject) {
             known.waiting -= 1;
             if known.waiting == 0 {
-                waiting.subjects.remove(&self.slot.subject);
+                waiting.subjects.remove(&self.waiter.subject);
             }
         }
     }
@@ -238,10 +238,10 @@ mod tests {
         let other = answers.await_for("cmd.b");
         answers.answered(two.token, &message(r#"{"stream":"S","seq":1}"#));
         answers.denied("cmd.a");
-        assert_eq!(one.slot.read(), Some(Heard::Denied));
-        assert!(matches!(two.slot.read(), Some(Heard::Likely(_))));
-        assert_eq!(two.slot.read(), Some(Heard::Denied));
-        assert_eq!(other.slot.read(), None);
+        assert_eq!(one.waiter.read(), Some(Heard::Denied));
+        assert!(matches!(two.waiter.read(), Some(Heard::Likely(_))));
+        assert_eq!(two.waiter.read(), Some(Heard::Denied));
+        assert_eq!(other.waiter.read(), None);
         assert!(!other.strays());
         answers.denied("after.a.mapping");
         assert!(other.strays());
@@ -272,12 +272,12 @@ mod tests {
             answers.answered(awaited.token, &message(r#"{"error":"no"}"#));
         }
         answers.answered(awaited.token, &message(r#"{"stream":"S","seq":1}"#));
-        assert_eq!(awaited.slot.read(), Some(Heard::Stranger));
-        assert!(matches!(awaited.slot.read(), Some(Heard::Likely(_))));
+        assert_eq!(awaited.waiter.read(), Some(Heard::Stranger));
+        assert!(matches!(awaited.waiter.read(), Some(Heard::Likely(_))));
         for _ in 0..1000 {
             answers.answered(awaited.token, &message(r#"{"stream":"forged"}"#));
         }
-        assert_eq!(lock(&awaited.slot.unread).len(), MAX_UNREAD);
+        assert_eq!(lock(&awaited.waiter.unread).len(), MAX_UNREAD);
     }
 
     #[tokio::test]
@@ -290,7 +290,7 @@ mod tests {
             let waiting = async move { awaited.next().await };
             drop(waiting);
         }
-        assert!(lock(&answers.0.waiting).slots.is_empty());
+        assert!(lock(&answers.0.waiting).waiters.is_empty());
         assert!(lock(&answers.0.waiting).subjects.is_empty());
         answers.answered(0, &message("late"));
     }

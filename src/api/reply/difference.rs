@@ -48,7 +48,7 @@ pub struct Moved {
 /// What became of a schedule that a request declares or changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum ApplyOutcome {
     /// There was none of that name.
     Created,
     /// It was another one.
@@ -61,7 +61,7 @@ pub enum Outcome {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Difference {
     /// What becomes of the schedule.
-    pub outcome: Outcome,
+    pub outcome: ApplyOutcome,
     /// Whether this was a dry run: nothing was written, and `data` shows what would be, at the present revision.
     pub dry_run: bool,
     /// The fields that change; none of a schedule that is created.

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 
 use super::super::change::{Rewritten, Wish};
 use super::super::error::{ApiError, Code};
-use super::super::reply::{ChangedTimes, Difference, Outcome, Reply, ScheduleView};
+use super::super::reply::{ApplyOutcome, ChangedTimes, Difference, Reply, ScheduleView};
 use super::super::{Api, CHANGE_TRIES, Caller, Checked};
 use super::Named;
 use super::coming::Coming;
@@ -101,8 +101,9 @@ impl<N: Nats> Api<N> {
     ) -> Result<Reply<ScheduleView>, ApiError> {
         let Applied { reply, claimed_until } =
             self.apply_one(request, &Coming::default(), caller).await?;
-        let writes =
-            |difference: &Difference| difference.outcome == Outcome::Updated && !difference.dry_run;
+        let writes = |difference: &Difference| {
+            difference.outcome == ApplyOutcome::Updated && !difference.dry_run
+        };
         if !reply.difference.as_deref().is_some_and(writes) {
             return Ok(reply);
         }
@@ -202,7 +203,7 @@ impl<N: Nats> Api<N> {
         };
         let after = self.coming(&schedule, &schedule, request.count.unwrap_or(SHOWN));
         let difference = Difference {
-            outcome: Outcome::Created,
+            outcome: ApplyOutcome::Created,
             dry_run,
             changes: Vec::new(),
             occurrences: after.map(|after| ChangedTimes { before: None, after }),
@@ -255,7 +256,8 @@ impl<N: Nats> Api<N> {
         let times = (old.spec.timing != new.spec.timing)
             .then(|| Some((self.coming(old, old, count), self.coming(new, old, count)?)))
             .flatten();
-        let outcome = if changes.is_empty() { Outcome::Unchanged } else { Outcome::Updated };
+        let outcome =
+            if changes.is_empty() { ApplyOutcome::Unchanged } else { ApplyOutcome::Updated };
         let occurrences = times.map(|(before, after)| ChangedTimes { before, after });
         Difference { outcome, dry_run, changes, occurrences, room: None }
     }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use uuid::Uuid;
 
-use super::super::reply::{Difference, Outcome, Reply, ScheduleView};
+use super::super::reply::{ApplyOutcome, Difference, Reply, ScheduleView};
 use crate::schedule::Schedule;
 
 /// Schedules that a dry run would create, by creator and name: others of the same request may follow them.
@@ -24,7 +24,7 @@ impl Coming {
 
     /// Notes what a dry run would create.
     pub(super) fn note(&mut self, reply: &Reply<ScheduleView>) {
-        let would_be = |d: &Difference| d.dry_run && d.outcome == Outcome::Created;
+        let would_be = |d: &Difference| d.dry_run && d.outcome == ApplyOutcome::Created;
         if reply.difference.as_deref().is_some_and(would_be) {
             let ScheduleView { id, created_by, name, .. } = &reply.data;
             self.ids.insert((created_by.clone(), name.clone()), *id);

@@ -5,7 +5,7 @@ use crate::schedule::keyed::not_a_name;
 use crate::schedule::{Payload, RetryPolicy};
 
 /// How a command is made and sent.
-struct Command {
+struct CommandFields {
     target: Option<Target>,
     payload: Payload,
     is_template: bool,
@@ -79,7 +79,11 @@ pub(super) fn check_spec(
     Ok((spec, trigger))
 }
 
-fn check_command(request: &CreateSchedule, rules: &Rules, faults: &mut Vec<FieldFault>) -> Command {
+fn check_command(
+    request: &CreateSchedule,
+    rules: &Rules,
+    faults: &mut Vec<FieldFault>,
+) -> CommandFields {
     let target = check_target("target_command", request.target_command.as_deref(), rules, faults);
     let payload = request.command_payload.clone().unwrap_or_default();
     if payload.as_str().len() > MAX_PAYLOAD_BYTES {
@@ -99,7 +103,15 @@ fn check_command(request: &CreateSchedule, rules: &Rules, faults: &mut Vec<Field
     let retry_delay_seconds =
         number("retry_delay_seconds", request.retry_delay_seconds, 3600, delay);
     let priority = check_number("priority", request.priority, 1, 10, 5, faults);
-    Command { target, payload, is_template, delivery, priority, max_retries, retry_delay_seconds }
+    CommandFields {
+        target,
+        payload,
+        is_template,
+        delivery,
+        priority,
+        max_retries,
+        retry_delay_seconds,
+    }
 }
 
 fn check_policies(

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::super::super::error::{ApiError, Code};
-use super::super::super::reply::{Difference, Outcome, Reply, ScheduleView, Warning};
+use super::super::super::reply::{ApplyOutcome, Difference, Reply, ScheduleView, Warning};
 use super::super::super::{Api, Caller};
 use super::super::apply::ApplySchedule;
 use super::super::check_expected;
@@ -94,7 +94,7 @@ pub struct AppliedItem {
     pub revision: Option<u64>,
     /// What became of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<ApplyOutcome>,
     /// Of a dry run: what would change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub difference: Option<Box<Difference>>,
@@ -150,9 +150,9 @@ impl<N: Nats> Api<N> {
         let failed = results.iter().filter(|result| result.error.is_some()).count();
         let mut data = BulkApplied {
             dry_run,
-            created: count(Outcome::Created),
-            updated: count(Outcome::Updated),
-            unchanged: count(Outcome::Unchanged),
+            created: count(ApplyOutcome::Created),
+            updated: count(ApplyOutcome::Updated),
+            unchanged: count(ApplyOutcome::Unchanged),
             failed,
             results,
             pruned: Vec::new(),
@@ -313,7 +313,7 @@ impl<N: Nats> Api<N> {
 impl AppliedItem {
     fn new(index: usize, reply: Reply<ScheduleView>, dry_run: bool) -> Self {
         let outcome = reply.difference.as_ref().map(|difference| difference.outcome);
-        let is_there = !dry_run || outcome != Some(Outcome::Created);
+        let is_there = !dry_run || outcome != Some(ApplyOutcome::Created);
         Self {
             index,
             schedule_id: is_there.then_some(reply.data.id),

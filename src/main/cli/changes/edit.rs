@@ -8,7 +8,7 @@ use std::process::Command;
 
 use clap::Args;
 use nats_scheduler::client::{
-    ApplySchedule, Difference, GetSchedule, Outcome, ScheduleView, UpdateSchedule,
+    ApplyOutcome, ApplySchedule, Difference, GetSchedule, ScheduleView, UpdateSchedule,
 };
 use nats_scheduler::schedule::parse_fields;
 use serde_json::Value;
@@ -141,7 +141,7 @@ impl Edit {
         let difference = dry.difference;
         plan.add(&one, &Became { outcome, difference, payload, ..Became::default() })?;
         plan.end()?;
-        if outcome == Some(Outcome::Unchanged) {
+        if outcome == Some(ApplyOutcome::Unchanged) {
             return Ok(Exit::Done);
         }
         if !self.yes && !confirm("Apply it?")? {

@@ -1,7 +1,7 @@
 //! A plan: what applying a set would change, as people read it, and as JSON.
 
 use chrono::{DateTime, Utc};
-use nats_scheduler::client::{ApiError, Difference, Outcome, ScheduleSummary, Warning};
+use nats_scheduler::client::{ApiError, ApplyOutcome, Difference, ScheduleSummary, Warning};
 use serde::Serialize;
 
 use super::payload::{self, PathChange};
@@ -75,8 +75,8 @@ impl Counts {
     pub fn add(&mut self, became: &Became) {
         match (became.outcome, &became.error) {
             (_, Some(error)) => self.refuse(error),
-            (Some(Outcome::Created), _) => self.created += 1,
-            (Some(Outcome::Updated), _) => self.updated += 1,
+            (Some(ApplyOutcome::Created), _) => self.created += 1,
+            (Some(ApplyOutcome::Updated), _) => self.updated += 1,
             _ => self.unchanged += 1,
         }
     }
@@ -113,8 +113,8 @@ impl<'a> Plan<'a> {
         self.counts.add(became);
         let action = match (became.outcome, &became.error) {
             (_, Some(_)) => Action::Refused,
-            (Some(Outcome::Created), _) => Action::Create,
-            (Some(Outcome::Updated), _) => Action::Update,
+            (Some(ApplyOutcome::Created), _) => Action::Create,
+            (Some(ApplyOutcome::Updated), _) => Action::Update,
             _ => Action::Unchanged,
         };
         let (difference, error) = (became.difference.as_deref(), became.error.as_ref());

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use nats_scheduler::client::{
-    ApiError, ApplySchedule, BulkApply, Client, ClientError, Code, Difference, GetSchedule,
-    ItemRefused, ListSchedules, Outcome, Prune, ScheduleSummary, Warning,
+    ApiError, ApplyOutcome, ApplySchedule, BulkApply, Client, ClientError, Code, Difference,
+    GetSchedule, ItemRefused, ListSchedules, Prune, ScheduleSummary, Warning,
 };
 
 use super::set::{Declared, Key, Limits, Part, parts};
@@ -38,7 +38,7 @@ pub struct How {
 /// What became of a declared schedule, or would.
 #[derive(Default)]
 pub struct Became {
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<ApplyOutcome>,
     pub difference: Option<Box<Difference>>,
     pub error: Option<ApiError>,
     /// The revision that it has.
@@ -52,7 +52,7 @@ pub struct Became {
 impl Became {
     /// The revision at which what was shown is true.
     pub fn expected(&self) -> Option<u64> {
-        if self.outcome == Some(Outcome::Created) { Some(0) } else { self.revision }
+        if self.outcome == Some(ApplyOutcome::Created) { Some(0) } else { self.revision }
     }
 
     fn changes_payload(&self) -> bool {
@@ -113,10 +113,10 @@ async fn coming(
     match session.client.get_with(&about!(GetSchedule {}, which)).await {
         Ok(there) => {
             let revision = Some(there.data.revision);
-            Ok(Became { outcome: Some(Outcome::Updated), revision, ..Became::default() })
+            Ok(Became { outcome: Some(ApplyOutcome::Updated), revision, ..Became::default() })
         }
         Err(ClientError::Refused(error)) if error.code == Code::NotFound => {
-            Ok(Became { outcome: Some(Outcome::Created), ..Became::default() })
+            Ok(Became { outcome: Some(ApplyOutcome::Created), ..Became::default() })
         }
         Err(error) => Err(error.into()),
     }
@@ -130,7 +130,7 @@ struct Rooms(HashMap<String, (Option<usize>, usize)>);
 impl Rooms {
     /// Refuses what would be created beyond the room.
     fn admit(&mut self, one: &Declared, became: Became) -> Became {
-        if became.error.is_some() || became.outcome != Some(Outcome::Created) {
+        if became.error.is_some() || became.outcome != Some(ApplyOutcome::Created) {
             return became;
         }
         let (room, taken) = self.0.entry(one.creator.clone()).or_default();

@@ -72,7 +72,7 @@ impl Top {
         let (tell, mut news) = mpsc::unbounded_channel();
         let heard = tell.clone();
         let mut screen = Screen::open(move |input| heard.send(News::Input(input)).is_ok())?;
-        let mut view = View {
+        let mut live = Live {
             state: State::new(is_coloured(common)),
             client: session.client.clone(),
             tell,
@@ -86,22 +86,22 @@ impl Top {
             tokio::select! {
                 _ = ticks.tick() => {}
                 Some(news) = news.recv() => {
-                    if let Some(exit) = view.take(news) {
+                    if let Some(exit) = live.take(news) {
                         return Ok(exit);
                     }
                 }
                 exit = &mut end => return Ok(exit),
             }
-            view.ask();
-            view.state.now = view.state.service_time(Utc::now());
+            live.ask();
+            live.state.now = live.state.service_time(Utc::now());
             panic_at("top_draws");
-            screen.draw(&view.state)?;
+            screen.draw(&live.state)?;
         }
     }
 }
 
 /// The state, and what brings it up to date.
-struct View {
+struct Live {
     state: State,
     client: Client,
     tell: mpsc::UnboundedSender<News>,
@@ -110,7 +110,7 @@ struct View {
     next_at: Instant,
 }
 
-impl View {
+impl Live {
     /// Takes what has come; how the command ends, if it does.
     fn take(&mut self, news: News) -> Option<Exit> {
         match news {
