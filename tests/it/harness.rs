@@ -11,9 +11,12 @@ mod service;
 use std::future::Future;
 use std::path::Path;
 use std::process::Command;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::RawMessageErrorKind;
 use async_nats::jetstream::{self, stream};
 use async_nats::{Client, HeaderMap};
 use futures::future::BoxFuture;
@@ -29,6 +32,9 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The service's executable.
 pub const SERVICE: &str = env!("CARGO_BIN_EXE_nats-scheduler");
+
+/// Most lines that are shown of a server's log when a test fails.
+const MOST_WARNINGS: usize = 40;
 
 /// The example stream.
 const COMMANDS: &str = include_str!("../../streams/COMMANDS.json");
@@ -90,12 +96,7 @@ impl Nats {
     pub fn cluster() -> BoxFuture<'static, Self> {
         async move {
             let dir = TempDir::new().unwrap();
-            let ports: Vec<u16> = (0..3)
-                .map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap())
-                .map(|listener| listener.local_addr().unwrap().port())
-                .collect();
-            let routes: Vec<_> =
-                ports.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
+            let routes = free_ports::<3>().map(|port| format!("nats://127.0.0.1:{port}"));
             let mut servers = Vec::new();
             for (n, listen) in routes.iter().enumerate() {
                 let mut options = ServerOptions::new(dir.path().join(format!("store-{n}")));
@@ -290,11 +291,12 @@ impl Nats {
         async move {
             let stream = self.js.get_stream(stream).await.unwrap();
             let info = stream.get_info().await.unwrap();
-            let range = info.state.first_sequence..=info.state.last_sequence;
+            // A stream that never had a message says 0 for both.
+            let range = info.state.first_sequence.max(1)..=info.state.last_sequence;
             futures::stream::iter(range)
-                .map(|sequence| stream.get_raw_message(sequence))
+                .map(|sequence| message(&stream, sequence))
                 .buffered(64)
-                .filter_map(|message| async move { message.ok() })
+                .filter_map(std::future::ready)
                 .collect()
                 .await
         }
@@ -383,6 +385,20 @@ impl Nats {
     }
 }
 
+impl Drop for Nats {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for server in self.servers() {
+                let log = std::fs::read_to_string(server.log_file()).unwrap_or_default();
+                let warnings = log.lines().filter(|line| !line.contains("[INF]"));
+                let last: Vec<_> = warnings.rev().take(MOST_WARNINGS).collect();
+                eprintln!("--- warnings of {}, the last first\n{}", server.url(), last.join("\n"));
+            }
+            service::tell_failure();
+        }
+    }
+}
+
 /// Starts a server with a configuration, in the file `nats.conf` of a test's folder.
 pub fn configured<'a>(dir: &'a Path, config: &'a str) -> BoxFuture<'a, RunningServer> {
     async move {
@@ -399,6 +415,31 @@ pub fn configured<'a>(dir: &'a Path, config: &'a str) -> BoxFuture<'a, RunningSe
 pub fn binary() -> ServerBinary {
     static BINARY: std::sync::OnceLock<ServerBinary> = std::sync::OnceLock::new();
     BINARY.get_or_init(|| find(&mut |line| eprintln!("{line}")).unwrap()).clone()
+}
+
+/// Ports that nothing listens on, and that the system hands out to nobody: a server that starts again finds its own free.
+fn free_ports<const N: usize>() -> [u16; N] {
+    const FIRST: u16 = 20_000;
+    const COUNT: u32 = 12_000;
+    static NEXT: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(rand::random()));
+    let mut next = || FIRST + (NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) as u16;
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    [(); N].map(|()| std::iter::repeat_with(&mut next).find(is_free).unwrap())
+}
+
+/// The message of a sequence, if the stream has one. That nobody answers says nothing of it: a leader may just have gone.
+async fn message(stream: &stream::Stream, sequence: u64) -> Option<StreamMessage> {
+    wait_for("a stream to say what it has", || async {
+        match stream.get_raw_message(sequence).await {
+            Ok(message) => Some(Some(message)),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Some(None),
+            Err(error) => {
+                eprintln!("message {sequence}: {error}");
+                None
+            }
+        }
+    })
+    .await
 }
 
 /// Waits until `look` finds something; fails after [`DEADLINE`].

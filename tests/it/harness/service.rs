@@ -142,7 +142,7 @@ impl Drop for Service {
         self.kill();
         if std::thread::panicking() {
             eprintln!("--- log of the service\n{}", self.log());
-            FAILURE.with_borrow(|failure| eprintln!("--- it failed: {failure}"));
+            tell_failure();
         }
     }
 }
@@ -151,6 +151,11 @@ thread_local! {
     /// What this thread's test failed with, and when. It is told again below each log: who sees the end of a long output
     /// sees what failed.
     static FAILURE: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
+}
+
+/// Says again what this thread's test failed with.
+pub fn tell_failure() {
+    FAILURE.with_borrow(|failure| eprintln!("--- it failed: {failure}"));
 }
 
 /// Has [`FAILURE`] remember each panic, beside what the standard hook does.

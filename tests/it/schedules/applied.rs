@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::join_all;
-use nats_scheduler::client::{ApplySchedule, Client, Outcome, ScheduleType};
+use nats_scheduler::client::{ApplyOutcome, ApplySchedule, Client, ScheduleType};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -285,7 +285,7 @@ async fn the_client_and_http_apply_too() {
         ..ApplySchedule::default()
     };
     let difference = client.apply(&request).await.unwrap().difference.unwrap();
-    assert_eq!((difference.outcome, difference.dry_run), (Outcome::Updated, true));
+    assert_eq!((difference.outcome, difference.dry_run), (ApplyOutcome::Updated, true));
     assert_eq!(difference.changes.len(), 2, "{:?}", difference.changes);
     let path = "/api/v1/schedules/by-name/anna/daily";
     let dry =
