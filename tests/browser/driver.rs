@@ -15,6 +15,27 @@ use crate::harness::{DEADLINE, wait_for};
 /// The name of an element in replies.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
+/// How often chromedriver is started until it stays.
+const STARTS: usize = 5;
+
+/// Starts chromedriver, and reads the port that it has found. It has been seen to end without one, when many began at the
+/// same moment.
+fn start_driver(program: &str) -> Option<(Child, u16)> {
+    let driver =
+        Command::new(program).arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let mut driver = driver.expect("chromedriver is needed (CHROMEDRIVER)");
+    let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+    let mut said = Vec::new();
+    for line in lines.map_while(Result::ok) {
+        if let Some((_, port)) = line.split_once("started successfully on port ") {
+            return Some((driver, port.trim_end_matches('.').parse().unwrap()));
+        }
+        said.push(line);
+    }
+    eprintln!("chromedriver ended ({:?}): {}", driver.wait(), said.join(" | "));
+    None
+}
+
 /// A browser with one window; gone when dropped.
 pub struct Browser {
     driver: Child,
@@ -29,20 +50,10 @@ impl Browser {
         let named = |variable: &str, usual: &str| {
             std::env::var(variable).unwrap_or_else(|_| usual.to_owned())
         };
-        let mut driver = Command::new(named("CHROMEDRIVER", "chromedriver"))
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("chromedriver is needed (CHROMEDRIVER)");
-        let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let port = lines
-            .map_while(Result::ok)
-            .find_map(|line| {
-                let (_, port) = line.split_once("started successfully on port ")?;
-                port.trim_end_matches('.').parse::<u16>().ok()
-            })
-            .expect("chromedriver says no port");
+        let program = named("CHROMEDRIVER", "chromedriver");
+        let (driver, port) = (0..STARTS)
+            .find_map(|_| start_driver(&program))
+            .unwrap_or_else(|| panic!("{program} does not start (CHROMEDRIVER)"));
         let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
         let profile = TempDir::new().unwrap();
         let mut arguments = vec![

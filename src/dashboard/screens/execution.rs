@@ -147,6 +147,7 @@ fn retry(visitor: &Visitor<'_>, data: &Value) -> Markup {
                 }
             }
             button.primary type="submit" { "Run again" }
+            " "
             button type="submit" name="dry_run" value="true" { "Show what would run" }
         },
     )
