@@ -191,7 +191,7 @@ impl ApiError {
         self
     }
 
-    /// At which level an operation's error goes to the log, if it does.
+    /// At which level an operation's error goes to the log, if it does. Notes it among the complaints.
     fn level(&self, operation: &str, request_id: &str, complaints: &Complaints) -> Option<Level> {
         // Messages have names and ids, of which there may be any number.
         let kind = || format!("{operation} {} {}", self.is_one_of_many, self.cause.is_some());

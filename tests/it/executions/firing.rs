@@ -1,7 +1,7 @@
 //! Arrival of commands: on time, as promised, each once.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
@@ -302,21 +302,22 @@ pub async fn check_ledger(nats: &Nats, id: &str) {
     let (first, last) = (*counts.keys().min().unwrap(), *counts.keys().max().unwrap());
     let expected = u64::try_from((last - first) / 1000 + 1).unwrap();
     assert_eq!(counts.len() as u64, expected, "no gap");
-    // A stream that has changed its leader may show late what it has; what is lost never comes.
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        let commands = commands_of(nats, id).await;
-        assert!(commands.values().all(|count| *count == 1), "a command twice: {commands:?}");
-        let missing = successes.iter().filter(|(id, _)| !commands.contains_key(*id));
-        let missing: Vec<_> = missing.map(|(_, execution)| execution).collect();
-        if missing.is_empty() {
-            return;
-        }
+    let commands = commands_of(nats, id).await;
+    assert!(commands.values().all(|count| *count == 1), "a command twice: {commands:?}");
+    let missing = successes.iter().filter(|(id, _)| !commands.contains_key(*id));
+    let missing: Vec<_> = missing.map(|(_, execution)| execution).collect();
+    if !missing.is_empty() {
+        // Whether it is lost, or only shown late.
         let stream = nats.js.get_stream("COMMANDS").await.unwrap();
-        let info = stream.cached_info();
-        eprintln!("{} commands are missing; {:?} {:?}", missing.len(), info.state, info.cluster);
-        assert!(Instant::now() < deadline, "they succeeded, and sent nothing: {missing:#?}");
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        let (info, again) = (stream.cached_info(), commands_of(nats, id).await.len());
+        panic!(
+            "they succeeded, and their commands are not there: {missing:#?}; {} of {} were read, and {again} \
+             once more; {:?} {:?}",
+            commands.len(),
+            successes.len(),
+            info.state,
+            info.cluster
+        );
     }
 }
 

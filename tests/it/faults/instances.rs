@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::faults::crashes::check_ledgers;
 use crate::harness::{Nats, Service, in_ms, wait_for};
-use crate::http::{Http, answer};
+use crate::http::{Answer, Http, answer};
 use crate::proxy::Proxy;
 
 #[tokio::test]
@@ -164,14 +164,28 @@ async fn an_instance_that_hears_late_waits_for_what_another_one_has_answered() {
                            "delivery": { "mode": "job" }, field: uses });
         let made = answer(one.ask(Method::POST, "/api/v1/schedules").json(&user)).await;
         assert_eq!(made.status.as_u16(), 201, "{made:?}");
-        let list = format!("/api/v1/{kind}");
-        let (listed, ()) = tokio::join!(late.get(&list), async {
-            // An answer from memory would come at once.
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            proxy.let_hear();
-        });
+        let listed = after_a_moment(&proxy, late.get(&format!("/api/v1/{kind}"))).await;
         assert_eq!(listed.body["data"][0]["used_by"], 1, "{listed:?}");
         let refused = answer(late.ask(Method::DELETE, &path)).await;
         refused.refused(409, "conflict");
     }
+    let fails = json!({ "name": "fails", "schedule_type": "immediate", "max_retries": 0,
+                        "target_command": "cmd.nowhere.run" });
+    nats.create(fails).await;
+    nats.wait_executions(json!({ "status": "failed" }), 1).await;
+    proxy.deafen();
+    let rerun = json!({ "filter": { "error_type": "no_stream" }, "in_background": true });
+    let rerun = answer(one.ask(Method::POST, "/api/v1/executions/bulk/retry").json(&rerun)).await;
+    assert!(rerun.body["data"]["rerun_id"].is_string(), "{rerun:?}");
+    let listed = after_a_moment(&proxy, late.get("/api/v1/reruns")).await;
+    assert_eq!(listed.body["data"].as_array().map(Vec::len), Some(1), "{listed:?}");
+}
+
+/// The answer of an instance that hears again a moment after it was asked: one from memory would come at once.
+async fn after_a_moment(proxy: &Proxy, asking: impl Future<Output = Answer>) -> Answer {
+    let (answer, ()) = tokio::join!(asking, async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        proxy.let_hear();
+    });
+    answer
 }
