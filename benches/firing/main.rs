@@ -12,6 +12,7 @@
 //! - **steady**: 100, 1,000 and 5,000 due at every second, and 5,000 spread over it; 1,000 with nats-server's own, too.
 //!
 //! `-- --burst 20000` sets how many are due at one instant, 10,000 by default; `-- bursts` leaves out the steady rates;
+//! `-- --stored 1000000` compares 1,000 every second among that many other schedules with the same among none.
 //! `-- --rounds 1` is for a quick look, and `-- --only ours` for profiles. `-- cluster` runs three servers with three
 //! replicas of each stream, and `-- synced` one with `sync_interval: always`, instead of one as it is by default.
 //!
@@ -25,6 +26,8 @@ mod args;
 mod bare;
 #[path = "../bulk.rs"]
 mod bulk;
+#[path = "../fill.rs"]
+mod fill;
 mod ground;
 #[path = "../../tests/it/harness.rs"]
 mod harness;
@@ -46,6 +49,10 @@ const SECONDS: usize = 20;
 async fn main() {
     let (burst, rounds) = (args::number("--burst", 10_000), args::number("--rounds", 3));
     let ours_only = is_given("ours");
+    let stored = args::number("--stored", 0);
+    if stored > 0 {
+        return among(stored, rounds).await;
+    }
     bursts(burst, rounds, ours_only).await;
     if !is_given("bursts") {
         steady(rounds, ours_only).await;
@@ -85,16 +92,16 @@ async fn steady(rounds: usize, ours_only: bool) {
         few.push(print_steady(
             "nats-scheduler",
             100,
-            &ours::steady(100, SECONDS, false).await.lateness,
+            &ours::steady(100, SECONDS, false, 0).await.lateness,
         ));
         let Steady { lateness, cost: [service, of_server] } =
-            ours::steady(1_000, SECONDS, false).await;
+            ours::steady(1_000, SECONDS, false, 0).await;
         many.push(print_steady("nats-scheduler", 1_000, &lateness));
         println!("{:<18} a firing costs {service:.0} us, and nats-server {of_server:.0} us", "");
         cost.push(service / of_server);
-        let late = ours::steady(5_000, SECONDS, false).await.lateness;
+        let late = ours::steady(5_000, SECONDS, false, 0).await.lateness;
         most.push(print_steady("nats-scheduler", 5_000, &late));
-        let late = ours::steady(5_000, SECONDS, true).await.lateness;
+        let late = ours::steady(5_000, SECONDS, true, 0).await.lateness;
         spread.push(print_steady("spread over it", 5_000, &late));
     }
     let [server, few, many, most, spread, cost] =
@@ -105,4 +112,24 @@ async fn steady(rounds: usize, ours_only: bool) {
     println!("5,000: p99                {most:>6.1} ms (goal: 60 or less)");
     println!("5,000 spread: p99         {spread:>6.1} ms (goal: 60 or less)");
     println!("cost, ours / server       {cost:>6.2}   (goal: 1.00 or less)");
+}
+
+/// The same rate among many other schedules, and among none.
+async fn among(stored: usize, rounds: usize) {
+    let [mut alone, mut among] = [const { Vec::new() }; 2];
+    for _ in 0..rounds {
+        for (others, p99s) in [(0, &mut alone), (stored, &mut among)] {
+            let Steady { lateness, cost } = ours::steady(1_000, SECONDS, false, others).await;
+            p99s.push(print_steady(&format!("among {others}"), 1_000, &lateness));
+            println!(
+                "{:<18} a firing costs {:.0} us, and nats-server {:.0} us",
+                "", cost[0], cost[1]
+            );
+        }
+    }
+    let [alone, among] = [alone, among].map(median);
+    println!(
+        "1,000: p99, among {stored} / among none {:>6.2}   (goal: 1.00 or less)",
+        among / alone
+    );
 }

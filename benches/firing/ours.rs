@@ -6,6 +6,7 @@ use chrono::Utc;
 use serde_json::json;
 
 use crate::bulk;
+use crate::fill;
 use crate::ground::{self, Steady, come, late, payload, whole_second};
 use crate::harness::{Nats, Service};
 use crate::lateness::Lateness;
@@ -15,6 +16,8 @@ const SETTINGS: [(&str, &str); 2] =
     [("MAX_SCHEDULES_PER_CREATOR", "1000000"), ("LOG_LEVEL", "info")];
 /// Minimum number of schedules created per second.
 const CREATED: usize = 1_000;
+/// Time to read what others are stored.
+const LOADED_WITHIN: Duration = Duration::from_secs(600);
 
 /// Lateness of `count` commands that are due at one instant, fired by that many instances.
 pub async fn burst(count: usize, instances: usize) -> Lateness {
@@ -36,10 +39,18 @@ pub async fn burst(count: usize, instances: usize) -> Lateness {
     late
 }
 
-/// Lateness when `rate` commands are due at every second, at once or spread over it, and the cost of each.
-pub async fn steady(rate: usize, seconds: usize, is_spread: bool) -> Steady {
+/// Lateness when `rate` commands are due at every second, at once or spread over it, and the cost of each; among
+/// `others` that do not fire meanwhile.
+pub async fn steady(rate: usize, seconds: usize, is_spread: bool, others: usize) -> Steady {
     let nats = ground::start().await;
-    let services = start(&nats, 1).await;
+    let mut services = start(&nats, 1).await;
+    if others > 0 {
+        services[0].stop().await;
+        fill::fill(&nats, others).await;
+        let service = nats.spawn(&SETTINGS);
+        service.ready_within(LOADED_WITHIN).await;
+        services = vec![service];
+    }
     let first = whole_second(5 + (rate / CREATED) as i64);
     bulk::create(&nats, rate, |n| {
         let after_ms = if is_spread { n * 1000 / rate } else { 0 };

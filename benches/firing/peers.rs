@@ -20,6 +20,8 @@ mod bare;
 #[path = "../bulk.rs"]
 mod bulk;
 mod cron_crate;
+#[path = "../fill.rs"]
+mod fill;
 mod ground;
 #[path = "../../tests/it/harness.rs"]
 mod harness;
@@ -104,7 +106,7 @@ async fn measure(side: usize, burst: usize) {
         0 => native::steady(RATE, SECONDS).await,
         1 => cron_crate::steady(RATE, SECONDS).await,
         2 => return println!("{FIGURES}{first} {rate}"),
-        _ => ours::steady(RATE, SECONDS, false).await.lateness,
+        _ => ours::steady(RATE, SECONDS, false, 0).await.lateness,
     };
     println!("{FIGURES}{first} {rate} {}", print_steady(name, RATE, &late));
 }

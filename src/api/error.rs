@@ -92,6 +92,9 @@ pub struct ApiError {
     /// Whether thousands a second may fail like this one.
     #[serde(skip)]
     is_one_of_many: bool,
+    /// Whether it passes by itself although its code does not say so.
+    #[serde(skip)]
+    pub(super) passes: bool,
 }
 
 /// Limits how often errors are warnings: a failure that lasts hits every caller.
@@ -125,6 +128,7 @@ impl ApiError {
             details: Vec::new(),
             cause: None,
             is_one_of_many: false,
+            passes: false,
         }
     }
 
@@ -137,6 +141,11 @@ impl ApiError {
     /// `unavailable`: there are more requests than can be answered.
     pub(crate) fn crowded(message: impl Into<String>) -> Self {
         Self { is_one_of_many: true, ..Self::new(Code::Unavailable, message) }
+    }
+
+    /// The same error where it passes by itself, `meanwhile` put before its message.
+    pub(super) fn passing(self, meanwhile: &str) -> Self {
+        Self { message: format!("{meanwhile}{}", self.message), passes: true, ..self }
     }
 
     /// Adds a private cause.

@@ -1,8 +1,11 @@
 //! Delivers under a claim, while the claim is trusted.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::claim::Accepted;
@@ -19,6 +22,9 @@ use crate::metrics::{Lock, LockFailure};
 use crate::port::Nats;
 use crate::port::headers::Headers;
 use crate::schedule::{self, Attempt, Cancel, DeliveryMode, Phase};
+
+/// How long a reply waits for the history to have that its request was sent.
+const BEGAN: Duration = Duration::from_secs(5);
 
 /// A firing: an attempt under an accepted claim, with its command. All that can be done before its time has been done.
 pub(crate) struct Firing {
@@ -222,17 +228,27 @@ async fn ask(
         return Ok(cancelled(shared, execution).into());
     }
     let stopped = shared.stopped(execution.id);
-    let (delivered, _) = tokio::try_join!(
-        async {
-            tokio::select! {
-                biased;
-                delivered = shared.delivery.deliver(how, execution, command, again, earlier, trusted) => delivered,
-                () = stopped.cancelled() => Ok(cancelled(shared, execution).into()),
-            }
-        },
-        // If it is not sent, nobody needs to know that it had begun.
-        async { Ok(shared.history.record(execution).await) }
-    )?;
+    let delivering = async {
+        tokio::select! {
+            biased;
+            delivered = shared.delivery.deliver(how, execution, command, again, earlier, trusted) => delivered,
+            () = stopped.cancelled() => Ok(cancelled(shared, execution).into()),
+        }
+    };
+    // If it is not sent, nobody needs to know that it had begun.
+    let (mut delivering, mut began) = (pin!(delivering), pin!(shared.history.record(execution)));
+    let mut is_recorded = false;
+    let delivered = loop {
+        tokio::select! {
+            biased;
+            delivered = delivering.as_mut() => break delivered?,
+            _ = began.as_mut(), if !is_recorded => is_recorded = true,
+        }
+    };
+    if !is_recorded {
+        // The outcome, which waits for this, tells as much.
+        let _ = timeout(BEGAN, began).await;
+    }
     Ok(delivered)
 }
 

@@ -25,7 +25,7 @@ use crate::plan::{is_full, room};
 use crate::port::Nats;
 use crate::schedule::{
     Attempt, CatchUp, EndedOccurrence, Manual, Origin, Overlap, Phase, Schedule, SkipCause,
-    SkippedRange, Status, execution_id,
+    SkippedRange, Status, TooLarge, execution_id,
 };
 use crate::stored::Unknown;
 
@@ -108,19 +108,14 @@ async fn add(shared: &Shared<impl Nats>, dependent: Uuid, upstream: Uuid, ended:
         let full = is_full(&schedule);
         if full || !has_room(shared, &schedule, &attempt) {
             if let Some(claim) = fence(shared, &entry, schedule, sight.at(entry.revision)).await {
-                // The record has no room even for saying that it is skipped, so only the history says so.
-                let range = SkippedRange { cause: SkipCause::Limit, last: ended.at, count: 1 };
-                let (schedule, now) = (&entry.schedule, shared.clock.now());
-                let skipped = Execution::skipped(schedule, &attempt, range, claim, now);
-                shared.history.record(&skipped).await;
-                return;
+                return skip(shared, &entry, &attempt, claim, ended).await;
             }
             continue;
         }
         if matches!(*attempt.phase, Phase::Waiting { .. }) {
             schedule.occurrence_count.add();
         }
-        schedule.attempts.push(attempt);
+        schedule.attempts.push(attempt.clone());
         schedule.last_scheduled_for = schedule.last_scheduled_for.max(Some(ended.at));
         schedule.sign(shared.writer());
         let schedule = Arc::new(schedule);
@@ -132,12 +127,38 @@ async fn add(shared: &Shared<impl Nats>, dependent: Uuid, upstream: Uuid, ended:
             Err(WriteError::Conflict) => {
                 catch_up(shared, &entry).await;
             }
+            Err(WriteError::TooLarge(error)) => {
+                let claim = unwritten(shared, &entry, &error);
+                return skip(shared, &entry, &attempt, claim, ended).await;
+            }
             Err(error) => {
                 shared.retries.fail(UNTOLD, dependent, None, &error);
                 tokio::time::sleep(RETRY).await;
             }
         }
     }
+}
+
+/// Says in the history alone that a dependent schedule does not run: its record has no room even for that.
+async fn skip(
+    shared: &Shared<impl Nats>,
+    entry: &Entry,
+    attempt: &Attempt,
+    claim: Claim,
+    ended: &EndedOccurrence,
+) {
+    let range = SkippedRange { cause: SkipCause::Limit, last: ended.at, count: 1 };
+    let now = shared.clock.now();
+    let skipped = Execution::skipped(&entry.schedule, attempt, range, claim, now);
+    shared.history.record(&skipped).await;
+}
+
+/// The claim under which a schedule is skipped whose record cannot be written at all, since the server or the bucket takes
+/// less than it did. Nobody can write it, so nothing needs to be fenced; and others that follow the same schedule must not
+/// wait until somebody can.
+fn unwritten(shared: &Shared<impl Nats>, entry: &Entry, error: &TooLarge) -> Claim {
+    warn!(schedule_id = %entry.schedule.id, %error, "dependent schedule does not run: its record cannot be written");
+    Claim { instance: shared.members.me(), revision: entry.revision }
 }
 
 /// Writes a record unchanged, so that writes decided from its earlier revision are refused. Returns nothing if another
@@ -155,6 +176,7 @@ async fn fence(
             catch_up(shared, entry).await;
             None
         }
+        Err(WriteError::TooLarge(error)) => Some(unwritten(shared, entry, &error)),
         Err(error) => {
             shared.retries.fail(UNTOLD, entry.schedule.id, None, &error);
             tokio::time::sleep(RETRY).await;

@@ -169,9 +169,16 @@ pub(crate) struct Shared<N: Nats> {
     tasks: TaskTracker,
     /// What is asked of groups.
     pub(crate) slots: slots::Slots,
-    /// Executions that this instance acts on, from before their claim until they are settled, each with the token that
-    /// stops it.
-    running: Mutex<HashMap<Uuid, CancellationToken>>,
+    /// Executions that this instance acts on, from before their claim until they are settled.
+    running: Mutex<HashMap<Uuid, Running>>,
+}
+
+/// An execution that this instance acts on.
+#[derive(Default)]
+struct Running {
+    stop: CancellationToken,
+    /// Whether it has ended, and the history does not take its outcome.
+    is_held_up: bool,
 }
 
 impl<N: Nats> Shared<N> {
@@ -187,7 +194,7 @@ impl<N: Nats> Shared<N> {
         for id in executions {
             running.entry(id).or_insert_with(|| {
                 fresh.push(id);
-                CancellationToken::new()
+                Running::default()
             });
         }
         self.load.executions.store(running.len(), Ordering::Relaxed);
@@ -206,14 +213,21 @@ impl<N: Nats> Shared<N> {
     /// The token that stops an execution of ours.
     pub(crate) fn stopped(&self, execution: Uuid) -> CancellationToken {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.get(&execution).cloned().unwrap_or_default()
+        running.get(&execution).map(|running| running.stop.clone()).unwrap_or_default()
+    }
+
+    /// Notes that an execution has ended and its outcome cannot be recorded: its claim is renewed, since nobody else would
+    /// know of the outcome.
+    fn hold_up(&self, execution: Uuid) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.get_mut(&execution).into_iter().for_each(|running| running.is_held_up = true);
     }
 
     /// Stops an execution, if it is ours.
     pub(crate) fn stop(&self, execution: Uuid) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(stop) = running.get(&execution) {
-            stop.cancel();
+        if let Some(running) = running.get(&execution) {
+            running.stop.cancel();
         }
     }
 
@@ -258,6 +272,11 @@ impl<N: Nats> View for Shared<N> {
 
     fn is_running(&self, execution: Uuid) -> bool {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&execution)
+    }
+
+    fn is_held_up(&self, execution: Uuid) -> bool {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.get(&execution).is_some_and(|running| running.is_held_up)
     }
 
     fn is_gone(&self, instance: Uuid) -> bool {

@@ -4,19 +4,25 @@
 //! task that sent the command: such a task is large, and when thousands stay alive the kernel has to clear memory for
 //! new ones, at the very time when their commands are due.
 //!
+//! The history may take nothing for hours. Then the claims of what waits are renewed: when a lease expires, another instance
+//! makes the attempt again unless it finds an outcome.
+//!
 //! | when the instance dies | then |
 //! |---|---|
 //! | while an outcome waits, or is being written | the attempt is taken over, as it would be if it had died right after sending |
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
+use uuid::Uuid;
 
 use super::Shared;
+use super::core::Event;
 use super::dead_letter::{self, Recorded};
 use super::deliver::Firing;
 use super::holds::{Events, Ours, Permit};
@@ -24,10 +30,13 @@ use super::record::conclude;
 use super::urgency::Place;
 use crate::failpoint::panic_at;
 use crate::metrics::Lock;
+use crate::plan::View as _;
 use crate::port::Nats;
 
 /// Longest time that an outcome waits for claims and commands.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Time after which an outcome that is not recorded counts as held up.
+const HELD_UP: Duration = Duration::from_secs(5);
 /// Most outcomes that are written at once.
 const MOST_WRITTEN: usize = 1_024;
 
@@ -60,6 +69,28 @@ impl Outcomes {
     }
 }
 
+/// Waits for what the outcome of an execution waits for. If that takes long, its claim is renewed meanwhile.
+pub(crate) async fn holding<T>(
+    shared: &Shared<impl Nats>,
+    events: &Events,
+    (schedule, execution): (Uuid, Uuid),
+    waiting: impl Future<Output = T>,
+) -> T {
+    let mut waiting = pin!(waiting);
+    match timeout(HELD_UP, waiting.as_mut()).await {
+        Ok(done) => done,
+        Err(_) => {
+            hold_up(shared, events, schedule, execution);
+            waiting.await
+        }
+    }
+}
+
+fn hold_up(shared: &Shared<impl Nats>, events: &Events, schedule: Uuid, execution: Uuid) {
+    shared.hold_up(execution);
+    events.send(Event::Changed(schedule));
+}
+
 /// Leaves a firing that has ended, with its `place`, to be recorded. It keeps a `permit` until then.
 pub(crate) fn leave(
     shared: &Shared<impl Nats>,
@@ -80,9 +111,26 @@ pub(crate) async fn record_all(shared: Arc<Shared<impl Nats>>, events: Events) {
     loop {
         let unrecorded = shared.outcomes.next().await;
         shared.urgency.quiet(unrecorded.known_at + PATIENCE).await;
-        // The semaphore is never closed.
-        let turn = Arc::clone(&written).acquire_owned().await.ok();
+        let turn = loop {
+            // The semaphore is never closed.
+            match timeout(HELD_UP, Arc::clone(&written).acquire_owned()).await {
+                Ok(turn) => break turn.ok(),
+                Err(_) => hold_up_all(&shared, &events, &unrecorded),
+            }
+        };
         shared.tasks.spawn(record(Arc::clone(&shared), unrecorded, events.clone(), turn));
+    }
+}
+
+/// Notes that the next outcome to be recorded, and those that have waited behind it for long, are held up.
+fn hold_up_all(shared: &Shared<impl Nats>, events: &Events, next: &Unrecorded) {
+    let waiting = shared.outcomes.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    let all = std::iter::once(next).chain(waiting.iter().map(|one| &**one));
+    for one in all.take_while(|one| one.known_at.elapsed() >= HELD_UP) {
+        let execution = &one.firing.execution;
+        if !shared.is_held_up(execution.id) {
+            hold_up(shared, events, execution.schedule_id, execution.id);
+        }
     }
 }
 
@@ -98,7 +146,9 @@ async fn record(
     // The plan's other attempts have tasks of their own, and go on if this one panics.
     let _ours = Ours::one(&shared, &events, &accepted, attempt.execution_id);
     panic_at("while_recording");
-    let execution = conclude(&shared, &accepted.schedule, &attempt, execution).await;
+    let ids = (execution.schedule_id, execution.id);
+    let concluding = conclude(&shared, &accepted.schedule, &attempt, execution);
+    let execution = holding(&shared, &events, ids, concluding).await;
     drop(turn);
     let lock = if recovered { Lock::Takeover } else { Lock::Claim };
     shared.metrics.claim_held(lock, accepted.written.sent.elapsed());

@@ -205,7 +205,8 @@ async fn make(
 ) {
     match deliver::attempt(shared, &mut firing, urgent).await {
         Made::Ended => {
-            let place = shared.urgency.place().await;
+            let ids = (firing.execution.schedule_id, firing.execution.id);
+            let place = outcomes::holding(shared, events, ids, shared.urgency.place()).await;
             let held = permit.and_then(Lent::take).filter(|permit| permit.lane() == Lane::Request);
             outcomes::leave(shared, firing, place, held);
         }

@@ -19,7 +19,9 @@ pub use rerun::{
 };
 pub use status::ExecutionStatus;
 
-use crate::schedule::{Attempt, Delivery, Payload, Schedule, SkippedRange, Status, mend_instant};
+use crate::schedule::{
+    Attempt, Delivery, Payload, Schedule, SkippedRange, Status, mend_instant, write_instant,
+};
 use crate::stored::{Kept, Unknown, format, keeps_unknown};
 use crate::text::{LONG, SHORT, cut};
 use crate::trace_context::TraceContext;
@@ -32,14 +34,16 @@ pub const MAX_EVENT_BYTES: usize = 2 * MAX_KEPT_BYTES + LONG + 8 * SHORT + 4 * 1
 pub struct Timings {
     /// When it was due: an occurrence at its nominal time plus the schedule's jitter, a retry at the time
     /// planned for it, and an attempt that had to wait for something else as soon as it could be made.
-    #[serde(default)]
+    #[serde(default, serialize_with = "write_instant")]
     pub due_at: Option<DateTime<Utc>>,
     /// When it was first claimed: up to half a second before its time.
+    #[serde(serialize_with = "write_instant")]
     pub claimed_at: Option<DateTime<Utc>>,
     /// When the command was handed to the connection.
+    #[serde(serialize_with = "write_instant")]
     pub sent_at: Option<DateTime<Utc>>,
     /// When a stream acknowledged it. `completed_at` is when the outcome was known.
-    #[serde(default)]
+    #[serde(default, serialize_with = "write_instant")]
     pub acknowledged_at: Option<DateTime<Utc>>,
 }
 
@@ -96,6 +100,7 @@ pub struct Execution {
     /// Unique to this event.
     pub event_id: String,
     /// When the event was made.
+    #[serde(serialize_with = "write_instant")]
     pub time: DateTime<Utc>,
     /// Id of the schedule.
     pub schedule_id: Uuid,
@@ -104,6 +109,7 @@ pub struct Execution {
     /// The schedule's creator.
     pub created_by: String,
     /// The nominal time of the occurrence.
+    #[serde(serialize_with = "write_instant")]
     pub scheduled_for: DateTime<Utc>,
     /// Stage of the execution's life.
     pub status: ExecutionStatus,
@@ -123,10 +129,10 @@ pub struct Execution {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
     /// When the attempt began; if it was taken over, when it was first claimed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "write_instant")]
     pub started_at: Option<DateTime<Utc>>,
     /// When the outcome was known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "write_instant")]
     pub completed_at: Option<DateTime<Utc>>,
     /// Milliseconds from `started_at` to `completed_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -157,7 +163,7 @@ pub struct Execution {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<SkippedRange>,
     /// The schedule's next occurrence.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "write_instant")]
     pub next_run_at: Option<DateTime<Utc>>,
     /// The user who asked for it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]

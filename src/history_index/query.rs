@@ -47,6 +47,12 @@ pub struct Page {
 }
 
 impl HistoryIndex {
+    /// The schedules that it has executions of, in no order, unless there are more than `most`.
+    pub fn schedules(&self, most: usize) -> Option<Vec<Uuid>> {
+        let ids = self.schedules.ids();
+        (ids.len() <= most).then(|| ids.collect())
+    }
+
     /// The places of one page, newest first, and the total number of matches. Error types that came after 65,535 others,
     /// and commands, are told apart for sure only by what is fetched.
     pub fn list(&self, filter: &Filter, page: Page) -> (Vec<u64>, u64) {

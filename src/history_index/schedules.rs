@@ -31,6 +31,11 @@ impl Schedules {
         self.rows.len()
     }
 
+    /// Their ids, in no order.
+    pub(super) fn ids(&self) -> impl ExactSizeIterator<Item = Uuid> {
+        self.numbers.keys().copied()
+    }
+
     /// How many events the stream holds of a schedule.
     pub(super) fn events(&self, number: u32) -> u64 {
         let row = self.rows.get(number as usize);

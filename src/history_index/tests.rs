@@ -68,6 +68,17 @@ fn a_late_start_does_not_undo_an_outcome() {
 }
 
 #[test]
+fn its_schedules_are_told_if_they_are_few() {
+    let index = index(NO_LIMITS, [event(0, 1, 1, Success), event(0, 2, 2, Success)]);
+    let few = index.schedules(2).map(|mut ids| {
+        ids.sort();
+        ids
+    });
+    assert_eq!(few, Some(vec![Uuid::from_u128(1), Uuid::from_u128(2)]));
+    assert_eq!(index.schedules(1), None);
+}
+
+#[test]
 fn totals_count_all_pages() {
     let events = (1..=100).map(|n| event(n, u128::from(n), u128::from(n % 2), Success));
     let index = index(NO_LIMITS, events);

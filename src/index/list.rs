@@ -35,6 +35,16 @@ impl Index {
         self.read(|state| state.listed.rows.select(filter, target))
     }
 
+    /// Keeps of some schedules those that match; with `target` those whose target command it is.
+    pub fn retain_matching(
+        &self,
+        ids: &mut Vec<Uuid>,
+        filter: &ScheduleFilter,
+        target: Option<&str>,
+    ) {
+        self.read(|state| state.listed.rows.retain(ids, filter, target));
+    }
+
     /// The ids of the schedules that match, each with its status, in no order.
     pub fn select_statuses(&self, filter: &ScheduleFilter) -> Vec<(Uuid, Status)> {
         self.read(|state| state.listed.rows.select_statuses(filter))

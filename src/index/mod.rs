@@ -255,7 +255,9 @@ impl Index {
             }
             state.forget_newer(id);
             let known_schedule = state.entries.get(id).map(|known| Arc::clone(&known.schedule));
-            state.set_aside.remove(&format!("{SCHEDULE_KEY_PREFIX}{id}"));
+            if !state.set_aside.is_empty() {
+                state.set_aside.remove(&format!("{SCHEDULE_KEY_PREFIX}{id}"));
+            }
             state.arrange(known_schedule.as_deref(), Some(&entry));
             state.count(&entry.schedule, 1);
             if is_live(&entry.schedule) && !state.coming.is_empty() {

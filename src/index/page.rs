@@ -45,13 +45,15 @@ struct Candidate {
 impl Rows {
     /// Ids of the matching schedules, in no order; with a target of those that have it.
     pub fn select(&self, filter: &ScheduleFilter, target: Option<&str>) -> Vec<Uuid> {
-        let wanted = Wanted::new(filter, self);
-        let wanted = wanted.and_then(|wanted| match target {
-            Some(target) => wanted.aimed_at(target, self),
-            None => Some(wanted),
-        });
-        let Some(wanted) = wanted else { return Vec::new() };
+        let Some(wanted) = Wanted::with(filter, target, self) else { return Vec::new() };
         self.matching(&wanted).map(|slot| self.id(slot)).collect()
+    }
+
+    /// Keeps of some schedules those that match.
+    pub fn retain(&self, ids: &mut Vec<Uuid>, filter: &ScheduleFilter, target: Option<&str>) {
+        let Some(wanted) = Wanted::with(filter, target, self) else { return ids.clear() };
+        let is_wanted = |slot: u32| wanted.matches(&self.rows[slot as usize], self);
+        ids.retain(|id| self.slot(*id).is_some_and(is_wanted));
     }
 
     /// Ids of the matching schedules with their statuses, in no order.

@@ -142,7 +142,10 @@ proptest! {
                 let found = index.select_ids(&filter, Some(target));
                 let found: BTreeSet<_> = found.into_iter().collect();
                 let aimed = wanted.iter().filter(|s| s.spec.target_command.as_str() == target);
-                prop_assert_eq!(found, aimed.map(|s| s.id).collect(), "{:?} {}", &filter, target);
+                prop_assert_eq!(&found, &aimed.map(|s| s.id).collect(), "{:?} {}", &filter, target);
+                let mut kept: Vec<_> = model.keys().copied().chain([Uuid::max()]).collect();
+                index.retain_matching(&mut kept, &filter, Some(target));
+                prop_assert_eq!(kept.into_iter().collect::<BTreeSet<_>>(), found);
             }
             wanted.sort_by(|a, b| compare(a, b, sort));
             let total = wanted.len();

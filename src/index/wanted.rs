@@ -80,15 +80,17 @@ impl<'a> Wanted<'a> {
         })
     }
 
-    /// The same for schedules with this target only; `None` if nothing can match.
-    pub fn aimed_at(self, target: &str, rows: &Rows) -> Option<Self> {
+    /// The same; with a target for schedules that have it.
+    pub fn with(filter: &'a ScheduleFilter, target: Option<&str>, rows: &Rows) -> Option<Self> {
+        let wanted = Self::new(filter, rows)?;
+        let Some(target) = target else { return Some(wanted) };
         let number = rows.targets.number(target)?;
-        if self.targets.as_ref().is_some_and(|targets| !targets.has(number)) {
+        if wanted.targets.as_ref().is_some_and(|targets| !targets.has(number)) {
             return None;
         }
         let mut only = rows.targets.none();
         only.add(number);
-        Some(Self { targets: Some(only), ..self })
+        Some(Self { targets: Some(only), ..wanted })
     }
 
     /// Whether a row meets the conditions.

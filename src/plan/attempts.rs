@@ -3,7 +3,7 @@
 use chrono::{DateTime, Duration, Utc};
 use sha2::{Digest as _, Sha256};
 
-use super::wake::{abandoned, lost_at, spared_from};
+use super::wake::{abandoned, lost_at, renew_at, spared_from};
 use super::{
     Plan, REPLY_MARGIN, Terms, View, may_fire, room, room_since, waits_for_its_time, waits_until,
 };
@@ -30,7 +30,8 @@ impl Plan {
         }
     }
 
-    /// Takes over attempts of a schedule that nobody acts on any more.
+    /// Takes over attempts of a schedule that nobody acts on any more, and renews claims of our own whose outcomes the history
+    /// does not take: whoever took such an attempt over would not know that it was made.
     pub(super) fn take_over(
         &mut self,
         schedule: &Schedule,
@@ -46,9 +47,13 @@ impl Plan {
                     let free = abandoned(*by, attempt.execution_id, view)
                         || *until <= now
                         || spared_from(schedule, attempt, view).is_some_and(|at| at <= now);
+                    let renewed = mine && renew_at(attempt, view).is_some_and(|at| at <= now);
                     let until = now.later(lease_of(schedule, attempt, lease));
                     let take_over = AttemptEvent::TakeOver { by: me, until };
-                    if !mine && free && attempt.on(take_over).is_ok() {
+                    if renewed {
+                        // Ignored: a claim can always be renewed.
+                        let _ = attempt.on(take_over);
+                    } else if !mine && free && attempt.on(take_over).is_ok() {
                         attempt.token = attempt.token.take().or_else(|| token(schedule, attempt));
                         self.recover.push(attempt.clone());
                     }

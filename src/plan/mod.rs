@@ -75,6 +75,10 @@ pub trait View {
     fn me(&self) -> Uuid;
     /// Whether this instance is acting on an execution right now.
     fn is_running(&self, execution: Uuid) -> bool;
+    /// Whether an execution that this instance acts on has ended, and the history does not take its outcome.
+    fn is_held_up(&self, _execution: Uuid) -> bool {
+        false
+    }
     /// Whether an instance is known to run no more.
     fn is_gone(&self, instance: Uuid) -> bool;
     /// Whether an instance seems to run no more, so that its work may be done for it where that does no harm.

@@ -198,6 +198,10 @@ impl Plan {
         let mut attempt = Attempt::new(self.schedule.id, at, 1, claimed.clone());
         attempt.token = token(&self.schedule, &attempt);
         self.schedule.attempts.push(attempt.clone());
+        if self.fire.is_empty() {
+            // Most fire one, where a vector would begin with room for four.
+            self.fire.reserve_exact(1);
+        }
         self.fire.push(attempt);
         self.schedule.occurrence_count.add();
     }

@@ -21,6 +21,15 @@ pub fn is_ours_to_end(schedule: &Schedule, view: &impl View) -> bool {
     })
 }
 
+/// Time before the end of its lease at which a claim is renewed: enough for several tries.
+const RENEW: Duration = Duration::seconds(60);
+
+/// When a claim of this instance is renewed, if it is.
+pub(super) fn renew_at(attempt: &Attempt, view: &impl View) -> Option<DateTime<Utc>> {
+    let Phase::Claimed { until, .. } = *attempt.phase else { return None };
+    view.is_held_up(attempt.execution_id).then(|| until.earlier(RENEW))
+}
+
 /// When an attempt may be taken from another instance that seems to be gone, before that is certain. If that instance
 /// is there after all and makes the attempt too, its target drops a copy, so nothing is lost by not waiting.
 pub(super) fn spared_from(
@@ -97,7 +106,7 @@ fn wake_besides(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> 
         {
             Some(DateTime::UNIX_EPOCH)
         }
-        Phase::Claimed { by, .. } if *by == view.me() => None,
+        Phase::Claimed { by, .. } if *by == view.me() => renew_at(attempt, view),
         Phase::Claimed { until, .. } => {
             let spared = spared_from(schedule, attempt, view);
             Some(spared.map_or(*until, |at| at.min(*until)))

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::{Guarded, Payload, Pinned};
+use super::{Guarded, Payload, Pinned, write_instant};
 use crate::stored::{Unknown, Word, keeps_unknown};
 use crate::trace_context::TraceContext;
 
@@ -74,8 +74,10 @@ pub enum Phase {
         /// The instance.
         by: Uuid,
         /// When it was claimed.
+        #[serde(serialize_with = "write_instant")]
         at: DateTime<Utc>,
         /// When other instances may take it over.
+        #[serde(serialize_with = "write_instant")]
         until: DateTime<Utc>,
     },
     /// A worker has the command and will report.
@@ -234,6 +236,7 @@ pub struct Attempt {
     /// Computed from schedule, nominal time and number, see [`execution_id`].
     pub execution_id: Uuid,
     /// The nominal time of the occurrence.
+    #[serde(serialize_with = "write_instant")]
     pub scheduled_for: DateTime<Utc>,
     /// Number of the attempt, from 1.
     pub number: u32,

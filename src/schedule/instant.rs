@@ -8,9 +8,9 @@
 
 use std::fmt;
 
-use chrono::{DateTime, Datelike as _, Duration, SubsecRound as _, Utc};
-use serde::Deserializer;
+use chrono::{DateTime, Datelike as _, Duration, SubsecRound as _, Timelike as _, Utc};
 use serde::de::{Error, Visitor};
+use serde::{Deserializer, Serialize as _, Serializer};
 
 use crate::moment::Moment as _;
 
@@ -68,6 +68,49 @@ pub fn field<'de, D: Deserializer<'de>>(
         }
     }
     deserializer.deserialize_option(Instant)
+}
+
+/// Writes an instant, or that there is none, as chrono does: RFC 3339 by UTC, with as many digits as it takes, in
+/// threes. A firing writes eighteen; chrono goes through the general formatter, which was 5 % of what it costs.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn write<S: Serializer>(
+    at: &(impl Copy + Into<Option<DateTime<Utc>>>),
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let Some(at) = (*at).into() else { return serializer.serialize_none() };
+    let Some((text, length)) = text(at) else { return at.serialize(serializer) };
+    serializer.serialize_str(str::from_utf8(&text[..length]).unwrap_or_default())
+}
+
+/// The text of an instant and its length; `None` if it has no such text.
+fn text(at: DateTime<Utc>) -> Option<([u8; 30], usize)> {
+    let year = u32::try_from(at.year()).ok().filter(|year| *year <= 9999)?;
+    let mut text = *b"0000-00-00T00:00:00.000000000Z";
+    let mut put = |place: std::ops::Range<usize>, mut number: u32| {
+        for digit in text[place].iter_mut().rev() {
+            *digit = b"0123456789"[(number % 10) as usize];
+            number /= 10;
+        }
+    };
+    put(0..4, year);
+    put(5..7, at.month());
+    put(8..10, at.day());
+    put(11..13, at.hour());
+    put(14..16, at.minute());
+    put(17..19, at.second());
+    let nanos = at.timestamp_subsec_nanos();
+    put(20..29, nanos);
+    let length = match nanos {
+        0 => 20,
+        1_000_000_000.. => return None,
+        nanos if nanos % 1_000_000 == 0 => 24,
+        nanos if nanos % 1_000 == 0 => 27,
+        _ => 30,
+    };
+    text[length - 1] = b'Z';
+    Some((text, length))
 }
 
 /// Replaces second 60, which chrono keeps as such, by the second that follows it.
@@ -196,6 +239,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn instants_are_written_as_chrono_writes_them(
+            seconds in prop_oneof![-100_000_000_000_i64..300_000_000_000, Just(1_483_228_799)],
+            nanos in prop_oneof![
+                Just(0), 0_u32..2_000_000_000, (0_u32..2_000).prop_map(|ms| ms * 1_000_000),
+                (0_u32..2_000_000).prop_map(|us| us * 1_000),
+            ],
+        ) {
+            let Some(at) = DateTime::from_timestamp(seconds, nanos) else { return Ok(()) };
+            let written = |at: Option<DateTime<Utc>>| write(&at, serde_json::value::Serializer);
+            prop_assert_eq!(written(Some(at)).unwrap(), serde_json::json!(at));
+            prop_assert_eq!(write(&at, serde_json::value::Serializer).unwrap(), serde_json::json!(at));
+            prop_assert!(written(None).unwrap().is_null());
+        }
+
         /// What is accepted is shown as text that is accepted and means the same; it is never earlier than
         /// written; and intervals anchored at it go on.
         #[test]

@@ -68,6 +68,7 @@ pub use fields::{
 pub use group::{GROUPS_NEED, Group, MAX_GROUP_LIMIT, PutGroup, Slot, SlotState, Taken};
 pub use instant::{
     field as instant_field, last as last_instant, mend as mend_instant, parse as parse_instant,
+    write as write_instant,
 };
 pub use life::{AttemptEvent, Finish, Guarded, NotNow, Refused, ScheduleEvent};
 pub use pause::Resumption;
@@ -244,19 +245,21 @@ pub struct Schedule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumption: Option<Box<Resumption>>,
     /// The nominal time of the next occurrence to act on.
+    #[serde(serialize_with = "instant::write")]
     pub next_run_at: Option<DateTime<Utc>>,
     /// The versions of its calendars that this was planned with; nil for one that was not there.
     #[serde(default, skip_serializing_if = "Few::is_empty")]
     pub planned_with: Few<Uuid>,
     /// The latest nominal time that was acted on. Ids of executions are derived from nominal times, so no
     /// time is ever acted on twice, whatever an update does to the timing.
-    #[serde(default)]
+    #[serde(default, serialize_with = "instant::write")]
     pub last_scheduled_for: Option<DateTime<Utc>>,
     /// Future times that were already acted on, by an instance whose clock was fast; sorted, and removed once
     /// they have passed.
     #[serde(default, skip_serializing_if = "Few::is_empty")]
     pub acted_ahead: Few<DateTime<Utc>>,
     /// When the latest settled execution started.
+    #[serde(serialize_with = "instant::write")]
     pub last_run_at: Option<DateTime<Utc>>,
     /// Number of settled executions: successes and failures of any attempt.
     pub run_count: Count,
@@ -274,8 +277,10 @@ pub struct Schedule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standing: Option<Box<Standing>>,
     /// When it was created.
+    #[serde(serialize_with = "instant::write")]
     pub created_at: DateTime<Utc>,
     /// When a user last changed it.
+    #[serde(serialize_with = "instant::write")]
     pub updated_at: DateTime<Utc>,
     /// The user who created it.
     pub created_by: Shared<String>,

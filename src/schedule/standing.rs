@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 use chrono::{DateTime, Duration, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Ending, Schedule};
+use super::{Ending, Schedule, write_instant};
 use crate::moment::Moment as _;
 use crate::stored::{Unknown, keeps_unknown};
 
@@ -24,7 +24,7 @@ pub struct Standing {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only_succeeded: Option<bool>,
     /// When a run last succeeded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "write_instant")]
     pub last_success_at: Option<DateTime<Utc>>,
     /// What was announced of it, and what is expected.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -80,7 +80,8 @@ impl<T> Deref for Few<T> {
 
 impl<T> DerefMut for Few<T> {
     fn deref_mut(&mut self) -> &mut Vec<T> {
-        self.0.get_or_insert_default()
+        // Most hold one, where a vector would begin with room for four.
+        self.0.get_or_insert_with(|| Box::new(Vec::with_capacity(1)))
     }
 }
 

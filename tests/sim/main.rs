@@ -18,6 +18,7 @@ mod guards;
 mod halts;
 #[path = "../it/harness.rs"]
 mod harness;
+mod held_up;
 mod instance;
 mod jobs;
 mod joins;

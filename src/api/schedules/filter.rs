@@ -10,6 +10,9 @@ use crate::port::Nats;
 use crate::schedule::keyed::not_a_name;
 use crate::schedule::{FieldFault, MAX_TAGS};
 
+/// How many schedules are scanned in the time in which one is looked up by its id.
+const LOOK_UP: usize = 8;
+
 impl ScheduleFilter {
     /// Faults of the filter.
     pub(super) fn faults(&self) -> impl Iterator<Item = FieldFault> {
@@ -25,7 +28,8 @@ impl ScheduleFilter {
 }
 
 impl<N: Nats> Api<N> {
-    /// Ids of the schedules that have a tag and a target, as of every change that was answered before.
+    /// Ids of the schedules with executions that have a tag and a target, as of every change that was answered before.
+    /// There may be some without executions among them.
     pub(in crate::api) async fn schedules_with(
         &self,
         tag: Option<&String>,
@@ -34,8 +38,16 @@ impl<N: Nats> Api<N> {
         self.must_catch_up().await?;
         let tags = tag.map(|tag| vec![tag.clone()]);
         let filter = ScheduleFilter { tags, ..ScheduleFilter::default() };
+        let target = target.map(String::as_str);
+        let few = self.history.schedules(self.index.len() / LOOK_UP).await?;
         // A filter scans every schedule, and blocks this thread meanwhile.
-        Ok(block_in_place(|| self.index.select_ids(&filter, target.map(String::as_str))))
+        Ok(block_in_place(|| match few {
+            Some(mut ids) => {
+                self.index.retain_matching(&mut ids, &filter, target);
+                ids
+            }
+            None => self.index.select_ids(&filter, target),
+        }))
     }
 }
 

@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use tracing::warn;
 use uuid::Uuid;
 
 use super::super::Api;
@@ -175,11 +176,16 @@ impl<N: Nats> Api<N> {
         let key = &name_key(&schedule.created_by, &schedule.spec.name);
         let deadline = Instant::now() + PATIENCE;
         let (mut expected, mut first, mut unknown) = (0, None, Unknown::default());
+        let mut was_free = true;
         let mut sight = self.store.sight();
         loop {
             let at = sight.at(expected);
             match self.write_name(key, schedule.id, at, first, &unknown).await {
                 Ok(at) => {
+                    if was_free && let Some(holder) = self.holder_without_key(schedule).await? {
+                        self.write_name(key, holder, at, None, &Unknown::default()).await?;
+                        return Err(already_exists(&schedule.spec.name, holder));
+                    }
                     self.metrics.claimed(Lock::Name);
                     let first = first.unwrap_or(at.revision);
                     return Ok(Reserved { at, first, unknown });
@@ -193,7 +199,9 @@ impl<N: Nats> Api<N> {
                 }
             }
             sight = self.store.sight();
-            (expected, first, unknown) = match self.holder(key, schedule).await? {
+            let holder = self.holder(key, schedule).await?;
+            was_free = matches!(holder, Holder::Nobody(_));
+            (expected, first, unknown) = match holder {
                 // Written anew, so that a request about to free it for us sees that it has moved.
                 Holder::Us(known) => {
                     let first = Some(known.first).filter(|first| *first > since);
@@ -222,6 +230,27 @@ impl<N: Nats> Api<N> {
                 }
             };
         }
+    }
+
+    /// Another schedule that has the name although its key was not there: somebody has deleted that. This goes by memory, which
+    /// may not know the newest; so it only finds what to look at, and protects nothing that the key protects.
+    async fn holder_without_key(&self, schedule: &Schedule) -> Result<Option<Uuid>, ApiError> {
+        let (creator, name) = (&schedule.created_by, &schedule.spec.name);
+        let Some(id) = self.index.named(creator, name).filter(|id| *id != schedule.id) else {
+            return Ok(None);
+        };
+        let has_it = match self.record(id).await {
+            Ok(stored) => stored.is_some_and(|(stored, _)| {
+                *stored.spec.name == **name && stored.status != Status::Deleted
+            }),
+            // An unreadable record may still be mended: it keeps its name.
+            Err(error) if error.code == Code::NotAllowed => true,
+            Err(error) => return Err(error),
+        };
+        if has_it {
+            warn!(schedule_id = %id, name = &**name, "the key of a name was gone: its schedule has it again");
+        }
+        Ok(has_it.then_some(id))
     }
 
     /// Fences a reservation that seems to be left behind. Returns its new revision, at which it may be overwritten or

@@ -208,11 +208,18 @@ impl<N: Nats> Api<N> {
         self.check_place(&schedule, run)?;
         let attempt = Attempt::manual(id, now, run.manual.clone());
         schedule.attempts.push(if run.verbatim { attempt.verbatim() } else { attempt });
-        self.store.room().admits_run(&schedule).map_err(|refused| {
-            let is_own = run.verbatim && refused.what == "override_payload";
-            if is_own { TooLarge { what: "command_payload", ..refused } } else { refused }
-        })?;
-        Ok(schedule)
+        let room = self.store.room();
+        let Err(refused) = room.admits_run(&schedule) else { return Ok(schedule) };
+        let is_own = run.verbatim && refused.what == "override_payload";
+        let what = if is_own { "command_payload" } else { refused.what };
+        let error = ApiError::from(TooLarge { what, ..refused });
+        let mut alone = schedule.clone();
+        alone.attempts = schedule.attempts.last().cloned().into_iter().collect();
+        let others = schedule.attempts.len() - 1;
+        Err(match room.admits_run(&alone) {
+            Ok(()) => error.passing(&format!("while {others} others wait or are under way, ")),
+            Err(_) => error,
+        })
     }
 
     /// The record as [`Api::run`] would leave it. Nothing is written.

@@ -51,8 +51,9 @@ impl<A> Core<A> {
         if wake.is_none_or(|wake| wake > now) {
             self.clear_overdue(id);
             // One that stands in line for a slot may be waiting for nothing but the rate of its target.
-            let waits = self.slots.get_mut(id).filter(|state| state.waits.is_none());
-            waits.and_then(|state| state.turn.take());
+            if self.slots.get(id).is_some_and(|state| state.waits.is_none()) {
+                self.give_place_up(id);
+            }
         }
         let settle_at = self.settle_at(id);
         if wake.into_iter().chain(settle_at).all(|at| at > now) {

@@ -126,6 +126,8 @@ pub(crate) struct Core<A> {
     walk: Option<Walk>,
     ahead: Ahead,
     rates: Rates,
+    /// The places of schedules with rate-limited targets: when each may send, and id as a number.
+    places: BTreeSet<(DateTime<Utc>, u128)>,
     groups: Groups,
     /// How many records are being written.
     busy: usize,
@@ -159,6 +161,7 @@ impl<A> Core<A> {
             walk: None,
             ahead: Ahead::default(),
             rates: Rates::new(rates, now),
+            places: BTreeSet::new(),
             groups: Groups::default(),
             busy: 0,
             sees_since: now,
@@ -306,6 +309,7 @@ impl<A> Core<A> {
         self.sees_since = self.sees_since.min(now);
         self.ahead = Ahead::default();
         self.rates.begin_again(now);
+        self.places.clear();
         for (_, state) in self.slots.states_mut() {
             (state.not_before, state.turn, state.visible) = (None, None, None);
             state.settle_at = state.settle_at.map(|at| at.min(now));
@@ -325,6 +329,7 @@ impl<A> Core<A> {
         self.unqueue(id);
         self.clear_overdue(id);
         self.leave_line(id);
+        self.give_place_up(id);
         self.foreign.remove(&id.as_u128());
         let Some(state) = self.slots.get_mut(id) else {
             return self.slots.tidy(id);

@@ -41,19 +41,17 @@ impl Rates {
         self.0.iter().any(|bucket| bucket.pattern.allows(target))
     }
 
-    /// Reserves `commands` sendings to a target, first come first served, and returns when the first may go.
-    /// `instances` share the rate.
-    pub(super) fn reserve(
+    /// When a command may go to a target if nothing is reserved before; `instances` share the rate.
+    pub(super) fn next(
         &mut self,
         target: &Target,
-        commands: usize,
         now: DateTime<Utc>,
         instances: usize,
     ) -> DateTime<Utc> {
         let mut at = now;
-        #[allow(clippy::cast_precision_loss, reason = "a handful of instances and commands")]
-        let (share, commands) = (1.0 / instances.max(1) as f64, commands as f64);
-        for bucket in self.0.iter_mut().filter(|bucket| bucket.pattern.allows(target)) {
+        #[allow(clippy::cast_precision_loss, reason = "a handful of instances")]
+        let share = 1.0 / instances.max(1) as f64;
+        for bucket in self.of(target) {
             let rate = bucket.per_second * share;
             #[allow(clippy::cast_precision_loss, reason = "milliseconds of a pause")]
             let elapsed = (now - bucket.filled_at).num_milliseconds().max(0) as f64 / 1000.0;
@@ -67,10 +65,36 @@ impl Rates {
                 let wait = Duration::milliseconds(wait as i64);
                 at = at.max(now + wait);
             }
-            bucket.tokens -= commands;
         }
         at
     }
+
+    /// Reserves `commands` sendings to a target, first come first served, and returns when the first may go.
+    pub(super) fn reserve(
+        &mut self,
+        target: &Target,
+        commands: usize,
+        now: DateTime<Utc>,
+        instances: usize,
+    ) -> DateTime<Utc> {
+        let at = self.next(target, now, instances);
+        self.of(target).for_each(|bucket| bucket.tokens -= tokens(commands));
+        at
+    }
+
+    /// Takes back a reservation: nothing was sent under it, and nothing will be.
+    pub(super) fn give_back(&mut self, target: &Target, commands: usize) {
+        self.of(target).for_each(|bucket| bucket.tokens += tokens(commands));
+    }
+
+    fn of(&mut self, target: &Target) -> impl Iterator<Item = &mut Bucket> {
+        self.0.iter_mut().filter(|bucket| bucket.pattern.allows(target))
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a handful of commands")]
+fn tokens(commands: usize) -> f64 {
+    commands as f64
 }
 
 #[cfg(test)]
@@ -103,6 +127,18 @@ mod tests {
         let now = start + Duration::seconds(100);
         let at_once = (0..100).filter(|_| rates.reserve(&mail, 1, now, 2) == now).count();
         assert_eq!(at_once, 5, "two instances share the rate");
+    }
+
+    #[test]
+    fn what_is_given_back_is_there_for_the_next() {
+        let (mut rates, mail, start) = rates(10.0);
+        for _ in 0..50 {
+            rates.reserve(&mail, 1, start, 1);
+        }
+        rates.give_back(&mail, 49);
+        assert_eq!(rates.next(&mail, start, 1), start + Duration::milliseconds(100));
+        let later = start + Duration::milliseconds(100);
+        assert_eq!(rates.reserve(&mail, 1, later, 1), later);
     }
 
     #[test]

@@ -100,6 +100,14 @@ impl Slots {
         }
     }
 
+    /// Sets when to look at a schedule, unless that is earlier already.
+    pub(super) fn hasten(&mut self, id: Uuid, at: DateTime<Utc>) {
+        let timer = self.find(id).map_or(NEVER, |slot| self.slots[slot as usize].timer);
+        if nanos(at) < timer {
+            self.set_timer(id, Some(at));
+        }
+    }
+
     /// Takes the first timer that is due.
     pub(super) fn pop_timer(&mut self, now: DateTime<Utc>) -> Option<(Uuid, DateTime<Utc>)> {
         let due = self.next_due().filter(|due| *due <= now)?;

@@ -207,10 +207,10 @@ impl<A> Core<A> {
         state.is_busy = true;
         state.has_turn = is_due;
         state.settle_at = None;
-        if is_due {
-            state.turn = None;
-        }
         let done = std::mem::take(&mut state.done);
+        if is_due {
+            self.take_place(id);
+        }
         self.actions.push(Action::Work { id, done, claim, admitted, lane, is_due });
     }
 }

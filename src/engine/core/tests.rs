@@ -4,6 +4,7 @@ mod ahead;
 mod chance;
 mod groups;
 mod halts;
+mod rates;
 mod takeover;
 mod turns;
 
@@ -27,6 +28,8 @@ struct World {
     running: RefCell<HashSet<Uuid>>,
     gone: bool,
     delay_ms: i64,
+    /// The same for schedules with even and with odd ids.
+    delays_ms: [i64; 2],
     lead_ms: i64,
     others: usize,
     /// Room in every group; without end if it is not set.
@@ -68,8 +71,10 @@ impl Outlook for World {
     fn is_time_sure(&self) -> bool {
         true
     }
-    fn delay(&self, _: Uuid, _: u16) -> Duration {
-        Duration::milliseconds(self.delay_ms)
+    fn delay(&self, id: Uuid, _: u16) -> Duration {
+        let [even, odd] = self.delays_ms;
+        let of_id = if id.as_u128().is_multiple_of(2) { even } else { odd };
+        Duration::milliseconds(of_id.max(self.delay_ms))
     }
     fn lease(&self, _: &Spec) -> Duration {
         Duration::seconds(300)

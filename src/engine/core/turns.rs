@@ -3,11 +3,14 @@
 //! An attempt that is taken over sends what it was claimed with, to the target it was claimed for; the schedule may say
 //! something else by now. So what counts is what would really be sent.
 
-use chrono::{DateTime, Utc};
+use std::ops::Bound;
+
+use chrono::{DateTime, Duration, Utc};
+use uuid::Uuid;
 
 use super::{Core, Outlook};
 use crate::index::Entry;
-use crate::plan::{Terms, plan};
+use crate::plan::{Terms, is_ours_to_end, plan};
 use crate::schedule::{DeliveryMode, Schedule, Target};
 
 /// What a schedule would send now.
@@ -45,9 +48,14 @@ impl Sendings {
 pub(super) struct Reserved {
     /// When it may send.
     at: DateTime<Utc>,
-    /// The targets that it has places for.
-    targets: Vec<Target>,
+    /// The targets that it has places for, and for how many commands to each.
+    targets: Vec<(Target, usize)>,
 }
+
+/// How long an instance that does not go first waits until it looks again whether it has a command to spare.
+const SPARE: (Duration, Duration) = (Duration::milliseconds(250), Duration::seconds(5));
+/// Places that are looked at, from the last on, for one that can be exchanged for a free one.
+const LIKE: usize = 64;
 
 impl<A> Core<A> {
     /// Whether starting what is due requires knowing what it is: what the schedule says, or what an attempt was claimed
@@ -66,6 +74,9 @@ impl<A> Core<A> {
 
     /// Until when a schedule must wait before it sends. It keeps its place in the order, for each target, from when it
     /// first asks until its work begins or nothing is due any more.
+    ///
+    /// Only the instance that goes first has places: if each of several held one for the same command, each would send
+    /// at a fraction of its share. The others send what they have to spare at once.
     pub(super) fn must_wait(
         &mut self,
         entry: &Entry,
@@ -73,28 +84,78 @@ impl<A> Core<A> {
         now: DateTime<Utc>,
         outlook: &impl Outlook,
     ) -> Option<DateTime<Utc>> {
-        let id = entry.schedule.id;
+        let (id, instances) = (entry.schedule.id, outlook.instances());
         let limited = sendings.to.iter().filter(|(target, _)| self.rates.limits(target));
         let limited: Vec<_> = limited.cloned().collect();
-        let turn = self.slots.get_mut(id).and_then(|state| state.turn.take());
+        let goes_first = self.goes_first(&entry.schedule, outlook);
+        if limited.is_empty() || !goes_first {
+            self.give_place_up(id);
+        }
+        if !goes_first {
+            let next = limited.iter().map(|(target, _)| self.rates.next(target, now, instances));
+            if let Some(later) = next.max().filter(|at| *at > now) {
+                return Some(later.clamp(now + SPARE.0, now + SPARE.1));
+            }
+        }
         if limited.is_empty() {
             return None;
         }
-        let mut turn = turn.unwrap_or(Reserved { at: now, targets: Vec::new() });
-        turn.targets.retain(|target| limited.iter().any(|(wanted, _)| wanted == target));
-        if turn.targets.is_empty() {
-            // It now waits for other targets than before.
-            turn.at = now;
+        let mut place = self.take_place(id).unwrap_or(Reserved { at: now, targets: Vec::new() });
+        let is_left =
+            |(known, _): &mut (Target, usize)| !limited.iter().any(|(wanted, _)| wanted == known);
+        for (target, commands) in place.targets.extract_if(.., is_left) {
+            self.rates.give_back(&target, commands);
+        }
+        if place.targets.is_empty() {
+            // It now waits for other targets than before, if it waited.
+            place.at = now;
         }
         for (target, commands) in limited {
-            if !turn.targets.contains(&target) {
-                let at = self.rates.reserve(&target, commands, now, outlook.instances());
-                turn.at = turn.at.max(at);
-                turn.targets.push(target);
+            if !place.targets.iter().any(|(known, _)| *known == target) {
+                let at = self.rates.reserve(&target, commands, now, instances);
+                place.at = place.at.max(at);
+                place.targets.push((target, commands));
             }
         }
-        let at = turn.at;
-        self.state(id).turn = Some(turn);
+        let at = place.at;
+        self.places.insert((at, id.as_u128()));
+        self.state(id).turn = Some(place);
         (at > now).then_some(at)
+    }
+
+    /// Takes the place of a schedule.
+    pub(super) fn take_place(&mut self, id: Uuid) -> Option<Reserved> {
+        let place = self.slots.get_mut(id)?.turn.take()?;
+        self.places.remove(&(place.at, id.as_u128()));
+        Some(place)
+    }
+
+    /// Gives up the place of a schedule, if it has one: it sends nothing. Whoever has the last place like it takes it, so
+    /// that no time passes in which nothing is sent.
+    pub(super) fn give_place_up(&mut self, id: Uuid) {
+        let Some(place) = self.take_place(id) else { return };
+        for (target, commands) in &place.targets {
+            self.rates.give_back(target, *commands);
+        }
+        let at = place.at.max(self.now);
+        let behind = self.places.range((Bound::Excluded((at, u128::MAX)), Bound::Unbounded)).rev();
+        let is_like = |last: &(DateTime<Utc>, u128)| {
+            let turn =
+                self.slots.get(Uuid::from_u128(last.1)).and_then(|state| state.turn.as_ref());
+            turn.is_some_and(|turn| turn.targets == place.targets)
+        };
+        let Some(last) = behind.take(LIKE).copied().find(is_like) else { return };
+        let id = Uuid::from_u128(last.1);
+        let Some(mut place) = self.take_place(id) else { return };
+        place.at = at;
+        self.places.insert((at, last.1));
+        let state = self.state(id);
+        (state.turn, state.not_before) = (Some(place), Some(at));
+        self.slots.hasten(id, at);
+    }
+
+    /// Whether this instance goes first with a schedule.
+    fn goes_first(&self, schedule: &Schedule, outlook: &impl Outlook) -> bool {
+        is_ours_to_end(schedule, outlook) || outlook.delay(schedule.id, schedule.needs).is_zero()
     }
 }

@@ -8,6 +8,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::headers::{command_header, error_header};
+use super::record::leave_aliases_out;
 use super::{History, QueryError, Waiter};
 use crate::execution::{ErrorType, Execution, ExecutionStatus};
 use crate::explain::Acted;
@@ -37,6 +38,15 @@ impl<N: Nats> History<N> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The schedules that it has executions of, in no order, unless there are more than `most`.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn schedules(&self, most: usize) -> Result<Option<Vec<Uuid>>, QueryError> {
+        self.mirror.ready().await?;
+        Ok(self.read(|index| index.schedules(most)))
     }
 
     /// The latest event of an execution.
@@ -341,6 +351,7 @@ fn moment(ms: i64) -> DateTime<Utc> {
 fn read(entry: Entry) -> Option<Execution> {
     match serde_json::from_slice::<Execution>(&entry.body) {
         Ok(mut execution) => {
+            leave_aliases_out(&mut execution);
             execution.mend_instants();
             Some(execution)
         }

@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use tracing::{error, warn};
+use uuid::Uuid;
 
 use super::History;
 use super::headers::event_headers;
@@ -25,6 +27,10 @@ use crate::jetstream::writes::OurStream;
 use crate::names;
 use crate::port::headers::Headers;
 use crate::port::{Append, Nats};
+use crate::schedule::write_instant;
+
+/// Most events are no longer than this, in bytes, so their memory is taken at once.
+const USUAL: usize = 2048;
 
 /// Result of writing an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,8 +115,48 @@ fn is_there(event: &Execution, latest: &Execution) -> bool {
 }
 
 fn encode(execution: &Execution) -> (Headers, Bytes) {
-    let body = serde_json::to_vec(execution).unwrap_or_default();
+    let mut body = Vec::with_capacity(USUAL);
+    let aliases = Aliases::of(execution);
+    // What is valid can be written.
+    let _ = serde_json::to_writer(&mut body, execution);
+    body.pop();
+    body.push(b',');
+    let begins = body.len();
+    let _ = serde_json::to_writer(&mut body, &aliases);
+    body.remove(begins);
     (event_headers(execution), body.into())
+}
+
+/// What the Python service called some fields of its events. Those who listen find them here; whoever reads the history for
+/// the service leaves them out.
+#[derive(Serialize)]
+struct Aliases<'a> {
+    execution_id: Uuid,
+    target_command: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "write_instant")]
+    failed_at: Option<DateTime<Utc>>,
+    /// Otherwise left out where it is false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    will_retry: Option<bool>,
+}
+
+impl<'a> Aliases<'a> {
+    fn of(execution: &'a Execution) -> Self {
+        let failed = execution.status == ExecutionStatus::Failed;
+        Self {
+            execution_id: execution.id,
+            target_command: &execution.command_sent,
+            failed_at: execution.completed_at.filter(|_| failed),
+            will_retry: (failed && !execution.will_retry).then_some(false),
+        }
+    }
+}
+
+/// Leaves out what events say twice.
+pub(super) fn leave_aliases_out(execution: &mut Execution) {
+    for name in ["execution_id", "target_command", "failed_at"] {
+        execution.unknown.take(name);
+    }
 }
 
 impl<N: Nats> Publishing for Recording<'_, N> {

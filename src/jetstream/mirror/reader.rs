@@ -9,7 +9,7 @@ use tracing::{debug, info, warn};
 
 use super::super::marks::Marks;
 use super::looks::Looks;
-use super::{Mirror, Mirrored, RETRY};
+use super::{DIFFERENCES, Mirror, Mirrored, RETRY};
 use crate::port::{Entry, Info, Nats, Start};
 
 /// Interval between comparisons of the index with the stream.
@@ -150,7 +150,12 @@ impl<'a, N: Nats, I: Mirrored> Reader<'a, N, I> {
         index.forget_before(now.state.first_sequence);
         if index.seen() == now.state.last_sequence {
             let differs = index.entries().is_some_and(|n| n as u64 != now.state.messages);
-            self.looks.differences = if differs { self.looks.differences + 1 } else { 0 };
+            if differs {
+                self.looks.differences += 1;
+            } else {
+                // Reading it again has helped, or was not needed.
+                (self.looks.differences, *patience) = (0, DIFFERENCES);
+            }
         }
         if self.looks.differences >= *patience {
             *patience = patience.saturating_mul(4);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use nats_scheduler::client::{
     BulkRetry, Client, ExecutionFilter, ExecutionStatus, ListReruns, RerunStatus,
 };
@@ -325,4 +325,37 @@ async fn one_by_what_was_sent_is_left_to_instances_that_know_that() {
     .await;
     assert!(nats.count("COMMANDS").await >= before + 3);
     drop(older);
+}
+
+#[tokio::test]
+async fn what_a_record_has_no_room_for_yet_is_run_again_when_it_has() {
+    let nats =
+        Nats::with_config("jetstream { store_dir: $NATS_STORE_DIR }\nmax_payload: 262144\n").await;
+    let _service = nats.service().await;
+    let mut request = far("large");
+    request["target_command"] = json!("cmd.nobody.a");
+    request["delivery"] = json!({ "mode": "request", "timeout_seconds": 10 });
+    request["command_payload"] = json!({ "a": "x".repeat(40_000) });
+    request["max_retries"] = json!(0);
+    let id = nats.create(request).await;
+    for failed in 1..9 {
+        nats.ask("schedule.trigger", json!({ "schedule_id": id })).await;
+        wait_failed(&nats, &id, failed).await;
+    }
+    let mut commands = nats.client.subscribe("cmd.nobody.a").await.unwrap();
+    nats.client.flush().await.unwrap();
+    let asked = json!({ "filter": { "schedule_id": id }, "in_background": true });
+    let asked = nats.ask("bulk.retry", asked).await["rerun_id"].clone();
+    // Nobody is answered yet, so as many wait as the record has room for.
+    wait_for("the rerun to wait for room", || async {
+        let rerun = rerun(&nats, &asked).await;
+        rerun["waits_for"].as_str()?.contains("others wait or are under way").then_some(())
+    })
+    .await;
+    for _ in 1..9 {
+        let reply = commands.next().await.unwrap().reply.unwrap();
+        nats.client.publish(reply, "{}".into()).await.unwrap();
+    }
+    let done = wait_done(&nats, &asked).await;
+    assert_eq!((&done["retried"], &done["refused"]), (&json!(8), &json!(0)), "{done}");
 }

@@ -137,6 +137,28 @@ async fn a_bucket_that_is_gone_after_a_reconnection_is_asked_after_now_and_then(
 }
 
 #[tokio::test]
+async fn a_dependent_schedule_that_cannot_be_written_holds_up_no_other() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let upstream = nats.create(far("upstream")).await;
+    let follower = |name: &str, bytes: usize| {
+        json!({ "name": name, "schedule_type": "dependent", "after": { "schedule_id": upstream },
+                "target_command": "cmd.example.follow",
+                "command_payload": { "a": "x".repeat(bytes) } })
+    };
+    let large = nats.create(follower("large", 20_000)).await;
+    let small = nats.create(follower("small", 20)).await;
+    reconfigure(&nats, BUCKET, |config| config.max_message_size = 16 * 1024).await;
+    for runs in 1..4 {
+        nats.ask("schedule.trigger", json!({ "schedule_id": upstream })).await;
+        nats.wait_executions(json!({ "schedule_id": small, "status": "success" }), runs).await;
+        nats.wait_executions(json!({ "schedule_id": large, "status": "skipped" }), runs).await;
+    }
+    let skipped = nats.ask("execution.list", json!({ "schedule_id": large })).await;
+    assert_eq!(skipped[0]["skipped"]["cause"], "limit", "{skipped}");
+}
+
+#[tokio::test]
 async fn what_the_bucket_takes_no_more_is_too_large() {
     let nats = Nats::start().await;
     let service = nats.service().await;

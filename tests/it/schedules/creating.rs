@@ -1,5 +1,6 @@
 //! Creating, reading, listing, deleting, previewing.
 
+use futures::TryStreamExt as _;
 use serde_json::{Value, json};
 
 use crate::harness::{Nats, in_ms};
@@ -54,6 +55,34 @@ async fn several_faults_of_form_and_content_are_reported_together() {
         assert!(fields.contains(&field), "{field}: {error}");
     }
     assert_eq!(nats.stored().await, 0, "nothing was stored");
+}
+
+#[tokio::test]
+async fn a_name_whose_key_was_deleted_by_hand_is_not_given_twice() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let id = nats.create(daily("kept")).await;
+    let bucket = nats.js.get_key_value("scheduler_schedules").await.unwrap();
+    let keys: Vec<String> = bucket.keys().await.unwrap().try_collect().await.unwrap();
+    let key = keys.iter().find(|key| key.starts_with("name.")).unwrap();
+    // The first finds the schedule by what is in memory, the second by the key that is there again.
+    for keys in [1, 0] {
+        for key in std::iter::repeat_n(key, keys) {
+            bucket.purge(key).await.unwrap();
+        }
+        let error = nats.refused("schedule.create", daily("kept")).await;
+        assert_eq!(error["code"], "already_exists", "{error}");
+        let named: Value =
+            serde_json::from_slice(&bucket.get(key).await.unwrap().unwrap()).unwrap();
+        assert_eq!(named["schedule_id"], id);
+    }
+    // And so is one of a name that is about to be taken by a change.
+    let other = nats.create(daily("other")).await;
+    bucket.purge(key).await.unwrap();
+    let rename = json!({ "schedule_id": other, "name": "kept" });
+    assert_eq!(nats.refused("schedule.update", rename).await["code"], "already_exists");
+    nats.ask("schedule.delete", json!({ "schedule_id": id })).await;
+    nats.create(daily("kept")).await;
 }
 
 #[tokio::test]

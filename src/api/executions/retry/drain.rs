@@ -212,10 +212,11 @@ impl<N: Nats> Api<N> {
             Ok(_) => Ok(Done::Retried),
             // What passes by itself.
             Err(error)
-                if matches!(
-                    error.code,
-                    Code::LimitExceeded | Code::Conflict | Code::Unavailable
-                ) =>
+                if error.passes
+                    || matches!(
+                        error.code,
+                        Code::LimitExceeded | Code::Conflict | Code::Unavailable
+                    ) =>
             {
                 Err(error.told("bulk.retry", &caller, &self.complaints).message)
             }

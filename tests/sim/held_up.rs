@@ -1,0 +1,71 @@
+//! Outcomes that the history does not take for longer than a claim lasts.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use nats_scheduler::names;
+use nats_scheduler::port::{Outgoing, Wire as _};
+use nats_scheduler::schedule::CreateSchedule;
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::instance::{Instance, start};
+use crate::nats::{Server, Simulated, Trouble, full};
+
+/// Answers each command to `subject`, and counts them.
+async fn count(server: &Server, subject: &str) -> impl Fn() -> usize + use<> {
+    let nats = server.connect();
+    let mut commands = nats.subscribe(subject.to_owned()).await.unwrap();
+    let count = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = std::sync::Arc::clone(&count);
+    tokio::spawn(async move {
+        while let Some(command) = commands.next().await {
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if let Some(reply) = command.reply {
+                let answer = Outgoing { subject: reply.to_string(), ..Outgoing::default() };
+                nats.publish(answer).await.unwrap();
+            }
+        }
+    });
+    move || count.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+/// Fires `count` schedules of a mode once, shared out to the instances.
+async fn fire(instances: &[(Instance, Simulated)], mode: &str, target: &str, count: usize) {
+    for n in 0..count {
+        let request: CreateSchedule = serde_json::from_value(json!({
+            "name": format!("{mode} {n}"), "created_by": format!("{mode} {}", n % 4),
+            "schedule_type": "immediate", "target_command": target, "delivery": { "mode": mode },
+        }))
+        .unwrap();
+        let one = &instances[n % instances.len()].0;
+        one.api.create_schedule(request, &one.caller()).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_succeeded_is_not_sent_again_while_the_history_takes_nothing() {
+    for (seed, trouble, told_at_once) in [
+        (1, full(), 60),
+        (2, Trouble::NoLeader, 60),
+        // More than are recorded at once.
+        (3, Trouble::Silent, 2_400),
+    ] {
+        const ASKED: usize = 60;
+        let server = Server::with_streams(seed);
+        let asked = count(&server, "cmd.asked").await;
+        let told = count(&server, "cmd.told").await;
+        let instances = start(&server, 2).await;
+        server.trouble(Some(names::EXECUTIONS_STREAM), trouble, Duration::from_secs(700));
+        fire(&instances, "request", "cmd.asked", ASKED).await;
+        fire(&instances, "core", "cmd.told", told_at_once).await;
+        // Two leases.
+        sleep(Duration::from_secs(650)).await;
+        assert_eq!((asked(), told()), (ASKED, told_at_once), "{seed}: while it takes nothing");
+        sleep(Duration::from_secs(150)).await;
+        assert_eq!((asked(), told()), (ASKED, told_at_once), "{seed}: afterwards");
+        let events = server.messages(names::EXECUTIONS_STREAM);
+        let ended = events.iter().filter(|event| event.subject.contains(".completed."));
+        assert_eq!(ended.count(), ASKED + told_at_once, "{seed}: not all are recorded");
+    }
+}
