@@ -174,7 +174,8 @@ async fn what_ran_and_what_comes_is_shown() {
     let first = cli(&nats, &["why", "hourly", "-n", "1"]).await;
     assert_eq!(plain(&first.err), "there is more: --from <time>\n");
     cli(&nats, &["pause", "--all", "--for", "1h", "--yes"]).await.done();
-    let halted = cli(&nats, &["create", "halted", "--every", "1h", "-t", "cmd.example.x"]).await;
+    let halted = ["create", "halted", "--cron", "@yearly", "-t", "cmd.example.x"];
+    let halted = cli(&nats, &halted).await;
     assert!(plain(&halted.err).contains("nothing fires until <time>\n"), "{halted:?}");
     cli(&nats, &["resume", "--all", "--yes"]).await.done();
     let story = cli(&nats, &["history", "-o", "name"]).await.done();
