@@ -12,7 +12,8 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use nats_scheduler::api::http::ask_live;
 use nats_scheduler::config::http::{API_INSECURE, API_PORT, Probed};
 use nats_scheduler::config::logs::LogFormat;
@@ -42,7 +43,8 @@ const INTERRUPTED: u8 = 130;
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "Settings are environment variables: see `nats-scheduler serve --help`."
+    after_help = "Settings are environment variables: see `nats-scheduler serve --help`.\n\
+                  Options that all commands of a client have, such as --server, may come before the command too."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -130,7 +132,7 @@ impl Command {
 
 fn main() -> ExitCode {
     cli::answer_shell();
-    let command = Arguments::parse().command;
+    let command = arguments().command;
     let done = match &command {
         Command::Client(client) => return ExitCode::from(client.run()),
         // It asks an instance that has its settings already.
@@ -143,6 +145,20 @@ fn main() -> ExitCode {
         _ => configured(&command).map(|config| supervise(&command, &config)),
     };
     done.unwrap_or_else(unusable)
+}
+
+/// The arguments; ends the program if they cannot be used.
+fn arguments() -> Arguments {
+    let matches = cli::anywhere(Arguments::command()).get_matches();
+    let read = Arguments::from_arg_matches(&matches);
+    let read = read.unwrap_or_else(|error| error.format(&mut Arguments::command()).exit());
+    if !matches!(read.command, Command::Client(_))
+        && let Some(option) = cli::given(&matches)
+    {
+        let fault = format!("--{option} is for commands that ask the service");
+        Arguments::command().error(ErrorKind::UnknownArgument, fault).exit();
+    }
+    read
 }
 
 /// Reads the settings, and sets up logging as they say.

@@ -9,9 +9,13 @@ use super::form::Faults;
 use super::forms::{Number, OneOf, Parsed, Written, number, one_of, parsed, written};
 use super::reader::Reader;
 use super::setting::{Described, Setting, settings};
-use crate::schedule::{CatchUp, FieldFault, Limits, MAX_INTERVAL_SECONDS, Rules, TargetPattern};
+use crate::schedule::{
+    CatchUp, FieldFault, Limits, MAX_INTERVAL_SECONDS, Rules, Target, TargetPattern,
+};
 
 const ZONE: &str = "an IANA time zone, such as `Europe/Berlin`";
+/// What is said of each pattern, if none of them allows a target.
+const NO_TARGET: &str = "allows no target that a schedule may have";
 const PATTERNS: &str = "patterns separated by commas";
 
 settings! {
@@ -78,12 +82,21 @@ fn targets(text: &str, faults: &mut Faults<'_>) -> Vec<TargetPattern> {
     if entries.is_empty() {
         faults.must_be(PATTERNS, text);
     }
-    let parse = |entry| match TargetPattern::parse(entry) {
+    let mut parse = |entry: &str| match TargetPattern::parse(entry) {
         Ok(pattern) => Some(pattern),
         Err(reason) => {
             faults.entry(entry, reason);
             None
         }
     };
-    entries.into_iter().filter_map(parse).collect()
+    let patterns: Vec<_> = entries.iter().filter_map(|entry| parse(entry)).collect();
+    if patterns.len() == entries.len() && !patterns.iter().any(allows_any) {
+        patterns.iter().for_each(|pattern| faults.entry(pattern.as_str(), NO_TARGET));
+    }
+    patterns
+}
+
+/// Whether there is a target that a pattern allows.
+fn allows_any(pattern: &TargetPattern) -> bool {
+    Target::parse(&pattern.as_str().replace(['*', '>'], "a")).is_ok()
 }

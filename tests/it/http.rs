@@ -277,6 +277,7 @@ async fn every_refusal_is_json_and_names_the_field() {
         "/api/v1/nothing",
         "/api/v1/executions/by-correlation",
         "/api/v1/schedules/bulk",
+        "/docs/nothing",
     ] {
         http.get(path).await.refused(404, "not_found");
     }
@@ -496,8 +497,13 @@ async fn pages_of_other_sites_change_nothing() {
     let rebound =
         http.ask(Method::GET, "/api/v1/schedules").header("Host", "elsewhere.example:8008");
     answer(rebound).await.refused(403, "forbidden");
-    let named = http.ask(Method::GET, "/api/v1/schedules").header("Host", "localhost:8008");
-    assert_eq!(answer(named).await.status, 200);
+    for host in ["localhost:8008", "LOCALHOST", "localhost.:8008", "a.LocalHost."] {
+        let named = http.ask(Method::GET, "/api/v1/schedules").header("Host", host);
+        assert_eq!(answer(named).await.status, 200, "{host}");
+    }
+    let upper = http.ask(Method::POST, "/api/v1/schedules").header("Host", "LocalHost:8008");
+    let upper = upper.header("Origin", "http://localhost:8008").json(&schedule("upper"));
+    assert_eq!(answer(upper).await.status, 201);
 }
 
 #[tokio::test]

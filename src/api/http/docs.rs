@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
+use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 
-use super::Http;
+use super::{Http, no_route};
 
 const PAGE: &str = include_str!("docs/page.html");
 const SCRIPT: &str = include_str!("docs/docs.js");
@@ -42,11 +42,7 @@ pub(super) async fn file(
     let (content, content_type) = match name.as_str() {
         "style.css" => (STYLE, "text/css; charset=utf-8"),
         "docs.js" => (SCRIPT, "text/javascript; charset=utf-8"),
-        _ => {
-            let mut response = Response::new("no such file".into());
-            *response.status_mut() = StatusCode::NOT_FOUND;
-            return response;
-        }
+        _ => return no_route(State(http), request).await,
     };
     protected(http.page(&request, "/docs/{file}", content_type, None, || content.into()))
 }

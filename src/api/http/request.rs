@@ -303,7 +303,8 @@ pub(super) fn check_browser(
         && access.changes()
     {
         let authority = origin.split_once("://").map(|(_, authority)| authority);
-        if authority.is_none() || authority != host {
+        let is_ours = authority.zip(host).is_some_and(|(from, to)| from.eq_ignore_ascii_case(to));
+        if !is_ours {
             let message = format!("a page of {origin} may not change anything here");
             return Err(ApiError::new(Code::Forbidden, message));
         }
@@ -324,7 +325,8 @@ pub(super) fn check_host(host: Option<&str>) -> Result<(), ApiError> {
         let name = name.as_ref().map_or(host, |authority| authority.host());
         let bare = name.trim_start_matches('[').trim_end_matches(']');
         let is_address = bare.parse::<std::net::IpAddr>().is_ok();
-        if !is_address && name != "localhost" && !name.ends_with(".localhost") {
+        let whole = bare.strip_suffix('.').unwrap_or(bare).to_ascii_lowercase();
+        if !is_address && whole != "localhost" && !whole.ends_with(".localhost") {
             let message =
                 format!("{name} is not a name of this machine: set API_TOKENS to be asked by it");
             return Err(ApiError::new(Code::Forbidden, message));

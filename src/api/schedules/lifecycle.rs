@@ -12,6 +12,7 @@ use super::super::reply::{Links, Reply, ScheduleView};
 use super::super::{Api, Caller};
 use super::advice::time_over;
 use super::once::{hash, repeated};
+use super::preview::shown;
 use super::run::{Run, check_run};
 use crate::execution::Execution;
 use crate::port::Nats;
@@ -77,7 +78,7 @@ impl<N: Nats> Api<N> {
             .await?;
         caller.permit.waits();
         let waited_ms = self.let_claims_pass(&schedule).await;
-        let resume_at = schedule.resume_at().map(|at| at.to_rfc3339());
+        let resume_at = schedule.resume_at().map(shown);
         tracing::info!(schedule_id = %id, paused_by = actor, reason, resume_at, "schedule paused");
         Ok(Reply::schedule(&schedule, caller).waited(waited_ms))
     }

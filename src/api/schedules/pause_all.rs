@@ -27,6 +27,7 @@ use super::super::error::{ApiError, Code};
 use super::super::reply::{Reply, Warning};
 use super::super::{Api, CHANGE_TRIES, Caller, WRITE_PATIENCE};
 use super::limit::SEEN_WITHIN;
+use super::preview::shown;
 use crate::guards::{Guard, Guards as _};
 use crate::jetstream::WriteError;
 use crate::load::{About, Instances};
@@ -124,7 +125,7 @@ impl<N: Nats> Api<N> {
         let unconfirmed = self.honoured_by_all(revision, PAUSE_ALL_NEEDS).await;
         let armed_until = (self.members)().all.into_values().filter_map(|about| about.armed_until);
         self.let_pass(armed_until.max()).await;
-        let resume_at = request.resume_at.map(|at| at.to_rfc3339());
+        let resume_at = request.resume_at.map(shown);
         tracing::warn!(paused_by = actor, reason, resume_at, "all schedules paused");
         let waited_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut reply =
@@ -174,7 +175,7 @@ impl<N: Nats> Api<N> {
         let by = &pause.paused_by;
         let until = pause.until.map_or_else(
             || "until schedule.resume_all".to_owned(),
-            |until| format!("until {}", until.to_rfc3339()),
+            |until| format!("until {}", shown(until)),
         );
         Some(Warning {
             code: "all_paused".to_owned(),

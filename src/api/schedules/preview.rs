@@ -188,7 +188,8 @@ pub(super) fn describe(timing: &Timing, trigger: &Trigger) -> String {
     }
 }
 
-fn shown(at: DateTime<Utc>) -> String {
+/// A time as replies have it.
+pub(super) fn shown(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 

@@ -52,6 +52,16 @@ pub(super) const REFUSED: &[(&str, &str, &str)] = &[
         r#"ALLOWED_TARGET_COMMANDS: "evt.>" must start with "cmd.""#,
     ),
     (
+        "ALLOWED_TARGET_COMMANDS",
+        "cmd.scheduler.>",
+        r#"ALLOWED_TARGET_COMMANDS: "cmd.scheduler.>" allows no target that a schedule may have"#,
+    ),
+    (
+        "ALLOWED_TARGET_COMMANDS",
+        "cmd.Mail.*",
+        r#"ALLOWED_TARGET_COMMANDS: "cmd.Mail.*" allows no target that a schedule may have"#,
+    ),
+    (
         "MAX_SCHEDULES_PER_CREATOR",
         "0",
         r#"MAX_SCHEDULES_PER_CREATOR: must be 1 to 10000000, not "0""#,

@@ -11,10 +11,12 @@ use nats_scheduler::client::{
 
 use super::completion::Name;
 use super::failure::{Exit, Failure};
+use super::input;
+use super::moment::exact;
 use super::options::{Options, With};
 use super::output::table::{Cell, Column, column, text, wide};
 use super::output::{Listed, Output};
-use super::reads::{Page, at};
+use super::reads::{Page, at, show_page};
 use super::session::Session;
 use super::text::note;
 use super::{ask, examples, keyed};
@@ -56,7 +58,7 @@ pub struct Put {
     /// The calendar.
     #[arg(add = Name::Calendar.completer())]
     name: String,
-    /// An iCalendar file, whose events are added to the days and spans that are given.
+    /// An iCalendar file, or - for standard input, whose events are added to the days and spans that are given.
     #[arg(long, value_name = "FILE")]
     ics: Option<PathBuf>,
     /// A day such as 2026-12-25, or days from one to another: 2026-12-24/2026-12-26. It can be given several times.
@@ -106,7 +108,7 @@ impl List {
     async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
         let Page { page, limit } = self.page;
         let request = ListCalendars { page: Some(page), limit: Some(limit) };
-        keyed::list(&session.client.list_calendars(&request).await?, "no calendars", out)
+        show_page(&session.client.list_calendars(&request).await?, "no calendars", out)
     }
 }
 
@@ -118,7 +120,7 @@ impl Get {
             .spans
             .iter()
             .flatten()
-            .map(|span| format!("{}/{}", span.start.to_rfc3339(), span.end.to_rfc3339()));
+            .map(|span| format!("{}/{}", exact(span.start), exact(span.end)));
         let spans: Vec<_> = spans.collect();
         let pairs = [
             ("name", Cell::new(&calendar.name)),
@@ -138,16 +140,12 @@ impl Get {
 
 impl Put {
     async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
-        let read = |path: &PathBuf| {
-            let text = std::fs::read_to_string(path);
-            text.map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
-        };
         let request = PutCalendar {
             name: Some(self.name.clone()),
             description: self.description.clone(),
             days: Some(self.days.clone()),
             spans: Some(self.spans.clone()),
-            ics: self.ics.as_ref().map(read).transpose()?,
+            ics: self.ics.as_deref().map(input::file_or_stdin).transpose()?,
             expected_revision: self.expect,
         };
         let reply = session.patient(PATIENCE).put_calendar(&request).await?;

@@ -11,9 +11,10 @@ use nats_scheduler::client::{
 };
 
 use super::failure::{Exit, Failure};
-use super::options::{Color, Format, Options};
+use super::options::{Color, Format, Options, anywhere};
 use super::output::Output;
 use super::session::Session;
+pub use super::words::some_name;
 
 /// Environment variable by which shells ask for completions. The service looks at it too, so it is one that nobody else
 /// sets.
@@ -45,7 +46,7 @@ impl Completion {
 
 /// Answers a shell and ends the program, if it was started for that.
 pub fn answer_shell() {
-    CompleteEnv::with_factory(crate::Arguments::command).var(ASKED_BY).complete();
+    CompleteEnv::with_factory(|| anywhere(crate::Arguments::command())).var(ASKED_BY).complete();
 }
 
 /// What an argument names.
@@ -147,14 +148,6 @@ async fn ask(of: Name, prefix: &str, session: &Session) -> Result<Vec<String>, F
             listed.data.into_iter().map(|it| it.execution_id.to_string()).collect()
         }
     })
-}
-
-/// The name or id of a schedule. An empty one is a variable of a script that is not set: it must not mean all of them.
-pub fn some_name(text: &str) -> Result<String, String> {
-    match text.is_empty() {
-        true => Err("must not be empty".to_owned()),
-        false => Ok(text.to_owned()),
-    }
 }
 
 #[cfg(test)]

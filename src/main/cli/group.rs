@@ -8,10 +8,11 @@ use nats_scheduler::client::{DeleteGroup, GroupView, ListGroups, PutGroup, SlotV
 
 use super::completion::Name;
 use super::failure::{Exit, Failure};
+use super::moment::exact;
 use super::options::{Options, With};
 use super::output::table::{Cell, Column, column, text, wide};
 use super::output::{Listed, Output};
-use super::reads::{Page, at};
+use super::reads::{Page, at, show_page};
 use super::session::Session;
 use super::text::note;
 use super::{ask, examples, keyed};
@@ -96,7 +97,7 @@ impl List {
     async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
         let Page { page, limit } = self.page;
         let request = ListGroups { page: Some(page), limit: Some(limit) };
-        keyed::list(&session.client.list_groups(&request).await?, "no groups", out)
+        show_page(&session.client.list_groups(&request).await?, "no groups", out)
     }
 }
 
@@ -106,7 +107,7 @@ impl Get {
         let slot = |slot: &SlotView| {
             let schedule = slot.schedule_name.clone();
             let schedule = schedule.unwrap_or_else(|| slot.schedule_id.to_string());
-            format!("{schedule} ({}) since {}", slot.execution_id, slot.since.to_rfc3339())
+            format!("{schedule} ({}) since {}", slot.execution_id, exact(slot.since))
         };
         let slots: Vec<_> = group.slots.iter().flatten().map(slot).collect();
         let pairs = [

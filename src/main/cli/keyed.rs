@@ -1,4 +1,4 @@
-//! What `calendar`, `group` and `rerun` have in common.
+//! What `calendar` and `group` have in common.
 
 use serde::Serialize;
 
@@ -6,25 +6,7 @@ use nats_scheduler::client::{ClientError, PutOutcome, Reply};
 
 use super::changes::each;
 use super::failure::{Exit, Failure};
-use super::output::{Listed, Output};
-use super::reads::tell_rest;
-
-/// Shows a page of them.
-///
-/// # Errors
-/// Those of the output.
-pub fn list<T: Listed + Serialize>(
-    reply: &Reply<Vec<T>>,
-    none: &str,
-    out: &mut Output,
-) -> Result<Exit, Failure> {
-    out.list(&reply.data, none)?;
-    out.flush()?;
-    if out.format.is_table() {
-        tell_rest(reply.pagination.as_ref());
-    }
-    Ok(Exit::Done)
-}
+use super::output::Output;
 
 /// What became of one that was put, in a word.
 pub fn word(outcome: PutOutcome) -> &'static str {

@@ -14,6 +14,7 @@ mod files;
 mod filter;
 mod group;
 mod import;
+mod input;
 mod keyed;
 mod manual;
 mod moment;
@@ -35,7 +36,8 @@ use changes::{backfill, cancel, create, edit, lifecycle, retry, run};
 pub use completion::answer_shell;
 use failure::{Exit, Failure};
 use files::{apply, export, schema};
-use options::With;
+use options::{Format, With};
+pub use options::{anywhere, given};
 use output::Output;
 use reads::{audit, executions, explain, get, list, logs, next, running, stats, status, watch};
 use session::Session;
@@ -236,8 +238,14 @@ impl Command {
                     false => answer(&it.common, |out| it.own.run(out)),
                 }
             }
-            Self::Schema(it) => answer(&it.common, |out| it.own.run(out)),
-            Self::Completion(it) => answer(&it.common, |out| it.own.run(out)),
+            Self::Schema(it) => {
+                it.common.prints(&[Format::Table, Format::Json])?;
+                answer(&it.common, |out| it.own.run(out))
+            }
+            Self::Completion(it) => {
+                it.common.prints(&[Format::Table])?;
+                answer(&it.common, |out| it.own.run(out))
+            }
             Self::Man(it) => it.own.run(),
             Self::Reference(it) => answer(&it.common, |out| it.own.run(out)),
         }
@@ -269,6 +277,7 @@ fn answer(
     common: &options::Options,
     command: impl FnOnce(&mut Output) -> Result<Exit, Failure>,
 ) -> Result<Exit, Failure> {
+    common.asks_nothing()?;
     let mut out = Output::new(common);
     let done = command(&mut out);
     out.flush().and(done)

@@ -126,6 +126,11 @@ fn span(text: &str) -> Option<TimeDelta> {
     (!text.is_empty()).then_some(total)
 }
 
+/// A time as replies have it, with all its digits.
+pub fn exact(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
 /// A time as replies show it, to the second.
 pub fn absolute(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)

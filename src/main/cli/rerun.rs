@@ -10,10 +10,10 @@ use super::failure::{Exit, Failure};
 use super::options::{Options, With};
 use super::output::table::{Cell, Column, column, text, wide};
 use super::output::{Listed, Output};
-use super::reads::{Page, at};
-use super::session::Session;
+use super::reads::{Page, at, show_page};
+use super::session::{Session, rerun_id};
 use super::words::word;
-use super::{ask, examples, keyed};
+use super::{ask, examples};
 
 #[derive(Subcommand, Debug)]
 pub enum Rerun {
@@ -37,14 +37,14 @@ pub struct List {
 #[derive(Args, Debug)]
 pub struct Get {
     /// The rerun.
-    #[arg(value_name = "RERUN", add = Name::Rerun.completer())]
+    #[arg(value_name = "RERUN", value_parser = rerun_id, add = Name::Rerun.completer())]
     id: Uuid,
 }
 
 #[derive(Args, Debug)]
 pub struct Cancel {
     /// The rerun.
-    #[arg(value_name = "RERUN", add = Name::Rerun.completer())]
+    #[arg(value_name = "RERUN", value_parser = rerun_id, add = Name::Rerun.completer())]
     id: Uuid,
 }
 
@@ -71,7 +71,7 @@ impl List {
     async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
         let Page { page, limit } = self.page;
         let request = ListReruns { page: Some(page), limit: Some(limit) };
-        keyed::list(&session.client.list_reruns(&request).await?, "no reruns", out)
+        show_page(&session.client.list_reruns(&request).await?, "no reruns", out)
     }
 }
 

@@ -101,7 +101,7 @@ impl Session {
 
 /// The settings of the connection: those of a context if one is asked for, or else of the environment.
 fn config(options: &Options) -> Result<NatsConfig, Failure> {
-    let context = options.context.as_deref().filter(|name| !name.is_empty());
+    let context = options.context()?;
     let context = context.map(context::settings).transpose()?;
     let lookup = |name: &str| match (&options.server, &context) {
         (Some(server), _) if name == NATS_URL.name() => Some(server.clone()),
@@ -120,6 +120,22 @@ fn out_of_reach(config: &NatsConfig, reason: &str) -> Failure {
     let message = format!("cannot connect to NATS at {}: {reason}", servers.join(", "));
     Failure::new(Exit::Unavailable, message)
         .hint("NATS_URL, --server and --context say which NATS is meant")
+}
+
+/// The id of an execution.
+///
+/// # Errors
+/// What it must be.
+pub fn execution_id(text: &str) -> Result<Uuid, String> {
+    Uuid::parse_str(text).map_err(|_| "must be the id of an execution".to_owned())
+}
+
+/// The id of a rerun.
+///
+/// # Errors
+/// What it must be.
+pub fn rerun_id(text: &str) -> Result<Uuid, String> {
+    Uuid::parse_str(text).map_err(|_| "must be the id of a rerun".to_owned())
 }
 
 /// The id that an argument is. Other forms of an id are taken for names.

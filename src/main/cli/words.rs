@@ -23,6 +23,15 @@ pub fn one_of_but<T: DeserializeOwned + JsonSchema + Clone + Send + Sync + 'stat
         .try_map(|word| serde_json::from_value::<T>(Value::String(word)))
 }
 
+/// A name, an id or an address. An empty one is a variable of a script that is not set: it must not mean all of them, or
+/// another one.
+pub fn some_name(text: &str) -> Result<String, String> {
+    match text.is_empty() {
+        true => Err("must not be empty".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}
+
 /// The words of a list, in the service's order.
 fn words<T: JsonSchema>() -> Vec<String> {
     let mut found = Vec::new();

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{cli, fed};
+use super::{cli, fed, finish, program};
 use crate::harness::{Nats, wait_for};
 
 /// The filters, each with a value.
@@ -89,6 +89,18 @@ async fn options_without_effect_are_refused() {
         &["history", ""],
         &["retry", "--failed", "--yes", "--schedule", ""],
         &["retry", &id, "--yes"],
+        &["ls", "-s", ""],
+        &["ls", "--actor", ""],
+        &["ls", "--creator", ""],
+        &["ls", "--context", ""],
+        &["schema", "-o", "yaml"],
+        &["schema", "--actor", "ops"],
+        &["completion", "bash", "-o", "json"],
+        &["completion", "bash", "--context", "prod"],
+        &["import", "crontab", "-", "-t", "cmd.a.b", "-s", "nats://a"],
+        &["import", "kubernetes", "-", "-t", "cmd.a.b", "--timeout", "1s"],
+        &["serve", "-s", "nats://a"],
+        &["-o", "json", "healthcheck"],
     ] {
         // Nobody answers here: what asks ends with 5.
         let (code, said) = fed(&nats, String::new(), arguments).await.failed();
@@ -122,7 +134,7 @@ async fn a_schedule_is_created_for_the_creator_that_is_given() {
     let create = ["create", "x", "--cron", "0 0 1 1 *", "-t", "cmd.example.x", "--creator", "ops"];
     let dry = cli(&nats, &[&create[..], &["--dry-run", "-o", "json"]].concat()).await.json();
     assert_eq!(
-        (&dry["data"]["created_by"], &dry["difference"]["outcome"]),
+        (&dry["created_by"], &dry["difference"]["outcome"]),
         (&json!("ops"), &json!("created")),
         "{dry}"
     );
@@ -145,4 +157,68 @@ async fn a_schedule_is_created_for_the_creator_that_is_given() {
     let same = [&same[..], &["--creator", "ops", "--actor", "ops", "--key", "k"]].concat();
     let first = cli(&nats, &same).await.done();
     assert_eq!(cli(&nats, &same).await.done(), first, "a key of one's own is one");
+}
+
+#[tokio::test]
+async fn common_options_may_come_before_the_command() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let server = nats.url();
+    let elsewhere = "nats://127.0.0.1:1";
+    for (place, arguments) in [
+        ("before", ["-s", &server, "-o", "json", "calendar", "ls"]),
+        ("between", ["calendar", "-o", "json", "-s", &server, "ls"]),
+        ("both", ["-s", &server, "calendar", "ls", "-o", "json"]),
+    ] {
+        let mut command = program(elsewhere);
+        command.args(arguments);
+        assert_eq!(finish(command).await.done(), "[]\n", "{place}");
+    }
+    // What is nearer to the command counts.
+    let twice = cli(&nats, &["-o", "yaml", "-s", elsewhere, "ls", "-s", &server, "-o", "json"]);
+    assert_eq!(twice.await.done(), "[]\n");
+    let mut command = program(&server);
+    command.args(["ls"]).env("NATS_CONTEXT", "");
+    assert_eq!(finish(command).await.err, "no schedules\n", "an empty setting names no context");
+}
+
+#[tokio::test]
+async fn filters_that_select_nothing_are_nothing_to_ask_about() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    for command in ["pause", "resume", "rm"] {
+        let none = cli(&nats, &[command, "--prefix", "zzz"]).await;
+        assert_eq!((none.code, none.err.as_str()), (0, "no schedule matches\n"), "{command}");
+    }
+    for more in [&[][..], &["--in-background"]] {
+        let none = cli(&nats, &[&["retry", "--failed"], more].concat()).await;
+        assert_eq!((none.code, none.err.as_str()), (0, "no execution matches\n"), "{more:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_text_and_no_id_is_named() {
+    let nats = Nats::bare().await;
+    for arguments in [
+        &["plan", "-f", "-"][..],
+        &["import", "crontab", "-", "-t", "cmd.a.b"],
+        &["create", "x", "--now", "-t", "cmd.a.b", "-p", "-"],
+        &["run", "x", "-p", "-"],
+        &["calendar", "put", "x", "--ics", "-"],
+    ] {
+        let (code, said) = fed(&nats, b"name: caf\xe9\n", arguments).await.failed();
+        let fault = "error: standard input: is not UTF-8\n";
+        assert_eq!((code, said.as_str()), (2, fault), "{arguments:?}");
+    }
+    for (arguments, kind) in [
+        (&["history", "--execution", "nope"][..], "an execution"),
+        (&["running", "--execution", "nope"], "an execution"),
+        (&["retry", "nope"], "an execution"),
+        (&["cancel", "nope"], "an execution"),
+        (&["rerun", "get", "nope"], "a rerun"),
+        (&["rerun", "cancel", "nope"], "a rerun"),
+    ] {
+        let (code, said) = cli(&nats, arguments).await.failed();
+        assert!(code == 2 && said.contains(&format!("must be the id of {kind}\n")), "{said}");
+    }
 }

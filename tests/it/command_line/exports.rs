@@ -85,7 +85,7 @@ async fn what_is_off_is_exported_and_what_is_paused_is_said() {
 }
 
 /// A payload whose digits and keys are in an order of their own.
-const PAYLOAD: &str = r#"{"z":1.10,"a":123456789012345678901234567890,"e":1E400,"y":"on","n":"\u0000\u202e\"","deep":{"b":[1.0,[]]}}"#;
+const PAYLOAD: &str = r#"{"z":1.10,"a":123456789012345678901234567890,"e":1E400,"y":"on","n":"\u0000\u202e\"","deep":{"b":[1.0,[]]},"<<":{"a":1}}"#;
 
 #[tokio::test]
 async fn what_is_exported_is_what_there_is() {

@@ -239,6 +239,9 @@ async fn files_may_be_json_lines_and_their_faults_have_places() {
         let (code, said) = cli(&nats, &["plan", "-f", &path]).await.failed();
         assert!(code == 2 && said.contains(fault), "{name}: {said}");
     }
+    let prune = ["apply", "-f", "-", "--owner", "git", "--prune", "--yes"];
+    let (code, said) = fed(&nats, "", &prune).await.failed();
+    assert!(code == 2 && said.contains("hint: `rm --owned-by git` deletes"), "{said}");
     let schema = cli(&nats, &["schema"]).await.json();
     let fields = &schema["$defs"]["CreateSchedule"];
     assert_eq!(fields["required"], json!(["name", "schedule_type", "target_command"]));

@@ -32,7 +32,7 @@ async fn groups_are_kept_shown_and_deleted() {
     .await;
     let got = words(&got);
     let slot = got.lines().find(|line| line.starts_with("slots:")).unwrap();
-    assert!(slot.contains(" (<id>) since "), "{got}");
+    assert!(slot.contains(" (<id>) since <time>"), "{got}");
     let rest: Vec<_> = got.lines().filter(|line| !line.starts_with("slots:")).collect();
     assert_eq!(
         rest,

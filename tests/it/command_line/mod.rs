@@ -113,13 +113,18 @@ pub fn narrow(nats: &Nats, columns: u16, arguments: &[&str]) -> BoxFuture<'stati
 }
 
 /// The same with something to read.
-pub fn fed(nats: &Nats, input: String, arguments: &[&str]) -> BoxFuture<'static, Answer> {
+pub fn fed(
+    nats: &Nats,
+    input: impl Into<Vec<u8>>,
+    arguments: &[&str],
+) -> BoxFuture<'static, Answer> {
+    let input = input.into();
     let mut command = program(&nats.url());
     command.args(arguments).stdin(Stdio::piped());
     async move {
         let mut child = command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        let feeding = tokio::spawn(async move { stdin.write_all(input.as_bytes()).await });
+        let feeding = tokio::spawn(async move { stdin.write_all(&input).await });
         let output = tokio::time::timeout(DEADLINE, child.wait_with_output()).await;
         let output = output.unwrap().unwrap();
         // One that has seen enough reads no more.

@@ -103,6 +103,11 @@ cleanup of what no…  0 3 * * * Europe/B…  active  DAYS  -     cmd.analytics.
     assert_eq!(cli(&nats, &["ls", "--group", "db"]).await.err, "no schedules\n");
     let page = cli(&nats, &["ls", "-n", "2"]).await;
     assert_eq!((page.err.as_str(), page.out.lines().count()), ("page 1 of 2, 3 in all\n", 3));
+    let page = cli(&nats, &["ls", "-n", "2", "--page", "9"]).await;
+    assert_eq!((page.err.as_str(), page.out.as_str()), ("page 9 of 2, 3 in all\n", ""));
+    let page = cli(&nats, &["audit", "--event", "created", "--page", "9"]).await;
+    assert_eq!(page.err, "page 9 of 1, 3 in all\n");
+    assert_eq!(cli(&nats, &["ls", "-n", "3"]).await.err, "");
     assert_eq!(cli(&nats, &["ls", "--owned-by", "nobody"]).await.err, "no schedules\n");
 }
 
@@ -164,6 +169,15 @@ async fn what_ran_and_what_comes_is_shown() {
             && got.contains("tags:                   [\"reports\",\"eu\"]\n"),
         "{got}"
     );
+    let hourly = ["create", "hourly", "--cron", "0 * * * *", "-t", "cmd.example.x"];
+    cli(&nats, &hourly).await.done();
+    let first = cli(&nats, &["why", "hourly", "-n", "1"]).await;
+    assert_eq!(plain(&first.err), "there is more: --from <time>\n");
+    cli(&nats, &["pause", "--all", "--for", "1h", "--yes"]).await.done();
+    let halted = ["create", "halted", "--cron", "@yearly", "-t", "cmd.example.x"];
+    let halted = cli(&nats, &halted).await;
+    assert!(plain(&halted.err).contains("nothing fires until <time>\n"), "{halted:?}");
+    cli(&nats, &["resume", "--all", "--yes"]).await.done();
     let story = cli(&nats, &["history", "-o", "name"]).await.done();
     let story = cli(&nats, &["history", "--execution", story.trim(), "-o", "json"]).await.json();
     assert_eq!(story["attempts"][0]["status"], "success");

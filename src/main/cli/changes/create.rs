@@ -141,7 +141,7 @@ impl Create {
         add("schedule_type", Some(text(self.schedule_type())));
         add("cron_expression", self.cron.as_deref().map(text));
         add("interval_seconds", self.every.map(|every| Node::Number(every.to_string())));
-        add("scheduled_at", self.at.map(|at| text(&at.to_rfc3339())));
+        add("scheduled_at", self.at.map(|at| text(&moment::exact(at))));
         add("after", self.after.as_deref().map(|after| self.follows(after, session)));
         add("timezone", self.timezone.as_deref().map(text));
         let payload = self.payload.as_deref().map(payload).transpose()?;

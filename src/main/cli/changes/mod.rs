@@ -10,12 +10,15 @@ pub mod run;
 pub mod select;
 
 use std::future::Future;
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::path::Path;
 
 use futures::{StreamExt as _, stream};
-use nats_scheduler::client::{ClientError, Payload, Reply, ScheduleView, Warning};
+use nats_scheduler::client::{ClientError, Difference, Payload, Reply, ScheduleView, Warning};
+use serde::Serialize;
 
 use super::failure::{Exit, Failure};
+use super::input;
 use super::moment;
 use super::node::Node;
 use super::options::Format;
@@ -67,8 +70,15 @@ where
     })
 }
 
-/// Shows a schedule that was changed: a sentence in a table, and otherwise the whole. Of a dry run that is the reply, since
-/// it says what would change.
+/// A schedule as it would be, and what that would change.
+#[derive(Serialize)]
+struct Would<'a> {
+    #[serde(flatten)]
+    schedule: &'a ScheduleView,
+    difference: &'a Difference,
+}
+
+/// Shows a schedule that was changed: a sentence in a table, and otherwise the whole, in a dry run with what would change.
 pub fn show_changed(
     done: &str,
     reply: &Reply<ScheduleView>,
@@ -76,9 +86,11 @@ pub fn show_changed(
 ) -> Result<(), Failure> {
     tell_warnings(&reply.warnings);
     let view = &reply.data;
-    let is_dry = reply.difference.as_ref().is_some_and(|difference| difference.dry_run);
-    if is_dry && matches!(out.format, Format::Json | Format::Yaml) {
-        return out.thing(reply, &view.name, &[]);
+    let would = reply.difference.as_deref().filter(|difference| difference.dry_run);
+    if let Some(difference) = would
+        && matches!(out.format, Format::Json | Format::Yaml)
+    {
+        return out.thing(&Would { schedule: view, difference }, &view.name, &[]);
     }
     if out.format != Format::Table {
         return get::show(view, out);
@@ -119,13 +131,10 @@ pub fn confirm(question: &str) -> Result<bool, Failure> {
 pub fn payload(text: &str) -> Result<Payload, Failure> {
     let read;
     let json = if text == "-" {
-        let mut input = String::new();
-        io::stdin().lock().read_to_string(&mut input)?;
-        read = input;
+        read = input::stdin()?;
         read.as_str()
     } else if let Some(path) = text.strip_prefix('@') {
-        read = std::fs::read_to_string(path)
-            .map_err(|error| Failure::usage(format!("{path}: {error}")))?;
+        read = input::file(Path::new(path))?;
         read.as_str()
     } else {
         text

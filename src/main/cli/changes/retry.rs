@@ -6,7 +6,6 @@ use nats_scheduler::client::{
     BulkRetry, ExecutionFilter, ExecutionStatus, PayloadSource, Reply, Retried, RetryExecution,
     RetryPayload,
 };
-use uuid::Uuid;
 
 use super::run::{Accepted, Running, follow, worse};
 use super::{confirm, each, tell_warnings};
@@ -15,7 +14,8 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::moment;
 use crate::cli::output::Output;
 use crate::cli::progress;
-use crate::cli::session::{Session, about};
+use crate::cli::session::{Session, about, execution_id};
+use crate::cli::text::note;
 use crate::cli::words::one_of_but;
 
 /// A thousand retries take seconds.
@@ -128,9 +128,7 @@ fn show_would(id: &str, reply: &Reply<Retried>, out: &mut Output) -> Result<(), 
 
 /// The id of an execution, as it is written.
 pub fn id(text: &str) -> Result<String, String> {
-    Uuid::parse_str(text)
-        .map(|id| id.to_string())
-        .map_err(|_| "must be the id of an execution".to_owned())
+    execution_id(text).map(|id| id.to_string())
 }
 
 impl Retry {
@@ -205,8 +203,11 @@ impl Retry {
             idempotency_key: self.running.key.clone(),
             ..BulkRetry::default()
         };
-        if !self.dry_run && !self.yes && !self.asks(&request, session).await? {
-            return Ok(Exit::Refused);
+        if !self.dry_run
+            && !self.yes
+            && let Some(exit) = self.asks(&request, session).await?
+        {
+            return Ok(exit);
         }
         let client = session.patient(PATIENCE);
         let reply = progress::waiting("waiting", client.bulk_retry(&request)).await?;
@@ -219,7 +220,11 @@ impl Retry {
             return Ok(Exit::Done);
         }
         if let Some(id) = rerun {
-            out.line(&format!("{} executions will be run again: rerun {id}", done.matched))?;
+            let most = self.most(done.matched);
+            let matched = done.matched;
+            out.line(&format!(
+                "up to {most} of {matched} executions will be run again: rerun {id}"
+            ))?;
             return Ok(Exit::Done);
         }
         let verb = if self.dry_run { "would be run" } else { "run" };
@@ -233,13 +238,13 @@ impl Retry {
             exit = worse(exit, failure.exit());
         }
         if done.next_cursor.is_some() {
-            crate::cli::text::note("more match: repeat the command, or raise --limit");
+            note("more match: repeat the command, or raise --limit");
         }
         Ok(exit)
     }
 
-    /// Says how many match, and asks.
-    async fn asks(&self, request: &BulkRetry, session: &Session) -> Result<bool, Failure> {
+    /// Says how many match, and asks; how the command ends if nothing is to be done.
+    async fn asks(&self, request: &BulkRetry, session: &Session) -> Result<Option<Exit>, Failure> {
         let dry = BulkRetry {
             dry_run: Some(true),
             in_background: None,
@@ -248,10 +253,20 @@ impl Retry {
         };
         let client = session.patient(PATIENCE);
         let would = progress::waiting("counting", client.bulk_retry(&dry)).await?.data;
+        if would.matched == 0 {
+            note("no execution matches");
+            return Ok(Some(Exit::Done));
+        }
         let most = match self.in_background {
-            true => self.limit.map_or(would.matched, |limit| limit.min(would.matched)),
+            true => self.most(would.matched),
             false => would.retried as u64,
         };
-        confirm(&format!("run {most} executions again?"))
+        let is_meant = confirm(&format!("run {most} executions again?"))?;
+        Ok((!is_meant).then_some(Exit::Refused))
+    }
+
+    /// How many of those that match are run again in the background at most.
+    fn most(&self, matched: u64) -> u64 {
+        self.limit.map_or(matched, |limit| limit.min(matched))
     }
 }

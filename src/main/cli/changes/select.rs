@@ -14,6 +14,7 @@ use crate::cli::options::Options;
 use crate::cli::output::Output;
 use crate::cli::progress;
 use crate::cli::session::Session;
+use crate::cli::text::note;
 use crate::cli::words::word;
 
 /// Thousands of schedules take seconds.
@@ -71,8 +72,12 @@ impl Select {
         let mut exit = Exit::Done;
         for request in self.requests(operation, session, common)? {
             let is_by_filter = request.filter.is_some();
-            if is_by_filter && !self.dry_run && !self.yes && !self.asks(&request, session).await? {
-                return Ok(Exit::Refused);
+            if is_by_filter
+                && !self.dry_run
+                && !self.yes
+                && let Some(exit) = self.asks(&request, session).await?
+            {
+                return Ok(exit);
             }
             let client = session.patient(PATIENCE);
             let done = progress::waiting("waiting", client.bulk_operation(&request)).await?;
@@ -114,12 +119,21 @@ impl Select {
         Ok(requests)
     }
 
-    /// Says how many match a filter, and asks.
-    async fn asks(&self, request: &BulkOperation, session: &Session) -> Result<bool, Failure> {
+    /// Says how many match a filter, and asks; how the command ends if nothing is to be done.
+    async fn asks(
+        &self,
+        request: &BulkOperation,
+        session: &Session,
+    ) -> Result<Option<Exit>, Failure> {
         let dry = BulkOperation { dry_run: Some(true), ..request.clone() };
         let matched = session.client.bulk_operation(&dry).await?.data.matched;
+        if matched == 0 {
+            note("no schedule matches");
+            return Ok(Some(Exit::Done));
+        }
         let action = request.operation.as_ref().map(word).unwrap_or_default();
-        confirm(&format!("{action} {matched} schedules?"))
+        let is_meant = confirm(&format!("{action} {matched} schedules?"))?;
+        Ok((!is_meant).then_some(Exit::Refused))
     }
 }
 

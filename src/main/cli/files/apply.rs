@@ -149,7 +149,10 @@ impl Source {
         let written = read_all(&self.files)?;
         // With --prune it would delete all, and is far more often a mistake.
         if written.is_empty() {
-            return Err(Failure::usage("there are no schedules in these files"));
+            let failure = Failure::usage("there are no schedules in these files");
+            let owner = self.owner.as_deref().filter(|_| self.prune);
+            let Some(owner) = owner else { return Err(failure) };
+            return Err(failure.hint(format!("`rm --owned-by {owner}` deletes all that it has")));
         }
         let mut set = declared(written, session.creator.as_deref(), self.owner.as_deref())?;
         // --creator says it of all that do not say it themselves.

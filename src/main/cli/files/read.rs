@@ -1,15 +1,13 @@
 //! Reads schedules from files and folders: YAML, JSON, and JSON lines.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::value::RawValue;
 
 use crate::cli::failure::Failure;
+use crate::cli::input;
 use crate::cli::node::{Node, read_yaml};
 
-/// Stands for standard input.
-const STDIN: &str = "-";
 const YAML: [&str; 2] = ["yaml", "yml"];
 const JSON: [&str; 3] = ["json", "jsonl", "ndjson"];
 
@@ -27,9 +25,8 @@ pub struct Written {
 pub fn read_all(paths: &[PathBuf]) -> Result<Vec<Written>, Failure> {
     let mut found = Vec::new();
     for path in paths {
-        if path.as_os_str() == STDIN {
-            let mut text = String::new();
-            std::io::stdin().lock().read_to_string(&mut text)?;
+        if input::is_stdin(path) {
+            let text = input::stdin()?;
             let is_json = text.trim_start().starts_with(['{', '[']);
             read_text(&text, is_json, "standard input", &mut found)?;
         } else if path.is_dir() {
@@ -73,8 +70,7 @@ fn has_ending(path: &Path, endings: &[&str]) -> bool {
 
 fn read_file(path: &Path, found: &mut Vec<Written>) -> Result<(), Failure> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format!("{name}: {error}")))?;
+    let text = input::file(path)?;
     read_text(&text, has_ending(path, &JSON), &name, found)
 }
 

@@ -119,7 +119,11 @@ fn declare(
     if let Some(field) = OF_REQUESTS.into_iter().find(|field| node.get(field).is_some()) {
         return Err(format!("{field}: is no field of a schedule"));
     }
-    let name = node.text("name").ok_or("name: is required, as a text")?.to_owned();
+    let Some(name) = node.text("name").map(str::to_owned) else {
+        // It may be there under another name, or as something else.
+        let said = said(&node);
+        return Err(if said.is_empty() { "name: is required, as a text".to_owned() } else { said });
+    };
     let created_by = taken(&mut node, "created_by")?;
     let own = taken(&mut node, "owner")?;
     if let (Some(own), Some(owner)) = (&own, owner)
@@ -127,9 +131,9 @@ fn declare(
     {
         return Err(format!("owner: is {own:?} here, and --owner says {owner:?}"));
     }
-    let faults: Vec<_> = faults(&node).iter().map(ToString::to_string).collect();
-    if !faults.is_empty() {
-        return Err(faults.join("; "));
+    let said = said(&node);
+    if !said.is_empty() {
+        return Err(said);
     }
     Ok(Declared {
         is_said: created_by.is_some(),
@@ -141,6 +145,11 @@ fn declare(
         upstream: None,
         expected: None,
     })
+}
+
+/// What is wrong with the fields of a schedule; nothing if it is empty.
+fn said(node: &Node) -> String {
+    faults(node).iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// A text that a field has; an empty one counts as absent.
@@ -259,7 +268,9 @@ mod tests {
         for (yaml, fault) in [
             ("- {name: a}\n- {name: a}", "f:2: \"a\" is in f:1 too"),
             ("- 1", "f:1: is no schedule"),
-            ("- {nam: a}", "f:1: name: is required"),
+            ("- {priority: 5}", "f:1: name: is required"),
+            ("- {nme: a}", "f:1: nme: is not a field of a schedule; did you mean name?"),
+            ("- {name: 5}", "f:1: name: must be a text, such as \"5\""),
             ("- {name: a, dry_run: false}", "f:1: dry_run: is no field"),
             ("- {name: a, after: {schedule_name: a}}", "f:1: \"a\" follows itself"),
             ("- {name: a, owner: 1}", "f:1: owner: must be a text"),

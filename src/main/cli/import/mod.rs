@@ -10,13 +10,13 @@ mod nats;
 mod span;
 
 use std::collections::{HashMap, HashSet};
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use nats_scheduler::schedule::Target;
 
 use super::failure::{Exit, Failure};
+use super::input;
 use super::node::Node;
 use super::options::Format;
 use super::output::Output;
@@ -85,7 +85,7 @@ impl Import {
 
     /// Prints the schedules of a file. The exit code is 1 if an entry could not be taken.
     pub fn run(&self, out: &mut Output) -> Result<Exit, Failure> {
-        let text = read(&self.source)?;
+        let text = input::file_or_stdin(&self.source)?;
         let rule = self.target.as_deref().unwrap_or_default();
         let entries = match self.kind {
             Kind::Kubernetes => kubernetes::entries(&text, rule),
@@ -139,16 +139,6 @@ fn print(entries: Vec<Entry>, out: &mut Output) -> Result<Exit, Failure> {
         }
     }
     Ok(exit)
-}
-
-fn read(path: &Path) -> Result<String, Failure> {
-    if path.as_os_str() != "-" {
-        return std::fs::read_to_string(path)
-            .map_err(|error| Failure::usage(format!("{}: {error}", path.display())));
-    }
-    let mut text = String::new();
-    std::io::stdin().lock().read_to_string(&mut text)?;
-    Ok(text)
 }
 
 /// Names that have been given, each once.

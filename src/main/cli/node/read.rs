@@ -12,6 +12,10 @@ use super::{MAX_DEPTH, Node, TOO_DEEP};
 /// Most nodes of a file, counting those that aliases repeat.
 const MAX_NODES: usize = 1_000_000;
 
+/// What is said of a key `<<` without quotes; in quotes it is a key like any other.
+const MERGE: &str =
+    "merge keys are not part of YAML 1.2: repeat the fields, or quote the key if it is one";
+
 /// A value of a file, with the line where it begins.
 type Placed = (usize, Node);
 
@@ -66,6 +70,10 @@ impl Builder {
                 None => Ok(()),
             },
             Event::Scalar(text, style, anchor, tag) => {
+                if text == "<<" && style == ScalarStyle::Plain && tag.is_none() && self.awaits_key()
+                {
+                    return Err(MERGE.to_owned());
+                }
                 let node = scalar(text.into_owned(), style, tag.as_deref())?;
                 self.add(node, anchor, line)
             }
@@ -84,6 +92,11 @@ impl Builder {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether the next node is the key of a map.
+    fn awaits_key(&self) -> bool {
+        matches!(self.open.last(), Some(Open { node: Node::Map(_), key: None, .. }))
     }
 
     fn begin(&mut self, line: usize, anchor: usize, node: Node) -> Result<(), String> {
@@ -123,9 +136,6 @@ impl Builder {
 /// The key of a map.
 fn key(node: Node) -> Result<String, String> {
     match node {
-        Node::Text(key) if key == "<<" => {
-            Err("merge keys are not part of YAML 1.2: repeat the fields".to_owned())
-        }
         Node::Text(key) | Node::Number(key) => Ok(key),
         Node::Bool(key) => Ok(key.to_string()),
         _ => Err("a key must be a text".to_owned()),
@@ -217,6 +227,7 @@ mod tests {
             r#"{"z":1.10,"a":123456789012345678901234567890,"m":1E400,"n":-0,"o":[1.0,"1.0",null,true]}"#,
             r#"{"command_payload":{"yes":"no","b\n":"\u202e\u0000","é":"東","":{}},"on":"success","tags":["a","0x1"]}"#,
             r#"{"a":[{"b":[[1],[]]},{}],"text":"a: b # c","multi":"1\n2","time":"2026-11-28","oct":"0o7"}"#,
+            r#"{"command_payload":{"<<":{"a":1}},"<<":"<<"}"#,
             r#"{"command_payload":{"emoji":"👩‍🚀","esc":"\u001b[31m","slash":"\\/","quote":"\"'"}}"#,
         ] {
             let node = Node::of_json(json).unwrap();

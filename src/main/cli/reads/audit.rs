@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use nats_scheduler::client::{AuditEvent, ChangeEvent, ListAudit};
 
-use super::{Page, at, state, tell_rest};
+use super::{Page, at, show_page, state};
 use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::moment;
@@ -48,12 +48,7 @@ impl Audit {
             session.which_if(self.schedule.as_deref())
         );
         let reply = session.client.audit(&request).await?;
-        out.list(&reply.data, "no changes")?;
-        out.flush()?;
-        if out.format.is_table() {
-            tell_rest(reply.pagination.as_ref());
-        }
-        Ok(Exit::Done)
+        show_page(&reply, "no changes", out)
     }
 }
 

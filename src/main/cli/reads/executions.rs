@@ -5,7 +5,7 @@ use clap::Args;
 use nats_scheduler::client::{Execution, ExecutionStatus, ListExecutions};
 use uuid::Uuid;
 
-use super::{Page, at, state, tell_rest, when};
+use super::{Page, at, show_page, state, when};
 use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::moment;
@@ -13,7 +13,7 @@ use crate::cli::options::Format;
 use crate::cli::output::Listed;
 use crate::cli::output::Output;
 use crate::cli::output::table::{Cell, Column, column, text, wide};
-use crate::cli::session::{Session, about};
+use crate::cli::session::{Session, about, execution_id};
 use crate::cli::words::one_of;
 
 #[derive(Args, Debug)]
@@ -22,7 +22,7 @@ pub struct History {
     #[arg(value_parser = some_name, add = Name::Schedule.completer())]
     pub schedule: Option<String>,
     /// One execution, with all attempts at its occurrence.
-    #[arg(long, value_name = "ID", 
+    #[arg(long, value_name = "ID", value_parser = execution_id,
         conflicts_with_all = ["schedule", "status", "error_type", "sent_to", "tag", "target", "since", "until",
             "scheduled_from", "scheduled_to", "limit", "page"])]
     execution: Option<Uuid>,
@@ -84,12 +84,7 @@ impl History {
             session.which_if(self.schedule.as_deref())
         );
         let reply = session.client.executions(&request).await?;
-        out.list(&reply.data, "no executions")?;
-        out.flush()?;
-        if out.format.is_table() {
-            tell_rest(reply.pagination.as_ref());
-        }
-        Ok(Exit::Done)
+        show_page(&reply, "no executions", out)
     }
 }
 

@@ -52,7 +52,7 @@ impl Why {
         }
         out.flush()?;
         if let Some(next) = explained.next_from {
-            note(&format!("there is more: --from {}", next.to_rfc3339()));
+            note(&format!("there is more: --from {}", moment::exact(next)));
         }
         Ok(Exit::Done)
     }

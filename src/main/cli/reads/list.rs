@@ -5,7 +5,7 @@ use clap::Args;
 use futures::TryStreamExt as _;
 use nats_scheduler::client::{ListSchedules, ScheduleSummary, ScheduleType, Sort, Status};
 
-use super::{Page, state, tell_rest, when};
+use super::{Page, show_page, state, when};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::filter::{Filter, filtered, listed_creator};
 use crate::cli::moment;
@@ -47,12 +47,7 @@ impl List {
         let Page { page, limit } = self.page;
         let request = ListSchedules { page: Some(page), limit: Some(limit), ..request };
         let reply = session.client.list(&request).await?;
-        out.list(&reply.data, "no schedules")?;
-        out.flush()?;
-        if out.format.is_table() {
-            tell_rest(reply.pagination.as_ref());
-        }
-        Ok(Exit::Done)
+        show_page(&reply, "no schedules", out)
     }
 
     /// Shows all pages, of which no more than one is in memory.

@@ -14,10 +14,12 @@ pub mod watch;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
-use nats_scheduler::client::Pagination;
+use nats_scheduler::client::{Pagination, Reply};
 
+use super::failure::{Exit, Failure};
 use super::moment;
 use super::output::table::{Cell, Tone};
+use super::output::{Listed, Output};
 use super::text::note;
 
 /// The page of a list.
@@ -31,13 +33,31 @@ pub struct Page {
     pub page: u64,
 }
 
-/// Says how much of a list a page leaves out.
-pub fn tell_rest(pagination: Option<&Pagination>) {
-    let Some(Pagination { page, limit, total, .. }) = pagination else { return };
-    let shown = (*page as u64).saturating_mul(*limit as u64);
-    if *total > shown {
-        note(&format!("page {page} of {}, {total} in all", total.div_ceil((*limit).max(1) as u64)));
+/// Shows a page of a list, and says how much of it is elsewhere; `none` if there is nothing.
+///
+/// # Errors
+/// Those of the output.
+pub fn show_page<T: Listed>(
+    reply: &Reply<Vec<T>>,
+    none: &str,
+    out: &mut Output,
+) -> Result<Exit, Failure> {
+    let elsewhere = reply.pagination.as_ref().and_then(elsewhere);
+    let is_beyond = reply.data.is_empty() && elsewhere.is_some();
+    out.list(&reply.data, elsewhere.as_deref().filter(|_| is_beyond).unwrap_or(none))?;
+    out.flush()?;
+    if let Some(elsewhere) = elsewhere.filter(|_| out.format.is_table() && !is_beyond) {
+        note(&elsewhere);
     }
+    Ok(Exit::Done)
+}
+
+/// Says which page of how many it is, if further ones have something or it is beyond the last.
+fn elsewhere(pagination: &Pagination) -> Option<String> {
+    let Pagination { page, limit, total, .. } = pagination;
+    let pages = total.div_ceil((*limit).max(1) as u64);
+    let is_last = *page as u64 == pages || *total == 0;
+    (!is_last).then(|| format!("page {page} of {pages}, {total} in all"))
 }
 
 /// A time, as far as it is from now.

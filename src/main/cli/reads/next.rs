@@ -26,23 +26,22 @@ const PART: u64 = 1000;
 #[derive(Args, Debug)]
 pub struct Next {
     /// The schedule: its name or id.
-    #[arg(required_unless_present = "all", conflicts_with = "all", conflicts_with_all = FILTERS,
+    #[arg(required_unless_present = "all", required_unless_present_any = FILTERS, conflicts_with = "all", conflicts_with_all = FILTERS,
         value_parser = some_name, add = Name::Schedule.completer())]
     schedule: Option<String>,
-    /// The coming times of all schedules, or of those that the filters select.
+    /// The coming times of all schedules; filters alone mean all that they select.
     #[arg(long, short)]
     all: bool,
     #[command(flatten)]
     filter: Filter,
-    /// How many occurrences [default: 10; with --all 100].
+    /// How many occurrences [default: 10; of several schedules 100].
     #[arg(long, short = 'n', value_name = "NUMBER")]
     count: Option<u64>,
     /// Only what comes after this [default: now].
     #[arg(long, value_name = "TIME", value_parser = moment::ahead, allow_hyphen_values = true)]
     from: Option<DateTime<Utc>>,
-    /// With --all: the end [default: an hour after the start].
-    #[arg(long, value_name = "TIME", value_parser = moment::ahead, requires = "all", conflicts_with = "schedule",
-        allow_hyphen_values = true)]
+    /// With --all or filters: the end [default: an hour after the start].
+    #[arg(long, value_name = "TIME", value_parser = moment::ahead, conflicts_with = "schedule", allow_hyphen_values = true)]
     to: Option<DateTime<Utc>>,
 }
 

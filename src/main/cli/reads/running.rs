@@ -5,12 +5,12 @@ use clap::Args;
 use nats_scheduler::client::{ListRunning, RunningExecution};
 use uuid::Uuid;
 
-use super::{Page, at, tell_rest, when};
+use super::{Page, at, show_page, when};
 use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::table::{Cell, Column, column, text, wide};
 use crate::cli::output::{Listed, Output};
-use crate::cli::session::{Session, about};
+use crate::cli::session::{Session, about, execution_id};
 use crate::cli::words::word;
 
 #[derive(Args, Debug)]
@@ -22,7 +22,7 @@ pub struct Running {
     #[arg(long, short)]
     pending: bool,
     /// Only this execution, also if it waits.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = execution_id)]
     execution: Option<Uuid>,
     #[command(flatten)]
     page: Page,
@@ -40,12 +40,7 @@ impl Running {
             session.which_if(self.schedule.as_deref())
         );
         let reply = session.client.running(&request).await?;
-        out.list(&reply.data, "nothing is under way")?;
-        out.flush()?;
-        if out.format.is_table() {
-            tell_rest(reply.pagination.as_ref());
-        }
-        Ok(Exit::Done)
+        show_page(&reply, "nothing is under way", out)
     }
 }
 
