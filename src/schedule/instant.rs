@@ -8,7 +8,9 @@
 
 use std::fmt;
 
-use chrono::{DateTime, Datelike as _, Duration, SubsecRound as _, Timelike as _, Utc};
+use chrono::{
+    DateTime, Datelike as _, Duration, SecondsFormat, SubsecRound as _, Timelike as _, Utc,
+};
 use serde::de::{Error, Visitor};
 use serde::{Deserializer, Serialize as _, Serializer};
 
@@ -138,7 +140,12 @@ pub(super) fn whole_milliseconds(at: DateTime<Utc>) -> DateTime<Utc> {
 
 /// Why an instant that must be in the future is refused at `now`, for people.
 pub(super) fn past(at: DateTime<Utc>, now: DateTime<Utc>) -> Option<String> {
-    (at <= now).then(|| format!("must be in the future; it is now {}", now.to_rfc3339()))
+    (at <= now).then(|| {
+        format!(
+            "must be in the future; it is now {}",
+            now.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+        )
+    })
 }
 
 /// Why an instant that may lie ahead by `lookahead` at most is refused at `now`, for people.

@@ -185,3 +185,32 @@ async fn executions_are_found_by_statuses_errors_tags_and_targets() {
         "tag: must have 1 to 255 characters; statuses: cannot stand beside status; limit: must be 1 to 100"
     );
 }
+
+/// Whoever listened to the Python service finds its fields; replies have each once.
+#[tokio::test]
+async fn events_have_the_names_of_their_predecessors_too() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    let once = |name: &str, target: &str, mode: &str| {
+        json!({ "name": name, "schedule_type": "immediate", "target_command": target,
+                "delivery": { "mode": mode }, "max_retries": 0 })
+    };
+    nats.create(once("begun", "cmd.example.job", "job")).await;
+    nats.create(once("lost", "cmd.nobody.b", "publish")).await;
+    for status in ["running", "failed"] {
+        nats.wait_executions(json!({ "status": status }), 1).await;
+    }
+    for message in nats.messages("SCHEDULER_EXECUTIONS").await {
+        let event: Value = serde_json::from_slice(&message.payload).unwrap();
+        assert_eq!(event["execution_id"], event["id"], "{event}");
+        assert_eq!(event["target_command"], event["command_sent"], "{event}");
+        let failed = event["status"] == "failed";
+        assert_eq!(event.get("will_retry"), failed.then_some(&json!(false)), "{event}");
+        assert_eq!(event.get("failed_at"), event.get("completed_at").filter(|_| failed), "{event}");
+        let asked = json!({ "execution_id": event["id"] });
+        let reply = nats.ask("execution.get", asked).await;
+        for name in ["execution_id", "target_command", "failed_at", "will_retry"] {
+            assert_eq!(reply.get(name), None, "{reply}");
+        }
+    }
+}
