@@ -179,6 +179,12 @@ pub(super) fn filters(path: &str, content: Markup) -> Markup {
     }
 }
 
+/// Filters that are seldom needed. None is in force unseen.
+pub(super) fn more(visitor: &Visitor<'_>, names: &[&str], content: Markup) -> Markup {
+    let is_any = names.iter().any(|name| visitor.query(name).is_some());
+    html! { details open[is_any] { summary { "More" } (content) } }
+}
+
 /// Links to the pages beside this one.
 pub(super) fn pager(visitor: &Visitor<'_>, pagination: &Value) -> Markup {
     let (page, limit, total) =
@@ -186,7 +192,9 @@ pub(super) fn pager(visitor: &Visitor<'_>, pagination: &Value) -> Markup {
     let last = total.div_ceil(limit).max(1);
     html! {
         p.pager {
-            (total) @if total == 1 { " in all" } @else { " in all, page " (page) " of " (last) }
+            (total)
+            " in all"
+            @if page > last { ", there is no page " (page) } @else if total != 1 { ", page " (page) " of " (last) }
             @if page > 1 {
                 " "
                 a rel="prev" href=(address(visitor, "page", &(page - 1).min(last).to_string())) { "Previous" }

@@ -184,7 +184,8 @@ fn attempts(data: &Value) -> Markup {
                             }
                         }
                         td { (badge(one.text("status"))) }
-                        @for (step, _) in STEPS { td { (since_due(one, one["timings"].instant(step))) } }
+                        td { (time(one["timings"].instant("due_at"))) }
+                        @for (step, _) in &STEPS[1..] { td { (since_due(one, one["timings"].instant(step))) } }
                         td { (since_due(one, one.instant("completed_at"))) }
                         td { code.id { (one["lock_id"].text("instance")) } }
                         td { code { bdi { (one.text("error_type")) } } }
@@ -201,7 +202,7 @@ fn since_due(one: &Value, at: Option<chrono::DateTime<chrono::Utc>>) -> Markup {
     let due = one["timings"].instant("due_at");
     html! {
         @match (at, due) {
-            (Some(at), Some(due)) if at != due => {
+            (Some(at), Some(due)) => {
                 @let ms = (at - due).num_microseconds().unwrap_or(i64::MAX) as f64 / 1_000.0;
                 span title=(at.to_rfc3339()) { (if ms < 0.0 { "−" } else { "+" }) (millis(Some(ms.abs()))) }
             },
