@@ -233,3 +233,19 @@ fn facts(data: &Value) -> Markup {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_told_from_when_it_was_due_even_the_same_moment() {
+        let at = "2026-11-30T08:00:00Z";
+        let timings =
+            json!({ "due_at": at, "claimed_at": at, "sent_at": "2026-11-30T08:00:00.005Z" });
+        let one = json!({ "attempt_number": 1, "status": "running", "timings": timings });
+        let shown = attempts(&json!({ "attempts": [one] })).into_string();
+        assert_eq!(shown.matches("2026-11-30 08:00:00 UTC").count(), 1, "{shown}");
+        assert!(shown.contains(">+0 ms<") && shown.contains(">+5 ms<"), "{shown}");
+    }
+}

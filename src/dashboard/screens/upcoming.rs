@@ -245,6 +245,13 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_and_was_not_counted_is_not_said_not_to_come() {
+        let none = |comes| heat(&json!({ "counts": [0, 0] }), comes).into_string();
+        assert!(none(true).contains("not counted yet") && !none(true).contains("Nothing"));
+        assert!(none(false).contains("Nothing comes"));
+    }
+
+    #[test]
     fn heat_grows_with_the_count() {
         assert_eq!((level(1, 1), level(1, 1_000_000), level(1_000_000, 1_000_000)), (1, 1, 5));
         assert!(level(100, 10_000) < level(5_000, 10_000));
