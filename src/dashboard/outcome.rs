@@ -11,7 +11,7 @@ use super::command::Commands;
 use super::form::Field;
 use super::json::Look as _;
 use super::page;
-use super::parts::{action, hidden, left_out, rest, schedule_link, short, time_in};
+use super::parts::{action, field, hidden, left_out, rest, schedule_link, short, time_in};
 use super::visit::Visitor;
 use crate::api::operations::Operation;
 
@@ -260,8 +260,8 @@ fn changes(difference: &Value, zone: &str) -> Markup {
                     @for change in difference.items("changes") {
                         tr {
                             th scope="row" { code { (change.text("field")) } }
-                            td { (short(&change["old"])) }
-                            td { (short(&change["new"])) }
+                            td { (field(change.text("field"), &change["old"], zone)) }
+                            td { (field(change.text("field"), &change["new"], zone)) }
                         }
                     }
                 }

@@ -278,6 +278,13 @@ pub(super) fn payload(visitor: &Visitor<'_>, fields: &Exact, name: &str) -> Mark
     }
 }
 
+/// A field of a reply for people: an instant as a time in a zone, anything else in short.
+pub(super) fn field(name: &str, value: &Value, zone: &str) -> Markup {
+    let is_instant = name.ends_with("_at") || matches!(name, "from" | "to");
+    let at = value.as_str().filter(|_| is_instant).and_then(|text| text.parse().ok());
+    html! { @if at.is_some() { (time_in(at, zone)) } @else { bdi { (short(value)) } } }
+}
+
 /// A value of a field, in short.
 pub(super) fn short(value: &Value) -> String {
     match value {
@@ -324,5 +331,16 @@ mod tests {
             (millis(Some(12.4)).as_str(), millis(Some(1500.0)).as_str()),
             ("12 ms", "1.5 s")
         );
+    }
+
+    #[test]
+    fn instants_of_fields_are_times_and_other_texts_stay() {
+        let at = Value::from("2026-03-29T00:30:00Z");
+        let shown = |name: &str| field(name, &at, "Europe/Berlin").into_string();
+        assert!(
+            shown("start_at").contains("<time") && shown("start_at").contains("01:30:00 +01:00")
+        );
+        assert_eq!(shown("description"), "<bdi>2026-03-29T00:30:00Z</bdi>");
+        assert_eq!(field("end_at", &Value::Null, "UTC").into_string(), "<bdi>–</bdi>");
     }
 }

@@ -9,8 +9,8 @@ use super::schedules::{next, standing};
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure, refusal};
 use crate::dashboard::parts::{
-    action, badge, calendar_path, execution_path, group_path, hidden, left_out, millis, nothing,
-    payload, relative, short, time, time_in, when_read,
+    action, badge, calendar_path, execution_path, field, group_path, hidden, left_out, millis,
+    nothing, payload, relative, short, time, time_in, when_read,
 };
 use crate::dashboard::plot::{Column, columns, outcomes, strip};
 use crate::dashboard::visit::{Exact, Read, Visitor, drawn};
@@ -357,7 +357,7 @@ fn trail(visitor: &Visitor<'_>, changes: &Read) -> Markup {
 }
 
 /// The value of a field; the names of calendars and of a group lead to their pages.
-fn fact(name: &str, value: &Value) -> Markup {
+fn fact(name: &str, value: &Value, zone: &str) -> Markup {
     let link = |path: String, name: &str| html! { a href=(path) { bdi { (name) } } };
     html! {
         @match name {
@@ -368,7 +368,7 @@ fn fact(name: &str, value: &Value) -> Markup {
                     (link(calendar_path(&short(one)), &short(one)))
                 }
             },
-            _ => bdi { (short(value)) },
+            _ => (field(name, value, zone)),
         }
     }
 }
@@ -378,7 +378,7 @@ fn facts(schedule: &Value) -> Markup {
         dl.facts {
             @for (name, value) in schedule.as_object().into_iter().flatten() {
                 @if !ELSEWHERE.contains(&name.as_str()) && !value.is_null() && *value != json!([]) {
-                    dt { code { (name) } } dd { (fact(name, value)) }
+                    dt { code { (name) } } dd { (fact(name, value, schedule.text("timezone"))) }
                 }
             }
         }
