@@ -151,6 +151,7 @@ async fn nothing_lies_beside_the_window() {
     let service = nats.service_with(&[("API_TOKENS", "writer")]).await;
     let base = base(&service).await;
     let id = nats.create(far("with a rather long name, as people like to give")).await;
+    nats.ask("schedule.trigger", json!({ "schedule_id": id, "wait_ms": 5000 })).await;
     let browser = Browser::start().await;
     browser.open(&base).await;
     browser.fill("input[name=_token]", "writer").await;
