@@ -352,7 +352,10 @@ async fn what_does_not_fire_is_not_said_to_be_due_and_no_filter_is_in_force_unse
     all.has("<details><summary>More");
     browser.page("/schedules?tags=of+all").await.has("<details open><summary>More");
     browser.page("/schedules?status=active").await.has("<details><summary>More");
-    browser.page("/executions?scheduled_from=2026-01-01").await.has("<details open><summary>More");
+    browser
+        .page("/executions?scheduled_from=2026-01-01T00:00:00Z")
+        .await
+        .has("<details open><summary>More");
     let idle = "the other filters are not in force";
     browser.page("/executions?correlation_id=x&status=failed").await.has(idle);
     browser.page("/executions?correlation_id=x").await.lacks(idle);
