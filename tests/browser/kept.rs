@@ -166,6 +166,9 @@ async fn nothing_lies_beside_the_window() {
             let over = browser.run("return document.documentElement.scrollWidth").await;
             assert!(over.as_u64().unwrap() <= width.into(), "{path}: {over} of {width}");
         }
+        browser.open(&format!("{base}/schedules")).await;
+        let target = "return getComputedStyle(document.querySelector('#rows div.dim')).display";
+        assert_eq!(browser.run(target).await, "block", "a target stands below its name");
         for menu in ["#more", "#account"] {
             browser.click(&format!("{menu} > summary")).await;
             let script = format!(
