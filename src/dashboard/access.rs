@@ -12,12 +12,20 @@ use maud::html;
 use super::cookies::{KEPT, set_cookie};
 use super::form::{Form, safe_path};
 use super::page;
+use super::parts::query_path;
 use super::session;
 use super::state::Dashboard;
 use super::visit::{NAME, Refusal, SESSION, Visitor, is_name, is_secure, redirect};
 use crate::api::error::{ApiError, Code};
 use crate::api::http::host;
 use crate::api::operations::Access;
+
+/// Where the form to sign out is sent.
+const SIGN_OUT: &str = "/sign-out";
+/// Parameter that says that a form came too late.
+const LOST: &str = "lost";
+const WAS_LOST: &str =
+    "You are no longer signed in, so what you sent was not done. Sign in, and send it again.";
 
 /// Refuses what a page of another site sends. Browsers say of each request where it comes from; who is no browser sends
 /// no cookie by itself.
@@ -52,9 +60,12 @@ pub(super) async fn sign_in(State(dashboard): State<Arc<Dashboard>>, request: Re
     let query = parts.uri.query().unwrap_or_default();
     let next = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "next");
     let next = next.map_or_else(|| "/".to_owned(), |(_, next)| safe_path(&next).to_owned());
+    let is_lost = form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == LOST);
     match Visitor::of(&dashboard, &parts) {
         Ok(_) => redirect(&next),
-        Err(Refusal::SignIn { .. }) => asks_for_token(&next, None),
+        Err(Refusal::SignIn { .. }) => {
+            asks_for_token(&next, is_lost.then_some((StatusCode::OK, WAS_LOST)))
+        }
         Err(refusal) => refusal.bare(),
     }
 }
@@ -121,6 +132,22 @@ pub(super) async fn name(State(dashboard): State<Arc<Dashboard>>, request: Reque
     .await
 }
 
+/// Says to who asks for the address of a form that nothing is to be seen there: what was sent is not kept.
+pub(super) async fn only_forms(
+    State(dashboard): State<Arc<Dashboard>>,
+    request: Request,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    match Visitor::of(&dashboard, &parts) {
+        Ok(visitor) => {
+            let message = "This is the address of a form. Nothing was sent, and nothing was done.";
+            let error = ApiError::new(Code::MethodNotAllowed, message);
+            page::failure(&visitor, &error, None).await
+        }
+        Err(refusal) => refusal.page(),
+    }
+}
+
 /// Answers a form that comes from one of our pages, or says why not.
 pub(super) async fn with_form(
     dashboard: &Arc<Dashboard>,
@@ -130,6 +157,13 @@ pub(super) async fn with_form(
     let (parts, body) = request.into_parts();
     let visitor = match Visitor::of(dashboard, &parts) {
         Ok(visitor) => visitor,
+        // A form cannot be asked for again: it leads to where one would have come.
+        Err(Refusal::SignIn { .. }) if parts.uri.path() != SIGN_OUT => {
+            let form = Form::read(&dashboard.http, body).await.unwrap_or_default();
+            let sign_in = query_path("/sign-in", "next", form.next());
+            return redirect(&format!("{sign_in}&{LOST}=true"));
+        }
+        Err(Refusal::SignIn { .. }) => return redirect("/sign-in"),
         Err(refusal) => return refusal.page(),
     };
     let answered = async {

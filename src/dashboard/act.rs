@@ -88,6 +88,11 @@ async fn fields(
         return screens::changed_fields(visitor, operation, form).await;
     }
     let mut fields = form.fields(operation)?;
+    let is_any = |name: &str| matches!(name, "schedule_ids" | "filter");
+    if operation.name == "bulk.operation" && !fields.iter().any(|(name, _)| is_any(name)) {
+        let message = "tick the schedules that are meant, or all that match a filter";
+        return Err(ApiError::new(Code::Invalid, message));
+    }
     // Those that match in place of those that are ticked.
     if fields.iter().any(|(name, _)| name == "filter") {
         fields.retain(|(name, _)| name != "schedule_ids");
@@ -145,11 +150,18 @@ async fn refused(visitor: &Visitor<'_>, asked: &Asked, error: &ApiError) -> Resp
     let Asked { operation, form } = asked;
     let status =
         StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let again = form.clone().refused(error);
     let form = match operation.name {
-        "schedule.create" => screens::create_form(visitor, form, Some(error)),
-        "schedule.update" => screens::edit_form(visitor, form, Some(error)),
-        "calendar.put" => screens::calendar_form(visitor, form, Some(error)),
-        "group.put" => screens::group_form(visitor, form, Some(error)),
+        "schedule.create" => screens::create_form(visitor, &again, Some(error)),
+        "schedule.update" => screens::edit_again(visitor, &again, error).await,
+        "calendar.put" => {
+            let again = screens::renewed(visitor, "calendar.get", again, error).await;
+            screens::calendar_form(visitor, &again, Some(error))
+        }
+        "group.put" => {
+            let again = screens::renewed(visitor, "group.get", again, error).await;
+            screens::group_form(visitor, &again, Some(error))
+        }
         _ => return page::failure(visitor, error, Some(form.next())).await,
     };
     let body = html! { h1 { "Not done" } (form) };

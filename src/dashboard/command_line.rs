@@ -114,7 +114,18 @@ pub(super) fn command_line(operation: &str, fields: &[&Field]) -> Option<String>
             words.push(option.to_owned());
         }
     }
+    if asks(operation, fields) && get("dry_run").as_deref() != Some("true") {
+        words.push("--yes".to_owned());
+    }
     Some(words.join(" "))
+}
+
+/// Whether the command asks first, which it cannot in a script.
+fn asks(operation: &str, fields: &[&Field]) -> bool {
+    match operation {
+        "schedule.pause_all" | "schedule.resume_all" | "bulk.retry" => true,
+        _ => operation == "bulk.operation" && fields.iter().any(|(name, _)| name == "filter"),
+    }
 }
 
 /// What a creation has besides the options that other commands have too.
@@ -308,14 +319,16 @@ mod tests {
         let stored = of(json!({ "tag": "x" }), json!({ "in_background": true, "limit": 7 }));
         assert_eq!(
             stored.unwrap(),
-            "nats-scheduler retry --failed --tag x --in-background --limit 7"
+            "nats-scheduler retry --failed --tag x --in-background --limit 7 --yes"
         );
         let several = of(json!({ "statuses": ["failed", "cancelled"] }), json!({}));
         assert_eq!(
             several.unwrap(),
-            "nats-scheduler retry --failed --status failed --status cancelled"
+            "nats-scheduler retry --failed --status failed --status cancelled --yes"
         );
         assert_eq!(of(json!({ "later": "x" }), json!({})), None);
+        let all = line("schedule.pause_all", &json!({ "reason": "moving" })).unwrap();
+        assert_eq!(all, "nats-scheduler pause --all --reason moving --yes");
     }
 
     #[test]
@@ -339,14 +352,14 @@ mod tests {
                         "target_prefix": "cmd.a", "name_prefix": "-n" }),
                 json!({}),
                 "resume --calendar holidays --creator ann --group db --last-outcome failed --prefix=-n --owned-by git:ops \
-                 --type one_time --status paused --target cmd.a",
+                 --type one_time --status paused --target cmd.a --yes",
             ),
             (
                 "delete",
                 json!({ "tags": ["x y", "z"], "tags_match": "all", "is_failing": true, "is_overdue": true,
                         "is_active": false }),
                 json!({ "hard_delete": true }),
-                "rm --off --failing --overdue --tag 'x y' --tag z --all-tags --hard",
+                "rm --off --failing --overdue --tag 'x y' --tag z --all-tags --hard --yes",
             ),
         ] {
             let made = of(operation, filter, more).unwrap();

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
-use crate::api::error::ApiError;
+use crate::api::error::{ApiError, Code};
 use crate::api::http::{Http, Kind, kinds, whole_body};
 use crate::api::operations::{Input, Operation};
 use crate::schedule::FieldFault;
@@ -26,9 +26,16 @@ const SPANS: &str = "spans";
 /// Parts of a field that are numbers.
 const NUMBERS: [&str; 2] = ["timeout_seconds", "heartbeat_seconds"];
 
+/// Controls at which stands what is wrong with a field that has several.
+const FIRST_PARTS: [&str; 2] = ["delivery.mode", "after.schedule_id"];
+
 /// A form as it was sent.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Form(pub(super) Vec<(String, String)>);
+pub(super) struct Form {
+    all: Vec<(String, String)>,
+    /// What is wrong with it.
+    faults: Vec<FieldFault>,
+}
 
 /// A field of an operation, and its value as JSON.
 pub(super) type Field = (String, Box<RawValue>);
@@ -36,18 +43,64 @@ pub(super) type Field = (String, Box<RawValue>);
 impl Form {
     /// A form that is filled in.
     pub(super) fn of(fields: &[(&str, &str)]) -> Self {
-        Self(fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+        Self::new(
+            fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        )
+    }
+
+    /// A form of these texts by the names of their controls.
+    pub(super) fn new(all: Vec<(String, String)>) -> Self {
+        Self { all, faults: Vec::new() }
+    }
+
+    /// The same with what is wrong with it.
+    pub(super) fn refused(mut self, error: &ApiError) -> Self {
+        // The details of others are hints.
+        if error.code == Code::Invalid {
+            self.faults.clone_from(&error.details);
+        }
+        self
+    }
+
+    /// The same with another text for a control.
+    pub(super) fn with(mut self, name: &str, text: String) -> Self {
+        self.all.retain(|(key, _)| key != name);
+        self.all.push((name.to_owned(), text));
+        self
+    }
+
+    /// All that a control has, in one text: of a list each item.
+    pub(super) fn joined(&self, name: &str) -> Option<String> {
+        let all: Vec<&str> =
+            self.all.iter().filter(|(key, _)| key == name).map(|(_, text)| &**text).collect();
+        (!all.is_empty()).then(|| all.join(", "))
+    }
+
+    /// The control of a field, or of the field that it is a part of.
+    pub(super) fn control_of<'a>(&self, field: &'a str) -> Option<&'a str> {
+        let has = |name: &str| self.all.iter().any(|(key, _)| key == name);
+        let ends = field.match_indices(['.', '[']).map(|(end, _)| end);
+        let wholes = ends.collect::<Vec<_>>().into_iter().rev().map(|end| &field[..end]);
+        let whole = std::iter::once(field).chain(wholes).find(|name| has(name));
+        let part = || FIRST_PARTS.into_iter().find(|part| part.split('.').next() == Some(field));
+        whole.or_else(part)
+    }
+
+    /// Why what a control has is refused.
+    pub(super) fn faults_of(&self, name: &str) -> Vec<&str> {
+        let here = self.faults.iter().filter(|fault| self.control_of(&fault.field) == Some(name));
+        here.map(|fault| &*fault.reason).collect()
     }
 
     /// Reads a form from the body of a request.
     pub(super) async fn read(http: &Arc<Http>, body: Body) -> Result<Self, ApiError> {
         let body = whole_body(Request::new(body), http.max_body()).await?;
-        Ok(Self(form_urlencoded::parse(&body).into_owned().collect()))
+        Ok(Self::new(form_urlencoded::parse(&body).into_owned().collect()))
     }
 
     /// One of the page's own fields; empty if it is not there.
     pub(super) fn control(&self, name: &str) -> &str {
-        self.0.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+        self.all.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
     }
 
     /// Where to go once it is done: a page of ours, whatever the form says.
@@ -57,7 +110,7 @@ impl Form {
 
     /// The fields of the operation, as texts.
     pub(super) fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
-        let all = self.0.iter().map(|(name, value)| (&**name, &**value));
+        let all = self.all.iter().map(|(name, value)| (&**name, &**value));
         all.filter(|(name, _)| !name.starts_with('_'))
     }
 
@@ -199,7 +252,7 @@ mod tests {
     }
 
     fn fields(operation: &str, pairs: &[(&str, &str)]) -> Result<Value, ApiError> {
-        let form = Form(pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect());
+        let form = Form::of(pairs);
         let fields = form.fields(named_operation(operation).unwrap())?;
         let parsed = |(name, value): (String, Box<RawValue>)| {
             (name, serde_json::from_str(value.get()).unwrap())

@@ -5,7 +5,7 @@
 //! get. It keeps nothing: who is signed in is in a cookie that every instance can check.
 //!
 //! From the outside in: `access` says who asks and refuses what pages of other sites send; `visit` asks operations;
-//! `screens` write pages, of `parts` and `plot`s, within the frame of `page`; `act` does what a form asks for, which
+//! `screens` write pages, of `parts`, `controls` and `plot`s, within the frame of `page`; `act` does what a form asks for, which
 //! `command` can also say as a request and `command_line` as a command of ours, and `run_many` runs several schedules;
 //! `cookies` are what browsers keep; `feed` notices that something has changed, and `events` tell browsers.
 
@@ -14,6 +14,7 @@ mod act;
 mod assets;
 mod command;
 mod command_line;
+mod controls;
 mod cookies;
 mod events;
 mod feed;
@@ -33,7 +34,7 @@ mod visit;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::get;
 
 use crate::api::http::Http;
 use crate::config::http::DashboardConfig;
@@ -59,13 +60,13 @@ pub(crate) fn pages(http: &Arc<Http>, config: DashboardConfig) -> Router<Arc<Htt
         .route("/groups", get(screens::groups))
         .route("/changes", get(screens::changes))
         .route("/system", get(screens::system))
-        .route("/act/{operation}", post(act::act))
-        .route("/command/{operation}", post(act::command))
-        .route("/run", post(run_many::run_many))
-        .route("/command/run", post(run_many::commands))
+        .route("/act/{operation}", get(access::only_forms).post(act::act))
+        .route("/command/{operation}", get(access::only_forms).post(act::command))
+        .route("/run", get(access::only_forms).post(run_many::run_many))
+        .route("/command/run", get(access::only_forms).post(run_many::commands))
         .route("/sign-in", get(access::sign_in).post(access::signs_in))
-        .route("/sign-out", post(access::sign_out))
-        .route("/name", post(access::name))
+        .route("/sign-out", get(access::only_forms).post(access::sign_out))
+        .route("/name", get(access::only_forms).post(access::name))
         .route("/events", get(events::events))
         .route("/assets/{hash}/{file}", get(assets::asset))
         .with_state(dashboard)

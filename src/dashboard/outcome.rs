@@ -1,16 +1,17 @@
 //! What an action did or would do: dry runs, changes of many, and actions as commands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use axum::response::Response;
+use futures::future::join_all;
 use maud::{Markup, html};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::command::Commands;
 use super::form::Field;
 use super::json::Look as _;
 use super::page;
-use super::parts::{action, hidden, left_out, rest, schedule_link, short, time_in};
+use super::parts::{action, field, hidden, left_out, rest, schedule_link, short, time_in};
 use super::visit::Visitor;
 use crate::api::operations::Operation;
 
@@ -27,11 +28,12 @@ pub(super) async fn dry_run(
 ) -> Response {
     let is_nothing = reply["difference"].text("outcome") == "unchanged"
         || ["count", "matched", "succeeded"].iter().any(|of| reply["data"][of].as_u64() == Some(0));
+    let names = names(visitor, &reply["data"]).await;
     let body = html! {
         h1 { "Nothing is done yet" }
         p { "This is what would happen." }
         @if let Some(filter) = filter_of(fields) { p { "All that match " code { bdi { (filter) } } "." } }
-        (told(visitor, reply))
+        (told(visitor, reply, &names))
         @if is_nothing {
             p { "There is nothing to do. " a href=(next) { "Back" } }
         } @else {
@@ -65,9 +67,10 @@ pub(super) async fn many(
     reply: &Value,
     next: &str,
 ) -> Response {
+    let names = names(visitor, &reply["data"]).await;
     let body = html! {
         h1 { (verb(operation.name, &reply["data"])) ": done" }
-        (told(visitor, reply))
+        (told(visitor, reply, &names))
         p { a href=(next) { "Back" } }
     };
     page::show(visitor, "Done", body).await
@@ -146,8 +149,19 @@ fn filter_of(fields: &[Field]) -> Option<&str> {
     Some(filter.get())
 }
 
+/// The names of the schedules that are shown of a reply, which has but their ids.
+async fn names(visitor: &Visitor<'_>, data: &Value) -> HashMap<String, String> {
+    let changed = data.items("success").iter().take(SHOWN).filter_map(Value::as_str);
+    let refused = refused(data).take(SHOWN).map(|one| one.text("schedule_id"));
+    let named = changed.chain(refused).map(async |id| {
+        let found = visitor.read("schedule.get", json!({ "schedule_id": id })).await.ok()?;
+        Some((id.to_owned(), found["data"].text("name").to_owned()))
+    });
+    join_all(named).await.into_iter().flatten().collect()
+}
+
 /// A reply in words and tables.
-fn told(visitor: &Visitor<'_>, reply: &Value) -> Markup {
+fn told(visitor: &Visitor<'_>, reply: &Value, names: &HashMap<String, String>) -> Markup {
     let (data, difference) = (&reply["data"], &reply["difference"]);
     html! {
         @for warning in reply.items("warnings") { p.box.warn { (warning.text("message")) } }
@@ -158,12 +172,13 @@ fn told(visitor: &Visitor<'_>, reply: &Value) -> Markup {
         }
         @if difference.is_object() { (changes(difference, data.text("timezone"))) }
         (destinations(data))
-        @if !data.items("failed").is_empty() || !data.items("results").is_empty() { (refusals(data)) }
+        @if !data.items("failed").is_empty() || !data.items("results").is_empty() { (refusals(data, names)) }
         @if !data.items("success").is_empty() {
             h2 { "Schedules" }
             ul {
                 @for id in data.items("success").iter().take(SHOWN) {
-                    li { (schedule_link(id.as_str().unwrap_or_default(), "")) }
+                    @let id = id.as_str().unwrap_or_default();
+                    li { (schedule_link(id, names.get(id).map_or("", String::as_str))) }
                 }
             }
             (rest(data.items("success").len(), SHOWN))
@@ -245,8 +260,8 @@ fn changes(difference: &Value, zone: &str) -> Markup {
                     @for change in difference.items("changes") {
                         tr {
                             th scope="row" { code { (change.text("field")) } }
-                            td { (short(&change["old"])) }
-                            td { (short(&change["new"])) }
+                            td { (field(change.text("field"), &change["old"], zone)) }
+                            td { (field(change.text("field"), &change["new"], zone)) }
                         }
                     }
                 }
@@ -273,15 +288,21 @@ fn changes(difference: &Value, zone: &str) -> Markup {
     }
 }
 
-fn refusals(data: &Value) -> Markup {
+/// What was refused, each with its error.
+fn refused(data: &Value) -> impl Iterator<Item = &Value> {
     let all = data.items("failed").iter().chain(data.items("results"));
-    let refused: Vec<&Value> = all.filter(|one| one["error"].is_object()).collect();
+    all.filter(|one| one["error"].is_object())
+}
+
+fn refusals(data: &Value, names: &HashMap<String, String>) -> Markup {
+    let refused: Vec<&Value> = refused(data).collect();
     html! {
         @if !refused.is_empty() {
             h2 { "Refused" }
             ul {
                 @for one in refused.iter().take(SHOWN) {
-                    li { (schedule_link(one.text("schedule_id"), "")) ": " bdi { (one["error"].text("message")) } }
+                    @let id = one.text("schedule_id");
+                    li { (schedule_link(id, names.get(id).map_or("", String::as_str))) ": " bdi { (one["error"].text("message")) } }
                 }
             }
             (rest(refused.len(), SHOWN))

@@ -93,6 +93,9 @@ pub(super) async fn with_status(
             "The service does not answer. This page shows what was known at " span #lost-since {}
             "; it goes on by itself."
         }
+        p #unread.box.warn hidden role="status" {
+            "What cannot be read now stays as it was at " span #unread-since {} ": " span #unread-why {}
+        }
         main #main tabindex="-1" {
             @if let Some((_, text)) = done { p.box.good role="status" { (text) } }
             div #health data-live[is_live] { (banner(&health)) }
@@ -126,10 +129,12 @@ pub(super) async fn failure(
 /// Why something was not done, or cannot be shown.
 pub(super) fn refusal(error: &ApiError) -> Markup {
     html! {
-        div.box.bad role="alert" {
-            p { (error.message) }
+        // The script keeps what a page shows if this would come in its place.
+        div.box.bad role="alert" data-failed {
             @if error.details.len() > 1 {
                 ul { @for fault in &error.details { li { code { (fault.field) } ": " (fault.reason) } } }
+            } @else {
+                p { (error.message) }
             }
         }
     }

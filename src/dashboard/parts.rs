@@ -179,6 +179,12 @@ pub(super) fn filters(path: &str, content: Markup) -> Markup {
     }
 }
 
+/// Filters that are seldom needed. None is in force unseen.
+pub(super) fn more(visitor: &Visitor<'_>, names: &[&str], content: Markup) -> Markup {
+    let is_any = names.iter().any(|name| visitor.query(name).is_some());
+    html! { details open[is_any] { summary { "More" } (content) } }
+}
+
 /// Links to the pages beside this one.
 pub(super) fn pager(visitor: &Visitor<'_>, pagination: &Value) -> Markup {
     let (page, limit, total) =
@@ -186,7 +192,9 @@ pub(super) fn pager(visitor: &Visitor<'_>, pagination: &Value) -> Markup {
     let last = total.div_ceil(limit).max(1);
     html! {
         p.pager {
-            (total) @if total == 1 { " in all" } @else { " in all, page " (page) " of " (last) }
+            (total)
+            " in all"
+            @if page > last { ", there is no page " (page) } @else if total != 1 { ", page " (page) " of " (last) }
             @if page > 1 {
                 " "
                 a rel="prev" href=(address(visitor, "page", &(page - 1).min(last).to_string())) { "Previous" }
@@ -270,6 +278,13 @@ pub(super) fn payload(visitor: &Visitor<'_>, fields: &Exact, name: &str) -> Mark
     }
 }
 
+/// A field of a reply for people: an instant as a time in a zone, anything else in short.
+pub(super) fn field(name: &str, value: &Value, zone: &str) -> Markup {
+    let is_instant = name.ends_with("_at") || matches!(name, "from" | "to");
+    let at = value.as_str().filter(|_| is_instant).and_then(|text| text.parse().ok());
+    html! { @if at.is_some() { (time_in(at, zone)) } @else { bdi { (short(value)) } } }
+}
+
 /// A value of a field, in short.
 pub(super) fn short(value: &Value) -> String {
     match value {
@@ -316,5 +331,16 @@ mod tests {
             (millis(Some(12.4)).as_str(), millis(Some(1500.0)).as_str()),
             ("12 ms", "1.5 s")
         );
+    }
+
+    #[test]
+    fn instants_of_fields_are_times_and_other_texts_stay() {
+        let at = Value::from("2026-03-29T00:30:00Z");
+        let shown = |name: &str| field(name, &at, "Europe/Berlin").into_string();
+        assert!(
+            shown("start_at").contains("<time") && shown("start_at").contains("01:30:00 +01:00")
+        );
+        assert_eq!(shown("description"), "<bdi>2026-03-29T00:30:00Z</bdi>");
+        assert_eq!(field("end_at", &Value::Null, "UTC").into_string(), "<bdi>–</bdi>");
     }
 }

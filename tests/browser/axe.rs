@@ -133,7 +133,7 @@ async fn answers(browser: &Browser, base: &str, script: &str) -> Vec<String> {
     browser.fill("main input[name=name]", "refused").await;
     browser.fill("main input[name=target_command]", "no command").await;
     browser.click("main form[action='/act/schedule.create'] button.primary").await;
-    browser.wait_text("target_command").await;
+    browser.wait_text("not right.").await;
     found.extend(look(browser, script, "a form that is refused").await);
     browser.press("?").await;
     browser

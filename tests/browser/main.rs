@@ -10,6 +10,7 @@ mod docs;
 mod driver;
 #[path = "../it/harness.rs"]
 mod harness;
+mod kept;
 mod pictures;
 
 use std::time::{Duration, Instant};

@@ -63,8 +63,20 @@ if (clock) {
 // ---- Keeping up
 
 const lost = document.getElementById("lost");
+const unreadable = document.getElementById("unread");
+// What has just been done is said once, and not again to who comes back or is sent the address.
+const address = location.href;
 let shownAt = new Date();
+let readAt = shownAt;
 let row = -1;
+
+{
+  const plain = new URL(address);
+  if (plain.searchParams.has("done")) {
+    plain.searchParams.delete("done");
+    history.replaceState(history.state, "", plain);
+  }
+}
 
 const sayLost = (isLost) => {
   if (!lost || lost.hidden === !isLost) return;
@@ -72,39 +84,105 @@ const sayLost = (isLost) => {
   lost.hidden = !isLost;
 };
 
-// What a visitor has opened, ticked, chosen or typed in a part that is replaced.
-const controls = (part) => [...part.querySelectorAll("a, button, input, summary, textarea")];
+// Parts that cannot be read stay as they were.
+const sayUnread = (failed) => {
+  if (!failed) readAt = new Date();
+  if (!unreadable) return;
+  document.getElementById("unread-why").textContent = failed?.textContent ?? "";
+  document.getElementById("unread-since").textContent = readAt.toLocaleTimeString();
+  unreadable.hidden = !failed;
+};
 
-const keep = (part) => ({
-  open: [...part.querySelectorAll("details[open]")].map((node) => node.id).filter(Boolean),
-  ticked: [...part.querySelectorAll("input[type=checkbox]:checked")].map((node) => `${node.name} ${node.value}`),
-  typed: [...part.querySelectorAll("input[type=text], textarea")].map((node) => [node.name, node.value]),
-  focus: controls(part).indexOf(document.activeElement),
-});
+// Which control one is, whatever stands before it in another copy of its part: what it leads to, or does, and to what.
+const WITHIN = "a, button, input:not([type=hidden]), select, summary, textarea";
+const identity = (node) => {
+  const of = (name) => node.getAttribute(name);
+  const does = node.localName === "button" || node.type === "checkbox" ? `${of("value")} ${of("formaction")}` : "";
+  const thing = node.closest("[data-key]")?.dataset.key ?? "";
+  // What a form is about; its own fields and its key are others each time.
+  const about = thing ? [] : [...(node.form?.querySelectorAll("input[type=hidden]") ?? [])];
+  const fields = about.filter(({ name }) => !/^_|^idempotency_key$/.test(name)).map(({ name, value }) => `${name}=${value}`);
+  const word = node.localName === "button" ? node.textContent : node.localName === "summary" ? node.parentElement.id : "";
+  return JSON.stringify([node.localName, node.id, of("href"), of("name"), does, thing, word, node.form?.action, fields]);
+};
+
+// The controls of a part by their identity; the second one that is the same is another.
+const controls = (part) => {
+  const found = new Map();
+  for (const node of part.querySelectorAll(WITHIN)) {
+    let key = identity(node);
+    while (found.has(key)) key += "+";
+    found.set(key, node);
+  }
+  return found;
+};
+
+// What a visitor has opened, ticked, chosen, typed or scrolled to in a part that is replaced.
+const SCROLLED = ".scroll, pre";
+const isTyped = (node) => node.matches("input[type=text], select, textarea");
+
+const keep = (part) => {
+  const all = [...controls(part)];
+  const active = document.activeElement;
+  return {
+    open: [...part.querySelectorAll("details[open]")].map((node) => node.id).filter(Boolean),
+    ticked: all.filter(([, node]) => node.checked).map(([key]) => key),
+    typed: all.filter(([, node]) => isTyped(node)).map(([key, node]) => [key, node.value]),
+    scrolled: [...part.querySelectorAll(SCROLLED)].map((node) => [node.scrollLeft, node.scrollTop]),
+    focus: all.find(([, node]) => node === active)?.[0],
+    caret: part.contains(active) && isTyped(active) ? [active.selectionStart, active.selectionEnd] : [],
+    at: all.find(([, node]) => node.matches("tr.at a.row"))?.[0],
+  };
+};
 
 const restore = (part, kept) => {
   for (const id of kept.open) document.getElementById(id)?.setAttribute("open", "");
-  for (const node of part.querySelectorAll("input[type=checkbox]")) {
-    if (kept.ticked.includes(`${node.name} ${node.value}`)) node.checked = true;
-  }
-  const typed = [...kept.typed];
-  for (const node of part.querySelectorAll("input[type=text], textarea")) {
-    const [name, value] = typed.shift() ?? [];
-    if (name === node.name) node.value = value;
-  }
-  if (kept.focus >= 0) controls(part)[kept.focus]?.focus({ preventScroll: true });
+  const all = controls(part);
+  for (const key of kept.ticked) if (all.has(key)) all.get(key).checked = true;
+  for (const [key, value] of kept.typed) if (all.has(key)) all.get(key).value = value;
+  for (const [n, node] of [...part.querySelectorAll(SCROLLED)].entries()) node.scrollTo(...(kept.scrolled[n] ?? [0, 0]));
+  all.get(kept.at)?.closest("tr").classList.add("at");
+  const focused = all.get(kept.focus);
+  focused?.focus({ preventScroll: true });
+  if (typeof kept.caret[0] === "number") focused?.setSelectionRange?.(...kept.caret);
+};
+
+// What is marked or pressed at this moment is left alone until it no longer is.
+let pressed = null;
+let isHeld = false;
+
+const isInUse = (part) => {
+  const marked = getSelection();
+  return part.contains(pressed) || (!marked.isCollapsed && marked.rangeCount > 0 && marked.containsNode(part, true));
+};
+
+const release = () => {
+  if (!isHeld || pressed || ![...document.querySelectorAll("[data-live]")].every((part) => !isInUse(part))) return;
+  isHeld = false;
+  refresh();
 };
 
 const replace = (page) => {
+  let unread = page.querySelector("#main > [data-failed]");
   for (const part of document.querySelectorAll("[data-live]")) {
     const next = page.getElementById(part.id);
+    const failed = next?.querySelector("[data-failed]");
+    if (failed && !part.querySelector("[data-failed]")) {
+      unread ??= failed;
+      continue;
+    }
     if (!next || next.innerHTML === part.dataset.was) continue;
+    if (isInUse(part)) {
+      isHeld = true;
+      continue;
+    }
     const was = next.innerHTML;
     const kept = keep(part);
     part.replaceChildren(...next.childNodes);
     part.dataset.was = was;
     restore(part, kept);
   }
+  sayUnread(unread);
   addLocal();
   tick();
 };
@@ -123,7 +201,7 @@ const refresh = async () => {
     try {
       // Whoever reads sees a page already, so this one may wait for parts that take long.
       const headers = { Accept: "text/html", Prefer: "wait" };
-      const answer = await fetch(location.href, { headers, redirect: "manual" });
+      const answer = await fetch(address, { headers, redirect: "manual" });
       if (answer.type === "opaqueredirect") { location.reload(); return; }
       const text = await answer.text();
       if (answer.headers.get("content-type")?.startsWith("text/html")) {
@@ -181,8 +259,10 @@ document.addEventListener("submit", async (event) => {
   event.preventDefault();
   const body = new URLSearchParams(new FormData(event.target));
   const answer = await fetch(button.formAction, { method: "POST", body });
+  // Whoever is no longer signed in is led to where one does.
+  if (answer.redirected) { location.href = answer.url; return; }
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const said = page.getElementById("commands-page") ?? page.querySelector("main [role=alert]");
+  const said = page.getElementById("commands-page") ?? page.querySelector("#main > [role=alert]");
   const target = document.getElementById("commands-body");
   target.replaceChildren(...(said ? [said] : []));
   withCopy(target);
@@ -198,13 +278,30 @@ let isGoing = false;
 const move = (by) => {
   const rows = [...document.querySelectorAll("main tr:has(a.row)")];
   if (!rows.length) return;
-  rows[row]?.classList.remove("at");
+  const at = rows.findIndex((node) => node.classList.contains("at"));
+  if (at >= 0) row = at;
+  rows[at]?.classList.remove("at");
   row = Math.min(Math.max(row + by, 0), rows.length - 1);
   rows[row].classList.add("at");
   rows[row].querySelector("a.row").focus();
 };
 
+// Menus close when one turns to something else. Forms open where a field is wrong, for a browser cannot show it otherwise.
+const closeMenus = (but) => {
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (menu === but) continue;
+    if (menu.contains(document.activeElement)) menu.querySelector("summary").focus();
+    menu.open = false;
+  }
+};
+
+document.addEventListener("click", (event) => closeMenus(event.target.closest("details.menu")));
+document.addEventListener("invalid", (event) => {
+  for (let node = event.target; node; node = node.parentElement) if (node.localName === "details") node.open = true;
+}, true);
+
 document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") closeMenus();
   if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
   if (isGoing) {
     isGoing = false;
@@ -222,6 +319,13 @@ document.addEventListener("keydown", (event) => {
 
 document.addEventListener("visibilitychange", () => (document.hidden ? events?.close() : listen()));
 addEventListener("pagehide", () => events?.close());
+document.addEventListener("pointerdown", (event) => { pressed = event.button === 0 ? event.target : null; });
+// The click comes after the button is let go.
+for (const kind of ["pointerup", "pointercancel"]) {
+  addEventListener(kind, () => setTimeout(() => { pressed = null; release(); }));
+}
+document.addEventListener("selectionchange", release);
+document.querySelector("main [aria-invalid=true]")?.focus();
 withCopy(document);
 addLocal();
 tick();

@@ -4,16 +4,32 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
-use super::named::{Words, changed, deletion, list, name, used_by, users};
+use super::named::{DESCRIPTION, NAME, Words, changed, deletion, list, name, used_by, users};
 use crate::api::error::ApiError;
+use crate::dashboard::controls::{Control, Kind, refused};
 use crate::dashboard::form::Form;
 use crate::dashboard::json::Look as _;
-use crate::dashboard::page::{self, failure, refusal};
+use crate::dashboard::page::{self, failure};
 use crate::dashboard::parts::{action, calendar_path, hidden, nothing, rest, short, time};
 use crate::dashboard::visit::Visitor;
 
 /// Days and spans that are shown; a calendar may have thousands. All are in the form.
 const SHOWN: usize = 100;
+const CONTENT: [Control; 3] = [
+    Control::new(
+        "days",
+        "Days",
+        Kind::Code(5),
+        "a line each: 2026-12-25, or 2026-12-24/2026-12-26",
+    ),
+    Control::new(
+        "spans",
+        "Spans of time",
+        Kind::Code(5),
+        "a line each: 2026-12-31T12:00:00Z/2027-01-01T00:00:00Z",
+    ),
+    Control::new("ics", "iCalendar", Kind::Code(5), "the text of a file, whose events are added"),
+];
 
 pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
     match visitor.query("name") {
@@ -135,27 +151,17 @@ pub(in crate::dashboard) fn calendar_form(
     error: Option<&ApiError>,
 ) -> Markup {
     let is_new = form.control("expected_revision") == "0";
-    let area = |name: &str, label: &str, hint: &str| {
-        html! {
-            label { (label) " " span.dim { (hint) }
-                textarea name=(name) rows="5" spellcheck="false" { (form.control(name)) }
-            }
-        }
+    let fields = html! {
+        @if is_new { (NAME.shown(form)) } @else { (hidden("name", form.control("name"))) }
+        (DESCRIPTION.shown(form))
+        @for one in CONTENT { (one.shown(form)) }
     };
     html! {
-        @if let Some(error) = error { (refusal(error)) }
+        (refused(form, &fields, error))
         div.editor {
             (action(visitor, "calendar.put", "/calendars", html! {
                 (hidden("expected_revision", form.control("expected_revision")))
-                @if is_new {
-                    label { "Name" input type="text" name="name" value=(form.control("name")) maxlength="100" required; }
-                } @else { (hidden("name", form.control("name"))) }
-                label { "Description"
-                    textarea name="description" rows="2" maxlength="1000" { (form.control("description")) }
-                }
-                (area("days", "Days", "a line each: 2026-12-25, or 2026-12-24/2026-12-26"))
-                (area("spans", "Spans of time", "a line each: 2026-12-31T12:00:00Z/2027-01-01T00:00:00Z"))
-                (area("ics", "iCalendar", "the text of a file, whose events are added"))
+                (fields)
                 button.primary type="submit" { @if is_new { "Create" } @else { "Save" } }
             }))
         }

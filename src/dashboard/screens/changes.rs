@@ -9,8 +9,8 @@ use crate::dashboard::form::instant;
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure};
 use crate::dashboard::parts::{
-    badge, calendar_path, choice, execution_path, filters, group_path, nothing, pager, relative,
-    schedule_link, search, short, time,
+    badge, calendar_path, choice, execution_path, field, filters, group_path, nothing, pager,
+    relative, schedule_link, search, short, time,
 };
 use crate::dashboard::visit::Visitor;
 
@@ -118,13 +118,13 @@ fn what(one: &Value) -> Markup {
             div {
                 code { (change.text("field")) }
                 " "
-                del { bdi { (short(&change["old"])) } }
+                del { (field(change.text("field"), &change["old"], "UTC")) }
                 " → "
-                ins { bdi { (short(&change["new"])) } }
+                ins { (field(change.text("field"), &change["new"], "UTC")) }
             }
         }
         @for name in told {
-            @if !one[name].is_null() { div { (name.replace('_', " ")) ": " bdi { (short(&one[name])) } } }
+            @if !one[name].is_null() { div { (name.replace('_', " ")) ": " (field(name, &one[name], "UTC")) } }
         }
         @if one["execution_id"].is_string() {
             a href=(execution_path(one.text("execution_id"))) { "execution" }

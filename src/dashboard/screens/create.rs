@@ -5,8 +5,9 @@ use maud::{Markup, html};
 
 use super::fields::fields;
 use crate::api::error::ApiError;
+use crate::dashboard::controls::refused;
 use crate::dashboard::form::Form;
-use crate::dashboard::page::{self, refusal};
+use crate::dashboard::page;
 use crate::dashboard::parts::{action, hidden, nothing};
 use crate::dashboard::visit::{Visitor, drawn};
 
@@ -30,12 +31,13 @@ pub(in crate::dashboard) fn create_form(
         // What was refused has not used up its key.
         key => key.to_owned(),
     };
+    let fields = fields(visitor, form, true);
     html! {
-        @if let Some(error) = error { (refusal(error)) }
+        (refused(form, &fields, error))
         div.editor {
             (action(visitor, "schedule.create", "/schedules", html! {
                 (hidden("idempotency_key", &key))
-                (fields(visitor, form, true))
+                (fields)
                 button.primary type="submit" { "Create" }
             }))
         }

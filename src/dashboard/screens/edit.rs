@@ -5,12 +5,13 @@ use maud::{Markup, html};
 use serde_json::{Value, json};
 
 use super::fields::fields;
-use crate::api::error::ApiError;
+use crate::api::error::{ApiError, Code};
 use crate::api::operations::Operation;
+use crate::dashboard::controls::refused;
 use crate::dashboard::form::{Field, Form, raw};
 use crate::dashboard::json::{Look as _, indented};
-use crate::dashboard::page::{self, failure, refusal};
-use crate::dashboard::parts::{action, hidden};
+use crate::dashboard::page::{self, failure};
+use crate::dashboard::parts::{action, hidden, nothing};
 use crate::dashboard::visit::{Exact, Visitor};
 
 /// Fields that the form has as they are.
@@ -66,26 +67,47 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
 }
 
 /// The form, with what was entered and why that was refused.
-pub(in crate::dashboard) fn edit_form(
-    visitor: &Visitor<'_>,
-    form: &Form,
-    error: Option<&ApiError>,
-) -> Markup {
+fn edit_form(visitor: &Visitor<'_>, form: &Form, error: Option<&ApiError>) -> Markup {
     let id = form.control("schedule_id");
     let next = format!("/schedules/{id}");
+    let fields = fields(visitor, form, false);
     html! {
-        @if let Some(error) = error { (refusal(error)) }
+        (refused(form, &fields, error))
         div.editor {
             (action(visitor, "schedule.update", &next, html! {
                 (hidden("schedule_id", id))
                 (hidden("expected_revision", form.control("expected_revision")))
                 (hidden("dry_run", "true"))
-                (fields(visitor, form, false))
+                (fields)
                 button.primary type="submit" { "Show what changes" }
             }))
         }
-        p { a href=(next) { "Cancel" } }
+        @if !visitor.may_act() { (nothing("Your token is for reading only.")) }
+        p { a href=(next) { @if visitor.may_act() { "Cancel" } @else { "Back" } } }
     }
+}
+
+/// The form again, with what was entered and why that was refused. What it lacks is as the schedule is now: the form of
+/// what would happen has but what differs. Of a conflict it is meant for the present revision.
+pub(in crate::dashboard) async fn edit_again(
+    visitor: &Visitor<'_>,
+    form: &Form,
+    error: &ApiError,
+) -> Markup {
+    let id = json!({ "schedule_id": form.control("schedule_id") });
+    let Ok((reply, exact)) = visitor.read_whole("schedule.get", id).await else {
+        return edit_form(visitor, form, Some(error));
+    };
+    let mut all = filled(visitor, &reply["data"], &exact);
+    let names: Vec<String> =
+        all.texts().chain(form.texts()).map(|(name, _)| name.to_owned()).collect();
+    let is_kept = |name: &str| error.code != Code::Conflict || name != "expected_revision";
+    for name in names.iter().filter(|name| is_kept(name)) {
+        if let Some(text) = form.joined(name) {
+            all = all.with(name, text);
+        }
+    }
+    edit_form(visitor, &all.refused(error), Some(error))
 }
 
 /// The form of a schedule as it is.
@@ -116,7 +138,7 @@ fn filled(visitor: &Visitor<'_>, schedule: &Value, exact: &Exact) -> Form {
     if let Some(payload) = exact.get("command_payload").filter(|_| visitor.sees_payloads()) {
         made.push(("command_payload".to_owned(), indented(payload.get())));
     }
-    Form(made)
+    Form::new(made)
 }
 
 /// The fields of a form that differ from what the schedule is. One that is emptied is sent empty.

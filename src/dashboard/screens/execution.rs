@@ -184,7 +184,8 @@ fn attempts(data: &Value) -> Markup {
                             }
                         }
                         td { (badge(one.text("status"))) }
-                        @for (step, _) in STEPS { td { (since_due(one, one["timings"].instant(step))) } }
+                        td { (time(one["timings"].instant("due_at"))) }
+                        @for (step, _) in &STEPS[1..] { td { (since_due(one, one["timings"].instant(step))) } }
                         td { (since_due(one, one.instant("completed_at"))) }
                         td { code.id { (one["lock_id"].text("instance")) } }
                         td { code { bdi { (one.text("error_type")) } } }
@@ -201,7 +202,7 @@ fn since_due(one: &Value, at: Option<chrono::DateTime<chrono::Utc>>) -> Markup {
     let due = one["timings"].instant("due_at");
     html! {
         @match (at, due) {
-            (Some(at), Some(due)) if at != due => {
+            (Some(at), Some(due)) => {
                 @let ms = (at - due).num_microseconds().unwrap_or(i64::MAX) as f64 / 1_000.0;
                 span title=(at.to_rfc3339()) { (if ms < 0.0 { "−" } else { "+" }) (millis(Some(ms.abs()))) }
             },
@@ -230,5 +231,21 @@ fn facts(data: &Value) -> Markup {
                 dd { a href=(execution_path(data.text("retry_of"))) { (data.text("retry_of")) } }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_told_from_when_it_was_due_even_the_same_moment() {
+        let at = "2026-11-30T08:00:00Z";
+        let timings =
+            json!({ "due_at": at, "claimed_at": at, "sent_at": "2026-11-30T08:00:00.005Z" });
+        let one = json!({ "attempt_number": 1, "status": "running", "timings": timings });
+        let shown = attempts(&json!({ "attempts": [one] })).into_string();
+        assert_eq!(shown.matches("2026-11-30 08:00:00 UTC").count(), 1, "{shown}");
+        assert!(shown.contains(">+0 ms<") && shown.contains(">+5 ms<"), "{shown}");
     }
 }

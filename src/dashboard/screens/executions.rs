@@ -8,7 +8,7 @@ use super::schedule::execution_rows;
 use crate::dashboard::form::instant;
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure, refusal};
-use crate::dashboard::parts::{choice, filters, nothing, pager, search, when_read};
+use crate::dashboard::parts::{choice, filters, more, nothing, pager, search, when_read};
 use crate::dashboard::visit::{Read, Visitor};
 
 const STATUSES: [&str; 6] = ["running", "success", "failed", "skipped", "cancelled", "corrected"];
@@ -21,12 +21,25 @@ const TIMES: [(&str, &str); 4] = [
 ];
 /// The parameter that asks for executions without an error type: a field that is left empty asks for nothing.
 pub(super) const UNTYPED: &str = "without_error_type";
+const CORRELATION: &str = "correlation_id";
+/// Filters that are always seen, and those that stand behind a word.
+const STANDING: [&str; 4] = ["status", "error_type", "command_sent", "tag"];
+const MORE: [&str; 8] = [
+    "schedule_id",
+    "target_command",
+    "started_after",
+    "started_before",
+    "scheduled_from",
+    "scheduled_to",
+    UNTYPED,
+    CORRELATION,
+];
 /// Rows of a page.
 const ROWS: u64 = 50;
 
 pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
     // Those of one schedule or of one kind lie apart, each in another file of the server.
-    let listed = match visitor.query("correlation_id") {
+    let listed = match visitor.query(CORRELATION) {
         Some(id) => {
             let fields = json!({ "correlation_id": id, "page": visitor.page(), "limit": ROWS });
             visitor.soon("execution.by_correlation", fields).await
@@ -61,8 +74,7 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
             (search(visitor, "error_type", "Error type"))
             (search(visitor, "command_sent", "Sent to"))
             (search(visitor, "tag", "Tag"))
-            details {
-                summary { "More" }
+            (more(visitor, &MORE, html! {
                 (search(visitor, "schedule_id", "Schedule (id)"))
                 (search(visitor, "target_command", "Target of the schedule now"))
                 @for (name, label) in TIMES { (search(visitor, name, label)) }
@@ -71,13 +83,25 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
                     " Without an error type"
                 }
                 (search(visitor, "correlation_id", "Correlation id (alone)"))
-            }
+            }))
         }))
+        (idle(visitor))
         section #rows data-live {
             (when_read(visitor, listed.as_ref(), |listed| rows(visitor, listed)))
         }
     };
     page::show(visitor, "Executions", body).await
+}
+
+/// Says that a correlation id is looked up alone, if there is another filter.
+fn idle(visitor: &Visitor<'_>) -> Markup {
+    let others = STANDING.iter().chain(&MORE).filter(|name| **name != CORRELATION);
+    let is_any = others.into_iter().any(|name| visitor.query(name).is_some());
+    html! {
+        @if is_any && visitor.query(CORRELATION).is_some() {
+            p.box.warn { "A correlation id is looked up alone: the other filters are not in force." }
+        }
+    }
 }
 
 fn rows(visitor: &Visitor<'_>, listed: &Read) -> Markup {

@@ -100,7 +100,8 @@ fn one(visitor: &Visitor<'_>, group: &Group<'_>, from: &str, is_cut: bool) -> Ma
     };
     let address = format!("/executions?status=failed&{kind}&command_sent={}", path_part(target));
     html! {
-        section.box {
+        // The script finds its buttons again by this: the filter is another each time.
+        section.box data-key=(json!([error_type, target])) {
             h2 {
                 (count) " × "
                 @if error_type.is_empty() { "without an error type" } @else { code { bdi { (error_type) } } }

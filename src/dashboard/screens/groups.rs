@@ -4,11 +4,12 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
-use super::named::{Words, changed, deletion, list, name, used_by, users};
+use super::named::{DESCRIPTION, NAME, Words, changed, deletion, list, name, used_by, users};
 use crate::api::error::ApiError;
+use crate::dashboard::controls::{Control, Kind, refused};
 use crate::dashboard::form::Form;
 use crate::dashboard::json::Look as _;
-use crate::dashboard::page::{self, failure, refusal};
+use crate::dashboard::page::{self, failure};
 use crate::dashboard::parts::{
     action, execution_path, group_path, hidden, nothing, relative, rest, schedule_link,
 };
@@ -16,6 +17,13 @@ use crate::dashboard::visit::Visitor;
 
 /// Slots that are shown; a group may have a thousand.
 const SHOWN: usize = 100;
+const LIMIT: Control = Control::new(
+    "limit",
+    "Most under way at once",
+    Kind::Number(Some(1000)),
+    "0 holds all of them",
+)
+.required();
 
 pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
     match visitor.query("name") {
@@ -136,20 +144,17 @@ pub(in crate::dashboard) fn group_form(
     error: Option<&ApiError>,
 ) -> Markup {
     let is_new = form.control("expected_revision") == "0";
+    let fields = html! {
+        @if is_new { (NAME.shown(form)) } @else { (hidden("name", form.control("name"))) }
+        (LIMIT.shown(form))
+        (DESCRIPTION.shown(form))
+    };
     html! {
-        @if let Some(error) = error { (refusal(error)) }
+        (refused(form, &fields, error))
         div.editor {
             (action(visitor, "group.put", "/groups", html! {
                 (hidden("expected_revision", form.control("expected_revision")))
-                @if is_new {
-                    label { "Name" input type="text" name="name" value=(form.control("name")) maxlength="100" required; }
-                } @else { (hidden("name", form.control("name"))) }
-                label { "Most under way at once " span.dim { "0 holds all of them" }
-                    input type="number" min="0" max="1000" name="limit" value=(form.control("limit")) required;
-                }
-                label { "Description"
-                    textarea name="description" rows="2" maxlength="1000" { (form.control("description")) }
-                }
+                (fields)
                 button.primary type="submit" { @if is_new { "Create" } @else { "Save" } }
             }))
         }

@@ -27,8 +27,9 @@ use super::state::Dashboard;
 use super::visit::Visitor;
 pub(super) use calendars::calendar_form;
 pub(super) use create::create_form;
-pub(super) use edit::{changed_fields, edit_form};
+pub(super) use edit::{changed_fields, edit_again};
 pub(super) use groups::group_form;
+pub(super) use named::renewed;
 pub(super) use schedules::standing;
 
 /// A handler that lets a screen write for a visitor.

@@ -4,7 +4,8 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
-use crate::api::error::ApiError;
+use crate::api::error::{ApiError, Code};
+use crate::dashboard::controls::{Control, Kind};
 use crate::dashboard::form::Form;
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure};
@@ -15,6 +16,10 @@ use crate::dashboard::visit::Visitor;
 
 /// Rows of a page.
 const ROWS: u64 = 50;
+
+pub(super) const NAME: Control = Control::new("name", "Name", Kind::Line(Some(100)), "").required();
+pub(super) const DESCRIPTION: Control =
+    Control::new("description", "Description", Kind::Area(2, Some(1000)), "");
 
 /// The words of a list.
 pub(super) struct Words {
@@ -53,6 +58,23 @@ pub(super) async fn list(
         }
     };
     page::show(visitor, words.title, body).await
+}
+
+/// A form that was refused; after a conflict it is meant for the revision that is there now. A new one stays new.
+pub(in crate::dashboard) async fn renewed(
+    visitor: &Visitor<'_>,
+    read: &str,
+    form: Form,
+    error: &ApiError,
+) -> Form {
+    let is_new = form.control("expected_revision") == "0";
+    if error.code != Code::Conflict || is_new {
+        return form;
+    }
+    match visitor.read(read, json!({ "name": form.control("name") })).await {
+        Ok(reply) => form.with("expected_revision", reply["data"].count("revision").to_string()),
+        Err(_) => form,
+    }
 }
 
 /// The name of one, which leads to its page, and what it is for.

@@ -128,7 +128,7 @@ fn greeting() -> Form {
         ("target_command", "cmd.example.hello"),
         ("command_payload", "{\"text\": \"hello\"}"),
     ];
-    Form(fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
+    Form::of(&fields)
 }
 
 fn throughput(statistics: &Read) -> Markup {

@@ -5,12 +5,12 @@ use maud::{Markup, html};
 use serde_json::{Value, json};
 
 use super::now::{lateness, running_table};
-use super::schedules::standing;
+use super::schedules::{next, standing};
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure, refusal};
 use crate::dashboard::parts::{
-    action, badge, calendar_path, execution_path, group_path, hidden, left_out, millis, nothing,
-    payload, relative, short, time, time_in, when_read,
+    action, badge, calendar_path, execution_path, field, group_path, hidden, left_out, millis,
+    nothing, payload, relative, short, time, time_in, when_read,
 };
 use crate::dashboard::plot::{Column, columns, outcomes, strip};
 use crate::dashboard::visit::{Exact, Read, Visitor, drawn};
@@ -66,9 +66,8 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
             p.lead {
                 (standing(schedule))
                 @if let Ok(coming) = &coming { " " (coming["data"].text("description")) }
-                @if schedule["next_run_at"].is_string() {
-                    "; next " (time_in(schedule.instant("next_run_at"), zone)) " "
-                    (relative(schedule.instant("next_run_at"), visitor.now))
+                @if let Some(next) = next(schedule) {
+                    "; next " (time_in(Some(next), zone)) " " (relative(Some(next), visitor.now))
                 }
             }
             (paused(schedule))
@@ -78,7 +77,7 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
         p { a.button href=(format!("/schedules/{id}/why")) { "Why did it run, or not?" } }
         (actions(visitor, schedule, &exact))
         div.beside {
-            section #times data-live { h2 { "Next times" } (times(visitor, &coming, zone)) }
+            section #times data-live { h2 { (title_of_times(schedule)) } (times(visitor, &coming, zone)) }
             section #lately data-live {
                 h2 { "The last 24 hours" } (last_day(&statistics))
                 h2 { "Lateness" } (when_read(visitor, executions.as_ref(), lateness))
@@ -206,6 +205,19 @@ fn backfill(visitor: &Visitor<'_>, id: &str, here: &str) -> Markup {
                 button type="submit" { "Show what would run" }
             }))
         }
+    }
+}
+
+/// Whether the times that would come do come.
+fn title_of_times(schedule: &Value) -> &'static str {
+    match schedule.text("status") {
+        "deleted" => "Times if it were restored",
+        _ if schedule["is_active"] == false => "Times if it were switched on",
+        _ if schedule.is("is_paused") && schedule["resume_at"].is_string() => {
+            "Times, but for the pause"
+        }
+        _ if schedule.is("is_paused") => "Times if it were resumed",
+        _ => "Next times",
     }
 }
 
@@ -345,7 +357,7 @@ fn trail(visitor: &Visitor<'_>, changes: &Read) -> Markup {
 }
 
 /// The value of a field; the names of calendars and of a group lead to their pages.
-fn fact(name: &str, value: &Value) -> Markup {
+fn fact(name: &str, value: &Value, zone: &str) -> Markup {
     let link = |path: String, name: &str| html! { a href=(path) { bdi { (name) } } };
     html! {
         @match name {
@@ -356,7 +368,7 @@ fn fact(name: &str, value: &Value) -> Markup {
                     (link(calendar_path(&short(one)), &short(one)))
                 }
             },
-            _ => bdi { (short(value)) },
+            _ => (field(name, value, zone)),
         }
     }
 }
@@ -366,7 +378,7 @@ fn facts(schedule: &Value) -> Markup {
         dl.facts {
             @for (name, value) in schedule.as_object().into_iter().flatten() {
                 @if !ELSEWHERE.contains(&name.as_str()) && !value.is_null() && *value != json!([]) {
-                    dt { code { (name) } } dd { (fact(name, value)) }
+                    dt { code { (name) } } dd { (fact(name, value, schedule.text("timezone"))) }
                 }
             }
         }

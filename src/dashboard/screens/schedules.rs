@@ -1,6 +1,7 @@
 //! Schedules: search, filters, pages, and changes of many at once.
 
 use axum::response::Response;
+use chrono::{DateTime, Utc};
 use futures::future::join_all;
 use maud::{Markup, html};
 use serde_json::{Map, Value, json};
@@ -8,8 +9,8 @@ use serde_json::{Map, Value, json};
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure};
 use crate::dashboard::parts::{
-    self, badge, choice, hidden, nothing, pager, relative, schedule_link, search, submit_form,
-    time_in,
+    self, badge, choice, hidden, more, nothing, pager, relative, schedule_link, search,
+    submit_form, time_in,
 };
 use crate::dashboard::plot::strip;
 use crate::dashboard::visit::Visitor;
@@ -34,6 +35,10 @@ const FILTERS: [&str; 11] = [
 ];
 /// Filters that are true or false.
 const SWITCHES: [&str; 2] = ["is_failing", "is_overdue"];
+
+/// Those that stand behind a word.
+const MORE: [&str; 7] =
+    ["schedule_type", "tags", "target_prefix", "owner", "group", "calendar", "sort"];
 
 pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
     let filter = filter(visitor);
@@ -116,8 +121,7 @@ fn filters(visitor: &Visitor<'_>) -> Markup {
             (choice(visitor, "is_failing", "Failing", &["true", "false"]))
             (choice(visitor, "is_overdue", "Overdue", &["true", "false"]))
             (search(visitor, "creator", "Creator"))
-            details {
-                summary { "More" }
+            (more(visitor, &MORE, html! {
                 (choice(visitor, "schedule_type", "Type", &["cron", "interval", "one_time", "immediate", "dependent"]))
                 (search(visitor, "tags", "Any of these tags"))
                 (search(visitor, "target_prefix", "Target begins with"))
@@ -125,7 +129,7 @@ fn filters(visitor: &Visitor<'_>) -> Markup {
                 (search(visitor, "group", "Concurrency group"))
                 (search(visitor, "calendar", "Calendar"))
                 (choice(visitor, "sort", "Order", &sorts))
-            }
+            }))
         }))
     }
 }
@@ -154,9 +158,11 @@ fn table(visitor: &Visitor<'_>, reply: &Value, words: &[String]) -> Markup {
                         td { (standing(one)) }
                         td { (words) }
                         td {
-                            (time_in(one.instant("next_run_at"), one.text("timezone")))
-                            @if one["next_run_at"].is_string() {
-                                div { (relative(one.instant("next_run_at"), visitor.now)) }
+                            @let next = next(one);
+                            (time_in(next, one.text("timezone")))
+                            @if next.is_some() { div { (relative(next, visitor.now)) } }
+                            @else if one["resume_at"].is_string() {
+                                div.dim { "resumed " (relative(one.instant("resume_at"), visitor.now)) }
                             }
                         }
                         td { (strip(one.items("recent_executions"))) }
@@ -175,6 +181,12 @@ pub(in crate::dashboard) fn standing(one: &Value) -> Markup {
         @if one.is("is_failing") { " " (badge("failing")) }
         @if one.is("is_overdue") { " " (badge("overdue")) }
     }
+}
+
+/// Its next time, if it fires: one that is paused, switched off or deleted keeps the time at which it would.
+pub(super) fn next(one: &Value) -> Option<DateTime<Utc>> {
+    let fires = one.text("status") == "active" && one["is_active"] != false && !one.is("is_paused");
+    one.instant("next_run_at").filter(|_| fires)
 }
 
 /// Buttons for those that are ticked, or for all that match the filters of the address, of which there are `total`.

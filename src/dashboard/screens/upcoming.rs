@@ -42,6 +42,7 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
         Err(error) => return failure(visitor, &error, Some("/upcoming")).await,
     };
     let data = &reply["data"];
+    let comes = !data["lanes"].items("schedules").is_empty();
     let body = html! {
         h1 { "The next 24 hours" }
         @for warning in reply.items("warnings") { p.box.warn { (warning.text("message")) } }
@@ -53,7 +54,7 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
             (search(visitor, "calendar", "Calendar"))
         }))
         section #load data-live {
-            (when_read(visitor, counted.as_ref(), |counted| by_minute(visitor, counted)))
+            (when_read(visitor, counted.as_ref(), |counted| by_minute(visitor, counted, comes)))
         }
         section #lanes data-live {
             h2 { "By schedule" }
@@ -63,17 +64,23 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
     page::show(visitor, "Upcoming", body).await
 }
 
-fn by_minute(visitor: &Visitor<'_>, counted: &Read) -> Markup {
+/// What was counted, and when that was: what has come since is in the lanes alone.
+fn by_minute(visitor: &Visitor<'_>, counted: &Read, comes: bool) -> Markup {
     let minutes = match counted {
         Ok(reply) => &reply["data"]["minutes"],
         Err(error) => return refusal(error),
     };
     let of = if minutes.is("filtered") { "those that match" } else { "all schedules" };
-    html! { h2 { "By minute, " (of) } (heat(minutes)) (busiest(visitor, minutes)) }
+    html! {
+        h2 { "By minute, " (of) }
+        (heat(minutes, comes))
+        @if minutes["as_of"].is_string() { p.dim { "Counted " (relative(minutes.instant("as_of"), visitor.now)) } }
+        (busiest(visitor, minutes))
+    }
 }
 
 /// A row for each hour, a cell for each minute.
-fn heat(minutes: &Value) -> Markup {
+fn heat(minutes: &Value, comes: bool) -> Markup {
     let counts: Vec<u64> = minutes
         .items("counts")
         .iter()
@@ -83,7 +90,10 @@ fn heat(minutes: &Value) -> Markup {
     let (top, sum) = (counts.iter().copied().max().unwrap_or(0), counts.iter().sum::<u64>());
     let from = minutes.instant("from");
     if sum == 0 {
-        return nothing("Nothing comes within the next 24 hours.");
+        return nothing(match comes {
+            true => "What comes is not counted yet.",
+            false => "Nothing comes within the next 24 hours.",
+        });
     }
     let hours = counts.len().div_ceil(60);
     let summary = format!(
@@ -232,6 +242,13 @@ mod tests {
         assert!(alike.contains("00:15 to 01:00 UTC: 899 to 900 in each part"), "{alike}");
         assert!(alike.contains("01:15 to 01:45 UTC: 1 in each part"), "{alike}");
         assert_eq!(drawn(&[2]).matches("in each part").count(), 0);
+    }
+
+    #[test]
+    fn what_comes_and_was_not_counted_is_not_said_not_to_come() {
+        let none = |comes| heat(&json!({ "counts": [0, 0] }), comes).into_string();
+        assert!(none(true).contains("not counted yet") && !none(true).contains("Nothing"));
+        assert!(none(false).contains("Nothing comes"));
     }
 
     #[test]

@@ -87,6 +87,9 @@ async fn who_may_only_read_sees_no_action_and_is_refused_all() {
     for path in screens(&id, run["execution_id"].as_str().unwrap()) {
         let page = browser.page(&path).await;
         page.lacks("/act/").lacks("/command/").has("reading only");
+        if path.ends_with("/edit") {
+            page.has("Your token is for reading only.").lacks(">Cancel<");
+        }
         token = page.filled("/sign-out", &[])[0].1.clone();
     }
     for operation in nats_scheduler::api::operations::operations() {

@@ -4,6 +4,7 @@ mod access;
 mod docs;
 mod failures;
 mod feed;
+mod forms;
 mod hostile;
 mod keyed;
 mod reruns;

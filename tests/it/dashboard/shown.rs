@@ -304,3 +304,61 @@ async fn executions_and_changes_are_found_by_time() {
         assert_eq!(page.text.contains(">timed<"), finds, "{path}: {}", page.text);
     }
 }
+
+#[tokio::test]
+async fn what_does_not_fire_is_not_said_to_be_due_and_no_filter_is_in_force_unseen() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let browser = Browser::new(&service).await;
+    let mut ids = Vec::new();
+    for name in ["fires", "paused", "rests", "off", "deleted"] {
+        let mut body = far(name);
+        body["is_active"] = (name != "off").into();
+        body["tags"] = json!(["of all"]);
+        ids.push(nats.create(body).await);
+    }
+    let pause = |more: Value| {
+        let mut fields = more;
+        fields["schedule_id"] =
+            ids[if fields["resume_at"].is_null() { 1 } else { 2 }].clone().into();
+        fields
+    };
+    nats.ask("schedule.pause", pause(json!({}))).await;
+    nats.ask("schedule.pause", pause(json!({ "resume_at": in_ms(7_200_000) }))).await;
+    nats.ask("schedule.delete", json!({ "schedule_id": ids[4] })).await;
+    let (all, deleted) =
+        (browser.page("/schedules").await, browser.page("/schedules?status=deleted").await);
+    let due = |page: &super::Page, name: &str| {
+        row(&page.text, &format!(">{name}<")).contains(" min</time>")
+    };
+    assert!(due(&all, "fires"));
+    for name in ["paused", "rests", "off"] {
+        assert!(!due(&all, name), "{name}");
+    }
+    assert!(!due(&deleted, "deleted"));
+    assert!(row(&all.text, ">rests<").contains("resumed "));
+    for (id, title) in ids.iter().zip([
+        "Next times",
+        "Times if it were resumed",
+        "Times, but for the pause",
+        "Times if it were switched on",
+        "Times if it were restored",
+    ]) {
+        let page = browser.page(&format!("/schedules/{id}")).await;
+        page.has(&format!("<h2>{title}</h2>"));
+        assert_eq!(page.text.contains("; next "), title == "Next times", "{title}");
+    }
+
+    all.has("<details><summary>More");
+    browser.page("/schedules?tags=of+all").await.has("<details open><summary>More");
+    browser.page("/schedules?status=active").await.has("<details><summary>More");
+    browser
+        .page("/executions?scheduled_from=2026-01-01T00:00:00Z")
+        .await
+        .has("<details open><summary>More");
+    let idle = "the other filters are not in force";
+    browser.page("/executions?correlation_id=x&status=failed").await.has(idle);
+    browser.page("/executions?correlation_id=x").await.lacks(idle);
+    browser.page("/executions?status=failed").await.lacks(idle);
+    browser.page("/schedules?page=99").await.has("4 in all, there is no page 99").has(">Previous<");
+}

@@ -142,9 +142,11 @@ fn forms_offer_the_words_that_requests_allow() {
     let forms = read("src/dashboard/screens/fields.rs");
     let schema = schema("schedule.create", "request_schema");
     let mut offered = BTreeMap::new();
-    for choice in forms.split("(choice(form, \"").skip(1) {
+    for choice in
+        forms.split(" choice(").skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"'))
+    {
         let (name, rest) = choice.split_once('"').unwrap();
-        let (rest, _) = rest.split_once("))").unwrap();
+        let (rest, _) = rest.split_once("),").unwrap();
         let list = match rest.rsplit_once("&OVERLAPS") {
             Some(_) => texts(&forms, "const OVERLAPS", "];"),
             None => texts(rest, "&[", "]"),
