@@ -11,8 +11,8 @@ use crate::schedule::{Rules, TargetPattern};
 
 settings! {
     /// Commands a second to targets, by pattern, separated by commas, as in `cmd.mail.>=10,cmd.sms.send=0.5`.
-    /// It is that of all instances together: each takes an even share, by how many it hears. What must wait
-    /// too long is missed like anything late
+    /// It is that of all instances together: each takes an even share, by how many it hears, and what one
+    /// does not need of its share another uses. What must wait too long is missed like anything late
     TARGET_RATE_LIMITS: Rates = Rates(0.001..=1_000_000.0);
     /// `request` executions under way at once on this instance
     SCHEDULER_EXECUTOR_POOL_SIZE: Number<usize> = number(10, 1..=100_000);

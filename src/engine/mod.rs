@@ -53,9 +53,9 @@
 //! claims that are due go first. `announce`, `follow` and `correct` do what a record asks for besides its times.
 //!
 //! `membership` says which instances there are. `holds` is what a task holds, and `begun` the executions that it is about
-//! to claim. `slots` takes and frees those of groups. `give_up` ends what a stream refused, `dead_letter` sends what
-//! failed for good, and `rewrite` changes a record outside of a claim. `retries`
-//! limits warnings, and `spans` sends traces.
+//! to claim, of those that are `running`. `slots` takes and frees the slots of groups. `give_up` ends what a stream refused,
+//! `dead_letter` sends what failed for good, and `rewrite` changes a record outside of a claim. `retries` limits warnings,
+//! and `spans` sends traces.
 
 mod announce;
 mod begun;
@@ -74,18 +74,17 @@ mod record;
 mod retries;
 mod rewrite;
 mod run;
+mod running;
 mod slots;
 #[cfg(feature = "otlp")]
 mod spans;
 mod tasks;
 mod urgency;
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -169,66 +168,14 @@ pub(crate) struct Shared<N: Nats> {
     tasks: TaskTracker,
     /// What is asked of groups.
     pub(crate) slots: slots::Slots,
-    /// Executions that this instance acts on, from before their claim until they are settled.
-    running: Mutex<HashMap<Uuid, Running>>,
-}
-
-/// An execution that this instance acts on.
-#[derive(Default)]
-struct Running {
-    stop: CancellationToken,
-    /// Whether it has ended, and the history does not take its outcome.
-    is_held_up: bool,
+    /// Executions that this instance acts on.
+    running: running::Executions,
 }
 
 impl<N: Nats> Shared<N> {
     /// The writer of a record that is written now: this instance, with a fresh token.
     pub(crate) fn writer(&self) -> Writer {
         Writer { instance: self.members.me(), token: self.chance.number() }
-    }
-
-    /// Marks executions as ours. Returns those that were not ours already: only these may be let go again.
-    pub(crate) fn begin(&self, executions: impl IntoIterator<Item = Uuid>) -> Vec<Uuid> {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut fresh = Vec::new();
-        for id in executions {
-            running.entry(id).or_insert_with(|| {
-                fresh.push(id);
-                Running::default()
-            });
-        }
-        self.load.executions.store(running.len(), Ordering::Relaxed);
-        fresh
-    }
-
-    /// Lets go of executions.
-    pub(crate) fn end(&self, executions: impl IntoIterator<Item = Uuid>) {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        for id in executions {
-            running.remove(&id);
-        }
-        self.load.executions.store(running.len(), Ordering::Relaxed);
-    }
-
-    /// The token that stops an execution of ours.
-    pub(crate) fn stopped(&self, execution: Uuid) -> CancellationToken {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.get(&execution).map(|running| running.stop.clone()).unwrap_or_default()
-    }
-
-    /// Notes that an execution has ended and its outcome cannot be recorded: its claim is renewed, since nobody else would
-    /// know of the outcome.
-    fn hold_up(&self, execution: Uuid) {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.get_mut(&execution).into_iter().for_each(|running| running.is_held_up = true);
-    }
-
-    /// Stops an execution, if it is ours.
-    pub(crate) fn stop(&self, execution: Uuid) {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(running) = running.get(&execution) {
-            running.stop.cancel();
-        }
     }
 
     /// Whether an attempt may be acted on: this instance has heard itself ever since it sent the claim, and the lease
@@ -271,12 +218,11 @@ impl<N: Nats> View for Shared<N> {
     }
 
     fn is_running(&self, execution: Uuid) -> bool {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&execution)
+        self.running.has(execution)
     }
 
     fn is_held_up(&self, execution: Uuid) -> bool {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.get(&execution).is_some_and(|running| running.is_held_up)
+        self.running.is_held_up(execution)
     }
 
     fn is_gone(&self, instance: Uuid) -> bool {
@@ -402,7 +348,7 @@ impl<N: Nats> Engine<N> {
             retries: retries::Retries::default(),
             tasks: TaskTracker::new(),
             slots: slots::Slots::default(),
-            running: Mutex::default(),
+            running: running::Executions::default(),
         }))
     }
 }

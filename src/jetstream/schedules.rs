@@ -92,9 +92,6 @@ const LATER: Duration = Duration::from_millis(200);
 /// Longest single wait for the bucket to be checked.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Most records are no longer than this, in bytes, so their memory is taken at once.
-const USUAL: usize = 2048;
-
 /// Time within which several keys are read.
 const READS_WITHIN: Duration = Duration::from_secs(5);
 
@@ -373,9 +370,7 @@ impl<N: Nats> Store<N> {
 /// # Errors
 /// `Refused` if it cannot be encoded, which cannot happen to a valid record.
 fn encode(schedule: &Schedule) -> Result<Vec<u8>, WriteError> {
-    let mut text = Vec::with_capacity(USUAL);
-    let written = serde_json::to_writer(&mut text, schedule);
-    written.map_err(|error| WriteError::Refused(error.to_string())).map(|()| text)
+    crate::stored::encode(schedule).map_err(|error| WriteError::Refused(error.to_string()))
 }
 
 /// The largest message that a stream takes.

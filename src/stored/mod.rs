@@ -17,6 +17,18 @@ mod shared;
 mod unknown;
 mod word;
 
+/// Most stored values are no longer than this, in bytes, so their memory is taken at once.
+const USUAL: usize = 2048;
+
+/// The stored form of a value.
+///
+/// # Errors
+/// It cannot be written as JSON, which no valid value is.
+pub(crate) fn encode(value: &impl serde::Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut text = Vec::with_capacity(USUAL);
+    serde_json::to_writer(&mut text, value).map(|()| text)
+}
+
 pub use count::Count;
 pub use few::Few;
 pub use kept::Kept;

@@ -28,9 +28,7 @@ use crate::names;
 use crate::port::headers::Headers;
 use crate::port::{Append, Nats};
 use crate::schedule::write_instant;
-
-/// Most events are no longer than this, in bytes, so their memory is taken at once.
-const USUAL: usize = 2048;
+use crate::stored;
 
 /// Result of writing an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,15 +113,15 @@ fn is_there(event: &Execution, latest: &Execution) -> bool {
 }
 
 fn encode(execution: &Execution) -> (Headers, Bytes) {
-    let mut body = Vec::with_capacity(USUAL);
-    let aliases = Aliases::of(execution);
     // What is valid can be written.
-    let _ = serde_json::to_writer(&mut body, execution);
-    body.pop();
-    body.push(b',');
-    let begins = body.len();
-    let _ = serde_json::to_writer(&mut body, &aliases);
-    body.remove(begins);
+    let mut body = stored::encode(execution).unwrap_or_default();
+    let aliases = serde_json::to_vec(&Aliases::of(execution)).unwrap_or_default();
+    if let [b'{', aliases @ ..] = &aliases[..]
+        && body.pop_if(|last| *last == b'}').is_some()
+    {
+        body.push(b',');
+        body.extend_from_slice(aliases);
+    }
     (event_headers(execution), body.into())
 }
 
